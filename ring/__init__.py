@@ -1,0 +1,1 @@
+"""QuorumCache: the ring package."""
