@@ -1,0 +1,412 @@
+"""Configuration of a node: one frozen value, checked once, handed to everything.
+
+Reading order: `parse_address` and `parse_size` (how users write things), `ClusterSettings`
+(what has to be equal on all nodes of a cluster, and the fingerprint that peers compare),
+`NodeConfig` (everything). Where the values come from (flags, a TOML file) is `options.py`.
+Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from node.errors import ConfigError
+
+SHARD_COUNT_MAX = 4096
+REPLICATION_MAX = 9
+NODES_MAX = 1000
+# An item travels whole in one log entry and one peer frame, so a very large one stalls its
+# shard.
+ITEM_BYTES_MIN = 1 << 10
+ITEM_BYTES_LIMIT = 64 << 20
+MEMORY_BYTES_MIN = 1 << 20
+
+DURABILITIES = ("fsync", "memory")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_SIZE = re.compile(r"(\d+)\s*([kmgt]?)(i?b)?\Z", re.IGNORECASE)
+_SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_address(text: str, field_name: str = "address") -> tuple[str, int]:
+    """`HOST:PORT` or `[V6]:PORT` as (host, port); port 0 means a free one.
+
+    ConfigError says what is wrong.
+    """
+    host, colon, port_text = text.rpartition(":")
+    if not colon or not host:
+        raise ConfigError(
+            field_name, f"{text!r} is not HOST:PORT (for example 127.0.0.1:11211, or [::1]:11211)"
+        )
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ConfigError(
+            field_name, f"{text!r}: write an IPv6 address in brackets, [{host}]:{port_text}"
+        )
+    if not host or any(c.isspace() or c in "[],=/" for c in host):
+        raise ConfigError(field_name, f"{text!r} has no usable host")
+    if not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535:
+        raise ConfigError(field_name, f"{text!r}: port {port_text!r} is not in 0..65535")
+    return host, int(port_text)
+
+
+def format_address(host: str, port: int) -> str:
+    """The inverse of `parse_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_size(text: str, field_name: str = "size") -> int:
+    """`1g`, `512m`, `64k` or a plain number of bytes, as bytes (powers of 1024)."""
+    match = _SIZE.match(text.strip())
+    if match is None:
+        raise ConfigError(field_name, f"{text!r} is not a size (for example 1g, 512m or 1048576)")
+    return int(match[1]) * _SIZE_UNITS[match[2].lower()]
+
+
+def format_size(size: int) -> str:
+    """The shortest exact form: 1073741824 is `1g`, 1000 is `1000`."""
+    for unit in ("t", "g", "m", "k"):
+        if size and size % _SIZE_UNITS[unit] == 0:
+            return f"{size // _SIZE_UNITS[unit]}{unit}"
+    return str(size)
+
+
+def parse_initial_cluster(text: str) -> dict[str, str]:
+    """`a=HOST:PORT,b=HOST:PORT` as {name:
+
+    peer address}. Spaces around commas are allowed, double names are not.
+    """
+    members: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, address = part.strip().partition("=")
+        if not equals:
+            raise ConfigError("initial_cluster", f"{part.strip()!r} is not NAME=HOST:PORT")
+        if name in members:
+            raise ConfigError("initial_cluster", f"node {name!r} is named twice")
+        members[name] = address
+    return members
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """What must be equal on all nodes of one cluster.
+
+    Peers compare `fingerprint()` when they connect.
+    """
+
+    cluster_name: str
+    shards: int
+    replication: int
+    heartbeat_ms: int
+    election_ms: int
+    durability: str
+    item_bytes_max: int
+    # Sorted (name, peer address) pairs.
+    initial_cluster: tuple[tuple[str, str], ...]
+
+    def as_dict(self) -> dict[str, int | str]:
+        """Flat form for a handshake, so that a refusal can name what differs."""
+        values: dict[str, int | str] = asdict(self)
+        values["initial_cluster"] = ",".join(f"{n}={a}" for n, a in self.initial_cluster)
+        return values
+
+    def fingerprint(self) -> str:
+        """16 hex digits.
+
+        Equal settings have equal fingerprints, on every machine and Python version.
+        """
+        text = "\n".join(f"{name}={value}" for name, value in sorted(self.as_dict().items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def differences(self, theirs: Mapping[str, object]) -> list[str]:
+        """What differs from a peer's `as_dict()`, as `shards 64 here, 128 there`, in order of name.
+
+        `theirs` comes from the network: anything may be in it. Names unknown here count as a
+        difference.
+        """
+        ours: dict[str, object] = dict(self.as_dict())
+        lines = []
+        for name in sorted({*ours, *(str(key) for key in theirs)}):
+            here, there = ours.get(name, "unset"), theirs.get(name, "unset")
+            if here != there:
+                lines.append(f"{name} {str(here)[:200]} here, {str(there)[:200]} there")
+        return lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """Everything a node is told.
+
+    Call `validate()` before use; the defaults alone describe a drop-in memcached.
+    """
+
+    # --- who and where
+    # This node's name. Letters, digits, `.`, `_`, `-`; at most 64.
+    name: str = "a"
+    # Address for memcached clients. Port 0 = any free one.
+    listen: str = "127.0.0.1:11211"
+    # Address for the other nodes. "" = none (only for a node that is alone).
+    peer: str = ""
+    # Address for /metrics, /health and /status. "" = none.
+    http: str = ""
+    # What clients are told to connect to. "" = the listen address; where that is a wildcard,
+    # with the host that the other nodes know this node by.
+    advertise: str = ""
+    # Failure domain: replicas of one shard go to distinct zones first. "" = none.
+    zone: str = ""
+    # Share of shards relative to the other nodes. > 0.
+    weight: float = 1.0
+
+    # --- the cluster (equal on all nodes)
+    cluster_name: str = "quorumcache"
+    # Name -> peer address of the nodes that create the cluster, this one included. Empty = this
+    # node alone.
+    initial_cluster: Mapping[str, str] = field(default_factory=dict)
+    # Power of two. Fixed when the cluster is created.
+    shards: int = 64
+    # Replicas per shard. Fewer nodes than this: as many as there are nodes.
+    replication: int = 3
+    heartbeat_ms: int = 50
+    election_ms: int = 300
+    # "fsync" or "memory". "" becomes fsync with a data_dir, memory without.
+    durability: str = ""
+    item_bytes_max: int = 1 << 20
+
+    # --- resources
+    # Where the log and the snapshots are. None = nothing is kept (durability memory).
+    data_dir: str | None = None
+    # Memory for the items of all replicas on this node, as memcached counts it.
+    memory_bytes: int = 1 << 30
+    connections_max: int = 4096
+    # How long a request is held through an election before it is answered with SERVER_ERROR.
+    request_timeout_ms: int = 5000
+    # How long a stopping node may take to hand its leaderships over and write what it has.
+    stop_timeout_ms: int = 10_000
+    # A log file is closed and the next one begun at this size.
+    segment_bytes_max: int = 64 << 20
+    # Beyond this the groups that hold the oldest segment back are snapshotted at once.
+    wal_bytes_max: int = 1 << 30
+    # A group is snapshotted when its log has grown by this much and by as much as its last
+    # snapshot.
+    snapshot_bytes_min: int = 8 << 20
+    # A client session that is idle for longer is expired through the log.
+    session_idle_ms: int = 3_600_000
+    # Consensus clock. Heartbeat and election times are whole numbers of ticks.
+    tick_ms: int = 10
+
+    # --- logs
+    log_level: str = "info"
+    log_format: str = "text"
+
+    def __post_init__(self) -> None:
+        if not self.durability:
+            object.__setattr__(self, "durability", "fsync" if self.data_dir else "memory")
+
+    # --- what follows from it
+
+    @property
+    def members(self) -> dict[str, str]:
+        """The initial cluster in order of name; this node alone when none was given."""
+        return dict(sorted(self.initial_cluster.items())) or {self.name: self.peer}
+
+    @property
+    def node_ids(self) -> dict[str, int]:
+        """Name -> node id: 1, 2, ... in order of name, so that all nodes agree without talking."""
+        return {name: number for number, name in enumerate(self.members, 1)}
+
+    @property
+    def node_id(self) -> int:
+        """This node's id (from 1)."""
+        return self.node_ids[self.name]
+
+    @property
+    def is_alone(self) -> bool:
+        """True when the initial cluster is this node only."""
+        return len(self.members) == 1
+
+    @property
+    def replication_effective(self) -> int:
+        """Replicas per shard that the initial cluster can hold."""
+        return min(self.replication, len(self.members))
+
+    @property
+    def heartbeat_ticks(self) -> int:
+        return self.heartbeat_ms // self.tick_ms
+
+    @property
+    def election_ticks(self) -> int:
+        return self.election_ms // self.tick_ms
+
+    @property
+    def cluster_id(self) -> str:
+        """16 hex digits from the cluster's name and its nodes' names.
+
+        Addresses and tunables are left out, so that a data directory survives a change of
+        address. Two clusters with the same node names need different `cluster_name`s to be told
+        apart.
+        """
+        text = "\n".join(["quorumcache-cluster", self.cluster_name, *self.members])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def cluster_settings(self) -> ClusterSettings:
+        """The part that must be equal on all nodes."""
+        return ClusterSettings(
+            cluster_name=self.cluster_name,
+            shards=self.shards,
+            replication=self.replication,
+            heartbeat_ms=self.heartbeat_ms,
+            election_ms=self.election_ms,
+            durability=self.durability,
+            item_bytes_max=self.item_bytes_max,
+            initial_cluster=tuple(self.members.items()),
+        )
+
+    def advertised(self, bound: str) -> str:
+        """The address to tell others for a listener bound at `bound` (`HOST:PORT`, port known).
+
+        `advertise` applies to the memcached listener; call this with its bound address. A
+        wildcard host is replaced by the host of this node's peer address in the initial
+        cluster, which the others can reach.
+        """
+        if self.advertise:
+            host, port = parse_address(self.advertise, "advertise")
+            return format_address(host, port or parse_address(bound)[1])
+        return self.reachable(bound)
+
+    def reachable(self, bound: str) -> str:
+        """`bound`, with a wildcard host replaced by the host that the other nodes know this
+        node by.
+        """
+        host, port = parse_address(bound)
+        peer_address = self.members[self.name]
+        if host in ("0.0.0.0", "::") and peer_address:
+            host = parse_address(peer_address)[0]
+        return format_address(host, port)
+
+    def validate(self) -> None:
+        """Raise ConfigError for the first setting that is wrong, naming it, its value and the
+        limit.
+        """
+        self._validate_names()
+        self._validate_cluster()
+        self._validate_durability()
+        self._validate_resources()
+
+    def _validate_names(self) -> None:
+        for name, value in (("name", self.name), ("cluster_name", self.cluster_name)):
+            if not _NAME.match(value):
+                raise ConfigError(
+                    name, f"{value!r} is not 1 to 64 of letters, digits, '.', '_' and '-'"
+                )
+        if self.zone and not _NAME.match(self.zone):
+            raise ConfigError(
+                "zone", f"{self.zone!r} is not 1 to 64 of letters, digits, '.', '_' and '-'"
+            )
+        parse_address(self.listen, "listen")
+        for name, value in (
+            ("peer", self.peer),
+            ("http", self.http),
+            ("advertise", self.advertise),
+        ):
+            if value:
+                parse_address(value, name)
+        if not 0 < self.weight <= 1000:
+            raise ConfigError("weight", f"{self.weight} is not in (0, 1000]")
+        _one_of("log_level", self.log_level, LOG_LEVELS)
+        _one_of("log_format", self.log_format, LOG_FORMATS)
+
+    def _validate_cluster(self) -> None:
+        if len(self.initial_cluster) > NODES_MAX:
+            raise ConfigError(
+                "initial_cluster", f"{len(self.initial_cluster)} nodes, at most {NODES_MAX}"
+            )
+        owner: dict[str, str] = {}
+        for name, address in self.members.items():
+            if not _NAME.match(name):
+                raise ConfigError(
+                    "initial_cluster",
+                    f"node name {name!r} is not 1 to 64 of letters, digits, '.', '_' and '-'",
+                )
+            if self.is_alone and not address:
+                continue
+            port = parse_address(address, f"initial_cluster, node {name}")[1]
+            if port == 0 and not self.is_alone:
+                raise ConfigError(
+                    "initial_cluster",
+                    f"node {name}: {address!r}, but the others need the port",
+                )
+            if address in owner:
+                raise ConfigError(
+                    "initial_cluster", f"nodes {owner[address]} and {name} share address {address}"
+                )
+            owner[address] = name
+        if self.name not in self.members:
+            raise ConfigError(
+                "name", f"{self.name!r} is not in initial_cluster ({', '.join(self.members)})"
+            )
+        if not self.is_alone and not self.peer:
+            raise ConfigError(
+                "peer", f"a cluster of {len(self.members)} nodes needs an address for the others"
+            )
+        if not 1 <= self.shards <= SHARD_COUNT_MAX or self.shards & (self.shards - 1):
+            raise ConfigError(
+                "shards", f"{self.shards} is not a power of two in 1..{SHARD_COUNT_MAX}"
+            )
+        _in_range("replication", self.replication, 1, REPLICATION_MAX)
+        _in_range("tick_ms", self.tick_ms, 1, 1000)
+        for name, value in (("heartbeat_ms", self.heartbeat_ms), ("election_ms", self.election_ms)):
+            _in_range(name, value, self.tick_ms, 600_000)
+            if value % self.tick_ms:
+                raise ConfigError(
+                    name, f"{value} is not a multiple of the tick ({self.tick_ms} ms)"
+                )
+        if self.election_ms < 3 * self.heartbeat_ms:
+            raise ConfigError(
+                "election_ms",
+                f"{self.election_ms} is less than 3 x heartbeat_ms ({self.heartbeat_ms}): one lost"
+                " heartbeat would start an election",
+            )
+        _in_range("item_bytes_max", self.item_bytes_max, ITEM_BYTES_MIN, ITEM_BYTES_LIMIT)
+
+    def _validate_durability(self) -> None:
+        _one_of("durability", self.durability, DURABILITIES)
+        if self.durability == "memory" and not self.is_alone:
+            raise ConfigError(
+                "durability",
+                f"memory, in a cluster of {len(self.members)} nodes: not supported yet, a restarted"
+                " node would have forgotten its votes. Give every node --data-dir DIR",
+            )
+        if self.durability == "fsync" and not self.data_dir:
+            raise ConfigError("data_dir", "durability fsync needs a directory: give --data-dir DIR")
+        if self.durability == "memory" and self.data_dir:
+            raise ConfigError(
+                "data_dir",
+                f"{self.data_dir!r} would stay empty under durability memory: leave one of them out",
+            )
+
+    def _validate_resources(self) -> None:
+        _in_range("memory_bytes", self.memory_bytes, MEMORY_BYTES_MIN, 1 << 50)
+        _in_range("connections_max", self.connections_max, 1, 1_000_000)
+        _in_range("request_timeout_ms", self.request_timeout_ms, 1, 3_600_000)
+        _in_range("stop_timeout_ms", self.stop_timeout_ms, 1, 3_600_000)
+        _in_range("segment_bytes_max", self.segment_bytes_max, 1 << 10, 1 << 40)
+        _in_range("wal_bytes_max", self.wal_bytes_max, self.segment_bytes_max, 1 << 50)
+        _in_range("snapshot_bytes_min", self.snapshot_bytes_min, 1, 1 << 40)
+        _in_range("session_idle_ms", self.session_idle_ms, 1000, 1 << 40)
+
+
+def _in_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(name, f"{value} is not in {low}..{high}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(name, f"{value!r} is not one of {', '.join(allowed)}")

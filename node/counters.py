@@ -1,0 +1,116 @@
+"""Plain integer counters of one node, raised on the data path and read by `stats` and `/metrics`.
+
+A counter is one attribute store of a slotted object, nothing else: no labels, no locks (one
+loop, one thread), no work per event that a reader could do. `reset()` is what memcached's
+`stats reset` does: it zeroes what counts events, and leaves gauges alone. Prometheus sees
+totals that never go back: what a reset took away is kept in a second set of numbers
+(`since_start`). Pure.
+
+Counting rules are memcached's own, as measured (a multi-get counts `cmd_get` and a hit or miss
+per key; `gat` counts under touch; `cmd_set` counts every store that got a buffer, whatever it
+then answered; and so on). They are applied by whoever raises the counter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+
+@dataclass(slots=True, eq=False)
+class Counters:
+    """All counters of one node.
+
+    `curr_connections` is a gauge: it follows open client connections and is not reset. All
+    others only grow, until `reset()`. Invariant: every value >= 0.
+    """
+
+    # memcached's own
+    cmd_get: int = 0  # keys asked for by get, gets and mg
+    cmd_set: int = 0  # stores that got a buffer, whatever the answer
+    cmd_flush: int = 0
+    cmd_touch: int = 0  # keys of touch, gat, gats, and mg with T
+    cmd_meta: int = 0
+    get_hits: int = 0
+    get_misses: int = 0
+    get_expired: int = 0  # on top of get_misses
+    get_flushed: int = 0  # on top of get_misses
+    delete_hits: int = 0
+    delete_misses: int = 0
+    incr_hits: int = 0
+    incr_misses: int = 0
+    decr_hits: int = 0
+    decr_misses: int = 0
+    cas_hits: int = 0
+    cas_misses: int = 0
+    cas_badval: int = 0
+    touch_hits: int = 0
+    touch_misses: int = 0
+    store_too_large: int = 0
+    store_no_memory: int = 0
+    auth_cmds: int = 0
+    auth_errors: int = 0
+    total_items: int = 0  # stores that changed something
+    total_connections: int = 0
+    rejected_connections: int = 0
+    conn_yields: int = 0  # times a connection gave way because it asked for too much at once
+    listen_disabled_num: int = (
+        0  # times no connection was taken because connections_max was reached
+    )
+    bytes_read: int = 0
+    bytes_written: int = 0
+    evictions: int = 0
+    reclaimed: int = 0  # items removed because they had expired
+    expired_unfetched: int = 0
+    evicted_unfetched: int = 0
+    # the cluster's
+    cmd_other: int = 0  # version, verbosity, stats, cluster, mn
+    requests_failed: int = 0  # answered with SERVER_ERROR, outcome known: nothing was done
+    requests_unknown: int = 0  # answered with SERVER_ERROR, outcome unknown
+    protocol_errors: int = 0  # answered with ERROR or CLIENT_ERROR
+    redirects: int = 0  # answered with MOVED
+    forwarded_out: int = 0  # commands sent to the leader's node
+    forwarded_in: int = 0  # commands taken from other nodes
+    lease_reads: int = 0  # reads served under the leader's lease
+    index_reads: int = 0  # reads that asked a majority first (ReadIndex)
+    proposals: int = 0  # log entries proposed by this node as leader
+    commands_applied: int = 0
+    elections: int = 0  # elections this node's replicas stood in
+    elections_won: int = 0
+    leaderships_lost: int = 0
+    snapshots_taken: int = 0
+    snapshots_sent: int = 0
+    snapshots_received: int = 0
+    peer_connects: int = 0
+    peer_disconnects: int = 0
+    peer_refused: int = 0  # handshakes refused, by either side
+    peer_bytes_sent: int = 0
+    peer_bytes_received: int = 0
+    peer_messages_sent: int = 0
+    peer_messages_received: int = 0
+    peer_messages_dropped: int = 0  # queue to the peer full or peer away: consensus sends again
+    reads_paused: int = 0  # times a client connection was not read for back-pressure
+    slow_clients_closed: int = 0  # connections closed because their output passed its bound
+    disk_full: int = 0  # times a write to the log found no space
+    # Gauge: client connections open now.
+    curr_connections: int = 0
+    # What reset() took away, by name. Grows only; empty until the first reset.
+    _reset_away: dict[str, int] = field(default_factory=dict)
+
+    def reset(self) -> None:
+        """`stats reset`: zero every event counter; gauges stay."""
+        away = self._reset_away
+        for name in COUNTER_NAMES:
+            away[name] = away.get(name, 0) + getattr(self, name)
+            setattr(self, name, 0)
+
+    def since_start(self, name: str) -> int:
+        """The counter's value since the process started, whatever was reset since (for
+        Prometheus).
+        """
+        value: int = getattr(self, name)
+        return value + self._reset_away.get(name, 0)
+
+
+COUNTER_NAMES: tuple[str, ...] = tuple(
+    f.name for f in fields(Counters) if f.name not in ("curr_connections", "_reset_away")
+)

@@ -1,0 +1,193 @@
+"""Every error a node raises, in one place.
+
+Errors are for the world (peers, disks, users); our own bugs are assertions. Each class says
+what happened, and its message says what to do about it where somebody can do something. Pure:
+imports nothing.
+
+Reading order: `NodeError`, then the families in the order in which a node meets them (start,
+log, requests).
+"""
+
+from __future__ import annotations
+
+
+class NodeError(Exception):
+    """Base of all errors of this package."""
+
+
+# --- start
+
+
+class ConfigError(NodeError):
+    """A setting is wrong.
+
+    `field` names it as the configuration does; the message holds the value and the limit.
+    """
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}" if field else why)
+        self.field = field
+        self.why = why
+
+
+class StartupError(NodeError):
+    """The node cannot start in this environment (a port in use, a directory not writable)."""
+
+
+class DataDirLocked(StartupError):
+    """Another process works in the data directory. `pid` is 0 when it is not known."""
+
+    def __init__(self, path: str, pid: int = 0) -> None:
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"data directory {path} is in use by {holder}: stop it, or give this node another"
+            " --data-dir"
+        )
+        self.path = path
+        self.pid = pid
+
+
+class WrongDataDir(StartupError):
+    """The data directory belongs to another node, another cluster, or another format version."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"data directory {path} {why}")
+        self.path = path
+        self.why = why
+
+
+# --- log and disk
+
+
+class StorageError(NodeError):
+    """Base of what the disk and the log can do to us."""
+
+
+class DiskFull(StorageError):
+    """No space or quota left.
+
+    Nothing was kept of the write; it may be tried again when there is space.
+    """
+
+
+class DiskFailed(StorageError):
+    """A write or sync failed.
+
+    What is on disk is unknown, so the process has to end: never retried.
+    """
+
+
+class WalCorrupt(StorageError):
+    """The log is damaged in a place that a torn last write cannot explain."""
+
+    def __init__(self, file: str, offset: int, why: str) -> None:
+        super().__init__(
+            f"log {file} is damaged at offset {offset}: {why}. The node does not start on it; see"
+            " 'Damaged log' in docs/operations.md"
+        )
+        self.file = file
+        self.offset = offset
+        self.why = why
+
+
+class SnapshotCorrupt(StorageError):
+    """A snapshot file, or a snapshot that a leader sent, does not hold what its checksum says."""
+
+    def __init__(self, file: str, why: str) -> None:
+        super().__init__(f"snapshot {file} is damaged: {why}")
+        self.file = file
+        self.why = why
+
+
+class LogCompacted(StorageError):
+    """The entries asked for are covered by a snapshot and gone from the log."""
+
+
+class LogUnavailable(StorageError):
+    """The entries asked for lie past the end of the log."""
+
+
+# --- consensus
+
+
+class NotLeader(NodeError):
+    """This replica does not lead its group. Certainly nothing was done.
+
+    `leader_id` is the replica believed to lead (0 = unknown), `term` the term of that belief.
+    """
+
+    def __init__(self, leader_id: int = 0, term: int = 0) -> None:
+        super().__init__(leader_id, term)
+        self.leader_id = leader_id
+        self.term = term
+
+    def __str__(self) -> str:
+        return f"not the leader (leader is {self.leader_id or 'unknown'}, term {self.term})"
+
+
+class ProposalDropped(NodeError):
+    """A proposal was refused and is certainly not in the log.
+
+    `reason` says why, in words for the client.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class MembershipChangePending(ProposalDropped):
+    """A membership change is under way; only one may be at a time."""
+
+    def __init__(self, reason: str = "a membership change is under way") -> None:
+        super().__init__(reason)
+
+
+class LeadershipLost(NodeError):
+    """Leadership was lost while a write was in flight: its outcome is unknown."""
+
+
+# --- requests and peers
+
+
+class ProtocolError(NodeError):
+    """A client broke the protocol."""
+
+
+class UnknownCommand(ProtocolError):
+    """Answered with `ERROR`."""
+
+
+class BadRequest(ProtocolError):
+    """Answered with `CLIENT_ERROR <why>`."""
+
+
+class PeerError(NodeError):
+    """A peer sent what this node cannot take; the connection is closed."""
+
+
+class PeerFrameError(PeerError):
+    """A peer frame is too long, its checksum is wrong, or its content is no message."""
+
+
+class HandshakeRefused(PeerError):
+    """The other side is a stranger:
+
+    another cluster, version, settings, or not the node it should be.
+    """
+
+
+class StaleEpoch(NodeError):
+    """The request was made under an older cluster map. `current_epoch` is the one to fetch."""
+
+    def __init__(self, current_epoch: int) -> None:
+        super().__init__(f"the cluster map is at epoch {current_epoch}")
+        self.current_epoch = current_epoch
+
+
+class DeadlineExceeded(NodeError):
+    """The request's time ran out. `outcome_known` tells whether it certainly was not done."""
+
+    def __init__(self, why: str, *, outcome_known: bool) -> None:
+        super().__init__(why)
+        self.outcome_known = outcome_known
