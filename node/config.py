@@ -388,7 +388,7 @@ class NodeConfig:
         if self.durability == "memory" and self.data_dir:
             raise ConfigError(
                 "data_dir",
-                f"{self.data_dir!r} would stay empty under durability memory: leave one of them out",
+                f"{self.data_dir!r} would stay empty under durability memory: leave one out",
             )
 
     def _validate_resources(self) -> None:

@@ -1,0 +1,117 @@
+"""Structured logs: one line per event, on stderr, as `key=value` text or as JSON.
+
+    2026-01-02T03:04:05.678Z info event=leader_elected node=a shard=3 term=7
+
+An event has a stable name (documented in docs/operations.md) and fields; sentences belong to
+the documents. Lines are written by the standard logging package, so whoever embeds a node can
+send them elsewhere. Log on changes, never per request.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+ROOT_LOGGER = "quorumcache"
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+# Longer values are cut: a line must stay readable, and a client's bytes must not fill the disk.
+_VALUE_CHARS_MAX = 1000
+
+
+def get_logger(part: str) -> logging.Logger:
+    """The logger of one part of the node, for example `get_logger("peers")`."""
+    return logging.getLogger(f"{ROOT_LOGGER}.{part}")
+
+
+def event(logger: logging.Logger, level: str, name: str, /, **fields: object) -> None:
+    """Log one event. `level` is debug, info, warning or error; `fields` are simple values."""
+    number = _LEVELS[level]
+    if logger.isEnabledFor(number):
+        logger.log(number, name, extra={"fields": fields})
+
+
+def configure(
+    *, level: str = "info", log_format: str = "text", node: str = "", stream: TextIO | None = None
+) -> None:
+    """Send the node's events to `stream` (stderr).
+
+    Called once by the process, never by a library user.
+    """
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(JsonFormatter(node) if log_format == "json" else TextFormatter(node))
+    root = logging.getLogger(ROOT_LOGGER)
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    root.propagate = False
+    # asyncio reports what nobody handled. Same form, so that no line of the log has another
+    # one.
+    for name in ("asyncio", "uvloop"):
+        other = logging.getLogger(name)
+        other.handlers[:] = [handler]
+        other.setLevel(logging.WARNING)
+        other.propagate = False
+
+
+class _EventFormatter(logging.Formatter):
+    def __init__(self, node: str) -> None:
+        super().__init__()
+        self._node = node
+
+    def _facts(self, record: logging.LogRecord) -> dict[str, object]:
+        fields = getattr(record, "fields", None)
+        facts: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+            + f"{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+        }
+        if fields is None:  # from the standard library, or from code that logs sentences
+            facts["event"] = "message"
+            if self._node:
+                facts["node"] = self._node
+            facts["text"] = record.getMessage()
+        else:
+            facts["event"] = record.msg
+            if self._node:
+                facts["node"] = self._node
+            facts.update(fields)
+        if record.exc_info and record.exc_info[0] is not None:
+            facts["error"] = self.formatException(record.exc_info)
+        return facts
+
+
+class TextFormatter(_EventFormatter):
+    """`time level event=name key=value ...`; values with spaces or quotes are quoted as JSON
+    strings.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = self._facts(record)
+        time, level = facts.pop("time"), facts.pop("level")
+        return f"{time} {level} " + " ".join(f"{k}={_text(v)}" for k, v in facts.items())
+
+
+class JsonFormatter(_EventFormatter):
+    """One JSON object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(self._facts(record), default=str, ensure_ascii=False)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    if len(text) > _VALUE_CHARS_MAX:
+        text = text[:_VALUE_CHARS_MAX] + "..."
+    if text and text.isprintable() and not any(c in ' "=' for c in text):
+        return text
+    return json.dumps(text, ensure_ascii=False)
