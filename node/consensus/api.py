@@ -1,0 +1,353 @@
+"""The replicated log as the rest of a node sees it: values, configuration, and the interface.
+
+Nothing here belongs to Raft; another protocol can stand behind `ReplicatedLog` unchanged. Values that cross the
+wire or are made per request are NamedTuples: they are cheap to create and are msgpack arrays as they stand.
+
+The contract of use: feed `step`, `tick`, `propose`, `request_read` and the other inputs in any order, from one
+thread; whenever `has_ready()`, take `ready()` and act on it in this order.
+
+1. `snapshot`, `entries` and `hard_state` go to the log on disk, in the order in which Readys were taken.
+2. `messages` may leave at once, `committed_entries` may be applied at once, `read_states` may be served as soon as
+   the state machine has applied their `read_index`.
+3. `messages_after_append` leave once (1) of this and of all earlier Readys is durable; then `persisted` is called
+   with the Ready's `last_index` and `last_term`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from node.consensus.errors import ConfigurationRefused
+
+if TYPE_CHECKING:
+    from node.consensus.messages import Message
+
+Term = int
+"""A leader's reign; grows without gaps being meaningful. 0 = before any election."""
+Index = int
+"""Position in the log, from 1. 0 = before the first entry."""
+ReplicaId = int
+"""Member of a group, from 1. 0 = nobody."""
+
+
+class EntryKind(IntEnum):
+    """What the payload of an entry is."""
+
+    NORMAL = 0
+    """A state machine command, opaque here."""
+    NOOP = 1
+    """Empty; the first entry of a leader's term (Raft thesis 6.4)."""
+    CONFIG = 2
+    """A `Configuration`, in force from the moment it is appended (Raft thesis 4.1)."""
+
+
+class Entry(NamedTuple):
+    """One entry of the replicated log. Two entries of equal index and term are equal (log matching)."""
+
+    index: Index
+    term: Term
+    kind: int
+    payload: bytes
+
+
+class HardState(NamedTuple):
+    """What a replica must never forget: the newest term it has seen and whom it voted for in it (0 = nobody)."""
+
+    term: Term
+    voted_for: ReplicaId
+
+
+class Role(IntEnum):
+    """A replica's part in its term."""
+
+    FOLLOWER = 0
+    PRE_CANDIDATE = 1
+    CANDIDATE = 2
+    LEADER = 3
+
+
+class Configuration(NamedTuple):
+    """The members of a group.
+
+    The order of `voters` is meaningful: it is the order in which replicas stand for election after their leader
+    was seen to be gone. `voters_outgoing` is non-empty during a joint change (Raft thesis 4.3): decisions then need
+    a majority of `voters` and a majority of `voters_outgoing`. Learners receive the log and count in no quorum.
+    """
+
+    voters: tuple[ReplicaId, ...]
+    learners: tuple[ReplicaId, ...] = ()
+    voters_outgoing: tuple[ReplicaId, ...] = ()
+
+    def is_voter(self, replica: ReplicaId) -> bool:
+        """True if `replica` counts in one of the quorums."""
+        return replica in self.voters or replica in self.voters_outgoing
+
+    def members(self) -> tuple[ReplicaId, ...]:
+        """All replicas that receive the log, each once, ascending."""
+        return tuple(sorted({*self.voters, *self.learners, *self.voters_outgoing}))
+
+    def validate(self) -> None:
+        """Raise `ConfigurationRefused` if this cannot be the configuration of a group."""
+        for name, ids in zip(self._fields, self, strict=True):
+            if len(set(ids)) != len(ids):
+                raise ConfigurationRefused(f"{name} names a replica twice: {ids}")
+            if any(replica < 1 for replica in ids):
+                raise ConfigurationRefused(f"{name} must be positive replica ids: {ids}")
+        if not self.voters:
+            raise ConfigurationRefused("voters must not be empty")
+        both = sorted({*self.voters} & {*self.learners})
+        if both:
+            raise ConfigurationRefused(f"replicas cannot be voters and learners: {both}")
+
+
+class SnapshotMeta(NamedTuple):
+    """Which prefix of the log a snapshot stands for, and the configuration in force at its end."""
+
+    last_index: Index
+    last_term: Term
+    configuration: Configuration
+
+
+class Snapshot(NamedTuple):
+    """A snapshot with its state machine data (opaque here)."""
+
+    meta: SnapshotMeta
+    data: bytes
+
+
+class ReadState(NamedTuple):
+    """The read registered as `context` may be served once the state machine has applied `read_index`."""
+
+    context: int
+    read_index: Index
+
+
+class Outbound(NamedTuple):
+    """A message and the replica it is for."""
+
+    to: ReplicaId
+    message: Message
+
+
+class SoftState(NamedTuple):
+    """Volatile facts worth telling the shell when they change. `leader_id` 0 = unknown."""
+
+    role: Role
+    leader_id: ReplicaId
+    term: Term
+
+
+class PeerStatus(NamedTuple):
+    """A leader's view of one replica (itself included).
+
+    `match_index`: known to be durable there. `next_index`: next entry to send. `state`: "probe", "replicate" or
+    "snapshot". `recent_active`: heard from since the last check of the quorum.
+    """
+
+    match_index: Index
+    next_index: Index
+    state: str
+    recent_active: bool
+
+
+class Ready:
+    """Everything that became due since the last one. See the module docstring for the legal order of use."""
+
+    __slots__ = (
+        "committed_entries",
+        "entries",
+        "failed_reads",
+        "hard_state",
+        "last_index",
+        "last_term",
+        "messages",
+        "messages_after_append",
+        "read_states",
+        "snapshot",
+        "snapshot_wanted",
+        "soft_state",
+    )
+
+    hard_state: HardState | None
+    """To make durable; None = unchanged."""
+    entries: list[Entry]
+    """To append. Storage first drops everything at and above `entries[0].index`."""
+    snapshot: Snapshot | None
+    """To make durable before `entries`; it replaces the whole log and state. Answer with `snapshot_installed`."""
+    messages: list[Outbound]
+    messages_after_append: list[Outbound]
+    committed_entries: list[Entry]
+    """Each entry exactly once, in order; held back while a snapshot is being installed."""
+    read_states: list[ReadState]
+    failed_reads: list[int]
+    """Contexts of reads that cannot be served here any more: leadership was lost."""
+    soft_state: SoftState | None
+    """None = unchanged."""
+    snapshot_wanted: list[ReplicaId]
+    """Peers whose next entry is compacted away: answer each with `provide_snapshot`."""
+    last_index: Index
+    """What to hand to `persisted` once this Ready is durable: its last entry, or 0 and 0 if it has none."""
+    last_term: Term
+
+    def __init__(self) -> None:
+        self.hard_state = None
+        self.entries = []
+        self.snapshot = None
+        self.messages = []
+        self.messages_after_append = []
+        self.committed_entries = []
+        self.read_states = []
+        self.failed_reads = []
+        self.soft_state = None
+        self.snapshot_wanted = []
+        self.last_index = 0
+        self.last_term = 0
+
+    @property
+    def must_persist(self) -> bool:
+        """True if there is something to make durable (else `persisted` need not be called)."""
+        return bool(self.entries) or self.hard_state is not None or self.snapshot is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsensusConfig:
+    """Settings of one replica. All but `replica_id` must be the same in all replicas of a group."""
+
+    replica_id: ReplicaId
+    tick_ms: int = 10
+    """Least time between two calls of `tick`, of the monotonic clock."""
+    heartbeat_ticks: int = 5
+    election_ticks: int = 30
+    """Followers refuse votes for this long after they heard from a leader; election timeouts are drawn from
+    [election_ticks, 2 * election_ticks)."""
+    append_bytes_max: int = 1 << 20
+    """Payload bytes of one Append; a single larger entry still travels alone."""
+    inflight_appends_max: int = 64
+    """Unacknowledged Appends per peer."""
+    inflight_bytes_max: int = 8 << 20
+    """Unacknowledged payload bytes per peer."""
+    uncommitted_bytes_max: int = 64 << 20
+    """Payload bytes a leader holds uncommitted before it drops proposals."""
+    snapshot_chunk_bytes: int = 256 << 10
+    snapshot_bytes_max: int = 4 << 30
+    """Largest snapshot a replica accepts; bounds the memory a sender can claim."""
+    clock_drift_ppm: int = 10_000
+    """Bound of the rate difference between any two monotonic clocks of the group."""
+    stagger_ticks: int = 3
+    """Distance between the election timeouts of two voters that both saw the leader go."""
+
+    def validate(self) -> None:
+        """Raise ValueError naming the offending field and both values."""
+        for name in (
+            "replica_id",
+            "tick_ms",
+            "heartbeat_ticks",
+            "append_bytes_max",
+            "inflight_appends_max",
+            "inflight_bytes_max",
+            "uncommitted_bytes_max",
+            "snapshot_chunk_bytes",
+            "snapshot_bytes_max",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.election_ticks < 2 * self.heartbeat_ticks:
+            raise ValueError(
+                f"election_ticks must be at least 2 * heartbeat_ticks = {2 * self.heartbeat_ticks},"
+                f" got {self.election_ticks}"
+            )
+        if not 0 <= self.clock_drift_ppm < 1_000_000:
+            raise ValueError(f"clock_drift_ppm must be in [0, 1000000), got {self.clock_drift_ppm}")
+        if self.stagger_ticks < 0:
+            raise ValueError(f"stagger_ticks must not be negative, got {self.stagger_ticks}")
+
+
+class ReplicatedLog(Protocol):
+    """One replica of one group. Pure: no I/O, no clock, deterministic for equal inputs."""
+
+    # Read-only for callers.
+    role: Role
+    term: Term
+    leader_id: ReplicaId
+    """0 = unknown."""
+    commit_index: Index
+    term_start_index: Index
+    """Index of this leader's no-op; 0 unless leader. No read before it is applied."""
+    configuration: Configuration
+    """The newest in the log, committed or not."""
+    lease_until_ns: int
+    """0 = no lease. A leader may serve reads while its clock < this and it has applied `term_start_index`."""
+
+    @property
+    def first_index(self) -> Index: ...  # of the first entry not compacted away
+    @property
+    def last_index(self) -> Index: ...
+    @property
+    def log_bytes(self) -> int: ...  # payload and overhead of the entries held in memory
+
+    def step(self, sender: ReplicaId, message: Message) -> None:
+        """Take a message in. Duplicates, reordering and loss are harmless."""
+
+    def tick(self, now_ns: int) -> None:
+        """Time passed: called once per `tick_ms` of the monotonic clock, never faster."""
+
+    def propose(self, payload: bytes) -> Index:
+        """Append a command; the index it has if it commits with the current term.
+
+        Raises `NotLeader` or `ProposalDropped`; then it is certainly not in the log.
+        """
+
+    def request_read(self, context: int, now_ns: int) -> None:
+        """Ask for a linearizable read point (Raft thesis 6.4), answered in `read_states` or `failed_reads`.
+
+        `context` is the caller's and is only handed back. Raises `NotLeader`.
+        """
+
+    def transfer_leadership(self, to: ReplicaId) -> None:
+        """Hand leadership to a voter (Raft thesis 3.10). Proposals are dropped meanwhile; the lease is given up at once.
+
+        Given up after an election timeout. Raises `NotLeader`, or `ConfigurationRefused` if `to` is no voter.
+        """
+
+    def change_membership(self, new: Configuration) -> Index:
+        """Propose `new`, one change at a time; the index of its (first) entry.
+
+        Voters that differ by at most one are changed in a single step, otherwise through a joint configuration that
+        the leader leaves by itself. Naming the present voters as `voters_outgoing` asks for the joint way. Raises
+        `NotLeader`, `ProposalDropped`, `MembershipChangePending` or `ConfigurationRefused`.
+        """
+
+    def campaign(self) -> None:
+        """Stand for election (pre-vote first) as soon as promises to a leader allow, without waiting for a timeout."""
+
+    def step_down(self) -> None:
+        """Give leadership up without a successor. Nothing happens unless leader."""
+
+    def peer_unreachable(self, replica: ReplicaId) -> None:
+        """Hint of the transport: the connection to `replica` was refused or reset."""
+
+    def has_ready(self) -> bool: ...
+
+    def ready(self) -> Ready:
+        """Take everything pending. Several Readys may be outstanding."""
+
+    def persisted(self, last_index: Index, last_term: Term) -> None:
+        """The Ready with this `last_index` and `last_term`, and all before it, are durable. Called in order."""
+
+    def provide_snapshot(self, to: ReplicaId, snapshot: Snapshot) -> None:
+        """Answer to `Ready.snapshot_wanted`; sent in chunks. Ignored if no longer needed."""
+
+    def snapshot_installed(self, meta: SnapshotMeta) -> None:
+        """`Ready.snapshot` is durable and the state machine restored from it."""
+
+    def compact(self, index: Index) -> None:
+        """Entries <= `index` may be forgotten (a snapshot at >= `index` is durable). May keep more."""
+
+    def snapshot_meta(self, index: Index) -> SnapshotMeta:
+        """What a snapshot of the state after applying `index` must carry. `first_index` - 1 <= `index` <= `commit_index`."""
+
+    def progress(self) -> Mapping[ReplicaId, PeerStatus]:
+        """A leader's view of all members; empty unless leader."""

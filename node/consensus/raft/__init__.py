@@ -1,0 +1,1 @@
+"""Raft behind the `ReplicatedLog` interface."""
