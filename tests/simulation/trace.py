@@ -1,0 +1,40 @@
+"""The trace of a run: a digest of everything that happened, and the last events in words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.simulation.loop import VirtualLoop
+
+
+class Trace:
+    """Two runs of one seed on one commit have the same digest, or a seam leaks."""
+
+    def __init__(self, loop: VirtualLoop, *, kept: int = 400, verbose: bool = False) -> None:
+        self._loop = loop
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._recent: deque[str] = deque(maxlen=kept)
+        self._verbose = verbose
+        self.count = 0
+
+    def record(self, kind: str, *facts: Any) -> None:
+        """For the digest only."""
+        self.count += 1
+        self._hash.update(f"{self._loop.now_ns} {kind} {facts}\n".encode())
+
+    def say(self, text: str) -> None:
+        """For the digest and the reader: faults, elections, whatever explains a failure."""
+        self.record("say", text)
+        line = f"{self._loop.now_ns / 1e9 - 1000:10.4f}  {text}"
+        self._recent.append(line)
+        if self._verbose:
+            print(line, flush=True)
+
+    def digest(self) -> str:
+        return self._hash.copy().hexdigest()
+
+    def recent(self) -> list[str]:
+        return list(self._recent)
