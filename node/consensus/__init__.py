@@ -1,4 +1,5 @@
 """The replicated log: pure consensus, no I/O.
 
-Read in this order: `api` (values and the interface), `messages`, `quorum`, `progress`, `log`, `lease`, then `raft/`.
+Read in this order: `api` (values and the interface), `messages`, `quorum`, `progress`, `log`,
+`lease`, then `raft/`.
 """

@@ -1,16 +1,18 @@
 """The replicated log as the rest of a node sees it: values, configuration, and the interface.
 
-Nothing here belongs to Raft; another protocol can stand behind `ReplicatedLog` unchanged. Values that cross the
-wire or are made per request are NamedTuples: they are cheap to create and are msgpack arrays as they stand.
+Nothing here belongs to Raft; another protocol can stand behind `ReplicatedLog` unchanged. Values
+that cross the wire or are made per request are NamedTuples: they are cheap to create and are
+msgpack arrays as they stand.
 
-The contract of use: feed `step`, `tick`, `propose`, `request_read` and the other inputs in any order, from one
-thread; whenever `has_ready()`, take `ready()` and act on it in this order.
+The contract of use: feed `step`, `tick`, `propose`, `request_read` and the other inputs in any
+order, from one thread; whenever `has_ready()`, take `ready()` and act on it in this order.
 
-1. `snapshot`, `entries` and `hard_state` go to the log on disk, in the order in which Readys were taken.
-2. `messages` may leave at once, `committed_entries` may be applied at once, `read_states` may be served as soon as
-   the state machine has applied their `read_index`.
-3. `messages_after_append` leave once (1) of this and of all earlier Readys is durable; then `persisted` is called
-   with the Ready's `last_index` and `last_term`.
+1. `snapshot`, `entries` and `hard_state` go to the log on disk, in the order in which Readys were
+   taken.
+2. `messages` may leave at once, `committed_entries` may be applied at once, `read_states` may be
+   served as soon as the state machine has applied their `read_index`.
+3. `messages_after_append` leave once (1) of this and of all earlier Readys is durable; then
+   `persisted` is called with the Ready's `last_index` and `last_term`.
 """
 
 from __future__ import annotations
@@ -45,16 +47,18 @@ class EntryKind(IntEnum):
 
 
 class Entry(NamedTuple):
-    """One entry of the replicated log. Two entries of equal index and term are equal (log matching)."""
+    """One entry of the replicated log. Two entries of equal index and term are equal (log
+    matching)."""
 
-    index: Index
+    index: Index  # type: ignore[assignment]  # shadows tuple.index, which nobody needs
     term: Term
     kind: int
     payload: bytes
 
 
 class HardState(NamedTuple):
-    """What a replica must never forget: the newest term it has seen and whom it voted for in it (0 = nobody)."""
+    """What a replica must never forget: the newest term it has seen and whom it voted for in it (0
+    = nobody)."""
 
     term: Term
     voted_for: ReplicaId
@@ -72,9 +76,10 @@ class Role(IntEnum):
 class Configuration(NamedTuple):
     """The members of a group.
 
-    The order of `voters` is meaningful: it is the order in which replicas stand for election after their leader
-    was seen to be gone. `voters_outgoing` is non-empty during a joint change (Raft thesis 4.3): decisions then need
-    a majority of `voters` and a majority of `voters_outgoing`. Learners receive the log and count in no quorum.
+    The order of `voters` is meaningful: it is the order in which replicas stand for election after
+    their leader was seen to be gone. `voters_outgoing` is non-empty during a joint change (Raft
+    thesis 4.3): decisions then need a majority of `voters` and a majority of `voters_outgoing`.
+    Learners receive the log and count in no quorum.
     """
 
     voters: tuple[ReplicaId, ...]
@@ -119,7 +124,8 @@ class Snapshot(NamedTuple):
 
 
 class ReadState(NamedTuple):
-    """The read registered as `context` may be served once the state machine has applied `read_index`."""
+    """The read registered as `context` may be served once the state machine has applied
+    `read_index`."""
 
     context: int
     read_index: Index
@@ -143,8 +149,8 @@ class SoftState(NamedTuple):
 class PeerStatus(NamedTuple):
     """A leader's view of one replica (itself included).
 
-    `match_index`: known to be durable there. `next_index`: next entry to send. `state`: "probe", "replicate" or
-    "snapshot". `recent_active`: heard from since the last check of the quorum.
+    `match_index`: known to be durable there. `next_index`: next entry to send. `state`: "probe",
+    "replicate" or "snapshot". `recent_active`: heard from since the last check of the quorum.
     """
 
     match_index: Index
@@ -154,7 +160,8 @@ class PeerStatus(NamedTuple):
 
 
 class Ready:
-    """Everything that became due since the last one. See the module docstring for the legal order of use."""
+    """Everything that became due since the last one. See the module docstring for the legal order
+    of use."""
 
     __slots__ = (
         "committed_entries",
@@ -176,7 +183,8 @@ class Ready:
     entries: list[Entry]
     """To append. Storage first drops everything at and above `entries[0].index`."""
     snapshot: Snapshot | None
-    """To make durable before `entries`; it replaces the whole log and state. Answer with `snapshot_installed`."""
+    """To make durable before `entries`; it replaces the whole log and state. Answer with
+    `snapshot_installed`."""
     messages: list[Outbound]
     messages_after_append: list[Outbound]
     committed_entries: list[Entry]
@@ -189,7 +197,8 @@ class Ready:
     snapshot_wanted: list[ReplicaId]
     """Peers whose next entry is compacted away: answer each with `provide_snapshot`."""
     last_index: Index
-    """What to hand to `persisted` once this Ready is durable: its last entry, or 0 and 0 if it has none."""
+    """What to hand to `persisted` once this Ready is durable: its last entry, or 0 and 0 if it has
+    none."""
     last_term: Term
 
     def __init__(self) -> None:
@@ -221,8 +230,8 @@ class ConsensusConfig:
     """Least time between two calls of `tick`, of the monotonic clock."""
     heartbeat_ticks: int = 5
     election_ticks: int = 30
-    """Followers refuse votes for this long after they heard from a leader; election timeouts are drawn from
-    [election_ticks, 2 * election_ticks)."""
+    """Followers refuse votes for this long after they heard from a leader; election timeouts are
+    drawn from [election_ticks, 2 * election_ticks)."""
     append_bytes_max: int = 1 << 20
     """Payload bytes of one Append; a single larger entry still travels alone."""
     inflight_appends_max: int = 64
@@ -279,7 +288,8 @@ class ReplicatedLog(Protocol):
     configuration: Configuration
     """The newest in the log, committed or not."""
     lease_until_ns: int
-    """0 = no lease. A leader may serve reads while its clock < this and it has applied `term_start_index`."""
+    """0 = no lease. A leader may serve reads while its clock < this and it has applied
+    `term_start_index`."""
 
     @property
     def first_index(self) -> Index: ...  # of the first entry not compacted away
@@ -301,27 +311,32 @@ class ReplicatedLog(Protocol):
         """
 
     def request_read(self, context: int, now_ns: int) -> None:
-        """Ask for a linearizable read point (Raft thesis 6.4), answered in `read_states` or `failed_reads`.
+        """Ask for a linearizable read point (Raft thesis 6.4), answered in `read_states` or
+        `failed_reads`.
 
         `context` is the caller's and is only handed back. Raises `NotLeader`.
         """
 
     def transfer_leadership(self, to: ReplicaId) -> None:
-        """Hand leadership to a voter (Raft thesis 3.10). Proposals are dropped meanwhile; the lease is given up at once.
+        """Hand leadership to a voter (Raft thesis 3.10). Proposals are dropped meanwhile; the lease
+        is given up at once.
 
-        Given up after an election timeout. Raises `NotLeader`, or `ConfigurationRefused` if `to` is no voter.
+        Given up after an election timeout. Raises `NotLeader`, or `ConfigurationRefused` if `to` is
+        no voter.
         """
 
     def change_membership(self, new: Configuration) -> Index:
         """Propose `new`, one change at a time; the index of its (first) entry.
 
-        Voters that differ by at most one are changed in a single step, otherwise through a joint configuration that
-        the leader leaves by itself. Naming the present voters as `voters_outgoing` asks for the joint way. Raises
-        `NotLeader`, `ProposalDropped`, `MembershipChangePending` or `ConfigurationRefused`.
+        Voters that differ by at most one are changed in a single step, otherwise through a joint
+        configuration that the leader leaves by itself. Naming the present voters as
+        `voters_outgoing` asks for the joint way. Raises `NotLeader`, `ProposalDropped`,
+        `MembershipChangePending` or `ConfigurationRefused`.
         """
 
     def campaign(self) -> None:
-        """Stand for election (pre-vote first) as soon as promises to a leader allow, without waiting for a timeout."""
+        """Stand for election (pre-vote first) as soon as promises to a leader allow, without
+        waiting for a timeout."""
 
     def step_down(self) -> None:
         """Give leadership up without a successor. Nothing happens unless leader."""
@@ -335,7 +350,8 @@ class ReplicatedLog(Protocol):
         """Take everything pending. Several Readys may be outstanding."""
 
     def persisted(self, last_index: Index, last_term: Term) -> None:
-        """The Ready with this `last_index` and `last_term`, and all before it, are durable. Called in order."""
+        """The Ready with this `last_index` and `last_term`, and all before it, are durable. Called
+        in order."""
 
     def provide_snapshot(self, to: ReplicaId, snapshot: Snapshot) -> None:
         """Answer to `Ready.snapshot_wanted`; sent in chunks. Ignored if no longer needed."""
@@ -344,10 +360,12 @@ class ReplicatedLog(Protocol):
         """`Ready.snapshot` is durable and the state machine restored from it."""
 
     def compact(self, index: Index) -> None:
-        """Entries <= `index` may be forgotten (a snapshot at >= `index` is durable). May keep more."""
+        """Entries <= `index` may be forgotten (a snapshot at >= `index` is durable). May keep
+        more."""
 
     def snapshot_meta(self, index: Index) -> SnapshotMeta:
-        """What a snapshot of the state after applying `index` must carry. `first_index` - 1 <= `index` <= `commit_index`."""
+        """What a snapshot of the state after applying `index` must carry. `first_index` - 1 <=
+        `index` <= `commit_index`."""
 
     def progress(self) -> Mapping[ReplicaId, PeerStatus]:
         """A leader's view of all members; empty unless leader."""

@@ -1,7 +1,7 @@
 """The messages replicas exchange. `MESSAGE_TYPES` gives each its number on the wire.
 
-Every message starts with a term. It is the sender's own term, with two exceptions: a `PreVote` and a granted
-`PreVoteReply` carry the term the candidate would take, which nobody has entered yet.
+Every message starts with a term. It is the sender's own term, with two exceptions: a `PreVote` and
+a granted `PreVoteReply` carry the term the candidate would take, which nobody has entered yet.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class PreVoteReply(NamedTuple):
 
 
 class Vote(NamedTuple):
-    """Vote for me in `term` (Raft thesis 3.4). `force`: the leader asked me to (3.10), so ignore its lease."""
+    """Vote for me in `term` (Raft thesis 3.4). `force`: the leader asked me to (3.10), so ignore
+    its lease."""
 
     term: Term
     last_index: Index
@@ -53,8 +54,9 @@ class Append(NamedTuple):
 class AppendReply(NamedTuple):
     """Answer to an `Append`.
 
-    Accepted: all entries <= `match_index` are durable here and equal to the leader's. `reject`: `match_index`
-    repeats the refused `prev_index`; the logs can agree at `hint_index`, whose term here is `hint_term`, or below.
+    Accepted: all entries <= `match_index` are durable here and equal to the leader's. `reject`:
+    `match_index` repeats the refused `prev_index`; the logs can agree at `hint_index`, whose term
+    here is `hint_term`, or below.
     """
 
     term: Term
@@ -65,8 +67,8 @@ class AppendReply(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """`commit_index` is min(leader's commit_index, receiver's match_index). `sent_ns` (the leader's clock) and
-    `read_context` (number of the newest read round, 0 = none) are echoed."""
+    """`commit_index` is min(leader's commit_index, receiver's match_index). `sent_ns` (the leader's
+    clock) and `read_context` (number of the newest read round, 0 = none) are echoed."""
 
     term: Term
     commit_index: Index
@@ -93,7 +95,8 @@ class SnapshotChunk(NamedTuple):
 
 
 class SnapshotReply(NamedTuple):
-    """`next_offset` is the first byte missing; `done`: everything <= `last_index` is durable here."""
+    """`next_offset` is the first byte missing; `done`: everything <= `last_index` is durable
+    here."""
 
     term: Term
     last_index: Index
