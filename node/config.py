@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from node.errors import ConfigError
+from ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHT_MAX
+from ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
-SHARD_COUNT_MAX = 4096
-REPLICATION_MAX = 9
-NODES_MAX = 1000
 # An item travels whole in one log entry and one peer frame, so a very large one stalls its
 # shard.
 ITEM_BYTES_MIN = 1 << 10
@@ -317,8 +316,8 @@ class NodeConfig:
         ):
             if value:
                 parse_address(value, name)
-        if not 0 < self.weight <= 1000:
-            raise ConfigError("weight", f"{self.weight} is not in (0, 1000]")
+        if not 0 < self.weight <= WEIGHT_MAX:
+            raise ConfigError("weight", f"{self.weight} is not in (0, {WEIGHT_MAX:g}]")
         _one_of("log_level", self.log_level, LOG_LEVELS)
         _one_of("log_format", self.log_format, LOG_FORMATS)
 
@@ -355,7 +354,7 @@ class NodeConfig:
             raise ConfigError(
                 "peer", f"a cluster of {len(self.members)} nodes needs an address for the others"
             )
-        if not 1 <= self.shards <= SHARD_COUNT_MAX or self.shards & (self.shards - 1):
+        if not is_shard_count(self.shards):
             raise ConfigError(
                 "shards", f"{self.shards} is not a power of two in 1..{SHARD_COUNT_MAX}"
             )

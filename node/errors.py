@@ -107,40 +107,7 @@ class LogUnavailable(StorageError):
     """The entries asked for lie past the end of the log."""
 
 
-# --- consensus
-
-
-class NotLeader(NodeError):
-    """This replica does not lead its group. Certainly nothing was done.
-
-    `leader_id` is the replica believed to lead (0 = unknown), `term` the term of that belief.
-    """
-
-    def __init__(self, leader_id: int = 0, term: int = 0) -> None:
-        super().__init__(leader_id, term)
-        self.leader_id = leader_id
-        self.term = term
-
-    def __str__(self) -> str:
-        return f"not the leader (leader is {self.leader_id or 'unknown'}, term {self.term})"
-
-
-class ProposalDropped(NodeError):
-    """A proposal was refused and is certainly not in the log.
-
-    `reason` says why, in words for the client.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class MembershipChangePending(ProposalDropped):
-    """A membership change is under way; only one may be at a time."""
-
-    def __init__(self, reason: str = "a membership change is under way") -> None:
-        super().__init__(reason)
+# --- consensus (what the log itself raises is in consensus/errors.py)
 
 
 class LeadershipLost(NodeError):

@@ -1,0 +1,154 @@
+"""What the observers of a node (`stats`, `/metrics`, `/health`, `/status`) read of it, and
+nothing more.
+
+Protocols, so that an observer can be tried on a few plain objects, and so that nobody observes
+what is not listed here. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol, cast
+
+from node.clock import Clock
+from node.config import NodeConfig
+from node.consensus.api import Role
+from node.counters import Counters
+from node.timings import Timings
+from ring import ClusterMap
+
+DIRECTORY_GROUP_ID = 0
+
+
+class PeerProgress(Protocol):
+    """What a leader knows of one replica."""
+
+    @property
+    def match_index(self) -> int: ...
+    @property
+    def recent_active(self) -> bool: ...
+
+
+class LogView(Protocol):
+    """The replicated log of one group."""
+
+    @property
+    def last_index(self) -> int: ...
+    @property
+    def first_index(self) -> int: ...
+    @property
+    def log_bytes(self) -> int: ...
+    def progress(self) -> Mapping[int, PeerProgress]: ...
+
+
+class StoreView(Protocol):
+    """The items of one shard."""
+
+    @property
+    def items(self) -> Mapping[bytes, bytes]: ...
+    @property
+    def bytes_used(self) -> int: ...
+
+
+class GroupView(Protocol):
+    """This node's replica of one group. Group 0 is the directory, shard s is group s + 1."""
+
+    @property
+    def group_id(self) -> int: ...
+    @property
+    def role(self) -> Role: ...
+    @property
+    def term(self) -> int: ...
+    # 0 = unknown.
+    @property
+    def leader_id(self) -> int: ...
+    @property
+    def commit_index(self) -> int: ...
+    @property
+    def applied_index(self) -> int: ...
+    @property
+    def log(self) -> LogView: ...
+    # A StoreView for a shard, the directory's state for group 0.
+    @property
+    def store(self) -> object: ...
+
+
+class WalView(Protocol):
+    """The log on disk."""
+
+    @property
+    def bytes_total(self) -> int: ...
+    @property
+    def sync_count(self) -> int: ...
+
+
+class HostView(Protocol):
+    """All replicas of the node."""
+
+    @property
+    def groups(self) -> Mapping[int, GroupView]: ...
+    # False while the disk is full.
+    @property
+    def log_writable(self) -> bool: ...
+    @property
+    def wal(self) -> WalView: ...
+
+
+class ConnectionView(Protocol):
+    """One client connection."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def client_address(self) -> str: ...
+    # A word: reading, paused, closing.
+    @property
+    def state(self) -> str: ...
+
+
+class NodeView(Protocol):
+    """A node, as its observers see it."""
+
+    @property
+    def config(self) -> NodeConfig: ...
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def timings(self) -> Timings: ...
+    @property
+    def clock(self) -> Clock: ...
+    # The clock's monotonic reading when the node started.
+    @property
+    def started_ns(self) -> int: ...
+    # None before the cluster has agreed on its first map.
+    @property
+    def map(self) -> ClusterMap | None: ...
+    @property
+    def host(self) -> HostView: ...
+    # Bound addresses as HOST:PORT; "" = no such listener.
+    @property
+    def listen_address(self) -> str: ...
+    @property
+    def peer_address(self) -> str: ...
+    @property
+    def http_address(self) -> str: ...
+    @property
+    def connections(self) -> Iterable[ConnectionView]: ...
+    def peers_up(self) -> Mapping[int, bool]: ...
+
+
+def shard_groups(node: NodeView) -> Iterator[tuple[int, GroupView, StoreView]]:
+    """(shard, group, store) of every shard replicated here, in order of shard."""
+    for group_id, group in sorted(node.host.groups.items()):
+        if group_id != DIRECTORY_GROUP_ID:
+            yield group_id - 1, group, cast(StoreView, group.store)
+
+
+def uptime_seconds(node: NodeView) -> float:
+    """Seconds since the node started, by its own monotonic clock."""
+    return (node.clock.monotonic_ns() - node.started_ns) / 1e9
+
+
+def role_name(group: GroupView) -> str:
+    """`follower`, `pre_candidate`, `candidate` or `leader`."""
+    return Role(group.role).name.lower()
