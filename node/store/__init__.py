@@ -1,0 +1,25 @@
+"""The replicated cache of one shard: a deterministic state machine, pure.
+
+Reading order: `commands` (what the log holds), `results` (what apply answers), `item` (one cached
+value), `exptime` (what an exptime means), `arithmetic` (incr and decr), `expiry` (which items end
+when), `sessions` (exactly once), `store` (apply and look up), `snapshot` (views, their bytes,
+digests).
+"""
+
+from node.store.commands import Command, CommandError, decode_batch, encode_batch
+from node.store.results import Result
+from node.store.snapshot import SnapshotInvalid, StoreView, encode_view
+from node.store.store import EXPIRED, ShardStore
+
+__all__ = [
+    "EXPIRED",
+    "Command",
+    "CommandError",
+    "Result",
+    "ShardStore",
+    "SnapshotInvalid",
+    "StoreView",
+    "decode_batch",
+    "encode_batch",
+    "encode_view",
+]

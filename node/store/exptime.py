@@ -1,0 +1,40 @@
+"""What the exptime of a memcached line means at a given time.
+
+Source: protocol.txt, "Expiration times", and the behaviour of memcached where the text is silent.
+"""
+
+from typing import Final
+
+RELATIVE_SECONDS_MAX: Final = 60 * 60 * 24 * 30
+"""Up to 30 days, inclusive, a number is a span from now; above, it is a Unix time."""
+
+ALREADY_EXPIRED: Final = -1
+
+
+def resolve_exptime(exptime: int, now_ms: int) -> int:
+    """Unix milliseconds at which an item stored at `now_ms` ends; 0 = never; ALREADY_EXPIRED = it
+    is gone at once.
+
+    `exptime` is the number of the line, in seconds. An item is gone when `now_ms >= expires_at_ms`.
+    """
+    if exptime == 0:
+        return 0
+    if exptime < 0:
+        return ALREADY_EXPIRED
+    if exptime <= RELATIVE_SECONDS_MAX:
+        return now_ms + exptime * 1000
+    expires_at = exptime * 1000
+    return expires_at if expires_at > now_ms else ALREADY_EXPIRED
+
+
+def resolve_flush(delay: int, now_ms: int) -> int:
+    """Unix milliseconds at which a `flush_all delay` given at `now_ms` takes effect.
+
+    At most `now_ms` when it takes effect at once: without delay or with a negative one exactly
+    `now_ms`, with an absolute time in the past that time.
+    """
+    if delay <= 0:
+        return now_ms
+    if delay <= RELATIVE_SECONDS_MAX:
+        return now_ms + delay * 1000
+    return delay * 1000

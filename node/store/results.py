@@ -1,0 +1,31 @@
+"""What `apply` answers to one command: a small int, or a pair of a small int and what it carries.
+
+Results travel between nodes and lie in snapshots (the session table), so a code never changes its
+meaning.
+"""
+
+from typing import Final
+
+Result = int | tuple[int, int | bytes]
+
+STORED: Final = 1
+NOT_STORED: Final = 2
+EXISTS: Final = 3
+NOT_FOUND: Final = 4
+DELETED: Final = 5
+TOUCHED: Final = 6
+OK: Final = 7
+NON_NUMERIC: Final = 8
+"""The value that incr or decr met is no number."""
+TOO_LARGE: Final = 9
+"""Larger than the item limit; nothing was stored, and a set removed the old value."""
+SESSION_GONE: Final = 10
+"""The command's session is unknown here: never opened, or expired. This time it was not executed.
+"""
+STALE_SEQUENCE: Final = 11
+"""The command's sequence lies below what its session remembers. This time it was not executed."""
+
+NUMBER: Final = 12
+"""Of a pair: the new value after incr or decr follows."""
+ITEM: Final = 13
+"""Of a pair: a packed item follows."""

@@ -1,0 +1,146 @@
+"""Views of a store, their bytes, and digests.
+
+A snapshot is a stream of msgpack arrays. Who stores or sends it adds the checksum.
+
+    header    [ "quorumcache-store", 1, applied_index, last_now_ms, pending_flush_ms, cas_counter,
+                item count, session count ]
+    items     [ key, packed item, key, packed item, ... ]      as often as needed
+    sessions  [ [ id, last_active_ms, floor, [ [sequence, result], ... ] ], ... ]      as often as
+    needed
+
+Items and sessions keep their order, so that a restored replica and one that ran the log write equal
+bytes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgpack
+
+from node.store.item import ITEM_DATA
+from node.store.sessions import SessionImage
+
+_MAGIC: Final = "quorumcache-store"
+_FORMAT_VERSION: Final = 1
+_HEADER_FIELDS: Final = 8
+CHUNK_BYTES: Final = 256 << 10
+"""A chunk ends after the item that takes it past this size."""
+
+
+class SnapshotInvalid(ValueError):
+    """Bytes that are no snapshot of a store, or one of another format version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreView:
+    """An immutable image of a store: nobody changes what it refers to."""
+
+    applied_index: int
+    last_now_ms: int
+    pending_flush_ms: int
+    cas_counter: int
+    items: dict[bytes, bytes]
+    sessions: tuple[SessionImage, ...]
+
+
+def encode_view(view: StoreView) -> Iterator[bytes]:
+    """The snapshot of a view, in chunks of about CHUNK_BYTES (more when one item is larger)."""
+    pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+    yield pack(
+        (
+            _MAGIC,
+            _FORMAT_VERSION,
+            view.applied_index,
+            view.last_now_ms,
+            view.pending_flush_ms,
+            view.cas_counter,
+            len(view.items),
+            len(view.sessions),
+        )
+    )
+    flat: list[bytes] = []
+    size = 0
+    for key, item in view.items.items():
+        flat += (key, item)
+        size += len(key) + len(item)
+        if size >= CHUNK_BYTES:
+            yield pack(flat)
+            flat = []
+            size = 0
+    if flat:
+        yield pack(flat)
+    for start in range(0, len(view.sessions), 64):
+        yield pack(view.sessions[start : start + 64])
+
+
+def decode_view(data: bytes) -> StoreView:
+    """The view whose chunks, joined, are `data`. Raises SnapshotInvalid."""
+    try:
+        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=max(len(data), 1))
+        unpacker.feed(data)
+        view = _read_view(unpacker)
+    except SnapshotInvalid:
+        raise
+    except Exception as error:
+        raise SnapshotInvalid(f"snapshot of {len(data)} bytes: {error!r}") from error
+    if unpacker.tell() != len(data):
+        raise SnapshotInvalid(f"snapshot has {len(data) - unpacker.tell()} bytes too many")
+    return view
+
+
+def _read_view(unpacker: Any) -> StoreView:
+    header = unpacker.unpack()
+    if type(header) is not tuple or not header or header[0] != _MAGIC:
+        raise SnapshotInvalid("not a snapshot of a store")
+    if header[1] != _FORMAT_VERSION:
+        raise SnapshotInvalid(f"snapshot format {header[1]}, this version reads {_FORMAT_VERSION}")
+    if len(header) != _HEADER_FIELDS or not all(type(field) is int for field in header[1:]):
+        raise SnapshotInvalid("snapshot header is damaged")
+    _, _, applied_index, last_now_ms, pending_flush_ms, cas_counter, items_count, count = header
+    items: dict[bytes, bytes] = {}
+    while len(items) < items_count:
+        before = len(items)
+        flat = iter(unpacker.unpack())
+        items.update(zip(flat, flat, strict=True))
+        if len(items) == before:
+            raise SnapshotInvalid("snapshot repeats its items")
+    if len(items) != items_count:
+        raise SnapshotInvalid(f"snapshot holds {len(items)} items, its header says {items_count}")
+    for key, item in items.items():
+        if type(key) is not bytes or type(item) is not bytes or len(item) <= ITEM_DATA:
+            raise SnapshotInvalid(f"snapshot holds what is no item: {key!r:.100}")
+    sessions: tuple[SessionImage, ...] = ()
+    while len(sessions) < count:
+        more = unpacker.unpack()
+        if not more:
+            raise SnapshotInvalid("snapshot holds an empty chunk of sessions")
+        sessions += more
+    if len(sessions) != count:
+        raise SnapshotInvalid(f"snapshot holds {len(sessions)} sessions, its header says {count}")
+    for session, last_active_ms, floor, results in sessions:
+        if not all(type(field) is int for field in (session, last_active_ms, floor)):
+            raise SnapshotInvalid("snapshot holds what is no session")
+        dict(results)
+    return StoreView(
+        applied_index=applied_index,
+        last_now_ms=last_now_ms,
+        pending_flush_ms=pending_flush_ms,
+        cas_counter=cas_counter,
+        items=items,
+        sessions=sessions,
+    )
+
+
+def view_digest(view: StoreView) -> bytes:
+    """32 bytes that tell views apart, whatever the order of their items; the applied index does not
+    count.
+    """
+    digest = blake2b(digest_size=32)
+    pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+    digest.update(pack((view.last_now_ms, view.pending_flush_ms, view.cas_counter)))
+    digest.update(pack(view.sessions))
+    for key in sorted(view.items):
+        digest.update(pack((key, view.items[key])))
+    return digest.digest()
