@@ -101,7 +101,7 @@ class ClusterMap:
         return replace(self, epoch=self.epoch + 1, nodes=nodes)
 
     def without_node(self, node_id: int) -> ClusterMap:
-        """The next epoch without this node; `MapError` if it is unknown or still holds a replica."""
+        """The next epoch without this node; `MapError` if unknown or still holding a replica."""
         self.node(node_id)
         nodes = tuple(node for node in self.nodes if node.node_id != node_id)
         return replace(self, epoch=self.epoch + 1, nodes=nodes)
@@ -146,7 +146,7 @@ class ClusterMap:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The map in `data`; `MapError` says what is wrong with it. Nothing in `data` is trusted."""
+        """The map in `data`, none of which is trusted; `MapError` says what is wrong with it."""
         if len(data) > MAP_BYTES_MAX:
             raise MapError(f"a map of {len(data)} bytes is larger than {MAP_BYTES_MAX}")
         try:

@@ -14,4 +14,4 @@ class PlacementError(RingError):
 
 
 class MapError(RingError):
-    """A cluster map is malformed; the text names the field, the value found and what was expected."""
+    """A cluster map is malformed; the text names the field, the value and what was expected."""
