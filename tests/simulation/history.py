@@ -1,0 +1,109 @@
+"""What the clients asked and what they were told, in the order in which it happened.
+
+An operation is invoked, and then it is *ok* (its result is known), *fail* (it certainly did
+nothing), or it stays *info* for ever: it may take effect at any later time, or never.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+OK = "ok"
+FAIL = "fail"
+INFO = "info"
+
+
+@dataclass(slots=True)
+class Operation:
+    """One request of one client.
+
+    `kind` is the memcached verb. `argument`: the value of a storage command, the delta of incr and
+    decr. `unique` is what a cas carries. `result`: see `model.py`. `invoked` and `returned` are
+    positions in the history's total order; `returned` is None while the outcome is unknown. The
+    times are for the reader.
+    """
+
+    number: int
+    client: str
+    kind: str
+    key: bytes
+    argument: Any = None
+    unique: int = 0
+    outcome: str = INFO
+    result: Any = None
+    invoked: int = 0
+    returned: int | None = None
+    invoked_ns: int = 0
+    returned_ns: int | None = None
+
+    @property
+    def is_read(self) -> bool:
+        return self.kind in ("get", "gets")
+
+    def describe(self) -> str:
+        """One line: span, client, request, result."""
+        begin = f"{self.invoked_ns / 1e9 - 1000:9.4f}"
+        end = "   never" if self.returned_ns is None else f"{self.returned_ns / 1e9 - 1000:8.4f}"
+        words = [self.kind, self.key.decode()]
+        if self.argument is not None:
+            words.append(repr(self.argument))
+        if self.kind == "cas":
+            words.append(f"unique={self.unique}")
+        result = "unknown" if self.outcome == INFO else repr(self.result)
+        return f"[{begin} {end}] #{self.number:<5} {self.client:<4} {' '.join(words)} -> {result}"
+
+
+class History:
+    """Collects operations. Positions, not times, define what happened before what."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self._position = 0
+
+    def invoke(
+        self,
+        client: str,
+        kind: str,
+        key: bytes,
+        argument: Any = None,
+        *,
+        unique: int = 0,
+        now_ns: int = 0,
+    ) -> Operation:
+        self._position += 1
+        operation = Operation(
+            len(self.operations) + 1, client, kind, key, argument, unique, invoked=self._position
+        )
+        operation.invoked_ns = now_ns
+        self.operations.append(operation)
+        return operation
+
+    def ok(self, operation: Operation, result: Any, *, now_ns: int = 0) -> None:
+        self._finish(operation, OK, now_ns)
+        operation.result = result
+
+    def fail(self, operation: Operation, *, now_ns: int = 0) -> None:
+        """It certainly had no effect."""
+        self._finish(operation, FAIL, now_ns)
+
+    def _finish(self, operation: Operation, outcome: str, now_ns: int) -> None:
+        assert operation.returned is None, f"{operation} finished twice"
+        self._position += 1
+        operation.outcome = outcome
+        operation.returned = self._position
+        operation.returned_ns = now_ns
+
+    def by_key(self) -> dict[bytes, list[Operation]]:
+        """Operations by key, in order of invocation; without those that did nothing."""
+        keys: dict[bytes, list[Operation]] = {}
+        for operation in self.operations:
+            if operation.outcome != FAIL:
+                keys.setdefault(operation.key, []).append(operation)
+        return keys
+
+    def counts(self) -> dict[str, int]:
+        counts = {OK: 0, FAIL: 0, INFO: 0}
+        for operation in self.operations:
+            counts[operation.outcome] += 1
+        return counts
