@@ -21,7 +21,14 @@ from node.config import parse_address
 from node.counters import Counters
 from node.store.item import ITEM_DATA, expires_at_ms
 from node.version import WIRE_VERSION
-from node.view import DIRECTORY_GROUP_ID, NodeView, role_name, shard_groups, uptime_seconds
+from node.view import (
+    DIRECTORY_GROUP_ID,
+    GroupView,
+    NodeView,
+    role_name,
+    shard_groups,
+    uptime_seconds,
+)
 
 Pairs = Iterable[tuple[str, object]]
 
@@ -230,17 +237,20 @@ def _connections(node: NodeView) -> Iterator[tuple[str, object]]:
 
 def _shards(node: NodeView) -> Iterator[tuple[str, object]]:
     directory = node.host.groups.get(DIRECTORY_GROUP_ID)
-    rows = [] if directory is None else [("directory", directory, None)]
-    rows += [(f"shard:{shard}", group, store) for shard, group, store in shard_groups(node)]
-    for prefix, group, store in rows:
-        yield f"{prefix}:role", role_name(group)
-        yield f"{prefix}:term", group.term
-        yield f"{prefix}:leader", group.leader_id
-        yield f"{prefix}:commit", group.commit_index
-        yield f"{prefix}:applied", group.applied_index
-        if store is not None:
-            yield f"{prefix}:items", len(store.items)
-            yield f"{prefix}:bytes", store.bytes_used
+    if directory is not None:
+        yield from _replica("directory", directory)
+    for shard, group, store in shard_groups(node):
+        yield from _replica(f"shard:{shard}", group)
+        yield f"shard:{shard}:items", len(store.items)
+        yield f"shard:{shard}:bytes", store.bytes_used
+
+
+def _replica(prefix: str, group: GroupView) -> Iterator[tuple[str, object]]:
+    yield f"{prefix}:role", role_name(group)
+    yield f"{prefix}:term", group.term
+    yield f"{prefix}:leader", group.leader_id
+    yield f"{prefix}:commit", group.commit_index
+    yield f"{prefix}:applied", group.applied_index
 
 
 def _nothing(node: NodeView) -> Pairs:

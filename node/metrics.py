@@ -1,0 +1,271 @@
+"""Prometheus metrics of a node.
+
+The data path raises plain counters (`counters.py`) and fills plain bucket arrays
+(`timings.py`); everything else is read off the live objects when somebody scrapes. So a metric
+costs a request nothing beyond one addition. A scrape is rendered family by family, with a turn
+of the loop in between, so that a node of many shards does not hold its clients up for it.
+
+Names follow the words of the code and the documents; docs/operations.md lists them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from node.counters import Counters
+from node.version import VERSION
+from node.view import DIRECTORY_GROUP_ID, NodeView, shard_groups, uptime_seconds
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# Label value -> counters that add up to it.
+REQUESTS: dict[str, tuple[str, ...]] = {
+    "get": ("cmd_get",),
+    "set": ("cmd_set",),
+    "delete": ("delete_hits", "delete_misses"),
+    "incr": ("incr_hits", "incr_misses"),
+    "decr": ("decr_hits", "decr_misses"),
+    "touch": ("cmd_touch",),
+    "flush_all": ("cmd_flush",),
+    "meta_debug": ("cmd_meta",),
+    "other": ("cmd_other",),
+}
+# (command, result) -> counter.
+RESULTS: dict[tuple[str, str], str] = {
+    ("get", "hit"): "get_hits",
+    ("get", "miss"): "get_misses",
+    ("delete", "hit"): "delete_hits",
+    ("delete", "miss"): "delete_misses",
+    ("incr", "hit"): "incr_hits",
+    ("incr", "miss"): "incr_misses",
+    ("decr", "hit"): "decr_hits",
+    ("decr", "miss"): "decr_misses",
+    ("touch", "hit"): "touch_hits",
+    ("touch", "miss"): "touch_misses",
+    ("cas", "hit"): "cas_hits",
+    ("cas", "miss"): "cas_misses",
+    ("cas", "badval"): "cas_badval",
+}
+# Counters exported one by one, as quorumcache_<name>_total.
+PLAIN: dict[str, str] = {
+    "get_expired": "Gets that missed because the item had expired.",
+    "get_flushed": "Gets that missed because of flush_all.",
+    "store_too_large": "Stores refused because the item exceeds item_bytes_max.",
+    "store_no_memory": "Stores refused for lack of memory.",
+    "auth_cmds": "Authentication commands.",
+    "auth_errors": "Authentication failures.",
+    "total_items": "Stores that changed something.",
+    "total_connections": "Client connections accepted.",
+    "rejected_connections": "Client connections refused because connections_max was reached.",
+    "conn_yields": "Times a client connection gave way to others.",
+    "listen_disabled_num": "Times connections_max was reached.",
+    "bytes_read": "Bytes received from clients.",
+    "bytes_written": "Bytes sent to clients.",
+    "evictions": "Items removed for memory, as leader.",
+    "reclaimed": "Expired items removed, as leader.",
+    "expired_unfetched": "Expired items that were never read.",
+    "evicted_unfetched": "Evicted items that were never read.",
+    "requests_failed": "Requests answered with SERVER_ERROR not done.",
+    "requests_unknown": "Requests answered with SERVER_ERROR outcome unknown.",
+    "protocol_errors": "Requests answered with ERROR or CLIENT_ERROR.",
+    "redirects": "Requests answered with MOVED.",
+    "forwarded_out": "Commands sent to the node of the shard's leader.",
+    "forwarded_in": "Commands taken from other nodes.",
+    "lease_reads": "Reads served under the leader's lease.",
+    "index_reads": "Reads that asked a majority first (ReadIndex).",
+    "proposals": "Log entries proposed as leader.",
+    "commands_applied": "Commands applied to the stores.",
+    "elections": "Elections stood in.",
+    "elections_won": "Elections won.",
+    "leaderships_lost": "Leaderships lost or handed over.",
+    "snapshots_taken": "Snapshots written to the data directory.",
+    "snapshots_sent": "Snapshots sent to replicas that were too far behind.",
+    "snapshots_received": "Snapshots installed from a leader.",
+    "peer_connects": "Connections to peers made.",
+    "peer_disconnects": "Connections to peers lost.",
+    "peer_refused": "Peer handshakes refused, by either side.",
+    "peer_bytes_sent": "Bytes sent to peers.",
+    "peer_bytes_received": "Bytes received from peers.",
+    "peer_messages_sent": "Messages sent to peers.",
+    "peer_messages_received": "Messages received from peers.",
+    "peer_messages_dropped": "Messages to peers dropped; consensus sends them again.",
+    "reads_paused": "Times a client connection was not read, for back-pressure.",
+    "slow_clients_closed": "Client connections closed because they did not read their replies.",
+    "disk_full": "Times a write to the log found no space.",
+}
+
+
+class NodeCollector(Collector):
+    """All metric families of one node, read at the moment of the scrape."""
+
+    def __init__(self, node: NodeView) -> None:
+        self._node = node
+        self._process = ProcessCollector(registry=None)
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, lazily: nothing is read before its turn."""
+        yield from self._counters()
+        yield from self._gauges()
+        yield from self._histograms()
+        yield from self._shards()
+        yield from self._process.collect()
+
+    def _counters(self) -> Iterator[Metric]:
+        counters: Counters = self._node.counters
+        requests = _counter("requests", "Requests taken from clients.", ["command"])
+        for command, names in REQUESTS.items():
+            requests.add_metric([command], sum(counters.since_start(name) for name in names))
+        yield requests
+        results = _counter("results", "Outcome of requests, per key.", ["command", "result"])
+        for (command, result), name in RESULTS.items():
+            results.add_metric([command, result], counters.since_start(name))
+        yield results
+        for name, text in PLAIN.items():
+            family = _counter(name.removeprefix("total_"), text, [])
+            family.add_metric([], counters.since_start(name))
+            yield family
+        syncs = _counter("log_syncs", "Writes and syncs of the log.", [])
+        syncs.add_metric([], self._node.host.wal.sync_count)
+        yield syncs
+
+    def _gauges(self) -> Iterator[Metric]:
+        node = self._node
+        config = node.config
+        info = _gauge("build_info", "Always 1.", ["version", "python", "node", "cluster"])
+        info.add_metric([VERSION, platform.python_version(), config.name, config.cluster_name], 1)
+        yield info
+        held = led = item_count = item_bytes = 0
+        for _, group, store in shard_groups(node):
+            held += 1
+            led += group.leader_id == config.node_id
+            item_count += len(store.items)
+            item_bytes += store.bytes_used
+        values: tuple[tuple[str, str, float], ...] = (
+            ("uptime_seconds", "Time since the node started.", uptime_seconds(node)),
+            ("connections", "Open client connections.", node.counters.curr_connections),
+            ("connections_limit", "Client connections allowed.", config.connections_max),
+            ("items", "Items of all replicas on this node.", item_count),
+            ("item_bytes", "Memory of these items.", item_bytes),
+            ("item_bytes_limit", "Memory allowed for items.", config.memory_bytes),
+            ("shards_held", "Shards replicated on this node.", held),
+            ("shards_led", "Shards led by this node.", led),
+            (
+                "map_epoch",
+                "Epoch of the cluster map known here.",
+                node.map.epoch if node.map else 0,
+            ),
+            ("log_bytes", "Size of the log on disk.", node.host.wal.bytes_total),
+            ("log_writable", "0 while the disk is full.", int(node.host.log_writable)),
+        )
+        for name, text, value in values:
+            family = _gauge(name, text, [])
+            family.add_metric([], value)
+            yield family
+        peers = _gauge("peer_up", "1 while the connection to the peer stands.", ["peer"])
+        for node_id, is_up in sorted(node.peers_up().items()):
+            peers.add_metric([self._name(node_id)], int(is_up))
+        yield peers
+
+    def _histograms(self) -> Iterator[Metric]:
+        timings = self._node.timings
+        requests = HistogramMetricFamily(
+            "quorumcache_request_seconds",
+            "Time to the reply of requests that could not be answered in the turn they came in.",
+            labels=["kind"],
+        )
+        for kind, histogram in (
+            ("read", timings.read_seconds),
+            ("write", timings.write_seconds),
+            ("forward", timings.forward_seconds),
+        ):
+            requests.add_metric([kind], histogram.cumulative(), histogram.total)
+        yield requests
+        for name, text, histogram in (
+            ("log_sync_seconds", "One write and sync of the log.", timings.sync_seconds),
+            ("loop_lag_seconds", "How late the loop ran a timer.", timings.loop_lag_seconds),
+            ("gc_pause_seconds", "Pauses by the garbage collector.", timings.gc_pause_seconds),
+        ):
+            family = HistogramMetricFamily(f"quorumcache_{name}", text)
+            family.add_metric([], histogram.cumulative(), histogram.total)
+            yield family
+
+    def _shards(self) -> Iterator[Metric]:
+        """Per replica held here. The directory is the shard labelled `directory`."""
+        groups = [
+            ("directory" if group_id == DIRECTORY_GROUP_ID else str(group_id - 1), group)
+            for group_id, group in sorted(self._node.host.groups.items())
+        ]
+        for name, text, attribute in (
+            ("replica_role", "0 follower, 1 pre-candidate, 2 candidate, 3 leader.", "role"),
+            ("replica_term", "Current term.", "term"),
+            ("replica_leader", "Node id of the leader, 0 if unknown.", "leader_id"),
+            ("replica_commit_index", "Last index known to be committed.", "commit_index"),
+            ("replica_applied_index", "Last index applied to the store.", "applied_index"),
+        ):
+            family = _gauge(name, text, ["shard"])
+            for label, group in groups:
+                family.add_metric([label], getattr(group, attribute))
+            yield family
+        lag = _gauge(
+            "replication_lag_entries",
+            "Entries that a replica lacks of the log of the leader on this node.",
+            ["shard", "peer"],
+        )
+        own_id = self._node.config.node_id
+        for label, group in groups:
+            if group.leader_id != own_id:
+                continue
+            for replica, status in sorted(group.log.progress().items()):
+                if replica != own_id:
+                    behind = max(0, group.log.last_index - status.match_index)
+                    lag.add_metric([label, self._name(replica)], behind)
+        yield lag
+
+    def _name(self, node_id: int) -> str:
+        cluster_map = self._node.map
+        if cluster_map is not None:
+            for info in cluster_map.nodes:
+                if info.node_id == node_id:
+                    return info.name
+        for name, number in self._node.config.node_ids.items():
+            if number == node_id:
+                return name
+        return str(node_id)
+
+
+async def render(collector: Collector) -> bytes:
+    """The scrape in Prometheus' text format; other work of the loop runs between any two
+    families.
+    """
+    parts: list[bytes] = []
+    for family in collector.collect():
+        parts.append(generate_latest(_OneFamily(family)))
+        await asyncio.sleep(0)
+    return b"".join(parts)
+
+
+class _OneFamily(Collector):
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
+
+def _counter(name: str, text: str, labels: list[str]) -> CounterMetricFamily:
+    return CounterMetricFamily(f"quorumcache_{name}", text, labels=labels)
+
+
+def _gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"quorumcache_{name}", text, labels=labels)
