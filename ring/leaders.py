@@ -1,14 +1,15 @@
 """Preferred leaders: one replica of each shard, so that leaderships per weight are balanced.
 
-A node's share is `shard_count` in proportion to its weight, but no more than the shards it holds. A
-leadership moves along chains: a hands a shard to another of its replicas b, b hands one to c, and
-so on. Where no chain is left the balance is the best that the replica sets allow.
+A node's share is `shard_count` in proportion to its weight, but no more than its share of the
+replicas. A leadership moves along chains: a hands a shard to another of its replicas b, b hands one
+to c, and so on. Where no chain is left the balance is the best that the replica sets allow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from math import ceil, floor
 
 from ring.shares import fill_level
 
@@ -17,20 +18,18 @@ def choose_leaders(
     replica_sets: Sequence[Sequence[int]],
     present: Sequence[Sequence[int]],
     weights: Sequence[Fraction],
-    loads: Sequence[int],
+    shares: Sequence[Fraction],
 ) -> list[int]:
     """The preferred leader of each shard, an index into `weights`.
 
-    A present leader (first of its set in `present`) stays while the balance allows it. `loads`: how
-    many shards each node holds.
+    A present leader (first of its set in `present`) stays while the balance allows it. `shares`:
+    the fair share of replicas of each node.
     """
     board = _Leaders(replica_sets, len(weights))
-    level = fill_level(weights, loads, len(replica_sets))
-    shares = [
-        min(level * weight, Fraction(load)) for weight, load in zip(weights, loads, strict=True)
-    ]
-    low = [int(share) for share in shares]
-    high = [-int(-share // 1) for share in shares]
+    level = fill_level(weights, shares, len(replica_sets))
+    wanted = [min(level * weight, share) for weight, share in zip(weights, shares, strict=True)]
+    low = [floor(share) for share in wanted]
+    high = [ceil(share) for share in wanted]
     open_shards: list[int] = []
     for shard, members in enumerate(replica_sets):
         if present[shard] and present[shard][0] in members:
@@ -41,7 +40,7 @@ def choose_leaders(
         counts = board.counts
         board.lead(
             shard,
-            min(replica_sets[shard], key=lambda node: ((counts[node] + 1) / shares[node], node)),
+            min(replica_sets[shard], key=lambda node: ((counts[node] + 1) / wanted[node], node)),
         )
     counts = board.counts
     for node in range(len(weights)):

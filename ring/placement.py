@@ -68,7 +68,7 @@ def place(
     _trim(board, today)
     _fill(board, _ring(weights), shard_count, count)
     board.balance()
-    leaders = choose_leaders(board.members, today, weights, board.loads)
+    leaders = choose_leaders(board.members, today, weights, shares)
     ids = [node.node_id for node in ordered]
     return tuple(
         (ids[leader], *(ids[i] for i in members if i != leader))

@@ -43,11 +43,11 @@ def zone_bounds(sizes: Sequence[int], replication: int) -> ZoneBounds:
     )
 
 
-def fill_level(weights: Sequence[Fraction], caps: Sequence[int], total: int) -> Fraction:
+def fill_level(weights: Sequence[Fraction], caps: Sequence[Fraction], total: int) -> Fraction:
     """The level at which sum(min(cap, level * weight)) is `total`, which is at most sum(caps)."""
     # A node reaches its cap at level cap / weight; the ones that reach it first are taken out
     # first.
-    order = sorted(range(len(weights)), key=lambda i: Fraction(caps[i]) / weights[i])
+    order = sorted(range(len(weights)), key=lambda i: caps[i] / weights[i])
     rest, weight_sum, level = Fraction(total), sum(weights, Fraction(0)), Fraction(0)
     for i in order:
         level = rest / weight_sum
@@ -75,15 +75,16 @@ def fair_shares(
     for i, zone in enumerate(zones):
         by_zone[zone].append(i)
 
+    cap = Fraction(shard_count)
+
     def level_of(members: Sequence[int], total: int) -> Fraction:
-        return fill_level([weights[i] for i in members], [shard_count] * len(members), total)
+        return fill_level([weights[i] for i in members], [cap] * len(members), total)
 
     floors = [level_of(m, shard_count * low) for m, low in zip(by_zone, bounds.low, strict=True)]
     ceilings = [level_of(m, shard_count * up) for m, up in zip(by_zone, bounds.high, strict=True)]
 
     def zone_total(zone: int, level: Fraction) -> Fraction:
         level = min(max(level, floors[zone]), ceilings[zone])
-        cap = Fraction(shard_count)
         return sum((min(level * weights[i], cap) for i in by_zone[zone]), Fraction(0))
 
     # One level for all zones, held between each zone's floor and ceiling. The total grows with the
@@ -110,7 +111,7 @@ def fair_shares(
     for zone, members in enumerate(by_zone):
         held = min(max(level, floors[zone]), ceilings[zone])
         for i in members:
-            shares[i] = min(held * weights[i], Fraction(shard_count))
+            shares[i] = min(held * weights[i], cap)
     assert sum(shares) == wanted
     return shares
 
