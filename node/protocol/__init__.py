@@ -1,0 +1,11 @@
+"""The memcached text protocol, pure: bytes in, requests out; results in, bytes out.
+
+Reading order: `requests` (what a client may ask), `numbers` (how memcached reads a number),
+`parser` (bytes to requests), `responses` (results to bytes), `pipeline` (replies in request order).
+"""
+
+from node.protocol.parser import Parser
+from node.protocol.pipeline import ReplyPipeline
+from node.protocol.requests import Request
+
+__all__ = ["Parser", "ReplyPipeline", "Request"]

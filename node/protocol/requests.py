@@ -1,0 +1,130 @@
+"""What a client may ask: one tuple type per kind of request.
+
+The ops of `Store`, `RefusedStore` and `Arithmetic` are those of `node.store.commands`. Keys are
+1 to 250 bytes, numbers are within the range the protocol gives them.
+"""
+
+from typing import NamedTuple
+
+
+class Get(NamedTuple):
+    """`get`, `gets`: one or more keys; the same key may be named repeatedly."""
+
+    keys: tuple[bytes, ...]
+    with_cas: bool
+
+
+class GetAndTouch(NamedTuple):
+    """`gat`, `gats`: a new exptime (signed 32 bits) for the hits."""
+
+    exptime: int
+    keys: tuple[bytes, ...]
+    with_cas: bool
+
+
+class Store(NamedTuple):
+    """`set`, `add`, `replace`, `cas`, `append`, `prepend` with their complete data block."""
+
+    op: int
+    key: bytes
+    data: bytes
+    """Wire form `b" <flags> <length>\\r\\n<value>\\r\\n"`; for append and prepend the bare value.
+    """
+    exptime: int
+    """Signed 32 bits, as received; 0 for append and prepend, which ignore it."""
+    cas_unique: int
+    """Of `cas`; otherwise 0."""
+    noreply: bool
+
+
+class RefusedStore(NamedTuple):
+    """A storage command beyond the item limit; its block was swallowed.
+
+    A set (op OP_SET) has to delete the old value before `reply` goes out, the others leave it.
+    """
+
+    op: int
+    key: bytes
+    reply: bytes
+    noreply: bool
+
+
+class Delete(NamedTuple):
+    """`delete`."""
+
+    key: bytes
+    noreply: bool
+
+
+class Arithmetic(NamedTuple):
+    """`incr`, `decr`; `delta` is unsigned, 64 bits."""
+
+    op: int
+    key: bytes
+    delta: int
+    noreply: bool
+
+
+class Touch(NamedTuple):
+    """`touch`; `exptime` is signed, 32 bits."""
+
+    key: bytes
+    exptime: int
+    noreply: bool
+
+
+class FlushAll(NamedTuple):
+    """`flush_all`; `delay` is signed, 32 bits, 0 when none was given."""
+
+    delay: int
+    noreply: bool
+
+
+class Version(NamedTuple):
+    """`version`."""
+
+
+class Verbosity(NamedTuple):
+    """`verbosity`, with a well-formed level, which is of no use here."""
+
+    noreply: bool
+
+
+class Stats(NamedTuple):
+    """`stats` and the words after it."""
+
+    args: tuple[bytes, ...]
+
+
+class Cluster(NamedTuple):
+    """`cluster` and the words after it."""
+
+    args: tuple[bytes, ...]
+
+
+class Immediate(NamedTuple):
+    """Nothing to do: `reply` is finished and takes its place among the replies."""
+
+    reply: bytes
+
+
+class Quit(NamedTuple):
+    """Send the replies of what came before, and close. The parser answers nothing after it."""
+
+
+Request = (
+    Get
+    | GetAndTouch
+    | Store
+    | RefusedStore
+    | Delete
+    | Arithmetic
+    | Touch
+    | FlushAll
+    | Version
+    | Verbosity
+    | Stats
+    | Cluster
+    | Immediate
+    | Quit
+)

@@ -1,0 +1,105 @@
+"""Reply bytes: fixed lines, and what the results of the store look like on the wire."""
+
+from typing import Final
+
+from node.store.item import ITEM_DATA, cas_unique
+from node.store.results import (
+    DELETED,
+    EXISTS,
+    ITEM,
+    NON_NUMERIC,
+    NOT_FOUND,
+    NOT_STORED,
+    NUMBER,
+    OK,
+    SESSION_GONE,
+    STALE_SEQUENCE,
+    STORED,
+    TOO_LARGE,
+    TOUCHED,
+    Result,
+)
+
+END_LINE: Final = b"END\r\n"
+OK_LINE: Final = b"OK\r\n"
+RESET_LINE: Final = b"RESET\r\n"
+
+ERROR_LINE: Final = b"ERROR\r\n"
+BAD_FORMAT_LINE: Final = b"CLIENT_ERROR bad command line format\r\n"
+BAD_DATA_CHUNK_LINE: Final = b"CLIENT_ERROR bad data chunk\r\n"
+INVALID_EXPTIME_LINE: Final = b"CLIENT_ERROR invalid exptime argument\r\n"
+INVALID_DELTA_LINE: Final = b"CLIENT_ERROR invalid numeric delta argument\r\n"
+NON_NUMERIC_LINE: Final = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
+TOO_LARGE_LINE: Final = b"SERVER_ERROR object too large for cache\r\n"
+SHUTDOWN_LINE: Final = b"SERVER_ERROR: shutdown not enabled\r\n"
+TOO_MANY_CONNECTIONS_LINE: Final = b"ERROR Too many open connections\r\n"
+
+_LINES: Final = {
+    STORED: b"STORED\r\n",
+    NOT_STORED: b"NOT_STORED\r\n",
+    EXISTS: b"EXISTS\r\n",
+    NOT_FOUND: b"NOT_FOUND\r\n",
+    DELETED: b"DELETED\r\n",
+    TOUCHED: b"TOUCHED\r\n",
+    OK: OK_LINE,
+    NON_NUMERIC: NON_NUMERIC_LINE,
+    TOO_LARGE: TOO_LARGE_LINE,
+    # Both come to a command that was not executed this time, but may have been when it was first
+    # sent.
+    SESSION_GONE: b"SERVER_ERROR outcome unknown: session expired\r\n",
+    STALE_SEQUENCE: b"SERVER_ERROR outcome unknown: sequence was answered and forgotten\r\n",
+}
+
+
+def render(result: Result) -> bytes:
+    """The reply to a command other than a retrieval: a fixed line, or the new number of incr and
+    decr.
+    """
+    if type(result) is int:
+        return _LINES[result]
+    assert type(result) is tuple, result
+    code, number = result
+    assert code == NUMBER, result
+    assert type(number) is int, result
+    return b"%d\r\n" % number
+
+
+def value_line(key: bytes, item: bytes, with_cas: bool) -> bytes:
+    """One hit of a retrieval, header line and block, of a packed item. END_LINE is the caller's."""
+    if not with_cas:
+        return b"VALUE " + key + item[ITEM_DATA:]
+    line_end = item.index(b"\r\n", ITEM_DATA)
+    return b"VALUE %b%b %d%b" % (key, item[ITEM_DATA:line_end], cas_unique(item), item[line_end:])
+
+
+def value_of(key: bytes, result: Result, with_cas: bool) -> bytes:
+    """What one key adds to the reply of gat and gats: a hit's line and block, or nothing."""
+    if type(result) is tuple and result[0] == ITEM:
+        assert isinstance(result[1], bytes)
+        return value_line(key, result[1], with_cas)
+    return b""
+
+
+def version_line(version: str) -> bytes:
+    """The reply to `version`."""
+    return b"VERSION %b\r\n" % version.encode()
+
+
+def stat_line(name: str, value: str | int) -> bytes:
+    """One line of `stats`. END_LINE is the caller's."""
+    return f"STAT {name} {value}\r\n".encode()
+
+
+def not_done(why: str) -> bytes:
+    """The command was certainly not executed."""
+    return f"SERVER_ERROR not done: {why}\r\n".encode()
+
+
+def outcome_unknown(why: str) -> bytes:
+    """A write that may or may not have happened."""
+    return f"SERVER_ERROR outcome unknown: {why}\r\n".encode()
+
+
+def moved(epoch: int, shard: int, leader_id: int, address: str) -> bytes:
+    """In redirect mode: the key's shard is led elsewhere. Unknown leader: id 0, address ''."""
+    return f"MOVED {epoch} {shard} {leader_id} {address or '-'}\r\n".encode()
