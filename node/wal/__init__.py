@@ -1,0 +1,12 @@
+"""The log on disk, the snapshots beside it, and the directory that holds them.
+
+Reading order: `format`, `segment`, `groups`, `recovery`, `wal`; then `snapshots`, `identity` and
+`memory` on their own. docs/storage.md argues why a crash at any point loses nothing.
+"""
+
+from node.wal.format import WalRecord
+from node.wal.memory import MemoryWal
+from node.wal.recovery import RecoveredGroup
+from node.wal.wal import Wal
+
+__all__ = ["MemoryWal", "RecoveredGroup", "Wal", "WalRecord"]

@@ -1,0 +1,55 @@
+"""The log of a node that keeps nothing: `--durability memory`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from node.wal.format import WalRecord
+from node.wal.wal import OnDurable
+
+
+class MemoryWal:
+    """Stands in for `Wal`. Calls back on the next turn of the loop, and never fails.
+
+    A node that runs on it has forgotten its votes when it starts again, so it may not come back
+    as the same replica.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self.on_full: Callable[[bool], None] = _ignore
+        self.on_failed: Callable[[BaseException], None] = _ignore
+        self.observe_sync: Callable[[float], None] = _ignore
+        self.sync_count = 0
+        self.torn_bytes = 0
+        self.orphan_snapshots: list[int] = []
+        self.queued_count = 0
+        self.bytes_total = 0
+        self._loop = loop
+
+    def append(self, records: Sequence[WalRecord], on_durable: OnDurable) -> None:
+        """Call `on_durable` soon."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._loop.call_soon(on_durable)
+
+    def compacted(self, group: int, index: int, term: int) -> None:
+        """Nothing to do."""
+
+    def installed(self, group: int, index: int, term: int) -> None:
+        """Nothing to do."""
+
+    def forget(self, group: int, on_durable: OnDurable) -> None:
+        """Call `on_durable` soon."""
+        self.append((), on_durable)
+
+    def pinned_groups(self) -> list[int]:
+        """None, ever."""
+        return []
+
+    async def close(self) -> None:
+        """Nothing to wait for."""
+
+
+def _ignore(_: object) -> None:
+    pass
