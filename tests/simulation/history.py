@@ -34,6 +34,7 @@ class Operation:
     result: Any = None
     invoked: int = 0
     returned: int | None = None
+    after: int = 0
     invoked_ns: int = 0
     returned_ns: int | None = None
 
@@ -69,12 +70,14 @@ class History:
         argument: Any = None,
         *,
         unique: int = 0,
+        after: int = 0,
         now_ns: int = 0,
     ) -> Operation:
         self._position += 1
         operation = Operation(
             len(self.operations) + 1, client, kind, key, argument, unique, invoked=self._position
         )
+        operation.after = after
         operation.invoked_ns = now_ns
         self.operations.append(operation)
         return operation

@@ -140,7 +140,11 @@ class _Search:
 
     def linearize(self, configurations: Configurations, target: Operation) -> Configurations:
         """All configurations in which `target`, which returns now, has taken effect."""
-        target_bit = self._bits.pop(target.number)
+        # Replies of a connection come in order, so `target.after` has returned before. Whatever is
+        # pending behind something pending has to wait for it.
+        bits = self._bits
+        blocked_by = {bit: bits.get(op.after, 0) for bit, op in self.pending.items()}
+        target_bit = bits.pop(target.number)
         after: Configurations = {}
         seen: Configurations = {}
         queue: list[tuple[int, int, State, int, int]] = []
@@ -166,7 +170,8 @@ class _Search:
             for next_state in successors(state, target):
                 _add(after, next_state, done, used)
             for bit, operation in self.pending.items():
-                if bit != target_bit and not done & bit:
+                before = blocked_by[bit]
+                if bit != target_bit and not done & bit and done & before == before:
                     for next_state in successors(state, operation):
                         reach(next_state, done | bit, used)
             for index, operation in enumerate(self.unknown):

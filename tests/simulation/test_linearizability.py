@@ -4,7 +4,7 @@ A checker that says ok too often would hide bugs of the product for ever, so mos
 bad histories.
 """
 
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 from random import Random
 
 import pytest
@@ -36,6 +36,7 @@ def history_of(*lines):
                 result=result,
                 invoked=invoked,
                 returned=returned,
+                after=rest[1] if len(rest) > 1 else 0,
             )
         )
     return operations
@@ -123,6 +124,10 @@ GOOD = {
 }
 
 BAD = {
+    "pipelined requests out of order": [
+        (1, 10, "set", b"a", "STORED"),
+        (2, 11, "get", None, MISS, 0, 1),
+    ],
     "stale read": [
         (1, 2, "set", b"a", "STORED"),
         (3, 4, "set", b"b", "STORED"),
@@ -300,7 +305,11 @@ def brute_force(operations) -> bool:
 
 def respects_real_time(order) -> bool:
     latest_invoke = 0
+    seen, all_numbers = set(), {operation.number for operation in order}
     for operation in order:
+        if operation.after in all_numbers and operation.after not in seen:
+            return False
+        seen.add(operation.number)
         if operation.returned is not None and operation.returned < latest_invoke:
             return False
         latest_invoke = max(latest_invoke, operation.invoked)
@@ -363,6 +372,12 @@ def random_history(random: Random, count: int):
             operation.outcome, operation.returned, operation.result = INFO, None, None
         operations.append(operation)
     operations.sort(key=lambda o: o.invoked)
+    known = [o for o in operations if o.outcome == OK]
+    if random.random() < 0.5:
+        for first, second in pairwise(known):
+            if first.returned < second.returned:
+                second.after = first.number
+                break
     return operations
 
 
