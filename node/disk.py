@@ -197,8 +197,9 @@ class RealDisk:
             os.close(fd)
             pid = int(words[0]) if words and words[0].isdigit() else 0
             raise DataDirLocked(os.path.dirname(path), pid) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        with contextlib.suppress(OSError):  # On a full disk the lock holds all the same.
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         self._lock_fds.append(fd)
 
     # --- run time

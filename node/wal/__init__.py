@@ -5,8 +5,20 @@ Reading order: `format`, `segment`, `groups`, `recovery`, `wal`; then `snapshots
 """
 
 from node.wal.format import WalRecord
+from node.wal.identity import Identity, claim_data_dir, lock_data_dir, read_identity
 from node.wal.memory import MemoryWal
 from node.wal.recovery import RecoveredGroup
+from node.wal.snapshots import SnapshotStore
 from node.wal.wal import Wal
 
-__all__ = ["MemoryWal", "RecoveredGroup", "Wal", "WalRecord"]
+__all__ = [
+    "Identity",
+    "MemoryWal",
+    "RecoveredGroup",
+    "SnapshotStore",
+    "Wal",
+    "WalRecord",
+    "claim_data_dir",
+    "lock_data_dir",
+    "read_identity",
+]
