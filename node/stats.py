@@ -281,7 +281,8 @@ def _detail(args: tuple[bytes, ...]) -> bytes:
 def _cachedump(node: NodeView, args: tuple[bytes, ...]) -> bytes:
     if len(args) < 2:
         return b"CLIENT_ERROR bad command line\r\n"
-    if not (args[0].isdigit() and args[1].isdigit()):
+    # Long digit strings are refused before int() gets them.
+    if not all(word.isdigit() and len(word) <= 10 for word in args[:2]):
         return b"CLIENT_ERROR bad command line format\r\n"
     slab_class, limit = int(args[0]), int(args[1])
     if not 1 <= slab_class <= _SLAB_CLASS_MAX:

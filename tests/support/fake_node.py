@@ -1,0 +1,131 @@
+"""A node made of plain values, for what only looks at a node (stats, metrics, admin)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from node.config import NodeConfig
+from node.consensus.api import Role
+from node.counters import Counters
+from node.store.item import wire_data
+from node.timings import Timings
+from ring import ClusterMap, NodeInfo, place
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now_ns = 1_000_000_000
+        self.now_ms = 1_700_000_000_000
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def wall_ms(self) -> int:
+        return self.now_ms
+
+
+class FakeProgress(NamedTuple):
+    match_index: int
+    recent_active: bool = True
+
+
+@dataclass
+class FakeLog:
+    last_index: int = 12
+    first_index: int = 1
+    log_bytes: int = 100
+    replicas: dict[int, FakeProgress] = field(default_factory=dict)
+
+    def progress(self) -> Mapping[int, FakeProgress]:
+        return self.replicas
+
+
+@dataclass
+class FakeStore:
+    items: dict[bytes, bytes] = field(default_factory=dict)
+    bytes_used: int = 0
+
+    def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> None:
+        header = bytes([expires_at_ms > 0]) + expires_at_ms.to_bytes(8, "big") + bytes(8)
+        self.items[key] = header + wire_data(0, value)
+        self.bytes_used += len(key) + len(value) + 100
+
+
+@dataclass
+class FakeGroup:
+    group_id: int
+    role: Role = Role.FOLLOWER
+    term: int = 7
+    leader_id: int = 2
+    commit_index: int = 11
+    applied_index: int = 10
+    log: FakeLog = field(default_factory=FakeLog)
+    store: object = None
+
+
+@dataclass
+class FakeWal:
+    bytes_total: int = 4096
+    sync_count: int = 5
+
+
+@dataclass
+class FakeHost:
+    groups: dict[int, FakeGroup] = field(default_factory=dict)
+    log_writable: bool = True
+    wal: FakeWal = field(default_factory=FakeWal)
+
+
+class FakeConnection(NamedTuple):
+    number: int
+    client_address: str
+    state: str
+
+
+class FakeNode:
+    """Node a (id 1) of a, b and c, with two replicated shards; it leads shard 1."""
+
+    def __init__(self) -> None:
+        members = {name: f"127.0.0.1:{7000 + i}" for i, name in enumerate("abc")}
+        self.config = NodeConfig(
+            name="a", peer=members["a"], data_dir="d", initial_cluster=members, shards=2
+        )
+        self.config.validate()
+        self.counters = Counters()
+        self.timings = Timings()
+        self.clock = FakeClock()
+        self.started_ns = 500_000_000
+        nodes = tuple(
+            NodeInfo(i, name, address, f"127.0.0.1:{11210 + i}", "", "", 1.0)
+            for i, (name, address) in enumerate(members.items(), 1)
+        )
+        self.map: ClusterMap | None = ClusterMap(
+            epoch=4,
+            cluster_id=self.config.cluster_id,
+            shard_count=2,
+            replication=3,
+            nodes=nodes,
+            replica_sets=place(nodes, 2, 3),
+        )
+        self.host = FakeHost()
+        self.host.groups[0] = FakeGroup(0, store=object())
+        self.host.groups[1] = FakeGroup(1, store=FakeStore())
+        leader_log = FakeLog(replicas={2: FakeProgress(12), 3: FakeProgress(9)})
+        self.host.groups[2] = FakeGroup(
+            2, role=Role.LEADER, leader_id=1, log=leader_log, store=FakeStore()
+        )
+        self.listen_address = "127.0.0.1:11211"
+        self.peer_address = "127.0.0.1:7000"
+        self.http_address = ""
+        self.connections: list[FakeConnection] = []
+        self.peers = {2: True, 3: False}
+
+    def peers_up(self) -> Mapping[int, bool]:
+        return self.peers
+
+    def store(self, shard: int) -> FakeStore:
+        store = self.host.groups[shard + 1].store
+        assert isinstance(store, FakeStore)
+        return store

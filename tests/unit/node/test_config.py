@@ -1,0 +1,221 @@
+"""Configuration: how users write things, what is refused and how, what nodes must share."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from node.config import (
+    NodeConfig,
+    format_address,
+    format_size,
+    parse_address,
+    parse_initial_cluster,
+    parse_size,
+)
+from node.errors import ConfigError
+
+MEMBERS = {"a": "10.0.0.1:7000", "b": "10.0.0.2:7000", "c": "10.0.0.3:7000"}
+
+
+def cluster(**changes: object) -> NodeConfig:
+    values: dict[str, object] = {
+        "name": "a",
+        "peer": "10.0.0.1:7000",
+        "data_dir": "data",
+        "initial_cluster": MEMBERS,
+    }
+    return NodeConfig(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:11211", ("127.0.0.1", 11211)),
+        ("[::1]:11211", ("::1", 11211)),
+        ("[::]:0", ("::", 0)),
+        ("node-1.example:0", ("node-1.example", 0)),
+        ("0.0.0.0:65535", ("0.0.0.0", 65535)),
+    ],
+)
+def test_addresses(text: str, expected: tuple[str, int]) -> None:
+    assert parse_address(text) == expected
+    assert format_address(*expected) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "11211", ":11211", "host", "host:", "host:x", "host:65536", "host:-1", "::1:11211",
+     "[]:1", "a b:1", "a,b:1", "[::1]11211", "host:1.5", "host:٣"],
+)  # fmt: skip
+def test_bad_addresses_name_the_field_and_the_value(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_address(text, "listen")
+    assert caught.value.field == "listen"
+    assert text in str(caught.value)
+
+
+def test_ipv6_without_brackets_is_told_how_to_write_it() -> None:
+    with pytest.raises(ConfigError, match=r"\[::1\]:11211"):
+        parse_address("::1:11211")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", 0), ("1000", 1000), ("64k", 65536), ("512m", 512 << 20), ("1g", 1 << 30),
+     ("1G", 1 << 30), ("2gb", 2 << 30), ("2GiB", 2 << 30), (" 3 t ", 3 << 40)],
+)  # fmt: skip
+def test_sizes(text: str, expected: int) -> None:
+    assert parse_size(text) == expected
+    assert parse_size(format_size(expected)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "g", "-1", "1.5g", "1x", "1 g b", "1e9"])
+def test_bad_sizes(text: str) -> None:
+    with pytest.raises(ConfigError, match="memory"):
+        parse_size(text, "memory")
+
+
+def test_initial_cluster() -> None:
+    text = "a=10.0.0.1:7000, b=10.0.0.2:7000,c=10.0.0.3:7000"
+    assert parse_initial_cluster(text) == MEMBERS
+
+
+@pytest.mark.parametrize("text", ["", "a", "a=h:1,,b=h:2", "a=h:1,a=h:2"])
+def test_bad_initial_cluster(text: str) -> None:
+    with pytest.raises(ConfigError, match="initial_cluster"):
+        parse_initial_cluster(text)
+
+
+def test_the_defaults_are_one_node_in_memory() -> None:
+    config = NodeConfig()
+    config.validate()
+    assert (config.durability, config.is_alone, config.node_id) == ("memory", True, 1)
+    assert config.replication_effective == 1
+    assert config.listen == "127.0.0.1:11211"
+
+
+def test_a_data_dir_makes_a_node_durable() -> None:
+    assert NodeConfig(data_dir="d").durability == "fsync"
+    NodeConfig(data_dir="d").validate()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"name": ""}, "name", "''"),
+        ({"name": "a b"}, "name", "'a b'"),
+        ({"name": "-a"}, "name", "'-a'"),
+        ({"name": "x" * 65}, "name", "64"),
+        ({"name": "d"}, "name", "a, b, c"),
+        ({"cluster_name": "x y"}, "cluster_name", "'x y'"),
+        ({"zone": "z/1"}, "zone", "'z/1'"),
+        ({"listen": "11211"}, "listen", "'11211'"),
+        ({"peer": ""}, "peer", "3 nodes"),
+        ({"peer": "x"}, "peer", "'x'"),
+        ({"http": "x"}, "http", "'x'"),
+        ({"advertise": "x"}, "advertise", "'x'"),
+        ({"weight": 0.0}, "weight", "0.0"),
+        ({"weight": float("nan")}, "weight", "nan"),
+        ({"shards": 0}, "shards", "0"),
+        ({"shards": 48}, "shards", "48 is not a power of two in 1..4096"),
+        ({"shards": 8192}, "shards", "4096"),
+        ({"replication": 0}, "replication", "1..9"),
+        ({"heartbeat_ms": 55}, "heartbeat_ms", "10 ms"),
+        ({"heartbeat_ms": 0}, "heartbeat_ms", "0"),
+        ({"election_ms": 100}, "election_ms", "(50)"),
+        ({"durability": "maybe"}, "durability", "fsync, memory"),
+        ({"data_dir": None}, "durability", "--data-dir"),
+        ({"data_dir": None, "durability": "fsync"}, "data_dir", "--data-dir"),
+        ({"item_bytes_max": 10}, "item_bytes_max", "10"),
+        ({"memory_bytes": 10}, "memory_bytes", "10"),
+        ({"connections_max": 0}, "connections_max", "0"),
+        ({"request_timeout_ms": 0}, "request_timeout_ms", "0"),
+        ({"stop_timeout_ms": 0}, "stop_timeout_ms", "0"),
+        ({"wal_bytes_max": 1 << 20}, "wal_bytes_max", str(64 << 20)),
+        ({"log_level": "loud"}, "log_level", "'loud'"),
+        ({"log_format": "xml"}, "log_format", "'xml'"),
+        ({"initial_cluster": MEMBERS | {"c": "10.0.0.1:7000"}}, "initial_cluster", "a and c share"),
+        ({"initial_cluster": MEMBERS | {"c": "10.0.0.3:0"}}, "initial_cluster", "10.0.0.3:0"),
+        ({"initial_cluster": MEMBERS | {"d d": "h:1"}}, "initial_cluster", "'d d'"),
+        ({"initial_cluster": MEMBERS | {"c": "x"}}, "initial_cluster, node c", "'x'"),
+    ],
+)
+def test_validate_names_the_field_and_the_values(
+    changes: dict[str, object], field: str, words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        cluster(**changes).validate()
+    assert caught.value.field == field
+    assert words in str(caught.value)
+
+
+def test_memory_durability_keeps_no_directory() -> None:
+    with pytest.raises(ConfigError, match="data_dir"):
+        NodeConfig(data_dir="d", durability="memory").validate()
+
+
+def test_a_cluster_is_valid_on_each_of_its_nodes() -> None:
+    for name, peer in MEMBERS.items():
+        cluster(name=name, peer=peer).validate()
+
+
+def test_node_ids_follow_the_names_in_whatever_order_they_are_written() -> None:
+    backwards = dict(reversed(MEMBERS.items()))
+    assert cluster(initial_cluster=backwards).node_ids == {"a": 1, "b": 2, "c": 3}
+    assert cluster(name="c").node_id == 3
+
+
+def test_cluster_id_survives_a_change_of_address_but_not_of_names() -> None:
+    moved = {name: address.replace("10.", "11.") for name, address in MEMBERS.items()}
+    assert cluster(initial_cluster=moved).cluster_id == cluster().cluster_id
+    assert cluster(cluster_name="other").cluster_id != cluster().cluster_id
+    fourth = MEMBERS | {"d": "10.0.0.4:7000"}
+    assert cluster(initial_cluster=fourth).cluster_id != cluster().cluster_id
+
+
+def test_fingerprint_is_equal_on_all_nodes_and_differs_with_every_cluster_setting() -> None:
+    settings = cluster().cluster_settings
+    assert cluster(name="b", zone="z", weight=2.0).cluster_settings == settings
+    changed: dict[str, object] = {
+        "cluster_name": "other",
+        "shards": 128,
+        "replication": 5,
+        "heartbeat_ms": 60,
+        "election_ms": 500,
+        "durability": "memory",
+        "item_bytes_max": 2 << 20,
+        "initial_cluster": (("a", "h:1"),),
+    }
+    assert set(changed) == {f.name for f in dataclasses.fields(settings)}
+    for name, value in changed.items():
+        other = dataclasses.replace(settings, **{name: value})  # type: ignore[arg-type]
+        assert other.fingerprint() != settings.fingerprint(), name
+        (line,) = settings.differences(other.as_dict())
+        assert line.startswith(name)
+
+
+def test_the_fingerprint_does_not_change_between_releases() -> None:
+    assert cluster().cluster_settings.fingerprint() == "a14967147f7df3a1"
+    assert cluster().cluster_id == "2ddd1195432252b7"
+
+
+def test_differences_survive_whatever_a_stranger_sends() -> None:
+    lines = cluster().cluster_settings.differences({"shards": "x" * 10_000, 5: None})  # type: ignore[dict-item]
+    assert any(line.startswith("shards 64 here, xxx") for line in lines)
+    assert all(len(line) < 600 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "bound", "expected"),
+    [
+        ({}, "127.0.0.1:11211", "127.0.0.1:11211"),
+        ({}, "0.0.0.0:11211", "10.0.0.1:11211"),
+        ({}, "[::]:11211", "10.0.0.1:11211"),
+        ({"advertise": "cache.example:9"}, "0.0.0.0:11211", "cache.example:9"),
+        ({"advertise": "cache.example:0"}, "0.0.0.0:11211", "cache.example:11211"),
+    ],
+)
+def test_advertised_address(changes: dict[str, object], bound: str, expected: str) -> None:
+    assert cluster(**changes).advertised(bound) == expected
