@@ -1,7 +1,8 @@
 """The memcached text protocol, pure: bytes in, requests out; results in, bytes out.
 
 Reading order: `requests` (what a client may ask), `numbers` (how memcached reads a number),
-`parser` (bytes to requests), `responses` (results to bytes), `pipeline` (replies in request order).
+`lines` and `storage_lines` (one line to one request), `parser` (bytes to requests), `responses`
+(results to bytes), `pipeline` (replies in request order).
 """
 
 from node.protocol.parser import Parser

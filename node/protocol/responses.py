@@ -31,6 +31,7 @@ INVALID_EXPTIME_LINE: Final = b"CLIENT_ERROR invalid exptime argument\r\n"
 INVALID_DELTA_LINE: Final = b"CLIENT_ERROR invalid numeric delta argument\r\n"
 NON_NUMERIC_LINE: Final = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
 TOO_LARGE_LINE: Final = b"SERVER_ERROR object too large for cache\r\n"
+OUT_OF_MEMORY_LINE: Final = b"SERVER_ERROR out of memory storing object\r\n"
 SHUTDOWN_LINE: Final = b"SERVER_ERROR: shutdown not enabled\r\n"
 TOO_MANY_CONNECTIONS_LINE: Final = b"ERROR Too many open connections\r\n"
 

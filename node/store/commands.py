@@ -64,7 +64,7 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
 def encode_batch(now_ms: int, commands: Sequence[Command]) -> bytes:
-    """The log payload of `commands`, stamped with the leader's time `now_ms` (Unix milliseconds)."""
+    """The log payload of `commands`; the leader stamps it with `now_ms` (Unix milliseconds)."""
     payload: bytes = _pack((now_ms, commands))
     return payload
 

@@ -52,6 +52,11 @@ def item_fits(key_bytes: int, flags: int, value_bytes: int, item_bytes_max: int)
     return _HEADER_BYTES + key_bytes + flags_bytes + value_bytes <= item_bytes_max
 
 
+def value_bytes_sure(item_bytes_max: int) -> int:
+    """The largest value that fits whatever its key and flags; below 0 when there is none."""
+    return item_bytes_max - _HEADER_BYTES - KEY_BYTES_MAX - _FLAGS_BYTES
+
+
 def wire_data(flags: int, value: bytes) -> bytes:
     """The wire form of a value: `b" <flags> <length>\\r\\n<value>\\r\\n"`."""
     return b" %d %d\r\n%b\r\n" % (flags, len(value), value)

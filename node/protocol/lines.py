@@ -1,0 +1,203 @@
+"""One command line without a data block, to one request.
+
+The answers to what is wrong follow memcached 1.6.45: a known command with too few words, a bad
+number or an over-long key is bad format; `noreply` as the last word hides every answer, errors
+included, once the line has words enough to be looked at.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from node.protocol.numbers import (
+    INT32_MAX,
+    INT32_MIN,
+    UINT32_MAX,
+    UINT64_MAX,
+    loose_number,
+    strict_number,
+)
+from node.protocol.requests import (
+    Arithmetic,
+    Cluster,
+    Delete,
+    FlushAll,
+    Get,
+    GetAndTouch,
+    Immediate,
+    Quit,
+    Request,
+    Stats,
+    Touch,
+    Verbosity,
+    Version,
+)
+from node.protocol.responses import (
+    BAD_FORMAT_LINE,
+    ERROR_LINE,
+    INVALID_DELTA_LINE,
+    INVALID_EXPTIME_LINE,
+    SHUTDOWN_LINE,
+)
+from node.store.commands import OP_DECR, OP_INCR
+from node.store.item import KEY_BYTES_MAX
+
+RETRIEVALS: Final = (b"get ", b"gets ", b"gat ", b"gats ")
+"""How the lines begin that may name many keys, and so be long."""
+
+RETRIEVAL_LINE_BYTES_MAX: Final = 1 << 20
+"""Limit of such a line. memcached has none for get and gets, and that of other lines for gat."""
+
+LINE_BYTES_MAX: Final = 1 << 14
+"""Limit of any other line; a longer one closes the connection."""
+
+NOREPLY: Final = b"noreply"
+
+_SHORTEST_LINE_BYTES: Final = 4
+"""Two bytes and CRLF: memcached looks at nothing shorter."""
+
+
+def split_words(line: bytes) -> list[bytes]:
+    """The words of a line: what stands between spaces. A tab is a byte like any other."""
+    return [word for word in line.split(b" ") if word]
+
+
+def parse_line(line: bytes, line_bytes: int) -> Request | None:
+    """The request of a line that is no storage command; None for one that `noreply` silences.
+
+    `line` comes without its line end, `line_bytes` is its length with it.
+    """
+    if line_bytes < _SHORTEST_LINE_BYTES:
+        return Immediate(BAD_FORMAT_LINE)
+    words = split_words(line)
+    if not words or line.startswith(b" "):
+        return Immediate(ERROR_LINE)
+    retrieval = _RETRIEVAL_PARSERS.get(words[0])
+    if retrieval is not None:
+        return Quit() if len(line) > RETRIEVAL_LINE_BYTES_MAX else retrieval(words)
+    if len(line) > LINE_BYTES_MAX:
+        return Quit()
+    return _LINE_PARSERS.get(words[0], _unknown)(words)
+
+
+def _answer(reply: bytes, noreply: bool) -> Immediate | None:
+    return None if noreply else Immediate(reply)
+
+
+def _unknown(words: list[bytes]) -> Request | None:
+    if len(words) > 1 and words[-1].startswith(b"HTTP/"):
+        return Quit()
+    return _answer(ERROR_LINE, words[-1] == NOREPLY)
+
+
+def _retrieval_keys(words: list[bytes]) -> tuple[bytes, ...] | None:
+    """The words as keys; None when there is none, or one is too long."""
+    if not words or max(map(len, words)) > KEY_BYTES_MAX:
+        return None
+    return tuple(words)
+
+
+def _get(words: list[bytes]) -> Request:
+    keys = _retrieval_keys(words[1:])
+    return Immediate(BAD_FORMAT_LINE) if keys is None else Get(keys, words[0] == b"gets")
+
+
+def _gat(words: list[bytes]) -> Request:
+    if len(words) < 3:
+        return Immediate(BAD_FORMAT_LINE)
+    exptime = strict_number(words[1], INT32_MIN, INT32_MAX)
+    if exptime is None:
+        return Immediate(INVALID_EXPTIME_LINE)
+    keys = _retrieval_keys(words[2:])
+    if keys is None:
+        return Immediate(BAD_FORMAT_LINE)
+    return GetAndTouch(exptime, keys, words[0] == b"gats")
+
+
+def _delete(words: list[bytes]) -> Request | None:
+    if len(words) < 2:
+        return Immediate(BAD_FORMAT_LINE)
+    noreply = words[-1] == NOREPLY
+    if len(words[1]) > KEY_BYTES_MAX:
+        return _answer(BAD_FORMAT_LINE, noreply)
+    return Delete(words[1], noreply)
+
+
+def _arithmetic(words: list[bytes]) -> Request | None:
+    if len(words) < 3:
+        return Immediate(BAD_FORMAT_LINE)
+    noreply = words[-1] == NOREPLY
+    if len(words[1]) > KEY_BYTES_MAX:
+        return _answer(BAD_FORMAT_LINE, noreply)
+    delta = loose_number(words[2], 0, UINT64_MAX)
+    if delta is None:
+        return _answer(INVALID_DELTA_LINE, noreply)
+    return Arithmetic(OP_INCR if words[0] == b"incr" else OP_DECR, words[1], delta, noreply)
+
+
+def _touch(words: list[bytes]) -> Request | None:
+    if len(words) < 3:
+        return Immediate(BAD_FORMAT_LINE)
+    noreply = words[-1] == NOREPLY
+    if len(words[1]) > KEY_BYTES_MAX:
+        return _answer(BAD_FORMAT_LINE, noreply)
+    exptime = loose_number(words[2], INT32_MIN, INT32_MAX)
+    if exptime is None:
+        return _answer(INVALID_EXPTIME_LINE, noreply)
+    return Touch(words[1], exptime, noreply)
+
+
+def _flush_all(words: list[bytes]) -> Request | None:
+    noreply = len(words) > 1 and words[-1] == NOREPLY
+    if len(words) == (2 if noreply else 1):
+        return FlushAll(0, noreply)
+    delay = strict_number(words[1], INT32_MIN, INT32_MAX)
+    return _answer(INVALID_EXPTIME_LINE, noreply) if delay is None else FlushAll(delay, noreply)
+
+
+def _verbosity(words: list[bytes]) -> Request | None:
+    noreply = words[-1] == NOREPLY
+    if len(words) < 2 or strict_number(words[1], 0, UINT32_MAX) is None:
+        return _answer(BAD_FORMAT_LINE, noreply)
+    return Verbosity(noreply)
+
+
+def _version(words: list[bytes]) -> Request:
+    return Version()
+
+
+def _stats(words: list[bytes]) -> Request:
+    return Stats(tuple(words[1:]))
+
+
+def _cluster(words: list[bytes]) -> Request:
+    return Cluster(tuple(words[1:]))
+
+
+def _quit(words: list[bytes]) -> Request:
+    return Quit()
+
+
+def _shutdown(words: list[bytes]) -> Request:
+    return Immediate(SHUTDOWN_LINE)
+
+
+_RETRIEVAL_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
+    b"get": _get,
+    b"gets": _get,
+    b"gat": _gat,
+    b"gats": _gat,
+}
+
+_LINE_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request | None]]] = {
+    b"delete": _delete,
+    b"incr": _arithmetic,
+    b"decr": _arithmetic,
+    b"touch": _touch,
+    b"flush_all": _flush_all,
+    b"verbosity": _verbosity,
+    b"version": _version,
+    b"stats": _stats,
+    b"cluster": _cluster,
+    b"quit": _quit,
+    b"shutdown": _shutdown,
+}
