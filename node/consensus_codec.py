@@ -1,0 +1,44 @@
+"""Consensus messages as items of a peer frame, and back.
+
+Sending costs nothing: messages and entries are NamedTuples, which msgpack writes as arrays. Receiving
+gives plain tuples, which are turned into their classes here. The frame's checksum was verified, and
+the peer's version compared, before anything arrives here; what does not fit all the same is a
+`PeerFrameError`. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node.consensus.api import Configuration, Entry
+from node.consensus.messages import MESSAGE_TYPES, Append, Message, SnapshotChunk
+from node.errors import PeerFrameError
+
+KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in enumerate(MESSAGE_TYPES)}
+"""Wire number of each message type."""
+
+_APPEND = KIND_OF[Append]
+_SNAPSHOT_CHUNK = KIND_OF[SnapshotChunk]
+_make_entry = Entry._make
+
+
+def encode_message(group_id: int, message: Message) -> tuple[int, int, Message]:
+    """The item (kind, group_id, message)."""
+    return (KIND_OF[type(message)], group_id, message)
+
+
+def decode_message(item: tuple[Any, ...]) -> tuple[int, Message]:
+    """(group_id, message) of an item whose kind is below `CONSENSUS_KINDS`."""
+    try:
+        kind, group_id, fields = item
+        if kind == _APPEND:
+            term, prev_index, prev_term, commit_index, entries = fields
+            return group_id, Append(
+                term, prev_index, prev_term, commit_index, tuple(map(_make_entry, entries))
+            )
+        if kind == _SNAPSHOT_CHUNK:
+            chunk = SnapshotChunk._make(fields)
+            return group_id, chunk._replace(configuration=Configuration._make(chunk.configuration))
+        return group_id, MESSAGE_TYPES[kind]._make(fields)
+    except (TypeError, ValueError, IndexError) as error:
+        raise PeerFrameError(f"a consensus message of an unknown form: {error}") from error

@@ -1,0 +1,599 @@
+"""Brings every operation of this node's clients to its shard's leader, and back.
+
+Any node takes any key. `route` serves an operation here when this node leads the group, forwards it
+to the leader's node otherwise, and holds it while there is no leader, until its deadline. The same
+file answers what other nodes forward to us (`on_forward`).
+
+What ends an attempt, and what follows:
+ 1. a result: the operation is finished;
+ 2. refused (not the leader, transfer under way, too busy): certainly not executed; held, tried again;
+ 3. lost (leadership or the connection went while it was in flight): a read is tried again; a write
+    is repeated under the same session and sequence, so that it is executed once at most;
+ 4. the deadline: `not done`, or `outcome unknown` when an attempt of the write may have been executed.
+
+Held operations are tried again when a leader appears, a peer comes back, or the next sweep is due.
+Their number is bounded by what connections may have in flight (`connection.py`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol
+
+from node.group import ReplicaGroup
+from node.operations import OUT_OF_MEMORY, Failure, Operation, Read, Session, Write, WriteOutcome
+from node.peer_items import (
+    FORWARD_ITEMS,
+    FORWARD_LOST,
+    FORWARD_READ,
+    FORWARD_REFUSED,
+    FORWARD_RESULT,
+    FORWARD_WRITE,
+)
+from node.store.commands import (
+    OP_ADD,
+    OP_APPEND,
+    OP_CAS,
+    OP_DELETE,
+    OP_EXPIRE,
+    OP_PREPEND,
+    OP_REPLACE,
+    OP_SESSION_OPEN,
+    OP_SET,
+    OP_TICK,
+    Command,
+)
+from node.store.item import cas_unique
+from node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
+from node.store.store import EXPIRED, ShardStore
+
+if TYPE_CHECKING:
+    from node.clock import Clock
+    from node.counters import Counters
+
+GROWING_OPS = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
+"""Commands that are refused when the memory limit is reached."""
+
+
+class PeerSender(Protocol):
+    """The peer network, as far as forwarding needs it."""
+
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
+    def is_up(self, node_id: int) -> bool: ...
+
+
+class CoordinatorHost(Protocol):
+    """What the coordinator needs of the node."""
+
+    groups: dict[int, ReplicaGroup]
+    bytes_used: int
+    disk_is_full: bool
+
+    def flush_soon(self) -> None: ...
+
+
+class Coordinator:
+    """Routing of operations, of this node's clients and of other nodes'."""
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        host: CoordinatorHost,
+        peers: PeerSender,
+        clock: Clock,
+        random: Random,
+        counters: Counters,
+        memory_bytes: int,
+        timeout_ms: int,
+        preferred_leader: Callable[[int], int],
+    ) -> None:
+        self.node_id = node_id
+        self.host = host
+        self.peers = peers
+        self.clock = clock
+        self.random = random
+        self.counters = counters
+        self.memory_bytes = memory_bytes
+        self.timeout_ms = timeout_ms
+        self.preferred_leader = preferred_leader
+        """Group id -> node id to try first when this node has no replica of the group."""
+        self._timeout_ns = timeout_ms * 1_000_000
+        self._sessions: dict[int, Session] = {}
+        self._opening: dict[int, list[Write]] = {}
+        """Writes that wait for their group's session."""
+        self._held: dict[int, list[Operation]] = {}
+        self._forwards: dict[int, Operation] = {}
+        self._next_request_id = random.getrandbits(48)
+        """Starts anywhere, so that replies to an earlier life of this node match nothing."""
+        self._hints: dict[int, int] = {}
+        """Leaders by hearsay, for groups without a replica here."""
+        self._deadlines: deque[Operation] = deque()
+        """All operations in order of deadline (the timeout is the same for all)."""
+
+    # -- operations of this node's clients ----------------------------------------------
+
+    def write(
+        self,
+        group_id: int,
+        op: int,
+        key: bytes,
+        args: tuple[object, ...],
+        size: int,
+        done: Callable[[WriteOutcome], None],
+        after: Write | None = None,
+    ) -> Write:
+        """Run one command; `done` hears its outcome, possibly before this returns."""
+        deadline = self.clock.monotonic_ns() + self._timeout_ns
+        write = Write(self, group_id, deadline, op, key, args, size, done)
+        write.after = after
+        self._deadlines.append(write)
+        self.route(write)
+        return write
+
+    def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Read:
+        """Read keys of one group; `done` hears packed items or a Failure."""
+        deadline = self.clock.monotonic_ns() + self._timeout_ns
+        read = Read(self, group_id, deadline, keys, done)
+        self._deadlines.append(read)
+        self.route(read)
+        return read
+
+    def leader_node(self, group_id: int) -> int:
+        """Node that leads the group as far as this node knows; 0 = unknown."""
+        group = self.host.groups.get(group_id)
+        if group is not None:
+            return self.node_id if group.is_leader else group.leader_id
+        return self._hints.get(group_id, 0) or self.preferred_leader(group_id)
+
+    def route(self, operation: Operation) -> None:
+        """Make one attempt, or hold the operation until one can be made."""
+        if operation.finished:
+            return
+        group = self.host.groups.get(operation.group_id)
+        is_local = group is not None and group.is_leader
+        if isinstance(operation, Write):
+            if operation.session is None and not self._give_session(operation):
+                return
+            before = operation.after
+            if before is not None:
+                if before.finished:
+                    operation.after = None
+                elif not (is_local and before.in_flight and before.target == 0):
+                    if before.then is None:
+                        before.then = []
+                    before.then.append(operation)
+                    return
+        if is_local:
+            assert group is not None
+            operation.target = 0
+            self._run_here(operation, group)
+            return
+        leader = self.leader_node(operation.group_id)
+        if leader in (0, self.node_id) or not self._forward(operation, leader):
+            self.hold(operation, "no leader")
+
+    def _run_here(self, operation: Operation, group: ReplicaGroup) -> None:
+        if isinstance(operation, Write):
+            operation.in_flight = True
+            self.submit(
+                group, operation.command(), operation.size, operation, retry=operation.uncertain
+            )
+        elif isinstance(operation, Read):
+            if group.has_lease():
+                self.serve_read(operation)
+            else:
+                self.counters.index_reads += 1
+                group.when_readable(operation)
+        else:
+            assert isinstance(operation, SessionOpen)
+            group.submit(operation.command(), 0, operation)
+
+    def _forward(self, operation: Operation, node_id: int) -> bool:
+        request_id = self._next_request_id
+        item: tuple[Any, ...]
+        if isinstance(operation, Write):
+            command = operation.command()
+            item = (
+                FORWARD_WRITE,
+                request_id,
+                operation.group_id,
+                operation.size,
+                operation.uncertain,
+                command,
+            )
+        elif isinstance(operation, Read):
+            item = (FORWARD_READ, request_id, operation.group_id, operation.keys)
+        else:
+            assert isinstance(operation, SessionOpen)
+            item = (
+                FORWARD_WRITE,
+                request_id,
+                operation.group_id,
+                0,
+                True,
+                operation.command(),
+            )
+        if not self.peers.send(node_id, item):
+            return False
+        self._next_request_id += 1
+        self._forwards[request_id] = operation
+        operation.request_id = request_id
+        operation.target = node_id
+        if isinstance(operation, Write):
+            operation.in_flight = True
+        self.counters.forwarded_out += 1
+        self.host.flush_soon()
+        return True
+
+    # -- sessions ------------------------------------------------------------------------
+
+    def _give_session(self, write: Write) -> bool:
+        """Number the write, or queue it until the group's session is open."""
+        group_id = write.group_id
+        session = self._sessions.get(group_id)
+        if session is not None:
+            write.session = session
+            write.sequence = session.next_sequence
+            session.next_sequence += 1
+            session.outstanding[write.sequence] = write
+            return True
+        waiting = self._opening.get(group_id)
+        if waiting is not None:
+            waiting.append(write)
+            return False
+        self._opening[group_id] = [write]
+        opening = SessionOpen(self, group_id, self.clock.monotonic_ns() + self._timeout_ns)
+        self._deadlines.append(opening)
+        self.route(opening)
+        return False
+
+    def session_opened(self, opening: SessionOpen) -> None:
+        """The group knows our session: number the waiting writes in their order."""
+        self._sessions[opening.group_id] = Session(opening.session_id)
+        for write in self._opening.pop(opening.group_id, []):
+            self.route(write)
+
+    def session_not_opened(self, opening: SessionOpen) -> None:
+        """The deadline passed. Waiting writes have their own deadlines; the next one tries again."""
+        waiting = [w for w in self._opening.pop(opening.group_id, []) if not w.finished]
+        for write in waiting:
+            self.route(write)
+
+    def new_session_id(self) -> int:
+        return self.random.getrandbits(63) | 1
+
+    def write_answered(self, write: Write, result: Result) -> None:
+        """A group's answer to a write of ours."""
+        if result == SESSION_GONE:
+            session = write.session
+            assert session is not None
+            if self._sessions.get(write.group_id) is session:
+                del self._sessions[write.group_id]
+            if write.uncertain:
+                write.finish(
+                    Failure("the session expired before the answer came", outcome_known=False)
+                )
+                return
+            session.outstanding.pop(write.sequence, None)
+            write.session = None
+            self.route(write)
+        elif result == STALE_SEQUENCE:
+            write.finish(Failure("an answer was given up before", outcome_known=False))
+        else:
+            write.finish(result)
+
+    # -- serving here --------------------------------------------------------------------
+
+    def submit(
+        self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
+    ) -> None:
+        """Propose a command of a client, here or forwarded, at this leader.
+
+        At the memory limit what would grow is refused; as in memcached, a refused set also removes
+        the old value, so that nobody reads what the client meant to replace. A repeated attempt is
+        never refused for memory: the session table has to answer it.
+        """
+        if (
+            not retry
+            and command[3] in GROWING_OPS
+            and self.host.bytes_used + size > self.memory_bytes
+        ):
+            self.counters.store_no_memory += 1
+            if command[3] != OP_SET:
+                waiter.on_result(OUT_OF_MEMORY)
+                return
+            command = (*command[:3], OP_DELETE, command[4])
+            waiter = _OutOfMemory(waiter)
+        group.submit(command, size, waiter)
+
+    def serve_read(self, read: Read) -> None:
+        """Read under the lease or a confirmed read index."""
+        items = self._lookup(self.host.groups[read.group_id], read.keys, read)
+        if items is not None:
+            self.counters.lease_reads += 1
+            read.finish(items)
+
+    def _lookup(
+        self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: Read | ForwardedRead
+    ) -> list[bytes | None] | None:
+        """Packed items, or None when expired ones have to be removed through the log first."""
+        store = group.machine
+        assert isinstance(store, ShardStore)
+        now_ms = group.now_ms()
+        expired: list[tuple[bytes, int]] = []
+        items: list[bytes | None] = []
+        for key in keys:
+            item = store.lookup(key, now_ms)
+            if item is EXPIRED:
+                packed = store.items.get(key)
+                expired.append((key, cas_unique(packed) if packed is not None else 0))
+            else:
+                items.append(item)
+        if not expired:
+            return items
+        removal: Command
+        if store.pending_flush_ms and now_ms >= store.pending_flush_ms:
+            removal = (0, 0, 0, OP_TICK, b"")
+        else:
+            removal = (0, 0, 0, OP_EXPIRE, b"", tuple(expired))
+        group.submit(removal, 64 * len(expired), _AfterRemoval(self, group, waiter))
+        return None
+
+    # -- what comes from other nodes -----------------------------------------------------
+
+    def on_forward(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """A forwarded operation, or the answer to one of ours."""
+        kind = item[0]
+        if kind == FORWARD_READ:
+            self.counters.forwarded_in += 1
+            _, request_id, group_id, keys = item
+            group = self.host.groups.get(group_id)
+            if group is None or not group.is_leader:
+                self._refuse(node_id, request_id, group_id, "not the leader")
+                return
+            forwarded = ForwardedRead(self, node_id, request_id, group, keys)
+            if group.has_lease():
+                forwarded.on_readable()
+            else:
+                self.counters.index_reads += 1
+                group.when_readable(forwarded)
+        elif kind == FORWARD_WRITE:
+            self.counters.forwarded_in += 1
+            _, request_id, group_id, size, retry, command = item
+            group = self.host.groups.get(group_id)
+            if group is None or not group.is_leader:
+                self._refuse(node_id, request_id, group_id, "not the leader")
+                return
+            waiter = ForwardedWrite(self, node_id, request_id, group_id)
+            self.submit(group, command, size, waiter, retry=retry)
+        else:
+            self._on_reply(kind, node_id, item)
+
+    def _on_reply(self, kind: int, node_id: int, item: tuple[Any, ...]) -> None:
+        operation = self._forwards.get(item[1])
+        if operation is None or operation.target != node_id:
+            return  # Given up, or tried elsewhere meanwhile: that attempt decides.
+        del self._forwards[item[1]]
+        if operation.finished:
+            return
+        if kind == FORWARD_ITEMS:
+            assert isinstance(operation, Read)
+            operation.finish(list(item[2]))
+        elif kind == FORWARD_RESULT:
+            assert isinstance(operation, Write | SessionOpen)
+            operation.on_result(item[2])
+        elif kind == FORWARD_LOST:
+            assert isinstance(operation, Write | SessionOpen)
+            operation.on_lost()
+        elif kind == FORWARD_REFUSED:
+            leader = item[2]
+            if leader and leader != node_id:
+                self._hints[operation.group_id] = leader
+            elif operation.group_id not in self.host.groups:
+                self._hints.pop(operation.group_id, None)
+            operation.on_refused(str(item[3]))
+
+    def _refuse(self, node_id: int, request_id: int, group_id: int, why: str) -> None:
+        leader = self.leader_node(group_id) if group_id in self.host.groups else 0
+        self.reply(node_id, (FORWARD_REFUSED, request_id, leader, why))
+
+    def reply(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """Answer another node. An answer that cannot be sent is the loss of a connection there."""
+        self.peers.send(node_id, item)
+        self.host.flush_soon()
+
+    # -- holding, trying again, giving up -------------------------------------------------
+
+    def hold(self, operation: Operation, why: str) -> None:
+        """Keep it until a leader may take it: `leader_changed`, `peer_up` or the next sweep."""
+        held = self._held.get(operation.group_id)
+        if held is None:
+            self._held[operation.group_id] = [operation]
+        else:
+            held.append(operation)
+
+    def _release(self, group_id: int) -> None:
+        held = self._held.pop(group_id, None)
+        if held is None:
+            return
+        # Writes of one session go in the order of their sequences.
+        held.sort(key=lambda o: o.sequence if isinstance(o, Write) else 0)
+        for operation in held:
+            self.route(operation)
+
+    def leader_changed(self, group_id: int) -> None:
+        """The group's leader as this replica knows it is another one, or none."""
+        leader = self.leader_node(group_id)
+        if leader:
+            self._retry_forwards(lambda o: o.group_id == group_id and o.target != leader)
+            self._release(group_id)
+
+    def peer_up(self, node_id: int) -> None:
+        for group_id in list(self._held):
+            if self.leader_node(group_id) == node_id:
+                self._release(group_id)
+
+    def peer_down(self, node_id: int) -> None:
+        """Answers of this node may be lost: repeat what was sent there."""
+        for group_id in [g for g, n in self._hints.items() if n == node_id]:
+            del self._hints[group_id]
+        self._retry_forwards(lambda o: o.target == node_id)
+
+    def _retry_forwards(self, concerns: Callable[[Operation], bool]) -> None:
+        again = [(r, o) for r, o in self._forwards.items() if concerns(o)]
+        for request_id, operation in again:
+            del self._forwards[request_id]
+            if isinstance(operation, Write | SessionOpen):
+                operation.on_lost()
+            else:
+                operation.on_refused("connection to the leader lost")
+
+    def sweep(self) -> None:
+        """Expire what is past its deadline, and try the held again. Called every few ticks."""
+        now_ns = self.clock.monotonic_ns()
+        deadlines = self._deadlines
+        while deadlines:
+            operation = deadlines[0]
+            if not operation.finished:
+                if operation.deadline_ns > now_ns:
+                    break
+                operation.expire()
+            if operation.request_id:
+                self._forwards.pop(operation.request_id, None)
+            deadlines.popleft()
+        for group_id in list(self._held):
+            self._release(group_id)
+
+    def timeout_reason(self, group_id: int) -> str:
+        """Words for an operation that ran out of time."""
+        if self.host.disk_is_full:
+            return "the disk of the node is full"
+        shard = group_id - 1
+        if self.leader_node(group_id):
+            return f"shard {shard} did not answer within {self.timeout_ms} ms"
+        return f"shard {shard} had no leader for {self.timeout_ms} ms"
+
+
+class SessionOpen(Operation):
+    """Makes a group know this process. Every attempt has a new id: a late duplicate of an earlier
+    attempt then opens an orphan that expires, never a session that is in use."""
+
+    __slots__ = ("session_id",)
+
+    def command(self) -> Command:
+        self.session_id = self.coordinator.new_session_id()
+        return (self.session_id, 0, 0, OP_SESSION_OPEN, b"")
+
+    def on_result(self, result: Result) -> None:
+        if not self.finished:
+            self.finished = True
+            self.coordinator.session_opened(self)
+
+    def on_lost(self) -> None:
+        if not self.finished:
+            self.coordinator.hold(self, "leadership changed")
+
+    def expire(self) -> None:
+        if not self.finished:
+            self.finished = True
+            self.coordinator.session_not_opened(self)
+
+
+class ForwardedWrite:
+    """Answers the node that forwarded a write to us."""
+
+    __slots__ = ("coordinator", "group_id", "node_id", "request_id")
+
+    def __init__(
+        self, coordinator: Coordinator, node_id: int, request_id: int, group_id: int
+    ) -> None:
+        self.coordinator = coordinator
+        self.node_id = node_id
+        self.request_id = request_id
+        self.group_id = group_id
+
+    def on_result(self, result: Result) -> None:
+        self.coordinator.reply(self.node_id, (FORWARD_RESULT, self.request_id, result))
+
+    def on_refused(self, why: str) -> None:
+        leader = self.coordinator.leader_node(self.group_id)
+        self.coordinator.reply(self.node_id, (FORWARD_REFUSED, self.request_id, leader, why))
+
+    def on_lost(self) -> None:
+        self.coordinator.reply(self.node_id, (FORWARD_LOST, self.request_id))
+
+
+class ForwardedRead:
+    """Answers the node that forwarded a read to us."""
+
+    __slots__ = ("coordinator", "group", "keys", "node_id", "request_id")
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        node_id: int,
+        request_id: int,
+        group: ReplicaGroup,
+        keys: tuple[bytes, ...],
+    ) -> None:
+        self.coordinator = coordinator
+        self.node_id = node_id
+        self.request_id = request_id
+        self.group = group
+        self.keys = keys
+
+    def on_readable(self) -> None:
+        items = self.coordinator._lookup(self.group, self.keys, self)
+        if items is not None:
+            self.coordinator.reply(self.node_id, (FORWARD_ITEMS, self.request_id, items))
+
+    def on_refused(self, why: str) -> None:
+        leader = self.coordinator.leader_node(self.group.group_id)
+        self.coordinator.reply(self.node_id, (FORWARD_REFUSED, self.request_id, leader, why))
+
+
+class _AfterRemoval:
+    """Reads again once the expired items are out of the log's state."""
+
+    __slots__ = ("coordinator", "group", "reader")
+
+    def __init__(
+        self, coordinator: Coordinator, group: ReplicaGroup, reader: Read | ForwardedRead
+    ) -> None:
+        self.coordinator = coordinator
+        self.group = group
+        self.reader = reader
+
+    def on_result(self, result: Result) -> None:
+        # The removal was committed after the read began, so the state is current as of then.
+        self.reader.on_readable()
+
+    def on_refused(self, why: str) -> None:
+        self.reader.on_refused(why)
+
+    def on_lost(self) -> None:
+        self.reader.on_refused("leadership changed")
+
+
+class _OutOfMemory:
+    """Turns the result of the delete that stands in for a refused set into the refusal."""
+
+    __slots__ = ("waiter",)
+
+    def __init__(self, waiter: Any) -> None:
+        self.waiter = waiter
+
+    def on_result(self, result: Result) -> None:
+        if result in (SESSION_GONE, STALE_SEQUENCE):
+            self.waiter.on_result(result)
+        else:
+            self.waiter.on_result(OUT_OF_MEMORY)
+
+    def on_refused(self, why: str) -> None:
+        self.waiter.on_refused(why)
+
+    def on_lost(self) -> None:
+        self.waiter.on_lost()

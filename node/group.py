@@ -1,0 +1,348 @@
+"""One replica of one group: the replicated log, the state machine it drives, and those who wait.
+
+The group turns what clients ask into log entries and back: commands that arrive in one turn of the
+loop become one entry (`propose_pending`), committed entries are applied in order (`apply`), and each
+command's waiter is told its result. Reads are served from the state machine while the leader's lease
+holds; otherwise they wait for a read index. It does no I/O: the host (`host.py`) drains the log's
+`Ready`, in the one legal order, for all groups at once.
+
+A waiter hears exactly one of: `on_result`, `on_refused` (certainly not executed here),
+`on_lost` (leadership went while the command was in the log: it may or may not be executed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from node.consensus.api import (
+    Entry,
+    EntryKind,
+    ReplicatedLog,
+    Role,
+    Snapshot,
+    SnapshotMeta,
+)
+from node.consensus.errors import NotLeader, ProposalDropped
+from node.store.commands import Command, decode_batch, encode_batch
+from node.store.results import Result
+
+if TYPE_CHECKING:
+    from node.clock import Clock
+
+BATCH_BYTES_MAX = 1 << 20
+"""A turn's commands are cut into entries of about this size, so that one append stays one message."""
+
+INFLIGHT_BYTES_MAX = 64 << 20
+"""Commands proposed by one group and not yet committed; beyond it new ones are refused as busy."""
+
+COMMAND_OVERHEAD_BYTES = 64
+"""Charged per command in flight on top of its key and value."""
+
+
+class StateMachine(Protocol):
+    """What a group's log drives. Deterministic: state depends on the applied entries alone."""
+
+    bytes_used: int
+    last_now_ms: int
+
+    def apply(self, index: int, now_ms: int, commands: Sequence[Command]) -> list[Result]: ...
+    def view(self) -> Any: ...
+    def encode_view(self, view: Any) -> Iterator[bytes]: ...
+    def restore(self, data: bytes) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+class Waiter(Protocol):
+    """Who submitted a command; hears exactly one of the three."""
+
+    def on_result(self, result: Result) -> None: ...
+    def on_refused(self, why: str) -> None: ...
+    def on_lost(self) -> None: ...
+
+
+class ReadWaiter(Protocol):
+    """Who asked for a read point; hears exactly one of the two."""
+
+    def on_readable(self) -> None:
+        """The state machine now reflects all that was acknowledged before the request."""
+
+    def on_refused(self, why: str) -> None: ...
+
+
+class GroupHost(Protocol):
+    """What a group needs of the process it lives in."""
+
+    bytes_used: int
+    clock: Clock
+
+    def mark_dirty(self, group: ReplicaGroup) -> None: ...
+
+
+class ReplicaGroup:
+    """A replica: `log` decides, `machine` remembers, waiters are told."""
+
+    __slots__ = (
+        "_inflight_bytes",
+        "_next_context",
+        "_proposed",
+        "_queue",
+        "_reading",
+        "_reads_at",
+        "_reads_queued",
+        "applied_index",
+        "dirty",
+        "group_id",
+        "host",
+        "installing",
+        "lease_until_ns",
+        "led_term",
+        "log",
+        "log_bytes_since_snapshot",
+        "machine",
+        "snapshot_index",
+        "snapshotting",
+        "unpersisted",
+    )
+
+    def __init__(
+        self,
+        group_id: int,
+        log: ReplicatedLog,
+        machine: StateMachine,
+        host: GroupHost,
+        snapshot: SnapshotMeta,
+    ) -> None:
+        self.group_id = group_id
+        self.log = log
+        self.machine = machine
+        self.host = host
+        self.applied_index = snapshot.last_index
+        """Index of the last entry in `machine`. Invariant: applied_index <= log.commit_index."""
+        self.snapshot_index = snapshot.last_index
+        """Index of the newest durable snapshot."""
+        self.log_bytes_since_snapshot = 0
+        """Payload bytes applied after `snapshot_index`; decides when the next snapshot is due."""
+        self.led_term = 0
+        """Term in which waiters were taken on; 0 when not leader."""
+        self.lease_until_ns = 0
+        """Reads may be served while the clock is below; 0 when not a leader that may serve."""
+        self.dirty = False
+        """Already in the host's list for the coming turn."""
+        self.installing = False
+        """A snapshot from the leader is being made durable; the log is not drained meanwhile."""
+        self.snapshotting = False
+        self.unpersisted = 0
+        """Batches of this group that the disk has not confirmed; messages that promise wait for 0."""
+        self._queue: list[tuple[Command, Waiter, int]] = []
+        self._proposed: dict[int, tuple[int, int, Sequence[Command], list[Waiter], int]] = {}
+        self._inflight_bytes = 0
+        self._next_context = 1
+        self._reads_queued: list[ReadWaiter] = []
+        """Waiting for the next read round of the coming turn."""
+        self._reading: dict[int, list[ReadWaiter]] = {}
+        """Read rounds under way, by context."""
+        self._reads_at: list[tuple[int, list[ReadWaiter]]] = []
+        """Confirmed reads that wait until `applied_index` reaches their read index."""
+
+    # -- what others ask ---------------------------------------------------------------
+
+    @property
+    def role(self) -> Role:
+        return self.log.role
+
+    @property
+    def term(self) -> int:
+        return self.log.term
+
+    @property
+    def leader_id(self) -> int:
+        return self.log.leader_id
+
+    @property
+    def commit_index(self) -> int:
+        return self.log.commit_index
+
+    @property
+    def store(self) -> StateMachine:
+        return self.machine
+
+    @property
+    def is_leader(self) -> bool:
+        return self.log.role is Role.LEADER
+
+    def now_ms(self) -> int:
+        """The leader's stamp: wall clock, never below what the log has already seen."""
+        wall_ms = self.host.clock.wall_ms()
+        last_ms = self.machine.last_now_ms
+        return wall_ms if wall_ms > last_ms else last_ms
+
+    # -- writes ------------------------------------------------------------------------
+
+    def submit(self, command: Command, size: int, waiter: Waiter) -> None:
+        """Queue a command for this turn's entry. `size`: bytes of its key and value.
+
+        Order of submission is the order in the log.
+        """
+        if self._inflight_bytes > INFLIGHT_BYTES_MAX:
+            waiter.on_refused("too many writes in flight for this shard; retry more slowly")
+            return
+        self._inflight_bytes += size + COMMAND_OVERHEAD_BYTES
+        self._queue.append((command, waiter, size + COMMAND_OVERHEAD_BYTES))
+        if not self.dirty:
+            self.host.mark_dirty(self)
+
+    def propose_pending(self) -> None:
+        """Turn the queued commands into entries, and the queued reads into one read round."""
+        if self._queue:
+            queue, self._queue = self._queue, []
+            start = 0
+            size = 0
+            for position, (_, _, cost) in enumerate(queue):
+                size += cost
+                if size >= BATCH_BYTES_MAX:
+                    self._propose(queue[start : position + 1], size)
+                    start, size = position + 1, 0
+            if start < len(queue):
+                self._propose(queue[start:] if start else queue, size)
+        if self._reads_queued:
+            waiters, self._reads_queued = self._reads_queued, []
+            self._start_read_round(waiters)
+
+    def _propose(self, batch: list[tuple[Command, Waiter, int]], size: int) -> None:
+        now_ms = self.now_ms()
+        commands = [item[0] for item in batch]
+        try:
+            index = self.log.propose(encode_batch(now_ms, commands))
+        except (NotLeader, ProposalDropped) as error:
+            self._inflight_bytes -= size
+            why = str(error)
+            for _, waiter, _ in batch:
+                waiter.on_refused(why)
+            return
+        self._proposed[index] = (self.log.term, now_ms, commands, [i[1] for i in batch], size)
+
+    # -- reads -------------------------------------------------------------------------
+
+    def has_lease(self) -> bool:
+        """May the state machine be read now? Checked after the request's bytes have arrived."""
+        return self.host.clock.monotonic_ns() < self.lease_until_ns
+
+    def when_readable(self, waiter: ReadWaiter) -> None:
+        """Call the waiter once a linearizable read may be served here (Raft thesis 6.4)."""
+        if not self.is_leader:
+            waiter.on_refused("not the leader")
+            return
+        self._reads_queued.append(waiter)
+        if not self.dirty:
+            self.host.mark_dirty(self)
+
+    def _start_read_round(self, waiters: list[ReadWaiter]) -> None:
+        context = self._next_context
+        self._next_context += 1
+        try:
+            self.log.request_read(context, self.host.clock.monotonic_ns())
+        except NotLeader as error:
+            for waiter in waiters:
+                waiter.on_refused(str(error))
+            return
+        self._reading[context] = waiters
+
+    def reads_confirmed(self, context: int, read_index: int) -> None:
+        """The log confirmed a read round: its reads run once `read_index` is applied."""
+        waiters = self._reading.pop(context, None)
+        if waiters is None:
+            return
+        if self.applied_index >= read_index:
+            for waiter in waiters:
+                waiter.on_readable()
+        else:
+            self._reads_at.append((read_index, waiters))
+
+    def reads_failed(self, contexts: Iterable[int]) -> None:
+        """The log can no longer confirm these rounds here."""
+        for context in contexts:
+            for waiter in self._reading.pop(context, ()):
+                waiter.on_refused("leadership changed")
+
+    # -- what the log decided ----------------------------------------------------------
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Apply committed entries in order and tell their waiters."""
+        machine = self.machine
+        for entry in entries:
+            index, term, kind, payload = entry
+            if index != self.applied_index + 1:
+                raise AssertionError(
+                    f"group {self.group_id}: entry {index} applied after {self.applied_index}"
+                )
+            self.applied_index = index
+            proposed = self._proposed.pop(index, None) if self._proposed else None
+            if kind == EntryKind.NORMAL:
+                self.log_bytes_since_snapshot += len(payload)
+                before = machine.bytes_used
+                if proposed is not None and proposed[0] == term:
+                    _, now_ms, commands, waiters, size = proposed
+                    results = machine.apply(index, now_ms, commands)
+                    self.host.bytes_used += machine.bytes_used - before
+                    self._inflight_bytes -= size
+                    for waiter, result in zip(waiters, results, strict=True):
+                        waiter.on_result(result)
+                else:
+                    if proposed is not None:
+                        self._lose(proposed)
+                    now_ms, decoded = decode_batch(payload)
+                    machine.apply(index, now_ms, decoded)
+                    self.host.bytes_used += machine.bytes_used - before
+            elif proposed is not None:
+                self._lose(proposed)
+        if self._reads_at:
+            self._release_reads()
+
+    def _release_reads(self) -> None:
+        waiting: list[tuple[int, list[ReadWaiter]]] = []
+        for read_index, waiters in self._reads_at:
+            if self.applied_index >= read_index:
+                for waiter in waiters:
+                    waiter.on_readable()
+            else:
+                waiting.append((read_index, waiters))
+        self._reads_at = waiting
+
+    def update_lease(self) -> None:
+        """Copy the log's lease, held back until this term's no-op is applied (thesis 6.4)."""
+        log = self.log
+        lease = log.lease_until_ns
+        self.lease_until_ns = lease if lease and self.applied_index >= log.term_start_index else 0
+
+    def leadership_lost(self) -> None:
+        """No longer leader: what was proposed may still be committed by a successor."""
+        self.lease_until_ns = 0
+        queue, self._queue = self._queue, []
+        for _, waiter, cost in queue:
+            self._inflight_bytes -= cost
+            waiter.on_refused("leadership changed")
+        proposed, self._proposed = self._proposed, {}
+        for item in proposed.values():
+            self._lose(item)
+        reads, self._reads_queued = self._reads_queued, []
+        for waiter_list in [reads, *self._reading.values(), *(w for _, w in self._reads_at)]:
+            for reader in waiter_list:
+                reader.on_refused("leadership changed")
+        self._reading = {}
+        self._reads_at = []
+
+    def _lose(self, proposed: tuple[int, int, Sequence[Command], list[Waiter], int]) -> None:
+        self._inflight_bytes -= proposed[4]
+        for waiter in proposed[3]:
+            waiter.on_lost()
+
+    # -- snapshots ---------------------------------------------------------------------
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Replace the state by a snapshot's; the log is told by the caller."""
+        before = self.machine.bytes_used
+        self.machine.restore(snapshot.data)
+        self.host.bytes_used += self.machine.bytes_used - before
+        self.applied_index = self.snapshot_index = snapshot.meta.last_index
+        self.log_bytes_since_snapshot = 0

@@ -1,0 +1,362 @@
+"""All groups of one process: one turn of the loop is one batch.
+
+Whatever happened in a turn (client requests, peer frames, ticks) marks groups dirty. At the end of
+the turn `_turn` drains them together, in the one legal order:
+
+ 1. queued commands become entries, and each group's `Ready` is taken;
+ 2. all groups' entries and hard states go to the shared log as one batch: one write, one sync;
+ 3. messages that promise nothing leave at once, so that followers sync while we do (thesis 10.2.1);
+ 4. committed entries are applied and their waiters answered;
+ 5. when the batch is durable, the groups hear of it and the messages that promise leave.
+
+All messages to one peer in a turn travel in one frame. The host touches the disk only through the log
+and the snapshot store it was given, and the network only through `PeerSender`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from node.consensus.api import Ready, Role, Snapshot, SoftState
+from node.consensus_codec import decode_message, encode_message
+from node.group import ReplicaGroup
+from node.wal.format import WalRecord
+
+if TYPE_CHECKING:
+    from node.clock import Clock
+    from node.counters import Counters
+    from node.wal.memory import MemoryWal
+    from node.wal.snapshots import SnapshotStore
+    from node.wal.wal import Wal
+
+log = logging.getLogger("quorumcache.host")
+
+TICKS_AT_ONCE_MAX = 3
+"""Ticks made up for in one turn after a pause. The rest is dropped: what arrived during the pause (a
+leader's heartbeats) must be read before an election timeout can run out, and a late tick only makes
+promises to a leader last longer, never shorter."""
+
+SNAPSHOT_RETRY_SECONDS = 1.0
+"""Pause before a snapshot that could not be stored is tried again."""
+
+
+class PeerSender(Protocol):
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
+    def flush(self) -> None: ...
+
+
+class ReplicaHost:
+    """Owner of this node's replicas."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        wal: Wal | MemoryWal,
+        snapshots: SnapshotStore | None,
+        counters: Counters,
+        tick_ms: int,
+        on_leader_change: Callable[[int], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.loop = loop
+        self.clock = clock
+        self.wal = wal
+        self.snapshots = snapshots
+        self.counters = counters
+        self.tick_ms = tick_ms
+        self.on_leader_change = on_leader_change
+        self.on_fatal = on_fatal
+        self.peers: PeerSender | None = None
+        self.groups: dict[int, ReplicaGroup] = {}
+        self.bytes_used = 0
+        """Memory of all items here, by the store's cost model."""
+        self.disk_is_full = False
+        self.stopped = False
+        self._dirty: list[ReplicaGroup] = []
+        self._turn_scheduled = False
+        self._flush_scheduled = False
+        self._ticks_done = clock.monotonic_ns() // (tick_ms * 1_000_000)
+        self._tick_handle: asyncio.TimerHandle | None = None
+        self._every_tick: list[Callable[[], None]] = []
+
+    # -- groups ------------------------------------------------------------------------
+
+    def add_group(self, group: ReplicaGroup) -> None:
+        """Take a replica in; it runs from the next turn on."""
+        if group.group_id in self.groups:
+            raise AssertionError(f"group {group.group_id} added twice")
+        self.groups[group.group_id] = group
+        self.bytes_used += group.machine.bytes_used
+        self.mark_dirty(group)
+
+    def mark_dirty(self, group: ReplicaGroup) -> None:
+        """Have the group drained at the end of this turn."""
+        if not group.dirty:
+            group.dirty = True
+            self._dirty.append(group)
+            if not self._turn_scheduled:
+                self._turn_scheduled = True
+                self.loop.call_soon(self._turn)
+
+    def flush_soon(self) -> None:
+        """Have the peers' frames sent at the end of this turn."""
+        if not self._flush_scheduled and not self._turn_scheduled:
+            self._flush_scheduled = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self.peers is not None:
+            self.peers.flush()
+
+    # -- input -------------------------------------------------------------------------
+
+    def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """A consensus message from a peer."""
+        group_id, message = decode_message(item)
+        group = self.groups.get(group_id)
+        if group is None or self.disk_is_full:
+            # No replica here (yet), or nothing it asks for could be made durable. The sender
+            # repeats what matters.
+            return
+        group.log.step(node_id, message)
+        if not group.dirty:
+            self.mark_dirty(group)
+
+    def peer_unreachable(self, node_id: int) -> None:
+        """The connection to a node was refused or reset: its replicas may be gone."""
+        for group in self.groups.values():
+            group.log.peer_unreachable(node_id)
+            self.mark_dirty(group)
+
+    def start_ticking(self, every_tick: list[Callable[[], None]]) -> None:
+        """Begin to pass time to the groups, and to `every_tick` after them."""
+        self._every_tick = every_tick
+        self._ticks_done = self.clock.monotonic_ns() // (self.tick_ms * 1_000_000)
+        self._arm()
+
+    def _arm(self) -> None:
+        tick_ns = self.tick_ms * 1_000_000
+        wait_ns = tick_ns - self.clock.monotonic_ns() % tick_ns
+        self._tick_handle = self.loop.call_later(wait_ns / 1e9 + 0.0002, self._tick)
+
+    def _tick(self) -> None:
+        if self.stopped:
+            return
+        now_ns = self.clock.monotonic_ns()
+        ticks = now_ns // (self.tick_ms * 1_000_000)
+        due = ticks - self._ticks_done
+        self._ticks_done = ticks
+        for _ in range(0 if self.disk_is_full else min(due, TICKS_AT_ONCE_MAX)):
+            for group in self.groups.values():
+                log_ = group.log
+                log_.tick(now_ns)
+                if not group.dirty and log_.has_ready():
+                    self.mark_dirty(group)
+        if due:
+            for call in self._every_tick:
+                call()
+        self._arm()
+
+    # -- the turn ----------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Drain every dirty group; see the module docstring for the order."""
+        if self.stopped:
+            return
+        try:
+            self._drain()
+        except BaseException as error:
+            self.on_fatal(error)
+            raise
+
+    def _drain(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        self._turn_scheduled = False
+        records: list[WalRecord] = []
+        waiting: list[tuple[ReplicaGroup, Ready]] = []
+        peers = self.peers
+        for group in dirty:
+            group.dirty = False
+            if group.installing:
+                continue  # Marked dirty again when its snapshot is durable.
+            group.propose_pending()
+            if not group.log.has_ready():
+                group.update_lease()
+                continue
+            ready = group.log.ready()
+            if ready.snapshot is not None:
+                if ready.messages:
+                    self._send(group, ready.messages)
+                self._install(group, ready)
+                continue
+            if ready.entries or ready.hard_state is not None:
+                records.append(WalRecord(group.group_id, ready.hard_state, tuple(ready.entries)))
+                group.unpersisted += 1
+                waiting.append((group, ready))
+            elif ready.messages_after_append:
+                if group.unpersisted:
+                    group.unpersisted += 1
+                    waiting.append((group, ready))
+                else:
+                    self._send(group, ready.messages_after_append)
+            if ready.messages:
+                self._send(group, ready.messages)
+            if ready.committed_entries:
+                self.counters.commands_applied += len(ready.committed_entries)
+                group.apply(ready.committed_entries)
+            if ready.soft_state is not None:
+                self._role_changed(group, ready.soft_state)
+            for state in ready.read_states:
+                group.reads_confirmed(state.context, state.read_index)
+            if ready.failed_reads:
+                group.reads_failed(ready.failed_reads)
+            if ready.snapshot_wanted:
+                for replica in ready.snapshot_wanted:
+                    self._provide_snapshot(group, replica)
+            group.update_lease()
+            if group.log.has_ready():
+                self.mark_dirty(group)
+        if waiting:
+            self.wal.append(records, lambda: self._durable(waiting))
+        if peers is not None:
+            peers.flush()
+
+    def _send(self, group: ReplicaGroup, messages: list[Any]) -> None:
+        peers = self.peers
+        if peers is None:
+            return
+        group_id = group.group_id
+        for to, message in messages:
+            peers.send(to, encode_message(group_id, message))
+
+    def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
+        """A batch is on disk: acknowledge it to the groups, send what promised it."""
+        if self.stopped:
+            return
+        for group, ready in waiting:
+            group.unpersisted -= 1
+            if ready.messages_after_append:
+                self._send(group, ready.messages_after_append)
+            group.log.persisted(ready.last_index, ready.last_term)
+            if not group.dirty:
+                self.mark_dirty(group)
+
+    def _role_changed(self, group: ReplicaGroup, state: SoftState) -> None:
+        if group.led_term and (state.role is not Role.LEADER or state.term != group.led_term):
+            self.counters.leaderships_lost += 1
+            group.led_term = 0
+            group.leadership_lost()
+        if state.role is Role.LEADER:
+            if not group.led_term:
+                self.counters.elections_won += 1
+            group.led_term = state.term
+        elif state.role is Role.CANDIDATE:
+            self.counters.elections += 1
+        log.debug(
+            "role group=%d role=%s term=%d leader=%d",
+            group.group_id,
+            state.role.name.lower(),
+            state.term,
+            state.leader_id,
+        )
+        self.on_leader_change(group.group_id)
+
+    # -- snapshots between replicas ------------------------------------------------------
+
+    def _provide_snapshot(self, group: ReplicaGroup, replica: int) -> None:
+        """A follower is too far behind for our log: send the present state (thesis 5)."""
+        meta = group.log.snapshot_meta(group.applied_index)
+        machine = group.machine
+        data = b"".join(machine.encode_view(machine.view()))
+        self.counters.snapshots_sent += 1
+        log.info("snapshot_sent group=%d to=%d index=%d", group.group_id, replica, meta.last_index)
+        group.log.provide_snapshot(replica, Snapshot(meta, data))
+
+    def _install(self, group: ReplicaGroup, ready: Ready) -> None:
+        """Our leader sent its state: make it durable, then what follows it, then continue from it.
+
+        The group is not drained meanwhile, so nothing that the snapshot replaces is promised.
+        """
+        snapshot = ready.snapshot
+        assert snapshot is not None
+        group.installing = True
+        self.counters.snapshots_received += 1
+        log.info("snapshot_received group=%d index=%d", group.group_id, snapshot.meta.last_index)
+
+        def stored(error: BaseException | None) -> None:
+            if self.stopped:
+                return
+            if error is not None:
+                # The leader sends again; a disk that fails for good ends the node elsewhere.
+                log.warning("snapshot_not_stored group=%d why=%s", group.group_id, error)
+                self.loop.call_later(
+                    SNAPSHOT_RETRY_SECONDS, self._store_snapshot, group, snapshot, stored
+                )
+                return
+            meta = snapshot.meta
+            self.wal.installed(group.group_id, meta.last_index, meta.last_term)
+            record = WalRecord(group.group_id, ready.hard_state, tuple(ready.entries))
+            self.wal.append([record], installed)
+
+        def installed() -> None:
+            if self.stopped:
+                return
+            group.restore(snapshot)
+            group.log.snapshot_installed(snapshot.meta)
+            group.installing = False
+            self._send(group, ready.messages_after_append)
+            group.log.persisted(ready.last_index, ready.last_term)
+            if ready.soft_state is not None:
+                self._role_changed(group, ready.soft_state)
+            self.mark_dirty(group)
+
+        self._store_snapshot(group, snapshot, stored)
+
+    def _store_snapshot(
+        self,
+        group: ReplicaGroup,
+        snapshot: Snapshot,
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        if self.snapshots is None:
+            done(None)
+        else:
+            self.snapshots.save(group.group_id, snapshot, done)
+
+    # -- the disk ------------------------------------------------------------------------
+
+    @property
+    def log_writable(self) -> bool:
+        """False while the disk is full."""
+        return not self.disk_is_full
+
+    def disk_full(self, full: bool) -> None:
+        """The log cannot be written for lack of space, or can be again.
+
+        While it is full this node leads nothing, takes nothing in and stands for nothing: time
+        stands still for its groups, which only makes their promises to leaders last longer.
+        """
+        self.disk_is_full = full
+        if full:
+            self.counters.disk_full += 1
+            log.error("disk_full action=leaderships_given_up")
+            for group in self.groups.values():
+                if group.is_leader:
+                    group.log.step_down()
+                    self.mark_dirty(group)
+        else:
+            log.warning("disk_has_space")
+
+    # -- shutdown ------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """No more turns and ticks. What is not durable now was never promised."""
+        self.stopped = True
+        if self._tick_handle is not None:
+            self._tick_handle.cancel()

@@ -1,0 +1,222 @@
+"""Regular work of a node on its groups: snapshots, expiry, delayed flushes, old sessions, leaders.
+
+Everything here proposes through the log or rests on what the log has committed; being late with any
+of it costs memory or balance, never correctness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from node.consensus.api import Role, Snapshot
+from node.consensus.errors import ConsensusError
+from node.group import ReplicaGroup
+from node.host import ReplicaHost
+from node.store.commands import OP_EXPIRE, OP_SESSION_EXPIRE, OP_TICK
+from node.store.results import Result
+from node.store.store import ShardStore
+
+if TYPE_CHECKING:
+    from node.config import NodeConfig
+    from node.counters import Counters
+    from node.wal.snapshots import SnapshotStore
+    from node.wal.memory import MemoryWal
+    from node.wal.wal import Wal
+
+log = logging.getLogger("quorumcache.housekeeper")
+
+EXPIRE_BATCH = 256
+"""Items of one shard removed by one log entry of the sweep."""
+
+KEEP_ENTRIES = 256
+"""Entries kept in memory behind a snapshot, for followers that are a little behind."""
+
+LOG_BYTES_MAX = 256 << 20
+"""Entries of all groups held in memory; beyond it the largest logs are snapshotted first."""
+
+TRANSFERS_AT_ONCE_MAX = 4
+"""Leaderships handed to their preferred nodes per pass, so that a returning node is not flooded."""
+
+STEADY_PASSES = 3
+"""A preferred leader gets its shard back when it has kept up for so many passes."""
+
+
+class Housekeeper:
+    """One pass per `interval` seconds over all groups."""
+
+    def __init__(
+        self,
+        *,
+        config: NodeConfig,
+        loop: asyncio.AbstractEventLoop,
+        host: ReplicaHost,
+        wal: Wal | MemoryWal,
+        snapshots: SnapshotStore | None,
+        counters: Counters,
+        preferred_leader: Callable[[int], int],
+        is_up: Callable[[int], bool],
+        interval: float = 0.5,
+    ) -> None:
+        self._config = config
+        self._loop = loop
+        self._host = host
+        self._wal = wal
+        self._snapshots = snapshots
+        self._counters = counters
+        self._preferred_leader = preferred_leader
+        self._is_up = is_up
+        self._interval = interval
+        self._steady: dict[int, int] = {}
+        self._expiring: set[int] = set()
+        """Groups whose last sweep is not committed yet."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval)
+            if self._host.disk_is_full:
+                continue
+            self._sweep()
+            self._return_leaders()
+            await self._snapshot_due()
+
+    # -- expiry ------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        for group in self._host.groups.values():
+            store = group.machine
+            if not group.lease_until_ns or not isinstance(store, ShardStore):
+                continue
+            if group.group_id in self._expiring:
+                continue
+            now_ms = group.now_ms()
+            if store.flush_due(now_ms):
+                self._submit(group, (0, 0, 0, OP_TICK, b""))
+                continue
+            due = store.due_expirations(now_ms, EXPIRE_BATCH)
+            if due:
+                self._counters.reclaimed += len(due)
+                self._submit(group, (0, 0, 0, OP_EXPIRE, b"", tuple(due)))
+                continue
+            idle_ms = self._config.session_idle_ms
+            old = store.expired_sessions(now_ms, idle_ms)
+            if old:
+                self._submit(group, (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(old), idle_ms))
+
+    def _submit(self, group: ReplicaGroup, command: tuple[object, ...]) -> None:
+        self._expiring.add(group.group_id)
+        group.submit(command, 0, _Sweep(self._expiring, group.group_id))
+
+    # -- leaders -----------------------------------------------------------------------
+
+    def _return_leaders(self) -> None:
+        """Hand shards back to their preferred leaders once these have kept up for a while."""
+        transfers = 0
+        for group_id, group in self._host.groups.items():
+            if group.log.role is not Role.LEADER or group_id == 0:
+                self._steady.pop(group_id, None)
+                continue
+            wanted = self._preferred_leader(group_id)
+            log_ = group.log
+            status = log_.progress().get(wanted) if wanted != self._config.node_id else None
+            if (
+                status is None
+                or wanted not in log_.configuration.voters
+                or not self._is_up(wanted)
+                or not status.recent_active
+                or status.match_index + KEEP_ENTRIES < log_.last_index
+            ):
+                self._steady.pop(group_id, None)
+                continue
+            passes = self._steady[group_id] = self._steady.get(group_id, 0) + 1
+            if passes > STEADY_PASSES and transfers < TRANSFERS_AT_ONCE_MAX:
+                transfers += 1
+                self._steady.pop(group_id, None)
+                self.transfer(group, wanted)
+
+    def transfer(self, group: ReplicaGroup, to: int) -> None:
+        """Begin to hand leadership over; nothing happens if it cannot be."""
+        try:
+            group.log.transfer_leadership(to)
+        except ConsensusError as error:
+            log.debug("transfer_refused group=%d to=%d why=%s", group.group_id, to, error)
+        self._host.mark_dirty(group)
+
+    # -- snapshots ---------------------------------------------------------------------
+
+    async def _snapshot_due(self) -> None:
+        """Snapshot the groups whose log has grown enough, one after the other."""
+        pinned = set(self._wal.pinned_groups())
+        least = self._config.snapshot_bytes_min
+        groups = sorted(
+            self._host.groups.values(), key=lambda g: g.log_bytes_since_snapshot, reverse=True
+        )
+        in_memory = sum(group.log.log_bytes for group in groups)
+        for group in groups:
+            if group.installing or group.applied_index <= group.snapshot_index:
+                continue
+            grown = group.log_bytes_since_snapshot
+            if (
+                grown >= max(least, group.machine.bytes_used // 2)
+                or in_memory > LOG_BYTES_MAX
+                or group.group_id in pinned
+            ):
+                before = group.log.log_bytes
+                await self._snapshot(group)
+                in_memory -= before - group.log.log_bytes
+
+    async def _snapshot(self, group: ReplicaGroup) -> None:
+        """Write the group's state as of now, and drop the log that it covers."""
+        machine = group.machine
+        meta = group.log.snapshot_meta(group.applied_index)
+        grown = group.log_bytes_since_snapshot
+        if self._snapshots is not None:
+            view = machine.view()
+            chunks: list[bytes] = []
+            for chunk in machine.encode_view(view):
+                chunks.append(chunk)
+                await asyncio.sleep(0)
+            saved: asyncio.Future[BaseException | None] = self._loop.create_future()
+            self._snapshots.save(
+                group.group_id,
+                Snapshot(meta, b"".join(chunks)),
+                saved.set_result,
+            )
+            error = await saved
+            if error is not None:
+                log.error("snapshot_failed group=%d why=%s", group.group_id, error)
+                return
+        if group.installing or group.snapshot_index >= meta.last_index:
+            return  # A newer one came from the leader meanwhile.
+        self._counters.snapshots_taken += 1
+        group.snapshot_index = meta.last_index
+        group.log_bytes_since_snapshot -= grown
+        self._wal.compacted(group.group_id, meta.last_index, meta.last_term)
+        keep = KEEP_ENTRIES if len(group.log.configuration.members()) > 1 else 0
+        first = group.log.first_index
+        if meta.last_index - keep >= first:
+            group.log.compact(meta.last_index - keep)
+        if group.log.log_bytes > self._config.snapshot_bytes_min and meta.last_index >= first:
+            group.log.compact(meta.last_index)
+
+
+class _Sweep:
+    """Waiter of a sweep's command: whatever became of it, the group may be swept again."""
+
+    __slots__ = ("_expiring", "_group_id")
+
+    def __init__(self, expiring: set[int], group_id: int) -> None:
+        self._expiring = expiring
+        self._group_id = group_id
+
+    def on_result(self, result: Result) -> None:
+        self._expiring.discard(self._group_id)
+
+    def on_refused(self, why: str) -> None:
+        self._expiring.discard(self._group_id)
+
+    def on_lost(self) -> None:
+        self._expiring.discard(self._group_id)

@@ -1,0 +1,82 @@
+"""What a node keeps of the cluster beside its log: the newest map it knows, and its groups' births.
+
+A group's birth is the configuration it was created with. Until its first snapshot the log starts from
+there, so it has to be known again after a restart, whatever the map has become since. Both files are
+written whole, by rename, before anything depends on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgpack
+
+from node.consensus.api import Configuration
+from node.disk import Disk
+from node.errors import StartupError
+from ring import ClusterMap, MapError
+
+MAP_FILE = "cluster.map"
+BIRTHS_FILE = "groups.born"
+
+
+class LocalState:
+    """The two files, in `directory`; `disk` None: a node that keeps nothing."""
+
+    def __init__(self, disk: Disk | None, directory: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._disk = disk
+        self._map_path = f"{directory}/{MAP_FILE}"
+        self._births_path = f"{directory}/{BIRTHS_FILE}"
+        self._loop = loop
+        self.births: dict[int, Configuration] = {}
+
+    def load(self) -> ClusterMap | None:
+        """Read both files. `StartupError` names one that is damaged."""
+        disk = self._disk
+        if disk is None:
+            return None
+        if disk.exists(self._births_path):
+            try:
+                births = msgpack.unpackb(
+                    disk.read(self._births_path), use_list=False, strict_map_key=False
+                )
+                self.births = {int(g): Configuration(tuple(voters)) for g, voters in births.items()}
+            except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+                raise StartupError(
+                    f"{self._births_path} is damaged ({error}): restore this node from a backup, "
+                    "or empty its data directory and let it join anew"
+                ) from error
+        if not disk.exists(self._map_path):
+            return None
+        try:
+            return ClusterMap.from_bytes(disk.read(self._map_path))
+        except MapError as error:
+            raise StartupError(
+                f"{self._map_path} is damaged ({error}): remove the file, the other nodes have it"
+            ) from error
+
+    async def add_births(self, births: dict[int, Configuration]) -> None:
+        """Remember new groups, durably."""
+        self.births.update(births)
+        data = msgpack.packb({g: c.voters for g, c in sorted(self.births.items())})
+        await self._write(self._births_path, data)
+
+    async def save_map(self, cluster_map: ClusterMap) -> None:
+        """Remember a map, durably."""
+        await self._write(self._map_path, cluster_map.to_bytes())
+
+    async def _write(self, path: str, data: bytes) -> None:
+        if self._disk is None:
+            return
+        written: asyncio.Future[None] = self._loop.create_future()
+
+        def done(error: BaseException | None) -> None:
+            if written.done():
+                return
+            if error is not None:
+                written.set_exception(error)
+            else:
+                written.set_result(None)
+
+        self._disk.write_atomic(path, [data], done)
+        await written

@@ -1,0 +1,229 @@
+"""What a client asked, on its way through this node: one write, or one read, of one group.
+
+An operation lives from the moment a connection starts it until it has its outcome, through any
+number of attempts at any number of leaders. It finishes exactly once, with a result or a `Failure`;
+what arrives later (a reply after the deadline) is ignored.
+
+Exactly once (Raft thesis 6.3): a write carries (session, sequence). A `Session` is this process's
+identity towards one group; it is opened through the group's log, so that the group remembers which
+of its sequences were executed, and with which result. An attempt whose fate is unknown can therefore
+be repeated at the next leader: it is executed once, or answered from memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from node.protocol.responses import not_done, outcome_unknown
+from node.store.commands import Command
+from node.store.results import Result
+
+if TYPE_CHECKING:
+    from node.coordinator import Coordinator
+
+FIRST_SEQUENCE = 1
+"""First sequence of a session."""
+
+OUT_OF_MEMORY = 100
+"""A result of the leader, not of the state machine: there is no room, nothing was stored."""
+
+
+class Failure:
+    """An operation that could not be brought to a result.
+
+    `outcome_known` is True when it was certainly not executed.
+    """
+
+    __slots__ = ("outcome_known", "why")
+
+    def __init__(self, why: str, *, outcome_known: bool) -> None:
+        self.why = why
+        self.outcome_known = outcome_known
+
+    def line(self) -> bytes:
+        """The reply to a memcached client."""
+        return not_done(self.why) if self.outcome_known else outcome_unknown(self.why)
+
+
+WriteOutcome = Result | Failure
+ReadOutcome = list[bytes | None] | Failure
+"""Packed items in the order of the keys (None = miss)."""
+
+
+class Session:
+    """This process towards one group: an id known to the group's log, and sequences in flight."""
+
+    __slots__ = ("next_sequence", "outstanding", "session_id")
+
+    def __init__(self, session_id: int) -> None:
+        self.session_id = session_id
+        self.next_sequence = FIRST_SEQUENCE
+        self.outstanding: dict[int, Write] = {}
+        """Unfinished writes by sequence, oldest first. The oldest is the floor: what lies below
+        is answered, and the group may forget it."""
+
+    def floor(self) -> int:
+        """The lowest sequence that may still be repeated."""
+        for sequence in self.outstanding:
+            return sequence
+        return self.next_sequence
+
+
+class Operation:
+    """Common to writes and reads: where it goes, until when, and whether it is over."""
+
+    __slots__ = ("coordinator", "deadline_ns", "finished", "group_id", "request_id", "target")
+
+    def __init__(self, coordinator: Coordinator, group_id: int, deadline_ns: int) -> None:
+        self.coordinator = coordinator
+        self.group_id = group_id
+        self.deadline_ns = deadline_ns
+        self.finished = False
+        self.request_id = 0
+        """Id of the forward under way; 0 when there is none."""
+        self.target = 0
+        """Node the forward went to."""
+
+    def on_refused(self, why: str) -> None:
+        """The local replica did not take it: certainly not executed by this attempt."""
+        if not self.finished:
+            self.coordinator.hold(self, why)
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        raise NotImplementedError
+
+
+class Write(Operation):
+    """One state-changing command."""
+
+    __slots__ = (
+        "after",
+        "args",
+        "done",
+        "in_flight",
+        "key",
+        "op",
+        "sequence",
+        "session",
+        "size",
+        "then",
+        "uncertain",
+    )
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        group_id: int,
+        deadline_ns: int,
+        op: int,
+        key: bytes,
+        args: tuple[object, ...],
+        size: int,
+        done: Callable[[WriteOutcome], None],
+    ) -> None:
+        super().__init__(coordinator, group_id, deadline_ns)
+        self.op = op
+        self.key = key
+        self.args = args
+        self.size = size
+        """Bytes of key and value, for the bounds on what is in flight."""
+        self.done = done
+        self.session: Session | None = None
+        self.sequence = 0
+        self.in_flight = False
+        """An attempt is under way whose fate is not known yet."""
+        self.uncertain = False
+        """An earlier attempt ended without an answer: it may have been executed."""
+        self.after: Write | None = None
+        """Earlier write of the same client connection to the same group: when attempts have to
+        be repeated, this one waits for it, so that the client's order holds."""
+        self.then: list[Write] | None = None
+
+    def command(self) -> Command:
+        session = self.session
+        assert session is not None
+        return (
+            session.session_id,
+            self.sequence,
+            session.floor(),
+            self.op,
+            self.key,
+            *self.args,
+        )
+
+    def on_result(self, result: Result) -> None:
+        """The group's answer: the write is executed, now or by an earlier attempt."""
+        if not self.finished:
+            self.in_flight = False
+            self.coordinator.write_answered(self, result)
+
+    def on_refused(self, why: str) -> None:
+        if not self.finished:
+            self.in_flight = False
+            self.coordinator.hold(self, why)
+
+    def on_lost(self) -> None:
+        """The attempt may or may not be executed: repeat it under the same sequence."""
+        if not self.finished:
+            self.in_flight = False
+            self.uncertain = True
+            self.coordinator.hold(self, "leadership changed")
+
+    def finish(self, outcome: WriteOutcome) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        session = self.session
+        if session is not None:
+            session.outstanding.pop(self.sequence, None)
+        self.args = ()
+        self.done(outcome)
+        followers, self.then = self.then, None
+        if followers:
+            for follower in followers:
+                follower.after = None
+                self.coordinator.route(follower)
+
+    def expire(self) -> None:
+        if self.finished:
+            return
+        unknown = self.in_flight or self.uncertain
+        self.finish(
+            Failure(
+                self.coordinator.timeout_reason(self.group_id),
+                outcome_known=not unknown,
+            )
+        )
+
+
+class Read(Operation):
+    """A linearizable read of some keys of one group."""
+
+    __slots__ = ("done", "keys")
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        group_id: int,
+        deadline_ns: int,
+        keys: tuple[bytes, ...],
+        done: Callable[[ReadOutcome], None],
+    ) -> None:
+        super().__init__(coordinator, group_id, deadline_ns)
+        self.keys = keys
+        self.done = done
+
+    def on_readable(self) -> None:
+        """The local replica may serve it."""
+        if not self.finished:
+            self.coordinator.serve_read(self)
+
+    def finish(self, outcome: ReadOutcome) -> None:
+        if not self.finished:
+            self.finished = True
+            self.done(outcome)
+
+    def expire(self) -> None:
+        self.finish(Failure(self.coordinator.timeout_reason(self.group_id), outcome_known=True))

@@ -1,0 +1,112 @@
+"""The memcached listener, and what its connections share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from node.cluster_commands import cluster_command, moved_line
+from node.connection import MemcachedConnection
+from node.coordinator import Coordinator
+from node.group import ReplicaGroup
+from node.operations import Failure
+from node.stats import stats_reply
+from node.version import VERSION
+from ring import key_token
+
+if TYPE_CHECKING:
+    from node.node import Node
+
+
+class MemcachedServer:
+    """Accepts clients, and is what a connection knows of its node."""
+
+    def __init__(self, node: Node, coordinator: Coordinator) -> None:
+        config = node.config
+        self.node = node
+        self.loop = node.loop
+        self.coordinator = coordinator
+        self.counters = node.counters
+        self.groups: Mapping[int, ReplicaGroup] = node.host.groups
+        self.monotonic_ns: Callable[[], int] = node.clock.monotonic_ns
+        self.shard_count = config.shards
+        self.token_shift = 64 - (config.shards.bit_length() - 1)
+        """shard = key_token(key) >> token_shift; group = shard + 1."""
+        self.item_bytes_max = config.item_bytes_max
+        self.version_line = f"VERSION {VERSION}\r\n".encode()
+        self.connections: dict[int, MemcachedConnection] = {}
+        self._connections_max = config.connections_max
+        self._next_number = 1
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen; the bound HOST:PORT."""
+        self._server = await self.loop.create_server(self._new_connection, host, port, backlog=1024)
+        bound = self._server.sockets[0].getsockname()
+        return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+
+    def _new_connection(self) -> MemcachedConnection:
+        number = self._next_number
+        self._next_number += 1
+        return MemcachedConnection(self, number)
+
+    def admit(self, connection: MemcachedConnection) -> bool:
+        """Take a connection in, unless there are too many."""
+        counters = self.counters
+        counters.total_connections += 1
+        if len(self.connections) >= self._connections_max:
+            counters.rejected_connections += 1
+            counters.listen_disabled_num += 1
+            return False
+        self.connections[connection.number] = connection
+        counters.curr_connections = len(self.connections)
+        return True
+
+    def left(self, connection: MemcachedConnection) -> None:
+        """A connection is gone."""
+        self.connections.pop(connection.number, None)
+        self.counters.curr_connections = len(self.connections)
+
+    def stop_accepting(self) -> None:
+        """No new clients."""
+        if self._server is not None:
+            self._server.close()
+
+    def close(self) -> None:
+        """Close the listener, and every connection once its replies are out."""
+        self.stop_accepting()
+        for connection in list(self.connections.values()):
+            connection.finish()
+
+    def abort(self) -> None:
+        """Drop every connection."""
+        self.stop_accepting()
+        for connection in list(self.connections.values()):
+            connection.abort()
+
+    # -- for connections -----------------------------------------------------------------
+
+    def group_of(self, key: bytes) -> int:
+        """Group of the key's shard."""
+        return (key_token(key) >> self.token_shift) + 1
+
+    def failed(self, failure: Failure) -> bytes:
+        """The reply for an operation that has no result."""
+        if failure.outcome_known:
+            self.counters.requests_failed += 1
+        else:
+            self.counters.requests_unknown += 1
+        return failure.line()
+
+    def stats(self, args: tuple[bytes, ...]) -> bytes:
+        """Reply to `stats`."""
+        return stats_reply(self.node, args)
+
+    def cluster_command(self, connection: MemcachedConnection, args: tuple[bytes, ...]) -> bytes:
+        """Reply to a command of the word `cluster`."""
+        return cluster_command(self.node, connection, args)
+
+    def moved_line(self, group_id: int) -> bytes:
+        """Where a key's leader is, for a client that routes by itself."""
+        return moved_line(self.node, self.coordinator, group_id)
