@@ -155,7 +155,7 @@ class ClusterMap:
             raise MapError(f"a map is not valid msgpack: {error!r}") from error
         if type(fields) is not tuple or not fields:
             raise MapError(f"a map is {type(fields).__name__}, expected an array of 7 fields")
-        if fields[0] != MAP_FORMAT:
+        if type(fields[0]) is not int or fields[0] != MAP_FORMAT:
             raise MapError(f"map format is {fields[0]!r}, expected {MAP_FORMAT}")
         if len(fields) != 7:
             raise MapError(f"a map has {len(fields)} fields, expected 7")

@@ -1,0 +1,157 @@
+"""Goal: a map survives its bytes unchanged, and no malformed map is ever built."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, replace
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ring import ClusterMap, MapError, NodeInfo, place, shard_of
+from ring.cluster_map import MAP_BYTES_MAX
+from tests.support.clusters import make_map, make_node, make_nodes
+
+NODES = make_nodes(4, zones=2)
+MAP = make_map(NODES, place(NODES, 8, 3))
+
+
+def with_field(position: int, value: object) -> bytes:
+    fields = list(msgpack.unpackb(MAP.to_bytes()))
+    fields[position] = value
+    return msgpack.packb(fields)
+
+
+def with_node_field(position: int, value: object) -> bytes:
+    fields = list(msgpack.unpackb(MAP.to_bytes()))
+    fields[5][0][position] = value
+    return msgpack.packb(fields)
+
+
+def test_bytes_and_back() -> None:
+    again = ClusterMap.from_bytes(MAP.to_bytes())
+    assert again == MAP
+    assert again.to_bytes() == MAP.to_bytes()
+    assert again.fingerprint() == MAP.fingerprint()
+    assert again.fingerprint() != MAP.with_node(make_node(9)).fingerprint()
+
+
+def test_a_map_answers_where_a_key_lives() -> None:
+    shard = MAP.shard_of(b"foo")
+    assert shard == shard_of(b"foo", 8)
+    assert MAP.replicas_of(shard) == MAP.replica_sets[shard]
+    assert MAP.preferred_leader(shard) == MAP.replica_sets[shard][0]
+    assert MAP.node(2) == NODES[1]
+    with pytest.raises(MapError, match="node 77 is not in the map of epoch 1"):
+        MAP.node(77)
+    with pytest.raises(FrozenInstanceError):
+        MAP.epoch = 2  # type: ignore[misc]
+
+
+def test_each_change_is_the_next_epoch() -> None:
+    more = MAP.with_node(make_node(7))
+    assert (more.epoch, [node.node_id for node in more.nodes]) == (2, [1, 2, 3, 4, 7])
+    moved = more.with_node(replace(NODES[0], client_address="10.9.9.9:1"))
+    assert (moved.epoch, moved.node(1).client_address) == (3, "10.9.9.9:1")
+    fewer = moved.without_node(7)
+    assert (fewer.epoch, len(fewer.nodes)) == (4, 4)
+    other = fewer.with_replicas(5, [4, 1])
+    assert (other.epoch, other.replicas_of(5)) == (5, (4, 1))
+    assert other.replica_sets[:5] == MAP.replica_sets[:5]
+    with pytest.raises(MapError, match="replica 1 is not a node"):
+        MAP.without_node(1)
+    with pytest.raises(MapError, match="shard is 8"):
+        MAP.with_replicas(8, [1])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not valid msgpack"),
+        (b"\xc1", "not valid msgpack"),
+        (MAP.to_bytes()[:-1], "not valid msgpack"),
+        (MAP.to_bytes() + b"\x00", "not valid msgpack"),
+        (b"\x91" * 5000, "not valid msgpack"),
+        (b"\x00", "expected an array of 7 fields"),
+        (b"\x90", "expected an array of 7 fields"),
+        (msgpack.packb([1, 2]), "has 2 fields"),
+        (b"x" * (MAP_BYTES_MAX + 1), "larger than"),
+        (with_field(0, 2), "map format is 2, expected 1"),
+        (with_field(0, True), "map format is True"),
+        (with_field(1, 0), "epoch is 0"),
+        (with_field(1, True), "epoch is True"),
+        (with_field(1, 1.0), "epoch is 1.0"),
+        (with_field(2, ""), "cluster_id is ''"),
+        (with_field(2, b"x"), "cluster_id is b'x'"),
+        (with_field(2, "a b"), "without spaces"),
+        (with_field(3, 6), "shard_count is 6, expected a power of two"),
+        (with_field(3, 16), "replica_sets has 8 shards, expected 16"),
+        (with_field(3, 1 << 20), "shard_count is 1048576"),
+        (with_field(4, 0), "replication is 0"),
+        (with_field(5, 3), "nodes is int"),
+        (with_field(5, []), "a map has 0 nodes"),
+        (with_field(5, [[1]]), "expected an array of 7 fields"),
+        (with_field(5, [3]), "a node is 3"),
+        (with_field(6, 3), "replica_sets has int shards"),
+        (with_field(6, [[]] * 8), "shard 0: replicas are"),
+        (with_field(6, [[1]] * 7 + [5]), "shard 7: replicas are 5"),
+        (with_field(6, [[1]] * 7 + [[1, 9]]), "shard 7: replica 9 is not a node"),
+        (with_field(6, [[1, 2, 1]] * 8), "shard 0: a node appears twice"),
+        (with_field(6, [[True]] * 8), "replica True is not a node"),
+        (with_node_field(0, 0), "node_id is 0"),
+        (with_node_field(0, 3), "node 2 follows node 3"),
+        (with_node_field(1, "n 1"), "name is 'n 1'"),
+        (with_node_field(1, "n2"), "nodes 1 and 2 share the name 'n2'"),
+        (with_node_field(1, "n" * 256), "expected 1 to 255 characters"),
+        (with_node_field(2, "10.0.0.1:2"), "share the peer_address"),
+        (with_node_field(2, "nowhere"), "expected host:port"),
+        (with_node_field(2, ":80"), "expected host:port"),
+        (with_node_field(3, "h:99999"), "expected host:port"),
+        (with_node_field(4, "h"), "http_address is 'h'"),
+        (with_node_field(5, 3), "zone is 3"),
+        (with_node_field(5, "a\n"), "zone is 'a\\\\n'"),
+        (with_node_field(6, 0.0), "weight is 0.0"),
+        (with_node_field(6, -1.0), "weight is -1.0"),
+        (with_node_field(6, float("nan")), "weight is nan"),
+        (with_node_field(6, 1e9), "weight is 1000000000.0"),
+        (with_node_field(6, "1"), "weight is '1'"),
+    ],
+)
+def test_a_malformed_map_is_refused_by_name(data: bytes, message: str) -> None:
+    with pytest.raises(MapError, match=message):
+        ClusterMap.from_bytes(data)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_never_decodes_nor_crashes(data: bytes) -> None:
+    with pytest.raises(MapError):
+        ClusterMap.from_bytes(data)
+
+
+@given(st.integers(0, len(MAP.to_bytes()) - 1), st.integers(0, 255))
+def test_a_flipped_byte_gives_a_valid_map_or_an_error(position: int, byte: int) -> None:
+    data = bytearray(MAP.to_bytes())
+    data[position] = byte
+    try:
+        decoded = ClusterMap.from_bytes(bytes(data))
+    except MapError:
+        return
+    assert ClusterMap.from_bytes(decoded.to_bytes()) == decoded
+
+
+def test_a_map_built_by_hand_is_checked_too() -> None:
+    with pytest.raises(MapError, match="nodes is list"):
+        replace(MAP, nodes=list(MAP.nodes))  # type: ignore[arg-type]
+    with pytest.raises(MapError, match="a node is int"):
+        replace(MAP, nodes=(1,))  # type: ignore[arg-type]
+    with pytest.raises(MapError, match="replica_sets has list shards"):
+        replace(MAP, replica_sets=list(MAP.replica_sets))  # type: ignore[arg-type]
+    assert isinstance(MAP.nodes[0], NodeInfo)
+
+
+def test_the_largest_map_is_modest() -> None:
+    nodes = make_nodes(100, zones=5)
+    big = make_map(nodes, place(nodes, 4096, 5), replication=5)
+    assert len(big.to_bytes()) < 64 << 10
+    assert ClusterMap.from_bytes(big.to_bytes()) == big
