@@ -1,0 +1,50 @@
+"""Run seeds: `python -m tests.simulation --seeds 1..200`, or replay one: `--seed 17 --verbose`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.simulation.world import SimulationFailure, World, WorldConfig
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, help="run one seed")
+    parser.add_argument("--seeds", default="1..20", help="run the seeds A..B, both included")
+    parser.add_argument(
+        "--fault-seconds", type=float, default=6.0, help="virtual seconds of faults"
+    )
+    parser.add_argument("--verbose", action="store_true", help="print the events as they happen")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at a failing seed")
+    options = parser.parse_args()
+    if options.seed is not None:
+        seeds = [options.seed]
+    else:
+        first, _, last = options.seeds.partition("..")
+        seeds = list(range(int(first), int(last or first) + 1))
+    failed: list[int] = []
+    virtual = real = 0.0
+    for seed in seeds:
+        config = WorldConfig(
+            seed=seed, fault_seconds=options.fault_seconds, verbose=options.verbose
+        )
+        try:
+            report = World(config).run()
+        except SimulationFailure as failure:
+            print(failure, flush=True)
+            failed.append(seed)
+            if not options.keep_going:
+                break
+            continue
+        virtual += report.virtual_seconds
+        real += report.real_seconds
+        print(report.line(), flush=True)
+    rate = virtual / real if real else 0.0
+    print(f"{len(seeds)} seeds, {virtual:.0f} virtual s in {real:.0f} s ({rate:.1f}x)", end="; ")
+    print(f"FAILED: {failed}" if failed else "no failure")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

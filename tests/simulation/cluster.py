@@ -1,0 +1,134 @@
+"""A simulated node: a host with its clock and disk, and the production `Node` that runs on it, or
+does not.
+
+A start is a new process and a new `Node` on the old disk. Whatever ends a node (a kill, a power
+cut, a failed disk) leaves the disk, the clock and the address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+
+from node.config import NodeConfig
+from node.errors import DiskFailed, DiskFull
+from node.node import Node
+from tests.simulation.disk import DiskConfig, SimulatedDisk
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.network import Network
+from tests.simulation.process import HostClock, Process, ProcessState
+
+CLIENT_PORT = 11211
+PEER_PORT = 7400
+
+
+class SimulatedNode:
+    """`incarnation` counts the starts. `problems` collects ends that nothing injected explains."""
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        network: Network,
+        config: NodeConfig,
+        random: Random,
+        *,
+        clock_rate_ppm: int,
+        disk_config: DiskConfig,
+    ) -> None:
+        self.loop = loop
+        self.network = network
+        self.config = config
+        self.random = random
+        self.name = config.name
+        self.node_id = config.node_id
+        self.clock = HostClock(
+            loop,
+            rate_ppm=clock_rate_ppm,
+            origin_ns=random.randrange(10**15),
+            wall_origin_ms=1_800_000_000_000 + random.randrange(-200, 200),
+        )
+        self.disk = SimulatedDisk(loop, Random(random.getrandbits(64)), disk_config)
+        self.incarnation = 0
+        self.process: Process = Process(loop, self.name, host=self.name, clock=self.clock)
+        self.node: Node | None = None
+        self.problems: list[str] = []
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.name, CLIENT_PORT
+
+    @property
+    def is_up(self) -> bool:
+        return self.node is not None and not self.process.is_dead
+
+    def groups(self) -> list[Any]:
+        """The replicas of the live node; also those of a paused one, which may come back."""
+        if self.node is None or self.process.is_dead:
+            return []
+        return list(self.node.host.groups.values())
+
+    # -- life --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Boot the host if it is off and run a new process; it starts in the background."""
+        assert not self.is_up, f"{self.name} is up"
+        self.network.host_up(self.name)
+        self.incarnation += 1
+        self.process = Process(self.loop, self.name, host=self.name, clock=self.clock)
+        self._running = self.process.spawn(self._main(), name=f"{self.name} main")
+
+    async def _main(self) -> None:
+        try:
+            self.node = self.process_node()
+            await self.node.start()
+            error = await self.node.failed
+        except (DiskFull, DiskFailed) as disk_error:
+            error = disk_error
+        except Exception as startup_error:
+            self.problems.append(f"{self.name} could not start: {startup_error!r}")
+            raise
+        if not isinstance(error, DiskFull | DiskFailed):
+            self.problems.append(f"{self.name} ended itself: {error!r}")
+        self._die(power=False)
+
+    def process_node(self) -> Node:
+        return Node(
+            self.config,
+            clock=self.clock,
+            disk=self.disk,
+            random=Random(self.random.getrandbits(64)),
+            loop=self.loop,
+        )
+
+    def crash(self, *, silent: bool = False) -> None:
+        """Kill -9, or a power cut when `silent`, which also loses what the disk had not synced."""
+        if silent:
+            self.network.host_down(self.name)
+        self._die(power=silent)
+
+    def _die(self, *, power: bool) -> None:
+        self.node = None
+        if not self.process.is_dead:
+            self.process.crash(silent=power)
+            self.disk.crash(power=power)
+
+    async def stop(self) -> None:
+        """SIGTERM: the node stops by itself, and its process ends. It may be killed meanwhile."""
+        node, process = self.node, self.process
+        if node is None or process.state is not ProcessState.RUNNING:
+            return
+        stopping = process.spawn(node.stop(), name=f"{self.name} stop")
+        while not stopping.done() and not process.is_dead:
+            await asyncio.wait([stopping], timeout=0.01)
+        if not process.is_dead and self.process is process:
+            await stopping  # An error of it is an error of the run.
+            self._die(power=False)
+
+    def recover(self) -> None:
+        """Undo all faults of the host; start it if it is down."""
+        self.disk.repair()
+        self.process.resume()
+        if not self.is_up and (self._running is None or self.process.is_dead):
+            self.start()

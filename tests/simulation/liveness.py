@@ -1,0 +1,140 @@
+"""What has to happen within a bounded time once nothing fails any more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.simulation.client import LOST, SimulatedClient, UnexpectedReply
+from tests.simulation.workload import Request, Workload, WorkloadConfig
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import SimulatedNode
+    from tests.simulation.world import World
+
+
+class LivenessFailure(AssertionError):
+    """The cluster was left alone and still did not work."""
+
+
+async def await_service(world: World, seconds: float) -> None:
+    """Each node, asked alone, stores and returns a value of each shard within `seconds`."""
+    deadline = world.loop.time() + seconds
+    probe = _prober(world)
+    await asyncio.gather(
+        *(probe.process.spawn(_await_node(world, probe, node, deadline)) for node in world.nodes)
+    )
+
+
+async def _await_node(
+    world: World, probe: SimulatedClient, node: SimulatedNode, deadline: float
+) -> None:
+    loop = world.loop
+    missing: list[bytes] = []
+    why = "never connected"
+    while loop.time() < deadline:
+        map_ = node.node.map if node.node is not None and node.is_up else None
+        if map_ is None:
+            why = "has no cluster map" if node.is_up else "is down"
+            await asyncio.sleep(0.05)
+            continue
+        missing = missing or probe_keys(node.name, map_.shard_count)
+        try:
+            async with asyncio.timeout(1.0):
+                reader, writer = await asyncio.open_connection(*node.address)
+        except LOST as error:
+            why = f"cannot be connected to: {error!r}"
+            await asyncio.sleep(0.05)
+            continue
+        try:
+            while missing:
+                requests = [Request("set", missing[0], b"x"), Request("get", missing[0], None)]
+                done = await probe.run_batch(reader, writer, requests)
+                if [o.outcome for o in done] != ["ok", "ok"]:
+                    why = f"answers {[o.describe() for o in done]}"
+                    await asyncio.sleep(0.05)
+                    continue
+                missing.pop(0)
+            return
+        except LOST as error:
+            why = f"does not answer for {missing[0]!r}: {error!r}"
+        except UnexpectedReply as error:
+            raise LivenessFailure(f"{node.name} answers {error}") from error
+        finally:
+            writer.close()
+    groups = [
+        f"group {g.group_id}: {g.role.name} term {g.term} leader {g.leader_id} "
+        f"commit {g.commit_index} applied {g.applied_index} last {g.log.last_index}"
+        for n in world.nodes
+        for g in n.groups()
+    ]
+    raise LivenessFailure(
+        f"{node.name} does not serve all shards in time: it {why}\n" + "\n".join(groups)
+    )
+
+
+def probe_keys(name: str, shard_count: int) -> list[bytes]:
+    """One key for each shard, used by this prober only."""
+    from ring.hashing import shard_of
+
+    keys: dict[int, bytes] = {}
+    number = 0
+    while len(keys) < shard_count:
+        key = f"probe-{name}-{number}".encode()
+        keys.setdefault(shard_of(key, shard_count), key)
+        number += 1
+    return [keys[shard] for shard in sorted(keys)]
+
+
+async def read_all(world: World, keys: list[bytes]) -> None:
+    """Read every key of the workload through every node: an acknowledged write that is lost shows
+    here.
+    """
+    probe = _prober(world)
+
+    async def read(node: SimulatedNode) -> None:
+        reader, writer = await asyncio.open_connection(*node.address)
+        done = await probe.run_batch(reader, writer, [Request("gets", key, None) for key in keys])
+        writer.close()
+        for operation in done:
+            if operation.outcome != "ok":
+                raise LivenessFailure(f"{node.name}: {operation.describe()} after the healing")
+
+    for node in world.nodes:
+        try:
+            await probe.process.spawn(read(node))
+        except LOST as error:
+            raise LivenessFailure(f"{node.name} cannot be read: {error!r}") from error
+
+
+async def await_convergence(world: World, seconds: float) -> None:
+    """All replicas of a group apply the same entries and have the same state."""
+    deadline = world.loop.time() + seconds
+    while True:
+        differences = _differences(world)
+        if not differences:
+            return
+        if world.loop.time() >= deadline:
+            raise LivenessFailure("replicas do not converge:\n" + "\n".join(differences))
+        await asyncio.sleep(0.05)
+
+
+def _differences(world: World) -> list[str]:
+    groups: dict[int, list[tuple[str, int, bytes]]] = {}
+    for node in world.nodes:
+        for group in node.groups():
+            facts = (node.name, group.applied_index, group.store.digest())
+            groups.setdefault(group.group_id, []).append(facts)
+    return [
+        f"group {group_id}: {[(name, applied) for name, applied, _ in replicas]}"
+        for group_id, replicas in sorted(groups.items())
+        if len({(applied, digest) for _, applied, digest in replicas}) > 1
+    ]
+
+
+def _prober(world: World) -> SimulatedClient:
+    """A patient client on a host that no partition knows; its requests are in the history, too."""
+    workload = Workload("probe", WorkloadConfig(), world.random("probe"))
+    return SimulatedClient(
+        world.loop, "probe", [], workload, world.history, world.random("probe"), reply_seconds=8.0
+    )
