@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
@@ -23,6 +24,9 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+# An event written as one string: a name, then `key=value` pairs without spaces in the values.
+_FIELD = re.compile(r"([a-z_]+)=(\S*)")
+_EVENT = re.compile(r"([a-z_]+)(?: [a-z_]+=\S*)*")
 # Longer values are cut: a line must stay readable, and a client's bytes must not fill the disk.
 _VALUE_CHARS_MAX = 1000
 
@@ -73,16 +77,19 @@ class _EventFormatter(logging.Formatter):
             + f"{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
         }
-        if fields is None:  # from the standard library, or from code that logs sentences
-            facts["event"] = "message"
-            if self._node:
-                facts["node"] = self._node
-            facts["text"] = record.getMessage()
+        message = record.getMessage()
+        if fields is None:
+            # `name key=value ...` is an event, too; all else is a sentence of the standard
+            # library.
+            written = _EVENT.fullmatch(message)
+            name = written[1] if written else "message"
+            fields = dict(_FIELD.findall(message)) if written else {"text": message}
         else:
-            facts["event"] = record.msg
-            if self._node:
-                facts["node"] = self._node
-            facts.update(fields)
+            name = message
+        facts["event"] = name
+        if self._node:
+            facts["node"] = self._node
+        facts.update(fields)
         if record.exc_info and record.exc_info[0] is not None:
             facts["error"] = self.formatException(record.exc_info)
         return facts

@@ -126,7 +126,7 @@ def test_a_data_dir_makes_a_node_durable() -> None:
         ({"heartbeat_ms": 0}, "heartbeat_ms", "0"),
         ({"election_ms": 100}, "election_ms", "(50)"),
         ({"durability": "maybe"}, "durability", "fsync, memory"),
-        ({"data_dir": None}, "durability", "--data-dir"),
+        ({"data_dir": None}, "data_dir", "durability memory"),
         ({"data_dir": None, "durability": "fsync"}, "data_dir", "--data-dir"),
         ({"item_bytes_max": 10}, "item_bytes_max", "10"),
         ({"memory_bytes": 10}, "memory_bytes", "10"),

@@ -1,0 +1,284 @@
+"""The life of one node process: event loop, garbage collector, signals, clean stop.
+
+Reading order: `run_node` (what the command line calls), `_live` (start, wait, stop), then the
+small helpers. Everything that is a matter of the process, not of the node, is here, so that a
+`Node` can live in a simulated process as well.
+
+The first SIGTERM or SIGINT stops the node cleanly, within `stop_timeout_ms`; a second one ends
+the process at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+from node.clock import SystemClock
+from node.config import NodeConfig
+from node.consensus.errors import ConsensusError
+from node.disk import RealDisk
+from node.errors import ConfigError, NodeError
+from node.logs import configure, event, get_logger
+from node.node import Node
+from node.timings import Histogram
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+# How often the loop's lag is measured: often enough to see a stall, too rarely to cost
+# anything.
+LAG_INTERVAL_S = 0.1
+# Young objects before a collection. The default of 700 runs thousands of collections a second
+# under load, nearly all in vain: requests and replies leave no cycles behind, items are bytes
+# that the collector does not walk.
+GC_THRESHOLDS = (50_000, 20, 50)
+# How long a node that is alone may take to elect itself before it is announced anyway.
+ALONE_READY_S = 10.0
+
+_log = get_logger("process")
+
+
+class Stopped(Exception):
+    """A signal came before the node was ready."""
+
+
+def run_node(config: NodeConfig, *, stop_on_stdin_eof: bool = False) -> int:
+    """Run one node until it is told to stop.
+
+    Returns the exit status; never raises for what the world does.
+    """
+    configure(level=config.log_level, log_format=config.log_format, node=config.name)
+    try:
+        return _run(_live(config, stop_on_stdin_eof))
+    except Stopped:
+        return EXIT_OK
+    except ConfigError as error:
+        return fail(str(error), EXIT_USAGE)
+    except (NodeError, ConsensusError, OSError) as error:
+        return fail(explain(error, config), EXIT_FAILED)
+    except Exception as error:
+        # Our own bug: the one line for the user, the trace as one field of a log event.
+        _log.exception("internal_error")
+        return fail(f"internal error: {error!r}; the log holds the details", EXIT_FAILED)
+
+
+def fail(line: str, status: int) -> int:
+    """Say in one line why the process ends, and return its exit status."""
+    one_line = " ".join(line.split())
+    print(f"quorumcached: {one_line}", file=sys.stderr, flush=True)
+    return status
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    try:
+        import uvloop
+    except ImportError:  # a platform without it; slower, not different
+        return asyncio.run(main)
+    return int(uvloop.run(main))
+
+
+async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
+    loop = asyncio.get_running_loop()
+    stop = _stop_request(loop, stop_on_stdin_eof)
+    clock = SystemClock()
+    random = Random(os.urandom(16))
+    node = Node(config, clock=clock, disk=RealDisk(loop), random=random, loop=loop)
+    await _start(node, stop)
+    _tune_collector(node.timings.gc_pause_seconds)
+    lag = LagProbe(loop, node.timings.loop_lag_seconds)
+    _announce(node)
+    await _first(stop, node.failed)
+    lag.stop()
+    if node.failed.done():
+        error = node.failed.result()
+        event(_log, "error", "node_failed", error=str(error))
+        fail(explain(error, config), EXIT_FAILED)
+        # What is not durable must not be acknowledged by anything that still runs.
+        _exit_now(EXIT_FAILED)
+    event(_log, "info", "stopping", reason=stop.result())
+    if not await _finished(node.stop(), config.stop_timeout_ms / 1000 + 1.0):
+        fail(f"not stopped after {config.stop_timeout_ms} ms, ending at once", EXIT_FAILED)
+        _exit_now(EXIT_FAILED)
+    event(_log, "info", "stopped")
+    return EXIT_OK
+
+
+async def _start(node: Node, stop: asyncio.Future[str]) -> None:
+    """Start the node; a stop request meanwhile ends the process without ceremony:
+
+    nothing was promised.
+    """
+    starting = asyncio.ensure_future(_ready(node))
+    await _first(starting, stop)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting}, timeout=1.0)
+        raise Stopped
+    await starting
+
+
+async def _ready(node: Node) -> None:
+    """Listening. A node that is alone also waits for its own election, some milliseconds.
+
+    A node of a cluster does not wait for the others: they may be started one after another,
+    each when the one before it is ready. Requests are held until there is a leader.
+    """
+    await node.start()
+    if node.config.is_alone:
+        await node.wait_serving(ALONE_READY_S)
+
+
+def _announce(node: Node) -> None:
+    """The start line:
+
+    the only thing a node ever writes to stdout. A closed stdout is nobody's business.
+    """
+    line = (
+        f"quorumcached: node {node.config.name} ready: memcached {node.listen_address}"
+        f" peer {node.peer_address or '-'} http {node.http_address or '-'}"
+    )
+    try:
+        print(line, flush=True)
+    except OSError:
+        event(_log, "warning", "start_line_lost", line=line)
+    event(
+        _log,
+        "info",
+        "ready",
+        listen=node.listen_address,
+        peer=node.peer_address or "-",
+        http=node.http_address or "-",
+        cluster=node.config.cluster_id,
+        durability=node.config.durability,
+    )
+
+
+def _stop_request(loop: asyncio.AbstractEventLoop, stop_on_stdin_eof: bool) -> asyncio.Future[str]:
+    """A future that holds the reason once the process is asked to stop."""
+    stop: asyncio.Future[str] = loop.create_future()
+
+    def ask(reason: str, number: int) -> None:
+        if stop.done():
+            _exit_now(128 + number)
+        stop.set_result(reason)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask, signal.Signals(number).name, int(number))
+    if stop_on_stdin_eof:
+
+        def readable() -> None:
+            if not os.read(0, 4096):
+                loop.remove_reader(0)
+                if not stop.done():
+                    stop.set_result("parent_gone")
+
+        loop.add_reader(0, readable)
+    return stop
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _finished(work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
+    """Whether `work` ended in time.
+
+    Its error is raised; a task that does not end is left behind.
+    """
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=timeout_s)
+    if not done:
+        return False
+    await task
+    return True
+
+
+def _exit_now(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _tune_collector(pauses: Histogram) -> None:
+    """Take what exists out of the collector's sight, collect rarely from now on, and measure it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    started = 0.0
+
+    def watch(phase: str, info: dict[str, int]) -> None:
+        nonlocal started
+        if phase == "start":
+            started = time.perf_counter()
+        else:
+            pauses.observe(time.perf_counter() - started)
+
+    gc.callbacks.append(watch)
+
+
+class LagProbe:
+    """Measures how late the loop runs a timer: what every client waits at least."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, lags: Histogram) -> None:
+        self._loop = loop
+        self._lags = lags
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._arm()
+
+    def stop(self) -> None:
+        """Measure no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        self._due = time.monotonic() + LAG_INTERVAL_S
+        self._timer = self._loop.call_later(LAG_INTERVAL_S, self._fire)
+
+    def _fire(self) -> None:
+        self._lags.observe(max(0.0, time.monotonic() - self._due))
+        self._arm()
+
+
+def explain(error: BaseException, config: NodeConfig) -> str:
+    """What went wrong and what to do about it, in one line."""
+    if isinstance(error, socket.gaierror):
+        return f"cannot resolve a host name in --listen, --peer or --http: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+        flag, address = _listener(error, config)
+        if error.errno == errno.EADDRINUSE:
+            return (
+                f"cannot listen on {address}: the port is in use by another process. Stop that one,"
+                f" or choose another port with {flag}"
+            )
+        return f"cannot listen on {address}: this machine has no such address; see {flag}"
+    if isinstance(error, PermissionError):
+        where = error.filename or "a listener's port (below 1024?)"
+        return f"not permitted: {where}. Run as a user who may, or choose another place"
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return str(error) or repr(error)
+
+
+def _listener(error: OSError, config: NodeConfig) -> tuple[str, str]:
+    """Which of the listeners an error of the loop is about: its text holds the address."""
+    for flag, address in (
+        ("--listen", config.listen),
+        ("--peer", config.peer),
+        ("--http", config.http),
+    ):
+        host, _, port = address.rpartition(":")
+        if address and repr(host.strip("[]")) in str(error) and f" {port}" in str(error):
+            return flag, address
+    return "--listen, --peer or --http", str(error)
