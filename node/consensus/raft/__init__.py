@@ -1,1 +1,9 @@
-"""Raft behind the `ReplicatedLog` interface."""
+"""Raft behind the `ReplicatedLog` interface.
+
+Read in this order: `state`, `roles`, `core`, `election`, `replication`, `commit`, `heartbeats`,
+`reads`, then `proposals`, `configurations`, `membership`, `transfer`, `snapshots`.
+"""
+
+from node.consensus.raft.core import Raft
+
+__all__ = ["Raft"]

@@ -1,0 +1,182 @@
+"""The log as a replica holds it in memory: entries after a compaction point.
+
+     compacted away          held in memory, entries[i].index == first_index + i
+    ------------------][------------------------------------------------------]
+      (prev_index,      first_index           unstable_index        last_index
+       prev_term)                             from here on not yet handed out
+
+What was handed out in a Ready but is not durable yet is not tracked here: acknowledgements wait for
+durability in `messages_after_append`, and a leader counts itself when `persisted` is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from node.consensus.api import Entry, Index, Term
+
+ENTRY_OVERHEAD_BYTES = 64
+"""Charged per entry on top of its payload."""
+
+
+class LogView:
+    """A contiguous run of entries above a compaction point. Entry order is the log's order."""
+
+    __slots__ = (
+        "bytes",
+        "entries",
+        "first_index",
+        "last_index",
+        "last_term",
+        "prev_index",
+        "prev_term",
+        "unstable_index",
+    )
+
+    def __init__(
+        self, prev_index: Index = 0, prev_term: Term = 0, entries: Iterable[Entry] = ()
+    ) -> None:
+        self.entries: list[Entry] = []
+        self.prev_index = prev_index
+        """The compaction point: index of the last entry forgotten; 0 = nothing was."""
+        self.prev_term = prev_term
+        self.first_index = prev_index + 1
+        """Invariant: prev_index + 1."""
+        self.last_index = prev_index
+        """Invariant: prev_index + len(entries)."""
+        self.last_term = prev_term
+        self.bytes = 0
+        self.unstable_index = prev_index + 1
+        """First entry not handed out in a Ready. first_index <= unstable_index <= last_index + 1;
+        falls when entries that were handed out are overwritten."""
+        for entry in entries:
+            if entry.index > prev_index:
+                self.append(entry)
+        self.unstable_index = self.last_index + 1
+
+    # -- reading -----------------------------------------------------------------------
+
+    def term_at(self, index: Index) -> Term | None:
+        """Term of the entry at `index`; None if it is not here (compacted, or not yet written)."""
+        position = index - self.first_index
+        if position >= 0:
+            return self.entries[position].term if index <= self.last_index else None
+        return self.prev_term if index == self.prev_index else None
+
+    def matches(self, index: Index, term: Term) -> bool:
+        """Does the entry at `index` have `term`? Then all before it are equal as well."""
+        return self.term_at(index) == term
+
+    def slice(self, lo: Index, hi: Index) -> list[Entry]:
+        """Entries [lo, hi); first_index <= lo <= hi <= last_index + 1."""
+        first = self.first_index
+        assert first <= lo, (first, lo)
+        assert lo <= hi <= self.last_index + 1, (lo, hi, self.last_index)
+        return self.entries[lo - first : hi - first]
+
+    def batch(self, lo: Index, bytes_max: int) -> tuple[tuple[Entry, ...], int]:
+        """Entries from `lo` on whose payloads fit `bytes_max`, at least one if there is one.
+
+        Returns them and their payload bytes.
+        """
+        first = self.first_index
+        assert first <= lo, (first, lo)
+        entries = self.entries
+        position = lo - first
+        if position == len(entries) - 1:  # the usual case: one new entry
+            entry = entries[position]
+            return (entry,), len(entry[3])
+        size = 0
+        end = position
+        for end in range(position, len(entries)):
+            size += len(entries[end][3])
+            if size > bytes_max and end > position:
+                return tuple(entries[position:end]), size - len(entries[end][3])
+        return tuple(entries[position:]), size
+
+    def is_up_to_date(self, last_index: Index, last_term: Term) -> bool:
+        """Is a log that ends so at least as up to date as this one? (Raft thesis 3.6.1)"""
+        if last_term != self.last_term:
+            return last_term > self.last_term
+        return last_index >= self.last_index
+
+    def conflict_hint(self, index: Index, term: Term) -> tuple[Index, Term]:
+        """Largest (index', term') here with index' <= `index` and term' <= `term`.
+
+        Below it two logs can agree, above it they cannot: a whole term is skipped in one exchange.
+        The compaction point is the lowest answer. Source: Raft paper 5.3, "if desired ...".
+        """
+        index = min(index, self.last_index)
+        first = self.first_index
+        entries = self.entries
+        while index >= first:
+            found = entries[index - first].term
+            if found <= term:
+                return index, found
+            index -= 1
+        if index < self.prev_index:
+            return index, 0  # compacted away: nothing is known
+        return self.prev_index, self.prev_term
+
+    # -- writing -----------------------------------------------------------------------
+
+    def append(self, entry: Entry) -> None:
+        """Add one entry at the end."""
+        index, term, _, payload = entry
+        assert index == self.last_index + 1, (index, self.last_index)
+        assert term >= self.last_term, (term, self.last_term)
+        self.entries.append(entry)
+        self.last_index = index
+        self.last_term = term
+        self.bytes += len(payload) + ENTRY_OVERHEAD_BYTES
+
+    def first_conflict(self, entries: Sequence[Entry]) -> int:
+        """Position in `entries` of the first that is not here with the same term.
+
+        len(entries) if all are. The entries follow one that matches.
+        """
+        for position, entry in enumerate(entries):
+            if self.term_at(entry.index) != entry.term:
+                return position
+        return len(entries)
+
+    def truncate_suffix(self, index: Index) -> None:
+        """Drop all entries >= `index`."""
+        position = index - self.first_index
+        assert position >= 0, (index, self.first_index)
+        entries = self.entries
+        for entry in entries[position:]:
+            self.bytes -= len(entry[3]) + ENTRY_OVERHEAD_BYTES
+        del entries[position:]
+        self.last_index = self.prev_index + len(entries)
+        self.last_term = entries[-1].term if entries else self.prev_term
+        self.unstable_index = min(self.unstable_index, self.last_index + 1)
+
+    def compact(self, index: Index) -> None:
+        """Forget all entries <= `index`; they must have been handed out."""
+        if index <= self.prev_index:
+            return
+        assert index < self.unstable_index, (index, self.unstable_index)
+        count = index - self.prev_index
+        entries = self.entries
+        term = entries[count - 1].term
+        for entry in entries[:count]:
+            self.bytes -= len(entry[3]) + ENTRY_OVERHEAD_BYTES
+        del entries[:count]
+        self.prev_index = index
+        self.prev_term = term
+        self.first_index = index + 1
+
+    def restore(self, index: Index, term: Term) -> None:
+        """Replace everything by a snapshot that ends at `index`."""
+        self.entries = []
+        self.bytes = 0
+        self.prev_index = self.last_index = index
+        self.prev_term = self.last_term = term
+        self.first_index = self.unstable_index = index + 1
+
+    def take_unstable(self) -> list[Entry]:
+        """Entries not handed out yet; now they are."""
+        lo = self.unstable_index
+        self.unstable_index = self.last_index + 1
+        return self.entries[lo - self.first_index :]

@@ -1,0 +1,166 @@
+"""A leader's view of one member: what it holds, what to send next, how much is under way.
+
+    PROBE      one Append at a time, until the point where the logs agree is known
+    REPLICATE  optimistic: a window of Appends under way, `next_index` moves on when sending
+    SNAPSHOT   the next entry is compacted away: a snapshot is wanted or being sent
+
+Transitions happen only in the methods here; the leader keeps one Progress for itself as well,
+of which it uses `match_index` and the echoes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import IntEnum
+
+from node.consensus.api import Index, PeerStatus, ReplicaId, Snapshot
+from node.consensus.lease import NEVER_NS
+
+
+class ProgressState(IntEnum):
+    PROBE = 0
+    REPLICATE = 1
+    SNAPSHOT = 2
+
+
+PROBE = ProgressState.PROBE
+REPLICATE = ProgressState.REPLICATE
+SNAPSHOT = ProgressState.SNAPSHOT
+
+
+class Progress:
+    """See the module docstring. Invariant: 0 <= match_index < next_index."""
+
+    __slots__ = (
+        "echo_ns",
+        "echo_round",
+        "inflight",
+        "inflight_bytes",
+        "match_index",
+        "next_index",
+        "paused",
+        "recent_active",
+        "replica_id",
+        "snapshot",
+        "snapshot_asked_tick",
+        "snapshot_moved",
+        "snapshot_offset",
+        "stalled_at",
+        "state",
+    )
+
+    def __init__(self, replica_id: ReplicaId, next_index: Index) -> None:
+        self.replica_id = replica_id
+        self.match_index: Index = 0
+        """Known to be durable there and equal to the leader's log. Never shrinks in a term."""
+        self.next_index = next_index
+        """Next entry to send."""
+        self.state = PROBE
+        self.paused = False
+        """PROBE only: an Append is under way. Cleared by its answer or by a heartbeat's."""
+        self.recent_active = True
+        """Heard from since the last check of the quorum; new members start with the benefit of
+        the doubt."""
+        self.inflight: deque[tuple[Index, int]] = deque()
+        """REPLICATE only: (last index, bytes) of the Appends under way, ascending."""
+        self.inflight_bytes = 0
+        self.stalled_at: Index = 0
+        """match_index at the previous heartbeat reply, to notice a lost Append at the log's end."""
+        self.echo_ns = NEVER_NS
+        """Newest `sent_ns` this member has echoed, by the leader's clock."""
+        self.echo_round = 0
+        """Newest read round this member has echoed."""
+        self.snapshot: Snapshot | None = None
+        """SNAPSHOT only: what is being sent; None = wanted from the shell."""
+        self.snapshot_offset = 0
+        """SNAPSHOT only: bytes the member is known to hold."""
+        self.snapshot_moved = False
+        """SNAPSHOT only: a chunk was sent or acknowledged since the last heartbeat reply."""
+        self.snapshot_asked_tick = 0
+        """SNAPSHOT only: tick at which the shell was asked for a snapshot."""
+
+    def status(self) -> PeerStatus:
+        return PeerStatus(
+            self.match_index, self.next_index, self.state.name.lower(), self.recent_active
+        )
+
+    # -- transitions -------------------------------------------------------------------
+
+    def become_probe(self) -> None:
+        """Back to one Append at a time from the known match on."""
+        self.state = PROBE
+        self.paused = False
+        self.next_index = self.match_index + 1
+        self._forget_inflight()
+        self._forget_snapshot()
+
+    def become_replicate(self) -> None:
+        self.state = REPLICATE
+        self.paused = False
+        self.next_index = self.match_index + 1
+        self._forget_inflight()
+        self._forget_snapshot()
+
+    def become_snapshot(self, tick: int) -> None:
+        self.state = SNAPSHOT
+        self.paused = False
+        self._forget_inflight()
+        self._forget_snapshot()
+        self.snapshot_asked_tick = tick
+
+    def start_snapshot(self, snapshot: Snapshot) -> None:
+        assert self.state is SNAPSHOT
+        assert self.snapshot is None
+        self.snapshot = snapshot
+        self.snapshot_offset = 0
+        self.snapshot_moved = False
+
+    # -- what happened -----------------------------------------------------------------
+
+    def sent(self, last_index: Index, size: int) -> None:
+        """REPLICATE: entries up to `last_index` went out."""
+        assert self.next_index <= last_index
+        self.next_index = last_index + 1
+        self.inflight.append((last_index, size))
+        self.inflight_bytes += size
+
+    def acknowledged(self, match_index: Index) -> bool:
+        """The member holds everything up to `match_index`. True if that is news."""
+        inflight = self.inflight
+        while inflight and inflight[0][0] <= match_index:
+            self.inflight_bytes -= inflight.popleft()[1]
+        if match_index <= self.match_index:
+            return False
+        self.match_index = match_index
+        if self.next_index <= match_index:
+            self.next_index = match_index + 1
+        return True
+
+    def rejected(self, prev_index: Index, retry_index: Index) -> bool:
+        """The member refused entries after `prev_index`; its log agrees below `retry_index` at best.
+
+        False if the refusal is an old one and means nothing any more. Else the state is PROBE and
+        `next_index` is where to try again.
+        """
+        if self.state is REPLICATE:
+            if prev_index <= self.match_index:
+                return False  # overtaken by an acknowledgement
+            self.become_probe()
+            return True
+        if self.state is not PROBE or prev_index != self.next_index - 1:
+            return False  # only the answer to the one probe under way counts
+        self.next_index = max(min(prev_index, retry_index), self.match_index + 1)
+        self.paused = False
+        return True
+
+    def has_room(self, appends_max: int, bytes_max: int) -> bool:
+        """REPLICATE: may another Append be under way?"""
+        return len(self.inflight) < appends_max and self.inflight_bytes < bytes_max
+
+    def _forget_inflight(self) -> None:
+        self.inflight.clear()
+        self.inflight_bytes = 0
+
+    def _forget_snapshot(self) -> None:
+        self.snapshot = None
+        self.snapshot_offset = 0

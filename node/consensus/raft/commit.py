@@ -1,0 +1,44 @@
+"""The commit index: moved by a quorum on the leader, by the leader's word on a follower."""
+
+from __future__ import annotations
+
+from node.consensus.api import Index
+from node.consensus.quorum import majority_value
+from node.consensus.raft.membership import configuration_committed
+from node.consensus.raft.reads import renew_lease
+from node.consensus.raft.state import RaftState
+
+
+def maybe_commit(r: RaftState) -> None:
+    """Leader: commit what a quorum holds durably, if it is of our own term.
+
+    An entry of an earlier term on a majority can still be overwritten (Raft paper 5.4.2,
+    figure 8); it commits with the first of ours. All entries from term_start_index on are ours.
+    """
+    index = majority_value([p.match_index for p in r.voters])
+    if r.outgoing:
+        index = min(index, majority_value([p.match_index for p in r.outgoing]))
+    before = r.commit_index
+    if index <= before or index < r.term_start_index:
+        return
+    assert index <= r.log.last_index
+    r.commit_index = index
+    for entry in r.log.slice(before + 1, index + 1):
+        r.uncommitted_bytes -= len(entry[3])
+    assert r.uncommitted_bytes >= 0
+    if before < r.term_start_index:
+        renew_lease(r)
+        if r.configuration.voters_outgoing and not r.pending_config_index:
+            configuration_committed(r)  # our predecessor did not get to leave the joint one
+    if r.pending_config_index and index >= r.pending_config_index:
+        configuration_committed(r)
+
+
+def commit_as_told(r: RaftState, index: Index) -> None:
+    """Follower: the leader has committed up to `index`, which we hold as it does."""
+    assert index <= r.log.last_index, (
+        f"replica {r.replica_id} is told of commit {index} but ends at {r.log.last_index}:"
+        " entries it acknowledged were lost"
+    )
+    if index > r.commit_index:
+        r.commit_index = index

@@ -1,0 +1,306 @@
+"""`Raft`: the public interface over the state; dispatch by term, then role, then content.
+
+Message handling is a table of handlers; each checks the role first. The term is settled before,
+in `step`: a handler only ever sees messages of the replica's own term (pre-votes aside).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from node.consensus.api import (
+    Configuration,
+    ConsensusConfig,
+    Entry,
+    EntryKind,
+    HardState,
+    Index,
+    PeerStatus,
+    Ready,
+    ReplicaId,
+    Role,
+    Snapshot,
+    SnapshotMeta,
+    SoftState,
+    Term,
+)
+from node.consensus.lease import NEVER_NS
+from node.consensus.log import LogView
+from node.consensus.messages import (
+    Append,
+    AppendReply,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    PreVote,
+    PreVoteReply,
+    SnapshotChunk,
+    SnapshotReply,
+    TimeoutNow,
+    Vote,
+    VoteReply,
+)
+from node.consensus.progress import REPLICATE
+from node.consensus.raft import (
+    configurations,
+    election,
+    heartbeats,
+    membership,
+    proposals,
+    reads,
+    replication,
+    snapshots,
+    transfer,
+)
+from node.consensus.raft.commit import maybe_commit
+from node.consensus.raft.roles import become_follower
+from node.consensus.raft.state import RaftState, restart_election_timer, send_durable
+
+_LEADER = Role.LEADER
+
+_HANDLERS: dict[type[Any], Callable[[RaftState, ReplicaId, Any], None]] = {
+    PreVote: election.handle_pre_vote,
+    PreVoteReply: election.handle_pre_vote_reply,
+    Vote: election.handle_vote,
+    VoteReply: election.handle_vote_reply,
+    Append: replication.handle_append,
+    AppendReply: replication.handle_append_reply,
+    Heartbeat: heartbeats.handle_heartbeat,
+    HeartbeatReply: heartbeats.handle_heartbeat_reply,
+    SnapshotChunk: snapshots.handle_snapshot_chunk,
+    SnapshotReply: snapshots.handle_snapshot_reply,
+    TimeoutNow: election.handle_timeout_now,
+}
+
+_FROM_LEADER = (Append, Heartbeat, SnapshotChunk, TimeoutNow)
+
+
+class Raft(RaftState):
+    """One Raft replica. Implements `node.consensus.api.ReplicatedLog`; see there."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        config: ConsensusConfig,
+        random: Random,
+        *,
+        configuration: Configuration,
+        hard_state: HardState = HardState(0, 0),
+        entries: Sequence[Entry] = (),
+        snapshot: SnapshotMeta | None = None,
+        applied_index: Index = 0,
+    ) -> None:
+        """Start from what is durable.
+
+        `configuration` is the first one of the group; a snapshot's, and any in `entries`, take
+        precedence. `entries` are contiguous and reach back to the snapshot (those it covers are
+        skipped). Entries <= `applied_index`, which are committed, are not handed out again.
+        """
+        config.validate()
+        super().__init__(config, random)
+        self.term, self.voted_for = hard_state
+        base_index, base_term = 0, 0
+        if snapshot is not None:
+            base_index, base_term, configuration = snapshot
+        self.log = LogView(base_index, base_term, entries)
+        assert self.log.last_term <= self.term, "entries of a term that was never entered"
+        self.commit_index = self.emitted_index = max(base_index, applied_index)
+        assert self.commit_index <= self.log.last_index, "applied more than the log holds"
+        configurations.configurations_restored(self, base_index, configuration)
+        for entry in self.log.entries:
+            if entry.kind == EntryKind.CONFIG:
+                configurations.configuration_appended(self, entry.index, entry.payload)
+        fresh = self.term == 0 and self.log.last_index == 0
+        self.has_durable_state = not fresh
+        restart_election_timer(self)
+        if fresh:
+            self.heard_tick = -config.election_ticks  # nothing was ever promised
+        # Else a promise from before the restart may still bind us: count from the first tick.
+        assert self.heard_ns == NEVER_NS
+
+    # -- read-only views -----------------------------------------------------------------
+
+    @property
+    def first_index(self) -> Index:
+        return self.log.first_index
+
+    @property
+    def last_index(self) -> Index:
+        return self.log.last_index
+
+    @property
+    def log_bytes(self) -> int:
+        return self.log.bytes
+
+    def progress(self) -> Mapping[ReplicaId, PeerStatus]:
+        return {replica: p.status() for replica, p in self.members.items()}
+
+    def snapshot_meta(self, index: Index) -> SnapshotMeta:
+        assert index <= self.commit_index
+        term = self.log.term_at(index)
+        assert term is not None, f"{index} is compacted away"
+        return SnapshotMeta(index, term, configurations.configuration_at(self, index))
+
+    # -- inputs --------------------------------------------------------------------------
+
+    def step(self, sender: ReplicaId, message: Message) -> None:
+        kind = type(message)
+        if message[0] != self.term and not self._settle_term(sender, message, kind):
+            return
+        _HANDLERS[kind](self, sender, message)
+
+    def _settle_term(self, sender: ReplicaId, message: Message, kind: type[Any]) -> bool:
+        """A message of another term. True if it is to be handled after all."""
+        if isinstance(message, PreVote):
+            return True  # carries a term nobody has entered
+        if isinstance(message, PreVoteReply) and message.granted:
+            return True
+        term = message[0]
+        if term > self.term:
+            if isinstance(message, Vote) and not election.may_vote(self, message.force):
+                return False  # do not let it disturb a live leader, not even by its term
+            become_follower(self, term, sender if kind in _FROM_LEADER else 0)
+            return True
+        if kind in _FROM_LEADER:
+            # A leader that was replaced, or one whose followers' terms are behind ours: it has to
+            # hear of our term, or we could never join again.
+            send_durable(self, sender, AppendReply(self.term, 0, True, 0, 0))
+        elif kind is Vote:
+            send_durable(self, sender, VoteReply(self.term, False))
+        return False  # all other old messages: the question has been settled since
+
+    def tick(self, now_ns: int) -> None:
+        ticks = self.ticks
+        if self.heard_tick == ticks:
+            self.heard_ns = now_ns
+        if now_ns > self.now_ns:
+            self.now_ns = now_ns
+        ticks += 1
+        self.ticks = ticks
+        if ticks >= self.deadline_tick:
+            if self.role is _LEADER:
+                heartbeats.leader_deadline(self)
+            else:
+                election.election_deadline(self)
+
+    def propose(self, payload: bytes) -> Index:
+        return proposals.propose(self, payload)
+
+    def request_read(self, context: int, now_ns: int) -> None:
+        reads.request_read(self, context, now_ns)
+
+    def transfer_leadership(self, to: ReplicaId) -> None:
+        transfer.begin_transfer(self, to)
+
+    def change_membership(self, new: Configuration) -> Index:
+        return membership.change_membership(self, new)
+
+    def campaign(self) -> None:
+        election.campaign(self)
+
+    def step_down(self) -> None:
+        if self.role is _LEADER:
+            become_follower(self, self.term, 0)
+            # Let the others go first; we had a reason.
+            self.timeout_ticks += self.config.election_ticks
+            self.deadline_tick += self.config.election_ticks
+
+    def peer_unreachable(self, replica: ReplicaId) -> None:
+        if self.role is _LEADER:
+            p = self.members.get(replica)
+            if p is not None and p.state is REPLICATE:
+                p.become_probe()
+                p.paused = True  # until it answers a heartbeat
+        elif self.role is Role.FOLLOWER and replica == self.leader_id:
+            election.leader_unreachable(self)
+
+    def provide_snapshot(self, to: ReplicaId, snapshot: Snapshot) -> None:
+        snapshots.provide_snapshot(self, to, snapshot)
+
+    def snapshot_installed(self, meta: SnapshotMeta) -> None:
+        assert self.installing is not None
+        assert self.installing.last_index == meta.last_index
+        self.installing = None
+
+    def compact(self, index: Index) -> None:
+        index = min(index, self.emitted_index)
+        for p in self.peers:
+            # A peer that is about to finish with an older snapshot continues from the log.
+            if p.snapshot is not None and p.recent_active:
+                index = min(index, p.snapshot.meta.last_index)
+        self.log.compact(index)
+        configurations.configurations_compacted(self, self.log.prev_index)
+
+    def persisted(self, last_index: Index, last_term: Term) -> None:
+        self.has_durable_state = True
+        # Only entries of our own reign count: they are never overwritten while it lasts, so what
+        # is on disk is what is in the log. All before them are then durable as well.
+        if self.role is not _LEADER or last_term != self.term:
+            return
+        assert last_index <= self.log.last_index
+        self.term_durable = True
+        own = self.members.get(self.replica_id)
+        if own is not None and own.acknowledged(last_index) and last_index > self.commit_index:
+            maybe_commit(self)
+
+    # -- output --------------------------------------------------------------------------
+
+    def has_ready(self) -> bool:
+        if self.messages or self.messages_after_append or self.hard_changed or self.soft_changed:
+            return True
+        log = self.log
+        if log.unstable_index <= log.last_index or self.append_due:
+            return True
+        if self.commit_index > self.emitted_index and self.installing is None:
+            return True
+        if self.read_states or self.failed_reads or self.snapshot_wanted:
+            return True
+        if self.reads_waiting and self.commit_index >= self.term_start_index:
+            return True
+        return self.snapshot_ready is not None
+
+    def ready(self) -> Ready:
+        if self.role is _LEADER:
+            if self.append_due:
+                replication.broadcast_appends(self)
+            if self.reads_waiting and self.commit_index >= self.term_start_index:
+                heartbeats.start_read_round(self)
+        ready = Ready()
+        log = self.log
+        if log.unstable_index <= log.last_index:
+            entries = log.take_unstable()
+            ready.entries = entries
+            ready.last_index = log.last_index
+            ready.last_term = log.last_term
+        commit_index = self.commit_index
+        if commit_index > self.emitted_index and self.installing is None:
+            ready.committed_entries = log.slice(self.emitted_index + 1, commit_index + 1)
+            self.emitted_index = commit_index
+        if self.messages:
+            ready.messages = self.messages
+            self.messages = []
+        if self.messages_after_append:
+            ready.messages_after_append = self.messages_after_append
+            self.messages_after_append = []
+        if self.hard_changed:
+            self.hard_changed = False
+            ready.hard_state = HardState(self.term, self.voted_for)
+        if self.soft_changed:
+            self.soft_changed = False
+            ready.soft_state = SoftState(self.role, self.leader_id, self.term)
+        if self.read_states:
+            ready.read_states = self.read_states
+            self.read_states = []
+        if self.failed_reads:
+            ready.failed_reads = self.failed_reads
+            self.failed_reads = []
+        if self.snapshot_wanted:
+            ready.snapshot_wanted = self.snapshot_wanted
+            self.snapshot_wanted = []
+        if self.snapshot_ready is not None:
+            ready.snapshot = self.snapshot_ready
+            self.snapshot_ready = None
+        return ready

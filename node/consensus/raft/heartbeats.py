@@ -1,0 +1,101 @@
+"""Heartbeat rounds: they carry the lease's clock, read rounds and the commit index, and notice
+loss."""
+
+from __future__ import annotations
+
+from node.consensus.api import Outbound, ReplicaId, Role
+from node.consensus.messages import Heartbeat, HeartbeatReply
+from node.consensus.progress import SNAPSHOT
+from node.consensus.quorum import VoteResult, joint_vote_result
+from node.consensus.raft.commit import commit_as_told
+from node.consensus.raft.reads import confirm_rounds, has_committed_in_term, renew_lease
+from node.consensus.raft.replication import hear_leader, resume_appends
+from node.consensus.raft.roles import become_follower
+from node.consensus.raft.snapshots import resume_snapshot
+from node.consensus.raft.state import RaftState, send_as_leader
+from node.consensus.raft.transfer import abandon_transfer, maybe_hand_over
+
+
+def leader_deadline(r: RaftState) -> None:
+    """A tick of a leader at which something is due."""
+    ticks = r.ticks
+    if ticks >= r.quorum_check_tick:
+        r.quorum_check_tick = ticks + r.config.election_ticks
+        if not _has_active_quorum(r):
+            become_follower(r, r.term, 0)  # check-quorum, Raft thesis 6.2
+            return
+    if r.transfer_target and ticks >= r.transfer_deadline_tick:
+        abandon_transfer(r)
+    if ticks >= r.heartbeat_tick:
+        broadcast_heartbeats(r)
+        r.heartbeat_tick = ticks + r.config.heartbeat_ticks
+    r.deadline_tick = min(r.heartbeat_tick, r.quorum_check_tick)
+    if r.transfer_target:
+        r.deadline_tick = min(r.deadline_tick, r.transfer_deadline_tick)
+
+
+def _has_active_quorum(r: RaftState) -> bool:
+    """Was a quorum heard from since the last check? Starts the next interval."""
+    active = {replica: p.recent_active for replica, p in r.members.items()}
+    active[r.replica_id] = True
+    for p in r.peers:
+        p.recent_active = False
+    configuration = r.configuration
+    result = joint_vote_result(active, configuration.voters, configuration.voters_outgoing)
+    return result is VoteResult.WON
+
+
+def broadcast_heartbeats(r: RaftState) -> None:
+    """Start a round: its time of sending is what a lease counts from."""
+    now_ns = r.now_ns
+    own = r.members.get(r.replica_id)
+    if own is not None:
+        own.echo_ns = now_ns
+        own.echo_round = r.read_round
+    for p in r.peers:
+        # Never tell of more than the peer is known to hold: its entries above may be wrong.
+        commit_index = min(p.match_index, r.commit_index)
+        send_as_leader(r, p.replica_id, Heartbeat(r.term, commit_index, now_ns, r.read_round))
+    if not r.peers or len(r.voters) == 1:
+        renew_lease(r)
+
+
+def start_read_round(r: RaftState) -> None:
+    """Put all waiting reads on a round of their own."""
+    assert has_committed_in_term(r)
+    r.read_round += 1
+    r.read_rounds.append((r.read_round, r.commit_index, r.reads_waiting))
+    r.reads_waiting = []
+    broadcast_heartbeats(r)
+    confirm_rounds(r)  # a sole voter needs nobody
+
+
+def handle_heartbeat(r: RaftState, sender: ReplicaId, m: Heartbeat) -> None:
+    hear_leader(r, sender)
+    if m.commit_index > r.commit_index:
+        commit_as_told(r, m.commit_index)
+    # The answer says that we had not voted in a newer term, which is so. But a replica that
+    # restarts without a trace of ever having answered would not keep the promise it makes.
+    out = r.messages if r.has_durable_state else r.messages_after_append
+    out.append(Outbound(sender, HeartbeatReply(r.term, m.sent_ns, m.read_context)))
+
+
+def handle_heartbeat_reply(r: RaftState, sender: ReplicaId, m: HeartbeatReply) -> None:
+    if r.role is not Role.LEADER:
+        return  # an answer to a leadership that is over
+    p = r.members.get(sender)
+    if p is None:
+        return  # no longer a member
+    p.recent_active = True
+    if m.sent_ns > p.echo_ns:
+        p.echo_ns = m.sent_ns
+        renew_lease(r)
+    if m.read_context > p.echo_round:
+        p.echo_round = m.read_context
+        confirm_rounds(r)
+    if p.state is SNAPSHOT:
+        resume_snapshot(r, p)
+    else:
+        resume_appends(r, p)
+    if r.transfer_target:
+        maybe_hand_over(r, p)

@@ -1,0 +1,205 @@
+"""Appends: a leader's sending and a follower's answer (Raft thesis 3.5, 10.2.1)."""
+
+from __future__ import annotations
+
+from node.consensus.api import EntryKind, Outbound, ReplicaId, Role
+from node.consensus.messages import Append, AppendReply
+from node.consensus.progress import PROBE, REPLICATE, Progress
+from node.consensus.raft.commit import commit_as_told, maybe_commit
+from node.consensus.raft.configurations import configuration_appended, configurations_truncated
+from node.consensus.raft.roles import become_follower
+from node.consensus.raft.state import RaftState, send_as_leader
+from node.consensus.raft.transfer import maybe_hand_over
+
+_CONFIG = int(EntryKind.CONFIG)
+_LEADER = Role.LEADER
+_FOLLOWER = Role.FOLLOWER
+_new = tuple.__new__  # see proposals.py
+
+
+# -- leader --------------------------------------------------------------------------------
+
+
+def broadcast_appends(r: RaftState) -> None:
+    """Send every peer what is new. Peers at the same position share one message."""
+    r.append_due = False
+    log = r.log
+    config = r.config
+    next_index = 0
+    message: Append | None = None
+    size = 0
+    out = r.messages if r.term_durable else r.messages_after_append
+    for p in r.peers:
+        if p.state is not REPLICATE:
+            send_appends(r, p)
+            continue
+        if p.next_index != next_index or message is None:
+            next_index = p.next_index
+            if not log.first_index <= next_index <= log.last_index:
+                send_appends(r, p)
+                message = None
+                continue
+            message, size = _append_from(r, next_index)
+        if not p.has_room(config.inflight_appends_max, config.inflight_bytes_max):
+            continue
+        p.sent(next_index + len(message[4]) - 1, size)
+        out.append(_new(Outbound, (p.replica_id, message)))
+        if p.next_index <= log.last_index:
+            send_appends(r, p)  # more than one message's worth
+
+
+def send_appends(r: RaftState, p: Progress) -> None:
+    """Send `p` all it lacks, as far as its state and window allow."""
+    log = r.log
+    if p.state is REPLICATE:
+        config = r.config
+        while p.next_index <= log.last_index:
+            if p.next_index < log.first_index:
+                want_snapshot(r, p)
+                return
+            if not p.has_room(config.inflight_appends_max, config.inflight_bytes_max):
+                return
+            message, size = _append_from(r, p.next_index)
+            p.sent(p.next_index + len(message.entries) - 1, size)
+            send_as_leader(r, p.replica_id, message)
+    elif p.state is PROBE and not p.paused:
+        if p.next_index < log.first_index:
+            want_snapshot(r, p)
+            return
+        message, _ = _append_from(r, p.next_index)
+        p.paused = True
+        send_as_leader(r, p.replica_id, message)
+
+
+def _append_from(r: RaftState, next_index: int) -> tuple[Append, int]:
+    """An Append of what fits from `next_index` on, possibly nothing, and its payload bytes."""
+    log = r.log
+    entries, size = log.batch(next_index, r.config.append_bytes_max)
+    prev_index = next_index - 1
+    prev_term = log.term_at(prev_index)
+    assert prev_term is not None
+    return _new(Append, (r.term, prev_index, prev_term, r.commit_index, entries)), size
+
+
+def want_snapshot(r: RaftState, p: Progress) -> None:
+    """The next entry of `p` is compacted away: ask the shell for a snapshot."""
+    p.become_snapshot(r.ticks)
+    r.snapshot_wanted.append(p.replica_id)
+
+
+def resume_appends(r: RaftState, p: Progress) -> None:
+    """`p` answered a heartbeat: make up for Appends that may have been lost."""
+    if p.state is PROBE:
+        p.paused = False
+        if p.match_index < r.log.last_index:
+            send_appends(r, p)
+    elif p.state is REPLICATE and p.inflight:
+        if p.stalled_at == p.match_index:
+            # No acknowledgement for a whole heartbeat round. An empty Append at the end of what
+            # was sent is refused if something before it is missing, which leads to a probe.
+            message = _append_empty(r, p)
+            send_as_leader(r, p.replica_id, message)
+        p.stalled_at = p.match_index
+
+
+def _append_empty(r: RaftState, p: Progress) -> Append:
+    prev_index = p.next_index - 1
+    prev_term = r.log.term_at(prev_index)
+    assert prev_term is not None
+    return Append(r.term, prev_index, prev_term, r.commit_index, ())
+
+
+def handle_append_reply(r: RaftState, sender: ReplicaId, m: AppendReply) -> None:
+    if r.role is not _LEADER:
+        return  # an answer to a leadership that is over
+    p = r.members.get(sender)
+    if p is None:
+        return  # no longer a member: its acknowledgement counts for nothing
+    p.recent_active = True
+    _, match_index, reject, hint_index, hint_term = m
+    if reject:
+        if hint_term:
+            hint_index = r.log.conflict_hint(hint_index, hint_term)[0]
+        if p.rejected(match_index, hint_index + 1):
+            send_appends(r, p)
+        return
+    assert match_index <= r.log.last_index, f"replica {sender} acknowledged what we never wrote"
+    if p.acknowledged(match_index):
+        if p.state is not REPLICATE:
+            _caught_on(r, p)
+        if match_index > r.commit_index:
+            maybe_commit(r)
+    elif p.state is PROBE and match_index == p.match_index:
+        p.become_replicate()
+    if r.role is _LEADER:  # a commit can end a leadership
+        if p.next_index <= r.log.last_index:
+            send_appends(r, p)
+        if r.transfer_target:
+            maybe_hand_over(r, p)
+
+
+def _caught_on(r: RaftState, p: Progress) -> None:
+    """`p` acknowledged something new: from a probe, or while it was thought to need a snapshot."""
+    if p.state is PROBE or p.match_index + 1 >= r.log.first_index:
+        p.become_replicate()
+
+
+# -- follower ------------------------------------------------------------------------------
+
+
+def hear_leader(r: RaftState, leader_id: ReplicaId) -> None:
+    """A message of this term's leader arrived: follow it, and promise to refuse votes a while."""
+    assert r.role is not Role.LEADER, f"{leader_id} also leads in term {r.term}"
+    if r.role is not _FOLLOWER or r.leader_id != leader_id:
+        assert r.leader_id in (0, leader_id), f"two leaders in term {r.term}"
+        become_follower(r, r.term, leader_id)
+    r.heard_tick = r.ticks
+
+
+def handle_append(r: RaftState, sender: ReplicaId, m: Append) -> None:
+    if r.leader_id == sender and r.role is _FOLLOWER:  # the usual case of hear_leader
+        r.heard_tick = r.ticks
+    else:
+        hear_leader(r, sender)
+    log = r.log
+    term, prev_index, prev_term, commit_index, entries = m
+    if prev_index == log.last_index and prev_term == log.last_term:
+        for entry in entries:
+            log.append(entry)
+            if entry[2] == _CONFIG:
+                configuration_appended(r, entry[0], entry[3])
+        match_index = log.last_index
+    elif prev_index < r.commit_index:
+        # An old message. What is committed is the same everywhere, so it is safe to say that we
+        # match so far; the entries above can only be old news as well, or will be sent again.
+        match_index = r.commit_index
+    elif log.matches(prev_index, prev_term):
+        match_index = _merge(r, m)
+    else:
+        hint_index, hint_term = log.conflict_hint(prev_index, prev_term)
+        reply = AppendReply(term, prev_index, True, hint_index, hint_term)
+        r.messages_after_append.append(Outbound(sender, reply))
+        return
+    if commit_index > r.commit_index:
+        # Only what this message proved to be equal: entries of ours above it may be wrong.
+        commit_as_told(r, commit_index if commit_index < match_index else match_index)
+    r.messages_after_append.append(
+        _new(Outbound, (sender, _new(AppendReply, (term, match_index, False, 0, 0))))
+    )
+
+
+def _merge(r: RaftState, m: Append) -> int:
+    """Write entries that follow a matching one into the middle of the log; what now matches."""
+    log = r.log
+    position = log.first_conflict(m.entries)
+    if position < len(m.entries):
+        index = m.entries[position].index
+        assert index > r.commit_index, "a committed entry is never overwritten"
+        if index <= log.last_index:
+            log.truncate_suffix(index)
+            configurations_truncated(r, index)
+        for entry in m.entries[position:]:
+            log.append(entry)
+            if entry.kind == _CONFIG:
+                configuration_appended(r, entry.index, entry.payload)
+    return m.prev_index + len(m.entries)

@@ -1,0 +1,128 @@
+"""Snapshots in chunks: one chunk under way per peer, resumable at any offset (Raft thesis 5.3).
+
+The receiver says which byte it needs next, and the sender follows. Its last word, `done`, waits
+until the snapshot is durable. While it is being installed the sender polls with empty chunks.
+"""
+
+from __future__ import annotations
+
+from node.consensus.api import Outbound, ReplicaId, Role, Snapshot, SnapshotMeta
+from node.consensus.messages import SnapshotChunk, SnapshotReply
+from node.consensus.progress import SNAPSHOT, Progress
+from node.consensus.raft.commit import commit_as_told, maybe_commit
+from node.consensus.raft.configurations import configurations_restored
+from node.consensus.raft.replication import hear_leader, send_appends
+from node.consensus.raft.state import IncomingSnapshot, RaftState, send_as_leader, send_durable
+from node.consensus.raft.transfer import maybe_hand_over
+
+# -- leader --------------------------------------------------------------------------------
+
+
+def provide_snapshot(r: RaftState, to: ReplicaId, snapshot: Snapshot) -> None:
+    """See `ReplicatedLog.provide_snapshot`."""
+    if r.role is not Role.LEADER:
+        return
+    p = r.members.get(to)
+    if p is None or p.state is not SNAPSHOT or p.snapshot is not None:
+        return  # gone, caught up in another way, or given twice
+    assert snapshot.meta.last_index <= r.commit_index
+    if snapshot.meta.last_index < r.log.prev_index:
+        return  # the log does not reach back to it any more: asked again after a while
+    p.start_snapshot(snapshot)
+    _send_chunk(r, p)
+
+
+def _send_chunk(r: RaftState, p: Progress) -> None:
+    snapshot = p.snapshot
+    assert snapshot is not None
+    meta, data = snapshot
+    offset = p.snapshot_offset
+    part = data[offset : offset + r.config.snapshot_chunk_bytes]
+    p.snapshot_moved = True
+    chunk = SnapshotChunk(
+        r.term, meta.last_index, meta.last_term, meta.configuration, offset, len(data), part
+    )
+    send_as_leader(r, p.replica_id, chunk)
+
+
+def resume_snapshot(r: RaftState, p: Progress) -> None:
+    """`p` answered a heartbeat: repeat a chunk, or the request to the shell, that led nowhere."""
+    if p.snapshot is None:
+        if r.ticks - p.snapshot_asked_tick >= r.config.election_ticks:
+            p.snapshot_asked_tick = r.ticks
+            r.snapshot_wanted.append(p.replica_id)
+    elif p.snapshot_moved:
+        p.snapshot_moved = False
+    else:
+        _send_chunk(r, p)
+
+
+def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> None:
+    if r.role is not Role.LEADER:
+        return  # an answer to a leadership that is over
+    p = r.members.get(sender)
+    if p is None:
+        return  # no longer a member
+    p.recent_active = True
+    if p.state is not SNAPSHOT or p.snapshot is None:
+        return  # an old answer; what it acknowledges will be learned by appends
+    meta, data = p.snapshot
+    if m.last_index != meta.last_index:
+        return  # about another snapshot
+    if m.done:
+        p.acknowledged(m.last_index)
+        p.become_replicate()
+        maybe_commit(r)
+        if r.role is Role.LEADER:
+            send_appends(r, p)
+            if r.transfer_target:
+                maybe_hand_over(r, p)
+    elif m.next_offset != p.snapshot_offset and m.next_offset <= len(data):
+        # Usually the next chunk's; lower if the receiver had to start again.
+        p.snapshot_offset = m.next_offset
+        if m.next_offset < len(data):
+            _send_chunk(r, p)
+
+
+# -- follower ------------------------------------------------------------------------------
+
+
+def handle_snapshot_chunk(r: RaftState, sender: ReplicaId, m: SnapshotChunk) -> None:
+    hear_leader(r, sender)
+    if m.last_index <= r.commit_index or r.log.matches(m.last_index, m.last_term):
+        # We hold all of it. If a snapshot is still being made durable, so is this answer waiting.
+        commit_as_told(r, m.last_index)
+        r.incoming = None
+        send_durable(r, sender, SnapshotReply(r.term, m.last_index, m.total_bytes, True))
+        return
+    if r.installing is not None:
+        return  # one at a time; the sender will ask again
+    if m.total_bytes > r.config.snapshot_bytes_max:
+        return  # cannot be taken in; the group goes on without us
+    incoming = r.incoming
+    key = (sender, m.term, m.last_index, m.last_term, m.total_bytes)
+    if incoming is None or incoming.key != key:
+        incoming = r.incoming = IncomingSnapshot(key)
+    if m.offset == len(incoming.data):
+        incoming.data += m.data
+        assert len(incoming.data) <= m.total_bytes, "a chunk reaches beyond its snapshot"
+    next_offset = len(incoming.data)
+    if next_offset == m.total_bytes:
+        meta = SnapshotMeta(m.last_index, m.last_term, m.configuration)
+        _restore(r, Snapshot(meta, bytes(incoming.data)))
+        send_durable(r, sender, SnapshotReply(r.term, m.last_index, m.total_bytes, True))
+    else:
+        reply = SnapshotReply(r.term, m.last_index, next_offset, False)
+        r.messages.append(Outbound(sender, reply))
+
+
+def _restore(r: RaftState, snapshot: Snapshot) -> None:
+    """Replace log and state. Everything here was at most uncommitted."""
+    meta = snapshot.meta
+    assert meta.last_index > r.commit_index
+    r.log.restore(meta.last_index, meta.last_term)
+    configurations_restored(r, meta.last_index, meta.configuration)
+    r.commit_index = r.emitted_index = meta.last_index
+    r.incoming = None
+    r.installing = meta
+    r.snapshot_ready = snapshot

@@ -1,0 +1,46 @@
+"""Leadership transfer (Raft thesis 3.10).
+
+From the moment a transfer begins there is no lease: the successor is elected without regard to
+what followers promised us. A TimeoutNow that was sent can arrive at any later time, so when the
+transfer is abandoned after one, the lease stays void for the rest of the term.
+"""
+
+from __future__ import annotations
+
+from node.consensus.api import ReplicaId, Role
+from node.consensus.errors import ConfigurationRefused, NotLeader
+from node.consensus.messages import TimeoutNow
+from node.consensus.progress import Progress
+from node.consensus.raft.reads import renew_lease
+from node.consensus.raft.state import RaftState, send_as_leader
+
+
+def begin_transfer(r: RaftState, to: ReplicaId) -> None:
+    """See `ReplicatedLog.transfer_leadership`."""
+    if r.role is not Role.LEADER:
+        raise NotLeader(r.leader_id, r.term)
+    if not r.configuration.is_voter(to):
+        raise ConfigurationRefused(f"replica {to} is no voter of {r.configuration}")
+    if to in (r.replica_id, r.transfer_target):
+        return
+    r.transfer_target = to
+    r.transfer_deadline_tick = r.ticks + r.config.election_ticks
+    r.deadline_tick = min(r.deadline_tick, r.transfer_deadline_tick)
+    r.lease_until_ns = 0
+    maybe_hand_over(r, r.members[to])
+
+
+def maybe_hand_over(r: RaftState, p: Progress) -> None:
+    """Tell the target to stand for election once it holds the whole log.
+
+    Called again at its heartbeat replies, in case the message was lost.
+    """
+    if p.replica_id == r.transfer_target and p.match_index == r.log.last_index:
+        r.lease_void = True
+        send_as_leader(r, p.replica_id, TimeoutNow(r.term))
+
+
+def abandon_transfer(r: RaftState) -> None:
+    """The target did not take over in time: lead on."""
+    r.transfer_target = 0
+    renew_lease(r)
