@@ -1,0 +1,253 @@
+"""The command `quorumcache-bench`: what each of its commands does, signals and exit status.
+
+Status 0: measured. 1: could not measure, said why. 2: wrong arguments. 3: measured, but requests
+failed or reads were wrong. 130 / 143: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from bench import options, scenarios
+from bench.cluster import (
+    MEMCACHED_MISSING,
+    LocalCluster,
+    LocalMemcached,
+    RunningCluster,
+    Target,
+    memcached_path,
+    parse_addresses,
+)
+from bench.environment import read_environment
+from bench.errors import BenchError, Interrupted, StartError
+from bench.failover import failover_table, run_failover
+from bench.idle import idle_table, measure_idle
+from bench.measure import Progress, measure_rounds
+from bench.memory import measure_memory, memory_table
+from bench.report import Report, Table, milliseconds, percent_text, ratio_text, text_table
+from bench.workload import Workload
+
+_IDLE_SETTLE_SECONDS = 3.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    parsed = options.build_parser().parse_args(words)
+    commands: dict[str, Callable[[argparse.Namespace, str], int]] = {
+        "list": _list,
+        "run": _run,
+        "failover": _failover,
+        "idle": _idle,
+        "memory": _memory,
+    }
+    caught: list[int] = []
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        caught.append(number)
+        for one in previous:  # a second one must not disturb the cleaning up
+            signal.signal(one, signal.SIG_IGN)
+        raise Interrupted(f"{signal.Signals(number).name}: stopping")
+
+    for number in previous:
+        signal.signal(number, interrupt)
+    try:
+        return commands[parsed.command](parsed, shlex.join(["quorumcache-bench", *words]))
+    except Interrupted as error:
+        print(f"\nquorumcache-bench: {error}", file=sys.stderr)
+        return 128 + caught[0]
+    except BenchError as error:
+        print(f"\nquorumcache-bench: {error}", file=sys.stderr)
+        return 1
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _list(arguments: argparse.Namespace, command: str) -> int:
+    for workload in scenarios.load_all(()):
+        print(f"{workload.name:16} {workload.description}\n{'':16} {workload.summary()}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace, command: str) -> int:
+    workloads = options.chosen_workloads(arguments)
+    load = options.load_options(arguments)
+    progress = Progress(arguments.quiet)
+    notes: list[str] = []
+    targets: list[Callable[[], Target]]
+    cpus: tuple[int, ...] = ()
+    if arguments.cluster:
+        addresses = parse_addresses(arguments.cluster)
+        targets, described = [lambda: RunningCluster(addresses)], f"cluster {arguments.cluster}"
+    else:
+        cluster = options.cluster_options(arguments)
+        targets, cpus, described = [lambda: LocalCluster(cluster)], cluster.cpus, cluster.describe()
+    if arguments.pin is not None:
+        described += f"; processors {arguments.pin or '0:1'} (servers:load)"
+    if _baseline_wanted(arguments, notes):
+        targets.append(lambda: LocalMemcached(cpus))
+    report = _begin(command, described, notes)
+    results = []
+    for workload in workloads:
+        found = measure_rounds(workload, targets, load, arguments.rounds, progress)
+        results += found
+        report = replace(report, results=tuple(results))
+        _print_workload(report, workload)
+    _finish(arguments, report)
+    return 3 if any(result.errors or result.unanswered for result in results) else 0
+
+
+def _print_workload(report: Report, workload: Workload) -> None:
+    columns = (
+        "target", "mode", "ops/s", "x memcached", "p50 ms", "p99 ms", "p99.9 ms", "max ms",
+        "misses", "errors", "server CPU", "load CPU",
+    )  # fmt: skip
+    rows = []
+    print(f"\n{workload.name}: {workload.summary()}")
+    for result in report.results:
+        if result.workload.name != workload.name:
+            continue
+        baseline, latency = report.baseline_of(result), result.latency
+        rows.append(
+            (
+                result.target,
+                result.mode,
+                f"{result.ops_per_second:,.0f}",
+                ratio_text(result, baseline) if baseline else "-",
+                *(milliseconds(v) for v in (latency.p50, latency.p99, latency.p999, latency.max)),
+                str(result.misses),
+                str(result.errors),
+                percent_text(result.server_cpu),
+                percent_text(result.load_cpu),
+            )
+        )
+    for line in text_table(columns, rows):
+        print("  " + line)
+    for result in report.results:
+        if result.workload.name == workload.name:
+            for warning in result.warnings():
+                print(f"  WARNING, {result.target}: {warning}")
+    sys.stdout.flush()
+
+
+def _failover(arguments: argparse.Namespace, command: str) -> int:
+    cluster_options = options.cluster_options(arguments)
+    if cluster_options.nodes < 3:
+        raise StartError(f"failover needs at least 3 nodes, not {cluster_options.nodes}")
+    report = _begin(command, cluster_options.describe(), [])
+    with LocalCluster(cluster_options) as cluster:
+        kills = run_failover(cluster, arguments.kills, lambda text: print(text, flush=True))
+    table = failover_table(kills)
+    _print_table(table, rows=False)
+    _finish(arguments, _with_table(report, table))
+    return 3 if any(kill.wrong_reads for kill in kills) else 0
+
+
+def _idle(arguments: argparse.Namespace, command: str) -> int:
+    notes: list[str] = []
+    if arguments.pids:
+        report = _begin(command, f"processes {', '.join(map(str, arguments.pids))}", notes)
+        percents = measure_idle([(str(pid), pid) for pid in arguments.pids], arguments.seconds)
+        return _finish_table(arguments, report, idle_table(percents, arguments.seconds, ""))
+    cluster = options.cluster_options(arguments)
+    targets: list[Callable[[], Target]] = [lambda: LocalCluster(cluster)]
+    if _baseline_wanted(arguments, notes):
+        targets.append(lambda: LocalMemcached(cluster.cpus))
+    report = _begin(command, cluster.describe(), notes)
+    percents = {}
+    for make in targets:
+        with make() as target:
+            names = [f"{target.name} {chr(ord('a') + n)}" for n in range(len(target.pids))]
+            if len(names) == 1:
+                names = [target.name]
+            watched = list(zip(names, target.pids, strict=True))
+            measure_idle(watched, _IDLE_SETTLE_SECONDS)  # what starting left to do
+            percents |= measure_idle(watched, arguments.seconds)
+    table = idle_table(percents, arguments.seconds, cluster.describe())
+    return _finish_table(arguments, report, table)
+
+
+def _memory(arguments: argparse.Namespace, command: str) -> int:
+    notes: list[str] = []
+    cluster = options.cluster_options(arguments)
+    progress = Progress(arguments.quiet)
+    targets: list[Callable[[], Target]] = [lambda: LocalCluster(cluster)]
+    if _baseline_wanted(arguments, notes):
+        targets.append(lambda: LocalMemcached(cluster.cpus))
+    report = _begin(command, cluster.describe(), notes)
+    uses = []
+    for make in targets:
+        with make() as target:
+            uses += measure_memory(target, arguments.items, arguments.value_size, progress)
+    return _finish_table(arguments, report, memory_table(uses, arguments.value_size))
+
+
+# --- common to all
+
+
+def _baseline_wanted(arguments: argparse.Namespace, notes: list[str]) -> bool:
+    if arguments.no_memcached:
+        return False
+    if memcached_path() is not None:
+        return True
+    notes.append(f"NO COMPARISON: {MEMCACHED_MISSING}")
+    return False
+
+
+def _begin(command: str, described: str, notes: list[str]) -> Report:
+    report = Report(
+        command=command,
+        started_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        environment=read_environment(),
+        target=described,
+        notes=tuple(notes),
+    )
+    for line in report.environment.lines():
+        print(line)
+    print(f"measured  {described}", flush=True)
+    for note in notes:
+        line = "*" * min(100, len(note))
+        print(f"{line}\n{note}\n{line}", flush=True)
+    return report
+
+
+def _with_table(report: Report, table: Table) -> Report:
+    return replace(report, tables=(table,))
+
+
+def _print_table(table: Table, *, rows: bool = True) -> None:
+    print(f"\n{table.title}")
+    if rows:
+        for line in text_table(table.columns, table.rows):
+            print("  " + line)
+    for note in table.notes:
+        if note:
+            print("  " + note)
+
+
+def _finish_table(arguments: argparse.Namespace, report: Report, table: Table) -> int:
+    _print_table(table)
+    _finish(arguments, _with_table(report, table))
+    return 0
+
+
+def _finish(arguments: argparse.Namespace, report: Report) -> None:
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    directory = Path(arguments.out) if arguments.out else Path("bench-results") / stamp
+    paths = report.write(directory)
+    print(f"\nwritten: {paths[0]} and {paths[1]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

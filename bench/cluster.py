@@ -1,0 +1,382 @@
+"""What is measured: a local QuorumCache cluster, a local memcached, or a cluster that runs already.
+
+Local ones run on free ports of 127.0.0.1 with data in a temporary directory. Leaving the `with`
+block stops the processes (by their pid) and removes the directory.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from bench import processes
+from bench.errors import StartError, TargetError
+from bench.text_client import TextClient, Topology
+
+HOST = "127.0.0.1"
+START_SECONDS = 60.0
+POLL_SECONDS = 0.05
+MEMCACHED = "memcached"
+MEMCACHED_MISSING = (
+    "no memcached is installed, so there is nothing to compare with: apt-get install memcached"
+)
+_LOG_LINES_SHOWN = 15
+
+
+class Target(Protocol):
+    """Something that can be loaded. `name`: how reports call it; `pids`: empty when foreign."""
+
+    name: str
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]: ...
+    @property
+    def pids(self) -> list[int]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different free TCP ports. All are held until the last is found."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def wait_for(what: str, check: Callable[[], bool], seconds: float = START_SECONDS) -> float:
+    """Poll `check` until it is true; returns the seconds it took. StartError after `seconds`.
+
+    A TargetError of `check` means not yet.
+    """
+    began = time.monotonic()
+    last = ""
+    while True:
+        try:
+            if check():
+                return time.monotonic() - began
+        except TargetError as error:
+            last = f" ({error})"
+        if time.monotonic() - began > seconds:
+            raise StartError(f"{what} took more than {seconds:g} s{last}")
+        time.sleep(POLL_SECONDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """A local cluster. `durability`: fsync, or memory (one node only: the node refuses others).
+
+    `node_flags`: handed to every node as they are.
+    """
+
+    nodes: int = 3
+    shards: int = 64
+    replication: int = 3
+    durability: str = "fsync"
+    data_root: str | None = None
+    cpus: tuple[int, ...] = ()
+    node_flags: tuple[str, ...] = ()
+
+    def validate(self) -> Self:
+        """Itself, or StartError."""
+        if not 1 <= self.nodes <= 26:
+            raise StartError(f"--nodes {self.nodes} is not in 1..26")
+        if self.durability == "memory" and self.nodes > 1:
+            raise StartError(
+                f"--durability memory runs on one node only, not {self.nodes}: add --nodes 1"
+            )
+        return self
+
+    def describe(self) -> str:
+        """One line for people."""
+        flags = f", {' '.join(self.node_flags)}" if self.node_flags else ""
+        return (
+            f"{self.nodes} local node(s), {self.shards} shards,"
+            f" {min(self.replication, self.nodes)} replica(s), {self.durability}{flags}"
+        )
+
+
+class LocalNode:
+    """One node of a local cluster: `start`, `kill`, `start` again."""
+
+    def __init__(self, name: str, command: Sequence[str], log_path: Path, port: int) -> None:
+        self.name = name
+        self.address = (HOST, port)
+        self._command = list(command)
+        self._log_path = log_path
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the running process; 0 when there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    def start(self, cpus: Sequence[int]) -> None:
+        """Start the process; its output goes to its log file."""
+        with self._log_path.open("ab") as log:
+            self._process = processes.start(
+                self._command,
+                cpus=cpus,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                environment=processes.repository_environment(),
+                cwd=str(self._log_path.parent),
+            )
+
+    def kill(self) -> None:
+        """SIGKILL, at once."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(processes.KILL_SECONDS)
+        self._process = None
+
+    def stop(self) -> None:
+        """Orderly, with a deadline."""
+        if self._process is not None:
+            processes.stop(self._process)
+            self._process = None
+
+    def terminate(self) -> None:
+        """Ask it to stop, without waiting."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def check_alive(self) -> None:
+        """StartError with the end of its log when the process has ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            raise StartError(
+                f"node {self.name} ended with status {self._process.returncode}:\n{self.log_end()}"
+            )
+
+    def log_end(self) -> str:
+        """The last lines of its log."""
+        text = self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        return "\n".join("    " + line for line in text.splitlines()[-_LOG_LINES_SHOWN:])
+
+
+class LocalCluster:
+    """Nodes a, b, c, ... on this machine. Ready when every shard has a leader."""
+
+    name = "quorumcache"
+
+    def __init__(self, options: ClusterOptions) -> None:
+        self.options = options.validate()
+        self.nodes: list[LocalNode] = []
+        self._directory: Path | None = None
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Client addresses, by node."""
+        return [node.address for node in self.nodes]
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the running nodes."""
+        return [node.pid for node in self.nodes if node.pid]
+
+    def __enter__(self) -> Self:
+        self._directory = Path(
+            tempfile.mkdtemp(prefix="quorumcache-bench-", dir=self.options.data_root)
+        )
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for node in self.nodes:  # all at once, so that they do not elect while they go
+            node.terminate()
+        for node in self.nodes:
+            node.stop()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+    def _start(self) -> None:
+        options, directory = self.options, self._directory
+        assert directory is not None
+        ports = free_ports(2 * options.nodes)
+        names = [chr(ord("a") + number) for number in range(options.nodes)]
+        peers = dict(zip(names, ports[options.nodes :], strict=True))
+        members = ",".join(f"{name}={HOST}:{port}" for name, port in peers.items())
+        for name, port in zip(names, ports, strict=False):
+            command = [sys.executable, "-m", "node", "--name", name]
+            command += ["--listen", f"{HOST}:{port}", "--shards", str(options.shards)]
+            command += ["--durability", options.durability]
+            if options.nodes > 1:
+                command += ["--peer", f"{HOST}:{peers[name]}", "--initial-cluster", members]
+                command += ["--replication", str(options.replication)]
+            if options.durability == "fsync":
+                command += ["--data-dir", str(directory / name)]
+            node = LocalNode(name, [*command, *options.node_flags], directory / f"{name}.log", port)
+            self.nodes.append(node)
+            node.start(options.cpus)
+        self.wait_until_led()
+
+    def topology(self) -> Topology | None:
+        """As the first node that answers sees it; None while none does."""
+        for node in self.nodes:
+            if node.pid:
+                try:
+                    with TextClient(node.address, 2.0) as client:
+                        found = client.topology()
+                except TargetError:
+                    continue
+                if found is not None:
+                    return found
+        return None
+
+    def wait_until_led(self, seconds: float = START_SECONDS) -> float:
+        """Until every node says that every shard has a leader; returns the seconds it took."""
+
+        def led() -> bool:
+            for node in self.nodes:
+                node.check_alive()
+                if node.pid:
+                    with TextClient(node.address, 2.0) as client:
+                        found = client.topology()
+                    if found is None or 0 in found.leaders:
+                        return False
+            return True
+
+        try:
+            return wait_for(f"the start of {len(self.nodes)} node(s)", led, seconds)
+        except StartError as error:
+            if "ended with" in str(error):
+                raise
+            logs = "\n".join(f"  node {n.name}:\n{n.log_end()}" for n in self.nodes if n.pid)
+            raise StartError(f"{error}\n{logs}") from None
+
+
+class LocalMemcached:
+    """A real memcached with one worker thread, without evictions."""
+
+    name = MEMCACHED
+
+    def __init__(self, cpus: Sequence[int] = (), megabytes: int = 2048) -> None:
+        self._cpus = tuple(cpus)
+        self._megabytes = megabytes
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The one address."""
+        return [(HOST, self._port)]
+
+    @property
+    def pids(self) -> list[int]:
+        """The one pid."""
+        return [self._process.pid] if self._process is not None else []
+
+    def __enter__(self) -> Self:
+        path = memcached_path()
+        if path is None:
+            raise StartError(MEMCACHED_MISSING)
+        self._port = free_ports(1)[0]
+        command = [path, "-t", "1", "-l", HOST, "-p", str(self._port), "-U", "0"]
+        command += ["-m", str(self._megabytes), "-c", "4096"]
+        if os.geteuid() == 0:
+            command += ["-u", getpass.getuser()]
+        self._process = processes.start(command, cpus=self._cpus)
+        process = self._process
+
+        def answers() -> bool:
+            if process.poll() is not None:
+                raise StartError(f"memcached ended with status {process.returncode}")
+            with TextClient((HOST, self._port), 2.0) as client:
+                return bool(client.version())
+
+        try:
+            wait_for("the start of memcached", answers, 10.0)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is not None:
+            processes.stop(self._process)
+            self._process = None
+
+
+class RunningCluster:
+    """A cluster (or one memcached) that somebody else started; it is only spoken to."""
+
+    def __init__(self, addresses: Sequence[tuple[str, int]], name: str = "cluster") -> None:
+        self.name = name
+        self._addresses = list(addresses)
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """As given."""
+        return list(self._addresses)
+
+    @property
+    def pids(self) -> list[int]:
+        """Unknown."""
+        return []
+
+    def __enter__(self) -> Self:
+        for address in self._addresses:
+            TextClient(address, 5.0).close()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+def memcached_path() -> str | None:
+    """Where memcached is, or None."""
+    return shutil.which(MEMCACHED) or shutil.which(
+        MEMCACHED, path="/usr/local/bin:/usr/bin:/usr/sbin:/usr/local/sbin"
+    )
+
+
+def parse_addresses(text: str) -> list[tuple[str, int]]:
+    """`host:port,host:port` as pairs. TargetError says what is wrong."""
+    addresses = []
+    for part in text.split(","):
+        host, colon, port = part.strip().rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise TargetError(f"{part.strip()!r} is not HOST:PORT (for example 127.0.0.1:11211)")
+        addresses.append((host, int(port)))
+    return addresses

@@ -1,0 +1,107 @@
+"""How many bytes does an item take? Resident memory before and after many items, by difference.
+
+Keys of 14 bytes (`key:0000000000`), values of 100 by default. What is counted is everything that
+grows with the items: the items themselves, hash tables, allocator overhead, expiry and log.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from bench import procfs
+from bench.cluster import Target
+from bench.driver import LoadPlan, run_load
+from bench.errors import TargetError
+from bench.measure import Progress, find_routes
+from bench.report import Table
+from bench.workload import Workload
+
+SETTLE_SECONDS = 2.0
+_WARM_KEYS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """Of one process. `rss_empty`, `rss_full` in bytes."""
+
+    process: str
+    items: int
+    rss_empty: int
+    rss_full: int
+
+    @property
+    def bytes_per_item(self) -> float:
+        """The difference, per item."""
+        return (self.rss_full - self.rss_empty) / self.items
+
+
+def measure_memory(
+    target: Target, items: int, value_bytes: int, progress: Progress
+) -> list[MemoryUse]:
+    """Fill the started `target` with `items` items. Per process; with as many replicas as nodes
+    every node holds every item.
+    """
+    workload = Workload(
+        name="memory",
+        get=1.0,
+        keys=items,
+        value_bytes_min=value_bytes,
+        value_bytes_max=value_bytes,
+        connections=1,
+    ).validate()
+    progress.begin(f"memory of {target.name}")
+    routes = find_routes(target.addresses, "auto")
+    # Buffers, code and tables that come with the first requests are not the items'.
+    warm = workload.with_changes(keys=_WARM_KEYS)
+    plan = LoadPlan(workload=warm, routes=routes, warmup_seconds=0.1, seconds=0.5)
+    run_load(plan, (), progress)
+    time.sleep(SETTLE_SECONDS)
+    empty = [procfs.rss_bytes(pid) for pid in target.pids]
+    plan = LoadPlan(workload=workload, routes=routes, warmup_seconds=0.1, seconds=2.0)
+    measured = run_load(plan, (), progress)
+    time.sleep(SETTLE_SECONDS)
+    full = [procfs.rss_bytes(pid) for pid in target.pids]
+    progress.end()
+    if measured.misses:
+        raise TargetError(
+            f"{target.name} lost {measured.misses} of the items that were read back: it has too"
+            " little memory for this many, use fewer --items"
+        )
+    names = [f"{target.name} {chr(ord('a') + n)}" for n in range(len(full))]
+    if len(names) == 1:
+        names = [target.name]
+    new_items = max(1, items - _WARM_KEYS)
+    return [
+        MemoryUse(process=name, items=new_items, rss_empty=before, rss_full=after)
+        for name, before, after in zip(names, empty, full, strict=True)
+    ]
+
+
+def memory_table(uses: list[MemoryUse], value_bytes: int) -> Table:
+    """One row per process, and the ratio to memcached where there is one."""
+    baseline = next((use for use in uses if use.process == "memcached"), None)
+    rows = []
+    for use in uses:
+        compared = "-"
+        if baseline is not None and use is not baseline and baseline.bytes_per_item > 0:
+            compared = f"{use.bytes_per_item / baseline.bytes_per_item:.2f}"
+        rows.append(
+            (
+                use.process,
+                f"{use.items:,} items",
+                f"{use.rss_empty / 2**20:.1f}",
+                f"{use.rss_full / 2**20:.1f}",
+                f"{use.bytes_per_item:.0f}",
+                compared,
+            )
+        )
+    return Table(
+        title=f"Memory, 14-byte keys, {value_bytes}-byte values",
+        columns=("process", "", "empty MiB", "full MiB", "bytes per item", "x memcached"),
+        rows=tuple(rows),
+        notes=("Resident memory, by difference; 114 bytes of each item are key and value.",)
+        if value_bytes == 100
+        else ("Resident memory, by difference.",),
+        data={"bytes_per_item": {use.process: use.bytes_per_item for use in uses}},
+    )

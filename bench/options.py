@@ -1,0 +1,268 @@
+"""The command line of quorumcache-bench: flags, their help, and their meaning as values."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from bench import scenarios
+from bench.cluster import ClusterOptions
+from bench.measure import MODES, LoadOptions
+from bench.processes import parse_pinning
+from bench.workload import Workload
+
+_SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
+_EPILOG = """examples:
+  quorumcache-bench list
+  quorumcache-bench run                        all scenarios: 3 nodes, then memcached
+  quorumcache-bench run get set --nodes 1 --pin
+  quorumcache-bench run mixed --rate 20000 --seconds 30
+  quorumcache-bench run get --cluster 10.0.0.1:11211 --no-memcached
+  quorumcache-bench failover --kills 20
+  quorumcache-bench idle
+  quorumcache-bench memory
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands."""
+    parser = argparse.ArgumentParser(
+        prog="quorumcache-bench",
+        description="Load a QuorumCache cluster, measure it, and compare it with memcached.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("list", help="show the named workloads")
+    _add_run(commands.add_parser("run", help="run workloads and print throughput and latency"))
+    failover = commands.add_parser(
+        "failover", help="kill and restart nodes under load and measure the pauses"
+    )
+    failover.add_argument("--kills", type=_count, default=20, help="how often (default: 20)")
+    _add_cluster(failover)
+    _add_output(failover)
+    idle = commands.add_parser("idle", help="processor time of nodes that nobody uses")
+    idle.add_argument(
+        "--seconds", type=_seconds, default=10.0, help="how long to watch (default: 10)"
+    )
+    idle.add_argument(
+        "--pids",
+        type=_pids,
+        default=(),
+        metavar="PID,...",
+        help="watch these processes instead of starting a cluster",
+    )
+    _add_cluster(idle)
+    _add_baseline(idle)
+    _add_output(idle)
+    memory = commands.add_parser("memory", help="bytes of memory per item")
+    memory.add_argument(
+        "--items", type=_count, default=300_000, help="how many items (default: 300000)"
+    )
+    memory.add_argument(
+        "--value-size", type=_size, default=100, metavar="BYTES", help="default: 100"
+    )
+    _add_cluster(memory, nodes=1, durability="memory")
+    _add_baseline(memory)
+    _add_output(memory)
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument(
+        "scenarios",
+        nargs="*",
+        metavar="SCENARIO",
+        help="names from `list`, or TOML files (default: all)",
+    )
+    run.add_argument(
+        "--cluster",
+        metavar="HOST:PORT,...",
+        help="load this running cluster (or memcached) instead of starting one",
+    )
+    run.add_argument(
+        "--mode",
+        choices=MODES,
+        default="auto",
+        help="routed: each connection asks only for its node's keys; any-node: all keys, nodes"
+        " forward; auto: routed where there is a cluster map (default)",
+    )
+    load = run.add_argument_group("workload (instead of what the scenario says)")
+    load.add_argument("--reads", type=_fraction, metavar="0..1", help="share of gets, rest sets")
+    load.add_argument("--keys", type=_count, help="how many keys")
+    load.add_argument("--value-size", type=_size_range, metavar="BYTES[-BYTES]", help="100, 10-4k")
+    load.add_argument("--distribution", type=_distribution, metavar="uniform|zipf[:EXPONENT]")
+    load.add_argument("--connections", type=_count, metavar="N", help="over all processes")
+    load.add_argument("--depth", type=_count, metavar="N", help="requests in flight per connection")
+    load.add_argument(
+        "--rate",
+        type=float,
+        metavar="PER_SECOND",
+        help="open loop: requests start at this rate, and latency counts from the intended start",
+    )
+    load.add_argument("--arrivals", choices=("poisson", "constant"), help="of an open loop")
+    load.add_argument("--no-fill", action="store_true", help="do not write the keys first")
+    timing = run.add_argument_group("measurement")
+    timing.add_argument("--seconds", type=_seconds, default=5.0, help="measured time (default: 5)")
+    timing.add_argument("--warmup", type=_seconds, default=1.0, help="before it (default: 1)")
+    timing.add_argument(
+        "--rounds", type=_count, default=1, help="repeat and report the median (default: 1)"
+    )
+    timing.add_argument("--processes", type=_count, default=1, help="load processes (default: 1)")
+    timing.add_argument("--seed", type=int, default=1, help="of keys, order, arrivals (default: 1)")
+    _add_cluster(run)
+    _add_baseline(run)
+    _add_output(run)
+
+
+def _add_cluster(
+    parser: argparse.ArgumentParser, *, nodes: int = 3, durability: str = "fsync"
+) -> None:
+    group = parser.add_argument_group("the cluster that is started")
+    group.add_argument("--nodes", type=_count, default=nodes, help=f"default: {nodes}")
+    group.add_argument("--shards", type=_count, default=64, help="default: 64")
+    group.add_argument("--replication", type=_count, default=3, help="default: 3")
+    group.add_argument(
+        "--durability",
+        choices=("fsync", "memory"),
+        default=durability,
+        help=f"memory: one node only (default: {durability})",
+    )
+    group.add_argument("--data-root", metavar="DIR", help="where data goes (default: $TMPDIR)")
+    group.add_argument(
+        "--node-flag",
+        action="append",
+        default=[],
+        metavar="FLAG",
+        help="handed to every node, for example --node-flag=--memory=2g; may be repeated",
+    )
+    group.add_argument(
+        "--pin",
+        nargs="?",
+        const="",
+        metavar="SERVERS:LOAD",
+        help="bind servers and load to processors; alone: the first and the second (0:1)",
+    )
+
+
+def _add_baseline(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-memcached", action="store_true", help="do not measure memcached beside it"
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where report.json and report.md go (default: ./bench-results/<time>)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+# --- flags as values
+
+
+def chosen_workloads(arguments: argparse.Namespace) -> list[Workload]:
+    """The scenarios with the flags' changes, validated. WorkloadError otherwise."""
+    changes: dict[str, Any] = {}
+    if arguments.reads is not None:
+        changes |= {"get": arguments.reads, "set": 1 - arguments.reads, "incr": 0.0, "delete": 0.0}
+    for name in ("keys", "connections", "depth", "rate", "arrivals"):
+        if getattr(arguments, name) is not None:
+            changes[name] = getattr(arguments, name)
+    if arguments.value_size is not None:
+        changes["value_bytes_min"], changes["value_bytes_max"] = arguments.value_size
+    if arguments.distribution is not None:
+        changes["distribution"] = arguments.distribution[0]
+        if arguments.distribution[1] is not None:
+            changes["zipf_exponent"] = arguments.distribution[1]
+    if arguments.no_fill:
+        changes["fill"] = False
+    found = scenarios.load_all(arguments.scenarios)
+    return [workload.with_changes(**changes).validate() for workload in found]
+
+
+def load_options(arguments: argparse.Namespace) -> LoadOptions:
+    """How to load."""
+    return LoadOptions(
+        seconds=arguments.seconds,
+        warmup_seconds=arguments.warmup,
+        processes=arguments.processes,
+        seed=arguments.seed,
+        mode=arguments.mode,
+        cpus=parse_pinning(arguments.pin)[1],
+    )
+
+
+def cluster_options(arguments: argparse.Namespace) -> ClusterOptions:
+    """The local cluster."""
+    options = ClusterOptions(
+        nodes=arguments.nodes,
+        shards=arguments.shards,
+        replication=arguments.replication,
+        durability=arguments.durability,
+        data_root=arguments.data_root,
+        cpus=parse_pinning(arguments.pin)[0],
+        node_flags=tuple(arguments.node_flag),
+    )
+    return options.validate()
+
+
+def _count(text: str) -> int:
+    if not text.replace("_", "").isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} seconds is not in 0..86400 (0 excluded)")
+    return value
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1") from None
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0..1")
+    return value
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size (for example 100, 4k or 1m)")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _size_range(text: str) -> tuple[int, int]:
+    low, dash, high = text.partition("-")
+    sizes = _size(low), _size(high if dash else low)
+    if sizes[0] > sizes[1]:
+        raise argparse.ArgumentTypeError(f"{text!r}: the first size is the larger one")
+    return sizes
+
+
+def _distribution(text: str) -> tuple[str, float | None]:
+    name, colon, exponent = text.partition(":")
+    if name not in ("uniform", "zipf") or (colon and name != "zipf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not uniform, zipf or zipf:EXPONENT")
+    try:
+        return name, float(exponent) if colon else None
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: {exponent!r} is not a number") from None
+
+
+def _pids(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of process ids")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,117 @@
+"""Child processes that are not left behind: started pinned, ended by pid, with a deadline."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from bench.errors import BenchError, StartError
+
+STOP_SECONDS = 15.0
+KILL_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def repository_environment() -> dict[str, str]:
+    """The environment for our own modules as children, found from any working directory."""
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def start(
+    command: Sequence[str],
+    *,
+    cpus: Sequence[int] = (),
+    stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = subprocess.DEVNULL,
+    stderr: int | IO[bytes] | None = subprocess.DEVNULL,
+    environment: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `command` on `cpus` (() = all). StartError when that is impossible.
+
+    It dies with the thread that called this, and does not see a Ctrl-C.
+    """
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=dict(environment) if environment is not None else None,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=_child_setup(os.getpid(), tuple(cpus)),
+        )
+    except OSError as error:
+        raise StartError(f"cannot start {command[0]}: {error}") from None
+
+
+def _child_setup(parent: int, cpus: tuple[int, ...]) -> Callable[[], None]:
+    def setup() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it was gone before the line above
+            os._exit(1)
+        if cpus:
+            os.sched_setaffinity(0, cpus)
+
+    return setup
+
+
+def stop(process: subprocess.Popen[bytes], seconds: float = STOP_SECONDS) -> None:
+    """SIGTERM, and SIGKILL when that did not help within `seconds`. Returns when it is gone."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(KILL_SECONDS)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue
+
+
+def parse_pinning(text: str | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """`0:1` or `0-3:4,5` as (processors of the servers, processors of the load).
+
+    None = no pinning; "" = the first and the second processor this process may use.
+    """
+    if text is None:
+        return (), ()
+    allowed = sorted(os.sched_getaffinity(0))
+    if not text:
+        if len(allowed) < 2:
+            raise BenchError(f"--pin needs two processors, this process may use {len(allowed)}")
+        return (allowed[0],), (allowed[1],)
+    servers, colon, load = text.partition(":")
+    if not colon:
+        raise BenchError(f"--pin {text!r} is not SERVERS:LOAD (for example 0:1 or 0-3:4-7)")
+    sides = tuple(_parse_cpus(part, text, allowed) for part in (servers, load))
+    return sides[0], sides[1]
+
+
+def _parse_cpus(part: str, text: str, allowed: Sequence[int]) -> tuple[int, ...]:
+    cpus: list[int] = []
+    for piece in part.split(","):
+        low, dash, high = piece.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()):
+            raise BenchError(f"--pin {text!r}: {piece!r} is not a processor or a range of them")
+        cpus.extend(range(int(low), int(high if dash else low) + 1))
+    for cpu in cpus:
+        if cpu not in allowed:
+            raise BenchError(
+                f"--pin {text!r}: processor {cpu} is not among those this process may use"
+                f" ({', '.join(map(str, allowed))})"
+            )
+    return tuple(cpus)

@@ -1,0 +1,46 @@
+"""What the kernel says about a process: processor time and resident memory (Linux /proc)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.errors import TargetError
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of all threads of `pid` so far, user and system, in seconds (10 ms steps)."""
+    # The second field is the name in parentheses and may hold anything, spaces included.
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of `pid`, in bytes."""
+    for line in _read(pid, "status").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise TargetError(f"process {pid} has no resident memory (it is ending)")
+
+
+def total_cpu_seconds(pids: Sequence[int]) -> float:
+    """Sum of `cpu_seconds`; processes that are gone count as 0."""
+    total = 0.0
+    for pid in pids:
+        try:
+            total += cpu_seconds(pid)
+        except TargetError:
+            continue
+    return total
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        raise TargetError(f"process {pid} does not exist any more") from None
+    except OSError as error:
+        raise TargetError(f"/proc/{pid}/{name}: {error}") from None

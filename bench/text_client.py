@@ -1,0 +1,158 @@
+"""A small blocking memcached-text connection: what `failover` loops with, and how the bench asks a
+cluster about itself.
+
+It waits for every reply, as pymemcache does, and does not retry.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import NamedTuple, Self
+
+from bench.errors import TargetError
+from ring import ClusterMap, MapError
+
+_REPLY_BYTES_MAX = 64 << 20
+
+
+class ConnectionBroken(TargetError):
+    """The connection ended or timed out: the outcome of the request is unknown."""
+
+
+class Topology(NamedTuple):
+    """The cluster as one of its nodes sees it. `leaders`: by shard, 0 = unknown."""
+
+    map: ClusterMap
+    leaders: tuple[int, ...]
+
+    def led_by(self, node_id: int) -> list[int]:
+        """Shards that `node_id` leads, ascending."""
+        return [shard for shard, leader in enumerate(self.leaders) if leader == node_id]
+
+
+class TextClient:
+    """One connection. Every call is bounded by `timeout_seconds` per wait."""
+
+    def __init__(self, address: tuple[str, int], timeout_seconds: float = 10.0) -> None:
+        self.address = address
+        try:
+            self._socket = socket.create_connection(address, timeout_seconds)
+        except OSError as error:
+            where = f"{address[0]}:{address[1]}"
+            raise ConnectionBroken(f"cannot connect to {where}: {error}") from None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    # --- cache
+
+    def set(self, key: bytes, value: bytes) -> bytes:
+        """The reply line of a set: `STORED`, or an error line."""
+        return self.line(b"set %b 0 0 %d\r\n%b" % (key, len(value), value))
+
+    def get(self, key: bytes) -> tuple[bytes | None, bytes]:
+        """(value or None, b"") or (None, error line)."""
+        self._send(b"get %b\r\n" % key)
+        line = self._read_line()
+        if line == b"END":
+            return None, b""
+        if not line.startswith(b"VALUE "):
+            return None, line
+        value = self._read_block(line)
+        if self._read_line() != b"END":
+            raise TargetError("get: END is missing")
+        return value, b""
+
+    # --- questions
+
+    def line(self, command: bytes) -> bytes:
+        """The one-line reply to `command`."""
+        self._send(command + b"\r\n")
+        return self._read_line()
+
+    def lines(self, command: bytes) -> list[bytes]:
+        """The reply lines up to END; a single line for an error."""
+        self._send(command + b"\r\n")
+        found = []
+        while (line := self._read_line()) != b"END":
+            if line.startswith((b"ERROR", b"SERVER_ERROR", b"CLIENT_ERROR")):
+                raise TargetError(f"{command.decode()}: {line.decode('utf-8', 'replace')}")
+            found.append(line)
+        return found
+
+    def version(self) -> str:
+        """What the server calls its version."""
+        return self.line(b"version").decode("utf-8", "replace").removeprefix("VERSION ")
+
+    def cluster_map(self) -> ClusterMap | None:
+        """The map; None when this is not a QuorumCache node, or it has no map yet."""
+        self._send(b"cluster map\r\n")
+        line = self._read_line()
+        if not line.startswith(b"MAP "):
+            return None
+        try:
+            return ClusterMap.from_bytes(self._read_block(line))
+        except MapError as error:
+            raise TargetError(f"cluster map: {error}") from None
+
+    def topology(self) -> Topology | None:
+        """Map and leaders; None as for `cluster_map`."""
+        cluster_map = self.cluster_map()
+        if cluster_map is None:
+            return None
+        leaders = [0] * cluster_map.shard_count
+        for line in self.lines(b"cluster leaders"):
+            words = line.split()
+            if len(words) != 4 or words[0] != b"LEADER":
+                raise TargetError(f"cluster leaders: {line[:100]!r}")
+            shard, node_id = int(words[1]), int(words[3])
+            if shard < len(leaders):
+                leaders[shard] = node_id
+        return Topology(cluster_map, tuple(leaders))
+
+    # --- bytes
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise ConnectionBroken(f"connection lost: {error}") from None
+
+    def _receive(self) -> None:
+        try:
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            raise ConnectionBroken("no reply in time") from None
+        except OSError as error:
+            raise ConnectionBroken(f"connection lost: {error}") from None
+        if not data:
+            raise ConnectionBroken("connection closed by the server")
+        if len(self._buffer) > _REPLY_BYTES_MAX:
+            raise TargetError("endless reply")
+        self._buffer += data
+
+    def _read_line(self) -> bytes:
+        while (end := self._buffer.find(b"\r\n")) < 0:
+            self._receive()
+        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        return line
+
+    def _read_block(self, line: bytes) -> bytes:
+        """The data block whose size is the last word of `line`."""
+        try:
+            size = int(line.rsplit(b" ", 1)[1])
+        except ValueError:
+            raise TargetError(f"no size in {line[:100]!r}") from None
+        while len(self._buffer) < size + 2:
+            self._receive()
+        block, self._buffer = self._buffer[:size], self._buffer[size + 2 :]
+        return block
