@@ -20,5 +20,5 @@ def promise_ns(election_ticks: int, tick_ms: int) -> int:
 
 
 def lease_ns(election_ticks: int, tick_ms: int, clock_drift_ppm: int) -> int:
-    """How long a lease lasts from the sending of the round that earned it, by the leader's clock."""
+    """How long a lease lasts from the sending of its round, by the leader's clock."""
     return promise_ns(election_ticks, tick_ms) * (1_000_000 - clock_drift_ppm) // 1_000_000

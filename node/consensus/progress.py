@@ -137,7 +137,7 @@ class Progress:
         return True
 
     def rejected(self, prev_index: Index, retry_index: Index) -> bool:
-        """The member refused entries after `prev_index`; its log agrees below `retry_index` at best.
+        """The member refused what follows `prev_index`; the logs agree below `retry_index` at best.
 
         False if the refusal is an old one and means nothing any more. Else the state is PROBE and
         `next_index` is where to try again.

@@ -59,6 +59,7 @@ from node.consensus.raft.roles import become_follower
 from node.consensus.raft.state import RaftState, restart_election_timer, send_durable
 
 _LEADER = Role.LEADER
+_NO_HARD_STATE = HardState(0, 0)
 
 _HANDLERS: dict[type[Any], Callable[[RaftState, ReplicaId, Any], None]] = {
     PreVote: election.handle_pre_vote,
@@ -88,7 +89,7 @@ class Raft(RaftState):
         random: Random,
         *,
         configuration: Configuration,
-        hard_state: HardState = HardState(0, 0),
+        hard_state: HardState = _NO_HARD_STATE,
         entries: Sequence[Entry] = (),
         snapshot: SnapshotMeta | None = None,
         applied_index: Index = 0,
