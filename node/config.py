@@ -379,8 +379,9 @@ class NodeConfig:
         if self.durability == "memory" and not self.is_alone:
             raise ConfigError(
                 "data_dir",
-                f"needed on every node of a cluster of {len(self.members)}: durability memory for more"
-                " than one node is not supported yet, a restarted node would have forgotten its votes",
+                f"needed on every node of a cluster of {len(self.members)}: durability memory for"
+                " more than one node is not supported yet, a restarted node would have forgotten"
+                " its votes",
             )
         if self.durability == "fsync" and not self.data_dir:
             raise ConfigError("data_dir", "durability fsync needs a directory: give --data-dir DIR")

@@ -1,0 +1,232 @@
+"""The plan of a cluster on one machine: names, ports and directories of its nodes.
+
+The plan is made once and remembered in the data directory (`cluster.json`), since the addresses
+of the nodes are part of the cluster: the same ports again after a restart. Ports of a new
+cluster are laid out from a base so that a person can guess them: with base 11211, memcached on
+11211, 11212, ..., HTTP on 11311, ..., peers on 11411, ...
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+from node.config import format_address
+from node.errors import ConfigError, StartupError
+
+HOST = "127.0.0.1"
+BASE_PORT = 11211
+NODES_MAX = 26
+# Offset of each listener's ports from the base.
+_HTTP_OFFSET = 100
+_PEER_OFFSET = 200
+# Where the next free range is looked for, and until where: ports above are handed out to
+# outgoing connections.
+_BASE_STEP = 1000
+_BASE_END = 32_000
+_PLAN_FILE = "cluster.json"
+_PLAN_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LocalNode:
+    """One node of the plan; all its listeners are on the loopback address."""
+
+    name: str
+    listen_port: int
+    http_port: int
+    peer_port: int
+
+    @property
+    def listen(self) -> str:
+        return format_address(HOST, self.listen_port)
+
+    @property
+    def http(self) -> str:
+        return format_address(HOST, self.http_port)
+
+    @property
+    def peer(self) -> str:
+        return format_address(HOST, self.peer_port)
+
+    @property
+    def ports(self) -> tuple[tuple[str, int], ...]:
+        """(what it is for, port) of every listener."""
+        return (
+            ("memcached", self.listen_port),
+            ("http", self.http_port),
+            ("peer", self.peer_port),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A local cluster. `shards` and `nodes` are fixed when it is created."""
+
+    data_dir: str
+    shards: int
+    nodes: tuple[LocalNode, ...]
+
+    @property
+    def initial_cluster(self) -> str:
+        """The value of --initial-cluster, the same for every node."""
+        return ",".join(f"{node.name}={node.peer}" for node in self.nodes)
+
+    def directory(self, node: LocalNode) -> str:
+        """Where a node's log file for people and its data live."""
+        return os.path.join(self.data_dir, node.name)
+
+
+def make_plan(
+    data_dir: str, *, nodes: int | None, shards: int | None, base_port: int | None
+) -> tuple[Plan, list[str]]:
+    """The remembered plan of `data_dir`, or a new one, and what a user should know about it.
+
+    None = not asked for: what is remembered, or 3 nodes, 64 shards, and ports from 11211 or the
+    next free range. `base_port` 0 = ports as the system gives them. ConfigError when something
+    else was asked for than what the directory holds, StartupError when a port of the plan is
+    taken.
+    """
+    remembered = _load(data_dir)
+    if remembered is not None:
+        _check_same(remembered, nodes=nodes, shards=shards, base_port=base_port)
+        for node in remembered.nodes:
+            for use, port in node.ports:
+                if not is_free(port):
+                    raise StartupError(
+                        f"port {port} (node {node.name}, {use}) is in use by another process;"
+                        f" the cluster in {data_dir} needs it. Stop that process, or start a new"
+                        " cluster with another --data-dir"
+                    )
+        return remembered, []
+    if nodes is not None and not 1 <= nodes <= NODES_MAX:
+        raise ConfigError("--nodes", f"{nodes} is not in 1..{NODES_MAX}")
+    names = [chr(ord("a") + number) for number in range(nodes or 3)]
+    chosen, notes = _choose_ports(names, base_port)
+    return Plan(data_dir, shards or 64, chosen), notes
+
+
+def save_plan(plan: Plan) -> None:
+    """Remember the plan in its directory, atomically."""
+    path = os.path.join(plan.data_dir, _PLAN_FILE)
+    document = {
+        "format": _PLAN_FORMAT,
+        "shards": plan.shards,
+        "nodes": [asdict(node) for node in plan.nodes],
+    }
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump(document, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".new", path)
+
+
+def _load(data_dir: str) -> Plan | None:
+    path = os.path.join(data_dir, _PLAN_FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = json.load(file)
+        if document["format"] != _PLAN_FORMAT:
+            raise StartupError(f"{path} was written by another version of quorumcached")
+        nodes = tuple(
+            LocalNode(
+                str(row["name"]),
+                int(row["listen_port"]),
+                int(row["http_port"]),
+                int(row["peer_port"]),
+            )
+            for row in document["nodes"]
+        )
+        return Plan(data_dir, int(document["shards"]), nodes)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StartupError(f"{path} is damaged ({error!r}); use another --data-dir") from None
+
+
+def _check_same(
+    plan: Plan, *, nodes: int | None, shards: int | None, base_port: int | None
+) -> None:
+    for flag, asked, have in (
+        ("--nodes", nodes, len(plan.nodes)),
+        ("--shards", shards, plan.shards),
+        ("--base-port", base_port or None, plan.nodes[0].listen_port),
+    ):
+        if asked is not None and asked != have:
+            raise ConfigError(
+                flag,
+                f"{asked}, but the cluster in {plan.data_dir} was created with {have}. Leave"
+                f" {flag} out, or start a new cluster with another --data-dir",
+            )
+
+
+def _choose_ports(
+    names: list[str], base_port: int | None
+) -> tuple[tuple[LocalNode, ...], list[str]]:
+    if base_port == 0:
+        ports = iter(_system_ports(3 * len(names)))
+        return tuple(LocalNode(name, next(ports), next(ports), next(ports)) for name in names), []
+    if base_port is not None:
+        if not 1 <= base_port <= 65_535 - _PEER_OFFSET - len(names):
+            raise ConfigError("--base-port", f"{base_port} leaves no room below 65536")
+        nodes = _layout(names, base_port)
+        busy = _busy(nodes)
+        if busy:
+            raise StartupError(
+                f"port {busy[0]} is in use by another process: stop it, or choose another"
+                " --base-port"
+            )
+        return nodes, []
+    for base in _bases():
+        nodes = _layout(names, base)
+        busy_here = _busy(nodes)
+        if base == BASE_PORT:
+            busy = busy_here
+        if not busy_here:
+            notes = []
+            if base != BASE_PORT:
+                notes.append(f"port {busy[0]} is in use: memcached ports start at {base} instead")
+            return nodes, notes
+    raise StartupError("no free range of ports found: name one with --base-port, or 0 for any")
+
+
+def _bases() -> Iterator[int]:
+    return iter(range(BASE_PORT, _BASE_END, _BASE_STEP))
+
+
+def _layout(names: list[str], base: int) -> tuple[LocalNode, ...]:
+    return tuple(
+        LocalNode(name, base + number, base + _HTTP_OFFSET + number, base + _PEER_OFFSET + number)
+        for number, name in enumerate(names)
+    )
+
+
+def _busy(nodes: Iterable[LocalNode]) -> list[int]:
+    return [port for node in nodes for _, port in node.ports if not is_free(port)]
+
+
+def is_free(port: int) -> bool:
+    """Whether a listener could bind to the port now. Somebody else may still be faster."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _system_ports(count: int) -> list[int]:
+    """Distinct free ports from the system; all probes stay bound until all are known."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

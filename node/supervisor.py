@@ -1,0 +1,417 @@
+"""`quorumcached up`: a whole cluster on this machine, each node a child process.
+
+For trying things out and for development: real processes, real sockets and disks, one command,
+nothing left behind. Each child is started with `--stop-on-stdin-eof` and holds the reading end
+of a pipe of this process, so that children stop with it however it ends, kill -9 included.
+Children run in sessions of their own: Ctrl-C reaches this process only, which then stops them
+in order.
+
+Reading order: `main` (command line), `Supervisor.run`, `Child`, then the helpers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from node.config import parse_address, parse_size
+from node.errors import ConfigError, DataDirLocked, NodeError, StartupError
+from node.local_cluster import LocalNode, Plan, make_plan, save_plan
+from node.options import OneLineParser
+
+DATA_DIR = "./quorumcache-data"
+# How long a child may take to its start line, and the cluster to leaders for all shards.
+READY_S = 60.0
+HEALTH_INTERVAL_S = 0.1
+HEALTH_REPLY_S = 5.0
+# A child's own limit for a clean stop is 10 s; then it is killed.
+STOP_S = 15.0
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MAX_S = 30.0
+# A child that ran for this long starts its next back-off from the beginning.
+BACKOFF_FORGOTTEN_S = 60.0
+# An old log file is moved aside when a node starts with more than this in it.
+LOG_BYTES_MAX = 16 << 20
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `quorumcached up`. Returns the exit status."""
+    flags = _parser()
+    options = flags.parse_all(argv)
+    if options.help:
+        flags.print_help()
+        return 0
+    try:
+        plan, notes = _prepare(options)
+        lock = _lock(plan.data_dir)
+        save_plan(plan)
+    except ConfigError:
+        raise
+    except (NodeError, OSError) as error:
+        return _fail(str(error))
+    for note in notes:
+        print(note, flush=True)
+    with lock:
+        supervisor = Supervisor(plan, passed_on=_passed_on(options), restart=options.restart)
+        try:
+            return asyncio.run(supervisor.run())
+        except (NodeError, OSError) as error:
+            return _fail(str(error))
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
+        prog="quorumcached up",
+        allow_abbrev=False,
+        add_help=False,
+        description="Run a whole cluster on this machine until Ctrl-C.",
+    )
+    parser.add_argument("--nodes", type=int, metavar="N", help="number of nodes (default: 3)")
+    parser.add_argument(
+        "--data-dir",
+        default=DATA_DIR,
+        metavar="DIR",
+        help="where it is kept (default: %(default)s)",
+    )
+    parser.add_argument("--shards", type=int, metavar="N", help="number of shards (default: 64)")
+    parser.add_argument(
+        "--base-port",
+        type=int,
+        metavar="PORT",
+        help="memcached ports from here on (default: 11211, or the next free range; 0: any)",
+    )
+    parser.add_argument("--memory", metavar="SIZE", help="memory for items, per node (default: 1g)")
+    parser.add_argument("--log-level", metavar="LEVEL", help="of the nodes' logs (default: info)")
+    parser.add_argument(
+        "--restart",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="start a node again that has died",
+    )
+    parser.add_argument("--help", "-h", action="store_true", help="print this and exit")
+    return parser
+
+
+def _prepare(options: argparse.Namespace) -> tuple[Plan, list[str]]:
+    if options.memory is not None:
+        parse_size(options.memory, "--memory")
+    os.makedirs(options.data_dir, exist_ok=True)
+    return make_plan(
+        options.data_dir,
+        nodes=options.nodes,
+        shards=options.shards,
+        base_port=options.base_port,
+    )
+
+
+def _passed_on(options: argparse.Namespace) -> list[str]:
+    """Flags that every node gets as they are."""
+    words = []
+    for flag, value in (("--memory", options.memory), ("--log-level", options.log_level)):
+        if value is not None:
+            words += [flag, value]
+    return words
+
+
+def _lock(data_dir: str) -> IO[str]:
+    """Held for the life of this process, so that two clusters never share a directory."""
+    path = os.path.join(data_dir, "up.lock")
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the caller closes it
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        pid = file.read().strip()
+        file.close()
+        raise DataDirLocked(data_dir, int(pid) if pid.isdigit() else 0) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+class Child:
+    """One node process: starts it, waits for its start line, knows how it ended."""
+
+    def __init__(self, plan: Plan, node: LocalNode, passed_on: Sequence[str]) -> None:
+        self.node = node
+        self.directory = plan.directory(node)
+        self.log_path = os.path.join(self.directory, "node.log")
+        self._words = [
+            *("-m", "node", "--stop-on-stdin-eof"),
+            *("--name", node.name),
+            *("--listen", node.listen),
+            *("--peer", node.peer),
+            *("--http", node.http),
+            *("--data-dir", os.path.join(self.directory, "data")),
+            *("--initial-cluster", plan.initial_cluster),
+            *("--shards", str(plan.shards)),
+            *passed_on,
+        ]
+        self._process: asyncio.subprocess.Process | None = None
+        self.started_at = 0.0
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start the process; its log goes to `log_path`."""
+        self.started_at = asyncio.get_running_loop().time()
+        with self._open_log() as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self._words,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                env=_environment(),
+            )
+
+    def _open_log(self) -> IO[bytes]:
+        os.makedirs(self.directory, exist_ok=True)
+        if os.path.exists(self.log_path) and os.path.getsize(self.log_path) > LOG_BYTES_MAX:
+            os.replace(self.log_path, self.log_path + ".1")
+        return open(self.log_path, "ab")
+
+    async def wait_start_line(self) -> None:
+        """Return when the node has said that it is ready. StartupError when it ends before that."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line:
+            await self._process.wait()
+            raise StartupError(
+                f"node {self.node.name} did not start: {self._last_words()} (log: {self.log_path})"
+            )
+
+    async def wait_end(self) -> str:
+        """Wait for the process to end; how it ended, in words."""
+        assert self._process is not None
+        status = await self._process.wait()
+        if status < 0:
+            try:
+                return f"killed by {signal.Signals(-status).name}"
+            except ValueError:
+                return f"killed by signal {-status}"
+        return f"exit status {status}"
+
+    async def stop(self) -> bool:
+        """Stop cleanly, or by force after STOP_S. False when it took force."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return True
+        _send(process, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), STOP_S)
+        except TimeoutError:
+            self.kill()
+            await process.wait()
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None and self._process.returncode is None:
+            _send(self._process, signal.SIGKILL)
+
+    def _last_words(self) -> str:
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as log:
+                lines = [line.strip() for line in log.readlines()[-20:]]
+        except OSError:
+            return "no log was written"
+        said = [line for line in lines if line.startswith("quorumcached: ")]
+        return (said or lines or ["it said nothing"])[-1].removeprefix("quorumcached: ")
+
+
+class Supervisor:
+    """Starts the nodes of a plan, watches them, and stops them."""
+
+    def __init__(self, plan: Plan, *, passed_on: Sequence[str], restart: bool) -> None:
+        self._plan = plan
+        self._restart = restart
+        self._children = [Child(plan, node, passed_on) for node in plan.nodes]
+
+    async def run(self) -> int:
+        """Run the cluster until a signal. Returns the exit status."""
+        stop = _stop_signal(self._kill_all)
+        work = asyncio.ensure_future(self._work())
+        await asyncio.wait({stop, work}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            if work.done():
+                work.result()
+            else:
+                _say("stopping")
+                work.cancel()
+                await asyncio.wait({work})
+        finally:
+            clean = await asyncio.gather(*(child.stop() for child in self._children))
+        for child, was_clean in zip(self._children, clean, strict=True):
+            if not was_clean:
+                _say(f"node {child.node.name} did not stop in {STOP_S:.0f} s and was killed")
+        return 0 if all(clean) else 1
+
+    async def _work(self) -> None:
+        for child in self._children:
+            await child.start()
+        await self._wait_ready()
+        print(self._welcome(), flush=True)
+        async with asyncio.TaskGroup() as group:
+            for child in self._children:
+                group.create_task(self._watch(child))
+        raise StartupError("all nodes have died")
+
+    async def _wait_ready(self) -> None:
+        """Every node has said its start line, and every node sees leaders for all its shards."""
+        try:
+            async with asyncio.timeout(READY_S):
+                for child in self._children:
+                    await child.wait_start_line()
+                problems = ["starting"]
+                while problems:
+                    problems = await self._problems()
+                    if problems:
+                        await asyncio.sleep(HEALTH_INTERVAL_S)
+        except TimeoutError:
+            raise StartupError(
+                f"not ready after {READY_S:.0f} s; the nodes' logs are"
+                f" {self._plan.data_dir}/*/node.log"
+            ) from None
+
+    async def _problems(self) -> list[str]:
+        problems = []
+        for child in self._children:
+            if not child.is_running:
+                # Its start line was seen: what ended it is in its log.
+                raise StartupError(f"node {child.node.name} died; its log is {child.log_path}")
+            try:
+                problems += await read_health(child.node.http)
+            except (OSError, ValueError, TimeoutError) as error:
+                problems.append(f"node {child.node.name} does not answer: {error!r}")
+        return problems
+
+    async def _watch(self, child: Child) -> None:
+        """Report a node that died; start it again with growing delays."""
+        loop = asyncio.get_running_loop()
+        backoff_s = BACKOFF_FIRST_S
+        name = child.node.name
+        while True:
+            how = await child.wait_end()
+            if not self._restart:
+                _say(f"node {name} died ({how}); its log is {child.log_path}")
+                return
+            if loop.time() - child.started_at > BACKOFF_FORGOTTEN_S:
+                backoff_s = BACKOFF_FIRST_S
+            _say(f"node {name} died ({how}); starting it again in {backoff_s:g} s")
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+            await child.start()
+            try:
+                async with asyncio.timeout(READY_S):
+                    await child.wait_start_line()
+            except (StartupError, TimeoutError) as error:
+                _say(str(error) or f"node {name} is not ready after {READY_S:.0f} s")
+                continue
+            _say(f"node {name} is back (pid {child.pid})")
+
+    def _kill_all(self) -> None:
+        for child in self._children:
+            child.kill()
+
+    def _welcome(self) -> str:
+        rows = [("node", "memcached", "http", "pid")]
+        rows += [
+            (c.node.name, c.node.listen, f"http://{c.node.http}", str(c.pid))
+            for c in self._children
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        table = [
+            "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        first = self._children[0].node
+        host, port = parse_address(first.listen)
+        lines = [
+            f"The cluster is ready: {len(rows) - 1} nodes, {self._plan.shards} shards,"
+            f" data in {self._plan.data_dir}.",
+            "",
+            *table,
+            "",
+            "Any memcached client works with any node. Try:",
+            f"  printf 'set k 0 0 5\\r\\nhello\\r\\nget k\\r\\nquit\\r\\n' | nc {host} {port}",
+            '  python -c "from pymemcache.client.base import Client;'
+            f" c = Client(('{host}', {port})); c.set('k', 'hello'); print(c.get('k'))\"",
+            f"  quorumcache --nodes {first.listen} status",
+            "",
+            f"Logs: {self._plan.data_dir}/<node>/node.log. Ctrl-C stops the cluster; the same"
+            " command brings it back.",
+        ]
+        return "\n".join(lines)
+
+
+async def read_health(address: str) -> list[str]:
+    """The problems that a node's /health names; empty when it is well."""
+    host, port = parse_address(address)
+    async with asyncio.timeout(HEALTH_REPLY_S):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(b"GET /health HTTP/1.0\r\n\r\n")
+            reply = await reader.read()
+        finally:
+            writer.close()
+    document = json.loads(reply.partition(b"\r\n\r\n")[2])
+    if not isinstance(document, dict) or not isinstance(document.get("problems"), list):
+        raise ValueError(f"not a health report: {document!r}")
+    return [str(problem) for problem in document["problems"]]
+
+
+def _stop_signal(kill_all: Callable[[], None]) -> asyncio.Future[None]:
+    """Done at the first SIGTERM, SIGINT or SIGHUP; a second one kills the children at once."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def ask() -> None:
+        if stop.done():
+            kill_all()
+        else:
+            stop.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, ask)
+    return stop
+
+
+def _environment() -> dict[str, str]:
+    """The children find the same packages, wherever this process was started from."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # It ended in the meantime.
+        process.send_signal(number)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _fail(line: str) -> int:
+    print("quorumcached: " + " ".join(line.split()), file=sys.stderr)
+    return 1
