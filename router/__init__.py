@@ -1,1 +1,66 @@
-"""QuorumCache: the router package."""
+"""QuorumCache's client library: routes every request to the leader of its key's shard.
+
+Read codec.py and requests.py (bytes), routing.py and retry.py (decisions), connection.py and
+pool.py (sockets), discovery.py and dispatcher.py (a request's life), client.py (the verbs), and
+overview.py, report.py and cli.py (the command line), in this order.
+"""
+
+from router.client import AsyncClient, CasResult, Item
+from router.config import ClientConfig
+from router.errors import (
+    BadReply,
+    ClientClosed,
+    ClusterUnreachable,
+    ConnectFailed,
+    ConnectionLost,
+    DeadlineExceeded,
+    InvalidArgument,
+    InvalidKey,
+    InvalidRequest,
+    Moved,
+    NodeBusy,
+    NotACluster,
+    NotANumber,
+    NotDone,
+    NotSent,
+    OutcomeUnknown,
+    PartialFailure,
+    Refused,
+    ReplyTimeout,
+    RouterError,
+    ValueTooLarge,
+    WrongCluster,
+)
+from router.overview import Overview
+from router.routing import Route
+
+__all__ = [
+    "AsyncClient",
+    "BadReply",
+    "CasResult",
+    "ClientClosed",
+    "ClientConfig",
+    "ClusterUnreachable",
+    "ConnectFailed",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "InvalidArgument",
+    "InvalidKey",
+    "InvalidRequest",
+    "Item",
+    "Moved",
+    "NodeBusy",
+    "NotACluster",
+    "NotANumber",
+    "NotDone",
+    "NotSent",
+    "OutcomeUnknown",
+    "Overview",
+    "PartialFailure",
+    "Refused",
+    "ReplyTimeout",
+    "Route",
+    "RouterError",
+    "ValueTooLarge",
+    "WrongCluster",
+]

@@ -1,0 +1,337 @@
+"""The `quorumcache` command: single operations, and a look at the cluster.
+
+Exit codes: 0 ok; 1 miss, or certainly not done; 2 usage; 3 cannot reach the cluster; 4 the outcome
+of a write is unknown. Results go to standard output; everything else, one line each, to standard
+error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from router.client import AsyncClient
+from router.codec import key_bytes
+from router.config import ClientConfig
+from router.errors import (
+    ClusterUnreachable,
+    ConnectFailed,
+    DeadlineExceeded,
+    InvalidRequest,
+    NodeBusy,
+    NotACluster,
+    NotDone,
+    OutcomeUnknown,
+    RouterError,
+    ValueTooLarge,
+    WrongCluster,
+)
+from router.report import Look, map_json, map_lines, overview_json, ring_lines, status_lines
+
+OK, MISS, USAGE, UNREACHABLE, UNKNOWN = range(5)
+INTERRUPTED = 130
+SEEDS_VARIABLE = "QUORUMCACHE_SEEDS"
+DEFAULT_SEEDS = "127.0.0.1:11211"
+
+
+class _Failure(Exception):
+    """One line for standard error, and the exit code."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        code = asyncio.run(_run(options))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read our output has had enough; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except _Failure as failure:
+        return _fail(failure.code, str(failure))
+    except RouterError as error:
+        return _fail(*_explain(error))
+
+
+async def _run(options: argparse.Namespace) -> int:
+    seeds_text = options.seeds or os.environ.get(SEEDS_VARIABLE) or DEFAULT_SEEDS
+    seeds = [seed for seed in seeds_text.replace(",", " ").split() if seed]
+    # Whatever is wrong with the arguments is said before anybody is bothered with them.
+    options.keys = [_key(os.fsencode(key)) for key in getattr(options, "keys", None) or ()]
+    if options.command == "set":
+        options.value = _value(options.value)
+    if options.command == "route" and not options.keys:
+        options.keys = _keys_from_stdin()
+    client = AsyncClient(seeds, ClientConfig(timeout_ms=round(options.timeout * 1000)))
+    try:
+        try:
+            await client.connect(once=True)
+        except DeadlineExceeded as error:
+            raise ClusterUnreachable(str(error)) from error
+        code: int = await options.run(client, options)
+        return code
+    finally:
+        await client.close()
+
+
+async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
+    keys: list[bytes] = options.keys
+    values = await client.get_many(keys) if len(keys) > 1 else {}
+    if len(keys) == 1:
+        value = await client.get(keys[0])
+        values = {} if value is None else {keys[0]: value}
+    if options.json:
+        _print_json([_json_item(key, values.get(key)) for key in keys])
+    for key in keys:
+        value = values.get(key)
+        if value is None:
+            _note(f"{_show(key)}: not found")
+        elif not options.json:
+            prefix = key + b" " if len(keys) > 1 else b""
+            sys.stdout.buffer.write(prefix + value + (b"" if options.no_newline else b"\n"))
+    return OK if all(key in values for key in keys) else MISS
+
+
+async def _set(client: AsyncClient, options: argparse.Namespace) -> int:
+    await client.set(options.keys[0], options.value, exptime=options.ttl, flags=options.flags)
+    print("stored")
+    return OK
+
+
+async def _delete(client: AsyncClient, options: argparse.Namespace) -> int:
+    code = OK
+    for key in options.keys:
+        if await client.delete(key):
+            print(f"{_show(key)}: deleted" if len(options.keys) > 1 else "deleted")
+        else:
+            _note(f"{_show(key)}: not found")
+            code = MISS
+    return code
+
+
+async def _map(client: AsyncClient, options: argparse.Namespace) -> int:
+    cluster_map = await client.connect()
+    if options.json:
+        _print_json(map_json(cluster_map))
+    else:
+        print("\n".join(map_lines(cluster_map, _look())))
+    return OK
+
+
+async def _status(client: AsyncClient, options: argparse.Namespace) -> int:
+    view = await client.overview()
+    if options.json:
+        _print_json(overview_json(view))
+    else:
+        lines = status_lines if options.command == "status" else ring_lines
+        print("\n".join(lines(view, _look())))
+    return OK
+
+
+async def _route(client: AsyncClient, options: argparse.Namespace) -> int:
+    """One line per key. Tens of thousands are usual here, so the tail is made once per shard."""
+    cluster_map = await client.connect()
+    tails: dict[int, bytes] = {}
+    lines: list[bytes] = []
+    for key in options.keys:
+        shard = cluster_map.shard_of(key)
+        tail = tails.get(shard)
+        if tail is None:
+            route = await client.route(key)
+            if options.json:
+                fields = {"shard": shard, "leader": route.leader, "replicas": route.replicas}
+                tail = (", " + json.dumps(fields)[1:] + "\n").encode()
+            else:
+                words = (str(shard), route.leader or "-", *route.replicas)
+                tail = f" {' '.join(words)}\n".encode()
+            tails[shard] = tail
+        head = b'{"key": ' + json.dumps(_show(key)).encode() if options.json else key
+        lines.append(head + tail)
+    sys.stdout.buffer.write(b"".join(lines))
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "-s",
+        "--seeds",
+        metavar="HOST:PORT[,...]",
+        default=argparse.SUPPRESS,
+        help=f"some nodes of the cluster (default: ${SEEDS_VARIABLE} or {DEFAULT_SEEDS})",
+    )
+    common.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        default=argparse.SUPPRESS,
+        help="time for the whole operation (default: 6)",
+    )
+    parser = argparse.ArgumentParser(
+        prog="quorumcache",
+        description="Talk to a QuorumCache cluster, and look at it.",
+        epilog="Exit codes: 0 ok; 1 miss or not done; 2 usage; 3 cannot reach the cluster; "
+        "4 outcome of a write unknown.",
+        parents=[common],
+    )
+    parser.set_defaults(seeds="", timeout=6.0)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, run: object, summary: str, detail: str = "", has_json: bool = True
+    ) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = commands.add_parser(
+            name, parents=[common], help=summary, description=f"{summary}. {detail}".strip()
+        )
+        made.set_defaults(run=run)
+        if has_json:
+            made.add_argument("--json", action="store_true", help="print JSON")
+        return made
+
+    get = command(
+        "get", _get, "Print the values of keys", "With several keys: one line KEY VALUE per hit."
+    )
+    get.add_argument("keys", nargs="+", metavar="KEY")
+    get.add_argument("-n", "--no-newline", action="store_true", help="print the bare value")
+    set_ = command("set", _set, "Store a value", has_json=False)
+    set_.add_argument("keys", nargs=1, metavar="KEY")
+    set_.add_argument("value", metavar="VALUE", help="the value, or - to read standard input")
+    set_.add_argument(
+        "--ttl",
+        type=int,
+        default=0,
+        metavar="SECONDS",
+        help="expiry as memcached counts it: 0 never, above 30 days a Unix time (default: 0)",
+    )
+    set_.add_argument("--flags", type=int, default=0, help="client flags (default: 0)")
+    delete = command("delete", _delete, "Remove keys", has_json=False)
+    delete.add_argument("keys", nargs="+", metavar="KEY")
+    command("map", _map, "Print the cluster map: nodes, and the replicas of each shard")
+    command("status", _status, "Show nodes, leaders, balance, and what is wrong")
+    command("ring", _status, "Show how shards and leaders are spread over nodes and zones")
+    route = command(
+        "route",
+        _route,
+        "Print where keys live",
+        "One line per key, separated by single spaces: KEY SHARD LEADER REPLICA... with the "
+        "nodes' client addresses, the preferred leader's first; LEADER is - while nobody leads. "
+        "Without KEY, keys are read from standard input, one per line.",
+    )
+    route.add_argument("keys", nargs="*", metavar="KEY")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.001 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.001")
+    return seconds
+
+
+def _key(key: bytes, where: str = "") -> bytes:
+    try:
+        return key_bytes(key)
+    except InvalidRequest as error:
+        raise _Failure(USAGE, f"{where}{error}") from error
+
+
+def _keys_from_stdin() -> list[bytes]:
+    """Keys, one per line; blank lines are skipped."""
+    if sys.stdin.isatty():
+        _note("reading keys from the terminal, one per line; end with Ctrl-D")
+    lines = sys.stdin.buffer.read().split(b"\n")
+    return [
+        _key(line.rstrip(b"\r"), f"line {number}: ")
+        for number, line in enumerate(lines, 1)
+        if line.strip(b"\r")
+    ]
+
+
+def _value(text: str) -> bytes:
+    return sys.stdin.buffer.read() if text == "-" else os.fsencode(text)
+
+
+def _explain(error: RouterError) -> tuple[int, str]:
+    """Exit code and one line that says what to do."""
+    text = str(error)
+    if isinstance(error, InvalidRequest):
+        return USAGE, text
+    if isinstance(error, OutcomeUnknown) or not error.outcome_known:
+        return UNKNOWN, f"outcome unknown: {text}; read the key to see whether it happened"
+    if isinstance(error, NotACluster):
+        return UNREACHABLE, f"{text}; give the address of a quorumcached node with --seeds"
+    if isinstance(error, NodeBusy):
+        return UNREACHABLE, f"{text}; try again, or give another node with --seeds"
+    if isinstance(error, ClusterUnreachable | ConnectFailed | WrongCluster):
+        hint = f"is quorumcached running there? Other addresses: --seeds or ${SEEDS_VARIABLE}"
+        return UNREACHABLE, f"cannot reach the cluster: {text}; {hint}"
+    if isinstance(error, ValueTooLarge):
+        return MISS, f"not stored: {text}; an older value of this key is gone"
+    if isinstance(error, DeadlineExceeded):
+        return MISS, f"{text}; try again, or give more time with --timeout"
+    if type(error) is NotDone:
+        return MISS, f"not done: {text}; try again, `quorumcache status` shows what is wrong"
+    return MISS, f"not done: {text}"
+
+
+def _fail(code: int, text: str) -> int:
+    _note(text)
+    return code
+
+
+def _note(text: str) -> None:
+    print(f"quorumcache: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _show(key: bytes) -> str:
+    return key.decode("utf-8", "backslashreplace")
+
+
+def _json_item(key: bytes, value: bytes | None) -> dict[str, object]:
+    shown: dict[str, object] = {"key": _show(key), "found": value is not None}
+    if value is not None:
+        try:
+            shown["value"] = value.decode()
+        except UnicodeDecodeError:
+            shown["value_base64"] = base64.b64encode(value).decode()
+    return shown
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _look() -> Look:
+    """Colour on a terminal only, and not if NO_COLOR is set; blocks only where they can print."""
+    has_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    return Look(has_colour, "█" if encoding == "utf8" else "#")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("quorumcache")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

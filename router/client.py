@@ -1,0 +1,310 @@
+"""`AsyncClient`: memcached's verbs over a QuorumCache cluster, for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from random import Random
+from types import TracebackType
+from typing import NamedTuple, Self, TypeVar
+
+from ring import ClusterMap
+from router import requests
+from router.codec import Value, key_bytes
+from router.config import ClientConfig
+from router.dispatcher import ANY_NODE, Dispatcher
+from router.errors import PartialFailure, RouterError
+from router.overview import Overview, observe
+from router.requests import Request
+from router.routing import Route
+
+K = TypeVar("K", str, bytes)
+T = TypeVar("T")
+
+
+class Item(NamedTuple):
+    """A value with what `gets` tells about it."""
+
+    value: bytes
+    flags: int
+    cas_unique: int
+
+
+class CasResult(Enum):
+    """How a `cas` ended; true only if it stored."""
+
+    STORED = "stored"
+    EXISTS = "exists"
+    """Somebody changed the item since it was read: nothing was stored."""
+    NOT_FOUND = "not found"
+
+    def __bool__(self) -> bool:
+        return self is CasResult.STORED
+
+
+class AsyncClient:
+    """Talks to every node of a cluster, and sends each key straight to the leader of its shard.
+
+    Safe for any number of tasks of one event loop at once; a cancelled call disturbs no other.
+    Keys are str (sent as UTF-8) or bytes, 1 to 250 bytes without space, CR or LF; values are bytes.
+    Every call has one deadline, `timeout_ms` or else the configured one, over all its attempts.
+
+    Every write ends in one of three ways: it returns (done), it raises a `NotDone` error (certainly
+    not executed), or it raises `OutcomeUnknown`. Reads are repeated until the deadline.
+
+    `exptime` is memcached's: 0 never, 1 to 2,592,000 seconds from now, above that a Unix time,
+    negative at once.
+    """
+
+    def __init__(
+        self,
+        seeds: Iterable[str],
+        config: ClientConfig | None = None,
+        *,
+        random: Random | None = None,
+    ) -> None:
+        """`seeds`: addresses "host:port" of some nodes; any one that answers is enough.
+
+        `random` draws the jitter of pauses; hand in a seeded one for repeatable runs.
+        """
+        if isinstance(seeds, str):
+            seeds = (seeds,)
+        self._engine = Dispatcher(tuple(seeds), config or ClientConfig(), random or Random())
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def connect(self, *, timeout_ms: int | None = None, once: bool = False) -> ClusterMap:
+        """Fetch the cluster map. Optional: the first call of any kind does it, too.
+
+        `once`: raise after one pass over the seeds, instead of trying until the deadline.
+        Raises `ClusterUnreachable`, `NotACluster`, `NotDone` (no map yet) or `DeadlineExceeded`.
+        """
+        table = await self._engine.start(self._engine.deadline(timeout_ms), once)
+        return table.cluster_map
+
+    async def close(self) -> None:
+        """Close all connections. Calls under way end as if their connection had broken."""
+        await self._engine.close()
+
+    @property
+    def cluster_map(self) -> ClusterMap | None:
+        """The newest map this client knows; None before it has connected."""
+        table = self._engine.table
+        return table.cluster_map if table else None
+
+    async def route(self, key: str | bytes, *, timeout_ms: int | None = None) -> Route:
+        """Shard, leader and replicas of a key, as this client believes; explains where it goes."""
+        sent = key_bytes(key)
+        return (await self._engine.start(self._engine.deadline(timeout_ms))).route(sent)
+
+    async def overview(self, *, timeout_ms: int | None = None) -> Overview:
+        """Ask every node what it sees: who is up, who leads which shard."""
+        deadline = self._engine.deadline(timeout_ms)
+        table = await self._engine.start(deadline)
+        return await observe(self._engine.pool, table, deadline)
+
+    async def get(self, key: str | bytes, *, timeout_ms: int | None = None) -> bytes | None:
+        """The value of `key`, or None."""
+        sent = key_bytes(key)
+        return await self._call(sent, requests.get(sent), timeout_ms)
+
+    async def gets(self, key: str | bytes, *, timeout_ms: int | None = None) -> Item | None:
+        """Value, flags and `cas_unique` of `key`, or None."""
+        sent = key_bytes(key)
+        hit = await self._call(sent, requests.gets(sent), timeout_ms)
+        return Item(hit.value, hit.flags, hit.cas_unique) if hit else None
+
+    async def get_many(self, keys: Iterable[K], *, timeout_ms: int | None = None) -> dict[K, bytes]:
+        """The values of those `keys` that exist, by key as given.
+
+        Raises `PartialFailure`, with what was found in its `values`, if some shards gave no answer.
+        """
+        by_sent: dict[bytes, K] = {key_bytes(key): key for key in keys}
+        deadline = self._engine.deadline(timeout_ms)
+        table = self._engine.table or await self._engine.start(deadline)
+        by_shard: dict[int, list[bytes]] = {}
+        for sent in by_sent:
+            by_shard.setdefault(table.shard_of(sent), []).append(sent)
+        size = self._engine.config.keys_per_get_max
+        parts = [
+            (shard, tuple(shard_keys[start : start + size]))
+            for shard, shard_keys in by_shard.items()
+            for start in range(0, len(shard_keys), size)
+        ]
+        calls: list[tuple[int, Request[tuple[Value, ...]]]] = [
+            (shard, requests.get_many(part)) for shard, part in parts
+        ]
+        values: dict[K, bytes] = {}
+        errors: dict[str | bytes, RouterError] = {}
+        for (_, part), result in zip(
+            parts, await self._engine.fan_out(calls, deadline), strict=True
+        ):
+            if isinstance(result, RouterError):
+                errors.update((by_sent[sent], result) for sent in part)
+            else:
+                values.update((by_sent[hit.key], hit.value) for hit in result)
+        if errors:
+            found: dict[str | bytes, bytes] = {}
+            for key, value in values.items():
+                found[key] = value
+            raise PartialFailure(errors, found)
+        return values
+
+    async def set(
+        self,
+        key: str | bytes,
+        value: bytes,
+        *,
+        exptime: int = 0,
+        flags: int = 0,
+        timeout_ms: int | None = None,
+    ) -> None:
+        """Store `value`. Raises `ValueTooLarge` over the item limit; the old value is then gone."""
+        await self._store(b"set", key, value, exptime, flags, timeout_ms)
+
+    async def set_many(
+        self,
+        values: Mapping[K, bytes],
+        *,
+        exptime: int = 0,
+        flags: int = 0,
+        timeout_ms: int | None = None,
+    ) -> None:
+        """Store each value. Not one transaction: raises `PartialFailure` with an error per failed
+        key if any failed; all other keys are stored.
+        """
+        calls = []
+        deadline = self._engine.deadline(timeout_ms)
+        table = self._engine.table or await self._engine.start(deadline)
+        for key, value in values.items():
+            sent = key_bytes(key)
+            request = requests.store(b"set", sent, value, flags, exptime)
+            calls.append((table.shard_of(sent), request))
+        results = await self._engine.fan_out(calls, deadline)
+        errors: dict[str | bytes, RouterError] = {
+            key: result
+            for key, result in zip(values, results, strict=True)
+            if isinstance(result, RouterError)
+        }
+        if errors:
+            raise PartialFailure(errors)
+
+    async def add(
+        self,
+        key: str | bytes,
+        value: bytes,
+        *,
+        exptime: int = 0,
+        flags: int = 0,
+        timeout_ms: int | None = None,
+    ) -> bool:
+        """Store only if the key does not exist; False if it does."""
+        return await self._store(b"add", key, value, exptime, flags, timeout_ms) == b"STORED"
+
+    async def replace(
+        self,
+        key: str | bytes,
+        value: bytes,
+        *,
+        exptime: int = 0,
+        flags: int = 0,
+        timeout_ms: int | None = None,
+    ) -> bool:
+        """Store only if the key exists; False if it does not."""
+        return await self._store(b"replace", key, value, exptime, flags, timeout_ms) == b"STORED"
+
+    async def append(
+        self, key: str | bytes, value: bytes, *, timeout_ms: int | None = None
+    ) -> bool:
+        """Add bytes behind the value; False if the key does not exist or the result is too big."""
+        return await self._store(b"append", key, value, 0, 0, timeout_ms) == b"STORED"
+
+    async def prepend(
+        self, key: str | bytes, value: bytes, *, timeout_ms: int | None = None
+    ) -> bool:
+        """Add bytes before the value; False if the key does not exist or the result is too big."""
+        return await self._store(b"prepend", key, value, 0, 0, timeout_ms) == b"STORED"
+
+    async def cas(
+        self,
+        key: str | bytes,
+        value: bytes,
+        cas_unique: int,
+        *,
+        exptime: int = 0,
+        flags: int = 0,
+        timeout_ms: int | None = None,
+    ) -> CasResult:
+        """Store only if the item is still the one whose `cas_unique` `gets` told."""
+        word = await self._store(b"cas", key, value, exptime, flags, timeout_ms, cas_unique)
+        return _CAS_RESULTS[word]
+
+    async def delete(self, key: str | bytes, *, timeout_ms: int | None = None) -> bool:
+        """Remove the key; False if it did not exist."""
+        sent = key_bytes(key)
+        return await self._call(sent, requests.delete(sent), timeout_ms)
+
+    async def incr(
+        self, key: str | bytes, delta: int = 1, *, timeout_ms: int | None = None
+    ) -> int | None:
+        """Add to an unsigned 64-bit decimal, wrapping at 2**64: the new number, or None if the key
+        does not exist. Raises `NotANumber`.
+        """
+        sent = key_bytes(key)
+        return await self._call(sent, requests.arithmetic(b"incr", sent, delta), timeout_ms)
+
+    async def decr(
+        self, key: str | bytes, delta: int = 1, *, timeout_ms: int | None = None
+    ) -> int | None:
+        """As `incr`, downwards; stops at 0."""
+        sent = key_bytes(key)
+        return await self._call(sent, requests.arithmetic(b"decr", sent, delta), timeout_ms)
+
+    async def touch(self, key: str | bytes, exptime: int, *, timeout_ms: int | None = None) -> bool:
+        """Give the item a new expiry; False if it does not exist."""
+        sent = key_bytes(key)
+        return await self._call(sent, requests.touch(sent, exptime), timeout_ms)
+
+    async def flush_all(self, delay: int = 0, *, timeout_ms: int | None = None) -> None:
+        """Make every item of the cluster disappear, now or after `delay` seconds.
+
+        `OutcomeUnknown` also means: perhaps in some shards only. Repeating it does no harm.
+        """
+        deadline = self._engine.deadline(timeout_ms)
+        await self._engine.call(requests.flush_all(delay), ANY_NODE, deadline)
+
+    async def _call(self, key: bytes, request: Request[T], timeout_ms: int | None) -> T:
+        deadline = self._engine.deadline(timeout_ms)
+        table = self._engine.table or await self._engine.start(deadline)
+        return await self._engine.call(request, table.shard_of(key), deadline)
+
+    async def _store(
+        self,
+        verb: bytes,
+        key: str | bytes,
+        value: bytes,
+        exptime: int,
+        flags: int,
+        timeout_ms: int | None,
+        cas_unique: int | None = None,
+    ) -> bytes:
+        sent = key_bytes(key)
+        request = requests.store(verb, sent, value, flags, exptime, cas_unique)
+        return await self._call(sent, request, timeout_ms)
+
+
+_CAS_RESULTS = {
+    b"STORED": CasResult.STORED,
+    b"EXISTS": CasResult.EXISTS,
+    b"NOT_FOUND": CasResult.NOT_FOUND,
+}

@@ -1,0 +1,279 @@
+"""Requests as bytes, and bytes as replies. Pure.
+
+The reply stream of memcached's text protocol describes itself: the first word of a line says
+whether a block follows or whether more lines do. So the parser needs not know what was asked; what
+a reply means to its request is decided in `requests.py`.
+
+    STORED\\r\\n                                 Line
+    VALUE <key> <flags> <n>[ <cas>]\\r\\n        n bytes, CRLF; repeated; END -> Values
+    MAP <epoch> <n>\\r\\n                        n bytes, CRLF              -> MapReply
+    LEADER ...\\r\\n  NODE ...\\r\\n               repeated; END              -> Listing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from router.errors import InvalidArgument, InvalidKey
+
+KEY_BYTES_MAX = 250
+LINE_BYTES_MAX = 8_192
+"""Longest reply line. Real ones stay below 1 KiB; a longer one is not from a node."""
+
+
+class Line(NamedTuple):
+    """A reply of one line, without its CRLF."""
+
+    text: bytes
+
+
+class Value(NamedTuple):
+    """One hit. `cas_unique` is 0 unless it was asked for."""
+
+    key: bytes
+    flags: int
+    value: bytes
+    cas_unique: int
+
+
+class Values(NamedTuple):
+    """The hits of a get, in the order of the request; also an empty listing."""
+
+    items: tuple[Value, ...]
+
+
+class Listing(NamedTuple):
+    """Lines up to `END`, without their CRLF."""
+
+    lines: tuple[bytes, ...]
+
+
+class MapReply(NamedTuple):
+    """A cluster map; `data` is None when the known epoch is still the current one."""
+
+    epoch: int
+    data: bytes | None
+
+
+Reply = Line | Values | Listing | MapReply
+
+_NO_VALUES = Values(())
+_ONE_LINE = frozenset(
+    (
+        *(b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"TOUCHED", b"OK"),
+        *(b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR", b"MOVED", b"VERSION"),
+    )
+)
+_ERRORS = (b"ERROR", b"CLIENT_ERROR ", b"SERVER_ERROR ", b"MOVED ")
+_LISTED = (b"LEADER ", b"NODE ", b"STAT ")
+
+
+class ReplyParser:
+    """Bytes in, replies out; split anywhere, linear in the bytes received.
+
+    After garbage, `broken` says what is wrong: the replies before it were still returned, and
+    nothing after it ever is.
+    """
+
+    __slots__ = (
+        "_block",
+        "_block_bytes",
+        "_chunks",
+        "_items",
+        "_lines",
+        "_need",
+        "_size",
+        "_value_bytes_max",
+        "broken",
+    )
+
+    def __init__(self, value_bytes_max: int = 256 << 20) -> None:
+        self.broken: str | None = None
+        self._value_bytes_max = value_bytes_max
+        self._chunks: list[bytes] = []  # bytes not parsed yet
+        self._size = 0  # their total
+        self._need = 0  # parsing makes no progress with fewer bytes than this
+        # The header of the block that is due: key, flags, cas_unique of a value; epoch of a map.
+        self._block: tuple[bytes, int, int] | int | None = None
+        self._block_bytes = 0
+        self._items: list[Value] = []  # of a get whose END is still to come
+        self._lines: list[bytes] = []  # of a listing whose END is still to come
+
+    def feed(self, data: bytes) -> list[Reply]:
+        """Take what a read returned; give the replies that are complete now."""
+        if self.broken is not None:
+            return []
+        if self._chunks:
+            self._chunks.append(data)
+            self._size += len(data)
+            if self._size < self._need:
+                return []
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        replies: list[Reply] = []
+        size = len(data)
+        at = 0
+        self._need = 0
+        while at < size:
+            if self._block is not None:
+                end = at + self._block_bytes
+                if size < end + 2:
+                    self._need = end + 2 - at
+                    break
+                if data[end : end + 2] != b"\r\n":
+                    self.broken = f"a block does not end in CRLF but in {data[end : end + 2]!r}"
+                    return replies
+                self._take_block(data[at:end], replies)
+                at = end + 2
+                continue
+            newline = data.find(b"\r\n", at, at + LINE_BYTES_MAX + 2)
+            if newline < 0:
+                if size - at >= LINE_BYTES_MAX + 2:
+                    self.broken = f"no line end after {data[at : at + 40]!r}"
+                    return replies
+                break
+            self._take_line(data[at:newline], replies)
+            if self.broken is not None:
+                return replies
+            at = newline + 2
+        if at < size:
+            self._chunks.append(data[at:] if at else data)
+            self._size = size - at
+        return replies
+
+    def _take_block(self, block: bytes, replies: list[Reply]) -> None:
+        header = self._block
+        self._block = None
+        if isinstance(header, int):
+            replies.append(MapReply(header, block))
+        elif header is not None:
+            self._items.append(Value(header[0], header[1], block, header[2]))
+
+    def _take_line(self, line: bytes, replies: list[Reply]) -> None:
+        if line.startswith(b"VALUE ") and not self._lines:
+            self._start_value(line)
+        elif line == b"END":
+            if self._items:
+                replies.append(Values(tuple(self._items)))
+                self._items.clear()
+            elif self._lines:
+                replies.append(Listing(tuple(self._lines)))
+                self._lines.clear()
+            else:
+                replies.append(_NO_VALUES)
+        elif line.startswith(_ERRORS) or line == b"ERROR":
+            # An error in the middle of a get or a listing replaces all of it.
+            self._items.clear()
+            self._lines.clear()
+            replies.append(Line(line))
+        elif self._items or (self._lines and not line.startswith(_LISTED)):
+            self.broken = f"{line[:60]!r} before the END of a reply"
+        elif line.startswith(_LISTED):
+            self._lines.append(line)
+        elif line.startswith(b"MAP "):
+            self._start_map(line, replies)
+        elif line.split(b" ", 1)[0] in _ONE_LINE or line.isdigit():
+            replies.append(Line(line))
+        else:
+            self.broken = f"{line[:60]!r} is not a reply"
+
+    def _start_value(self, line: bytes) -> None:
+        words = line.split(b" ")
+        numbers = [_number(word) for word in words[2:]]
+        if len(numbers) not in (2, 3) or min(numbers) < 0 or numbers[1] > self._value_bytes_max:
+            self.broken = f"bad value header {line[:60]!r}"
+            return
+        self._block = (words[1], numbers[0], numbers[2] if len(numbers) == 3 else 0)
+        self._block_bytes = numbers[1]
+
+    def _start_map(self, line: bytes, replies: list[Reply]) -> None:
+        words = line.split(b" ")
+        epoch = _number(words[1])
+        length = _number(words[2]) if len(words) == 3 else -1
+        if epoch >= 0 and words[2:] == [b"unchanged"]:
+            replies.append(MapReply(epoch, None))
+        elif epoch >= 0 and 0 <= length <= self._value_bytes_max:
+            self._block = epoch
+            self._block_bytes = length
+        else:
+            self.broken = f"bad map header {line[:60]!r}"
+
+
+def _number(word: bytes) -> int:
+    """An unsigned decimal of at most 20 digits, or -1."""
+    return int(word) if word.isdigit() and len(word) <= 20 else -1
+
+
+def key_bytes(key: str | bytes) -> bytes:
+    """The key as it goes over the wire. Raises `InvalidKey` that says what is wrong with it."""
+    if isinstance(key, str):
+        try:
+            key = key.encode()
+        except UnicodeEncodeError:
+            raise InvalidKey(f"the key {key[:40]!r} cannot be written as UTF-8") from None
+    elif not isinstance(key, bytes):
+        raise InvalidKey(f"a key is str or bytes, not {type(key).__name__}")
+    if not key:
+        raise InvalidKey("the key is empty")
+    if len(key) > KEY_BYTES_MAX:
+        raise InvalidKey(f"the key has {len(key)} bytes, the maximum is {KEY_BYTES_MAX}")
+    if b" " in key or b"\n" in key or b"\r" in key:
+        raise InvalidKey(f"the key {key[:40]!r} contains a space or a line end")
+    return key
+
+
+def encode_get(keys: Sequence[bytes], with_cas: bool = False) -> bytes:
+    """`get` or `gets` of one or more valid keys."""
+    return (b"gets " if with_cas else b"get ") + b" ".join(keys) + b"\r\n"
+
+
+def encode_store(
+    verb: bytes, key: bytes, value: bytes, flags: int, exptime: int, cas_unique: int | None = None
+) -> bytes:
+    """`set`, `add`, `replace`, `append`, `prepend`, or `cas` with its number."""
+    if not isinstance(value, bytes):
+        raise InvalidArgument(f"a value is bytes, not {type(value).__name__}: encode it first")
+    if not 0 <= flags < 1 << 32:
+        raise InvalidArgument(f"flags must be an unsigned 32-bit number, not {flags}")
+    _check_exptime(exptime)
+    if cas_unique is None:
+        return b"%b %b %d %d %d\r\n%b\r\n" % (verb, key, flags, exptime, len(value), value)
+    _check_unsigned("cas_unique", cas_unique)
+    head = b"%b %b %d %d %d %d\r\n" % (verb, key, flags, exptime, len(value), cas_unique)
+    return head + value + b"\r\n"
+
+
+def encode_delete(key: bytes) -> bytes:
+    return b"delete " + key + b"\r\n"
+
+
+def encode_arithmetic(verb: bytes, key: bytes, delta: int) -> bytes:
+    """`incr` or `decr` by an unsigned 64-bit number."""
+    _check_unsigned("delta", delta)
+    return b"%b %b %d\r\n" % (verb, key, delta)
+
+
+def encode_touch(key: bytes, exptime: int) -> bytes:
+    _check_exptime(exptime)
+    return b"touch %b %d\r\n" % (key, exptime)
+
+
+def encode_flush_all(delay: int) -> bytes:
+    _check_exptime(delay)
+    return b"flush_all %d\r\n" % delay if delay else b"flush_all\r\n"
+
+
+def encode_cluster(*words: str) -> bytes:
+    """One of the `cluster` words of docs/protocol.md."""
+    return b"cluster " + " ".join(words).encode() + b"\r\n"
+
+
+def _check_exptime(exptime: int) -> None:
+    if not -(1 << 31) <= exptime < 1 << 31:
+        raise InvalidArgument(f"exptime must be a signed 32-bit number, not {exptime}")
+
+
+def _check_unsigned(name: str, number: int) -> None:
+    if not 0 <= number < 1 << 64:
+        raise InvalidArgument(f"{name} must be an unsigned 64-bit number, not {number}")

@@ -1,0 +1,91 @@
+"""Settings of a client, and the form of an address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from router.errors import InvalidArgument
+
+DEFAULT_PORT = 11211
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """Settings of one client. Times are whole milliseconds."""
+
+    timeout_ms: int = 6_000
+    """Deadline of a call that names none. Above the nodes' own request timeout of 5 s, so that a
+    node's exact verdict arrives before the client has to give up with an unknown outcome."""
+
+    connect_timeout_ms: int = 1_000
+    """Bound of one connection attempt, handshake included."""
+
+    read_attempt_ms: int = 1_000
+    """How long the first attempt of a read waits for its reply before it asks elsewhere; doubled
+    with each further attempt. Writes have no such bound: they may not be sent twice."""
+
+    stall_ms: int = 1_000
+    """A connection that owes replies and was silent for this long gets no further requests."""
+
+    hedge_ms: int = 200
+    """When the map is fetched and one node does not answer: delay before the next is asked, too."""
+
+    refresh_pause_ms: int = 100
+    """Least time between the end of one fetch of the map and the start of the next."""
+
+    backoff_first_ms: int = 10
+    backoff_max_ms: int = 400
+    """Pause between attempts: doubles from first to max, with jitter between half and whole."""
+
+    connections_per_node: int = 1
+    """One pipelined connection per node carries everything; more help only with big values."""
+
+    inflight_requests_max: int = 1_024
+    """Requests on one connection without a reply; further callers wait their turn, in order."""
+
+    inflight_bytes_max: int = 8 << 20
+    """Request bytes on one connection without a reply. A single larger request goes alone."""
+
+    keys_per_get_max: int = 64
+    """Keys in one `get` line. 64 keys of 250 bytes stay inside of a 16 KiB read buffer."""
+
+    value_bytes_max: int = 256 << 20
+    """Longest value accepted from a node; more is taken for garbage."""
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise `InvalidArgument` that names the offending field and its value."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InvalidArgument(f"{field.name} must be a whole number from 1, not {value!r}")
+        if self.backoff_first_ms > self.backoff_max_ms:
+            raise InvalidArgument(
+                f"backoff_first_ms {self.backoff_first_ms} is above "
+                f"backoff_max_ms {self.backoff_max_ms}"
+            )
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`host:port`, `[ipv6]:port`, or a host alone (port 11211) as (host, port).
+
+    Raises `InvalidArgument` that shows the text.
+    """
+    host, separator, port_text = text.strip().rpartition(":")
+    if not separator or (":" in host and not host.endswith("]")) or port_text.endswith("]"):
+        host, port_text = text.strip(), str(DEFAULT_PORT)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not host or not port_text.isascii() or not port_text.isdigit():
+        raise InvalidArgument(f"{text!r} is not an address of the form host:port")
+    port = int(port_text)
+    if not 1 <= port <= 65_535:
+        raise InvalidArgument(f"{text!r}: the port must be 1 to 65535")
+    return host, port
+
+
+def format_address(host: str, port: int) -> str:
+    """The inverse of `parse_address`, with brackets around an IPv6 host."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,336 @@
+"""The engine of a client: carries each request to its end by the deadline.
+
+One request, from the caller's view:
+
+    table known? --no--> ask the seeds for the map
+       |
+    send to the shard's believed leader
+       |-- reply ------------------------------------------> done
+       |-- MOVED --> learn the leader, ask there at once
+       |-- not executed for certain --> next replica, after a pause, until the deadline
+       |-- may have been executed --> a read: as above; a write: `OutcomeUnknown`
+
+A pass over the replicas is a round; within one no address is asked twice, so that two nodes that
+name each other as leader do not keep a request in the air.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+from typing import TypeVar
+
+from router.config import ClientConfig, format_address, parse_address
+from router.discovery import Sighting, first_sighting, settle
+from router.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    InvalidArgument,
+    Moved,
+    RouterError,
+    WrongCluster,
+)
+from router.pool import Pool
+from router.requests import Request
+from router.retry import Backoff, Effect, may_retry
+from router.routing import RoutingTable
+
+T = TypeVar("T")
+
+ANY_NODE = -1
+"""In place of a shard: a request that every node can answer."""
+
+WINDOW = 512
+"""Requests of one call for many keys under way at once; half of what one connection takes."""
+
+TIME_LEFT_MIN_S = 0.002
+"""With less than this left no further attempt is made."""
+
+
+class _Attempts:
+    """The failures of one request."""
+
+    __slots__ = ("asked", "backoff", "count")
+
+    def __init__(self, backoff: Backoff) -> None:
+        self.backoff = backoff
+        self.asked: list[str] = []  # in vain, in this round
+        self.count = 0
+
+
+class Dispatcher:
+    """Routing table, connections and retries of one client. Bound to the loop of its first use."""
+
+    def __init__(self, seeds: Sequence[str], config: ClientConfig, random: Random) -> None:
+        if not seeds or isinstance(seeds, str):
+            raise InvalidArgument('seeds must be a list of "host:port", with at least one')
+        self.seeds = tuple(format_address(*parse_address(seed)) for seed in seeds)
+        self.config = config
+        self.table: RoutingTable | None = None
+        self._random = random
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool: Pool | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refresh_error: RouterError | None = None
+        self._refreshed_at = 0.0  # loop time at which the last refresh ended
+        self._is_closed = False
+
+    @property
+    def pool(self) -> Pool:
+        """The connections; bound to the running loop by the first use."""
+        loop = asyncio.get_running_loop()
+        if self._is_closed:
+            raise ClientClosed("the client is closed")
+        if self._pool is None:
+            self._loop = loop
+            self._pool = Pool(loop, self.config, self._random)
+            self._refreshed_at = loop.time() - 3600.0
+        elif loop is not self._loop:
+            raise InvalidArgument("a client belongs to the event loop that used it first")
+        return self._pool
+
+    def deadline(self, timeout_ms: int | None) -> float:
+        """Loop time at which a call that starts now has to end."""
+        if timeout_ms is None:
+            timeout_ms = self.config.timeout_ms
+        elif timeout_ms <= 0:
+            raise InvalidArgument(f"timeout_ms must be above 0, not {timeout_ms}")
+        return asyncio.get_running_loop().time() + timeout_ms / 1000
+
+    async def start(self, deadline: float, once: bool = False) -> RoutingTable:
+        """The routing table; fetched from the seeds at the first call.
+
+        `once`: one pass over the seeds, instead of trying until the deadline.
+        """
+        attempts: _Attempts | None = None
+        known: RouterError | None = None  # the last reason why there is no map yet
+        while self.table is None:
+            refreshing = self._refresh_soon(urgent=True)
+            left = deadline - asyncio.get_running_loop().time()
+            await asyncio.wait((refreshing,), timeout=max(0.0, left))
+            error = self._refresh_error
+            if self.table is not None or error is None:
+                if self.table is None and left <= 0:
+                    why = known or f"no answer from {', '.join(self.seeds)}"
+                    raise DeadlineExceeded(f"no cluster map in time: {why}") from known
+                continue
+            if once or not may_retry(Effect.READ, error):
+                raise error
+            known = error
+            attempts = attempts or self._attempts()
+            await self._pause(attempts, error, False, deadline)
+        return self.table
+
+    async def call(self, request: Request[T], shard: int, deadline: float) -> T:
+        """Carry one request to the leader of `shard`, or to any node (`ANY_NODE`)."""
+        return await self._run(request, shard, deadline, None)
+
+    async def fan_out(
+        self, requests: Sequence[tuple[int, Request[T]]], deadline: float
+    ) -> list[T | RouterError]:
+        """Carry many (shard, request) at once; results and errors in the order of `requests`."""
+        results: list[T | RouterError] = []
+        for start in range(0, len(requests), WINDOW):
+            results += await self._window(requests[start : start + WINDOW], deadline)
+        return results
+
+    async def close(self) -> None:
+        """End all requests and connections; idempotent."""
+        self._is_closed = True
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait((self._refreshing,))
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def _window(
+        self, requests: Sequence[tuple[int, Request[T]]], deadline: float
+    ) -> list[T | RouterError]:
+        """Send what can go at once without a task each; what can not, or fails, gets its own."""
+        table = self.table or await self.start(deadline)
+        pool = self.pool
+        futures: list[tuple[int, str, asyncio.Future[T]]] = []
+        results: dict[int, T | RouterError] = {}
+        late: list[tuple[int, _Attempts | None]] = []
+        try:
+            for index, (shard, request) in enumerate(requests):
+                address = table.leader(shard)
+                connection = pool.ready(address)
+                if connection is None or not connection.has_room(len(request.data)):
+                    late.append((index, None))
+                    continue
+                until = self._attempt_deadline(request, 0, deadline)
+                futures.append((index, address, connection.submit(request, until)))
+            for index, address, future in futures:
+                shard, request = requests[index]
+                try:
+                    results[index] = await future
+                except RouterError as error:
+                    if may_retry(request.effect, error):
+                        attempts = self._attempts()
+                        self._learn(error, shard, address, attempts)
+                        late.append((index, attempts))
+                    else:
+                        results[index] = error
+        finally:
+            settle(*(future for _, _, future in futures))
+        if late:
+            ended = await asyncio.gather(
+                *(self._outcome(*requests[index][::-1], deadline, known) for index, known in late)
+            )
+            results.update(zip((index for index, _ in late), ended, strict=True))
+        return [results[index] for index in range(len(requests))]
+
+    async def _outcome(
+        self, request: Request[T], shard: int, deadline: float, attempts: _Attempts | None
+    ) -> T | RouterError:
+        try:
+            return await self._run(request, shard, deadline, attempts)
+        except RouterError as error:
+            return error
+
+    async def _run(
+        self, request: Request[T], shard: int, deadline: float, attempts: _Attempts | None
+    ) -> T:
+        size = len(request.data)
+        pool = self.pool
+        while True:
+            address = ""
+            try:
+                table = self.table or await self.start(deadline)
+                address = self._target(table, shard, attempts)
+                connection = pool.ready(address) or await pool.acquire(address, deadline)
+                if not connection.has_room(size):
+                    await connection.room(size, deadline)
+                count = attempts.count if attempts else 0
+                until = self._attempt_deadline(request, count, deadline)
+                return await connection.submit(request, until)
+            except RouterError as error:
+                if not address or not may_retry(request.effect, error):
+                    raise
+                if self._is_closed:
+                    raise ClientClosed("the client was closed") from error
+                if isinstance(self._refresh_error, WrongCluster):
+                    raise self._refresh_error from error
+                attempts = attempts or self._attempts()
+                self._learn(error, shard, address, attempts)
+                elsewhere = bool(table.target(max(shard, 0), attempts.asked))
+                if not elsewhere:
+                    attempts.asked.clear()
+                await self._pause(attempts, error, elsewhere, deadline)
+
+    def _target(self, table: RoutingTable, shard: int, attempts: _Attempts | None) -> str:
+        asked = attempts.asked if attempts else ()
+        if shard != ANY_NODE:
+            return table.target(shard, asked) or table.leader(shard)
+        pool = self.pool
+        left = [address for address in table.addresses if address not in asked]
+        for address in left:
+            if pool.is_open(address):
+                return address
+        return left[0] if left else table.addresses[0]
+
+    def _attempt_deadline(self, request: Request[T], count: int, deadline: float) -> float:
+        """A read gives up an attempt early and asks elsewhere; a write may not."""
+        if request.effect is Effect.WRITE:
+            return deadline
+        patience_ms = self.config.read_attempt_ms << min(count, 16)
+        return min(deadline, asyncio.get_running_loop().time() + patience_ms / 1000)
+
+    def _attempts(self) -> _Attempts:
+        config = self.config
+        return _Attempts(Backoff(self._random, config.backoff_first_ms, config.backoff_max_ms))
+
+    def _learn(self, error: RouterError, shard: int, address: str, attempts: _Attempts) -> None:
+        """Take from a failure what it says about the cluster."""
+        attempts.count += 1
+        if address not in attempts.asked:
+            attempts.asked.append(address)
+        table = self.table
+        if table is None:
+            return
+        if isinstance(error, Moved):
+            if error.shard == shard:
+                table.moved(shard, address, error.address)
+            if error.epoch > table.cluster_map.epoch or error.shard != shard:
+                self._refresh_soon(prefer=address)
+            elif not error.address:
+                self._refresh_soon()
+        elif error.refresh_map:
+            self._refresh_soon()
+
+    async def _pause(
+        self, attempts: _Attempts, error: RouterError, elsewhere: bool, deadline: float
+    ) -> None:
+        """Wait before the next attempt, or end the call when its time is over."""
+        left = deadline - asyncio.get_running_loop().time()
+        if left < TIME_LEFT_MIN_S:
+            raise DeadlineExceeded(f"not done in time; the last answer was: {error}") from error
+        pause = attempts.backoff.pause_ms(error, elsewhere) / 1000
+        if pause:
+            # Near the end, spend half of what is left: a last attempt is still worth it.
+            await asyncio.sleep(min(pause, left / 2))
+
+    def _refresh_soon(self, prefer: str = "", urgent: bool = False) -> asyncio.Task[None]:
+        """Fetch map and leaders in the background: one fetch at a time, with a pause in between."""
+        task = self._refreshing
+        if task is not None and not task.done():
+            return task
+        loop = asyncio.get_running_loop()
+        next_at = self._refreshed_at + self.config.refresh_pause_ms / 1000
+        delay = 0.0 if urgent else max(0.0, next_at - loop.time())
+        self._refreshing = loop.create_task(self._refresh(prefer, delay))
+        return self._refreshing
+
+    async def _refresh(self, prefer: str, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        config = self.config
+        if delay:
+            await asyncio.sleep(delay)
+        self._refresh_error = None
+        known_epoch = self.table.cluster_map.epoch if self.table else 0
+        try:
+            sighting = await first_sighting(
+                self.pool,
+                self._whom_to_ask(prefer),
+                known_epoch,
+                loop.time() + 2 * config.connect_timeout_ms / 1000,
+                config.hedge_ms,
+            )
+            self._install(sighting)
+        except RouterError as error:
+            self._refresh_error = error
+        finally:
+            self._refreshed_at = loop.time()
+
+    def _whom_to_ask(self, prefer: str) -> list[str]:
+        """All known addresses, the likeliest to answer first; otherwise in random order, so that
+        many clients do not all ask the same node."""
+        table = self.table
+        seeds = list(self.seeds)
+        self._random.shuffle(seeds)
+        if table is None:
+            return seeds
+        nodes = list(table.addresses)
+        self._random.shuffle(nodes)
+        nodes.sort(key=lambda address: not self.pool.is_open(address))
+        return list(dict.fromkeys([prefer, *nodes, *seeds] if prefer else [*nodes, *seeds]))
+
+    def _install(self, sighting: Sighting) -> None:
+        found = sighting.cluster_map
+        table = self.table
+        if found is None:
+            pass
+        elif table is None:
+            self.table = RoutingTable(found)
+        elif found.cluster_id != table.cluster_map.cluster_id:
+            raise WrongCluster(
+                f"{sighting.address} belongs to cluster {found.cluster_id}, this client to "
+                f"{table.cluster_map.cluster_id}: make a new client for the other cluster"
+            )
+        elif found.epoch > table.cluster_map.epoch:
+            self.table = table.succeed(found)
+            self.pool.retain((*self.table.addresses, *self.seeds))
+        if self.table is not None:
+            self.table.learn_leaders(sighting.leaders)

@@ -1,0 +1,195 @@
+"""What can go wrong between a caller and the cluster, and what the caller knows afterwards.
+
+Every class carries three facts as class attributes:
+
+- `retriable`: another attempt of the very same request may succeed;
+- `refresh_map`: what the client believes about nodes or leaders is out of date;
+- `outcome_known`: False when the request may or may not have been executed.
+
+The two branches a caller of a write tells apart are `NotDone` (certainly not executed) and
+`OutcomeUnknown` (may or may not have happened). A read that ends in an error is always `NotDone`.
+
+    RouterError
+      InvalidRequest        the caller's fault, nothing was sent: InvalidKey, InvalidArgument
+      ClientClosed
+      NotDone               certainly not executed
+        Moved, ConnectFailed, NotSent, NodeBusy, ClusterUnreachable, NotACluster, WrongCluster
+        Refused             a node understood and said no: ValueTooLarge, NotANumber
+        DeadlineExceeded    tried until the deadline, without success
+      OutcomeUnknown        a write that may have happened: ConnectionLost, ReplyTimeout, BadReply
+      PartialFailure        a call for many keys: the errors by key
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class RouterError(Exception):
+    """Base of everything the client raises."""
+
+    retriable: bool = False
+    refresh_map: bool = False
+    outcome_known: bool = True
+
+
+class InvalidRequest(RouterError, ValueError):
+    """The arguments can not be sent; nothing left this process."""
+
+
+class InvalidKey(InvalidRequest):
+    """A key must have 1 to 250 bytes, none of them a space, CR or LF."""
+
+
+class InvalidArgument(InvalidRequest):
+    """A value, number or setting is outside of what can be sent."""
+
+
+class ClientClosed(RouterError):
+    """The client was closed before this call could be made."""
+
+
+class NotDone(RouterError):
+    """Certainly not executed. As it stands: a node said `SERVER_ERROR not done: <why>`."""
+
+    retriable = True
+
+
+class Moved(NotDone):
+    """The node asked does not lead this shard. `address` is "" when it knows no leader."""
+
+    refresh_map = True
+
+    def __init__(self, epoch: int, shard: int, leader_id: int, address: str) -> None:
+        where = f"is led by {address}" if address else "has no known leader"
+        super().__init__(f"shard {shard} {where}")
+        self.epoch = epoch
+        self.shard = shard
+        self.leader_id = leader_id
+        self.address = address
+
+
+class ConnectFailed(NotDone):
+    """No connection to this address could be opened."""
+
+    refresh_map = True
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"{address}: {why}")
+        self.address = address
+        self.why = why
+
+
+class NotSent(NotDone):
+    """The connection broke, or the time ran out, before the request's bytes reached the socket."""
+
+    refresh_map = True
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"{address}: {why} (the request was not sent)")
+        self.address = address
+        self.why = why
+
+
+class NodeBusy(NotDone):
+    """The node takes no further connections."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address}: too many open connections on this node")
+        self.address = address
+
+
+class ClusterUnreachable(NotDone):
+    """Not one of the known addresses answered."""
+
+    refresh_map = True
+
+
+class NotACluster(NotDone):
+    """Something answers at this address, but it does not speak QuorumCache's `cluster` words."""
+
+    retriable = False
+
+    def __init__(self, address: str, said: str) -> None:
+        super().__init__(f"{address} is not a QuorumCache node: it answered {said!r} to 'cluster'")
+        self.address = address
+        self.said = said
+
+
+class WrongCluster(NotDone):
+    """The known addresses now serve another cluster than the one this client started with."""
+
+    retriable = False
+
+
+class Refused(NotDone):
+    """A node understood the request and refused it."""
+
+    retriable = False
+
+
+class ValueTooLarge(Refused):
+    """The value is over the cluster's item limit. As with memcached, a refused `set` also removes
+    the old value, so that nobody goes on reading what was meant to be replaced."""
+
+
+class NotANumber(Refused):
+    """`incr` or `decr` on a value that is not an unsigned 64-bit decimal."""
+
+
+class DeadlineExceeded(NotDone):
+    """The deadline passed, and no attempt was executed. `__cause__` is the last failure."""
+
+    retriable = False
+
+
+class OutcomeUnknown(RouterError):
+    """The write may or may not have happened, and may still happen. Never retried by the client."""
+
+    outcome_known = False
+
+
+class ConnectionLost(OutcomeUnknown):
+    """The connection broke after the request's bytes were handed to the socket."""
+
+    refresh_map = True
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"{address}: {why} before the reply came")
+        self.address = address
+        self.why = why
+
+
+class ReplyTimeout(OutcomeUnknown):
+    """The request was sent, and no reply came in time."""
+
+    refresh_map = True
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address}: sent, but no reply in time")
+        self.address = address
+
+
+class BadReply(OutcomeUnknown):
+    """The peer sent bytes that are no reply to what was asked; the connection was closed."""
+
+    refresh_map = True
+
+
+class PartialFailure(RouterError):
+    """Some keys of a call for many keys failed.
+
+    `errors` maps each failed key, as the caller gave it, to its own error; every other key of the
+    call is done. `values` holds what a `get_many` did find.
+    """
+
+    def __init__(
+        self,
+        errors: Mapping[str | bytes, RouterError],
+        values: Mapping[str | bytes, bytes] | None = None,
+    ) -> None:
+        key, first = next(iter(errors.items()))
+        super().__init__(f"{len(errors)} keys failed, first {key!r}: {first}")
+        self.errors = dict(errors)
+        self.values = dict(values or {})
+        self.outcome_known = all(error.outcome_known for error in self.errors.values())

@@ -1,0 +1,144 @@
+"""What the cluster looks like now: every node asked, their answers merged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ring import ClusterMap, NodeInfo
+from router.discovery import settle
+from router.errors import RouterError
+from router.pool import Pool
+from router.requests import LeaderLine, NodeLine, cluster_leaders, cluster_nodes
+from router.routing import RoutingTable
+
+ANSWER_MS = 1_500
+"""How long an overview waits for one node."""
+
+
+class NodeView(NamedTuple):
+    """What one node told, or why it told nothing (`error`, else "")."""
+
+    node_id: int
+    error: str
+    leaders: tuple[LeaderLine, ...]
+    nodes: tuple[NodeLine, ...]
+
+
+class NodeStatus(NamedTuple):
+    """`answers`: it answered this client. `is_up`: it did, or other nodes see it up."""
+
+    info: NodeInfo
+    answers: bool
+    is_up: bool
+    error: str
+    replica_count: int
+    leader_count: int
+
+
+class ShardStatus(NamedTuple):
+    """`leader_id`: 0 if no node knows one that is up. `up_count`: replicas on nodes that are up."""
+
+    shard: int
+    leader_id: int
+    replicas: tuple[int, ...]
+    up_count: int
+
+    @property
+    def has_quorum(self) -> bool:
+        return 2 * self.up_count > len(self.replicas)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The cluster at one moment. `nodes` by node id, `shards` by number."""
+
+    cluster_map: ClusterMap
+    nodes: tuple[NodeStatus, ...]
+    shards: tuple[ShardStatus, ...]
+
+    @property
+    def leaderless(self) -> tuple[ShardStatus, ...]:
+        """Shards nobody leads: their keys can be neither read nor written."""
+        return tuple(shard for shard in self.shards if not shard.leader_id)
+
+    @property
+    def degraded(self) -> tuple[ShardStatus, ...]:
+        """Shards with a leader and fewer live replicas than the cluster's replication asks for."""
+        wanted = min(self.cluster_map.replication, len(self.cluster_map.nodes))
+        return tuple(shard for shard in self.shards if shard.leader_id and shard.up_count < wanted)
+
+
+def merge(cluster_map: ClusterMap, views: Sequence[NodeView]) -> Overview:
+    """One overview of what the nodes told. Pure.
+
+    The leader of a shard is the one of the highest term any node reports, if it is up. A node is
+    up if it answered, or if one that answered sees it up.
+    """
+    answering = {view.node_id: not view.error for view in views}
+    errors = {view.node_id: view.error for view in views}
+    seen_up = {
+        line.node_id: True for view in views if not view.error for line in view.nodes if line.is_up
+    }
+    is_up = {
+        node.node_id: answering.get(node.node_id, False) or node.node_id in seen_up
+        for node in cluster_map.nodes
+    }
+    best = _best_leaders(cluster_map.shard_count, (line for view in views for line in view.leaders))
+    shards = tuple(
+        ShardStatus(
+            shard,
+            best[shard] if is_up.get(best[shard]) else 0,
+            replicas,
+            sum(is_up[node_id] for node_id in replicas),
+        )
+        for shard, replicas in enumerate(cluster_map.replica_sets)
+    )
+    nodes = tuple(
+        NodeStatus(
+            node,
+            answering.get(node.node_id, False),
+            is_up[node.node_id],
+            errors.get(node.node_id, ""),
+            sum(node.node_id in shard.replicas for shard in shards),
+            sum(shard.leader_id == node.node_id for shard in shards),
+        )
+        for node in cluster_map.nodes
+    )
+    return Overview(cluster_map, nodes, shards)
+
+
+def _best_leaders(shard_count: int, lines: Iterable[LeaderLine]) -> list[int]:
+    """Node id by shard, from the highest term that names somebody; 0 if none does."""
+    best = [(0, 0)] * shard_count
+    for shard, term, node_id in lines:
+        if node_id and 0 <= shard < shard_count and (term, node_id) > best[shard]:
+            best[shard] = (term, node_id)
+    return [node_id for _, node_id in best]
+
+
+async def observe(pool: Pool, table: RoutingTable, deadline: float) -> Overview:
+    """Ask all nodes of the map at once; those that do not answer are named, not waited for."""
+    cluster_map = table.cluster_map
+    views = await asyncio.gather(*(_view(pool, node, deadline) for node in cluster_map.nodes))
+    return merge(cluster_map, views)
+
+
+async def _view(pool: Pool, node: NodeInfo, deadline: float) -> NodeView:
+    leaders_request, nodes_request = cluster_leaders(), cluster_nodes()
+    try:
+        connection = await pool.acquire(node.client_address, deadline)
+        await connection.room(len(leaders_request.data) + len(nodes_request.data), deadline)
+        # A node that accepts connections but is stopped must not hold up the others.
+        deadline = min(deadline, asyncio.get_running_loop().time() + ANSWER_MS / 1000)
+        leaders_reply = connection.submit(leaders_request, deadline)
+        nodes_reply = connection.submit(nodes_request, deadline)
+        try:
+            return NodeView(node.node_id, "", await leaders_reply, await nodes_reply)
+        finally:
+            settle(leaders_reply, nodes_reply)
+    except RouterError as error:
+        why = getattr(error, "why", "") or str(error)
+        return NodeView(node.node_id, why, (), ())

@@ -1,0 +1,246 @@
+"""Connections by address: which one to use (pure), and opening and closing them.
+
+An address is in one of these states, seen from a caller:
+
+    unknown --- first use ---> opening --- handshake done ---> open
+                                  |                             |
+    pausing <---- failed ---------+                             +-- broken, silent: not used any
+       |  (callers fail at once with the last error)                more; the next use opens anew
+       +--- pause over, next use ---> opening
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from router.config import ClientConfig, parse_address
+from router.connection import Connection
+from router.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    InvalidArgument,
+    NodeBusy,
+    NotACluster,
+    NotDone,
+    OutcomeUnknown,
+    Refused,
+    ReplyTimeout,
+    RouterError,
+)
+from router.requests import redirect_on
+from router.retry import Backoff
+
+CLOSE_TIMEOUT_MS = 1_000
+"""How long `close` lets connections say good-bye before it stops waiting."""
+
+
+class Choice(NamedTuple):
+    """`position`: the connection to use, -1 for none. `open_another`: one more is wanted."""
+
+    position: int
+    open_another: bool
+
+
+def choose(loads: Sequence[int], is_opening: bool, count_max: int, load_high: int) -> Choice:
+    """Which of the open connections to one node takes the next request. Pure.
+
+    `loads`: requests without a reply, by connection. The least loaded one is taken; another one
+    is opened when there is none, or when even that one has `load_high` and fewer than `count_max`
+    are open.
+    """
+    if not loads:
+        return Choice(-1, not is_opening)
+    index = min(range(len(loads)), key=loads.__getitem__)
+    wants_more = loads[index] >= load_high and len(loads) < count_max
+    return Choice(index, wants_more and not is_opening)
+
+
+class _Peer:
+    """What the pool knows of one address."""
+
+    __slots__ = ("address", "backoff", "error", "open", "opening", "retry_at")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.open: list[Connection] = []
+        self.opening: asyncio.Task[None] | None = None
+        self.backoff: Backoff | None = None  # None after a success
+        self.error: NotDone | None = None  # of the last attempt to connect
+        self.retry_at = 0.0  # loop time; until then callers get `error` at once
+
+
+class Pool:
+    """All connections of one client."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, config: ClientConfig, random: Random
+    ) -> None:
+        self._loop = loop
+        self._config = config
+        self._random = random
+        self._peers: dict[str, _Peer] = {}
+        self._all: list[Connection] = []  # open ones and those that still owe replies
+        self._load_high = max(1, config.inflight_requests_max // 2)
+
+    def ready(self, address: str) -> Connection | None:
+        """An open connection, or None if `acquire` has to wait for one."""
+        peer = self._peers.get(address)
+        if peer is None or not peer.open:
+            return None
+        if len(peer.open) == 1 and self._config.connections_per_node == 1:
+            return peer.open[0]
+        return self._pick(peer)
+
+    def is_open(self, address: str) -> bool:
+        """Whether a connection to this address is open now."""
+        peer = self._peers.get(address)
+        return peer is not None and bool(peer.open)
+
+    async def acquire(self, address: str, deadline: float) -> Connection:
+        """A usable connection, opened if need be. `NotDone` errors tell why there is none."""
+        peer = self._peers.setdefault(address, _Peer(address))
+        connection = self._pick(peer)
+        if connection is not None:
+            return connection
+        if peer.opening is None:
+            if peer.error is not None and self._loop.time() < peer.retry_at:
+                raise _again(peer.error)
+            self._start_opening(peer)
+        opening = peer.opening
+        assert opening is not None
+        # `wait` leaves the attempt running when this caller is cancelled or out of time: it
+        # serves the others, too.
+        left = deadline - self._loop.time()
+        await asyncio.wait((opening,), timeout=max(0.0, left))
+        connection = self._pick(peer)
+        if connection is not None:
+            return connection
+        if opening.done() and peer.error is not None:
+            raise _again(peer.error)
+        raise ConnectFailed(address, "no connection in time")
+
+    def retain(self, addresses: Iterable[str]) -> None:
+        """Close, when idle, the connections to all other addresses."""
+        kept = set(addresses)
+        for address, peer in list(self._peers.items()):
+            if address not in kept and peer.opening is None:
+                for connection in list(peer.open):
+                    connection.retire()
+                del self._peers[address]
+
+    async def close(self) -> None:
+        """Close everything. Requests under way end as for a broken connection."""
+        openings = [peer.opening for peer in self._peers.values() if peer.opening is not None]
+        for opening in openings:
+            opening.cancel()
+        if openings:
+            await asyncio.wait(openings)
+        connections = list(self._all)
+        for connection in connections:
+            connection.abort("the client was closed")
+        self._peers.clear()
+        if connections:
+            closed = [connection.closed for connection in connections]
+            await asyncio.wait(closed, timeout=CLOSE_TIMEOUT_MS / 1000)
+
+    def _pick(self, peer: _Peer) -> Connection | None:
+        loads = [connection.load for connection in peer.open]
+        limit = self._config.connections_per_node
+        index, open_another = choose(loads, peer.opening is not None, limit, self._load_high)
+        if index < 0:
+            return None
+        if open_another and self._loop.time() >= peer.retry_at:
+            self._start_opening(peer)
+        return peer.open[index]
+
+    def _start_opening(self, peer: _Peer) -> None:
+        peer.opening = self._loop.create_task(self._open(peer))
+
+    async def _open(self, peer: _Peer) -> None:
+        """One attempt to connect; the result is in `peer.open` or in `peer.error`."""
+        try:
+            connection = await self._connect(peer.address)
+        except NotDone as error:
+            if peer.backoff is None:
+                config = self._config
+                peer.backoff = Backoff(self._random, config.backoff_first_ms, config.backoff_max_ms)
+            peer.error = error
+            peer.retry_at = self._loop.time() + peer.backoff.pause_ms(error, False) / 1000
+        else:
+            peer.error = peer.backoff = None
+            if connection.is_usable:
+                peer.open.append(connection)
+            else:
+                peer.error = ConnectFailed(peer.address, connection.lost_why)
+        finally:
+            peer.opening = None
+
+    async def _connect(self, address: str) -> Connection:
+        """Dial and say `cluster redirect on`: nothing else is sent to a stranger."""
+        config = self._config
+        deadline = self._loop.time() + config.connect_timeout_ms / 1000
+        connection = Connection(address, self._loop, config, self._drop)
+        try:
+            host, port = parse_address(address)
+            async with asyncio.timeout_at(deadline):
+                await self._loop.create_connection(lambda: connection, host, port)
+                self._all.append(connection)
+                connection.closed.add_done_callback(lambda _: self._all.remove(connection))
+                await connection.submit(redirect_on(), deadline)
+        except TimeoutError:
+            connection.abort("connecting took too long")
+            why = f"no answer within {config.connect_timeout_ms} ms"
+            raise ConnectFailed(address, why) from None
+        except InvalidArgument as error:
+            raise ConnectFailed(address, str(error)) from error
+        except OSError as error:
+            raise ConnectFailed(address, describe(error)) from error
+        except RouterError as error:
+            connection.abort("the handshake failed")
+            raise self._handshake_error(address, error) from error
+        except BaseException:
+            connection.abort("connecting was given up")
+            raise
+        return connection
+
+    def _handshake_error(self, address: str, error: RouterError) -> NotDone:
+        if isinstance(error, NodeBusy):
+            return NodeBusy(address)
+        if isinstance(error, Refused):
+            return NotACluster(address, str(error).rpartition(": ")[2])
+        if isinstance(error, ConnectionLost):
+            return ConnectFailed(address, error.why)
+        if isinstance(error, OutcomeUnknown):
+            if isinstance(error, ReplyTimeout):
+                why = f"no answer within {self._config.connect_timeout_ms} ms"
+                return ConnectFailed(address, why)
+            return NotACluster(address, str(error))
+        return ConnectFailed(address, str(error))
+
+    def _drop(self, connection: Connection) -> None:
+        peer = self._peers.get(connection.address)
+        if peer is not None and connection in peer.open:
+            peer.open.remove(connection)
+
+
+def describe(error: OSError) -> str:
+    """A failed dial in a few words."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if error.errno is not None and error.errno > 0 and error.errno in errno.errorcode:
+        return os.strerror(error.errno).lower()
+    text = error.strerror or str(error) or type(error).__name__
+    return f"cannot connect ({text})"
+
+
+def _again(error: NotDone) -> NotDone:
+    """A fresh instance for each caller: one that is raised twice grows its traceback for ever."""
+    copy = error.__class__.__new__(error.__class__)
+    copy.args = error.args
+    copy.__dict__.update(error.__dict__)
+    return copy

@@ -1,0 +1,272 @@
+"""One constructor per request: its bytes, its effect, and what its reply means. Pure.
+
+A `decode` either returns the result or raises one of the errors of `errors.py`. `BadReply` means
+that the stream is out of step with the requests, and ends the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Generic, NamedTuple, NoReturn, TypeVar
+
+from ring import ClusterMap, MapError
+from router import codec
+from router.codec import Line, Listing, MapReply, Reply, Value, Values
+from router.errors import (
+    BadReply,
+    Moved,
+    NodeBusy,
+    NotANumber,
+    NotDone,
+    OutcomeUnknown,
+    Refused,
+    ValueTooLarge,
+)
+from router.retry import Effect
+
+T_co = TypeVar("T_co", covariant=True)
+
+_NOT_DONE = b"SERVER_ERROR not done"
+_UNKNOWN = b"SERVER_ERROR outcome unknown"
+_TOO_MANY = b"ERROR Too many open connections"
+_NON_NUMERIC = b"cannot increment or decrement non-numeric value"
+
+
+class Request(Generic[T_co]):
+    """Bytes to send, and how to read the reply."""
+
+    __slots__ = ("data", "decode", "effect")
+
+    def __init__(self, data: bytes, decode: Callable[[Reply], T_co], effect: Effect) -> None:
+        self.data = data
+        self.decode = decode
+        self.effect = effect
+
+
+class LeaderLine(NamedTuple):
+    """A node's word on who leads a shard; `node_id` 0: it knows nobody."""
+
+    shard: int
+    term: int
+    node_id: int
+
+
+class NodeLine(NamedTuple):
+    """A node as another one sees it."""
+
+    node_id: int
+    name: str
+    is_up: bool
+
+
+class MapAnswer(NamedTuple):
+    """`cluster_map` is None when the epoch the caller knows is the current one."""
+
+    epoch: int
+    cluster_map: ClusterMap | None
+
+
+def get(key: bytes) -> Request[bytes | None]:
+    return Request(codec.encode_get((key,)), partial(_one_value, key), Effect.READ)
+
+
+def gets(key: bytes) -> Request[Value | None]:
+    return Request(codec.encode_get((key,), True), partial(_one_hit, key), Effect.READ)
+
+
+def get_many(keys: Sequence[bytes]) -> Request[tuple[Value, ...]]:
+    return Request(codec.encode_get(keys), partial(_hits, keys), Effect.READ)
+
+
+def store(
+    verb: bytes, key: bytes, value: bytes, flags: int, exptime: int, cas_unique: int | None = None
+) -> Request[bytes]:
+    """Result: the reply's word. Which words may come depends on the verb."""
+    data = codec.encode_store(verb, key, value, flags, exptime, cas_unique)
+    return Request(data, _STORE_DECODERS[verb], Effect.WRITE)
+
+
+def delete(key: bytes) -> Request[bool]:
+    return Request(codec.encode_delete(key), _deleted, Effect.WRITE)
+
+
+def touch(key: bytes, exptime: int) -> Request[bool]:
+    return Request(codec.encode_touch(key, exptime), _touched, Effect.WRITE)
+
+
+def arithmetic(verb: bytes, key: bytes, delta: int) -> Request[int | None]:
+    return Request(codec.encode_arithmetic(verb, key, delta), _number, Effect.WRITE)
+
+
+def flush_all(delay: int) -> Request[None]:
+    return Request(codec.encode_flush_all(delay), _ok, Effect.WRITE)
+
+
+def redirect_on() -> Request[None]:
+    return Request(codec.encode_cluster("redirect", "on"), _ok, Effect.READ)
+
+
+def cluster_map(known_epoch: int = 0) -> Request[MapAnswer]:
+    """The map, or only the word that `known_epoch` is still current (0: none is known)."""
+    words = ("map", str(known_epoch)) if known_epoch else ("map",)
+    return Request(codec.encode_cluster(*words), _map, Effect.READ)
+
+
+def cluster_leaders() -> Request[tuple[LeaderLine, ...]]:
+    return Request(codec.encode_cluster("leaders"), _leaders, Effect.READ)
+
+
+def cluster_nodes() -> Request[tuple[NodeLine, ...]]:
+    return Request(codec.encode_cluster("nodes"), _nodes, Effect.READ)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace")
+
+
+def _why(line: bytes) -> str:
+    """What stands after the first colon of an error line, or all of it."""
+    _, colon, why = line.partition(b": ")
+    return _text(why if colon else line)
+
+
+def _unexpected(reply: Reply) -> NoReturn:
+    """Raise what a reply other than the expected ones means."""
+    if not isinstance(reply, Line):
+        raise BadReply(f"a {type(reply).__name__} reply to another kind of request")
+    line = reply.text
+    if line.startswith(b"MOVED "):
+        raise _moved(line)
+    if line.startswith(_NOT_DONE):
+        raise NotDone(_why(line))
+    if line.startswith(_UNKNOWN):
+        raise OutcomeUnknown(_why(line))
+    if line.startswith(_TOO_MANY):
+        raise NodeBusy("the node")
+    if line.startswith(b"SERVER_ERROR object too large"):
+        raise ValueTooLarge("the value is over the cluster's item limit (1 MiB by default)")
+    if line.startswith(b"CLIENT_ERROR ") and line.endswith(_NON_NUMERIC):
+        raise NotANumber("the stored value is not an unsigned 64-bit decimal number")
+    if line.startswith((b"SERVER_ERROR ", b"CLIENT_ERROR ", b"ERROR")):
+        raise Refused(f"the node refused the request: {_text(line)}")
+    raise BadReply(f"{_text(line)[:60]!r} is no reply to this request")
+
+
+def _moved(line: bytes) -> Moved | BadReply:
+    words = line.split(b" ")
+    numbers = words[1:4]
+    if len(words) != 5 or not all(word.isdigit() for word in numbers):
+        return BadReply(f"bad redirect {_text(line)[:60]!r}")
+    epoch, shard, leader_id = (int(word) for word in numbers)
+    address = "" if words[4] == b"-" or not leader_id else _text(words[4])
+    return Moved(epoch, shard, leader_id, address)
+
+
+def _hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
+    """Hits come in the order of the request; anything else belongs to somebody else."""
+    if not isinstance(reply, Values):
+        _unexpected(reply)
+    asked = iter(keys)
+    for item in reply.items:
+        for key in asked:
+            if key == item.key:
+                break
+        else:
+            raise BadReply(f"a value for {item.key[:40]!r}, which was not asked for here")
+    return reply.items
+
+
+def _one_hit(key: bytes, reply: Reply) -> Value | None:
+    items = _hits((key,), reply)
+    return items[0] if items else None
+
+
+def _one_value(key: bytes, reply: Reply) -> bytes | None:
+    if reply.__class__ is Values:
+        items = reply[0]
+        if not items:
+            return None
+        if len(items) == 1 and items[0][0] == key:
+            value: bytes = items[0][2]
+            return value
+    hit = _one_hit(key, reply)
+    return hit.value if hit else None
+
+
+def _word(accepted: tuple[bytes, ...], reply: Reply) -> bytes:
+    if isinstance(reply, Line) and reply.text in accepted:
+        return reply.text
+    _unexpected(reply)
+
+
+def _deleted(reply: Reply) -> bool:
+    return _word((b"DELETED", b"NOT_FOUND"), reply) == b"DELETED"
+
+
+def _touched(reply: Reply) -> bool:
+    return _word((b"TOUCHED", b"NOT_FOUND"), reply) == b"TOUCHED"
+
+
+def _ok(reply: Reply) -> None:
+    _word((b"OK",), reply)
+
+
+def _number(reply: Reply) -> int | None:
+    if isinstance(reply, Line):
+        if reply.text.isdigit():
+            return int(reply.text)
+        if reply.text == b"NOT_FOUND":
+            return None
+    _unexpected(reply)
+
+
+def _map(reply: Reply) -> MapAnswer:
+    if not isinstance(reply, MapReply):
+        _unexpected(reply)
+    if reply.data is None:
+        return MapAnswer(reply.epoch, None)
+    try:
+        return MapAnswer(reply.epoch, ClusterMap.from_bytes(reply.data))
+    except MapError as error:
+        raise BadReply(f"a cluster map that cannot be read: {error}") from error
+
+
+def _listing(reply: Reply, word: bytes) -> list[list[bytes]]:
+    if isinstance(reply, Values) and not reply.items:
+        return []
+    if not isinstance(reply, Listing):
+        _unexpected(reply)
+    lines = [line.split(b" ") for line in reply.lines]
+    if any(words[0] != word for words in lines):
+        raise BadReply(f"a listing of other lines than {_text(word)}")
+    return lines
+
+
+def _leaders(reply: Reply) -> tuple[LeaderLine, ...]:
+    found = []
+    for words in _listing(reply, b"LEADER"):
+        if len(words) < 4 or not all(word.isdigit() for word in words[1:4]):
+            raise BadReply(f"bad leader line {_text(b' '.join(words))[:60]!r}")
+        found.append(LeaderLine(*(int(word) for word in words[1:4])))
+    return tuple(found)
+
+
+def _nodes(reply: Reply) -> tuple[NodeLine, ...]:
+    found = []
+    for words in _listing(reply, b"NODE"):
+        if len(words) < 9 or not words[1].isdigit():
+            raise BadReply(f"bad node line {_text(b' '.join(words))[:60]!r}")
+        found.append(NodeLine(int(words[1]), _text(words[2]), words[8] == b"up"))
+    return tuple(found)
+
+
+_STORED_OR_NOT = partial(_word, (b"STORED", b"NOT_STORED"))
+_STORE_DECODERS: dict[bytes, Callable[[Reply], bytes]] = {
+    b"set": partial(_word, (b"STORED",)),
+    b"add": _STORED_OR_NOT,
+    b"replace": _STORED_OR_NOT,
+    b"append": _STORED_OR_NOT,
+    b"prepend": _STORED_OR_NOT,
+    b"cas": partial(_word, (b"STORED", b"EXISTS", b"NOT_FOUND")),
+}
