@@ -356,7 +356,7 @@ class Supervisor:
             f"  printf 'set k 0 0 5\\r\\nhello\\r\\nget k\\r\\nquit\\r\\n' | nc {host} {port}",
             '  python -c "from pymemcache.client.base import Client;'
             f" c = Client(('{host}', {port})); c.set('k', 'hello'); print(c.get('k'))\"",
-            f"  quorumcache --nodes {first.listen} status",
+            f"  quorumcache --seeds {first.listen} status",
             "",
             f"Logs: {self._plan.data_dir}/<node>/node.log. Ctrl-C stops the cluster; the same"
             " command brings it back.",
