@@ -43,6 +43,7 @@ class Recovery(NamedTuple):
     orphan_snapshots: list[int]
     """Groups of which there is a snapshot, and nothing in the log."""
     last_sequence: int
+    """The next segment to create is the one after it."""
     torn_bytes: int
     """Length of the torn tail that was cut off."""
 
@@ -74,9 +75,11 @@ def recover(
     `WrongDataDir` for a log of another node, cluster or version.
     """
     checked = _check_segments(disk, directory, cluster_id, node_id)
-    torn_bytes = _repair(disk, directory, checked)
     if not checked and snapshots:
+        # `Wal.open` leaves a segment before it returns, so this is no first start.
         raise WalCorrupt(directory, 0, "there are snapshots, but all segments of the log are gone")
+    oldest_sequence = checked[0].sequence if checked else 1
+    torn_bytes = _repair(disk, directory, checked)
     replay = _Replay()
     segments = [replay.segment(segment, disk.read(segment.path)) for segment in checked]
     marks = replay.fit(snapshots, directory)
@@ -86,7 +89,7 @@ def recover(
         segments=segments,
         marks=marks,
         orphan_snapshots=sorted(snapshots.keys() - replay.states.hard_states.keys()),
-        last_sequence=segments[-1].sequence if segments else 0,
+        last_sequence=segments[-1].sequence if segments else oldest_sequence - 1,
         torn_bytes=torn_bytes,
     )
 
@@ -152,6 +155,7 @@ def _repair(disk: Disk, directory: str, checked: list[_Checked]) -> int:
     """Remove what a crash left unfinished; make the rest durable. Returns the torn tail's length.
 
     Segments without a frame leave `checked`: they were created ahead, or their first write is torn.
+    The file of the last one stays, to be replaced, so that the directory is never without.
     """
     for name in disk.list_dir(directory):
         if name.endswith(TEMP_SUFFIX):
@@ -160,7 +164,8 @@ def _repair(disk: Disk, directory: str, checked: list[_Checked]) -> int:
     while checked and checked[-1].head is None:
         unused = checked.pop()
         torn_bytes += unused.tail_bytes
-        disk.remove(unused.path)
+        if checked:
+            disk.remove(unused.path)
     if checked:
         newest = checked[-1]
         torn_bytes += newest.tail_bytes
@@ -222,7 +227,10 @@ class _Replay:
     def _mark(self, mark: Mark) -> None:
         self.states.take_mark(mark)
         if mark.kind == MarkKind.COMPACTED:
-            self._drop_covered(mark.group, mark.index, mark.term)
+            had_entries = bool(self._entries.get(mark.group))
+            follows = self._drop_covered(mark.group, mark.index, mark.term)
+            if had_entries and not follows and self.states.last_indexes[mark.group] > mark.index:
+                raise ValueError(f"the snapshot of group {mark.group} contradicts its log")
         else:
             self._entries.pop(mark.group, None)
 

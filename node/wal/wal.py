@@ -187,6 +187,8 @@ class Wal:
             clock=clock,
             loop=loop,
         )
+        if not recovery.segments:
+            wal._leave_a_segment()
         return wal, recovery.groups
 
     # --- appending
@@ -410,13 +412,28 @@ class Wal:
         self._is_creating = True
         sequence = self._last_sequence + 1
         path = f"{self._directory}/{segment_name(sequence)}"
-        salt = self._random.getrandbits(32)
-        header = SegmentHeader(sequence, salt, self._node_id, self._cluster_id)
+        salt, header = self._new_header(sequence)
 
         def created(error: BaseException | None) -> None:
             self._created(error, file, Segment(sequence, path), salt)
 
-        file = self._disk.create(path, encode_segment_header(header), created)
+        file = self._disk.create(path, header, created)
+
+    def _new_header(self, sequence: int) -> tuple[int, bytes]:
+        """A salt, and the header of the segment that has it."""
+        salt = self._random.getrandbits(32)
+        header = SegmentHeader(sequence, salt, self._node_id, self._cluster_id)
+        return salt, encode_segment_header(header)
+
+    def _leave_a_segment(self) -> None:
+        """Start-up: have a segment file, for the first write to replace.
+
+        Without it, a crash between a first snapshot and the first write would look like a log
+        that somebody has removed.
+        """
+        path = f"{self._directory}/{segment_name(self._last_sequence + 1)}"
+        if not self._disk.exists(path):
+            self._disk.write(path, self._new_header(self._last_sequence + 1)[1])
 
     def _created(
         self, error: BaseException | None, file: DiskFile, segment: Segment, salt: int
