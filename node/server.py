@@ -11,8 +11,9 @@ from node.connection import MemcachedConnection
 from node.coordinator import Coordinator
 from node.group import ReplicaGroup
 from node.operations import Failure
+from node.protocol.responses import version_line
 from node.stats import stats_reply
-from node.version import VERSION
+from node.version import WIRE_VERSION
 from ring import key_token
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class MemcachedServer:
         self.token_shift = 64 - (config.shards.bit_length() - 1)
         """shard = key_token(key) >> token_shift; group = shard + 1."""
         self.item_bytes_max = config.item_bytes_max
-        self.version_line = f"VERSION {VERSION}\r\n".encode()
+        self.version_line = version_line(WIRE_VERSION)
         self.connections: dict[int, MemcachedConnection] = {}
         self._connections_max = config.connections_max
         self._next_number = 1

@@ -13,7 +13,7 @@ Rules that make it a state machine:
 4. A delayed flush runs at the start of the first batch whose time has reached it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from struct import Struct
 from typing import Final
@@ -66,7 +66,7 @@ from node.store.results import (
     Result,
 )
 from node.store.sessions import SessionTable, raise_floor, remember
-from node.store.snapshot import StoreView, decode_view, view_digest
+from node.store.snapshot import StoreView, decode_view, encode_view, view_digest
 
 
 class _Expired(Enum):
@@ -406,6 +406,10 @@ class ShardStore:
             items=self.items.copy(),
             sessions=self.sessions.images(),
         )
+
+    def encode_view(self, view: StoreView) -> Iterator[bytes]:
+        """The bytes of a snapshot of `view`, in chunks."""
+        return encode_view(view)
 
     def restore(self, data: bytes) -> None:
         """Become the state that `encode_view` wrote. Raises SnapshotInvalid, and then nothing has

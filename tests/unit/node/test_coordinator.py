@@ -1,0 +1,365 @@
+"""The coordinator against a scripted group and a scripted peer network: no loop, no sockets."""
+
+from random import Random
+from typing import Any
+
+from node.coordinator import Coordinator
+from node.counters import Counters
+from node.operations import OUT_OF_MEMORY, Failure
+from node.peer_items import (
+    FORWARD_ITEMS,
+    FORWARD_LOST,
+    FORWARD_READ,
+    FORWARD_REFUSED,
+    FORWARD_RESULT,
+    FORWARD_WRITE,
+)
+from node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SESSION_OPEN, OP_SET
+from node.store.results import DELETED, OK, SESSION_GONE, STORED
+from node.store.store import ShardStore
+
+HERE, THERE, ELSEWHERE = 1, 2, 3
+GROUP = 5
+DATA = b" 0 1\r\nx\r\n"
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def monotonic_ns(self) -> int:
+        return self.ns
+
+    def wall_ms(self) -> int:
+        return 1_000_000 + self.ns // 1_000_000
+
+
+class ScriptedGroup:
+    """A replica whose log is a list: the test decides what becomes of each submission."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.group_id = GROUP
+        self.is_leader = False
+        self.leader_id = 0
+        self.lease = True
+        self.machine = ShardStore()
+        self.submitted: list[tuple[Any, ...]] = []
+        self.waiters: list[Any] = []
+        self.reading: list[Any] = []
+        self.clock = clock
+
+    def has_lease(self) -> bool:
+        return self.lease
+
+    def now_ms(self) -> int:
+        return self.clock.wall_ms()
+
+    def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
+        self.submitted.append(command)
+        self.waiters.append(waiter)
+
+    def when_readable(self, waiter: Any) -> None:
+        self.reading.append(waiter)
+
+    def commit(self) -> None:
+        """Everything submitted is applied and answered."""
+        submitted, waiters = self.submitted, self.waiters
+        self.submitted, self.waiters = [], []
+        index = self.machine.applied_index + 1
+        results = self.machine.apply(index, self.now_ms(), submitted)
+        for waiter, result in zip(waiters, results, strict=True):
+            waiter.on_result(result)
+
+
+class World:
+    """A coordinator on node 1, with one group that is replicated on 1, 2 and 3."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.group = ScriptedGroup(self.clock)
+        self.groups: dict[int, Any] = {GROUP: self.group}
+        self.bytes_used = 0
+        self.disk_is_full = False
+        self.sent: list[tuple[int, tuple[Any, ...]]] = []
+        self.up = {THERE, ELSEWHERE}
+        self.outcomes: list[Any] = []
+        self.coordinator = Coordinator(
+            node_id=HERE,
+            host=self,
+            peers=self,
+            clock=self.clock,
+            random=Random(1),
+            counters=Counters(),
+            memory_bytes=1000,
+            timeout_ms=5000,
+            preferred_leader=lambda group_id: 0,
+        )
+
+    def flush_soon(self) -> None:
+        pass
+
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        if node_id not in self.up:
+            return False
+        self.sent.append((node_id, item))
+        return True
+
+    def is_up(self, node_id: int) -> bool:
+        return node_id in self.up
+
+    def set(self, key: bytes = b"k", after: Any = None) -> Any:
+        return self.coordinator.write(
+            GROUP, OP_SET, key, (DATA, 0), 10, self.outcomes.append, after
+        )
+
+    def read(self, key: bytes = b"k") -> Any:
+        return self.coordinator.read(GROUP, (key,), self.outcomes.append)
+
+    def lead(self, node_id: int) -> None:
+        self.group.is_leader = node_id == HERE
+        self.group.leader_id = node_id
+        self.coordinator.leader_changed(GROUP)
+
+    def take(self) -> tuple[int, tuple[Any, ...]]:
+        (only,) = self.sent
+        self.sent.clear()
+        return only
+
+    def open_session_here(self) -> None:
+        """The first write opens the session; answer that."""
+        assert self.group.submitted[0][3] == OP_SESSION_OPEN
+        self.group.commit()
+
+    def open_session_at(self, node_id: int) -> None:
+        to, item = self.take()
+        assert to == node_id
+        assert item[0] == FORWARD_WRITE
+        assert item[5][3] == OP_SESSION_OPEN
+        self.coordinator.on_forward(node_id, (FORWARD_RESULT, item[1], OK))
+
+    def pass_ms(self, ms: int) -> None:
+        self.clock.ns += ms * 1_000_000
+        self.coordinator.sweep()
+
+
+def test_a_write_at_the_leader_opens_a_session_and_is_answered() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.open_session_here()
+    assert world.outcomes == []
+    world.group.commit()
+    assert world.outcomes == [STORED]
+    assert world.group.machine.items[b"k"].endswith(DATA)
+
+
+def test_a_read_under_the_lease_is_answered_at_once() -> None:
+    world = World()
+    world.lead(HERE)
+    world.read()
+    assert world.outcomes == [[None]]
+
+
+def test_without_a_lease_a_read_waits_for_a_read_index() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.lease = False
+    world.read()
+    assert world.outcomes == []
+    world.group.reading[0].on_readable()
+    assert world.outcomes == [[None]]
+
+
+def test_an_expired_item_is_removed_through_the_log_before_the_miss_is_told() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.machine.apply(1, world.clock.wall_ms(), [(0, 0, 0, OP_SET, b"k", DATA, 1)])
+    world.clock.ns += 2_000_000_000
+    world.read()
+    assert world.outcomes == [], "told the miss before the log knew"
+    assert world.group.submitted[0][3] == OP_EXPIRE
+    world.group.commit()
+    assert world.outcomes == [[None]]
+    assert b"k" not in world.group.machine.items
+
+
+def test_what_is_led_elsewhere_is_forwarded_and_answered() -> None:
+    world = World()
+    world.lead(THERE)
+    world.read()
+    to, item = world.take()
+    assert (to, item[0], item[2], item[3]) == (THERE, FORWARD_READ, GROUP, (b"k",))
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, item[1], (None,)))
+    assert world.outcomes == [[None]]
+
+
+def test_without_a_leader_requests_are_held_until_there_is_one() -> None:
+    world = World()
+    world.read()
+    assert world.sent == []
+    world.lead(THERE)
+    assert world.take()[1][0] == FORWARD_READ
+
+
+def test_a_lost_forward_is_repeated_under_the_same_sequence() -> None:
+    world = World()
+    world.lead(THERE)
+    world.set()
+    world.open_session_at(THERE)
+    _, first = world.take()
+    assert first[4] is False
+    world.coordinator.peer_down(THERE)
+    world.lead(ELSEWHERE)
+    to, second = world.take()
+    assert to == ELSEWHERE
+    assert second[4] is True, "a repeated attempt has to say so"
+    assert second[5][:2] == first[5][:2], "another session or sequence would execute it twice"
+    # The late answer of the first attempt decides nothing any more.
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, first[1], STORED))
+    assert world.outcomes == []
+    world.coordinator.on_forward(ELSEWHERE, (FORWARD_RESULT, second[1], STORED))
+    assert world.outcomes == [STORED]
+
+
+def test_a_write_lost_here_is_repeated_at_the_new_leader() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.open_session_here()
+    (waiter,) = world.group.waiters
+    command = world.group.submitted[0]
+    world.group.is_leader = False
+    world.group.leader_id = 0
+    waiter.on_lost()
+    world.lead(THERE)
+    _, item = world.take()
+    assert item[5][:2] == command[:2]
+
+
+def test_the_deadline_says_not_done_only_when_nothing_can_have_happened() -> None:
+    world = World()
+    world.set(b"never sent")
+    world.pass_ms(6000)
+    assert isinstance(world.outcomes[0], Failure)
+    assert world.outcomes[0].outcome_known
+
+    world = World()
+    world.lead(THERE)
+    world.set(b"refused")
+    world.open_session_at(THERE)
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_REFUSED, item[1], 0, "not the leader"))
+    world.group.leader_id = 0
+    world.pass_ms(6000)
+    assert world.outcomes[0].outcome_known
+
+    world = World()
+    world.lead(THERE)
+    world.set(b"in flight")
+    world.open_session_at(THERE)
+    world.pass_ms(6000)
+    assert not world.outcomes[0].outcome_known
+
+    world = World()
+    world.lead(THERE)
+    world.set(b"lost once")
+    world.open_session_at(THERE)
+    _, item = world.take()
+    world.group.leader_id = 0
+    world.coordinator.on_forward(THERE, (FORWARD_LOST, item[1]))
+    world.pass_ms(6000)
+    assert not world.outcomes[0].outcome_known
+
+
+def test_a_read_past_its_deadline_is_not_done() -> None:
+    world = World()
+    world.read()
+    world.pass_ms(6000)
+    assert world.outcomes[0].line().startswith(b"SERVER_ERROR not done: shard 4 had no leader")
+
+
+def test_a_gone_session_is_opened_anew_only_if_nothing_can_have_been_executed() -> None:
+    world = World()
+    world.lead(THERE)
+    world.set()
+    world.open_session_at(THERE)
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], SESSION_GONE))
+    world.open_session_at(THERE)
+    _, again = world.take()
+    assert again[5][0] != item[5][0]
+    world.coordinator.on_forward(THERE, (FORWARD_LOST, again[1]))
+    world.coordinator.sweep()
+    _, repeated = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, repeated[1], SESSION_GONE))
+    assert isinstance(world.outcomes[0], Failure)
+    assert not world.outcomes[0].outcome_known
+
+
+def test_at_the_memory_limit_a_set_is_refused_and_removes_the_old_value() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.open_session_here()
+    world.group.commit()
+    world.bytes_used = 1000
+    world.set()
+    assert world.group.submitted[0][3] == OP_DELETE
+    world.group.commit()
+    assert world.outcomes == [STORED, OUT_OF_MEMORY]
+    assert world.group.machine.items == {}
+
+
+def test_a_repeated_attempt_is_not_refused_for_memory() -> None:
+    """The first attempt may have been executed: only the session table may answer."""
+    world = World()
+    world.lead(THERE)
+    world.bytes_used = 5000
+    world.group.is_leader = True
+    command = (77, 1, 1, OP_SET, b"k", DATA, 0)
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 9, GROUP, 10, True, command))
+    assert world.group.submitted == [command]
+
+
+def test_forwarded_to_a_replica_that_does_not_lead_it_is_refused_with_the_leader() -> None:
+    world = World()
+    world.lead(ELSEWHERE)
+    command = (77, 1, 1, OP_INCR, b"k", 1)
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 9, GROUP, 10, False, command))
+    to, item = world.take()
+    assert (to, item[:3]) == (THERE, (FORWARD_REFUSED, 9, ELSEWHERE))
+
+
+def test_writes_of_one_connection_are_repeated_in_their_order() -> None:
+    """Two pipelined writes lost together: the second is not repeated before the first is done."""
+    world = World()
+    world.lead(HERE)
+    first = world.set()
+    world.open_session_here()
+    second = world.set(after=first)
+    assert len(world.group.submitted) == 2, "at the leader they follow each other at once"
+    waiters = list(world.group.waiters)
+    world.group.is_leader = False
+    world.group.leader_id = 0
+    for waiter in waiters:
+        waiter.on_lost()
+    world.lead(THERE)
+    _, item = world.take()
+    assert item[5][1] == first.sequence
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], STORED))
+    _, item = world.take()
+    assert item[5][1] == second.sequence
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], DELETED))
+    assert world.outcomes == [STORED, DELETED]
+
+
+def test_the_floor_is_the_oldest_unanswered_sequence() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set(b"a")
+    world.open_session_here()
+    world.set(b"b")
+    assert [command[2] for command in world.group.submitted] == [1, 1]
+    world.group.commit()
+    world.set(b"c")
+    assert world.group.submitted[0][:3] == (world.group.submitted[0][0], 3, 3)
