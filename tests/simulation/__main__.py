@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument(
         "--fault-seconds", type=float, default=6.0, help="virtual seconds of faults"
     )
+    parser.add_argument("--nodes", type=int, default=3, help="nodes of the cluster")
     parser.add_argument("--verbose", action="store_true", help="print the events as they happen")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a failing seed")
     options = parser.parse_args()
@@ -27,7 +28,10 @@ def main() -> int:
     virtual = real = 0.0
     for seed in seeds:
         config = WorldConfig(
-            seed=seed, fault_seconds=options.fault_seconds, verbose=options.verbose
+            seed=seed,
+            fault_seconds=options.fault_seconds,
+            node_count=options.nodes,
+            verbose=options.verbose,
         )
         try:
             report = World(config).run()

@@ -53,7 +53,7 @@ class SimulatedNode:
         self.process: Process = Process(loop, self.name, host=self.name, clock=self.clock)
         self.node: Node | None = None
         self.problems: list[str] = []
-        self._running: asyncio.Task[None] | None = None
+        self._is_stopping = False
 
     @property
     def address(self) -> tuple[str, int]:
@@ -61,7 +61,8 @@ class SimulatedNode:
 
     @property
     def is_up(self) -> bool:
-        return self.node is not None and not self.process.is_dead
+        """A process runs, or is being started, or stands still."""
+        return self.incarnation > 0 and not self.process.is_dead
 
     def groups(self) -> list[Any]:
         """The replicas of the live node; also those of a paused one, which may come back."""
@@ -77,7 +78,8 @@ class SimulatedNode:
         self.network.host_up(self.name)
         self.incarnation += 1
         self.process = Process(self.loop, self.name, host=self.name, clock=self.clock)
-        self._running = self.process.spawn(self._main(), name=f"{self.name} main")
+        self._is_stopping = False
+        self.process.spawn(self._main(), name=f"{self.name} main")
 
     async def _main(self) -> None:
         try:
@@ -88,7 +90,7 @@ class SimulatedNode:
             error = disk_error
         except Exception as startup_error:
             self.problems.append(f"{self.name} could not start: {startup_error!r}")
-            raise
+            return
         if not isinstance(error, DiskFull | DiskFailed):
             self.problems.append(f"{self.name} ended itself: {error!r}")
         self._die(power=False)
@@ -119,6 +121,7 @@ class SimulatedNode:
         node, process = self.node, self.process
         if node is None or process.state is not ProcessState.RUNNING:
             return
+        self._is_stopping = True
         stopping = process.spawn(node.stop(), name=f"{self.name} stop")
         while not stopping.done() and not process.is_dead:
             await asyncio.wait([stopping], timeout=0.01)
@@ -127,8 +130,10 @@ class SimulatedNode:
             self._die(power=False)
 
     def recover(self) -> None:
-        """Undo all faults of the host; start it if it is down."""
+        """Undo all faults of the host; start it if it is down, or on its way there."""
         self.disk.repair()
         self.process.resume()
-        if not self.is_up and (self._running is None or self.process.is_dead):
+        if self._is_stopping:
+            self.crash()
+        if self.process.is_dead:
             self.start()

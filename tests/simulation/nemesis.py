@@ -189,7 +189,7 @@ class Nemesis:
         """One node can only speak, or only listen, or one link is half dead."""
         names = [node.name for node in self.world.nodes]
         self.random.shuffle(names)
-        side, others = names[:1], names[1:]
+        side, others = names[:1], names[1:] or self.world.client_names
         if self.random.random() < 0.4:
             others = others[:1]
         if self.random.random() < 0.5:

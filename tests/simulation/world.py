@@ -119,14 +119,15 @@ class World:
     def _make_nodes(self, random: Random) -> list[SimulatedNode]:
         names = [f"n{number}" for number in range(1, self.config.node_count + 1)]
         members = {name: f"{name}:{PEER_PORT}" for name in names}
+        segment_bytes = random.choice((16 << 10, 64 << 10, 1 << 20))
         common: dict[str, Any] = {
             "initial_cluster": members,
             "shards": random.choice((1, 2, 4)),
             "data_dir": "/data",
             "http": "",
             "request_timeout_ms": random.choice((1000, 2000, 5000)),
-            "segment_bytes_max": random.choice((16 << 10, 64 << 10, 1 << 20)),
-            "wal_bytes_max": random.choice((128 << 10, 512 << 10, 4 << 20)),
+            "segment_bytes_max": segment_bytes,
+            "wal_bytes_max": segment_bytes * random.choice((2, 8)),
             "snapshot_bytes_min": random.choice((4 << 10, 32 << 10, 256 << 10)),
         }
         drift = self.config.clock_drift_ppm
@@ -275,7 +276,7 @@ class World:
             *(f"  {line}" for line in self.trace.recent()[-60:]),
             "",
             f"at {self.loop.now_ns / 1e9 - 1000:.4f} s; replay with",
-            f"  python -m tests.simulation --seed {self.seed} "
+            f"  python -m tests.simulation --seed {self.seed} --nodes {self.config.node_count} "
             f"--fault-seconds {self.config.fault_seconds:g} --verbose",
         ]
         return SimulationFailure("\n".join(lines))
