@@ -106,6 +106,11 @@ class Raft(RaftState):
         base_index, base_term = 0, 0
         if snapshot is not None:
             base_index, base_term, configuration = snapshot
+            if base_term > self.term:
+                # Committed entries are applied, and may be in a durable snapshot, before our own
+                # copy of their term is durable. No vote of ours in that term ever left.
+                self.term, self.voted_for = base_term, 0
+                self.hard_changed = True
         self.log = LogView(base_index, base_term, entries)
         assert self.log.last_term <= self.term, "entries of a term that was never entered"
         self.commit_index = self.emitted_index = max(base_index, applied_index)

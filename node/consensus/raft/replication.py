@@ -97,8 +97,10 @@ def resume_appends(r: RaftState, p: Progress) -> None:
         if p.stalled_at == p.match_index:
             # No acknowledgement for a whole heartbeat round. An empty Append at the end of what
             # was sent is refused if something before it is missing, which leads to a probe.
-            message = _append_empty(r, p)
-            send_as_leader(r, p.replica_id, message)
+            if p.next_index < r.log.first_index:
+                want_snapshot(r, p)
+                return
+            send_as_leader(r, p.replica_id, _append_empty(r, p))
         p.stalled_at = p.match_index
 
 
