@@ -1,0 +1,116 @@
+"""Every transcript against the parser, the store and the responses, whole and in small pieces.
+
+And against an installed memcached, which proves the transcripts themselves right.
+"""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.text_server import TextServer
+from tests.support.transcripts import Case, LocalPeer, SocketPeer, empty, load, run
+
+CASES = load(Path(__file__).parent / "transcripts")
+SMALL_PIECES = [case for case in CASES if "whole" not in case.tags]
+OF_MEMCACHED = [case for case in CASES if not case.tags & {"45", "ours", "fine"}]
+WAITING = [case for case in OF_MEMCACHED if any(step.kind == "wait" for step in case.steps)]
+AT_ONCE = [case for case in OF_MEMCACHED if case not in WAITING]
+
+MEMCACHED = shutil.which("memcached") or "/usr/bin/memcached"
+needs_memcached = pytest.mark.skipif(
+    not Path(MEMCACHED).exists(), reason="memcached is not installed"
+)
+
+
+def name(case: Case) -> str:
+    return case.name
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_local(case: Case) -> None:
+    run(case, LocalPeer(TextServer()))
+
+
+@pytest.mark.parametrize("case", SMALL_PIECES, ids=name)
+def test_local_in_pieces(case: Case) -> None:
+    """The same when every byte arrives alone, or every 1000 of a case with large values."""
+    large = any("0000}" in step.text or "048" in step.text for step in case.steps)
+    run(case, LocalPeer(TextServer(), piece=1000 if large else 1))
+
+
+@contextmanager
+def running_memcached() -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = [MEMCACHED, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-m", "64"]
+    with subprocess.Popen([*arguments, "-u", "nobody"]) as process:
+        try:
+            while True:
+                try:
+                    SocketPeer("127.0.0.1", port).close()
+                    break
+                except ConnectionRefusedError:
+                    assert process.poll() is None, "memcached did not start"
+            yield port
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def memcached() -> Iterator[int]:
+    with running_memcached() as port:
+        yield port
+
+
+def play(case: Case, port: int) -> None:
+    for step in (empty, lambda peer: run(case, peer)):
+        peer = SocketPeer("127.0.0.1", port)
+        try:
+            step(peer)
+        finally:
+            peer.close()
+
+
+@needs_memcached
+@pytest.mark.parametrize("case", AT_ONCE, ids=name)
+def test_memcached(case: Case, memcached: int) -> None:
+    play(case, memcached)
+
+
+@needs_memcached
+def test_memcached_waiting() -> None:
+    """The cases that wait for a clock, side by side, each with a memcached of its own."""
+
+    def alone(case: Case) -> None:
+        with running_memcached() as port:
+            play(case, port)
+
+    with ThreadPoolExecutor(len(WAITING)) as pool:
+        for done in [pool.submit(alone, case) for case in WAITING]:
+            done.result()
+
+
+def test_disconnect_in_mid_value_has_no_effect() -> None:
+    server = TextServer()
+    first = LocalPeer(server)
+    first.send(b"set a 0 0 3\r\nold\r\nset a 0 0 3\r\nne")
+    first.close()
+    assert [item[-5:] for item in server.store.items.values()] == [b"old\r\n"]
+
+
+def test_a_wrong_transcript_is_noticed() -> None:
+    """Guards the guard: a case fails on a wrong byte, on surplus bytes, on missing ones."""
+    (case,) = [case for case in CASES if case.name == "storage: set always wins"]
+    for at, step in enumerate(case.steps):
+        if step.kind == "expect":
+            for text in (step.text + "x", step.text[1:], ""):
+                steps = (*case.steps[:at], step._replace(text=text), *case.steps[at + 1 :])
+                with pytest.raises(AssertionError):
+                    run(case._replace(steps=steps), LocalPeer(TextServer()))
