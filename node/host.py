@@ -16,13 +16,13 @@ and the snapshot store it was given, and the network only through `PeerSender`.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from node.consensus.api import Ready, Role, Snapshot, SoftState
 from node.consensus_codec import decode_message, encode_message
 from node.group import ReplicaGroup
+from node.logs import event, get_logger
 from node.wal.format import WalRecord
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from node.wal.snapshots import SnapshotStore
     from node.wal.wal import Wal
 
-log = logging.getLogger("quorumcache.host")
+log = get_logger("host")
 
 TICKS_AT_ONCE_MAX = 3
 """Ticks made up for in one turn after a pause. The rest is dropped: what arrived during the pause (a
@@ -258,12 +258,14 @@ class ReplicaHost:
             group.led_term = state.term
         elif state.role is Role.CANDIDATE:
             self.counters.elections += 1
-        log.debug(
-            "role group=%d role=%s term=%d leader=%d",
-            group.group_id,
-            state.role.name.lower(),
-            state.term,
-            state.leader_id,
+        event(
+            log,
+            "debug",
+            "role",
+            group=group.group_id,
+            role=state.role.name.lower(),
+            term=state.term,
+            leader=state.leader_id,
         )
         self.on_leader_change(group.group_id)
 
@@ -275,7 +277,7 @@ class ReplicaHost:
         machine = group.machine
         data = b"".join(machine.encode_view(machine.view()))
         self.counters.snapshots_sent += 1
-        log.info("snapshot_sent group=%d to=%d index=%d", group.group_id, replica, meta.last_index)
+        event(log, "info", "snapshot_sent", group=group.group_id, to=replica, index=meta.last_index)
         group.log.provide_snapshot(replica, Snapshot(meta, data))
 
     def _install(self, group: ReplicaGroup, ready: Ready) -> None:
@@ -287,14 +289,16 @@ class ReplicaHost:
         assert snapshot is not None
         group.installing = True
         self.counters.snapshots_received += 1
-        log.info("snapshot_received group=%d index=%d", group.group_id, snapshot.meta.last_index)
+        event(
+            log, "info", "snapshot_received", group=group.group_id, index=snapshot.meta.last_index
+        )
 
         def stored(error: BaseException | None) -> None:
             if self.stopped:
                 return
             if error is not None:
                 # The leader sends again; a disk that fails for good ends the node elsewhere.
-                log.warning("snapshot_not_stored group=%d why=%s", group.group_id, error)
+                event(log, "warning", "snapshot_not_stored", group=group.group_id, why=error)
                 self.loop.call_later(
                     SNAPSHOT_RETRY_SECONDS, self._store_snapshot, group, snapshot, stored
                 )
@@ -345,13 +349,13 @@ class ReplicaHost:
         self.disk_is_full = full
         if full:
             self.counters.disk_full += 1
-            log.error("disk_full action=leaderships_given_up")
+            event(log, "error", "disk_full", action="leaderships_given_up")
             for group in self.groups.values():
                 if group.is_leader:
                     group.log.step_down()
                     self.mark_dirty(group)
         else:
-            log.warning("disk_has_space")
+            event(log, "warning", "disk_has_space")
 
     # -- shutdown ------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ of it costs memory or balance, never correctness.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from node.consensus.api import Role, Snapshot
 from node.consensus.errors import ConsensusError
 from node.group import ReplicaGroup
 from node.host import ReplicaHost
+from node.logs import event, get_logger
 from node.store.commands import OP_EXPIRE, OP_SESSION_EXPIRE, OP_TICK
 from node.store.results import Result
 from node.store.store import ShardStore
@@ -22,11 +22,11 @@ from node.store.store import ShardStore
 if TYPE_CHECKING:
     from node.config import NodeConfig
     from node.counters import Counters
-    from node.wal.snapshots import SnapshotStore
     from node.wal.memory import MemoryWal
+    from node.wal.snapshots import SnapshotStore
     from node.wal.wal import Wal
 
-log = logging.getLogger("quorumcache.housekeeper")
+log = get_logger("housekeeper")
 
 EXPIRE_BATCH = 256
 """Items of one shard removed by one log entry of the sweep."""
@@ -142,7 +142,7 @@ class Housekeeper:
         try:
             group.log.transfer_leadership(to)
         except ConsensusError as error:
-            log.debug("transfer_refused group=%d to=%d why=%s", group.group_id, to, error)
+            event(log, "debug", "transfer_refused", group=group.group_id, to=to, why=error)
         self._host.mark_dirty(group)
 
     # -- snapshots ---------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Housekeeper:
             )
             error = await saved
             if error is not None:
-                log.error("snapshot_failed group=%d why=%s", group.group_id, error)
+                event(log, "error", "snapshot_failed", group=group.group_id, why=error)
                 return
         if group.installing or group.snapshot_index >= meta.last_index:
             return  # A newer one came from the leader meanwhile.

@@ -9,7 +9,6 @@ here. Stop: hand leaderships over, answer what is under way, close. Everything i
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ from node.group import ReplicaGroup, StateMachine
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.local_state import LocalState
+from node.logs import event, get_logger
 from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
@@ -43,8 +43,8 @@ from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID
 from node.wal.identity import Identity, claim_data_dir, lock_data_dir
 from node.wal.memory import MemoryWal
-from node.wal.snapshots import SnapshotStore
 from node.wal.recovery import RecoveredGroup
+from node.wal.snapshots import SnapshotStore
 from node.wal.wal import Wal
 from ring import ClusterMap, MapError, NodeInfo
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from node.clock import Clock
     from node.disk import Disk
 
-log = logging.getLogger("quorumcache.node")
+log = get_logger("node")
 
 DIRECTORY_VOTERS_MAX = 5
 """Nodes that vote on the cluster map: the first of the initial cluster, by name."""
@@ -325,8 +325,12 @@ class Node:
             if cluster_map.preferred_leader(group_id - 1) == self.node_id:
                 group.log.campaign()
                 self.host.mark_dirty(group)
-        log.info(
-            "map_adopted epoch=%d shards_here=%d", cluster_map.epoch, len(self.host.groups) - 1
+        event(
+            log,
+            "info",
+            "map_adopted",
+            epoch=cluster_map.epoch,
+            shards_here=len(self.host.groups) - 1,
         )
 
     def preferred_leader_of_group(self, group_id: int) -> int:
@@ -388,7 +392,7 @@ class Node:
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
         self.counters.peer_connects += 1
-        log.info("peer_up peer=%d", node_id)
+        event(log, "info", "peer_up", peer=node_id)
         known = self.map.epoch if self.map is not None else 0
         assert self.peers is not None
         self.peers.send(node_id, (MAP_REQUEST, known))
@@ -398,11 +402,15 @@ class Node:
     def on_peer_down(self, node_id: int, why: str) -> None:
         """The connection to a peer, or from it, is gone."""
         self.counters.peer_disconnects += 1
-        log.info("peer_down peer=%d why=%r", node_id, why)
+        event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
         self.coordinator.peer_down(node_id)
         self.host.peer_unreachable(node_id)
+
+    def on_refused(self, node_id: int, why: str) -> None:
+        """A peer and this node do not fit together; logged where it was found."""
+        self.counters.peer_refused += 1
 
     # -- what time brings ----------------------------------------------------------------
 

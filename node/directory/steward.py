@@ -7,12 +7,12 @@ knowing can do no harm.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from node.directory.state import OP_SET_MAP, DirectoryState
 from node.group import ReplicaGroup
+from node.logs import event, get_logger
 from node.store.results import Result
 from ring import ClusterMap, NodeInfo, RingError, place
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from node.clock import Clock
     from node.config import NodeConfig
 
-log = logging.getLogger("quorumcache.directory")
+log = get_logger("directory")
 
 BOOTSTRAP_WAIT_MS = 5000
 """How long the first map waits for nodes that have not been heard of. After that, they are placed with
@@ -90,12 +90,14 @@ class Steward:
         ]
         shards = self._config.shards
         replica_sets = place(nodes, shards, self._config.replication_effective)
-        log.info(
-            "cluster_created nodes=%d shards=%d replication=%d missing=%s",
-            len(nodes),
-            shards,
-            self._config.replication_effective,
-            ",".join(missing) or "none",
+        event(
+            log,
+            "info",
+            "cluster_created",
+            nodes=len(nodes),
+            shards=shards,
+            replication=self._config.replication_effective,
+            missing=",".join(missing) or "none",
         )
         return ClusterMap(
             epoch=1,
@@ -109,7 +111,7 @@ class Steward:
     def _complain(self, why: str) -> None:
         if why != self._complained:
             self._complained = why
-            log.error("map_impossible why=%r action=fix the nodes' settings", why)
+            event(log, "error", "map_impossible", why=why, action="fix the settings of the nodes")
 
     # As the waiter of its own proposal: whatever became of it, look again at the next tick.
 

@@ -1,0 +1,309 @@
+"""What nodes say to each other, as bytes. Pure.
+
+A connection between two nodes carries frames in both directions:
+
+    0               4               8
+    | length u32 BE | crc32 u32 BE  | payload: `length` bytes of msgpack |
+                      of the payload
+
+The first frame each way is a hello, or the refusal of one; all others carry items:
+
+    hello    ["hello", protocol_version, cluster_id, ... the other fields of `Hello`, in order]
+    refusal  ["refuse", protocol_version, sentence, retry_ms]
+    items    [item, item, ...]           item: an array; no items at all keep the connection alive
+
+Nothing received is trusted: the length is checked against a maximum before anything is buffered,
+then the checksum, then the content. What one item means is not known here (see `peer_items`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from struct import Struct
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgpack
+
+from node.errors import HandshakeRefused, PeerFrameError
+
+PROTOCOL_VERSION = 1
+
+HEADER = Struct(">II")
+FRAME_BYTES_MAX = 64 << 20
+"""Longest payload. A frame holds a turn's items for one peer: far less than this, unless one item
+of a log entry or snapshot is itself very large."""
+
+HELLO_BYTES_MAX = 64 << 10
+"""Longest payload before the hello was accepted: a stranger makes us buffer no more than this."""
+
+TEXT_CHARS_MAX = 255
+SENTENCE_CHARS_MAX = 2000
+SETTINGS_MAX = 64
+RETRY_MS_MAX = 600_000
+
+_HELLO = "hello"
+_REFUSE = "refuse"
+
+Items = tuple[tuple[Any, ...], ...]
+
+KEEPALIVE_PAYLOAD: bytes = msgpack.packb(())
+
+
+class Hello(NamedTuple):
+    """How a node introduces itself, first thing on every connection."""
+
+    protocol_version: int
+    cluster_id: str
+    settings_fingerprint: str  # equal in all nodes of a cluster
+    node_id: int
+    name: str
+    incarnation: int  # another number after each start of the process
+    client_address: str
+    http_address: str  # "" if there is none
+    zone: str  # "" if there is none
+    weight: float
+    map_epoch: int  # of the cluster map it knows; 0 = none yet
+    version: str  # of the product
+    settings: tuple[tuple[str, str], ...] = ()  # what the fingerprint is of: (name, value), to be
+    # able to say what differs; may be empty
+
+
+class Refusal(NamedTuple):
+    """The other side will not talk to us."""
+
+    sentence: str  # says what differs, with both values
+    retry_ms: int  # how long to wait before trying again
+
+
+# --- frames
+
+
+def encode_frame(payload: bytes) -> bytes:
+    """`payload` with its header. `PeerFrameError` if it is longer than a frame may be."""
+    if len(payload) > FRAME_BYTES_MAX:
+        raise PeerFrameError(
+            f"a frame of {len(payload)} bytes is over the maximum of {FRAME_BYTES_MAX}"
+        )
+    return HEADER.pack(len(payload), crc32(payload)) + payload
+
+
+def encode_items(packed: list[bytes]) -> bytes:
+    """One frame of items that are already msgpack, as `pack_item` makes them."""
+    count = len(packed)
+    if count < 16:
+        head = b"%c" % (0x90 | count)
+    elif count < 1 << 16:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return encode_frame(head + b"".join(packed))
+
+
+pack_item = msgpack.Packer().pack
+"""One item as msgpack bytes."""
+
+KEEPALIVE_FRAME = encode_frame(KEEPALIVE_PAYLOAD)
+
+
+class FrameDecoder:
+    """Bytes in, payloads out, wherever the bytes were cut. Linear in the bytes received."""
+
+    __slots__ = ("_buffer", "_wanted", "bytes_max")
+
+    def __init__(self, bytes_max: int = FRAME_BYTES_MAX) -> None:
+        self.bytes_max = bytes_max
+        """Longest payload accepted; may be changed between frames."""
+        self._buffer = bytearray()
+        # Length that the buffer must reach before it is worth looking at again.
+        self._wanted = 0
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of a frame that is not complete. At most `bytes_max` and a header."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The payloads that `data` completes, checked against their checksums.
+
+        Raises `PeerFrameError` for a frame that is too long or damaged. After that the connection
+        is of no use any more, and neither is the decoder.
+        """
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._wanted:
+                return []
+            data = bytes(self._buffer)
+            self._buffer = bytearray()
+        payloads: list[bytes] = []
+        at, end = 0, len(data)
+        wanted = HEADER.size
+        while end - at >= HEADER.size:
+            length, checksum = HEADER.unpack_from(data, at)
+            if length > self.bytes_max:
+                raise PeerFrameError(
+                    f"a frame says it is {length} bytes long, over the maximum of "
+                    f"{self.bytes_max}: this is not a QuorumCache peer, or its stream is damaged"
+                )
+            start = at + HEADER.size
+            if end - start < length:
+                wanted = HEADER.size + length
+                break
+            payload = data[start : start + length]
+            if crc32(payload) != checksum:
+                raise PeerFrameError(
+                    f"a frame of {length} bytes has checksum {crc32(payload):08x}, "
+                    f"its header says {checksum:08x}: the stream is damaged"
+                )
+            payloads.append(payload)
+            at = start + length
+        if at < end:
+            self._buffer += data[at:]
+            self._wanted = wanted
+        return payloads
+
+
+# --- payloads
+
+
+def decode_items(payload: bytes) -> Items | Refusal:
+    """The items of a frame. A side that was accepted may still be refused in place of items."""
+    items = _unpack(payload)
+    if items and type(items[0]) is str and items[0] == _REFUSE:
+        return _refusal(items)
+    for item in items:
+        if type(item) is not tuple or not item:
+            raise PeerFrameError(f"an item is {item!r:.60}, expected an array that is not empty")
+    return items
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """The frame that introduces this node."""
+    return encode_frame(msgpack.packb((_HELLO, *hello)))
+
+
+def encode_refusal(sentence: str, retry_ms: int) -> bytes:
+    """The frame that sends a stranger away. A longer sentence is cut."""
+    cut = sentence[:SENTENCE_CHARS_MAX]
+    return encode_frame(msgpack.packb((_REFUSE, PROTOCOL_VERSION, cut, retry_ms)))
+
+
+def decode_hello(payload: bytes) -> Hello | Refusal:
+    """The first frame of a connection.
+
+    Raises `HandshakeRefused` for a hello of another protocol version, of which nothing more can be
+    read, and `PeerFrameError` for what is neither a hello nor a refusal.
+    """
+    fields = _unpack(payload)
+    if len(fields) >= 2 and type(fields[0]) is str and type(fields[1]) is int:
+        if fields[0] == _REFUSE:
+            return _refusal(fields)
+        if fields[0] == _HELLO:
+            if fields[1] != PROTOCOL_VERSION:
+                raise HandshakeRefused(
+                    f"one side speaks peer protocol {fields[1]}, "
+                    f"the other peer protocol {PROTOCOL_VERSION}"
+                )
+            return _hello(fields[1:])
+    raise PeerFrameError("the first frame is neither a hello nor a refusal")
+
+
+def _unpack(payload: bytes) -> tuple[Any, ...]:
+    try:
+        fields = msgpack.unpackb(payload, use_list=False)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise PeerFrameError(f"a frame is not valid msgpack: {error!r:.100}") from error
+    if type(fields) is not tuple:
+        raise PeerFrameError(f"a frame holds {type(fields).__name__}, expected an array")
+    return fields
+
+
+def _refusal(fields: tuple[Any, ...]) -> Refusal:
+    if len(fields) < 4 or type(fields[2]) is not str or type(fields[3]) is not int:
+        raise PeerFrameError("a refusal is malformed")
+    # It will be logged: one line, of bounded length, whatever was sent.
+    sentence = "".join(c if c.isprintable() else "?" for c in fields[2][:SENTENCE_CHARS_MAX])
+    return Refusal(sentence, min(max(fields[3], 0), RETRY_MS_MAX))
+
+
+def _hello(fields: tuple[Any, ...]) -> Hello:
+    if len(fields) != len(Hello._fields):
+        raise PeerFrameError(f"a hello has {len(fields)} fields, expected {len(Hello._fields)}")
+    hello = Hello(*fields)
+    for name in ("protocol_version", "incarnation", "map_epoch", "node_id"):
+        value = getattr(hello, name)
+        if type(value) is not int or not 0 <= value < 1 << 64:
+            raise PeerFrameError(f"hello: {name} is {value!r:.60}, expected a number")
+    for name in (
+        *("cluster_id", "settings_fingerprint", "name", "client_address"),
+        *("http_address", "zone", "version"),
+    ):
+        _check_text(name, getattr(hello, name), empty=name in ("http_address", "zone"))
+    weight: Any = hello.weight
+    if type(weight) not in (int, float) or not math.isfinite(weight) or weight <= 0:
+        raise PeerFrameError(f"hello: weight is {weight!r:.60}, expected a number above 0")
+    settings: Any = hello.settings
+    if type(settings) is not tuple or len(settings) > SETTINGS_MAX:
+        raise PeerFrameError("hello: settings are not a short array")
+    for setting in settings:
+        if type(setting) is not tuple or len(setting) != 2:
+            raise PeerFrameError(f"hello: a setting is {setting!r:.60}, expected name and value")
+        _check_text("name of a setting", setting[0])
+        _check_text("value of a setting", setting[1], empty=True)
+    return hello._replace(weight=float(weight))
+
+
+def _check_text(name: str, value: object, *, empty: bool = False) -> None:
+    if type(value) is not str or not (empty or value) or len(value) > TEXT_CHARS_MAX:
+        raise PeerFrameError(f"hello: {name} is {value!r:.60}, expected a short text")
+    if not value.isprintable():
+        raise PeerFrameError(f"hello: {name} is {value!r:.60}, expected printable text")
+
+
+# --- who may talk to us
+
+
+def why_stranger(
+    own: Hello, other: Hello, known: Mapping[int, str], expected_id: int | None = None
+) -> str | None:
+    """A sentence that says why `other` is no peer of `own`, with both values; None if it is one.
+
+    `known` maps the ids of the other nodes to their names. `expected_id`: whom we dialed, or None
+    if it came to us. The sentence reads the same on both sides.
+    """
+    us, them = f"node {own.name}", f"node {other.name}"
+    for field, word in (("protocol_version", "peer protocol"), ("cluster_id", "cluster")):
+        ours, theirs = getattr(own, field), getattr(other, field)
+        if ours != theirs:
+            return f"{us} is of {word} {ours}, {them} is of {word} {theirs}"
+    if own.settings_fingerprint != other.settings_fingerprint:
+        return f"the cluster's settings differ: {_differences(own, other)}"
+    if other.node_id == own.node_id:
+        if other.incarnation == own.incarnation:
+            return f"{us} reached itself: its own address stands for another node"
+        return f"{us} and {them} both have the id {own.node_id}"
+    name = known.get(other.node_id)
+    if name is None:
+        return f"{them} has the id {other.node_id}, which {us} does not know"
+    if name != other.name:
+        return f"id {other.node_id} is {them} for itself, but node {name} for {us}"
+    if expected_id is not None and other.node_id != expected_id:
+        return f"{us} dialed node {known.get(expected_id)} (id {expected_id}) and reached {them}"
+    return None
+
+
+def _differences(own: Hello, other: Hello) -> str:
+    ours, theirs = dict(own.settings), dict(other.settings)
+    found = [
+        f"{name} is {ours.get(name, 'unknown')} at node {own.name} "
+        f"and {theirs.get(name, 'unknown')} at node {other.name}"
+        for name in sorted({**ours, **theirs})
+        if ours.get(name) != theirs.get(name)
+    ]
+    if found:
+        return "; ".join(found)
+    return (
+        f"fingerprint {own.settings_fingerprint} at node {own.name}, "
+        f"{other.settings_fingerprint} at node {other.name}"
+    )

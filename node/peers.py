@@ -1,0 +1,402 @@
+"""The connections between this node and all others. Edge: all peer sockets live here and in
+`peer_link.py`.
+
+Every node listens, and dials every other node. A node sends only on the connection that it dialed
+and receives on those that it accepted, so there is never a question of which one to use:
+
+    node a  ---- dialed by a: items of a, keepalive ---->  node b
+            <--- dialed by b: items of b, keepalive -----
+
+A link that is lost is dialed again after a pause of 10 to 500 ms, and at once when the other side
+introduces itself. A side that was refused as a stranger waits for as long as it was told.
+
+`send` packs an item into the outbox of a link; `flush`, at the end of a turn of the loop, makes one
+frame and one write of it. What cannot be sent is dropped, and `send` says so: consensus repeats
+what matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from random import Random
+from typing import Any, Protocol
+
+from node.clock import Clock
+from node.config import format_address, parse_address
+from node.counters import Counters
+from node.errors import PeerError, StartupError
+from node.logs import event
+from node.peer_codec import (
+    PROTOCOL_VERSION,
+    Hello,
+    Items,
+    Refusal,
+    encode_hello,
+    why_stranger,
+)
+from node.peer_link import TICK_SECONDS, PeerLink, Refused
+
+REDIAL_MS_MIN = 10
+REDIAL_MS_MAX = 500
+CONNECT_SECONDS = 2.0
+STABLE_NS = 1_000_000_000
+"""A link that stood for this long was a good one: its next redial starts at the shortest pause."""
+
+UNKNOWN_LINKS_MAX = 64
+"""Accepted connections that have not introduced themselves. More are closed unheard."""
+
+DUPLICATE_RETRY_MS = 500
+SAME_LINE_NS = 60_000_000_000
+"""The same line about the same peer is logged at most this often."""
+LOGGED_LINES_MAX = 256
+
+
+class PeerHandler(Protocol):
+    """Who is told what the peers bring. Called on the loop."""
+
+    def on_peer_items(self, node_id: int, items: Items) -> None:
+        """One frame. Raising `PeerError` closes the link with that as the reason."""
+
+    def on_peer_hello(self, node_id: int, hello: Hello) -> None:
+        """A peer introduced itself on either connection: its addresses, zone, weight, epoch."""
+
+    def on_peer_up(self, node_id: int) -> None:
+        """The link to the peer is ready: `send` takes items."""
+
+    def on_peer_down(self, node_id: int, why: str) -> None:
+        """The link to the peer, or the one from it, is lost, or it refuses connections.
+
+        A hint that it may be dead. Once per change: not again for each failed redial.
+        """
+
+    def on_refused(self, node_id: int, why: str) -> None:
+        """A handshake ended in a refusal by either side. `node_id` 0: a stranger came to us."""
+
+
+class _Peer:
+    """What we know of one other node, whether connected or not."""
+
+    __slots__ = ("address", "failures", "inbound", "link", "name", "retry_ms", "suspect", "wake")
+
+    def __init__(self, name: str, address: tuple[str, int]) -> None:
+        self.name = name
+        self.address = address
+        self.link: PeerLink | None = None  # dialed and ready
+        self.inbound: PeerLink | None = None  # accepted and ready
+        self.failures = 0  # dials in a row without a stable link
+        self.retry_ms = 0  # told by a refusal; 0 = none
+        self.suspect = False  # on_peer_down was called, and nothing came up since
+        self.wake: asyncio.Future[None] | None = None  # ends the pause before the next dial
+
+
+class PeerNetwork:
+    """See the module."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        random: Random,
+        *,
+        hello: Hello,
+        listen_address: str,
+        peers: Mapping[int, tuple[str, str]],
+        handler: PeerHandler,
+        queue_bytes_max: int = 64 << 20,
+        counters: Counters | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        """`peers` maps the other nodes' ids to (name, HOST:PORT). `queue_bytes_max`: per outbox."""
+        assert hello.protocol_version == PROTOCOL_VERSION
+        assert hello.node_id not in peers
+        self._loop = loop
+        self._clock = clock
+        self._random = random
+        self._hello = hello
+        self._hello_frame = encode_hello(hello)
+        self._listen_address = listen_address
+        self._handler = handler
+        self._queue_bytes_max = queue_bytes_max
+        self._counters = counters if counters is not None else Counters()
+        self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
+        self._peers = {
+            node_id: _Peer(peers[node_id][0], parse_address(peers[node_id][1], "peer address"))
+            for node_id in sorted(peers)
+        }
+        self._names = {node_id: peer.name for node_id, peer in self._peers.items()}
+        self._ready: dict[int, PeerLink] = {}  # dialed links that take items, by node id
+        self._links: dict[PeerLink, None] = {}  # every open connection, in order of opening
+        self._unknown_count = 0
+        self._server: asyncio.AbstractServer | None = None
+        self._dialers: list[asyncio.Task[None]] = []
+        self._tick_handle: asyncio.TimerHandle | None = None
+        self._logged: dict[tuple[object, ...], int] = {}  # line: when it was last written, ns
+        self._stopping = False
+
+    # --- life
+
+    async def start(self) -> str:
+        """Listens and begins to dial. Returns the bound HOST:PORT; `StartupError` if in use."""
+        host, port = parse_address(self._listen_address, "peer address")
+        try:
+            self._server = await self._loop.create_server(lambda: self._new_link(0), host, port)
+        except OSError as error:
+            raise StartupError(
+                f"cannot listen for peers on {self._listen_address}: {error}"
+            ) from error
+        for node_id in self._peers:
+            self._dialers.append(self._loop.create_task(self._dial_for_ever(node_id)))
+        self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
+        sockets = getattr(self._server, "sockets", ())
+        return format_address(host, sockets[0].getsockname()[1] if sockets else port)
+
+    async def stop(self) -> None:
+        """Sends what is left and closes everything."""
+        self.flush()
+        self._end()
+        links = list(self._links)
+        for link in links:
+            link.close("this node is stopping")
+        if links:
+            await asyncio.wait([link.lost for link in links], timeout=1.0)
+        self.abort()
+        await asyncio.gather(*self._dialers, return_exceptions=True)
+
+    def abort(self) -> None:
+        """Cuts everything at once, as a crash would."""
+        self._end()
+        for link in list(self._links):
+            link.abort("this node is stopping")
+
+    def _end(self) -> None:
+        self._stopping = True
+        if self._tick_handle is not None:
+            self._tick_handle.cancel()
+        if self._server is not None:
+            self._server.close()
+        for task in self._dialers:
+            task.cancel()
+
+    # --- sending
+
+    @property
+    def node_ids(self) -> tuple[int, ...]:
+        """Ids of all other nodes, ascending."""
+        return tuple(self._peers)
+
+    def is_up(self, node_id: int) -> bool:
+        """True if `send` to this node would go out."""
+        link = self._ready.get(node_id)
+        return link is not None and not link.closing
+
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        """Puts an item into a peer's outbox; False if it was dropped (link down, outbox full)."""
+        link = self._ready.get(node_id)
+        if link is not None and link.send(item):
+            self._counters.peer_messages_sent += 1
+            return True
+        self._counters.peer_messages_dropped += 1
+        return False
+
+    def flush(self) -> None:
+        """One frame and one write to each peer that there is something for."""
+        for link in self._ready.values():
+            if link.outbox_bytes:
+                self._counters.peer_bytes_sent += link.outbox_bytes
+                link.flush()
+
+    def set_map_epoch(self, epoch: int) -> None:
+        """The epoch that future hellos tell."""
+        self._hello = self._hello._replace(map_epoch=epoch)
+        self._hello_frame = encode_hello(self._hello)
+
+    # --- dialing
+
+    def _new_link(self, node_id: int) -> PeerLink:
+        return PeerLink(self, node_id, self._loop.create_future(), self._queue_bytes_max)
+
+    async def _dial_for_ever(self, node_id: int) -> None:
+        peer = self._peers[node_id]
+        while not self._stopping:
+            started_ns = self._clock.monotonic_ns()
+            await self._dial(node_id, peer)
+            if self._clock.monotonic_ns() - started_ns > STABLE_NS and not peer.retry_ms:
+                peer.failures = 0
+            # Jitter keeps nodes that failed together from dialing together.
+            if peer.retry_ms:
+                pause_ms = peer.retry_ms * self._random.uniform(1.0, 1.2)
+            else:
+                longest = min(REDIAL_MS_MAX, REDIAL_MS_MIN << min(peer.failures, 10))
+                pause_ms = longest * self._random.uniform(0.5, 1.0)
+            peer.failures += 1
+            peer.retry_ms = 0
+            peer.wake = self._loop.create_future()
+            timer = self._loop.call_later(pause_ms / 1000, _finish, peer.wake)
+            await peer.wake
+            timer.cancel()
+            peer.wake = None
+
+    async def _dial(self, node_id: int, peer: _Peer) -> None:
+        """One connection to the peer, from the dial to its end."""
+        link = self._new_link(node_id)
+        host, port = peer.address
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._loop.create_connection(lambda: link, host, port)
+        except (OSError, TimeoutError) as error:
+            why = f"cannot connect to {format_address(host, port)}: {error or 'timed out'}"
+            self._log_once("info", "peer_unreachable", peer=peer.name, why=why)
+            link.abort(why)
+            self._down(node_id, peer, why)
+            return
+        await asyncio.shield(link.lost)  # `stop` also waits for it
+
+    def _down(self, node_id: int, peer: _Peer, why: str) -> None:
+        if not peer.suspect and not self._stopping:
+            peer.suspect = True
+            self._handler.on_peer_down(node_id, why)
+
+    # --- what the links tell (LinkOwner)
+
+    def own_hello_frame(self) -> bytes:
+        """What we say first."""
+        return self._hello_frame
+
+    def link_opened(self, link: PeerLink) -> None:
+        """A connection stands; nothing was said yet."""
+        self._links[link] = None
+        if self._stopping:
+            link.abort("this node is stopping")
+        elif not link.dialed:
+            self._unknown_count += 1
+            if self._unknown_count > UNKNOWN_LINKS_MAX:
+                self._log_once("warning", "peer_connections_full", limit=UNKNOWN_LINKS_MAX)
+                link.abort("too many connections that have not introduced themselves")
+
+    def link_introduced(self, link: PeerLink, hello: Hello) -> None:
+        """A hello came; `Refused` is raised if it is not of a peer."""
+        why = why_stranger(self._hello, hello, self._names, link.node_id or None)
+        if why is not None:
+            raise Refused(why)
+        if not link.dialed:
+            inbound = self._peers[hello.node_id].inbound
+            if inbound is not None and inbound.hello is not None and not inbound.closing:
+                if inbound.hello.incarnation != hello.incarnation:
+                    # Either it restarted and its old connection has not died yet, or there are two
+                    # processes of one name: two voters of one name are a danger to every promise.
+                    raise Refused(
+                        f"another process speaks to node {self._hello.name} as node {hello.name}; "
+                        "if it has ended, this passes within 2 s",
+                        DUPLICATE_RETRY_MS,
+                    )
+                inbound.abort("replaced by a new connection from the same process")
+
+    def link_ready(self, link: PeerLink) -> None:
+        """Both sides accepted each other, as far as we know."""
+        assert link.hello is not None
+        node_id = link.node_id
+        peer = self._peers[node_id]
+        peer.suspect = False
+        if link.dialed:
+            peer.link = self._ready[node_id] = link
+        else:
+            self._unknown_count -= 1
+            peer.inbound = link
+            old = peer.link
+            if old is not None and old.hello and old.hello.incarnation != link.hello.incarnation:
+                old.abort("the node was started again")
+            if peer.wake is not None:
+                _finish(peer.wake)  # it is there: no need to wait before dialing it
+        event(
+            self._log,
+            "debug",
+            "peer_link_ready",
+            peer=peer.name,
+            dialed=link.dialed,
+            remote=link.remote,
+        )
+        self._handler.on_peer_hello(node_id, link.hello)
+        if link.dialed:
+            self._handler.on_peer_up(node_id)
+
+    def link_refused(self, link: PeerLink, refusal: Refusal, by_peer: bool) -> None:
+        """A handshake failed: we refused the other side, or it refused us."""
+        self._counters.peer_refused += 1
+        peer = self._peers.get(link.node_id)
+        if peer is not None and link.dialed:
+            peer.retry_ms = refusal.retry_ms
+        self._log_once(
+            "error",
+            "peer_refused",
+            peer=peer.name if peer is not None else link.remote.rpartition(":")[0],
+            by="peer" if by_peer else "this_node",
+            why=refusal.sentence,
+        )
+        self._handler.on_refused(link.node_id, refusal.sentence)
+
+    def link_items(self, link: PeerLink, items: Items, size: int) -> None:
+        """A frame of items."""
+        if link.dialed:
+            raise PeerError("items came on the connection that only answers")
+        self._counters.peer_messages_received += len(items)
+        self._counters.peer_bytes_received += size
+        self._handler.on_peer_items(link.node_id, items)
+
+    def link_item_too_long(self, link: PeerLink, size: int) -> None:
+        """An item was dropped that no frame can carry. Sending it again will not help."""
+        self._log_once("error", "peer_item_too_long", peer=self._names[link.node_id], bytes=size)
+
+    def link_closed(self, link: PeerLink) -> None:
+        """A connection is gone."""
+        if self._links.pop(link, self) is self:
+            return
+        if link.hello is None:
+            if not link.dialed:
+                self._unknown_count -= 1
+            if link.why and not link.why.startswith("refused"):
+                who = self._names.get(link.node_id) or link.remote.rpartition(":")[0]
+                self._log_once("warning", "peer_handshake_failed", peer=who, why=link.why)
+            return
+        node_id = link.node_id
+        peer = self._peers[node_id]
+        if link is peer.link:
+            peer.link = None
+            del self._ready[node_id]
+            # What was sent on it may be lost, so this is always a change.
+            peer.suspect = False
+        elif link is peer.inbound:
+            peer.inbound = None
+        else:
+            return  # replaced by a newer one
+        if not self._stopping:
+            self._log_once("info", "peer_link_lost", peer=peer.name, why=link.why)
+            self._down(node_id, peer, link.why)
+
+    # --- time
+
+    def _tick(self) -> None:
+        self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
+        for link in list(self._links):
+            link.tick()
+
+    def _log_once(self, level: str, name: str, /, **fields: object) -> None:
+        """Logs a line, unless the same was logged a short while ago."""
+        line = (name, *fields.values())
+        now_ns = self._clock.monotonic_ns()
+        last_ns = self._logged.get(line)
+        if last_ns is not None and now_ns - last_ns < SAME_LINE_NS:
+            return
+        if len(self._logged) >= LOGGED_LINES_MAX:
+            self._logged.clear()
+        self._logged[line] = now_ns
+        event(self._log, level, name, **fields)
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+__all__ = ["Hello", "PeerHandler", "PeerNetwork"]
