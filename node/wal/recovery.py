@@ -187,6 +187,7 @@ class _Replay:
         """Replay one segment; to be called for all of them in order."""
         segment = Segment(checked.sequence, checked.path)
         segment.size = checked.scan.end
+        segment.frame_count = len(checked.scan.frames)
         self.states.touched = segment.last_indexes
         if not self._segments:
             assert checked.head is not None

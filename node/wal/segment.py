@@ -45,13 +45,15 @@ def sequence_of(name: str) -> int:
 class Segment:
     """A segment whose head is durable, as the log keeps it in memory."""
 
-    __slots__ = ("last_indexes", "path", "sequence", "size")
+    __slots__ = ("frame_count", "last_indexes", "path", "sequence", "size")
 
     def __init__(self, sequence: int, path: str) -> None:
         self.sequence = sequence
         self.path = path
         self.size = 0
         """Bytes up to the end of the last durable frame."""
+        self.frame_count = 0
+        """Durable frames, the one with the head included."""
         self.last_indexes: dict[int, int] = {}
         """Group to the last of its entries in here that still counts: not overwritten since."""
 

@@ -334,6 +334,7 @@ class Wal:
         if segment.size == 0:
             self._segments.append(segment)
         segment.size = self._file.size
+        segment.frame_count += 1
         if self._frame_cuts or self._frame_marks:
             self._settle_marks()
         callbacks = self._frame_callbacks
@@ -459,10 +460,12 @@ class Wal:
     def _remove_covered(self) -> None:
         """Remove segments from the oldest on, one after the other, while nobody needs them.
 
-        The newest one stays, whatever is in it: it holds the hard states. One at a time and each
-        durably, because a gap between segments counts as damage at the next start.
+        The newest one stays, whatever is in it: it holds the hard states. As long as it has only
+        one frame, the one before stays too: nothing vouches for the last frame of the log, and
+        with a head it would take everything with it. One at a time and each durably, because a
+        gap between segments counts as damage at the next start.
         """
-        if self._is_removing:
+        if self._is_removing or (self._segments and self._segments[-1].frame_count < 2):
             return
         if len(self._segments) < 2 or self._segments[0].holders(self._durable_bases):
             self._wants_removal = False

@@ -100,6 +100,12 @@ class _Inode:
         self.synced = bytearray()
         self.unsynced: list[tuple[int, bytes | None]] = []
 
+    def copy(self) -> _Inode:
+        other = _Inode()
+        other.data, other.synced = bytearray(self.data), bytearray(self.synced)
+        other.unsynced = list(self.unsynced)
+        return other
+
     def write(self, offset: int, data: bytes) -> None:
         _put(self.data, offset, data)
         self.unsynced.append((offset, data))
@@ -175,6 +181,26 @@ class FakeDisk:
         mounted: Any = _Mount(self)
         return cast(Disk, mounted)
 
+    def copy(self, loop: Any, survival: Survival) -> FakeDisk:
+        """A disk in the same state, with nothing under way: to try one crash in many ways."""
+        other = FakeDisk(loop, survival=survival, zero_ahead_bytes=self.zero_ahead_bytes)
+        twins: dict[int, _Inode] = {}
+
+        def twin(inode: _Inode) -> _Inode:
+            return twins.setdefault(id(inode), inode.copy())
+
+        def twin_names(names: dict[str, _Inode]) -> dict[str, _Inode]:
+            return {name: twin(inode) for name, inode in names.items()}
+
+        other._names = twin_names(self._names)
+        other._synced_names = twin_names(self._synced_names)
+        other._unsynced_names = [
+            {name: inode and twin(inode) for name, inode in change.items()}
+            for change in self._unsynced_names
+        ]
+        other._dirs = set(self._dirs)
+        return other
+
     # --- faults
 
     def crash(self, *, power: bool = True) -> None:
@@ -202,6 +228,10 @@ class FakeDisk:
     def paths(self) -> list[str]:
         """All files, sorted."""
         return sorted(self._names)
+
+    def inodes(self) -> list[_Inode]:
+        """All files with a name, in its order."""
+        return [inode for _, inode in sorted(self._names.items())]
 
     def put(self, path: str, data: bytes) -> None:
         """Make a file with this content, durably, past all faults."""

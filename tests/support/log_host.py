@@ -93,6 +93,9 @@ class LogHost:
         self.models: Models = {}
         self.items: list[WalRecord | Mark] = []
         self.durable_count = 0
+        self.durable_before_last_sync = 0
+        """What `durable_count` was before the newest sync that made items durable."""
+        self._last_sync = 0
         self.snapshots: dict[int, list[SnapshotMeta | None]] = {}
         """Per group: the last that is certainly on disk, then those handed in since."""
         self.blocked: set[int] = set()
@@ -100,6 +103,16 @@ class LogHost:
         self.failed: list[BaseException] = []
         self.full: list[bool] = []
         self.payload_bytes = 10
+
+    def copy(self, disk: FakeDisk) -> LogHost:
+        """A host that remembers the same history, on another disk; not started."""
+        other = LogHost(disk, disk.loop, segment_bytes_max=self.segment_bytes_max)
+        other.base_models = copy.deepcopy(self.base_models)
+        other.items = list(self.items)
+        other.durable_count = self.durable_count
+        other.durable_before_last_sync = self.durable_before_last_sync
+        other.snapshots = {group: list(metas) for group, metas in self.snapshots.items()}
+        return other
 
     # --- start and its check
 
@@ -134,7 +147,7 @@ class LogHost:
         }
         self.models = copy.deepcopy(self.base_models)
         self.items = []
-        self.durable_count = 0
+        self.durable_count = self.durable_before_last_sync = self._last_sync = 0
         self.snapshots = {group: [meta] for group, meta in metas.items()}
         self.blocked = set()
         self.full.clear()
@@ -169,6 +182,9 @@ class LogHost:
         def durable() -> None:
             assert items is self.items, "a callback from before the crash"
             assert count > self.durable_count, "callbacks out of order"
+            if self.wal.sync_count != self._last_sync:
+                self._last_sync = self.wal.sync_count
+                self.durable_before_last_sync = self.durable_count
             self.durable_count = count
 
         return durable
