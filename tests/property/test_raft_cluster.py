@@ -19,7 +19,7 @@ from node.consensus.errors import ConsensusError
 from tests.support.raft_cluster import Member, RaftCluster
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "40"))
-STEPS = 10_000
+STEPS = 15_000
 NETWORK_MAX = 200
 REPLICAS_MAX = 6
 DRIFT_PPM = 200_000
@@ -62,7 +62,7 @@ class Walk:
     def step(self) -> None:
         roll = self.random.random()
         if roll < 0.50:
-            for _ in range(self.random.choice((1, 1, 4))):
+            for _ in range(self.random.choice((1, 4, 12))):
                 self.deliver_one()
         elif roll < 0.85 - self.haste:
             self.sync_one()
@@ -288,6 +288,6 @@ def test_walks_are_repeatable_and_do_something() -> None:
         leaders += len(walk.cluster.checker.leaders)
         lease_reads += walk.lease_reads
         index_reads += walk.index_reads
-    assert leaders >= 30
+    assert leaders >= 20
     assert lease_reads >= 1000
     assert index_reads >= 200
