@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from bench.histogram import Histogram
 from bench.workload import DELETE, GET, INCR, Tape
@@ -140,8 +141,8 @@ class LoadConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; nothing is sent before `begin` or `offer`."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        # A cast and no check: uvloop's transports are not of asyncio's classes.
+        self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Replies. Each complete one frees a slot, and free slots are filled at once."""

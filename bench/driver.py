@@ -29,7 +29,8 @@ _GRACE_SECONDS = 15.0
 class Measured:
     """One load, merged over its processes.
 
-    `server_cpu`, `load_cpu`: percent of one processor; nan = unknown.
+    `server_cpu`, `load_cpu`, `other_cpu` (everybody else on the machine): percent of one
+    processor; nan = unknown.
     """
 
     seconds: float = 0.0
@@ -46,6 +47,7 @@ class Measured:
     send_lag: Histogram = field(default_factory=Histogram)
     server_cpu: float = math.nan
     load_cpu: float = math.nan
+    other_cpu: float = math.nan
 
     @property
     def ops_per_second(self) -> float:
@@ -143,6 +145,32 @@ class _LoadProcess:
         processes.stop(self._process)
 
 
+class _CpuMeter:
+    """Processor time of servers, load and everybody else since it was made."""
+
+    def __init__(self, server_pids: Sequence[int], load_pids: Sequence[int]) -> None:
+        self._pids = (server_pids, load_pids)
+        self._began = time.monotonic()
+        self._before = self._read()
+
+    def _read(self) -> tuple[float, float, float]:
+        servers, load = (procfs.total_cpu_seconds(pids) for pids in self._pids)
+        return servers, load, procfs.machine_busy_seconds()
+
+    def update(self, measured: Measured) -> None:
+        elapsed = time.monotonic() - self._began
+        if elapsed < 0.2:  # the kernel counts in steps of 10 ms
+            return
+        servers, load, machine = (
+            100 * (now - before) / elapsed
+            for now, before in zip(self._read(), self._before, strict=True)
+        )
+        measured.load_cpu = load
+        if self._pids[0]:
+            measured.server_cpu = servers
+            measured.other_cpu = max(0.0, machine - servers - load)
+
+
 def run_load(
     plan: LoadPlan,
     server_pids: Sequence[int] = (),
@@ -173,18 +201,12 @@ def run_load(
         for worker in workers:
             worker.tell(f"go {start_ns}")
         time.sleep((start_ns - time.monotonic_ns()) / 1e9 + plan.warmup_seconds)
-        cpu_began = (procfs.total_cpu_seconds(server_pids), procfs.total_cpu_seconds(pids))
-        began = time.monotonic()
+        meter = _CpuMeter(server_pids, pids)
 
         def progress(phase: str, completed: int, errors: int) -> None:
             # The processor time is taken with the last line of progress: what comes after is
             # draining and adding up.
-            elapsed = time.monotonic() - began
-            if elapsed > 0.2:
-                if server_pids:
-                    used = procfs.total_cpu_seconds(server_pids) - cpu_began[0]
-                    measured.server_cpu = 100 * used / elapsed
-                measured.load_cpu = 100 * (procfs.total_cpu_seconds(pids) - cpu_began[1]) / elapsed
+            meter.update(measured)
             on_progress(phase, completed, errors)
 
         limit = plan.seconds + jobs[0].drain_seconds + _GRACE_SECONDS

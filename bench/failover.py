@@ -63,12 +63,18 @@ class SteadyClient:
     phase is switched counts with its part in each.
     """
 
-    def __init__(self, address: tuple[str, int], keys: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        keys: Sequence[bytes],
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._clock_ns = clock_ns
         self._address = address
         self._keys = list(keys)
         self._lock = threading.Lock()
         self._phase = Phase()
-        self._last_ns = time.monotonic_ns()
+        self._last_ns = self._clock_ns()
         self._stop = threading.Event()
         # Per key: values that a read may return. Invariant: the last acknowledged one is first.
         self._possible: dict[bytes, list[bytes]] = {}
@@ -81,7 +87,7 @@ class SteadyClient:
 
     def start(self) -> None:
         """Begin."""
-        self._last_ns = time.monotonic_ns()
+        self._last_ns = self._clock_ns()
         self._thread.start()
 
     def stop(self) -> None:
@@ -98,7 +104,7 @@ class SteadyClient:
     def next_phase(self) -> Phase:
         """The phase that ends here; a new one begins."""
         with self._lock:
-            now = time.monotonic_ns()
+            now = self._clock_ns()
             ended, self._phase = self._phase, Phase()
             ended.pause_ms = max(ended.pause_ms, (now - self._last_ns) / 1e6)
             self._last_ns = now
@@ -155,7 +161,7 @@ class SteadyClient:
 
     def _finished(self, key: bytes | None) -> None:
         with self._lock:
-            now = time.monotonic_ns()
+            now = self._clock_ns()
             phase = self._phase
             phase.pause_ms = max(phase.pause_ms, (now - self._last_ns) / 1e6)
             phase.operations += 1

@@ -271,8 +271,9 @@ class LoadGenerator:
         self._running = True
         measure_ns = start_ns + int(job.warmup_seconds * 1e9)
         end_ns = measure_ns + int(job.seconds * 1e9)
+        offer_rest: Callable[[], None] | None = None
         if job.rate:
-            self._start_pacer(start_ns, end_ns)
+            offer_rest = self._start_pacer(start_ns, end_ns)
         else:
             for connection in list(self._connections):
                 connection.begin()
@@ -290,6 +291,9 @@ class LoadGenerator:
                 break
         result = LoadResult(self.stats, (self._clock_ns() - began_ns) / 1e9, seen, timeline)
         self._running = False
+        if offer_rest is not None:
+            # Requests that were due while this process was held up count like all others.
+            offer_rest()
         await self._drain()
         return result
 
@@ -338,12 +342,13 @@ class LoadGenerator:
                 connection.begin()
             return
 
-    def _start_pacer(self, start_ns: int, end_ns: int) -> None:
+    def _start_pacer(self, start_ns: int, end_ns: int) -> Callable[[], None]:
+        """Begin to offer requests at their times. The result offers all that are still due."""
         job, loop, clock = self.job, self._loop, self._clock_ns
         gaps = arrival_gaps_ns(job.workload, job.rate, Random(f"{job.seed}/arrivals/{job.process}"))
         turn, due_ns = 0, start_ns + next(gaps)
 
-        def step() -> None:
+        def offer_due() -> None:
             nonlocal turn, due_ns
             now = clock()
             connections = self._connections
@@ -358,12 +363,18 @@ class LoadGenerator:
                 else:
                     self.stats.unsent += 1
                 due_ns += next(gaps)
-            if due_ns >= end_ns or not self._running:
+
+        def step() -> None:
+            if not self._running:
                 return
+            offer_due()
             far = due_ns - clock() - _SPIN_NS
+            if due_ns >= end_ns:
+                return
             if far > 0:
                 loop.call_later(far / 1e9, step)
             else:
                 loop.call_soon(step)
 
         step()
+        return offer_due

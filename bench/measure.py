@@ -179,6 +179,7 @@ def _summary(target: str, workload: Workload, rounds: list[tuple[Measured, str]]
         send_lag=Latency.of(measured.send_lag) if measured.send_lag.count else None,
         server_cpu=_known(measured.server_cpu),
         load_cpu=_known(measured.load_cpu),
+        other_cpu=_known(measured.other_cpu),
         timeline=tuple(measured.timeline),
         histogram=both,
     )

@@ -19,6 +19,8 @@ BASELINE = "memcached"
 PERCENTS = (50.0, 99.0, 99.9, 100.0)
 # From here on the generator, not the server, may be what was measured.
 LOAD_CPU_LIMIT = 95.0
+# More than this in use by others, and the figure is about a busy machine.
+OTHER_CPU_LIMIT = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +53,9 @@ class Result:
     """One workload on one target.
 
     With several rounds the figures are those of the round with the median throughput, and
-    `rounds` has the throughput of each. `mode`: routed or any-node. `server_cpu`, `load_cpu`:
-    percent of one processor, None = unknown. `send_lag`: open loop only, how late requests left.
+    `rounds` has the throughput of each. `mode`: routed or any-node. `server_cpu`, `load_cpu`,
+    `other_cpu` (everybody else): percent of one processor, None = unknown. `send_lag`: open loop
+    only, how late requests left.
     """
 
     target: str
@@ -74,6 +77,7 @@ class Result:
     send_lag: Latency | None
     server_cpu: float | None
     load_cpu: float | None
+    other_cpu: float | None
     timeline: tuple[int, ...]
     histogram: Histogram
 
@@ -94,6 +98,8 @@ class Result:
                 f"the load generator used {self.load_cpu:.0f} % of a processor: it may be the"
                 " limit, not the server (try --processes)"
             )
+        if self.other_cpu is not None and self.other_cpu >= OTHER_CPU_LIMIT:
+            found.append(f"other processes used {self.other_cpu:.0f} % of a processor meanwhile")
         return found
 
 

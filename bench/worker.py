@@ -11,6 +11,7 @@ outlive its parent.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -60,11 +61,18 @@ def _command(name: str) -> str:
     return rest
 
 
+def _give_up(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error within a callback is ours: end, loudly, instead of measuring half a load."""
+    say(phase="failed", why=f"load process: {context['message']}: {context.get('exception')!r}")
+    os._exit(1)
+
+
 def work(job: Job) -> None:
     """Run one job to its end."""
     if job.cpus:
         os.sched_setaffinity(0, job.cpus)
     loop = uvloop.new_event_loop()
+    loop.set_exception_handler(_give_up)
     try:
         generator = LoadGenerator(
             job,
