@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
+from router import requests
 from router.client import AsyncClient
 from router.codec import key_bytes
 from router.config import ClientConfig
@@ -38,6 +39,7 @@ OK, MISS, USAGE, UNREACHABLE, UNKNOWN = range(5)
 INTERRUPTED = 130
 SEEDS_VARIABLE = "QUORUMCACHE_SEEDS"
 DEFAULT_SEEDS = "127.0.0.1:11211"
+DEFAULT_TIMEOUT_S = 6.0
 
 
 class _Failure(Exception):
@@ -68,20 +70,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(options: argparse.Namespace) -> int:
-    seeds_text = options.seeds or os.environ.get(SEEDS_VARIABLE) or DEFAULT_SEEDS
+    seeds_text = getattr(options, "seeds", "") or os.environ.get(SEEDS_VARIABLE) or DEFAULT_SEEDS
     seeds = [seed for seed in seeds_text.replace(",", " ").split() if seed]
     # Whatever is wrong with the arguments is said before anybody is bothered with them.
     options.keys = [_key(os.fsencode(key)) for key in getattr(options, "keys", None) or ()]
     if options.command == "set":
         options.value = _value(options.value)
+        requests.store(b"set", options.keys[0], options.value, options.flags, options.ttl)
     if options.command == "route" and not options.keys:
         options.keys = _keys_from_stdin()
-    client = AsyncClient(seeds, ClientConfig(timeout_ms=round(options.timeout * 1000)))
+    timeout_ms = round(1000 * getattr(options, "timeout", DEFAULT_TIMEOUT_S))
+    client = AsyncClient(seeds, ClientConfig(timeout_ms=timeout_ms))
     try:
         try:
             await client.connect(once=True)
         except DeadlineExceeded as error:
             raise ClusterUnreachable(str(error)) from error
+        except NotDone as error:
+            if type(error) is not NotDone:
+                raise
+            hint = "the cluster is still forming; is a majority of its nodes started?"
+            raise _Failure(UNREACHABLE, f"{error}: {hint}") from error
         code: int = await options.run(client, options)
         return code
     finally:
@@ -166,6 +175,8 @@ async def _route(client: AsyncClient, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    # Accepted before and after the command: suppressed defaults keep the later parser from
+    # overwriting what the earlier one has read.
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "-s",
@@ -179,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         metavar="SECONDS",
         default=argparse.SUPPRESS,
-        help="time for the whole operation (default: 6)",
+        help=f"time for the whole operation (default: {DEFAULT_TIMEOUT_S:g})",
     )
     parser = argparse.ArgumentParser(
         prog="quorumcache",
@@ -188,7 +199,6 @@ def _parser() -> argparse.ArgumentParser:
         "4 outcome of a write unknown.",
         parents=[common],
     )
-    parser.set_defaults(seeds="", timeout=6.0)
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -275,7 +285,7 @@ def _explain(error: RouterError) -> tuple[int, str]:
     if isinstance(error, InvalidRequest):
         return USAGE, text
     if isinstance(error, OutcomeUnknown) or not error.outcome_known:
-        return UNKNOWN, f"outcome unknown: {text}; read the key to see whether it happened"
+        return UNKNOWN, f"outcome unknown: {text}; read the key, later, to see whether it happened"
     if isinstance(error, NotACluster):
         return UNREACHABLE, f"{text}; give the address of a quorumcached node with --seeds"
     if isinstance(error, NodeBusy):

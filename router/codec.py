@@ -219,7 +219,8 @@ def key_bytes(key: str | bytes) -> bytes:
     if len(key) > KEY_BYTES_MAX:
         raise InvalidKey(f"the key has {len(key)} bytes, the maximum is {KEY_BYTES_MAX}")
     if b" " in key or b"\n" in key or b"\r" in key:
-        raise InvalidKey(f"the key {key[:40]!r} contains a space or a line end")
+        shown = key[:40].decode("utf-8", "backslashreplace")
+        raise InvalidKey(f"the key {shown!r} contains a space or a line end")
     return key
 
 

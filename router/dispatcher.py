@@ -51,12 +51,13 @@ TIME_LEFT_MIN_S = 0.002
 class _Attempts:
     """The failures of one request."""
 
-    __slots__ = ("asked", "backoff", "count")
+    __slots__ = ("asked", "backoff", "count", "trouble")
 
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff
         self.asked: list[str] = []  # in vain, in this round
         self.count = 0
+        self.trouble: RouterError | None = None  # the last failure that was no redirect
 
 
 class Dispatcher:
@@ -245,6 +246,8 @@ class Dispatcher:
     def _learn(self, error: RouterError, shard: int, address: str, attempts: _Attempts) -> None:
         """Take from a failure what it says about the cluster."""
         attempts.count += 1
+        if not isinstance(error, Moved):
+            attempts.trouble = error
         if address not in attempts.asked:
             attempts.asked.append(address)
         table = self.table
@@ -266,7 +269,9 @@ class Dispatcher:
         """Wait before the next attempt, or end the call when its time is over."""
         left = deadline - asyncio.get_running_loop().time()
         if left < TIME_LEFT_MIN_S:
-            raise DeadlineExceeded(f"not done in time; the last answer was: {error}") from error
+            trouble = attempts.trouble
+            detail = f" ({trouble})" if trouble is not None and trouble is not error else ""
+            raise DeadlineExceeded(f"not done in time: {error}{detail}") from error
         pause = attempts.backoff.pause_ms(error, elsewhere) / 1000
         if pause:
             # Near the end, spend half of what is left: a last attempt is still worth it.

@@ -45,7 +45,7 @@ def status_lines(view: Overview, look: Look) -> list[str]:
             )
         )
     weights = [node.info.weight for node in view.nodes]
-    ratios = (max_to_mean(leaders, weights), max_to_mean(replicas, weights))
+    ratios = (_leader_balance(view), max_to_mean(replicas, weights))
     rows.append(("max/mean", "", "", "", "", "", "", *(f"{ratio:.2f}" for ratio in ratios)))
     lines += _table(rows, lambda row, line: _paint_state(rows[row][1], line, look))
     for node in view.nodes:
@@ -68,6 +68,9 @@ def ring_lines(view: Overview, look: Look) -> list[str]:
     ]
     symbols = _symbols(cluster_map.nodes)
     most = max(node.replica_count for node in view.nodes)
+    most_leaders = max(
+        max(node.leader_count, preferred.count(node.info.node_id)) for node in view.nodes
+    )
     for node in view.nodes:
         info = node.info
         wanted = preferred.count(info.node_id)
@@ -76,18 +79,18 @@ def ring_lines(view: Overview, look: Look) -> list[str]:
                 *(symbols[info.node_id], info.name, info.zone or "-", f"{info.weight:g}"),
                 _gauge(node.replica_count, most, look),
                 f"{total * info.weight / total_weight:.1f}",
-                _gauge(wanted, cluster_map.shard_count, look),
-                _gauge(node.leader_count, cluster_map.shard_count, look),
+                _gauge(wanted, most_leaders, look),
+                _gauge(node.leader_count, most_leaders, look),
             )
         )
     weights = [node.info.weight for node in view.nodes]
-    counts = (
-        [node.replica_count for node in view.nodes],
-        [preferred.count(node.info.node_id) for node in view.nodes],
-        [node.leader_count for node in view.nodes],
+    ratios = (
+        max_to_mean([node.replica_count for node in view.nodes], weights),
+        max_to_mean([preferred.count(node.info.node_id) for node in view.nodes], weights),
+        _leader_balance(view),
     )
-    ratios = [f"{max_to_mean(count, weights):.2f}" for count in counts]
-    rows.append(("", "max/mean", "", "", ratios[0], "", ratios[1], ratios[2]))
+    shown = [f"{ratio:.2f}" for ratio in ratios]
+    rows.append(("", "max/mean", "", "", shown[0], "", shown[1], shown[2]))
     lines = [_title(cluster_map, look), "", *_table(rows, lambda _, line: line)]
     lines += _zone_lines(view)
     away = sum(shard.leader_id not in (0, shard.replicas[0]) for shard in view.shards)
@@ -176,6 +179,12 @@ def max_to_mean(counts: Sequence[int], weights: Sequence[float]) -> float:
         return 0.0
     mean = total / sum(weights)
     return max(count / weight for count, weight in zip(counts, weights, strict=True)) / mean
+
+
+def _leader_balance(view: Overview) -> float:
+    """Over the nodes that are up: the others can not lead."""
+    up = [node for node in view.nodes if node.is_up]
+    return max_to_mean([node.leader_count for node in up], [node.info.weight for node in up])
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from random import Random
 
 import pytest
+import uvloop
 
 from router import (
     AsyncClient,
@@ -25,7 +26,15 @@ from router import (
     ValueTooLarge,
     WrongCluster,
 )
-from tests.support.fake_cluster import CLOSE_AFTER, CLOSE_BEFORE, HANG, FakeCluster, Fault, run
+from tests.support.fake_cluster import (
+    CLOSE_AFTER,
+    CLOSE_BEFORE,
+    DEADLINE_S,
+    HANG,
+    FakeCluster,
+    Fault,
+    run,
+)
 
 PATIENT = ClientConfig(timeout_ms=20_000, stall_ms=10_000, read_attempt_ms=10_000)
 
@@ -72,6 +81,28 @@ def test_every_verb() -> None:
             assert cluster.items == {}
 
     run(main())
+
+
+def test_works_on_uvloop() -> None:
+    """The same client on the other loop: verbs, a redirect, a dead node, an unknown outcome."""
+
+    async def main() -> None:
+        async with FakeCluster() as cluster, client_of(cluster) as client:
+            values = {f"key-{number}": b"%d" % number for number in range(500)}
+            await client.set_many(values)
+            assert await client.get_many(values) == values
+            key = cluster.key_of(0)
+            cluster.lead(0, 2)
+            await client.set(key, b"1")
+            cluster.node(2).faults.append(Fault(b"incr", CLOSE_AFTER))
+            with pytest.raises(OutcomeUnknown):
+                await client.incr(key)
+            await cluster.node(2).stop()
+            cluster.fail_over(2)
+            assert await client.incr(key) == 3
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(main(), DEADLINE_S))
 
 
 def test_a_fresh_client_asks_only_leaders() -> None:

@@ -1,0 +1,108 @@
+"""Merging what nodes tell, and drawing it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ring import ClusterMap, NodeInfo
+from router.overview import NodeView, Overview, merge
+from router.report import Look, is_healthy, max_to_mean, overview_json, ranges, status_lines
+from router.requests import LeaderLine, NodeLine
+
+MAP = ClusterMap(
+    epoch=3,
+    cluster_id="demo",
+    shard_count=4,
+    replication=3,
+    nodes=tuple(
+        NodeInfo(n, f"n{n}", f"h{n}:1", f"h{n}:2", "", "abc"[n - 1], 1.0) for n in (1, 2, 3)
+    ),
+    replica_sets=((1, 2, 3), (2, 3, 1), (3, 1, 2), (1, 3, 2)),
+)
+ALL_UP = tuple(NodeLine(n, f"n{n}", True) for n in (1, 2, 3))
+LEADERS = tuple(LeaderLine(shard, 5, sets[0]) for shard, sets in enumerate(MAP.replica_sets))
+PLAIN = Look(False, "#")
+
+
+def overview_of(*views: NodeView) -> Overview:
+    return merge(MAP, views)
+
+
+def test_all_is_well() -> None:
+    view = overview_of(*(NodeView(n, "", LEADERS, ALL_UP) for n in (1, 2, 3)))
+    assert is_healthy(view)
+    assert [node.leader_count for node in view.nodes] == [2, 1, 1]
+    text = "\n".join(status_lines(view, PLAIN))
+    assert "good" in text
+    assert "Spread   4 of 4 shards have replicas in 3 zones" in text
+    assert "\x1b" not in text
+
+
+def test_the_highest_term_wins() -> None:
+    """A node that was away still names the old leader; the newer word counts."""
+    newer = (LeaderLine(0, 6, 3), *LEADERS[1:])
+    view = overview_of(*(NodeView(n, "", newer if n == 2 else LEADERS, ALL_UP) for n in (1, 2, 3)))
+    assert view.shards[0].leader_id == 3
+
+
+def test_a_dead_node() -> None:
+    """Its shards are degraded, those it led (as far as is known) have no leader."""
+    two_up = (ALL_UP[0], replace_up(ALL_UP[1], False), ALL_UP[2])
+    view = overview_of(
+        NodeView(1, "", LEADERS, two_up),
+        NodeView(2, "connection refused", (), ()),
+        NodeView(3, "", LEADERS, two_up),
+    )
+    assert not is_healthy(view)
+    assert [shard.shard for shard in view.leaderless] == [1]
+    assert [shard.shard for shard in view.degraded] == [0, 2, 3]
+    text = "\n".join(status_lines(view, PLAIN))
+    assert "1 node down, 1 shard without leader, 3 shards degraded" in text
+    assert "n2: down (connection refused)" in text
+    assert overview_json(view)["leaderless_shards"] == [1]
+
+
+def test_a_node_only_this_client_cannot_reach() -> None:
+    view = overview_of(
+        NodeView(1, "", LEADERS, ALL_UP),
+        NodeView(2, "no answer", (), ()),
+        NodeView(3, "", LEADERS, ALL_UP),
+    )
+    assert not view.leaderless
+    text = "\n".join(status_lines(view, PLAIN))
+    assert "n2: up for the others, but not reachable from here" in text
+
+
+def test_lost_majority_says_which_nodes_to_start() -> None:
+    alone = (replace_up(ALL_UP[0], False), replace_up(ALL_UP[1], False), ALL_UP[2])
+    view = overview_of(
+        NodeView(1, "refused", (), ()),
+        NodeView(2, "refused", (), ()),
+        NodeView(3, "", tuple(LeaderLine(s, 5, 0) for s in range(4)), alone),
+    )
+    assert len(view.leaderless) == 4
+    text = "\n".join(status_lines(view, PLAIN))
+    assert "4 of them have no majority of replicas up: start n1, n2 again" in text
+
+
+def test_colour_only_when_asked_for() -> None:
+    view = overview_of(*(NodeView(n, "", LEADERS, ALL_UP) for n in (1, 2, 3)))
+    assert "\x1b[32m" in "\n".join(status_lines(view, Look(True, "#")))
+
+
+def test_small_helpers() -> None:
+    assert ranges([0, 1, 2, 5, 7, 8]) == "0-2 5 7-8"
+    assert ranges([]) == ""
+    assert max_to_mean([2, 1, 1], [1.0, 1.0, 1.0]) == 1.5
+    assert max_to_mean([4, 2], [2.0, 1.0]) == 1.0
+    assert max_to_mean([0, 0], [1.0, 1.0]) == 0.0
+
+
+def test_weights_and_zones_missing() -> None:
+    bare = replace(MAP, nodes=tuple(replace(node, zone="") for node in MAP.nodes))
+    view = merge(bare, [NodeView(n, "", LEADERS, ALL_UP) for n in (1, 2, 3)])
+    assert "Zones    none" in "\n".join(status_lines(view, PLAIN))
+
+
+def replace_up(line: NodeLine, is_up: bool) -> NodeLine:
+    return line._replace(is_up=is_up)
