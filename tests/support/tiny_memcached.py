@@ -30,9 +30,9 @@ class TinyMemcached:
                         if words[0] == b"set":
                             value = self.rfile.read(int(words[4]) + 2)[:-2]
                         reply = outer.hook(line.rstrip())
-                        self.wfile.write(
-                            reply if reply is not None else outer._answer(words, value)
-                        )
+                        if reply is None:
+                            reply = outer._answer(words, value)
+                        self.wfile.write(reply)
 
         class Server(socketserver.ThreadingTCPServer):
             allow_reuse_address = True

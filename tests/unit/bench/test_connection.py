@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,7 +81,7 @@ def test_replies_split_anywhere_are_the_same_replies(cuts):
     wire = Wire(tape, depth=5, limit=5)
     wire.connection.begin()
     edges = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         wire.connection.data_received(data[start:end])
     stats = wire.stats
     assert (stats.completed, stats.misses, stats.errors) == (4, 1, 1)
