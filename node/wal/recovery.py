@@ -210,7 +210,7 @@ class _Replay:
 
     def _take(self, item: Item) -> None:
         if isinstance(item, WalRecord):
-            self.states.take_record(item)
+            self.states.take((item,))
             if item.entries:
                 self._replace(item.group, item.entries)
         elif isinstance(item, Mark):
@@ -226,7 +226,7 @@ class _Replay:
         entries.extend(new)
 
     def _mark(self, mark: Mark) -> None:
-        self.states.take_mark(mark)
+        self.states.take((mark,))
         if mark.kind == MarkKind.COMPACTED:
             had_entries = bool(self._entries.get(mark.group))
             follows = self._drop_covered(mark.group, mark.index, mark.term)

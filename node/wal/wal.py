@@ -45,6 +45,9 @@ from node.wal.segment import Segment, segment_name
 FRAME_PAYLOAD_BYTES = 16 << 20
 """A frame takes no further record once its entries hold this much, to bound one write."""
 
+FRAME_RECORDS_UNCOUNTED = 64
+"""So few records are not weighed: what one record may hold is bounded where entries are made."""
+
 SEGMENT_BYTES_LIMIT = 1 << 30
 """Upper limit for `segment_bytes_max`: offsets are 32 bits wide."""
 
@@ -104,7 +107,7 @@ class Wal:
         self._last_sequence = recovery.last_sequence
         """Of the newest segment that was created."""
 
-        self._pending: list[Item] = list(recovery.marks)
+        self._pending: list[WalRecord | Mark] = list(recovery.marks)
         self._callbacks: list[tuple[int, OnDurable]] = []
         """(count, callback), ordered: to be called once so many items, counted from the start,
         are durable."""
@@ -272,37 +275,30 @@ class Wal:
         if file.size == SEGMENT_HEADER_BYTES:
             head = states.head(self._segments[-1].size if self._segments else 0)
         try:
-            for item in items:
-                if len(item) == 3:
-                    states.take_record(item)
-                else:
-                    assert isinstance(item, Mark)
-                    states.take_mark(item)
-                    self._frame_marks.append(item)
+            self._frame_marks = states.take(items)
         except ValueError as error:  # Entries that do not follow: a bug, and not one to persist.
             self._not_written(error, self._write)
             return
         if states.cuts:
             self._frame_cuts = states.cuts
             states.cuts = []
-        if head is not None:
-            items.insert(0, head)
-        self._frame = encode_frame(items, file.size, self._salt)
+        frame_items: Sequence[Item] = items if head is None else [head, *items]
+        self._frame = encode_frame(frame_items, file.size, self._salt)
         self._write()
 
-    def _take_pending(self) -> list[Item]:
+    def _take_pending(self) -> list[WalRecord | Mark]:
         """The items of the next frame: all that is pending, or as much as one frame takes."""
         items = self._pending
         self._pending = []
-        payload_bytes = 0
-        for count, item in enumerate(items, 1):
-            if len(item) == 3:
-                for entry in item[2]:
-                    payload_bytes += len(entry[3])
-                if payload_bytes > FRAME_PAYLOAD_BYTES:
-                    self._pending = items[count:]
-                    del items[count:]
-                    break
+        if len(items) > FRAME_RECORDS_UNCOUNTED:
+            payload_bytes = 0
+            for count, item in enumerate(items, 1):
+                if len(item) == 3:
+                    payload_bytes += sum(len(entry[3]) for entry in item[2])
+                    if payload_bytes > FRAME_PAYLOAD_BYTES:
+                        self._pending = items[count:]
+                        del items[count:]
+                        break
         self._framed_count += len(items)
         if not self._pending:
             self._frame_callbacks = self._callbacks
