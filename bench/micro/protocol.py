@@ -1,6 +1,7 @@
 """What the parser and the replies cost: `python -m bench.micro.protocol`."""
 
 from collections.abc import Callable
+from time import process_time
 from timeit import repeat
 from typing import Final
 
@@ -15,9 +16,10 @@ _ROUNDS: Final = 7
 
 
 def microseconds(run: Callable[[], object], operations: int) -> float:
-    """Best of a few rounds: microseconds for one of the `operations` that one `run` does."""
+    """Best of a few rounds: microseconds of processor for one of the `operations` of a `run`."""
     number = max(1, 20_000 // operations)
-    return min(repeat(run, number=number, repeat=_ROUNDS)) / number / operations * 1e6
+    best = min(repeat(run, timer=process_time, number=number, repeat=_ROUNDS))
+    return best / number / operations * 1e6
 
 
 def report(name: str, figure: float, unit: str = "us") -> None:

@@ -61,8 +61,8 @@ def _item_overhead(items: int) -> float:
     gc.collect()
     before = _resident_bytes()
     store = _filled(items)
-    overhead = (_resident_bytes() - before) / items
-    return overhead - len(b"user:00000000") - ITEM_DATA - len(_DATA)
+    used = (_resident_bytes() - before) / len(store.items)
+    return used - len(b"user:00000000") - ITEM_DATA - len(_DATA)
 
 
 def main() -> None:

@@ -35,6 +35,9 @@ def strict_number(word: bytes, low: int, high: int) -> int | None:
 
 def loose_number(word: bytes, low: int, high: int) -> int | None:
     """The number at the start of `word` if it lies within [low, high], else None."""
+    if word.isdigit() and len(word) < _DIGITS_MAX:
+        number = int(word)
+        return number if low <= number <= high else None
     match = _loose(word)
     if match is None:
         return None

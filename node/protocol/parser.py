@@ -198,9 +198,7 @@ class Parser:
                     block = header + data[position:stop]
                     requests.append(_new(Store, (op, words[1], block, exptime, 0, noreply)))
                     return stop
-                parsed: StorageLine | RefusedLine = StorageLine(
-                    words[1], header, flags, exptime, 0, length, noreply
-                )
+                parsed = StorageLine(words[1], header, flags, exptime, 0, length, noreply)
                 return self._begin(op, parsed, data, position, requests)
         return self._begin(op, parse_storage_line(op, line), data, position, requests)
 
@@ -227,18 +225,43 @@ class Parser:
             return self._collect(data, position, requests)
         assert type(parsed) is StorageLine
         key, header, flags, exptime, unique, length, noreply = parsed
-        self._need = length + 2
         if not item_fits(len(key), flags, length, self._item_bytes_max):
             self._state = _SWALLOW
             self._refusal = RefusedStore(op, key, TOO_LARGE_LINE, noreply)
+            self._need = length + 2
             return self._collect(data, position, requests)
-        self._state = _BLOCK
         if op in (OP_APPEND, OP_PREPEND):
-            self._store = Store(op, key, b"", 0, 0, noreply)
-        else:
-            self._store = Store(op, key, b"", exptime, unique, noreply)
-            self._block += header
+            header = b""
+            exptime = 0
+        stop = position + length + 2
+        if stop <= len(data):
+            block = header + data[position:stop]
+            self._finish(op, key, block, exptime, unique, noreply, requests)
+            return stop
+        self._state = _BLOCK
+        self._store = Store(op, key, b"", exptime, unique, noreply)
+        self._block += header
+        self._need = length + 2
         return self._collect(data, position, requests)
+
+    @staticmethod
+    def _finish(
+        op: int,
+        key: bytes,
+        block: bytes,
+        exptime: int,
+        unique: int,
+        noreply: bool,
+        requests: list[Request],
+    ) -> None:
+        """Hand out a storage command whose block is complete; `block` begins with its header."""
+        if not block.endswith(b"\r\n"):
+            if not noreply:
+                requests.append(Immediate(BAD_DATA_CHUNK_LINE))
+            return
+        if op in (OP_APPEND, OP_PREPEND):
+            block = block[:-2]
+        requests.append(_new(Store, (op, key, block, exptime, unique, noreply)))
 
     def _collect(self, data: bytes, position: int, requests: list[Request]) -> int:
         """Take what `data` has of the block from `position`; when it is complete, hand out."""
@@ -255,15 +278,11 @@ class Parser:
                 requests.append(self._refusal)
                 self._refusal = None
             return stop
-        block = self._block
+        block = bytes(self._block)
         self._block = bytearray()
         self._store = None
-        if block.endswith(b"\r\n"):
-            if store.op in (OP_APPEND, OP_PREPEND):
-                del block[-2:]
-            requests.append(store._replace(data=bytes(block)))
-        elif not store.noreply:
-            requests.append(Immediate(BAD_DATA_CHUNK_LINE))
+        op, key, _, exptime, unique, noreply = store
+        self._finish(op, key, block, exptime, unique, noreply, requests)
         return stop
 
 
