@@ -166,21 +166,27 @@ def _announce(node: Node) -> None:
 def _stop_request(loop: asyncio.AbstractEventLoop, stop_on_stdin_eof: bool) -> asyncio.Future[str]:
     """A future that holds the reason once the process is asked to stop."""
     stop: asyncio.Future[str] = loop.create_future()
+    signals_seen = 0
 
-    def ask(reason: str, number: int) -> None:
-        if stop.done():
+    def ask(reason: str) -> None:
+        if not stop.done():
+            stop.set_result(reason)
+
+    def signalled(number: signal.Signals) -> None:
+        nonlocal signals_seen
+        signals_seen += 1
+        if signals_seen > 1:
             _exit_now(128 + number)
-        stop.set_result(reason)
+        ask(number.name)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask, signal.Signals(number).name, int(number))
+        loop.add_signal_handler(number, signalled, number)
     if stop_on_stdin_eof:
 
         def readable() -> None:
             if not os.read(0, 4096):
                 loop.remove_reader(0)
-                if not stop.done():
-                    stop.set_result("parent_gone")
+                ask("parent_gone")
 
         loop.add_reader(0, readable)
     return stop

@@ -267,6 +267,8 @@ class Supervisor:
         return 0 if all(clean) else 1
 
     async def _work(self) -> None:
+        names = ", ".join(child.node.name for child in self._children)
+        _say(f"starting the nodes {names}")
         for child in self._children:
             await child.start()
         await self._wait_ready()
@@ -278,18 +280,19 @@ class Supervisor:
 
     async def _wait_ready(self) -> None:
         """Every node has said its start line, and every node sees leaders for all its shards."""
+        problems = ["a node has not said that it is ready"]
         try:
             async with asyncio.timeout(READY_S):
                 for child in self._children:
                     await child.wait_start_line()
-                problems = ["starting"]
-                while problems:
+                while True:
                     problems = await self._problems()
-                    if problems:
-                        await asyncio.sleep(HEALTH_INTERVAL_S)
+                    if not problems:
+                        return
+                    await asyncio.sleep(HEALTH_INTERVAL_S)
         except TimeoutError:
             raise StartupError(
-                f"not ready after {READY_S:.0f} s; the nodes' logs are"
+                f"not ready after {READY_S:.0f} s ({problems[0]}); the nodes' logs are"
                 f" {self._plan.data_dir}/*/node.log"
             ) from None
 
@@ -300,7 +303,8 @@ class Supervisor:
                 # Its start line was seen: what ended it is in its log.
                 raise StartupError(f"node {child.node.name} died; its log is {child.log_path}")
             try:
-                problems += await read_health(child.node.http)
+                found = await read_health(child.node.http)
+                problems += [f"node {child.node.name}: {problem}" for problem in found]
             except (OSError, ValueError, TimeoutError) as error:
                 problems.append(f"node {child.node.name} does not answer: {error!r}")
         return problems
