@@ -14,7 +14,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
 from router import requests
 from router.client import AsyncClient
@@ -199,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
         "4 outcome of a write unknown.",
         parents=[common],
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(
@@ -336,11 +335,18 @@ def _look() -> Look:
     return Look(has_colour, "█" if encoding == "utf8" else "#")
 
 
-def _version() -> str:
-    try:
-        return metadata.version("quorumcache")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: that takes as long as a whole `get`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("quorumcache")
+        except metadata.PackageNotFoundError:
+            version = "(not installed)"
+        print(f"quorumcache {version}")
+        parser.exit()
 
 
 if __name__ == "__main__":

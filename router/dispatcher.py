@@ -79,25 +79,36 @@ class Dispatcher:
 
     @property
     def pool(self) -> Pool:
-        """The connections; bound to the running loop by the first use."""
-        loop = asyncio.get_running_loop()
-        if self._is_closed:
+        """The connections."""
+        if self._pool is None or self._is_closed:
             raise ClientClosed("the client is closed")
-        if self._pool is None:
-            self._loop = loop
-            self._pool = Pool(loop, self.config, self._random)
-            self._refreshed_at = loop.time() - 3600.0
-        elif loop is not self._loop:
-            raise InvalidArgument("a client belongs to the event loop that used it first")
         return self._pool
 
     def deadline(self, timeout_ms: int | None) -> float:
-        """Loop time at which a call that starts now has to end."""
+        """Loop time at which a call that starts now has to end. Every call begins here; the first
+        one binds the client to its loop.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
+        if self._is_closed:
+            raise ClientClosed("the client is closed")
         if timeout_ms is None:
             timeout_ms = self.config.timeout_ms
         elif timeout_ms <= 0:
             raise InvalidArgument(f"timeout_ms must be above 0, not {timeout_ms}")
-        return asyncio.get_running_loop().time() + timeout_ms / 1000
+        return loop.time() + timeout_ms / 1000
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not None:
+            raise InvalidArgument("a client belongs to the event loop that used it first")
+        self._loop = loop
+        self._pool = Pool(loop, self.config, self._random)
+        self._refreshed_at = loop.time() - self.config.refresh_pause_ms / 1000
+
+    def _now(self) -> float:
+        assert self._loop is not None
+        return self._loop.time()
 
     async def start(self, deadline: float, once: bool = False) -> RoutingTable:
         """The routing table; fetched from the seeds at the first call.
@@ -108,7 +119,7 @@ class Dispatcher:
         known: RouterError | None = None  # the last reason why there is no map yet
         while self.table is None:
             refreshing = self._refresh_soon(urgent=True)
-            left = deadline - asyncio.get_running_loop().time()
+            left = deadline - self._now()
             await asyncio.wait((refreshing,), timeout=max(0.0, left))
             error = self._refresh_error
             if self.table is not None or error is None:
@@ -237,7 +248,7 @@ class Dispatcher:
         if request.effect is Effect.WRITE:
             return deadline
         patience_ms = self.config.read_attempt_ms << min(count, 16)
-        return min(deadline, asyncio.get_running_loop().time() + patience_ms / 1000)
+        return min(deadline, self._now() + patience_ms / 1000)
 
     def _attempts(self) -> _Attempts:
         config = self.config
@@ -267,7 +278,7 @@ class Dispatcher:
         self, attempts: _Attempts, error: RouterError, elsewhere: bool, deadline: float
     ) -> None:
         """Wait before the next attempt, or end the call when its time is over."""
-        left = deadline - asyncio.get_running_loop().time()
+        left = deadline - self._now()
         if left < TIME_LEFT_MIN_S:
             trouble = attempts.trouble
             detail = f" ({trouble})" if trouble is not None and trouble is not error else ""
