@@ -241,8 +241,8 @@ class RaftCluster:
     def _take(self, member: Member) -> Ready:
         raft = member.raft
         ready = raft.ready()
-        if raft.role is Role.LEADER:
-            self.checker.leader(member)
+        if raft.role is Role.LEADER and raft.term_durable:
+            self.checker.leader(member)  # else nobody has heard of it, and it may be forgotten
         self.send(member.id, ready.messages)
         member.unsynced.append(ready)
         if ready.snapshot is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from node.consensus.api import EntryKind, Outbound, ReplicaId, Role
+from collections.abc import Sequence
+
+from node.consensus.api import Entry, EntryKind, Index, Outbound, ReplicaId, Role
 from node.consensus.messages import Append, AppendReply
 from node.consensus.progress import PROBE, REPLICATE, Progress
 from node.consensus.raft.commit import commit_as_told, maybe_commit
@@ -172,11 +174,11 @@ def handle_append(r: RaftState, sender: ReplicaId, m: Append) -> None:
                 configuration_appended(r, entry[0], entry[3])
         match_index = log.last_index
     elif prev_index < r.commit_index:
-        # An old message. What is committed is the same everywhere, so it is safe to say that we
-        # match so far; the entries above can only be old news as well, or will be sent again.
-        match_index = r.commit_index
+        # What is committed is the same everywhere, so the logs match so far at least, and an
+        # entry right above follows one that matches. (It may be compacted away here.)
+        match_index = _merge(r, r.commit_index, entries[r.commit_index - prev_index :])
     elif log.matches(prev_index, prev_term):
-        match_index = _merge(r, m)
+        match_index = _merge(r, prev_index, entries)
     else:
         hint_index, hint_term = log.conflict_hint(prev_index, prev_term)
         reply = AppendReply(term, prev_index, True, hint_index, hint_term)
@@ -190,18 +192,18 @@ def handle_append(r: RaftState, sender: ReplicaId, m: Append) -> None:
     )
 
 
-def _merge(r: RaftState, m: Append) -> int:
+def _merge(r: RaftState, prev_index: Index, entries: Sequence[Entry]) -> Index:
     """Write entries that follow a matching one into the middle of the log; what now matches."""
     log = r.log
-    position = log.first_conflict(m.entries)
-    if position < len(m.entries):
-        index = m.entries[position].index
+    position = log.first_conflict(entries)
+    if position < len(entries):
+        index = entries[position].index
         assert index > r.commit_index, "a committed entry is never overwritten"
         if index <= log.last_index:
             log.truncate_suffix(index)
             configurations_truncated(r, index)
-        for entry in m.entries[position:]:
+        for entry in entries[position:]:
             log.append(entry)
             if entry.kind == _CONFIG:
                 configuration_appended(r, entry.index, entry.payload)
-    return m.prev_index + len(m.entries)
+    return prev_index + len(entries)
