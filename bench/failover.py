@@ -10,8 +10,7 @@ by side:
 
 Afterwards the node is started again, until it leads its shards again (so it has caught up): the
 longest wait of either client meanwhile is the return pause. The clients also check what they read:
-a key has one writer, so it must hold the last acknowledged value, or one whose outcome was unknown
-since.
+a key has one writer, so it must hold the last acknowledged value, or one whose outcome is unknown.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ SETTLE_SECONDS = 1.0
 RECOVER_SECONDS = 30.0
 RETURN_SECONDS = 60.0
 _RETRY_SECONDS = 0.005
+_STOP_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -76,8 +76,12 @@ class SteadyClient:
         self._phase = Phase()
         self._last_ns = self._clock_ns()
         self._stop = threading.Event()
-        # Per key: values that a read may return. Invariant: the last acknowledged one is first.
-        self._possible: dict[bytes, list[bytes]] = {}
+        # Per key: the value last acknowledged or read. Absent before the first.
+        self._current: dict[bytes, bytes] = {}
+        # Per key: values whose write has an unknown outcome. Such a write may still take effect at
+        # any later time, even after a later one that was acknowledged, but once only.
+        self._unresolved: dict[bytes, list[bytes]] = {}
+        self._client: TextClient | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     @property
@@ -91,10 +95,15 @@ class SteadyClient:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the request in flight."""
+        """End after the request in flight, or without its reply when that takes long."""
         self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(CLIENT_TIMEOUT_SECONDS + 1)
+        if self._thread.ident is None:
+            return
+        self._thread.join(_STOP_SECONDS)
+        client = self._client
+        if client is not None:
+            client.interrupt()
+        self._thread.join()
 
     def answered(self) -> frozenset[bytes]:
         """Keys written with success in this phase so far."""
@@ -111,37 +120,39 @@ class SteadyClient:
         return ended
 
     def _run(self) -> None:
-        client: TextClient | None = None
         for number in count():
-            key = self._keys[number // 2 % len(self._keys)]
             if self._stop.is_set():
                 break
             try:
-                if client is None:
-                    client = TextClient(self._address, CLIENT_TIMEOUT_SECONDS)
+                if self._client is None:
+                    self._client = TextClient(self._address, CLIENT_TIMEOUT_SECONDS)
+                key = self._keys[number // 2 % len(self._keys)]
                 if number % 2 == 0:
-                    self._write(client, key, b"%d" % number)
+                    self._write(self._client, key, b"%d" % number)
                 else:
-                    self._read(client, key)
+                    self._read(self._client, key)
             except TargetError as error:
                 self._failed(str(error))
-                if client is not None:
-                    client.close()
-                client = None
+                self._disconnect()
                 self._stop.wait(_RETRY_SECONDS)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
         if client is not None:
             client.close()
 
     def _write(self, client: TextClient, key: bytes, value: bytes) -> None:
-        possible = self._possible.setdefault(key, [])
-        possible.append(value)  # from here on a read may find it, whatever the reply is
-        line = client.set(key, value)
+        unresolved = self._unresolved.setdefault(key, [])
+        unresolved.append(value)
+        line = client.set(key, value)  # when this raises, the value stays unresolved
         if line == b"STORED":
-            self._possible[key] = [value]
+            unresolved.remove(value)
+            self._current[key] = value
             self._finished(key)
         else:
             if b"not done" in line:
-                possible.remove(value)
+                unresolved.remove(value)
             self._failed(line.decode("utf-8", "replace"))
 
     def _read(self, client: TextClient, key: bytes) -> None:
@@ -149,14 +160,14 @@ class SteadyClient:
         if error:
             self._failed(error.decode("utf-8", "replace"))
             return
-        possible = self._possible.get(key, [])
-        acknowledged = bool(possible)
-        if acknowledged and value not in possible:
+        unresolved = self._unresolved.get(key, [])
+        if value is not None and value in unresolved:
+            # What was read once has happened: an older value must not come back.
+            unresolved.remove(value)
+            self._current[key] = value
+        elif key in self._current and value != self._current[key]:
             with self._lock:
                 self._phase.wrong_reads += 1
-        elif value is not None:
-            # What was read once has happened: an older value must not come back.
-            self._possible[key] = possible[possible.index(value) :] if possible else [value]
         self._finished(None)
 
     def _finished(self, key: bytes | None) -> None:

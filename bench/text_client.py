@@ -53,6 +53,13 @@ class TextClient:
         """End the connection."""
         self._socket.close()
 
+    def interrupt(self) -> None:
+        """From another thread: a call that waits for a reply ends with ConnectionBroken."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it is closed already
+
     # --- cache
 
     def set(self, key: bytes, value: bytes) -> bytes:

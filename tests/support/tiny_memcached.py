@@ -37,6 +37,7 @@ class TinyMemcached:
         class Server(socketserver.ThreadingTCPServer):
             allow_reuse_address = True
             daemon_threads = True
+            request_queue_size = 128
             block_on_close = False
 
         self._server = Server(("127.0.0.1", 0), Handler)
