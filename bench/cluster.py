@@ -211,13 +211,18 @@ class LocalCluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for node in self.nodes:  # all at once, so that they do not elect while they go
-            node.terminate()
-        for node in self.nodes:
-            node.stop()
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = None
+        try:
+            for node in self.nodes:  # all at once, so that they do not elect while they go
+                node.terminate()
+            for node in self.nodes:
+                node.stop()
+        finally:  # also when a signal arrives while they stop
+            for node in self.nodes:
+                if node.pid:
+                    node.kill()
+            if self._directory is not None:
+                shutil.rmtree(self._directory, ignore_errors=True)
+                self._directory = None
 
     def _start(self) -> None:
         options, directory = self.options, self._directory
