@@ -12,6 +12,9 @@ from random import Random
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
 
+SLOWEST_SECONDS = 1.0
+"""Even a sick disk gets one step done in this time, so that it is well soon after its healing."""
+
 
 @dataclass(slots=True, kw_only=True)
 class DiskConfig:
@@ -35,7 +38,7 @@ class SimulatedDisk(FakeDisk):
         seconds = random.expovariate(1 / config.step_seconds)
         if random.random() < config.stall_probability:
             seconds += random.random() * config.stall_seconds
-        return seconds * self.slowness
+        return min(seconds * self.slowness, SLOWEST_SECONDS)
 
     def set_full(self, full: bool) -> None:
         """No room for another byte; what is written already stays."""

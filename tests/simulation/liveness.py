@@ -62,14 +62,8 @@ async def _await_node(
             raise LivenessFailure(f"{node.name} answers {error}") from error
         finally:
             writer.close()
-    groups = [
-        f"group {g.group_id}: {g.role.name} term {g.term} leader {g.leader_id} "
-        f"commit {g.commit_index} applied {g.applied_index} last {g.log.last_index}"
-        for n in world.nodes
-        for g in n.groups()
-    ]
     raise LivenessFailure(
-        f"{node.name} does not serve all shards in time: it {why}\n" + "\n".join(groups)
+        f"{node.name} does not serve all shards in time: it {why}\n" + describe_groups(world)
     )
 
 
@@ -115,6 +109,7 @@ async def await_convergence(world: World, seconds: float) -> None:
         if not differences:
             return
         if world.loop.time() >= deadline:
+            differences.append(describe_groups(world))
             raise LivenessFailure("replicas do not converge:\n" + "\n".join(differences))
         await asyncio.sleep(0.05)
 
@@ -130,6 +125,23 @@ def _differences(world: World) -> list[str]:
         for group_id, replicas in sorted(groups.items())
         if len({(applied, digest) for _, applied, digest in replicas}) > 1
     ]
+
+
+def describe_groups(world: World) -> str:
+    """Every replica in one line; for leaders also what they know of the others."""
+    lines = []
+    for node in world.nodes:
+        for group in node.groups():
+            log = group.log
+            line = (
+                f"  {node.name} group {group.group_id}: {group.role.name} term {group.term} "
+                f"leader {group.leader_id} last {log.last_index} commit {group.commit_index} "
+                f"applied {group.applied_index} unpersisted {group.unpersisted}"
+            )
+            if group.is_leader:
+                line += f" progress {dict(sorted(log.progress().items()))}"
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _prober(world: World) -> SimulatedClient:

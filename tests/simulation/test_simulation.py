@@ -74,5 +74,7 @@ def test_a_failure_says_how_to_replay_it(monkeypatch):
         raise InvariantViolation("two leaders")
 
     monkeypatch.setattr(Invariants, "_check_leader", broken)
-    with pytest.raises(SimulationFailure, match=r"(?s)two leaders.*--seed 3 --nodes 3 --fault-seconds 1"):
+    with pytest.raises(
+        SimulationFailure, match=r"(?s)two leaders.*--seed 3 --nodes 3 --fault-seconds 1"
+    ):
         World(WorldConfig(seed=3, fault_seconds=1.0)).run()

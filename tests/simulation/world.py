@@ -26,7 +26,7 @@ from tests.simulation.history import History
 from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
 from tests.simulation.liveness import LivenessFailure, await_convergence, await_service, read_all
 from tests.simulation.loop import BudgetExceeded, Deadlock, VirtualLoop
-from tests.simulation.nemesis import DEFAULT_WEIGHTS, Nemesis, NemesisConfig
+from tests.simulation.nemesis import DEFAULT_WEIGHTS, Nemesis, NemesisConfig, draw_weights
 from tests.simulation.network import Network, NetworkConfig
 from tests.simulation.process import PROCESS
 from tests.simulation.trace import Trace
@@ -99,9 +99,9 @@ class World:
         self.history = History()
         self.nodes = self._make_nodes(random)
         workload_config = WorkloadConfig(
-            registers=random.randint(2, 6),
+            registers=random.randint(1, 5),
             counters=random.randint(1, 2),
-            pause_seconds=random.choice((0.005, 0.02, 0.05)),
+            pause_seconds=random.choice((0.002, 0.008, 0.03)),
         )
         self.keys = Workload("final", workload_config, random).keys()
         self.clients = [
@@ -197,8 +197,8 @@ class World:
         nemesis = Nemesis(
             self,
             NemesisConfig(
-                weights=self.config.weights,
-                calm_seconds=self.random("calm").choice((0.2, 0.5, 1.0)),
+                weights=draw_weights(self.config.weights, self.random("weights")),
+                calm_seconds=self.random("calm").choice((0.1, 0.3, 0.8)),
             ),
             self.random("nemesis"),
         )
