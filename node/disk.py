@@ -10,7 +10,8 @@ the loop, `done` runs on the loop, with None or with `DiskFull` / `DiskFailed`.
 
 `RealDisk` owns two threads: one for appends to the log, one for everything else, so that a
 snapshot of a gigabyte does not stand before an append in a queue. A plain thread that waits on
-a `SimpleQueue` costs 20 microseconds less per round trip than `run_in_executor`.
+a `SimpleQueue` takes 8 microseconds per round trip and 9 of processor time; `run_in_executor` 21
+and 23.
 
 Reading order: `DiskFile`, `Disk`, `RealDisk`, `_RealFile`.
 """

@@ -79,12 +79,14 @@ def claim_data_dir(disk: Disk, directory: str, identity: Identity) -> bool:
     """Check that the directory is `identity`'s, or make it so. True when it was new.
 
     For start-up, under the lock. Raises `WrongDataDir` with both names. A node may change its
-    name, not its id or cluster.
+    name, not its id or cluster. Removes what a crash left unfinished in the directory itself.
     """
     for field in (identity.cluster_id, identity.name):
         assert not set("\r\n") & set(field), "a line break in a name"
     path = f"{directory}/{IDENTITY_FILE}"
-    disk.remove(path + TEMP_SUFFIX)
+    for name in disk.list_dir(directory):
+        if name.endswith(TEMP_SUFFIX):
+            disk.remove(f"{directory}/{name}")
     found = read_identity(disk, directory)
     if found is not None and found[:2] != identity[:2]:
         raise WrongDataDir(directory, f"belongs to {found}, this is {identity}")
