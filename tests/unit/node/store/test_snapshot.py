@@ -1,0 +1,131 @@
+"""Snapshots: chunks, round trips, and bytes that are none."""
+
+import msgpack
+import pytest
+
+from node.store.commands import OP_FLUSH, OP_GAT, OP_SESSION_OPEN, OP_SET
+from node.store.item import wire_data
+from node.store.snapshot import CHUNK_BYTES, SnapshotInvalid, encode_view
+from node.store.store import ShardStore
+
+
+def filled(items: int = 10, value: bytes = b"x") -> ShardStore:
+    store = ShardStore()
+    sets = [
+        (0, 0, 0, OP_SET, b"key%d" % number, wire_data(number, value), number % 3)
+        for number in range(items)
+    ]
+    store.apply(1, 1000, sets)
+    opens = [(session, 0, 0, OP_SESSION_OPEN, b"") for session in range(1, 201)]
+    store.apply(2, 2000, opens)
+    store.apply(3, 2000, [(5, 1, 0, OP_GAT, b"key0", 100), (5, 2, 0, OP_GAT, b"no", 100)])
+    store.apply(4, 2000, [(0, 0, 0, OP_FLUSH, b"", 500)])
+    return store
+
+
+def test_round_trip() -> None:
+    store = filled()
+    data = b"".join(encode_view(store.view()))
+    other = ShardStore()
+    other.apply(1, 9000, [(3, 0, 0, OP_SESSION_OPEN, b""), (0, 0, 0, OP_SET, b"z", b" 0 0", 7)])
+    other.restore(data)
+    assert other.items == store.items
+    assert other.digest() == store.digest()
+    assert other.applied_index == 4
+    assert other.last_now_ms == 2000
+    assert other.pending_flush_ms == 502_000
+    assert other.cas_counter == store.cas_counter
+    assert other.bytes_used == store.bytes_used
+    assert other.sessions.images() == store.sessions.images()
+    assert other.due_expirations(10**9, 99) == store.due_expirations(10**9, 99)
+    # A retry is answered from the snapshot.
+    assert other.apply(5, 2001, [(5, 1, 0, OP_GAT, b"key0", 7)]) == store.apply(
+        5, 2001, [(5, 1, 0, OP_GAT, b"key0", 7)]
+    )
+
+
+def test_an_empty_store() -> None:
+    data = b"".join(encode_view(ShardStore().view()))
+    store = filled()
+    store.restore(data)
+    assert store.digest() == ShardStore().digest()
+    assert store.bytes_used == 0
+
+
+def test_chunks_are_of_moderate_size() -> None:
+    chunks = list(encode_view(filled(100, b"x" * 20_000).view()))
+    assert len(chunks) > 8
+    assert max(map(len, chunks)) < CHUNK_BYTES + 30_000
+
+
+def test_a_view_does_not_move() -> None:
+    store = filled()
+    view = store.view()
+    before = b"".join(encode_view(view))
+    store.apply(9, 3000, [(5, 3, 2, OP_SET, b"new", wire_data(0, b""), 0)])
+    store.apply(10, 3000, [(0, 0, 0, OP_FLUSH, b"", 0)])
+    assert b"".join(encode_view(view)) == before
+
+
+def test_digests_tell_states_apart() -> None:
+    digests = set()
+    store = ShardStore()
+    for command in (
+        (0, 0, 0, OP_SET, b"a", wire_data(0, b"1"), 0),
+        (0, 0, 0, OP_SET, b"a", wire_data(0, b"1"), 0),
+        (0, 0, 0, OP_FLUSH, b"", 100),
+        (1, 0, 0, OP_SESSION_OPEN, b""),
+        (1, 1, 0, OP_GAT, b"no", 0),
+        (0, 0, 0, OP_FLUSH, b"", 0),
+    ):
+        store.apply(1, 1000, [command])
+        digests.add(store.digest())
+    store.apply(2, 1001, [])
+    digests.add(store.digest())
+    assert len(digests) == 7
+
+
+def test_digest_does_not_depend_on_the_order_of_items() -> None:
+    stores = []
+    for keys in ((b"a", b"b"), (b"b", b"a")):
+        store = ShardStore()
+        store.apply(1, 1, [(0, 0, 0, OP_SET, key, wire_data(0, b""), 0) for key in keys])
+        for key in (b"a", b"b"):
+            store.apply(1, 1, [(0, 0, 0, OP_SET, key, wire_data(0, b""), 0)])
+        stores.append(store)
+    assert list(stores[0].items) != list(stores[1].items)
+    assert stores[0].digest() == stores[1].digest()
+
+
+def test_bytes_that_are_no_snapshot() -> None:
+    data = b"".join(encode_view(filled().view()))
+    header = msgpack.Unpacker(use_list=False)
+    header.feed(data)
+    fields = header.unpack()
+    rest = data[header.tell() :]
+    bad = [
+        b"",
+        b"garbage",
+        msgpack.packb(7),
+        msgpack.packb(()),
+        data + b"\xc0",
+        rest,
+        msgpack.packb(("quorumcache-store", 2, *fields[2:])) + rest,
+        msgpack.packb((*fields[:6], fields[6] + 1, *fields[7:])) + rest,
+        msgpack.packb((*fields[:6], fields[6] - 1, *fields[7:])) + rest,
+        msgpack.packb((*fields[:7], fields[7] + 1)) + rest,
+        msgpack.packb((*fields[:7], -1)) + rest,
+        msgpack.packb((*fields[:2], "x", *fields[3:])) + rest,
+        msgpack.packb((*fields[:6], 1, 0)) + msgpack.packb((b"key", 7)),
+        msgpack.packb((*fields[:6], 1, 0)) + msgpack.packb((b"key", b"short")),
+        msgpack.packb((*fields[:6], 1, 0)) + msgpack.packb((b"key",)),
+        msgpack.packb((*fields[:6], 0, 1)) + msgpack.packb(((1, 2, 3, 4),)),
+        msgpack.packb((*fields[:6], 0, 1)) + msgpack.packb((("1", 2, 3, ()),)),
+        *(data[:cut] for cut in range(0, len(data), 37)),
+    ]
+    store = filled()
+    before = store.digest()
+    for one in bad:
+        with pytest.raises(SnapshotInvalid):
+            store.restore(one)
+        assert store.digest() == before

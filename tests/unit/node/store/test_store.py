@@ -1,0 +1,229 @@
+"""Rules of the state machine that a transcript cannot show. The rest is in tests/conformance."""
+
+import gc
+
+import pytest
+
+from node.store.commands import (
+    OP_ADD,
+    OP_APPEND,
+    OP_DELETE,
+    OP_EXPIRE,
+    OP_FLUSH,
+    OP_GAT,
+    OP_INCR,
+    OP_SESSION_EXPIRE,
+    OP_SESSION_OPEN,
+    OP_SET,
+    OP_TICK,
+    OP_TOUCH,
+    CommandError,
+)
+from node.store.item import ITEM_OVERHEAD, cas_unique, expires_at_ms, item_value, wire_data
+from node.store.results import (
+    DELETED,
+    ITEM,
+    NOT_FOUND,
+    NOT_STORED,
+    NUMBER,
+    OK,
+    SESSION_GONE,
+    STALE_SEQUENCE,
+    STORED,
+    TOUCHED,
+    Result,
+)
+from node.store.store import EXPIRED, ShardStore
+
+NOW_MS = 1_700_000_000_000
+
+
+def do(store: ShardStore, now_ms: int, *command: object) -> Result:
+    return store.apply(1, now_ms, [(0, 0, 0, *command)])[0]
+
+
+def put(store: ShardStore, key: bytes, value: bytes = b"x", exptime: int = 0) -> None:
+    assert do(store, NOW_MS, OP_SET, key, wire_data(0, value), exptime) == STORED
+
+
+def test_lookup() -> None:
+    store = ShardStore()
+    put(store, b"a")
+    put(store, b"b", exptime=1)
+    assert store.lookup(b"no", NOW_MS) is None
+    assert item_value(store.items[b"a"]) == b"x"
+    assert store.lookup(b"a", NOW_MS + 10**9) == store.items[b"a"]
+    assert store.lookup(b"b", NOW_MS + 999) == store.items[b"b"]
+    assert store.lookup(b"b", NOW_MS + 1000) is EXPIRED
+    assert b"b" in store.items, "a lookup changes nothing"
+
+
+def test_expire_through_the_log() -> None:
+    store = ShardStore()
+    put(store, b"a", exptime=1)
+    due = store.due_expirations(NOW_MS + 1000, 10)
+    assert due == [(b"a", 1)]
+    assert do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due)) == OK
+    assert store.lookup(b"a", NOW_MS) is None
+    assert store.bytes_used == 0
+
+
+def test_expire_leaves_what_changed_since_the_leader_looked() -> None:
+    store = ShardStore()
+    put(store, b"touched", exptime=1)
+    put(store, b"stored", exptime=1)
+    put(store, b"early", exptime=5)
+    due = store.due_expirations(NOW_MS + 5000, 10)
+    do(store, NOW_MS + 999, OP_TOUCH, b"touched", 100)
+    do(store, NOW_MS + 999, OP_SET, b"stored", wire_data(0, b"new"), 0)
+    do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due))
+    assert sorted(store.items) == [b"early", b"stored", b"touched"]
+
+
+def test_time_does_not_run_backwards() -> None:
+    """A new leader with a slow clock brings nothing back."""
+    store = ShardStore()
+    put(store, b"a", exptime=1)
+    do(store, NOW_MS + 1000, OP_TICK, b"")
+    assert store.last_now_ms == NOW_MS + 1000
+    assert store.lookup(b"a", NOW_MS) is EXPIRED
+    assert do(store, NOW_MS, OP_APPEND, b"a", b"x") == NOT_STORED
+    put(store, b"b", exptime=1)
+    assert expires_at_ms(store.items[b"b"]) == NOW_MS + 2000
+
+
+def test_a_due_flush_hides_until_the_log_ran_it() -> None:
+    store = ShardStore()
+    put(store, b"a")
+    do(store, NOW_MS, OP_FLUSH, b"", 2)
+    assert store.pending_flush_ms == NOW_MS + 2000
+    assert store.lookup(b"a", NOW_MS + 1999) == store.items[b"a"]
+    assert not store.flush_due(NOW_MS + 1999)
+    assert store.flush_due(NOW_MS + 2000)
+    assert store.lookup(b"a", NOW_MS + 2000) is EXPIRED
+    assert store.lookup(b"no", NOW_MS + 2000) is None
+    assert do(store, NOW_MS + 2000, OP_TICK, b"") == OK
+    assert store.lookup(b"a", NOW_MS + 2000) is None
+    assert (store.bytes_used, store.pending_flush_ms) == (0, 0)
+
+
+def test_a_due_flush_runs_before_the_batch() -> None:
+    store = ShardStore()
+    put(store, b"a")
+    do(store, NOW_MS, OP_FLUSH, b"", 2)
+    batch = [(0, 0, 0, OP_ADD, b"a", wire_data(0, b"new"), 0), (0, 0, 0, OP_DELETE, b"a")]
+    assert store.apply(1, NOW_MS + 2000, batch) == [STORED, DELETED]
+
+
+def test_flush_keeps_counter_and_sessions() -> None:
+    store = ShardStore()
+    put(store, b"a")
+    store.apply(1, NOW_MS, [(9, 0, 0, OP_SESSION_OPEN, b"")])
+    do(store, NOW_MS, OP_FLUSH, b"", 0)
+    put(store, b"b")
+    assert cas_unique(store.items[b"b"]) == 2
+    assert len(store.sessions) == 1
+
+
+def test_a_clock_is_no_part_of_apply() -> None:
+    """The same log gives the same state, also when nobody looked in between."""
+    stores = [ShardStore(), ShardStore()]
+    for step in range(50):
+        for number, store in enumerate(stores):
+            now_ms = NOW_MS + step * 100
+            if number:
+                store.lookup(b"a", now_ms + 10**6)
+                store.due_expirations(now_ms + 10**6, 3)
+                store.expired_sessions(now_ms + 10**6, 0)
+                store.view()
+            do(store, now_ms, OP_SET, b"k%d" % (step % 7), wire_data(0, b"%d" % step), step % 3)
+            do(store, now_ms, OP_INCR, b"k%d" % (step % 5), 1)
+    assert stores[0].digest() == stores[1].digest()
+
+
+def test_bytes_used() -> None:
+    store = ShardStore()
+    put(store, b"key", b"12345")
+    packed = 17 + len(b" 0 5\r\n12345\r\n")
+    assert store.bytes_used == 3 + packed + ITEM_OVERHEAD
+    do(store, NOW_MS, OP_APPEND, b"key", b"67")
+    assert store.bytes_used == 3 + packed + 2 + ITEM_OVERHEAD
+    do(store, NOW_MS, OP_TOUCH, b"key", 10)
+    assert store.bytes_used == 3 + packed + 2 + ITEM_OVERHEAD
+    do(store, NOW_MS + 10_000, OP_DELETE, b"key")
+    assert store.bytes_used == 0
+
+
+def test_append_obeys_the_limit_of_the_store() -> None:
+    store = ShardStore(item_bytes_max=100)
+    put(store, b"k", b"x" * 30)
+    assert do(store, NOW_MS, OP_APPEND, b"k", b"x" * 11) == NOT_STORED
+    assert do(store, NOW_MS, OP_APPEND, b"k", b"x" * 10) == STORED
+
+
+def test_gat_answers_the_item_with_its_new_end() -> None:
+    store = ShardStore()
+    put(store, b"a")
+    assert do(store, NOW_MS, OP_GAT, b"a", 10) == (ITEM, store.items[b"a"])
+    assert expires_at_ms(store.items[b"a"]) == NOW_MS + 10_000
+    assert store.items[b"a"][0] == 1
+    assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, store.items[b"a"])
+    assert store.items[b"a"][:9] == bytes(9)
+    assert do(store, NOW_MS, OP_GAT, b"no", 0) == NOT_FOUND
+    assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
+    assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
+
+
+def test_a_session_gets_first_answers() -> None:
+    store = ShardStore()
+    put(store, b"n", b"5")
+    incr = (7, 1, 0, OP_INCR, b"n", 1)
+    assert store.apply(1, NOW_MS, [incr]) == [SESSION_GONE]
+    assert store.apply(2, NOW_MS, [(7, 0, 0, OP_SESSION_OPEN, b"")]) == [OK]
+    assert store.apply(3, NOW_MS, [incr, incr]) == [(NUMBER, 6), (NUMBER, 6)]
+    assert store.apply(4, NOW_MS, [(7, 2, 0, OP_INCR, b"n", 1)]) == [(NUMBER, 7)]
+    assert store.apply(5, NOW_MS, [incr]) == [(NUMBER, 6)]
+    # The client has its answers up to 2; a late copy of the first command comes in.
+    assert store.apply(6, NOW_MS, [(7, 3, 3, OP_INCR, b"n", 1)]) == [(NUMBER, 8)]
+    assert store.apply(7, NOW_MS, [incr]) == [STALE_SEQUENCE]
+    # Other sessions, and commands without one, are not concerned.
+    store.apply(8, NOW_MS, [(8, 0, 0, OP_SESSION_OPEN, b"")])
+    assert store.apply(9, NOW_MS, [(8, 1, 0, OP_INCR, b"n", 1)]) == [(NUMBER, 9)]
+    assert store.apply(9, NOW_MS, [(0, 1, 0, OP_INCR, b"n", 1)]) == [(NUMBER, 10)]
+    assert store.apply(9, NOW_MS, [(0, 1, 0, OP_INCR, b"n", 1)]) == [(NUMBER, 11)]
+
+
+def test_a_floor_does_not_fall() -> None:
+    store = ShardStore()
+    store.apply(1, NOW_MS, [(7, 0, 0, OP_SESSION_OPEN, b"")])
+    store.apply(2, NOW_MS, [(7, 5, 5, OP_DELETE, b"a"), (7, 6, 0, OP_DELETE, b"a")])
+    assert store.apply(3, NOW_MS, [(7, 4, 0, OP_DELETE, b"a")]) == [STALE_SEQUENCE]
+
+
+def test_sessions_expire_through_the_log() -> None:
+    store = ShardStore()
+    store.apply(1, NOW_MS, [(7, 0, 0, OP_SESSION_OPEN, b""), (8, 0, 0, OP_SESSION_OPEN, b"")])
+    store.apply(2, NOW_MS + 500, [(7, 1, 0, OP_DELETE, b"a")])
+    assert store.expired_sessions(NOW_MS + 1000, 1000) == [8]
+    assert store.expired_sessions(NOW_MS + 1500, 1000) == [8, 7]
+    store.apply(3, NOW_MS + 1000, [(0, 0, 0, OP_SESSION_EXPIRE, b"", (7, 8), 1000)])
+    assert store.expired_sessions(NOW_MS + 9000, 1000) == [7]
+    store.apply(4, NOW_MS + 1000, [(0, 0, 0, OP_SESSION_EXPIRE, b"", (7,))])
+    assert len(store.sessions) == 0
+
+
+def test_session_0_cannot_be_opened() -> None:
+    assert ShardStore().apply(1, NOW_MS, [(0, 0, 0, OP_SESSION_OPEN, b"")]) == [SESSION_GONE]
+
+
+def test_an_op_of_a_newer_version_stops_the_replica() -> None:
+    with pytest.raises(CommandError):
+        do(ShardStore(), NOW_MS, 0, b"a")
+
+
+def test_the_garbage_collector_sees_no_items() -> None:
+    store = ShardStore()
+    for number in range(1000):
+        put(store, b"key%d" % number, exptime=100)
+    gc.collect()
+    assert not gc.is_tracked(store.items)
