@@ -4,8 +4,7 @@ Where requests go is decided beforehand by `Routes`. In routed mode a connection
 of the node it is connected to, as a client does that knows the cluster map; in any-node mode it
 asks for all keys and the node forwards. Connections are spread evenly over the nodes.
 
-An open loop has one pacer for all connections of the process. It sleeps while the next intended
-start is far and spins when it is near, because timers of event loops count whole milliseconds.
+An open loop has one pacer for all connections of the process, on a timer of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple, Self
 
 from bench.connection import UNLIMITED, UNLIMITED_OPEN, LoadConnection, LoadStats
 from bench.errors import TargetError
+from bench.timer import FineTimer
 from bench.workload import (
     Encoder,
     Tape,
@@ -35,7 +35,6 @@ FILL_CHUNK_KEYS = 20_000
 FILL_DEPTH = 32
 FILL_CONNECTIONS = 8
 RECONNECT_SECONDS = 0.1
-_SPIN_NS = 2_000_000  # closer than this, the pacer does not trust a timer
 
 
 class Routes(NamedTuple):
@@ -271,9 +270,9 @@ class LoadGenerator:
         self._running = True
         measure_ns = start_ns + int(job.warmup_seconds * 1e9)
         end_ns = measure_ns + int(job.seconds * 1e9)
-        offer_rest: Callable[[], None] | None = None
+        end_pacer: Callable[[], None] | None = None
         if job.rate:
-            offer_rest = self._start_pacer(start_ns, end_ns)
+            end_pacer = self._start_pacer(start_ns, end_ns)
         else:
             for connection in list(self._connections):
                 connection.begin()
@@ -291,9 +290,9 @@ class LoadGenerator:
                 break
         result = LoadResult(self.stats, (self._clock_ns() - began_ns) / 1e9, seen, timeline)
         self._running = False
-        if offer_rest is not None:
+        if end_pacer is not None:
             # Requests that were due while this process was held up count like all others.
-            offer_rest()
+            end_pacer()
         await self._drain()
         return result
 
@@ -343,7 +342,7 @@ class LoadGenerator:
             return
 
     def _start_pacer(self, start_ns: int, end_ns: int) -> Callable[[], None]:
-        """Begin to offer requests at their times. The result offers all that are still due."""
+        """Begin to offer requests at their times. The result ends it and offers all still due."""
         job, loop, clock = self.job, self._loop, self._clock_ns
         gaps = arrival_gaps_ns(job.workload, job.rate, Random(f"{job.seed}/arrivals/{job.process}"))
         turn, due_ns = 0, start_ns + next(gaps)
@@ -365,16 +364,15 @@ class LoadGenerator:
                 due_ns += next(gaps)
 
         def step() -> None:
-            if not self._running:
-                return
             offer_due()
-            far = due_ns - clock() - _SPIN_NS
-            if due_ns >= end_ns:
-                return
-            if far > 0:
-                loop.call_later(far / 1e9, step)
-            else:
-                loop.call_soon(step)
+            if due_ns < end_ns:
+                timer.arm(due_ns - clock())
 
+        timer = FineTimer(loop, step)
         step()
-        return offer_due
+
+        def finish() -> None:
+            timer.close()
+            offer_due()
+
+        return finish
