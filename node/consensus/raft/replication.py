@@ -176,7 +176,10 @@ def handle_append(r: RaftState, sender: ReplicaId, m: Append) -> None:
     elif prev_index < r.commit_index:
         # What is committed is the same everywhere, so the logs match so far at least, and an
         # entry right above follows one that matches. (It may be compacted away here.)
-        match_index = _merge(r, r.commit_index, entries[r.commit_index - prev_index :])
+        known = r.commit_index - prev_index
+        for entry in entries[:known]:
+            assert log.term_at(entry[0]) in (None, entry[1]), "committed entries differ"
+        match_index = _merge(r, r.commit_index, entries[known:])
     elif log.matches(prev_index, prev_term):
         match_index = _merge(r, prev_index, entries)
     else:

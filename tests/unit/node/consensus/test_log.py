@@ -1,0 +1,154 @@
+"""The log view against a list model, and its limits by hand."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from node.consensus.api import Entry
+from node.consensus.log import ENTRY_OVERHEAD_BYTES, LogView
+from tests.support.raft_solo import log_of
+
+
+class Model:
+    """The same log as a plain list from index 1 on, of which a prefix counts as compacted."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.compacted = 0
+        self.taken = 0
+
+    def term_at(self, index: int) -> int | None:
+        if index == 0:
+            return 0 if self.compacted == 0 else None
+        if self.compacted <= index <= len(self.entries):
+            return self.entries[index - 1].term
+        return None
+
+
+def check(log: LogView, model: Model) -> None:
+    count = len(model.entries)
+    assert log.last_index == count
+    assert log.first_index == model.compacted + 1
+    assert log.last_term == (model.entries[-1].term if count else 0)
+    held = model.entries[model.compacted :]
+    assert log.entries == held
+    assert log.bytes == sum(len(e.payload) + ENTRY_OVERHEAD_BYTES for e in held)
+    assert log.unstable_index == model.taken + 1
+    for index in range(count + 3):
+        assert log.term_at(index) == model.term_at(index)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_operations_agree_with_a_list(seed: int) -> None:
+    random = Random(seed)
+    log, model = LogView(), Model()
+    term = 1
+    for _ in range(300):
+        operation = random.randrange(6)
+        count = len(model.entries)
+        if operation <= 1:
+            term += random.random() < 0.2
+            entry = Entry(count + 1, term, 0, b"x" * random.randrange(5))
+            log.append(entry)
+            model.entries.append(entry)
+        elif operation == 2 and count > model.compacted:
+            index = random.randrange(model.compacted + 1, count + 1)
+            log.truncate_suffix(index)
+            del model.entries[index - 1 :]
+            model.taken = min(model.taken, index - 1)
+            term += 1
+        elif operation == 3:
+            assert log.take_unstable() == model.entries[model.taken :]
+            model.taken = count
+        elif operation == 4 and model.taken > model.compacted:
+            index = random.randrange(model.compacted, model.taken + 1)
+            log.compact(index)
+            model.compacted = max(model.compacted, index)
+        elif count > model.compacted:
+            lo = random.randrange(model.compacted + 1, count + 1)
+            hi = random.randrange(lo, count + 2)
+            assert log.slice(lo, hi) == model.entries[lo - 1 : hi - 1]
+            bytes_max = random.randrange(12)
+            batch, size = log.batch(lo, bytes_max)
+            assert list(batch) == model.entries[lo - 1 : lo - 1 + len(batch)]
+            assert size == sum(len(e.payload) for e in batch)
+            assert size <= bytes_max or len(batch) == 1
+            after = lo + len(batch)
+            if after <= count:
+                assert size + len(model.entries[after - 1].payload) > bytes_max
+        check(log, model)
+
+
+def test_a_batch_holds_at_least_one_entry_and_none_beyond_the_end() -> None:
+    log = LogView(0, 0, [Entry(1, 1, 0, b"x" * 50), Entry(2, 1, 0, b"y")])
+    assert log.batch(1, 10) == ((log.entries[0],), 50)
+    assert log.batch(2, 0) == ((log.entries[1],), 1)
+    assert log.batch(3, 10) == ((), 0)
+
+
+def test_entries_below_the_compaction_point_are_skipped_at_start() -> None:
+    log = LogView(2, 1, log_of((1, 1, 2)))
+    assert (log.first_index, log.last_index, log.unstable_index) == (3, 3, 4)
+    assert (log.term_at(1), log.term_at(2), log.term_at(3)) == (None, 1, 2)
+
+
+def test_gaps_and_falling_terms_are_our_bugs() -> None:
+    log = LogView(0, 0, log_of((1, 2)))
+    with pytest.raises(AssertionError):
+        log.append(Entry(4, 2, 0, b""))
+    with pytest.raises(AssertionError):
+        log.append(Entry(3, 1, 0, b""))
+    with pytest.raises(AssertionError):
+        LogView(0, 0, [Entry(2, 1, 0, b"")])
+
+
+def test_what_was_not_handed_out_is_never_compacted() -> None:
+    log = LogView()
+    log.append(Entry(1, 1, 0, b""))
+    with pytest.raises(AssertionError):
+        log.compact(1)
+    log.take_unstable()
+    log.compact(1)
+    log.compact(1)
+    assert log.first_index == 2
+
+
+def test_restore_replaces_everything() -> None:
+    log = LogView(0, 0, log_of((1, 1, 1)))
+    log.restore(10, 4)
+    assert (log.first_index, log.last_index, log.last_term, log.bytes) == (11, 10, 4, 0)
+    assert log.take_unstable() == []
+    assert log.matches(10, 4)
+    assert not log.matches(9, 1)
+
+
+@pytest.mark.parametrize(
+    ("index", "term", "hint"),
+    [
+        (9, 9, (6, 5)),
+        (6, 4, (4, 2)),
+        (5, 2, (4, 2)),
+        (4, 1, (2, 1)),
+        (6, 0, (0, 0)),
+        (2, 1, (2, 1)),
+    ],
+)
+def test_conflict_hint_skips_whole_terms(index: int, term: int, hint: tuple[int, int]) -> None:
+    log = LogView(0, 0, log_of((1, 1, 2, 2, 5, 5)))
+    assert log.conflict_hint(index, term) == hint
+
+
+def test_conflict_hint_knows_nothing_below_the_compaction_point() -> None:
+    log = LogView(4, 2, log_of((5, 5), 4))
+    assert log.conflict_hint(6, 3) == (4, 2)
+    assert log.conflict_hint(2, 9) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("last_index", "last_term", "expected"),
+    [(2, 3, True), (2, 2, False), (1, 3, False), (1, 4, True), (9, 2, False)],
+)
+def test_is_up_to_date(last_index: int, last_term: int, expected: bool) -> None:
+    assert LogView(0, 0, log_of((1, 3))).is_up_to_date(last_index, last_term) is expected
