@@ -20,11 +20,11 @@ class ClientConfig:
     connect_timeout_ms: int = 1_000
     """Bound of one connection attempt, handshake included."""
 
-    read_attempt_ms: int = 1_000
+    read_attempt_ms: int = 500
     """How long the first attempt of a read waits for its reply before it asks elsewhere; doubled
     with each further attempt. Writes have no such bound: they may not be sent twice."""
 
-    stall_ms: int = 1_000
+    stall_ms: int = 500
     """A connection that owes replies and was silent for this long gets no further requests."""
 
     hedge_ms: int = 200
@@ -34,7 +34,7 @@ class ClientConfig:
     """Least time between the end of one fetch of the map and the start of the next."""
 
     backoff_first_ms: int = 10
-    backoff_max_ms: int = 400
+    backoff_max_ms: int = 100
     """Pause between attempts: doubles from first to max, with jitter between half and whole."""
 
     connections_per_node: int = 1

@@ -26,6 +26,9 @@ from router.requests import Request
 
 T = TypeVar("T")
 
+TIMER_SLACK_S = 1e-6
+"""A loop may fire a timer this much early; without slack it would be set again and again."""
+
 
 class _Pending:
     """A request on its way. `data` is dropped once it was handed to the socket."""
@@ -308,7 +311,7 @@ class Connection(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         """One timer serves all deadlines of the connection, and the watch for silence."""
-        now = self._loop.time()
+        now = self._loop.time() + TIMER_SLACK_S
         self._timer = None
         self._timer_at = math.inf
         earliest = math.inf
