@@ -75,6 +75,18 @@ def test_frames_survive_any_cut(payloads: list[bytes], rng: random.Random) -> No
     assert decoder.buffered_bytes == 0
 
 
+def test_a_long_frame_in_many_pieces_is_collected_in_one_buffer() -> None:
+    """Looking at the whole buffer again for each piece would be quadratic."""
+    frame = encode_frame(b"x" * 100_000)
+    decoder = FrameDecoder()
+    assert decoder.feed(frame[:5000]) == []
+    buffer = decoder._buffer
+    for at in range(5000, 100_000, 1000):
+        assert decoder.feed(frame[at : at + 1000]) == []
+        assert decoder._buffer is buffer
+    assert decoder.feed(frame[100_000:]) == [b"x" * 100_000]
+
+
 def test_a_stream_cut_at_every_byte() -> None:
     stream = encode_frame(b"abc") + KEEPALIVE_FRAME + encode_frame(b"x" * 300)
     for cut in range(len(stream) + 1):

@@ -457,6 +457,8 @@ def test_callers_that_say_nothing_are_bounded_and_sent_away() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", world.ports[1])
             await ended(reader)
             writer.close()
+            # One too many was closed at once, and not those that came before it.
+            assert not any(one.at_eof() for one, _ in idle)
             idle[0][1].close()
             # The others are closed by the node once they were silent for too long.
             await ended(idle[1][0])

@@ -49,6 +49,22 @@ def test_a_node_more_or_less_moves_little(count: int, shard_count: int, replicat
         assert moved(before, after) <= 1.2 * held
 
 
+@pytest.mark.parametrize(("count", "shard_count"), [(30, 64), (100, 1024)])
+def test_changes_after_changes_still_move_little(count: int, shard_count: int) -> None:
+    """Which nodes hold one replica more than others is history, and is left alone."""
+    nodes = make_nodes(count)
+    sets = place(nodes, shard_count, 3)
+    for step in range(6):
+        leaver = nodes[5 * step]
+        held = loads(nodes, sets)[leaver.node_id]
+        nodes = [node for node in nodes if node is not leaver]
+        after = place(nodes, shard_count, 3, present=sets)
+        assert moved(sets, after) <= 1.2 * held
+        nodes = [*nodes, make_node(count + 1 + step)]
+        sets = place(nodes, shard_count, 3, present=after)
+        assert moved(after, sets) <= 1.2 * shard_count * 3 / count
+
+
 def test_leaders_stay_when_a_node_comes() -> None:
     nodes = make_nodes(10)
     before = place(nodes, 256, 3)
