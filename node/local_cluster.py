@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 
 from node.config import format_address
 from node.errors import ConfigError, StartupError
+from ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
 HOST = "127.0.0.1"
 BASE_PORT = 11211
@@ -104,6 +105,8 @@ def make_plan(
         return remembered, []
     if nodes is not None and not 1 <= nodes <= NODES_MAX:
         raise ConfigError("--nodes", f"{nodes} is not in 1..{NODES_MAX}")
+    if shards is not None and not is_shard_count(shards):
+        raise ConfigError("--shards", f"{shards} is not a power of two in 1..{SHARD_COUNT_MAX}")
     names = [chr(ord("a") + number) for number in range(nodes or 3)]
     chosen, notes = _choose_ports(names, base_port)
     return Plan(data_dir, shards or 64, chosen), notes

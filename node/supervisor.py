@@ -49,9 +49,17 @@ def main(argv: Sequence[str]) -> int:
     if options.help:
         flags.print_help()
         return 0
+    if options.memory is not None:
+        parse_size(options.memory, "--memory")
     try:
-        plan, notes = _prepare(options)
-        lock = _lock(plan.data_dir)
+        os.makedirs(options.data_dir, exist_ok=True)
+        lock = _lock(options.data_dir)
+        plan, notes = make_plan(
+            options.data_dir,
+            nodes=options.nodes,
+            shards=options.shards,
+            base_port=options.base_port,
+        )
         save_plan(plan)
     except ConfigError:
         raise
@@ -98,18 +106,6 @@ def _parser() -> OneLineParser:
     )
     parser.add_argument("--help", "-h", action="store_true", help="print this and exit")
     return parser
-
-
-def _prepare(options: argparse.Namespace) -> tuple[Plan, list[str]]:
-    if options.memory is not None:
-        parse_size(options.memory, "--memory")
-    os.makedirs(options.data_dir, exist_ok=True)
-    return make_plan(
-        options.data_dir,
-        nodes=options.nodes,
-        shards=options.shards,
-        base_port=options.base_port,
-    )
 
 
 def _passed_on(options: argparse.Namespace) -> list[str]:
