@@ -24,7 +24,7 @@ class ClientConfig:
     """How long the first attempt of a read waits for its reply before it asks elsewhere; doubled
     with each further attempt. Writes have no such bound: they may not be sent twice."""
 
-    stall_ms: int = 500
+    stall_ms: int = 1_000
     """A connection that owes replies and was silent for this long gets no further requests."""
 
     hedge_ms: int = 200

@@ -121,6 +121,8 @@ class Dispatcher:
             refreshing = self._refresh_soon(urgent=True)
             left = deadline - self._now()
             await asyncio.wait((refreshing,), timeout=max(0.0, left))
+            if refreshing.done() and not refreshing.cancelled():
+                refreshing.result()  # a bug in there must not look like silence
             error = self._refresh_error
             if self.table is not None or error is None:
                 if self.table is None and left <= 0:
