@@ -97,6 +97,23 @@ class Parser:
         """Bytes held of what is unfinished."""
         return len(self._line) + len(self._block)
 
+    def plain_gets(self, data: bytes) -> list[bytes] | None:
+        """The keys, if `data` is nothing but whole `get <key>\\r\\n` lines and nothing came before.
+
+        None if it is anything else: then it has to be fed. `data` starts with `b"get "`.
+        """
+        if self._state != _BETWEEN or data[-2:] != b"\r\n":
+            return None
+        keys = data[4:-2].split(b"\r\nget ")
+        count = len(keys)
+        # One space and one line end per line, or some line is of another form.
+        if data.count(b" ") != count or data.count(b"\n") != count:
+            return None
+        for key in keys:
+            if not 0 < len(key) <= KEY_BYTES_MAX:
+                return None
+        return keys
+
     def feed(self, data: bytes) -> list[Request]:
         """The requests that `data`, after all that was fed before, completes, in order.
 

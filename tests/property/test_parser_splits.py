@@ -108,6 +108,56 @@ def test_garbage_never_raises_and_memory_is_bounded(pieces: list[bytes]) -> None
         assert parser.buffered_bytes == 0 or not parser.closed
 
 
+gets = st.sampled_from(
+    [b"get a\r\n", b"get %b\r\n" % (b"k" * 250), b"get \x80\r\r\n", b"get a\rb\r\n"]
+)
+near_gets = st.sampled_from(
+    [
+        b"get \r\n",
+        b"get a b\r\n",
+        b"get a \r\n",
+        b"get  a\r\n",
+        b"get a\n",
+        b"\r\n",
+        b"get a\r\nb c\r\n",
+    ]
+    + [
+        b"get",
+        b" ",
+        b"a",
+        b"\r",
+        b"\n",
+        b"get a",
+        b"gets a\r\n",
+        b"quit\r\n",
+        b"get %b\r\n" % (b"k" * 251),
+    ]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(gets | near_gets, max_size=5).map(b"".join), st.sampled_from([b"", b"get x", b"\r\n"])
+)
+def test_the_short_cut_for_plain_gets_agrees(rest: bytes, before: bytes) -> None:
+    """`plain_gets` gives the keys of what `feed` would make plain gets of, or nothing."""
+    data = b"get " + rest
+    parser = Parser(ITEM_BYTES_MAX)
+    parser.feed(before)
+    keys = parser.plain_gets(data)
+    if keys is None:
+        return
+    assert parser.feed(data) == [Get((key,), False) for key in keys]
+    assert parser.buffered_bytes == 0
+
+
+def test_the_short_cut_for_plain_gets_is_taken() -> None:
+    parser = Parser()
+    assert parser.plain_gets(b"get a\r\n") is None, "the first bytes of a connection are looked at"
+    parser.feed(b"version\r\n")
+    assert parser.plain_gets(b"get a\r\nget bc\r\n") == [b"a", b"bc"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([b"get ", b"gets ", b"gat ", b"gat 0 ", b"set ", b"x", b"cluster ", b"\x00"]),
