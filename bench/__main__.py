@@ -136,6 +136,8 @@ def _print_workload(report: Report, workload: Workload) -> None:
         print("  " + line)
     for result in report.results:
         if result.workload.name == workload.name:
+            if result.send_lag is not None:
+                print(f"  {result.target}: {result.send_lag_text()}")
             for warning in result.warnings():
                 print(f"  WARNING, {result.target}: {warning}")
     sys.stdout.flush()

@@ -81,6 +81,14 @@ class Result:
     timeline: tuple[int, ...]
     histogram: Histogram
 
+    def send_lag_text(self) -> str:
+        """How late the requests of an open loop left; "" in a closed one."""
+        lag = self.send_lag
+        if lag is None:
+            return ""
+        numbers = " / ".join(milliseconds(value) for value in (lag.p50, lag.p99, lag.max))
+        return f"requests left {numbers} ms (p50 / p99 / max) after their intended start"
+
     def warnings(self) -> list[str]:
         """What a reader has to know before believing the figure."""
         found = []
@@ -210,6 +218,10 @@ class Report:
             if result.workload.name not in described:
                 described.append(result.workload.name)
                 lines.append(f"- `{result.workload.name}`: {result.workload.summary()}")
+        for result in self.results:
+            if result.send_lag is not None:
+                named = f"{result.workload.name} on {result.target}"
+                lines.append(f"- {named}: {result.send_lag_text()}")
         found = [(r, w) for r in self.results for w in r.warnings()]
         if found:
             lines += ["", "Warnings:", ""]
