@@ -47,12 +47,9 @@ class Counters:
     touch_misses: int = 0
     store_too_large: int = 0
     store_no_memory: int = 0
-    auth_cmds: int = 0
-    auth_errors: int = 0
     total_items: int = 0  # stores that changed something
     total_connections: int = 0
     rejected_connections: int = 0
-    conn_yields: int = 0  # times a connection gave way because it asked for too much at once
     listen_disabled_num: int = (
         0  # times no connection was taken because connections_max was reached
     )
@@ -60,8 +57,6 @@ class Counters:
     bytes_written: int = 0
     evictions: int = 0
     reclaimed: int = 0  # items removed because they had expired
-    expired_unfetched: int = 0
-    evicted_unfetched: int = 0
     # the cluster's
     cmd_other: int = 0  # version, verbosity, stats, cluster, mn
     requests_failed: int = 0  # answered with SERVER_ERROR, outcome known: nothing was done

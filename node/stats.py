@@ -65,10 +65,6 @@ _PLAIN_COUNTERS = (
     "touch_misses",
     "store_too_large",
     "store_no_memory",
-    "auth_cmds",
-    "auth_errors",
-    "bytes_read",
-    "bytes_written",
 )
 
 
@@ -142,11 +138,17 @@ def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]
     yield "connection_structures", counters.curr_connections
     for name in _PLAIN_COUNTERS:
         yield name, getattr(counters, name)
+    # There is no authentication; libmemcached's tools look for the keys.
+    yield "auth_cmds", 0
+    yield "auth_errors", 0
+    yield "bytes_read", counters.bytes_read
+    yield "bytes_written", counters.bytes_written
     yield "limit_maxbytes", config.memory_bytes
     yield "accepting_conns", int(counters.curr_connections < config.connections_max)
     yield "listen_disabled_num", counters.listen_disabled_num
     yield "threads", 1
-    yield "conn_yields", counters.conn_yields
+    # memcached's word for a connection that has to wait because it asks for too much at once.
+    yield "conn_yields", counters.reads_paused
     yield "bytes", item_bytes
     yield "curr_items", item_count
     yield "total_items", counters.total_items
