@@ -19,7 +19,7 @@ from node.consensus.errors import ConsensusError
 from tests.support.raft_cluster import Member, RaftCluster
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "40"))
-STEPS = 15_000
+STEPS = 12_000
 NETWORK_MAX = 200
 REPLICAS_MAX = 6
 DRIFT_PPM = 200_000
