@@ -20,9 +20,9 @@ SESSIONS_MAX: Final = 1 << 14
 SESSION_GONE.
 """
 
-RESULTS_MAX: Final = 1 << 10
-"""Answers one session may leave unconfirmed. One more raises its floor: the oldest answer is
-forgotten.
+RESULTS_MAX: Final = 1 << 14
+"""Answers one session may leave unconfirmed. Beyond it the floor rises: the lowest eighth is
+forgotten, and a command of a lower sequence that has not come yet will be refused.
 """
 
 RESULT_BYTES_MAX: Final = 1 << 20
@@ -145,4 +145,5 @@ def remember(state: Session, sequence: int, result: Result) -> None:
     while len(results) > RESULTS_MAX or (
         state.result_bytes > RESULT_BYTES_MAX and len(results) > 1
     ):
-        raise_floor(state, min(results) + 1)
+        sequences = sorted(results)
+        raise_floor(state, sequences[max(1, len(sequences) // 8)])

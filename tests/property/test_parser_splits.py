@@ -75,7 +75,7 @@ def unfinished_lines_are_short(data: bytes) -> bool:
     return max(map(len, data.split(b"\n"))) <= UNFINISHED_LINE_BYTES_MAX
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(streams.filter(unfinished_lines_are_short), st.lists(st.integers(0, 1 << 16), max_size=20))
 @example(b"set a 0 0 1\r\n1\r\nget a\r\n", list(range(22)))
 def test_any_split_gives_the_same_requests(data: bytes, cuts: list[int]) -> None:
@@ -98,7 +98,7 @@ def test_every_split_in_two_of_a_long_stream() -> None:
         assert parse([data[:at], data[at:]]) == whole
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=20))
 def test_garbage_never_raises_and_memory_is_bounded(pieces: list[bytes]) -> None:
     parser = Parser(ITEM_BYTES_MAX)
@@ -113,29 +113,14 @@ gets = st.sampled_from(
 )
 near_gets = st.sampled_from(
     [
-        b"get \r\n",
-        b"get a b\r\n",
-        b"get a \r\n",
-        b"get  a\r\n",
-        b"get a\n",
-        b"\r\n",
-        b"get a\r\nb c\r\n",
-    ]
-    + [
-        b"get",
-        b" ",
-        b"a",
-        b"\r",
-        b"\n",
-        b"get a",
-        b"gets a\r\n",
-        b"quit\r\n",
+        *(b"get \r\n", b"get a b\r\n", b"get a \r\n", b"get  a\r\n", b"get a\n", b"\r\n", b"get a"),
+        *(b"get", b" ", b"a", b"\r", b"\n", b"gets a\r\n", b"quit\r\n", b"get a\r\nb c\r\n"),
         b"get %b\r\n" % (b"k" * 251),
     ]
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     st.lists(gets | near_gets, max_size=5).map(b"".join), st.sampled_from([b"", b"get x", b"\r\n"])
 )
@@ -178,7 +163,7 @@ def test_a_line_without_an_end_is_bounded(start: bytes, piece: bytes) -> None:
     assert parser.feed(b"\nget a\r\n") == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(list(OPS)), keys, st.integers(0, 2**32 - 1), values)
