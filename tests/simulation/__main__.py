@@ -25,7 +25,7 @@ def main() -> int:
         first, _, last = options.seeds.partition("..")
         seeds = list(range(int(first), int(last or first) + 1))
     failed: list[int] = []
-    virtual = real = 0.0
+    virtual = cpu = 0.0
     for seed in seeds:
         config = WorldConfig(
             seed=seed,
@@ -42,10 +42,10 @@ def main() -> int:
                 break
             continue
         virtual += report.virtual_seconds
-        real += report.real_seconds
+        cpu += report.cpu_seconds
         print(report.line(), flush=True)
-    rate = virtual / real if real else 0.0
-    print(f"{len(seeds)} seeds, {virtual:.0f} virtual s in {real:.0f} s ({rate:.1f}x)", end="; ")
+    rate = virtual / cpu if cpu else 0.0
+    print(f"{len(seeds)} seeds, {virtual:.0f} virtual s in {cpu:.0f} cpu s ({rate:.1f}x)", end="; ")
     print(f"FAILED: {failed}" if failed else "no failure")
     return 1 if failed else 0
 

@@ -29,6 +29,7 @@ from tests.simulation.loop import BudgetExceeded, Deadlock, VirtualLoop
 from tests.simulation.nemesis import DEFAULT_WEIGHTS, Nemesis, NemesisConfig, draw_weights
 from tests.simulation.network import Network, NetworkConfig
 from tests.simulation.process import PROCESS
+from tests.simulation.router_client import RouterProgram
 from tests.simulation.trace import Trace
 from tests.simulation.workload import Workload, WorkloadConfig
 
@@ -46,7 +47,8 @@ class WorldConfig:
     seed: int
     fault_seconds: float = 6.0
     node_count: int = 3
-    client_count: int = 4
+    client_count: int = 3  # plain memcached connections
+    program_count: int = 2  # users of the client library
     clock_drift_ppm: int = 4_900  # of one clock; a lease allows 10,000 between two
     events_max: int = 20_000_000
     weights: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
@@ -60,7 +62,7 @@ class Report:
     seed: int
     digest: str = ""
     virtual_seconds: float = 0.0
-    real_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     events: int = 0
     faults: int = 0
     leaders: int = 0
@@ -71,9 +73,9 @@ class Report:
     undecided: list[str] = field(default_factory=list)
 
     def line(self) -> str:
-        rate = self.virtual_seconds / self.real_seconds if self.real_seconds else 0.0
+        rate = self.virtual_seconds / self.cpu_seconds if self.cpu_seconds else 0.0
         return (
-            f"seed {self.seed}: {self.virtual_seconds:.1f} virtual s in {self.real_seconds:.1f} s "
+            f"seed {self.seed}: {self.virtual_seconds:.1f} virtual s in {self.cpu_seconds:.1f} cpu s "
             f"({rate:.1f}x), {self.events} events, {self.faults} faults, {self.leaders} leaders, "
             f"ops {self.ok} ok {self.fail} fail {self.info} unknown, trace {self.digest[:12]}"
             + (f", UNDECIDED {', '.join(self.undecided)}" if self.undecided else "")
@@ -105,8 +107,12 @@ class World:
         )
         self.keys = Workload("final", workload_config, random).keys()
         self.clients = [
-            self._make_client(f"c{number}", workload_config)
+            self._make_client(f"c{number}", workload_config, SimulatedClient)
             for number in range(1, config.client_count + 1)
+        ]
+        self.clients += [
+            self._make_client(f"r{number}", workload_config, RouterProgram)
+            for number in range(1, config.program_count + 1)
         ]
         self.client_names = [client.name for client in self.clients]
         self.invariants = Invariants(self.nodes)
@@ -149,8 +155,10 @@ class World:
             for name in names
         ]
 
-    def _make_client(self, name: str, config: WorkloadConfig) -> SimulatedClient:
-        return SimulatedClient(
+    def _make_client(
+        self, name: str, config: WorkloadConfig, kind: type[SimulatedClient] | type[RouterProgram]
+    ) -> SimulatedClient | RouterProgram:
+        return kind(
             self.loop,
             name,
             [node.address for node in self.nodes],
@@ -165,7 +173,7 @@ class World:
     def run(self) -> Report:
         """Raises `SimulationFailure`."""
         report = Report(self.seed)
-        begin = time.perf_counter()
+        begin = time.process_time()
         handler = _LogToTrace(self.trace)
         logger = logging.getLogger("quorumcache")
         before = (logger.level, logger.propagate)
@@ -182,7 +190,7 @@ class World:
             logger.setLevel(before[0])
             logger.propagate = before[1]
             self.loop.close()
-        report.real_seconds = time.perf_counter() - begin
+        report.cpu_seconds = time.process_time() - begin
         return report
 
     async def _play(self, report: Report) -> None:
