@@ -100,6 +100,13 @@ PLAIN: dict[str, str] = {
     "disk_full": "Times a write to the log found no space.",
 }
 
+# memcached's words that would be confused with the gauges of nearly the same name.
+_RENAMED = {
+    "total_items": "items_stored",
+    "total_connections": "connections_accepted",
+    "listen_disabled_num": "connections_limit_reached",
+}
+
 
 class NodeCollector(Collector):
     """All metric families of one node, read at the moment of the scrape."""
@@ -127,7 +134,7 @@ class NodeCollector(Collector):
             results.add_metric([command, result], counters.since_start(name))
         yield results
         for name, text in PLAIN.items():
-            family = _counter(name.removeprefix("total_"), text, [])
+            family = _counter(_RENAMED.get(name, name), text, [])
             family.add_metric([], counters.since_start(name))
             yield family
         syncs = _counter("log_syncs", "Writes and syncs of the log.", [])
