@@ -51,12 +51,13 @@ TIME_LEFT_MIN_S = 0.002
 class _Attempts:
     """The failures of one request."""
 
-    __slots__ = ("asked", "backoff", "count", "trouble")
+    __slots__ = ("asked", "backoff", "count", "moved", "trouble")
 
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff
         self.asked: list[str] = []  # in vain, in this round
         self.count = 0
+        self.moved: RouterError | None = None  # the last redirect
         self.trouble: RouterError | None = None  # the last failure that was no redirect
 
 
@@ -259,7 +260,9 @@ class Dispatcher:
     def _learn(self, error: RouterError, shard: int, address: str, attempts: _Attempts) -> None:
         """Take from a failure what it says about the cluster."""
         attempts.count += 1
-        if not isinstance(error, Moved):
+        if isinstance(error, Moved):
+            attempts.moved = error
+        else:
             attempts.trouble = error
         if address not in attempts.asked:
             attempts.asked.append(address)
@@ -282,9 +285,9 @@ class Dispatcher:
         """Wait before the next attempt, or end the call when its time is over."""
         left = deadline - self._now()
         if left < TIME_LEFT_MIN_S:
-            trouble = attempts.trouble
-            detail = f" ({trouble})" if trouble is not None and trouble is not error else ""
-            raise DeadlineExceeded(f"not done in time: {error}{detail}") from error
+            reasons = [attempts.moved, attempts.trouble]
+            why = "; ".join(str(reason) for reason in reasons if reason is not None)
+            raise DeadlineExceeded(f"not done in time: {why or error}") from error
         pause = attempts.backoff.pause_ms(error, elsewhere) / 1000
         if pause:
             # Near the end, spend half of what is left: a last attempt is still worth it.

@@ -204,14 +204,14 @@ def test_not_done_and_unknown() -> None:
             assert lost.code == 4
             assert "outcome unknown" in one_line(lost)
             leader.faults.append(Fault(b"set", HANG))
-            late = await quorumcache("--timeout", "0.2", "set", "a", "1", seeds=cluster.seeds)
+            late = await quorumcache("--timeout", "2", "set", "a", "1", seeds=cluster.seeds)
             assert late.code == 4
             one_line(late)
             big = await quorumcache("set", "a", "-", seeds=cluster.seeds, stdin=bytes(2 << 20))
             assert big.code == 1
             assert "item limit" in one_line(big)
             cluster.lead(cluster.map.shard_of(b"a"), 0)
-            nobody = await quorumcache("--timeout", "0.2", "get", "a", seeds=cluster.seeds)
+            nobody = await quorumcache("--timeout", "2", "get", "a", seeds=cluster.seeds)
             assert nobody.code == 1
             assert "no known leader" in one_line(nobody)
             cluster.has_map = False
