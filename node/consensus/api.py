@@ -302,7 +302,11 @@ class ReplicatedLog(Protocol):
         """Take a message in. Duplicates, reordering and loss are harmless."""
 
     def tick(self, now_ns: int) -> None:
-        """Time passed: called once per `tick_ms` of the monotonic clock, never faster."""
+        """Time passed: called once per `tick_ms` of the monotonic clock, never faster.
+
+        `now_ns` is a fresh reading of that clock, no older than any message stepped before. It
+        keeps promises to leaders whole should ticks come in a burst after a pause all the same.
+        """
 
     def propose(self, payload: bytes) -> Index:
         """Append a command; the index it has if it commits with the current term.
