@@ -161,8 +161,19 @@ def handle_pre_vote(r: RaftState, sender: ReplicaId, m: PreVote) -> None:
         return  # the candidate times out, or asks again
     if m.term > r.term and r.log.is_up_to_date(m.last_index, m.last_term):
         send_durable(r, sender, PreVoteReply(m.term, True))
+        if r.role is Role.PRE_CANDIDATE and _precedes(r, sender):
+            # Both timed out at once. Who comes later stands back, or they would split the vote.
+            become_follower(r, r.term, 0)
     else:
         send_durable(r, sender, PreVoteReply(r.term, False))
+
+
+def _precedes(r: RaftState, other: ReplicaId) -> bool:
+    """Does `other` stand before us in the order of the configuration?"""
+    voters = r.configuration.voters
+    if other not in voters:
+        return False
+    return r.replica_id not in voters or voters.index(other) < voters.index(r.replica_id)
 
 
 def handle_vote(r: RaftState, sender: ReplicaId, m: Vote) -> None:

@@ -757,6 +757,9 @@ def test_6_4_a_read_waits_for_the_terms_first_commit() -> None:
     solo.flush()
     raft.request_read(7, solo.now_ns)
     assert not raft.has_ready()
+    solo.tick(5)
+    solo.echo(2, 3)
+    assert not solo.ready().read_states, "nor on a Ready that is taken for another reason"
     solo.acknowledge(2)
     solo.echo(2)
     ready = solo.ready()

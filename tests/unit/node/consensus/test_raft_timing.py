@@ -131,6 +131,16 @@ def test_a_pre_candidate_that_votes_for_another_stands_back() -> None:
     assert (solo.raft.role, solo.raft.term, solo.raft.voted_for) == (Role.FOLLOWER, 2, 2)
 
 
+def test_of_two_pre_candidates_the_later_in_the_configuration_stands_back() -> None:
+    """They timed out in the same tick, and would split the vote otherwise."""
+    for replica, role in ((2, Role.FOLLOWER), (1, Role.PRE_CANDIDATE)):
+        solo = Solo((1, 2, 3), replica=replica, term=1)
+        solo.time_out()
+        solo.step(3 - replica, PreVote(2, 0, 0))
+        assert solo.raft.role is role
+        assert (3 - replica, (2, True)) in solo.flush()
+
+
 def test_a_replica_with_a_newer_term_is_let_back_in() -> None:
     """It refuses the leader's messages by its term; the leader yields and wins again."""
     cluster = RaftCluster(3)
