@@ -8,7 +8,7 @@ The rules and the reason for each are in docs/storage.md. In short:
 - A snapshot on disk is the truth about the entries it covers: it was durable before the log said
   anything of it. The log may lag behind the snapshot, never be ahead of it.
 - What is read is made durable (again) before it is believed: a crashed process may have left
-  bytes in the page cache that no sync has covered.
+  bytes in the page cache that no sync has covered, or that a failed sync has given up.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ def _repair(disk: Disk, directory: str, checked: list[_Checked]) -> int:
     if checked:
         newest = checked[-1]
         torn_bytes += newest.tail_bytes
-        # Also when there is nothing to cut: this is the sync before believing.
-        disk.truncate(newest.path, newest.scan.end)
+        # Also when there is nothing to cut: what was read is made durable before it is believed.
+        disk.rewrite(newest.path, newest.scan.end)
     disk.sync_dir(directory)
     return torn_bytes
 

@@ -257,6 +257,9 @@ class FakeDisk:
     def truncate(self, path: str, size: int) -> None:
         self._now(self._truncate(path, size))
 
+    def rewrite(self, path: str, size: int) -> None:
+        self._now(self._rewrite(path, size))
+
     def remove(self, path: str) -> None:
         self._now(self._unlink(path))
 
@@ -394,6 +397,14 @@ class FakeDisk:
         yield "truncate", path
         inode = self._inode(path)
         inode.cut(size)
+        yield from self._sync(inode, path)
+
+    def _rewrite(self, path: str, size: int) -> Steps:
+        yield "write", path
+        inode = self._inode(path)
+        inode.cut(size)
+        if inode.data:
+            inode.write(0, bytes(inode.data))
         yield from self._sync(inode, path)
 
     def _sync_dir(self, path: str) -> Steps:
