@@ -176,6 +176,48 @@ def test_failed_create_and_replace_leave_nothing(
     run(main)
 
 
+def test_order_of_writes_and_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test can pull the plug on the real disk; so this holds on to what it asks the kernel."""
+    calls: list[str] = []
+
+    def recorded(name: str) -> None:
+        function = getattr(os, name)
+
+        def call(*arguments: object) -> object:
+            is_dir = name == "fsync" and os.path.isdir(f"/proc/self/fd/{arguments[0]}")
+            calls.append("fsync dir" if is_dir else name)
+            return function(*arguments)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("pwrite", "pwritev", "fsync", "fdatasync", "rename", "unlink", "ftruncate"):
+        recorded(name)
+
+    def since() -> list[str]:
+        taken = list(calls)
+        calls.clear()
+        return taken
+
+    async def main() -> None:
+        async with opened(zero_ahead_bytes=8192) as disk:
+            file = await created(disk, f"{tmp_path}/f", b"header")
+            assert since() == ["pwrite", "fsync", "rename", "fsync dir"]
+            await outcome(lambda done: file.append(bytes(100), done))
+            assert since() == ["pwrite", "fdatasync"]
+            await outcome(lambda done: file.append(bytes(10_000), done))
+            assert since() == ["pwritev", "fdatasync"]
+            await outcome(lambda done: disk.write_atomic(f"{tmp_path}/s", [b"a", b"b"], done))
+            assert since() == ["pwrite", "pwrite", "fsync", "rename", "fsync dir"]
+            await outcome(lambda done: disk.unlink(f"{tmp_path}/s", done))
+            assert since() == ["unlink", "fsync dir"]
+            disk.truncate(f"{tmp_path}/f", 5)
+            assert since() == ["ftruncate", "fsync"]
+            disk.make_dirs(f"{tmp_path}/a/b")
+            assert since() == ["fsync dir", "fsync dir"]
+
+    run(main)
+
+
 def test_error_in_the_chunks_keeps_the_old_file(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield b"new"
@@ -316,6 +358,7 @@ def test_log_and_snapshots_on_real_files(tmp_path: Path) -> None:
             snapshot = Snapshot(meta, b"state")
             assert await outcome(lambda done: store.save(1, snapshot, done)) is None
             wal.compacted(1, 90, 1)
+            await outcome(lambda done: wal.append([], lambda: done(None)))
             for _ in range(10):  # Behind each removal of a segment comes the next one.
                 await outcome(lambda done: disk.unlink(f"{tmp_path}/none", done))
             await wal.close()

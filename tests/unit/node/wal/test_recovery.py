@@ -246,6 +246,12 @@ def test_installed_mark_inside_the_log_drops_everything(files: Files) -> None:
     assert files.recover(snapshot(5, 2)).groups[1].entries == []
 
 
+def test_installed_mark_drops_entries_that_would_follow_it_too(files: Files) -> None:
+    """The consensus core has dropped them, so its next entry is the one behind the snapshot."""
+    files.segment(1, [TERM_1, record(1, 9)], [Mark(1, MarkKind.INSTALLED, 5, 1)])
+    assert files.recover(snapshot(5)).groups[1].entries == []
+
+
 def test_snapshot_ahead_of_its_mark(files: Files) -> None:
     """Crash between the snapshot's rename and its mark: the mark is to be written now."""
     files.segment(1, [TERM_1, record(1, 5)])

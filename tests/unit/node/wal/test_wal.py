@@ -249,6 +249,21 @@ def test_segments_go_when_every_group_has_a_snapshot_past_them() -> None:
     log.disk.crash()
     snapshots = {1: SnapshotMeta(11, 1, META), 2: SnapshotMeta(1, 1, META)}
     assert log.open(snapshots) == {1: [12], 2: []}
+    assert log.wal.queued_count == 0
+
+
+def test_marks_of_removed_segments_are_kept() -> None:
+    log = Log(segment_bytes_max=500)
+    fill(log, 2, 1, 1)
+    log.wal.compacted(2, 1, 1)
+    fill(log, 1, 1, 12)
+    log.wal.compacted(1, 11, 1)
+    fill(log, 1, 13, 14)
+    assert log.segments()[0] > "0000000002.wal"
+    log.disk.crash()
+    snapshots = {1: SnapshotMeta(11, 1, META), 2: SnapshotMeta(1, 1, META)}
+    assert log.open(snapshots) == {1: [12, 13, 14], 2: []}
+    assert log.wal.queued_count == 0, "the snapshots are no news to the log"
 
 
 def test_votes_of_removed_segments_are_kept() -> None:
@@ -314,6 +329,55 @@ def test_overwritten_entries_hold_nothing_back() -> None:
     assert "0000000001.wal" not in log.segments()
     log.disk.crash()
     assert log.open({1: SnapshotMeta(1, 1, META)}) == {1: [2, 3, 4]}
+
+
+def test_entries_hold_a_segment_until_what_overwrites_them_is_durable() -> None:
+    log = Log(segment_bytes_max=500)
+    log.append("old", record(1, 1, 5, size=100))
+    log.run()
+    for term in (2, 3):
+        log.append("vote", WalRecord(1, HardState(term, 1)))
+        log.run()
+    log.wal.compacted(1, 1, 1)  # Goes out at once, and the next one waits for it.
+    log.append("new", record(1, 2, term=3))
+    log.loop.run(steps_max=2)
+    log.disk.failing_syncs = 1
+    log.run()
+    assert len(log.failed) == 1
+    log.disk.crash()
+    assert log.open({1: SnapshotMeta(1, 1, META)}) == {1: [2, 3, 4, 5]}
+
+
+def test_segments_stay_until_the_mark_that_frees_them_is_durable() -> None:
+    """A snapshot comes from a leader whose log is another. Until the log says so, only the old
+    entry at its index tells that what follows here does not follow the snapshot."""
+    log = Log(segment_bytes_max=500)
+    log.append("old", record(1, 1, 5, size=100))
+    log.run()
+    log.append("follows", record(1, 6))
+    log.run()
+    log.append("vote", WalRecord(1, HardState(2, 0)))
+    log.wal.installed(1, 5, 2)
+    log.loop.run(steps_max=2)
+    log.disk.failing_syncs = 1
+    log.run()
+    assert (log.called[-1], len(log.failed)) == ("vote", 1)
+    log.disk.crash()
+    assert log.open({1: SnapshotMeta(5, 2, META)}) == {1: []}
+
+
+def test_log_goes_on_behind_a_snapshot_that_it_had_not_heard_of(log: Log) -> None:
+    """Crash between a snapshot's rename and its mark: the start makes up for the mark."""
+    log.append("a", record(1, 1, 5))
+    log.run()
+    snapshots = {1: SnapshotMeta(100, 3, META)}
+    log.disk.crash()
+    assert log.open(snapshots) == {1: []}
+    log.append("b", record(1, 101, term=3))
+    log.run()
+    assert log.failed == []
+    log.disk.crash()
+    assert log.open(snapshots) == {1: [101]}
 
 
 def test_segment_stays_until_the_newest_one_has_two_frames() -> None:
