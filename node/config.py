@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import gcd
 
 from node.errors import ConfigError
 from ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHT_MAX
@@ -193,11 +194,12 @@ class NodeConfig:
     wal_bytes_max: int = 1 << 30
     # A group is snapshotted when its log has grown by this much and by as much as its last
     # snapshot.
-    snapshot_bytes_min: int = 8 << 20
+    snapshot_bytes_min: int = 1 << 20
     # A client session that is idle for longer is expired through the log.
     session_idle_ms: int = 3_600_000
-    # Consensus clock. Heartbeat and election times are whole numbers of ticks.
-    tick_ms: int = 10
+    # Consensus clock. Heartbeat and election times are whole numbers of ticks. 0 = the longest
+    # tick that divides both and is at most half a heartbeat: an idle node wakes for every tick.
+    tick_ms: int = 0
 
     # --- logs
     log_level: str = "info"
@@ -206,6 +208,8 @@ class NodeConfig:
     def __post_init__(self) -> None:
         if not self.durability:
             object.__setattr__(self, "durability", "fsync" if self.data_dir else "memory")
+        if not self.tick_ms:
+            object.__setattr__(self, "tick_ms", _longest_tick(self.heartbeat_ms, self.election_ms))
 
     # --- what follows from it
 
@@ -400,6 +404,12 @@ class NodeConfig:
         _in_range("wal_bytes_max", self.wal_bytes_max, self.segment_bytes_max, 1 << 50)
         _in_range("snapshot_bytes_min", self.snapshot_bytes_min, 1, 1 << 40)
         _in_range("session_idle_ms", self.session_idle_ms, 1000, 1 << 40)
+
+
+def _longest_tick(heartbeat_ms: int, election_ms: int) -> int:
+    common = max(1, gcd(heartbeat_ms, election_ms))
+    longest = max(1, heartbeat_ms // 2)
+    return next(tick for tick in range(min(common, longest), 0, -1) if common % tick == 0)
 
 
 def _in_range(name: str, value: int, low: int, high: int) -> None:

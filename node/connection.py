@@ -102,8 +102,38 @@ class Slot:
 class MemcachedConnection(asyncio.Protocol):
     """See the module docstring."""
 
+    __slots__ = (
+        "_backlog",
+        "_barrier",
+        "_closing",
+        "_counters",
+        "_draining",
+        "_groups",
+        "_inflight_bytes",
+        "_lanes",
+        "_last_write",
+        "_monotonic_ns",
+        "_out",
+        "_parser",
+        "_pump_scheduled",
+        "_reading_paused",
+        "_slots",
+        "_token_shift",
+        "_transport",
+        "_unfinished_windows",
+        "_write_paused",
+        "client_address",
+        "number",
+        "redirect",
+        "server",
+    )
+
     def __init__(self, server: MemcachedServer, number: int) -> None:
         self.server = server
+        self._counters = server.counters
+        self._groups = server.groups
+        self._token_shift = server.token_shift
+        self._monotonic_ns = server.monotonic_ns
         self.number = number
         self.client_address = ""
         self.redirect = False
@@ -180,10 +210,14 @@ class MemcachedConnection(asyncio.Protocol):
         return "paused" if self._reading_paused else "reading"
 
     def data_received(self, data: bytes) -> None:
-        server = self.server
-        server.counters.bytes_read += len(data)
+        self._counters.bytes_read += len(data)
         if self._closing:
             return
+        if data[:4] == b"get " and not self._slots and not self._backlog:
+            keys = self._parser.plain_gets(data)
+            if keys is not None:
+                self._plain_gets(keys)
+                return
         requests = self._parser.feed(data)
         if self._backlog:
             self._backlog.extend(requests)
@@ -192,56 +226,58 @@ class MemcachedConnection(asyncio.Protocol):
         if self._out:
             self._flush()
 
+    def _plain_gets(self, keys: list[bytes]) -> None:
+        """Answer gets of one key each, as far as this node leads their shards under a lease.
+
+        This is the whole data path of a client that routes by itself, so it is written out: it
+        takes 1.0 us for one get, 0.6 us in a pipeline of 16, where the general way takes 1.9 and 1.2
+        (python -m bench.micro.connection).
+        """
+        groups = self._groups
+        shift = self._token_shift
+        # Read after the requests' bytes: a lease that holds now held after they were sent.
+        now_ns = self._monotonic_ns()
+        out: list[bytes] = []
+        size = 0
+        for key in keys:
+            group = groups.get((key_token(key) >> shift) + 1)
+            if group is None or now_ns >= group.lease_until_ns:
+                break
+            store: Any = group.machine
+            item = store.items.get(key)
+            if item is None or item[0] or store.pending_flush_ms:
+                break
+            out.append(b"VALUE " + key + item[ITEM_DATA:] + END_LINE)
+            size += len(item)
+            if size > WRITE_CHUNK_BYTES:
+                break
+        hits = len(out)
+        if hits:
+            counters = self._counters
+            counters.cmd_get += hits
+            counters.get_hits += hits
+            counters.lease_reads += hits
+            if not self._out:
+                reply = out[0] if hits == 1 else b"".join(out)
+                counters.bytes_written += len(reply)
+                self._transport.write(reply)  # type: ignore[union-attr]
+            else:
+                self._out.extend(out)
+        if hits < len(keys):
+            self._execute([Get((key,), False) for key in keys[hits:]])
+            if self._out:
+                self._flush()
+
     # -- running requests ----------------------------------------------------------------
 
     def _execute(self, requests: list[Request]) -> None:
         """Run requests until one has to wait; the rest goes to the backlog."""
-        server = self.server
-        groups = server.groups
-        shift = server.token_shift
-        # Read after the requests' bytes: a lease that holds now held after they were sent.
-        now_ns = server.monotonic_ns()
-        out = self._out
-        hits = 0
         for position, request in enumerate(requests):
-            if self._write_paused or self._barrier or self._closing or len(out) > 4096:
-                if out and not self._write_paused:
-                    self._flush()
-                if self._is_blocked():
-                    self._wait_for_room(requests[position:])
-                    break
-            if type(request) is Get and not self._slots:
-                keys, with_cas = request
-                if len(keys) == 1 and not with_cas:
-                    key = keys[0]
-                    group = groups.get((key_token(key) >> shift) + 1)
-                    if group is not None and now_ns < group.lease_until_ns:
-                        store = group.machine
-                        item = store.items.get(key)  # type: ignore[attr-defined]
-                        if (
-                            item is not None and not item[0] and not store.pending_flush_ms  # type: ignore[attr-defined]
-                        ):
-                            hits += 1
-                            if len(item) <= COPY_BYTES_MAX:
-                                out.append(b"VALUE " + key + item[ITEM_DATA:] + END_LINE)
-                            else:
-                                out.append(b"VALUE " + key)
-                                out.append(memoryview(item)[ITEM_DATA:])
-                                out.append(END_LINE)
-                            continue
-            self._start(request)
-            if (
-                self._draining
-                or len(self._slots) >= SLOTS_MAX
-                or self._inflight_bytes >= INFLIGHT_BYTES_MAX
-            ):
-                self._wait_for_room(requests[position + 1 :])
-                break
-        if hits:
-            counters = server.counters
-            counters.cmd_get += hits
-            counters.get_hits += hits
-            counters.lease_reads += hits
+            if self._is_blocked():
+                self._wait_for_room(requests[position:])
+                return
+            handler = _HANDLERS[type(request)]
+            handler(self, request)
 
     def _is_blocked(self) -> bool:
         return (
@@ -261,10 +297,6 @@ class MemcachedConnection(asyncio.Protocol):
             self._reading_paused = True
             self.server.counters.reads_paused += 1
             self._transport.pause_reading()
-
-    def _start(self, request: Request) -> None:
-        handler = _HANDLERS[type(request)]
-        handler(self, request)
 
     def _schedule_pump(self) -> None:
         if not self._pump_scheduled:
@@ -369,7 +401,7 @@ class MemcachedConnection(asyncio.Protocol):
         if self.redirect and self._redirected(request.keys, None, noreply=False):
             return
         keys, with_cas = request
-        self.server.counters.cmd_get += len(keys)
+        self._counters.cmd_get += len(keys)
         if len(keys) > 1:
             _MultiGet(self, keys, with_cas).start()
             return

@@ -124,9 +124,14 @@ class ReplicaHost:
             # No replica here (yet), or nothing it asks for could be made durable. The sender
             # repeats what matters.
             return
-        group.log.step(node_id, message)
-        if not group.dirty:
+        replica = group.log
+        replica.step(node_id, message)
+        if group.dirty:
+            return
+        if replica.has_ready():
             self.mark_dirty(group)
+        else:
+            group.update_lease()  # All that most answers to heartbeats change.
 
     def peer_unreachable(self, node_id: int) -> None:
         """The connection to a node was refused or reset: its replicas may be gone."""

@@ -34,7 +34,7 @@ EXPIRE_BATCH = 256
 KEEP_ENTRIES = 256
 """Entries kept in memory behind a snapshot, for followers that are a little behind."""
 
-LOG_BYTES_MAX = 256 << 20
+LOG_BYTES_MAX = 64 << 20
 """Entries of all groups held in memory; beyond it the largest logs are snapshotted first."""
 
 TRANSFERS_AT_ONCE_MAX = 4

@@ -28,7 +28,7 @@ from node.coordinator import Coordinator
 from node.counters import Counters
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
-from node.errors import NodeError, StartupError
+from node.errors import NodeError, PeerError, StartupError
 from node.group import ReplicaGroup, StateMachine
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
@@ -57,8 +57,11 @@ log = get_logger("node")
 DIRECTORY_VOTERS_MAX = 5
 """Nodes that vote on the cluster map: the first of the initial cluster, by name."""
 
-SWEEP_TICKS = 5
-"""Ticks between two sweeps of held operations and deadlines."""
+SWEEP_MS = 50
+"""Time between two sweeps of held operations and deadlines."""
+
+ELECTION_STAGGER_MS = 30
+"""Distance between the elections of two replicas that saw their leader go: enough for the first to win."""
 
 PEER_PROTOCOL_VERSION = 1
 
@@ -99,7 +102,7 @@ class Node:
         self._recovered: dict[int, RecoveredGroup] = {}
         self._snapshots_found: dict[int, Snapshot] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._sweep_countdown = SWEEP_TICKS
+        self._sweep_countdown = 0
         self._steward: Steward | None = None
         self._admin: AdminServer | None = None
         self._stopping = False
@@ -238,6 +241,9 @@ class Node:
             weight=info.weight,
             map_epoch=self.map.epoch if self.map is not None else 0,
             version=VERSION,
+            settings=tuple(
+                (name, str(value)) for name, value in config.cluster_settings.as_dict().items()
+            ),
         )
         self.peers = PeerNetwork(
             self.loop,
@@ -247,6 +253,7 @@ class Node:
             listen_address=config.peer,
             peers=others,
             handler=self,
+            counters=self.counters,
         )
         self.peer_address = await self.peers.start()
 
@@ -268,6 +275,7 @@ class Node:
                 tick_ms=config.tick_ms,
                 heartbeat_ticks=config.heartbeat_ticks,
                 election_ticks=config.election_ticks,
+                stagger_ticks=max(1, ELECTION_STAGGER_MS // config.tick_ms),
             ),
             Random(self.random.getrandbits(64)),
             configuration=meta.configuration,
@@ -365,7 +373,11 @@ class Node:
                     self.peers.send(node_id, (MAP_REPLY, self.map.to_bytes()))
                     host.flush_soon()
             elif kind == MAP_REPLY:
-                self._map_arrived(ClusterMap.from_bytes(item[1]))
+                try:
+                    cluster_map = ClusterMap.from_bytes(item[1])
+                except MapError as error:
+                    raise PeerError(f"a cluster map that is none: {error}") from error
+                self._map_arrived(cluster_map)
             else:
                 self.coordinator.on_forward(node_id, item)
 
@@ -418,7 +430,7 @@ class Node:
         self._sweep_countdown -= 1
         if self._sweep_countdown > 0:
             return
-        self._sweep_countdown = SWEEP_TICKS
+        self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
         if self._steward is not None:
             self._steward.tick()

@@ -122,7 +122,7 @@ def test_a_data_dir_makes_a_node_durable() -> None:
         ({"shards": 48}, "shards", "48 is not a power of two in 1..4096"),
         ({"shards": 8192}, "shards", "4096"),
         ({"replication": 0}, "replication", "1..9"),
-        ({"heartbeat_ms": 55}, "heartbeat_ms", "10 ms"),
+        ({"heartbeat_ms": 55, "tick_ms": 10}, "heartbeat_ms", "10 ms"),
         ({"heartbeat_ms": 0}, "heartbeat_ms", "0"),
         ({"election_ms": 100}, "election_ms", "(50)"),
         ({"durability": "maybe"}, "durability", "fsync, memory"),
