@@ -99,34 +99,7 @@ class SnapshotCorrupt(StorageError):
         self.why = why
 
 
-class LogCompacted(StorageError):
-    """The entries asked for are covered by a snapshot and gone from the log."""
-
-
-class LogUnavailable(StorageError):
-    """The entries asked for lie past the end of the log."""
-
-
-# --- consensus (what the log itself raises is in consensus/errors.py)
-
-
-class LeadershipLost(NodeError):
-    """Leadership was lost while a write was in flight: its outcome is unknown."""
-
-
 # --- requests and peers
-
-
-class ProtocolError(NodeError):
-    """A client broke the protocol."""
-
-
-class UnknownCommand(ProtocolError):
-    """Answered with `ERROR`."""
-
-
-class BadRequest(ProtocolError):
-    """Answered with `CLIENT_ERROR <why>`."""
 
 
 class PeerError(NodeError):
@@ -142,14 +115,6 @@ class HandshakeRefused(PeerError):
 
     another cluster, version, settings, or not the node it should be.
     """
-
-
-class StaleEpoch(NodeError):
-    """The request was made under an older cluster map. `current_epoch` is the one to fetch."""
-
-    def __init__(self, current_epoch: int) -> None:
-        super().__init__(f"the cluster map is at epoch {current_epoch}")
-        self.current_epoch = current_epoch
 
 
 class DeadlineExceeded(NodeError):

@@ -121,6 +121,8 @@ class FakeNode:
         self.http_address = ""
         self.connections: list[FakeConnection] = []
         self.peers = {2: True, 3: False}
+        # The event loop that a test looks at it from.
+        self.loop_kind = "asyncio"
 
     def peers_up(self) -> Mapping[int, bool]:
         return self.peers

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import uvloop
 
 import node.admin as admin
 from node.admin import AdminServer, RequestError, parse_head
@@ -18,6 +19,21 @@ from tests.support.fake_node import FakeGroup, FakeNode, FakeStore
 
 DEADLINE_S = 30.0
 Exchange = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
+
+
+# uvloop's transports and servers are classes of their own.
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+@pytest.fixture(params=sorted(LOOPS))
+def node(request: pytest.FixtureRequest) -> FakeNode:
+    """A node to look at; every test runs on both kinds of loop."""
+    fake = FakeNode()
+    fake.loop_kind = request.param
+    return fake
 
 
 def serve(node: FakeNode, exchange: Exchange) -> Any:
@@ -33,7 +49,8 @@ def serve(node: FakeNode, exchange: Exchange) -> Any:
             writer.close()
             await server.close()
 
-    return asyncio.run(main())
+    with asyncio.Runner(loop_factory=LOOPS[node.loop_kind]) as runner:
+        return runner.run(main())
 
 
 async def read_reply(
@@ -51,11 +68,6 @@ def get(node: FakeNode, path: str, method: str = "GET") -> tuple[int, dict[str, 
         return await read_reply(reader, body=method != "HEAD")
 
     return serve(node, exchange)
-
-
-@pytest.fixture
-def node() -> FakeNode:
-    return FakeNode()
 
 
 def test_metrics(node: FakeNode) -> None:
