@@ -864,6 +864,19 @@ def test_6_4_1_a_lease_counts_from_the_sending_of_its_round() -> None:
     assert raft.lease_until_ns == start_ns + PROMISE_NS * 9 // 10
 
 
+def test_6_4_1_a_late_answer_counts_for_its_own_round() -> None:
+    """It proves nothing about the rounds that were sent since."""
+    solo = Solo()
+    raft = solo.lead()
+    solo.tick(5)
+    start_ns = solo.now_ns
+    solo.flush()
+    solo.tick(6)
+    solo.flush()
+    solo.step(2, HeartbeatReply(1, start_ns, 0))
+    assert raft.lease_until_ns == start_ns + PROMISE_NS * 99 // 100
+
+
 def test_6_4_1_a_lease_needs_a_quorum() -> None:
     """The start is the quorum-th newest echo, the leader's own included; learners' do not count."""
     solo = Solo((1, 2, 3, 4, 5), learners=(6,))
