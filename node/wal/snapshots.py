@@ -24,7 +24,7 @@ import msgpack
 
 from node.consensus.api import Configuration, Snapshot, SnapshotMeta
 from node.disk import TEMP_SUFFIX, Disk, Done
-from node.errors import SnapshotCorrupt, WrongDataDir
+from node.errors import SnapshotCorrupt, StorageError, WrongDataDir
 from node.wal.format import FORMAT_VERSION
 
 _MAGIC = b"QCSNAPSH"
@@ -40,6 +40,8 @@ class SnapshotStore:
     def __init__(self, disk: Disk, directory: str) -> None:
         self._disk = disk
         self._directory = directory
+        self._newest: dict[int, int] = {}
+        """Group to the index of the newest snapshot that is on disk or on its way there."""
 
     def load_all(self) -> dict[int, Snapshot]:
         """Every group's snapshot. Blocks; for start-up, before `Wal.open`.
@@ -58,6 +60,7 @@ class SnapshotStore:
                 if name != _file_name(group):
                     raise SnapshotCorrupt(path, f"it says that it is of group {group}")
                 loaded[group] = snapshot
+                self._newest[group] = snapshot.meta.last_index
         self._disk.sync_dir(self._directory)
         return loaded
 
@@ -65,7 +68,9 @@ class SnapshotStore:
         """Replace the group's snapshot; `done(None)` on the loop once it is durable.
 
         After `DiskFull` the old one is still there, and the caller may try again later. After any
-        other error one of the two is; the caller must not count on the new one.
+        other error one of the two is; the caller must not count on the new one. One that is older
+        than what is on disk, or on its way there, is refused with `StorageError`: the log may
+        already say that entries were dropped for the newer one.
         """
         self.save_chunks(group, snapshot.meta, (snapshot.data,), done)
 
@@ -77,10 +82,25 @@ class SnapshotStore:
         `chunks` is consumed in another thread: it must not touch what the loop changes.
         """
         path = f"{self._directory}/{_file_name(group)}"
-        self._disk.write_atomic(path, encode_snapshot(group, meta, chunks), done)
+        before = self._newest.get(group, 0)
+        index = meta.last_index
+        if index < before:
+            # Nothing to write; this comes back on the loop behind the newer one.
+            refusal = StorageError(f"{path}: a snapshot at {index} is older than that at {before}")
+            self._disk.unlink(path + TEMP_SUFFIX, lambda error: done(refusal))
+            return
+        self._newest[group] = index
+
+        def written(error: BaseException | None) -> None:
+            if error is not None and self._newest.get(group) == index:
+                self._newest[group] = before
+            done(error)
+
+        self._disk.write_atomic(path, encode_snapshot(group, meta, chunks), written)
 
     def delete(self, group: int, done: Done) -> None:
         """Remove the group's snapshot, durably; none being there is no error."""
+        self._newest.pop(group, None)
         self._disk.unlink(f"{self._directory}/{_file_name(group)}", done)
 
 

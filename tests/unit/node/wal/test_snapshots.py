@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from node.consensus.api import Configuration, Snapshot, SnapshotMeta
-from node.errors import DiskFailed, DiskFull, SnapshotCorrupt, WrongDataDir
+from node.errors import DiskFailed, DiskFull, SnapshotCorrupt, StorageError, WrongDataDir
 from node.wal.snapshots import SnapshotStore, decode_snapshot, encode_snapshot
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.manual_loop import ManualLoop
@@ -123,6 +123,32 @@ def test_full_disk_keeps_the_old_one_and_allows_another_try(
     disk.capacity_bytes = None
     assert save(store, loop, NEWER, bytes(200)) == [None]
     assert store.load_all() == {5: Snapshot(NEWER, bytes(200))}
+
+
+def test_older_snapshot_does_not_replace_a_newer_one(
+    store: SnapshotStore, loop: ManualLoop, disk: FakeDisk
+) -> None:
+    """A node encodes its own state at 10 while one at 20 comes from the leader and overtakes it."""
+    results: list[BaseException | None] = []
+    store.save(5, Snapshot(NEWER, b"new"), results.append)
+    store.save(5, Snapshot(META, b"old"), results.append)
+    assert results == []
+    loop.run()
+    assert results[0] is None
+    assert isinstance(results[1], StorageError)
+    again = SnapshotStore(disk, "d/s")
+    assert again.load_all() == {5: Snapshot(NEWER, b"new")}
+    (error,) = save(again, loop, META, b"old")
+    assert isinstance(error, StorageError)
+
+
+def test_older_snapshot_may_follow_a_newer_one_that_failed(
+    store: SnapshotStore, loop: ManualLoop, disk: FakeDisk
+) -> None:
+    disk.capacity_bytes = 150
+    (error,) = save(store, loop, NEWER, bytes(200))
+    assert isinstance(error, DiskFull)
+    assert save(store, loop, META, b"old") == [None]
 
 
 def test_failed_sync_is_told(store: SnapshotStore, loop: ManualLoop, disk: FakeDisk) -> None:
