@@ -40,8 +40,8 @@ class SnapshotStore:
     def __init__(self, disk: Disk, directory: str) -> None:
         self._disk = disk
         self._directory = directory
-        self._newest: dict[int, int] = {}
-        """Group to the index of the newest snapshot that is on disk or on its way there."""
+        self._indexes: dict[int, list[int]] = {}
+        """Per group the index of the snapshot on disk (0 for none), then of those on their way."""
 
     def load_all(self) -> dict[int, Snapshot]:
         """Every group's snapshot. Blocks; for start-up, before `Wal.open`.
@@ -60,7 +60,7 @@ class SnapshotStore:
                 if name != _file_name(group):
                     raise SnapshotCorrupt(path, f"it says that it is of group {group}")
                 loaded[group] = snapshot
-                self._newest[group] = snapshot.meta.last_index
+                self._indexes[group] = [snapshot.meta.last_index]
         self._disk.sync_dir(self._directory)
         return loaded
 
@@ -82,25 +82,27 @@ class SnapshotStore:
         `chunks` is consumed in another thread: it must not touch what the loop changes.
         """
         path = f"{self._directory}/{_file_name(group)}"
-        before = self._newest.get(group, 0)
         index = meta.last_index
-        if index < before:
+        indexes = self._indexes.setdefault(group, [0])
+        if index < max(indexes):
             # Nothing to write; this comes back on the loop behind the newer one.
-            refusal = StorageError(f"{path}: a snapshot at {index} is older than that at {before}")
+            why = f"a snapshot at {index} is older than that at {max(indexes)}"
+            refusal = StorageError(f"{path}: {why}")
             self._disk.unlink(path + TEMP_SUFFIX, lambda error: done(refusal))
             return
-        self._newest[group] = index
+        indexes.append(index)
 
         def written(error: BaseException | None) -> None:
-            if error is not None and self._newest.get(group) == index:
-                self._newest[group] = before
+            del indexes[indexes.index(index, 1)]
+            if error is None:
+                indexes[0] = index
             done(error)
 
         self._disk.write_atomic(path, encode_snapshot(group, meta, chunks), written)
 
     def delete(self, group: int, done: Done) -> None:
         """Remove the group's snapshot, durably; none being there is no error."""
-        self._newest.pop(group, None)
+        self._indexes.pop(group, None)
         self._disk.unlink(f"{self._directory}/{_file_name(group)}", done)
 
 

@@ -146,8 +146,12 @@ def test_older_snapshot_may_follow_a_newer_one_that_failed(
     store: SnapshotStore, loop: ManualLoop, disk: FakeDisk
 ) -> None:
     disk.capacity_bytes = 150
-    (error,) = save(store, loop, NEWER, bytes(200))
-    assert isinstance(error, DiskFull)
+    results: list[BaseException | None] = []
+    for index in (20, 30):
+        meta = NEWER._replace(last_index=index)
+        store.save(5, Snapshot(meta, bytes(200)), results.append)
+    loop.run()
+    assert [type(error) for error in results] == [DiskFull, DiskFull]
     assert save(store, loop, META, b"old") == [None]
 
 
