@@ -4,8 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 
 from tests.simulation.world import SimulationFailure, World, WorldConfig
+
+EXERCISED = (
+    "forwarded_out",
+    "redirects",
+    "lease_reads",
+    "index_reads",
+    "elections_won",
+    "leaderships_lost",
+    "snapshots_taken",
+    "snapshots_sent",
+    "snapshots_received",
+    "requests_failed",
+    "requests_unknown",
+    "peer_refused",
+    "reads_paused",
+    "disk_full",
+)
+"""Counters of the nodes that tell whether rare paths were taken at all."""
 
 
 def main() -> int:
@@ -25,6 +44,7 @@ def main() -> int:
         first, _, last = options.seeds.partition("..")
         seeds = list(range(int(first), int(last or first) + 1))
     failed: list[int] = []
+    totals: Counter[str] = Counter()
     virtual = cpu = 0.0
     for seed in seeds:
         config = WorldConfig(
@@ -43,8 +63,10 @@ def main() -> int:
             continue
         virtual += report.virtual_seconds
         cpu += report.cpu_seconds
+        totals.update(report.totals)
         print(report.line(), flush=True)
     rate = virtual / cpu if cpu else 0.0
+    print("exercised:", ", ".join(f"{name} {totals[name]}" for name in EXERCISED))
     print(f"{len(seeds)} seeds, {virtual:.0f} virtual s in {cpu:.0f} cpu s ({rate:.1f}x)", end="; ")
     print(f"FAILED: {failed}" if failed else "no failure")
     return 1 if failed else 0

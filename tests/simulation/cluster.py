@@ -8,10 +8,12 @@ cut, a failed disk) leaves the disk, the clock and the address.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from random import Random
 from typing import Any
 
 from node.config import NodeConfig
+from node.counters import COUNTER_NAMES
 from node.errors import DiskFailed, DiskFull
 from node.node import Node
 from tests.simulation.disk import DiskConfig, SimulatedDisk
@@ -53,6 +55,7 @@ class SimulatedNode:
         self.process: Process = Process(loop, self.name, host=self.name, clock=self.clock)
         self.node: Node | None = None
         self.problems: list[str] = []
+        self.totals: Counter[str] = Counter()
         self._is_stopping = False
 
     @property
@@ -110,7 +113,14 @@ class SimulatedNode:
             self.network.host_down(self.name)
         self._die(power=silent)
 
+    def count(self) -> None:
+        """Add what the present node has counted to `totals`; once, when it ends."""
+        if self.node is not None:
+            counters = self.node.counters
+            self.totals.update({name: getattr(counters, name) for name in COUNTER_NAMES})
+
     def _die(self, *, power: bool) -> None:
+        self.count()
         self.node = None
         if not self.process.is_dead:
             self.process.crash(silent=power)

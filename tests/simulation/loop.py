@@ -341,6 +341,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         if self._closed:
             return
         self.bury_tasks_of(None)
+        if self.network is not None:
+            self.network.shut()
         self._closed = True
         self._ready.clear()
         self._timers.clear()

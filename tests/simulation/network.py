@@ -360,5 +360,10 @@ class Network:
                 end.in_flight.clear()
                 self._transmit(self.link(end.remote_host, end.local_host), end, RESET)
 
+    def shut(self) -> None:
+        """The world ends."""
+        for transport in self._transports:
+            transport.vanish()
+
     def transports(self) -> list[VirtualTransport]:
         return list(self._transports)

@@ -311,6 +311,10 @@ class VirtualTransport(asyncio.Transport):
         if self.protocol is not None:
             self.protocol.connection_lost(error)
 
+    def vanish(self) -> None:
+        """The world ends: be closed without a word to anybody."""
+        self._lost = self._closing = True
+
     def is_gone(self) -> bool:
         """Nobody reads here any more: the kernel would answer data with a reset."""
         return self._lost or self._is_dead()

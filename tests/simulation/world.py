@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -71,12 +72,14 @@ class Report:
     fail: int = 0
     info: int = 0
     undecided: list[str] = field(default_factory=list)
+    totals: Counter[str] = field(default_factory=Counter)
 
     def line(self) -> str:
         rate = self.virtual_seconds / self.cpu_seconds if self.cpu_seconds else 0.0
         return (
-            f"seed {self.seed}: {self.virtual_seconds:.1f} virtual s in {self.cpu_seconds:.1f} cpu s "
-            f"({rate:.1f}x), {self.events} events, {self.faults} faults, {self.leaders} leaders, "
+            f"seed {self.seed}: {self.virtual_seconds:.1f} virtual s "
+            f"in {self.cpu_seconds:.1f} cpu s ({rate:.1f}x), {self.events} events, "
+            f"{self.faults} faults, {self.leaders} leaders, "
             f"ops {self.ok} ok {self.fail} fail {self.info} unknown, trace {self.digest[:12]}"
             + (f", UNDECIDED {', '.join(self.undecided)}" if self.undecided else "")
         )
@@ -224,6 +227,9 @@ class World:
         report.faults = nemesis.faults
         report.leaders = len(self.invariants.leaders)
         report.checks = self.invariants.checks
+        for node in self.nodes:
+            node.count()
+            report.totals.update(node.totals)
 
     async def _bounded(self, awaitable: Any) -> None:
         """Await it, unless an invariant breaks first."""

@@ -1,0 +1,63 @@
+"""The simulation notices broken rules: each test breaks one by hand and expects a seed to fail.
+
+A simulation that finds nothing is worth what it would have found.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from node.group import ReplicaGroup
+from node.operations import Write
+from node.store.store import ShardStore
+from node.wal.wal import Wal
+from tests.simulation.world import SimulationFailure, World, WorldConfig
+
+
+def first_failure(seeds: range, **config: Any) -> str:
+    """Text of the first failing seed; "" when all pass."""
+    for seed in seeds:
+        try:
+            World(WorldConfig(seed=seed, fault_seconds=4.0, **config)).run()
+        except SimulationFailure as failure:
+            return str(failure)
+    return ""
+
+
+def test_reads_without_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader that was cut off or stopped would answer with what has been replaced elsewhere."""
+    monkeypatch.setattr(ReplicaGroup, "has_lease", lambda self: self.is_leader)
+    assert "is not linearizable" in first_failure(range(1, 20))
+
+
+def test_retries_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated write would be executed twice."""
+    command = Write.command
+    monkeypatch.setattr(Write, "command", lambda self: (0, 0, 0, *command(self)[3:]))
+    assert "is not linearizable" in first_failure(range(1, 20))
+
+
+def test_acknowledging_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut would take what a majority was said to hold."""
+    append = Wal.append
+
+    def eager(self: Wal, records: list, on_durable: Callable[[], None]) -> None:
+        append(self, records, lambda: None)
+        self._loop.call_soon(on_durable)
+
+    monkeypatch.setattr(Wal, "append", eager)
+    weights = {"power_cut_all": 3, "power_cut": 2, "slow_disk": 2}
+    assert first_failure(range(1, 40), weights=weights)
+
+
+def test_a_state_machine_that_looks_at_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replicas would drift apart: equal logs, different states."""
+    apply = ShardStore.apply
+    calls = iter(range(10**9))
+
+    def moody(self: ShardStore, index: int, now_ms: int, commands: tuple) -> list:
+        return apply(self, index, now_ms + next(calls) % 2, commands)
+
+    monkeypatch.setattr(ShardStore, "apply", moody)
+    assert "differs" in first_failure(range(1, 5))
