@@ -27,7 +27,7 @@ class LeaseWalk:
     def __init__(self, seed: int) -> None:
         self.random = random = Random(seed)
         self.cluster = RaftCluster(
-            random.choice((2, 3, 3, 5)),
+            random.choice((2, 3, 3, 3, 5)),
             seed=seed,
             election_ticks=random.choice((8, 12)),
             heartbeat_ticks=random.choice((1, 2, 4)),
@@ -37,17 +37,21 @@ class LeaseWalk:
             # The extremes: the ones whose clocks are furthest apart.
             member.rate = random.choice((1.0, 1.0 - DRIFT_PPM / 1e6))
             member.offset_ns = random.randrange(1 << 40)
+        self.calm = random.choice((0.10, 0.14))
+        # With little traffic, a replica that was deaf for a while can still win an election.
+        self.traffic = random.choice((0.01, 0.1, 1.0))
         self.lease_moments = 0
 
     def step(self) -> None:
         roll = self.random.random()
-        if roll < 0.5:
+        if roll < 0.4:
             self.pass_time()
-        elif roll < 0.8:
+        elif roll < 0.85:
             self.converse()
-        elif roll < 0.9:
-            for member in self.leaders():
-                self.attempt(member.raft.propose, b"x")
+        elif roll < 0.85 + self.calm:
+            if self.random.random() < self.traffic:
+                for member in self.leaders():
+                    self.attempt(member.raft.propose, b"x")
         else:
             self.strike()
         self.check()
@@ -83,9 +87,14 @@ class LeaseWalk:
         leaders = self.leaders()
         members = list(cluster.members.values())
         target = random.choice(leaders or members)
-        kind = random.randrange(8)
+        kind = random.randrange(9)
         if kind == 0:
             cluster.isolate(target.id)
+            for member in members:
+                member.raft.peer_unreachable(target.id)
+        elif kind == 8:
+            deaf = random.choice(members)  # to the leader alone: it will stand before the others
+            cluster.cut_links[target.id, deaf.id] = True
         elif kind == 1:
             for other in cluster.members:
                 cluster.cut_links[other, target.id] = True  # it speaks and does not hear
@@ -121,6 +130,12 @@ class LeaseWalk:
         for holder in holders:
             self.lease_moments += 1
             assert holder.applied_index >= self.cluster.checker.committed_index, "a stale lease"
+            if self.random.random() < 0.2 and any(
+                m.raft.role in (Role.PRE_CANDIDATE, Role.CANDIDATE) for m in members
+            ):
+                # The worst moment: the holder cannot hear of the election that has begun.
+                self.cluster.heal()
+                self.cluster.isolate(holder.id)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
