@@ -31,6 +31,7 @@ from tests.simulation.nemesis import DEFAULT_WEIGHTS, Nemesis, NemesisConfig, dr
 from tests.simulation.network import Network, NetworkConfig
 from tests.simulation.process import PROCESS
 from tests.simulation.router_client import RouterProgram
+from tests.simulation.rude_client import RudeClient
 from tests.simulation.trace import Trace
 from tests.simulation.workload import Workload, WorkloadConfig
 
@@ -109,7 +110,7 @@ class World:
             pause_seconds=random.choice((0.002, 0.008, 0.03)),
         )
         self.keys = Workload("final", workload_config, random).keys()
-        self.clients = [
+        self.clients: list[SimulatedClient | RouterProgram | RudeClient] = [
             self._make_client(f"c{number}", workload_config, SimulatedClient)
             for number in range(1, config.client_count + 1)
         ]
@@ -117,6 +118,9 @@ class World:
             self._make_client(f"r{number}", workload_config, RouterProgram)
             for number in range(1, config.program_count + 1)
         ]
+        if random.random() < 0.3:
+            addresses = [node.address for node in self.nodes]
+            self.clients.append(RudeClient(self.loop, "x1", addresses, self.random("rude")))
         self.client_names = [client.name for client in self.clients]
         self.invariants = Invariants(self.nodes)
         self._violation: InvariantViolation | None = None

@@ -1,0 +1,102 @@
+"""A client without manners: half requests, garbage, floods that nobody reads, values that are too
+large.
+
+It writes to keys of its own and believes nothing that it is told; the run fails when a node does
+(an exception that nobody handled, an invariant, a shard that does not serve any more).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+from tests.simulation.client import LOST
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.process import Process
+
+LARGE_BYTES = 100_000
+TOO_LARGE_BYTES = 1_200_000
+WORDS = (
+    b"get",
+    b"set",
+    b"cas",
+    b"incr",
+    b"cluster",
+    b"mg",
+    b"k",
+    b"0",
+    b"-1",
+    b"99999999999",
+    b"\r\n",
+)
+
+
+class RudeClient:
+    """One misdeed after the other until `stop()`."""
+
+    def __init__(
+        self, loop: VirtualLoop, name: str, addresses: list[tuple[str, int]], random: Random
+    ) -> None:
+        self.loop = loop
+        self.name = name
+        self.addresses = addresses
+        self.random = random
+        self.process = Process(loop, name, host=name)
+        self.unexpected: list[str] = []
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = self.process.spawn(self._run(), name=self.name)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        misdeeds = (self._half, self._garbage, self._words, self._flood, self._too_large)
+        while not self._stopping:
+            await asyncio.sleep(self.random.uniform(0.05, 0.5))
+            writer = None
+            try:
+                async with asyncio.timeout(3.0):
+                    reader, writer = await asyncio.open_connection(
+                        *self.random.choice(self.addresses)
+                    )
+                    await self.random.choice(misdeeds)(reader, writer)
+            except LOST:
+                pass
+            if writer is not None:
+                if self.random.random() < 0.5:
+                    writer.transport.abort()
+                else:
+                    writer.close()
+
+    async def _half(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = b"set rude 0 0 100\r\n" + b"x" * 100 + b"\r\n"
+        writer.write(request[: self.random.randrange(1, len(request))])
+        await asyncio.sleep(self.random.random() * 0.1)
+
+    async def _garbage(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(self.random.randbytes(self.random.randrange(1, 3000)))
+        await reader.read(1000)
+
+    async def _words(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Almost requests."""
+        words = self.random.choices(WORDS, k=self.random.randrange(1, 30))
+        writer.write(b" ".join(words) + b"\r\n")
+        await reader.read(1000)
+
+    async def _flood(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """More replies than anybody would buffer, and nobody reads them."""
+        writer.transport.pause_reading()
+        writer.write(b"set rude 0 0 %d\r\n%b\r\n" % (LARGE_BYTES, b"x" * LARGE_BYTES))
+        for _ in range(self.random.randrange(1, 20)):
+            writer.write(b"get rude\r\n" * self.random.randrange(1, 100))
+            await asyncio.sleep(self.random.random() * 0.2)
+
+    async def _too_large(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        header = b"set rude 0 0 %d\r\n" % TOO_LARGE_BYTES
+        writer.write(header + b"x" * TOO_LARGE_BYTES + b"\r\n")
+        await reader.read(1000)
