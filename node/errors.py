@@ -111,10 +111,7 @@ class PeerFrameError(PeerError):
 
 
 class HandshakeRefused(PeerError):
-    """The other side is a stranger:
-
-    another cluster, version, settings, or not the node it should be.
-    """
+    """The other side is of another cluster, version or settings, or not the node it should be."""
 
 
 class DeadlineExceeded(NodeError):

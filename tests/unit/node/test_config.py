@@ -196,6 +196,21 @@ def test_fingerprint_is_equal_on_all_nodes_and_differs_with_every_cluster_settin
         assert line.startswith(name)
 
 
+def test_the_cluster_settings_are_those_of_the_configuration() -> None:
+    given = {
+        "cluster_name": "other",
+        "shards": 128,
+        "replication": 5,
+        "heartbeat_ms": 60,
+        "election_ms": 500,
+        "item_bytes_max": 2 << 20,
+    }
+    settings = cluster(**given).cluster_settings
+    assert {name: getattr(settings, name) for name in given} == given
+    assert settings.durability == "fsync"
+    assert dict(settings.initial_cluster) == MEMBERS
+
+
 def test_the_fingerprint_does_not_change_between_releases() -> None:
     assert cluster().cluster_settings.fingerprint() == "a14967147f7df3a1"
     assert cluster().cluster_id == "2ddd1195432252b7"

@@ -17,6 +17,7 @@ from node.config import NodeConfig
 from node.errors import DataDirLocked, DiskFailed
 from node.timings import Histogram, Timings
 
+DEADLINE_S = 30.0
 CONFIG = NodeConfig(listen="127.0.0.1:11211", stop_timeout_ms=50)
 
 
@@ -102,10 +103,10 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
             patch.setattr(run, "_exit_now", ended.set_result)
             stop = run._stop_request(asyncio.get_running_loop(), False)
             os.kill(os.getpid(), signal.SIGTERM)
-            assert await stop == "SIGTERM"
+            assert await asyncio.wait_for(stop, DEADLINE_S) == "SIGTERM"
             assert not ended.done()
             os.kill(os.getpid(), signal.SIGINT)
-            status: int = await ended
+            status: int = await asyncio.wait_for(ended, DEADLINE_S)
         return status
 
     assert asyncio.run(main()) == 128 + signal.SIGINT
@@ -184,7 +185,7 @@ def test_loop_lag_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         lags = Lags()
         probe = run.LagProbe(asyncio.get_running_loop(), lags)
-        await seen.wait()
+        await asyncio.wait_for(seen.wait(), DEADLINE_S)
         probe.stop()
         assert lags.total >= 0
 
