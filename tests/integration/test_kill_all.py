@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.support.load import Load, load
-from tests.support.processes import running_cluster, running_node
+from tests.support.processes import NodeProcess, running_cluster, running_node
 
 SMALL_FILES = """\
 segment-size = "64k"
@@ -16,11 +17,11 @@ snapshot-size = "16k"
 """
 
 
-def kill_under_load(name: str, nodes: list, writers_per_node: int = 2) -> Load:  # type: ignore[type-arg]
-    with load(name, [node.port for node in nodes], per_port=writers_per_node) as writers:
-        writers.wait_acks(300)
+def kill_under_load(name: str, nodes: list[NodeProcess]) -> Load:
+    with load(name, [node.port for node in nodes]) as writers:
+        writers.wait_acks(200)
         for node in nodes:
-            node.process.kill()
+            node.signal(signal.SIGKILL)
         for node in nodes:
             node.wait_end()
     for writer in writers.writers:

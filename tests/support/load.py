@@ -88,14 +88,13 @@ class Writer(threading.Thread):
         with self._progress:
             self._progress.notify_all()
 
-    def wait_acks(self, more: int) -> None:
-        """Until so many writes more than now are acknowledged."""
-        goal = self.acks + more
+    def wait_acks(self, goal: int) -> None:
+        """Until so many writes are acknowledged."""
         with self._progress:
             went_on = self._progress.wait_for(
                 lambda: self.acks >= goal or not self.is_alive(), DEADLINE_S
             )
-        assert went_on, f"{self.name}: no {more} more writes; errors {self.errors[:3]}"
+        assert went_on, f"{self.name}: stuck at {self.acks} of {goal}; {self.errors[:3]}"
         assert self.acks >= goal, f"{self.name} ended: {self.disconnected} {self.errors[:3]}"
 
     def stop(self) -> None:
@@ -131,8 +130,9 @@ class Load:
 
     def wait_acks(self, more: int, writers: Iterable[Writer] | None = None) -> None:
         """Until each writer has got so many more acknowledgements."""
-        for writer in self.writers if writers is None else list(writers):
-            writer.wait_acks(more)
+        chosen = self.writers if writers is None else list(writers)
+        for writer, goal in [(writer, writer.acks + more) for writer in chosen]:
+            writer.wait_acks(goal)
 
     def stop(self) -> None:
         for writer in self.writers:
