@@ -115,7 +115,7 @@ class SimulatedClient:
         line = await self._read_line(reader)
         now_ns = self.loop.now_ns
         if line.startswith(NOT_DONE):
-            self.history.fail(operation, now_ns=self.loop.now_ns)
+            self.history.fail(operation, line.decode(), now_ns=self.loop.now_ns)
         elif line.startswith(OUTCOME_UNKNOWN):
             if operation.is_read:
                 raise UnexpectedReply(f"{operation.describe()}: {line!r} to a read")

@@ -86,9 +86,10 @@ class History:
         self._finish(operation, OK, now_ns)
         operation.result = result
 
-    def fail(self, operation: Operation, *, now_ns: int = 0) -> None:
+    def fail(self, operation: Operation, why: str = "", *, now_ns: int = 0) -> None:
         """It certainly had no effect."""
         self._finish(operation, FAIL, now_ns)
+        operation.result = why
 
     def _finish(self, operation: Operation, outcome: str, now_ns: int) -> None:
         assert operation.returned is None, f"{operation} finished twice"

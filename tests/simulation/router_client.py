@@ -80,8 +80,8 @@ class RouterProgram:
             result = await self._call(client, request)
         except NotANumber:
             result = "NON_NUMERIC"
-        except NotDone:
-            self.history.fail(operation, now_ns=self.loop.now_ns)
+        except NotDone as error:
+            self.history.fail(operation, repr(error), now_ns=self.loop.now_ns)
             return
         except OutcomeUnknown as error:
             if operation.is_read:

@@ -14,7 +14,7 @@ from tests.simulation.client import LOST
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import Process
 
-LARGE_BYTES = 100_000
+LARGE_BYTES = 20_000
 TOO_LARGE_BYTES = 1_200_000
 WORDS = (
     b"get",
@@ -92,8 +92,8 @@ class RudeClient:
         """More replies than anybody would buffer, and nobody reads them."""
         writer.transport.pause_reading()
         writer.write(b"set rude 0 0 %d\r\n%b\r\n" % (LARGE_BYTES, b"x" * LARGE_BYTES))
-        for _ in range(self.random.randrange(1, 20)):
-            writer.write(b"get rude\r\n" * self.random.randrange(1, 100))
+        for _ in range(self.random.randrange(1, 10)):
+            writer.write(b"get rude\r\n" * self.random.randrange(1, 20))
             await asyncio.sleep(self.random.random() * 0.2)
 
     async def _too_large(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

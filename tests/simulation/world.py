@@ -325,7 +325,7 @@ def _draw_network(random: Random) -> NetworkConfig:
         quantum_ns=random.choice((0, 50_000, 1_000_000)),
         split_probability=random.choice((0.0, 0.05, 0.5)),
         spike_probability=random.choice((0.0, 0.001, 0.01)),
-        window_bytes=random.choice((4 << 10, 32 << 10, 256 << 10)),
+        window_bytes=random.choice((16 << 10, 64 << 10, 256 << 10)),
     )
 
 
