@@ -188,7 +188,10 @@ def _stop_request(loop: asyncio.AbstractEventLoop, stop_on_stdin_eof: bool) -> a
                 loop.remove_reader(0)
                 ask("parent_gone")
 
-        loop.add_reader(0, readable)
+        try:
+            loop.add_reader(0, readable)
+        except PermissionError:  # A file or /dev/null: epoll refuses what is always readable.
+            ask("parent_gone")
     return stop
 
 
