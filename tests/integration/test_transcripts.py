@@ -1,0 +1,58 @@
+"""The conformance transcripts through sockets: one node alone, and each node of a cluster."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Cluster, NodeProcess, running_node
+from tests.support.transcripts import Case, SocketPeer, empty, load, run
+
+CASES = load(Path(__file__).parents[1] / "conformance" / "transcripts")
+WAITS = [case for case in CASES if any(step.kind == "wait" for step in case.steps)]
+WAITING = [case for case in WAITS if "fine" not in case.tags]  # Those need a clock of their own.
+AT_ONCE = [case for case in CASES if case not in WAITS]
+# The others of the waiting cases differ in the store only, which is the same behind every node.
+WAITING_ON_A_CLUSTER = ("an item ends", "touch and gat set a new end", "writes see a delayed flush")
+
+
+def play(case: Case, port: int) -> None:
+    for step in (empty, lambda peer: run(case, peer)):
+        peer = SocketPeer("127.0.0.1", port)
+        try:
+            step(peer)
+        finally:
+            peer.close()
+
+
+@pytest.mark.parametrize("case", AT_ONCE, ids=lambda case: case.name)
+def test_one_node(case: Case, alone: NodeProcess) -> None:
+    play(case, alone.port)
+
+
+@pytest.mark.parametrize("case", AT_ONCE, ids=lambda case: case.name)
+@pytest.mark.parametrize("name", ["a", "b", "c"])
+def test_each_node_of_a_cluster(case: Case, name: str, cluster: Cluster) -> None:
+    """Two thirds of the keys of each are led elsewhere: forwarded, and answered the same."""
+    play(case, cluster[name].port)
+
+
+def test_waiting_on_one_node(tmp_path: Path) -> None:
+    """The cases that wait, side by side, each on a node of its own."""
+
+    def one(case: Case) -> None:
+        with running_node(tmp_path / str(WAITING.index(case))) as node:
+            play(case, node.port)
+
+    with ThreadPoolExecutor(len(WAITING)) as pool:
+        for done in [pool.submit(one, case) for case in WAITING]:
+            done.result()
+
+
+def test_waiting_on_a_cluster(cluster: Cluster) -> None:
+    cases = [case for case in WAITING if case.name.endswith(WAITING_ON_A_CLUSTER)]
+    assert len(cases) == len(WAITING_ON_A_CLUSTER)
+    for case, node in zip(cases, cluster, strict=True):
+        play(case, node.port)
