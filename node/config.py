@@ -23,6 +23,8 @@ from ring.hashing import SHARD_COUNT_MAX, is_shard_count
 ITEM_BYTES_MIN = 1 << 10
 ITEM_BYTES_LIMIT = 64 << 20
 MEMORY_BYTES_MIN = 1 << 20
+# A log file is read whole at the start.
+SEGMENT_BYTES_LIMIT = 1 << 30
 
 DURABILITIES = ("fsync", "memory")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -400,7 +402,7 @@ class NodeConfig:
         _in_range("connections_max", self.connections_max, 1, 1_000_000)
         _in_range("request_timeout_ms", self.request_timeout_ms, 1, 3_600_000)
         _in_range("stop_timeout_ms", self.stop_timeout_ms, 1, 3_600_000)
-        _in_range("segment_bytes_max", self.segment_bytes_max, 1 << 10, 1 << 40)
+        _in_range("segment_bytes_max", self.segment_bytes_max, 1 << 10, SEGMENT_BYTES_LIMIT)
         _in_range("wal_bytes_max", self.wal_bytes_max, self.segment_bytes_max, 1 << 50)
         _in_range("snapshot_bytes_min", self.snapshot_bytes_min, 1, 1 << 40)
         _in_range("session_idle_ms", self.session_idle_ms, 1000, 1 << 40)

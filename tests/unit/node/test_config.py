@@ -133,6 +133,7 @@ def test_a_data_dir_makes_a_node_durable() -> None:
         ({"connections_max": 0}, "connections_max", "0"),
         ({"request_timeout_ms": 0}, "request_timeout_ms", "0"),
         ({"stop_timeout_ms": 0}, "stop_timeout_ms", "0"),
+        ({"segment_bytes_max": 1 << 31}, "segment_bytes_max", str(1 << 30)),
         ({"wal_bytes_max": 1 << 20}, "wal_bytes_max", str(64 << 20)),
         ({"log_level": "loud"}, "log_level", "'loud'"),
         ({"log_format": "xml"}, "log_format", "'xml'"),

@@ -7,6 +7,7 @@ import errno
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,7 @@ def node_class(monkeypatch: pytest.MonkeyPatch) -> type[FakeNode]:
     monkeypatch.setattr(run, "_exit_now", exit_now)
     # The process is the tests' own: its collector and its log stay as they are.
     monkeypatch.setattr(run, "_tune_collector", lambda pauses: None)
+    monkeypatch.setattr(sys, "setswitchinterval", lambda seconds: None)
     monkeypatch.setattr(run, "configure", lambda **options: None)
     monkeypatch.setattr(run, "_run", asyncio.run)
     return Told
