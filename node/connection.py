@@ -1,13 +1,14 @@
 """One memcached client's connection: bytes in, operations started, replies out in request order.
 
-Reading: the parser turns what arrived into requests. A get of a key whose shard this node leads under a
-lease is answered on the spot; everything else takes a slot in the reply queue and runs as an
-operation of the coordinator, in the lanes of `lanes.py`.
+Reading: the parser turns what arrived into requests. A get of a key whose shard this node leads
+under a lease is answered on the spot; everything else takes a slot in the reply queue and runs as
+an operation of the coordinator, in the lanes of `lanes.py`.
 
 Bounds (nothing here grows with what a client sends and does not read):
- - at most SLOTS_MAX replies and INFLIGHT_BYTES_MAX bytes of values are under way; beyond that, and
-   while the client does not read its replies, requests wait in a backlog that is at most what one
-   read of the socket brought, and the socket is not read;
+ - at most SLOTS_MAX replies, INFLIGHT_BYTES_MAX bytes of values to write and REPLY_BYTES_MAX bytes
+   of answers are under way; beyond that, and while the client does not read its replies, requests
+   wait in a backlog that is at most what one read of the socket brought, and the socket is not
+   read;
  - a multi-get is answered in windows of WINDOW_KEYS keys.
 """
 
@@ -66,7 +67,6 @@ from node.store.results import (
     STORED,
     TOUCHED,
 )
-from node.store.store import ShardStore
 from ring import key_token
 
 if TYPE_CHECKING:
@@ -76,7 +76,13 @@ SLOTS_MAX = 1024
 """Replies of one connection that are not complete yet."""
 
 INFLIGHT_BYTES_MAX = 8 << 20
-"""Bytes of keys and values of one connection's unfinished writes."""
+"""Bytes of keys and values of one connection's unfinished writes, with an overhead for each."""
+
+WRITE_OVERHEAD_BYTES = 512
+"""Charged per unfinished write: noreply writes take no slot, so this alone bounds their number."""
+
+REPLY_BYTES_MAX = 4 << 20
+"""Bytes of answers that wait for their turn, or for the transport. One more may exceed it."""
 
 WINDOW_KEYS = 64
 """Keys of one multi-get that are looked up at a time."""
@@ -105,6 +111,7 @@ class MemcachedConnection(asyncio.Protocol):
     __slots__ = (
         "_backlog",
         "_barrier",
+        "_closed",
         "_closing",
         "_counters",
         "_draining",
@@ -117,6 +124,7 @@ class MemcachedConnection(asyncio.Protocol):
         "_parser",
         "_pump_scheduled",
         "_reading_paused",
+        "_reply_bytes",
         "_slots",
         "_token_shift",
         "_transport",
@@ -140,6 +148,8 @@ class MemcachedConnection(asyncio.Protocol):
         """Answer misrouted keys with MOVED instead of forwarding them."""
         self._parser = Parser(item_bytes_max=server.item_bytes_max)
         self._transport: asyncio.Transport | None = None
+        self._closed: asyncio.Transport | None = None
+        """The transport once it was closed: it lives until the client has read everything."""
         self._slots: deque[Slot] = deque()
         self._out: deque[bytes | memoryview] = deque()
         self._lanes: dict[int, Lane] = {}
@@ -147,14 +157,16 @@ class MemcachedConnection(asyncio.Protocol):
         """The newest unfinished write per group; a following one is repeated after it."""
         self._backlog: deque[Request] = deque()
         self._inflight_bytes = 0
+        self._reply_bytes = 0
+        """Bytes in `_out` and in the pieces of `_slots`."""
         self._write_paused = False
         self._reading_paused = False
         self._barrier = False
         """A request that must run alone is under way."""
         self._draining = False
         """The next request must run alone: what came before it has to end first."""
-        self._unfinished_windows: deque[_MultiGet] = deque()
-        """Long multi-gets that go on once their window has left."""
+        self._unfinished_windows: dict[Slot, _MultiGet] = {}
+        """Long multi-gets that go on once their slot is the first and its window has left."""
         self._closing = False
         """Nothing more is executed; close when all replies are out."""
         self._pump_scheduled = False
@@ -173,14 +185,18 @@ class MemcachedConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._closed = None
         self._backlog.clear()
         self._out.clear()
         self.server.left(self)
 
     def eof_received(self) -> bool:
         # What was asked before the client closed its side is still answered.
-        self._closing = True
-        self._schedule_pump()
+        if self._backlog:
+            self._backlog.append(Quit())
+        else:
+            self._closing = True
+            self._schedule_pump()
         return True
 
     def pause_writing(self) -> None:
@@ -198,7 +214,8 @@ class MemcachedConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once."""
-        transport, self._transport = self._transport, None
+        transport = self._transport or self._closed
+        self._transport = self._closed = None
         if transport is not None:
             transport.abort()
 
@@ -213,7 +230,11 @@ class MemcachedConnection(asyncio.Protocol):
         self._counters.bytes_read += len(data)
         if self._closing:
             return
-        if data[:4] == b"get " and not self._slots and not self._backlog:
+        # Nothing may be under way that a get could overtake: a noreply write has a lane and no
+        # slot, and a client that does not read has neither.
+        if data[:4] == b"get " and not (
+            self._slots or self._lanes or self._write_paused or self._backlog or self._barrier
+        ):
             keys = self._parser.plain_gets(data)
             if keys is not None:
                 self._plain_gets(keys)
@@ -230,8 +251,8 @@ class MemcachedConnection(asyncio.Protocol):
         """Answer gets of one key each, as far as this node leads their shards under a lease.
 
         This is the whole data path of a client that routes by itself, so it is written out: it
-        takes 1.0 us for one get, 0.6 us in a pipeline of 16, where the general way takes 1.9 and 1.2
-        (python -m bench.micro.connection).
+        takes 1.0 us for one get, 0.6 us in a pipeline of 16, where the general way takes 1.9 and
+        1.2 (python -m bench.micro.connection).
         """
         groups = self._groups
         shift = self._token_shift
@@ -263,6 +284,7 @@ class MemcachedConnection(asyncio.Protocol):
                 self._transport.write(reply)  # type: ignore[union-attr]
             else:
                 self._out.extend(out)
+                self._reply_bytes += sum(map(len, out))
         if hits < len(keys):
             self._execute([Get((key,), False) for key in keys[hits:]])
             if self._out:
@@ -278,6 +300,8 @@ class MemcachedConnection(asyncio.Protocol):
                 return
             handler = _HANDLERS[type(request)]
             handler(self, request)
+            if self._reply_bytes > WRITE_CHUNK_BYTES and self._out:
+                self._flush()
 
     def _is_blocked(self) -> bool:
         return (
@@ -287,6 +311,7 @@ class MemcachedConnection(asyncio.Protocol):
             or self._closing
             or len(self._slots) >= SLOTS_MAX
             or self._inflight_bytes >= INFLIGHT_BYTES_MAX
+            or self._reply_bytes >= REPLY_BYTES_MAX
         )
 
     def _wait_for_room(self, requests: list[Request]) -> None:
@@ -297,6 +322,7 @@ class MemcachedConnection(asyncio.Protocol):
             self._reading_paused = True
             self.server.counters.reads_paused += 1
             self._transport.pause_reading()
+        self._schedule_pump()  # There may be room again as soon as `_out` is flushed.
 
     def _schedule_pump(self) -> None:
         if not self._pump_scheduled:
@@ -312,9 +338,9 @@ class MemcachedConnection(asyncio.Protocol):
         if self._out:
             self._flush()
         if self._unfinished_windows and not self._write_paused:
-            first = self._unfinished_windows[0]
-            if self._slots[0] is first.slot:
-                self._unfinished_windows.popleft()
+            # Windows end in any order, but only the one of the first reply may go on.
+            first = self._unfinished_windows.pop(self._slots[0], None)
+            if first is not None:
                 first.start()
         if self._draining and not self._slots and not self._lanes:
             self._draining = False
@@ -326,7 +352,7 @@ class MemcachedConnection(asyncio.Protocol):
                 self._flush()
         if self._closing:
             if not self._slots and not self._out:
-                self._transport = None
+                self._transport, self._closed = None, transport
                 transport.close()
         elif self._reading_paused and not self._backlog and not self._is_blocked():
             self._reading_paused = False
@@ -336,6 +362,7 @@ class MemcachedConnection(asyncio.Protocol):
 
     def _reply(self, data: bytes) -> None:
         """Answer at once, in its place."""
+        self._reply_bytes += len(data)
         if self._slots:
             slot = Slot()
             slot.pieces.append(data)
@@ -349,6 +376,7 @@ class MemcachedConnection(asyncio.Protocol):
         if slot is not None:
             if data:
                 slot.pieces.append(data)
+                self._reply_bytes += len(data)
             slot.done = True
             self._release()
         if self._transport is not None:
@@ -393,6 +421,7 @@ class MemcachedConnection(asyncio.Protocol):
                     pieces.append(piece)
                 data = b"".join(pieces)
             counters.bytes_written += len(data)
+            self._reply_bytes -= len(data)
             transport.write(data)
 
     # -- handlers, one per kind of request -----------------------------------------------
@@ -563,7 +592,7 @@ class _PendingWrite:
         self.reply = reply
         """What to answer once it is done, whatever its result; None = the result."""
         self.write: Write | None = None
-        connection._inflight_bytes += size
+        connection._inflight_bytes += size + WRITE_OVERHEAD_BYTES
 
     def start(self) -> None:
         connection = self.connection
@@ -582,7 +611,8 @@ class _PendingWrite:
 
     def done(self, outcome: WriteOutcome) -> None:
         connection = self.connection
-        connection._inflight_bytes -= self.size
+        connection._inflight_bytes -= self.size + WRITE_OVERHEAD_BYTES
+        self.args = ()
         if self.write is not None and connection._last_write.get(self.group_id) is self.write:
             del connection._last_write[self.group_id]
         if isinstance(outcome, Failure):
@@ -602,11 +632,7 @@ class _PendingWrite:
                 counters.total_items += 1
                 if op == OP_CAS:
                     counters.cas_hits += 1
-            elif (
-                result == OUT_OF_MEMORY
-                or result == DELETED
-                or (op == OP_SET and result == NOT_FOUND)
-            ):
+            elif result in (OUT_OF_MEMORY, DELETED) or (op == OP_SET and result == NOT_FOUND):
                 # A set refused for memory runs as a delete (see Coordinator.submit).
                 return OUT_OF_MEMORY_LINE
             elif op == OP_CAS:
@@ -731,27 +757,31 @@ class _MultiGet:
         pieces = self.slot.pieces
         counters = connection.server.counters
         window = self.keys[self.position : self.position + WINDOW_KEYS]
-        hits = 0
+        hits = size = 0
         for key in window:
             item = self.found[key]
             if item is None:
                 continue
             hits += 1
             if self.with_cas:
-                pieces.append(value_line(key, item, True))
+                line = value_line(key, item, True)
+                pieces.append(line)
+                size += len(line)
             else:
                 pieces.append(b"VALUE " + key)
                 if len(item) <= COPY_BYTES_MAX:
                     pieces.append(item[ITEM_DATA:])
                 else:
                     pieces.append(memoryview(item)[ITEM_DATA:])
+                size += 6 + len(key) + len(item) - ITEM_DATA
         counters.get_hits += hits
         counters.get_misses += len(window) - hits
+        connection._reply_bytes += size
         self.found.clear()
         self.position += WINDOW_KEYS
         if self.position < len(self.keys):
             connection._release()
-            connection._unfinished_windows.append(self)
+            connection._unfinished_windows[self.slot] = self
             connection._schedule_pump()
         else:
             connection._fill(self.slot, END_LINE)
@@ -777,8 +807,12 @@ class _MultiTouch:
     def _touch(self, position: int, key: bytes) -> None:
         connection = self.connection
         group_id = connection.server.group_of(key)
+        last = connection._last_write
+        write: Write | None = None
 
         def done(outcome: WriteOutcome) -> None:
+            if write is not None and last.get(group_id) is write:
+                del last[group_id]
             if isinstance(outcome, Failure):
                 self.failure = outcome
             elif type(outcome) is tuple and outcome[0] == ITEM:
@@ -790,9 +824,18 @@ class _MultiTouch:
                 self._done()
 
         def start() -> None:
-            connection.server.coordinator.write(
-                group_id, OP_GAT, key, (self.request.exptime,), len(key), done
+            nonlocal write
+            started = connection.server.coordinator.write(
+                group_id,
+                OP_GAT,
+                key,
+                (self.request.exptime,),
+                len(key),
+                done,
+                last.get(group_id),
             )
+            if not started.finished:
+                write = last[group_id] = started
 
         connection._in_lane(group_id, True, start)
 
@@ -808,10 +851,9 @@ class _MultiTouch:
                 counters.touch_misses += 1
             else:
                 counters.touch_hits += 1
-                if self.request.with_cas:
-                    pieces.append(value_line(key, item, True))
-                else:
-                    pieces.append(b"VALUE " + key + item[ITEM_DATA:])
+                line = value_line(key, item, self.request.with_cas)
+                pieces.append(line)
+                connection._reply_bytes += len(line)
         connection._fill(self.slot, END_LINE)
 
 

@@ -1,0 +1,239 @@
+"""A memcached connection without a node: a scripted coordinator, and a transport moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from node.connection import MemcachedConnection
+from node.counters import Counters
+from node.operations import Failure
+from node.store.results import STORED, Result
+from node.store.store import ShardStore
+from ring import key_token
+from tests.support.manual_loop import ManualLoop
+
+SHARDS = 4
+LEASE_NS = 1_000_000_000
+
+
+class Started:
+    """An operation that the connection has started; the test gives its outcome."""
+
+    def __init__(
+        self,
+        is_write: bool,
+        group_id: int,
+        keys: tuple[bytes, ...],
+        done: Callable[[Any], None],
+        op: int = 0,
+        after: Any = None,
+    ) -> None:
+        self.is_write = is_write
+        self.group_id = group_id
+        self.keys = keys
+        self.done = done
+        self.op = op
+        self.after = after
+        self.finished = False
+
+    def end(self, outcome: Any) -> None:
+        """Give it its outcome."""
+        assert not self.finished
+        self.finished = True
+        self.done(outcome)
+
+
+class ScriptedCoordinator:
+    """Collects what was started, in order. `answer` ends operations on the spot when it is set."""
+
+    def __init__(self) -> None:
+        self.started: list[Started] = []
+        self.answer: Callable[[Started], Any] | None = None
+
+    def _start(self, operation: Started) -> Started:
+        if self.answer is not None:
+            outcome = self.answer(operation)
+            if outcome is not None:
+                operation.end(outcome)
+                return operation
+        self.started.append(operation)
+        return operation
+
+    def write(
+        self,
+        group_id: int,
+        op: int,
+        key: bytes,
+        args: tuple[object, ...],
+        size: int,
+        done: Callable[[Any], None],
+        after: Any = None,
+    ) -> Started:
+        return self._start(Started(True, group_id, (key,), done, op, after))
+
+    def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Started:
+        return self._start(Started(False, group_id, keys, done))
+
+    def take(self) -> Started:
+        """The one operation that is under way."""
+        (only,) = self.started
+        self.started.clear()
+        return only
+
+    def end_all(self, result: Result = STORED) -> None:
+        """End all writes with `result` and all reads with misses."""
+        while self.started:
+            operation = self.started.pop(0)
+            operation.end(result if operation.is_write else [None] * len(operation.keys))
+
+
+class FakeGroup:
+    """What a connection sees of a group."""
+
+    def __init__(self) -> None:
+        self.machine = ShardStore()
+        self.is_leader = False
+        self.lease_until_ns = 0
+
+    def lead(self) -> None:
+        self.is_leader = True
+        self.lease_until_ns = LEASE_NS
+
+
+class FakeTransport:
+    """Collects what is written; pauses the protocol above `high` bytes until `drain`."""
+
+    def __init__(self, high: int = 64 << 10) -> None:
+        self.high = high
+        self.protocol: Any = None
+        self.unread = bytearray()
+        """Written, and not yet read by the client."""
+        self.is_paused = False
+        self.is_reading = True
+        self.closed = False
+        self.aborted = False
+
+    def get_extra_info(self, name: str) -> Any:
+        return ("192.0.2.1", 5000)
+
+    def write(self, data: bytes | memoryview) -> None:
+        assert not self.closed, "written after close"
+        self.unread += data
+        if len(self.unread) > self.high and not self.is_paused:
+            self.is_paused = True
+            self.protocol.pause_writing()
+
+    def drain(self) -> bytes:
+        """The client reads everything."""
+        data = bytes(self.unread)
+        self.unread.clear()
+        if self.is_paused:
+            self.is_paused = False
+            self.protocol.resume_writing()
+        return data
+
+    def pause_reading(self) -> None:
+        assert self.is_reading, "paused twice"
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.is_reading, "resumed twice"
+        self.is_reading = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+
+
+class FakeServer:
+    """The server's side of a connection."""
+
+    def __init__(self) -> None:
+        self.loop: Any = ManualLoop()
+        self.counters = Counters()
+        self.coordinator: Any = ScriptedCoordinator()
+        self.shard_count = SHARDS
+        self.token_shift = 64 - (SHARDS.bit_length() - 1)
+        self.groups: Any = {shard + 1: FakeGroup() for shard in range(SHARDS)}
+        self.item_bytes_max = 1 << 20
+        self.version_line = b"VERSION 1\r\n"
+        self.now_ns = 0
+        self.full = False
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def admit(self, connection: Any) -> bool:
+        return not self.full
+
+    def left(self, connection: Any) -> None:
+        pass
+
+    def group_of(self, key: bytes) -> int:
+        return (key_token(key) >> self.token_shift) + 1
+
+    def failed(self, failure: Failure) -> bytes:
+        return failure.line()
+
+    def stats(self, args: tuple[bytes, ...]) -> bytes:
+        return b"STAT a 1\r\nEND\r\n"
+
+    def cluster_command(self, connection: Any, args: tuple[bytes, ...]) -> bytes:
+        connection.redirect = args == (b"redirect", b"on")
+        return b"OK\r\n"
+
+    def moved_line(self, group_id: int) -> bytes:
+        return b"MOVED 1 %d 2 host:1\r\n" % (group_id - 1)
+
+
+class Client:
+    """One connection, and the client at its other end."""
+
+    def __init__(self, *, high: int = 64 << 10, full: bool = False) -> None:
+        self.server = FakeServer()
+        self.server.full = full
+        self.coordinator: ScriptedCoordinator = self.server.coordinator
+        self.transport = FakeTransport(high)
+        server: Any = self.server
+        self.connection = MemcachedConnection(server, 1)
+        self.transport.protocol = self.connection
+        transport: Any = self.transport
+        self.connection.connection_made(transport)
+
+    def send(self, data: bytes) -> None:
+        """One read of the socket, and the turn that follows."""
+        assert self.transport.is_reading, "the socket is not read"
+        self.connection.data_received(data)
+        self.turn()
+
+    def turn(self) -> None:
+        """Run what is scheduled."""
+        self.server.loop.run()
+
+    def read(self) -> bytes:
+        """What the client reads, until nothing more comes."""
+        data = b""
+        while self.transport.unread:
+            data += self.transport.drain()
+            self.turn()
+        return data
+
+    def lead_all(self) -> None:
+        for group in self.server.groups.values():
+            group.lead()
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Place an item in its shard's store, as if it had been set."""
+        store = self.server.groups[self.server.group_of(key)].machine
+        data = b" 0 %d\r\n%b\r\n" % (len(value), value)
+        store.apply(store.applied_index + 1, 1000, [(0, 0, 0, 1, key, data, 0)])
+
+
+def keys_of(server: FakeServer, group_id: int, count: int) -> list[bytes]:
+    """The first `count` keys of the form kN that belong to a group."""
+    keys = (b"k%d" % number for number in range(100_000))
+    of_group = [key for key in keys if server.group_of(key) == group_id]
+    return of_group[:count]
