@@ -196,7 +196,7 @@ class NodeConfig:
     wal_bytes_max: int = 1 << 30
     # A group is snapshotted when its log has grown by this much and by as much as its last
     # snapshot.
-    snapshot_bytes_min: int = 1 << 20
+    snapshot_bytes_min: int = 4 << 20
     # A client session that is idle for longer is expired through the log.
     session_idle_ms: int = 3_600_000
     # Consensus clock. Heartbeat and election times are whole numbers of ticks. 0 = the longest

@@ -8,6 +8,7 @@ the peer's version compared, before anything arrives here; what does not fit all
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from node.consensus.api import Configuration, Entry
@@ -20,6 +21,9 @@ KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in enumerate(MESSAG
 _APPEND = KIND_OF[Append]
 _SNAPSHOT_CHUNK = KIND_OF[SnapshotChunk]
 _make_entry = Entry._make
+_MAKERS: tuple[Callable[[Iterable[Any]], Message], ...] = tuple(
+    cls._make for cls in MESSAGE_TYPES
+)
 
 
 def encode_message(group_id: int, message: Message) -> tuple[int, int, Message]:
@@ -27,18 +31,19 @@ def encode_message(group_id: int, message: Message) -> tuple[int, int, Message]:
     return (KIND_OF[type(message)], group_id, message)
 
 
-def decode_message(item: tuple[Any, ...]) -> tuple[int, Message]:
-    """(group_id, message) of an item whose kind is below `CONSENSUS_KINDS`."""
+def decode_message(item: tuple[Any, ...]) -> Message:
+    """The message of an item whose kind is below `CONSENSUS_KINDS`."""
     try:
-        kind, group_id, fields = item
+        kind, _, fields = item
         if kind == _APPEND:
             term, prev_index, prev_term, commit_index, entries = fields
-            return group_id, Append(
+            return Append(
                 term, prev_index, prev_term, commit_index, tuple(map(_make_entry, entries))
             )
         if kind == _SNAPSHOT_CHUNK:
             chunk = SnapshotChunk._make(fields)
-            return group_id, chunk._replace(configuration=Configuration._make(chunk.configuration))
-        return group_id, MESSAGE_TYPES[kind]._make(fields)
+            return chunk._replace(configuration=Configuration._make(chunk.configuration))
+        message: Message = _MAKERS[kind](fields)
+        return message
     except (TypeError, ValueError, IndexError) as error:
         raise PeerFrameError(f"a consensus message of an unknown form: {error}") from error

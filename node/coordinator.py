@@ -56,6 +56,12 @@ if TYPE_CHECKING:
 GROWING_OPS = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
 """Commands that are refused when the memory limit is reached."""
 
+DEADLINES_MIN = 10_000
+"""Operations, finished or not, that the queue of deadlines may hold before it is tidied up."""
+
+REPLY_BYTES_MAX = 4 << 20
+"""A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
+
 
 class PeerSender(Protocol):
     """The peer network, as far as forwarding needs it."""
@@ -111,7 +117,11 @@ class Coordinator:
         self._hints: dict[int, int] = {}
         """Leaders by hearsay, for groups without a replica here."""
         self._deadlines: deque[Operation] = deque()
-        """All operations in order of deadline (the timeout is the same for all)."""
+        """Operations in order of deadline (the timeout is the same for all)."""
+        self._deadlines_max = DEADLINES_MIN
+        """Length of `_deadlines` at which the finished ones are taken out of its middle."""
+        self._followers: deque[Write] = deque()
+        """Writes that were waiting for one that has ended, to be routed in this order."""
 
     # -- operations of this node's clients ----------------------------------------------
 
@@ -137,8 +147,9 @@ class Coordinator:
         """Read keys of one group; `done` hears packed items or a Failure."""
         deadline = self.clock.monotonic_ns() + self._timeout_ns
         read = Read(self, group_id, deadline, keys, done)
-        self._deadlines.append(read)
         self.route(read)
+        if not read.finished:
+            self._deadlines.append(read)
         return read
 
     def leader_node(self, group_id: int) -> int:
@@ -174,6 +185,20 @@ class Coordinator:
         leader = self.leader_node(operation.group_id)
         if leader in (0, self.node_id) or not self._forward(operation, leader):
             self.hold(operation, "no leader")
+
+    def route_followers(self, followers: list[Write]) -> None:
+        """Route writes whose predecessor has ended: one after the other, however long the chain."""
+        waiting = self._followers
+        waiting.extend(followers)
+        if len(waiting) > len(followers):
+            return  # Routing one of them ended it, and that brought us here: see the loop below.
+        while waiting:
+            follower = waiting[0]
+            follower.after = None
+            try:
+                self.route(follower)
+            finally:
+                waiting.popleft()
 
     def _run_here(self, operation: Operation, group: ReplicaGroup) -> None:
         if isinstance(operation, Write):
@@ -464,6 +489,10 @@ class Coordinator:
             if operation.request_id:
                 self._forwards.pop(operation.request_id, None)
             deadlines.popleft()
+        if len(deadlines) > self._deadlines_max:
+            # Behind one operation that waits, thousands may have come and gone.
+            self._deadlines = deque(o for o in deadlines if not o.finished)
+            self._deadlines_max = max(DEADLINES_MIN, 2 * len(self._deadlines))
         for group_id in list(self._held):
             self._release(group_id)
 

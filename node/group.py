@@ -177,6 +177,11 @@ class ReplicaGroup:
         last_ms = self.machine.last_now_ms
         return wall_ms if wall_ms > last_ms else last_ms
 
+    @property
+    def has_pending(self) -> bool:
+        """Commands or reads wait for `propose_pending`."""
+        return bool(self._queue or self._reads_queued)
+
     # -- writes ------------------------------------------------------------------------
 
     def submit(self, command: Command, size: int, waiter: Waiter) -> None:

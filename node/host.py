@@ -19,14 +19,16 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from node.consensus.api import Ready, Role, Snapshot, SoftState
+from node.consensus.api import Outbound, Ready, Role, Snapshot, SoftState
 from node.consensus_codec import decode_message, encode_message
 from node.group import ReplicaGroup
 from node.logs import event, get_logger
+from node.peer_codec import pack_item
 from node.wal.format import WalRecord
 
 if TYPE_CHECKING:
     from node.clock import Clock
+    from node.consensus.messages import Message
     from node.counters import Counters
     from node.wal.memory import MemoryWal
     from node.wal.snapshots import SnapshotStore
@@ -44,7 +46,9 @@ SNAPSHOT_RETRY_SECONDS = 1.0
 
 
 class PeerSender(Protocol):
-    def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
+    """The peer network, as far as consensus needs it."""
+
+    def send_packed(self, node_id: int, packed: bytes) -> bool: ...
     def flush(self) -> None: ...
 
 
@@ -58,6 +62,7 @@ class ReplicaHost:
         clock: Clock,
         wal: Wal | MemoryWal,
         snapshots: SnapshotStore | None,
+        peers: PeerSender,
         counters: Counters,
         tick_ms: int,
         on_leader_change: Callable[[int], None],
@@ -71,7 +76,7 @@ class ReplicaHost:
         self.tick_ms = tick_ms
         self.on_leader_change = on_leader_change
         self.on_fatal = on_fatal
-        self.peers: PeerSender | None = None
+        self.peers: PeerSender = peers
         self.groups: dict[int, ReplicaGroup] = {}
         self.bytes_used = 0
         """Memory of all items here, by the store's cost model."""
@@ -111,26 +116,24 @@ class ReplicaHost:
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        if self.peers is not None:
-            self.peers.flush()
+        self.peers.flush()
 
     # -- input -------------------------------------------------------------------------
 
     def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
-        """A consensus message from a peer."""
-        group_id, message = decode_message(item)
-        group = self.groups.get(group_id)
+        """A consensus message from a peer. Raises PeerFrameError if it is none."""
+        group = self.groups.get(item[1])
         if group is None or self.disk_is_full:
             # No replica here (yet), or nothing it asks for could be made durable. The sender
             # repeats what matters.
             return
         replica = group.log
-        replica.step(node_id, message)
+        replica.step(node_id, decode_message(item))
         if group.dirty:
             return
         if replica.has_ready():
             self.mark_dirty(group)
-        else:
+        elif replica.lease_until_ns:
             group.update_lease()  # All that most answers to heartbeats change.
 
     def peer_unreachable(self, node_id: int) -> None:
@@ -185,23 +188,21 @@ class ReplicaHost:
         self._turn_scheduled = False
         records: list[WalRecord] = []
         waiting: list[tuple[ReplicaGroup, Ready]] = []
-        peers = self.peers
         for group in dirty:
             group.dirty = False
             if group.installing:
                 continue  # Marked dirty again when its snapshot is durable.
-            group.propose_pending()
-            if not group.log.has_ready():
-                group.update_lease()
-                continue
-            ready = group.log.ready()
+            if group.has_pending:
+                group.propose_pending()
+            replica = group.log
+            ready = replica.ready()
             if ready.snapshot is not None:
                 if ready.messages:
                     self._send(group, ready.messages)
                 self._install(group, ready)
                 continue
             if ready.entries or ready.hard_state is not None:
-                records.append(WalRecord(group.group_id, ready.hard_state, tuple(ready.entries)))
+                records.append(WalRecord(group.group_id, ready.hard_state, ready.entries))
                 group.unpersisted += 1
                 waiting.append((group, ready))
             elif ready.messages_after_append:
@@ -217,28 +218,28 @@ class ReplicaHost:
                 group.apply(ready.committed_entries)
             if ready.soft_state is not None:
                 self._role_changed(group, ready.soft_state)
-            for state in ready.read_states:
-                group.reads_confirmed(state.context, state.read_index)
+            for context, read_index in ready.read_states:
+                group.reads_confirmed(context, read_index)
             if ready.failed_reads:
                 group.reads_failed(ready.failed_reads)
             if ready.snapshot_wanted:
-                for replica in ready.snapshot_wanted:
-                    self._provide_snapshot(group, replica)
-            group.update_lease()
-            if group.log.has_ready():
-                self.mark_dirty(group)
+                for peer in ready.snapshot_wanted:
+                    self._provide_snapshot(group, peer)
+            if replica.lease_until_ns or group.lease_until_ns:
+                group.update_lease()
         if waiting:
             self.wal.append(records, lambda: self._durable(waiting))
-        if peers is not None:
-            peers.flush()
+        self.peers.flush()
 
-    def _send(self, group: ReplicaGroup, messages: list[Any]) -> None:
-        peers = self.peers
-        if peers is None:
-            return
-        group_id = group.group_id
+    def _send(self, group: ReplicaGroup, messages: list[Outbound]) -> None:
+        send = self.peers.send_packed
+        last: Message | None = None
+        packed = b""
         for to, message in messages:
-            peers.send(to, encode_message(group_id, message))
+            if message is not last:  # Followers at the same position get the same message.
+                last = message
+                packed = pack_item(encode_message(group.group_id, message))
+            send(to, packed)
 
     def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
         """A batch is on disk: acknowledge it to the groups, send what promised it."""
@@ -248,8 +249,10 @@ class ReplicaHost:
             group.unpersisted -= 1
             if ready.messages_after_append:
                 self._send(group, ready.messages_after_append)
-            group.log.persisted(ready.last_index, ready.last_term)
-            if not group.dirty:
+                self.flush_soon()
+            replica = group.log
+            replica.persisted(ready.last_index, ready.last_term)
+            if not group.dirty and replica.has_ready():
                 self.mark_dirty(group)
 
     def _role_changed(self, group: ReplicaGroup, state: SoftState) -> None:

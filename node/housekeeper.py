@@ -34,8 +34,13 @@ EXPIRE_BATCH = 256
 KEEP_ENTRIES = 256
 """Entries kept in memory behind a snapshot, for followers that are a little behind."""
 
-LOG_BYTES_MAX = 64 << 20
-"""Entries of all groups held in memory; beyond it the largest logs are snapshotted first."""
+LOG_BYTES_MIN = 64 << 20
+"""Entries of all groups may take so much memory, or a quarter of what the items may take if that is
+more; beyond it the largest logs are snapshotted first."""
+
+REST_PASSES = 10
+REST_BYTES_MIN = 64 << 10
+"""A group to which nothing was applied for so many passes gives back a log of at least this size."""
 
 TRANSFERS_AT_ONCE_MAX = 4
 """Leaderships handed to their preferred nodes per pass, so that a returning node is not flooded."""
@@ -70,6 +75,8 @@ class Housekeeper:
         self._is_up = is_up
         self._interval = interval
         self._steady: dict[int, int] = {}
+        self._resting: dict[int, tuple[int, int]] = {}
+        """Group to its applied index, and passes since that last moved."""
         self._expiring: set[int] = set()
         """Groups whose last sweep is not committed yet."""
 
@@ -148,25 +155,41 @@ class Housekeeper:
     # -- snapshots ---------------------------------------------------------------------
 
     async def _snapshot_due(self) -> None:
-        """Snapshot the groups whose log has grown enough, one after the other."""
+        """Snapshot the groups whose log has grown enough, one after the other.
+
+        Every snapshot costs the log some syncs, so under load they wait until they free a good
+        piece of memory; a group that has come to rest gives back what little it holds.
+        """
         pinned = set(self._wal.pinned_groups())
         least = self._config.snapshot_bytes_min
+        in_memory_max = max(LOG_BYTES_MIN, self._config.memory_bytes // 4)
         groups = sorted(
             self._host.groups.values(), key=lambda g: g.log_bytes_since_snapshot, reverse=True
         )
         in_memory = sum(group.log.log_bytes for group in groups)
+        rested = 0
         for group in groups:
             if group.installing or group.applied_index <= group.snapshot_index:
                 continue
             grown = group.log_bytes_since_snapshot
+            at_rest = self._is_at_rest(group) and grown >= REST_BYTES_MIN and not rested
             if (
                 grown >= max(least, group.machine.bytes_used // 2)
-                or in_memory > LOG_BYTES_MAX
+                or in_memory > in_memory_max
                 or group.group_id in pinned
+                or at_rest
             ):
+                rested += at_rest
                 before = group.log.log_bytes
                 await self._snapshot(group)
                 in_memory -= before - group.log.log_bytes
+
+    def _is_at_rest(self, group: ReplicaGroup) -> bool:
+        """Nothing was applied to the group for a while."""
+        index, passes = self._resting.get(group.group_id, (-1, 0))
+        passes = passes + 1 if index == group.applied_index else 0
+        self._resting[group.group_id] = (group.applied_index, passes)
+        return passes >= REST_PASSES
 
     async def _snapshot(self, group: ReplicaGroup) -> None:
         """Write the group's state as of now, and drop the log that it covers."""

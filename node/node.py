@@ -123,6 +123,7 @@ class Node:
             clock=clock,
             wal=self.wal,
             snapshots=self.snapshots,
+            peers=PeerSwitch(self),
             counters=self.counters,
             tick_ms=config.tick_ms,
             on_leader_change=self._leader_changed,
@@ -151,6 +152,10 @@ class Node:
             clock=self.clock,
             loop=self.loop,
         )
+        for group_id in self.wal.orphan_snapshots:
+            # The log knows nothing of this group: it left, or was never durable here.
+            del self._snapshots_found[group_id]
+            self.snapshots.delete(group_id, _deleted)
 
     # -- start -------------------------------------------------------------------------
 
@@ -170,7 +175,6 @@ class Node:
             timeout_ms=config.request_timeout_ms,
             preferred_leader=self.preferred_leader_of_group,
         )
-        self.host.peers = peers
         self.server = MemcachedServer(self, self.coordinator)
         self.listen_address = await self.server.start(*parse_address(config.listen))
         if config.http:
@@ -255,6 +259,7 @@ class Node:
             handler=self,
             counters=self.counters,
         )
+        self.host.peers = self.peers  # Without the detour: this is on every message's way.
         self.peer_address = await self.peers.start()
 
     def _new_group(
@@ -543,6 +548,11 @@ class Node:
             self.peers.abort()
 
 
+def _deleted(error: BaseException | None) -> None:
+    if error is not None:
+        event(log, "warning", "snapshot_not_deleted", why=error)
+
+
 class PeerSwitch:
     """The peer network as the host and the coordinator see it, also while there is none."""
 
@@ -552,6 +562,10 @@ class PeerSwitch:
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         peers = self._node.peers
         return peers is not None and peers.send(node_id, item)
+
+    def send_packed(self, node_id: int, packed: bytes) -> bool:
+        peers = self._node.peers
+        return peers is not None and peers.send_packed(node_id, packed)
 
     def is_up(self, node_id: int) -> bool:
         peers = self._node.peers

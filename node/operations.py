@@ -95,6 +95,10 @@ class Operation:
         raise NotImplementedError
 
 
+def _ignore(outcome: object) -> None:
+    """Stands in for the `done` of a finished operation."""
+
+
 class Write(Operation):
     """One state-changing command."""
 
@@ -178,13 +182,15 @@ class Write(Operation):
         session = self.session
         if session is not None:
             session.outstanding.pop(self.sequence, None)
+        # Whoever still refers to a finished write (the next one of its connection, the queue of
+        # deadlines) must not keep its value alive, nor all the writes before it.
         self.args = ()
-        self.done(outcome)
+        self.after = None
+        done, self.done = self.done, _ignore
+        done(outcome)
         followers, self.then = self.then, None
         if followers:
-            for follower in followers:
-                follower.after = None
-                self.coordinator.route(follower)
+            self.coordinator.route_followers(followers)
 
     def expire(self) -> None:
         if self.finished:
@@ -223,7 +229,8 @@ class Read(Operation):
     def finish(self, outcome: ReadOutcome) -> None:
         if not self.finished:
             self.finished = True
-            self.done(outcome)
+            done, self.done = self.done, _ignore
+            done(outcome)
 
     def expire(self) -> None:
         self.finish(Failure(self.coordinator.timeout_reason(self.group_id), outcome_known=True))

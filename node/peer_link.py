@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from node.errors import HandshakeRefused, PeerError
 from node.peer_codec import (
@@ -31,7 +31,6 @@ from node.peer_codec import (
     decode_items,
     encode_items,
     encode_refusal,
-    pack_item,
 )
 
 TICK_SECONDS = 0.25
@@ -205,16 +204,18 @@ class PeerLink(asyncio.Protocol):
 
     # --- sending
 
-    def send(self, item: tuple[Any, ...]) -> bool:
-        """Puts `item` into the outbox; False if that is over its bound, or the link not up."""
+    def send(self, packed: bytes) -> bool:
+        """Puts an item, as `pack_item` makes it, into the outbox; False if that is over its bound,
+        or the link not up.
+        """
         if self.outbox_bytes > self._queue_bytes_max or not self.is_ready or self.closing:
             return False
-        packed = pack_item(item)
-        if len(packed) > ITEM_BYTES_MAX:
-            self._owner.link_item_too_long(self, len(packed))
+        size = len(packed)
+        if size > ITEM_BYTES_MAX:
+            self._owner.link_item_too_long(self, size)
             return False
         self._outbox.append(packed)
-        self.outbox_bytes += len(packed)
+        self.outbox_bytes += size
         if self.outbox_bytes > FRAME_BYTES_GOAL and not self._paused:
             self.flush()
         return True

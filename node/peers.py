@@ -34,6 +34,7 @@ from node.peer_codec import (
     Items,
     Refusal,
     encode_hello,
+    pack_item,
     why_stranger,
 )
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
@@ -193,8 +194,12 @@ class PeerNetwork:
 
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """Puts an item into a peer's outbox; False if it was dropped (link down, outbox full)."""
+        return self.send_packed(node_id, pack_item(item))
+
+    def send_packed(self, node_id: int, packed: bytes) -> bool:
+        """`send` for what `pack_item` made of an item, which several peers may get."""
         link = self._ready.get(node_id)
-        if link is not None and link.send(item):
+        if link is not None and link.send(packed):
             self._counters.peer_messages_sent += 1
             return True
         self._counters.peer_messages_dropped += 1
