@@ -15,7 +15,8 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from tests.simulation.loop import VirtualHandle, VirtualLoop
+    from tests.simulation.handles import VirtualHandle
+    from tests.simulation.loop import VirtualLoop
 
 T = TypeVar("T")
 

@@ -12,6 +12,7 @@ from node.group import ReplicaGroup
 from node.operations import Write
 from node.store.store import ShardStore
 from node.wal.wal import Wal
+from tests.simulation.disk import SimulatedDisk
 from tests.simulation.world import SimulationFailure, World, WorldConfig
 
 
@@ -49,6 +50,20 @@ def test_acknowledging_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Wal, "append", eager)
     weights = {"power_cut_all": 3, "power_cut": 2, "slow_disk": 2}
     assert first_failure(range(1, 40), weights=weights)
+
+
+def test_believing_the_bytes_of_a_failed_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A further sync reports success without writing them; they go with the power."""
+
+    def sync_only(self: SimulatedDisk, path: str, size: int) -> None:
+        inode = self._inode(path)
+        inode.cut(size)
+        inode.sync()
+
+    monkeypatch.setattr(SimulatedDisk, "rewrite", sync_only)
+    weights = {"failing_disk": 5, "power_cut": 3, "power_cut_all": 1, "kill": 2}
+    failure = first_failure(range(1, 60), weights=weights, client_count=2, program_count=0)
+    assert "is damaged" in failure
 
 
 def test_a_state_machine_that_looks_at_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
