@@ -82,7 +82,7 @@ class Wire:
         line = self.line()
         if line == b"END\r\n":
             return None
-        words = line.split()
+        words = line.rstrip(b"\r\n").split(b" ")  # Any other byte may be in a key.
         assert words[:2] == [b"VALUE", key], line
         data = self.exactly(int(words[3]) + 2)[:-2]
         assert self.line() == b"END\r\n"

@@ -1,0 +1,141 @@
+"""A disk without space under one of three nodes: the others go on, it recovers by itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.load import load
+from tests.support.processes import Cluster, NodeProcess, running_cluster, wait_until
+from tests.support.wire import DEADLINE_S
+
+FILES = 'segment-size = "256k"\nlog-size = "2m"\nsnapshot-size = "128k"\nhttp = "127.0.0.1:0"\n'
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("FULL DISK NOT TESTED: mounting a small tmpfs needs root")
+    where = tmp_path / "disk"
+    where.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(where)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"FULL DISK NOT TESTED: {mounted.stderr.strip()}")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", str(where)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until there is no space left, not for a byte."""
+    with path.open("wb", buffering=0) as filler:
+        for size in (1 << 20, 4096, 1):
+            while True:
+                try:
+                    if filler.write(bytes(size)) < size:
+                        break
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    break
+
+
+def health(node: NodeProcess, http: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://{http}/health", timeout=DEADLINE_S) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def http_address(cluster: Cluster, name: str) -> str:
+    ready = [line for line in cluster[name].log().splitlines() if "event=ready" in line][-1]
+    return ready.split(" http=")[1].split()[0]
+
+
+def test_full_disk_and_back(tmp_path: Path, small_disk: Path) -> None:
+    (tmp_path / "node.toml").write_text(FILES)
+    data_dir = small_disk / "data"
+    filler = small_disk / "filler"
+    with running_cluster(
+        tmp_path,
+        flags=("--config", str(tmp_path / "node.toml")),
+        data_dirs={"a": data_dir},
+    ) as cluster:
+        full = cluster["a"]
+        others = cluster.others("a")
+        assert cluster.shards_led_by("a")
+        http = http_address(cluster, "a")
+        wait_until("health", lambda: health(full, http) == 200)
+        with load("full", [node.port for node in cluster]) as writers:
+            elsewhere = writers.on(*(node.port for node in others))
+            own = writers.on(full.port)
+            writers.wait_acks(50)
+            fill(filler)
+            full.wait_log("event=disk_full")
+            writers.wait_acks(150, elsewhere)
+            cluster.wait_led(without="a")
+            writers.wait_acks(50, elsewhere)
+            assert health(full, http) == 503
+            assert not cluster.shards_led_by("a")
+            filler.unlink()
+            full.wait_log("event=disk_has_space")
+            writers.wait_acks(50, own)
+            writers.wait_acks(50, elsewhere)
+        slowest = max(writer.slowest_s for writer in elsewhere)
+        print(f"disk full: slowest reply elsewhere {slowest * 1000:.0f} ms")
+        print(f"own clients: {sum(len(writer.errors) for writer in own)} errors")
+        writers.check_no_errors(elsewhere)
+        for writer in own:
+            assert not writer.disconnected
+            for line in writer.errors:
+                assert line.startswith((b"SERVER_ERROR not done: ", b"SERVER_ERROR outcome unkno"))
+        for node in cluster:
+            writers.check(node.port)
+        cluster.wait_balanced()
+        wait_until("health", lambda: health(full, http) == 200)
+        # What it acknowledged before, meanwhile and after is on the disk that was full.
+        full.kill()
+        full.start()
+        writers.check(full.port)
+
+
+def test_a_node_alone_on_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
+    """There is no other node: clear errors until there is space, and nothing lost."""
+    config = tmp_path / "node.toml"
+    config.write_text(FILES + f'name = "a"\ndata-dir = "{small_disk / "data"}"\n')
+    node = NodeProcess("a", tmp_path, ["--config", str(config), "--request-timeout-ms", "300"])
+    try:
+        node.start()
+        with node.wire() as wire:
+            assert wire.set(b"k", b"before") == b"STORED\r\n"
+            fill(small_disk / "filler")
+            number = 0
+            while (reply := wire.set(b"k-%d" % number, b"x" * 5000)) == b"STORED\r\n":
+                number += 1  # What was written ahead still has room.
+            assert reply.startswith(b"SERVER_ERROR "), reply
+            print(reply)
+            print(wire.set(b"after", b"x"))
+            (small_disk / "filler").unlink()
+            node.wait_log("event=disk_has_space")
+            wait_until("a write", lambda: wire.set(b"k", b"again") == b"STORED\r\n")
+            node.kill()
+        node.start()
+        with node.wire() as wire:
+            assert wire.get(b"k") == b"again"
+            for at in range(number):
+                assert wire.get(b"k-%d" % at) == b"x" * 5000
+    finally:
+        node.end()
+    node.check_log()
