@@ -6,10 +6,12 @@ file answers what other nodes forward to us (`on_forward`).
 
 What ends an attempt, and what follows:
  1. a result: the operation is finished;
- 2. refused (not the leader, transfer under way, too busy): certainly not executed; held, tried again;
+ 2. refused (not the leader, transfer under way, too busy): certainly not executed; held, tried
+    again;
  3. lost (leadership or the connection went while it was in flight): a read is tried again; a write
     is repeated under the same session and sequence, so that it is executed once at most;
- 4. the deadline: `not done`, or `outcome unknown` when an attempt of the write may have been executed.
+ 4. the deadline: `not done`, or `outcome unknown` when an attempt of the write may have been
+    executed.
 
 Held operations are tried again when a leader appears, a peer comes back, or the next sweep is due.
 Their number is bounded by what connections may have in flight (`connection.py`).
@@ -22,6 +24,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
+from node.errors import PeerFrameError
 from node.group import ReplicaGroup
 from node.operations import OUT_OF_MEMORY, Failure, Operation, Read, Session, Write, WriteOutcome
 from node.peer_items import (
@@ -31,6 +34,7 @@ from node.peer_items import (
     FORWARD_REFUSED,
     FORWARD_RESULT,
     FORWARD_WRITE,
+    check_forward,
 )
 from node.store.commands import (
     OP_ADD,
@@ -122,6 +126,7 @@ class Coordinator:
         """Length of `_deadlines` at which the finished ones are taken out of its middle."""
         self._followers: deque[Write] = deque()
         """Writes that were waiting for one that has ended, to be routed in this order."""
+        self._routes_followers = False
 
     # -- operations of this node's clients ----------------------------------------------
 
@@ -147,9 +152,12 @@ class Coordinator:
         """Read keys of one group; `done` hears packed items or a Failure."""
         deadline = self.clock.monotonic_ns() + self._timeout_ns
         read = Read(self, group_id, deadline, keys, done)
-        self.route(read)
-        if not read.finished:
-            self._deadlines.append(read)
+        self._deadlines.append(read)
+        group = self.host.groups.get(group_id)
+        if group is None or group.is_leader or not group.leader_id:
+            self.route(read)
+        elif not self._forward(read, group.leader_id):
+            self.hold(read, "no leader")
         return read
 
     def leader_node(self, group_id: int) -> int:
@@ -190,15 +198,16 @@ class Coordinator:
         """Route writes whose predecessor has ended: one after the other, however long the chain."""
         waiting = self._followers
         waiting.extend(followers)
-        if len(waiting) > len(followers):
+        if self._routes_followers:
             return  # Routing one of them ended it, and that brought us here: see the loop below.
-        while waiting:
-            follower = waiting[0]
-            follower.after = None
-            try:
+        self._routes_followers = True
+        try:
+            while waiting:
+                follower = waiting.popleft()
+                follower.after = None
                 self.route(follower)
-            finally:
-                waiting.popleft()
+        finally:
+            self._routes_followers = False
 
     def _run_here(self, operation: Operation, group: ReplicaGroup) -> None:
         if isinstance(operation, Write):
@@ -230,7 +239,7 @@ class Coordinator:
                 command,
             )
         elif isinstance(operation, Read):
-            item = (FORWARD_READ, request_id, operation.group_id, operation.keys)
+            item = (FORWARD_READ, request_id, operation.group_id, operation.keys_left)
         else:
             assert isinstance(operation, SessionOpen)
             item = (
@@ -282,7 +291,7 @@ class Coordinator:
             self.route(write)
 
     def session_not_opened(self, opening: SessionOpen) -> None:
-        """The deadline passed. Waiting writes have their own deadlines; the next one tries again."""
+        """The deadline passed. Waiting writes have their own; the next one tries again."""
         waiting = [w for w in self._opening.pop(opening.group_id, []) if not w.finished]
         for write in waiting:
             self.route(write)
@@ -336,10 +345,10 @@ class Coordinator:
 
     def serve_read(self, read: Read) -> None:
         """Read under the lease or a confirmed read index."""
-        items = self._lookup(self.host.groups[read.group_id], read.keys, read)
+        items = self._lookup(self.host.groups[read.group_id], read.keys_left, read)
         if items is not None:
             self.counters.lease_reads += 1
-            read.finish(items)
+            read.on_items(items)
 
     def _lookup(
         self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: Read | ForwardedRead
@@ -370,13 +379,18 @@ class Coordinator:
     # -- what comes from other nodes -----------------------------------------------------
 
     def on_forward(self, node_id: int, item: tuple[Any, ...]) -> None:
-        """A forwarded operation, or the answer to one of ours."""
+        """A forwarded operation, or the answer to one of ours. `PeerFrameError` if it is neither.
+
+        The form is checked in full before anything happens: a command that `apply` cannot run
+        would end every replica of the group, now and at each start.
+        """
+        check_forward(item)
         kind = item[0]
         if kind == FORWARD_READ:
             self.counters.forwarded_in += 1
             _, request_id, group_id, keys = item
-            group = self.host.groups.get(group_id)
-            if group is None or not group.is_leader:
+            group = self._led_here(group_id)
+            if group is None:
                 self._refuse(node_id, request_id, group_id, "not the leader")
                 return
             forwarded = ForwardedRead(self, node_id, request_id, group, keys)
@@ -388,8 +402,8 @@ class Coordinator:
         elif kind == FORWARD_WRITE:
             self.counters.forwarded_in += 1
             _, request_id, group_id, size, retry, command = item
-            group = self.host.groups.get(group_id)
-            if group is None or not group.is_leader:
+            group = self._led_here(group_id)
+            if group is None:
                 self._refuse(node_id, request_id, group_id, "not the leader")
                 return
             waiter = ForwardedWrite(self, node_id, request_id, group_id)
@@ -397,16 +411,31 @@ class Coordinator:
         else:
             self._on_reply(kind, node_id, item)
 
+    def _led_here(self, group_id: int) -> ReplicaGroup | None:
+        """The group, if it is a shard's and this node leads it."""
+        group = self.host.groups.get(group_id)
+        if group is None or not group.is_leader or not isinstance(group.machine, ShardStore):
+            return None
+        return group
+
     def _on_reply(self, kind: int, node_id: int, item: tuple[Any, ...]) -> None:
         operation = self._forwards.get(item[1])
         if operation is None or operation.target != node_id:
             return  # Given up, or tried elsewhere meanwhile: that attempt decides.
+        if isinstance(operation, Read):
+            fits = kind == FORWARD_REFUSED or (
+                kind == FORWARD_ITEMS and 0 < len(item[2]) <= len(operation.keys_left)
+            )
+        else:
+            fits = kind != FORWARD_ITEMS
+        if not fits:
+            raise PeerFrameError(f"an answer of kind {kind} to what is none of its questions")
         del self._forwards[item[1]]
         if operation.finished:
             return
         if kind == FORWARD_ITEMS:
             assert isinstance(operation, Read)
-            operation.finish(list(item[2]))
+            operation.on_items(list(item[2]))
         elif kind == FORWARD_RESULT:
             assert isinstance(operation, Write | SessionOpen)
             operation.on_result(item[2])
@@ -577,6 +606,12 @@ class ForwardedRead:
     def on_readable(self) -> None:
         items = self.coordinator._lookup(self.group, self.keys, self)
         if items is not None:
+            size = 0
+            for count, item in enumerate(items, 1):
+                size += len(item) if item is not None else 1
+                if size > REPLY_BYTES_MAX:
+                    items = items[:count]
+                    break
             self.coordinator.reply(self.node_id, (FORWARD_ITEMS, self.request_id, items))
 
     def on_refused(self, why: str) -> None:

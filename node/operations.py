@@ -6,8 +6,8 @@ what arrives later (a reply after the deadline) is ignored.
 
 Exactly once (Raft thesis 6.3): a write carries (session, sequence). A `Session` is this process's
 identity towards one group; it is opened through the group's log, so that the group remembers which
-of its sequences were executed, and with which result. An attempt whose fate is unknown can therefore
-be repeated at the next leader: it is executed once, or answered from memory.
+of its sequences were executed, and with which result. An attempt whose fate is unknown can
+therefore be repeated at the next leader: it is executed once, or answered from memory.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Write(Operation):
 class Read(Operation):
     """A linearizable read of some keys of one group."""
 
-    __slots__ = ("done", "keys")
+    __slots__ = ("done", "found", "keys")
 
     def __init__(
         self,
@@ -217,9 +217,34 @@ class Read(Operation):
         keys: tuple[bytes, ...],
         done: Callable[[ReadOutcome], None],
     ) -> None:
-        super().__init__(coordinator, group_id, deadline_ns)
+        # As Operation does; written out, since every forwarded get passes here.
+        self.coordinator = coordinator
+        self.group_id = group_id
+        self.deadline_ns = deadline_ns
+        self.finished = False
+        self.request_id = 0
+        self.target = 0
         self.keys = keys
         self.done = done
+        self.found: list[bytes | None] = []
+        """Items of the first keys, when an answer held only those."""
+
+    @property
+    def keys_left(self) -> tuple[bytes, ...]:
+        """The keys that have no answer yet."""
+        return self.keys[len(self.found) :] if self.found else self.keys
+
+    def on_items(self, items: list[bytes | None]) -> None:
+        """Answers for the first of `keys_left`, one or more: the end, or another attempt."""
+        if self.finished:
+            return
+        if self.found:
+            items = self.found + items
+        if len(items) == len(self.keys):
+            self.finish(items)
+        else:
+            self.found = items
+            self.coordinator.route(self)
 
     def on_readable(self) -> None:
         """The local replica may serve it."""

@@ -1,17 +1,37 @@
 """The kinds of item that peers put into each other's frames.
 
-An item is a tuple whose first member is its kind. Kinds below `CONSENSUS_KINDS` are the message types of
-`consensus/messages.py`, as (kind, group_id, message); the others are listed here with their members.
+An item is a tuple whose first member is its kind. Kinds below `CONSENSUS_KINDS` are the message types
+of `consensus/messages.py`, as (kind, group_id, message); the others are listed here with their
+members.
 """
 
 from __future__ import annotations
+
+from typing import Any
+
+from node.errors import PeerFrameError
+from node.store.commands import (
+    OP_ADD,
+    OP_APPEND,
+    OP_CAS,
+    OP_DECR,
+    OP_DELETE,
+    OP_FLUSH,
+    OP_GAT,
+    OP_INCR,
+    OP_PREPEND,
+    OP_REPLACE,
+    OP_SESSION_OPEN,
+    OP_SET,
+    OP_TOUCH,
+)
 
 CONSENSUS_KINDS = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""
 
 FORWARD_WRITE = 32
-"""(kind, request_id, group_id, size, retry, command): run this command as the group's leader. `retry`:
-an earlier attempt may have been executed, so nothing but the session table may refuse it."""
+"""(kind, request_id, group_id, size, retry, command): run this command as the group's leader.
+`retry`: an earlier attempt may have been executed, so nothing but the session table may refuse it."""
 
 FORWARD_READ = 33
 """(kind, request_id, group_id, keys): read these keys linearizably as the group's leader."""
@@ -20,7 +40,8 @@ FORWARD_RESULT = 34
 """(kind, request_id, result): the write's result."""
 
 FORWARD_ITEMS = 35
-"""(kind, request_id, items): the read's packed items, None for a miss."""
+"""(kind, request_id, items): the packed items of the read's first keys, None for a miss. One or
+more; fewer than were asked for when they would make too long a frame."""
 
 FORWARD_REFUSED = 36
 """(kind, request_id, leader_node_id, why): certainly not executed; 0 = leader unknown here."""
@@ -33,3 +54,48 @@ MAP_REQUEST = 40
 
 MAP_REPLY = 41
 """(kind, map_bytes)."""
+
+_ITEM = (int, int)
+_ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
+    FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),
+    FORWARD_READ: ((*_ITEM, int, tuple),),
+    FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),
+    FORWARD_ITEMS: ((*_ITEM, tuple),),
+    FORWARD_REFUSED: ((*_ITEM, int, str),),
+    FORWARD_LOST: (_ITEM,),
+}
+
+_COMMAND = (int, int, int, int, bytes)
+_COMMAND_FORMS: dict[int, tuple[type, ...]] = {
+    OP_SET: (*_COMMAND, bytes, int),
+    OP_ADD: (*_COMMAND, bytes, int),
+    OP_REPLACE: (*_COMMAND, bytes, int),
+    OP_CAS: (*_COMMAND, bytes, int, int),
+    OP_APPEND: (*_COMMAND, bytes),
+    OP_PREPEND: (*_COMMAND, bytes),
+    OP_DELETE: _COMMAND,
+    OP_INCR: (*_COMMAND, int),
+    OP_DECR: (*_COMMAND, int),
+    OP_TOUCH: (*_COMMAND, int),
+    OP_GAT: (*_COMMAND, int),
+    OP_FLUSH: (*_COMMAND, int),
+    OP_SESSION_OPEN: _COMMAND,
+}
+"""Types of a command's members, for the ops that one node forwards to another."""
+
+
+def check_forward(item: tuple[Any, ...]) -> None:
+    """Raise `PeerFrameError` unless `item` has the form of one of the FORWARD kinds."""
+    kind = item[0]
+    form = tuple(map(type, item))
+    fits = form in _ITEM_FORMS.get(kind, ())
+    if fits and kind == FORWARD_WRITE:
+        command = item[5]
+        fits = len(command) > 4 and type(command[3]) is int
+        fits = fits and tuple(map(type, command)) == _COMMAND_FORMS.get(command[3])
+    elif fits and kind == FORWARD_READ:
+        fits = bool(item[3]) and all(type(key) is bytes for key in item[3])
+    elif fits and kind == FORWARD_ITEMS:
+        fits = all(found is None or type(found) is bytes for found in item[2])
+    if not fits:
+        raise PeerFrameError(f"an item of kind {kind} of an unknown form")

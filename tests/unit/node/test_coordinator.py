@@ -3,8 +3,11 @@
 from random import Random
 from typing import Any
 
-from node.coordinator import Coordinator
+import pytest
+
+from node.coordinator import DEADLINES_MIN, Coordinator
 from node.counters import Counters
+from node.errors import PeerFrameError
 from node.operations import OUT_OF_MEMORY, Failure
 from node.peer_items import (
     FORWARD_ITEMS,
@@ -363,3 +366,137 @@ def test_the_floor_is_the_oldest_unanswered_sequence() -> None:
     world.group.commit()
     world.set(b"c")
     assert world.group.submitted[0][:3] == (world.group.submitted[0][0], 3, 3)
+
+
+def test_a_finished_write_keeps_nothing_alive() -> None:
+    world = World()
+    world.lead(HERE)
+    last = world.set()
+    world.open_session_here()
+    first = last
+    for _ in range(10):
+        last = world.set(after=last)
+    world.group.commit()
+    assert last.finished
+    assert first.after is None
+    assert last.after is None
+    assert last.args == ()
+    world.outcomes.append(last.done("ignored"))
+    assert world.outcomes == [STORED] * 11 + [None]
+
+
+def test_thousands_that_come_and_go_behind_one_that_waits_are_forgotten() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set()
+    for _ in range(3 * DEADLINES_MIN):
+        write = world.set()
+        write.finish(STORED)
+        if not _ % 100:
+            world.pass_ms(0)
+    assert len(world.coordinator._deadlines) < DEADLINES_MIN + 200
+    world.outcomes.clear()
+    world.pass_ms(5000)
+    world.pass_ms(5000)
+    (failure,) = [o for o in world.outcomes if isinstance(o, Failure)]
+    assert failure.outcome_known
+
+
+def test_a_read_answered_at_once_has_no_deadline() -> None:
+    world = World()
+    world.lead(HERE)
+    world.read()
+    assert not world.coordinator._deadlines
+
+
+def test_a_long_chain_of_writes_ends_without_recursion() -> None:
+    world = World()
+    world.lead(THERE)
+    last = world.set()
+    world.open_session_at(THERE)
+    _, item = world.take()
+    for _ in range(5000):
+        last = world.set(after=last)
+    world.group.is_leader = True
+    world.bytes_used = 2000  # Every one that reaches the leader is refused at once.
+    world.coordinator.submit = _refuse  # type: ignore[method-assign]
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], STORED))
+    assert world.outcomes == [STORED] + [OUT_OF_MEMORY] * 5000
+
+
+def _refuse(group: Any, command: Any, size: int, waiter: Any, *, retry: bool) -> None:
+    waiter.on_result(OUT_OF_MEMORY)
+
+
+def test_an_answer_too_long_for_a_frame_comes_in_parts() -> None:
+    leader = World()
+    leader.lead(HERE)
+    keys = tuple(b"k%d" % number for number in range(7))
+    value = b" 0 %d\r\n%b\r\n" % (1 << 20, b"v" * (1 << 20))
+    commands = [(0, 0, 0, OP_SET, key, value, 0) for key in keys]
+    leader.group.machine.apply(1, 1000, commands)
+    world = World()
+    world.lead(THERE)
+    world.coordinator.read(GROUP, keys, world.outcomes.append)
+    parts = 0
+    while not world.outcomes:
+        _, item = world.take()
+        leader.coordinator.on_forward(THERE, item)
+        _, answer = leader.take()
+        assert sum(map(len, answer[2])) < 6 << 20
+        world.coordinator.on_forward(THERE, (*answer[:2], tuple(answer[2])))
+        parts += 1
+    assert parts == 2
+    assert world.outcomes == [[leader.group.machine.items[key] for key in keys]]
+
+
+COMMAND = (1, 2, 1, OP_SET, b"k", DATA, 0)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        (99, 1),
+        (FORWARD_WRITE, 1, GROUP, 10, False),
+        (FORWARD_WRITE, 1, GROUP, 10, False, (1, 2)),
+        (FORWARD_WRITE, 1, GROUP, 10, False, (*COMMAND[:3], 99, b"k", DATA, 0)),
+        (FORWARD_WRITE, 1, GROUP, 10, False, (*COMMAND[:3], None, b"k", DATA, 0)),
+        (FORWARD_WRITE, 1, GROUP, 10, False, COMMAND[:-1]),
+        (FORWARD_WRITE, 1, GROUP, 10, False, (*COMMAND[:4], "k", DATA, 0)),
+        (FORWARD_WRITE, 1, GROUP, 10, False, (0, 0, 0, OP_EXPIRE, b"", ((b"k", 1),))),
+        (FORWARD_WRITE, 1, (), 10, False, COMMAND),
+        (FORWARD_READ, 1, GROUP, ()),
+        (FORWARD_READ, 1, GROUP, (1,)),
+        (FORWARD_RESULT, 1, None),
+        (FORWARD_REFUSED, 1, "2", "why"),
+    ],
+)
+def test_what_no_replica_could_apply_never_reaches_the_log(item: tuple[Any, ...]) -> None:
+    world = World()
+    world.lead(HERE)
+    with pytest.raises(PeerFrameError):
+        world.coordinator.on_forward(THERE, item)
+    assert not world.group.submitted
+    assert not world.sent
+
+
+def test_nobody_writes_to_the_directory_from_outside() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.machine = object()  # type: ignore[assignment]
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 1, GROUP, 10, False, COMMAND))
+    assert world.take()[1][0] == FORWARD_REFUSED
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 1, GROUP, (b"k",)))
+    assert world.take()[1][0] == FORWARD_REFUSED
+
+
+@pytest.mark.parametrize("answer", [(FORWARD_RESULT, OK), (FORWARD_ITEMS, ())])
+def test_an_answer_that_does_not_fit_its_question_is_refused(answer: tuple[Any, ...]) -> None:
+    world = World()
+    world.lead(THERE)
+    world.read()
+    _, item = world.take()
+    with pytest.raises(PeerFrameError):
+        world.coordinator.on_forward(THERE, (answer[0], item[1], answer[1]))
+    world.pass_ms(5000)
+    assert isinstance(world.outcomes[0], Failure)
