@@ -563,6 +563,10 @@ class PeerSwitch:
         peers = self._node.peers
         return peers is not None and peers.send(node_id, item)
 
+    def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        peers = self._node.peers
+        return peers is not None and peers.send_bulk(node_id, item)
+
     def send_packed(self, node_id: int, packed: bytes) -> bool:
         peers = self._node.peers
         return peers is not None and peers.send_packed(node_id, packed)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import deque
 from typing import Protocol, cast
 
 from node.errors import HandshakeRefused, PeerError
@@ -38,11 +39,16 @@ SILENT_TICKS_MAX = 8  # 2 s
 HELLO_TICKS_MAX = 20  # 5 s for a stranger to introduce itself
 CLOSING_TICKS_MAX = 4  # 1 s to send what is left, then the connection is cut
 
-WRITE_BUFFER_BYTES = 1 << 20  # handed to the transport; beyond that the outbox collects
+WRITE_BUFFER_BYTES = 256 << 10  # handed to the transport; beyond that the outboxes collect
+UNSENT_BYTES = 128 << 10  # that the kernel takes ahead of what it can send
+BULK_FRAME_BYTES = 256 << 10  # of values in one frame: what a heartbeat may have to wait behind
+BULK_BYTES_MAX = 16 << 20  # of values that wait; the node asks again later for what is refused
 ITEM_BYTES_MAX = FRAME_BYTES_MAX - 16  # an item must fit into a frame of its own
 FRAME_BYTES_GOAL = 4 << 20  # an outbox that passes this becomes a frame before the turn ends
 
 REFUSED_RETRY_MS = 5_000
+
+_TCP_NOTSENT_LOWAT = 25  # Linux; the socket module has no name for it before 3.12
 
 
 class LinkOwner(Protocol):
@@ -72,6 +78,7 @@ class PeerLink(asyncio.Protocol):
     """See the module. `node_id` is whom we dialed, or 0 until a caller's hello was accepted."""
 
     __slots__ = (
+        "_bulk",
         "_decoder",
         "_heard",
         "_outbox",
@@ -81,6 +88,7 @@ class PeerLink(asyncio.Protocol):
         "_sent",
         "_silent_ticks",
         "_transport",
+        "bulk_bytes",
         "closing",
         "dialed",
         "hello",
@@ -100,6 +108,7 @@ class PeerLink(asyncio.Protocol):
         self._decoder = FrameDecoder(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
         self._outbox: list[bytes] = []
+        self._bulk: deque[bytes] = deque()
         self._paused = False
         self._heard = False
         self._sent = False
@@ -114,6 +123,7 @@ class PeerLink(asyncio.Protocol):
         self.why = ""
         """Why it was closed, for people."""
         self.outbox_bytes = 0
+        self.bulk_bytes = 0
         """Bytes of items not yet handed to the transport. At most the bound and one item."""
 
     @property
@@ -134,6 +144,7 @@ class PeerLink(asyncio.Protocol):
             # Not a TCP socket: nothing to hurry.
             with contextlib.suppress(OSError, AttributeError):
                 endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                endpoint.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._owner.link_opened(self)
         if self.dialed and not self.closing:
             self._write(self._owner.own_hello_frame())
@@ -197,7 +208,8 @@ class PeerLink(asyncio.Protocol):
         if not self.why:
             self.why = f"connection lost: {error}" if error else "closed by the other side"
         self._outbox.clear()
-        self.outbox_bytes = 0
+        self._bulk.clear()
+        self.outbox_bytes = self.bulk_bytes = 0
         self._owner.link_closed(self)
         if not self.lost.done():
             self.lost.set_result(None)
@@ -220,9 +232,32 @@ class PeerLink(asyncio.Protocol):
             self.flush()
         return True
 
+    def send_bulk(self, packed: bytes) -> bool:
+        """`send` for values on their way to a client: they leave when nothing else waits, so that
+        a client that reads a lot does not hold up the heartbeats of a whole node.
+        """
+        if self.bulk_bytes > BULK_BYTES_MAX or not self.is_ready or self.closing:
+            return False
+        self._bulk.append(packed)
+        self.bulk_bytes += len(packed)
+        return True
+
     def flush(self) -> None:
-        """Hands the outbox to the transport as one frame, unless the transport has enough."""
-        if self._paused or not self._outbox or self.closing:
+        """Hands the outboxes to the transport, as far as it takes them: values last."""
+        if self._outbox:
+            self._flush_outbox()
+        while self._bulk and not self._paused and not self.closing:
+            frame: list[bytes] = []
+            size = 0
+            while self._bulk and size < BULK_FRAME_BYTES:
+                packed = self._bulk.popleft()
+                frame.append(packed)
+                size += len(packed)
+            self.bulk_bytes -= size
+            self._write(encode_items(frame))
+
+    def _flush_outbox(self) -> None:
+        if self._paused or self.closing:
             return
         packed, self._outbox = self._outbox, []
         size, self.outbox_bytes = self.outbox_bytes, 0

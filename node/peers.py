@@ -205,12 +205,22 @@ class PeerNetwork:
         self._counters.peer_messages_dropped += 1
         return False
 
+    def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        """`send` for values on their way to a client: everything else goes before them."""
+        link = self._ready.get(node_id)
+        if link is not None and link.send_bulk(pack_item(item)):
+            self._counters.peer_messages_sent += 1
+            return True
+        self._counters.peer_messages_dropped += 1
+        return False
+
     def flush(self) -> None:
         """One frame and one write to each peer that there is something for."""
         for link in self._ready.values():
-            if link.outbox_bytes:
-                self._counters.peer_bytes_sent += link.outbox_bytes
+            waiting = link.outbox_bytes + link.bulk_bytes
+            if waiting:
                 link.flush()
+                self._counters.peer_bytes_sent += waiting - link.outbox_bytes - link.bulk_bytes
 
     def set_map_epoch(self, epoch: int) -> None:
         """The epoch that future hellos tell."""
