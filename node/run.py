@@ -268,6 +268,9 @@ class LagProbe:
 
 def explain(error: BaseException, config: NodeConfig) -> str:
     """What went wrong and what to do about it, in one line."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+        error = cause  # The peers' listener: the same words as for the others.
     if isinstance(error, socket.gaierror):
         return f"cannot resolve a host name in --listen, --peer or --http: {error.strerror}"
     if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
