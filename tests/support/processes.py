@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from ring import shard_of
 from tests.support.wire import DEADLINE_S, Wire
 
 HOST = "127.0.0.1"
-ENDED_BY_US = (0, -signal.SIGKILL, -signal.SIGTERM)
 
 
 class NodeProcess:
@@ -197,7 +196,8 @@ class Cluster:
 
         def led() -> bool:
             for node in self:
-                if node.is_running and node.name not in without:
+                if node.process is not None and node.name not in without:
+                    assert node.is_running, f"node {node.name} has ended:\n{node.log()[-2000:]}"
                     found = self.topology(node)
                     if found is None or gone & set(found.leaders):
                         return False
@@ -326,8 +326,3 @@ def wait_until(what: str, check: Callable[[], bool], seconds: float = DEADLINE_S
             pass  # Not yet.
         assert time.monotonic() - began < seconds, f"{what}: not within {seconds:g} s"
         time.sleep(0.02)
-
-
-def end_all(nodes: Iterable[NodeProcess]) -> None:
-    for node in nodes:
-        node.end()
