@@ -20,7 +20,7 @@ Their number is bounded by what connections may have in flight (`connection.py`)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -71,6 +71,7 @@ class PeerSender(Protocol):
     """The peer network, as far as forwarding needs it."""
 
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
+    def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
     def is_up(self, node_id: int) -> bool: ...
 
 
@@ -152,12 +153,13 @@ class Coordinator:
         """Read keys of one group; `done` hears packed items or a Failure."""
         deadline = self.clock.monotonic_ns() + self._timeout_ns
         read = Read(self, group_id, deadline, keys, done)
-        self._deadlines.append(read)
         group = self.host.groups.get(group_id)
         if group is None or group.is_leader or not group.leader_id:
             self.route(read)
         elif not self._forward(read, group.leader_id):
             self.hold(read, "no leader")
+        if not read.finished:
+            self._deadlines.append(read)
         return read
 
     def leader_node(self, group_id: int) -> int:
@@ -384,8 +386,10 @@ class Coordinator:
         The form is checked in full before anything happens: a command that `apply` cannot run
         would end every replica of the group, now and at each start.
         """
-        check_forward(item)
         kind = item[0]
+        if kind == FORWARD_READ and self._read_at_once(node_id, item):
+            return
+        check_forward(item)
         if kind == FORWARD_READ:
             self.counters.forwarded_in += 1
             _, request_id, group_id, keys = item
@@ -410,6 +414,31 @@ class Coordinator:
             self.submit(group, command, size, waiter, retry=retry)
         else:
             self._on_reply(kind, node_id, item)
+
+    def _read_at_once(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        """What most forwarded reads are: one key, of a shard led here, which cannot have expired.
+
+        False, and nothing has happened, if it is anything else.
+        """
+        if len(item) != 4:
+            return False
+        _, request_id, group_id, keys = item
+        if type(group_id) is not int or type(keys) is not tuple or len(keys) != 1:
+            return False
+        key = keys[0]
+        group = self.host.groups.get(group_id)
+        if type(key) is not bytes or group is None or not group.has_lease():
+            return False
+        store = group.machine
+        if not isinstance(store, ShardStore) or store.pending_flush_ms:
+            return False
+        found = store.items.get(key)
+        if found is not None and found[0]:
+            return False
+        self.counters.forwarded_in += 1
+        self.counters.lease_reads += 1
+        self.reply_items(node_id, request_id, (found,))
+        return True
 
     def _led_here(self, group_id: int) -> ReplicaGroup | None:
         """The group, if it is a shard's and this node leads it."""
@@ -457,6 +486,13 @@ class Coordinator:
     def reply(self, node_id: int, item: tuple[Any, ...]) -> None:
         """Answer another node. An answer that cannot be sent is the loss of a connection there."""
         self.peers.send(node_id, item)
+        self.host.flush_soon()
+
+    def reply_items(self, node_id: int, request_id: int, items: Sequence[bytes | None]) -> None:
+        """Answer a read of another node; it has to ask again if too many values wait already."""
+        if not self.peers.send_bulk(node_id, (FORWARD_ITEMS, request_id, items)):
+            why = "too many values wait on the connection between the nodes"
+            self.peers.send(node_id, (FORWARD_REFUSED, request_id, self.node_id, why))
         self.host.flush_soon()
 
     # -- holding, trying again, giving up -------------------------------------------------
@@ -612,7 +648,7 @@ class ForwardedRead:
                 if size > REPLY_BYTES_MAX:
                     items = items[:count]
                     break
-            self.coordinator.reply(self.node_id, (FORWARD_ITEMS, self.request_id, items))
+            self.coordinator.reply_items(self.node_id, self.request_id, items)
 
     def on_refused(self, why: str) -> None:
         leader = self.coordinator.leader_node(self.group.group_id)

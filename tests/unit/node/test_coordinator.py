@@ -107,6 +107,9 @@ class World:
         self.sent.append((node_id, item))
         return True
 
+    def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        return self.send(node_id, item)
+
     def is_up(self, node_id: int) -> bool:
         return node_id in self.up
 
