@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from node.consensus.api import Outbound, Ready, Role, Snapshot, SoftState
-from node.consensus_codec import decode_message, encode_message
+from node.consensus_codec import check_message, decode_message, encode_message
 from node.group import ReplicaGroup
 from node.logs import event, get_logger
 from node.peer_codec import pack_item
@@ -128,7 +128,13 @@ class ReplicaHost:
             # repeats what matters.
             return
         replica = group.log
-        replica.step(node_id, decode_message(item))
+        message = decode_message(item)
+        try:
+            replica.step(node_id, message)
+        except Exception as error:
+            check_message(message)
+            self.on_fatal(error)  # Not the peer's fault: nothing that this log says counts now.
+            raise
         if group.dirty:
             return
         if replica.has_ready():
@@ -156,6 +162,14 @@ class ReplicaHost:
     def _tick(self) -> None:
         if self.stopped:
             return
+        try:
+            self._pass_time()
+        except BaseException as error:
+            self.on_fatal(error)  # A node without ticks would hold its promises for ever.
+            raise
+        self._arm()
+
+    def _pass_time(self) -> None:
         now_ns = self.clock.monotonic_ns()
         ticks = now_ns // (self.tick_ms * 1_000_000)
         due = ticks - self._ticks_done
@@ -169,7 +183,6 @@ class ReplicaHost:
         if due:
             for call in self._every_tick:
                 call()
-        self._arm()
 
     # -- the turn ----------------------------------------------------------------------
 
@@ -245,6 +258,13 @@ class ReplicaHost:
         """A batch is on disk: acknowledge it to the groups, send what promised it."""
         if self.stopped:
             return
+        try:
+            self._acknowledge(waiting)
+        except BaseException as error:
+            self.on_fatal(error)
+            raise
+
+    def _acknowledge(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
         for group, ready in waiting:
             group.unpersisted -= 1
             if ready.messages_after_append:
@@ -287,15 +307,23 @@ class ReplicaHost:
         self.counters.snapshots_sent += 1
         event(log, "info", "snapshot_sent", group=group.group_id, to=replica, index=meta.last_index)
         group.log.provide_snapshot(replica, Snapshot(meta, data))
+        self.mark_dirty(group)
 
     def _install(self, group: ReplicaGroup, ready: Ready) -> None:
         """Our leader sent its state: make it durable, then what follows it, then continue from it.
 
-        The group is not drained meanwhile, so nothing that the snapshot replaces is promised.
+        The group is not drained meanwhile, so nothing that the snapshot replaces is promised. The
+        state is restored first of all: a snapshot that cannot be ends the node here, before the
+        disk has it and every start would fail. Applying ahead of the disk is always allowed.
         """
         snapshot = ready.snapshot
         assert snapshot is not None
+        if ready.soft_state is not None:
+            self._role_changed(group, ready.soft_state)
+        if ready.failed_reads:
+            group.reads_failed(ready.failed_reads)
         group.installing = True
+        group.restore(snapshot)
         self.counters.snapshots_received += 1
         event(
             log, "info", "snapshot_received", group=group.group_id, index=snapshot.meta.last_index
@@ -319,13 +347,10 @@ class ReplicaHost:
         def installed() -> None:
             if self.stopped:
                 return
-            group.restore(snapshot)
             group.log.snapshot_installed(snapshot.meta)
             group.installing = False
             self._send(group, ready.messages_after_append)
             group.log.persisted(ready.last_index, ready.last_term)
-            if ready.soft_state is not None:
-                self._role_changed(group, ready.soft_state)
             self.mark_dirty(group)
 
         self._store_snapshot(group, snapshot, stored)

@@ -148,6 +148,7 @@ class Housekeeper:
         """Begin to hand leadership over; nothing happens if it cannot be."""
         try:
             group.log.transfer_leadership(to)
+            group.update_lease()  # Gone at once: no read may follow the successor's TimeoutNow.
         except ConsensusError as error:
             event(log, "debug", "transfer_refused", group=group.group_id, to=to, why=error)
         self._host.mark_dirty(group)

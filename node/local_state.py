@@ -25,6 +25,7 @@ class LocalState:
 
     def __init__(self, disk: Disk | None, directory: str, loop: asyncio.AbstractEventLoop) -> None:
         self._disk = disk
+        self._directory = directory
         self._map_path = f"{directory}/{MAP_FILE}"
         self._births_path = f"{directory}/{BIRTHS_FILE}"
         self._loop = loop
@@ -35,6 +36,9 @@ class LocalState:
         disk = self._disk
         if disk is None:
             return None
+        # A process that died may have renamed a file without syncing the directory: what is
+        # believed now must not vanish with the power later.
+        disk.sync_dir(self._directory)
         if disk.exists(self._births_path):
             try:
                 births = msgpack.unpackb(

@@ -1,8 +1,7 @@
 """The kinds of item that peers put into each other's frames.
 
-An item is a tuple whose first member is its kind. Kinds below `CONSENSUS_KINDS` are the message types
-of `consensus/messages.py`, as (kind, group_id, message); the others are listed here with their
-members.
+An item is a tuple whose first member is its kind. Kinds below `CONSENSUS_KINDS` are the message
+types of `consensus/messages.py`, as (kind, group_id, message); the others are listed here.
 """
 
 from __future__ import annotations
@@ -30,8 +29,9 @@ CONSENSUS_KINDS = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""
 
 FORWARD_WRITE = 32
-"""(kind, request_id, group_id, size, retry, command): run this command as the group's leader.
-`retry`: an earlier attempt may have been executed, so nothing but the session table may refuse it."""
+"""(kind, request_id, group_id, size, retry, command): run this command as the group's
+leader. `retry`: an earlier attempt may have been executed, so nothing but the session table may
+refuse it."""
 
 FORWARD_READ = 33
 """(kind, request_id, group_id, keys): read these keys linearizably as the group's leader."""

@@ -1,0 +1,310 @@
+"""A replicated log, a write-ahead log and a peer network that do what the test says, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from node.clock import Clock
+from node.consensus.api import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Outbound,
+    ReadState,
+    Ready,
+    Role,
+    Snapshot,
+    SnapshotMeta,
+    SoftState,
+)
+from node.consensus.errors import NotLeader, ProposalDropped
+from node.counters import Counters
+from node.group import ReplicaGroup
+from node.host import ReplicaHost
+from node.store.store import ShardStore
+from node.wal.format import WalRecord
+from tests.support.manual_loop import ManualLoop
+
+VOTERS = Configuration((1, 2, 3))
+NO_SNAPSHOT = SnapshotMeta(0, 0, VOTERS)
+
+
+class ManualClock(Clock):
+    """Time moved by hand."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+        self.wall = 1_000_000
+
+    def monotonic_ns(self) -> int:
+        return self.ns
+
+    def wall_ms(self) -> int:
+        return self.wall
+
+
+class ScriptedLog:
+    """Stands in for a `ReplicatedLog`: `next_ready` is what it hands out."""
+
+    def __init__(self) -> None:
+        self.role = Role.FOLLOWER
+        self.term = 1
+        self.leader_id = 0
+        self.commit_index = 0
+        self.last_index = 0
+        self.first_index = 1
+        self.term_start_index = 0
+        self.lease_until_ns = 0
+        self.log_bytes = 0
+        self.configuration = VOTERS
+        self.next_ready: Ready | None = None
+        self.dropping = ""
+        """Why proposals are dropped; empty when they are not."""
+        self.proposed: list[Entry] = []
+        self.read_contexts: list[int] = []
+        self.persisted_calls: list[tuple[int, int]] = []
+        self.installed: list[SnapshotMeta] = []
+        self.provided: list[tuple[int, Snapshot]] = []
+        self.compacted: list[int] = []
+        self.transferred: list[int] = []
+        self.stepped: list[tuple[int, Any]] = []
+        self.on_step: Callable[[], None] = lambda: None
+        self.tick_count = 0
+        self.members: dict[int, Any] = {}
+
+    # what the test does
+
+    def script(self) -> Ready:
+        """The Ready that is handed out next; the test fills it."""
+        if self.next_ready is None:
+            self.next_ready = Ready()
+        return self.next_ready
+
+    def lead(self, term: int = 0) -> None:
+        self.become(Role.LEADER, term or self.term)
+
+    def become(self, role: Role, term: int, leader_id: int = 0) -> None:
+        self.role, self.term = role, term
+        self.leader_id = 1 if role is Role.LEADER else leader_id
+        if role is not Role.LEADER:
+            self.lease_until_ns = 0
+        self.script().soft_state = SoftState(role, self.leader_id, term)
+
+    def append(self, *payloads: bytes, term: int = 0) -> list[Entry]:
+        """Entries to persist, as a follower gets them."""
+        ready = self.script()
+        first = self.last_index + 1
+        entries = [
+            Entry(index, term or self.term, int(EntryKind.NORMAL), payload)
+            for index, payload in enumerate(payloads, first)
+        ]
+        ready.entries = [*ready.entries, *entries]
+        self.last_index = ready.last_index = entries[-1].index
+        ready.last_term = entries[-1].term
+        return entries
+
+    def commit(self, entries: Sequence[Entry]) -> None:
+        ready = self.script()
+        ready.committed_entries = [*ready.committed_entries, *entries]
+        self.commit_index = entries[-1].index
+
+    def promise(self, to: int, message: Any) -> None:
+        ready = self.script()
+        ready.messages_after_append = [*ready.messages_after_append, Outbound(to, message)]
+
+    def say(self, to: int, message: Any) -> None:
+        ready = self.script()
+        ready.messages = [*ready.messages, Outbound(to, message)]
+
+    def confirm(self, context: int, read_index: int) -> None:
+        self.script().read_states = [ReadState(context, read_index)]
+
+    # what the host does
+
+    def has_ready(self) -> bool:
+        return self.next_ready is not None
+
+    def ready(self) -> Ready:
+        ready, self.next_ready = self.next_ready, None
+        return ready if ready is not None else Ready()
+
+    def step(self, sender: int, message: Any) -> None:
+        self.stepped.append((sender, message))
+        self.on_step()
+
+    def tick(self, now_ns: int) -> None:
+        self.tick_count += 1
+
+    def propose(self, payload: bytes) -> int:
+        if self.role is not Role.LEADER:
+            raise NotLeader(self.leader_id, self.term)
+        if self.dropping:
+            raise ProposalDropped(self.dropping)
+        self.proposed += self.append(payload)
+        return self.last_index
+
+    def request_read(self, context: int, now_ns: int) -> None:
+        if self.role is not Role.LEADER:
+            raise NotLeader(self.leader_id, self.term)
+        self.read_contexts.append(context)
+
+    def transfer_leadership(self, to: int) -> None:
+        if self.role is not Role.LEADER:
+            raise NotLeader(self.leader_id, self.term)
+        self.transferred.append(to)
+        self.lease_until_ns = 0
+
+    def step_down(self) -> None:
+        if self.role is Role.LEADER:
+            self.become(Role.FOLLOWER, self.term)
+
+    def peer_unreachable(self, replica: int) -> None:
+        pass
+
+    def persisted(self, last_index: int, last_term: int) -> None:
+        self.persisted_calls.append((last_index, last_term))
+
+    def snapshot_installed(self, meta: SnapshotMeta) -> None:
+        self.installed.append(meta)
+
+    def provide_snapshot(self, to: int, snapshot: Snapshot) -> None:
+        self.provided.append((to, snapshot))
+
+    def snapshot_meta(self, index: int) -> SnapshotMeta:
+        return SnapshotMeta(index, self.term, self.configuration)
+
+    def compact(self, index: int) -> None:
+        self.compacted.append(index)
+
+    def progress(self) -> dict[int, Any]:
+        return self.members
+
+
+class FakeWal:
+    """Collects batches; the test makes them durable with `sync`."""
+
+    def __init__(self, story: list[Any]) -> None:
+        self.story = story
+        self.batches: list[tuple[list[WalRecord], Callable[[], None]]] = []
+        self.pinned: list[int] = []
+
+    def append(self, records: list[WalRecord], on_durable: Callable[[], None]) -> None:
+        self.story.append(("write", [record.group for record in records]))
+        self.batches.append((list(records), on_durable))
+
+    def sync(self) -> None:
+        """The oldest batch is durable."""
+        _, on_durable = self.batches.pop(0)
+        self.story.append("synced")
+        on_durable()
+
+    def installed(self, group: int, index: int, term: int) -> None:
+        self.story.append(("installed", group, index))
+
+    def compacted(self, group: int, index: int, term: int) -> None:
+        self.story.append(("compacted", group, index))
+
+    def pinned_groups(self) -> list[int]:
+        return self.pinned
+
+
+class FakeSnapshots:
+    """Collects snapshots; the test says how saving them ended."""
+
+    def __init__(self, story: list[Any]) -> None:
+        self.story = story
+        self.saving: list[tuple[int, Snapshot, Callable[[BaseException | None], None]]] = []
+
+    def save(
+        self, group: int, snapshot: Snapshot, done: Callable[[BaseException | None], None]
+    ) -> None:
+        self.story.append(("save", group, snapshot.meta.last_index))
+        self.saving.append((group, snapshot, done))
+
+    def end(self, error: BaseException | None = None) -> None:
+        _, _, done = self.saving.pop(0)
+        done(error)
+
+
+class HostWorld:
+    """A host with scripted logs. `story` tells in which order it touched the world."""
+
+    def __init__(self, *group_ids: int) -> None:
+        self.story: list[Any] = []
+        self.loop: Any = ManualLoop()
+        self.clock = ManualClock()
+        self.counters = Counters()
+        self.leaders: list[int] = []
+        self.fatal: list[BaseException] = []
+        self.wal: Any = FakeWal(self.story)
+        self.snapshots: Any = FakeSnapshots(self.story)
+        peers: Any = self
+        self.host = ReplicaHost(
+            loop=self.loop,
+            clock=self.clock,
+            wal=self.wal,
+            snapshots=self.snapshots,
+            peers=peers,
+            counters=self.counters,
+            tick_ms=10,
+            on_leader_change=self.leaders.append,
+            on_fatal=self._fatal,
+        )
+        self.logs: dict[int, ScriptedLog] = {}
+        self.groups: dict[int, ReplicaGroup] = {}
+        for group_id in group_ids:
+            log: Any = ScriptedLog()
+            group = ReplicaGroup(group_id, log, ShardStore(), self.host, NO_SNAPSHOT)
+            self.logs[group_id] = log
+            self.groups[group_id] = group
+            self.host.add_group(group)
+        self.turn()
+        self.story.clear()
+
+    def _fatal(self, error: BaseException) -> None:
+        self.fatal.append(error)
+        self.host.stop()
+
+    def send_packed(self, node_id: int, packed: bytes) -> bool:
+        self.story.append(("send", node_id))
+        return True
+
+    def flush(self) -> None:
+        if self.story and self.story[-1] != "flush":
+            self.story.append("flush")
+
+    def turn(self, *group_ids: int) -> None:
+        """Mark groups dirty, and run what is scheduled for now."""
+        for group_id in group_ids:
+            self.host.mark_dirty(self.groups[group_id])
+        self.loop.run(until=self.loop.now)
+
+    def told(self) -> list[Any]:
+        """The story since the last call."""
+        story = [step for step in self.story if step != "flush"]
+        self.story.clear()
+        return story
+
+
+HARD_STATE = HardState(2, 1)
+
+
+class Hears:
+    """A waiter of a command or a read that writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def on_result(self, result: Any) -> None:
+        self.heard.append(result)
+
+    def on_refused(self, why: str) -> None:
+        self.heard.append("refused")
+
+    def on_lost(self) -> None:
+        self.heard.append("lost")
+
+    def on_readable(self) -> None:
+        self.heard.append("readable")
