@@ -383,6 +383,12 @@ class NodeConfig:
     def _validate_durability(self) -> None:
         _one_of("durability", self.durability, DURABILITIES)
         if self.durability == "memory" and not self.is_alone:
+            if self.data_dir:
+                raise ConfigError(
+                    "durability",
+                    "memory for more than one node is not supported yet: a restarted node would"
+                    " have forgotten its votes. Leave it out",
+                )
             raise ConfigError(
                 "data_dir",
                 f"needed on every node of a cluster of {len(self.members)}: durability memory for"

@@ -30,7 +30,7 @@ def health_problems(node: NodeView) -> list[str]:
     if not node.host.log_writable:
         problems.append("the log cannot be written: the disk is full")
     if node.map is None:
-        problems.append("no cluster map yet: too few nodes have been reached")
+        problems.append("no cluster map yet: a majority of the nodes has to meet first")
     groups = node.host.groups
     if node.map is not None:
         node_id = node.config.node_id

@@ -15,8 +15,10 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -345,7 +347,6 @@ class Supervisor:
             for row in rows
         ]
         first = self._children[0].node
-        host, port = parse_address(first.listen)
         lines = [
             f"The cluster is ready: {len(rows) - 1} nodes, {self._plan.shards} shards,"
             f" data in {self._plan.data_dir}.",
@@ -353,15 +354,44 @@ class Supervisor:
             *table,
             "",
             "Any memcached client works with any node. Try:",
-            f"  printf 'set k 0 0 5\\r\\nhello\\r\\nget k\\r\\nquit\\r\\n' | nc {host} {port}",
-            '  python -c "from pymemcache.client.base import Client;'
-            f" c = Client(('{host}', {port})); c.set('k', 'hello'); print(c.get('k'))\"",
-            f"  quorumcache --seeds {first.listen} status",
+            *(f"  {line}" for line in _things_to_try(first.listen)),
             "",
             f"Logs: {self._plan.data_dir}/<node>/node.log. Ctrl-C stops the cluster; the same"
             " command brings it back.",
         ]
         return "\n".join(lines)
+
+
+def _things_to_try(address: str) -> list[str]:
+    """Commands that work as they are in the shell that this cluster was started from."""
+    command = _from_here("quorumcache")
+    host, port = parse_address(address)
+    lines = [
+        f"{command} --seeds {address} set k hello",
+        f"{command} --seeds {address} get k",
+        f"{command} --seeds {address} status",
+    ]
+    if shutil.which("nc") is not None:
+        lines.append(
+            f"printf 'set k 0 0 5\\r\\nhello\\r\\nget k\\r\\nquit\\r\\n' | nc {host} {port}"
+        )
+    if importlib.util.find_spec("pymemcache") is not None:
+        lines.append(
+            f'{_from_here("python")} -c "from pymemcache import Client;'
+            f" c = Client('{address}', default_noreply=False); c.set('k', 'hello');"
+            " print(c.get('k'))\""
+        )
+    return lines
+
+
+def _from_here(command: str) -> str:
+    """The program beside our Python: its name where the shell finds the same, else its path."""
+    path = os.path.join(os.path.dirname(sys.executable), command)
+    found = shutil.which(command)
+    if not os.path.exists(path) or (found and os.path.abspath(found) == os.path.abspath(path)):
+        return command
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
 
 
 async def read_health(address: str) -> list[str]:
