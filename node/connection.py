@@ -84,6 +84,12 @@ WRITE_OVERHEAD_BYTES = 512
 REPLY_BYTES_MAX = 4 << 20
 """Bytes of answers that wait for their turn, or for the transport. One more may exceed it."""
 
+FIRST_READ_BYTES = 32 << 10
+"""What a read under way is reckoned to bring until answers tell how large values are."""
+
+LEAST_READ_BYTES = 256
+"""The least that a read under way is reckoned to bring."""
+
 WINDOW_KEYS = 64
 """Keys of one multi-get that are looked up at a time."""
 
@@ -123,6 +129,7 @@ class MemcachedConnection(asyncio.Protocol):
         "_out",
         "_parser",
         "_pump_scheduled",
+        "_read_bytes",
         "_reading_paused",
         "_reply_bytes",
         "_slots",
@@ -158,7 +165,9 @@ class MemcachedConnection(asyncio.Protocol):
         self._backlog: deque[Request] = deque()
         self._inflight_bytes = 0
         self._reply_bytes = 0
-        """Bytes in `_out` and in the pieces of `_slots`."""
+        """Bytes in `_out` and in the pieces of `_slots`, and what reads under way may bring."""
+        self._read_bytes = FIRST_READ_BYTES
+        """What one key's answer may bring: the largest of late, halved with each smaller one."""
         self._write_paused = False
         self._reading_paused = False
         self._barrier = False
@@ -393,6 +402,17 @@ class MemcachedConnection(asyncio.Protocol):
             if not head.done:
                 return
             slots.popleft()
+
+    def _reserve(self, keys: int) -> int:
+        """Make room for the answers of a read of so many keys; give it back with `_came`."""
+        reserved = keys * self._read_bytes
+        self._reply_bytes += reserved
+        return reserved
+
+    def _came(self, reserved: int, keys: int, size: int) -> None:
+        """The answers of a read that `reserved` room are here: `size` bytes for so many keys."""
+        self._reply_bytes -= reserved
+        self._read_bytes = max(size // keys, self._read_bytes // 2, LEAST_READ_BYTES)
 
     def _slot(self, noreply: bool = False) -> Slot | None:
         if noreply:
@@ -666,7 +686,7 @@ class _PendingWrite:
 class _SingleGet:
     """get and gets of one key that could not be answered on the spot."""
 
-    __slots__ = ("connection", "group_id", "keys", "slot", "with_cas")
+    __slots__ = ("connection", "group_id", "keys", "reserved", "slot", "with_cas")
 
     def __init__(
         self,
@@ -680,6 +700,7 @@ class _SingleGet:
         self.keys = keys
         self.with_cas = with_cas
         self.slot = connection._slot()
+        self.reserved = connection._reserve(1)
 
     def start(self) -> None:
         """Read it, in its lane."""
@@ -698,6 +719,7 @@ class _SingleGet:
             else:
                 counters.get_hits += 1
                 data = value_line(self.keys[0], item, self.with_cas) + END_LINE
+        connection._came(self.reserved, 1, len(data))
         connection.lane_ended(self.group_id, False)
         connection._fill(self.slot, data)
 
@@ -719,13 +741,17 @@ class _MultiGet:
         self.pending = 0
         """Groups of the window that have not answered."""
         self.found: dict[bytes, bytes | None] = {}
+        self.reserved = 0
+        """Room made for the answers of the window under way."""
         self.failure: Failure | None = None
 
     def start(self) -> None:
         """Look one window of keys up: one read per group, each in its lane."""
         connection = self.connection
         by_group: dict[int, dict[bytes, None]] = {}
-        for key in self.keys[self.position : self.position + WINDOW_KEYS]:
+        window = self.keys[self.position : self.position + WINDOW_KEYS]
+        self.reserved = connection._reserve(len(window))
+        for key in window:
             by_group.setdefault(connection.server.group_of(key), {})[key] = None
         self.pending = len(by_group)
         for group_id, keys in by_group.items():
@@ -752,6 +778,7 @@ class _MultiGet:
     def _window_done(self) -> None:
         connection = self.connection
         if self.failure is not None:
+            connection._came(self.reserved, 1, 0)
             connection._fill(self.slot, connection.server.failed(self.failure))
             return
         pieces = self.slot.pieces
@@ -776,6 +803,7 @@ class _MultiGet:
                 size += 6 + len(key) + len(item) - ITEM_DATA
         counters.get_hits += hits
         counters.get_misses += len(window) - hits
+        connection._came(self.reserved, len(window), size)
         connection._reply_bytes += size
         self.found.clear()
         self.position += WINDOW_KEYS

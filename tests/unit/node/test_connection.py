@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from node.connection import (
+    FIRST_READ_BYTES,
     INFLIGHT_BYTES_MAX,
     REPLY_BYTES_MAX,
     SLOTS_MAX,
@@ -300,8 +301,38 @@ def test_answers_behind_a_slow_one_count() -> None:
     assert client.transport.is_reading
 
 
+def packed(value: bytes) -> bytes:
+    return pack_header(0, 0, 1) + b" 0 %d\r\n%b\r\n" % (len(value), value)
+
+
+def test_large_values_are_read_few_at_a_time() -> None:
+    """What reads under way may bring counts as replies, by the size of the latest ones."""
+    client = Client()
+    client.send(b"get k\r\n" * SLOTS_MAX)
+    first = len(client.coordinator.started)
+    assert first == REPLY_BYTES_MAX // FIRST_READ_BYTES
+    assert not client.transport.is_reading
+    most = answered = 0
+    while client.coordinator.started:
+        for read in list(client.coordinator.started):
+            client.coordinator.started.remove(read)
+            read.end([packed(bytes(1 << 20))])
+            answered += 1
+        client.turn()
+        client.read()
+        most = max(most, len(client.coordinator.started))
+    assert answered == SLOTS_MAX
+    assert most <= REPLY_BYTES_MAX // (1 << 20) + 1
+    assert client.transport.is_reading
+
+
 def test_no_more_replies_are_under_way_than_the_bound() -> None:
     client = Client()
+    for _ in range(20):  # Until the connection knows that answers are small.
+        client.send(b"gets k\r\n")
+        client.coordinator.end_all()
+        client.turn()
+        client.read()
     client.send(b"gets k\r\n" * (3 * SLOTS_MAX))
     assert len(client.coordinator.started) == SLOTS_MAX
     assert not client.transport.is_reading
