@@ -1,0 +1,198 @@
+"""Group 0: the map's state machine, and what its leader decides."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from node.directory.state import OP_SET_MAP, DirectoryState
+from node.directory.steward import BOOTSTRAP_WAIT_MS, Steward
+from node.store.results import EXISTS, OK
+from ring import ClusterMap, NodeInfo, place
+from tests.support.scripted_log import ManualClock
+
+MEMBERS = {"a": "hosta:1", "b": "hostb:1", "c": "hostc:1"}
+IDS = {"a": 1, "b": 2, "c": 3}
+
+
+def info(name: str, client: str = "") -> NodeInfo:
+    address = MEMBERS[name]
+    return NodeInfo(IDS[name], name, address, client or f"{name}:11211", "", "", 1.0)
+
+
+def first_map() -> ClusterMap:
+    nodes = tuple(info(name) for name in MEMBERS)
+    return ClusterMap(
+        epoch=1,
+        cluster_id="c",
+        shard_count=4,
+        replication=3,
+        nodes=nodes,
+        replica_sets=tuple(tuple(r) for r in place(nodes, 4, 3)),
+    )
+
+
+def set_map(expected_epoch: int, cluster_map: ClusterMap) -> tuple[Any, ...]:
+    return (0, 0, 0, OP_SET_MAP, b"", expected_epoch, cluster_map.to_bytes())
+
+
+# -- the state machine -----------------------------------------------------------------------
+
+
+def test_a_map_is_set_once_per_epoch() -> None:
+    told: list[ClusterMap] = []
+    state = DirectoryState(told.append)
+    second = first_map().with_node(info("b", "moved:1"))
+    third = first_map().with_node(info("c", "moved:1"))
+    assert state.apply(1, 1000, [set_map(0, first_map())]) == [OK]
+    assert state.apply(2, 1001, [set_map(1, second), set_map(1, third)]) == [OK, EXISTS]
+    assert state.apply(3, 1002, [set_map(0, first_map())]) == [EXISTS]
+    assert state.cluster_map == second
+    assert [m.epoch for m in told] == [1, 2]
+
+
+def test_an_unknown_command_is_not_passed_over() -> None:
+    state = DirectoryState(lambda m: None)
+    with pytest.raises(AssertionError, match="unknown command 9"):
+        state.apply(1, 1, [(0, 0, 0, 9, b"", 0, b"")])
+
+
+@pytest.mark.parametrize("with_map", [False, True])
+def test_a_snapshot_restores_map_and_time(with_map: bool) -> None:
+    state = DirectoryState(lambda m: None)
+    state.apply(1, 5000, [set_map(0, first_map())] if with_map else [])
+    told: list[ClusterMap] = []
+    other = DirectoryState(told.append)
+    other.restore(b"".join(state.encode_view(state.view())))
+    assert other.digest() == state.digest()
+    assert other.last_now_ms == 5000
+    assert told == ([first_map()] if with_map else [])
+
+
+# -- the steward -------------------------------------------------------------------------------
+
+
+class World:
+    """A steward whose group is a list of proposals."""
+
+    def __init__(self, *known: str) -> None:
+        self.clock = ManualClock()
+        self.state = DirectoryState(lambda m: None)
+        self.known = {IDS[name]: info(name) for name in known}
+        self.is_leader = True
+        self.applied_index = 1
+        self.log = SimpleNamespace(term_start_index=1)
+        self.submitted: list[tuple[Any, ...]] = []
+        config: Any = SimpleNamespace(
+            members=MEMBERS,
+            node_ids=IDS,
+            shards=4,
+            replication=3,
+            replication_effective=3,
+            cluster_id="c",
+        )
+        group: Any = self
+        self.steward = Steward(
+            config=config, clock=self.clock, group=group, state=self.state, known=self.known
+        )
+
+    def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
+        self.submitted.append(command)
+
+    def commit(self) -> list[Any]:
+        results = [self.state.apply(1, 1, [command])[0] for command in self.submitted]
+        self.submitted.clear()
+        for result in results:
+            self.steward.on_result(result)
+        return results
+
+
+def test_the_first_map_comes_when_all_nodes_were_heard_of() -> None:
+    world = World("a", "b")
+    world.steward.tick()
+    assert not world.submitted
+    world.known[3] = info("c")
+    world.steward.tick()
+    world.steward.tick()
+    assert len(world.submitted) == 1
+    assert world.commit() == [OK]
+    assert world.state.cluster_map == first_map()
+    world.steward.tick()
+    assert not world.submitted
+
+
+def test_missing_nodes_are_waited_for_and_then_placed_all_the_same() -> None:
+    world = World("a")
+    world.clock.ns = (BOOTSTRAP_WAIT_MS - 1) * 1_000_000
+    world.steward.tick()
+    assert not world.submitted
+    world.clock.ns = BOOTSTRAP_WAIT_MS * 1_000_000
+    world.steward.tick()
+    world.commit()
+    assert world.state.cluster_map is not None
+    assert [node.name for node in world.state.cluster_map.nodes] == ["a", "b", "c"]
+    assert {len(r) for r in world.state.cluster_map.replica_sets} == {3}
+    world.known[2] = info("b")
+    world.steward.tick()
+    world.commit()
+    assert world.state.cluster_map.node(2) == info("b")
+    assert world.state.epoch == 2
+
+
+def test_only_a_leader_that_has_applied_its_first_entry_acts() -> None:
+    world = World("a", "b", "c")
+    world.is_leader = False
+    world.steward.tick()
+    world.is_leader, world.applied_index = True, 0
+    world.steward.tick()
+    assert not world.submitted
+    world.applied_index = 1
+    world.steward.tick()
+    assert len(world.submitted) == 1
+
+
+def test_a_changed_address_becomes_the_next_epoch_and_placement_stays() -> None:
+    world = World("a", "b", "c")
+    world.steward.tick()
+    world.commit()
+    before = world.state.cluster_map
+    assert before is not None
+    world.known[2] = info("b", "elsewhere:1")
+    world.steward.tick()
+    assert world.commit() == [OK]
+    after = world.state.cluster_map
+    assert after is not None
+    assert (after.epoch, after.node(2).client_address) == (2, "elsewhere:1")
+    assert after.replica_sets == before.replica_sets
+
+
+def test_a_stranger_does_not_get_into_the_map() -> None:
+    world = World("a", "b", "c")
+    world.steward.tick()
+    world.commit()
+    world.known[9] = NodeInfo(9, "z", "z:1", "z:2", "", "", 1.0)
+    world.steward.tick()
+    assert not world.submitted
+
+
+def test_a_proposal_that_was_overtaken_changes_nothing_and_is_looked_at_again() -> None:
+    world = World("a", "b", "c")
+    world.steward.tick()
+    other = first_map()
+    world.state.apply(1, 1, [set_map(0, other)])
+    world.known[1] = info("a", "moved:1")
+    assert world.commit() == [EXISTS]
+    assert world.state.cluster_map == other
+    world.steward.tick()
+    assert world.commit() == [OK]
+    assert world.state.epoch == 2
+
+
+@pytest.mark.parametrize("end", ["on_lost", "on_refused"])
+def test_a_proposal_without_an_answer_is_made_again(end: str) -> None:
+    world = World("a", "b", "c")
+    world.steward.tick()
+    world.submitted.clear()
+    getattr(world.steward, end)(*(["why"] if end == "on_refused" else []))
+    world.steward.tick()
+    assert len(world.submitted) == 1

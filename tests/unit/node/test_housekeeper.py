@@ -1,0 +1,287 @@
+"""Regular work over scripted groups: sweeps, leaders that go home, snapshots and what they drop."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from node.consensus.api import Role
+from node.errors import DiskFull
+from node.group import ReplicaGroup
+from node.housekeeper import (
+    EXPIRE_BATCH,
+    KEEP_ENTRIES,
+    STEADY_PASSES,
+    TRANSFERS_AT_ONCE_MAX,
+    Housekeeper,
+)
+from node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SESSION_EXPIRE, OP_SET, OP_TICK
+from node.store.results import OK
+from tests.support.scripted_log import FakeSnapshots, HostWorld
+
+DATA = b" 0 1\r\nx\r\n"
+HERE, THERE = 1, 2
+
+
+class World(HostWorld):
+    """A housekeeper over groups that lead under a lease; `submitted` replaces their logs."""
+
+    def __init__(self, *group_ids: int) -> None:
+        super().__init__(*group_ids)
+        self.submitted: list[tuple[Any, ...]] = []
+        self.waiters: list[Any] = []
+        self.up = True
+        config: Any = SimpleNamespace(
+            node_id=HERE,
+            session_idle_ms=60_000,
+            snapshot_bytes_min=1000,
+            memory_bytes=1 << 30,
+        )
+        for group_id, group in self.groups.items():
+            self.logs[group_id].lead()
+            group.lease_until_ns = 1
+            group.submit = self._submit  # type: ignore[method-assign]
+        self.keeper = Housekeeper(
+            config=config,
+            loop=self.loop,
+            host=self.host,
+            wal=self.wal,
+            snapshots=self.snapshots,
+            counters=self.counters,
+            preferred_leader=lambda group_id: THERE,
+            is_up=lambda node_id: self.up,
+        )
+
+    def _submit(self, command: Any, size: int, waiter: Any) -> None:
+        self.submitted.append(command)
+        self.waiters.append(waiter)
+
+    def store(self, group_id: int = 1) -> Any:
+        return self.groups[group_id].machine
+
+    def sweep(self) -> list[tuple[Any, ...]]:
+        self.keeper._sweep()
+        submitted, self.submitted = self.submitted, []
+        return submitted
+
+
+# A group is made with slots: the test replaces `submit` on a subclass of it.
+@pytest.fixture(autouse=True)
+def _open_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OpenGroup(ReplicaGroup):
+        pass
+
+    monkeypatch.setattr("tests.support.scripted_log.ReplicaGroup", OpenGroup)
+
+
+# -- sweeps -----------------------------------------------------------------------------------
+
+
+def test_ended_items_leave_through_the_log_some_at_a_time() -> None:
+    world = World(1)
+    count = EXPIRE_BATCH + 10
+    world.store().apply(1, 1000, [(0, 0, 0, OP_SET, b"%d" % n, DATA, 5) for n in range(count)])
+    world.clock.wall = 6000
+    (command,) = world.sweep()
+    assert command[3] == OP_EXPIRE
+    assert len(command[5]) == EXPIRE_BATCH
+    assert world.sweep() == [], "the last one is not committed yet"
+    world.store().apply(2, 6000, [command])
+    world.waiters.pop().on_result(OK)
+    (command,) = world.sweep()
+    assert len(command[5]) == 10
+
+
+@pytest.mark.parametrize("end", ["on_lost", "on_refused"])
+def test_a_sweep_that_came_to_nothing_is_made_again(end: str) -> None:
+    world = World(1)
+    world.store().apply(1, 1000, [(0, 0, 0, OP_SET, b"k", DATA, 5)])
+    world.clock.wall = 6000
+    first = world.sweep()
+    getattr(world.waiters.pop(), end)(*(["why"] if end == "on_refused" else []))
+    assert world.sweep() == first != []
+
+
+def test_a_due_flush_is_carried_out_by_a_tick_of_the_log() -> None:
+    world = World(1)
+    world.store().apply(1, 1000, [(0, 0, 0, OP_FLUSH, b"", 5)])
+    world.clock.wall = 5999
+    assert world.sweep() == []
+    world.clock.wall = 6000
+    assert [c[3] for c in world.sweep()] == [OP_TICK]
+
+
+def test_idle_sessions_are_closed_by_the_logs_time() -> None:
+    world = World(1)
+    world.store().sessions.open(77, 1000)
+    world.store().apply(1, 1000, [])
+    world.clock.wall = 60_999
+    assert world.sweep() == []
+    world.clock.wall = 61_000
+    assert world.sweep() == [(0, 0, 0, OP_SESSION_EXPIRE, b"", (77,), 60_000)]
+
+
+def test_who_may_not_serve_does_not_sweep() -> None:
+    world = World(1)
+    world.store().apply(1, 1000, [(0, 0, 0, OP_SET, b"k", DATA, 5)])
+    world.clock.wall = 6000
+    world.groups[1].lease_until_ns = 0
+    assert world.sweep() == []
+
+
+# -- leaders ------------------------------------------------------------------------------------
+
+
+def follower(match_index: int = 0, active: bool = True) -> Any:
+    return SimpleNamespace(match_index=match_index, recent_active=active)
+
+
+def passes(world: World, count: int) -> None:
+    for _ in range(count):
+        world.keeper._return_leaders()
+
+
+def test_a_preferred_leader_gets_its_shard_back_when_it_has_kept_up_for_a_while() -> None:
+    world = World(1)
+    world.logs[1].members = {THERE: follower()}
+    passes(world, STEADY_PASSES)
+    assert world.logs[1].transferred == []
+    passes(world, 1)
+    assert world.logs[1].transferred == [THERE]
+
+
+def test_the_lease_ends_before_the_successor_can_hear_of_it() -> None:
+    world = World(1)
+    log, group = world.logs[1], world.groups[1]
+    log.lease_until_ns = 1000
+    group.update_lease()
+    assert group.has_lease()
+    world.keeper.transfer(group, THERE)
+    assert not group.has_lease()
+
+
+@pytest.mark.parametrize("why", ["down", "silent", "behind", "unknown"])
+def test_who_has_not_kept_up_does_not_get_it(why: str) -> None:
+    world = World(1)
+    world.logs[1].members = {THERE: follower()}
+    passes(world, STEADY_PASSES)
+    if why == "down":
+        world.up = False
+    elif why == "silent":
+        world.logs[1].members = {THERE: follower(active=False)}
+    elif why == "behind":
+        world.logs[1].last_index = KEEP_ENTRIES + 1
+    else:
+        world.logs[1].members = {}
+    passes(world, 1)
+    world.up, world.logs[1].last_index = True, 0
+    world.logs[1].members = {THERE: follower()}
+    passes(world, STEADY_PASSES)
+    assert world.logs[1].transferred == [], "the count begins anew"
+
+
+def test_few_leaderships_go_at_once_and_the_directory_stays() -> None:
+    world = World(*range(TRANSFERS_AT_ONCE_MAX + 3))
+    for log in world.logs.values():
+        log.members = {THERE: follower()}
+    passes(world, STEADY_PASSES + 1)
+    assert sum(len(log.transferred) for log in world.logs.values()) == TRANSFERS_AT_ONCE_MAX
+    passes(world, 1)
+    assert world.logs[0].transferred == []
+    assert sum(len(log.transferred) for log in world.logs.values()) == len(world.logs) - 1
+
+
+def test_a_follower_hands_nothing_over() -> None:
+    world = World(1)
+    world.logs[1].become(Role.FOLLOWER, 2, 3)
+    world.keeper.transfer(world.groups[1], THERE)
+    assert world.logs[1].transferred == []
+
+
+# -- snapshots -----------------------------------------------------------------------------------
+
+
+def grow(world: World, group_id: int = 1, index: int = 1000, size: int = 2000) -> None:
+    group = world.groups[group_id]
+    world.store(group_id).apply(index, 1000, [(0, 0, 0, OP_SET, b"k", DATA, 0)])
+    group.applied_index = index
+    group.log_bytes_since_snapshot = size
+
+
+def snapshot(world: World, error: BaseException | None = None, during: Any = None) -> None:
+    """One pass, on a real loop; the disk answers with `error`."""
+
+    async def run() -> None:
+        world.keeper._loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(world.keeper._snapshot_due())
+        saves: FakeSnapshots = world.snapshots
+        while not task.done():
+            await asyncio.sleep(0)
+            if saves.saving:
+                if during is not None:
+                    during()
+                saves.end(error)
+        task.result()
+
+    asyncio.run(run())
+
+
+def test_a_log_that_has_grown_is_snapshotted_marked_and_dropped() -> None:
+    world = World(1, 2)
+    grow(world)
+    snapshot(world)
+    assert world.told() == [("save", 1, 1000), ("compacted", 1, 1000)]
+    assert world.logs[1].compacted == [1000 - KEEP_ENTRIES]
+    group = world.groups[1]
+    assert (group.snapshot_index, group.log_bytes_since_snapshot) == (1000, 0)
+    snapshot(world)
+    assert world.told() == []
+
+
+def test_a_small_log_is_left_alone_unless_it_pins_old_segments() -> None:
+    world = World(1)
+    grow(world, size=10)
+    snapshot(world)
+    assert world.told() == []
+    world.wal.pinned = [1]
+    snapshot(world)
+    assert world.told() == [("save", 1, 1000), ("compacted", 1, 1000)]
+
+
+def test_without_room_nothing_is_dropped() -> None:
+    world = World(1)
+    grow(world)
+    snapshot(world, DiskFull("no space"))
+    assert world.told() == [("save", 1, 1000)]
+    assert world.logs[1].compacted == []
+    assert world.groups[1].snapshot_index == 0
+
+
+def test_a_snapshot_of_the_leader_that_came_meanwhile_wins() -> None:
+    for newer in ("installing", "installed"):
+        world = World(1)
+        grow(world)
+        group = world.groups[1]
+
+        def arrive(group: Any = group, newer: str = newer) -> None:
+            if newer == "installing":
+                group.installing = True
+            else:
+                group.snapshot_index = 2000
+
+        snapshot(world, during=arrive)
+        assert world.told() == [("save", 1, 1000)]
+        assert world.logs[1].compacted == []
+
+
+def test_what_was_applied_while_it_was_written_counts_for_the_next() -> None:
+    world = World(1)
+    grow(world)
+    group = world.groups[1]
+
+    def applied() -> None:
+        group.log_bytes_since_snapshot += 300
+
+    snapshot(world, during=applied)
+    assert group.log_bytes_since_snapshot == 300

@@ -1,0 +1,114 @@
+"""What a node keeps beside its log, on a disk that loses power."""
+
+from typing import Any
+
+import pytest
+
+from node.consensus.api import Configuration
+from node.errors import StartupError
+from node.local_state import BIRTHS_FILE, MAP_FILE, LocalState
+from ring import ClusterMap, NodeInfo, place
+from tests.simulation.loop import VirtualLoop
+from tests.support.fake_disk import FakeDisk
+
+DIRECTORY = "/data"
+BIRTHS = {1: Configuration((1, 2, 3)), 7: Configuration((2, 3, 4))}
+
+
+def cluster_map(epoch: int = 1) -> ClusterMap:
+    nodes = tuple(NodeInfo(n, f"n{n}", f"h{n}:1", f"h{n}:2", "", "", 1.0) for n in (1, 2, 3))
+    sets = tuple(tuple(replicas) for replicas in place(nodes, 4, 3))
+    return ClusterMap(
+        epoch=epoch,
+        cluster_id="c",
+        shard_count=4,
+        replication=3,
+        nodes=nodes,
+        replica_sets=sets,
+    )
+
+
+class World:
+    def __init__(self) -> None:
+        self.loop = VirtualLoop()
+        self.disk: Any = FakeDisk(self.loop)
+        self.disk.make_dirs(DIRECTORY)
+
+    def state(self) -> LocalState:
+        return LocalState(self.disk, DIRECTORY, self.loop)
+
+    def run(self, work: Any) -> None:
+        self.loop.run_until_complete(work)
+
+
+def test_map_and_births_are_there_after_a_power_loss() -> None:
+    world = World()
+    state = world.state()
+    assert state.load() is None
+    world.run(state.add_births(BIRTHS))
+    world.run(state.save_map(cluster_map(3)))
+    world.disk.crash()
+    again = world.state()
+    assert again.load() == cluster_map(3)
+    assert again.births == BIRTHS
+
+
+def test_births_are_added_to_those_known() -> None:
+    world = World()
+    state = world.state()
+    world.run(state.add_births({1: BIRTHS[1]}))
+    world.run(state.add_births({7: BIRTHS[7]}))
+    again = world.state()
+    again.load()
+    assert again.births == BIRTHS
+
+
+def test_what_a_start_has_believed_the_next_one_finds_too() -> None:
+    """A process died between a rename and the sync of the directory; then the power fails."""
+    world = World()
+    directory_syncs: list[str] = []
+    sync_dir = world.disk.sync_dir
+    world.disk.sync_dir = lambda path: (directory_syncs.append(path), sync_dir(path))
+    read = world.disk.read
+    reads: list[str] = []
+
+    def noted(path: str) -> bytes:
+        assert directory_syncs == [DIRECTORY], "believed before it was durable"
+        reads.append(path)
+        data: bytes = read(path)
+        return data
+
+    world.run(world.state().save_map(cluster_map()))
+    world.disk.read = noted
+    world.state().load()
+    assert reads == [f"{DIRECTORY}/{MAP_FILE}"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"\x00", b"nonsense", b"\x93\x01\x02\x03", b"\x81\x01\xc0", b"\x81\xa1a\x91\x01"],
+)
+def test_damage_is_named_by_its_file(damage: bytes) -> None:
+    for file in (MAP_FILE, BIRTHS_FILE):
+        world = World()
+        world.disk.write(f"{DIRECTORY}/{file}", damage)
+        with pytest.raises(StartupError, match=file):
+            world.state().load()
+
+
+def test_a_write_that_fails_is_told() -> None:
+    world = World()
+    world.disk.crash()
+    state = LocalState(world.disk, DIRECTORY, world.loop)
+    world.disk.write_atomic = lambda path, chunks, done: done(OSError("no"))
+    with pytest.raises(OSError, match="no"):
+        world.run(state.save_map(cluster_map()))
+
+
+def test_a_node_without_a_disk_keeps_nothing() -> None:
+    world = World()
+    state = LocalState(None, "", world.loop)
+    assert state.load() is None
+    world.run(state.add_births(BIRTHS))
+    world.run(state.save_map(cluster_map()))
+    assert state.births == BIRTHS
