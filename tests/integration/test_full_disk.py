@@ -78,7 +78,9 @@ def test_full_disk_and_back(tmp_path: Path, small_disk: Path) -> None:
         assert cluster.shards_led_by("a")
         http = http_address(cluster, "a")
         wait_until("health", lambda: health(full, http) == 200)
-        with load("full", [node.port for node in cluster]) as writers:
+        with load(
+            "full", [node.port for node in cluster], read_ports=[node.port for node in others]
+        ) as writers:
             elsewhere = writers.on(*(node.port for node in others))
             own = writers.on(full.port)
             writers.wait_acks(50)

@@ -56,7 +56,7 @@ def test_wrong_flags(flags: tuple[str, ...], words: tuple[str, ...]) -> None:
         ('shard = 8\nname = "a"\n', ("shard", "shards")),
         ("shards = 8\nshards = 9\n", ("node.toml", "line 2")),
         ('shards = "eight"\n', ("shards", "eight")),
-        ("[initial-cluster]\na = 5\n", ("initial-cluster", "5")),
+        ("[initial-cluster]\na = 5\n", ("initial-cluster", "node.toml")),
         ("memory = \n", ("node.toml", "line 1")),
     ],
 )

@@ -2,7 +2,8 @@
 
 Each `Writer` has one connection, some keys to which only it writes increasing numbers, and some
 counters that it increments. It remembers what it sent and what was acknowledged, so that `check`
-can tell lost writes and double increments.
+can tell lost writes and double increments. Each `Reader` reads at some node what the writers wrote
+through any node, and notices what is older than was acknowledged before it asked.
 """
 
 from __future__ import annotations
@@ -97,12 +98,6 @@ class Writer(threading.Thread):
         assert went_on, f"{self.name}: stuck at {self.acks} of {goal}; {self.errors[:3]}"
         assert self.acks >= goal, f"{self.name} ended: {self.disconnected} {self.errors[:3]}"
 
-    def stop(self) -> None:
-        self._stop_asked.set()
-        if self.ident is not None:
-            self.join(DEADLINE_S)
-            assert not self.is_alive(), f"{self.name} hangs"
-
     def check(self, wire: Wire) -> None:
         """Every acknowledged write is there, and no incr was executed twice."""
         for key in self.sets:
@@ -119,11 +114,43 @@ class Writer(threading.Thread):
             assert self.acked[key] <= int(value) <= self.sent[key], told
 
 
-class Load:
-    """Writers on some nodes."""
+class Reader(threading.Thread):
+    """Reads the writers' keys one after another on one connection."""
 
-    def __init__(self, writers: Sequence[Writer]) -> None:
+    def __init__(self, port: int, writers: Sequence[Writer]) -> None:
+        super().__init__(name=f"reader-{port}", daemon=True)
+        self.port = port
+        self._writers = writers
+        self.reads = 0
+        self.errors: list[str] = []
+        self.disconnected = ""
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        try:
+            with Wire(self.port) as wire:
+                while not self._stop_asked.is_set():
+                    for writer in self._writers:
+                        self._read(wire, writer, writer.sets[self.reads % KEYS])
+                    self.reads += 1
+        except OSError as error:
+            self.disconnected = repr(error)
+        except (AssertionError, ValueError) as error:
+            self.errors.append(repr(error))
+
+    def _read(self, wire: Wire, writer: Writer, key: bytes) -> None:
+        acked = writer.acked[key]
+        value = wire.get(key)
+        if int(value or 0) < acked:
+            self.errors.append(f"stale: {key!r} is {value!r}, {acked} was acknowledged before")
+
+
+class Load:
+    """Writers and readers on some nodes."""
+
+    def __init__(self, writers: Sequence[Writer], readers: Sequence[Reader]) -> None:
         self.writers = writers
+        self.readers = readers
 
     def on(self, *ports: int) -> list[Writer]:
         return [writer for writer in self.writers if writer.port in ports]
@@ -134,11 +161,19 @@ class Load:
         for writer, goal in [(writer, writer.acks + more) for writer in chosen]:
             writer.wait_acks(goal)
 
+    def ask_stop(self) -> None:
+        for one in (*self.writers, *self.readers):
+            one._stop_asked.set()
+
     def stop(self) -> None:
-        for writer in self.writers:
-            writer._stop_asked.set()
-        for writer in self.writers:
-            writer.stop()
+        """Returns when all have stopped; no reader may have read what was too old."""
+        self.ask_stop()
+        for one in (*self.writers, *self.readers):
+            if one.ident is not None:
+                one.join(DEADLINE_S)
+                assert not one.is_alive(), f"{one.name} hangs"
+        for reader in self.readers:
+            assert not reader.errors, f"{reader.name}: {reader.errors[:3]}"
 
     def check(self, port: int) -> None:
         with Wire(port) as wire:
@@ -146,32 +181,45 @@ class Load:
                 writer.check(wire)
 
     def check_no_errors(self, writers: Iterable[Writer] | None = None) -> None:
-        for writer in self.writers if writers is None else list(writers):
-            assert not writer.errors, f"{writer.name}: {writer.errors[:5]}"
-            assert not writer.disconnected, f"{writer.name}: {writer.disconnected}"
+        """These writers, and the readers of the same ports, noticed at most a pause."""
+        chosen = self.writers if writers is None else list(writers)
+        ports = {writer.port for writer in chosen}
+        for one in (*chosen, *(reader for reader in self.readers if reader.port in ports)):
+            assert not one.errors, f"{one.name}: {one.errors[:5]}"
+            assert not one.disconnected, f"{one.name}: {one.disconnected}"
 
     def slowest_s(self) -> float:
         return max(writer.slowest_s for writer in self.writers)
 
 
 @contextmanager
-def load(name: str, ports: Sequence[int], *, per_port: int = 2, depth: int = 4) -> Iterator[Load]:
-    """Writers at work inside the block; they have stopped after it. `name` makes their keys new."""
+def load(
+    name: str,
+    ports: Sequence[int],
+    *,
+    per_port: int = 2,
+    depth: int = 4,
+    read_ports: Sequence[int] | None = None,
+) -> Iterator[Load]:
+    """Writers and a reader per port at work inside the block; they have stopped after it.
+
+    `name` makes their keys new. `read_ports`: where there are readers, if not at all ports.
+    """
     writers = [
         Writer(f"{name}-{at}-{number}", port, depth)
         for at, port in enumerate(ports)
         for number in range(per_port)
     ]
-    everything = Load(writers)
+    readers = [Reader(port, writers) for port in (ports if read_ports is None else read_ports)]
+    everything = Load(writers, readers)
     for writer in writers:
         writer.prepare()
     try:
-        for writer in writers:
-            writer.start()
+        for one in (*writers, *readers):
+            one.start()
         yield everything
     finally:
-        for writer in writers:
-            writer._stop_asked.set()
+        everything.ask_stop()
     everything.stop()
 
 
