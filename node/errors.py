@@ -112,11 +112,3 @@ class PeerFrameError(PeerError):
 
 class HandshakeRefused(PeerError):
     """The other side is of another cluster, version or settings, or not the node it should be."""
-
-
-class DeadlineExceeded(NodeError):
-    """The request's time ran out. `outcome_known` tells whether it certainly was not done."""
-
-    def __init__(self, why: str, *, outcome_known: bool) -> None:
-        super().__init__(why)
-        self.outcome_known = outcome_known

@@ -101,7 +101,6 @@ class ReplicaGroup:
         "log_bytes_since_snapshot",
         "machine",
         "snapshot_index",
-        "snapshotting",
         "unpersisted",
     )
 
@@ -131,7 +130,6 @@ class ReplicaGroup:
         """Already in the host's list for the coming turn."""
         self.installing = False
         """A snapshot from the leader is being made durable; the log is not drained meanwhile."""
-        self.snapshotting = False
         self.unpersisted = 0
         """Batches of this group that the disk has not confirmed; messages that promise wait for 0."""
         self._queue: list[tuple[Command, Waiter, int]] = []

@@ -6,7 +6,6 @@ from timeit import repeat
 from typing import Final
 
 from node.protocol.parser import Parser
-from node.protocol.pipeline import ReplyPipeline
 from node.protocol.responses import render, value_line
 from node.store.item import pack_header, wire_data
 from node.store.results import STORED
@@ -78,15 +77,6 @@ def main() -> None:
         microseconds(lambda: [value_line(b"user:00000001", item, True) for _ in keys], _BATCH),
     )
     report("render STORED", microseconds(lambda: [render(STORED) for _ in keys], _BATCH))
-    pipeline = ReplyPipeline()
-
-    def fill_and_pop() -> None:
-        slots = [pipeline.push() for _ in keys]
-        for slot in slots:
-            pipeline.fill(slot, b"STORED\r\n")
-        pipeline.pop_ready()
-
-    report("pipeline: push, fill and pop, 16 in flight", microseconds(fill_and_pop, _BATCH))
 
 
 if __name__ == "__main__":

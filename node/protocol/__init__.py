@@ -2,11 +2,10 @@
 
 Reading order: `requests` (what a client may ask), `numbers` (how memcached reads a number),
 `lines` and `storage_lines` (one line to one request), `parser` (bytes to requests), `responses`
-(results to bytes), `pipeline` (replies in request order).
+(results to bytes).
 """
 
 from node.protocol.parser import Parser
-from node.protocol.pipeline import ReplyPipeline
 from node.protocol.requests import Request
 
-__all__ = ["Parser", "ReplyPipeline", "Request"]
+__all__ = ["Parser", "Request"]
