@@ -19,7 +19,7 @@ def write_versions(cluster: Cluster, port: int, keys: list[bytes], version: int)
             assert wire.set(key, b"%d" % version) == b"STORED\r\n"
 
 
-def stop_and_overtake(cluster: Cluster, name: str, number: int) -> None:
+def stop_and_overtake(cluster: Cluster, name: str, number: int, *, long: bool) -> None:
     """Stop a leader, have its shards written elsewhere, then read from it as it wakes.
 
     Half of the requests are in its sockets before it stops looking, half while it stands still; all
@@ -38,6 +38,9 @@ def stop_and_overtake(cluster: Cluster, name: str, number: int) -> None:
         sleeper.pause()
         # Acknowledged by a new leader, so the lease of the old one has run out.
         write_versions(cluster, others[0].port, keys, new)
+        if long:  # Until the others have given up their connections with it.
+            for other in others:
+                other.wait_log("heard nothing for")
         for place, reader in enumerate(readers):
             if place % 3 == 1:
                 reader.send(b"get %b\r\n" % b" ".join(keys))
@@ -71,7 +74,7 @@ def test_no_stale_read_from_a_leader_that_was_stopped(tmp_path: Path) -> None:
     with running_cluster(tmp_path) as cluster:
         for number in range(ROUNDS):
             name = max(cluster.nodes, key=lambda name: len(cluster.shards_led_by(name)))
-            stop_and_overtake(cluster, name, number)
+            stop_and_overtake(cluster, name, number, long=number == ROUNDS - 1)
             cluster.wait_led()
 
 

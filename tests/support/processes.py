@@ -117,6 +117,11 @@ class NodeProcess:
         """Until its log holds `text`: the one thing that a node tells only there."""
         wait_until(f"{text!r} in the log of node {self.name}", lambda: text in self.log(), seconds)
 
+    def forget_peak(self) -> int:
+        """Begin to measure the peak of its memory (VmHWM) anew; what it uses now, in KiB."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        return self.memory_kib()
+
     def memory_kib(self, what: str = "VmRSS") -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith(what + ":"):
