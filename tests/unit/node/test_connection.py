@@ -4,14 +4,13 @@ from random import Random
 
 import pytest
 
+from node.client_requests import WINDOW_KEYS, WRITE_OVERHEAD_BYTES
 from node.connection import (
     FIRST_READ_BYTES,
     INFLIGHT_BYTES_MAX,
     REPLY_BYTES_MAX,
     SLOTS_MAX,
-    WINDOW_KEYS,
     WRITE_CHUNK_BYTES,
-    WRITE_OVERHEAD_BYTES,
 )
 from node.operations import OUT_OF_MEMORY, Failure
 from node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
@@ -356,7 +355,7 @@ def test_noreply_writes_are_bounded_by_count_too() -> None:
         client.coordinator.end_all()
         client.turn()
     assert client.transport.is_reading
-    assert client.connection._inflight_bytes == 0
+    assert client.connection.inflight_bytes == 0
 
 
 def test_writes_of_big_values_are_bounded_by_bytes() -> None:
