@@ -43,6 +43,7 @@ PURE = (
     "node/config.py",
     "node/counters.py",
     "node/errors.py",
+    "node/lanes.py",
     "node/timings.py",
     "node/version.py",
     "router/codec.py",
