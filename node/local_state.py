@@ -1,8 +1,8 @@
 """What a node keeps of the cluster beside its log: the newest map it knows, and its groups' births.
 
-A group's birth is the configuration it was created with. Until its first snapshot the log starts from
-there, so it has to be known again after a restart, whatever the map has become since. Both files are
-written whole, by rename, before anything depends on them.
+A group's birth is the configuration it was created with. Until its first snapshot the log starts
+from there, so it has to be known again after a restart, whatever the map has become since. Both
+files are written whole, by rename, before anything depends on them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class LocalState:
         self._map_path = f"{directory}/{MAP_FILE}"
         self._births_path = f"{directory}/{BIRTHS_FILE}"
         self._loop = loop
+        self._map_bytes = b""
+        """What the map's file holds; empty while that is not known."""
         self.births: dict[int, Configuration] = {}
 
     def load(self) -> ClusterMap | None:
@@ -53,11 +55,14 @@ class LocalState:
         if not disk.exists(self._map_path):
             return None
         try:
-            return ClusterMap.from_bytes(disk.read(self._map_path))
+            data = disk.read(self._map_path)
+            cluster_map = ClusterMap.from_bytes(data)
         except MapError as error:
             raise StartupError(
                 f"{self._map_path} is damaged ({error}): remove the file, the other nodes have it"
             ) from error
+        self._map_bytes = data
+        return cluster_map
 
     async def add_births(self, births: dict[int, Configuration]) -> None:
         """Remember new groups, durably."""
@@ -66,8 +71,11 @@ class LocalState:
         await self._write(self._births_path, data)
 
     async def save_map(self, cluster_map: ClusterMap) -> None:
-        """Remember a map, durably."""
-        await self._write(self._map_path, cluster_map.to_bytes())
+        """Remember a map, durably. One that is there already needs no room on a full disk."""
+        data = cluster_map.to_bytes()
+        if data != self._map_bytes:
+            await self._write(self._map_path, data)
+            self._map_bytes = data
 
     async def _write(self, path: str, data: bytes) -> None:
         if self._disk is None:

@@ -112,3 +112,17 @@ def test_a_node_without_a_disk_keeps_nothing() -> None:
     world.run(state.add_births(BIRTHS))
     world.run(state.save_map(cluster_map()))
     assert state.births == BIRTHS
+
+
+def test_a_map_that_is_there_already_is_not_written_again() -> None:
+    """A node with a full disk can start: it has to say so itself."""
+    world = World()
+    world.run(world.state().save_map(cluster_map()))
+    state = world.state()
+    state.load()
+    writes: list[str] = []
+    world.disk.write_atomic = lambda path, chunks, done: (writes.append(path), done(None))
+    world.run(state.save_map(cluster_map()))
+    assert writes == []
+    world.run(state.save_map(cluster_map(2)))
+    assert writes == [f"{DIRECTORY}/{MAP_FILE}"]
