@@ -256,7 +256,7 @@ class MemcachedConnection(asyncio.Protocol):
             if self._is_blocked():
                 self._wait_for_room([Get((later,), False) for later in keys[position:]])
                 break
-            handle(self, Get((key,), False))
+            HANDLERS[Get](self, Get((key,), False))
         counters = self._counters
         counters.cmd_get += hits + misses
         counters.get_hits += hits
@@ -429,7 +429,7 @@ class MemcachedConnection(asyncio.Protocol):
         lane = self._lanes.get(group_id)
         if lane is None:
             lane = self._lanes[group_id] = Lane()
-        if lane.may_start(is_write, self._leads(group_id)):
+        if lane.may_start(is_write, is_write and self._leads(group_id)):
             lane.started(is_write)
             start()
         else:
@@ -447,7 +447,7 @@ class MemcachedConnection(asyncio.Protocol):
     def lane_ended(self, group_id: int, is_write: bool) -> None:
         """An operation has its outcome."""
         lane = self._lanes[group_id]
-        lane.ended(is_write, self._leads(group_id))
+        lane.ended(is_write, lane.waiting is not None and self._leads(group_id))
         if not (lane.reads or lane.writes or lane.waiting):
             self._lanes.pop(group_id, None)
 
