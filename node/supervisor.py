@@ -266,7 +266,7 @@ class Supervisor:
 
     async def _work(self) -> None:
         names = ", ".join(child.node.name for child in self._children)
-        _say(f"starting the nodes {names}")
+        _say(f"starting the nodes {names}" if len(self._children) > 1 else f"starting node {names}")
         for child in self._children:
             await child.start()
         await self._wait_ready()
@@ -348,8 +348,8 @@ class Supervisor:
         ]
         first = self._children[0].node
         lines = [
-            f"The cluster is ready: {len(rows) - 1} nodes, {self._plan.shards} shards,"
-            f" data in {self._plan.data_dir}.",
+            f"The cluster is ready: {_count(len(self._children), 'node')},"
+            f" {_count(self._plan.shards, 'shard')}, data in {self._plan.data_dir}.",
             "",
             *table,
             "",
@@ -360,6 +360,10 @@ class Supervisor:
             " command brings it back.",
         ]
         return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _things_to_try(address: str) -> list[str]:

@@ -200,11 +200,12 @@ def ranges(numbers: Iterable[int]) -> str:
 
 def _title(cluster_map: ClusterMap, look: Look) -> str:
     zones = len({node.zone for node in cluster_map.nodes if node.zone})
+    replication = min(cluster_map.replication, len(cluster_map.nodes))
     text = (
         f"Cluster  {cluster_map.cluster_id}  epoch {cluster_map.epoch}, "
         f"{_count(len(cluster_map.nodes), 'node')}"
         + (f" in {_count(zones, 'zone')}" if zones else "")
-        + f", {_count(cluster_map.shard_count, 'shard')} x {cluster_map.replication} replicas"
+        + f", {_count(cluster_map.shard_count, 'shard')} x {_count(replication, 'replica')}"
     )
     return look.paint("bold", text)
 
