@@ -217,7 +217,7 @@ class MemcachedConnection(asyncio.Protocol):
             self._flush()
 
     def _plain_gets(self, keys: list[bytes]) -> None:
-        """Answer gets of one key each: on the spot where this node leads their shards under a lease.
+        """Answer gets of one key each, on the spot where this node leads their shards by a lease.
 
         This is the whole data path of a client that routes by itself, so it is written out: it
         takes 1.0 us for one get, 0.6 us in a pipeline of 16, where the general way takes 1.9 and
@@ -232,7 +232,12 @@ class MemcachedConnection(asyncio.Protocol):
         size = hits = misses = 0
         for position, key in enumerate(keys):
             group = groups.get((key_token(key) >> shift) + 1)
-            if group is not None and now_ns < group.lease_until_ns and size < WRITE_CHUNK_BYTES:
+            if (
+                group is not None
+                and now_ns < group.lease_until_ns
+                and size < WRITE_CHUNK_BYTES
+                and len(slots) < SLOTS_MAX
+            ):
                 store: Any = group.machine
                 item = store.items.get(key)
                 if item is None:
@@ -433,7 +438,9 @@ class MemcachedConnection(asyncio.Protocol):
             lane.started(is_write)
             start()
         else:
-            lane.wait(is_write, start)
+            coordinator = self.server.coordinator
+            deadline_ns = coordinator.deadline_ns()
+            lane.wait(is_write, lambda: coordinator.begin_late(deadline_ns, start))
 
     def _leads(self, group_id: int) -> bool:
         group = self.server.groups.get(group_id)

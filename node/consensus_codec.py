@@ -1,9 +1,9 @@
 """Consensus messages as items of a peer frame, and back.
 
 Sending costs nothing: messages and entries are NamedTuples, which msgpack writes as arrays.
-Receiving gives plain tuples, which are turned into their classes here. The frame's checksum was verified, and
-the peer's version compared, before anything arrives here; what does not fit all the same is a
-`PeerFrameError`. Pure.
+Receiving gives plain tuples, which are turned into their classes here. The frame's checksum was
+verified, and the peer's version compared, before anything arrives here; what does not fit all
+the same is a `PeerFrameError`. Pure.
 """
 
 from __future__ import annotations
@@ -12,8 +12,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from node.consensus.api import Configuration, Entry
-from node.consensus.messages import MESSAGE_TYPES, Append, Message, SnapshotChunk
+from node.consensus.messages import (
+    MESSAGE_TYPES,
+    Append,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    SnapshotChunk,
+)
 from node.errors import PeerFrameError
+from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
 
 KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in enumerate(MESSAGE_TYPES)}
 """Wire number of each message type."""
@@ -22,6 +30,13 @@ _APPEND = KIND_OF[Append]
 _SNAPSHOT_CHUNK = KIND_OF[SnapshotChunk]
 _make_entry = Entry._make
 _MAKERS: tuple[Callable[[Iterable[Any]], Message], ...] = tuple(cls._make for cls in MESSAGE_TYPES)
+
+
+BEAT_KINDS: dict[type[Message], int] = {
+    Heartbeat: HEARTBEATS,
+    HeartbeatReply: HEARTBEAT_REPLIES,
+}
+"""Messages that every group sends at every heartbeat: they travel many to an item."""
 
 
 def check_message(message: Message) -> None:
@@ -66,3 +81,13 @@ def decode_message(item: tuple[Any, ...]) -> Message:
         return message
     except (TypeError, ValueError, IndexError) as error:
         raise PeerFrameError(f"a consensus message of an unknown form: {error}") from error
+
+
+def decode_beats(item: tuple[Any, ...]) -> list[tuple[int, Message]]:
+    """(group_id, message) of each heartbeat, or answer to one, of an item."""
+    try:
+        kind, beats = item
+        make = Heartbeat._make if kind == HEARTBEATS else HeartbeatReply._make
+        return [(beat[0], make(beat[1:])) for beat in beats]
+    except (TypeError, ValueError, IndexError) as error:
+        raise PeerFrameError(f"heartbeats of an unknown form: {error}") from error

@@ -56,6 +56,7 @@ from node.store.store import EXPIRED, ShardStore
 if TYPE_CHECKING:
     from node.clock import Clock
     from node.counters import Counters
+    from node.timings import Histogram, Timings
 
 GROWING_OPS = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
 """Commands that are refused when the memory limit is reached."""
@@ -97,6 +98,7 @@ class Coordinator:
         clock: Clock,
         random: Random,
         counters: Counters,
+        timings: Timings,
         memory_bytes: int,
         timeout_ms: int,
         preferred_leader: Callable[[int], int],
@@ -107,6 +109,7 @@ class Coordinator:
         self.clock = clock
         self.random = random
         self.counters = counters
+        self.timings = timings
         self.memory_bytes = memory_bytes
         self.timeout_ms = timeout_ms
         self.preferred_leader = preferred_leader
@@ -125,6 +128,10 @@ class Coordinator:
         """Operations in order of deadline (the timeout is the same for all)."""
         self._deadlines_max = DEADLINES_MIN
         """Length of `_deadlines` at which the finished ones are taken out of its middle."""
+        self._late: list[Operation] = []
+        """Operations that had waited in their connection: in no order of deadline."""
+        self._began_with_ns = 0
+        """Deadline of what is being begun late; 0 when nothing is."""
         self._followers: deque[Write] = deque()
         """Writes that were waiting for one that has ended, to be routed in this order."""
         self._routes_followers = False
@@ -142,25 +149,39 @@ class Coordinator:
         after: Write | None = None,
     ) -> Write:
         """Run one command; `done` hears its outcome, possibly before this returns."""
-        deadline = self.clock.monotonic_ns() + self._timeout_ns
-        write = Write(self, group_id, deadline, op, key, args, size, done)
+        write = Write(self, group_id, self.deadline_ns(), op, key, args, size, done)
         write.after = after
-        self._deadlines.append(write)
-        self.route(write)
+        self._begin(write)
         return write
 
     def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Read:
         """Read keys of one group; `done` hears packed items or a Failure."""
-        deadline = self.clock.monotonic_ns() + self._timeout_ns
-        read = Read(self, group_id, deadline, keys, done)
-        group = self.host.groups.get(group_id)
-        if group is None or group.is_leader or not group.leader_id:
-            self.route(read)
-        elif not self._forward(read, group.leader_id):
-            self.hold(read, "no leader")
-        if not read.finished:
-            self._deadlines.append(read)
+        read = Read(self, group_id, self.deadline_ns(), keys, done)
+        self._begin(read)
         return read
+
+    def deadline_ns(self) -> int:
+        """Until when an operation that begins now is tried."""
+        return self._began_with_ns or self.clock.monotonic_ns() + self._timeout_ns
+
+    def begin_late(self, deadline_ns: int, start: Callable[[], None]) -> None:
+        """Begin what has waited in its connection: its time runs since it came."""
+        self._began_with_ns = deadline_ns
+        try:
+            start()
+        finally:
+            self._began_with_ns = 0
+
+    def _begin(self, operation: Write | Read) -> None:
+        if self._began_with_ns and self.clock.monotonic_ns() >= operation.deadline_ns:
+            operation.expire()
+            return
+        self.route(operation)
+        if not operation.finished:
+            if self._began_with_ns:
+                self._late.append(operation)
+            else:
+                self._deadlines.append(operation)
 
     def leader_node(self, group_id: int) -> int:
         """Node that leads the group as far as this node knows; 0 = unknown."""
@@ -554,12 +575,26 @@ class Coordinator:
             if operation.request_id:
                 self._forwards.pop(operation.request_id, None)
             deadlines.popleft()
+        if self._late:
+            late, self._late = self._late, []
+            for operation in late:
+                if not operation.finished and operation.deadline_ns <= now_ns:
+                    operation.expire()
+                if not operation.finished:
+                    self._late.append(operation)
+                elif operation.request_id:
+                    self._forwards.pop(operation.request_id, None)
         if len(deadlines) > self._deadlines_max:
             # Behind one operation that waits, thousands may have come and gone.
             self._deadlines = deque(o for o in deadlines if not o.finished)
             self._deadlines_max = max(DEADLINES_MIN, 2 * len(self._deadlines))
         for group_id in list(self._held):
             self._release(group_id)
+
+    def took(self, operation: Operation, here: Histogram) -> None:
+        """Note how long an operation took, among the forwarded ones or those served `here`."""
+        spent_ns = self.clock.monotonic_ns() - operation.deadline_ns + self._timeout_ns
+        (self.timings.forward_seconds if operation.target else here).observe(spent_ns / 1e9)
 
     def timeout_reason(self, group_id: int) -> str:
         """Words for an operation that ran out of time."""

@@ -44,8 +44,8 @@ gain little (0.17 ms): turning them into written ones is a journal commit as wel
 """
 
 _SYNC_EVERY_BYTES = 8 << 20
-# A large background file is synced piece by piece: on ext4 one flood of dirty pages would hold up
-# the log's own syncs for as long as it takes to write all of it.
+# A large background file is synced piece by piece: on ext4 one flood of dirty pages would hold
+# up the log's own syncs for as long as it takes to write all of it.
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -317,8 +317,8 @@ class _RealFile:
                     self._filled_bytes = start
                     raise DiskFull(f"{self.path}: {error.strerror}") from error
                 raise
-            # An error of the sync is never "full": some pages may be written, some dropped, and a
-            # second sync would report success for the dropped ones.
+            # An error of the sync is never "full": some pages may be written, some dropped, and
+            # a second sync would report success for the dropped ones.
             os.fdatasync(self._fd)
         except OSError as error:
             raise DiskFailed(f"{self.path}: {error.strerror}") from error

@@ -1,10 +1,10 @@
 """One replica of one group: the replicated log, the state machine it drives, and those who wait.
 
-The group turns what clients ask into log entries and back: commands that arrive in one turn of the
-loop become one entry (`propose_pending`), committed entries are applied in order (`apply`), and each
-command's waiter is told its result. Reads are served from the state machine while the leader's lease
-holds; otherwise they wait for a read index. It does no I/O: the host (`host.py`) drains the log's
-`Ready`, in the one legal order, for all groups at once.
+The group turns what clients ask into log entries and back: commands that arrive in one turn of
+the loop become one entry (`propose_pending`), committed entries are applied in order (`apply`),
+and each command's waiter is told its result. Reads are served from the state machine while the
+leader's lease holds; otherwise they wait for a read index. It does no I/O: the host (`host.py`)
+drains the log's `Ready`, in the one legal order, for all groups at once.
 
 A waiter hears exactly one of: `on_result`, `on_refused` (certainly not executed here),
 `on_lost` (leadership went while the command was in the log: it may or may not be executed).
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from node.clock import Clock
 
 BATCH_BYTES_MAX = 1 << 20
-"""A turn's commands are cut into entries of about this size, so that one append stays one message."""
+"""A turn's commands are cut into entries of about this size, so that one append stays one
+message.
+"""
 
 INFLIGHT_BYTES_MAX = 64 << 20
 """Commands proposed by one group and not yet committed; beyond it new ones are refused as busy."""
@@ -131,7 +133,9 @@ class ReplicaGroup:
         self.installing = False
         """A snapshot from the leader is being made durable; the log is not drained meanwhile."""
         self.unpersisted = 0
-        """Batches of this group that the disk has not confirmed; messages that promise wait for 0."""
+        """Batches of this group that the disk has not confirmed; messages that promise wait for
+        0.
+        """
         self._queue: list[tuple[Command, Waiter, int]] = []
         self._proposed: dict[int, tuple[int, int, Sequence[Command], list[Waiter], int]] = {}
         self._inflight_bytes = 0

@@ -9,8 +9,8 @@ the turn `_turn` drains them together, in the one legal order:
  4. committed entries are applied and their waiters answered;
  5. when the batch is durable, the groups hear of it and the messages that promise leave.
 
-All messages to one peer in a turn travel in one frame. The host touches the disk only through the log
-and the snapshot store it was given, and the network only through `PeerSender`.
+All messages to one peer in a turn travel in one frame. The host touches the disk only through
+the log and the snapshot store it was given, and the network only through `PeerSender`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from node.consensus.api import Outbound, Ready, Role, Snapshot, SoftState
-from node.consensus_codec import check_message, decode_message, encode_message
+from node.consensus_codec import (
+    BEAT_KINDS,
+    check_message,
+    decode_beats,
+    decode_message,
+    encode_message,
+)
 from node.group import ReplicaGroup
 from node.logs import event, get_logger
 from node.peer_codec import pack_item
+from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
 from node.wal.format import WalRecord
 
 if TYPE_CHECKING:
@@ -37,9 +44,12 @@ if TYPE_CHECKING:
 log = get_logger("host")
 
 TICKS_AT_ONCE_MAX = 3
-"""Ticks made up for in one turn after a pause. The rest is dropped: what arrived during the pause (a
-leader's heartbeats) must be read before an election timeout can run out, and a late tick only makes
-promises to a leader last longer, never shorter."""
+"""Ticks made up for in one turn after a pause.
+
+The rest is dropped: what arrived during the pause (a leader's heartbeats) must be read before
+an election timeout can run out, and a late tick only makes promises to a leader last longer,
+never shorter.
+"""
 
 SNAPSHOT_RETRY_SECONDS = 1.0
 """Pause before a snapshot that could not be stored is tried again."""
@@ -82,6 +92,8 @@ class ReplicaHost:
         """Memory of all items here, by the store's cost model."""
         self.disk_is_full = False
         self.stopped = False
+        self._beats: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
         self._dirty: list[ReplicaGroup] = []
         self._turn_scheduled = False
         self._flush_scheduled = False
@@ -116,19 +128,33 @@ class ReplicaHost:
 
     def _flush(self) -> None:
         self._flush_scheduled = False
+        self._flush_peers()
+
+    def _flush_peers(self) -> None:
+        """One frame to every peer, in which the heartbeats of all groups are one item."""
+        if self._beats:
+            beats, self._beats = self._beats, {}
+            for (to, kind), members in beats.items():
+                self.peers.send_packed(to, pack_item((kind, members)))
         self.peers.flush()
 
     # -- input -------------------------------------------------------------------------
 
     def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
-        """A consensus message from a peer. Raises PeerFrameError if it is none."""
-        group = self.groups.get(item[1])
+        """A consensus item from a peer. Raises PeerFrameError if it is none."""
+        if item[0] == HEARTBEATS or item[0] == HEARTBEAT_REPLIES:
+            for group_id, message in decode_beats(item):
+                self._step(node_id, group_id, message)
+        else:
+            self._step(node_id, item[1], decode_message(item))
+
+    def _step(self, node_id: int, group_id: int, message: Message) -> None:
+        group = self.groups.get(group_id)
         if group is None or self.disk_is_full:
             # No replica here (yet), or nothing it asks for could be made durable. The sender
             # repeats what matters.
             return
         replica = group.log
-        message = decode_message(item)
         try:
             replica.step(node_id, message)
         except Exception as error:
@@ -242,13 +268,20 @@ class ReplicaHost:
                 group.update_lease()
         if waiting:
             self.wal.append(records, lambda: self._durable(waiting))
-        self.peers.flush()
+        self._flush_peers()
 
     def _send(self, group: ReplicaGroup, messages: list[Outbound]) -> None:
         send = self.peers.send_packed
         last: Message | None = None
         packed = b""
         for to, message in messages:
+            kind = BEAT_KINDS.get(type(message))
+            if kind is not None:
+                beats = self._beats.get((to, kind))
+                if beats is None:
+                    beats = self._beats[to, kind] = []
+                beats.append((group.group_id, *message))
+                continue
             if message is not last:  # Followers at the same position get the same message.
                 last = message
                 packed = pack_item(encode_message(group.group_id, message))

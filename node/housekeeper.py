@@ -40,7 +40,9 @@ more; beyond it the largest logs are snapshotted first."""
 
 REST_PASSES = 10
 REST_BYTES_MIN = 64 << 10
-"""A group to which nothing was applied for so many passes gives back a log of at least this size."""
+"""A group to which nothing was applied for so many passes gives back a log of at least this
+size.
+"""
 
 TRANSFERS_AT_ONCE_MAX = 4
 """Leaderships handed to their preferred nodes per pass, so that a returning node is not flooded."""

@@ -1,14 +1,16 @@
 """A node: everything of one process, put together.
 
-Start: lock the data directory, recover the log and the snapshots, bind the listeners, join the group of
-the directory, and, as soon as a cluster map is known, the groups of the shards that the map places
-here. Stop: hand leaderships over, answer what is under way, close. Everything it touches is handed in
-(loop, clock, disk, randomness), so a whole cluster also runs inside one simulated process.
+Start: lock the data directory, recover the log and the snapshots, bind the listeners, join the
+group of the directory, and, as soon as a cluster map is known, the groups of the shards that
+the map places here. Stop: hand leaderships over, answer what is under way, close. Everything it
+touches is handed in (loop, clock, disk, randomness), so a whole cluster also runs inside one
+simulated process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -61,13 +63,13 @@ SWEEP_MS = 50
 """Time between two sweeps of held operations and deadlines."""
 
 ELECTION_STAGGER_MS = 30
-"""Distance between the elections of two replicas that saw their leader go: enough for the first to win."""
+"""Distance between the elections of two replicas that saw their leader go: the first can win."""
 
 PEER_PROTOCOL_VERSION = 1
 
 
 class Node:
-    """One process of the cluster. `await start()`, then `await stop()`, or `abort()` to just leave."""
+    """One process of the cluster: `start`, then `stop`, or `abort` to leave as a crash would."""
 
     def __init__(
         self,
@@ -99,6 +101,7 @@ class Node:
         """What nodes told of themselves when they connected, by node id; this one included."""
         self.incarnation = random.getrandbits(63)
         self._map_learned = asyncio.Event()
+        self._leaders_changed = asyncio.Event()
         self._recovered: dict[int, RecoveredGroup] = {}
         self._snapshots_found: dict[int, Snapshot] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -171,6 +174,7 @@ class Node:
             clock=self.clock,
             random=self.random,
             counters=self.counters,
+            timings=self.timings,
             memory_bytes=config.memory_bytes,
             timeout_ms=config.request_timeout_ms,
             preferred_leader=self.preferred_leader_of_group,
@@ -442,6 +446,7 @@ class Node:
 
     def _leader_changed(self, group_id: int) -> None:
         self.coordinator.leader_changed(group_id)
+        self._leaders_changed.set()
 
     def _disk_full(self, full: bool) -> None:
         self.host.disk_full(full)
@@ -473,13 +478,16 @@ class Node:
         """There is a map, and every shard replicated here has a leader."""
         return self.map is not None and all(group.leader_id for group in self.host.groups.values())
 
-    async def wait_serving(self, timeout: float) -> bool:
-        """Wait until `is_serving`; False if that took longer than `timeout` seconds."""
-        deadline = self.loop.time() + timeout
+    async def wait_serving(self, seconds: float) -> bool:
+        """Wait until `is_serving`; False if that took longer, or the node failed."""
+        deadline = self.loop.time() + seconds
         while not self.is_serving:
-            if self.loop.time() >= deadline or self.failed.done():
+            left = deadline - self.loop.time()
+            if left <= 0 or self.failed.done():
                 return False
-            await asyncio.sleep(0.01)
+            self._leaders_changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._leaders_changed.wait(), left)
         return True
 
     # -- stop ------------------------------------------------------------------------------
@@ -496,8 +504,7 @@ class Node:
         if not self.failed.done():
             await self._hand_over(deadline)
             self.server.close()
-            while self.server.connections and self.loop.time() < deadline:
-                await asyncio.sleep(0.01)
+            await self.server.wait_empty(deadline - self.loop.time())
         self.server.abort()
         if self._admin is not None:
             await self._admin.close()

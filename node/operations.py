@@ -186,6 +186,7 @@ class Write(Operation):
         # deadlines) must not keep its value alive, nor all the writes before it.
         self.args = ()
         self.after = None
+        self.coordinator.took(self, self.coordinator.timings.write_seconds)
         done, self.done = self.done, _ignore
         done(outcome)
         followers, self.then = self.then, None
@@ -254,6 +255,7 @@ class Read(Operation):
     def finish(self, outcome: ReadOutcome) -> None:
         if not self.finished:
             self.finished = True
+            self.coordinator.took(self, self.coordinator.timings.read_seconds)
             done, self.done = self.done, _ignore
             done(outcome)
 

@@ -28,6 +28,12 @@ from node.store.commands import (
 CONSENSUS_KINDS = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""
 
+HEARTBEATS = 30
+"""(kind, ((group_id, *members of a Heartbeat), ...)): those of all groups in one item."""
+
+HEARTBEAT_REPLIES = 31
+"""(kind, ((group_id, *members of a HeartbeatReply), ...))."""
+
 FORWARD_WRITE = 32
 """(kind, request_id, group_id, size, retry, command): run this command as the group's
 leader. `retry`: an earlier attempt may have been executed, so nothing but the session table may

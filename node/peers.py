@@ -299,8 +299,9 @@ class PeerNetwork:
             inbound = self._peers[hello.node_id].inbound
             if inbound is not None and inbound.hello is not None and not inbound.closing:
                 if inbound.hello.incarnation != hello.incarnation:
-                    # Either it restarted and its old connection has not died yet, or there are two
-                    # processes of one name: two voters of one name are a danger to every promise.
+                    # Either it restarted and its old connection has not died yet, or there are
+                    # two processes of one name: two voters of one name are a danger to every
+                    # promise.
                     raise Refused(
                         f"another process speaks to node {self._hello.name} as node {hello.name}; "
                         "if it has ended, this passes within 2 s",

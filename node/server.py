@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class MemcachedServer:
         self.connections: dict[int, MemcachedConnection] = {}
         self._connections_max = config.connections_max
         self._next_number = 1
+        self._emptied = asyncio.Event()
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
@@ -67,6 +69,8 @@ class MemcachedServer:
     def left(self, connection: MemcachedConnection) -> None:
         """A connection is gone."""
         self.connections.pop(connection.number, None)
+        if not self.connections:
+            self._emptied.set()
         self.counters.curr_connections = len(self.connections)
 
     def stop_accepting(self) -> None:
@@ -79,6 +83,13 @@ class MemcachedServer:
         self.stop_accepting()
         for connection in list(self.connections.values()):
             connection.finish()
+
+    async def wait_empty(self, seconds: float) -> None:
+        """Wait until the last connection has left, but no longer than so many seconds."""
+        self._emptied.clear()
+        if self.connections and seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), seconds)
 
     def abort(self) -> None:
         """Drop every connection."""

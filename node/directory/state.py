@@ -1,8 +1,9 @@
 """The directory's state machine: the cluster map, replaced by compare-and-set on its epoch.
 
 Pure. Every decision about the cluster (its first placement, a node's new address, later a moved
-replica) is made by the leader of group 0 and arrives here as one whole new map. A proposer names the
-epoch it started from, so two leaders that overlap cannot overwrite one another's decision.
+replica) is made by the leader of group 0 and arrives here as one whole new map. A proposer
+names the epoch it started from, so two leaders that overlap cannot overwrite one another's
+decision.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from node.store.results import EXISTS, OK, Result
 from ring import ClusterMap
 
 OP_SET_MAP = 1
-"""(0, 0, 0, OP_SET_MAP, b"", expected_epoch, map_bytes): OK, or EXISTS if the epoch has moved on."""
+"""(0, 0, 0, OP_SET_MAP, b"", expected_epoch, map_bytes):
+
+OK, or EXISTS if the epoch has moved on.
+"""
 
 
 class DirectoryState:

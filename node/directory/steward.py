@@ -1,8 +1,8 @@
 """What the leader of group 0 does: create the first map, and keep the nodes' addresses current.
 
-Every node runs a steward; only the one whose node leads group 0 acts. It proposes one whole new map at
-a time, by compare-and-set on the epoch (state.py), so a steward that has lost its leadership without
-knowing can do no harm.
+Every node runs a steward; only the one whose node leads group 0 acts. It proposes one whole new
+map at a time, by compare-and-set on the epoch (state.py), so a steward that has lost its
+leadership without knowing can do no harm.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 log = get_logger("directory")
 
 BOOTSTRAP_WAIT_MS = 5000
-"""How long the first map waits for nodes that have not been heard of. After that, they are placed with
-weight 1 and no zone, and their addresses follow when they come."""
+"""How long the first map waits for nodes that have not been heard of.
+
+After that, they are placed with weight 1 and no zone, and their addresses follow when they
+come.
+"""
 
 
 class Steward:

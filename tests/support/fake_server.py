@@ -75,6 +75,12 @@ class ScriptedCoordinator:
     def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Started:
         return self._start(Started(False, group_id, keys, done))
 
+    def deadline_ns(self) -> int:
+        return 1
+
+    def begin_late(self, deadline_ns: int, start: Callable[[], None]) -> None:
+        start()
+
     def take(self) -> Started:
         """The one operation that is under way."""
         (only,) = self.started

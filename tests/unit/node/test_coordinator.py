@@ -20,6 +20,7 @@ from node.peer_items import (
 from node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SESSION_OPEN, OP_SET
 from node.store.results import DELETED, OK, SESSION_GONE, STORED
 from node.store.store import ShardStore
+from node.timings import Timings
 
 HERE, THERE, ELSEWHERE = 1, 2, 3
 GROUP = 5
@@ -86,6 +87,7 @@ class World:
         self.sent: list[tuple[int, tuple[Any, ...]]] = []
         self.up = {THERE, ELSEWHERE}
         self.outcomes: list[Any] = []
+        self.timings = Timings()
         self.coordinator = Coordinator(
             node_id=HERE,
             host=self,
@@ -93,6 +95,7 @@ class World:
             clock=self.clock,
             random=Random(1),
             counters=Counters(),
+            timings=self.timings,
             memory_bytes=1000,
             timeout_ms=5000,
             preferred_leader=lambda group_id: 0,
@@ -503,3 +506,37 @@ def test_an_answer_that_does_not_fit_its_question_is_refused(answer: tuple[Any, 
         world.coordinator.on_forward(THERE, (answer[0], item[1], answer[1]))
     world.pass_ms(5000)
     assert isinstance(world.outcomes[0], Failure)
+
+
+def test_what_waited_in_its_connection_has_the_rest_of_its_time() -> None:
+    """Ten writes behind one another to a dead shard are given up together, not one by one."""
+    world = World()
+    deadline_ns = world.coordinator.deadline_ns()
+    world.clock.ns += 4_000_000_000
+    world.coordinator.begin_late(deadline_ns, world.set)
+    world.pass_ms(900)
+    assert world.outcomes == []
+    world.pass_ms(200)
+    assert len(world.outcomes) == 1
+    world.coordinator.begin_late(deadline_ns, world.set)
+    assert len(world.outcomes) == 2, "it came too late and was tried all the same"
+    assert all(outcome.outcome_known for outcome in world.outcomes)
+
+
+def test_the_time_of_operations_is_noted() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.open_session_here()
+    world.group.commit()
+    world.read()
+    world.lead(THERE)
+    world.read()
+    _, item = world.take()
+    world.clock.ns += 3_000_000
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, item[1], (None,)))
+    timings = world.timings
+    assert timings.write_seconds.count == 1
+    assert timings.read_seconds.count == 1
+    assert timings.forward_seconds.count == 1
+    assert abs(timings.forward_seconds.total - 0.003) < 1e-9

@@ -5,17 +5,19 @@ from typing import Any
 import pytest
 
 from node.consensus.api import Entry, EntryKind, Ready, Role, Snapshot, SnapshotMeta
-from node.consensus.messages import AppendReply, Heartbeat, HeartbeatReply, VoteReply
-from node.consensus_codec import encode_message
+from node.consensus.messages import AppendReply, Heartbeat, HeartbeatReply, PreVoteReply, VoteReply
+from node.consensus_codec import decode_beats, encode_message
 from node.errors import DiskFull, PeerFrameError
 from node.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
+from node.peer_items import HEARTBEAT_REPLIES
 from node.store.commands import OP_SET, encode_batch
 from node.store.snapshot import SnapshotInvalid
 from node.store.store import ShardStore
 from tests.support.scripted_log import HARD_STATE, VOTERS, Hears, HostWorld
 
 PROMISE = VoteReply(2, True)
-PLAIN = HeartbeatReply(2, 5, 0)
+PLAIN = PreVoteReply(2, True)
+BEAT = HeartbeatReply(2, 5, 0)
 TICK_NS = 10_000_000
 
 
@@ -108,6 +110,23 @@ def test_everybody_hears_of_a_change_of_role() -> None:
     assert world.leaders == [1, 1, 1]
     counters = world.counters
     assert (counters.elections, counters.elections_won, counters.leaderships_lost) == (1, 1, 1)
+
+
+def test_heartbeats_of_all_groups_to_a_peer_are_one_item() -> None:
+    world = HostWorld(1, 2, 3)
+    for log in world.logs.values():
+        log.say(2, BEAT)
+        log.say(3, BEAT)
+    world.turn(1, 2, 3)
+    assert sorted(world.told()) == [("send", 2), ("send", 3)]
+
+
+def test_beats_come_back_as_they_were() -> None:
+    beats = [(group, *BEAT) for group in (1, 2, 3)]
+    assert decode_beats((HEARTBEAT_REPLIES, tuple(beats))) == [(1, BEAT), (2, BEAT), (3, BEAT)]
+    for bad in ((HEARTBEAT_REPLIES, 5), (HEARTBEAT_REPLIES, ((),)), (HEARTBEAT_REPLIES, ((1, 2),))):
+        with pytest.raises(PeerFrameError):
+            decode_beats(bad)
 
 
 # -- snapshots ------------------------------------------------------------------------------
