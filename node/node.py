@@ -518,12 +518,19 @@ class Node:
             self.disk.close()
 
     async def _hand_over(self, deadline: float) -> None:
-        """Give every leadership to the replica that is furthest along (thesis 3.10)."""
+        """Give every leadership to the replica that is furthest along (thesis 3.10).
+
+        Each once: one that comes back comes from a node that is stopping, too, and the two would
+        hand it to and fro until one of them has run out of time.
+        """
+        given: dict[int, int] = {}  # group id -> term of the leadership that was given away
         while self.loop.time() < deadline:
             led = [
                 group
                 for group in self.host.groups.values()
-                if group.log.role is Role.LEADER and len(group.log.configuration.voters) > 1
+                if group.log.role is Role.LEADER
+                and len(group.log.configuration.voters) > 1
+                and given.get(group.group_id, group.log.term) == group.log.term
             ]
             busy = False
             for group in led:
@@ -539,6 +546,7 @@ class Node:
                 ]
                 if candidates:
                     busy = True
+                    given[group.group_id] = group.log.term
                     self.housekeeper.transfer(group, -max(candidates)[1])
             if not busy:
                 return
