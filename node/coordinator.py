@@ -68,6 +68,11 @@ REPLY_BYTES_MAX = 4 << 20
 """A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
 
 
+UNREAD_BYTES_MAX = 256 << 20
+"""Replies that clients of this node have not taken. Beyond it values from other nodes are dropped
+and read again later: a connection bounds how many it asks for, but not yet how large they are."""
+
+
 class PeerSender(Protocol):
     """The peer network, as far as forwarding needs it."""
 
@@ -102,6 +107,7 @@ class Coordinator:
         memory_bytes: int,
         timeout_ms: int,
         preferred_leader: Callable[[int], int],
+        unread_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self.node_id = node_id
         self.host = host
@@ -114,6 +120,10 @@ class Coordinator:
         self.timeout_ms = timeout_ms
         self.preferred_leader = preferred_leader
         """Group id -> node id to try first when this node has no replica of the group."""
+        self.unread_bytes = unread_bytes
+        """Bytes of replies that clients of this node have not taken yet."""
+        self._unread_bytes = 0
+        """The same, as of the last sweep, and what came since."""
         self._timeout_ns = timeout_ms * 1_000_000
         self._sessions: dict[int, Session] = {}
         self._opening: dict[int, list[Write]] = {}
@@ -485,6 +495,11 @@ class Coordinator:
             return
         if kind == FORWARD_ITEMS:
             assert isinstance(operation, Read)
+            if self._unread_bytes > UNREAD_BYTES_MAX:
+                # Dropped, and read again: by then clients may have taken what they have.
+                operation.on_refused("clients of this node do not read their replies")
+                return
+            self._unread_bytes += sum(len(found) for found in item[2] if found is not None)
             operation.on_items(list(item[2]))
         elif kind == FORWARD_RESULT:
             assert isinstance(operation, Write | SessionOpen)
@@ -565,6 +580,7 @@ class Coordinator:
     def sweep(self) -> None:
         """Expire what is past its deadline, and try the held again. Called every few ticks."""
         now_ns = self.clock.monotonic_ns()
+        self._unread_bytes = self.unread_bytes()
         deadlines = self._deadlines
         while deadlines:
             operation = deadlines[0]

@@ -178,6 +178,7 @@ class Node:
             memory_bytes=config.memory_bytes,
             timeout_ms=config.request_timeout_ms,
             preferred_leader=self.preferred_leader_of_group,
+            unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
         self.listen_address = await self.server.start(*parse_address(config.listen))

@@ -97,6 +97,10 @@ class MemcachedServer:
         for connection in list(self.connections.values()):
             connection.abort()
 
+    def unread_bytes(self) -> int:
+        """Bytes of replies that clients have not taken yet."""
+        return sum(connection.reply_bytes for connection in self.connections.values())
+
     # -- for connections -----------------------------------------------------------------
 
     def group_of(self, key: bytes) -> int:

@@ -106,3 +106,13 @@ def test_writes_go_on_while_a_follower_is_away_and_it_catches_up(tmp_path: Path)
         print(f"followers away: slowest reply {writers.slowest_s() * 1000:.0f} ms")
         writers.check_no_errors()
         writers.check(follower.port)
+
+
+def test_all_nodes_told_to_stop_at_once_do_not_hand_leaderships_to_and_fro(tmp_path: Path) -> None:
+    """With an hour to hand over in, nodes that go on giving would never be seen to end."""
+    settings = tmp_path / "patient.toml"
+    settings.write_text("stop-timeout-ms = 3_600_000\n")
+    with running_cluster(tmp_path, flags=("--config", str(settings))) as cluster:
+        for node in cluster:
+            node.signal(signal.SIGTERM)
+        assert [node.wait_end() for node in cluster] == [0, 0, 0]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from node.coordinator import DEADLINES_MIN, Coordinator
+from node.coordinator import DEADLINES_MIN, UNREAD_BYTES_MAX, Coordinator
 from node.counters import Counters
 from node.errors import PeerFrameError
 from node.operations import OUT_OF_MEMORY, Failure
@@ -88,6 +88,7 @@ class World:
         self.up = {THERE, ELSEWHERE}
         self.outcomes: list[Any] = []
         self.timings = Timings()
+        self.unread_bytes = 0
         self.coordinator = Coordinator(
             node_id=HERE,
             host=self,
@@ -99,6 +100,7 @@ class World:
             memory_bytes=1000,
             timeout_ms=5000,
             preferred_leader=lambda group_id: 0,
+            unread_bytes=lambda: self.unread_bytes,
         )
 
     def flush_soon(self) -> None:
@@ -540,3 +542,20 @@ def test_the_time_of_operations_is_noted() -> None:
     assert timings.read_seconds.count == 1
     assert timings.forward_seconds.count == 1
     assert abs(timings.forward_seconds.total - 0.003) < 1e-9
+
+
+def test_values_are_dropped_and_read_again_while_clients_do_not_take_theirs() -> None:
+    world = World()
+    world.lead(THERE)
+    world.unread_bytes = UNREAD_BYTES_MAX + 1
+    world.pass_ms(50)
+    world.read()
+    _, first = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, first[1], (b"large",)))
+    assert world.outcomes == []
+    world.unread_bytes = 0
+    world.pass_ms(50)
+    _, again = world.take()
+    assert again[1] != first[1]
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, again[1], (b"large",)))
+    assert world.outcomes == [[b"large"]]
