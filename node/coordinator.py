@@ -20,13 +20,13 @@ Their number is bounded by what connections may have in flight (`connection.py`)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from node.errors import PeerFrameError
 from node.group import ReplicaGroup
-from node.operations import OUT_OF_MEMORY, Failure, Operation, Read, Session, Write, WriteOutcome
+from node.operations import Failure, Operation, Read, Session, Write, WriteOutcome
 from node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -36,59 +36,24 @@ from node.peer_items import (
     FORWARD_WRITE,
     check_forward,
 )
+from node.serving import PeerSender, Serving, ServingHost
 from node.store.commands import (
-    OP_ADD,
-    OP_APPEND,
-    OP_CAS,
-    OP_DELETE,
-    OP_EXPIRE,
-    OP_PREPEND,
-    OP_REPLACE,
     OP_SESSION_OPEN,
-    OP_SET,
-    OP_TICK,
     Command,
 )
-from node.store.item import cas_unique
 from node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
-from node.store.store import EXPIRED, ShardStore
 
 if TYPE_CHECKING:
     from node.clock import Clock
     from node.counters import Counters
     from node.timings import Histogram, Timings
 
-GROWING_OPS = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
-"""Commands that are refused when the memory limit is reached."""
-
 DEADLINES_MIN = 10_000
 """Operations, finished or not, that the queue of deadlines may hold before it is tidied up."""
-
-REPLY_BYTES_MAX = 4 << 20
-"""A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
-
 
 UNREAD_BYTES_MAX = 256 << 20
 """Replies that clients of this node have not taken. Beyond it values from other nodes are dropped
 and read again later: a connection bounds how many it asks for, but not yet how large they are."""
-
-
-class PeerSender(Protocol):
-    """The peer network, as far as forwarding needs it."""
-
-    def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
-    def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
-    def is_up(self, node_id: int) -> bool: ...
-
-
-class CoordinatorHost(Protocol):
-    """What the coordinator needs of the node."""
-
-    groups: dict[int, ReplicaGroup]
-    bytes_used: int
-    disk_is_full: bool
-
-    def flush_soon(self) -> None: ...
 
 
 class Coordinator:
@@ -98,7 +63,7 @@ class Coordinator:
         self,
         *,
         node_id: int,
-        host: CoordinatorHost,
+        host: ServingHost,
         peers: PeerSender,
         clock: Clock,
         random: Random,
@@ -116,7 +81,14 @@ class Coordinator:
         self.random = random
         self.counters = counters
         self.timings = timings
-        self.memory_bytes = memory_bytes
+        self.serving = Serving(
+            node_id=node_id,
+            host=host,
+            peers=peers,
+            clock=clock,
+            counters=counters,
+            memory_bytes=memory_bytes,
+        )
         self.timeout_ms = timeout_ms
         self.preferred_leader = preferred_leader
         """Group id -> node id to try first when this node has no replica of the group."""
@@ -245,7 +217,7 @@ class Coordinator:
     def _run_here(self, operation: Operation, group: ReplicaGroup) -> None:
         if isinstance(operation, Write):
             operation.in_flight = True
-            self.submit(
+            self.serving.submit(
                 group, operation.command(), operation.size, operation, retry=operation.uncertain
             )
         elif isinstance(operation, Read):
@@ -354,60 +326,12 @@ class Coordinator:
 
     # -- serving here --------------------------------------------------------------------
 
-    def submit(
-        self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
-    ) -> None:
-        """Propose a command of a client, here or forwarded, at this leader.
-
-        At the memory limit what would grow is refused; as in memcached, a refused set also removes
-        the old value, so that nobody reads what the client meant to replace. A repeated attempt is
-        never refused for memory: the session table has to answer it.
-        """
-        if (
-            not retry
-            and command[3] in GROWING_OPS
-            and self.host.bytes_used + size > self.memory_bytes
-        ):
-            self.counters.store_no_memory += 1
-            if command[3] != OP_SET:
-                waiter.on_result(OUT_OF_MEMORY)
-                return
-            command = (*command[:3], OP_DELETE, command[4])
-            waiter = _OutOfMemory(waiter)
-        group.submit(command, size, waiter)
-
     def serve_read(self, read: Read) -> None:
         """Read under the lease or a confirmed read index."""
-        items = self._lookup(self.host.groups[read.group_id], read.keys_left, read)
+        items = self.serving.lookup(self.host.groups[read.group_id], read.keys_left, read)
         if items is not None:
             self.counters.lease_reads += 1
             read.on_items(items)
-
-    def _lookup(
-        self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: Read | ForwardedRead
-    ) -> list[bytes | None] | None:
-        """Packed items, or None when expired ones have to be removed through the log first."""
-        store = group.machine
-        assert isinstance(store, ShardStore)
-        now_ms = group.now_ms()
-        expired: list[tuple[bytes, int]] = []
-        items: list[bytes | None] = []
-        for key in keys:
-            item = store.lookup(key, now_ms)
-            if item is EXPIRED:
-                packed = store.items.get(key)
-                expired.append((key, cas_unique(packed) if packed is not None else 0))
-            else:
-                items.append(item)
-        if not expired:
-            return items
-        removal: Command
-        if store.pending_flush_ms and now_ms >= store.pending_flush_ms:
-            removal = (0, 0, 0, OP_TICK, b"")
-        else:
-            removal = (0, 0, 0, OP_EXPIRE, b"", tuple(expired))
-        group.submit(removal, 64 * len(expired), _AfterRemoval(self, group, waiter))
-        return None
 
     # -- what comes from other nodes -----------------------------------------------------
 
@@ -418,65 +342,15 @@ class Coordinator:
         would end every replica of the group, now and at each start.
         """
         kind = item[0]
-        if kind == FORWARD_READ and self._read_at_once(node_id, item):
+        if kind == FORWARD_READ and self.serving.read_at_once(node_id, item):
             return
         check_forward(item)
         if kind == FORWARD_READ:
-            self.counters.forwarded_in += 1
-            _, request_id, group_id, keys = item
-            group = self._led_here(group_id)
-            if group is None:
-                self._refuse(node_id, request_id, group_id, "not the leader")
-                return
-            forwarded = ForwardedRead(self, node_id, request_id, group, keys)
-            if group.has_lease():
-                forwarded.on_readable()
-            else:
-                self.counters.index_reads += 1
-                group.when_readable(forwarded)
+            self.serving.forwarded_read(node_id, item)
         elif kind == FORWARD_WRITE:
-            self.counters.forwarded_in += 1
-            _, request_id, group_id, size, retry, command = item
-            group = self._led_here(group_id)
-            if group is None:
-                self._refuse(node_id, request_id, group_id, "not the leader")
-                return
-            waiter = ForwardedWrite(self, node_id, request_id, group_id)
-            self.submit(group, command, size, waiter, retry=retry)
+            self.serving.forwarded_write(node_id, item)
         else:
             self._on_reply(kind, node_id, item)
-
-    def _read_at_once(self, node_id: int, item: tuple[Any, ...]) -> bool:
-        """What most forwarded reads are: one key, of a shard led here, which cannot have expired.
-
-        False, and nothing has happened, if it is anything else.
-        """
-        if len(item) != 4:
-            return False
-        _, request_id, group_id, keys = item
-        if type(group_id) is not int or type(keys) is not tuple or len(keys) != 1:
-            return False
-        key = keys[0]
-        group = self.host.groups.get(group_id)
-        if type(key) is not bytes or group is None or not group.has_lease():
-            return False
-        store = group.machine
-        if not isinstance(store, ShardStore) or store.pending_flush_ms:
-            return False
-        found = store.items.get(key)
-        if found is not None and found[0]:
-            return False
-        self.counters.forwarded_in += 1
-        self.counters.lease_reads += 1
-        self.reply_items(node_id, request_id, (found,))
-        return True
-
-    def _led_here(self, group_id: int) -> ReplicaGroup | None:
-        """The group, if it is a shard's and this node leads it."""
-        group = self.host.groups.get(group_id)
-        if group is None or not group.is_leader or not isinstance(group.machine, ShardStore):
-            return None
-        return group
 
     def _on_reply(self, kind: int, node_id: int, item: tuple[Any, ...]) -> None:
         operation = self._forwards.get(item[1])
@@ -514,22 +388,6 @@ class Coordinator:
             elif operation.group_id not in self.host.groups:
                 self._hints.pop(operation.group_id, None)
             operation.on_refused(str(item[3]))
-
-    def _refuse(self, node_id: int, request_id: int, group_id: int, why: str) -> None:
-        leader = self.leader_node(group_id) if group_id in self.host.groups else 0
-        self.reply(node_id, (FORWARD_REFUSED, request_id, leader, why))
-
-    def reply(self, node_id: int, item: tuple[Any, ...]) -> None:
-        """Answer another node. An answer that cannot be sent is the loss of a connection there."""
-        self.peers.send(node_id, item)
-        self.host.flush_soon()
-
-    def reply_items(self, node_id: int, request_id: int, items: Sequence[bytes | None]) -> None:
-        """Answer a read of another node; it has to ask again if too many values wait already."""
-        if not self.peers.send_bulk(node_id, (FORWARD_ITEMS, request_id, items)):
-            why = "too many values wait on the connection between the nodes"
-            self.peers.send(node_id, (FORWARD_REFUSED, request_id, self.node_id, why))
-        self.host.flush_soon()
 
     # -- holding, trying again, giving up -------------------------------------------------
 
@@ -645,106 +503,3 @@ class SessionOpen(Operation):
         if not self.finished:
             self.finished = True
             self.coordinator.session_not_opened(self)
-
-
-class ForwardedWrite:
-    """Answers the node that forwarded a write to us."""
-
-    __slots__ = ("coordinator", "group_id", "node_id", "request_id")
-
-    def __init__(
-        self, coordinator: Coordinator, node_id: int, request_id: int, group_id: int
-    ) -> None:
-        self.coordinator = coordinator
-        self.node_id = node_id
-        self.request_id = request_id
-        self.group_id = group_id
-
-    def on_result(self, result: Result) -> None:
-        self.coordinator.reply(self.node_id, (FORWARD_RESULT, self.request_id, result))
-
-    def on_refused(self, why: str) -> None:
-        leader = self.coordinator.leader_node(self.group_id)
-        self.coordinator.reply(self.node_id, (FORWARD_REFUSED, self.request_id, leader, why))
-
-    def on_lost(self) -> None:
-        self.coordinator.reply(self.node_id, (FORWARD_LOST, self.request_id))
-
-
-class ForwardedRead:
-    """Answers the node that forwarded a read to us."""
-
-    __slots__ = ("coordinator", "group", "keys", "node_id", "request_id")
-
-    def __init__(
-        self,
-        coordinator: Coordinator,
-        node_id: int,
-        request_id: int,
-        group: ReplicaGroup,
-        keys: tuple[bytes, ...],
-    ) -> None:
-        self.coordinator = coordinator
-        self.node_id = node_id
-        self.request_id = request_id
-        self.group = group
-        self.keys = keys
-
-    def on_readable(self) -> None:
-        items = self.coordinator._lookup(self.group, self.keys, self)
-        if items is not None:
-            size = 0
-            for count, item in enumerate(items, 1):
-                size += len(item) if item is not None else 1
-                if size > REPLY_BYTES_MAX:
-                    items = items[:count]
-                    break
-            self.coordinator.reply_items(self.node_id, self.request_id, items)
-
-    def on_refused(self, why: str) -> None:
-        leader = self.coordinator.leader_node(self.group.group_id)
-        self.coordinator.reply(self.node_id, (FORWARD_REFUSED, self.request_id, leader, why))
-
-
-class _AfterRemoval:
-    """Reads again once the expired items are out of the log's state."""
-
-    __slots__ = ("coordinator", "group", "reader")
-
-    def __init__(
-        self, coordinator: Coordinator, group: ReplicaGroup, reader: Read | ForwardedRead
-    ) -> None:
-        self.coordinator = coordinator
-        self.group = group
-        self.reader = reader
-
-    def on_result(self, result: Result) -> None:
-        # The removal was committed after the read began, so the state is current as of then.
-        self.reader.on_readable()
-
-    def on_refused(self, why: str) -> None:
-        self.reader.on_refused(why)
-
-    def on_lost(self) -> None:
-        self.reader.on_refused("leadership changed")
-
-
-class _OutOfMemory:
-    """Turns the result of the delete that stands in for a refused set into the refusal."""
-
-    __slots__ = ("waiter",)
-
-    def __init__(self, waiter: Any) -> None:
-        self.waiter = waiter
-
-    def on_result(self, result: Result) -> None:
-        if result in (SESSION_GONE, STALE_SEQUENCE):
-            self.waiter.on_result(result)
-        else:
-            self.waiter.on_result(OUT_OF_MEMORY)
-
-    def on_refused(self, why: str) -> None:
-        self.waiter.on_refused(why)
-
-    def on_lost(self) -> None:
-        self.waiter.on_lost()

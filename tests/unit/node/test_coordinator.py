@@ -427,7 +427,7 @@ def test_a_long_chain_of_writes_ends_without_recursion() -> None:
         last = world.set(after=last)
     world.group.is_leader = True
     world.bytes_used = 2000  # Every one that reaches the leader is refused at once.
-    world.coordinator.submit = _refuse  # type: ignore[method-assign]
+    world.coordinator.serving.submit = _refuse  # type: ignore[method-assign]
     world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], STORED))
     assert world.outcomes == [STORED] + [OUT_OF_MEMORY] * 5000
 
