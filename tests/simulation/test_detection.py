@@ -1,6 +1,8 @@
 """The simulation notices broken rules: each test breaks one by hand and expects a seed to fail.
 
-A simulation that finds nothing is worth what it would have found.
+A simulation that finds nothing is worth what it would have found. The rarest of these faults
+shows in one seed of twenty, and every change of the product changes which: the ranges are wide
+enough that missing it by chance is out of the question, and are left at the first failure.
 """
 
 from collections.abc import Callable
@@ -29,14 +31,14 @@ def first_failure(seeds: range, **config: Any) -> str:
 def test_reads_without_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leader that was cut off or stopped would answer with what has been replaced elsewhere."""
     monkeypatch.setattr(ReplicaGroup, "has_lease", lambda self: self.is_leader)
-    assert "is not linearizable" in first_failure(range(1, 20))
+    assert "is not linearizable" in first_failure(range(1, 200))
 
 
 def test_retries_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """A repeated write would be executed twice."""
     command = Write.command
     monkeypatch.setattr(Write, "command", lambda self: (0, 0, 0, *command(self)[3:]))
-    assert "is not linearizable" in first_failure(range(1, 20))
+    assert "is not linearizable" in first_failure(range(1, 200))
 
 
 def test_acknowledging_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +51,7 @@ def test_acknowledging_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Wal, "append", eager)
     weights = {"power_cut_all": 3, "power_cut": 2, "slow_disk": 2}
-    assert first_failure(range(1, 40), weights=weights)
+    assert first_failure(range(1, 400), weights=weights)
 
 
 def test_believing_the_bytes_of_a_failed_sync(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +63,8 @@ def test_believing_the_bytes_of_a_failed_sync(monkeypatch: pytest.MonkeyPatch) -
         inode.sync()
 
     monkeypatch.setattr(SimulatedDisk, "rewrite", sync_only)
-    weights = {"failing_disk": 5, "power_cut": 3, "power_cut_all": 1, "kill": 2}
-    failure = first_failure(range(1, 60), weights=weights, client_count=2, program_count=0)
+    weights = {"failing_disk": 8, "power_cut": 5}
+    failure = first_failure(range(1, 400), weights=weights, client_count=2, program_count=0)
     assert "is damaged" in failure
 
 
@@ -75,4 +77,4 @@ def test_a_state_machine_that_looks_at_something_else(monkeypatch: pytest.Monkey
         return apply(self, index, now_ms + next(calls) % 2, commands)
 
     monkeypatch.setattr(ShardStore, "apply", moody)
-    assert "differs" in first_failure(range(1, 5))
+    assert "differs" in first_failure(range(1, 50))
