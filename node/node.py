@@ -264,7 +264,9 @@ class Node:
             handler=self,
             counters=self.counters,
         )
-        self.host.peers = self.peers  # Without the detour: this is on every message's way.
+        # From here on without the detour of PeerSwitch: this is on every message's way.
+        self.host.peers = self.peers
+        self.coordinator.peers = self.coordinator.serving.peers = self.peers
         self.peer_address = await self.peers.start()
 
     def _new_group(
