@@ -28,8 +28,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    def monotonic_ns(self) -> int:
-        return time.monotonic_ns()
+    # The function itself: a method around it would cost as much again, on every read.
+    monotonic_ns = staticmethod(time.monotonic_ns)
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -367,11 +367,20 @@ class MemcachedConnection(asyncio.Protocol):
     def fill(self, slot: Slot | None, data: bytes) -> None:
         """Complete a reply, and release it with all that waited behind it."""
         if slot is not None:
-            if data:
-                slot.pieces.append(data)
-                self.reply_bytes += len(data)
-            slot.done = True
-            self.release()
+            self.reply_bytes += len(data)
+            slots = self._slots
+            if slots[0] is slot and not slot.pieces:
+                # It is its turn: the detour of its pieces would be for nothing.
+                slots.popleft()
+                if data:
+                    self._out.append(data)
+                if slots and (slots[0].done or slots[0].pieces):
+                    self.release()
+            else:
+                if data:
+                    slot.pieces.append(data)
+                slot.done = True
+                self.release()
         if self._transport is not None:
             self.schedule_pump()
 
