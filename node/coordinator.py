@@ -133,7 +133,12 @@ class Coordinator:
         """Run one command; `done` hears its outcome, possibly before this returns."""
         write = Write(self, group_id, self.deadline_ns(), op, key, args, size, done)
         write.after = after
-        self._begin(write)
+        if self._began_with_ns:
+            self._begin(write)
+            return write
+        self.route(write)
+        if not write.finished:
+            self._deadlines.append(write)
         return write
 
     def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Read:

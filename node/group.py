@@ -88,10 +88,8 @@ class ReplicaGroup:
         "_inflight_bytes",
         "_next_context",
         "_proposed",
-        "_queue",
         "_reading",
         "_reads_at",
-        "_reads_queued",
         "applied_index",
         "dirty",
         "group_id",
@@ -102,6 +100,8 @@ class ReplicaGroup:
         "log",
         "log_bytes_since_snapshot",
         "machine",
+        "queue",
+        "reads_queued",
         "snapshot_index",
         "unpersisted",
     )
@@ -136,11 +136,12 @@ class ReplicaGroup:
         """Batches of this group that the disk has not confirmed; messages that promise wait for
         0.
         """
-        self._queue: list[tuple[Command, Waiter, int]] = []
+        self.queue: list[tuple[Command, Waiter, int]] = []
+        """Commands of this turn, with their waiters and cost: `propose_pending` takes them."""
         self._proposed: dict[int, tuple[int, int, Sequence[Command], list[Waiter], int]] = {}
         self._inflight_bytes = 0
         self._next_context = 1
-        self._reads_queued: list[ReadWaiter] = []
+        self.reads_queued: list[ReadWaiter] = []
         """Waiting for the next read round of the coming turn."""
         self._reading: dict[int, list[ReadWaiter]] = {}
         """Read rounds under way, by context."""
@@ -179,11 +180,6 @@ class ReplicaGroup:
         last_ms = self.machine.last_now_ms
         return wall_ms if wall_ms > last_ms else last_ms
 
-    @property
-    def has_pending(self) -> bool:
-        """Commands or reads wait for `propose_pending`."""
-        return bool(self._queue or self._reads_queued)
-
     # -- writes ------------------------------------------------------------------------
 
     def submit(self, command: Command, size: int, waiter: Waiter) -> None:
@@ -195,14 +191,14 @@ class ReplicaGroup:
             waiter.on_refused("too many writes in flight for this shard; retry more slowly")
             return
         self._inflight_bytes += size + COMMAND_OVERHEAD_BYTES
-        self._queue.append((command, waiter, size + COMMAND_OVERHEAD_BYTES))
+        self.queue.append((command, waiter, size + COMMAND_OVERHEAD_BYTES))
         if not self.dirty:
             self.host.mark_dirty(self)
 
     def propose_pending(self) -> None:
         """Turn the queued commands into entries, and the queued reads into one read round."""
-        if self._queue:
-            queue, self._queue = self._queue, []
+        if self.queue:
+            queue, self.queue = self.queue, []
             start = 0
             size = 0
             for position, (_, _, cost) in enumerate(queue):
@@ -212,8 +208,8 @@ class ReplicaGroup:
                     start, size = position + 1, 0
             if start < len(queue):
                 self._propose(queue[start:] if start else queue, size)
-        if self._reads_queued:
-            waiters, self._reads_queued = self._reads_queued, []
+        if self.reads_queued:
+            waiters, self.reads_queued = self.reads_queued, []
             self._start_read_round(waiters)
 
     def _propose(self, batch: list[tuple[Command, Waiter, int]], size: int) -> None:
@@ -240,7 +236,7 @@ class ReplicaGroup:
         if not self.is_leader:
             waiter.on_refused("not the leader")
             return
-        self._reads_queued.append(waiter)
+        self.reads_queued.append(waiter)
         if not self.dirty:
             self.host.mark_dirty(self)
 
@@ -325,14 +321,14 @@ class ReplicaGroup:
     def leadership_lost(self) -> None:
         """No longer leader: what was proposed may still be committed by a successor."""
         self.lease_until_ns = 0
-        queue, self._queue = self._queue, []
+        queue, self.queue = self.queue, []
         for _, waiter, cost in queue:
             self._inflight_bytes -= cost
             waiter.on_refused("leadership changed")
         proposed, self._proposed = self._proposed, {}
         for item in proposed.values():
             self._lose(item)
-        reads, self._reads_queued = self._reads_queued, []
+        reads, self.reads_queued = self.reads_queued, []
         for waiter_list in [reads, *self._reading.values(), *(w for _, w in self._reads_at)]:
             for reader in waiter_list:
                 reader.on_refused("leadership changed")

@@ -231,7 +231,7 @@ class ReplicaHost:
             group.dirty = False
             if group.installing:
                 continue  # Marked dirty again when its snapshot is durable.
-            if group.has_pending:
+            if group.queue or group.reads_queued:
                 group.propose_pending()
             replica = group.log
             ready = replica.ready()

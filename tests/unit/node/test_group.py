@@ -100,7 +100,7 @@ def test_a_lost_leadership_is_heard_once_by_everybody_who_waits() -> None:
     world.log.become(Role.FOLLOWER, 2, 3)
     queued = world.submit(b"queued")
     read_queued = Hears()
-    world.group._reads_queued.append(read_queued)
+    world.group.reads_queued.append(read_queued)
     world.turn(GROUP)
     assert proposed.heard == ["lost"]
     assert queued.heard == ["refused"]
