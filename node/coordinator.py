@@ -51,6 +51,10 @@ if TYPE_CHECKING:
 DEADLINES_MIN = 10_000
 """Operations, finished or not, that the queue of deadlines may hold before it is tidied up."""
 
+STALE_FORWARD_NS = 1_000_000_000
+"""A forward without an answer for this long, and at most twice as long, is repeated. The leader may
+have had no connection to answer on: each node answers on the one that it dialed itself."""
+
 UNREAD_BYTES_MAX = 256 << 20
 """Replies that clients of this node have not taken. Beyond it values from other nodes are dropped
 and read again later: a connection bounds how many it asks for, but not yet how large they are."""
@@ -106,6 +110,9 @@ class Coordinator:
         """Starts anywhere, so that replies to an earlier life of this node match nothing."""
         self._hints: dict[int, int] = {}
         """Leaders by hearsay, for groups without a replica here."""
+        self._old_requests_end = self._next_request_id
+        """Forwards with a lower id were under way at the last look for stale ones."""
+        self._next_look_ns = 0
         self._deadlines: deque[Operation] = deque()
         """Operations in order of deadline (the timeout is the same for all)."""
         self._deadlines_max = DEADLINES_MIN
@@ -511,6 +518,10 @@ class Coordinator:
             # Behind one operation that waits, thousands may have come and gone.
             self._deadlines = deque(o for o in deadlines if not o.finished)
             self._deadlines_max = max(DEADLINES_MIN, 2 * len(self._deadlines))
+        if now_ns >= self._next_look_ns:
+            self._next_look_ns = now_ns + STALE_FORWARD_NS
+            end, self._old_requests_end = self._old_requests_end, self._next_request_id
+            self._retry_forwards(lambda o: o.request_id < end)
         for group_id in list(self._held):
             self._release(group_id)
 

@@ -559,3 +559,20 @@ def test_values_are_dropped_and_read_again_while_clients_do_not_take_theirs() ->
     assert again[1] != first[1]
     world.coordinator.on_forward(THERE, (FORWARD_ITEMS, again[1], (b"large",)))
     assert world.outcomes == [[b"large"]]
+
+
+def test_a_forward_whose_answer_found_no_connection_is_repeated() -> None:
+    """The other node had just lost its own connection to this one: nothing here can tell."""
+    world = World()
+    world.lead(THERE)
+    world.set()
+    world.open_session_at(THERE)
+    _, first = world.take()
+    world.pass_ms(900)
+    assert world.sent == []
+    world.pass_ms(1200)
+    world.pass_ms(1200)
+    _, again = world.take()
+    assert again[1] != first[1]
+    assert again[5][:2] == first[5][:2], "another sequence would execute it twice"
+    assert again[4] is True
