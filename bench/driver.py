@@ -234,6 +234,8 @@ def _gather(
                 f"load processes did not reach {phase!r} within {seconds:g} s"
             ) from None
         if message is None:
+            if number in found:
+                continue  # It has said what it had to; others are still at work.
             raise StartError(f"load process {number} ended before {phase!r}")
         if message["phase"] == "failed":
             raise TargetError(message["why"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 
 import pytest
 
 from bench.connection import LoadStats
-from bench.driver import LoadPlan, Measured, run_load, split_jobs
-from bench.errors import TargetError
+from bench.driver import LoadPlan, Measured, _gather, run_load, split_jobs
+from bench.errors import StartError, TargetError
 from bench.loadgen import LoadResult, Routes
 from bench.worker import result_message
 from bench.workload import Workload
@@ -66,3 +67,18 @@ def test_a_load_that_cannot_connect_says_so():
     plan = LoadPlan(workload=Workload(get=1, keys=1), routes=Routes((("127.0.0.1", 1),)))
     with pytest.raises(TargetError, match="cannot connect"):
         run_load(plan)
+
+
+def test_a_process_may_end_while_others_are_at_work():
+    inbox = queue.Queue()
+    done = {"phase": "done"}
+    for item in ((1, done), (1, None), (0, done)):
+        inbox.put(item)
+    assert _gather(inbox, 2, "done", 1.0, lambda phase, count, errors: None) == [done, done]
+
+
+def test_a_process_that_ends_too_early_is_named():
+    inbox = queue.Queue()
+    inbox.put((1, None))
+    with pytest.raises(StartError, match="load process 1 ended before 'done'"):
+        _gather(inbox, 2, "done", 1.0, lambda phase, count, errors: None)
