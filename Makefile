@@ -7,20 +7,30 @@ READY := $(VENV)/.ready
 NODES ?= 3
 SEEDS ?= 1..50
 
+# The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
+COMPILED := $(VENV)/.compiled
+SOURCES := setup.py $(shell find node -name '*.py')
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench simulate clean
+.PHONY: help run test lint format bench simulate compile clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: $(READY) ## Run a local cluster until Ctrl-C (NODES=3)
+run: $(COMPILED) ## Run a local cluster until Ctrl-C (NODES=3)
 	$(BIN)/quorumcached up --nodes $(NODES)
 
-test: $(READY) ## Everything that has to pass: lint, format, types, tests
+test: $(COMPILED) ## Everything that has to pass: lint, format, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q
+	@case "$$($(BIN)/quorumcached --version)" in *"(compiled)") ;; *) \
+		echo "SKIPPED: there is no compiled form, so it is not tested" >&2; exit 0;; esac; \
+	echo "The same with the compiled form, where whole nodes run:" && \
+	QUORUMCACHE_COMPILED=1 $(BIN)/pytest -q tests/property tests/scenarios tests/simulation \
+		tests/conformance tests/integration
 
 lint: $(READY) ## Lint and type checks only
 	$(BIN)/ruff check .
@@ -31,19 +41,31 @@ format: $(READY) ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## Measure a local cluster, beside memcached where it is installed
+bench: $(COMPILED) ## Measure a local cluster, beside memcached where it is installed
 	$(BIN)/quorumcache-bench run
 
 simulate: $(READY) ## Long simulation of whole clusters under faults (SEEDS=1..50)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
+compile: $(COMPILED) ## Compile the data path, for speed; run, test and bench do it when it is due
+
 clean: ## Remove what was built; data directories stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find node -name '*.so' -delete
+	rm -f node/compiled.json
 	find bench node ring router tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	QUORUMCACHE_COMPILED=0 $(INSTALL) '.[dev]'
 	@touch $@
+
+$(COMPILED): $(READY) $(SOURCES)
+ifneq ($(QUORUMCACHE_COMPILED),0)
+	@echo "Compiling the data path, about a minute (QUORUMCACHE_COMPILED=0 skips this) ..."
+	$(INSTALL) . --no-deps
+	@$(BIN)/quorumcached --version
+	@touch $@
+endif

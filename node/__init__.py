@@ -1,1 +1,5 @@
 """QuorumCache: the node package."""
+
+from node.compiled import arrange
+
+arrange()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from node.compiled import describe
 from node.errors import ConfigError
 from node.options import parser, read_command
 from node.version import VERSION
@@ -41,7 +42,7 @@ def _node(words: list[str]) -> int:
         flags.print_help()
         return 0
     if namespace.version:
-        print(f"quorumcached {VERSION}")
+        print(f"quorumcached {VERSION} ({describe()})")
         return 0
     command = read_command(namespace)
     from node.run import run_node

@@ -6,7 +6,7 @@ coordinator, and fills its place when they have ended.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from node.operations import OUT_OF_MEMORY, Failure, ReadOutcome, Write, WriteOutcome
 from node.protocol.requests import FlushAll, GetAndTouch
@@ -27,13 +27,13 @@ from node.store.results import DELETED, EXISTS, ITEM, NOT_FOUND, STORED, TOUCHED
 if TYPE_CHECKING:
     from node.connection import MemcachedConnection, Slot
 
-WRITE_OVERHEAD_BYTES = 512
+WRITE_OVERHEAD_BYTES: Final = 512
 """Charged per unfinished write: noreply writes take no slot, so this alone bounds their number."""
 
-WINDOW_KEYS = 64
+WINDOW_KEYS: Final = 64
 """Keys of one multi-get that are looked up at a time."""
 
-COPY_BYTES_MAX = 4096
+COPY_BYTES_MAX: Final = 4096
 """Values up to this size are copied out of their item; larger ones are referred to."""
 
 

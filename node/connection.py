@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from node.client_handlers import HANDLERS
 from node.client_requests import MultiGet
@@ -41,22 +41,22 @@ from ring import key_token
 if TYPE_CHECKING:
     from node.server import MemcachedServer
 
-SLOTS_MAX = 1024
+SLOTS_MAX: Final = 1024
 """Replies of one connection that are not complete yet."""
 
-INFLIGHT_BYTES_MAX = 8 << 20
+INFLIGHT_BYTES_MAX: Final = 8 << 20
 """Bytes of keys and values of one connection's unfinished writes, with an overhead for each."""
 
-REPLY_BYTES_MAX = 4 << 20
+REPLY_BYTES_MAX: Final = 4 << 20
 """Bytes of answers that wait for their turn, or for the transport. One more may exceed it."""
 
-FIRST_READ_BYTES = 32 << 10
+FIRST_READ_BYTES: Final = 32 << 10
 """What a read under way is reckoned to bring until answers tell how large values are."""
 
-LEAST_READ_BYTES = 256
+LEAST_READ_BYTES: Final = 256
 """The least that a read under way is reckoned to bring."""
 
-WRITE_CHUNK_BYTES = 256 << 10
+WRITE_CHUNK_BYTES: Final = 256 << 10
 """Replies are handed to the transport in pieces of about this size, so that a client that does not
 read costs this much and the transport's own bound."""
 

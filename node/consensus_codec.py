@@ -9,7 +9,7 @@ the same is a `PeerFrameError`. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from node.consensus.api import Configuration, Entry
 from node.consensus.messages import (
@@ -26,8 +26,8 @@ from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
 KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in enumerate(MESSAGE_TYPES)}
 """Wire number of each message type."""
 
-_APPEND = KIND_OF[Append]
-_SNAPSHOT_CHUNK = KIND_OF[SnapshotChunk]
+_APPEND: Final = KIND_OF[Append]
+_SNAPSHOT_CHUNK: Final = KIND_OF[SnapshotChunk]
 _make_entry = Entry._make
 _MAKERS: tuple[Callable[[Iterable[Any]], Message], ...] = tuple(cls._make for cls in MESSAGE_TYPES)
 

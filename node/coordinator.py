@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from node.errors import PeerFrameError
 from node.group import ReplicaGroup
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
     from node.counters import Counters
     from node.timings import Histogram, Timings
 
-DEADLINES_MIN = 10_000
+DEADLINES_MIN: Final = 10_000
 """Operations, finished or not, that the queue of deadlines may hold before it is tidied up."""
 
-STALE_FORWARD_NS = 1_000_000_000
+STALE_FORWARD_NS: Final = 1_000_000_000
 """A forward without an answer for this long, and at most twice as long, is repeated. The leader may
 have had no connection to answer on: each node answers on the one that it dialed itself."""
 
-UNREAD_BYTES_MAX = 256 << 20
+UNREAD_BYTES_MAX: Final = 256 << 20
 """Replies that clients of this node have not taken. Beyond it values from other nodes are dropped
 and read again later: a connection bounds how many it asks for, but not yet how large they are."""
 

@@ -13,7 +13,7 @@ A waiter hears exactly one of: `on_result`, `on_refused` (certainly not executed
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from node.consensus.api import (
     Entry,
@@ -30,15 +30,15 @@ from node.store.results import Result
 if TYPE_CHECKING:
     from node.clock import Clock
 
-BATCH_BYTES_MAX = 1 << 20
+BATCH_BYTES_MAX: Final = 1 << 20
 """A turn's commands are cut into entries of about this size, so that one append stays one
 message.
 """
 
-INFLIGHT_BYTES_MAX = 64 << 20
+INFLIGHT_BYTES_MAX: Final = 64 << 20
 """Commands proposed by one group and not yet committed; beyond it new ones are refused as busy."""
 
-COMMAND_OVERHEAD_BYTES = 64
+COMMAND_OVERHEAD_BYTES: Final = 64
 """Charged per command in flight on top of its key and value."""
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from node.consensus.api import Outbound, Ready, Role, Snapshot, SoftState
 from node.consensus_codec import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = get_logger("host")
 
-TICKS_AT_ONCE_MAX = 3
+TICKS_AT_ONCE_MAX: Final = 3
 """Ticks made up for in one turn after a pause.
 
 The rest is dropped: what arrived during the pause (a leader's heartbeats) must be read before
@@ -51,7 +51,7 @@ an election timeout can run out, and a late tick only makes promises to a leader
 never shorter.
 """
 
-SNAPSHOT_RETRY_SECONDS = 1.0
+SNAPSHOT_RETRY_SECONDS: Final = 1.0
 """Pause before a snapshot that could not be stored is tried again."""
 
 

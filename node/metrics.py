@@ -23,6 +23,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from node import compiled
 from node.counters import Counters
 from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID, NodeView, shard_groups, uptime_seconds
@@ -144,8 +145,11 @@ class NodeCollector(Collector):
     def _gauges(self) -> Iterator[Metric]:
         node = self._node
         config = node.config
-        info = _gauge("build_info", "Always 1.", ["version", "python", "node", "cluster"])
-        info.add_metric([VERSION, platform.python_version(), config.name, config.cluster_name], 1)
+        info = _gauge("build_info", "Always 1.", ["version", "python", "form", "node", "cluster"])
+        form = compiled.form
+        info.add_metric(
+            [VERSION, platform.python_version(), form, config.name, config.cluster_name], 1
+        )
         yield info
         held = led = item_count = item_bytes = 0
         for _, group, store in shard_groups(node):

@@ -13,7 +13,7 @@ therefore be repeated at the next leader: it is executed once, or answered from 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from node.protocol.responses import not_done, outcome_unknown
 from node.store.commands import Command
@@ -22,10 +22,10 @@ from node.store.results import Result
 if TYPE_CHECKING:
     from node.coordinator import Coordinator
 
-FIRST_SEQUENCE = 1
+FIRST_SEQUENCE: Final = 1
 """First sequence of a session."""
 
-OUT_OF_MEMORY = 100
+OUT_OF_MEMORY: Final = 100
 """A result of the leader, not of the state machine: there is no room, nothing was stored."""
 
 

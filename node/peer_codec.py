@@ -21,30 +21,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import msgpack
 
 from node.errors import HandshakeRefused, PeerFrameError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION: Final = 1
 
-HEADER = Struct(">II")
-FRAME_BYTES_MAX = 64 << 20
+HEADER: Final = Struct(">II")
+FRAME_BYTES_MAX: Final = 64 << 20
 """Longest payload. A frame holds a turn's items for one peer: far less than this, unless one item
 of a log entry or snapshot is itself very large."""
 
-HELLO_BYTES_MAX = 64 << 10
+HELLO_BYTES_MAX: Final = 64 << 10
 """Longest payload before the hello was accepted: a stranger makes us buffer no more than this."""
 
-TEXT_CHARS_MAX = 255
-SENTENCE_CHARS_MAX = 2000
-SETTINGS_MAX = 64
-RETRY_MS_MAX = 600_000
+TEXT_CHARS_MAX: Final = 255
+SENTENCE_CHARS_MAX: Final = 2000
+SETTINGS_MAX: Final = 64
+RETRY_MS_MAX: Final = 600_000
 
-_HELLO = "hello"
-_REFUSE = "refuse"
+_HELLO: Final = "hello"
+_REFUSE: Final = "refuse"
 
 Items = tuple[tuple[Any, ...], ...]
 
@@ -104,7 +104,7 @@ def encode_items(packed: list[bytes]) -> bytes:
 pack_item = msgpack.Packer().pack
 """One item as msgpack bytes."""
 
-KEEPALIVE_FRAME = encode_frame(KEEPALIVE_PAYLOAD)
+KEEPALIVE_FRAME: Final = encode_frame(KEEPALIVE_PAYLOAD)
 
 
 class FrameDecoder:

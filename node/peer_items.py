@@ -6,7 +6,7 @@ types of `consensus/messages.py`, as (kind, group_id, message); the others are l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from node.errors import PeerFrameError
 from node.store.commands import (
@@ -25,43 +25,43 @@ from node.store.commands import (
     OP_TOUCH,
 )
 
-CONSENSUS_KINDS = 32
+CONSENSUS_KINDS: Final = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""
 
-HEARTBEATS = 30
+HEARTBEATS: Final = 30
 """(kind, ((group_id, *members of a Heartbeat), ...)): those of all groups in one item."""
 
-HEARTBEAT_REPLIES = 31
+HEARTBEAT_REPLIES: Final = 31
 """(kind, ((group_id, *members of a HeartbeatReply), ...))."""
 
-FORWARD_WRITE = 32
+FORWARD_WRITE: Final = 32
 """(kind, request_id, group_id, size, retry, command): run this command as the group's
 leader. `retry`: an earlier attempt may have been executed, so nothing but the session table may
 refuse it."""
 
-FORWARD_READ = 33
+FORWARD_READ: Final = 33
 """(kind, request_id, group_id, keys): read these keys linearizably as the group's leader."""
 
-FORWARD_RESULT = 34
+FORWARD_RESULT: Final = 34
 """(kind, request_id, result): the write's result."""
 
-FORWARD_ITEMS = 35
+FORWARD_ITEMS: Final = 35
 """(kind, request_id, items): the packed items of the read's first keys, None for a miss. One or
 more; fewer than were asked for when they would make too long a frame."""
 
-FORWARD_REFUSED = 36
+FORWARD_REFUSED: Final = 36
 """(kind, request_id, leader_node_id, why): certainly not executed; 0 = leader unknown here."""
 
-FORWARD_LOST = 37
+FORWARD_LOST: Final = 37
 """(kind, request_id): leadership went while the write was in the log; it may be executed."""
 
-MAP_REQUEST = 40
+MAP_REQUEST: Final = 40
 """(kind, known_epoch): send the cluster map if it is newer."""
 
-MAP_REPLY = 41
+MAP_REPLY: Final = 41
 """(kind, map_bytes)."""
 
-_ITEM = (int, int)
+_ITEM: Final = (int, int)
 _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),
     FORWARD_READ: ((*_ITEM, int, tuple),),
@@ -71,7 +71,7 @@ _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     FORWARD_LOST: (_ITEM,),
 }
 
-_COMMAND = (int, int, int, int, bytes)
+_COMMAND: Final = (int, int, int, int, bytes)
 _COMMAND_FORMS: dict[int, tuple[type, ...]] = {
     OP_SET: (*_COMMAND, bytes, int),
     OP_ADD: (*_COMMAND, bytes, int),

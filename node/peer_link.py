@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from node.errors import HandshakeRefused, PeerError
 from node.peer_codec import (
@@ -34,21 +34,21 @@ from node.peer_codec import (
     encode_refusal,
 )
 
-TICK_SECONDS = 0.25
-SILENT_TICKS_MAX = 8  # 2 s
-HELLO_TICKS_MAX = 20  # 5 s for a stranger to introduce itself
-CLOSING_TICKS_MAX = 4  # 1 s to send what is left, then the connection is cut
+TICK_SECONDS: Final = 0.25
+SILENT_TICKS_MAX: Final = 8  # 2 s
+HELLO_TICKS_MAX: Final = 20  # 5 s for a stranger to introduce itself
+CLOSING_TICKS_MAX: Final = 4  # 1 s to send what is left, then the connection is cut
 
-WRITE_BUFFER_BYTES = 256 << 10  # handed to the transport; beyond that the outboxes collect
-UNSENT_BYTES = 128 << 10  # that the kernel takes ahead of what it can send
-BULK_FRAME_BYTES = 256 << 10  # of values in one frame: what a heartbeat may have to wait behind
-BULK_BYTES_MAX = 16 << 20  # of values that wait; the node asks again later for what is refused
-ITEM_BYTES_MAX = FRAME_BYTES_MAX - 16  # an item must fit into a frame of its own
-FRAME_BYTES_GOAL = 4 << 20  # an outbox that passes this becomes a frame before the turn ends
+WRITE_BUFFER_BYTES: Final = 256 << 10  # handed to the transport; beyond that the outboxes collect
+UNSENT_BYTES: Final = 128 << 10  # that the kernel takes ahead of what it can send
+BULK_FRAME_BYTES: Final = 256 << 10  # of values in a frame: a heartbeat may wait behind it
+BULK_BYTES_MAX: Final = 16 << 20  # of values that wait; what is refused is asked for again
+ITEM_BYTES_MAX: Final = FRAME_BYTES_MAX - 16  # an item must fit into a frame of its own
+FRAME_BYTES_GOAL: Final = 4 << 20  # an outbox that passes this becomes a frame before the turn ends
 
-REFUSED_RETRY_MS = 5_000
+REFUSED_RETRY_MS: Final = 5_000
 
-_TCP_NOTSENT_LOWAT = 25  # Linux; the socket module has no name for it before 3.12
+_TCP_NOTSENT_LOWAT: Final = 25  # Linux; the socket module has no name for it before 3.12
 
 
 class LinkOwner(Protocol):

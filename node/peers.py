@@ -21,7 +21,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from node.clock import Clock
 from node.config import format_address, parse_address
@@ -39,19 +39,19 @@ from node.peer_codec import (
 )
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
 
-REDIAL_MS_MIN = 10
-REDIAL_MS_MAX = 500
-CONNECT_SECONDS = 2.0
-STABLE_NS = 1_000_000_000
+REDIAL_MS_MIN: Final = 10
+REDIAL_MS_MAX: Final = 500
+CONNECT_SECONDS: Final = 2.0
+STABLE_NS: Final = 1_000_000_000
 """A link that stood for this long was a good one: its next redial starts at the shortest pause."""
 
-UNKNOWN_LINKS_MAX = 64
+UNKNOWN_LINKS_MAX: Final = 64
 """Accepted connections that have not introduced themselves. More are closed unheard."""
 
-DUPLICATE_RETRY_MS = 500
-SAME_LINE_NS = 60_000_000_000
+DUPLICATE_RETRY_MS: Final = 500
+SAME_LINE_NS: Final = 60_000_000_000
 """The same line about the same peer is logged at most this often."""
-LOGGED_LINES_MAX = 256
+LOGGED_LINES_MAX: Final = 256
 
 
 class PeerHandler(Protocol):

@@ -9,7 +9,7 @@ forwarded it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from node.group import ReadWaiter, ReplicaGroup
 from node.operations import OUT_OF_MEMORY
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from node.clock import Clock
     from node.counters import Counters
 
-GROWING_OPS = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
+GROWING_OPS: Final = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
 """Commands that are refused when the memory limit is reached."""
 
-REPLY_BYTES_MAX = 4 << 20
+REPLY_BYTES_MAX: Final = 4 << 20
 """A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
 
 

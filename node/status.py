@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from node.compiled import describe
 from node.version import VERSION
 from node.view import (
     DIRECTORY_GROUP_ID,
@@ -70,6 +71,7 @@ def status_document(node: NodeView) -> dict[str, object]:
     peers_up = node.peers_up()
     return {
         "version": VERSION,
+        "form": describe(),
         "node": config.name,
         "node_id": config.node_id,
         "zone": config.zone,

@@ -72,6 +72,7 @@ def main(argv: Sequence[str]) -> int:
     with lock:
         supervisor = Supervisor(plan, passed_on=_passed_on(options), restart=options.restart)
         try:
+            _share_processors()
             return asyncio.run(supervisor.run())
         except (NodeError, OSError) as error:
             return _fail(str(error))
@@ -428,6 +429,18 @@ def _stop_signal(kill_all: Callable[[], None]) -> asyncio.Future[None]:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, ask)
     return stop
+
+
+def _share_processors() -> None:
+    """Let the nodes, which inherit this, take turns where they have no processor each.
+
+    Normally a process that wakes up interrupts another one. Nodes wake each other with every
+    message: each would then get the work in small pieces. Three nodes on one processor execute a
+    fifth more writes this way.
+    """
+    with contextlib.suppress(OSError):  # Somebody decided otherwise: so be it.
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _environment() -> dict[str, str]:

@@ -75,6 +75,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/clock.py": {"time": "the one place where time is read"},
     "node/disk.py": {"*": _DISK},
     "node/__main__.py": {"*": _PROCESS},
+    "node/compiled.py": {"*": "chooses the form of the code, before there is any"},
     "node/run.py": {"*": _PROCESS},
     "node/supervisor.py": {"*": _PROCESS},
     "node/local_cluster.py": {"*": _PROCESS},

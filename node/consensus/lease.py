@@ -10,7 +10,9 @@ before s + (election_ticks - 1) * tick, measured by F's clock. The leader's cloc
 
 from __future__ import annotations
 
-NEVER_NS = -(1 << 62)
+from typing import Final
+
+NEVER_NS: Final = -(1 << 62)
 """An instant before every other: nothing was heard yet."""
 
 

@@ -12,10 +12,11 @@ durability in `messages_after_append`, and a leader counts itself when `persiste
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from node.consensus.api import Entry, Index, Term
 
-ENTRY_OVERHEAD_BYTES = 64
+ENTRY_OVERHEAD_BYTES: Final = 64
 """Charged per entry on top of its payload."""
 
 

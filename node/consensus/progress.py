@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import IntEnum
+from typing import Final
 
 from node.consensus.api import Index, PeerStatus, ReplicaId, Snapshot
 from node.consensus.lease import NEVER_NS
@@ -23,9 +24,9 @@ class ProgressState(IntEnum):
     SNAPSHOT = 2
 
 
-PROBE = ProgressState.PROBE
-REPLICATE = ProgressState.REPLICATE
-SNAPSHOT = ProgressState.SNAPSHOT
+PROBE: Final = ProgressState.PROBE
+REPLICATE: Final = ProgressState.REPLICATE
+SNAPSHOT: Final = ProgressState.SNAPSHOT
 
 
 class Progress:

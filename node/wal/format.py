@@ -43,7 +43,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import msgpack
@@ -51,21 +51,21 @@ import msgpack
 from node.consensus.api import Entry, HardState
 from node.errors import WalCorrupt, WrongDataDir
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 
-SEGMENT_MAGIC = b"QCWALSEG"
-SEGMENT_HEADER_BYTES = 128
-CLUSTER_ID_BYTES_MAX = SEGMENT_HEADER_BYTES - 34
+SEGMENT_MAGIC: Final = b"QCWALSEG"
+SEGMENT_HEADER_BYTES: Final = 128
+CLUSTER_ID_BYTES_MAX: Final = SEGMENT_HEADER_BYTES - 34
 
-FRAME_MAGIC = b"QCfr"
-FRAME_HEADER_BYTES = 16
-FRAME_BYTES_MAX = 1 << 30
+FRAME_MAGIC: Final = b"QCfr"
+FRAME_HEADER_BYTES: Final = 16
+FRAME_BYTES_MAX: Final = 1 << 30
 """No frame is longer. Offsets are 32 bits wide: a segment and one frame stay below 4 GiB."""
 
-_SEGMENT = struct.Struct(">8sIIQIIH")
-_FRAME = struct.Struct(">4sIII")
-_FRAME_START = struct.Struct(">4sII")
-_CRC = struct.Struct(">I")
+_SEGMENT: Final = struct.Struct(">8sIIQIIH")
+_FRAME: Final = struct.Struct(">4sIII")
+_FRAME_START: Final = struct.Struct(">4sII")
+_CRC: Final = struct.Struct(">I")
 
 
 class MarkKind(IntEnum):

@@ -10,12 +10,13 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from node.consensus.api import HardState
 from node.wal.format import GroupHead, Head, Mark, MarkKind, WalRecord
 
-NOTHING = (0, 0)
-_NO_HARD_STATE = HardState(0, 0)
+NOTHING: Final = (0, 0)
+_NO_HARD_STATE: Final = HardState(0, 0)
 
 
 class GroupStates:

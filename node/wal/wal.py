@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Self
+from typing import Final, Self
 
 from node.clock import Clock
 from node.consensus.api import SnapshotMeta
@@ -42,13 +42,13 @@ from node.wal.format import (
 from node.wal.recovery import RecoveredGroup, Recovery, recover
 from node.wal.segment import Segment, segment_name
 
-FRAME_PAYLOAD_BYTES = 16 << 20
+FRAME_PAYLOAD_BYTES: Final = 16 << 20
 """A frame takes no further record once its entries hold this much, to bound one write."""
 
-FRAME_RECORDS_UNCOUNTED = 64
+FRAME_RECORDS_UNCOUNTED: Final = 64
 """So few records are not weighed: what one record may hold is bounded where entries are made."""
 
-SEGMENT_BYTES_LIMIT = 1 << 30
+SEGMENT_BYTES_LIMIT: Final = 1 << 30
 """Upper limit for `segment_bytes_max`: offsets are 32 bits wide."""
 
 OnDurable = Callable[[], None]

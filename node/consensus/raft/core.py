@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from node.consensus.api import (
     Configuration,
@@ -58,8 +58,8 @@ from node.consensus.raft.commit import maybe_commit
 from node.consensus.raft.roles import become_follower
 from node.consensus.raft.state import RaftState, restart_election_timer, send_durable
 
-_LEADER = Role.LEADER
-_NO_HARD_STATE = HardState(0, 0)
+_LEADER: Final = Role.LEADER
+_NO_HARD_STATE: Final = HardState(0, 0)
 
 _HANDLERS: dict[type[Any], Callable[[RaftState, ReplicaId, Any], None]] = {
     PreVote: election.handle_pre_vote,
@@ -75,7 +75,7 @@ _HANDLERS: dict[type[Any], Callable[[RaftState, ReplicaId, Any], None]] = {
     TimeoutNow: election.handle_timeout_now,
 }
 
-_FROM_LEADER = (Append, Heartbeat, SnapshotChunk, TimeoutNow)
+_FROM_LEADER: Final = (Append, Heartbeat, SnapshotChunk, TimeoutNow)
 
 
 class Raft(RaftState):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.consensus.api import EntryKind, ReplicaId, Role
 from node.consensus.messages import PreVote, PreVoteReply, TimeoutNow, Vote, VoteReply
 from node.consensus.quorum import VoteResult, joint_vote_result
@@ -22,7 +24,7 @@ from node.consensus.raft.state import (
     send_durable,
 )
 
-RESEND_GAP_TICKS = 1
+RESEND_GAP_TICKS: Final = 1
 """First repetition of an unanswered vote request; each further one waits twice as long."""
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.consensus.api import Entry, EntryKind, Index, Role
 from node.consensus.errors import NotLeader, ProposalDropped
 from node.consensus.raft.configurations import configuration_appended
 from node.consensus.raft.state import RaftState
 
-_NORMAL = int(EntryKind.NORMAL)
+_NORMAL: Final = int(EntryKind.NORMAL)
 _new = tuple.__new__  # half the cost of a NamedTuple's own constructor (0.12 instead of 0.25 us)
 
 

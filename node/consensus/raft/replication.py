@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from node.consensus.api import Entry, EntryKind, Index, Outbound, ReplicaId, Role
 from node.consensus.messages import Append, AppendReply
@@ -13,9 +14,9 @@ from node.consensus.raft.roles import become_follower
 from node.consensus.raft.state import RaftState, send_as_leader
 from node.consensus.raft.transfer import maybe_hand_over
 
-_CONFIG = int(EntryKind.CONFIG)
-_LEADER = Role.LEADER
-_FOLLOWER = Role.FOLLOWER
+_CONFIG: Final = int(EntryKind.CONFIG)
+_LEADER: Final = Role.LEADER
+_FOLLOWER: Final = Role.FOLLOWER
 _new = tuple.__new__  # see proposals.py
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from node.__main__ import main
+from node.compiled import describe
 from node.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -139,7 +140,7 @@ def test_help_of_up() -> None:
 
 def test_version() -> None:
     done = run("--version")
-    assert (done.returncode, done.stdout) == (0, f"quorumcached {VERSION}\n")
+    assert (done.returncode, done.stdout) == (0, f"quorumcached {VERSION} ({describe()})\n")
 
 
 @pytest.mark.parametrize(

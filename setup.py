@@ -1,0 +1,86 @@
+"""Compiles the data path with mypyc where that is possible; everything else is in pyproject.toml.
+
+mypyc makes C extensions of typed Python: the sources stay the only ones, and are what runs where
+this did not work (`node/compiled.py` chooses). Without a C compiler the installation says so and
+goes on. `QUORUMCACHE_COMPILED=0 pip install .` does not even try.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from glob import glob
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+PACKAGE = "node"
+LIBRARY = "node.native"
+
+COMPILED = sorted(
+    path
+    for pattern in (
+        *("consensus/*.py", "consensus/raft/*.py", "protocol/*.py"),
+        *("store/*.py", "wal/format.py", "wal/groups.py", "wal/wal.py"),
+        *("client_handlers.py", "client_requests.py", "connection.py", "lanes.py"),
+        *("coordinator.py", "operations.py", "serving.py"),
+        *("group.py", "host.py", "counters.py", "timings.py"),
+        *("consensus_codec.py", "peer_codec.py", "peer_items.py", "peer_link.py", "peers.py"),
+    )
+    for path in glob(f"{PACKAGE}/{pattern}")
+    if not path.endswith("__init__.py")
+)
+"""What a request passes. Not: what starts, watches and tells, where time is no matter."""
+
+
+BUILDS = {"build", "build_ext", "bdist_wheel", "develop", "editable_wheel", "install"}
+"""Commands that need extensions. For others, such as those about metadata, nothing is compiled."""
+
+
+class CompileAndTell(build_ext):
+    """Builds the extensions; the manifest is written only when there are all of them."""
+
+    def run(self) -> None:
+        super().run()
+        directory = Path(self.get_ext_fullpath(f"{PACKAGE}.module")).parent
+        target = directory / "compiled.json"
+        target.unlink(missing_ok=True)
+        expected = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
+        if not all(path.exists() for path in expected):
+            print("quorumcache: not compiled (is there a C compiler?); it runs from its sources,")
+            print("quorumcache: which give the same answers, more slowly")
+            return
+        spec = spec_from_file_location("compiled", f"{PACKAGE}/compiled.py")
+        assert spec is not None
+        assert spec.loader is not None
+        compiled = module_from_spec(spec)
+        spec.loader.exec_module(compiled)
+        sources = {str(Path(p).relative_to(PACKAGE)): Path(p).read_bytes() for p in COMPILED}
+        target.write_text(compiled.manifest(sources, self.get_ext_filename("x").removeprefix("x")))
+
+
+def extensions() -> list:  # of setuptools.Extension
+    if os.environ.get("QUORUMCACHE_COMPILED") == "0" or not BUILDS.intersection(sys.argv):
+        return []
+    try:
+        from mypyc.build import mypycify
+
+        made = mypycify(
+            # Types are checked strictly elsewhere, with all that is imported at hand.
+            ["--config-file=", "--ignore-missing-imports", "--cache-dir=build/mypy", *COMPILED],
+            opt_level="2",
+            debug_level="0",
+            group_name=LIBRARY,
+        )
+    except (Exception, SystemExit) as error:
+        print(f"quorumcache: not compiled: {error!r}", file=sys.stderr)
+        return []
+    for extension in made:
+        extension.optional = True
+    return made
+
+
+if __name__ == "__main__":
+    setup(ext_modules=extensions(), cmdclass={"build_ext": CompileAndTell})

@@ -1,0 +1,9 @@
+"""For all tests: which form of the node's data path they run.
+
+Tests replace parts and look inside, which only the Python sources allow. `make test` runs those
+that drive whole nodes a second time with QUORUMCACHE_COMPILED=1. Child processes inherit it.
+"""
+
+import os
+
+os.environ.setdefault("QUORUMCACHE_COMPILED", "0")
