@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
 from bench.cluster import memcached_path
+from bench.processes import repository_environment
 
 _PACKAGES = ("quorumcache", "uvloop", "mmh3", "msgpack")
 
@@ -55,6 +57,7 @@ def read_environment() -> Environment:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "from a checkout" if package == "quorumcache" else "missing"
+    versions["quorumcache"] += _node_form()
     versions["memcached"] = _memcached_version()
     return Environment(
         cpu_model=_cpu_model(),
@@ -86,6 +89,24 @@ def _system() -> str:
         return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
     except OSError:
         return platform.system()
+
+
+def _node_form() -> str:
+    """Whether the nodes that this Python starts run compiled, as they say it themselves."""
+    command = [sys.executable, "-m", "node", "--version"]
+    try:
+        done = subprocess.run(
+            command,
+            env=repository_environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    _, bracket, form = done.stdout.strip().partition(" (")
+    return f"{bracket}{form}"
 
 
 def _memcached_version() -> str:
