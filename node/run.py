@@ -26,7 +26,7 @@ from node.clock import SystemClock
 from node.config import NodeConfig
 from node.consensus.errors import ConsensusError
 from node.disk import RealDisk
-from node.errors import ConfigError, NodeError
+from node.errors import ConfigError, NodeError, StartupError
 from node.logs import configure, event, get_logger
 from node.node import Node
 from node.timings import Histogram
@@ -269,8 +269,13 @@ class LagProbe:
 
 def explain(error: BaseException, config: NodeConfig) -> str:
     """What went wrong and what to do about it, in one line."""
-    cause = error.__cause__
-    if isinstance(cause, OSError) and cause.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+    # Of `raise ... from cause`, compiled code keeps the context only.
+    cause = error.__cause__ or error.__context__
+    if (
+        isinstance(error, StartupError)
+        and isinstance(cause, OSError)
+        and cause.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+    ):
         error = cause  # The peers' listener: the same words as for the others.
     if isinstance(error, socket.gaierror):
         return f"cannot resolve a host name in --listen, --peer or --http: {error.strerror}"
