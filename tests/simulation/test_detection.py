@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+import router.sessions
+from node.coordinator import Coordinator
 from node.group import ReplicaGroup
 from node.operations import Write
 from node.store.store import ShardStore
@@ -39,6 +41,25 @@ def test_retries_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
     command = Write.command
     monkeypatch.setattr(Write, "command", lambda self: (0, 0, 0, *command(self)[3:]))
     assert "is not linearizable" in first_failure(range(1, 200))
+
+
+def test_repetitions_of_a_client_without_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that a client repeats through another node would be executed twice."""
+    write = Coordinator.write
+    monkeypatch.setattr(Coordinator, "write", lambda *args: write(*args[:8]))
+    assert "is not linearizable" in first_failure(range(1, 200))
+
+
+def test_a_gone_session_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the client had sent before, and cannot know of, would be executed a second time."""
+
+    def session_gone(self: router.sessions.Write) -> None:
+        self.doubt = None
+        forget(self)
+
+    forget = router.sessions.Write.session_gone
+    monkeypatch.setattr(router.sessions.Write, "session_gone", session_gone)
+    assert "is not linearizable" in first_failure(range(1, 400))
 
 
 def test_acknowledging_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
