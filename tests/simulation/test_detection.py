@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import router.sessions
 from node.coordinator import Coordinator
 from node.group import ReplicaGroup
 from node.operations import Write
@@ -48,18 +47,6 @@ def test_repetitions_of_a_client_without_its_identity(monkeypatch: pytest.Monkey
     write = Coordinator.write
     monkeypatch.setattr(Coordinator, "write", lambda *args: write(*args[:8]))
     assert "is not linearizable" in first_failure(range(1, 200))
-
-
-def test_a_gone_session_replaced_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the client had sent before, and cannot know of, would be executed a second time."""
-
-    def session_gone(self: router.sessions.Write) -> None:
-        self.doubt = None
-        forget(self)
-
-    forget = router.sessions.Write.session_gone
-    monkeypatch.setattr(router.sessions.Write, "session_gone", session_gone)
-    assert "is not linearizable" in first_failure(range(1, 400))
 
 
 def test_acknowledging_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
