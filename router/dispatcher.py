@@ -207,18 +207,21 @@ class Dispatcher:
                 futures.append((index, address, connection.submit(sent, until)))
             for index, address, future in futures:
                 shard, request = requests[index]
+                write = writes.get(index)
                 try:
                     results[index] = await future
                 except RouterError as error:
-                    write = writes.get(index)
-                    attempts = self._attempts()
                     try:
                         self._judge(error, request, write)
                     except RouterError as verdict:
                         results[index] = verdict
+                    else:
+                        attempts = self._attempts()
+                        self._learn(error, shard, address, attempts)
+                        late.append((index, attempts))
                         continue
-                    self._learn(error, shard, address, attempts)
-                    late.append((index, attempts))
+                if write is not None:
+                    write.end()  # Others may be waiting for room in the session.
             if late:
                 outcomes = [
                     self._outcome(requests[index], deadline, attempts, writes.get(index))
@@ -244,6 +247,9 @@ class Dispatcher:
             return await self._attempt(request, shard, deadline, attempts, write)
         except RouterError as error:
             return error
+        finally:
+            if write is not None:
+                write.end()
 
     async def _run(self, request: Request[T], shard: int, deadline: float) -> T:
         write = self._write(request, shard)

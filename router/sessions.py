@@ -16,6 +16,7 @@ may forget.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -50,11 +51,12 @@ class Session:
         return self.next_sequence
 
     @property
-    def has_room(self) -> bool:
-        return self.next_sequence - self.floor < SESSION_WRITES_MAX
+    def room(self) -> int:
+        """How many numbers it has left to give before the floor rises."""
+        return SESSION_WRITES_MAX - (self.next_sequence - self.floor)
 
     def take(self) -> int:
-        """The number of a new write; the caller has looked at `has_room`."""
+        """The number of a new write; the caller has looked at `room`."""
         sequence = self.next_sequence
         self.next_sequence += 1
         self.outstanding[sequence] = None
@@ -108,7 +110,7 @@ class Write(Generic[T]):
         if session is not None:
             session.outstanding.pop(self._sequence, None)
             self.request = self.plain
-            self.sessions.wake(self.shard)
+        self.sessions.wake(self.shard)
 
 
 class Sessions:
@@ -120,13 +122,13 @@ class Sessions:
         self._open_session = open_session
         self._by_shard: dict[int, Session] = {}
         self._opening: dict[int, asyncio.Task[int]] = {}
-        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
         """Writes that wait until a session that is open has room."""
 
     def ready(self, shard: int) -> Session | None:
         """The session of a shard, if it is open and has room."""
         session = self._by_shard.get(shard)
-        return session if session is not None and session.has_room else None
+        return session if session is not None and session.room > 0 else None
 
     async def wait(self, shard: int, deadline: float) -> None:
         """Wait until there may be a session with room, and open it if there is none.
@@ -147,23 +149,37 @@ class Sessions:
             error = None if opening.cancelled() else opening.exception()
             if error is not None:
                 raise NotDone(f"no session for shard {shard}: {error}") from error
-        elif not session.has_room:
+        elif session.room <= 0:
             turn: asyncio.Future[None] = loop.create_future()
-            self._waiting.setdefault(shard, []).append(turn)
-            await asyncio.wait((turn,), timeout=left)
+            self._waiting.setdefault(shard, deque()).append(turn)
+            try:
+                await asyncio.wait((turn,), timeout=left)
+            except BaseException:
+                if turn.done():
+                    self.wake(shard)  # The turn goes to the next one.
+                turn.cancel()
+                raise
             if not turn.done():
                 turn.cancel()
                 why = f"{SESSION_WRITES_MAX} writes under way"
                 raise NotDone(f"no room in the session of shard {shard} ({why}) in time")
 
     def wake(self, shard: int) -> None:
-        """A write of the shard has ended: if that has raised the floor, others may go."""
-        if shard in self._waiting:
-            session = self._by_shard.get(shard)
-            if session is None or session.has_room:
-                for turn in self._waiting.pop(shard):
-                    if not turn.done():
-                        turn.set_result(None)
+        """A write of the shard has ended: if that has raised the floor, others may go, first come,
+        first served.
+        """
+        waiting = self._waiting.get(shard)
+        if waiting is None:
+            return
+        session = self._by_shard.get(shard)
+        count = len(waiting) if session is None else session.room
+        while waiting and count > 0:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                count -= 1
+        if not waiting:
+            del self._waiting[shard]
 
     def drop(self, shard: int, session: Session) -> None:
         """Give no more numbers of a session that the shard does not know."""

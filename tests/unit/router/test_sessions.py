@@ -198,6 +198,23 @@ def test_a_session_has_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
     run(main())
 
 
+def test_many_keys_at_once_share_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are done make room for those of the same call that wait."""
+    monkeypatch.setattr(sessions_module, "SESSION_WRITES_MAX", 8)
+
+    async def main() -> None:
+        async with (
+            FakeCluster(shards=1, sessions=True) as cluster,
+            client_of(cluster) as client,
+        ):
+            await client.set("first", b"x")
+            values = {f"key-{n}": b"%d" % n for n in range(300)}
+            await asyncio.gather(*(client.set_many(values) for _ in range(3)))
+            assert await client.get_many(values) == values
+
+    run(main())
+
+
 def test_a_write_that_finds_no_room_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that hangs keeps the floor down; what has no number yet was never sent."""
     monkeypatch.setattr(sessions_module, "SESSION_WRITES_MAX", 2)
