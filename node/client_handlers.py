@@ -7,9 +7,18 @@ group. Whether there is room for it was asked before (`connection.py`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from node.client_requests import FlushAllShards, MultiGet, MultiTouch, PendingWrite, SingleGet
+from node.client_requests import (
+    FlushAllShards,
+    MultiGet,
+    MultiTouch,
+    OpenSession,
+    PendingWrite,
+    SingleGet,
+)
+from node.operations import Identity
+from node.protocol.numbers import strict_number
 from node.protocol.requests import (
     Arithmetic,
     Cluster,
@@ -18,6 +27,7 @@ from node.protocol.requests import (
     Get,
     GetAndTouch,
     Immediate,
+    Once,
     Quit,
     RefusedStore,
     Stats,
@@ -26,11 +36,16 @@ from node.protocol.requests import (
     Verbosity,
     Version,
 )
-from node.protocol.responses import OK_LINE
+from node.protocol.responses import OK_LINE, once_error
 from node.store.commands import OP_APPEND, OP_CAS, OP_DELETE, OP_PREPEND, OP_SET, OP_TOUCH
 
 if TYPE_CHECKING:
     from node.connection import MemcachedConnection
+
+ONCE_TWICE_LINE: Final = once_error(b"it goes before a command, not before another one of its kind")
+ONCE_KIND_LINE: Final = once_error(
+    b"it goes before set, add, replace, append, prepend, cas, delete, incr, decr or touch only"
+)
 
 
 def _get(connection: MemcachedConnection, request: Get) -> None:
@@ -53,7 +68,9 @@ def _get_and_touch(connection: MemcachedConnection, request: GetAndTouch) -> Non
     MultiTouch(connection, request).start()
 
 
-def _store(connection: MemcachedConnection, request: Store) -> None:
+def _store(
+    connection: MemcachedConnection, request: Store, identity: Identity | None = None
+) -> None:
     connection.server.counters.cmd_set += 1
     op, key, data, exptime, unique, noreply = request
     args: tuple[object, ...]
@@ -63,30 +80,42 @@ def _store(connection: MemcachedConnection, request: Store) -> None:
         args = (data,)
     else:
         args = (data, exptime)
-    _write(connection, op, key, args, len(key) + len(data), noreply)
+    _write(connection, op, key, args, len(key) + len(data), noreply, None, identity)
 
 
-def _refused_store(connection: MemcachedConnection, request: RefusedStore) -> None:
+def _refused_store(
+    connection: MemcachedConnection, request: RefusedStore, identity: Identity | None = None
+) -> None:
     connection.server.counters.store_too_large += 1
     reply = request.reply
     if request.op == OP_SET:
         # As in memcached: nobody may read what the client meant to replace.
-        _write(connection, OP_DELETE, request.key, (), len(request.key), request.noreply, reply)
+        key, noreply = request.key, request.noreply
+        _write(connection, OP_DELETE, key, (), len(key), noreply, reply, identity)
     elif not request.noreply:
         connection.reply(reply)
 
 
-def _delete(connection: MemcachedConnection, request: Delete) -> None:
-    _write(connection, OP_DELETE, request.key, (), len(request.key), request.noreply)
+def _delete(
+    connection: MemcachedConnection, request: Delete, identity: Identity | None = None
+) -> None:
+    key, noreply = request
+    _write(connection, OP_DELETE, key, (), len(key), noreply, None, identity)
 
 
-def _arithmetic(connection: MemcachedConnection, request: Arithmetic) -> None:
-    _write(connection, request.op, request.key, (request.delta,), len(request.key), request.noreply)
+def _arithmetic(
+    connection: MemcachedConnection, request: Arithmetic, identity: Identity | None = None
+) -> None:
+    op, key, delta, noreply = request
+    _write(connection, op, key, (delta,), len(key), noreply, None, identity)
 
 
-def _touch(connection: MemcachedConnection, request: Touch) -> None:
+def _touch(
+    connection: MemcachedConnection, request: Touch, identity: Identity | None = None
+) -> None:
     connection.server.counters.cmd_touch += 1
-    _write(connection, OP_TOUCH, request.key, (request.exptime,), len(request.key), request.noreply)
+    key, exptime, noreply = request
+    _write(connection, OP_TOUCH, key, (exptime,), len(key), noreply, None, identity)
 
 
 def _write(
@@ -96,13 +125,14 @@ def _write(
     args: tuple[object, ...],
     size: int,
     noreply: bool,
-    reply: bytes | None = None,
+    reply: bytes | None,
+    identity: Identity | None,
 ) -> None:
     if connection.redirect and connection.redirected((key,), noreply):
         return
     slot = connection.take_slot(noreply)
     group_id = connection.server.group_of(key)
-    pending = PendingWrite(connection, slot, group_id, op, key, args, size, reply)
+    pending = PendingWrite(connection, slot, group_id, op, key, args, size, reply, identity)
     connection.in_lane(group_id, True, pending.start)
 
 
@@ -130,19 +160,91 @@ def _verbosity(connection: MemcachedConnection, request: Verbosity) -> None:
 def _immediate(connection: MemcachedConnection, request: Immediate) -> None:
     if request.reply.startswith((b"ERROR", b"CLIENT_ERROR")):
         connection.server.counters.protocol_errors += 1
-    connection.reply(request.reply)
+    if request.reply:
+        connection.reply(request.reply)
 
 
 def _cluster(connection: MemcachedConnection, request: Cluster) -> None:
     connection.server.counters.cmd_other += 1
-    connection.reply(connection.server.cluster_command(connection, request.args))
+    args = request.args
+    if len(args) == 3 and args[:2] == (b"session", b"open"):
+        shard = strict_number(args[2], 0, connection.server.shard_count - 1)
+        if shard is not None:
+            _open_session(connection, shard + 1)
+            return
+    connection.reply(connection.server.cluster_command(connection, args))
+
+
+def _open_session(connection: MemcachedConnection, group_id: int) -> None:
+    if connection.redirect and connection.redirected_group(group_id):
+        return
+    OpenSession(connection, group_id).start()
+
+
+def _once(connection: MemcachedConnection, request: Once) -> None:
+    connection.once = request
+    connection.handlers = HANDLERS_AFTER_ONCE
+
+
+def _once_again(connection: MemcachedConnection, request: Once) -> None:
+    connection.once = Once(0, 0, 0, ONCE_TWICE_LINE)
+
+
+def _identified(connection: MemcachedConnection, request: Any) -> None:
+    """A write with the identity that its client gave it."""
+    once = _take_once(connection)
+    if once.error:
+        _refuse(connection, request, once.error)
+    else:
+        identity = (once.session, once.sequence, once.floor)
+        WRITE_HANDLERS[type(request)](connection, request, identity)
+
+
+def _unfit(connection: MemcachedConnection, request: Any) -> None:
+    """Anything else after `cluster once`: not executed."""
+    once = _take_once(connection)
+    _refuse(connection, request, once.error or ONCE_KIND_LINE)
+
+
+def _wrong_line(connection: MemcachedConnection, request: Immediate) -> None:
+    """A line that would have been answered without being looked at any further."""
+    _take_once(connection)
+    _immediate(connection, request)
+
+
+def _take_once(connection: MemcachedConnection) -> Once:
+    once = connection.once
+    assert once is not None
+    connection.once = None
+    connection.handlers = HANDLERS
+    return once
+
+
+def _refuse(connection: MemcachedConnection, request: Any, line: bytes) -> None:
+    connection.server.counters.protocol_errors += 1
+    noreply = isinstance(request, NOREPLY_KINDS) and request.noreply
+    if not noreply:
+        connection.reply(line)
 
 
 def _quit(connection: MemcachedConnection, request: Quit) -> None:
     connection.close_after_replies()
 
 
-HANDLERS: dict[type, Callable[[MemcachedConnection, Any], None]] = {
+WRITE_HANDLERS: Final[dict[type, Callable[[MemcachedConnection, Any, Identity], None]]] = {
+    Store: _store,
+    RefusedStore: _refused_store,
+    Delete: _delete,
+    Arithmetic: _arithmetic,
+    Touch: _touch,
+}
+"""The writes of one key: those that a client may give an identity."""
+
+NOREPLY_KINDS: Final = (Store, RefusedStore, Delete, Arithmetic, Touch, FlushAll, Verbosity)
+
+Handlers = dict[type, Callable[["MemcachedConnection", Any], None]]
+
+HANDLERS: Handlers = {
     Get: _get,
     GetAndTouch: _get_and_touch,
     Store: _store,
@@ -156,6 +258,16 @@ HANDLERS: dict[type, Callable[[MemcachedConnection, Any], None]] = {
     Verbosity: _verbosity,
     Immediate: _immediate,
     Cluster: _cluster,
+    Once: _once,
     Quit: _quit,
 }
 """By the type of the request."""
+
+HANDLERS_AFTER_ONCE: Handlers = {
+    **dict.fromkeys(HANDLERS, _unfit),
+    **dict.fromkeys(WRITE_HANDLERS, _identified),
+    Once: _once_again,
+    Immediate: _wrong_line,
+    Quit: _quit,
+}
+"""The same, for the one request after a `cluster once`."""

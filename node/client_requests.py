@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node.operations import OUT_OF_MEMORY, Failure, ReadOutcome, Write, WriteOutcome
+from node.operations import Failure, Identity, ReadOutcome, Write, WriteOutcome
 from node.protocol.requests import FlushAll, GetAndTouch
-from node.protocol.responses import END_LINE, OK_LINE, OUT_OF_MEMORY_LINE, render, value_line
+from node.protocol.responses import (
+    END_LINE,
+    OK_LINE,
+    OUT_OF_MEMORY_LINE,
+    render,
+    session_line,
+    value_line,
+)
 from node.store.commands import (
     OP_CAS,
     OP_DELETE,
@@ -22,7 +29,15 @@ from node.store.commands import (
     OP_TOUCH,
 )
 from node.store.item import ITEM_DATA
-from node.store.results import DELETED, EXISTS, ITEM, NOT_FOUND, STORED, TOUCHED
+from node.store.results import (
+    DELETED,
+    EXISTS,
+    ITEM,
+    NOT_FOUND,
+    OUT_OF_MEMORY,
+    STORED,
+    TOUCHED,
+)
 
 if TYPE_CHECKING:
     from node.connection import MemcachedConnection, Slot
@@ -40,7 +55,18 @@ COPY_BYTES_MAX: Final = 4096
 class PendingWrite:
     """A write of this connection, from its lane to its reply."""
 
-    __slots__ = ("args", "connection", "group_id", "key", "op", "reply", "size", "slot", "write")
+    __slots__ = (
+        "args",
+        "connection",
+        "group_id",
+        "identity",
+        "key",
+        "op",
+        "reply",
+        "size",
+        "slot",
+        "write",
+    )
 
     def __init__(
         self,
@@ -52,6 +78,7 @@ class PendingWrite:
         args: tuple[object, ...],
         size: int,
         reply: bytes | None,
+        identity: Identity | None = None,
     ) -> None:
         self.connection = connection
         self.slot = slot
@@ -62,6 +89,8 @@ class PendingWrite:
         self.size = size
         self.reply = reply
         """What to answer once it is done, whatever its result; None = the result."""
+        self.identity = identity
+        """The client's own (session, sequence, floor)."""
         self.write: Write | None = None
         connection.inflight_bytes += size + WRITE_OVERHEAD_BYTES
 
@@ -76,6 +105,7 @@ class PendingWrite:
             self.size,
             self.done,
             last.get(self.group_id),
+            self.identity,
         )
         if not write.finished:
             self.write = last[self.group_id] = write
@@ -132,6 +162,27 @@ class PendingWrite:
             else:
                 counters.decr_hits += 1
         return render(result)
+
+
+class OpenSession:
+    """`cluster session open`: a session of the client's own in one shard."""
+
+    def __init__(self, connection: MemcachedConnection, group_id: int) -> None:
+        self.connection = connection
+        self.group_id = group_id
+        slot = connection.take_slot()
+        assert slot is not None
+        self.slot = slot
+
+    def start(self) -> None:
+        self.connection.server.coordinator.open_client_session(self.group_id, self.done)
+
+    def done(self, outcome: int | Failure) -> None:
+        connection = self.connection
+        if isinstance(outcome, Failure):
+            connection.fill(self.slot, connection.server.failed(outcome))
+        else:
+            connection.fill(self.slot, session_line(self.group_id - 1, outcome))
 
 
 class SingleGet:

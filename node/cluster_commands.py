@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 NO_MAP = not_done("no cluster map yet")
 USAGE = (
     b"CLIENT_ERROR usage: cluster map [known_epoch] | cluster redirect on|off | "
-    b"cluster leaders | cluster nodes\r\n"
+    b"cluster leaders | cluster nodes | cluster session [open <shard>] | "
+    b"cluster once <session> <sequence> <floor>\r\n"
 )
 
 
@@ -32,8 +33,18 @@ def cluster_command(node: Node, connection: MemcachedConnection, args: tuple[byt
             return _leaders(node)
         case (b"nodes",):
             return _nodes(node)
+        case (b"session",):
+            return b"OK\r\n"
+        case (b"session", b"open", _):
+            # Where there is such a shard its log has the answer: see `client_handlers.py`.
+            return no_shard(node)
         case _:
             return USAGE
+
+
+def no_shard(node: Node) -> bytes:
+    """The reply to a `cluster session open` that names none of the cluster's shards."""
+    return b"CLIENT_ERROR no such shard: it must be 0 to %d\r\n" % (node.config.shards - 1)
 
 
 def moved_line(node: Node, coordinator: Coordinator, group_id: int) -> bytes:

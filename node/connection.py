@@ -21,13 +21,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from node.client_handlers import HANDLERS
+from node.client_handlers import HANDLERS, Handlers
 from node.client_requests import MultiGet
 from node.lanes import Lane
 from node.operations import Write
 from node.protocol.parser import Parser
 from node.protocol.requests import (
     Get,
+    Once,
     Quit,
     Request,
 )
@@ -94,9 +95,11 @@ class MemcachedConnection(asyncio.Protocol):
         "_write_paused",
         "barrier",
         "client_address",
+        "handlers",
         "inflight_bytes",
         "last_write",
         "number",
+        "once",
         "redirect",
         "reply_bytes",
         "server",
@@ -113,6 +116,10 @@ class MemcachedConnection(asyncio.Protocol):
         self.client_address = ""
         self.redirect = False
         """Answer misrouted keys with MOVED instead of forwarding them."""
+        self.handlers: Handlers = HANDLERS
+        """What to do with the next request: others while `once` waits for its command."""
+        self.once: Once | None = None
+        """The identity that the client gave to its next command."""
         self._parser = Parser(item_bytes_max=server.item_bytes_max)
         self._transport: asyncio.Transport | None = None
         self._closed: asyncio.Transport | None = None
@@ -202,7 +209,12 @@ class MemcachedConnection(asyncio.Protocol):
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, and a client that does not read has neither.
         if data[:4] == b"get " and not (
-            self._slots or self._lanes or self._write_paused or self._backlog or self.barrier
+            self._slots
+            or self._lanes
+            or self._write_paused
+            or self._backlog
+            or self.barrier
+            or self.once
         ):
             keys = self._parser.plain_gets(data)
             if keys is not None:
@@ -291,7 +303,7 @@ class MemcachedConnection(asyncio.Protocol):
             if self._is_blocked():
                 self._wait_for_room(requests[position:])
                 return
-            handler = HANDLERS[type(request)]
+            handler = self.handlers[type(request)]
             handler(self, request)
             if self.reply_bytes > WRITE_CHUNK_BYTES and self._out:
                 self._flush()
@@ -481,9 +493,15 @@ class MemcachedConnection(asyncio.Protocol):
         server = self.server
         for key in keys:
             group_id = server.group_of(key)
-            if not self._leads(group_id):
-                server.counters.redirects += 1
-                if not noreply:
-                    self.reply(server.moved_line(group_id))
+            if self.redirected_group(group_id, noreply):
                 return True
         return False
+
+    def redirected_group(self, group_id: int, noreply: bool = False) -> bool:
+        """In redirect mode: answer MOVED if the group is led elsewhere."""
+        if self._leads(group_id):
+            return False
+        self.server.counters.redirects += 1
+        if not noreply:
+            self.reply(self.server.moved_line(group_id))
+        return True

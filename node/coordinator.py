@@ -26,7 +26,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.errors import PeerFrameError
 from node.group import ReplicaGroup
-from node.operations import Failure, Operation, Read, Session, Write, WriteOutcome
+from node.operations import (
+    Failure,
+    Identity,
+    Operation,
+    Read,
+    Session,
+    SessionGone,
+    StaleSequence,
+    Write,
+    WriteOutcome,
+)
 from node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -42,6 +52,7 @@ from node.store.commands import (
     Command,
 )
 from node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
+from node.store.sessions import CLIENT_SESSION_MIN
 
 if TYPE_CHECKING:
     from node.clock import Clock
@@ -136,9 +147,13 @@ class Coordinator:
         size: int,
         done: Callable[[WriteOutcome], None],
         after: Write | None = None,
+        identity: Identity | None = None,
     ) -> Write:
-        """Run one command; `done` hears its outcome, possibly before this returns."""
-        write = Write(self, group_id, self.deadline_ns(), op, key, args, size, done)
+        """Run one command; `done` hears its outcome, possibly before this returns.
+
+        `identity`: the client's own (session, sequence, floor), in place of one of this node.
+        """
+        write = Write(self, group_id, self.deadline_ns(), op, key, args, size, done, identity)
         write.after = after
         if self._began_with_ns:
             self._begin(write)
@@ -197,7 +212,11 @@ class Coordinator:
         group = self.host.groups.get(operation.group_id)
         is_local = group is not None and group.is_leader
         if isinstance(operation, Write):
-            if operation.session is None and not self._give_session(operation):
+            if (
+                operation.session is None
+                and operation.identity is None
+                and not self._give_session(operation)
+            ):
                 return
             before = operation.after
             if before is not None:
@@ -333,11 +352,30 @@ class Coordinator:
             self.route(write)
 
     def new_session_id(self) -> int:
-        return self.random.getrandbits(63) | 1
+        return self.random.getrandbits(62) | 1
+
+    def new_client_session_id(self) -> int:
+        return self.random.getrandbits(62) | CLIENT_SESSION_MIN
+
+    def open_client_session(self, group_id: int, done: Callable[[int | Failure], None]) -> None:
+        """Open a session for a client of this node; `done` hears its id, or a Failure."""
+        opening = ClientSessionOpen(self, group_id, self.deadline_ns())
+        opening.done = done
+        self.route(opening)
+        if not opening.finished:
+            self._deadlines.append(opening)
 
     def write_answered(self, write: Write, result: Result) -> None:
         """A group's answer to a write of ours."""
-        if result == SESSION_GONE:
+        if write.identity is not None and result in (SESSION_GONE, STALE_SEQUENCE):
+            # It stays the client's: to run it under an identity of ours would execute it twice,
+            # if the client's earlier attempts through other nodes were executed.
+            known = not write.uncertain
+            if result == SESSION_GONE:
+                write.finish(SessionGone("session gone", outcome_known=known))
+            else:
+                write.finish(StaleSequence("stale sequence", outcome_known=known))
+        elif result == SESSION_GONE:
             session = write.session
             assert session is not None
             if self._sessions.get(write.group_id) is session:
@@ -563,3 +601,27 @@ class SessionOpen(Operation):
         if not self.finished:
             self.finished = True
             self.coordinator.session_not_opened(self)
+
+
+class ClientSessionOpen(SessionOpen):
+    """Opens a session for a client of this node, which is told its id."""
+
+    __slots__ = ("done",)
+
+    done: Callable[[int | Failure], None]
+
+    def command(self) -> Command:
+        self.session_id = self.coordinator.new_client_session_id()
+        return (self.session_id, 0, 0, OP_SESSION_OPEN, b"")
+
+    def on_result(self, result: Result) -> None:
+        if not self.finished:
+            self.finished = True
+            self.done(self.session_id)
+
+    def expire(self) -> None:
+        if not self.finished:
+            self.finished = True
+            # Whatever was opened is used by nobody, and expires.
+            why = self.coordinator.timeout_reason(self.group_id)
+            self.done(Failure(why, outcome_known=True))

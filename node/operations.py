@@ -8,6 +8,10 @@ Exactly once (Raft thesis 6.3): a write carries (session, sequence). A `Session`
 identity towards one group; it is opened through the group's log, so that the group remembers which
 of its sequences were executed, and with which result. An attempt whose fate is unknown can
 therefore be repeated at the next leader: it is executed once, or answered from memory.
+
+A client that has opened a session itself numbers its own writes. Such a write carries the client's
+`Identity` in place of ours, and never another one: the client may repeat it through another node
+after this one is gone.
 """
 
 from __future__ import annotations
@@ -15,7 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from node.protocol.responses import not_done, outcome_unknown
+from node.protocol.responses import (
+    not_done,
+    outcome_unknown,
+    session_gone,
+    stale_sequence,
+)
 from node.store.commands import Command
 from node.store.results import Result
 
@@ -25,8 +34,8 @@ if TYPE_CHECKING:
 FIRST_SEQUENCE: Final = 1
 """First sequence of a session."""
 
-OUT_OF_MEMORY: Final = 100
-"""A result of the leader, not of the state machine: there is no room, nothing was stored."""
+Identity = tuple[int, int, int]
+"""(session, sequence, floor) of a write, as its client gave them."""
 
 
 class Failure:
@@ -44,6 +53,24 @@ class Failure:
     def line(self) -> bytes:
         """The reply to a memcached client."""
         return not_done(self.why) if self.outcome_known else outcome_unknown(self.why)
+
+
+class SessionGone(Failure):
+    """A write under its client's own session, which the group does not know (any more)."""
+
+    __slots__ = ()
+
+    def line(self) -> bytes:
+        return session_gone(self.outcome_known)
+
+
+class StaleSequence(Failure):
+    """A write under its client's own session, with a sequence that the group has forgotten."""
+
+    __slots__ = ()
+
+    def line(self) -> bytes:
+        return stale_sequence(self.outcome_known)
 
 
 WriteOutcome = Result | Failure
@@ -106,6 +133,7 @@ class Write(Operation):
         "after",
         "args",
         "done",
+        "identity",
         "in_flight",
         "key",
         "op",
@@ -126,6 +154,7 @@ class Write(Operation):
         args: tuple[object, ...],
         size: int,
         done: Callable[[WriteOutcome], None],
+        identity: Identity | None = None,
     ) -> None:
         super().__init__(coordinator, group_id, deadline_ns)
         self.op = op
@@ -134,8 +163,10 @@ class Write(Operation):
         self.size = size
         """Bytes of key and value, for the bounds on what is in flight."""
         self.done = done
+        self.identity = identity
+        """The client's own; None = it gets a sequence of this node's session."""
         self.session: Session | None = None
-        self.sequence = 0
+        self.sequence = 0 if identity is None else identity[1]
         self.in_flight = False
         """An attempt is under way whose fate is not known yet."""
         self.uncertain = False
@@ -146,6 +177,9 @@ class Write(Operation):
         self.then: list[Write] | None = None
 
     def command(self) -> Command:
+        identity = self.identity
+        if identity is not None:
+            return (*identity, self.op, self.key, *self.args)
         session = self.session
         assert session is not None
         return (

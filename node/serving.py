@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from node.group import ReadWaiter, ReplicaGroup
-from node.operations import OUT_OF_MEMORY
 from node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -26,13 +25,15 @@ from node.store.commands import (
     OP_DELETE,
     OP_EXPIRE,
     OP_PREPEND,
+    OP_REFUSE,
     OP_REPLACE,
     OP_SET,
     OP_TICK,
     Command,
 )
 from node.store.item import cas_unique
-from node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
+from node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, Result
+from node.store.sessions import CLIENT_SESSION_MIN
 from node.store.store import EXPIRED, ShardStore
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ class Serving:
 
         At the memory limit what would grow is refused; as in memcached, a refused set also removes
         the old value, so that nobody reads what the client meant to replace. A repeated attempt is
-        never refused for memory: the session table has to answer it.
+        never refused for memory: the session table has to answer it. What comes under a client's
+        own session may be a repetition that only the client knows of, so the table is asked through
+        the log, by a command that stands in for the refused one.
         """
         if (
             not retry
@@ -99,11 +102,15 @@ class Serving:
             and self.host.bytes_used + size > self.memory_bytes
         ):
             self.counters.store_no_memory += 1
-            if command[3] != OP_SET:
+            if command[3] == OP_SET:
+                command = (*command[:3], OP_DELETE, command[4])
+                waiter = _OutOfMemory(waiter)
+            elif command[0] >= CLIENT_SESSION_MIN:
+                command = (*command[:3], OP_REFUSE, command[4])
+            else:
                 waiter.on_result(OUT_OF_MEMORY)
                 return
-            command = (*command[:3], OP_DELETE, command[4])
-            waiter = _OutOfMemory(waiter)
+            size = len(command[4])
         group.submit(command, size, waiter)
 
     def lookup(
@@ -296,10 +303,9 @@ class _OutOfMemory:
         self.waiter = waiter
 
     def on_result(self, result: Result) -> None:
-        if result in (SESSION_GONE, STALE_SEQUENCE):
-            self.waiter.on_result(result)
-        else:
-            self.waiter.on_result(OUT_OF_MEMORY)
+        # Anything else is no result of a delete: the session's state, or what an earlier attempt of
+        # the client had as its first answer.
+        self.waiter.on_result(OUT_OF_MEMORY if result in (DELETED, NOT_FOUND) else result)
 
     def on_refused(self, why: str) -> None:
         self.waiter.on_refused(why)

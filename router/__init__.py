@@ -1,8 +1,8 @@
 """QuorumCache's client library: routes every request to the leader of its key's shard.
 
 Read codec.py and requests.py (bytes), routing.py and retry.py (decisions), connection.py and
-pool.py (sockets), discovery.py and dispatcher.py (a request's life), client.py (the verbs), and
-overview.py, report.py and cli.py (the command line), in this order.
+pool.py (sockets), sessions.py (exactly once), discovery.py and dispatcher.py (a request's life),
+client.py (the verbs), and overview.py, report.py and cli.py (the command line), in this order.
 """
 
 from router.client import AsyncClient, CasResult, Item
@@ -24,10 +24,13 @@ from router.errors import (
     NotDone,
     NotSent,
     OutcomeUnknown,
+    OutOfMemory,
     PartialFailure,
     Refused,
     ReplyTimeout,
     RouterError,
+    SessionForgotten,
+    SessionGone,
     ValueTooLarge,
     WrongCluster,
 )
@@ -54,6 +57,7 @@ __all__ = [
     "NotANumber",
     "NotDone",
     "NotSent",
+    "OutOfMemory",
     "OutcomeUnknown",
     "Overview",
     "PartialFailure",
@@ -61,6 +65,8 @@ __all__ = [
     "ReplyTimeout",
     "Route",
     "RouterError",
+    "SessionForgotten",
+    "SessionGone",
     "ValueTooLarge",
     "WrongCluster",
 ]

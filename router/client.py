@@ -49,8 +49,10 @@ class AsyncClient:
     Keys are str (sent as UTF-8) or bytes, 1 to 250 bytes without space, CR or LF; values are bytes.
     Every call has one deadline, `timeout_ms` or else the configured one, over all its attempts.
 
-    Every write ends in one of three ways: it returns (done), it raises a `NotDone` error (certainly
-    not executed), or it raises `OutcomeUnknown`. Reads are repeated until the deadline.
+    Reads and writes are repeated until the deadline. A repeated write is executed once: it has a
+    number in a session of its shard, and returns its first result (`sessions.py`). Every write ends
+    in one of three ways: it returns (done), it raises a `NotDone` error (certainly not executed),
+    or it raises `OutcomeUnknown` when no answer could be had in time.
 
     `exptime` is memcached's: 0 never, 1 to 2,592,000 seconds from now, above that a Unix time,
     negative at once.

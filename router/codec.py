@@ -62,7 +62,7 @@ _NO_VALUES = Values(())
 _ONE_LINE = frozenset(
     (
         *(b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"TOUCHED", b"OK"),
-        *(b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR", b"MOVED", b"VERSION"),
+        *(b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR", b"MOVED", b"VERSION", b"SESSION"),
     )
 )
 _ERRORS = (b"ERROR", b"CLIENT_ERROR ", b"SERVER_ERROR ", b"MOVED ")
@@ -263,6 +263,11 @@ def encode_touch(key: bytes, exptime: int) -> bytes:
 def encode_flush_all(delay: int) -> bytes:
     _check_exptime(delay)
     return b"flush_all %d\r\n" % delay if delay else b"flush_all\r\n"
+
+
+def encode_once(session: int, sequence: int, floor: int) -> bytes:
+    """The line that gives the command after it its identity; it has no reply of its own."""
+    return b"cluster once %d %d %d\r\n" % (session, sequence, floor)
 
 
 def encode_cluster(*words: str) -> bytes:

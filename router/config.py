@@ -22,7 +22,15 @@ class ClientConfig:
 
     read_attempt_ms: int = 500
     """How long the first attempt of a read waits for its reply before it asks elsewhere; doubled
-    with each further attempt. Writes have no such bound: they may not be sent twice."""
+    with each further attempt."""
+
+    sessions: bool = True
+    """Number writes, so that they can be sent again whatever became of the attempt before, and are
+    executed once. Off: a write whose reply is lost ends in `OutcomeUnknown` at once."""
+
+    write_attempt_ms: int = 1_000
+    """The same for a numbered write. One without a number has no such bound: it may not be sent
+    twice."""
 
     stall_ms: int = 1_000
     """A connection that owes replies and was silent for this long gets no further requests."""
@@ -59,6 +67,10 @@ class ClientConfig:
         """Raise `InvalidArgument` that names the offending field and its value."""
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "sessions":
+                if not isinstance(value, bool):
+                    raise InvalidArgument(f"sessions must be True or False, not {value!r}")
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InvalidArgument(f"{field.name} must be a whole number from 1, not {value!r}")
         if self.backoff_first_ms > self.backoff_max_ms:

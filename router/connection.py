@@ -73,6 +73,7 @@ class Connection(asyncio.Protocol):
         "address",
         "closed",
         "is_usable",
+        "knows_sessions",
         "lost_why",
     )
 
@@ -85,6 +86,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self.address = address
         self.is_usable = True  # False for ever once broken, silent for too long, or retired
+        self.knows_sessions = False  # whether the node takes numbered writes; the pool asks it
         self.lost_why = ""  # why the connection ended
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop

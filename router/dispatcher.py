@@ -8,7 +8,12 @@ One request, from the caller's view:
        |-- reply ------------------------------------------> done
        |-- MOVED --> learn the leader, ask there at once
        |-- not executed for certain --> next replica, after a pause, until the deadline
-       |-- may have been executed --> a read: as above; a write: `OutcomeUnknown`
+       |-- may have been executed --> a read or a write with a number: as above, but for a write the
+                                      deadline then means `OutcomeUnknown`;
+                                      a write without a number: `OutcomeUnknown`
+
+Writes of one key have a number of this client's session in their shard (`sessions.py`), unless the
+configuration says otherwise or the node does not know sessions.
 
 A pass over the replicas is a round; within one no address is asked twice, so that two nodes that
 name each other as leader do not keep a request in the air.
@@ -19,7 +24,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from router.config import ClientConfig, format_address, parse_address
 from router.discovery import Sighting, first_sighting, settle
@@ -28,13 +33,21 @@ from router.errors import (
     DeadlineExceeded,
     InvalidArgument,
     Moved,
+    NotANumber,
+    NotDone,
+    OutcomeUnknown,
+    OutOfMemory,
     RouterError,
+    SessionForgotten,
+    SessionGone,
+    ValueTooLarge,
     WrongCluster,
 )
 from router.pool import Pool
-from router.requests import Request
+from router.requests import Request, open_session
 from router.retry import Backoff, Effect, may_retry
 from router.routing import RoutingTable
+from router.sessions import Sessions, Write
 
 T = TypeVar("T")
 
@@ -46,6 +59,9 @@ WINDOW = 512
 
 TIME_LEFT_MIN_S = 0.002
 """With less than this left no further attempt is made."""
+
+RESULTS = (ValueTooLarge, NotANumber, OutOfMemory)
+"""Refusals that are a write's first result, also when they answer a repetition."""
 
 
 class _Attempts:
@@ -76,6 +92,7 @@ class Dispatcher:
         self._refreshing: asyncio.Task[None] | None = None
         self._refresh_error: RouterError | None = None
         self._refreshed_at = 0.0  # loop time at which the last refresh ended
+        self._sessions = Sessions(self._open_session)
         self._is_closed = False
 
     @property
@@ -139,7 +156,7 @@ class Dispatcher:
 
     async def call(self, request: Request[T], shard: int, deadline: float) -> T:
         """Carry one request to the leader of `shard`, or to any node (`ANY_NODE`)."""
-        return await self._run(request, shard, deadline, None)
+        return await self._run(request, shard, deadline)
 
     async def fan_out(
         self, requests: Sequence[tuple[int, Request[T]]], deadline: float
@@ -153,6 +170,7 @@ class Dispatcher:
     async def close(self) -> None:
         """End all requests and connections; idempotent."""
         self._is_closed = True
+        await self._sessions.close()
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait((self._refreshing,))
@@ -166,64 +184,142 @@ class Dispatcher:
         table = self.table or await self.start(deadline)
         pool = self.pool
         futures: list[tuple[int, str, asyncio.Future[T]]] = []
+        writes: dict[int, Write[Any]] = {}
         results: dict[int, T | RouterError] = {}
         late: list[tuple[int, _Attempts | None]] = []
         try:
             for index, (shard, request) in enumerate(requests):
+                write = self._write(request, shard)
+                if write is not None:
+                    writes[index] = write
                 address = table.leader(shard)
                 connection = pool.ready(address)
-                if connection is None or not connection.has_room(len(request.data)):
+                if connection is None or (
+                    write is not None and connection.knows_sessions and not write.number()
+                ):
                     late.append((index, None))
                     continue
-                until = self._attempt_deadline(request, 0, deadline)
-                futures.append((index, address, connection.submit(request, until)))
+                sent = request if write is None else write.request
+                if not connection.has_room(len(sent.data)):
+                    late.append((index, None))
+                    continue
+                until = self._attempt_deadline(request, write, 0, deadline)
+                futures.append((index, address, connection.submit(sent, until)))
             for index, address, future in futures:
                 shard, request = requests[index]
+                write = writes.get(index)
                 try:
                     results[index] = await future
                 except RouterError as error:
-                    if may_retry(request.effect, error):
+                    try:
+                        self._judge(error, request, write)
+                    except RouterError as verdict:
+                        results[index] = verdict
+                    else:
                         attempts = self._attempts()
                         self._learn(error, shard, address, attempts)
                         late.append((index, attempts))
-                    else:
-                        results[index] = error
+                        continue
+                if write is not None:
+                    write.end()  # Others may be waiting for room in the session.
+            if late:
+                outcomes = [
+                    self._outcome(requests[index], deadline, attempts, writes.get(index))
+                    for index, attempts in late
+                ]
+                ended = await asyncio.gather(*outcomes)
+                results.update(zip((index for index, _ in late), ended, strict=True))
         finally:
             settle(*(future for _, _, future in futures))
-        if late:
-            ended = await asyncio.gather(
-                *(self._outcome(*requests[index][::-1], deadline, known) for index, known in late)
-            )
-            results.update(zip((index for index, _ in late), ended, strict=True))
+            for write in writes.values():
+                write.end()
         return [results[index] for index in range(len(requests))]
 
     async def _outcome(
-        self, request: Request[T], shard: int, deadline: float, attempts: _Attempts | None
+        self,
+        call: tuple[int, Request[T]],
+        deadline: float,
+        attempts: _Attempts | None,
+        write: Write[Any] | None,
     ) -> T | RouterError:
+        shard, request = call
         try:
-            return await self._run(request, shard, deadline, attempts)
+            return await self._attempt(request, shard, deadline, attempts, write)
         except RouterError as error:
             return error
+        finally:
+            if write is not None:
+                write.end()
 
-    async def _run(
-        self, request: Request[T], shard: int, deadline: float, attempts: _Attempts | None
+    async def _run(self, request: Request[T], shard: int, deadline: float) -> T:
+        write = self._write(request, shard)
+        try:
+            return await self._attempt(request, shard, deadline, None, write)
+        finally:
+            if write is not None:
+                write.end()
+
+    def _write(self, request: Request[T], shard: int) -> Write[T] | None:
+        """What numbers a request, if it is one that can have a number."""
+        if request.effect is Effect.WRITE and shard != ANY_NODE and self.config.sessions:
+            return Write(self._sessions, shard, request)
+        return None
+
+    async def _open_session(self, shard: int) -> int:
+        return await self._run(open_session(shard), shard, self.deadline(None))
+
+    async def _attempt(
+        self,
+        request: Request[T],
+        shard: int,
+        deadline: float,
+        attempts: _Attempts | None,
+        write: Write[Any] | None,
     ) -> T:
-        size = len(request.data)
+        """Make attempts until one has a result. An error says what all of them together did."""
+        try:
+            return await self._attempts_until(request, shard, deadline, attempts, write)
+        except RouterError as error:
+            doubt = write.doubt if write is not None else None
+            if doubt is None or not error.outcome_known or isinstance(error, RESULTS):
+                raise
+            # The last attempt did nothing, but an earlier one may have.
+            raise OutcomeUnknown(f"{doubt}; and then: {error}") from error
+
+    async def _attempts_until(
+        self,
+        request: Request[T],
+        shard: int,
+        deadline: float,
+        attempts: _Attempts | None,
+        write: Write[Any] | None,
+    ) -> T:
         pool = self.pool
+        sent = request
         while True:
             address = ""
             try:
                 table = self.table or await self.start(deadline)
                 address = self._target(table, shard, attempts)
                 connection = pool.ready(address) or await pool.acquire(address, deadline)
-                if not connection.has_room(size):
-                    await connection.room(size, deadline)
+                if write is not None:
+                    if connection.knows_sessions and not write.is_numbered and not write.number():
+                        await self._sessions.wait(shard, deadline)
+                        continue  # Much may have changed meanwhile.
+                    if write.is_numbered and not connection.knows_sessions:
+                        if write.doubt is not None:
+                            raise NotDone(f"{address} does not know sessions")
+                        write.end()  # It goes there without a number, once.
+                    sent = write.request
+                if not connection.has_room(len(sent.data)):
+                    await connection.room(len(sent.data), deadline)
                 count = attempts.count if attempts else 0
-                until = self._attempt_deadline(request, count, deadline)
-                return await connection.submit(request, until)
+                until = self._attempt_deadline(request, write, count, deadline)
+                return await connection.submit(sent, until)
             except RouterError as error:
-                if not address or not may_retry(request.effect, error):
+                if not address:
                     raise
+                self._judge(error, request, write)
                 if self._is_closed:
                     raise ClientClosed("the client was closed") from error
                 if isinstance(self._refresh_error, WrongCluster):
@@ -234,6 +330,20 @@ class Dispatcher:
                 if not elsewhere:
                     attempts.asked.clear()
                 await self._pause(attempts, error, elsewhere, deadline)
+
+    def _judge(self, error: RouterError, request: Request[T], write: Write[Any] | None) -> None:
+        """Raise if `error` is the end of the call; note what it says about the write's number."""
+        effect = request.effect
+        if write is not None and write.is_numbered:
+            effect = Effect.NUMBERED_WRITE
+            if isinstance(error, SessionForgotten | SessionGone):
+                write.session_gone()
+                if write.doubt is not None:
+                    raise SessionGone(f"{write.doubt}; and then: {error}") from error
+            elif not error.outcome_known:
+                write.doubt = error
+        if not may_retry(effect, error):
+            raise error
 
     def _target(self, table: RoutingTable, shard: int, attempts: _Attempts | None) -> str:
         asked = attempts.asked if attempts else ()
@@ -246,11 +356,19 @@ class Dispatcher:
                 return address
         return left[0] if left else table.addresses[0]
 
-    def _attempt_deadline(self, request: Request[T], count: int, deadline: float) -> float:
-        """A read gives up an attempt early and asks elsewhere; a write may not."""
-        if request.effect is Effect.WRITE:
+    def _attempt_deadline(
+        self, request: Request[T], write: Write[Any] | None, count: int, deadline: float
+    ) -> float:
+        """Until when one attempt waits before the next is made elsewhere; a write without a number
+        is not sent twice.
+        """
+        if request.effect is Effect.READ:
+            first_ms = self.config.read_attempt_ms
+        elif write is not None and write.is_numbered:
+            first_ms = self.config.write_attempt_ms
+        else:
             return deadline
-        patience_ms = self.config.read_attempt_ms << min(count, 16)
+        patience_ms = first_ms << min(count, 16)
         return min(deadline, self._now() + patience_ms / 1000)
 
     def _attempts(self) -> _Attempts:
@@ -260,6 +378,9 @@ class Dispatcher:
     def _learn(self, error: RouterError, shard: int, address: str, attempts: _Attempts) -> None:
         """Take from a failure what it says about the cluster."""
         attempts.count += 1
+        if isinstance(error, SessionForgotten):
+            attempts.trouble = error
+            return  # The node is the right one.
         if isinstance(error, Moved):
             attempts.moved = error
         else:

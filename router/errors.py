@@ -13,10 +13,12 @@ The two branches a caller of a write tells apart are `NotDone` (certainly not ex
       InvalidRequest        the caller's fault, nothing was sent: InvalidKey, InvalidArgument
       ClientClosed
       NotDone               certainly not executed
-        Moved, ConnectFailed, NotSent, NodeBusy, ClusterUnreachable, NotACluster, WrongCluster
-        Refused             a node understood and said no: ValueTooLarge, NotANumber
+        Moved, ConnectFailed, NotSent, NodeBusy, ClusterUnreachable, NotACluster, WrongCluster,
+        SessionForgotten
+        Refused             a node understood and said no: ValueTooLarge, NotANumber, OutOfMemory
         DeadlineExceeded    tried until the deadline, without success
-      OutcomeUnknown        a write that may have happened: ConnectionLost, ReplyTimeout, BadReply
+      OutcomeUnknown        a write that may have happened: ConnectionLost, ReplyTimeout, BadReply,
+                            SessionGone
       PartialFailure        a call for many keys: the errors by key
 """
 
@@ -137,6 +139,17 @@ class NotANumber(Refused):
     """`incr` or `decr` on a value that is not an unsigned 64-bit decimal."""
 
 
+class OutOfMemory(Refused):
+    """There is no room for the value. As with memcached, a refused `set` also removes the old
+    value."""
+
+
+class SessionForgotten(NotDone):
+    """The shard does not know this client's session, or the number of this write, any more, and did
+    not execute the write this time. The client opens another session and goes on, unless an earlier
+    attempt is in doubt: then the call ends in `SessionGone`."""
+
+
 class DeadlineExceeded(NotDone):
     """The deadline passed, and no attempt was executed. `__cause__` is the last failure."""
 
@@ -144,9 +157,19 @@ class DeadlineExceeded(NotDone):
 
 
 class OutcomeUnknown(RouterError):
-    """The write may or may not have happened, and may still happen. Never retried by the client."""
+    """The write may or may not have happened, and may still happen.
+
+    A write with a number is repeated under it until the deadline, so this is the end of its time.
+    One without is never repeated.
+    """
 
     outcome_known = False
+
+
+class SessionGone(OutcomeUnknown):
+    """An attempt may have been executed, and the shard has forgotten the session that would tell:
+    it was idle for longer than the cluster keeps sessions, or had to make room for others. The
+    write was not executed a second time."""
 
 
 class ConnectionLost(OutcomeUnknown):

@@ -32,7 +32,7 @@ from router.errors import (
     ReplyTimeout,
     RouterError,
 )
-from router.requests import redirect_on
+from router.requests import knows_sessions, redirect_on
 from router.retry import Backoff
 
 CLOSE_TIMEOUT_MS = 1_000
@@ -181,7 +181,8 @@ class Pool:
             peer.opening = None
 
     async def _connect(self, address: str) -> Connection:
-        """Dial and say `cluster redirect on`: nothing else is sent to a stranger."""
+        """Dial and say `cluster redirect on`: nothing else is sent to a stranger. Then ask whether
+        the node knows sessions."""
         config = self._config
         deadline = self._loop.time() + config.connect_timeout_ms / 1000
         connection = Connection(address, self._loop, config, self._drop)
@@ -192,6 +193,8 @@ class Pool:
                 self._all.append(connection)
                 connection.closed.add_done_callback(lambda _: self._all.remove(connection))
                 await connection.submit(redirect_on(), deadline)
+                if config.sessions:
+                    connection.knows_sessions = await connection.submit(knows_sessions(), deadline)
         except TimeoutError:
             connection.abort("connecting took too long")
             why = f"no answer within {config.connect_timeout_ms} ms"

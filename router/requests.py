@@ -20,7 +20,10 @@ from router.errors import (
     NotANumber,
     NotDone,
     OutcomeUnknown,
+    OutOfMemory,
     Refused,
+    SessionForgotten,
+    SessionGone,
     ValueTooLarge,
 )
 from router.retry import Effect
@@ -29,6 +32,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 _NOT_DONE = b"SERVER_ERROR not done"
 _UNKNOWN = b"SERVER_ERROR outcome unknown"
+_SESSION = (b"SERVER_ERROR session gone: ", b"SERVER_ERROR stale sequence: ")
 _TOO_MANY = b"ERROR Too many open connections"
 _NON_NUMERIC = b"cannot increment or decrement non-numeric value"
 
@@ -107,6 +111,17 @@ def redirect_on() -> Request[None]:
     return Request(codec.encode_cluster("redirect", "on"), _ok, Effect.READ)
 
 
+def knows_sessions() -> Request[bool]:
+    """Whether the node takes numbered writes; one of an older version does not."""
+    return Request(codec.encode_cluster("session"), _ok_or_refused, Effect.READ)
+
+
+def open_session(shard: int) -> Request[int]:
+    """The id of a new session. Repeating it is harmless: one that nobody uses expires."""
+    data = codec.encode_cluster("session", "open", str(shard))
+    return Request(data, partial(_session, shard), Effect.READ)
+
+
 def cluster_map(known_epoch: int = 0) -> Request[MapAnswer]:
     """The map, or only the word that `known_epoch` is still current (0: none is known)."""
     words = ("map", str(known_epoch)) if known_epoch else ("map",)
@@ -142,10 +157,16 @@ def _unexpected(reply: Reply) -> NoReturn:
         raise NotDone(_why(line))
     if line.startswith(_UNKNOWN):
         raise OutcomeUnknown(_why(line))
+    if line.startswith(_SESSION):
+        if line.endswith(b": outcome unknown"):
+            raise SessionGone(_text(line.removeprefix(b"SERVER_ERROR ")))
+        raise SessionForgotten(_text(line.removeprefix(b"SERVER_ERROR ")))
     if line.startswith(_TOO_MANY):
         raise NodeBusy("the node")
     if line.startswith(b"SERVER_ERROR object too large"):
         raise ValueTooLarge("the value is over the cluster's item limit (1 MiB by default)")
+    if line.startswith(b"SERVER_ERROR out of memory"):
+        raise OutOfMemory("out of memory: the cluster has no room for the value")
     if line.startswith(b"CLIENT_ERROR ") and line.endswith(_NON_NUMERIC):
         raise NotANumber("the stored value is not an unsigned 64-bit decimal number")
     if line.startswith((b"SERVER_ERROR ", b"CLIENT_ERROR ", b"ERROR")):
@@ -210,6 +231,23 @@ def _touched(reply: Reply) -> bool:
 
 def _ok(reply: Reply) -> None:
     _word((b"OK",), reply)
+
+
+def _ok_or_refused(reply: Reply) -> bool:
+    try:
+        _ok(reply)
+    except Refused:
+        return False
+    return True
+
+
+def _session(shard: int, reply: Reply) -> int:
+    if isinstance(reply, Line) and reply.text.startswith(b"SESSION "):
+        words = reply.text.split(b" ")
+        if len(words) == 3 and words[1] == b"%d" % shard and words[2].isdigit():
+            return int(words[2])
+        raise BadReply(f"bad session line {_text(reply.text)[:60]!r}")
+    _unexpected(reply)
 
 
 def _number(reply: Reply) -> int | None:

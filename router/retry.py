@@ -1,8 +1,9 @@
 """May this request be sent again, and after which pause? Pure.
 
-A read may be repeated after any failure that is not the caller's own fault. A write may be
-repeated only when it is certain that it was not executed: otherwise `incr` runs twice, and an old
-`set` overwrites a newer one.
+A read may be repeated after any failure that is not the caller's own fault, and so may a write with
+a number, which the cluster executes once. A write without a number may be repeated only when it is
+certain that it was not executed: otherwise `incr` runs twice, and an old `set` overwrites a newer
+one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from random import Random
 
-from router.errors import Moved, RouterError
+from router.errors import Moved, RouterError, SessionGone
 
 IMMEDIATE_MOVES_MAX = 2
 """Redirects followed without a pause. More in one call mean that the nodes disagree for now."""
@@ -21,13 +22,14 @@ class Effect(Enum):
 
     READ = "read"
     WRITE = "write"
+    NUMBERED_WRITE = "numbered write"
 
 
 def may_retry(effect: Effect, error: RouterError) -> bool:
     """Whether the same request may be sent once more after `error`."""
-    if effect is Effect.READ:
-        return error.retriable or not error.outcome_known
-    return error.retriable and error.outcome_known
+    if effect is Effect.WRITE:
+        return error.retriable and error.outcome_known
+    return error.retriable or not (error.outcome_known or isinstance(error, SessionGone))
 
 
 class Backoff:

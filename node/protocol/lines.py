@@ -11,6 +11,7 @@ from typing import Final
 from node.protocol.numbers import (
     INT32_MAX,
     INT32_MIN,
+    INT64_MAX,
     UINT32_MAX,
     UINT64_MAX,
     loose_number,
@@ -24,6 +25,7 @@ from node.protocol.requests import (
     Get,
     GetAndTouch,
     Immediate,
+    Once,
     Quit,
     Request,
     Stats,
@@ -37,9 +39,11 @@ from node.protocol.responses import (
     INVALID_DELTA_LINE,
     INVALID_EXPTIME_LINE,
     SHUTDOWN_LINE,
+    once_error,
 )
 from node.store.commands import OP_DECR, OP_INCR
 from node.store.item import KEY_BYTES_MAX
+from node.store.sessions import CLIENT_SESSION_MIN
 
 RETRIEVALS: Final = (b"get ", b"gets ", b"gat ", b"gats ")
 """How the lines begin that may name many keys, and so be long."""
@@ -52,6 +56,14 @@ LINE_BYTES_MAX: Final = 1 << 14
 
 NOREPLY: Final = b"noreply"
 
+SILENCE: Final = Immediate(b"")
+"""A line that is wrong, and hides it by its `noreply`."""
+
+ONCE_WORDS_ERROR: Final = once_error(b"usage is cluster once <session> <sequence> <floor>")
+ONCE_SESSION_ERROR: Final = once_error(b"no session of 'cluster session open' has this number")
+ONCE_SEQUENCE_ERROR: Final = once_error(b"the sequence must be a number from 1 to 2^63 - 1")
+ONCE_FLOOR_ERROR: Final = once_error(b"the floor must be a number from 0 to the sequence")
+
 _SHORTEST_LINE_BYTES: Final = 4
 """Two bytes and CRLF: memcached looks at nothing shorter."""
 
@@ -61,8 +73,8 @@ def split_words(line: bytes) -> list[bytes]:
     return [word for word in line.split(b" ") if word]
 
 
-def parse_line(line: bytes, line_bytes: int) -> Request | None:
-    """The request of a line that is no storage command; None for one that `noreply` silences.
+def parse_line(line: bytes, line_bytes: int) -> Request:
+    """The request of a line that is no storage command.
 
     `line` comes without its line end, `line_bytes` is its length with it.
     """
@@ -79,11 +91,11 @@ def parse_line(line: bytes, line_bytes: int) -> Request | None:
     return _LINE_PARSERS.get(words[0], _unknown)(words)
 
 
-def _answer(reply: bytes, noreply: bool) -> Immediate | None:
-    return None if noreply else Immediate(reply)
+def _answer(reply: bytes, noreply: bool) -> Immediate:
+    return SILENCE if noreply else Immediate(reply)
 
 
-def _unknown(words: list[bytes]) -> Request | None:
+def _unknown(words: list[bytes]) -> Request:
     if len(words) > 1 and words[-1].startswith(b"HTTP/"):
         return Quit()
     return _answer(ERROR_LINE, words[-1] == NOREPLY)
@@ -113,7 +125,7 @@ def _gat(words: list[bytes]) -> Request:
     return GetAndTouch(exptime, keys, words[0] == b"gats")
 
 
-def _delete(words: list[bytes]) -> Request | None:
+def _delete(words: list[bytes]) -> Request:
     if len(words) < 2:
         return Immediate(BAD_FORMAT_LINE)
     noreply = words[-1] == NOREPLY
@@ -122,7 +134,7 @@ def _delete(words: list[bytes]) -> Request | None:
     return Delete(words[1], noreply)
 
 
-def _arithmetic(words: list[bytes]) -> Request | None:
+def _arithmetic(words: list[bytes]) -> Request:
     if len(words) < 3:
         return Immediate(BAD_FORMAT_LINE)
     noreply = words[-1] == NOREPLY
@@ -134,7 +146,7 @@ def _arithmetic(words: list[bytes]) -> Request | None:
     return Arithmetic(OP_INCR if words[0] == b"incr" else OP_DECR, words[1], delta, noreply)
 
 
-def _touch(words: list[bytes]) -> Request | None:
+def _touch(words: list[bytes]) -> Request:
     if len(words) < 3:
         return Immediate(BAD_FORMAT_LINE)
     noreply = words[-1] == NOREPLY
@@ -146,7 +158,7 @@ def _touch(words: list[bytes]) -> Request | None:
     return Touch(words[1], exptime, noreply)
 
 
-def _flush_all(words: list[bytes]) -> Request | None:
+def _flush_all(words: list[bytes]) -> Request:
     noreply = len(words) > 1 and words[-1] == NOREPLY
     if len(words) == (2 if noreply else 1):
         return FlushAll(0, noreply)
@@ -154,7 +166,7 @@ def _flush_all(words: list[bytes]) -> Request | None:
     return _answer(INVALID_EXPTIME_LINE, noreply) if delay is None else FlushAll(delay, noreply)
 
 
-def _verbosity(words: list[bytes]) -> Request | None:
+def _verbosity(words: list[bytes]) -> Request:
     noreply = words[-1] == NOREPLY
     if len(words) < 2 or strict_number(words[1], 0, UINT32_MAX) is None:
         return _answer(BAD_FORMAT_LINE, noreply)
@@ -170,7 +182,32 @@ def _stats(words: list[bytes]) -> Request:
 
 
 def _cluster(words: list[bytes]) -> Request:
+    if len(words) > 1 and words[1] == b"once":
+        return _once(words)
     return Cluster(tuple(words[1:]))
+
+
+def _once(words: list[bytes]) -> Once:
+    if len(words) != 5:
+        return Once(0, 0, 0, ONCE_WORDS_ERROR)
+    session = _whole_number(words[2])
+    if session < CLIENT_SESSION_MIN:
+        return Once(0, 0, 0, ONCE_SESSION_ERROR)
+    sequence = _whole_number(words[3])
+    if sequence < 1:
+        return Once(0, 0, 0, ONCE_SEQUENCE_ERROR)
+    floor = _whole_number(words[4])
+    if not 0 <= floor <= sequence:
+        return Once(0, 0, 0, ONCE_FLOOR_ERROR)
+    return Once(session, sequence, floor, b"")
+
+
+def _whole_number(word: bytes) -> int:
+    """Digits and nothing else, of a number below 2**63; otherwise -1."""
+    if not word.isdigit() or len(word) > 19:
+        return -1
+    number = int(word)
+    return number if number <= INT64_MAX else -1
 
 
 def _quit(words: list[bytes]) -> Request:
@@ -188,7 +225,7 @@ _RETRIEVAL_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"gats": _gat,
 }
 
-_LINE_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request | None]]] = {
+_LINE_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"delete": _delete,
     b"incr": _arithmetic,
     b"decr": _arithmetic,

@@ -20,7 +20,7 @@ pieces of a block are joined once. Memory is bounded by RETRIEVAL_LINE_BYTES_MAX
 
 from typing import Final
 
-from node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX, RETRIEVALS, parse_line
+from node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX, RETRIEVALS, SILENCE, parse_line
 from node.protocol.requests import Get, Immediate, Quit, RefusedStore, Request, Store
 from node.protocol.responses import BAD_DATA_CHUNK_LINE, TOO_LARGE_LINE
 from node.protocol.storage_lines import (
@@ -85,7 +85,7 @@ class Parser:
         self._store: Store | None = None
         """The storage line that the block belongs to. None but in BLOCK."""
         self._refusal: Request | None = None
-        """What to hand out after the swallowed bytes; None for silence, and but in SWALLOW."""
+        """What to hand out after the swallowed bytes. None but in SWALLOW."""
 
     @property
     def closed(self) -> bool:
@@ -160,8 +160,7 @@ class Parser:
                 if type(request) is Quit:
                     self._close(requests)
                     return requests
-                if request is not None:
-                    requests.append(request)
+                requests.append(request)
             end = find(b"\n", position)
         if position < len(data):
             self._line += data[position:]
@@ -233,7 +232,7 @@ class Parser:
             if not swallow:
                 if type(answer) is Quit:
                     self._close(requests)
-                elif answer is not None:
+                else:
                     requests.append(answer)
                 return position
             self._state = _SWALLOW
@@ -273,8 +272,7 @@ class Parser:
     ) -> None:
         """Hand out a storage command whose block is complete; `block` begins with its header."""
         if not block.endswith(b"\r\n"):
-            if not noreply:
-                requests.append(Immediate(BAD_DATA_CHUNK_LINE))
+            requests.append(SILENCE if noreply else Immediate(BAD_DATA_CHUNK_LINE))
             return
         if op in (OP_APPEND, OP_PREPEND):
             block = block[:-2]
@@ -291,9 +289,9 @@ class Parser:
             return stop
         self._state = _BETWEEN
         if store is None:
-            if self._refusal is not None:
-                requests.append(self._refusal)
-                self._refusal = None
+            assert self._refusal is not None
+            requests.append(self._refusal)
+            self._refusal = None
             return stop
         block = bytes(self._block)
         self._block = bytearray()

@@ -102,10 +102,23 @@ class Cluster(NamedTuple):
     args: tuple[bytes, ...]
 
 
+class Once(NamedTuple):
+    """`cluster once`: the identity of the next command. It has no reply of its own: what is wrong
+    with it, in `error`, is the reply of that command, which is not executed.
+    """
+
+    session: int
+    sequence: int
+    floor: int
+    error: bytes
+    """Empty when all is well; otherwise the numbers are 0."""
+
+
 class Immediate(NamedTuple):
     """Nothing to do: `reply` is finished and takes its place among the replies."""
 
     reply: bytes
+    """Empty for a line that is wrong and silent by its `noreply`: it was a command all the same."""
 
 
 class Quit(NamedTuple):
@@ -125,6 +138,7 @@ Request = (
     | Verbosity
     | Stats
     | Cluster
+    | Once
     | Immediate
     | Quit
 )

@@ -101,6 +101,32 @@ def outcome_unknown(why: str) -> bytes:
     return f"SERVER_ERROR outcome unknown: {why}\r\n".encode()
 
 
+def session_gone(not_done_now: bool) -> bytes:
+    """A write under a client's session that the shard does not know. `not_done_now`: this command
+    was certainly not executed; an earlier one of the same sequence may have been.
+    """
+    return b"SERVER_ERROR session gone: %b\r\n" % _verdict(not_done_now)
+
+
+def stale_sequence(not_done_now: bool) -> bytes:
+    """A write under a client's session whose sequence the shard has forgotten."""
+    return b"SERVER_ERROR stale sequence: %b\r\n" % _verdict(not_done_now)
+
+
+def _verdict(not_done_now: bool) -> bytes:
+    return b"this command was not done" if not_done_now else b"outcome unknown"
+
+
+def session_line(shard: int, session: int) -> bytes:
+    """The reply to `cluster session open`."""
+    return b"SESSION %d %d\r\n" % (shard, session)
+
+
+def once_error(why: bytes) -> bytes:
+    """What a command gets in place of its own reply for a `cluster once` that is of no use."""
+    return b"CLIENT_ERROR once: %b; not done\r\n" % why
+
+
 def moved(epoch: int, shard: int, leader_id: int, address: str) -> bytes:
     """In redirect mode: the key's shard is led elsewhere. Unknown leader: id 0, address ''."""
     return f"MOVED {epoch} {shard} {leader_id} {address or '-'}\r\n".encode()

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from node.protocol.lines import LINE_BYTES_MAX, NOREPLY, split_words
+from node.protocol.lines import LINE_BYTES_MAX, NOREPLY, SILENCE, split_words
 from node.protocol.numbers import (
     INT64_MAX,
     INT64_MIN,
@@ -47,7 +47,7 @@ class StorageLine(NamedTuple):
 class RefusedLine(NamedTuple):
     """A line that is not; `swallow` bytes of block follow it."""
 
-    answer: Request | None
+    answer: Request
     swallow: int
     """0 when the length is unknown: then what follows is read as command lines."""
 
@@ -87,7 +87,7 @@ def parse_storage_line(op: int, line: bytes) -> StorageLine | RefusedLine:
     if op == OP_CAS:
         unique = loose_number(words[5], 0, UINT64_MAX) if len(words) > 5 else None
     if len(key) > KEY_BYTES_MAX or flags is None or exptime is None or unique is None:
-        return RefusedLine(None if noreply else Immediate(BAD_FORMAT_LINE), length + 2)
+        return RefusedLine(SILENCE if noreply else Immediate(BAD_FORMAT_LINE), length + 2)
     flags &= UINT32_MAX
     header = b" %d %d\r\n" % (flags, length)
     return StorageLine(key, header, flags, cut_to_int32(exptime), unique, length, noreply)

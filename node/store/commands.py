@@ -16,6 +16,7 @@ is.
 | OP_TICK | `b""` | |
 | OP_SESSION_OPEN | `b""` | (opens the session named in the first field) |
 | OP_SESSION_EXPIRE | `b""` | (session, ...), [idle_ms] |
+| OP_REFUSE | key | (stands in for a command that its leader had no room for) |
 
 `data` is the wire form of a value, `b" <flags> <length>\\r\\n<value>\\r\\n"`; `value` is the bare
 bytes. `exptime` and `delay` are the numbers of the memcached line; `apply` gives them a meaning
@@ -46,7 +47,9 @@ OP_TICK: Final = 14
 OP_SESSION_OPEN: Final = 15
 OP_SESSION_EXPIRE: Final = 16
 
-OP_COUNT: Final = 17
+OP_REFUSE: Final = 17
+
+OP_COUNT: Final = 18
 """One more than the largest op."""
 
 # The arguments are ints, bytes or nested tuples of them, by op; a union would have to be narrowed

@@ -29,3 +29,8 @@ NUMBER: Final = 12
 """Of a pair: the new value after incr or decr follows."""
 ITEM: Final = 13
 """Of a pair: a packed item follows."""
+
+OUT_OF_MEMORY: Final = 100
+"""There was no room at the leader: nothing was stored. Of the state machine only as the answer to
+OP_REFUSE; otherwise the leader gives it, and nobody remembers it.
+"""

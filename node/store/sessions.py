@@ -6,6 +6,10 @@ the first answer again and is not executed a second time. Answers below the floo
 a command that arrives later still, delayed on some path, is refused with STALE_SEQUENCE and not
 executed either.
 
+Two kinds of client have sessions: the nodes, for what plain memcached clients ask them, and clients
+of the cluster that number their writes themselves. The id tells which kind it is. What the second
+kind can occupy is bounded as a whole, and none of it is at the cost of the first.
+
 All of it is replicated state: it moves only with the log, and lies in snapshots and digests.
 """
 
@@ -15,10 +19,22 @@ from typing import Final
 
 from node.store.results import OK, Result
 
+CLIENT_SESSION_MIN: Final = 1 << 62
+"""Ids from here on are sessions of clients, those below it of nodes. Ids end below 2**63."""
+
 SESSIONS_MAX: Final = 1 << 14
-"""Sessions of one shard. Opening one more drops the one that was idle longest, which then learns
-SESSION_GONE.
+"""Sessions of one shard, of either kind. Opening one more drops the one of its kind that was idle
+longest, which then learns SESSION_GONE.
 """
+
+CLIENT_RESULTS_MAX: Final = 1 << 17
+"""Answers that all clients' sessions of one shard may leave unconfirmed. Beyond it a session keeps
+only its newest CLIENT_RESULTS_LEAST when it is answered: the clients that number on and never raise
+their floor pay for it, not those that wait for few answers.
+"""
+
+CLIENT_RESULTS_LEAST: Final = 64
+"""Answers that a client's session may leave unconfirmed whatever the others do."""
 
 RESULTS_MAX: Final = 1 << 14
 """Answers one session may leave unconfirmed. Beyond it the floor rises: the lowest eighth is
@@ -59,10 +75,14 @@ def _result_bytes(result: Result) -> int:
 class SessionTable:
     """All sessions of a shard, the longest idle first."""
 
-    __slots__ = ("sessions",)
+    __slots__ = ("client_results", "clients", "sessions")
 
     def __init__(self) -> None:
         self.sessions: OrderedDict[int, Session] = OrderedDict()
+        self.clients = 0
+        """How many of `sessions` are clients'."""
+        self.client_results = 0
+        """How many answers those remember."""
 
     def __len__(self) -> int:
         return len(self.sessions)
@@ -75,10 +95,43 @@ class SessionTable:
         if session in sessions:
             self.touch(session, now_ms)
             return OK
-        if len(sessions) >= SESSIONS_MAX:
-            sessions.popitem(last=False)
+        is_client = session >= CLIENT_SESSION_MIN
+        if (self.clients if is_client else len(sessions) - self.clients) >= SESSIONS_MAX:
+            for idle in sessions:
+                if (idle >= CLIENT_SESSION_MIN) is is_client:
+                    self._drop(idle)
+                    break
         sessions[session] = Session(now_ms)
+        self.clients += is_client
         return OK
+
+    def _drop(self, session: int) -> None:
+        state = self.sessions.pop(session)
+        if session >= CLIENT_SESSION_MIN:
+            self.clients -= 1
+            self.client_results -= len(state.results)
+
+    def raise_floor(self, session: int, state: Session, floor: int) -> None:
+        """Forget all answers of a session below `floor`, which is above its present one."""
+        if session >= CLIENT_SESSION_MIN:
+            self.client_results -= len(state.results)
+            raise_floor(state, floor)
+            self.client_results += len(state.results)
+        else:
+            raise_floor(state, floor)
+
+    def remember(self, session: int, state: Session, sequence: int, result: Result) -> None:
+        """Keep the first answer to `sequence`, within the bounds of a session and of clients."""
+        if session >= CLIENT_SESSION_MIN:
+            results = state.results
+            self.client_results -= len(results)
+            remember(state, sequence, result)
+            others = self.client_results
+            if others + len(results) > CLIENT_RESULTS_MAX and len(results) > CLIENT_RESULTS_LEAST:
+                raise_floor(state, sorted(results)[-CLIENT_RESULTS_LEAST])
+            self.client_results = others + len(results)
+        else:
+            remember(state, sequence, result)
 
     def touch(self, session: int, now_ms: int) -> Session | None:
         """The session, noted as active at `now_ms`; None when there is none of that id."""
@@ -93,7 +146,7 @@ class SessionTable:
         for session in sessions:
             state = self.sessions.get(session)
             if state is not None and state.last_active_ms + idle_ms <= now_ms:
-                del self.sessions[session]
+                self._drop(session)
 
     def idle(self, now_ms: int, idle_ms: int) -> list[int]:
         """Ids of the sessions that are idle for `idle_ms` or more, longest first."""
@@ -114,12 +167,16 @@ class SessionTable:
     def restore(self, images: Iterable[SessionImage]) -> None:
         """Become what `images` describe."""
         self.sessions.clear()
+        self.clients = self.client_results = 0
         for session, last_active_ms, floor, results in images:
             state = Session(last_active_ms)
             state.floor = floor
             state.results = dict(results)
             state.result_bytes = sum(_result_bytes(result) for _, result in results)
             self.sessions[session] = state
+            if session >= CLIENT_SESSION_MIN:
+                self.clients += 1
+                self.client_results += len(state.results)
 
 
 def raise_floor(state: Session, floor: int) -> None:

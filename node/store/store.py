@@ -31,6 +31,7 @@ from node.store.commands import (
     OP_GAT,
     OP_INCR,
     OP_PREPEND,
+    OP_REFUSE,
     OP_REPLACE,
     OP_SESSION_EXPIRE,
     OP_SESSION_OPEN,
@@ -59,13 +60,14 @@ from node.store.results import (
     NOT_STORED,
     NUMBER,
     OK,
+    OUT_OF_MEMORY,
     SESSION_GONE,
     STALE_SEQUENCE,
     STORED,
     TOUCHED,
     Result,
 )
-from node.store.sessions import SessionTable, raise_floor, remember
+from node.store.sessions import SessionTable
 from node.store.snapshot import StoreView, decode_view, encode_view, view_digest
 
 
@@ -190,14 +192,14 @@ class ShardStore:
         if state is None:
             return SESSION_GONE
         if floor > state.floor:
-            raise_floor(state, floor)
+            self.sessions.raise_floor(session, state, floor)
         if sequence < state.floor:
             return STALE_SEQUENCE
         first = state.results.get(sequence)
         if first is not None:
             return first
         result = _HANDLERS[op](self, command, now_ms)
-        remember(state, sequence, result)
+        self.sessions.remember(session, state, sequence, result)
         return result
 
     def _live(self, key: bytes, now_ms: int) -> bytes | None:
@@ -383,6 +385,9 @@ class ShardStore:
     def _tick(self, command: Command, now_ms: int) -> Result:
         return OK
 
+    def _refuse(self, command: Command, now_ms: int) -> Result:
+        return OUT_OF_MEMORY
+
     def _session_open(self, command: Command, now_ms: int) -> Result:
         # Reached for session 0 only, which is no session.
         return SESSION_GONE
@@ -450,6 +455,7 @@ def _handlers() -> tuple[Callable[[ShardStore, Command, int], Result], ...]:
     handlers[OP_FLUSH] = ShardStore._flush
     handlers[OP_EXPIRE] = ShardStore._expire
     handlers[OP_TICK] = ShardStore._tick
+    handlers[OP_REFUSE] = ShardStore._refuse
     handlers[OP_SESSION_OPEN] = ShardStore._session_open
     handlers[OP_SESSION_EXPIRE] = ShardStore._session_expire
     return tuple(handlers)

@@ -55,9 +55,12 @@ class RouterProgram:
 
     async def _run(self) -> None:
         seeds = [f"{host}:{port}" for host, port in self.addresses]
-        client = AsyncClient(
-            seeds, ClientConfig(timeout_ms=self.timeout_ms), random=Random(self.random.random())
+        config = ClientConfig(
+            timeout_ms=self.timeout_ms,
+            sessions=self.random.random() < 0.85,
+            write_attempt_ms=self.random.choice((50, 200, 1_000)),
         )
+        client = AsyncClient(seeds, config, random=Random(self.random.random()))
         workers = self.random.randint(1, 3)
         await asyncio.gather(*(self._work(client) for _ in range(workers)))
         await client.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from node.coordinator import Coordinator
 from node.group import ReplicaGroup
 from node.operations import Write
 from node.store.store import ShardStore
@@ -38,6 +39,13 @@ def test_retries_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """A repeated write would be executed twice."""
     command = Write.command
     monkeypatch.setattr(Write, "command", lambda self: (0, 0, 0, *command(self)[3:]))
+    assert "is not linearizable" in first_failure(range(1, 200))
+
+
+def test_repetitions_of_a_client_without_its_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that a client repeats through another node would be executed twice."""
+    write = Coordinator.write
+    monkeypatch.setattr(Coordinator, "write", lambda *args: write(*args[:8]))
     assert "is not linearizable" in first_failure(range(1, 200))
 
 

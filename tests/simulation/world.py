@@ -142,6 +142,8 @@ class World:
             "segment_bytes_max": segment_bytes,
             "wal_bytes_max": segment_bytes * random.choice((2, 8)),
             "snapshot_bytes_min": random.choice((4 << 10, 32 << 10, 256 << 10)),
+            # Drawn apart, so that it shifts nothing else. The short one makes sessions expire.
+            "session_idle_ms": self.random("sessions").choice((1000, 3_600_000)),
         }
         drift = self.config.clock_drift_ppm
         disk_config = DiskConfig(step_seconds=random.choice((0.00005, 0.0003, 0.002)))

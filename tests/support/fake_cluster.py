@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 CLOSE_BEFORE = "close before"  # the connection breaks, and the command was not executed
 CLOSE_AFTER = "close after"  # it was executed, but its reply is lost
+HANG_AFTER = "hang after"  # it was executed, then as HANG
 HANG = "hang"  # no reply to this one, nor to any later one of the connection
 DEADLINE_S = 30
 
@@ -47,13 +48,16 @@ class Fault:
 
 
 class FakeNode:
-    """One listener. `is_plain`: answers ERROR to `cluster`, as memcached does."""
+    """One listener. `is_plain`: answers ERROR to `cluster`, as memcached does. `knows_sessions`:
+    takes `cluster once`; otherwise it is a node of an older version.
+    """
 
     def __init__(self, cluster: FakeCluster, node_id: int) -> None:
         self.cluster = cluster
         self.node_id = node_id
         self.port = 0
         self.is_plain = False
+        self.knows_sessions = cluster.sessions is not None
         self.faults: list[Fault] = []
         self.log: list[bytes] = []  # command lines received
         self.executed: list[bytes] = []  # command lines of writes executed
@@ -105,8 +109,13 @@ class FakeNode:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         redirects = False
+        once: tuple[int, ...] = ()
         while line := await reader.readline():
             words = line.split()
+            if self.knows_sessions and words[:2] == [b"cluster", b"once"]:
+                once = tuple(map(int, words[2:]))
+                self.log.append(line.rstrip())
+                continue
             self.log.append(line.rstrip())
             data = b""
             if words[0] in (b"set", b"add", b"replace", b"append", b"prepend", b"cas"):
@@ -117,20 +126,32 @@ class FakeNode:
             if fault is not None:
                 self.faults.remove(fault)
                 if fault.action == CLOSE_AFTER:
-                    self._execute(words, data, redirects)
+                    self._execute(words, data, redirects, once)
                 fault.event.set()
                 if fault.action in (CLOSE_BEFORE, CLOSE_AFTER):
                     return
-                if fault.action == HANG:
+                if fault.action == HANG_AFTER:
+                    self._execute(words, data, redirects, once)
+                if fault.action in (HANG, HANG_AFTER):
                     await reader.read()
                     return
                 assert isinstance(fault.action, bytes)
                 writer.write(fault.action)
             else:
-                writer.write(self._execute(words, data, redirects))
+                writer.write(self._execute(words, data, redirects, once))
+            once = ()
             await writer.drain()
 
-    def _execute(self, words: list[bytes], data: bytes, redirects: bool) -> bytes:
+    def _execute(
+        self, words: list[bytes], data: bytes, redirects: bool, once: tuple[int, ...]
+    ) -> bytes:
+        if words[:2] == [b"cluster", b"session"] and self.knows_sessions:
+            if words[2:3] != [b"open"]:
+                return b"OK\r\n"
+            shard = int(words[3])
+            if redirects and self.cluster.leader(shard) != self.node_id:
+                return self.cluster.moved(shard)
+            return self.cluster.open_session(shard)
         if words[0] == b"cluster":
             return b"ERROR\r\n" if self.is_plain else self.cluster.answer(self, words[1:])
         if words[0] == b"flush_all":
@@ -143,17 +164,39 @@ class FakeNode:
                 shard = self.cluster.map.shard_of(key)
                 if self.cluster.leader(shard) != self.node_id:
                     return self.cluster.moved(shard)
-        if words[0] not in (b"get", b"gets"):
-            self.executed.append(b" ".join(words))
-        return self.cluster.execute(words, data)
+        if words[0] in (b"get", b"gets"):
+            return self.cluster.execute(words, data)
+        known = self.cluster.known_result(once)
+        if known is not None:
+            return known
+        self.executed.append(b" ".join(words))
+        result = self.cluster.execute(words, data)
+        self.cluster.remember(once, result)
+        return result
+
+
+@dataclass
+class FakeSession:
+    """What a shard remembers of a session; as in a real one, each belongs to one shard."""
+
+    floor: int = 0
+    results: dict[int, bytes] = field(default_factory=dict)
 
 
 class FakeCluster:
     """`async with FakeCluster() as cluster`: started on entry, all stopped on exit."""
 
     def __init__(
-        self, *, nodes: int = 3, shards: int = 8, replication: int = 3, zones: bool = False
+        self,
+        *,
+        nodes: int = 3,
+        shards: int = 8,
+        replication: int = 3,
+        zones: bool = False,
+        sessions: bool = False,
     ) -> None:
+        self.sessions: dict[int, FakeSession] | None = {} if sessions else None
+        self.sessions_opened = 0
         self.nodes = [FakeNode(self, node_id) for node_id in range(1, nodes + 1)]
         self.items: dict[bytes, tuple[bytes, bytes, int]] = {}  # flags, value, cas_unique
         self.has_map = True
@@ -274,6 +317,32 @@ class FakeCluster:
             f"NODE {info.node_id} {info.name} {info.peer_address} {info.client_address} "
             f"{http} {zone} {info.weight:g} {state}\r\n"
         ).encode()
+
+    def open_session(self, shard: int) -> bytes:
+        assert self.sessions is not None
+        self.sessions_opened += 1
+        session = 1000 + self.sessions_opened
+        self.sessions[session] = FakeSession()
+        return b"SESSION %d %d\r\n" % (shard, session)
+
+    def known_result(self, once: tuple[int, ...]) -> bytes | None:
+        """What a numbered write is answered without being executed; None: execute it."""
+        if not once:
+            return None
+        assert self.sessions is not None
+        session, sequence, floor = once
+        assert 1 <= floor <= sequence
+        state = self.sessions.get(session)
+        if state is None:
+            return b"SERVER_ERROR session gone: this command was not done\r\n"
+        state.floor = max(state.floor, floor)
+        if sequence < state.floor:
+            return b"SERVER_ERROR stale sequence: this command was not done\r\n"
+        return state.results.get(sequence)
+
+    def remember(self, once: tuple[int, ...], result: bytes) -> None:
+        if once and self.sessions is not None:
+            self.sessions[once[0]].results[once[1]] = result
 
     def execute(self, words: list[bytes], data: bytes) -> bytes:
         """The commands of memcached that the client uses."""

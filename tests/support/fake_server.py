@@ -28,6 +28,7 @@ class Started:
         done: Callable[[Any], None],
         op: int = 0,
         after: Any = None,
+        identity: Any = None,
     ) -> None:
         self.is_write = is_write
         self.group_id = group_id
@@ -35,6 +36,7 @@ class Started:
         self.done = done
         self.op = op
         self.after = after
+        self.identity = identity
         self.finished = False
 
     def end(self, outcome: Any) -> None:
@@ -69,8 +71,12 @@ class ScriptedCoordinator:
         size: int,
         done: Callable[[Any], None],
         after: Any = None,
+        identity: Any = None,
     ) -> Started:
-        return self._start(Started(True, group_id, (key,), done, op, after))
+        return self._start(Started(True, group_id, (key,), done, op, after, identity))
+
+    def open_client_session(self, group_id: int, done: Callable[[Any], None]) -> None:
+        self._start(Started(True, group_id, (), done))
 
     def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Started:
         return self._start(Started(False, group_id, keys, done))

@@ -12,11 +12,11 @@ from node.connection import (
     SLOTS_MAX,
     WRITE_CHUNK_BYTES,
 )
-from node.operations import OUT_OF_MEMORY, Failure
+from node.operations import Failure
 from node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
 from node.store.commands import OP_DELETE, OP_FLUSH, OP_GAT, OP_SET
 from node.store.item import pack_header
-from node.store.results import DELETED, ITEM, NOT_FOUND, OK, STORED
+from node.store.results import DELETED, ITEM, NOT_FOUND, OK, OUT_OF_MEMORY, STORED
 from tests.support.fake_server import SHARDS, Client, Started, keys_of
 
 

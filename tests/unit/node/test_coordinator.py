@@ -8,7 +8,7 @@ import pytest
 from node.coordinator import DEADLINES_MIN, UNREAD_BYTES_MAX, Coordinator
 from node.counters import Counters
 from node.errors import PeerFrameError
-from node.operations import OUT_OF_MEMORY, Failure
+from node.operations import Failure
 from node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -18,7 +18,7 @@ from node.peer_items import (
     FORWARD_WRITE,
 )
 from node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SESSION_OPEN, OP_SET
-from node.store.results import DELETED, OK, SESSION_GONE, STORED
+from node.store.results import DELETED, OK, OUT_OF_MEMORY, SESSION_GONE, STORED
 from node.store.store import ShardStore
 from node.timings import Timings
 

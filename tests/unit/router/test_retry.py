@@ -17,6 +17,7 @@ CERTAINLY_NOT_EXECUTED = [
     ConnectFailed("h:1", "refused"),
     errors.NotSent("h:1", "broke"),
     errors.NodeBusy("h:1"),
+    errors.SessionForgotten("session gone"),
     errors.ClusterUnreachable("nobody"),
 ]
 MAYBE_EXECUTED = [
@@ -30,6 +31,7 @@ FINAL = [
     errors.Refused("no"),
     errors.ValueTooLarge("2 MiB"),
     errors.NotANumber("x"),
+    errors.OutOfMemory("full"),
     errors.DeadlineExceeded("late"),
     errors.NotACluster("h:1", "ERROR"),
     errors.WrongCluster("other"),
@@ -37,29 +39,44 @@ FINAL = [
 ]
 
 
+GONE = errors.SessionGone("session gone")
+
+
 @pytest.mark.parametrize("error", CERTAINLY_NOT_EXECUTED)
 def test_not_executed_is_always_repeated(error: RouterError) -> None:
     assert may_retry(Effect.READ, error)
     assert may_retry(Effect.WRITE, error)
+    assert may_retry(Effect.NUMBERED_WRITE, error)
 
 
 @pytest.mark.parametrize("error", MAYBE_EXECUTED)
-def test_maybe_executed_is_repeated_for_reads_only(error: RouterError) -> None:
-    """Rule: a write is never sent twice unless the first one certainly did nothing."""
+def test_maybe_executed_is_repeated_for_reads_and_numbered_writes(error: RouterError) -> None:
+    """Rule: a write without a number is never sent twice unless the first one certainly did
+    nothing.
+    """
     assert not error.outcome_known
     assert may_retry(Effect.READ, error)
+    assert may_retry(Effect.NUMBERED_WRITE, error)
     assert not may_retry(Effect.WRITE, error)
+
+
+def test_a_write_whose_session_is_gone_is_never_repeated() -> None:
+    """Nobody can tell any more whether its first attempt was executed."""
+    assert not GONE.outcome_known
+    assert not may_retry(Effect.NUMBERED_WRITE, GONE)
+    assert not may_retry(Effect.WRITE, GONE)
 
 
 @pytest.mark.parametrize("error", FINAL)
 def test_final_errors_are_not_repeated(error: RouterError) -> None:
     assert not may_retry(Effect.READ, error)
     assert not may_retry(Effect.WRITE, error)
+    assert not may_retry(Effect.NUMBERED_WRITE, error)
 
 
 def test_every_error_is_classified() -> None:
     """A new error class has to appear in one of the lists above."""
-    listed = {type(error) for error in (*CERTAINLY_NOT_EXECUTED, *MAYBE_EXECUTED, *FINAL)}
+    listed = {type(error) for error in (*CERTAINLY_NOT_EXECUTED, *MAYBE_EXECUTED, *FINAL, GONE)}
     bases = {errors.RouterError, errors.InvalidRequest, errors.InvalidArgument}
     found = {
         value
