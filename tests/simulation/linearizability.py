@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from tests.simulation.history import EVERY_KEY, INFO, OK, History, Operation, show_key
-from tests.simulation.model import INITIAL, PLAIN, Model, State
+from tests.simulation.model import INITIAL, PLAIN, STORES, Model, State
 
 LEGAL = "ok"
 ILLEGAL = "illegal"
@@ -36,6 +36,9 @@ CONFIGURATIONS_MAX = 200_000
 
 MARK_EVERY_EVENTS = 40
 """Distance of the places to which a sparing walk may go back."""
+
+SPARING_CONFIGURATIONS_MAX = 100
+"""What a sparing walk keeps from one return to the next."""
 
 STEPS_BACK = (1, 4, 16, 64)
 """How many such places it goes back, one try after the other."""
@@ -110,13 +113,14 @@ def _sparing_walk(
     search.explored = 1
     configurations: Configurations = {(state, 0): [0] for state in initial}
     events = _events(operations)
+    search.leave_out = _never_seen(operations)
     marks = [search.mark(0, configurations)]
     for position, (_, is_return, operation) in enumerate(events):
         if not is_return:
             search.invoke(operation)
             continue
         try:
-            configurations = search.linearize(configurations, operation, sparing=True)
+            configurations = search.linearize(_thinned(configurations), operation, sparing=True)
             for back in STEPS_BACK:
                 if configurations:
                     break
@@ -161,6 +165,32 @@ def _search(
     return Verdict(LEGAL, explored=search.explored)
 
 
+def may_explain(operation: Operation, target: Operation) -> bool:
+    """Whether an operation of unknown outcome is likely to be what `target` shows.
+
+    Only a guess, for a sparing walk. What a read shows is told by the value.
+    """
+    kind, result = operation.kind, target.result
+    if result[0] == "hit" and target.outcome == OK:
+        if kind in STORES:
+            return operation.argument in result[1]
+        if kind in ("incr", "decr"):
+            return bool(result[1].strip().isdigit())
+        return kind in ("touch", "gat", "gats") and operation.exptime >= 0
+    if result[0] == "miss":
+        return kind in ("delete", "flush_all") or operation.exptime != 0
+    return True
+
+
+def _never_seen(operations: Sequence[Operation]) -> set[int]:
+    """Numbers of the stores of unknown outcome whose value is in nothing that was read: most likely
+    they never ran, or left no trace.
+    """
+    values = {o.result[1]: None for o in operations if o.outcome == OK and o.result[0] == "hit"}
+    seen = b"\n".join(values)
+    return {o.number for o in operations if o.kind in STORES and o.argument not in seen}
+
+
 def _events(operations: Sequence[Operation]) -> list[tuple[int, bool, Operation]]:
     events = []
     for operation in operations:
@@ -193,13 +223,16 @@ class _Search:
         self.pending: dict[int, Operation] = {}
         self.unknown: list[Operation] = []
         self.explored = 0
+        self.leave_out: set[int] = set()
+        """Operations of unknown outcome that are not tried."""
         self._successors = model.successors
         self._bits: dict[int, int] = {}
         self._configurations_max = configurations_max
 
     def invoke(self, operation: Operation) -> None:
         if operation.outcome == INFO:
-            self.unknown.append(operation)
+            if operation.number not in self.leave_out:
+                self.unknown.append(operation)
             return
         bit = 1
         while bit in self.pending:
@@ -261,16 +294,15 @@ class _Search:
             if bit != target_bit
         ]
         candidates = [
-            (1 << index, operation, is_blind(operation)) for index, operation in enumerate(unknown)
+            (1 << index, operation, is_blind(operation))
+            for index, operation in enumerate(unknown)
+            if not sparing or may_explain(operation, target)
         ]
         until_ns = target.returned_ns
         successors = self._successors
         after: Configurations = {}
         seen: Configurations = {}
         queue: list[tuple[int, int, State, int, int, bool]] = []
-        enough = -1
-        """How many operations of unknown outcome the first explanation used."""
-
         def reach(state: State, done: int, used: int, overwritable: bool) -> None:
             # Fewest unknown operations first: what used more is then mostly dropped at once.
             if _add(seen, state, done, used):
@@ -284,28 +316,32 @@ class _Search:
                     _add(after, state, done & ~target_bit, used)
                 else:
                     reach(state, done, used, False)
+        waiting: list[tuple[State, int, int, bool]] = []
         while queue:
             if self.explored > self._configurations_max:
                 raise SearchTooLarge
-            count, _, state, done, used, overwritable = heappop(queue)
-            if sparing and candidates and 0 <= enough < count:
-                break
-            if used not in seen[state, done]:
+            _, _, state, done, used, overwritable = heappop(queue)
+            if used in seen[state, done]:
+                waiting.append((state, done, used, overwritable))
+                if not (overwritable and target_is_blind):
+                    for next_state in successors(state, target, until_ns):
+                        _add(after, next_state, done, used)
+                for bit, operation, blind in pending:
+                    before = blocked_by[bit]
+                    if not done & bit and done & before == before and not (overwritable and blind):
+                        for next_state in successors(state, operation, until_ns):
+                            reach(next_state, done | bit, used, False)
+            if queue or (sparing and after):
                 continue
-            if not (overwritable and target_is_blind):
-                for next_state in successors(state, target, until_ns):
-                    _add(after, next_state, done, used)
-                    if enough < 0:
-                        enough = count
-            for bit, operation, blind in pending:
-                before = blocked_by[bit]
-                if not done & bit and done & before == before and not (overwritable and blind):
-                    for next_state in successors(state, operation, until_ns):
-                        reach(next_state, done | bit, used, False)
-            for mask, operation, blind in candidates:
-                if not used & mask and not (overwritable and blind):
-                    for next_state in successors(state, operation, until_ns):
-                        reach(next_state, done, used | mask, operation.kind != "flush_all")
+            # What needs one more operation of unknown outcome comes after all that needs none.
+            for state, done, used, overwritable in waiting:
+                if used not in seen[state, done]:
+                    continue
+                for mask, operation, blind in candidates:
+                    if not used & mask and not (overwritable and blind):
+                        for next_state in successors(state, operation, until_ns):
+                            reach(next_state, done, used | mask, operation.kind != "flush_all")
+            waiting.clear()
         return after
 
 
@@ -331,6 +367,15 @@ def _add(configurations: Configurations, state: State, done: int, used: int) -> 
     masks[:] = [mask for mask in masks if mask & used != used]
     masks.append(used)
     return True
+
+
+def _thinned(configurations: Configurations) -> Configurations:
+    """Of each state one way to reach it, and of too many states those that used the least."""
+    thin = {key: [min(masks, key=int.bit_count)] for key, masks in configurations.items()}
+    if len(thin) > SPARING_CONFIGURATIONS_MAX:
+        least = sorted(thin.items(), key=lambda item: item[1][0].bit_count())
+        thin = dict(least[:SPARING_CONFIGURATIONS_MAX])
+    return thin
 
 
 def _shrink(verdict: Verdict, model: Model, configurations_max: int) -> None:

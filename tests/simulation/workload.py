@@ -26,6 +26,9 @@ EXPIRING_KINDS = (("touch", 10), ("gat", 6), ("gats", 4), ("get", 12), ("gets", 
 """What is asked now and then instead, for every key, in a run with expiry."""
 
 LONG_VALUE_BYTES = 20_000
+OVERSIZE_LIMIT_MAX = 64 << 10
+"""Values of a larger limit would only be slow."""
+
 WALL_ORIGIN_SECONDS = 1_800_000_000
 """What the nodes' wall clocks show at virtual time 0, nearly."""
 
@@ -66,7 +69,7 @@ def draw_workload(random: Random, item_bytes_max: int) -> WorkloadConfig:
         flushes=random.choice((0.0, 0.0, 0.002, 0.01)),
         silent=random.choice((0.0, 0.0, 0.1, 0.3)),
         many=random.choice((0.0, 0.1, 0.3)),
-        oversize=random.choice((0.0, 0.05)) if item_bytes_max < 1 << 18 else 0.0,
+        oversize=random.choice((0.0, 0.05)),
         item_bytes_max=item_bytes_max,
     )
 
@@ -168,7 +171,8 @@ class Workload:
         self._values_made += 1
         value = f"{self.name}.{self._values_made};".encode()
         config, random = self.config, self.random
-        if config.oversize and random.random() < config.oversize:
+        limited = config.item_bytes_max <= OVERSIZE_LIMIT_MAX
+        if config.oversize and limited and random.random() < config.oversize:
             length = config.item_bytes_max - random.randrange(400)
             return value.ljust(random.choice((length, length // 2, 2 * length)), b"#")
         if not short and random.random() < config.long_values:
