@@ -13,7 +13,7 @@ one that used fewer of them can do all that the other can: only the smallest are
 Most of them never matter, and trying them all at every step is what makes a long history slow. So
 the first walk is *sparing*: it lets one take effect only where nothing else explains a result. What
 it finds legal is legal, since it looks at fewer orders and not at other ones. Where it is stuck it
-goes back a little and tries everything from there, then further back; only the search that tries
+goes back a little and tries more from there, then further back; only the search that tries
 everything from the beginning says that a history is illegal.
 
 Sources: Wing and Gong 1993; Lowe 2017, "Testing for linearizability" (just-in-time linearization).
@@ -32,12 +32,14 @@ LEGAL = "ok"
 ILLEGAL = "illegal"
 UNKNOWN = "unknown"
 
-CONFIGURATIONS_MAX = 200_000
+CONFIGURATIONS_MAX = 1_000_000
 
 MARK_EVERY_EVENTS = 40
 """Distance of the places to which a sparing walk may go back."""
 
-SPARING_CONFIGURATIONS_MAX = 100
+UNBOUNDED = 1 << 30
+
+SPARING_CONFIGURATIONS_MAX = 200
 """What a sparing walk keeps from one return to the next."""
 
 STEPS_BACK = (1, 4, 16, 64)
@@ -120,7 +122,7 @@ def _sparing_walk(
             search.invoke(operation)
             continue
         try:
-            configurations = search.linearize(_thinned(configurations), operation, sparing=True)
+            configurations = search.linearize(_thinned(configurations), operation, 0)
             for back in STEPS_BACK:
                 if configurations:
                     break
@@ -184,11 +186,15 @@ def may_explain(operation: Operation, target: Operation) -> bool:
 
 def _never_seen(operations: Sequence[Operation]) -> set[int]:
     """Numbers of the stores of unknown outcome whose value is in nothing that was read: most likely
-    they never ran, or left no trace.
+    they never ran, or left no trace. (A number may show in what was counted from there.)
     """
     values = {o.result[1]: None for o in operations if o.outcome == OK and o.result[0] == "hit"}
     seen = b"\n".join(values)
-    return {o.number for o in operations if o.kind in STORES and o.argument not in seen}
+    return {
+        o.number
+        for o in operations
+        if o.kind in STORES and o.argument not in seen and not o.argument.isdigit()
+    }
 
 
 def _events(operations: Sequence[Operation]) -> list[tuple[int, bool, Operation]]:
@@ -248,7 +254,7 @@ class _Search:
     def again(
         self, mark: _Mark, events: list[tuple[int, bool, Operation]], position: int
     ) -> Configurations:
-        """Go back to `mark` and try everything from there up to the event `position`."""
+        """Go back to `mark` and try more from there up to the event `position`."""
         self.pending, self._bits = dict(mark.pending), dict(mark.bits)
         del self.unknown[mark.unknown_count :]
         configurations = mark.configurations
@@ -257,52 +263,37 @@ class _Search:
                 self.invoke(operation)
             else:
                 # An empty set stays empty, and the pending operations are as they have to be.
-                configurations = self.linearize(configurations, operation)
+                configurations = self.linearize(_thinned(configurations), operation, 1)
         return configurations
 
     def linearize(
-        self, configurations: Configurations, target: Operation, *, sparing: bool = False
+        self, configurations: Configurations, target: Operation, depth: int = UNBOUNDED
     ) -> Configurations:
         """All configurations in which `target`, which returns now, has taken effect.
 
-        `sparing`: some, if there are any; without operations of unknown outcome if that will do,
-        with as few more as possible if it will not.
+        But with a `depth` only those that use up to as many further operations of unknown outcome,
+        or one or two more if there would be none: a part, and never empty without need.
         """
-        after: Configurations = {}
-        if sparing:
-            after = self._extend(configurations, target, [], sparing)
-        if not after:
-            after = self._extend(configurations, target, self.unknown, sparing)
-        del self.pending[self._bits.pop(target.number)]
-        return after
-
-    def _extend(
-        self,
-        configurations: Configurations,
-        target: Operation,
-        unknown: list[Operation],
-        sparing: bool,
-    ) -> Configurations:
         # Replies of a connection come in order, so `target.after` has returned before. Whatever is
         # pending behind something pending has to wait for it.
         blocked_by = {bit: self._bits.get(op.after, 0) for bit, op in self.pending.items()}
-        target_bit = self._bits[target.number]
+        target_bit = self._bits.pop(target.number)
+        del self.pending[target_bit]
         target_is_blind = is_blind(target)
-        pending = [
-            (bit, operation, is_blind(operation))
-            for bit, operation in self.pending.items()
-            if bit != target_bit
-        ]
+        pending = [(bit, operation, is_blind(operation)) for bit, operation in self.pending.items()]
         candidates = [
             (1 << index, operation, is_blind(operation))
-            for index, operation in enumerate(unknown)
-            if not sparing or may_explain(operation, target)
+            for index, operation in enumerate(self.unknown)
+            if depth or may_explain(operation, target)
         ]
         until_ns = target.returned_ns
         successors = self._successors
+        level = 0
+        """How many further operations of unknown outcome have been used."""
         after: Configurations = {}
         seen: Configurations = {}
         queue: list[tuple[int, int, State, int, int, bool]] = []
+
         def reach(state: State, done: int, used: int, overwritable: bool) -> None:
             # Fewest unknown operations first: what used more is then mostly dropped at once.
             if _add(seen, state, done, used):
@@ -331,8 +322,9 @@ class _Search:
                     if not done & bit and done & before == before and not (overwritable and blind):
                         for next_state in successors(state, operation, until_ns):
                             reach(next_state, done | bit, used, False)
-            if queue or (sparing and after):
+            if queue or (after and level >= depth) or level >= depth + 2:
                 continue
+            level += 1
             # What needs one more operation of unknown outcome comes after all that needs none.
             for state, done, used, overwritable in waiting:
                 if used not in seen[state, done]:
