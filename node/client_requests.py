@@ -329,6 +329,8 @@ class MultiTouch:
         self.items: list[bytes | None] = [None] * len(request.keys)
         self.pending = len(request.keys)
         self.failure: Failure | None = None
+        self.some_done = False
+        """A key has its new exptime, or was found missing: the whole cannot be "not done" any more."""
 
     def start(self) -> None:
         for position, key in enumerate(self.request.keys):
@@ -344,10 +346,13 @@ class MultiTouch:
             if write is not None and last.get(group_id) is write:
                 del last[group_id]
             if isinstance(outcome, Failure):
-                self.failure = outcome
-            elif type(outcome) is tuple and outcome[0] == ITEM:
-                assert isinstance(outcome[1], bytes)
-                self.items[position] = outcome[1]
+                if self.failure is None or self.failure.outcome_known:
+                    self.failure = outcome
+            else:
+                self.some_done = True
+                if type(outcome) is tuple and outcome[0] == ITEM:
+                    assert isinstance(outcome[1], bytes)
+                    self.items[position] = outcome[1]
             connection.lane_ended(group_id, True)
             self.pending -= 1
             if self.pending == 0:
@@ -371,8 +376,11 @@ class MultiTouch:
 
     def _done(self) -> None:
         connection = self.connection
-        if self.failure is not None:
-            connection.fill(self.slot, connection.server.failed(self.failure))
+        failure = self.failure
+        if failure is not None:
+            if self.some_done:
+                failure = Failure(failure.why, outcome_known=False)
+            connection.fill(self.slot, connection.server.failed(failure))
             return
         counters = connection.server.counters
         pieces = self.slot.pieces

@@ -11,15 +11,31 @@ import asyncio
 from random import Random
 from typing import Any
 
-from tests.simulation.history import History, Operation
+from tests.simulation.history import SILENT, History, Operation
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.model import READS, STORES
 from tests.simulation.process import Process
 from tests.simulation.workload import Request, Workload
 
 NOT_DONE = b"SERVER_ERROR not done: "
 OUTCOME_UNKNOWN = b"SERVER_ERROR outcome unknown: "
 NON_NUMERIC = b"CLIENT_ERROR cannot increment or decrement non-numeric value"
-WORDS = {b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED"}
+TOO_LARGE = b"SERVER_ERROR object too large for cache"
+WORDS = {
+    "set": (b"STORED",),
+    "add": (b"STORED", b"NOT_STORED"),
+    "replace": (b"STORED", b"NOT_STORED"),
+    "append": (b"STORED", b"NOT_STORED"),
+    "prepend": (b"STORED", b"NOT_STORED"),
+    "cas": (b"STORED", b"EXISTS", b"NOT_FOUND"),
+    "delete": (b"DELETED", b"NOT_FOUND"),
+    "incr": (b"NOT_FOUND",),
+    "decr": (b"NOT_FOUND",),
+    "touch": (b"TOUCHED", b"NOT_FOUND"),
+    "flush_all": (b"OK",),
+}
+RETRIEVALS = ("get", "gets", "gat", "gats")
+WITH_UNIQUE = ("gets", "gats")
 LOST = (OSError, EOFError, TimeoutError)
 
 
@@ -48,9 +64,15 @@ class SimulatedClient:
         self.history = history
         self.random = random
         self.reply_seconds = reply_seconds
+        self.silent_ns = 0
+        """A node tries a request for longer than this before it gives it up."""
         self.process = Process(loop, name, host=name)
         self.unexpected: list[str] = []
         self.sticky = random.random() < 0.5  # stays with its node while that answers
+        self._latest: dict[bytes, int] = {}
+        """The last operation on a key over the present connection."""
+        self._silent: dict[bytes, list[Operation]] = {}
+        """Writes with noreply over the present connection that nothing tells of yet."""
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -72,6 +94,8 @@ class SimulatedClient:
             except LOST:
                 await asyncio.sleep(self.random.random() * 0.2)
                 continue
+            self._latest.clear()
+            self._silent.clear()
             try:
                 await self._use(reader, writer)
             except LOST:
@@ -82,7 +106,7 @@ class SimulatedClient:
 
     async def _use(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while not self._stopping:
-            await self.run_batch(reader, writer, self.workload.batch())
+            await self.run_batch(reader, writer, self.workload.batch(self.loop.now_ns))
             await asyncio.sleep(self.random.expovariate(1 / self.workload.config.pause_seconds))
             if not self.sticky and self.random.random() < 0.02:
                 return
@@ -90,64 +114,93 @@ class SimulatedClient:
     async def run_batch(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: list[Request]
     ) -> list[Operation]:
-        """Send the requests together and read their replies; the unanswered stay unknown."""
-        operations: list[Operation] = []
-        latest: dict[bytes, int] = {}
-        for request in requests:
+        """Send the requests together and read their replies; the unanswered stay unknown.
+
+        Answers the operations in order: one for each key of each request.
+        """
+        sent = [(request, self._invoke(request)) for request in requests]
+        writer.write(b"".join(encode(request) for request in requests))
+        async with asyncio.timeout(self.reply_seconds):
+            for request, operations in sent:
+                if not request.noreply:
+                    await self._read_reply(reader, request, operations)
+        return [operation for _, operations in sent for operation in operations]
+
+    def _invoke(self, request: Request) -> list[Operation]:
+        operations = []
+        for key in request.keys:
             operation = self.history.invoke(
                 self.name,
                 request.kind,
-                request.key,
+                key,
                 request.argument,
                 unique=request.unique,
-                after=latest.get(request.key, 0),
+                exptime=request.exptime,
+                flags=request.flags,
+                after=self._latest.get(key, 0),
                 now_ns=self.loop.now_ns,
             )
-            latest[request.key] = operation.number
+            self._latest[key] = operation.number
+            if request.noreply:
+                self._silent.setdefault(key, []).append(operation)
             operations.append(operation)
-        writer.write(b"".join(encode(request) for request in requests))
-        async with asyncio.timeout(self.reply_seconds):
-            for operation in operations:
-                await self._read_reply(reader, operation)
         return operations
 
-    async def _read_reply(self, reader: asyncio.StreamReader, operation: Operation) -> None:
+    async def _read_reply(
+        self, reader: asyncio.StreamReader, request: Request, operations: list[Operation]
+    ) -> None:
         line = await self._read_line(reader)
-        now_ns = self.loop.now_ns
+        retrieves = request.kind in RETRIEVALS
         if line.startswith(NOT_DONE):
-            self.history.fail(operation, line.decode(), now_ns=self.loop.now_ns)
+            for operation in operations:
+                self.history.fail(operation, line.decode(), now_ns=self.loop.now_ns)
         elif line.startswith(OUTCOME_UNKNOWN):
-            if operation.is_read:
-                raise UnexpectedReply(f"{operation.describe()}: {line!r} to a read")
-        elif operation.is_read:
-            result = await self._read_values(reader, line, operation)
-            self.history.ok(operation, result, now_ns=self.loop.now_ns)
-        elif line in WORDS:
-            self.history.ok(operation, line.decode(), now_ns=now_ns)
-        elif line == NON_NUMERIC and operation.kind in ("incr", "decr"):
-            self.history.ok(operation, "NON_NUMERIC", now_ns=now_ns)
-        elif line.isdigit() and operation.kind in ("incr", "decr"):
-            self.history.ok(operation, ("number", int(line)), now_ns=now_ns)
+            if request.kind in READS:
+                raise UnexpectedReply(f"{operations[0].describe()}: {line!r} to a read")
+        elif retrieves:
+            hits = await self._read_values(reader, line, request)
+            for operation in operations:
+                self._ok(operation, hits.get(operation.key, ("miss",)))
         else:
-            raise UnexpectedReply(f"{operation.describe()}: {line!r}")
+            result = _result(request.kind, line)
+            if result is None:
+                raise UnexpectedReply(f"{operations[0].describe()}: {line!r}")
+            self._ok(operations[0], result)
+
+    def _ok(self, operation: Operation, result: Any) -> None:
+        """Note a result, and that silent writes to the same key before it have run.
+
+        The node runs them in order, so the later answer says that each has ended. Only one that
+        was given up after the node's time for a request can have ended without running.
+        """
+        now_ns = self.loop.now_ns
+        for silent in self._silent.pop(operation.key, ()):
+            if silent.invoked < operation.invoked and now_ns - silent.invoked_ns < self.silent_ns:
+                self.history.ok(silent, SILENT, now_ns=now_ns)
+        self.history.ok(operation, result, now_ns=now_ns)
 
     async def _read_values(
-        self, reader: asyncio.StreamReader, line: bytes, operation: Operation
-    ) -> Any:
-        if line == b"END":
-            return ("miss",)
-        words = line.split(b" ")
-        expected = 5 if operation.kind == "gets" else 4
-        if words[0] != b"VALUE" or words[1] != operation.key or len(words) != expected:
-            raise UnexpectedReply(f"{operation.describe()}: {line!r}")
-        data = await reader.readexactly(int(words[3]) + 2)
-        end = await self._read_line(reader)
-        if not data.endswith(b"\r\n") or end != b"END":
-            raise UnexpectedReply(f"{operation.describe()}: {line!r}, then {end!r}")
-        unique = int(words[4]) if operation.kind == "gets" else 0
-        if unique:
-            self.workload.saw_unique(operation.key, unique)
-        return ("hit", data[:-2], unique)
+        self, reader: asyncio.StreamReader, line: bytes, request: Request
+    ) -> dict[bytes, Any]:
+        """The hits by key; they come in the order of the request."""
+        asked = iter(request.keys)
+        with_unique = request.kind in WITH_UNIQUE
+        hits: dict[bytes, Any] = {}
+        while line != b"END":
+            words = line.split(b" ")
+            if words[0] != b"VALUE" or len(words) != (5 if with_unique else 4):
+                raise UnexpectedReply(f"{request}: {line!r}")
+            if words[1] not in asked:  # Takes from `asked` up to the key.
+                raise UnexpectedReply(f"{request}: {line!r}, which is not the turn of this key")
+            data = await reader.readexactly(int(words[3]) + 2)
+            if not data.endswith(b"\r\n"):
+                raise UnexpectedReply(f"{request}: {line!r}, then {data!r}")
+            unique = int(words[4]) if with_unique else 0
+            if unique:
+                self.workload.saw_unique(words[1], unique)
+            hits[words[1]] = ("hit", data[:-2], unique, int(words[2]))
+            line = await self._read_line(reader)
+        return hits
 
     @staticmethod
     async def _read_line(reader: asyncio.StreamReader) -> bytes:
@@ -157,11 +210,36 @@ class SimulatedClient:
         return line[:-2]
 
 
+def _result(kind: str, line: bytes) -> Any:
+    """What a reply line means to a request that is no retrieval; None if it is no reply to it."""
+    if line in WORDS.get(kind, ()):
+        return line.decode()
+    if kind in STORES and line == TOO_LARGE:
+        return "TOO_LARGE"
+    if kind in ("incr", "decr"):
+        if line == NON_NUMERIC:
+            return "NON_NUMERIC"
+        if line.isdigit():
+            return ("number", int(line))
+    return None
+
+
 def encode(request: Request) -> bytes:
-    kind, key, argument = request.kind.encode(), request.key, request.argument
+    """The bytes of a request."""
+    kind, argument = request.kind.encode(), request.argument
+    noreply = b" noreply" if request.noreply else b""
+    keys = b" ".join(request.keys)
+    if request.kind == "flush_all":
+        delay = b" %d" % request.exptime if request.exptime else b""
+        return b"flush_all%b%b\r\n" % (delay, noreply)
+    if request.kind in ("gat", "gats"):
+        return b"%b %d %b\r\n" % (kind, request.exptime, keys)
+    if request.kind == "touch":
+        return b"touch %b %d%b\r\n" % (keys, request.exptime, noreply)
     if argument is None:
-        return b"%b %b\r\n" % (kind, key)
+        return b"%b %b%b\r\n" % (kind, keys, noreply)
     if isinstance(argument, int):
-        return b"%b %b %d\r\n" % (kind, key, argument)
+        return b"%b %b %d%b\r\n" % (kind, keys, argument, noreply)
     unique = b" %d" % request.unique if request.kind == "cas" else b""
-    return b"%b %b 0 0 %d%b\r\n%b\r\n" % (kind, key, len(argument), unique, argument)
+    numbers = b"%d %d %d" % (request.flags, request.exptime, len(argument))
+    return b"%b %b %b%b%b\r\n%b\r\n" % (kind, keys, numbers, unique, noreply, argument)

@@ -5,128 +5,315 @@ The cas unique is the server's choice, so the model learns it: after a change it
 larger than every one seen before; the first `gets` binds it, and from then on it must not differ
 until the next change.
 
-Results: reads give `("hit", value, unique)` (unique 0 for a plain get) or `("miss",)`; incr and
-decr give `("number", n)`; all others give the reply word.
+Time is the server's choice as well, within bounds (see `wall_bounds.py`). An item with an expiry
+ends at a time that is known up to an interval, and so does the wait of a delayed flush. An
+operation whose own time may lie on either side of it may see either; whichever it sees is from then
+on so. An item that was once seen to have ended stays gone until something is stored.
+
+Results: reads give `("hit", value, unique, flags)` (unique 0 for a plain get, flags None where the
+client is not told) or `("miss",)`; incr and decr give `("number", n)`; all others give the reply
+word.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.simulation.history import INFO, Operation
+from tests.simulation.history import INFO, SILENT, Operation
+from tests.simulation.wall_bounds import FOREVER_MS, WallBounds
 
 UINT64 = 1 << 64
+RELATIVE_SECONDS_MAX = 60 * 60 * 24 * 30
+ITEM_HEADER_BYTES = 59
+FLAGS_BYTES = 4
+STORES = ("set", "add", "replace", "append", "prepend", "cas")
+READS = ("get", "gets")
+READ_AND_TOUCH = ("gat", "gats")
+
+Interval = tuple[int, int]
+"""Unix ms, both ends included: the earliest and the latest at which something happens."""
 
 
 class State(NamedTuple):
     """`value` None: no item. `unique` 0: not yet seen. `floor`: the largest unique seen for this
-    key.
+    key. `ends`: when the item expires; None for never. `flush`: when a delayed flush runs; None
+    when none is pending.
     """
 
     value: bytes | None
     unique: int
     floor: int
+    flags: int = 0
+    ends: Interval | None = None
+    flush: Interval | None = None
 
 
 INITIAL = State(None, 0, 0)
 NOTHING: tuple[State, ...] = ()
+GONE: Interval = (-1, -1)
+"""Of an exptime: at once."""
+
+Step = tuple[State, object]
+"""The state after an operation, and its reply."""
+
+
+class Model:
+    """The rules, for a cluster with this item limit and these clocks.
+
+    `keeps_silent_writes`: a write with noreply that nothing delayed was certainly executed. (It may
+    be dropped when its session ends in the middle of its repetition, which takes a jump of a clock
+    as long as a session may be idle.)
+    """
+
+    def __init__(
+        self,
+        *,
+        item_bytes_max: int = 1 << 20,
+        walls: WallBounds | None = None,
+        keeps_silent_writes: bool = True,
+    ) -> None:
+        self.item_bytes_max = item_bytes_max
+        self.walls = walls or WallBounds()
+        self.keeps_silent_writes = keeps_silent_writes
+        self._spans: dict[int, tuple[Operation, Interval]] = {}
+
+    def successors(
+        self, state: State, operation: Operation, until_ns: int | None = None
+    ) -> tuple[State, ...]:
+        """The states in which `operation` may leave `state`; none when its result contradicts the
+        state.
+
+        For an operation of unknown outcome only those that differ from `state` by its effect:
+        having no effect is the same as not having run. It runs before `until_ns`.
+        """
+        lo, hi = self.span(operation)
+        views = (state,)
+        if state.ends is not None or state.flush is not None:
+            last = hi if until_ns is None else min(hi, self.walls.latest_ms(until_ns))
+            views = tuple(_views(state, operation, lo, last))
+        after: list[State] = []
+        if operation.outcome == INFO:
+            for view in views:
+                if operation.kind not in READS:
+                    after += [new for new, _ in self._run(view, operation, lo, hi) if new != view]
+        elif operation.result == SILENT:
+            if not self.keeps_silent_writes:
+                after.append(state)
+            for view in views:
+                after += [new for new, _ in self._run(view, operation, lo, hi)]
+        else:
+            for view in views:
+                after += self._explained(view, operation, lo, hi)
+        return tuple(dict.fromkeys(after)) if len(after) > 1 else tuple(after)
+
+    def span(self, operation: Operation) -> Interval:
+        """The earliest and the latest time that the leader can have stamped on an operation."""
+        known = self._spans.get(operation.number)
+        if known is not None and known[0] is operation:
+            return known[1]
+        end_ns = operation.returned_ns
+        span = (
+            self.walls.earliest_ms(operation.invoked_ns, end_ns),
+            self.walls.latest_ms(end_ns),
+        )
+        self._spans[operation.number] = (operation, span)
+        return span
+
+    def is_too_large(self, operation: Operation) -> bool:
+        """Refused before anybody looks at the key."""
+        if operation.kind not in STORES:
+            return False
+        flags = 0 if operation.kind in ("append", "prepend") else operation.flags
+        return not self._fits(operation.key, flags, len(operation.argument))
+
+    def _fits(self, key: bytes, flags: int, value_bytes: int) -> bool:
+        flags_bytes = FLAGS_BYTES if flags else 0
+        return ITEM_HEADER_BYTES + len(key) + flags_bytes + value_bytes <= self.item_bytes_max
+
+    def _explained(self, view: State, operation: Operation, lo: int, hi: int) -> Iterator[State]:
+        """States after `operation` as it was answered."""
+        kind, result = operation.kind, operation.result
+        if kind in READS or kind in READ_AND_TOUCH:
+            seen = _read(view, result)
+            if seen is None:
+                return
+            if kind in READS or seen.value is None:
+                yield seen
+            else:
+                yield from _retimed(seen, operation.exptime, lo, hi)
+        elif kind == "cas" and result == "STORED":
+            bound = None if view.value is None else _bound(view, operation.unique)
+            if bound is not None and not self.is_too_large(operation):
+                yield from _stored(bound, operation, lo, hi)
+        else:
+            for new, reply in self._run(view, operation, lo, hi):
+                if reply == result:
+                    yield new
+
+    def _run(self, view: State, operation: Operation, lo: int, hi: int) -> Iterator[Step]:
+        """What may happen, with its reply: once for every choice the server has."""
+        kind, old = operation.kind, view.value
+        if self.is_too_large(operation):
+            # As in memcached: nobody may read what a set was meant to replace.
+            yield (_removed(view) if kind == "set" else view), "TOO_LARGE"
+        elif kind == "set" or (kind == "add" and old is None):
+            yield from _replies(_stored(view, operation, lo, hi), "STORED")
+        elif kind == "flush_all":
+            yield from _replies(_flushed(view, operation.exptime, lo, hi), "OK")
+        elif kind == "add":
+            yield view, "NOT_STORED"
+        elif old is None:
+            yield view, "NOT_STORED" if kind in ("replace", "append", "prepend") else "NOT_FOUND"
+        elif kind == "replace":
+            yield from _replies(_stored(view, operation, lo, hi), "STORED")
+        elif kind in ("append", "prepend"):
+            argument = operation.argument
+            value = old + argument if kind == "append" else argument + old
+            if self._fits(operation.key, view.flags, len(value)):
+                yield _rewritten(view, value), "STORED"
+            else:
+                yield view, "NOT_STORED"
+        elif kind == "cas":
+            bound = _bound(view, operation.unique)
+            if bound is not None:
+                yield from _replies(_stored(bound, operation, lo, hi), "STORED")
+            if view.unique != operation.unique:
+                yield view, "EXISTS"
+        elif kind == "delete":
+            yield _removed(view), "DELETED"
+        elif kind in ("incr", "decr"):
+            yield _counted(view, old, operation)
+        elif kind == "touch" or kind in READ_AND_TOUCH:
+            yield from _replies(_retimed(view, operation.exptime, lo, hi), "TOUCHED")
+        else:
+            raise ValueError(f"no rule for {kind}")
+
+
+PLAIN = Model()
+"""memcached's default item limit, and one perfect clock that shows virtual time."""
 
 
 def successors(state: State, operation: Operation) -> tuple[State, ...]:
-    """The states in which `operation` may leave `state`; none when its result contradicts the
-    state.
+    """See `Model.successors`."""
+    return PLAIN.successors(state, operation)
 
-    For an operation of unknown outcome only those that differ from `state`: having no effect is the
-    same as not having run.
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+def _views(state: State, operation: Operation, lo: int, hi: int) -> Iterator[State]:
+    """What an operation that runs between `lo` and `hi` may find: a flush may have run by then, and
+    the item may have ended.
     """
-    if operation.outcome == INFO:
-        return _effects(state, operation)
-    kind, result = operation.kind, operation.result
-    if kind in ("get", "gets"):
-        return _read(state, result)
-    if kind == "cas":
-        return _cas(state, operation)
-    value, reply = _run(state.value, operation)
-    if reply != result:
-        return NOTHING
-    return (state,) if value is _UNCHANGED else (_changed(state, value),)
+    flush, ends = state.flush, state.ends
+    if flush is not None:
+        if state.value is None and operation.kind in READS:
+            yield state  # A read that finds nothing moves nothing: the flush still waits.
+            return
+        if hi >= flush[0]:
+            yield State(None, 0, state.floor)
+        if lo >= flush[1]:
+            return
+    if ends is None or lo < ends[1]:
+        yield state
+    if ends is not None and hi >= ends[0]:
+        yield _removed(state)
 
 
-_UNCHANGED = b"<unchanged>"
+def _expiries(exptime: int, lo: int, hi: int) -> Iterator[Interval | None]:
+    """What an exptime means to a command that runs between `lo` and `hi`: an interval, None for
+    never, GONE.
+    """
+    if exptime == 0:
+        yield None
+    elif exptime < 0:
+        yield GONE
+    elif exptime <= RELATIVE_SECONDS_MAX:
+        yield _later(exptime, lo, hi)
+    else:
+        at_ms = exptime * 1000
+        if lo < at_ms:
+            yield (at_ms, at_ms)
+        if hi >= at_ms:
+            yield GONE
 
 
-def _changed(state: State, value: bytes | None) -> State:
-    return State(value, 0, state.floor)
+def _later(seconds: int, lo: int, hi: int) -> Interval:
+    return lo + seconds * 1000, min(FOREVER_MS, hi + seconds * 1000)
+
+
+def _flushed(view: State, delay: int, lo: int, hi: int) -> Iterator[State]:
+    at_ms = delay * 1000
+    if delay <= 0:
+        yield State(None, 0, view.floor)
+    elif delay <= RELATIVE_SECONDS_MAX:
+        yield view._replace(flush=_later(delay, lo, hi))
+    else:
+        if lo < at_ms:
+            yield view._replace(flush=(at_ms, at_ms))
+        if lo <= at_ms <= hi:
+            yield State(None, 0, view.floor)
+        if hi > at_ms:
+            yield view._replace(flush=None)
+
+
+# -- changes ---------------------------------------------------------------------------------------
+
+
+def _replies(states: Iterator[State], reply: str) -> Iterator[Step]:
+    for state in states:
+        yield state, reply
+
+
+def _stored(view: State, operation: Operation, lo: int, hi: int) -> Iterator[State]:
+    for ends in _expiries(operation.exptime, lo, hi):
+        if ends is GONE:
+            yield _removed(view)
+        else:
+            yield State(operation.argument, 0, view.floor, operation.flags, ends, view.flush)
+
+
+def _retimed(view: State, exptime: int, lo: int, hi: int) -> Iterator[State]:
+    """A new expiry; value, flags and unique stay."""
+    for ends in _expiries(exptime, lo, hi):
+        yield _removed(view) if ends is GONE else view._replace(ends=ends)
+
+
+def _rewritten(view: State, value: bytes) -> State:
+    """A new value; flags and expiry stay."""
+    return State(value, 0, view.floor, view.flags, view.ends, view.flush)
+
+
+def _removed(view: State) -> State:
+    return State(None, 0, view.floor, 0, None, view.flush)
 
 
 def _bound(state: State, unique: int) -> State | None:
     """`state` with its unique known to be `unique`, or None when it cannot be."""
     if state.unique:
         return state if state.unique == unique else None
-    return State(state.value, unique, unique) if unique > state.floor else None
+    return state._replace(unique=unique, floor=unique) if unique > state.floor else None
 
 
-def _read(state: State, result: tuple[object, ...]) -> tuple[State, ...]:
-    if state.value is None:
-        return (state,) if result == ("miss",) else NOTHING
-    if result[0] != "hit" or result[1] != state.value:
-        return NOTHING
+def _read(view: State, result: tuple[object, ...]) -> State | None:
+    """The state with what a read has told of it, or None when it tells something else."""
+    if view.value is None:
+        return view if result[0] == "miss" else None
+    if result[0] != "hit" or result[1] != view.value:
+        return None
+    if len(result) > 3 and result[3] is not None and result[3] != view.flags:
+        return None
     unique = result[2]
-    if not unique:
-        return (state,)
     assert isinstance(unique, int)
-    bound = _bound(state, unique)
-    return NOTHING if bound is None else (bound,)
+    return _bound(view, unique) if unique else view
 
 
-def _cas(state: State, operation: Operation) -> tuple[State, ...]:
-    result = operation.result
-    if state.value is None:
-        return (state,) if result == "NOT_FOUND" else NOTHING
-    if result == "STORED":
-        bound = _bound(state, operation.unique)
-        return NOTHING if bound is None else (_changed(bound, operation.argument),)
-    if result == "EXISTS" and state.unique != operation.unique:
-        return (state,)
-    return NOTHING
-
-
-def _effects(state: State, operation: Operation) -> tuple[State, ...]:
-    if operation.kind in ("get", "gets"):
-        return NOTHING
-    if operation.kind == "cas":
-        bound = None if state.value is None else _bound(state, operation.unique)
-        return NOTHING if bound is None else (_changed(bound, operation.argument),)
-    value, _ = _run(state.value, operation)
-    return NOTHING if value is _UNCHANGED else (_changed(state, value),)
-
-
-def _run(old: bytes | None, operation: Operation) -> tuple[bytes | None, object]:
-    """The new value (`_UNCHANGED` when nothing was written) and the reply."""
-    kind, argument = operation.kind, operation.argument
-    if kind == "set":
-        return argument, "STORED"
-    if kind == "add":
-        return (argument, "STORED") if old is None else (_UNCHANGED, "NOT_STORED")
-    if kind == "delete":
-        return (_UNCHANGED, "NOT_FOUND") if old is None else (None, "DELETED")
-    if kind in ("replace", "append", "prepend"):
-        if old is None:
-            return _UNCHANGED, "NOT_STORED"
-        new = {"replace": argument, "append": old + argument, "prepend": argument + old}[kind]
-        return new, "STORED"
-    if kind in ("incr", "decr"):
-        return _count(old, kind, argument)
-    raise ValueError(f"no rule for {kind}")
-
-
-def _count(old: bytes | None, kind: str, delta: int) -> tuple[bytes | None, object]:
-    if old is None:
-        return _UNCHANGED, "NOT_FOUND"
+def _counted(view: State, old: bytes, operation: Operation) -> Step:
     digits = old.rstrip(b" ")
     if not digits.isdigit() or int(digits) >= UINT64:
-        return _UNCHANGED, "NON_NUMERIC"
-    number = int(digits)
-    number = (number + delta) % UINT64 if kind == "incr" else max(0, number - delta)
+        return view, "NON_NUMERIC"
+    number, delta = int(digits), operation.argument
+    number = (number + delta) % UINT64 if operation.kind == "incr" else max(0, number - delta)
     # A result that is not longer than the old text is written in place and padded.
-    return str(number).encode().ljust(len(old)), ("number", number)
+    return _rewritten(view, str(number).encode().ljust(len(old))), ("number", number)

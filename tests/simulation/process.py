@@ -44,6 +44,8 @@ class HostClock:
         self._global_anchor_ns = loop.now_ns
         self._local_anchor_ns = origin_ns + loop.now_ns
         self._wall_offset_ms = wall_origin_ms
+        self.wall_offsets: list[tuple[int, int]] = [(loop.now_ns, wall_origin_ms)]
+        """What the wall clock was ahead of virtual time, ms, since when, ns."""
 
     def monotonic_ns(self) -> int:
         elapsed_ns = self._loop.now_ns - self._global_anchor_ns
@@ -68,6 +70,7 @@ class HostClock:
 
     def jump_wall(self, by_ms: int) -> None:
         self._wall_offset_ms += by_ms
+        self.wall_offsets.append((self._loop.now_ns, self._wall_offset_ms))
 
 
 class ProcessState(enum.Enum):

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -23,17 +23,19 @@ from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.client import SimulatedClient
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.disk import DiskConfig
-from tests.simulation.history import History
+from tests.simulation.history import History, show_key
 from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
 from tests.simulation.liveness import LivenessFailure, await_convergence, await_service, read_all
 from tests.simulation.loop import BudgetExceeded, Deadlock, VirtualLoop
+from tests.simulation.model import Model
 from tests.simulation.nemesis import DEFAULT_WEIGHTS, Nemesis, NemesisConfig, draw_weights
 from tests.simulation.network import Network, NetworkConfig
 from tests.simulation.process import PROCESS
 from tests.simulation.router_client import RouterProgram
 from tests.simulation.rude_client import RudeClient
 from tests.simulation.trace import Trace
-from tests.simulation.workload import Workload, WorkloadConfig
+from tests.simulation.wall_bounds import WallBounds
+from tests.simulation.workload import Workload, WorkloadConfig, draw_workload
 
 CHECK_SECONDS = 0.005
 DIGEST_EVERY_CHECKS = 20
@@ -54,6 +56,7 @@ class WorldConfig:
     clock_drift_ppm: int = 4_900  # of one clock; a lease allows 10,000 between two
     events_max: int = 20_000_000
     weights: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    workload: dict[str, Any] = field(default_factory=dict)  # fixed instead of drawn
     verbose: bool = False
 
 
@@ -104,11 +107,8 @@ class World:
         )
         self.history = History()
         self.nodes = self._make_nodes(random)
-        workload_config = WorkloadConfig(
-            registers=random.randint(1, 5),
-            counters=random.randint(1, 2),
-            pause_seconds=random.choice((0.002, 0.008, 0.03)),
-        )
+        workload_config = draw_workload(random, self.nodes[0].config.item_bytes_max)
+        workload_config = replace(workload_config, **config.workload)
         self.keys = Workload("final", workload_config, random).keys()
         self.clients: list[SimulatedClient | RouterProgram | RudeClient] = [
             self._make_client(f"c{number}", workload_config, SimulatedClient)
@@ -141,6 +141,7 @@ class World:
             "request_timeout_ms": random.choice((1000, 2000, 5000)),
             "segment_bytes_max": segment_bytes,
             "wal_bytes_max": segment_bytes * random.choice((2, 8)),
+            "item_bytes_max": random.choice((8 << 10, 64 << 10, 1 << 20)),
             "snapshot_bytes_min": random.choice((4 << 10, 32 << 10, 256 << 10)),
             # Drawn apart, so that it shifts nothing else. The short one makes sessions expire.
             "session_idle_ms": self.random("sessions").choice((1000, 3_600_000)),
@@ -167,7 +168,7 @@ class World:
     def _make_client(
         self, name: str, config: WorkloadConfig, kind: type[SimulatedClient] | type[RouterProgram]
     ) -> SimulatedClient | RouterProgram:
-        return kind(
+        client = kind(
             self.loop,
             name,
             [node.address for node in self.nodes],
@@ -175,6 +176,20 @@ class World:
             self.history,
             self.random(name),
             reply_seconds=self.random(f"{name}/patience").choice((0.5, 2.0, 8.0)),
+        )
+        if isinstance(client, SimulatedClient):
+            # A node's clock may run faster by the drift.
+            client.silent_ns = int(self.nodes[0].config.request_timeout_ms * 0.98e6)
+        return client
+
+    def model(self) -> Model:
+        """The rules for this cluster and what its clocks have shown."""
+        walls = WallBounds([node.clock.wall_offsets for node in self.nodes])
+        node = self.nodes[0].config
+        return Model(
+            item_bytes_max=node.item_bytes_max,
+            walls=walls,
+            keeps_silent_writes=walls.largest_jump_ms < node.session_idle_ms // 2,
         )
 
     # -- running -----------------------------------------------------------------------------------
@@ -278,11 +293,11 @@ class World:
     def _check_history(self, report: Report) -> None:
         counts = self.history.counts()
         report.ok, report.fail, report.info = counts["ok"], counts["fail"], counts["info"]
-        for key, verdict in check_history(self.history).items():
+        for key, verdict in check_history(self.history, self.model()).items():
             if verdict.kind == ILLEGAL:
                 raise AssertionError(verdict.describe())
             if verdict.kind == UNKNOWN:
-                report.undecided.append(key.decode())
+                report.undecided.append(show_key(key))
         for operation in self.history.operations:
             self.trace.record("operation", operation.number, operation.outcome, operation.result)
         report.digest = self.trace.digest()

@@ -183,6 +183,35 @@ def test_a_flush_all_that_one_shard_did_not_do_is_in_doubt() -> None:
     assert client.read() == b"SERVER_ERROR outcome unknown: no leader\r\n"
 
 
+NOT_DONE = Failure("no leader", outcome_known=True)
+LOST = Failure("no answer", outcome_known=False)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "reply"),
+    [
+        ((NOT_DONE, NOT_DONE), b"SERVER_ERROR not done: no leader\r\n"),
+        (((ITEM, item()), NOT_DONE), b"SERVER_ERROR outcome unknown: no leader\r\n"),
+        ((NOT_DONE, (ITEM, item())), b"SERVER_ERROR outcome unknown: no leader\r\n"),
+        ((NOT_FOUND, NOT_DONE), b"SERVER_ERROR outcome unknown: no leader\r\n"),
+        ((LOST, NOT_DONE), b"SERVER_ERROR outcome unknown: no answer\r\n"),
+        ((NOT_DONE, LOST), b"SERVER_ERROR outcome unknown: no answer\r\n"),
+    ],
+)
+def test_a_gat_of_several_keys_is_not_done_only_if_none_is(
+    outcomes: tuple[object, object], reply: bytes
+) -> None:
+    client = Client()
+    keys = [keys_of(client.server, shard, 1)[0] for shard in (1, 2)]
+    client.send(b"gat 10 %b %b\r\n" % tuple(keys))
+    started = list(client.coordinator.started)
+    client.coordinator.started.clear()
+    for operation, outcome in zip(started, outcomes, strict=True):
+        operation.end(outcome)
+    client.turn()
+    assert client.read() == reply
+
+
 # -- multi-get -------------------------------------------------------------------------------
 
 

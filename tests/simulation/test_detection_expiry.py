@@ -1,0 +1,182 @@
+"""The histories alone betray broken rules of time, flushes and refusals: each test breaks one by
+hand and expects that a key is called not linearizable.
+
+The digests of the replicas, which see some of this at once, are made blind here. Every search is
+left at the first failure; the bounds are far beyond the seeds that it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from node import client_handlers
+from node.client_requests import FlushAllShards
+from node.group import ReplicaGroup
+from node.protocol.requests import RefusedStore
+from node.serving import Serving
+from node.store import store as store_module
+from node.store.commands import OP_FLUSH, OP_GAT
+from node.store.results import ITEM, NOT_FOUND
+from node.store.store import EXPIRED, ShardStore
+from tests.simulation.process import PROCESS
+from tests.simulation.world import SimulationFailure, World, WorldConfig
+
+STEADY = {"kill_leader": 3, "isolate_leader": 3, "pause_leader": 2, "restart_gracefully": 2}
+JUMPING = {**STEADY, "wall_jump": 12}
+JUMPS = {"wall_jump": 1}
+WORKLOAD = {"expiring": 0.5, "registers": 3, "counters": 1, "pause_seconds": 0.008}
+
+
+@pytest.fixture(autouse=True)
+def blind_digests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShardStore, "digest", lambda self: b"")
+
+
+def seeds_until_found(limit: int, weights: dict[str, int], **workload: Any) -> int:
+    """How many seeds it takes until a history is not linearizable; fails at `limit`."""
+    for seed in range(1, limit + 1):
+        config = WorldConfig(
+            seed=seed, fault_seconds=4.0, weights=weights, workload={**WORKLOAD, **workload}
+        )
+        text = ""
+        try:
+            World(config).run()
+        except SimulationFailure as failure:
+            text = str(failure)
+        if text:
+            assert "is not linearizable" in text, text
+            print(f"found by seed {seed}")
+            return seed
+    pytest.fail(f"{limit} seeds found nothing")
+
+
+def replace_handler(
+    monkeypatch: pytest.MonkeyPatch, op: int, handler: Callable[[ShardStore, Any, int], Any]
+) -> None:
+    handlers = list(store_module._HANDLERS)
+    handlers[op] = handler
+    monkeypatch.setattr(store_module, "_HANDLERS", tuple(handlers))
+
+
+def test_nothing_is_found_where_nothing_is_broken() -> None:
+    with pytest.raises(pytest.fail.Exception, match="3 seeds found nothing"):
+        seeds_until_found(3, JUMPING, flushes=0.01, silent=0.2, many=0.2)
+
+
+def test_expiry_by_the_clock_of_each_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one replica has dropped, another one still has when it comes to lead."""
+    apply = ShardStore.apply
+
+    def by_local_clock(self: ShardStore, index: int, now_ms: int, commands: Any) -> Any:
+        process = PROCESS.get()
+        assert process is not None
+        assert process.clock is not None
+        return apply(self, index, process.clock.wall_ms(), commands)
+
+    monkeypatch.setattr(ShardStore, "apply", by_local_clock)
+    seeds_until_found(100, JUMPING)
+
+
+def test_a_miss_that_is_told_before_the_log_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next leader's clock may be behind, or this one's is set back: the item comes back."""
+
+    def lookup(self: Serving, group: ReplicaGroup, keys: Any, waiter: Any) -> Any:
+        now_ms = group.now_ms()
+        items = [group.machine.lookup(key, now_ms) for key in keys]  # type: ignore[attr-defined]
+        return [None if item is EXPIRED else item for item in items]
+
+    monkeypatch.setattr(Serving, "lookup", lookup)
+    # Few writes: each tells the shard the time.
+    seeds_until_found(100, JUMPS, pause_seconds=0.03, registers=2, counters=1)
+
+
+def test_a_touch_that_only_the_leader_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failover the item has its old expiry again."""
+    apply, retime = ReplicaGroup.apply, ShardStore._retime
+    leads = [False]
+
+    def noted(self: ReplicaGroup, entries: Any) -> None:
+        leads[0] = self.is_leader
+        apply(self, entries)
+
+    def local(self: ShardStore, command: Any, now_ms: int) -> Any:
+        return retime(self, command, now_ms) if leads[0] else self._live(command[4], now_ms)
+
+    monkeypatch.setattr(ReplicaGroup, "apply", noted)
+    monkeypatch.setattr(ShardStore, "_retime", local)
+    seeds_until_found(100, STEADY)
+
+
+def test_a_gat_that_forgets_the_new_exptime(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gat(self: ShardStore, command: Any, now_ms: int) -> Any:
+        item = self._live(command[4], now_ms)
+        return NOT_FOUND if item is None else (ITEM, item)
+
+    replace_handler(monkeypatch, OP_GAT, gat)
+    seeds_until_found(50, STEADY)
+
+
+@pytest.mark.parametrize("late_ms", [-900, 900])
+def test_expiry_at_another_time(monkeypatch: pytest.MonkeyPatch, late_ms: int) -> None:
+    """Without jumps of a clock both a life too short and one too long are noticed."""
+    resolve = store_module.resolve_exptime
+
+    def wrong(exptime: int, now_ms: int) -> int:
+        ends_ms = resolve(exptime, now_ms)
+        return ends_ms + late_ms if ends_ms > 0 else ends_ms
+
+    monkeypatch.setattr(store_module, "resolve_exptime", wrong)
+    seeds_until_found(50, STEADY)
+
+
+def test_a_flush_that_spares_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: FlushAllShards) -> None:
+        server = self.connection.server
+        flushed = range(server.shard_count) if server.shard_count == 1 else range(1, 2)
+        self.pending = len(flushed)
+        for shard in flushed:
+            server.coordinator.write(shard + 1, OP_FLUSH, b"", (self.delay,), 0, self._done)
+
+    monkeypatch.setattr(FlushAllShards, "start", start)
+    seeds_until_found(50, STEADY, flushes=0.01)
+
+
+def test_a_delayed_flush_that_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "resolve_flush", lambda delay, now_ms: now_ms)
+    seeds_until_found(50, STEADY, flushes=0.01)
+
+
+def test_a_delayed_flush_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShardStore, "flush_due", lambda self, now_ms: False)
+    apply = ShardStore.apply
+
+    def forgetful(self: ShardStore, index: int, now_ms: int, commands: Any) -> Any:
+        self.pending_flush_ms = 0
+        return apply(self, index, now_ms, commands)
+
+    monkeypatch.setattr(ShardStore, "apply", forgetful)
+    seeds_until_found(50, STEADY, flushes=0.01, expiring=0.0)
+
+
+def test_noreply_writes_that_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, random = client_handlers._write, Random(1)
+
+    def forgetful(connection: Any, op: int, key: bytes, args: Any, size: int, *rest: Any) -> None:
+        if not rest[0] or random.random() < 0.9:
+            write(connection, op, key, args, size, *rest)
+
+    monkeypatch.setattr(client_handlers, "_write", forgetful)
+    seeds_until_found(50, STEADY, silent=0.3, expiring=0.1)
+
+
+def test_a_refused_set_that_leaves_the_old_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(connection: Any, request: RefusedStore) -> None:
+        if not request.noreply:
+            connection.reply(request.reply)
+
+    monkeypatch.setitem(client_handlers.HANDLERS, RefusedStore, refuse)
+    seeds_until_found(60, STEADY, oversize=0.1, expiring=0.0)
