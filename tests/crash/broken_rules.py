@@ -16,8 +16,15 @@ from unittest.mock import patch
 import node.disk
 from node.disk import RealDisk
 from node.wal import segment
-from node.wal.format import FRAME_HEADER_BYTES, FRAME_MAGIC, Head, Mark, MarkKind, WalRecord
-from node.wal.format import decode_frame as decode_frame
+from node.wal.format import (
+    FRAME_HEADER_BYTES,
+    FRAME_MAGIC,
+    Head,
+    Mark,
+    MarkKind,
+    WalRecord,
+    decode_frame,
+)
 from node.wal.groups import GroupStates
 from node.wal.snapshots import SnapshotStore
 from node.wal.wal import Wal
@@ -146,6 +153,7 @@ BROKEN_RULES = (
         "torn_tail_accepted",
         "A frame whose checksum is wrong is not taken.",
         ((segment, "intact_frame_end", _accept_any_frame),),
+        workload="sectors",
     ),
     BrokenRule(
         "torn_tail_kept",
@@ -178,13 +186,11 @@ BROKEN_RULES = (
         "removals_out_of_order",
         "Segments are removed one at a time, each durably.",
         ((node.disk, "_unlink", _unlink_without_sync),),
-        workload="pinned",
     ),
     BrokenRule(
         "believed_without_sync",
         "What a start reads of the log it makes durable before it believes it.",
         ((RealDisk, "rewrite", _truncate_only),),
-        workload="restarts",
     ),
     BrokenRule(
         "names_believed_without_sync",

@@ -98,6 +98,12 @@ class NodeHost:
         other.name = self.name
         return other
 
+    def starting(self) -> NodeHost:
+        """A copy that has begun to start: its identity is handed in."""
+        other = self.copy(self.disk)
+        other.identities.append(Identity("c", 1, self.name))
+        return other
+
     def promises(self) -> str:
         """Two hosts of which this is equal expect the same of a start."""
         log = self.log

@@ -82,7 +82,13 @@ def record(workload: Workload, skipped: frozenset[str] = frozenset()) -> Recordi
             recording.promises.append(life.host.copy(_NoDisk()))
 
         files.before_change = before_change
-        life.run()
+        try:
+            life.run()
+        except (NodeError, AssertionError) as error:
+            why = (
+                f"workload {workload.name}: a start without any power loss failed: {error!r:.1000}"
+            )
+            raise ContractBroken(why) from error
         before_change()
     return recording
 
@@ -226,9 +232,10 @@ class Explorer:
         find what it believed: `again` remembers that."""
         tracker = Tracker(image, inodes)
         believed = again.copy(_NoDisk())
+        starting = host.starting()
         for number, operation in enumerate(operations, 1):
             tracker.take(operation)
-            expected = believed if number == len(operations) else host
+            expected = believed if number == len(operations) else starting
             context = _digest(expected.promises())
             for state in tracker.states(NESTED):
                 self.totals.nested_states += 1

@@ -4,7 +4,7 @@ The recorded code is the production `RealDisk`, down to the order of its system 
 module `os` that it sees is another one (`MemoryOs`), and its threads are replaced. In a recording
 they are real threads that hold a baton (`BatonWorker`): each system call waits for its turn on the
 loop, so the two workers of a disk interleave call by call, the same way for the same seed. In a
-restart, where nothing runs beside, a job runs at once (`InlineWorker`).
+restart, where nothing runs beside, a job runs as a whole (`InlineWorker`).
 
 Reading order: `MemoryFiles`, `MemoryOs`, `mounted`, the workers, `RecordedDisk`.
 """
@@ -243,13 +243,13 @@ def mounted(files: MemoryFiles) -> Iterator[None]:
 
 
 class InlineWorker:
-    """Runs a job when it is handed in; `done` comes on the next turn of the loop."""
+    """Runs each job as a whole, on the next turn of the loop."""
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop
 
     def submit(self, work: Callable[[], None], done: Done) -> None:
-        self._loop.call_soon(done, _error_of(work))
+        self._loop.call_soon(lambda: done(_error_of(work)))
 
     def close(self) -> None:
         pass

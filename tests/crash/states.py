@@ -5,9 +5,9 @@ What is synced is there. Of the rest, independently of each other:
 - **a write**: nothing, all, or a prefix up to any byte; any set of its 512-byte sectors; the new
   length with zeros for data (a file system that commits the size first);
 - **a truncation**: done or not;
-- **changes of names**: with `Names.JOURNAL` a prefix of their sequence, as a journal keeps them; with
-  `Names.INDEPENDENT` any set of them. The sync of a directory commits those in it, and only those.
-  A rename is atomic.
+- **changes of names**: with `Names.JOURNAL` a prefix of their sequence, as a journal keeps them;
+  with `Names.INDEPENDENT` any set of them. The sync of a directory commits those in it, and only
+  those. A rename is atomic.
 
 The states at one point are the product of these choices. `Limits` says when it is taken whole and
 how it is thinned out otherwise:

@@ -16,29 +16,29 @@ WORKLOADS = {workload.name: workload for workload in FIXED}
 
 @pytest.mark.parametrize("workload", FIXED, ids=lambda workload: workload.name)
 def test_every_crash_state_of_the_fixed_lives_recovers(workload: Workload) -> None:
-    """All points, cut at every byte; the life with large frames in coarse steps."""
-    limits = COARSE if workload.name == "sectors" else FULL
-    totals = Explorer(workload, limits, nested_every=5).run()
+    """All points, in coarse steps; one life cut at every byte."""
+    limits = FULL if workload.name == "suffixes" else COARSE
+    totals = Explorer(workload, limits, nested_every=15).run()
     assert totals.points == totals.operations + 1
-    assert totals.states > 20 * totals.operations
+    assert totals.states > 5 * totals.operations
     assert totals.nested_states > 0
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_every_crash_state_of_random_lives_recovers(seed: int) -> None:
     """Coarse steps, and a journal that keeps the order of names."""
     names = Names.JOURNAL if seed % 2 else Names.INDEPENDENT
     limits = Limits(
         names=names, every_byte_bytes_max=0, every_subset_sectors_max=2, combinations_max=256
     )
-    totals = Explorer(random_workload(seed), limits, nested_every=10).run()
+    totals = Explorer(random_workload(seed), limits, nested_every=20).run()
     assert totals.states > 0
 
 
 @pytest.mark.parametrize("rule", BROKEN_RULES, ids=lambda rule: rule.name)
 def test_a_broken_rule_is_found(rule: BrokenRule) -> None:
-    """Take each rule away: some crash state must break the contract, and the report names it."""
-    explorer = Explorer(WORKLOADS[rule.workload], COARSE, nested_every=3, skipped=rule.skipped)
+    """Without the rule some crash state must break the contract, and the report names it."""
+    explorer = Explorer(WORKLOADS[rule.workload], COARSE, nested_every=0, skipped=rule.skipped)
     with rule.broken(), pytest.raises(ContractBroken) as broken:
         explorer.run()
     assert f"--workload {rule.workload} --point" in str(broken.value)

@@ -148,12 +148,18 @@ def suffixes(life: Life) -> Iterator[int | None]:
 
 
 def restarts(life: Life) -> Iterator[int | None]:
-    """Processes that die after one step more each time, on what the one before left unsynced."""
-    for timers in range(2, 16):
+    """Processes that die one step later each time, the next on what the one before left unsynced.
+
+    The first ones die while the first segment is created.
+    """
+    for timers in range(2, 22):
         log = life.host.log
+        if timers > 8:
+            log.append(1)
+            yield None
+        log.snapshot(1)
         log.append(1)
         life.host.save_map(timers)
-        log.snapshot(1)
         yield timers
         life.restart()
     life.host.log.append(1)
@@ -181,7 +187,7 @@ def pinned(life: Life) -> Iterator[int | None]:
 def installs(life: Life) -> Iterator[int | None]:
     """Snapshots from a leader, within a log that went another way and spans segments."""
     log = life.host.log
-    for back in (2, 4, 3):
+    for back in (1, 2, 3):
         for _ in range(6):
             log.append(1)
             yield None
@@ -227,7 +233,7 @@ FIXED = (
     Workload(name="suffixes", steps=suffixes, seed=2),
     Workload(name="restarts", steps=restarts, seed=3),
     Workload(name="pinned", steps=pinned, seed=5, segment_bytes_max=200),
-    Workload(name="installs", steps=installs, seed=6, segment_bytes_max=300),
+    Workload(name="installs", steps=installs, seed=0, segment_bytes_max=350),
     # Frames of several sectors, in files that are filled with zeros ahead.
     Workload(
         name="sectors",
