@@ -8,6 +8,7 @@ files are written whole, by rename, before anything depends on them.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgpack
 
@@ -46,7 +47,7 @@ class LocalState:
                 births = msgpack.unpackb(
                     disk.read(self._births_path), use_list=False, strict_map_key=False
                 )
-                self.births = {int(g): Configuration(tuple(voters)) for g, voters in births.items()}
+                self.births = {_id(g): _born(voters) for g, voters in births.items()}
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
                 raise StartupError(
                     f"{self._births_path} is damaged ({error}): restore this node from a backup, "
@@ -92,3 +93,13 @@ class LocalState:
 
         self._disk.write_atomic(path, [data], done)
         await written
+
+
+def _born(voters: Any) -> Configuration:
+    return Configuration(tuple(map(_id, voters)))
+
+
+def _id(number: Any) -> int:
+    if type(number) is not int:
+        raise TypeError(f"{type(number).__name__} where an id belongs")
+    return number
