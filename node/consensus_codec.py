@@ -84,7 +84,7 @@ def decode_message(item: tuple[Any, ...]) -> Message:
             return chunk._replace(configuration=Configuration._make(chunk.configuration))
         message: Message = _MAKERS[kind](fields)
         return message
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise PeerFrameError(f"a consensus message of an unknown form: {error}") from error
 
 
@@ -98,5 +98,5 @@ def decode_beats(item: tuple[Any, ...]) -> list[tuple[int, Message]]:
             if type(group_id) is not int:
                 raise ValueError(f"a beat of group {group_id!r:.60}")
         return decoded
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise PeerFrameError(f"heartbeats of an unknown form: {error}") from error

@@ -1,6 +1,6 @@
 """The full search for crash states: `python -m tests.crash`, `--seeds 1..200`, `--seconds 600`.
 
-Explores the fixed lives, cut at every byte and with every recovery crashed as well, then random
+Explores the fixed lives, cut at every byte and with their recoveries crashed as well, then random
 ones. Prints one line per life and the totals. `--workload NAME --point N` repeats one point of a
 report. Ends with 1 when a crash state breaks the contract, with 2 for bad arguments, and with 130
 when it was interrupted.
@@ -80,7 +80,13 @@ def _explore(
             break
         count += 1
         progress = _Progress(workload.name)
-        explorer = Explorer(workload, limits, nested_every=1, stop_at=stop_at, progress=progress)
+        explorer = Explorer(
+            workload,
+            limits,
+            nested_every=workload.nested_every,
+            stop_at=stop_at,
+            progress=progress,
+        )
         try:
             explorer.run(point)
         except ContractBroken as broken:

@@ -25,6 +25,8 @@ class Workload:
     segment_bytes_max: int = 400
     payload_bytes: int = 10
     zero_ahead_bytes: int = 0
+    nested_every: int = 1
+    """In the full search, recoveries of one distinct state in so many are crashed as well."""
 
 
 class Life:
@@ -242,6 +244,7 @@ FIXED = (
         segment_bytes_max=4000,
         payload_bytes=700,
         zero_ahead_bytes=4096,
+        nested_every=20,
     ),
 )
 """Lives that are always explored."""
@@ -257,4 +260,5 @@ def random_workload(seed: int) -> Workload:
         segment_bytes_max=random.choice([200, 400, 1000]),
         payload_bytes=random.choice([1, 10, 60]),
         zero_ahead_bytes=random.choice([0, 0, 4096]),
+        nested_every=10,
     )

@@ -125,6 +125,8 @@ def _fuzz(target: str, seconds: int) -> int:
     """In the process of the fuzzer: it never returns."""
     import atheris
 
+    import node  # noqa: F401  (it arranges how its modules are found, which has to come first)
+
     with atheris.instrument_imports(include=["node", "ring", "router"]):
         from tests.fuzz.targets import TARGETS
 
