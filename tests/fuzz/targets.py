@@ -376,10 +376,15 @@ def batch(data: bytes) -> None:
 
 
 def local_state(data: bytes) -> None:
-    """Any bytes as the files beside the log: `StartupError` or values of the right types."""
-    for name in (BIRTHS_FILE, MAP_FILE):
+    """Any bytes as the files beside the log, also behind a checksum that holds: `StartupError` or
+    values of the right types."""
+    sealed = data + zlib.crc32(data).to_bytes(4, "big")
+    for name, content in (
+        *((BIRTHS_FILE, content) for content in (data, sealed)),
+        *((MAP_FILE, content) for content in (data, sealed)),
+    ):
         disk: Any = FakeDisk(ManualLoop())
-        disk.put(f"d/{name}", data)
+        disk.put(f"d/{name}", content)
         state = LocalState(disk, "d", ManualLoop())  # type: ignore[arg-type]
         try:
             state.load()
