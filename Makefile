@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NODES ?= 3
 SEEDS ?= 1..50
+LIVES ?= 1..30
+CUTS ?= 20
+TARGET ?=
+SECONDS ?= 60
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
@@ -13,10 +17,10 @@ SOURCES := setup.py $(shell find node -name '*.py')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench simulate compile clean
+.PHONY: help run test lint format bench simulate crash-states power-cut fuzz compile clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: $(COMPILED) ## Run a local cluster until Ctrl-C (NODES=3)
 	$(BIN)/quorumcached up --nodes $(NODES)
@@ -46,6 +50,15 @@ bench: $(COMPILED) ## Measure a local cluster, beside memcached where it is inst
 
 simulate: $(READY) ## Long simulation of whole clusters under faults (SEEDS=1..50)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+crash-states: $(READY) ## Restart a node from every crash state of its files (LIVES=1..30)
+	$(BIN)/python -m tests.crash --seeds $(LIVES)
+
+power-cut: $(READY) ## Cut the power of a real file system under a real node, as root (CUTS=20)
+	$(BIN)/python -m tests.crash.power_cut --cuts $(CUTS)
+
+fuzz: $(READY) ## Fuzz one reader, guided by coverage (TARGET=parser SECONDS=60; extra fuzz)
+	$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(SECONDS)
 
 compile: $(COMPILED) ## Compile the data path, for speed; run, test and bench do it when it is due
 

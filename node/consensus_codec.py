@@ -45,17 +45,20 @@ def check_message(message: Message) -> None:
     For when a message could not be handled: whose fault was it? Too slow to ask of every message.
     """
     fits = True
-    for member in message:
+    for name, member in zip(message._fields, message, strict=True):
         if isinstance(member, Configuration):
-            fits = fits and all(type(replica) is int for part in member for replica in part)
-        elif type(member) is tuple:
             fits = fits and all(
-                tuple(map(type, entry)) == (int, int, int, bytes) for entry in member
+                type(part) is tuple and all(type(replica) is int for replica in part)
+                for part in member
             )
-        elif not isinstance(message, SnapshotChunk) or member is not message.data:
-            fits = fits and isinstance(member, int)
-        else:
+        elif isinstance(message, Append) and name == "entries":
+            fits = fits and all(
+                tuple(map(type, entry)) == (int, int, int, bytes) for entry in message.entries
+            )
+        elif name == "data":
             fits = fits and type(member) is bytes
+        else:
+            fits = fits and isinstance(member, int)
     if not fits:
         raise PeerFrameError(f"a {type(message).__name__} with a member of another type")
 
@@ -68,7 +71,9 @@ def encode_message(group_id: int, message: Message) -> tuple[int, int, Message]:
 def decode_message(item: tuple[Any, ...]) -> Message:
     """The message of an item whose kind is below `CONSENSUS_KINDS`."""
     try:
-        kind, _, fields = item
+        kind, group_id, fields = item
+        if type(group_id) is not int or kind < 0:
+            raise ValueError(f"kind {kind} for group {group_id!r:.60}")
         if kind == _APPEND:
             term, prev_index, prev_term, commit_index, entries = fields
             return Append(
@@ -79,7 +84,7 @@ def decode_message(item: tuple[Any, ...]) -> Message:
             return chunk._replace(configuration=Configuration._make(chunk.configuration))
         message: Message = _MAKERS[kind](fields)
         return message
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise PeerFrameError(f"a consensus message of an unknown form: {error}") from error
 
 
@@ -88,6 +93,10 @@ def decode_beats(item: tuple[Any, ...]) -> list[tuple[int, Message]]:
     try:
         kind, beats = item
         make = Heartbeat._make if kind == HEARTBEATS else HeartbeatReply._make
-        return [(beat[0], make(beat[1:])) for beat in beats]
-    except (TypeError, ValueError, IndexError) as error:
+        decoded: list[tuple[int, Message]] = [(beat[0], make(beat[1:])) for beat in beats]
+        for group_id, _ in decoded:
+            if type(group_id) is not int:
+                raise ValueError(f"a beat of group {group_id!r:.60}")
+        return decoded
+    except (TypeError, ValueError, LookupError) as error:
         raise PeerFrameError(f"heartbeats of an unknown form: {error}") from error

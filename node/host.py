@@ -146,7 +146,8 @@ class ReplicaHost:
             for group_id, message in decode_beats(item):
                 self._step(node_id, group_id, message)
         else:
-            self._step(node_id, item[1], decode_message(item))
+            message = decode_message(item)
+            self._step(node_id, item[1], message)
 
     def _step(self, node_id: int, group_id: int, message: Message) -> None:
         group = self.groups.get(group_id)

@@ -126,6 +126,11 @@ def save_plan(plan: Plan) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(path + ".new", path)
+    directory = os.open(plan.data_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)  # Or the nodes' data may outlive the plan, and get another one.
+    finally:
+        os.close(directory)
 
 
 def _load(data_dir: str) -> Plan | None:

@@ -2,12 +2,15 @@
 
 A group's birth is the configuration it was created with. Until its first snapshot the log starts
 from there, so it has to be known again after a restart, whatever the map has become since. Both
-files are written whole, by rename, before anything depends on them.
+files are written whole, by rename, before anything depends on them. Each is msgpack and, behind it,
+the CRC-32 of that (4 bytes, big endian).
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Final
+from zlib import crc32
 
 import msgpack
 
@@ -18,6 +21,8 @@ from ring import ClusterMap, MapError
 
 MAP_FILE = "cluster.map"
 BIRTHS_FILE = "groups.born"
+
+_CRC_BYTES: Final = 4
 
 
 class LocalState:
@@ -44,9 +49,9 @@ class LocalState:
         if disk.exists(self._births_path):
             try:
                 births = msgpack.unpackb(
-                    disk.read(self._births_path), use_list=False, strict_map_key=False
+                    _checked(disk.read(self._births_path)), use_list=False, strict_map_key=False
                 )
-                self.births = {int(g): Configuration(tuple(voters)) for g, voters in births.items()}
+                self.births = {_id(g): _born(voters) for g, voters in births.items()}
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
                 raise StartupError(
                     f"{self._births_path} is damaged ({error}): restore this node from a backup, "
@@ -55,9 +60,9 @@ class LocalState:
         if not disk.exists(self._map_path):
             return None
         try:
-            data = disk.read(self._map_path)
+            data = _checked(disk.read(self._map_path))
             cluster_map = ClusterMap.from_bytes(data)
-        except MapError as error:
+        except (ValueError, MapError) as error:
             raise StartupError(
                 f"{self._map_path} is damaged ({error}): remove the file, the other nodes have it"
             ) from error
@@ -90,5 +95,23 @@ class LocalState:
             else:
                 written.set_result(None)
 
-        self._disk.write_atomic(path, [data], done)
+        self._disk.write_atomic(path, [data, crc32(data).to_bytes(_CRC_BYTES, "big")], done)
         await written
+
+
+def _checked(data: bytes) -> bytes:
+    """What is in a file, without its checksum. ValueError when that is wrong."""
+    content = data[:-_CRC_BYTES]
+    if len(data) < _CRC_BYTES or crc32(content) != int.from_bytes(data[-_CRC_BYTES:], "big"):
+        raise ValueError("the checksum is wrong")
+    return content
+
+
+def _born(voters: Any) -> Configuration:
+    return Configuration(tuple(map(_id, voters)))
+
+
+def _id(number: Any) -> int:
+    if type(number) is not int:
+        raise TypeError(f"{type(number).__name__} where an id belongs")
+    return number

@@ -30,13 +30,13 @@ from node.coordinator import Coordinator
 from node.counters import Counters
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
-from node.errors import NodeError, PeerError, StartupError
+from node.errors import NodeError, PeerError, PeerFrameError, StartupError
 from node.group import ReplicaGroup, StateMachine
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.local_state import LocalState
 from node.logs import event, get_logger
-from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST
+from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, check_map_item
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
 from node.store.store import ShardStore
@@ -378,13 +378,17 @@ class Node:
         host = self.host
         for item in items:
             kind = item[0]
+            if type(kind) is not int:
+                raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
             if kind < CONSENSUS_KINDS:
                 host.on_message(node_id, item)
             elif kind == MAP_REQUEST:
+                check_map_item(item)
                 if self.map is not None and self.map.epoch > item[1] and self.peers is not None:
                     self.peers.send(node_id, (MAP_REPLY, self.map.to_bytes()))
                     host.flush_soon()
             elif kind == MAP_REPLY:
+                check_map_item(item)
                 try:
                     cluster_map = ClusterMap.from_bytes(item[1])
                 except MapError as error:

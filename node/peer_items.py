@@ -65,11 +65,16 @@ _ITEM: Final = (int, int)
 _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),
     FORWARD_READ: ((*_ITEM, int, tuple),),
+    MAP_REQUEST: (_ITEM,),
+    MAP_REPLY: ((int, bytes),),
     FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),
     FORWARD_ITEMS: ((*_ITEM, tuple),),
     FORWARD_REFUSED: ((*_ITEM, int, str),),
     FORWARD_LOST: (_ITEM,),
 }
+
+_RESULT_FORMS: Final = ((int, int), (int, bytes))
+"""Types of a result that carries something, see `store/results.py`."""
 
 _COMMAND: Final = (int, int, int, int, bytes)
 _COMMAND_FORMS: dict[int, tuple[type, ...]] = {
@@ -90,11 +95,17 @@ _COMMAND_FORMS: dict[int, tuple[type, ...]] = {
 """Types of a command's members, for the ops that one node forwards to another."""
 
 
+def check_map_item(item: tuple[Any, ...]) -> None:
+    """Raise `PeerFrameError` unless `item` has the form of its kind, one of the MAP kinds."""
+    if tuple(map(type, item)) not in _ITEM_FORMS[item[0]]:
+        raise PeerFrameError(f"an item of kind {item[0]} of an unknown form")
+
+
 def check_forward(item: tuple[Any, ...]) -> None:
     """Raise `PeerFrameError` unless `item` has the form of one of the FORWARD kinds."""
     kind = item[0]
     form = tuple(map(type, item))
-    fits = form in _ITEM_FORMS.get(kind, ())
+    fits = kind < MAP_REQUEST and form in _ITEM_FORMS.get(kind, ())
     if fits and kind == FORWARD_WRITE:
         command = item[5]
         fits = len(command) > 4 and type(command[3]) is int
@@ -103,5 +114,7 @@ def check_forward(item: tuple[Any, ...]) -> None:
         fits = bool(item[3]) and all(type(key) is bytes for key in item[3])
     elif fits and kind == FORWARD_ITEMS:
         fits = all(found is None or type(found) is bytes for found in item[2])
+    elif fits and kind == FORWARD_RESULT and type(item[2]) is tuple:
+        fits = tuple(map(type, item[2])) in _RESULT_FORMS
     if not fits:
         raise PeerFrameError(f"an item of kind {kind} of an unknown form")

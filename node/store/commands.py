@@ -88,6 +88,11 @@ def decode_batch(payload: bytes) -> tuple[int, tuple[Command, ...]]:
     if type(now_ms) is not int or type(commands) is not tuple:
         raise CommandError("batch is not a pair of time and commands")
     for command in commands:
-        if type(command) is not tuple or len(command) < 5 or not 0 < command[3] < OP_COUNT:
+        if (
+            type(command) is not tuple
+            or len(command) < 5
+            or type(command[3]) is not int
+            or not 0 < command[3] < OP_COUNT
+        ):
             raise CommandError(f"batch holds what is no command: {command!r:.100}")
     return now_ms, commands

@@ -122,7 +122,9 @@ def _read_view(unpacker: Any) -> StoreView:
     for session, last_active_ms, floor, results in sessions:
         if not all(type(field) is int for field in (session, last_active_ms, floor)):
             raise SnapshotInvalid("snapshot holds what is no session")
-        dict(results)
+        for sequence, result in results:
+            if type(sequence) is not int or not (type(result) is int or _is_pair(result)):
+                raise SnapshotInvalid("snapshot holds what is no result of a session")
     return StoreView(
         applied_index=applied_index,
         last_now_ms=last_now_ms,
@@ -131,6 +133,11 @@ def _read_view(unpacker: Any) -> StoreView:
         items=items,
         sessions=sessions,
     )
+
+
+def _is_pair(result: Any) -> bool:
+    """Whether it is a result that carries something, see `results.py`."""
+    return type(result) is tuple and tuple(map(type, result)) in ((int, int), (int, bytes))
 
 
 def view_digest(view: StoreView) -> bytes:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from typing import Any
 from zlib import crc32
 
 import msgpack
@@ -157,6 +158,17 @@ def decode_snapshot(data: bytes, path: str) -> tuple[int, Snapshot]:
             view[meta_start:data_start], use_list=False
         )
         meta = SnapshotMeta(last_index, last_term, Configuration(*configuration))
+        _check_meta(group, meta)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise SnapshotCorrupt(path, f"its header holds no snapshot ({error})") from error
     return group, Snapshot(meta, bytes(view[data_start:data_end]))
+
+
+def _check_meta(group: Any, meta: SnapshotMeta) -> None:
+    """Raise `TypeError` unless all of it has the right type."""
+    for number in (group, meta.last_index, meta.last_term):
+        if type(number) is not int:
+            raise TypeError(f"{type(number).__name__} where a number belongs")
+    for part in meta.configuration:
+        if type(part) is not tuple or not all(type(replica) is int for replica in part):
+            raise TypeError("a configuration that is not of replica ids")

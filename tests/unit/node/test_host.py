@@ -4,12 +4,19 @@ from typing import Any
 
 import pytest
 
-from node.consensus.api import Entry, EntryKind, Ready, Role, Snapshot, SnapshotMeta
-from node.consensus.messages import AppendReply, Heartbeat, HeartbeatReply, PreVoteReply, VoteReply
+from node.consensus.api import Configuration, Entry, EntryKind, Ready, Role, Snapshot, SnapshotMeta
+from node.consensus.messages import (
+    AppendReply,
+    Heartbeat,
+    HeartbeatReply,
+    PreVoteReply,
+    SnapshotChunk,
+    VoteReply,
+)
 from node.consensus_codec import decode_beats, encode_message
 from node.errors import DiskFull, PeerFrameError
 from node.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
-from node.peer_items import HEARTBEAT_REPLIES
+from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
 from node.store.commands import OP_SET, encode_batch
 from node.store.snapshot import SnapshotInvalid
 from node.store.store import ShardStore
@@ -301,6 +308,23 @@ def test_a_malformed_message_is_the_peers_fault_and_ours_ends_the_node() -> None
         world.host.on_message(2, encode_message(1, Heartbeat("1", 0, 0, 0)))  # type: ignore[arg-type]
     with pytest.raises(PeerFrameError):
         world.host.on_message(2, (6, 1, (1, 2)))
+    for member in ((), ((3,),), None):
+        # An empty tuple once passed for a number, and the peer's message ended this node.
+        with pytest.raises(PeerFrameError):
+            world.host.on_message(2, encode_message(1, Heartbeat(member, 0, 0, 0)))  # type: ignore[arg-type]
+    configuration = Configuration(3, (4,))  # type: ignore[arg-type]
+    chunk = SnapshotChunk(1, 1, 1, configuration, 0, 1, b"")
+    with pytest.raises(PeerFrameError):
+        world.host.on_message(2, encode_message(1, chunk))
+    malformed: tuple[tuple[Any, ...], ...] = (
+        (6, {}, (1, 0, 0, 0)),
+        (-1, 1, (1, 0, 0, 0)),
+        (6,),
+        (HEARTBEATS, (({}, 1, 0, 0, 0),)),
+    )
+    for item in malformed:
+        with pytest.raises(PeerFrameError):
+            world.host.on_message(2, item)
     assert world.fatal == []
     with pytest.raises(TypeError):
         world.host.on_message(2, encode_message(1, Heartbeat(1, 0, 0, 0)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,3 +142,24 @@ def test_every_node_of_a_plan_is_a_valid_configuration(tmp_path: Path, taken: se
 def test_is_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert not is_free(server.getsockname()[1])
+
+
+def test_a_plan_is_durable_with_its_name(
+    tmp_path: Path, taken: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power fails right after: the nodes' data must not find itself without its plan."""
+    order: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(fd: int) -> None:
+        order.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+        fsync(fd)
+
+    def noted_replace(old: str, new: str) -> None:
+        order.append("replace")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    save_plan(plan_for(tmp_path, nodes=2, base_port=20_000)[0])
+    assert order == ["file", "replace", "directory"]

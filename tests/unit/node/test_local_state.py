@@ -1,6 +1,7 @@
 """What a node keeps beside its log, on a disk that loses power."""
 
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -86,14 +87,39 @@ def test_what_a_start_has_believed_the_next_one_finds_too() -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"\x00", b"nonsense", b"\x93\x01\x02\x03", b"\x81\x01\xc0", b"\x81\xa1a\x91\x01"],
+    [
+        b"",
+        b"\x00",
+        b"nonsense",
+        b"\x93\x01\x02\x03",
+        b"\x81\x01\xc0",
+        b"\x81\xa1a\x91\x01",
+        b"\x81\x01\x91\xc3",
+    ],
 )
 def test_damage_is_named_by_its_file(damage: bytes) -> None:
+    """Whatever the checksum says."""
     for file in (MAP_FILE, BIRTHS_FILE):
-        world = World()
-        world.disk.write(f"{DIRECTORY}/{file}", damage)
-        with pytest.raises(StartupError, match=file):
-            world.state().load()
+        for checksum in (b"", crc32(damage).to_bytes(4, "big")):
+            world = World()
+            world.disk.write(f"{DIRECTORY}/{file}", damage + checksum)
+            with pytest.raises(StartupError, match=file):
+                world.state().load()
+
+
+def test_every_turned_bit_is_refused() -> None:
+    """Another voter of a group would be believed otherwise."""
+    world = World()
+    world.run(world.state().add_births(BIRTHS))
+    world.run(world.state().save_map(cluster_map()))
+    for file in (MAP_FILE, BIRTHS_FILE):
+        path = f"{DIRECTORY}/{file}"
+        for bit in range(8 * len(world.disk.read(path))):
+            world.disk.flip_bit(path, bit)
+            with pytest.raises(StartupError, match=file):
+                world.state().load()
+            world.disk.flip_bit(path, bit)
+    world.state().load()
 
 
 def test_a_write_that_fails_is_told() -> None:

@@ -1,0 +1,206 @@
+"""The rules that crash safety rests on, each broken on purpose.
+
+A rule is broken by replacing one thing in the product, or by system calls that do nothing
+(`MemoryFiles.skipped`). The explorer has to find a crash state that breaks the contract for each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import node.disk
+from node.disk import RealDisk
+from node.wal import segment
+from node.wal.format import (
+    FRAME_HEADER_BYTES,
+    FRAME_MAGIC,
+    Head,
+    Mark,
+    MarkKind,
+    WalRecord,
+    decode_frame,
+)
+from node.wal.groups import GroupStates
+from node.wal.snapshots import SnapshotStore
+from node.wal.wal import Wal
+
+Replacement = tuple[Any, str, Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class BrokenRule:
+    """`rule` is what the product does; here it does not."""
+
+    name: str
+    rule: str
+    replacements: tuple[Replacement, ...] = ()
+    skipped: frozenset[str] = frozenset()
+    workload: str = "everything"
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """The product without the rule."""
+        with ExitStack() as stack:
+            for owner, name, replacement in self.replacements:
+                stack.enter_context(patch.object(owner, name, replacement))
+            yield
+
+
+def _accept_any_frame(data: bytes, offset: int, salt: int) -> int:
+    """`intact_frame_end` without the checksum."""
+    if data[offset : offset + 4] != FRAME_MAGIC:
+        return 0
+    length = int.from_bytes(data[offset + 8 : offset + 12], "big")
+    end = offset + FRAME_HEADER_BYTES + length
+    return end if end <= len(data) else 0
+
+
+_append = node.disk._RealFile._append
+
+
+def _append_hard_states_unsynced(self: Any) -> None:
+    items = decode_frame(self._data, 0, len(self._data), self.path)
+    memory: Any = node.disk.os
+    has_only_hard_states = all(isinstance(i, WalRecord) and not i.entries for i in items)
+    if has_only_hard_states:
+        memory._files.skipped.add("sync_data")
+    try:
+        _append(self)
+    finally:
+        memory._files.skipped.discard("sync_data")
+
+
+_save = SnapshotStore.save
+
+
+def _save_and_say_so_at_once(self: Any, group: int, snapshot: Any, done: Any) -> None:
+    _save(self, group, snapshot, lambda error: None)
+    done(None)
+
+
+_mark = Wal._mark
+
+
+def _mark_and_remove_at_once(self: Any, mark: Mark) -> None:
+    if mark.kind != MarkKind.FORGOTTEN:
+        self._durable_bases[mark.group] = mark.index
+        self._remove_covered()
+    _mark(self, mark)
+
+
+def _empty_head(self: GroupStates, previous_end: int) -> Head:
+    return Head(previous_end, ())
+
+
+def _do_nothing(*_: Any) -> None:
+    pass
+
+
+_rewrite = RealDisk.rewrite
+
+
+def _rewrite_with_its_tail(self: Any, path: str, size: int) -> None:
+    _rewrite(self, path, len(self.read(path)))
+
+
+def _truncate_only(self: Any, path: str, size: int) -> None:
+    """`rewrite` as a cut without a sync."""
+    memory: Any = node.disk.os
+    fd = memory.open(path, os.O_RDWR)
+    memory.ftruncate(fd, size)
+    memory.close(fd)
+
+
+def _write_in_place(path: str, chunks: Any) -> None:
+    memory: Any = node.disk.os
+    fd = memory.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    offset = 0
+    for chunk in chunks:
+        offset += memory.pwrite(fd, chunk, offset)
+    memory.fsync(fd)
+    memory.close(fd)
+    node.disk._sync_dir(os.path.dirname(path))
+
+
+def _unlink_without_sync(path: str) -> None:
+    memory: Any = node.disk.os
+    if memory.path.exists(path):
+        memory.unlink(path)
+
+
+BROKEN_RULES = (
+    BrokenRule(
+        "rename_before_sync",
+        "A file is synced before it is renamed into its place.",
+        skipped=frozenset({"sync_file"}),
+    ),
+    BrokenRule(
+        "append_not_synced",
+        "Nothing is acknowledged before the sync of its frame.",
+        skipped=frozenset({"sync_data"}),
+    ),
+    BrokenRule(
+        "directory_not_synced",
+        "A change of names counts once its directory is synced.",
+        skipped=frozenset({"sync_dir"}),
+    ),
+    BrokenRule(
+        "torn_tail_accepted",
+        "A frame whose checksum is wrong is not taken.",
+        ((segment, "intact_frame_end", _accept_any_frame),),
+        workload="sectors",
+    ),
+    BrokenRule(
+        "torn_tail_kept",
+        "A torn tail is cut off before anything is written behind it.",
+        ((RealDisk, "rewrite", _rewrite_with_its_tail),),
+    ),
+    BrokenRule(
+        "hard_state_not_synced",
+        "A hard state is synced as entries are.",
+        ((node.disk._RealFile, "_append", _append_hard_states_unsynced),),
+    ),
+    BrokenRule(
+        "hard_states_not_repeated",
+        "The head of a segment repeats the hard states of those before.",
+        ((GroupStates, "head", _empty_head),),
+        workload="rolling",
+    ),
+    BrokenRule(
+        "mark_before_snapshot",
+        "A mark is written after the snapshot that it tells of is durable.",
+        ((SnapshotStore, "save", _save_and_say_so_at_once),),
+    ),
+    BrokenRule(
+        "removal_before_mark",
+        "A segment is removed after the mark that says so is durable.",
+        ((Wal, "_mark", _mark_and_remove_at_once),),
+        workload="installs",
+    ),
+    BrokenRule(
+        "removals_out_of_order",
+        "Segments are removed one at a time, each durably.",
+        ((node.disk, "_unlink", _unlink_without_sync),),
+    ),
+    BrokenRule(
+        "believed_without_sync",
+        "What a start reads of the log it makes durable before it believes it.",
+        ((RealDisk, "rewrite", _truncate_only),),
+    ),
+    BrokenRule(
+        "names_believed_without_sync",
+        "A start syncs the directories whose names it believes.",
+        ((RealDisk, "sync_dir", _do_nothing),),
+        workload="restarts",
+    ),
+    BrokenRule(
+        "written_in_place",
+        "Small files are replaced as a whole, by rename.",
+        ((node.disk, "_write_whole", _write_in_place),),
+    ),
+)

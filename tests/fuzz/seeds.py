@@ -1,0 +1,204 @@
+"""Small valid inputs of every target: where fuzzing starts from, and what it mutates.
+
+`python -m tests.fuzz --write-seeds` puts them into the kept corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgpack
+
+from node.consensus.api import Configuration, Entry, EntryKind, HardState, SnapshotMeta
+from node.consensus.messages import Append, Heartbeat, SnapshotChunk
+from node.consensus_codec import encode_message
+from node.peer_codec import (
+    PROTOCOL_VERSION,
+    Hello,
+    encode_hello,
+    encode_items,
+    encode_refusal,
+    pack_item,
+)
+from node.peer_items import (
+    FORWARD_ITEMS,
+    FORWARD_LOST,
+    FORWARD_READ,
+    FORWARD_REFUSED,
+    FORWARD_RESULT,
+    FORWARD_WRITE,
+    HEARTBEATS,
+    MAP_REPLY,
+    MAP_REQUEST,
+)
+from node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET, encode_batch
+from node.store.snapshot import encode_view
+from node.store.store import ShardStore
+from node.wal.format import (
+    GroupHead,
+    Head,
+    Mark,
+    MarkKind,
+    WalRecord,
+    encode_frame,
+    encode_segment_header,
+)
+from node.wal.identity import Identity, _encode
+from node.wal.snapshots import encode_snapshot
+from ring import ClusterMap, NodeInfo
+from tests.fuzz.targets import HEADER_OF_LOG
+
+CUTS = b"\0\1\2\3"
+"""Stands for where a stream is cut."""
+
+
+def _requests() -> list[bytes]:
+    return [
+        b"set a 1 2 3\r\nabc\r\nget a b\r\ngets a\r\ncas a 0 0 2 77 noreply\r\nxy\r\n",
+        b"append a 0 0 1\r\nx\r\nprepend a 0 0 1 noreply\r\ny\r\ndelete a\r\nincr a 5\r\n",
+        b"gat 10 a b\r\ntouch a 10\r\nflush_all 5\r\nverbosity 1\r\nversion\r\nstats\r\nquit\r\n",
+        b"set a 0 0 3000\r\nset a x 0 1\r\ny\r\nreplace k 0 0 -1\r\ncluster map\r\nGET HTTP/1\r\n",
+        b"\x80\x01",
+        b"add " + b"k" * 251 + b" 0 0 2\r\nab\r\n",
+        b"set a 0 0 1\r\nlong\r\n\n",
+    ]
+
+
+def _replies() -> list[bytes]:
+    return [
+        b"STORED\r\nVALUE k 3 2 9\r\nab\r\nVALUE l 0 0\r\n\r\nEND\r\nEND\r\n17\r\n",
+        b"MAP 7 3\r\nabc\r\nMAP 7 unchanged\r\nLEADER 1 2 3\r\nLEADER 2 2 1\r\nEND\r\n",
+        b"SERVER_ERROR not done\r\nMOVED 1 2 3 h:1\r\nNODE 1 n h:1 h:2 - - 1 up\r\nEND\r\n",
+        b"VALUE k 0 9999\r\n",
+        b"VERSION 1\r\nCLIENT_ERROR bad\r\nERROR\r\nOK\r\nwhat\r\n",
+    ]
+
+
+def cluster_map() -> ClusterMap:
+    """Two nodes, two shards."""
+    nodes = tuple(NodeInfo(n, f"n{n}", f"h{n}:1", f"h{n}:2", f"h{n}:3", "z", 1.0) for n in (1, 2))
+    return ClusterMap(
+        epoch=3,
+        cluster_id="c",
+        shard_count=2,
+        replication=2,
+        nodes=nodes,
+        replica_sets=((1, 2), (2, 1)),
+    )
+
+
+def hello() -> Hello:
+    """One that is accepted."""
+    return Hello(
+        PROTOCOL_VERSION, "c", "f", 2, "n2", 5, "h:1", "", "", 1.0, 0, "0.1", (("rf", "3"),)
+    )
+
+
+def frames() -> list[bytes]:
+    """Frames of all kinds."""
+    entry = Entry(4, 2, EntryKind.NORMAL, b"payload")
+    configuration = Configuration((1, 2, 3), (4,))
+    chunk = SnapshotChunk(
+        *(
+            {"configuration": configuration, "data": b"chunk"}.get(name, 1)
+            for name in SnapshotChunk._fields
+        )
+    )
+    command = (0, 0, 0, OP_SET, b"k", b" 0 1\r\nv\r\n", 0)
+    items = [
+        encode_message(1, Append(2, 3, 1, 3, (entry,))),
+        encode_message(1, chunk),
+        (HEARTBEATS, ((1, *(7 for _ in Heartbeat._fields)),)),
+        (FORWARD_WRITE, 1, 2, 30, False, command),
+        (FORWARD_WRITE, 1, 2, 30, True, (9, 1, 1, OP_INCR, b"k", 5)),
+        (FORWARD_READ, 1, 2, (b"k", b"l")),
+        (FORWARD_RESULT, 1, 3),
+        (FORWARD_ITEMS, 1, (b"packed", None)),
+        (FORWARD_REFUSED, 1, 2, "no leader"),
+        (FORWARD_LOST, 1),
+        (MAP_REQUEST, 1),
+        (MAP_REPLY, cluster_map().to_bytes()),
+    ]
+    return [
+        encode_hello(hello()),
+        encode_refusal("another cluster", 1000),
+        *(encode_items([pack_item(item)]) for item in items),
+        encode_items([pack_item(item) for item in items[3:8]]),
+    ]
+
+
+def log_payloads() -> list[bytes]:
+    """What the frames of one segment hold, in order."""
+    entries = tuple(Entry(index, 1, EntryKind.NORMAL, b"e%d" % index) for index in (1, 2, 3))
+    head = Head(0, (GroupHead(5, 2, 1, 4, 1, 4),))
+    frames_of_items: list[list[object]] = [
+        [head, WalRecord(1, HardState(1, 2), entries[:2])],
+        [WalRecord(1, None, entries[2:]), WalRecord(2, HardState(3, 0))],
+        [Mark(2, MarkKind.FORGOTTEN, 0, 0)],
+    ]
+    return [msgpack.packb(items) for items in frames_of_items]
+
+
+def segment() -> bytes:
+    """A whole segment, with zeros behind."""
+    data = encode_segment_header(HEADER_OF_LOG)
+    for payload in log_payloads():
+        items = msgpack.unpackb(payload, use_list=False)
+        data += encode_frame(items, len(data), HEADER_OF_LOG.salt)
+    return data + bytes(64)
+
+
+def store_snapshots() -> list[bytes]:
+    """Of an empty store, and of one with items, an expiry and a session."""
+    store = ShardStore()
+    empty = b"".join(store.encode_view(store.view()))
+    store.apply(
+        1,
+        1_000,
+        [
+            (7, 0, 0, OP_SESSION_OPEN, b""),
+            (7, 1, 1, OP_SET, b"a", b" 0 1\r\n1\r\n", 0),
+            (7, 2, 1, OP_INCR, b"a", 5),
+            (0, 0, 0, OP_SET, b"b", b" 3 2\r\nxy\r\n", 60),
+        ],
+    )
+    return [empty, b"".join(encode_view(store.view()))]
+
+
+def snapshot() -> bytes:
+    """A snapshot file."""
+    meta = SnapshotMeta(9, 2, Configuration((1, 2, 3), (4,), (1,)))
+    return b"".join(encode_snapshot(6, meta, [b"some", b"data"]))
+
+
+def _batches() -> list[bytes]:
+    command = (7, 1, 1, OP_SET, b"a", b" 0 1\r\n1\r\n", 0)
+    return [encode_batch(1_000, []), encode_batch(1_000, [command, (0, 0, 0, OP_INCR, b"a", 1)])]
+
+
+def _with_lengths(payloads: Iterable[bytes]) -> bytes:
+    return b"".join(len(payload).to_bytes(2, "big") + payload for payload in payloads)
+
+
+SEEDS: dict[str, Callable[[], list[bytes]]] = {
+    "parser": lambda: [CUTS + stream for stream in _requests()],
+    "replies": lambda: [CUTS + stream for stream in _replies()],
+    "peer_frames": lambda: [CUTS + frame for frame in frames()] + [CUTS + b"".join(frames())],
+    "peer_payload": lambda: [frame[8:] for frame in frames()],
+    "wal_segment": lambda: [segment(), segment()[:150]],
+    "wal_frames": lambda: [_with_lengths(log_payloads()), _with_lengths(log_payloads()[:1])],
+    "snapshot_file": lambda: [snapshot()],
+    "snapshot_meta": lambda: [
+        msgpack.packb((6, 9, 2, ((1, 2, 3), (4,), (1,)))),
+        msgpack.packb((6, 9, 2, ((), (), ()))),
+    ],
+    "store_snapshot": store_snapshots,
+    "cluster_map": lambda: [cluster_map().to_bytes()],
+    "batch": _batches,
+    "local_state": lambda: [
+        msgpack.packb({1: (1, 2, 3), 7: (2,)}),
+        cluster_map().to_bytes(),
+        _encode(Identity("c", 1, "n1")),
+    ],
+}
+"""Target to its valid inputs."""

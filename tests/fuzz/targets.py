@@ -1,0 +1,419 @@
+"""What is fuzzed: one function per target, which takes bytes and raises when a promise is broken.
+
+The same functions run under hypothesis (`test_fuzz.py`), over the kept corpus
+(`test_corpus.py`) and under a coverage-guided fuzzer (`python -m tests.fuzz`). The bytes are
+everything: where a stream is cut is in its first bytes, so a file replays a failure.
+
+Documented errors are what a reader may raise. Anything else that comes out is a finding, and so is
+an `AssertionError` from here: wrong data that was accepted, a stream that means something else when
+it is cut, memory beyond its bound.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+from node.consensus.api import SnapshotMeta
+from node.consensus_codec import check_message, decode_beats, decode_message
+from node.errors import (
+    HandshakeRefused,
+    PeerError,
+    PeerFrameError,
+    SnapshotCorrupt,
+    StartupError,
+    WalCorrupt,
+    WrongDataDir,
+)
+from node.host import ReplicaHost
+from node.local_state import BIRTHS_FILE, MAP_FILE, LocalState
+from node.node import Node
+from node.peer_codec import (
+    HEADER,
+    HELLO_BYTES_MAX,
+    FrameDecoder,
+    Hello,
+    decode_hello,
+    decode_items,
+    encode_hello,
+)
+from node.peer_items import (
+    CONSENSUS_KINDS,
+    FORWARD_RESULT,
+    HEARTBEAT_REPLIES,
+    HEARTBEATS,
+    check_forward,
+)
+from node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
+from node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
+from node.protocol.requests import Quit, Request, Version
+from node.store.commands import CommandError, decode_batch, encode_batch
+from node.store.snapshot import SnapshotInvalid, decode_view, encode_view
+from node.store.store import ShardStore
+from node.wal.format import (
+    FRAME_HEADER_BYTES,
+    FRAME_MAGIC,
+    SEGMENT_HEADER_BYTES,
+    SegmentHeader,
+    encode_segment_header,
+)
+from node.wal.identity import IDENTITY_FILE, read_identity
+from node.wal.recovery import recover
+from node.wal.segment import segment_name
+from node.wal.snapshots import decode_snapshot, encode_snapshot
+from ring import ClusterMap, MapError
+from router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
+from router.codec import Reply, ReplyParser
+from tests.support.fake_disk import FakeDisk
+from tests.support.manual_loop import ManualLoop
+
+CUT_BYTES = 4
+"""So many bytes at the start of a stream say where it is cut."""
+
+ITEM_BYTES_MAX = 2000
+"""Limit of an item for the parser: small, so that short streams reach it."""
+
+VALUE_BYTES_MAX = 4096
+"""Limit of a value for the reply parser, likewise."""
+
+FRAME_BYTES_MAX = 4096
+"""Limit of a peer frame, likewise."""
+
+
+def pieces(data: bytes) -> tuple[bytes, list[bytes]]:
+    """The stream in `data`, whole and cut."""
+    cuts, stream = data[:CUT_BYTES], data[CUT_BYTES:]
+    random = Random(cuts)
+    parts = []
+    at = 0
+    while at < len(stream):
+        size = random.choice((1, 2, 7, 40, 600, len(stream)))
+        parts.append(stream[at : at + size])
+        at += size
+    return stream, parts
+
+
+# --- memcached
+
+
+def parser(data: bytes) -> None:
+    """Requests of a client: never an exception, bounded, the same however cut, and back in step
+    after anything."""
+    stream, parts = pieces(data)
+    whole = Parser(ITEM_BYTES_MAX)
+    requests = whole.feed(stream)
+    cut = Parser(ITEM_BYTES_MAX)
+    cut_requests = list(_feed_parser(cut, parts))
+    if max(map(len, stream.split(b"\n"))) <= UNFINISHED_LINE_BYTES_MAX:
+        # Of longer lines some are answered only when they arrive whole, as memcached has it.
+        assert cut_requests == requests, (cut_requests, requests)
+        assert cut.closed == whole.closed
+    for instance, found in ((whole, requests), (cut, cut_requests)):
+        quits = [number for number, request in enumerate(found, 1) if type(request) is Quit]
+        assert quits == ([len(found)] if instance.closed else []), found
+        _get_back_in_step(instance)
+
+
+def _feed_parser(instance: Parser, parts: list[bytes]) -> Iterator[Request]:
+    for part in parts:
+        yield from instance.feed(part)
+        bound = max(RETRIEVAL_LINE_BYTES_MAX, ITEM_BYTES_MAX) + len(part) + 64
+        assert instance.buffered_bytes <= bound, instance.buffered_bytes
+
+
+def _get_back_in_step(instance: Parser) -> None:
+    """Finish the block and the line that are under way; then a line is a line again."""
+    for _ in range(3):
+        if instance._need:
+            missing = instance._need
+            while missing and not instance.closed:
+                instance.feed(b"x" * min(missing, 1 << 16))
+                missing -= min(missing, 1 << 16)
+            assert instance._need == 0
+        if instance.buffered_bytes and not instance.closed:
+            instance.feed(b"\r\n")
+    if instance._need or instance.buffered_bytes:
+        raise AssertionError("a stream of line ends and blocks does not end what was begun")
+    expected = [] if instance.closed else [Version()]
+    assert instance.feed(b"version\r\n") == expected
+
+
+def replies(data: bytes) -> None:
+    """Replies of a node, as a client reads them: never an exception, bounded, the same however
+    cut."""
+    stream, parts = pieces(data)
+    whole = ReplyParser(VALUE_BYTES_MAX)
+    found = whole.feed(stream)
+    cut = ReplyParser(VALUE_BYTES_MAX)
+    cut_found: list[Reply] = []
+    for part in parts:
+        cut_found += cut.feed(part)
+        bound = VALUE_BYTES_MAX + REPLY_LINE_BYTES_MAX + len(part) + 4
+        assert cut.broken is not None or cut._size <= bound, cut._size
+    assert cut_found == found, (cut_found, found)
+    assert cut.broken == whole.broken, (cut.broken, whole.broken)
+
+
+# --- peers
+
+
+def peer_frames(data: bytes) -> None:
+    """The bytes of a peer's connection: a `PeerFrameError`, or payloads whose checksums hold; the
+    same however cut."""
+    stream, parts = pieces(data)
+
+    def read(parts: list[bytes]) -> tuple[list[bytes], str]:
+        decoder = FrameDecoder(FRAME_BYTES_MAX)
+        payloads: list[bytes] = []
+        try:
+            for part in parts:
+                payloads += decoder.feed(part)
+                assert decoder.buffered_bytes <= FRAME_BYTES_MAX + HEADER.size
+        except PeerFrameError as error:
+            return payloads, str(error)
+        return payloads, ""
+
+    whole, error = read([stream])
+    cut, cut_error = read(parts)
+    assert error == cut_error
+    # A decoder that fails hands out nothing of what the same call brought.
+    assert cut == whole or (error and cut[: len(whole)] == whole)
+    for payload in cut:
+        peer_payload(payload)
+
+
+def peer_payload(data: bytes) -> None:
+    """The payload of a frame, as a hello, and as items that go where the node sends them: a
+    `PeerError` or nothing."""
+    with suppress(PeerFrameError, HandshakeRefused):
+        hello = decode_hello(data)
+        if isinstance(hello, Hello) and len(data) <= HELLO_BYTES_MAX:
+            again = decode_hello(encode_hello(hello)[HEADER.size :])
+            assert again == hello, (again, hello)
+    with suppress(PeerFrameError):
+        items = decode_items(data)
+        if isinstance(items, tuple) and not hasattr(items, "retry_ms"):
+            for item in items:
+                with suppress(PeerError):
+                    Node.on_peer_items(_NODE, 1, (item,))
+                if type(item[0]) is int and item[0] < CONSENSUS_KINDS:
+                    with suppress(PeerFrameError):
+                        _check_messages(item)
+
+
+def _check_messages(item: tuple[Any, ...]) -> None:
+    if item[0] in (HEARTBEATS, HEARTBEAT_REPLIES):
+        for _, message in decode_beats(item):
+            check_message(message)
+    else:
+        check_message(decode_message(item))
+
+
+class _Host(SimpleNamespace):
+    """A host without groups: messages are decoded and go nowhere."""
+
+    def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
+        ReplicaHost.on_message(self, node_id, item)  # type: ignore[arg-type]
+
+    def _step(self, node_id: int, group_id: int, message: Any) -> None:
+        ReplicaHost._step(self, node_id, group_id, message)  # type: ignore[arg-type]
+
+
+class _Coordinator:
+    """Checks the form of what is forwarded, as the real one does first."""
+
+    def on_forward(self, node_id: int, item: tuple[Any, ...]) -> None:
+        check_forward(item)
+        if item[0] == FORWARD_RESULT and type(item[2]) is tuple:
+            code, carried = item[2]
+            assert type(code) is int, item
+            assert type(carried) in (int, bytes), item
+
+
+_NODE: Any = SimpleNamespace(
+    host=_Host(groups={}, disk_is_full=False, flush_soon=lambda: None),
+    coordinator=_Coordinator(),
+    map=ClusterMap.from_bytes(
+        bytes.fromhex("970101a16301019197 01a16ea3683a31a3683a32a0a0cb3ff0000000000000 919101")
+    ),
+    peers=SimpleNamespace(send=lambda node_id, item: None),
+    _map_arrived=lambda cluster_map: None,
+)
+
+
+# --- the log
+
+
+HEADER_OF_LOG = SegmentHeader(1, 7, 1, "c")
+
+
+def wal_segment(data: bytes) -> None:
+    """Any bytes as the only segment of a log: recovered, or refused as damaged."""
+    disk = FakeDisk(ManualLoop())
+    disk.put(f"wal/{segment_name(1)}", data)
+    _recover_twice(disk)
+
+
+def wal_frames(data: bytes) -> None:
+    """Any payloads in frames whose checksums hold: read, or refused as damaged.
+
+    The payloads stand one behind the other, each behind its length (2 bytes).
+    """
+    segment = bytearray(encode_segment_header(HEADER_OF_LOG))
+    at = 0
+    while at + 2 <= len(data):
+        size = int.from_bytes(data[at : at + 2], "big")
+        segment += framed(data[at + 2 : at + 2 + size], len(segment))
+        at += 2 + size
+    wal_segment(bytes(segment))
+
+
+def framed(payload: bytes, offset: int) -> bytes:
+    """A frame around any payload."""
+    start = FRAME_MAGIC + offset.to_bytes(4, "big") + len(payload).to_bytes(4, "big")
+    crc = zlib.crc32(payload, zlib.crc32(start, HEADER_OF_LOG.salt))
+    frame = start + crc.to_bytes(4, "big") + payload
+    assert len(frame) == FRAME_HEADER_BYTES + len(payload)
+    return frame
+
+
+def _recover_twice(disk: FakeDisk) -> None:
+    """What one start recovers the next one recovers, and entries are contiguous."""
+    disk.make_dirs("wal")
+    groups = []
+    for _ in range(2):
+        try:
+            found = recover(disk, "wal", cluster_id="c", node_id=1, snapshots={})
+        except (WalCorrupt, WrongDataDir):
+            assert not groups, "a second start refuses what the first one took"
+            return
+        groups.append(found.groups)
+        for _, entries in found.groups.values():
+            indexes = [entry.index for entry in entries]
+            if indexes:
+                assert indexes == list(range(indexes[0], indexes[0] + len(indexes))), indexes
+    assert groups[0] == groups[1]
+    for segment in disk.list_dir("wal"):
+        assert len(disk.read(f"wal/{segment}")) >= SEGMENT_HEADER_BYTES
+
+
+# --- snapshots
+
+
+def snapshot_file(data: bytes) -> None:
+    """Any bytes as a snapshot file: refused as damaged, or of another version."""
+    with suppress(SnapshotCorrupt, WrongDataDir):
+        _check_snapshot(data)
+
+
+def snapshot_meta(data: bytes) -> None:
+    """Any bytes for the meta of a snapshot file whose checksums hold."""
+    start = b"QCSNAPSH" + (1).to_bytes(4, "big") + len(data).to_bytes(4, "big")
+    crc = zlib.crc32(data, zlib.crc32(start))
+    length = (0).to_bytes(8, "big")
+    end = zlib.crc32(length, crc).to_bytes(4, "big")
+    snapshot_file(start + crc.to_bytes(4, "big") + data + length + end)
+
+
+def _check_snapshot(data: bytes) -> None:
+    group, snapshot = decode_snapshot(data, "s")
+    meta: SnapshotMeta = snapshot.meta
+    assert type(group) is int, group
+    assert type(meta.last_index) is int, meta
+    assert type(meta.last_term) is int, meta
+    for part in meta.configuration:
+        assert type(part) is tuple, meta
+        assert all(type(replica) is int for replica in part), meta
+    again = b"".join(encode_snapshot(group, meta, [snapshot.data]))
+    assert decode_snapshot(again, "s") == (group, snapshot)
+
+
+def store_snapshot(data: bytes) -> None:
+    """Any bytes as the snapshot of a store: `SnapshotInvalid` and the store is as before, or a
+    state that can be written again."""
+    store = ShardStore()
+    before = store.digest()
+    try:
+        store.restore(data)
+    except SnapshotInvalid:
+        assert store.digest() == before, "a refused snapshot has changed the store"
+        return
+    view = decode_view(data)
+    assert decode_view(b"".join(encode_view(view))) == view
+    assert len(store.digest()) == 32
+    store.due_expirations(1 << 60, 100)
+    store.expired_sessions(1 << 60, 1)
+    for key in list(store.items)[:20]:
+        store.lookup(key, 1 << 60)
+
+
+# --- everything else that is decoded
+
+
+def cluster_map(data: bytes) -> None:
+    """Any bytes as a map: `MapError`, or a valid map that is written as the same bytes again."""
+    try:
+        found = ClusterMap.from_bytes(data)
+    except MapError:
+        return
+    assert ClusterMap.from_bytes(found.to_bytes()) == found
+    shard = found.shard_of(b"key")
+    assert 0 <= shard < found.shard_count
+    assert set(found.replicas_of(shard)) <= {node.node_id for node in found.nodes}
+
+
+def batch(data: bytes) -> None:
+    """Any bytes as the payload of a log entry: `CommandError`, or commands with a known op."""
+    try:
+        now_ms, commands = decode_batch(data)
+    except CommandError:
+        return
+    assert decode_batch(encode_batch(now_ms, commands)) == (now_ms, commands)
+
+
+def local_state(data: bytes) -> None:
+    """Any bytes as the files beside the log, also behind a checksum that holds: `StartupError` or
+    values of the right types."""
+    sealed = data + zlib.crc32(data).to_bytes(4, "big")
+    for name, content in (
+        *((BIRTHS_FILE, content) for content in (data, sealed)),
+        *((MAP_FILE, content) for content in (data, sealed)),
+    ):
+        disk: Any = FakeDisk(ManualLoop())
+        disk.put(f"d/{name}", content)
+        state = LocalState(disk, "d", ManualLoop())  # type: ignore[arg-type]
+        try:
+            state.load()
+        except StartupError:
+            continue
+        for born in state.births.values():
+            assert type(born.voters) is tuple, born
+            assert all(type(voter) is int for voter in born.voters), born
+    disk = FakeDisk(ManualLoop())
+    disk.put(f"d/{IDENTITY_FILE}", data)
+    with suppress(WrongDataDir):
+        assert read_identity(disk, "d") is not None
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    function.__name__: function
+    for function in (
+        parser,
+        replies,
+        peer_frames,
+        peer_payload,
+        wal_segment,
+        wal_frames,
+        snapshot_file,
+        snapshot_meta,
+        store_snapshot,
+        cluster_map,
+        batch,
+        local_state,
+    )
+}
+"""Name to harness."""
