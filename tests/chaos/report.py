@@ -1,8 +1,8 @@
 """What a run was and what came of it, from its history and its faults. Pure.
 
 *Unavailability* of a shard: a time in which no client got an answer about it, through any node.
-It is charged to every fault that was in force then or had ended at most `SETTLE_S` before, so two
-faults at once share it.
+It is charged to every fault that was in force meanwhile, so two faults at once share it; when there
+was none, to those that had ended at most `SETTLE_S` before.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ring import shard_of
 from tests.chaos.clients import TIME_ORIGIN_NS
@@ -19,6 +20,8 @@ from tests.simulation.linearizability import ILLEGAL, LEGAL, Verdict
 
 SETTLE_S = 2.0
 NO_FAULT = "none"
+WINDOWS_MAX = 5
+"""Keys that are shown in detail; one is enough to find the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +103,11 @@ class Report:
                 f"  {key.decode():<12} {len(by_key[key]):>5} operations  {verdict.kind}"
                 for key, verdict in self.verdicts.items()
             ]
-        for verdict in self.verdicts.values():
-            if verdict.kind != LEGAL:
-                culprit = verdict.culprit
-                key = culprit.key.decode() if culprit else "?"
-                lines += ["", f"{key}: {verdict.describe()}"]
-                lines += self._faults_around(verdict)
+        wrong = {key: v for key, v in self.verdicts.items() if v.kind != LEGAL}
+        for key, verdict in list(wrong.items())[:WINDOWS_MAX]:
+            lines += ["", f"{key.decode()}: {verdict.describe()}", *self._faults_around(verdict)]
+        if len(wrong) > WINDOWS_MAX:
+            lines += ["", f"and {', '.join(key.decode() for key in list(wrong)[WINDOWS_MAX:])}"]
         return lines
 
     def _faults_around(self, verdict: Verdict) -> list[str]:
@@ -136,7 +138,7 @@ def gaps(history: History, shards: int) -> list[Gap]:
     found = []
     for shard, times in enumerate(answered):
         times = [first, *sorted(times), last]
-        found += [Gap(shard, a, b) for a, b in zip(times, times[1:], strict=False)]
+        found += [Gap(shard, a, b) for a, b in pairwise(times)]
     return found
 
 
@@ -145,12 +147,10 @@ def longest_gaps(found: Sequence[Gap], outcomes: Sequence[Outcome]) -> dict[str,
     settle_ns = int(SETTLE_S * 1e9)
     worst: dict[str, Gap] = {}
     for gap in found:
-        names = {
-            outcome.fault.name
-            for outcome in outcomes
-            if outcome.began_ns <= gap.to_ns and outcome.ended_ns + settle_ns >= gap.from_ns
-        }
-        for name in names or {NO_FAULT}:
+        before = [outcome for outcome in outcomes if outcome.began_ns <= gap.to_ns]
+        charged = [o for o in before if o.ended_ns >= gap.from_ns]
+        charged = charged or [o for o in before if o.ended_ns + settle_ns >= gap.from_ns]
+        for name in {outcome.fault.name for outcome in charged} or {NO_FAULT}:
             if name not in worst or gap.seconds > worst[name].seconds:
                 worst[name] = gap
     return worst

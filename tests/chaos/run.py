@@ -80,6 +80,7 @@ class Run:
         self.outcomes = [Outcome(fault) for fault in self.schedule]
         self.progress = Progress(sys.stdout)
         self.began_ns = 0
+        self._elected_before = 0
         self._load: subprocess.Popen[bytes] | None = None
         self._heard: dict[str, Any] = {}
         self._half_line = b""
@@ -104,6 +105,7 @@ class Run:
             self.cluster.start()
             took = self.cluster.wait_led(LED_S, self._wait)
             self.progress.say(f"{self.options.nodes} nodes, all shards led after {took:.1f} s")
+            self._elected_before = self.cluster.leaders_elected()
             self._start_load()
             yield
         finally:
@@ -243,7 +245,7 @@ class Run:
             history=history,
             verdicts=verdicts,
             outcomes=self.outcomes,
-            leaders_elected=self.cluster.leaders_elected(),
+            leaders_elected=self.cluster.leaders_elected() - self._elected_before,
             check_seconds=time.monotonic() - began,
             problems=problems,
             replay=self.options.command(),

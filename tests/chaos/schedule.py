@@ -33,9 +33,9 @@ hear it; `mute`, the reverse; `bridge`, two nodes do not reach each other, a thi
 LOSS_PERCENT = (5, 10, 20, 30)
 RATES_KBIT = (256, 512, 2000)
 FIRST_AT_S = 1.0
-CALM_S = (0.5, 2.5)
+CALM_S = (0.3, 1.5)
 """Between the end of a fault and the next one."""
-OVERLAP = 0.25
+OVERLAP = 0.3
 """Share of faults that begin while the one before is still there."""
 FLAP_S = (0.2, 0.9)
 
