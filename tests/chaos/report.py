@@ -2,7 +2,7 @@
 
 *Unavailability* of a shard: a time in which no client got an answer about it, through any node.
 It is charged to every fault that was in force meanwhile, so two faults at once share it; when there
-was none, to those that had ended at most `SETTLE_S` before.
+was none, to the last one if that had ended at most `SETTLE_S` before.
 """
 
 from __future__ import annotations
@@ -149,7 +149,9 @@ def longest_gaps(found: Sequence[Gap], outcomes: Sequence[Outcome]) -> dict[str,
     for gap in found:
         before = [outcome for outcome in outcomes if outcome.began_ns <= gap.to_ns]
         charged = [o for o in before if o.ended_ns >= gap.from_ns]
-        charged = charged or [o for o in before if o.ended_ns + settle_ns >= gap.from_ns]
+        if not charged:  # the last one to end, if that is not long ago
+            charged = sorted(before, key=lambda o: o.ended_ns)[-1:]
+            charged = [o for o in charged if o.ended_ns + settle_ns >= gap.from_ns]
         for name in {outcome.fault.name for outcome in charged} or {NO_FAULT}:
             if name not in worst or gap.seconds > worst[name].seconds:
                 worst[name] = gap
