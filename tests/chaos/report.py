@@ -80,11 +80,15 @@ class Report:
 
     def _fault_lines(self, done: list[Outcome]) -> list[str]:
         times = Counter(outcome.fault.name for outcome in done)
-        worst = longest_gaps(gaps(self.history, self.shards), done)
-        lines = [f"{'fault':<22} {'times':>5}   longest without an answer"]
-        for name in sorted(times):
-            lines.append(f"{name:<22} {times[name]:>5}   {_gap_text(worst.get(name))}")
-        lines.append(f"{NO_FAULT:<22} {'':>5}   {_gap_text(worst.get(NO_FAULT))}")
+        found = gaps(self.history, self.shards)
+        alone = longest_gaps(found, done, alone=True)
+        worst = longest_gaps(found, done)
+        lines = [f"{'longest time without an answer':<28}{'alone':>33}   with others at once"]
+        for name in [*sorted(times), NO_FAULT]:
+            count = f"{times[name]:>4} x" if name in times else ""
+            also = _gap_text(worst.get(name)) if worst.get(name) != alone.get(name) else ""
+            line = f"  {name:<20}{count:<6}{_gap_text(alone.get(name)):>33}   {also}"
+            lines.append(line.rstrip())
         left_out = len(self.outcomes) - len(done)
         if left_out:
             lines.append(f"({left_out} left out: their nodes had another one)")
@@ -142,8 +146,13 @@ def gaps(history: History, shards: int) -> list[Gap]:
     return found
 
 
-def longest_gaps(found: Sequence[Gap], outcomes: Sequence[Outcome]) -> dict[str, Gap]:
-    """By name of fault the longest gap charged to it; under `NO_FAULT` the longest of no fault."""
+def longest_gaps(
+    found: Sequence[Gap], outcomes: Sequence[Outcome], *, alone: bool = False
+) -> dict[str, Gap]:
+    """By name of fault the longest gap charged to it; under `NO_FAULT` the longest of no fault.
+
+    `alone`: only gaps that are charged to a single fault.
+    """
     settle_ns = int(SETTLE_S * 1e9)
     worst: dict[str, Gap] = {}
     for gap in found:
@@ -152,6 +161,8 @@ def longest_gaps(found: Sequence[Gap], outcomes: Sequence[Outcome]) -> dict[str,
         if not charged:  # the last one to end, if that is not long ago
             charged = sorted(before, key=lambda o: o.ended_ns)[-1:]
             charged = [o for o in charged if o.ended_ns + settle_ns >= gap.from_ns]
+        if alone and len(charged) > 1:
+            continue
         for name in {outcome.fault.name for outcome in charged} or {NO_FAULT}:
             if name not in worst or gap.seconds > worst[name].seconds:
                 worst[name] = gap
@@ -161,7 +172,8 @@ def longest_gaps(found: Sequence[Gap], outcomes: Sequence[Outcome]) -> dict[str,
 def _gap_text(gap: Gap | None) -> str:
     if gap is None:
         return "-"
-    return f"{gap.seconds * 1000:6.0f} ms  shard {gap.shard} at {_seconds(gap.from_ns):.1f} s"
+    where = f"shard {gap.shard} at {_seconds(gap.from_ns):.1f} s"
+    return f"{gap.seconds * 1000:.0f} ms  {where:<19}"
 
 
 def _seconds(at_ns: int) -> float:
