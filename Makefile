@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NODES ?= 3
 SEEDS ?= 1..50
+SECONDS ?= 60
+SEED ?=
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
@@ -13,7 +15,7 @@ SOURCES := setup.py $(shell find node -name '*.py')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench simulate compile clean
+.PHONY: help run test lint format bench simulate chaos compile clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,6 +48,9 @@ bench: $(COMPILED) ## Measure a local cluster, beside memcached where it is inst
 
 simulate: $(READY) ## Long simulation of whole clusters under faults (SEEDS=1..50)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+chaos: $(COMPILED) ## A real cluster under kill, pause, partition, loss, full disk; needs root (SECONDS=60 SEED=7)
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 compile: $(COMPILED) ## Compile the data path, for speed; run, test and bench do it when it is due
 

@@ -72,8 +72,14 @@ class ScriptedCoordinator:
     ) -> Started:
         return self._start(Started(True, group_id, (key,), done, op, after))
 
-    def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Started:
-        return self._start(Started(False, group_id, keys, done))
+    def read(
+        self,
+        group_id: int,
+        keys: tuple[bytes, ...],
+        done: Callable[[Any], None],
+        after: Any = None,
+    ) -> Started:
+        return self._start(Started(False, group_id, keys, done, 0, after))
 
     def deadline_ns(self) -> int:
         return 1
