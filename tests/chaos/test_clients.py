@@ -1,4 +1,4 @@
-"""What the clients make of a reply: a result, certainly nothing, unknown, or a fault of the node."""
+"""What the clients make of a reply: a result, nothing done, unknown, or a fault of the node."""
 
 from __future__ import annotations
 
