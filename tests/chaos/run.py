@@ -138,12 +138,17 @@ class Run:
     # -- the faults --------------------------------------------------------------------------------
 
     def _faults(self) -> None:
-        """The whole schedule. Every fault has ended when this returns."""
+        """The whole schedule. Every fault has ended when this returns.
+
+        What takes its time, such as the start of a node, moves all that follows: the pauses between
+        faults stay what they were.
+        """
         self._wait(CALM_S)
         began = time.monotonic()
         for at_s, what, number in events(self.schedule):
             self._wait(began + at_s - time.monotonic())
             self.cluster.check_run()
+            started = time.monotonic()
             outcome = self.outcomes[number]
             if what == "begin":
                 self._begin(outcome)
@@ -151,6 +156,7 @@ class Run:
                 self._end(outcome)
             else:
                 self.faults.flap(outcome.fault, cut=what == "cut")
+            began += time.monotonic() - started
         self.faults.end_all()
 
     def _begin(self, outcome: Outcome) -> None:
