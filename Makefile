@@ -10,6 +10,7 @@ LIVES ?= 1..30
 CUTS ?= 20
 TARGET ?=
 SECONDS ?= 60
+SEED ?=
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
@@ -17,7 +18,7 @@ SOURCES := setup.py $(shell find node -name '*.py')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench simulate crash-states power-cut fuzz compile clean
+.PHONY: help run test lint format bench simulate crash-states power-cut fuzz chaos compile clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 20
@@ -59,6 +60,9 @@ power-cut: $(READY) ## Cut the power of a real file system under a real node, as
 
 fuzz: $(READY) ## Fuzz one reader, guided by coverage (TARGET=parser SECONDS=60; extra fuzz)
 	$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(SECONDS)
+
+chaos: $(COMPILED) ## A real cluster under kill, pause, partition, loss, full disk; needs root (SECONDS=60 SEED=7)
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 compile: $(COMPILED) ## Compile the data path, for speed; run, test and bench do it when it is due
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node.operations import Failure, Identity, ReadOutcome, Write, WriteOutcome
+from node.operations import Failure, Identity, Read, ReadOutcome, Write, WriteOutcome
 from node.protocol.requests import FlushAll, GetAndTouch
 from node.protocol.responses import (
     END_LINE,
@@ -188,7 +188,7 @@ class OpenSession:
 class SingleGet:
     """get and gets of one key that could not be answered on the spot."""
 
-    __slots__ = ("connection", "group_id", "keys", "reserved", "slot", "with_cas")
+    __slots__ = ("connection", "group_id", "keys", "read", "reserved", "slot", "with_cas")
 
     def __init__(
         self,
@@ -201,15 +201,24 @@ class SingleGet:
         self.group_id = group_id
         self.keys = keys
         self.with_cas = with_cas
+        self.read: Read | None = None
         self.slot = connection.take_slot()
         self.reserved = connection.reserve(1)
 
     def start(self) -> None:
         """Read it, in its lane."""
-        self.connection.server.coordinator.read(self.group_id, self.keys, self.done)
+        connection = self.connection
+        last = connection.last_read
+        read = connection.server.coordinator.read(
+            self.group_id, self.keys, self.done, last.get(self.group_id)
+        )
+        if not read.finished:
+            self.read = last[self.group_id] = read
 
     def done(self, outcome: ReadOutcome) -> None:
         connection = self.connection
+        if self.read is not None and connection.last_read.get(self.group_id) is self.read:
+            del connection.last_read[self.group_id]
         counters = connection.server.counters
         if isinstance(outcome, Failure):
             data = connection.server.failed(outcome)
@@ -261,8 +270,12 @@ class MultiGet:
 
     def _read(self, group_id: int, keys: tuple[bytes, ...]) -> None:
         connection = self.connection
+        last = connection.last_read
+        read: Read | None = None
 
         def done(outcome: ReadOutcome) -> None:
+            if read is not None and last.get(group_id) is read:
+                del last[group_id]
             if isinstance(outcome, Failure):
                 self.failure = outcome
             else:
@@ -273,7 +286,10 @@ class MultiGet:
                 self._window_done()
 
         def start() -> None:
-            connection.server.coordinator.read(group_id, keys, done)
+            nonlocal read
+            started = connection.server.coordinator.read(group_id, keys, done, last.get(group_id))
+            if not started.finished:
+                read = last[group_id] = started
 
         connection.in_lane(group_id, False, start)
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from node.client_handlers import HANDLERS, Handlers
 from node.client_requests import MultiGet
 from node.lanes import Lane
-from node.operations import Write
+from node.operations import Read, Write
 from node.protocol.parser import Parser
 from node.protocol.requests import (
     Get,
@@ -97,6 +97,7 @@ class MemcachedConnection(asyncio.Protocol):
         "client_address",
         "handlers",
         "inflight_bytes",
+        "last_read",
         "last_write",
         "number",
         "once",
@@ -129,6 +130,8 @@ class MemcachedConnection(asyncio.Protocol):
         self._lanes: dict[int, Lane] = {}
         self.last_write: dict[int, Write] = {}
         """The newest unfinished write per group; a following one is repeated after it."""
+        self.last_read: dict[int, Read] = {}
+        """The newest unfinished read per group; a following one's answer is never older."""
         self._backlog: deque[Request] = deque()
         self.inflight_bytes: int = 0
         self.reply_bytes = 0

@@ -20,7 +20,7 @@ Their number is bounded by what connections may have in flight (`connection.py`)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -132,8 +132,8 @@ class Coordinator:
         """Operations that had waited in their connection: in no order of deadline."""
         self._began_with_ns = 0
         """Deadline of what is being begun late; 0 when nothing is."""
-        self._followers: deque[Write] = deque()
-        """Writes that were waiting for one that has ended, to be routed in this order."""
+        self._followers: deque[Write | Read] = deque()
+        """Operations that were waiting for one that has ended, to be routed in this order."""
         self._routes_followers = False
 
     # -- operations of this node's clients ----------------------------------------------
@@ -163,9 +163,19 @@ class Coordinator:
             self._deadlines.append(write)
         return write
 
-    def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Read:
-        """Read keys of one group; `done` hears packed items or a Failure."""
+    def read(
+        self,
+        group_id: int,
+        keys: tuple[bytes, ...],
+        done: Callable[[Any], None],
+        after: Read | None = None,
+    ) -> Read:
+        """Read keys of one group; `done` hears packed items or a Failure.
+
+        `after`: an earlier read of the group whose answer must not be newer than this one's.
+        """
         read = Read(self, group_id, self.deadline_ns(), keys, done)
+        read.after = after
         group = self.host.groups.get(group_id)
         if group is None or group.is_leader or not group.leader_id or self._began_with_ns:
             self._begin(read)
@@ -236,8 +246,8 @@ class Coordinator:
         if leader in (0, self.node_id) or not self._forward(operation, leader):
             self.hold(operation, "no leader")
 
-    def route_followers(self, followers: list[Write]) -> None:
-        """Route writes whose predecessor has ended: one after the other, however long the chain."""
+    def route_followers(self, followers: Sequence[Write | Read]) -> None:
+        """Route operations whose predecessor has ended: by turns, however long the chain."""
         waiting = self._followers
         waiting.extend(followers)
         if self._routes_followers:

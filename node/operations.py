@@ -242,7 +242,7 @@ class Write(Operation):
 class Read(Operation):
     """A linearizable read of some keys of one group."""
 
-    __slots__ = ("done", "found", "keys")
+    __slots__ = ("after", "done", "found", "keys", "then")
 
     def __init__(
         self,
@@ -263,6 +263,9 @@ class Read(Operation):
         self.done = done
         self.found: list[bytes | None] = []
         """Items of the first keys, when an answer held only those."""
+        self.after: Read | None = None
+        """Earlier read of the same client connection from the same group, see `_is_early`."""
+        self.then: list[Read] | None = None
 
     @property
     def keys_left(self) -> tuple[bytes, ...]:
@@ -271,7 +274,7 @@ class Read(Operation):
 
     def on_items(self, items: list[bytes | None]) -> None:
         """Answers for the first of `keys_left`, one or more: the end, or another attempt."""
-        if self.finished:
+        if self.finished or (self.after is not None and self._is_early()):
             return
         if self.found:
             items = self.found + items
@@ -287,11 +290,35 @@ class Read(Operation):
             self.coordinator.serve_read(self)
 
     def finish(self, outcome: ReadOutcome) -> None:
-        if not self.finished:
-            self.finished = True
-            self.coordinator.took(self, self.coordinator.timings.read_seconds)
-            done, self.done = self.done, _ignore
-            done(outcome)
+        if self.finished:
+            return
+        if self.after is not None:
+            if not isinstance(outcome, Failure) and self._is_early():
+                return
+            self.after = None
+        self.finished = True
+        self.coordinator.took(self, self.coordinator.timings.read_seconds)
+        done, self.done = self.done, _ignore
+        done(outcome)
+        if self.then is not None:
+            followers, self.then = self.then, None
+            self.coordinator.route_followers(followers)
+
+    def _is_early(self) -> bool:
+        """Did an answer come while an earlier read of the connection has none?
+
+        Answers come in the order of the reads unless an attempt is repeated. What the earlier one
+        is going to see is then newer than this answer, and the client would see time run backwards:
+        the answer is dropped, and this read is made again when the earlier one has ended.
+        """
+        before = self.after
+        if before is None or before.finished:
+            return False
+        self.found = []
+        if before.then is None:
+            before.then = []
+        before.then.append(self)
+        return True
 
     def expire(self) -> None:
         self.finish(Failure(self.coordinator.timeout_reason(self.group_id), outcome_known=True))

@@ -78,8 +78,14 @@ class ScriptedCoordinator:
     def open_client_session(self, group_id: int, done: Callable[[Any], None]) -> None:
         self._start(Started(True, group_id, (), done))
 
-    def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Started:
-        return self._start(Started(False, group_id, keys, done))
+    def read(
+        self,
+        group_id: int,
+        keys: tuple[bytes, ...],
+        done: Callable[[Any], None],
+        after: Any = None,
+    ) -> Started:
+        return self._start(Started(False, group_id, keys, done, 0, after))
 
     def deadline_ns(self) -> int:
         return 1

@@ -107,6 +107,20 @@ def test_a_get_waits_for_a_noreply_write_that_came_in_an_earlier_read() -> None:
     assert client.read() == value_lines(b"k", b"new") + b"END\r\n"
 
 
+def test_gets_of_one_shard_know_the_one_before_them() -> None:
+    client = Client()
+    client.send(b"get k\r\nget k k2\r\nget k\r\n")
+    group = client.server.group_of(b"k")
+    first, second, third = (s for s in client.coordinator.started if s.group_id == group)
+    assert first.after is None
+    assert second.after is first
+    assert third.after is second
+    client.coordinator.end_all()
+    client.turn()
+    client.send(b"get k\r\n")
+    assert client.coordinator.take().after is None
+
+
 def test_a_get_waits_for_flush_all_noreply() -> None:
     client = Client()
     client.lead_all()
