@@ -346,7 +346,7 @@ class MultiTouch:
         self.pending = len(request.keys)
         self.failure: Failure | None = None
         self.some_done = False
-        """A key has its new exptime, or was found missing: the whole cannot be "not done" any more."""
+        """A key was touched, or found missing: the whole cannot be "not done" any more."""
 
     def start(self) -> None:
         for position, key in enumerate(self.request.keys):

@@ -98,7 +98,8 @@ def check_key(
     explored = _sparing_walk(operations, model, initial, configurations_max)
     if explored:
         return Verdict(LEGAL, explored=explored)
-    verdict = _search(operations, model, initial, configurations_max)
+    # Where it is stuck, the answer is nearly always near: this one need not be as patient.
+    verdict = _search(operations, model, initial, configurations_max // 4)
     if verdict.kind == ILLEGAL:
         _shrink(verdict, model, configurations_max)
     return verdict

@@ -194,11 +194,6 @@ PLAIN = Model()
 """memcached's default item limit, and one perfect clock that shows virtual time."""
 
 
-def successors(state: State, operation: Operation) -> tuple[State, ...]:
-    """See `Model.successors`."""
-    return PLAIN.successors(state, operation)
-
-
 # -- time ------------------------------------------------------------------------------------------
 
 

@@ -91,7 +91,7 @@ def test_a_miss_that_is_told_before_the_log_has_it(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Serving, "lookup", lookup)
     # Few writes: each tells the shard the time.
-    seeds_until_found(100, JUMPS, pause_seconds=0.03, registers=2, counters=1)
+    seeds_until_found(100, JUMPS, reads=0.95, expiring=0.9, pause_seconds=0.02)
 
 
 def test_a_touch_that_only_the_leader_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.history import INFO, OK, History, Operation
 from tests.simulation.linearizability import ILLEGAL, LEGAL, UNKNOWN, check_history, check_key
-from tests.simulation.model import INITIAL, successors
+from tests.simulation.model import INITIAL, PLAIN
 
 MISS = ("miss",)
 
@@ -318,14 +318,19 @@ def respects_real_time(order) -> bool:
 
 def runs(order) -> bool:
     states = {INITIAL}
-    for operation in order:
-        states = {after for state in states for after in successors(state, operation)}
+    for place, operation in enumerate(order):
+        returns = [o.returned_ns for o in order[place:] if o.returned_ns is not None]
+        until_ns = min(returns, default=None)
+        states = {
+            after for state in states for after in PLAIN.successors(state, operation, until_ns)
+        }
     return bool(states)
 
 
 def random_history(random: Random, count: int):
     """A few overlapping operations on one key with plausible results, true or not."""
     moments = list(range(1, 2 * count + 1))
+    step_ns = random.choice((1, 500, 1500)) * 1_000_000
     random.shuffle(moments)
     operations = []
     for number in range(count):
@@ -345,6 +350,8 @@ def random_history(random: Random, count: int):
                 "gets",
                 "get",
                 "gets",
+                "touch",
+                "flush_all",
             ]
         )
         value, unique = random.choice((b"1", b"2")), random.choice((5, 6))
@@ -358,6 +365,10 @@ def random_history(random: Random, count: int):
                 result = random.choice(("STORED", "EXISTS", "NOT_FOUND"))
         elif kind == "delete":
             result = random.choice(("DELETED", "NOT_FOUND"))
+        elif kind == "touch":
+            result = random.choice(("TOUCHED", "TOUCHED", "NOT_FOUND"))
+        elif kind == "flush_all":
+            result = "OK"
         elif kind in ("incr", "decr"):
             argument = 1
             result = random.choice((("number", 2), ("number", 1), ("number", 0), "NOT_FOUND"))
@@ -368,8 +379,12 @@ def random_history(random: Random, count: int):
             number + 1, "c", kind, b"k", argument, unique if kind == "cas" else 0, OK, result
         )
         operation.invoked, operation.returned = invoked, returned
+        operation.invoked_ns, operation.returned_ns = invoked * step_ns, returned * step_ns
+        if kind in ("set", "add", "cas", "touch", "flush_all"):
+            operation.exptime = random.choice((0, 0, 1, -1))
         if random.random() < 0.2:
             operation.outcome, operation.returned, operation.result = INFO, None, None
+            operation.returned_ns = None
         operations.append(operation)
     operations.sort(key=lambda o: o.invoked)
     known = [o for o in operations if o.outcome == OK]

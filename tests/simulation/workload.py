@@ -43,7 +43,8 @@ class WorkloadConfig:
 
     Shares of the requests: `expiring` carry an exptime or change one, `flushes` are a flush_all,
     `silent` say noreply (of the writes), `many` ask for several keys (of the reads), `oversize`
-    are too large for `item_bytes_max` or nearly so (of the values).
+    are too large for `item_bytes_max` or nearly so (of the values), `reads` are a plain get in any
+    case: what is hardly ever written leaves a shard without news of the time.
     """
 
     registers: int = 5
@@ -56,6 +57,7 @@ class WorkloadConfig:
     silent: float = 0.0
     many: float = 0.0
     oversize: float = 0.0
+    reads: float = 0.0
     item_bytes_max: int = 1 << 20
 
 
@@ -70,6 +72,7 @@ def draw_workload(random: Random, item_bytes_max: int) -> WorkloadConfig:
         silent=random.choice((0.0, 0.0, 0.1, 0.3)),
         many=random.choice((0.0, 0.1, 0.3)),
         oversize=random.choice((0.0, 0.05)),
+        reads=random.choice((0.0, 0.0, 0.8)),
         item_bytes_max=item_bytes_max,
     )
 
@@ -123,6 +126,8 @@ class Workload:
             return Request("flush_all", EVERY_KEY, None, exptime=delay)
         number = random.randrange(len(self._keys))
         key = self._keys[number]
+        if config.reads and random.random() < config.reads:
+            return Request("get", key, None)
         expires = config.expiring and random.random() < config.expiring
         if expires:
             kind = _draw(random, EXPIRING_KINDS)
