@@ -74,7 +74,7 @@ def test_a_changed_byte_never_passes_for_another_value(
             continue
         except AssertionError:
             # Nothing vouches for the last frame: it may be cut off, and nothing before it.
-            newest = max(path for path in copy.paths() if path.endswith(".wal"))
+            newest = max(path for path in disk.paths() if path.endswith(".wal"))
             assert path in (newest, previous(newest)), (path, newest)
             again = host.copy(copy)
             again.durable_count = host.durable_before_last_sync
