@@ -47,7 +47,7 @@ def live(host: LogHost, loop: ManualLoop, random: Random, steps: int) -> Iterato
     yield
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1 << 32), st.integers(1, 25), st.sampled_from([200, 600, 3000]))
 def test_a_changed_byte_never_passes_for_another_value(
     seed: int, steps: int, segment_bytes_max: int
