@@ -207,10 +207,14 @@ def decode_frame(data: bytes, offset: int, end: int, path: str) -> list[Item]:
 
 def _item(raw: tuple[Any, ...]) -> Item:
     if len(raw) == 3:
-        group, hard_state, entries = raw
+        group, hard_state, raw_entries = raw
         if hard_state is not None:
             hard_state = HardState(*_ints(hard_state))
-        return WalRecord(_int(group), hard_state, tuple(map(_entry, entries)))
+        entries = tuple(map(_entry, raw_entries))
+        for number, entry in enumerate(entries):
+            if entry.index != entries[0].index + number:
+                raise ValueError(f"entry {entry.index} where {entries[0].index + number} belongs")
+        return WalRecord(_int(group), hard_state, entries)
     if len(raw) == 4:
         return Mark(*_ints(raw))
     if len(raw) == 2:

@@ -63,7 +63,7 @@ def changed(value: object, path: list[int], new: object) -> object:
     return [*value[:at], changed(value[at], path[1:], new), *value[at + 1 :]]
 
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("target", TARGETS)

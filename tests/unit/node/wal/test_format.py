@@ -129,3 +129,12 @@ def test_content_that_is_not_msgpack_is_refused() -> None:
 
 def test_zeros_are_no_frame() -> None:
     assert intact_frame_end(bytes(4 * FRAME_HEADER_BYTES), 0, 0) == 0
+
+
+def test_entries_with_a_gap_are_refused() -> None:
+    """The checksum holds, but no host writes this: it is not taken for a log."""
+    for indexes in ((1, 66), (1, 66, 3), (2, 1)):
+        entries = tuple(Entry(index, 1, EntryKind.NORMAL, b"") for index in indexes)
+        frame = encode_frame([WalRecord(1, None, entries)], 0, HEADER.salt)
+        with pytest.raises(WalCorrupt, match=f"entry {indexes[1]} where {indexes[0] + 1} belongs"):
+            decode_frame(frame, 0, len(frame), "segment")
