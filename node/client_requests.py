@@ -137,7 +137,15 @@ class PendingWrite:
 class SingleGet:
     """get and gets of one key that could not be answered on the spot."""
 
-    __slots__ = ("connection", "group_id", "keys", "reserved", "slot", "with_cas")
+    __slots__ = (
+        "connection",
+        "group_id",
+        "keys",
+        "reserved",
+        "slot",
+        "staleness_ns",
+        "with_cas",
+    )
 
     def __init__(
         self,
@@ -150,12 +158,14 @@ class SingleGet:
         self.group_id = group_id
         self.keys = keys
         self.with_cas = with_cas
+        self.staleness_ns = connection.staleness_ns
         self.slot = connection.take_slot()
         self.reserved = connection.reserve(1)
 
     def start(self) -> None:
         """Read it, in its lane."""
-        self.connection.server.coordinator.read(self.group_id, self.keys, self.done)
+        connection = self.connection
+        connection.server.coordinator.read(self.group_id, self.keys, self.done, self.staleness_ns)
 
     def done(self, outcome: ReadOutcome) -> None:
         connection = self.connection
@@ -184,6 +194,7 @@ class MultiGet:
         self.connection = connection
         self.keys = keys
         self.with_cas = with_cas
+        self.staleness_ns = connection.staleness_ns
         slot = connection.take_slot()
         assert slot is not None
         self.slot = slot
@@ -222,7 +233,7 @@ class MultiGet:
                 self._window_done()
 
         def start() -> None:
-            connection.server.coordinator.read(group_id, keys, done)
+            connection.server.coordinator.read(group_id, keys, done, self.staleness_ns)
 
         connection.in_lane(group_id, False, start)
 

@@ -35,6 +35,7 @@ from node.protocol.responses import (
     END_LINE,
     TOO_MANY_CONNECTIONS_LINE,
 )
+from node.read_levels import LINEARIZABLE_NS
 from node.store.item import ITEM_DATA
 from ring import key_token
 
@@ -100,6 +101,7 @@ class MemcachedConnection(asyncio.Protocol):
         "redirect",
         "reply_bytes",
         "server",
+        "staleness_ns",
         "unfinished_windows",
     )
 
@@ -113,6 +115,8 @@ class MemcachedConnection(asyncio.Protocol):
         self.client_address = ""
         self.redirect = False
         """Answer misrouted keys with MOVED instead of forwarding them."""
+        self.staleness_ns: int = LINEARIZABLE_NS
+        """How old an answer to a read may be (`read_levels.py`)."""
         self._parser = Parser(item_bytes_max=server.item_bytes_max)
         self._transport: asyncio.Transport | None = None
         self._closed: asyncio.Transport | None = None
@@ -202,7 +206,12 @@ class MemcachedConnection(asyncio.Protocol):
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, and a client that does not read has neither.
         if data[:4] == b"get " and not (
-            self._slots or self._lanes or self._write_paused or self._backlog or self.barrier
+            self._slots
+            or self._lanes
+            or self._write_paused
+            or self._backlog
+            or self.barrier
+            or self.staleness_ns
         ):
             keys = self._parser.plain_gets(data)
             if keys is not None:
@@ -455,6 +464,10 @@ class MemcachedConnection(asyncio.Protocol):
         group = self.server.groups.get(group_id)
         return group is not None and group.is_leader
 
+    def _is_fresh(self, group_id: int, staleness_ns: int) -> bool:
+        group = self.server.groups.get(group_id)
+        return group is not None and self.server.coordinator.serving.is_fresh(group, staleness_ns)
+
     def close_after_replies(self) -> None:
         """Run nothing more; close when all replies are out."""
         self._closing = True
@@ -476,12 +489,18 @@ class MemcachedConnection(asyncio.Protocol):
         self.barrier = True
         start()
 
-    def redirected(self, keys: tuple[bytes, ...], noreply: bool) -> bool:
-        """In redirect mode: answer MOVED if any key is led elsewhere."""
+    def redirected(
+        self, keys: tuple[bytes, ...], noreply: bool, staleness_ns: int = LINEARIZABLE_NS
+    ) -> bool:
+        """In redirect mode: answer MOVED if any key is led elsewhere, unless the answer may be so
+        old that the replica here can give it.
+        """
         server = self.server
         for key in keys:
             group_id = server.group_of(key)
-            if not self._leads(group_id):
+            if not self._leads(group_id) and not (
+                staleness_ns and self._is_fresh(group_id, staleness_ns)
+            ):
                 server.counters.redirects += 1
                 if not noreply:
                     self.reply(server.moved_line(group_id))

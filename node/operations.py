@@ -206,9 +206,9 @@ class Write(Operation):
 
 
 class Read(Operation):
-    """A linearizable read of some keys of one group."""
+    """A read of some keys of one group."""
 
-    __slots__ = ("done", "found", "keys")
+    __slots__ = ("asked_replica", "done", "found", "keys", "staleness_ns")
 
     def __init__(
         self,
@@ -217,6 +217,7 @@ class Read(Operation):
         deadline_ns: int,
         keys: tuple[bytes, ...],
         done: Callable[[ReadOutcome], None],
+        staleness_ns: int = 0,
     ) -> None:
         # As Operation does; written out, since every forwarded get passes here.
         self.coordinator = coordinator
@@ -229,6 +230,10 @@ class Read(Operation):
         self.done = done
         self.found: list[bytes | None] = []
         """Items of the first keys, when an answer held only those."""
+        self.staleness_ns = staleness_ns
+        """How old the answer may be (`read_levels.py`); 0 = linearizable."""
+        self.asked_replica = False
+        """The forward under way went to any replica, not to the leader in particular."""
 
     @property
     def keys_left(self) -> tuple[bytes, ...]:

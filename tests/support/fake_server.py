@@ -72,8 +72,16 @@ class ScriptedCoordinator:
     ) -> Started:
         return self._start(Started(True, group_id, (key,), done, op, after))
 
-    def read(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> Started:
-        return self._start(Started(False, group_id, keys, done))
+    def read(
+        self,
+        group_id: int,
+        keys: tuple[bytes, ...],
+        done: Callable[[Any], None],
+        staleness_ns: int = 0,
+    ) -> Started:
+        operation = Started(False, group_id, keys, done)
+        operation.staleness_ns = staleness_ns
+        return self._start(operation)
 
     def deadline_ns(self) -> int:
         return 1

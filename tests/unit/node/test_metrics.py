@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from node.counters import COUNTER_NAMES, Counters
-from node.metrics import PLAIN, REQUESTS, RESULTS, NodeCollector, render
+from node.metrics import PLAIN, READS, REQUESTS, RESULTS, NodeCollector, render
 from node.timings import Histogram
 from tests.support.fake_node import FakeNode
 
@@ -32,7 +32,7 @@ def scrape(node: FakeNode) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
 
 
 def test_every_counter_is_exported_under_one_name() -> None:
-    exported = [*PLAIN, *RESULTS.values(), *(n for names in REQUESTS.values() for n in names)]
+    exported = [*PLAIN, *READS.values(), *RESULTS.values(), *(n for names in REQUESTS.values() for n in names)]
     assert set(exported) == set(COUNTER_NAMES)
 
 
