@@ -348,8 +348,9 @@ class ReplicaGroup:
         While a lease held, nobody else committed anything: a leader was current until its end.
         """
         fresh_ns = self.fresh_ns
-        if self.lease_until_ns > fresh_ns:
-            fresh_ns = self.lease_until_ns
+        lease_until_ns = self.lease_until_ns  # 0 is no moment, but none.
+        if lease_until_ns and lease_until_ns > fresh_ns:
+            fresh_ns = lease_until_ns
         return now_ns - fresh_ns if now_ns > fresh_ns else 0
 
     def leadership_lost(self) -> None:

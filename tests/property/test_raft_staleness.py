@@ -18,7 +18,7 @@ import pytest
 from node.consensus.lease import NEVER_NS
 from node.consensus.staleness import Freshness, make_stamp, stamp_ns
 from tests.support.lease_walk import LeaseWalk
-from tests.support.raft_cluster import Member
+from tests.support.raft_cluster import Envelope, Member
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "40"))
 STEPS = 4000
@@ -28,11 +28,47 @@ ROUNDING_NS = 2
 
 class StalenessWalk(LeaseWalk):
     def __init__(self, seed: int) -> None:
-        super().__init__(seed, learners=Random(seed).choice((0, 0, 1)))
+        super().__init__(seed, learners=Random(seed).choice((0, 1, 1)))
+        self.late: list[Envelope] = []
+        """Messages to `slow` that are on their way, in order."""
+        self.slow = 0
         self.committed_at: list[int] = []
         """By index - 1: when an entry was first known to be committed, by the walk's clock."""
         self.claims = 0
         self.ages_ns: list[int] = []
+
+    def strike(self) -> None:
+        roll = self.random.random()
+        if roll < 0.3:
+            self.cut_off_with_a_follower()
+        elif roll < 0.6:
+            self.slow_down()
+        else:
+            super().strike()
+
+    def cut_off_with_a_follower(self) -> None:
+        """A leader without a quorum keeps one that listens to it; the others know it is gone."""
+        for leader in self.leaders():
+            others = [m for m in self.cluster.members.values() if m is not leader]
+            kept = self.random.choice(others)
+            self.cluster.heal()
+            self.cluster.isolate(leader.id, kept.id)
+            for other in others:
+                if other is not kept:
+                    other.raft.peer_unreachable(leader.id)
+
+    def slow_down(self) -> None:
+        """What is sent to a replica from now on arrives much later, and what was late arrives."""
+        self.cluster.network = self.late + self.cluster.network
+        self.late = []
+        self.slow = self.random.choice((0, *self.cluster.members))
+
+    def converse(self) -> None:
+        if self.slow:
+            network = self.cluster.network
+            self.late += [envelope for envelope in network if envelope[1] == self.slow]
+            self.cluster.network = [envelope for envelope in network if envelope[1] != self.slow]
+        super().converse()
 
     def restart(self, member: Member) -> None:
         """The machine restarts: its clock counts from somewhere near, before or after."""

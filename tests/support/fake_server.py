@@ -8,6 +8,7 @@ from typing import Any
 from node.connection import MemcachedConnection
 from node.counters import Counters
 from node.operations import Failure
+from node.read_levels import parse_level
 from node.store.results import STORED, Result
 from node.store.store import ShardStore
 from ring import key_token
@@ -36,6 +37,7 @@ class Started:
         self.op = op
         self.after = after
         self.finished = False
+        self.staleness_ns = 0
 
     def end(self, outcome: Any) -> None:
         """Give it its outcome."""
@@ -50,6 +52,12 @@ class ScriptedCoordinator:
     def __init__(self) -> None:
         self.started: list[Started] = []
         self.answer: Callable[[Started], Any] | None = None
+        self.serving = self
+        self.fresh_groups: list[Any] = []
+        """Groups that are fresh enough for any bound."""
+
+    def is_fresh(self, group: Any, staleness_ns: int) -> bool:
+        return group in self.fresh_groups
 
     def _start(self, operation: Started) -> Started:
         if self.answer is not None:
@@ -196,6 +204,9 @@ class FakeServer:
         return b"STAT a 1\r\nEND\r\n"
 
     def cluster_command(self, connection: Any, args: tuple[bytes, ...]) -> bytes:
+        if args[0] == b"read":
+            connection.staleness_ns = parse_level(args[1:])
+            return b"OK\r\n"
         connection.redirect = args == (b"redirect", b"on")
         return b"OK\r\n"
 
