@@ -4,7 +4,7 @@ One request, from the caller's view:
 
     table known? --no--> ask the seeds for the map
        |
-    send to the shard's believed leader
+    send to the shard's believed leader (below linearizable: to its replicas in turn)
        |-- reply ------------------------------------------> done
        |-- MOVED --> learn the leader, ask there at once
        |-- not executed for certain --> next replica, after a pause, until the deadline
@@ -51,12 +51,13 @@ TIME_LEFT_MIN_S = 0.002
 class _Attempts:
     """The failures of one request."""
 
-    __slots__ = ("asked", "backoff", "count", "moved", "trouble")
+    __slots__ = ("asked", "backoff", "count", "moved", "sent_on", "trouble")
 
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff
         self.asked: list[str] = []  # in vain, in this round
         self.count = 0
+        self.sent_on = False  # the last failure was a redirect
         self.moved: RouterError | None = None  # the last redirect
         self.trouble: RouterError | None = None  # the last failure that was no redirect
 
@@ -77,6 +78,7 @@ class Dispatcher:
         self._refresh_error: RouterError | None = None
         self._refreshed_at = 0.0  # loop time at which the last refresh ended
         self._is_closed = False
+        self._turn = 0  # counts reads that any replica may answer
 
     @property
     def pool(self) -> Pool:
@@ -170,7 +172,7 @@ class Dispatcher:
         late: list[tuple[int, _Attempts | None]] = []
         try:
             for index, (shard, request) in enumerate(requests):
-                address = table.leader(shard)
+                address = self._target(table, shard, None, request)
                 connection = pool.ready(address)
                 if connection is None or not connection.has_room(len(request.data)):
                     late.append((index, None))
@@ -214,7 +216,7 @@ class Dispatcher:
             address = ""
             try:
                 table = self.table or await self.start(deadline)
-                address = self._target(table, shard, attempts)
+                address = self._target(table, shard, attempts, request)
                 connection = pool.ready(address) or await pool.acquire(address, deadline)
                 if not connection.has_room(size):
                     await connection.room(size, deadline)
@@ -235,9 +237,15 @@ class Dispatcher:
                     attempts.asked.clear()
                 await self._pause(attempts, error, elsewhere, deadline)
 
-    def _target(self, table: RoutingTable, shard: int, attempts: _Attempts | None) -> str:
+    def _target(
+        self, table: RoutingTable, shard: int, attempts: _Attempts | None, request: Request[T]
+    ) -> str:
         asked = attempts.asked if attempts else ()
         if shard != ANY_NODE:
+            if request.any_replica and not (attempts and attempts.sent_on):
+                address = self._replica(table, shard, asked)
+                if address:
+                    return address
             return table.target(shard, asked) or table.leader(shard)
         pool = self.pool
         left = [address for address in table.addresses if address not in asked]
@@ -245,6 +253,22 @@ class Dispatcher:
             if pool.is_open(address):
                 return address
         return left[0] if left else table.addresses[0]
+
+    def _replica(self, table: RoutingTable, shard: int, asked: Sequence[str]) -> str:
+        """A replica that was not asked in vain in this round, each in its turn; "": there is none.
+
+        Those with an open connection come first: no read waits for one that is down.
+        """
+        self._turn += 1
+        replicas = table.replicas(shard)
+        start = self._turn % len(replicas)
+        first = ""
+        for address in (*replicas[start:], *replicas[:start]):
+            if address not in asked:
+                if self.pool.is_at_hand(address):
+                    return address
+                first = first or address
+        return first
 
     def _attempt_deadline(self, request: Request[T], count: int, deadline: float) -> float:
         """A read gives up an attempt early and asks elsewhere; a write may not."""
@@ -260,6 +284,7 @@ class Dispatcher:
     def _learn(self, error: RouterError, shard: int, address: str, attempts: _Attempts) -> None:
         """Take from a failure what it says about the cluster."""
         attempts.count += 1
+        attempts.sent_on = isinstance(error, Moved)
         if isinstance(error, Moved):
             attempts.moved = error
         else:

@@ -57,6 +57,8 @@ class FakeNode:
         self.faults: list[Fault] = []
         self.log: list[bytes] = []  # command lines received
         self.executed: list[bytes] = []  # command lines of writes executed
+        self.reads: list[tuple[bytes, bytes]] = []  # (level, line) of reads answered, not moved
+        self.is_behind = False  # too far for any bound, as a replica
         self.connection_count = 0
         self._server: asyncio.Server | None = None
         self._handlers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -105,6 +107,7 @@ class FakeNode:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         redirects = False
+        level = b"linearizable"
         while line := await reader.readline():
             words = line.split()
             self.log.append(line.rstrip())
@@ -113,11 +116,13 @@ class FakeNode:
                 data = (await reader.readexactly(int(words[4]) + 2))[:-2]
             if words[:2] == [b"cluster", b"redirect"] and not self.is_plain:
                 redirects = words[2] == b"on"
+            if words[:2] == [b"cluster", b"read"]:
+                level = b" ".join(words[2:])
             fault = next((f for f in self.faults if line.startswith(f.prefix)), None)
             if fault is not None:
                 self.faults.remove(fault)
                 if fault.action == CLOSE_AFTER:
-                    self._execute(words, data, redirects)
+                    self._execute(words, data, redirects, level)
                 fault.event.set()
                 if fault.action in (CLOSE_BEFORE, CLOSE_AFTER):
                     return
@@ -127,23 +132,33 @@ class FakeNode:
                 assert isinstance(fault.action, bytes)
                 writer.write(fault.action)
             else:
-                writer.write(self._execute(words, data, redirects))
+                writer.write(self._execute(words, data, redirects, level))
             await writer.drain()
 
-    def _execute(self, words: list[bytes], data: bytes, redirects: bool) -> bytes:
+    def _may_answer(self, shard: int, is_read: bool, level: bytes) -> bool:
+        if self.cluster.leader(shard) == self.node_id:
+            return True
+        if not is_read or self.node_id not in self.cluster.map.replicas_of(shard):
+            return False
+        return level == b"local" or (level.startswith(b"bounded ") and not self.is_behind)
+
+    def _execute(self, words: list[bytes], data: bytes, redirects: bool, level: bytes) -> bytes:
         if words[0] == b"cluster":
             return b"ERROR\r\n" if self.is_plain else self.cluster.answer(self, words[1:])
         if words[0] == b"flush_all":
             self.cluster.items.clear()
             self.executed.append(b" ".join(words))
             return b"OK\r\n"
-        keys = words[1:] if words[0] in (b"get", b"gets") else words[1:2]
+        is_read = words[0] in (b"get", b"gets")
+        keys = words[1:] if is_read else words[1:2]
         if redirects:
             for key in keys:
                 shard = self.cluster.map.shard_of(key)
-                if self.cluster.leader(shard) != self.node_id:
+                if not self._may_answer(shard, is_read, level):
                     return self.cluster.moved(shard)
-        if words[0] not in (b"get", b"gets"):
+        if is_read:
+            self.reads.append((level, b" ".join(words)))
+        else:
             self.executed.append(b" ".join(words))
         return self.cluster.execute(words, data)
 
@@ -249,7 +264,7 @@ class FakeCluster:
 
     def answer(self, node: FakeNode, words: list[bytes]) -> bytes:
         """The `cluster` words."""
-        if words[0] == b"redirect":
+        if words[0] in (b"redirect", b"read"):
             return b"OK\r\n"
         if words[0] == b"map":
             if not self.has_map:
