@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from node.consensus.raft import heartbeats
+from node.consensus.staleness import Freshness
 from node.group import ReplicaGroup
 from node.operations import Write
 from node.store.store import ShardStore
@@ -78,3 +80,25 @@ def test_a_state_machine_that_looks_at_something_else(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(ShardStore, "apply", moody)
     assert "differs" in first_failure(range(1, 50))
+
+
+def test_sending_stamps_back_without_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader that does not know what was committed would call its followers fresh."""
+    broadcast = heartbeats.broadcast_heartbeats
+    monkeypatch.setattr(
+        heartbeats, "broadcast_heartbeats", lambda r, echo=False: broadcast(r, echo=True)
+    )
+    assert "read below its level" in first_failure(range(1, 400))
+
+
+def test_counting_staleness_from_the_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that was long on its way would make a state look as fresh as itself."""
+    monkeypatch.setattr(heartbeats, "stamp_ns", lambda stamp, life, now_ns: now_ns)
+    assert "read below its level" in first_failure(range(1, 400))
+
+
+def test_not_waiting_for_what_has_to_be_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower that lacks entries would call itself fresh."""
+    known_ns = Freshness.known_ns
+    monkeypatch.setattr(Freshness, "known_ns", lambda self, index: known_ns(self, 1 << 60))
+    assert "read below its level" in first_failure(range(1, 400))
