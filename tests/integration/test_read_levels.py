@@ -28,11 +28,13 @@ def at_level(wire: Wire, level: bytes, *, redirect: bool = False) -> Wire:
 
 
 def answer(wire: Wire, key: bytes) -> bytes | None:
-    """The value; None if the node sent the read on to a leader."""
+    """The value, empty for a miss; None if the node sent the client on to a leader."""
     wire.send(b"get %b\r\n" % key)
     line = wire.line()
     if line.startswith(b"MOVED "):
         return None
+    if line == b"END\r\n":
+        return b""
     assert line.startswith(b"VALUE "), line
     data = wire.exactly(int(line.split()[3]) + 2)
     assert wire.line() == b"END\r\n"
