@@ -324,7 +324,8 @@ def test_the_level_of_a_connection_goes_with_its_reads_and_is_counted() -> None:
     client.send(b"version\r\n")  # The first bytes of a connection are looked at more closely.
     client.send(b"get k\r\n")
     assert client.read() == b"VERSION 1\r\nEND\r\n", "on the spot"
-    client.send(b"cluster read bounded 50\r\nget k\r\n")
+    client.send(b"cluster read bounded 50\r\n")
+    client.send(b"get k\r\n")
     assert client.coordinator.take().staleness_ns == 50 * MS
     client.send(b"cluster read local\r\ngets k k2\r\n")
     assert {o.staleness_ns for o in client.coordinator.started} == {ANY_STALENESS_NS}
