@@ -37,6 +37,7 @@ from node.protocol.requests import (
     Version,
 )
 from node.protocol.responses import OK_LINE, once_error
+from node.read_levels import ANY_STALENESS_NS
 from node.store.commands import OP_APPEND, OP_CAS, OP_DELETE, OP_PREPEND, OP_SET, OP_TOUCH
 
 if TYPE_CHECKING:
@@ -49,10 +50,17 @@ ONCE_KIND_LINE: Final = once_error(
 
 
 def _get(connection: MemcachedConnection, request: Get) -> None:
-    if connection.redirect and connection.redirected(request.keys, noreply=False):
+    staleness_ns = connection.staleness_ns
+    if connection.redirect and connection.redirected(request.keys, False, staleness_ns):
         return
     keys, with_cas = request
-    connection.server.counters.cmd_get += len(keys)
+    counters = connection.server.counters
+    counters.cmd_get += len(keys)
+    if staleness_ns:
+        if staleness_ns < ANY_STALENESS_NS:
+            counters.cmd_get_bounded += len(keys)
+        else:
+            counters.cmd_get_local += len(keys)
     if len(keys) > 1:
         MultiGet(connection, keys, with_cas).start()
         return

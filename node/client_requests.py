@@ -188,7 +188,16 @@ class OpenSession:
 class SingleGet:
     """get and gets of one key that could not be answered on the spot."""
 
-    __slots__ = ("connection", "group_id", "keys", "read", "reserved", "slot", "with_cas")
+    __slots__ = (
+        "connection",
+        "group_id",
+        "keys",
+        "read",
+        "reserved",
+        "slot",
+        "staleness_ns",
+        "with_cas",
+    )
 
     def __init__(
         self,
@@ -202,16 +211,19 @@ class SingleGet:
         self.keys = keys
         self.with_cas = with_cas
         self.read: Read | None = None
+        self.staleness_ns = connection.staleness_ns
         self.slot = connection.take_slot()
         self.reserved = connection.reserve(1)
 
     def start(self) -> None:
         """Read it, in its lane."""
         connection = self.connection
+        coordinator = connection.server.coordinator
+        if self.staleness_ns:  # Such reads have no order among each other.
+            coordinator.read(self.group_id, self.keys, self.done, None, self.staleness_ns)
+            return
         last = connection.last_read
-        read = connection.server.coordinator.read(
-            self.group_id, self.keys, self.done, last.get(self.group_id)
-        )
+        read = coordinator.read(self.group_id, self.keys, self.done, last.get(self.group_id))
         if not read.finished:
             self.read = last[self.group_id] = read
 
@@ -244,6 +256,7 @@ class MultiGet:
         self.connection = connection
         self.keys = keys
         self.with_cas = with_cas
+        self.staleness_ns = connection.staleness_ns
         slot = connection.take_slot()
         assert slot is not None
         self.slot = slot
@@ -287,7 +300,11 @@ class MultiGet:
 
         def start() -> None:
             nonlocal read
-            started = connection.server.coordinator.read(group_id, keys, done, last.get(group_id))
+            coordinator = connection.server.coordinator
+            if self.staleness_ns:
+                coordinator.read(group_id, keys, done, None, self.staleness_ns)
+                return
+            started = coordinator.read(group_id, keys, done, last.get(group_id))
             if not started.finished:
                 read = last[group_id] = started
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from node.protocol.responses import moved, not_done
+from node.read_levels import BOUND_MS_MAX, parse_level
 
 if TYPE_CHECKING:
     from node.connection import MemcachedConnection
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
 NO_MAP = not_done("no cluster map yet")
 USAGE = (
     b"CLIENT_ERROR usage: cluster map [known_epoch] | cluster redirect on|off | "
-    b"cluster leaders | cluster nodes | cluster session [open <shard>] | "
-    b"cluster once <session> <sequence> <floor>\r\n"
+    b"cluster read linearizable|bounded <ms>|local | cluster leaders | cluster nodes | "
+    b"cluster session [open <shard>] | cluster once <session> <sequence> <floor>\r\n"
+)
+READ_USAGE = (
+    b"CLIENT_ERROR usage: cluster read linearizable|bounded <ms>|local, ms from 1 to %d\r\n"
+    % BOUND_MS_MAX
 )
 
 
@@ -28,6 +33,12 @@ def cluster_command(node: Node, connection: MemcachedConnection, args: tuple[byt
             return _map(node, int(epoch))
         case (b"redirect", b"on" | b"off"):
             connection.redirect = args[1] == b"on"
+            return b"OK\r\n"
+        case (b"read", *level):
+            staleness_ns = parse_level(tuple(level))
+            if staleness_ns is None:
+                return READ_USAGE
+            connection.staleness_ns = staleness_ns
             return b"OK\r\n"
         case (b"leaders",):
             return _leaders(node)

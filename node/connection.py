@@ -36,6 +36,7 @@ from node.protocol.responses import (
     END_LINE,
     TOO_MANY_CONNECTIONS_LINE,
 )
+from node.read_levels import LINEARIZABLE_NS
 from node.store.item import ITEM_DATA
 from ring import key_token
 
@@ -104,6 +105,7 @@ class MemcachedConnection(asyncio.Protocol):
         "redirect",
         "reply_bytes",
         "server",
+        "staleness_ns",
         "unfinished_windows",
     )
 
@@ -121,6 +123,8 @@ class MemcachedConnection(asyncio.Protocol):
         """What to do with the next request: others while `once` waits for its command."""
         self.once: Once | None = None
         """The identity that the client gave to its next command."""
+        self.staleness_ns: int = LINEARIZABLE_NS
+        """How old an answer to a read may be (`read_levels.py`)."""
         self._parser = Parser(item_bytes_max=server.item_bytes_max)
         self._transport: asyncio.Transport | None = None
         self._closed: asyncio.Transport | None = None
@@ -218,6 +222,7 @@ class MemcachedConnection(asyncio.Protocol):
             or self._backlog
             or self.barrier
             or self.once
+            or self.staleness_ns
         ):
             keys = self._parser.plain_gets(data)
             if keys is not None:
@@ -470,6 +475,10 @@ class MemcachedConnection(asyncio.Protocol):
         group = self.server.groups.get(group_id)
         return group is not None and group.is_leader
 
+    def _is_fresh(self, group_id: int, staleness_ns: int) -> bool:
+        group = self.server.groups.get(group_id)
+        return group is not None and self.server.coordinator.serving.is_fresh(group, staleness_ns)
+
     def close_after_replies(self) -> None:
         """Run nothing more; close when all replies are out."""
         self._closing = True
@@ -491,11 +500,17 @@ class MemcachedConnection(asyncio.Protocol):
         self.barrier = True
         start()
 
-    def redirected(self, keys: tuple[bytes, ...], noreply: bool) -> bool:
-        """In redirect mode: answer MOVED if any key is led elsewhere."""
+    def redirected(
+        self, keys: tuple[bytes, ...], noreply: bool, staleness_ns: int = LINEARIZABLE_NS
+    ) -> bool:
+        """In redirect mode: answer MOVED if any key is led elsewhere, unless the answer may be so
+        old that the replica here can give it.
+        """
         server = self.server
         for key in keys:
             group_id = server.group_of(key)
+            if staleness_ns and self._is_fresh(group_id, staleness_ns):
+                continue
             if self.redirected_group(group_id, noreply):
                 return True
         return False

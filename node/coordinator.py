@@ -87,6 +87,7 @@ class Coordinator:
         memory_bytes: int,
         timeout_ms: int,
         preferred_leader: Callable[[int], int],
+        replicas: Callable[[int], Sequence[int]] = lambda group_id: (),
         unread_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self.node_id = node_id
@@ -107,6 +108,8 @@ class Coordinator:
         self.timeout_ms = timeout_ms
         self.preferred_leader = preferred_leader
         """Group id -> node id to try first when this node has no replica of the group."""
+        self.replicas = replicas
+        """Group id -> nodes that hold a replica of it."""
         self.unread_bytes = unread_bytes
         """Bytes of replies that clients of this node have not taken yet."""
         self._unread_bytes = 0
@@ -169,15 +172,24 @@ class Coordinator:
         keys: tuple[bytes, ...],
         done: Callable[[Any], None],
         after: Read | None = None,
+        staleness_ns: int = 0,
     ) -> Read:
-        """Read keys of one group; `done` hears packed items or a Failure.
+        """Read keys of one group; `done` hears packed items or a Failure, possibly before this
+        returns.
 
         `after`: an earlier read of the group whose answer must not be newer than this one's.
+        `staleness_ns`: how old the answer may be.
         """
-        read = Read(self, group_id, self.deadline_ns(), keys, done)
+        read = Read(self, group_id, self.deadline_ns(), keys, done, staleness_ns)
         read.after = after
         group = self.host.groups.get(group_id)
-        if group is None or group.is_leader or not group.leader_id or self._began_with_ns:
+        if (
+            staleness_ns
+            or group is None
+            or group.is_leader
+            or not group.leader_id
+            or self._began_with_ns
+        ):
             self._begin(read)
         else:  # The common case, without the detours of the general one.
             if not self._forward_read(read, group.leader_id):
@@ -221,7 +233,10 @@ class Coordinator:
             return
         group = self.host.groups.get(operation.group_id)
         is_local = group is not None and group.is_leader
-        if isinstance(operation, Write):
+        if isinstance(operation, Read) and operation.staleness_ns:
+            if self._read_replica(operation, group):
+                return
+        elif isinstance(operation, Write):
             if (
                 operation.session is None
                 and operation.identity is None
@@ -241,10 +256,33 @@ class Coordinator:
             assert group is not None
             operation.target = 0
             self._run_here(operation, group)
-            return
+        else:
+            self._send_to_leader(operation)
+
+    def _send_to_leader(self, operation: Operation) -> None:
+        """Forward it to the node that leads its group, or hold it while none is known."""
         leader = self.leader_node(operation.group_id)
         if leader in (0, self.node_id) or not self._forward(operation, leader):
             self.hold(operation, "no leader")
+
+    def _read_replica(self, read: Read, group: ReplicaGroup | None) -> bool:
+        """Answer a read that puts up with some staleness from a replica, here or elsewhere. False:
+        the leader has to answer it.
+        """
+        if group is not None:
+            items = self.serving.lookup_stale(group, read.keys_left, read.staleness_ns)
+            if items is None:
+                return False
+            read.target = 0
+            read.on_items(items)
+            return True
+        nodes = [n for n in self.replicas(read.group_id) if self.peers.is_up(n)]
+        if not nodes:
+            return False
+        if not self._forward_read(read, nodes[self._next_request_id % len(nodes)]):
+            return False
+        read.asked_replica = True
+        return True
 
     def route_followers(self, followers: Sequence[Write | Read]) -> None:
         """Route operations whose predecessor has ended: by turns, however long the chain."""
@@ -316,13 +354,16 @@ class Coordinator:
 
     def _forward_read(self, read: Read, node_id: int) -> bool:
         request_id = self._next_request_id
-        item = (FORWARD_READ, request_id, read.group_id, read.keys_left)
+        item: tuple[Any, ...] = (FORWARD_READ, request_id, read.group_id, read.keys_left)
+        if read.staleness_ns:
+            item = (*item, read.staleness_ns)
         if not self.peers.send(node_id, item):
             return False
         self._next_request_id = request_id + 1
         self._forwards[request_id] = read
         read.request_id = request_id
         read.target = node_id
+        read.asked_replica = False
         self.counters.forwarded_out += 1
         self.host.flush_soon()
         return True
@@ -491,6 +532,11 @@ class Coordinator:
                 self._hints[operation.group_id] = leader
             elif operation.group_id not in self.host.groups:
                 self._hints.pop(operation.group_id, None)
+            if isinstance(operation, Read) and operation.asked_replica:
+                # A replica that is too far behind, most likely: no reason to wait.
+                operation.asked_replica = False
+                self._send_to_leader(operation)
+                return
             operation.on_refused(str(item[3]))
 
     # -- holding, trying again, giving up -------------------------------------------------

@@ -65,6 +65,10 @@ class Counters:
     redirects: int = 0  # answered with MOVED
     forwarded_out: int = 0  # commands sent to the leader's node
     forwarded_in: int = 0  # commands taken from other nodes
+    cmd_get_bounded: int = 0  # of cmd_get: keys asked for at the level bounded
+    cmd_get_local: int = 0  # of cmd_get: keys asked for at the level local
+    replica_reads: int = 0  # reads below linearizable, served from the replica at hand
+    bounded_too_stale: int = 0  # bounded reads that the replica at hand was too old for
     lease_reads: int = 0  # reads served under the leader's lease
     index_reads: int = 0  # reads that asked a majority first (ReadIndex)
     proposals: int = 0  # log entries proposed by this node as leader

@@ -24,6 +24,7 @@ from node.consensus.api import (
     SnapshotMeta,
 )
 from node.consensus.errors import NotLeader, ProposalDropped
+from node.consensus.lease import NEVER_NS
 from node.store.commands import Command, decode_batch, encode_batch
 from node.store.results import Result
 
@@ -92,6 +93,7 @@ class ReplicaGroup:
         "_reads_at",
         "applied_index",
         "dirty",
+        "fresh_ns",
         "group_id",
         "host",
         "installing",
@@ -102,6 +104,7 @@ class ReplicaGroup:
         "machine",
         "queue",
         "reads_queued",
+        "shown_ms",
         "snapshot_index",
         "unpersisted",
     )
@@ -128,6 +131,11 @@ class ReplicaGroup:
         """Term in which waiters were taken on; 0 when not leader."""
         self.lease_until_ns = 0
         """Reads may be served while the clock is below; 0 when not a leader that may serve."""
+        self.fresh_ns = NEVER_NS
+        """`machine` holds all that was committed before this moment of our clock (see
+        `ReplicatedLog.fresh_ns`): readers that put up with some staleness ask for it."""
+        self.shown_ms = 0
+        """Latest time by which such a reader was told what has ended."""
         self.dirty = False
         """Already in the host's list for the coming turn."""
         self.installing = False
@@ -179,6 +187,17 @@ class ReplicaGroup:
         wall_ms = self.host.clock.wall_ms()
         last_ms = self.machine.last_now_ms
         return wall_ms if wall_ms > last_ms else last_ms
+
+    def shown_now_ms(self) -> int:
+        """The time by which a replica tells what has ended: `now_ms`, never going back.
+
+        A replica may not log that an item is gone. So that it does not show again what it has told
+        to be gone, a wall clock that is set back stands still here until it has caught up.
+        """
+        now_ms = self.now_ms()
+        if now_ms > self.shown_ms:
+            self.shown_ms = now_ms
+        return self.shown_ms
 
     # -- writes ------------------------------------------------------------------------
 
@@ -317,6 +336,22 @@ class ReplicaGroup:
         log = self.log
         lease = log.lease_until_ns
         self.lease_until_ns = lease if lease and self.applied_index >= log.term_start_index else 0
+
+    def update_freshness(self) -> None:
+        """Copy what the log knows of the age of the state as it is applied now."""
+        self.fresh_ns = self.log.fresh_ns(self.applied_index)
+
+    def staleness_ns(self, now_ns: int) -> int:
+        """By how much the state may lag behind what is committed; 0 under a lease. Huge if nothing
+        is known.
+
+        While a lease held, nobody else committed anything: a leader was current until its end.
+        """
+        fresh_ns = self.fresh_ns
+        lease_until_ns = self.lease_until_ns  # 0 is no moment, but none.
+        if lease_until_ns and lease_until_ns > fresh_ns:
+            fresh_ns = lease_until_ns
+        return now_ns - fresh_ns if now_ns > fresh_ns else 0
 
     def leadership_lost(self) -> None:
         """No longer leader: what was proposed may still be committed by a successor."""

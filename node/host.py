@@ -267,6 +267,8 @@ class ReplicaHost:
                     self._provide_snapshot(group, peer)
             if replica.lease_until_ns or group.lease_until_ns:
                 group.update_lease()
+            if not group.led_term:
+                group.update_freshness()
         if waiting:
             self.wal.append(records, lambda: self._durable(waiting))
         self._flush_peers()

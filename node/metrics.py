@@ -26,7 +26,13 @@ from prometheus_client.registry import Collector
 from node import compiled
 from node.counters import Counters
 from node.version import VERSION
-from node.view import DIRECTORY_GROUP_ID, NodeView, shard_groups, uptime_seconds
+from node.view import (
+    DIRECTORY_GROUP_ID,
+    NodeView,
+    shard_groups,
+    staleness_seconds,
+    uptime_seconds,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -58,6 +64,8 @@ RESULTS: dict[tuple[str, str], str] = {
     ("cas", "miss"): "cas_misses",
     ("cas", "badval"): "cas_badval",
 }
+# Read level -> counter; the rest of cmd_get was linearizable.
+READS: dict[str, str] = {"bounded": "cmd_get_bounded", "local": "cmd_get_local"}
 # Counters exported one by one, as quorumcache_<name>_total.
 PLAIN: dict[str, str] = {
     "get_expired": "Gets that missed because the item had expired.",
@@ -78,6 +86,8 @@ PLAIN: dict[str, str] = {
     "redirects": "Requests answered with MOVED.",
     "forwarded_out": "Commands sent to the node of the shard's leader.",
     "forwarded_in": "Commands taken from other nodes.",
+    "replica_reads": "Reads below linearizable served from the replica at hand, led or not.",
+    "bounded_too_stale": "Bounded reads that the replica at hand was too far behind for.",
     "lease_reads": "Reads served under the leader's lease.",
     "index_reads": "Reads that asked a majority first (ReadIndex).",
     "proposals": "Log entries proposed as leader.",
@@ -134,6 +144,12 @@ class NodeCollector(Collector):
         for (command, result), name in RESULTS.items():
             results.add_metric([command, result], counters.since_start(name))
         yield results
+        reads = _counter("reads", "Keys asked for by get and gets, per read level.", ["level"])
+        asked = {level: counters.since_start(name) for level, name in READS.items()}
+        reads.add_metric(["linearizable"], counters.since_start("cmd_get") - sum(asked.values()))
+        for level, count in asked.items():
+            reads.add_metric([level], count)
+        yield reads
         for name, text in PLAIN.items():
             family = _counter(_RENAMED.get(name, name), text, [])
             family.add_metric([], counters.since_start(name))
@@ -223,6 +239,15 @@ class NodeCollector(Collector):
             for label, group in groups:
                 family.add_metric([label], getattr(group, attribute))
             yield family
+        now_ns = self._node.clock.monotonic_ns()
+        staleness = _gauge(
+            "replica_staleness_seconds",
+            "Most by which the replica can lag behind what is committed; +Inf if never confirmed.",
+            ["shard"],
+        )
+        for label, group in groups:
+            staleness.add_metric([label], staleness_seconds(group, now_ns))
+        yield staleness
         lag = _gauge(
             "replication_lag_entries",
             "Entries that a replica lacks of the log of the leader on this node.",

@@ -36,6 +36,7 @@ from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.local_state import LocalState
 from node.logs import event, get_logger
+from node.peer_codec import PROTOCOL_VERSION
 from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, check_map_item
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
@@ -64,8 +65,6 @@ SWEEP_MS = 50
 
 ELECTION_STAGGER_MS = 30
 """Distance between the elections of two replicas that saw their leader go: the first can win."""
-
-PEER_PROTOCOL_VERSION = 1
 
 
 class Node:
@@ -178,6 +177,7 @@ class Node:
             memory_bytes=config.memory_bytes,
             timeout_ms=config.request_timeout_ms,
             preferred_leader=self.preferred_leader_of_group,
+            replicas=self.replicas_of_group,
             unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
@@ -238,7 +238,7 @@ class Node:
         if not others:
             return
         hello = Hello(
-            protocol_version=PEER_PROTOCOL_VERSION,
+            protocol_version=PROTOCOL_VERSION,
             cluster_id=config.cluster_id,
             settings_fingerprint=config.cluster_settings.fingerprint(),
             node_id=self.node_id,
@@ -295,6 +295,7 @@ class Node:
             entries=recovered.entries if recovered is not None else (),
             snapshot=meta if found is not None else None,
             applied_index=meta.last_index,
+            life=self.incarnation,
         )
         group = ReplicaGroup(group_id, raft, machine, self.host, meta)
         self.host.add_group(group)
@@ -358,6 +359,12 @@ class Node:
         if self.map is None or group_id == DIRECTORY_GROUP_ID:
             return 0
         return self.map.preferred_leader(group_id - 1)
+
+    def replicas_of_group(self, group_id: int) -> tuple[int, ...]:
+        """Nodes with a replica of a shard's group, as the map has it; none without a map."""
+        if self.map is None or group_id == DIRECTORY_GROUP_ID:
+            return ()
+        return self.map.replica_sets[group_id - 1]
 
     def client_address_of(self, node_id: int) -> str:
         """Where clients reach a node; "" if that is not known."""

@@ -240,9 +240,9 @@ class Write(Operation):
 
 
 class Read(Operation):
-    """A linearizable read of some keys of one group."""
+    """A read of some keys of one group."""
 
-    __slots__ = ("after", "done", "found", "keys", "then")
+    __slots__ = ("after", "asked_replica", "done", "found", "keys", "staleness_ns", "then")
 
     def __init__(
         self,
@@ -251,6 +251,7 @@ class Read(Operation):
         deadline_ns: int,
         keys: tuple[bytes, ...],
         done: Callable[[ReadOutcome], None],
+        staleness_ns: int = 0,
     ) -> None:
         # As Operation does; written out, since every forwarded get passes here.
         self.coordinator = coordinator
@@ -266,6 +267,10 @@ class Read(Operation):
         self.after: Read | None = None
         """Earlier read of the same client connection from the same group, see `_is_early`."""
         self.then: list[Read] | None = None
+        self.staleness_ns = staleness_ns
+        """How old the answer may be (`read_levels.py`); 0 = linearizable."""
+        self.asked_replica = False
+        """The forward under way went to any replica, not to the leader in particular."""
 
     @property
     def keys_left(self) -> tuple[bytes, ...]:

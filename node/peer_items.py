@@ -40,7 +40,8 @@ leader. `retry`: an earlier attempt may have been executed, so nothing but the s
 refuse it."""
 
 FORWARD_READ: Final = 33
-"""(kind, request_id, group_id, keys): read these keys linearizably as the group's leader."""
+"""(kind, request_id, group_id, keys): read these keys linearizably as the group's leader. With a
+fifth member, staleness_ns: any replica that is behind by no more than that may answer."""
 
 FORWARD_RESULT: Final = 34
 """(kind, request_id, result): the write's result."""
@@ -64,7 +65,7 @@ MAP_REPLY: Final = 41
 _ITEM: Final = (int, int)
 _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),
-    FORWARD_READ: ((*_ITEM, int, tuple),),
+    FORWARD_READ: ((*_ITEM, int, tuple), (*_ITEM, int, tuple, int)),
     MAP_REQUEST: (_ITEM,),
     MAP_REPLY: ((int, bytes),),
     FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),

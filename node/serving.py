@@ -1,9 +1,10 @@
 """What a leader does with an operation, of its own clients or forwarded by another node.
 
 A write is refused for lack of memory, or proposed. A read is looked up under the lease or a
-confirmed read index; what it finds expired is removed through the log first. The coordinator
-decides that an operation belongs here; this file carries it out, and answers the node that
-forwarded it.
+confirmed read index; what it finds expired is removed through the log first. A read that puts up
+with some staleness is answered by any replica whose state is known to be fresh enough. The
+coordinator decides that an operation belongs here; this file carries it out, and answers the node
+that forwarded it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from node.peer_items import (
     FORWARD_REFUSED,
     FORWARD_RESULT,
 )
+from node.read_levels import ANY_STALENESS_NS
 from node.store.commands import (
     OP_ADD,
     OP_APPEND,
@@ -139,12 +141,52 @@ class Serving:
         group.submit(removal, 64 * len(expired), _AfterRemoval(waiter))
         return None
 
+    def is_fresh(self, group: ReplicaGroup, staleness_ns: int) -> bool:
+        """May this replica, leader or not, answer a read that puts up with such a staleness?
+
+        Asked after the request's bytes were read: the bound counts back from a moment at which the
+        client was waiting.
+        """
+        return group.staleness_ns(self.clock.monotonic_ns()) <= staleness_ns
+
+    def lookup_stale(
+        self, group: ReplicaGroup, keys: tuple[bytes, ...], staleness_ns: int
+    ) -> list[bytes | None] | None:
+        """Packed items as this replica has them; None when it has to be read the linearizable way.
+
+        What has ended is a miss at once, although no log says so yet: a follower cannot log it,
+        and one that is cut off would never answer. See `shown_now_ms` for the clock.
+        """
+        store = group.machine
+        if not isinstance(store, ShardStore):
+            return None
+        if staleness_ns < ANY_STALENESS_NS:
+            if group.has_lease():
+                return None  # As fast, and what has ended leaves through the log.
+            if not self.is_fresh(group, staleness_ns):
+                self.counters.bounded_too_stale += 1
+                return None
+        now_ms = group.shown_now_ms()
+        items: list[bytes | None] = []
+        for key in keys:
+            item = store.lookup(key, now_ms)
+            items.append(None if item is EXPIRED else item)
+        self.counters.replica_reads += 1
+        return items
+
     # -- for other nodes ---------------------------------------------------------------
 
     def forwarded_read(self, node_id: int, item: tuple[Any, ...]) -> None:
         """A read that another node forwarded; its form was checked."""
         self.counters.forwarded_in += 1
-        _, request_id, group_id, keys = item
+        _, request_id, group_id, keys, *level = item
+        if level and level[0] > 0:
+            replica = self.host.groups.get(group_id)
+            if replica is not None:
+                items = self.lookup_stale(replica, keys, level[0])
+                if items is not None:
+                    self.reply_first_items(node_id, request_id, items)
+                    return
         group = self.led_here(group_id)
         if group is None:
             self.refuse(node_id, request_id, group_id, "not the leader")
@@ -212,6 +254,18 @@ class Serving:
         self.peers.send(node_id, item)
         self.host.flush_soon()
 
+    def reply_first_items(
+        self, node_id: int, request_id: int, items: Sequence[bytes | None]
+    ) -> None:
+        """Answer a read of another node with as many of its items as one answer may hold."""
+        size = 0
+        for count, item in enumerate(items, 1):
+            size += len(item) if item is not None else 1
+            if size > REPLY_BYTES_MAX:
+                items = items[:count]
+                break
+        self.reply_items(node_id, request_id, items)
+
     def reply_items(self, node_id: int, request_id: int, items: Sequence[bytes | None]) -> None:
         """Answer a read of another node; it has to ask again if too many values wait already."""
         if not self.peers.send_bulk(node_id, (FORWARD_ITEMS, request_id, items)):
@@ -263,13 +317,7 @@ class ForwardedRead:
     def on_readable(self) -> None:
         items = self.serving.lookup(self.group, self.keys, self)
         if items is not None:
-            size = 0
-            for count, item in enumerate(items, 1):
-                size += len(item) if item is not None else 1
-                if size > REPLY_BYTES_MAX:
-                    items = items[:count]
-                    break
-            self.serving.reply_items(self.node_id, self.request_id, items)
+            self.serving.reply_first_items(self.node_id, self.request_id, items)
 
     def on_refused(self, why: str) -> None:
         self.serving.refuse(self.node_id, self.request_id, self.group.group_id, why)

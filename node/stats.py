@@ -12,6 +12,7 @@ Numbers are this node's: commands that clients sent to it, items of all replicas
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ from node.view import (
     NodeView,
     role_name,
     shard_groups,
+    staleness_seconds,
     uptime_seconds,
 )
 
@@ -163,6 +165,10 @@ def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]
     yield "requests_unknown", counters.requests_unknown
     yield "forwarded_out", counters.forwarded_out
     yield "forwarded_in", counters.forwarded_in
+    yield "reads_bounded", counters.cmd_get_bounded
+    yield "reads_local", counters.cmd_get_local
+    yield "replica_reads", counters.replica_reads
+    yield "bounded_too_stale", counters.bounded_too_stale
     yield "log_writable", "yes" if node.host.log_writable else "no"
 
 
@@ -238,21 +244,24 @@ def _connections(node: NodeView) -> Iterator[tuple[str, object]]:
 
 
 def _shards(node: NodeView) -> Iterator[tuple[str, object]]:
+    now_ns = node.clock.monotonic_ns()
     directory = node.host.groups.get(DIRECTORY_GROUP_ID)
     if directory is not None:
-        yield from _replica("directory", directory)
+        yield from _replica("directory", directory, now_ns)
     for shard, group, store in shard_groups(node):
-        yield from _replica(f"shard:{shard}", group)
+        yield from _replica(f"shard:{shard}", group, now_ns)
         yield f"shard:{shard}:items", len(store.items)
         yield f"shard:{shard}:bytes", store.bytes_used
 
 
-def _replica(prefix: str, group: GroupView) -> Iterator[tuple[str, object]]:
+def _replica(prefix: str, group: GroupView, now_ns: int) -> Iterator[tuple[str, object]]:
     yield f"{prefix}:role", role_name(group)
     yield f"{prefix}:term", group.term
     yield f"{prefix}:leader", group.leader_id
     yield f"{prefix}:commit", group.commit_index
     yield f"{prefix}:applied", group.applied_index
+    seconds = staleness_seconds(group, now_ns)
+    yield f"{prefix}:staleness_ms", int(seconds * 1000) if seconds < math.inf else "-"
 
 
 def _nothing(node: NodeView) -> Pairs:

@@ -7,6 +7,7 @@ what is not listed here. Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, cast
 
@@ -18,6 +19,9 @@ from node.timings import Timings
 from ring import ClusterMap
 
 DIRECTORY_GROUP_ID = 0
+
+_NEVER_CONFIRMED_NS = 1 << 61
+"""More than any clock has counted: the distance to `NEVER_NS`."""
 
 
 class PeerProgress(Protocol):
@@ -66,6 +70,8 @@ class GroupView(Protocol):
     def commit_index(self) -> int: ...
     @property
     def applied_index(self) -> int: ...
+    # By how much the state may lag behind what is committed; beyond every clock if unknown.
+    def staleness_ns(self, now_ns: int) -> int: ...
     @property
     def log(self) -> LogView: ...
     # A StoreView for a shard, the directory's state for group 0.
@@ -147,6 +153,12 @@ def shard_groups(node: NodeView) -> Iterator[tuple[int, GroupView, StoreView]]:
 def uptime_seconds(node: NodeView) -> float:
     """Seconds since the node started, by its own monotonic clock."""
     return (node.clock.monotonic_ns() - node.started_ns) / 1e9
+
+
+def staleness_seconds(group: GroupView, now_ns: int) -> float:
+    """The most by which a replica can lag behind; infinite if nothing was ever confirmed."""
+    staleness_ns = group.staleness_ns(now_ns)
+    return staleness_ns / 1e9 if staleness_ns < _NEVER_CONFIRMED_NS else math.inf
 
 
 def role_name(group: GroupView) -> str:

@@ -1,8 +1,9 @@
 """QuorumCache's client library: routes every request to the leader of its key's shard.
 
-Read codec.py and requests.py (bytes), routing.py and retry.py (decisions), connection.py and
-pool.py (sockets), sessions.py (exactly once), discovery.py and dispatcher.py (a request's life),
-client.py (the verbs), and overview.py, report.py and cli.py (the command line), in this order.
+Read codec.py, levels.py and requests.py (bytes), routing.py and retry.py (decisions),
+connection.py and pool.py (sockets), sessions.py (exactly once), discovery.py and dispatcher.py (a
+request's life), client.py (the verbs), and overview.py, report.py and cli.py (the command line), in
+this order.
 """
 
 from router.client import AsyncClient, CasResult, Item
@@ -34,12 +35,14 @@ from router.errors import (
     ValueTooLarge,
     WrongCluster,
 )
+from router.levels import Bounded, Linearizable, Local, ReadLevel
 from router.overview import Overview
 from router.routing import Route
 
 __all__ = [
     "AsyncClient",
     "BadReply",
+    "Bounded",
     "CasResult",
     "ClientClosed",
     "ClientConfig",
@@ -51,6 +54,8 @@ __all__ = [
     "InvalidKey",
     "InvalidRequest",
     "Item",
+    "Linearizable",
+    "Local",
     "Moved",
     "NodeBusy",
     "NotACluster",
@@ -61,6 +66,7 @@ __all__ = [
     "OutcomeUnknown",
     "Overview",
     "PartialFailure",
+    "ReadLevel",
     "Refused",
     "ReplyTimeout",
     "Route",

@@ -32,6 +32,7 @@ from router.errors import (
     ValueTooLarge,
     WrongCluster,
 )
+from router.levels import ReadLevel, parse_level
 from router.report import Look, map_json, map_lines, overview_json, ring_lines, status_lines
 
 OK, MISS, USAGE, UNREACHABLE, UNKNOWN = range(5)
@@ -76,6 +77,8 @@ async def _run(options: argparse.Namespace) -> int:
     if options.command == "set":
         options.value = _value(options.value)
         requests.store(b"set", options.keys[0], options.value, options.flags, options.ttl)
+    if options.command == "get":
+        options.level = parse_level(options.read)
     if options.command == "route" and not options.keys:
         options.keys = _keys_from_stdin()
     timeout_ms = round(1000 * getattr(options, "timeout", DEFAULT_TIMEOUT_S))
@@ -98,9 +101,10 @@ async def _run(options: argparse.Namespace) -> int:
 
 async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
     keys: list[bytes] = options.keys
-    values = await client.get_many(keys) if len(keys) > 1 else {}
+    level: ReadLevel = options.level
+    values = await client.get_many(keys, level=level) if len(keys) > 1 else {}
     if len(keys) == 1:
-        value = await client.get(keys[0])
+        value = await client.get(keys[0], level=level)
         values = {} if value is None else {keys[0]: value}
     if options.json:
         _print_json([_json_item(key, values.get(key)) for key in keys])
@@ -216,6 +220,13 @@ def _parser() -> argparse.ArgumentParser:
         "get", _get, "Print the values of keys", "With several keys: one line KEY VALUE per hit."
     )
     get.add_argument("keys", nargs="+", metavar="KEY")
+    get.add_argument(
+        "--read",
+        default="linearizable",
+        metavar="LEVEL",
+        help="how old the answer may be: linearizable (default), bounded:MS or local; the last two "
+        "come from any replica",
+    )
     get.add_argument("-n", "--no-newline", action="store_true", help="print the bare value")
     set_ = command("set", _set, "Store a value", has_json=False)
     set_.add_argument("keys", nargs=1, metavar="KEY")

@@ -14,6 +14,7 @@ from router.codec import Value, key_bytes
 from router.config import ClientConfig
 from router.dispatcher import ANY_NODE, Dispatcher
 from router.errors import PartialFailure, RouterError
+from router.levels import ReadLevel
 from router.overview import Overview, observe
 from router.requests import Request
 from router.routing import Route
@@ -43,7 +44,8 @@ class CasResult(Enum):
 
 
 class AsyncClient:
-    """Talks to every node of a cluster, and sends each key straight to the leader of its shard.
+    """Talks to every node of a cluster, and sends each key straight to the leader of its shard;
+    reads below `Linearizable` go to its replicas in turn.
 
     Safe for any number of tasks of one event loop at once; a cancelled call disturbs no other.
     Keys are str (sent as UTF-8) or bytes, 1 to 250 bytes without space, CR or LF; values are bytes.
@@ -115,18 +117,32 @@ class AsyncClient:
         table = await self._engine.start(deadline)
         return await observe(self._engine.pool, table, deadline)
 
-    async def get(self, key: str | bytes, *, timeout_ms: int | None = None) -> bytes | None:
-        """The value of `key`, or None."""
+    async def get(
+        self, key: str | bytes, *, level: ReadLevel | None = None, timeout_ms: int | None = None
+    ) -> bytes | None:
+        """The value of `key`, or None. `level`: how old the answer may be; the configured one."""
         sent = key_bytes(key)
-        return await self._call(sent, requests.get(sent), timeout_ms)
+        request = requests.get(sent, level or self._engine.config.read_level)
+        return await self._call(sent, request, timeout_ms)
 
-    async def gets(self, key: str | bytes, *, timeout_ms: int | None = None) -> Item | None:
-        """Value, flags and `cas_unique` of `key`, or None."""
+    async def gets(
+        self, key: str | bytes, *, level: ReadLevel | None = None, timeout_ms: int | None = None
+    ) -> Item | None:
+        """Value, flags and `cas_unique` of `key`, or None. A `cas` with the unique of an old item
+        ends in `EXISTS` and does no harm.
+        """
         sent = key_bytes(key)
-        hit = await self._call(sent, requests.gets(sent), timeout_ms)
+        request = requests.gets(sent, level or self._engine.config.read_level)
+        hit = await self._call(sent, request, timeout_ms)
         return Item(hit.value, hit.flags, hit.cas_unique) if hit else None
 
-    async def get_many(self, keys: Iterable[K], *, timeout_ms: int | None = None) -> dict[K, bytes]:
+    async def get_many(
+        self,
+        keys: Iterable[K],
+        *,
+        level: ReadLevel | None = None,
+        timeout_ms: int | None = None,
+    ) -> dict[K, bytes]:
         """The values of those `keys` that exist, by key as given.
 
         Raises `PartialFailure`, with what was found in its `values`, if some shards gave no answer.
@@ -138,13 +154,14 @@ class AsyncClient:
         for sent in by_sent:
             by_shard.setdefault(table.shard_of(sent), []).append(sent)
         size = self._engine.config.keys_per_get_max
+        level = level or self._engine.config.read_level
         parts = [
             (shard, tuple(shard_keys[start : start + size]))
             for shard, shard_keys in by_shard.items()
             for start in range(0, len(shard_keys), size)
         ]
         calls: list[tuple[int, Request[tuple[Value, ...]]]] = [
-            (shard, requests.get_many(part)) for shard, part in parts
+            (shard, requests.get_many(part, level)) for shard, part in parts
         ]
         values: dict[K, bytes] = {}
         errors: dict[str | bytes, RouterError] = {}

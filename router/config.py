@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from router.errors import InvalidArgument
+from router.levels import LINEARIZABLE, ReadLevel
 
 DEFAULT_PORT = 11211
 
@@ -60,12 +61,19 @@ class ClientConfig:
     value_bytes_max: int = 256 << 20
     """Longest value accepted from a node; more is taken for garbage."""
 
+    read_level: ReadLevel = LINEARIZABLE
+    """Of reads that name none."""
+
     def __post_init__(self) -> None:
         self.validate()
 
     def validate(self) -> None:
         """Raise `InvalidArgument` that names the offending field and its value."""
+        if not isinstance(self.read_level, ReadLevel):
+            raise InvalidArgument(f"read_level must be a read level, not {self.read_level!r}")
         for field in fields(self):
+            if field.name == "read_level":
+                continue
             value = getattr(self, field.name)
             if field.name == "sessions":
                 if not isinstance(value, bool):

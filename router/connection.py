@@ -8,7 +8,8 @@ Requests of one loop turn leave in one write; replies come in request order. The
                      (it never leaves)                               late: ReplyTimeout
 
 A cancelled or late request that was sent keeps its place in the queue until its reply came, so that
-no reply is ever handed to another caller. Bytes that fit no request end the connection.
+no reply is ever handed to another caller. Bytes that fit no request end the connection. A read that
+needs another level than the one in force is preceded by a line that changes it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from router.codec import Line, Reply, ReplyParser
+from router.codec import Line, Reply, ReplyParser, encode_cluster
 from router.config import ClientConfig
 from router.errors import BadReply, ConnectionLost, NotSent, ReplyTimeout, RouterError
-from router.requests import Request
+from router.levels import Linearizable
+from router.requests import Request, level_taken
 
 T = TypeVar("T")
 
@@ -33,7 +35,7 @@ TIMER_SLACK_S = 1e-6
 class _Pending:
     """A request on its way. `data` is dropped once it was handed to the socket."""
 
-    __slots__ = ("data", "deadline", "decode", "future", "size")
+    __slots__ = ("data", "deadline", "decode", "future", "level", "size")
 
     def __init__(
         self,
@@ -41,8 +43,10 @@ class _Pending:
         decode: Callable[[Reply], Any],
         future: asyncio.Future[Any],
         deadline: float,
+        level: bytes,
     ) -> None:
         self.data = data
+        self.level = level  # that has to be in force for it; empty if none matters
         self.decode = decode
         self.future = future
         self.deadline = deadline
@@ -59,6 +63,7 @@ class Connection(asyncio.Protocol):
         "_granted",
         "_granted_bytes",
         "_is_paused",
+        "_level",
         "_loop",
         "_lost",
         "_on_unusable",
@@ -103,6 +108,7 @@ class Connection(asyncio.Protocol):
         self._granted_bytes = 0
         self._flush_due = False
         self._is_paused = False
+        self._level = Linearizable.words  # in force after all that was sent; a node's default
         # The moment since which replies are owed and nothing was heard.
         self._quiet_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -128,7 +134,7 @@ class Connection(asyncio.Protocol):
         future: asyncio.Future[T] = self._loop.create_future()
         if not self._sent and not self._unsent:
             self._quiet_since = self._loop.time()
-        self._unsent.append(_Pending(request.data, request.decode, future, deadline))
+        self._unsent.append(_Pending(request.data, request.decode, future, deadline, request.level))
         self._bytes += len(request.data)
         if not self._flush_due and not self._is_paused:
             self._flush_due = True
@@ -252,6 +258,8 @@ class Connection(asyncio.Protocol):
             if pending.future.done():
                 self._bytes -= pending.size
                 continue
+            if pending.level and pending.level != self._level:
+                parts.append(self._change_level(pending.level))
             parts.append(pending.data)
             pending.data = b""
             self._sent.append(pending)
@@ -260,6 +268,18 @@ class Connection(asyncio.Protocol):
             transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
         if self._waiting:
             self._wake()
+
+    def _change_level(self, level: bytes) -> bytes:
+        """The line that puts a read level in force for what is sent after it.
+
+        Decided as bytes leave, so that no request that is dropped before can change the level of
+        another.
+        """
+        self._level = level
+        future: asyncio.Future[None] = self._loop.create_future()
+        future.add_done_callback(_look_at)
+        self._sent.append(_Pending(b"", level_taken, future, math.inf, b""))
+        return encode_cluster("read", level.decode())
 
     def _fits(self, size: int) -> bool:
         count = len(self._unsent) + len(self._sent) + self._granted
@@ -339,6 +359,12 @@ class Connection(asyncio.Protocol):
             self._close_if_idle()
         if earliest < math.inf:
             self._arm(earliest)
+
+
+def _look_at(future: asyncio.Future[None]) -> None:
+    """Nobody waits for it: its error is told to those behind it."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _give_up(turn: asyncio.Future[bool], address: str) -> None:

@@ -4,7 +4,7 @@ One request, from the caller's view:
 
     table known? --no--> ask the seeds for the map
        |
-    send to the shard's believed leader
+    send to the shard's believed leader (below linearizable: to its replicas in turn)
        |-- reply ------------------------------------------> done
        |-- MOVED --> learn the leader, ask there at once
        |-- not executed for certain --> next replica, after a pause, until the deadline
@@ -67,12 +67,13 @@ RESULTS = (ValueTooLarge, NotANumber, OutOfMemory)
 class _Attempts:
     """The failures of one request."""
 
-    __slots__ = ("asked", "backoff", "count", "moved", "trouble")
+    __slots__ = ("asked", "backoff", "count", "moved", "sent_on", "trouble")
 
     def __init__(self, backoff: Backoff) -> None:
         self.backoff = backoff
         self.asked: list[str] = []  # in vain, in this round
         self.count = 0
+        self.sent_on = False  # the last failure was a redirect
         self.moved: RouterError | None = None  # the last redirect
         self.trouble: RouterError | None = None  # the last failure that was no redirect
 
@@ -94,6 +95,7 @@ class Dispatcher:
         self._refreshed_at = 0.0  # loop time at which the last refresh ended
         self._sessions = Sessions(self._open_session)
         self._is_closed = False
+        self._turn = 0  # counts reads that any replica may answer
 
     @property
     def pool(self) -> Pool:
@@ -192,7 +194,7 @@ class Dispatcher:
                 write = self._write(request, shard)
                 if write is not None:
                     writes[index] = write
-                address = table.leader(shard)
+                address = self._target(table, shard, None, request)
                 connection = pool.ready(address)
                 if connection is None or (
                     write is not None and connection.knows_sessions and not write.number()
@@ -300,7 +302,7 @@ class Dispatcher:
             address = ""
             try:
                 table = self.table or await self.start(deadline)
-                address = self._target(table, shard, attempts)
+                address = self._target(table, shard, attempts, request)
                 connection = pool.ready(address) or await pool.acquire(address, deadline)
                 if write is not None:
                     if connection.knows_sessions and not write.is_numbered and not write.number():
@@ -345,9 +347,15 @@ class Dispatcher:
         if not may_retry(effect, error):
             raise error
 
-    def _target(self, table: RoutingTable, shard: int, attempts: _Attempts | None) -> str:
+    def _target(
+        self, table: RoutingTable, shard: int, attempts: _Attempts | None, request: Request[T]
+    ) -> str:
         asked = attempts.asked if attempts else ()
         if shard != ANY_NODE:
+            if request.any_replica and not (attempts and attempts.sent_on):
+                address = self._replica(table, shard, asked)
+                if address:
+                    return address
             return table.target(shard, asked) or table.leader(shard)
         pool = self.pool
         left = [address for address in table.addresses if address not in asked]
@@ -355,6 +363,22 @@ class Dispatcher:
             if pool.is_open(address):
                 return address
         return left[0] if left else table.addresses[0]
+
+    def _replica(self, table: RoutingTable, shard: int, asked: Sequence[str]) -> str:
+        """A replica that was not asked in vain in this round, each in its turn; "": there is none.
+
+        Those with an open connection come first: no read waits for one that is down.
+        """
+        self._turn += 1
+        replicas = table.replicas(shard)
+        start = self._turn % len(replicas)
+        first = ""
+        for address in (*replicas[start:], *replicas[:start]):
+            if address not in asked:
+                if self.pool.is_at_hand(address):
+                    return address
+                first = first or address
+        return first
 
     def _attempt_deadline(
         self, request: Request[T], write: Write[Any] | None, count: int, deadline: float
@@ -381,6 +405,7 @@ class Dispatcher:
         if isinstance(error, SessionForgotten):
             attempts.trouble = error
             return  # The node is the right one.
+        attempts.sent_on = isinstance(error, Moved)
         if isinstance(error, Moved):
             attempts.moved = error
         else:

@@ -101,6 +101,17 @@ class Pool:
         peer = self._peers.get(address)
         return peer is not None and bool(peer.open)
 
+    def is_at_hand(self, address: str) -> bool:
+        """Whether a connection to this address is open now. If not, one is opened in the background
+        unless that has failed just now: for who can do without, and would like to use it later.
+        """
+        peer = self._peers.setdefault(address, _Peer(address))
+        if peer.open:
+            return True
+        if peer.opening is None and (peer.error is None or self._loop.time() >= peer.retry_at):
+            self._start_opening(peer)
+        return False
+
     async def acquire(self, address: str, deadline: float) -> Connection:
         """A usable connection, opened if need be. `NotDone` errors tell why there is none."""
         peer = self._peers.setdefault(address, _Peer(address))

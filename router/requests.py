@@ -26,6 +26,7 @@ from router.errors import (
     SessionGone,
     ValueTooLarge,
 )
+from router.levels import LINEARIZABLE, Linearizable, ReadLevel
 from router.retry import Effect
 
 T_co = TypeVar("T_co", covariant=True)
@@ -40,12 +41,22 @@ _NON_NUMERIC = b"cannot increment or decrement non-numeric value"
 class Request(Generic[T_co]):
     """Bytes to send, and how to read the reply."""
 
-    __slots__ = ("data", "decode", "effect")
+    __slots__ = ("any_replica", "data", "decode", "effect", "level")
 
-    def __init__(self, data: bytes, decode: Callable[[Reply], T_co], effect: Effect) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        decode: Callable[[Reply], T_co],
+        effect: Effect,
+        level: bytes = b"",
+    ) -> None:
         self.data = data
         self.decode = decode
         self.effect = effect
+        self.level = level
+        """Words of the read level that has to be in force; empty if none matters."""
+        self.any_replica = level not in (b"", Linearizable.words)
+        """Whether others than the leader may answer."""
 
 
 class LeaderLine(NamedTuple):
@@ -71,16 +82,25 @@ class MapAnswer(NamedTuple):
     cluster_map: ClusterMap | None
 
 
-def get(key: bytes) -> Request[bytes | None]:
-    return Request(codec.encode_get((key,)), partial(_one_value, key), Effect.READ)
+def get(key: bytes, level: ReadLevel = LINEARIZABLE) -> Request[bytes | None]:
+    data = codec.encode_get((key,))
+    return Request(data, partial(_one_value, key), Effect.READ, level.words)
 
 
-def gets(key: bytes) -> Request[Value | None]:
-    return Request(codec.encode_get((key,), True), partial(_one_hit, key), Effect.READ)
+def gets(key: bytes, level: ReadLevel = LINEARIZABLE) -> Request[Value | None]:
+    data = codec.encode_get((key,), True)
+    return Request(data, partial(_one_hit, key), Effect.READ, level.words)
 
 
-def get_many(keys: Sequence[bytes]) -> Request[tuple[Value, ...]]:
-    return Request(codec.encode_get(keys), partial(_hits, keys), Effect.READ)
+def get_many(keys: Sequence[bytes], level: ReadLevel = LINEARIZABLE) -> Request[tuple[Value, ...]]:
+    return Request(codec.encode_get(keys), partial(_hits, keys), Effect.READ, level.words)
+
+
+def level_taken(reply: Reply) -> None:
+    """The reply to `cluster read`. Anything but OK ends the connection: what follows on it would
+    be answered at another level than was asked for."""
+    if not isinstance(reply, Line) or reply.text != b"OK":
+        raise BadReply("a node that does not take a read level")
 
 
 def store(

@@ -376,5 +376,13 @@ class ReplicatedLog(Protocol):
         """What a snapshot of the state after applying `index` must carry. `first_index` - 1 <=
         `index` <= `commit_index`."""
 
+    def fresh_ns(self, applied_index: Index) -> int:
+        """Moment of our own clock such that the state at `applied_index` holds everything that was
+        committed, by anybody, before it; far in the past if nothing is known.
+
+        `applied_index` is what the state machine has applied, and never shrinks between calls. A
+        leader's own state is current while its lease holds; this is about what others tell.
+        """
+
     def progress(self) -> Mapping[ReplicaId, PeerStatus]:
         """A leader's view of all members; empty unless leader."""

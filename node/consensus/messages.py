@@ -68,18 +68,27 @@ class AppendReply(NamedTuple):
 
 class Heartbeat(NamedTuple):
     """`commit_index` is min(leader's commit_index, receiver's match_index). `sent_ns` (the leader's
-    clock) and `read_context` (number of the newest read round, 0 = none) are echoed."""
+    clock) and `read_context` (number of the newest read round, 0 = none) are echoed.
+
+    `stamp` is the newest of the receiver's stamps (see staleness.py), sent back under a valid lease
+    only: all that was committed when it was made lies at or below `fresh_index`. 0 = none.
+    """
 
     term: Term
     commit_index: Index
     sent_ns: int
     read_context: int
+    stamp: int = 0
+    fresh_index: Index = 0
 
 
 class HeartbeatReply(NamedTuple):
+    """Echoes, and a stamp of the sender's own clock for the leader to send back."""
+
     term: Term
     sent_ns: int
     read_context: int
+    stamp: int = 0
 
 
 class SnapshotChunk(NamedTuple):

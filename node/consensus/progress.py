@@ -47,6 +47,7 @@ class Progress:
         "snapshot_moved",
         "snapshot_offset",
         "stalled_at",
+        "stamp",
         "state",
     )
 
@@ -71,6 +72,8 @@ class Progress:
         """Newest `sent_ns` this member has echoed, by the leader's clock."""
         self.echo_round = 0
         """Newest read round this member has echoed."""
+        self.stamp = 0
+        """Stamp of this member's newest reply, by its own clock; 0 = none in this term."""
         self.snapshot: Snapshot | None = None
         """SNAPSHOT only: what is being sent; None = wanted from the shell."""
         self.snapshot_offset = 0

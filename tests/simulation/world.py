@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 from node.config import NodeConfig
+from tests.simulation import staleness
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.client import SimulatedClient
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
@@ -33,6 +34,7 @@ from tests.simulation.network import Network, NetworkConfig
 from tests.simulation.process import PROCESS
 from tests.simulation.router_client import RouterProgram
 from tests.simulation.rude_client import RudeClient
+from tests.simulation.staleness import StaleReaders
 from tests.simulation.trace import Trace
 from tests.simulation.wall_bounds import WallBounds
 from tests.simulation.workload import Workload, WorkloadConfig, draw_workload
@@ -110,7 +112,7 @@ class World:
         workload_config = draw_workload(random, self.nodes[0].config.item_bytes_max)
         workload_config = replace(workload_config, **config.workload)
         self.keys = Workload("final", workload_config, random).keys()
-        self.clients: list[SimulatedClient | RouterProgram | RudeClient] = [
+        self.clients: list[SimulatedClient | RouterProgram | RudeClient | StaleReaders] = [
             self._make_client(f"c{number}", workload_config, SimulatedClient)
             for number in range(1, config.client_count + 1)
         ]
@@ -121,6 +123,9 @@ class World:
         if random.random() < 0.3:
             addresses = [node.address for node in self.nodes]
             self.clients.append(RudeClient(self.loop, "x1", addresses, self.random("rude")))
+        addresses = [node.address for node in self.nodes]
+        self.stale = StaleReaders(self.loop, "s1", addresses, self.random("staleness"))
+        self.clients.append(self.stale)
         self.client_names = [client.name for client in self.clients]
         self.invariants = Invariants(self.nodes)
         self._violation: InvariantViolation | None = None
@@ -298,6 +303,11 @@ class World:
                 raise AssertionError(verdict.describe())
             if verdict.kind == UNKNOWN:
                 report.undecided.append(show_key(key))
+        stale = staleness.check(self.stale.history)
+        if stale:
+            raise AssertionError("read below its level:\n" + "\n".join(stale[:20]))
+        for read in self.stale.history.reads:
+            self.trace.record("read", read.describe())
         for operation in self.history.operations:
             self.trace.record("operation", operation.number, operation.outcome, operation.result)
         report.digest = self.trace.digest()

@@ -61,6 +61,8 @@ class FakeNode:
         self.faults: list[Fault] = []
         self.log: list[bytes] = []  # command lines received
         self.executed: list[bytes] = []  # command lines of writes executed
+        self.reads: list[tuple[bytes, bytes]] = []  # (level, line) of reads answered, not moved
+        self.is_behind = False  # too far for any bound, as a replica
         self.connection_count = 0
         self._server: asyncio.Server | None = None
         self._handlers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -110,6 +112,7 @@ class FakeNode:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         redirects = False
         once: tuple[int, ...] = ()
+        level = b"linearizable"
         while line := await reader.readline():
             words = line.split()
             if self.knows_sessions and words[:2] == [b"cluster", b"once"]:
@@ -122,28 +125,42 @@ class FakeNode:
                 data = (await reader.readexactly(int(words[4]) + 2))[:-2]
             if words[:2] == [b"cluster", b"redirect"] and not self.is_plain:
                 redirects = words[2] == b"on"
+            if words[:2] == [b"cluster", b"read"]:
+                level = b" ".join(words[2:])
             fault = next((f for f in self.faults if line.startswith(f.prefix)), None)
             if fault is not None:
                 self.faults.remove(fault)
                 if fault.action == CLOSE_AFTER:
-                    self._execute(words, data, redirects, once)
+                    self._execute(words, data, redirects, level, once)
                 fault.event.set()
                 if fault.action in (CLOSE_BEFORE, CLOSE_AFTER):
                     return
                 if fault.action == HANG_AFTER:
-                    self._execute(words, data, redirects, once)
+                    self._execute(words, data, redirects, level, once)
                 if fault.action in (HANG, HANG_AFTER):
                     await reader.read()
                     return
                 assert isinstance(fault.action, bytes)
                 writer.write(fault.action)
             else:
-                writer.write(self._execute(words, data, redirects, once))
+                writer.write(self._execute(words, data, redirects, level, once))
             once = ()
             await writer.drain()
 
+    def _may_answer(self, shard: int, is_read: bool, level: bytes) -> bool:
+        if self.cluster.leader(shard) == self.node_id:
+            return True
+        if not is_read or self.node_id not in self.cluster.map.replicas_of(shard):
+            return False
+        return level == b"local" or (level.startswith(b"bounded ") and not self.is_behind)
+
     def _execute(
-        self, words: list[bytes], data: bytes, redirects: bool, once: tuple[int, ...]
+        self,
+        words: list[bytes],
+        data: bytes,
+        redirects: bool,
+        level: bytes,
+        once: tuple[int, ...],
     ) -> bytes:
         if words[:2] == [b"cluster", b"session"] and self.knows_sessions:
             if words[2:3] != [b"open"]:
@@ -158,13 +175,15 @@ class FakeNode:
             self.cluster.items.clear()
             self.executed.append(b" ".join(words))
             return b"OK\r\n"
-        keys = words[1:] if words[0] in (b"get", b"gets") else words[1:2]
+        is_read = words[0] in (b"get", b"gets")
+        keys = words[1:] if is_read else words[1:2]
         if redirects:
             for key in keys:
                 shard = self.cluster.map.shard_of(key)
-                if self.cluster.leader(shard) != self.node_id:
+                if not self._may_answer(shard, is_read, level):
                     return self.cluster.moved(shard)
-        if words[0] in (b"get", b"gets"):
+        if is_read:
+            self.reads.append((level, b" ".join(words)))
             return self.cluster.execute(words, data)
         known = self.cluster.known_result(once)
         if known is not None:
@@ -292,7 +311,7 @@ class FakeCluster:
 
     def answer(self, node: FakeNode, words: list[bytes]) -> bytes:
         """The `cluster` words."""
-        if words[0] == b"redirect":
+        if words[0] in (b"redirect", b"read"):
             return b"OK\r\n"
         if words[0] == b"map":
             if not self.has_map:

@@ -63,6 +63,10 @@ class FakeGroup:
     applied_index: int = 10
     log: FakeLog = field(default_factory=FakeLog)
     store: object = None
+    staleness: int = 120_000_000
+
+    def staleness_ns(self, now_ns: int) -> int:
+        return self.staleness
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any
 from node.connection import MemcachedConnection
 from node.counters import Counters
 from node.operations import Failure
+from node.read_levels import parse_level
 from node.store.results import STORED, Result
 from node.store.store import ShardStore
 from ring import key_token
@@ -38,6 +39,7 @@ class Started:
         self.after = after
         self.identity = identity
         self.finished = False
+        self.staleness_ns = 0
 
     def end(self, outcome: Any) -> None:
         """Give it its outcome."""
@@ -52,6 +54,12 @@ class ScriptedCoordinator:
     def __init__(self) -> None:
         self.started: list[Started] = []
         self.answer: Callable[[Started], Any] | None = None
+        self.serving = self
+        self.fresh_groups: list[Any] = []
+        """Groups that are fresh enough for any bound."""
+
+    def is_fresh(self, group: Any, staleness_ns: int) -> bool:
+        return group in self.fresh_groups
 
     def _start(self, operation: Started) -> Started:
         if self.answer is not None:
@@ -84,8 +92,11 @@ class ScriptedCoordinator:
         keys: tuple[bytes, ...],
         done: Callable[[Any], None],
         after: Any = None,
+        staleness_ns: int = 0,
     ) -> Started:
-        return self._start(Started(False, group_id, keys, done, 0, after))
+        operation = Started(False, group_id, keys, done, 0, after)
+        operation.staleness_ns = staleness_ns
+        return self._start(operation)
 
     def deadline_ns(self) -> int:
         return 1
@@ -200,6 +211,9 @@ class FakeServer:
         return b"STAT a 1\r\nEND\r\n"
 
     def cluster_command(self, connection: Any, args: tuple[bytes, ...]) -> bytes:
+        if args[0] == b"read":
+            connection.staleness_ns = parse_level(args[1:])
+            return b"OK\r\n"
         connection.redirect = args == (b"redirect", b"on")
         return b"OK\r\n"
 

@@ -95,10 +95,12 @@ class Member:
         self.offset_ns = 0
         self.last_tick_ns = -(1 << 60)
         self.up = False
+        self.life = 0
         self.start()
 
     def start(self) -> None:
         """(Re)start from what is durable."""
+        self.life += 1
         snapshot = self.snapshot
         self.applied_index = snapshot.meta.last_index if snapshot else 0
         self.state: list[bytes] = decode_state(snapshot.data) if snapshot else []
@@ -113,6 +115,7 @@ class Member:
             entries=self.entries,
             snapshot=snapshot.meta if snapshot else None,
             applied_index=self.applied_index,
+            life=self.life,
         )
         self.up = True
 

@@ -100,8 +100,10 @@ def message_text(message: Message) -> str:
         part = f"[{message.offset},{message.offset + len(message.data)})/{message.total_bytes}"
         return f"{name} term={message.term} {message.last_index}@{message.last_term} {part}"
     fields = message._asdict()
-    for unset in ("sent_ns", "hint_index", "hint_term", "reject", "read_context", "force"):
-        if not fields.get(unset) or unset == "sent_ns":
+    clocks = ("sent_ns", "stamp")
+    unset_names = ("hint_index", "hint_term", "reject", "read_context", "force", "fresh_index")
+    for unset in (*clocks, *unset_names):
+        if not fields.get(unset) or unset in clocks:
             fields.pop(unset, None)
     return " ".join([name, *(f"{key}={int(value)}" for key, value in fields.items())])
 

@@ -20,6 +20,7 @@ from node.consensus.api import (
     SoftState,
 )
 from node.consensus.errors import NotLeader, ProposalDropped
+from node.consensus.lease import NEVER_NS
 from node.counters import Counters
 from node.group import ReplicaGroup
 from node.host import ReplicaHost
@@ -57,6 +58,8 @@ class ScriptedLog:
         self.first_index = 1
         self.term_start_index = 0
         self.lease_until_ns = 0
+        self.fresh: list[tuple[int, int]] = []
+        """(applied index, clock): the state at the index is current as of the clock."""
         self.log_bytes = 0
         self.configuration = VOTERS
         self.next_ready: Ready | None = None
@@ -73,6 +76,9 @@ class ScriptedLog:
         self.on_step: Callable[[], None] = lambda: None
         self.tick_count = 0
         self.members: dict[int, Any] = {}
+
+    def fresh_ns(self, applied_index: int) -> int:
+        return max((ns for index, ns in self.fresh if index <= applied_index), default=NEVER_NS)
 
     # what the test does
 

@@ -93,15 +93,17 @@ class Raft(RaftState):
         entries: Sequence[Entry] = (),
         snapshot: SnapshotMeta | None = None,
         applied_index: Index = 0,
+        life: int = 0,
     ) -> None:
         """Start from what is durable.
 
         `configuration` is the first one of the group; a snapshot's, and any in `entries`, take
         precedence. `entries` are contiguous and reach back to the snapshot (those it covers are
         skipped). Entries <= `applied_index`, which are committed, are not handed out again.
+        `life` is another number after each start of the process, and marks its clock's readings.
         """
         config.validate()
-        super().__init__(config, random)
+        super().__init__(config, random, life)
         self.term, self.voted_for = hard_state
         base_index, base_term = 0, 0
         if snapshot is not None:
@@ -140,6 +142,9 @@ class Raft(RaftState):
     @property
     def log_bytes(self) -> int:
         return self.log.bytes
+
+    def fresh_ns(self, applied_index: Index) -> int:
+        return self.freshness.known_ns(applied_index)
 
     def progress(self) -> Mapping[ReplicaId, PeerStatus]:
         return {replica: p.status() for replica, p in self.members.items()}

@@ -4,6 +4,7 @@ loss."""
 from __future__ import annotations
 
 from node.consensus.api import Outbound, ReplicaId, Role
+from node.consensus.lease import NEVER_NS
 from node.consensus.messages import Heartbeat, HeartbeatReply
 from node.consensus.progress import SNAPSHOT
 from node.consensus.quorum import VoteResult, joint_vote_result
@@ -14,6 +15,7 @@ from node.consensus.raft.roles import become_follower
 from node.consensus.raft.snapshots import resume_snapshot
 from node.consensus.raft.state import RaftState, send_as_leader
 from node.consensus.raft.transfer import abandon_transfer, maybe_hand_over
+from node.consensus.staleness import make_stamp, stamp_ns
 
 
 def leader_deadline(r: RaftState) -> None:
@@ -27,7 +29,9 @@ def leader_deadline(r: RaftState) -> None:
     if r.transfer_target and ticks >= r.transfer_deadline_tick:
         abandon_transfer(r)
     if ticks >= r.heartbeat_tick:
-        broadcast_heartbeats(r)
+        # Only here is `now_ns` certain to be a reading later than every reply that has come: the
+        # stamps go back if the lease holds at it.
+        broadcast_heartbeats(r, echo=r.now_ns < r.lease_until_ns)
         r.heartbeat_tick = ticks + r.config.heartbeat_ticks
     r.deadline_tick = min(r.heartbeat_tick, r.quorum_check_tick)
     if r.transfer_target:
@@ -45,8 +49,12 @@ def _has_active_quorum(r: RaftState) -> bool:
     return result is VoteResult.WON
 
 
-def broadcast_heartbeats(r: RaftState) -> None:
-    """Start a round: its time of sending is what a lease counts from."""
+def broadcast_heartbeats(r: RaftState, *, echo: bool = False) -> None:
+    """Start a round: its time of sending is what a lease counts from.
+
+    `echo`: the lease held at a moment after all stamps had come, so they may be sent back. A lease
+    also means that `commit_index` covers what earlier leaders committed.
+    """
     now_ns = r.now_ns
     own = r.members.get(r.replica_id)
     if own is not None:
@@ -55,7 +63,12 @@ def broadcast_heartbeats(r: RaftState) -> None:
     for p in r.peers:
         # Never tell of more than the peer is known to hold: its entries above may be wrong.
         commit_index = min(p.match_index, r.commit_index)
-        send_as_leader(r, p.replica_id, Heartbeat(r.term, commit_index, now_ns, r.read_round))
+        stamp = fresh_index = 0
+        if echo and p.stamp:
+            stamp = p.stamp
+            fresh_index = r.commit_index
+        beat = Heartbeat(r.term, commit_index, now_ns, r.read_round, stamp, fresh_index)
+        send_as_leader(r, p.replica_id, beat)
     if not r.peers or len(r.voters) == 1:
         renew_lease(r)
 
@@ -74,10 +87,17 @@ def handle_heartbeat(r: RaftState, sender: ReplicaId, m: Heartbeat) -> None:
     hear_leader(r, sender)
     if m.commit_index > r.commit_index:
         commit_as_told(r, m.commit_index)
+    freshness = r.freshness
+    if m.stamp:
+        # `now_ns` is no later than the true time, hence neither is a stamp made of it.
+        read_ns = stamp_ns(m.stamp, freshness.life, r.now_ns)
+        if read_ns > NEVER_NS:
+            freshness.learn(read_ns, m.fresh_index)
     # The answer says that we had not voted in a newer term, which is so. But a replica that
     # restarts without a trace of ever having answered would not keep the promise it makes.
     out = r.messages if r.has_durable_state else r.messages_after_append
-    out.append(Outbound(sender, HeartbeatReply(r.term, m.sent_ns, m.read_context)))
+    stamp = make_stamp(freshness.life, r.now_ns)
+    out.append(Outbound(sender, HeartbeatReply(r.term, m.sent_ns, m.read_context, stamp)))
 
 
 def handle_heartbeat_reply(r: RaftState, sender: ReplicaId, m: HeartbeatReply) -> None:
@@ -87,6 +107,7 @@ def handle_heartbeat_reply(r: RaftState, sender: ReplicaId, m: HeartbeatReply) -
     if p is None:
         return  # no longer a member
     p.recent_active = True
+    p.stamp = m.stamp
     if m.sent_ns > p.echo_ns:
         p.echo_ns = m.sent_ns
         renew_lease(r)

@@ -7,6 +7,7 @@ public interface on top. Which module moves what:
     configuration and what is derived from it     configurations.py
     commit_index                                  commit.py (leader: by quorum; follower: told so)
     lease_until_ns, read rounds                   reads.py, heartbeats.py
+    freshness                                     heartbeats.py (rules in staleness.py)
     transfer_*                                    transfer.py, roles.py
 """
 
@@ -31,6 +32,7 @@ from node.consensus.lease import NEVER_NS, lease_ns, promise_ns
 from node.consensus.log import LogView
 from node.consensus.messages import Message
 from node.consensus.progress import Progress
+from node.consensus.staleness import Freshness
 
 
 class IncomingSnapshot:
@@ -56,6 +58,7 @@ class RaftState:
         "emitted_index",
         "failed_reads",
         "forced",
+        "freshness",
         "hard_changed",
         "has_durable_state",
         "heard_ns",
@@ -103,7 +106,7 @@ class RaftState:
         "votes",
     )
 
-    def __init__(self, config: ConsensusConfig, random: Random) -> None:
+    def __init__(self, config: ConsensusConfig, random: Random, life: int) -> None:
         self.config = config
         self.random = random
         self.replica_id: ReplicaId = config.replica_id
@@ -182,6 +185,9 @@ class RaftState:
         """Contexts that ride on the next round."""
         self.read_rounds: deque[tuple[int, Index, list[int]]] = deque()
         """Rounds under way: (number, read index, contexts), ascending."""
+
+        self.freshness = Freshness(life)
+        """How old our own state can be. Independent of term and role."""
 
         # -- leadership transfer
         self.transfer_target: ReplicaId = 0

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from node.cluster_commands import NO_MAP, USAGE, cluster_command, moved_line
+from node.cluster_commands import NO_MAP, READ_USAGE, USAGE, cluster_command, moved_line
+from node.read_levels import ANY_STALENESS_NS, LINEARIZABLE_NS
 from ring import ClusterMap, NodeInfo, place
 
 NODES = tuple(
@@ -63,6 +64,39 @@ def test_redirect_is_a_state_of_the_connection() -> None:
     assert connection.redirect
     assert ask(b"redirect", b"off", connection=connection) == b"OK\r\n"
     assert not connection.redirect
+
+
+def test_the_read_level_is_a_state_of_the_connection() -> None:
+    connection = SimpleNamespace(staleness_ns=LINEARIZABLE_NS)
+    for words, staleness_ns in (
+        ((b"bounded", b"500"), 500_000_000),
+        ((b"local",), ANY_STALENESS_NS),
+        ((b"bounded", b"86400000"), 86_400_000_000_000),
+        ((b"linearizable",), LINEARIZABLE_NS),
+    ):
+        assert ask(b"read", *words, connection=connection) == b"OK\r\n"
+        assert connection.staleness_ns == staleness_ns
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        (b"bounded",),
+        (b"bounded", b"0"),
+        (b"bounded", b"-1"),
+        (b"bounded", b"1.5"),
+        (b"bounded", b"86400001"),
+        (b"bounded", b"9" * 30),
+        (b"bounded", b"5", b"5"),
+        (b"local", b"5"),
+        (b"Local",),
+    ],
+)
+def test_a_level_that_is_none_changes_nothing(words: tuple[bytes, ...]) -> None:
+    connection = SimpleNamespace(staleness_ns=7)
+    assert ask(b"read", *words, connection=connection) == READ_USAGE
+    assert connection.staleness_ns == 7
 
 
 def test_leaders_of_all_shards_with_the_terms_known_here() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from node.counters import COUNTER_NAMES, Counters
-from node.metrics import PLAIN, REQUESTS, RESULTS, NodeCollector, render
+from node.metrics import PLAIN, READS, REQUESTS, RESULTS, NodeCollector, render
 from node.timings import Histogram
 from tests.support.fake_node import FakeNode
 
@@ -32,7 +33,12 @@ def scrape(node: FakeNode) -> dict[tuple[str, tuple[tuple[str, str], ...]], floa
 
 
 def test_every_counter_is_exported_under_one_name() -> None:
-    exported = [*PLAIN, *RESULTS.values(), *(n for names in REQUESTS.values() for n in names)]
+    exported = [
+        *PLAIN,
+        *READS.values(),
+        *RESULTS.values(),
+        *(n for names in REQUESTS.values() for n in names),
+    ]
     assert set(exported) == set(COUNTER_NAMES)
 
 
@@ -50,6 +56,25 @@ def test_requests_and_results(node: FakeNode) -> None:
     assert found["quorumcache_requests_total", (("command", "get"),)] == 3
     assert found["quorumcache_requests_total", (("command", "delete"),)] == 7
     assert found["quorumcache_results_total", (("command", "cas"), ("result", "badval"))] == 1
+
+
+def test_reads_by_level_add_up_to_all_reads(node: FakeNode) -> None:
+    node.counters.cmd_get = 10
+    node.counters.cmd_get_bounded = 3
+    node.counters.cmd_get_local = 2
+    found = scrape(node)
+    by_level = {
+        level: found["quorumcache_reads_total", (("level", level),)]
+        for level in ("linearizable", "bounded", "local")
+    }
+    assert by_level == {"linearizable": 5, "bounded": 3, "local": 2}
+
+
+def test_staleness_of_each_replica(node: FakeNode) -> None:
+    node.host.groups[2].staleness = 1 << 62
+    found = scrape(node)
+    assert found["quorumcache_replica_staleness_seconds", (("shard", "0"),)] == 0.12
+    assert found["quorumcache_replica_staleness_seconds", (("shard", "1"),)] == math.inf
 
 
 def test_a_stats_reset_does_not_take_prometheus_totals_back(node: FakeNode) -> None:

@@ -248,9 +248,9 @@ def test_a_peer_is_no_stranger() -> None:
             "node a is of cluster c1, node b is of cluster c2",
         ),
         (
-            B._replace(protocol_version=2),
+            B._replace(protocol_version=9),
             None,
-            f"node a is of peer protocol {PROTOCOL_VERSION}, node b is of peer protocol 2",
+            f"node a is of peer protocol {PROTOCOL_VERSION}, node b is of peer protocol 9",
         ),
         (
             B._replace(

@@ -159,6 +159,9 @@ def test_shards(node: FakeNode) -> None:
     assert found["shard:1:commit"] == "11"
     assert found["shard:1:applied"] == "10"
     assert found["shard:1:items"] == "1"
+    assert found["shard:0:staleness_ms"] == "120"
+    node.host.groups[1].staleness = 1 << 62
+    assert lines(stats_reply(node, (b"shards",)))["shard:0:staleness_ms"] == "-"
 
 
 def test_reset_zeroes_events_and_keeps_gauges_and_prometheus_totals(node: FakeNode) -> None:

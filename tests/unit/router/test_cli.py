@@ -254,3 +254,22 @@ def test_every_command_has_help(word: str) -> None:
         assert "usage: quorumcache" in ended.out
 
     run(main())
+
+
+def test_a_read_level_goes_with_get() -> None:
+    async def main() -> None:
+        async with FakeCluster() as cluster:
+            cluster.items[b"k"] = (b"0", b"v", 1)
+            for text, words in (("bounded:500", b"bounded 500"), ("local", b"local")):
+                ended = await quorumcache("get", "--read", text, "k", seeds=cluster.seeds)
+                assert (ended.code, ended.out) == (0, "v\n")
+                reads = [read for node in cluster.nodes for read in node.reads]
+                assert (words, b"get k") in reads
+            ended = await quorumcache("get", "--read", "bounded:0", "k", seeds=cluster.seeds)
+            assert ended.code == 2
+            assert "1 to 86400000 ms" in one_line(ended)
+            ended = await quorumcache("get", "--read", "newest", "k", seeds=cluster.seeds)
+            assert ended.code == 2
+            assert "linearizable, bounded:MS or local" in one_line(ended)
+
+    run(main())
