@@ -82,7 +82,8 @@ class World(HostWorld):
         return node_id in self.up
 
     def read(self, staleness_ns: int, *keys: bytes, group_id: int = GROUP) -> None:
-        self.coordinator.read(group_id, keys or (b"k",), self.outcomes.append, staleness_ns)
+        keys = keys or (b"k",)
+        self.coordinator.read(group_id, keys, self.outcomes.append, staleness_ns=staleness_ns)
 
     def take(self) -> tuple[int, tuple[Any, ...]]:
         (only,) = self.sent
