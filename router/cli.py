@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from random import Random
 
 from router import requests
 from router.client import AsyncClient
@@ -68,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(*_explain(error))
 
 
-async def _run(options: argparse.Namespace) -> int:
+async def _run(options: argparse.Namespace, random: Random | None = None) -> int:
+    """Run the parsed command. `random` draws the jitter of pauses."""
     seeds_text = getattr(options, "seeds", "") or os.environ.get(SEEDS_VARIABLE) or DEFAULT_SEEDS
     seeds = [seed for seed in seeds_text.replace(",", " ").split() if seed]
     # Whatever is wrong with the arguments is said before anybody is bothered with them.
@@ -79,7 +81,7 @@ async def _run(options: argparse.Namespace) -> int:
     if options.command == "route" and not options.keys:
         options.keys = _keys_from_stdin()
     timeout_ms = round(1000 * getattr(options, "timeout", DEFAULT_TIMEOUT_S))
-    client = AsyncClient(seeds, ClientConfig(timeout_ms=timeout_ms))
+    client = AsyncClient(seeds, ClientConfig(timeout_ms=timeout_ms), random=random)
     try:
         try:
             await client.connect(once=True)

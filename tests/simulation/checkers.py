@@ -8,10 +8,13 @@ They read the replicas from outside and never change them:
 - what is committed is the same everywhere, and for ever (state machine safety and log matching);
 - replicas that applied the same entries have the same state;
 - two nodes never hold a lease on one group at the same time.
+
+What a node has promised to others is looked at elsewhere, when it says so: `promises.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -24,66 +27,118 @@ DIGESTS_KEPT = 50_000
 
 
 class InvariantViolation(AssertionError):
-    """The cluster did what it promised never to do."""
+    """The cluster did what it promised never to do. `rule`: which promise, in a few words."""
+
+    def __init__(self, text: str, *, rule: str = "") -> None:
+        super().__init__(text)
+        self.rule = rule or text
+
+
+class _Watch:
+    """What was last seen of one replica, and with it: nothing has to be looked at twice."""
+
+    __slots__ = ("applied_index", "commit_index", "digested_index", "matched_index", "role", "term")
+
+    def __init__(self) -> None:
+        self.role = Role.FOLLOWER
+        self.term = self.commit_index = self.applied_index = 0
+        self.matched_index = 0
+        """Up to here its entries were compared with what others committed."""
+        self.digested_index = -1
 
 
 class Invariants:
     """What has been seen so far, to compare with what is seen now."""
 
-    def __init__(self, nodes: list[SimulatedNode]) -> None:
+    def __init__(
+        self, nodes: list[SimulatedNode], on_leader: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.nodes = nodes
         self.leaders: dict[tuple[int, int], int] = {}
         self.checks = 0
-        self._progress: dict[tuple[int, int, int], tuple[int, int, int]] = {}
+        self._on_leader = on_leader
+        self._watches: dict[str, tuple[int, dict[int, _Watch]]] = {}
+        """By node: the incarnation, and by group what was seen of it."""
         self._committed: dict[tuple[int, int], tuple[int, int]] = {}
-        self._matched: dict[tuple[int, int, int], int] = {}
         self._digests: dict[tuple[int, int], tuple[bytes, int]] = {}
-        self._digested: dict[tuple[int, int, int], int] = {}
 
     def check(self, *, digests: bool = False) -> None:
-        """Look at all replicas of live processes once; `digests` costs the most."""
+        """Look at all replicas of live processes once; `digests` costs the most.
+
+        Most replicas have not changed since the last look: finding that out is all it costs.
+        """
         self.checks += 1
         lease_holders: dict[int, int] = {}
         for simulated in self.nodes:
-            for group in simulated.groups():
-                self._check_leader(simulated, group)
-                self._check_progress(simulated, group)
-                self._check_committed(simulated, group)
-                self._check_lease(simulated, group, lease_holders)
-                if digests:
+            groups = simulated.groups()
+            if not groups:
+                continue
+            now_ns = simulated.clock.monotonic_ns()
+            incarnation, watches = self._watches.get(simulated.name, (0, {}))
+            if incarnation != simulated.incarnation:
+                watches = {}
+                self._watches[simulated.name] = (simulated.incarnation, watches)
+            for group in groups:
+                log = group.log
+                watch = watches.get(group.group_id)
+                if watch is None:
+                    watch = watches[group.group_id] = _Watch()
+                if (
+                    log.commit_index != watch.commit_index
+                    or group.applied_index != watch.applied_index
+                    or log.term != watch.term
+                    or log.role is not watch.role
+                ):
+                    self._look(simulated, group, watch)
+                if log.lease_until_ns > now_ns or group.lease_until_ns > now_ns:
+                    self._check_lease(simulated, group, lease_holders)
+                if digests and watch.digested_index != group.applied_index:
                     self._check_digest(simulated, group)
+                    watch.digested_index = group.applied_index
+
+    def _look(self, simulated: SimulatedNode, group: Any, watch: _Watch) -> None:
+        self._check_leader(simulated, group)
+        self._check_progress(simulated, group, watch)
+        self._check_committed(simulated, group, watch)
+        watch.role = group.role
+        watch.term = group.term
+        watch.commit_index = group.commit_index
+        watch.applied_index = group.applied_index
 
     def _check_leader(self, simulated: SimulatedNode, group: Any) -> None:
         if group.role is not Role.LEADER:
             return
         seat = (group.group_id, group.term)
-        other = self.leaders.setdefault(seat, simulated.node_id)
-        if other != simulated.node_id:
+        other = self.leaders.get(seat)
+        if other is None:
+            self.leaders[seat] = simulated.node_id
+            self._on_leader(f"{simulated.name} leads group {group.group_id} in term {group.term}")
+        elif other != simulated.node_id:
             raise InvariantViolation(
                 f"group {group.group_id}: nodes {other} and {simulated.node_id} both lead "
-                f"term {group.term}"
+                f"term {group.term}",
+                rule="two leaders of one term",
             )
 
-    def _check_progress(self, simulated: SimulatedNode, group: Any) -> None:
-        who = (simulated.node_id, simulated.incarnation, group.group_id)
+    def _check_progress(self, simulated: SimulatedNode, group: Any, watch: _Watch) -> None:
         now = (group.term, group.commit_index, group.applied_index)
-        before = self._progress.get(who, (0, 0, 0))
+        before = (watch.term, watch.commit_index, watch.applied_index)
         if any(new < old for new, old in zip(now, before, strict=True)):
             raise InvariantViolation(
                 f"group {group.group_id} on node {simulated.node_id}: (term, commit_index, "
-                f"applied_index) went back from {before} to {now}"
+                f"applied_index) went back from {before} to {now}",
+                rule="progress went back",
             )
         if group.applied_index > group.commit_index:
             raise InvariantViolation(
                 f"group {group.group_id} on node {simulated.node_id} applied "
-                f"{group.applied_index}, committed {group.commit_index}"
+                f"{group.applied_index}, committed {group.commit_index}",
+                rule="applied before committed",
             )
-        self._progress[who] = now
 
-    def _check_committed(self, simulated: SimulatedNode, group: Any) -> None:
-        who = (simulated.node_id, simulated.incarnation, group.group_id)
+    def _check_committed(self, simulated: SimulatedNode, group: Any, watch: _Watch) -> None:
         view = log_view(group.log)
-        done = self._matched.get(who, 0)
+        done = watch.matched_index
         last = min(group.commit_index, view.last_index)
         first = max(done + 1, view.first_index)
         if last < first:
@@ -95,33 +150,29 @@ class Invariants:
             if known != facts:
                 raise InvariantViolation(
                     f"group {group.group_id}: entry {entry.index} is committed as {known} "
-                    f"(term, checksum) and on node {simulated.node_id} as {facts}"
+                    f"(term, checksum) and on node {simulated.node_id} as {facts}",
+                    rule="committed entries differ",
                 )
-        self._matched[who] = last
+        watch.matched_index = last
 
     def _check_lease(self, simulated: SimulatedNode, group: Any, holders: dict[int, int]) -> None:
-        until_ns = max(group.log.lease_until_ns, group.lease_until_ns)
-        if simulated.clock.monotonic_ns() >= until_ns:
-            return
         other = holders.setdefault(group.group_id, simulated.node_id)
         if other != simulated.node_id:
             raise InvariantViolation(
                 f"group {group.group_id}: nodes {other} and {simulated.node_id} hold a lease "
-                "at the same time"
+                "at the same time",
+                rule="leases overlap",
             )
 
     def _check_digest(self, simulated: SimulatedNode, group: Any) -> None:
-        who = (simulated.node_id, simulated.incarnation, group.group_id)
-        if self._digested.get(who) == group.applied_index:
-            return
-        self._digested[who] = group.applied_index
         digest = group.store.digest()
         place = (group.group_id, group.applied_index)
         known = self._digests.setdefault(place, (digest, simulated.node_id))
         if known[0] != digest:
             raise InvariantViolation(
                 f"group {group.group_id} at applied_index {group.applied_index}: the state on "
-                f"nodes {known[1]} and {simulated.node_id} differs"
+                f"nodes {known[1]} and {simulated.node_id} differs",
+                rule="states differ",
             )
         if len(self._digests) > DIGESTS_KEPT:
             del self._digests[next(iter(self._digests))]

@@ -118,7 +118,10 @@ class VirtualTransport(asyncio.Transport):
             raise RuntimeError("Cannot call write() after write_eof()")
         if self._closing or self._lost or not data or self._is_dead():
             return
-        self._buffer.append(bytes(data))
+        data = bytes(data)
+        if self.network.tap is not None:
+            self.network.tap(self, data)
+        self._buffer.append(data)
         self._buffer_bytes += len(data)
         self._push()
         if self._buffer_bytes > self._high_water and not self._writing_paused:
