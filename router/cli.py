@@ -80,7 +80,9 @@ async def _run(options: argparse.Namespace, random: Random | None = None) -> int
         requests.store(b"set", options.keys[0], options.value, options.flags, options.ttl)
     if options.command == "route" and not options.keys:
         options.keys = _keys_from_stdin()
-    timeout_ms = round(1000 * getattr(options, "timeout", DEFAULT_TIMEOUT_S))
+    timeout_s = getattr(options, "timeout", DEFAULT_TIMEOUT_S)
+    options.deadline = asyncio.get_running_loop().time() + timeout_s
+    timeout_ms = round(1000 * timeout_s)
     client = AsyncClient(seeds, ClientConfig(timeout_ms=timeout_ms), random=random)
     try:
         try:
@@ -98,11 +100,18 @@ async def _run(options: argparse.Namespace, random: Random | None = None) -> int
         await client.close()
 
 
+def _left_ms(options: argparse.Namespace) -> int:
+    """What is left of the time for the whole operation; connecting has taken some of it."""
+    left_s: float = options.deadline - asyncio.get_running_loop().time()
+    return max(1, round(1000 * left_s))
+
+
 async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
     keys: list[bytes] = options.keys
-    values = await client.get_many(keys) if len(keys) > 1 else {}
+    timeout_ms = _left_ms(options)
+    values = await client.get_many(keys, timeout_ms=timeout_ms) if len(keys) > 1 else {}
     if len(keys) == 1:
-        value = await client.get(keys[0])
+        value = await client.get(keys[0], timeout_ms=timeout_ms)
         values = {} if value is None else {keys[0]: value}
     if options.json:
         _print_json([_json_item(key, values.get(key)) for key in keys])
@@ -117,7 +126,13 @@ async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
 
 
 async def _set(client: AsyncClient, options: argparse.Namespace) -> int:
-    await client.set(options.keys[0], options.value, exptime=options.ttl, flags=options.flags)
+    await client.set(
+        options.keys[0],
+        options.value,
+        exptime=options.ttl,
+        flags=options.flags,
+        timeout_ms=_left_ms(options),
+    )
     print("stored")
     return OK
 
@@ -125,7 +140,7 @@ async def _set(client: AsyncClient, options: argparse.Namespace) -> int:
 async def _delete(client: AsyncClient, options: argparse.Namespace) -> int:
     code = OK
     for key in options.keys:
-        if await client.delete(key):
+        if await client.delete(key, timeout_ms=_left_ms(options)):
             print(f"{_show(key)}: deleted" if len(options.keys) > 1 else "deleted")
         else:
             _note(f"{_show(key)}: not found")
@@ -134,7 +149,7 @@ async def _delete(client: AsyncClient, options: argparse.Namespace) -> int:
 
 
 async def _map(client: AsyncClient, options: argparse.Namespace) -> int:
-    cluster_map = await client.connect()
+    cluster_map = await client.connect(timeout_ms=_left_ms(options))
     if options.json:
         _print_json(map_json(cluster_map))
     else:
@@ -143,7 +158,7 @@ async def _map(client: AsyncClient, options: argparse.Namespace) -> int:
 
 
 async def _status(client: AsyncClient, options: argparse.Namespace) -> int:
-    view = await client.overview()
+    view = await client.overview(timeout_ms=_left_ms(options))
     if options.json:
         _print_json(overview_json(view))
     else:
@@ -154,14 +169,14 @@ async def _status(client: AsyncClient, options: argparse.Namespace) -> int:
 
 async def _route(client: AsyncClient, options: argparse.Namespace) -> int:
     """One line per key. Tens of thousands are usual here, so the tail is made once per shard."""
-    cluster_map = await client.connect()
+    cluster_map = await client.connect(timeout_ms=_left_ms(options))
     tails: dict[int, bytes] = {}
     lines: list[bytes] = []
     for key in options.keys:
         shard = cluster_map.shard_of(key)
         tail = tails.get(shard)
         if tail is None:
-            route = await client.route(key)
+            route = await client.route(key, timeout_ms=_left_ms(options))
             if options.json:
                 fields = {"shard": shard, "leader": route.leader, "replicas": route.replicas}
                 tail = (", " + json.dumps(fields)[1:] + "\n").encode()

@@ -101,10 +101,10 @@ class Promises:
         term = message[0]
         self.checked += 1
         if kind == VOTE:
-            if durable.votes.get(term) != node.node_id:
+            if not self._has_voted(durable, term, node.node_id):
                 self._broken(node, group_id, f"asks for votes in term {term}", durable)
         elif kind == VOTE_REPLY:
-            if message[1] and durable.votes.get(term) != receiver:
+            if message[1] and not self._has_voted(durable, term, receiver):
                 self._broken(node, group_id, f"votes for {receiver} in term {term}", durable)
         elif kind == APPEND:
             if durable.term < term:
@@ -117,6 +117,14 @@ class Promises:
         elif message[3]:
             what = f"acknowledges a snapshot at {message[1]} in term {term}"
             self._check_acknowledgement(node, group_id, durable, term, message[1], what)
+
+    @staticmethod
+    def _has_voted(durable: DurableGroup, term: int, candidate: int) -> bool:
+        """Can it never vote for anybody else in `term`?
+
+        A vote and the next term may have come to the disk as one: then the term is enough.
+        """
+        return durable.votes.get(term, candidate if durable.term > term else 0) == candidate
 
     def _check_acknowledgement(
         self,

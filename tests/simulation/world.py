@@ -125,7 +125,8 @@ class World:
         self.loop = VirtualLoop(events_max=config.events_max)
         self.trace = Trace(self.loop, verbose=config.verbose)
         random = self.random("shape")
-        self.node_count = config.node_count or random.choice((3, 3, 3, 3, 3, 3, 3, 5, 4, 1))
+        drawn_count = random.choice((3, 3, 3, 3, 3, 3, 3, 5, 4, 1))
+        self.node_count = config.node_count or drawn_count
         self.network = Network(
             self.loop, self.random("network"), config=draw_network(random), trace=self.trace
         )
@@ -174,7 +175,7 @@ class World:
             shape,
             draw_weights(config.weights, self.random("weights")),
             seconds=config.fault_seconds,
-            calm_seconds=self.random("calm").choice((0.1, 0.3, 0.8)),
+            calm_seconds=self.random("calm").choice((0.15, 0.4, 1.0)),
         )
         return Schedule(
             seed=self.seed,
