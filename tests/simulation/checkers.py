@@ -37,14 +37,18 @@ class InvariantViolation(AssertionError):
 class _Watch:
     """What was last seen of one replica, and with it: nothing has to be looked at twice."""
 
-    __slots__ = ("applied_index", "commit_index", "digested_index", "matched_index", "role", "term")
+    __slots__ = ("digested_index", "matched_index", "state")
 
     def __init__(self) -> None:
-        self.role = Role.FOLLOWER
-        self.term = self.commit_index = self.applied_index = 0
+        self.state = (0, 0, 0, Role.FOLLOWER)
+        """commit_index, applied_index, term and role."""
         self.matched_index = 0
         """Up to here its entries were compared with what others committed."""
         self.digested_index = -1
+
+
+Watches = list[tuple[Any, Any, _Watch]]
+"""Of each replica the group, its log, and what was seen of them."""
 
 
 class Invariants:
@@ -57,8 +61,8 @@ class Invariants:
         self.leaders: dict[tuple[int, int], int] = {}
         self.checks = 0
         self._on_leader = on_leader
-        self._watches: dict[str, tuple[int, dict[int, _Watch]]] = {}
-        """By node: the incarnation, and by group what was seen of it."""
+        self._watches: dict[str, tuple[int, Watches]] = {}
+        """By node: the incarnation, and its replicas."""
         self._committed: dict[tuple[int, int], tuple[int, int]] = {}
         self._digests: dict[tuple[int, int], tuple[bytes, int]] = {}
 
@@ -70,25 +74,17 @@ class Invariants:
         self.checks += 1
         lease_holders: dict[int, int] = {}
         for simulated in self.nodes:
-            groups = simulated.groups()
-            if not groups:
+            node = simulated.node
+            if node is None or simulated.process.is_dead:
                 continue
             now_ns = simulated.clock.monotonic_ns()
-            incarnation, watches = self._watches.get(simulated.name, (0, {}))
-            if incarnation != simulated.incarnation:
-                watches = {}
-                self._watches[simulated.name] = (simulated.incarnation, watches)
-            for group in groups:
-                log = group.log
-                watch = watches.get(group.group_id)
-                if watch is None:
-                    watch = watches[group.group_id] = _Watch()
-                if (
-                    log.commit_index != watch.commit_index
-                    or group.applied_index != watch.applied_index
-                    or log.term != watch.term
-                    or log.role is not watch.role
-                ):
+            incarnation, watches = self._watches.get(simulated.name, (0, []))
+            if incarnation != simulated.incarnation or len(watches) != len(node.host.groups):
+                watches = self._watch(
+                    simulated, watches if incarnation == simulated.incarnation else []
+                )
+            for group, log, watch in watches:
+                if (log.commit_index, group.applied_index, log.term, log.role) != watch.state:
                     self._look(simulated, group, watch)
                 if log.lease_until_ns > now_ns or group.lease_until_ns > now_ns:
                     self._check_lease(simulated, group, lease_holders)
@@ -96,14 +92,20 @@ class Invariants:
                     self._check_digest(simulated, group)
                     watch.digested_index = group.applied_index
 
+    def _watch(self, simulated: SimulatedNode, known: Watches) -> Watches:
+        """A watch for every replica of the node that runs now, with what is known of them."""
+        seen = {group.group_id: watch for group, _, watch in known}
+        watches = [
+            (group, group.log, seen.get(group.group_id) or _Watch()) for group in simulated.groups()
+        ]
+        self._watches[simulated.name] = (simulated.incarnation, watches)
+        return watches
+
     def _look(self, simulated: SimulatedNode, group: Any, watch: _Watch) -> None:
         self._check_leader(simulated, group)
         self._check_progress(simulated, group, watch)
         self._check_committed(simulated, group, watch)
-        watch.role = group.role
-        watch.term = group.term
-        watch.commit_index = group.commit_index
-        watch.applied_index = group.applied_index
+        watch.state = (group.commit_index, group.applied_index, group.term, group.role)
 
     def _check_leader(self, simulated: SimulatedNode, group: Any) -> None:
         if group.role is not Role.LEADER:
@@ -121,12 +123,12 @@ class Invariants:
             )
 
     def _check_progress(self, simulated: SimulatedNode, group: Any, watch: _Watch) -> None:
-        now = (group.term, group.commit_index, group.applied_index)
-        before = (watch.term, watch.commit_index, watch.applied_index)
+        now = (group.commit_index, group.applied_index, group.term)
+        before = watch.state[:3]
         if any(new < old for new, old in zip(now, before, strict=True)):
             raise InvariantViolation(
-                f"group {group.group_id} on node {simulated.node_id}: (term, commit_index, "
-                f"applied_index) went back from {before} to {now}",
+                f"group {group.group_id} on node {simulated.node_id}: (commit_index, "
+                f"applied_index, term) went back from {before} to {now}",
                 rule="progress went back",
             )
         if group.applied_index > group.commit_index:

@@ -47,6 +47,8 @@ class SimulatedDisk(FakeDisk):
         self.at_snapshot: Callable[[], None] | None = None
         """Called once, when the next snapshot is about to be written; the disk is then full."""
         self.rotten: Rotten | None = None
+        self.syncs = self.dir_syncs = 0
+        """How many were begun, of files and of directories: what tells that something changed."""
         self._hangs_until_ns = 0
         self._filled = 0
         self._steps_left = 0
@@ -89,6 +91,9 @@ class SimulatedDisk(FakeDisk):
         self._on_step = None
 
     def _before_step(self, step: str, path: str) -> BaseException | None:
+        if step in ("sync", "sync_dir"):
+            self.syncs += 1
+            self.dir_syncs += step == "sync_dir"
         if self.at_snapshot is not None and step == "write" and ".snapshot" in path:
             at_snapshot, self.at_snapshot = self.at_snapshot, None
             at_snapshot()

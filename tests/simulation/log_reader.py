@@ -62,14 +62,27 @@ class DurableGroup:
         return index <= self.base_index or self.terms.get(index) == term
 
 
+class _Segment:
+    """A segment that is followed: `offset` is the end of what was read of it."""
+
+    __slots__ = ("inode", "offset", "salt", "sequence")
+
+    def __init__(self, sequence: int, inode: Any) -> None:
+        self.sequence = sequence
+        self.inode = inode
+        self.salt = salt_of(inode.synced)
+        self.offset = HEADER_BYTES
+
+
 class DurableLog:
     """The groups of one disk, from its synced bytes. Call `refresh` before looking."""
 
     def __init__(self, disk: Any) -> None:
         self.groups: dict[int, DurableGroup] = {}
         self._disk = disk
-        self._seen = (-1, -1)
-        self._parsed: dict[int, list[Any]] = {}  # by sequence: [inode, salt, offset]
+        self._seen = (-1, -1, -1)
+        self._segments: list[_Segment] = []
+        """Those that may grow, by sequence."""
 
     def group(self, group_id: int) -> DurableGroup:
         group = self.groups.get(group_id)
@@ -80,28 +93,41 @@ class DurableLog:
     def refresh(self) -> None:
         """Take in what was synced since the last call."""
         disk = self._disk
-        if (disk.steps, disk.generation) == self._seen:
+        seen = (disk.generation, disk.dir_syncs, disk.syncs)
+        if seen == self._seen:
             return
-        self._seen = (disk.steps, disk.generation)
-        for path, inode in sorted(disk._synced_names.items()):
-            if not path.endswith(".wal"):
-                continue
-            sequence = int(path.rpartition("/")[2][:-4])
-            place = self._parsed.get(sequence)
-            if place is None or place[0] is not inode:
-                if len(inode.synced) < HEADER_BYTES:
-                    continue
-                place = self._parsed[sequence] = [inode, salt_of(inode.synced), HEADER_BYTES]
-            self._read(place)
+        if seen[:2] != self._seen[:2]:
+            self._find_segments()
+        self._seen = seen
+        segments = self._segments
+        newest = 0
+        for number, segment in enumerate(segments):
+            if self._read(segment):
+                newest = number
+        # Only the newest that was written to grows; those created ahead come after it.
+        del segments[:newest]
 
-    def _read(self, place: list[Any]) -> None:
-        inode, salt, offset = place
-        data = inode.synced
-        while len(data) > offset and (end := frame_end(data, offset, salt)):
+    def _find_segments(self) -> None:
+        known = {id(segment.inode): segment for segment in self._segments}
+        oldest = self._segments[0].sequence if self._segments else 0
+        found = []
+        for path, inode in self._disk._synced_names.items():
+            if path.endswith(".wal") and len(inode.synced) >= HEADER_BYTES:
+                sequence = int(path.rpartition("/")[2][:-4])
+                if sequence >= oldest:
+                    found.append(known.get(id(inode)) or _Segment(sequence, inode))
+        self._segments = sorted(found, key=lambda segment: segment.sequence)
+
+    def _read(self, segment: _Segment) -> bool:
+        """Take in the frames that are new; whether there were any."""
+        data = segment.inode.synced
+        begin = offset = segment.offset
+        while len(data) > offset and (end := frame_end(data, offset, segment.salt)):
             for item in msgpack.unpackb(data[offset + FRAME.size : end], use_list=False):
                 self._take(item)
             offset = end
-        place[2] = offset
+        segment.offset = offset
+        return offset > begin
 
     def _take(self, item: tuple[Any, ...]) -> None:
         if len(item) == 2:

@@ -249,7 +249,7 @@ class Network:
     def send(self, sender: VirtualTransport, item: Any) -> None:
         """Put bytes or a FIN or RESET of `sender` on the wire; its peer will read them."""
         receiver = sender.peer
-        link = self.link(sender.local_host, sender.remote_host)
+        link = sender.link
         if isinstance(item, bytes):
             self.bytes_sent += len(item)
         if sender.dead_ended:
@@ -261,6 +261,10 @@ class Network:
             sender.dead_ended = receiver.dead_ended = True
             return
         if not isinstance(item, bytes):
+            self._transmit(link, receiver, item)
+            return
+        config = self.config
+        if len(item) <= config.segment_bytes_max and not config.split_probability:
             self._transmit(link, receiver, item)
             return
         for segment in self._segments(item):
@@ -319,7 +323,8 @@ class Network:
     def _latency_ns(self, link: Link) -> int:
         config, random = self.config, self.random
         latency_ns = config.latency_ns + link.extra_latency_ns
-        latency_ns += int(random.random() * config.jitter_ns)
+        if config.jitter_ns:
+            latency_ns += int(random.random() * config.jitter_ns)
         if config.spike_probability and random.random() < config.spike_probability:
             latency_ns += int(random.random() * config.spike_ns)
         return latency_ns
@@ -399,7 +404,7 @@ class Network:
 
     def _release_held(self) -> None:
         for transport in list(self._transports):
-            link = self.link(transport.remote_host, transport.local_host)
+            link = transport.peer.link
             if transport.held and link.fault is None:
                 held, transport.held = transport.held, []
                 for item in held:
@@ -410,7 +415,7 @@ class Network:
         for end in (transport, transport.peer):
             if not end.is_gone():
                 end.in_flight.clear()
-                self._transmit(self.link(end.remote_host, end.local_host), end, RESET)
+                self._transmit(end.peer.link, end, RESET)
 
     def shut(self) -> None:
         """The world ends."""

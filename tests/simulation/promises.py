@@ -44,6 +44,8 @@ class Promises:
         self._by_id = {node.node_id: node for node in nodes}
         self._logs = {node.name: DurableLog(node.disk) for node in nodes}
         self._streams: dict[VirtualTransport, bytearray] = {}
+        self._seen: dict[int, tuple[int, int]] = {}
+        """By node: its incarnation and how much it had applied when all was looked at."""
         self._on_majority: dict[int, int] = {}  # group: index up to which that was seen
 
     def on_write(self, transport: VirtualTransport, data: bytes) -> None:
@@ -177,6 +179,10 @@ class Promises:
         running = node.node
         if running is None:
             return
+        seen = (node.incarnation, running.counters.commands_applied)
+        if self._seen.get(node.node_id) == seen:
+            return
+        self._seen[node.node_id] = seen
         on_majority = self._on_majority
         for group_id, group in running.host.groups.items():
             index = group.applied_index

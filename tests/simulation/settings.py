@@ -23,7 +23,7 @@ def draw_settings(random: Random, shards: int) -> dict[str, Any]:
         "http": "",
         "heartbeat_ms": heartbeat_ms,
         "election_ms": election_ms,
-        "tick_ms": random.choice((0, 0, 10, 5)),
+        "tick_ms": random.choice((0, 0, 10)),
         "request_timeout_ms": random.choice((1000, 2000, 5000)),
         "stop_timeout_ms": random.choice((200, 2000, 10_000)),
         "segment_bytes_max": segment_bytes,

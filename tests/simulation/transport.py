@@ -71,6 +71,7 @@ class VirtualTransport(asyncio.Transport):
         self.local_host = sockname[0]
         self.remote_host = peername[0]
         self.peer: VirtualTransport = self
+        self.link = network.link(self.local_host, self.remote_host)
         self.protocol: Any = None
         self._closing = False  # close() or abort() was called, or the peer ended the stream
         self._lost = False  # connection_lost is called or scheduled

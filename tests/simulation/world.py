@@ -11,6 +11,7 @@ replays it and the last events.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import re
 import time
@@ -51,6 +52,8 @@ from tests.simulation.workload import Workload, WorkloadConfig
 
 CHECK_SECONDS = 0.005
 DIGEST_EVERY_CHECKS = 20
+GC_THRESHOLDS = (100_000, 50, 100)
+"""Hardly any cycles come up in a run, and a run is short."""
 BOOT_SECONDS = 10.0
 SERVICE_SECONDS = 15.0
 CONVERGENCE_SECONDS = 10.0
@@ -229,6 +232,8 @@ class World:
         """Raises `SimulationFailure`."""
         report = Report(self.seed)
         begin = time.process_time()
+        thresholds = gc.get_threshold()
+        gc.set_threshold(*GC_THRESHOLDS)
         handler = _LogToTrace(self.trace)
         logger = logging.getLogger("quorumcache")
         before = (logger.level, logger.propagate)
@@ -245,6 +250,7 @@ class World:
             logger.setLevel(before[0])
             logger.propagate = before[1]
             self.loop.close()
+            gc.set_threshold(*thresholds)
         report.cpu_seconds = time.process_time() - begin
         return report
 
