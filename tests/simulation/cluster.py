@@ -39,10 +39,12 @@ class SimulatedNode:
         *,
         clock_rate_ppm: int,
         disk_config: DiskConfig,
+        consensus_bounds: dict[str, int],
     ) -> None:
         self.loop = loop
         self.network = network
         self.config = config
+        self.consensus_bounds = consensus_bounds
         self.random = random
         self.name = config.name
         self.node_id = config.node_id
@@ -125,6 +127,7 @@ class SimulatedNode:
             disk=self.disk.mount(),
             random=Random(self.random.getrandbits(64)),
             loop=self.loop,
+            consensus_bounds=self.consensus_bounds,
         )
         self.on_recovered(self, node)
         return node

@@ -33,6 +33,17 @@ def draw_settings(random: Random, shards: int) -> dict[str, Any]:
     }
 
 
+def draw_bounds(random: Random) -> dict[str, int]:
+    """Bounds of `ConsensusConfig`: batches, windows, pieces of snapshots."""
+    return {
+        "append_bytes_max": random.choice((256, 8 << 10, 1 << 20)),
+        "inflight_appends_max": random.choice((1, 2, 64)),
+        "inflight_bytes_max": random.choice((1 << 10, 64 << 10, 8 << 20)),
+        "uncommitted_bytes_max": random.choice((64 << 10, 64 << 20)),
+        "snapshot_chunk_bytes": random.choice((2 << 10, 16 << 10, 256 << 10)),
+    }
+
+
 def draw_network(random: Random) -> NetworkConfig:
     latency_ns = random.choice((50_000, 200_000, 2_000_000))
     return NetworkConfig(

@@ -45,7 +45,7 @@ from tests.simulation.report import Report, tell_story
 from tests.simulation.router_client import RouterProgram
 from tests.simulation.rude_client import RudeClient
 from tests.simulation.schedule import Schedule
-from tests.simulation.settings import draw_network, draw_settings
+from tests.simulation.settings import draw_bounds, draw_network, draw_settings
 from tests.simulation.trace import Trace
 from tests.simulation.transport import VirtualTransport
 from tests.simulation.workload import Workload, WorkloadConfig
@@ -194,6 +194,7 @@ class World:
         names = [f"n{number}" for number in range(1, self.node_count + 1)]
         members = {name: f"{name}:{PEER_PORT}" for name in names}
         common = {"initial_cluster": members, **draw_settings(random, self.config.shards)}
+        bounds = draw_bounds(self.random("bounds"))
         drift = CLOCK_DRIFT_PPM
         disk_config = DiskConfig(step_seconds=random.choice((0.00005, 0.0003, 0.002)))
         return [
@@ -209,6 +210,7 @@ class World:
                 self.random(name),
                 clock_rate_ppm=random.randint(-drift, drift),
                 disk_config=disk_config,
+                consensus_bounds=bounds,
             )
             for name in names
         ]
