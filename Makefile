@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NODES ?= 3
-SEEDS ?= 1..50
+SEEDS ?= 50
 LIVES ?= 1..30
 CUTS ?= 20
 TARGET ?=
@@ -49,8 +49,8 @@ format: $(READY) ## Rewrite the code in the project's format
 bench: $(COMPILED) ## Measure a local cluster, beside memcached where it is installed
 	$(BIN)/quorumcache-bench run
 
-simulate: $(READY) ## Long simulation of whole clusters under faults (SEEDS=1..50)
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+simulate: $(READY) ## Simulate whole clusters under faults (SEEDS=1000, or SEEDS=500..600)
+	$(BIN)/python -m tests.simulation --seeds '$(SEEDS)' --keep-going
 
 crash-states: $(READY) ## Restart a node from every crash state of its files (LIVES=1..30)
 	$(BIN)/python -m tests.crash --seeds $(LIVES)

@@ -78,9 +78,14 @@ class Node:
         disk: Disk | None,
         random: Random,
         loop: asyncio.AbstractEventLoop,
+        consensus_bounds: Mapping[str, int] | None = None,
     ) -> None:
+        """`consensus_bounds` replaces bounds of `ConsensusConfig`, by name: a simulation draws
+        small ones, so that windows and batches fill up.
+        """
         config.validate()
         self.config = config
+        self.consensus_bounds = dict(consensus_bounds or {})
         self.clock = clock
         self.disk = disk if config.data_dir else None
         self.random = random
@@ -288,6 +293,7 @@ class Node:
                 heartbeat_ticks=config.heartbeat_ticks,
                 election_ticks=config.election_ticks,
                 stagger_ticks=max(1, ELECTION_STAGGER_MS // config.tick_ms),
+                **self.consensus_bounds,
             ),
             Random(self.random.getrandbits(64)),
             configuration=meta.configuration,

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from random import Random
 
 from router import requests
 from router.client import AsyncClient
@@ -69,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(*_explain(error))
 
 
-async def _run(options: argparse.Namespace) -> int:
+async def _run(options: argparse.Namespace, random: Random | None = None) -> int:
+    """Run the parsed command. `random` draws the jitter of pauses."""
     seeds_text = getattr(options, "seeds", "") or os.environ.get(SEEDS_VARIABLE) or DEFAULT_SEEDS
     seeds = [seed for seed in seeds_text.replace(",", " ").split() if seed]
     # Whatever is wrong with the arguments is said before anybody is bothered with them.
@@ -81,8 +83,10 @@ async def _run(options: argparse.Namespace) -> int:
         options.level = parse_level(options.read)
     if options.command == "route" and not options.keys:
         options.keys = _keys_from_stdin()
-    timeout_ms = round(1000 * getattr(options, "timeout", DEFAULT_TIMEOUT_S))
-    client = AsyncClient(seeds, ClientConfig(timeout_ms=timeout_ms))
+    timeout_s = getattr(options, "timeout", DEFAULT_TIMEOUT_S)
+    options.deadline = asyncio.get_running_loop().time() + timeout_s
+    timeout_ms = round(1000 * timeout_s)
+    client = AsyncClient(seeds, ClientConfig(timeout_ms=timeout_ms), random=random)
     try:
         try:
             await client.connect(once=True)
@@ -99,12 +103,21 @@ async def _run(options: argparse.Namespace) -> int:
         await client.close()
 
 
+def _left_ms(options: argparse.Namespace) -> int:
+    """What is left of the time for the whole operation; connecting has taken some of it."""
+    left_s: float = options.deadline - asyncio.get_running_loop().time()
+    return max(1, round(1000 * left_s))
+
+
 async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
     keys: list[bytes] = options.keys
     level: ReadLevel = options.level
-    values = await client.get_many(keys, level=level) if len(keys) > 1 else {}
-    if len(keys) == 1:
-        value = await client.get(keys[0], level=level)
+    timeout_ms = _left_ms(options)
+    values = {}
+    if len(keys) > 1:
+        values = await client.get_many(keys, timeout_ms=timeout_ms, level=level)
+    else:
+        value = await client.get(keys[0], timeout_ms=timeout_ms, level=level)
         values = {} if value is None else {keys[0]: value}
     if options.json:
         _print_json([_json_item(key, values.get(key)) for key in keys])
@@ -119,7 +132,13 @@ async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
 
 
 async def _set(client: AsyncClient, options: argparse.Namespace) -> int:
-    await client.set(options.keys[0], options.value, exptime=options.ttl, flags=options.flags)
+    await client.set(
+        options.keys[0],
+        options.value,
+        exptime=options.ttl,
+        flags=options.flags,
+        timeout_ms=_left_ms(options),
+    )
     print("stored")
     return OK
 
@@ -127,7 +146,7 @@ async def _set(client: AsyncClient, options: argparse.Namespace) -> int:
 async def _delete(client: AsyncClient, options: argparse.Namespace) -> int:
     code = OK
     for key in options.keys:
-        if await client.delete(key):
+        if await client.delete(key, timeout_ms=_left_ms(options)):
             print(f"{_show(key)}: deleted" if len(options.keys) > 1 else "deleted")
         else:
             _note(f"{_show(key)}: not found")
@@ -136,7 +155,7 @@ async def _delete(client: AsyncClient, options: argparse.Namespace) -> int:
 
 
 async def _map(client: AsyncClient, options: argparse.Namespace) -> int:
-    cluster_map = await client.connect()
+    cluster_map = await client.connect(timeout_ms=_left_ms(options))
     if options.json:
         _print_json(map_json(cluster_map))
     else:
@@ -145,7 +164,7 @@ async def _map(client: AsyncClient, options: argparse.Namespace) -> int:
 
 
 async def _status(client: AsyncClient, options: argparse.Namespace) -> int:
-    view = await client.overview()
+    view = await client.overview(timeout_ms=_left_ms(options))
     if options.json:
         _print_json(overview_json(view))
     else:
@@ -156,14 +175,14 @@ async def _status(client: AsyncClient, options: argparse.Namespace) -> int:
 
 async def _route(client: AsyncClient, options: argparse.Namespace) -> int:
     """One line per key. Tens of thousands are usual here, so the tail is made once per shard."""
-    cluster_map = await client.connect()
+    cluster_map = await client.connect(timeout_ms=_left_ms(options))
     tails: dict[int, bytes] = {}
     lines: list[bytes] = []
     for key in options.keys:
         shard = cluster_map.shard_of(key)
         tail = tails.get(shard)
         if tail is None:
-            route = await client.route(key)
+            route = await client.route(key, timeout_ms=_left_ms(options))
             if options.json:
                 fields = {"shard": shard, "leader": route.leader, "replicas": route.replicas}
                 tail = (", " + json.dumps(fields)[1:] + "\n").encode()

@@ -8,10 +8,13 @@ They read the replicas from outside and never change them:
 - what is committed is the same everywhere, and for ever (state machine safety and log matching);
 - replicas that applied the same entries have the same state;
 - two nodes never hold a lease on one group at the same time.
+
+What a node has promised to others is looked at elsewhere, when it says so: `promises.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -24,66 +27,120 @@ DIGESTS_KEPT = 50_000
 
 
 class InvariantViolation(AssertionError):
-    """The cluster did what it promised never to do."""
+    """The cluster did what it promised never to do. `rule`: which promise, in a few words."""
+
+    def __init__(self, text: str, *, rule: str = "") -> None:
+        super().__init__(text)
+        self.rule = rule or text
+
+
+class _Watch:
+    """What was last seen of one replica, and with it: nothing has to be looked at twice."""
+
+    __slots__ = ("digested_index", "matched_index", "state")
+
+    def __init__(self) -> None:
+        self.state = (0, 0, 0, Role.FOLLOWER)
+        """commit_index, applied_index, term and role."""
+        self.matched_index = 0
+        """Up to here its entries were compared with what others committed."""
+        self.digested_index = -1
+
+
+Watches = list[tuple[Any, Any, _Watch]]
+"""Of each replica the group, its log, and what was seen of them."""
 
 
 class Invariants:
     """What has been seen so far, to compare with what is seen now."""
 
-    def __init__(self, nodes: list[SimulatedNode]) -> None:
+    def __init__(
+        self, nodes: list[SimulatedNode], on_leader: Callable[[str], None] = lambda text: None
+    ) -> None:
         self.nodes = nodes
         self.leaders: dict[tuple[int, int], int] = {}
         self.checks = 0
-        self._progress: dict[tuple[int, int, int], tuple[int, int, int]] = {}
+        self._on_leader = on_leader
+        self._watches: dict[str, tuple[int, Watches]] = {}
+        """By node: the incarnation, and its replicas."""
         self._committed: dict[tuple[int, int], tuple[int, int]] = {}
-        self._matched: dict[tuple[int, int, int], int] = {}
         self._digests: dict[tuple[int, int], tuple[bytes, int]] = {}
-        self._digested: dict[tuple[int, int, int], int] = {}
 
     def check(self, *, digests: bool = False) -> None:
-        """Look at all replicas of live processes once; `digests` costs the most."""
+        """Look at all replicas of live processes once; `digests` costs the most.
+
+        Most replicas have not changed since the last look: finding that out is all it costs.
+        """
         self.checks += 1
         lease_holders: dict[int, int] = {}
         for simulated in self.nodes:
-            for group in simulated.groups():
-                self._check_leader(simulated, group)
-                self._check_progress(simulated, group)
-                self._check_committed(simulated, group)
-                self._check_lease(simulated, group, lease_holders)
-                if digests:
+            node = simulated.node
+            if node is None or simulated.process.is_dead:
+                continue
+            now_ns = simulated.clock.monotonic_ns()
+            incarnation, watches = self._watches.get(simulated.name, (0, []))
+            if incarnation != simulated.incarnation or len(watches) != len(node.host.groups):
+                watches = self._watch(
+                    simulated, watches if incarnation == simulated.incarnation else []
+                )
+            for group, log, watch in watches:
+                if (log.commit_index, group.applied_index, log.term, log.role) != watch.state:
+                    self._look(simulated, group, watch)
+                if log.lease_until_ns > now_ns or group.lease_until_ns > now_ns:
+                    self._check_lease(simulated, group, lease_holders)
+                if digests and watch.digested_index != group.applied_index:
                     self._check_digest(simulated, group)
+                    watch.digested_index = group.applied_index
+
+    def _watch(self, simulated: SimulatedNode, known: Watches) -> Watches:
+        """A watch for every replica of the node that runs now, with what is known of them."""
+        seen = {group.group_id: watch for group, _, watch in known}
+        watches = [
+            (group, group.log, seen.get(group.group_id) or _Watch()) for group in simulated.groups()
+        ]
+        self._watches[simulated.name] = (simulated.incarnation, watches)
+        return watches
+
+    def _look(self, simulated: SimulatedNode, group: Any, watch: _Watch) -> None:
+        self._check_leader(simulated, group)
+        self._check_progress(simulated, group, watch)
+        self._check_committed(simulated, group, watch)
+        watch.state = (group.commit_index, group.applied_index, group.term, group.role)
 
     def _check_leader(self, simulated: SimulatedNode, group: Any) -> None:
         if group.role is not Role.LEADER:
             return
         seat = (group.group_id, group.term)
-        other = self.leaders.setdefault(seat, simulated.node_id)
-        if other != simulated.node_id:
+        other = self.leaders.get(seat)
+        if other is None:
+            self.leaders[seat] = simulated.node_id
+            self._on_leader(f"{simulated.name} leads group {group.group_id} in term {group.term}")
+        elif other != simulated.node_id:
             raise InvariantViolation(
                 f"group {group.group_id}: nodes {other} and {simulated.node_id} both lead "
-                f"term {group.term}"
+                f"term {group.term}",
+                rule="two leaders of one term",
             )
 
-    def _check_progress(self, simulated: SimulatedNode, group: Any) -> None:
-        who = (simulated.node_id, simulated.incarnation, group.group_id)
-        now = (group.term, group.commit_index, group.applied_index)
-        before = self._progress.get(who, (0, 0, 0))
+    def _check_progress(self, simulated: SimulatedNode, group: Any, watch: _Watch) -> None:
+        now = (group.commit_index, group.applied_index, group.term)
+        before = watch.state[:3]
         if any(new < old for new, old in zip(now, before, strict=True)):
             raise InvariantViolation(
-                f"group {group.group_id} on node {simulated.node_id}: (term, commit_index, "
-                f"applied_index) went back from {before} to {now}"
+                f"group {group.group_id} on node {simulated.node_id}: (commit_index, "
+                f"applied_index, term) went back from {before} to {now}",
+                rule="progress went back",
             )
         if group.applied_index > group.commit_index:
             raise InvariantViolation(
                 f"group {group.group_id} on node {simulated.node_id} applied "
-                f"{group.applied_index}, committed {group.commit_index}"
+                f"{group.applied_index}, committed {group.commit_index}",
+                rule="applied before committed",
             )
-        self._progress[who] = now
 
-    def _check_committed(self, simulated: SimulatedNode, group: Any) -> None:
-        who = (simulated.node_id, simulated.incarnation, group.group_id)
+    def _check_committed(self, simulated: SimulatedNode, group: Any, watch: _Watch) -> None:
         view = log_view(group.log)
-        done = self._matched.get(who, 0)
+        done = watch.matched_index
         last = min(group.commit_index, view.last_index)
         first = max(done + 1, view.first_index)
         if last < first:
@@ -95,33 +152,29 @@ class Invariants:
             if known != facts:
                 raise InvariantViolation(
                     f"group {group.group_id}: entry {entry.index} is committed as {known} "
-                    f"(term, checksum) and on node {simulated.node_id} as {facts}"
+                    f"(term, checksum) and on node {simulated.node_id} as {facts}",
+                    rule="committed entries differ",
                 )
-        self._matched[who] = last
+        watch.matched_index = last
 
     def _check_lease(self, simulated: SimulatedNode, group: Any, holders: dict[int, int]) -> None:
-        until_ns = max(group.log.lease_until_ns, group.lease_until_ns)
-        if simulated.clock.monotonic_ns() >= until_ns:
-            return
         other = holders.setdefault(group.group_id, simulated.node_id)
         if other != simulated.node_id:
             raise InvariantViolation(
                 f"group {group.group_id}: nodes {other} and {simulated.node_id} hold a lease "
-                "at the same time"
+                "at the same time",
+                rule="leases overlap",
             )
 
     def _check_digest(self, simulated: SimulatedNode, group: Any) -> None:
-        who = (simulated.node_id, simulated.incarnation, group.group_id)
-        if self._digested.get(who) == group.applied_index:
-            return
-        self._digested[who] = group.applied_index
         digest = group.store.digest()
         place = (group.group_id, group.applied_index)
         known = self._digests.setdefault(place, (digest, simulated.node_id))
         if known[0] != digest:
             raise InvariantViolation(
                 f"group {group.group_id} at applied_index {group.applied_index}: the state on "
-                f"nodes {known[1]} and {simulated.node_id} differs"
+                f"nodes {known[1]} and {simulated.node_id} differs",
+                rule="states differ",
             )
         if len(self._digests) > DIGESTS_KEPT:
             del self._digests[next(iter(self._digests))]

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 from node.config import NodeConfig
 from node.counters import COUNTER_NAMES
-from node.errors import DiskFailed, DiskFull
+from node.errors import DiskFailed, DiskFull, SnapshotCorrupt, WalCorrupt
 from node.node import Node
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
-from tests.simulation.process import HostClock, Process, ProcessState
+from tests.simulation.process import HostClock, Process, ProcessExit
+from tests.support.fake_disk import PowerLoss
 
 CLIENT_PORT = 11211
 PEER_PORT = 7400
@@ -37,10 +39,12 @@ class SimulatedNode:
         *,
         clock_rate_ppm: int,
         disk_config: DiskConfig,
+        consensus_bounds: dict[str, int],
     ) -> None:
         self.loop = loop
         self.network = network
         self.config = config
+        self.consensus_bounds = consensus_bounds
         self.random = random
         self.name = config.name
         self.node_id = config.node_id
@@ -55,8 +59,14 @@ class SimulatedNode:
         self.process: Process = Process(loop, self.name, host=self.name, clock=self.clock)
         self.node: Node | None = None
         self.problems: list[str] = []
+        self.refusals = 0
+        """Starts that were refused because of a bit that had turned."""
+        self.on_recovered: Callable[[SimulatedNode, Node], None] = _ignore
+        """Called when a node has read its disk, before it does anything else."""
         self.totals: Counter[str] = Counter()
         self._is_stopping = False
+        self._sends_left = 0
+        self._on_send: Callable[[], None] | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -89,23 +99,67 @@ class SimulatedNode:
             self.node = self.process_node()
             await self.node.start()
             error = await self.node.failed
+        except PowerLoss:
+            return  # In the middle of its recovery.
         except (DiskFull, DiskFailed) as disk_error:
             error = disk_error
+        except (WalCorrupt, SnapshotCorrupt) as damage:
+            rotten = self.disk.rotten
+            if rotten is None or damage.file != rotten.path:
+                self.problems.append(f"{self.name} could not start: {damage!r}, rotten: {rotten}")
+                return
+            self.refusals += 1
+            error = damage
         except Exception as startup_error:
-            self.problems.append(f"{self.name} could not start: {startup_error!r}")
+            if not self.process.is_dead:
+                self.problems.append(f"{self.name} could not start: {startup_error!r}")
             return
-        if not isinstance(error, DiskFull | DiskFailed):
+        if self.process.is_dead:
+            return
+        if not isinstance(error, DiskFull | DiskFailed | WalCorrupt | SnapshotCorrupt):
             self.problems.append(f"{self.name} ended itself: {error!r}")
         self._die(power=False)
 
     def process_node(self) -> Node:
-        return Node(
+        node = Node(
             self.config,
             clock=self.clock,
-            disk=self.disk,
+            disk=self.disk.mount(),
             random=Random(self.random.getrandbits(64)),
             loop=self.loop,
+            consensus_bounds=self.consensus_bounds,
         )
+        self.on_recovered(self, node)
+        return node
+
+    # -- crashes that wait for a moment ------------------------------------------------------------
+
+    def arm_events(self, events: int, crash: Callable[[], None]) -> None:
+        """`crash` before the `events`-th callback of its process from now on."""
+        self.process.arm(events, crash)
+
+    def arm_sends(self, sends: int, crash: Callable[[], None]) -> None:
+        """`crash` in the `sends`-th write to a connection from now on."""
+        self._sends_left, self._on_send = sends, crash
+
+    def arm_steps(self, steps: int, crash: Callable[[], None]) -> None:
+        """`crash` before the `steps`-th step of its disk from now on."""
+        self.disk.arm(steps, crash)
+
+    def disarm(self) -> None:
+        """Whatever it waits for: it does not."""
+        self.process.disarm()
+        self.disk.disarm()
+        self._on_send = None
+
+    def on_write(self) -> None:
+        """A process of this host writes to a connection."""
+        if self._on_send is not None:
+            self._sends_left -= 1
+            if self._sends_left <= 0:
+                crash, self._on_send = self._on_send, None
+                crash()
+                raise ProcessExit
 
     def crash(self, *, silent: bool = False) -> None:
         """Kill -9, or a power cut when `silent`, which also loses what the disk had not synced."""
@@ -123,13 +177,14 @@ class SimulatedNode:
         self.count()
         self.node = None
         if not self.process.is_dead:
+            self.disarm()
             self.process.crash(silent=power)
             self.disk.crash(power=power)
 
     async def stop(self) -> None:
         """SIGTERM: the node stops by itself, and its process ends. It may be killed meanwhile."""
         node, process = self.node, self.process
-        if node is None or process.state is not ProcessState.RUNNING:
+        if node is None or not process.is_running:
             return
         self._is_stopping = True
         stopping = process.spawn(node.stop(), name=f"{self.name} stop")
@@ -141,9 +196,16 @@ class SimulatedNode:
 
     def recover(self) -> None:
         """Undo all faults of the host; start it if it is down, or on its way there."""
+        self.disarm()
+        if self.disk.rotten is not None and self.is_up:
+            self.crash()
         self.disk.repair()
-        self.process.resume()
+        self.process.resume(fully=True)
         if self._is_stopping:
             self.crash()
         if self.process.is_dead:
             self.start()
+
+
+def _ignore(simulated: SimulatedNode, node: Node) -> None:
+    """Nobody wants to know."""

@@ -6,9 +6,13 @@ It belongs to the host, not to the process: it survives crashes with what a cras
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
+from node.errors import DiskFull
+from tests.simulation.log_reader import last_frame_offset
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
 
@@ -25,30 +29,123 @@ class DiskConfig:
     stall_probability: float = 0.001
 
 
+class Rotten(NamedTuple):
+    """One bit of a file that was synced, and is now another."""
+
+    path: str
+    offset: int
+    bit: int
+
+
 class SimulatedDisk(FakeDisk):
-    """`slowness` multiplies every latency."""
+    """`slowness` multiplies every latency. `rotten`: the bit that has turned, if any."""
 
     def __init__(self, loop: VirtualLoop, random: Random, config: DiskConfig) -> None:
         super().__init__(loop, random, delay=self._delay_seconds)
         self.config = config
         self.slowness = 1
+        self.at_snapshot: Callable[[], None] | None = None
+        """Called once, when the next snapshot is about to be written; the disk is then full."""
+        self.rotten: Rotten | None = None
+        self.syncs = self.dir_syncs = 0
+        """How many were begun, of files and of directories: what tells that something changed."""
+        self._hangs_until_ns = 0
+        self._filled = 0
+        self._steps_left = 0
+        self._on_step: Callable[[], None] | None = None
+        self.before_step = self._before_step
 
     def _delay_seconds(self, random: Random) -> float:
         config = self.config
         seconds = random.expovariate(1 / config.step_seconds)
         if random.random() < config.stall_probability:
             seconds += random.random() * config.stall_seconds
-        return min(seconds * self.slowness, SLOWEST_SECONDS)
+        seconds = min(seconds * self.slowness, SLOWEST_SECONDS)
+        return seconds + max(0, self._hangs_until_ns - self.loop.now_ns) / 1e9
 
-    def set_full(self, full: bool) -> None:
+    # --- faults
+
+    def hang(self, seconds: float) -> None:
+        """No step that begins from now on is done before `seconds` are over."""
+        self._hangs_until_ns = self.loop.now_ns + int(seconds * 1e9)
+
+    def fill(self) -> None:
         """No room for another byte; what is written already stays."""
-        self.capacity_bytes = 0 if full else None
+        self._filled += 1
+        self.capacity_bytes = 0
+
+    def make_space(self) -> None:
+        """Undo one `fill`."""
+        self._filled = max(0, self._filled - 1)
+        if not self._filled:
+            self.capacity_bytes = None
 
     def fail_next_sync(self) -> None:
         self.failing_syncs = 1
+
+    def arm(self, steps: int, action: Callable[[], None]) -> None:
+        """Call `action` instead of the `steps`-th step from now on; it has to end the process."""
+        self._steps_left, self._on_step = steps, action
+
+    def disarm(self) -> None:
+        self._on_step = None
+
+    def _before_step(self, step: str, path: str) -> BaseException | None:
+        if step in ("sync", "sync_dir"):
+            self.syncs += 1
+            self.dir_syncs += step == "sync_dir"
+        if self.at_snapshot is not None and step == "write" and ".snapshot" in path:
+            at_snapshot, self.at_snapshot = self.at_snapshot, None
+            at_snapshot()
+            return DiskFull(f"{path}: No space left on device")
+        if self._on_step is not None:
+            self._steps_left -= 1
+            if self._steps_left <= 0:
+                action, self._on_step = self._on_step, None
+                action()
+        return None
+
+    def rot(self, random: Random) -> Rotten | None:
+        """Turn one bit of a log or snapshot file that was synced; None when there is none.
+
+        Never one of the last write to the log: nothing vouches for it, so a start takes damage
+        there for a torn write and loses a promise ("The last frame" in docs/storage.md).
+        """
+        assert self.rotten is None
+        ends = {path: self._certain_bytes(path) for path in self.paths()}
+        logs = [path for path in ends if path.endswith(".wal") and ends[path]]
+        if logs:
+            newest = logs[-1]
+            ends[newest] = last_frame_offset(bytes(self._synced_names[newest].synced))
+        places = [path for path, end in ends.items() if end]
+        if not places:
+            return None
+        path = random.choice(places)
+        self.rotten = Rotten(path, random.randrange(ends[path]), random.randrange(8))
+        self.flip_bit(path, self.rotten.offset * 8 + self.rotten.bit)
+        return self.rotten
+
+    def _certain_bytes(self, path: str) -> int:
+        """Length of what is surely synced of a log or snapshot file."""
+        inode = self._synced_names.get(path)
+        if inode is None or inode is not self._names.get(path) or inode.unsynced:
+            return 0
+        return len(inode.synced) if path.endswith((".wal", ".snapshot")) else 0
+
+    def unrot(self) -> None:
+        """The operator has the disk back as it was."""
+        if self.rotten is not None:
+            path, offset, bit = self.rotten
+            self.rotten = None
+            if path in self._names:
+                self.flip_bit(path, offset * 8 + bit)
 
     def repair(self) -> None:
         """Full speed, space, no failures: as good as new but for what it holds."""
         self.slowness = 1
         self.capacity_bytes = None
         self.failing_syncs = 0
+        self.at_snapshot = None
+        self._filled = self._hangs_until_ns = 0
+        self.disarm()
+        self.unrot()

@@ -209,9 +209,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             process = handle.process
             if handle._cancelled:
                 continue
-            if process is not None and process.state is not RUNNING:
-                if process.state is ProcessState.PAUSED:
-                    process.held.append(handle)
+            if process is not None and process.state is not RUNNING and not process.may_run(handle):
                 continue
             self.events += 1
             same_instant += 1

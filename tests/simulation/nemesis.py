@@ -1,86 +1,54 @@
-"""The adversary: a seeded sequence of faults, each with an end.
+"""The adversary: executes a schedule of faults, each with an end.
 
-Faults overlap. Every one is announced in the trace, so that the last lines of a failed run tell the
-story. When the time is over, `World.heal` undoes whatever still lasts.
+Faults overlap. Every one is announced in the trace, so that the lines of a failed run tell the
+story. When the time is over, `World.heal` undoes whatever still lasts. What each kind may be
+given is in `faults.py`; nothing is drawn here.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.faults import CLOCK_DRIFT_PPM
+from tests.simulation.schedule import Fault, Schedule
+
 if TYPE_CHECKING:
+    from tests.simulation.cluster import SimulatedNode
     from tests.simulation.world import World
 
 MS = 1_000_000
-
-
-@dataclass(slots=True, kw_only=True)
-class NemesisConfig:
-    """`calm_seconds` is the mean time between two faults; `weights` which of them, by name."""
-
-    calm_seconds: float = 0.7
-    weights: dict[str, int]
-
-
-DEFAULT_WEIGHTS = {
-    "kill": 6,
-    "power_cut": 3,
-    "power_cut_all": 2,
-    "kill_leader": 4,
-    "restart_gracefully": 2,
-    "isolate": 5,
-    "isolate_leader": 4,
-    "split": 3,
-    "one_way": 5,
-    "cut_clients": 1,
-    "pause": 4,
-    "pause_leader": 4,
-    "slow_links": 2,
-    "reset_connections": 3,
-    "slow_disk": 2,
-    "full_disk": 1,
-    "failing_disk": 1,
-    "wall_jump": 2,
-    "clock_rate": 2,
-}
-
-
-def draw_weights(weights: dict[str, int], random: Random) -> dict[str, int]:
-    """The faults of one seed: some kinds not at all, some often.
-
-    A mixture of everything, always the same, rarely does one thing twice in a row, and most bugs
-    need that.
-    """
-    drawn = {name: weight * random.choice((0, 0, 1, 4)) for name, weight in weights.items()}
-    return drawn if any(drawn.values()) else weights
+FUSE_SECONDS = 5.0
+"""A crash that waits for an event that does not come is called off after so long."""
 
 
 class Nemesis:
     """Runs as a task of the test, outside of every simulated process."""
 
-    def __init__(self, world: World, config: NemesisConfig, random: Random) -> None:
+    def __init__(self, world: World, schedule: Schedule) -> None:
         self.world = world
-        self.config = config
-        self.random = random
-        self.faults = 0
+        self.schedule = schedule
+        self.faults: Counter[str] = Counter()
+        """How many began, by kind."""
+        self.crashes = 0
+        """How many processes it ended."""
+        self._nodes = {node.name: node for node in world.nodes}
         self._running: list[asyncio.Task[None]] = []
-        self._names = list(config.weights)
-        self._weights = list(config.weights.values())
 
-    async def run(self, seconds: float) -> None:
-        """Break things for so long, then wait until every fault has ended by itself."""
+    async def run(self) -> None:
+        """Break things as the schedule says, then call off every fault that still lasts."""
         loop = self.world.loop
-        end = loop.time() + seconds
-        while loop.time() < end:
-            await asyncio.sleep(self.random.expovariate(1 / self.config.calm_seconds))
-            name = self.random.choices(self._names, self._weights)[0]
-            fault: Callable[[], Coroutine[Any, Any, None]] = getattr(self, "_" + name)
-            self.faults += 1
-            self._running.append(loop.create_task(fault(), name=f"fault {name}"))
+        begin = loop.time()
+        for fault in self.schedule.faults:
+            at = fault.at_ms / 1000
+            if at >= self.schedule.fault_seconds:
+                break
+            await asyncio.sleep(max(0.0, begin + at - loop.time()))
+            self._begin(fault)
+        await asyncio.sleep(max(0.0, begin + self.schedule.fault_seconds - loop.time()))
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -88,194 +56,346 @@ class Nemesis:
             if not task.cancelled() and task.exception() is not None:
                 raise task.exception()  # type: ignore[misc]
 
+    def _begin(self, fault: Fault) -> None:
+        run: Callable[..., Coroutine[Any, Any, None]] = getattr(self, "_" + fault.name)
+        self.faults[fault.name] += 1
+        coroutine = run(**fault.parameters)
+        self._running.append(self.world.loop.create_task(coroutine, name=f"fault {fault.name}"))
+
     def _say(self, text: str) -> None:
-        self.world.trace.say(f"nemesis: {text}")
+        self.world.trace.tell(f"nemesis: {text}")
 
-    def _any(self) -> int:
-        return self.random.randrange(len(self.world.nodes))
-
-    def _leader(self) -> int:
-        """A node that leads something, preferably a shard; any if there is none."""
-        leaders = [
-            index
-            for index, node in enumerate(self.world.nodes)
-            if any(group.is_leader for group in node.groups())
-        ]
-        return self.random.choice(leaders) if leaders else self._any()
-
-    async def _last(self, low: float, high: float) -> None:
-        await asyncio.sleep(self.random.uniform(low, high))
-
-    async def _down(self) -> None:
-        """How long a node stays away: a moment, longer than an election, or much longer."""
-        await self._last(*self.random.choice(((0.0, 0.1), (0.1, 0.8), (0.8, 3.0))))
+    def _who(self, who: str, pick: int = 0) -> SimulatedNode:
+        """The node of this name; for "leader" one that leads something, or any if none does."""
+        if who != "leader":
+            return self._nodes[who]
+        nodes = self.world.nodes
+        leaders = [node for node in nodes if any(group.is_leader for group in node.groups())]
+        candidates = leaders or nodes
+        return candidates[pick % len(candidates)]
 
     # -- processes ---------------------------------------------------------------------------------
 
-    async def _kill(self, index: int | None = None, *, silent: bool = False) -> None:
-        index = self._any() if index is None else index
-        node = self.world.nodes[index]
-        if not node.is_up:
-            return
-        self._say(f"{'power cut' if silent else 'kill'} {node.name}")
-        node.crash(silent=silent)
-        await self._down()
-        self._restart(index)
+    def _crash(self, node: SimulatedNode, *, power: bool) -> None:
+        self._say(f"{'power cut' if power else 'kill'} {node.name}")
+        self.crashes += 1
+        node.crash(silent=power)
 
-    def _restart(self, index: int) -> None:
-        node = self.world.nodes[index]
+    def _restart(self, node: SimulatedNode) -> None:
         if not node.is_up:
             self._say(f"start {node.name}")
             node.start()
 
-    async def _kill_leader(self) -> None:
-        await self._kill(self._leader())
+    async def _kill(self, seconds: float, who: str, pick: int = 0, *, power: bool = False) -> None:
+        node = self._who(who, pick)
+        if node.is_up:
+            self._crash(node, power=power)
+            await asyncio.sleep(seconds)
+            self._restart(node)
 
-    async def _power_cut(self) -> None:
-        await self._kill(silent=True)
+    _kill_leader = _kill
 
-    async def _power_cut_all(self) -> None:
-        self._say("power cut everywhere")
+    async def _power_cut(self, seconds: float, who: str, pick: int = 0) -> None:
+        await self._kill(seconds, who, pick, power=True)
+
+    async def _kill_some(self, nodes: list[str], seconds: float) -> None:
+        await asyncio.gather(*(self._kill(seconds, who) for who in nodes))
+
+    async def _power_cut_all(self, nodes: list[str], stagger_ms: int, seconds: float) -> None:
+        """Everywhere at once; they come back one after the other, in the order given."""
         for node in self.world.nodes:
-            node.crash(silent=True)
-        await self._down()
-        for index in self.random.sample(range(len(self.world.nodes)), len(self.world.nodes)):
-            await self._last(0.0, 0.5)
-            self._restart(index)
+            if node.is_up:
+                self._crash(node, power=True)
+        await asyncio.sleep(seconds)
+        for name in nodes:
+            self._restart(self._nodes[name])
+            await asyncio.sleep(stagger_ms / 1000)
 
-    async def _restart_gracefully(self) -> None:
-        index = self._any()
-        node = self.world.nodes[index]
+    async def _restart_gracefully(self, seconds: float, who: str, pick: int = 0) -> None:
+        node = self._who(who, pick)
         if not node.is_up:
             return
         self._say(f"stop {node.name} gracefully")
         await node.stop()
-        await self._last(0.05, 1.0)
-        self._restart(index)
+        await asyncio.sleep(seconds)
+        self._restart(node)
 
-    async def _pause(self, index: int | None = None) -> None:
-        node = self.world.nodes[self._any() if index is None else index]
+    async def _kill_after_events(
+        self, events: int, power: bool, seconds: float, who: str, pick: int = 0
+    ) -> None:
+        """End it after so many more callbacks: before any await of any of its tasks."""
+        node = self._who(who, pick)
+        if node.process.is_running:
+            await self._armed(node, seconds, power, f"{events} events", node.arm_events, events)
+
+    async def _kill_after_sends(
+        self, sends: int, power: bool, seconds: float, who: str, pick: int = 0
+    ) -> None:
+        """End it in the middle of a callback, when it writes to a connection once more."""
+        node = self._who(who, pick)
+        if node.process.is_running:
+            await self._armed(node, seconds, power, f"{sends} writes", node.arm_sends, sends)
+
+    async def _kill_in_disk_step(
+        self, steps: int, power: bool, seconds: float, who: str, pick: int = 0
+    ) -> None:
+        """End it before a step of its disk: between a write and its sync, before a rename."""
+        node = self._who(who, pick)
+        if node.process.is_running:
+            await self._armed(node, seconds, power, f"{steps} disk steps", node.arm_steps, steps)
+
+    async def _kill_during_start(
+        self, steps: int, power: bool, seconds: float, who: str, pick: int = 0
+    ) -> None:
+        """Kill it, start it, and end it again before a step of its recovery."""
+        node = self._who(who, pick)
+        if not node.process.is_running:
+            return
+        self._crash(node, power=power)
+        node.arm_steps(steps, lambda: self._crash(node, power=power))
+        await asyncio.sleep(seconds / 2)
+        self._restart(node)
+        await asyncio.sleep(seconds / 2)
+        node.disarm()
+        self._restart(node)
+
+    async def _armed(
+        self,
+        node: SimulatedNode,
+        seconds: float,
+        power: bool,
+        what: str,
+        arm: Callable[[int, Callable[[], None]], None],
+        count: int,
+    ) -> None:
+        self._say(f"{node.name} will end after {what} more")
+        gone = asyncio.Event()
+
+        def crash() -> None:
+            self._crash(node, power=power)
+            gone.set()
+
+        arm(count, crash)
+        try:
+            async with asyncio.timeout(FUSE_SECONDS):
+                await gone.wait()
+        except TimeoutError:
+            node.disarm()
+            return
+        await asyncio.sleep(seconds)
+        self._restart(node)
+
+    async def _pause(self, seconds: float, who: str, pick: int = 0) -> None:
+        node = self._who(who, pick)
         if not node.is_up:
             return
-        seconds = self.random.choice((0.05, 0.2, 0.35, 0.6, 1.5, 5.0))
         self._say(f"pause {node.name} for {seconds} s")
+        await self._stand(node, seconds)
+        self._say(f"{node.name} goes on")
+
+    _pause_leader = _pause
+
+    async def _pause_some(self, nodes: list[str], seconds: float) -> None:
+        await asyncio.gather(*(self._pause(seconds, who) for who in nodes))
+
+    async def _stand(self, node: SimulatedNode, seconds: float) -> None:
         process = node.process
         process.pause()
         try:
             await asyncio.sleep(seconds)
         finally:
             process.resume()
-        self._say(f"{node.name} goes on")
 
-    async def _pause_leader(self) -> None:
-        await self._pause(self._leader())
+    async def _stutter(
+        self, run_ms: int, stand_ms: int, seconds: float, who: str, pick: int = 0
+    ) -> None:
+        node = self._who(who, pick)
+        self._say(f"{node.name} runs {run_ms} ms, stands {stand_ms} ms for {seconds} s")
+        end = self.world.loop.time() + seconds
+        while self.world.loop.time() < end:
+            await self._stand(node, stand_ms / 1000)
+            await asyncio.sleep(run_ms / 1000)
+        self._say(f"{node.name} runs evenly")
 
     # -- the network -------------------------------------------------------------------------------
 
-    async def _partition(self, side: list[str], others: list[str], *, one_way: bool) -> None:
-        fault = self.random.choice(("hold", "lose"))
-        arrow = "-x->" if one_way else "-x-"
-        self._say(f"{'+'.join(side)} {arrow} {'+'.join(others)} ({fault})")
-        self.world.network.partition(side, others, fault=fault, one_way=one_way)
-        await self._last(0.1, 3.0)
-        self._say("the network is whole again")
-        self.world.network.heal()
-
-    async def _isolate(self, index: int | None = None) -> None:
-        """One node on its own; a client or two may be on its side."""
-        index = self._any() if index is None else index
-        node = self.world.nodes[index].name
-        others = [n.name for n in self.world.nodes if n.name != node]
-        others += [name for name in self.world.client_names if self.random.random() < 0.5]
-        await self._partition([node], others, one_way=False)
-
-    async def _isolate_leader(self) -> None:
-        await self._isolate(self._leader())
-
-    async def _split(self) -> None:
-        """All hosts, clients too, fall into two halves."""
-        hosts = [node.name for node in self.world.nodes] + self.world.client_names
-        self.random.shuffle(hosts)
-        cut = self.random.randrange(1, len(hosts))
-        await self._partition(hosts[:cut], hosts[cut:], one_way=False)
-
-    async def _one_way(self) -> None:
-        """One node can only speak, or only listen, or one link is half dead."""
-        names = [node.name for node in self.world.nodes]
-        self.random.shuffle(names)
-        side, others = names[:1], names[1:] or self.world.client_names
-        if self.random.random() < 0.4:
-            others = others[:1]
-        if self.random.random() < 0.5:
-            side, others = others, side
-        await self._partition(side, others, one_way=True)
-
-    async def _cut_clients(self) -> None:
-        await self._partition(
-            self.world.client_names, [self.world.nodes[self._any()].name], one_way=False
-        )
-
-    async def _slow_links(self) -> None:
+    async def _cut(
+        self, side: list[str], others: list[str], fault: str, seconds: float, *, one_way: bool
+    ) -> None:
         network = self.world.network
-        names = [node.name for node in self.world.nodes] + self.world.client_names
-        slow = self.random.choice(names)
-        extra_ns = self.random.choice((5, 40, 150)) * MS
-        self._say(f"links of {slow} slower by {extra_ns // MS} ms")
-        for name in names:
-            network.link(slow, name).extra_latency_ns = extra_ns
-            network.link(name, slow).extra_latency_ns = extra_ns
-        await self._last(0.2, 2.0)
-        for name in names:
-            network.link(slow, name).extra_latency_ns = 0
-            network.link(name, slow).extra_latency_ns = 0
+        arrow = "-x->" if one_way else "-x-"
+        what = f"{'+'.join(side)} {arrow} {'+'.join(others)}"
+        self._say(f"{what} ({fault})")
+        links = network.partition(side, others, fault=fault, one_way=one_way)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            network.mend(links, fault=fault)
+        self._say(f"{what} is over")
 
-    async def _reset_connections(self) -> None:
+    async def _isolate(
+        self, clients: list[str], bytes: str, seconds: float, who: str, pick: int = 0
+    ) -> None:
+        node = self._who(who, pick).name
+        others = [name for name in self._nodes if name != node] + clients
+        await self._cut([node], others, bytes, seconds, one_way=False)
+
+    _isolate_leader = _isolate
+
+    async def _split(self, side: list[str], others: list[str], bytes: str, seconds: float) -> None:
+        await self._cut(side, others, bytes, seconds, one_way=False)
+
+    _bridge = _split
+
+    async def _one_way(
+        self, side: list[str], others: list[str], bytes: str, seconds: float
+    ) -> None:
+        await self._cut(side, others, bytes, seconds, one_way=True)
+
+    async def _flapping(
+        self, side: list[str], others: list[str], bytes: str, seconds: float, period_ms: int
+    ) -> None:
+        half = period_ms / 2000
+        end = self.world.loop.time() + seconds
+        while self.world.loop.time() < end:
+            await self._cut(side, others, bytes, half, one_way=False)
+            await asyncio.sleep(half)
+
+    async def _cut_clients(self, bytes: str, seconds: float, who: str, pick: int = 0) -> None:
+        node = self._who(who, pick).name
+        await self._cut(self.world.client_names, [node], bytes, seconds, one_way=False)
+
+    def _links_of(self, host: str) -> list[Any]:
+        network = self.world.network
+        links = []
+        for name in (*self._nodes, *self.world.client_names):
+            if name != host:
+                links += [network.link(host, name), network.link(name, host)]
+        return links
+
+    async def _slow_links(self, host: str, extra_ms: int, seconds: float) -> None:
+        self._say(f"links of {host} slower by {extra_ms} ms")
+        links = self._links_of(host)
+        for link in links:
+            link.extra_latency_ns += extra_ms * MS
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            for link in links:
+                link.extra_latency_ns -= extra_ms * MS
+        self._say(f"links of {host} as fast as before")
+
+    async def _narrow_links(self, host: str, bytes_per_second: int, seconds: float) -> None:
+        self._say(f"links of {host} carry {bytes_per_second} bytes/s")
+        links = self._links_of(host)
+        for link in links:
+            link.narrow(bytes_per_second)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            for link in links:
+                link.widen(bytes_per_second)
+        self._say(f"links of {host} as wide as before")
+
+    async def _reset_connections(self, draw: int, percent: int) -> None:
+        random = Random(draw)
         for transport in self.world.network.transports():
-            if self.random.random() < 0.15:
+            if random.random() * 100 < percent:
                 self.world.network.reset_connection(transport)
-        self._say("some connections are reset")
+        self._say(f"{percent} % of the connections are reset")
 
     # -- disks and clocks --------------------------------------------------------------------------
 
-    async def _slow_disk(self) -> None:
-        node = self.world.nodes[self._any()]
-        factor = self.random.choice((10, 100, 1000))
+    async def _slow_disk(self, factor: int, seconds: float, who: str, pick: int = 0) -> None:
+        node = self._who(who, pick)
         self._say(f"disk of {node.name} slower by {factor}")
-        node.disk.slowness = factor
+        node.disk.slowness *= factor
         try:
-            await self._last(0.2, 2.0)
+            await asyncio.sleep(seconds)
         finally:
-            node.disk.slowness = 1
+            node.disk.slowness = max(1, node.disk.slowness // factor)
 
-    async def _full_disk(self) -> None:
-        node = self.world.nodes[self._any()]
+    async def _stuck_disk(self, seconds: float, who: str, pick: int = 0) -> None:
+        """Nothing that begins now is done before the time is over: an fsync of seconds."""
+        node = self._who(who, pick)
+        self._say(f"disk of {node.name} hangs for {seconds} s")
+        node.disk.hang(seconds)
+
+    async def _full_disk(self, seconds: float, who: str, pick: int = 0) -> None:
+        node = self._who(who, pick)
         self._say(f"disk of {node.name} is full")
-        node.disk.set_full(True)
+        node.disk.fill()
         try:
-            await self._last(0.2, 2.0)
+            await asyncio.sleep(seconds)
         finally:
-            node.disk.set_full(False)
+            node.disk.make_space()
         self._say(f"disk of {node.name} has space")
 
-    async def _failing_disk(self) -> None:
+    async def _full_disk_in_snapshot(self, seconds: float, who: str, pick: int = 0) -> None:
+        """Full from the first byte of the next snapshot on."""
+        node = self._who(who, pick)
+        began = asyncio.Event()
+        node.disk.at_snapshot = began.set
+        try:
+            async with asyncio.timeout(FUSE_SECONDS):
+                await began.wait()
+        except TimeoutError:
+            return
+        finally:
+            node.disk.at_snapshot = None
+        await self._full_disk(seconds, node.name)
+
+    async def _failing_disk(self, seconds: float, who: str, pick: int = 0) -> None:
         """The next sync fails: the node has to end itself; it is started again later."""
-        index = self._any()
-        node = self.world.nodes[index]
+        node = self._who(who, pick)
         self._say(f"next sync of {node.name} fails")
         node.disk.fail_next_sync()
-        await self._last(1.0, 3.0)
-        self._restart(index)
+        await asyncio.sleep(seconds)
+        self._restart(node)
 
-    async def _wall_jump(self) -> None:
-        node = self.world.nodes[self._any()]
-        by_ms = self.random.choice((-3_600_000, -700, -30, 30, 700, 3_600_000))
+    async def _bit_rot(
+        self, draw: int, power: bool, seconds: float, who: str, pick: int = 0
+    ) -> None:
+        """A synced bit turns while the node is down.
+
+        The start has to refuse, or the bit has to be one that nothing depends on. Then the
+        operator brings the disk back as it was ("Damaged log" in docs/operations.md): a voter may
+        not come back without what it has promised.
+        """
+        node = self._who(who, pick)
+        if not node.process.is_running or node.disk.rotten is not None:
+            return
+        self._crash(node, power=power)
+        self.world.promises.refresh(node)
+        rotten = node.disk.rot(Random(draw))
+        if rotten is None:
+            self._say(f"nothing on the disk of {node.name} to rot")
+        else:
+            self._say(f"a bit turns on {node.name}: {rotten.path} at {rotten.offset}")
+        self._restart(node)
+        await asyncio.sleep(seconds)
+        if rotten is not None and node.disk.rotten is rotten:
+            if node.is_up:
+                self._crash(node, power=False)
+            node.disk.unrot()
+            self._say(f"the disk of {node.name} is restored")
+        self._restart(node)
+
+    async def _wall_jump(self, by_ms: int, who: str, pick: int = 0) -> None:
+        node = self._who(who, pick)
         self._say(f"wall clock of {node.name} jumps by {by_ms} ms")
         node.clock.jump_wall(by_ms)
 
-    async def _clock_rate(self) -> None:
+    async def _clock_rate(self, ppm: int, who: str, pick: int = 0) -> None:
         """Within the drift that a lease allows for."""
-        node = self.world.nodes[self._any()]
-        bound = self.world.config.clock_drift_ppm
-        rate = self.random.randint(-bound, bound)
-        self._say(f"clock of {node.name} runs {rate:+} ppm")
-        node.clock.set_rate(rate)
+        node = self._who(who, pick)
+        self._say(f"clock of {node.name} runs {ppm:+} ppm")
+        node.clock.set_rate(ppm)
+
+    async def _clocks_apart(self, slow: bool, who: str, pick: int = 0) -> None:
+        """One clock at one end of what a lease allows for, all others at the other end."""
+        node = self._who(who, pick)
+        own = -CLOCK_DRIFT_PPM if slow else CLOCK_DRIFT_PPM
+        self._say(f"clock of {node.name} runs {own:+} ppm, all others {-own:+}")
+        for other in self.world.nodes:
+            other.clock.set_rate(own if other is node else -own)

@@ -40,11 +40,46 @@ class NetworkConfig:
 
 
 class Link:
-    """One direction from a host to another. `fault` is None, "hold" or "lose"."""
+    """One direction from a host to another.
+
+    `fault` is None, "hold" or "lose"; several partitions may cut it at a time. `busy_until_ns`:
+    when the bytes put on it so far have left, as far as its width goes.
+    """
 
     def __init__(self) -> None:
         self.fault: str | None = None
         self.extra_latency_ns = 0
+        self.bytes_per_second = 0
+        """0: without limit."""
+        self.busy_until_ns = 0
+        self._cuts = {"hold": 0, "lose": 0}
+        self._widths: list[int] = []
+
+    def cut(self, fault: str, by: int) -> None:
+        self._cuts[fault] = max(0, self._cuts[fault] + by)
+        self.fault = "lose" if self._cuts["lose"] else "hold" if self._cuts["hold"] else None
+
+    def narrow(self, bytes_per_second: int) -> None:
+        self._widths.append(bytes_per_second)
+        self.bytes_per_second = min(self._widths)
+
+    def widen(self, bytes_per_second: int) -> None:
+        """Undo one `narrow`."""
+        if bytes_per_second in self._widths:
+            self._widths.remove(bytes_per_second)
+        self.bytes_per_second = min(self._widths, default=0)
+
+    def heal(self) -> None:
+        self._cuts = {"hold": 0, "lose": 0}
+        self.fault = None
+        self.extra_latency_ns = self.bytes_per_second = 0
+        self._widths.clear()
+
+    def departure_ns(self, now_ns: int, size: int) -> int:
+        """When the last of `size` bytes has left a link of limited width."""
+        begin_ns = max(now_ns, self.busy_until_ns)
+        self.busy_until_ns = begin_ns + size * 1_000_000_000 // self.bytes_per_second
+        return self.busy_until_ns
 
 
 class VirtualServer(asyncio.AbstractServer):
@@ -109,6 +144,8 @@ class Network:
         self.trace = trace if trace is not None else Trace(loop)
         self.window_bytes = self.config.window_bytes
         self.bytes_sent = 0
+        self.tap: Callable[[VirtualTransport, bytes], None] | None = None
+        """Called with everything that is written to a connection, before it is on its way."""
         self._links: dict[tuple[str, str], Link] = {}
         self._servers: dict[tuple[str, int], VirtualServer] = {}
         self._transports: dict[VirtualTransport, None] = {}
@@ -212,7 +249,7 @@ class Network:
     def send(self, sender: VirtualTransport, item: Any) -> None:
         """Put bytes or a FIN or RESET of `sender` on the wire; its peer will read them."""
         receiver = sender.peer
-        link = self.link(sender.local_host, sender.remote_host)
+        link = sender.link
         if isinstance(item, bytes):
             self.bytes_sent += len(item)
         if sender.dead_ended:
@@ -224,6 +261,10 @@ class Network:
             sender.dead_ended = receiver.dead_ended = True
             return
         if not isinstance(item, bytes):
+            self._transmit(link, receiver, item)
+            return
+        config = self.config
+        if len(item) <= config.segment_bytes_max and not config.split_probability:
             self._transmit(link, receiver, item)
             return
         for segment in self._segments(item):
@@ -246,7 +287,10 @@ class Network:
         if link.fault is not None or receiver.held:
             receiver.held.append(item)
             return
-        arrival_ns = self.loop.now_ns + self._latency_ns(link)
+        departure_ns = self.loop.now_ns
+        if link.bytes_per_second and isinstance(item, bytes):
+            departure_ns = link.departure_ns(departure_ns, len(item))
+        arrival_ns = departure_ns + self._latency_ns(link)
         if self.config.quantum_ns:
             arrival_ns += -arrival_ns % self.config.quantum_ns
         if receiver.in_flight:
@@ -279,7 +323,8 @@ class Network:
     def _latency_ns(self, link: Link) -> int:
         config, random = self.config, self.random
         latency_ns = config.latency_ns + link.extra_latency_ns
-        latency_ns += int(random.random() * config.jitter_ns)
+        if config.jitter_ns:
+            latency_ns += int(random.random() * config.jitter_ns)
         if config.spike_probability and random.random() < config.spike_probability:
             latency_ns += int(random.random() * config.spike_ns)
         return latency_ns
@@ -329,27 +374,39 @@ class Network:
     def cut(self, source: str, target: str, *, fault: str = "hold") -> None:
         """Block one direction. See the module for what the faults mean."""
         assert fault in ("hold", "lose")
-        self.link(source, target).fault = fault
+        self.link(source, target).cut(fault, 1)
 
     def partition(
         self, side: list[str], others: list[str], *, fault: str = "hold", one_way: bool = False
-    ) -> None:
-        """Cut every link between the sides; `one_way` only what goes from `side` to `others`."""
-        for a in side:
-            for b in others:
-                self.cut(a, b, fault=fault)
-                if not one_way:
-                    self.cut(b, a, fault=fault)
+    ) -> list[tuple[str, str]]:
+        """Cut every link between the sides; `one_way` only what goes from `side` to `others`.
+
+        Returns the directions that were cut, for `mend`.
+        """
+        links = [(a, b) for a in side for b in others]
+        if not one_way:
+            links += [(b, a) for a, b in links]
+        for source, target in links:
+            self.cut(source, target, fault=fault)
+        return links
+
+    def mend(self, links: list[tuple[str, str]], *, fault: str = "hold") -> None:
+        """The end of a partition: its links work again, unless another one cuts them, too."""
+        for source, target in links:
+            self.link(source, target).cut(fault, -1)
+        self._release_held()
 
     def heal(self) -> None:
         """All links work again; what was held is on its way."""
         for link in self._links.values():
-            link.fault = None
-            link.extra_latency_ns = 0
+            link.heal()
+        self._release_held()
+
+    def _release_held(self) -> None:
         for transport in list(self._transports):
-            if transport.held:
+            link = transport.peer.link
+            if transport.held and link.fault is None:
                 held, transport.held = transport.held, []
-                link = self.link(transport.remote_host, transport.local_host)
                 for item in held:
                     self._transmit(link, transport, item)
 
@@ -358,7 +415,7 @@ class Network:
         for end in (transport, transport.peer):
             if not end.is_gone():
                 end.in_flight.clear()
-                self._transmit(self.link(end.remote_host, end.local_host), end, RESET)
+                self._transmit(end.peer.link, end, RESET)
 
     def shut(self) -> None:
         """The world ends."""

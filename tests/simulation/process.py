@@ -74,7 +74,10 @@ class HostClock:
 
 
 class ProcessState(enum.Enum):
+    """ARMED: running, and to be ended after a number of further callbacks."""
+
     RUNNING = "running"
+    ARMED = "armed"
     PAUSED = "paused"
     DEAD = "dead"
 
@@ -98,6 +101,9 @@ class Process:
         self.state = ProcessState.RUNNING
         self.held: list[VirtualHandle] = []
         self.exit_hooks: list[Callable[[bool], None]] = []
+        self._pauses = 0
+        self._events_left = 0
+        self._on_event: Callable[[], None] | None = None
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, self)
 
@@ -107,6 +113,36 @@ class Process:
     @property
     def is_dead(self) -> bool:
         return self.state is ProcessState.DEAD
+
+    @property
+    def is_running(self) -> bool:
+        """Neither dead nor standing still."""
+        return self.state in (ProcessState.RUNNING, ProcessState.ARMED)
+
+    def arm(self, events: int, action: Callable[[], None]) -> None:
+        """Call `action` instead of its `events`-th callback from now on; it has to end it."""
+        assert self.is_running
+        self.state = ProcessState.ARMED
+        self._events_left, self._on_event = events, action
+
+    def disarm(self) -> None:
+        self._on_event = None
+        if self.state is ProcessState.ARMED:
+            self.state = ProcessState.RUNNING
+
+    def may_run(self, handle: VirtualHandle) -> bool:
+        """For the loop, when it is not simply RUNNING: does this callback run now?"""
+        if self.state is ProcessState.PAUSED:
+            self.held.append(handle)
+            return False
+        if self.state is ProcessState.ARMED:
+            self._events_left -= 1
+            if self._events_left <= 0:
+                action = self._on_event
+                self.disarm()
+                assert action is not None
+                action()
+        return self.is_running
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run `function` now, as this process."""
@@ -119,14 +155,20 @@ class Process:
         return self.loop.create_task(coroutine, name=name, context=self._context.copy())
 
     def pause(self) -> None:
-        """SIGSTOP: nothing of it runs, its clocks go on, what arrives for it waits."""
-        if self.state is ProcessState.RUNNING:
+        """SIGSTOP: nothing of it runs, its clocks go on, what arrives for it waits.
+
+        Pauses may overlap: it goes on when the last one is over.
+        """
+        if self.state is not ProcessState.DEAD:
+            self._pauses += 1
             self.state = ProcessState.PAUSED
 
-    def resume(self) -> None:
+    def resume(self, *, fully: bool = False) -> None:
         """SIGCONT: what became due meanwhile runs now, in the order in which it became due."""
-        if self.state is ProcessState.PAUSED:
-            self.state = ProcessState.RUNNING
+        self._pauses = 0 if fully else max(0, self._pauses - 1)
+        if self.state is ProcessState.PAUSED and not self._pauses:
+            armed = self._on_event is not None
+            self.state = ProcessState.ARMED if armed else ProcessState.RUNNING
             held, self.held = self.held, []
             self.loop.requeue(held)
 

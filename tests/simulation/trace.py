@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ class Trace:
         self._loop = loop
         self._hash = hashlib.blake2b(digest_size=16)
         self._recent: deque[str] = deque(maxlen=kept)
+        self.timeline: list[tuple[int, str]] = []
+        """(virtual time in ns, what happened) of everything that was told."""
+        self._output = sys.stdout
         self._verbose = verbose
         self.count = 0
 
@@ -31,7 +35,12 @@ class Trace:
         line = f"{self._loop.now_ns / 1e9 - 1000:10.4f}  {text}"
         self._recent.append(line)
         if self._verbose:
-            print(line, flush=True)
+            print(line, flush=True, file=self._output)
+
+    def tell(self, text: str) -> None:
+        """`say` it, and keep it for the timeline of a failure: faults and changes of leaders."""
+        self.timeline.append((self._loop.now_ns, text))
+        self.say(text)
 
     def digest(self) -> str:
         return self._hash.copy().hexdigest()

@@ -71,6 +71,7 @@ class VirtualTransport(asyncio.Transport):
         self.local_host = sockname[0]
         self.remote_host = peername[0]
         self.peer: VirtualTransport = self
+        self.link = network.link(self.local_host, self.remote_host)
         self.protocol: Any = None
         self._closing = False  # close() or abort() was called, or the peer ended the stream
         self._lost = False  # connection_lost is called or scheduled
@@ -118,7 +119,10 @@ class VirtualTransport(asyncio.Transport):
             raise RuntimeError("Cannot call write() after write_eof()")
         if self._closing or self._lost or not data or self._is_dead():
             return
-        self._buffer.append(bytes(data))
+        data = bytes(data)
+        if self.network.tap is not None:
+            self.network.tap(self, data)
+        self._buffer.append(data)
         self._buffer_bytes += len(data)
         self._push()
         if self._buffer_bytes > self._high_water and not self._writing_paused:

@@ -11,36 +11,53 @@ replays it and the last events.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import re
 import time
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 from node.config import NodeConfig
+from node.node import Node
 from tests.simulation import staleness
+from tests.simulation.admin_program import AdminProgram
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.client import SimulatedClient
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.disk import DiskConfig
+from tests.simulation.faults import (
+    CLOCK_DRIFT_PPM,
+    DEFAULT_WEIGHTS,
+    Shape,
+    draw_faults,
+    draw_weights,
+)
 from tests.simulation.history import History, show_key
 from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
 from tests.simulation.liveness import LivenessFailure, await_convergence, await_service, read_all
 from tests.simulation.loop import BudgetExceeded, Deadlock, VirtualLoop
 from tests.simulation.model import Model
-from tests.simulation.nemesis import DEFAULT_WEIGHTS, Nemesis, NemesisConfig, draw_weights
-from tests.simulation.network import Network, NetworkConfig
+from tests.simulation.nemesis import Nemesis
+from tests.simulation.network import Network
 from tests.simulation.process import PROCESS
+from tests.simulation.promises import Promises
+from tests.simulation.report import Report, tell_story
 from tests.simulation.router_client import RouterProgram
 from tests.simulation.rude_client import RudeClient
+from tests.simulation.schedule import Schedule
+from tests.simulation.settings import draw_bounds, draw_network, draw_settings
 from tests.simulation.staleness import StaleReaders
 from tests.simulation.trace import Trace
+from tests.simulation.transport import VirtualTransport
 from tests.simulation.wall_bounds import WallBounds
 from tests.simulation.workload import Workload, WorkloadConfig, draw_workload
 
 CHECK_SECONDS = 0.005
 DIGEST_EVERY_CHECKS = 20
+GC_THRESHOLDS = (100_000, 50, 100)
+"""Hardly any cycles come up in a run, and a run is short."""
 BOOT_SECONDS = 10.0
 SERVICE_SECONDS = 15.0
 CONVERGENCE_SECONDS = 10.0
@@ -48,51 +65,63 @@ CONVERGENCE_SECONDS = 10.0
 
 @dataclass(slots=True, kw_only=True)
 class WorldConfig:
-    """What is drawn from the seed, and what the caller fixes."""
+    """What is drawn from the seed, and what the caller fixes.
+
+    `node_count` and `shards` 0: drawn from the seed. With a `schedule`, its faults are executed
+    instead of drawn ones.
+    """
 
     seed: int
     fault_seconds: float = 6.0
     node_count: int = 3
+    shards: int = 0
     client_count: int = 3  # plain memcached connections
     program_count: int = 2  # users of the client library
-    clock_drift_ppm: int = 4_900  # of one clock; a lease allows 10,000 between two
     events_max: int = 20_000_000
     weights: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
     workload: dict[str, Any] = field(default_factory=dict)  # fixed instead of drawn
+    schedule: Schedule | None = None
     verbose: bool = False
 
-
-@dataclass(slots=True)
-class Report:
-    """What a run did."""
-
-    seed: int
-    digest: str = ""
-    virtual_seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    events: int = 0
-    faults: int = 0
-    leaders: int = 0
-    checks: int = 0
-    ok: int = 0
-    fail: int = 0
-    info: int = 0
-    undecided: list[str] = field(default_factory=list)
-    totals: Counter[str] = field(default_factory=Counter)
-
-    def line(self) -> str:
-        rate = self.virtual_seconds / self.cpu_seconds if self.cpu_seconds else 0.0
-        return (
-            f"seed {self.seed}: {self.virtual_seconds:.1f} virtual s "
-            f"in {self.cpu_seconds:.1f} cpu s ({rate:.1f}x), {self.events} events, "
-            f"{self.faults} faults, {self.leaders} leaders, "
-            f"ops {self.ok} ok {self.fail} fail {self.info} unknown, trace {self.digest[:12]}"
-            + (f", UNDECIDED {', '.join(self.undecided)}" if self.undecided else "")
+    @classmethod
+    def of(cls, schedule: Schedule, *, verbose: bool = False) -> WorldConfig:
+        """The run that a schedule describes."""
+        return cls(
+            seed=schedule.seed,
+            fault_seconds=schedule.fault_seconds,
+            node_count=schedule.nodes,
+            shards=schedule.shards,
+            client_count=schedule.clients,
+            program_count=schedule.programs,
+            schedule=schedule,
+            verbose=verbose,
         )
 
 
 class SimulationFailure(AssertionError):
-    """A seed that breaks a promise."""
+    """A seed that breaks a promise.
+
+    `kind` is equal for failures of one cause, as far as can be told; `schedule` replays it;
+    `failed_ms` is when, in milliseconds after the faults began; `story` is the timeline.
+    """
+
+    def __init__(
+        self, text: str, *, kind: str, schedule: Schedule, failed_ms: int, story: list[str]
+    ) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.schedule = schedule
+        self.failed_ms = failed_ms
+        self.story = story
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _failure_again, (str(self), self.kind, self.schedule, self.failed_ms, self.story)
+
+
+def _failure_again(
+    text: str, kind: str, schedule: Schedule, failed_ms: int, story: list[str]
+) -> SimulationFailure:
+    return SimulationFailure(text, kind=kind, schedule=schedule, failed_ms=failed_ms, story=story)
 
 
 class World:
@@ -104,15 +133,19 @@ class World:
         self.loop = VirtualLoop(events_max=config.events_max)
         self.trace = Trace(self.loop, verbose=config.verbose)
         random = self.random("shape")
+        drawn_count = random.choice((3, 3, 3, 3, 3, 3, 3, 5, 4, 1))
+        self.node_count = config.node_count or drawn_count
         self.network = Network(
-            self.loop, self.random("network"), config=_draw_network(random), trace=self.trace
+            self.loop, self.random("network"), config=draw_network(random), trace=self.trace
         )
         self.history = History()
         self.nodes = self._make_nodes(random)
         workload_config = draw_workload(random, self.nodes[0].config.item_bytes_max)
         workload_config = replace(workload_config, **config.workload)
         self.keys = Workload("final", workload_config, random).keys()
-        self.clients: list[SimulatedClient | RouterProgram | RudeClient | StaleReaders] = [
+        self.clients: list[
+            SimulatedClient | RouterProgram | RudeClient | StaleReaders | AdminProgram
+        ] = [
             self._make_client(f"c{number}", workload_config, SimulatedClient)
             for number in range(1, config.client_count + 1)
         ]
@@ -126,32 +159,49 @@ class World:
         addresses = [node.address for node in self.nodes]
         self.stale = StaleReaders(self.loop, "s1", addresses, self.random("staleness"))
         self.clients.append(self.stale)
+        if random.random() < 0.5:
+            self.clients.append(AdminProgram(self.loop, "a1", addresses, self.random("admin")))
         self.client_names = [client.name for client in self.clients]
-        self.invariants = Invariants(self.nodes)
+        self.invariants = Invariants(self.nodes, self.trace.tell)
+        self.promises = Promises(self.nodes)
+        self.network.tap = self._on_write
+        for node in self.nodes:
+            node.on_recovered = self._on_recovered
+        self.schedule = config.schedule or self._draw_schedule()
+        self._faults_began_ns = self.loop.now_ns
+        self._by_name = {node.name: node for node in self.nodes}
         self._violation: InvariantViolation | None = None
 
     def random(self, purpose: str) -> Random:
         """A generator of its own for each purpose, so that one does not shift another."""
         return Random(f"{self.seed}/{purpose}")
 
+    def _draw_schedule(self) -> Schedule:
+        config = self.config
+        shape = Shape(tuple(node.name for node in self.nodes), tuple(self.client_names))
+        faults = draw_faults(
+            self.random("nemesis"),
+            shape,
+            draw_weights(config.weights, self.random("weights")),
+            seconds=config.fault_seconds,
+            calm_seconds=self.random("calm").choice((0.15, 0.4, 1.0)),
+        )
+        return Schedule(
+            seed=self.seed,
+            nodes=self.node_count,
+            shards=config.shards,
+            clients=config.client_count,
+            programs=config.program_count,
+            fault_seconds=config.fault_seconds,
+            faults=faults,
+        )
+
     def _make_nodes(self, random: Random) -> list[SimulatedNode]:
-        names = [f"n{number}" for number in range(1, self.config.node_count + 1)]
+        names = [f"n{number}" for number in range(1, self.node_count + 1)]
         members = {name: f"{name}:{PEER_PORT}" for name in names}
-        segment_bytes = random.choice((16 << 10, 64 << 10, 1 << 20))
-        common: dict[str, Any] = {
-            "initial_cluster": members,
-            "shards": random.choice((1, 2, 4)),
-            "data_dir": "/data",
-            "http": "",
-            "request_timeout_ms": random.choice((1000, 2000, 5000)),
-            "segment_bytes_max": segment_bytes,
-            "wal_bytes_max": segment_bytes * random.choice((2, 8)),
-            "item_bytes_max": random.choice((8 << 10, 64 << 10, 1 << 20)),
-            "snapshot_bytes_min": random.choice((4 << 10, 32 << 10, 256 << 10)),
-            # Drawn apart, so that it shifts nothing else. The short one makes sessions expire.
-            "session_idle_ms": self.random("sessions").choice((1000, 3_600_000)),
-        }
-        drift = self.config.clock_drift_ppm
+        common = {"initial_cluster": members, **draw_settings(random, self.config.shards)}
+        bounds = draw_bounds(self.random("bounds"))
+        drift = CLOCK_DRIFT_PPM
         disk_config = DiskConfig(step_seconds=random.choice((0.00005, 0.0003, 0.002)))
         return [
             SimulatedNode(
@@ -166,6 +216,7 @@ class World:
                 self.random(name),
                 clock_rate_ppm=random.randint(-drift, drift),
                 disk_config=disk_config,
+                consensus_bounds=bounds,
             )
             for name in names
         ]
@@ -203,6 +254,8 @@ class World:
         """Raises `SimulationFailure`."""
         report = Report(self.seed)
         begin = time.process_time()
+        thresholds = gc.get_threshold()
+        gc.set_threshold(*GC_THRESHOLDS)
         handler = _LogToTrace(self.trace)
         logger = logging.getLogger("quorumcache")
         before = (logger.level, logger.propagate)
@@ -219,6 +272,7 @@ class World:
             logger.setLevel(before[0])
             logger.propagate = before[1]
             self.loop.close()
+            gc.set_threshold(*thresholds)
         report.cpu_seconds = time.process_time() - begin
         return report
 
@@ -231,15 +285,9 @@ class World:
         self.trace.say("the cluster serves; clients and faults begin")
         for client in self.clients:
             client.start()
-        nemesis = Nemesis(
-            self,
-            NemesisConfig(
-                weights=draw_weights(self.config.weights, self.random("weights")),
-                calm_seconds=self.random("calm").choice((0.1, 0.3, 0.8)),
-            ),
-            self.random("nemesis"),
-        )
-        await self._bounded(nemesis.run(self.config.fault_seconds))
+        nemesis = Nemesis(self, self.schedule)
+        self._faults_began_ns = self.loop.now_ns
+        await self._bounded(nemesis.run())
         self.heal()
         await self._bounded(await_service(self, SERVICE_SECONDS))
         self.trace.say("every shard serves again")
@@ -251,8 +299,12 @@ class World:
         report.virtual_seconds = (self.loop.now_ns - begin_ns) / 1e9
         report.events = self.loop.events
         report.faults = nemesis.faults
+        report.crashes = nemesis.crashes
+        report.bytes_sent = self.network.bytes_sent
+        report.promises = self.promises.checked
         report.leaders = len(self.invariants.leaders)
         report.checks = self.invariants.checks
+        report.refusals = sum(node.refusals for node in self.nodes)
         for node in self.nodes:
             node.count()
             report.totals.update(node.totals)
@@ -267,6 +319,24 @@ class World:
                 raise self._violation
         await task
 
+    def _on_write(self, transport: VirtualTransport, data: bytes) -> None:
+        """Anybody writes to a connection."""
+        node = self._by_name.get(transport.local_host)
+        if node is None or transport.process is not node.process:
+            return
+        try:
+            self.promises.on_write(transport, data)
+        except InvariantViolation as violation:
+            # Not raised here: the node would take it for an error of its own.
+            self._violation = self._violation or violation
+        node.on_write()
+
+    def _on_recovered(self, simulated: SimulatedNode, node: Node) -> None:
+        try:
+            self.promises.check_recovered(simulated, node)
+        except InvariantViolation as violation:
+            self._violation = self._violation or violation
+
     async def _keep_checking(self) -> None:
         while self._violation is None:
             try:
@@ -278,13 +348,15 @@ class World:
     def _look(self, *, digests: bool = True) -> None:
         self.invariants.check(digests=digests)
         for context in self.loop.errors:
-            raise InvariantViolation(f"unhandled: {context}") from context.get("exception")
+            error = context.get("exception")
+            rule = f"unhandled {type(error).__name__}"
+            raise InvariantViolation(f"unhandled: {context}", rule=rule) from error
         for node in self.nodes:
             for problem in node.problems:
-                raise InvariantViolation(problem)
+                raise InvariantViolation(problem, rule="a node ended")
         for client in self.clients:
             for unexpected in client.unexpected:
-                raise InvariantViolation(f"unexpected reply: {unexpected}")
+                raise InvariantViolation(f"unexpected reply: {unexpected}", rule="unexpected reply")
 
     def heal(self) -> None:
         """Undo all faults."""
@@ -298,9 +370,10 @@ class World:
     def _check_history(self, report: Report) -> None:
         counts = self.history.counts()
         report.ok, report.fail, report.info = counts["ok"], counts["fail"], counts["info"]
+        report.kinds.update(operation.kind for operation in self.history.operations)
         for key, verdict in check_history(self.history, self.model()).items():
             if verdict.kind == ILLEGAL:
-                raise AssertionError(verdict.describe())
+                raise NotLinearizable(verdict.describe(), key)
             if verdict.kind == UNKNOWN:
                 report.undecided.append(show_key(key))
         stale = staleness.check(self.stale.history)
@@ -313,18 +386,47 @@ class World:
         report.digest = self.trace.digest()
 
     def _failure(self, error: BaseException) -> SimulationFailure:
-        lines = [
-            f"seed {self.seed} fails: {type(error).__name__}",
-            str(error),
-            "",
-            "the last events:",
-            *(f"  {line}" for line in self.trace.recent()[-60:]),
-            "",
-            f"at {self.loop.now_ns / 1e9 - 1000:.4f} s; replay with",
-            f"  python -m tests.simulation --seed {self.seed} --nodes {self.config.node_count} "
-            f"--fault-seconds {self.config.fault_seconds:g} --verbose",
-        ]
-        return SimulationFailure("\n".join(lines))
+        rule = getattr(error, "rule", "") or str(error).partition("\n")[0]
+        kind = f"{type(error).__name__}: {re.sub(r'[0-9]+', 'N', rule)[:80]}"
+        key = error.key if isinstance(error, NotLinearizable) else None
+        text = "\n".join(
+            [
+                f"seed {self.seed} fails: {type(error).__name__}",
+                str(error),
+                "",
+                "the last events:",
+                *(f"  {line}" for line in self.trace.recent()[-60:]),
+                "",
+                f"at {self.loop.now_ns / 1e9 - 1000:.4f} s; replay with",
+                f"  {self.command()} --verbose",
+            ]
+        )
+        return SimulationFailure(
+            text,
+            kind=kind,
+            schedule=self.schedule,
+            failed_ms=(self.loop.now_ns - self._faults_began_ns) // 1_000_000 + 1,
+            story=tell_story(self.trace.timeline, self.history, key, self.loop.now_ns),
+        )
+
+    def command(self) -> str:
+        """Runs this seed again."""
+        config = self.config
+        words = [f"python -m tests.simulation --seed {self.seed} --nodes {self.config.node_count}"]
+        if config.shards:
+            words.append(f"--shards {config.shards}")
+        words.append(f"--fault-seconds {config.fault_seconds:g}")
+        return " ".join(words)
+
+
+class NotLinearizable(AssertionError):
+    """No order of the operations of one key explains what the clients were told."""
+
+    rule = "not linearizable"
+
+    def __init__(self, text: str, key: bytes) -> None:
+        super().__init__(text)
+        self.key = key
 
 
 class _LogToTrace(logging.Handler):
@@ -342,18 +444,6 @@ class _LogToTrace(logging.Handler):
         facts = "".join(f" {name}={value}" for name, value in (fields or {}).items())
         who = process.name if process is not None else "-"
         self._trace.say(f"{who}: {record.getMessage()}{facts}")
-
-
-def _draw_network(random: Random) -> NetworkConfig:
-    latency_ns = random.choice((50_000, 200_000, 2_000_000))
-    return NetworkConfig(
-        latency_ns=latency_ns,
-        jitter_ns=latency_ns * random.choice((0, 1, 5)),
-        quantum_ns=random.choice((0, 50_000, 1_000_000)),
-        split_probability=random.choice((0.0, 0.05, 0.5)),
-        spike_probability=random.choice((0.0, 0.001, 0.01)),
-        window_bytes=random.choice((16 << 10, 64 << 10, 256 << 10)),
-    )
 
 
 __all__ = ["LivenessFailure", "Report", "SimulationFailure", "World", "WorldConfig"]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from router import cli
 from tests.support.fake_cluster import CLOSE_AFTER, HANG, FakeCluster, FakeNode, Fault, run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -273,3 +274,26 @@ def test_a_read_level_goes_with_get() -> None:
             assert "linearizable, bounded:MS or local" in one_line(ended)
 
     run(main())
+
+
+def test_the_timeout_is_for_connecting_and_the_operation_together(monkeypatch) -> None:
+    """What connecting took is not there any more for the operation itself."""
+    given: list[int] = []
+
+    class SlowClient:
+        def __init__(self, *_: object, **__: object) -> None:
+            """Takes what `AsyncClient` takes."""
+
+        async def connect(self, **_: object) -> None:
+            await asyncio.sleep(0.2)
+
+        async def get(self, key: bytes, *, timeout_ms: int, level: object) -> bytes:
+            given.append(timeout_ms)
+            return b"value"
+
+        async def close(self) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr(cli, "AsyncClient", SlowClient)
+    assert cli.main(["--timeout", "30", "get", "-n", "a"]) == cli.OK
+    assert 1 <= given[0] <= 29_800

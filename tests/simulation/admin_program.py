@@ -1,0 +1,121 @@
+"""Somebody at a terminal: the command line's own functions against the cluster under faults.
+
+Every command ends within its timeout, with an answer or with one clear line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from random import Random
+from typing import Any
+
+from router import cli
+from router.errors import RouterError
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.process import PROCESS, Process
+
+LATE_SECONDS = 0.3
+"""A command may take so much longer than its timeout: closing connections takes a moment."""
+
+COMMANDS = (
+    ["status"],
+    ["status", "--json"],
+    ["map"],
+    ["map", "--json"],
+    ["ring"],
+    ["route", "a", "b", "register-0"],
+    ["route", "--json", "a"],
+    ["get", "register-0"],
+    ["set", "admin", "1"],
+    ["delete", "admin"],
+)
+EXIT_CODES = (cli.OK, cli.MISS, cli.UNREACHABLE, cli.UNKNOWN)
+
+
+class AdminProgram:
+    """Has the face of a client. `outcomes`: exit code of every command that was run."""
+
+    def __init__(
+        self, loop: VirtualLoop, name: str, addresses: list[tuple[str, int]], random: Random
+    ) -> None:
+        self.loop = loop
+        self.name = name
+        self.seeds = [f"{host}:{port}" for host, port in addresses]
+        self.random = random
+        self.process = Process(loop, name, host=name)
+        self.unexpected: list[str] = []
+        self.outcomes: list[tuple[str, int]] = []
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = self.process.spawn(self._run(), name=self.name)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            await self._command(list(self.random.choice(COMMANDS)))
+            await asyncio.sleep(self.random.uniform(0.05, 0.6))
+
+    async def _command(self, words: list[str]) -> None:
+        timeout = self.random.choice((0.3, 1.0, 3.0))
+        seeds = self.random.sample(self.seeds, self.random.randint(1, len(self.seeds)))
+        argv = ["--seeds", ",".join(seeds), "--timeout", str(timeout), *words]
+        begin = self.loop.time()
+        with _Terminal() as terminal:
+            try:
+                options = cli._parser().parse_args(argv)
+                code = await cli._run(options, Random(self.random.getrandbits(64)))
+                text = ""
+            except cli._Failure as failure:
+                code, text = failure.code, str(failure)
+            except RouterError as error:
+                code, text = cli._explain(error)
+        took = self.loop.time() - begin
+        self.outcomes.append((words[0], code))
+        answer = terminal.text()
+        what = f"{self.name}: {' '.join(words)} --timeout {timeout}"
+        if took > timeout + LATE_SECONDS:
+            self.unexpected.append(f"{what}: took {took:.3f} s")
+        if code not in EXIT_CODES:
+            self.unexpected.append(f"{what}: exit code {code}, {text!r}")
+        if bool(text) == bool(answer) and code != cli.MISS:
+            self.unexpected.append(f"{what}: exit code {code}, said {answer!r} and {text!r}")
+
+
+class _Terminal:
+    """Standard output and error of the process that opens it, while others keep theirs."""
+
+    def __init__(self) -> None:
+        self._bytes = io.BytesIO()
+        self._file = io.TextIOWrapper(self._bytes, encoding="utf-8", write_through=True)
+        self._before: tuple[Any, Any] = (None, None)
+
+    def __enter__(self) -> _Terminal:
+        self._before = (sys.stdout, sys.stderr)
+        process = PROCESS.get()
+        sys.stdout = _Switch(process, self._file, self._before[0])
+        sys.stderr = _Switch(process, self._file, self._before[1])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout, sys.stderr = self._before
+
+    def text(self) -> str:
+        return self._bytes.getvalue().decode()
+
+
+class _Switch:
+    """A text file that is one file for a process, and another for everybody else."""
+
+    def __init__(self, process: Process | None, own: Any, others: Any) -> None:
+        self._process, self._own, self._others = process, own, others
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own if PROCESS.get() is self._process else self._others, name)

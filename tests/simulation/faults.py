@@ -1,0 +1,375 @@
+"""The kinds of fault: how often each one is drawn, with which parameters, and what is valid.
+
+`draw_schedule` draws all of a run's faults at once, from one generator, before anything runs.
+`nemesis.py` says what each kind does. `who` is a node's name or "leader": a node that leads
+something when the fault begins, number `pick` of them. `seconds` is how long it lasts.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, NamedTuple
+
+from tests.simulation.schedule import Fault, Schedule, ScheduleError, check_int, check_number
+
+CLOCK_DRIFT_PPM = 4_975
+"""The most by which one clock may be off: two that are off by as much in opposite directions
+differ in rate by 1.004975 / 0.995025, which is the last step below the 10,000 ppm of a lease."""
+
+SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Who is there: names of nodes and of the hosts of clients."""
+
+    nodes: tuple[str, ...]
+    clients: tuple[str, ...]
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return self.nodes + self.clients
+
+
+Draw = Callable[[Random, Shape], dict[str, Any]]
+
+
+class Kind(NamedTuple):
+    weight: int
+    draw: Draw
+
+
+def _node(random: Random, shape: Shape) -> dict[str, Any]:
+    return {"who": random.choice(shape.nodes)}
+
+
+def _leader(random: Random, _: Shape) -> dict[str, Any]:
+    return {"who": "leader", "pick": random.randrange(1000)}
+
+
+def _seconds(random: Random, low: float, high: float) -> dict[str, Any]:
+    return {"seconds": round(random.uniform(low, high), 3)}
+
+
+def _down(random: Random) -> dict[str, Any]:
+    """How long a node stays away: a moment, longer than an election, or much longer."""
+    return _seconds(random, *random.choice(((0.0, 0.1), (0.1, 0.8), (0.8, 3.0))))
+
+
+def _pause(random: Random) -> dict[str, Any]:
+    return {"seconds": random.choice((0.05, 0.2, 0.35, 0.6, 1.5, 5.0))}
+
+
+def _some_nodes(random: Random, shape: Shape) -> list[str]:
+    """Two nodes or more, or the only one."""
+    count = random.randint(min(2, len(shape.nodes)), len(shape.nodes))
+    return random.sample(shape.nodes, count)
+
+
+# -- network: every one ends by itself after `seconds`
+
+
+def _cut(random: Random) -> dict[str, Any]:
+    return {"bytes": random.choice(("hold", "lose")), **_seconds(random, 0.1, 3.0)}
+
+
+def _isolate(random: Random, shape: Shape, who: dict[str, Any]) -> dict[str, Any]:
+    """One node on its own; a client or two may be on its side."""
+    away = [name for name in shape.clients if random.random() < 0.5]
+    return {**who, "clients": away, **_cut(random)}
+
+
+def _split(random: Random, shape: Shape) -> dict[str, Any]:
+    """All hosts, clients too, fall into two halves."""
+    hosts = random.sample(shape.hosts, len(shape.hosts))
+    cut = random.randrange(1, len(hosts)) if len(hosts) > 1 else 0
+    return {"side": hosts[:cut], "others": hosts[cut:], **_cut(random)}
+
+
+def _one_way(random: Random, shape: Shape) -> dict[str, Any]:
+    """One node can only speak, or only listen, or one link is half dead."""
+    names = random.sample(shape.nodes, len(shape.nodes))
+    side, others = names[:1], names[1:] or list(shape.clients)
+    if random.random() < 0.4:
+        others = others[:1]
+    if random.random() < 0.5:
+        side, others = others, side
+    return {"side": side, "others": others, **_cut(random)}
+
+
+def _bridge(random: Random, shape: Shape) -> dict[str, Any]:
+    """Two halves that only one node sees both of."""
+    names = random.sample(shape.nodes, len(shape.nodes))
+    middle = len(names) // 2
+    return {"side": names[:middle], "others": names[middle + 1 :], **_cut(random)}
+
+
+def _flapping(random: Random, shape: Shape) -> dict[str, Any]:
+    """A cut that comes and goes, about as fast as elections or faster."""
+    parameters = random.choice((_split, _one_way))(random, shape)
+    return {**parameters, "period_ms": random.choice((40, 150, 400, 900))}
+
+
+def _slow_links(random: Random, shape: Shape) -> dict[str, Any]:
+    extra_ms = random.choice((5, 40, 150))
+    return {"host": random.choice(shape.hosts), "extra_ms": extra_ms, **_seconds(random, 0.2, 2.0)}
+
+
+def _narrow_links(random: Random, shape: Shape) -> dict[str, Any]:
+    rate = random.choice((20_000, 100_000, 1_000_000))
+    host = random.choice(shape.hosts)
+    return {"host": host, "bytes_per_second": rate, **_seconds(random, 0.3, 3.0)}
+
+
+def _stutter(random: Random, shape: Shape) -> dict[str, Any]:
+    """A slow peer: it runs for a moment, then stands for a moment, over and over."""
+    run_ms, stand_ms = random.choice(((5, 20), (10, 90), (50, 50), (20, 250)))
+    return {
+        **_node(random, shape),
+        "run_ms": run_ms,
+        "stand_ms": stand_ms,
+        **_seconds(random, 0.5, 3.0),
+    }
+
+
+KINDS: dict[str, Kind] = {
+    # processes
+    "kill": Kind(6, lambda r, s: {**_node(r, s), **_down(r)}),
+    "kill_leader": Kind(4, lambda r, s: {**_leader(r, s), **_down(r)}),
+    "kill_some": Kind(2, lambda r, s: {"nodes": _some_nodes(r, s), **_down(r)}),
+    "power_cut": Kind(3, lambda r, s: {**_node(r, s), **_down(r)}),
+    "power_cut_all": Kind(
+        2,
+        lambda r, s: {
+            "nodes": r.sample(s.nodes, len(s.nodes)),
+            "stagger_ms": r.choice((0, 50, 500)),
+            **_down(r),
+        },
+    ),
+    "restart_gracefully": Kind(2, lambda r, s: {**_node(r, s), **_seconds(r, 0.05, 1.0)}),
+    "kill_after_events": Kind(
+        3,
+        lambda r, s: {
+            **(_leader(r, s) if r.random() < 0.5 else _node(r, s)),
+            "events": r.choice((r.randint(1, 20), r.randint(1, 400))),
+            "power": r.random() < 0.5,
+            **_down(r),
+        },
+    ),
+    "kill_after_sends": Kind(
+        3,
+        lambda r, s: {
+            **(_leader(r, s) if r.random() < 0.5 else _node(r, s)),
+            "sends": r.choice((r.randint(1, 8), r.randint(1, 100))),
+            "power": r.random() < 0.5,
+            **_down(r),
+        },
+    ),
+    "kill_in_disk_step": Kind(
+        4,
+        lambda r, s: {
+            **_node(r, s),
+            "steps": r.choice((r.randint(1, 6), r.randint(1, 60))),
+            "power": r.random() < 0.7,
+            **_down(r),
+        },
+    ),
+    "kill_during_start": Kind(
+        2,
+        lambda r, s: {
+            **_node(r, s),
+            "steps": r.randint(1, 12),
+            "power": r.random() < 0.7,
+            **_down(r),
+        },
+    ),
+    "pause": Kind(4, lambda r, s: {**_node(r, s), **_pause(r)}),
+    "pause_leader": Kind(4, lambda r, s: {**_leader(r, s), **_pause(r)}),
+    "pause_some": Kind(2, lambda r, s: {"nodes": _some_nodes(r, s), **_pause(r)}),
+    "stutter": Kind(2, _stutter),
+    # the network
+    "isolate": Kind(5, lambda r, s: _isolate(r, s, _node(r, s))),
+    "isolate_leader": Kind(4, lambda r, s: _isolate(r, s, _leader(r, s))),
+    "split": Kind(3, _split),
+    "one_way": Kind(5, _one_way),
+    "bridge": Kind(3, _bridge),
+    "flapping": Kind(3, _flapping),
+    "cut_clients": Kind(1, lambda r, s: {**_node(r, s), **_cut(r)}),
+    "slow_links": Kind(2, _slow_links),
+    "narrow_links": Kind(2, _narrow_links),
+    "reset_connections": Kind(
+        3, lambda r, s: {"draw": r.randrange(1 << 30), "percent": r.choice((5, 15, 100))}
+    ),
+    # disks
+    "slow_disk": Kind(
+        2,
+        lambda r, s: {
+            **_node(r, s),
+            "factor": r.choice((10, 100, 1000)),
+            **_seconds(r, 0.2, 2.0),
+        },
+    ),
+    "stuck_disk": Kind(2, lambda r, s: {**_node(r, s), **_seconds(r, 0.5, 4.0)}),
+    "full_disk": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 0.2, 2.0)}),
+    "full_disk_in_snapshot": Kind(2, lambda r, s: {**_node(r, s), **_seconds(r, 0.2, 2.0)}),
+    "failing_disk": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 1.0, 3.0)}),
+    "bit_rot": Kind(
+        2,
+        lambda r, s: {
+            **_node(r, s),
+            "draw": r.randrange(1 << 30),
+            "power": r.random() < 0.5,
+            **_seconds(r, 0.1, 1.5),
+        },
+    ),
+    # clocks
+    "wall_jump": Kind(
+        2,
+        lambda r, s: {
+            **_node(r, s),
+            "by_ms": r.choice((-3_600_000, -700, -30, 30, 700, 3_600_000)),
+        },
+    ),
+    "clock_rate": Kind(
+        2, lambda r, s: {**_node(r, s), "ppm": r.randint(-CLOCK_DRIFT_PPM, CLOCK_DRIFT_PPM)}
+    ),
+    "clocks_apart": Kind(
+        2,
+        lambda r, s: {
+            **(_leader(r, s) if r.random() < 0.7 else _node(r, s)),
+            "slow": r.random() < 0.7,
+        },
+    ),
+}
+
+DEFAULT_WEIGHTS = {name: kind.weight for name, kind in KINDS.items()}
+
+
+def draw_weights(weights: dict[str, int], random: Random) -> dict[str, int]:
+    """The faults of one seed: some kinds not at all, some often.
+
+    A mixture of everything, always the same, rarely does one thing twice in a row, and most bugs
+    need that.
+    """
+    drawn = {name: weight * random.choice((0, 0, 1, 4)) for name, weight in weights.items()}
+    return drawn if any(drawn.values()) else weights
+
+
+def draw_faults(
+    random: Random,
+    shape: Shape,
+    weights: dict[str, int],
+    *,
+    seconds: float,
+    calm_seconds: float,
+) -> tuple[Fault, ...]:
+    """Faults for so many seconds, `calm_seconds` apart on average."""
+    names, numbers = list(weights), list(weights.values())
+    faults = []
+    at = random.expovariate(1 / calm_seconds)
+    while at < seconds:
+        name = random.choices(names, numbers)[0]
+        faults.append(Fault(int(at * 1000), name, KINDS[name].draw(random, shape)))
+        at += random.expovariate(1 / calm_seconds)
+    return tuple(faults)
+
+
+# -- reading
+
+
+def _check_names(name: str, value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(host, str) for host in value):
+        raise ScheduleError(f"{name}: not a list of hosts")
+
+
+def _check_word(*words: str) -> Callable[[str, Any], None]:
+    def check(name: str, value: Any) -> None:
+        if value not in words:
+            raise ScheduleError(f"{name}: {value!r} is not one of {', '.join(words)}")
+
+    return check
+
+
+def _check_flag(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ScheduleError(f"{name}: {value!r} is neither true nor false")
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ScheduleError(f"{name}: {value!r} is no name")
+
+
+def _check_whole(low: int, high: int) -> Callable[[str, Any], None]:
+    return lambda name, value: void(check_int(name, value, low, high))
+
+
+def void(_: object) -> None:
+    """For checks whose value is not wanted."""
+
+
+CHECKS: dict[str, Callable[[str, Any], None]] = {
+    "who": _check_text,
+    "host": _check_text,
+    "pick": _check_whole(0, 1 << 30),
+    "seconds": lambda name, value: void(check_number(name, value, 0.0, SECONDS_MAX)),
+    "nodes": _check_names,
+    "clients": _check_names,
+    "side": _check_names,
+    "others": _check_names,
+    "bytes": _check_word("hold", "lose"),
+    "power": _check_flag,
+    "slow": _check_flag,
+    "stagger_ms": _check_whole(0, 60_000),
+    "events": _check_whole(1, 1 << 30),
+    "sends": _check_whole(1, 1 << 30),
+    "steps": _check_whole(1, 1 << 30),
+    "run_ms": _check_whole(1, 60_000),
+    "stand_ms": _check_whole(1, 60_000),
+    "period_ms": _check_whole(1, 60_000),
+    "extra_ms": _check_whole(0, 60_000),
+    "bytes_per_second": _check_whole(1, 1 << 40),
+    "draw": _check_whole(0, 1 << 30),
+    "percent": _check_whole(0, 100),
+    "factor": _check_whole(1, 1_000_000),
+    "by_ms": _check_whole(-1 << 40, 1 << 40),
+    "ppm": _check_whole(-CLOCK_DRIFT_PPM, CLOCK_DRIFT_PPM),
+}
+"""What a parameter may be, by its name; one name means the same in all kinds."""
+
+_SHAPE = Shape(("n1", "n2", "n3"), ("c1",))
+
+
+def check_fault(raw: Any, number: int, node_count: int) -> Fault:
+    """Fault `number` (from 1) of a file. Raises `ScheduleError`."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("fault"), str):
+        raise ScheduleError(f"fault {number}: not an object with a `fault`")
+    name = raw["fault"]
+    if name not in KINDS:
+        raise ScheduleError(f"fault {number}: no fault {name!r}; known: {', '.join(sorted(KINDS))}")
+    parameters = {key: value for key, value in raw.items() if key not in ("at_ms", "fault")}
+    try:
+        at_ms = check_int("at_ms", raw.get("at_ms"), 0, 1 << 40)
+        wanted = KINDS[name].draw(Random(0), _SHAPE).keys() - {"pick"}
+        missing = sorted(wanted - parameters.keys())
+        unknown = sorted(parameters.keys() - wanted - {"pick"})
+        if missing or unknown:
+            what = f"no {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
+            raise ScheduleError(what)
+        for key, value in parameters.items():
+            CHECKS[key](key, value)
+        names = {f"n{index}" for index in range(1, node_count + 1)}
+        who = parameters.get("who", "n1")
+        strangers = sorted({who, *parameters.get("nodes", ())} - names - {"leader"})
+        if strangers:
+            raise ScheduleError(f"there is no node {strangers[0]!r} among {node_count}")
+    except ScheduleError as error:
+        raise ScheduleError(f"fault {number} ({name}): {error}") from error
+    return Fault(at_ms, name, parameters)
+
+
+__all__ = ["DEFAULT_WEIGHTS", "KINDS", "Schedule", "Shape", "draw_faults", "draw_weights"]

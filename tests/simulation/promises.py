@@ -1,0 +1,249 @@
+"""No promise leaves a node before what it promises is durable; looked at on every write to a
+connection, and compared with the bytes that its disk has synced.
+
+What is read here is the wire (frames between nodes) and the disk (`log_reader.py`), both by readers
+of their own. The product's own idea of what is durable is not asked.
+
+- A vote, and a candidate's request for votes, leave after the vote is on disk.
+- A leader's entries leave after its term is.
+- An acknowledgement of entries or of a snapshot leaves after the term and all of them are.
+- Before a node writes anything after it applied an entry, a client's reply above all, the entry is
+  on the disks of a majority of its group's voters.
+- A start recovers whatever was durable before.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from tests.simulation.checkers import InvariantViolation
+from tests.simulation.log_reader import DurableGroup, DurableLog
+
+if TYPE_CHECKING:
+    from node.node import Node
+    from tests.simulation.cluster import SimulatedNode
+    from tests.simulation.transport import VirtualTransport
+
+FRAME_HEADER = struct.Struct(">II")
+VOTE, VOTE_REPLY, APPEND, APPEND_REPLY, SNAPSHOT_REPLY = 2, 3, 4, 5, 9
+PROMISES = frozenset({VOTE, VOTE_REPLY, APPEND, APPEND_REPLY, SNAPSHOT_REPLY})
+
+
+class Promises:
+    """See the module. `checked` counts the promises that were looked at."""
+
+    def __init__(self, nodes: list[SimulatedNode]) -> None:
+        self.checked = 0
+        self.acknowledged = 0
+        """Applied entries that were found on a majority's disks."""
+        self._nodes = {node.name: node for node in nodes}
+        self._ids = {node.name: node.node_id for node in nodes}
+        self._by_id = {node.node_id: node for node in nodes}
+        self._logs = {node.name: DurableLog(node.disk) for node in nodes}
+        self._streams: dict[VirtualTransport, bytearray] = {}
+        self._seen: dict[int, tuple[int, int]] = {}
+        """By node: its incarnation and how much it had applied when all was looked at."""
+        self._on_majority: dict[int, int] = {}  # group: index up to which that was seen
+
+    def on_write(self, transport: VirtualTransport, data: bytes) -> None:
+        """A node hands bytes to one of its connections. Raises `InvariantViolation`."""
+        node = self._nodes.get(transport.local_host)
+        if node is None or transport.process is not node.process:
+            return
+        self._check_applied(node)
+        receiver = self._ids.get(transport.remote_host)
+        if receiver is not None and receiver != node.node_id:
+            for payload in self._payloads(transport, data):
+                self._check_payload(node, receiver, payload)
+
+    def refresh(self, node: SimulatedNode) -> None:
+        """Take in what its disk has synced."""
+        self._logs[node.name].refresh()
+
+    # -- frames between nodes ----------------------------------------------------------------------
+
+    def _payloads(self, transport: VirtualTransport, data: bytes) -> list[bytes]:
+        """The payloads of the frames that `data` completes."""
+        rest = self._streams.pop(transport, None)
+        if rest is not None:
+            data = bytes(rest) + data
+        payloads = []
+        at, end = 0, len(data)
+        while end - at >= FRAME_HEADER.size:
+            length, _ = FRAME_HEADER.unpack_from(data, at)
+            if end - at - FRAME_HEADER.size < length:
+                break
+            at += FRAME_HEADER.size
+            payloads.append(data[at : at + length])
+            at += length
+        if at < end and not transport.is_gone():
+            self._streams[transport] = bytearray(data[at:])
+        return payloads
+
+    def _check_payload(self, node: SimulatedNode, receiver: int, payload: bytes) -> None:
+        items = msgpack.unpackb(payload, use_list=False, strict_map_key=False)
+        if not items or not isinstance(items[0], tuple):
+            return  # A keepalive, a hello or a refusal.
+        durable: DurableLog | None = None
+        for item in items:
+            if item[0] not in PROMISES:
+                continue
+            if durable is None:
+                durable = self._logs[node.name]
+                durable.refresh()
+            self._check_promise(node, receiver, durable.group(item[1]), item)
+
+    def _check_promise(
+        self, node: SimulatedNode, receiver: int, durable: DurableGroup, item: tuple[Any, ...]
+    ) -> None:
+        kind, group_id, message = item
+        term = message[0]
+        self.checked += 1
+        if kind == VOTE:
+            if not self._has_voted(durable, term, node.node_id):
+                self._broken(node, group_id, f"asks for votes in term {term}", durable)
+        elif kind == VOTE_REPLY:
+            if message[1] and not self._has_voted(durable, term, receiver):
+                self._broken(node, group_id, f"votes for {receiver} in term {term}", durable)
+        elif kind == APPEND:
+            if durable.term < term:
+                self._broken(node, group_id, f"leads term {term}", durable)
+        elif kind == APPEND_REPLY:
+            index, reject = message[1:3]
+            if not reject:
+                what = f"acknowledges entries up to {index} in term {term}"
+                self._check_acknowledgement(node, group_id, durable, term, index, what)
+        elif message[3]:
+            what = f"acknowledges a snapshot at {message[1]} in term {term}"
+            self._check_acknowledgement(node, group_id, durable, term, message[1], what)
+
+    @staticmethod
+    def _has_voted(durable: DurableGroup, term: int, candidate: int) -> bool:
+        """Can it never vote for anybody else in `term`?
+
+        A vote and the next term may have come to the disk as one: then the term is enough.
+        """
+        return durable.votes.get(term, candidate if durable.term > term else 0) == candidate
+
+    def _check_acknowledgement(
+        self,
+        node: SimulatedNode,
+        group_id: int,
+        durable: DurableGroup,
+        term: int,
+        index: int,
+        what: str,
+    ) -> None:
+        if durable.term < term:
+            self._broken(node, group_id, what, durable)
+        if durable.term > term:
+            return  # Nobody acts on it any more, and the entries may be others by now.
+        if index > durable.last_index and index > self._snapshot_index(node, group_id):
+            self._broken(node, group_id, what, durable)
+        entry_term = durable.terms.get(index)
+        if entry_term is None:
+            return
+        for leader in self._nodes.values():
+            for group in leader.groups():
+                if group.group_id == group_id and group.is_leader and group.term == term:
+                    expected = group.log.log.term_at(index)
+                    if expected is not None and expected != entry_term:
+                        self._broken(node, group_id, f"{what}; the leader's is {expected}", durable)
+
+    @staticmethod
+    def _broken(node: SimulatedNode, group_id: int, what: str, durable: DurableGroup) -> None:
+        raise InvariantViolation(
+            f"group {group_id}: node {node.node_id} {what}; on its disk are term {durable.term}, "
+            f"voted_for {durable.voted_for}, last_index {durable.last_index}, a snapshot at "
+            f"{durable.base_index}, and term {durable.terms.get(durable.last_index)} of the last "
+            "entry",
+            rule="promise before durable",
+        )
+
+    def _snapshot_index(self, node: SimulatedNode, group_id: int) -> int:
+        """Last index of the group's snapshot file: after a crash the log may lag behind it."""
+        inode = node.disk._synced_names.get(f"/data/snapshots/{group_id:06d}.snapshot")
+        if inode is None:
+            return 0
+        data = bytes(inode.synced)
+        length = int.from_bytes(data[12:16], "big")
+        meta = msgpack.unpackb(data[20 : 20 + length], use_list=False)
+        return int(meta[1])
+
+    # -- what was applied --------------------------------------------------------------------------
+
+    def _check_applied(self, node: SimulatedNode) -> None:
+        running = node.node
+        if running is None:
+            return
+        seen = (node.incarnation, running.counters.commands_applied)
+        if self._seen.get(node.node_id) == seen:
+            return
+        self._seen[node.node_id] = seen
+        on_majority = self._on_majority
+        for group_id, group in running.host.groups.items():
+            index = group.applied_index
+            if index > on_majority.get(group_id, 0):
+                self._check_majority(node, group_id, group, index)
+
+    def _check_majority(self, node: SimulatedNode, group_id: int, group: Any, index: int) -> None:
+        term = group.log.log.term_at(index)
+        if term is None:
+            return  # Compacted: its snapshot was installed, and the leader's write was looked at.
+        configuration = group.log.configuration
+        for voters in (configuration.voters, configuration.voters_outgoing):
+            holders = [voter for voter in voters if self._holds(voter, group_id, index, term)]
+            if 2 * len(holders) <= len(voters) and voters:
+                raise InvariantViolation(
+                    f"group {group_id}: node {node.node_id} answers after applying entry {index} "
+                    f"of term {term}, which only nodes {holders} of {list(voters)} have on disk",
+                    rule="applied without a majority",
+                )
+        self.acknowledged += 1
+        self._on_majority[group_id] = index
+
+    def _holds(self, voter: int, group_id: int, index: int, term: int) -> bool:
+        node = self._by_id[voter]
+        log = self._logs[node.name]
+        log.refresh()
+        covered = log.group(group_id).covers(index, term)
+        return covered or index <= self._snapshot_index(node, group_id)
+
+    # -- starts ------------------------------------------------------------------------------------
+
+    def check_recovered(self, node: SimulatedNode, started: Node) -> None:
+        """A node has read its disk, and done nothing else yet: nothing durable may be missing."""
+        log = self._logs[node.name]
+        log.refresh()
+        for group_id, durable in log.groups.items():
+            found = started._recovered.get(group_id)
+            snapshot = started._snapshots_found.get(group_id)
+            base_index = snapshot.meta.last_index if snapshot is not None else 0
+            hard_state = tuple(found.hard_state) if found is not None else (0, 0)
+            if hard_state[0] < durable.term or (
+                hard_state[0] == durable.term and hard_state[1] != durable.voted_for
+            ):
+                self._forgotten(node, group_id, f"hard state {hard_state}", durable)
+            terms = {entry.index: entry.term for entry in found.entries} if found else {}
+            if base_index > durable.base_index:
+                continue  # A snapshot whose mark is not durable yet; it may replace the log.
+            missing = [
+                index
+                for index, term in durable.terms.items()
+                if index > base_index and terms.get(index) != term
+            ]
+            if base_index < durable.base_index or missing:
+                what = f"a snapshot at {base_index}, without entries {sorted(missing)[:5]}"
+                self._forgotten(node, group_id, what, durable)
+
+    @staticmethod
+    def _forgotten(node: SimulatedNode, group_id: int, what: str, durable: DurableGroup) -> None:
+        raise InvariantViolation(
+            f"group {group_id}: node {node.node_id} started with {what}; durable were term "
+            f"{durable.term}, voted_for {durable.voted_for}, a snapshot at {durable.base_index}, "
+            f"entries up to {durable.last_index}",
+            rule="durable state forgotten",
+        )

@@ -1,0 +1,57 @@
+"""What is drawn for the nodes and the network of a seed, so that rare paths become ordinary."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from tests.simulation.network import NetworkConfig
+
+SHARDS = (1, 2, 4, 4, 16)
+
+
+def draw_settings(random: Random, shards: int) -> dict[str, Any]:
+    """Settings that are equal on all nodes, as `NodeConfig` names them; `shards` 0: drawn, too."""
+    segment_bytes = random.choice((4 << 10, 16 << 10, 64 << 10, 1 << 20))
+    heartbeat_ms, election_ms = random.choice(
+        ((50, 300), (50, 300), (20, 100), (50, 150), (100, 1000))
+    )
+    drawn_shards = random.choice(SHARDS)
+    return {
+        "shards": shards or drawn_shards,
+        "data_dir": "/data",
+        "http": "",
+        "heartbeat_ms": heartbeat_ms,
+        "election_ms": election_ms,
+        "tick_ms": random.choice((0, 0, 10)),
+        "request_timeout_ms": random.choice((1000, 2000, 5000)),
+        "stop_timeout_ms": random.choice((200, 2000, 10_000)),
+        "segment_bytes_max": segment_bytes,
+        "wal_bytes_max": segment_bytes * random.choice((1, 2, 8)),
+        "snapshot_bytes_min": random.choice((512, 4 << 10, 32 << 10, 256 << 10)),
+        "item_bytes_max": random.choice((8 << 10, 64 << 10, 1 << 20)),
+        "session_idle_ms": random.choice((1_000, 60_000, 3_600_000)),
+    }
+
+
+def draw_bounds(random: Random) -> dict[str, int]:
+    """Bounds of `ConsensusConfig`: batches, windows, pieces of snapshots."""
+    return {
+        "append_bytes_max": random.choice((256, 8 << 10, 1 << 20)),
+        "inflight_appends_max": random.choice((1, 2, 64)),
+        "inflight_bytes_max": random.choice((1 << 10, 64 << 10, 8 << 20)),
+        "uncommitted_bytes_max": random.choice((64 << 10, 64 << 20)),
+        "snapshot_chunk_bytes": random.choice((2 << 10, 16 << 10, 256 << 10)),
+    }
+
+
+def draw_network(random: Random) -> NetworkConfig:
+    latency_ns = random.choice((50_000, 200_000, 2_000_000))
+    return NetworkConfig(
+        latency_ns=latency_ns,
+        jitter_ns=latency_ns * random.choice((0, 1, 5)),
+        quantum_ns=random.choice((0, 50_000, 1_000_000)),
+        split_probability=random.choice((0.0, 0.05, 0.5)),
+        spike_probability=random.choice((0.0, 0.001, 0.01)),
+        window_bytes=random.choice((16 << 10, 64 << 10, 256 << 10)),
+    )
