@@ -220,29 +220,38 @@ class ReplicaGroup:
             queue, self.queue = self.queue, []
             start = 0
             size = 0
+            why = ""
             for position, (_, _, cost) in enumerate(queue):
                 size += cost
                 if size >= BATCH_BYTES_MAX:
-                    self._propose(queue[start : position + 1], size)
+                    why = self._propose(queue[start : position + 1], size, why)
                     start, size = position + 1, 0
             if start < len(queue):
-                self._propose(queue[start:] if start else queue, size)
+                self._propose(queue[start:] if start else queue, size, why)
         if self.reads_queued:
             waiters, self.reads_queued = self.reads_queued, []
             self._start_read_round(waiters)
 
-    def _propose(self, batch: list[tuple[Command, Waiter, int]], size: int) -> None:
+    def _propose(self, batch: list[tuple[Command, Waiter, int]], size: int, why: str) -> str:
+        """Make an entry of commands. Returns why they were refused, "" when they were not.
+
+        `why` those before them were: then so are these, even if there is room for them. What is
+        refused is submitted again later, and would come to stand behind what was sent after it.
+        """
         now_ms = self.now_ms()
         commands = [item[0] for item in batch]
-        try:
-            index = self.log.propose(encode_batch(now_ms, commands))
-        except (NotLeader, ProposalDropped) as error:
+        if not why:
+            try:
+                index = self.log.propose(encode_batch(now_ms, commands))
+            except (NotLeader, ProposalDropped) as error:
+                why = str(error)
+        if why:
             self._inflight_bytes -= size
-            why = str(error)
             for _, waiter, _ in batch:
                 waiter.on_refused(why)
-            return
+            return why
         self._proposed[index] = (self.log.term, now_ms, commands, [i[1] for i in batch], size)
+        return ""
 
     # -- reads -------------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ the client library and by plain connections to any node. Rules, with t the virtu
               begun by the end of it
     local     the value, or its absence, was written at some time before the read returned
 
-A write of unknown outcome may take effect at any later time, so nothing replaces it for good. One
-that certainly was not done may never be seen.
+A flush_all of anybody else makes every key absent, at some time after it was sent. A write of
+unknown outcome may take effect at any later time, so nothing replaces it for good. One that
+certainly was not done may never be seen.
 """
 
 from __future__ import annotations
@@ -69,11 +70,12 @@ class StaleHistory:
     reads: list[Read] = field(default_factory=list)
 
 
-def check(history: StaleHistory) -> list[str]:
-    """What no replica may have told, a line each."""
+def check(history: StaleHistory, flushes_ns: Iterable[int] = ()) -> list[str]:
+    """What no replica may have told, a line each. `flushes_ns`: when a flush_all was sent."""
     problems = []
+    flushes = [Write(None, at_ns) for at_ns in flushes_ns]
     for read in history.reads:
-        why = why_wrong(read, history.writes.get(read.key, ()))
+        why = why_wrong(read, [*history.writes.get(read.key, ()), *flushes])
         if why:
             problems.append(f"{read.describe()}: {why}")
     return problems

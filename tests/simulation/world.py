@@ -376,7 +376,8 @@ class World:
                 raise NotLinearizable(verdict.describe(), key)
             if verdict.kind == UNKNOWN:
                 report.undecided.append(show_key(key))
-        stale = staleness.check(self.stale.history)
+        flushes = (o for o in self.history.operations if o.kind == "flush_all")
+        stale = staleness.check(self.stale.history, [flush.invoked_ns for flush in flushes])
         if stale:
             raise AssertionError("read below its level:\n" + "\n".join(stale[:20]))
         for read in self.stale.history.reads:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from node.consensus.api import Entry, EntryKind, Role, Snapshot, SnapshotMeta
+from node.consensus.errors import ProposalDropped
 from node.group import BATCH_BYTES_MAX, COMMAND_OVERHEAD_BYTES, INFLIGHT_BYTES_MAX
 from node.store.commands import OP_SET, OP_TICK, decode_batch, encode_batch
 from node.store.results import STORED
@@ -71,6 +72,24 @@ def test_what_the_log_does_not_take_is_refused() -> None:
     waiter = world.submit()
     world.turn()
     assert waiter.heard == ["refused"]
+    assert world.group._inflight_bytes == 0
+
+
+def test_behind_a_refused_entry_nothing_of_the_turn_is_taken() -> None:
+    """What is refused comes again later: it would then stand behind what was sent after it."""
+    world = World()
+    take = world.log.propose
+
+    def too_large(payload: bytes) -> int:
+        if len(decode_batch(payload)[1]) == 2:
+            raise ProposalDropped("too many bytes that are not committed")
+        return take(payload)
+
+    world.log.propose = too_large
+    waiters = [world.submit(size=BATCH_BYTES_MAX // 2) for _ in range(3)]
+    world.turn()
+    assert [w.heard for w in waiters] == [["refused"]] * 3
+    assert world.log.proposed == []
     assert world.group._inflight_bytes == 0
 
 
