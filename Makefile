@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NODES ?= 3
 SEEDS ?= 1..50
+MUTANTS ?=
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
@@ -13,7 +14,7 @@ SOURCES := setup.py $(shell find node -name '*.py')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench simulate compile clean
+.PHONY: help run test lint format bench simulate mutants compile clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,6 +47,9 @@ bench: $(COMPILED) ## Measure a local cluster, beside memcached where it is inst
 
 simulate: $(READY) ## Long simulation of whole clusters under faults (SEEDS=1..50)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+mutants: $(READY) ## Put bugs in on purpose, and see which test finds each (MUTANTS=names)
+	$(BIN)/python -m tests.mutants --every $(MUTANTS)
 
 compile: $(COMPILED) ## Compile the data path, for speed; run, test and bench do it when it is due
 
