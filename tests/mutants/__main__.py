@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
-from types import FrameType
 
 from tests.mutants import report
 from tests.mutants.catalogue import SIMULATION, Mutant, MutantError, choose, load
@@ -39,16 +38,15 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.list:
         print(report.listing(mutants))
         return ALL_FOUND
-    signal.signal(signal.SIGTERM, _interrupt)
     processes = Processes()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: processes.stop())
     with tempfile.TemporaryDirectory(prefix="quorumcache-mutants-") as directory:
         try:
             return _run(mutants, options, processes, Path(directory))
-        except (KeyboardInterrupt, Stopped):
+        except Stopped:
             print("mutants: interrupted", file=sys.stderr)
             return INTERRUPTED
-        finally:
-            processes.stop()
 
 
 def _options(words: Sequence[str] | None) -> argparse.Namespace:
@@ -74,10 +72,6 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     if not options.timeout > 0:
         parser.error(f"--timeout must be above 0 s, got {options.timeout}")
     return options
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _run(

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,12 +30,20 @@ class Ended:
 
 
 class Processes:
-    """The commands under way. `run` is called from several threads, `stop` from any."""
+    """The commands under way. `run` is called from several threads, `stop` from any, and from
+    signal handlers.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._groups: set[int] = set()
         self._stopped = False
+
+    def stop(self) -> None:
+        """End all commands within POLL_SECONDS, and let none begin.
+
+        Only a mark: whoever started a command ends it. An exception out of a signal handler could
+        come in the middle of a start, and what was started would be nobody's.
+        """
+        self._stopped = True
 
     def run(
         self,
@@ -51,61 +58,39 @@ class Processes:
 
         Raises `Stopped` when `stop` was called.
         """
+        if self._stopped:
+            raise Stopped
         started = time.monotonic()
-        with tempfile.TemporaryFile("w+", errors="replace") as output:
-            process = self._start(command, directory, environment, output.fileno())
-
-            def read() -> str:
-                output.seek(0)
-                return output.read()
-
-            is_cut = timed_out = False
-            try:
-                while not _has_ended(process.pid):
-                    time.sleep(POLL_SECONDS)
-                    timed_out = time.monotonic() - started > timeout_seconds
-                    is_cut = timed_out or seen_enough(read())
-                    if is_cut:
-                        break
-            finally:
-                self._end(process)
-            if self._stopped:
-                raise Stopped
-            seconds = time.monotonic() - started
-            status = None if is_cut else process.returncode
-            return Ended(status, read(), seconds, timed_out)
-
-    def _start(
-        self, command: Sequence[str], directory: Path, environment: dict[str, str], output: int
-    ) -> subprocess.Popen[bytes]:
-        with self._lock:
-            if self._stopped:
-                raise Stopped
+        with tempfile.NamedTemporaryFile("wb") as output:
             process = subprocess.Popen(
                 command,
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=output.fileno(),
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            self._groups.add(process.pid)
-            return process
 
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """End the whole group. Its leader is reaped last: until then nobody else has its id."""
-        with self._lock:
-            self._groups.discard(process.pid)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            def read() -> str:
+                # Through a handle of our own: the command writes at the offset of the other one.
+                return Path(output.name).read_text(errors="replace")
 
-    def stop(self) -> None:
-        """End all commands, and let none begin."""
-        with self._lock:
-            self._stopped = True
-            for group in self._groups:
-                os.killpg(group, signal.SIGKILL)
+            is_cut = timed_out = False
+            try:
+                while not (_has_ended(process.pid) or is_cut or self._stopped):
+                    time.sleep(POLL_SECONDS)
+                    timed_out = time.monotonic() - started > timeout_seconds
+                    is_cut = timed_out or seen_enough(read())
+            finally:
+                # Its leader is reaped last: until then nobody else has the id of the group.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            if self._stopped:
+                raise Stopped
+            seconds = time.monotonic() - started
+            status = None if is_cut else process.returncode
+            return Ended(status, read(), seconds, timed_out)
 
 
 def _has_ended(pid: int) -> bool:

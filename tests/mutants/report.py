@@ -10,6 +10,8 @@ from tests.mutants.finders import Search
 from tests.mutants.trial import Verdict
 
 WHY_CHARS = 100
+NAME_CHARS = 44
+"""No name is longer."""
 
 
 def short(finder: str) -> str:
@@ -28,14 +30,14 @@ def listing(mutants: Sequence[Mutant]) -> str:
         if mutant.area != area:
             area = mutant.area
             lines += ["", f"{area}:"]
-        lines.append(f"  {mutant.name:34} {mutant.story}")
+        lines.append(f"  {mutant.name:{NAME_CHARS}} {mutant.story}")
     return "\n".join(lines[1:])
 
 
 def progress(verdict: Verdict, number: int, count: int) -> str:
     """One line, and one more for each finder that was no help."""
     name, state = verdict.mutant.name, verdict.state
-    head = f"[{number:{len(str(count))}}/{count}] {name:34} {state:8}"
+    head = f"[{number:{len(str(count))}}/{count}] {name:{NAME_CHARS}} {state:8}"
     if verdict.unusable:
         return f"{head} {verdict.unusable}"
     lines = [head if verdict.survived else f"{head} {_find(verdict.finds[0])}"]
@@ -54,7 +56,7 @@ def _find(found: Search) -> str:
 
 def table(verdicts: Sequence[Verdict]) -> str:
     """All mutants with who found them, by area."""
-    lines = [f"{'MUTANT':34} {'SECONDS':>7}  FOUND BY"]
+    lines = [f"{'MUTANT':{NAME_CHARS}} {'SECONDS':>7}  FOUND BY"]
     area = ""
     for verdict in verdicts:
         if verdict.mutant.area != area:
@@ -63,11 +65,10 @@ def table(verdicts: Sequence[Verdict]) -> str:
         finds = verdict.finds
         first = f"{finds[0].seconds:7.1f}" if finds else f"{'-':>7}"
         by = ", ".join(
-            short(found.found_by)
-            + (f" ({found.seconds:.1f} s)" if found is not finds[0] else "")
+            short(found.found_by) + (f" ({found.seconds:.1f} s)" if found is not finds[0] else "")
             for found in finds
         )
-        lines.append(f"{verdict.mutant.name:34} {first}  {by or verdict.state}")
+        lines.append(f"{verdict.mutant.name:{NAME_CHARS}} {first}  {by or verdict.state}")
     return "\n".join(lines)
 
 
@@ -78,7 +79,7 @@ def totals(verdicts: Sequence[Verdict], seconds: float) -> str:
         kind for verdict in verdicts for kind in {_kind(search.finder) for search in verdict.finds}
     )
     by = ", ".join(f"{count} by {kind}" for kind, count in sorted(kinds.items()))
-    return f"{found} of {len(verdicts)} mutants found in {seconds:.0f} s" + (f": {by}" if by else "")
+    return f"{found} of {len(verdicts)} mutants found in {seconds:.0f} s: {by or 'by nobody'}"
 
 
 def _kind(finder: str) -> str:

@@ -24,9 +24,9 @@ MUTANTS = load()
 
 SAMPLE = (
     "vote_not_durable",
-    "retry_applied_twice",
     "crc_not_checked",
-    "forwarded_read_at_any_replica",
+    "write_repeated_blindly",
+    "reply_before_apply",
 )
 
 DEADLINE_SECONDS = 300.0
@@ -63,6 +63,7 @@ def test_there_are_enough() -> None:
 
 def test_a_few_are_really_found() -> None:
     """By tests and by seeds, with the command that also `make mutants` runs."""
+    assert {m.finders[0].startswith(SIMULATION) for m in choose(MUTANTS, SAMPLE)} == {True, False}
     done = run(*SAMPLE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(SAMPLE)} of {len(SAMPLE)} mutants found" in done.stdout
@@ -196,15 +197,11 @@ def test_every_finder_is_run_when_asked_for(workshop: Workshop) -> None:
     assert [search.found_by for search in verdict.searches] == [DOUBLES, POSITIVE]
 
 
-def test_a_mutant_that_changes_nothing_survives(workshop: Workshop) -> None:
-    verdict = look(mutant("number + number", DOUBLES, POSITIVE), workshop)
-    assert verdict.survived
-    assert verdict.state == "SURVIVED"
-
-
 def test_one_mutant_after_the_other_of_equal_length(workshop: Workshop) -> None:
-    """A cached form of the first must not stand in for the second."""
-    for new, state in (("3 * number", "found"), ("number * 2", "SURVIVED")) * 2:
+    """The second changes nothing, so it survives; a cached form of the first must not stand in
+    for it.
+    """
+    for new, state in (("3 * number", "found"), ("number * 2", "SURVIVED")):
         assert look(mutant(new, DOUBLES), workshop).state == state
 
 
