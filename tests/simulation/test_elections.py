@@ -114,6 +114,8 @@ def test_no_leader_commits_an_earlier_term_by_counting(
     assert elected_with, "nobody was elected"
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_no_new_leader_answers_before_it_knows_what_was_acknowledged(seed: int) -> None:
-    World(WorldConfig(seed=seed, fault_seconds=4.0, weights=ELECTIONS)).run()
+    """Without the rule one seed in two fails."""
+    weights = {"kill_leader": 6, "isolate_leader": 6, "slow_disk": 6, "pause_leader": 3}
+    World(WorldConfig(seed=seed, fault_seconds=4.0, weights=weights)).run()
