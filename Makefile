@@ -11,6 +11,7 @@ CUTS ?= 20
 TARGET ?=
 SECONDS ?= 60
 SEED ?=
+MUTANTS ?=
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
@@ -18,7 +19,7 @@ SOURCES := setup.py $(shell find node -name '*.py')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench simulate crash-states power-cut fuzz chaos compile clean
+.PHONY: help run test lint format bench simulate crash-states power-cut fuzz chaos mutants compile clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 20
@@ -63,6 +64,9 @@ fuzz: $(READY) ## Fuzz one reader, guided by coverage (TARGET=parser SECONDS=60;
 
 chaos: $(COMPILED) ## A real cluster under kill, pause, partition, loss, full disk; needs root (SECONDS=60 SEED=7)
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+mutants: $(READY) ## Put bugs in on purpose, and see which test finds each (MUTANTS=names)
+	$(BIN)/python -m tests.mutants --every $(MUTANTS)
 
 compile: $(COMPILED) ## Compile the data path, for speed; run, test and bench do it when it is due
 

@@ -17,7 +17,7 @@ from node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
 from node.store.commands import OP_DELETE, OP_FLUSH, OP_GAT, OP_SET
 from node.store.item import pack_header
 from node.store.results import DELETED, ITEM, NOT_FOUND, OK, OUT_OF_MEMORY, STORED
-from tests.support.fake_server import SHARDS, Client, Started, keys_of
+from tests.support.fake_server import LEASE_NS, SHARDS, Client, Started, keys_of
 
 
 def item(value: bytes = b"x") -> bytes:
@@ -31,6 +31,12 @@ def value_lines(key: bytes, value: bytes = b"x") -> bytes:
 def set_line(key: bytes, value: bytes = b"x", noreply: bool = False) -> bytes:
     tail = b" noreply" if noreply else b""
     return b"set %b 0 0 %d%b\r\n%b\r\n" % (key, len(value), tail, value)
+
+
+def greet(client: Client) -> None:
+    """The short cut for plain gets is not taken by the very first request of a connection."""
+    client.send(b"version\r\n")
+    assert client.read() == b"VERSION 1\r\n"
 
 
 # -- the order of replies ----------------------------------------------------------------
@@ -132,6 +138,41 @@ def test_a_get_waits_for_flush_all_noreply() -> None:
     client.coordinator.end_all(OK)
     client.turn()
     client.coordinator.end_all()
+    client.turn()
+    assert client.read() == b"END\r\n"
+
+
+def test_a_plain_get_is_answered_on_the_spot_while_the_lease_lasts_and_not_after() -> None:
+    """The clock is read after the request came, and a leader without a lease asks first."""
+    client = Client()
+    client.lead_all()
+    client.put(b"k", b"x")
+    greet(client)
+    client.server.now_ns = LEASE_NS - 1
+    client.send(b"get k\r\n")
+    assert client.coordinator.started == []
+    assert client.read() == value_lines(b"k") + b"END\r\n"
+    client.server.now_ns = LEASE_NS
+    client.send(b"get k\r\n")
+    assert client.read() == b""
+    assert client.coordinator.take().keys == (b"k",)
+
+
+@pytest.mark.parametrize("trouble", ["may have ended", "a flush is due"])
+def test_a_plain_get_of_what_may_be_gone_is_left_to_the_coordinator(trouble: str) -> None:
+    """It removes what has ended through the log before it tells the miss."""
+    client = Client()
+    client.lead_all()
+    client.put(b"k", b"x")
+    store = client.server.groups[client.server.group_of(b"k")].machine
+    if trouble == "a flush is due":
+        store.pending_flush_ms = 1000
+    else:
+        store.items[b"k"] = pack_header(1, 1000, 7) + b" 0 1\r\nx\r\n"
+    greet(client)
+    client.send(b"get k\r\n")
+    assert client.read() == b""
+    client.coordinator.take().end([None])
     client.turn()
     assert client.read() == b"END\r\n"
 

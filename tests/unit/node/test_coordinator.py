@@ -341,6 +341,50 @@ def test_forwarded_to_a_replica_that_does_not_lead_it_is_refused_with_the_leader
     assert (to, item[:3]) == (THERE, (FORWARD_REFUSED, 9, ELSEWHERE))
 
 
+def test_a_forwarded_read_is_refused_by_a_replica_that_does_not_lead() -> None:
+    """Whatever it holds: it may lack what was acknowledged."""
+    world = World()
+    world.lead(ELSEWHERE)
+    world.group.lease = False
+    world.group.machine.apply(1, world.clock.wall_ms(), [(0, 0, 0, OP_SET, b"k", DATA, 0)])
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 9, GROUP, (b"k",)))
+    to, item = world.take()
+    assert (to, item[:3]) == (THERE, (FORWARD_REFUSED, 9, ELSEWHERE))
+
+
+def test_a_forwarded_read_without_a_lease_waits_for_a_read_index() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.lease = False
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 9, GROUP, (b"k",)))
+    assert world.sent == []
+    world.group.reading[0].on_readable()
+    assert world.take() == (THERE, (FORWARD_ITEMS, 9, [None]))
+
+
+def test_a_forwarded_read_of_an_expired_item_removes_it_through_the_log_first() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.machine.apply(1, world.clock.wall_ms(), [(0, 0, 0, OP_SET, b"k", DATA, 1)])
+    world.clock.ns += 2_000_000_000
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 9, GROUP, (b"k",)))
+    assert world.sent == [], "told before the log knew"
+    assert world.group.submitted[0][3] == OP_EXPIRE
+    world.group.commit()
+    assert world.take() == (THERE, (FORWARD_ITEMS, 9, [None]))
+
+
+def test_only_the_node_that_was_asked_may_answer() -> None:
+    world = World()
+    world.lead(THERE)
+    world.read()
+    _, item = world.take()
+    world.coordinator.on_forward(ELSEWHERE, (FORWARD_ITEMS, item[1], (None,)))
+    assert world.outcomes == []
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, item[1], (None,)))
+    assert world.outcomes == [[None]]
+
+
 def test_writes_of_one_connection_are_repeated_in_their_order() -> None:
     """Two pipelined writes lost together: the second is not repeated before the first is done."""
     world = World()

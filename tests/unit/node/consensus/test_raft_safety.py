@@ -21,6 +21,8 @@ from node.consensus.messages import (
     Heartbeat,
     HeartbeatReply,
     PreVote,
+    SnapshotChunk,
+    SnapshotReply,
     TimeoutNow,
     Vote,
     VoteReply,
@@ -36,6 +38,17 @@ def test_an_acknowledgement_never_exceeds_what_the_message_proved() -> None:
     assert solo.flush() == [(2, AppendReply(2, 2, False, 0, 0))]
     solo.step(2, Append(2, 3, 1, 0, ()))
     assert solo.flush() == [(2, AppendReply(2, 3, False, 0, 0))]
+
+
+def test_a_commit_index_counts_only_as_far_as_the_message_proved() -> None:
+    """The leader has committed more, but what we hold behind its entries may be another's."""
+    solo = Solo(term=2, terms=(1, 1, 1, 1))
+    solo.step(2, Append(2, 1, 1, 4, (Entry(2, 1, 0, b"2@1"),)))
+    solo.flush()
+    assert solo.raft.commit_index == 2
+    assert [entry.index for entry in solo.applied] == [1, 2]
+    solo.step(2, Append(2, 3, 1, 4, ()))
+    assert solo.raft.commit_index == 3
 
 
 def test_an_append_from_below_the_commit_index_is_matched_from_there() -> None:
@@ -208,6 +221,19 @@ def test_a_committed_entry_is_never_overwritten() -> None:
     message = Append(2, 1, 1, 0, (Entry(2, 2, 0, b""), Entry(3, 2, 0, b"")))
     with pytest.raises(AssertionError, match="committed entries differ"):
         solo.step(3, message)
+
+
+def test_a_snapshot_that_was_passed_long_ago_replaces_nothing() -> None:
+    """It was delayed; meanwhile the log went on, and was compacted beyond the snapshot's end."""
+    solo = Solo(term=1)
+    solo.step(2, Append(1, 0, 0, 5, tuple(log_of((1, 1, 1, 1, 1)))))
+    solo.flush()
+    solo.raft.compact(4)
+    solo.step(2, SnapshotChunk(1, 2, 1, Configuration((1, 2, 3)), 0, 4, b"data"))
+    ready = solo.ready()
+    assert ready.snapshot is None
+    assert ready.messages_after_append == [(2, SnapshotReply(1, 2, 4, True))]
+    assert (solo.raft.commit_index, solo.raft.last_index) == (5, 5)
 
 
 def test_two_leaders_in_a_term_are_noticed() -> None:

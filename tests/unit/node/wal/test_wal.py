@@ -209,6 +209,20 @@ def test_failed_sync_ends_it(log: Log) -> None:
     assert log.open() == {1: [1]}
 
 
+def test_what_a_start_finds_of_a_failed_sync_survives_the_next_power_loss(log: Log) -> None:
+    """The bytes are still there to read, as clean pages: a further sync alone would pass them over,
+    and entries that a start has believed, and acknowledged since, would go with the power."""
+    log.append("a", record(1, 1))
+    log.run()
+    log.disk.failing_syncs = 1
+    log.append("b", record(1, 2))
+    log.run()
+    log.disk.crash(power=False)
+    assert log.open() == {1: [1, 2]}
+    log.disk.crash(power=True)
+    assert log.open() == {1: [1, 2]}
+
+
 def test_failed_sync_of_a_new_segment_ends_it(log: Log) -> None:
     log.disk.failing_syncs = 1
     log.append("a", record(1, 1))

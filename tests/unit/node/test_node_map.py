@@ -1,0 +1,58 @@
+"""Which cluster maps a node takes from its peers."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from node.clock import SystemClock
+from node.config import NodeConfig
+from node.errors import PeerError
+from node.node import Node
+from node.peer_items import MAP_REPLY
+from ring import ClusterMap, NodeInfo
+
+
+def a_map(cluster_id: str) -> ClusterMap:
+    alone = NodeInfo(1, "a", "hosta:1", "hosta:2", "", "", 1.0)
+    return ClusterMap(
+        epoch=1,
+        cluster_id=cluster_id,
+        shard_count=1,
+        replication=1,
+        nodes=(alone,),
+        replica_sets=((1,),),
+    )
+
+
+def taken(*maps: bytes) -> ClusterMap | None:
+    """The map of a node to which these came, in this order."""
+
+    async def test() -> ClusterMap | None:
+        loop = asyncio.get_running_loop()
+        node = Node(NodeConfig(), clock=SystemClock(), disk=None, random=Random(1), loop=loop)
+        for data in maps:
+            node.on_peer_items(2, ((MAP_REPLY, data),))
+        return node.map
+
+    return asyncio.run(test())
+
+
+def test_an_older_map_is_never_taken() -> None:
+    """A peer that was away sends what it knows; epochs that were passed do not come back."""
+    first = a_map(NodeConfig().cluster_id)
+    second = first.with_node(NodeInfo(1, "a", "hosta:1", "moved:2", "", "", 1.0))
+    third = second.with_node(NodeInfo(1, "a", "hosta:1", "again:2", "", "", 1.0))
+    assert taken(first.to_bytes()) == first
+    assert taken(second.to_bytes(), first.to_bytes()) == second
+    assert taken(second.to_bytes(), first.to_bytes(), third.to_bytes()) == third
+
+
+def test_the_map_of_another_cluster_is_not_taken() -> None:
+    with pytest.raises(AssertionError, match="another cluster"):
+        taken(a_map("another").to_bytes())
+
+
+def test_what_is_no_map_is_the_peers_fault() -> None:
+    with pytest.raises(PeerError, match="a cluster map that is none"):
+        taken(b"\x93\x01\x02\x03")
