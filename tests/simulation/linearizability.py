@@ -231,15 +231,14 @@ class _Search:
         self.unknown: list[Operation] = []
         self.explored = 0
         self.leave_out: set[int] = set()
-        """Operations of unknown outcome that are not tried."""
+        """Operations of unknown outcome that are not tried at depth 0."""
         self._successors = model.successors
         self._bits: dict[int, int] = {}
         self._configurations_max = configurations_max
 
     def invoke(self, operation: Operation) -> None:
         if operation.outcome == INFO:
-            if operation.number not in self.leave_out:
-                self.unknown.append(operation)
+            self.unknown.append(operation)
             return
         bit = 1
         while bit in self.pending:
@@ -285,7 +284,7 @@ class _Search:
         candidates = [
             (1 << index, operation, is_blind(operation))
             for index, operation in enumerate(self.unknown)
-            if depth or may_explain(operation, target)
+            if depth or (operation.number not in self.leave_out and may_explain(operation, target))
         ]
         until_ns = target.returned_ns
         successors = self._successors
