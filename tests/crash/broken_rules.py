@@ -175,6 +175,7 @@ BROKEN_RULES = (
         "mark_before_snapshot",
         "A mark is written after the snapshot that it tells of is durable.",
         ((SnapshotStore, "save", _save_and_say_so_at_once),),
+        workload="rolling",
     ),
     BrokenRule(
         "removal_before_mark",

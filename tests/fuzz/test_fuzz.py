@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.__main__ import main
 from tests.fuzz.seeds import SEEDS
 from tests.fuzz.targets import TARGETS
 
@@ -130,3 +132,13 @@ def test_an_input_is_replayed(tmp_path: Path) -> None:
     result = run("parser", "--replay", str(path))
     assert (result.returncode, result.stderr) == (0, "")
     assert "keeps its promises on these 11 bytes" in result.stdout
+
+
+def test_a_missing_fuzzer_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["parser"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("atheris is not installed: .venv/bin/pip install")
+    assert errors.count("\n") == 1
