@@ -240,9 +240,18 @@ class Cluster:
         return found.led_by(self.node_id(name))
 
     def keys_led_by(self, name: str, count: int, prefix: bytes = b"key") -> list[bytes]:
-        """Keys of shards that this node leads now, spread over these shards."""
-        shards = self.shards_led_by(name)
-        assert shards, f"node {name} leads nothing"
+        """Keys of shards that this node leads now, spread over these shards.
+
+        Waits until it leads some: shards are on their way to their preferred leader for a while
+        after an election, and a node may be between two of them.
+        """
+        shards: list[int] = []
+
+        def leads() -> bool:
+            shards[:] = self.shards_led_by(name)
+            return bool(shards)
+
+        wait_until(f"node {name} leads a shard", leads)
         found: list[bytes] = []
         number = 0
         while len(found) < count:
