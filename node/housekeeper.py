@@ -205,13 +205,7 @@ class Housekeeper:
             for chunk in machine.encode_view(view):
                 chunks.append(chunk)
                 await asyncio.sleep(0)
-            saved: asyncio.Future[BaseException | None] = self._loop.create_future()
-            self._snapshots.save(
-                group.group_id,
-                Snapshot(meta, b"".join(chunks)),
-                saved.set_result,
-            )
-            error = await saved
+            error = await self._saved(group, Snapshot(meta, b"".join(chunks)))
             if error is not None:
                 event(log, "error", "snapshot_failed", group=group.group_id, why=error)
                 return
@@ -227,6 +221,18 @@ class Housekeeper:
             group.log.compact(meta.last_index - keep)
         if group.log.log_bytes > self._config.snapshot_bytes_min and meta.last_index >= first:
             group.log.compact(meta.last_index)
+
+    async def _saved(self, group: ReplicaGroup, snapshot: Snapshot) -> BaseException | None:
+        """Make a snapshot durable; what kept it from being so, or None."""
+        assert self._snapshots is not None
+        saved: asyncio.Future[BaseException | None] = self._loop.create_future()
+
+        def done(error: BaseException | None) -> None:
+            if not saved.done():  # A node that stops does not wait for it.
+                saved.set_result(error)
+
+        self._snapshots.save(group.group_id, snapshot, done)
+        return await saved
 
 
 class _Sweep:

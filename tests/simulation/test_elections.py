@@ -63,8 +63,8 @@ def votes(monkeypatch: pytest.MonkeyPatch) -> Votes:
                 left[who] = (message.term, to)
         send(self, group, messages)
 
-    def compared(self: Invariants, simulated: Any, group: Any) -> None:
-        check(self, simulated, group)
+    def compared(self: Invariants, simulated: Any, group: Any, *more: Any) -> None:
+        check(self, simulated, group, *more)
         term, candidate = left.get((simulated.name, group.group_id), (0, 0))
         known = (group.log.term, group.log.voted_for)
         if known[0] < term or (known[0] == term and known[1] != candidate):
@@ -98,8 +98,8 @@ def test_no_leader_commits_an_earlier_term_by_counting(
     elected_with: dict[tuple[str, int, int, int], int] = {}
     check = Invariants._check_progress
 
-    def compared(self: Invariants, simulated: Any, group: Any) -> None:
-        check(self, simulated, group)
+    def compared(self: Invariants, simulated: Any, group: Any, *more: Any) -> None:
+        check(self, simulated, group, *more)
         if group.role is Role.LEADER:
             reign = (simulated.name, simulated.incarnation, group.group_id, group.term)
             before = elected_with.setdefault(reign, group.commit_index)

@@ -285,3 +285,28 @@ def test_what_was_applied_while_it_was_written_counts_for_the_next() -> None:
 
     snapshot(world, during=applied)
     assert group.log_bytes_since_snapshot == 300
+
+
+def test_a_snapshot_that_ends_after_its_node_has_stopped_disturbs_nobody() -> None:
+    world = World(1)
+    grow(world)
+    unhandled: list[Any] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: unhandled.append(context))
+        world.keeper._loop = loop
+        task = asyncio.ensure_future(world.keeper._snapshot_due())
+        saves: FakeSnapshots = world.snapshots
+        for _ in range(1000):
+            if saves.saving:
+                break
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        loop.call_soon(saves.end)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert unhandled == []
+    assert world.groups[1].snapshot_index == 0
