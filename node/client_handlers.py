@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from node.client_requests import (
+    WINDOW_KEYS,
     FlushAllShards,
     MultiGet,
     MultiTouch,
@@ -54,6 +55,8 @@ def _get(connection: MemcachedConnection, request: Get) -> None:
     if connection.redirect and connection.redirected(request.keys, False, staleness_ns):
         return
     keys, with_cas = request
+    if len(keys) > WINDOW_KEYS and not connection.alone(request):
+        return
     counters = connection.server.counters
     counters.cmd_get += len(keys)
     if staleness_ns:
@@ -71,6 +74,8 @@ def _get(connection: MemcachedConnection, request: Get) -> None:
 
 def _get_and_touch(connection: MemcachedConnection, request: GetAndTouch) -> None:
     if connection.redirect and connection.redirected(request.keys, noreply=False):
+        return
+    if len(request.keys) > WINDOW_KEYS and not connection.alone(request):
         return
     connection.server.counters.cmd_touch += len(request.keys)
     MultiTouch(connection, request).start()
@@ -145,8 +150,9 @@ def _write(
 
 
 def _flush_all(connection: MemcachedConnection, request: FlushAll) -> None:
-    connection.server.counters.cmd_flush += 1
-    connection.run_alone(request, lambda: FlushAllShards(connection, request).start())
+    if connection.alone(request):
+        connection.server.counters.cmd_flush += 1
+        FlushAllShards(connection, request).start()
 
 
 def _stats(connection: MemcachedConnection, request: Stats) -> None:

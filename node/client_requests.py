@@ -314,7 +314,7 @@ class MultiGet:
         connection = self.connection
         if self.failure is not None:
             connection.came(self.reserved, 1, 0)
-            connection.fill(self.slot, connection.server.failed(self.failure))
+            self._finish(connection.server.failed(self.failure))
             return
         pieces = self.slot.pieces
         counters = connection.server.counters
@@ -344,14 +344,19 @@ class MultiGet:
         self.position += WINDOW_KEYS
         if self.position < len(self.keys):
             connection.release()
-            connection.unfinished_windows[self.slot] = self
+            connection.unfinished = self
             connection.schedule_pump()
         else:
-            connection.fill(self.slot, END_LINE)
+            self._finish(END_LINE)
+
+    def _finish(self, line: bytes) -> None:
+        if len(self.keys) > WINDOW_KEYS:
+            self.connection.barrier = False
+        self.connection.fill(self.slot, line)
 
 
 class MultiTouch:
-    """gat and gats: one write per key, answered together."""
+    """gat and gats: one write per key, in windows like those of MultiGet."""
 
     def __init__(self, connection: MemcachedConnection, request: GetAndTouch) -> None:
         self.connection = connection
@@ -359,17 +364,26 @@ class MultiTouch:
         slot = connection.take_slot()
         assert slot is not None
         self.slot = slot
-        self.items: list[bytes | None] = [None] * len(request.keys)
-        self.pending = len(request.keys)
+        self.position = 0
+        """First key of the window under way."""
+        self.items: list[bytes | None] = []
+        """What the keys of the window hold."""
+        self.pending = 0
+        self.reserved = 0
         self.failure: Failure | None = None
         self.some_done = False
         """A key was touched, or found missing: the whole cannot be "not done" any more."""
 
     def start(self) -> None:
-        for position, key in enumerate(self.request.keys):
-            self._touch(position, key)
+        """Touch one window of keys."""
+        window = self.request.keys[self.position : self.position + WINDOW_KEYS]
+        self.items = [None] * len(window)
+        self.pending = len(window)
+        self.reserved = self.connection.reserve(len(window))
+        for place, key in enumerate(window):
+            self._touch(place, key)
 
-    def _touch(self, position: int, key: bytes) -> None:
+    def _touch(self, place: int, key: bytes) -> None:
         connection = self.connection
         group_id = connection.server.group_of(key)
         last = connection.last_write
@@ -385,11 +399,11 @@ class MultiTouch:
                 self.some_done = True
                 if type(outcome) is tuple and outcome[0] == ITEM:
                     assert isinstance(outcome[1], bytes)
-                    self.items[position] = outcome[1]
+                    self.items[place] = outcome[1]
             connection.lane_ended(group_id, True)
             self.pending -= 1
             if self.pending == 0:
-                self._done()
+                self._window_done()
 
         def start() -> None:
             nonlocal write
@@ -407,25 +421,43 @@ class MultiTouch:
 
         connection.in_lane(group_id, True, start)
 
-    def _done(self) -> None:
+    def _window_done(self) -> None:
         connection = self.connection
         failure = self.failure
         if failure is not None:
             if self.some_done:
                 failure = Failure(failure.why, outcome_known=False)
-            connection.fill(self.slot, connection.server.failed(failure))
+            connection.came(self.reserved, 1, 0)
+            self._finish(connection.server.failed(failure))
             return
         counters = connection.server.counters
         pieces = self.slot.pieces
-        for key, item in zip(self.request.keys, self.items, strict=True):
+        keys = self.request.keys
+        window = keys[self.position : self.position + WINDOW_KEYS]
+        size = 0
+        for key, item in zip(window, self.items, strict=True):
             if item is None:
                 counters.touch_misses += 1
             else:
                 counters.touch_hits += 1
                 line = value_line(key, item, self.request.with_cas)
                 pieces.append(line)
-                connection.reply_bytes += len(line)
-        connection.fill(self.slot, END_LINE)
+                size += len(line)
+        connection.came(self.reserved, len(window), size)
+        connection.reply_bytes += size
+        self.items = []
+        self.position += WINDOW_KEYS
+        if self.position < len(keys):
+            connection.release()
+            connection.unfinished = self
+            connection.schedule_pump()
+        else:
+            self._finish(END_LINE)
+
+    def _finish(self, line: bytes) -> None:
+        if len(self.request.keys) > WINDOW_KEYS:
+            self.connection.barrier = False
+        self.connection.fill(self.slot, line)
 
 
 class FlushAllShards:

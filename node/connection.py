@@ -11,7 +11,7 @@ Bounds (nothing here grows with what a client sends and does not read):
    of answers are under way; beyond that, and while the client does not read its replies, requests
    wait in a backlog that is at most what one read of the socket brought, and the socket is not
    read;
- - a multi-get is answered in windows (`client_requests.py`).
+ - a retrieval of many keys runs alone, in windows (`client_requests.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from node.client_handlers import HANDLERS, Handlers
-from node.client_requests import MultiGet
+from node.client_requests import MultiGet, MultiTouch
 from node.lanes import Lane
 from node.operations import Read, Write
 from node.protocol.parser import Parser
@@ -106,7 +106,7 @@ class MemcachedConnection(asyncio.Protocol):
         "reply_bytes",
         "server",
         "staleness_ns",
-        "unfinished_windows",
+        "unfinished",
     )
 
     def __init__(self, server: MemcachedServer, number: int) -> None:
@@ -148,8 +148,8 @@ class MemcachedConnection(asyncio.Protocol):
         """A request that must run alone is under way."""
         self._draining = False
         """The next request must run alone: what came before it has to end first."""
-        self.unfinished_windows: dict[Slot, MultiGet] = {}
-        """Long multi-gets that go on once their slot is the first and its window has left."""
+        self.unfinished: MultiGet | MultiTouch | None = None
+        """A long retrieval, which runs alone, and goes on when its last window has left."""
         self._closing = False
         """Nothing more is executed; close when all replies are out."""
         self._pump_scheduled = False
@@ -171,6 +171,7 @@ class MemcachedConnection(asyncio.Protocol):
         self._closed = None
         self._backlog.clear()
         self._out.clear()
+        self.unfinished = None
         self.server.left(self)
 
     def eof_received(self) -> bool:
@@ -350,11 +351,9 @@ class MemcachedConnection(asyncio.Protocol):
             return
         if self._out:
             self._flush()
-        if self.unfinished_windows and not self._write_paused:
-            # Windows end in any order, but only the one of the first reply may go on.
-            first = self.unfinished_windows.pop(self._slots[0], None)
-            if first is not None:
-                first.start()
+        if self.unfinished is not None and not self._write_paused:
+            unfinished, self.unfinished = self.unfinished, None
+            unfinished.start()
         if self._draining and not self._slots and not self._lanes:
             self._draining = False
         if self._backlog and not self._is_blocked() and len(self._slots) <= SLOTS_MAX // 2:
@@ -491,14 +490,16 @@ class MemcachedConnection(asyncio.Protocol):
         if not (lane.reads or lane.writes or lane.waiting):
             self._lanes.pop(group_id, None)
 
-    def run_alone(self, request: Request, start: Callable[[], None]) -> None:
-        """Run a request of all shards after everything before it, and before what follows."""
+    def alone(self, request: Request) -> bool:
+        """May a request that must run alone begin? If not it waits for what is before it, and is
+        handled anew. If so nothing behind it begins until it has given `barrier` back.
+        """
         if self._slots or self._lanes:
             self._draining = True
             self._wait_for_room([request])
-            return
+            return False
         self.barrier = True
-        start()
+        return True
 
     def redirected(
         self, keys: tuple[bytes, ...], noreply: bool, staleness_ns: int = LINEARIZABLE_NS

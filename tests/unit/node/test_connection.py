@@ -270,22 +270,63 @@ def test_a_gat_of_several_keys_is_not_done_only_if_none_is(
 # -- multi-get -------------------------------------------------------------------------------
 
 
-def test_two_long_multi_gets_go_on_whichever_window_ends_first() -> None:
+def test_two_long_multi_gets_run_one_after_the_other() -> None:
     client = Client()
-    slow = keys_of(client.server, 1, 2 * WINDOW_KEYS)
-    fast = keys_of(client.server, 2, 2 * WINDOW_KEYS)
-    client.send(b"get " + b" ".join(slow) + b"\r\nget " + b" ".join(fast) + b"\r\n")
-    first, second = client.coordinator.started
-    client.coordinator.started.clear()
-    second.end([None] * WINDOW_KEYS)
-    client.turn()
-    first.end([None] * WINDOW_KEYS)
-    client.turn()
-    client.coordinator.take().end([None] * WINDOW_KEYS)
-    client.turn()
-    client.coordinator.take().end([None] * WINDOW_KEYS)
-    client.turn()
+    for shard in (1, 2):
+        client.send(b"get " + b" ".join(keys_of(client.server, shard, 2 * WINDOW_KEYS)) + b"\r\n")
+    for _ in range(4):
+        client.coordinator.take().end([None] * WINDOW_KEYS)
+        client.turn()
     assert client.read() == b"END\r\nEND\r\n"
+    assert client.server.counters.cmd_get == 4 * WINDOW_KEYS
+
+
+def test_a_long_multi_get_never_sees_what_was_sent_behind_it() -> None:
+    client = Client()
+    keys = keys_of(client.server, 1, WINDOW_KEYS + 1)
+    client.send(b"get " + b" ".join(keys) + b"\r\n" + set_line(keys[-1]))
+    for count in (WINDOW_KEYS, 1):
+        read = client.coordinator.take()
+        assert len(read.keys) == count
+        assert not client.coordinator.started
+        read.end([None] * count)
+        client.turn()
+    client.coordinator.take().end(STORED)
+    client.turn()
+    assert client.read() == b"END\r\nSTORED\r\n"
+
+
+def test_a_long_gat_touches_a_window_at_a_time_and_before_what_was_sent_behind_it() -> None:
+    client = Client()
+    keys = keys_of(client.server, 1, 2 * WINDOW_KEYS)
+    client.send(b"gat 10 " + b" ".join(keys) + b"\r\ndelete " + keys[-1] + b"\r\n")
+    touched: list[bytes] = []
+    while len(touched) < len(keys):
+        started = list(client.coordinator.started)
+        client.coordinator.started.clear()
+        assert 0 < len(started) <= WINDOW_KEYS
+        for operation in started:
+            touched += operation.keys
+            operation.end((ITEM, item()))
+        client.turn()
+    assert touched == keys
+    assert client.read() == b"".join(map(value_lines, keys)) + b"END\r\n"
+    assert client.coordinator.take().keys == (keys[-1],)
+    assert client.server.counters.touch_hits == len(keys)
+
+
+def test_a_long_gat_that_fails_late_is_of_unknown_outcome() -> None:
+    client = Client()
+    keys = keys_of(client.server, 1, WINDOW_KEYS + 1)
+    client.send(b"gat 10 " + b" ".join(keys) + b"\r\nversion\r\n")
+    while client.coordinator.started:
+        operation = client.coordinator.started.pop(0)
+        if operation.keys == (keys[-1],):
+            operation.end(Failure("no leader", outcome_known=True))
+        else:
+            operation.end(NOT_FOUND)
+        client.turn()
+    assert client.read() == b"SERVER_ERROR outcome unknown: no leader\r\nVERSION 1\r\n"
 
 
 def test_the_next_window_waits_until_the_client_reads() -> None:
