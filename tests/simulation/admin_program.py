@@ -108,7 +108,7 @@ class _Terminal:
         sys.stdout, sys.stderr = self._before
 
     def text(self) -> str:
-        return self._bytes.getvalue().decode()
+        return self._bytes.getvalue().decode(errors="replace")  # Values are any bytes.
 
 
 class _Switch:
