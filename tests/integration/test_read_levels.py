@@ -28,10 +28,15 @@ def at_level(wire: Wire, level: bytes, *, redirect: bool = False) -> Wire:
 
 
 def answer(wire: Wire, key: bytes) -> bytes | None:
-    """The value, empty for a miss; None if the node sent the client on to a leader."""
+    """The value, empty for a miss; None if the replica did not answer.
+
+    It then sends the client on to the leader. When the bound passes between its two looks at the
+    clock, the first for MOVED and the second for the item, it asks the leader itself, which may
+    stand still.
+    """
     wire.send(b"get %b\r\n" % key)
     line = wire.line()
-    if line.startswith(b"MOVED "):
+    if line.startswith((b"MOVED ", b"SERVER_ERROR not done: ")):
         return None
     if line == b"END\r\n":
         return b""
