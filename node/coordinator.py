@@ -203,11 +203,11 @@ class Coordinator:
 
     def begin_late(self, deadline_ns: int, start: Callable[[], None]) -> None:
         """Begin what has waited in its connection: its time runs since it came."""
-        self._began_with_ns = deadline_ns
+        before_ns, self._began_with_ns = self._began_with_ns, deadline_ns
         try:
             start()
         finally:
-            self._began_with_ns = 0
+            self._began_with_ns = before_ns
 
     def _begin(self, operation: Write | Read) -> None:
         if self._began_with_ns and self.clock.monotonic_ns() >= operation.deadline_ns:

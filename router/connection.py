@@ -320,7 +320,10 @@ class Connection(asyncio.Protocol):
         self._on_unusable(self)
 
     def _close_if_idle(self) -> None:
-        waited_for = any(not pending.future.done() for pending in (*self._sent, *self._unsent))
+        waited_for = any(
+            pending.deadline < math.inf and not pending.future.done()
+            for pending in (*self._sent, *self._unsent)
+        )  # Nobody waits for the answer to a change of level, which has no deadline.
         if not waited_for and self._transport is not None:
             self.lost_why = self.lost_why or "the connection was retired"
             self._transport.abort()

@@ -39,12 +39,14 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 @dataclass
 class Fault:
     """What happens to the next command that starts with `prefix`: one of the words above, or reply
-    bytes instead of the real ones. `event` is set when it was hit.
+    bytes instead of the real ones. `event` is set when it was hit, `closed` when its connection
+    ended after a HANG.
     """
 
     prefix: bytes
     action: str | bytes
     event: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FakeNode:
@@ -139,6 +141,7 @@ class FakeNode:
                     self._execute(words, data, redirects, level, once)
                 if fault.action in (HANG, HANG_AFTER):
                     await reader.read()
+                    fault.closed.set()
                     return
                 assert isinstance(fault.action, bytes)
                 writer.write(fault.action)

@@ -232,3 +232,18 @@ def test_levels_as_text() -> None:
     for text in ("", "bounded", "bounded:", "bounded:x", "bounded:0", "local:5", "Local"):
         with pytest.raises(InvalidArgument):
             parse_level(text)
+
+
+def test_a_silent_connection_is_closed_although_its_change_of_level_has_no_answer() -> None:
+    """Nobody waits for that answer: the connection must not stay open for it."""
+    config = ClientConfig(timeout_ms=20_000, stall_ms=50, read_attempt_ms=50)
+
+    async def main() -> None:
+        async with FakeCluster(nodes=1) as cluster, client_of(cluster, config) as client:
+            await client.set("k", b"v")
+            hung = Fault(b"cluster read", HANG)
+            cluster.node(1).faults.append(hung)
+            assert await client.get("k", level=Local()) == b"v"
+            await hung.closed.wait()
+
+    run(main())
