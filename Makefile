@@ -15,7 +15,7 @@ MUTANTS ?=
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
-SOURCES := setup.py $(shell find node -name '*.py')
+SOURCES := setup.py $(shell find node ring -name '*.py')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help

@@ -26,7 +26,7 @@ COMPILED = sorted(
         *("store/*.py", "wal/format.py", "wal/groups.py", "wal/wal.py"),
         *("client_handlers.py", "client_requests.py", "connection.py", "lanes.py"),
         *("coordinator.py", "operations.py", "serving.py"),
-        *("group.py", "host.py", "counters.py", "timings.py"),
+        *("group.py", "host.py", "counters.py", "timings.py", "read_levels.py"),
         *("consensus_codec.py", "peer_codec.py", "peer_items.py", "peer_link.py", "peers.py"),
     )
     for path in glob(f"{PACKAGE}/{pattern}")
@@ -40,15 +40,20 @@ BUILDS = {"build", "build_ext", "bdist_wheel", "develop", "editable_wheel", "ins
 
 
 class CompileAndTell(build_ext):
-    """Builds the extensions; the manifest is written only when there are all of them."""
+    """Builds the extensions; the manifest is written only when this run has made all of them.
+
+    What an earlier run left is removed first: when this one fails, old binaries must not stand
+    beside new sources and be believed.
+    """
 
     def run(self) -> None:
-        super().run()
+        binaries = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
         directory = Path(self.get_ext_fullpath(f"{PACKAGE}.module")).parent
         target = directory / "compiled.json"
-        target.unlink(missing_ok=True)
-        expected = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
-        if not all(path.exists() for path in expected):
+        for path in (target, *binaries):
+            path.unlink(missing_ok=True)
+        super().run()
+        if not all(path.exists() for path in binaries):
             print("quorumcache: not compiled (is there a C compiler?); it runs from its sources,")
             print("quorumcache: which give the same answers, more slowly")
             return
@@ -57,8 +62,14 @@ class CompileAndTell(build_ext):
         assert spec.loader is not None
         compiled = module_from_spec(spec)
         spec.loader.exec_module(compiled)
-        sources = {str(Path(p).relative_to(PACKAGE)): Path(p).read_bytes() for p in COMPILED}
-        target.write_text(compiled.manifest(sources, self.get_ext_filename("x").removeprefix("x")))
+        sources = {
+            os.path.relpath(path, PACKAGE): path.read_bytes()
+            for package in (PACKAGE, "ring")
+            for path in Path(package).rglob("*.py")
+        }
+        names = [str(path.relative_to(directory)) for path in binaries]
+        suffix = self.get_ext_filename("x").removeprefix("x")
+        target.write_text(compiled.manifest(sources, names, suffix))
 
 
 def extensions() -> list:  # of setuptools.Extension

@@ -2,7 +2,8 @@
 
 There is one source. Where a C compiler is at hand, installing the package compiles the modules of
 the data path (`setup.py` names them) into extension modules beside their sources, and writes a
-manifest with a checksum of each source:
+manifest: which binaries there have to be, and a checksum of every source of `node` and `ring`.
+Of all, since compiled code holds copies of constants that other modules define.
 
     node/group.py                       the source
     node/group.cpython-311-....so       the same, compiled; loads its code from
@@ -59,10 +60,13 @@ def fingerprint(source: bytes) -> str:
     return sha256(source).hexdigest()
 
 
-def manifest(sources: Mapping[str, bytes], suffix: str) -> str:
-    """The text of a manifest: `sources` maps paths below the package's directory to contents."""
+def manifest(sources: Mapping[str, bytes], binaries: Sequence[str], suffix: str) -> str:
+    """The text of a manifest. Paths, of sources with their contents and of binaries, are relative
+    to the package's directory.
+    """
     prints = {path: fingerprint(source) for path, source in sorted(sources.items())}
-    return json.dumps({"suffix": suffix, "sources": prints}, indent=1) + "\n"
+    found = {"suffix": suffix, "binaries": sorted(binaries), "sources": prints}
+    return json.dumps(found, indent=1) + "\n"
 
 
 def why_not(root: str = _ROOT) -> str:
@@ -70,15 +74,17 @@ def why_not(root: str = _ROOT) -> str:
     try:
         with open(os.path.join(root, MANIFEST), encoding="utf-8") as file:
             found = json.load(file)
-        suffix, prints = found["suffix"], found["sources"]
+        suffix, prints, binaries = found["suffix"], found["sources"], found["binaries"]
         if suffix != EXTENSION_SUFFIXES[0]:
             return f"it was compiled for another Python ({suffix}, this one is of {_tag()})"
         for path, expected in prints.items():
             with open(os.path.join(root, path), "rb") as file:
                 if fingerprint(file.read()) != expected:
-                    return f"{_PACKAGE}/{path} has changed since it was compiled"
-            if not os.path.exists(os.path.join(root, path.removesuffix(".py") + suffix)):
-                return f"{_PACKAGE}/{path} has no compiled form"
+                    changed = os.path.normpath(os.path.join(_PACKAGE, path))
+                    return f"{changed} has changed since it was compiled"
+        for path in binaries:
+            if not os.path.exists(os.path.join(root, path)):
+                return f"{path} is missing"
     except FileNotFoundError as error:
         missing = os.path.basename(error.filename)
         return "it was not compiled" if missing == MANIFEST else f"{missing} is missing"

@@ -17,17 +17,21 @@ import pytest
 from node import compiled
 
 SUFFIX = EXTENSION_SUFFIXES[0]
-SOURCES = {"a.py": b"A = 1\n", "sub/b.py": b"B = 2\n"}
+SOURCES = {"a.py": b"A = 1\n", "sub/b.py": b"B = 2\n", "../other/c.py": b"C = 3\n"}
+BINARIES = [f"a{SUFFIX}", f"sub/b{SUFFIX}", f"native__mypyc{SUFFIX}"]
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    (tmp_path / "sub").mkdir()
+    root = tmp_path / "node"
+    (root / "sub").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
     for path, source in SOURCES.items():
-        (tmp_path / path).write_bytes(source)
-        (tmp_path / path.replace(".py", SUFFIX)).touch()
-    (tmp_path / compiled.MANIFEST).write_text(compiled.manifest(SOURCES, SUFFIX))
-    return tmp_path
+        (root / path).write_bytes(source)
+    for path in BINARIES:
+        (root / path).touch()
+    (root / compiled.MANIFEST).write_text(compiled.manifest(SOURCES, BINARIES, SUFFIX))
+    return root
 
 
 def test_what_was_compiled_of_these_sources_can_be_used(package: Path) -> None:
@@ -39,20 +43,26 @@ def test_an_edit_is_never_without_effect(package: Path) -> None:
     assert compiled.why_not(str(package)) == "node/sub/b.py has changed since it was compiled"
 
 
+def test_an_edit_of_what_is_not_compiled_itself_counts_too(package: Path) -> None:
+    """Compiled code holds copies of other modules' constants."""
+    (package / "../other/c.py").write_bytes(b"C = 4\n")
+    assert compiled.why_not(str(package)) == "other/c.py has changed since it was compiled"
+
+
 def test_without_a_manifest_nothing_was_compiled(package: Path) -> None:
     (package / compiled.MANIFEST).unlink()
     assert compiled.why_not(str(package)) == "it was not compiled"
 
 
 def test_a_part_that_is_missing(package: Path) -> None:
-    (package / f"a{SUFFIX}").unlink()
-    assert compiled.why_not(str(package)) == "node/a.py has no compiled form"
+    (package / BINARIES[-1]).unlink()
+    assert compiled.why_not(str(package)) == f"{BINARIES[-1]} is missing"
     (package / "a.py").unlink()
     assert compiled.why_not(str(package)) == "a.py is missing"
 
 
 def test_another_python(package: Path) -> None:
-    other = compiled.manifest(SOURCES, ".cpython-39-other.so")
+    other = compiled.manifest(SOURCES, BINARIES, ".cpython-39-other.so")
     (package / compiled.MANIFEST).write_text(other)
     assert "compiled for another Python" in compiled.why_not(str(package))
 

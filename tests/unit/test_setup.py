@@ -1,0 +1,65 @@
+"""Goal: what `setup.py` leaves behind is never taken for what it did not make.
+
+Method: its build command runs on a small package whose only extension cannot be built.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from setuptools import Distribution, Extension
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The module, in a directory with a package of an old build."""
+    spec = spec_from_file_location("quorumcache_setup", ROOT / "setup.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.chdir(ROOT)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "node").mkdir()
+    shutil.copy(ROOT / "node/compiled.py", tmp_path / "node")
+    (tmp_path / "node/__init__.py").touch()
+    (tmp_path / "node/compiled.json").write_text("of an old build")
+    (tmp_path / f"node/group{EXTENSION_SUFFIXES[0]}").touch()
+    return module
+
+
+def test_binaries_of_an_old_build_do_not_outlive_a_failed_one(
+    setup: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extension = Extension("node.group", ["there-is-no-such-file.c"], optional=True)
+    command = setup.CompileAndTell(Distribution({"name": "x", "ext_modules": [extension]}))
+    command.inplace = True
+    command.ensure_finalized()
+    command.run()
+    left = sorted(path.name for path in (tmp_path / "node").iterdir() if path.is_file())
+    assert left == ["__init__.py", "compiled.py"]
+    assert "not compiled" in capsys.readouterr().out
+
+
+def test_nothing_is_compiled_for_metadata_or_when_it_was_declined(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["setup.py", "dist_info"])
+    assert setup.extensions() == []
+    monkeypatch.setattr(sys, "argv", ["setup.py", "editable_wheel"])
+    monkeypatch.setenv("QUORUMCACHE_COMPILED", "0")
+    assert setup.extensions() == []
+
+
+def test_what_a_request_passes_is_compiled(setup: ModuleType) -> None:
+    for path in ("node/connection.py", "node/read_levels.py", "node/store/store.py"):
+        assert path in setup.COMPILED
+    assert not any("__init__" in path for path in setup.COMPILED)
