@@ -1,7 +1,7 @@
 """What each kind of request does on a client connection: one function per kind, and their table.
 
-A handler answers at once, or makes one of `client_requests.py` and starts it in the lane of its
-group. Whether there is room for it was asked before (`connection.py`).
+A handler answers at once, or makes a request of `client_retrievals.py` or `client_writes.py` and
+starts it in the lane of its group. Whether there is room for it was asked before (`connection.py`).
 """
 
 from __future__ import annotations
@@ -9,15 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from node.client_requests import (
-    WINDOW_KEYS,
-    FlushAllShards,
-    MultiGet,
-    MultiTouch,
-    OpenSession,
-    PendingWrite,
-    SingleGet,
-)
+from node.client_retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
+from node.client_writes import FlushAllShards, OpenSession, PendingWrite
 from node.operations import Identity
 from node.protocol.numbers import strict_number
 from node.protocol.requests import (

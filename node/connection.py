@@ -4,14 +4,14 @@ Reading: the parser turns what arrived into requests. A get of a key whose shard
 under a lease is answered on the spot; everything else takes a slot in the reply queue and runs as
 an operation of the coordinator, in the lanes of `lanes.py`. This file is about bytes,
 order and bounds; what each kind of request does is in `client_handlers.py`, and a request while it
-is under way in `client_requests.py`.
+is under way in `client_retrievals.py` and `client_writes.py`.
 
 Bounds (nothing here grows with what a client sends and does not read):
  - at most SLOTS_MAX replies, INFLIGHT_BYTES_MAX bytes of values to write and REPLY_BYTES_MAX bytes
    of answers are under way; beyond that, and while the client does not read its replies, requests
    wait in a backlog that is at most what one read of the socket brought, and the socket is not
    read;
- - a retrieval of many keys runs alone, in windows (`client_requests.py`).
+ - a retrieval of many keys runs alone, in windows (`client_retrievals.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from node.client_handlers import HANDLERS, Handlers
-from node.client_requests import MultiGet, MultiTouch
+from node.client_retrievals import Windows
 from node.lanes import Lane
 from node.operations import Read, Write
 from node.protocol.parser import Parser
@@ -148,7 +148,7 @@ class MemcachedConnection(asyncio.Protocol):
         """A request that must run alone is under way."""
         self._draining = False
         """The next request must run alone: what came before it has to end first."""
-        self.unfinished: MultiGet | MultiTouch | None = None
+        self.unfinished: Windows | None = None
         """A long retrieval, which runs alone, and goes on when its last window has left."""
         self._closing = False
         """Nothing more is executed; close when all replies are out."""

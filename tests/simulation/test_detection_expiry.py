@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from node import client_handlers
-from node.client_requests import FlushAllShards
+from node.client_writes import FlushAllShards
 from node.group import ReplicaGroup
 from node.protocol.requests import RefusedStore
 from node.serving import Serving

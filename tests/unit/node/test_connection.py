@@ -4,7 +4,8 @@ from random import Random
 
 import pytest
 
-from node.client_requests import WINDOW_KEYS, WRITE_OVERHEAD_BYTES
+from node.client_retrievals import WINDOW_KEYS
+from node.client_writes import WRITE_OVERHEAD_BYTES
 from node.connection import (
     FIRST_READ_BYTES,
     INFLIGHT_BYTES_MAX,
