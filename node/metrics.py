@@ -24,6 +24,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from node import compiled
+from node.alarms import ALARMS
 from node.counters import Counters
 from node.version import VERSION
 from node.view import (
@@ -198,6 +199,11 @@ class NodeCollector(Collector):
         for node_id, is_up in sorted(node.peers_up().items()):
             peers.add_metric([self._name(node_id)], int(is_up))
         yield peers
+        alarms = _gauge("alarm", "1 while the alarm of this name is raised.", ["alarm"])
+        raised = {alarm.name for alarm in node.alarms.raised()}
+        for name in sorted(ALARMS):
+            alarms.add_metric([name], int(name in raised))
+        yield alarms
 
     def _histograms(self) -> Iterator[Metric]:
         timings = self._node.timings

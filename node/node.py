@@ -16,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
+from node.alarms import Alarm, Alarms
 from node.config import NodeConfig, parse_address
 from node.consensus.api import (
     Configuration,
@@ -93,6 +94,8 @@ class Node:
         self.node_id = config.node_id
         self.counters = Counters()
         self.timings = Timings()
+        self.alarms = Alarms(_alarm_changed)
+        """What is wrong right now, for `/health`, `/status`, `/metrics` and the log."""
         self.started_ns = clock.monotonic_ns()
         self.listen_address = ""
         self.peer_address = ""
@@ -581,6 +584,14 @@ class Node:
         self.server.abort()
         if self.peers is not None:
             self.peers.abort()
+
+
+def _alarm_changed(alarm: Alarm, raised: bool) -> None:
+    if raised:
+        level = "error" if alarm.serious else "warning"
+        event(log, level, "alarm_raised", alarm=alarm.name, why=alarm.sentence)
+    else:
+        event(log, "info", "alarm_cleared", alarm=alarm.name)
 
 
 def _deleted(error: BaseException | None) -> None:

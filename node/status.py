@@ -27,7 +27,7 @@ PROBLEMS_MAX = 10
 
 def health_problems(node: NodeView) -> list[str]:
     """What keeps this node from doing its part, as short sentences; empty when it is well."""
-    problems: list[str] = []
+    problems = node.alarms.problems()
     if not node.host.log_writable:
         problems.append("the log cannot be written: the disk is full")
     if node.map is None:
@@ -62,6 +62,7 @@ def health_document(node: NodeView) -> dict[str, object]:
         "status": "unavailable" if problems else "ok",
         "node": node.config.name,
         "problems": problems,
+        "warnings": node.alarms.warnings(),
     }
 
 
@@ -84,6 +85,7 @@ def status_document(node: NodeView) -> dict[str, object]:
         "peer_address": node.peer_address,
         "http_address": node.http_address,
         "health": health_problems(node),
+        "warnings": node.alarms.warnings(),
         "map_epoch": 0 if cluster_map is None else cluster_map.epoch,
         "shard_count": config.shards,
         "log_bytes": node.host.wal.bytes_total,

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, cast
 
+from node.alarms import Alarms
 from node.clock import Clock
 from node.config import NodeConfig
 from node.consensus.api import Role
@@ -121,6 +122,8 @@ class NodeView(Protocol):
     def counters(self) -> Counters: ...
     @property
     def timings(self) -> Timings: ...
+    @property
+    def alarms(self) -> Alarms: ...
     @property
     def clock(self) -> Clock: ...
     # The clock's monotonic reading when the node started.

@@ -40,6 +40,7 @@ PURE = (
     "node/consensus_codec.py",
     "node/peer_codec.py",
     "node/peer_items.py",
+    "node/alarms.py",
     "node/config.py",
     "node/counters.py",
     "node/errors.py",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from node.alarms import Alarms
 from node.config import NodeConfig
 from node.consensus.api import Role
 from node.counters import Counters
@@ -99,6 +100,7 @@ class FakeNode:
         self.config.validate()
         self.counters = Counters()
         self.timings = Timings()
+        self.alarms = Alarms()
         self.clock = FakeClock()
         self.started_ns = 500_000_000
         nodes = tuple(

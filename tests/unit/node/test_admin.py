@@ -80,7 +80,7 @@ def test_metrics(node: FakeNode) -> None:
 def test_healthy(node: FakeNode) -> None:
     status, headers, body = get(node, "/health?verbose=1")
     assert (status, headers["content-type"]) == (200, "application/json; charset=utf-8")
-    assert json.loads(body) == {"status": "ok", "node": "a", "problems": []}
+    assert json.loads(body) == {"status": "ok", "node": "a", "problems": [], "warnings": []}
 
 
 def unhealthy(node: FakeNode) -> list[str]:

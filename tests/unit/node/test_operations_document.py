@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from node.alarms import ALARMS
 from node.metrics import NodeCollector, render
 from node.options import OPTIONS
 from tests.support.fake_node import FakeNode
@@ -42,3 +43,8 @@ def test_log_events() -> None:
     assert "ready" in logged
     for name in sorted(logged):
         assert f"`{name}`" in DOCUMENT, name
+
+
+def test_alarms() -> None:
+    listed = dict(re.findall(r"^\| `([a-z_]+)` \| (yes|no) \|", DOCUMENT, re.M))
+    assert listed == {name: "yes" if serious else "no" for name, serious in ALARMS.items()}
