@@ -26,6 +26,9 @@ MEMORY_BYTES_MIN = 1 << 20
 # A log file is read whole at the start.
 SEGMENT_BYTES_LIMIT = 1 << 30
 
+# Founders are compared by name; a longer list of names is compared by its fingerprint.
+FOUNDERS_CHARS_MAX = 2000
+
 DURABILITIES = ("fsync", "memory")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -109,13 +112,10 @@ class ClusterSettings:
     election_ms: int
     durability: str
     item_bytes_max: int
-    # Sorted (name, peer address) pairs.
-    initial_cluster: tuple[tuple[str, str], ...]
 
     def as_dict(self) -> dict[str, int | str]:
         """Flat form for a handshake, so that a refusal can name what differs."""
         values: dict[str, int | str] = asdict(self)
-        values["initial_cluster"] = ",".join(f"{n}={a}" for n, a in self.initial_cluster)
         return values
 
     def fingerprint(self) -> str:
@@ -125,20 +125,6 @@ class ClusterSettings:
         """
         text = "\n".join(f"{name}={value}" for name, value in sorted(self.as_dict().items()))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def differences(self, theirs: Mapping[str, object]) -> list[str]:
-        """What differs from a peer's `as_dict()`, as `shards 64 here, 128 there`, in order of name.
-
-        `theirs` comes from the network: anything may be in it. Names unknown here count as a
-        difference.
-        """
-        ours: dict[str, object] = dict(self.as_dict())
-        lines = []
-        for name in sorted({*ours, *(str(key) for key in theirs)}):
-            here, there = ours.get(name, "unset"), theirs.get(name, "unset")
-            if here != there:
-                lines.append(f"{name} {str(here)[:200]} here, {str(there)[:200]} there")
-        return lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,24 +207,9 @@ class NodeConfig:
         return dict(sorted(self.initial_cluster.items())) or {self.name: self.peer}
 
     @property
-    def node_ids(self) -> dict[str, int]:
-        """Name -> node id: 1, 2, ... in order of name, so that all nodes agree without talking."""
-        return {name: number for number, name in enumerate(self.members, 1)}
-
-    @property
-    def node_id(self) -> int:
-        """This node's id (from 1)."""
-        return self.node_ids[self.name]
-
-    @property
     def is_alone(self) -> bool:
         """True when the initial cluster is this node only."""
         return len(self.members) == 1
-
-    @property
-    def replication_effective(self) -> int:
-        """Replicas per shard that the initial cluster can hold."""
-        return min(self.replication, len(self.members))
 
     @property
     def heartbeat_ticks(self) -> int:
@@ -249,15 +220,27 @@ class NodeConfig:
         return self.election_ms // self.tick_ms
 
     @property
-    def cluster_id(self) -> str:
-        """16 hex digits from the cluster's name and its nodes' names.
+    def fixed_settings(self) -> dict[str, str]:
+        """What is fixed when the cluster is created. A restart with another value is refused."""
+        return {
+            "cluster_name": self.cluster_name,
+            "durability": self.durability,
+            "replication": str(self.replication),
+            "shards": str(self.shards),
+        }
 
-        Addresses and tunables are left out, so that a data directory survives a change of
-        address. Two clusters with the same node names need different `cluster_name`s to be told
-        apart.
+    @property
+    def founding_settings(self) -> tuple[tuple[str, str], ...]:
+        """(name, value) of what has to be equal on all founders of a cluster.
+
+        Addresses are left out: a founder may be reached by another one from each side.
         """
-        text = "\n".join(["quorumcache-cluster", self.cluster_name, *self.members])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        names = ",".join(self.members)
+        if len(names) > FOUNDERS_CHARS_MAX:
+            digest = hashlib.sha256(names.encode()).hexdigest()[:16]
+            names = f"{len(self.members)} nodes, fingerprint of their names {digest}"
+        settings = {**self.cluster_settings.as_dict(), "initial_cluster": names}
+        return tuple((name, str(value)) for name, value in sorted(settings.items()))
 
     @property
     def cluster_settings(self) -> ClusterSettings:
@@ -270,7 +253,6 @@ class NodeConfig:
             election_ms=self.election_ms,
             durability=self.durability,
             item_bytes_max=self.item_bytes_max,
-            initial_cluster=tuple(self.members.items()),
         )
 
     def advertised(self, bound: str) -> str:

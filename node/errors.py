@@ -56,6 +56,24 @@ class WrongDataDir(StartupError):
         self.why = why
 
 
+class BrokenDataDir(WrongDataDir):
+    """Something is missing from the data directory, or contradicts the rest of it."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(
+            path,
+            f"is not whole: {what}. If a disk is not mounted, mount it and start again. Otherwise"
+            " restore what is missing, or leave this node stopped and keep the directory aside: the"
+            " cluster goes on without it while each shard has a majority of its replicas. Never"
+            " empty the directory to let the node join again: it has promised what it would forget",
+        )
+        self.what = what
+
+
+class FoundingError(StartupError):
+    """A founding record is malformed, or does not fit this node; the message says why."""
+
+
 # --- log and disk
 
 

@@ -57,6 +57,7 @@ class Housekeeper:
     def __init__(
         self,
         *,
+        node_id: int,
         config: NodeConfig,
         loop: asyncio.AbstractEventLoop,
         host: ReplicaHost,
@@ -67,6 +68,7 @@ class Housekeeper:
         is_up: Callable[[int], bool],
         interval: float = 0.5,
     ) -> None:
+        self._node_id = node_id
         self._config = config
         self._loop = loop
         self._host = host
@@ -130,7 +132,7 @@ class Housekeeper:
                 continue
             wanted = self._preferred_leader(group_id)
             log_ = group.log
-            status = log_.progress().get(wanted) if wanted != self._config.node_id else None
+            status = log_.progress().get(wanted) if wanted != self._node_id else None
             if (
                 status is None
                 or wanted not in log_.configuration.voters

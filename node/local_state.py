@@ -1,14 +1,16 @@
 """What a node keeps of the cluster beside its log: the newest map it knows, and its groups' births.
 
-A group's birth is the configuration it was created with. Until its first snapshot the log starts
-from there, so it has to be known again after a restart, whatever the map has become since. Both
-files are written whole, by rename, before anything depends on them. Each is msgpack and, behind it,
+A group's birth is the configuration that its log starts from here, whole: voters, learners, and the
+outgoing voters of a joint change. Until the first snapshot it has to be known again after a restart,
+whatever the map has become since. A group of which no birth is stored has never promised anything
+here. Both files are written whole, by rename, before anything depends on them. Each is msgpack and, behind it,
 the CRC-32 of that (4 bytes, big endian).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 from zlib import crc32
 
@@ -35,7 +37,7 @@ class LocalState:
         self._births_path = f"{directory}/{BIRTHS_FILE}"
         self._loop = loop
         self._map_bytes = b""
-        """What the map's file holds; empty while that is not known."""
+        """What the map's file holds, without its checksum; empty while that is not known."""
         self.births: dict[int, Configuration] = {}
 
     def load(self) -> ClusterMap | None:
@@ -51,11 +53,13 @@ class LocalState:
                 births = msgpack.unpackb(
                     _checked(disk.read(self._births_path)), use_list=False, strict_map_key=False
                 )
-                self.births = {_id(g): _born(voters) for g, voters in births.items()}
+                self.births = {_id(g): _born(born) for g, born in births.items()}
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
                 raise StartupError(
-                    f"{self._births_path} is damaged ({error}): restore this node from a backup, "
-                    "or empty its data directory and let it join anew"
+                    f"{self._births_path} is damaged ({error}): restore that file, or leave this "
+                    "node stopped and keep its data directory aside. The cluster goes on without it "
+                    "while each shard has a majority of its replicas. Never empty the directory to "
+                    "let the node join again: it has promised what it would forget"
                 ) from error
         if not disk.exists(self._map_path):
             return None
@@ -70,16 +74,16 @@ class LocalState:
         return cluster_map
 
     async def add_births(self, births: dict[int, Configuration]) -> None:
-        """Remember new groups, durably."""
-        self.births.update(births)
-        data = msgpack.packb({g: c.voters for g, c in sorted(self.births.items())})
-        await self._write(self._births_path, data)
+        """Remember new groups, durably. Until this returns they are not in `births`."""
+        together = {**self.births, **births}
+        await self._write(self._births_path, encode_births(together))
+        self.births = together
 
     async def save_map(self, cluster_map: ClusterMap) -> None:
         """Remember a map, durably. One that is there already needs no room on a full disk."""
         data = cluster_map.to_bytes()
         if data != self._map_bytes:
-            await self._write(self._map_path, data)
+            await self._write(self._map_path, with_checksum(data))
             self._map_bytes = data
 
     async def _write(self, path: str, data: bytes) -> None:
@@ -95,8 +99,19 @@ class LocalState:
             else:
                 written.set_result(None)
 
-        self._disk.write_atomic(path, [data, crc32(data).to_bytes(_CRC_BYTES, "big")], done)
+        self._disk.write_atomic(path, [data], done)
         await written
+
+
+def encode_births(births: Mapping[int, Configuration]) -> bytes:
+    """The content of `BIRTHS_FILE`."""
+    packed: bytes = msgpack.packb({g: tuple(c) for g, c in sorted(births.items())})
+    return with_checksum(packed)
+
+
+def with_checksum(data: bytes) -> bytes:
+    """What a file holds of `data`: see the module."""
+    return data + crc32(data).to_bytes(_CRC_BYTES, "big")
 
 
 def _checked(data: bytes) -> bytes:
@@ -107,8 +122,9 @@ def _checked(data: bytes) -> bytes:
     return content
 
 
-def _born(voters: Any) -> Configuration:
-    return Configuration(tuple(map(_id, voters)))
+def _born(born: Any) -> Configuration:
+    voters, learners, outgoing = (tuple(map(_id, ids)) for ids in born)
+    return Configuration(voters, learners, outgoing)
 
 
 def _id(number: Any) -> int:

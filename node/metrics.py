@@ -171,7 +171,7 @@ class NodeCollector(Collector):
         held = led = item_count = item_bytes = 0
         for _, group, store in shard_groups(node):
             held += 1
-            led += group.leader_id == config.node_id
+            led += group.leader_id == node.node_id
             item_count += len(store.items)
             item_bytes += store.bytes_used
         values: tuple[tuple[str, str, float], ...] = (
@@ -259,7 +259,7 @@ class NodeCollector(Collector):
             "Entries that a replica lacks of the log of the leader on this node.",
             ["shard", "peer"],
         )
-        own_id = self._node.config.node_id
+        own_id = self._node.node_id
         for label, group in groups:
             if group.leader_id != own_id:
                 continue
@@ -275,9 +275,6 @@ class NodeCollector(Collector):
             for info in cluster_map.nodes:
                 if info.node_id == node_id:
                     return info.name
-        for name, number in self._node.config.node_ids.items():
-            if number == node_id:
-                return name
         return str(node_id)
 
 

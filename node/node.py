@@ -1,8 +1,9 @@
 """A node: everything of one process, put together.
 
-Start: lock the data directory, recover the log and the snapshots, bind the listeners, join the
-group of the directory, and, as soon as a cluster map is known, the groups of the shards that
-the map places here. Stop: hand leaderships over, answer what is under way, close. Everything it
+Start: lock the data directory, recover the log and the snapshots if it is a member's, bind the
+listeners. A node that is new founds its cluster first, together with the others. Then it meets its
+peers, joins the group of the directory once the founding is complete, and, as soon as a cluster map is
+known, the groups of the shards that the map places here. Stop: hand leaderships over, answer what is under way, close. Everything it
 touches is handed in (loop, clock, disk, randomness), so a whole cluster also runs inside one
 simulated process.
 """
@@ -29,23 +30,50 @@ from node.consensus.api import (
 from node.consensus.raft import Raft
 from node.coordinator import Coordinator
 from node.counters import Counters
+from node.directory.follower import MapFollower
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
-from node.errors import NodeError, PeerError, PeerFrameError, StartupError
+from node.errors import ConfigError, NodeError, PeerError, PeerFrameError, StartupError
+from node.founding.data_dir import (
+    SNAPSHOTS_DIR,
+    WAL_DIR,
+    Membership,
+    accept,
+    births_of,
+    check_births,
+    check_settings,
+    mark,
+    membership,
+    open_data_dir,
+)
+from node.founding.frames import Blank
+from node.founding.phase import FoundingPhase
+from node.founding.progress import FoundingProgress
+from node.founding.record import FoundingRecord, propose, random_id
 from node.group import ReplicaGroup, StateMachine
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.local_state import LocalState
 from node.logs import event, get_logger
 from node.peer_codec import PROTOCOL_VERSION
-from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, check_map_item
-from node.peers import Hello, PeerNetwork
+from node.peer_items import (
+    CONSENSUS_KINDS,
+    FOUNDED,
+    MAP_EPOCH,
+    MAP_REPLY,
+    MAP_REQUEST,
+    check_map_item,
+)
+from node.peer_listener import PeerListener
+from node.peer_switch import PeerSwitch
+from node.peer_watch import FOUNDING, look
+from node.peers import Hello, PeerNetwork, PeerSpec
 from node.server import MemcachedServer
 from node.store.store import ShardStore
 from node.timings import Timings
 from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID
-from node.wal.identity import Identity, claim_data_dir, lock_data_dir
+from node.wal.identity import Identity, lock_data_dir
 from node.wal.memory import MemoryWal
 from node.wal.recovery import RecoveredGroup
 from node.wal.snapshots import SnapshotStore
@@ -58,8 +86,8 @@ if TYPE_CHECKING:
 
 log = get_logger("node")
 
-DIRECTORY_VOTERS_MAX = 5
-"""Nodes that vote on the cluster map: the first of the initial cluster, by name."""
+FOUNDING_GRACE_NS = 2_000_000_000
+"""So long may a founding take before it is an alarm that it is not complete."""
 
 SWEEP_MS = 50
 """Time between two sweeps of held operations and deadlines."""
@@ -91,7 +119,10 @@ class Node:
         self.disk = disk if config.data_dir else None
         self.random = random
         self.loop = loop
-        self.node_id = config.node_id
+        self.node_id = 0
+        """From the founding record; 0 while this node is new."""
+        self.cluster_id = ""
+        """Likewise; "" while this node is new."""
         self.counters = Counters()
         self.timings = Timings()
         self.alarms = Alarms(_alarm_changed)
@@ -107,33 +138,34 @@ class Node:
         self.known: dict[int, NodeInfo] = {}
         """What nodes told of themselves when they connected, by node id; this one included."""
         self.incarnation = random.getrandbits(63)
-        self._map_learned = asyncio.Event()
         self._leaders_changed = asyncio.Event()
         self._recovered: dict[int, RecoveredGroup] = {}
         self._snapshots_found: dict[int, Snapshot] = {}
+        self._map_found: ClusterMap | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._sweep_countdown = 0
         self._steward: Steward | None = None
         self._admin: AdminServer | None = None
         self._stopping = False
+        self._founding_waited = ""
 
-        data_dir = config.data_dir or ""
-        self.local_state = LocalState(self.disk, data_dir, loop)
+        self._data_dir = config.data_dir or ""
+        self.local_state = LocalState(self.disk, self._data_dir, loop)
         self.snapshots: SnapshotStore | None = None
-        self.wal: Wal | MemoryWal
-        if self.disk is None:
-            self.wal = MemoryWal(loop)
-        else:
-            self._open_disk(self.disk, data_dir)
-        self.wal.on_full = self._disk_full
-        self.wal.on_failed = self._fatal
-        self.wal.observe_sync = self.timings.sync_seconds.observe
+        self.wal: Wal | MemoryWal = MemoryWal(loop)
+        self.founding: FoundingProgress | None = None
+        """None while this node is new."""
+        self.follower: MapFollower | None = None
+        """Likewise."""
+        self._switch = PeerSwitch()
+        self._listener = PeerListener(loop)
+        self._phase: FoundingPhase | None = None
         self.host = ReplicaHost(
             loop=loop,
             clock=clock,
             wal=self.wal,
-            snapshots=self.snapshots,
-            peers=PeerSwitch(self),
+            snapshots=None,
+            peers=self._switch,
             counters=self.counters,
             tick_ms=config.tick_ms,
             on_leader_change=self._leader_changed,
@@ -143,17 +175,62 @@ class Node:
         self.coordinator: Coordinator
         self.server: MemcachedServer
         self.housekeeper: Housekeeper
+        self._identity = self._identify()
+        if self._identity.is_member:
+            self._become(membership(self._identity, self._data_dir))
 
-    def _open_disk(self, disk: Disk, data_dir: str) -> None:
+    @property
+    def disk_id(self) -> str:
+        """Random id of the data directory; of this process where nothing is kept."""
+        return self._identity.disk_id
+
+    def _identify(self) -> Identity:
+        if self.disk is None:
+            return Identity(random_id(self.random))
+        lock_data_dir(self.disk, self._data_dir)
+        return open_data_dir(self.disk, self._data_dir, self.random)
+
+    def _become(self, member: Membership) -> None:
+        """This node is a member of a cluster: read what its disk remembers. Blocks."""
         config = self.config
-        lock_data_dir(disk, data_dir)
-        claim_data_dir(disk, data_dir, Identity(config.cluster_id, self.node_id, config.name))
-        self.snapshots = SnapshotStore(disk, f"{data_dir}/snapshots")
+        settings = config.fixed_settings
+        check_settings(member, config.name, settings, self._data_dir)
+        self._identity = member.identity
+        self.node_id = member.identity.node_id
+        self.cluster_id = member.record.cluster_id
+        if self.disk is None:
+            self.local_state.births = births_of(member.record, self.node_id)
+        else:
+            self._open_disk(self.disk)
+        self.wal.on_full = self._disk_full
+        self.wal.on_failed = self._fatal
+        self.wal.observe_sync = self.timings.sync_seconds.observe
+        self.host.wal = self.wal
+        self.host.snapshots = self.snapshots
+        self.founding = FoundingProgress(
+            member,
+            disk=self.disk,
+            directory=self._data_dir,
+            on_complete=self._founded,
+            on_failed=self._fatal,
+        )
+        self.follower = MapFollower(
+            founding=self.founding,
+            local_state=self.local_state,
+            host=self.host,
+            on_map=self._map_learned,
+            start_replica=self._start_replica,
+            on_fatal=self._fatal,
+        )
+
+    def _open_disk(self, disk: Disk) -> None:
+        config = self.config
+        self.snapshots = SnapshotStore(disk, f"{self._data_dir}/{SNAPSHOTS_DIR}")
         self._snapshots_found = self.snapshots.load_all()
         self.wal, self._recovered = Wal.open(
             disk,
-            f"{data_dir}/wal",
-            cluster_id=config.cluster_id,
+            f"{self._data_dir}/{WAL_DIR}",
+            cluster_id=self.cluster_id,
             node_id=self.node_id,
             snapshots={g: s.meta for g, s in self._snapshots_found.items()},
             segment_bytes_max=config.segment_bytes_max,
@@ -166,18 +243,21 @@ class Node:
             # The log knows nothing of this group: it left, or was never durable here.
             del self._snapshots_found[group_id]
             self.snapshots.delete(group_id, _deleted)
+        self._map_found = self.local_state.load()
+        check_births(self._recovered, self.local_state.births, self._data_dir)
 
     # -- start -------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen, join, and begin to serve. Raises NodeError or OSError with what is wrong."""
+        """Listen, join, and begin to serve. Raises NodeError or OSError with what is wrong.
+
+        A node that is new returns once it listens; its founding goes on in the background.
+        """
         config = self.config
-        self.map = self.local_state.load()
-        peers = PeerSwitch(self)
         self.coordinator = Coordinator(
             node_id=self.node_id,
             host=self.host,
-            peers=peers,
+            peers=self._switch,
             clock=self.clock,
             random=self.random,
             counters=self.counters,
@@ -193,74 +273,152 @@ class Node:
         if config.http:
             self._admin = AdminServer(self, self.loop)
             self.http_address = await self._admin.start(*parse_address(config.http))
-        self._start_directory()
+        if self.founding is None and not config.is_alone:
+            self.peer_address = await self._listener.start(config.peer)
+            self._phase = self._new_phase()
+            self._listener.accept = self._phase.accept
+            self._tasks.append(self.loop.create_task(self._found(self._phase)))
+        else:
+            if self.founding is None:
+                self._accept(propose(self.random, [self._own_info()], config.fixed_settings))
+            await self._join()
+        self.host.start_ticking([self._every_tick])
+
+    def _new_phase(self) -> FoundingPhase:
+        return FoundingPhase(
+            loop=self.loop,
+            random=Random(self.random.getrandbits(64)),
+            own=Blank(self._own_info(), self.config.founding_settings),
+            fixed_settings=self.config.fixed_settings,
+            members=self.config.members,
+            on_waiting=self._founding_waits,
+        )
+
+    def _founding_waits(self, why: str) -> None:
+        waited_ns = self.clock.monotonic_ns() - self.started_ns
+        if waited_ns > FOUNDING_GRACE_NS:
+            self.alarms.raise_alarm(FOUNDING, f"node {self.config.name} is new and {why}")
+        if why != self._founding_waited:
+            self._founding_waited = why
+            event(log, "info", "founding_waits", why=why)
+
+    async def _found(self, phase: FoundingPhase) -> None:
+        """Become a member as soon as there is a founding record, and join."""
+        try:
+            record = await phase.run()
+            self._accept(record)
+            phase.close()
+            await self._join()
+        except Exception as error:
+            self._fatal(error)
+
+    def _accept(self, record: FoundingRecord) -> None:
+        if self.disk is None:
+            member = Membership(mark(self._identity, record), record)
+        else:
+            member = accept(self.disk, self._data_dir, self._identity, record, self.random)
+        event(
+            log,
+            "info",
+            "founding_accepted",
+            cluster=record.cluster_id,
+            node_id=member.identity.node_id,
+            founders=",".join(founder.name for founder in record.founders),
+        )
+        self._become(member)
+
+    async def _join(self) -> None:
+        """As a member: meet the peers, start what the disk remembers, and follow the map."""
+        assert self.founding is not None
+        assert self.follower is not None
+        self.coordinator.node_id = self.coordinator.serving.node_id = self.node_id
+        if self._map_found is not None:
+            self.follower.arrived(self._map_found)
         await self._start_peers()
-        if self.map is not None:
-            await self._adopt(self.map)
         self.housekeeper = Housekeeper(
-            config=config,
+            node_id=self.node_id,
+            config=self.config,
             loop=self.loop,
             host=self.host,
             wal=self.wal,
             snapshots=self.snapshots,
             counters=self.counters,
             preferred_leader=self.preferred_leader_of_group,
-            is_up=peers.is_up,
+            is_up=self._switch.is_up,
         )
-        self.host.start_ticking([self._every_tick])
         self._tasks.append(self.loop.create_task(self.housekeeper.run()))
-        self._tasks.append(self.loop.create_task(self._follow_map()))
+        if self.founding.is_complete:
+            self._start_directory()
+            await self.follower.adopt()
+        self._tasks.append(self.loop.create_task(self.follower.follow()))
+
+    def _founded(self) -> None:
+        """All founders have accepted, and this is stored: group 0 may start."""
+        event(log, "info", "founding_complete", cluster=self.cluster_id)
+        if self.peers is not None:
+            self.peers.set_founded()
+            self.peers.send_to_all((FOUNDED, 1))
+            self.host.flush_soon()
+        self._start_directory()
 
     def _start_directory(self) -> None:
-        names = list(self.config.members)[:DIRECTORY_VOTERS_MAX]
-        voters = tuple(self.config.node_ids[name] for name in names)
+        assert self.founding is not None
+        record = self.founding.record
+        voters = record.directory_voters
         if self.node_id not in voters:
             return
-        state = DirectoryState(self._map_arrived)
-        group = self._new_group(DIRECTORY_GROUP_ID, Configuration(voters), state)
-        self._steward = Steward(
-            config=self.config, clock=self.clock, group=group, state=state, known=self.known
-        )
+        assert self.follower is not None
+        state = DirectoryState(self.follower.arrived)
+        birth = self.local_state.births[DIRECTORY_GROUP_ID]
+        group = self._new_group(DIRECTORY_GROUP_ID, birth, state)
+        self._steward = Steward(record=record, group=group, state=state, known=self.known)
         if voters[0] == self.node_id:
             group.log.campaign()
             self.host.mark_dirty(group)
 
-    async def _start_peers(self) -> None:
+    def _own_info(self) -> NodeInfo:
         config = self.config
-        others = {
-            config.node_ids[name]: (name, address)
-            for name, address in config.members.items()
-            if name != config.name
-        }
-        own_peer = config.members[config.name] or config.peer or "127.0.0.1:0"
-        info = NodeInfo(
-            self.node_id,
+        return NodeInfo(
+            self.node_id or 1,
             config.name,
-            own_peer,
+            config.members[config.name] or config.peer or "127.0.0.1:0",
             config.advertised(self.listen_address),
             config.reachable(self.http_address) if self.http_address else "",
             config.zone,
             float(config.weight),
+            self.disk_id,
         )
+
+    async def _start_peers(self) -> None:
+        config = self.config
+        info = self._own_info()
         self.known[self.node_id] = info
+        others = self._peer_specs()
         if not others:
             return
+        if not config.peer:
+            raise ConfigError(
+                "peer", f"a cluster of {len(others) + 1} nodes needs an address for the others"
+            )
+        assert self.founding is not None
+        settings = config.cluster_settings
         hello = Hello(
             protocol_version=PROTOCOL_VERSION,
-            cluster_id=config.cluster_id,
-            settings_fingerprint=config.cluster_settings.fingerprint(),
+            cluster_id=self.cluster_id,
+            disk_id=self.disk_id,
+            settings_fingerprint=settings.fingerprint(),
             node_id=self.node_id,
             name=config.name,
             incarnation=self.incarnation,
+            is_founded=self.founding.is_complete,
+            peer_address=info.peer_address,
             client_address=info.client_address,
             http_address=info.http_address,
             zone=info.zone,
             weight=info.weight,
             map_epoch=self.map.epoch if self.map is not None else 0,
             version=VERSION,
-            settings=tuple(
-                (name, str(value)) for name, value in config.cluster_settings.as_dict().items()
-            ),
+            settings=tuple((name, str(value)) for name, value in settings.as_dict().items()),
         )
         self.peers = PeerNetwork(
             self.loop,
@@ -271,11 +429,30 @@ class Node:
             peers=others,
             handler=self,
             counters=self.counters,
+            listener=self._listener,
         )
-        # From here on without the detour of PeerSwitch: this is on every message's way.
+        self._switch.network = self.peers
+        # From here on without the detour of the switch: this is on every message's way.
         self.host.peers = self.peers
         self.coordinator.peers = self.coordinator.serving.peers = self.peers
         self.peer_address = await self.peers.start()
+
+    def _peer_specs(self) -> dict[int, PeerSpec]:
+        """The other nodes: of the newest map, or of the founding record while there is none.
+
+        They are dialed where this node's own settings say, else where the map says.
+        """
+        assert self.founding is not None
+        nodes = self.map.nodes if self.map is not None else self.founding.record.founders
+        members = self.config.members
+        specs = {}
+        for node in nodes:
+            if node.node_id != self.node_id:
+                founder = self.founding.record.founder(node.node_id)
+                disk_id = node.disk_id or (founder.disk_id if founder is not None else "")
+                address = members.get(node.name) or node.peer_address
+                specs[node.node_id] = PeerSpec(node.name, address, disk_id)
+        return specs
 
     def _new_group(
         self, group_id: int, birth: Configuration, machine: StateMachine
@@ -312,56 +489,21 @@ class Node:
 
     # -- the cluster map -----------------------------------------------------------------
 
-    def _map_arrived(self, cluster_map: ClusterMap) -> None:
-        """A map from the directory's log or from a peer."""
-        if self.map is not None and cluster_map.epoch <= self.map.epoch:
-            return
-        if cluster_map.cluster_id != self.config.cluster_id:
-            raise AssertionError("the directory holds the map of another cluster")
+    def _map_learned(self, cluster_map: ClusterMap) -> None:
+        """The follower has a newer map."""
         self.map = cluster_map
         if self.peers is not None:
             self.peers.set_map_epoch(cluster_map.epoch)
-        self._map_learned.set()
+            self.peers.update_peers(self._peer_specs())
+            self.peers.send_to_all((MAP_EPOCH, cluster_map.epoch))
+            self.host.flush_soon()
 
-    async def _follow_map(self) -> None:
-        """Keep what the map asks of this node: its file, and a replica of each of its shards."""
-        adopted = self.map.epoch if self.map is not None else 0
-        while True:
-            await self._map_learned.wait()
-            self._map_learned.clear()
-            cluster_map = self.map
-            if cluster_map is None or cluster_map.epoch <= adopted:
-                continue
-            await self._adopt(cluster_map)
-            adopted = cluster_map.epoch
-
-    async def _adopt(self, cluster_map: ClusterMap) -> None:
-        """Make the map durable here, then start the groups it places on this node."""
-        births: dict[int, Configuration] = {}
-        for shard, replicas in enumerate(cluster_map.replica_sets):
-            group_id = shard + 1
-            if self.node_id in replicas and group_id not in self.host.groups:
-                births[group_id] = self.local_state.births.get(group_id) or Configuration(replicas)
-        try:
-            if births.keys() - self.local_state.births.keys():
-                await self.local_state.add_births(births)
-            await self.local_state.save_map(cluster_map)
-        except NodeError as error:
-            self._fatal(error)
-            return
-        for group_id, birth in births.items():
-            machine = ShardStore(item_bytes_max=self.config.item_bytes_max)
-            group = self._new_group(group_id, birth, machine)
-            if cluster_map.preferred_leader(group_id - 1) == self.node_id:
-                group.log.campaign()
-                self.host.mark_dirty(group)
-        event(
-            log,
-            "info",
-            "map_adopted",
-            epoch=cluster_map.epoch,
-            shards_here=len(self.host.groups) - 1,
-        )
+    def _start_replica(self, group_id: int, birth: Configuration, stands: bool) -> None:
+        machine = ShardStore(item_bytes_max=self.config.item_bytes_max)
+        group = self._new_group(group_id, birth, machine)
+        if stands:
+            group.log.campaign()
+            self.host.mark_dirty(group)
 
     def preferred_leader_of_group(self, group_id: int) -> int:
         """Node that should lead a shard's group; 0 while there is no map."""
@@ -398,34 +540,52 @@ class Node:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
             if kind < CONSENSUS_KINDS:
                 host.on_message(node_id, item)
-            elif kind == MAP_REQUEST:
+            elif MAP_REQUEST <= kind <= FOUNDED:
                 check_map_item(item)
-                if self.map is not None and self.map.epoch > item[1] and self.peers is not None:
-                    self.peers.send(node_id, (MAP_REPLY, self.map.to_bytes()))
-                    host.flush_soon()
-            elif kind == MAP_REPLY:
-                check_map_item(item)
-                try:
-                    cluster_map = ClusterMap.from_bytes(item[1])
-                except MapError as error:
-                    raise PeerError(f"a cluster map that is none: {error}") from error
-                self._map_arrived(cluster_map)
+                self._on_map_item(node_id, kind, item)
             else:
                 self.coordinator.on_forward(node_id, item)
 
+    def _on_map_item(self, node_id: int, kind: int, item: tuple[Any, ...]) -> None:
+        if kind == MAP_REQUEST:
+            if self.map is not None and self.map.epoch > item[1] and self.peers is not None:
+                self.peers.send(node_id, (MAP_REPLY, self.map.to_bytes()))
+                self.host.flush_soon()
+        elif kind == MAP_EPOCH:
+            self._ask_for_map(node_id, item[1])
+        elif kind == FOUNDED:
+            assert self.founding is not None
+            self.founding.accepted(node_id, is_complete=True)
+        else:
+            try:
+                cluster_map = ClusterMap.from_bytes(item[1])
+            except MapError as error:
+                raise PeerError(f"a cluster map that is none: {error}") from error
+            if cluster_map.cluster_id != self.cluster_id:
+                raise PeerError(f"the map of another cluster, {cluster_map.cluster_id}")
+            assert self.follower is not None
+            self.follower.arrived(cluster_map)
+
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
         """A peer told of itself."""
-        address = self.config.members[hello.name]
+        assert self.founding is not None
         self.known[node_id] = NodeInfo(
             node_id,
             hello.name,
-            address,
+            hello.peer_address,
             hello.client_address,
             hello.http_address,
             hello.zone,
             hello.weight,
+            hello.disk_id,
         )
+        self.founding.accepted(node_id, is_complete=hello.is_founded)
         self._ask_for_map(node_id, hello.map_epoch)
+
+    def on_blank(self, blank: Blank) -> bytes:
+        """A new node asks for the founding record."""
+        assert self.founding is not None
+        return self.founding.answer(blank)
 
     def _ask_for_map(self, node_id: int, epoch: int) -> None:
         known = self.map.epoch if self.map is not None else 0
@@ -466,6 +626,9 @@ class Node:
         self.coordinator.sweep()
         if self._steward is not None:
             self._steward.tick()
+        if self.founding is not None:
+            is_late = self.clock.monotonic_ns() - self.started_ns > FOUNDING_GRACE_NS
+            look(self.alarms, self.founding, self.peers, is_late=is_late)
 
     def _leader_changed(self, group_id: int) -> None:
         self.coordinator.leader_changed(group_id)
@@ -478,6 +641,7 @@ class Node:
         """Nothing may be promised any more."""
         self.host.stop()
         self.server.abort()
+        self._close_listener()
         if self.peers is not None:
             self.peers.abort()
         if not self.failed.done():
@@ -531,6 +695,7 @@ class Node:
         self.server.abort()
         if self._admin is not None:
             await self._admin.close()
+        self._close_listener()
         if self.peers is not None:
             await self.peers.stop()
         self.host.stop()
@@ -575,6 +740,11 @@ class Node:
                 return
             await asyncio.sleep(self.config.heartbeat_ms / 1000)
 
+    def _close_listener(self) -> None:
+        self._listener.close()
+        if self._phase is not None:
+            self._phase.close()
+
     def abort(self) -> None:
         """Leave at once, as a crash would."""
         self._stopping = True
@@ -582,6 +752,7 @@ class Node:
             task.cancel()
         self.host.stop()
         self.server.abort()
+        self._close_listener()
         if self.peers is not None:
             self.peers.abort()
 
@@ -597,33 +768,6 @@ def _alarm_changed(alarm: Alarm, raised: bool) -> None:
 def _deleted(error: BaseException | None) -> None:
     if error is not None:
         event(log, "warning", "snapshot_not_deleted", why=error)
-
-
-class PeerSwitch:
-    """The peer network as the host and the coordinator see it, also while there is none."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
-        peers = self._node.peers
-        return peers is not None and peers.send(node_id, item)
-
-    def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
-        peers = self._node.peers
-        return peers is not None and peers.send_bulk(node_id, item)
-
-    def send_packed(self, node_id: int, packed: bytes) -> bool:
-        peers = self._node.peers
-        return peers is not None and peers.send_packed(node_id, packed)
-
-    def is_up(self, node_id: int) -> bool:
-        peers = self._node.peers
-        return peers is not None and peers.is_up(node_id)
-
-    def flush(self) -> None:
-        if self._node.peers is not None:
-            self._node.peers.flush()
 
 
 __all__ = ["Node", "NodeError", "StartupError"]

@@ -6,7 +6,8 @@ A connection between two nodes carries frames in both directions:
     | length u32 BE | crc32 u32 BE  | payload: `length` bytes of msgpack |
                       of the payload
 
-The first frame each way is a hello, or the refusal of one; all others carry items:
+The first frame each way is a hello, or the refusal of one; all others carry items. (A new node
+asks a question instead, see `founding/frames.py`.)
 
     hello    ["hello", protocol_version, cluster_id, ... the other fields of `Hello`, in order]
     refusal  ["refuse", protocol_version, sentence, retry_ms]
@@ -19,7 +20,7 @@ then the checksum, then the content. What one item means is not known here (see 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from struct import Struct
 from typing import Any, Final, NamedTuple
 from zlib import crc32
@@ -28,7 +29,7 @@ import msgpack
 
 from node.errors import HandshakeRefused, PeerFrameError
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 
 HEADER: Final = Struct(">II")
 FRAME_BYTES_MAX: Final = 64 << 20
@@ -56,10 +57,13 @@ class Hello(NamedTuple):
 
     protocol_version: int
     cluster_id: str
+    disk_id: str  # of the data directory, which may speak for one node only
     settings_fingerprint: str  # equal in all nodes of a cluster
     node_id: int
     name: str
     incarnation: int  # another number after each start of the process
+    is_founded: bool  # it knows durably that all founders have accepted
+    peer_address: str
     client_address: str
     http_address: str  # "" if there is none
     zone: str  # "" if there is none
@@ -169,7 +173,7 @@ class FrameDecoder:
 
 def decode_items(payload: bytes) -> Items | Refusal:
     """The items of a frame. A side that was accepted may still be refused in place of items."""
-    items = _unpack(payload)
+    items = unpack_payload(payload)
     if items and type(items[0]) is str and items[0] == _REFUSE:
         return _refusal(items)
     for item in items:
@@ -195,21 +199,26 @@ def decode_hello(payload: bytes) -> Hello | Refusal:
     Raises `HandshakeRefused` for a hello of another protocol version, of which nothing more can be
     read, and `PeerFrameError` for what is neither a hello nor a refusal.
     """
-    fields = _unpack(payload)
+    fields = unpack_payload(payload)
     if len(fields) >= 2 and type(fields[0]) is str and type(fields[1]) is int:
         if fields[0] == _REFUSE:
             return _refusal(fields)
         if fields[0] == _HELLO:
             if fields[1] != PROTOCOL_VERSION:
-                raise HandshakeRefused(
-                    f"one side speaks peer protocol {fields[1]}, "
-                    f"the other peer protocol {PROTOCOL_VERSION}"
-                )
+                raise HandshakeRefused(other_protocol(fields[1]))
             return _hello(fields[1:])
     raise PeerFrameError("the first frame is neither a hello nor a refusal")
 
 
-def _unpack(payload: bytes) -> tuple[Any, ...]:
+def other_protocol(version: object) -> str:
+    """Why a node that speaks another version of this protocol is refused."""
+    return (
+        f"one side speaks peer protocol {version!r:.60}, the other peer protocol "
+        f"{PROTOCOL_VERSION}: run the same version of quorumcache on all nodes"
+    )
+
+
+def unpack_payload(payload: bytes) -> tuple[Any, ...]:
     try:
         fields = msgpack.unpackb(payload, use_list=False)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
@@ -236,10 +245,12 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
         if type(value) is not int or not 0 <= value < 1 << 64:
             raise PeerFrameError(f"hello: {name} is {value!r:.60}, expected a number")
     for name in (
-        *("cluster_id", "settings_fingerprint", "name", "client_address"),
-        *("http_address", "zone", "version"),
+        *("cluster_id", "disk_id", "settings_fingerprint", "name", "peer_address"),
+        *("client_address", "http_address", "zone", "version"),
     ):
         _check_text(name, getattr(hello, name), empty=name in ("http_address", "zone"))
+    if type(hello.is_founded) is not bool:
+        raise PeerFrameError(f"hello: is_founded is {hello.is_founded!r:.60}, expected a bool")
     weight: Any = hello.weight
     if type(weight) not in (int, float) or not math.isfinite(weight) or weight <= 0:
         raise PeerFrameError(f"hello: weight is {weight!r:.60}, expected a number above 0")
@@ -264,46 +275,71 @@ def _check_text(name: str, value: object, *, empty: bool = False) -> None:
 # --- who may talk to us
 
 
-def why_stranger(
-    own: Hello, other: Hello, known: Mapping[int, str], expected_id: int | None = None
-) -> str | None:
-    """A sentence that says why `other` is no peer of `own`, with both values; None if it is one.
+class KnownPeer(NamedTuple):
+    """What this node knows of another one: the founding record says it, or the newest map."""
 
-    `known` maps the ids of the other nodes to their names. `expected_id`: whom we dialed, or None
-    if it came to us. The sentence reads the same on both sides.
+    name: str
+    disk_id: str
+
+
+def why_stranger(
+    own: Hello,
+    other: Hello,
+    known: Mapping[int, KnownPeer],
+    expected_id: int | None = None,
+) -> str | None:
+    """A sentence that says why `other` is no peer of `own`, with both values and what to do; None if
+    it is one.
+
+    `known` holds the other nodes by id. `expected_id`: whom we dialed, or None if it came to us. The
+    sentence reads the same on both sides.
     """
     us, them = f"node {own.name}", f"node {other.name}"
-    for field, word in (("protocol_version", "peer protocol"), ("cluster_id", "cluster")):
-        ours, theirs = getattr(own, field), getattr(other, field)
-        if ours != theirs:
-            return f"{us} is of {word} {ours}, {them} is of {word} {theirs}"
+    if own.protocol_version != other.protocol_version:
+        return other_protocol(other.protocol_version)
+    if own.cluster_id != other.cluster_id:
+        return (
+            f"{us} is of cluster {own.cluster_id}, {them} is of cluster {other.cluster_id}: two "
+            "clusters use the same addresses. Give each node its own data directory and addresses"
+        )
     if own.settings_fingerprint != other.settings_fingerprint:
-        return f"the cluster's settings differ: {_differences(own, other)}"
+        unequal = setting_differences(own.name, own.settings, other.name, other.settings)
+        return f"the cluster's settings differ: {unequal}. Set the same value on all nodes"
     if other.node_id == own.node_id:
         if other.incarnation == own.incarnation:
             return f"{us} reached itself: its own address stands for another node"
-        return f"{us} and {them} both have the id {own.node_id}"
-    name = known.get(other.node_id)
-    if name is None:
+        return (
+            f"{us} and {them} both have the id {own.node_id}: two processes run on copies of one "
+            "data directory. Stop one of them"
+        )
+    peer = known.get(other.node_id)
+    if peer is None:
         return f"{them} has the id {other.node_id}, which {us} does not know"
-    if name != other.name:
-        return f"id {other.node_id} is {them} for itself, but node {name} for {us}"
+    if peer.name != other.name:
+        return f"id {other.node_id} is {them} for itself, but node {peer.name} for {us}"
+    if peer.disk_id != other.disk_id:
+        return (
+            f"{them} has data directory {other.disk_id}, but for {us} that name belongs to data "
+            f"directory {peer.disk_id}. Start it with the directory that it had, or leave it stopped"
+        )
     if expected_id is not None and other.node_id != expected_id:
-        return f"{us} dialed node {known.get(expected_id)} (id {expected_id}) and reached {them}"
+        expected = known.get(expected_id)
+        name = expected.name if expected is not None else "?"
+        return f"{us} dialed node {name} (id {expected_id}) and reached {them}: see its address"
     return None
 
 
-def _differences(own: Hello, other: Hello) -> str:
-    ours, theirs = dict(own.settings), dict(other.settings)
-    found = [
-        f"{name} is {ours.get(name, 'unknown')} at node {own.name} "
-        f"and {theirs.get(name, 'unknown')} at node {other.name}"
+def setting_differences(
+    our_name: str,
+    our_settings: Iterable[tuple[str, str]],
+    their_name: str,
+    their_settings: Iterable[tuple[str, str]],
+) -> str:
+    """How the settings of two nodes differ, in words, in order of name; "" if they are equal."""
+    ours, theirs = dict(our_settings), dict(their_settings)
+    return "; ".join(
+        f"{name} is {ours.get(name, 'unknown')} at node {our_name} "
+        f"and {theirs.get(name, 'unknown')} at node {their_name}"
         for name in sorted({**ours, **theirs})
         if ours.get(name) != theirs.get(name)
-    ]
-    if found:
-        return "; ".join(found)
-    return (
-        f"fingerprint {own.settings_fingerprint} at node {own.name}, "
-        f"{other.settings_fingerprint} at node {other.name}"
     )

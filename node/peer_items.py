@@ -62,12 +62,20 @@ MAP_REQUEST: Final = 40
 MAP_REPLY: Final = 41
 """(kind, map_bytes)."""
 
+MAP_EPOCH: Final = 42
+"""(kind, epoch): the sender has just learned this epoch of the map."""
+
+FOUNDED: Final = 43
+"""(kind, 1): the sender knows durably that all founders have accepted the founding record."""
+
 _ITEM: Final = (int, int)
 _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),
     FORWARD_READ: ((*_ITEM, int, tuple), (*_ITEM, int, tuple, int)),
     MAP_REQUEST: (_ITEM,),
     MAP_REPLY: ((int, bytes),),
+    MAP_EPOCH: (_ITEM,),
+    FOUNDED: (_ITEM,),
     FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),
     FORWARD_ITEMS: ((*_ITEM, tuple),),
     FORWARD_REFUSED: ((*_ITEM, int, str),),

@@ -20,6 +20,7 @@ from collections import deque
 from typing import Final, Protocol, cast
 
 from node.errors import HandshakeRefused, PeerError
+from node.founding.frames import Blank, decode_question
 from node.peer_codec import (
     FRAME_BYTES_MAX,
     HELLO_BYTES_MAX,
@@ -60,6 +61,7 @@ class LinkOwner(Protocol):
         """A hello came. Raises `HandshakeRefused`, with `retry_ms`, if we will not talk to it."""
 
     def link_ready(self, link: PeerLink) -> None: ...
+    def link_blank(self, link: PeerLink, blank: Blank) -> bytes: ...
     def link_refused(self, link: PeerLink, refusal: Refusal, by_peer: bool) -> None: ...
     def link_items(self, link: PeerLink, items: Items, size: int) -> None: ...
     def link_item_too_long(self, link: PeerLink, size: int) -> None: ...
@@ -169,6 +171,11 @@ class PeerLink(asyncio.Protocol):
 
     def _first_frame(self, payload: bytes) -> None:
         try:
+            blank = None if self.dialed else decode_question(payload)
+            if blank is not None:
+                self._write(self._owner.link_blank(self, blank))
+                self.close("answered a new node")
+                return
             hello = decode_hello(payload)
             if isinstance(hello, Refusal):
                 self._refused_by_peer(hello)

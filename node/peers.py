@@ -21,23 +21,26 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from node.clock import Clock
 from node.config import format_address, parse_address
 from node.counters import Counters
-from node.errors import PeerError, StartupError
+from node.errors import PeerError
+from node.founding.frames import Blank
 from node.logs import event
 from node.peer_codec import (
     PROTOCOL_VERSION,
     Hello,
     Items,
+    KnownPeer,
     Refusal,
     encode_hello,
     pack_item,
     why_stranger,
 )
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
+from node.peer_listener import PeerListener
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
@@ -49,9 +52,20 @@ UNKNOWN_LINKS_MAX: Final = 64
 """Accepted connections that have not introduced themselves. More are closed unheard."""
 
 DUPLICATE_RETRY_MS: Final = 500
+ONE_WAY_NS: Final = 5_000_000_000
+"""So long may a node that takes our connections be without one of its own to us: it dials again
+within a second, so after that it cannot reach us, or does not find us at the address it knows."""
 SAME_LINE_NS: Final = 60_000_000_000
 """The same line about the same peer is logged at most this often."""
 LOGGED_LINES_MAX: Final = 256
+
+
+class PeerSpec(NamedTuple):
+    """Another node: its name, where to dial it, and the data directory that may speak for it."""
+
+    name: str
+    address: str  # HOST:PORT
+    disk_id: str
 
 
 class PeerHandler(Protocol):
@@ -75,15 +89,33 @@ class PeerHandler(Protocol):
     def on_refused(self, node_id: int, why: str) -> None:
         """A handshake ended in a refusal by either side. `node_id` 0: a stranger came to us."""
 
+    def on_blank(self, blank: Blank) -> bytes:
+        """A new node asks for the founding record: the frame that answers it."""
+
 
 class _Peer:
     """What we know of one other node, whether connected or not."""
 
-    __slots__ = ("address", "failures", "inbound", "link", "name", "retry_ms", "suspect", "wake")
+    __slots__ = (
+        "address",
+        "disk_id",
+        "failures",
+        "inbound",
+        "link",
+        "name",
+        "one_way_since_ns",
+        "refusal",
+        "retry_ms",
+        "suspect",
+        "wake",
+    )
 
-    def __init__(self, name: str, address: tuple[str, int]) -> None:
+    def __init__(self, name: str, address: tuple[str, int], disk_id: str) -> None:
         self.name = name
         self.address = address
+        self.disk_id = disk_id
+        self.refusal = ""  # what the other side said last; "" once it took us
+        self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
         self.link: PeerLink | None = None  # dialed and ready
         self.inbound: PeerLink | None = None  # accepted and ready
         self.failures = 0  # dials in a row without a stable link
@@ -103,13 +135,16 @@ class PeerNetwork:
         *,
         hello: Hello,
         listen_address: str,
-        peers: Mapping[int, tuple[str, str]],
+        peers: Mapping[int, PeerSpec],
         handler: PeerHandler,
         queue_bytes_max: int = 64 << 20,
         counters: Counters | None = None,
         logger: logging.Logger | None = None,
+        listener: PeerListener | None = None,
     ) -> None:
-        """`peers` maps the other nodes' ids to (name, HOST:PORT). `queue_bytes_max`: per outbox."""
+        """`peers` holds the other nodes by id. `queue_bytes_max`: per outbox. `listener`: one that
+        listens already; without it, `start` listens on `listen_address`.
+        """
         assert hello.protocol_version == PROTOCOL_VERSION
         assert hello.node_id not in peers
         self._loop = loop
@@ -122,16 +157,15 @@ class PeerNetwork:
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
-        self._peers = {
-            node_id: _Peer(peers[node_id][0], parse_address(peers[node_id][1], "peer address"))
-            for node_id in sorted(peers)
-        }
-        self._names = {node_id: peer.name for node_id, peer in self._peers.items()}
+        self._peers: dict[int, _Peer] = {}
+        self._known: dict[int, KnownPeer] = {}
+        for node_id in sorted(peers):
+            self._add(node_id, peers[node_id])
         self._ready: dict[int, PeerLink] = {}  # dialed links that take items, by node id
         self._links: dict[PeerLink, None] = {}  # every open connection, in order of opening
         self._unknown_count = 0
-        self._server: asyncio.AbstractServer | None = None
-        self._dialers: list[asyncio.Task[None]] = []
+        self._listener = listener if listener is not None else PeerListener(loop)
+        self._dialers: dict[int, asyncio.Task[None]] = {}
         self._tick_handle: asyncio.TimerHandle | None = None
         self._logged: dict[tuple[object, ...], int] = {}  # line: when it was last written, ns
         self._stopping = False
@@ -140,18 +174,58 @@ class PeerNetwork:
 
     async def start(self) -> str:
         """Listens and begins to dial. Returns the bound HOST:PORT; `StartupError` if in use."""
-        host, port = parse_address(self._listen_address, "peer address")
-        try:
-            self._server = await self._loop.create_server(lambda: self._new_link(0), host, port)
-        except OSError as error:
-            raise StartupError(
-                f"cannot listen for peers on {self._listen_address}: {error}"
-            ) from error
+        self._listener.accept = self._accept
+        if not self._listener.address:
+            await self._listener.start(self._listen_address)
         for node_id in self._peers:
-            self._dialers.append(self._loop.create_task(self._dial_for_ever(node_id)))
+            self._dial_soon(node_id)
         self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
-        sockets = getattr(self._server, "sockets", ())
-        return format_address(host, sockets[0].getsockname()[1] if sockets else port)
+        return self._listener.address
+
+    def _accept(self) -> asyncio.Protocol:
+        return self._new_link(0)
+
+    def _dial_soon(self, node_id: int) -> None:
+        self._dialers[node_id] = self._loop.create_task(self._dial_for_ever(node_id))
+
+    def _add(self, node_id: int, spec: PeerSpec) -> None:
+        address = parse_address(spec.address, "peer address")
+        self._peers[node_id] = _Peer(spec.name, address, spec.disk_id)
+        self._known[node_id] = KnownPeer(spec.name, spec.disk_id)
+
+    def update_peers(self, peers: Mapping[int, PeerSpec]) -> None:
+        """The other nodes are these from now on: a newer map says so.
+
+        A link of a data directory that may not speak for its node any more is cut, and so is one to
+        an address that has changed; the next dial goes to the new one.
+        """
+        for node_id in [n for n in self._peers if n not in peers]:
+            gone = self._peers[node_id]
+            self._dialers.pop(node_id).cancel()
+            self._cut(gone, "the node has left the cluster")
+            del self._peers[node_id], self._known[node_id]
+        for node_id, spec in sorted(peers.items()):
+            peer = self._peers.get(node_id)
+            if peer is None:
+                self._add(node_id, spec)
+                self._dial_soon(node_id)
+                continue
+            address = parse_address(spec.address, "peer address")
+            if peer.disk_id != spec.disk_id or peer.name != spec.name:
+                peer.disk_id, peer.name = spec.disk_id, spec.name
+                self._known[node_id] = KnownPeer(spec.name, spec.disk_id)
+                self._cut(peer, "another data directory speaks for the node now")
+            if peer.address != address:
+                peer.address = address
+                if peer.link is not None:
+                    peer.link.abort("the node's address has changed")
+                if peer.wake is not None:
+                    _finish(peer.wake)
+
+    def _cut(self, peer: _Peer, why: str) -> None:
+        for link in (peer.link, peer.inbound):
+            if link is not None:
+                link.abort(why)
 
     async def stop(self) -> None:
         """Sends what is left and closes everything."""
@@ -163,7 +237,7 @@ class PeerNetwork:
         if links:
             await asyncio.wait([link.lost for link in links], timeout=1.0)
         self.abort()
-        await asyncio.gather(*self._dialers, return_exceptions=True)
+        await asyncio.gather(*self._dialers.values(), return_exceptions=True)
 
     def abort(self) -> None:
         """Cuts everything at once, as a crash would."""
@@ -175,9 +249,8 @@ class PeerNetwork:
         self._stopping = True
         if self._tick_handle is not None:
             self._tick_handle.cancel()
-        if self._server is not None:
-            self._server.close()
-        for task in self._dialers:
+        self._listener.close()
+        for task in self._dialers.values():
             task.cancel()
 
     # --- sending
@@ -226,6 +299,34 @@ class PeerNetwork:
         """The epoch that future hellos tell."""
         self._hello = self._hello._replace(map_epoch=epoch)
         self._hello_frame = encode_hello(self._hello)
+
+    def set_founded(self) -> None:
+        """Future hellos tell that the founding is complete."""
+        self._hello = self._hello._replace(is_founded=True)
+        self._hello_frame = encode_hello(self._hello)
+
+    def send_to_all(self, item: tuple[Any, ...]) -> None:
+        """`send` to every peer that is up."""
+        packed = pack_item(item)
+        for node_id in self._ready:
+            self.send_packed(node_id, packed)
+
+    def refusals(self) -> dict[int, str]:
+        """The other nodes that do not take this one, by id, and why, as far as is known.
+
+        Nodes that cannot be reached at all are not among them: they may be down.
+        """
+        now_ns = self._clock.monotonic_ns()
+        found = {}
+        for node_id, peer in self._peers.items():
+            if peer.refusal:
+                found[node_id] = f"node {peer.name} refuses this node: {peer.refusal}"
+            elif peer.one_way_since_ns and now_ns - peer.one_way_since_ns > ONE_WAY_NS:
+                found[node_id] = (
+                    f"node {peer.name} has no connection to this node, though it can be reached: it "
+                    "does not find this node at the address that it knows"
+                )
+        return found
 
     # --- dialing
 
@@ -292,7 +393,7 @@ class PeerNetwork:
 
     def link_introduced(self, link: PeerLink, hello: Hello) -> None:
         """A hello came; `Refused` is raised if it is not of a peer."""
-        why = why_stranger(self._hello, hello, self._names, link.node_id or None)
+        why = why_stranger(self._hello, hello, self._known, link.node_id or None)
         if why is not None:
             raise Refused(why)
         if not link.dialed:
@@ -317,9 +418,14 @@ class PeerNetwork:
         peer.suspect = False
         if link.dialed:
             peer.link = self._ready[node_id] = link
+            peer.refusal = ""
+            if peer.inbound is None:
+                peer.one_way_since_ns = self._clock.monotonic_ns()
         else:
             self._unknown_count -= 1
             peer.inbound = link
+            peer.one_way_since_ns = 0
+            peer.refusal = ""  # It dialed us, so it takes us for what we are.
             old = peer.link
             if old is not None and old.hello and old.hello.incarnation != link.hello.incarnation:
                 old.abort("the node was started again")
@@ -343,14 +449,21 @@ class PeerNetwork:
         peer = self._peers.get(link.node_id)
         if peer is not None and link.dialed:
             peer.retry_ms = refusal.retry_ms
+            if by_peer:
+                peer.refusal = refusal.sentence
         self._log_once(
-            "error",
+            # A node that is to be asked again at once is only on its way into the cluster.
+            "error" if refusal.retry_ms >= DUPLICATE_RETRY_MS else "info",
             "peer_refused",
             peer=peer.name if peer is not None else link.remote.rpartition(":")[0],
             by="peer" if by_peer else "this_node",
             why=refusal.sentence,
         )
         self._handler.on_refused(link.node_id, refusal.sentence)
+
+    def link_blank(self, link: PeerLink, blank: Blank) -> bytes:
+        """A new node asks for the founding record."""
+        return self._handler.on_blank(blank)
 
     def link_items(self, link: PeerLink, items: Items, size: int) -> None:
         """A frame of items."""
@@ -362,7 +475,9 @@ class PeerNetwork:
 
     def link_item_too_long(self, link: PeerLink, size: int) -> None:
         """An item was dropped that no frame can carry. Sending it again will not help."""
-        self._log_once("error", "peer_item_too_long", peer=self._names[link.node_id], bytes=size)
+        self._log_once(
+            "error", "peer_item_too_long", peer=self._known[link.node_id].name, bytes=size
+        )
 
     def link_closed(self, link: PeerLink) -> None:
         """A connection is gone."""
@@ -371,19 +486,26 @@ class PeerNetwork:
         if link.hello is None:
             if not link.dialed:
                 self._unknown_count -= 1
-            if link.why and not link.why.startswith("refused"):
-                who = self._names.get(link.node_id) or link.remote.rpartition(":")[0]
+            if link.why and not link.why.startswith(("refused", "answered")):
+                known = self._known.get(link.node_id)
+                who = known.name if known is not None else link.remote.rpartition(":")[0]
                 self._log_once("warning", "peer_handshake_failed", peer=who, why=link.why)
             return
         node_id = link.node_id
-        peer = self._peers[node_id]
+        peer = self._peers.get(node_id)
+        if peer is None:
+            self._ready.pop(node_id, None)
+            return  # it has left the cluster
         if link is peer.link:
             peer.link = None
+            peer.one_way_since_ns = 0
             del self._ready[node_id]
             # What was sent on it may be lost, so this is always a change.
             peer.suspect = False
         elif link is peer.inbound:
             peer.inbound = None
+            if peer.link is not None:
+                peer.one_way_since_ns = self._clock.monotonic_ns()
         else:
             return  # replaced by a newer one
         if not self._stopping:
@@ -415,4 +537,4 @@ def _finish(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-__all__ = ["Hello", "PeerHandler", "PeerNetwork"]
+__all__ = ["Hello", "PeerHandler", "PeerNetwork", "PeerSpec"]

@@ -165,7 +165,7 @@ def _announce(node: Node) -> None:
         listen=node.listen_address,
         peer=node.peer_address or "-",
         http=node.http_address or "-",
-        cluster=node.config.cluster_id,
+        cluster=node.cluster_id,
         durability=node.config.durability,
     )
 

@@ -34,7 +34,7 @@ def health_problems(node: NodeView) -> list[str]:
         problems.append("no cluster map yet: a majority of the nodes has to meet first")
     groups = node.host.groups
     if node.map is not None:
-        node_id = node.config.node_id
+        node_id = node.node_id
         problems += [
             f"shard {shard}: its replica here has not started"
             for shard, replicas in enumerate(node.map.replica_sets)
@@ -74,10 +74,10 @@ def status_document(node: NodeView) -> dict[str, object]:
         "version": VERSION,
         "form": describe(),
         "node": config.name,
-        "node_id": config.node_id,
+        "node_id": node.node_id,
         "zone": config.zone,
         "cluster": config.cluster_name,
-        "cluster_id": config.cluster_id,
+        "cluster_id": node.cluster_id,
         "settings": config.cluster_settings.fingerprint(),
         "durability": config.durability,
         "uptime_seconds": round(uptime_seconds(node), 3),
@@ -99,7 +99,7 @@ def status_document(node: NodeView) -> dict[str, object]:
                 "client_address": info.client_address,
                 "http_address": info.http_address,
                 "zone": info.zone,
-                "up": info.node_id == config.node_id or peers_up.get(info.node_id, False),
+                "up": info.node_id == node.node_id or peers_up.get(info.node_id, False),
             }
             for info in cluster_map.nodes
         ],

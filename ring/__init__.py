@@ -5,7 +5,7 @@ cluster_map.py (the value everyone shares), placement.py with shares.py, board.p
 (which node holds which shard), rebalance.py (from one map to the next).
 """
 
-from ring.cluster_map import ClusterMap, NodeInfo
+from ring.cluster_map import ClusterMap, NodeInfo, check_node, is_disk_id
 from ring.errors import MapError, PlacementError, RingError
 from ring.hash_ring import HashRing
 from ring.hashing import key_token, shard_of
@@ -21,6 +21,8 @@ __all__ = [
     "NodeInfo",
     "PlacementError",
     "RingError",
+    "check_node",
+    "is_disk_id",
     "key_token",
     "moves",
     "place",

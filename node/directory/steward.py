@@ -14,20 +14,12 @@ from node.directory.state import OP_SET_MAP, DirectoryState
 from node.group import ReplicaGroup
 from node.logs import event, get_logger
 from node.store.results import Result
-from ring import ClusterMap, NodeInfo, RingError, place
+from ring import ClusterMap, NodeInfo, RingError
 
 if TYPE_CHECKING:
-    from node.clock import Clock
-    from node.config import NodeConfig
+    from node.founding.record import FoundingRecord
 
 log = get_logger("directory")
-
-BOOTSTRAP_WAIT_MS = 5000
-"""How long the first map waits for nodes that have not been heard of.
-
-After that, they are placed with weight 1 and no zone, and their addresses follow when they
-come.
-"""
 
 
 class Steward:
@@ -36,18 +28,15 @@ class Steward:
     def __init__(
         self,
         *,
-        config: NodeConfig,
-        clock: Clock,
+        record: FoundingRecord,
         group: ReplicaGroup,
         state: DirectoryState,
         known: Mapping[int, NodeInfo],
     ) -> None:
-        self._config = config
-        self._clock = clock
+        self._record = record
         self._group = group
         self._state = state
         self._known = known
-        self._started_ns = clock.monotonic_ns()
         self._pending = False
         self._complained = ""
 
@@ -75,46 +64,65 @@ class Steward:
         present = self._state.cluster_map
         if present is None:
             return self._first_map()
-        for node_id, info in sorted(self._known.items()):
-            if info not in present.nodes and any(n.node_id == node_id for n in present.nodes):
-                return present.with_node(info)
+        changed = self._changed_nodes(present)
+        if changed:
+            return present.with_nodes(changed)
         return None
 
-    def _first_map(self) -> ClusterMap | None:
-        members = self._config.members
-        ids = self._config.node_ids
-        missing = [name for name in members if ids[name] not in self._known]
-        waited_ms = (self._clock.monotonic_ns() - self._started_ns) // 1_000_000
-        if missing and waited_ms < BOOTSTRAP_WAIT_MS:
-            return None
-        nodes = [
-            self._known.get(ids[name]) or NodeInfo(ids[name], name, address, address, "", "", 1.0)
-            for name, address in members.items()
-        ]
-        shards = self._config.shards
-        replica_sets = place(nodes, shards, self._config.replication_effective)
+    def _changed_nodes(self, present: ClusterMap) -> list[NodeInfo]:
+        """What nodes tell of themselves otherwise than the map: all of it at once, since a node may
+        have the address that another one has just left.
+
+        An address that still belongs to a node that has not told a new one is not given away: the
+        change of the node that claims it waits until the other one is heard of.
+        """
+        changed = {
+            node.node_id: self._known[node.node_id]
+            for node in present.nodes
+            if node.node_id in self._known and self._known[node.node_id] != node
+        }
+        while changed:
+            conflict = self._conflict(present, changed)
+            if conflict is None:
+                return [changed[node_id] for node_id in sorted(changed)]
+            del changed[conflict]
+        return []
+
+    def _conflict(self, present: ClusterMap, changed: dict[int, NodeInfo]) -> int | None:
+        """A changed node whose address another node of the map has, too; None if there is none."""
+        for field in ("peer_address", "client_address"):
+            holders: dict[str, int] = {}
+            for node in present.nodes:
+                address = getattr(changed.get(node.node_id, node), field)
+                other = holders.setdefault(address, node.node_id)
+                if other == node.node_id:
+                    continue
+                late = node.node_id if node.node_id in changed else other
+                names = {n.node_id: n.name for n in present.nodes}
+                self._complain(
+                    f"nodes {names[other]} and {names[node.node_id]} both have {address}",
+                    "start each node on an address of its own",
+                )
+                return late
+        return None
+
+    def _first_map(self) -> ClusterMap:
+        first = self._record.first_map()
         event(
             log,
             "info",
             "cluster_created",
-            nodes=len(nodes),
-            shards=shards,
-            replication=self._config.replication_effective,
-            missing=",".join(missing) or "none",
+            cluster=first.cluster_id,
+            nodes=len(first.nodes),
+            shards=first.shard_count,
+            replication=first.replication,
         )
-        return ClusterMap(
-            epoch=1,
-            cluster_id=self._config.cluster_id,
-            shard_count=shards,
-            replication=self._config.replication,
-            nodes=tuple(nodes),
-            replica_sets=tuple(tuple(r) for r in replica_sets),
-        )
+        return first
 
-    def _complain(self, why: str) -> None:
+    def _complain(self, why: str, action: str = "fix the settings of the nodes") -> None:
         if why != self._complained:
             self._complained = why
-            event(log, "error", "map_impossible", why=why, action="fix the settings of the nodes")
+            event(log, "error", "map_impossible", why=why, action=action)
 
     # As the waiter of its own proposal: whatever became of it, look again at the next tick.
 

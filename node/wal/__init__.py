@@ -5,7 +5,7 @@ Reading order: `format`, `segment`, `groups`, `recovery`, `wal`; then `snapshots
 """
 
 from node.wal.format import WalRecord
-from node.wal.identity import Identity, claim_data_dir, lock_data_dir, read_identity
+from node.wal.identity import Identity, encode_identity, lock_data_dir, read_identity
 from node.wal.memory import MemoryWal
 from node.wal.recovery import RecoveredGroup
 from node.wal.snapshots import SnapshotStore
@@ -18,7 +18,7 @@ __all__ = [
     "SnapshotStore",
     "Wal",
     "WalRecord",
-    "claim_data_dir",
+    "encode_identity",
     "lock_data_dir",
     "read_identity",
 ]

@@ -51,7 +51,19 @@ import msgpack
 from node.consensus.api import Entry, HardState
 from node.errors import WalCorrupt, WrongDataDir
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+
+
+def other_format(version: int) -> str:
+    """Why a file of another format version is not read, for an error message."""
+    why = f"is in format {version}, this version reads format {FORMAT_VERSION}"
+    if version == 1:
+        why += (
+            ". Format 1 was written by development versions of quorumcache 0.1.0 before clusters had"
+            " random ids: read it with one of those, and copy the data into a new cluster"
+        )
+    return why
+
 
 SEGMENT_MAGIC: Final = b"QCWALSEG"
 SEGMENT_HEADER_BYTES: Final = 128
@@ -155,8 +167,7 @@ def decode_segment_header(data: bytes, path: str) -> SegmentHeader:
     if magic != SEGMENT_MAGIC:
         raise WalCorrupt(path, 0, "this is not a segment of a log")
     if version != FORMAT_VERSION:
-        why = f"was written in log format {version}, this version reads format {FORMAT_VERSION}"
-        raise WrongDataDir(path, why)
+        raise WrongDataDir(path, other_format(version))
     cluster = data[_SEGMENT.size : _SEGMENT.size + length]
     return SegmentHeader(sequence, salt, node_id, cluster.decode())
 

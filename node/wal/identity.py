@@ -1,45 +1,69 @@
-"""Whose data directory this is: the lock and the identity file.
+"""What a data directory is: the lock and the identity file.
 
-The identity file `node.id` is written once, at the first start, and compared ever after. It keeps
-a node from answering with another node's votes, which is what a directory that was mounted in
-the wrong place, or copied to make a second node, would lead to. It is text, for the eyes of an
-operator:
+The identity file `node.id` makes a directory known by a random *disk id*, written before the node
+tells it to anybody. The directory is *new* while the file holds nothing else. It is a *member* once
+the file also holds the founding record of a cluster and the node that this is in it. The file is
+text, for the eyes of an operator:
 
     quorumcache data directory
-    format 1
-    cluster <cluster id>
+    format 2
+    disk <disk id>
+    cluster <cluster id>            from here on: members only
     node <node id> <name>
+    founding <waiting or complete>
+    record <the founding record, one line of JSON>
     crc <CRC-32 of the lines above, eight hex digits>
+
+Whether the other files fit is for `founding/data_dir.py` to say.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
-from node.disk import TEMP_SUFFIX, Disk
+from node.disk import Disk
 from node.errors import StartupError, WrongDataDir
-from node.wal.format import FORMAT_VERSION
+from node.wal.format import FORMAT_VERSION, other_format
 
 IDENTITY_FILE = "node.id"
 LOCK_FILE = "lock"
 
+WAITING: Final = "waiting"
+COMPLETE: Final = "complete"
+
 _TITLE = "quorumcache data directory"
 _FORMAT = re.compile(rf"{_TITLE}\nformat (\d+)\n")
 _PATTERN = re.compile(
-    rf"{_TITLE}\nformat \d+\ncluster (.*)\nnode (\d+) (.*)\ncrc ([0-9a-f]{{8}})\n"
+    rf"{_TITLE}\nformat \d+\ndisk ([0-9a-f]{{32}})\n"
+    r"(?:cluster ([0-9a-f]{32})\nnode (\d+) (.*)\nfounding (waiting|complete)\nrecord (.*)\n)?"
+    r"crc ([0-9a-f]{8})\n"
 )
 
 
 class Identity(NamedTuple):
-    """Who a node is. `cluster_id` and `name` hold no line break."""
+    """Who a node is. Without a record it is new: the other fields but `disk_id` mean nothing then.
 
-    cluster_id: str
-    node_id: int
-    name: str
+    `record`: the founding record as text, in which `node_id` and `name` stand beside `disk_id`.
+    `is_complete`: all founders are known to have accepted the record.
+    """
+
+    disk_id: str
+    cluster_id: str = ""
+    node_id: int = 0
+    name: str = ""
+    is_complete: bool = False
+    record: str = ""
+
+    @property
+    def is_member(self) -> bool:
+        """The mark: this directory has accepted a founding record, for good."""
+        return bool(self.record)
 
     def __str__(self) -> str:
+        if not self.is_member:
+            return f"a new node, disk {self.disk_id}"
         return f"node {self.node_id} ({self.name}) of cluster {self.cluster_id}"
 
 
@@ -57,7 +81,7 @@ def lock_data_dir(disk: Disk, directory: str) -> None:
 
 
 def read_identity(disk: Disk, directory: str) -> Identity | None:
-    """Whose directory this is; None when it is new. For start-up, under the lock.
+    """Whose directory this is; None when it has no identity yet. For start-up, under the lock.
 
     Raises `WrongDataDir` when the file is damaged or of another format version.
     """
@@ -67,39 +91,31 @@ def read_identity(disk: Disk, directory: str) -> Identity | None:
     text = disk.read(path).decode(errors="replace")
     format_line = _FORMAT.match(text)
     if format_line is not None and int(format_line[1]) != FORMAT_VERSION:
-        why = f"is in format {format_line[1]}, this version reads format {FORMAT_VERSION}"
-        raise WrongDataDir(directory, why)
+        raise WrongDataDir(directory, other_format(int(format_line[1])))
     match = _PATTERN.fullmatch(text)
-    if match is None or int(match[4], 16) != _crc(text):
-        raise WrongDataDir(directory, f"has a damaged {IDENTITY_FILE}")
-    return Identity(match[1], int(match[2]), match[3])
+    if match is None or int(match[7], 16) != _crc(text):
+        raise WrongDataDir(
+            directory,
+            f"has a damaged {IDENTITY_FILE}: restore that file, or keep the directory aside and"
+            " leave this node stopped; the cluster goes on without it",
+        )
+    disk_id, cluster_id, node_id, name, founding, record, _ = match.groups()
+    if record is None:
+        return Identity(disk_id)
+    return Identity(disk_id, cluster_id, int(node_id), name, founding == COMPLETE, record)
 
 
-def claim_data_dir(disk: Disk, directory: str, identity: Identity) -> bool:
-    """Check that the directory is `identity`'s, or make it so. True when it was new.
-
-    For start-up, under the lock. Raises `WrongDataDir` with both names. A node may change its
-    name, not its id or cluster. Removes what a crash left unfinished in the directory itself.
-    """
-    for field in (identity.cluster_id, identity.name):
-        assert not set("\r\n") & set(field), "a line break in a name"
-    path = f"{directory}/{IDENTITY_FILE}"
-    for name in disk.list_dir(directory):
-        if name.endswith(TEMP_SUFFIX):
-            disk.remove(f"{directory}/{name}")
-    found = read_identity(disk, directory)
-    if found is not None and found[:2] != identity[:2]:
-        raise WrongDataDir(directory, f"belongs to {found}, this is {identity}")
-    if found == identity:
-        disk.sync_dir(directory)  # A crash may have left the file's name without this.
-    else:
-        disk.write(path, _encode(identity))
-    return found is None
-
-
-def _encode(identity: Identity) -> bytes:
-    cluster_id, node_id, name = identity
-    text = f"{_TITLE}\nformat {FORMAT_VERSION}\ncluster {cluster_id}\nnode {node_id} {name}\n"
+def encode_identity(identity: Identity) -> bytes:
+    """The identity file's content."""
+    text = f"{_TITLE}\nformat {FORMAT_VERSION}\ndisk {identity.disk_id}\n"
+    if identity.is_member:
+        for field in (identity.cluster_id, identity.name, identity.record):
+            assert not set("\r\n") & set(field), "a line break in an identity"
+        founding = COMPLETE if identity.is_complete else WAITING
+        text += (
+            f"cluster {identity.cluster_id}\nnode {identity.node_id} {identity.name}\n"
+            f"founding {founding}\nrecord {identity.record}\n"
+        )
     return f"{text}crc {_crc(text + 'crc '):08x}\n".encode()
 
 

@@ -26,7 +26,7 @@ import msgpack
 from node.consensus.api import Configuration, Snapshot, SnapshotMeta
 from node.disk import TEMP_SUFFIX, Disk, Done
 from node.errors import SnapshotCorrupt, StorageError, WrongDataDir
-from node.wal.format import FORMAT_VERSION
+from node.wal.format import FORMAT_VERSION, other_format
 
 _MAGIC = b"QCSNAPSH"
 _START = struct.Struct(">8sII")
@@ -144,8 +144,7 @@ def decode_snapshot(data: bytes, path: str) -> tuple[int, Snapshot]:
     if magic != _MAGIC or data_start > data_end or crc != start_crc:
         raise SnapshotCorrupt(path, "the checksum of its header is wrong")
     if version != FORMAT_VERSION:
-        why = f"is written in format {version}, this version reads format {FORMAT_VERSION}"
-        raise WrongDataDir(path, why)
+        raise WrongDataDir(path, other_format(version))
     length, data_crc = _END.unpack_from(data, data_end)
     if length != data_end - data_start:
         raise SnapshotCorrupt(

@@ -47,7 +47,8 @@ class SimulatedNode:
         self.consensus_bounds = consensus_bounds
         self.random = random
         self.name = config.name
-        self.node_id = config.node_id
+        # As the proposer of the founding gives them.
+        self.node_id = [*config.members].index(config.name) + 1
         self.clock = HostClock(
             loop,
             rate_ppm=clock_rate_ppm,

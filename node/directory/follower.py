@@ -1,0 +1,123 @@
+"""A node follows the cluster map: its file, a replica of each of its shards, the addresses of peers.
+
+A map comes from the directory's log or from a peer; only a newer epoch of the own cluster counts.
+Each epoch is told to all peers at once, and who is behind asks for the map, so that nodes that do not
+vote in the directory learn it as fast as the others.
+
+The order of adopting one: the founding is complete, the births of new replicas are durable, the map
+is durable, and only then do replicas start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from node.consensus.api import Configuration
+from node.errors import NodeError
+from node.founding.progress import FoundingProgress
+from node.local_state import LocalState
+from node.logs import event, get_logger
+from ring import ClusterMap
+
+if TYPE_CHECKING:
+    from node.host import ReplicaHost
+
+log = get_logger("node")
+
+
+class MapFollower:
+    """See the module. `map`: the newest one known, which may not be adopted yet."""
+
+    def __init__(
+        self,
+        *,
+        founding: FoundingProgress,
+        local_state: LocalState,
+        host: ReplicaHost,
+        on_map: Callable[[ClusterMap], None],
+        start_replica: Callable[[int, Configuration, bool], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        """`on_map` hears of each newer map at once. `start_replica(group_id, birth, stands)` starts
+        a replica; `stands`: it is the preferred leader and may call an election right away.
+        """
+        self.map: ClusterMap | None = None
+        self._founding = founding
+        self._local_state = local_state
+        self._host = host
+        self._on_map = on_map
+        self._start_replica = start_replica
+        self._on_fatal = on_fatal
+        self._learned = asyncio.Event()
+        self._adopted_epoch = 0
+
+    @property
+    def epoch(self) -> int:
+        """Of the newest map known; 0 before there is one."""
+        return self.map.epoch if self.map is not None else 0
+
+    def arrived(self, cluster_map: ClusterMap) -> None:
+        """A map came, of this cluster."""
+        if cluster_map.epoch <= self.epoch:
+            return
+        if cluster_map.cluster_id != self._founding.record.cluster_id:
+            raise AssertionError("the directory holds the map of another cluster")
+        self.map = cluster_map
+        self._on_map(cluster_map)
+        self._learned.set()
+
+    async def follow(self) -> None:
+        """Keep what the map asks of this node, for ever."""
+        while True:
+            await self._learned.wait()
+            self._learned.clear()
+            await self.adopt()
+
+    async def adopt(self) -> None:
+        """Make the newest map durable here, then start the groups that it places on this node."""
+        cluster_map = self.map
+        if cluster_map is None or cluster_map.epoch <= self._adopted_epoch:
+            return
+        await self._founding.completed.wait()
+        births = self._missing_births(cluster_map)
+        state = self._local_state
+        try:
+            if births.keys() - state.births.keys():
+                await state.add_births(births)
+            await state.save_map(cluster_map)
+        except NodeError as error:
+            self._on_fatal(error)
+            return
+        self._adopted_epoch = cluster_map.epoch
+        for group_id, birth in births.items():
+            stands = cluster_map.preferred_leader(group_id - 1) == self._founding.identity.node_id
+            self._start_replica(group_id, birth, stands)
+        event(
+            log,
+            "info",
+            "map_adopted",
+            epoch=cluster_map.epoch,
+            shards_here=sum(group_id != 0 for group_id in self._host.groups),
+        )
+
+    def _missing_births(self, cluster_map: ClusterMap) -> dict[int, Configuration]:
+        """The groups that the map places here and that do not run yet, with their births.
+
+        One that this node has had before is born as it was then. A new one is born with the founding
+        set while the group has committed nothing. After that it is born empty: it neither votes nor
+        stands, and learns the configuration from the log.
+        """
+        node_id = self._founding.identity.node_id
+        births: dict[int, Configuration] = {}
+        for shard, replicas in enumerate(cluster_map.replica_sets):
+            group_id = shard + 1
+            if node_id not in replicas or group_id in self._host.groups:
+                continue
+            birth = self._local_state.births.get(group_id)
+            if birth is None:
+                started = cluster_map.is_started(shard)
+                birth = Configuration(() if started else cluster_map.founding_sets[shard])
+            births[group_id] = birth
+        return births

@@ -1,0 +1,200 @@
+"""What a data directory is, found out at start: new, member, or broken. Blocks; for start-up.
+
+    new      a disk id, and nothing else of substance. What a crash in the middle of accepting a
+             founding record leaves (a log without entries, births) is removed: without the mark it
+             was never told to anybody.
+    member   the mark, the births, a log: all there and of one cluster.
+    broken   anything else. The node refuses to start and says what is missing.
+
+`accept` makes a member of a new one. The mark comes last, so that a directory that has it has the
+rest, too: whatever is missing later was lost, and the votes and entries in it with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import NamedTuple
+
+from node.consensus.api import Configuration
+from node.disk import TEMP_SUFFIX, Disk
+from node.errors import BrokenDataDir, ConfigError, FoundingError
+from node.founding.record import FoundingRecord, random_id
+from node.local_state import BIRTHS_FILE, MAP_FILE, encode_births
+from node.view import DIRECTORY_GROUP_ID
+from node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
+from node.wal.segment import scan_segment, sequence_of
+from node.wal.wal import Wal
+
+WAL_DIR = "wal"
+SNAPSHOTS_DIR = "snapshots"
+
+
+class Membership(NamedTuple):
+    """What an accepted record says about this node."""
+
+    identity: Identity
+    record: FoundingRecord
+
+
+def open_data_dir(disk: Disk, directory: str, random: Random) -> Identity:
+    """The identity of the directory; one that is empty gets a disk id. Under the lock.
+
+    Raises `BrokenDataDir`, or `WrongDataDir` for a damaged identity or another format.
+    """
+    for name in disk.list_dir(directory):
+        if name.endswith(TEMP_SUFFIX):
+            disk.remove(f"{directory}/{name}")
+    identity = read_identity(disk, directory)
+    # A crash may have left a file's name without this. What is believed now must not vanish.
+    disk.sync_dir(directory)
+    if identity is None:
+        found = _substance(disk, directory)
+        if found or disk.exists(f"{directory}/{BIRTHS_FILE}") or _segments(disk, directory):
+            what = found or "a log or births"
+            raise BrokenDataDir(directory, f"there is {what}, but {IDENTITY_FILE} is missing")
+        identity = Identity(random_id(random))
+        disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(identity))
+    elif identity.is_member:
+        _check_member(disk, directory)
+    else:
+        found = _substance(disk, directory)
+        if found:
+            why = f"there is {found}, but {IDENTITY_FILE} says that the node is new"
+            raise BrokenDataDir(directory, why)
+        _remove_leftovers(disk, directory)
+    return identity
+
+
+def membership(identity: Identity, directory: str) -> Membership:
+    """The record of a member's directory. Raises `BrokenDataDir` if it contradicts itself."""
+    try:
+        record = FoundingRecord.from_text(identity.record)
+    except FoundingError as error:
+        raise BrokenDataDir(directory, f"{IDENTITY_FILE} holds no founding record ({error})") from (
+            error
+        )
+    founder = record.founder(identity.node_id)
+    is_same = founder is not None and (record.cluster_id, founder.name, founder.disk_id) == (
+        identity.cluster_id,
+        identity.name,
+        identity.disk_id,
+    )
+    if not is_same:
+        why = f"the founding record in {IDENTITY_FILE} does not name {identity} with this disk"
+        raise BrokenDataDir(directory, why)
+    return Membership(identity, record)
+
+
+def check_settings(member: Membership, name: str, settings: dict[str, str], directory: str) -> None:
+    """Raise `ConfigError` unless this node's settings are those that its cluster was created with.
+
+    `settings`: those that are fixed for the life of a cluster, by name.
+    """
+    if name != member.identity.name:
+        raise ConfigError(
+            "name",
+            f"{name}, but data directory {directory} belongs to {member.identity}. Give each node"
+            " the directory that it was created with",
+        )
+    differences = member.record.differences(settings)
+    if differences:
+        raise ConfigError(
+            "", f"{differences[0]}. This setting is fixed for the life of the cluster: set it back"
+        )
+
+
+def accept(
+    disk: Disk, directory: str, identity: Identity, record: FoundingRecord, random: Random
+) -> Membership:
+    """Make the directory a member: an empty log, the births, then the mark, each one durable
+    before the next. Under the lock, on a directory that is new.
+    """
+    founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
+    Wal.open(
+        disk,
+        f"{directory}/{WAL_DIR}",
+        cluster_id=record.cluster_id,
+        node_id=founder.node_id,
+        random=random,
+    )
+    births = births_of(record, founder.node_id)
+    disk.write(f"{directory}/{BIRTHS_FILE}", encode_births(births))
+    marked = mark(identity, record)
+    disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(marked))
+    return Membership(marked, record)
+
+
+def mark(identity: Identity, record: FoundingRecord) -> Identity:
+    """The identity of the same disk as a member of the record's cluster."""
+    founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
+    # A founder that is alone waits for nobody.
+    is_complete = len(record.founders) == 1
+    return Identity(
+        identity.disk_id,
+        record.cluster_id,
+        founder.node_id,
+        founder.name,
+        is_complete,
+        record.to_text(),
+    )
+
+
+def births_of(record: FoundingRecord, node_id: int) -> dict[int, Configuration]:
+    """The groups that a founder is born with: the directory, if it votes in it."""
+    voters = record.directory_voters
+    return {DIRECTORY_GROUP_ID: Configuration(voters)} if node_id in voters else {}
+
+
+def check_births(groups: Iterable[int], births: Iterable[int], directory: str) -> None:
+    """Raise `BrokenDataDir` if the log knows groups whose births are gone."""
+    known = {*births}
+    unknown = [group_id for group_id in groups if group_id not in known]
+    if unknown:
+        what = f"the log holds group {unknown[0]}, but {BIRTHS_FILE} does not"
+        raise BrokenDataDir(directory, what)
+
+
+def _check_member(disk: Disk, directory: str) -> None:
+    if not _segments(disk, directory):
+        raise BrokenDataDir(directory, f"all segments of the log in {WAL_DIR}/ are missing")
+    if not disk.exists(f"{directory}/{BIRTHS_FILE}"):
+        raise BrokenDataDir(directory, f"{BIRTHS_FILE} is missing")
+
+
+def _substance(disk: Disk, directory: str) -> str:
+    """What is there that only a member can have, in words; "" if there is nothing."""
+    if disk.exists(f"{directory}/{MAP_FILE}"):
+        return f"a {MAP_FILE}"
+    snapshots = f"{directory}/{SNAPSHOTS_DIR}"
+    if disk.exists(snapshots) and any(
+        not name.endswith(TEMP_SUFFIX) for name in disk.list_dir(snapshots)
+    ):
+        return f"a snapshot in {SNAPSHOTS_DIR}/"
+    for name in _segments(disk, directory):
+        path = f"{directory}/{WAL_DIR}/{name}"
+        scan = scan_segment(disk.read(path), path)
+        if scan.frames or scan.has_tail:
+            return f"a log that is not empty in {WAL_DIR}/"
+    return ""
+
+
+def _segments(disk: Disk, directory: str) -> list[str]:
+    wal = f"{directory}/{WAL_DIR}"
+    return [name for name in disk.list_dir(wal) if sequence_of(name)] if disk.exists(wal) else []
+
+
+def _remove_leftovers(disk: Disk, directory: str) -> None:
+    """What a founder that crashed while it accepted a record has left. Idempotent.
+
+    The births go first: as long as they are there, so is the log.
+    """
+    births = f"{directory}/{BIRTHS_FILE}"
+    if disk.exists(births):
+        disk.remove(births)
+        disk.sync_dir(directory)
+    wal = f"{directory}/{WAL_DIR}"
+    if disk.exists(wal) and disk.list_dir(wal):
+        for name in disk.list_dir(wal):
+            disk.remove(f"{wal}/{name}")
+        disk.sync_dir(wal)

@@ -1,0 +1,278 @@
+"""A new node looks for the other founders until there is a founding record. Edge: it dials.
+
+The node has a disk id and nothing else. Again and again it asks every other node of its initial
+cluster one question (`frames`). The first founder by name is the proposer: when in one round all
+others answered that they are new, too, with equal settings, it makes the record. All others wait
+until a member shows them a record that names them with their disk id.
+
+Nothing is stored here. Who gets the record accepts it (`data_dir.accept`) before anybody else hears
+of it, the proposer first of all: it shows no record that it could forget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Final, cast
+
+from node.config import parse_address
+from node.errors import FoundingError, HandshakeRefused, PeerError
+from node.founding.frames import (
+    ANSWER_BYTES_MAX,
+    Blank,
+    Found,
+    decode_answer,
+    decode_question,
+    encode_blank,
+    why_unequal,
+)
+from node.founding.record import FoundingRecord, propose
+from node.peer_codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
+
+ROUND_MS: Final = (80, 160)
+"""Pause between two rounds, drawn: a founding takes about two of them once all are there."""
+
+ASK_SECONDS: Final = 1.0
+"""For a question, from the dial to the whole answer."""
+
+QUESTION_SECONDS: Final = 5.0
+"""For a stranger to say what it wants."""
+
+CONNECTIONS_MAX: Final = 256
+"""Accepted connections at a time. More are closed unheard."""
+
+RETRY_MS: Final = 200
+"""Told to a member that dials a node that is still new: it will have accepted soon."""
+
+Answer = Blank | Found | str
+"""What became of a question; a sentence if nothing did."""
+
+
+class FoundingPhase:
+    """The founding as one new node sees it; `run` it, with `accept` as its listener's factory."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        random: Random,
+        own: Blank,
+        fixed_settings: Mapping[str, str],
+        members: Mapping[str, str],
+        on_waiting: Callable[[str], None],
+    ) -> None:
+        """`members`: name to peer address of all founders, in order of name, this one included.
+        `on_waiting` hears, after every round, a sentence that says what it waits for.
+        """
+        self._loop = loop
+        self._random = random
+        self._own = own
+        self._frame = encode_blank(own)
+        self._fixed = dict(fixed_settings)
+        self._members = dict(members)
+        self._others = {n: a for n, a in members.items() if n != own.info.name}
+        self._is_proposer = next(iter(self._members)) == own.info.name
+        self._on_waiting = on_waiting
+        self._connections: dict[_Listening, None] = {}
+        self._is_over = False
+
+    # -- listening ------------------------------------------------------------------------
+
+    def accept(self) -> asyncio.Protocol:
+        """A connection came in."""
+        return _Listening(self)
+
+    def admit(self, connection: _Listening) -> bool:
+        """Whether there is room for one more."""
+        if self._is_over or len(self._connections) >= CONNECTIONS_MAX:
+            return False
+        self._connections[connection] = None
+        return True
+
+    def forget(self, connection: _Listening) -> None:
+        self._connections.pop(connection, None)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def answer(self, payload: bytes) -> bytes:
+        """The frame that answers a first frame. Raises `PeerError`."""
+        try:
+            if decode_question(payload) is not None:
+                return self._frame
+        except HandshakeRefused as error:
+            return encode_refusal(str(error), RETRY_MS)
+        name = self._own.info.name
+        return encode_refusal(
+            f"node {name} is new and belongs to no cluster yet: it waits for its founding", RETRY_MS
+        )
+
+    def close(self) -> None:
+        """End every connection that was accepted here."""
+        self._is_over = True
+        for connection in list(self._connections):
+            connection.abort()
+
+    # -- asking ---------------------------------------------------------------------------
+
+    async def run(self) -> FoundingRecord:
+        """Ask until there is a record. It fits this node, and this node has not accepted it."""
+        while True:
+            answers = dict(
+                zip(
+                    self._others,
+                    await asyncio.gather(*(self._ask(name) for name in self._others)),
+                    strict=True,
+                )
+            )
+            found = [answer for answer in answers.values() if isinstance(answer, Found)]
+            if found:
+                why = why_unfit(found[0].record, self._own, self._members, self._fixed)
+                if not why:
+                    return found[0].record
+                self._on_waiting(why)
+            else:
+                blanks = [answer for answer in answers.values() if isinstance(answer, Blank)]
+                if self._is_proposer and len(blanks) == len(self._others):
+                    founders = [self._own.info, *(blank.info for blank in blanks)]
+                    try:
+                        return propose(self._random, founders, self._fixed)
+                    except FoundingError as error:  # Two founders tell the same client address.
+                        self._on_waiting(f"{error}: change the settings of the nodes")
+                else:
+                    self._on_waiting(self._waiting(answers))
+            await asyncio.sleep(self._random.uniform(*ROUND_MS) / 1000)
+
+    def _waiting(self, answers: Mapping[str, Answer]) -> str:
+        missing = [f"{name}: {a}" for name, a in answers.items() if isinstance(a, str)]
+        if missing:
+            return "waits for all founders; " + "; ".join(missing)
+        return f"waits for node {next(iter(self._members))} to propose the founding record"
+
+    async def _ask(self, name: str) -> Answer:
+        """One question to another founder, on a connection of its own."""
+        address = self._others[name]
+        host, port = parse_address(address)
+        asking = _Asking(self._loop.create_future(), self._frame)
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                await self._loop.create_connection(lambda: asking, host, port)
+                payload = await asking.answer
+            answer = decode_answer(payload)
+        except TimeoutError:
+            return f"no answer from {address}"
+        except OSError as error:
+            return f"cannot connect to {address}: {error.strerror or error}"
+        except PeerError as error:
+            return str(error)
+        finally:
+            asking.close()
+        if isinstance(answer, Refusal):
+            return answer.sentence
+        if isinstance(answer, Blank):
+            if answer.info.name != name:
+                return f"its address {address} reaches node {answer.info.name}"
+            if answer.info.disk_id == self._own.info.disk_id:
+                return "it has a copy of this node's data directory"
+            unequal = why_unequal(self._own, answer)
+            if unequal:
+                return f"the settings differ: {unequal}"
+        return answer
+
+
+def why_unfit(
+    record: FoundingRecord, own: Blank, members: Mapping[str, str], fixed: Mapping[str, str]
+) -> str:
+    """Why a new node cannot accept this record; "" if it can."""
+    name = own.info.name
+    founder = record.founder_named(name)
+    if founder is None or founder.disk_id != own.info.disk_id:
+        return f"the founding record of cluster {record.cluster_id} does not name this disk"
+    theirs = [f.name for f in record.founders]
+    if sorted(theirs) != sorted(members):
+        return (
+            f"the founding record names {', '.join(theirs)}, but the initial cluster of node {name} "
+            f"is {', '.join(members)}"
+        )
+    return "; ".join(record.differences(fixed))
+
+
+class _Asking(asyncio.Protocol):
+    """The connection of one question. `answer`: the payload of the first frame that comes."""
+
+    def __init__(self, answer: asyncio.Future[bytes], question: bytes) -> None:
+        self.answer = answer
+        self._question = question
+        self._decoder = FrameDecoder(ANSWER_BYTES_MAX)
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._question)
+
+    def data_received(self, data: bytes) -> None:
+        if self.answer.done():
+            return
+        try:
+            payloads = self._decoder.feed(data)
+        except PeerError as error:
+            self.answer.set_exception(error)
+            return
+        if payloads:
+            self.answer.set_result(payloads[0])
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if not self.answer.done():
+            self.answer.set_exception(ConnectionResetError("the connection was closed"))
+
+    def close(self) -> None:
+        """Nothing more is expected."""
+        if self.answer.done() and not self.answer.cancelled():
+            self.answer.exception()  # Looked at: whoever asked may have given up before it came.
+        else:
+            self.answer.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Listening(asyncio.Protocol):
+    """A connection that was accepted while this node is new."""
+
+    def __init__(self, phase: FoundingPhase) -> None:
+        self._phase = phase
+        self._decoder = FrameDecoder(HELLO_BYTES_MAX)
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._phase.admit(self):
+            self._transport.abort()
+            return
+        self._timer = self._phase.loop.call_later(QUESTION_SECONDS, self.abort)
+
+    def data_received(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        try:
+            payloads = self._decoder.feed(data)
+            if payloads:
+                transport.write(self._phase.answer(payloads[0]))
+                transport.close()
+        except PeerError:
+            transport.abort()  # Not from a node; there is nothing to tell it.
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._phase.forget(self)
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

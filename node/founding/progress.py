@@ -1,0 +1,125 @@
+"""A member of a cluster that is being founded: who has accepted, and when the founding is complete.
+
+Group 0 starts on a node only after that node has stored durably that *all* founders have accepted.
+A founder has accepted when it introduced itself as a member (only members say hello), or when a
+member says that the founding is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from node.errors import DiskFull
+from node.founding.data_dir import Membership
+from node.founding.frames import Blank, encode_found
+from node.peer_codec import encode_refusal
+from node.wal.identity import IDENTITY_FILE, Identity, encode_identity
+
+if TYPE_CHECKING:
+    from node.disk import Disk
+
+STRANGER_RETRY_MS = 5000
+
+
+class FoundingProgress:
+    """See the module. `on_complete` is called once, when the founding is complete and stored."""
+
+    def __init__(
+        self,
+        member: Membership,
+        *,
+        disk: Disk | None,
+        directory: str,
+        on_complete: Callable[[], None],
+        on_failed: Callable[[BaseException], None],
+    ) -> None:
+        self.identity: Identity = member.identity
+        self.record = member.record
+        self.completed = asyncio.Event()
+        """Set once `is_complete` is true and durable."""
+        self._disk = disk
+        self._path = f"{directory}/{IDENTITY_FILE}"
+        self._on_complete = on_complete
+        self._on_failed = on_failed
+        self._accepted = {member.identity.node_id}
+        self._is_storing = False
+        self._is_due = False
+        if self.identity.is_complete:
+            self.completed.set()
+
+    @property
+    def is_complete(self) -> bool:
+        """Durably known here: all founders have accepted."""
+        return self.identity.is_complete
+
+    def accepted(self, node_id: int, *, is_complete: bool) -> None:
+        """A member of the cluster introduced itself; `is_complete`: what it knows."""
+        if self.identity.is_complete or self._is_storing:
+            return
+        self._accepted.add(node_id)
+        self._is_due = self._is_due or is_complete
+        self.store_if_due()
+
+    def store_if_due(self) -> None:
+        """Store that the founding is complete, if it is. Also called now and then: a disk that was
+        full may have room again.
+        """
+        if self.identity.is_complete or self._is_storing:
+            return
+        if not self._is_due and not all(f.node_id in self._accepted for f in self.record.founders):
+            return
+        self._is_storing = True
+        complete = self.identity._replace(is_complete=True)
+
+        def stored(error: BaseException | None) -> None:
+            self._is_storing = False
+            if isinstance(error, DiskFull):
+                return  # `store_if_due` comes again.
+            if error is not None:
+                self._on_failed(error)
+                return
+            self.identity = complete
+            self.completed.set()
+            self._on_complete()
+
+        if self._disk is None:
+            stored(None)
+        else:
+            self._disk.write_atomic(self._path, [encode_identity(complete)], stored)
+
+    def waiting_for(self) -> list[str]:
+        """Names of the founders that are not known to have accepted; none once it is complete."""
+        if self.identity.is_complete:
+            return []
+        return [f.name for f in self.record.founders if f.node_id not in self._accepted]
+
+    def answer(self, blank: Blank) -> bytes:
+        """The frame that answers a new node's question."""
+        theirs, own = blank.info, self.identity
+        founder = self.record.founder_named(theirs.name)
+        cluster = f"cluster {own.cluster_id}"
+        if founder is None:
+            why = (
+                f"node {theirs.name} is new, and node {own.name} belongs to {cluster} already, which "
+                f"was founded without a node {theirs.name}: start it with the initial cluster that "
+                "it shall found, on addresses of its own"
+            )
+        elif founder.disk_id != theirs.disk_id:
+            why = (
+                f"node {theirs.name} has the new data directory {theirs.disk_id}, but in {cluster} "
+                f"that name belongs to data directory {founder.disk_id}: start it with the directory "
+                "that it had. If that one is lost, leave the node stopped; the cluster goes on "
+                "without it"
+            )
+        elif own.is_complete or self._is_storing:
+            why = (
+                f"node {theirs.name} is new, but its data directory {theirs.disk_id} is a member of "
+                f"{cluster} already: it was set back to an older copy and has forgotten what it "
+                "promised. Start it with the directory as it was last, or leave the node stopped; "
+                "the cluster goes on without it"
+            )
+        else:
+            return encode_found(self.record)
+        return encode_refusal(why, STRANGER_RETRY_MS)

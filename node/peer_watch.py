@@ -1,0 +1,38 @@
+"""Watches how this node stands with the others, and raises the alarms about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from node.founding.progress import FoundingProgress
+
+if TYPE_CHECKING:
+    from node.alarms import Alarms
+    from node.peers import PeerNetwork
+
+FOUNDING = "founding"
+PEERS_REFUSE = "peers_refuse"
+
+
+def look(
+    alarms: Alarms, founding: FoundingProgress, peers: PeerNetwork | None, *, is_late: bool
+) -> None:
+    """Raise or clear both alarms. Called every few ticks. `is_late`: a founding should be over."""
+    founding.store_if_due()
+    missing = founding.waiting_for()
+    if missing and is_late:
+        alarms.raise_alarm(
+            FOUNDING,
+            f"the founding of cluster {founding.record.cluster_id} is not complete: waits for "
+            f"{', '.join(missing)}. Start these nodes with the directories that they have",
+        )
+    elif founding.is_complete:
+        alarms.clear(FOUNDING)
+    refusals = peers.refusals() if peers is not None else {}
+    if peers is not None and 2 * len(refusals) > len(peers.node_ids):
+        first = next(iter(refusals.values()))
+        alarms.raise_alarm(
+            PEERS_REFUSE, f"{len(refusals)} of {len(peers.node_ids)} other nodes: {first}"
+        )
+    else:
+        alarms.clear(PEERS_REFUSE)
