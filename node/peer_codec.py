@@ -303,7 +303,9 @@ def why_stranger(
             "clusters use the same addresses. Give each node its own data directory and addresses"
         )
     if own.settings_fingerprint != other.settings_fingerprint:
-        unequal = setting_differences(own.name, own.settings, other.name, other.settings)
+        unequal = setting_differences(own.name, own.settings, other.name, other.settings) or (
+            f"fingerprint {own.settings_fingerprint} at {us}, {other.settings_fingerprint} at {them}"
+        )
         return f"the cluster's settings differ: {unequal}. Set the same value on all nodes"
     if other.node_id == own.node_id:
         if other.incarnation == own.incarnation:

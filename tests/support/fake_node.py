@@ -13,6 +13,7 @@ from node.counters import Counters
 from node.store.item import wire_data
 from node.timings import Timings
 from ring import ClusterMap, NodeInfo, place
+from tests.support.founding import CLUSTER_ID, disk_id
 
 
 class FakeClock:
@@ -98,6 +99,9 @@ class FakeNode:
             name="a", peer=members["a"], data_dir="d", initial_cluster=members, shards=2
         )
         self.config.validate()
+        self.node_id = 1
+        self.cluster_id = CLUSTER_ID
+        self.disk_id = disk_id(1)
         self.counters = Counters()
         self.timings = Timings()
         self.alarms = Alarms()
@@ -109,7 +113,7 @@ class FakeNode:
         )
         self.map: ClusterMap | None = ClusterMap(
             epoch=4,
-            cluster_id=self.config.cluster_id,
+            cluster_id=self.cluster_id,
             shard_count=2,
             replication=3,
             nodes=nodes,

@@ -1,15 +1,16 @@
 """Group 0: the map's state machine, and what its leader decides."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from node.directory.state import OP_SET_MAP, DirectoryState
-from node.directory.steward import BOOTSTRAP_WAIT_MS, Steward
+from node.directory.steward import Steward
 from node.store.results import EXISTS, OK
-from ring import ClusterMap, NodeInfo, place
-from tests.support.scripted_log import ManualClock
+from ring import ClusterMap, NodeInfo
+from tests.support.founding import disk_id, record_of
 
 MEMBERS = {"a": "hosta:1", "b": "hostb:1", "c": "hostc:1"}
 IDS = {"a": 1, "b": 2, "c": 3}
@@ -17,19 +18,15 @@ IDS = {"a": 1, "b": 2, "c": 3}
 
 def info(name: str, client: str = "") -> NodeInfo:
     address = MEMBERS[name]
-    return NodeInfo(IDS[name], name, address, client or f"{name}:11211", "", "", 1.0)
+    client = client or f"{name}:11211"
+    return NodeInfo(IDS[name], name, address, client, "", "", 1.0, disk_id(IDS[name]))
+
+
+RECORD = record_of(*MEMBERS)
 
 
 def first_map() -> ClusterMap:
-    nodes = tuple(info(name) for name in MEMBERS)
-    return ClusterMap(
-        epoch=1,
-        cluster_id="c",
-        shard_count=4,
-        replication=3,
-        nodes=nodes,
-        replica_sets=tuple(tuple(r) for r in place(nodes, 4, 3)),
-    )
+    return RECORD.first_map()
 
 
 def set_map(expected_epoch: int, cluster_map: ClusterMap) -> tuple[Any, ...]:
@@ -76,25 +73,14 @@ class World:
     """A steward whose group is a list of proposals."""
 
     def __init__(self, *known: str) -> None:
-        self.clock = ManualClock()
         self.state = DirectoryState(lambda m: None)
         self.known = {IDS[name]: info(name) for name in known}
         self.is_leader = True
         self.applied_index = 1
         self.log = SimpleNamespace(term_start_index=1)
         self.submitted: list[tuple[Any, ...]] = []
-        config: Any = SimpleNamespace(
-            members=MEMBERS,
-            node_ids=IDS,
-            shards=4,
-            replication=3,
-            replication_effective=3,
-            cluster_id="c",
-        )
         group: Any = self
-        self.steward = Steward(
-            config=config, clock=self.clock, group=group, state=self.state, known=self.known
-        )
+        self.steward = Steward(record=RECORD, group=group, state=self.state, known=self.known)
 
     def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
         self.submitted.append(command)
@@ -107,11 +93,8 @@ class World:
         return results
 
 
-def test_the_first_map_comes_when_all_nodes_were_heard_of() -> None:
-    world = World("a", "b")
-    world.steward.tick()
-    assert not world.submitted
-    world.known[3] = info("c")
+def test_the_first_map_follows_from_the_record_and_waits_for_nobody() -> None:
+    world = World("a")
     world.steward.tick()
     world.steward.tick()
     assert len(world.submitted) == 1
@@ -121,22 +104,53 @@ def test_the_first_map_comes_when_all_nodes_were_heard_of() -> None:
     assert not world.submitted
 
 
-def test_missing_nodes_are_waited_for_and_then_placed_all_the_same() -> None:
-    world = World("a")
-    world.clock.ns = (BOOTSTRAP_WAIT_MS - 1) * 1_000_000
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_nodes_that_rotate_their_addresses_change_together(names: str) -> None:
+    """Each takes the peer and the client address that the next one has just left."""
+    world = World("a", "b", "c")
+    world.steward.tick()
+    world.commit()
+    olds = [world.known[IDS[name]] for name in names]
+    for old, new in zip(olds, olds[1:] + olds[:1], strict=True):
+        world.known[old.node_id] = replace(
+            old, peer_address=new.peer_address, client_address=new.client_address
+        )
+    world.steward.tick()
+    assert world.commit() == [OK]
+    assert world.state.cluster_map is not None
+    assert world.state.cluster_map.nodes == tuple(world.known[n] for n in (1, 2, 3))
+
+
+def test_an_address_is_not_taken_from_a_node_that_was_not_heard_of() -> None:
+    """a has b's old address, b is silent: a's change waits, others do not; b comes, all is right."""
+    world = World("a", "c")
+    world.steward.tick()
+    world.commit()
+    world.known[1] = replace(info("a"), peer_address=MEMBERS["b"])
+    world.known[3] = info("c", "moved:1")
+    world.steward.tick()
+    assert world.commit() == [OK]
+    after = world.state.cluster_map
+    assert after is not None
+    assert (after.node(1), after.node(3)) == (info("a"), info("c", "moved:1"))
     world.steward.tick()
     assert not world.submitted
-    world.clock.ns = BOOTSTRAP_WAIT_MS * 1_000_000
+    world.known[2] = replace(info("b"), peer_address="elsewhere:1")
     world.steward.tick()
-    world.commit()
+    assert world.commit() == [OK]
     assert world.state.cluster_map is not None
-    assert [node.name for node in world.state.cluster_map.nodes] == ["a", "b", "c"]
-    assert {len(r) for r in world.state.cluster_map.replica_sets} == {3}
-    world.known[2] = info("b")
+    assert world.state.cluster_map.nodes == tuple(world.known[n] for n in (1, 2, 3))
+
+
+def test_a_chain_of_claims_on_a_silent_nodes_address_waits_as_a_whole() -> None:
+    """b claims the address of c, which is silent, and a the one that b would leave."""
+    world = World("a", "b")
     world.steward.tick()
     world.commit()
-    assert world.state.cluster_map.node(2) == info("b")
-    assert world.state.epoch == 2
+    world.known[2] = replace(info("b"), peer_address=MEMBERS["c"])
+    world.known[1] = replace(info("a"), peer_address=MEMBERS["b"])
+    world.steward.tick()
+    assert not world.submitted
 
 
 def test_only_a_leader_that_has_applied_its_first_entry_acts() -> None:

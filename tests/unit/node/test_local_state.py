@@ -13,7 +13,12 @@ from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
 
 DIRECTORY = "/data"
-BIRTHS = {1: Configuration((1, 2, 3)), 7: Configuration((2, 3, 4))}
+BIRTHS = {
+    1: Configuration((1, 2, 3)),
+    7: Configuration((2, 3, 4), (5,), (1, 2, 3)),
+    9: Configuration(()),
+}
+REST = {group_id: birth for group_id, birth in BIRTHS.items() if group_id != 1}
 
 
 def cluster_map(epoch: int = 1) -> ClusterMap:
@@ -58,7 +63,7 @@ def test_births_are_added_to_those_known() -> None:
     world = World()
     state = world.state()
     world.run(state.add_births({1: BIRTHS[1]}))
-    world.run(state.add_births({7: BIRTHS[7]}))
+    world.run(state.add_births(REST))
     again = world.state()
     again.load()
     assert again.births == BIRTHS
@@ -129,6 +134,15 @@ def test_a_write_that_fails_is_told() -> None:
     world.disk.write_atomic = lambda path, chunks, done: done(OSError("no"))
     with pytest.raises(OSError, match="no"):
         world.run(state.save_map(cluster_map()))
+
+
+def test_births_are_not_believed_before_they_are_durable() -> None:
+    world = World()
+    state = world.state()
+    world.disk.write_atomic = lambda path, chunks, done: done(OSError("no"))
+    with pytest.raises(OSError, match="no"):
+        world.run(state.add_births(BIRTHS))
+    assert state.births == {}
 
 
 def test_a_node_without_a_disk_keeps_nothing() -> None:

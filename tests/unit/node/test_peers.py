@@ -28,7 +28,8 @@ from node.peer_codec import (
     encode_items,
     pack_item,
 )
-from node.peers import UNKNOWN_LINKS_MAX, PeerNetwork
+from node.peers import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
+from tests.support.founding import disk_id
 
 DEADLINE_SECONDS = 30
 
@@ -97,6 +98,9 @@ def hello_of(node_id: int, **changes: Any) -> Hello:
     fields: dict[str, Any] = {
         "protocol_version": PROTOCOL_VERSION,
         "cluster_id": "c1",
+        "disk_id": disk_id(node_id),
+        "is_founded": True,
+        "peer_address": f"10.0.0.{node_id}:7400",
         "settings_fingerprint": "f0",
         "node_id": node_id,
         "name": name,
@@ -131,7 +135,9 @@ class World:
             random.Random(node_id),
             hello=hello,
             listen_address=self.address(node_id),
-            peers={other: (peer_name or "?abc"[other], self.address(other))},
+            peers={
+                other: PeerSpec(peer_name or "?abc"[other], self.address(other), disk_id(other))
+            },
             handler=recorder,
             **options,
         )
@@ -298,6 +304,7 @@ def test_a_graceful_stop_sends_what_was_queued() -> None:
         ),
         ({"name": "z"}, ("node z", "node b")),
         ({"node_id": 3, "name": "c"}, ("id 3", "does not know")),
+        ({"disk_id": disk_id(9)}, ("node b", disk_id(9), "node a", disk_id(2))),
     ],
 )
 def test_strangers_are_refused_by_name_on_both_sides(
@@ -523,7 +530,7 @@ def test_a_link_cut_one_way_is_noticed_at_both_ends(way: str) -> None:
                 random.Random(1),
                 hello=hello_of(1),
                 listen_address=world.address(1),
-                peers={2: ("b", f"127.0.0.1:{await valve.start()}")},
+                peers={2: PeerSpec("b", f"127.0.0.1:{await valve.start()}", disk_id(2))},
                 handler=recorder,
             )
             world.networks.append(a)

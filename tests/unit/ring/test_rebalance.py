@@ -68,4 +68,4 @@ def test_maps_of_other_clusters_are_refused() -> None:
     with pytest.raises(PlacementError, match="'cluster-a' and 'other'"):
         moves(old, replace(old, cluster_id="other"))
     with pytest.raises(PlacementError, match="2 in the one map and 4 in the other"):
-        report(old, replace(old, shard_count=4, replica_sets=old.replica_sets * 2))
+        report(old, make_map(make_nodes(3), [(1, 2, 3)] * 4))
