@@ -28,7 +28,8 @@ COMPILED = sorted(
         *("connection.py", "lanes.py"),
         *("coordinator.py", "operations.py", "serving.py"),
         *("group.py", "host.py", "counters.py", "timings.py", "read_levels.py"),
-        *("consensus_codec.py", "peer_codec.py", "peer_items.py", "peer_link.py", "peers.py"),
+        *("consensus_codec.py", "peer_codec.py", "peer_items.py", "peer_link.py"),
+        *("peer_state.py", "peers.py"),
     )
     for path in glob(f"{PACKAGE}/{pattern}")
     if not path.endswith("__init__.py")

@@ -1,10 +1,10 @@
 """What a node keeps of the cluster beside its log: the newest map it knows, and its groups' births.
 
 A group's birth is the configuration that its log starts from here, whole: voters, learners, and the
-outgoing voters of a joint change. Until the first snapshot it has to be known again after a restart,
-whatever the map has become since. A group of which no birth is stored has never promised anything
-here. Both files are written whole, by rename, before anything depends on them. Each is msgpack and, behind it,
-the CRC-32 of that (4 bytes, big endian).
+outgoing voters of a joint change. Until the first snapshot it has to be known again after a
+restart, whatever the map has become since. A group of which no birth is stored has never promised
+anything here. Both files are written whole, by rename, before anything depends on them. Each is
+msgpack and, behind it, the CRC-32 of that (4 bytes, big endian).
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class LocalState:
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
                 raise StartupError(
                     f"{self._births_path} is damaged ({error}): restore that file, or leave this "
-                    "node stopped and keep its data directory aside. The cluster goes on without it "
+                    "node stopped and keep its data directory aside. The cluster goes on "
+                    "without it "
                     "while each shard has a majority of its replicas. Never empty the directory to "
                     "let the node join again: it has promised what it would forget"
                 ) from error

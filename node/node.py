@@ -2,10 +2,10 @@
 
 Start: lock the data directory, recover the log and the snapshots if it is a member's, bind the
 listeners. A node that is new founds its cluster first, together with the others. Then it meets its
-peers, joins the group of the directory once the founding is complete, and, as soon as a cluster map is
-known, the groups of the shards that the map places here. Stop: hand leaderships over, answer what is under way, close. Everything it
-touches is handed in (loop, clock, disk, randomness), so a whole cluster also runs inside one
-simulated process.
+peers, joins the group of the directory once the founding is complete, and, as soon as a cluster
+map is known, the groups of the shards that the map places here. Stop: hand leaderships over,
+answer what is under way, close. Everything it touches is handed in (loop, clock, disk,
+randomness), so a whole cluster also runs inside one simulated process.
 """
 
 from __future__ import annotations
@@ -440,7 +440,8 @@ class Node:
     def _peer_specs(self) -> dict[int, PeerSpec]:
         """The other nodes: of the newest map, or of the founding record while there is none.
 
-        They are dialed where this node's own settings say, else where the map says.
+        They are dialed where this node's own settings say, else where the map says, and in turn
+        where they say themselves that they are.
         """
         assert self.founding is not None
         nodes = self.map.nodes if self.map is not None else self.founding.record.founders
@@ -451,7 +452,9 @@ class Node:
                 founder = self.founding.record.founder(node.node_id)
                 disk_id = node.disk_id or (founder.disk_id if founder is not None else "")
                 address = members.get(node.name) or node.peer_address
-                specs[node.node_id] = PeerSpec(node.name, address, disk_id)
+                known = self.known.get(node.node_id)
+                told = known.peer_address if known is not None else ""
+                specs[node.node_id] = PeerSpec(node.name, address, disk_id, told)
         return specs
 
     def _new_group(
@@ -517,6 +520,15 @@ class Node:
             return ()
         return self.map.replica_sets[group_id - 1]
 
+    def name_of(self, node_id: int) -> str:
+        """A node's name, by the map, or by the founding record before there is one."""
+        nodes: tuple[NodeInfo, ...] = ()
+        if self.map is not None:
+            nodes = self.map.nodes
+        elif self.founding is not None:
+            nodes = self.founding.record.founders
+        return next((n.name for n in nodes if n.node_id == node_id), str(node_id))
+
     def client_address_of(self, node_id: int) -> str:
         """Where clients reach a node; "" if that is not known."""
         info = self.known.get(node_id)
@@ -569,7 +581,8 @@ class Node:
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
         """A peer told of itself."""
         assert self.founding is not None
-        self.known[node_id] = NodeInfo(
+        before = self.known.get(node_id)
+        info = self.known[node_id] = NodeInfo(
             node_id,
             hello.name,
             hello.peer_address,
@@ -579,6 +592,8 @@ class Node:
             hello.weight,
             hello.disk_id,
         )
+        if self.peers is not None and info != before:
+            self.peers.update_peers(self._peer_specs())
         self.founding.accepted(node_id, is_complete=hello.is_founded)
         self._ask_for_map(node_id, hello.map_epoch)
 

@@ -288,11 +288,11 @@ def why_stranger(
     known: Mapping[int, KnownPeer],
     expected_id: int | None = None,
 ) -> str | None:
-    """A sentence that says why `other` is no peer of `own`, with both values and what to do; None if
-    it is one.
+    """A sentence that says why `other` is no peer of `own`, with both values and what to do; None
+    if it is one.
 
-    `known` holds the other nodes by id. `expected_id`: whom we dialed, or None if it came to us. The
-    sentence reads the same on both sides.
+    `known` holds the other nodes by id. `expected_id`: whom we dialed, or None if it came to us.
+    The sentence reads the same on both sides.
     """
     us, them = f"node {own.name}", f"node {other.name}"
     if own.protocol_version != other.protocol_version:
@@ -304,7 +304,8 @@ def why_stranger(
         )
     if own.settings_fingerprint != other.settings_fingerprint:
         unequal = setting_differences(own.name, own.settings, other.name, other.settings) or (
-            f"fingerprint {own.settings_fingerprint} at {us}, {other.settings_fingerprint} at {them}"
+            f"fingerprint {own.settings_fingerprint} at {us}, {other.settings_fingerprint} at "
+            f"{them}"
         )
         return f"the cluster's settings differ: {unequal}. Set the same value on all nodes"
     if other.node_id == own.node_id:
@@ -322,7 +323,8 @@ def why_stranger(
     if peer.disk_id != other.disk_id:
         return (
             f"{them} has data directory {other.disk_id}, but for {us} that name belongs to data "
-            f"directory {peer.disk_id}. Start it with the directory that it had, or leave it stopped"
+            f"directory {peer.disk_id}. Start it with the directory that it had, or leave it "
+            f"stopped"
         )
     if expected_id is not None and other.node_id != expected_id:
         expected = known.get(expected_id)

@@ -1,5 +1,5 @@
-"""The listener for other nodes. It stands from the start of the process to its end, while what answers
-on it changes: a node that is new, then the member it became.
+"""The listener for other nodes. It stands from the start of the process to its end, while what
+answers on it changes: a node that is new, then the member it became.
 """
 
 from __future__ import annotations

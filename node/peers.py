@@ -21,10 +21,10 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from random import Random
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 
 from node.clock import Clock
-from node.config import format_address, parse_address
+from node.config import format_address
 from node.counters import Counters
 from node.errors import PeerError
 from node.founding.frames import Blank
@@ -41,6 +41,7 @@ from node.peer_codec import (
 )
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
 from node.peer_listener import PeerListener
+from node.peer_state import Peer, PeerHandler, PeerSpec
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
@@ -58,70 +59,6 @@ within a second, so after that it cannot reach us, or does not find us at the ad
 SAME_LINE_NS: Final = 60_000_000_000
 """The same line about the same peer is logged at most this often."""
 LOGGED_LINES_MAX: Final = 256
-
-
-class PeerSpec(NamedTuple):
-    """Another node: its name, where to dial it, and the data directory that may speak for it."""
-
-    name: str
-    address: str  # HOST:PORT
-    disk_id: str
-
-
-class PeerHandler(Protocol):
-    """Who is told what the peers bring. Called on the loop."""
-
-    def on_peer_items(self, node_id: int, items: Items) -> None:
-        """One frame. Raising `PeerError` closes the link with that as the reason."""
-
-    def on_peer_hello(self, node_id: int, hello: Hello) -> None:
-        """A peer introduced itself on either connection: its addresses, zone, weight, epoch."""
-
-    def on_peer_up(self, node_id: int) -> None:
-        """The link to the peer is ready: `send` takes items."""
-
-    def on_peer_down(self, node_id: int, why: str) -> None:
-        """The link to the peer, or the one from it, is lost, or it refuses connections.
-
-        A hint that it may be dead. Once per change: not again for each failed redial.
-        """
-
-    def on_refused(self, node_id: int, why: str) -> None:
-        """A handshake ended in a refusal by either side. `node_id` 0: a stranger came to us."""
-
-    def on_blank(self, blank: Blank) -> bytes:
-        """A new node asks for the founding record: the frame that answers it."""
-
-
-class _Peer:
-    """What we know of one other node, whether connected or not."""
-
-    __slots__ = (
-        "address",
-        "disk_id",
-        "failures",
-        "inbound",
-        "link",
-        "name",
-        "one_way_since_ns",
-        "refusal",
-        "retry_ms",
-        "suspect",
-        "wake",
-    )
-
-    def __init__(self, name: str, address: tuple[str, int], disk_id: str) -> None:
-        self.name = name
-        self.address = address
-        self.disk_id = disk_id
-        self.refusal = ""  # what the other side said last; "" once it took us
-        self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
-        self.link: PeerLink | None = None  # dialed and ready
-        self.inbound: PeerLink | None = None  # accepted and ready
-        self.failures = 0  # dials in a row without a stable link
-        self.retry_ms = 0  # told by a refusal; 0 = none
-        self.suspect = False  # on_peer_down was called, and nothing came up since
-        self.wake: asyncio.Future[None] | None = None  # ends the pause before the next dial
 
 
 class PeerNetwork:
@@ -157,7 +94,7 @@ class PeerNetwork:
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
-        self._peers: dict[int, _Peer] = {}
+        self._peers: dict[int, Peer] = {}
         self._known: dict[int, KnownPeer] = {}
         for node_id in sorted(peers):
             self._add(node_id, peers[node_id])
@@ -189,15 +126,14 @@ class PeerNetwork:
         self._dialers[node_id] = self._loop.create_task(self._dial_for_ever(node_id))
 
     def _add(self, node_id: int, spec: PeerSpec) -> None:
-        address = parse_address(spec.address, "peer address")
-        self._peers[node_id] = _Peer(spec.name, address, spec.disk_id)
+        self._peers[node_id] = Peer(spec.name, spec.addresses(), spec.disk_id)
         self._known[node_id] = KnownPeer(spec.name, spec.disk_id)
 
     def update_peers(self, peers: Mapping[int, PeerSpec]) -> None:
-        """The other nodes are these from now on: a newer map says so.
+        """The other nodes are these from now on: a newer map says so, or a node itself.
 
-        A link of a data directory that may not speak for its node any more is cut, and so is one to
-        an address that has changed; the next dial goes to the new one.
+        A link of a data directory that may not speak for its node any more is cut. One that stands
+        stays whatever the addresses are: the handshake has shown who is there.
         """
         for node_id in [n for n in self._peers if n not in peers]:
             gone = self._peers[node_id]
@@ -210,19 +146,17 @@ class PeerNetwork:
                 self._add(node_id, spec)
                 self._dial_soon(node_id)
                 continue
-            address = parse_address(spec.address, "peer address")
             if peer.disk_id != spec.disk_id or peer.name != spec.name:
                 peer.disk_id, peer.name = spec.disk_id, spec.name
                 self._known[node_id] = KnownPeer(spec.name, spec.disk_id)
                 self._cut(peer, "another data directory speaks for the node now")
-            if peer.address != address:
-                peer.address = address
-                if peer.link is not None:
-                    peer.link.abort("the node's address has changed")
+            addresses = spec.addresses()
+            if peer.addresses != addresses:
+                peer.addresses = addresses
                 if peer.wake is not None:
                     _finish(peer.wake)
 
-    def _cut(self, peer: _Peer, why: str) -> None:
+    def _cut(self, peer: Peer, why: str) -> None:
         for link in (peer.link, peer.inbound):
             if link is not None:
                 link.abort(why)
@@ -323,7 +257,8 @@ class PeerNetwork:
                 found[node_id] = f"node {peer.name} refuses this node: {peer.refusal}"
             elif peer.one_way_since_ns and now_ns - peer.one_way_since_ns > ONE_WAY_NS:
                 found[node_id] = (
-                    f"node {peer.name} has no connection to this node, though it can be reached: it "
+                    f"node {peer.name} has no connection to this node, though it can be "
+                    f"reached: it "
                     "does not find this node at the address that it knows"
                 )
         return found
@@ -354,10 +289,10 @@ class PeerNetwork:
             timer.cancel()
             peer.wake = None
 
-    async def _dial(self, node_id: int, peer: _Peer) -> None:
+    async def _dial(self, node_id: int, peer: Peer) -> None:
         """One connection to the peer, from the dial to its end."""
         link = self._new_link(node_id)
-        host, port = peer.address
+        host, port = peer.addresses[peer.failures % len(peer.addresses)]
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._loop.create_connection(lambda: link, host, port)
@@ -369,7 +304,7 @@ class PeerNetwork:
             return
         await asyncio.shield(link.lost)  # `stop` also waits for it
 
-    def _down(self, node_id: int, peer: _Peer, why: str) -> None:
+    def _down(self, node_id: int, peer: Peer, why: str) -> None:
         if not peer.suspect and not self._stopping:
             peer.suspect = True
             self._handler.on_peer_down(node_id, why)

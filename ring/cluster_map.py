@@ -55,8 +55,8 @@ class NodeInfo:
     `node_id`: from 1, never used again for another node. `name`: unique, without white space. The
     three addresses are host:port; `http_address` may be "" (no HTTP endpoint). `zone`: failure
     domain, "" if there are none. `weight`: share of the replicas relative to the other nodes, in
-    (0, 1e6]. `disk_id`: the random id of the data directory that may speak for this node; "" where no
-    process stands behind the map.
+    (0, 1e6]. `disk_id`: the random id of the data directory that may speak for this node; "" where
+    no process stands behind the map.
     """
 
     node_id: int

@@ -1,8 +1,9 @@
-"""A node follows the cluster map: its file, a replica of each of its shards, the addresses of peers.
+"""A node follows the cluster map: its file, a replica of each of its shards, the addresses of
+peers.
 
 A map comes from the directory's log or from a peer; only a newer epoch of the own cluster counts.
-Each epoch is told to all peers at once, and who is behind asks for the map, so that nodes that do not
-vote in the directory learn it as fast as the others.
+Each epoch is told to all peers at once, and who is behind asks for the map, so that nodes that do
+not vote in the directory learn it as fast as the others.
 
 The order of adopting one: the founding is complete, the births of new replicas are durable, the map
 is durable, and only then do replicas start.
@@ -105,9 +106,9 @@ class MapFollower:
     def _missing_births(self, cluster_map: ClusterMap) -> dict[int, Configuration]:
         """The groups that the map places here and that do not run yet, with their births.
 
-        One that this node has had before is born as it was then. A new one is born with the founding
-        set while the group has committed nothing. After that it is born empty: it neither votes nor
-        stands, and learns the configuration from the log.
+        One that this node has had before is born as it was then. A new one is born with the
+        founding set while the group has committed nothing. After that it is born empty: it neither
+        votes nor stands, and learns the configuration from the log.
         """
         node_id = self._founding.identity.node_id
         births: dict[int, Configuration] = {}

@@ -193,7 +193,8 @@ def why_unfit(
     theirs = [f.name for f in record.founders]
     if sorted(theirs) != sorted(members):
         return (
-            f"the founding record names {', '.join(theirs)}, but the initial cluster of node {name} "
+            f"the founding record names {', '.join(theirs)}, but the initial cluster of node "
+            f"{name} "
             f"is {', '.join(members)}"
         )
     return "; ".join(record.differences(fixed))

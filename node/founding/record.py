@@ -23,7 +23,7 @@ from ring import ClusterMap, MapError, NodeInfo, is_disk_id, place
 from ring.cluster_map import NODES_MAX
 
 DIRECTORY_VOTERS_MAX: Final = 5
-"""Nodes that vote on the cluster map: the first founders. More would only make its quorum slower."""
+"""Nodes that vote on the cluster map: the first founders. More would make its quorum slower."""
 
 RECORD_BYTES_MAX: Final = 1 << 20
 """Longest record: `NODES_MAX` founders with the longest names and addresses need 900 KiB."""
@@ -42,8 +42,8 @@ class FoundingRecord:
     """See the module.
 
     `cluster_id`: random, 32 hex digits. `founders`: in order of node id, which are 1, 2, ...
-    `directory_voters`: node ids that vote in group 0. `settings`: (name, value) of the settings that
-    are fixed for the life of the cluster, in order of name.
+    `directory_voters`: node ids that vote in group 0. `settings`: (name, value) of the settings
+    that are fixed for the life of the cluster, in order of name.
     """
 
     cluster_id: str
@@ -66,7 +66,8 @@ class FoundingRecord:
         """How `settings` differ from those fixed at the creation, as one sentence each."""
         fixed = dict(self.settings)
         return [
-            f"{name} is {settings.get(name, 'unset')} in the settings of this node, but the cluster "
+            f"{name} is {settings.get(name, 'unset')} in the settings of this node, but the "
+            f"cluster "
             f"was created with {fixed.get(name, 'unset')}"
             for name in sorted({*fixed, *settings})
             if settings.get(name) != fixed.get(name)

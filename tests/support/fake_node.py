@@ -134,6 +134,9 @@ class FakeNode:
         # The event loop that a test looks at it from.
         self.loop_kind = "asyncio"
 
+    def name_of(self, node_id: int) -> str:
+        return [*self.config.members][node_id - 1]
+
     def peers_up(self) -> Mapping[int, bool]:
         return self.peers
 

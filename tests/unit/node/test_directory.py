@@ -122,7 +122,7 @@ def test_nodes_that_rotate_their_addresses_change_together(names: str) -> None:
 
 
 def test_an_address_is_not_taken_from_a_node_that_was_not_heard_of() -> None:
-    """a has b's old address, b is silent: a's change waits, others do not; b comes, all is right."""
+    """a has b's old address and b is silent: only a's change waits, until b comes."""
     world = World("a", "c")
     world.steward.tick()
     world.commit()

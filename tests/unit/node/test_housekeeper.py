@@ -43,6 +43,7 @@ class World(HostWorld):
             group.lease_until_ns = 1
             group.submit = self._submit  # type: ignore[method-assign]
         self.keeper = Housekeeper(
+            node_id=HERE,
             config=config,
             loop=self.loop,
             host=self.host,

@@ -273,6 +273,9 @@ def test_address_of_another_machine() -> None:
     assert "no such address" in line
 
 
+AS_B = ("--name", "b", "--peer", "127.0.0.1:0", "--initial-cluster", "b=127.0.0.1:1")
+
+
 def test_data_survives_a_restart_and_the_directory_is_guarded(tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     words = ("--listen", "127.0.0.1:0", "--data-dir", data, "--shards", "2")
@@ -287,7 +290,12 @@ def test_data_survives_a_restart_and_the_directory_is_guarded(tmp_path: Path) ->
         assert reply == b"VALUE k 0 1\r\nv\r\nEND\r\n"
         process.send_signal(signal.SIGTERM)
         assert end(process)[0] == 0
-    assert "belongs to node 1 (a)" in error_line(*words, "--cluster-name", "other", status=1)
+    fixed = "cluster was created with"
+    line = error_line(*words, "--cluster-name", "other", status=2)
+    assert f"cluster_name is other in the settings of this node, but the {fixed} quorum" in line
+    line = error_line(*words[:-1], "4", status=2)
+    assert f"shards is 4 in the settings of this node, but the {fixed} 2" in line
+    assert "belongs to node 1 (a)" in error_line(*words, *AS_B, status=2)
 
 
 def test_damaged_log(tmp_path: Path) -> None:

@@ -11,6 +11,10 @@ from node.errors import PeerError
 from node.node import Node
 from node.peer_items import MAP_REPLY
 from ring import ClusterMap, NodeInfo
+from tests.support.founding import member_of, record_of
+
+CONFIG = NodeConfig(shards=1)
+RECORD = record_of("a", config=CONFIG)
 
 
 def a_map(cluster_id: str) -> ClusterMap:
@@ -30,7 +34,8 @@ def taken(*maps: bytes) -> ClusterMap | None:
 
     async def test() -> ClusterMap | None:
         loop = asyncio.get_running_loop()
-        node = Node(NodeConfig(), clock=SystemClock(), disk=None, random=Random(1), loop=loop)
+        node = Node(CONFIG, clock=SystemClock(), disk=None, random=Random(1), loop=loop)
+        node._become(member_of(RECORD, 1))
         for data in maps:
             node.on_peer_items(2, ((MAP_REPLY, data),))
         return node.map
@@ -40,7 +45,7 @@ def taken(*maps: bytes) -> ClusterMap | None:
 
 def test_an_older_map_is_never_taken() -> None:
     """A peer that was away sends what it knows; epochs that were passed do not come back."""
-    first = a_map(NodeConfig().cluster_id)
+    first = a_map(RECORD.cluster_id)
     second = first.with_node(NodeInfo(1, "a", "hosta:1", "moved:2", "", "", 1.0))
     third = second.with_node(NodeInfo(1, "a", "hosta:1", "again:2", "", "", 1.0))
     assert taken(first.to_bytes()) == first
@@ -49,7 +54,7 @@ def test_an_older_map_is_never_taken() -> None:
 
 
 def test_the_map_of_another_cluster_is_not_taken() -> None:
-    with pytest.raises(AssertionError, match="another cluster"):
+    with pytest.raises(PeerError, match="another cluster"):
         taken(a_map("another").to_bytes())
 
 

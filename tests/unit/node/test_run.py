@@ -42,6 +42,7 @@ class FakeNode:
         self.failed: asyncio.Future[BaseException] = loop.create_future()
         self.listen_address = config.listen
         self.peer_address = self.http_address = ""
+        self.cluster_id = ""
 
     async def start(self) -> None:
         if self.start_error is not None:

@@ -1,7 +1,7 @@
 """Goal: a data directory tells by itself what it is, whatever a crash or an accident left of it.
 
-Method: a disk in memory. Acceptance is crashed before each of its steps; members lose one thing at a
-time.
+Method: a disk in memory. Acceptance is crashed before each of its steps; members lose one thing at
+a time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def with_entries(disk: FakeDisk, member: Membership, group: int = 0) -> None:
         loop=disk.loop,  # type: ignore[arg-type]
     )
     done: list[bool] = []
-    wal.append([WalRecord(group, HardState(1, 2), (Entry(1, 1, 1, b""),))], lambda: done.append(True))
+    wal.append(
+        [WalRecord(group, HardState(1, 2), (Entry(1, 1, 1, b""),))], lambda: done.append(True)
+    )
     disk.loop.run_until_complete(wal.close())  # type: ignore[attr-defined]
     assert done
 
@@ -217,7 +219,7 @@ def test_a_directory_in_the_wrong_place_and_a_changed_setting_are_refused() -> N
     with pytest.raises(ConfigError, match=r"a, but data directory d belongs to node 2 \(b\)"):
         check_settings(made, "a", SETTINGS, "d")
     with pytest.raises(
-        ConfigError, match="shards is 32 in the settings of this node, but .* created with 4"
+        ConfigError, match=r"shards is 32 in the settings of this node, but .* created with 4"
     ):
         check_settings(made, "b", SETTINGS | {"shards": "32"}, "d")
 

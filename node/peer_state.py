@@ -1,0 +1,87 @@
+"""What the peer network knows of other nodes, and whom it tells what they bring."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from node.config import parse_address
+from node.founding.frames import Blank
+from node.peer_codec import Hello, Items
+
+if TYPE_CHECKING:
+    from node.peer_link import PeerLink
+
+
+class PeerSpec(NamedTuple):
+    """Another node: its name, where to dial it, and the data directory that may speak for it.
+
+    `address`: HOST:PORT, by our settings or the map. `told`: where it says that it is; "" if it has
+    not said so. Dials take turns where the two differ.
+    """
+
+    name: str
+    address: str
+    disk_id: str
+    told: str = ""
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """The (host, port) pairs to dial, in turn."""
+        texts = [self.address, *([self.told] if self.told not in ("", self.address) else [])]
+        return [parse_address(text, "peer address") for text in texts]
+
+
+class PeerHandler(Protocol):
+    """Who is told what the peers bring. Called on the loop."""
+
+    def on_peer_items(self, node_id: int, items: Items) -> None:
+        """One frame. Raising `PeerError` closes the link with that as the reason."""
+
+    def on_peer_hello(self, node_id: int, hello: Hello) -> None:
+        """A peer introduced itself on either connection: its addresses, zone, weight, epoch."""
+
+    def on_peer_up(self, node_id: int) -> None:
+        """The link to the peer is ready: `send` takes items."""
+
+    def on_peer_down(self, node_id: int, why: str) -> None:
+        """The link to the peer, or the one from it, is lost, or it refuses connections.
+
+        A hint that it may be dead. Once per change: not again for each failed redial.
+        """
+
+    def on_refused(self, node_id: int, why: str) -> None:
+        """A handshake ended in a refusal by either side. `node_id` 0: a stranger came to us."""
+
+    def on_blank(self, blank: Blank) -> bytes:
+        """A new node asks for the founding record: the frame that answers it."""
+
+
+class Peer:
+    """What we know of one other node, whether connected or not."""
+
+    __slots__ = (
+        "addresses",
+        "disk_id",
+        "failures",
+        "inbound",
+        "link",
+        "name",
+        "one_way_since_ns",
+        "refusal",
+        "retry_ms",
+        "suspect",
+        "wake",
+    )
+
+    def __init__(self, name: str, addresses: list[tuple[str, int]], disk_id: str) -> None:
+        self.name = name
+        self.addresses = addresses
+        self.disk_id = disk_id
+        self.refusal = ""  # what the other side said last; "" once it took us
+        self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
+        self.link: PeerLink | None = None  # dialed and ready
+        self.inbound: PeerLink | None = None  # accepted and ready
+        self.failures = 0  # dials in a row without a stable link
+        self.retry_ms = 0  # told by a refusal; 0 = none
+        self.suspect = False  # on_peer_down was called, and nothing came up since
+        self.wake: asyncio.Future[None] | None = None  # ends the pause before the next dial
