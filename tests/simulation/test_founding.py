@@ -1,0 +1,387 @@
+"""Goal: nobody votes or acknowledges who has forgotten, and no second cluster stands beside the first.
+
+Method: whole nodes on virtual time; directories are wiped, swapped, set back and crashed by hand. The
+check is always: no acknowledged write lost, one cluster only, a refusal that says what to do, and the
+healthy majority goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+
+from tests.simulation.cluster import PEER_PORT
+from tests.simulation.directories import copy_of, lose, restore, swap
+from tests.simulation.town import Town, values_of
+
+OLD, NEW = values_of(12, "old"), values_of(12, "new")
+
+
+@pytest.mark.parametrize("names", ["a", "ab", "abc", "abcdefg"])
+def test_all_founders_found_one_cluster_and_everybody_learns_the_map_at_once(names: str) -> None:
+    """Those that do not vote in the directory, too."""
+    town = Town(names)
+
+    async def story() -> None:
+        town.start()
+        await town.until(
+            lambda: all(n.node is not None and n.node.map is not None for n in town.everybody),
+            "without a map",
+            seconds=1.5,
+        )
+        await town.put_all(names, OLD)
+        await town.check_all(names, OLD)
+        node_ids = [n.node.node_id for n in town.everybody if n.node is not None]
+        assert node_ids == [*range(1, len(names) + 1)]
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_a_new_epoch_reaches_nodes_that_do_not_vote_in_well_under_a_second() -> None:
+    town = Town("abcdefg")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abcdefg", OLD)
+        town.kill("b")
+        moved = town.nodes["b"]
+        moved.config = town.config("b", zone="elsewhere")
+        moved.start()
+        leader = town.nodes["a"]
+
+        def epochs() -> list[int]:
+            return [n.node.map.epoch for n in town.everybody if n.node and n.node.map]
+
+        await town.until(lambda: max(epochs()) > 1, "at the first epoch")
+        began = town.loop.time()
+        await town.until(lambda: min(epochs()) > 1 and len(epochs()) == 7, "behind", seconds=1)
+        assert town.loop.time() - began < 0.2
+        assert leader.is_up
+
+    town.run(story())
+
+
+def test_while_a_founder_is_missing_nobody_acts_and_everybody_says_whom_it_waits_for() -> None:
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start("ab")
+        await asyncio.sleep(8)
+        assert not await town.put("a", "k", "v")
+        for name in "ab":
+            assert "c: cannot connect to c:7400" in town.alarms(name)["founding"]
+        assert not town.complete
+        town.start("c")
+        await town.put_all("abc", OLD)
+        assert "founding" not in town.alarms("a")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_founders_that_crash_at_any_step_found_one_cluster_in_the_end(seed: int) -> None:
+    """Up to three crashes, killed or without power, before a step of a disk or a callback."""
+    random = Random(f"{seed}/crashes")
+    town = Town("abc", seed=seed)
+
+    async def story() -> None:
+        town.start()
+        for _ in range(random.randrange(1, 4)):
+            victim = town.nodes[random.choice("abc")]
+            power = random.random() < 0.5
+
+            def crash(victim=victim, power=power) -> None:  # type: ignore[no-untyped-def]
+                victim.crash(silent=power)
+
+            if victim.process.is_running:
+                arm = random.choice((victim.arm_steps, victim.arm_events))
+                arm(random.randrange(1, 40), crash)
+            await asyncio.sleep(random.uniform(0.0, 0.4))
+            victim.disarm()
+            if not victim.is_up:
+                victim.start()
+        await town.put_all("abc", OLD)
+        await town.check_all("abc", OLD)
+        town.kill("abc", power=True)
+        town.start()
+        await town.check_all("abc", OLD)
+        assert not [problem for node in town.everybody for problem in node.problems]
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+@pytest.mark.parametrize(("names", "away"), [("abc", "c"), ("abcde", "de")])
+def test_a_wiped_node_is_refused_and_no_acknowledged_write_is_undone(names: str, away: str) -> None:
+    """One slow node and one lost disk: the rest is no majority, and says nothing old."""
+    town = Town(names)
+    here = names[: -len(away)]
+    wiped, alone = "b", "a"
+
+    async def story() -> None:
+        town.start()
+        await town.put_all(names, OLD)
+        town.kill(away)
+        await town.put_all(here, NEW)
+        before = copy_of(town.nodes[alone])
+        town.kill(here)
+        lose(town.nodes[wiped])
+        town.start("".join(n for n in names if n != alone))
+        await asyncio.sleep(6)
+        for name in wiped + away:
+            for key in list(OLD)[:3]:
+                assert await town.get(name, key) in (None, NEW[key])
+        assert "that name belongs to data directory" in town.alarms(wiped)["founding"]
+        restore(town.nodes[alone], before)
+        town.start(alone)
+        others = "".join(n for n in names if n != wiped)
+        await town.check_all(others, NEW)
+        await town.put_all(others, OLD)
+        assert town.nodes[wiped].node is not None
+        assert not town.nodes[wiped].node.host.groups
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+@pytest.mark.parametrize(("names", "wiped"), [("abc", "ab"), ("abc", "bc"), ("abcde", "ace")])
+def test_a_wiped_majority_founds_nothing_beside_the_survivors(names: str, wiped: str) -> None:
+    town = Town(names)
+    survivors = "".join(n for n in names if n not in wiped)
+
+    async def story() -> None:
+        town.start()
+        await town.put_all(names, OLD)
+        await asyncio.sleep(1)  # Everybody has everything.
+        town.kill(names)
+        backups = {name: copy_of(town.nodes[name]) for name in wiped}
+        for name in wiped:
+            lose(town.nodes[name])
+        town.start(wiped)
+        await asyncio.sleep(5)
+        assert not any([await town.put(name, "k0", "lost") for name in wiped])
+        town.start(survivors)
+        await asyncio.sleep(5)
+        assert not any([await town.put(name, "k0", "lost") for name in names])
+        for name in survivors:
+            assert await town.get(name, "k0") is None
+        town.kill(wiped)
+        for name in wiped:
+            restore(town.nodes[name], backups[name])
+        town.start(wiped)
+        await town.check_all(names, OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_an_old_and_a_new_cluster_that_meet_refuse_each_other() -> None:
+    """a and b are founded anew without c, on the old addresses; then c comes with its old data."""
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        await asyncio.sleep(1)
+        town.kill("abc")
+        backups = {name: copy_of(town.nodes[name]) for name in "ab"}
+        pair = {name: town.members[name] for name in "ab"}
+        for name in "ab":
+            lose(town.nodes[name])
+            town.nodes[name].config = town.config(name, initial_cluster=pair)
+        town.start("ab")
+        await town.put_all("ab", NEW)
+        town.start("c")
+        await town.until(lambda: "peers_refuse" in town.alarms("c"), "without an alarm")
+        assert "two clusters use the same addresses" in town.alarms("c")["peers_refuse"]
+        assert await town.get("c", "k0") is None
+        await town.check_all("ab", NEW)
+        town.kill("ab")
+        for name in "ab":
+            restore(town.nodes[name], backups[name])
+            town.nodes[name].config = town.config(name)
+        town.start("ab")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+    assert len(town.complete) == 2
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        (("wal/",), "all segments of the log"),
+        (("groups.born",), "groups.born is missing"),
+        (("node.id",), "node.id is missing"),
+        (("wal/", "groups.born", "cluster.map"), "all segments of the log"),
+        (("wal/", "groups.born", "cluster.map", "snapshots/"), "all segments of the log"),
+    ],
+)
+def test_a_member_that_lost_a_part_stays_out_and_the_others_go_on(
+    lost: tuple[str, ...], told: str
+) -> None:
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        town.kill("b")
+        lose(town.nodes["b"], *lost)
+        town.start("b")
+        line = await town.refusal("b")
+        assert told in line
+        assert "keep the directory aside" in line
+        await town.put_all("ac", NEW)
+        await town.check_all("ac", NEW)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_directories_that_were_swapped_are_refused_by_name() -> None:
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        town.kill("ab")
+        swap(town.nodes["a"], town.nodes["b"])
+        town.start("ab")
+        assert "belongs to node 2 (b)" in await town.refusal("a")
+        assert "belongs to node 1 (a)" in await town.refusal("b")
+        swap(town.nodes["a"], town.nodes["b"])
+        town.start("ab")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_a_directory_set_back_to_before_the_founding_is_refused() -> None:
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start("b")
+        await asyncio.sleep(1)
+        town.kill("b")
+        before = copy_of(town.nodes["b"])
+        town.start()
+        await town.put_all("abc", OLD)
+        town.kill("bc")
+        restore(town.nodes["b"], before)
+        town.start("b")
+        await asyncio.sleep(4)
+        assert "was set back to an older copy" in town.alarms("b")["founding"]
+        assert not await town.put("a", "k0", "lost")
+        town.start("c")
+        await town.check_all("ac", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_a_second_process_of_a_name_neither_takes_its_place_nor_keeps_the_real_one_out() -> None:
+    """a dies; another process with its name, address and an empty directory comes; a comes back on
+    another address.
+    """
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        town.kill("a")
+        impostor = town.make("a")
+        impostor.start()
+        town.everybody.append(impostor)
+        await asyncio.sleep(3)
+        await town.put_all("bc", NEW)
+        assert impostor.node is not None
+        assert not impostor.node.node_id
+        real = town.nodes["a"]
+        members = town.members | {"a": f"a2:{PEER_PORT}"}
+        real.config = town.config("a", host="a2", initial_cluster=members)
+        real.name = "a2"
+        real.start()
+        await town.check_all("abc", NEW)
+        await town.until(lambda: town.alarms("a") == {}, "with an alarm")
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_a_node_on_a_copy_of_a_directory_is_refused_while_the_first_lives() -> None:
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        town.kill("a")
+        copy = town.make("a", host="a2")
+        restore(copy, copy_of(town.nodes["a"]))
+        town.start("a")
+        await town.check_all("abc", OLD)
+        copy.start()
+        town.everybody.append(copy)
+        town.nodes["copy"] = copy
+        await asyncio.sleep(7)
+        await town.check_all("abc", OLD)
+        assert "another process speaks to node" in town.alarms("copy")["peers_refuse"]
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_a_setting_that_is_fixed_cannot_be_changed_by_a_restart() -> None:
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        town.kill("abc")
+        for name, changes in (("a", {"shards": 4}), ("b", {"replication": 2})):
+            town.nodes[name].config = town.config(name, **changes)
+            town.nodes[name].start()
+            line = await town.refusal(name)
+            assert (
+                f"{next(iter(changes))} is {next(iter(changes.values()))} in the settings" in line
+            )
+            town.nodes[name].config = town.config(name)
+        town.start()
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+
+
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_nodes_that_rotate_their_addresses_serve_on_and_the_map_follows(names: str) -> None:
+    """A third or fourth node is not restarted: its settings still say the old addresses."""
+    town = Town(names + "z")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all(names, OLD)
+        town.kill(names)
+        hosts = dict(zip(names, names[1:] + names[:1], strict=True))
+        members = town.members | {name: f"{host}:{PEER_PORT}" for name, host in hosts.items()}
+        for name, host in hosts.items():
+            town.nodes[name].config = town.config(name, host=host, initial_cluster=members)
+            town.nodes[name].name = host
+        town.start(names)
+        await town.check_all(names + "z", OLD)
+
+        def followed() -> bool:
+            maps = [node.node.map for node in town.everybody if node.node is not None]
+            return all(
+                map_ is not None and {n.name: n.peer_address for n in map_.nodes} == members
+                for map_ in maps
+            )
+
+        await town.until(followed, "at old addresses")
+
+    town.run(story())
+    town.check_one_cluster()
