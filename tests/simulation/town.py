@@ -1,7 +1,7 @@
 """A few nodes on a virtual loop whose directories and addresses a test moves about by hand.
 
-`World` draws faults and checks histories; here a test tells one story about identity. Whatever the
-story, at most one cluster is ever complete (`check_one_cluster`), unless the test founds two itself.
+`World` draws faults and checks histories; here a test tells one story about identity. Whatever it
+is, at most one cluster is ever complete (`check_one_cluster`), unless the test founds two itself.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ class Town:
     async def _watch(self) -> None:
         while True:
             for node in self.everybody:
-                if node.is_up and node.node is not None and node.node.founding is not None:
-                    if node.node.founding.is_complete:
-                        self.complete.add(node.node.cluster_id)
+                founding = node.node.founding if node.is_up and node.node is not None else None
+                if founding is not None and founding.is_complete:
+                    self.complete.add(founding.record.cluster_id)
             await asyncio.sleep(0.002)
 
     def check_one_cluster(self) -> None:
