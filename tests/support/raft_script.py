@@ -117,6 +117,7 @@ class Script:
 
     def __init__(self) -> None:
         self.cluster = ScriptCluster(1)
+        self.copies: dict[int, tuple[HardState, list[Entry], Snapshot | None]] = {}
 
     def run(self, commands: list[str]) -> list[str]:
         """The transcript of one block."""
@@ -186,6 +187,20 @@ class Script:
 
     def do_restart(self, replica: str) -> None:
         self.cluster.restart(int(replica))
+
+    def do_copy(self, replica: str) -> None:
+        """Keep a copy of what is durable."""
+        member = self.cluster.members[int(replica)]
+        copy = (member.hard_state, list(member.entries), member.snapshot)
+        self.copies[int(replica)] = copy
+
+    def do_roll_back(self, replica: str) -> None:
+        """Restart from the copy: the disk has forgotten what came after it."""
+        member = self.cluster.members[int(replica)]
+        member.crash()
+        member.hard_state, entries, member.snapshot = self.copies[int(replica)]
+        member.entries = list(entries)
+        member.start()
 
     def do_compact(self, replica: str) -> None:
         self.cluster.members[int(replica)].compact()
