@@ -23,7 +23,15 @@ they are expected to give. Lines that begin with `#` are the story and belong to
 
 from __future__ import annotations
 
-from node.consensus.api import Configuration, Entry, EntryKind, Ready, Role
+from node.consensus.api import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Ready,
+    Role,
+    Snapshot,
+)
 from node.consensus.errors import ConsensusError
 from node.consensus.messages import Append, Heartbeat, HeartbeatReply, Message, SnapshotChunk
 from node.consensus.raft.configurations import decode_configuration
