@@ -14,17 +14,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from random import Random
 from typing import Any
 
 from node.consensus.api import Configuration
+from node.founding.data_dir import accept, mark, open_data_dir
+from node.founding.record import propose
 from node.local_state import LocalState
-from node.wal.identity import Identity, claim_data_dir, lock_data_dir, read_identity
+from node.wal.identity import Identity, lock_data_dir, read_identity
 from ring import ClusterMap, NodeInfo
 from tests.crash.recorder import RecordedDisk
+from tests.support.founding import founder, record_of
 from tests.support.log_host import LogHost
 from tests.support.manual_loop import ManualLoop
 
 DIRECTORY = "d"
+
+SEED = 5
+"""Of the disk id and of the cluster id: equal in every life, or no two states would be equal."""
+NEW = Identity(f"{Random(SEED).getrandbits(128):032x}")
+RECORD = propose(Random(SEED), [founder("n1", 1, disk=NEW.disk_id)], dict(record_of("n1").settings))
+MEMBER = mark(NEW, RECORD)
 
 Births = dict[int, Configuration]
 
@@ -74,12 +84,11 @@ class NodeHost:
         self.disk: RecordedDisk = disk
         self.log = LogHost(disk, loop, segment_bytes_max=segment_bytes_max)
         self.log.payload_bytes = payload_bytes
+        self.log.cluster_id = RECORD.cluster_id
         self.identities: list[Identity | None] = [None]
         """The one that certainly is durable, then those handed in since. So for the next two."""
         self.maps: list[ClusterMap | None] = [None]
-        self.births: list[Births] = [{}]
-        self.name = "n1"
-        """The name that a start gives the node."""
+        self.births: list[Births] = [{0: Configuration((1,))}]
         self.local_state: LocalState
 
     def copy(self, disk: Any) -> NodeHost:
@@ -95,13 +104,12 @@ class NodeHost:
         other.identities = list(self.identities)
         other.maps = list(self.maps)
         other.births = list(self.births)
-        other.name = self.name
         return other
 
     def starting(self) -> NodeHost:
         """A copy that has begun to start: its identity is handed in."""
         other = self.copy(self.disk)
-        other.identities.append(Identity("c", 1, self.name))
+        other.identities += [i for i in (NEW, MEMBER) if i not in other.identities]
         return other
 
     def promises(self) -> str:
@@ -110,7 +118,7 @@ class NodeHost:
         return repr(
             (
                 (log.base_models, log.items, log.durable_count, sorted(log.snapshots.items())),
-                (self.name, self.identities, self.maps, self.births),
+                (self.identities, self.maps, self.births),
             )
         )
 
@@ -119,14 +127,16 @@ class NodeHost:
     def start(self) -> None:
         """Open everything, in the node's order. Raises whatever the product raises, or
         `AssertionError`."""
-        identity = Identity("c", 1, self.name)
         disk = self.disk.mount()
         lock_data_dir(disk, DIRECTORY)
         found = read_identity(disk, DIRECTORY)
         assert found in self.identities, (found, self.identities)
-        self.identities = [found, identity]
-        claim_data_dir(disk, DIRECTORY, identity)
-        self.identities = [identity]
+        self.identities = [found, *(i for i in (NEW, MEMBER) if i != found)]
+        identity = open_data_dir(disk, DIRECTORY, Random(SEED))
+        if not identity.is_member:
+            assert identity == NEW
+            accept(disk, DIRECTORY, identity, RECORD, Random(SEED))
+        self.identities = [MEMBER]
         self.log.start()
         self.local_state = LocalState(disk, DIRECTORY, self.disk.loop)
         found_map = self.local_state.load()

@@ -53,13 +53,12 @@ class Life:
             random=Random(self.random.getrandbits(32)),
         )
 
-    def restart(self, name: str = "n1") -> None:
+    def restart(self) -> None:
         """The process ends wherever it is; the next one finds what it wrote, synced or not."""
         self.host.disk.kill()
         self.loop.end()
         self.loop = TaskLoop()
         self.host = self.host.copy(self._disk())
-        self.host.name = name
         self.host.start()
 
     def run(self) -> None:
@@ -96,7 +95,7 @@ def everything(life: Life) -> Iterator[int | None]:
     life.host.add_birth(2)
     log.append(1)
     yield 5
-    life.restart("n1b")
+    life.restart()
     log = life.host.log
     log.append(2, 2)
     log.snapshot(2)
@@ -224,7 +223,7 @@ def random_life(life: Life) -> Iterator[int | None]:
         elif action == 10:
             host.add_birth(max(host.births[-1], default=0) + 1)
         else:
-            life.restart(random.choice(["n1", "n1b"]))
+            life.restart()
         if random.random() < 0.8:
             yield random.randint(1, 12)
 

@@ -12,6 +12,7 @@ import msgpack
 from node.consensus.api import Configuration, Entry, EntryKind, HardState, SnapshotMeta
 from node.consensus.messages import Append, Heartbeat, SnapshotChunk
 from node.consensus_codec import encode_message
+from node.founding.frames import Blank, encode_blank, encode_found
 from node.peer_codec import (
     PROTOCOL_VERSION,
     Hello,
@@ -27,7 +28,9 @@ from node.peer_items import (
     FORWARD_REFUSED,
     FORWARD_RESULT,
     FORWARD_WRITE,
+    FOUNDED,
     HEARTBEATS,
+    MAP_EPOCH,
     MAP_REPLY,
     MAP_REQUEST,
 )
@@ -43,10 +46,11 @@ from node.wal.format import (
     encode_frame,
     encode_segment_header,
 )
-from node.wal.identity import Identity, _encode
+from node.wal.identity import Identity, encode_identity
 from node.wal.snapshots import encode_snapshot
 from ring import ClusterMap, NodeInfo
 from tests.fuzz.targets import HEADER_OF_LOG
+from tests.support.founding import disk_id, founder, member_of, record_of
 
 CUTS = b"\0\1\2\3"
 """Stands for where a stream is cut."""
@@ -90,7 +94,8 @@ def cluster_map() -> ClusterMap:
 def hello() -> Hello:
     """One that is accepted."""
     return Hello(
-        PROTOCOL_VERSION, "c", "f", 2, "n2", 5, "h:1", "", "", 1.0, 0, "0.1", (("rf", "3"),)
+        *(PROTOCOL_VERSION, "c", disk_id(2), "f", 2, "n2", 5, True, "h:7", "h:1", "", "", 1.0, 0),
+        *("0.1", (("rf", "3"),)),
     )
 
 
@@ -118,10 +123,14 @@ def frames() -> list[bytes]:
         (FORWARD_LOST, 1),
         (MAP_REQUEST, 1),
         (MAP_REPLY, cluster_map().to_bytes()),
+        (MAP_EPOCH, 4),
+        (FOUNDED, 1),
     ]
     return [
         encode_hello(hello()),
         encode_refusal("another cluster", 1000),
+        encode_blank(Blank(founder("a", 1), (("shards", "4"),))),
+        encode_found(record_of("a", "b")),
         *(encode_items([pack_item(item)]) for item in items),
         encode_items([pack_item(item) for item in items[3:8]]),
     ]
@@ -196,9 +205,10 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "cluster_map": lambda: [cluster_map().to_bytes()],
     "batch": _batches,
     "local_state": lambda: [
-        msgpack.packb({1: (1, 2, 3), 7: (2,)}),
+        msgpack.packb({1: ((1, 2, 3), (), ()), 7: ((2,), (3,), (1, 2))}),
         cluster_map().to_bytes(),
-        _encode(Identity("c", 1, "n1")),
+        encode_identity(Identity(disk_id(1))),
+        encode_identity(member_of(record_of("n1", "n2"), 1).identity),
     ],
 }
 """Target to its valid inputs."""

@@ -29,6 +29,7 @@ from node.errors import (
     WalCorrupt,
     WrongDataDir,
 )
+from node.founding.frames import decode_answer, decode_question
 from node.host import ReplicaHost
 from node.local_state import BIRTHS_FILE, MAP_FILE, LocalState
 from node.node import Node
@@ -194,6 +195,9 @@ def peer_payload(data: bytes) -> None:
         if isinstance(hello, Hello) and len(data) <= HELLO_BYTES_MAX:
             again = decode_hello(encode_hello(hello)[HEADER.size :])
             assert again == hello, (again, hello)
+    for decode in (decode_question, decode_answer):
+        with suppress(PeerFrameError, HandshakeRefused):
+            decode(data)
     with suppress(PeerFrameError):
         items = decode_items(data)
         if isinstance(items, tuple) and not hasattr(items, "retry_ms"):

@@ -39,14 +39,17 @@ def peer_port(cluster: Cluster) -> Iterator[int]:
 
 def hello_of(cluster: Cluster, **changed: object) -> Hello:
     """What node b would say, with something changed."""
-    ready = next(line for line in cluster["a"].log().splitlines() if "event=ready" in line)
+    joined = next(line for line in cluster["a"].log().splitlines() if "founding_accepted" in line)
     hello = Hello(
         protocol_version=PROTOCOL_VERSION,
-        cluster_id=ready.split(" cluster=")[1].split()[0],
+        cluster_id=joined.split(" cluster=")[1].split()[0],
+        disk_id="0" * 32,
         settings_fingerprint="0" * 16,
         node_id=2,
         name="b",
         incarnation=1,
+        is_founded=True,
+        peer_address="127.0.0.1:2",
         client_address="127.0.0.1:1",
         http_address="",
         zone="",
@@ -116,13 +119,13 @@ def test_a_node_started_with_other_settings(tmp_path: Path) -> None:
         odd = cluster["c"]
         assert odd.terminate() == 0
         right = list(odd.flags)
-        odd.flags[odd.flags.index("--shards") + 1] = "16"
+        odd.flags += ["--max-item-size", "2m"]
         odd.launch()
         for node in (odd, cluster["a"]):
             wait_until(
                 f"the refusal in the log of {node.name}",
                 lambda node=node: any(
-                    "peer_refused" in line and "shards" in line and "16" in line and "8" in line
+                    "peer_refused" in line and "item_bytes_max is" in line and "2097152" in line
                     for line in node.log().splitlines()
                 ),
             )
@@ -136,13 +139,38 @@ def test_a_node_started_with_other_settings(tmp_path: Path) -> None:
             assert wire.get(b"k") == b"x"
 
 
+def test_a_node_restarted_with_another_number_of_shards(tmp_path: Path) -> None:
+    """It ends with a line that holds both values, and misroutes nothing."""
+    with running_cluster(tmp_path, shards=4) as cluster:
+        odd = cluster["c"]
+        assert odd.terminate() == 0
+        right = list(odd.flags)
+        odd.flags[odd.flags.index("--shards") + 1] = "8"
+        odd.launch()
+        wait_until("the end of c", lambda: not odd.is_running)
+        assert "shards is 8 in the settings of this node, but the cluster was created with 4" in (
+            odd.log()
+        )
+        odd.end()
+        odd.flags = right
+        odd.start()
+        cluster.wait_led()
+
+
 def test_two_processes_of_one_name(tmp_path: Path) -> None:
-    """A second node c with a directory of its own is refused as long as the first one is there."""
+    """A second node c with a directory of its own stays outside, whether the first one is there or
+    not; the first one is let in again.
+    """
     with running_cluster(tmp_path, shards=2) as cluster:
         words = list(cluster["c"].flags)
         words[words.index("--data-dir") + 1] = str(tmp_path / "c-again")
         with running_node(tmp_path / "again", *words, "--peer", "127.0.0.1:0", name="c") as twin:
-            twin.wait_log("event=peer_refused")
-            cluster["a"].wait_log("another process speaks to node a as node c")
+            twin.wait_log("that name belongs to data directory")
             for node in cluster:
                 assert ask(node.port, b"set k 0 0 1\r\nx") == b"STORED\r\n"
+            cluster["c"].kill()
+            for node in cluster.others("c"):
+                assert ask(node.port, b"set k 0 0 1\r\ny") == b"STORED\r\n"
+            cluster["c"].start()
+            cluster.wait_led()
+            assert ask(cluster["c"].port, b"set k 0 0 1\r\nx") == b"STORED\r\n"

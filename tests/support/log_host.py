@@ -103,6 +103,7 @@ class LogHost:
         self.failed: list[BaseException] = []
         self.full: list[bool] = []
         self.payload_bytes = 10
+        self.cluster_id = "c"
 
     def copy(self, disk: FakeDisk) -> LogHost:
         """A host that remembers the same history, on another disk; not started."""
@@ -111,6 +112,7 @@ class LogHost:
         other.items = list(self.items)
         other.durable_count = self.durable_count
         other.durable_before_last_sync = self.durable_before_last_sync
+        other.cluster_id = self.cluster_id
         other.snapshots = {group: list(metas) for group, metas in self.snapshots.items()}
         return other
 
@@ -127,7 +129,7 @@ class LogHost:
         self.wal, recovered = Wal.open(
             disk,
             "d/wal",
-            cluster_id="c",
+            cluster_id=self.cluster_id,
             node_id=1,
             snapshots=metas,
             segment_bytes_max=self.segment_bytes_max,
