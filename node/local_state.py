@@ -39,6 +39,8 @@ class LocalState:
         self._map_bytes = b""
         """What the map's file holds, without its checksum; empty while that is not known."""
         self.births: dict[int, Configuration] = {}
+        self._handed_in: dict[int, Configuration] = {}
+        """Those, and what is being written: a write that follows must not lose them."""
 
     def load(self) -> ClusterMap | None:
         """Read both files. `StartupError` names one that is damaged."""
@@ -76,7 +78,7 @@ class LocalState:
 
     async def add_births(self, births: dict[int, Configuration]) -> None:
         """Remember new groups, durably. Until this returns they are not in `births`."""
-        together = {**self.births, **births}
+        together = self._handed_in = {**self._handed_in, **self.births, **births}
         await self._write(self._births_path, encode_births(together))
         self.births = together
 

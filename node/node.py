@@ -17,16 +17,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
-from node.alarms import Alarm, Alarms
+from node.alarms import Alarms
 from node.config import NodeConfig, parse_address
-from node.consensus.api import (
-    Configuration,
-    ConsensusConfig,
-    HardState,
-    Role,
-    Snapshot,
-    SnapshotMeta,
-)
+from node.consensus.api import Configuration, ConsensusConfig, HardState, SnapshotMeta
 from node.consensus.raft import Raft
 from node.coordinator import Coordinator
 from node.counters import Counters
@@ -34,28 +27,17 @@ from node.directory.follower import MapFollower
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
 from node.errors import ConfigError, NodeError, PeerError, PeerFrameError, StartupError
-from node.founding.data_dir import (
-    SNAPSHOTS_DIR,
-    WAL_DIR,
-    Membership,
-    accept,
-    births_of,
-    check_births,
-    check_settings,
-    mark,
-    membership,
-    open_data_dir,
-)
 from node.founding.frames import Blank
 from node.founding.phase import FoundingPhase
 from node.founding.progress import FoundingProgress
-from node.founding.record import FoundingRecord, propose, random_id
+from node.founding.record import propose
 from node.group import ReplicaGroup, StateMachine
+from node.handover import hand_over
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
-from node.local_state import LocalState
+from node.introduction import info_of, own_hello, own_info, peer_specs
 from node.logs import event, get_logger
-from node.peer_codec import PROTOCOL_VERSION
+from node.peer_codec import Hello
 from node.peer_items import (
     CONSENSUS_KINDS,
     FOUNDED,
@@ -66,18 +48,14 @@ from node.peer_items import (
 )
 from node.peer_listener import PeerListener
 from node.peer_switch import PeerSwitch
-from node.peer_watch import FOUNDING, look
-from node.peers import Hello, PeerNetwork, PeerSpec
+from node.peer_watch import FOUNDING, log_alarm, look
+from node.peers import PeerNetwork
 from node.server import MemcachedServer
+from node.storage import NodeStorage
 from node.store.store import ShardStore
 from node.timings import Timings
-from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID
-from node.wal.identity import Identity, lock_data_dir
 from node.wal.memory import MemoryWal
-from node.wal.recovery import RecoveredGroup
-from node.wal.snapshots import SnapshotStore
-from node.wal.wal import Wal
 from ring import ClusterMap, MapError, NodeInfo
 
 if TYPE_CHECKING:
@@ -125,7 +103,7 @@ class Node:
         """Likewise; "" while this node is new."""
         self.counters = Counters()
         self.timings = Timings()
-        self.alarms = Alarms(_alarm_changed)
+        self.alarms = Alarms(log_alarm)
         """What is wrong right now, for `/health`, `/status`, `/metrics` and the log."""
         self.started_ns = clock.monotonic_ns()
         self.listen_address = ""
@@ -139,9 +117,6 @@ class Node:
         """What nodes told of themselves when they connected, by node id; this one included."""
         self.incarnation = random.getrandbits(63)
         self._leaders_changed = asyncio.Event()
-        self._recovered: dict[int, RecoveredGroup] = {}
-        self._snapshots_found: dict[int, Snapshot] = {}
-        self._map_found: ClusterMap | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._sweep_countdown = 0
         self._steward: Steward | None = None
@@ -149,10 +124,6 @@ class Node:
         self._stopping = False
         self._founding_waited = ""
 
-        self._data_dir = config.data_dir or ""
-        self.local_state = LocalState(self.disk, self._data_dir, loop)
-        self.snapshots: SnapshotStore | None = None
-        self.wal: Wal | MemoryWal = MemoryWal(loop)
         self.founding: FoundingProgress | None = None
         """None while this node is new."""
         self.follower: MapFollower | None = None
@@ -163,7 +134,7 @@ class Node:
         self.host = ReplicaHost(
             loop=loop,
             clock=clock,
-            wal=self.wal,
+            wal=MemoryWal(loop),
             snapshots=None,
             peers=self._switch,
             counters=self.counters,
@@ -175,76 +146,41 @@ class Node:
         self.coordinator: Coordinator
         self.server: MemcachedServer
         self.housekeeper: Housekeeper
-        self._identity = self._identify()
-        if self._identity.is_member:
-            self._become(membership(self._identity, self._data_dir))
+        self.storage = NodeStorage(config, self.disk, clock=clock, random=random, loop=loop)
+        if self.storage.member is not None:
+            self._become_member()
 
     @property
     def disk_id(self) -> str:
         """Random id of the data directory; of this process where nothing is kept."""
-        return self._identity.disk_id
+        return self.storage.identity.disk_id
 
-    def _identify(self) -> Identity:
-        if self.disk is None:
-            return Identity(random_id(self.random))
-        lock_data_dir(self.disk, self._data_dir)
-        return open_data_dir(self.disk, self._data_dir, self.random)
-
-    def _become(self, member: Membership) -> None:
-        """This node is a member of a cluster: read what its disk remembers. Blocks."""
-        config = self.config
-        settings = config.fixed_settings
-        check_settings(member, config.name, settings, self._data_dir)
-        self._identity = member.identity
-        self.node_id = member.identity.node_id
-        self.cluster_id = member.record.cluster_id
-        if self.disk is None:
-            self.local_state.births = births_of(member.record, self.node_id)
-        else:
-            self._open_disk(self.disk)
-        self.wal.on_full = self._disk_full
-        self.wal.on_failed = self._fatal
-        self.wal.observe_sync = self.timings.sync_seconds.observe
-        self.host.wal = self.wal
-        self.host.snapshots = self.snapshots
+    def _become_member(self) -> None:
+        """The storage is a member's: so is this node."""
+        storage = self.storage
+        assert storage.member is not None
+        self.node_id = storage.identity.node_id
+        self.cluster_id = storage.identity.cluster_id
+        storage.wal.on_full = self._disk_full
+        storage.wal.on_failed = self._fatal
+        storage.wal.observe_sync = self.timings.sync_seconds.observe
+        self.host.wal = storage.wal
+        self.host.snapshots = storage.snapshots
         self.founding = FoundingProgress(
-            member,
-            disk=self.disk,
-            directory=self._data_dir,
+            storage.member,
+            disk=storage.disk,
+            directory=storage.directory,
             on_complete=self._founded,
             on_failed=self._fatal,
         )
         self.follower = MapFollower(
             founding=self.founding,
-            local_state=self.local_state,
+            local_state=storage.local_state,
             host=self.host,
             on_map=self._map_learned,
             start_replica=self._start_replica,
             on_fatal=self._fatal,
         )
-
-    def _open_disk(self, disk: Disk) -> None:
-        config = self.config
-        self.snapshots = SnapshotStore(disk, f"{self._data_dir}/{SNAPSHOTS_DIR}")
-        self._snapshots_found = self.snapshots.load_all()
-        self.wal, self._recovered = Wal.open(
-            disk,
-            f"{self._data_dir}/{WAL_DIR}",
-            cluster_id=self.cluster_id,
-            node_id=self.node_id,
-            snapshots={g: s.meta for g, s in self._snapshots_found.items()},
-            segment_bytes_max=config.segment_bytes_max,
-            wal_bytes_max=config.wal_bytes_max,
-            random=self.random,
-            clock=self.clock,
-            loop=self.loop,
-        )
-        for group_id in self.wal.orphan_snapshots:
-            # The log knows nothing of this group: it left, or was never durable here.
-            del self._snapshots_found[group_id]
-            self.snapshots.delete(group_id, _deleted)
-        self._map_found = self.local_state.load()
-        check_births(self._recovered, self.local_state.births, self._data_dir)
 
     # -- start -------------------------------------------------------------------------
 
@@ -280,7 +216,9 @@ class Node:
             self._tasks.append(self.loop.create_task(self._found(self._phase)))
         else:
             if self.founding is None:
-                self._accept(propose(self.random, [self._own_info()], config.fixed_settings))
+                founders = [self._own_info()]
+                self.storage.accept(propose(self.random, founders, config.fixed_settings))
+                self._become_member()
             await self._join()
         self.host.start_ticking([self._every_tick])
 
@@ -305,43 +243,28 @@ class Node:
     async def _found(self, phase: FoundingPhase) -> None:
         """Become a member as soon as there is a founding record, and join."""
         try:
-            record = await phase.run()
-            self._accept(record)
+            self.storage.accept(await phase.run())
+            self._become_member()
             phase.close()
             await self._join()
         except Exception as error:
             self._fatal(error)
-
-    def _accept(self, record: FoundingRecord) -> None:
-        if self.disk is None:
-            member = Membership(mark(self._identity, record), record)
-        else:
-            member = accept(self.disk, self._data_dir, self._identity, record, self.random)
-        event(
-            log,
-            "info",
-            "founding_accepted",
-            cluster=record.cluster_id,
-            node_id=member.identity.node_id,
-            founders=",".join(founder.name for founder in record.founders),
-        )
-        self._become(member)
 
     async def _join(self) -> None:
         """As a member: meet the peers, start what the disk remembers, and follow the map."""
         assert self.founding is not None
         assert self.follower is not None
         self.coordinator.node_id = self.coordinator.serving.node_id = self.node_id
-        if self._map_found is not None:
-            self.follower.arrived(self._map_found)
+        if self.storage.map_found is not None:
+            self.follower.arrived(self.storage.map_found)
         await self._start_peers()
         self.housekeeper = Housekeeper(
             node_id=self.node_id,
             config=self.config,
             loop=self.loop,
             host=self.host,
-            wal=self.wal,
-            snapshots=self.snapshots,
+            wal=self.storage.wal,
+            snapshots=self.storage.snapshots,
             counters=self.counters,
             preferred_leader=self.preferred_leader_of_group,
             is_up=self._switch.is_up,
@@ -369,7 +292,7 @@ class Node:
             return
         assert self.follower is not None
         state = DirectoryState(self.follower.arrived)
-        birth = self.local_state.births[DIRECTORY_GROUP_ID]
+        birth = self.storage.local_state.births[DIRECTORY_GROUP_ID]
         group = self._new_group(DIRECTORY_GROUP_ID, birth, state)
         self._steward = Steward(record=record, group=group, state=state, known=self.known)
         if voters[0] == self.node_id:
@@ -377,49 +300,25 @@ class Node:
             self.host.mark_dirty(group)
 
     def _own_info(self) -> NodeInfo:
-        config = self.config
-        return NodeInfo(
-            self.node_id or 1,
-            config.name,
-            config.members[config.name] or config.peer or "127.0.0.1:0",
-            config.advertised(self.listen_address),
-            config.reachable(self.http_address) if self.http_address else "",
-            config.zone,
-            float(config.weight),
-            self.disk_id,
+        return own_info(
+            *(self.config, self.node_id or 1, self.disk_id),
+            *(self.listen_address, self.http_address),
         )
 
     async def _start_peers(self) -> None:
         config = self.config
         info = self._own_info()
         self.known[self.node_id] = info
-        others = self._peer_specs()
+        assert self.founding is not None
+        others = peer_specs(config, self.founding, self.map, self.known)
         if not others:
             return
         if not config.peer:
             raise ConfigError(
                 "peer", f"a cluster of {len(others) + 1} nodes needs an address for the others"
             )
-        assert self.founding is not None
-        settings = config.cluster_settings
-        hello = Hello(
-            protocol_version=PROTOCOL_VERSION,
-            cluster_id=self.cluster_id,
-            disk_id=self.disk_id,
-            settings_fingerprint=settings.fingerprint(),
-            node_id=self.node_id,
-            name=config.name,
-            incarnation=self.incarnation,
-            is_founded=self.founding.is_complete,
-            peer_address=info.peer_address,
-            client_address=info.client_address,
-            http_address=info.http_address,
-            zone=info.zone,
-            weight=info.weight,
-            map_epoch=self.map.epoch if self.map is not None else 0,
-            version=VERSION,
-            settings=tuple((name, str(value)) for name, value in settings.as_dict().items()),
-        )
+        epoch = self.map.epoch if self.map is not None else 0
+        hello = own_hello(config, info, self.founding, self.incarnation, epoch)
         self.peers = PeerNetwork(
             self.loop,
             self.clock,
@@ -437,33 +336,17 @@ class Node:
         self.coordinator.peers = self.coordinator.serving.peers = self.peers
         self.peer_address = await self.peers.start()
 
-    def _peer_specs(self) -> dict[int, PeerSpec]:
-        """The other nodes: of the newest map, or of the founding record while there is none.
-
-        They are dialed where this node's own settings say, else where the map says, and in turn
-        where they say themselves that they are.
-        """
-        assert self.founding is not None
-        nodes = self.map.nodes if self.map is not None else self.founding.record.founders
-        members = self.config.members
-        specs = {}
-        for node in nodes:
-            if node.node_id != self.node_id:
-                founder = self.founding.record.founder(node.node_id)
-                disk_id = node.disk_id or (founder.disk_id if founder is not None else "")
-                address = members.get(node.name) or node.peer_address
-                known = self.known.get(node.node_id)
-                told = known.peer_address if known is not None else ""
-                specs[node.node_id] = PeerSpec(node.name, address, disk_id, told)
-        return specs
+    def _update_peers(self) -> None:
+        if self.peers is not None and self.founding is not None:
+            self.peers.update_peers(peer_specs(self.config, self.founding, self.map, self.known))
 
     def _new_group(
         self, group_id: int, birth: Configuration, machine: StateMachine
     ) -> ReplicaGroup:
         """This node's replica of a group, from what the disk remembers of it."""
         config = self.config
-        found = self._snapshots_found.pop(group_id, None)
-        recovered = self._recovered.pop(group_id, None)
+        found = self.storage.snapshots_found.pop(group_id, None)
+        recovered = self.storage.recovered.pop(group_id, None)
         if found is not None:
             machine.restore(found.data)
             meta = found.meta
@@ -497,7 +380,7 @@ class Node:
         self.map = cluster_map
         if self.peers is not None:
             self.peers.set_map_epoch(cluster_map.epoch)
-            self.peers.update_peers(self._peer_specs())
+            self._update_peers()
             self.peers.send_to_all((MAP_EPOCH, cluster_map.epoch))
             self.host.flush_soon()
 
@@ -582,18 +465,9 @@ class Node:
         """A peer told of itself."""
         assert self.founding is not None
         before = self.known.get(node_id)
-        info = self.known[node_id] = NodeInfo(
-            node_id,
-            hello.name,
-            hello.peer_address,
-            hello.client_address,
-            hello.http_address,
-            hello.zone,
-            hello.weight,
-            hello.disk_id,
-        )
-        if self.peers is not None and info != before:
-            self.peers.update_peers(self._peer_specs())
+        self.known[node_id] = info_of(hello)
+        if self.known[node_id] != before:
+            self._update_peers()
         self.founding.accepted(node_id, is_complete=hello.is_founded)
         self._ask_for_map(node_id, hello.map_epoch)
 
@@ -655,6 +529,7 @@ class Node:
     def _fatal(self, error: BaseException) -> None:
         """Nothing may be promised any more."""
         self.host.stop()
+        self.storage.failed(error)
         self.server.abort()
         self._close_listener()
         if self.peers is not None:
@@ -704,7 +579,15 @@ class Node:
         for task in self._tasks:
             task.cancel()
         if not self.failed.done():
-            await self._hand_over(deadline)
+            if self.peers is not None:
+                await hand_over(
+                    self.node_id,
+                    self.host.groups.values,
+                    is_up=self.peers.is_up,
+                    transfer=self.housekeeper.transfer,
+                    deadline=deadline,
+                    pause_seconds=self.config.heartbeat_ms / 1000,
+                )
             self.server.close()
             await self.server.wait_empty(deadline - self.loop.time())
         self.server.abort()
@@ -716,44 +599,9 @@ class Node:
         self.host.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if not self.failed.done():
-            await self.wal.close()
+            await self.storage.wal.close()
         if self.disk is not None:
             self.disk.close()
-
-    async def _hand_over(self, deadline: float) -> None:
-        """Give every leadership to the replica that is furthest along (thesis 3.10).
-
-        Each once: one that comes back comes from a node that is stopping, too, and the two would
-        hand it to and fro until one of them has run out of time.
-        """
-        given: dict[int, int] = {}  # group id -> term of the leadership that was given away
-        while self.loop.time() < deadline:
-            led = [
-                group
-                for group in self.host.groups.values()
-                if group.log.role is Role.LEADER
-                and len(group.log.configuration.voters) > 1
-                and given.get(group.group_id, group.log.term) == group.log.term
-            ]
-            busy = False
-            for group in led:
-                status = group.log.progress()
-                candidates = [
-                    (status[voter].match_index, -voter)
-                    for voter in group.log.configuration.voters
-                    if voter != self.node_id
-                    and voter in status
-                    and status[voter].recent_active
-                    and self.peers is not None
-                    and self.peers.is_up(voter)
-                ]
-                if candidates:
-                    busy = True
-                    given[group.group_id] = group.log.term
-                    self.housekeeper.transfer(group, -max(candidates)[1])
-            if not busy:
-                return
-            await asyncio.sleep(self.config.heartbeat_ms / 1000)
 
     def _close_listener(self) -> None:
         self._listener.close()
@@ -770,19 +618,6 @@ class Node:
         self._close_listener()
         if self.peers is not None:
             self.peers.abort()
-
-
-def _alarm_changed(alarm: Alarm, raised: bool) -> None:
-    if raised:
-        level = "error" if alarm.serious else "warning"
-        event(log, level, "alarm_raised", alarm=alarm.name, why=alarm.sentence)
-    else:
-        event(log, "info", "alarm_cleared", alarm=alarm.name)
-
-
-def _deleted(error: BaseException | None) -> None:
-    if error is not None:
-        event(log, "warning", "snapshot_not_deleted", why=error)
 
 
 __all__ = ["Node", "NodeError", "StartupError"]

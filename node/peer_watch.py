@@ -1,14 +1,17 @@
-"""Watches how this node stands with the others, and raises the alarms about it."""
+"""Watches how this node stands with the others, and raises the alarms about it; logs all alarms."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from node.founding.progress import FoundingProgress
+from node.logs import event, get_logger
 
 if TYPE_CHECKING:
-    from node.alarms import Alarms
+    from node.alarms import Alarm, Alarms
     from node.peers import PeerNetwork
+
+log = get_logger("node")
 
 FOUNDING = "founding"
 PEERS_REFUSE = "peers_refuse"
@@ -36,3 +39,12 @@ def look(
         )
     else:
         alarms.clear(PEERS_REFUSE)
+
+
+def log_alarm(alarm: Alarm, raised: bool) -> None:
+    """An alarm came or went."""
+    if raised:
+        level = "error" if alarm.serious else "warning"
+        event(log, level, "alarm_raised", alarm=alarm.name, why=alarm.sentence)
+    else:
+        event(log, "info", "alarm_cleared", alarm=alarm.name)

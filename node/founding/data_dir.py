@@ -26,6 +26,9 @@ from node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_ide
 from node.wal.segment import scan_segment, sequence_of
 from node.wal.wal import Wal
 
+LOST_FILE = "data.lost"
+"""Why the node must not start on this directory any more; it may be read by people."""
+
 WAL_DIR = "wal"
 SNAPSHOTS_DIR = "snapshots"
 
@@ -56,6 +59,10 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> Identity:
         identity = Identity(random_id(random))
         disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(identity))
     elif identity.is_member:
+        lost = f"{directory}/{LOST_FILE}"
+        if disk.exists(lost):
+            why = disk.read(lost).decode(errors="replace").strip()
+            raise BrokenDataDir(directory, f"a run before this one found out that {why}")
         _check_member(disk, directory)
     else:
         found = _substance(disk, directory)
@@ -123,6 +130,11 @@ def accept(
     marked = mark(identity, record)
     disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(marked))
     return Membership(marked, record)
+
+
+def condemn(disk: Disk, directory: str, why: str) -> None:
+    """The node has forgotten what it promised: no start on this directory from now on. Blocks."""
+    disk.write(f"{directory}/{LOST_FILE}", f"{why}\n".encode())
 
 
 def mark(identity: Identity, record: FoundingRecord) -> Identity:

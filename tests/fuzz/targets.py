@@ -70,6 +70,7 @@ from ring import ClusterMap, MapError
 from router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
 from router.codec import Reply, ReplyParser
 from tests.support.fake_disk import FakeDisk
+from tests.support.founding import record_of
 from tests.support.manual_loop import ManualLoop
 
 CUT_BYTES = 4
@@ -238,14 +239,20 @@ class _Coordinator:
             assert type(carried) in (int, bytes), item
 
 
+def _on_map_item(node_id: int, kind: int, item: tuple[Any, ...]) -> None:
+    Node._on_map_item(_NODE, node_id, kind, item)
+
+
 _NODE: Any = SimpleNamespace(
     host=_Host(groups={}, disk_is_full=False, flush_soon=lambda: None),
     coordinator=_Coordinator(),
-    map=ClusterMap.from_bytes(
-        bytes.fromhex("970101a16301019197 01a16ea3683a31a3683a32a0a0cb3ff0000000000000 919101")
-    ),
+    map=record_of("a").first_map(),
+    cluster_id="c",
     peers=SimpleNamespace(send=lambda node_id, item: None),
-    _map_arrived=lambda cluster_map: None,
+    follower=SimpleNamespace(arrived=lambda cluster_map: None),
+    founding=SimpleNamespace(accepted=lambda node_id, is_complete: None),
+    _on_map_item=_on_map_item,
+    _ask_for_map=lambda node_id, epoch: None,
 )
 
 

@@ -1,5 +1,6 @@
 """What a node keeps beside its log, on a disk that loses power."""
 
+import asyncio
 from typing import Any
 from zlib import crc32
 
@@ -134,6 +135,19 @@ def test_a_write_that_fails_is_told() -> None:
     world.disk.write_atomic = lambda path, chunks, done: done(OSError("no"))
     with pytest.raises(OSError, match="no"):
         world.run(state.save_map(cluster_map()))
+
+
+def test_births_that_are_written_at_the_same_time_do_not_lose_one_another() -> None:
+    world = World()
+    state = world.state()
+
+    async def both() -> None:
+        await asyncio.gather(state.add_births({1: BIRTHS[1]}), state.add_births(REST))
+
+    world.run(both())
+    again = world.state()
+    again.load()
+    assert again.births == state.births == BIRTHS
 
 
 def test_births_are_not_believed_before_they_are_durable() -> None:

@@ -35,7 +35,8 @@ def taken(*maps: bytes) -> ClusterMap | None:
     async def test() -> ClusterMap | None:
         loop = asyncio.get_running_loop()
         node = Node(CONFIG, clock=SystemClock(), disk=None, random=Random(1), loop=loop)
-        node._become(member_of(RECORD, 1))
+        node.storage.become(member_of(RECORD, 1))
+        node._become_member()
         for data in maps:
             node.on_peer_items(2, ((MAP_REPLY, data),))
         return node.map

@@ -17,6 +17,7 @@ from node.founding.data_dir import (
     accept,
     check_births,
     check_settings,
+    condemn,
     membership,
     open_data_dir,
 )
@@ -190,6 +191,15 @@ def test_the_log_of_another_cluster_is_refused() -> None:
             disk.write(path, other.read(path))
     with pytest.raises(WrongDataDir, match="belongs to node 2 of cluster"):
         Wal.open(disk, "d/wal", cluster_id=made.record.cluster_id, node_id=2)
+
+
+def test_a_directory_that_lost_acknowledged_data_is_not_started_again() -> None:
+    disk = new_disk()
+    member(disk)
+    condemn(disk, "d", "shard 3: this node's disk has lost data")
+    disk.crash()
+    with pytest.raises(BrokenDataDir, match=r"a run before this one .* shard 3: this node's disk"):
+        opened(disk)
 
 
 def test_a_group_in_the_log_needs_a_birth() -> None:
