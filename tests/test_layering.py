@@ -35,6 +35,8 @@ PURE = (
     "node/store/*",
     "node/protocol/*",
     "node/directory/state.py",
+    "node/founding/frames.py",
+    "node/founding/record.py",
     "node/wal/format.py",
     "node/wal/groups.py",
     "node/consensus_codec.py",

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from node.consensus.api import Configuration
 from node.disk import TEMP_SUFFIX, Disk
-from node.errors import BrokenDataDir, ConfigError, FoundingError
+from node.errors import BrokenDataDir, ConfigError, FoundingError, WrongDataDir
 from node.founding.record import FoundingRecord, random_id
 from node.local_state import BIRTHS_FILE, MAP_FILE, encode_births
 from node.view import DIRECTORY_GROUP_ID
@@ -94,15 +94,16 @@ def membership(identity: Identity, directory: str) -> Membership:
 
 
 def check_settings(member: Membership, name: str, settings: dict[str, str], directory: str) -> None:
-    """Raise `ConfigError` unless this node's settings are those that its cluster was created with.
+    """Raise `WrongDataDir` for another node's directory, and `ConfigError` unless this node's
+    settings are those that its cluster was created with.
 
     `settings`: those that are fixed for the life of a cluster, by name.
     """
     if name != member.identity.name:
-        raise ConfigError(
-            "name",
-            f"{name}, but data directory {directory} belongs to {member.identity}. Give each node"
-            " the directory that it was created with",
+        raise WrongDataDir(
+            directory,
+            f"belongs to {member.identity}, this is node {name}. Give each node the directory that"
+            " it was created with",
         )
     differences = member.record.differences(settings)
     if differences:

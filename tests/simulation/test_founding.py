@@ -40,6 +40,25 @@ def test_all_founders_found_one_cluster_and_everybody_learns_the_map_at_once(nam
     town.check_one_cluster()
 
 
+def test_many_nodes_with_long_names_found_a_cluster() -> None:
+    """As Kubernetes names them: their list is longer than any one text in a hello may be."""
+    names = [f"{number:02d}-{'x' * 57}" for number in range(15)]
+    town = Town(names)
+
+    async def story() -> None:
+        town.start()
+        await town.until(
+            lambda: all(n.node is not None and n.node.map is not None for n in town.everybody),
+            "without a map",
+            seconds=3,
+        )
+        await town.put_all([names[0], names[14]], OLD)
+        await town.check_all([names[7]], OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
 def test_a_new_epoch_reaches_nodes_that_do_not_vote_in_well_under_a_second() -> None:
     town = Town("abcdefg")
 

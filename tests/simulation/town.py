@@ -7,7 +7,7 @@ is, at most one cluster is ever complete (`check_one_cluster`), unless the test 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -28,7 +28,7 @@ HELD = b"SERVER_ERROR"
 class Town:
     """`nodes` by name. Every run is a function of the seed and the test."""
 
-    def __init__(self, names: str, *, seed: int = 1, **settings: Any) -> None:
+    def __init__(self, names: Sequence[str], *, seed: int = 1, **settings: Any) -> None:
         self.loop = VirtualLoop(events_max=20_000_000)
         self.random = Random(f"{seed}/town")
         self.network = Network(self.loop, Random(f"{seed}/network"))
@@ -104,11 +104,11 @@ class Town:
 
     # -- nodes -------------------------------------------------------------------------------------
 
-    def start(self, names: str | None = None) -> None:
+    def start(self, names: Sequence[str] | None = None) -> None:
         for name in self.nodes if names is None else names:
             self.nodes[name].start()
 
-    def kill(self, names: str, *, power: bool = False) -> None:
+    def kill(self, names: Sequence[str], *, power: bool = False) -> None:
         for name in names:
             self.nodes[name].crash(silent=power)
 
@@ -166,7 +166,7 @@ class Town:
             return None
         return reply.split(b"\r\n")[1].decode() if reply.startswith(b"VALUE") else ""
 
-    async def put_all(self, names: str, values: Mapping[str, str]) -> None:
+    async def put_all(self, names: Sequence[str], values: Mapping[str, str]) -> None:
         """Each value through one of these nodes, acknowledged."""
         deadline = self.loop.time() + SERVICE_SECONDS
         for number, (key, value) in enumerate(values.items()):
@@ -174,7 +174,7 @@ class Town:
                 assert self.loop.time() < deadline, f"{names} do not store {key}"
                 await asyncio.sleep(0.05)
 
-    async def check_all(self, names: str, values: Mapping[str, str]) -> None:
+    async def check_all(self, names: Sequence[str], values: Mapping[str, str]) -> None:
         """Every one of these nodes tells every value."""
         deadline = self.loop.time() + SERVICE_SECONDS
         for name in names:

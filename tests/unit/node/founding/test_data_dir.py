@@ -226,7 +226,7 @@ def test_a_record_that_does_not_name_the_directory_is_broken() -> None:
 def test_a_directory_in_the_wrong_place_and_a_changed_setting_are_refused() -> None:
     made = member(new_disk())
     check_settings(made, "b", SETTINGS, "d")
-    with pytest.raises(ConfigError, match=r"a, but data directory d belongs to node 2 \(b\)"):
+    with pytest.raises(WrongDataDir, match=r"d belongs to node 2 \(b\) of .*, this is node a\."):
         check_settings(made, "a", SETTINGS, "d")
     with pytest.raises(
         ConfigError, match=r"shards is 32 in the settings of this node, but .* created with 4"
