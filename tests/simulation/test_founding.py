@@ -189,6 +189,10 @@ def test_a_wiped_majority_founds_nothing_beside_the_survivors(names: str, wiped:
         assert not any([await town.put(name, "k0", "lost") for name in names])
         for name in survivors:
             assert await town.get(name, "k0") is None
+        for name in wiped:
+            node = town.nodes[name].node
+            assert node is not None
+            assert not node.node_id, f"{name} is a member of something"
         town.kill(wiped)
         for name in wiped:
             restore(town.nodes[name], backups[name])
