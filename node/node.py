@@ -24,9 +24,10 @@ from node.consensus.raft import Raft
 from node.coordinator import Coordinator
 from node.counters import Counters
 from node.directory.follower import MapFollower
+from node.directory.starts import REPORT_MS
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
-from node.errors import ConfigError, NodeError, PeerError, PeerFrameError, StartupError
+from node.errors import ConfigError, NodeError, PeerFrameError, StartupError
 from node.founding.frames import Blank
 from node.founding.phase import FoundingPhase
 from node.founding.progress import FoundingProgress
@@ -42,9 +43,8 @@ from node.peer_items import (
     CONSENSUS_KINDS,
     FOUNDED,
     MAP_EPOCH,
-    MAP_REPLY,
     MAP_REQUEST,
-    check_map_item,
+    STARTED,
 )
 from node.peer_listener import PeerListener
 from node.peer_switch import PeerSwitch
@@ -119,6 +119,7 @@ class Node:
         self._leaders_changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._sweep_countdown = 0
+        self._report_countdown = 0
         self._steward: Steward | None = None
         self._admin: AdminServer | None = None
         self._stopping = False
@@ -179,7 +180,9 @@ class Node:
             host=self.host,
             on_map=self._map_learned,
             start_replica=self._start_replica,
+            on_started=self._started,
             on_fatal=self._fatal,
+            send=self._switch.send,
         )
 
     # -- start -------------------------------------------------------------------------
@@ -384,6 +387,11 @@ class Node:
             self.peers.send_to_all((MAP_EPOCH, cluster_map.epoch))
             self.host.flush_soon()
 
+    def _started(self, bits: int) -> None:
+        """Groups have started; the steward of a node that votes in the directory keeps it."""
+        if self._steward is not None:
+            self._steward.started(bits)
+
     def _start_replica(self, group_id: int, birth: Configuration, stands: bool) -> None:
         machine = ShardStore(item_bytes_max=self.config.item_bytes_max)
         group = self._new_group(group_id, birth, machine)
@@ -435,31 +443,11 @@ class Node:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
             if kind < CONSENSUS_KINDS:
                 host.on_message(node_id, item)
-            elif MAP_REQUEST <= kind <= FOUNDED:
-                check_map_item(item)
-                self._on_map_item(node_id, kind, item)
+            elif MAP_REQUEST <= kind <= STARTED:
+                assert self.follower is not None
+                self.follower.on_item(node_id, item)
             else:
                 self.coordinator.on_forward(node_id, item)
-
-    def _on_map_item(self, node_id: int, kind: int, item: tuple[Any, ...]) -> None:
-        if kind == MAP_REQUEST:
-            if self.map is not None and self.map.epoch > item[1] and self.peers is not None:
-                self.peers.send(node_id, (MAP_REPLY, self.map.to_bytes()))
-                self.host.flush_soon()
-        elif kind == MAP_EPOCH:
-            self._ask_for_map(node_id, item[1])
-        elif kind == FOUNDED:
-            assert self.founding is not None
-            self.founding.accepted(node_id, is_complete=True)
-        else:
-            try:
-                cluster_map = ClusterMap.from_bytes(item[1])
-            except MapError as error:
-                raise PeerError(f"a cluster map that is none: {error}") from error
-            if cluster_map.cluster_id != self.cluster_id:
-                raise PeerError(f"the map of another cluster, {cluster_map.cluster_id}")
-            assert self.follower is not None
-            self.follower.arrived(cluster_map)
 
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
         """A peer told of itself."""
@@ -469,27 +457,20 @@ class Node:
         if self.known[node_id] != before:
             self._update_peers()
         self.founding.accepted(node_id, is_complete=hello.is_founded)
-        self._ask_for_map(node_id, hello.map_epoch)
+        assert self.follower is not None
+        self.follower.heard_of(node_id, hello.map_epoch)
 
     def on_blank(self, blank: Blank) -> bytes:
         """A new node asks for the founding record."""
         assert self.founding is not None
         return self.founding.answer(blank)
 
-    def _ask_for_map(self, node_id: int, epoch: int) -> None:
-        known = self.map.epoch if self.map is not None else 0
-        if epoch > known and self.peers is not None:
-            self.peers.send(node_id, (MAP_REQUEST, known))
-            self.host.flush_soon()
-
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
         self.counters.peer_connects += 1
         event(log, "info", "peer_up", peer=node_id)
-        known = self.map.epoch if self.map is not None else 0
-        assert self.peers is not None
-        self.peers.send(node_id, (MAP_REQUEST, known))
-        self.host.flush_soon()
+        assert self.follower is not None
+        self.follower.ask(node_id)
         self.coordinator.peer_up(node_id)
 
     def on_peer_down(self, node_id: int, why: str) -> None:
@@ -515,6 +496,11 @@ class Node:
         self.coordinator.sweep()
         if self._steward is not None:
             self._steward.tick()
+        self._report_countdown -= 1
+        if self._report_countdown <= 0:
+            self._report_countdown = REPORT_MS // SWEEP_MS
+            if self.follower is not None:
+                self.follower.report_started()
         if self.founding is not None:
             is_late = self.clock.monotonic_ns() - self.started_ns > FOUNDING_GRACE_NS
             look(self.alarms, self.founding, self.peers, is_late=is_late)

@@ -24,6 +24,7 @@ from node.store.commands import (
     OP_SET,
     OP_TOUCH,
 )
+from ring.hashing import SHARD_COUNT_MAX
 
 CONSENSUS_KINDS: Final = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""
@@ -68,6 +69,12 @@ MAP_EPOCH: Final = 42
 FOUNDED: Final = 43
 """(kind, 1): the sender knows durably that all founders have accepted the founding record."""
 
+STARTED: Final = 44
+"""(kind, bits): groups that the sender leads have started; shard 0 is the lowest bit of the first
+byte."""
+
+STARTED_BYTES_MAX: Final = SHARD_COUNT_MAX // 8
+
 _ITEM: Final = (int, int)
 _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),
@@ -76,6 +83,7 @@ _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     MAP_REPLY: ((int, bytes),),
     MAP_EPOCH: (_ITEM,),
     FOUNDED: (_ITEM,),
+    STARTED: ((int, bytes),),
     FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),
     FORWARD_ITEMS: ((*_ITEM, tuple),),
     FORWARD_REFUSED: ((*_ITEM, int, str),),
@@ -106,7 +114,8 @@ _COMMAND_FORMS: dict[int, tuple[type, ...]] = {
 
 def check_map_item(item: tuple[Any, ...]) -> None:
     """Raise `PeerFrameError` unless `item` has the form of its kind, one of the MAP kinds."""
-    if tuple(map(type, item)) not in _ITEM_FORMS[item[0]]:
+    fits = tuple(map(type, item)) in _ITEM_FORMS[item[0]]
+    if not fits or (item[0] == STARTED and len(item[1]) > STARTED_BYTES_MAX):
         raise PeerFrameError(f"an item of kind {item[0]} of an unknown form")
 
 

@@ -13,14 +13,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from node.consensus.api import Configuration
-from node.errors import NodeError
+from node.directory.starts import started_here
+from node.errors import NodeError, PeerError
 from node.founding.progress import FoundingProgress
 from node.local_state import LocalState
 from node.logs import event, get_logger
-from ring import ClusterMap
+from node.peer_items import (
+    FOUNDED,
+    MAP_EPOCH,
+    MAP_REPLY,
+    MAP_REQUEST,
+    STARTED,
+    check_map_item,
+)
+from ring import ClusterMap, MapError
 
 if TYPE_CHECKING:
     from node.host import ReplicaHost
@@ -39,10 +48,13 @@ class MapFollower:
         host: ReplicaHost,
         on_map: Callable[[ClusterMap], None],
         start_replica: Callable[[int, Configuration, bool], None],
+        on_started: Callable[[int], None],
         on_fatal: Callable[[BaseException], None],
+        send: Callable[[int, tuple[Any, ...]], bool],
     ) -> None:
-        """`on_map` hears of each newer map at once. `start_replica(group_id, birth, stands)` starts
-        a replica; `stands`: it is the preferred leader and may call an election right away.
+        """`on_map` hears of each newer map at once, `on_started` of groups that have started (a bit
+        per shard). `start_replica(group_id, birth, stands)` starts a replica; `stands`: it is the
+        preferred leader and may call an election right away. `send` sends an item to a peer.
         """
         self.map: ClusterMap | None = None
         self._founding = founding
@@ -50,7 +62,9 @@ class MapFollower:
         self._host = host
         self._on_map = on_map
         self._start_replica = start_replica
+        self._on_started = on_started
         self._on_fatal = on_fatal
+        self._send = send
         self._learned = asyncio.Event()
         self._adopted_epoch = 0
 
@@ -68,6 +82,57 @@ class MapFollower:
         self.map = cluster_map
         self._on_map(cluster_map)
         self._learned.set()
+
+    # -- between nodes --------------------------------------------------------------------
+
+    def on_item(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """An item of one of the kinds about the map. `PeerError` if it means nothing."""
+        check_map_item(item)
+        kind = item[0]
+        if kind == MAP_REQUEST:
+            if self.map is not None and self.map.epoch > item[1]:
+                self._send(node_id, (MAP_REPLY, self.map.to_bytes()))
+                self._host.flush_soon()
+        elif kind == MAP_EPOCH:
+            self.heard_of(node_id, item[1])
+        elif kind == STARTED:
+            self._on_started(int.from_bytes(item[1], "little"))
+        elif kind == FOUNDED:
+            self._founding.accepted(node_id, is_complete=True)
+        else:
+            try:
+                cluster_map = ClusterMap.from_bytes(item[1])
+            except MapError as error:
+                raise PeerError(f"a cluster map that is none: {error}") from error
+            if cluster_map.cluster_id != self._founding.record.cluster_id:
+                raise PeerError(f"the map of another cluster, {cluster_map.cluster_id}")
+            self.arrived(cluster_map)
+
+    def heard_of(self, node_id: int, epoch: int) -> None:
+        """A peer has a map of this epoch."""
+        if epoch > self.epoch:
+            self.ask(node_id)
+
+    def ask(self, node_id: int) -> None:
+        """Ask a peer for its map, if that is newer."""
+        self._send(node_id, (MAP_REQUEST, self.epoch))
+        self._host.flush_soon()
+
+    def report_started(self) -> None:
+        """Tell the directory's voters which groups have started under leaders of this node."""
+        if self.map is None:
+            return
+        bits = started_here(self._host.groups, self.map)
+        if not bits:
+            return
+        self._on_started(bits)
+        item = (STARTED, bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
+        for node_id in self._founding.record.directory_voters:
+            if node_id != self._founding.identity.node_id:
+                self._send(node_id, item)
+        self._host.flush_soon()
+
+    # -- adopting -------------------------------------------------------------------------
 
     async def follow(self) -> None:
         """Keep what the map asks of this node, for ever."""

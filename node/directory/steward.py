@@ -8,8 +8,10 @@ leadership without knowing can do no harm.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from node.directory.starts import shards_of
 from node.directory.state import OP_SET_MAP, DirectoryState
 from node.group import ReplicaGroup
 from node.logs import event, get_logger
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from node.founding.record import FoundingRecord
 
 log = get_logger("directory")
+
+STARTED_TICKS = 10
+"""How long (in calls of `tick`, half a second) it waits for more groups that have started."""
 
 
 class Steward:
@@ -39,6 +44,14 @@ class Steward:
         self._known = known
         self._pending = False
         self._complained = ""
+        self._started = 0
+        """Shards whose groups have started, as their leaders told; a bit each."""
+        self._ticks_waited = 0
+        """Since one of them was first missed in the map."""
+
+    def started(self, bits: int) -> None:
+        """A leader tells that the groups of these shards have started."""
+        self._started |= bits
 
     def tick(self) -> None:
         """See whether there is something to decide. Called every few ticks."""
@@ -65,6 +78,12 @@ class Steward:
         if present is None:
             return self._first_map()
         changed = self._changed_nodes(present)
+        started = self._started & ~present.started & ((1 << present.shard_count) - 1)
+        self._ticks_waited = self._ticks_waited + 1 if started else 0
+        if self._ticks_waited > STARTED_TICKS:
+            self._ticks_waited = 0
+            marked = present.with_started(shards_of(started))
+            return replace(marked.with_nodes(changed), epoch=marked.epoch)
         if changed:
             return present.with_nodes(changed)
         return None

@@ -20,6 +20,7 @@ from typing import Any
 
 from node.consensus.api import SnapshotMeta
 from node.consensus_codec import check_message, decode_beats, decode_message
+from node.directory.follower import MapFollower
 from node.errors import (
     HandshakeRefused,
     PeerError,
@@ -239,21 +240,20 @@ class _Coordinator:
             assert type(carried) in (int, bytes), item
 
 
-def _on_map_item(node_id: int, kind: int, item: tuple[Any, ...]) -> None:
-    Node._on_map_item(_NODE, node_id, kind, item)
-
-
-_NODE: Any = SimpleNamespace(
-    host=_Host(groups={}, disk_is_full=False, flush_soon=lambda: None),
-    coordinator=_Coordinator(),
-    map=record_of("a").first_map(),
-    cluster_id="c",
-    peers=SimpleNamespace(send=lambda node_id, item: None),
-    follower=SimpleNamespace(arrived=lambda cluster_map: None),
-    founding=SimpleNamespace(accepted=lambda node_id, is_complete: None),
-    _on_map_item=_on_map_item,
-    _ask_for_map=lambda node_id, epoch: None,
+_RECORD = record_of("a")
+_FOUNDING: Any = SimpleNamespace(record=_RECORD, accepted=lambda node_id, is_complete: None)
+_HOST: Any = _Host(groups={}, disk_is_full=False, flush_soon=lambda: None)
+_FOLLOWER = MapFollower(
+    founding=_FOUNDING,
+    local_state=LocalState(None, "", ManualLoop()),  # type: ignore[arg-type]
+    host=_HOST,
+    on_map=lambda cluster_map: None,
+    start_replica=lambda group_id, birth, stands: None,
+    on_started=lambda bits: None,
+    on_fatal=lambda error: None,
+    send=lambda node_id, item: True,
 )
+_NODE: Any = SimpleNamespace(host=_HOST, coordinator=_Coordinator(), follower=_FOLLOWER)
 
 
 # --- the log

@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from ring import ClusterMap
 from tests.simulation.cluster import PEER_PORT
 from tests.simulation.directories import copy_of, lose, restore, swap
 from tests.simulation.town import Town, values_of
@@ -35,6 +36,32 @@ def test_all_founders_found_one_cluster_and_everybody_learns_the_map_at_once(nam
         await town.check_all(names, OLD)
         node_ids = [n.node.node_id for n in town.everybody if n.node is not None]
         assert node_ids == [*range(1, len(names) + 1)]
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_the_map_learns_which_groups_have_started_in_few_epochs() -> None:
+    """Also from leaders on nodes that do not vote in the directory."""
+    town = Town("abcdefg", shards=64)
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abcdefg", OLD)
+
+        def maps() -> list[ClusterMap | None]:
+            return [node.node.map for node in town.everybody if node.node is not None]
+
+        def all_started() -> bool:
+            return all(map_ is not None and map_.started == (1 << 64) - 1 for map_ in maps())
+
+        await town.until(all_started, "not all started")
+        assert all(map_ is not None and map_.epoch <= 4 for map_ in maps())
+        await asyncio.sleep(3)
+        assert all(map_ is not None and map_.epoch <= 4 for map_ in maps())
+        town.kill("abcdefg", power=True)
+        town.start()
+        await town.check_all("abcdefg", OLD)
 
     town.run(story())
     town.check_one_cluster()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from node.directory.state import OP_SET_MAP, DirectoryState
-from node.directory.steward import Steward
+from node.directory.steward import STARTED_TICKS, Steward
 from node.store.results import EXISTS, OK
 from ring import ClusterMap, NodeInfo
 from tests.support.founding import disk_id, record_of
@@ -150,6 +150,29 @@ def test_a_chain_of_claims_on_a_silent_nodes_address_waits_as_a_whole() -> None:
     world.known[2] = replace(info("b"), peer_address=MEMBERS["c"])
     world.known[1] = replace(info("a"), peer_address=MEMBERS["b"])
     world.steward.tick()
+    assert not world.submitted
+
+
+def test_groups_that_have_started_are_told_together_with_what_else_changed() -> None:
+    world = World("a", "b", "c")
+    world.steward.tick()
+    world.commit()
+    world.steward.started(0b0101)
+    world.steward.tick()
+    world.steward.started(0b1000)
+    assert not world.submitted
+    world.known[2] = info("b", "elsewhere:1")
+    for _ in range(STARTED_TICKS):
+        world.steward.tick()
+        world.commit()
+    after = world.state.cluster_map
+    assert after is not None
+    assert after.started == 0b1101
+    assert after.node(2) == info("b", "elsewhere:1")
+    assert after.epoch <= 3
+    world.steward.started(0b0101 | 1 << 40)
+    for _ in range(3 * STARTED_TICKS):
+        world.steward.tick()
     assert not world.submitted
 
 

@@ -6,11 +6,14 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from node.consensus.api import Configuration
 from node.directory.follower import MapFollower
-from node.errors import DiskFull
+from node.errors import DiskFull, PeerError
 from node.founding.progress import FoundingProgress
 from node.local_state import LocalState
+from node.peer_items import MAP_EPOCH, MAP_REPLY, MAP_REQUEST, STARTED
 from tests.simulation.loop import VirtualLoop
 from tests.support.founding import member_of, record_of
 
@@ -25,7 +28,8 @@ class World:
         self.loop = VirtualLoop()
         self.events: list[tuple[Any, ...]] = []
         self.fatal: list[BaseException] = []
-        host: Any = SimpleNamespace(groups={})
+        self.sent: list[tuple[int, tuple[Any, ...]]] = []
+        host: Any = SimpleNamespace(groups={}, flush_soon=lambda: None)
         self.groups = host.groups
         self.state = LocalState(None, "", self.loop)
         self.state._write = self._write  # type: ignore[method-assign]
@@ -42,7 +46,9 @@ class World:
             host=host,
             on_map=lambda cluster_map: self.events.append(("map", cluster_map.epoch)),
             start_replica=self._start,
+            on_started=lambda bits: self.events.append(("started groups", bits)),
             on_fatal=self.fatal.append,
+            send=lambda node_id, item: bool(self.sent.append((node_id, item))),
         )
 
     async def _write(self, path: str, data: bytes) -> None:
@@ -124,3 +130,57 @@ def test_older_maps_are_not_adopted() -> None:
     world.events.clear()
     world.run(world.follower.adopt())
     assert world.events == []
+
+
+def test_a_node_that_is_behind_asks_and_one_that_is_ahead_answers() -> None:
+    world = World()
+    follower = world.follower
+    follower.on_item(2, (MAP_EPOCH, 1))
+    assert world.sent == [(2, (MAP_REQUEST, 0))]
+    follower.on_item(2, (MAP_REPLY, MAP.to_bytes()))
+    assert follower.map == MAP
+    world.sent.clear()
+    follower.on_item(3, (MAP_EPOCH, 1))
+    follower.on_item(3, (MAP_REQUEST, 1))
+    assert not world.sent
+    follower.on_item(3, (MAP_REQUEST, 0))
+    assert world.sent == [(3, (MAP_REPLY, MAP.to_bytes()))]
+
+
+def test_maps_that_mean_nothing_here_are_the_peers_fault() -> None:
+    other = record_of("a", seed=2).first_map()
+    for data in (b"", other.to_bytes()):
+        with pytest.raises(PeerError):
+            World().follower.on_item(2, (MAP_REPLY, data))
+    with pytest.raises(PeerError):
+        World().follower.on_item(2, (STARTED, bytes(4096)))
+
+
+def test_groups_that_have_started_are_told_to_the_voters_until_the_map_has_them() -> None:
+    world = World()
+    world.follower.report_started()
+    world.follower.arrived(MAP)
+    world.groups.update(
+        {
+            0: leader(5),
+            1: leader(5),
+            2: leader(0),
+            3: SimpleNamespace(is_leader=False),
+            4: leader(7),
+        }
+    )
+    world.follower.report_started()
+    item = (STARTED, b"\x09")
+    assert world.sent == [(2, item), (3, item), (4, item)]
+    assert world.events[-1] == ("started groups", 9)
+    world.follower.on_item(2, item)
+    assert world.events[-1] == ("started groups", 9)
+    world.sent.clear()
+    world.follower.arrived(MAP.with_started((0, 3)))
+    world.follower.report_started()
+    assert not world.sent
+
+
+def leader(applied_index: int) -> Any:
+    log = SimpleNamespace(term_start_index=5)
+    return SimpleNamespace(is_leader=True, applied_index=applied_index, log=log)
