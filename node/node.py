@@ -460,6 +460,12 @@ class Node:
         assert self.follower is not None
         self.follower.heard_of(node_id, hello.map_epoch)
 
+    def on_newer_map(self) -> None:
+        """A stranger has a newer map than this node: ask all peers for theirs."""
+        if self.peers is not None and self.follower is not None:
+            self.peers.send_to_all((MAP_REQUEST, self.follower.epoch))
+            self.host.flush_soon()
+
     def on_blank(self, blank: Blank) -> bytes:
         """A new node asks for the founding record."""
         assert self.founding is not None

@@ -52,6 +52,9 @@ class PeerHandler(Protocol):
     def on_refused(self, node_id: int, why: str) -> None:
         """A handshake ended in a refusal by either side. `node_id` 0: a stranger came to us."""
 
+    def on_newer_map(self) -> None:
+        """A stranger of our cluster has a newer map: the others may have it, too."""
+
     def on_blank(self, blank: Blank) -> bytes:
         """A new node asks for the founding record: the frame that answers it."""
 

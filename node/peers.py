@@ -53,6 +53,7 @@ UNKNOWN_LINKS_MAX: Final = 64
 """Accepted connections that have not introduced themselves. More are closed unheard."""
 
 DUPLICATE_RETRY_MS: Final = 500
+NEWER_MAP_RETRY_MS: Final = 500
 ONE_WAY_NS: Final = 5_000_000_000
 """So long may a node that takes our connections be without one of its own to us: it dials again
 within a second, so after that it cannot reach us, or does not find us at the address it knows."""
@@ -330,6 +331,11 @@ class PeerNetwork:
         """A hello came; `Refused` is raised if it is not of a peer."""
         why = why_stranger(self._hello, hello, self._known, link.node_id or None)
         if why is not None:
+            own = self._hello
+            if hello.cluster_id == own.cluster_id and hello.map_epoch > own.map_epoch:
+                # It may be right, and our map old: see what the others have, then try again.
+                self._handler.on_newer_map()
+                raise Refused(why, NEWER_MAP_RETRY_MS)
             raise Refused(why)
         if not link.dialed:
             inbound = self._peers[hello.node_id].inbound

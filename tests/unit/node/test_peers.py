@@ -10,6 +10,7 @@ import random
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from node.peer_codec import (
     encode_items,
     pack_item,
 )
-from node.peers import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
+from node.peers import ONE_WAY_NS, UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
 from tests.support.founding import disk_id
 
 DEADLINE_SECONDS = 30
@@ -76,6 +77,9 @@ class Recorder:
 
     def on_peer_down(self, node_id: int, why: str) -> None:
         self._add("down", node_id, why)
+
+    def on_newer_map(self) -> None:
+        self._add("newer map")
 
     def on_refused(self, node_id: int, why: str) -> None:
         self._add("refused", node_id, why)
@@ -329,6 +333,82 @@ def test_strangers_are_refused_by_name_on_both_sides(
     assert {record.levelname for record in lines} == {"ERROR"}
     texts = [(record.fields["peer"], record.fields["by"], record.fields["why"]) for record in lines]
     assert len(set(texts)) >= 2
+
+
+def test_a_stranger_with_a_newer_map_is_tried_again_once_the_map_names_it() -> None:
+    """Another data directory speaks for b: refused at first, and taken when the map says so."""
+
+    async def test() -> None:
+        async with World() as world:
+            a, at_a = await world.start(1)
+            new = hello_of(2, disk_id=disk_id(9), map_epoch=5)
+            _, at_b = await world.start(2, hello=new)
+            await at_a.wait("newer map")
+            assert not at_a.all("up")
+            a.update_peers({2: PeerSpec("b", world.address(2), disk_id(9))})
+            await at_a.wait("up", 2)
+            await at_b.wait("up", 1)
+
+    run(test())
+
+
+def test_peers_that_left_are_let_go_of_and_new_ones_dialed() -> None:
+    async def test() -> None:
+        async with World() as world:
+            a, at_a, b, at_b = await both(world)
+            a.update_peers({})
+            assert a.node_ids == ()
+            await at_b.wait("down", 1)
+            assert not a.send(2, (1,))
+            a.update_peers({2: PeerSpec("b", world.address(2), disk_id(2))})
+            await at_a.until(lambda: a.is_up(2))
+            await at_b.until(lambda: b.is_up(1))
+
+    run(test())
+
+
+def test_a_node_is_dialed_where_it_says_that_it_is() -> None:
+    """Our settings have an address at which nobody answers."""
+
+    async def test() -> None:
+        async with World() as world:
+            _, _ = await world.start(2)
+            a, at_a = world.make(1)
+            [nowhere] = free_ports(1)
+            a.update_peers({2: PeerSpec("b", f"127.0.0.1:{nowhere}", disk_id(2))})
+            await a.start()
+            await at_a.wait("hello", 2)
+            assert not a.is_up(2)
+            specs = {2: PeerSpec("b", f"127.0.0.1:{nowhere}", disk_id(2), world.address(2))}
+            a.update_peers(specs)
+            await at_a.wait("up", 2)
+
+    run(test())
+
+
+def test_what_refuses_us_and_who_does_not_reach_us_is_told() -> None:
+    """b refuses a at first. Then b does not find a: it dials a port where nobody is."""
+
+    async def test() -> None:
+        async with World() as world:
+            clock = SystemClock()
+            a, at_a = await world.start(1)
+            _, _ = await world.start(2, hello=hello_of(2, cluster_id="c2"))
+            await at_a.until(lambda: 2 in a.refusals())
+            assert "node b refuses this node: " in a.refusals()[2]
+        async with World() as world:
+            a, at_a = await world.start(1)
+            b, _ = world.make(2)
+            [nowhere] = free_ports(1)
+            b.update_peers({1: PeerSpec("a", f"127.0.0.1:{nowhere}", disk_id(1))})
+            await b.start()
+            await at_a.wait("up", 2)
+            assert a.refusals() == {}
+            later = clock.monotonic_ns() + ONE_WAY_NS + 1_000_000_000
+            a._clock = SimpleNamespace(monotonic_ns=lambda: later)
+            assert "has no connection to this node" in a.refusals()[2]
+
+    run(test())
 
 
 def test_a_refused_node_waits_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
