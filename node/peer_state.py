@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from node.config import parse_address
 from node.founding.frames import Blank
@@ -11,6 +12,11 @@ from node.peer_codec import Hello, Items
 
 if TYPE_CHECKING:
     from node.peer_link import PeerLink
+
+
+ONE_WAY_NS: Final = 5_000_000_000
+"""So long may a node that takes our connections be without one of its own to us: it dials again
+within a second, so after that it cannot reach us, or does not find us at the address it knows."""
 
 
 class PeerSpec(NamedTuple):
@@ -88,3 +94,17 @@ class Peer:
         self.retry_ms = 0  # told by a refusal; 0 = none
         self.suspect = False  # on_peer_down was called, and nothing came up since
         self.wake: asyncio.Future[None] | None = None  # ends the pause before the next dial
+
+
+def refusals_of(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:
+    """See `PeerNetwork.refusals`."""
+    found = {}
+    for node_id, peer in peers.items():
+        if peer.refusal:
+            found[node_id] = f"node {peer.name} refuses this node: {peer.refusal}"
+        elif peer.one_way_since_ns and now_ns - peer.one_way_since_ns > ONE_WAY_NS:
+            found[node_id] = (
+                f"node {peer.name} has no connection to this node, though it can be reached: it "
+                "does not find this node at the address that it knows"
+            )
+    return found

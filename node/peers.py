@@ -41,7 +41,7 @@ from node.peer_codec import (
 )
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
 from node.peer_listener import PeerListener
-from node.peer_state import Peer, PeerHandler, PeerSpec
+from node.peer_state import Peer, PeerHandler, PeerSpec, refusals_of
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
@@ -54,9 +54,6 @@ UNKNOWN_LINKS_MAX: Final = 64
 
 DUPLICATE_RETRY_MS: Final = 500
 NEWER_MAP_RETRY_MS: Final = 500
-ONE_WAY_NS: Final = 5_000_000_000
-"""So long may a node that takes our connections be without one of its own to us: it dials again
-within a second, so after that it cannot reach us, or does not find us at the address it knows."""
 SAME_LINE_NS: Final = 60_000_000_000
 """The same line about the same peer is logged at most this often."""
 LOGGED_LINES_MAX: Final = 256
@@ -251,18 +248,7 @@ class PeerNetwork:
 
         Nodes that cannot be reached at all are not among them: they may be down.
         """
-        now_ns = self._clock.monotonic_ns()
-        found = {}
-        for node_id, peer in self._peers.items():
-            if peer.refusal:
-                found[node_id] = f"node {peer.name} refuses this node: {peer.refusal}"
-            elif peer.one_way_since_ns and now_ns - peer.one_way_since_ns > ONE_WAY_NS:
-                found[node_id] = (
-                    f"node {peer.name} has no connection to this node, though it can be "
-                    f"reached: it "
-                    "does not find this node at the address that it knows"
-                )
-        return found
+        return refusals_of(self._peers, self._clock.monotonic_ns())
 
     # --- dialing
 

@@ -29,7 +29,8 @@ from node.peer_codec import (
     encode_items,
     pack_item,
 )
-from node.peers import ONE_WAY_NS, UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
+from node.peer_state import ONE_WAY_NS
+from node.peers import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
 from tests.support.founding import disk_id
 
 DEADLINE_SECONDS = 30
