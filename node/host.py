@@ -233,7 +233,7 @@ class ReplicaHost:
             if group.installing:
                 continue  # Marked dirty again when its snapshot is durable.
             if group.queue or group.reads_queued:
-                group.propose_pending()
+                self.counters.proposals += group.propose_pending()
             replica = group.log
             ready = replica.ready()
             if ready.snapshot is not None:
@@ -254,7 +254,7 @@ class ReplicaHost:
             if ready.messages:
                 self._send(group, ready.messages)
             if ready.committed_entries:
-                self.counters.commands_applied += len(ready.committed_entries)
+                self.counters.entries_applied += len(ready.committed_entries)
                 group.apply(ready.committed_entries)
             if ready.soft_state is not None:
                 self._role_changed(group, ready.soft_state)
@@ -319,9 +319,12 @@ class ReplicaHost:
         if state.role is Role.LEADER:
             if not group.led_term:
                 self.counters.elections_won += 1
+                if group.stood_term != state.term:  # Alone, it wins in the turn it stands in.
+                    self.counters.elections += 1
             group.led_term = state.term
         elif state.role is Role.CANDIDATE:
             self.counters.elections += 1
+            group.stood_term = state.term
         event(
             log,
             "debug",

@@ -435,7 +435,6 @@ class Node:
 
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
-        self.counters.peer_connects += 1
         event(log, "info", "peer_up", peer=node_id)
         known = self.map.epoch if self.map is not None else 0
         assert self.peers is not None
@@ -445,7 +444,6 @@ class Node:
 
     def on_peer_down(self, node_id: int, why: str) -> None:
         """The connection to a peer, or from it, is gone."""
-        self.counters.peer_disconnects += 1
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
@@ -453,8 +451,7 @@ class Node:
         self.host.peer_unreachable(node_id)
 
     def on_refused(self, node_id: int, why: str) -> None:
-        """A peer and this node do not fit together; logged where it was found."""
-        self.counters.peer_refused += 1
+        """A peer and this node do not fit together; logged and counted where it was found."""
 
     # -- what time brings ----------------------------------------------------------------
 

@@ -335,6 +335,7 @@ class PeerNetwork:
         )
         self._handler.on_peer_hello(node_id, link.hello)
         if link.dialed:
+            self._counters.peer_connects += 1
             self._handler.on_peer_up(node_id)
 
     def link_refused(self, link: PeerLink, refusal: Refusal, by_peer: bool) -> None:
@@ -380,6 +381,7 @@ class PeerNetwork:
         if link is peer.link:
             peer.link = None
             del self._ready[node_id]
+            self._counters.peer_disconnects += 1
             # What was sent on it may be lost, so this is always a change.
             peer.suspect = False
         elif link is peer.inbound:
