@@ -205,8 +205,12 @@ class ReplicaHost:
             for group in self.groups.values():
                 log_ = group.log
                 log_.tick(now_ns)
-                if not group.dirty and log_.has_ready():
+                if group.dirty:
+                    continue
+                if log_.has_ready():
                     self.mark_dirty(group)
+                elif group.led_term and log_.lease_until_ns > group.lease_until_ns:
+                    group.update_lease()  # Alone: no answer of anybody else renews it.
         if due:
             for call in self._every_tick:
                 call()

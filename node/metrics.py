@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from node import compiled
 from node.alarms import ALARMS
 from node.counters import Counters
+from node.status import node_name
 from node.version import VERSION
 from node.view import (
     DIRECTORY_GROUP_ID,
@@ -196,7 +197,7 @@ class NodeCollector(Collector):
             yield family
         peers = _gauge("peer_up", "1 while the connection to the peer stands.", ["peer"])
         for node_id, is_up in sorted(node.peers_up().items()):
-            peers.add_metric([self._name(node_id)], int(is_up))
+            peers.add_metric([node_name(self._node, node_id)], int(is_up))
         yield peers
         alarms = _gauge("alarm", "1 while the alarm of this name is raised.", ["alarm"])
         raised = {alarm.name for alarm in node.alarms.raised()}
@@ -265,19 +266,8 @@ class NodeCollector(Collector):
             for replica, status in sorted(group.log.progress().items()):
                 if replica != own_id:
                     behind = max(0, group.log.last_index - status.match_index)
-                    lag.add_metric([label, self._name(replica)], behind)
+                    lag.add_metric([label, node_name(self._node, replica)], behind)
         yield lag
-
-    def _name(self, node_id: int) -> str:
-        cluster_map = self._node.map
-        if cluster_map is not None:
-            for info in cluster_map.nodes:
-                if info.node_id == node_id:
-                    return info.name
-        for name, number in self._node.config.node_ids.items():
-            if number == node_id:
-                return name
-        return str(node_id)
 
 
 async def render(collector: Collector) -> bytes:

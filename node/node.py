@@ -35,6 +35,7 @@ from node.errors import NodeError, PeerError, PeerFrameError, StartupError
 from node.group import ReplicaGroup, StateMachine
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
+from node.limits import LimitWatch
 from node.local_state import LocalState
 from node.logs import event, get_logger
 from node.peer_codec import PROTOCOL_VERSION
@@ -113,6 +114,12 @@ class Node:
         self._snapshots_found: dict[int, Snapshot] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._sweep_countdown = 0
+        self._limits = LimitWatch(
+            self.alarms,
+            self.counters,
+            memory_bytes=config.memory_bytes,
+            connections_max=config.connections_max,
+        )
         self._steward: Steward | None = None
         self._admin: AdminServer | None = None
         self._stopping = False
@@ -461,6 +468,7 @@ class Node:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
+        self._limits.look(self.clock.monotonic_ns(), self.host.bytes_used)
         if self._steward is not None:
             self._steward.tick()
 

@@ -70,9 +70,7 @@ class Stage:
         self._wires: list[Wire] = []
         self.process = Process(self.loop, "client", host="client")
 
-    def run(
-        self, scenario: Callable[[Stage], Awaitable[None]], *, all_well: bool = True
-    ) -> None:
+    def run(self, scenario: Callable[[Stage], Awaitable[None]], *, all_well: bool = True) -> None:
         """Boot the cluster, until all are well, play, and see that nothing went wrong unheard."""
 
         async def play() -> None:
@@ -107,7 +105,7 @@ class Stage:
             await asyncio.sleep(0.005)
 
     async def served(self) -> None:
-        """Every shard has a leader with a lease, and all running nodes know the map and are well."""
+        """Every shard has a leader with a lease, and all nodes run and are well."""
 
         def check() -> bool:
             nodes = self.up()

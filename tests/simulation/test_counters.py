@@ -50,13 +50,14 @@ class Watch:
 
     def _sum(self) -> dict[str, int]:
         return {
-            name: sum(getattr(node.counters, name) for node in self.nodes)
-            for name in COUNTER_NAMES
+            name: sum(getattr(node.counters, name) for node in self.nodes) for name in COUNTER_NAMES
         }
 
     def grown(self) -> dict[str, int]:
         now = self._sum()
-        return {name: now[name] - self.before[name] for name in now if now[name] != self.before[name]}
+        return {
+            name: now[name] - self.before[name] for name in now if now[name] != self.before[name]
+        }
 
     def check(self, **expected: int) -> None:
         """Exactly these, but for what goes by itself and is not asked for."""
@@ -71,12 +72,12 @@ class Watch:
 TOO_LARGE = b"set %b 0 0 70000\r\n" + b"x" * 70000 + b"\r\n"
 
 COMMANDS: tuple[tuple[bytes, bytes, dict[str, int]], ...] = (
-    # (request, end of its reply, counters); %b is a key of the shard that the node leads
+    # (request, end of its reply, counters); %b and %m are keys of a shard that the node leads
     (b"set %b 0 0 1\r\n5\r\n", b"STORED\r\n", {"cmd_set": 1, "total_items": 1, "proposals": 1}),
     (b"add %b 0 0 1\r\n5\r\n", b"NOT_STORED\r\n", {"cmd_set": 1, "proposals": 1}),
     (b"get %b\r\n", b"END\r\n", {"cmd_get": 1, "get_hits": 1, "lease_reads": 1}),
     (b"gets %b\r\n", b"END\r\n", {"cmd_get": 1, "get_hits": 1, "lease_reads": 1}),
-    (b"get %bx\r\n", b"END\r\n", {"cmd_get": 1, "get_misses": 1, "lease_reads": 1}),
+    (b"get %m\r\n", b"END\r\n", {"cmd_get": 1, "get_misses": 1, "lease_reads": 1}),
     (b"get %b %b\r\n", b"END\r\n", {"cmd_get": 2, "get_hits": 2, "lease_reads": 1}),
     (b"incr %b 1\r\n", b"6\r\n", {"incr_hits": 1, "proposals": 1}),
     (b"decr %b 1\r\n", b"5\r\n", {"decr_hits": 1, "proposals": 1}),
@@ -104,11 +105,10 @@ COMMANDS: tuple[tuple[bytes, bytes, dict[str, int]], ...] = (
 
 
 @raises(
-    *(
-        "cmd_get cmd_set cmd_touch cmd_other get_hits get_misses incr_hits incr_misses decr_hits "
-        "decr_misses delete_hits delete_misses touch_hits touch_misses cas_badval cas_misses "
-        "total_items protocol_errors proposals lease_reads"
-    ).split(" ")
+    *("cmd_get", "cmd_set", "cmd_touch", "cmd_other", "get_hits", "get_misses"),
+    *("incr_hits", "incr_misses", "decr_hits", "decr_misses", "delete_hits", "delete_misses"),
+    *("touch_hits", "touch_misses", "cas_badval", "cas_misses", "total_items"),
+    *("protocol_errors", "proposals", "lease_reads"),
 )
 def test_each_command_counts_once() -> None:
     async def scenario(stage: Stage) -> None:
@@ -119,7 +119,7 @@ def test_each_command_counts_once() -> None:
         await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
         for request, end, expected in COMMANDS:
             watch = Watch(*stage.up())
-            text = request.replace(b"%b", key)
+            text = request.replace(b"%b", key).replace(b"%m", stage.key(0, 1))
             reply = await wire.ask(text, end)
             grown = watch.grown()
             watch.check(**expected)
@@ -140,7 +140,12 @@ def test_commands_of_more_than_one_step() -> None:
         request = b"cas %b 0 0 1 %b\r\n6\r\n" % (key, unique)
         assert await wire.ask(request) == b"STORED\r\n"
         watch.check(
-            cmd_set=1, cas_hits=1, total_items=1, proposals=1, bytes_read=len(request), bytes_written=8
+            cmd_set=1,
+            cas_hits=1,
+            total_items=1,
+            proposals=1,
+            bytes_read=len(request),
+            bytes_written=8,
         )
         watch = Watch(*stage.up())
         assert b"too large" in await wire.ask(TOO_LARGE % key)
