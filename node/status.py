@@ -3,8 +3,9 @@
 A node is well when it can do its part: it has a cluster map, it can write its log, and every
 replica it holds leads under a lease, or was confirmed by its leader a moment ago. "Was confirmed"
 is the measured staleness of the replica, so it covers a leader that nobody answers, a follower that
-hears its leader and is not heard, one that nobody talks to, and one that is still catching up. A node that is not well still answers what it can (it
-forwards); a load balancer should rather send clients to another one. Pure.
+hears its leader and is not heard, one that nobody talks to, and one that is still catching up. A
+node that is not well still answers what it can (it forwards); a load balancer should rather send
+clients to another one. Pure.
 """
 
 from __future__ import annotations

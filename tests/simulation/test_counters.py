@@ -538,6 +538,31 @@ def test_clients_of_the_binary_protocol() -> None:
     Stage(nodes=1).run(scenario)
 
 
+CLOSES_CLIENTS = "idle_kicks" in COUNTER_NAMES
+
+
+@pytest.mark.skipif(not CLOSES_CLIENTS, reason="this node does not close slow and idle clients")
+@raises("slow_clients_closed", *(("idle_kicks",) if CLOSES_CLIENTS else ()))
+def test_clients_that_do_not_read_and_clients_that_say_nothing() -> None:
+    async def scenario(stage: Stage) -> None:
+        node, key = stage.node("n1"), stage.key(0)
+        slow = await stage.connect("n1")
+        await slow.ask(b"set %b 0 0 60000\r\n%b\r\n" % (key, b"x" * 60_000))
+        watch = Watch(node)
+        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        slow.writer.write(b"get %b\r\n" % key * 500)
+        await stage.until("it is closed", lambda: not node.counters.curr_connections)
+        grown = watch.grown()
+        assert (grown["slow_clients_closed"], grown.get("idle_kicks", 0)) == (1, 0)
+        idle = await stage.connect("n1")
+        await idle.ask(b"version\r\n")
+        assert await idle.rest() == b""
+        grown = watch.grown()
+        assert (grown["slow_clients_closed"], grown["idle_kicks"]) == (1, 1)
+
+    Stage(nodes=1, slow_client_ms=10_000, idle_timeout_ms=20_000).run(scenario)
+
+
 def test_every_counter_has_a_situation_that_raises_it() -> None:
     assert sorted(set(COUNTER_NAMES) - set(RAISED)) == []
     assert sorted(set(RAISED) - set(COUNTER_NAMES)) == []
