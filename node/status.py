@@ -19,6 +19,7 @@ from node.view import (
     DIRECTORY_GROUP_ID,
     GroupView,
     NodeView,
+    group_name,
     role_name,
     shard_groups,
     staleness_seconds,
@@ -115,11 +116,6 @@ def node_name(node: NodeView, node_id: int) -> str:
         if number == node_id:
             return name
     return str(node_id)
-
-
-def group_name(group_id: int) -> str:
-    """What a group is called in words for people."""
-    return "the directory" if group_id == DIRECTORY_GROUP_ID else f"shard {group_id - 1}"
 
 
 def health_document(node: NodeView) -> dict[str, object]:
