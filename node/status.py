@@ -55,25 +55,27 @@ def health_problems(node: NodeView) -> list[str]:
             for shard, replicas in enumerate(node.map.replica_sets)
             if node_id in replicas and shard + 1 not in groups
         ]
-    now_ns = node.clock.monotonic_ns()
     stale_ms = max(STALE_MS_MIN, STALE_ELECTIONS * node.config.election_ms)
     for group_id, group in sorted(groups.items()):
-        why = _why_not_serving(group, now_ns, stale_ms)
+        why = _why_not_serving(node, group, stale_ms)
         if why:
             problems.append(f"{group_name(group_id)}: {why}")
     return _first(problems)
 
 
-def _why_not_serving(group: GroupView, now_ns: int, stale_ms: int) -> str:
+def _why_not_serving(node: NodeView, group: GroupView, stale_ms: int) -> str:
     """Why a replica can certainly not play its part now; empty if it may."""
     if group.leader_id == 0:
         return "no leader known"
-    seconds = staleness_seconds(group, now_ns)
+    seconds = staleness_seconds(group, node.clock.monotonic_ns())
+    leads = role_name(group) == "leader"
+    if leads:  # A new leader may have been elected before anybody had confirmed its state.
+        seconds = min(seconds, uptime_seconds(node))
     if seconds * 1000 <= stale_ms:
         return ""
     if seconds == math.inf:
         return "its replica here is still catching up"
-    if role_name(group) == "leader":
+    if leads:
         return f"led here, but no majority has answered for {seconds:.1f} s"
     return f"its leader has not confirmed the replica here for {seconds:.1f} s"
 
