@@ -33,6 +33,7 @@ from node.directory.state import DirectoryState
 from node.directory.steward import Steward
 from node.errors import NodeError, PeerError, PeerFrameError, StartupError
 from node.group import ReplicaGroup, StateMachine
+from node.health_log import HealthLog
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.limits import LimitWatch
@@ -150,6 +151,7 @@ class Node:
         self.coordinator: Coordinator
         self.server: MemcachedServer
         self.housekeeper: Housekeeper
+        self._health_log: HealthLog
 
     def _open_disk(self, disk: Disk, data_dir: str) -> None:
         config = self.config
@@ -204,6 +206,7 @@ class Node:
         await self._start_peers()
         if self.map is not None:
             await self._adopt(self.map)
+        self._health_log = HealthLog(self)
         self.housekeeper = Housekeeper(
             config=config,
             loop=self.loop,
@@ -468,7 +471,9 @@ class Node:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
-        self._limits.look(self.clock.monotonic_ns(), self.host.bytes_used)
+        now_ns = self.clock.monotonic_ns()
+        self._limits.look(now_ns, self.host.bytes_used)
+        self._health_log.look(now_ns)
         if self._steward is not None:
             self._steward.tick()
 

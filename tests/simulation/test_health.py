@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from node.node import Node
 from node.status import health_document
 from tests.simulation.stage import Stage
@@ -54,6 +56,28 @@ def test_one_node_dead_is_a_warning_at_the_others() -> None:
         assert warnings(first) == []
 
     Stage().run(scenario)
+
+
+def test_the_log_tells_when_a_node_is_unwell_and_when_it_is_well(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def told() -> list[str]:
+        names = [record.getMessage().split()[0] for record in caplog.records]
+        return [name for name in names if "healthy" in name]
+
+    async def scenario(stage: Stage) -> None:
+        await asyncio.sleep(5.0)
+        assert told() == ["healthy"] * 3
+        stage.nodes["n2"].crash()
+        stage.nodes["n3"].crash()
+        await asyncio.sleep(10.0)
+        assert told() == ["healthy"] * 3 + ["unhealthy"]
+        stage.nodes["n2"].start()
+        await asyncio.sleep(5.0)
+        assert told() == ["healthy"] * 3 + ["unhealthy"] + ["healthy"] * 2
+
+    with caplog.at_level("INFO", logger="quorumcache.health"):
+        Stage().run(scenario)
 
 
 def test_the_survivor_of_a_majority_is_not_well() -> None:
