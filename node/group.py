@@ -232,11 +232,11 @@ class ReplicaGroup:
                 size += cost
                 if size >= BATCH_BYTES_MAX:
                     why = self._propose(queue[start : position + 1], size, why)
-                    proposed += not why
+                    proposed += 0 if why else 1
                     start, size = position + 1, 0
             if start < len(queue):
                 why = self._propose(queue[start:] if start else queue, size, why)
-                proposed += not why
+                proposed += 0 if why else 1
         if self.reads_queued:
             waiters, self.reads_queued = self.reads_queued, []
             self._start_read_round(waiters)
