@@ -19,6 +19,7 @@ from node.config import format_address
 from node.logs import event, get_logger
 from node.metrics import CONTENT_TYPE, NodeCollector, render
 from node.status import health_document, status_document
+from node.tasks import Tasks
 from node.view import NodeView
 
 # A scraper's request is some 300 bytes; a browser's with cookies for localhost may be a few
@@ -75,9 +76,10 @@ class RequestError(Exception):
 class AdminServer:
     """The HTTP listener of one node."""
 
-    def __init__(self, node: NodeView, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, node: NodeView, loop: asyncio.AbstractEventLoop, tasks: Tasks) -> None:
         self._node = node
         self._loop = loop
+        self.tasks = tasks
         self._collector = NodeCollector(node)
         self._server: asyncio.AbstractServer | None = None
         self._connections: set[_AdminProtocol] = set()
@@ -205,7 +207,7 @@ class _AdminProtocol(asyncio.Protocol):
         except RequestError as error:
             self._write(Reply(error.status, _TEXT, f"{error}\n".encode()), keep_alive=False)
             return
-        self._task = self._server.loop.create_task(self._serve(request))
+        self._task = self._server.tasks.once("HTTP reply", lambda: self._serve(request), self.abort)
 
     async def _serve(self, request: Request) -> None:
         reply = await self._server.answer(request)

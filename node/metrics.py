@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from node import compiled
 from node.alarms import ALARMS
 from node.counters import Counters
+from node.logs import lines_dropped
 from node.version import VERSION
 from node.view import (
     DIRECTORY_GROUP_ID,
@@ -110,6 +111,7 @@ PLAIN: dict[str, str] = {
     "reads_paused": "Times a client connection was not read, for back-pressure.",
     "slow_clients_closed": "Client connections closed because they did not read their replies.",
     "disk_full": "Times a write to the log found no space.",
+    "tasks_failed": "Background tasks and callbacks that failed: bugs.",
 }
 
 # memcached's words that would be confused with the gauges of nearly the same name.
@@ -155,6 +157,9 @@ class NodeCollector(Collector):
             family = _counter(_RENAMED.get(name, name), text, [])
             family.add_metric([], counters.since_start(name))
             yield family
+        lines = _counter("log_lines_dropped", "Log lines that stderr did not take.", [])
+        lines.add_metric([], lines_dropped())
+        yield lines
         syncs = _counter("log_syncs", "Writes and syncs of the log.", [])
         syncs.add_metric([], self._node.host.wal.sync_count)
         yield syncs

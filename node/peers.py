@@ -38,6 +38,7 @@ from node.peer_codec import (
     why_stranger,
 )
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
+from node.tasks import Tasks
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
@@ -105,6 +106,7 @@ class PeerNetwork:
         listen_address: str,
         peers: Mapping[int, tuple[str, str]],
         handler: PeerHandler,
+        tasks: Tasks,
         queue_bytes_max: int = 64 << 20,
         counters: Counters | None = None,
         logger: logging.Logger | None = None,
@@ -119,6 +121,7 @@ class PeerNetwork:
         self._hello_frame = encode_hello(hello)
         self._listen_address = listen_address
         self._handler = handler
+        self._tasks = tasks
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
@@ -148,7 +151,7 @@ class PeerNetwork:
                 f"cannot listen for peers on {self._listen_address}: {error}"
             ) from error
         for node_id in self._peers:
-            self._dialers.append(self._loop.create_task(self._dial_for_ever(node_id)))
+            self._dial_in_background(node_id)
         self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
         sockets = getattr(self._server, "sockets", ())
         return format_address(host, sockets[0].getsockname()[1] if sockets else port)
@@ -231,6 +234,10 @@ class PeerNetwork:
 
     def _new_link(self, node_id: int) -> PeerLink:
         return PeerLink(self, node_id, self._loop.create_future(), self._queue_bytes_max)
+
+    def _dial_in_background(self, node_id: int) -> None:
+        name = f"dialer of node {self._peers[node_id].name}"
+        self._dialers.append(self._tasks.restart(name, lambda: self._dial_for_ever(node_id)))
 
     async def _dial_for_ever(self, node_id: int) -> None:
         peer = self._peers[node_id]

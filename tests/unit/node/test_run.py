@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from node import run
 from node.config import NodeConfig
 from node.errors import DataDirLocked, DiskFailed
+from node.signals import hold, release
 from node.timings import Histogram, Timings
 
 DEADLINE_S = 30.0
@@ -57,7 +58,7 @@ class FakeNode:
 
 
 @pytest.fixture
-def node_class(monkeypatch: pytest.MonkeyPatch) -> type[FakeNode]:
+def node_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeNode]]:
     class Told(FakeNode):
         pass
 
@@ -71,7 +72,8 @@ def node_class(monkeypatch: pytest.MonkeyPatch) -> type[FakeNode]:
     monkeypatch.setattr(sys, "setswitchinterval", lambda seconds: None)
     monkeypatch.setattr(run, "configure", lambda **options: None)
     monkeypatch.setattr(run, "_run", asyncio.run)
-    return Told
+    yield Told
+    release()
 
 
 def kill_self(number: signal.Signals) -> Callable[[Any], None]:
@@ -102,8 +104,13 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
     async def main() -> int:
         ended = asyncio.get_running_loop().create_future()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run, "_exit_now", ended.set_result)
-            stop = run._stop_request(asyncio.get_running_loop(), False)
+            loop = asyncio.get_running_loop()
+
+            def exit_now(status: int) -> None:  # In the thread of the signals.
+                loop.call_soon_threadsafe(ended.set_result, status)
+
+            patch.setattr(run, "_exit_now", exit_now)
+            stop, _ = run._stop_request(loop, False)
             os.kill(os.getpid(), signal.SIGTERM)
             assert await asyncio.wait_for(stop, DEADLINE_S) == "SIGTERM"
             assert not ended.done()
@@ -111,7 +118,11 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
             status: int = await asyncio.wait_for(ended, DEADLINE_S)
         return status
 
-    assert asyncio.run(main()) == 128 + signal.SIGINT
+    hold()
+    try:
+        assert asyncio.run(main()) == 128 + signal.SIGINT
+    finally:
+        release()
 
 
 def test_a_node_that_fails_ends_the_process_with_the_reason(
