@@ -53,7 +53,7 @@ def _node(words: list[str]) -> int:
     flags = parser()
     namespace = flags.parse_all(words)
     if namespace.help:
-        flags.print_help()
+        print(flags.format_help(), end="")  # print_help hides errors.
         return 0
     if namespace.version:
         from node.compiled import describe

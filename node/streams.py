@@ -179,12 +179,15 @@ def run_command(command: Callable[[], int], *, name: str, failed: int) -> int:
     Output that cannot be written (a full disk) is one line on stderr and the status `failed`. A
     reader that has gone (`| head`) has had enough: that is no failure.
     """
+    ended: SystemExit | None = None
     try:
         try:
             status = command()
         except SystemExit as end:  # argparse, after --help or --version.
-            status = end.code if isinstance(end.code, int) else failed
+            ended = end
         sys.stdout.flush()
+        if ended is not None:
+            raise ended
     except BrokenPipeError:
         discard(sys.stdout)
         status = 0

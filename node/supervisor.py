@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     flags = _parser()
     options = flags.parse_all(argv)
     if options.help:
-        flags.print_help()
+        print(flags.format_help(), end="")  # print_help hides errors.
         return 0
     if options.memory is not None:
         parse_size(options.memory, "--memory")
