@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, cast
 
-from node.config import format_address
+from node.listeners import Listener
 from node.logs import event, get_logger
 from node.metrics import CONTENT_TYPE, NodeCollector, render
 from node.status import health_document, status_document
@@ -81,7 +81,7 @@ class AdminServer:
         self._loop = loop
         self.tasks = tasks
         self._collector = NodeCollector(node)
-        self._server: asyncio.AbstractServer | None = None
+        self._listener = Listener(loop, "--http")
         self._connections: set[_AdminProtocol] = set()
         self._pages: dict[str, Callable[[], Awaitable[Reply]]] = {
             "/": self._index,
@@ -90,21 +90,16 @@ class AdminServer:
             "/status": self._status,
         }
 
-    async def start(self, host: str, port: int) -> str:
-        """Listen, and return the bound address as HOST:PORT. OSError when the port is taken."""
-        server = await self._loop.create_server(lambda: _AdminProtocol(self), host, port)
-        self._server = server
-        return format_address(host, server.sockets[0].getsockname()[1])
+    async def start(self, addresses: Sequence[str]) -> str:
+        """Listen; the bound addresses, separated by commas. StartupError when one is taken."""
+        return ",".join(await self._listener.start(lambda: _AdminProtocol(self), addresses))
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
         for connection in list(self._connections):
             connection.abort()
-        if self._server is not None:
-            await self._server.wait_closed()
-            self._server = None
+        await self._listener.wait_closed()
 
     async def answer(self, request: Request) -> Reply:
         """The reply to one request. Never raises."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
 from node.alarms import Alarm, Alarms
-from node.config import NodeConfig, parse_address
+from node.config import NodeConfig, parse_addresses
 from node.consensus.api import (
     Configuration,
     ConsensusConfig,
@@ -191,10 +191,10 @@ class Node:
             unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
-        self.listen_address = await self.server.start(*parse_address(config.listen))
+        self.listen_address = await self.server.start(parse_addresses(config.listen))
         if config.http:
             self._admin = AdminServer(self, self.loop, self.tasks)
-            self.http_address = await self._admin.start(*parse_address(config.http))
+            self.http_address = await self._admin.start(parse_addresses(config.http))
         self._start_directory()
         await self._start_peers()
         if self.map is not None:

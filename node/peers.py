@@ -26,7 +26,8 @@ from typing import Any, Final, Protocol
 from node.clock import Clock
 from node.config import format_address, parse_address
 from node.counters import Counters
-from node.errors import PeerError, StartupError
+from node.errors import PeerError
+from node.listeners import Listener
 from node.logs import event
 from node.peer_codec import (
     PROTOCOL_VERSION,
@@ -133,7 +134,7 @@ class PeerNetwork:
         self._ready: dict[int, PeerLink] = {}  # dialed links that take items, by node id
         self._links: dict[PeerLink, None] = {}  # every open connection, in order of opening
         self._unknown_count = 0
-        self._server: asyncio.AbstractServer | None = None
+        self._listener = Listener(loop, "--peer")
         self._dialers: list[asyncio.Task[None]] = []
         self._tick_handle: asyncio.TimerHandle | None = None
         self._logged: dict[tuple[object, ...], int] = {}  # line: when it was last written, ns
@@ -143,18 +144,11 @@ class PeerNetwork:
 
     async def start(self) -> str:
         """Listens and begins to dial. Returns the bound HOST:PORT; `StartupError` if in use."""
-        host, port = parse_address(self._listen_address, "peer address")
-        try:
-            self._server = await self._loop.create_server(lambda: self._new_link(0), host, port)
-        except OSError as error:
-            raise StartupError(
-                f"cannot listen for peers on {self._listen_address}: {error}"
-            ) from error
+        bound = await self._listener.start(lambda: self._new_link(0), (self._listen_address,))
         for node_id in self._peers:
             self._dial_in_background(node_id)
         self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
-        sockets = getattr(self._server, "sockets", ())
-        return format_address(host, sockets[0].getsockname()[1] if sockets else port)
+        return ",".join(bound)
 
     async def stop(self) -> None:
         """Sends what is left and closes everything."""
@@ -178,8 +172,7 @@ class PeerNetwork:
         self._stopping = True
         if self._tick_handle is not None:
             self._tick_handle.cancel()
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
         for task in self._dialers:
             task.cancel()
 

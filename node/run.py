@@ -11,10 +11,8 @@ ends the process at once. Neither depends on the loop: see `signals.py`.
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
-import socket
 import sys
 import threading
 import time
@@ -26,7 +24,7 @@ from node.clock import SystemClock
 from node.config import NodeConfig
 from node.consensus.errors import ConsensusError
 from node.disk import RealDisk
-from node.errors import ConfigError, NodeError, StartupError
+from node.errors import ConfigError, NodeError
 from node.logs import configure, event, flush, get_logger, say
 from node.node import Node
 from node.signals import StopRequests, hold
@@ -315,41 +313,10 @@ class LagProbe:
 
 def explain(error: BaseException, config: NodeConfig) -> str:
     """What went wrong and what to do about it, in one line."""
-    # Of `raise ... from cause`, compiled code keeps the context only.
-    cause = error.__cause__ or error.__context__
-    if (
-        isinstance(error, StartupError)
-        and isinstance(cause, OSError)
-        and cause.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
-    ):
-        error = cause  # The peers' listener: the same words as for the others.
-    if isinstance(error, socket.gaierror):
-        return f"cannot resolve a host name in --listen, --peer or --http: {error.strerror}"
-    if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
-        flag, address = _listener(error, config)
-        if error.errno == errno.EADDRINUSE:
-            return (
-                f"cannot listen on {address}: the port is in use by another process. Stop that one,"
-                f" or choose another port with {flag}"
-            )
-        return f"cannot listen on {address}: this machine has no such address; see {flag}"
     if isinstance(error, PermissionError):
-        where = error.filename or "a listener's port (below 1024?)"
+        where = error.filename or error.strerror
         return f"not permitted: {where}. Run as a user who may, or choose another place"
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror or error}{where}"
     return str(error) or repr(error)
-
-
-def _listener(error: OSError, config: NodeConfig) -> tuple[str, str]:
-    """Which of the listeners an error of the loop is about: its text holds the address."""
-    for flag, address in (
-        ("--listen", config.listen),
-        ("--peer", config.peer),
-        ("--http", config.http),
-    ):
-        host, _, port = address.rpartition(":")
-        if address and repr(host.strip("[]")) in str(error) and f" {port}" in str(error):
-            return flag, address
-    return "--listen, --peer or --http", str(error)

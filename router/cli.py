@@ -200,7 +200,7 @@ async def _route(client: AsyncClient, options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     # Accepted before and after the command: suppressed defaults keep the later parser from
     # overwriting what the earlier one has read.
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument(
         "-s",
         "--seeds",

@@ -93,6 +93,7 @@ EDGES: dict[str, dict[str, str]] = {
         "resource": "processor time, numbers in `stats`",
     },
     "node/peer_link.py": {"socket": "constants: TCP_NODELAY"},
+    "node/listeners.py": {"socket": "constants: SOCK_STREAM, AI_PASSIVE"},
 }
 
 SET_MAKERS = ("set", "frozenset")

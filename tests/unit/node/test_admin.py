@@ -42,7 +42,7 @@ def serve(node: FakeNode, exchange: Exchange) -> Any:
 
     async def main() -> Any:
         server = AdminServer(node, asyncio.get_running_loop(), background_tasks())
-        host, _, port = (await server.start("127.0.0.1", 0)).rpartition(":")
+        host, _, port = (await server.start(("127.0.0.1:0",))).rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
             return await asyncio.wait_for(exchange(reader, writer), DEADLINE_S)

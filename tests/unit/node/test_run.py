@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -77,7 +77,15 @@ def node_class(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeNode]]:
 
 
 def kill_self(number: signal.Signals) -> Callable[[Any], None]:
-    return lambda node: os.kill(os.getpid(), number)
+    return lambda node: send(number)
+
+
+def send(number: signal.Signals) -> None:
+    """To the thread that waits for signals: another one, of a library that some other test has
+    used, may not block them, and then they end the tests."""
+    (thread,) = (one for one in threading.enumerate() if one.name == "signals")
+    assert thread.ident is not None
+    signal.pthread_kill(thread.ident, number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -111,10 +119,10 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
 
             patch.setattr(run, "_exit_now", exit_now)
             stop, _ = run._stop_request(loop, False)
-            os.kill(os.getpid(), signal.SIGTERM)
+            send(signal.SIGTERM)
             assert await asyncio.wait_for(stop, DEADLINE_S) == "SIGTERM"
             assert not ended.done()
-            os.kill(os.getpid(), signal.SIGINT)
+            send(signal.SIGINT)
             status: int = await asyncio.wait_for(ended, DEADLINE_S)
         return status
 
@@ -143,15 +151,6 @@ def test_a_node_that_fails_ends_the_process_with_the_reason(
             "No space left on device (d/wal)",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "d"), "not permitted: d"),
-        (PermissionError(errno.EACCES, "Permission denied"), "below 1024"),
-        (
-            OSError(
-                errno.EADDRINUSE,
-                "error while attempting to bind on address ('127.0.0.1', 11211): in use",
-            ),
-            "127.0.0.1:11211: the port is in use by another process. Stop that one, or choose"
-            " another port with --listen",
-        ),
         (ZeroDivisionError("two\nlines"), "internal error: ZeroDivisionError"),
     ],
 )
