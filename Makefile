@@ -86,7 +86,7 @@ $(READY): pyproject.toml
 
 $(COMPILED): $(READY) $(SOURCES)
 ifneq ($(QUORUMCACHE_COMPILED),0)
-	@echo "Compiling the data path, about a minute (QUORUMCACHE_COMPILED=0 skips this) ..."
+	@echo "Compiling the data path, about a minute of one processor (QUORUMCACHE_COMPILED=0 skips this) ..."
 	$(INSTALL) . --no-deps
 	@$(BIN)/quorumcached --version
 	@touch $@
