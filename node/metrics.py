@@ -301,6 +301,7 @@ async def render(collector: NodeCollector) -> bytes:
         parts.append(generate_latest(_OneFamily(family)))
         if number % FAMILIES_PER_TURN == 0:
             await asyncio.sleep(0)
+    await asyncio.sleep(0)
     lines = collector.shard_lines()
     while piece := "".join(islice(lines, LINES_PER_TURN)):
         parts.append(piece.encode())

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +30,12 @@ def started(words: tuple[str, ...], **options: object) -> Iterator[subprocess.Po
     """A process that is gone afterwards, its pipes closed."""
     with subprocess.Popen(
         words,
-        env=repository_environment(),
-        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **options},  # type: ignore[call-overload]
+        **{  # type: ignore[call-overload]
+            "env": repository_environment(),
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            **options,
+        },
     ) as process:
         try:
             yield process
@@ -39,9 +44,16 @@ def started(words: tuple[str, ...], **options: object) -> Iterator[subprocess.Po
 
 
 def line_of(process: subprocess.Popen[bytes]) -> str:
+    """The next line of its output."""
     assert process.stdout is not None
-    assert select.select([process.stdout], [], [], DEADLINE_S)[0], "nothing was printed"
-    return process.stdout.readline().decode()
+    too_late = threading.Timer(DEADLINE_S, process.kill)
+    too_late.start()
+    try:
+        line = process.stdout.readline().decode()
+    finally:
+        too_late.cancel()
+    assert line, "its output has ended"
+    return line
 
 
 def listen() -> tuple[int, tuple[str, ...]]:
