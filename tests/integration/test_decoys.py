@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench.processes import repository_environment
 from tests.integration.test_streams import line_of, started
 from tests.support.processes import HOST, free_ports
 from tests.support.wire import DEADLINE_S
 
-BIN = Path(sys.executable).parent
-COMMANDS = ("quorumcached", "quorumcache", "quorumcache-bench")
-
-pytestmark = pytest.mark.skipif(
-    not all((BIN / command).exists() for command in COMMANDS), reason="not installed"
-)
+# As the installed commands start: without the current directory among the places of modules.
+QUORUMCACHED = (sys.executable, "-P", "-m", "node")
+QUORUMCACHE = (sys.executable, "-P", "-m", "router.cli")
+BENCH = (sys.executable, "-P", "-m", "bench")
 
 
 @pytest.fixture
@@ -34,23 +32,18 @@ def decoys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return mark
 
 
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-
-
 def test_a_local_cluster(decoys: Path, tmp_path: Path) -> None:
     """The nodes too, and the client that asks them."""
     words = ("up", "--nodes", "1", "--shards", "1", "--base-port", "0")
     with started(
-        (str(BIN / "quorumcached"), *words, "--data-dir", str(tmp_path / "data")),
-        env=environment(),
+        (*QUORUMCACHED, *words, "--data-dir", str(tmp_path / "data")),
     ) as process:
         while not (line := line_of(process)).startswith("  a "):
             pass
         seeds = line.split()[1]
         done = subprocess.run(
-            [str(BIN / "quorumcache"), "-s", seeds, "set", "k", "v"],
-            env=environment(),
+            [*QUORUMCACHE, "-s", seeds, "set", "k", "v"],
+            env=repository_environment(),
             stdin=subprocess.DEVNULL,
             timeout=DEADLINE_S,
             check=False,
@@ -63,11 +56,11 @@ def test_the_benchmark_and_its_children(decoys: Path) -> None:
     """A node and a load process of it; one second of load is enough to have both started."""
     done = subprocess.run(
         [
-            str(BIN / "quorumcache-bench"),
+            *BENCH,
             *("run", "get", "--nodes", "1", "--shards", "1", "--no-memcached"),
             *("--seconds", "0.2", "--warmup", "0.1", "--keys", "10"),
         ],
-        env=environment(),
+        env=repository_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -82,7 +75,6 @@ def test_the_decoys_bite(decoys: Path) -> None:
     """Without care, they would be run."""
     subprocess.run(
         [sys.executable, "-m", "node", "--version"],
-        env=environment(),
         capture_output=True,
         timeout=DEADLINE_S,
         check=False,
@@ -92,7 +84,7 @@ def test_the_decoys_bite(decoys: Path) -> None:
 
 def test_a_node(decoys: Path) -> None:
     (port,) = free_ports(1)
-    words = (str(BIN / "quorumcached"), "--listen", f"{HOST}:{port}")
-    with started(words, env=environment()) as process:
+    words = (*QUORUMCACHED, "--listen", f"{HOST}:{port}")
+    with started(words) as process:
         assert " ready: " in line_of(process)
     assert not decoys.exists(), decoys.read_text()

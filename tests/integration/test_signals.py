@@ -173,7 +173,7 @@ def test_the_first_process_of_a_container_is_told_to_stop_at_its_start(tmp_path:
         cwd=tmp_path,
     ) as process:
         try:
-            wait_until("the node has begun", lambda: holds_sigterm(process.pid))
+            wait_until("the node has begun", lambda: holds_signals(process.pid))
             (node,) = children(process.pid)
             os.kill(node, signal.SIGTERM)
             assert process.wait(DEADLINE_S) == 0
@@ -185,11 +185,12 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def holds_sigterm(parent: int) -> bool:
+def holds_signals(parent: int) -> bool:
+    """Our program does: `unshare` itself blocks SIGTERM for a moment, but never SIGUSR1."""
     for pid in children(parent):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("SigBlk:"):
-                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+                return bool(int(line.split()[1], 16) >> (signal.SIGUSR1 - 1) & 1)
     return False
 
 
