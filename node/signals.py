@@ -22,16 +22,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from node.logs import event, get_logger
-
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 IGNORED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 HELD = frozenset((*STOP_SIGNALS, *IGNORED_SIGNALS))
 
 _WAKE = signal.SIGUSR2
 """Sent to the thread itself when something was asked for."""
-
-_log = get_logger("process")
 
 
 def hold() -> None:
@@ -90,6 +86,8 @@ class StopRequests:
             signal.pthread_kill(self._thread.ident, _WAKE)
 
     def _run(self) -> None:
+        from node.logs import event, get_logger  # Late: `hold` must not wait for it.
+
         signals_seen = 0
         deadline: float | None = None
         while not self._closing:
@@ -108,7 +106,7 @@ class StopRequests:
             if self._asked:
                 reason, self._asked = self._asked, ""
             elif number in IGNORED_SIGNALS or (number == signal.SIGHUP and is_ignored(number)):
-                event(_log, "info", "signal_ignored", signal=number.name)
+                event(get_logger("process"), "info", "signal_ignored", signal=number.name)
             else:
                 signals_seen += 1
                 if signals_seen > 1:
