@@ -89,6 +89,7 @@ class Counters:
     reads_paused: int = 0  # times a client connection was not read for back-pressure
     slow_clients_closed: int = 0  # connections closed because their output passed its bound
     disk_full: int = 0  # times the disk became full, as a write to the log found
+    tasks_failed: int = 0  # background tasks and callbacks that failed, by a bug of ours
     # Gauge: client connections open now.
     curr_connections: int = 0
     # What reset() took away, by name. Grows only; empty until the first reset.

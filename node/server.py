@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from node.cluster_commands import cluster_command, moved_line
 from node.connection import MemcachedConnection
 from node.coordinator import Coordinator
 from node.group import ReplicaGroup
+from node.listeners import Listener
 from node.logs import event, get_logger
 from node.operations import Failure
 from node.protocol.responses import version_line
@@ -47,13 +48,11 @@ class MemcachedServer:
         self._is_full = False
         """A connection was rejected since there was last room for one."""
         self._emptied = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self.loop, "--listen")
 
-    async def start(self, host: str, port: int) -> str:
-        """Listen; the bound HOST:PORT."""
-        self._server = await self.loop.create_server(self._new_connection, host, port, backlog=1024)
-        bound = self._server.sockets[0].getsockname()
-        return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+    async def start(self, addresses: Sequence[str]) -> str:
+        """Listen; the bound addresses, separated by commas."""
+        return ",".join(await self._listener.start(self._new_connection, addresses, backlog=1024))
 
     def _new_connection(self) -> MemcachedConnection:
         number = self._next_number
@@ -85,8 +84,7 @@ class MemcachedServer:
 
     def stop_accepting(self) -> None:
         """No new clients."""
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
 
     def close(self) -> None:
         """Close the listener, and every connection once its replies are out."""
