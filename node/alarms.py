@@ -12,8 +12,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 ALARMS: Final[dict[str, bool]] = {
+    "connections_full": False,
     "founding": True,
+    "memory_full": False,
     "peers_refuse": True,
+    "task_failed": True,
 }
 """Name of every alarm: True if it is serious. docs/operations.md explains each in a row."""
 

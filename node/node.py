@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
 from node.alarms import Alarms
-from node.config import NodeConfig, parse_address
+from node.config import NodeConfig, parse_addresses
 from node.consensus.api import Configuration, ConsensusConfig, HardState, SnapshotMeta
 from node.consensus.raft import Raft
 from node.coordinator import Coordinator
@@ -34,9 +34,11 @@ from node.founding.progress import FoundingProgress
 from node.founding.record import propose
 from node.group import ReplicaGroup, StateMachine
 from node.handover import hand_over
+from node.health_log import HealthLog
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.introduction import info_of, own_hello, own_info, peer_specs
+from node.limits import LimitWatch
 from node.logs import event, get_logger
 from node.peer_codec import Hello
 from node.peer_items import (
@@ -53,6 +55,7 @@ from node.peers import PeerNetwork
 from node.server import MemcachedServer
 from node.storage import NodeStorage
 from node.store.store import ShardStore
+from node.tasks import Tasks
 from node.timings import Timings
 from node.view import DIRECTORY_GROUP_ID
 from node.wal.memory import MemoryWal
@@ -105,6 +108,8 @@ class Node:
         self.timings = Timings()
         self.alarms = Alarms(log_alarm)
         """What is wrong right now, for `/health`, `/status`, `/metrics` and the log."""
+        self._own_tasks: list[asyncio.Task[None]] = []
+        self.tasks = Tasks(loop, alarms=self.alarms, counters=self.counters, fatal=self._fatal)
         self.started_ns = clock.monotonic_ns()
         self.listen_address = ""
         self.peer_address = ""
@@ -117,9 +122,14 @@ class Node:
         """What nodes told of themselves when they connected, by node id; this one included."""
         self.incarnation = random.getrandbits(63)
         self._leaders_changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
         self._sweep_countdown = 0
         self._report_countdown = 0
+        self._limits = LimitWatch(
+            self.alarms,
+            self.counters,
+            memory_bytes=config.memory_bytes,
+            connections_max=config.connections_max,
+        )
         self._steward: Steward | None = None
         self._admin: AdminServer | None = None
         self._stopping = False
@@ -147,6 +157,7 @@ class Node:
         self.coordinator: Coordinator
         self.server: MemcachedServer
         self.housekeeper: Housekeeper
+        self._health_log: HealthLog
         self.storage = NodeStorage(config, self.disk, clock=clock, random=random, loop=loop)
         if self.storage.member is not None:
             self._become_member()
@@ -208,15 +219,16 @@ class Node:
             unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
-        self.listen_address = await self.server.start(*parse_address(config.listen))
+        self.listen_address = await self.server.start(parse_addresses(config.listen))
         if config.http:
-            self._admin = AdminServer(self, self.loop)
-            self.http_address = await self._admin.start(*parse_address(config.http))
+            self._admin = AdminServer(self, self.loop, self.tasks)
+            self.http_address = await self._admin.start(parse_addresses(config.http))
+        self._health_log = HealthLog(self)
         if self.founding is None and not config.is_alone:
             self.peer_address = await self._listener.start(config.peer)
-            self._phase = self._new_phase()
-            self._listener.accept = self._phase.accept
-            self._tasks.append(self.loop.create_task(self._found(self._phase)))
+            phase = self._phase = self._new_phase()
+            self._listener.accept = phase.accept
+            self._own_tasks.append(self.tasks.end("founding", lambda: self._found(phase)))
         else:
             if self.founding is None:
                 founders = [self._own_info()]
@@ -272,11 +284,11 @@ class Node:
             preferred_leader=self.preferred_leader_of_group,
             is_up=self._switch.is_up,
         )
-        self._tasks.append(self.loop.create_task(self.housekeeper.run()))
+        self._own_tasks.append(self.tasks.restart("housekeeper", self.housekeeper.run))
         if self.founding.is_complete:
             self._start_directory()
             await self.follower.adopt()
-        self._tasks.append(self.loop.create_task(self.follower.follow()))
+        self._own_tasks.append(self.tasks.end("map follower", self.follower.follow))
 
     def _founded(self) -> None:
         """All founders have accepted, and this is stored: group 0 may start."""
@@ -331,6 +343,7 @@ class Node:
             peers=others,
             handler=self,
             counters=self.counters,
+            tasks=self.tasks,
             listener=self._listener,
         )
         self._switch.network = self.peers
@@ -473,7 +486,6 @@ class Node:
 
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
-        self.counters.peer_connects += 1
         event(log, "info", "peer_up", peer=node_id)
         assert self.follower is not None
         self.follower.ask(node_id)
@@ -481,7 +493,6 @@ class Node:
 
     def on_peer_down(self, node_id: int, why: str) -> None:
         """The connection to a peer, or from it, is gone."""
-        self.counters.peer_disconnects += 1
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
@@ -489,8 +500,7 @@ class Node:
         self.host.peer_unreachable(node_id)
 
     def on_refused(self, node_id: int, why: str) -> None:
-        """A peer and this node do not fit together; logged where it was found."""
-        self.counters.peer_refused += 1
+        """A peer and this node do not fit together; logged and counted where it was found."""
 
     # -- what time brings ----------------------------------------------------------------
 
@@ -500,6 +510,9 @@ class Node:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
+        now_ns = self.clock.monotonic_ns()
+        self._limits.look(now_ns, self.host.bytes_used)
+        self._health_log.look(now_ns)
         if self._steward is not None:
             self._steward.tick()
         self._report_countdown -= 1
@@ -568,7 +581,7 @@ class Node:
         self._stopping = True
         deadline = self.loop.time() + self.config.stop_timeout_ms / 1000
         self.server.stop_accepting()
-        for task in self._tasks:
+        for task in self._own_tasks:
             task.cancel()
         if not self.failed.done():
             if self.peers is not None:
@@ -589,7 +602,8 @@ class Node:
         if self.peers is not None:
             await self.peers.stop()
         self.host.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.tasks.cancel()
+        await self.tasks.wait()
         if not self.failed.done():
             await self.storage.wal.close()
         if self.disk is not None:
@@ -603,8 +617,7 @@ class Node:
     def abort(self) -> None:
         """Leave at once, as a crash would."""
         self._stopping = True
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
         self.host.stop()
         self.server.abort()
         self._close_listener()

@@ -42,6 +42,7 @@ from node.peer_codec import (
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
 from node.peer_listener import PeerListener
 from node.peer_state import Peer, PeerHandler, PeerSpec, refusals_of
+from node.tasks import Tasks
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
@@ -72,6 +73,7 @@ class PeerNetwork:
         listen_address: str,
         peers: Mapping[int, PeerSpec],
         handler: PeerHandler,
+        tasks: Tasks,
         queue_bytes_max: int = 64 << 20,
         counters: Counters | None = None,
         logger: logging.Logger | None = None,
@@ -89,6 +91,7 @@ class PeerNetwork:
         self._hello_frame = encode_hello(hello)
         self._listen_address = listen_address
         self._handler = handler
+        self._tasks = tasks
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
@@ -113,15 +116,12 @@ class PeerNetwork:
         if not self._listener.address:
             await self._listener.start(self._listen_address)
         for node_id in self._peers:
-            self._dial_soon(node_id)
+            self._dial_in_background(node_id)
         self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
         return self._listener.address
 
     def _accept(self) -> asyncio.Protocol:
         return self._new_link(0)
-
-    def _dial_soon(self, node_id: int) -> None:
-        self._dialers[node_id] = self._loop.create_task(self._dial_for_ever(node_id))
 
     def _add(self, node_id: int, spec: PeerSpec) -> None:
         self._peers[node_id] = Peer(spec.name, spec.addresses(), spec.disk_id)
@@ -142,7 +142,7 @@ class PeerNetwork:
             peer = self._peers.get(node_id)
             if peer is None:
                 self._add(node_id, spec)
-                self._dial_soon(node_id)
+                self._dial_in_background(node_id)
                 continue
             if peer.disk_id != spec.disk_id or peer.name != spec.name:
                 peer.disk_id, peer.name = spec.disk_id, spec.name
@@ -222,10 +222,10 @@ class PeerNetwork:
     def flush(self) -> None:
         """One frame and one write to each peer that there is something for."""
         for link in self._ready.values():
-            waiting = link.outbox_bytes + link.bulk_bytes
-            if waiting:
+            if link.outbox_bytes or link.bulk_bytes:
+                before = link.written_bytes
                 link.flush()
-                self._counters.peer_bytes_sent += waiting - link.outbox_bytes - link.bulk_bytes
+                self._counters.peer_bytes_sent += link.written_bytes - before
 
     def set_map_epoch(self, epoch: int) -> None:
         """The epoch that future hellos tell."""
@@ -254,6 +254,10 @@ class PeerNetwork:
 
     def _new_link(self, node_id: int) -> PeerLink:
         return PeerLink(self, node_id, self._loop.create_future(), self._queue_bytes_max)
+
+    def _dial_in_background(self, node_id: int) -> None:
+        name = f"dialer of node {self._peers[node_id].name}"
+        self._dialers[node_id] = self._tasks.restart(name, lambda: self._dial_for_ever(node_id))
 
     async def _dial_for_ever(self, node_id: int) -> None:
         peer = self._peers[node_id]
@@ -368,6 +372,7 @@ class PeerNetwork:
         )
         self._handler.on_peer_hello(node_id, link.hello)
         if link.dialed:
+            self._counters.peer_connects += 1
             self._handler.on_peer_up(node_id)
 
     def link_refused(self, link: PeerLink, refusal: Refusal, by_peer: bool) -> None:
@@ -393,7 +398,7 @@ class PeerNetwork:
         return self._handler.on_blank(blank)
 
     def link_items(self, link: PeerLink, items: Items, size: int) -> None:
-        """A frame of items."""
+        """A frame of items, of `size` bytes with its header."""
         if link.dialed:
             raise PeerError("items came on the connection that only answers")
         self._counters.peer_messages_received += len(items)
@@ -427,6 +432,7 @@ class PeerNetwork:
             peer.link = None
             peer.one_way_since_ns = 0
             del self._ready[node_id]
+            self._counters.peer_disconnects += 1
             # What was sent on it may be lost, so this is always a change.
             peer.suspect = False
         elif link is peer.inbound:

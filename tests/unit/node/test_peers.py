@@ -31,6 +31,7 @@ from node.peer_codec import (
 )
 from node.peer_state import ONE_WAY_NS
 from node.peers import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
+from tests.support.background import background_tasks
 from tests.support.founding import disk_id
 
 DEADLINE_SECONDS = 30
@@ -144,6 +145,7 @@ class World:
                 other: PeerSpec(peer_name or "?abc"[other], self.address(other), disk_id(other))
             },
             handler=recorder,
+            tasks=background_tasks(),
             **options,
         )
         self.networks.append(network)
@@ -613,6 +615,7 @@ def test_a_link_cut_one_way_is_noticed_at_both_ends(way: str) -> None:
                 listen_address=world.address(1),
                 peers={2: PeerSpec("b", f"127.0.0.1:{await valve.start()}", disk_id(2))},
                 handler=recorder,
+                tasks=background_tasks(),
             )
             world.networks.append(a)
             await a.start()
@@ -689,7 +692,7 @@ def test_a_port_in_use_is_a_clear_error() -> None:
         async with World() as world:
             await world.start(1)
             other, _ = world.make(1)
-            with pytest.raises(StartupError, match=f"for peers on {world.address(1)}"):
+            with pytest.raises(StartupError, match=f"cannot listen on {world.address(1)}.* --peer"):
                 await other.start()
 
     run(test())
