@@ -59,10 +59,9 @@ class LocalState:
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
                 raise StartupError(
                     f"{self._births_path} is damaged ({error}): restore that file, or leave this "
-                    "node stopped and keep its data directory aside. The cluster goes on "
-                    "without it "
-                    "while each shard has a majority of its replicas. Never empty the directory to "
-                    "let the node join again: it has promised what it would forget"
+                    "node stopped and keep its data directory aside. The cluster goes on without "
+                    "it while each shard has a majority of its replicas. Never empty the directory "
+                    "to let the node join again: it has promised what it would forget"
                 ) from error
         if not disk.exists(self._map_path):
             return None

@@ -304,8 +304,8 @@ def why_stranger(
         )
     if own.settings_fingerprint != other.settings_fingerprint:
         unequal = setting_differences(own.name, own.settings, other.name, other.settings) or (
-            f"fingerprint {own.settings_fingerprint} at {us}, {other.settings_fingerprint} at "
-            f"{them}"
+            f"fingerprint {own.settings_fingerprint} at {us}, "
+            f"{other.settings_fingerprint} at {them}"
         )
         return f"the cluster's settings differ: {unequal}. Set the same value on all nodes"
     if other.node_id == own.node_id:
@@ -324,7 +324,7 @@ def why_stranger(
         return (
             f"{them} has data directory {other.disk_id}, but for {us} that name belongs to data "
             f"directory {peer.disk_id}. Start it with the directory that it had, or leave it "
-            f"stopped"
+            "stopped"
         )
     if expected_id is not None and other.node_id != expected_id:
         expected = known.get(expected_id)

@@ -194,8 +194,7 @@ def why_unfit(
     if sorted(theirs) != sorted(members):
         return (
             f"the founding record names {', '.join(theirs)}, but the initial cluster of node "
-            f"{name} "
-            f"is {', '.join(members)}"
+            f"{name} is {', '.join(members)}"
         )
     return "; ".join(record.differences(fixed))
 

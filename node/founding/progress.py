@@ -102,26 +102,23 @@ class FoundingProgress:
         cluster = f"cluster {own.cluster_id}"
         if founder is None:
             why = (
-                f"node {theirs.name} is new, and node {own.name} belongs to {cluster} "
-                f"already, which "
-                f"was founded without a node {theirs.name}: start it with the initial cluster that "
-                "it shall found, on addresses of its own"
+                f"node {theirs.name} is new, and node {own.name} belongs to {cluster} already, "
+                f"which was founded without a node {theirs.name}: start it with the initial "
+                "cluster that it shall found, on addresses of its own"
             )
         elif founder.disk_id != theirs.disk_id:
             why = (
                 f"node {theirs.name} has the new data directory {theirs.disk_id}, but in {cluster} "
                 f"that name belongs to data directory {founder.disk_id}: start it with the "
-                f"directory "
-                "that it had. If that one is lost, leave the node stopped; the cluster goes on "
-                "without it"
+                "directory that it had. If that one is lost, leave the node stopped; the cluster "
+                "goes on without it"
             )
         elif own.is_complete or self._is_storing:
             why = (
-                f"node {theirs.name} is new, but its data directory {theirs.disk_id} is a "
-                f"member of "
-                f"{cluster} already: it was set back to an older copy and has forgotten what it "
-                "promised. Start it with the directory as it was last, or leave the node stopped; "
-                "the cluster goes on without it"
+                f"node {theirs.name} is new, but its data directory {theirs.disk_id} is a member "
+                f"of {cluster} already: it was set back to an older copy and has forgotten what "
+                "it promised. Start it with the directory as it was last, or leave the node "
+                "stopped; the cluster goes on without it"
             )
         else:
             return encode_found(self.record)

@@ -66,9 +66,8 @@ class FoundingRecord:
         """How `settings` differ from those fixed at the creation, as one sentence each."""
         fixed = dict(self.settings)
         return [
-            f"{name} is {settings.get(name, 'unset')} in the settings of this node, but the "
-            f"cluster "
-            f"was created with {fixed.get(name, 'unset')}"
+            f"{name} is {settings.get(name, 'unset')} in the settings of this node, "
+            f"but the cluster was created with {fixed.get(name, 'unset')}"
             for name in sorted({*fixed, *settings})
             if settings.get(name) != fixed.get(name)
         ]

@@ -59,9 +59,8 @@ def other_format(version: int) -> str:
     why = f"is in format {version}, this version reads format {FORMAT_VERSION}"
     if version == 1:
         why += (
-            ". Format 1 was written by development versions of quorumcache 0.1.0 before "
-            "clusters had"
-            " random ids: read it with one of those, and copy the data into a new cluster"
+            ". Format 1 was written by development versions of quorumcache 0.1.0 before clusters"
+            " had random ids: read it with one of those, and copy the data into a new cluster"
         )
     return why
 

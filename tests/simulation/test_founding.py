@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from node.errors import AcknowledgedDataLost
 from ring import ClusterMap
 from tests.simulation.cluster import PEER_PORT
 from tests.simulation.directories import copy_of, lose, restore, swap
@@ -330,6 +331,36 @@ def test_a_directory_set_back_to_before_the_founding_is_refused() -> None:
         assert not await town.put("a", "k0", "lost")
         town.start("c")
         await town.check_all("ac", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_a_directory_set_back_to_an_older_copy_is_found_out_and_marked() -> None:
+    """What it acknowledged since is missing. It ends, and does not start again; the others go on."""
+    town = Town("abc", snapshot_bytes_min=1 << 20)
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        await asyncio.sleep(1)
+        town.kill("b")
+        before = copy_of(town.nodes["b"])
+        town.start("b")
+        await town.put_all("abc", NEW)
+        await asyncio.sleep(1)
+        town.kill("b")
+        restore(town.nodes["b"], before)
+        town.start("b")
+        assert "must not vote again" in await town.refusal("b")
+        town.start("b")
+        assert "a run before this one found out" in await town.refusal("b")
+        await town.check_all("ac", NEW)
+        await town.put_all("ac", OLD)
+        # The host also raises it out of the peer's callback, which it must not go on with.
+        errors = [context.get("exception") for context in town.loop.errors]
+        assert {type(error) for error in errors} <= {AcknowledgedDataLost}
+        town.loop.errors.clear()
 
     town.run(story())
     town.check_one_cluster()
