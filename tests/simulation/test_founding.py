@@ -337,7 +337,7 @@ def test_a_directory_set_back_to_before_the_founding_is_refused() -> None:
 
 
 def test_a_directory_set_back_to_an_older_copy_is_found_out_and_marked() -> None:
-    """What it acknowledged since is missing. It ends, and does not start again; the others go on."""
+    """What it acknowledged since is missing. It ends and stays away; the others go on."""
     town = Town("abc", snapshot_bytes_min=1 << 20)
 
     async def story() -> None:
