@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from node.consensus.api import Configuration
 from node.directory.starts import started_here
-from node.errors import NodeError, PeerError
+from node.errors import DiskFull, NodeError, PeerError
 from node.founding.progress import FoundingProgress
 from node.local_state import LocalState
 from node.logs import event, get_logger
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from node.host import ReplicaHost
 
 log = get_logger("node")
+
+FULL_RETRY_SECONDS: Final = 1.0
+"""Pause before a map that a full disk did not take is stored again."""
 
 
 class MapFollower:
@@ -139,13 +142,19 @@ class MapFollower:
         while True:
             await self._learned.wait()
             self._learned.clear()
-            await self.adopt()
+            if not await self.adopt():
+                await asyncio.sleep(FULL_RETRY_SECONDS)
+                self._learned.set()
 
-    async def adopt(self) -> None:
-        """Make the newest map durable here, then start the groups that it places on this node."""
+    async def adopt(self) -> bool:
+        """Make the newest map durable here, then start the groups that it places on this node.
+
+        False: the disk is full. Nothing new starts then, and what runs goes on with the map in
+        memory.
+        """
         cluster_map = self.map
         if cluster_map is None or cluster_map.epoch <= self._adopted_epoch:
-            return
+            return True
         await self._founding.completed.wait()
         births = self._missing_births(cluster_map)
         state = self._local_state
@@ -153,9 +162,12 @@ class MapFollower:
             if births.keys() - state.births.keys():
                 await state.add_births(births)
             await state.save_map(cluster_map)
+        except DiskFull as full:
+            event(log, "warning", "map_not_stored", epoch=cluster_map.epoch, why=full)
+            return False
         except NodeError as error:
             self._on_fatal(error)
-            return
+            return True
         self._adopted_epoch = cluster_map.epoch
         for group_id, birth in births.items():
             stands = cluster_map.preferred_leader(group_id - 1) == self._founding.identity.node_id
@@ -167,6 +179,7 @@ class MapFollower:
             epoch=cluster_map.epoch,
             shards_here=sum(group_id != 0 for group_id in self._host.groups),
         )
+        return True
 
     def _missing_births(self, cluster_map: ClusterMap) -> dict[int, Configuration]:
         """The groups that the map places here and that do not run yet, with their births.

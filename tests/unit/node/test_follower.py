@@ -10,7 +10,7 @@ import pytest
 
 from node.consensus.api import Configuration
 from node.directory.follower import MapFollower
-from node.errors import DiskFull, PeerError
+from node.errors import DiskFailed, DiskFull, PeerError
 from node.founding.progress import FoundingProgress
 from node.local_state import LocalState
 from node.peer_items import MAP_EPOCH, MAP_REPLY, MAP_REQUEST, STARTED
@@ -81,17 +81,41 @@ def test_births_then_the_map_are_stored_before_any_replica_starts() -> None:
         assert birth == Configuration(MAP.founding_sets[group_id - 1])
 
 
-def test_nothing_starts_when_the_births_cannot_be_stored() -> None:
+def test_nothing_starts_while_a_full_disk_takes_no_births_or_no_map() -> None:
+    """The node goes on meanwhile, and tries again."""
+    world = World()
+    writes = 0
+
+    async def full_at_first(path: str, data: bytes) -> None:
+        nonlocal writes
+        writes += 1
+        if writes in (1, 3):
+            assert not world.groups
+            raise DiskFull("no room")
+
+    async def story() -> None:
+        following = asyncio.ensure_future(world.follower.follow())
+        await asyncio.sleep(10)
+        following.cancel()
+
+    world.state._write = full_at_first  # type: ignore[method-assign]
+    world.follower.arrived(MAP)
+    world.run(story())
+    assert [*world.groups] == held(1)
+    assert not world.fatal
+
+
+def test_a_disk_that_fails_ends_the_node() -> None:
     world = World()
 
     async def fail(path: str, data: bytes) -> None:
-        raise DiskFull("no room")
+        raise DiskFailed("broken")
 
     world.state._write = fail  # type: ignore[method-assign]
     world.follower.arrived(MAP)
     world.run(world.follower.adopt())
     assert not world.groups
-    assert [type(error) for error in world.fatal] == [DiskFull]
+    assert [type(error) for error in world.fatal] == [DiskFailed]
 
 
 def test_a_new_replica_of_a_started_group_is_born_empty_and_an_old_one_as_it_was() -> None:
