@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from router.arguments import delay_of, exptime_of, flags_of, shown, unsigned_of
 from router.errors import InvalidArgument, InvalidKey
 
 KEY_BYTES_MAX = 250
@@ -211,16 +212,16 @@ def key_bytes(key: str | bytes) -> bytes:
         try:
             key = key.encode()
         except UnicodeEncodeError:
-            raise InvalidKey(f"the key {key[:40]!r} cannot be written as UTF-8") from None
+            raise InvalidKey(f"the key {shown(key[:40])} cannot be written as UTF-8") from None
     elif not isinstance(key, bytes):
-        raise InvalidKey(f"a key is str or bytes, not {type(key).__name__}")
+        raise InvalidKey(f"a key is str or bytes, not {type(key).__name__}: {shown(key)}")
     if not key:
         raise InvalidKey("the key is empty")
     if len(key) > KEY_BYTES_MAX:
         raise InvalidKey(f"the key has {len(key)} bytes, the maximum is {KEY_BYTES_MAX}")
     if b" " in key or b"\n" in key or b"\r" in key:
-        shown = key[:40].decode("utf-8", "backslashreplace")
-        raise InvalidKey(f"the key {shown!r} contains a space or a line end")
+        text = key[:40].decode("utf-8", "backslashreplace")
+        raise InvalidKey(f"the key {text!r} contains a space or a line end")
     return key
 
 
@@ -233,15 +234,17 @@ def encode_store(
     verb: bytes, key: bytes, value: bytes, flags: int, exptime: int, cas_unique: int | None = None
 ) -> bytes:
     """`set`, `add`, `replace`, `append`, `prepend`, or `cas` with its number."""
-    if not isinstance(value, bytes):
+    if value.__class__ is not bytes and not isinstance(value, bytes):
         raise InvalidArgument(f"a value is bytes, not {type(value).__name__}: encode it first")
-    if not 0 <= flags < 1 << 32:
-        raise InvalidArgument(f"flags must be an unsigned 32-bit number, not {flags}")
-    _check_exptime(exptime)
+    # The numbers most often sent need no call.
+    if flags.__class__ is not int or flags:
+        flags = flags_of(flags)
+    if exptime.__class__ is not int or exptime:
+        exptime = exptime_of(exptime)
     if cas_unique is None:
         return b"%b %b %d %d %d\r\n%b\r\n" % (verb, key, flags, exptime, len(value), value)
-    _check_unsigned("cas_unique", cas_unique)
-    head = b"%b %b %d %d %d %d\r\n" % (verb, key, flags, exptime, len(value), cas_unique)
+    unique = unsigned_of("cas_unique", cas_unique)
+    head = b"%b %b %d %d %d %d\r\n" % (verb, key, flags, exptime, len(value), unique)
     return head + value + b"\r\n"
 
 
@@ -251,17 +254,15 @@ def encode_delete(key: bytes) -> bytes:
 
 def encode_arithmetic(verb: bytes, key: bytes, delta: int) -> bytes:
     """`incr` or `decr` by an unsigned 64-bit number."""
-    _check_unsigned("delta", delta)
-    return b"%b %b %d\r\n" % (verb, key, delta)
+    return b"%b %b %d\r\n" % (verb, key, unsigned_of("delta", delta))
 
 
 def encode_touch(key: bytes, exptime: int) -> bytes:
-    _check_exptime(exptime)
-    return b"touch %b %d\r\n" % (key, exptime)
+    return b"touch %b %d\r\n" % (key, exptime_of(exptime))
 
 
 def encode_flush_all(delay: int) -> bytes:
-    _check_exptime(delay)
+    delay = delay_of(delay)
     return b"flush_all %d\r\n" % delay if delay else b"flush_all\r\n"
 
 
@@ -273,13 +274,3 @@ def encode_once(session: int, sequence: int, floor: int) -> bytes:
 def encode_cluster(*words: str) -> bytes:
     """One of the `cluster` words of docs/protocol.md."""
     return b"cluster " + " ".join(words).encode() + b"\r\n"
-
-
-def _check_exptime(exptime: int) -> None:
-    if not -(1 << 31) <= exptime < 1 << 31:
-        raise InvalidArgument(f"exptime must be a signed 32-bit number, not {exptime}")
-
-
-def _check_unsigned(name: str, number: int) -> None:
-    if not 0 <= number < 1 << 64:
-        raise InvalidArgument(f"{name} must be an unsigned 64-bit number, not {number}")

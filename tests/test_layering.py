@@ -48,6 +48,7 @@ PURE = (
     "node/read_levels.py",
     "node/timings.py",
     "node/version.py",
+    "router/arguments.py",
     "router/codec.py",
     "router/config.py",
     "router/errors.py",

@@ -165,7 +165,7 @@ def test_usage_errors() -> None:
         assert "line 2" in one_line(spaced)
         flags = await quorumcache("set", "a", "b", "--flags", "-1", seeds=["127.0.0.1:1"])
         assert flags.code == 2
-        assert "unsigned 32-bit" in one_line(flags)
+        assert "flags must be from 0 to 4294967295" in one_line(flags)
         assert (await quorumcache("get", "a", seeds=["nonsense:x"])).code == 2
         assert (await quorumcache("--help")).code == 0
 
