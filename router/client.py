@@ -20,7 +20,7 @@ from router.arguments import (
     truth_of,
     unsigned_of,
 )
-from router.codec import key_bytes
+from router.codec import key_bytes, keys_bytes
 from router.config import ClientConfig
 from router.dispatcher import ANY_NODE, Dispatcher
 from router.errors import InvalidArgument, PartialFailure, RouterError
@@ -163,7 +163,7 @@ class AsyncClient:
         Raises `PartialFailure`, with what was found in its `values`, if some shards gave no answer.
         """
         given = keys_of(keys)
-        asked = [key_bytes(key) for key in given]
+        asked = keys_bytes(given)
         level = level_of(level, self._read_level)
         deadline = self._engine.deadline(timeout_ms)
         found, failed = await batches.get_many(

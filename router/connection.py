@@ -136,20 +136,32 @@ class Connection(asyncio.Protocol):
         of the loop turn. That saves a caller who works alone a turn; requests of others that come
         in the same turn still leave together.
         """
-        future: asyncio.Future[T] = self._loop.create_future()
-        data = request.data
+        loop = self._loop
+        future: asyncio.Future[T] = loop.create_future()
+        data, level = request.data, request.level
         self._bytes += len(data)
-        pending = _Pending(data, request.decode, future, deadline, request.level)
-        if not self._sent and not self._unsent:
-            self._quiet_since = self._loop.time()
-            self._unsent.append(pending)
-            if at_once and not self._flush_due:
-                self._flush()
+        if self._sent or self._unsent:
+            at_once = False
         else:
-            self._unsent.append(pending)
-        if self._unsent and not self._flush_due and not self._is_paused:
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
+            self._quiet_since = loop.time()
+        transport = self._transport
+        if (
+            at_once
+            and transport is not None
+            and not self._is_paused
+            and not self._flush_due
+            and (not level or level == self._level)
+            and not transport.is_closing()
+        ):
+            pending = _Pending(b"", request.decode, future, deadline, level)
+            pending.size = len(data)
+            self._sent.append(pending)
+            transport.write(data)
+        else:
+            self._unsent.append(_Pending(data, request.decode, future, deadline, level))
+            if not self._flush_due and not self._is_paused:
+                self._flush_due = True
+                loop.call_soon(self._flush)
         wake_at = min(deadline, self._quiet_since + self._config.stall_ms / 1000)
         if wake_at < self._timer_at:
             self._arm(wake_at)

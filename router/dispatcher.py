@@ -160,8 +160,10 @@ class Dispatcher:
         shard = table.shard_of(key)
         if request.any_replica:
             return await self.attempt(request, shard, deadline)
+        write = None
+        if request.effect is Effect.WRITE and self.config.sessions:
+            write = Write(self._sessions, shard, request)
         # Nearly all calls end here, so that one coroutine carries them: the first attempt.
-        write = self.write(request, shard)
         try:
             failed: tuple[RouterError, str] | None = None
             connection = self.pool.ready(table.leader(shard))
