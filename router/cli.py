@@ -1,8 +1,8 @@
 """The `quorumcache` command: single operations, and a look at the cluster.
 
-Exit codes: 0 ok; 1 miss, or certainly not done; 2 usage; 3 cannot reach the cluster; 4 the outcome
-of a write is unknown. Results go to standard output; everything else, one line each, to standard
-error.
+Exit codes: 0 ok; 1 miss, certainly not done, or (of `status`) something is wrong in the cluster;
+2 usage; 3 cannot reach the cluster; 4 the outcome of a write is unknown. Results go to standard
+output; everything else, one line each, to standard error.
 """
 
 from __future__ import annotations
@@ -34,13 +34,23 @@ from router.errors import (
     WrongCluster,
 )
 from router.levels import ReadLevel, parse_level
-from router.report import Look, map_json, map_lines, overview_json, ring_lines, status_lines
+from router.report import (
+    Look,
+    is_healthy,
+    map_json,
+    map_lines,
+    overview_json,
+    ring_lines,
+    status_lines,
+)
 
 OK, MISS, USAGE, UNREACHABLE, UNKNOWN = range(5)
 INTERRUPTED = 130
 SEEDS_VARIABLE = "QUORUMCACHE_SEEDS"
 DEFAULT_SEEDS = "127.0.0.1:11211"
 DEFAULT_TIMEOUT_S = 6.0
+_OPTIONS_WITH_VALUE = ("-s", "--seeds", "--timeout", "--ttl", "--flags")
+"""Options that `set` takes, before and after the command."""
 
 
 class _Failure(Exception):
@@ -53,7 +63,10 @@ class _Failure(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(argv)
+    words, value = _take_value_out(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(words)
+    if value is not None:
+        options.value = value
     try:
         code = asyncio.run(_run(options))
         sys.stdout.flush()
@@ -170,7 +183,7 @@ async def _status(client: AsyncClient, options: argparse.Namespace) -> int:
     else:
         lines = status_lines if options.command == "status" else ring_lines
         print("\n".join(lines(view, _look())))
-    return OK
+    return OK if is_healthy(view) or options.command != "status" else MISS
 
 
 async def _route(client: AsyncClient, options: argparse.Namespace) -> int:
@@ -217,8 +230,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="quorumcache",
         description="Talk to a QuorumCache cluster, and look at it.",
-        epilog="Exit codes: 0 ok; 1 miss or not done; 2 usage; 3 cannot reach the cluster; "
-        "4 outcome of a write unknown.",
+        epilog="Exit codes: 0 ok; 1 miss or not done, for status: something is wrong; 2 usage; "
+        "3 cannot reach the cluster; 4 outcome of a write unknown. Put -- before a key that begins "
+        "with -.",
         parents=[common],
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
@@ -247,7 +261,13 @@ def _parser() -> argparse.ArgumentParser:
         "come from any replica",
     )
     get.add_argument("-n", "--no-newline", action="store_true", help="print the bare value")
-    set_ = command("set", _set, "Store a value", has_json=False)
+    set_ = command(
+        "set",
+        _set,
+        "Store a value",
+        "A VALUE that begins with - is stored as it is, unless it is one of the options below.",
+        has_json=False,
+    )
     set_.add_argument("keys", nargs=1, metavar="KEY")
     set_.add_argument("value", metavar="VALUE", help="the value, or - to read standard input")
     set_.add_argument(
@@ -261,7 +281,13 @@ def _parser() -> argparse.ArgumentParser:
     delete = command("delete", _delete, "Remove keys", has_json=False)
     delete.add_argument("keys", nargs="+", metavar="KEY")
     command("map", _map, "Print the cluster map: nodes, and the replicas of each shard")
-    command("status", _status, "Show nodes, leaders, balance, and what is wrong")
+    command(
+        "status",
+        _status,
+        "Show nodes, leaders, balance, and what is wrong",
+        "Exit code 0: all nodes are up, every shard has a leader and all its replicas; 1: not "
+        "so; 3: no node answers.",
+    )
     command("ring", _status, "Show how shards and leaders are spread over nodes and zones")
     route = command(
         "route",
@@ -273,6 +299,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     route.add_argument("keys", nargs="*", metavar="KEY")
     return parser
+
+
+def _take_value_out(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """The words with a placeholder for the VALUE of a `set`, and that VALUE; None: nothing to do.
+
+    argparse takes every word that begins with - for an option. After the KEY such a word is the
+    value, unless it is exactly an option.
+    """
+    others = list(words)
+    place = position = 0  # position: command, KEY and VALUE so far
+    while place < len(others):
+        word = others[place]
+        if word == "--":
+            break  # argparse takes what follows as it is
+        if word in _OPTIONS_WITH_VALUE:
+            place += 2
+            continue
+        is_option = word in ("-h", "--help") or word.partition("=")[0] in _OPTIONS_WITH_VALUE
+        if position == 2 and not is_option:
+            others[place] = "VALUE"
+            return others, word
+        if not is_option and not word.startswith("-"):
+            position += 1
+            if position == 1 and word != "set":
+                break
+        place += 1
+    return others, None
 
 
 def _seconds(text: str) -> float:
