@@ -68,9 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_baseline(memory)
     _add_output(memory)
     client = commands.add_parser("client", help="calls per second of AsyncClient and aiomcache")
-    client.add_argument("--rounds", type=_count, default=9, help="alternating (default: 9)")
+    client.add_argument("--rounds", type=_count, default=25, help="alternating (default: 25)")
     client.add_argument(
-        "--seconds", type=_seconds, default=1.0, help="per client, load and round (default: 1)"
+        "--seconds", type=_seconds, default=0.2, help="per client, load and round (default: 0.2)"
     )
     _add_output(client)
     return parser

@@ -29,6 +29,7 @@ from router.errors import (
     NotACluster,
     NotDone,
     OutcomeUnknown,
+    PartialFailure,
     RouterError,
     ValueTooLarge,
     WrongCluster,
@@ -126,9 +127,13 @@ async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
     keys: list[bytes] = options.keys
     level: ReadLevel = options.level
     timeout_ms = _left_ms(options)
-    values = {}
+    values: dict[str | bytes, bytes] = {}
+    failure: PartialFailure | None = None
     if len(keys) > 1:
-        values = await client.get_many(keys, timeout_ms=timeout_ms, level=level)
+        try:
+            values = dict((await client.get_many(keys, timeout_ms=timeout_ms, level=level)).items())
+        except PartialFailure as error:  # What was found is printed all the same.
+            failure, values = error, error.values
     else:
         value = await client.get(keys[0], timeout_ms=timeout_ms, level=level)
         values = {} if value is None else {keys[0]: value}
@@ -136,11 +141,15 @@ async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
         _print_json([_json_item(key, values.get(key)) for key in keys])
     for key in keys:
         value = values.get(key)
+        if failure is not None and key in failure.errors:
+            continue
         if value is None:
             _note(f"{_show(key)}: not found")
         elif not options.json:
             prefix = key + b" " if len(keys) > 1 else b""
             sys.stdout.buffer.write(prefix + value + (b"" if options.no_newline else b"\n"))
+    if failure is not None:
+        raise failure
     return OK if all(key in values for key in keys) else MISS
 
 

@@ -198,19 +198,17 @@ class Connection(asyncio.Protocol):
         self._become_unusable()
         self._close_if_idle()
 
-    def disown(self) -> None:
+    def disown(self, harmless: int) -> None:
         """Called in a child process after a fork: let go of the socket, of which both have a copy,
         without a word to the node, to the event loop or to those who wait.
 
-        Its descriptor stays taken, by something harmless: the objects around it still believe
-        that it is theirs, and will close it.
+        Its descriptor becomes a copy of `harmless` and stays taken: the objects around it still
+        believe that it is theirs, and will close it.
         """
         socket = self._transport.get_extra_info("socket") if self._transport is not None else None
         descriptor = socket.fileno() if socket is not None else -1
         if descriptor >= 0:
-            harmless = os.open(os.devnull, os.O_RDWR)
             os.dup2(harmless, descriptor, inheritable=False)
-            os.close(harmless)
 
     def abort(self, why: str) -> None:
         """End the connection now."""

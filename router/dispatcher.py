@@ -138,11 +138,11 @@ class Dispatcher:
         loop, pool, keeper = self._loop, self._pool, self._keeper
         if loop is None or pool is None or keeper is None:
             return
-        pool.disown()
         self._inherited.append((loop, pool, keeper, self._sessions))
         self._table = keeper.table
         self._loop = self._pool = self._keeper = None
         self._sessions = Sessions(self._open_session)
+        pool.disown()
 
     async def start(self, deadline: float, once: bool = False) -> RoutingTable:
         """The routing table; fetched from the seeds at the first call.

@@ -168,8 +168,15 @@ class Pool:
 
     def disown(self) -> None:
         """Called in a child process after a fork: the parent goes on with these connections."""
+        try:
+            harmless = os.open(os.devnull, os.O_RDWR)
+        except OSError:
+            # No descriptor is free, or there is no such file. Then the child keeps its copies of
+            # the sockets until it ends; it uses none of them all the same.
+            return
         for connection in self._all:
-            connection.disown()
+            connection.disown(harmless)
+        os.close(harmless)
 
     def _pick(self, peer: _Peer) -> Connection | None:
         loads = [connection.load for connection in peer.open]

@@ -174,6 +174,21 @@ def test_the_exit_code_of_status_tells_how_the_cluster_is() -> None:
     run(main())
 
 
+def test_get_prints_what_it_found_when_some_keys_have_no_answer() -> None:
+    async def main() -> None:
+        async with FakeCluster() as cluster:
+            lost, found = cluster.key_of(0), cluster.key_of(1)
+            cluster.items[found.encode()] = (b"0", b"value", 1)
+            cluster.lead(0, 0)
+            ended = await quorumcache("--timeout", "1", "get", lost, found, seeds=cluster.seeds)
+            assert ended.code == 1
+            assert ended.out == f"{found} value\n"
+            assert lost in one_line(ended)
+            assert "not found" not in ended.err
+
+    run(main())
+
+
 def test_status_ring_and_map() -> None:
     async def main() -> None:
         async with FakeCluster(nodes=4, shards=16, zones=True) as cluster:
