@@ -3,8 +3,8 @@
 Read arguments.py (what callers hand in), codec.py, levels.py and requests.py (bytes), routing.py
 and retry.py (decisions), connection.py, pool.py and forks.py (sockets), sessions.py (exactly once),
 discovery.py and map_keeper.py (the map), attempts.py, dispatcher.py and batches.py (a request's
-life), client.py (the verbs), and overview.py, report.py and cli.py (the command line), in this
-order.
+life), client.py (the verbs), and overview.py, report.py, cli_words.py and cli.py (the command
+line), in this order.
 """
 
 from router.client import AsyncClient, CasResult, Item

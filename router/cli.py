@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from random import Random
 
 from router import requests
+from router.cli_words import seconds_of, take_value_out
 from router.client import AsyncClient
 from router.codec import key_bytes
 from router.config import ClientConfig
@@ -50,8 +51,6 @@ INTERRUPTED = 130
 SEEDS_VARIABLE = "QUORUMCACHE_SEEDS"
 DEFAULT_SEEDS = "127.0.0.1:11211"
 DEFAULT_TIMEOUT_S = 6.0
-_OPTIONS_WITH_VALUE = ("-s", "--seeds", "--timeout", "--ttl", "--flags")
-"""Options that `set` takes, before and after the command."""
 
 
 class _Failure(Exception):
@@ -64,7 +63,7 @@ class _Failure(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    words, value = _take_value_out(sys.argv[1:] if argv is None else argv)
+    words, value = take_value_out(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(words)
     if value is not None:
         options.value = value
@@ -231,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds_of,
         metavar="SECONDS",
         default=argparse.SUPPRESS,
         help=f"time for the whole operation (default: {DEFAULT_TIMEOUT_S:g})",
@@ -308,43 +307,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     route.add_argument("keys", nargs="*", metavar="KEY")
     return parser
-
-
-def _take_value_out(words: Sequence[str]) -> tuple[list[str], str | None]:
-    """The words with a placeholder for the VALUE of a `set`, and that VALUE; None: nothing to do.
-
-    argparse takes every word that begins with - for an option. After the KEY such a word is the
-    value, unless it is exactly an option.
-    """
-    others = list(words)
-    place = position = 0  # position: command, KEY and VALUE so far
-    while place < len(others):
-        word = others[place]
-        if word == "--":
-            break  # argparse takes what follows as it is
-        if word in _OPTIONS_WITH_VALUE:
-            place += 2
-            continue
-        is_option = word in ("-h", "--help") or word.partition("=")[0] in _OPTIONS_WITH_VALUE
-        if position == 2 and not is_option:
-            others[place] = "VALUE"
-            return others, word
-        if not is_option and not word.startswith("-"):
-            position += 1
-            if position == 1 and word != "set":
-                break
-        place += 1
-    return others, None
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.001 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.001")
-    return seconds
 
 
 def _key(key: bytes, where: str = "") -> bytes:

@@ -49,6 +49,7 @@ PURE = (
     "node/timings.py",
     "node/version.py",
     "router/arguments.py",
+    "router/cli_words.py",
     "router/codec.py",
     "router/config.py",
     "router/errors.py",
