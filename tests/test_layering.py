@@ -48,6 +48,8 @@ PURE = (
     "node/read_levels.py",
     "node/timings.py",
     "node/version.py",
+    "router/arguments.py",
+    "router/cli_words.py",
     "router/codec.py",
     "router/config.py",
     "router/errors.py",
