@@ -186,7 +186,6 @@ class Node:
             timeout_ms=config.request_timeout_ms,
             preferred_leader=self.preferred_leader_of_group,
             replicas=self.replicas_of_group,
-            unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
         self.listen_address = await self.server.start(*parse_address(config.listen))
@@ -274,7 +273,7 @@ class Node:
         )
         # From here on without the detour of PeerSwitch: this is on every message's way.
         self.host.peers = self.peers
-        self.coordinator.peers = self.coordinator.serving.peers = self.peers
+        self.coordinator.use_peers(self.peers)
         self.peer_address = await self.peers.start()
 
     def _new_group(
