@@ -242,8 +242,7 @@ class Coordinator:
 
     def _send_to_leader(self, operation: Operation) -> None:
         """Forward it to the node that leads its group, or hold it while no way to it is known."""
-        repeats = operation.repeats
-        node_id, relayed = self.leaders.way_to(operation.group_id, roundabout=repeats % 2 == 1)
+        node_id, relayed = self.leaders.way_to(operation.group_id)
         why = self._forward(operation, node_id, relayed) if node_id else "no leader"
         if why:
             self.hold(operation, why)
@@ -489,6 +488,8 @@ class Coordinator:
             self.deadlines.queue.append(operation)
 
     def _on_reply(self, kind: int, node_id: int, item: tuple[Any, ...]) -> None:
+        if self.leaders.avoided:
+            self.leaders.heard(node_id)
         operation = self.forwards.under_way.get(item[1])
         if operation is None or operation.target != node_id:
             return  # Given up, or tried elsewhere meanwhile: that attempt decides.
@@ -593,6 +594,7 @@ class Coordinator:
                 self._next_look_ns = now_ns + LOOK_NS
                 for operation in self.forwards.due(now_ns):
                     operation.repeats += 1
+                    self.leaders.avoided[operation.target] = None
                     self._lost(operation)
             if silent := self.forwards.silent_groups(now_ns):
                 self._ask(silent)
@@ -620,6 +622,8 @@ class Coordinator:
         why = operation.why
         if why and why not in ROUTINE_REASONS:
             return f"shard {shard} did not take it within {self.timeout_ms} ms: {why}"
-        if self.leader_node(operation.group_id):
+        group = self.host.groups.get(operation.group_id)
+        is_local = group is not None and group.is_leader
+        if is_local or self.leaders.way_to(operation.group_id)[0]:
             return f"shard {shard} did not answer within {self.timeout_ms} ms"
         return f"shard {shard} had no leader for {self.timeout_ms} ms"

@@ -59,6 +59,9 @@ class Leaders:
         self.replicas = replicas
         self._hints: dict[int, Hint] = {}
         """Leaders by hearsay."""
+        self.avoided: dict[int, None] = {}
+        """Nodes that are up and left a forward without an answer: a relay is preferred until they
+        are heard again."""
         self._turn = 0
         """Counts rounds of questions, so that the replicas are asked in turn."""
 
@@ -75,18 +78,22 @@ class Leaders:
             return hint.leader
         return UNKNOWN if group is not None else self.preferred_leader(group_id)
 
-    def way_to(self, group_id: int, *, roundabout: bool = False) -> tuple[int, bool]:
-        """Node to send an operation to, and whether it has to relay it; (0, False) = none is known.
-
-        `roundabout`: prefer a relay, since the leader did not answer on the direct way.
-        """
+    def way_to(self, group_id: int) -> tuple[int, bool]:
+        """Node to send an operation to, and whether it has to relay it; (0, False) = none is
+        known."""
         is_up = self.peers.is_up
         group = self.groups.get(group_id)
         hint = self._hints.get(group_id)
         if hint is not None and group is not None and group.term > hint.term:
             del self._hints[group_id]
             hint = None
-        if roundabout and hint is not None and hint.via != hint.leader and is_up(hint.via):
+        if (
+            self.avoided
+            and hint is not None
+            and hint.leader in self.avoided
+            and hint.via != hint.leader
+            and is_up(hint.via)
+        ):
             return hint.via, True
         known = group.leader_id if group is not None else UNKNOWN
         if known not in (UNKNOWN, self.node_id) and is_up(known):
@@ -139,8 +146,13 @@ class Leaders:
                 changed.append(group_id)
         return changed
 
+    def heard(self, node_id: int) -> None:
+        """A node answered."""
+        self.avoided.pop(node_id, None)
+
     def peer_down(self, node_id: int) -> None:
         """What leads to this node, or through it, is no way any more."""
+        self.avoided.pop(node_id, None)
         gone = [g for g, hint in self._hints.items() if node_id in (hint.leader, hint.via)]
         for group_id in gone:
             del self._hints[group_id]
@@ -152,9 +164,7 @@ class Leaders:
         self._turn += 1
         asked: dict[int, list[int]] = {}
         for group_id in group_ids:
-            live = [
-                n for n in self.replicas(group_id) if n != self.node_id and self.peers.is_up(n)
-            ]
+            live = [n for n in self.replicas(group_id) if n != self.node_id and self.peers.is_up(n)]
             if not live:
                 continue
             groups = asked.setdefault(live[(self._turn + group_id) % len(live)], [])
