@@ -24,7 +24,7 @@ COMPILED = sorted(
     for pattern in (
         *("consensus/*.py", "consensus/raft/*.py", "protocol/*.py"),
         *("store/*.py", "wal/format.py", "wal/groups.py", "wal/wal.py"),
-        *("client_handlers.py", "client_retrievals.py", "client_writes.py"),
+        *("client_handlers.py", "client_retrievals.py", "client_watch.py", "client_writes.py"),
         *("connection.py", "lanes.py"),
         *("coordinator.py", "operations.py", "serving.py"),
         *("deadlines.py", "forwards.py", "leaders.py", "sessions.py"),

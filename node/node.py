@@ -463,6 +463,7 @@ class Node:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
+        self.server.sweep()
         if self._steward is not None:
             self._steward.tick()
 

@@ -114,6 +114,9 @@ class ReplyRoom(Protocol):
     """Where the answer to a read goes: a client's connection, which may be full of others."""
 
     def has_room(self) -> bool: ...
+    def is_waiting(self) -> bool:
+        """Are answers dropped until the client has taken others?"""
+
     def park(self, read: Read) -> None:
         """`read.unpark` is called once there is room."""
 
@@ -401,7 +404,7 @@ class Read(Operation):
         return True
 
     def expire(self) -> None:
-        if self.parked:
+        if self.parked or (self.room is not None and self.room.is_waiting()):
             # Its client has to take other replies first: that is no fault of the shard.
             self.deadline_ns = self.coordinator.deadline_ns()
             return

@@ -197,7 +197,7 @@ def _settings(node: NodeView) -> Iterator[tuple[str, object]]:
     yield "flush_enabled", "yes"
     yield "dump_enabled", "yes"
     yield "hash_algorithm", "murmur3"
-    yield "idle_timeout", 0
+    yield "idle_timeout", config.idle_timeout_ms // 1000
     yield "ssl_enabled", "no"
     yield "cluster_name", config.cluster_name
     yield "shards", config.shards

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
+from typing import Any
 
 from node.config import NodeConfig
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
@@ -26,7 +27,8 @@ BOOT_SECONDS = 10.0
 class Gaps:
     """A cluster of `nodes`; `longest[node name, shard]` is the longest wait since `measure`."""
 
-    def __init__(self, seed: int, *, nodes: int, shards: int = 2, replication: int = 3) -> None:
+    def __init__(self, seed: int, *, nodes: int, shards: int = 2, **settings: Any) -> None:
+        """`settings`: of every node, by their names in `NodeConfig`."""
         self.random = Random(f"gaps/{seed}")
         self.loop = VirtualLoop(events_max=100_000_000)
         self.network = Network(self.loop, Random(self.random.random()), config=NetworkConfig())
@@ -44,7 +46,7 @@ class Gaps:
                     initial_cluster=members,
                     data_dir="/data",
                     shards=shards,
-                    replication=replication,
+                    **settings,
                 ),
                 Random(self.random.random()),
                 clock_rate_ppm=0,

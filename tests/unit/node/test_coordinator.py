@@ -87,6 +87,9 @@ class Room:
     def has_room(self) -> bool:
         return not self.is_full
 
+    def is_waiting(self) -> bool:
+        return bool(self.parked)
+
     def park(self, read: Any) -> None:
         self.parked.append(read)
 
