@@ -21,7 +21,7 @@ Their number is bounded by what connections may have in flight (`connection.py`)
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -589,23 +589,21 @@ class Coordinator:
         """Expire what is past its deadline, and try the held again. Called every few ticks."""
         now_ns = self.clock.monotonic_ns()
         self.deadlines.expire(now_ns)
-        if self.forwards.under_way:
-            if now_ns >= self._next_look_ns:
-                self._next_look_ns = now_ns + LOOK_NS
-                for operation in self.forwards.due(now_ns):
-                    operation.repeats += 1
-                    self.leaders.avoided[operation.target] = None
-                    self._lost(operation)
-            if silent := self.forwards.silent_groups(now_ns):
-                self._ask(silent)
+        if now_ns >= self._next_look_ns:
+            self._next_look_ns = now_ns + LOOK_NS
+            for operation in self.forwards.due(now_ns):
+                operation.repeats += 1
+                self.leaders.avoided[operation.target] = None
+                self._lost(operation)
         for group_id in list(self._held):
             self._release(group_id)
-        if self._held:
-            self._ask(self._held)
+        self._ask(now_ns)
 
-    def _ask(self, group_ids: Iterable[int]) -> None:
-        """Ask live replicas who leads these groups."""
-        for node_id, asked in self.leaders.questions(group_ids).items():
+    def _ask(self, now_ns: int) -> None:
+        """Ask live replicas who leads the groups that do not answer, or have no leader known."""
+        wanted = self.forwards.silent_groups(now_ns)
+        wanted.update(dict.fromkeys(self._held))
+        for node_id, asked in self.leaders.questions(wanted, now_ns).items():
             self.peers.send(node_id, (LEADERS_REQUEST, tuple(asked)))
             self.host.flush_soon()
 

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 UNKNOWN: Final = 0
 """Instead of a node id."""
 
+ASK_NS: Final = 100_000_000
+"""Time between two rounds of questions."""
+
+ASK_LATE_NS: Final = 500_000_000
+"""A group with a replica here is asked for after so long: its log usually knows sooner."""
+
 GROUPS_ASKED_MAX: Final = 8192
 """Groups in one question: more than a cluster has shards."""
 
@@ -62,6 +68,9 @@ class Leaders:
         self.avoided: dict[int, None] = {}
         """Nodes that are up and left a forward without an answer: a relay is preferred until they
         are heard again."""
+        self._next_ask_ns = 0
+        self._missed: dict[int, int] = {}
+        """Groups whose leader is wanted, and since when."""
         self._turn = 0
         """Counts rounds of questions, so that the replicas are asked in turn."""
 
@@ -159,11 +168,20 @@ class Leaders:
 
     # -- asking ------------------------------------------------------------------------------
 
-    def questions(self, group_ids: Iterable[int]) -> dict[int, list[int]]:
-        """Which node to ask for the leaders of which groups: a live replica of each, in turn."""
-        self._turn += 1
+    def questions(self, group_ids: Iterable[int], now_ns: int) -> dict[int, list[int]]:
+        """Which node to ask for the leaders of which groups: a live replica of each, in turn.
+
+        `group_ids`: those that operations wait for. None are asked for too often.
+        """
         asked: dict[int, list[int]] = {}
-        for group_id in group_ids:
+        if now_ns < self._next_ask_ns:
+            return asked
+        self._next_ask_ns = now_ns + ASK_NS
+        self._missed = {g: self._missed.get(g, now_ns) for g in group_ids}
+        self._turn += 1
+        for group_id, since_ns in self._missed.items():
+            if group_id in self.groups and now_ns - since_ns < ASK_LATE_NS:
+                continue
             live = [n for n in self.replicas(group_id) if n != self.node_id and self.peers.is_up(n)]
             if not live:
                 continue

@@ -41,7 +41,11 @@ from node.peer_link import TICK_SECONDS, PeerLink, Refused
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
-CONNECT_SECONDS: Final = 2.0
+CONNECT_SECONDS_MIN: Final = 0.25
+CONNECT_SECONDS_MAX: Final = 2.0
+"""A dial is given up after the shorter time at first, and after twice as long with every third
+failure in a row: a kernel whose first packet was lost sends it again only after a whole second."""
+
 STABLE_NS: Final = 1_000_000_000
 """A link that stood for this long was a good one: its next redial starts at the shortest pause."""
 
@@ -258,7 +262,8 @@ class PeerNetwork:
         link = self._new_link(node_id)
         host, port = peer.address
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            seconds = CONNECT_SECONDS_MIN * (1 << min(peer.failures // 3, 10))
+            async with asyncio.timeout(min(CONNECT_SECONDS_MAX, seconds)):
                 await self._loop.create_connection(lambda: link, host, port)
         except (OSError, TimeoutError) as error:
             why = f"cannot connect to {format_address(host, port)}: {error or 'timed out'}"
