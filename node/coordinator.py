@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.deadlines import Deadlines
 from node.errors import PeerFrameError
-from node.forwards import RELAYS_MAX, REPEAT_NS, TOO_MANY_BYTES, Forwards, Relayed
+from node.forwards import REPEAT_NS, TOO_MANY_BYTES, Forwards
 from node.group import ReplicaGroup
 from node.leaders import Leaders
 from node.operations import (
@@ -37,8 +37,6 @@ from node.operations import (
     Operation,
     Read,
     ReplyRoom,
-    SessionGone,
-    StaleSequence,
     Write,
     WriteOutcome,
 )
@@ -54,9 +52,9 @@ from node.peer_items import (
     LEADERS_REQUEST,
     check_forward,
 )
+from node.relays import Relayed, relay
 from node.serving import PeerSender, Serving, ServingHost
 from node.sessions import ClientSessionOpen, SessionOpen, Sessions
-from node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
 
 if TYPE_CHECKING:
     from node.clock import Clock
@@ -110,6 +108,8 @@ class Coordinator:
         self.forwards = Forwards(random.getrandbits(48), self._timeout_ns)
         self.deadlines = Deadlines(self.forwards.forget)
         self.sessions = Sessions(self, random)
+        self.relays = 0
+        """Operations of other nodes that this one has passed on, see `relays.py`."""
         self._next_look_ns = 0
         self._began_with_ns = 0
         """Deadline of what is being begun late; 0 when nothing is."""
@@ -324,14 +324,14 @@ class Coordinator:
             item = (FORWARD_RELAY, request_id, item)
         if not self.peers.send(node_id, item):
             return "no connection to the leader's node"
-        self._sent(operation, node_id)
+        self.sent(operation, node_id)
         if isinstance(operation, Write):
             operation.in_flight = True
         elif isinstance(operation, Read):
             operation.asked_replica = False
         return ""
 
-    def _sent(self, operation: Operation, node_id: int) -> None:
+    def sent(self, operation: Operation, node_id: int) -> None:
         """It is on its way to a node, for the first time or again."""
         operation.why = ""
         repeat_ns = self.clock.monotonic_ns() + (REPEAT_NS << operation.repeats)
@@ -374,33 +374,6 @@ class Coordinator:
         if not opening.finished:
             self.deadlines.queue.append(opening)
 
-    def write_answered(self, write: Write, result: Result) -> None:
-        """A group's answer to a write of ours."""
-        if write.identity is not None and result in (SESSION_GONE, STALE_SEQUENCE):
-            # It stays the client's: to run it under an identity of ours would execute it twice,
-            # if the client's earlier attempts through other nodes were executed.
-            known = not write.uncertain
-            if result == SESSION_GONE:
-                write.finish(SessionGone("session gone", outcome_known=known))
-            else:
-                write.finish(StaleSequence("stale sequence", outcome_known=known))
-        elif result == SESSION_GONE:
-            session = write.session
-            assert session is not None
-            self.sessions.gone(write)
-            if write.uncertain:
-                write.finish(
-                    Failure("the session expired before the answer came", outcome_known=False)
-                )
-                return
-            session.outstanding.pop(write.sequence, None)
-            write.session = None
-            self.route(write)
-        elif result == STALE_SEQUENCE:
-            write.finish(Failure("an answer was given up before", outcome_known=False))
-        else:
-            write.finish(result)
-
     # -- serving here --------------------------------------------------------------------
 
     def serve_read(self, read: Read) -> None:
@@ -429,7 +402,7 @@ class Coordinator:
         elif kind == FORWARD_WRITE:
             self.serving.forwarded_write(node_id, item)
         elif kind == FORWARD_RELAY:
-            self._relay(node_id, item[2])
+            relay(self, node_id, item[2])
         elif kind == LEADERS_REQUEST:
             self.serving.reply(node_id, (LEADERS_REPLY, self.leaders.answer(item[1])))
         elif kind == LEADERS_REPLY:
@@ -458,34 +431,6 @@ class Coordinator:
         del self.forwards.under_way[request_id]
         read.on_item(found)
         return True
-
-    def _relay(self, node_id: int, item: tuple[Any, ...]) -> None:
-        """An operation of a node that does not reach the group's leader: serve it, or pass it on to
-        the leader, as a plain forward, so that it goes no further than that."""
-        is_read = item[0] == FORWARD_READ
-        _, request_id, group_id, *_ = item
-        leader, relayed = self.leaders.way_to(group_id)
-        group = self.host.groups.get(group_id)
-        if group is None or group.is_leader or not leader or relayed or leader == node_id:
-            if is_read:
-                self.serving.forwarded_read(node_id, item)
-            else:
-                self.serving.forwarded_write(node_id, item)
-            return
-        operation = Relayed(self, group_id, self.clock.monotonic_ns() + self._timeout_ns)
-        operation.serving = self.serving
-        operation.node_id = node_id
-        operation.from_id = request_id
-        operation.is_read = is_read
-        operation.size = 0 if is_read else item[3]
-        own = (item[0], self.forwards.next_id, *item[2:])
-        if self.forwards.relays >= RELAYS_MAX or not self.forwards.has_room(leader):
-            self.serving.refuse(node_id, request_id, group_id, TOO_MANY_BYTES)
-        elif not self.peers.send(leader, own):
-            self.serving.refuse(node_id, request_id, group_id, "no leader")
-        else:
-            self._sent(operation, leader)
-            self.deadlines.queue.append(operation)
 
     def _on_reply(self, kind: int, node_id: int, item: tuple[Any, ...]) -> None:
         if self.leaders.avoided:

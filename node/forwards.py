@@ -7,11 +7,9 @@ answer is repeated, less often each time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from node.operations import Operation, Write
-from node.peer_items import FORWARD_ITEMS, FORWARD_LOST, FORWARD_REFUSED, FORWARD_RESULT
-from node.serving import Serving
+from node.operations import Operation
 
 REPEAT_NS: Final = 1_000_000_000
 """A forward without an answer for this long is repeated; each further time it takes twice as long.
@@ -25,11 +23,6 @@ WRITE_BYTES_MAX: Final = 64 << 20
 One client has at most 8 MiB of them under way (`connection.py`), and held writes go in the order in
 which they came, so nobody can take all of it for long."""
 
-RELAYS_MAX: Final = 4096
-"""Operations that this node passes on for nodes that do not reach the leader themselves. Each is
-bounded by what its client may have under way there; beyond the number they are refused, and held
-at the node they came from."""
-
 TOO_MANY_BYTES: Final = "too many writes wait for an answer of the leader's node; retry more slowly"
 
 
@@ -41,8 +34,6 @@ class Forwards:
         self.under_way: dict[int, Operation] = {}
         """By request id, the oldest first."""
         self.next_id = first_id
-        self.relays = 0
-        """Of those under way: operations of other nodes."""
         self._timeout_ns = timeout_ns
         self._bytes: dict[int, int] = {}
         """Sizes of the writes under way, by the node they went to."""
@@ -58,20 +49,14 @@ class Forwards:
         self.under_way[request_id] = operation
         operation.request_id = request_id
         operation.target = node_id
-        if isinstance(operation, Write):
+        if operation.size:
             self._bytes[node_id] = self._bytes.get(node_id, 0) + operation.size
-        elif isinstance(operation, Relayed):
-            self._bytes[node_id] = self._bytes.get(node_id, 0) + operation.size
-            self.relays += 1
 
     def forget(self, request_id: int) -> None:
         """It has its answer, or needs none any more."""
         operation = self.under_way.pop(request_id, None)
-        if isinstance(operation, Write):
+        if operation is not None and operation.size:
             self._bytes[operation.target] -= operation.size
-        elif isinstance(operation, Relayed):
-            self._bytes[operation.target] -= operation.size
-            self.relays -= 1
 
     def take(self, concerns: Callable[[Operation], bool]) -> list[Operation]:
         """Forget those that `concerns` picks, and return them."""
@@ -103,49 +88,3 @@ class Forwards:
         return self.take(
             lambda o: now_ns - self.sent_ns(o) >= (REPEAT_NS << o.repeats) and not o.finished
         )
-
-
-class Relayed(Operation):
-    """An operation of another node, on its way through this one to a leader that only this one
-    reaches. It is passed on once; what becomes of it is told to the node that sent it."""
-
-    __slots__ = ("from_id", "is_read", "node_id", "serving", "size")
-
-    serving: Serving
-    node_id: int
-    from_id: int
-    is_read: bool
-    size: int
-
-    def on_answer(self, item: tuple[Any, ...]) -> None:
-        """The leader's answer."""
-        if self.finished:
-            return
-        self.finished = True
-        kind = item[0]
-        if kind == FORWARD_ITEMS and self.is_read:
-            self.serving.reply_items(self.node_id, self.from_id, item[2])
-        elif kind == FORWARD_RESULT and not self.is_read:
-            self.serving.reply(self.node_id, (FORWARD_RESULT, self.from_id, item[2]))
-        elif kind == FORWARD_REFUSED:
-            self.serving.reply(self.node_id, (FORWARD_REFUSED, self.from_id, 0, item[3]))
-        else:
-            self.finished = False
-            self.on_lost()
-
-    def on_lost(self) -> None:
-        """Nobody knows whether it was executed. A read can be asked again in any case."""
-        if self.finished:
-            return
-        self.finished = True
-        if self.is_read:
-            why = "the leader did not answer the node in between"
-            self.serving.reply(self.node_id, (FORWARD_REFUSED, self.from_id, 0, why))
-        else:
-            self.serving.reply(self.node_id, (FORWARD_LOST, self.from_id))
-
-    def on_refused(self, why: str) -> None:
-        self.on_lost()
-
-    def expire(self) -> None:
-        self.on_lost()

@@ -132,6 +132,7 @@ class Operation:
         "repeat_ns",
         "repeats",
         "request_id",
+        "size",
         "target",
         "why",
     )
@@ -145,6 +146,8 @@ class Operation:
         """Id of the forward under way; 0 when there is none."""
         self.target = 0
         """Node the forward went to."""
+        self.size = 0
+        """Bytes of a write's key and value, for the bounds on what is in flight."""
         self.repeats = 0
         """How often a forward had no answer and was repeated."""
         self.repeat_ns = 0
@@ -179,7 +182,6 @@ class Write(Operation):
         "op",
         "sequence",
         "session",
-        "size",
         "then",
         "uncertain",
     )
@@ -201,7 +203,6 @@ class Write(Operation):
         self.key = key
         self.args = args
         self.size = size
-        """Bytes of key and value, for the bounds on what is in flight."""
         self.done = done
         self.identity = identity
         """The client's own; None = it gets a sequence of this node's session."""
@@ -235,7 +236,7 @@ class Write(Operation):
         """The group's answer: the write is executed, now or by an earlier attempt."""
         if not self.finished:
             self.in_flight = False
-            self.coordinator.write_answered(self, result)
+            self.coordinator.sessions.answered(self, result)
 
     def on_refused(self, why: str) -> None:
         if not self.finished:
@@ -310,6 +311,7 @@ class Read(Operation):
         self.finished = False
         self.request_id = 0
         self.target = 0
+        self.size = 0
         self.repeats = 0
         self.repeat_ns = 0
         self.why = ""

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from node.operations import Failure, Operation, Session, Write
+from node.operations import Failure, Operation, Session, SessionGone, StaleSequence, Write
 from node.store.commands import OP_SESSION_OPEN, Command
-from node.store.results import Result
+from node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
 from node.store.sessions import CLIENT_SESSION_MIN
 
 if TYPE_CHECKING:
@@ -48,10 +48,33 @@ class Sessions:
         self._coordinator.begin_opening(SessionOpen(self._coordinator, group_id, 0))
         return False
 
-    def gone(self, write: Write) -> None:
-        """The group does not know the write's session any more."""
-        if self._open.get(write.group_id) is write.session:
-            del self._open[write.group_id]
+    def answered(self, write: Write, result: Result) -> None:
+        """A group's answer to a write of ours: the end of it, unless its session is gone."""
+        if write.identity is not None and result in (SESSION_GONE, STALE_SEQUENCE):
+            # It stays the client's: to run it under an identity of ours would execute it twice,
+            # if the client's earlier attempts through other nodes were executed.
+            known = not write.uncertain
+            if result == SESSION_GONE:
+                write.finish(SessionGone("session gone", outcome_known=known))
+            else:
+                write.finish(StaleSequence("stale sequence", outcome_known=known))
+        elif result == SESSION_GONE:
+            session = write.session
+            assert session is not None
+            if self._open.get(write.group_id) is session:
+                del self._open[write.group_id]
+            if write.uncertain:
+                write.finish(
+                    Failure("the session expired before the answer came", outcome_known=False)
+                )
+                return
+            session.outstanding.pop(write.sequence, None)
+            write.session = None
+            self._coordinator.route(write)
+        elif result == STALE_SEQUENCE:
+            write.finish(Failure("an answer was given up before", outcome_known=False))
+        else:
+            write.finish(result)
 
     def opened(self, opening: SessionOpen) -> None:
         """The group knows our session: number the waiting writes in their order."""

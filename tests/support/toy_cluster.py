@@ -198,14 +198,22 @@ class ToyCluster:
         self.term += 1
         self.leader = self.random.choice(NODES)
         chosen = self.nodes[self.leader]
-        for node in self.nodes.values():
-            if node is not chosen and (
-                node.log.role is Role.LEADER or self.random.random() < self.hearing
-            ):
+        others = [node for node in self.nodes.values() if node is not chosen]
+        for node in sorted(others, key=lambda n: n.log.role is not Role.LEADER):
+            if node.log.role is Role.LEADER:
+                node.follow(self.term, self.leader if self.random.random() < 0.5 else 0)
+                self._tell(node.node_id)
+            elif self.random.random() < self.hearing:
                 node.follow(self.term, self.leader if self.random.random() < 0.5 else 0)
         chosen.follow(self.term, self.leader)
         self.committed = len(self.entries)  # Its no-op: what survived is committed.
         chosen.apply(self.committed)
+
+    def _tell(self, node_id: int) -> None:
+        """What a node has to say arrives before anything else happens, over fast connections."""
+        for (source, target), queue in self.queues.items():
+            while source == node_id and queue and self.speeds[source, target] == 1.0:
+                self._deliver(source, target)
 
     def hear(self) -> None:
         """A node hears of the newest leader."""
@@ -285,14 +293,14 @@ class ToyCluster:
     def actions(self) -> list[tuple[Callable[[], None], int]]:
         """What may happen, and how often."""
         return [
-            (lambda: self.begin(self.random.choice(NODES)), 3),
+            (lambda: self.begin(self.random.choice(NODES)), 4),
             (self.deliver, 12),
             (self.propose, 4),
             (self.commit, 4),
             (self.elect, 2),
             (self.hear, 3),
             (self.cut, 1),
-            (self.expire_sessions, 1),
+            (self.expire_sessions, 2),
             (self.pass_time, 3),
         ]
 
