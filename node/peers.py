@@ -50,7 +50,8 @@ STABLE_NS: Final = 1_000_000_000
 """A link that stood for this long was a good one: its next redial starts at the shortest pause."""
 
 UNKNOWN_LINKS_MAX: Final = 64
-"""Accepted connections that have not introduced themselves. More are closed unheard."""
+"""Accepted connections that have not introduced themselves. With one more the oldest is closed: a
+peer introduces itself at once, so strangers that say nothing do not keep it out."""
 
 DUPLICATE_RETRY_MS: Final = 500
 SAME_LINE_NS: Final = 60_000_000_000
@@ -293,7 +294,12 @@ class PeerNetwork:
             self._unknown_count += 1
             if self._unknown_count > UNKNOWN_LINKS_MAX:
                 self._log_once("warning", "peer_connections_full", limit=UNKNOWN_LINKS_MAX)
-                link.abort("too many connections that have not introduced themselves")
+                oldest = next(
+                    known
+                    for known in self._links
+                    if not (known.dialed or known.is_ready or known.closing)
+                )
+                oldest.abort("too many connections that have not introduced themselves")
 
     def link_introduced(self, link: PeerLink, hello: Hello) -> None:
         """A hello came; `Refused` is raised if it is not of a peer."""
