@@ -145,7 +145,7 @@ class ClusterSettings:
 class NodeConfig:
     """Everything a node is told.
 
-    Call `validate()` before use; the defaults alone describe a drop-in memcached.
+    Call `validate()` before use; the defaults alone describe one node that keeps nothing.
     """
 
     # --- who and where

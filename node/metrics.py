@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 from node import compiled
 from node.alarms import ALARMS
 from node.counters import Counters
+from node.status import node_name
 from node.version import VERSION
 from node.view import (
     DIRECTORY_GROUP_ID,
@@ -46,7 +47,6 @@ REQUESTS: dict[str, tuple[str, ...]] = {
     "decr": ("decr_hits", "decr_misses"),
     "touch": ("cmd_touch",),
     "flush_all": ("cmd_flush",),
-    "meta_debug": ("cmd_meta",),
     "other": ("cmd_other",),
 }
 # (command, result) -> counter.
@@ -69,21 +69,21 @@ RESULTS: dict[tuple[str, str], str] = {
 READS: dict[str, str] = {"bounded": "cmd_get_bounded", "local": "cmd_get_local"}
 # Counters exported one by one, as quorumcache_<name>_total.
 PLAIN: dict[str, str] = {
-    "get_expired": "Gets that missed because the item had expired.",
-    "get_flushed": "Gets that missed because of flush_all.",
+    "get_expired": "Keys of reads whose item was found here and had expired.",
+    "get_flushed": "Keys of reads whose item was found here and hidden by a delayed flush_all.",
     "store_too_large": "Stores refused because the item exceeds item_bytes_max.",
     "store_no_memory": "Stores refused for lack of memory.",
     "total_items": "Stores that changed something.",
-    "total_connections": "Client connections accepted.",
+    "total_connections": "Client connections taken in, without those rejected.",
     "rejected_connections": "Client connections refused because connections_max was reached.",
     "listen_disabled_num": "Times connections_max was reached.",
     "bytes_read": "Bytes received from clients.",
     "bytes_written": "Bytes sent to clients.",
-    "evictions": "Items removed for memory, as leader.",
     "reclaimed": "Expired items removed, as leader.",
     "requests_failed": "Requests answered with SERVER_ERROR not done.",
     "requests_unknown": "Requests answered with SERVER_ERROR outcome unknown.",
-    "protocol_errors": "Requests answered with ERROR or CLIENT_ERROR.",
+    "protocol_errors": "Lines that were no valid request.",
+    "binary_clients": "Client connections closed because they began in the binary protocol.",
     "redirects": "Requests answered with MOVED.",
     "forwarded_out": "Commands sent to the node of the shard's leader.",
     "forwarded_in": "Commands taken from other nodes.",
@@ -92,11 +92,11 @@ PLAIN: dict[str, str] = {
     "lease_reads": "Reads served under the leader's lease.",
     "index_reads": "Reads that asked a majority first (ReadIndex).",
     "proposals": "Log entries proposed as leader.",
-    "commands_applied": "Commands applied to the stores.",
+    "entries_applied": "Log entries applied, of all replicas on this node.",
     "elections": "Elections stood in.",
     "elections_won": "Elections won.",
     "leaderships_lost": "Leaderships lost or handed over.",
-    "snapshots_taken": "Snapshots written to the data directory.",
+    "snapshots_taken": "Snapshots taken to shorten the log.",
     "snapshots_sent": "Snapshots sent to replicas that were too far behind.",
     "snapshots_received": "Snapshots installed from a leader.",
     "peer_connects": "Connections to peers made.",
@@ -111,7 +111,7 @@ PLAIN: dict[str, str] = {
     "slow_clients_closed": "Client connections closed because they did not read their replies.",
     "idle_kicks": "Client connections closed because they were idle for too long.",
     "answers_dropped": "Values from other nodes read again later, for clients that read slowly.",
-    "disk_full": "Times a write to the log found no space.",
+    "disk_full": "Times the disk became full.",
 }
 
 # memcached's words that would be confused with the gauges of nearly the same name.
@@ -199,7 +199,7 @@ class NodeCollector(Collector):
             yield family
         peers = _gauge("peer_up", "1 while the connection to the peer stands.", ["peer"])
         for node_id, is_up in sorted(node.peers_up().items()):
-            peers.add_metric([self._name(node_id)], int(is_up))
+            peers.add_metric([node_name(self._node, node_id)], int(is_up))
         yield peers
         alarms = _gauge("alarm", "1 while the alarm of this name is raised.", ["alarm"])
         raised = {alarm.name for alarm in node.alarms.raised()}
@@ -268,19 +268,8 @@ class NodeCollector(Collector):
             for replica, status in sorted(group.log.progress().items()):
                 if replica != own_id:
                     behind = max(0, group.log.last_index - status.match_index)
-                    lag.add_metric([label, self._name(replica)], behind)
+                    lag.add_metric([label, node_name(self._node, replica)], behind)
         yield lag
-
-    def _name(self, node_id: int) -> str:
-        cluster_map = self._node.map
-        if cluster_map is not None:
-            for info in cluster_map.nodes:
-                if info.node_id == node_id:
-                    return info.name
-        for name, number in self._node.config.node_ids.items():
-            if number == node_id:
-                return name
-        return str(node_id)
 
 
 async def render(collector: Collector) -> bytes:

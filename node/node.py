@@ -33,8 +33,10 @@ from node.directory.state import DirectoryState
 from node.directory.steward import Steward
 from node.errors import NodeError, PeerError, PeerFrameError, StartupError
 from node.group import ReplicaGroup, StateMachine
+from node.health_log import HealthLog
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
+from node.limits import LimitWatch
 from node.local_state import LocalState
 from node.logs import event, get_logger
 from node.peer_codec import PROTOCOL_VERSION
@@ -113,6 +115,12 @@ class Node:
         self._snapshots_found: dict[int, Snapshot] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._sweep_countdown = 0
+        self._limits = LimitWatch(
+            self.alarms,
+            self.counters,
+            memory_bytes=config.memory_bytes,
+            connections_max=config.connections_max,
+        )
         self._steward: Steward | None = None
         self._admin: AdminServer | None = None
         self._stopping = False
@@ -143,6 +151,7 @@ class Node:
         self.coordinator: Coordinator
         self.server: MemcachedServer
         self.housekeeper: Housekeeper
+        self._health_log: HealthLog
 
     def _open_disk(self, disk: Disk, data_dir: str) -> None:
         config = self.config
@@ -196,6 +205,7 @@ class Node:
         await self._start_peers()
         if self.map is not None:
             await self._adopt(self.map)
+        self._health_log = HealthLog(self)
         self.housekeeper = Housekeeper(
             config=config,
             loop=self.loop,
@@ -434,7 +444,6 @@ class Node:
 
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
-        self.counters.peer_connects += 1
         event(log, "info", "peer_up", peer=node_id)
         known = self.map.epoch if self.map is not None else 0
         assert self.peers is not None
@@ -444,7 +453,6 @@ class Node:
 
     def on_peer_down(self, node_id: int, why: str) -> None:
         """The connection to a peer, or from it, is gone."""
-        self.counters.peer_disconnects += 1
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
@@ -452,8 +460,7 @@ class Node:
         self.host.peer_unreachable(node_id)
 
     def on_refused(self, node_id: int, why: str) -> None:
-        """A peer and this node do not fit together; logged where it was found."""
-        self.counters.peer_refused += 1
+        """A peer and this node do not fit together; logged and counted where it was found."""
 
     # -- what time brings ----------------------------------------------------------------
 
@@ -464,6 +471,9 @@ class Node:
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
         self.server.sweep()
+        now_ns = self.clock.monotonic_ns()
+        self._limits.look(now_ns, self.host.bytes_used)
+        self._health_log.look(now_ns)
         if self._steward is not None:
             self._steward.tick()
 

@@ -222,10 +222,10 @@ class PeerNetwork:
     def flush(self) -> None:
         """One frame and one write to each peer that there is something for."""
         for link in self._ready.values():
-            waiting = link.outbox_bytes + link.bulk_bytes
-            if waiting:
+            if link.outbox_bytes or link.bulk_bytes:
+                before = link.written_bytes
                 link.flush()
-                self._counters.peer_bytes_sent += waiting - link.outbox_bytes - link.bulk_bytes
+                self._counters.peer_bytes_sent += link.written_bytes - before
 
     def set_map_epoch(self, epoch: int) -> None:
         """The epoch that future hellos tell."""
@@ -346,6 +346,7 @@ class PeerNetwork:
         )
         self._handler.on_peer_hello(node_id, link.hello)
         if link.dialed:
+            self._counters.peer_connects += 1
             self._handler.on_peer_up(node_id)
 
     def link_refused(self, link: PeerLink, refusal: Refusal, by_peer: bool) -> None:
@@ -364,7 +365,7 @@ class PeerNetwork:
         self._handler.on_refused(link.node_id, refusal.sentence)
 
     def link_items(self, link: PeerLink, items: Items, size: int) -> None:
-        """A frame of items."""
+        """A frame of items, of `size` bytes with its header."""
         if link.dialed:
             raise PeerError("items came on the connection that only answers")
         self._counters.peer_messages_received += len(items)
@@ -391,6 +392,7 @@ class PeerNetwork:
         if link is peer.link:
             peer.link = None
             del self._ready[node_id]
+            self._counters.peer_disconnects += 1
             # What was sent on it may be lost, so this is always a change.
             peer.suspect = False
         elif link is peer.inbound:

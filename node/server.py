@@ -62,6 +62,8 @@ class MemcachedServer:
         self.connections: dict[int, MemcachedConnection] = {}
         self._connections_max = config.connections_max
         self._next_number = 1
+        self._is_full = False
+        """A connection was rejected since there was last room for one."""
         self._emptied = asyncio.Event()
         self._slow_ns = config.slow_client_ms * 1_000_000
         self._idle_ns = config.idle_timeout_ms * 1_000_000
@@ -84,11 +86,13 @@ class MemcachedServer:
     def admit(self, connection: MemcachedConnection) -> bool:
         """Take a connection in, unless there are too many."""
         counters = self.counters
-        counters.total_connections += 1
         if len(self.connections) >= self._connections_max:
             counters.rejected_connections += 1
-            counters.listen_disabled_num += 1
+            if not self._is_full:
+                self._is_full = True
+                counters.listen_disabled_num += 1
             return False
+        counters.total_connections += 1
         self.connections[connection.number] = connection
         counters.curr_connections = len(self.connections)
         return True
@@ -96,6 +100,8 @@ class MemcachedServer:
     def left(self, connection: MemcachedConnection) -> None:
         """A connection is gone."""
         self.connections.pop(connection.number, None)
+        if len(self.connections) < self._connections_max:
+            self._is_full = False
         if not self.connections:
             self._emptied.set()
         self.counters.curr_connections = len(self.connections)
@@ -179,6 +185,12 @@ class MemcachedServer:
         else:
             self.counters.requests_unknown += 1
         return failure.line()
+
+    def note_binary_client(self, client_address: str) -> None:
+        """Count a client of memcached's binary protocol; log the first one."""
+        if not self.counters.since_start("binary_clients"):
+            event(log, "warning", "binary_client", client=client_address)
+        self.counters.binary_clients += 1
 
     def stats(self, args: tuple[bytes, ...]) -> bytes:
         """Reply to `stats`."""

@@ -354,7 +354,7 @@ class Supervisor:
             "",
             *table,
             "",
-            "Any memcached client works with any node. Try:",
+            "Any memcached client of the text protocol works with any node. Try:",
             *(f"  {line}" for line in _things_to_try(first.listen)),
             "",
             f"Logs: {self._plan.data_dir}/<node>/node.log. Ctrl-C stops the cluster; the same"

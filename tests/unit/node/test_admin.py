@@ -80,7 +80,12 @@ def test_metrics(node: FakeNode) -> None:
 def test_healthy(node: FakeNode) -> None:
     status, headers, body = get(node, "/health?verbose=1")
     assert (status, headers["content-type"]) == (200, "application/json; charset=utf-8")
-    assert json.loads(body) == {"status": "ok", "node": "a", "problems": [], "warnings": []}
+    assert json.loads(body) == {
+        "status": "ok",
+        "node": "a",
+        "problems": [],
+        "warnings": ["node c: no connection to it"],
+    }
 
 
 def unhealthy(node: FakeNode) -> list[str]:
@@ -167,7 +172,7 @@ def test_a_page_that_fails_is_a_500_and_the_connection_lives_on(node: FakeNode) 
     async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET /status HTTP/1.1\r\n\r\n")
         assert (await read_reply(reader))[0] == 500
-        writer.write(b"GET /health HTTP/1.1\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
         assert (await read_reply(reader))[0] == 200
 
     serve(node, exchange)
