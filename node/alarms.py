@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 ALARMS: Final[dict[str, bool]] = {
     "connections_full": False,
     "memory_full": False,
+    "task_failed": True,
 }
 """Name of every alarm: True if it is serious. docs/operations.md explains each in a row."""
 

@@ -115,8 +115,13 @@ class Housekeeper:
                 self._submit(group, (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(old), idle_ms))
 
     def _submit(self, group: ReplicaGroup, command: tuple[object, ...]) -> None:
+        sweep = _Sweep(self._expiring, group.group_id, self._counters)
         self._expiring.add(group.group_id)
-        group.submit(command, 0, _Sweep(self._expiring, group.group_id, self._counters))
+        try:
+            group.submit(command, 0, sweep)
+        except BaseException:
+            sweep.on_lost()  # Or the group would never be swept again.
+            raise
 
     # -- leaders -----------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
 from node.alarms import Alarm, Alarms
-from node.config import NodeConfig, parse_address
+from node.config import NodeConfig, parse_addresses
 from node.consensus.api import (
     Configuration,
     ConsensusConfig,
@@ -44,6 +44,7 @@ from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, check_map_i
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
 from node.store.store import ShardStore
+from node.tasks import Tasks
 from node.timings import Timings
 from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID
@@ -98,6 +99,8 @@ class Node:
         self.timings = Timings()
         self.alarms = Alarms(_alarm_changed)
         """What is wrong right now, for `/health`, `/status`, `/metrics` and the log."""
+        self._own_tasks: list[asyncio.Task[None]] = []
+        self.tasks = Tasks(loop, alarms=self.alarms, counters=self.counters, fatal=self._fatal)
         self.started_ns = clock.monotonic_ns()
         self.listen_address = ""
         self.peer_address = ""
@@ -113,7 +116,6 @@ class Node:
         self._leaders_changed = asyncio.Event()
         self._recovered: dict[int, RecoveredGroup] = {}
         self._snapshots_found: dict[int, Snapshot] = {}
-        self._tasks: list[asyncio.Task[None]] = []
         self._sweep_countdown = 0
         self._limits = LimitWatch(
             self.alarms,
@@ -197,10 +199,10 @@ class Node:
             replicas=self.replicas_of_group,
         )
         self.server = MemcachedServer(self, self.coordinator)
-        self.listen_address = await self.server.start(*parse_address(config.listen))
+        self.listen_address = await self.server.start(parse_addresses(config.listen))
         if config.http:
-            self._admin = AdminServer(self, self.loop)
-            self.http_address = await self._admin.start(*parse_address(config.http))
+            self._admin = AdminServer(self, self.loop, self.tasks)
+            self.http_address = await self._admin.start(parse_addresses(config.http))
         self._start_directory()
         await self._start_peers()
         if self.map is not None:
@@ -217,8 +219,10 @@ class Node:
             is_up=peers.is_up,
         )
         self.host.start_ticking([self._every_tick])
-        self._tasks.append(self.loop.create_task(self.housekeeper.run()))
-        self._tasks.append(self.loop.create_task(self._follow_map()))
+        self._own_tasks += [
+            self.tasks.restart("housekeeper", self.housekeeper.run),
+            self.tasks.end("map follower", self._follow_map),
+        ]
 
     def _start_directory(self) -> None:
         names = list(self.config.members)[:DIRECTORY_VOTERS_MAX]
@@ -280,6 +284,7 @@ class Node:
             peers=others,
             handler=self,
             counters=self.counters,
+            tasks=self.tasks,
         )
         # From here on without the detour of PeerSwitch: this is on every message's way.
         self.host.peers = self.peers
@@ -532,7 +537,7 @@ class Node:
         self._stopping = True
         deadline = self.loop.time() + self.config.stop_timeout_ms / 1000
         self.server.stop_accepting()
-        for task in self._tasks:
+        for task in self._own_tasks:
             task.cancel()
         if not self.failed.done():
             await self._hand_over(deadline)
@@ -544,7 +549,8 @@ class Node:
         if self.peers is not None:
             await self.peers.stop()
         self.host.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.tasks.cancel()
+        await self.tasks.wait()
         if not self.failed.done():
             await self.wal.close()
         if self.disk is not None:
@@ -588,8 +594,7 @@ class Node:
     def abort(self) -> None:
         """Leave at once, as a crash would."""
         self._stopping = True
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
         self.host.stop()
         self.server.abort()
         if self.peers is not None:

@@ -26,7 +26,8 @@ from typing import Any, Final, Protocol
 from node.clock import Clock
 from node.config import format_address, parse_address
 from node.counters import Counters
-from node.errors import PeerError, StartupError
+from node.errors import PeerError
+from node.listeners import Listener
 from node.logs import event
 from node.peer_codec import (
     PROTOCOL_VERSION,
@@ -38,6 +39,7 @@ from node.peer_codec import (
     why_stranger,
 )
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
+from node.tasks import Tasks
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
@@ -110,6 +112,7 @@ class PeerNetwork:
         listen_address: str,
         peers: Mapping[int, tuple[str, str]],
         handler: PeerHandler,
+        tasks: Tasks,
         queue_bytes_max: int = 64 << 20,
         counters: Counters | None = None,
         logger: logging.Logger | None = None,
@@ -124,6 +127,7 @@ class PeerNetwork:
         self._hello_frame = encode_hello(hello)
         self._listen_address = listen_address
         self._handler = handler
+        self._tasks = tasks
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
@@ -135,7 +139,7 @@ class PeerNetwork:
         self._ready: dict[int, PeerLink] = {}  # dialed links that take items, by node id
         self._links: dict[PeerLink, None] = {}  # every open connection, in order of opening
         self._unknown_count = 0
-        self._server: asyncio.AbstractServer | None = None
+        self._listener = Listener(loop, "--peer")
         self._dialers: list[asyncio.Task[None]] = []
         self._tick_handle: asyncio.TimerHandle | None = None
         self._logged: dict[tuple[object, ...], int] = {}  # line: when it was last written, ns
@@ -145,18 +149,11 @@ class PeerNetwork:
 
     async def start(self) -> str:
         """Listens and begins to dial. Returns the bound HOST:PORT; `StartupError` if in use."""
-        host, port = parse_address(self._listen_address, "peer address")
-        try:
-            self._server = await self._loop.create_server(lambda: self._new_link(0), host, port)
-        except OSError as error:
-            raise StartupError(
-                f"cannot listen for peers on {self._listen_address}: {error}"
-            ) from error
+        bound = await self._listener.start(lambda: self._new_link(0), (self._listen_address,))
         for node_id in self._peers:
-            self._dialers.append(self._loop.create_task(self._dial_for_ever(node_id)))
+            self._dial_in_background(node_id)
         self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
-        sockets = getattr(self._server, "sockets", ())
-        return format_address(host, sockets[0].getsockname()[1] if sockets else port)
+        return ",".join(bound)
 
     async def stop(self) -> None:
         """Sends what is left and closes everything."""
@@ -180,8 +177,7 @@ class PeerNetwork:
         self._stopping = True
         if self._tick_handle is not None:
             self._tick_handle.cancel()
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
         for task in self._dialers:
             task.cancel()
 
@@ -236,6 +232,10 @@ class PeerNetwork:
 
     def _new_link(self, node_id: int) -> PeerLink:
         return PeerLink(self, node_id, self._loop.create_future(), self._queue_bytes_max)
+
+    def _dial_in_background(self, node_id: int) -> None:
+        name = f"dialer of node {self._peers[node_id].name}"
+        self._dialers.append(self._tasks.restart(name, lambda: self._dial_for_ever(node_id)))
 
     async def _dial_for_ever(self, node_id: int) -> None:
         peer = self._peers[node_id]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.client_watch import IDLE, SLOW
@@ -12,6 +12,7 @@ from node.cluster_commands import cluster_command, moved_line
 from node.connection import MemcachedConnection
 from node.coordinator import Coordinator
 from node.group import ReplicaGroup
+from node.listeners import Listener
 from node.logs import event, get_logger
 from node.operations import Failure
 from node.protocol.responses import version_line
@@ -70,13 +71,11 @@ class MemcachedServer:
         self._next_look_ns = 0
         self.reply_bytes_max = REPLY_BYTES_MAX
         """The present share of each connection in UNREAD_BYTES_MAX."""
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self.loop, "--listen")
 
-    async def start(self, host: str, port: int) -> str:
-        """Listen; the bound HOST:PORT."""
-        self._server = await self.loop.create_server(self._new_connection, host, port, backlog=1024)
-        bound = self._server.sockets[0].getsockname()
-        return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+    async def start(self, addresses: Sequence[str]) -> str:
+        """Listen; the bound addresses, separated by commas."""
+        return ",".join(await self._listener.start(self._new_connection, addresses, backlog=1024))
 
     def _new_connection(self) -> MemcachedConnection:
         number = self._next_number
@@ -108,8 +107,7 @@ class MemcachedServer:
 
     def stop_accepting(self) -> None:
         """No new clients."""
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
 
     def close(self) -> None:
         """Close the listener, and every connection once its replies are out."""

@@ -227,7 +227,7 @@ def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]
 
 def _settings(node: NodeView) -> Iterator[tuple[str, object]]:
     config = node.config
-    host, port = parse_address(node.listen_address or config.listen)
+    host, port = parse_address((node.listen_address or config.listen).partition(",")[0])
     yield "maxbytes", config.memory_bytes
     yield "maxconns", config.connections_max
     yield "tcpport", port

@@ -15,6 +15,7 @@ import node.admin as admin
 from node.admin import AdminServer, RequestError, parse_head
 from node.consensus.api import Role
 from node.status import PROBLEMS_MAX
+from tests.support.background import background_tasks
 from tests.support.fake_node import FakeGroup, FakeNode, FakeStore
 
 DEADLINE_S = 30.0
@@ -40,8 +41,8 @@ def serve(node: FakeNode, exchange: Exchange) -> Any:
     """Run one exchange of a client with an AdminServer of `node`."""
 
     async def main() -> Any:
-        server = AdminServer(node, asyncio.get_running_loop())
-        host, _, port = (await server.start("127.0.0.1", 0)).rpartition(":")
+        server = AdminServer(node, asyncio.get_running_loop(), background_tasks())
+        host, _, port = (await server.start(("127.0.0.1:0",))).rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
             return await asyncio.wait_for(exchange(reader, writer), DEADLINE_S)
