@@ -27,7 +27,7 @@ COMPILED = sorted(
         *("client_handlers.py", "client_retrievals.py", "client_writes.py"),
         *("connection.py", "lanes.py"),
         *("coordinator.py", "operations.py", "serving.py"),
-        *("group.py", "host.py", "counters.py", "timings.py", "read_levels.py"),
+        *("cluster_time.py", "group.py", "host.py", "counters.py", "timings.py", "read_levels.py"),
         *("consensus_codec.py", "peer_codec.py", "peer_items.py", "peer_link.py", "peers.py"),
     )
     for path in glob(f"{PACKAGE}/{pattern}")

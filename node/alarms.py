@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-ALARMS: Final[dict[str, bool]] = {}
+ALARMS: Final[dict[str, bool]] = {"clock_distrusted": False}
 """Name of every alarm: True if it is serious. docs/operations.md explains each in a row."""
 
 SENTENCE_CHARS_MAX: Final = 300

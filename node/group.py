@@ -25,11 +25,12 @@ from node.consensus.api import (
 )
 from node.consensus.errors import NotLeader, ProposalDropped
 from node.consensus.lease import NEVER_NS
-from node.store.commands import Command, decode_batch, encode_batch
+from node.store.commands import Batch, Command, decode_batch, encode_batch
 from node.store.results import Result
 
 if TYPE_CHECKING:
     from node.clock import Clock
+    from node.cluster_time import ClusterTime
 
 BATCH_BYTES_MAX: Final = 1 << 20
 """A turn's commands are cut into entries of about this size, so that one append stays one
@@ -48,8 +49,16 @@ class StateMachine(Protocol):
 
     bytes_used: int
     last_now_ms: int
+    last_wall_ms: int
 
-    def apply(self, index: int, now_ms: int, commands: Sequence[Command]) -> list[Result]: ...
+    def apply(
+        self,
+        index: int,
+        now_ms: int,
+        commands: Sequence[Command],
+        wall_ms: int,
+        item_bytes_max: int,
+    ) -> list[Result]: ...
     def view(self) -> Any: ...
     def encode_view(self, view: Any) -> Iterator[bytes]: ...
     def restore(self, data: bytes) -> None: ...
@@ -78,6 +87,8 @@ class GroupHost(Protocol):
 
     bytes_used: int
     clock: Clock
+    time: ClusterTime
+    item_bytes_max: int
 
     def mark_dirty(self, group: ReplicaGroup) -> None: ...
 
@@ -146,7 +157,7 @@ class ReplicaGroup:
         """
         self.queue: list[tuple[Command, Waiter, int]] = []
         """Commands of this turn, with their waiters and cost: `propose_pending` takes them."""
-        self._proposed: dict[int, tuple[int, int, Sequence[Command], list[Waiter], int]] = {}
+        self._proposed: dict[int, tuple[int, Batch, list[Waiter], int]] = {}
         self._inflight_bytes = 0
         self._next_context = 1
         self.reads_queued: list[ReadWaiter] = []
@@ -183,16 +194,16 @@ class ReplicaGroup:
         return self.log.role is Role.LEADER
 
     def now_ms(self) -> int:
-        """The leader's stamp: wall clock, never below what the log has already seen."""
-        wall_ms = self.host.clock.wall_ms()
+        """The leader's stamp: cluster time, never below what the log has already seen."""
+        now_ms = self.host.time.now_ms()
         last_ms = self.machine.last_now_ms
-        return wall_ms if wall_ms > last_ms else last_ms
+        return now_ms if now_ms > last_ms else last_ms
 
     def shown_now_ms(self) -> int:
         """The time by which a replica tells what has ended: `now_ms`, never going back.
 
-        A replica may not log that an item is gone. So that it does not show again what it has told
-        to be gone, a wall clock that is set back stands still here until it has caught up.
+        A replica may not log that an item is gone, and the log's time may fall back behind what it
+        has seen: by a snapshot of a later leader whose reading was a moment behind.
         """
         now_ms = self.now_ms()
         if now_ms > self.shown_ms:
@@ -238,11 +249,15 @@ class ReplicaGroup:
         `why` those before them were: then so are these, even if there is room for them. What is
         refused is submitted again later, and would come to stand behind what was sent after it.
         """
-        now_ms = self.now_ms()
+        host = self.host
+        time = host.time
+        if not time.is_settled and self.is_leader:
+            time.bridge()
         commands = [item[0] for item in batch]
+        stamped = Batch(self.now_ms(), commands, time.wall_ms(), host.item_bytes_max)
         if not why:
             try:
-                index = self.log.propose(encode_batch(now_ms, commands))
+                index = self.log.propose(encode_batch(*stamped))
             except (NotLeader, ProposalDropped) as error:
                 why = str(error)
         if why:
@@ -250,7 +265,7 @@ class ReplicaGroup:
             for _, waiter, _ in batch:
                 waiter.on_refused(why)
             return why
-        self._proposed[index] = (self.log.term, now_ms, commands, [i[1] for i in batch], size)
+        self._proposed[index] = (self.log.term, stamped, [i[1] for i in batch], size)
         return ""
 
     # -- reads -------------------------------------------------------------------------
@@ -313,8 +328,8 @@ class ReplicaGroup:
                 self.log_bytes_since_snapshot += len(payload)
                 before = machine.bytes_used
                 if proposed is not None and proposed[0] == term:
-                    _, now_ms, commands, waiters, size = proposed
-                    results = machine.apply(index, now_ms, commands)
+                    _, batch, waiters, size = proposed
+                    results = machine.apply(index, *batch)
                     self.host.bytes_used += machine.bytes_used - before
                     self._inflight_bytes -= size
                     for waiter, result in zip(waiters, results, strict=True):
@@ -322,11 +337,11 @@ class ReplicaGroup:
                 else:
                     if proposed is not None:
                         self._lose(proposed)
-                    now_ms, decoded = decode_batch(payload)
-                    machine.apply(index, now_ms, decoded)
+                    machine.apply(index, *decode_batch(payload))
                     self.host.bytes_used += machine.bytes_used - before
             elif proposed is not None:
                 self._lose(proposed)
+        self.host.time.found(machine.last_now_ms, machine.last_wall_ms)
         if self._reads_at:
             self._release_reads()
 
@@ -379,9 +394,9 @@ class ReplicaGroup:
         self._reading = {}
         self._reads_at = []
 
-    def _lose(self, proposed: tuple[int, int, Sequence[Command], list[Waiter], int]) -> None:
-        self._inflight_bytes -= proposed[4]
-        for waiter in proposed[3]:
+    def _lose(self, proposed: tuple[int, Batch, list[Waiter], int]) -> None:
+        self._inflight_bytes -= proposed[3]
+        for waiter in proposed[2]:
             waiter.on_lost()
 
     # -- snapshots ---------------------------------------------------------------------
@@ -390,6 +405,7 @@ class ReplicaGroup:
         """Replace the state by a snapshot's; the log is told by the caller."""
         before = self.machine.bytes_used
         self.machine.restore(snapshot.data)
+        self.host.time.found(self.machine.last_now_ms, self.machine.last_wall_ms)
         self.host.bytes_used += self.machine.bytes_used - before
         self.applied_index = self.snapshot_index = snapshot.meta.last_index
         self.log_bytes_since_snapshot = 0

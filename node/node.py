@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
 from node.alarms import Alarm, Alarms
+from node.cluster_time import ClusterTime
 from node.config import NodeConfig, parse_address
 from node.consensus.api import (
     Configuration,
@@ -38,10 +39,11 @@ from node.housekeeper import Housekeeper
 from node.local_state import LocalState
 from node.logs import event, get_logger
 from node.peer_codec import PROTOCOL_VERSION
-from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, check_map_item
+from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, TIME, check_map_item
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
 from node.store.store import ShardStore
+from node.timekeeper import Timekeeper, find_times
 from node.timings import Timings
 from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID
@@ -97,6 +99,7 @@ class Node:
         self.alarms = Alarms(_alarm_changed)
         """What is wrong right now, for `/health`, `/status`, `/metrics` and the log."""
         self.started_ns = clock.monotonic_ns()
+        self.time = ClusterTime(clock)
         self.listen_address = ""
         self.peer_address = ""
         self.http_address = ""
@@ -138,7 +141,10 @@ class Node:
             tick_ms=config.tick_ms,
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
+            time=self.time,
+            item_bytes_max=config.item_bytes_max,
         )
+        self.timekeeper = Timekeeper(self.time, self.alarms, PeerSwitch(self), self._others)
         self.peers: PeerNetwork | None = None
         self.coordinator: Coordinator
         self.server: MemcachedServer
@@ -162,6 +168,7 @@ class Node:
             clock=self.clock,
             loop=self.loop,
         )
+        find_times(self.time, data_dir, self._snapshots_found, self._recovered)
         for group_id in self.wal.orphan_snapshots:
             # The log knows nothing of this group: it left, or was never durable here.
             del self._snapshots_found[group_id]
@@ -350,8 +357,7 @@ class Node:
             self._fatal(error)
             return
         for group_id, birth in births.items():
-            machine = ShardStore(item_bytes_max=self.config.item_bytes_max)
-            group = self._new_group(group_id, birth, machine)
+            group = self._new_group(group_id, birth, ShardStore())
             if cluster_map.preferred_leader(group_id - 1) == self.node_id:
                 group.log.campaign()
                 self.host.mark_dirty(group)
@@ -374,6 +380,10 @@ class Node:
         if self.map is None or group_id == DIRECTORY_GROUP_ID:
             return ()
         return self.map.replica_sets[group_id - 1]
+
+    def _others(self) -> list[int]:
+        """The other nodes that this one has heard of."""
+        return [node_id for node_id in self.known if node_id != self.node_id]
 
     def client_address_of(self, node_id: int) -> str:
         """Where clients reach a node; "" if that is not known."""
@@ -398,6 +408,8 @@ class Node:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
             if kind < CONSENSUS_KINDS:
                 host.on_message(node_id, item)
+            elif kind == TIME:
+                self.timekeeper.heard(node_id, item)
             elif kind == MAP_REQUEST:
                 check_map_item(item)
                 if self.map is not None and self.map.epoch > item[1] and self.peers is not None:
@@ -435,6 +447,7 @@ class Node:
 
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
+        self.timekeeper.peer_up(node_id)  # Before anything that could make the peer a leader.
         self.counters.peer_connects += 1
         event(log, "info", "peer_up", peer=node_id)
         known = self.map.epoch if self.map is not None else 0
@@ -449,6 +462,7 @@ class Node:
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
+        self.time.lost(node_id)
         self.coordinator.peer_down(node_id)
         self.host.peer_unreachable(node_id)
 
@@ -464,6 +478,7 @@ class Node:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
+        self.timekeeper.sweep()
         if self._steward is not None:
             self._steward.tick()
 
