@@ -115,7 +115,6 @@ class ReplicaGroup:
         "machine",
         "queue",
         "reads_queued",
-        "shown_ms",
         "snapshot_index",
         "unpersisted",
     )
@@ -145,8 +144,6 @@ class ReplicaGroup:
         self.fresh_ns = NEVER_NS
         """`machine` holds all that was committed before this moment of our clock (see
         `ReplicatedLog.fresh_ns`): readers that put up with some staleness ask for it."""
-        self.shown_ms = 0
-        """Latest time by which such a reader was told what has ended."""
         self.dirty = False
         """Already in the host's list for the coming turn."""
         self.installing = False
@@ -194,21 +191,12 @@ class ReplicaGroup:
         return self.log.role is Role.LEADER
 
     def now_ms(self) -> int:
-        """The leader's stamp: cluster time, never below what the log has already seen."""
+        """Cluster time: the leader's stamp, and the time by which every replica tells what has ended.
+        It never goes back within a process, nor behind what the log has seen.
+        """
         now_ms = self.host.time.now_ms()
         last_ms = self.machine.last_now_ms
         return now_ms if now_ms > last_ms else last_ms
-
-    def shown_now_ms(self) -> int:
-        """The time by which a replica tells what has ended: `now_ms`, never going back.
-
-        A replica may not log that an item is gone, and the log's time may fall back behind what it
-        has seen: by a snapshot of a later leader whose reading was a moment behind.
-        """
-        now_ms = self.now_ms()
-        if now_ms > self.shown_ms:
-            self.shown_ms = now_ms
-        return self.shown_ms
 
     # -- writes ------------------------------------------------------------------------
 

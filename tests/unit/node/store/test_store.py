@@ -155,11 +155,13 @@ def test_bytes_used() -> None:
     assert store.bytes_used == 0
 
 
-def test_append_obeys_the_limit_of_the_store() -> None:
-    store = ShardStore(item_bytes_max=100)
+def test_append_obeys_the_limit_in_its_batch() -> None:
+    store = ShardStore()
     put(store, b"k", b"x" * 30)
-    assert do(store, NOW_MS, OP_APPEND, b"k", b"x" * 11) == NOT_STORED
-    assert do(store, NOW_MS, OP_APPEND, b"k", b"x" * 10) == STORED
+    long, fits = (0, 0, 0, OP_APPEND, b"k", b"x" * 11), (0, 0, 0, OP_APPEND, b"k", b"x" * 10)
+    assert store.apply(2, NOW_MS, [long, fits], NOW_MS, 100) == [NOT_STORED, STORED]
+    assert store.apply(3, NOW_MS, [fits], NOW_MS, 100) == [NOT_STORED]
+    assert store.apply(4, NOW_MS, [fits], NOW_MS, 110) == [STORED]
 
 
 def test_gat_answers_the_item_with_its_new_end() -> None:
