@@ -178,15 +178,18 @@ class ClusterTime:
         if self.is_settled:
             return False
         offsets = self._offsets()
-        offset_ms = offsets[(len(offsets) - 1) // 2]
+        least_ms = offsets[(len(offsets) - 1) // 2]
+        trusted_ms = least_ms
         if self._wall_offset_ms is not None:
-            self.bridged_ms = max(0, offset_ms - self._wall_offset_ms)
+            self.bridged_ms = max(0, least_ms - self._wall_offset_ms)
+            # Of two clocks that disagree the one that the log bears out is trusted.
+            trusted_ms = min(max(self._wall_offset_ms, least_ms), offsets[len(offsets) // 2])
             self._ahead_ns += self.bridged_ms * _NS
             self._heard = {
                 node_id: (heard_ms - self.bridged_ms, at_ms + self.bridged_ms)
                 for node_id, (heard_ms, at_ms) in self._heard.items()
             }
-        self._wall_offset_ms = offset_ms - self.bridged_ms
+        self._wall_offset_ms = trusted_ms - self.bridged_ms
         self.is_settled = True
         return True
 

@@ -191,7 +191,8 @@ class ReplicaGroup:
         return self.log.role is Role.LEADER
 
     def now_ms(self) -> int:
-        """Cluster time: the leader's stamp, and the time by which every replica tells what has ended.
+        """Cluster time: what a leader stamps, and by which every replica tells what has ended.
+
         It never goes back within a process, nor behind what the log has seen.
         """
         now_ms = self.host.time.now_ms()

@@ -158,8 +158,10 @@ keys = st.sampled_from([b"a", b"b", b"c", b"d"])
 exptimes = st.sampled_from([0, 0, 0, 1, 2, 60, -1, 2_592_000, 2_592_001, START_MS // 1000 + 3])
 flags = st.sampled_from([0, 1, 2**32 - 1])
 values = st.sampled_from(
-    [b"", b"0", b"10", b"99", b"18446744073709551615", b"x", b"007", b"5 "]
-    + [b" 5", b"+5", b"5 0", b"5\tx", b"\v8\n", b"-1", b"+", b" ", b"0" * 30, b"5x", b"1\xa0"]
+    (
+        *(b"", b"0", b"10", b"99", b"18446744073709551615", b"x", b"007", b"5 ", b" 5", b"+5"),
+        *(b"5 0", b"5\tx", b"\v8\n", b"-1", b"+", b" ", b"0" * 30, b"5x", b"1\xa0"),
+    )
 )
 deltas = st.sampled_from([0, 1, 9, 100, 2**64 - 1])
 

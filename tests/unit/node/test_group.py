@@ -244,6 +244,7 @@ def test_a_batch_holds_all_that_its_effect_depends_on() -> None:
     assert stores[0].digest() == stores[1].digest()
     assert stores[0].items[b"k"].endswith(b" 0 30\r\n" + b"x" * 30 + b"\r\n")
 
+
 def test_a_restored_snapshot_replaces_state_and_memory() -> None:
     world = World()
     world.submit(b"old")

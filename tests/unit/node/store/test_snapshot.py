@@ -132,7 +132,9 @@ def test_bytes_that_are_no_snapshot() -> None:
 
 
 def test_a_snapshot_of_another_version_is_refused_by_its_number() -> None:
-    data = b"".join(encode_view(ShardStore().view())).replace(b"quorumcache-store\x02", b"quorumcache-store\x01")
+    data = b"".join(encode_view(ShardStore().view())).replace(
+        b"quorumcache-store\x02", b"quorumcache-store\x01"
+    )
     with pytest.raises(SnapshotInvalid, match=r"version 1, .* this quorumcached reads version 2"):
         ShardStore().restore(data)
     with pytest.raises(SnapshotInvalid, match="version 1"):
