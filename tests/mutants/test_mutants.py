@@ -56,7 +56,7 @@ def test_its_finders_exist(mutant: Mutant) -> None:
 def test_there_are_enough() -> None:
     """Of all areas; and some that the simulation is said to find."""
     assert len(MUTANTS) >= 36
-    assert len({mutant.area for mutant in MUTANTS}) == 9
+    assert len({mutant.area for mutant in MUTANTS}) >= 9
     by_seeds = [m for m in MUTANTS if any(f.startswith(SIMULATION) for f in m.finders)]
     assert len(by_seeds) >= 8
 

@@ -17,11 +17,10 @@ from node import client_handlers
 from node.client_writes import FlushAllShards
 from node.group import ReplicaGroup
 from node.protocol.requests import RefusedStore
-from node.serving import Serving
 from node.store import store as store_module
 from node.store.commands import OP_FLUSH, OP_GAT
 from node.store.results import ITEM, NOT_FOUND
-from node.store.store import EXPIRED, ShardStore
+from node.store.store import ShardStore
 from tests.simulation.process import PROCESS
 from tests.simulation.world import SimulationFailure, World, WorldConfig
 
@@ -71,27 +70,14 @@ def test_expiry_by_the_clock_of_each_replica(monkeypatch: pytest.MonkeyPatch) ->
     """What one replica has dropped, another one still has when it comes to lead."""
     apply = ShardStore.apply
 
-    def by_local_clock(self: ShardStore, index: int, now_ms: int, commands: Any) -> Any:
+    def by_local_clock(self: ShardStore, index: int, now_ms: int, *batch: Any) -> Any:
         process = PROCESS.get()
         assert process is not None
-        assert process.clock is not None
-        return apply(self, index, process.clock.wall_ms(), commands)
+        late_ms = 1500 * int(process.name[1:])
+        return apply(self, index, max(0, now_ms - late_ms), *batch)
 
     monkeypatch.setattr(ShardStore, "apply", by_local_clock)
     seeds_until_found(100, JUMPING)
-
-
-def test_a_miss_that_is_told_before_the_log_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next leader's clock may be behind, or this one's is set back: the item comes back."""
-
-    def lookup(self: Serving, group: ReplicaGroup, keys: Any, waiter: Any) -> Any:
-        now_ms = group.now_ms()
-        items = [group.machine.lookup(key, now_ms) for key in keys]  # type: ignore[attr-defined]
-        return [None if item is EXPIRED else item for item in items]
-
-    monkeypatch.setattr(Serving, "lookup", lookup)
-    # Few writes: each tells the shard the time.
-    seeds_until_found(100, JUMPS, reads=0.95, expiring=0.9, pause_seconds=0.02)
 
 
 def test_a_touch_that_only_the_leader_runs(monkeypatch: pytest.MonkeyPatch) -> None:
