@@ -43,6 +43,11 @@ INFLIGHT_BYTES_MAX: Final = 64 << 20
 COMMAND_OVERHEAD_BYTES: Final = 64
 """Charged per command in flight on top of its key and value."""
 
+ENTRY_BYTES_MAX: Final = 32 << 20
+"""No larger entry is proposed: it has to fit a frame to the followers together with those before it
+(`append_bytes_max`). Commands that respect the limit on items stay far below (see `node.py`).
+"""
+
 
 class StateMachine(Protocol):
     """What a group's log drives. Deterministic: state depends on the applied entries alone."""
@@ -246,7 +251,10 @@ class ReplicaGroup:
         stamped = Batch(self.now_ms(), commands, time.wall_ms(), host.item_bytes_max)
         if not why:
             try:
-                index = self.log.propose(encode_batch(*stamped))
+                payload = encode_batch(*stamped)
+                if len(payload) > ENTRY_BYTES_MAX:
+                    raise ProposalDropped(f"{len(payload)} bytes are too many for one log entry")
+                index = self.log.propose(payload)
             except (NotLeader, ProposalDropped) as error:
                 why = str(error)
         if why:

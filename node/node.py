@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from node.admin import AdminServer
 from node.alarms import Alarm, Alarms
 from node.cluster_time import ClusterTime
-from node.config import NodeConfig, parse_address
+from node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_address
 from node.consensus.api import (
+    APPEND_BYTES_MAX,
     Configuration,
     ConsensusConfig,
     HardState,
@@ -33,15 +34,16 @@ from node.counters import Counters
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
 from node.errors import NodeError, PeerError, PeerFrameError, StartupError
-from node.group import ReplicaGroup, StateMachine
+from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup, StateMachine
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.local_state import LocalState
 from node.logs import event, get_logger
-from node.peer_codec import PROTOCOL_VERSION
+from node.peer_codec import FRAME_BYTES_MAX, PROTOCOL_VERSION
 from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, TIME, check_map_item
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
+from node.serving import REPLY_BYTES_MAX
 from node.store.store import ShardStore
 from node.timekeeper import Timekeeper, find_times
 from node.timings import Timings
@@ -59,6 +61,12 @@ if TYPE_CHECKING:
     from node.disk import Disk
 
 log = get_logger("node")
+
+assert BATCH_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= ENTRY_BYTES_MAX
+assert ENTRY_BYTES_MAX + APPEND_BYTES_MAX <= FRAME_BYTES_MAX * 3 // 4
+assert REPLY_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= FRAME_BYTES_MAX // 2
+# An item is at most twice its limit long, whatever is packed around it. So every entry, append and
+# answer fits a frame.
 
 DIRECTORY_VOTERS_MAX = 5
 """Nodes that vote on the cluster map: the first of the initial cluster, by name."""

@@ -238,6 +238,9 @@ class PeerLink(asyncio.Protocol):
         """
         if self.bulk_bytes > BULK_BYTES_MAX or not self.is_ready or self.closing:
             return False
+        if len(packed) > ITEM_BYTES_MAX:
+            self._owner.link_item_too_long(self, len(packed))
+            return False
         self._bulk.append(packed)
         self.bulk_bytes += len(packed)
         return True

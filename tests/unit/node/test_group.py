@@ -6,7 +6,12 @@ import pytest
 
 from node.consensus.api import Entry, EntryKind, Role, Snapshot, SnapshotMeta
 from node.consensus.errors import ProposalDropped
-from node.group import BATCH_BYTES_MAX, COMMAND_OVERHEAD_BYTES, INFLIGHT_BYTES_MAX
+from node.group import (
+    BATCH_BYTES_MAX,
+    COMMAND_OVERHEAD_BYTES,
+    ENTRY_BYTES_MAX,
+    INFLIGHT_BYTES_MAX,
+)
 from node.store.commands import OP_APPEND, OP_SET, OP_TICK, decode_batch, encode_batch
 from node.store.results import STORED
 from node.store.store import ShardStore
@@ -219,6 +224,15 @@ def test_time_never_runs_backwards_in_the_log() -> None:
     world.group.submit((0, 0, 0, OP_TICK, b""), 0, Hears())
     world.turn()
     assert decode_batch(world.log.proposed[0].payload).now_ms == 703
+
+
+def test_a_command_that_no_frame_can_carry_is_refused() -> None:
+    world = World()
+    waiter = Hears()
+    world.group.submit((0, 0, 0, OP_SET, b"k", b"x" * ENTRY_BYTES_MAX, 0), 10, waiter)
+    world.turn()
+    assert world.log.proposed == []
+    assert waiter.heard == ["refused"]
 
 
 def test_a_batch_holds_all_that_its_effect_depends_on() -> None:
