@@ -79,6 +79,8 @@ class Timekeeper:
         if not is_told_well(item):
             raise PeerFrameError(f"an item of kind {item[0]} of an unknown form")
         self._time.hear(node_id, *item[1:])
+        if self._time.is_settled and not self._was_settled:
+            self.sweep()  # The others hear of it before any vote that this node gives from now on.
 
     def sweep(self) -> None:
         """Called some twenty times a second; every `TELL_MS` there is something to do."""

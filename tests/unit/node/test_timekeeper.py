@@ -92,6 +92,7 @@ def test_what_another_node_tells_is_heard() -> None:
     world.keeper.heard(2, (TIME, True, 5000, WALL_MS, WALL_MS))
     assert world.time.is_settled
     assert world.time.now_ms() == 5000
+    assert [(node, item[1]) for node, item in world.told()] == [(2, True), (3, True)], "at once"
     with pytest.raises(PeerFrameError):
         world.keeper.heard(2, (TIME, True, -1, WALL_MS, WALL_MS))
 
