@@ -301,6 +301,7 @@ class Node:
         recovered = self._recovered.pop(group_id, None)
         if found is not None:
             machine.restore(found.data)
+            self.time.found(machine.last_now_ms, machine.last_wall_ms)
             meta = found.meta
         else:
             meta = SnapshotMeta(0, 0, birth)

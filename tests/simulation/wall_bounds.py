@@ -16,7 +16,6 @@ an hour, from then on. Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 NS_PER_MS = 1_000_000
 FOREVER_MS = 1 << 62
@@ -37,13 +36,6 @@ class WallBounds:
     def wall_ahead_ms(self, begin_ns: int, end_ns: int | None) -> tuple[int, int]:
         """The stamps are wall time."""
         return 0, 0
-
-    @property
-    def largest_jump_ms(self) -> int:
-        """How far ahead, at most, one clock was set at once."""
-        return max(
-            (after - before for node in self._offsets for before, after in _pairs(node)), default=0
-        )
 
     def earliest_ms(self, begin_ns: int, end_ns: int | None) -> int:
         """The least that any clock shows from `begin_ns` to `end_ns` (None: ever after)."""
@@ -76,7 +68,3 @@ def _offset_at(node: Sequence[tuple[int, int]], at_ns: int) -> int:
             break
         offset_ms = later_ms
     return offset_ms
-
-
-def _pairs(node: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    return [(before[1], after[1]) for before, after in pairwise(node)]
