@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from node.admin import AdminServer
 from node.alarms import Alarm, Alarms
 from node.cluster_time import ClusterTime
-from node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_address
+from node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
 from node.consensus.api import (
     APPEND_BYTES_MAX,
     Configuration,
@@ -35,8 +35,10 @@ from node.directory.state import DirectoryState
 from node.directory.steward import Steward
 from node.errors import NodeError, PeerError, PeerFrameError, StartupError
 from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup, StateMachine
+from node.health_log import HealthLog
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
+from node.limits import LimitWatch
 from node.local_state import LocalState
 from node.logs import event, get_logger
 from node.peer_codec import FRAME_BYTES_MAX, PROTOCOL_VERSION
@@ -45,6 +47,7 @@ from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
 from node.serving import REPLY_BYTES_MAX
 from node.store.store import ShardStore
+from node.tasks import Tasks
 from node.timekeeper import Timekeeper, find_times
 from node.timings import Timings
 from node.version import VERSION
@@ -106,6 +109,8 @@ class Node:
         self.timings = Timings()
         self.alarms = Alarms(_alarm_changed)
         """What is wrong right now, for `/health`, `/status`, `/metrics` and the log."""
+        self._own_tasks: list[asyncio.Task[None]] = []
+        self.tasks = Tasks(loop, alarms=self.alarms, counters=self.counters, fatal=self._fatal)
         self.started_ns = clock.monotonic_ns()
         self.time = ClusterTime(clock)
         self.listen_address = ""
@@ -122,8 +127,13 @@ class Node:
         self._leaders_changed = asyncio.Event()
         self._recovered: dict[int, RecoveredGroup] = {}
         self._snapshots_found: dict[int, Snapshot] = {}
-        self._tasks: list[asyncio.Task[None]] = []
         self._sweep_countdown = 0
+        self._limits = LimitWatch(
+            self.alarms,
+            self.counters,
+            memory_bytes=config.memory_bytes,
+            connections_max=config.connections_max,
+        )
         self._steward: Steward | None = None
         self._admin: AdminServer | None = None
         self._stopping = False
@@ -157,6 +167,7 @@ class Node:
         self.coordinator: Coordinator
         self.server: MemcachedServer
         self.housekeeper: Housekeeper
+        self._health_log: HealthLog
 
     def _open_disk(self, disk: Disk, data_dir: str) -> None:
         config = self.config
@@ -204,14 +215,15 @@ class Node:
             unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
-        self.listen_address = await self.server.start(*parse_address(config.listen))
+        self.listen_address = await self.server.start(parse_addresses(config.listen))
         if config.http:
-            self._admin = AdminServer(self, self.loop)
-            self.http_address = await self._admin.start(*parse_address(config.http))
+            self._admin = AdminServer(self, self.loop, self.tasks)
+            self.http_address = await self._admin.start(parse_addresses(config.http))
         self._start_directory()
         await self._start_peers()
         if self.map is not None:
             await self._adopt(self.map)
+        self._health_log = HealthLog(self)
         self.housekeeper = Housekeeper(
             config=config,
             loop=self.loop,
@@ -223,8 +235,10 @@ class Node:
             is_up=peers.is_up,
         )
         self.host.start_ticking([self._every_tick])
-        self._tasks.append(self.loop.create_task(self.housekeeper.run()))
-        self._tasks.append(self.loop.create_task(self._follow_map()))
+        self._own_tasks += [
+            self.tasks.restart("housekeeper", self.housekeeper.run),
+            self.tasks.end("map follower", self._follow_map),
+        ]
 
     def _start_directory(self) -> None:
         names = list(self.config.members)[:DIRECTORY_VOTERS_MAX]
@@ -286,6 +300,7 @@ class Node:
             peers=others,
             handler=self,
             counters=self.counters,
+            tasks=self.tasks,
         )
         # From here on without the detour of PeerSwitch: this is on every message's way.
         self.host.peers = self.peers
@@ -457,7 +472,6 @@ class Node:
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
         self.timekeeper.peer_up(node_id)  # Before anything that could make the peer a leader.
-        self.counters.peer_connects += 1
         event(log, "info", "peer_up", peer=node_id)
         known = self.map.epoch if self.map is not None else 0
         assert self.peers is not None
@@ -467,7 +481,6 @@ class Node:
 
     def on_peer_down(self, node_id: int, why: str) -> None:
         """The connection to a peer, or from it, is gone."""
-        self.counters.peer_disconnects += 1
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
@@ -476,8 +489,7 @@ class Node:
         self.host.peer_unreachable(node_id)
 
     def on_refused(self, node_id: int, why: str) -> None:
-        """A peer and this node do not fit together; logged where it was found."""
-        self.counters.peer_refused += 1
+        """A peer and this node do not fit together; logged and counted where it was found."""
 
     # -- what time brings ----------------------------------------------------------------
 
@@ -488,6 +500,9 @@ class Node:
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
         self.timekeeper.sweep()
+        now_ns = self.clock.monotonic_ns()
+        self._limits.look(now_ns, self.host.bytes_used)
+        self._health_log.look(now_ns)
         if self._steward is not None:
             self._steward.tick()
 
@@ -546,7 +561,7 @@ class Node:
         self._stopping = True
         deadline = self.loop.time() + self.config.stop_timeout_ms / 1000
         self.server.stop_accepting()
-        for task in self._tasks:
+        for task in self._own_tasks:
             task.cancel()
         if not self.failed.done():
             await self._hand_over(deadline)
@@ -558,7 +573,8 @@ class Node:
         if self.peers is not None:
             await self.peers.stop()
         self.host.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.tasks.cancel()
+        await self.tasks.wait()
         if not self.failed.done():
             await self.wal.close()
         if self.disk is not None:
@@ -602,8 +618,7 @@ class Node:
     def abort(self) -> None:
         """Leave at once, as a crash would."""
         self._stopping = True
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
         self.host.stop()
         self.server.abort()
         if self.peers is not None:

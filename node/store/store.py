@@ -185,6 +185,7 @@ class ShardStore:
             self.last_now_ms = now_ms
             self.last_wall_ms = wall_ms
         else:
+            wall_ms += self.last_now_ms - now_ms  # What it showed, or shows, at that later time.
             now_ms = self.last_now_ms
         self._wall_ms = wall_ms
         self._item_bytes_max = item_bytes_max
@@ -389,6 +390,8 @@ class ShardStore:
         return OK
 
     def _expire(self, command: Command, now_ms: int) -> Result:
+        """Answers how many of the items it removed."""
+        removed = 0
         for key, unique in command[5]:
             item = self.items.get(key)
             if item is None or not item[0]:
@@ -397,7 +400,8 @@ class ShardStore:
             # A touch keeps the CAS and may have come between the leader's look and this entry.
             if present == unique and expires_at_ms <= now_ms:
                 self._remove(key)
-        return OK
+                removed += 1
+        return NUMBER, removed
 
     def _tick(self, command: Command, now_ms: int) -> Result:
         return OK

@@ -63,7 +63,7 @@ def test_expire_through_the_log() -> None:
     put(store, b"a", exptime=1)
     due = store.due_expirations(NOW_MS + 1000, 10)
     assert due == [(b"a", 1)]
-    assert do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due)) == OK
+    assert do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due)) == (NUMBER, 1)
     assert store.lookup(b"a", NOW_MS) is None
     assert store.bytes_used == 0
 
@@ -230,3 +230,12 @@ def test_the_garbage_collector_sees_no_items() -> None:
         put(store, b"key%d" % number, exptime=100)
     gc.collect()
     assert not gc.is_tracked(store.items)
+
+
+def test_an_entry_of_an_earlier_time_means_the_same_unix_time() -> None:
+    """A new leader's reading is a moment behind: the Unix time of its item does not move by it."""
+    store = ShardStore()
+    store.apply(1, 5000, [], NOW_MS)
+    command = (0, 0, 0, OP_SET, b"k", wire_data(0, b"x"), NOW_MS // 1000 + 10)
+    store.apply(2, 4300, [command], NOW_MS - 700)
+    assert expires_at_ms(store.items[b"k"]) == 5000 + (NOW_MS // 1000 + 10) * 1000 - NOW_MS
