@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
 from node.alarms import Alarm, Alarms
-from node.config import NodeConfig, parse_addresses
+from node.cluster_time import ClusterTime
+from node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
 from node.consensus.api import (
+    APPEND_BYTES_MAX,
     Configuration,
     ConsensusConfig,
     HardState,
@@ -32,19 +34,21 @@ from node.counters import Counters
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
 from node.errors import NodeError, PeerError, PeerFrameError, StartupError
-from node.group import ReplicaGroup, StateMachine
+from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup, StateMachine
 from node.health_log import HealthLog
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.limits import LimitWatch
 from node.local_state import LocalState
 from node.logs import event, get_logger
-from node.peer_codec import PROTOCOL_VERSION
-from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, check_map_item
+from node.peer_codec import FRAME_BYTES_MAX, PROTOCOL_VERSION
+from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, TIME, check_map_item
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
+from node.serving import REPLY_BYTES_MAX
 from node.store.store import ShardStore
 from node.tasks import Tasks
+from node.timekeeper import Timekeeper, find_times
 from node.timings import Timings
 from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID
@@ -60,6 +64,12 @@ if TYPE_CHECKING:
     from node.disk import Disk
 
 log = get_logger("node")
+
+assert BATCH_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= ENTRY_BYTES_MAX
+assert ENTRY_BYTES_MAX + APPEND_BYTES_MAX <= FRAME_BYTES_MAX * 3 // 4
+assert REPLY_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= FRAME_BYTES_MAX // 2
+# An item is at most twice its limit long, whatever is packed around it. So every entry, append and
+# answer fits a frame.
 
 DIRECTORY_VOTERS_MAX = 5
 """Nodes that vote on the cluster map: the first of the initial cluster, by name."""
@@ -102,6 +112,7 @@ class Node:
         self._own_tasks: list[asyncio.Task[None]] = []
         self.tasks = Tasks(loop, alarms=self.alarms, counters=self.counters, fatal=self._fatal)
         self.started_ns = clock.monotonic_ns()
+        self.time = ClusterTime(clock)
         self.listen_address = ""
         self.peer_address = ""
         self.http_address = ""
@@ -148,7 +159,10 @@ class Node:
             tick_ms=config.tick_ms,
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
+            time=self.time,
+            item_bytes_max=config.item_bytes_max,
         )
+        self.timekeeper = Timekeeper(self.time, self.alarms, PeerSwitch(self), self._others)
         self.peers: PeerNetwork | None = None
         self.coordinator: Coordinator
         self.server: MemcachedServer
@@ -173,6 +187,7 @@ class Node:
             clock=self.clock,
             loop=self.loop,
         )
+        find_times(self.time, data_dir, self._snapshots_found, self._recovered)
         for group_id in self.wal.orphan_snapshots:
             # The log knows nothing of this group: it left, or was never durable here.
             del self._snapshots_found[group_id]
@@ -300,6 +315,7 @@ class Node:
         recovered = self._recovered.pop(group_id, None)
         if found is not None:
             machine.restore(found.data)
+            self.time.found(machine.last_now_ms, machine.last_wall_ms)
             meta = found.meta
         else:
             meta = SnapshotMeta(0, 0, birth)
@@ -364,8 +380,7 @@ class Node:
             self._fatal(error)
             return
         for group_id, birth in births.items():
-            machine = ShardStore(item_bytes_max=self.config.item_bytes_max)
-            group = self._new_group(group_id, birth, machine)
+            group = self._new_group(group_id, birth, ShardStore())
             if cluster_map.preferred_leader(group_id - 1) == self.node_id:
                 group.log.campaign()
                 self.host.mark_dirty(group)
@@ -388,6 +403,10 @@ class Node:
         if self.map is None or group_id == DIRECTORY_GROUP_ID:
             return ()
         return self.map.replica_sets[group_id - 1]
+
+    def _others(self) -> list[int]:
+        """The other nodes that this one has heard of."""
+        return [node_id for node_id in self.known if node_id != self.node_id]
 
     def client_address_of(self, node_id: int) -> str:
         """Where clients reach a node; "" if that is not known."""
@@ -412,6 +431,8 @@ class Node:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
             if kind < CONSENSUS_KINDS:
                 host.on_message(node_id, item)
+            elif kind == TIME:
+                self.timekeeper.heard(node_id, item)
             elif kind == MAP_REQUEST:
                 check_map_item(item)
                 if self.map is not None and self.map.epoch > item[1] and self.peers is not None:
@@ -449,6 +470,7 @@ class Node:
 
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
+        self.timekeeper.peer_up(node_id)  # Before anything that could make the peer a leader.
         event(log, "info", "peer_up", peer=node_id)
         known = self.map.epoch if self.map is not None else 0
         assert self.peers is not None
@@ -461,6 +483,7 @@ class Node:
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
+        self.time.lost(node_id)
         self.coordinator.peer_down(node_id)
         self.host.peer_unreachable(node_id)
 
@@ -476,6 +499,7 @@ class Node:
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
         self.server.sweep()
+        self.timekeeper.sweep()
         now_ns = self.clock.monotonic_ns()
         self._limits.look(now_ns, self.host.bytes_used)
         self._health_log.look(now_ns)

@@ -463,7 +463,7 @@ def test_a_refused_handshake_counts_once_on_each_side(monkeypatch: pytest.Monkey
         for name, times in refused.items():
             assert stage.node(name).counters.peer_refused == times
 
-    Stage(own={"n3": {"item_bytes_max": 32 << 10}}).run(scenario, all_well=False)
+    Stage(own={"n3": {"election_ms": 1200}}).run(scenario, all_well=False)
 
 
 @raises("reads_paused")
