@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-ALARMS: Final[dict[str, bool]] = {}
+ALARMS: Final[dict[str, bool]] = {
+    "connections_limited": False,
+    "descriptors_low": False,
+    "disk_full": True,
+    "disk_low": False,
+    "disk_slow": True,
+    "disk_small": False,
+    "log_held": True,
+    "map_not_stored": False,
+}
 """Name of every alarm: True if it is serious. docs/operations.md explains each in a row."""
 
 SENTENCE_CHARS_MAX: Final = 300

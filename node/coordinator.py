@@ -626,8 +626,8 @@ class Coordinator:
 
     def timeout_reason(self, group_id: int) -> str:
         """Words for an operation that ran out of time."""
-        if self.host.disk_is_full:
-            return "the disk of the node is full"
+        if self.host.disk_trouble:
+            return self.host.disk_trouble
         shard = group_id - 1
         if self.leader_node(group_id):
             return f"shard {shard} did not answer within {self.timeout_ms} ms"

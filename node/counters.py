@@ -90,6 +90,7 @@ class Counters:
     reads_paused: int = 0  # times a client connection was not read for back-pressure
     slow_clients_closed: int = 0  # connections closed because their output passed its bound
     disk_full: int = 0  # times a write to the log found no space
+    descriptors_exhausted: int = 0  # looks that found no file descriptor left
     # Gauge: client connections open now.
     curr_connections: int = 0
     # What reset() took away, by name. Grows only; empty until the first reset.

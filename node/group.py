@@ -78,6 +78,7 @@ class GroupHost(Protocol):
 
     bytes_used: int
     clock: Clock
+    log_is_behind: bool
 
     def mark_dirty(self, group: ReplicaGroup) -> None: ...
 
@@ -240,6 +241,8 @@ class ReplicaGroup:
         """
         now_ms = self.now_ms()
         commands = [item[0] for item in batch]
+        if self.host.log_is_behind:
+            why = why or "the disk of the node does not keep up"
         if not why:
             try:
                 index = self.log.propose(encode_batch(now_ms, commands))

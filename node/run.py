@@ -19,16 +19,18 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from node.clock import SystemClock
 from node.config import NodeConfig
 from node.consensus.errors import ConsensusError
-from node.disk import RealDisk
+from node.descriptors import raise_limit
 from node.errors import ConfigError, NodeError, StartupError
 from node.logs import configure, event, get_logger
 from node.node import Node
+from node.real_disk import RealDisk
 from node.timings import Histogram
 
 EXIT_OK = 0
@@ -95,10 +97,20 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
     loop = asyncio.get_running_loop()
+    wanted = config.connections_max
+    share = raise_limit(wanted, len(config.members) - 1)
+    config = replace(config, connections_max=share.connections_max)
     stop = _stop_request(loop, stop_on_stdin_eof)
     clock = SystemClock()
     random = Random(os.urandom(16))
     node = Node(config, clock=clock, disk=RealDisk(loop), random=random, loop=loop)
+    if config.connections_max < wanted:
+        node.alarms.raise_alarm(
+            "connections_limited",
+            f"max-connections is {config.connections_max} in place of {wanted}: the process"
+            f" may open no more than {share.limit} files. Raise that limit (ulimit -n, or LimitNOFILE in"
+            " systemd), or lower max-connections",
+        )
     await _start(node, stop)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _tune_collector(node.timings.gc_pause_seconds)
