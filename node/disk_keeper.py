@@ -1,9 +1,9 @@
 """Keeps an eye on the disk: room, syncs that hang, a directory that is gone, descriptors.
 
 Two things keep a node from writing its log without being its end. The disk is *full* (or there is
-no descriptor left), or it *hangs*: a sync does not return. While either lasts the host leads nothing
-and takes nothing in (`ReplicaHost.disk_trouble`), so others lead, and what the node holds stays
-bounded.
+no descriptor left), or it *hangs*: a sync does not return. While either lasts the host leads
+nothing and takes nothing in (`ReplicaHost.disk_trouble`), so others lead, and what the node holds
+stays bounded.
 
 Some room is set aside in a file from the start. When the log finds no room, that file goes, the log
 and the snapshots that free it go on in its place, and the node takes part again when the room can

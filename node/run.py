@@ -108,8 +108,8 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
         node.alarms.raise_alarm(
             "connections_limited",
             f"max-connections is {config.connections_max} in place of {wanted}: the process"
-            f" may open no more than {share.limit} files. Raise that limit (ulimit -n, or LimitNOFILE in"
-            " systemd), or lower max-connections",
+            f" may open no more than {share.limit} files. Raise that limit (ulimit -n, or"
+            " LimitNOFILE in systemd), or lower max-connections",
         )
     await _start(node, stop)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
