@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 ALARMS: Final[dict[str, bool]] = {
+    "connections_full": False,
     "connections_limited": False,
     "descriptors_low": False,
     "disk_full": True,
@@ -20,6 +21,8 @@ ALARMS: Final[dict[str, bool]] = {
     "disk_small": False,
     "log_held": True,
     "map_not_stored": False,
+    "memory_full": False,
+    "task_failed": True,
 }
 """Name of every alarm: True if it is serious. docs/operations.md explains each in a row."""
 

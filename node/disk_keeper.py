@@ -97,9 +97,9 @@ class DiskKeeper:
     def refused(self, refused: bool) -> None:
         """The disk refuses a write of the log, or has taken it after all."""
         self._refused = refused
-        if refused:
+        if refused and isinstance(self._wal.held_why, DiskFull):
             self._counters.disk_full += 1
-            if isinstance(self._wal.held_why, DiskFull) and self._has_reserve:
+            if self._has_reserve:
                 self._has_reserve = False
                 self._was_given = True
                 self._disk.give_room(self._reserve_path, self._room_given)

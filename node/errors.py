@@ -94,6 +94,21 @@ class DataDirLost(StorageError):
         self.path = path
 
 
+class AcknowledgedDataLost(StorageError):
+    """This node's disk lost entries that the node had acknowledged, or holds an older copy of them.
+
+    What else it promised is not known either, so it must not take part any more: the process ends,
+    and the data directory is marked so that it does not start again.
+    """
+
+    def __init__(self, group_name: str, why: str) -> None:
+        super().__init__(
+            f"{group_name}: this node {why}: its disk has lost data, or its data directory was"
+            " restored from an older copy. It must not vote again. Keep the directory aside; the"
+            " other nodes go on without this node"
+        )
+
+
 class WalCorrupt(StorageError):
     """The log is damaged in a place that a torn last write cannot explain."""
 
@@ -114,6 +129,16 @@ class SnapshotCorrupt(StorageError):
         super().__init__(f"snapshot {file} is damaged: {why}")
         self.file = file
         self.why = why
+
+
+class TaskFailed(NodeError):
+    """A background task that the node cannot do without has failed, by a bug of ours."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        super().__init__(
+            f"internal error: the background task {name} failed: {error!r}; the log holds the"
+            " details"
+        )
 
 
 # --- requests and peers

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from node.consensus.api import Outbound, Ready, Role, Snapshot, SoftState
+from node.consensus.errors import AcknowledgedEntriesLost
 from node.consensus.messages import Append
 from node.consensus_codec import (
     BEAT_KINDS,
@@ -28,10 +29,12 @@ from node.consensus_codec import (
     decode_message,
     encode_message,
 )
+from node.errors import AcknowledgedDataLost
 from node.group import ReplicaGroup
 from node.logs import event, get_logger
 from node.peer_codec import pack_item
 from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
+from node.view import group_name
 from node.wal.format import WalRecord
 from node.wal.wal import QUEUED_BYTES_MAX
 
@@ -165,6 +168,10 @@ class ReplicaHost:
         replica = group.log
         try:
             replica.step(node_id, message)
+        except AcknowledgedEntriesLost as lost:
+            error = AcknowledgedDataLost(group_name(group_id), str(lost))
+            self.on_fatal(error)
+            raise error from lost
         except Exception as error:
             check_message(message)
             self.on_fatal(error)  # Not the peer's fault: nothing that this log says counts now.
@@ -212,8 +219,12 @@ class ReplicaHost:
             for group in self.groups.values():
                 log_ = group.log
                 log_.tick(now_ns)
-                if not group.dirty and log_.has_ready():
+                if group.dirty:
+                    continue
+                if log_.has_ready():
                     self.mark_dirty(group)
+                elif group.led_term and log_.lease_until_ns > group.lease_until_ns:
+                    group.update_lease()  # Alone: no answer of anybody else renews it.
         if due:
             for call in self._every_tick:
                 call()
@@ -240,7 +251,7 @@ class ReplicaHost:
             if group.installing:
                 continue  # Marked dirty again when its snapshot is durable.
             if group.queue or group.reads_queued:
-                group.propose_pending()
+                self.counters.proposals += group.propose_pending()
             replica = group.log
             ready = replica.ready()
             if ready.snapshot is not None:
@@ -261,7 +272,7 @@ class ReplicaHost:
             if ready.messages:
                 self._send(group, ready.messages)
             if ready.committed_entries:
-                self.counters.commands_applied += len(ready.committed_entries)
+                self.counters.entries_applied += len(ready.committed_entries)
                 group.apply(ready.committed_entries)
             if ready.soft_state is not None:
                 self._role_changed(group, ready.soft_state)
@@ -328,9 +339,12 @@ class ReplicaHost:
         if state.role is Role.LEADER:
             if not group.led_term:
                 self.counters.elections_won += 1
+                if group.stood_term != state.term:  # Alone, it wins in the turn it stands in.
+                    self.counters.elections += 1
             group.led_term = state.term
         elif state.role is Role.CANDIDATE:
             self.counters.elections += 1
+            group.stood_term = state.term
         event(
             log,
             "debug",
