@@ -94,6 +94,7 @@ class GroupHost(Protocol):
     clock: Clock
     time: ClusterTime
     item_bytes_max: int
+    log_is_behind: bool
 
     def mark_dirty(self, group: ReplicaGroup) -> None: ...
 
@@ -259,6 +260,8 @@ class ReplicaGroup:
             time.bridge()
         commands = [item[0] for item in batch]
         stamped = Batch(self.now_ms(), commands, time.wall_ms(), host.item_bytes_max)
+        if self.host.log_is_behind:
+            why = why or "the disk of the node does not keep up"
         if not why:
             try:
                 payload = encode_batch(*stamped)

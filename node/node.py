@@ -33,7 +33,10 @@ from node.coordinator import Coordinator
 from node.counters import Counters
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
-from node.errors import NodeError, PeerError, PeerFrameError, StartupError
+from node.disk import DiskSpace
+from node.disk_keeper import DiskKeeper
+from node.disk_space import plan_space
+from node.errors import DiskRefused, NodeError, PeerError, PeerFrameError, StartupError
 from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup, StateMachine
 from node.health_log import HealthLog
 from node.host import ReplicaHost
@@ -76,6 +79,9 @@ DIRECTORY_VOTERS_MAX = 5
 
 SWEEP_MS = 50
 """Time between two sweeps of held operations and deadlines."""
+
+ADOPT_RETRY_SECONDS = 1.0
+"""Pause before a map for which the disk had no room is stored again."""
 
 ELECTION_STAGGER_MS = 30
 """Distance between the elections of two replicas that saw their leader go: the first can win."""
@@ -146,7 +152,7 @@ class Node:
             self.wal = MemoryWal(loop)
         else:
             self._open_disk(self.disk, data_dir)
-        self.wal.on_full = self._disk_full
+        self.wal.on_full = self._disk_refused
         self.wal.on_failed = self._fatal
         self.wal.observe_sync = self.timings.sync_seconds.observe
         self.host = ReplicaHost(
@@ -163,6 +169,19 @@ class Node:
             item_bytes_max=config.item_bytes_max,
         )
         self.timekeeper = Timekeeper(self.time, self.alarms, PeerSwitch(self), self._others)
+        self.disk_keeper: DiskKeeper | None = None
+        if self.disk is not None:
+            self.disk_keeper = DiskKeeper(
+                config=config,
+                clock=clock,
+                disk=self.disk,
+                plan=self._space_plan,
+                wal=self.wal,
+                host=self.host,
+                alarms=self.alarms,
+                counters=self.counters,
+                on_lost=self._fatal,
+            )
         self.peers: PeerNetwork | None = None
         self.coordinator: Coordinator
         self.server: MemcachedServer
@@ -173,6 +192,12 @@ class Node:
         config = self.config
         lock_data_dir(disk, data_dir)
         claim_data_dir(disk, data_dir, Identity(config.cluster_id, self.node_id, config.name))
+        plan = self._space_plan = plan_space(
+            disk.space(data_dir).total_bytes,
+            segment_bytes_max=config.segment_bytes_max,
+            wal_bytes_max=config.wal_bytes_max,
+            memory_bytes=config.memory_bytes,
+        )
         self.snapshots = SnapshotStore(disk, f"{data_dir}/snapshots")
         self._snapshots_found = self.snapshots.load_all()
         self.wal, self._recovered = Wal.open(
@@ -181,8 +206,8 @@ class Node:
             cluster_id=config.cluster_id,
             node_id=self.node_id,
             snapshots={g: s.meta for g, s in self._snapshots_found.items()},
-            segment_bytes_max=config.segment_bytes_max,
-            wal_bytes_max=config.wal_bytes_max,
+            segment_bytes_max=plan.segment_bytes_max,
+            wal_bytes_max=plan.wal_bytes_max,
             random=self.random,
             clock=self.clock,
             loop=self.loop,
@@ -220,8 +245,12 @@ class Node:
             self.http_address = await self._admin.start(parse_addresses(config.http))
         self._start_directory()
         await self._start_peers()
+        adopted = 0
         if self.map is not None:
-            await self._adopt(self.map)
+            if await self._adopt(self.map):
+                adopted = self.map.epoch
+            else:
+                self._map_learned.set()
         self._health_log = HealthLog(self)
         self.housekeeper = Housekeeper(
             config=config,
@@ -233,10 +262,12 @@ class Node:
             preferred_leader=self.preferred_leader_of_group,
             is_up=peers.is_up,
         )
+        if self.disk_keeper is not None:
+            self.disk_keeper.start()
         self.host.start_ticking([self._every_tick])
         self._own_tasks += [
             self.tasks.restart("housekeeper", self.housekeeper.run),
-            self.tasks.end("map follower", self._follow_map),
+            self.tasks.end("map follower", lambda: self._follow_map(adopted)),
         ]
 
     def _start_directory(self) -> None:
@@ -353,20 +384,27 @@ class Node:
             self.peers.set_map_epoch(cluster_map.epoch)
         self._map_learned.set()
 
-    async def _follow_map(self) -> None:
-        """Keep what the map asks of this node: its file, and a replica of each of its shards."""
-        adopted = self.map.epoch if self.map is not None else 0
+    async def _follow_map(self, adopted: int) -> None:
+        """Keep what the map asks of this node: its file, and a replica of each of its shards.
+
+        `adopted`: epoch of the map for which that was done already.
+        """
         while True:
             await self._map_learned.wait()
             self._map_learned.clear()
             cluster_map = self.map
             if cluster_map is None or cluster_map.epoch <= adopted:
                 continue
-            await self._adopt(cluster_map)
+            while not await self._adopt(cluster_map):
+                await asyncio.sleep(ADOPT_RETRY_SECONDS)
+                cluster_map = self.map or cluster_map
             adopted = cluster_map.epoch
 
-    async def _adopt(self, cluster_map: ClusterMap) -> None:
-        """Make the map durable here, then start the groups it places on this node."""
+    async def _adopt(self, cluster_map: ClusterMap) -> bool:
+        """Make the map durable here, then start the groups it places on this node.
+
+        False: the disk has no room for it now, nothing was started, and it has to be tried again.
+        """
         births: dict[int, Configuration] = {}
         for shard, replicas in enumerate(cluster_map.replica_sets):
             group_id = shard + 1
@@ -376,9 +414,14 @@ class Node:
             if births.keys() - self.local_state.births.keys():
                 await self.local_state.add_births(births)
             await self.local_state.save_map(cluster_map)
+        except DiskRefused as error:
+            why = f"map {cluster_map.epoch} cannot be stored, and is not in force here: {error}"
+            self.alarms.raise_alarm("map_not_stored", why)
+            return False
         except NodeError as error:
             self._fatal(error)
-            return
+            return True
+        self.alarms.clear("map_not_stored")
         for group_id, birth in births.items():
             group = self._new_group(group_id, birth, ShardStore())
             if cluster_map.preferred_leader(group_id - 1) == self.node_id:
@@ -391,6 +434,7 @@ class Node:
             epoch=cluster_map.epoch,
             shards_here=len(self.host.groups) - 1,
         )
+        return True
 
     def preferred_leader_of_group(self, group_id: int) -> int:
         """Node that should lead a shard's group; 0 while there is no map."""
@@ -493,6 +537,8 @@ class Node:
     # -- what time brings ----------------------------------------------------------------
 
     def _every_tick(self) -> None:
+        if self.disk_keeper is not None:
+            self.disk_keeper.tick()
         self._sweep_countdown -= 1
         if self._sweep_countdown > 0:
             return
@@ -510,8 +556,9 @@ class Node:
         self.coordinator.leader_changed(group_id)
         self._leaders_changed.set()
 
-    def _disk_full(self, full: bool) -> None:
-        self.host.disk_full(full)
+    def _disk_refused(self, refused: bool) -> None:
+        assert self.disk_keeper is not None
+        self.disk_keeper.refused(refused)
 
     def _fatal(self, error: BaseException) -> None:
         """Nothing may be promised any more."""
@@ -528,6 +575,11 @@ class Node:
     def connections(self) -> Iterable[Any]:
         """Client connections, for `stats conns`."""
         return self.server.connections.values()
+
+    @property
+    def disk_space(self) -> DiskSpace:
+        """Of the file system of the data directory; zeros while it is not known."""
+        return self.disk_keeper.space if self.disk_keeper is not None else DiskSpace(0, 0)
 
     def peers_up(self) -> Mapping[int, bool]:
         """Other nodes, and whether this one has a connection to them."""

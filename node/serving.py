@@ -62,7 +62,7 @@ class ServingHost(Protocol):
 
     groups: dict[int, ReplicaGroup]
     bytes_used: int
-    disk_is_full: bool
+    disk_trouble: str
 
     def flush_soon(self) -> None: ...
 

@@ -238,7 +238,7 @@ class _Coordinator:
 
 
 _NODE: Any = SimpleNamespace(
-    host=_Host(groups={}, disk_is_full=False, flush_soon=lambda: None),
+    host=_Host(groups={}, disk_trouble="", flush_soon=lambda: None),
     coordinator=_Coordinator(),
     map=ClusterMap.from_bytes(
         bytes.fromhex("970101a16301019197 01a16ea3683a31a3683a32a0a0cb3ff0000000000000 919101")

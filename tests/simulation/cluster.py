@@ -16,7 +16,7 @@ from typing import Any
 
 from node.config import NodeConfig
 from node.counters import COUNTER_NAMES
-from node.errors import DiskFailed, DiskFull, SnapshotCorrupt, WalCorrupt
+from node.errors import DiskFailed, DiskRefused, SnapshotCorrupt, WalCorrupt
 from node.node import Node
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
@@ -108,9 +108,11 @@ class SimulatedNode:
             self.node = self.process_node()
             await self.node.start()
             error = await self.node.failed
+            if isinstance(error, DiskRefused) and not self.process.is_dead:
+                self.problems.append(f"{self.name} ended itself for want of room: {error!r}")
         except PowerLoss:
             return  # In the middle of its recovery.
-        except (DiskFull, DiskFailed) as disk_error:
+        except (DiskRefused, DiskFailed) as disk_error:
             error = disk_error
         except (WalCorrupt, SnapshotCorrupt) as damage:
             rotten = self.disk.rotten
@@ -125,7 +127,7 @@ class SimulatedNode:
             return
         if self.process.is_dead:
             return
-        if not isinstance(error, DiskFull | DiskFailed | WalCorrupt | SnapshotCorrupt):
+        if not isinstance(error, DiskRefused | DiskFailed | WalCorrupt | SnapshotCorrupt):
             self.problems.append(f"{self.name} ended itself: {error!r}")
         self._die(power=False)
 

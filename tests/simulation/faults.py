@@ -228,6 +228,8 @@ KINDS: dict[str, Kind] = {
     ),
     "stuck_disk": Kind(2, lambda r, s: {**_node(r, s), **_seconds(r, 0.5, 4.0)}),
     "full_disk": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 0.2, 2.0)}),
+    "crowded_disk": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 0.5, 4.0)}),
+    "no_descriptors": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 0.2, 2.0)}),
     "full_disk_in_snapshot": Kind(2, lambda r, s: {**_node(r, s), **_seconds(r, 0.2, 2.0)}),
     "failing_disk": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 1.0, 3.0)}),
     "bit_rot": Kind(

@@ -359,6 +359,28 @@ class Nemesis:
             node.disk.make_space()
         self._say(f"disk of {node.name} has space")
 
+    async def _crowded_disk(self, seconds: float, who: str, pick: int = 0) -> None:
+        """Others take all the room there is, but for what the node has set aside."""
+        node = self._who(who, pick)
+        self._say(f"disk of {node.name} is crowded")
+        node.disk.crowd()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            node.disk.make_space()
+        self._say(f"disk of {node.name} has space")
+
+    async def _no_descriptors(self, seconds: float, who: str, pick: int = 0) -> None:
+        """Nothing more can be opened; what is open goes on."""
+        node = self._who(who, pick)
+        self._say(f"{node.name} is out of descriptors")
+        node.disk.descriptors_left = 0
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            node.disk.descriptors_left = 1000
+        self._say(f"{node.name} has descriptors")
+
     async def _full_disk_in_snapshot(self, seconds: float, who: str, pick: int = 0) -> None:
         """Full from the first byte of the next snapshot on."""
         node = self._who(who, pick)

@@ -492,12 +492,26 @@ def test_a_full_disk() -> None:
         value = b"x" * 60_000
         for _ in range(3):
             await stage.ask(leader, b"set %b 0 0 60000\r\n%b\r\n" % (key, value))
-        await stage.until("it is noticed", lambda: node.host.disk_is_full)
+        await stage.until("it is noticed", lambda: node.host.disk_trouble)
         await asyncio.sleep(2.0)
         assert watch.grown()["disk_full"] == 1
         stage.nodes[leader].disk.make_space()
         await stage.served()
         assert watch.grown()["disk_full"] == 1
+
+    Stage().run(scenario)
+
+
+@raises("descriptors_exhausted")
+def test_no_descriptors_left() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        watch = Watch(stage.node(leader))
+        stage.nodes[leader].disk.descriptors_left = 0
+        await asyncio.sleep(2.5)
+        stage.nodes[leader].disk.descriptors_left = 1000
+        assert watch.grown()["descriptors_exhausted"] in (2, 3)
+        assert stage.nodes[leader].is_up
 
     Stage().run(scenario)
 
@@ -593,7 +607,7 @@ def test_a_background_task_that_fails() -> None:
         stage.node("n1").tasks.once("broken", broken, lambda: None)
         await asyncio.sleep(0.1)
         assert watch.grown()["tasks_failed"] == 1
-        assert [alarm.name for alarm in stage.node("n1").alarms.raised()] == ["task_failed"]
+        assert "task_failed" in [alarm.name for alarm in stage.node("n1").alarms.raised()]
         assert len(stage.loop.errors) == 1
         stage.loop.errors.clear()
 

@@ -195,6 +195,7 @@ class FakeWal:
         self.story = story
         self.batches: list[tuple[list[WalRecord], Callable[[], None]]] = []
         self.pinned: list[int] = []
+        self.queued_bytes = 0
 
     def append(self, records: list[WalRecord], on_durable: Callable[[], None]) -> None:
         self.story.append(("write", [record.group for record in records]))

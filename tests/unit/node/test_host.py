@@ -274,7 +274,7 @@ def test_a_full_disk_gives_up_leaderships_and_time_stands_still() -> None:
     waiter = Hears()
     world.groups[1].submit((0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0), 10, waiter)
     world.turn()
-    world.host.disk_full(True)
+    world.host.set_disk_trouble("the disk of the node is full")
     world.turn()
     assert leader.role is Role.FOLLOWER
     assert waiter.heard == ["lost"]
@@ -285,7 +285,7 @@ def test_a_full_disk_gives_up_leaderships_and_time_stands_still() -> None:
         world.loop.run(until=world.loop.now + 0.02)
     assert follower.stepped == []
     assert follower.tick_count == ticks
-    world.host.disk_full(False)
+    world.host.set_disk_trouble("")
     world.clock.ns += TICK_NS
     world.loop.run(until=world.loop.now + 0.02)
     assert follower.tick_count > ticks
