@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
 from node.alarms import Alarms
-from node.config import NodeConfig, parse_addresses
-from node.consensus.api import Configuration, ConsensusConfig, HardState, SnapshotMeta
+from node.cluster_time import ClusterTime
+from node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
+from node.consensus.api import (
+    APPEND_BYTES_MAX,
+    Configuration,
+    ConsensusConfig,
+    HardState,
+    SnapshotMeta,
+)
 from node.consensus.raft import Raft
 from node.coordinator import Coordinator
 from node.counters import Counters
@@ -27,12 +34,14 @@ from node.directory.follower import MapFollower
 from node.directory.starts import REPORT_MS
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
+from node.disk import DiskSpace
+from node.disk_keeper import DiskKeeper
 from node.errors import ConfigError, NodeError, PeerFrameError, StartupError
 from node.founding.frames import Blank
 from node.founding.phase import FoundingPhase
 from node.founding.progress import FoundingProgress
 from node.founding.record import propose
-from node.group import ReplicaGroup, StateMachine
+from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup, StateMachine
 from node.handover import hand_over
 from node.health_log import HealthLog
 from node.host import ReplicaHost
@@ -40,22 +49,25 @@ from node.housekeeper import Housekeeper
 from node.introduction import info_of, own_hello, own_info, peer_specs
 from node.limits import LimitWatch
 from node.logs import event, get_logger
-from node.peer_codec import Hello
+from node.peer_codec import FRAME_BYTES_MAX, Hello
 from node.peer_items import (
     CONSENSUS_KINDS,
     FOUNDED,
     MAP_EPOCH,
+    MAP_KINDS,
     MAP_REQUEST,
-    STARTED,
+    TIME,
 )
 from node.peer_listener import PeerListener
 from node.peer_switch import PeerSwitch
 from node.peer_watch import FOUNDING, log_alarm, look
 from node.peers import PeerNetwork
 from node.server import MemcachedServer
+from node.serving import REPLY_BYTES_MAX
 from node.storage import NodeStorage
 from node.store.store import ShardStore
 from node.tasks import Tasks
+from node.timekeeper import Timekeeper
 from node.timings import Timings
 from node.view import DIRECTORY_GROUP_ID
 from node.wal.memory import MemoryWal
@@ -67,11 +79,20 @@ if TYPE_CHECKING:
 
 log = get_logger("node")
 
+assert BATCH_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= ENTRY_BYTES_MAX
+assert ENTRY_BYTES_MAX + APPEND_BYTES_MAX <= FRAME_BYTES_MAX * 3 // 4
+assert REPLY_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= FRAME_BYTES_MAX // 2
+# An item is at most twice its limit long, whatever is packed around it. So every entry, append and
+# answer fits a frame.
+
 FOUNDING_GRACE_NS = 2_000_000_000
 """So long may a founding take before it is an alarm that it is not complete."""
 
 SWEEP_MS = 50
 """Time between two sweeps of held operations and deadlines."""
+
+ADOPT_RETRY_SECONDS = 1.0
+"""Pause before a map for which the disk had no room is stored again."""
 
 ELECTION_STAGGER_MS = 30
 """Distance between the elections of two replicas that saw their leader go: the first can win."""
@@ -111,6 +132,7 @@ class Node:
         self._own_tasks: list[asyncio.Task[None]] = []
         self.tasks = Tasks(loop, alarms=self.alarms, counters=self.counters, fatal=self._fatal)
         self.started_ns = clock.monotonic_ns()
+        self.time = ClusterTime(clock)
         self.listen_address = ""
         self.peer_address = ""
         self.http_address = ""
@@ -152,13 +174,20 @@ class Node:
             tick_ms=config.tick_ms,
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
+            time=self.time,
+            item_bytes_max=config.item_bytes_max,
         )
+        self.timekeeper = Timekeeper(self.time, self.alarms, self._switch, self._others)
+        self.disk_keeper: DiskKeeper | None = None
+        """None while this node is new, and where nothing is kept."""
         self.peers: PeerNetwork | None = None
         self.coordinator: Coordinator
         self.server: MemcachedServer
         self.housekeeper: Housekeeper
         self._health_log: HealthLog
-        self.storage = NodeStorage(config, self.disk, clock=clock, random=random, loop=loop)
+        self.storage = NodeStorage(
+            config, self.disk, clock=clock, random=random, loop=loop, time=self.time
+        )
         if self.storage.member is not None:
             self._become_member()
 
@@ -173,11 +202,23 @@ class Node:
         assert storage.member is not None
         self.node_id = storage.identity.node_id
         self.cluster_id = storage.identity.cluster_id
-        storage.wal.on_full = self._disk_full
+        storage.wal.on_full = self._disk_refused
         storage.wal.on_failed = self._fatal
         storage.wal.observe_sync = self.timings.sync_seconds.observe
         self.host.wal = storage.wal
         self.host.snapshots = storage.snapshots
+        if storage.disk is not None and storage.plan is not None:
+            self.disk_keeper = DiskKeeper(
+                config=self.config,
+                clock=self.clock,
+                disk=storage.disk,
+                plan=storage.plan,
+                wal=storage.wal,
+                host=self.host,
+                alarms=self.alarms,
+                counters=self.counters,
+                on_lost=self._fatal,
+            )
         self.founding = FoundingProgress(
             storage.member,
             disk=storage.disk,
@@ -194,6 +235,7 @@ class Node:
             on_started=self._started,
             on_fatal=self._fatal,
             send=self._switch.send,
+            alarms=self.alarms,
         )
 
     # -- start -------------------------------------------------------------------------
@@ -216,7 +258,6 @@ class Node:
             timeout_ms=config.request_timeout_ms,
             preferred_leader=self.preferred_leader_of_group,
             replicas=self.replicas_of_group,
-            unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
         self.listen_address = await self.server.start(parse_addresses(config.listen))
@@ -269,7 +310,7 @@ class Node:
         """As a member: meet the peers, start what the disk remembers, and follow the map."""
         assert self.founding is not None
         assert self.follower is not None
-        self.coordinator.node_id = self.coordinator.serving.node_id = self.node_id
+        self.coordinator.use_node_id(self.node_id)
         if self.storage.map_found is not None:
             self.follower.arrived(self.storage.map_found)
         await self._start_peers()
@@ -284,6 +325,8 @@ class Node:
             preferred_leader=self.preferred_leader_of_group,
             is_up=self._switch.is_up,
         )
+        if self.disk_keeper is not None:
+            self.disk_keeper.start()
         self._own_tasks.append(self.tasks.restart("housekeeper", self.housekeeper.run))
         if self.founding.is_complete:
             self._start_directory()
@@ -349,7 +392,7 @@ class Node:
         self._switch.network = self.peers
         # From here on without the detour of the switch: this is on every message's way.
         self.host.peers = self.peers
-        self.coordinator.peers = self.coordinator.serving.peers = self.peers
+        self.coordinator.use_peers(self.peers)
         self.peer_address = await self.peers.start()
 
     def _update_peers(self) -> None:
@@ -365,6 +408,7 @@ class Node:
         recovered = self.storage.recovered.pop(group_id, None)
         if found is not None:
             machine.restore(found.data)
+            self.time.found(machine.last_now_ms, machine.last_wall_ms)
             meta = found.meta
         else:
             meta = SnapshotMeta(0, 0, birth)
@@ -406,7 +450,7 @@ class Node:
             self._steward.started(bits)
 
     def _start_replica(self, group_id: int, birth: Configuration, stands: bool) -> None:
-        machine = ShardStore(item_bytes_max=self.config.item_bytes_max)
+        machine = ShardStore()
         group = self._new_group(group_id, birth, machine)
         if stands:
             group.log.campaign()
@@ -433,6 +477,10 @@ class Node:
             nodes = self.founding.record.founders
         return next((n.name for n in nodes if n.node_id == node_id), str(node_id))
 
+    def _others(self) -> list[int]:
+        """The other nodes that this one has heard of."""
+        return [node_id for node_id in self.known if node_id != self.node_id]
+
     def client_address_of(self, node_id: int) -> str:
         """Where clients reach a node; "" if that is not known."""
         info = self.known.get(node_id)
@@ -456,7 +504,9 @@ class Node:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
             if kind < CONSENSUS_KINDS:
                 host.on_message(node_id, item)
-            elif MAP_REQUEST <= kind <= STARTED:
+            elif kind == TIME:
+                self.timekeeper.heard(node_id, item)
+            elif kind in MAP_KINDS:
                 assert self.follower is not None
                 self.follower.on_item(node_id, item)
             else:
@@ -486,6 +536,7 @@ class Node:
 
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
+        self.timekeeper.peer_up(node_id)  # Before anything that could make the peer a leader.
         event(log, "info", "peer_up", peer=node_id)
         assert self.follower is not None
         self.follower.ask(node_id)
@@ -496,6 +547,7 @@ class Node:
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
+        self.time.lost(node_id)
         self.coordinator.peer_down(node_id)
         self.host.peer_unreachable(node_id)
 
@@ -505,11 +557,15 @@ class Node:
     # -- what time brings ----------------------------------------------------------------
 
     def _every_tick(self) -> None:
+        if self.disk_keeper is not None:
+            self.disk_keeper.tick()
         self._sweep_countdown -= 1
         if self._sweep_countdown > 0:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
+        self.server.sweep()
+        self.timekeeper.sweep()
         now_ns = self.clock.monotonic_ns()
         self._limits.look(now_ns, self.host.bytes_used)
         self._health_log.look(now_ns)
@@ -528,8 +584,9 @@ class Node:
         self.coordinator.leader_changed(group_id)
         self._leaders_changed.set()
 
-    def _disk_full(self, full: bool) -> None:
-        self.host.disk_full(full)
+    def _disk_refused(self, refused: bool) -> None:
+        assert self.disk_keeper is not None
+        self.disk_keeper.refused(refused)
 
     def _fatal(self, error: BaseException) -> None:
         """Nothing may be promised any more."""
@@ -548,6 +605,11 @@ class Node:
     def connections(self) -> Iterable[Any]:
         """Client connections, for `stats conns`."""
         return self.server.connections.values()
+
+    @property
+    def disk_space(self) -> DiskSpace:
+        """Of the file system of the data directory; zeros while it is not known."""
+        return self.disk_keeper.space if self.disk_keeper is not None else DiskSpace(0, 0)
 
     def peers_up(self) -> Mapping[int, bool]:
         """Other nodes, and whether this one has a connection to them."""

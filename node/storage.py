@@ -11,8 +11,10 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from node.cluster_time import ClusterTime
 from node.config import NodeConfig
 from node.consensus.api import Snapshot
+from node.disk_space import SpacePlan, plan_space
 from node.errors import AcknowledgedDataLost
 from node.founding.data_dir import (
     SNAPSHOTS_DIR,
@@ -30,6 +32,7 @@ from node.founding.data_dir import (
 from node.founding.record import FoundingRecord, random_id
 from node.local_state import LocalState
 from node.logs import event, get_logger
+from node.timekeeper import find_times
 from node.wal.identity import Identity, lock_data_dir
 from node.wal.memory import MemoryWal
 from node.wal.recovery import RecoveredGroup
@@ -55,8 +58,12 @@ class NodeStorage:
         clock: Clock,
         random: Random,
         loop: asyncio.AbstractEventLoop,
+        time: ClusterTime,
     ) -> None:
         self.disk = disk
+        self.plan: SpacePlan | None = None
+        """How the log shares the disk; None while there is none."""
+        self._time = time
         self.directory = config.data_dir or ""
         self.wal: Wal | MemoryWal = MemoryWal(loop)
         self.snapshots: SnapshotStore | None = None
@@ -110,6 +117,12 @@ class NodeStorage:
 
     def _open(self, disk: Disk, member: Membership) -> None:
         config = self._config
+        plan = self.plan = plan_space(
+            disk.space(self.directory).total_bytes,
+            segment_bytes_max=config.segment_bytes_max,
+            wal_bytes_max=config.wal_bytes_max,
+            memory_bytes=config.memory_bytes,
+        )
         self.snapshots = SnapshotStore(disk, f"{self.directory}/{SNAPSHOTS_DIR}")
         self.snapshots_found = self.snapshots.load_all()
         self.wal, self.recovered = Wal.open(
@@ -118,12 +131,13 @@ class NodeStorage:
             cluster_id=member.identity.cluster_id,
             node_id=member.identity.node_id,
             snapshots={g: s.meta for g, s in self.snapshots_found.items()},
-            segment_bytes_max=config.segment_bytes_max,
-            wal_bytes_max=config.wal_bytes_max,
+            segment_bytes_max=plan.segment_bytes_max,
+            wal_bytes_max=plan.wal_bytes_max,
             random=self._random,
             clock=self._clock,
             loop=self._loop,
         )
+        find_times(self._time, self.directory, self.snapshots_found, self.recovered)
         for group_id in self.wal.orphan_snapshots:
             # The log knows nothing of this group: it left, or was never durable here.
             del self.snapshots_found[group_id]

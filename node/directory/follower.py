@@ -15,9 +15,10 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from node.alarms import Alarms
 from node.consensus.api import Configuration
 from node.directory.starts import started_here
-from node.errors import DiskFull, NodeError, PeerError
+from node.errors import DiskRefused, NodeError, PeerError
 from node.founding.progress import FoundingProgress
 from node.local_state import LocalState
 from node.logs import event, get_logger
@@ -54,6 +55,7 @@ class MapFollower:
         on_started: Callable[[int], None],
         on_fatal: Callable[[BaseException], None],
         send: Callable[[int, tuple[Any, ...]], bool],
+        alarms: Alarms,
     ) -> None:
         """`on_map` hears of each newer map at once, `on_started` of groups that have started (a bit
         per shard). `start_replica(group_id, birth, stands)` starts a replica; `stands`: it is the
@@ -68,6 +70,7 @@ class MapFollower:
         self._on_started = on_started
         self._on_fatal = on_fatal
         self._send = send
+        self._alarms = alarms
         self._learned = asyncio.Event()
         self._adopted_epoch = 0
 
@@ -162,12 +165,14 @@ class MapFollower:
             if births.keys() - state.births.keys():
                 await state.add_births(births)
             await state.save_map(cluster_map)
-        except DiskFull as full:
-            event(log, "warning", "map_not_stored", epoch=cluster_map.epoch, why=full)
+        except DiskRefused as error:
+            why = f"map {cluster_map.epoch} cannot be stored, and is not in force here: {error}"
+            self._alarms.raise_alarm("map_not_stored", why)
             return False
         except NodeError as error:
             self._on_fatal(error)
             return True
+        self._alarms.clear("map_not_stored")
         self._adopted_epoch = cluster_map.epoch
         for group_id, birth in births.items():
             stands = cluster_map.preferred_leader(group_id - 1) == self._founding.identity.node_id

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from node.errors import DiskFull
+from node.errors import DiskRefused
 from node.founding.data_dir import Membership
 from node.founding.frames import Blank, encode_found
 from node.peer_codec import encode_refusal
@@ -75,7 +75,7 @@ class FoundingProgress:
 
         def stored(error: BaseException | None) -> None:
             self._is_storing = False
-            if isinstance(error, DiskFull):
+            if isinstance(error, DiskRefused):
                 return  # `store_if_due` comes again.
             if error is not None:
                 self._on_failed(error)

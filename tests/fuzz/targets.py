@@ -18,6 +18,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+from node.alarms import Alarms
 from node.consensus.api import SnapshotMeta
 from node.consensus_codec import check_message, decode_beats, decode_message
 from node.directory.follower import MapFollower
@@ -245,7 +246,7 @@ class _Coordinator:
 
 _RECORD = record_of("a")
 _FOUNDING: Any = SimpleNamespace(record=_RECORD, accepted=lambda node_id, is_complete: None)
-_HOST: Any = _Host(groups={}, disk_is_full=False, flush_soon=lambda: None)
+_HOST: Any = _Host(groups={}, disk_trouble="", flush_soon=lambda: None)
 _FOLLOWER = MapFollower(
     founding=_FOUNDING,
     local_state=LocalState(None, "", ManualLoop()),  # type: ignore[arg-type]
@@ -255,6 +256,7 @@ _FOLLOWER = MapFollower(
     on_started=lambda bits: None,
     on_fatal=lambda error: None,
     send=lambda node_id, item: True,
+    alarms=Alarms(),
 )
 _NODE: Any = SimpleNamespace(host=_HOST, coordinator=_Coordinator(), follower=_FOLLOWER)
 
@@ -383,10 +385,10 @@ def cluster_map(data: bytes) -> None:
 def batch(data: bytes) -> None:
     """Any bytes as the payload of a log entry: `CommandError`, or commands with a known op."""
     try:
-        now_ms, commands = decode_batch(data)
+        batch = decode_batch(data)
     except CommandError:
         return
-    assert decode_batch(encode_batch(now_ms, commands)) == (now_ms, commands)
+    assert decode_batch(encode_batch(*batch)) == batch
 
 
 def local_state(data: bytes) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from node.config import NodeConfig
 from node.counters import COUNTER_NAMES
-from node.errors import DiskFailed, DiskFull, SnapshotCorrupt, WalCorrupt
+from node.errors import DiskFailed, DiskRefused, SnapshotCorrupt, WalCorrupt
 from node.node import Node
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
@@ -55,6 +56,8 @@ class SimulatedNode:
             origin_ns=random.randrange(10**15),
             wall_origin_ms=1_800_000_000_000 + random.randrange(-200, 200),
         )
+        self.session_idle_least_ms = config.session_idle_ms
+        """Of the settings it had so far."""
         self.disk = SimulatedDisk(loop, Random(random.getrandbits(64)), disk_config)
         self.incarnation = 0
         self.process: Process = Process(loop, self.name, host=self.name, clock=self.clock)
@@ -84,6 +87,12 @@ class SimulatedNode:
             return []
         return list(self.node.host.groups.values())
 
+    def change_settings(self, **settings: int) -> None:
+        """What the next process is started with."""
+        self.config = replace(self.config, **settings)
+        idle_ms = self.config.session_idle_ms
+        self.session_idle_least_ms = min(self.session_idle_least_ms, idle_ms)
+
     # -- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -100,9 +109,11 @@ class SimulatedNode:
             self.node = self.process_node()
             await self.node.start()
             error = await self.node.failed
+            if isinstance(error, DiskRefused) and not self.process.is_dead:
+                self.problems.append(f"{self.name} ended itself for want of room: {error!r}")
         except PowerLoss:
             return  # In the middle of its recovery.
-        except (DiskFull, DiskFailed) as disk_error:
+        except (DiskRefused, DiskFailed) as disk_error:
             error = disk_error
         except (WalCorrupt, SnapshotCorrupt) as damage:
             rotten = self.disk.rotten
@@ -117,7 +128,7 @@ class SimulatedNode:
             return
         if self.process.is_dead:
             return
-        if not isinstance(error, DiskFull | DiskFailed | WalCorrupt | SnapshotCorrupt):
+        if not isinstance(error, DiskRefused | DiskFailed | WalCorrupt | SnapshotCorrupt):
             self.problems.append(f"{self.name} ended itself: {error!r}")
         self._die(power=False)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from node.alarms import Alarms
 from node.consensus.api import Configuration
 from node.directory.follower import MapFollower
 from node.errors import DiskFailed, DiskFull, PeerError
@@ -49,6 +50,7 @@ class World:
             on_started=lambda bits: self.events.append(("started groups", bits)),
             on_fatal=self.fatal.append,
             send=lambda node_id, item: bool(self.sent.append((node_id, item))),
+            alarms=Alarms(),
         )
 
     async def _write(self, path: str, data: bytes) -> None:
