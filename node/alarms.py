@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 ALARMS: Final[dict[str, bool]] = {
+    "clock_distrusted": False,
     "connections_full": False,
     "connections_limited": False,
     "descriptors_low": False,

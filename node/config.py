@@ -18,10 +18,11 @@ from node.errors import ConfigError
 from ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHT_MAX
 from ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
-# An item travels whole in one log entry and one peer frame, so a very large one stalls its
-# shard.
+# An item travels whole: in one log entry, one frame between nodes, one write to the log. While it
+# does, a node can do nothing else, and from about 12 MB on that takes longer than the default
+# election-ms: leaders fall. Until values travel in pieces this is the limit.
 ITEM_BYTES_MIN = 1 << 10
-ITEM_BYTES_LIMIT = 64 << 20
+ITEM_BYTES_LIMIT = 8 << 20
 MEMORY_BYTES_MIN = 1 << 20
 # A machine has a few networks; each address costs a descriptor.
 LISTEN_ADDRESSES_MAX = 16
@@ -122,7 +123,6 @@ class ClusterSettings:
     heartbeat_ms: int
     election_ms: int
     durability: str
-    item_bytes_max: int
     # Sorted (name, peer address) pairs.
     initial_cluster: tuple[tuple[str, str], ...]
 
@@ -192,14 +192,21 @@ class NodeConfig:
     election_ms: int = 300
     # "fsync" or "memory". "" becomes fsync with a data_dir, memory without.
     durability: str = ""
-    item_bytes_max: int = 1 << 20
 
     # --- resources
+    # Largest item that clients of this node may store, and that an append at this leader may make.
+    # Should be equal on all nodes, and may differ while it is being changed.
+    item_bytes_max: int = 1 << 20
     # Where the log and the snapshots are. None = nothing is kept (durability memory).
     data_dir: str | None = None
     # Memory for the items of all replicas on this node, as memcached counts it.
     memory_bytes: int = 1 << 30
     connections_max: int = 4096
+    # A client that takes none of its replies for so long is closed. 0 = never.
+    slow_client_ms: int = 60_000
+    # A client that sends nothing and waits for nothing for so long is closed. 0 = never, as in
+    # memcached.
+    idle_timeout_ms: int = 0
     # How long a request is held through an election before it is answered with SERVER_ERROR.
     request_timeout_ms: int = 5000
     # How long a stopping node may take to hand its leaderships over and write what it has.
@@ -283,7 +290,6 @@ class NodeConfig:
             heartbeat_ms=self.heartbeat_ms,
             election_ms=self.election_ms,
             durability=self.durability,
-            item_bytes_max=self.item_bytes_max,
             initial_cluster=tuple(self.members.items()),
         )
 
@@ -391,6 +397,13 @@ class NodeConfig:
                 f"{self.election_ms} is less than 3 x heartbeat_ms ({self.heartbeat_ms}): one lost"
                 " heartbeat would start an election",
             )
+        if self.item_bytes_max > ITEM_BYTES_LIMIT:
+            raise ConfigError(
+                "item_bytes_max",
+                f"{self.item_bytes_max} is more than {ITEM_BYTES_LIMIT} (8m): an item travels"
+                " between the nodes in one piece, and a larger one would hold up heartbeats until"
+                " leaders fall",
+            )
         _in_range("item_bytes_max", self.item_bytes_max, ITEM_BYTES_MIN, ITEM_BYTES_LIMIT)
 
     def _validate_durability(self) -> None:
@@ -419,6 +432,8 @@ class NodeConfig:
     def _validate_resources(self) -> None:
         _in_range("memory_bytes", self.memory_bytes, MEMORY_BYTES_MIN, 1 << 50)
         _in_range("connections_max", self.connections_max, 1, 1_000_000)
+        _in_range("slow_client_ms", self.slow_client_ms, 0, 86_400_000)
+        _in_range("idle_timeout_ms", self.idle_timeout_ms, 0, 86_400_000)
         _in_range("request_timeout_ms", self.request_timeout_ms, 1, 3_600_000)
         _in_range("stop_timeout_ms", self.stop_timeout_ms, 1, 3_600_000)
         _in_range("segment_bytes_max", self.segment_bytes_max, 1 << 10, SEGMENT_BYTES_LIMIT)

@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from node.cluster_time import ClusterTime
 from node.consensus.api import Outbound, Ready, Role, Snapshot, SoftState
 from node.consensus.errors import AcknowledgedEntriesLost
 from node.consensus.messages import Append
@@ -34,6 +35,7 @@ from node.group import ReplicaGroup
 from node.logs import event, get_logger
 from node.peer_codec import pack_item
 from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
+from node.store.item import ITEM_BYTES_MAX
 from node.view import group_name
 from node.wal.format import WalRecord
 from node.wal.wal import QUEUED_BYTES_MAX
@@ -82,9 +84,15 @@ class ReplicaHost:
         tick_ms: int,
         on_leader_change: Callable[[int], None],
         on_fatal: Callable[[BaseException], None],
+        time: ClusterTime | None = None,
+        item_bytes_max: int = ITEM_BYTES_MAX,
     ) -> None:
         self.loop = loop
         self.clock = clock
+        self.time = time or ClusterTime(clock)
+        """Which time it is for items; the same for all groups."""
+        self.item_bytes_max = item_bytes_max
+        """This node's limit, which it puts into what it proposes."""
         self.wal = wal
         self.snapshots = snapshots
         self.counters = counters
@@ -337,6 +345,7 @@ class ReplicaHost:
             group.led_term = 0
             group.leadership_lost()
         if state.role is Role.LEADER:
+            self.time.bridge()  # Before anything is read or stamped under this leadership.
             if not group.led_term:
                 self.counters.elections_won += 1
                 if group.stood_term != state.term:  # Alone, it wins in the turn it stands in.

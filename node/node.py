@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
 from node.alarms import Alarm, Alarms
-from node.config import NodeConfig, parse_addresses
+from node.cluster_time import ClusterTime
+from node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
 from node.consensus.api import (
+    APPEND_BYTES_MAX,
     Configuration,
     ConsensusConfig,
     HardState,
@@ -35,19 +37,21 @@ from node.disk import DiskSpace
 from node.disk_keeper import DiskKeeper
 from node.disk_space import plan_space
 from node.errors import DiskRefused, NodeError, PeerError, PeerFrameError, StartupError
-from node.group import ReplicaGroup, StateMachine
+from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup, StateMachine
 from node.health_log import HealthLog
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.limits import LimitWatch
 from node.local_state import LocalState
 from node.logs import event, get_logger
-from node.peer_codec import PROTOCOL_VERSION
-from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, check_map_item
+from node.peer_codec import FRAME_BYTES_MAX, PROTOCOL_VERSION
+from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, TIME, check_map_item
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
+from node.serving import REPLY_BYTES_MAX
 from node.store.store import ShardStore
 from node.tasks import Tasks
+from node.timekeeper import Timekeeper, find_times
 from node.timings import Timings
 from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID
@@ -63,6 +67,12 @@ if TYPE_CHECKING:
     from node.disk import Disk
 
 log = get_logger("node")
+
+assert BATCH_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= ENTRY_BYTES_MAX
+assert ENTRY_BYTES_MAX + APPEND_BYTES_MAX <= FRAME_BYTES_MAX * 3 // 4
+assert REPLY_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= FRAME_BYTES_MAX // 2
+# An item is at most twice its limit long, whatever is packed around it. So every entry, append and
+# answer fits a frame.
 
 DIRECTORY_VOTERS_MAX = 5
 """Nodes that vote on the cluster map: the first of the initial cluster, by name."""
@@ -108,6 +118,7 @@ class Node:
         self._own_tasks: list[asyncio.Task[None]] = []
         self.tasks = Tasks(loop, alarms=self.alarms, counters=self.counters, fatal=self._fatal)
         self.started_ns = clock.monotonic_ns()
+        self.time = ClusterTime(clock)
         self.listen_address = ""
         self.peer_address = ""
         self.http_address = ""
@@ -154,6 +165,8 @@ class Node:
             tick_ms=config.tick_ms,
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
+            time=self.time,
+            item_bytes_max=config.item_bytes_max,
         )
         self.disk_keeper: DiskKeeper | None = None
         if self.disk is not None:
@@ -168,6 +181,7 @@ class Node:
                 counters=self.counters,
                 on_lost=self._fatal,
             )
+        self.timekeeper = Timekeeper(self.time, self.alarms, PeerSwitch(self), self._others)
         self.peers: PeerNetwork | None = None
         self.coordinator: Coordinator
         self.server: MemcachedServer
@@ -198,6 +212,7 @@ class Node:
             clock=self.clock,
             loop=self.loop,
         )
+        find_times(self.time, data_dir, self._snapshots_found, self._recovered)
         for group_id in self.wal.orphan_snapshots:
             # The log knows nothing of this group: it left, or was never durable here.
             del self._snapshots_found[group_id]
@@ -222,7 +237,6 @@ class Node:
             timeout_ms=config.request_timeout_ms,
             preferred_leader=self.preferred_leader_of_group,
             replicas=self.replicas_of_group,
-            unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
         self.listen_address = await self.server.start(parse_addresses(config.listen))
@@ -320,7 +334,7 @@ class Node:
         )
         # From here on without the detour of PeerSwitch: this is on every message's way.
         self.host.peers = self.peers
-        self.coordinator.peers = self.coordinator.serving.peers = self.peers
+        self.coordinator.use_peers(self.peers)
         self.peer_address = await self.peers.start()
 
     def _new_group(
@@ -332,6 +346,7 @@ class Node:
         recovered = self._recovered.pop(group_id, None)
         if found is not None:
             machine.restore(found.data)
+            self.time.found(machine.last_now_ms, machine.last_wall_ms)
             meta = found.meta
         else:
             meta = SnapshotMeta(0, 0, birth)
@@ -408,8 +423,7 @@ class Node:
             return True
         self.alarms.clear("map_not_stored")
         for group_id, birth in births.items():
-            machine = ShardStore(item_bytes_max=self.config.item_bytes_max)
-            group = self._new_group(group_id, birth, machine)
+            group = self._new_group(group_id, birth, ShardStore())
             if cluster_map.preferred_leader(group_id - 1) == self.node_id:
                 group.log.campaign()
                 self.host.mark_dirty(group)
@@ -434,6 +448,10 @@ class Node:
             return ()
         return self.map.replica_sets[group_id - 1]
 
+    def _others(self) -> list[int]:
+        """The other nodes that this one has heard of."""
+        return [node_id for node_id in self.known if node_id != self.node_id]
+
     def client_address_of(self, node_id: int) -> str:
         """Where clients reach a node; "" if that is not known."""
         info = self.known.get(node_id)
@@ -457,6 +475,8 @@ class Node:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
             if kind < CONSENSUS_KINDS:
                 host.on_message(node_id, item)
+            elif kind == TIME:
+                self.timekeeper.heard(node_id, item)
             elif kind == MAP_REQUEST:
                 check_map_item(item)
                 if self.map is not None and self.map.epoch > item[1] and self.peers is not None:
@@ -494,6 +514,7 @@ class Node:
 
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
+        self.timekeeper.peer_up(node_id)  # Before anything that could make the peer a leader.
         event(log, "info", "peer_up", peer=node_id)
         known = self.map.epoch if self.map is not None else 0
         assert self.peers is not None
@@ -506,6 +527,7 @@ class Node:
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
+        self.time.lost(node_id)
         self.coordinator.peer_down(node_id)
         self.host.peer_unreachable(node_id)
 
@@ -522,6 +544,8 @@ class Node:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
+        self.server.sweep()
+        self.timekeeper.sweep()
         now_ns = self.clock.monotonic_ns()
         self._limits.look(now_ns, self.host.bytes_used)
         self._health_log.look(now_ns)

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from node.alarms import Alarms
 from node.clock import Clock
+from node.cluster_time import ClusterTime
 from node.config import NodeConfig
 from node.consensus.api import Role
 from node.counters import Counters
@@ -132,6 +133,8 @@ class NodeView(Protocol):
     def alarms(self) -> Alarms: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def time(self) -> ClusterTime: ...
     # The clock's monotonic reading when the node started.
     @property
     def started_ns(self) -> int: ...

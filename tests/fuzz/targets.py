@@ -372,10 +372,10 @@ def cluster_map(data: bytes) -> None:
 def batch(data: bytes) -> None:
     """Any bytes as the payload of a log entry: `CommandError`, or commands with a known op."""
     try:
-        now_ms, commands = decode_batch(data)
+        batch = decode_batch(data)
     except CommandError:
         return
-    assert decode_batch(encode_batch(now_ms, commands)) == (now_ms, commands)
+    assert decode_batch(encode_batch(*batch)) == batch
 
 
 def local_state(data: bytes) -> None:

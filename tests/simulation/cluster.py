@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -54,6 +55,8 @@ class SimulatedNode:
             origin_ns=random.randrange(10**15),
             wall_origin_ms=1_800_000_000_000 + random.randrange(-200, 200),
         )
+        self.session_idle_least_ms = config.session_idle_ms
+        """Of the settings it had so far."""
         self.disk = SimulatedDisk(loop, Random(random.getrandbits(64)), disk_config)
         self.incarnation = 0
         self.process: Process = Process(loop, self.name, host=self.name, clock=self.clock)
@@ -82,6 +85,12 @@ class SimulatedNode:
         if self.node is None or self.process.is_dead:
             return []
         return list(self.node.host.groups.values())
+
+    def change_settings(self, **settings: int) -> None:
+        """What the next process is started with."""
+        self.config = replace(self.config, **settings)
+        idle_ms = self.config.session_idle_ms
+        self.session_idle_least_ms = min(self.session_idle_least_ms, idle_ms)
 
     # -- life --------------------------------------------------------------------------------------
 

@@ -22,6 +22,9 @@ differ in rate by 1.004975 / 0.995025, which is the last step below the 10,000 p
 
 SECONDS_MAX = 60.0
 
+LEAPS_MS = (-3_600_000, 3_600_000, 315_360_000_000)
+"""An hour back, an hour ahead, ten years ahead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -187,6 +190,16 @@ KINDS: dict[str, Kind] = {
             **_down(r),
         },
     ),
+    "change_settings": Kind(
+        2,
+        lambda r, s: {
+            "graceful": r.random() < 0.5,
+            "item_bytes_max": r.choice((2 << 10, 8 << 10, 64 << 10)),
+            "segment_bytes_max": r.choice((4 << 10, 64 << 10, 1 << 20)),
+            "snapshot_bytes_min": r.choice((512, 4 << 10, 256 << 10)),
+            "session_idle_ms": r.choice((1_000, 60_000, 3_600_000)),
+        },
+    ),
     "pause": Kind(4, lambda r, s: {**_node(r, s), **_pause(r)}),
     "pause_leader": Kind(4, lambda r, s: {**_leader(r, s), **_pause(r)}),
     "pause_some": Kind(2, lambda r, s: {"nodes": _some_nodes(r, s), **_pause(r)}),
@@ -233,7 +246,15 @@ KINDS: dict[str, Kind] = {
         2,
         lambda r, s: {
             **_node(r, s),
-            "by_ms": r.choice((-3_600_000, -700, -30, 30, 700, 3_600_000)),
+            "by_ms": r.choice((*LEAPS_MS, -700, -30, 30, 700)),
+        },
+    ),
+    "wall_glitch": Kind(
+        3,
+        lambda r, s: {
+            **(_leader(r, s) if r.random() < 0.5 else _node(r, s)),
+            "by_ms": r.choice(LEAPS_MS),
+            "seconds": round(r.choice((0.1, 1.5, 10.0)) * r.uniform(0.5, 1.0), 3),
         },
     ),
     "clock_rate": Kind(
@@ -326,6 +347,11 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "bytes": _check_word("hold", "lose"),
     "power": _check_flag,
     "slow": _check_flag,
+    "graceful": _check_flag,
+    "item_bytes_max": _check_whole(1 << 10, 1 << 20),
+    "segment_bytes_max": _check_whole(4 << 10, 1 << 30),
+    "snapshot_bytes_min": _check_whole(1, 1 << 30),
+    "session_idle_ms": _check_whole(1_000, 1 << 30),
     "stagger_ms": _check_whole(0, 60_000),
     "events": _check_whole(1, 1 << 30),
     "sends": _check_whole(1, 1 << 30),

@@ -84,11 +84,11 @@ def test_a_broken_rule_is_shrunk_told_and_replayed(
         outcome
         for seed in range(1, 200)
         if isinstance(
-            outcome := run_seed(WorldConfig(seed=seed, fault_seconds=4.0)), SimulationFailure
+            outcome := run_seed(WorldConfig(seed=seed, fault_seconds=2.5)), SimulationFailure
         )
     )
     assert failure.kind == "NotLinearizable: not linearizable"
-    shrunk, last = command.shrink(failure, 10.0, Progress(0, command.sys.stderr))
+    shrunk, last = command.shrink(failure, 60.0, Progress(0, command.sys.stderr))
     assert len(shrunk.faults) < max(2, len(failure.schedule.faults))
     assert last.kind == failure.kind
     command._shrink_and_tell(last, 0.0)

@@ -26,6 +26,7 @@ from tests.simulation.admin_program import AdminProgram
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.client import SimulatedClient
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
+from tests.simulation.cluster_times import ClusterTimes
 from tests.simulation.disk import DiskConfig
 from tests.simulation.faults import (
     CLOCK_DRIFT_PPM,
@@ -51,7 +52,6 @@ from tests.simulation.settings import draw_bounds, draw_network, draw_settings
 from tests.simulation.staleness import StaleReaders
 from tests.simulation.trace import Trace
 from tests.simulation.transport import VirtualTransport
-from tests.simulation.wall_bounds import WallBounds
 from tests.simulation.workload import Workload, WorkloadConfig, draw_workload
 
 CHECK_SECONDS = 0.005
@@ -164,6 +164,9 @@ class World:
         self.client_names = [client.name for client in self.clients]
         self.invariants = Invariants(self.nodes, self.trace.tell)
         self.promises = Promises(self.nodes)
+        self.times = ClusterTimes()
+        self.item_limits = {self.nodes[0].config.item_bytes_max}
+        """That nodes had, now or before a restart."""
         self.network.tap = self._on_write
         for node in self.nodes:
             node.on_recovered = self._on_recovered
@@ -240,12 +243,13 @@ class World:
 
     def model(self) -> Model:
         """The rules for this cluster and what its clocks have shown."""
-        walls = WallBounds([node.clock.wall_offsets for node in self.nodes])
-        node = self.nodes[0].config
+        limits = self.item_limits
+        idle_ms = min(node.session_idle_least_ms for node in self.nodes)
         return Model(
-            item_bytes_max=node.item_bytes_max,
-            walls=walls,
-            keeps_silent_writes=walls.largest_jump_ms < node.session_idle_ms // 2,
+            item_bytes_max=max(limits),
+            item_bytes_least=min(limits),
+            walls=self.times,
+            keeps_silent_writes=self.times.largest_leap_ms < idle_ms // 2,
         )
 
     # -- running -----------------------------------------------------------------------------------
@@ -347,6 +351,9 @@ class World:
 
     def _look(self, *, digests: bool = True) -> None:
         self.invariants.check(digests=digests)
+        self.times.look(self.loop.now_ns, self.nodes)
+        if self.times.problem:
+            raise InvariantViolation(self.times.problem, rule="the cluster's time is wrong")
         for context in self.loop.errors:
             error = context.get("exception")
             rule = f"unhandled {type(error).__name__}"

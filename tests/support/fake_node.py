@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from node.alarms import Alarms
+from node.cluster_time import ClusterTime
 from node.config import NodeConfig
 from node.consensus.api import Role
 from node.counters import Counters
@@ -105,6 +106,8 @@ class FakeNode:
         self.timings = Timings()
         self.alarms = Alarms()
         self.clock = FakeClock()
+        self.time = ClusterTime(self.clock)
+        self.time.bridge()
         self.started_ns = 500_000_000
         nodes = tuple(
             NodeInfo(i, name, address, f"127.0.0.1:{11210 + i}", "", "", 1.0)

@@ -259,6 +259,7 @@ class HostWorld:
             on_leader_change=self.leaders.append,
             on_fatal=self._fatal,
         )
+        self.host.time.bridge()
         self.logs: dict[int, ScriptedLog] = {}
         self.groups: dict[int, ReplicaGroup] = {}
         for group_id in group_ids:

@@ -18,6 +18,7 @@ from node.clock import SystemClock
 from node.counters import Counters
 from node.errors import PeerFrameError, StartupError
 from node.peer_codec import (
+    FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
     FrameDecoder,
     Hello,
@@ -456,18 +457,15 @@ def test_callers_that_say_nothing_are_bounded_and_sent_away() -> None:
             idle = []
             for _ in range(UNKNOWN_LINKS_MAX):
                 idle.append(await asyncio.open_connection("127.0.0.1", world.ports[1]))
-            reader, writer = await asyncio.open_connection("127.0.0.1", world.ports[1])
-            await ended(reader)
-            writer.close()
-            # One too many was closed at once, and not those that came before it.
-            assert not any(one.at_eof() for one, _ in idle)
-            idle[0][1].close()
+            # A peer gets in at once, and the oldest of the silent ones makes room for it.
+            _, at_b = await world.start(2)
+            await at_b.wait("up", 1)
+            await ended(idle[0][0])
+            assert not any(one.at_eof() for one, _ in idle[2:])
             # The others are closed by the node once they were silent for too long.
             await ended(idle[1][0])
             for _, one in idle:
                 one.close()
-            _, at_b = await world.start(2)
-            await at_b.wait("up", 1)
 
     run(test())
 
@@ -584,6 +582,22 @@ def test_an_outbox_is_bounded_while_the_peer_does_not_read() -> None:
             await asyncio.sleep(DEADLINE_SECONDS)
         finally:
             writer.transport.abort()
+
+    run(test())
+
+
+def test_an_item_that_no_frame_can_carry_is_refused_and_holds_nothing_up() -> None:
+    async def test() -> None:
+        async with World() as world:
+            a, at_a = await world.start(1)
+            _, at_b = await world.start(2)
+            await at_a.wait("up", 2)
+            long = (1, b"x" * FRAME_BYTES_MAX)
+            assert not a.send(2, long)
+            assert not a.send_bulk(2, long)
+            assert a.send(2, (1, b"short"))
+            a.flush()
+            assert (await at_b.wait("item", 1))[2] == (1, b"short")
 
     run(test())
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from node.consensus.api import Configuration, Snapshot, SnapshotMeta
-from node.consensus.progress import PROBE, REPLICATE, SNAPSHOT, Progress
+from node.consensus.progress import (
+    PROBE,
+    REPLICATE,
+    SNAPSHOT,
+    SNAPSHOT_SILENT_CHECKS,
+    Progress,
+)
 
 
 def replicating(match_index: int = 5) -> Progress:
