@@ -37,6 +37,8 @@ class LocalState:
         self._map_bytes = b""
         """What the map's file holds; empty while that is not known."""
         self.births: dict[int, Configuration] = {}
+        self._births_offered: dict[int, Configuration] = {}
+        """On their way to the disk: a file that is written behind them holds them, too."""
 
     def load(self) -> ClusterMap | None:
         """Read both files. `StartupError` names one that is damaged."""
@@ -71,10 +73,15 @@ class LocalState:
 
     async def add_births(self, births: dict[int, Configuration]) -> None:
         """Remember new groups, durably. Not known before: a second try writes them, too."""
-        together = {**self.births, **births}
+        self._births_offered.update(births)
+        together = {**self.births, **self._births_offered}
         data = msgpack.packb({g: c.voters for g, c in sorted(together.items())})
-        await self._write(self._births_path, data)
-        self.births = together
+        try:
+            await self._write(self._births_path, data)
+            self.births.update(births)
+        finally:
+            for group in births:
+                self._births_offered.pop(group, None)
 
     async def save_map(self, cluster_map: ClusterMap) -> None:
         """Remember a map, durably. One that is there already needs no room on a full disk."""
