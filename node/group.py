@@ -92,9 +92,9 @@ class GroupHost(Protocol):
 
     bytes_used: int
     clock: Clock
-    log_is_behind: bool
     time: ClusterTime
     item_bytes_max: int
+    log_is_behind: bool
 
     def mark_dirty(self, group: ReplicaGroup) -> None: ...
 
@@ -260,7 +260,7 @@ class ReplicaGroup:
             time.bridge()
         commands = [item[0] for item in batch]
         stamped = Batch(self.now_ms(), commands, time.wall_ms(), host.item_bytes_max)
-        if host.log_is_behind:
+        if self.host.log_is_behind:
             why = why or "the disk of the node does not keep up"
         if not why:
             try:

@@ -168,6 +168,7 @@ class Node:
             time=self.time,
             item_bytes_max=config.item_bytes_max,
         )
+        self.timekeeper = Timekeeper(self.time, self.alarms, PeerSwitch(self), self._others)
         self.disk_keeper: DiskKeeper | None = None
         if self.disk is not None:
             self.disk_keeper = DiskKeeper(
@@ -181,7 +182,6 @@ class Node:
                 counters=self.counters,
                 on_lost=self._fatal,
             )
-        self.timekeeper = Timekeeper(self.time, self.alarms, PeerSwitch(self), self._others)
         self.peers: PeerNetwork | None = None
         self.coordinator: Coordinator
         self.server: MemcachedServer

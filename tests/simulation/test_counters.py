@@ -607,7 +607,7 @@ def test_a_background_task_that_fails() -> None:
         stage.node("n1").tasks.once("broken", broken, lambda: None)
         await asyncio.sleep(0.1)
         assert watch.grown()["tasks_failed"] == 1
-        assert [alarm.name for alarm in stage.node("n1").alarms.raised()] == ["task_failed"]
+        assert "task_failed" in [alarm.name for alarm in stage.node("n1").alarms.raised()]
         assert len(stage.loop.errors) == 1
         stage.loop.errors.clear()
 
