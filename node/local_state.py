@@ -39,8 +39,8 @@ class LocalState:
         self._map_bytes = b""
         """What the map's file holds, without its checksum; empty while that is not known."""
         self.births: dict[int, Configuration] = {}
-        self._handed_in: dict[int, Configuration] = {}
-        """Those, and what is being written: a write that follows must not lose them."""
+        self._births_offered: dict[int, Configuration] = {}
+        """On their way to the disk: a file that is written behind them holds them, too."""
 
     def load(self) -> ClusterMap | None:
         """Read both files. `StartupError` names one that is damaged."""
@@ -76,10 +76,16 @@ class LocalState:
         return cluster_map
 
     async def add_births(self, births: dict[int, Configuration]) -> None:
-        """Remember new groups, durably. Until this returns they are not in `births`."""
-        together = self._handed_in = {**self._handed_in, **self.births, **births}
-        await self._write(self._births_path, encode_births(together))
-        self.births = together
+        """Remember new groups, durably. Until this returns they are not in `births`: a second try
+        writes them, too."""
+        self._births_offered.update(births)
+        together = {**self.births, **self._births_offered}
+        try:
+            await self._write(self._births_path, encode_births(together))
+            self.births.update(births)
+        finally:
+            for group in births:
+                self._births_offered.pop(group, None)
 
     async def save_map(self, cluster_map: ClusterMap) -> None:
         """Remember a map, durably. One that is there already needs no room on a full disk."""

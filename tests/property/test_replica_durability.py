@@ -124,6 +124,7 @@ class Life:
             is_up=lambda node: True,
             interval=0.003,
         )
+        self.host.time.bridge()
         self.host.start_ticking([])
 
     def send_packed(self, node_id: int, packed: bytes) -> bool:

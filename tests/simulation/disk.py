@@ -20,7 +20,7 @@ SLOWEST_SECONDS = 1.0
 """Even a sick disk gets one step done in this time, so that it is well soon after its healing."""
 
 
-TOTAL_BYTES = 1 << 30
+TOTAL_BYTES = 1 << 40
 """What a disk says of its size. It is full when a fault says so."""
 
 

@@ -188,7 +188,7 @@ def test_a_full_disk() -> None:
         disk.fill()
         for _ in range(3):
             await stage.ask(leader, b"set %b 0 0 60000\r\n%b\r\n" % (stage.key(0), b"x" * 60_000))
-        await told(stage, node, "the log cannot be written: the disk is full")
+        await told(stage, node, f"the disk of {node.config.data_dir} is full")
         disk.make_space()
         await stage.served()
 

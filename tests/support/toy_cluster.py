@@ -72,7 +72,8 @@ class ToyNode:
         self.node_id = node_id
         self.clock = cluster.clock
         self.bytes_used = 0
-        self.disk_is_full = False
+        self.disk_trouble = ""
+        self.log_is_behind = False
         self.log = ToyLog(cluster, node_id)
         log: Any = self.log
         host: Any = self

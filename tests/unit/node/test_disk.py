@@ -98,6 +98,42 @@ def test_work_runs_in_another_thread_and_done_on_the_loop(tmp_path: Path) -> Non
     run(main)
 
 
+def test_a_new_segment_does_not_wait_for_a_snapshot(tmp_path: Path) -> None:
+    async def main() -> None:
+        go_on = threading.Event()
+
+        def chunks() -> Iterator[bytes]:
+            assert go_on.wait(60)
+            yield b"data"
+
+        async with opened() as disk:
+            saved = asyncio.get_running_loop().create_future()
+            disk.write_atomic(f"{tmp_path}/snapshot", chunks(), saved.set_result)
+            try:
+                file = await created(disk, f"{tmp_path}/f", b"header")
+                assert not saved.done()
+            finally:
+                go_on.set()
+            assert await saved is None
+            file.close()
+
+    run(main)
+
+
+def test_a_descriptor_in_reserve_opens_the_next_segment(tmp_path: Path) -> None:
+    """A process of its own, with so low a limit that it can open nothing more."""
+    done = subprocess.run(
+        [sys.executable, "-c", NO_DESCRIPTORS, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "created\n"
+
+
 def failing(code: int) -> Callable[..., int]:
     def fail(*_: object) -> int:
         raise OSError(code, os.strerror(code))
@@ -278,6 +314,28 @@ def test_unusable_directory_is_a_startup_error(tmp_path: Path) -> None:
 
 
 # --- one process per data directory
+
+NO_DESCRIPTORS = """
+import asyncio, os, resource, sys
+from node.real_disk import RealDisk
+
+async def main():
+    loop = asyncio.get_running_loop()
+    disk = RealDisk(loop)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            os.open("/dev/null", os.O_RDONLY)
+    except OSError:
+        pass
+    done = loop.create_future()
+    disk.create(sys.argv[1] + "/f", b"header", done.set_result)
+    error = await done
+    print(error or "created", flush=True)
+    os._exit(0)
+
+asyncio.run(main())
+"""
 
 HOLD = """
 import asyncio, sys

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from node.consensus.api import Configuration, Snapshot, SnapshotMeta
-from node.consensus.progress import PROBE, REPLICATE, SNAPSHOT, Progress
+from node.consensus.progress import (
+    PROBE,
+    REPLICATE,
+    SNAPSHOT,
+    SNAPSHOT_SILENT_CHECKS,
+    Progress,
+)
 
 
 def replicating(match_index: int = 5) -> Progress:
@@ -103,3 +109,20 @@ def test_a_snapshot_is_asked_for_and_sent_once() -> None:
     p.acknowledged(9)
     p.become_replicate()
     assert (p.next_index, p.snapshot) == (10, None)
+
+
+def test_a_snapshot_for_a_silent_member_is_not_kept_for_ever() -> None:
+    progress = Progress(2, 1)
+    progress.become_snapshot(0)
+    snapshot = Snapshot(SnapshotMeta(5, 1, Configuration((1, 2, 3))), b"state")
+    progress.start_snapshot(snapshot)
+    for _ in range(SNAPSHOT_SILENT_CHECKS):
+        progress.recent_active = False
+        progress.checked()
+        progress.recent_active = True
+        progress.checked()
+    assert progress.snapshot is snapshot, "it was heard from in between"
+    for _ in range(SNAPSHOT_SILENT_CHECKS):
+        assert progress.snapshot is snapshot
+        progress.checked()
+    assert progress.snapshot is None
