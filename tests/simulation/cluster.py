@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -44,6 +45,8 @@ class SimulatedNode:
         self.loop = loop
         self.network = network
         self.config = config
+        self.configs: list[NodeConfig] = [config]
+        """All that it ever ran with, or will."""
         self.consensus_bounds = consensus_bounds
         self.random = random
         self.name = config.name
@@ -91,6 +94,7 @@ class SimulatedNode:
         self.network.host_up(self.name)
         self.incarnation += 1
         self.process = Process(self.loop, self.name, host=self.name, clock=self.clock)
+        self.process.is_charged = True
         self._is_stopping = False
         self.process.spawn(self._main(), name=f"{self.name} main")
 
@@ -193,6 +197,19 @@ class SimulatedNode:
         if not process.is_dead and self.process is process:
             await stopping  # An error of it is an error of the run.
             self._die(power=False)
+
+    def configure(self, settings: dict[str, Any]) -> None:
+        """The next start is with these settings, by the names of `NodeConfig`."""
+        self.config = replace(self.config, **settings)
+        self.configs.append(self.config)
+
+    def leave_for_good(self, how: str) -> None:
+        """It is gone, until `recover`."""
+        self.disarm()
+        if how == "paused":
+            self.process.pause()
+        elif how != "cut off" and self.is_up:
+            self.crash(silent=how == "powered off")
 
     def recover(self) -> None:
         """Undo all faults of the host; start it if it is down, or on its way there."""

@@ -61,6 +61,8 @@ Step = tuple[State, object]
 class Model:
     """The rules, for a cluster with this item limit and these clocks.
 
+    `item_bytes_least`: the smallest item limit there ever was, if it was changed meanwhile.
+    `memory_is_limited`: any set may find that there is no room, and then removes the old value.
     `keeps_silent_writes`: a write with noreply that nothing delayed was certainly executed. (It may
     be dropped when its session ends in the middle of its repetition, which takes a jump of a clock
     as long as a session may be idle.)
@@ -70,10 +72,14 @@ class Model:
         self,
         *,
         item_bytes_max: int = 1 << 20,
+        item_bytes_least: int = 0,
+        memory_is_limited: bool = False,
         walls: WallBounds | None = None,
         keeps_silent_writes: bool = True,
     ) -> None:
         self.item_bytes_max = item_bytes_max
+        self.item_bytes_least = item_bytes_least or item_bytes_max
+        self.memory_is_limited = memory_is_limited
         self.walls = walls or WallBounds()
         self.keeps_silent_writes = keeps_silent_writes
         self._spans: dict[int, tuple[Operation, Interval]] = {}
@@ -122,14 +128,14 @@ class Model:
 
     def is_too_large(self, operation: Operation) -> bool:
         """Refused before anybody looks at the key."""
-        if operation.kind not in STORES:
-            return False
-        flags = 0 if operation.kind in ("append", "prepend") else operation.flags
-        return not self._fits(operation.key, flags, len(operation.argument))
+        return self._bytes_asked(operation) > self.item_bytes_max
 
-    def _fits(self, key: bytes, flags: int, value_bytes: int) -> bool:
-        flags_bytes = FLAGS_BYTES if flags else 0
-        return ITEM_HEADER_BYTES + len(key) + flags_bytes + value_bytes <= self.item_bytes_max
+    def _bytes_asked(self, operation: Operation) -> int:
+        """Size of the item that a storage command brings; 0 for others."""
+        if operation.kind not in STORES:
+            return 0
+        flags = 0 if operation.kind in ("append", "prepend") else operation.flags
+        return _item_bytes(operation.key, flags, len(operation.argument))
 
     def _explained(self, view: State, operation: Operation, lo: int, hi: int) -> Iterator[State]:
         """States after `operation` as it was answered."""
@@ -154,10 +160,15 @@ class Model:
     def _run(self, view: State, operation: Operation, lo: int, hi: int) -> Iterator[Step]:
         """What may happen, with its reply: once for every choice the server has."""
         kind, old = operation.kind, view.value
-        if self.is_too_large(operation):
+        asked_bytes = self._bytes_asked(operation)
+        if asked_bytes > self.item_bytes_least:
             # As in memcached: nobody may read what a set was meant to replace.
             yield (_removed(view) if kind == "set" else view), "TOO_LARGE"
-        elif kind == "set" or (kind == "add" and old is None):
+        if asked_bytes > self.item_bytes_max:
+            return
+        if kind == "set" and self.memory_is_limited:
+            yield _removed(view), "OUT_OF_MEMORY"
+        if kind == "set" or (kind == "add" and old is None):
             yield from _replies(_stored(view, operation, lo, hi), "STORED")
         elif kind == "flush_all":
             yield from _replies(_flushed(view, operation.exptime, lo, hi), "OK")
@@ -170,9 +181,10 @@ class Model:
         elif kind in ("append", "prepend"):
             argument = operation.argument
             value = old + argument if kind == "append" else argument + old
-            if self._fits(operation.key, view.flags, len(value)):
+            grown_bytes = _item_bytes(operation.key, view.flags, len(value))
+            if grown_bytes <= self.item_bytes_max:
                 yield _rewritten(view, value), "STORED"
-            else:
+            if grown_bytes > self.item_bytes_least:
                 yield view, "NOT_STORED"
         elif kind == "cas":
             bound = _bound(view, operation.unique)
@@ -254,6 +266,10 @@ def _flushed(view: State, delay: int, lo: int, hi: int) -> Iterator[State]:
 
 
 # -- changes ---------------------------------------------------------------------------------------
+
+
+def _item_bytes(key: bytes, flags: int, value_bytes: int) -> int:
+    return ITEM_HEADER_BYTES + len(key) + (FLAGS_BYTES if flags else 0) + value_bytes
 
 
 def _replies(states: Iterator[State], reply: str) -> Iterator[Step]:

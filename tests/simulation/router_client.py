@@ -16,6 +16,7 @@ from router.errors import (
     NotANumber,
     NotDone,
     OutcomeUnknown,
+    OutOfMemory,
     PartialFailure,
     RouterError,
     ValueTooLarge,
@@ -126,6 +127,11 @@ class RouterProgram:
             result = "NON_NUMERIC"
         except ValueTooLarge:
             result = "TOO_LARGE"
+        except OutOfMemory as error:
+            if request.kind != "set":
+                self._failed(operation, error)
+                return
+            result = "OUT_OF_MEMORY"  # What it was meant to replace is gone.
         except RouterError as error:
             self._failed(operation, error)
             return
