@@ -16,7 +16,7 @@ from typing import Any
 
 from node.config import NodeConfig
 from node.counters import COUNTER_NAMES
-from node.errors import DiskFailed, DiskFull, SnapshotCorrupt, WalCorrupt
+from node.errors import DiskFailed, DiskFull, NodeError, SnapshotCorrupt, WalCorrupt
 from node.node import Node
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
@@ -41,7 +41,9 @@ class SimulatedNode:
         clock_rate_ppm: int,
         disk_config: DiskConfig,
         consensus_bounds: dict[str, int],
+        host: str = "",
     ) -> None:
+        """`host`: the machine's name, if it is not the node's."""
         self.loop = loop
         self.network = network
         self.config = config
@@ -50,6 +52,7 @@ class SimulatedNode:
         self.consensus_bounds = consensus_bounds
         self.random = random
         self.name = config.name
+        self.host = host or config.name
         self.node_id = config.node_id
         self.clock = HostClock(
             loop,
@@ -59,7 +62,7 @@ class SimulatedNode:
         )
         self.disk = SimulatedDisk(loop, Random(random.getrandbits(64)), disk_config)
         self.incarnation = 0
-        self.process: Process = Process(loop, self.name, host=self.name, clock=self.clock)
+        self.process: Process = Process(loop, self.name, host=self.host, clock=self.clock)
         self.node: Node | None = None
         self.problems: list[str] = []
         self.refusals = 0
@@ -67,6 +70,8 @@ class SimulatedNode:
         self.on_recovered: Callable[[SimulatedNode, Node], None] = _ignore
         """Called when a node has read its disk, before it does anything else."""
         self.totals: Counter[str] = Counter()
+        self.directory_is_refused = False
+        """It runs on a directory with which it may not promise anything."""
         self._is_stopping = False
         self._sends_left = 0
         self._on_send: Callable[[], None] | None = None
@@ -91,9 +96,9 @@ class SimulatedNode:
     def start(self) -> None:
         """Boot the host if it is off and run a new process; it starts in the background."""
         assert not self.is_up, f"{self.name} is up"
-        self.network.host_up(self.name)
+        self.network.host_up(self.host)
         self.incarnation += 1
-        self.process = Process(self.loop, self.name, host=self.name, clock=self.clock)
+        self.process = Process(self.loop, self.name, host=self.host, clock=self.clock)
         self.process.is_charged = True
         self._is_stopping = False
         self.process.spawn(self._main(), name=f"{self.name} main")
@@ -107,7 +112,15 @@ class SimulatedNode:
             return  # In the middle of its recovery.
         except (DiskFull, DiskFailed) as disk_error:
             error = disk_error
-        except (WalCorrupt, SnapshotCorrupt) as damage:
+        except NodeError as refusal:
+            damage = refusal
+            if self.directory_is_refused:
+                self.refusals += 1
+                self._die(power=False)
+                return
+            if not isinstance(damage, WalCorrupt | SnapshotCorrupt):
+                self.problems.append(f"{self.name} could not start: {damage!r}")
+                return
             rotten = self.disk.rotten
             if rotten is None or damage.file != rotten.path:
                 self.problems.append(f"{self.name} could not start: {damage!r}, rotten: {rotten}")
@@ -120,7 +133,9 @@ class SimulatedNode:
             return
         if self.process.is_dead:
             return
-        if not isinstance(error, DiskFull | DiskFailed | WalCorrupt | SnapshotCorrupt):
+        if self.directory_is_refused:
+            self.refusals += 1
+        elif not isinstance(error, DiskFull | DiskFailed | WalCorrupt | SnapshotCorrupt):
             self.problems.append(f"{self.name} ended itself: {error!r}")
         self._die(power=False)
 
@@ -168,7 +183,7 @@ class SimulatedNode:
     def crash(self, *, silent: bool = False) -> None:
         """Kill -9, or a power cut when `silent`, which also loses what the disk had not synced."""
         if silent:
-            self.network.host_down(self.name)
+            self.network.host_down(self.host)
         self._die(power=silent)
 
     def count(self) -> None:
@@ -203,6 +218,43 @@ class SimulatedNode:
         self.config = replace(self.config, **settings)
         self.configs.append(self.config)
 
+    # -- directories -------------------------------------------------------------------------------
+
+    @property
+    def has_own_directory(self) -> bool:
+        return self.disk.is_own
+
+    def may_lose_directory(self) -> bool:
+        """It has one, which nobody else has meddled with."""
+        return self.incarnation > 0 and self.disk.is_own and self.disk.rotten is None
+
+    def exchange_directory(self, files: dict[str, bytes], *, is_refused: bool) -> None:
+        """It finds other files at its next start."""
+        self.disk.exchange(files)
+        self.directory_is_refused = is_refused
+
+    def bring_directory_back(self) -> None:
+        """It finds its own files at its next start."""
+        self.disk.bring_back()
+        self.directory_is_refused = False
+
+    def thief(self) -> SimulatedNode:
+        """A node that calls itself like this one, on another machine with an empty disk."""
+        host = f"{self.name}-thief"
+        config = replace(self.config, listen=f"{host}:{CLIENT_PORT}", peer=f"{host}:{PEER_PORT}")
+        thief = SimulatedNode(
+            self.loop,
+            self.network,
+            config,
+            Random(self.random.getrandbits(64)),
+            clock_rate_ppm=self.clock.rate_ppm,
+            disk_config=self.disk.config,
+            consensus_bounds=self.consensus_bounds,
+            host=host,
+        )
+        thief.directory_is_refused = True
+        return thief
+
     def leave_for_good(self, how: str) -> None:
         """It is gone, until `recover`."""
         self.disarm()
@@ -216,6 +268,10 @@ class SimulatedNode:
         self.disarm()
         if self.disk.rotten is not None and self.is_up:
             self.crash()
+        if not self.disk.is_own:
+            if self.is_up:
+                self.crash()
+            self.bring_directory_back()
         self.disk.repair()
         self.process.resume(fully=True)
         if self._is_stopping:

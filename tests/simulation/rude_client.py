@@ -99,9 +99,7 @@ class RudeClient:
             writer.write(b"get rude\r\n" * self.random.randrange(1, 20))
             await asyncio.sleep(self.random.random() * 0.2)
 
-    async def _never_read(
-        self, _: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _never_read(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Large values of all keys, asked for over and over, and left to the node."""
         writer.transport.pause_reading()
         for _ in range(20):

@@ -11,6 +11,9 @@ from tests.simulation.network import NetworkConfig
 MEMORY_SHARE = 0.25
 """Of the seeds, how many have so little memory that it is used up."""
 
+REQUEST_TIMEOUTS_MS = (400, 1000, 2000, 5000)
+"""Ascending."""
+
 HEARTBEAT_AND_ELECTION_MS = ((50, 300), (50, 300), (20, 100), (50, 150), (100, 1000))
 
 
@@ -34,7 +37,7 @@ def draw_own_settings(random: Random, *, memory_is_limited: bool) -> dict[str, A
     segment_bytes = random.choice((4 << 10, 16 << 10, 64 << 10, 1 << 20))
     memory_bytes = random.choice((8 << 10, 32 << 10, 128 << 10))
     return {
-        "request_timeout_ms": random.choice((1000, 2000, 5000)),
+        "request_timeout_ms": random.choice(REQUEST_TIMEOUTS_MS),
         "stop_timeout_ms": random.choice((200, 2000, 10_000)),
         "segment_bytes_max": segment_bytes,
         "wal_bytes_max": segment_bytes * random.choice((1, 2, 8)),

@@ -49,7 +49,12 @@ from tests.simulation.report import Report, tell_story
 from tests.simulation.router_client import RouterProgram
 from tests.simulation.rude_client import RudeClient
 from tests.simulation.schedule import Schedule
-from tests.simulation.settings import draw_bounds, draw_network, draw_settings
+from tests.simulation.settings import (
+    REQUEST_TIMEOUTS_MS,
+    draw_bounds,
+    draw_network,
+    draw_settings,
+)
 from tests.simulation.shape import draw_dead, draw_shape
 from tests.simulation.staleness import StaleReaders
 from tests.simulation.trace import Trace
@@ -112,9 +117,7 @@ class World:
         self.loop = VirtualLoop(events_max=config.events_max)
         self.trace = Trace(self.loop, verbose=config.verbose)
         random = self.random("world")
-        self.shape = draw_shape(
-            self.random("shape"), nodes=config.node_count, shards=config.shards
-        )
+        self.shape = draw_shape(self.random("shape"), nodes=config.node_count, shards=config.shards)
         self.node_count = self.shape.nodes
         self.bounds = bounds.draw_product_bounds(self.random("product bounds"))
         self.costs = draw_costs(self.random("costs"), self.node_count)
@@ -225,7 +228,7 @@ class World:
         )
         if isinstance(client, SimulatedClient):
             # A node's clock may run faster by the drift.
-            client.silent_ns = int(self.nodes[0].config.request_timeout_ms * 0.98e6)
+            client.silent_ns = int(REQUEST_TIMEOUTS_MS[0] * 0.98e6)
         return client
 
     def model(self) -> Model:
