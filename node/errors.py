@@ -77,6 +77,21 @@ class DiskFailed(StorageError):
     """
 
 
+class AcknowledgedDataLost(StorageError):
+    """This node's disk lost entries that the node had acknowledged, or holds an older copy of them.
+
+    What else it promised is not known either, so it must not take part any more: the process ends,
+    and the data directory is marked so that it does not start again.
+    """
+
+    def __init__(self, group_name: str, why: str) -> None:
+        super().__init__(
+            f"{group_name}: this node {why}: its disk has lost data, or its data directory was"
+            " restored from an older copy. It must not vote again. Keep the directory aside; the"
+            " other nodes go on without this node"
+        )
+
+
 class WalCorrupt(StorageError):
     """The log is damaged in a place that a torn last write cannot explain."""
 

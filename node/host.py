@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from node.consensus.api import Outbound, Ready, Role, Snapshot, SoftState
+from node.consensus.errors import AcknowledgedEntriesLost
 from node.consensus_codec import (
     BEAT_KINDS,
     check_message,
@@ -27,10 +28,12 @@ from node.consensus_codec import (
     decode_message,
     encode_message,
 )
+from node.errors import AcknowledgedDataLost
 from node.group import ReplicaGroup
 from node.logs import event, get_logger
 from node.peer_codec import pack_item
 from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
+from node.view import group_name
 from node.wal.format import WalRecord
 
 if TYPE_CHECKING:
@@ -158,6 +161,10 @@ class ReplicaHost:
         replica = group.log
         try:
             replica.step(node_id, message)
+        except AcknowledgedEntriesLost as lost:
+            error = AcknowledgedDataLost(group_name(group_id), str(lost))
+            self.on_fatal(error)
+            raise error from lost
         except Exception as error:
             check_message(message)
             self.on_fatal(error)  # Not the peer's fault: nothing that this log says counts now.

@@ -15,6 +15,7 @@ from node.view import (
     DIRECTORY_GROUP_ID,
     GroupView,
     NodeView,
+    group_name,
     role_name,
     shard_groups,
     uptime_seconds,
@@ -48,11 +49,6 @@ def health_problems(node: NodeView) -> list[str]:
     if len(problems) > PROBLEMS_MAX:
         problems[PROBLEMS_MAX:] = [f"and {len(problems) - PROBLEMS_MAX} more"]
     return problems
-
-
-def group_name(group_id: int) -> str:
-    """What a group is called in words for people."""
-    return "the directory" if group_id == DIRECTORY_GROUP_ID else f"shard {group_id - 1}"
 
 
 def health_document(node: NodeView) -> dict[str, object]:

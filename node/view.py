@@ -146,6 +146,11 @@ class NodeView(Protocol):
     def peers_up(self) -> Mapping[int, bool]: ...
 
 
+def group_name(group_id: int) -> str:
+    """What a group is called in words for people."""
+    return "the directory" if group_id == DIRECTORY_GROUP_ID else f"shard {group_id - 1}"
+
+
 def shard_groups(node: NodeView) -> Iterator[tuple[int, GroupView, StoreView]]:
     """(shard, group, store) of every shard replicated here, in order of shard."""
     for group_id, group in sorted(node.host.groups.items()):

@@ -25,8 +25,23 @@ class ProposalDropped(ConsensusError):
 
 
 class MembershipChangePending(ConsensusError):
-    """Another change has not committed yet, or the term's first entry has not (Raft thesis 4.1)."""
+    """Another change has not committed yet, or the term's first entry has not (Raft thesis 4.1), or
+    a new voter holds nothing of the log yet. Safe to retry later."""
 
 
 class ConfigurationRefused(ConsensusError):
     """The configuration or replica asked for can never be accepted as it is."""
+
+
+class AcknowledgedEntriesLost(ConsensusError):
+    """The leader says that this replica acknowledged entries that its log does not hold.
+
+    Its disk has lost what it was given, or was restored from an older copy. It has no right to
+    vote any more: what it promised is not known. Certain, not a guess: a leader tells a replica of
+    commits only as far as that replica acknowledged in the leader's own term.
+    """
+
+    def __init__(self, index: int, last_index: int) -> None:
+        super().__init__(f"acknowledged entries up to {index} but holds them up to {last_index}")
+        self.index = index
+        self.last_index = last_index

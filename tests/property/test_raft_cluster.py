@@ -192,8 +192,11 @@ class Walk:
                 if other in present.voters:
                     rest = tuple(v for v in present.voters if v != other)
                     new = present._replace(voters=rest, learners=())
+                elif other in present.learners:
+                    rest = tuple(v for v in present.learners if v != other)
+                    new = present._replace(voters=(*present.voters, other), learners=rest)
                 else:
-                    new = present._replace(voters=(*present.voters, other), learners=())
+                    new = present._replace(learners=(*present.learners, other))
             try:
                 leader.raft.change_membership(new)
             except ConsensusError:

@@ -23,7 +23,15 @@ they are expected to give. Lines that begin with `#` are the story and belong to
 
 from __future__ import annotations
 
-from node.consensus.api import Configuration, Entry, EntryKind, Ready, Role
+from node.consensus.api import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Ready,
+    Role,
+    Snapshot,
+)
 from node.consensus.errors import ConsensusError
 from node.consensus.messages import Append, Heartbeat, HeartbeatReply, Message, SnapshotChunk
 from node.consensus.raft.configurations import decode_configuration
@@ -117,6 +125,7 @@ class Script:
 
     def __init__(self) -> None:
         self.cluster = ScriptCluster(1)
+        self.copies: dict[int, tuple[HardState, list[Entry], Snapshot | None]] = {}
 
     def run(self, commands: list[str]) -> list[str]:
         """The transcript of one block."""
@@ -186,6 +195,20 @@ class Script:
 
     def do_restart(self, replica: str) -> None:
         self.cluster.restart(int(replica))
+
+    def do_copy(self, replica: str) -> None:
+        """Keep a copy of what is durable."""
+        member = self.cluster.members[int(replica)]
+        copy = (member.hard_state, list(member.entries), member.snapshot)
+        self.copies[int(replica)] = copy
+
+    def do_roll_back(self, replica: str) -> None:
+        """Restart from the copy: the disk has forgotten what came after it."""
+        member = self.cluster.members[int(replica)]
+        member.crash()
+        member.hard_state, entries, member.snapshot = self.copies[int(replica)]
+        member.entries = list(entries)
+        member.start()
 
     def do_compact(self, replica: str) -> None:
         self.cluster.members[int(replica)].compact()

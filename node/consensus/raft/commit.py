@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from node.consensus.api import Index
+from node.consensus.errors import AcknowledgedEntriesLost
 from node.consensus.quorum import majority_value
 from node.consensus.raft.membership import configuration_committed
 from node.consensus.raft.reads import renew_lease
@@ -35,10 +36,14 @@ def maybe_commit(r: RaftState) -> None:
 
 
 def commit_as_told(r: RaftState, index: Index) -> None:
-    """Follower: the leader has committed up to `index`, which we hold as it does."""
-    assert index <= r.log.last_index, (
-        f"replica {r.replica_id} is told of commit {index} but ends at {r.log.last_index}:"
-        " entries it acknowledged were lost"
-    )
+    """Follower: the leader has committed up to `index`, which we hold as it does.
+
+    Raises `AcknowledgedEntriesLost` if we do not: then this replica may not go on.
+    """
+    if index > r.heard_commit_index:
+        r.heard_commit_index = index
+    if index > r.log.last_index:
+        # Leaders tell of no more than we acknowledged in their term.
+        raise AcknowledgedEntriesLost(index, r.log.last_index)
     if index > r.commit_index:
         r.commit_index = index

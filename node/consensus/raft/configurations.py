@@ -70,9 +70,10 @@ def is_promotable(r: RaftState) -> bool:
     """May this replica stand for election?
 
     A voter may. So may one whose removal is in its log but perhaps nowhere else: its log can be
-    the only one that wins, and it counts only the others' votes (Raft thesis 4.2.2).
+    the only one that wins, and it counts only the others' votes (Raft thesis 4.2.2). One whose log
+    ends below what it knows to be committed has lost entries, and may not.
     """
-    if r.installing is not None:
+    if r.installing is not None or r.log.last_index < r.heard_commit_index:
         return False
     if r.configuration.is_voter(r.replica_id):
         return True

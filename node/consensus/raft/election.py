@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.consensus.api import EntryKind, ReplicaId, Role
+from node.consensus.api import EntryKind, Index, ReplicaId, Role, Term
 from node.consensus.messages import PreVote, PreVoteReply, TimeoutNow, Vote, VoteReply
 from node.consensus.quorum import VoteResult, joint_vote_result
-from node.consensus.raft.configurations import is_promotable
+from node.consensus.raft.configurations import encode_configuration, is_promotable
 from node.consensus.raft.heartbeats import broadcast_heartbeats
 from node.consensus.raft.proposals import append_own
 from node.consensus.raft.replication import broadcast_appends
@@ -140,8 +140,14 @@ def _count_votes(r: RaftState) -> None:
 
 
 def _take_over(r: RaftState) -> None:
+    born = r.log.last_index == 0
     become_leader(r)
-    append_own(r, EntryKind.NOOP, b"")  # to learn what is committed: Raft thesis 6.4
+    # An entry of our own term, to learn what is committed (Raft thesis 6.4). The very first one of
+    # a group is its configuration, so that a replica that is born empty finds it in the log.
+    if born:
+        append_own(r, EntryKind.CONFIG, encode_configuration(r.configuration))
+    else:
+        append_own(r, EntryKind.NOOP, b"")
     broadcast_appends(r)
     broadcast_heartbeats(r)  # the lease starts with the first answers
     r.heartbeat_tick = r.ticks + r.config.heartbeat_ticks
@@ -149,6 +155,18 @@ def _take_over(r: RaftState) -> None:
 
 
 # -- being asked ---------------------------------------------------------------------------
+
+
+def _may_follow(r: RaftState, last_index: Index, last_term: Term) -> bool:
+    """May a candidate whose log ends so be elected, as far as we can tell?
+
+    At least as up to date as ours (Raft thesis 3.6.1), and not without an entry that we know to be
+    committed. In a group whose disks keep what they were given, the second follows from the first:
+    it is for a replica whose own log has lost entries. One without a configuration has no vote.
+    """
+    if not r.configuration.voters:
+        return False
+    return last_index >= r.heard_commit_index and r.log.is_up_to_date(last_index, last_term)
 
 
 def may_vote(r: RaftState, force: bool) -> bool:
@@ -161,7 +179,7 @@ def handle_pre_vote(r: RaftState, sender: ReplicaId, m: PreVote) -> None:
     """Whatever its term: a pre-vote changes nothing here."""
     if not may_vote(r, False):
         return  # the candidate times out, or asks again
-    if m.term > r.term and r.log.is_up_to_date(m.last_index, m.last_term):
+    if m.term > r.term and _may_follow(r, m.last_index, m.last_term):
         send_durable(r, sender, PreVoteReply(m.term, True))
         if r.role is Role.PRE_CANDIDATE and _precedes(r, sender):
             # Both timed out at once. Who comes later stands back, or they would split the vote.
@@ -186,7 +204,7 @@ def handle_vote(r: RaftState, sender: ReplicaId, m: Vote) -> None:
         granted = True  # it asks again: the answer was lost
     else:
         granted = (
-            r.voted_for == 0 and r.leader_id == 0 and r.log.is_up_to_date(m.last_index, m.last_term)
+            r.voted_for == 0 and r.leader_id == 0 and _may_follow(r, m.last_index, m.last_term)
         )
         if granted:
             r.voted_for = sender

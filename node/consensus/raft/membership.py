@@ -3,6 +3,9 @@
 Single step when the voters differ by at most one replica, so that any two majorities overlap
 (Raft thesis 4.1); otherwise joint consensus (4.3), whose second entry the leader, or its
 successor, appends as soon as the first is committed.
+
+A replica that was born empty has no vote (election.py), so a new voter must first be a learner that
+holds the beginning of the log: else a change could end in a configuration that elects nobody.
 """
 
 from __future__ import annotations
@@ -40,6 +43,12 @@ def change_membership(r: RaftState, new: Configuration) -> Index:
     if new.voters_outgoing and set(new.voters_outgoing) != set(current.voters):
         raise ConfigurationRefused(
             f"outgoing voters {new.voters_outgoing} are not the present voters {current.voters}"
+        )
+    joining = [v for v in new.voters if v not in current.voters]
+    empty = [v for v in joining if v not in r.members or not r.members[v].match_index]
+    if empty:
+        raise MembershipChangePending(
+            f"replicas {empty} hold nothing of the log yet: add them as learners first, and wait"
         )
     if len(set(new.voters) ^ set(current.voters)) > 1:
         new = new._replace(voters_outgoing=current.voters)

@@ -187,8 +187,12 @@ def handle_append(r: RaftState, sender: ReplicaId, m: Append) -> None:
         hint_index, hint_term = log.conflict_hint(prev_index, prev_term)
         reply = AppendReply(term, prev_index, True, hint_index, hint_term)
         r.messages_after_append.append(Outbound(sender, reply))
+        if commit_index > r.heard_commit_index:
+            r.heard_commit_index = commit_index
         return
     if commit_index > r.commit_index:
+        if commit_index > r.heard_commit_index:
+            r.heard_commit_index = commit_index
         # Only what this message proved to be equal: entries of ours above it may be wrong.
         commit_as_told(r, commit_index if commit_index < match_index else match_index)
     r.messages_after_append.append(

@@ -61,6 +61,7 @@ class RaftState:
         "freshness",
         "hard_changed",
         "has_durable_state",
+        "heard_commit_index",
         "heard_ns",
         "heard_tick",
         "heartbeat_tick",
@@ -129,6 +130,10 @@ class RaftState:
         # -- log
         self.log = LogView()
         self.commit_index: Index = 0
+        self.heard_commit_index: Index = 0
+        """Highest commit index that any leader told of, whether our log reaches it or not. A log
+        that ends below it lacks a committed entry: we neither stand with it nor vote for it.
+        Forgotten by a restart."""
         self.emitted_index: Index = 0
         """Last committed entry handed out. Invariant: emitted_index <= commit_index."""
         self.term_start_index: Index = 0

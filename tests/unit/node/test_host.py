@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from node.consensus.api import Configuration, Entry, EntryKind, Ready, Role, Snapshot, SnapshotMeta
+from node.consensus.errors import AcknowledgedEntriesLost
 from node.consensus.messages import (
     AppendReply,
     Heartbeat,
@@ -14,7 +15,7 @@ from node.consensus.messages import (
     VoteReply,
 )
 from node.consensus_codec import decode_beats, encode_message
-from node.errors import DiskFull, PeerFrameError
+from node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError
 from node.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
 from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
 from node.store.commands import OP_SET, encode_batch
@@ -371,3 +372,19 @@ def test_a_stopped_host_promises_nothing() -> None:
     world.turn(1)
     assert world.told() == ["synced"]
     assert world.logs[1].persisted_calls == []
+
+
+def test_a_replica_whose_disk_has_forgotten_ends_the_node() -> None:
+    """The sentence names the shard, the cause and what to do."""
+    world = HostWorld(1)
+
+    def step(sender: int, message: object) -> None:
+        raise AcknowledgedEntriesLost(9, 4)
+
+    world.logs[1].step = step  # type: ignore[method-assign]
+    with pytest.raises(AcknowledgedDataLost):
+        world.host.on_message(2, encode_message(1, Heartbeat(1, 9, 0, 0)))
+    [error] = world.fatal
+    assert "shard 0" in str(error)
+    assert "acknowledged entries up to 9 but holds them up to 4" in str(error)
+    assert "Keep the directory aside" in str(error)

@@ -244,10 +244,10 @@ def test_5_3_an_entry_commits_on_a_majority_and_is_applied_in_order() -> None:
     solo.acknowledge(3, index=3)
     assert raft.commit_index == 3
     solo.flush()
-    assert [e.payload for e in solo.applied] == [b"", b"a", b"b"]
+    assert [e.payload for e in solo.applied] == [b"1,2,3,4,5;;", b"a", b"b"]
     solo.acknowledge(4)
     solo.flush()
-    assert [e.payload for e in solo.applied] == [b"", b"a", b"b", b"c"]
+    assert [e.payload for e in solo.applied] == [b"1,2,3,4,5;;", b"a", b"b", b"c"]
 
 
 def test_5_3_the_leader_counts_itself_once_durable() -> None:
@@ -482,11 +482,13 @@ def test_4_1_a_configuration_is_in_force_once_appended() -> None:
     that server's log"."""
     cluster = RaftCluster(3)
     leader = cluster.elect(1)
+    leader.change_membership(Configuration((1, 2, 3), (4,)))
+    cluster.add(4, Configuration(()))
+    cluster.pump()
     new = Configuration((1, 2, 3, 4))
     leader.change_membership(new)
     assert leader.configuration == new
     assert leader.commit_index < leader.last_index
-    cluster.add(4, Configuration(()))
     cluster.pump()
     assert [cluster[i].configuration for i in (1, 2, 3, 4)] == [new] * 4
 
@@ -555,6 +557,28 @@ def test_4_2_1_learners_receive_the_log_and_count_in_no_quorum() -> None:
     assert raft.commit_index == 1
     solo.acknowledge(2)
     assert raft.commit_index == 2
+
+
+def test_4_2_1_a_new_voter_was_a_learner_first() -> None:
+    """Thesis 4.2.1: a server that is new catches up before it counts. Here it has to: one that
+    holds nothing has no vote, and a change could end in a configuration that elects nobody."""
+    solo = Solo((1, 2, 3), learners=(4,))
+    raft = solo.lead(2, 3)
+    for voters, learners in (((1, 2, 3, 4), ()), ((1, 2, 3, 5), (4,))):
+        with pytest.raises(MembershipChangePending, match="learners first"):
+            raft.change_membership(Configuration(voters, learners))
+    solo.acknowledge(4)
+    raft.change_membership(Configuration((1, 2, 3, 4)))
+    assert raft.configuration.voters == (1, 2, 3, 4)
+
+
+def test_4_2_1_a_voter_that_is_away_does_not_hold_up_a_change() -> None:
+    """Only new voters have to hold something; one that voted before may be down."""
+    solo = Solo((1, 2, 3), learners=(4,))
+    raft = solo.lead(2)
+    solo.acknowledge(4)
+    raft.change_membership(Configuration((1, 2, 3, 4)))
+    assert raft.configuration.voters == (1, 2, 3, 4)
 
 
 def test_4_2_1_learners_do_not_elect() -> None:
@@ -630,7 +654,7 @@ def test_4_2_3_a_leader_is_not_deposed_by_a_mere_vote() -> None:
 def test_4_3_a_joint_configuration_commits_with_both_majorities() -> None:
     """Thesis 4.3: "Agreement (for elections and entry commitment) requires majorities from both
     the old and new configurations"."""
-    solo = Solo((1, 2, 3))
+    solo = Solo((1, 2, 3), learners=(4, 5))
     raft = solo.lead()
     raft.change_membership(Configuration((1, 4, 5)))
     assert raft.configuration == Configuration((1, 4, 5), (), (1, 2, 3))
@@ -674,7 +698,8 @@ def test_4_3_a_new_leader_finishes_a_joint_change() -> None:
     cluster.tick(5)
     assert [cluster[i].configuration for i in (2, 3)] == [Configuration((1, 2, 3))] * 2
     seen = configuration_entries(cluster[2].log.entries)
-    assert seen == [Configuration((1, 2, 3), (), (1, 2, 3, 4, 5)), Configuration((1, 2, 3))]
+    joint = Configuration((1, 2, 3), (), (1, 2, 3, 4, 5))
+    assert seen == [Configuration((1, 2, 3, 4, 5)), joint, Configuration((1, 2, 3))]
 
 
 def test_4_3_naming_the_present_voters_asks_for_the_joint_way() -> None:
@@ -739,9 +764,12 @@ def test_6_2_a_leader_without_a_quorum_steps_down() -> None:
 
 def test_6_2_the_quorum_is_checked_under_the_configuration_in_force() -> None:
     """A leader whose change removed the quorum it can reach steps down."""
-    cluster = RaftCluster(3)
+    cluster = RaftCluster(configuration=Configuration((1, 2, 3), (4, 5)))
     leader = cluster.elect(1)
-    leader.change_membership(Configuration((1, 4, 5)))  # 4 and 5 do not exist
+    cluster.tick(5)
+    cluster.crash(4)
+    cluster.crash(5)
+    leader.change_membership(Configuration((1, 4, 5)))
     cluster.tick(2 * ELECTION_TICKS)
     assert leader.role is not Role.LEADER
 
