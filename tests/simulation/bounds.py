@@ -49,6 +49,9 @@ BOUNDS: dict[str, tuple[int, ...]] = {
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
+IMPORTED_BY = {"node.client_retrievals.WINDOW_KEYS": ("node.client_handlers",)}
+"""Modules that have a copy of a bound's name: they have to agree."""
+
 ALWAYS = {"node.config.MEMORY_BYTES_MIN": 1 << 10}
 """So that a simulated node may have little memory."""
 
@@ -72,8 +75,9 @@ def applied(bounds: dict[str, int]) -> Iterator[None]:
             place, last = _place(name)
             if place is None:
                 continue
-            before.append((place, last, _get(place, last)))
-            _set(place, last, value)
+            for module in (place, *map(import_module, IMPORTED_BY.get(name, ()))):
+                before.append((module, last, _get(module, last)))
+                _set(module, last, value)
         yield
     finally:
         for place, last, value in before:

@@ -14,6 +14,8 @@ MEMORY_SHARE = 0.25
 REQUEST_TIMEOUTS_MS = (400, 1000, 2000, 5000)
 """Ascending."""
 
+ITEM_LIMITS = (2 << 10, 8 << 10, 8 << 10, 64 << 10, 1 << 20)
+
 HEARTBEAT_AND_ELECTION_MS = ((50, 300), (50, 300), (20, 100), (50, 150), (100, 1000))
 
 
@@ -25,7 +27,7 @@ def draw_settings(random: Random) -> dict[str, Any]:
         "http": "",
         "heartbeat_ms": heartbeat_ms,
         "election_ms": election_ms,
-        "item_bytes_max": random.choice((8 << 10, 64 << 10, 1 << 20)),
+        "item_bytes_max": random.choice(ITEM_LIMITS),
         **draw_own_settings(random, memory_is_limited=random.random() < MEMORY_SHARE),
         "tick_ms": random.choice((0, 0, 10)),
         "session_idle_ms": random.choice((1_000, 60_000, 3_600_000)),
@@ -57,7 +59,7 @@ def draw_new_settings(random: Random, *, memory_is_limited: bool) -> dict[str, A
         "session_idle_ms": random.choice((1_000, 60_000, 3_600_000)),
         **draw_own_settings(random, memory_is_limited=memory_is_limited),
     }
-    item_bytes_max = random.choice((8 << 10, 64 << 10, 1 << 20))
+    item_bytes_max = random.choice(ITEM_LIMITS)
     if switches.ITEM_LIMIT_CHANGES:
         settings["item_bytes_max"] = item_bytes_max
     return settings
