@@ -315,6 +315,7 @@ class World:
         await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))
         checking.cancel()
         self._look()
+        self._describe(report)
         report.virtual_seconds = (self.loop.now_ns - begin_ns) / 1e9
         report.events = self.loop.events
         report.faults = nemesis.faults
@@ -327,6 +328,21 @@ class World:
         for node in self.nodes:
             node.count()
             report.totals.update(node.totals)
+
+    def _describe(self, report: Report) -> None:
+        """Say what was drawn."""
+        shape = self.shape
+        report.world = f"{shape.describe()}; {self.costs.describe()}"
+        report.small_bounds = tuple(self.bounds)
+        report.drawn = {
+            "nodes": str(shape.nodes),
+            "replication": str(shape.replication),
+            "shards": str(shape.shards),
+            "zones": str(len({*shape.zones}) if shape.zones[0] else 0),
+            "gone for good": str(len(self.dead)),
+            "memory": "little" if self.memory_is_limited else "ample",
+            "time of computing": "charged" if self.costs.callback_ns else "none",
+        }
 
     async def _bounded(self, awaitable: Any) -> None:
         """Await it, unless an invariant breaks first."""
