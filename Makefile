@@ -86,8 +86,8 @@ $(READY): pyproject.toml
 
 $(COMPILED): $(READY) $(SOURCES)
 ifneq ($(QUORUMCACHE_COMPILED),0)
-	@echo "Compiling the data path, about a minute (QUORUMCACHE_COMPILED=0 skips this) ..."
-	$(INSTALL) . --no-deps
+	@echo "Compiling the data path, about a minute of one processor (QUORUMCACHE_COMPILED=0 skips this) ..."
+	$(INSTALL) . --no-deps --no-build-isolation
 	@$(BIN)/quorumcached --version
 	@touch $@
 endif

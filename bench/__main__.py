@@ -35,12 +35,18 @@ from bench.measure import Progress, measure_rounds
 from bench.memory import measure_memory, memory_table
 from bench.report import Report, Table, milliseconds, percent_text, ratio_text, text_table
 from bench.workload import Workload
+from router.streams import open_standard_streams, run_command
 
 _IDLE_SETTLE_SECONDS = 3.0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    open_standard_streams()
+    return run_command(lambda: _main(arguments), name="quorumcache-bench", failed=1)
+
+
+def _main(arguments: list[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     parsed = options.build_parser().parse_args(words)
     commands: dict[str, Callable[[argparse.Namespace, str], int]] = {

@@ -232,7 +232,7 @@ class LocalCluster:
         peers = dict(zip(names, ports[options.nodes :], strict=True))
         members = ",".join(f"{name}={HOST}:{port}" for name, port in peers.items())
         for name, port in zip(names, ports, strict=False):
-            command = [sys.executable, "-m", "node", "--name", name]
+            command = [sys.executable, "-P", "-m", "node", "--name", name]
             command += ["--listen", f"{HOST}:{port}", "--shards", str(options.shards)]
             command += ["--durability", options.durability]
             if options.nodes > 1:

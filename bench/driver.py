@@ -112,7 +112,7 @@ class _LoadProcess:
 
     def __init__(self, job: Job, inbox: queue.Queue[tuple[int, dict[str, Any] | None]]) -> None:
         self._process = processes.start(
-            [sys.executable, "-m", "bench.worker"],
+            [sys.executable, "-P", "-m", "bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None,

@@ -93,7 +93,7 @@ def _system() -> str:
 
 def _node_form() -> str:
     """Whether the nodes that this Python starts run compiled, as they say it themselves."""
-    command = [sys.executable, "-m", "node", "--version"]
+    command = [sys.executable, "-P", "-m", "node", "--version"]
     try:
         done = subprocess.run(
             command,

@@ -11,6 +11,7 @@ from bench.cluster import ClusterOptions
 from bench.measure import MODES, LoadOptions
 from bench.processes import parse_pinning
 from bench.workload import Workload
+from router.streams import Parser
 
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
 _EPILOG = """examples:
@@ -27,7 +28,7 @@ _EPILOG = """examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quorumcache-bench",
         description="Load a QuorumCache cluster, measure it, and compare it with memcached.",
         epilog=_EPILOG,

@@ -6,7 +6,8 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sysconfig
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -19,8 +20,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def repository_environment() -> dict[str, str]:
-    """The environment for our own modules as children, found from any working directory."""
+    """The environment for our own modules as children, found from any working directory.
+
+    Start them with `python -P -m`, which leaves out what lies in the current directory. Installed
+    packages need no PYTHONPATH; it would go before the standard library.
+    """
     root = str(Path(__file__).resolve().parent.parent)
+    if root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        return dict(os.environ)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
@@ -39,6 +46,8 @@ def start(
 
     It dies with the thread that called this, and does not see a Ctrl-C.
     """
+    # A handler that raises inside the hooks of fork is not heard: its exception is dropped there.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         return subprocess.Popen(
             list(command),
@@ -48,14 +57,19 @@ def start(
             env=dict(environment) if environment is not None else None,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=_child_setup(os.getpid(), tuple(cpus)),
+            preexec_fn=_child_setup(os.getpid(), tuple(cpus), held),
         )
     except OSError as error:
         raise StartError(f"cannot start {command[0]}: {error}") from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def _child_setup(parent: int, cpus: tuple[int, ...]) -> Callable[[], None]:
+def _child_setup(
+    parent: int, cpus: tuple[int, ...], mask: Iterable[int | signal.Signals]
+) -> Callable[[], None]:
     def setup() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:  # it was gone before the line above
             os._exit(1)

@@ -10,15 +10,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from node.compiled import describe
-from node.errors import ConfigError
-from node.options import parser, read_command
-from node.version import VERSION
+from node.signals import hold, release
+from node.streams import open_standard_streams, run_command, write_line
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    hold()  # Before all that takes time: a signal waits until the node listens to it.
+    try:
+        open_standard_streams()
+        words = list(sys.argv[1:] if argv is None else argv)
+        return run_command(lambda: _main(words), name="quorumcached", failed=EXIT_FAILED)
+    finally:
+        release()
+
+
+def _main(words: list[str]) -> int:
+    from node.errors import ConfigError
+
     if not __debug__:
         # The code checks its own invariants with assert; without them it would go on with
         # broken ones.
@@ -36,12 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _node(words: list[str]) -> int:
+    from node.options import parser, read_command
+
     flags = parser()
     namespace = flags.parse_all(words)
     if namespace.help:
-        flags.print_help()
+        print(flags.format_help(), end="")  # print_help hides errors.
         return 0
     if namespace.version:
+        from node.compiled import describe
+        from node.version import VERSION
+
         print(f"quorumcached {VERSION} ({describe()})")
         return 0
     command = read_command(namespace)
@@ -51,8 +68,8 @@ def _node(words: list[str]) -> int:
 
 
 def _fail(line: str) -> int:
-    print("quorumcached: " + " ".join(line.split()), file=sys.stderr)
-    return 2
+    write_line(sys.stderr, "quorumcached: " + " ".join(line.split()))
+    return EXIT_USAGE
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, cast
 
-from node.config import format_address
+from node.listeners import Listener
 from node.logs import event, get_logger
 from node.metrics import CONTENT_TYPE, NodeCollector, render
 from node.status import health_document, status_document
+from node.tasks import Tasks
 from node.view import NodeView
 
 # A scraper's request is some 300 bytes; a browser's with cookies for localhost may be a few
@@ -75,11 +76,12 @@ class RequestError(Exception):
 class AdminServer:
     """The HTTP listener of one node."""
 
-    def __init__(self, node: NodeView, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, node: NodeView, loop: asyncio.AbstractEventLoop, tasks: Tasks) -> None:
         self._node = node
         self._loop = loop
+        self.tasks = tasks
         self._collector = NodeCollector(node)
-        self._server: asyncio.AbstractServer | None = None
+        self._listener = Listener(loop, "--http")
         self._connections: set[_AdminProtocol] = set()
         self._pages: dict[str, Callable[[], Awaitable[Reply]]] = {
             "/": self._index,
@@ -88,21 +90,16 @@ class AdminServer:
             "/status": self._status,
         }
 
-    async def start(self, host: str, port: int) -> str:
-        """Listen, and return the bound address as HOST:PORT. OSError when the port is taken."""
-        server = await self._loop.create_server(lambda: _AdminProtocol(self), host, port)
-        self._server = server
-        return format_address(host, server.sockets[0].getsockname()[1])
+    async def start(self, addresses: Sequence[str]) -> str:
+        """Listen; the bound addresses, separated by commas. StartupError when one is taken."""
+        return ",".join(await self._listener.start(lambda: _AdminProtocol(self), addresses))
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
         for connection in list(self._connections):
             connection.abort()
-        if self._server is not None:
-            await self._server.wait_closed()
-            self._server = None
+        await self._listener.wait_closed()
 
     async def answer(self, request: Request) -> Reply:
         """The reply to one request. Never raises."""
@@ -205,7 +202,7 @@ class _AdminProtocol(asyncio.Protocol):
         except RequestError as error:
             self._write(Reply(error.status, _TEXT, f"{error}\n".encode()), keep_alive=False)
             return
-        self._task = self._server.loop.create_task(self._serve(request))
+        self._task = self._server.tasks.once("HTTP reply", lambda: self._serve(request), self.abort)
 
     async def _serve(self, request: Request) -> None:
         reply = await self._server.answer(request)

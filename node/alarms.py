@@ -11,7 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-ALARMS: Final[dict[str, bool]] = {}
+ALARMS: Final[dict[str, bool]] = {
+    "connections_full": False,
+    "memory_full": False,
+    "task_failed": True,
+}
 """Name of every alarm: True if it is serious. docs/operations.md explains each in a row."""
 
 SENTENCE_CHARS_MAX: Final = 300

@@ -15,6 +15,7 @@ from node.operations import Identity
 from node.protocol.numbers import strict_number
 from node.protocol.requests import (
     Arithmetic,
+    BinaryClient,
     Cluster,
     Delete,
     FlushAll,
@@ -77,8 +78,10 @@ def _get_and_touch(connection: MemcachedConnection, request: GetAndTouch) -> Non
 def _store(
     connection: MemcachedConnection, request: Store, identity: Identity | None = None
 ) -> None:
-    connection.server.counters.cmd_set += 1
     op, key, data, exptime, unique, noreply = request
+    if connection.redirect and connection.redirected((key,), noreply):
+        return
+    connection.server.counters.cmd_set += 1
     args: tuple[object, ...]
     if op == OP_CAS:
         args = (data, exptime, unique)
@@ -92,13 +95,15 @@ def _store(
 def _refused_store(
     connection: MemcachedConnection, request: RefusedStore, identity: Identity | None = None
 ) -> None:
+    reply, key, noreply = request.reply, request.key, request.noreply
+    is_set = request.op == OP_SET
+    if is_set and connection.redirect and connection.redirected((key,), noreply):
+        return
     connection.server.counters.store_too_large += 1
-    reply = request.reply
-    if request.op == OP_SET:
+    if is_set:
         # As in memcached: nobody may read what the client meant to replace.
-        key, noreply = request.key, request.noreply
         _write(connection, OP_DELETE, key, (), len(key), noreply, reply, identity)
-    elif not request.noreply:
+    elif not noreply:
         connection.reply(reply)
 
 
@@ -106,6 +111,8 @@ def _delete(
     connection: MemcachedConnection, request: Delete, identity: Identity | None = None
 ) -> None:
     key, noreply = request
+    if connection.redirect and connection.redirected((key,), noreply):
+        return
     _write(connection, OP_DELETE, key, (), len(key), noreply, None, identity)
 
 
@@ -113,14 +120,18 @@ def _arithmetic(
     connection: MemcachedConnection, request: Arithmetic, identity: Identity | None = None
 ) -> None:
     op, key, delta, noreply = request
+    if connection.redirect and connection.redirected((key,), noreply):
+        return
     _write(connection, op, key, (delta,), len(key), noreply, None, identity)
 
 
 def _touch(
     connection: MemcachedConnection, request: Touch, identity: Identity | None = None
 ) -> None:
-    connection.server.counters.cmd_touch += 1
     key, exptime, noreply = request
+    if connection.redirect and connection.redirected((key,), noreply):
+        return
+    connection.server.counters.cmd_touch += 1
     _write(connection, OP_TOUCH, key, (exptime,), len(key), noreply, None, identity)
 
 
@@ -134,8 +145,6 @@ def _write(
     reply: bytes | None,
     identity: Identity | None,
 ) -> None:
-    if connection.redirect and connection.redirected((key,), noreply):
-        return
     slot = connection.take_slot(noreply)
     group_id = connection.server.group_of(key)
     pending = PendingWrite(connection, slot, group_id, op, key, args, size, reply, identity)
@@ -150,7 +159,7 @@ def _flush_all(connection: MemcachedConnection, request: FlushAll) -> None:
 
 def _stats(connection: MemcachedConnection, request: Stats) -> None:
     connection.server.counters.cmd_other += 1
-    connection.reply(connection.server.stats(request.args))
+    _reply_checked(connection, connection.server.stats(request.args))
 
 
 def _version(connection: MemcachedConnection, request: Version) -> None:
@@ -165,7 +174,7 @@ def _verbosity(connection: MemcachedConnection, request: Verbosity) -> None:
 
 
 def _immediate(connection: MemcachedConnection, request: Immediate) -> None:
-    if request.reply.startswith((b"ERROR", b"CLIENT_ERROR")):
+    if not request.reply.startswith(b"SERVER_ERROR"):
         connection.server.counters.protocol_errors += 1
     if request.reply:
         connection.reply(request.reply)
@@ -179,7 +188,14 @@ def _cluster(connection: MemcachedConnection, request: Cluster) -> None:
         if shard is not None:
             _open_session(connection, shard + 1)
             return
-    connection.reply(connection.server.cluster_command(connection, args))
+    _reply_checked(connection, connection.server.cluster_command(connection, args))
+
+
+def _reply_checked(connection: MemcachedConnection, reply: bytes) -> None:
+    """Send the reply to a command that may have been wrong in its words."""
+    if reply.startswith((b"ERROR", b"CLIENT_ERROR")):
+        connection.server.counters.protocol_errors += 1
+    connection.reply(reply)
 
 
 def _open_session(connection: MemcachedConnection, group_id: int) -> None:
@@ -234,6 +250,11 @@ def _refuse(connection: MemcachedConnection, request: Any, line: bytes) -> None:
         connection.reply(line)
 
 
+def _binary_client(connection: MemcachedConnection, request: BinaryClient) -> None:
+    connection.server.note_binary_client(connection.client_address)
+    connection.reply(request.reply)
+
+
 def _quit(connection: MemcachedConnection, request: Quit) -> None:
     connection.close_after_replies()
 
@@ -264,6 +285,7 @@ HANDLERS: Handlers = {
     Version: _version,
     Verbosity: _verbosity,
     Immediate: _immediate,
+    BinaryClient: _binary_client,
     Cluster: _cluster,
     Once: _once,
     Quit: _quit,

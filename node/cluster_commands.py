@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from node.protocol.responses import moved, not_done
 from node.read_levels import BOUND_MS_MAX, parse_level
+from node.status import health_problems, health_warnings
 
 if TYPE_CHECKING:
     from node.connection import MemcachedConnection
@@ -16,7 +17,8 @@ NO_MAP = not_done("no cluster map yet")
 USAGE = (
     b"CLIENT_ERROR usage: cluster map [known_epoch] | cluster redirect on|off | "
     b"cluster read linearizable|bounded <ms>|local | cluster leaders | cluster nodes | "
-    b"cluster session [open <shard>] | cluster once <session> <sequence> <floor>\r\n"
+    b"cluster health | cluster session [open <shard>] | "
+    b"cluster once <session> <sequence> <floor>\r\n"
 )
 READ_USAGE = (
     b"CLIENT_ERROR usage: cluster read linearizable|bounded <ms>|local, ms from 1 to %d\r\n"
@@ -44,6 +46,8 @@ def cluster_command(node: Node, connection: MemcachedConnection, args: tuple[byt
             return _leaders(node)
         case (b"nodes",):
             return _nodes(node)
+        case (b"health",):
+            return _health(node)
         case (b"session",):
             return b"OK\r\n"
         case (b"session", b"open", _):
@@ -51,6 +55,15 @@ def cluster_command(node: Node, connection: MemcachedConnection, args: tuple[byt
             return no_shard(node)
         case _:
             return USAGE
+
+
+def _health(node: Node) -> bytes:
+    """What `/health` says, for those who reach this port only."""
+    problems, warnings = health_problems(node), health_warnings(node)
+    lines = [f"HEALTH {'unavailable' if problems else 'ok'}"]
+    lines += [f"PROBLEM {' '.join(sentence.split())}" for sentence in problems]
+    lines += [f"WARNING {' '.join(sentence.split())}" for sentence in warnings]
+    return "".join(f"{line}\r\n" for line in [*lines, "END"]).encode()
 
 
 def no_shard(node: Node) -> bytes:

@@ -23,6 +23,8 @@ from ring.hashing import SHARD_COUNT_MAX, is_shard_count
 ITEM_BYTES_MIN = 1 << 10
 ITEM_BYTES_LIMIT = 64 << 20
 MEMORY_BYTES_MIN = 1 << 20
+# A machine has a few networks; each address costs a descriptor.
+LISTEN_ADDRESSES_MAX = 16
 # A log file is read whole at the start.
 SEGMENT_BYTES_LIMIT = 1 << 30
 
@@ -56,6 +58,18 @@ def parse_address(text: str, field_name: str = "address") -> tuple[str, int]:
     if not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535:
         raise ConfigError(field_name, f"{text!r}: port {port_text!r} is not in 0..65535")
     return host, int(port_text)
+
+
+def parse_addresses(text: str, field_name: str = "address") -> tuple[str, ...]:
+    """`HOST:PORT,HOST:PORT` as its parts, each checked. Spaces around commas are allowed."""
+    parts = tuple(part.strip() for part in text.split(","))
+    for part in parts:
+        parse_address(part, field_name)
+    if len(set(parts)) < len(parts):
+        raise ConfigError(field_name, f"{text!r} names an address twice")
+    if len(parts) > LISTEN_ADDRESSES_MAX:
+        raise ConfigError(field_name, f"{len(parts)} addresses, at most {LISTEN_ADDRESSES_MAX}")
+    return parts
 
 
 def format_address(host: str, port: int) -> str:
@@ -145,19 +159,19 @@ class ClusterSettings:
 class NodeConfig:
     """Everything a node is told.
 
-    Call `validate()` before use; the defaults alone describe a drop-in memcached.
+    Call `validate()` before use; the defaults alone describe one node that keeps nothing.
     """
 
     # --- who and where
     # This node's name. Letters, digits, `.`, `_`, `-`; at most 64.
     name: str = "a"
-    # Address for memcached clients. Port 0 = any free one.
+    # Addresses for memcached clients, separated by commas. Port 0 = any free one.
     listen: str = "127.0.0.1:11211"
     # Address for the other nodes. "" = none (only for a node that is alone).
     peer: str = ""
-    # Address for /metrics, /health and /status. "" = none.
+    # Addresses for /metrics, /health and /status, separated by commas. "" = none.
     http: str = ""
-    # What clients are told to connect to. "" = the listen address; where that is a wildcard,
+    # What clients are told to connect to. "" = the first listen address; where that is a wildcard,
     # with the host that the other nodes know this node by.
     advertise: str = ""
     # Failure domain: replicas of one shard go to distinct zones first. "" = none.
@@ -274,7 +288,8 @@ class NodeConfig:
         )
 
     def advertised(self, bound: str) -> str:
-        """The address to tell others for a listener bound at `bound` (`HOST:PORT`, port known).
+        """The address to tell others for a listener bound at `bound` (`HOST:PORT`, port known,
+        several separated by commas: the first one).
 
         `advertise` applies to the memcached listener; call this with its bound address. A
         wildcard host is replaced by the host of this node's peer address in the initial
@@ -282,14 +297,14 @@ class NodeConfig:
         """
         if self.advertise:
             host, port = parse_address(self.advertise, "advertise")
-            return format_address(host, port or parse_address(bound)[1])
+            return format_address(host, port or parse_address(_first_of(bound))[1])
         return self.reachable(bound)
 
     def reachable(self, bound: str) -> str:
         """`bound`, with a wildcard host replaced by the host that the other nodes know this
         node by.
         """
-        host, port = parse_address(bound)
+        host, port = parse_address(_first_of(bound))
         peer_address = self.members[self.name]
         if host in ("0.0.0.0", "::") and peer_address:
             host = parse_address(peer_address)[0]
@@ -314,12 +329,10 @@ class NodeConfig:
             raise ConfigError(
                 "zone", f"{self.zone!r} is not 1 to 64 of letters, digits, '.', '_' and '-'"
             )
-        parse_address(self.listen, "listen")
-        for name, value in (
-            ("peer", self.peer),
-            ("http", self.http),
-            ("advertise", self.advertise),
-        ):
+        parse_addresses(self.listen, "listen")
+        if self.http:
+            parse_addresses(self.http, "http")
+        for name, value in (("peer", self.peer), ("advertise", self.advertise)):
             if value:
                 parse_address(value, name)
         if not 0 < self.weight <= WEIGHT_MAX:
@@ -412,6 +425,10 @@ class NodeConfig:
         _in_range("wal_bytes_max", self.wal_bytes_max, self.segment_bytes_max, 1 << 50)
         _in_range("snapshot_bytes_min", self.snapshot_bytes_min, 1, 1 << 40)
         _in_range("session_idle_ms", self.session_idle_ms, 1000, 1 << 40)
+
+
+def _first_of(addresses: str) -> str:
+    return addresses.partition(",")[0]
 
 
 def _longest_tick(heartbeat_ms: int, election_ms: int) -> int:

@@ -307,6 +307,7 @@ class Coordinator:
             )
         elif isinstance(operation, Read):
             if group.has_lease():
+                self.counters.lease_reads += 1
                 self.serve_read(operation)
             else:
                 self.counters.index_reads += 1
@@ -450,7 +451,6 @@ class Coordinator:
         """Read under the lease or a confirmed read index."""
         items = self.serving.lookup(self.host.groups[read.group_id], read.keys_left, read)
         if items is not None:
-            self.counters.lease_reads += 1
             read.on_items(items)
 
     # -- what comes from other nodes -----------------------------------------------------

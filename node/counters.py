@@ -8,7 +8,8 @@ totals that never go back: what a reset took away is kept in a second set of num
 
 Counting rules are memcached's own, as measured (a multi-get counts `cmd_get` and a hit or miss
 per key; `gat` counts under touch; `cmd_set` counts every store that got a buffer, whatever it
-then answered; and so on). They are applied by whoever raises the counter.
+then answered; and so on). They are applied by whoever raises the counter. Each counter has one
+owner, and tests/integration/test_counters.py raises every one of them by its event.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ class Counters:
     cmd_set: int = 0  # stores that got a buffer, whatever the answer
     cmd_flush: int = 0
     cmd_touch: int = 0  # keys of touch, gat, gats, and mg with T
-    cmd_meta: int = 0
     get_hits: int = 0
     get_misses: int = 0
-    get_expired: int = 0  # on top of get_misses
-    get_flushed: int = 0  # on top of get_misses
+    # Found here, by this node's replicas, whichever node the client asked.
+    get_expired: int = 0  # keys of reads that were there, and had expired
+    get_flushed: int = 0  # keys of reads that were there, and a delayed flush_all had hidden
     delete_hits: int = 0
     delete_misses: int = 0
     incr_hits: int = 0
@@ -48,20 +49,18 @@ class Counters:
     store_too_large: int = 0
     store_no_memory: int = 0
     total_items: int = 0  # stores that changed something
-    total_connections: int = 0
+    total_connections: int = 0  # taken in, without the rejected ones
     rejected_connections: int = 0
-    listen_disabled_num: int = (
-        0  # times no connection was taken because connections_max was reached
-    )
+    listen_disabled_num: int = 0  # times that connections_max was reached
     bytes_read: int = 0
     bytes_written: int = 0
-    evictions: int = 0
     reclaimed: int = 0  # items removed because they had expired
     # the cluster's
-    cmd_other: int = 0  # version, verbosity, stats, cluster, mn
+    cmd_other: int = 0  # version, verbosity, stats, cluster
+    binary_clients: int = 0  # connections closed because they began in the binary protocol
     requests_failed: int = 0  # answered with SERVER_ERROR, outcome known: nothing was done
     requests_unknown: int = 0  # answered with SERVER_ERROR, outcome unknown
-    protocol_errors: int = 0  # answered with ERROR or CLIENT_ERROR
+    protocol_errors: int = 0  # no valid request: ERROR, CLIENT_ERROR, or silence for noreply
     redirects: int = 0  # answered with MOVED
     forwarded_out: int = 0  # commands sent to the leader's node
     forwarded_in: int = 0  # commands taken from other nodes
@@ -72,7 +71,7 @@ class Counters:
     lease_reads: int = 0  # reads served under the leader's lease
     index_reads: int = 0  # reads that asked a majority first (ReadIndex)
     proposals: int = 0  # log entries proposed by this node as leader
-    commands_applied: int = 0
+    entries_applied: int = 0  # log entries applied, of all replicas here
     elections: int = 0  # elections this node's replicas stood in
     elections_won: int = 0
     leaderships_lost: int = 0
@@ -81,7 +80,7 @@ class Counters:
     snapshots_received: int = 0
     peer_connects: int = 0
     peer_disconnects: int = 0
-    peer_refused: int = 0  # handshakes refused, by either side
+    peer_refused: int = 0  # handshakes refused, by either side; each attempt counts
     peer_bytes_sent: int = 0
     peer_bytes_received: int = 0
     peer_messages_sent: int = 0
@@ -89,7 +88,8 @@ class Counters:
     peer_messages_dropped: int = 0  # queue to the peer full or peer away: consensus sends again
     reads_paused: int = 0  # times a client connection was not read for back-pressure
     slow_clients_closed: int = 0  # connections closed because their output passed its bound
-    disk_full: int = 0  # times a write to the log found no space
+    disk_full: int = 0  # times the disk became full, as a write to the log found
+    tasks_failed: int = 0  # background tasks and callbacks that failed, by a bug of ours
     # Gauge: client connections open now.
     curr_connections: int = 0
     # What reset() took away, by name. Grows only; empty until the first reset.

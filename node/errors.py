@@ -114,6 +114,16 @@ class SnapshotCorrupt(StorageError):
         self.why = why
 
 
+class TaskFailed(NodeError):
+    """A background task that the node cannot do without has failed, by a bug of ours."""
+
+    def __init__(self, name: str, error: BaseException) -> None:
+        super().__init__(
+            f"internal error: the background task {name} failed: {error!r}; the log holds the"
+            " details"
+        )
+
+
 # --- requests and peers
 
 

@@ -106,6 +106,7 @@ class ReplicaGroup:
         "reads_queued",
         "shown_ms",
         "snapshot_index",
+        "stood_term",
         "unpersisted",
     )
 
@@ -129,6 +130,8 @@ class ReplicaGroup:
         """Payload bytes applied after `snapshot_index`; decides when the next snapshot is due."""
         self.led_term = 0
         """Term in which waiters were taken on; 0 when not leader."""
+        self.stood_term = 0
+        """Last term in which this replica was seen as a candidate."""
         self.lease_until_ns = 0
         """Reads may be served while the clock is below; 0 when not a leader that may serve."""
         self.fresh_ns = NEVER_NS
@@ -214,8 +217,12 @@ class ReplicaGroup:
         if not self.dirty:
             self.host.mark_dirty(self)
 
-    def propose_pending(self) -> None:
-        """Turn the queued commands into entries, and the queued reads into one read round."""
+    def propose_pending(self) -> int:
+        """Turn the queued commands into entries, and the queued reads into one read round.
+
+        The number of entries that were proposed.
+        """
+        proposed = 0
         if self.queue:
             queue, self.queue = self.queue, []
             start = 0
@@ -225,12 +232,15 @@ class ReplicaGroup:
                 size += cost
                 if size >= BATCH_BYTES_MAX:
                     why = self._propose(queue[start : position + 1], size, why)
+                    proposed += 0 if why else 1
                     start, size = position + 1, 0
             if start < len(queue):
-                self._propose(queue[start:] if start else queue, size, why)
+                why = self._propose(queue[start:] if start else queue, size, why)
+                proposed += 0 if why else 1
         if self.reads_queued:
             waiters, self.reads_queued = self.reads_queued, []
             self._start_read_round(waiters)
+        return proposed
 
     def _propose(self, batch: list[tuple[Command, Waiter, int]], size: int, why: str) -> str:
         """Make an entry of commands. Returns why they were refused, "" when they were not.

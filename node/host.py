@@ -212,8 +212,12 @@ class ReplicaHost:
             for group in self.groups.values():
                 log_ = group.log
                 log_.tick(now_ns)
-                if not group.dirty and log_.has_ready():
+                if group.dirty:
+                    continue
+                if log_.has_ready():
                     self.mark_dirty(group)
+                elif group.led_term and log_.lease_until_ns > group.lease_until_ns:
+                    group.update_lease()  # Alone: no answer of anybody else renews it.
         if due:
             for call in self._every_tick:
                 call()
@@ -240,7 +244,7 @@ class ReplicaHost:
             if group.installing:
                 continue  # Marked dirty again when its snapshot is durable.
             if group.queue or group.reads_queued:
-                group.propose_pending()
+                self.counters.proposals += group.propose_pending()
             replica = group.log
             ready = replica.ready()
             if ready.snapshot is not None:
@@ -261,7 +265,7 @@ class ReplicaHost:
             if ready.messages:
                 self._send(group, ready.messages)
             if ready.committed_entries:
-                self.counters.commands_applied += len(ready.committed_entries)
+                self.counters.entries_applied += len(ready.committed_entries)
                 group.apply(ready.committed_entries)
             if ready.soft_state is not None:
                 self._role_changed(group, ready.soft_state)
@@ -326,9 +330,12 @@ class ReplicaHost:
         if state.role is Role.LEADER:
             if not group.led_term:
                 self.counters.elections_won += 1
+                if group.stood_term != state.term:  # Alone, it wins in the turn it stands in.
+                    self.counters.elections += 1
             group.led_term = state.term
         elif state.role is Role.CANDIDATE:
             self.counters.elections += 1
+            group.stood_term = state.term
         event(
             log,
             "debug",

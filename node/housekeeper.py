@@ -16,7 +16,7 @@ from node.group import ReplicaGroup
 from node.host import ReplicaHost
 from node.logs import event, get_logger
 from node.store.commands import OP_EXPIRE, OP_SESSION_EXPIRE, OP_TICK
-from node.store.results import Result
+from node.store.results import Result, removed_items
 from node.store.store import ShardStore
 
 if TYPE_CHECKING:
@@ -107,7 +107,6 @@ class Housekeeper:
                 continue
             due = store.due_expirations(now_ms, EXPIRE_BATCH)
             if due:
-                self._counters.reclaimed += len(due)
                 self._submit(group, (0, 0, 0, OP_EXPIRE, b"", tuple(due)))
                 continue
             idle_ms = self._config.session_idle_ms
@@ -116,8 +115,13 @@ class Housekeeper:
                 self._submit(group, (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(old), idle_ms))
 
     def _submit(self, group: ReplicaGroup, command: tuple[object, ...]) -> None:
+        sweep = _Sweep(self._expiring, group.group_id, self._counters)
         self._expiring.add(group.group_id)
-        group.submit(command, 0, _Sweep(self._expiring, group.group_id))
+        try:
+            group.submit(command, 0, sweep)
+        except BaseException:
+            sweep.on_lost()  # Or the group would never be swept again.
+            raise
 
     # -- leaders -----------------------------------------------------------------------
 
@@ -238,13 +242,15 @@ class Housekeeper:
 class _Sweep:
     """Waiter of a sweep's command: whatever became of it, the group may be swept again."""
 
-    __slots__ = ("_expiring", "_group_id")
+    __slots__ = ("_counters", "_expiring", "_group_id")
 
-    def __init__(self, expiring: set[int], group_id: int) -> None:
+    def __init__(self, expiring: set[int], group_id: int, counters: Counters) -> None:
+        self._counters = counters
         self._expiring = expiring
         self._group_id = group_id
 
     def on_result(self, result: Result) -> None:
+        self._counters.reclaimed += removed_items(result)
         self._expiring.discard(self._group_id)
 
     def on_refused(self, why: str) -> None:

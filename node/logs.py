@@ -5,6 +5,9 @@
 An event has a stable name (documented in docs/operations.md) and fields; sentences belong to
 the documents. Lines are written by the standard logging package, so whoever embeds a node can
 send them elsewhere. Log on changes, never per request.
+
+Logging never waits for its reader: lines go through a bounded queue and a thread (`streams.py`).
+Those that find no room are dropped and counted, and `log_lines_dropped` tells of them.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import re
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
+
+from node.streams import LineWriter, write_line
 
 ROOT_LOGGER = "quorumcache"
 
@@ -29,6 +34,11 @@ _FIELD = re.compile(r"([a-z_]+)=(\S*)")
 _EVENT = re.compile(r"([a-z_]+)(?: [a-z_]+=\S*)*")
 # Longer values are cut: a line must stay readable, and a client's bytes must not fill the disk.
 _VALUE_CHARS_MAX = 1000
+# For lines that are still on their way when the process ends: nobody may be reading.
+FLUSH_S = 1.0
+STDERR = 2
+
+_writer: LineWriter | None = None
 
 
 def get_logger(part: str) -> logging.Logger:
@@ -46,12 +56,13 @@ def event(logger: logging.Logger, level: str, name: str, /, **fields: object) ->
 def configure(
     *, level: str = "info", log_format: str = "text", node: str = "", stream: TextIO | None = None
 ) -> None:
-    """Send the node's events to `stream` (stderr).
+    """Send the node's events to `stream`, or without one to stderr, which is never waited for.
 
     Called once by the process, never by a library user.
     """
-    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
-    handler.setFormatter(JsonFormatter(node) if log_format == "json" else TextFormatter(node))
+    formatter = JsonFormatter(node) if log_format == "json" else TextFormatter(node)
+    handler = logging.StreamHandler(stream) if stream is not None else _start_writer(formatter)
+    handler.setFormatter(formatter)
     root = logging.getLogger(ROOT_LOGGER)
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
@@ -63,6 +74,56 @@ def configure(
         other.handlers[:] = [handler]
         other.setLevel(logging.WARNING)
         other.propagate = False
+
+
+def say(line: str) -> None:
+    """Put a sentence for people on stderr, after all that was logged before it."""
+    if _writer is None:
+        write_line(sys.stderr, line)
+    else:
+        _writer.write(line)
+
+
+def flush() -> None:
+    """Wait until stderr has taken all lines, for `FLUSH_S` at most."""
+    if _writer is not None:
+        _writer.flush(FLUSH_S)
+
+
+def lines_dropped() -> int:
+    """Log lines of this process that were lost because stderr did not take them."""
+    return _writer.dropped if _writer is not None else 0
+
+
+def _start_writer(formatter: logging.Formatter) -> logging.Handler:
+    global _writer
+
+    def resumed(count: int) -> str:
+        number = logging.WARNING
+        record = logging.LogRecord(
+            f"{ROOT_LOGGER}.logs", number, __file__, 0, "log_lines_dropped", (), None
+        )
+        record.fields = {"count": count}
+        return formatter.format(record)
+
+    _writer = LineWriter(STDERR, on_resumed=resumed)
+    return _QueueHandler(_writer)
+
+
+class _QueueHandler(logging.Handler):
+    """Hands lines to a writer. What cannot be formatted is counted as lost."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:
+            self._writer.count_lost()
+            return
+        self._writer.write(line)
 
 
 class _EventFormatter(logging.Formatter):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
 from node.alarms import Alarm, Alarms
-from node.config import NodeConfig, parse_address
+from node.config import NodeConfig, parse_addresses
 from node.consensus.api import (
     Configuration,
     ConsensusConfig,
@@ -33,8 +33,10 @@ from node.directory.state import DirectoryState
 from node.directory.steward import Steward
 from node.errors import NodeError, PeerError, PeerFrameError, StartupError
 from node.group import ReplicaGroup, StateMachine
+from node.health_log import HealthLog
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
+from node.limits import LimitWatch
 from node.local_state import LocalState
 from node.logs import event, get_logger
 from node.peer_codec import PROTOCOL_VERSION
@@ -42,6 +44,7 @@ from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, check_map_i
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
 from node.store.store import ShardStore
+from node.tasks import Tasks
 from node.timings import Timings
 from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID
@@ -96,6 +99,8 @@ class Node:
         self.timings = Timings()
         self.alarms = Alarms(_alarm_changed)
         """What is wrong right now, for `/health`, `/status`, `/metrics` and the log."""
+        self._own_tasks: list[asyncio.Task[None]] = []
+        self.tasks = Tasks(loop, alarms=self.alarms, counters=self.counters, fatal=self._fatal)
         self.started_ns = clock.monotonic_ns()
         self.listen_address = ""
         self.peer_address = ""
@@ -111,8 +116,13 @@ class Node:
         self._leaders_changed = asyncio.Event()
         self._recovered: dict[int, RecoveredGroup] = {}
         self._snapshots_found: dict[int, Snapshot] = {}
-        self._tasks: list[asyncio.Task[None]] = []
         self._sweep_countdown = 0
+        self._limits = LimitWatch(
+            self.alarms,
+            self.counters,
+            memory_bytes=config.memory_bytes,
+            connections_max=config.connections_max,
+        )
         self._steward: Steward | None = None
         self._admin: AdminServer | None = None
         self._stopping = False
@@ -143,6 +153,7 @@ class Node:
         self.coordinator: Coordinator
         self.server: MemcachedServer
         self.housekeeper: Housekeeper
+        self._health_log: HealthLog
 
     def _open_disk(self, disk: Disk, data_dir: str) -> None:
         config = self.config
@@ -189,14 +200,15 @@ class Node:
             unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
-        self.listen_address = await self.server.start(*parse_address(config.listen))
+        self.listen_address = await self.server.start(parse_addresses(config.listen))
         if config.http:
-            self._admin = AdminServer(self, self.loop)
-            self.http_address = await self._admin.start(*parse_address(config.http))
+            self._admin = AdminServer(self, self.loop, self.tasks)
+            self.http_address = await self._admin.start(parse_addresses(config.http))
         self._start_directory()
         await self._start_peers()
         if self.map is not None:
             await self._adopt(self.map)
+        self._health_log = HealthLog(self)
         self.housekeeper = Housekeeper(
             config=config,
             loop=self.loop,
@@ -208,8 +220,10 @@ class Node:
             is_up=peers.is_up,
         )
         self.host.start_ticking([self._every_tick])
-        self._tasks.append(self.loop.create_task(self.housekeeper.run()))
-        self._tasks.append(self.loop.create_task(self._follow_map()))
+        self._own_tasks += [
+            self.tasks.restart("housekeeper", self.housekeeper.run),
+            self.tasks.end("map follower", self._follow_map),
+        ]
 
     def _start_directory(self) -> None:
         names = list(self.config.members)[:DIRECTORY_VOTERS_MAX]
@@ -271,6 +285,7 @@ class Node:
             peers=others,
             handler=self,
             counters=self.counters,
+            tasks=self.tasks,
         )
         # From here on without the detour of PeerSwitch: this is on every message's way.
         self.host.peers = self.peers
@@ -435,7 +450,6 @@ class Node:
 
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
-        self.counters.peer_connects += 1
         event(log, "info", "peer_up", peer=node_id)
         known = self.map.epoch if self.map is not None else 0
         assert self.peers is not None
@@ -445,7 +459,6 @@ class Node:
 
     def on_peer_down(self, node_id: int, why: str) -> None:
         """The connection to a peer, or from it, is gone."""
-        self.counters.peer_disconnects += 1
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
@@ -453,8 +466,7 @@ class Node:
         self.host.peer_unreachable(node_id)
 
     def on_refused(self, node_id: int, why: str) -> None:
-        """A peer and this node do not fit together; logged where it was found."""
-        self.counters.peer_refused += 1
+        """A peer and this node do not fit together; logged and counted where it was found."""
 
     # -- what time brings ----------------------------------------------------------------
 
@@ -464,6 +476,9 @@ class Node:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
+        now_ns = self.clock.monotonic_ns()
+        self._limits.look(now_ns, self.host.bytes_used)
+        self._health_log.look(now_ns)
         if self._steward is not None:
             self._steward.tick()
 
@@ -522,7 +537,7 @@ class Node:
         self._stopping = True
         deadline = self.loop.time() + self.config.stop_timeout_ms / 1000
         self.server.stop_accepting()
-        for task in self._tasks:
+        for task in self._own_tasks:
             task.cancel()
         if not self.failed.done():
             await self._hand_over(deadline)
@@ -534,7 +549,8 @@ class Node:
         if self.peers is not None:
             await self.peers.stop()
         self.host.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.tasks.cancel()
+        await self.tasks.wait()
         if not self.failed.done():
             await self.wal.close()
         if self.disk is not None:
@@ -578,8 +594,7 @@ class Node:
     def abort(self) -> None:
         """Leave at once, as a crash would."""
         self._stopping = True
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
         self.host.stop()
         self.server.abort()
         if self.peers is not None:

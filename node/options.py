@@ -230,8 +230,8 @@ def parser() -> OneLineParser:
         usage="quorumcached [options]\n       quorumcached up --nodes N [options]",
         description=(
             "A node of a QuorumCache cluster. Without options: one node that keeps nothing on\n"
-            "disk, a drop-in memcached on 127.0.0.1:11211. `quorumcached up --nodes 3` runs a\n"
-            "whole cluster on this machine."
+            "disk, for memcached clients on 127.0.0.1:11211. `quorumcached up --nodes 3` runs\n"
+            "a whole cluster on this machine."
         ),
         epilog="Sizes are bytes or 64k, 512m, 1g. Documentation: docs/operations.md",
     )

@@ -22,6 +22,7 @@ from typing import Final, Protocol, cast
 from node.errors import HandshakeRefused, PeerError
 from node.peer_codec import (
     FRAME_BYTES_MAX,
+    HEADER,
     HELLO_BYTES_MAX,
     KEEPALIVE_FRAME,
     FrameDecoder,
@@ -97,6 +98,7 @@ class PeerLink(asyncio.Protocol):
         "node_id",
         "outbox_bytes",
         "why",
+        "written_bytes",
     )
 
     def __init__(
@@ -107,6 +109,8 @@ class PeerLink(asyncio.Protocol):
         self._queue_bytes_max = queue_bytes_max
         self._decoder = FrameDecoder(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
+        self.written_bytes: int = 0
+        """Bytes handed to the transport so far, frames with their headers."""
         self._outbox: list[bytes] = []
         self._bulk: deque[bytes] = deque()
         self._paused = False
@@ -161,7 +165,7 @@ class PeerLink(asyncio.Protocol):
                     if isinstance(items, Refusal):
                         self._refused_by_peer(items)
                     elif items:
-                        owner.link_items(self, items, len(payload))
+                        owner.link_items(self, items, HEADER.size + len(payload))
                 else:
                     self._first_frame(payload)
         except PeerError as error:
@@ -276,6 +280,7 @@ class PeerLink(asyncio.Protocol):
     def _write(self, frame: bytes) -> None:
         if self._transport is not None and not self.closing:
             self._sent = True
+            self.written_bytes += len(frame)
             self._transport.write(frame)
 
     # --- time and the end

@@ -26,7 +26,8 @@ from typing import Any, Final, Protocol
 from node.clock import Clock
 from node.config import format_address, parse_address
 from node.counters import Counters
-from node.errors import PeerError, StartupError
+from node.errors import PeerError
+from node.listeners import Listener
 from node.logs import event
 from node.peer_codec import (
     PROTOCOL_VERSION,
@@ -38,6 +39,7 @@ from node.peer_codec import (
     why_stranger,
 )
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
+from node.tasks import Tasks
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
@@ -105,6 +107,7 @@ class PeerNetwork:
         listen_address: str,
         peers: Mapping[int, tuple[str, str]],
         handler: PeerHandler,
+        tasks: Tasks,
         queue_bytes_max: int = 64 << 20,
         counters: Counters | None = None,
         logger: logging.Logger | None = None,
@@ -119,6 +122,7 @@ class PeerNetwork:
         self._hello_frame = encode_hello(hello)
         self._listen_address = listen_address
         self._handler = handler
+        self._tasks = tasks
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
@@ -130,7 +134,7 @@ class PeerNetwork:
         self._ready: dict[int, PeerLink] = {}  # dialed links that take items, by node id
         self._links: dict[PeerLink, None] = {}  # every open connection, in order of opening
         self._unknown_count = 0
-        self._server: asyncio.AbstractServer | None = None
+        self._listener = Listener(loop, "--peer")
         self._dialers: list[asyncio.Task[None]] = []
         self._tick_handle: asyncio.TimerHandle | None = None
         self._logged: dict[tuple[object, ...], int] = {}  # line: when it was last written, ns
@@ -140,18 +144,11 @@ class PeerNetwork:
 
     async def start(self) -> str:
         """Listens and begins to dial. Returns the bound HOST:PORT; `StartupError` if in use."""
-        host, port = parse_address(self._listen_address, "peer address")
-        try:
-            self._server = await self._loop.create_server(lambda: self._new_link(0), host, port)
-        except OSError as error:
-            raise StartupError(
-                f"cannot listen for peers on {self._listen_address}: {error}"
-            ) from error
+        bound = await self._listener.start(lambda: self._new_link(0), (self._listen_address,))
         for node_id in self._peers:
-            self._dialers.append(self._loop.create_task(self._dial_for_ever(node_id)))
+            self._dial_in_background(node_id)
         self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
-        sockets = getattr(self._server, "sockets", ())
-        return format_address(host, sockets[0].getsockname()[1] if sockets else port)
+        return ",".join(bound)
 
     async def stop(self) -> None:
         """Sends what is left and closes everything."""
@@ -175,8 +172,7 @@ class PeerNetwork:
         self._stopping = True
         if self._tick_handle is not None:
             self._tick_handle.cancel()
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
         for task in self._dialers:
             task.cancel()
 
@@ -217,10 +213,10 @@ class PeerNetwork:
     def flush(self) -> None:
         """One frame and one write to each peer that there is something for."""
         for link in self._ready.values():
-            waiting = link.outbox_bytes + link.bulk_bytes
-            if waiting:
+            if link.outbox_bytes or link.bulk_bytes:
+                before = link.written_bytes
                 link.flush()
-                self._counters.peer_bytes_sent += waiting - link.outbox_bytes - link.bulk_bytes
+                self._counters.peer_bytes_sent += link.written_bytes - before
 
     def set_map_epoch(self, epoch: int) -> None:
         """The epoch that future hellos tell."""
@@ -231,6 +227,10 @@ class PeerNetwork:
 
     def _new_link(self, node_id: int) -> PeerLink:
         return PeerLink(self, node_id, self._loop.create_future(), self._queue_bytes_max)
+
+    def _dial_in_background(self, node_id: int) -> None:
+        name = f"dialer of node {self._peers[node_id].name}"
+        self._dialers.append(self._tasks.restart(name, lambda: self._dial_for_ever(node_id)))
 
     async def _dial_for_ever(self, node_id: int) -> None:
         peer = self._peers[node_id]
@@ -335,6 +335,7 @@ class PeerNetwork:
         )
         self._handler.on_peer_hello(node_id, link.hello)
         if link.dialed:
+            self._counters.peer_connects += 1
             self._handler.on_peer_up(node_id)
 
     def link_refused(self, link: PeerLink, refusal: Refusal, by_peer: bool) -> None:
@@ -353,7 +354,7 @@ class PeerNetwork:
         self._handler.on_refused(link.node_id, refusal.sentence)
 
     def link_items(self, link: PeerLink, items: Items, size: int) -> None:
-        """A frame of items."""
+        """A frame of items, of `size` bytes with its header."""
         if link.dialed:
             raise PeerError("items came on the connection that only answers")
         self._counters.peer_messages_received += len(items)
@@ -380,6 +381,7 @@ class PeerNetwork:
         if link is peer.link:
             peer.link = None
             del self._ready[node_id]
+            self._counters.peer_disconnects += 1
             # What was sent on it may be lost, so this is always a change.
             peer.suspect = False
         elif link is peer.inbound:

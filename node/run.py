@@ -4,21 +4,19 @@ Reading order: `run_node` (what the command line calls), `_live` (start, wait, s
 small helpers. Everything that is a matter of the process, not of the node, is here, so that a
 `Node` can live in a simulated process as well.
 
-The first SIGTERM or SIGINT stops the node cleanly, within `stop_timeout_ms`; a second one ends
-the process at once.
+The first SIGTERM, SIGINT or SIGHUP stops the node cleanly, within `stop_timeout_ms`; a second one
+ends the process at once. Neither depends on the loop: see `signals.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
-import signal
-import socket
 import sys
+import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
@@ -26,9 +24,11 @@ from node.clock import SystemClock
 from node.config import NodeConfig
 from node.consensus.errors import ConsensusError
 from node.disk import RealDisk
-from node.errors import ConfigError, NodeError, StartupError
-from node.logs import configure, event, get_logger
+from node.errors import ConfigError, NodeError
+from node.logs import configure, event, flush, get_logger, say
 from node.node import Node
+from node.signals import StopRequests, hold
+from node.streams import write_line
 from node.timings import Histogram
 
 EXIT_OK = 0
@@ -50,6 +50,11 @@ GC_THRESHOLDS = (2_000, 1_000_000, 1_000_000)
 SWITCH_INTERVAL_S = 0.0001
 # How long a node that is alone may take to elect itself before it is announced anyway.
 ALONE_READY_S = 10.0
+# Before it is ready nothing was promised: a node that reads its log, and so does not hear of the
+# stop, may be ended soon.
+START_PATIENCE_S = 2.0
+# Beyond stop_timeout_ms, for a loop that is late.
+STOP_GRACE_S = 5.0
 
 _log = get_logger("process")
 
@@ -63,7 +68,10 @@ def run_node(config: NodeConfig, *, stop_on_stdin_eof: bool = False) -> int:
 
     Returns the exit status; never raises for what the world does.
     """
+    hold()
     configure(level=config.log_level, log_format=config.log_format, node=config.name)
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _unraisable
     try:
         return _run(_live(config, stop_on_stdin_eof))
     except Stopped:
@@ -76,13 +84,27 @@ def run_node(config: NodeConfig, *, stop_on_stdin_eof: bool = False) -> int:
         # Our own bug: the one line for the user, the trace as one field of a log event.
         _log.exception("internal_error")
         return fail(f"internal error: {error!r}; the log holds the details", EXIT_FAILED)
+    finally:
+        threading.excepthook = threading.__excepthook__
+        sys.unraisablehook = sys.__unraisablehook__
+        flush()
 
 
 def fail(line: str, status: int) -> int:
     """Say in one line why the process ends, and return its exit status."""
     one_line = " ".join(line.split())
-    print(f"quorumcached: {one_line}", file=sys.stderr, flush=True)
+    say(f"quorumcached: {one_line}")
     return status
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        _log.error("internal_error", exc_info=args.exc_value)
+
+
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    if args.exc_value is not None:
+        _log.error("internal_error", exc_info=args.exc_value)
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -95,14 +117,27 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
     loop = asyncio.get_running_loop()
-    stop = _stop_request(loop, stop_on_stdin_eof)
-    clock = SystemClock()
-    random = Random(os.urandom(16))
-    node = Node(config, clock=clock, disk=RealDisk(loop), random=random, loop=loop)
-    await _start(node, stop)
+    stop, requests = _stop_request(loop, stop_on_stdin_eof)
+    try:
+        clock = SystemClock()
+        random = Random(os.urandom(16))
+        node = Node(config, clock=clock, disk=RealDisk(loop), random=random, loop=loop)
+        loop.set_exception_handler(lambda _, context: node.tasks.loop_error(context))
+        await _start(node, stop)
+        requests.be_patient(
+            config.stop_timeout_ms / 1000 + STOP_GRACE_S, EXIT_FAILED, _too_late(config)
+        )
+        return await _serve(node, stop)
+    finally:
+        requests.close()
+
+
+async def _serve(node: Node, stop: asyncio.Future[str]) -> int:
+    """From the start line to the end of a clean stop."""
+    config = node.config
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _tune_collector(node.timings.gc_pause_seconds)
-    lag = LagProbe(loop, node.timings.loop_lag_seconds)
+    lag = LagProbe(node.loop, node.timings.loop_lag_seconds)
     _announce(node)
     await _first(stop, node.failed)
     lag.stop()
@@ -114,10 +149,14 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
         _exit_now(EXIT_FAILED)
     event(_log, "info", "stopping", reason=stop.result())
     if not await _finished(node.stop(), config.stop_timeout_ms / 1000 + 1.0):
-        fail(f"not stopped after {config.stop_timeout_ms} ms, ending at once", EXIT_FAILED)
+        fail(_too_late(config), EXIT_FAILED)
         _exit_now(EXIT_FAILED)
     event(_log, "info", "stopped")
     return EXIT_OK
+
+
+def _too_late(config: NodeConfig) -> str:
+    return f"not stopped after {config.stop_timeout_ms} ms, ending at once"
 
 
 async def _start(node: Node, stop: asyncio.Future[str]) -> None:
@@ -154,10 +193,9 @@ def _announce(node: Node) -> None:
         f"quorumcached: node {node.config.name} ready: memcached {node.listen_address}"
         f" peer {node.peer_address or '-'} http {node.http_address or '-'}"
     )
-    try:
-        print(line, flush=True)
-    except OSError:
-        event(_log, "warning", "start_line_lost", line=line)
+    error = write_line(sys.stdout, line)
+    if error is not None:
+        event(_log, "warning", "start_line_lost", line=line, why=error.strerror or error)
     event(
         _log,
         "info",
@@ -170,36 +208,43 @@ def _announce(node: Node) -> None:
     )
 
 
-def _stop_request(loop: asyncio.AbstractEventLoop, stop_on_stdin_eof: bool) -> asyncio.Future[str]:
-    """A future that holds the reason once the process is asked to stop."""
+def _stop_request(
+    loop: asyncio.AbstractEventLoop, stop_on_stdin_eof: bool
+) -> tuple[asyncio.Future[str], StopRequests]:
+    """A future that holds the reason once the process is asked to stop, and who asks it."""
     stop: asyncio.Future[str] = loop.create_future()
-    signals_seen = 0
 
     def ask(reason: str) -> None:
         if not stop.done():
             stop.set_result(reason)
 
-    def signalled(number: signal.Signals) -> None:
-        nonlocal signals_seen
-        signals_seen += 1
-        if signals_seen > 1:
-            _exit_now(128 + number)
-        ask(number.name)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled, number)
-    if stop_on_stdin_eof:
-
-        def readable() -> None:
-            if not os.read(0, 4096):
-                loop.remove_reader(0)
-                ask("parent_gone")
-
+    def pass_on(reason: str) -> None:
         try:
-            loop.add_reader(0, readable)
-        except PermissionError:  # A file or /dev/null: epoll refuses what is always readable.
-            ask("parent_gone")
-    return stop
+            loop.call_soon_threadsafe(ask, reason)
+        except RuntimeError:  # The loop has ended: so does the process.
+            return
+
+    def end(status: int, line: str) -> None:
+        if line:
+            fail(line, status)
+        _exit_now(status)
+
+    requests = StopRequests(pass_on, end)
+    requests.start(patience_s=START_PATIENCE_S, status=EXIT_OK, line="")
+    if stop_on_stdin_eof:
+        watcher = threading.Thread(target=_watch_stdin, args=(requests.ask,), daemon=True)
+        watcher.start()
+    return stop, requests
+
+
+def _watch_stdin(ask: Callable[[str], None]) -> None:
+    """Until stdin ends, or cannot be read: the parent process has gone."""
+    try:
+        while os.read(0, 4096):
+            pass
+    except OSError as error:
+        event(_log, "warning", "stdin_lost", why=error.strerror)
+    ask("parent_gone")
 
 
 async def _first(*futures: asyncio.Future[Any]) -> None:
@@ -220,8 +265,7 @@ async def _finished(work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
 
 
 def _exit_now(status: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     os._exit(status)
 
 
@@ -269,41 +313,10 @@ class LagProbe:
 
 def explain(error: BaseException, config: NodeConfig) -> str:
     """What went wrong and what to do about it, in one line."""
-    # Of `raise ... from cause`, compiled code keeps the context only.
-    cause = error.__cause__ or error.__context__
-    if (
-        isinstance(error, StartupError)
-        and isinstance(cause, OSError)
-        and cause.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
-    ):
-        error = cause  # The peers' listener: the same words as for the others.
-    if isinstance(error, socket.gaierror):
-        return f"cannot resolve a host name in --listen, --peer or --http: {error.strerror}"
-    if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
-        flag, address = _listener(error, config)
-        if error.errno == errno.EADDRINUSE:
-            return (
-                f"cannot listen on {address}: the port is in use by another process. Stop that one,"
-                f" or choose another port with {flag}"
-            )
-        return f"cannot listen on {address}: this machine has no such address; see {flag}"
     if isinstance(error, PermissionError):
-        where = error.filename or "a listener's port (below 1024?)"
+        where = error.filename or error.strerror
         return f"not permitted: {where}. Run as a user who may, or choose another place"
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror or error}{where}"
     return str(error) or repr(error)
-
-
-def _listener(error: OSError, config: NodeConfig) -> tuple[str, str]:
-    """Which of the listeners an error of the loop is about: its text holds the address."""
-    for flag, address in (
-        ("--listen", config.listen),
-        ("--peer", config.peer),
-        ("--http", config.http),
-    ):
-        host, _, port = address.rpartition(":")
-        if address and repr(host.strip("[]")) in str(error) and f" {port}" in str(error):
-            return flag, address
-    return "--listen, --peer or --http", str(error)

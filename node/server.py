@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from node.cluster_commands import cluster_command, moved_line
 from node.connection import MemcachedConnection
 from node.coordinator import Coordinator
 from node.group import ReplicaGroup
+from node.listeners import Listener
+from node.logs import event, get_logger
 from node.operations import Failure
 from node.protocol.responses import version_line
 from node.stats import stats_reply
@@ -19,6 +21,9 @@ from ring import key_token
 
 if TYPE_CHECKING:
     from node.node import Node
+
+
+log = get_logger("server")
 
 
 class MemcachedServer:
@@ -40,14 +45,14 @@ class MemcachedServer:
         self.connections: dict[int, MemcachedConnection] = {}
         self._connections_max = config.connections_max
         self._next_number = 1
+        self._is_full = False
+        """A connection was rejected since there was last room for one."""
         self._emptied = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self.loop, "--listen")
 
-    async def start(self, host: str, port: int) -> str:
-        """Listen; the bound HOST:PORT."""
-        self._server = await self.loop.create_server(self._new_connection, host, port, backlog=1024)
-        bound = self._server.sockets[0].getsockname()
-        return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
+    async def start(self, addresses: Sequence[str]) -> str:
+        """Listen; the bound addresses, separated by commas."""
+        return ",".join(await self._listener.start(self._new_connection, addresses, backlog=1024))
 
     def _new_connection(self) -> MemcachedConnection:
         number = self._next_number
@@ -57,11 +62,13 @@ class MemcachedServer:
     def admit(self, connection: MemcachedConnection) -> bool:
         """Take a connection in, unless there are too many."""
         counters = self.counters
-        counters.total_connections += 1
         if len(self.connections) >= self._connections_max:
             counters.rejected_connections += 1
-            counters.listen_disabled_num += 1
+            if not self._is_full:
+                self._is_full = True
+                counters.listen_disabled_num += 1
             return False
+        counters.total_connections += 1
         self.connections[connection.number] = connection
         counters.curr_connections = len(self.connections)
         return True
@@ -69,14 +76,15 @@ class MemcachedServer:
     def left(self, connection: MemcachedConnection) -> None:
         """A connection is gone."""
         self.connections.pop(connection.number, None)
+        if len(self.connections) < self._connections_max:
+            self._is_full = False
         if not self.connections:
             self._emptied.set()
         self.counters.curr_connections = len(self.connections)
 
     def stop_accepting(self) -> None:
         """No new clients."""
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
 
     def close(self) -> None:
         """Close the listener, and every connection once its replies are out."""
@@ -114,6 +122,12 @@ class MemcachedServer:
         else:
             self.counters.requests_unknown += 1
         return failure.line()
+
+    def note_binary_client(self, client_address: str) -> None:
+        """Count a client of memcached's binary protocol; log the first one."""
+        if not self.counters.since_start("binary_clients"):
+            event(log, "warning", "binary_client", client=client_address)
+        self.counters.binary_clients += 1
 
     def stats(self, args: tuple[bytes, ...]) -> bytes:
         """Reply to `stats`."""

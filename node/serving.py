@@ -34,7 +34,7 @@ from node.store.commands import (
     Command,
 )
 from node.store.item import cas_unique
-from node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, Result
+from node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, Result, removed_items
 from node.store.sessions import CLIENT_SESSION_MIN
 from node.store.store import EXPIRED, ShardStore
 
@@ -135,10 +135,12 @@ class Serving:
             return items
         removal: Command
         if store.pending_flush_ms and now_ms >= store.pending_flush_ms:
+            self.counters.get_flushed += len(expired)
             removal = (0, 0, 0, OP_TICK, b"")
         else:
+            self.counters.get_expired += len(expired)
             removal = (0, 0, 0, OP_EXPIRE, b"", tuple(expired))
-        group.submit(removal, 64 * len(expired), _AfterRemoval(waiter))
+        group.submit(removal, 64 * len(expired), _AfterRemoval(waiter, self.counters))
         return None
 
     def is_fresh(self, group: ReplicaGroup, staleness_ns: int) -> bool:
@@ -168,9 +170,18 @@ class Serving:
                 return None
         now_ms = group.shown_now_ms()
         items: list[bytes | None] = []
+        ended = 0
         for key in keys:
             item = store.lookup(key, now_ms)
-            items.append(None if item is EXPIRED else item)
+            if item is EXPIRED:
+                ended += 1
+                item = None
+            items.append(item)
+        if ended:
+            if store.pending_flush_ms and now_ms >= store.pending_flush_ms:
+                self.counters.get_flushed += ended
+            else:
+                self.counters.get_expired += ended
         self.counters.replica_reads += 1
         return items
 
@@ -193,6 +204,7 @@ class Serving:
             return
         forwarded = ForwardedRead(self, node_id, request_id, group, keys)
         if group.has_lease():
+            self.counters.lease_reads += 1
             forwarded.on_readable()
         else:
             self.counters.index_reads += 1
@@ -326,12 +338,14 @@ class ForwardedRead:
 class _AfterRemoval:
     """Reads again once the expired items are out of the log's state."""
 
-    __slots__ = ("reader",)
+    __slots__ = ("counters", "reader")
 
-    def __init__(self, reader: ReadWaiter) -> None:
+    def __init__(self, reader: ReadWaiter, counters: Counters) -> None:
         self.reader = reader
+        self.counters = counters
 
     def on_result(self, result: Result) -> None:
+        self.counters.reclaimed += removed_items(result)
         # The removal was committed after the read began, so the state is current as of then.
         self.reader.on_readable()
 

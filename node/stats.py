@@ -1,11 +1,11 @@
 """The `stats` command: memcached's own words, answered from what this node knows.
 
 Reading order: `stats_reply` picks the section by the first word; every section is a function
-from the node's view to `STAT name value` pairs. Keys that would have no meaning here (slabs,
-LRU segments, hash table growth) are left out, as the protocol allows: readers take absent keys
-as unknown, and a made-up number would be worse. What readers insist on is kept: `cmd_set` and
-the `cas_*` keys, `rusage_*` with one dot, booleans as yes and no, and a plain reply well under
-4,096 bytes, since collectd reads no further.
+from the node's view to `STAT name value` pairs. Plain `stats` has every key of memcached 1.6.45; a
+key that counts what does not exist here (slabs, LRU segments, meta commands, evictions) is a
+constant 0 of `_NOTHING`: no slab was moved, nothing was evicted. What readers insist on: `cmd_set`
+and the `cas_*` keys, `rusage_*` with one dot, booleans as yes and no, and a plain reply under 4,096
+bytes, since collectd reads no further.
 
 Numbers are this node's: commands that clients sent to it, items of all replicas it holds.
 """
@@ -49,7 +49,6 @@ _PLAIN_COUNTERS = (
     "cmd_set",
     "cmd_flush",
     "cmd_touch",
-    "cmd_meta",
     "get_hits",
     "get_misses",
     "get_expired",
@@ -67,6 +66,57 @@ _PLAIN_COUNTERS = (
     "touch_misses",
     "store_too_large",
     "store_no_memory",
+)
+
+
+# Of memcached 1.6.18 to 1.6.45: what these count does not exist here, so their value is 0.
+_NOTHING = (
+    "cmd_meta",
+    "response_obj_oom",
+    "response_obj_count",
+    "response_obj_bytes",
+    "read_buf_count",
+    "read_buf_bytes",
+    "read_buf_bytes_free",
+    "read_buf_oom",
+    "reserved_fds",
+    "time_in_listen_disabled_us",
+    "hash_power_level",
+    "hash_bytes",
+    "hash_is_expanding",
+    "slab_reassign_rescues",
+    "slab_reassign_chunk_rescues",
+    "slab_reassign_evictions_nomem",
+    "slab_reassign_inline_reclaim",
+    "slab_reassign_busy_items",
+    "slab_reassign_busy_deletes",
+    "slab_reassign_busy_nomem",
+    "slab_reassign_running",
+    "slabs_moved",
+    "lru_crawler_running",
+    "lru_crawler_starts",
+    "lru_maintainer_juggles",
+    "malloc_fails",
+    "log_worker_dropped",
+    "log_worker_written",
+    "log_watcher_skipped",
+    "log_watcher_sent",
+    "log_watchers",
+    "unexpected_napi_ids",
+    "round_robin_fallback",
+    "slab_global_page_pool",
+    "expired_unfetched",
+    "evicted_unfetched",
+    "evicted_active",
+    "evictions",
+    "crawler_reclaimed",
+    "crawler_items_checked",
+    "lrutail_reflocked",
+    "moves_to_cold",
+    "moves_to_warm",
+    "moves_within_lru",
+    "direct_reclaims",
+    "lru_bumps_dropped",
 )
 
 
@@ -130,6 +180,7 @@ def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]
     yield "uptime", int(uptime_seconds(node))
     yield "time", node.clock.wall_ms() // 1000
     yield "version", WIRE_VERSION
+    yield "libevent", "none"
     yield "pointer_size", 64
     yield "rusage_user", f"{process.user_seconds:.6f}"
     yield "rusage_system", f"{process.system_seconds:.6f}"
@@ -154,8 +205,9 @@ def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]
     yield "bytes", item_bytes
     yield "curr_items", item_count
     yield "total_items", counters.total_items
-    yield "evictions", counters.evictions
     yield "reclaimed", counters.reclaimed
+    for name in _NOTHING:
+        yield name, 0
     # The cluster's own.
     yield "node", config.name
     yield "map_epoch", node.map.epoch if node.map is not None else 0
@@ -163,6 +215,7 @@ def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]
     yield "shards_led", shards_led
     yield "requests_failed", counters.requests_failed
     yield "requests_unknown", counters.requests_unknown
+    yield "binary_clients", counters.binary_clients
     yield "forwarded_out", counters.forwarded_out
     yield "forwarded_in", counters.forwarded_in
     yield "reads_bounded", counters.cmd_get_bounded
@@ -174,15 +227,17 @@ def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]
 
 def _settings(node: NodeView) -> Iterator[tuple[str, object]]:
     config = node.config
-    host, port = parse_address(node.listen_address or config.listen)
+    host, port = parse_address((node.listen_address or config.listen).partition(",")[0])
     yield "maxbytes", config.memory_bytes
     yield "maxconns", config.connections_max
     yield "tcpport", port
     yield "udpport", 0
     yield "inter", host
     yield "verbosity", 1 if config.log_level == "debug" else 0
-    yield "evictions", "on"
+    yield "oldest", 0
+    yield "evictions", "off"
     yield "domain_socket", "NULL"
+    yield "shutdown_command", "no"
     yield "num_threads", 1
     yield "stat_key_prefix", ":"
     yield "detail_enabled", "no"
@@ -192,13 +247,21 @@ def _settings(node: NodeView) -> Iterator[tuple[str, object]]:
     yield "auth_enabled_ascii", "no"
     yield "item_size_max", config.item_bytes_max
     yield "maxconns_fast", "yes"
+    yield "slab_reassign", "no"
+    yield "slab_automove", 0
     # "no" also tells the Prometheus exporter not to look for the crawler's settings.
     yield "lru_crawler", "no"
     yield "flush_enabled", "yes"
     yield "dump_enabled", "yes"
     yield "hash_algorithm", "murmur3"
+    yield "lru_maintainer_thread", "no"
+    yield "lru_segmented", "no"
+    yield "temp_lru", "no"
+    yield "track_sizes", "no"
     yield "idle_timeout", 0
     yield "ssl_enabled", "no"
+    yield "proxy_enabled", "no"
+    yield "client_flags_size", 4
     yield "cluster_name", config.cluster_name
     yield "shards", config.shards
     yield "replication", config.replication
@@ -219,7 +282,7 @@ def _items(node: NodeView) -> Iterator[tuple[str, object]]:
     prefix = f"items:{_ITEM_CLASS}:"
     yield prefix + "number", number
     yield prefix + "mem_requested", sum(store.bytes_used for store in stores)
-    yield prefix + "evicted", counters.evictions
+    yield prefix + "evicted", 0
     yield prefix + "outofmemory", counters.store_no_memory
     yield prefix + "reclaimed", counters.reclaimed
 

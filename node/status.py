@@ -1,12 +1,16 @@
 """Is this node well, and what does it know: the contents of `/health` and `/status`.
 
-A node is well when it can do its part: it has a cluster map, it sees a leader for every shard
-it replicates, and it can write its log. A node that is not well still answers what it can (it
-forwards); a load balancer should rather send clients to another one. Pure.
+A node is well when it can do its part: it has a cluster map, it can write its log, and every
+replica it holds leads under a lease, or was confirmed by its leader a moment ago. "Was confirmed"
+is the measured staleness of the replica, so it covers a leader that nobody answers, a follower that
+hears its leader and is not heard, one that nobody talks to, and one that is still catching up. A
+node that is not well still answers what it can (it forwards); a load balancer should rather send
+clients to another one. Pure.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from node.compiled import describe
@@ -18,12 +22,22 @@ from node.view import (
     group_name,
     role_name,
     shard_groups,
+    staleness_seconds,
     uptime_seconds,
 )
 
-# A cluster that has lost its majority would name every shard; a reader needs a few and the
-# number.
 PROBLEMS_MAX = 10
+"""A cluster that has lost its majority would name every shard; a reader needs a few and the
+number."""
+
+STALE_MS_MIN = 3000
+STALE_ELECTIONS = 5
+"""A replica that nobody has confirmed for so long, and for so many election timeouts, has lost its
+leader or its majority. A busy replica lags behind by less; one that hears nothing at all stands for
+election after one or two timeouts, and knows no leader from then on."""
+
+BEHIND_ENTRIES = 10_000
+"""A replica that lacks so many entries of its leader's log is told of by the leader."""
 
 
 def health_problems(node: NodeView) -> list[str]:
@@ -41,14 +55,69 @@ def health_problems(node: NodeView) -> list[str]:
             for shard, replicas in enumerate(node.map.replica_sets)
             if node_id in replicas and shard + 1 not in groups
         ]
-    problems += [
-        f"{group_name(group_id)}: no leader known"
-        for group_id, group in sorted(groups.items())
-        if group.leader_id == 0
+    stale_ms = max(STALE_MS_MIN, STALE_ELECTIONS * node.config.election_ms)
+    for group_id, group in sorted(groups.items()):
+        why = _why_not_serving(node, group, stale_ms)
+        if why:
+            problems.append(f"{group_name(group_id)}: {why}")
+    return _first(problems)
+
+
+def _why_not_serving(node: NodeView, group: GroupView, stale_ms: int) -> str:
+    """Why a replica can certainly not play its part now; empty if it may."""
+    if group.leader_id == 0:
+        return "no leader known"
+    seconds = staleness_seconds(group, node.clock.monotonic_ns())
+    leads = role_name(group) == "leader"
+    if leads:  # A new leader may have been elected before anybody had confirmed its state.
+        seconds = min(seconds, uptime_seconds(node))
+    if seconds * 1000 <= stale_ms:
+        return ""
+    if seconds == math.inf:
+        return "its replica here is still catching up"
+    if leads:
+        return f"led here, but no majority has answered for {seconds:.1f} s"
+    return f"its leader has not confirmed the replica here for {seconds:.1f} s"
+
+
+def health_warnings(node: NodeView) -> list[str]:
+    """What somebody should look at although this node does its part."""
+    warnings = node.alarms.warnings()
+    warnings += [
+        f"node {node_name(node, node_id)}: no connection to it"
+        for node_id, is_up in sorted(node.peers_up().items())
+        if not is_up
     ]
-    if len(problems) > PROBLEMS_MAX:
-        problems[PROBLEMS_MAX:] = [f"and {len(problems) - PROBLEMS_MAX} more"]
-    return problems
+    own_id = node.config.node_id
+    for group_id, group in sorted(node.host.groups.items()):
+        if group.leader_id != own_id:
+            continue
+        for replica, status in sorted(group.log.progress().items()):
+            missing = group.log.last_index - status.match_index
+            if replica != own_id and missing >= BEHIND_ENTRIES:
+                warnings.append(
+                    f"{group_name(group_id)}: the replica on node {node_name(node, replica)} "
+                    f"lacks {missing} entries"
+                )
+    return _first(warnings)
+
+
+def _first(sentences: list[str]) -> list[str]:
+    if len(sentences) > PROBLEMS_MAX:
+        return [*sentences[:PROBLEMS_MAX], f"and {len(sentences) - PROBLEMS_MAX} more"]
+    return sentences
+
+
+def node_name(node: NodeView, node_id: int) -> str:
+    """The name of a node of the map, or of the initial cluster; its number if it has none."""
+    if node.map is not None:
+        for info in node.map.nodes:
+            if info.node_id == node_id:
+                return info.name
+    for name, number in node.config.node_ids.items():
+        if number == node_id:
+            return name
+    return str(node_id)
 
 
 def health_document(node: NodeView) -> dict[str, object]:
@@ -58,7 +127,7 @@ def health_document(node: NodeView) -> dict[str, object]:
         "status": "unavailable" if problems else "ok",
         "node": node.config.name,
         "problems": problems,
-        "warnings": node.alarms.warnings(),
+        "warnings": health_warnings(node),
     }
 
 
@@ -81,7 +150,7 @@ def status_document(node: NodeView) -> dict[str, object]:
         "peer_address": node.peer_address,
         "http_address": node.http_address,
         "health": health_problems(node),
-        "warnings": node.alarms.warnings(),
+        "warnings": health_warnings(node),
         "map_epoch": 0 if cluster_map is None else cluster_map.epoch,
         "shard_count": config.shards,
         "log_bytes": node.host.wal.bytes_total,

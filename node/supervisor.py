@@ -4,9 +4,9 @@ For trying things out and for development: real processes, real sockets and disk
 nothing left behind. Each child is started with `--stop-on-stdin-eof` and holds the reading end
 of a pipe of this process, so that children stop with it however it ends, kill -9 included.
 Children run in sessions of their own: Ctrl-C reaches this process only, which then stops them
-in order.
+in order. The cluster does not depend on who reads our output: lines that nobody takes are dropped.
 
-Reading order: `main` (command line), `Supervisor.run`, `Child`, then the helpers.
+Reading order: `main` (command line), `Supervisor.run`, then the helpers; `child.py` is one node.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from node.child import STOP_S, Child
 from node.config import parse_address, parse_size
 from node.errors import ConfigError, DataDirLocked, NodeError, StartupError
-from node.local_cluster import LocalNode, Plan, make_plan, save_plan
+from node.local_cluster import Plan, make_plan, save_plan
 from node.options import OneLineParser
+from node.signals import IGNORED_SIGNALS, STOP_SIGNALS, is_ignored, release
+from node.streams import LineWriter, write_line
 
 DATA_DIR = "./quorumcache-data"
 # How long a child may take to its start line, and the cluster to leaders for all shards.
 READY_S = 60.0
 HEALTH_INTERVAL_S = 0.1
 HEALTH_REPLY_S = 5.0
-# A child's own limit for a clean stop is 10 s; then it is killed.
-STOP_S = 15.0
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 # A child that ran for this long starts its next back-off from the beginning.
 BACKOFF_FORGOTTEN_S = 60.0
-# An old log file is moved aside when a node starts with more than this in it.
-LOG_BYTES_MAX = 16 << 20
+# For the last lines, when nobody reads them.
+FLUSH_S = 1.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     flags = _parser()
     options = flags.parse_all(argv)
     if options.help:
-        flags.print_help()
+        print(flags.format_help(), end="")  # print_help hides errors.
         return 0
     if options.memory is not None:
         parse_size(options.memory, "--memory")
@@ -67,15 +68,23 @@ def main(argv: Sequence[str]) -> int:
         raise
     except (NodeError, OSError) as error:
         return _fail(str(error))
+    output = LineWriter(sys.stdout.fileno())
     for note in notes:
-        print(note, flush=True)
+        output.write(note)
     with lock:
-        supervisor = Supervisor(plan, passed_on=_passed_on(options), restart=options.restart)
+        supervisor = Supervisor(
+            plan, passed_on=_passed_on(options), restart=options.restart, say=output.write
+        )
         try:
             _share_processors()
             return asyncio.run(supervisor.run())
         except (NodeError, OSError) as error:
+            output.flush(FLUSH_S)
             return _fail(str(error))
+        finally:
+            output.flush(FLUSH_S)
+            if output.dropped:
+                _complain(f"{_count(output.dropped, 'line')} of the output could not be written")
 
 
 def _parser() -> OneLineParser:
@@ -137,141 +146,52 @@ def _lock(data_dir: str) -> IO[str]:
     return file
 
 
-class Child:
-    """One node process: starts it, waits for its start line, knows how it ended."""
-
-    def __init__(self, plan: Plan, node: LocalNode, passed_on: Sequence[str]) -> None:
-        self.node = node
-        self.directory = plan.directory(node)
-        self.log_path = os.path.join(self.directory, "node.log")
-        self._words = [
-            *("-m", "node", "--stop-on-stdin-eof"),
-            *("--name", node.name),
-            *("--listen", node.listen),
-            *("--peer", node.peer),
-            *("--http", node.http),
-            *("--data-dir", os.path.join(self.directory, "data")),
-            *("--initial-cluster", plan.initial_cluster),
-            *("--shards", str(plan.shards)),
-            *passed_on,
-        ]
-        self._process: asyncio.subprocess.Process | None = None
-        self.started_at = 0.0
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.returncode is None
-
-    async def start(self) -> None:
-        """Start the process; its log goes to `log_path`."""
-        self.started_at = asyncio.get_running_loop().time()
-        with self._open_log() as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *self._words,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                env=_environment(),
-            )
-
-    def _open_log(self) -> IO[bytes]:
-        os.makedirs(self.directory, exist_ok=True)
-        if os.path.exists(self.log_path) and os.path.getsize(self.log_path) > LOG_BYTES_MAX:
-            os.replace(self.log_path, self.log_path + ".1")
-        return open(self.log_path, "ab")
-
-    async def wait_start_line(self) -> None:
-        """Return when the node has said that it is ready. StartupError when it ends before that."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        if not line:
-            await self._process.wait()
-            raise StartupError(
-                f"node {self.node.name} did not start: {self._last_words()} (log: {self.log_path})"
-            )
-
-    async def wait_end(self) -> str:
-        """Wait for the process to end; how it ended, in words."""
-        assert self._process is not None
-        status = await self._process.wait()
-        if status < 0:
-            try:
-                return f"killed by {signal.Signals(-status).name}"
-            except ValueError:
-                return f"killed by signal {-status}"
-        return f"exit status {status}"
-
-    async def stop(self) -> bool:
-        """Stop cleanly, or by force after STOP_S. False when it took force."""
-        process = self._process
-        if process is None or process.returncode is not None:
-            return True
-        _send(process, signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), STOP_S)
-        except TimeoutError:
-            self.kill()
-            await process.wait()
-            return False
-        return True
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self._process is not None and self._process.returncode is None:
-            _send(self._process, signal.SIGKILL)
-
-    def _last_words(self) -> str:
-        try:
-            with open(self.log_path, encoding="utf-8", errors="replace") as log:
-                lines = [line.strip() for line in log.readlines()[-20:]]
-        except OSError:
-            return "no log was written"
-        said = [line for line in lines if line.startswith("quorumcached: ")]
-        return (said or lines or ["it said nothing"])[-1].removeprefix("quorumcached: ")
-
-
 class Supervisor:
     """Starts the nodes of a plan, watches them, and stops them."""
 
-    def __init__(self, plan: Plan, *, passed_on: Sequence[str], restart: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        passed_on: Sequence[str],
+        restart: bool,
+        say: Callable[[str], object],
+    ) -> None:
+        """`say` prints a line without ever waiting for its reader."""
         self._plan = plan
+        self._say = say
         self._restart = restart
         self._children = [Child(plan, node, passed_on) for node in plan.nodes]
 
     async def run(self) -> int:
         """Run the cluster until a signal. Returns the exit status."""
-        stop = _stop_signal(self._kill_all)
+        stop = _stop_signal(self._kill_all, self._say)
+        release()  # The children inherit what is blocked.
         work = asyncio.ensure_future(self._work())
         await asyncio.wait({stop, work}, return_when=asyncio.FIRST_COMPLETED)
         try:
             if work.done():
                 work.result()
             else:
-                _say("stopping")
+                self._say("stopping")
                 work.cancel()
                 await asyncio.wait({work})
         finally:
             clean = await asyncio.gather(*(child.stop() for child in self._children))
         for child, was_clean in zip(self._children, clean, strict=True):
             if not was_clean:
-                _say(f"node {child.node.name} did not stop in {STOP_S:.0f} s and was killed")
+                self._say(f"node {child.node.name} did not stop in {STOP_S:.0f} s and was killed")
         return 0 if all(clean) else 1
 
     async def _work(self) -> None:
         names = ", ".join(child.node.name for child in self._children)
-        _say(f"starting the nodes {names}" if len(self._children) > 1 else f"starting node {names}")
+        self._say(
+            f"starting the nodes {names}" if len(self._children) > 1 else f"starting node {names}"
+        )
         for child in self._children:
             await child.start()
         await self._wait_ready()
-        print(self._welcome(), flush=True)
+        self._say(self._welcome())
         async with asyncio.TaskGroup() as group:
             for child in self._children:
                 group.create_task(self._watch(child))
@@ -316,11 +236,11 @@ class Supervisor:
         while True:
             how = await child.wait_end()
             if not self._restart:
-                _say(f"node {name} died ({how}); its log is {child.log_path}")
+                self._say(f"node {name} died ({how}); its log is {child.log_path}")
                 return
             if loop.time() - child.started_at > BACKOFF_FORGOTTEN_S:
                 backoff_s = BACKOFF_FIRST_S
-            _say(f"node {name} died ({how}); starting it again in {backoff_s:g} s")
+            self._say(f"node {name} died ({how}); starting it again in {backoff_s:g} s")
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
             await child.start()
@@ -328,9 +248,9 @@ class Supervisor:
                 async with asyncio.timeout(READY_S):
                     await child.wait_start_line()
             except (StartupError, TimeoutError) as error:
-                _say(str(error) or f"node {name} is not ready after {READY_S:.0f} s")
+                self._say(str(error) or f"node {name} is not ready after {READY_S:.0f} s")
                 continue
-            _say(f"node {name} is back (pid {child.pid})")
+            self._say(f"node {name} is back (pid {child.pid})")
 
     def _kill_all(self) -> None:
         for child in self._children:
@@ -354,7 +274,7 @@ class Supervisor:
             "",
             *table,
             "",
-            "Any memcached client works with any node. Try:",
+            "Any memcached client of the text protocol works with any node. Try:",
             *(f"  {line}" for line in _things_to_try(first.listen)),
             "",
             f"Logs: {self._plan.data_dir}/<node>/node.log. Ctrl-C stops the cluster; the same"
@@ -415,7 +335,9 @@ async def read_health(address: str) -> list[str]:
     return [str(problem) for problem in document["problems"]]
 
 
-def _stop_signal(kill_all: Callable[[], None]) -> asyncio.Future[None]:
+def _stop_signal(
+    kill_all: Callable[[], None], say: Callable[[str], object]
+) -> asyncio.Future[None]:
     """Done at the first SIGTERM, SIGINT or SIGHUP; a second one kills the children at once."""
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
@@ -426,8 +348,11 @@ def _stop_signal(kill_all: Callable[[], None]) -> asyncio.Future[None]:
         else:
             stop.set_result(None)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, ask)
+    for number in STOP_SIGNALS:
+        if number != signal.SIGHUP or not is_ignored(number):  # As nohup wants it.
+            loop.add_signal_handler(number, ask)
+    for number in IGNORED_SIGNALS:
+        loop.add_signal_handler(number, say, f"{number.name} is ignored")
     return stop
 
 
@@ -443,22 +368,10 @@ def _share_processors() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def _environment() -> dict[str, str]:
-    """The children find the same packages, wherever this process was started from."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):  # It ended in the meantime.
-        process.send_signal(number)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _complain(line: str) -> None:
+    write_line(sys.stderr, "quorumcached: " + " ".join(line.split()))
 
 
 def _fail(line: str) -> int:
-    print("quorumcached: " + " ".join(line.split()), file=sys.stderr)
+    _complain(line)
     return 1

@@ -1,8 +1,8 @@
 """The `quorumcache` command: single operations, and a look at the cluster.
 
 Exit codes: 0 ok; 1 miss, or certainly not done; 2 usage; 3 cannot reach the cluster; 4 the outcome
-of a write is unknown. Results go to standard output; everything else, one line each, to standard
-error.
+of a write is unknown; 5 the output could not be written. Results go to standard output; everything
+else, one line each, to standard error.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ from router.errors import (
 )
 from router.levels import ReadLevel, parse_level
 from router.report import Look, map_json, map_lines, overview_json, ring_lines, status_lines
+from router.streams import Parser, note, open_standard_streams, run_command
 
 OK, MISS, USAGE, UNREACHABLE, UNKNOWN = range(5)
+OUTPUT_FAILED = 5
 INTERRUPTED = 130
 SEEDS_VARIABLE = "QUORUMCACHE_SEEDS"
 DEFAULT_SEEDS = "127.0.0.1:11211"
@@ -53,15 +55,14 @@ class _Failure(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
+    open_standard_streams()
+    return run_command(lambda: _main(argv), name="quorumcache", failed=OUTPUT_FAILED)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     try:
-        code = asyncio.run(_run(options))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # Whoever read our output has had enough; keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return asyncio.run(_run(options))
     except KeyboardInterrupt:
         return INTERRUPTED
     except _Failure as failure:
@@ -199,7 +200,7 @@ async def _route(client: AsyncClient, options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     # Accepted before and after the command: suppressed defaults keep the later parser from
     # overwriting what the earlier one has read.
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument(
         "-s",
         "--seeds",
@@ -214,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help=f"time for the whole operation (default: {DEFAULT_TIMEOUT_S:g})",
     )
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="quorumcache",
         description="Talk to a QuorumCache cluster, and look at it.",
         epilog="Exit codes: 0 ok; 1 miss or not done; 2 usage; 3 cannot reach the cluster; "
@@ -296,7 +297,7 @@ def _keys_from_stdin() -> list[bytes]:
     """Keys, one per line; blank lines are skipped."""
     if sys.stdin.isatty():
         _note("reading keys from the terminal, one per line; end with Ctrl-D")
-    lines = sys.stdin.buffer.read().split(b"\n")
+    lines = _standard_input().split(b"\n")
     return [
         _key(line.rstrip(b"\r"), f"line {number}: ")
         for number, line in enumerate(lines, 1)
@@ -305,7 +306,14 @@ def _keys_from_stdin() -> list[bytes]:
 
 
 def _value(text: str) -> bytes:
-    return sys.stdin.buffer.read() if text == "-" else os.fsencode(text)
+    return _standard_input() if text == "-" else os.fsencode(text)
+
+
+def _standard_input() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise _Failure(USAGE, f"cannot read the standard input: {error.strerror}") from None
 
 
 def _explain(error: RouterError) -> tuple[int, str]:
@@ -337,7 +345,7 @@ def _fail(code: int, text: str) -> int:
 
 
 def _note(text: str) -> None:
-    print(f"quorumcache: {' '.join(text.split())}", file=sys.stderr)
+    note(f"quorumcache: {' '.join(text.split())}")
 
 
 def _show(key: bytes) -> str:

@@ -66,7 +66,7 @@ _ONE_LINE = frozenset(
     )
 )
 _ERRORS = (b"ERROR", b"CLIENT_ERROR ", b"SERVER_ERROR ", b"MOVED ")
-_LISTED = (b"LEADER ", b"NODE ", b"STAT ")
+_LISTED = (b"LEADER ", b"NODE ", b"STAT ", b"HEALTH ", b"PROBLEM ", b"WARNING ")
 
 
 class ReplyParser:

@@ -11,7 +11,14 @@ from ring import ClusterMap, NodeInfo
 from router.discovery import settle
 from router.errors import RouterError
 from router.pool import Pool
-from router.requests import LeaderLine, NodeLine, cluster_leaders, cluster_nodes
+from router.requests import (
+    HealthAnswer,
+    LeaderLine,
+    NodeLine,
+    cluster_health,
+    cluster_leaders,
+    cluster_nodes,
+)
 from router.routing import RoutingTable
 
 ANSWER_MS = 1_500
@@ -25,6 +32,7 @@ class NodeView(NamedTuple):
     error: str
     leaders: tuple[LeaderLine, ...]
     nodes: tuple[NodeLine, ...]
+    health: HealthAnswer = HealthAnswer((), ())
 
 
 class NodeStatus(NamedTuple):
@@ -36,6 +44,7 @@ class NodeStatus(NamedTuple):
     error: str
     replica_count: int
     leader_count: int
+    health: HealthAnswer = HealthAnswer((), ())
 
 
 class ShardStatus(NamedTuple):
@@ -79,6 +88,7 @@ def merge(cluster_map: ClusterMap, views: Sequence[NodeView]) -> Overview:
     """
     answering = {view.node_id: not view.error for view in views}
     errors = {view.node_id: view.error for view in views}
+    health = {view.node_id: view.health for view in views}
     seen_up = {
         line.node_id: True for view in views if not view.error for line in view.nodes if line.is_up
     }
@@ -104,6 +114,7 @@ def merge(cluster_map: ClusterMap, views: Sequence[NodeView]) -> Overview:
             errors.get(node.node_id, ""),
             sum(node.node_id in shard.replicas for shard in shards),
             sum(shard.leader_id == node.node_id for shard in shards),
+            health.get(node.node_id, HealthAnswer((), ())),
         )
         for node in cluster_map.nodes
     )
@@ -127,18 +138,26 @@ async def observe(pool: Pool, table: RoutingTable, deadline: float) -> Overview:
 
 
 async def _view(pool: Pool, node: NodeInfo, deadline: float) -> NodeView:
-    leaders_request, nodes_request = cluster_leaders(), cluster_nodes()
+    leaders_request, nodes_request, health_request = (
+        cluster_leaders(),
+        cluster_nodes(),
+        cluster_health(),
+    )
+    size = len(leaders_request.data) + len(nodes_request.data) + len(health_request.data)
     try:
         connection = await pool.acquire(node.client_address, deadline)
-        await connection.room(len(leaders_request.data) + len(nodes_request.data), deadline)
+        await connection.room(size, deadline)
         # A node that accepts connections but is stopped must not hold up the others.
         deadline = min(deadline, asyncio.get_running_loop().time() + ANSWER_MS / 1000)
         leaders_reply = connection.submit(leaders_request, deadline)
         nodes_reply = connection.submit(nodes_request, deadline)
+        health_reply = connection.submit(health_request, deadline)
         try:
-            return NodeView(node.node_id, "", await leaders_reply, await nodes_reply)
+            return NodeView(
+                node.node_id, "", await leaders_reply, await nodes_reply, await health_reply
+            )
         finally:
-            settle(leaders_reply, nodes_reply)
+            settle(leaders_reply, nodes_reply, health_reply)
     except RouterError as error:
         why = getattr(error, "why", "") or str(error)
         return NodeView(node.node_id, why, (), ())

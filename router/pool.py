@@ -176,7 +176,8 @@ class Pool:
         """One attempt to connect; the result is in `peer.open` or in `peer.error`."""
         try:
             connection = await self._connect(peer.address)
-        except NotDone as error:
+        except Exception as caught:
+            error = caught if isinstance(caught, NotDone) else _bug(peer.address, caught)
             if peer.backoff is None:
                 config = self._config
                 peer.backoff = Backoff(self._random, config.backoff_first_ms, config.backoff_max_ms)
@@ -250,6 +251,13 @@ def describe(error: OSError) -> str:
         return os.strerror(error.errno).lower()
     text = error.strerror or str(error) or type(error).__name__
     return f"cannot connect ({text})"
+
+
+def _bug(address: str, error: Exception) -> NotDone:
+    """What nobody expected, for those who wait: silence would look like a slow node."""
+    failed = ConnectFailed(address, f"internal error: {error!r}")
+    failed.__cause__ = error
+    return failed
 
 
 def _again(error: NotDone) -> NotDone:

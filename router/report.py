@@ -52,6 +52,7 @@ def status_lines(view: Overview, look: Look) -> list[str]:
         if not node.answers:
             note = "up for the others, but not reachable from here" if node.is_up else "down"
             lines.append(f"{node.info.name}: {note} ({node.error or 'no answer'})")
+    lines += _complaints(view, look)
     lines += _zone_lines(view)
     lines += _trouble(view, look)
     return lines
@@ -148,6 +149,8 @@ def overview_json(view: Overview) -> dict[str, object]:
                 "is_up": node.is_up,
                 "answers": node.answers,
                 "error": node.error,
+                "problems": list(node.health.problems),
+                "warnings": list(node.health.warnings),
                 "replicas": node.replica_count,
                 "leaders": node.leader_count,
             }
@@ -168,8 +171,12 @@ def overview_json(view: Overview) -> dict[str, object]:
 
 
 def is_healthy(view: Overview) -> bool:
-    """Every node up, every shard led and with all its replicas."""
-    return not view.leaderless and not view.degraded and all(node.is_up for node in view.nodes)
+    """Every node up and well, every shard led and with all its replicas."""
+    return (
+        not view.leaderless
+        and not view.degraded
+        and all(node.is_up and not node.health.problems for node in view.nodes)
+    )
 
 
 def max_to_mean(counts: Sequence[int], weights: Sequence[float]) -> float:
@@ -218,12 +225,28 @@ def _health(view: Overview, look: Look) -> str:
     down = sum(not node.is_up for node in view.nodes)
     if down:
         parts.append(f"{_count(down, 'node')} down")
+    unwell = sum(bool(node.health.problems) for node in view.nodes)
+    if unwell:
+        parts.append(f"{_count(unwell, 'node')} with problems")
     if view.leaderless:
         parts.append(f"{_count(len(view.leaderless), 'shard')} without leader")
     if view.degraded:
         parts.append(f"{_count(len(view.degraded), 'shard')} degraded")
     colour = "red" if view.leaderless else "yellow"
     return "Health   " + look.paint(colour, ", ".join(parts))
+
+
+def _complaints(view: Overview, look: Look) -> list[str]:
+    """What the nodes say of themselves: problems first."""
+    lines = []
+    for title, colour in (("problem", "red"), ("warning", "yellow")):
+        for node in view.nodes:
+            sentences = getattr(node.health, f"{title}s")
+            lines += [
+                f"{node.info.name}: {look.paint(colour, title)}: {sentence}"
+                for sentence in sentences
+            ]
+    return lines
 
 
 def _zone_lines(view: Overview) -> list[str]:

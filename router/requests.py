@@ -75,6 +75,13 @@ class NodeLine(NamedTuple):
     is_up: bool
 
 
+class HealthAnswer(NamedTuple):
+    """What a node says is wrong with it: `problems` keep it from doing its part."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
 class MapAnswer(NamedTuple):
     """`cluster_map` is None when the epoch the caller knows is the current one."""
 
@@ -154,6 +161,10 @@ def cluster_leaders() -> Request[tuple[LeaderLine, ...]]:
 
 def cluster_nodes() -> Request[tuple[NodeLine, ...]]:
     return Request(codec.encode_cluster("nodes"), _nodes, Effect.READ)
+
+
+def cluster_health() -> Request[HealthAnswer]:
+    return Request(codec.encode_cluster("health"), _health, Effect.READ)
 
 
 def _text(line: bytes) -> str:
@@ -317,6 +328,18 @@ def _nodes(reply: Reply) -> tuple[NodeLine, ...]:
             raise BadReply(f"bad node line {_text(b' '.join(words))[:60]!r}")
         found.append(NodeLine(int(words[1]), _text(words[2]), words[8] == b"up"))
     return tuple(found)
+
+
+def _health(reply: Reply) -> HealthAnswer:
+    if not isinstance(reply, Listing):
+        _unexpected(reply)
+    found: dict[bytes, list[str]] = {b"HEALTH": [], b"PROBLEM": [], b"WARNING": []}
+    for line in reply.lines:
+        word, _, sentence = line.partition(b" ")
+        if word not in found:
+            raise BadReply(f"bad health line {_text(line)[:60]!r}")
+        found[word].append(_text(sentence))
+    return HealthAnswer(tuple(found[b"PROBLEM"]), tuple(found[b"WARNING"]))
 
 
 _STORED_OR_NOT = partial(_word, (b"STORED", b"NOT_STORED"))

@@ -83,6 +83,9 @@ EDGES: dict[str, dict[str, str]] = {
     "node/supervisor.py": {"*": _PROCESS},
     "node/local_cluster.py": {"*": _PROCESS},
     "node/options.py": {"*": "reads the configuration file, before there is a node"},
+    "node/streams.py": {"*": _PROCESS},
+    "node/signals.py": {"*": _PROCESS},
+    "node/child.py": {"*": _PROCESS},
     "node/logs.py": {"datetime": "formats the time that a log record carries"},
     "node/metrics.py": {"*": "scraped over HTTP; nothing of it decides anything"},
     "node/stats.py": {
@@ -90,6 +93,7 @@ EDGES: dict[str, dict[str, str]] = {
         "resource": "processor time, numbers in `stats`",
     },
     "node/peer_link.py": {"socket": "constants: TCP_NODELAY"},
+    "node/listeners.py": {"socket": "constants: SOCK_STREAM, AI_PASSIVE"},
 }
 
 SET_MAKERS = ("set", "frozenset")

@@ -12,10 +12,9 @@ from node.protocol.numbers import (
     INT32_MAX,
     INT32_MIN,
     INT64_MAX,
-    UINT32_MAX,
-    UINT64_MAX,
-    loose_number,
     strict_number,
+    unsigned32,
+    unsigned64,
 )
 from node.protocol.requests import (
     Arithmetic,
@@ -140,7 +139,7 @@ def _arithmetic(words: list[bytes]) -> Request:
     noreply = words[-1] == NOREPLY
     if len(words[1]) > KEY_BYTES_MAX:
         return _answer(BAD_FORMAT_LINE, noreply)
-    delta = loose_number(words[2], 0, UINT64_MAX)
+    delta = unsigned64(words[2])
     if delta is None:
         return _answer(INVALID_DELTA_LINE, noreply)
     return Arithmetic(OP_INCR if words[0] == b"incr" else OP_DECR, words[1], delta, noreply)
@@ -152,7 +151,7 @@ def _touch(words: list[bytes]) -> Request:
     noreply = words[-1] == NOREPLY
     if len(words[1]) > KEY_BYTES_MAX:
         return _answer(BAD_FORMAT_LINE, noreply)
-    exptime = loose_number(words[2], INT32_MIN, INT32_MAX)
+    exptime = strict_number(words[2], INT32_MIN, INT32_MAX)
     if exptime is None:
         return _answer(INVALID_EXPTIME_LINE, noreply)
     return Touch(words[1], exptime, noreply)
@@ -168,7 +167,7 @@ def _flush_all(words: list[bytes]) -> Request:
 
 def _verbosity(words: list[bytes]) -> Request:
     noreply = words[-1] == NOREPLY
-    if len(words) < 2 or strict_number(words[1], 0, UINT32_MAX) is None:
+    if len(words) < 2 or unsigned32(words[1]) is None:
         return _answer(BAD_FORMAT_LINE, noreply)
     return Verbosity(noreply)
 

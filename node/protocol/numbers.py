@@ -1,9 +1,13 @@
-"""How memcached reads a number on a command line: in two ways, and clients can tell them apart.
+"""How memcached 1.6.45 reads a number on a command line: in three ways, and clients can tell them
+apart.
 
-Lengths, levels, delays and the exptime of gat are *strict*: digits with at most a minus sign, at
-most 11 characters. Flags, the exptime of storage commands and touch, deltas and CAS uniques are
-*loose*, as strtol reads them: white space that is no space before, a sign, and anything after other
-white space.
+- *strict*: digits, with at most a minus sign before them; up to 11 characters. Lengths, delays, the
+  exptime of touch, gat and gats.
+- *unsigned*: digits only; up to 11 characters for 32 bits, 22 for 64. Deltas, CAS uniques, levels.
+- *loose*, as strtol: white space that is no space, a sign, digits, then other white space and
+  anything. Flags and exptime of storage commands.
+
+A lone minus sign is a strict 0 in 1.6.45; here it is no number.
 """
 
 import re
@@ -17,6 +21,8 @@ UINT32_MAX: Final = (1 << 32) - 1
 UINT64_MAX: Final = (1 << 64) - 1
 
 _STRICT_BYTES_MAX: Final = 11
+_UNSIGNED32_BYTES_MAX: Final = 11
+_UNSIGNED64_BYTES_MAX: Final = 22
 _DIGITS_MAX: Final = 20
 """No number of 64 bits has more; longer texts are refused before anybody converts them."""
 
@@ -31,6 +37,22 @@ def strict_number(word: bytes, low: int, high: int) -> int | None:
         return None
     number = int(word)
     return number if low <= number <= high else None
+
+
+def unsigned32(word: bytes) -> int | None:
+    """The number `word` if it is digits only, of at most 32 bits, else None."""
+    if len(word) > _UNSIGNED32_BYTES_MAX or not word.isdigit():
+        return None
+    number = int(word)
+    return number if number <= UINT32_MAX else None
+
+
+def unsigned64(word: bytes) -> int | None:
+    """The number `word` if it is digits only, of at most 64 bits, else None."""
+    if len(word) > _UNSIGNED64_BYTES_MAX or not word.isdigit():
+        return None
+    number = int(word)
+    return number if number <= UINT64_MAX else None
 
 
 def loose_number(word: bytes, low: int, high: int) -> int | None:

@@ -10,10 +10,11 @@ FRESH ---------------> BETWEEN ----------------------> BLOCK ----+
   |    no line end yet |  |                                      |
   |                    v  | line end                             |
   |                   LINE                BETWEEN <--------------+
-  +--> CLOSED <--- quit, HTTP, a line over its limit
+  +--> CLOSED <--- quit, HTTP, a line over its limit, an `ms` whose length cannot be read
 ```
 
-Which line is answered how, and which refused line swallows its block, follows memcached 1.6.45.
+Which line is answered how, and which refused line swallows its block, follows memcached 1.6.45. Of
+the meta commands, which are unknown here, `ms` has a block: it is swallowed, too.
 Time is linear in the bytes received: no byte of an unfinished line is searched twice, and the
 pieces of a block are joined once. Memory is bounded by RETRIEVAL_LINE_BYTES_MAX or the item limit.
 """
@@ -21,13 +22,28 @@ pieces of a block are joined once. Memory is bounded by RETRIEVAL_LINE_BYTES_MAX
 from typing import Final
 
 from node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX, RETRIEVALS, SILENCE, parse_line
-from node.protocol.requests import Get, Immediate, Quit, RefusedStore, Request, Store
-from node.protocol.responses import BAD_DATA_CHUNK_LINE, TOO_LARGE_LINE
+from node.protocol.requests import (
+    BinaryClient,
+    Get,
+    Immediate,
+    Quit,
+    RefusedStore,
+    Request,
+    Store,
+)
+from node.protocol.responses import (
+    BAD_DATA_CHUNK_LINE,
+    BINARY_MAGIC,
+    TOO_LARGE_LINE,
+    binary_refusal,
+)
 from node.protocol.storage_lines import (
     CACHED_TAIL_BYTES_MAX,
+    META_SET,
     STORAGE_OPS,
     RefusedLine,
     StorageLine,
+    parse_meta_set,
     parse_storage_line,
     parse_tail,
 )
@@ -48,7 +64,6 @@ _BLOCK: Final = 3
 _SWALLOW: Final = 4
 _CLOSED: Final = 5
 
-_BINARY_MAGIC: Final = 0x80
 _CR: Final = 13
 
 _new: Final = tuple.__new__
@@ -154,6 +169,10 @@ class Parser:
                 position = self._storage(line_text, words, data, end + 1, requests)
                 if self._state != _BETWEEN:
                     return requests
+            elif command == META_SET:
+                position = self._refuse_meta_set(line_text, data, end + 1, requests)
+                if self._state != _BETWEEN:
+                    return requests
             else:
                 request = parse_line(line_text, end + 1 - position)
                 position = end + 1
@@ -179,7 +198,8 @@ class Parser:
         if self._state == _CLOSED or not data:
             return 0
         if self._state == _FRESH:
-            if data[0] == _BINARY_MAGIC:
+            if data[0] == BINARY_MAGIC:
+                requests.append(BinaryClient(binary_refusal(data)))
                 self._close(requests)
             else:
                 self._state = _BETWEEN
@@ -217,6 +237,18 @@ class Parser:
                 parsed = StorageLine(words[1], header, flags, exptime, 0, length, noreply)
                 return self._begin(op, parsed, data, position, requests)
         return self._begin(op, parse_storage_line(op, line), data, position, requests)
+
+    def _refuse_meta_set(
+        self, line: bytes, data: bytes, position: int, requests: list[Request]
+    ) -> int:
+        """Answer an `ms` line with an error, and swallow the block that begins at `position`."""
+        refused = parse_meta_set(line)
+        if refused.swallow:
+            return self._begin(0, refused, data, position, requests)
+        # What follows may be a value as well as a command, so nothing of it may run.
+        requests.append(refused.answer)
+        self._close(requests)
+        return position
 
     def _begin(
         self,

@@ -121,6 +121,13 @@ class Immediate(NamedTuple):
     """Empty for a line that is wrong and silent by its `noreply`: it was a command all the same."""
 
 
+class BinaryClient(NamedTuple):
+    """The connection began with a request of memcached's binary protocol. A Quit follows."""
+
+    reply: bytes
+    """What such a client reads as an error, in its own protocol."""
+
+
 class Quit(NamedTuple):
     """Send the replies of what came before, and close. The parser answers nothing after it."""
 
@@ -140,5 +147,6 @@ Request = (
     | Cluster
     | Once
     | Immediate
+    | BinaryClient
     | Quit
 )

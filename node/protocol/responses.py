@@ -1,5 +1,6 @@
 """Reply bytes: fixed lines, and what the results of the store look like on the wire."""
 
+from struct import pack
 from typing import Final
 
 from node.store.item import ITEM_DATA, cas_unique
@@ -50,6 +51,33 @@ _LINES: Final = {
     SESSION_GONE: b"SERVER_ERROR outcome unknown: session expired\r\n",
     STALE_SEQUENCE: b"SERVER_ERROR outcome unknown: sequence was answered and forgotten\r\n",
 }
+
+
+BINARY_MAGIC: Final = 0x80
+"""First byte of every request of memcached's binary protocol."""
+_BINARY_RESPONSE_MAGIC: Final = 0x81
+_BINARY_NOT_SUPPORTED: Final = 0x0083
+_BINARY_TEXT: Final = b"this server speaks memcached's text protocol only: switch binary off"
+
+
+def binary_refusal(request: bytes) -> bytes:
+    """The answer to a binary client: an error response of its protocol, status 0x0083.
+
+    Opcode and opaque are those of the request, as far as it has arrived.
+    """
+    opcode = request[1] if len(request) > 1 else 0
+    opaque = request[12:16].ljust(4, b"\0")
+    head = pack(
+        ">BBHBBHI",
+        _BINARY_RESPONSE_MAGIC,
+        opcode,
+        0,  # key length
+        0,  # extras length
+        0,  # data type
+        _BINARY_NOT_SUPPORTED,
+        len(_BINARY_TEXT),
+    )
+    return head + opaque + bytes(8) + _BINARY_TEXT
 
 
 def render(result: Result) -> bytes:

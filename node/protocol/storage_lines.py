@@ -12,9 +12,10 @@ from node.protocol.numbers import (
     cut_to_int32,
     loose_number,
     strict_number,
+    unsigned64,
 )
 from node.protocol.requests import Immediate, Quit, Request
-from node.protocol.responses import BAD_FORMAT_LINE
+from node.protocol.responses import BAD_FORMAT_LINE, ERROR_LINE
 from node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_PREPEND, OP_REPLACE, OP_SET
 from node.store.item import KEY_BYTES_MAX, VALUE_BYTES_MAX
 
@@ -26,6 +27,9 @@ STORAGE_OPS: Final = {
     b"append": OP_APPEND,
     b"prepend": OP_PREPEND,
 }
+
+META_SET: Final = b"ms"
+"""The one meta command that a data block follows."""
 
 CACHED_TAIL_BYTES_MAX: Final = 40
 """Longer tails do not go through `parse_tail`, so that its cache stays within 4096 x 40 bytes."""
@@ -85,9 +89,19 @@ def parse_storage_line(op: int, line: bytes) -> StorageLine | RefusedLine:
     exptime = loose_number(words[3], INT64_MIN, INT64_MAX)
     unique: int | None = 0
     if op == OP_CAS:
-        unique = loose_number(words[5], 0, UINT64_MAX) if len(words) > 5 else None
+        unique = unsigned64(words[5]) if len(words) > 5 else None
     if len(key) > KEY_BYTES_MAX or flags is None or exptime is None or unique is None:
         return RefusedLine(SILENCE if noreply else Immediate(BAD_FORMAT_LINE), length + 2)
     flags &= UINT32_MAX
     header = b" %d %d\r\n" % (flags, length)
     return StorageLine(key, header, flags, cut_to_int32(exptime), unique, length, noreply)
+
+
+def parse_meta_set(line: bytes) -> RefusedLine:
+    """`ms <key> <length> ...`: not supported, but its block must never run as a command.
+
+    A `swallow` of 0: the length cannot be read, and the connection has to be closed.
+    """
+    words = split_words(line) if len(line) <= LINE_BYTES_MAX else []
+    length = strict_number(words[2], 0, VALUE_BYTES_MAX) if len(words) > 2 else None
+    return RefusedLine(Immediate(ERROR_LINE), 0 if length is None else length + 2)

@@ -34,3 +34,10 @@ OUT_OF_MEMORY: Final = 100
 """There was no room at the leader: nothing was stored. Of the state machine only as the answer to
 OP_REFUSE; otherwise the leader gives it, and nobody remembers it.
 """
+
+
+def removed_items(result: Result) -> int:
+    """How many items an OP_EXPIRE removed; 0 for the result of anything else."""
+    if type(result) is tuple and result[0] == NUMBER and type(result[1]) is int:
+        return result[1]
+    return 0

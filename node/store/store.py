@@ -372,6 +372,8 @@ class ShardStore:
         return OK
 
     def _expire(self, command: Command, now_ms: int) -> Result:
+        """Answers how many of the items it removed."""
+        removed = 0
         for key, unique in command[5]:
             item = self.items.get(key)
             if item is None or not item[0]:
@@ -380,7 +382,8 @@ class ShardStore:
             # A touch keeps the CAS and may have come between the leader's look and this entry.
             if present == unique and expires_at_ms <= now_ms:
                 self._remove(key)
-        return OK
+                removed += 1
+        return NUMBER, removed
 
     def _tick(self, command: Command, now_ms: int) -> Result:
         return OK

@@ -31,6 +31,7 @@ from tests.chaos.clients import (
 from tests.chaos.history_file import Recorder
 from tests.chaos.workload import Request, Workload, encode, is_counter
 from tests.simulation.history import OK
+from tests.support.interrupts import hear_interrupts
 
 FINISH = "finish"
 SAY_EVERY_S = 1.0
@@ -156,5 +157,6 @@ async def _ask_all(
 
 
 if __name__ == "__main__":
+    hear_interrupts()
     with suppress(KeyboardInterrupt):
         sys.exit(asyncio.run(main(LoadConfig(**json.loads(sys.argv[1])))))

@@ -17,6 +17,7 @@ from tests.crash.contract import ContractBroken
 from tests.crash.explorer import Explorer, Totals
 from tests.crash.states import COARSE, FULL, Limits, Names
 from tests.crash.workloads import FIXED, Workload, random_workload
+from tests.support.interrupts import hear_interrupts
 
 _RANDOM = "random-"
 
@@ -120,4 +121,5 @@ class _Progress:
 
 
 if __name__ == "__main__":
+    hear_interrupts()
     sys.exit(main())

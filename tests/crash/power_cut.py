@@ -37,6 +37,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.interrupts import hear_interrupts
+
 ROOT = Path(__file__).parents[2]
 IMAGE_BYTES = 192 << 20
 START_SECONDS_MAX = 60.0
@@ -330,4 +332,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    hear_interrupts()
     sys.exit(main())

@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.interrupts import hear_interrupts
+
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 FOUND = ROOT / "build" / "fuzz"
@@ -150,4 +152,5 @@ def _fuzz(target: str, seconds: int) -> int:
 
 
 if __name__ == "__main__":
+    hear_interrupts()
     sys.exit(main())

@@ -50,7 +50,7 @@ from node.peer_items import (
 )
 from node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
 from node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
-from node.protocol.requests import Quit, Request, Version
+from node.protocol.requests import BinaryClient, Quit, Request, Version
 from node.store.commands import CommandError, decode_batch, encode_batch
 from node.store.snapshot import SnapshotInvalid, decode_view, encode_view
 from node.store.store import ShardStore
@@ -110,7 +110,10 @@ def parser(data: bytes) -> None:
     cut_requests = list(_feed_parser(cut, parts))
     if max(map(len, stream.split(b"\n"))) <= UNFINISHED_LINE_BYTES_MAX:
         # Of longer lines some are answered only when they arrive whole, as memcached has it.
-        assert cut_requests == requests, (cut_requests, requests)
+        if requests and type(requests[0]) is BinaryClient:  # Its reply repeats what has arrived.
+            assert list(map(type, cut_requests)) == list(map(type, requests))
+        else:
+            assert cut_requests == requests, (cut_requests, requests)
         assert cut.closed == whole.closed
     for instance, found in ((whole, requests), (cut, cut_requests)):
         quits = [number for number, request in enumerate(found, 1) if type(request) is Quit]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from node.protocol.responses import binary_refusal
 from tests.support.load import in_threads
 from tests.support.processes import Cluster, NodeProcess, running_node, wait_until
 from tests.support.wire import Wire, ask
@@ -106,7 +107,8 @@ def test_any_byte_in_a_key(node: NodeProcess, cluster: Cluster) -> None:
 def test_first_byte_of_the_binary_protocol(node: NodeProcess) -> None:
     with node.wire() as wire:
         wire.send(b"\x80" + bytes(23))
-        assert wire.rest() == b""
+        assert wire.rest() == binary_refusal(b"\x80")
+    assert b"STAT binary_clients 0\r\n" not in ask(node.port, b"stats")
 
 
 def test_http_request(node: NodeProcess) -> None:

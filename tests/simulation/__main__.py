@@ -29,6 +29,7 @@ from tests.simulation.schedule import (
 )
 from tests.simulation.shrink import SECONDS_MAX, Shrinker
 from tests.simulation.world import SimulationFailure, World, WorldConfig
+from tests.support.interrupts import hear_interrupts
 
 FAILURES = Path("simulation-failures")
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -241,4 +242,5 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    hear_interrupts()
     sys.exit(main())

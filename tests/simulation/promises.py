@@ -195,7 +195,7 @@ class Promises:
         running = node.node
         if running is None:
             return
-        seen = (node.incarnation, running.counters.commands_applied)
+        seen = (node.incarnation, running.counters.entries_applied)
         if self._seen.get(node.node_id) == seen:
             return
         self._seen[node.node_id] = seen

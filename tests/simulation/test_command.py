@@ -13,6 +13,7 @@ import pytest
 from tests.simulation.__main__ import seed_range
 from tests.simulation.campaign import run_campaign
 from tests.simulation.world import WorldConfig
+from tests.support.interrupts import ignore_interrupts
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "tests.simulation"]
@@ -95,23 +96,23 @@ def children_of(pid: int) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_interrupted_it_tells_what_was_done_and_leaves_nothing_running():
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*COMMAND, "--seeds", "100000", "--jobs", "2", "--each"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("seed ")
-        workers = children_of(process.pid)
-        assert len(workers) >= 2
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
-        process.wait()
+        preexec_fn=ignore_interrupts,  # As in the background of a shell.
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("seed ")
+            workers = children_of(process.pid)
+            assert len(workers) >= 2
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130, errors
     assert "interrupted after " in output
     assert "virtual hours" in output

@@ -328,6 +328,8 @@ class FakeCluster:
             leaders = enumerate(self._leaders)
             lines = [b"LEADER %d %d %d\r\n" % (shard, *leader) for shard, leader in leaders]
             return b"".join(lines) + b"END\r\n"
+        if words[0] == b"health":
+            return b"HEALTH ok\r\nEND\r\n"
         if words[0] == b"nodes":
             return b"".join(map(self._node_line, self.map.nodes)) + b"END\r\n"
         return b"ERROR\r\n"

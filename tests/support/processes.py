@@ -131,7 +131,13 @@ class NodeProcess:
     def check_log(self) -> None:
         """No faults of ours: no trace, no internal error, nothing that nobody handled."""
         for line in self.log().splitlines():
-            for word in ("Traceback", "internal_error", "event=message", "page_failed"):
+            for word in (
+                "Traceback",
+                "internal_error",
+                "event=message",
+                "page_failed",
+                "task_failed",
+            ):
                 assert word not in line, f"node {self.name}: {line}"
 
 

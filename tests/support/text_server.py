@@ -8,6 +8,7 @@ them and nothing else. Every command takes the way through the log's encoding.
 from node.protocol.parser import Parser
 from node.protocol.requests import (
     Arithmetic,
+    BinaryClient,
     Delete,
     FlushAll,
     Get,
@@ -123,7 +124,7 @@ class TextConnection:
                 return version_line("1.6.45")
             case Verbosity(noreply):
                 return b"" if noreply else OK_LINE
-            case Immediate(reply):
+            case Immediate(reply) | BinaryClient(reply):
                 return reply
             case Quit():
                 self.closed = True

@@ -15,6 +15,7 @@ import node.admin as admin
 from node.admin import AdminServer, RequestError, parse_head
 from node.consensus.api import Role
 from node.status import PROBLEMS_MAX
+from tests.support.background import background_tasks
 from tests.support.fake_node import FakeGroup, FakeNode, FakeStore
 
 DEADLINE_S = 30.0
@@ -40,8 +41,8 @@ def serve(node: FakeNode, exchange: Exchange) -> Any:
     """Run one exchange of a client with an AdminServer of `node`."""
 
     async def main() -> Any:
-        server = AdminServer(node, asyncio.get_running_loop())
-        host, _, port = (await server.start("127.0.0.1", 0)).rpartition(":")
+        server = AdminServer(node, asyncio.get_running_loop(), background_tasks())
+        host, _, port = (await server.start(("127.0.0.1:0",))).rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
             return await asyncio.wait_for(exchange(reader, writer), DEADLINE_S)
@@ -80,7 +81,12 @@ def test_metrics(node: FakeNode) -> None:
 def test_healthy(node: FakeNode) -> None:
     status, headers, body = get(node, "/health?verbose=1")
     assert (status, headers["content-type"]) == (200, "application/json; charset=utf-8")
-    assert json.loads(body) == {"status": "ok", "node": "a", "problems": [], "warnings": []}
+    assert json.loads(body) == {
+        "status": "ok",
+        "node": "a",
+        "problems": [],
+        "warnings": ["node c: no connection to it"],
+    }
 
 
 def unhealthy(node: FakeNode) -> list[str]:
@@ -167,7 +173,7 @@ def test_a_page_that_fails_is_a_500_and_the_connection_lives_on(node: FakeNode) 
     async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET /status HTTP/1.1\r\n\r\n")
         assert (await read_reply(reader))[0] == 500
-        writer.write(b"GET /health HTTP/1.1\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
         assert (await read_reply(reader))[0] == 200
 
     serve(node, exchange)

@@ -8,6 +8,7 @@ import pytest
 from node.cluster_commands import NO_MAP, READ_USAGE, USAGE, cluster_command, moved_line
 from node.read_levels import ANY_STALENESS_NS, LINEARIZABLE_NS
 from ring import ClusterMap, NodeInfo, place
+from tests.support.fake_node import FakeNode as HealthyNode
 
 NODES = tuple(
     NodeInfo(n, f"n{n}", f"h{n}:1", f"h{n}:2", "" if n == 2 else f"h{n}:3", "east", 1.5)
@@ -101,6 +102,20 @@ def test_a_level_that_is_none_changes_nothing(words: tuple[bytes, ...]) -> None:
 
 def test_leaders_of_all_shards_with_the_terms_known_here() -> None:
     assert ask(b"leaders") == b"LEADER 0 4 1\r\nLEADER 1 0 3\r\nEND\r\n"
+
+
+def test_health_in_lines() -> None:
+    node = HealthyNode()
+    node.peers = {2: True, 3: True}
+    assert ask(b"health", node=node) == b"HEALTH ok\r\nEND\r\n"
+    node.peers[3] = False
+    node.host.groups[1].leader_id = 0
+    assert ask(b"health", node=node) == (
+        b"HEALTH unavailable\r\n"
+        b"PROBLEM shard 0: no leader known\r\n"
+        b"WARNING node c: no connection to it\r\n"
+        b"END\r\n"
+    )
 
 
 def test_nodes_as_seen_from_here() -> None:

@@ -5,14 +5,27 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import Iterator
 
 import pytest
+from prometheus_client import generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from node.counters import COUNTER_NAMES, Counters
-from node.metrics import PLAIN, READS, REQUESTS, RESULTS, NodeCollector, render
+from node.metrics import (
+    FAMILIES_PER_TURN,
+    LINES_PER_TURN,
+    PLAIN,
+    READS,
+    REQUESTS,
+    RESULTS,
+    NodeCollector,
+    _OneFamily,
+    render,
+)
 from node.timings import Histogram
-from tests.support.fake_node import FakeNode
+from tests.support.fake_node import FakeGroup, FakeNode, FakeStore
 
 
 @pytest.fixture
@@ -139,16 +152,48 @@ def test_histogram_bounds_are_inclusive() -> None:
     assert (histogram.count, histogram.total) == (5, 7.0)
 
 
-def test_a_scrape_lets_other_work_run(node: FakeNode) -> None:
-    async def main() -> int:
-        turns = 0
-        task = asyncio.ensure_future(render(NodeCollector(node)))
-        while not task.done():
-            turns += 1
-            await asyncio.sleep(0)
-        return turns
+def test_a_scrape_of_many_shards_lets_other_work_run_and_does_not_wait_for_it_often(
+    node: FakeNode,
+) -> None:
+    """With 4096 replicas: no turn of the loop renders more than its share, and they are few."""
+    for group_id in range(3, 4097):
+        node.host.groups[group_id] = FakeGroup(group_id, store=FakeStore())
+    collector = NodeCollector(node)
+    taken = [0]
+    shard_lines, collect = collector.shard_lines, collector.collect
 
-    assert asyncio.run(main()) > 20
+    def counted_lines() -> Iterator[str]:
+        for line in shard_lines():
+            taken[-1] += 1
+            yield line
+
+    def counted_families() -> Iterator[Metric]:
+        for family in collect():
+            taken[-1] += LINES_PER_TURN // FAMILIES_PER_TURN
+            yield family
+
+    collector.shard_lines = counted_lines  # type: ignore[method-assign]
+    collector.collect = counted_families  # type: ignore[method-assign]
+
+    async def main() -> None:
+        task = asyncio.ensure_future(render(collector))
+        while not task.done():
+            await asyncio.sleep(0)
+            taken.append(0)
+        text = (await task).decode()
+        assert text.count("\nquorumcache_replica_term{") == 4097
+
+    asyncio.run(main())
+    assert max(taken) <= LINES_PER_TURN + LINES_PER_TURN // FAMILIES_PER_TURN
+    assert 10 < len(taken) < 40
+
+
+def test_lines_per_shard_are_what_the_library_would_write(node: FakeNode) -> None:
+    family = GaugeMetricFamily("quorumcache_replica_term", "Current term.", labels=["shard"])
+    for label, group_id in (("directory", 0), ("0", 1), ("1", 2)):
+        family.add_metric([label], node.host.groups[group_id].term)
+    text = "".join(NodeCollector(node).shard_lines())
+    assert generate_latest(_OneFamily(family)).decode() in text
 
 
 def test_counters_have_no_room_for_typing_errors() -> None:

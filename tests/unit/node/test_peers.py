@@ -29,6 +29,7 @@ from node.peer_codec import (
     pack_item,
 )
 from node.peers import UNKNOWN_LINKS_MAX, PeerNetwork
+from tests.support.background import background_tasks
 
 DEADLINE_SECONDS = 30
 
@@ -133,6 +134,7 @@ class World:
             listen_address=self.address(node_id),
             peers={other: (peer_name or "?abc"[other], self.address(other))},
             handler=recorder,
+            tasks=background_tasks(),
             **options,
         )
         self.networks.append(network)
@@ -525,6 +527,7 @@ def test_a_link_cut_one_way_is_noticed_at_both_ends(way: str) -> None:
                 listen_address=world.address(1),
                 peers={2: ("b", f"127.0.0.1:{await valve.start()}")},
                 handler=recorder,
+                tasks=background_tasks(),
             )
             world.networks.append(a)
             await a.start()
@@ -601,7 +604,7 @@ def test_a_port_in_use_is_a_clear_error() -> None:
         async with World() as world:
             await world.start(1)
             other, _ = world.make(1)
-            with pytest.raises(StartupError, match=f"for peers on {world.address(1)}"):
+            with pytest.raises(StartupError, match=f"cannot listen on {world.address(1)}.* --peer"):
                 await other.start()
 
     run(test())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
 from node.counters import COUNTER_NAMES
 from node.stats import ProcessFacts, stats_reply
+from tests.conformance.test_transcripts import running_memcached
 from tests.support.fake_node import FakeConnection, FakeNode
+from tests.support.wire import Wire
 
 # What the Prometheus exporter, collectd, munin, Telegraf, Netdata and libmemcached read.
 READ_BY_TOOLS = [
@@ -59,6 +62,26 @@ READ_BY_TOOLS = [
     "reclaimed",
 ]
 
+_MEMCACHED_KEYS = """
+    pid uptime time version libevent pointer_size rusage_user rusage_system max_connections
+    curr_connections total_connections rejected_connections connection_structures
+    response_obj_oom response_obj_count response_obj_bytes read_buf_count read_buf_bytes
+    read_buf_bytes_free read_buf_oom reserved_fds cmd_get cmd_set cmd_flush cmd_touch cmd_meta
+    get_hits get_misses get_expired get_flushed delete_misses delete_hits incr_misses
+    incr_hits decr_misses decr_hits cas_misses cas_hits cas_badval touch_hits touch_misses
+    store_too_large store_no_memory auth_cmds auth_errors bytes_read bytes_written
+    limit_maxbytes accepting_conns listen_disabled_num time_in_listen_disabled_us threads
+    conn_yields hash_power_level hash_bytes hash_is_expanding slab_reassign_rescues
+    slab_reassign_chunk_rescues slab_reassign_evictions_nomem slab_reassign_inline_reclaim
+    slab_reassign_busy_items slab_reassign_busy_deletes slab_reassign_running slabs_moved
+    lru_crawler_running lru_crawler_starts lru_maintainer_juggles malloc_fails
+    log_worker_dropped log_worker_written log_watcher_skipped log_watcher_sent log_watchers
+    unexpected_napi_ids round_robin_fallback bytes curr_items total_items
+    slab_global_page_pool expired_unfetched evicted_unfetched evicted_active evictions
+    reclaimed crawler_reclaimed crawler_items_checked lrutail_reflocked moves_to_cold
+    moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped slab_reassign_busy_nomem
+"""
+
 
 def lines(reply: bytes) -> dict[str, str]:
     """STAT lines as a dict; fails on any other line, as Telegraf does."""
@@ -79,6 +102,28 @@ def node() -> FakeNode:
 
 def test_plain_has_every_key_that_tools_read(node: FakeNode) -> None:
     assert set(READ_BY_TOOLS) <= set(lines(stats_reply(node, ())))
+
+
+def test_plain_has_every_key_of_memcached() -> None:
+    """Of 1.6.18 and of 1.6.45, which has one more. What does not exist here is a constant 0."""
+    node = FakeNode()
+    before = lines(stats_reply(node, ()))
+    assert set(_MEMCACHED_KEYS.split()) <= set(before)
+    for name in COUNTER_NAMES:
+        setattr(node.counters, name, 7)
+    after = lines(stats_reply(node, ()))
+    for name in ("cmd_meta", "evictions", "slabs_moved", "hash_bytes", "malloc_fails"):
+        assert (before[name], after[name]) == ("0", "0")
+    assert "cmd_meta" not in COUNTER_NAMES
+    assert "evictions" not in COUNTER_NAMES
+
+
+@pytest.mark.skipif(shutil.which("memcached") is None, reason="memcached is not installed")
+def test_the_installed_memcached_has_no_key_that_is_missing_here(node: FakeNode) -> None:
+    with running_memcached() as port, Wire(port) as wire:
+        theirs = wire.stats()
+    assert len(theirs) > 80
+    assert set(theirs) <= set(lines(stats_reply(node, ())))
 
 
 def test_plain_gives_the_numbers(node: FakeNode) -> None:
@@ -121,6 +166,19 @@ def test_settings(node: FakeNode) -> None:
     assert (found["inter"], found["tcpport"]) == ("127.0.0.1", "11211")
     assert found["item_size_max"] == str(1 << 20)
     assert (found["cas_enabled"], found["lru_crawler"]) == ("yes", "no")
+
+
+def test_settings_say_what_is_so(node: FakeNode) -> None:
+    found = lines(stats_reply(node, (b"settings",)))
+    assert found["evictions"] == "off"
+    assert found["binding_protocol"] == "ascii"
+    for name in (
+        *("auth_enabled_sasl", "auth_enabled_ascii", "ssl_enabled", "proxy_enabled"),
+        *("shutdown_command", "detail_enabled", "slab_reassign", "lru_maintainer_thread"),
+        *("lru_segmented", "temp_lru", "track_sizes"),
+    ):
+        assert found[name] == "no", name
+    assert found["client_flags_size"] == "4"
 
 
 def test_items_is_one_class_and_empty_when_there_is_nothing(node: FakeNode) -> None:

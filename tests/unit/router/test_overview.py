@@ -7,7 +7,7 @@ from dataclasses import replace
 from ring import ClusterMap, NodeInfo
 from router.overview import NodeView, Overview, merge
 from router.report import Look, is_healthy, max_to_mean, overview_json, ranges, status_lines
-from router.requests import LeaderLine, NodeLine
+from router.requests import HealthAnswer, LeaderLine, NodeLine
 
 MAP = ClusterMap(
     epoch=3,
@@ -36,6 +36,23 @@ def test_all_is_well() -> None:
     assert "good" in text
     assert "Spread   4 of 4 shards have replicas in 3 zones" in text
     assert "\x1b" not in text
+
+
+def test_what_a_node_says_of_itself_is_shown_and_a_problem_is_not_well() -> None:
+    warned = HealthAnswer((), ("the memory is full",))
+    view = overview_of(*(NodeView(n, "", LEADERS, ALL_UP, warned) for n in (1, 2, 3)))
+    assert is_healthy(view)
+    assert "n2: warning: the memory is full" in status_lines(view, PLAIN)
+    broken = HealthAnswer(("the disk is full",), ())
+    views = [NodeView(n, "", LEADERS, ALL_UP) for n in (1, 3)]
+    view = overview_of(*views, NodeView(2, "", LEADERS, ALL_UP, broken))
+    assert not is_healthy(view)
+    lines = status_lines(view, PLAIN)
+    assert "n2: problem: the disk is full" in lines
+    assert "1 node with problems" in lines[1]
+    nodes = overview_json(view)["nodes"]
+    assert isinstance(nodes, list)
+    assert [node["problems"] for node in nodes] == [[], ["the disk is full"], []]
 
 
 def test_the_highest_term_wins() -> None:

@@ -1,14 +1,17 @@
-"""The two ways memcached reads a number."""
+"""The three ways memcached reads a number. Each place: tests/conformance/test_number_words.py."""
 
 import pytest
 
 from node.protocol.numbers import (
     INT32_MAX,
     INT32_MIN,
+    UINT32_MAX,
     UINT64_MAX,
     cut_to_int32,
     loose_number,
     strict_number,
+    unsigned32,
+    unsigned64,
 )
 
 
@@ -34,6 +37,22 @@ from node.protocol.numbers import (
 )
 def test_strict(word: bytes, number: int | None) -> None:
     assert strict_number(word, INT32_MIN, INT32_MAX) == number
+
+
+@pytest.mark.parametrize("word", [b"", b"-", b"-0", b"+1", b"-1", b"\t1", b"1\t", b"1x", b"\xb2"])
+def test_unsigned_is_digits_and_nothing_else(word: bytes) -> None:
+    assert unsigned32(word) is None
+    assert unsigned64(word) is None
+
+
+def test_unsigned_limits() -> None:
+    assert unsigned32(b"%011d" % UINT32_MAX) == UINT32_MAX
+    assert unsigned32(b"%012d" % 5) is None
+    assert unsigned32(b"%d" % (UINT32_MAX + 1)) is None
+    assert unsigned64(b"%022d" % UINT64_MAX) == UINT64_MAX
+    assert unsigned64(b"%023d" % 5) is None
+    assert unsigned64(b"%d" % (UINT64_MAX + 1)) is None
+    assert unsigned64(b"9" * 5000) is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from node.protocol.lines import LINE_BYTES_MAX, RETRIEVAL_LINE_BYTES_MAX
 from node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
 from node.protocol.requests import (
     Arithmetic,
+    BinaryClient,
     Cluster,
     Delete,
     FlushAll,
@@ -21,7 +22,7 @@ from node.protocol.requests import (
     Verbosity,
     Version,
 )
-from node.protocol.responses import BAD_FORMAT_LINE, ERROR_LINE, TOO_LARGE_LINE
+from node.protocol.responses import BAD_FORMAT_LINE, ERROR_LINE, TOO_LARGE_LINE, binary_refusal
 from node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_DECR, OP_INCR, OP_SET
 from node.store.item import ITEM_BYTES_MAX, item_fits, value_bytes_sure
 
@@ -146,7 +147,7 @@ def test_nothing_comes_after_quit() -> None:
 def test_first_byte_of_the_binary_protocol() -> None:
     parser = Parser()
     assert parser.feed(b"") == []
-    assert parser.feed(b"\x80") == [Quit()]
+    assert parser.feed(b"\x80") == [BinaryClient(binary_refusal(b"\x80")), Quit()]
     parser = Parser()
     assert parser.feed(b"get \x80\r\n") == [Get((b"\x80",), False)]
     assert parser.feed(b"\x80abc\r\n") == [Immediate(ERROR_LINE)]

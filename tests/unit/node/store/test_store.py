@@ -63,7 +63,7 @@ def test_expire_through_the_log() -> None:
     put(store, b"a", exptime=1)
     due = store.due_expirations(NOW_MS + 1000, 10)
     assert due == [(b"a", 1)]
-    assert do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due)) == OK
+    assert do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due)) == (NUMBER, 1)
     assert store.lookup(b"a", NOW_MS) is None
     assert store.bytes_used == 0
 

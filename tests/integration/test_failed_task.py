@@ -1,0 +1,90 @@
+"""A background task and a callback that fail in a running node: everybody hears of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from bench.processes import repository_environment
+from tests.support.processes import HOST, NodeProcess, free_ports, wait_until
+from tests.support.wire import ask
+
+BROKEN = textwrap.dedent(
+    """
+    import sys
+    import node.housekeeper, node.run
+    from node.__main__ import main
+
+    class Housekeeper(node.housekeeper.Housekeeper):
+        lives = 0
+
+        async def run(self):
+            Housekeeper.lives += 1
+            if Housekeeper.lives == 1:
+                raise ZeroDivisionError("of the housekeeper")
+            print("housekeeper runs again", file=sys.stderr, flush=True)
+            await super().run()
+
+    node.node.Housekeeper = Housekeeper
+    announce = node.run._announce
+
+    def then_break(one):
+        announce(one)
+        one.loop.call_soon(lambda: 1 // 0)
+
+    node.run._announce = then_break
+    sys.exit(main())
+    """
+)
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=30) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_failures_are_told_and_the_node_serves_on(tmp_path: Path) -> None:
+    port, http = free_ports(2)
+    node = NodeProcess("a", tmp_path, (), port)
+    try:
+        with node.log_path.open("ab") as log:
+            node.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-c", BROKEN),
+                    *("--listen", f"{HOST}:{port}", "--http", f"{HOST}:{http}"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**repository_environment(), "QUORUMCACHE_COMPILED": "0"},
+            )
+        node.wait_ready()
+        node.wait_log("housekeeper runs again")
+        wait_until(
+            "both counted",
+            lambda: "quorumcache_tasks_failed_total 2.0" in get(http, "/metrics")[1],
+        )
+        assert 'quorumcache_alarm{alarm="task_failed"} 1.0' in get(http, "/metrics")[1]
+        status, text = get(http, "/health")
+        assert status == 503
+        (problem,) = json.loads(text)["problems"]
+        assert "failed (ZeroDivisionError(" in problem
+        assert ask(port, b"set k 0 0 1\r\nx") == b"STORED\r\n"
+        assert node.terminate() == 0
+        told = [line for line in node.log().splitlines() if " event=task_failed " in line]
+        assert len(told) == 2
+        assert "task=housekeeper" in told[0]
+        assert "of the housekeeper" in told[0]
+        assert "Traceback" in told[0]
+        assert "task=callback" in told[1]
+    finally:
+        node.end()

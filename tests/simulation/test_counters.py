@@ -1,0 +1,595 @@
+"""Every counter of a node goes up by the right amount for its event, and by nothing else.
+
+Each test plays one situation on a small cluster and says which counters it raises, and by how much;
+`raises` names them. The last test compares those names with the fields of `Counters`: a counter
+that no situation raises is a defect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from node.counters import COUNTER_NAMES
+from node.node import Node
+from node.protocol.responses import binary_refusal
+from tests.simulation.stage import Stage
+
+Scenario = Callable[[Stage], Awaitable[None]]
+
+BACKGROUND = frozenset(
+    name
+    for name in COUNTER_NAMES
+    if name.startswith(("peer_", "bytes_", "snapshots_")) or name == "entries_applied"
+)
+"""Move by themselves, or with everything: told only where they are the point."""
+
+RAISED: dict[str, str] = {}
+"""Counter to the test that says that it has raised it."""
+
+
+def raises(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The test asserts the exact growth of these counters."""
+
+    def note(test: Callable[..., None]) -> Callable[..., None]:
+        RAISED.update(dict.fromkeys(names, test.__name__))
+        return test
+
+    return note
+
+
+class Watch:
+    """What the counters of some nodes, added up, have grown by since it was made."""
+
+    def __init__(self, *nodes: Node) -> None:
+        self.nodes = nodes
+        self.before = self._sum()
+
+    def _sum(self) -> dict[str, int]:
+        return {
+            name: sum(getattr(node.counters, name) for node in self.nodes) for name in COUNTER_NAMES
+        }
+
+    def grown(self) -> dict[str, int]:
+        now = self._sum()
+        return {
+            name: now[name] - self.before[name] for name in now if now[name] != self.before[name]
+        }
+
+    def check(self, **expected: int) -> None:
+        """Exactly these, but for what goes by itself and is not asked for."""
+        told = {
+            name: growth
+            for name, growth in self.grown().items()
+            if name not in BACKGROUND or name in expected
+        }
+        assert told == expected
+
+
+TOO_LARGE = b"set %b 0 0 70000\r\n" + b"x" * 70000 + b"\r\n"
+
+COMMANDS: tuple[tuple[bytes, bytes, dict[str, int]], ...] = (
+    # (request, end of its reply, counters); %b and %m are keys of a shard that the node leads
+    (b"set %b 0 0 1\r\n5\r\n", b"STORED\r\n", {"cmd_set": 1, "total_items": 1, "proposals": 1}),
+    (b"add %b 0 0 1\r\n5\r\n", b"NOT_STORED\r\n", {"cmd_set": 1, "proposals": 1}),
+    (b"get %b\r\n", b"END\r\n", {"cmd_get": 1, "get_hits": 1, "lease_reads": 1}),
+    (b"gets %b\r\n", b"END\r\n", {"cmd_get": 1, "get_hits": 1, "lease_reads": 1}),
+    (b"get %m\r\n", b"END\r\n", {"cmd_get": 1, "get_misses": 1, "lease_reads": 1}),
+    (b"get %b %b\r\n", b"END\r\n", {"cmd_get": 2, "get_hits": 2, "lease_reads": 1}),
+    (b"incr %b 1\r\n", b"6\r\n", {"incr_hits": 1, "proposals": 1}),
+    (b"decr %b 1\r\n", b"5\r\n", {"decr_hits": 1, "proposals": 1}),
+    (b"touch %b 0\r\n", b"TOUCHED\r\n", {"cmd_touch": 1, "touch_hits": 1, "proposals": 1}),
+    (b"gat 0 %b\r\n", b"END\r\n", {"cmd_touch": 1, "touch_hits": 1, "proposals": 1}),
+    (b"cas %b 0 0 1 9999\r\n5\r\n", b"\r\n", {"cmd_set": 1, "cas_badval": 1, "proposals": 1}),
+    (b"delete %b\r\n", b"DELETED\r\n", {"delete_hits": 1, "proposals": 1}),
+    (b"delete %b\r\n", b"NOT_FOUND\r\n", {"delete_misses": 1, "proposals": 1}),
+    (b"incr %b 1\r\n", b"NOT_FOUND\r\n", {"incr_misses": 1, "proposals": 1}),
+    (b"decr %b 1\r\n", b"NOT_FOUND\r\n", {"decr_misses": 1, "proposals": 1}),
+    (b"touch %b 0\r\n", b"\r\n", {"cmd_touch": 1, "touch_misses": 1, "proposals": 1}),
+    (b"gat 0 %b\r\n", b"END\r\n", {"cmd_touch": 1, "touch_misses": 1, "proposals": 1}),
+    (b"cas %b 0 0 1 1\r\n5\r\n", b"\r\n", {"cmd_set": 1, "cas_misses": 1, "proposals": 1}),
+    (b"cluster once 1 1 1\r\nset %b 0 0 1\r\n5\r\n", b"\r\n", {"protocol_errors": 1}),
+    (b"version\r\n", b"\r\n", {"cmd_other": 1}),
+    (b"verbosity 1\r\n", b"OK\r\n", {"cmd_other": 1}),
+    (b"stats\r\n", b"END\r\n", {"cmd_other": 1}),
+    (b"stats nonsense\r\n", b"ERROR\r\n", {"cmd_other": 1, "protocol_errors": 1}),
+    (b"cluster nonsense\r\n", b"\r\n", {"cmd_other": 1, "protocol_errors": 1}),
+    (b"nonsense\r\n", b"ERROR\r\n", {"protocol_errors": 1}),
+    (b"nonsense noreply\r\nversion\r\n", b"\r\n", {"protocol_errors": 1, "cmd_other": 1}),
+    (b"incr %b x\r\n", b"\r\n", {"protocol_errors": 1}),
+    (b"shutdown\r\n", b"\r\n", {}),
+)
+
+
+@raises(
+    *("cmd_get", "cmd_set", "cmd_touch", "cmd_other", "get_hits", "get_misses"),
+    *("incr_hits", "incr_misses", "decr_hits", "decr_misses", "delete_hits", "delete_misses"),
+    *("touch_hits", "touch_misses", "cas_badval", "cas_misses", "total_items"),
+    *("protocol_errors", "proposals", "lease_reads"),
+)
+def test_each_command_counts_once() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        key = stage.key(0)
+        wire = await stage.connect(leader)
+        # The node's own session is opened with the first write, by an entry of its own.
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        for request, end, expected in COMMANDS:
+            watch = Watch(*stage.up())
+            text = request.replace(b"%b", key).replace(b"%m", stage.key(0, 1))
+            reply = await wire.ask(text, end)
+            grown = watch.grown()
+            watch.check(**expected)
+            assert grown["bytes_read"] == len(text), request
+            assert grown["bytes_written"] == len(reply), request
+
+    Stage().run(scenario)
+
+
+@raises("cas_hits", "store_too_large", "cmd_flush", "bytes_read", "bytes_written")
+def test_commands_of_more_than_one_step() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        wire = await stage.connect(leader)
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        unique = (await wire.ask(b"gets %b\r\n" % key, b"END\r\n")).split()[4]
+        watch = Watch(*stage.up())
+        request = b"cas %b 0 0 1 %b\r\n6\r\n" % (key, unique)
+        assert await wire.ask(request) == b"STORED\r\n"
+        watch.check(
+            cmd_set=1,
+            cas_hits=1,
+            total_items=1,
+            proposals=1,
+            bytes_read=len(request),
+            bytes_written=8,
+        )
+        watch = Watch(*stage.up())
+        assert b"too large" in await wire.ask(TOO_LARGE % key)
+        watch.check(store_too_large=1, proposals=1)
+        watch = Watch(*stage.up())
+        assert await wire.ask(b"flush_all\r\n") == b"OK\r\n"
+        grown = watch.grown()
+        assert grown["cmd_flush"] == 1
+
+    Stage().run(scenario)
+
+
+@raises("forwarded_out", "forwarded_in")
+def test_a_forwarded_command_counts_where_it_came_in_and_once_as_forwarded() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        other = next(name for name in stage.nodes if name != leader)
+        wire = await stage.connect(other)
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        here, there = Watch(stage.node(other)), Watch(stage.node(leader))
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        here.check(cmd_set=1, total_items=1, forwarded_out=1)
+        there.check(forwarded_in=1, proposals=1)
+        here, there = Watch(stage.node(other)), Watch(stage.node(leader))
+        await wire.ask(b"get %b\r\n" % key, b"END\r\n")
+        here.check(cmd_get=1, get_hits=1, forwarded_out=1)
+        there.check(forwarded_in=1, lease_reads=1)
+        await wire.ask(b"set %b 0 60 1\r\n5\r\n" % key)
+        there = Watch(stage.node(leader))
+        await wire.ask(b"get %b\r\n" % key, b"END\r\n")
+        there.check(forwarded_in=1, lease_reads=1)
+
+    Stage().run(scenario)
+
+
+@raises("redirects")
+def test_a_redirected_command_is_no_request_of_this_node() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        other = next(name for name in stage.nodes if name != leader)
+        wire = await stage.connect(other)
+        await wire.ask(b"cluster redirect on\r\n")
+        for request in (
+            b"get %b\r\n",
+            b"set %b 0 0 1\r\nx\r\n",
+            b"set %b 0 0 70000\r\n" + b"x" * 70000 + b"\r\n",
+            b"incr %b 1\r\n",
+            b"delete %b\r\n",
+            b"touch %b 1\r\n",
+            b"gat 1 %b\r\n",
+        ):
+            watch = Watch(*stage.up())
+            assert (await wire.ask(request % key)).startswith(b"MOVED ")
+            watch.check(redirects=1)
+
+    Stage().run(scenario)
+
+
+@raises("cmd_get_bounded", "cmd_get_local", "replica_reads", "bounded_too_stale")
+def test_read_levels() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        other = next(name for name in stage.nodes if name != leader)
+        wire = await stage.connect(other)
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        await asyncio.sleep(0.2)
+        for level, end, expected in (
+            (b"local", b"END\r\n", {"cmd_get_local": 1, "replica_reads": 1}),
+            (b"bounded 10000", b"END\r\n", {"cmd_get_bounded": 1, "replica_reads": 1}),
+        ):
+            await wire.ask(b"cluster read %b\r\n" % level)
+            watch = Watch(*stage.up())
+            await wire.ask(b"get %b\r\n" % key, end)
+            watch.check(cmd_get=1, get_hits=1, **expected)
+        stage.network.partition([other], [leader])  # Its state ages, but for what others tell.
+        await asyncio.sleep(0.05)
+        await wire.ask(b"cluster read bounded 1\r\n")
+        watch = Watch(stage.node(other))
+        wire.writer.write(b"get %b\r\n" % key)
+        await asyncio.sleep(0.01)
+        assert watch.grown()["bounded_too_stale"] == 1
+        stage.network.heal()
+
+    Stage().run(scenario)
+
+
+async def end_of(stage: Stage, leader: str, key: bytes) -> None:
+    """Wait until the leader's clock shows an item to have ended, and nobody has removed it."""
+    group = stage.node(leader).host.groups[1]
+    store: Any = group.machine
+    await stage.until("it ends", lambda: store.lookup(key, group.now_ms()) != store.items.get(key))
+    assert key in store.items
+
+
+def without_sweep(stage: Stage) -> None:
+    """What has ended stays until somebody reads it."""
+    for node in stage.up():
+        node.housekeeper._sweep = lambda: None  # type: ignore[method-assign]
+
+
+@raises("get_expired", "get_flushed", "reclaimed")
+def test_reads_of_what_has_ended() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        other = next(name for name in stage.nodes if name != leader)
+        without_sweep(stage)
+        wire, far = await stage.connect(leader), await stage.connect(other)
+        for reader in (wire, far):
+            await wire.ask(b"set %b 0 1 1\r\n5\r\n" % key)
+            await end_of(stage, leader, key)
+            watch = Watch(stage.node(leader))
+            everywhere = Watch(*stage.up())
+            await reader.ask(b"get %b\r\n" % key, b"END\r\n")
+            expected = {"get_expired": 1, "reclaimed": 1, "lease_reads": 1, "proposals": 1}
+            grown = watch.grown()
+            assert {name: grown.get(name, 0) for name in expected} == expected
+            assert everywhere.grown()["get_misses"] == 1
+            watch = Watch(stage.node(leader))
+            await reader.ask(b"get %b\r\n" % key, b"END\r\n")
+            assert "get_expired" not in watch.grown()
+            assert "reclaimed" not in watch.grown()
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        await wire.ask(b"flush_all 1\r\n")
+        await end_of(stage, leader, key)
+        watch = Watch(stage.node(leader))
+        await wire.ask(b"get %b\r\n" % key, b"END\r\n")
+        watch.check(cmd_get=1, get_misses=1, get_flushed=1, lease_reads=1, proposals=1)
+
+    Stage().run(scenario)
+
+
+def test_the_sweep_counts_what_it_removed_once_on_the_leader_only() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        wire = await stage.connect(leader)
+        watch = Watch(*stage.up())
+        for number in range(300):  # More than one batch of the sweep.
+            await wire.ask(b"set %b 0 1 1\r\nx\r\n" % stage.key(0, number))
+        store: Any = stage.node(leader).host.groups[1].machine
+        await stage.until("the sweep removes all", lambda: not store.items)
+        await asyncio.sleep(0.2)
+        assert watch.grown()["reclaimed"] == 300
+        assert Watch(stage.node(leader)).before["reclaimed"] == 300
+
+    Stage().run(scenario)
+
+
+@raises("store_no_memory")
+def test_a_full_memory() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        wire = await stage.connect(leader)
+        value = b"x" * 60_000
+        reply = b""
+        for number in range(40):
+            watch = Watch(*stage.up())
+            request = b"add %b 0 0 60000\r\n%b\r\n" % (stage.key(0, number), value)
+            reply = await wire.ask(request)
+            if reply != b"STORED\r\n":
+                break
+        assert reply == b"SERVER_ERROR out of memory storing object\r\n"
+        assert watch.grown()["store_no_memory"] == 1
+
+    Stage(memory_bytes=1 << 20).run(scenario)
+
+
+@raises("requests_failed", "requests_unknown", "index_reads")
+def test_requests_that_cannot_be_answered() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        node = stage.node(leader)
+        wire, second = await stage.connect(leader), await stage.connect(leader)
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        others = [name for name in stage.nodes if name != leader]
+        stage.network.partition([leader], others)
+        watch = Watch(node)
+        wire.writer.write(b"incr %b 1\r\n" % key)  # Proposed, and acknowledged by nobody.
+        group = node.host.groups[1]
+        await stage.until("the lease ends", lambda: not group.has_lease())
+        assert group.is_leader
+        second.writer.write(b"get %b\r\n" % key)
+        await asyncio.sleep(0.01)
+        assert watch.grown()["index_reads"] == 1
+        assert "lease_reads" not in watch.grown()
+        assert b"outcome unknown" in await wire.ask(b"")
+        assert b"not done" in await second.ask(b"")
+        grown = watch.grown()
+        assert (grown["requests_unknown"], grown["requests_failed"]) == (1, 1)
+        assert "incr_hits" not in grown
+        assert "get_misses" not in grown
+        stage.network.heal()
+
+    Stage().run(scenario)
+
+
+@raises("elections", "elections_won", "leaderships_lost")
+def test_leaders_come_and_go() -> None:
+    async def scenario(stage: Stage) -> None:
+        led = {name: len(stage.node(name).host.groups) for name in stage.nodes}
+        assert set(led.values()) == {3}, "the directory and two shards"
+        watch = Watch(*stage.up())
+        node = stage.node(stage.leader(0))
+        group = node.host.groups[1]
+        group.log.step_down()
+        node.host.mark_dirty(group)
+        await stage.until("another leads", lambda: not group.is_leader and stage.leader(0))
+        grown = watch.grown()
+        assert grown["leaderships_lost"] == 1
+        assert grown["elections_won"] == 1
+        assert grown["elections"] >= 1
+
+    Stage().run(scenario)
+
+
+def test_a_node_alone_stands_and_wins_once_for_each_group() -> None:
+    async def scenario(stage: Stage) -> None:
+        counters = stage.node("n1").counters
+        assert (counters.elections, counters.elections_won) == (3, 3)
+        assert counters.leaderships_lost == 0
+
+    Stage(nodes=1).run(scenario)
+
+
+@raises("snapshots_taken", "snapshots_sent", "snapshots_received", "entries_applied")
+def test_snapshots() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        behind = next(name for name in stage.nodes if name != leader)
+        groups = {name: stage.node(name).host.groups[1] for name in stage.nodes if name != behind}
+        stage.nodes[behind].crash()
+        taken = {name: {group.snapshot_index} for name, group in groups.items()}
+        applied = {name: group.applied_index for name, group in groups.items()}
+        watches = {name: Watch(stage.node(name)) for name in groups}
+        wire = await stage.connect(leader)
+        value = b"x" * 1000
+        for number in range(600):
+            await wire.ask(b"set %b 0 0 1000\r\n%b\r\n" % (stage.key(0, number), value))
+            for name, group in groups.items():
+                taken[name].add(group.snapshot_index)
+        await asyncio.sleep(0.2)
+        for name, group in groups.items():
+            taken[name].add(group.snapshot_index)
+            others = sum(g.snapshot_index > 0 for g in stage.node(name).host.groups.values()) - 1
+            grown = watches[name].grown()
+            assert len(taken[name]) - 1 <= grown["snapshots_taken"] <= len(taken[name]) - 1 + others
+            assert grown["entries_applied"] >= group.applied_index - applied[name]
+        watch = Watch(*stage.up())
+        stage.nodes[behind].start()
+        await stage.served()
+        await stage.until(
+            "it has caught up",
+            lambda: stage.node(behind).host.groups[1].applied_index >= group.applied_index,
+        )
+        assert watch.grown()["snapshots_sent"] == 1
+        assert stage.node(behind).counters.snapshots_received == 1
+
+    Stage().run(scenario)
+
+
+@raises(
+    "peer_connects",
+    "peer_disconnects",
+    "peer_bytes_sent",
+    "peer_bytes_received",
+    "peer_messages_sent",
+    "peer_messages_received",
+    "peer_messages_dropped",
+)
+def test_connections_to_peers() -> None:
+    async def scenario(stage: Stage) -> None:
+        counters = stage.node("n1").counters
+        assert (counters.peer_connects, counters.peer_disconnects) == (2, 0)
+        # Nothing is lost between nodes that are well; only what is on its way is missing.
+        await stage.until("nothing is on its way", lambda: equal(stage))
+        watch = Watch(stage.node("n1"))
+        stage.nodes["n3"].crash()
+        await stage.until("it is noticed", lambda: not stage.node("n1").peers_up()[3])
+        await asyncio.sleep(0.5)
+        grown = watch.grown()
+        assert grown["peer_disconnects"] == 1
+        assert "peer_connects" not in grown
+        assert grown["peer_messages_dropped"] > 0
+        watch = Watch(stage.node("n1"))
+        stage.nodes["n3"].start()
+        await stage.served()
+        grown = watch.grown()
+        assert grown["peer_connects"] == 1
+        assert "peer_disconnects" not in grown
+
+    def equal(stage: Stage) -> bool:
+        watch = Watch(*stage.up()).before
+        return (
+            watch["peer_bytes_sent"] == watch["peer_bytes_received"]
+            and watch["peer_messages_sent"] == watch["peer_messages_received"] > 0
+        )
+
+    Stage().run(scenario)
+
+
+@raises("peer_refused")
+def test_a_refused_handshake_counts_once_on_each_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: dict[str, int] = {}
+    note = Node.on_refused
+
+    def counted(self: Node, node_id: int, why: str) -> None:
+        refused[self.config.name] = refused.get(self.config.name, 0) + 1
+        note(self, node_id, why)
+
+    monkeypatch.setattr(Node, "on_refused", counted)
+
+    async def scenario(stage: Stage) -> None:
+        await stage.until("all have heard of it", lambda: len(refused) == 3)
+        await asyncio.sleep(5.0)
+        for name, times in refused.items():
+            assert stage.node(name).counters.peer_refused == times
+
+    Stage(own={"n3": {"item_bytes_max": 32 << 10}}).run(scenario, all_well=False)
+
+
+@raises("reads_paused")
+def test_a_client_that_sends_too_much_at_once() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        other = next(name for name in stage.nodes if name != leader)
+        wire = await stage.connect(other)
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        watch = Watch(stage.node(other))
+        wire.writer.write(b"".join([b"incr %b 1\r\n" % key] * 1500) + b"version\r\n")
+        await wire.reader.readuntil(b"VERSION")
+        assert watch.grown()["reads_paused"] >= 1
+        assert watch.grown()["incr_hits"] == 1500
+
+    Stage().run(scenario)
+
+
+@raises("disk_full")
+def test_a_full_disk() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        node = stage.node(leader)
+        watch = Watch(node)
+        stage.nodes[leader].disk.fill()
+        value = b"x" * 60_000
+        for _ in range(3):
+            await stage.ask(leader, b"set %b 0 0 60000\r\n%b\r\n" % (key, value))
+        await stage.until("it is noticed", lambda: node.host.disk_is_full)
+        await asyncio.sleep(2.0)
+        assert watch.grown()["disk_full"] == 1
+        stage.nodes[leader].disk.make_space()
+        await stage.served()
+        assert watch.grown()["disk_full"] == 1
+
+    Stage().run(scenario)
+
+
+@raises("total_connections", "rejected_connections", "listen_disabled_num")
+def test_the_limit_of_connections() -> None:
+    async def scenario(stage: Stage) -> None:
+        node = stage.node("n1")
+        for _ in range(2):
+            watch = Watch(node)
+            wires = [await stage.connect("n1") for _ in range(2)]
+            for wire in wires:
+                await wire.ask(b"version\r\n")
+            for _ in range(3):
+                wire = await stage.connect("n1")
+                assert await wire.rest() == b"ERROR Too many open connections\r\n"
+            grown = watch.grown()
+            assert grown["total_connections"] == 2
+            assert grown["rejected_connections"] == 3
+            assert grown["listen_disabled_num"] == 1
+            for wire in wires:
+                wire.close()
+            await stage.until("they are gone", lambda: not node.counters.curr_connections)
+
+    Stage(nodes=1, connections_max=2).run(scenario)
+
+
+@raises("binary_clients")
+def test_clients_of_the_binary_protocol() -> None:
+    async def scenario(stage: Stage) -> None:
+        watch = Watch(stage.node("n1"))
+        for _ in range(2):
+            wire = await stage.connect("n1")
+            wire.writer.write(b"\x80" + bytes(23))
+            assert await wire.rest() == binary_refusal(b"\x80")
+        assert watch.grown()["binary_clients"] == 2
+        watch.check(binary_clients=2, total_connections=2)
+
+    Stage(nodes=1).run(scenario)
+
+
+CLOSES_CLIENTS = "idle_kicks" in COUNTER_NAMES
+
+
+@pytest.mark.skipif(not CLOSES_CLIENTS, reason="this node does not close slow and idle clients")
+@raises("slow_clients_closed", *(("idle_kicks",) if CLOSES_CLIENTS else ()))
+def test_clients_that_do_not_read_and_clients_that_say_nothing() -> None:
+    async def scenario(stage: Stage) -> None:
+        node, key = stage.node("n1"), stage.key(0)
+        slow = await stage.connect("n1")
+        await slow.ask(b"set %b 0 0 60000\r\n%b\r\n" % (key, b"x" * 60_000))
+        watch = Watch(node)
+        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        slow.writer.write(b"get %b\r\n" % key * 500)
+        await stage.until("it is closed", lambda: not node.counters.curr_connections)
+        grown = watch.grown()
+        assert (grown["slow_clients_closed"], grown.get("idle_kicks", 0)) == (1, 0)
+        idle = await stage.connect("n1")
+        await idle.ask(b"version\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert await idle.rest() == b""
+        grown = watch.grown()
+        assert (grown["slow_clients_closed"], grown["idle_kicks"]) == (1, 1)
+
+    Stage(nodes=1, slow_client_ms=10_000, idle_timeout_ms=20_000).run(scenario)
+
+
+DROPS_ANSWERS = "answers_dropped" in COUNTER_NAMES
+
+
+@pytest.mark.skipif(not DROPS_ANSWERS, reason="this node keeps all answers for slow clients")
+@raises(*(("answers_dropped",) if DROPS_ANSWERS else ()))
+def test_answers_that_a_slow_client_has_no_room_for() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        other = next(name for name in stage.nodes if name != leader)
+        wire = await stage.connect(other)
+        await wire.ask(b"set %b 0 0 60000\r\n%b\r\n" % (key, b"x" * 60_000))
+        watch = Watch(stage.node(other))
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        wire.writer.write(b"get %b\r\n" % key * 400 + b"version\r\n")
+        await asyncio.sleep(3.0)
+        assert watch.grown()["answers_dropped"] > 0
+        wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for _ in range(400):
+            await wire.ask(b"", b"END\r\n")
+        assert (await wire.ask(b"")).startswith(b"VERSION")
+        assert watch.grown()["get_hits"] == 400
+
+    Stage().run(scenario)
+
+
+def test_every_counter_has_a_situation_that_raises_it() -> None:
+    assert sorted(set(COUNTER_NAMES) - set(RAISED)) == []
+    assert sorted(set(RAISED) - set(COUNTER_NAMES)) == []
