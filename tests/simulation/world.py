@@ -21,7 +21,7 @@ from typing import Any
 
 from node.config import NodeConfig
 from node.node import Node
-from tests.simulation import bounds, staleness
+from tests.simulation import bounds
 from tests.simulation.admin_program import AdminProgram
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.client import SimulatedClient
@@ -36,11 +36,10 @@ from tests.simulation.faults import (
     draw_faults,
     draw_weights,
 )
-from tests.simulation.history import History, show_key
-from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
+from tests.simulation.history import History
+from tests.simulation.judge import check_histories, describe_world
 from tests.simulation.liveness import LivenessFailure, await_convergence, await_service, read_all
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.model import Model
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.network import Network
 from tests.simulation.process import PROCESS
@@ -59,7 +58,6 @@ from tests.simulation.shape import draw_dead, draw_shape
 from tests.simulation.staleness import StaleReaders
 from tests.simulation.trace import Trace
 from tests.simulation.transport import VirtualTransport
-from tests.simulation.wall_bounds import WallBounds
 from tests.simulation.workload import Workload, WorkloadConfig, draw_workload
 
 CHECK_SECONDS = 0.005
@@ -231,24 +229,6 @@ class World:
             client.silent_ns = int(REQUEST_TIMEOUTS_MS[0] * 0.98e6)
         return client
 
-    def model(self) -> Model:
-        """The rules for this cluster and what its clocks have shown."""
-        walls = WallBounds([node.clock.wall_offsets for node in self.nodes])
-        limits = [config.item_bytes_max for node in self.nodes for config in node.configs]
-        idle_ms = min(config.session_idle_ms for node in self.nodes for config in node.configs)
-        drops_sessions = any(name.startswith("node.store.sessions.") for name in self.bounds)
-        return Model(
-            item_bytes_max=max(limits),
-            item_bytes_least=min(limits),
-            memory_is_limited=self.memory_is_limited,
-            walls=walls,
-            keeps_silent_writes=(
-                walls.largest_jump_ms < idle_ms // 2
-                and not self.memory_is_limited
-                and not drops_sessions
-            ),
-        )
-
     @property
     def memory_is_limited(self) -> bool:
         """So that it was, or may have been, used up."""
@@ -271,7 +251,7 @@ class World:
         try:
             with bounds.applied(self.bounds), charged_pieces(self._charge_piece):
                 self.loop.run_until_complete(self._play(report))
-            self._check_history(report)
+            check_histories(self, report)
         except Exception as error:  # Also what is a bug of the simulation has a seed.
             raise self._failure(error) from error
         finally:
@@ -315,7 +295,7 @@ class World:
         await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))
         checking.cancel()
         self._look()
-        self._describe(report)
+        describe_world(self, report)
         report.virtual_seconds = (self.loop.now_ns - begin_ns) / 1e9
         report.events = self.loop.events
         report.faults = nemesis.faults
@@ -328,21 +308,6 @@ class World:
         for node in self.nodes:
             node.count()
             report.totals.update(node.totals)
-
-    def _describe(self, report: Report) -> None:
-        """Say what was drawn."""
-        shape = self.shape
-        report.world = f"{shape.describe()}; {self.costs.describe()}"
-        report.small_bounds = tuple(self.bounds)
-        report.drawn = {
-            "nodes": str(shape.nodes),
-            "replication": str(shape.replication),
-            "shards": str(shape.shards),
-            "zones": str(len({*shape.zones}) if shape.zones[0] else 0),
-            "gone for good": str(len(self.dead)),
-            "memory": "little" if self.memory_is_limited else "ample",
-            "time of computing": "charged" if self.costs.callback_ns else "none",
-        }
 
     async def _bounded(self, awaitable: Any) -> None:
         """Await it, unless an invariant breaks first."""
@@ -419,29 +384,6 @@ class World:
         self.trace.say("every shard is served without them")
 
     # -- the end -----------------------------------------------------------------------------------
-
-    def _check_history(self, report: Report) -> None:
-        counts = self.history.counts()
-        report.ok, report.fail, report.info = counts["ok"], counts["fail"], counts["info"]
-        report.kinds.update(operation.kind for operation in self.history.operations)
-        for key, verdict in check_history(self.history, self.model()).items():
-            if verdict.kind == ILLEGAL:
-                raise NotLinearizable(verdict.describe(), key)
-            if verdict.kind == UNKNOWN:
-                report.undecided.append(show_key(key))
-        flushes = (o for o in self.history.operations if o.kind == "flush_all")
-        stale = staleness.check(
-            self.stale.history,
-            [flush.invoked_ns for flush in flushes],
-            memory_is_limited=self.memory_is_limited,
-        )
-        if stale:
-            raise AssertionError("read below its level:\n" + "\n".join(stale[:20]))
-        for read in self.stale.history.reads:
-            self.trace.record("read", read.describe())
-        for operation in self.history.operations:
-            self.trace.record("operation", operation.number, operation.outcome, operation.result)
-        report.digest = self.trace.digest()
 
     def _failure(self, error: BaseException) -> SimulationFailure:
         rule = getattr(error, "rule", "") or str(error).partition("\n")[0]
