@@ -39,6 +39,36 @@ def test_five_nodes():
     World(WorldConfig(seed=1, node_count=5, fault_seconds=3.0)).run()
 
 
+def test_five_nodes_of_which_one_is_gone_for_good():
+    """Those that are left serve, whoever leads what."""
+    for seed in range(1, 30):
+        world = World(WorldConfig(seed=seed, node_count=5, fault_seconds=1.0))
+        if world.dead:
+            world.run()
+            return
+    raise AssertionError("no seed leaves a node down")
+
+
+def test_settings_change_over_restarts():
+    """Of one node, of one after the other, and of all at once."""
+    weights = {"change_settings": 2, "change_own_settings": 2, "roll_settings": 1, "kill": 1}
+    faults = set()
+    for seed in range(1, 4):
+        faults |= {*World(WorldConfig(seed=seed, fault_seconds=3.0, weights=weights)).run().faults}
+    assert {"change_settings", "change_own_settings"} <= faults
+
+
+def test_memory_that_is_used_up():
+    """Sets are refused, and remove what they were meant to replace; some seed shows it."""
+    for seed in range(1, 40):
+        world = World(WorldConfig(seed=seed, fault_seconds=1.0))
+        if world.memory_is_limited:
+            world.run()
+            if any(operation.result == "OUT_OF_MEMORY" for operation in world.history.operations):
+                return
+    raise AssertionError("no seed uses the memory up")
+
+
 def test_sixteen_shards():
     report = World(WorldConfig(seed=2, shards=16, fault_seconds=3.0)).run()
     assert report.totals["elections_won"] >= 17
@@ -104,7 +134,5 @@ def test_a_failure_says_how_to_replay_it(monkeypatch):
         raise InvariantViolation("two leaders")
 
     monkeypatch.setattr(Invariants, "_check_leader", broken)
-    with pytest.raises(
-        SimulationFailure, match=r"(?s)two leaders.*--seed 3 --nodes 3 --fault-seconds 1"
-    ):
+    with pytest.raises(SimulationFailure, match=r"(?s)two leaders.*--seed 3 --fault-seconds 1"):
         World(WorldConfig(seed=3, fault_seconds=1.0)).run()
