@@ -88,7 +88,7 @@ def test_a_broken_rule_is_shrunk_told_and_replayed(
         )
     )
     assert failure.kind == "NotLinearizable: not linearizable"
-    shrunk, last = command.shrink(failure, 10.0, Progress(0, command.sys.stderr))
+    shrunk, last = command.shrink(failure, 120.0, Progress(0, command.sys.stderr))
     assert len(shrunk.faults) < max(2, len(failure.schedule.faults))
     assert last.kind == failure.kind
     command._shrink_and_tell(last, 0.0)
