@@ -29,9 +29,10 @@ COMPILED = sorted(
     for pattern in (
         *("consensus/*.py", "consensus/raft/*.py", "protocol/*.py"),
         *("store/*.py", "wal/format.py", "wal/groups.py", "wal/wal.py"),
-        *("client_handlers.py", "client_retrievals.py", "client_writes.py"),
+        *("client_handlers.py", "client_retrievals.py", "client_watch.py", "client_writes.py"),
         *("connection.py", "lanes.py"),
         *("coordinator.py", "operations.py", "serving.py"),
+        *("deadlines.py", "forwards.py", "leaders.py", "relays.py", "sessions.py"),
         *("group.py", "host.py", "counters.py", "timings.py", "read_levels.py"),
         *("consensus_codec.py", "peer_codec.py", "peer_items.py", "peer_link.py", "peers.py"),
     )

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from bench import options, scenarios
+from bench.client import measure_clients
 from bench.cluster import (
     MEMCACHED_MISSING,
     LocalCluster,
@@ -55,6 +56,7 @@ def _main(arguments: list[str] | None) -> int:
         "failover": _failover,
         "idle": _idle,
         "memory": _memory,
+        "client": _client,
     }
     caught: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -199,6 +201,13 @@ def _memory(arguments: argparse.Namespace, command: str) -> int:
         with make() as target:
             uses += measure_memory(target, arguments.items, arguments.value_size, progress)
     return _finish_table(arguments, report, memory_table(uses, arguments.value_size))
+
+
+def _client(arguments: argparse.Namespace, command: str) -> int:
+    report = _begin(command, "AsyncClient and aiomcache, each alone on the same node", [])
+    progress = Progress(arguments.quiet)
+    table = measure_clients(arguments.rounds, arguments.seconds, progress)
+    return _finish_table(arguments, report, table)
 
 
 # --- common to all

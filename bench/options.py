@@ -23,6 +23,7 @@ _EPILOG = """examples:
   quorumcache-bench failover --kills 20
   quorumcache-bench idle
   quorumcache-bench memory
+  quorumcache-bench client                     AsyncClient beside aiomcache
 """
 
 
@@ -67,6 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cluster(memory, nodes=1, durability="memory")
     _add_baseline(memory)
     _add_output(memory)
+    client = commands.add_parser("client", help="calls per second of AsyncClient and aiomcache")
+    client.add_argument("--rounds", type=_count, default=25, help="alternating (default: 25)")
+    client.add_argument(
+        "--seconds", type=_seconds, default=0.2, help="per client, load and round (default: 0.2)"
+    )
+    _add_output(client)
     return parser
 
 

@@ -54,7 +54,9 @@ class SingleGet:
         self.with_cas = with_cas
         self.read: Read | None = None
         self.staleness_ns = connection.staleness_ns
-        self.slot = connection.take_slot()
+        slot = connection.take_slot()
+        assert slot is not None
+        self.slot = slot
         self.reserved = connection.reserve(1)
 
     def start(self) -> None:
@@ -62,12 +64,25 @@ class SingleGet:
         connection = self.connection
         coordinator = connection.server.coordinator
         if self.staleness_ns:  # Such reads have no order among each other.
-            coordinator.read(self.group_id, self.keys, self.done, None, self.staleness_ns)
+            coordinator.read(self.group_id, self.keys, self.done, None, self.staleness_ns, self)
             return
         last = connection.last_read
-        read = coordinator.read(self.group_id, self.keys, self.done, last.get(self.group_id))
+        before = last.get(self.group_id)
+        read = coordinator.read(self.group_id, self.keys, self.done, before, 0, self)
         if not read.finished:
             self.read = last[self.group_id] = read
+
+    def has_room(self) -> bool:
+        """For `ReplyRoom`."""
+        return self.connection.has_room(self.slot)
+
+    def is_waiting(self) -> bool:
+        """For `ReplyRoom`."""
+        return self.connection.has_parked
+
+    def park(self, read: Read) -> None:
+        """For `ReplyRoom`."""
+        self.connection.park(self.slot, read)
 
     def done(self, outcome: ReadOutcome) -> None:
         connection = self.connection
@@ -111,6 +126,18 @@ class Windows:
         self.window = self.keys[self.position : self.position + WINDOW_KEYS]
         self.reserved = self.connection.reserve(len(self.window))
         self._begin()
+
+    def has_room(self) -> bool:
+        """For `ReplyRoom`. Answers of its own window do not count yet, so that it ends."""
+        return self.connection.has_room(self.slot)
+
+    def is_waiting(self) -> bool:
+        """For `ReplyRoom`."""
+        return self.connection.has_parked
+
+    def park(self, read: Read) -> None:
+        """For `ReplyRoom`."""
+        self.connection.park(self.slot, read)
 
     def _begin(self) -> None:
         """Start the operations of `window`, having set `pending` to their number."""
@@ -189,9 +216,9 @@ class MultiGet(Windows):
             nonlocal read
             coordinator = connection.server.coordinator
             if self.staleness_ns:
-                coordinator.read(group_id, keys, done, None, self.staleness_ns)
+                coordinator.read(group_id, keys, done, None, self.staleness_ns, self)
                 return
-            started = coordinator.read(group_id, keys, done, last.get(group_id))
+            started = coordinator.read(group_id, keys, done, last.get(group_id), 0, self)
             if not started.finished:
                 read = last[group_id] = started
 

@@ -200,6 +200,11 @@ class NodeConfig:
     # Memory for the items of all replicas on this node, as memcached counts it.
     memory_bytes: int = 1 << 30
     connections_max: int = 4096
+    # A client that takes none of its replies for so long is closed. 0 = never.
+    slow_client_ms: int = 60_000
+    # A client that sends nothing and waits for nothing for so long is closed. 0 = never, as in
+    # memcached.
+    idle_timeout_ms: int = 0
     # How long a request is held through an election before it is answered with SERVER_ERROR.
     request_timeout_ms: int = 5000
     # How long a stopping node may take to hand its leaderships over and write what it has.
@@ -419,6 +424,8 @@ class NodeConfig:
     def _validate_resources(self) -> None:
         _in_range("memory_bytes", self.memory_bytes, MEMORY_BYTES_MIN, 1 << 50)
         _in_range("connections_max", self.connections_max, 1, 1_000_000)
+        _in_range("slow_client_ms", self.slow_client_ms, 0, 86_400_000)
+        _in_range("idle_timeout_ms", self.idle_timeout_ms, 0, 86_400_000)
         _in_range("request_timeout_ms", self.request_timeout_ms, 1, 3_600_000)
         _in_range("stop_timeout_ms", self.stop_timeout_ms, 1, 3_600_000)
         _in_range("segment_bytes_max", self.segment_bytes_max, 1 << 10, SEGMENT_BYTES_LIMIT)

@@ -7,10 +7,12 @@ order and bounds; what each kind of request does is in `client_handlers.py`, and
 is under way in `client_retrievals.py` and `client_writes.py`.
 
 Bounds (nothing here grows with what a client sends and does not read):
- - at most SLOTS_MAX replies, INFLIGHT_BYTES_MAX bytes of values to write and REPLY_BYTES_MAX bytes
-   of answers are under way; beyond that, and while the client does not read its replies, requests
-   wait in a backlog that is at most what one read of the socket brought, and the socket is not
-   read;
+ - at most SLOTS_MAX replies, INFLIGHT_BYTES_MAX bytes of values to write and the
+   `reply_bytes_max` of `server.py` of answers are under way; beyond that, and while the client
+   does not read its replies, requests wait in a backlog that is at most what one read of the
+   socket brought, and the socket is not read;
+ - an answer that comes while so many bytes of others wait is dropped and asked for again once
+   the client has taken some: what a read brings is not known before;
  - a retrieval of many keys runs alone, in windows (`client_retrievals.py`).
 """
 
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from node.client_handlers import HANDLERS, Handlers
 from node.client_retrievals import Windows
+from node.client_watch import Watch, keep_alive
 from node.lanes import Lane
 from node.operations import Read, Write
 from node.protocol.parser import Parser
@@ -49,14 +52,14 @@ SLOTS_MAX: Final = 1024
 INFLIGHT_BYTES_MAX: Final = 8 << 20
 """Bytes of keys and values of one connection's unfinished writes, with an overhead for each."""
 
-REPLY_BYTES_MAX: Final = 4 << 20
-"""Bytes of answers that wait for their turn, or for the transport. One more may exceed it."""
-
 FIRST_READ_BYTES: Final = 32 << 10
 """What a read under way is reckoned to bring until answers tell how large values are."""
 
 LEAST_READ_BYTES: Final = 256
 """The least that a read under way is reckoned to bring."""
+
+PARKED_READ_BYTES: Final = 256 << 10
+"""What a read is reckoned to bring, at the least, once an answer had to be dropped."""
 
 WRITE_CHUNK_BYTES: Final = 256 << 10
 """Replies are handed to the transport in pieces of about this size, so that a client that does not
@@ -73,6 +76,16 @@ class Slot:
         self.done = False
 
 
+class Parked:
+    """A read whose answer was dropped, and the place of its reply."""
+
+    __slots__ = ("read", "slot")
+
+    def __init__(self, slot: Slot, read: Read) -> None:
+        self.slot = slot
+        self.read = read
+
+
 class MemcachedConnection(asyncio.Protocol):
     """See the module docstring."""
 
@@ -86,6 +99,7 @@ class MemcachedConnection(asyncio.Protocol):
         "_lanes",
         "_monotonic_ns",
         "_out",
+        "_parked",
         "_parser",
         "_pump_scheduled",
         "_read_bytes",
@@ -93,6 +107,7 @@ class MemcachedConnection(asyncio.Protocol):
         "_slots",
         "_token_shift",
         "_transport",
+        "_watch",
         "_write_paused",
         "barrier",
         "client_address",
@@ -104,6 +119,7 @@ class MemcachedConnection(asyncio.Protocol):
         "once",
         "redirect",
         "reply_bytes",
+        "reserved_bytes",
         "server",
         "staleness_ns",
         "unfinished",
@@ -140,6 +156,11 @@ class MemcachedConnection(asyncio.Protocol):
         self.inflight_bytes: int = 0
         self.reply_bytes = 0
         """Bytes in `_out` and in the pieces of `_slots`, and what reads under way may bring."""
+        self.reserved_bytes = 0
+        """Of those: what reads under way may bring."""
+        self._parked: deque[Parked] = deque()
+        """Reads whose answer was dropped for lack of room, in order of dropping."""
+        self._watch = Watch(server.monotonic_ns())
         self._read_bytes = FIRST_READ_BYTES
         """What one key's answer may bring: the largest of late, halved with each smaller one."""
         self._write_paused = False
@@ -161,6 +182,7 @@ class MemcachedConnection(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.client_address = f"{peer[0]}:{peer[1]}" if peer else ""
+        keep_alive(transport)
         if not self.server.admit(self):
             transport.write(TOO_MANY_CONNECTIONS_LINE)
             transport.close()
@@ -172,6 +194,9 @@ class MemcachedConnection(asyncio.Protocol):
         self._backlog.clear()
         self._out.clear()
         self.unfinished = None
+        for parked in self._parked:
+            parked.read.parked = False  # Nobody waits for it: its deadline ends it.
+        self._parked.clear()
         self.server.left(self)
 
     def eof_received(self) -> bool:
@@ -212,6 +237,7 @@ class MemcachedConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._counters.bytes_read += len(data)
+        self._watch.heard = True
         if self._closing:
             return
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
@@ -325,7 +351,7 @@ class MemcachedConnection(asyncio.Protocol):
             or self._closing
             or len(self._slots) >= SLOTS_MAX
             or self.inflight_bytes >= INFLIGHT_BYTES_MAX
-            or self.reply_bytes >= REPLY_BYTES_MAX
+            or self.reply_bytes >= self.server.reply_bytes_max
         )
 
     def _wait_for_room(self, requests: list[Request]) -> None:
@@ -354,6 +380,8 @@ class MemcachedConnection(asyncio.Protocol):
         if self.unfinished is not None and not self._write_paused:
             unfinished, self.unfinished = self.unfinished, None
             unfinished.start()
+        if self._parked:
+            self._resume_parked()
         if self._draining and not self._slots and not self._lanes:
             self._draining = False
         if self._backlog and not self._is_blocked() and len(self._slots) <= SLOTS_MAX // 2:
@@ -419,12 +447,72 @@ class MemcachedConnection(asyncio.Protocol):
         """Make room for the answers of a read of so many keys; give it back with `_came`."""
         reserved = keys * self._read_bytes
         self.reply_bytes += reserved
+        self.reserved_bytes += reserved
         return reserved
 
     def came(self, reserved: int, keys: int, size: int) -> None:
         """The answers of a read that `reserved` room are here: `size` bytes for so many keys."""
         self.reply_bytes -= reserved
+        self.reserved_bytes -= reserved
         self._read_bytes = max(size // keys, self._read_bytes // 2, LEAST_READ_BYTES)
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes of replies that are here and that the transport has not taken."""
+        return self.reply_bytes - self.reserved_bytes
+
+    @property
+    def has_parked(self) -> bool:
+        """Answers were dropped, and the client has not made room for them yet."""
+        return bool(self._parked)
+
+    def has_room(self, slot: Slot) -> bool:
+        """May an answer for this slot be kept? If it is its turn it may as soon as the client takes
+        replies: all that is here waits for it."""
+        return (
+            self.reply_bytes - self.reserved_bytes < self.server.reply_bytes_max
+            or self._is_next(slot)
+        )
+
+    def _is_next(self, slot: Slot) -> bool:
+        return (
+            not (self._write_paused or self._out) and bool(self._slots) and self._slots[0] is slot
+        )
+
+    def park(self, slot: Slot, read: Read) -> None:
+        """An answer was dropped for lack of room: read again once there is some."""
+        self._read_bytes = max(self._read_bytes, PARKED_READ_BYTES)
+        if self._transport is None:
+            read.parked = False
+            return
+        self.server.counters.answers_dropped += 1
+        self._parked.append(Parked(slot, read))
+        self.schedule_pump()  # Meanwhile it may be its turn.
+
+    def _resume_parked(self) -> None:
+        """Read again what was dropped, as much as there is room for."""
+        room = self.server.reply_bytes_max - self.unread_bytes
+        waiting, self._parked = self._parked, deque()
+        for parked in waiting:
+            if room > 0 or self._is_next(parked.slot):
+                room -= self._read_bytes
+                parked.read.unpark()
+            else:
+                self._parked.append(parked)
+
+    def look(self, now_ns: int, slow_ns: int, idle_ns: int) -> str:
+        """Why the connection has to be closed, or "". 0 = for no such reason. Called every so
+        often."""
+        transport = self._transport or self._closed
+        waiting = 0
+        if self._write_paused and transport is not None:
+            waiting = transport.get_write_buffer_size()
+        is_idle = not (self._slots or self._lanes or self._backlog or self._out or waiting)
+        return self._watch.look(now_ns, waiting, is_idle, slow_ns, idle_ns)
+
+    def stalled_ns(self, now_ns: int) -> int:
+        """For how long the client has taken none of what waits for it."""
+        return self._watch.stalled_ns(now_ns)
 
     def take_slot(self, noreply: bool = False) -> Slot | None:
         if noreply:

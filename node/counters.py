@@ -87,7 +87,9 @@ class Counters:
     peer_messages_received: int = 0
     peer_messages_dropped: int = 0  # queue to the peer full or peer away: consensus sends again
     reads_paused: int = 0  # times a client connection was not read for back-pressure
-    slow_clients_closed: int = 0  # connections closed because their output passed its bound
+    slow_clients_closed: int = 0  # connections closed because their client did not read
+    idle_kicks: int = 0  # connections closed because their client was idle for idle_timeout_ms
+    answers_dropped: int = 0  # values read again later: their client had to take others first
     disk_full: int = 0  # times the disk became full, as a write to the log found
     tasks_failed: int = 0  # background tasks and callbacks that failed, by a bug of ours
     # Gauge: client connections open now.

@@ -118,6 +118,8 @@ PLAIN: dict[str, str] = {
     "peer_messages_dropped": "Messages to peers dropped; consensus sends them again.",
     "reads_paused": "Times a client connection was not read, for back-pressure.",
     "slow_clients_closed": "Client connections closed because they did not read their replies.",
+    "idle_kicks": "Client connections closed because they were idle for too long.",
+    "answers_dropped": "Values from other nodes read again later, for clients that read slowly.",
     "disk_full": "Times the disk became full.",
     "tasks_failed": "Background tasks and callbacks that failed: bugs.",
 }

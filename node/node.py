@@ -197,7 +197,6 @@ class Node:
             timeout_ms=config.request_timeout_ms,
             preferred_leader=self.preferred_leader_of_group,
             replicas=self.replicas_of_group,
-            unread_bytes=lambda: self.server.unread_bytes(),
         )
         self.server = MemcachedServer(self, self.coordinator)
         self.listen_address = await self.server.start(parse_addresses(config.listen))
@@ -289,7 +288,7 @@ class Node:
         )
         # From here on without the detour of PeerSwitch: this is on every message's way.
         self.host.peers = self.peers
-        self.coordinator.peers = self.coordinator.serving.peers = self.peers
+        self.coordinator.use_peers(self.peers)
         self.peer_address = await self.peers.start()
 
     def _new_group(
@@ -476,6 +475,7 @@ class Node:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
+        self.server.sweep()
         now_ns = self.clock.monotonic_ns()
         self._limits.look(now_ns, self.host.bytes_used)
         self._health_log.look(now_ns)

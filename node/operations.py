@@ -17,7 +17,7 @@ after this one is gone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from node.protocol.responses import (
     not_done,
@@ -33,6 +33,19 @@ if TYPE_CHECKING:
 
 FIRST_SEQUENCE: Final = 1
 """First sequence of a session."""
+
+ROUTINE_REASONS: Final = frozenset(
+    (
+        "",
+        "no leader",
+        "not the leader",
+        "leadership changed",
+        "connection to the leader lost",
+        "no connection to the leader's node",
+        "the leader did not answer the node in between",
+    )
+)
+"""Why an attempt ended, where nothing more is to be said than that the shard did not answer."""
 
 Identity = tuple[int, int, int]
 """(session, sequence, floor) of a write, as its client gave them."""
@@ -97,10 +110,32 @@ class Session:
         return self.next_sequence
 
 
+class ReplyRoom(Protocol):
+    """Where the answer to a read goes: a client's connection, which may be full of others."""
+
+    def has_room(self) -> bool: ...
+    def is_waiting(self) -> bool:
+        """Are answers dropped until the client has taken others?"""
+
+    def park(self, read: Read) -> None:
+        """`read.unpark` is called once there is room."""
+
+
 class Operation:
     """Common to writes and reads: where it goes, until when, and whether it is over."""
 
-    __slots__ = ("coordinator", "deadline_ns", "finished", "group_id", "request_id", "target")
+    __slots__ = (
+        "coordinator",
+        "deadline_ns",
+        "finished",
+        "group_id",
+        "repeat_ns",
+        "repeats",
+        "request_id",
+        "size",
+        "target",
+        "why",
+    )
 
     def __init__(self, coordinator: Coordinator, group_id: int, deadline_ns: int) -> None:
         self.coordinator = coordinator
@@ -111,6 +146,14 @@ class Operation:
         """Id of the forward under way; 0 when there is none."""
         self.target = 0
         """Node the forward went to."""
+        self.size = 0
+        """Bytes of a write's key and value, for the bounds on what is in flight."""
+        self.repeats = 0
+        """How often a forward had no answer and was repeated."""
+        self.repeat_ns = 0
+        """When the forward under way is repeated; 0 = a first one, sent when it began."""
+        self.why = ""
+        """Why it is held; "" while an attempt is under way."""
 
     def on_refused(self, why: str) -> None:
         """The local replica did not take it: certainly not executed by this attempt."""
@@ -139,7 +182,6 @@ class Write(Operation):
         "op",
         "sequence",
         "session",
-        "size",
         "then",
         "uncertain",
     )
@@ -161,7 +203,6 @@ class Write(Operation):
         self.key = key
         self.args = args
         self.size = size
-        """Bytes of key and value, for the bounds on what is in flight."""
         self.done = done
         self.identity = identity
         """The client's own; None = it gets a sequence of this node's session."""
@@ -195,7 +236,7 @@ class Write(Operation):
         """The group's answer: the write is executed, now or by an earlier attempt."""
         if not self.finished:
             self.in_flight = False
-            self.coordinator.write_answered(self, result)
+            self.coordinator.sessions.answered(self, result)
 
     def on_refused(self, why: str) -> None:
         if not self.finished:
@@ -233,7 +274,7 @@ class Write(Operation):
         unknown = self.in_flight or self.uncertain
         self.finish(
             Failure(
-                self.coordinator.timeout_reason(self.group_id),
+                self.coordinator.timeout_reason(self),
                 outcome_known=not unknown,
             )
         )
@@ -242,7 +283,17 @@ class Write(Operation):
 class Read(Operation):
     """A read of some keys of one group."""
 
-    __slots__ = ("after", "asked_replica", "done", "found", "keys", "staleness_ns", "then")
+    __slots__ = (
+        "after",
+        "asked_replica",
+        "done",
+        "found",
+        "keys",
+        "parked",
+        "room",
+        "staleness_ns",
+        "then",
+    )
 
     def __init__(
         self,
@@ -260,6 +311,10 @@ class Read(Operation):
         self.finished = False
         self.request_id = 0
         self.target = 0
+        self.size = 0
+        self.repeats = 0
+        self.repeat_ns = 0
+        self.why = ""
         self.keys = keys
         self.done = done
         self.found: list[bytes | None] = []
@@ -269,6 +324,9 @@ class Read(Operation):
         self.then: list[Read] | None = None
         self.staleness_ns = staleness_ns
         """How old the answer may be (`read_levels.py`); 0 = linearizable."""
+        self.room: ReplyRoom | None = None
+        self.parked = False
+        """An answer came and was dropped, since its client does not take its replies."""
         self.asked_replica = False
         """The forward under way went to any replica, not to the leader in particular."""
 
@@ -281,12 +339,34 @@ class Read(Operation):
         """Answers for the first of `keys_left`, one or more: the end, or another attempt."""
         if self.finished or (self.after is not None and self._is_early()):
             return
+        if self.room is not None and not self.room.has_room():
+            self._park(self.room)
+            return
         if self.found:
             items = self.found + items
         if len(items) == len(self.keys):
             self.finish(items)
         else:
             self.found = items
+            self.coordinator.route(self)
+
+    def on_item(self, found: bytes | None) -> None:
+        """The answer to a read of one key."""
+        if found is not None and self.room is not None and not self.room.has_room():
+            self._park(self.room)
+        else:
+            self.finish([found])
+
+    def _park(self, room: ReplyRoom) -> None:
+        self.found = []
+        self.parked = True
+        room.park(self)
+
+    def unpark(self) -> None:
+        """There is room for the answer: read again."""
+        self.parked = False
+        if not self.finished:
+            self.deadline_ns = self.coordinator.deadline_ns()
             self.coordinator.route(self)
 
     def on_readable(self) -> None:
@@ -326,4 +406,8 @@ class Read(Operation):
         return True
 
     def expire(self) -> None:
-        self.finish(Failure(self.coordinator.timeout_reason(self.group_id), outcome_known=True))
+        if self.parked or (self.room is not None and self.room.is_waiting()):
+            # Its client has to take other replies first: that is no fault of the shard.
+            self.deadline_ns = self.coordinator.deadline_ns()
+            return
+        self.finish(Failure(self.coordinator.timeout_reason(self), outcome_known=True))

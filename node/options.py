@@ -154,6 +154,22 @@ OPTIONS: tuple[Option, ...] = (
         "how long a request waits for a leader",
     ),
     Option("max-connections", "connections_max", _integer, "N", "client connections"),
+    Option(
+        "slow-client-ms",
+        "slow_client_ms",
+        _integer,
+        "MS",
+        "a client that takes no reply for so long is closed (0: never)",
+        is_flag=False,
+    ),
+    Option(
+        "idle-timeout-ms",
+        "idle_timeout_ms",
+        _integer,
+        "MS",
+        "a client that sends nothing for so long is closed (0: never)",
+        is_flag=False,
+    ),
     Option("log-level", "log_level", _text, "|".join(LOG_LEVELS), "what is logged to stderr"),
     Option("log-format", "log_format", _text, "|".join(LOG_FORMATS), "form of the log lines"),
     Option(

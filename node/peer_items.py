@@ -56,6 +56,17 @@ FORWARD_REFUSED: Final = 36
 FORWARD_LOST: Final = 37
 """(kind, request_id): leadership went while the write was in the log; it may be executed."""
 
+FORWARD_RELAY: Final = 38
+"""(kind, request_id, item): a FORWARD_WRITE or FORWARD_READ of this request, for a node that leads
+the group or reaches its leader. It is passed on once at most."""
+
+LEADERS_REQUEST: Final = 44
+"""(kind, group_ids): which node leads these groups, as far as this one knows?"""
+
+LEADERS_REPLY: Final = 45
+"""(kind, ((group_id, leader_node_id, term), ...)): 0 = no leader that this node reaches. Groups
+without a replica here are left out."""
+
 MAP_REQUEST: Final = 40
 """(kind, known_epoch): send the cluster map if it is newer."""
 
@@ -72,7 +83,13 @@ _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     FORWARD_ITEMS: ((*_ITEM, tuple),),
     FORWARD_REFUSED: ((*_ITEM, int, str),),
     FORWARD_LOST: (_ITEM,),
+    FORWARD_RELAY: ((*_ITEM, tuple),),
+    LEADERS_REQUEST: ((int, tuple),),
+    LEADERS_REPLY: ((int, tuple),),
 }
+
+_REPORT: Final = (int, int, int)
+"""Types of one group's member in a LEADERS_REPLY."""
 
 _RESULT_FORMS: Final = ((int, int), (int, bytes))
 """Types of a result that carries something, see `store/results.py`."""
@@ -106,7 +123,7 @@ def check_forward(item: tuple[Any, ...]) -> None:
     """Raise `PeerFrameError` unless `item` has the form of one of the FORWARD kinds."""
     kind = item[0]
     form = tuple(map(type, item))
-    fits = kind < MAP_REQUEST and form in _ITEM_FORMS.get(kind, ())
+    fits = kind not in (MAP_REQUEST, MAP_REPLY) and form in _ITEM_FORMS.get(kind, ())
     if fits and kind == FORWARD_WRITE:
         command = item[5]
         fits = len(command) > 4 and type(command[3]) is int
@@ -117,5 +134,15 @@ def check_forward(item: tuple[Any, ...]) -> None:
         fits = all(found is None or type(found) is bytes for found in item[2])
     elif fits and kind == FORWARD_RESULT and type(item[2]) is tuple:
         fits = tuple(map(type, item[2])) in _RESULT_FORMS
+    elif fits and kind == FORWARD_RELAY:
+        inner = item[2]
+        fits = len(inner) > 1 and inner[0] in (FORWARD_WRITE, FORWARD_READ)
+        fits = fits and inner[1] == item[1]
+        if fits:
+            check_forward(inner)
+    elif fits and kind == LEADERS_REQUEST:
+        fits = all(type(group_id) is int for group_id in item[1])
+    elif fits and kind == LEADERS_REPLY:
+        fits = all(type(r) is tuple and tuple(map(type, r)) == _REPORT for r in item[1])
     if not fits:
         raise PeerFrameError(f"an item of kind {kind} of an unknown form")

@@ -44,6 +44,7 @@ WRITE_BUFFER_BYTES: Final = 256 << 10  # handed to the transport; beyond that th
 UNSENT_BYTES: Final = 128 << 10  # that the kernel takes ahead of what it can send
 BULK_FRAME_BYTES: Final = 256 << 10  # of values in a frame: a heartbeat may wait behind it
 BULK_BYTES_MAX: Final = 16 << 20  # of values that wait; what is refused is asked for again
+SMALL_BULK_BYTES: Final = 4 << 10  # values up to this size may fill as much again
 ITEM_BYTES_MAX: Final = FRAME_BYTES_MAX - 16  # an item must fit into a frame of its own
 FRAME_BYTES_GOAL: Final = 4 << 20  # an outbox that passes this becomes a frame before the turn ends
 
@@ -238,9 +239,11 @@ class PeerLink(asyncio.Protocol):
 
     def send_bulk(self, packed: bytes) -> bool:
         """`send` for values on their way to a client: they leave when nothing else waits, so that
-        a client that reads a lot does not hold up the heartbeats of a whole node.
+        a client that reads a lot does not hold up the heartbeats of a whole node. A small one is
+        not refused because of clients that read large ones.
         """
-        if self.bulk_bytes > BULK_BYTES_MAX or not self.is_ready or self.closing:
+        bytes_max = BULK_BYTES_MAX if len(packed) > SMALL_BULK_BYTES else 2 * BULK_BYTES_MAX
+        if self.bulk_bytes > bytes_max or not self.is_ready or self.closing:
             return False
         self._bulk.append(packed)
         self.bulk_bytes += len(packed)

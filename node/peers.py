@@ -43,12 +43,17 @@ from node.tasks import Tasks
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
-CONNECT_SECONDS: Final = 2.0
+CONNECT_SECONDS_MIN: Final = 0.25
+CONNECT_SECONDS_MAX: Final = 2.0
+"""A dial is given up after the shorter time at first, and after twice as long with every third
+failure in a row: a kernel whose first packet was lost sends it again only after a whole second."""
+
 STABLE_NS: Final = 1_000_000_000
 """A link that stood for this long was a good one: its next redial starts at the shortest pause."""
 
 UNKNOWN_LINKS_MAX: Final = 64
-"""Accepted connections that have not introduced themselves. More are closed unheard."""
+"""Accepted connections that have not introduced themselves. With one more the oldest is closed: a
+peer introduces itself at once, so strangers that say nothing do not keep it out."""
 
 DUPLICATE_RETRY_MS: Final = 500
 SAME_LINE_NS: Final = 60_000_000_000
@@ -258,7 +263,8 @@ class PeerNetwork:
         link = self._new_link(node_id)
         host, port = peer.address
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            seconds = CONNECT_SECONDS_MIN * (1 << min(peer.failures // 3, 10))
+            async with asyncio.timeout(min(CONNECT_SECONDS_MAX, seconds)):
                 await self._loop.create_connection(lambda: link, host, port)
         except (OSError, TimeoutError) as error:
             why = f"cannot connect to {format_address(host, port)}: {error or 'timed out'}"
@@ -288,7 +294,12 @@ class PeerNetwork:
             self._unknown_count += 1
             if self._unknown_count > UNKNOWN_LINKS_MAX:
                 self._log_once("warning", "peer_connections_full", limit=UNKNOWN_LINKS_MAX)
-                link.abort("too many connections that have not introduced themselves")
+                oldest = next(
+                    known
+                    for known in self._links
+                    if not (known.dialed or known.is_ready or known.closing)
+                )
+                oldest.abort("too many connections that have not introduced themselves")
 
     def link_introduced(self, link: PeerLink, hello: Hello) -> None:
         """A hello came; `Refused` is raised if it is not of a peer."""

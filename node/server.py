@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from node.client_watch import IDLE, SLOW
 from node.cluster_commands import cluster_command, moved_line
 from node.connection import MemcachedConnection
 from node.coordinator import Coordinator
@@ -24,6 +25,23 @@ if TYPE_CHECKING:
 
 
 log = get_logger("server")
+
+LOOK_NS: Final = 250_000_000
+"""Time between two looks at all connections."""
+
+REPLY_BYTES_MAX: Final = 4 << 20
+"""Bytes of answers of one connection that wait for their turn, or for the transport. One more may
+exceed it."""
+
+REPLY_BYTES_MIN: Final = 64 << 10
+"""What a connection may hold however many there are."""
+
+UNREAD_BYTES_MAX: Final = 256 << 20
+"""Replies of all connections together that clients have not taken: connections that hold more than
+REPLY_BYTES_MIN share it equally. At twice as much (many began to hold at once) those that hold the
+most, and have taken nothing for STALLED_NS, are closed."""
+
+STALLED_NS: Final = 1_000_000_000
 
 
 class MemcachedServer:
@@ -48,6 +66,11 @@ class MemcachedServer:
         self._is_full = False
         """A connection was rejected since there was last room for one."""
         self._emptied = asyncio.Event()
+        self._slow_ns = config.slow_client_ms * 1_000_000
+        self._idle_ns = config.idle_timeout_ms * 1_000_000
+        self._next_look_ns = 0
+        self.reply_bytes_max = REPLY_BYTES_MAX
+        """The present share of each connection in UNREAD_BYTES_MAX."""
         self._listener = Listener(self.loop, "--listen")
 
     async def start(self, addresses: Sequence[str]) -> str:
@@ -105,9 +128,47 @@ class MemcachedServer:
         for connection in list(self.connections.values()):
             connection.abort()
 
-    def unread_bytes(self) -> int:
-        """Bytes of replies that clients have not taken yet."""
-        return sum(connection.reply_bytes for connection in self.connections.values())
+    def sweep(self) -> None:
+        """Close connections that have not read, or not said, anything for too long. Called every
+        few ticks."""
+        now_ns = self.monotonic_ns()
+        if now_ns < self._next_look_ns:
+            return
+        self._next_look_ns = now_ns + LOOK_NS
+        unread: list[tuple[int, int]] = []
+        total = holding = 0
+        for connection in list(self.connections.values()):
+            why = connection.look(now_ns, self._slow_ns, self._idle_ns)
+            if why:
+                self._kick(connection, why)
+            elif size := connection.unread_bytes:
+                total += size
+                holding += size > REPLY_BYTES_MIN
+                if connection.stalled_ns(now_ns) >= STALLED_NS:
+                    unread.append((size, connection.number))
+        share = UNREAD_BYTES_MAX // max(1, holding)
+        self.reply_bytes_max = min(REPLY_BYTES_MAX, max(REPLY_BYTES_MIN, share))
+        if total > 2 * UNREAD_BYTES_MAX:
+            unread.sort()
+            while unread and total > 2 * UNREAD_BYTES_MAX:
+                size, number = unread.pop()
+                total -= size
+                self._kick(self.connections[number], SLOW)
+
+    def _kick(self, connection: MemcachedConnection, why: str) -> None:
+        if why == SLOW:
+            self.counters.slow_clients_closed += 1
+        else:
+            self.counters.idle_kicks += 1
+        event(
+            log,
+            "info" if why == IDLE else "warning",
+            "client_closed",
+            client=connection.client_address,
+            why=why,
+            unread_bytes=connection.unread_bytes,
+        )
+        connection.abort()
 
     # -- for connections -----------------------------------------------------------------
 

@@ -258,7 +258,7 @@ def _settings(node: NodeView) -> Iterator[tuple[str, object]]:
     yield "lru_segmented", "no"
     yield "temp_lru", "no"
     yield "track_sizes", "no"
-    yield "idle_timeout", 0
+    yield "idle_timeout", config.idle_timeout_ms // 1000
     yield "ssl_enabled", "no"
     yield "proxy_enabled", "no"
     yield "client_flags_size", 4

@@ -1,9 +1,10 @@
 """QuorumCache's client library: routes every request to the leader of its key's shard.
 
-Read codec.py, levels.py and requests.py (bytes), routing.py and retry.py (decisions),
-connection.py and pool.py (sockets), sessions.py (exactly once), discovery.py and dispatcher.py (a
-request's life), client.py (the verbs), and overview.py, report.py and cli.py (the command line), in
-this order.
+Read arguments.py (what callers hand in), codec.py, levels.py and requests.py (bytes), routing.py
+and retry.py (decisions), connection.py, pool.py and forks.py (sockets), sessions.py (exactly once),
+discovery.py and map_keeper.py (the map), attempts.py, dispatcher.py and batches.py (a request's
+life), client.py (the verbs), and overview.py, report.py, cli_words.py and cli.py (the command
+line), in this order.
 """
 
 from router.client import AsyncClient, CasResult, Item
@@ -34,6 +35,7 @@ from router.errors import (
     SessionGone,
     ValueTooLarge,
     WrongCluster,
+    WrongEventLoop,
 )
 from router.levels import Bounded, Linearizable, Local, ReadLevel
 from router.overview import Overview
@@ -75,4 +77,5 @@ __all__ = [
     "SessionGone",
     "ValueTooLarge",
     "WrongCluster",
+    "WrongEventLoop",
 ]

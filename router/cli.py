@@ -1,8 +1,8 @@
 """The `quorumcache` command: single operations, and a look at the cluster.
 
-Exit codes: 0 ok; 1 miss, or certainly not done; 2 usage; 3 cannot reach the cluster; 4 the outcome
-of a write is unknown; 5 the output could not be written. Results go to standard output; everything
-else, one line each, to standard error.
+Exit codes: 0 ok; 1 miss, certainly not done, or (of `status`) something is wrong in the cluster;
+2 usage; 3 cannot reach the cluster; 4 the outcome of a write is unknown; 5 the output could not be
+written. Results go to standard output; everything else, one line each, to standard error.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from random import Random
 
 from router import requests
+from router.cli_words import seconds_of, take_value_out
 from router.client import AsyncClient
 from router.codec import key_bytes
 from router.config import ClientConfig
@@ -29,12 +30,21 @@ from router.errors import (
     NotACluster,
     NotDone,
     OutcomeUnknown,
+    PartialFailure,
     RouterError,
     ValueTooLarge,
     WrongCluster,
 )
 from router.levels import ReadLevel, parse_level
-from router.report import Look, map_json, map_lines, overview_json, ring_lines, status_lines
+from router.report import (
+    Look,
+    is_healthy,
+    map_json,
+    map_lines,
+    overview_json,
+    ring_lines,
+    status_lines,
+)
 from router.streams import Parser, note, open_standard_streams, run_command
 
 OK, MISS, USAGE, UNREACHABLE, UNKNOWN = range(5)
@@ -60,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    options = _parser().parse_args(argv)
+    words, value = take_value_out(sys.argv[1:] if argv is None else argv)
+    options = _parser().parse_args(words)
+    if value is not None:
+        options.value = value
     try:
         return asyncio.run(_run(options))
     except KeyboardInterrupt:
@@ -114,9 +127,13 @@ async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
     keys: list[bytes] = options.keys
     level: ReadLevel = options.level
     timeout_ms = _left_ms(options)
-    values = {}
+    values: dict[str | bytes, bytes] = {}
+    failure: PartialFailure | None = None
     if len(keys) > 1:
-        values = await client.get_many(keys, timeout_ms=timeout_ms, level=level)
+        try:
+            values = dict((await client.get_many(keys, timeout_ms=timeout_ms, level=level)).items())
+        except PartialFailure as error:  # What was found is printed all the same.
+            failure, values = error, error.values
     else:
         value = await client.get(keys[0], timeout_ms=timeout_ms, level=level)
         values = {} if value is None else {keys[0]: value}
@@ -124,11 +141,15 @@ async def _get(client: AsyncClient, options: argparse.Namespace) -> int:
         _print_json([_json_item(key, values.get(key)) for key in keys])
     for key in keys:
         value = values.get(key)
+        if failure is not None and key in failure.errors:
+            continue
         if value is None:
             _note(f"{_show(key)}: not found")
         elif not options.json:
             prefix = key + b" " if len(keys) > 1 else b""
             sys.stdout.buffer.write(prefix + value + (b"" if options.no_newline else b"\n"))
+    if failure is not None:
+        raise failure
     return OK if all(key in values for key in keys) else MISS
 
 
@@ -171,7 +192,7 @@ async def _status(client: AsyncClient, options: argparse.Namespace) -> int:
     else:
         lines = status_lines if options.command == "status" else ring_lines
         print("\n".join(lines(view, _look())))
-    return OK
+    return OK if is_healthy(view) or options.command != "status" else MISS
 
 
 async def _route(client: AsyncClient, options: argparse.Namespace) -> int:
@@ -210,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds_of,
         metavar="SECONDS",
         default=argparse.SUPPRESS,
         help=f"time for the whole operation (default: {DEFAULT_TIMEOUT_S:g})",
@@ -218,8 +239,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="quorumcache",
         description="Talk to a QuorumCache cluster, and look at it.",
-        epilog="Exit codes: 0 ok; 1 miss or not done; 2 usage; 3 cannot reach the cluster; "
-        "4 outcome of a write unknown.",
+        epilog="Exit codes: 0 ok; 1 miss or not done, for status: something is wrong; 2 usage; "
+        "3 cannot reach the cluster; 4 outcome of a write unknown. Put -- before a key that begins "
+        "with -.",
         parents=[common],
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
@@ -248,7 +270,13 @@ def _parser() -> argparse.ArgumentParser:
         "come from any replica",
     )
     get.add_argument("-n", "--no-newline", action="store_true", help="print the bare value")
-    set_ = command("set", _set, "Store a value", has_json=False)
+    set_ = command(
+        "set",
+        _set,
+        "Store a value",
+        "A VALUE that begins with - is stored as it is, unless it is one of the options below.",
+        has_json=False,
+    )
     set_.add_argument("keys", nargs=1, metavar="KEY")
     set_.add_argument("value", metavar="VALUE", help="the value, or - to read standard input")
     set_.add_argument(
@@ -262,7 +290,13 @@ def _parser() -> argparse.ArgumentParser:
     delete = command("delete", _delete, "Remove keys", has_json=False)
     delete.add_argument("keys", nargs="+", metavar="KEY")
     command("map", _map, "Print the cluster map: nodes, and the replicas of each shard")
-    command("status", _status, "Show nodes, leaders, balance, and what is wrong")
+    command(
+        "status",
+        _status,
+        "Show nodes, leaders, balance, and what is wrong",
+        "Exit code 0: all nodes are up, every shard has a leader and all its replicas; 1: not "
+        "so; 3: no node answers.",
+    )
     command("ring", _status, "Show how shards and leaders are spread over nodes and zones")
     route = command(
         "route",
@@ -274,16 +308,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     route.add_argument("keys", nargs="*", metavar="KEY")
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.001 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0.001")
-    return seconds
 
 
 def _key(key: bytes, where: str = "") -> bytes:

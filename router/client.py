@@ -9,18 +9,26 @@ from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
 from ring import ClusterMap
-from router import requests
-from router.codec import Value, key_bytes
+from router import batches, requests
+from router.arguments import (
+    exptime_of,
+    flags_of,
+    items_of,
+    keys_of,
+    level_of,
+    shown,
+    truth_of,
+    unsigned_of,
+)
+from router.codec import key_bytes, keys_bytes
 from router.config import ClientConfig
 from router.dispatcher import ANY_NODE, Dispatcher
-from router.errors import PartialFailure, RouterError
+from router.errors import InvalidArgument, PartialFailure, RouterError
 from router.levels import ReadLevel
 from router.overview import Overview, observe
-from router.requests import Request
 from router.routing import Route
 
 K = TypeVar("K", str, bytes)
-T = TypeVar("T")
 
 
 class Item(NamedTuple):
@@ -49,7 +57,9 @@ class AsyncClient:
 
     Safe for any number of tasks of one event loop at once; a cancelled call disturbs no other.
     Keys are str (sent as UTF-8) or bytes, 1 to 250 bytes without space, CR or LF; values are bytes.
-    Every call has one deadline, `timeout_ms` or else the configured one, over all its attempts.
+    Every call has one deadline, `timeout_ms` (1 to 86,400,000) or else the configured one, over all
+    its attempts. Arguments are checked before anything is sent: `InvalidKey` and `InvalidArgument`
+    name the one that is wrong. Numbers are whole; a fraction is refused and never cut.
 
     Reads and writes are repeated until the deadline. A repeated write is executed once: it has a
     number in a session of its shard, and returns its first result (`sessions.py`). Every write ends
@@ -71,9 +81,12 @@ class AsyncClient:
 
         `random` draws the jitter of pauses; hand in a seeded one for repeatable runs.
         """
-        if isinstance(seeds, str):
-            seeds = (seeds,)
-        self._engine = Dispatcher(tuple(seeds), config or ClientConfig(), random or Random())
+        if config is not None and not isinstance(config, ClientConfig):
+            raise InvalidArgument(f"config must be a ClientConfig, not {shown(config)}")
+        if random is not None and not isinstance(random, Random):
+            raise InvalidArgument(f"random must be a random.Random, not {shown(random)}")
+        self._engine = Dispatcher(seeds, config or ClientConfig(), random or Random())
+        self._read_level = self._engine.config.read_level
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -93,6 +106,7 @@ class AsyncClient:
         `once`: raise after one pass over the seeds, instead of trying until the deadline.
         Raises `ClusterUnreachable`, `NotACluster`, `NotDone` (no map yet) or `DeadlineExceeded`.
         """
+        once = truth_of("once", once)
         table = await self._engine.start(self._engine.deadline(timeout_ms), once)
         return table.cluster_map
 
@@ -122,8 +136,8 @@ class AsyncClient:
     ) -> bytes | None:
         """The value of `key`, or None. `level`: how old the answer may be; the configured one."""
         sent = key_bytes(key)
-        request = requests.get(sent, level or self._engine.config.read_level)
-        return await self._call(sent, request, timeout_ms)
+        request = requests.get(sent, level_of(level, self._read_level))
+        return await self._engine.call_key(sent, request, timeout_ms)
 
     async def gets(
         self, key: str | bytes, *, level: ReadLevel | None = None, timeout_ms: int | None = None
@@ -132,8 +146,8 @@ class AsyncClient:
         ends in `EXISTS` and does no harm.
         """
         sent = key_bytes(key)
-        request = requests.gets(sent, level or self._engine.config.read_level)
-        hit = await self._call(sent, request, timeout_ms)
+        request = requests.gets(sent, level_of(level, self._read_level))
+        hit = await self._engine.call_key(sent, request, timeout_ms)
         return Item(hit.value, hit.flags, hit.cas_unique) if hit else None
 
     async def get_many(
@@ -143,40 +157,28 @@ class AsyncClient:
         level: ReadLevel | None = None,
         timeout_ms: int | None = None,
     ) -> dict[K, bytes]:
-        """The values of those `keys` that exist, by key as given.
+        """The values of those `keys` that exist, by key as given, in their order. A key that is
+        there as str and as bytes is asked for once, and returned as both.
 
         Raises `PartialFailure`, with what was found in its `values`, if some shards gave no answer.
         """
-        by_sent: dict[bytes, K] = {key_bytes(key): key for key in keys}
+        given = keys_of(keys)
+        asked = keys_bytes(given)
+        level = level_of(level, self._read_level)
         deadline = self._engine.deadline(timeout_ms)
-        table = self._engine.table or await self._engine.start(deadline)
-        by_shard: dict[int, list[bytes]] = {}
-        for sent in by_sent:
-            by_shard.setdefault(table.shard_of(sent), []).append(sent)
-        size = self._engine.config.keys_per_get_max
-        level = level or self._engine.config.read_level
-        parts = [
-            (shard, tuple(shard_keys[start : start + size]))
-            for shard, shard_keys in by_shard.items()
-            for start in range(0, len(shard_keys), size)
-        ]
-        calls: list[tuple[int, Request[tuple[Value, ...]]]] = [
-            (shard, requests.get_many(part, level)) for shard, part in parts
-        ]
-        values: dict[K, bytes] = {}
-        errors: dict[str | bytes, RouterError] = {}
-        for (_, part), result in zip(
-            parts, await self._engine.fan_out(calls, deadline), strict=True
-        ):
-            if isinstance(result, RouterError):
-                errors.update((by_sent[sent], result) for sent in part)
-            else:
-                values.update((by_sent[hit.key], hit.value) for hit in result)
-        if errors:
-            found: dict[str | bytes, bytes] = {}
-            for key, value in values.items():
-                found[key] = value
-            raise PartialFailure(errors, found)
+        found, failed = await batches.get_many(
+            self._engine, list(dict.fromkeys(asked)), level, deadline
+        )
+        values = {key: found[sent] for key, sent in zip(given, asked, strict=True) if sent in found}
+        if failed:
+            errors: dict[str | bytes, RouterError] = {}
+            seen: dict[str | bytes, bytes] = {}
+            for key, sent in zip(given, asked, strict=True):
+                if sent in failed:
+                    errors[key] = failed[sent]
+                elif sent in found:
+                    seen[key] = found[sent]
+            raise PartialFailure(errors, seen)
         return values
 
     async def set(
@@ -202,17 +204,21 @@ class AsyncClient:
         """Store each value. Not one transaction: raises `PartialFailure` with an error per failed
         key if any failed; all other keys are stored.
         """
-        calls = []
-        deadline = self._engine.deadline(timeout_ms)
-        table = self._engine.table or await self._engine.start(deadline)
-        for key, value in values.items():
+        exptime, flags = exptime_of(exptime), flags_of(flags)
+        given = items_of(values)
+        stores: dict[bytes, requests.Request[bytes]] = {}
+        for key, value in given:
             sent = key_bytes(key)
-            request = requests.store(b"set", sent, value, flags, exptime)
-            calls.append((table.shard_of(sent), request))
-        results = await self._engine.fan_out(calls, deadline)
+            if sent in stores:
+                raise InvalidArgument(f"values has the key {shown(key)} twice: as str and as bytes")
+            stores[sent] = requests.store(b"set", sent, value, flags, exptime)
+        deadline = self._engine.deadline(timeout_ms)
+        table = await self._engine.start(deadline)
+        calls = [(table.shard_of(sent), request) for sent, request in stores.items()]
+        results = await batches.write_many(self._engine, calls, deadline)
         errors: dict[str | bytes, RouterError] = {
             key: result
-            for key, result in zip(values, results, strict=True)
+            for (key, _), result in zip(given, results, strict=True)
             if isinstance(result, RouterError)
         }
         if errors:
@@ -265,13 +271,14 @@ class AsyncClient:
         timeout_ms: int | None = None,
     ) -> CasResult:
         """Store only if the item is still the one whose `cas_unique` `gets` told."""
-        word = await self._store(b"cas", key, value, exptime, flags, timeout_ms, cas_unique)
+        unique = unsigned_of("cas_unique", cas_unique)
+        word = await self._store(b"cas", key, value, exptime, flags, timeout_ms, unique)
         return _CAS_RESULTS[word]
 
     async def delete(self, key: str | bytes, *, timeout_ms: int | None = None) -> bool:
         """Remove the key; False if it did not exist."""
         sent = key_bytes(key)
-        return await self._call(sent, requests.delete(sent), timeout_ms)
+        return await self._engine.call_key(sent, requests.delete(sent), timeout_ms)
 
     async def incr(
         self, key: str | bytes, delta: int = 1, *, timeout_ms: int | None = None
@@ -280,32 +287,34 @@ class AsyncClient:
         does not exist. Raises `NotANumber`.
         """
         sent = key_bytes(key)
-        return await self._call(sent, requests.arithmetic(b"incr", sent, delta), timeout_ms)
+        return await self._engine.call_key(
+            sent, requests.arithmetic(b"incr", sent, delta), timeout_ms
+        )
 
     async def decr(
         self, key: str | bytes, delta: int = 1, *, timeout_ms: int | None = None
     ) -> int | None:
         """As `incr`, downwards; stops at 0."""
         sent = key_bytes(key)
-        return await self._call(sent, requests.arithmetic(b"decr", sent, delta), timeout_ms)
+        return await self._engine.call_key(
+            sent, requests.arithmetic(b"decr", sent, delta), timeout_ms
+        )
 
     async def touch(self, key: str | bytes, exptime: int, *, timeout_ms: int | None = None) -> bool:
         """Give the item a new expiry; False if it does not exist."""
         sent = key_bytes(key)
-        return await self._call(sent, requests.touch(sent, exptime), timeout_ms)
+        return await self._engine.call_key(sent, requests.touch(sent, exptime), timeout_ms)
 
     async def flush_all(self, delay: int = 0, *, timeout_ms: int | None = None) -> None:
-        """Make every item of the cluster disappear, now or after `delay` seconds.
+        """Make every item of the cluster disappear, now or after `delay` seconds; above 2,592,000
+        it is a Unix time.
 
         `OutcomeUnknown` also means: perhaps in some shards only. Repeating it does no harm.
         """
+        request = requests.flush_all(delay)
         deadline = self._engine.deadline(timeout_ms)
-        await self._engine.call(requests.flush_all(delay), ANY_NODE, deadline)
-
-    async def _call(self, key: bytes, request: Request[T], timeout_ms: int | None) -> T:
-        deadline = self._engine.deadline(timeout_ms)
-        table = self._engine.table or await self._engine.start(deadline)
-        return await self._engine.call(request, table.shard_of(key), deadline)
+        await self._engine.start(deadline)
+        await self._engine.call(request, ANY_NODE, deadline)
 
     async def _store(
         self,
@@ -319,7 +328,7 @@ class AsyncClient:
     ) -> bytes:
         sent = key_bytes(key)
         request = requests.store(verb, sent, value, flags, exptime, cas_unique)
-        return await self._call(sent, request, timeout_ms)
+        return await self._engine.call_key(sent, request, timeout_ms)
 
 
 _CAS_RESULTS = {

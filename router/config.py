@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from ipaddress import IPv6Address
 
+from router.arguments import TIME_MS_MAX, shown, truth_of, whole
 from router.errors import InvalidArgument
 from router.levels import LINEARIZABLE, ReadLevel
 
 DEFAULT_PORT = 11211
+
+_PORT_DIGITS_MAX = 20
+_HOST_LETTERS_MAX = 253
+"""RFC 1035, section 2.3.4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +77,50 @@ class ClientConfig:
     def validate(self) -> None:
         """Raise `InvalidArgument` that names the offending field and its value."""
         if not isinstance(self.read_level, ReadLevel):
-            raise InvalidArgument(f"read_level must be a read level, not {self.read_level!r}")
+            raise InvalidArgument(f"read_level must be a read level, not {shown(self.read_level)}")
+        truth_of("sessions", self.sessions)
         for field in fields(self):
-            if field.name == "read_level":
-                continue
-            value = getattr(self, field.name)
-            if field.name == "sessions":
-                if not isinstance(value, bool):
-                    raise InvalidArgument(f"sessions must be True or False, not {value!r}")
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidArgument(f"{field.name} must be a whole number from 1, not {value!r}")
+            if field.name not in ("read_level", "sessions"):
+                most = TIME_MS_MAX if field.name.endswith("_ms") else _MOST[field.name]
+                whole(field.name, getattr(self, field.name), 1, most)
         if self.backoff_first_ms > self.backoff_max_ms:
             raise InvalidArgument(
                 f"backoff_first_ms {self.backoff_first_ms} is above "
                 f"backoff_max_ms {self.backoff_max_ms}"
             )
+
+
+_MOST = {
+    # A node takes 1,024 clients by default.
+    "connections_per_node": 256,
+    # Above these a bound would bound nothing: no memory holds so much.
+    "inflight_requests_max": 1 << 24,
+    "inflight_bytes_max": 1 << 40,
+    "value_bytes_max": 1 << 40,
+    # With keys of 250 bytes, just below the 1 MiB that a node takes as one line.
+    "keys_per_get_max": 4_096,
+}
+"""Largest values of the settings that are no times."""
+
+
+def seed_addresses(seeds: Iterable[str]) -> tuple[str, ...]:
+    """The addresses a client starts from, each as `host:port`. Raises `InvalidArgument`."""
+    if isinstance(seeds, str):
+        seeds = (seeds,)
+    try:
+        found = tuple(seeds)
+    except TypeError:
+        found = ()
+    if not found or isinstance(seeds, bytes | bytearray | memoryview):
+        raise InvalidArgument(
+            f'seeds must be a list of "host:port" with at least one, not {shown(seeds)}'
+        )
+    for seed in found:
+        if not isinstance(seed, str):
+            raise InvalidArgument(
+                f'seeds must be texts of the form "host:port"; one is {shown(seed)}'
+            )
+    return tuple(format_address(*parse_address(seed)) for seed in found)
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -98,12 +133,27 @@ def parse_address(text: str) -> tuple[str, int]:
         host, port_text = text.strip(), str(DEFAULT_PORT)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-    if not host or not port_text.isascii() or not port_text.isdigit():
-        raise InvalidArgument(f"{text!r} is not an address of the form host:port")
-    port = int(port_text)
+    if not _is_host(host) or not port_text.isascii() or not port_text.isdigit():
+        raise InvalidArgument(f"{shown(text)} is not an address of the form host:port")
+    port = int(port_text) if len(port_text) <= _PORT_DIGITS_MAX else 0
     if not 1 <= port <= 65_535:
-        raise InvalidArgument(f"{text!r}: the port must be 1 to 65535")
+        raise InvalidArgument(f"{shown(text)}: the port must be 1 to 65535")
     return host, port
+
+
+def _is_host(host: str) -> bool:
+    """Whether this may be a name or an address. What else it has to be, its lookup tells."""
+    if ":" in host:
+        try:
+            IPv6Address(host)
+        except ValueError:
+            return False
+        return True
+    return (
+        0 < len(host) <= _HOST_LETTERS_MAX
+        and host.isprintable()
+        and not any(letter in " ,;/@[]" for letter in host)
+    )
 
 
 def format_address(host: str, port: int) -> str:

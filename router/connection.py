@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -125,20 +126,42 @@ class Connection(asyncio.Protocol):
         """Whether a request of `size` bytes may be submitted now."""
         return not self._waiting and self._fits(size)
 
-    def submit(self, request: Request[T], deadline: float) -> asyncio.Future[T]:
+    def submit(
+        self, request: Request[T], deadline: float, at_once: bool = False
+    ) -> asyncio.Future[T]:
         """Queue a request; the future ends by `deadline` (loop time) at the latest.
 
         The caller has checked `is_usable` and `has_room` in this loop turn. Cancelling the future
-        is always safe.
+        is always safe. `at_once`: if the connection is idle, the bytes leave now and not at the end
+        of the loop turn. That saves a caller who works alone a turn; requests of others that come
+        in the same turn still leave together.
         """
-        future: asyncio.Future[T] = self._loop.create_future()
-        if not self._sent and not self._unsent:
-            self._quiet_since = self._loop.time()
-        self._unsent.append(_Pending(request.data, request.decode, future, deadline, request.level))
-        self._bytes += len(request.data)
-        if not self._flush_due and not self._is_paused:
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
+        loop = self._loop
+        future: asyncio.Future[T] = loop.create_future()
+        data, level = request.data, request.level
+        self._bytes += len(data)
+        if self._sent or self._unsent:
+            at_once = False
+        else:
+            self._quiet_since = loop.time()
+        transport = self._transport
+        if (
+            at_once
+            and transport is not None
+            and not self._is_paused
+            and not self._flush_due
+            and (not level or level == self._level)
+            and not transport.is_closing()
+        ):
+            pending = _Pending(b"", request.decode, future, deadline, level)
+            pending.size = len(data)
+            self._sent.append(pending)
+            transport.write(data)
+        else:
+            self._unsent.append(_Pending(data, request.decode, future, deadline, level))
+            if not self._flush_due and not self._is_paused:
+                self._flush_due = True
+                loop.call_soon(self._flush)
         wake_at = min(deadline, self._quiet_since + self._config.stall_ms / 1000)
         if wake_at < self._timer_at:
             self._arm(wake_at)
@@ -174,6 +197,18 @@ class Connection(asyncio.Protocol):
         """Take no further requests; close as soon as no caller waits for a reply any more."""
         self._become_unusable()
         self._close_if_idle()
+
+    def disown(self, harmless: int) -> None:
+        """Called in a child process after a fork: let go of the socket, of which both have a copy,
+        without a word to the node, to the event loop or to those who wait.
+
+        Its descriptor becomes a copy of `harmless` and stays taken: the objects around it still
+        believe that it is theirs, and will close it.
+        """
+        socket = self._transport.get_extra_info("socket") if self._transport is not None else None
+        descriptor = socket.fileno() if socket is not None else -1
+        if descriptor >= 0:
+            os.dup2(harmless, descriptor, inheritable=False)
 
     def abort(self, why: str) -> None:
         """End the connection now."""

@@ -22,16 +22,15 @@ name each other as leader do not keep a request in the air.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
-from router.config import ClientConfig, format_address, parse_address
-from router.discovery import Sighting, first_sighting, settle
+from router.arguments import timeout_of
+from router.attempts import Attempts
+from router.config import ClientConfig, seed_addresses
 from router.errors import (
     ClientClosed,
-    DeadlineExceeded,
-    InvalidArgument,
     Moved,
     NotANumber,
     NotDone,
@@ -42,10 +41,14 @@ from router.errors import (
     SessionGone,
     ValueTooLarge,
     WrongCluster,
+    WrongEventLoop,
 )
+from router.forks import watch
+from router.levels import Linearizable, ReadLevel
+from router.map_keeper import MapKeeper
 from router.pool import Pool
 from router.requests import Request, open_session
-from router.retry import Backoff, Effect, may_retry
+from router.retry import Effect, may_retry
 from router.routing import RoutingTable
 from router.sessions import Sessions, Write
 
@@ -54,48 +57,28 @@ T = TypeVar("T")
 ANY_NODE = -1
 """In place of a shard: a request that every node can answer."""
 
-WINDOW = 512
-"""Requests of one call for many keys under way at once; half of what one connection takes."""
-
-TIME_LEFT_MIN_S = 0.002
-"""With less than this left no further attempt is made."""
-
 RESULTS = (ValueTooLarge, NotANumber, OutOfMemory)
 """Refusals that are a write's first result, also when they answer a repetition."""
-
-
-class _Attempts:
-    """The failures of one request."""
-
-    __slots__ = ("asked", "backoff", "count", "moved", "sent_on", "trouble")
-
-    def __init__(self, backoff: Backoff) -> None:
-        self.backoff = backoff
-        self.asked: list[str] = []  # in vain, in this round
-        self.count = 0
-        self.sent_on = False  # the last failure was a redirect
-        self.moved: RouterError | None = None  # the last redirect
-        self.trouble: RouterError | None = None  # the last failure that was no redirect
 
 
 class Dispatcher:
     """Routing table, connections and retries of one client. Bound to the loop of its first use."""
 
-    def __init__(self, seeds: Sequence[str], config: ClientConfig, random: Random) -> None:
-        if not seeds or isinstance(seeds, str):
-            raise InvalidArgument('seeds must be a list of "host:port", with at least one')
-        self.seeds = tuple(format_address(*parse_address(seed)) for seed in seeds)
+    def __init__(self, seeds: Iterable[str], config: ClientConfig, random: Random) -> None:
+        self.seeds = seed_addresses(seeds)
         self.config = config
-        self.table: RoutingTable | None = None
         self._random = random
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: Pool | None = None
-        self._refreshing: asyncio.Task[None] | None = None
-        self._refresh_error: RouterError | None = None
-        self._refreshed_at = 0.0  # loop time at which the last refresh ended
+        self._keeper: MapKeeper | None = None
         self._sessions = Sessions(self._open_session)
         self._is_closed = False
-        self._turn = 0  # counts reads that any replica may answer
+        self._turn = 0  # counts calls that any replica may answer
+        # After a fork: what belongs to the parent process. It is kept, since the end of such
+        # objects would disturb the parent's event loop.
+        self._inherited: list[tuple[asyncio.AbstractEventLoop, Pool, MapKeeper, Sessions]] = []
+        self._table: RoutingTable | None = None  # to start from, after a fork
+        watch(self)
 
     @property
     def pool(self) -> Pool:
@@ -104,182 +87,154 @@ class Dispatcher:
             raise ClientClosed("the client is closed")
         return self._pool
 
+    @property
+    def keeper(self) -> MapKeeper:
+        """What is known of the cluster."""
+        if self._keeper is None or self._is_closed:
+            raise ClientClosed("the client is closed")
+        return self._keeper
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether calls are refused, and those under way end."""
+        return self._is_closed
+
+    @property
+    def table(self) -> RoutingTable | None:
+        """The newest routing table; None before the first was fetched."""
+        return self._keeper.table if self._keeper is not None else self._table
+
     def deadline(self, timeout_ms: int | None) -> float:
         """Loop time at which a call that starts now has to end. Every call begins here; the first
         one binds the client to its loop.
         """
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         if loop is not self._loop:
             self._bind(loop)
         if self._is_closed:
             raise ClientClosed("the client is closed")
-        if timeout_ms is None:
-            timeout_ms = self.config.timeout_ms
-        elif timeout_ms <= 0:
-            raise InvalidArgument(f"timeout_ms must be above 0, not {timeout_ms}")
+        timeout_ms = self.config.timeout_ms if timeout_ms is None else timeout_of(timeout_ms)
         return loop.time() + timeout_ms / 1000
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not None:
-            raise InvalidArgument("a client belongs to the event loop that used it first")
+            raise WrongEventLoop(
+                "this client was first used in another event loop: make one client per loop"
+                " (each asyncio.run is a new loop)"
+            )
+        if any(loop is inherited for inherited, *_ in self._inherited):
+            raise WrongEventLoop(
+                "this event loop was made before the fork, and the parent process uses it: run"
+                " the calls of the child in a new one (asyncio.run)"
+            )
+        if self._is_closed:
+            raise ClientClosed("the client is closed")
         self._loop = loop
         self._pool = Pool(loop, self.config, self._random)
-        self._refreshed_at = loop.time() - self.config.refresh_pause_ms / 1000
+        self._keeper = MapKeeper(self._pool, self.seeds, self.config, self._random, self._table)
 
-    def _now(self) -> float:
-        assert self._loop is not None
-        return self._loop.time()
+    def forked(self) -> None:
+        """This is the child process now: leave sockets and sessions to the parent, start anew."""
+        loop, pool, keeper = self._loop, self._pool, self._keeper
+        if loop is None or pool is None or keeper is None:
+            return
+        self._inherited.append((loop, pool, keeper, self._sessions))
+        self._table = keeper.table
+        self._loop = self._pool = self._keeper = None
+        self._sessions = Sessions(self._open_session)
+        pool.disown()
 
     async def start(self, deadline: float, once: bool = False) -> RoutingTable:
         """The routing table; fetched from the seeds at the first call.
 
         `once`: one pass over the seeds, instead of trying until the deadline.
         """
-        attempts: _Attempts | None = None
-        known: RouterError | None = None  # the last reason why there is no map yet
-        while self.table is None:
-            refreshing = self._refresh_soon(urgent=True)
-            left = deadline - self._now()
-            await asyncio.wait((refreshing,), timeout=max(0.0, left))
-            if refreshing.done() and not refreshing.cancelled():
-                refreshing.result()  # a bug in there must not look like silence
-            error = self._refresh_error
-            if self.table is not None or error is None:
-                if self.table is None and left <= 0:
-                    why = known or f"no answer from {', '.join(self.seeds)}"
-                    raise DeadlineExceeded(f"no cluster map in time: {why}") from known
-                continue
-            if once or not may_retry(Effect.READ, error):
-                raise error
-            known = error
-            attempts = attempts or self._attempts()
-            await self._pause(attempts, error, False, deadline)
-        return self.table
+        return await self.keeper.start(deadline, once)
+
+    async def call_key(self, key: bytes, request: Request[T], timeout_ms: int | None) -> T:
+        """Carry one request to the leader of the shard of a valid key."""
+        deadline = self.deadline(timeout_ms)
+        keeper = self._keeper
+        assert keeper is not None
+        table = keeper.table or await keeper.start(deadline)
+        shard = table.shard_of(key)
+        if request.any_replica:
+            return await self.attempt(request, shard, deadline)
+        write = None
+        if request.effect is Effect.WRITE and self.config.sessions:
+            write = Write(self._sessions, shard, request)
+        # Nearly all calls end here, so that one coroutine carries them: the first attempt.
+        try:
+            failed: tuple[RouterError, str] | None = None
+            connection = self.pool.ready(table.leader(shard))
+            if connection is not None and (
+                write is None or not connection.knows_sessions or write.number()
+            ):
+                sent = request if write is None else write.request
+                if connection.has_room(len(sent.data)):
+                    until = self.attempt_deadline(request, write, 0, deadline)
+                    try:
+                        return await connection.submit(sent, until, True)
+                    except RouterError as error:
+                        failed = error, connection.address
+            return await self.attempt(request, shard, deadline, None, write, failed)
+        finally:
+            if write is not None:
+                write.end()
 
     async def call(self, request: Request[T], shard: int, deadline: float) -> T:
         """Carry one request to the leader of `shard`, or to any node (`ANY_NODE`)."""
-        return await self._run(request, shard, deadline)
-
-    async def fan_out(
-        self, requests: Sequence[tuple[int, Request[T]]], deadline: float
-    ) -> list[T | RouterError]:
-        """Carry many (shard, request) at once; results and errors in the order of `requests`."""
-        results: list[T | RouterError] = []
-        for start in range(0, len(requests), WINDOW):
-            results += await self._window(requests[start : start + WINDOW], deadline)
-        return results
+        write = self.write(request, shard)
+        try:
+            return await self.attempt(request, shard, deadline, None, write)
+        finally:
+            if write is not None:
+                write.end()
 
     async def close(self) -> None:
         """End all requests and connections; idempotent."""
+        loop = _running_loop()
+        if self._loop is not None and loop is not self._loop:
+            raise WrongEventLoop("this client was first used in another event loop: close it there")
         self._is_closed = True
         await self._sessions.close()
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.wait((self._refreshing,))
+        if self._keeper is not None:
+            await self._keeper.close()
         if self._pool is not None:
             await self._pool.close()
 
-    async def _window(
-        self, requests: Sequence[tuple[int, Request[T]]], deadline: float
-    ) -> list[T | RouterError]:
-        """Send what can go at once without a task each; what can not, or fails, gets its own."""
-        table = self.table or await self.start(deadline)
-        pool = self.pool
-        futures: list[tuple[int, str, asyncio.Future[T]]] = []
-        writes: dict[int, Write[Any]] = {}
-        results: dict[int, T | RouterError] = {}
-        late: list[tuple[int, _Attempts | None]] = []
-        try:
-            for index, (shard, request) in enumerate(requests):
-                write = self._write(request, shard)
-                if write is not None:
-                    writes[index] = write
-                address = self._target(table, shard, None, request)
-                connection = pool.ready(address)
-                if connection is None or (
-                    write is not None and connection.knows_sessions and not write.number()
-                ):
-                    late.append((index, None))
-                    continue
-                sent = request if write is None else write.request
-                if not connection.has_room(len(sent.data)):
-                    late.append((index, None))
-                    continue
-                until = self._attempt_deadline(request, write, 0, deadline)
-                futures.append((index, address, connection.submit(sent, until)))
-            for index, address, future in futures:
-                shard, request = requests[index]
-                write = writes.get(index)
-                try:
-                    results[index] = await future
-                except RouterError as error:
-                    try:
-                        self._judge(error, request, write)
-                    except RouterError as verdict:
-                        results[index] = verdict
-                    else:
-                        attempts = self._attempts()
-                        self._learn(error, shard, address, attempts)
-                        late.append((index, attempts))
-                        continue
-                if write is not None:
-                    write.end()  # Others may be waiting for room in the session.
-            if late:
-                outcomes = [
-                    self._outcome(requests[index], deadline, attempts, writes.get(index))
-                    for index, attempts in late
-                ]
-                ended = await asyncio.gather(*outcomes)
-                results.update(zip((index for index, _ in late), ended, strict=True))
-        finally:
-            settle(*(future for _, _, future in futures))
-            for write in writes.values():
-                write.end()
-        return [results[index] for index in range(len(requests))]
-
-    async def _outcome(
-        self,
-        call: tuple[int, Request[T]],
-        deadline: float,
-        attempts: _Attempts | None,
-        write: Write[Any] | None,
-    ) -> T | RouterError:
-        shard, request = call
-        try:
-            return await self._attempt(request, shard, deadline, attempts, write)
-        except RouterError as error:
-            return error
-        finally:
-            if write is not None:
-                write.end()
-
-    async def _run(self, request: Request[T], shard: int, deadline: float) -> T:
-        write = self._write(request, shard)
-        try:
-            return await self._attempt(request, shard, deadline, None, write)
-        finally:
-            if write is not None:
-                write.end()
-
-    def _write(self, request: Request[T], shard: int) -> Write[T] | None:
+    def write(self, request: Request[T], shard: int) -> Write[T] | None:
         """What numbers a request, if it is one that can have a number."""
         if request.effect is Effect.WRITE and shard != ANY_NODE and self.config.sessions:
             return Write(self._sessions, shard, request)
         return None
 
     async def _open_session(self, shard: int) -> int:
-        return await self._run(open_session(shard), shard, self.deadline(None))
+        return await self.call(open_session(shard), shard, self.deadline(None))
 
-    async def _attempt(
+    def attempts(self) -> Attempts:
+        """Of a call whose first attempt has failed."""
+        return Attempts(self.config, self._random)
+
+    async def attempt(
         self,
         request: Request[T],
         shard: int,
         deadline: float,
-        attempts: _Attempts | None,
-        write: Write[Any] | None,
+        attempts: Attempts | None = None,
+        write: Write[Any] | None = None,
+        failed: tuple[RouterError, str] | None = None,
     ) -> T:
-        """Make attempts until one has a result. An error says what all of them together did."""
+        """Make attempts until one has a result. An error says what all of them together did.
+
+        `failed`: how the first one failed, and the address it went to, if it was made already.
+        """
         try:
+            if failed is not None:
+                error, address = failed
+                attempts = await self._after(
+                    error, request, shard, address, attempts, write, deadline
+                )
             return await self._attempts_until(request, shard, deadline, attempts, write)
         except RouterError as error:
             doubt = write.doubt if write is not None else None
@@ -293,16 +248,16 @@ class Dispatcher:
         request: Request[T],
         shard: int,
         deadline: float,
-        attempts: _Attempts | None,
+        attempts: Attempts | None,
         write: Write[Any] | None,
     ) -> T:
-        pool = self.pool
+        pool, keeper = self.pool, self.keeper
         sent = request
         while True:
             address = ""
             try:
-                table = self.table or await self.start(deadline)
-                address = self._target(table, shard, attempts, request)
+                table = keeper.table or await keeper.start(deadline)
+                address = self.target(table, shard, attempts, request)
                 connection = pool.ready(address) or await pool.acquire(address, deadline)
                 if write is not None:
                     if connection.knows_sessions and not write.is_numbered and not write.number():
@@ -316,24 +271,42 @@ class Dispatcher:
                 if not connection.has_room(len(sent.data)):
                     await connection.room(len(sent.data), deadline)
                 count = attempts.count if attempts else 0
-                until = self._attempt_deadline(request, write, count, deadline)
+                until = self.attempt_deadline(request, write, count, deadline)
                 return await connection.submit(sent, until)
             except RouterError as error:
                 if not address:
                     raise
-                self._judge(error, request, write)
-                if self._is_closed:
-                    raise ClientClosed("the client was closed") from error
-                if isinstance(self._refresh_error, WrongCluster):
-                    raise self._refresh_error from error
-                attempts = attempts or self._attempts()
-                self._learn(error, shard, address, attempts)
-                elsewhere = bool(table.target(max(shard, 0), attempts.asked))
-                if not elsewhere:
-                    attempts.asked.clear()
-                await self._pause(attempts, error, elsewhere, deadline)
+                attempts = await self._after(
+                    error, request, shard, address, attempts, write, deadline
+                )
 
-    def _judge(self, error: RouterError, request: Request[T], write: Write[Any] | None) -> None:
+    async def _after(
+        self,
+        error: RouterError,
+        request: Request[T],
+        shard: int,
+        address: str,
+        attempts: Attempts | None,
+        write: Write[Any] | None,
+        deadline: float,
+    ) -> Attempts:
+        """What follows a failed attempt: the end of the call, or a pause before the next."""
+        self.judge(error, request, write)
+        if self._is_closed:
+            raise ClientClosed("the client was closed") from error
+        keeper = self.keeper
+        if isinstance(keeper.refresh_error, WrongCluster):
+            raise keeper.refresh_error from error
+        attempts = attempts or self.attempts()
+        self.learn(error, shard, address, attempts)
+        table = keeper.table
+        elsewhere = table is None or bool(table.target(max(shard, 0), attempts.asked))
+        if not elsewhere:
+            attempts.asked.clear()
+        await attempts.pause(error, elsewhere, deadline)
+        return attempts
+
+    def judge(self, error: RouterError, request: Request[T], write: Write[Any] | None) -> None:
         """Raise if `error` is the end of the call; note what it says about the write's number."""
         effect = request.effect
         if write is not None and write.is_numbered:
@@ -347,12 +320,14 @@ class Dispatcher:
         if not may_retry(effect, error):
             raise error
 
-    def _target(
-        self, table: RoutingTable, shard: int, attempts: _Attempts | None, request: Request[T]
+    def target(
+        self, table: RoutingTable, shard: int, attempts: Attempts | None, request: Request[T]
     ) -> str:
+        """The address of the next attempt."""
         asked = attempts.asked if attempts else ()
         if shard != ANY_NODE:
             if request.any_replica and not (attempts and attempts.sent_on):
+                self._turn += 1
                 address = self._replica(table, shard, asked)
                 if address:
                     return address
@@ -364,12 +339,33 @@ class Dispatcher:
                 return address
         return left[0] if left else table.addresses[0]
 
+    def read_targets(
+        self, table: RoutingTable, shards: Sequence[int], level: ReadLevel
+    ) -> Sequence[str] | Mapping[int, str]:
+        """By shard: the address for the first attempt of one read of keys of all these `shards`.
+
+        Where any replica may answer, keys that fit in one line go to as few nodes as can answer,
+        other ones for each call; more keys go to all nodes.
+        """
+        if isinstance(level, Linearizable):
+            return table.leaders
+        self._turn += 1
+        nodes = table.addresses
+        is_spread = len(shards) > self.config.keys_per_get_max
+        targets: dict[int, str] = {}
+        for shard in dict.fromkeys(shards):
+            start = (self._turn + shard if is_spread else self._turn) % len(nodes)
+            replicas = table.replicas(shard)
+            order = [address for address in (*nodes[start:], *nodes[:start]) if address in replicas]
+            at_hand = (address for address in order if self.pool.is_at_hand(address))
+            targets[shard] = next(at_hand, table.leader(shard))
+        return targets
+
     def _replica(self, table: RoutingTable, shard: int, asked: Sequence[str]) -> str:
         """A replica that was not asked in vain in this round, each in its turn; "": there is none.
 
         Those with an open connection come first: no read waits for one that is down.
         """
-        self._turn += 1
         replicas = table.replicas(shard)
         start = self._turn % len(replicas)
         first = ""
@@ -380,7 +376,7 @@ class Dispatcher:
                 first = first or address
         return first
 
-    def _attempt_deadline(
+    def attempt_deadline(
         self, request: Request[T], write: Write[Any] | None, count: int, deadline: float
     ) -> float:
         """Until when one attempt waits before the next is made elsewhere; a write without a number
@@ -393,111 +389,36 @@ class Dispatcher:
         else:
             return deadline
         patience_ms = first_ms << min(count, 16)
-        return min(deadline, self._now() + patience_ms / 1000)
+        return min(deadline, self.now() + patience_ms / 1000)
 
-    def _attempts(self) -> _Attempts:
-        config = self.config
-        return _Attempts(Backoff(self._random, config.backoff_first_ms, config.backoff_max_ms))
+    def now(self) -> float:
+        """Loop time."""
+        assert self._loop is not None
+        return self._loop.time()
 
-    def _learn(self, error: RouterError, shard: int, address: str, attempts: _Attempts) -> None:
+    def learn(self, error: RouterError, shard: int, address: str, attempts: Attempts) -> None:
         """Take from a failure what it says about the cluster."""
-        attempts.count += 1
-        if isinstance(error, SessionForgotten):
-            attempts.trouble = error
-            return  # The node is the right one.
-        attempts.sent_on = isinstance(error, Moved)
-        if isinstance(error, Moved):
-            attempts.moved = error
-        else:
-            attempts.trouble = error
-        if address not in attempts.asked:
-            attempts.asked.append(address)
-        table = self.table
-        if table is None:
+        attempts.note(error, address)
+        keeper = self.keeper
+        table = keeper.table
+        if table is None or isinstance(error, SessionForgotten):
             return
         if isinstance(error, Moved):
             if error.shard == shard:
                 table.moved(shard, address, error.address)
             if error.epoch > table.cluster_map.epoch or error.shard != shard:
-                self._refresh_soon(prefer=address)
+                keeper.refresh_soon(prefer=address)
             elif not error.address:
-                self._refresh_soon()
+                keeper.refresh_soon()
         elif error.refresh_map:
-            self._refresh_soon()
+            keeper.refresh_soon()
 
-    async def _pause(
-        self, attempts: _Attempts, error: RouterError, elsewhere: bool, deadline: float
-    ) -> None:
-        """Wait before the next attempt, or end the call when its time is over."""
-        left = deadline - self._now()
-        if left < TIME_LEFT_MIN_S:
-            reasons = [attempts.moved, attempts.trouble]
-            why = "; ".join(str(reason) for reason in reasons if reason is not None)
-            raise DeadlineExceeded(f"not done in time: {why or error}") from error
-        pause = attempts.backoff.pause_ms(error, elsewhere) / 1000
-        if pause:
-            # Near the end, spend half of what is left: a last attempt is still worth it.
-            await asyncio.sleep(min(pause, left / 2))
 
-    def _refresh_soon(self, prefer: str = "", urgent: bool = False) -> asyncio.Task[None]:
-        """Fetch map and leaders in the background: one fetch at a time, with a pause in between."""
-        task = self._refreshing
-        if task is not None and not task.done():
-            return task
-        loop = asyncio.get_running_loop()
-        next_at = self._refreshed_at + self.config.refresh_pause_ms / 1000
-        delay = 0.0 if urgent else max(0.0, next_at - loop.time())
-        self._refreshing = loop.create_task(self._refresh(prefer, delay))
-        return self._refreshing
-
-    async def _refresh(self, prefer: str, delay: float) -> None:
-        loop = asyncio.get_running_loop()
-        config = self.config
-        if delay:
-            await asyncio.sleep(delay)
-        self._refresh_error = None
-        known_epoch = self.table.cluster_map.epoch if self.table else 0
-        try:
-            sighting = await first_sighting(
-                self.pool,
-                self._whom_to_ask(prefer),
-                known_epoch,
-                loop.time() + 2 * config.connect_timeout_ms / 1000,
-                config.hedge_ms,
-            )
-            self._install(sighting)
-        except RouterError as error:
-            self._refresh_error = error
-        finally:
-            self._refreshed_at = loop.time()
-
-    def _whom_to_ask(self, prefer: str) -> list[str]:
-        """All known addresses, the likeliest to answer first; otherwise in random order, so that
-        many clients do not all ask the same node."""
-        table = self.table
-        seeds = list(self.seeds)
-        self._random.shuffle(seeds)
-        if table is None:
-            return seeds
-        nodes = list(table.addresses)
-        self._random.shuffle(nodes)
-        nodes.sort(key=lambda address: not self.pool.is_open(address))
-        return list(dict.fromkeys([prefer, *nodes, *seeds] if prefer else [*nodes, *seeds]))
-
-    def _install(self, sighting: Sighting) -> None:
-        found = sighting.cluster_map
-        table = self.table
-        if found is None:
-            pass
-        elif table is None:
-            self.table = RoutingTable(found)
-        elif found.cluster_id != table.cluster_map.cluster_id:
-            raise WrongCluster(
-                f"{sighting.address} belongs to cluster {found.cluster_id}, this client to "
-                f"{table.cluster_map.cluster_id}: make a new client for the other cluster"
-            )
-        elif found.epoch > table.cluster_map.epoch:
-            self.table = table.succeed(found)
-            self.pool.retain((*self.table.addresses, *self.seeds))
-        if self.table is not None:
-            self.table.learn_leaders(sighting.leaders)
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise WrongEventLoop(
+            "no event loop runs in this process; after a fork the child has to start a new one, as"
+            " asyncio.run does"
+        ) from None

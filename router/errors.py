@@ -10,7 +10,8 @@ The two branches a caller of a write tells apart are `NotDone` (certainly not ex
 `OutcomeUnknown` (may or may not have happened). A read that ends in an error is always `NotDone`.
 
     RouterError
-      InvalidRequest        the caller's fault, nothing was sent: InvalidKey, InvalidArgument
+      InvalidRequest        the caller's fault, nothing was sent: InvalidKey, InvalidArgument,
+                            WrongEventLoop
       ClientClosed
       NotDone               certainly not executed
         Moved, ConnectFailed, NotSent, NodeBusy, ClusterUnreachable, NotACluster, WrongCluster,
@@ -45,6 +46,11 @@ class InvalidKey(InvalidRequest):
 
 class InvalidArgument(InvalidRequest):
     """A value, number or setting is outside of what can be sent."""
+
+
+class WrongEventLoop(InvalidRequest):
+    """A client serves the event loop that used it first, in the process that used it first. After
+    a fork it serves a new loop of the child as well."""
 
 
 class ClientClosed(RouterError):
@@ -211,6 +217,8 @@ class PartialFailure(RouterError):
         errors: Mapping[str | bytes, RouterError],
         values: Mapping[str | bytes, bytes] | None = None,
     ) -> None:
+        if not errors:
+            raise ValueError("errors must name at least one key")
         key, first = next(iter(errors.items()))
         super().__init__(f"{len(errors)} keys failed, first {key!r}: {first}")
         self.errors = dict(errors)

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from router.config import ClientConfig, parse_address
 from router.connection import Connection
 from router.errors import (
+    ClientClosed,
     ConnectFailed,
     ConnectionLost,
     InvalidArgument,
@@ -85,6 +86,7 @@ class Pool:
         self._random = random
         self._peers: dict[str, _Peer] = {}
         self._all: list[Connection] = []  # open ones and those that still owe replies
+        self._is_closed = False
         self._load_high = max(1, config.inflight_requests_max // 2)
 
     def ready(self, address: str) -> Connection | None:
@@ -105,6 +107,8 @@ class Pool:
         """Whether a connection to this address is open now. If not, one is opened in the background
         unless that has failed just now: for who can do without, and would like to use it later.
         """
+        if self._is_closed:
+            return False
         peer = self._peers.setdefault(address, _Peer(address))
         if peer.open:
             return True
@@ -114,6 +118,8 @@ class Pool:
 
     async def acquire(self, address: str, deadline: float) -> Connection:
         """A usable connection, opened if need be. `NotDone` errors tell why there is none."""
+        if self._is_closed:
+            raise ClientClosed("the client is closed")
         peer = self._peers.setdefault(address, _Peer(address))
         connection = self._pick(peer)
         if connection is not None:
@@ -145,7 +151,8 @@ class Pool:
                 del self._peers[address]
 
     async def close(self) -> None:
-        """Close everything. Requests under way end as for a broken connection."""
+        """Close everything, for good. Requests under way end as for a broken connection."""
+        self._is_closed = True
         openings = [peer.opening for peer in self._peers.values() if peer.opening is not None]
         for opening in openings:
             opening.cancel()
@@ -158,6 +165,18 @@ class Pool:
         if connections:
             closed = [connection.closed for connection in connections]
             await asyncio.wait(closed, timeout=CLOSE_TIMEOUT_MS / 1000)
+
+    def disown(self) -> None:
+        """Called in a child process after a fork: the parent goes on with these connections."""
+        try:
+            harmless = os.open(os.devnull, os.O_RDWR)
+        except OSError:
+            # No descriptor is free, or there is no such file. Then the child keeps its copies of
+            # the sockets until it ends; it uses none of them all the same.
+            return
+        for connection in self._all:
+            connection.disown(harmless)
+        os.close(harmless)
 
     def _pick(self, peer: _Peer) -> Connection | None:
         loads = [connection.load for connection in peer.open]
@@ -215,6 +234,8 @@ class Pool:
             raise ConnectFailed(address, str(error)) from error
         except OSError as error:
             raise ConnectFailed(address, describe(error)) from error
+        except ValueError as error:  # UnicodeError too: a name that no resolver takes
+            raise ConnectFailed(address, f"this is no name of a host ({error})") from error
         except RouterError as error:
             connection.abort("the handshake failed")
             raise self._handshake_error(address, error) from error

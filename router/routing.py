@@ -64,6 +64,11 @@ class RoutingTable:
     def shard_of(self, key: bytes) -> int:
         return shard_of(key, self._shard_count)
 
+    @property
+    def leaders(self) -> Sequence[str]:
+        """By shard: the address to ask first. It changes with what is learned."""
+        return self._leaders
+
     def leader(self, shard: int) -> str:
         """The address to ask first."""
         return self._leaders[shard]

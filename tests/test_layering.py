@@ -48,6 +48,8 @@ PURE = (
     "node/read_levels.py",
     "node/timings.py",
     "node/version.py",
+    "router/arguments.py",
+    "router/cli_words.py",
     "router/codec.py",
     "router/config.py",
     "router/errors.py",
@@ -93,6 +95,7 @@ EDGES: dict[str, dict[str, str]] = {
         "resource": "processor time, numbers in `stats`",
     },
     "node/peer_link.py": {"socket": "constants: TCP_NODELAY"},
+    "node/client_watch.py": {"socket": "constants: SO_KEEPALIVE"},
     "node/listeners.py": {"socket": "constants: SOCK_STREAM, AI_PASSIVE"},
 }
 

@@ -22,6 +22,10 @@ from tests.simulation.transport import RESET, VirtualTransport
 
 MS = 1_000_000
 SYN_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # then the connect times out
+RETRANSMIT_NS = 60 * MS
+"""Until a lost segment is sent again: a kernel hears of it by the answers to what was sent behind
+it, and between nodes there is a heartbeat every 50 ms."""
+
 LOCAL_NAMES = ("", "localhost", "127.0.0.1", "0.0.0.0", "::", None)
 
 
@@ -51,6 +55,8 @@ class Link:
         self.extra_latency_ns = 0
         self.bytes_per_second = 0
         """0: without limit."""
+        self.loss = 0.0
+        """Probability that a segment is lost on its way, each time it is sent."""
         self.busy_until_ns = 0
         self._cuts = {"hold": 0, "lose": 0}
         self._widths: list[int] = []
@@ -73,6 +79,7 @@ class Link:
         self._cuts = {"hold": 0, "lose": 0}
         self.fault = None
         self.extra_latency_ns = self.bytes_per_second = 0
+        self.loss = 0.0
         self._widths.clear()
 
     def departure_ns(self, now_ns: int, size: int) -> int:
@@ -191,7 +198,8 @@ class Network:
         target = self._address(host, int(port))
         there, back = self.link(source[0], target[0]), self.link(target[0], source[0])
         for wait_seconds in (*SYN_RETRY_SECONDS, None):
-            if not (there.fault or back.fault or target[0] in self._hosts_down):
+            lost = self._is_lost(there) or self._is_lost(back)
+            if not (there.fault or back.fault or target[0] in self._hosts_down or lost):
                 break
             if wait_seconds is None:
                 raise TimeoutError(110, f"Connect call failed {target}")
@@ -327,7 +335,12 @@ class Network:
             latency_ns += int(random.random() * config.jitter_ns)
         if config.spike_probability and random.random() < config.spike_probability:
             latency_ns += int(random.random() * config.spike_ns)
+        while self._is_lost(link):  # What is behind it on the connection waits, too.
+            latency_ns += RETRANSMIT_NS
         return latency_ns
+
+    def _is_lost(self, link: Link) -> bool:
+        return link.loss > 0.0 and self.random.random() < link.loss
 
     # -- ends of processes and hosts ---------------------------------------------------------------
 

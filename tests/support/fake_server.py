@@ -9,6 +9,7 @@ from node.connection import MemcachedConnection
 from node.counters import Counters
 from node.operations import Failure
 from node.read_levels import parse_level
+from node.server import REPLY_BYTES_MAX
 from node.store.results import STORED, Result
 from node.store.store import ShardStore
 from ring import key_token
@@ -40,6 +41,21 @@ class Started:
         self.identity = identity
         self.finished = False
         self.staleness_ns = 0
+        self.room: Any = None
+        self.parked = False
+        self.unparked = 0
+
+    def answered(self, outcome: Any) -> None:
+        """As `Read` does: the answer is dropped while there is no room."""
+        if self.room.has_room():
+            self.end(outcome)
+        else:
+            self.parked = True
+            self.room.park(self)
+
+    def unpark(self) -> None:
+        self.parked = False
+        self.unparked += 1
 
     def end(self, outcome: Any) -> None:
         """Give it its outcome."""
@@ -93,8 +109,10 @@ class ScriptedCoordinator:
         done: Callable[[Any], None],
         after: Any = None,
         staleness_ns: int = 0,
+        room: Any = None,
     ) -> Started:
         operation = Started(False, group_id, keys, done, 0, after)
+        operation.room = room
         operation.staleness_ns = staleness_ns
         return self._start(operation)
 
@@ -144,7 +162,10 @@ class FakeTransport:
         self.aborted = False
 
     def get_extra_info(self, name: str) -> Any:
-        return ("192.0.2.1", 5000)
+        return ("192.0.2.1", 5000) if name == "peername" else None
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.unread)
 
     def write(self, data: bytes | memoryview) -> None:
         assert not self.closed, "written after close"
@@ -190,6 +211,7 @@ class FakeServer:
         self.item_bytes_max = 1 << 20
         self.version_line = b"VERSION 1\r\n"
         self.now_ns = 0
+        self.reply_bytes_max = REPLY_BYTES_MAX
         self.full = False
 
     def monotonic_ns(self) -> int:

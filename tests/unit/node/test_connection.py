@@ -9,12 +9,12 @@ from node.client_writes import WRITE_OVERHEAD_BYTES
 from node.connection import (
     FIRST_READ_BYTES,
     INFLIGHT_BYTES_MAX,
-    REPLY_BYTES_MAX,
     SLOTS_MAX,
     WRITE_CHUNK_BYTES,
 )
 from node.operations import Failure
 from node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
+from node.server import REPLY_BYTES_MAX
 from node.store.commands import OP_DELETE, OP_FLUSH, OP_GAT, OP_SET
 from node.store.item import pack_header
 from node.store.results import DELETED, ITEM, NOT_FOUND, OK, OUT_OF_MEMORY, STORED
@@ -449,6 +449,51 @@ def test_large_values_are_read_few_at_a_time() -> None:
     assert answered == SLOTS_MAX
     assert most <= REPLY_BYTES_MAX // (1 << 20) + 1
     assert client.transport.is_reading
+
+
+def test_a_large_answer_is_dropped_while_others_wait_and_read_again_when_they_are_taken() -> None:
+    """Small answers have taught the connection to ask for many at a time, and all are large."""
+    client = Client()
+    for _ in range(20):
+        client.send(b"gets k\r\n")
+        client.coordinator.end_all()
+        client.turn()
+        client.read()
+    client.send(b"gets k\r\n" * 200)
+    reads = list(client.coordinator.started)
+    client.coordinator.started.clear()
+    assert len(reads) == 200
+    big = packed(bytes(1 << 20))
+    for read in reversed(reads):  # The one whose turn it is comes last: all others wait for it.
+        read.answered([big])
+        client.turn()
+    assert client.connection.unread_bytes <= REPLY_BYTES_MAX + 2 * len(big)
+    assert client.server.counters.answers_dropped > 150
+    replies = client.read().count(b"VALUE")
+    while waiting := [read for read in reads if not read.finished]:
+        again = [read for read in waiting if not read.parked]
+        assert again, "nothing is read again"
+        assert len(again) <= REPLY_BYTES_MAX // len(big) + 1, "more than there is room for"
+        for read in again:
+            read.answered([big])
+        client.turn()
+        replies += client.read().count(b"VALUE")
+    assert replies == 200
+    assert client.connection.reply_bytes == 0
+
+
+def test_a_client_that_leaves_while_answers_are_dropped_leaves_nothing_waiting() -> None:
+    client = Client()
+    client.send(b"gets k\r\n" * 3)
+    client.server.reply_bytes_max = 1000
+    first, second, third = client.coordinator.started
+    third.answered([packed(bytes(5000))])
+    second.answered([packed(bytes(5000))])
+    assert second.parked
+    client.connection.connection_lost(None)
+    assert not second.parked, "its deadline would be put off for ever"
+    first.answered([None])
+    assert not second.finished
 
 
 def test_no_more_replies_are_under_way_than_the_bound() -> None:

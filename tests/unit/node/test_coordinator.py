@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from node.coordinator import DEADLINES_MIN, UNREAD_BYTES_MAX, Coordinator
+from node.coordinator import Coordinator
 from node.counters import Counters
+from node.deadlines import DEADLINES_MIN
 from node.errors import PeerFrameError
 from node.operations import Failure
 from node.peer_items import (
@@ -45,6 +46,7 @@ class ScriptedGroup:
         self.group_id = GROUP
         self.is_leader = False
         self.leader_id = 0
+        self.term = 1
         self.lease = True
         self.machine = ShardStore()
         self.submitted: list[tuple[Any, ...]] = []
@@ -75,6 +77,23 @@ class ScriptedGroup:
             waiter.on_result(result)
 
 
+class Room:
+    """A client's connection, full or not."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+        self.parked: list[Any] = []
+
+    def has_room(self) -> bool:
+        return not self.is_full
+
+    def is_waiting(self) -> bool:
+        return bool(self.parked)
+
+    def park(self, read: Any) -> None:
+        self.parked.append(read)
+
+
 class World:
     """A coordinator on node 1, with one group that is replicated on 1, 2 and 3."""
 
@@ -88,7 +107,6 @@ class World:
         self.up = {THERE, ELSEWHERE}
         self.outcomes: list[Any] = []
         self.timings = Timings()
-        self.unread_bytes = 0
         self.coordinator = Coordinator(
             node_id=HERE,
             host=self,
@@ -100,7 +118,6 @@ class World:
             memory_bytes=1000,
             timeout_ms=5000,
             preferred_leader=lambda group_id: 0,
-            unread_bytes=lambda: self.unread_bytes,
         )
 
     def flush_soon(self) -> None:
@@ -446,7 +463,7 @@ def test_thousands_that_come_and_go_behind_one_that_waits_are_forgotten() -> Non
         write.finish(STORED)
         if not _ % 100:
             world.pass_ms(0)
-    assert len(world.coordinator._deadlines) < DEADLINES_MIN + 200
+    assert len(world.coordinator.deadlines.queue) < DEADLINES_MIN + 200
     world.outcomes.clear()
     world.pass_ms(5000)
     world.pass_ms(5000)
@@ -458,7 +475,7 @@ def test_a_read_answered_at_once_has_no_deadline() -> None:
     world = World()
     world.lead(HERE)
     world.read()
-    assert not world.coordinator._deadlines
+    assert not world.coordinator.deadlines.queue
 
 
 def test_a_long_chain_of_writes_ends_without_recursion() -> None:
@@ -588,17 +605,21 @@ def test_the_time_of_operations_is_noted() -> None:
     assert abs(timings.forward_seconds.total - 0.003) < 1e-9
 
 
-def test_values_are_dropped_and_read_again_while_clients_do_not_take_theirs() -> None:
+def test_a_value_is_dropped_and_read_again_while_its_client_does_not_read() -> None:
     world = World()
     world.lead(THERE)
-    world.unread_bytes = UNREAD_BYTES_MAX + 1
-    world.pass_ms(50)
-    world.read()
+    room = Room()
+    room.is_full = True
+    world.coordinator.read(GROUP, (b"k",), world.outcomes.append, room=room)
     _, first = world.take()
     world.coordinator.on_forward(THERE, (FORWARD_ITEMS, first[1], (b"large",)))
+    world.pass_ms(4900)
     assert world.outcomes == []
-    world.unread_bytes = 0
-    world.pass_ms(50)
+    assert not world.sent, "asked again although there is no room"
+    world.pass_ms(5000)
+    assert world.outcomes == [], "the time of a client that does not read is not the shard's"
+    room.is_full = False
+    room.parked.pop().unpark()
     _, again = world.take()
     assert again[1] != first[1]
     world.coordinator.on_forward(THERE, (FORWARD_ITEMS, again[1], (b"large",)))
@@ -614,8 +635,7 @@ def test_a_forward_whose_answer_found_no_connection_is_repeated() -> None:
     _, first = world.take()
     world.pass_ms(900)
     assert world.sent == []
-    world.pass_ms(1200)
-    world.pass_ms(1200)
+    world.pass_ms(200)
     _, again = world.take()
     assert again[1] != first[1]
     assert again[5][:2] == first[5][:2], "another sequence would execute it twice"

@@ -117,6 +117,78 @@ def test_route_is_stable_and_takes_many_keys() -> None:
     run(main())
 
 
+def test_values_that_look_like_options() -> None:
+    """After KEY a word that begins with - is the value, wherever the options stand."""
+
+    async def main() -> None:
+        async with FakeCluster() as cluster:
+            seeds = ",".join(cluster.seeds)
+            for words, value in (
+                (("set", "k", "-hello"), b"-hello"),
+                (("set", "k", "--hello", "--ttl", "9"), b"--hello"),
+                (("set", "--ttl", "9", "k", "-n"), b"-n"),
+                (("set", "k", "--flags=3", "-5"), b"-5"),
+                (("--timeout", "5", "set", "k", "-sale"), b"-sale"),
+                (("set", "k", "--", "-s"), b"-s"),
+                (("set", "--", "k", "--ttl"), b"--ttl"),
+                (("set", "k", ""), b""),
+                (("set", "k", "plain"), b"plain"),
+            ):
+                ended = await quorumcache("-s", seeds, *words)
+                assert ended.code == 0, (words, ended)
+                assert cluster.items[b"k"][1] == value, words
+            piped = await quorumcache("-s", seeds, "set", "k", "-", stdin=b"-from stdin")
+            assert piped.code == 0
+            assert cluster.items[b"k"][1] == b"-from stdin"
+            for words in (("set", "k"), ("set", "k", "--ttl", "5"), ("set", "k", "-v", "more")):
+                assert (await quorumcache("-s", seeds, *words)).code == 2, words
+            shown = await quorumcache("set", "k", "--help")
+            assert shown.code == 0
+            assert "VALUE" in shown.out
+
+    run(main())
+
+
+def test_the_exit_code_of_status_tells_how_the_cluster_is() -> None:
+    """0 only if every node answers and every shard has a leader and all its replicas."""
+
+    async def main() -> None:
+        async with FakeCluster() as cluster:
+            for words in (("status",), ("status", "--json")):
+                assert (await quorumcache(*words, seeds=cluster.seeds)).code == 0
+            cluster.lead(3, 0)
+            assert (await quorumcache("status", "--json", seeds=cluster.seeds)).code == 1
+            cluster.lead(3, 1)
+            for shard in range(8):
+                cluster.lead(shard, 0)
+            assert (await quorumcache("status", seeds=cluster.seeds)).code == 1
+            assert (await quorumcache("ring", seeds=cluster.seeds)).code == 0
+            for shard in range(8):
+                cluster.lead(shard, 1)
+            await cluster.node(2).stop()
+            assert (await quorumcache("status", seeds=cluster.seeds)).code == 1
+            await cluster.node(1).stop()
+            await cluster.node(3).stop()
+            assert (await quorumcache("status", seeds=cluster.seeds)).code == 3
+
+    run(main())
+
+
+def test_get_prints_what_it_found_when_some_keys_have_no_answer() -> None:
+    async def main() -> None:
+        async with FakeCluster() as cluster:
+            lost, found = cluster.key_of(0), cluster.key_of(1)
+            cluster.items[found.encode()] = (b"0", b"value", 1)
+            cluster.lead(0, 0)
+            ended = await quorumcache("--timeout", "1", "get", lost, found, seeds=cluster.seeds)
+            assert ended.code == 1
+            assert ended.out == f"{found} value\n"
+            assert lost in one_line(ended)
+            assert "not found" not in ended.err
+
+    run(main())
+
+
 def test_status_ring_and_map() -> None:
     async def main() -> None:
         async with FakeCluster(nodes=4, shards=16, zones=True) as cluster:
@@ -165,7 +237,7 @@ def test_usage_errors() -> None:
         assert "line 2" in one_line(spaced)
         flags = await quorumcache("set", "a", "b", "--flags", "-1", seeds=["127.0.0.1:1"])
         assert flags.code == 2
-        assert "unsigned 32-bit" in one_line(flags)
+        assert "flags must be from 0 to 4294967295" in one_line(flags)
         assert (await quorumcache("get", "a", seeds=["nonsense:x"])).code == 2
         assert (await quorumcache("--help")).code == 0
 

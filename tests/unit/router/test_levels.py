@@ -104,7 +104,13 @@ def test_many_keys_at_once() -> None:
             found = await client.get_many(keys, level=Local())
             assert found == {key: key.encode() for key in keys}
             assert all(level == b"local" for node in cluster.nodes for level, _ in node.reads)
-            assert sum(bool(node.reads) for node in cluster.nodes) == 3
+            assert [len(node.reads) for node in cluster.nodes].count(1) == 1
+            for _ in range(2):  # Each further call goes to another node, in one line.
+                assert await client.get_many(keys, level=Local()) == found
+            assert [len(node.reads) for node in cluster.nodes] == [1, 1, 1]
+            many = [*keys, *(f"none{number}" for number in range(500))]
+            assert await client.get_many(many, level=Local()) == found
+            assert all(len(node.reads) > 1 for node in cluster.nodes)
             shard = cluster.map.shard_of(b"k0")
             for node in cluster.nodes:
                 node.is_behind = True

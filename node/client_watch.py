@@ -1,0 +1,65 @@
+"""Clients that have gone without a word, do not read their replies, or say nothing for a long time.
+
+A connection is looked at every so often (`Watch.look`). A client that is gone without a word is
+found by TCP's keepalive, one that does not read by the bytes that wait for it, which do not get
+fewer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Final
+
+SLOW: Final = "it does not read its replies"
+IDLE: Final = "it was idle for too long"
+
+KEEPALIVE_OPTIONS: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
+"""Seconds without a byte until the kernel asks whether the client is there, seconds between two
+questions, and how many go without an answer: a dead client is gone after two minutes."""
+
+
+def keep_alive(transport: asyncio.Transport) -> None:
+    """Have the kernel find out when the other side is gone."""
+    endpoint = transport.get_extra_info("socket")
+    if endpoint is None:
+        return
+    with contextlib.suppress(OSError, AttributeError):  # Not a TCP socket, or not on this system.
+        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in KEEPALIVE_OPTIONS:
+            if hasattr(socket, name):
+                endpoint.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class Watch:
+    """What was seen of one connection, look by look."""
+
+    __slots__ = ("_heard_ns", "_taken_ns", "_waiting", "heard")
+
+    def __init__(self, now_ns: int) -> None:
+        self.heard = False
+        """Something came since the last look."""
+        self._heard_ns = now_ns
+        self._taken_ns = now_ns
+        self._waiting = 0
+
+    def stalled_ns(self, now_ns: int) -> int:
+        """For how long nothing of what waits was taken, as of the last look."""
+        return now_ns - self._taken_ns
+
+    def look(self, now_ns: int, waiting: int, is_idle: bool, slow_ns: int, idle_ns: int) -> str:
+        """Why to close it, or "". `waiting`: bytes that the kernel has not taken while nothing is
+        added to them; 0 if it takes all. A time of 0: never for that reason.
+        """
+        if not waiting or waiting < self._waiting or not self._waiting:
+            self._taken_ns = now_ns
+        self._waiting = waiting
+        if self.heard or not is_idle:
+            self.heard = False
+            self._heard_ns = now_ns
+        if slow_ns and now_ns - self._taken_ns >= slow_ns:
+            return SLOW
+        if idle_ns and now_ns - self._heard_ns >= idle_ns:
+            return IDLE
+        return ""

@@ -1,0 +1,317 @@
+"""Three nodes' coordinators, serving and groups over one log that is a list: for random schedules.
+
+Everything between a client's operation and the state machine is real. What stands in is consensus
+(`ToyLog`: the leader's proposals are committed one by one; at an election some of those that are
+not committed yet survive) and the network (one queue per direction, delivered item by item, emptied
+when a connection is cut). So an item may be as late as the schedule likes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from node.consensus.api import Entry, EntryKind, Role, SnapshotMeta
+from node.consensus.errors import NotLeader
+from node.consensus.lease import NEVER_NS
+from node.coordinator import Coordinator
+from node.counters import Counters
+from node.group import ReplicaGroup
+from node.operations import Failure
+from node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET, encode_batch
+from node.store.store import ShardStore
+from node.timings import Timings
+from tests.support.scripted_log import VOTERS, ManualClock
+
+GROUP = 1
+NODES = (1, 2, 3)
+KEY = b"n"
+TIMEOUT_MS = 5000
+
+
+class ToyLog:
+    """One node's view of the log that all share."""
+
+    def __init__(self, cluster: ToyCluster, node_id: int) -> None:
+        self.cluster = cluster
+        self.node_id = node_id
+        self.role = Role.FOLLOWER
+        self.term = 0
+        self.leader_id = 0
+        self.lease_until_ns = 0
+        self.term_start_index = 0
+        self.reads: list[tuple[int, int]] = []
+
+    @property
+    def commit_index(self) -> int:
+        return self.cluster.committed
+
+    def fresh_ns(self, applied_index: int) -> int:
+        return NEVER_NS
+
+    def propose(self, payload: bytes) -> int:
+        if self.role is not Role.LEADER or self.term != self.cluster.term:
+            raise NotLeader(self.leader_id, self.term)
+        index = len(self.cluster.entries) + 1
+        self.cluster.entries.append(Entry(index, self.term, int(EntryKind.NORMAL), payload))
+        return index
+
+    def request_read(self, context: int, now_ns: int) -> None:
+        if self.role is not Role.LEADER or self.term != self.cluster.term:
+            raise NotLeader(self.leader_id, self.term)
+        self.reads.append((context, self.cluster.committed))
+
+
+class ToyNode:
+    """A node: what the coordinator takes for its host and its peer network."""
+
+    def __init__(self, cluster: ToyCluster, node_id: int) -> None:
+        self.cluster = cluster
+        self.node_id = node_id
+        self.clock = cluster.clock
+        self.bytes_used = 0
+        self.disk_is_full = False
+        self.log = ToyLog(cluster, node_id)
+        log: Any = self.log
+        host: Any = self
+        self.group = ReplicaGroup(GROUP, log, ShardStore(), host, SnapshotMeta(0, 0, VOTERS))
+        self.groups = {GROUP: self.group}
+        peers: Any = self
+        self.coordinator = Coordinator(
+            node_id=node_id,
+            host=host,
+            peers=peers,
+            clock=cluster.clock,
+            random=Random(cluster.random.random()),
+            counters=Counters(),
+            timings=Timings(),
+            memory_bytes=1 << 30,
+            timeout_ms=TIMEOUT_MS,
+            preferred_leader=lambda group_id: NODES[0],
+            replicas=lambda group_id: NODES,
+        )
+
+    def mark_dirty(self, group: ReplicaGroup) -> None:
+        """The schedule proposes when it likes."""
+
+    def flush_soon(self) -> None:
+        """The schedule delivers when it likes."""
+
+    def is_up(self, node_id: int) -> bool:
+        return frozenset((self.node_id, node_id)) not in self.cluster.cuts
+
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        if not self.is_up(node_id):
+            return False
+        self.cluster.queues[self.node_id, node_id].append(item)
+        return True
+
+    def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        return self.send(node_id, item)
+
+    def apply(self, index: int) -> None:
+        entries = self.cluster.entries[self.group.applied_index : index]
+        self.group.apply(entries)
+
+    def follow(self, term: int, leader: int) -> None:
+        """Hear of a term and its leader."""
+        log = self.log
+        if log.role is Role.LEADER and term > log.term:
+            log.role = Role.FOLLOWER
+            self.group.led_term = 0
+            self.group.leadership_lost()
+            log.reads.clear()
+        log.term, log.leader_id = term, leader
+        if leader == self.node_id:
+            log.role = Role.LEADER
+            self.group.led_term = term
+            self.apply(self.cluster.committed)
+        self.coordinator.leader_changed(GROUP)
+
+
+class ToyCluster:
+    """See the module. One counter, which every operation increments."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.clock = ManualClock()
+        self.entries: list[Entry] = []
+        self.committed = 0
+        self.term = 0
+        self.cuts: set[frozenset[int]] = set()
+        self.queues: dict[tuple[int, int], deque[tuple[Any, ...]]] = {
+            (a, b): deque() for a in NODES for b in NODES if a != b
+        }
+        self.leader = NODES[0]
+        self.hearing = self.random.choice((0.1, 0.5, 1.0))
+        """How likely a node hears of an election at once."""
+        self.speeds = {way: self.random.choice((1.0, 1.0, 0.02)) for way in self.queues}
+        self.nodes = {node_id: ToyNode(self, node_id) for node_id in NODES}
+        self.outcomes: list[Any] = []
+        self.started = 0
+        self.entries.append(
+            Entry(1, 0, int(EntryKind.NORMAL), encode_batch(1000, [_set(KEY, b"0")]))
+        )
+        self.committed = 1
+
+    # -- what may happen -------------------------------------------------------------------------
+
+    def begin(self, node_id: int) -> None:
+        """A client of this node increments the counter."""
+        self.started += 1
+        self.nodes[node_id].coordinator.write(
+            GROUP, OP_INCR, KEY, (1,), 10, self.outcomes.append, None
+        )
+
+    def deliver(self) -> None:
+        """One item of one connection arrives; some connections are slower than others."""
+        ways = [way for way, queue in self.queues.items() if queue]
+        if ways:
+            speeds = [self.speeds[way] for way in ways]
+            source, target = self.random.choices(ways, speeds)[0]
+            if self.random.random() < self.speeds[source, target]:
+                self._deliver(source, target)
+
+    def _deliver(self, source: int, target: int) -> None:
+        item = self.queues[source, target].popleft()
+        self.nodes[target].coordinator.on_forward(source, item)
+
+    def propose(self) -> None:
+        """The leaders' turns end."""
+        for node in self.nodes.values():
+            node.group.propose_pending()
+
+    def commit(self) -> None:
+        """The log grows by one entry; the leader, and perhaps others, apply it."""
+        if self.committed < len(self.entries):
+            self.committed += 1
+        for node in self.nodes.values():
+            if node.log.role is Role.LEADER or self.random.random() < 0.5:
+                node.apply(self.committed)
+
+    def elect(self) -> None:
+        """A new leader; of what was not committed some survives. Others hear of it later."""
+        keep = self.random.randint(self.committed, len(self.entries))
+        del self.entries[keep:]
+        self.term += 1
+        self.leader = self.random.choice(NODES)
+        chosen = self.nodes[self.leader]
+        others = [node for node in self.nodes.values() if node is not chosen]
+        for node in sorted(others, key=lambda n: n.log.role is not Role.LEADER):
+            if node.log.role is Role.LEADER:
+                node.follow(self.term, self.leader if self.random.random() < 0.5 else 0)
+                self._tell(node.node_id)
+            elif self.random.random() < self.hearing:
+                node.follow(self.term, self.leader if self.random.random() < 0.5 else 0)
+        chosen.follow(self.term, self.leader)
+        self.committed = len(self.entries)  # Its no-op: what survived is committed.
+        chosen.apply(self.committed)
+
+    def _tell(self, node_id: int) -> None:
+        """What a node has to say arrives before anything else happens, over fast connections."""
+        for (source, target), queue in self.queues.items():
+            while source == node_id and queue and self.speeds[source, target] == 1.0:
+                self._deliver(source, target)
+
+    def hear(self) -> None:
+        """A node hears of the newest leader."""
+        node = self.nodes[self.random.choice(NODES)]
+        if node.log.leader_id != self.leader or node.log.term != self.term:
+            node.follow(self.term, self.leader)
+
+    def cut(self) -> None:
+        """A connection breaks, with what is on its way, or is made again."""
+        pair = frozenset(self.random.sample(NODES, 2))
+        a, b = sorted(pair)
+        if pair in self.cuts:
+            self.cuts.discard(pair)
+            self.nodes[a].coordinator.peer_up(b)
+            self.nodes[b].coordinator.peer_up(a)
+            return
+        self.queues[a, b].clear()
+        self.queues[b, a].clear()
+        self.cuts.add(pair)
+        self.nodes[a].coordinator.peer_down(b)
+        self.nodes[b].coordinator.peer_down(a)
+
+    def expire_sessions(self) -> None:
+        """The leader expires all sessions, as it does with idle ones."""
+        for node in self.nodes.values():
+            sessions = list(node.group.machine.sessions.sessions)  # type: ignore[attr-defined]
+            if node.log.role is Role.LEADER and node.log.term == self.term and sessions:
+                command = (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(sessions))
+                node.group.submit(command, 0, _Nobody())
+                node.group.propose_pending()
+                self.committed = len(self.entries)
+                node.apply(self.committed)
+
+    def pass_time(self) -> None:
+        """Short times mostly; rarely so long that operations are given up."""
+        ms = self.random.choice((10, 50, 50, 300, 1100, 1100, 2500))
+        self.clock.ns += ms * 1_000_000
+        for node in self.nodes.values():
+            node.coordinator.sweep()
+
+    def settle(self) -> None:
+        """Nothing fails any more, until every operation has its outcome."""
+        for pair in list(self.cuts):
+            self.cuts.discard(pair)
+            a, b = sorted(pair)
+            self.nodes[a].coordinator.peer_up(b)
+            self.nodes[b].coordinator.peer_up(a)
+        self.elect()
+        for node in self.nodes.values():
+            node.follow(self.term, self.leader)
+        for _ in range(400):
+            while any(self.queues.values()):
+                self.deliver()
+            self.propose()
+            self.committed = len(self.entries)
+            for node in self.nodes.values():
+                node.apply(self.committed)
+            if len(self.outcomes) == self.started and not any(self.queues.values()):
+                return
+            self.clock.ns += 50_000_000
+            for node in self.nodes.values():
+                node.coordinator.sweep()
+        raise AssertionError(f"{self.started} begun, {len(self.outcomes)} ended")
+
+    # -- what must hold --------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Each increment was executed once if it was answered, never if it is "not done"."""
+        value = int(self.nodes[1].group.machine.items[KEY].split()[-1])  # type: ignore[attr-defined]
+        answers = [o[1] for o in self.outcomes if not isinstance(o, Failure)]
+        unknown = sum(isinstance(o, Failure) and not o.outcome_known for o in self.outcomes)
+        assert len(answers) == len(set(answers)), f"two increments answered the same: {answers}"
+        assert len(answers) <= value <= len(answers) + unknown, (
+            f"the counter is {value} after {len(answers)} answered and {unknown} unknown increments"
+        )
+
+    def actions(self) -> list[tuple[Callable[[], None], int]]:
+        """What may happen, and how often."""
+        return [
+            (lambda: self.begin(self.random.choice(NODES)), 4),
+            (self.deliver, 12),
+            (self.propose, 4),
+            (self.commit, 4),
+            (self.elect, 2),
+            (self.hear, 3),
+            (self.cut, 1),
+            (self.expire_sessions, 2),
+            (self.pass_time, 3),
+        ]
+
+
+class _Nobody:
+    """Waits for nothing."""
+
+    def on_result(self, result: Any) -> None: ...
+    def on_refused(self, why: str) -> None: ...
+    def on_lost(self) -> None: ...
+
+
+def _set(key: bytes, value: bytes) -> tuple[Any, ...]:
+    return (0, 0, 0, OP_SET, key, b" 0 %d\r\n%b\r\n" % (len(value), value), 0)
