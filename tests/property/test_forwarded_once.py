@@ -13,6 +13,7 @@ import pytest
 from node.coordinator import Coordinator
 from node.counters import Counters
 from node.operations import Failure
+from node.peer_items import FORWARD_LOST, FORWARD_REFUSED, FORWARD_RESULT, FORWARD_WRITE
 from node.serving import Serving
 from node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
 from node.store.results import NUMBER
@@ -24,6 +25,8 @@ GROUP = 5
 WALKS = 300
 STEPS = 150
 TIMEOUT_MS = 3_000
+WRITES = (FORWARD_WRITE, FORWARD_RESULT, FORWARD_REFUSED, FORWARD_LOST)
+"""Whatever else a node sends, questions about leaders, gets no answer here."""
 
 
 class Clock:
@@ -72,7 +75,8 @@ class Wire:
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         if self.walk.random.random() < 0.1:
             return False
-        self.walk.messages.append((self.sender, node_id, item))
+        if item[0] in WRITES:
+            self.walk.messages.append((self.sender, node_id, item))
         return True
 
     send_bulk = send
