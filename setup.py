@@ -33,7 +33,7 @@ COMPILED = sorted(
         *("connection.py", "lanes.py"),
         *("coordinator.py", "operations.py", "serving.py"),
         *("deadlines.py", "forwards.py", "leaders.py", "relays.py", "sessions.py"),
-        *("group.py", "host.py", "counters.py", "timings.py", "read_levels.py"),
+        *("cluster_time.py", "group.py", "host.py", "counters.py", "timings.py", "read_levels.py"),
         *("consensus_codec.py", "peer_codec.py", "peer_items.py", "peer_link.py", "peers.py"),
     )
     for path in glob(f"{PACKAGE}/{pattern}")

@@ -27,7 +27,7 @@ from node.view import NodeView
 HEAD_BYTES_MAX = 16 << 10
 # Scrapers, probes and a few people. More than that is a mistake that must not take the node's
 # file descriptors.
-CONNECTIONS_MAX = 64
+CONNECTIONS_MAX = 32
 # For a whole request to arrive, for a reply to be taken, and between two requests.
 IDLE_SECONDS = 15.0
 

@@ -12,7 +12,16 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 ALARMS: Final[dict[str, bool]] = {
+    "clock_distrusted": False,
     "connections_full": False,
+    "connections_limited": False,
+    "descriptors_low": False,
+    "disk_full": True,
+    "disk_low": False,
+    "disk_slow": True,
+    "disk_small": False,
+    "log_held": True,
+    "map_not_stored": False,
     "memory_full": False,
     "task_failed": True,
 }

@@ -18,10 +18,11 @@ from node.errors import ConfigError
 from ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHT_MAX
 from ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
-# An item travels whole in one log entry and one peer frame, so a very large one stalls its
-# shard.
+# An item travels whole: in one log entry, one frame between nodes, one write to the log. While it
+# does, a node can do nothing else, and from about 12 MB on that takes longer than the default
+# election-ms: leaders fall. Until values travel in pieces this is the limit.
 ITEM_BYTES_MIN = 1 << 10
-ITEM_BYTES_LIMIT = 64 << 20
+ITEM_BYTES_LIMIT = 8 << 20
 MEMORY_BYTES_MIN = 1 << 20
 # A machine has a few networks; each address costs a descriptor.
 LISTEN_ADDRESSES_MAX = 16
@@ -122,7 +123,6 @@ class ClusterSettings:
     heartbeat_ms: int
     election_ms: int
     durability: str
-    item_bytes_max: int
     # Sorted (name, peer address) pairs.
     initial_cluster: tuple[tuple[str, str], ...]
 
@@ -192,9 +192,11 @@ class NodeConfig:
     election_ms: int = 300
     # "fsync" or "memory". "" becomes fsync with a data_dir, memory without.
     durability: str = ""
-    item_bytes_max: int = 1 << 20
 
     # --- resources
+    # Largest item that clients of this node may store, and that an append at this leader may make.
+    # Should be equal on all nodes, and may differ while it is being changed.
+    item_bytes_max: int = 1 << 20
     # Where the log and the snapshots are. None = nothing is kept (durability memory).
     data_dir: str | None = None
     # Memory for the items of all replicas on this node, as memcached counts it.
@@ -288,7 +290,6 @@ class NodeConfig:
             heartbeat_ms=self.heartbeat_ms,
             election_ms=self.election_ms,
             durability=self.durability,
-            item_bytes_max=self.item_bytes_max,
             initial_cluster=tuple(self.members.items()),
         )
 
@@ -395,6 +396,13 @@ class NodeConfig:
                 "election_ms",
                 f"{self.election_ms} is less than 3 x heartbeat_ms ({self.heartbeat_ms}): one lost"
                 " heartbeat would start an election",
+            )
+        if self.item_bytes_max > ITEM_BYTES_LIMIT:
+            raise ConfigError(
+                "item_bytes_max",
+                f"{self.item_bytes_max} is more than {ITEM_BYTES_LIMIT} (8m): an item travels"
+                " between the nodes in one piece, and a larger one would hold up heartbeats until"
+                " leaders fall",
             )
         _in_range("item_bytes_max", self.item_bytes_max, ITEM_BYTES_MIN, ITEM_BYTES_LIMIT)
 

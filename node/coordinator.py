@@ -559,8 +559,8 @@ class Coordinator:
 
     def timeout_reason(self, operation: Operation) -> str:
         """Words for an operation that ran out of time."""
-        if self.host.disk_is_full:
-            return "the disk of the node is full"
+        if self.host.disk_trouble:
+            return self.host.disk_trouble
         shard = operation.group_id - 1
         why = operation.why
         if why and why not in ROUTINE_REASONS:

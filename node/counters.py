@@ -91,6 +91,7 @@ class Counters:
     idle_kicks: int = 0  # connections closed because their client was idle for idle_timeout_ms
     answers_dropped: int = 0  # values read again later: their client had to take others first
     disk_full: int = 0  # times the disk became full, as a write to the log found
+    descriptors_exhausted: int = 0  # looks that found no file descriptor left
     tasks_failed: int = 0  # background tasks and callbacks that failed, by a bug of ours
     # Gauge: client connections open now.
     curr_connections: int = 0

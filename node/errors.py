@@ -63,11 +63,16 @@ class StorageError(NodeError):
     """Base of what the disk and the log can do to us."""
 
 
-class DiskFull(StorageError):
-    """No space or quota left.
+class DiskRefused(StorageError):
+    """The system could not do it now. Nothing was kept, and it may be tried again."""
 
-    Nothing was kept of the write; it may be tried again when there is space.
-    """
+
+class DiskFull(DiskRefused):
+    """No space or quota left."""
+
+
+class OutOfResources(DiskRefused):
+    """No descriptor or kernel memory left for a file. The disk itself is well."""
 
 
 class DiskFailed(StorageError):
@@ -75,6 +80,18 @@ class DiskFailed(StorageError):
 
     What is on disk is unknown, so the process has to end: never retried.
     """
+
+
+class DataDirLost(StorageError):
+    """The data directory, or a file in it, was removed or replaced under the running node."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} was removed or replaced while the node was running: nothing that it"
+            " acknowledged from now on would survive, so it ends. Bring the data directory back"
+            " before you start the node again"
+        )
+        self.path = path
 
 
 class AcknowledgedDataLost(StorageError):

@@ -25,11 +25,12 @@ from node.consensus.api import (
 )
 from node.consensus.errors import NotLeader, ProposalDropped
 from node.consensus.lease import NEVER_NS
-from node.store.commands import Command, decode_batch, encode_batch
+from node.store.commands import Batch, Command, decode_batch, encode_batch
 from node.store.results import Result
 
 if TYPE_CHECKING:
     from node.clock import Clock
+    from node.cluster_time import ClusterTime
 
 BATCH_BYTES_MAX: Final = 1 << 20
 """A turn's commands are cut into entries of about this size, so that one append stays one
@@ -42,14 +43,27 @@ INFLIGHT_BYTES_MAX: Final = 64 << 20
 COMMAND_OVERHEAD_BYTES: Final = 64
 """Charged per command in flight on top of its key and value."""
 
+ENTRY_BYTES_MAX: Final = 32 << 20
+"""No larger entry is proposed: it has to fit a frame to the followers together with those before it
+(`append_bytes_max`). Commands that respect the limit on items stay far below (see `node.py`).
+"""
+
 
 class StateMachine(Protocol):
     """What a group's log drives. Deterministic: state depends on the applied entries alone."""
 
     bytes_used: int
     last_now_ms: int
+    last_wall_ms: int
 
-    def apply(self, index: int, now_ms: int, commands: Sequence[Command]) -> list[Result]: ...
+    def apply(
+        self,
+        index: int,
+        now_ms: int,
+        commands: Sequence[Command],
+        wall_ms: int,
+        item_bytes_max: int,
+    ) -> list[Result]: ...
     def view(self) -> Any: ...
     def encode_view(self, view: Any) -> Iterator[bytes]: ...
     def restore(self, data: bytes) -> None: ...
@@ -78,6 +92,9 @@ class GroupHost(Protocol):
 
     bytes_used: int
     clock: Clock
+    time: ClusterTime
+    item_bytes_max: int
+    log_is_behind: bool
 
     def mark_dirty(self, group: ReplicaGroup) -> None: ...
 
@@ -104,7 +121,6 @@ class ReplicaGroup:
         "machine",
         "queue",
         "reads_queued",
-        "shown_ms",
         "snapshot_index",
         "stood_term",
         "unpersisted",
@@ -137,8 +153,6 @@ class ReplicaGroup:
         self.fresh_ns = NEVER_NS
         """`machine` holds all that was committed before this moment of our clock (see
         `ReplicatedLog.fresh_ns`): readers that put up with some staleness ask for it."""
-        self.shown_ms = 0
-        """Latest time by which such a reader was told what has ended."""
         self.dirty = False
         """Already in the host's list for the coming turn."""
         self.installing = False
@@ -149,7 +163,7 @@ class ReplicaGroup:
         """
         self.queue: list[tuple[Command, Waiter, int]] = []
         """Commands of this turn, with their waiters and cost: `propose_pending` takes them."""
-        self._proposed: dict[int, tuple[int, int, Sequence[Command], list[Waiter], int]] = {}
+        self._proposed: dict[int, tuple[int, Batch, list[Waiter], int]] = {}
         self._inflight_bytes = 0
         self._next_context = 1
         self.reads_queued: list[ReadWaiter] = []
@@ -186,21 +200,13 @@ class ReplicaGroup:
         return self.log.role is Role.LEADER
 
     def now_ms(self) -> int:
-        """The leader's stamp: wall clock, never below what the log has already seen."""
-        wall_ms = self.host.clock.wall_ms()
-        last_ms = self.machine.last_now_ms
-        return wall_ms if wall_ms > last_ms else last_ms
+        """Cluster time: what a leader stamps, and by which every replica tells what has ended.
 
-    def shown_now_ms(self) -> int:
-        """The time by which a replica tells what has ended: `now_ms`, never going back.
-
-        A replica may not log that an item is gone. So that it does not show again what it has told
-        to be gone, a wall clock that is set back stands still here until it has caught up.
+        It never goes back within a process, nor behind what the log has seen.
         """
-        now_ms = self.now_ms()
-        if now_ms > self.shown_ms:
-            self.shown_ms = now_ms
-        return self.shown_ms
+        now_ms = self.host.time.now_ms()
+        last_ms = self.machine.last_now_ms
+        return now_ms if now_ms > last_ms else last_ms
 
     # -- writes ------------------------------------------------------------------------
 
@@ -248,11 +254,20 @@ class ReplicaGroup:
         `why` those before them were: then so are these, even if there is room for them. What is
         refused is submitted again later, and would come to stand behind what was sent after it.
         """
-        now_ms = self.now_ms()
+        host = self.host
+        time = host.time
+        if not time.is_settled and self.is_leader:
+            time.bridge()
         commands = [item[0] for item in batch]
+        stamped = Batch(self.now_ms(), commands, time.wall_ms(), host.item_bytes_max)
+        if self.host.log_is_behind:
+            why = why or "the disk of the node does not keep up"
         if not why:
             try:
-                index = self.log.propose(encode_batch(now_ms, commands))
+                payload = encode_batch(*stamped)
+                if len(payload) > ENTRY_BYTES_MAX:
+                    raise ProposalDropped(f"{len(payload)} bytes are too many for one log entry")
+                index = self.log.propose(payload)
             except (NotLeader, ProposalDropped) as error:
                 why = str(error)
         if why:
@@ -260,7 +275,7 @@ class ReplicaGroup:
             for _, waiter, _ in batch:
                 waiter.on_refused(why)
             return why
-        self._proposed[index] = (self.log.term, now_ms, commands, [i[1] for i in batch], size)
+        self._proposed[index] = (self.log.term, stamped, [i[1] for i in batch], size)
         return ""
 
     # -- reads -------------------------------------------------------------------------
@@ -323,8 +338,8 @@ class ReplicaGroup:
                 self.log_bytes_since_snapshot += len(payload)
                 before = machine.bytes_used
                 if proposed is not None and proposed[0] == term:
-                    _, now_ms, commands, waiters, size = proposed
-                    results = machine.apply(index, now_ms, commands)
+                    _, batch, waiters, size = proposed
+                    results = machine.apply(index, *batch)
                     self.host.bytes_used += machine.bytes_used - before
                     self._inflight_bytes -= size
                     for waiter, result in zip(waiters, results, strict=True):
@@ -332,11 +347,11 @@ class ReplicaGroup:
                 else:
                     if proposed is not None:
                         self._lose(proposed)
-                    now_ms, decoded = decode_batch(payload)
-                    machine.apply(index, now_ms, decoded)
+                    machine.apply(index, *decode_batch(payload))
                     self.host.bytes_used += machine.bytes_used - before
             elif proposed is not None:
                 self._lose(proposed)
+        self.host.time.found(machine.last_now_ms, machine.last_wall_ms)
         if self._reads_at:
             self._release_reads()
 
@@ -389,9 +404,9 @@ class ReplicaGroup:
         self._reading = {}
         self._reads_at = []
 
-    def _lose(self, proposed: tuple[int, int, Sequence[Command], list[Waiter], int]) -> None:
-        self._inflight_bytes -= proposed[4]
-        for waiter in proposed[3]:
+    def _lose(self, proposed: tuple[int, Batch, list[Waiter], int]) -> None:
+        self._inflight_bytes -= proposed[3]
+        for waiter in proposed[2]:
             waiter.on_lost()
 
     # -- snapshots ---------------------------------------------------------------------
@@ -400,6 +415,7 @@ class ReplicaGroup:
         """Replace the state by a snapshot's; the log is told by the caller."""
         before = self.machine.bytes_used
         self.machine.restore(snapshot.data)
+        self.host.time.found(self.machine.last_now_ms, self.machine.last_wall_ms)
         self.host.bytes_used += self.machine.bytes_used - before
         self.applied_index = self.snapshot_index = snapshot.meta.last_index
         self.log_bytes_since_snapshot = 0

@@ -19,8 +19,10 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from node.cluster_time import ClusterTime
 from node.consensus.api import Outbound, Ready, Role, Snapshot, SoftState
 from node.consensus.errors import AcknowledgedEntriesLost
+from node.consensus.messages import Append
 from node.consensus_codec import (
     BEAT_KINDS,
     check_message,
@@ -33,8 +35,10 @@ from node.group import ReplicaGroup
 from node.logs import event, get_logger
 from node.peer_codec import pack_item
 from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
+from node.store.item import ITEM_BYTES_MAX
 from node.view import group_name
 from node.wal.format import WalRecord
+from node.wal.wal import QUEUED_BYTES_MAX
 
 if TYPE_CHECKING:
     from node.clock import Clock
@@ -80,9 +84,15 @@ class ReplicaHost:
         tick_ms: int,
         on_leader_change: Callable[[int], None],
         on_fatal: Callable[[BaseException], None],
+        time: ClusterTime | None = None,
+        item_bytes_max: int = ITEM_BYTES_MAX,
     ) -> None:
         self.loop = loop
         self.clock = clock
+        self.time = time or ClusterTime(clock)
+        """Which time it is for items; the same for all groups."""
+        self.item_bytes_max = item_bytes_max
+        """This node's limit, which it puts into what it proposes."""
         self.wal = wal
         self.snapshots = snapshots
         self.counters = counters
@@ -93,7 +103,12 @@ class ReplicaHost:
         self.groups: dict[int, ReplicaGroup] = {}
         self.bytes_used = 0
         """Memory of all items here, by the store's cost model."""
-        self.disk_is_full = False
+        self.disk_trouble = ""
+        """Why the log cannot be written now, in words; empty when it can."""
+        self.disk_hangs = False
+        """The trouble is that the disk does not answer: nothing can be written at all."""
+        self.log_is_behind = False
+        """So much waits for the disk that nothing more is taken in (`QUEUED_BYTES_MAX`)."""
         self.stopped = False
         self._beats: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
@@ -154,9 +169,9 @@ class ReplicaHost:
 
     def _step(self, node_id: int, group_id: int, message: Message) -> None:
         group = self.groups.get(group_id)
-        if group is None or self.disk_is_full:
-            # No replica here (yet), or nothing it asks for could be made durable. The sender
-            # repeats what matters.
+        if group is None or self.disk_trouble or (self.log_is_behind and type(message) is Append):
+            # No replica here (yet), or nothing it asks for could be made durable (soon). The
+            # sender repeats what matters.
             return
         replica = group.log
         try:
@@ -208,7 +223,7 @@ class ReplicaHost:
         ticks = now_ns // (self.tick_ms * 1_000_000)
         due = ticks - self._ticks_done
         self._ticks_done = ticks
-        for _ in range(0 if self.disk_is_full else min(due, TICKS_AT_ONCE_MAX)):
+        for _ in range(0 if self.disk_trouble else min(due, TICKS_AT_ONCE_MAX)):
             for group in self.groups.values():
                 log_ = group.log
                 log_.tick(now_ns)
@@ -282,6 +297,7 @@ class ReplicaHost:
                 group.update_freshness()
         if waiting:
             self.wal.append(records, lambda: self._durable(waiting))
+            self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
         self._flush_peers()
 
     def _send(self, group: ReplicaGroup, messages: list[Outbound]) -> None:
@@ -305,6 +321,7 @@ class ReplicaHost:
         """A batch is on disk: acknowledge it to the groups, send what promised it."""
         if self.stopped:
             return
+        self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
         try:
             self._acknowledge(waiting)
         except BaseException as error:
@@ -328,6 +345,7 @@ class ReplicaHost:
             group.led_term = 0
             group.leadership_lost()
         if state.role is Role.LEADER:
+            self.time.bridge()  # Before anything is read or stamped under this leadership.
             if not group.led_term:
                 self.counters.elections_won += 1
                 if group.stood_term != state.term:  # Alone, it wins in the turn it stands in.
@@ -420,25 +438,28 @@ class ReplicaHost:
 
     @property
     def log_writable(self) -> bool:
-        """False while the disk is full."""
-        return not self.disk_is_full
+        """False while the disk is full or hangs."""
+        return not self.disk_trouble
 
-    def disk_full(self, full: bool) -> None:
-        """The log cannot be written for lack of space, or can be again.
+    def set_disk_trouble(self, why: str, *, hangs: bool = False) -> None:
+        """The log cannot be written, as `why` says, or can be again ("").
 
-        While it is full this node leads nothing, takes nothing in and stands for nothing: time
-        stands still for its groups, which only makes their promises to leaders last longer.
+        Meanwhile this node leads nothing, takes nothing in and stands for nothing: time stands
+        still for its groups, which only makes their promises to leaders last longer. It answers
+        no leader, either, so nobody hands it a leadership.
         """
-        self.disk_is_full = full
-        if full:
-            self.counters.disk_full += 1
-            event(log, "error", "disk_full", action="leaderships_given_up")
-            for group in self.groups.values():
-                if group.is_leader:
-                    group.log.step_down()
-                    self.mark_dirty(group)
-        else:
-            event(log, "warning", "disk_has_space")
+        before, self.disk_trouble = self.disk_trouble, why
+        self.disk_hangs = hangs
+        if why == before:
+            return
+        if not why:
+            event(log, "warning", "disk_well")
+            return
+        event(log, "error", "disk_trouble", why=why, action="leaderships_given_up")
+        for group in self.groups.values():
+            if group.is_leader:
+                group.log.step_down()
+                self.mark_dirty(group)
 
     # -- shutdown ------------------------------------------------------------------------
 

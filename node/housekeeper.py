@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from node.consensus.api import Role, Snapshot
 from node.consensus.errors import ConsensusError
+from node.errors import DiskRefused
 from node.group import ReplicaGroup
 from node.host import ReplicaHost
 from node.logs import event, get_logger
@@ -86,11 +87,11 @@ class Housekeeper:
         """Work until cancelled."""
         while True:
             await asyncio.sleep(self._interval)
-            if self._host.disk_is_full:
-                continue
-            self._sweep()
-            self._return_leaders()
-            await self._snapshot_due()
+            if not self._host.disk_trouble:
+                self._sweep()
+                self._return_leaders()
+            if not self._host.disk_hangs:
+                await self._snapshot_due()  # On a full disk, too: it is what makes room there.
 
     # -- expiry ------------------------------------------------------------------------
 
@@ -188,7 +189,8 @@ class Housekeeper:
             ):
                 rested += at_rest
                 before = group.log.log_bytes
-                await self._snapshot(group)
+                if not await self._snapshot(group):
+                    return  # The next one would not fare better; the next pass tries again.
                 in_memory -= before - group.log.log_bytes
 
     def _is_at_rest(self, group: ReplicaGroup) -> bool:
@@ -198,8 +200,8 @@ class Housekeeper:
         self._resting[group.group_id] = (group.applied_index, passes)
         return passes >= REST_PASSES
 
-    async def _snapshot(self, group: ReplicaGroup) -> None:
-        """Write the group's state as of now, and drop the log that it covers."""
+    async def _snapshot(self, group: ReplicaGroup) -> bool:
+        """Write the group's state as of now, and drop the log that it covers. False: no room."""
         machine = group.machine
         meta = group.log.snapshot_meta(group.applied_index)
         grown = group.log_bytes_since_snapshot
@@ -211,10 +213,11 @@ class Housekeeper:
                 await asyncio.sleep(0)
             error = await self._saved(group, Snapshot(meta, b"".join(chunks)))
             if error is not None:
-                event(log, "error", "snapshot_failed", group=group.group_id, why=error)
-                return
+                if not self._host.disk_trouble:  # Else somebody was told already.
+                    event(log, "error", "snapshot_failed", group=group.group_id, why=error)
+                return not isinstance(error, DiskRefused)
         if group.installing or group.snapshot_index >= meta.last_index:
-            return  # A newer one came from the leader meanwhile.
+            return True  # A newer one came from the leader meanwhile.
         self._counters.snapshots_taken += 1
         group.snapshot_index = meta.last_index
         group.log_bytes_since_snapshot -= grown
@@ -225,6 +228,7 @@ class Housekeeper:
             group.log.compact(meta.last_index - keep)
         if group.log.log_bytes > self._config.snapshot_bytes_min and meta.last_index >= first:
             group.log.compact(meta.last_index)
+        return True
 
     async def _saved(self, group: ReplicaGroup, snapshot: Snapshot) -> BaseException | None:
         """Make a snapshot durable; what kept it from being so, or None."""

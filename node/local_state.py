@@ -70,10 +70,11 @@ class LocalState:
         return cluster_map
 
     async def add_births(self, births: dict[int, Configuration]) -> None:
-        """Remember new groups, durably."""
-        self.births.update(births)
-        data = msgpack.packb({g: c.voters for g, c in sorted(self.births.items())})
+        """Remember new groups, durably. Not known before: a second try writes them, too."""
+        together = {**self.births, **births}
+        data = msgpack.packb({g: c.voters for g, c in sorted(together.items())})
         await self._write(self._births_path, data)
+        self.births = together
 
     async def save_map(self, cluster_map: ClusterMap) -> None:
         """Remember a map, durably. One that is there already needs no room on a full disk."""

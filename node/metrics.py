@@ -121,6 +121,7 @@ PLAIN: dict[str, str] = {
     "idle_kicks": "Client connections closed because they were idle for too long.",
     "answers_dropped": "Values from other nodes read again later, for clients that read slowly.",
     "disk_full": "Times the disk became full.",
+    "descriptors_exhausted": "Looks, one per second, that found no file descriptor left.",
     "tasks_failed": "Background tasks and callbacks that failed: bugs.",
 }
 
@@ -188,6 +189,9 @@ class NodeCollector(Collector):
             led += group.leader_id == config.node_id
             item_count += len(store.items)
             item_bytes += store.bytes_used
+        since_ns = node.host.wal.waiting_since_ns
+        sync_age_s = (node.clock.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
+        space = node.disk_space
         values: tuple[tuple[str, str, float], ...] = (
             ("uptime_seconds", "Time since the node started.", uptime_seconds(node)),
             ("connections", "Open client connections.", node.counters.curr_connections),
@@ -203,7 +207,11 @@ class NodeCollector(Collector):
                 node.map.epoch if node.map else 0,
             ),
             ("log_bytes", "Size of the log on disk.", node.host.wal.bytes_total),
-            ("log_writable", "0 while the disk is full.", int(node.host.log_writable)),
+            ("log_writable", "0 while the disk is full or hangs.", int(node.host.log_writable)),
+            ("log_sync_age_seconds", "Age of the write to the log under way.", sync_age_s),
+            ("log_queued_bytes", "What waits for the disk.", node.host.wal.queued_bytes),
+            ("disk_free_bytes", "Free on the disk of the data directory.", space.free_bytes),
+            ("disk_bytes", "Size of that disk; 0 if not known.", space.total_bytes),
         )
         for name, text, value in values:
             family = _gauge(name, text, [])

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from node.admin import AdminServer
 from node.alarms import Alarm, Alarms
-from node.config import NodeConfig, parse_addresses
+from node.cluster_time import ClusterTime
+from node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
 from node.consensus.api import (
+    APPEND_BYTES_MAX,
     Configuration,
     ConsensusConfig,
     HardState,
@@ -31,20 +33,25 @@ from node.coordinator import Coordinator
 from node.counters import Counters
 from node.directory.state import DirectoryState
 from node.directory.steward import Steward
-from node.errors import NodeError, PeerError, PeerFrameError, StartupError
-from node.group import ReplicaGroup, StateMachine
+from node.disk import DiskSpace
+from node.disk_keeper import DiskKeeper
+from node.disk_space import plan_space
+from node.errors import DiskRefused, NodeError, PeerError, PeerFrameError, StartupError
+from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup, StateMachine
 from node.health_log import HealthLog
 from node.host import ReplicaHost
 from node.housekeeper import Housekeeper
 from node.limits import LimitWatch
 from node.local_state import LocalState
 from node.logs import event, get_logger
-from node.peer_codec import PROTOCOL_VERSION
-from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, check_map_item
+from node.peer_codec import FRAME_BYTES_MAX, PROTOCOL_VERSION
+from node.peer_items import CONSENSUS_KINDS, MAP_REPLY, MAP_REQUEST, TIME, check_map_item
 from node.peers import Hello, PeerNetwork
 from node.server import MemcachedServer
+from node.serving import REPLY_BYTES_MAX
 from node.store.store import ShardStore
 from node.tasks import Tasks
+from node.timekeeper import Timekeeper, find_times
 from node.timings import Timings
 from node.version import VERSION
 from node.view import DIRECTORY_GROUP_ID
@@ -61,11 +68,20 @@ if TYPE_CHECKING:
 
 log = get_logger("node")
 
+assert BATCH_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= ENTRY_BYTES_MAX
+assert ENTRY_BYTES_MAX + APPEND_BYTES_MAX <= FRAME_BYTES_MAX * 3 // 4
+assert REPLY_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= FRAME_BYTES_MAX // 2
+# An item is at most twice its limit long, whatever is packed around it. So every entry, append and
+# answer fits a frame.
+
 DIRECTORY_VOTERS_MAX = 5
 """Nodes that vote on the cluster map: the first of the initial cluster, by name."""
 
 SWEEP_MS = 50
 """Time between two sweeps of held operations and deadlines."""
+
+ADOPT_RETRY_SECONDS = 1.0
+"""Pause before a map for which the disk had no room is stored again."""
 
 ELECTION_STAGGER_MS = 30
 """Distance between the elections of two replicas that saw their leader go: the first can win."""
@@ -102,6 +118,7 @@ class Node:
         self._own_tasks: list[asyncio.Task[None]] = []
         self.tasks = Tasks(loop, alarms=self.alarms, counters=self.counters, fatal=self._fatal)
         self.started_ns = clock.monotonic_ns()
+        self.time = ClusterTime(clock)
         self.listen_address = ""
         self.peer_address = ""
         self.http_address = ""
@@ -135,7 +152,7 @@ class Node:
             self.wal = MemoryWal(loop)
         else:
             self._open_disk(self.disk, data_dir)
-        self.wal.on_full = self._disk_full
+        self.wal.on_full = self._disk_refused
         self.wal.on_failed = self._fatal
         self.wal.observe_sync = self.timings.sync_seconds.observe
         self.host = ReplicaHost(
@@ -148,7 +165,23 @@ class Node:
             tick_ms=config.tick_ms,
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
+            time=self.time,
+            item_bytes_max=config.item_bytes_max,
         )
+        self.timekeeper = Timekeeper(self.time, self.alarms, PeerSwitch(self), self._others)
+        self.disk_keeper: DiskKeeper | None = None
+        if self.disk is not None:
+            self.disk_keeper = DiskKeeper(
+                config=config,
+                clock=clock,
+                disk=self.disk,
+                plan=self._space_plan,
+                wal=self.wal,
+                host=self.host,
+                alarms=self.alarms,
+                counters=self.counters,
+                on_lost=self._fatal,
+            )
         self.peers: PeerNetwork | None = None
         self.coordinator: Coordinator
         self.server: MemcachedServer
@@ -159,6 +192,12 @@ class Node:
         config = self.config
         lock_data_dir(disk, data_dir)
         claim_data_dir(disk, data_dir, Identity(config.cluster_id, self.node_id, config.name))
+        plan = self._space_plan = plan_space(
+            disk.space(data_dir).total_bytes,
+            segment_bytes_max=config.segment_bytes_max,
+            wal_bytes_max=config.wal_bytes_max,
+            memory_bytes=config.memory_bytes,
+        )
         self.snapshots = SnapshotStore(disk, f"{data_dir}/snapshots")
         self._snapshots_found = self.snapshots.load_all()
         self.wal, self._recovered = Wal.open(
@@ -167,12 +206,13 @@ class Node:
             cluster_id=config.cluster_id,
             node_id=self.node_id,
             snapshots={g: s.meta for g, s in self._snapshots_found.items()},
-            segment_bytes_max=config.segment_bytes_max,
-            wal_bytes_max=config.wal_bytes_max,
+            segment_bytes_max=plan.segment_bytes_max,
+            wal_bytes_max=plan.wal_bytes_max,
             random=self.random,
             clock=self.clock,
             loop=self.loop,
         )
+        find_times(self.time, data_dir, self._snapshots_found, self._recovered)
         for group_id in self.wal.orphan_snapshots:
             # The log knows nothing of this group: it left, or was never durable here.
             del self._snapshots_found[group_id]
@@ -205,8 +245,12 @@ class Node:
             self.http_address = await self._admin.start(parse_addresses(config.http))
         self._start_directory()
         await self._start_peers()
+        adopted = 0
         if self.map is not None:
-            await self._adopt(self.map)
+            if await self._adopt(self.map):
+                adopted = self.map.epoch
+            else:
+                self._map_learned.set()
         self._health_log = HealthLog(self)
         self.housekeeper = Housekeeper(
             config=config,
@@ -218,10 +262,12 @@ class Node:
             preferred_leader=self.preferred_leader_of_group,
             is_up=peers.is_up,
         )
+        if self.disk_keeper is not None:
+            self.disk_keeper.start()
         self.host.start_ticking([self._every_tick])
         self._own_tasks += [
             self.tasks.restart("housekeeper", self.housekeeper.run),
-            self.tasks.end("map follower", self._follow_map),
+            self.tasks.end("map follower", lambda: self._follow_map(adopted)),
         ]
 
     def _start_directory(self) -> None:
@@ -300,6 +346,7 @@ class Node:
         recovered = self._recovered.pop(group_id, None)
         if found is not None:
             machine.restore(found.data)
+            self.time.found(machine.last_now_ms, machine.last_wall_ms)
             meta = found.meta
         else:
             meta = SnapshotMeta(0, 0, birth)
@@ -337,20 +384,27 @@ class Node:
             self.peers.set_map_epoch(cluster_map.epoch)
         self._map_learned.set()
 
-    async def _follow_map(self) -> None:
-        """Keep what the map asks of this node: its file, and a replica of each of its shards."""
-        adopted = self.map.epoch if self.map is not None else 0
+    async def _follow_map(self, adopted: int) -> None:
+        """Keep what the map asks of this node: its file, and a replica of each of its shards.
+
+        `adopted`: epoch of the map for which that was done already.
+        """
         while True:
             await self._map_learned.wait()
             self._map_learned.clear()
             cluster_map = self.map
             if cluster_map is None or cluster_map.epoch <= adopted:
                 continue
-            await self._adopt(cluster_map)
+            while not await self._adopt(cluster_map):
+                await asyncio.sleep(ADOPT_RETRY_SECONDS)
+                cluster_map = self.map or cluster_map
             adopted = cluster_map.epoch
 
-    async def _adopt(self, cluster_map: ClusterMap) -> None:
-        """Make the map durable here, then start the groups it places on this node."""
+    async def _adopt(self, cluster_map: ClusterMap) -> bool:
+        """Make the map durable here, then start the groups it places on this node.
+
+        False: the disk has no room for it now, nothing was started, and it has to be tried again.
+        """
         births: dict[int, Configuration] = {}
         for shard, replicas in enumerate(cluster_map.replica_sets):
             group_id = shard + 1
@@ -360,12 +414,16 @@ class Node:
             if births.keys() - self.local_state.births.keys():
                 await self.local_state.add_births(births)
             await self.local_state.save_map(cluster_map)
+        except DiskRefused as error:
+            why = f"map {cluster_map.epoch} cannot be stored, and is not in force here: {error}"
+            self.alarms.raise_alarm("map_not_stored", why)
+            return False
         except NodeError as error:
             self._fatal(error)
-            return
+            return True
+        self.alarms.clear("map_not_stored")
         for group_id, birth in births.items():
-            machine = ShardStore(item_bytes_max=self.config.item_bytes_max)
-            group = self._new_group(group_id, birth, machine)
+            group = self._new_group(group_id, birth, ShardStore())
             if cluster_map.preferred_leader(group_id - 1) == self.node_id:
                 group.log.campaign()
                 self.host.mark_dirty(group)
@@ -376,6 +434,7 @@ class Node:
             epoch=cluster_map.epoch,
             shards_here=len(self.host.groups) - 1,
         )
+        return True
 
     def preferred_leader_of_group(self, group_id: int) -> int:
         """Node that should lead a shard's group; 0 while there is no map."""
@@ -388,6 +447,10 @@ class Node:
         if self.map is None or group_id == DIRECTORY_GROUP_ID:
             return ()
         return self.map.replica_sets[group_id - 1]
+
+    def _others(self) -> list[int]:
+        """The other nodes that this one has heard of."""
+        return [node_id for node_id in self.known if node_id != self.node_id]
 
     def client_address_of(self, node_id: int) -> str:
         """Where clients reach a node; "" if that is not known."""
@@ -412,6 +475,8 @@ class Node:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
             if kind < CONSENSUS_KINDS:
                 host.on_message(node_id, item)
+            elif kind == TIME:
+                self.timekeeper.heard(node_id, item)
             elif kind == MAP_REQUEST:
                 check_map_item(item)
                 if self.map is not None and self.map.epoch > item[1] and self.peers is not None:
@@ -449,6 +514,7 @@ class Node:
 
     def on_peer_up(self, node_id: int) -> None:
         """The connection to a peer is ready."""
+        self.timekeeper.peer_up(node_id)  # Before anything that could make the peer a leader.
         event(log, "info", "peer_up", peer=node_id)
         known = self.map.epoch if self.map is not None else 0
         assert self.peers is not None
@@ -461,6 +527,7 @@ class Node:
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
+        self.time.lost(node_id)
         self.coordinator.peer_down(node_id)
         self.host.peer_unreachable(node_id)
 
@@ -470,12 +537,15 @@ class Node:
     # -- what time brings ----------------------------------------------------------------
 
     def _every_tick(self) -> None:
+        if self.disk_keeper is not None:
+            self.disk_keeper.tick()
         self._sweep_countdown -= 1
         if self._sweep_countdown > 0:
             return
         self._sweep_countdown = max(1, SWEEP_MS // self.config.tick_ms)
         self.coordinator.sweep()
         self.server.sweep()
+        self.timekeeper.sweep()
         now_ns = self.clock.monotonic_ns()
         self._limits.look(now_ns, self.host.bytes_used)
         self._health_log.look(now_ns)
@@ -486,8 +556,9 @@ class Node:
         self.coordinator.leader_changed(group_id)
         self._leaders_changed.set()
 
-    def _disk_full(self, full: bool) -> None:
-        self.host.disk_full(full)
+    def _disk_refused(self, refused: bool) -> None:
+        assert self.disk_keeper is not None
+        self.disk_keeper.refused(refused)
 
     def _fatal(self, error: BaseException) -> None:
         """Nothing may be promised any more."""
@@ -504,6 +575,11 @@ class Node:
     def connections(self) -> Iterable[Any]:
         """Client connections, for `stats conns`."""
         return self.server.connections.values()
+
+    @property
+    def disk_space(self) -> DiskSpace:
+        """Of the file system of the data directory; zeros while it is not known."""
+        return self.disk_keeper.space if self.disk_keeper is not None else DiskSpace(0, 0)
 
     def peers_up(self) -> Mapping[int, bool]:
         """Other nodes, and whether this one has a connection to them."""

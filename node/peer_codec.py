@@ -28,7 +28,7 @@ import msgpack
 
 from node.errors import HandshakeRefused, PeerFrameError
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 
 HEADER: Final = Struct(">II")
 FRAME_BYTES_MAX: Final = 64 << 20

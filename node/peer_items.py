@@ -73,6 +73,10 @@ MAP_REQUEST: Final = 40
 MAP_REPLY: Final = 41
 """(kind, map_bytes)."""
 
+TIME: Final = 46
+"""(kind, settled, cluster_ms, wall_ms, trusted_ms): what the sender's clocks show, see
+`cluster_time.py`. Every `TELL_MS`, and first of all on a new connection."""
+
 _ITEM: Final = (int, int)
 _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),

@@ -245,6 +245,9 @@ class PeerLink(asyncio.Protocol):
         bytes_max = BULK_BYTES_MAX if len(packed) > SMALL_BULK_BYTES else 2 * BULK_BYTES_MAX
         if self.bulk_bytes > bytes_max or not self.is_ready or self.closing:
             return False
+        if len(packed) > ITEM_BYTES_MAX:
+            self._owner.link_item_too_long(self, len(packed))
+            return False
         self._bulk.append(packed)
         self.bulk_bytes += len(packed)
         return True

@@ -17,16 +17,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from node.clock import SystemClock
 from node.config import NodeConfig
 from node.consensus.errors import ConsensusError
-from node.disk import RealDisk
+from node.descriptors import raise_limit
 from node.errors import ConfigError, NodeError
 from node.logs import configure, event, flush, get_logger, say
 from node.node import Node
+from node.real_disk import RealDisk
 from node.signals import StopRequests, hold
 from node.streams import write_line
 from node.timings import Histogram
@@ -117,11 +119,21 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
     loop = asyncio.get_running_loop()
+    wanted = config.connections_max
+    share = raise_limit(wanted, len(config.members) - 1)
+    config = replace(config, connections_max=share.connections_max)
     stop, requests = _stop_request(loop, stop_on_stdin_eof)
     try:
         clock = SystemClock()
         random = Random(os.urandom(16))
         node = Node(config, clock=clock, disk=RealDisk(loop), random=random, loop=loop)
+        if config.connections_max < wanted:
+            node.alarms.raise_alarm(
+                "connections_limited",
+                f"max-connections is {config.connections_max} in place of {wanted}: the process"
+                f" may open no more than {share.limit} files. Raise that limit (ulimit -n, or"
+                " LimitNOFILE in systemd), or lower max-connections",
+            )
         loop.set_exception_handler(lambda _, context: node.tasks.loop_error(context))
         await _start(node, stop)
         requests.be_patient(

@@ -62,7 +62,7 @@ class ServingHost(Protocol):
 
     groups: dict[int, ReplicaGroup]
     bytes_used: int
-    disk_is_full: bool
+    disk_trouble: str
 
     def flush_soon(self) -> None: ...
 
@@ -157,7 +157,7 @@ class Serving:
         """Packed items as this replica has them; None when it has to be read the linearizable way.
 
         What has ended is a miss at once, although no log says so yet: a follower cannot log it,
-        and one that is cut off would never answer. See `shown_now_ms` for the clock.
+        and one that is cut off would never answer.
         """
         store = group.machine
         if not isinstance(store, ShardStore):
@@ -168,7 +168,7 @@ class Serving:
             if not self.is_fresh(group, staleness_ns):
                 self.counters.bounded_too_stale += 1
                 return None
-        now_ms = group.shown_now_ms()
+        now_ms = group.now_ms()
         items: list[bytes | None] = []
         ended = 0
         for key in keys:

@@ -364,8 +364,7 @@ def _cachedump(node: NodeView, args: tuple[bytes, ...]) -> bytes:
     lines: list[bytes] = []
     size = 0
     if slab_class == _ITEM_CLASS:
-        now_ms = node.clock.wall_ms()
-        for line in _item_lines(node, now_ms):
+        for line in _item_lines(node):
             size += len(line)
             if size > CACHEDUMP_BYTES_MAX or (limit and len(lines) >= limit):
                 break
@@ -373,7 +372,8 @@ def _cachedump(node: NodeView, args: tuple[bytes, ...]) -> bytes:
     return b"".join(lines) + END
 
 
-def _item_lines(node: NodeView, now_ms: int) -> Iterator[bytes]:
+def _item_lines(node: NodeView) -> Iterator[bytes]:
+    now_ms = node.time.now_ms()
     for _, _, store in shard_groups(node):
         for key, item in store.items.items():
             end_ms = expires_at_ms(item)
@@ -381,4 +381,5 @@ def _item_lines(node: NodeView, now_ms: int) -> Iterator[bytes]:
                 continue
             # Wire data: b" <flags> <len>\r\n<value>\r\n".
             value_bytes = item[ITEM_DATA : item.index(b"\r\n", ITEM_DATA)].rsplit(b" ", 1)[1]
-            yield b"ITEM %s [%s b; %d s]\r\n" % (key, value_bytes, end_ms // 1000)
+            end = node.time.wall_of(end_ms) // 1000 if end_ms else 0
+            yield b"ITEM %s [%s b; %d s]\r\n" % (key, value_bytes, end)

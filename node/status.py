@@ -43,8 +43,8 @@ BEHIND_ENTRIES = 10_000
 def health_problems(node: NodeView) -> list[str]:
     """What keeps this node from doing its part, as short sentences; empty when it is well."""
     problems = node.alarms.problems()
-    if not node.host.log_writable:
-        problems.append("the log cannot be written: the disk is full")
+    if not node.host.log_writable and not problems:
+        problems.append("the log cannot be written")
     if node.map is None:
         problems.append("no cluster map yet: a majority of the nodes has to meet first")
     groups = node.host.groups

@@ -13,9 +13,11 @@ from typing import Protocol, cast
 
 from node.alarms import Alarms
 from node.clock import Clock
+from node.cluster_time import ClusterTime
 from node.config import NodeConfig
 from node.consensus.api import Role
 from node.counters import Counters
+from node.disk import DiskSpace
 from node.timings import Timings
 from ring import ClusterMap
 
@@ -87,6 +89,11 @@ class WalView(Protocol):
     def bytes_total(self) -> int: ...
     @property
     def sync_count(self) -> int: ...
+    # Since when the disk owes an answer, by the monotonic clock; 0 while it owes none.
+    @property
+    def waiting_since_ns(self) -> int: ...
+    @property
+    def queued_bytes(self) -> int: ...
 
 
 class HostView(Protocol):
@@ -94,7 +101,7 @@ class HostView(Protocol):
 
     @property
     def groups(self) -> Mapping[int, GroupView]: ...
-    # False while the disk is full.
+    # False while the disk is full or hangs.
     @property
     def log_writable(self) -> bool: ...
     @property
@@ -126,9 +133,14 @@ class NodeView(Protocol):
     def alarms(self) -> Alarms: ...
     @property
     def clock(self) -> Clock: ...
+    @property
+    def time(self) -> ClusterTime: ...
     # The clock's monotonic reading when the node started.
     @property
     def started_ns(self) -> int: ...
+    # Of the file system of the data directory; zeros while it is not known.
+    @property
+    def disk_space(self) -> DiskSpace: ...
     # None before the cluster has agreed on its first map.
     @property
     def map(self) -> ClusterMap | None: ...

@@ -78,7 +78,9 @@ _PROCESS = "the process around the node; the simulation builds nodes without it"
 _DISK = "the one place where files are touched"
 EDGES: dict[str, dict[str, str]] = {
     "node/clock.py": {"time": "the one place where time is read"},
-    "node/disk.py": {"*": _DISK},
+    "node/real_disk.py": {"*": _DISK},
+    "node/disk_worker.py": {"*": "the threads of the one place where files are touched"},
+    "node/descriptors.py": {"*": "limits of the process; used by run.py and real_disk.py"},
     "node/__main__.py": {"*": _PROCESS},
     "node/compiled.py": {"*": "chooses the form of the code, before there is any"},
     "node/run.py": {"*": _PROCESS},
@@ -189,7 +191,7 @@ def edge_violations(path: str, tree: ast.AST) -> Iterator[Violation]:
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             if called == "open" or called.endswith((".run_in_executor", "asyncio.to_thread")):
-                yield node.lineno, f"calls {called}: files and threads belong to node/disk.py"
+                yield node.lineno, f"calls {called}: files and threads belong to node/real_disk.py"
 
 
 def trap_violations(path: str, tree: ast.AST) -> Iterator[Violation]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from node.consensus.errors import ConfigurationRefused
 
@@ -226,6 +226,10 @@ class Ready:
         return bool(self.entries) or self.hard_state is not None or self.snapshot is not None
 
 
+APPEND_BYTES_MAX: Final = 1 << 20
+"""Default of `ConsensusConfig.append_bytes_max`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsensusConfig:
     """Settings of one replica. All but `replica_id` must be the same in all replicas of a group."""
@@ -237,7 +241,7 @@ class ConsensusConfig:
     election_ticks: int = 30
     """Followers refuse votes for this long after they heard from a leader; election timeouts are
     drawn from [election_ticks, 2 * election_ticks)."""
-    append_bytes_max: int = 1 << 20
+    append_bytes_max: int = APPEND_BYTES_MAX
     """Payload bytes of one Append; a single larger entry still travels alone."""
     inflight_appends_max: int = 64
     """Unacknowledged Appends per peer."""

@@ -17,6 +17,9 @@ from typing import Final
 from node.consensus.api import Index, PeerStatus, ReplicaId, Snapshot
 from node.consensus.lease import NEVER_NS
 
+SNAPSHOT_SILENT_CHECKS: Final = 10
+"""Election timeouts without a word after which a snapshot is no longer kept for a member."""
+
 
 class ProgressState(IntEnum):
     PROBE = 0
@@ -42,6 +45,7 @@ class Progress:
         "paused",
         "recent_active",
         "replica_id",
+        "silent_checks",
         "snapshot",
         "snapshot_asked_tick",
         "snapshot_moved",
@@ -74,6 +78,8 @@ class Progress:
         """Newest read round this member has echoed."""
         self.stamp = 0
         """Stamp of this member's newest reply, by its own clock; 0 = none in this term."""
+        self.silent_checks = 0
+        """Checks of the quorum in a row before which nothing was heard from it."""
         self.snapshot: Snapshot | None = None
         """SNAPSHOT only: what is being sent; None = wanted from the shell."""
         self.snapshot_offset = 0
@@ -118,6 +124,17 @@ class Progress:
         self.snapshot = snapshot
         self.snapshot_offset = 0
         self.snapshot_moved = False
+
+    def checked(self) -> None:
+        """A check of the quorum is through: the next interval begins.
+
+        A member that stays silent gives the memory back that its snapshot takes; when it answers
+        again it is sent a new one.
+        """
+        self.silent_checks = 0 if self.recent_active else self.silent_checks + 1
+        self.recent_active = False
+        if self.silent_checks >= SNAPSHOT_SILENT_CHECKS:
+            self._forget_snapshot()
 
     # -- what happened -----------------------------------------------------------------
 

@@ -25,11 +25,13 @@ OK, or EXISTS if the epoch has moved on.
 class DirectoryState:
     """State of group 0. Satisfies the node's `StateMachine` interface."""
 
-    __slots__ = ("bytes_used", "cluster_map", "last_now_ms", "on_map")
+    __slots__ = ("bytes_used", "cluster_map", "last_now_ms", "last_wall_ms", "on_map")
 
     def __init__(self, on_map: Callable[[ClusterMap], None]) -> None:
         self.cluster_map: ClusterMap | None = None
         self.last_now_ms = 0
+        self.last_wall_ms = 0
+        """Of the entries applied since the start; no part of the state."""
         self.bytes_used = 0
         """Always 0: the map is not part of the cache's memory."""
         self.on_map = on_map
@@ -39,9 +41,17 @@ class DirectoryState:
         """Epoch of the present map; 0 before there is one."""
         return self.cluster_map.epoch if self.cluster_map is not None else 0
 
-    def apply(self, index: int, now_ms: int, commands: Sequence[Command]) -> list[Result]:
+    def apply(
+        self,
+        index: int,
+        now_ms: int,
+        commands: Sequence[Command],
+        wall_ms: int = 0,
+        item_bytes_max: int = 0,
+    ) -> list[Result]:
         """Apply one committed batch; results in order of the commands."""
         self.last_now_ms = max(self.last_now_ms, now_ms)
+        self.last_wall_ms = wall_ms
         return [self._apply_one(command) for command in commands]
 
     def _apply_one(self, command: Command) -> Result:
@@ -69,6 +79,7 @@ class DirectoryState:
     def restore(self, data: bytes) -> None:
         """Replace the state by a snapshot's."""
         self.last_now_ms = int.from_bytes(data[:8], "big")
+        self.last_wall_ms = 0
         if len(data) > 8:
             self._replace(ClusterMap.from_bytes(data[8:]))
 

@@ -20,15 +20,26 @@ is.
 
 `data` is the wire form of a value, `b" <flags> <length>\\r\\n<value>\\r\\n"`; `value` is the bare
 bytes. `exptime` and `delay` are the numbers of the memcached line; `apply` gives them a meaning
-with the batch's time. Session 0 is no session: such a command is never deduplicated.
+with the batch's times. Session 0 is no session: such a command is never deduplicated.
 
-    batch = msgpack [ now_ms, [ command, ... ] ]
+    batch = msgpack [ version, now_ms, wall_ms, item_bytes_max, [ command, ... ] ]
+
+A batch holds everything that its effect depends on beside the state: the leader's times, and its
+limit on what an append may make of an item. So a log has the same effect wherever, whenever and
+under whatever settings it is applied. `version` stands for the rules of `apply`: it goes up when a
+batch of before would have another effect, be it by a new format or by another bound of
+`sessions.py`.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
+
+from node.store.item import ITEM_BYTES_MAX
+
+BATCH_VERSION: Final = 2
+"""See the module docstring. Version 1 was `[ now_ms, [ command, ... ] ]`."""
 
 OP_SET: Final = 1
 OP_ADD: Final = 2
@@ -63,17 +74,41 @@ class CommandError(ValueError):
     """
 
 
+class Batch(NamedTuple):
+    """The content of one log entry."""
+
+    now_ms: int
+    """The leader's cluster time (see `cluster_time.py`)."""
+    commands: Sequence[Command]
+    wall_ms: int
+    """Unix milliseconds by the cluster's wall clock at the same moment; what absolute exptimes are
+    compared with.
+    """
+    item_bytes_max: int
+    """The leader's limit on an item, for append and prepend."""
+
+
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
-def encode_batch(now_ms: int, commands: Sequence[Command]) -> bytes:
-    """The log payload of `commands`; the leader stamps it with `now_ms` (Unix milliseconds)."""
-    payload: bytes = _pack((now_ms, commands))
+def encode_batch(
+    now_ms: int,
+    commands: Sequence[Command],
+    wall_ms: int | None = None,
+    item_bytes_max: int = ITEM_BYTES_MAX,
+) -> bytes:
+    """The log payload of `commands`; the leader's stamp is `now_ms` and `wall_ms` (None: the same).
+
+    `item_bytes_max` is the leader's limit.
+    """
+    if wall_ms is None:
+        wall_ms = now_ms
+    payload: bytes = _pack((BATCH_VERSION, now_ms, wall_ms, item_bytes_max, commands))
     return payload
 
 
-def decode_batch(payload: bytes) -> tuple[int, tuple[Command, ...]]:
-    """`(now_ms, commands)` of a payload made by `encode_batch`.
+def decode_batch(payload: bytes) -> Batch:
+    """The batch of a payload made by `encode_batch`.
 
     Raises CommandError when the bytes are anything else. The contents of a command are trusted: the
     log's checksum covers them, and only the leader writes them.
@@ -82,11 +117,17 @@ def decode_batch(payload: bytes) -> tuple[int, tuple[Command, ...]]:
         batch = msgpack.unpackb(payload, use_list=False)
     except Exception as error:
         raise CommandError(f"batch of {len(payload)} bytes is not msgpack: {error}") from error
-    if type(batch) is not tuple or len(batch) != 2:
-        raise CommandError("batch is not a pair of time and commands")
-    now_ms, commands = batch
-    if type(now_ms) is not int or type(commands) is not tuple:
-        raise CommandError("batch is not a pair of time and commands")
+    if type(batch) is not tuple or not batch:
+        raise CommandError("batch is not an array")
+    if len(batch) == 2 or batch[0] != BATCH_VERSION:
+        version = 1 if len(batch) == 2 else batch[0]
+        raise CommandError(
+            f"the log holds a batch of version {version!r:.20}, which only development versions of "
+            f"0.1.0 read; this quorumcached reads version {BATCH_VERSION}"
+        )
+    if tuple(map(type, batch)) != (int, int, int, int, tuple):
+        raise CommandError("batch is not version, times, limit and commands")
+    _, now_ms, wall_ms, item_bytes_max, commands = batch
     for command in commands:
         if (
             type(command) is not tuple
@@ -95,4 +136,4 @@ def decode_batch(payload: bytes) -> tuple[int, tuple[Command, ...]]:
             or not 0 < command[3] < OP_COUNT
         ):
             raise CommandError(f"batch holds what is no command: {command!r:.100}")
-    return now_ms, commands
+    return Batch(now_ms, commands, wall_ms, item_bytes_max)

@@ -11,11 +11,12 @@ RELATIVE_SECONDS_MAX: Final = 60 * 60 * 24 * 30
 ALREADY_EXPIRED: Final = -1
 
 
-def resolve_exptime(exptime: int, now_ms: int) -> int:
-    """Unix milliseconds at which an item stored at `now_ms` ends; 0 = never; ALREADY_EXPIRED = it
-    is gone at once.
+def resolve_exptime(exptime: int, now_ms: int, wall_ms: int) -> int:
+    """Cluster time at which an item ends that is stored at the cluster time `now_ms`, when wall
+    clocks show `wall_ms`; 0 = never; ALREADY_EXPIRED = it is gone at once.
 
     `exptime` is the number of the line, in seconds. An item is gone when `now_ms >= expires_at_ms`.
+    As in memcached, a Unix time becomes a span when the item is stored.
     """
     if exptime == 0:
         return 0
@@ -23,18 +24,18 @@ def resolve_exptime(exptime: int, now_ms: int) -> int:
         return ALREADY_EXPIRED
     if exptime <= RELATIVE_SECONDS_MAX:
         return now_ms + exptime * 1000
-    expires_at = exptime * 1000
-    return expires_at if expires_at > now_ms else ALREADY_EXPIRED
+    left_ms = exptime * 1000 - wall_ms
+    return now_ms + left_ms if left_ms > 0 else ALREADY_EXPIRED
 
 
-def resolve_flush(delay: int, now_ms: int) -> int:
-    """Unix milliseconds at which a `flush_all delay` given at `now_ms` takes effect.
+def resolve_flush(delay: int, now_ms: int, wall_ms: int) -> int:
+    """Cluster time at which a `flush_all delay` given at that moment takes effect.
 
     At most `now_ms` when it takes effect at once: without delay or with a negative one exactly
-    `now_ms`, with an absolute time in the past that time.
+    `now_ms`, with a Unix time in the past less.
     """
     if delay <= 0:
         return now_ms
     if delay <= RELATIVE_SECONDS_MAX:
         return now_ms + delay * 1000
-    return delay * 1000
+    return now_ms + delay * 1000 - wall_ms

@@ -73,7 +73,7 @@ def item_flags(item: bytes) -> int:
 
 
 def expires_at_ms(item: bytes) -> int:
-    """When the item ends, in Unix milliseconds; 0 = never."""
+    """Cluster time at which the item ends, in milliseconds; 0 = never."""
     return int.from_bytes(item[1:9], "big")
 
 

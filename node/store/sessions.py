@@ -10,7 +10,8 @@ Two kinds of client have sessions: the nodes, for what plain memcached clients a
 of the cluster that number their writes themselves. The id tells which kind it is. What the second
 kind can occupy is bounded as a whole, and none of it is at the cost of the first.
 
-All of it is replicated state: it moves only with the log, and lies in snapshots and digests.
+All of it is replicated state: it moves only with the log, and lies in snapshots and digests. So the
+bounds below are part of the log's format: who changes one raises `BATCH_VERSION` of `commands.py`.
 """
 
 from collections import OrderedDict
@@ -55,7 +56,7 @@ class Session:
 
     def __init__(self, last_active_ms: int) -> None:
         self.last_active_ms = last_active_ms
-        """Time of the last command that named the session, Unix milliseconds. Never decreases."""
+        """Cluster time of the last command that named the session, ms. Never decreases."""
         self.floor = 0
         """Sequences below it are forgotten. Never decreases. Invariant: no key of `results` is
         below it.

@@ -2,8 +2,8 @@
 
 A snapshot is a stream of msgpack arrays. Who stores or sends it adds the checksum.
 
-    header    [ "quorumcache-store", 1, applied_index, last_now_ms, pending_flush_ms, cas_counter,
-                item count, session count ]
+    header    [ "quorumcache-store", 2, applied_index, last_now_ms, last_wall_ms, pending_flush_ms,
+                cas_counter, item count, session count ]
     items     [ key, packed item, key, packed item, ... ]      as often as needed
     sessions  [ [ id, last_active_ms, floor, [ [sequence, result], ... ] ], ... ]      as often as
     needed
@@ -23,8 +23,12 @@ from node.store.item import ITEM_DATA
 from node.store.sessions import SessionImage
 
 _MAGIC: Final = "quorumcache-store"
-_FORMAT_VERSION: Final = 1
-_HEADER_FIELDS: Final = 8
+_FORMAT_VERSION: Final = 2
+"""Version 1 had no `last_wall_ms`, and its times were those of a wall clock."""
+_HEADER_FIELDS: Final = 9
+_HEADER_BYTES_MAX: Final = 128
+"""More than a header takes."""
+
 CHUNK_BYTES: Final = 256 << 10
 """A chunk ends after the item that takes it past this size."""
 
@@ -39,6 +43,7 @@ class StoreView:
 
     applied_index: int
     last_now_ms: int
+    last_wall_ms: int
     pending_flush_ms: int
     cas_counter: int
     items: dict[bytes, bytes]
@@ -54,6 +59,7 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
             _FORMAT_VERSION,
             view.applied_index,
             view.last_now_ms,
+            view.last_wall_ms,
             view.pending_flush_ms,
             view.cas_counter,
             len(view.items),
@@ -90,15 +96,37 @@ def decode_view(data: bytes) -> StoreView:
     return view
 
 
-def _read_view(unpacker: Any) -> StoreView:
+def read_times(data: bytes) -> tuple[int, int]:
+    """`(last_now_ms, last_wall_ms)` of a snapshot. Raises SnapshotInvalid."""
+    try:
+        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=_HEADER_BYTES_MAX)
+        unpacker.feed(data[:_HEADER_BYTES_MAX])
+        header = _read_header(unpacker)
+    except SnapshotInvalid:
+        raise
+    except Exception as error:
+        raise SnapshotInvalid(f"snapshot of {len(data)} bytes: {error!r}") from error
+    return header[3], header[4]
+
+
+def _read_header(unpacker: Any) -> tuple[Any, ...]:
     header = unpacker.unpack()
     if type(header) is not tuple or not header or header[0] != _MAGIC:
         raise SnapshotInvalid("not a snapshot of a store")
     if header[1] != _FORMAT_VERSION:
-        raise SnapshotInvalid(f"snapshot format {header[1]}, this version reads {_FORMAT_VERSION}")
+        raise SnapshotInvalid(
+            f"a snapshot of version {header[1]!r:.20}, which only development versions of 0.1.0 "
+            f"read; this quorumcached reads version {_FORMAT_VERSION}"
+        )
     if len(header) != _HEADER_FIELDS or not all(type(field) is int for field in header[1:]):
         raise SnapshotInvalid("snapshot header is damaged")
-    _, _, applied_index, last_now_ms, pending_flush_ms, cas_counter, items_count, count = header
+    return header
+
+
+def _read_view(unpacker: Any) -> StoreView:
+    header = _read_header(unpacker)
+    _, _, applied_index, last_now_ms, last_wall_ms, pending_flush_ms, cas_counter = header[:7]
+    items_count, count = header[7:]
     items: dict[bytes, bytes] = {}
     while len(items) < items_count:
         before = len(items)
@@ -128,6 +156,7 @@ def _read_view(unpacker: Any) -> StoreView:
     return StoreView(
         applied_index=applied_index,
         last_now_ms=last_now_ms,
+        last_wall_ms=last_wall_ms,
         pending_flush_ms=pending_flush_ms,
         cas_counter=cas_counter,
         items=items,
@@ -146,7 +175,8 @@ def view_digest(view: StoreView) -> bytes:
     """
     digest = blake2b(digest_size=32)
     pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
-    digest.update(pack((view.last_now_ms, view.pending_flush_ms, view.cas_counter)))
+    times = (view.last_now_ms, view.last_wall_ms)
+    digest.update(pack((*times, view.pending_flush_ms, view.cas_counter)))
     digest.update(pack(view.sessions))
     for key in sorted(view.items):
         digest.update(pack((key, view.items[key])))

@@ -4,8 +4,9 @@ Rules that make it a state machine:
 
 1. State moves only in `apply` and `restore`. `lookup` and the two `due`/`expired` queries never
    change it.
-2. Time comes with the batch and never runs backwards: an entry of an earlier time counts as of the
-   latest one seen.
+2. Everything that the effect of a batch depends on comes with it (`commands.py`): no setting, clock
+   or environment is asked. Its time is *cluster time* (`cluster_time.py`) and never runs backwards:
+   an entry of an earlier time counts as of the latest one seen. A store has no parameters.
 3. An item that has ended is absent for every command, whether or not an OP_EXPIRE removed it yet.
    Whoever meets one in `apply` removes it. `lookup`, which may not, answers EXPIRED, and the leader
    logs the removal before it tells the miss; so no later leader with a slower clock brings the item
@@ -91,25 +92,26 @@ class ShardStore:
         "_expiring",
         "_expiry",
         "_item_bytes_max",
+        "_wall_ms",
         "applied_index",
         "bytes_used",
         "cas_counter",
         "items",
         "last_now_ms",
+        "last_wall_ms",
         "pending_flush_ms",
         "sessions",
     )
 
-    def __init__(self, *, item_bytes_max: int = ITEM_BYTES_MAX) -> None:
-        """An empty shard. `item_bytes_max` decides what append and prepend refuse: the same on all
-        replicas.
-        """
+    def __init__(self) -> None:
         self.items: dict[bytes, bytes] = {}
         """Key -> packed item (see item.py). Holds ended items until somebody removes them."""
         self.bytes_used = 0
         """Sum of `item_cost` over `items`; the same on all replicas."""
         self.last_now_ms = 0
-        """Latest time seen in a batch, Unix milliseconds. Never decreases."""
+        """Latest cluster time seen in a batch, milliseconds. Never decreases."""
+        self.last_wall_ms = 0
+        """What wall clocks showed at `last_now_ms`, by the same batch; Unix milliseconds."""
         self.pending_flush_ms = 0
         """When the one delayed flush_all takes effect; 0 = none is pending."""
         self.cas_counter = 0
@@ -117,7 +119,9 @@ class ShardStore:
         self.applied_index = 0
         """Index of the last batch applied; part of snapshots, not of digests."""
         self.sessions = SessionTable()
-        self._item_bytes_max = item_bytes_max
+        self._item_bytes_max = 0
+        self._wall_ms = 0
+        """Both of the batch that is being applied."""
         self._expiring = 0
         """How many of `items` have an expiry."""
         self._expiry = ExpiryHeap(self.items)
@@ -161,16 +165,30 @@ class ShardStore:
 
     # Applying -------------------------------------------------------------------------------------
 
-    def apply(self, index: int, now_ms: int, commands: Sequence[Command]) -> list[Result]:
+    def apply(
+        self,
+        index: int,
+        now_ms: int,
+        commands: Sequence[Command],
+        wall_ms: int | None = None,
+        item_bytes_max: int = ITEM_BYTES_MAX,
+    ) -> list[Result]:
         """Run one batch of the log and answer its commands, in order.
 
-        `now_ms` is the time the leader stamped into the batch. Raises CommandError for an op of a
-        newer version, since to go on would make this replica differ from the others.
+        `now_ms`, `wall_ms` (None: the same) and `item_bytes_max` are what the leader stamped into
+        the batch. Raises CommandError for an op of a newer version, since to go on would make this
+        replica differ from the others.
         """
+        if wall_ms is None:
+            wall_ms = now_ms
         if now_ms > self.last_now_ms:
             self.last_now_ms = now_ms
+            self.last_wall_ms = wall_ms
         else:
+            wall_ms += self.last_now_ms - now_ms  # What it showed, or shows, at that later time.
             now_ms = self.last_now_ms
+        self._wall_ms = wall_ms
+        self._item_bytes_max = item_bytes_max
         self.applied_index = index
         if self.pending_flush_ms and self.pending_flush_ms <= now_ms:
             self.pending_flush_ms = 0
@@ -249,7 +267,7 @@ class ShardStore:
         if not exptime:
             self._put(key, _NO_EXPIRY + _pack_unique(unique) + data)
             return STORED
-        expires_at_ms = resolve_exptime(exptime, now_ms)
+        expires_at_ms = resolve_exptime(exptime, now_ms, self._wall_ms)
         if expires_at_ms == ALREADY_EXPIRED:
             self._remove(key)
         else:
@@ -349,7 +367,7 @@ class ShardStore:
         item = self._live(key, now_ms)
         if item is None:
             return None
-        expires_at_ms = resolve_exptime(command[5], now_ms)
+        expires_at_ms = resolve_exptime(command[5], now_ms, self._wall_ms)
         if expires_at_ms == ALREADY_EXPIRED:
             self._remove(key)
             return item
@@ -362,7 +380,7 @@ class ShardStore:
         return item
 
     def _flush(self, command: Command, now_ms: int) -> Result:
-        at_ms = resolve_flush(command[5], now_ms)
+        at_ms = resolve_flush(command[5], now_ms, self._wall_ms)
         # One pending time only: a new flush of any kind replaces it.
         self.pending_flush_ms = at_ms if at_ms > now_ms else 0
         # A time in the past hides only what was stored before it, and items do not remember that:
@@ -409,6 +427,7 @@ class ShardStore:
         return StoreView(
             applied_index=self.applied_index,
             last_now_ms=self.last_now_ms,
+            last_wall_ms=self.last_wall_ms,
             pending_flush_ms=self.pending_flush_ms,
             cas_counter=self.cas_counter,
             items=self.items.copy(),
@@ -426,6 +445,7 @@ class ShardStore:
         view = decode_view(data)
         self.applied_index = view.applied_index
         self.last_now_ms = view.last_now_ms
+        self.last_wall_ms = view.last_wall_ms
         self.pending_flush_ms = view.pending_flush_ms
         self.cas_counter = view.cas_counter
         self.items = view.items

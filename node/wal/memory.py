@@ -24,6 +24,10 @@ class MemoryWal:
         self.torn_bytes = 0
         self.orphan_snapshots: list[int] = []
         self.queued_count = 0
+        self.queued_bytes = 0
+        self.waiting_since_ns = 0
+        self.held_why: BaseException | None = None
+        self.wants_room = False
         self.bytes_total = 0
         self._loop = loop
 
@@ -42,6 +46,19 @@ class MemoryWal:
     def forget(self, group: int, on_durable: OnDurable) -> None:
         """Call `on_durable` soon."""
         self.append((), on_durable)
+
+    def files(self) -> list[str]:
+        """None, ever."""
+        return []
+
+    def make_room(self) -> None:
+        """Nothing to do."""
+
+    def settle(self) -> None:
+        """Nothing to do."""
+
+    def retry(self) -> None:
+        """Nothing to do."""
 
     def pinned_groups(self) -> list[int]:
         """None, ever."""

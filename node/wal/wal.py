@@ -27,7 +27,7 @@ from typing import Final, Self
 from node.clock import Clock
 from node.consensus.api import SnapshotMeta
 from node.disk import Disk, DiskFile
-from node.errors import DiskFull
+from node.errors import DiskFull, DiskRefused
 from node.wal.format import (
     CLUSTER_ID_BYTES_MAX,
     SEGMENT_HEADER_BYTES,
@@ -51,6 +51,14 @@ FRAME_RECORDS_UNCOUNTED: Final = 64
 SEGMENT_BYTES_LIMIT: Final = 1 << 30
 """Upper limit for `segment_bytes_max`: offsets are 32 bits wide."""
 
+QUEUED_BYTES_MAX: Final = 64 << 20
+"""So much may wait for the disk, in payload bytes: as much as a leader may leave uncommitted.
+Beyond it the host takes nothing more in; a disk that hangs would otherwise fill the memory."""
+
+ROTATED_SHARE: Final = 8
+"""When room is wanted, a segment is closed at one in so many bytes of its usual size: one that
+holds less is not worth the work."""
+
 OnDurable = Callable[[], None]
 
 
@@ -73,11 +81,21 @@ class Wal:
         loop: asyncio.AbstractEventLoop | None,
     ) -> None:
         self.on_full: Callable[[bool], None] = _ignore
-        """Called with True when the disk is full, with False once the held batch went through."""
+        """Called with True when the disk refuses a batch, which is held then (see `held_why`), with
+        False once it went through."""
         self.on_failed: Callable[[BaseException], None] = _ignore
         """Called once, with what failed. The process has to end; nothing is durable from here."""
         self.observe_sync: Callable[[float], None] = _ignore
         """Called per frame with the seconds from write to durable; needs a clock."""
+        self.held_why: BaseException | None = None
+        """Why the batch is held that the disk refuses: full, or out of descriptors."""
+        self.waiting_since_ns = 0
+        """Since when the disk owes an answer to a write, a sync, or the next segment that is waited
+        for; 0 while it owes none. Needs a clock."""
+        self.queued_bytes = 0
+        """Payload bytes of the entries that wait for a write; see `QUEUED_BYTES_MAX`."""
+        self.wants_room = False
+        """The disk is nearly full: every closed segment should go."""
         self.sync_count = 0
         self.torn_bytes = recovery.torn_bytes
         """What the start cut off."""
@@ -123,6 +141,11 @@ class Wal:
         self._spare: tuple[DiskFile, Segment, int] | None = None
         """The next segment, created ahead, with its salt."""
         self._is_creating = False
+        self._closes_early = False
+        """The next write goes to the next segment, as soon as that is there."""
+        self._held_action: Callable[[], None] | None = None
+        """What to try again while the disk refuses a batch."""
+        self._retry_timer: asyncio.TimerHandle | None = None
         self._has_create_failed = False
         """The disk was full when the next segment was created ahead: not again until needed."""
 
@@ -133,7 +156,6 @@ class Wal:
         self._frame_callbacks: list[tuple[int, OnDurable]] = []
         self._frame_cuts: list[tuple[int, int]] = []
         self._frame_marks: list[Mark] = []
-        self._write_started_ns = 0
 
         self._is_full = False
         self._is_removing = False
@@ -201,8 +223,8 @@ class Wal:
 
         A record's entries replace those of the group from `entries[0].index` on, and have to
         follow what is there (or the group's snapshot). Calling this once per loop turn with the
-        records of all groups makes one sync of them. Nothing bounds what is queued while the disk
-        is slow or full: the caller stops feeding, see `on_full` and `queued_count`.
+        records of all groups makes one sync of them. Nothing here bounds what is queued while the
+        disk is slow or full: the caller stops feeding, see `on_full` and `queued_bytes`.
         """
         assert not self._is_closing, "appended to after close"
         self._pending.extend(records)
@@ -210,6 +232,9 @@ class Wal:
         self._callbacks.append((self._queued_count, on_durable))
         if not self._frame:
             self._next_frame()
+        else:
+            for record in records:
+                self.queued_bytes += payload_bytes(record)
 
     def compacted(self, group: int, index: int, term: int) -> None:
         """A snapshot of this replica's own state at `index` is durable; `term` is the entry's.
@@ -265,7 +290,8 @@ class Wal:
             self._nothing_pending()
             return
         file = self._file
-        if file is None or file.size >= self._segment_bytes_max:
+        closes = self._closes_early and self._spare is not None
+        if file is None or closes or file.size >= self._segment_bytes_max:
             file = self._roll()
             if file is None:
                 return  # `_created` comes back here.
@@ -291,15 +317,16 @@ class Wal:
         items = self._pending
         self._pending = []
         if len(items) > FRAME_RECORDS_UNCOUNTED:
-            payload_bytes = 0
+            frame_bytes = 0
             for count, item in enumerate(items, 1):
-                if len(item) == 3:
-                    payload_bytes += sum(len(entry[3]) for entry in item[2])
-                    if payload_bytes > FRAME_PAYLOAD_BYTES:
-                        self._pending = items[count:]
-                        del items[count:]
-                        break
+                frame_bytes += payload_bytes(item)
+                if frame_bytes > FRAME_PAYLOAD_BYTES:
+                    self._pending = items[count:]
+                    del items[count:]
+                    break
         self._framed_count += len(items)
+        if self.queued_bytes:
+            self.queued_bytes = sum(map(payload_bytes, self._pending))
         if not self._pending:
             self._frame_callbacks = self._callbacks
             self._callbacks = []
@@ -313,7 +340,7 @@ class Wal:
     def _write(self) -> None:
         assert self._file is not None
         if self._clock is not None:
-            self._write_started_ns = self._clock.monotonic_ns()
+            self.waiting_since_ns = self._clock.monotonic_ns()
         self._file.append(self._frame, self._written)
 
     def _written(self, error: BaseException | None) -> None:
@@ -325,7 +352,8 @@ class Wal:
         assert self._file is not None
         assert segment is not None
         if self._clock is not None:
-            self.observe_sync((self._clock.monotonic_ns() - self._write_started_ns) / 1e9)
+            self.observe_sync((self._clock.monotonic_ns() - self.waiting_since_ns) / 1e9)
+            self.waiting_since_ns = 0
         self.sync_count += 1
         if segment.size == 0:
             self._segments.append(segment)
@@ -342,6 +370,8 @@ class Wal:
             self._create_ahead()
         if self._is_full:
             self._is_full = False
+            self.held_why = None
+            self._has_create_failed = False
             self.on_full(False)
         if self._wants_removal:
             self._remove_covered()
@@ -349,19 +379,29 @@ class Wal:
             callback()
 
     def _not_written(self, error: BaseException, retry: Callable[[], None]) -> None:
-        """Hold everything and try again when the disk is full; give up for good otherwise."""
-        if isinstance(error, DiskFull) and not self._is_closing:
-            self._timers().call_later(self._retry_seconds, self._retry, retry)
+        """Hold everything and try again when the disk refuses it; give up for good otherwise."""
+        self.waiting_since_ns = 0
+        if isinstance(error, DiskRefused) and not self._is_closing:
+            self.held_why = error
+            self._held_action = retry
+            self._retry_timer = self._timers().call_later(self._retry_seconds, self.retry)
             if not self._is_full:
                 self._is_full = True
                 self.on_full(True)
             return
         self._failure = error
         self._nothing_pending()
-        if not isinstance(error, DiskFull):
+        if not isinstance(error, DiskRefused):
             self.on_failed(error)
 
-    def _retry(self, action: Callable[[], None]) -> None:
+    def retry(self) -> None:
+        """Try what is held once more, now: there may be room. Nothing is held: nothing happens."""
+        action, self._held_action = self._held_action, None
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
+        if action is None:
+            return
         if self._is_closing:
             self._failure = self._failure or DiskFull("closed while the disk was full")
             self._nothing_pending()
@@ -388,10 +428,13 @@ class Wal:
     def _roll(self) -> DiskFile | None:
         """Go on in the next segment; None when it has to be created first."""
         if self._spare is None:
+            if self._clock is not None and not self.waiting_since_ns:
+                self.waiting_since_ns = self._clock.monotonic_ns()
             self._create()
             return None
         file, segment, self._salt = self._spare
         self._spare = None
+        self._closes_early = False
         if self._file is not None:
             self._file.close()
         self._file = file
@@ -436,6 +479,8 @@ class Wal:
         self, error: BaseException | None, file: DiskFile, segment: Segment, salt: int
     ) -> None:
         self._is_creating = False
+        if error is not None:
+            self._closes_early = False
         is_needed = not self._frame and bool(self._pending)
         if self._is_closing and not is_needed:
             if error is None:
@@ -446,7 +491,7 @@ class Wal:
             self._spare = (file, segment, salt)
             if is_needed:
                 self._next_frame()
-        elif is_needed or not isinstance(error, DiskFull):
+        elif is_needed or not isinstance(error, DiskRefused):
             self._not_written(error, self._create)
         else:
             self._has_create_failed = True
@@ -479,13 +524,44 @@ class Wal:
         self._disk.unlink(oldest.path, removed)
 
     def pinned_groups(self) -> list[int]:
-        """The groups that hold back the oldest segment, while the log is longer than its maximum.
+        """The groups that hold back the oldest segment, while the log is longer than its maximum;
+        when room is wanted, those that hold back any closed one.
 
         A snapshot of each of them, then `compacted`, lets the segment go.
         """
+        if self.wants_room:
+            closed = [s.holders(self._durable_bases) for s in self._segments[:-1]]
+            return sorted({group for holders in closed for group in holders})
         if self.bytes_total <= self._wal_bytes_max or not self._segments:
             return []
         return self._segments[0].holders(self._durable_bases)
+
+    def make_room(self) -> None:
+        """Close the present segment early, if it holds something worth it, so that it can go."""
+        file = self._file
+        if file is None or self._closes_early or self._failure is not None:
+            return
+        if file.size * ROTATED_SHARE >= self._segment_bytes_max:
+            self._closes_early = True
+            if self._spare is None:
+                self._has_create_failed = False
+                self._create_ahead()
+
+    def settle(self) -> None:
+        """Have old segments go that wait for one more write to the newest one, when none comes."""
+        if not self._wants_removal or self._frame or self._pending or len(self._segments) < 2:
+            return
+        if self._segments[-1].frame_count < 2 and self._durable_bases:
+            # What the log says already, said again: a mark changes nothing but its frame is there.
+            group = min(self._durable_bases)
+            self._mark(Mark(group, MarkKind.COMPACTED, *self._states.bases[group]))
+        else:
+            self._remove_covered()
+
+    def files(self) -> list[str]:
+        """Paths of the segments that have to be there."""
+        segments = self._segments[1:] if self._is_removing else self._segments
+        return [segment.path for segment in segments]
 
     # --- the end
 
@@ -510,6 +586,11 @@ class Wal:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         return self._loop
+
+
+def payload_bytes(item: WalRecord | Mark) -> int:
+    """Bytes of its entries' payloads."""
+    return sum([len(entry[3]) for entry in item[2]]) if len(item) == 3 else 0
 
 
 def _ignore(_: object) -> None:

@@ -1,4 +1,4 @@
-"""Files in memory behind the system calls that `node/disk.py` makes, writing down each change.
+"""Files in memory behind the system calls that `node/real_disk.py` makes, writing down each change.
 
 The recorded code is the production `RealDisk`, down to the order of its system calls: only the
 module `os` that it sees is another one (`MemoryOs`), and its threads are replaced. In a recording
@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-import node.disk
-from node.disk import Done, RealDisk
+import node.real_disk
+from node.disk import DiskSpace, Done
+from node.real_disk import RealDisk
 from tests.crash.operations import (
     DIRECTORY,
     Create,
@@ -230,13 +231,13 @@ class _MemoryPath:
 
 @contextlib.contextmanager
 def mounted(files: MemoryFiles) -> Iterator[None]:
-    """`node.disk` works on `files` meanwhile."""
-    before = node.disk.os
-    node.disk.os = MemoryOs(files)  # type: ignore[assignment]
+    """`node.real_disk` works on `files` meanwhile."""
+    before = node.real_disk.os
+    node.real_disk.os = MemoryOs(files)  # type: ignore[assignment]
     try:
         yield
     finally:
-        node.disk.os = before
+        node.real_disk.os = before
 
 
 # --- workers
@@ -370,16 +371,16 @@ class RecordedDisk(RealDisk):
         random: Random | None = None,
     ) -> None:
         """With `random`, jobs run beside the loop, in an order drawn from it."""
-        super().__init__(loop, zero_ahead_bytes=zero_ahead_bytes)
+        super().__init__(loop, zero_ahead_bytes=zero_ahead_bytes, reserved_descriptors=0)
         self.files = files
         self.loop = loop
         self.zero_ahead_bytes = zero_ahead_bytes
         self._workers: list[Any] = []
-        for _ in range(2):
+        for _ in range(3):
             self._workers.append(
                 InlineWorker(loop) if random is None else BatonWorker(loop, random)
             )
-        self._log_worker, self._background_worker = self._workers
+        self._log_worker, self._segment_worker, self._background_worker = self._workers
 
     def mount(self) -> RecordedDisk:
         """As `FakeDisk` has it: the disk as one process sees it."""
@@ -392,6 +393,9 @@ class RecordedDisk(RealDisk):
 
     def read(self, path: str) -> bytes:
         return self.files.read(path)
+
+    def space(self, path: str) -> DiskSpace:
+        return DiskSpace(0, 0)
 
     def lock(self, path: str) -> None:
         """Nothing: `flock` ends with the process, and what the file holds is for people."""

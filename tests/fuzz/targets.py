@@ -238,7 +238,7 @@ class _Coordinator:
 
 
 _NODE: Any = SimpleNamespace(
-    host=_Host(groups={}, disk_is_full=False, flush_soon=lambda: None),
+    host=_Host(groups={}, disk_trouble="", flush_soon=lambda: None),
     coordinator=_Coordinator(),
     map=ClusterMap.from_bytes(
         bytes.fromhex("970101a16301019197 01a16ea3683a31a3683a32a0a0cb3ff0000000000000 919101")
@@ -372,10 +372,10 @@ def cluster_map(data: bytes) -> None:
 def batch(data: bytes) -> None:
     """Any bytes as the payload of a log entry: `CommandError`, or commands with a known op."""
     try:
-        now_ms, commands = decode_batch(data)
+        batch = decode_batch(data)
     except CommandError:
         return
-    assert decode_batch(encode_batch(now_ms, commands)) == (now_ms, commands)
+    assert decode_batch(encode_batch(*batch)) == batch
 
 
 def local_state(data: bytes) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,30 @@ def fill(path: Path) -> None:
                     break
 
 
+@contextmanager
+def kept_full(path: Path) -> Iterator[None]:
+    """Somebody else takes every byte that becomes free, also what the node gives up itself."""
+    ended = threading.Event()
+
+    def work() -> None:
+        number = 0
+        while not ended.wait(0.02):
+            fill(path / f"filler-{number}")
+            number += 1
+
+    path.mkdir()
+    fill(path / "filler")
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        for name in os.listdir(path):
+            (path / name).unlink()
+
+
 def health(node: NodeProcess, http: str) -> int:
     try:
         with urllib.request.urlopen(f"http://{http}/health", timeout=DEADLINE_S) as answer:
@@ -84,15 +110,14 @@ def test_full_disk_and_back(tmp_path: Path, small_disk: Path) -> None:
             elsewhere = writers.on(*(node.port for node in others))
             own = writers.on(full.port)
             writers.wait_acks(50)
-            fill(filler)
-            full.wait_log("event=disk_full")
-            writers.wait_acks(150, elsewhere)
-            cluster.wait_led(without="a")
-            writers.wait_acks(50, elsewhere)
-            assert health(full, http) == 503
-            assert not cluster.shards_led_by("a")
-            filler.unlink()
-            full.wait_log("event=disk_has_space")
+            with kept_full(filler):
+                full.wait_log("event=disk_trouble")
+                writers.wait_acks(150, elsewhere)
+                cluster.wait_led(without="a")
+                writers.wait_acks(50, elsewhere)
+                assert health(full, http) == 503
+                assert not cluster.shards_led_by("a")
+            full.wait_log("event=disk_well")
             writers.wait_acks(50, own)
             writers.wait_acks(50, elsewhere)
         slowest = max(writer.slowest_s for writer in elsewhere)
@@ -122,15 +147,14 @@ def test_a_node_alone_on_a_full_disk(tmp_path: Path, small_disk: Path) -> None:
         node.start()
         with node.wire() as wire:
             assert wire.set(b"k", b"before") == b"STORED\r\n"
-            fill(small_disk / "filler")
-            number = 0
-            while (reply := wire.set(b"k-%d" % number, b"x" * 5000)) == b"STORED\r\n":
-                number += 1  # What was written ahead still has room.
-            assert reply.startswith(b"SERVER_ERROR "), reply
-            print(reply)
-            print(wire.set(b"after", b"x"))
-            (small_disk / "filler").unlink()
-            node.wait_log("event=disk_has_space")
+            with kept_full(small_disk / "filler"):
+                number = 0
+                while (reply := wire.set(b"k-%d" % number, b"x" * 5000)) == b"STORED\r\n":
+                    number += 1  # What was written ahead still has room.
+                assert reply.startswith(b"SERVER_ERROR "), reply
+                print(reply)
+                print(wire.set(b"after", b"x"))
+            node.wait_log("event=disk_well")
             wait_until("a write", lambda: wire.set(b"k", b"again") == b"STORED\r\n")
             node.kill()
         node.start()

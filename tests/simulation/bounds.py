@@ -54,7 +54,11 @@ BOUNDS: dict[str, tuple[int, ...]] = {
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
-IMPORTED_BY = {"node.client_retrievals.WINDOW_KEYS": ("node.client_handlers",)}
+IMPORTED_BY = {
+    "node.client_retrievals.WINDOW_KEYS": ("node.client_handlers",),
+    "node.group.BATCH_BYTES_MAX": ("node.node",),
+    "node.serving.REPLY_BYTES_MAX": ("node.node",),
+}
 """Modules that have a copy of a bound's name: they have to agree."""
 
 ALWAYS = {"node.config.MEMORY_BYTES_MIN": 1 << 10}

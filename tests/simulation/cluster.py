@@ -16,7 +16,7 @@ from typing import Any
 
 from node.config import NodeConfig
 from node.counters import COUNTER_NAMES
-from node.errors import DiskFailed, DiskFull, NodeError, SnapshotCorrupt, WalCorrupt
+from node.errors import DiskFailed, DiskRefused, NodeError, SnapshotCorrupt, WalCorrupt
 from node.node import Node
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
@@ -108,9 +108,11 @@ class SimulatedNode:
             self.node = self.process_node()
             await self.node.start()
             error = await self.node.failed
+            if isinstance(error, DiskRefused) and not self.process.is_dead:
+                self.problems.append(f"{self.name} ended itself for want of room: {error!r}")
         except PowerLoss:
             return  # In the middle of its recovery.
-        except (DiskFull, DiskFailed) as disk_error:
+        except (DiskRefused, DiskFailed) as disk_error:
             error = disk_error
         except NodeError as refusal:
             damage = refusal
@@ -135,7 +137,7 @@ class SimulatedNode:
             return
         if self.directory_is_refused:
             self.refusals += 1
-        elif not isinstance(error, DiskFull | DiskFailed | WalCorrupt | SnapshotCorrupt):
+        elif not isinstance(error, DiskRefused | DiskFailed | WalCorrupt | SnapshotCorrupt):
             self.problems.append(f"{self.name} ended itself: {error!r}")
         self._die(power=False)
 
@@ -213,8 +215,8 @@ class SimulatedNode:
             await stopping  # An error of it is an error of the run.
             self._die(power=False)
 
-    def configure(self, settings: dict[str, Any]) -> None:
-        """The next start is with these settings, by the names of `NodeConfig`."""
+    def change_settings(self, **settings: Any) -> None:
+        """What the next process is started with, by the names of `NodeConfig`."""
         self.config = replace(self.config, **settings)
         self.configs.append(self.config)
 

@@ -20,6 +20,10 @@ SLOWEST_SECONDS = 1.0
 """Even a sick disk gets one step done in this time, so that it is well soon after its healing."""
 
 
+TOTAL_BYTES = 1 << 30
+"""What a disk says of its size. It is full when a fault says so."""
+
+
 @dataclass(slots=True, kw_only=True)
 class DiskConfig:
     """One elementary step takes `step_seconds` on average; once in a while it stalls."""
@@ -44,6 +48,7 @@ class SimulatedDisk(FakeDisk):
         super().__init__(loop, random, delay=self._delay_seconds)
         self.config = config
         self.slowness = 1
+        self.total_bytes = TOTAL_BYTES
         self.at_snapshot: Callable[[], None] | None = None
         """Called once, when the next snapshot is about to be written; the disk is then full."""
         self.rotten: Rotten | None = None
@@ -76,8 +81,14 @@ class SimulatedDisk(FakeDisk):
         self._filled += 1
         self.capacity_bytes = 0
 
+    def crowd(self) -> None:
+        """Others take all the room there is; what the node has set aside is still its own."""
+        self._filled += 1
+        if self.capacity_bytes is None:
+            self.capacity_bytes = self.used_bytes()
+
     def make_space(self) -> None:
-        """Undo one `fill`."""
+        """Undo one `fill` or `crowd`."""
         self._filled = max(0, self._filled - 1)
         if not self._filled:
             self.capacity_bytes = None
@@ -180,5 +191,6 @@ class SimulatedDisk(FakeDisk):
         self.failing_syncs = 0
         self.at_snapshot = None
         self._filled = self._hangs_until_ns = 0
+        self.descriptors_left = 1000
         self.disarm()
         self.unrot()

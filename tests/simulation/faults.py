@@ -22,6 +22,9 @@ CLOCK_DRIFT_PPM = 4_975
 """The most by which one clock may be off: two that are off by as much in opposite directions
 differ in rate by 1.004975 / 0.995025, which is the last step below the 10,000 ppm of a lease."""
 
+LEAPS_MS = (-3_600_000, 3_600_000, 315_360_000_000)
+"""An hour back, an hour ahead, ten years ahead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -202,6 +205,16 @@ KINDS: dict[str, Kind] = {
             **_down(r),
         },
     ),
+    "change_settings": Kind(
+        2,
+        lambda r, s: {
+            "graceful": r.random() < 0.5,
+            "item_bytes_max": r.choice((2 << 10, 8 << 10, 64 << 10)),
+            "segment_bytes_max": r.choice((4 << 10, 64 << 10, 1 << 20)),
+            "snapshot_bytes_min": r.choice((512, 4 << 10, 256 << 10)),
+            "session_idle_ms": r.choice((1_000, 60_000, 3_600_000)),
+        },
+    ),
     "pause": Kind(4, lambda r, s: {**_node(r, s), **_pause(r)}),
     "pause_leader": Kind(4, lambda r, s: {**_leader(r, s), **_pause(r)}),
     "pause_some": Kind(2, lambda r, s: {"nodes": _some_nodes(r, s), **_pause(r)}),
@@ -230,6 +243,8 @@ KINDS: dict[str, Kind] = {
     ),
     "stuck_disk": Kind(2, lambda r, s: {**_node(r, s), **_seconds(r, 0.5, 4.0)}),
     "full_disk": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 0.2, 2.0)}),
+    "crowded_disk": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 0.5, 4.0)}),
+    "no_descriptors": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 0.2, 2.0)}),
     "full_disk_in_snapshot": Kind(2, lambda r, s: {**_node(r, s), **_seconds(r, 0.2, 2.0)}),
     "failing_disk": Kind(1, lambda r, s: {**_node(r, s), **_seconds(r, 1.0, 3.0)}),
     "bit_rot": Kind(
@@ -259,7 +274,7 @@ KINDS: dict[str, Kind] = {
             **_seconds(r, 0.05, 0.3),
         },
     ),
-    "change_settings": Kind(
+    "change_all_settings": Kind(
         2,
         lambda r, s: {
             "draw": r.randrange(1 << 30),
@@ -283,15 +298,15 @@ KINDS: dict[str, Kind] = {
         2,
         lambda r, s: {
             **_node(r, s),
-            "by_ms": r.choice((-3_600_000, -700, -30, 30, 700, 3_600_000)),
+            "by_ms": r.choice((*LEAPS_MS, -700, -30, 30, 700)),
         },
     ),
-    "wall_leap": Kind(
-        2,
+    "wall_glitch": Kind(
+        3,
         lambda r, s: {
-            **_node(r, s),
-            "by_ms": r.choice((-86_400_000, -2_000, 2_000, 3_600_000, 315_360_000_000)),
-            **_seconds(r, 0.05, 2.0),
+            **(_leader(r, s) if r.random() < 0.5 else _node(r, s)),
+            "by_ms": r.choice(LEAPS_MS),
+            "seconds": round(r.choice((0.1, 1.5, 10.0)) * r.uniform(0.5, 1.0), 3),
         },
     ),
     "clock_rate": Kind(

@@ -10,7 +10,6 @@ from tests.simulation.history import show_key
 from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
 from tests.simulation.model import Model
 from tests.simulation.report import Report
-from tests.simulation.wall_bounds import WallBounds
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -18,18 +17,17 @@ if TYPE_CHECKING:
 
 def model_of(world: World) -> Model:
     """The rules for this cluster and what its clocks have shown."""
-    walls = WallBounds([node.clock.wall_offsets for node in world.nodes])
     configs = [config for node in world.nodes for config in node.configs]
-    limits = [config.item_bytes_max for config in configs]
+    limits = {*world.item_limits, *(config.item_bytes_max for config in configs)}
     idle_ms = min(config.session_idle_ms for config in configs)
     drops_sessions = any(name.startswith("node.store.sessions.") for name in world.bounds)
     return Model(
         item_bytes_max=max(limits),
         item_bytes_least=min(limits),
         memory_is_limited=world.memory_is_limited,
-        walls=walls,
+        walls=world.times,
         keeps_silent_writes=(
-            walls.largest_jump_ms < idle_ms // 2
+            world.times.largest_leap_ms < idle_ms // 2
             and not world.memory_is_limited
             and not drops_sessions
         ),

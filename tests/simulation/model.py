@@ -5,8 +5,9 @@ The cas unique is the server's choice, so the model learns it: after a change it
 larger than every one seen before; the first `gets` binds it, and from then on it must not differ
 until the next change.
 
-Time is the server's choice as well, within bounds (see `wall_bounds.py`). An item with an expiry
-ends at a time that is known up to an interval, and so does the wait of a delayed flush. An
+Time is the server's choice as well, within bounds (see `cluster_times.py`). An item with an expiry
+ends at a time that is known up to an interval, and so does the wait of a delayed flush. So is the
+item limit, where the nodes were restarted with another. An
 operation whose own time may lie on either side of it may see either; whichever it sees is from then
 on so. An item that was once seen to have ended stays gone until something is stored.
 
@@ -18,7 +19,7 @@ word.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tests.simulation.history import INFO, SILENT, Operation
 from tests.simulation.wall_bounds import FOREVER_MS, WallBounds
@@ -54,6 +55,23 @@ NOTHING: tuple[State, ...] = ()
 GONE: Interval = (-1, -1)
 """Of an exptime: at once."""
 
+
+class Span(NamedTuple):
+    """When an operation ran, by the server's stamp, and what wall clocks were ahead of that."""
+
+    lo: int
+    hi: int
+    ahead: Interval = (0, 0)
+
+
+class TimeBounds(Protocol):
+    """See `cluster_times.py`."""
+
+    def earliest_ms(self, begin_ns: int, end_ns: int | None) -> int: ...
+    def latest_ms(self, end_ns: int | None) -> int: ...
+    def wall_ahead_ms(self, begin_ns: int, end_ns: int | None) -> Interval: ...
+
+
 Step = tuple[State, object]
 """The state after an operation, and its reply."""
 
@@ -72,17 +90,16 @@ class Model:
         self,
         *,
         item_bytes_max: int = 1 << 20,
-        item_bytes_least: int = 0,
+        item_bytes_least: int | None = None,
         memory_is_limited: bool = False,
-        walls: WallBounds | None = None,
+        walls: TimeBounds | None = None,
         keeps_silent_writes: bool = True,
     ) -> None:
-        self.item_bytes_max = item_bytes_max
-        self.item_bytes_least = item_bytes_least or item_bytes_max
+        self.limits = dict.fromkeys((item_bytes_least or item_bytes_max, item_bytes_max))
         self.memory_is_limited = memory_is_limited
         self.walls = walls or WallBounds()
         self.keeps_silent_writes = keeps_silent_writes
-        self._spans: dict[int, tuple[Operation, Interval]] = {}
+        self._spans: dict[int, tuple[Operation, Span]] = {}
 
     def successors(
         self, state: State, operation: Operation, until_ns: int | None = None
@@ -93,7 +110,8 @@ class Model:
         For an operation of unknown outcome only those that differ from `state` by its effect:
         having no effect is the same as not having run. It runs before `until_ns`.
         """
-        lo, hi = self.span(operation)
+        span = self.span(operation)
+        lo, hi, _ = span
         views = (state,)
         if state.ends is not None or state.flush is not None:
             last = hi if until_ns is None else min(hi, self.walls.latest_ms(until_ns))
@@ -102,42 +120,39 @@ class Model:
         if operation.outcome == INFO:
             for view in views:
                 if operation.kind not in READS:
-                    after += [new for new, _ in self._run(view, operation, lo, hi) if new != view]
+                    after += [new for new, _ in self._run(view, operation, span) if new != view]
         elif operation.result == SILENT:
             if not self.keeps_silent_writes:
                 after.append(state)
             for view in views:
-                after += [new for new, _ in self._run(view, operation, lo, hi)]
+                after += [new for new, _ in self._run(view, operation, span)]
         else:
             for view in views:
-                after += self._explained(view, operation, lo, hi)
+                after += self._explained(view, operation, span)
         return tuple(dict.fromkeys(after)) if len(after) > 1 else tuple(after)
 
-    def span(self, operation: Operation) -> Interval:
+    def span(self, operation: Operation) -> Span:
         """The earliest and the latest time that the leader can have stamped on an operation."""
         known = self._spans.get(operation.number)
         if known is not None and known[0] is operation:
             return known[1]
         end_ns = operation.returned_ns
-        span = (
+        span = Span(
             self.walls.earliest_ms(operation.invoked_ns, end_ns),
             self.walls.latest_ms(end_ns),
+            self.walls.wall_ahead_ms(operation.invoked_ns, end_ns),
         )
         self._spans[operation.number] = (operation, span)
         return span
 
-    def is_too_large(self, operation: Operation) -> bool:
+    def is_too_large(self, operation: Operation, limit: int) -> bool:
         """Refused before anybody looks at the key."""
-        return self._bytes_asked(operation) > self.item_bytes_max
-
-    def _bytes_asked(self, operation: Operation) -> int:
-        """Size of the item that a storage command brings; 0 for others."""
         if operation.kind not in STORES:
-            return 0
+            return False
         flags = 0 if operation.kind in ("append", "prepend") else operation.flags
-        return _item_bytes(operation.key, flags, len(operation.argument))
+        return not _fits(operation.key, flags, len(operation.argument), limit)
 
-    def _explained(self, view: State, operation: Operation, lo: int, hi: int) -> Iterator[State]:
+    def _explained(self, view: State, operation: Operation, span: Span) -> Iterator[State]:
         """States after `operation` as it was answered."""
         kind, result = operation.kind, operation.result
         if kind in READS or kind in READ_AND_TOUCH:
@@ -147,49 +162,51 @@ class Model:
             if kind in READS or seen.value is None:
                 yield seen
             else:
-                yield from _retimed(seen, operation.exptime, lo, hi)
+                yield from _retimed(seen, operation.exptime, span)
         elif kind == "cas" and result == "STORED":
             bound = None if view.value is None else _bound(view, operation.unique)
-            if bound is not None and not self.is_too_large(operation):
-                yield from _stored(bound, operation, lo, hi)
+            if bound is not None and not self.is_too_large(operation, max(self.limits)):
+                yield from _stored(bound, operation, span)
         else:
-            for new, reply in self._run(view, operation, lo, hi):
+            for new, reply in self._run(view, operation, span):
                 if reply == result:
                     yield new
 
-    def _run(self, view: State, operation: Operation, lo: int, hi: int) -> Iterator[Step]:
+    def _run(self, view: State, operation: Operation, span: Span) -> Iterator[Step]:
         """What may happen, with its reply: once for every choice the server has."""
+        for limit in self.limits:
+            yield from self._run_within(view, operation, span, limit)
+
+    def _run_within(
+        self, view: State, operation: Operation, span: Span, limit: int
+    ) -> Iterator[Step]:
         kind, old = operation.kind, view.value
-        asked_bytes = self._bytes_asked(operation)
-        if asked_bytes > self.item_bytes_least:
+        if kind == "set" and self.memory_is_limited and not self.is_too_large(operation, limit):
+            yield _removed(view), "OUT_OF_MEMORY"
+        if self.is_too_large(operation, limit):
             # As in memcached: nobody may read what a set was meant to replace.
             yield (_removed(view) if kind == "set" else view), "TOO_LARGE"
-        if asked_bytes > self.item_bytes_max:
-            return
-        if kind == "set" and self.memory_is_limited:
-            yield _removed(view), "OUT_OF_MEMORY"
-        if kind == "set" or (kind == "add" and old is None):
-            yield from _replies(_stored(view, operation, lo, hi), "STORED")
+        elif kind == "set" or (kind == "add" and old is None):
+            yield from _replies(_stored(view, operation, span), "STORED")
         elif kind == "flush_all":
-            yield from _replies(_flushed(view, operation.exptime, lo, hi), "OK")
+            yield from _replies(_flushed(view, operation.exptime, span), "OK")
         elif kind == "add":
             yield view, "NOT_STORED"
         elif old is None:
             yield view, "NOT_STORED" if kind in ("replace", "append", "prepend") else "NOT_FOUND"
         elif kind == "replace":
-            yield from _replies(_stored(view, operation, lo, hi), "STORED")
+            yield from _replies(_stored(view, operation, span), "STORED")
         elif kind in ("append", "prepend"):
             argument = operation.argument
             value = old + argument if kind == "append" else argument + old
-            grown_bytes = _item_bytes(operation.key, view.flags, len(value))
-            if grown_bytes <= self.item_bytes_max:
+            if _fits(operation.key, view.flags, len(value), limit):
                 yield _rewritten(view, value), "STORED"
-            if grown_bytes > self.item_bytes_least:
+            else:
                 yield view, "NOT_STORED"
         elif kind == "cas":
             bound = _bound(view, operation.unique)
             if bound is not None:
-                yield from _replies(_stored(bound, operation, lo, hi), "STORED")
+                yield from _replies(_stored(bound, operation, span), "STORED")
             if view.unique != operation.unique:
                 yield view, "EXISTS"
         elif kind == "delete":
@@ -197,9 +214,14 @@ class Model:
         elif kind in ("incr", "decr"):
             yield _counted(view, old, operation)
         elif kind == "touch" or kind in READ_AND_TOUCH:
-            yield from _replies(_retimed(view, operation.exptime, lo, hi), "TOUCHED")
+            yield from _replies(_retimed(view, operation.exptime, span), "TOUCHED")
         else:
             raise ValueError(f"no rule for {kind}")
+
+
+def _fits(key: bytes, flags: int, value_bytes: int, limit: int) -> bool:
+    flags_bytes = FLAGS_BYTES if flags else 0
+    return ITEM_HEADER_BYTES + len(key) + flags_bytes + value_bytes <= limit
 
 
 PLAIN = Model()
@@ -228,48 +250,49 @@ def _views(state: State, operation: Operation, lo: int, hi: int) -> Iterator[Sta
         yield _removed(state)
 
 
-def _expiries(exptime: int, lo: int, hi: int) -> Iterator[Interval | None]:
-    """What an exptime means to a command that runs between `lo` and `hi`: an interval, None for
-    never, GONE.
+def _expiries(exptime: int, span: Span) -> Iterator[Interval | None]:
+    """What an exptime means to a command that runs within `span`: an interval, None for never,
+    GONE.
     """
     if exptime == 0:
         yield None
     elif exptime < 0:
         yield GONE
     elif exptime <= RELATIVE_SECONDS_MAX:
-        yield _later(exptime, lo, hi)
+        yield _later(exptime, span)
     else:
-        at_ms = exptime * 1000
-        if lo < at_ms:
-            yield (at_ms, at_ms)
-        if hi >= at_ms:
+        first, last = _unix(exptime, span)
+        if span.lo < last:
+            yield first, last
+        if span.hi >= first:
             yield GONE
 
 
-def _later(seconds: int, lo: int, hi: int) -> Interval:
-    return lo + seconds * 1000, min(FOREVER_MS, hi + seconds * 1000)
+def _later(seconds: int, span: Span) -> Interval:
+    return span.lo + seconds * 1000, min(FOREVER_MS, span.hi + seconds * 1000)
 
 
-def _flushed(view: State, delay: int, lo: int, hi: int) -> Iterator[State]:
-    at_ms = delay * 1000
+def _unix(seconds: int, span: Span) -> Interval:
+    """A Unix time, as a stamp."""
+    return seconds * 1000 - span.ahead[1], seconds * 1000 - span.ahead[0]
+
+
+def _flushed(view: State, delay: int, span: Span) -> Iterator[State]:
     if delay <= 0:
         yield State(None, 0, view.floor)
     elif delay <= RELATIVE_SECONDS_MAX:
-        yield view._replace(flush=_later(delay, lo, hi))
+        yield view._replace(flush=_later(delay, span))
     else:
-        if lo < at_ms:
-            yield view._replace(flush=(at_ms, at_ms))
-        if lo <= at_ms <= hi:
+        first, last = _unix(delay, span)
+        if span.lo < last:
+            yield view._replace(flush=(first, last))
+        if span.lo <= last and first <= span.hi:
             yield State(None, 0, view.floor)
-        if hi > at_ms:
+        if span.hi > first:
             yield view._replace(flush=None)
 
 
 # -- changes ---------------------------------------------------------------------------------------
-
-
-def _item_bytes(key: bytes, flags: int, value_bytes: int) -> int:
-    return ITEM_HEADER_BYTES + len(key) + (FLAGS_BYTES if flags else 0) + value_bytes
 
 
 def _replies(states: Iterator[State], reply: str) -> Iterator[Step]:
@@ -277,17 +300,17 @@ def _replies(states: Iterator[State], reply: str) -> Iterator[Step]:
         yield state, reply
 
 
-def _stored(view: State, operation: Operation, lo: int, hi: int) -> Iterator[State]:
-    for ends in _expiries(operation.exptime, lo, hi):
+def _stored(view: State, operation: Operation, span: Span) -> Iterator[State]:
+    for ends in _expiries(operation.exptime, span):
         if ends is GONE:
             yield _removed(view)
         else:
             yield State(operation.argument, 0, view.floor, operation.flags, ends, view.flush)
 
 
-def _retimed(view: State, exptime: int, lo: int, hi: int) -> Iterator[State]:
+def _retimed(view: State, exptime: int, span: Span) -> Iterator[State]:
     """A new expiry; value, flags and unique stay."""
-    for ends in _expiries(exptime, lo, hi):
+    for ends in _expiries(exptime, span):
         yield _removed(view) if ends is GONE else view._replace(ends=ends)
 
 

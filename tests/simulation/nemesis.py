@@ -82,6 +82,34 @@ class Nemesis(NetworkFaults, HostFaults, SetupFaults):
             self._restart(self._nodes[name])
             await asyncio.sleep(stagger_ms / 1000)
 
+    async def _change_settings(
+        self,
+        graceful: bool,
+        item_bytes_max: int,
+        segment_bytes_max: int,
+        snapshot_bytes_min: int,
+        session_idle_ms: int,
+    ) -> None:
+        """Stop all, change, start all, as the documents say."""
+        world = self.world
+        up = [node for node in world.nodes if node.is_up]
+        if graceful:
+            await asyncio.gather(*(node.stop() for node in up))
+        for node in world.nodes:
+            if node.is_up:
+                self._crash(node, power=False)
+        self._say(f"settings: items of {item_bytes_max}, segments of {segment_bytes_max}")
+        world.item_limits.add(item_bytes_max)
+        for node in world.nodes:
+            node.change_settings(
+                item_bytes_max=item_bytes_max,
+                segment_bytes_max=segment_bytes_max,
+                wal_bytes_max=max(segment_bytes_max, node.config.wal_bytes_max),
+                snapshot_bytes_min=snapshot_bytes_min,
+                session_idle_ms=session_idle_ms,
+            )
+            self._restart(node)
+
     async def _restart_gracefully(self, seconds: float, who: str, pick: int = 0) -> None:
         node = self._who(who, pick)
         if not node.is_up:

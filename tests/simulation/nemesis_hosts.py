@@ -37,6 +37,28 @@ class HostFaults(Faults):
             node.disk.make_space()
         self._say(f"disk of {node.name} has space")
 
+    async def _crowded_disk(self, seconds: float, who: str, pick: int = 0) -> None:
+        """Others take all the room there is, but for what the node has set aside."""
+        node = self._who(who, pick)
+        self._say(f"disk of {node.name} is crowded")
+        node.disk.crowd()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            node.disk.make_space()
+        self._say(f"disk of {node.name} has space")
+
+    async def _no_descriptors(self, seconds: float, who: str, pick: int = 0) -> None:
+        """Nothing more can be opened; what is open goes on."""
+        node = self._who(who, pick)
+        self._say(f"{node.name} is out of descriptors")
+        node.disk.descriptors_left = 0
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            node.disk.descriptors_left = 1000
+        self._say(f"{node.name} has descriptors")
+
     async def _full_disk_in_snapshot(self, seconds: float, who: str, pick: int = 0) -> None:
         """Full from the first byte of the next snapshot on."""
         node = self._who(who, pick)
@@ -88,16 +110,13 @@ class HostFaults(Faults):
         self._say(f"wall clock of {node.name} jumps by {by_ms} ms")
         node.clock.jump_wall(by_ms)
 
-    async def _wall_leap(self, by_ms: int, seconds: float, who: str, pick: int = 0) -> None:
-        """It is wrong for a while, and then right again."""
+    async def _wall_glitch(self, by_ms: int, seconds: float, who: str, pick: int = 0) -> None:
+        """A wall clock leaps, and is right again soon after."""
         node = self._who(who, pick)
-        self._say(f"wall clock of {node.name} leaps by {by_ms} ms")
+        self._say(f"wall clock of {node.name} is {by_ms} ms off for {seconds} s")
         node.clock.jump_wall(by_ms)
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            node.clock.jump_wall(-by_ms)
-        self._say(f"wall clock of {node.name} is right again")
+        await asyncio.sleep(seconds)
+        node.clock.jump_wall(-by_ms)
 
     async def _clock_rate(self, ppm: int, who: str, pick: int = 0) -> None:
         """Within the drift that a lease allows for."""

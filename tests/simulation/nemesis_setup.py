@@ -68,9 +68,9 @@ class SetupFaults(Faults):
         limited = self.world.memory_is_limited
         settings = draw_own_settings(Random(draw), memory_is_limited=limited)
         self._say(f"{node.name} gets {settings}")
-        node.configure(settings)
+        node.change_settings(**settings)
 
-    async def _change_settings(self, draw: int, gracefully: bool, seconds: float) -> None:
+    async def _change_all_settings(self, draw: int, gracefully: bool, seconds: float) -> None:
         """Stop all, change what has to be equal everywhere, start all."""
         nodes = self.world.nodes
         await asyncio.gather(*(self._end(node, gracefully=gracefully) for node in nodes))
@@ -81,7 +81,7 @@ class SetupFaults(Faults):
         settings = draw_new_settings(Random(draw), memory_is_limited=limited)
         self._say(f"all nodes get {settings}")
         for node in nodes:
-            node.configure(settings)
+            node.change_settings(**settings)
         await asyncio.sleep(seconds)
         for node in nodes:
             self._restart(node)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from tests.simulation import switches
 from tests.simulation.network import NetworkConfig
 
 MEMORY_SHARE = 0.25
@@ -59,9 +58,7 @@ def draw_new_settings(random: Random, *, memory_is_limited: bool) -> dict[str, A
         "session_idle_ms": random.choice((1_000, 60_000, 3_600_000)),
         **draw_own_settings(random, memory_is_limited=memory_is_limited),
     }
-    item_bytes_max = random.choice(ITEM_LIMITS)
-    if switches.ITEM_LIMIT_CHANGES:
-        settings["item_bytes_max"] = item_bytes_max
+    settings["item_bytes_max"] = random.choice(ITEM_LIMITS)
     return settings
 
 

@@ -16,6 +16,3 @@ they ask for the leader; off, only the nodes that hold a replica are asked."""
 FOREIGN_DIRECTORIES = False
 """A node that finds its data directory wiped, swapped, rolled back or half missing is refused. It
 waits for the identity of data directories."""
-
-ITEM_LIMIT_CHANGES = False
-"""`item-size` changes over a restart of all nodes. What a log entry does depends on it."""

@@ -166,8 +166,8 @@ def test_a_state_machine_that_looks_at_something_else(monkeypatch: pytest.Monkey
     apply = ShardStore.apply
     calls = iter(range(10**9))
 
-    def moody(self: ShardStore, index: int, now_ms: int, commands: tuple) -> list:
-        return apply(self, index, now_ms + next(calls) % 2, commands)
+    def moody(self: ShardStore, index: int, now_ms: int, *batch: Any) -> list:
+        return apply(self, index, now_ms + next(calls) % 2, *batch)
 
     monkeypatch.setattr(ShardStore, "apply", moody)
     assert "differs" in first_failure(range(1, 50))

@@ -522,7 +522,6 @@ def test_wall_bounds():
     assert walls.latest_ms(20_000_000) == 1059, "what was stamped stays"
     assert walls.earliest_ms(6_000_000, None) == 29
     assert walls.latest_ms(None) == FOREVER_MS
-    assert walls.largest_jump_ms == 1000
 
 
 def test_true_histories_are_legal_and_lies_are_found():

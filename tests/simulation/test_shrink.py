@@ -84,7 +84,7 @@ def test_a_broken_rule_is_shrunk_told_and_replayed(
         outcome
         for seed in range(1, 200)
         if isinstance(
-            outcome := run_seed(WorldConfig(seed=seed, fault_seconds=4.0)), SimulationFailure
+            outcome := run_seed(WorldConfig(seed=seed, fault_seconds=2.5)), SimulationFailure
         )
     )
     assert failure.kind.startswith(("NotLinearizable", "AssertionError: read below"))

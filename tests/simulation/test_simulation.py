@@ -51,8 +51,8 @@ def test_five_nodes_of_which_one_is_gone_for_good():
 
 def test_settings_change_over_restarts():
     """Of one node, of one after the other, and of all at once."""
-    weights = {"change_settings": 2, "change_own_settings": 2, "roll_settings": 1, "kill": 1}
-    missing = {"change_settings", "change_own_settings", "roll_settings"}
+    weights = {"change_all_settings": 2, "change_own_settings": 2, "roll_settings": 1, "kill": 1}
+    missing = {"change_all_settings", "change_own_settings", "roll_settings"}
     for seed in range(1, 20):
         report = World(WorldConfig(seed=seed, fault_seconds=3.0, weights=weights)).run()
         missing -= {*report.faults}

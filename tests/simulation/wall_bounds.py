@@ -1,8 +1,9 @@
-"""What the leader's stamp can have been, when all that is known is the span of an operation.
+"""What a server's stamp can have been, when all that is known is the span of an operation: of a
+server that stamps with its wall clock, as the references of the model's own tests do. (The product
+does not: see `cluster_times.py`, which answers the same questions.)
 
-Every command runs at the time that the leader of its shard read from its wall clock when it
-proposed the command, or at the latest time the shard has seen, if that is later. Who led is not
-part of a history, so the bounds are taken over all nodes:
+Every command runs at the time that some server read from its wall clock, or at the latest time
+that was seen, if that is later. So the bounds are taken over all clocks:
 
 - not before the slowest clock's time at any moment of the span;
 - not after the fastest clock's time at any moment up to the end of the span: a clock that was set
@@ -15,7 +16,6 @@ an hour, from then on. Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 NS_PER_MS = 1_000_000
 FOREVER_MS = 1 << 62
@@ -33,12 +33,9 @@ class WallBounds:
         self._offsets = [list(node) for node in offsets]
         self._jumps = sorted({at_ns for node in offsets for at_ns, _ in node[1:]})
 
-    @property
-    def largest_jump_ms(self) -> int:
-        """How far ahead, at most, one clock was set at once."""
-        return max(
-            (after - before for node in self._offsets for before, after in _pairs(node)), default=0
-        )
+    def wall_ahead_ms(self, begin_ns: int, end_ns: int | None) -> tuple[int, int]:
+        """The stamps are wall time."""
+        return 0, 0
 
     def earliest_ms(self, begin_ns: int, end_ns: int | None) -> int:
         """The least that any clock shows from `begin_ns` to `end_ns` (None: ever after)."""
@@ -71,7 +68,3 @@ def _offset_at(node: Sequence[tuple[int, int]], at_ns: int) -> int:
             break
         offset_ms = later_ms
     return offset_ms
-
-
-def _pairs(node: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    return [(before[1], after[1]) for before, after in pairwise(node)]

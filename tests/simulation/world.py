@@ -26,6 +26,7 @@ from tests.simulation.admin_program import AdminProgram
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.client import SimulatedClient
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
+from tests.simulation.cluster_times import ClusterTimes
 from tests.simulation.costs import charged_pieces, draw_costs
 from tests.simulation.disk import DiskConfig
 from tests.simulation.failure import LogToTrace, NotLinearizable, SimulationFailure
@@ -150,6 +151,9 @@ class World:
         self.client_names = [client.name for client in self.clients]
         self.invariants = Invariants(self.nodes, self.trace.tell)
         self.promises = Promises(self.nodes)
+        self.times = ClusterTimes()
+        self.item_limits = {self.nodes[0].config.item_bytes_max}
+        """That nodes had, now or before a restart."""
         self.network.tap = self._on_write
         for node in self.nodes:
             node.on_recovered = self._on_recovered
@@ -347,6 +351,9 @@ class World:
 
     def _look(self, *, digests: bool = True) -> None:
         self.invariants.check(digests=digests)
+        self.times.look(self.loop.now_ns, self.nodes)
+        if self.times.problem:
+            raise InvariantViolation(self.times.problem, rule="the cluster's time is wrong")
         for context in self.loop.errors:
             error = context.get("exception")
             rule = f"unhandled {type(error).__name__}"

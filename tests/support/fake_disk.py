@@ -26,12 +26,12 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from random import Random
 from typing import Any, cast
 
-from node.disk import TEMP_SUFFIX, Disk, DiskFile, Done
-from node.errors import DataDirLocked, DiskFailed, DiskFull
+from node.disk import TEMP_SUFFIX, Disk, DiskFile, DiskReport, DiskSpace, Done
+from node.errors import DataDirLocked, DiskFailed, DiskFull, OutOfResources, StorageError
 
 SECTOR_BYTES = 512
 
@@ -162,6 +162,12 @@ class FakeDisk:
         self.zero_ahead_bytes = zero_ahead_bytes
         self.capacity_bytes: int | None = None
         """Length of all files together at which the disk is full; None: never."""
+        self.total_bytes = 0
+        """Size of the file system, as it tells; 0: not known."""
+        self.aside: dict[str, int] = {}
+        """Room set aside, by path. It survives every crash."""
+        self.descriptors_left = 1000
+        """0: nothing more can be opened."""
         self.failing_syncs = 0
         """So many of the next syncs fail."""
         self.before_step: Callable[[str, str], BaseException | None] | None = None
@@ -174,7 +180,9 @@ class FakeDisk:
         self._unsynced_names: list[dict[str, _Inode | None]] = []
         self._dirs: set[str] = set()
         self._locks: set[str] = set()
+        self._locks_taken: set[str] = set()
         self._background: deque[tuple[Steps, Done]] = deque()
+        self._segments: deque[tuple[Steps, Done]] = deque()
 
     def mount(self) -> Disk:
         """This disk, for as long as the process lives that begins now."""
@@ -207,7 +215,9 @@ class FakeDisk:
         """End the process that uses this disk; with `power`, lose what was not synced."""
         self.generation += 1
         self._locks.clear()
+        self._locks_taken.clear()
         self._background.clear()
+        self._segments.clear()
         if not power:
             return
         survivors = self.survival.names(len(self._unsynced_names))
@@ -224,6 +234,16 @@ class FakeDisk:
         for buffer in (inode.data, inode.synced):
             if bit // 8 < len(buffer):
                 buffer[bit // 8] ^= 1 << bit % 8
+
+    def lose(self, path: str) -> None:
+        """Somebody removes a file, or all that is in a directory, under the running process."""
+        for name in [n for n in self._names if n == path or n.startswith(path + "/")]:
+            self._change({name: None})
+        self._locks = {lock for lock in self._locks if lock != path and path not in lock}
+
+    def used_bytes(self) -> int:
+        """What all files take, and what is set aside."""
+        return sum(len(i.data) for i in self._names.values()) + sum(self.aside.values())
 
     def paths(self) -> list[str]:
         """All files, sorted."""
@@ -273,9 +293,11 @@ class FakeDisk:
         if path in self._locks:
             raise DataDirLocked(os.path.dirname(path), 1)
         self._locks.add(path)
+        self._locks_taken.add(path)
 
     def close(self) -> None:
         self._locks.clear()
+        self._locks_taken.clear()
 
     # --- run-time calls
 
@@ -283,7 +305,7 @@ class FakeDisk:
         inode = _Inode()
         file = _FakeFile(self, path, inode, len(header))
         start = header + bytes(self.zero_ahead_bytes)
-        self._later(self._write_whole(inode, path, (start,)), done)
+        self._later(self._write_whole(inode, path, (start,)), done, self._segments)
         return file
 
     def write_atomic(self, path: str, chunks: Iterable[bytes], done: Done) -> None:
@@ -291,6 +313,28 @@ class FakeDisk:
 
     def unlink(self, path: str, done: Done) -> None:
         self._later(self._unlink(path), done)
+
+    def space(self, path: str) -> DiskSpace:
+        size = self.total_bytes if self.capacity_bytes is None else self.capacity_bytes
+        return DiskSpace(max(0, size - self.used_bytes()), self.total_bytes)
+
+    def set_aside(self, path: str, size: int, done: Done) -> None:
+        self._later(self._set_aside(path, size), done, self._segments)
+
+    def give_room(self, path: str, done: Done) -> None:
+        self._later(self._give_room(path), done, self._segments)
+
+    def look(self, paths: Sequence[str], done: Callable[[DiskReport], None]) -> None:
+        generation, locks = self.generation, set(self._locks_taken)
+
+        def looked() -> None:
+            if generation == self.generation:
+                gone = [lock for lock in sorted(locks) if lock not in self._locks]
+                gone += [path for path in paths if path not in self._names]
+                missing = gone[0] if gone else ""
+                done(DiskReport(self.space(""), missing, self.descriptors_left))
+
+        self.loop.call_later(0.0, looked)
 
     def run(self, steps: Steps, done: Done) -> None:
         """Make the steps one by one on the loop, then call `done`; unless the process ends."""
@@ -303,7 +347,7 @@ class FakeDisk:
                 step, path = next(steps) if error is None else steps.throw(error)
             except StopIteration:
                 done(None)
-            except (DiskFull, DiskFailed, OSError) as raised:
+            except (StorageError, OSError) as raised:
                 done(raised)
             else:
                 self.loop.call_later(self.delay(self.random), begin, step, path)
@@ -314,19 +358,22 @@ class FakeDisk:
 
         advance()
 
-    def _later(self, steps: Steps, done: Done) -> None:
-        """One background operation after the other."""
-        self._background.append((steps, done))
-        if len(self._background) == 1:
-            self._next_background()
+    def _later(
+        self, steps: Steps, done: Done, queue: deque[tuple[Steps, Done]] | None = None
+    ) -> None:
+        """One operation of a queue after the other."""
+        queue = self._background if queue is None else queue
+        queue.append((steps, done))
+        if len(queue) == 1:
+            self._next_of(queue)
 
-    def _next_background(self) -> None:
-        steps, done = self._background[0]
+    def _next_of(self, queue: deque[tuple[Steps, Done]]) -> None:
+        steps, done = queue[0]
 
         def finished(error: BaseException | None) -> None:
-            self._background.popleft()
-            if self._background:
-                self._next_background()
+            queue.popleft()
+            if queue:
+                self._next_of(queue)
             done(error)
 
         self.run(steps, finished)
@@ -375,6 +422,7 @@ class FakeDisk:
     def _write_whole(self, inode: _Inode, path: str, chunks: Iterable[bytes]) -> Steps:
         temp = path + TEMP_SUFFIX
         yield "write", temp
+        self._need_descriptor(path)
         self._change({temp: inode})
         for chunk in chunks:
             room = self._room(inode, len(inode.data))
@@ -386,6 +434,22 @@ class FakeDisk:
         yield "rename", path
         self._change({temp: None, path: inode})
         yield from self._sync_dir(os.path.dirname(path))
+
+    def _need_descriptor(self, path: str) -> None:
+        if not self.descriptors_left:
+            raise OutOfResources(f"{path}: Too many open files")
+
+    def _set_aside(self, path: str, size: int) -> Steps:
+        yield "write", path
+        self._need_descriptor(path)
+        size_after = self.used_bytes() + size - self.aside.get(path, 0)
+        if self.capacity_bytes is not None and size_after > self.capacity_bytes:
+            raise DiskFull(f"{path}: No space left on device")
+        self.aside[path] = size
+
+    def _give_room(self, path: str) -> Steps:
+        yield "unlink", path
+        self.aside.pop(path, None)
 
     def _unlink(self, path: str) -> Steps:
         yield "unlink", path
@@ -430,7 +494,7 @@ class FakeDisk:
         """How many bytes may be written at `offset` of a file; None for any number."""
         if self.capacity_bytes is None:
             return None
-        used_bytes = sum(len(other.data) for other in self._names.values() if other is not inode)
+        used_bytes = self.used_bytes() - (len(inode.data) if inode in self._names.values() else 0)
         return max(0, self.capacity_bytes - used_bytes - offset)
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from node.alarms import Alarms
+from node.cluster_time import ClusterTime
 from node.config import NodeConfig
 from node.consensus.api import Role
 from node.counters import Counters
+from node.disk import DiskSpace
 from node.store.item import wire_data
 from node.timings import Timings
 from ring import ClusterMap, NodeInfo, place
@@ -74,6 +76,8 @@ class FakeGroup:
 class FakeWal:
     bytes_total: int = 4096
     sync_count: int = 5
+    waiting_since_ns: int = 0
+    queued_bytes: int = 0
 
 
 @dataclass
@@ -102,6 +106,8 @@ class FakeNode:
         self.timings = Timings()
         self.alarms = Alarms()
         self.clock = FakeClock()
+        self.time = ClusterTime(self.clock)
+        self.time.bridge()
         self.started_ns = 500_000_000
         nodes = tuple(
             NodeInfo(i, name, address, f"127.0.0.1:{11210 + i}", "", "", 1.0)
@@ -115,6 +121,7 @@ class FakeNode:
             nodes=nodes,
             replica_sets=place(nodes, 2, 3),
         )
+        self.disk_space = DiskSpace(1 << 30, 1 << 32)
         self.host = FakeHost()
         self.host.groups[0] = FakeGroup(0, store=object())
         self.host.groups[1] = FakeGroup(1, store=FakeStore())

@@ -195,6 +195,7 @@ class FakeWal:
         self.story = story
         self.batches: list[tuple[list[WalRecord], Callable[[], None]]] = []
         self.pinned: list[int] = []
+        self.queued_bytes = 0
 
     def append(self, records: list[WalRecord], on_durable: Callable[[], None]) -> None:
         self.story.append(("write", [record.group for record in records]))
@@ -258,6 +259,7 @@ class HostWorld:
             on_leader_change=self.leaders.append,
             on_fatal=self._fatal,
         )
+        self.host.time.bridge()
         self.logs: dict[int, ScriptedLog] = {}
         self.groups: dict[int, ReplicaGroup] = {}
         for group_id in group_ids:

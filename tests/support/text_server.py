@@ -62,8 +62,8 @@ class TextServer:
 
     def apply(self, *command: object) -> Result:
         self.index += 1
-        now_ms, commands = decode_batch(encode_batch(self.now_ms, [(0, 0, 0, *command)]))
-        return self.store.apply(self.index, now_ms, commands)[0]
+        batch = decode_batch(encode_batch(self.now_ms, [(0, 0, 0, *command)]))
+        return self.store.apply(self.index, *batch)[0]
 
     def lookup(self, key: bytes) -> bytes | None:
         item = self.store.lookup(key, self.now_ms)

@@ -43,7 +43,7 @@ def _has_active_quorum(r: RaftState) -> bool:
     active = {replica: p.recent_active for replica, p in r.members.items()}
     active[r.replica_id] = True
     for p in r.peers:
-        p.recent_active = False
+        p.checked()
     configuration = r.configuration
     result = joint_vote_result(active, configuration.voters, configuration.voters_outgoing)
     return result is VoteResult.WON

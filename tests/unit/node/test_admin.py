@@ -111,7 +111,7 @@ def test_no_leader_of_the_directory(node: FakeNode) -> None:
 
 def test_full_disk(node: FakeNode) -> None:
     node.host.log_writable = False
-    assert "disk is full" in unhealthy(node)[0]
+    assert "log cannot be written" in unhealthy(node)[0]
 
 
 def test_no_map(node: FakeNode) -> None:

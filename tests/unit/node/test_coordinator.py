@@ -102,7 +102,7 @@ class World:
         self.group = ScriptedGroup(self.clock)
         self.groups: dict[int, Any] = {GROUP: self.group}
         self.bytes_used = 0
-        self.disk_is_full = False
+        self.disk_trouble = ""
         self.sent: list[tuple[int, tuple[Any, ...]]] = []
         self.up = {THERE, ELSEWHERE}
         self.outcomes: list[Any] = []

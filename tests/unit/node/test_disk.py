@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
-from node.disk import Disk, DiskFile, Done, RealDisk
+from node.disk import Disk, DiskFile, Done
 from node.errors import DataDirLocked, DiskFailed, DiskFull, StartupError, WalCorrupt
+from node.real_disk import RealDisk
 from node.wal import SnapshotStore, Wal, WalRecord, lock_data_dir
 
 ROOT = Path(__file__).parents[3]
@@ -280,7 +281,7 @@ def test_unusable_directory_is_a_startup_error(tmp_path: Path) -> None:
 
 HOLD = """
 import asyncio, sys
-from node.disk import RealDisk
+from node.real_disk import RealDisk
 from node.errors import DataDirLocked
 from node.wal import lock_data_dir
 loop = asyncio.new_event_loop()

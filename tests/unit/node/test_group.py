@@ -6,8 +6,13 @@ import pytest
 
 from node.consensus.api import Entry, EntryKind, Role, Snapshot, SnapshotMeta
 from node.consensus.errors import ProposalDropped
-from node.group import BATCH_BYTES_MAX, COMMAND_OVERHEAD_BYTES, INFLIGHT_BYTES_MAX
-from node.store.commands import OP_SET, OP_TICK, decode_batch, encode_batch
+from node.group import (
+    BATCH_BYTES_MAX,
+    COMMAND_OVERHEAD_BYTES,
+    ENTRY_BYTES_MAX,
+    INFLIGHT_BYTES_MAX,
+)
+from node.store.commands import OP_APPEND, OP_SET, OP_TICK, decode_batch, encode_batch
 from node.store.results import STORED
 from node.store.store import ShardStore
 from tests.support.scripted_log import VOTERS, Hears, HostWorld
@@ -210,14 +215,48 @@ def test_a_lost_leadership_ends_the_lease() -> None:
 
 
 def test_time_never_runs_backwards_in_the_log() -> None:
+    """An earlier leader's time was ahead: ours goes on from there, and does not stand still."""
     world = World()
-    world.submit()
-    world.turn()
-    world.commit_all()
+    world.log.commit(world.log.append(encode_batch(700, [])))
+    world.turn(GROUP)
     world.clock.wall -= 5000
+    world.clock.ns += 3_000_000
     world.group.submit((0, 0, 0, OP_TICK, b""), 0, Hears())
     world.turn()
-    assert decode_batch(world.log.proposed[0].payload)[0] == 1_000_000
+    assert decode_batch(world.log.proposed[0].payload).now_ms == 703
+
+
+def test_a_command_that_no_frame_can_carry_is_refused() -> None:
+    world = World()
+    waiter = Hears()
+    world.group.submit((0, 0, 0, OP_SET, b"k", b"x" * ENTRY_BYTES_MAX, 0), 10, waiter)
+    world.turn()
+    assert world.log.proposed == []
+    assert waiter.heard == ["refused"]
+
+
+def test_a_batch_holds_all_that_its_effect_depends_on() -> None:
+    """The limit is the leader's, whatever the limit of the node that applies it."""
+    stores = []
+    for limit in (100, 1000):
+        world = World()
+        world.host.item_bytes_max = 100
+        for command in (
+            (0, 0, 0, OP_SET, b"k", b" 0 30\r\n" + b"x" * 30 + b"\r\n", 2_000_000_000),
+            (0, 0, 0, OP_APPEND, b"k", b"y" * 11),
+        ):
+            world.group.submit(command, 50, Hears())
+        world.turn()
+        (entry,) = world.log.proposed
+        assert decode_batch(entry.payload)[2:] == (world.host.time.wall_ms(), 100)
+        follower = World()
+        follower.host.item_bytes_max = limit
+        follower.clock.wall = 5_000_000_000_000
+        follower.log.commit(follower.log.append(entry.payload))
+        follower.turn(GROUP)
+        stores.append(follower.group.machine)
+    assert stores[0].digest() == stores[1].digest()
+    assert stores[0].items[b"k"].endswith(b" 0 30\r\n" + b"x" * 30 + b"\r\n")
 
 
 def test_a_restored_snapshot_replaces_state_and_memory() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from node.cluster_time import ClusterTime
 from node.consensus.api import Configuration, Entry, EntryKind, Ready, Role, Snapshot, SnapshotMeta
 from node.consensus.errors import AcknowledgedEntriesLost
 from node.consensus.messages import (
@@ -33,6 +34,19 @@ def snapshot_at(index: int) -> Snapshot:
     store = ShardStore()
     store.apply(index, 1000, [(0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0)])
     return Snapshot(SnapshotMeta(index, 2, VOTERS), b"".join(store.encode_view(store.view())))
+
+
+def test_who_comes_to_lead_settles_the_time_first() -> None:
+    """All were down: what has ended meanwhile is not shown by the first leader's first read."""
+    world = HostWorld(1)
+    world.host.time = ClusterTime(world.clock)
+    world.host.time.found(5000, world.clock.wall - 60_000)
+    world.turn(1)
+    assert not world.host.time.is_settled
+    world.logs[1].lead()
+    world.turn(1)
+    assert world.host.time.is_settled
+    assert world.groups[1].now_ms() == 65_000
 
 
 # -- the one legal order -----------------------------------------------------------------
@@ -277,7 +291,7 @@ def test_a_full_disk_gives_up_leaderships_and_time_stands_still() -> None:
     waiter = Hears()
     world.groups[1].submit((0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0), 10, waiter)
     world.turn()
-    world.host.disk_full(True)
+    world.host.set_disk_trouble("the disk of the node is full")
     world.turn()
     assert leader.role is Role.FOLLOWER
     assert waiter.heard == ["lost"]
@@ -288,7 +302,7 @@ def test_a_full_disk_gives_up_leaderships_and_time_stands_still() -> None:
         world.loop.run(until=world.loop.now + 0.02)
     assert follower.stepped == []
     assert follower.tick_count == ticks
-    world.host.disk_full(False)
+    world.host.set_disk_trouble("")
     world.clock.ns += TICK_NS
     world.loop.run(until=world.loop.now + 0.02)
     assert follower.tick_count > ticks

@@ -23,6 +23,8 @@ from tests.support.scripted_log import FakeSnapshots, HostWorld
 DATA = b" 0 1\r\nx\r\n"
 HERE, THERE = 1, 2
 
+MS = 1_000_000
+
 
 class World(HostWorld):
     """A housekeeper over groups that lead under a lease; `submitted` replaces their logs."""
@@ -82,7 +84,7 @@ def test_ended_items_leave_through_the_log_some_at_a_time() -> None:
     world = World(1)
     count = EXPIRE_BATCH + 10
     world.store().apply(1, 1000, [(0, 0, 0, OP_SET, b"%d" % n, DATA, 5) for n in range(count)])
-    world.clock.wall = 6000
+    world.clock.ns = 6000 * MS
     (command,) = world.sweep()
     assert command[3] == OP_EXPIRE
     assert len(command[5]) == EXPIRE_BATCH
@@ -97,7 +99,7 @@ def test_ended_items_leave_through_the_log_some_at_a_time() -> None:
 def test_a_sweep_that_came_to_nothing_is_made_again(end: str) -> None:
     world = World(1)
     world.store().apply(1, 1000, [(0, 0, 0, OP_SET, b"k", DATA, 5)])
-    world.clock.wall = 6000
+    world.clock.ns = 6000 * MS
     first = world.sweep()
     getattr(world.waiters.pop(), end)(*(["why"] if end == "on_refused" else []))
     assert world.sweep() == first != []
@@ -106,9 +108,9 @@ def test_a_sweep_that_came_to_nothing_is_made_again(end: str) -> None:
 def test_a_due_flush_is_carried_out_by_a_tick_of_the_log() -> None:
     world = World(1)
     world.store().apply(1, 1000, [(0, 0, 0, OP_FLUSH, b"", 5)])
-    world.clock.wall = 5999
+    world.clock.ns = 5999 * MS
     assert world.sweep() == []
-    world.clock.wall = 6000
+    world.clock.ns = 6000 * MS
     assert [c[3] for c in world.sweep()] == [OP_TICK]
 
 
@@ -116,16 +118,16 @@ def test_idle_sessions_are_closed_by_the_logs_time() -> None:
     world = World(1)
     world.store().sessions.open(77, 1000)
     world.store().apply(1, 1000, [])
-    world.clock.wall = 60_999
+    world.clock.ns = 60_999 * MS
     assert world.sweep() == []
-    world.clock.wall = 61_000
+    world.clock.ns = 61_000 * MS
     assert world.sweep() == [(0, 0, 0, OP_SESSION_EXPIRE, b"", (77,), 60_000)]
 
 
 def test_who_may_not_serve_does_not_sweep() -> None:
     world = World(1)
     world.store().apply(1, 1000, [(0, 0, 0, OP_SET, b"k", DATA, 5)])
-    world.clock.wall = 6000
+    world.clock.ns = 6000 * MS
     world.groups[1].lease_until_ns = 0
     assert world.sweep() == []
 

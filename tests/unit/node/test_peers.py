@@ -18,6 +18,7 @@ from node.clock import SystemClock
 from node.counters import Counters
 from node.errors import PeerFrameError, StartupError
 from node.peer_codec import (
+    FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
     FrameDecoder,
     Hello,
@@ -581,6 +582,22 @@ def test_an_outbox_is_bounded_while_the_peer_does_not_read() -> None:
             await asyncio.sleep(DEADLINE_SECONDS)
         finally:
             writer.transport.abort()
+
+    run(test())
+
+
+def test_an_item_that_no_frame_can_carry_is_refused_and_holds_nothing_up() -> None:
+    async def test() -> None:
+        async with World() as world:
+            a, at_a = await world.start(1)
+            _, at_b = await world.start(2)
+            await at_a.wait("up", 2)
+            long = (1, b"x" * FRAME_BYTES_MAX)
+            assert not a.send(2, long)
+            assert not a.send_bulk(2, long)
+            assert a.send(2, (1, b"short"))
+            a.flush()
+            assert (await at_b.wait("item", 1))[2] == (1, b"short")
 
     run(test())
 

@@ -248,11 +248,12 @@ def test_detail(node: FakeNode) -> None:
 
 
 def test_cachedump(node: FakeNode) -> None:
+    node.clock.now_ns += 5_000_000_000
     node.store(0).put(b"never", b"abc")
-    node.store(0).put(b"later", b"", expires_at_ms=node.clock.now_ms + 60_000)
-    node.store(1).put(b"gone", b"abc", expires_at_ms=node.clock.now_ms)
+    node.store(0).put(b"later", b"", expires_at_ms=65_000)
+    node.store(1).put(b"gone", b"abc", expires_at_ms=5000)
     dump = stats_reply(node, (b"cachedump", b"1", b"0"))
-    assert dump == b"ITEM never [3 b; 0 s]\r\nITEM later [0 b; 1700000060 s]\r\nEND\r\n"
+    assert dump == b"ITEM never [3 b; 0 s]\r\nITEM later [0 b; 1700000065 s]\r\nEND\r\n"
     assert stats_reply(node, (b"cachedump", b"1", b"1")).count(b"ITEM") == 1
     assert stats_reply(node, (b"cachedump", b"2", b"0")) == b"END\r\n"
 

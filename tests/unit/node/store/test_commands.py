@@ -19,8 +19,14 @@ BATCH = [
 
 
 def test_round_trip() -> None:
-    assert decode_batch(encode_batch(2**41, BATCH)) == (2**41, tuple(BATCH))
-    assert decode_batch(encode_batch(0, [])) == (0, ())
+    assert decode_batch(encode_batch(7, BATCH, 2**41, 99)) == (7, tuple(BATCH), 2**41, 99)
+    assert decode_batch(encode_batch(0, [], 5, 1)) == (0, (), 5, 1)
+
+
+@pytest.mark.parametrize("payload", [msgpack.packb((5, ())), msgpack.packb((3, 5, 5, 1, ()))])
+def test_a_batch_of_another_version_is_refused(payload: bytes) -> None:
+    with pytest.raises(CommandError, match=r"version [13], .*this quorumcached reads version 2"):
+        decode_batch(payload)
 
 
 @pytest.mark.parametrize(
@@ -31,13 +37,13 @@ def test_round_trip() -> None:
         encode_batch(1, BATCH)[:-1],
         encode_batch(1, BATCH) + b"\x00",
         msgpack.packb(7),
-        msgpack.packb((1, 2, 3)),
-        msgpack.packb(("now", ())),
-        msgpack.packb((1, 7)),
-        msgpack.packb((1, (7,))),
-        msgpack.packb((1, ((0, 0, 0, OP_SET),))),
-        msgpack.packb((1, ((0, 0, 0, OP_COUNT, b"key"),))),
-        msgpack.packb((1, ((0, 0, 0, 0, b"key"),))),
+        msgpack.packb((2, 2, 3)),
+        msgpack.packb((2, "now", 1, 1, ())),
+        msgpack.packb((2, 1, 1, 1, 7)),
+        msgpack.packb((2, 1, 1, 1, (7,))),
+        msgpack.packb((2, 1, 1, 1, ((0, 0, 0, OP_SET),))),
+        msgpack.packb((2, 1, 1, 1, ((0, 0, 0, OP_COUNT, b"key"),))),
+        msgpack.packb((2, 1, 1, 1, ((0, 0, 0, 0, b"key"),))),
     ],
 )
 def test_what_is_no_batch(payload: bytes) -> None:

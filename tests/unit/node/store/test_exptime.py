@@ -22,11 +22,11 @@ NOW_MS = 1_700_000_000_123
     ],
 )
 def test_resolve_exptime(exptime: int, expires_at_ms: int) -> None:
-    assert resolve_exptime(exptime, NOW_MS) == expires_at_ms
+    assert resolve_exptime(exptime, NOW_MS, NOW_MS) == expires_at_ms
 
 
 def test_an_absolute_time_that_is_now_has_passed() -> None:
-    assert resolve_exptime(1_700_000_000, 1_700_000_000_000) == ALREADY_EXPIRED
+    assert resolve_exptime(1_700_000_000, 5, 1_700_000_000_000) == ALREADY_EXPIRED
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,12 @@ def test_an_absolute_time_that_is_now_has_passed() -> None:
     ],
 )
 def test_resolve_flush(delay: int, at_ms: int) -> None:
-    assert resolve_flush(delay, NOW_MS) == at_ms
+    assert resolve_flush(delay, NOW_MS, NOW_MS) == at_ms
+
+
+def test_spans_are_of_cluster_time_and_unix_times_by_the_wall_clock() -> None:
+    assert resolve_exptime(10, 5000, NOW_MS) == 15_000
+    assert resolve_exptime(1_700_000_010, 5000, 1_700_000_000_000) == 15_000
+    assert resolve_flush(10, 5000, NOW_MS) == 15_000
+    assert resolve_flush(1_700_000_010, 5000, 1_700_000_000_000) == 15_000
+    assert resolve_flush(1_600_000_000, 5000, 1_700_000_000_000) < 5000

@@ -5,7 +5,7 @@ import pytest
 
 from node.store.commands import OP_FLUSH, OP_GAT, OP_SESSION_OPEN, OP_SET
 from node.store.item import wire_data
-from node.store.snapshot import CHUNK_BYTES, SnapshotInvalid, encode_view
+from node.store.snapshot import CHUNK_BYTES, SnapshotInvalid, encode_view, read_times
 from node.store.store import ShardStore
 
 
@@ -110,17 +110,17 @@ def test_bytes_that_are_no_snapshot() -> None:
         msgpack.packb(()),
         data + b"\xc0",
         rest,
-        msgpack.packb(("quorumcache-store", 2, *fields[2:])) + rest,
-        msgpack.packb((*fields[:6], fields[6] + 1, *fields[7:])) + rest,
-        msgpack.packb((*fields[:6], fields[6] - 1, *fields[7:])) + rest,
-        msgpack.packb((*fields[:7], fields[7] + 1)) + rest,
-        msgpack.packb((*fields[:7], -1)) + rest,
+        msgpack.packb(("quorumcache-store", 1, *fields[2:])) + rest,
+        msgpack.packb((*fields[:7], fields[7] + 1, *fields[8:])) + rest,
+        msgpack.packb((*fields[:7], fields[7] - 1, *fields[8:])) + rest,
+        msgpack.packb((*fields[:8], fields[8] + 1)) + rest,
+        msgpack.packb((*fields[:8], -1)) + rest,
         msgpack.packb((*fields[:2], "x", *fields[3:])) + rest,
-        msgpack.packb((*fields[:6], 1, 0)) + msgpack.packb((b"key", 7)),
-        msgpack.packb((*fields[:6], 1, 0)) + msgpack.packb((b"key", b"short")),
-        msgpack.packb((*fields[:6], 1, 0)) + msgpack.packb((b"key",)),
-        msgpack.packb((*fields[:6], 0, 1)) + msgpack.packb(((1, 2, 3, 4),)),
-        msgpack.packb((*fields[:6], 0, 1)) + msgpack.packb((("1", 2, 3, ()),)),
+        msgpack.packb((*fields[:7], 1, 0)) + msgpack.packb((b"key", 7)),
+        msgpack.packb((*fields[:7], 1, 0)) + msgpack.packb((b"key", b"short")),
+        msgpack.packb((*fields[:7], 1, 0)) + msgpack.packb((b"key",)),
+        msgpack.packb((*fields[:7], 0, 1)) + msgpack.packb(((1, 2, 3, 4),)),
+        msgpack.packb((*fields[:7], 0, 1)) + msgpack.packb((("1", 2, 3, ()),)),
         *(data[:cut] for cut in range(0, len(data), 37)),
     ]
     store = filled()
@@ -129,3 +129,19 @@ def test_bytes_that_are_no_snapshot() -> None:
         with pytest.raises(SnapshotInvalid):
             store.restore(one)
         assert store.digest() == before
+
+
+def test_a_snapshot_of_another_version_is_refused_by_its_number() -> None:
+    data = b"".join(encode_view(ShardStore().view())).replace(
+        b"quorumcache-store\x02", b"quorumcache-store\x01"
+    )
+    with pytest.raises(SnapshotInvalid, match=r"version 1, .* this quorumcached reads version 2"):
+        ShardStore().restore(data)
+    with pytest.raises(SnapshotInvalid, match="version 1"):
+        read_times(data)
+
+
+def test_the_times_of_a_snapshot_are_read_from_its_header() -> None:
+    store = filled(50, b"x" * 1000)
+    store.apply(9, 1 << 59, [], (1 << 59) + 5)
+    assert read_times(b"".join(encode_view(store.view()))) == (1 << 59, (1 << 59) + 5)

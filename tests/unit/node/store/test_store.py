@@ -155,11 +155,13 @@ def test_bytes_used() -> None:
     assert store.bytes_used == 0
 
 
-def test_append_obeys_the_limit_of_the_store() -> None:
-    store = ShardStore(item_bytes_max=100)
+def test_append_obeys_the_limit_in_its_batch() -> None:
+    store = ShardStore()
     put(store, b"k", b"x" * 30)
-    assert do(store, NOW_MS, OP_APPEND, b"k", b"x" * 11) == NOT_STORED
-    assert do(store, NOW_MS, OP_APPEND, b"k", b"x" * 10) == STORED
+    long, fits = (0, 0, 0, OP_APPEND, b"k", b"x" * 11), (0, 0, 0, OP_APPEND, b"k", b"x" * 10)
+    assert store.apply(2, NOW_MS, [long, fits], NOW_MS, 100) == [NOT_STORED, STORED]
+    assert store.apply(3, NOW_MS, [fits], NOW_MS, 100) == [NOT_STORED]
+    assert store.apply(4, NOW_MS, [fits], NOW_MS, 110) == [STORED]
 
 
 def test_gat_answers_the_item_with_its_new_end() -> None:
@@ -228,3 +230,12 @@ def test_the_garbage_collector_sees_no_items() -> None:
         put(store, b"key%d" % number, exptime=100)
     gc.collect()
     assert not gc.is_tracked(store.items)
+
+
+def test_an_entry_of_an_earlier_time_means_the_same_unix_time() -> None:
+    """A new leader's reading is a moment behind: the Unix time of its item does not move by it."""
+    store = ShardStore()
+    store.apply(1, 5000, [], NOW_MS)
+    command = (0, 0, 0, OP_SET, b"k", wire_data(0, b"x"), NOW_MS // 1000 + 10)
+    store.apply(2, 4300, [command], NOW_MS - 700)
+    assert expires_at_ms(store.items[b"k"]) == 5000 + (NOW_MS // 1000 + 10) * 1000 - NOW_MS

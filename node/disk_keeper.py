@@ -1,0 +1,240 @@
+"""Keeps an eye on the disk: room, syncs that hang, a directory that is gone, descriptors.
+
+Two things keep a node from writing its log without being its end. The disk is *full* (or there is
+no descriptor left), or it *hangs*: a sync does not return. While either lasts the host leads
+nothing and takes nothing in (`ReplicaHost.disk_trouble`), so others lead, and what the node holds
+stays bounded.
+
+Some room is set aside in a file from the start. When the log finds no room, that file goes, the log
+and the snapshots that free it go on in its place, and the node takes part again when the room can
+be set aside anew. So a disk that was filled by the log empties itself; one that others have filled
+does, too, as far as the log is long.
+
+Time comes from the clock, on ticks of the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from node.disk import DiskReport, DiskSpace
+from node.errors import DataDirLost, DiskFull, OutOfResources
+from node.logs import event, get_logger
+
+if TYPE_CHECKING:
+    from node.alarms import Alarms
+    from node.clock import Clock
+    from node.config import NodeConfig
+    from node.counters import Counters
+    from node.disk import Disk
+    from node.disk_space import SpacePlan
+    from node.host import ReplicaHost
+    from node.wal.memory import MemoryWal
+    from node.wal.wal import Wal
+
+log = get_logger("disk")
+
+RESERVE_FILE: Final = "reserve"
+
+HANG_ELECTIONS: Final = 5
+"""A sync that takes so many election timeouts hangs: another node leads sooner than it returns."""
+
+LOOK_NS: Final = 1_000_000_000
+"""Time between two looks at the data directory."""
+
+DESCRIPTORS_LOW: Final = 8
+"""With fewer left than this the next burst of connections takes the last one."""
+
+
+class DiskKeeper:
+    """See the module docstring. `tick` is called every tick of the host."""
+
+    def __init__(
+        self,
+        *,
+        config: NodeConfig,
+        clock: Clock,
+        disk: Disk,
+        plan: SpacePlan,
+        wal: Wal | MemoryWal,
+        host: ReplicaHost,
+        alarms: Alarms,
+        counters: Counters,
+        on_lost: Callable[[BaseException], None],
+    ) -> None:
+        self._clock = clock
+        self._disk = disk
+        self._data_dir = config.data_dir or ""
+        self._memory_bytes = config.memory_bytes
+        self._plan = plan
+        self._wal = wal
+        self._host = host
+        self._alarms = alarms
+        self._counters = counters
+        self._on_lost = on_lost
+        self._hang_ns = HANG_ELECTIONS * config.election_ms * 1_000_000
+        self._reserve_path = f"{self._data_dir}/{RESERVE_FILE}"
+        self._has_reserve = False
+        self._is_setting_aside = False
+        self._was_given = False
+        """The reserve was given up for lack of room, and is not back yet."""
+        self._refused = False
+        """The disk refuses a write of the log."""
+        self._hangs = False
+        self._is_looking = False
+        self._next_look_ns = 0
+        self.space = DiskSpace(0, 0)
+        """As of the last look; 0 bytes in total while it is not known."""
+
+    def start(self) -> None:
+        """Set the reserve aside, and look for the first time."""
+        self._set_aside()
+        self._next_look_ns = self._clock.monotonic_ns()
+
+    # -- what the log tells --------------------------------------------------------------
+
+    def refused(self, refused: bool) -> None:
+        """The disk refuses a write of the log, or has taken it after all."""
+        self._refused = refused
+        if refused and isinstance(self._wal.held_why, DiskFull):
+            self._counters.disk_full += 1
+            if self._has_reserve:
+                self._has_reserve = False
+                self._was_given = True
+                self._disk.give_room(self._reserve_path, self._room_given)
+        self._tell()
+
+    def _room_given(self, error: BaseException | None) -> None:
+        if error is not None:
+            event(log, "warning", "reserve_not_given", why=error)
+        self._wal.retry()
+
+    # -- what time brings ----------------------------------------------------------------
+
+    def tick(self) -> None:
+        """See how long the disk has kept us waiting, and once in a while look at the directory."""
+        now_ns = self._clock.monotonic_ns()
+        since_ns = self._wal.waiting_since_ns
+        hangs = since_ns > 0 and now_ns - since_ns >= self._hang_ns
+        if hangs != self._hangs:
+            self._hangs = hangs
+            self._tell()
+        if now_ns >= self._next_look_ns and not self._is_looking:
+            self._is_looking = True
+            self._next_look_ns = now_ns + LOOK_NS
+            self._disk.look(self._wal.files(), self._looked)
+
+    def _looked(self, report: DiskReport) -> None:
+        self._is_looking = False
+        if self._host.stopped:
+            return
+        # A segment that was removed meanwhile, because nobody needed it, is not missing.
+        gone = report.missing.endswith(".wal") and report.missing not in self._wal.files()
+        if report.missing and not gone:
+            self._on_lost(DataDirLost(report.missing))
+            return
+        self._told_space(report.space)
+        self._told_descriptors(report.descriptors_left)
+        if not self._has_reserve and not self._refused:
+            self._set_aside()
+        self._wal.settle()
+
+    def _told_space(self, space: DiskSpace) -> None:
+        plan = self._plan
+        self.space = space
+        if not space.total_bytes:
+            return
+        is_low = space.free_bytes < plan.low_bytes
+        if is_low:
+            self._alarms.raise_alarm(
+                "disk_low",
+                f"the disk of {self._data_dir} has little room left (below {_mib(plan.low_bytes)}"
+                " MiB): the log is cut as short as it can be. Free some space, or take a larger"
+                " disk",
+            )
+        elif space.free_bytes > plan.low_bytes * 5 // 4:
+            self._alarms.clear("disk_low")
+        self._wal.wants_room = is_low or self._was_given
+        if self._wal.wants_room:
+            self._wal.make_room()
+        if space.total_bytes < plan.least_bytes:
+            self._alarms.raise_alarm(
+                "disk_small",
+                f"the disk of {self._data_dir} has {_mib(space.total_bytes)} MiB, less than the"
+                f" {_mib(plan.least_bytes)} MiB that the settings need (twice memory, and"
+                " log-size): lower memory or log-size, or take a larger disk",
+            )
+
+    def _told_descriptors(self, left: int) -> None:
+        if left < DESCRIPTORS_LOW:
+            if left == 0:
+                self._counters.descriptors_exhausted += 1
+            self._alarms.raise_alarm(
+                "descriptors_low",
+                f"the process has fewer than {DESCRIPTORS_LOW} file descriptors left: new"
+                " connections may be closed without an answer. Raise the limit of open files, or"
+                " lower max-connections",
+            )
+        else:
+            self._alarms.clear("descriptors_low")
+
+    # -- the reserve ---------------------------------------------------------------------
+
+    def _set_aside(self) -> None:
+        if not self._plan.reserve_bytes or self._is_setting_aside:
+            self._was_given = self._was_given and self._plan.reserve_bytes > 0
+            return
+        self._is_setting_aside = True
+        self._disk.set_aside(self._reserve_path, self._plan.reserve_bytes, self._set_aside_done)
+
+    def _set_aside_done(self, error: BaseException | None) -> None:
+        self._is_setting_aside = False
+        if error is None:
+            self._has_reserve = True
+            self._was_given = False
+            self._tell()
+        elif not isinstance(error, DiskFull | OutOfResources):
+            event(log, "warning", "reserve_not_kept", why=error)
+            self._was_given = False
+            self._plan = self._plan._replace(reserve_bytes=0)  # A file system without this call.
+            self._tell()
+
+    # -- what follows --------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Bring host and alarms in line with what is known now."""
+        why = ""
+        held_why = self._wal.held_why
+        out_of_resources = self._refused and isinstance(held_why, OutOfResources)
+        if self._was_given or (self._refused and not out_of_resources):
+            why = "the disk of the node is full"
+            self._wal.wants_room = True
+            self._wal.make_room()
+            self._alarms.raise_alarm(
+                "disk_full",
+                f"the log cannot be written: the disk of {self._data_dir} is full. The node gave"
+                " its leaderships up, and goes on by itself when there is space: free some",
+            )
+        else:
+            self._alarms.clear("disk_full")
+        if out_of_resources:
+            why = why or "the node has no file descriptor left for its log"
+            self._alarms.raise_alarm("log_held", f"the log cannot be written: {held_why}")
+        else:
+            self._alarms.clear("log_held")
+        if self._hangs:
+            why = "the disk of the node does not answer"
+            self._alarms.raise_alarm(
+                "disk_slow",
+                f"the log cannot be written: a write to the disk of {self._data_dir} has taken"
+                f" more than {self._hang_ns // 1_000_000} ms. The node gave its leaderships up, and"
+                " goes on by itself when the disk answers: look at the disk",
+            )
+        else:
+            self._alarms.clear("disk_slow")
+        self._host.set_disk_trouble(why, hangs=self._hangs)
+
+
+def _mib(size: int) -> int:
+    return size >> 20
