@@ -60,7 +60,7 @@ class Host:
     def __init__(self, groups: dict[int, Any]) -> None:
         self.groups = groups
         self.bytes_used = 0
-        self.disk_is_full = False
+        self.disk_trouble = ""
 
     def flush_soon(self) -> None:
         """Messages leave at once here, and arrive whenever they do."""
