@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
+from tests.simulation.bounds import BOUNDS
 from tests.simulation.report import Report
 from tests.simulation.world import SimulationFailure, World, WorldConfig
 
@@ -61,6 +62,10 @@ class Summary:
     kinds: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)
+    drawn: dict[str, Counter[str]] = field(default_factory=dict)
+    """How many seeds had which nodes, replication, shards, ..."""
+    bounds: Counter[str] = field(default_factory=Counter)
+    """Seeds in which a bound of the product was small."""
     undecided: list[str] = field(default_factory=list)
     failures: list[SimulationFailure] = field(default_factory=list)
 
@@ -78,6 +83,9 @@ class Summary:
         self.kinds.update(report.kinds)
         self.faults.update(report.faults)
         self.totals.update(report.totals)
+        self.bounds.update(report.small_bounds)
+        for what, value in report.drawn.items():
+            self.drawn.setdefault(what, Counter())[value] += 1
         self.undecided += [f"{key} of seed {report.seed}" for key in report.undecided]
 
     def add_failure(self, failure: SimulationFailure) -> None:
@@ -97,6 +105,11 @@ class Summary:
             f"elections: {self.leaders} leaders of a group and term; crashes: {self.crashes}; "
             f"starts refused for a turned bit: {self.refusals}",
             f"promises checked: {self.promises}; bytes on the network: {self.bytes_sent}",
+            "drawn (value x seeds): "
+            + "; ".join(f"{what} {_seeds(counts)}" for what, counts in self.drawn.items()),
+            f"small bounds: {len(self.bounds)} of {len(BOUNDS)}, in "
+            f"{min((self.bounds[name] for name in BOUNDS), default=0)} to "
+            f"{max(self.bounds.values(), default=0)} seeds each",
             "exercised: " + ", ".join(f"{name} {self.totals[name]}" for name in EXERCISED),
         ]
         if self.undecided:
@@ -108,6 +121,10 @@ class Summary:
 
 def _list(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
+
+
+def _seeds(counts: Counter[str]) -> str:
+    return ", ".join(f"{value} x {count}" for value, count in sorted(counts.items()))
 
 
 class Progress:

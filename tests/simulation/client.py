@@ -21,6 +21,8 @@ NOT_DONE = b"SERVER_ERROR not done: "
 OUTCOME_UNKNOWN = b"SERVER_ERROR outcome unknown: "
 NON_NUMERIC = b"CLIENT_ERROR cannot increment or decrement non-numeric value"
 TOO_LARGE = b"SERVER_ERROR object too large for cache"
+OUT_OF_MEMORY = b"SERVER_ERROR out of memory storing object"
+TOO_MANY_CONNECTIONS = b"ERROR Too many open connections"
 WORDS = {
     "set": (b"STORED",),
     "add": (b"STORED", b"NOT_STORED"),
@@ -154,6 +156,13 @@ class SimulatedClient:
         if line.startswith(NOT_DONE):
             for operation in operations:
                 self.history.fail(operation, line.decode(), now_ns=self.loop.now_ns)
+        elif line == TOO_MANY_CONNECTIONS:
+            raise ConnectionRefusedError(line.decode())
+        elif line == OUT_OF_MEMORY and request.kind in STORES:
+            if request.kind == "set":  # What it was meant to replace is gone.
+                self._ok(operations[0], "OUT_OF_MEMORY")
+            else:
+                self.history.fail(operations[0], line.decode(), now_ns=self.loop.now_ns)
         elif line.startswith(OUTCOME_UNKNOWN):
             if request.kind in READS:
                 raise UnexpectedReply(f"{operations[0].describe()}: {line!r} to a read")

@@ -16,7 +16,7 @@ from typing import Any
 
 from node.config import NodeConfig
 from node.counters import COUNTER_NAMES
-from node.errors import DiskFailed, DiskRefused, SnapshotCorrupt, WalCorrupt
+from node.errors import DiskFailed, DiskRefused, NodeError, SnapshotCorrupt, WalCorrupt
 from node.node import Node
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
@@ -41,13 +41,18 @@ class SimulatedNode:
         clock_rate_ppm: int,
         disk_config: DiskConfig,
         consensus_bounds: dict[str, int],
+        host: str = "",
     ) -> None:
+        """`host`: the machine's name, if it is not the node's."""
         self.loop = loop
         self.network = network
         self.config = config
+        self.configs: list[NodeConfig] = [config]
+        """All that it ever ran with, or will."""
         self.consensus_bounds = consensus_bounds
         self.random = random
         self.name = config.name
+        self.host = host or config.name
         # As the proposer of the founding gives them.
         self.node_id = [*config.members].index(config.name) + 1
         self.clock = HostClock(
@@ -56,11 +61,9 @@ class SimulatedNode:
             origin_ns=random.randrange(10**15),
             wall_origin_ms=1_800_000_000_000 + random.randrange(-200, 200),
         )
-        self.session_idle_least_ms = config.session_idle_ms
-        """Of the settings it had so far."""
         self.disk = SimulatedDisk(loop, Random(random.getrandbits(64)), disk_config)
         self.incarnation = 0
-        self.process: Process = Process(loop, self.name, host=self.name, clock=self.clock)
+        self.process: Process = Process(loop, self.name, host=self.host, clock=self.clock)
         self.node: Node | None = None
         self.problems: list[str] = []
         self.refusals = 0
@@ -68,6 +71,8 @@ class SimulatedNode:
         self.on_recovered: Callable[[SimulatedNode, Node], None] = _ignore
         """Called when a node has read its disk, before it does anything else."""
         self.totals: Counter[str] = Counter()
+        self.directory_is_refused = False
+        """It runs on a directory with which it may not promise anything."""
         self._is_stopping = False
         self._sends_left = 0
         self._on_send: Callable[[], None] | None = None
@@ -87,20 +92,15 @@ class SimulatedNode:
             return []
         return list(self.node.host.groups.values())
 
-    def change_settings(self, **settings: int) -> None:
-        """What the next process is started with."""
-        self.config = replace(self.config, **settings)
-        idle_ms = self.config.session_idle_ms
-        self.session_idle_least_ms = min(self.session_idle_least_ms, idle_ms)
-
     # -- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Boot the host if it is off and run a new process; it starts in the background."""
         assert not self.is_up, f"{self.name} is up"
-        self.network.host_up(self.name)
+        self.network.host_up(self.host)
         self.incarnation += 1
-        self.process = Process(self.loop, self.name, host=self.name, clock=self.clock)
+        self.process = Process(self.loop, self.name, host=self.host, clock=self.clock)
+        self.process.is_charged = True
         self._is_stopping = False
         self.process.spawn(self._main(), name=f"{self.name} main")
 
@@ -115,7 +115,15 @@ class SimulatedNode:
             return  # In the middle of its recovery.
         except (DiskRefused, DiskFailed) as disk_error:
             error = disk_error
-        except (WalCorrupt, SnapshotCorrupt) as damage:
+        except NodeError as refusal:
+            damage = refusal
+            if self.directory_is_refused:
+                self.refusals += 1
+                self._die(power=False)
+                return
+            if not isinstance(damage, WalCorrupt | SnapshotCorrupt):
+                self.problems.append(f"{self.name} could not start: {damage!r}")
+                return
             rotten = self.disk.rotten
             if rotten is None or damage.file != rotten.path:
                 self.problems.append(f"{self.name} could not start: {damage!r}, rotten: {rotten}")
@@ -128,7 +136,9 @@ class SimulatedNode:
             return
         if self.process.is_dead:
             return
-        if not isinstance(error, DiskRefused | DiskFailed | WalCorrupt | SnapshotCorrupt):
+        if self.directory_is_refused:
+            self.refusals += 1
+        elif not isinstance(error, DiskRefused | DiskFailed | WalCorrupt | SnapshotCorrupt):
             self.problems.append(f"{self.name} ended itself: {error!r}")
         self._die(power=False)
 
@@ -176,7 +186,7 @@ class SimulatedNode:
     def crash(self, *, silent: bool = False) -> None:
         """Kill -9, or a power cut when `silent`, which also loses what the disk had not synced."""
         if silent:
-            self.network.host_down(self.name)
+            self.network.host_down(self.host)
         self._die(power=silent)
 
     def count(self) -> None:
@@ -206,11 +216,65 @@ class SimulatedNode:
             await stopping  # An error of it is an error of the run.
             self._die(power=False)
 
+    def change_settings(self, **settings: Any) -> None:
+        """What the next process is started with, by the names of `NodeConfig`."""
+        self.config = replace(self.config, **settings)
+        self.configs.append(self.config)
+
+    # -- directories -------------------------------------------------------------------------------
+
+    @property
+    def has_own_directory(self) -> bool:
+        return self.disk.is_own
+
+    def may_lose_directory(self) -> bool:
+        """It has one, which nobody else has meddled with."""
+        return self.incarnation > 0 and self.disk.is_own and self.disk.rotten is None
+
+    def exchange_directory(self, files: dict[str, bytes], *, is_refused: bool) -> None:
+        """It finds other files at its next start."""
+        self.disk.exchange(files)
+        self.directory_is_refused = is_refused
+
+    def bring_directory_back(self) -> None:
+        """It finds its own files at its next start."""
+        self.disk.bring_back()
+        self.directory_is_refused = False
+
+    def thief(self) -> SimulatedNode:
+        """A node that calls itself like this one, on another machine with an empty disk."""
+        host = f"{self.name}-thief"
+        config = replace(self.config, listen=f"{host}:{CLIENT_PORT}", peer=f"{host}:{PEER_PORT}")
+        thief = SimulatedNode(
+            self.loop,
+            self.network,
+            config,
+            Random(self.random.getrandbits(64)),
+            clock_rate_ppm=self.clock.rate_ppm,
+            disk_config=self.disk.config,
+            consensus_bounds=self.consensus_bounds,
+            host=host,
+        )
+        thief.directory_is_refused = True
+        return thief
+
+    def leave_for_good(self, how: str) -> None:
+        """It is gone, until `recover`."""
+        self.disarm()
+        if how == "paused":
+            self.process.pause()
+        elif how != "cut off" and self.is_up:
+            self.crash(silent=how == "powered off")
+
     def recover(self) -> None:
         """Undo all faults of the host; start it if it is down, or on its way there."""
         self.disarm()
         if self.disk.rotten is not None and self.is_up:
             self.crash()
+        if not self.disk.is_own:
+            if self.is_up:
+                self.crash()
+            self.bring_directory_back()
         self.disk.repair()
         self.process.resume(fully=True)
         if self._is_stopping:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from node.errors import DiskFull
 from tests.simulation.log_reader import last_frame_offset
@@ -58,6 +58,8 @@ class SimulatedDisk(FakeDisk):
         self._filled = 0
         self._steps_left = 0
         self._on_step: Callable[[], None] | None = None
+        self._own: tuple[Any, Any, Any, Any] | None = None
+        """The node's own files, while others are in their place."""
         self.before_step = self._before_step
 
     def _delay_seconds(self, random: Random) -> float:
@@ -150,6 +152,37 @@ class SimulatedDisk(FakeDisk):
             self.rotten = None
             if path in self._names:
                 self.flip_bit(path, offset * 8 + bit)
+
+    # --- other directories
+
+    def files(self) -> dict[str, bytes]:
+        """All files as a process sees them."""
+        return {path: bytes(self._names[path].data) for path in self.paths()}
+
+    def exchange(self, files: dict[str, bytes]) -> None:
+        """Other files are there now, durably. No process may use the disk."""
+        assert self._own is None
+        self._own = (self._names, self._synced_names, self._unsynced_names, self._dirs)
+        self._names, self._synced_names, self._unsynced_names = {}, {}, []
+        self._dirs = set()
+        for path, data in files.items():
+            self.put(path, data)
+
+    def bring_back(self) -> None:
+        """Undo `exchange`, if there was one."""
+        if self._own is not None:
+            self._names, self._synced_names, self._unsynced_names, self._dirs = self._own
+            self._own = None
+
+    @property
+    def own_synced_names(self) -> dict[str, Any]:
+        """The durable files of the node itself, whatever is in their place now."""
+        return self._synced_names if self._own is None else self._own[1]
+
+    @property
+    def is_own(self) -> bool:
+        """Its files are those that its node has written."""
+        return self._own is None
 
     def repair(self) -> None:
         """Full speed, space, no failures: as good as new but for what it holds."""

@@ -1,8 +1,9 @@
 """The kinds of fault: how often each one is drawn, with which parameters, and what is valid.
 
-`draw_schedule` draws all of a run's faults at once, from one generator, before anything runs.
+`draw_faults` draws all of a run's faults at once, from one generator, before anything runs.
 `nemesis.py` says what each kind does. `who` is a node's name or "leader": a node that leads
-something when the fault begins, number `pick` of them. `seconds` is how long it lasts.
+something when the fault begins, number `pick` of them. `seconds` is how long it lasts. What a file
+may say of them is in `fault_checks.py`.
 
 Pure.
 """
@@ -14,13 +15,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from tests.simulation.schedule import Fault, Schedule, ScheduleError, check_int, check_number
+from tests.simulation import switches
+from tests.simulation.schedule import Fault
 
 CLOCK_DRIFT_PPM = 4_975
 """The most by which one clock may be off: two that are off by as much in opposite directions
 differ in rate by 1.004975 / 0.995025, which is the last step below the 10,000 ppm of a lease."""
-
-SECONDS_MAX = 60.0
 
 LEAPS_MS = (-3_600_000, 3_600_000, 315_360_000_000)
 """An hour back, an hour ahead, ten years ahead."""
@@ -139,6 +139,21 @@ def _stutter(random: Random, shape: Shape) -> dict[str, Any]:
     }
 
 
+def _foreign(random: Random) -> dict[str, Any]:
+    """A directory that is not what its node left lasts longer than an election."""
+    return _seconds(random, 1.0, 3.0)
+
+
+PARTS_OF_A_DIRECTORY = ("log", "snapshots", "births", "map", "identity")
+DIRECTORY_FAULTS = (
+    "wipe_directory",
+    "swap_directories",
+    "old_directory",
+    "half_directory",
+    "stolen_name",
+)
+"""Drawn when `switches.FOREIGN_DIRECTORIES` says that the product can tell."""
+
 KINDS: dict[str, Kind] = {
     # processes
     "kill": Kind(6, lambda r, s: {**_node(r, s), **_down(r)}),
@@ -241,6 +256,43 @@ KINDS: dict[str, Kind] = {
             **_seconds(r, 0.1, 1.5),
         },
     ),
+    # what was set up
+    "change_own_settings": Kind(
+        2,
+        lambda r, s: {
+            **_node(r, s),
+            "draw": r.randrange(1 << 30),
+            "power": r.random() < 0.3,
+            **_seconds(r, 0.05, 1.0),
+        },
+    ),
+    "roll_settings": Kind(
+        1,
+        lambda r, s: {
+            "nodes": r.sample(s.nodes, len(s.nodes)),
+            "draw": r.randrange(1 << 30),
+            **_seconds(r, 0.05, 0.3),
+        },
+    ),
+    "change_all_settings": Kind(
+        2,
+        lambda r, s: {
+            "draw": r.randrange(1 << 30),
+            "gracefully": r.random() < 0.5,
+            **_seconds(r, 0.05, 1.0),
+        },
+    ),
+    "wipe_directory": Kind(1, lambda r, s: {**_node(r, s), **_foreign(r)}),
+    "swap_directories": Kind(
+        1, lambda r, s: {"nodes": r.sample(s.nodes, min(2, len(s.nodes))), **_foreign(r)}
+    ),
+    "old_directory": Kind(
+        1, lambda r, s: {**_node(r, s), "age_ms": r.choice((200, 1_000)), **_foreign(r)}
+    ),
+    "half_directory": Kind(
+        1, lambda r, s: {**_node(r, s), "lost": r.choice(PARTS_OF_A_DIRECTORY), **_foreign(r)}
+    ),
+    "stolen_name": Kind(1, lambda r, s: {**_node(r, s), **_foreign(r)}),
     # clocks
     "wall_jump": Kind(
         2,
@@ -268,6 +320,10 @@ KINDS: dict[str, Kind] = {
         },
     ),
 }
+
+if not switches.FOREIGN_DIRECTORIES:
+    for _name in DIRECTORY_FAULTS:
+        KINDS[_name] = KINDS[_name]._replace(weight=0)
 
 DEFAULT_WEIGHTS = {name: kind.weight for name, kind in KINDS.items()}
 
@@ -299,105 +355,3 @@ def draw_faults(
         faults.append(Fault(int(at * 1000), name, KINDS[name].draw(random, shape)))
         at += random.expovariate(1 / calm_seconds)
     return tuple(faults)
-
-
-# -- reading
-
-
-def _check_names(name: str, value: Any) -> None:
-    if not isinstance(value, list) or not all(isinstance(host, str) for host in value):
-        raise ScheduleError(f"{name}: not a list of hosts")
-
-
-def _check_word(*words: str) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if value not in words:
-            raise ScheduleError(f"{name}: {value!r} is not one of {', '.join(words)}")
-
-    return check
-
-
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ScheduleError(f"{name}: {value!r} is neither true nor false")
-
-
-def _check_text(name: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise ScheduleError(f"{name}: {value!r} is no name")
-
-
-def _check_whole(low: int, high: int) -> Callable[[str, Any], None]:
-    return lambda name, value: void(check_int(name, value, low, high))
-
-
-def void(_: object) -> None:
-    """For checks whose value is not wanted."""
-
-
-CHECKS: dict[str, Callable[[str, Any], None]] = {
-    "who": _check_text,
-    "host": _check_text,
-    "pick": _check_whole(0, 1 << 30),
-    "seconds": lambda name, value: void(check_number(name, value, 0.0, SECONDS_MAX)),
-    "nodes": _check_names,
-    "clients": _check_names,
-    "side": _check_names,
-    "others": _check_names,
-    "bytes": _check_word("hold", "lose"),
-    "power": _check_flag,
-    "slow": _check_flag,
-    "graceful": _check_flag,
-    "item_bytes_max": _check_whole(1 << 10, 1 << 20),
-    "segment_bytes_max": _check_whole(4 << 10, 1 << 30),
-    "snapshot_bytes_min": _check_whole(1, 1 << 30),
-    "session_idle_ms": _check_whole(1_000, 1 << 30),
-    "stagger_ms": _check_whole(0, 60_000),
-    "events": _check_whole(1, 1 << 30),
-    "sends": _check_whole(1, 1 << 30),
-    "steps": _check_whole(1, 1 << 30),
-    "run_ms": _check_whole(1, 60_000),
-    "stand_ms": _check_whole(1, 60_000),
-    "period_ms": _check_whole(1, 60_000),
-    "extra_ms": _check_whole(0, 60_000),
-    "bytes_per_second": _check_whole(1, 1 << 40),
-    "draw": _check_whole(0, 1 << 30),
-    "percent": _check_whole(0, 100),
-    "factor": _check_whole(1, 1_000_000),
-    "by_ms": _check_whole(-1 << 40, 1 << 40),
-    "ppm": _check_whole(-CLOCK_DRIFT_PPM, CLOCK_DRIFT_PPM),
-}
-"""What a parameter may be, by its name; one name means the same in all kinds."""
-
-_SHAPE = Shape(("n1", "n2", "n3"), ("c1",))
-
-
-def check_fault(raw: Any, number: int, node_count: int) -> Fault:
-    """Fault `number` (from 1) of a file. Raises `ScheduleError`."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("fault"), str):
-        raise ScheduleError(f"fault {number}: not an object with a `fault`")
-    name = raw["fault"]
-    if name not in KINDS:
-        raise ScheduleError(f"fault {number}: no fault {name!r}; known: {', '.join(sorted(KINDS))}")
-    parameters = {key: value for key, value in raw.items() if key not in ("at_ms", "fault")}
-    try:
-        at_ms = check_int("at_ms", raw.get("at_ms"), 0, 1 << 40)
-        wanted = KINDS[name].draw(Random(0), _SHAPE).keys() - {"pick"}
-        missing = sorted(wanted - parameters.keys())
-        unknown = sorted(parameters.keys() - wanted - {"pick"})
-        if missing or unknown:
-            what = f"no {', '.join(missing)}" if missing else f"unknown {', '.join(unknown)}"
-            raise ScheduleError(what)
-        for key, value in parameters.items():
-            CHECKS[key](key, value)
-        names = {f"n{index}" for index in range(1, node_count + 1)}
-        who = parameters.get("who", "n1")
-        strangers = sorted({who, *parameters.get("nodes", ())} - names - {"leader"})
-        if strangers:
-            raise ScheduleError(f"there is no node {strangers[0]!r} among {node_count}")
-    except ScheduleError as error:
-        raise ScheduleError(f"fault {number} ({name}): {error}") from error
-    return Fault(at_ms, name, parameters)
-
-
-__all__ = ["DEFAULT_WEIGHTS", "KINDS", "Schedule", "Shape", "draw_faults", "draw_weights"]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from ring.hashing import shard_of
+from tests.simulation import switches
 from tests.simulation.client import LOST, SimulatedClient, UnexpectedReply
 from tests.simulation.workload import Request, Workload, WorkloadConfig
 
@@ -13,22 +16,35 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+READ_ATTEMPTS = 3
+"""A leadership that goes back to where it belongs may take longer than a short deadline allows."""
+
+
 class LivenessFailure(AssertionError):
     """The cluster was left alone and still did not work."""
 
 
-async def await_service(world: World, seconds: float) -> None:
-    """Each node, asked alone, stores and returns a value of each shard within `seconds`."""
+async def await_service(world: World, seconds: float, *, without: Collection[str] = ()) -> None:
+    """Each node, asked alone, stores and returns a value of each shard within `seconds`.
+
+    `without`: nodes that are gone for good, and not asked.
+    """
     deadline = world.loop.time() + seconds
     probe = _prober(world)
+    only_own = bool(without) and not switches.SERVICE_WITHOUT_THE_DEAD
     await asyncio.gather(
-        *(probe.process.spawn(_await_node(world, probe, node, deadline)) for node in world.nodes)
+        *(
+            probe.process.spawn(_await_node(world, probe, node, deadline, only_own=only_own))
+            for node in world.nodes
+            if node.name not in without
+        )
     )
 
 
 async def _await_node(
-    world: World, probe: SimulatedClient, node: SimulatedNode, deadline: float
+    world: World, probe: SimulatedClient, node: SimulatedNode, deadline: float, *, only_own: bool
 ) -> None:
+    """`only_own`: ask it only for the shards of which it holds a replica."""
     loop = world.loop
     missing: list[bytes] = []
     why = "never connected"
@@ -39,6 +55,8 @@ async def _await_node(
             await asyncio.sleep(0.05)
             continue
         missing = missing or probe_keys(node.name, map_.shard_count)
+        if only_own:
+            missing = _held_by(node, missing)
         try:
             async with asyncio.timeout(1.0):
                 reader, writer = await asyncio.open_connection(*node.address)
@@ -67,10 +85,17 @@ async def _await_node(
     )
 
 
+def _held_by(node: SimulatedNode, keys: list[bytes]) -> list[bytes]:
+    """The keys of which it holds a replica, by its own map."""
+    map_ = node.node.map if node.node is not None else None
+    if map_ is None:
+        return []
+    sets, count = map_.replica_sets, map_.shard_count
+    return [key for key in keys if node.node_id in sets[shard_of(key, count)]]
+
+
 def probe_keys(name: str, shard_count: int) -> list[bytes]:
     """One key for each shard, used by this prober only."""
-    from ring.hashing import shard_of
-
     keys: dict[int, bytes] = {}
     number = 0
     while len(keys) < shard_count:
@@ -80,21 +105,34 @@ def probe_keys(name: str, shard_count: int) -> list[bytes]:
     return [keys[shard] for shard in sorted(keys)]
 
 
-async def read_all(world: World, keys: list[bytes]) -> None:
+async def read_all(world: World, keys: list[bytes], *, without: Collection[str] = ()) -> None:
     """Read every key of the workload through every node: an acknowledged write that is lost shows
     here.
     """
     probe = _prober(world)
 
+    only_own = bool(without) and not switches.SERVICE_WITHOUT_THE_DEAD
+
     async def read(node: SimulatedNode) -> None:
         reader, writer = await asyncio.open_connection(*node.address)
-        done = await probe.run_batch(reader, writer, [Request("gets", key, None) for key in keys])
+        asked = _held_by(node, keys) if only_own else keys
+        for attempts_left in reversed(range(READ_ATTEMPTS)):
+            requests = [Request("gets", key, None) for key in asked]
+            failed = [
+                operation
+                for operation in await probe.run_batch(reader, writer, requests)
+                if operation.outcome != "ok"
+            ]
+            if not failed:
+                break
+            if not attempts_left:
+                raise LivenessFailure(f"{node.name}: {failed[0].describe()} after the healing")
+            asked = [operation.key for operation in failed]
         writer.close()
-        for operation in done:
-            if operation.outcome != "ok":
-                raise LivenessFailure(f"{node.name}: {operation.describe()} after the healing")
 
     for node in world.nodes:
+        if node.name in without:
+            continue
         try:
             await probe.process.spawn(read(node))
         except LOST as error:

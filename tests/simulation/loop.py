@@ -16,7 +16,7 @@ import heapq
 import math
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.simulation.handles import VirtualFuture, VirtualHandle, VirtualTask
@@ -63,7 +63,16 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._closed = False
         self._debug = False
         self._buried: list[VirtualTask[Any]] = []
+        self._costs: Iterator[int] | None = None
         self._exception_handler: Callable[[Any, dict[str, Any]], Any] | None = None
+
+    def charge_callbacks(self, costs: Iterator[int]) -> None:
+        """Each callback of a process that is `charged` takes the next of these times, in ns."""
+        self._costs = costs
+
+    def charge(self, cost_ns: int) -> None:
+        """What runs now has computed for so long."""
+        self.now_ns += cost_ns
 
     # -- time and scheduling -----------------------------------------------------------------------
 
@@ -226,6 +235,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 self.call_exception_handler(
                     {"message": f"exception in {handle!r}", "exception": error, "process": process}
                 )
+            if self._costs is not None and process is not None and process.is_charged:
+                cost_ns = next(self._costs)
+                if cost_ns:
+                    self.now_ns += cost_ns
+                    same_instant = 0
 
     def _fire(self, handle: VirtualHandle) -> None:
         handle._scheduled = False

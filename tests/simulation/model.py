@@ -79,6 +79,8 @@ Step = tuple[State, object]
 class Model:
     """The rules, for a cluster with this item limit and these clocks.
 
+    `item_bytes_least`: the smallest item limit there ever was, if it was changed meanwhile.
+    `memory_is_limited`: any set may find that there is no room, and then removes the old value.
     `keeps_silent_writes`: a write with noreply that nothing delayed was certainly executed. (It may
     be dropped when its session ends in the middle of its repetition, which takes a jump of a clock
     as long as a session may be idle.)
@@ -89,10 +91,12 @@ class Model:
         *,
         item_bytes_max: int = 1 << 20,
         item_bytes_least: int | None = None,
+        memory_is_limited: bool = False,
         walls: TimeBounds | None = None,
         keeps_silent_writes: bool = True,
     ) -> None:
         self.limits = dict.fromkeys((item_bytes_least or item_bytes_max, item_bytes_max))
+        self.memory_is_limited = memory_is_limited
         self.walls = walls or WallBounds()
         self.keeps_silent_writes = keeps_silent_writes
         self._spans: dict[int, tuple[Operation, Span]] = {}
@@ -177,6 +181,8 @@ class Model:
         self, view: State, operation: Operation, span: Span, limit: int
     ) -> Iterator[Step]:
         kind, old = operation.kind, view.value
+        if kind == "set" and self.memory_is_limited and not self.is_too_large(operation, limit):
+            yield _removed(view), "OUT_OF_MEMORY"
         if self.is_too_large(operation, limit):
             # As in memcached: nobody may read what a set was meant to replace.
             yield (_removed(view) if kind == "set" else view), "TOO_LARGE"

@@ -2,40 +2,33 @@
 
 Faults overlap. Every one is announced in the trace, so that the lines of a failed run tell the
 story. When the time is over, `World.heal` undoes whatever still lasts. What each kind may be
-given is in `faults.py`; nothing is drawn here.
+given is in `faults.py`; nothing is drawn here. Faults of processes are in this file, the others in
+`nemesis_network.py`, `nemesis_hosts.py` and `nemesis_setup.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Coroutine
-from random import Random
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.faults import CLOCK_DRIFT_PPM
+from tests.simulation.nemesis_base import until
+from tests.simulation.nemesis_hosts import HostFaults
+from tests.simulation.nemesis_network import NetworkFaults
+from tests.simulation.nemesis_setup import SetupFaults
 from tests.simulation.schedule import Fault, Schedule
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedNode
     from tests.simulation.world import World
 
-MS = 1_000_000
-FUSE_SECONDS = 5.0
-"""A crash that waits for an event that does not come is called off after so long."""
 
-
-class Nemesis:
+class Nemesis(NetworkFaults, HostFaults, SetupFaults):
     """Runs as a task of the test, outside of every simulated process."""
 
     def __init__(self, world: World, schedule: Schedule) -> None:
-        self.world = world
+        super().__init__(world)
         self.schedule = schedule
-        self.faults: Counter[str] = Counter()
-        """How many began, by kind."""
-        self.crashes = 0
-        """How many processes it ended."""
-        self._nodes = {node.name: node for node in world.nodes}
         self._running: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
@@ -62,29 +55,7 @@ class Nemesis:
         coroutine = run(**fault.parameters)
         self._running.append(self.world.loop.create_task(coroutine, name=f"fault {fault.name}"))
 
-    def _say(self, text: str) -> None:
-        self.world.trace.tell(f"nemesis: {text}")
-
-    def _who(self, who: str, pick: int = 0) -> SimulatedNode:
-        """The node of this name; for "leader" one that leads something, or any if none does."""
-        if who != "leader":
-            return self._nodes[who]
-        nodes = self.world.nodes
-        leaders = [node for node in nodes if any(group.is_leader for group in node.groups())]
-        candidates = leaders or nodes
-        return candidates[pick % len(candidates)]
-
     # -- processes ---------------------------------------------------------------------------------
-
-    def _crash(self, node: SimulatedNode, *, power: bool) -> None:
-        self._say(f"{'power cut' if power else 'kill'} {node.name}")
-        self.crashes += 1
-        node.crash(silent=power)
-
-    def _restart(self, node: SimulatedNode) -> None:
-        if not node.is_up:
-            self._say(f"start {node.name}")
-            node.start()
 
     async def _kill(self, seconds: float, who: str, pick: int = 0, *, power: bool = False) -> None:
         node = self._who(who, pick)
@@ -204,10 +175,7 @@ class Nemesis:
             gone.set()
 
         arm(count, crash)
-        try:
-            async with asyncio.timeout(FUSE_SECONDS):
-                await gone.wait()
-        except TimeoutError:
+        if not await until(gone):
             node.disarm()
             return
         await asyncio.sleep(seconds)
@@ -244,216 +212,3 @@ class Nemesis:
             await self._stand(node, stand_ms / 1000)
             await asyncio.sleep(run_ms / 1000)
         self._say(f"{node.name} runs evenly")
-
-    # -- the network -------------------------------------------------------------------------------
-
-    async def _cut(
-        self, side: list[str], others: list[str], fault: str, seconds: float, *, one_way: bool
-    ) -> None:
-        network = self.world.network
-        arrow = "-x->" if one_way else "-x-"
-        what = f"{'+'.join(side)} {arrow} {'+'.join(others)}"
-        self._say(f"{what} ({fault})")
-        links = network.partition(side, others, fault=fault, one_way=one_way)
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            network.mend(links, fault=fault)
-        self._say(f"{what} is over")
-
-    async def _isolate(
-        self, clients: list[str], bytes: str, seconds: float, who: str, pick: int = 0
-    ) -> None:
-        node = self._who(who, pick).name
-        others = [name for name in self._nodes if name != node] + clients
-        await self._cut([node], others, bytes, seconds, one_way=False)
-
-    _isolate_leader = _isolate
-
-    async def _split(self, side: list[str], others: list[str], bytes: str, seconds: float) -> None:
-        await self._cut(side, others, bytes, seconds, one_way=False)
-
-    _bridge = _split
-
-    async def _one_way(
-        self, side: list[str], others: list[str], bytes: str, seconds: float
-    ) -> None:
-        await self._cut(side, others, bytes, seconds, one_way=True)
-
-    async def _flapping(
-        self, side: list[str], others: list[str], bytes: str, seconds: float, period_ms: int
-    ) -> None:
-        half = period_ms / 2000
-        end = self.world.loop.time() + seconds
-        while self.world.loop.time() < end:
-            await self._cut(side, others, bytes, half, one_way=False)
-            await asyncio.sleep(half)
-
-    async def _cut_clients(self, bytes: str, seconds: float, who: str, pick: int = 0) -> None:
-        node = self._who(who, pick).name
-        await self._cut(self.world.client_names, [node], bytes, seconds, one_way=False)
-
-    def _links_of(self, host: str) -> list[Any]:
-        network = self.world.network
-        links = []
-        for name in (*self._nodes, *self.world.client_names):
-            if name != host:
-                links += [network.link(host, name), network.link(name, host)]
-        return links
-
-    async def _slow_links(self, host: str, extra_ms: int, seconds: float) -> None:
-        self._say(f"links of {host} slower by {extra_ms} ms")
-        links = self._links_of(host)
-        for link in links:
-            link.extra_latency_ns += extra_ms * MS
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            for link in links:
-                link.extra_latency_ns -= extra_ms * MS
-        self._say(f"links of {host} as fast as before")
-
-    async def _narrow_links(self, host: str, bytes_per_second: int, seconds: float) -> None:
-        self._say(f"links of {host} carry {bytes_per_second} bytes/s")
-        links = self._links_of(host)
-        for link in links:
-            link.narrow(bytes_per_second)
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            for link in links:
-                link.widen(bytes_per_second)
-        self._say(f"links of {host} as wide as before")
-
-    async def _reset_connections(self, draw: int, percent: int) -> None:
-        random = Random(draw)
-        for transport in self.world.network.transports():
-            if random.random() * 100 < percent:
-                self.world.network.reset_connection(transport)
-        self._say(f"{percent} % of the connections are reset")
-
-    # -- disks and clocks --------------------------------------------------------------------------
-
-    async def _slow_disk(self, factor: int, seconds: float, who: str, pick: int = 0) -> None:
-        node = self._who(who, pick)
-        self._say(f"disk of {node.name} slower by {factor}")
-        node.disk.slowness *= factor
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            node.disk.slowness = max(1, node.disk.slowness // factor)
-
-    async def _stuck_disk(self, seconds: float, who: str, pick: int = 0) -> None:
-        """Nothing that begins now is done before the time is over: an fsync of seconds."""
-        node = self._who(who, pick)
-        self._say(f"disk of {node.name} hangs for {seconds} s")
-        node.disk.hang(seconds)
-
-    async def _full_disk(self, seconds: float, who: str, pick: int = 0) -> None:
-        node = self._who(who, pick)
-        self._say(f"disk of {node.name} is full")
-        node.disk.fill()
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            node.disk.make_space()
-        self._say(f"disk of {node.name} has space")
-
-    async def _crowded_disk(self, seconds: float, who: str, pick: int = 0) -> None:
-        """Others take all the room there is, but for what the node has set aside."""
-        node = self._who(who, pick)
-        self._say(f"disk of {node.name} is crowded")
-        node.disk.crowd()
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            node.disk.make_space()
-        self._say(f"disk of {node.name} has space")
-
-    async def _no_descriptors(self, seconds: float, who: str, pick: int = 0) -> None:
-        """Nothing more can be opened; what is open goes on."""
-        node = self._who(who, pick)
-        self._say(f"{node.name} is out of descriptors")
-        node.disk.descriptors_left = 0
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            node.disk.descriptors_left = 1000
-        self._say(f"{node.name} has descriptors")
-
-    async def _full_disk_in_snapshot(self, seconds: float, who: str, pick: int = 0) -> None:
-        """Full from the first byte of the next snapshot on."""
-        node = self._who(who, pick)
-        began = asyncio.Event()
-        node.disk.at_snapshot = began.set
-        try:
-            async with asyncio.timeout(FUSE_SECONDS):
-                await began.wait()
-        except TimeoutError:
-            return
-        finally:
-            node.disk.at_snapshot = None
-        await self._full_disk(seconds, node.name)
-
-    async def _failing_disk(self, seconds: float, who: str, pick: int = 0) -> None:
-        """The next sync fails: the node has to end itself; it is started again later."""
-        node = self._who(who, pick)
-        self._say(f"next sync of {node.name} fails")
-        node.disk.fail_next_sync()
-        await asyncio.sleep(seconds)
-        self._restart(node)
-
-    async def _bit_rot(
-        self, draw: int, power: bool, seconds: float, who: str, pick: int = 0
-    ) -> None:
-        """A synced bit turns while the node is down.
-
-        The start has to refuse, or the bit has to be one that nothing depends on. Then the
-        operator brings the disk back as it was ("Damaged log" in docs/operations.md): a voter may
-        not come back without what it has promised.
-        """
-        node = self._who(who, pick)
-        if not node.process.is_running or node.disk.rotten is not None:
-            return
-        self._crash(node, power=power)
-        self.world.promises.refresh(node)
-        rotten = node.disk.rot(Random(draw))
-        if rotten is None:
-            self._say(f"nothing on the disk of {node.name} to rot")
-        else:
-            self._say(f"a bit turns on {node.name}: {rotten.path} at {rotten.offset}")
-        self._restart(node)
-        await asyncio.sleep(seconds)
-        if rotten is not None and node.disk.rotten is rotten:
-            if node.is_up:
-                self._crash(node, power=False)
-            node.disk.unrot()
-            self._say(f"the disk of {node.name} is restored")
-        self._restart(node)
-
-    async def _wall_jump(self, by_ms: int, who: str, pick: int = 0) -> None:
-        node = self._who(who, pick)
-        self._say(f"wall clock of {node.name} jumps by {by_ms} ms")
-        node.clock.jump_wall(by_ms)
-
-    async def _wall_glitch(self, by_ms: int, seconds: float, who: str, pick: int = 0) -> None:
-        """A wall clock leaps, and is right again soon after."""
-        node = self._who(who, pick)
-        self._say(f"wall clock of {node.name} is {by_ms} ms off for {seconds} s")
-        node.clock.jump_wall(by_ms)
-        await asyncio.sleep(seconds)
-        node.clock.jump_wall(-by_ms)
-
-    async def _clock_rate(self, ppm: int, who: str, pick: int = 0) -> None:
-        """Within the drift that a lease allows for."""
-        node = self._who(who, pick)
-        self._say(f"clock of {node.name} runs {ppm:+} ppm")
-        node.clock.set_rate(ppm)
-
-    async def _clocks_apart(self, slow: bool, who: str, pick: int = 0) -> None:
-        """One clock at one end of what a lease allows for, all others at the other end."""
-        node = self._who(who, pick)
-        own = -CLOCK_DRIFT_PPM if slow else CLOCK_DRIFT_PPM
-        self._say(f"clock of {node.name} runs {own:+} ppm, all others {-own:+}")
-        for other in self.world.nodes:
-            other.clock.set_rate(own if other is node else -own)

@@ -99,6 +99,8 @@ class Process:
         self.host = host
         self.clock = clock
         self.state = ProcessState.RUNNING
+        self.is_charged = False
+        """Its callbacks take time (`costs.py`)."""
         self.held: list[VirtualHandle] = []
         self.exit_hooks: list[Callable[[bool], None]] = []
         self._pauses = 0

@@ -61,7 +61,8 @@ class Promises:
 
     def refresh(self, node: SimulatedNode) -> None:
         """Take in what its disk has synced."""
-        self._logs[node.name].refresh()
+        if node.has_own_directory:
+            self._logs[node.name].refresh()
 
     # -- frames between nodes ----------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class Promises:
                 continue
             if durable is None:
                 durable = self._logs[node.name]
-                durable.refresh()
+                self.refresh(node)
             self._check_promise(node, receiver, durable.group(item[1]), item)
 
     def _check_promise(
@@ -102,6 +103,9 @@ class Promises:
         kind, group_id, message = item
         term = message[0]
         self.checked += 1
+        if node.directory_is_refused:
+            self._check_silence(node, item)
+            return
         if kind == VOTE:
             if not self._has_voted(durable, term, node.node_id):
                 self._broken(node, group_id, f"asks for votes in term {term}", durable)
@@ -119,6 +123,18 @@ class Promises:
         elif message[3]:
             what = f"acknowledges a snapshot at {message[1]} in term {term}"
             self._check_acknowledgement(node, group_id, durable, term, message[1], what)
+
+    @staticmethod
+    def _check_silence(node: SimulatedNode, item: tuple[Any, ...]) -> None:
+        """A node without its own directory promises nothing: it has forgotten, or never knew."""
+        kind, group_id, message = item
+        refuses = (kind == VOTE_REPLY and not message[1]) or (kind == APPEND_REPLY and message[2])
+        if kind in (VOTE_REPLY, APPEND_REPLY, SNAPSHOT_REPLY, APPEND) and not refuses:
+            raise InvariantViolation(
+                f"group {group_id}: node {node.node_id} promises {item}, and its directory is not "
+                "its own",
+                rule="a directory that is not its own is believed",
+            )
 
     @staticmethod
     def _has_voted(durable: DurableGroup, term: int, candidate: int) -> bool:
@@ -165,7 +181,7 @@ class Promises:
 
     def _snapshot_index(self, node: SimulatedNode, group_id: int) -> int:
         """Last index of the group's snapshot file: after a crash the log may lag behind it."""
-        inode = node.disk._synced_names.get(f"/data/snapshots/{group_id:06d}.snapshot")
+        inode = node.disk.own_synced_names.get(f"/data/snapshots/{group_id:06d}.snapshot")
         if inode is None:
             return 0
         data = bytes(inode.synced)
@@ -208,7 +224,7 @@ class Promises:
     def _holds(self, voter: int, group_id: int, index: int, term: int) -> bool:
         node = self._by_id[voter]
         log = self._logs[node.name]
-        log.refresh()
+        self.refresh(node)
         covered = log.group(group_id).covers(index, term)
         return covered or index <= self._snapshot_index(node, group_id)
 
@@ -216,6 +232,8 @@ class Promises:
 
     def check_recovered(self, node: SimulatedNode, started: Node) -> None:
         """A node has read its disk, and done nothing else yet: nothing durable may be missing."""
+        if not node.has_own_directory:
+            return
         log = self._logs[node.name]
         log.refresh()
         for group_id, durable in log.groups.items():

@@ -14,7 +14,9 @@ STORY_OPERATIONS_MAX = 80
 
 @dataclass(slots=True)
 class Report:
-    """What a run did. `kinds`: operations by kind; `totals`: counters of the nodes."""
+    """What a run did. `kinds`: operations by kind; `totals`: counters of the nodes; `world`: the
+    cluster and what computing costs, in words.
+    """
 
     seed: int
     digest: str = ""
@@ -34,11 +36,15 @@ class Report:
     kinds: Counter[str] = field(default_factory=Counter)
     undecided: list[str] = field(default_factory=list)
     totals: Counter[str] = field(default_factory=Counter)
+    world: str = ""
+    small_bounds: tuple[str, ...] = ()
+    drawn: dict[str, str] = field(default_factory=dict)
+    """What was drawn for the seed, by what it is about."""
 
     def line(self) -> str:
         rate = self.virtual_seconds / self.cpu_seconds if self.cpu_seconds else 0.0
         return (
-            f"seed {self.seed}: {self.virtual_seconds:.1f} virtual s "
+            f"seed {self.seed}: {self.world}: {self.virtual_seconds:.1f} virtual s "
             f"in {self.cpu_seconds:.1f} cpu s ({rate:.1f}x), {self.events} events, "
             f"{self.faults.total()} faults, {self.leaders} leaders, "
             f"ops {self.ok} ok {self.fail} fail {self.info} unknown, trace {self.digest[:12]}"

@@ -16,6 +16,7 @@ from router.errors import (
     NotANumber,
     NotDone,
     OutcomeUnknown,
+    OutOfMemory,
     PartialFailure,
     RouterError,
     ValueTooLarge,
@@ -76,6 +77,8 @@ class RouterProgram:
     async def _work(self, client: AsyncClient) -> None:
         while not self._stopping:
             request = self.workload.batch(self.loop.now_ns)[0]
+            if request.kind == "flush_all":  # The library takes no delay that is over.
+                request.exptime = max(0, request.exptime)
             if request.kind in ("gat", "gats"):  # The library has neither.
                 request.kind = "get" if request.kind == "gat" else "gets"
             if request.kind == "get" and (request.more_keys or self.random.random() < 0.3):
@@ -126,6 +129,11 @@ class RouterProgram:
             result = "NON_NUMERIC"
         except ValueTooLarge:
             result = "TOO_LARGE"
+        except OutOfMemory as error:
+            if request.kind != "set":
+                self._failed(operation, error)
+                return
+            result = "OUT_OF_MEMORY"  # What it was meant to replace is gone.
         except RouterError as error:
             self._failed(operation, error)
             return

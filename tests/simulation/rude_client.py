@@ -55,7 +55,10 @@ class RudeClient:
             await self._task
 
     async def _run(self) -> None:
-        misdeeds = (self._half, self._garbage, self._words, self._flood, self._too_large)
+        misdeeds = (
+            *(self._half, self._garbage, self._words, self._flood, self._too_large),
+            *(self._never_read, self._idle),
+        )
         while not self._stopping:
             await asyncio.sleep(self.random.uniform(0.05, 0.5))
             writer = None
@@ -95,6 +98,25 @@ class RudeClient:
         for _ in range(self.random.randrange(1, 10)):
             writer.write(b"get rude\r\n" * self.random.randrange(1, 20))
             await asyncio.sleep(self.random.random() * 0.2)
+
+    async def _never_read(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Large values of all keys, asked for over and over, and left to the node."""
+        writer.transport.pause_reading()
+        for _ in range(20):
+            writer.write(b"get rude rude-2 rude-3 register-0\r\n" * self.random.randrange(1, 100))
+            await asyncio.sleep(0.1)
+
+    async def _idle(self, _: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        """Connections, as many as the node takes, over which nothing is asked."""
+        address = self.random.choice(self.addresses)
+        writers = []
+        try:
+            for _ in range(self.random.choice((5, 20, 60))):
+                writers.append((await asyncio.open_connection(*address))[1])
+            await asyncio.sleep(self.random.random() * 2)
+        finally:
+            for writer in writers:
+                writer.close()
 
     async def _too_large(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         header = b"set rude 0 0 %d\r\n" % TOO_LARGE_BYTES

@@ -101,7 +101,7 @@ def read_schedule(path: Path) -> Schedule:
 
 def parse_schedule(text: str) -> Schedule:
     """The inverse of `Schedule.to_text`. Raises `ScheduleError`."""
-    from tests.simulation.faults import check_fault
+    from tests.simulation.fault_checks import check_fault
 
     try:
         value = json.loads(text)

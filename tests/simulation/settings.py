@@ -7,31 +7,59 @@ from typing import Any
 
 from tests.simulation.network import NetworkConfig
 
-SHARDS = (1, 2, 4, 4, 16)
+MEMORY_SHARE = 0.25
+"""Of the seeds, how many have so little memory that it is used up."""
+
+REQUEST_TIMEOUTS_MS = (400, 1000, 2000, 5000)
+"""Ascending."""
+
+ITEM_LIMITS = (2 << 10, 8 << 10, 8 << 10, 64 << 10, 1 << 20)
+
+HEARTBEAT_AND_ELECTION_MS = ((50, 300), (50, 300), (20, 100), (50, 150), (100, 1000))
 
 
-def draw_settings(random: Random, shards: int) -> dict[str, Any]:
-    """Settings that are equal on all nodes, as `NodeConfig` names them; `shards` 0: drawn, too."""
-    segment_bytes = random.choice((4 << 10, 16 << 10, 64 << 10, 1 << 20))
-    heartbeat_ms, election_ms = random.choice(
-        ((50, 300), (50, 300), (20, 100), (50, 150), (100, 1000))
-    )
-    drawn_shards = random.choice(SHARDS)
+def draw_settings(random: Random) -> dict[str, Any]:
+    """Settings that begin equal on all nodes, as `NodeConfig` names them."""
+    heartbeat_ms, election_ms = random.choice(HEARTBEAT_AND_ELECTION_MS)
     return {
-        "shards": shards or drawn_shards,
         "data_dir": "/data",
         "http": "",
         "heartbeat_ms": heartbeat_ms,
         "election_ms": election_ms,
+        "item_bytes_max": random.choice(ITEM_LIMITS),
+        **draw_own_settings(random, memory_is_limited=random.random() < MEMORY_SHARE),
         "tick_ms": random.choice((0, 0, 10)),
-        "request_timeout_ms": random.choice((1000, 2000, 5000)),
+        "session_idle_ms": random.choice((1_000, 60_000, 3_600_000)),
+    }
+
+
+def draw_own_settings(random: Random, *, memory_is_limited: bool) -> dict[str, Any]:
+    """Settings that each node may have its own of, and change with any restart."""
+    segment_bytes = random.choice((4 << 10, 16 << 10, 64 << 10, 1 << 20))
+    memory_bytes = random.choice((8 << 10, 32 << 10, 128 << 10))
+    return {
+        "request_timeout_ms": random.choice(REQUEST_TIMEOUTS_MS),
         "stop_timeout_ms": random.choice((200, 2000, 10_000)),
         "segment_bytes_max": segment_bytes,
         "wal_bytes_max": segment_bytes * random.choice((1, 2, 8)),
-        "snapshot_bytes_min": random.choice((512, 4 << 10, 32 << 10, 256 << 10)),
-        "item_bytes_max": random.choice((8 << 10, 64 << 10, 1 << 20)),
-        "session_idle_ms": random.choice((1_000, 60_000, 3_600_000)),
+        "snapshot_bytes_min": random.choice((128, 512, 4 << 10, 32 << 10, 256 << 10)),
+        "memory_bytes": memory_bytes if memory_is_limited else 1 << 30,
+        "connections_max": random.choice((4096, 4096, 24, 40)),
     }
+
+
+def draw_new_settings(random: Random, *, memory_is_limited: bool) -> dict[str, Any]:
+    """Settings that must be equal on all nodes, and may be others after all were stopped."""
+    heartbeat_ms, election_ms = random.choice(HEARTBEAT_AND_ELECTION_MS)
+    settings: dict[str, Any] = {
+        "heartbeat_ms": heartbeat_ms,
+        "election_ms": election_ms,
+        "tick_ms": 0,
+        "session_idle_ms": random.choice((1_000, 60_000, 3_600_000)),
+        **draw_own_settings(random, memory_is_limited=memory_is_limited),
+    }
+    settings["item_bytes_max"] = random.choice(ITEM_LIMITS)
+    return settings
 
 
 def draw_bounds(random: Random) -> dict[str, int]:
@@ -40,7 +68,7 @@ def draw_bounds(random: Random) -> dict[str, int]:
         "append_bytes_max": random.choice((256, 8 << 10, 1 << 20)),
         "inflight_appends_max": random.choice((1, 2, 64)),
         "inflight_bytes_max": random.choice((1 << 10, 64 << 10, 8 << 20)),
-        "uncommitted_bytes_max": random.choice((64 << 10, 64 << 20)),
+        "uncommitted_bytes_max": random.choice((2 << 10, 64 << 10, 64 << 20)),
         "snapshot_chunk_bytes": random.choice((2 << 10, 16 << 10, 256 << 10)),
     }
 

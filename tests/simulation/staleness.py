@@ -23,9 +23,9 @@ from random import Random
 
 from router.client import AsyncClient
 from router.config import ClientConfig
-from router.errors import NotDone, OutcomeUnknown, RouterError
+from router.errors import NotDone, OutcomeUnknown, OutOfMemory, RouterError
 from router.levels import Bounded, Local, ReadLevel
-from tests.simulation.client import LOST
+from tests.simulation.client import LOST, TOO_MANY_CONNECTIONS
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import Process
 
@@ -70,9 +70,17 @@ class StaleHistory:
     reads: list[Read] = field(default_factory=list)
 
 
-def check(history: StaleHistory, flushes_ns: Iterable[int] = ()) -> list[str]:
-    """What no replica may have told, a line each. `flushes_ns`: when a flush_all was sent."""
+def check(
+    history: StaleHistory, flushes_ns: Iterable[int] = (), *, memory_is_limited: bool = False
+) -> list[str]:
+    """What no replica may have told, a line each. `flushes_ns`: when a flush_all was sent.
+
+    `memory_is_limited`: any write may have been refused, and have removed the value before it.
+    """
     problems = []
+    if memory_is_limited:
+        writes = (write for of_key in history.writes.values() for write in of_key)
+        flushes_ns = [*flushes_ns, *(write.invoked_ns for write in writes)]
     flushes = [Write(None, at_ns) for at_ns in flushes_ns]
     for read in history.reads:
         why = why_wrong(read, [*history.writes.get(read.key, ()), *flushes])
@@ -172,6 +180,8 @@ class StaleReaders:
                 else:
                     await client.set(key, value)
                 write.outcome = OK
+            except OutOfMemory:
+                write.value, write.outcome = None, OK  # The value before it is gone.
             except NotDone:
                 write.outcome = FAIL
             except OutcomeUnknown:
@@ -232,6 +242,8 @@ class StaleReaders:
         level = b"local" if bound_ns is None else b"bounded %d" % (bound_ns // 1_000_000)
         writer.write(b"cluster read %b\r\nget %b\r\n" % (level, read.key.encode()))
         taken = await reader.readuntil(b"\r\n")
+        if taken[:-2] == TOO_MANY_CONNECTIONS:
+            raise ConnectionRefusedError(taken.decode())
         line = await reader.readuntil(b"\r\n")
         if line.startswith(b"VALUE "):
             data = await reader.readexactly(int(line.split()[3]) + 2)

@@ -37,7 +37,8 @@ def first_failure(seeds: range, **config: Any) -> str:
 def test_reads_without_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leader that was cut off or stopped would answer with what has been replaced elsewhere."""
     monkeypatch.setattr(ReplicaGroup, "has_lease", lambda self: self.is_leader)
-    assert "is not linearizable" in first_failure(range(1, 200))
+    failure = first_failure(range(1, 200))
+    assert "is not linearizable" in failure or "read below its level" in failure
 
 
 def test_retries_without_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +158,7 @@ def test_believing_the_bytes_of_a_failed_sync(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(SimulatedDisk, "rewrite", sync_only)
     weights = {"failing_disk": 8, "power_cut": 5}
     failure = first_failure(range(1, 400), weights=weights, client_count=2, program_count=0)
-    assert "is damaged" in failure
+    assert "is damaged" in failure or "on its disk are" in failure
 
 
 def test_a_state_machine_that_looks_at_something_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,8 +87,8 @@ def test_a_broken_rule_is_shrunk_told_and_replayed(
             outcome := run_seed(WorldConfig(seed=seed, fault_seconds=2.5)), SimulationFailure
         )
     )
-    assert failure.kind == "NotLinearizable: not linearizable"
-    shrunk, last = command.shrink(failure, 60.0, Progress(0, command.sys.stderr))
+    assert failure.kind.startswith(("NotLinearizable", "AssertionError: read below"))
+    shrunk, last = command.shrink(failure, 120.0, Progress(0, command.sys.stderr))
     assert len(shrunk.faults) < max(2, len(failure.schedule.faults))
     assert last.kind == failure.kind
     command._shrink_and_tell(last, 0.0)

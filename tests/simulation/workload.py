@@ -64,14 +64,15 @@ class WorkloadConfig:
 def draw_workload(random: Random, item_bytes_max: int) -> WorkloadConfig:
     """A seed's mixture. A share of 0 is frequent: what is always mixed hides what is rare."""
     return WorkloadConfig(
-        registers=random.randint(1, 5),
+        registers=random.choice((1, 2, 3, 4, 5, 5, 12, 40)),
         counters=random.randint(1, 2),
         pause_seconds=random.choice((0.002, 0.008, 0.03)),
         expiring=random.choice((0.0, 0.1, 0.4)),
         flushes=random.choice((0.0, 0.0, 0.002, 0.01)),
         silent=random.choice((0.0, 0.0, 0.1, 0.3)),
         many=random.choice((0.0, 0.1, 0.3)),
-        oversize=random.choice((0.0, 0.05)),
+        long_values=random.choice((0.0, 0.02, 0.02, 0.3)),
+        oversize=random.choice((0.0, 0.05, 0.1)),
         reads=random.choice((0.0, 0.0, 0.8)),
         item_bytes_max=item_bytes_max,
     )
@@ -180,6 +181,8 @@ class Workload:
         if config.oversize and limited and random.random() < config.oversize:
             length = config.item_bytes_max - random.randrange(400)
             return value.ljust(random.choice((length, length // 2, 2 * length)), b"#")
+        if short and config.oversize and limited and random.random() < 4 * config.oversize:
+            return value.ljust(random.randrange(config.item_bytes_max), b"+")
         if not short and random.random() < config.long_values:
             value += b"." * random.randrange(min(LONG_VALUE_BYTES, config.item_bytes_max - 1000))
         elif not short and random.random() < 0.05:

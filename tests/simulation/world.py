@@ -21,13 +21,15 @@ from typing import Any
 
 from node.config import NodeConfig
 from node.node import Node
-from tests.simulation import staleness
+from tests.simulation import bounds
 from tests.simulation.admin_program import AdminProgram
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.client import SimulatedClient
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.cluster_times import ClusterTimes
+from tests.simulation.costs import charged_pieces, draw_costs
 from tests.simulation.disk import DiskConfig
+from tests.simulation.failure import LogToTrace, NotLinearizable, SimulationFailure
 from tests.simulation.faults import (
     CLOCK_DRIFT_PPM,
     DEFAULT_WEIGHTS,
@@ -35,11 +37,10 @@ from tests.simulation.faults import (
     draw_faults,
     draw_weights,
 )
-from tests.simulation.history import History, show_key
-from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
+from tests.simulation.history import History
+from tests.simulation.judge import check_histories, describe_world
 from tests.simulation.liveness import LivenessFailure, await_convergence, await_service, read_all
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.model import Model
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.network import Network
 from tests.simulation.process import PROCESS
@@ -48,7 +49,13 @@ from tests.simulation.report import Report, tell_story
 from tests.simulation.router_client import RouterProgram
 from tests.simulation.rude_client import RudeClient
 from tests.simulation.schedule import Schedule
-from tests.simulation.settings import draw_bounds, draw_network, draw_settings
+from tests.simulation.settings import (
+    REQUEST_TIMEOUTS_MS,
+    draw_bounds,
+    draw_network,
+    draw_settings,
+)
+from tests.simulation.shape import draw_dead, draw_shape
 from tests.simulation.staleness import StaleReaders
 from tests.simulation.trace import Trace
 from tests.simulation.transport import VirtualTransport
@@ -56,10 +63,12 @@ from tests.simulation.workload import Workload, WorkloadConfig, draw_workload
 
 CHECK_SECONDS = 0.005
 DIGEST_EVERY_CHECKS = 20
+MUCH_MEMORY = 64 << 20
 GC_THRESHOLDS = (100_000, 50, 100)
 """Hardly any cycles come up in a run, and a run is short."""
 BOOT_SECONDS = 10.0
 SERVICE_SECONDS = 15.0
+WITHOUT_THE_DEAD_SECONDS = 20.0
 CONVERGENCE_SECONDS = 10.0
 
 
@@ -73,7 +82,7 @@ class WorldConfig:
 
     seed: int
     fault_seconds: float = 6.0
-    node_count: int = 3
+    node_count: int = 0
     shards: int = 0
     client_count: int = 3  # plain memcached connections
     program_count: int = 2  # users of the client library
@@ -98,32 +107,6 @@ class WorldConfig:
         )
 
 
-class SimulationFailure(AssertionError):
-    """A seed that breaks a promise.
-
-    `kind` is equal for failures of one cause, as far as can be told; `schedule` replays it;
-    `failed_ms` is when, in milliseconds after the faults began; `story` is the timeline.
-    """
-
-    def __init__(
-        self, text: str, *, kind: str, schedule: Schedule, failed_ms: int, story: list[str]
-    ) -> None:
-        super().__init__(text)
-        self.kind = kind
-        self.schedule = schedule
-        self.failed_ms = failed_ms
-        self.story = story
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _failure_again, (str(self), self.kind, self.schedule, self.failed_ms, self.story)
-
-
-def _failure_again(
-    text: str, kind: str, schedule: Schedule, failed_ms: int, story: list[str]
-) -> SimulationFailure:
-    return SimulationFailure(text, kind=kind, schedule=schedule, failed_ms=failed_ms, story=story)
-
-
 class World:
     """See the module."""
 
@@ -132,9 +115,13 @@ class World:
         self.seed = config.seed
         self.loop = VirtualLoop(events_max=config.events_max)
         self.trace = Trace(self.loop, verbose=config.verbose)
-        random = self.random("shape")
-        drawn_count = random.choice((3, 3, 3, 3, 3, 3, 3, 5, 4, 1))
-        self.node_count = config.node_count or drawn_count
+        random = self.random("world")
+        self.shape = draw_shape(self.random("shape"), nodes=config.node_count, shards=config.shards)
+        self.node_count = self.shape.nodes
+        self.bounds = bounds.draw_product_bounds(self.random("product bounds"))
+        self.costs = draw_costs(self.random("costs"), self.node_count)
+        self.dead = draw_dead(self.random("dead"), self.shape)
+        """Who is gone for good after the faults, and how."""
         self.network = Network(
             self.loop, self.random("network"), config=draw_network(random), trace=self.trace
         )
@@ -200,10 +187,14 @@ class World:
         )
 
     def _make_nodes(self, random: Random) -> list[SimulatedNode]:
-        names = [f"n{number}" for number in range(1, self.node_count + 1)]
-        members = {name: f"{name}:{PEER_PORT}" for name in names}
-        common = {"initial_cluster": members, **draw_settings(random, self.config.shards)}
-        bounds = draw_bounds(self.random("bounds"))
+        names = self.shape.names
+        common = {
+            "initial_cluster": {name: f"{name}:{PEER_PORT}" for name in names},
+            "shards": self.shape.shards,
+            "replication": self.shape.replication,
+            **draw_settings(random),
+        }
+        consensus_bounds = draw_bounds(self.random("bounds"))
         drift = CLOCK_DRIFT_PPM
         disk_config = DiskConfig(step_seconds=random.choice((0.00005, 0.0003, 0.002)))
         return [
@@ -214,14 +205,15 @@ class World:
                     name=name,
                     listen=f"{name}:{CLIENT_PORT}",
                     peer=f"{name}:{PEER_PORT}",
+                    zone=zone,
                     **common,
                 ),
                 self.random(name),
                 clock_rate_ppm=random.randint(-drift, drift),
                 disk_config=disk_config,
-                consensus_bounds=bounds,
+                consensus_bounds=consensus_bounds,
             )
-            for name in names
+            for name, zone in zip(names, self.shape.zones, strict=True)
         ]
 
     def _make_client(
@@ -238,19 +230,13 @@ class World:
         )
         if isinstance(client, SimulatedClient):
             # A node's clock may run faster by the drift.
-            client.silent_ns = int(self.nodes[0].config.request_timeout_ms * 0.98e6)
+            client.silent_ns = int(REQUEST_TIMEOUTS_MS[0] * 0.98e6)
         return client
 
-    def model(self) -> Model:
-        """The rules for this cluster and what its clocks have shown."""
-        limits = self.item_limits
-        idle_ms = min(node.session_idle_least_ms for node in self.nodes)
-        return Model(
-            item_bytes_max=max(limits),
-            item_bytes_least=min(limits),
-            walls=self.times,
-            keeps_silent_writes=self.times.largest_leap_ms < idle_ms // 2,
-        )
+    @property
+    def memory_is_limited(self) -> bool:
+        """So that it was, or may have been, used up."""
+        return any(config.memory_bytes < MUCH_MEMORY for n in self.nodes for config in n.configs)
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -260,15 +246,16 @@ class World:
         begin = time.process_time()
         thresholds = gc.get_threshold()
         gc.set_threshold(*GC_THRESHOLDS)
-        handler = _LogToTrace(self.trace)
+        handler = LogToTrace(self.trace)
         logger = logging.getLogger("quorumcache")
         before = (logger.level, logger.propagate)
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
         try:
-            self.loop.run_until_complete(self._play(report))
-            self._check_history(report)
+            with bounds.applied(self.bounds), charged_pieces(self._charge_piece):
+                self.loop.run_until_complete(self._play(report))
+            check_histories(self, report)
         except Exception as error:  # Also what is a bug of the simulation has a seed.
             raise self._failure(error) from error
         finally:
@@ -280,8 +267,15 @@ class World:
         report.cpu_seconds = time.process_time() - begin
         return report
 
+    def _charge_piece(self) -> None:
+        """A node has encoded a piece of a snapshot. What only looks at a state pays nothing."""
+        process = PROCESS.get()
+        if process is not None and process.is_charged:
+            self.loop.charge(self.costs.piece_ns)
+
     async def _play(self, report: Report) -> None:
         begin_ns = self.loop.now_ns
+        self.loop.charge_callbacks(self.costs.of_callbacks(self.random("callbacks")))
         checking = self.loop.create_task(self._keep_checking(), name="invariants")
         for node in self.nodes:
             node.start()
@@ -292,6 +286,11 @@ class World:
         nemesis = Nemesis(self, self.schedule)
         self._faults_began_ns = self.loop.now_ns
         await self._bounded(nemesis.run())
+        for client in self.clients:
+            if isinstance(client, RudeClient):
+                await client.stop()
+        if self.dead:
+            await self._bounded(self._serve_without_the_dead())
         self.heal()
         await self._bounded(await_service(self, SERVICE_SECONDS))
         self.trace.say("every shard serves again")
@@ -300,6 +299,7 @@ class World:
         await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))
         checking.cancel()
         self._look()
+        describe_world(self, report)
         report.virtual_seconds = (self.loop.now_ns - begin_ns) / 1e9
         report.events = self.loop.events
         report.faults = nemesis.faults
@@ -372,26 +372,25 @@ class World:
         for node in self.nodes:
             node.recover()
 
-    # -- the end -----------------------------------------------------------------------------------
+    async def _serve_without_the_dead(self) -> None:
+        """Every key can be read and written through every node that is there."""
+        self.trace.say("all other faults end")
+        self.network.heal()
+        gone = [name for name, _ in self.dead]
+        for name, how in self.dead:
+            self.trace.tell(f"{name} is {how} for good")
+            self._by_name[name].leave_for_good(how)
+            if how == "cut off":
+                others = [node.name for node in self.nodes if node.name not in gone]
+                self.network.partition([name], [*others, *self.client_names], fault="lose")
+        for node in self.nodes:
+            if node.name not in gone:
+                node.recover()
+        await await_service(self, WITHOUT_THE_DEAD_SECONDS, without=gone)
+        await read_all(self, self.keys, without=gone)
+        self.trace.say("every shard is served without them")
 
-    def _check_history(self, report: Report) -> None:
-        counts = self.history.counts()
-        report.ok, report.fail, report.info = counts["ok"], counts["fail"], counts["info"]
-        report.kinds.update(operation.kind for operation in self.history.operations)
-        for key, verdict in check_history(self.history, self.model()).items():
-            if verdict.kind == ILLEGAL:
-                raise NotLinearizable(verdict.describe(), key)
-            if verdict.kind == UNKNOWN:
-                report.undecided.append(show_key(key))
-        flushes = (o for o in self.history.operations if o.kind == "flush_all")
-        stale = staleness.check(self.stale.history, [flush.invoked_ns for flush in flushes])
-        if stale:
-            raise AssertionError("read below its level:\n" + "\n".join(stale[:20]))
-        for read in self.stale.history.reads:
-            self.trace.record("read", read.describe())
-        for operation in self.history.operations:
-            self.trace.record("operation", operation.number, operation.outcome, operation.result)
-        report.digest = self.trace.digest()
+    # -- the end -----------------------------------------------------------------------------------
 
     def _failure(self, error: BaseException) -> SimulationFailure:
         rule = getattr(error, "rule", "") or str(error).partition("\n")[0]
@@ -420,38 +419,13 @@ class World:
     def command(self) -> str:
         """Runs this seed again."""
         config = self.config
-        words = [f"python -m tests.simulation --seed {self.seed} --nodes {self.config.node_count}"]
+        words = [f"python -m tests.simulation --seed {self.seed}"]
+        if config.node_count:
+            words.append(f"--nodes {config.node_count}")
         if config.shards:
             words.append(f"--shards {config.shards}")
         words.append(f"--fault-seconds {config.fault_seconds:g}")
         return " ".join(words)
-
-
-class NotLinearizable(AssertionError):
-    """No order of the operations of one key explains what the clients were told."""
-
-    rule = "not linearizable"
-
-    def __init__(self, text: str, key: bytes) -> None:
-        super().__init__(text)
-        self.key = key
-
-
-class _LogToTrace(logging.Handler):
-    """What the nodes log, with virtual time and the node's name, as part of the trace."""
-
-    def __init__(self, trace: Trace) -> None:
-        super().__init__(logging.INFO)
-        self._trace = trace
-
-    def emit(self, record: logging.LogRecord) -> None:
-        process = PROCESS.get()
-        if process is not None and process.is_dead:
-            return
-        fields = getattr(record, "fields", None)
-        facts = "".join(f" {name}={value}" for name, value in (fields or {}).items())
-        who = process.name if process is not None else "-"
-        self._trace.say(f"{who}: {record.getMessage()}{facts}")
 
 
 __all__ = ["LivenessFailure", "Report", "SimulationFailure", "World", "WorldConfig"]

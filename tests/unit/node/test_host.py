@@ -179,6 +179,23 @@ def test_a_leaders_snapshot_is_saved_then_marked_then_promised() -> None:
     assert world.host.bytes_used == world.groups[1].machine.bytes_used > 0
 
 
+def test_entries_that_come_with_a_snapshot_are_written_before_they_are_promised() -> None:
+    """The end of a snapshot and the entries behind it may come in one turn, from two leaders."""
+    world = HostWorld(1)
+    entries = (Entry(8, 2, EntryKind.NORMAL, b"8"), Entry(9, 2, EntryKind.NORMAL, b"9"))
+    world.logs[1].script().entries = entries
+    log = install(world)
+    log.promise(2, AppendReply(2, 9, False, 0, 0))
+    world.turn(1)
+    world.snapshots.end()
+    ((record,), _) = world.wal.batches[-1]
+    assert record.hard_state == HARD_STATE
+    assert tuple(record.entries) == entries
+    assert ("send", 2) not in world.told()
+    world.wal.sync()
+    assert ("send", 2) in world.told()
+
+
 def test_nothing_is_drained_while_a_snapshot_is_being_installed() -> None:
     world = HostWorld(1)
     log = install(world)

@@ -1,0 +1,116 @@
+"""The product's own bounds, drawn small, so that what happens at a bound happens in every run.
+
+A bound is a module's constant, or the default of an argument. It holds for all nodes of a run, and
+for no other run: `applied` puts the product's values back. What is compiled has its constants built
+in, so a run of the compiled form keeps the product's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from random import Random
+from typing import Any
+
+BOUNDS: dict[str, tuple[int, ...]] = {
+    "node.connection.SLOTS_MAX": (2, 8, 64),
+    "node.connection.INFLIGHT_BYTES_MAX": (1, 4 << 10, 64 << 10),
+    "node.server.REPLY_BYTES_MAX": (16 << 10, 64 << 10),
+    "node.server.REPLY_BYTES_MIN": (1 << 10, 8 << 10),
+    "node.server.UNREAD_BYTES_MAX": (64 << 10, 1 << 20),
+    "node.connection.PARKED_READ_BYTES": (1 << 10,),
+    "node.relays.RELAYS_MAX": (1, 8),
+    "node.forwards.WRITE_BYTES_MAX": (16 << 10, 128 << 10),
+    "node.connection.FIRST_READ_BYTES": (256, 4 << 10),
+    "node.connection.WRITE_CHUNK_BYTES": (64, 4 << 10),
+    "node.client_retrievals.WINDOW_KEYS": (1, 2, 8),
+    "node.client_retrievals.COPY_BYTES_MAX": (16,),
+    "node.deadlines.DEADLINES_MIN": (1, 50),
+    "node.serving.REPLY_BYTES_MAX": (64, 4 << 10),
+    "node.group.BATCH_BYTES_MAX": (64, 1 << 10, 32 << 10),
+    "node.group.INFLIGHT_BYTES_MAX": (512, 8 << 10, 64 << 10),
+    "node.peer_link.WRITE_BUFFER_BYTES": (1 << 10, 32 << 10),
+    "node.peer_link.BULK_FRAME_BYTES": (256, 4 << 10),
+    "node.peer_link.BULK_BYTES_MAX": (1 << 10, 32 << 10),
+    "node.peer_link.FRAME_BYTES_GOAL": (128, 4 << 10),
+    "node.wal.wal.FRAME_PAYLOAD_BYTES": (128, 4 << 10),
+    "node.wal.wal.FRAME_RECORDS_UNCOUNTED": (0, 2),
+    "node.store.sessions.SESSIONS_MAX": (4, 16),
+    "node.store.sessions.RESULTS_MAX": (8, 64),
+    "node.store.sessions.RESULT_BYTES_MAX": (2 << 10,),
+    "node.store.sessions.CLIENT_RESULTS_MAX": (8, 64),
+    "node.store.sessions.CLIENT_RESULTS_LEAST": (2, 8),
+    "node.store.snapshot.CHUNK_BYTES": (64, 64, 1 << 10, 16 << 10),
+    "node.housekeeper.EXPIRE_BATCH": (1, 4),
+    "node.housekeeper.KEEP_ENTRIES": (0, 1, 16),
+    "node.housekeeper.LOG_BYTES_MIN": (4 << 10, 64 << 10),
+    "node.housekeeper.REST_PASSES": (1, 3),
+    "node.housekeeper.REST_BYTES_MIN": (1, 1 << 10),
+    "node.housekeeper.TRANSFERS_AT_ONCE_MAX": (1,),
+    "node.peers.PeerNetwork.queue_bytes_max": (4 << 10, 64 << 10),
+    "router.sessions.SESSION_WRITES_MAX": (1, 4),
+}
+"""Module and name (or class and argument), and what is drawn for it."""
+
+IMPORTED_BY = {
+    "node.client_retrievals.WINDOW_KEYS": ("node.client_handlers",),
+    "node.group.BATCH_BYTES_MAX": ("node.node",),
+    "node.serving.REPLY_BYTES_MAX": ("node.node",),
+}
+"""Modules that have a copy of a bound's name: they have to agree."""
+
+ALWAYS = {"node.config.MEMORY_BYTES_MIN": 1 << 10}
+"""So that a simulated node may have little memory."""
+
+SHARES = (0.0, 0.1, 0.3, 0.7)
+"""How many of the bounds are small in a seed: small ones hide what large ones let through."""
+
+
+def draw_product_bounds(random: Random) -> dict[str, int]:
+    """Those that are small in this seed."""
+    share = random.choice(SHARES)
+    drawn = {name: (random.random(), random.choice(values)) for name, values in BOUNDS.items()}
+    return {name: value for name, (chance, value) in drawn.items() if chance < share}
+
+
+@contextlib.contextmanager
+def applied(bounds: dict[str, int]) -> Iterator[None]:
+    """The product has these bounds meanwhile."""
+    before: list[tuple[Any, str, int]] = []
+    try:
+        for name, value in {**ALWAYS, **bounds}.items():
+            place, last = _place(name)
+            if place is None:
+                continue
+            for module in (place, *map(import_module, IMPORTED_BY.get(name, ()))):
+                before.append((module, last, _get(module, last)))
+                _set(module, last, value)
+        yield
+    finally:
+        for place, last, value in before:
+            _set(place, last, value)
+
+
+def _place(name: str) -> tuple[Any, str]:
+    """Where a bound is: a module, or the defaults of a class's arguments (None when compiled)."""
+    path, _, last = name.rpartition(".")
+    if path in sys.modules or not path.rpartition(".")[2][:1].isupper():
+        return import_module(path), last
+    module, _, kind = path.rpartition(".")
+    arguments = getattr(getattr(import_module(module), kind), "__init__")  # noqa: B009
+    return getattr(arguments, "__kwdefaults__", None), last
+
+
+def _get(place: Any, name: str) -> int:
+    value = place[name] if isinstance(place, dict) else getattr(place, name)
+    assert isinstance(value, int), f"{name} is no bound"
+    return value
+
+
+def _set(place: Any, name: str, value: int) -> None:
+    if isinstance(place, dict):
+        place[name] = value
+    else:
+        setattr(place, name, value)

@@ -1,0 +1,75 @@
+"""What is said of a run when it is over: is its history legal, and what was drawn for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.simulation import staleness
+from tests.simulation.failure import NotLinearizable
+from tests.simulation.history import show_key
+from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
+from tests.simulation.model import Model
+from tests.simulation.report import Report
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+def model_of(world: World) -> Model:
+    """The rules for this cluster and what its clocks have shown."""
+    configs = [config for node in world.nodes for config in node.configs]
+    limits = {*world.item_limits, *(config.item_bytes_max for config in configs)}
+    idle_ms = min(config.session_idle_ms for config in configs)
+    drops_sessions = any(name.startswith("node.store.sessions.") for name in world.bounds)
+    return Model(
+        item_bytes_max=max(limits),
+        item_bytes_least=min(limits),
+        memory_is_limited=world.memory_is_limited,
+        walls=world.times,
+        keeps_silent_writes=(
+            world.times.largest_leap_ms < idle_ms // 2
+            and not world.memory_is_limited
+            and not drops_sessions
+        ),
+    )
+
+
+def check_histories(world: World, report: Report) -> None:
+    """Raises `NotLinearizable`, or `AssertionError` for a read below its level."""
+    history = world.history
+    counts = history.counts()
+    report.ok, report.fail, report.info = counts["ok"], counts["fail"], counts["info"]
+    report.kinds.update(operation.kind for operation in history.operations)
+    for key, verdict in check_history(history, model_of(world)).items():
+        if verdict.kind == ILLEGAL:
+            raise NotLinearizable(verdict.describe(), key)
+        if verdict.kind == UNKNOWN:
+            report.undecided.append(show_key(key))
+    stale = staleness.check(
+        world.stale.history,
+        [o.invoked_ns for o in history.operations if o.kind == "flush_all"],
+        memory_is_limited=world.memory_is_limited,
+    )
+    if stale:
+        raise AssertionError("read below its level:\n" + "\n".join(stale[:20]))
+    for read in world.stale.history.reads:
+        world.trace.record("read", read.describe())
+    for operation in history.operations:
+        world.trace.record("operation", operation.number, operation.outcome, operation.result)
+    report.digest = world.trace.digest()
+
+
+def describe_world(world: World, report: Report) -> None:
+    """Say what was drawn."""
+    shape = world.shape
+    report.world = f"{shape.describe()}; {world.costs.describe()}"
+    report.small_bounds = tuple(world.bounds)
+    report.drawn = {
+        "nodes": str(shape.nodes),
+        "replication": str(shape.replication),
+        "shards": str(shape.shards),
+        "zones": str(len({*shape.zones}) if shape.zones[0] else 0),
+        "gone for good": str(len(world.dead)),
+        "memory": "little" if world.memory_is_limited else "ample",
+        "time of computing": "charged" if world.costs.callback_ns else "none",
+    }

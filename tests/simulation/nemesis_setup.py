@@ -1,0 +1,172 @@
+"""Faults of those who run a cluster: settings that change, directories in the wrong place, a name
+that two processes have.
+
+A directory that is not what its node left there has to be refused: the node does not start, or the
+others do not listen to it. When the time is over the operator brings the right one back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING
+
+from tests.simulation.checkers import InvariantViolation
+from tests.simulation.nemesis_base import Faults
+from tests.simulation.settings import draw_new_settings, draw_own_settings
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import SimulatedNode
+
+PATHS = {
+    "log": "/data/wal/",
+    "snapshots": "/data/snapshots/",
+    "births": "/data/groups.born",
+    "map": "/data/cluster.map",
+    "identity": "/data/node.id",
+}
+"""Where the parts of a directory are."""
+
+NOT_MISSED = ("map",)
+"""Parts without which a node may start: it gets them from the others."""
+
+Files = dict[str, bytes]
+
+
+class SetupFaults(Faults):
+    """See the module."""
+
+    # -- settings ----------------------------------------------------------------------------------
+
+    async def _change_own_settings(
+        self, draw: int, power: bool, seconds: float, who: str, pick: int = 0
+    ) -> None:
+        """One node goes on with other settings of its own."""
+        node = self._who(who, pick)
+        if not node.process.is_running:
+            return
+        if power:
+            self._crash(node, power=True)
+        else:
+            await self._end(node, gracefully=True)
+        self._configure(node, draw)
+        await asyncio.sleep(seconds)
+        self._restart(node)
+
+    async def _roll_settings(self, nodes: list[str], draw: int, seconds: float) -> None:
+        """One after the other goes on with other settings of its own."""
+        for number, name in enumerate(nodes):
+            node = self._nodes[name]
+            if node.process.is_running:
+                await self._end(node, gracefully=True)
+                self._configure(node, draw + number)
+                await asyncio.sleep(seconds)
+                self._restart(node)
+                await asyncio.sleep(seconds)
+
+    def _configure(self, node: SimulatedNode, draw: int) -> None:
+        limited = self.world.memory_is_limited
+        settings = draw_own_settings(Random(draw), memory_is_limited=limited)
+        self._say(f"{node.name} gets {settings}")
+        node.change_settings(**settings)
+
+    async def _change_all_settings(self, draw: int, gracefully: bool, seconds: float) -> None:
+        """Stop all, change what has to be equal everywhere, start all."""
+        nodes = self.world.nodes
+        await asyncio.gather(*(self._end(node, gracefully=gracefully) for node in nodes))
+        for node in nodes:
+            if node.is_up:  # Another fault has started it meanwhile.
+                self._crash(node, power=False)
+        limited = self.world.memory_is_limited
+        settings = draw_new_settings(Random(draw), memory_is_limited=limited)
+        self._say(f"all nodes get {settings}")
+        for node in nodes:
+            node.change_settings(**settings)
+        await asyncio.sleep(seconds)
+        for node in nodes:
+            self._restart(node)
+
+    # -- directories -------------------------------------------------------------------------------
+
+    async def _wipe_directory(self, seconds: float, who: str, pick: int = 0) -> None:
+        node = self._who(who, pick)
+        if node.may_lose_directory():
+            await self._with_files({node: {}}, seconds, "is empty")
+
+    async def _swap_directories(self, nodes: list[str], seconds: float) -> None:
+        pair = [self._nodes[name] for name in nodes]
+        if len(pair) == 2 and all(node.may_lose_directory() for node in pair):
+            one, other = pair
+            files = {one: other.disk.files(), other: one.disk.files()}
+            await self._with_files(files, seconds, "is that of another node")
+
+    async def _old_directory(self, age_ms: int, seconds: float, who: str, pick: int = 0) -> None:
+        """Restored from a copy that was made some time before the process ended."""
+        node = self._who(who, pick)
+        old = node.disk.files()
+        await asyncio.sleep(age_ms / 1000)
+        if node.may_lose_directory() and old and old != node.disk.files():
+            await self._with_files({node: old}, seconds, f"is as it was {age_ms} ms ago")
+
+    async def _half_directory(self, lost: str, seconds: float, who: str, pick: int = 0) -> None:
+        node = self._who(who, pick)
+        if not node.may_lose_directory():
+            return
+        files = node.disk.files()
+        left = {path: data for path, data in files.items() if not path.startswith(PATHS[lost])}
+        if left != files:
+            refused = lost not in NOT_MISSED
+            await self._with_files({node: left}, seconds, f"has no {lost}", is_refused=refused)
+
+    async def _with_files(
+        self,
+        files: dict[SimulatedNode, Files],
+        seconds: float,
+        what: str,
+        *,
+        is_refused: bool = True,
+    ) -> None:
+        """Run the nodes with these directories for a while, then with their own again."""
+        for node in files:
+            if node.is_up:
+                self._crash(node, power=False)
+        for node, content in files.items():
+            self._say(f"the directory of {node.name} {what}")
+            node.exchange_directory(content, is_refused=is_refused)
+            self._restart(node)
+        await asyncio.sleep(seconds)
+        for node in files:
+            if not node.has_own_directory:
+                if node.is_up:
+                    self._crash(node, power=False)
+                node.bring_directory_back()
+                self._say(f"{node.name} has its own directory again")
+            self._restart(node)
+
+    # -- names -------------------------------------------------------------------------------------
+
+    async def _stolen_name(self, seconds: float, who: str, pick: int = 0) -> None:
+        """While a node is down another process takes its name, from an empty directory, on another
+        machine. The real one comes back meanwhile.
+        """
+        node = self._who(who, pick)
+        if not node.may_lose_directory():
+            return
+        if node.is_up:
+            self._crash(node, power=False)
+        self._say(f"another process has the name {node.name}")
+        thief = node.thief()
+        thief.start()
+        await asyncio.sleep(seconds / 2)
+        self._restart(node)
+        await asyncio.sleep(seconds / 2)
+        committed = [group.group_id for group in thief.groups() if group.commit_index]
+        if thief.is_up:
+            thief.crash()
+        self._say(f"the other process of the name {node.name} is gone")
+        if committed:
+            raise InvariantViolation(
+                f"another process with the name {node.name} and an empty directory was let into "
+                f"the groups {committed}",
+                rule="a stolen name is believed",
+            )
