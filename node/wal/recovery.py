@@ -265,6 +265,7 @@ class _Replay:
                 raise WalCorrupt(directory, 0, why)
             self._check_gap(group, index, directory)
             if index > base_index:
+                self._check_mark(group, index, base_index, directory)
                 follows = self._drop_covered(group, index, term)
                 kind = MarkKind.COMPACTED if follows else MarkKind.INSTALLED
                 marks.append(Mark(group, kind, index, term))
@@ -276,6 +277,20 @@ class _Replay:
         first_index = entries[0].index if entries else self.states.last_indexes.get(group, 0) + 1
         if first_index > snapshot_index + 1:
             why = f"entries {snapshot_index + 1} to {first_index - 1} of group {group} are gone"
+            raise WalCorrupt(directory, 0, why)
+
+    def _check_mark(self, group: int, index: int, base_index: int, directory: str) -> None:
+        """A log that begins behind a snapshot was dropped up to it, and a mark says so.
+
+        Without the mark nobody can tell whether these entries follow the snapshot or were replaced
+        by it. No crash takes the mark away: it is durable before a segment is removed.
+        """
+        entries = self._entries.get(group)
+        if entries and entries[0].index > index:
+            why = (
+                f"entries {base_index + 1} to {entries[0].index - 1} of group {group} were dropped,"
+                " but the record that tells so is gone"
+            )
             raise WalCorrupt(directory, 0, why)
 
     def _raise_term(self, group: int, hard_state: HardState, snapshot_term: int) -> None:

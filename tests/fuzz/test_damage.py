@@ -106,3 +106,9 @@ def test_the_check_sees_a_value_that_was_changed() -> None:
 def first_segment(self: Random, options: list[str]) -> str:
     """Damage the log, not the snapshots."""
     return next(path for path in options if path.endswith(".wal"))
+
+
+def test_the_record_of_an_installed_snapshot_is_damaged() -> None:
+    """The log goes on behind a snapshot in entries that the snapshot had replaced."""
+    check = test_a_changed_byte_never_passes_for_another_value.hypothesis.inner_test
+    check(2_501_470_029, 25, 600)

@@ -154,11 +154,22 @@ def test_missing_segment_is_damage(files: Files) -> None:
         files.recover()
 
 
-def test_missing_oldest_segment_is_damage_unless_a_snapshot_covers_it(files: Files) -> None:
+def test_a_missing_oldest_segment_is_damage(files: Files) -> None:
+    """Also when a snapshot covers what is missing: was the rest replaced by it, or does it follow?
+
+    A record in the log tells, and is durable before a segment is removed.
+    """
     head = GroupHead(1, 1, 1, 0, 0, 2)
     files.segment(2, [record(3, 4)], groups=(head,))
     with pytest.raises(WalCorrupt, match="entries 1 to 2 of group 1 are gone"):
         files.recover()
+    with pytest.raises(WalCorrupt, match="entries 1 to 2 of group 1 were dropped, but the record"):
+        files.recover(snapshot(2))
+
+
+def test_a_removed_oldest_segment_that_is_on_record_is_none(files: Files) -> None:
+    head = GroupHead(1, 1, 1, 2, 1, 2)
+    files.segment(2, [record(3, 4)], groups=(head,))
     assert files.recover(snapshot(2)).groups[1].entries == list(entries(3, 4))
 
 
