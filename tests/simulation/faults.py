@@ -144,13 +144,6 @@ def _foreign(random: Random) -> dict[str, Any]:
 
 
 PARTS_OF_A_DIRECTORY = ("log", "snapshots", "births", "map", "identity")
-DIRECTORY_FAULTS = (
-    "wipe_directory",
-    "swap_directories",
-    "half_directory",
-    "stolen_name",
-)
-"""A directory or a name that is not the node's own."""
 
 KINDS: dict[str, Kind] = {
     # processes
