@@ -198,3 +198,18 @@ def test_serving_whatever_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A follower that was cut off would tell what was replaced long ago."""
     monkeypatch.setattr(ReplicaGroup, "staleness_ns", lambda self, now_ns: 0)
     assert "read below its level" in first_failure(range(1, 200))
+
+
+@pytest.mark.parametrize("check", ["on_write", "check_recovered"])
+def test_an_error_in_a_check_is_told_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch, check: str
+) -> None:
+    """A node that received it would take it for a broken connection, and the run would go on."""
+
+    def broken(*_: Any) -> None:
+        raise AttributeError("a name that is not there")
+
+    monkeypatch.setattr(Promises, check, broken)
+    failure = first_failure(range(1, 2))
+    assert "a check of the simulation failed" in failure
+    assert "a name that is not there" in failure

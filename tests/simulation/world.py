@@ -160,7 +160,7 @@ class World:
         self.schedule = config.schedule or self._draw_schedule()
         self._faults_began_ns = self.loop.now_ns
         self._by_name = {node.name: node for node in self.nodes}
-        self._violation: InvariantViolation | None = None
+        self._violation: Exception | None = None
 
     def random(self, purpose: str) -> Random:
         """A generator of its own for each purpose, so that one does not shift another."""
@@ -330,23 +330,34 @@ class World:
             return
         try:
             self.promises.on_write(transport, data)
-        except InvariantViolation as violation:
-            # Not raised here: the node would take it for an error of its own.
-            self._violation = self._violation or violation
+        except Exception as error:
+            # Not raised here: the node would take it for a broken connection.
+            self._fail(error)
         node.on_write()
 
     def _on_recovered(self, simulated: SimulatedNode, node: Node) -> None:
         try:
             self.promises.check_recovered(simulated, node)
-        except InvariantViolation as violation:
-            self._violation = self._violation or violation
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """The run ends with the first of these. An error of a check itself is one as well."""
+        violation = error
+        if not isinstance(error, InvariantViolation):
+            name = type(error).__name__
+            violation = InvariantViolation(
+                f"a check of the simulation failed: {error!r}", rule=f"{name} in a check"
+            )
+            violation.__cause__ = error
+        self._violation = self._violation or violation
 
     async def _keep_checking(self) -> None:
         while self._violation is None:
             try:
                 self._look(digests=self.invariants.checks % DIGEST_EVERY_CHECKS == 0)
-            except InvariantViolation as violation:
-                self._violation = violation
+            except Exception as error:
+                self._fail(error)
             await asyncio.sleep(CHECK_SECONDS)
 
     def _look(self, *, digests: bool = True) -> None:
