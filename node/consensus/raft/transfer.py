@@ -40,6 +40,21 @@ def maybe_hand_over(r: RaftState, p: Progress) -> None:
         send_as_leader(r, p.replica_id, TimeoutNow(r.term))
 
 
+def call_successor(r: RaftState) -> None:
+    """Before stepping down because no quorum was heard: the voter that is furthest along, of these
+    the one heard last, need not wait for its timeout.
+
+    If we are slow rather than cut off, our last heartbeats are still on their way, and every one
+    begins a new promise when it comes. This comes behind them and ends the wait. It is sent only
+    when the lease is over; this term has no other, since who steps down never leads in it again.
+    """
+    others = [p for p in r.voters if p.replica_id != r.replica_id]
+    if r.outgoing or not others or r.now_ns < r.lease_until_ns:
+        return
+    best = max(others, key=lambda p: (p.match_index, p.echo_ns, -p.replica_id))
+    send_as_leader(r, best.replica_id, TimeoutNow(r.term))
+
+
 def abandon_transfer(r: RaftState) -> None:
     """The target did not take over in time: lead on."""
     r.transfer_target = 0
