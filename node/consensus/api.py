@@ -150,13 +150,15 @@ class PeerStatus(NamedTuple):
     """A leader's view of one replica (itself included).
 
     `match_index`: known to be durable there. `next_index`: next entry to send. `state`: "probe",
-    "replicate" or "snapshot". `recent_active`: heard from since the last check of the quorum.
+    "replicate" or "snapshot". `recent_active`: heard from since the last check of the quorum. `echo_ns`: when the
+    newest heartbeat was sent that it has answered, by the leader's clock.
     """
 
     match_index: Index
     next_index: Index
     state: str
     recent_active: bool
+    echo_ns: int
 
 
 _NOTHING: list[Any] = []

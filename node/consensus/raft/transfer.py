@@ -24,10 +24,18 @@ def begin_transfer(r: RaftState, to: ReplicaId) -> None:
     if to in (r.replica_id, r.transfer_target):
         return
     r.transfer_target = to
-    r.transfer_deadline_tick = r.ticks + r.config.election_ticks
+    r.transfer_deadline_tick = r.ticks + r.config.election_ticks + _answer_ticks(r, r.members[to])
     r.deadline_tick = min(r.deadline_tick, r.transfer_deadline_tick)
     r.lease_until_ns = 0
     maybe_hand_over(r, r.members[to])
+
+
+def _answer_ticks(r: RaftState, p: Progress) -> int:
+    """How long this member's answers take at most, up to a few election timeouts. It has to hold
+    the whole log before it is told, which takes a round trip."""
+    age_ticks = (r.now_ns - p.echo_ns) // (r.config.tick_ms * 1_000_000)
+    election_ticks = r.config.election_ticks
+    return min(age_ticks, 4 * election_ticks) if age_ticks > election_ticks else 0
 
 
 def maybe_hand_over(r: RaftState, p: Progress) -> None:
