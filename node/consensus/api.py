@@ -150,8 +150,8 @@ class PeerStatus(NamedTuple):
     """A leader's view of one replica (itself included).
 
     `match_index`: known to be durable there. `next_index`: next entry to send. `state`: "probe",
-    "replicate" or "snapshot". `recent_active`: heard from since the last check of the quorum. `echo_ns`: when the
-    newest heartbeat was sent that it has answered, by the leader's clock.
+    "replicate" or "snapshot". `recent_active`: heard from since the last check of the quorum.
+    `echo_ns`: when the newest heartbeat that it has answered was sent, by the leader's clock.
     """
 
     match_index: Index

@@ -7,12 +7,17 @@ transfer is abandoned after one, the lease stays void for the rest of the term.
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.consensus.api import ReplicaId, Role
 from node.consensus.errors import ConfigurationRefused, NotLeader
 from node.consensus.messages import TimeoutNow
 from node.consensus.progress import Progress
 from node.consensus.raft.reads import renew_lease
 from node.consensus.raft.state import RaftState, send_as_leader
+
+SLOW_ELECTIONS_MAX: Final = 4
+"""A successor is waited for if its answers take less than so many election timeouts."""
 
 
 def begin_transfer(r: RaftState, to: ReplicaId) -> None:
@@ -31,11 +36,11 @@ def begin_transfer(r: RaftState, to: ReplicaId) -> None:
 
 
 def _answer_ticks(r: RaftState, p: Progress) -> int:
-    """How long this member's answers take at most, up to a few election timeouts. It has to hold
-    the whole log before it is told, which takes a round trip."""
+    """How long the answers of a slow member take: it has to hold the whole log before it is told.
+    0 for one that is not slow, and for one that has been silent for too long to be waited for."""
     age_ticks = (r.now_ns - p.echo_ns) // (r.config.tick_ms * 1_000_000)
     election_ticks = r.config.election_ticks
-    return min(age_ticks, 4 * election_ticks) if age_ticks > election_ticks else 0
+    return age_ticks if election_ticks < age_ticks < SLOW_ELECTIONS_MAX * election_ticks else 0
 
 
 def maybe_hand_over(r: RaftState, p: Progress) -> None:
