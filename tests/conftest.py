@@ -5,5 +5,9 @@ that drive whole nodes a second time with QUORUMCACHE_COMPILED=1. Child processe
 """
 
 import os
+import signal
+
+# Started under nohup, the tests would hand an ignored SIGHUP down to every node.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 os.environ.setdefault("QUORUMCACHE_COMPILED", "0")

@@ -101,6 +101,7 @@ def test_full_disk_and_back(tmp_path: Path, small_disk: Path) -> None:
     ) as cluster:
         full = cluster["a"]
         others = cluster.others("a")
+        cluster.wait_balanced()
         assert cluster.shards_led_by("a")
         http = http_address(cluster, "a")
         wait_until("health", lambda: health(full, http) == 200)

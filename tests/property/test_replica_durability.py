@@ -115,6 +115,7 @@ class Life:
         )
         self.keeper = Housekeeper(
             config=config,
+            node_id=1,
             loop=loop,
             host=self.host,
             wal=wal,

@@ -164,7 +164,7 @@ class SimulatedDisk(FakeDisk):
         assert self._own is None
         self._own = (self._names, self._synced_names, self._unsynced_names, self._dirs)
         self._names, self._synced_names, self._unsynced_names = {}, {}, []
-        self._dirs = set()
+        self._dirs = {path.rpartition("/")[0] for path in files}
         for path, data in files.items():
             self.put(path, data)
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from tests.simulation import switches
 from tests.simulation.schedule import Fault
 
 CLOCK_DRIFT_PPM = 4_975
@@ -145,14 +144,6 @@ def _foreign(random: Random) -> dict[str, Any]:
 
 
 PARTS_OF_A_DIRECTORY = ("log", "snapshots", "births", "map", "identity")
-DIRECTORY_FAULTS = (
-    "wipe_directory",
-    "swap_directories",
-    "old_directory",
-    "half_directory",
-    "stolen_name",
-)
-"""Drawn when `switches.FOREIGN_DIRECTORIES` says that the product can tell."""
 
 KINDS: dict[str, Kind] = {
     # processes
@@ -286,9 +277,6 @@ KINDS: dict[str, Kind] = {
     "swap_directories": Kind(
         1, lambda r, s: {"nodes": r.sample(s.nodes, min(2, len(s.nodes))), **_foreign(r)}
     ),
-    "old_directory": Kind(
-        1, lambda r, s: {**_node(r, s), "age_ms": r.choice((200, 1_000)), **_foreign(r)}
-    ),
     "half_directory": Kind(
         1, lambda r, s: {**_node(r, s), "lost": r.choice(PARTS_OF_A_DIRECTORY), **_foreign(r)}
     ),
@@ -320,10 +308,6 @@ KINDS: dict[str, Kind] = {
         },
     ),
 }
-
-if not switches.FOREIGN_DIRECTORIES:
-    for _name in DIRECTORY_FAULTS:
-        KINDS[_name] = KINDS[_name]._replace(weight=0)
 
 DEFAULT_WEIGHTS = {name: kind.weight for name, kind in KINDS.items()}
 

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ring.hashing import shard_of
-from tests.simulation import switches
 from tests.simulation.client import LOST, SimulatedClient, UnexpectedReply
 from tests.simulation.workload import Request, Workload, WorkloadConfig
 
@@ -31,10 +30,9 @@ async def await_service(world: World, seconds: float, *, without: Collection[str
     """
     deadline = world.loop.time() + seconds
     probe = _prober(world)
-    only_own = bool(without) and not switches.SERVICE_WITHOUT_THE_DEAD
     await asyncio.gather(
         *(
-            probe.process.spawn(_await_node(world, probe, node, deadline, only_own=only_own))
+            probe.process.spawn(_await_node(world, probe, node, deadline))
             for node in world.nodes
             if node.name not in without
         )
@@ -42,9 +40,8 @@ async def await_service(world: World, seconds: float, *, without: Collection[str
 
 
 async def _await_node(
-    world: World, probe: SimulatedClient, node: SimulatedNode, deadline: float, *, only_own: bool
+    world: World, probe: SimulatedClient, node: SimulatedNode, deadline: float
 ) -> None:
-    """`only_own`: ask it only for the shards of which it holds a replica."""
     loop = world.loop
     missing: list[bytes] = []
     why = "never connected"
@@ -55,8 +52,6 @@ async def _await_node(
             await asyncio.sleep(0.05)
             continue
         missing = missing or probe_keys(node.name, map_.shard_count)
-        if only_own:
-            missing = _held_by(node, missing)
         try:
             async with asyncio.timeout(1.0):
                 reader, writer = await asyncio.open_connection(*node.address)
@@ -85,15 +80,6 @@ async def _await_node(
     )
 
 
-def _held_by(node: SimulatedNode, keys: list[bytes]) -> list[bytes]:
-    """The keys of which it holds a replica, by its own map."""
-    map_ = node.node.map if node.node is not None else None
-    if map_ is None:
-        return []
-    sets, count = map_.replica_sets, map_.shard_count
-    return [key for key in keys if node.node_id in sets[shard_of(key, count)]]
-
-
 def probe_keys(name: str, shard_count: int) -> list[bytes]:
     """One key for each shard, used by this prober only."""
     keys: dict[int, bytes] = {}
@@ -111,11 +97,9 @@ async def read_all(world: World, keys: list[bytes], *, without: Collection[str] 
     """
     probe = _prober(world)
 
-    only_own = bool(without) and not switches.SERVICE_WITHOUT_THE_DEAD
-
     async def read(node: SimulatedNode) -> None:
         reader, writer = await asyncio.open_connection(*node.address)
-        asked = _held_by(node, keys) if only_own else keys
+        asked = keys
         for attempts_left in reversed(range(READ_ATTEMPTS)):
             requests = [Request("gets", key, None) for key in asked]
             failed = [

@@ -30,6 +30,9 @@ PATHS = {
 NOT_MISSED = ("map",)
 """Parts without which a node may start: it gets them from the others."""
 
+NOT_ALWAYS_MISSED = ("snapshots",)
+"""Parts without which a node may start while its log holds all of it."""
+
 Files = dict[str, bytes]
 
 
@@ -90,8 +93,13 @@ class SetupFaults(Faults):
 
     async def _wipe_directory(self, seconds: float, who: str, pick: int = 0) -> None:
         node = self._who(who, pick)
-        if node.may_lose_directory():
+        if node.may_lose_directory() and self._somebody_remembers():
             await self._with_files({node: {}}, seconds, "is empty")
+
+    def _somebody_remembers(self) -> bool:
+        """There are other nodes. A node that is alone founds a new cluster on an empty directory:
+        nobody else knows of the one before."""
+        return len(self.world.nodes) > 1
 
     async def _swap_directories(self, nodes: list[str], seconds: float) -> None:
         pair = [self._nodes[name] for name in nodes]
@@ -100,14 +108,6 @@ class SetupFaults(Faults):
             files = {one: other.disk.files(), other: one.disk.files()}
             await self._with_files(files, seconds, "is that of another node")
 
-    async def _old_directory(self, age_ms: int, seconds: float, who: str, pick: int = 0) -> None:
-        """Restored from a copy that was made some time before the process ended."""
-        node = self._who(who, pick)
-        old = node.disk.files()
-        await asyncio.sleep(age_ms / 1000)
-        if node.may_lose_directory() and old and old != node.disk.files():
-            await self._with_files({node: old}, seconds, f"is as it was {age_ms} ms ago")
-
     async def _half_directory(self, lost: str, seconds: float, who: str, pick: int = 0) -> None:
         node = self._who(who, pick)
         if not node.may_lose_directory():
@@ -115,8 +115,13 @@ class SetupFaults(Faults):
         files = node.disk.files()
         left = {path: data for path, data in files.items() if not path.startswith(PATHS[lost])}
         if left != files:
-            refused = lost not in NOT_MISSED
-            await self._with_files({node: left}, seconds, f"has no {lost}", is_refused=refused)
+            await self._with_files(
+                {node: left},
+                seconds,
+                f"has no {lost}",
+                is_refused=lost not in NOT_MISSED and lost not in NOT_ALWAYS_MISSED,
+                may_be_refused=lost in NOT_ALWAYS_MISSED,
+            )
 
     async def _with_files(
         self,
@@ -125,6 +130,7 @@ class SetupFaults(Faults):
         what: str,
         *,
         is_refused: bool = True,
+        may_be_refused: bool = False,
     ) -> None:
         """Run the nodes with these directories for a while, then with their own again."""
         for node in files:
@@ -132,7 +138,7 @@ class SetupFaults(Faults):
                 self._crash(node, power=False)
         for node, content in files.items():
             self._say(f"the directory of {node.name} {what}")
-            node.exchange_directory(content, is_refused=is_refused)
+            node.exchange_directory(content, is_refused=is_refused, may_be_refused=may_be_refused)
             self._restart(node)
         await asyncio.sleep(seconds)
         for node in files:
@@ -150,7 +156,7 @@ class SetupFaults(Faults):
         machine. The real one comes back meanwhile.
         """
         node = self._who(who, pick)
-        if not node.may_lose_directory():
+        if not node.may_lose_directory() or not self._somebody_remembers():
             return
         if node.is_up:
             self._crash(node, power=False)

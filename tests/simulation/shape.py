@@ -9,10 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from tests.simulation import switches
-
 NODE_COUNTS = (3,) * 9 + (1, 2, 4, 4, 5, 5, 5, 6, 7, 8, 9)
-NODES_WITHOUT_MORE = 5
 REPLICATIONS = (3,) * 6 + (1, 2, 2, 4, 5, 5)
 SHARDS = (1, 2, 4, 4, 16)
 SHARDS_OF_MANY_NODES = (1, 2, 4, 8)
@@ -47,10 +44,7 @@ class ClusterShape:
 
 def draw_shape(random: Random, *, nodes: int = 0, shards: int = 0) -> ClusterShape:
     """`nodes` and `shards` 0: drawn. What is given does not change what else is drawn."""
-    counts = NODE_COUNTS
-    if not switches.MORE_NODES_THAN_DIRECTORY_VOTERS:
-        counts = tuple(count for count in counts if count <= NODES_WITHOUT_MORE)
-    drawn_nodes = random.choice(counts)
+    drawn_nodes = random.choice(NODE_COUNTS)
     replication = random.choice(REPLICATIONS)
     few, many = random.choice(SHARDS), random.choice(SHARDS_OF_MANY_NODES)
     zone_count = random.choice((0, 0, 0, 2, 3))

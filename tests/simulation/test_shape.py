@@ -3,14 +3,10 @@
 from itertools import combinations
 from random import Random
 
-import pytest
-
-from tests.simulation import switches
 from tests.simulation.shape import ClusterShape, draw_dead, draw_shape, has_majorities
 
 
-def test_all_kinds_of_clusters_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switches, "MORE_NODES_THAN_DIRECTORY_VOTERS", True)
+def test_all_kinds_of_clusters_are_drawn() -> None:
     shapes = [draw_shape(Random(seed)) for seed in range(2_000)]
     assert {shape.nodes for shape in shapes} == set(range(1, 10))
     assert {shape.replication for shape in shapes} == set(range(1, 6))

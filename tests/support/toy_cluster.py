@@ -13,6 +13,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from node.cluster_time import ClusterTime
 from node.consensus.api import Entry, EntryKind, Role, SnapshotMeta
 from node.consensus.errors import NotLeader
 from node.consensus.lease import NEVER_NS
@@ -20,7 +21,7 @@ from node.coordinator import Coordinator
 from node.counters import Counters
 from node.group import ReplicaGroup
 from node.operations import Failure
-from node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET, encode_batch
+from node.store.commands import ITEM_BYTES_MAX, OP_INCR, OP_SESSION_EXPIRE, OP_SET, encode_batch
 from node.store.store import ShardStore
 from node.timings import Timings
 from tests.support.scripted_log import VOTERS, ManualClock
@@ -71,6 +72,9 @@ class ToyNode:
         self.cluster = cluster
         self.node_id = node_id
         self.clock = cluster.clock
+        self.time = ClusterTime(cluster.clock)
+        self.time.bridge()
+        self.item_bytes_max = ITEM_BYTES_MAX
         self.bytes_used = 0
         self.disk_trouble = ""
         self.log_is_behind = False
