@@ -77,7 +77,11 @@ _DEFAULTS = NodeConfig()
 OPTIONS: tuple[Option, ...] = (
     Option("name", "name", _text, "NAME", "this node's name, unique in the cluster"),
     Option(
-        "listen", "listen", _text, "HOST:PORT", "address for memcached clients; port 0 = a free one"
+        "listen",
+        "listen",
+        _text,
+        "HOST:PORT",
+        "addresses for memcached clients, separated by commas; port 0 = a free one",
     ),
     Option(
         "peer",
@@ -91,7 +95,7 @@ OPTIONS: tuple[Option, ...] = (
         "http",
         _text,
         "HOST:PORT",
-        "address for /metrics, /health and /status (default: none)",
+        "addresses, separated by commas, for /metrics, /health and /status (default: none)",
     ),
     Option(
         "advertise",
@@ -115,7 +119,13 @@ OPTIONS: tuple[Option, ...] = (
         "all nodes that create the cluster with their peer addresses, this one included; the same"
         " on every node",
     ),
-    Option("cluster-name", "cluster_name", _text, "NAME", "tells clusters apart"),
+    Option(
+        "cluster-name",
+        "cluster_name",
+        _text,
+        "NAME",
+        "a name for people; fixed when a cluster is created",
+    ),
     Option(
         "shards",
         "shards",
@@ -129,7 +139,7 @@ OPTIONS: tuple[Option, ...] = (
         "election-ms", "election_ms", _integer, "MS", "silence after which a new leader is elected"
     ),
     Option("memory", "memory_bytes", parse_size, "SIZE", "memory for items, such as 512m or 1g"),
-    Option("max-item-size", "item_bytes_max", parse_size, "SIZE", "largest item"),
+    Option("max-item-size", "item_bytes_max", parse_size, "SIZE", "largest item, up to 8m"),
     Option(
         "durability",
         "durability",

@@ -240,8 +240,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="quorumcache",
         description="Talk to a QuorumCache cluster, and look at it.",
         epilog="Exit codes: 0 ok; 1 miss or not done, for status: something is wrong; 2 usage; "
-        "3 cannot reach the cluster; 4 outcome of a write unknown. Put -- before a key that begins "
-        "with -.",
+        "3 cannot reach the cluster; 4 outcome of a write unknown; 5 output cannot be "
+        "written. Put -- before a key that begins with -.",
         parents=[common],
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
