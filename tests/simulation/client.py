@@ -167,9 +167,12 @@ class SimulatedClient:
             if request.kind in READS:
                 raise UnexpectedReply(f"{operations[0].describe()}: {line!r} to a read")
         elif retrieves:
-            hits = await self._read_values(reader, line, request)
+            hits, end = await self._read_values(reader, line, request)
             for operation in operations:
-                self._ok(operation, hits.get(operation.key, ("miss",)))
+                if end == b"END":
+                    self._ok(operation, hits.get(operation.key, ("miss",)))
+                elif request.kind in READS:
+                    self.history.fail(operation, end.decode(), now_ns=self.loop.now_ns)
         else:
             result = _result(request.kind, line)
             if result is None:
@@ -190,12 +193,17 @@ class SimulatedClient:
 
     async def _read_values(
         self, reader: asyncio.StreamReader, line: bytes, request: Request
-    ) -> dict[bytes, Any]:
-        """The hits by key; they come in the order of the request."""
+    ) -> tuple[dict[bytes, Any], bytes]:
+        """The hits by key, which come in the order of the request, and the last line.
+
+        Long retrievals are answered window by window, so an error may stand behind values: then
+        nothing is said of the other keys, and of a gat it is not known what it touched.
+        """
         asked = iter(request.keys)
         with_unique = request.kind in WITH_UNIQUE
         hits: dict[bytes, Any] = {}
-        while line != b"END":
+        fails = NOT_DONE if request.kind in READS else OUTCOME_UNKNOWN
+        while line != b"END" and not (hits and line.startswith(fails)):
             words = line.split(b" ")
             if words[0] != b"VALUE" or len(words) != (5 if with_unique else 4):
                 raise UnexpectedReply(f"{request}: {line!r}")
@@ -209,7 +217,7 @@ class SimulatedClient:
                 self.workload.saw_unique(words[1], unique)
             hits[words[1]] = ("hit", data[:-2], unique, int(words[2]))
             line = await self._read_line(reader)
-        return hits
+        return hits, line
 
     @staticmethod
     async def _read_line(reader: asyncio.StreamReader) -> bytes:

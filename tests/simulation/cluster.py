@@ -73,8 +73,6 @@ class SimulatedNode:
         self.totals: Counter[str] = Counter()
         self.directory_is_refused = False
         """It runs on a directory with which it may not promise anything."""
-        self.directory_may_be_refused = False
-        """Something of its directory is gone that it may need or not."""
         self._is_stopping = False
         self._sends_left = 0
         self._on_send: Callable[[], None] | None = None
@@ -119,7 +117,7 @@ class SimulatedNode:
             error = disk_error
         except NodeError as refusal:
             damage = refusal
-            if self.directory_is_refused or self.directory_may_be_refused:
+            if self.directory_is_refused:
                 self.refusals += 1
                 self._die(power=False)
                 return
@@ -233,18 +231,15 @@ class SimulatedNode:
         """It has one, which nobody else has meddled with."""
         return self.incarnation > 0 and self.disk.is_own and self.disk.rotten is None
 
-    def exchange_directory(
-        self, files: dict[str, bytes], *, is_refused: bool, may_be_refused: bool
-    ) -> None:
-        """It finds other files at its next start."""
+    def exchange_directory(self, files: dict[str, bytes]) -> None:
+        """It finds other files at its next start, with which it may not promise anything."""
         self.disk.exchange(files)
-        self.directory_is_refused = is_refused
-        self.directory_may_be_refused = may_be_refused
+        self.directory_is_refused = True
 
     def bring_directory_back(self) -> None:
         """It finds its own files at its next start."""
         self.disk.bring_back()
-        self.directory_is_refused = self.directory_may_be_refused = False
+        self.directory_is_refused = False
 
     def thief(self) -> SimulatedNode:
         """A node that calls itself like this one, on another machine with an empty disk."""

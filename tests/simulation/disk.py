@@ -127,9 +127,8 @@ class SimulatedDisk(FakeDisk):
         assert self.rotten is None
         ends = {path: self._certain_bytes(path) for path in self.paths()}
         logs = [path for path in ends if path.endswith(".wal") and ends[path]]
-        if logs:
-            newest = logs[-1]
-            ends[newest] = last_frame_offset(bytes(self._synced_names[newest].synced))
+        for log in logs[-2:]:  # The newest may have been created ahead, and hold nothing yet.
+            ends[log] = last_frame_offset(bytes(self._synced_names[log].synced))
         places = [path for path, end in ends.items() if end]
         if not places:
             return None
@@ -158,6 +157,11 @@ class SimulatedDisk(FakeDisk):
     def files(self) -> dict[str, bytes]:
         """All files as a process sees them."""
         return {path: bytes(self._names[path].data) for path in self.paths()}
+
+    def lose(self, path: str) -> None:
+        """This file is gone, durably. No process may use the disk."""
+        self._names.pop(path, None)
+        self._synced_names.pop(path, None)
 
     def exchange(self, files: dict[str, bytes]) -> None:
         """Other files are there now, durably. No process may use the disk."""

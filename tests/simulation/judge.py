@@ -22,8 +22,7 @@ def model_of(world: World) -> Model:
     idle_ms = min(config.session_idle_ms for config in configs)
     drops_sessions = any(name.startswith("node.store.sessions.") for name in world.bounds)
     return Model(
-        item_bytes_max=max(limits),
-        item_bytes_least=min(limits),
+        item_limits=limits,
         memory_is_limited=world.memory_is_limited,
         walls=world.times,
         keeps_silent_writes=(

@@ -18,7 +18,7 @@ word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol
 
 from tests.simulation.history import INFO, SILENT, Operation
@@ -79,7 +79,7 @@ Step = tuple[State, object]
 class Model:
     """The rules, for a cluster with this item limit and these clocks.
 
-    `item_bytes_least`: the smallest item limit there ever was, if it was changed meanwhile.
+    `item_limits`: the item limits that a leader may have had, in bytes.
     `memory_is_limited`: any set may find that there is no room, and then removes the old value.
     `keeps_silent_writes`: a write with noreply that nothing delayed was certainly executed. (It may
     be dropped when its session ends in the middle of its repetition, which takes a jump of a clock
@@ -89,13 +89,12 @@ class Model:
     def __init__(
         self,
         *,
-        item_bytes_max: int = 1 << 20,
-        item_bytes_least: int | None = None,
+        item_limits: Collection[int] = (1 << 20,),
         memory_is_limited: bool = False,
         walls: TimeBounds | None = None,
         keeps_silent_writes: bool = True,
     ) -> None:
-        self.limits = dict.fromkeys((item_bytes_least or item_bytes_max, item_bytes_max))
+        self.limits = sorted({*item_limits})
         self.memory_is_limited = memory_is_limited
         self.walls = walls or WallBounds()
         self.keeps_silent_writes = keeps_silent_writes

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 PATHS = {
     "log": "/data/wal/",
-    "snapshots": "/data/snapshots/",
     "births": "/data/groups.born",
     "map": "/data/cluster.map",
     "identity": "/data/node.id",
@@ -29,9 +28,6 @@ PATHS = {
 
 NOT_MISSED = ("map",)
 """Parts without which a node may start: it gets them from the others."""
-
-NOT_ALWAYS_MISSED = ("snapshots",)
-"""Parts without which a node may start while its log holds all of it."""
 
 Files = dict[str, bytes]
 
@@ -114,23 +110,22 @@ class SetupFaults(Faults):
             return
         files = node.disk.files()
         left = {path: data for path, data in files.items() if not path.startswith(PATHS[lost])}
-        if left != files:
-            await self._with_files(
-                {node: left},
-                seconds,
-                f"has no {lost}",
-                is_refused=lost not in NOT_MISSED and lost not in NOT_ALWAYS_MISSED,
-                may_be_refused=lost in NOT_ALWAYS_MISSED,
-            )
+        if left == files:
+            return
+        if lost not in NOT_MISSED:
+            await self._with_files({node: left}, seconds, f"has no {lost}")
+            return
+        if node.is_up:
+            self._crash(node, power=False)
+        self._say(f"the directory of {node.name} has no {lost}, for good")
+        node.disk.lose(PATHS[lost])
+        self._restart(node)
 
     async def _with_files(
         self,
         files: dict[SimulatedNode, Files],
         seconds: float,
         what: str,
-        *,
-        is_refused: bool = True,
-        may_be_refused: bool = False,
     ) -> None:
         """Run the nodes with these directories for a while, then with their own again."""
         for node in files:
@@ -138,7 +133,7 @@ class SetupFaults(Faults):
                 self._crash(node, power=False)
         for node, content in files.items():
             self._say(f"the directory of {node.name} {what}")
-            node.exchange_directory(content, is_refused=is_refused, may_be_refused=may_be_refused)
+            node.exchange_directory(content)
             self._restart(node)
         await asyncio.sleep(seconds)
         for node in files:

@@ -17,7 +17,7 @@ ORIGIN = 1_800_000_000
 MISS = ("miss",)
 SECOND = 1_000_000_000
 
-PERFECT = Model(walls=WallBounds([[(0, ORIGIN_MS)]]), item_bytes_max=1024)
+PERFECT = Model(walls=WallBounds([[(0, ORIGIN_MS)]]), item_limits=(1024,))
 SKEWED = Model(walls=WallBounds([[(0, ORIGIN_MS - 100)], [(0, ORIGIN_MS + 100)]]))
 AHEAD_AT_2S = Model(
     walls=WallBounds([[(0, ORIGIN_MS)], [(0, ORIGIN_MS), (2 * SECOND, ORIGIN_MS + 3_600_000)]])
