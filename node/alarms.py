@@ -29,7 +29,7 @@ ALARMS: Final[dict[str, bool]] = {
 }
 """Name of every alarm: True if it is serious. docs/operations.md explains each in a row."""
 
-SENTENCE_CHARS_MAX: Final = 300
+SENTENCE_CHARS_MAX: Final = 600
 
 
 class Alarm(NamedTuple):

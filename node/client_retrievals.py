@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from node.operations import Failure, Read, ReadOutcome, Write, WriteOutcome
+from node.operations import Failure, Read, ReadOutcome, ReplyRoom, Write, WriteOutcome
 from node.protocol.requests import GetAndTouch
 from node.protocol.responses import END_LINE, value_line
 from node.store.commands import OP_GAT
@@ -27,7 +27,7 @@ COPY_BYTES_MAX: Final = 4096
 """Values up to this size are copied out of their item; larger ones are referred to."""
 
 
-class SingleGet:
+class SingleGet(ReplyRoom):
     """get and gets of one key that could not be answered on the spot."""
 
     __slots__ = (
@@ -104,7 +104,7 @@ class SingleGet:
         connection.fill(self.slot, data)
 
 
-class Windows:
+class Windows(ReplyRoom):
     """A retrieval of any number of keys over any number of shards, a window of keys at a time."""
 
     def __init__(self, connection: MemcachedConnection, keys: tuple[bytes, ...]) -> None:

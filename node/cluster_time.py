@@ -95,6 +95,12 @@ class ClusterTime:
         offset_ms = self._wall_offset_ms
         return self._clock.wall_ms() if offset_ms is None else self.now_ms() + offset_ms
 
+    def stamp(self) -> tuple[int, int]:
+        """`now_ms` and `wall_ms` of one moment."""
+        now_ms = self.now_ms()
+        offset_ms = self._wall_offset_ms
+        return now_ms, self._clock.wall_ms() if offset_ms is None else now_ms + offset_ms
+
     def wall_of(self, time_ms: int) -> int:
         """The Unix time, in milliseconds, of a moment of cluster time."""
         return time_ms + self.wall_ms() - self.now_ms()

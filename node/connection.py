@@ -469,8 +469,10 @@ class MemcachedConnection(asyncio.Protocol):
     def has_room(self, slot: Slot) -> bool:
         """May an answer for this slot be kept? If it is its turn it may as soon as the client takes
         replies: all that is here waits for it."""
+        unread_bytes = self.reply_bytes - self.reserved_bytes
         return (
-            self.reply_bytes - self.reserved_bytes < self.server.reply_bytes_max
+            unread_bytes == 0  # The common case, without a look at the server.
+            or unread_bytes < self.server.reply_bytes_max
             or self._is_next(slot)
         )
 

@@ -25,7 +25,7 @@ from node.consensus.api import (
 )
 from node.consensus.errors import NotLeader, ProposalDropped
 from node.consensus.lease import NEVER_NS
-from node.store.commands import Batch, Command, decode_batch, encode_batch
+from node.store.commands import Command, decode_batch, encode_batch
 from node.store.results import Result
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ ENTRY_BYTES_MAX: Final = 32 << 20
 """No larger entry is proposed: it has to fit a frame to the followers together with those before it
 (`append_bytes_max`). Commands that respect the limit on items stay far below (see `node.py`).
 """
+
+
+Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int]
+"""An entry that this process proposed: term, the fields of its `Batch`, waiters, bytes."""
 
 
 class StateMachine(Protocol):
@@ -163,7 +167,7 @@ class ReplicaGroup:
         """
         self.queue: list[tuple[Command, Waiter, int]] = []
         """Commands of this turn, with their waiters and cost: `propose_pending` takes them."""
-        self._proposed: dict[int, tuple[int, Batch, list[Waiter], int]] = {}
+        self._proposed: dict[int, Proposed] = {}
         self._inflight_bytes = 0
         self._next_context = 1
         self.reads_queued: list[ReadWaiter] = []
@@ -259,12 +263,16 @@ class ReplicaGroup:
         if not time.is_settled and self.is_leader:
             time.bridge()
         commands = [item[0] for item in batch]
-        stamped = Batch(self.now_ms(), commands, time.wall_ms(), host.item_bytes_max)
-        if self.host.log_is_behind:
+        now_ms, wall_ms = time.stamp()
+        last_ms = self.machine.last_now_ms
+        if last_ms > now_ms:
+            now_ms = last_ms
+        item_bytes_max = host.item_bytes_max
+        if host.log_is_behind:
             why = why or "the disk of the node does not keep up"
         if not why:
             try:
-                payload = encode_batch(*stamped)
+                payload = encode_batch(now_ms, commands, wall_ms, item_bytes_max)
                 if len(payload) > ENTRY_BYTES_MAX:
                     raise ProposalDropped(f"{len(payload)} bytes are too many for one log entry")
                 index = self.log.propose(payload)
@@ -275,7 +283,16 @@ class ReplicaGroup:
             for _, waiter, _ in batch:
                 waiter.on_refused(why)
             return why
-        self._proposed[index] = (self.log.term, stamped, [i[1] for i in batch], size)
+        waiters = [item[1] for item in batch]
+        self._proposed[index] = (
+            self.log.term,
+            now_ms,
+            commands,
+            wall_ms,
+            item_bytes_max,
+            waiters,
+            size,
+        )
         return ""
 
     # -- reads -------------------------------------------------------------------------
@@ -326,6 +343,7 @@ class ReplicaGroup:
     def apply(self, entries: Sequence[Entry]) -> None:
         """Apply committed entries in order and tell their waiters."""
         machine = self.machine
+        is_new = False
         for entry in entries:
             index, term, kind, payload = entry
             if index != self.applied_index + 1:
@@ -338,8 +356,8 @@ class ReplicaGroup:
                 self.log_bytes_since_snapshot += len(payload)
                 before = machine.bytes_used
                 if proposed is not None and proposed[0] == term:
-                    _, batch, waiters, size = proposed
-                    results = machine.apply(index, *batch)
+                    _, now_ms, commands, wall_ms, item_bytes_max, waiters, size = proposed
+                    results = machine.apply(index, now_ms, commands, wall_ms, item_bytes_max)
                     self.host.bytes_used += machine.bytes_used - before
                     self._inflight_bytes -= size
                     for waiter, result in zip(waiters, results, strict=True):
@@ -347,11 +365,14 @@ class ReplicaGroup:
                 else:
                     if proposed is not None:
                         self._lose(proposed)
-                    machine.apply(index, *decode_batch(payload))
+                    found_ms, decoded, found_wall_ms, found_bytes_max = decode_batch(payload)
+                    machine.apply(index, found_ms, decoded, found_wall_ms, found_bytes_max)
                     self.host.bytes_used += machine.bytes_used - before
+                    is_new = True
             elif proposed is not None:
                 self._lose(proposed)
-        self.host.time.found(machine.last_now_ms, machine.last_wall_ms)
+        if is_new:  # What this process stamped is no later than its own reading.
+            self.host.time.found(machine.last_now_ms, machine.last_wall_ms)
         if self._reads_at:
             self._release_reads()
 
@@ -404,9 +425,9 @@ class ReplicaGroup:
         self._reading = {}
         self._reads_at = []
 
-    def _lose(self, proposed: tuple[int, Batch, list[Waiter], int]) -> None:
-        self._inflight_bytes -= proposed[3]
-        for waiter in proposed[2]:
+    def _lose(self, proposed: Proposed) -> None:
+        self._inflight_bytes -= proposed[6]
+        for waiter in proposed[5]:
             waiter.on_lost()
 
     # -- snapshots ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from node.consensus.api import Role, Snapshot
+from node.consensus.api import PeerStatus, Role, Snapshot
 from node.consensus.errors import ConsensusError
 from node.errors import DiskRefused
 from node.group import ReplicaGroup
@@ -51,6 +51,14 @@ TRANSFERS_AT_ONCE_MAX = 4
 STEADY_PASSES = 3
 """A preferred leader gets its shard back when it has kept up for so many passes."""
 
+SLOW_PASSES = 3
+"""A leader that has had no lease for so many passes, though all voters answer, has slow links."""
+
+SLOW_REST_PASSES = 20
+"""After it has handed a group over for that, it keeps it for so many passes, and twice as many each
+further time: if all links are slow, no other would lead better."""
+SLOW_DOUBLINGS_MAX = 6
+
 
 class Housekeeper:
     """One pass per `interval` seconds over all groups."""
@@ -80,6 +88,11 @@ class Housekeeper:
         self._is_up = is_up
         self._interval = interval
         self._steady: dict[int, int] = {}
+        self._slow: dict[int, int] = {}
+        """Group led here to the passes for which its leader has been too slow; less than 0 while it
+        is kept all the same."""
+        self._handed_over: dict[int, int] = {}
+        """Group to how often it was handed over because of slow links."""
         self._resting: dict[int, tuple[int, int]] = {}
         """Group to its applied index, and passes since that last moved."""
         self._expiring: set[int] = set()
@@ -91,6 +104,7 @@ class Housekeeper:
             await asyncio.sleep(self._interval)
             if not self._host.disk_trouble:
                 self._sweep()
+                self._hand_over_slow()
                 self._return_leaders()
             if not self._host.disk_hangs:
                 await self._snapshot_due()  # On a full disk, too: it is what makes room there.
@@ -128,6 +142,39 @@ class Housekeeper:
 
     # -- leaders -----------------------------------------------------------------------
 
+    def _hand_over_slow(self) -> None:
+        """Give away what is led here over links too slow for a lease: every read and write takes
+        several of their round trips, while other voters may be close to each other.
+        """
+        for group_id, group in self._host.groups.items():
+            passes = self._slow.get(group_id, 0)
+            if passes < 0:
+                self._slow[group_id] = passes + 1
+                continue
+            if group.log.role is not Role.LEADER or group.has_lease():
+                self._slow.pop(group_id, None)
+                continue
+            status = group.log.progress()
+            others = [v for v in group.log.configuration.voters if v != self._node_id]
+            if len(others) < 2 or not all(
+                v in status and status[v].recent_active and self._is_up(v) for v in others
+            ):
+                self._slow.pop(group_id, None)  # Its links are not slow, but cut.
+                continue
+            self._slow[group_id] = passes + 1
+            if passes + 1 >= SLOW_PASSES:
+                times = self._handed_over.get(group_id, 0)
+                self._handed_over[group_id] = min(times + 1, SLOW_DOUBLINGS_MAX)
+                self._slow[group_id] = -(SLOW_REST_PASSES << times)
+                target = max(others, key=lambda v: (status[v].match_index, -v))
+                event(log, "info", "slow_leader", group=group_id, to=target)
+                self.transfer(group, target)
+
+    def _is_near(self, status: PeerStatus) -> bool:
+        """Do its answers come soon enough for a lease?"""
+        age_ns = self._host.clock.monotonic_ns() - status.echo_ns
+        return age_ns < self._config.election_ms * 1_000_000
+
     def _return_leaders(self) -> None:
         """Hand shards back to their preferred leaders once these have kept up for a while."""
         transfers = 0
@@ -143,6 +190,7 @@ class Housekeeper:
                 or wanted not in log_.configuration.voters
                 or not self._is_up(wanted)
                 or not status.recent_active
+                or not self._is_near(status)
                 or status.match_index + KEEP_ENTRIES < log_.last_index
             ):
                 self._steady.pop(group_id, None)

@@ -17,7 +17,7 @@ after this one is gone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from node.protocol.responses import (
     not_done,
@@ -110,15 +110,25 @@ class Session:
         return self.next_sequence
 
 
-class ReplyRoom(Protocol):
-    """Where the answer to a read goes: a client's connection, which may be full of others."""
+class ReplyRoom:
+    """Where the answer to a read goes: a client's connection, which may be full of others.
 
-    def has_room(self) -> bool: ...
+    A class and no `Protocol`: each read asks it, and mypyc calls the methods of a class directly.
+    """
+
+    __slots__ = ()
+
+    def has_room(self) -> bool:
+        """May an answer be kept?"""
+        raise NotImplementedError
+
     def is_waiting(self) -> bool:
         """Are answers dropped until the client has taken others?"""
+        raise NotImplementedError
 
     def park(self, read: Read) -> None:
         """`read.unpark` is called once there is room."""
+        raise NotImplementedError
 
 
 class Operation:

@@ -21,6 +21,7 @@ from typing import Final, Protocol, cast
 
 from node.errors import HandshakeRefused, PeerError
 from node.founding.frames import Blank, decode_question
+from node.kernel_timing import set_retransmission
 from node.peer_codec import (
     FRAME_BYTES_MAX,
     HEADER,
@@ -152,6 +153,7 @@ class PeerLink(asyncio.Protocol):
             with contextlib.suppress(OSError, AttributeError):
                 endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 endpoint.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+            set_retransmission(endpoint)
         self._owner.link_opened(self)
         if self.dialed and not self.closing:
             self._write(self._owner.own_hello_frame())

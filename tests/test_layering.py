@@ -99,6 +99,7 @@ EDGES: dict[str, dict[str, str]] = {
         "resource": "processor time, numbers in `stats`",
     },
     "node/peer_link.py": {"socket": "constants: TCP_NODELAY"},
+    "node/kernel_timing.py": {"socket": "options of TCP, set on what the loop opened"},
     "node/client_watch.py": {"socket": "constants: SO_KEEPALIVE"},
     "node/listeners.py": {"socket": "constants: SOCK_STREAM, AI_PASSIVE"},
 }

@@ -151,12 +151,14 @@ class PeerStatus(NamedTuple):
 
     `match_index`: known to be durable there. `next_index`: next entry to send. `state`: "probe",
     "replicate" or "snapshot". `recent_active`: heard from since the last check of the quorum.
+    `echo_ns`: when the newest heartbeat that it has answered was sent, by the leader's clock.
     """
 
     match_index: Index
     next_index: Index
     state: str
     recent_active: bool
+    echo_ns: int
 
 
 _NOTHING: list[Any] = []

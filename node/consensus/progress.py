@@ -91,7 +91,11 @@ class Progress:
 
     def status(self) -> PeerStatus:
         return PeerStatus(
-            self.match_index, self.next_index, self.state.name.lower(), self.recent_active
+            self.match_index,
+            self.next_index,
+            self.state.name.lower(),
+            self.recent_active,
+            self.echo_ns,
         )
 
     # -- transitions -------------------------------------------------------------------

@@ -88,6 +88,7 @@ class Batch(NamedTuple):
     """The leader's limit on an item, for append and prepend."""
 
 
+_new: Final = tuple.__new__  # A third of the time that the class takes.
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
@@ -125,9 +126,17 @@ def decode_batch(payload: bytes) -> Batch:
             f"the log holds a batch of version {version!r:.20}, which only development versions of "
             f"0.1.0 read; this quorumcached reads version {BATCH_VERSION}"
         )
-    if tuple(map(type, batch)) != (int, int, int, int, tuple):
+    if len(batch) != 5:
         raise CommandError("batch is not version, times, limit and commands")
-    _, now_ms, wall_ms, item_bytes_max, commands = batch
+    version, now_ms, wall_ms, item_bytes_max, commands = batch
+    if (
+        type(version) is not int
+        or type(now_ms) is not int
+        or type(wall_ms) is not int
+        or type(item_bytes_max) is not int
+        or type(commands) is not tuple
+    ):
+        raise CommandError("batch is not version, times, limit and commands")
     for command in commands:
         if (
             type(command) is not tuple
@@ -136,4 +145,5 @@ def decode_batch(payload: bytes) -> Batch:
             or not 0 < command[3] < OP_COUNT
         ):
             raise CommandError(f"batch holds what is no command: {command!r:.100}")
-    return Batch(now_ms, commands, wall_ms, item_bytes_max)
+    batch_of: Batch = _new(Batch, (now_ms, commands, wall_ms, item_bytes_max))
+    return batch_of

@@ -590,7 +590,11 @@ class Wal:
 
 def payload_bytes(item: WalRecord | Mark) -> int:
     """Bytes of its entries' payloads."""
-    return sum([len(entry[3]) for entry in item[2]]) if len(item) == 3 else 0
+    total = 0
+    if len(item) == 3:
+        for entry in item[2]:
+            total += len(entry[3])
+    return total
 
 
 def _ignore(_: object) -> None:

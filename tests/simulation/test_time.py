@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from node.cluster_time import ClusterTime
-from node.group import ReplicaGroup
 from node.store.store import ShardStore
 from tests.simulation.cluster_times import ClusterTimes
 from tests.simulation.process import PROCESS
@@ -94,11 +93,10 @@ def test_settings_that_change_while_all_are_down_change_no_state(seed: int) -> N
 
 
 def test_a_stamp_by_the_wall_clock_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def now_ms(self: ReplicaGroup) -> int:
-        wall_ms = self.host.clock.wall_ms() - ORIGIN_MS
-        return max(wall_ms, self.machine.last_now_ms)
+    def stamp(self: ClusterTime) -> tuple[int, int]:
+        return self._clock.wall_ms() - ORIGIN_MS, self.wall_ms()
 
-    monkeypatch.setattr(ReplicaGroup, "now_ms", now_ms)
+    monkeypatch.setattr(ClusterTime, "stamp", stamp)
     with pytest.raises(SimulationFailure, match="the cluster's time is wrong"):
         run(11, glitch(200, "leader", HOUR_MS, 1.5))
 

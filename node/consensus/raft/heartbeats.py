@@ -14,7 +14,7 @@ from node.consensus.raft.replication import hear_leader, resume_appends
 from node.consensus.raft.roles import become_follower
 from node.consensus.raft.snapshots import resume_snapshot
 from node.consensus.raft.state import RaftState, send_as_leader
-from node.consensus.raft.transfer import abandon_transfer, maybe_hand_over
+from node.consensus.raft.transfer import abandon_transfer, call_successor, maybe_hand_over
 from node.consensus.staleness import make_stamp, stamp_ns
 
 
@@ -24,6 +24,7 @@ def leader_deadline(r: RaftState) -> None:
     if ticks >= r.quorum_check_tick:
         r.quorum_check_tick = ticks + r.config.election_ticks
         if not _has_active_quorum(r):
+            call_successor(r)
             become_follower(r, r.term, 0)  # check-quorum, Raft thesis 6.2
             return
     if r.transfer_target and ticks >= r.transfer_deadline_tick:

@@ -7,12 +7,17 @@ transfer is abandoned after one, the lease stays void for the rest of the term.
 
 from __future__ import annotations
 
+from typing import Final
+
 from node.consensus.api import ReplicaId, Role
 from node.consensus.errors import ConfigurationRefused, NotLeader
 from node.consensus.messages import TimeoutNow
 from node.consensus.progress import Progress
 from node.consensus.raft.reads import renew_lease
 from node.consensus.raft.state import RaftState, send_as_leader
+
+SLOW_ELECTIONS_MAX: Final = 4
+"""A successor is waited for if its answers take less than so many election timeouts."""
 
 
 def begin_transfer(r: RaftState, to: ReplicaId) -> None:
@@ -24,10 +29,18 @@ def begin_transfer(r: RaftState, to: ReplicaId) -> None:
     if to in (r.replica_id, r.transfer_target):
         return
     r.transfer_target = to
-    r.transfer_deadline_tick = r.ticks + r.config.election_ticks
+    r.transfer_deadline_tick = r.ticks + r.config.election_ticks + _answer_ticks(r, r.members[to])
     r.deadline_tick = min(r.deadline_tick, r.transfer_deadline_tick)
     r.lease_until_ns = 0
     maybe_hand_over(r, r.members[to])
+
+
+def _answer_ticks(r: RaftState, p: Progress) -> int:
+    """How long the answers of a slow member take: it has to hold the whole log before it is told.
+    0 for one that is not slow, and for one that has been silent for too long to be waited for."""
+    age_ticks = (r.now_ns - p.echo_ns) // (r.config.tick_ms * 1_000_000)
+    election_ticks = r.config.election_ticks
+    return age_ticks if election_ticks < age_ticks < SLOW_ELECTIONS_MAX * election_ticks else 0
 
 
 def maybe_hand_over(r: RaftState, p: Progress) -> None:
@@ -38,6 +51,21 @@ def maybe_hand_over(r: RaftState, p: Progress) -> None:
     if p.replica_id == r.transfer_target and p.match_index == r.log.last_index:
         r.lease_void = True
         send_as_leader(r, p.replica_id, TimeoutNow(r.term))
+
+
+def call_successor(r: RaftState) -> None:
+    """Before stepping down because no quorum was heard: the voter that is furthest along, of these
+    the one heard last, need not wait for its timeout.
+
+    If we are slow rather than cut off, our last heartbeats are still on their way, and every one
+    begins a new promise when it comes. This comes behind them and ends the wait. It is sent only
+    when the lease is over; this term has no other, since who steps down never leads in it again.
+    """
+    others = [p for p in r.voters if p.replica_id != r.replica_id]
+    if r.outgoing or not others or r.now_ns < r.lease_until_ns:
+        return
+    best = max(others, key=lambda p: (p.match_index, p.echo_ns, -p.replica_id))
+    send_as_leader(r, best.replica_id, TimeoutNow(r.term))
 
 
 def abandon_transfer(r: RaftState) -> None:

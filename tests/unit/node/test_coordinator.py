@@ -9,7 +9,7 @@ from node.coordinator import Coordinator
 from node.counters import Counters
 from node.deadlines import DEADLINES_MIN
 from node.errors import PeerFrameError
-from node.operations import Failure
+from node.operations import Failure, ReplyRoom
 from node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -77,7 +77,7 @@ class ScriptedGroup:
             waiter.on_result(result)
 
 
-class Room:
+class Room(ReplyRoom):
     """A client's connection, full or not."""
 
     def __init__(self) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from node.consensus.api import Role
+from node.consensus.api import Configuration, Role
 from node.errors import DiskFull
 from node.group import ReplicaGroup
 from node.housekeeper import (
     EXPIRE_BATCH,
     KEEP_ENTRIES,
+    SLOW_PASSES,
+    SLOW_REST_PASSES,
     STEADY_PASSES,
     TRANSFERS_AT_ONCE_MAX,
     Housekeeper,
@@ -39,6 +41,7 @@ class World(HostWorld):
             session_idle_ms=60_000,
             snapshot_bytes_min=1000,
             memory_bytes=1 << 30,
+            election_ms=300,
         )
         for group_id, group in self.groups.items():
             self.logs[group_id].lead()
@@ -136,13 +139,57 @@ def test_who_may_not_serve_does_not_sweep() -> None:
 # -- leaders ------------------------------------------------------------------------------------
 
 
-def follower(match_index: int = 0, active: bool = True) -> Any:
-    return SimpleNamespace(match_index=match_index, recent_active=active)
+def follower(match_index: int = 0, active: bool = True, echo_ns: int = 1 << 60) -> Any:
+    return SimpleNamespace(match_index=match_index, recent_active=active, echo_ns=echo_ns)
 
 
 def passes(world: World, count: int) -> None:
     for _ in range(count):
         world.keeper._return_leaders()
+
+
+def test_a_leader_without_a_lease_hands_over_once_and_keeps_what_comes_back_for_a_while() -> None:
+    world = World(1)
+    log = world.logs[1]
+    log.configuration = Configuration((HERE, THERE, 3))
+    log.members = {THERE: follower(5), 3: follower(7)}
+    log.lease_until_ns = world.groups[1].lease_until_ns = 0
+    for _ in range(SLOW_PASSES - 1):
+        world.keeper._hand_over_slow()
+    assert log.transferred == []
+    world.keeper._hand_over_slow()
+    assert log.transferred == [3], "the voter that is furthest along"
+    for _ in range(SLOW_REST_PASSES + SLOW_PASSES - 1):
+        world.keeper._hand_over_slow()
+    assert log.transferred == [3]
+    world.keeper._hand_over_slow()
+    assert log.transferred == [3, 3]
+
+
+def test_a_leader_keeps_a_group_with_a_lease_or_a_voter_that_is_silent() -> None:
+    world = World(1)
+    log = world.logs[1]
+    log.configuration = Configuration((HERE, THERE, 3))
+    log.members = {THERE: follower(), 3: follower()}
+    world.groups[1].lease_until_ns = 1 << 60
+    for _ in range(2 * SLOW_PASSES):
+        world.keeper._hand_over_slow()
+    world.groups[1].lease_until_ns = 0
+    log.members[3] = follower(active=False)
+    for _ in range(2 * SLOW_PASSES):
+        world.keeper._hand_over_slow()
+    assert log.transferred == []
+
+
+def test_a_preferred_leader_with_slow_answers_does_not_get_its_shard_back() -> None:
+    world = World(1)
+    world.clock.ns = 1000 * MS
+    world.logs[1].members = {THERE: follower(echo_ns=700 * MS)}
+    passes(world, 2 * STEADY_PASSES)
+    assert world.logs[1].transferred == []
+    world.logs[1].members = {THERE: follower(echo_ns=701 * MS)}
+    passes(world, STEADY_PASSES + 1)
+    assert world.logs[1].transferred == [THERE]
 
 
 def test_a_preferred_leader_gets_its_shard_back_when_it_has_kept_up_for_a_while() -> None:

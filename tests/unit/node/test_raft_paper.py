@@ -762,6 +762,20 @@ def test_6_2_a_leader_without_a_quorum_steps_down() -> None:
         raft.propose(b"x")
 
 
+def test_6_2_a_leader_that_loses_its_quorum_calls_the_voter_furthest_along() -> None:
+    """Behind its last heartbeats, which began new promises."""
+    solo = Solo((1, 2, 3))
+    raft = solo.lead()
+    raft.propose(b"x")
+    solo.flush()
+    solo.acknowledge(3)
+    while raft.role is Role.LEADER:
+        assert solo.sent(TimeoutNow) == []
+        solo.tick()
+    assert raft.lease_until_ns == 0
+    assert solo.sent(TimeoutNow) == [(3, TimeoutNow(1))]
+
+
 def test_6_2_the_quorum_is_checked_under_the_configuration_in_force() -> None:
     """A leader whose change removed the quorum it can reach steps down."""
     cluster = RaftCluster(configuration=Configuration((1, 2, 3), (4, 5)))

@@ -23,7 +23,7 @@ def replicating(match_index: int = 5) -> Progress:
 
 def test_starts_by_probing() -> None:
     p = Progress(2, 11)
-    assert p.status() == (0, 11, "probe", True)
+    assert p.status()[:4] == (0, 11, "probe", True)
     assert not p.paused
 
 
