@@ -97,12 +97,17 @@ def _refused_store(
 ) -> None:
     reply, key, noreply = request.reply, request.key, request.noreply
     is_set = request.op == OP_SET
-    if is_set and connection.redirect and connection.redirected((key,), noreply):
+    is_asked = is_set or identity is not None
+    if is_asked and connection.redirect and connection.redirected((key,), noreply):
         return
     connection.server.counters.store_too_large += 1
     if is_set:
         # As in memcached: nobody may read what the client meant to replace.
         _write(connection, OP_DELETE, key, (), len(key), noreply, reply, identity)
+    elif identity is not None:
+        # It may be a repetition of what a node with a larger limit has done. A cas with a unique
+        # that no item has changes nothing, and the session tells.
+        _write(connection, OP_CAS, key, (b"", 0, 0), len(key), noreply, reply, identity)
     elif not noreply:
         connection.reply(reply)
 

@@ -30,6 +30,10 @@ WRITE_OVERHEAD_BYTES: Final = 512
 """Charged per unfinished write: noreply writes take no slot, so this alone bounds their number."""
 
 
+_NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND)
+"""Results of the write that stands for a refused one, when it was not executed before."""
+
+
 class PendingWrite:
     """A write of this connection, from its lane to its reply."""
 
@@ -66,7 +70,8 @@ class PendingWrite:
         self.args = args
         self.size = size
         self.reply = reply
-        """What to answer once it is done, whatever its result; None = the result."""
+        """What to answer once it is done, unless it was done before under its identity; None = the
+        result."""
         self.identity = identity
         """The client's own (session, sequence, floor)."""
         self.write: Write | None = None
@@ -103,7 +108,9 @@ class PendingWrite:
 
     def _render(self, result: Any) -> bytes:
         if self.reply is not None:
-            return self.reply
+            if self.identity is None or result in _NOTHING_STORED:
+                return self.reply
+            return render(result)  # A repetition hears what the first attempt did.
         op = self.op
         counters = self.connection.server.counters
         if op <= OP_PREPEND:

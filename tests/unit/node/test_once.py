@@ -6,13 +6,14 @@ import pytest
 
 from node.operations import Failure, SessionGone, StaleSequence
 from node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_DELETE, OP_INCR, OP_SET, OP_TOUCH
-from node.store.results import DELETED, STORED
+from node.store.results import DELETED, EXISTS, NOT_FOUND, STORED
 from node.store.sessions import CLIENT_SESSION_MIN
 from tests.support.fake_server import SHARDS, Client
 
 SESSION = CLIENT_SESSION_MIN + 77
 ONCE = b"cluster once %d 5 3\r\n" % SESSION
 IDENTITY = (SESSION, 5, 3)
+TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 KIND_LINE = (
     b"CLIENT_ERROR once: it goes before set, add, replace, append, prepend, cas, delete, incr, "
     b"decr or touch only; not done\r\n"
@@ -173,11 +174,15 @@ def test_too_large_a_set_deletes_under_the_identity() -> None:
     assert client.read() == b"SERVER_ERROR object too large for cache\r\n"
 
 
-def test_too_large_an_add_does_nothing_and_uses_the_prefix_up() -> None:
+def test_too_large_an_add_asks_the_session_and_uses_the_prefix_up() -> None:
     client = Client()
     client.send(ONCE + b"add k 0 0 1100000\r\n" + b"x" * 1_100_000 + b"\r\nincr k 1\r\n")
+    asked = client.coordinator.started.pop(0)
+    assert (asked.op, asked.identity) == (OP_CAS, IDENTITY)
+    asked.end(NOT_FOUND)
+    client.turn()
     assert client.coordinator.take().identity is None
-    assert client.read() == b"SERVER_ERROR object too large for cache\r\n"
+    assert client.read() == TOO_LARGE
 
 
 def test_noreply_carries_the_identity_too() -> None:
@@ -271,3 +276,32 @@ def test_other_shards_are_left_to_the_words_of_cluster(shard: bytes) -> None:
     client = Client()
     client.send(b"cluster session open " + shard + b"\r\n")
     assert not client.coordinator.started
+
+
+@pytest.mark.parametrize("word", [b"add", b"append", b"cas"])
+def test_a_refused_value_may_be_a_repetition_of_one_that_was_taken(word: bytes) -> None:
+    """The first attempt went to a node with a larger limit; its answer was lost. This node refuses
+    the value, but the session knows that it was stored."""
+    for result, answer in ((STORED, b"STORED\r\n"), (NOT_FOUND, TOO_LARGE), (EXISTS, TOO_LARGE)):
+        client = Client()
+        unique = b" 9" if word == b"cas" else b""
+        size = 2 << 20
+        client.send(ONCE + b"%b k 0 0 %d%b\r\n" % (word, size, unique) + b"x" * size + b"\r\n")
+        asked = client.coordinator.take()
+        assert (asked.op, asked.identity) == (OP_CAS, IDENTITY)
+        asked.end(result)
+        client.turn()
+        assert client.read() == answer
+
+
+@pytest.mark.parametrize(("result", "answer"), [(STORED, b"STORED\r\n"), (DELETED, b"")])
+def test_a_refused_set_may_be_a_repetition_of_one_that_was_taken(
+    result: int, answer: bytes
+) -> None:
+    client = Client()
+    client.send(ONCE + b"set k 0 0 %d\r\n" % (2 << 20) + b"x" * (2 << 20) + b"\r\n")
+    asked = client.coordinator.take()
+    assert (asked.op, asked.identity) == (OP_DELETE, IDENTITY)
+    asked.end(result)
+    client.turn()
+    assert client.read() == (answer or TOO_LARGE)
