@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.operations import Failure, Identity, Write, WriteOutcome
 from node.protocol.requests import FlushAll
-from node.protocol.responses import OK_LINE, OUT_OF_MEMORY_LINE, render, session_line
+from node.protocol.responses import (
+    OK_LINE,
+    OUT_OF_MEMORY_LINE,
+    TOO_LARGE_LINE,
+    render,
+    session_line,
+)
 from node.store.commands import (
     OP_CAS,
     OP_DELETE,
@@ -121,6 +127,9 @@ class PendingWrite:
             elif result in (OUT_OF_MEMORY, DELETED) or (op == OP_SET and result == NOT_FOUND):
                 # A set refused for memory runs as a delete (see Serving.submit).
                 return OUT_OF_MEMORY_LINE
+            elif op != OP_CAS and result in (EXISTS, NOT_FOUND):
+                # Another node refused it for its size (see `_refused_store`).
+                return TOO_LARGE_LINE
             elif op == OP_CAS:
                 if result == EXISTS:
                     counters.cas_badval += 1

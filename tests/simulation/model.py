@@ -180,8 +180,11 @@ class Model:
         self, view: State, operation: Operation, span: Span, limit: int
     ) -> Iterator[Step]:
         kind, old = operation.kind, view.value
-        if kind == "set" and self.memory_is_limited and not self.is_too_large(operation, limit):
-            yield _removed(view), "OUT_OF_MEMORY"
+        if kind == "set" and not self.is_too_large(operation, limit):
+            # A repetition of what another node refused for its size hears this as well.
+            was_refused = self.is_too_large(operation, self.limits[0])
+            if self.memory_is_limited or was_refused:
+                yield _removed(view), "OUT_OF_MEMORY"
         if self.is_too_large(operation, limit):
             # As in memcached: nobody may read what a set was meant to replace.
             yield (_removed(view) if kind == "set" else view), "TOO_LARGE"

@@ -305,3 +305,14 @@ def test_a_refused_set_may_be_a_repetition_of_one_that_was_taken(
     asked.end(result)
     client.turn()
     assert client.read() == (answer or TOO_LARGE)
+
+
+@pytest.mark.parametrize("word", [b"add", b"replace", b"append", b"prepend"])
+def test_a_repetition_of_what_another_node_refused_for_its_size_hears_that(word: bytes) -> None:
+    """What the session remembers is the cas that stood for it."""
+    for result in (NOT_FOUND, EXISTS):
+        client = Client()
+        client.send(ONCE + b"%b k 0 0 1\r\nx\r\n" % word)
+        client.coordinator.take().end(result)
+        client.turn()
+        assert client.read() == TOO_LARGE
