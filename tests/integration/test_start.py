@@ -176,7 +176,8 @@ def test_a_damaged_node_does_not_harm_its_cluster(tmp_path: Path) -> None:
             for number in range(50):
                 assert wire.set(b"k%d" % number, b"v" * 100) == b"STORED\r\n"
         cluster["c"].kill()
-        path = max((cluster.data_dirs["c"] / "wal").glob("*.wal"))
+        logs = (cluster.data_dirs["c"] / "wal").glob("*.wal")
+        path = min(log for log in logs if b"v" * 100 in log.read_bytes())
         whole = bytearray(path.read_bytes())
         whole[whole.index(b"v" * 100) + 5] ^= 1
         path.write_bytes(whole)
