@@ -35,6 +35,32 @@ if TYPE_CHECKING:
 WRITE_OVERHEAD_BYTES: Final = 512
 """Charged per unfinished write: noreply writes take no slot, so this alone bounds their number."""
 
+WRITE_BYTES_MAX: Final = 256 << 20
+"""Keys and values of the unfinished writes of all clients together, those of clients that have gone
+included: they pile up while a shard has no leader. A connection that has as many under way as are
+left waits for its own first. At twice as much (many began at once) further ones are refused."""
+
+WRITE_BYTES_MIN: Final = 64 << 10
+"""What of them a connection may have under way however many there are."""
+
+
+class WriteRoom:
+    """Room for the unfinished writes of all clients of a node."""
+
+    __slots__ = ("taken_bytes",)
+
+    def __init__(self) -> None:
+        self.taken_bytes: int = 0
+        """As the connections count them, with their overhead."""
+
+    def is_short(self, inflight_bytes: int) -> bool:
+        """Has a connection with so many bytes under way to wait for them before it goes on?"""
+        return inflight_bytes >= WRITE_BYTES_MAX - self.taken_bytes
+
+    def has_room(self) -> bool:
+        """May one more write begin?"""
+        return self.taken_bytes < 2 * WRITE_BYTES_MAX
+
 
 _NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND)
 """Results of the write that stands for a refused one, when it was not executed before."""
@@ -82,6 +108,7 @@ class PendingWrite:
         """The client's own (session, sequence, floor)."""
         self.write: Write | None = None
         connection.inflight_bytes += size + WRITE_OVERHEAD_BYTES
+        connection.server.write_room.taken_bytes += size + WRITE_OVERHEAD_BYTES
 
     def start(self) -> None:
         connection = self.connection
@@ -102,6 +129,7 @@ class PendingWrite:
     def done(self, outcome: WriteOutcome) -> None:
         connection = self.connection
         connection.inflight_bytes -= self.size + WRITE_OVERHEAD_BYTES
+        connection.server.write_room.taken_bytes -= self.size + WRITE_OVERHEAD_BYTES
         self.args = ()
         if self.write is not None and connection.last_write.get(self.group_id) is self.write:
             del connection.last_write[self.group_id]

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from node.client_handlers import HANDLERS, Handlers
 from node.client_retrievals import Windows
 from node.client_watch import Watch, keep_alive
+from node.client_writes import WRITE_BYTES_MIN
 from node.lanes import Lane
 from node.operations import Read, Write
 from node.protocol.parser import Parser
@@ -351,6 +352,10 @@ class MemcachedConnection(asyncio.Protocol):
             or self._closing
             or len(self._slots) >= SLOTS_MAX
             or self.inflight_bytes >= INFLIGHT_BYTES_MAX
+            or (
+                self.inflight_bytes >= WRITE_BYTES_MIN
+                and self.server.write_room.is_short(self.inflight_bytes)
+            )
             or self.reply_bytes >= self.server.reply_bytes_max
         )
 
