@@ -35,13 +35,16 @@ if TYPE_CHECKING:
 WRITE_OVERHEAD_BYTES: Final = 512
 """Charged per unfinished write: noreply writes take no slot, so this alone bounds their number."""
 
-WRITE_BYTES_MAX: Final = 256 << 20
+WRITE_BYTES_MAX: Final = 32 << 20
 """Keys and values of the unfinished writes of all clients together, those of clients that have gone
-included: they pile up while a shard has no leader. A connection that has as many under way as are
-left waits for its own first. At twice as much (many began at once) further ones are refused."""
+included. A connection that has as many under way as are left waits for its own first: so one that
+has few of them is not behind seconds of others' large values."""
 
 WRITE_BYTES_MIN: Final = 64 << 10
 """What of them a connection may have under way however many there are."""
+
+WRITE_BYTES_LIMIT: Final = 512 << 20
+"""Here further ones are refused: one large value of each client, while a shard has no leader."""
 
 
 class WriteRoom:
@@ -59,7 +62,7 @@ class WriteRoom:
 
     def has_room(self) -> bool:
         """May one more write begin?"""
-        return self.taken_bytes < 2 * WRITE_BYTES_MAX
+        return self.taken_bytes < WRITE_BYTES_LIMIT
 
 
 _NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND)

@@ -19,6 +19,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.connection.INFLIGHT_BYTES_MAX": (1, 4 << 10, 64 << 10),
     "node.client_writes.WRITE_BYTES_MAX": (8 << 10, 64 << 10),
     "node.client_writes.WRITE_BYTES_MIN": (1, 4 << 10),
+    "node.client_writes.WRITE_BYTES_LIMIT": (64 << 10, 1 << 20),
     "node.server.REPLY_BYTES_MAX": (16 << 10, 64 << 10),
     "node.server.REPLY_BYTES_MIN": (1 << 10, 8 << 10),
     "node.server.UNREAD_BYTES_MAX": (64 << 10, 1 << 20),

@@ -5,7 +5,12 @@ from random import Random
 import pytest
 
 from node.client_retrievals import WINDOW_KEYS
-from node.client_writes import WRITE_BYTES_MAX, WRITE_BYTES_MIN, WRITE_OVERHEAD_BYTES
+from node.client_writes import (
+    WRITE_BYTES_LIMIT,
+    WRITE_BYTES_MAX,
+    WRITE_BYTES_MIN,
+    WRITE_OVERHEAD_BYTES,
+)
 from node.connection import (
     FIRST_READ_BYTES,
     INFLIGHT_BYTES_MAX,
@@ -574,12 +579,12 @@ def test_a_client_that_waits_for_the_room_of_others_goes_on_when_its_own_writes_
     assert room.taken_bytes == WRITE_BYTES_MAX
 
 
-def test_writes_beyond_twice_the_room_are_refused_in_their_place_among_the_replies() -> None:
+def test_writes_beyond_the_limit_are_refused_in_their_place_among_the_replies() -> None:
     client = Client()
     room = client.server.write_room
     client.send(b"gets k\r\n")
     get = client.coordinator.take()
-    room.taken_bytes = 2 * WRITE_BYTES_MAX
+    room.taken_bytes = WRITE_BYTES_LIMIT
     client.send(set_line(b"k2") + set_line(b"k2", noreply=True) + b"delete k2\r\nversion\r\n")
     assert not client.coordinator.started
     get.end([item()])
@@ -588,7 +593,7 @@ def test_writes_beyond_twice_the_room_are_refused_in_their_place_among_the_repli
     assert client.read() == value_lines(b"k").replace(b"1\r\n", b"1 7\r\n", 1) + (
         b"END\r\n" + refused * 2 + b"VERSION 1\r\n"
     )
-    assert room.taken_bytes == 2 * WRITE_BYTES_MAX
+    assert room.taken_bytes == WRITE_BYTES_LIMIT
 
 
 def test_writes_of_big_values_are_bounded_by_bytes() -> None:
