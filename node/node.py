@@ -28,6 +28,7 @@ from node.consensus.api import (
     SnapshotMeta,
 )
 from node.consensus.raft import Raft
+from node.consensus_codec import DATAGRAM_KINDS
 from node.coordinator import Coordinator
 from node.counters import Counters
 from node.directory.follower import MapFollower
@@ -511,6 +512,14 @@ class Node:
                 self.follower.on_item(node_id, item)
             else:
                 self.coordinator.on_forward(node_id, item)
+
+    def on_peer_datagram(self, node_id: int, items: tuple[tuple[Any, ...], ...]) -> None:
+        """Consensus, and nothing else: all other items count on coming once and in order."""
+        for item in items:
+            kind = item[0]
+            if type(kind) is not int or kind not in DATAGRAM_KINDS:
+                raise PeerFrameError(f"an item of the kind {kind!r:.60} came as a datagram")
+            self.host.on_message(node_id, item)
 
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
         """A peer told of itself."""

@@ -36,6 +36,7 @@ from node.peer_codec import (
     encode_items,
     encode_refusal,
 )
+from node.peer_datagrams import DatagramPath
 
 TICK_SECONDS: Final = 0.25
 SILENT_TICKS_MAX: Final = 8  # 2 s
@@ -101,6 +102,7 @@ class PeerLink(asyncio.Protocol):
         "lost",
         "node_id",
         "outbox_bytes",
+        "path",
         "why",
         "written_bytes",
     )
@@ -126,6 +128,8 @@ class PeerLink(asyncio.Protocol):
         self.lost = lost
         self.hello: Hello | None = None
         """The other side's, once it was accepted."""
+        self.path: DatagramPath | None = None
+        """Beside a dialed link; `PeerNetwork` opens and closes it."""
         self.is_ready = False
         self.closing = False
         self.why = ""
