@@ -60,6 +60,8 @@ def encode_datagrams(token: bytes, packed: list[bytes]) -> list[bytes]:
         if size + len(item) > _ROOM or end - start == _ITEMS_MAX:
             if size:
                 datagrams.append(_encode(token, packed[start:end]))
+                if len(datagrams) == DATAGRAMS_MAX:
+                    return datagrams
             start, size = end, 0
             if len(item) > _ROOM:
                 start = end + 1
@@ -67,7 +69,7 @@ def encode_datagrams(token: bytes, packed: list[bytes]) -> list[bytes]:
         size += len(item)
     if size:
         datagrams.append(_encode(token, packed[start:]))
-    return datagrams[:DATAGRAMS_MAX]
+    return datagrams
 
 
 def _encode(token: bytes, packed: list[bytes]) -> bytes:
@@ -108,6 +110,7 @@ class DatagramPath(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self._transport: asyncio.DatagramTransport | None = None
         self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
         self.token = b""
         """Set once the other side has introduced itself: nothing is sent before."""
 
@@ -119,14 +122,20 @@ class DatagramPath(asyncio.DatagramProtocol):
 
     def send(self, packed: bytes) -> None:
         """Put an item into the next datagram."""
-        if self.token and self._transport is not None:
+        if (
+            self.token
+            and self._transport is not None
+            and self._outbox_bytes < DATAGRAMS_MAX * DATAGRAM_BYTES_MAX
+        ):
             self._outbox.append(packed)
+            self._outbox_bytes += len(packed)
 
     def flush(self) -> None:
         """Send what was put in: at the end of each turn."""
         if not self._outbox:
             return
         packed, self._outbox = self._outbox, []
+        self._outbox_bytes = 0
         transport = self._transport
         if transport is not None and not transport.is_closing():
             for datagram in encode_datagrams(self.token, packed):

@@ -1,5 +1,5 @@
-"""Goal: the copies that travel as datagrams are taken from the very process that a connection stands
-with, and from nobody else; without them everything works as before.
+"""Goal: copies that travel as datagrams are taken from the process that a connection stands with,
+and from nobody else; without them everything works as before.
 
 Method: real sockets on loopback for the two networks, a scripted host for what is sent twice.
 """
