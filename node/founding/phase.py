@@ -5,6 +5,10 @@ cluster one question (`frames`). The first founder by name is the proposer: when
 others answered that they are new, too, with equal settings, it makes the record. All others wait
 until a member shows them a record that names them with their disk id.
 
+Nobody accepts a record before all others have answered in one round, and none of them refused: one
+that knows that the founding is complete refuses a directory that was set back to before it, and it
+has to be asked, since a member that does not know it yet would show the record again.
+
 Nothing is stored here. Who gets the record accepts it (`data_dir.accept`) before anybody else hears
 of it, the proposer first of all: it shows no record that it could forget.
 """
@@ -128,21 +132,22 @@ class FoundingPhase:
                 )
             )
             found = [answer for answer in answers.values() if isinstance(answer, Found)]
-            if found:
-                why = why_unfit(found[0].record, self._own, self._members, self._fixed)
-                if not why:
-                    return found[0].record
+            blanks = [answer for answer in answers.values() if isinstance(answer, Blank)]
+            why = why_unfit(found[0].record, self._own, self._members, self._fixed) if found else ""
+            if why:
                 self._on_waiting(why)
+            elif len(found) + len(blanks) < len(self._others):
+                self._on_waiting(self._waiting(answers))
+            elif found:
+                return found[0].record
+            elif self._is_proposer:
+                founders = [self._own.info, *(blank.info for blank in blanks)]
+                try:
+                    return propose(self._random, founders, self._fixed)
+                except FoundingError as error:  # Two founders tell the same client address.
+                    self._on_waiting(f"{error}: change the settings of the nodes")
             else:
-                blanks = [answer for answer in answers.values() if isinstance(answer, Blank)]
-                if self._is_proposer and len(blanks) == len(self._others):
-                    founders = [self._own.info, *(blank.info for blank in blanks)]
-                    try:
-                        return propose(self._random, founders, self._fixed)
-                    except FoundingError as error:  # Two founders tell the same client address.
-                        self._on_waiting(f"{error}: change the settings of the nodes")
-                else:
-                    self._on_waiting(self._waiting(answers))
+                self._on_waiting(self._waiting(answers))
             await asyncio.sleep(self._random.uniform(*ROUND_MS) / 1000)
 
     def _waiting(self, answers: Mapping[str, Answer]) -> str:

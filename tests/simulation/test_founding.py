@@ -336,6 +336,54 @@ def test_a_directory_set_back_to_before_the_founding_is_refused() -> None:
     town.check_one_cluster()
 
 
+@pytest.mark.parametrize("present", ["", "a"])
+def test_a_founder_that_does_not_know_of_the_completion_lets_no_directory_back_in(
+    present: str,
+) -> None:
+    """c lost its power before it had stored *complete*, and would show the record again; b is set
+    back to before its mark. a, which knows better, is down until b has asked, or up. Let in, b
+    and c would found the groups again without what a and b had acknowledged.
+    """
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start("b")
+        await asyncio.sleep(1)
+        town.kill("b")
+        before = copy_of(town.nodes["b"])
+        town.start()
+        c = town.nodes["c"]
+        while c.node is None or c.node.founding is None:
+            await asyncio.sleep(0.0001)
+        c.disk.hang(5)
+        await town.put_all("ab", OLD)
+        assert not c.node.founding.is_complete
+        town.kill("c", power=True)
+        await asyncio.sleep(5)
+        town.kill("ab")
+        latest = copy_of(town.nodes["b"])
+        restore(town.nodes["b"], before)
+        town.start(present)
+        town.start("cb")
+        await asyncio.sleep(1)
+        town.start("" if present else "a")
+        await asyncio.sleep(1)
+        town.kill("a")
+        for name in "bc":
+            assert await town.get(name, "k0") is None
+            assert not await town.put(name, "k0", "lost")
+        assert town.nodes["b"].node is not None
+        assert not town.nodes["b"].node.node_id, "b was let in"
+        assert "a: " in town.alarms("b")["founding"]
+        town.kill("b")
+        restore(town.nodes["b"], latest)
+        town.start("ab")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
 def test_a_directory_set_back_to_an_older_copy_is_found_out_and_marked() -> None:
     """What it acknowledged since is missing. It ends and stays away; the others go on."""
     town = Town("abc", snapshot_bytes_min=1 << 20)
