@@ -109,6 +109,8 @@ class NodeStorage:
         config = self._config
         check_settings(member, config.name, config.fixed_settings, self.directory)
         self.identity = member.identity
+        self.local_state.cluster_id = member.identity.cluster_id
+        self.local_state.node_id = member.identity.node_id
         if self.disk is None:
             self.local_state.births = births_of(member.record, member.identity.node_id)
         else:
@@ -123,7 +125,9 @@ class NodeStorage:
             wal_bytes_max=config.wal_bytes_max,
             memory_bytes=config.memory_bytes,
         )
-        self.snapshots = SnapshotStore(disk, f"{self.directory}/{SNAPSHOTS_DIR}")
+        self.snapshots = SnapshotStore(
+            disk, f"{self.directory}/{SNAPSHOTS_DIR}", member.identity.cluster_id
+        )
         self.snapshots_found = self.snapshots.load_all()
         self.wal, self.recovered = Wal.open(
             disk,

@@ -127,7 +127,9 @@ def accept(
         random=random,
     )
     births = births_of(record, founder.node_id)
-    disk.write(f"{directory}/{BIRTHS_FILE}", encode_births(births))
+    disk.write(
+        f"{directory}/{BIRTHS_FILE}", encode_births(births, record.cluster_id, founder.node_id)
+    )
     marked = mark(identity, record)
     disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(marked))
     return Membership(marked, record)

@@ -294,6 +294,74 @@ def test_a_member_that_lost_a_part_stays_out_and_the_others_go_on(
     town.check_one_cluster()
 
 
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("wal/", "belongs to node 2 of cluster"),
+        ("snapshots/", "belongs to cluster"),
+        ("groups.born", "belongs to node 2 of cluster"),
+        ("cluster.map", "is the map of cluster"),
+    ],
+)
+def test_a_part_of_another_clusters_directory_is_refused(part: str, told: str) -> None:
+    """Nodes, groups and files have the same numbers in every cluster. That cluster's logs were
+    longer, so its snapshots would replace what this one holds.
+    """
+    other = Town("abc", seed=2)
+
+    async def other_story() -> None:
+        other.start()
+        for round_number in range(8):
+            await other.put_all("abc", values_of(12, f"other{round_number}"))
+        await other.until(
+            lambda: any("snapshots/" in path for path in copy_of(other.nodes["b"])), "no snapshot"
+        )
+        other.kill("b")
+
+    other.run(other_story())
+    foreign = {p: data for p, data in copy_of(other.nodes["b"]).items() if part in p}
+    assert foreign
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        await asyncio.sleep(1)
+        town.kill("abc")
+        own = copy_of(town.nodes["b"])
+        rest = {path: data for path, data in own.items() if part not in path}
+        restore(town.nodes["b"], rest | foreign)
+        town.start("b")
+        assert told in await town.refusal("b")
+        town.start("ac")
+        await town.check_all("ac", OLD)
+        restore(town.nodes["b"], own)
+        town.start("b")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_births_of_another_node_are_refused() -> None:
+    town = Town("abc", replication=1)
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        town.kill("b")
+        own = copy_of(town.nodes["b"])
+        births = {p: data for p, data in copy_of(town.nodes["a"]).items() if "groups.born" in p}
+        restore(town.nodes["b"], own | births)
+        town.start("b")
+        assert "belongs to node 1 of cluster" in await town.refusal("b")
+        restore(town.nodes["b"], own)
+        town.start("b")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+
+
 def test_directories_that_were_swapped_are_refused_by_name() -> None:
     town = Town("abc")
 
@@ -353,8 +421,9 @@ def test_a_founder_that_does_not_know_of_the_completion_lets_no_directory_back_i
         before = copy_of(town.nodes["b"])
         town.start()
         c = town.nodes["c"]
-        while c.node is None or c.node.founding is None:
-            await asyncio.sleep(0.0001)
+        await town.until(lambda: c.node and c.node.founding, "c has no record", pause=0.0001)
+        assert c.node is not None
+        assert c.node.founding is not None
         c.disk.hang(5)
         await town.put_all("ab", OLD)
         assert not c.node.founding.is_complete

@@ -125,11 +125,13 @@ class Town:
         node.crash()
         return problem
 
-    async def until(self, condition: Callable[[], object], what: str, seconds: float = 10) -> None:
+    async def until(
+        self, condition: Callable[[], object], what: str, seconds: float = 10, pause: float = 0.01
+    ) -> None:
         deadline = self.loop.time() + seconds
         while not condition():
             assert self.loop.time() < deadline, f"after {seconds} s still: {what}"
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(pause)
 
     # -- clients -----------------------------------------------------------------------------------
 
