@@ -6,7 +6,7 @@ the file also holds the founding record of a cluster and the node that this is i
 text, for the eyes of an operator:
 
     quorumcache data directory
-    format 2
+    format 3
     disk <disk id>
     cluster <cluster id>            from here on: members only
     node <node id> <name>

@@ -139,6 +139,8 @@ class NodeHost:
         self.identities = [MEMBER]
         self.log.start()
         self.local_state = LocalState(disk, DIRECTORY, self.disk.loop)
+        self.local_state.cluster_id = MEMBER.cluster_id
+        self.local_state.node_id = MEMBER.node_id
         found_map = self.local_state.load()
         assert found_map in self.maps, (found_map, self.maps)
         assert self.local_state.births in self.births, (self.local_state.births, self.births)
@@ -193,7 +195,7 @@ def map_of(epoch: int) -> ClusterMap:
     node = NodeInfo(1, "n1", "h:1", "h:2", "", "", 1.0)
     return ClusterMap(
         epoch=epoch,
-        cluster_id="c",
+        cluster_id=RECORD.cluster_id,
         shard_count=1,
         replication=1,
         nodes=(node,),
