@@ -35,6 +35,7 @@ from node.logs import event, get_logger
 from node.timekeeper import find_times
 from node.wal.identity import Identity, lock_data_dir
 from node.wal.memory import MemoryWal
+from node.wal.newest import NewestNote, read_newest
 from node.wal.recovery import RecoveredGroup
 from node.wal.snapshots import SnapshotStore
 from node.wal.wal import Wal
@@ -135,12 +136,15 @@ class NodeStorage:
             cluster_id=member.identity.cluster_id,
             node_id=member.identity.node_id,
             snapshots={g: s.meta for g, s in self.snapshots_found.items()},
+            newest=read_newest(disk, self.directory),
             segment_bytes_max=plan.segment_bytes_max,
             wal_bytes_max=plan.wal_bytes_max,
             random=self._random,
             clock=self._clock,
             loop=self._loop,
         )
+        note = NewestNote(disk, self.directory, lambda error: self.wal.on_failed(error))
+        self.wal.on_segment = note.begun
         find_times(self._time, self.directory, self.snapshots_found, self.recovered)
         for group_id in self.wal.orphan_snapshots:
             # The log knows nothing of this group: it left, or was never durable here.

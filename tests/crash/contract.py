@@ -85,6 +85,7 @@ class NodeHost:
         self.log = LogHost(disk, loop, segment_bytes_max=segment_bytes_max)
         self.log.payload_bytes = payload_bytes
         self.log.cluster_id = RECORD.cluster_id
+        self.log.keeps_note = True
         self.identities: list[Identity | None] = [None]
         """The one that certainly is durable, then those handed in since. So for the next two."""
         self.maps: list[ClusterMap | None] = [None]

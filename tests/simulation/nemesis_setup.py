@@ -23,8 +23,10 @@ PATHS = {
     "births": "/data/groups.born",
     "map": "/data/cluster.map",
     "identity": "/data/node.id",
+    "note": "/data/log.newest",
+    "newest_segment": "",
 }
-"""Where the parts of a directory are."""
+"""Where the parts of a directory are. The newest segment is looked for (`_path_of`)."""
 
 NOT_MISSED = ("map",)
 """Parts without which a node may start: it gets them from the others."""
@@ -109,7 +111,8 @@ class SetupFaults(Faults):
         if not node.may_lose_directory():
             return
         files = node.disk.files()
-        left = {path: data for path, data in files.items() if not path.startswith(PATHS[lost])}
+        gone = _path_of(lost, files)
+        left = {path: data for path, data in files.items() if not path.startswith(gone)}
         if left == files:
             return
         if lost not in NOT_MISSED:
@@ -171,3 +174,13 @@ class SetupFaults(Faults):
                 f"the groups {committed}",
                 rule="a stolen name is believed",
             )
+
+
+def _path_of(part: str, files: Files) -> str:
+    """Where a part of a directory is. Of the segments the one that the node has noted: one that it
+    has begun to write and not noted yet cannot be missed.
+    """
+    if part != "newest_segment":
+        return PATHS[part]
+    note = files.get(PATHS["note"], b"segment 0")
+    return f"{PATHS['log']}{int(note.split()[1]):010d}.wal"

@@ -269,6 +269,7 @@ def test_an_old_and_a_new_cluster_that_meet_refuse_each_other() -> None:
         (("wal/",), "all segments of the log"),
         (("groups.born",), "groups.born is missing"),
         (("node.id",), "node.id is missing"),
+        (("log.newest",), "log.newest is missing"),
         (("wal/", "groups.born", "cluster.map"), "all segments of the log"),
         (("wal/", "groups.born", "cluster.map", "snapshots/"), "all segments of the log"),
     ],
@@ -360,6 +361,44 @@ def test_births_of_another_node_are_refused() -> None:
         await town.check_all("abc", OLD)
 
     town.run(story())
+
+
+@pytest.mark.parametrize("how", ["newest segment", "older copy of wal/"])
+def test_a_log_whose_end_is_gone_is_refused_though_nobody_is_there_who_knows_better(
+    how: str,
+) -> None:
+    """What is left is a sound log. a is down, with whom b had acknowledged what c has not got: b
+    and c would lead without it.
+    """
+    town = Town("abc", snapshot_bytes_min=1 << 20)
+    b = town.nodes["b"]
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        await asyncio.sleep(1)
+        town.kill("b")
+        before = {path: data for path, data in copy_of(b).items() if "wal/" in path}
+        town.start("b")
+        town.kill("c")
+        await town.put_all("ab", NEW)
+        town.kill("ab")
+        latest = copy_of(b)
+        if how == "newest segment":
+            lose(b, max(path for path in latest if "wal/" in path))
+        else:
+            rest = {path: data for path, data in latest.items() if "wal/" not in path}
+            restore(b, rest | before)
+        town.start("cb")
+        assert "it was the newest one that was written to" in await town.refusal("b")
+        town.start("a")
+        await town.check_all("ac", NEW)
+        restore(b, latest)
+        town.start("b")
+        await town.check_all("abc", NEW)
+
+    town.run(story())
+    town.check_one_cluster()
 
 
 def test_directories_that_were_swapped_are_refused_by_name() -> None:
