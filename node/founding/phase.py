@@ -16,7 +16,7 @@ of it, the proposer first of all: it shows no record that it could forget.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final, cast
 
@@ -33,6 +33,7 @@ from node.founding.frames import (
 )
 from node.founding.record import FoundingRecord, propose
 from node.peer_codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
+from ring import NodeInfo
 
 ROUND_MS: Final = (80, 160)
 """Pause between two rounds, drawn: a founding takes about two of them once all are there."""
@@ -142,8 +143,11 @@ class FoundingPhase:
                 return found[0].record
             elif self._is_proposer:
                 founders = [self._own.info, *(blank.info for blank in blanks)]
+                twins = why_twins(founders)
                 try:
-                    return propose(self._random, founders, self._fixed)
+                    if not twins:
+                        return propose(self._random, founders, self._fixed)
+                    self._on_waiting(twins)
                 except FoundingError as error:  # Two founders tell the same client address.
                     self._on_waiting(f"{error}: change the settings of the nodes")
             else:
@@ -185,6 +189,19 @@ class FoundingPhase:
             if unequal:
                 return f"the settings differ: {unequal}"
         return answer
+
+
+def why_twins(founders: Sequence[NodeInfo]) -> str:
+    """Which two new nodes have one disk id; "" if none have."""
+    names: dict[str, str] = {}
+    for founder in founders:
+        other = names.setdefault(founder.disk_id, founder.name)
+        if other != founder.name:
+            return (
+                f"nodes {other} and {founder.name} have copies of one new data directory: start "
+                "one of them with an empty one"
+            )
+    return ""
 
 
 def why_unfit(
