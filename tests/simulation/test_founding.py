@@ -13,6 +13,8 @@ from random import Random
 import pytest
 
 from node.errors import AcknowledgedDataLost
+from node.founding.data_dir import births_of
+from node.local_state import encode_births
 from ring import ClusterMap
 from tests.simulation.cluster import PEER_PORT
 from tests.simulation.directories import copy_of, lose, restore, swap
@@ -361,6 +363,62 @@ def test_births_of_another_node_are_refused() -> None:
         await town.check_all("abc", OLD)
 
     town.run(story())
+
+
+def test_births_set_back_to_those_of_the_founding_are_refused() -> None:
+    """The groups in the log were born, and with what is not known any more."""
+    town = Town("abc")
+    b = town.nodes["b"]
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        assert b.node is not None
+        assert b.node.founding is not None
+        record = b.node.founding.record
+        town.kill("b")
+        latest = copy_of(b)
+        path = next(path for path in latest if "groups.born" in path)
+        restore(b, latest | {path: encode_births(births_of(record, 2), record.cluster_id, 2)})
+        town.start("b")
+        assert "the log holds group 1, but groups.born does not" in await town.refusal("b")
+        restore(b, latest)
+        town.start("b")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+@pytest.mark.parametrize("kept", ["everything", "wal/", "snapshots/", "log.newest", "cluster.map"])
+def test_an_identity_set_back_to_that_of_a_new_directory_is_refused_beside_anything_of_a_member(
+    kept: str,
+) -> None:
+    town = Town("abc")
+    b = town.nodes["b"]
+
+    async def story() -> None:
+        town.start("b")
+        await asyncio.sleep(1)
+        town.kill("b")
+        before = copy_of(b)
+        town.start()
+        for number in range(9):
+            await town.put_all("abc", values_of(12, f"round{number}"))
+        await town.until(lambda: any("snapshots/" in path for path in copy_of(b)), "no snapshot")
+        town.kill("b")
+        latest = copy_of(b)
+        identity = {path: data for path, data in before.items() if "node.id" in path}
+        some = {path: data for path, data in latest.items() if kept in path}
+        restore(b, (latest if kept == "everything" else some) | identity)
+        town.start("b")
+        assert "node.id says that the node is new" in await town.refusal("b")
+        restore(b, latest)
+        town.start("b")
+        await town.check_all("abc", values_of(12, "round8"))
+
+    town.run(story())
+    town.check_one_cluster()
 
 
 @pytest.mark.parametrize("how", ["newest segment", "older copy of wal/"])
