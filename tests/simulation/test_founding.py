@@ -42,6 +42,7 @@ def test_all_founders_found_one_cluster_and_everybody_learns_the_map_at_once(nam
 
     town.run(story())
     town.check_one_cluster()
+    assert not town.alarms_seen
 
 
 def test_the_map_learns_which_groups_have_started_in_few_epochs() -> None:
