@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
 ONCE_KIND_LINE: Final = once_error(
-    b"it may go before set, add, replace, append, prepend, cas, delete, incr, decr and touch only"
+    b"it may go before set, add, replace, append, prepend, cas, delete, incr, decr or touch only"
 )
 
 
