@@ -16,6 +16,7 @@ from typing import Any
 from node.config import format_address, parse_address
 from node.errors import StartupError
 from node.logs import event, get_logger
+from node.names import is_address, look_up
 
 ANY_IPV4 = "0.0.0.0"
 ANY_IPV6 = "::"
@@ -66,7 +67,7 @@ class Listener:
         self, factory: Callable[[], asyncio.BaseProtocol], address: str, options: dict[str, Any]
     ) -> list[str]:
         host, port = parse_address(address)
-        hosts = await self._resolve(host, port, address)
+        hosts = await self._resolve(host, address)
         for tries_left in reversed(range(1 if port else PORT_TRIES)):
             servers: list[asyncio.AbstractServer] = []
             try:
@@ -81,18 +82,17 @@ class Listener:
                 return found
         raise AssertionError("not reached")
 
-    async def _resolve(self, host: str, port: int, address: str) -> list[str]:
+    async def _resolve(self, host: str, address: str) -> list[str]:
         if host == ANY_IPV6:
             return [ANY_IPV6, ANY_IPV4]
+        if is_address(host):
+            return [host]
         try:
-            found = await self._loop.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
+            return await look_up(self._loop, host, flags=socket.AI_PASSIVE)
         except OSError as error:  # socket.gaierror is one.
             raise StartupError(
-                f"cannot resolve {host!r} in {self._setting} {address}: {error.strerror}"
+                f"cannot resolve {host!r} in {self._setting} {address}: {error.strerror or error}"
             ) from error
-        return list(dict.fromkeys(str(info[4][0]) for info in found))
 
     async def _bind(
         self,

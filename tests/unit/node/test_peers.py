@@ -34,6 +34,7 @@ from node.peer_state import ONE_WAY_NS
 from node.peers import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
 from tests.support.background import background_tasks
 from tests.support.founding import disk_id
+from tests.support.hung_names import HungNames
 
 DEADLINE_SECONDS = 30
 
@@ -710,3 +711,45 @@ def test_a_port_in_use_is_a_clear_error() -> None:
                 await other.start()
 
     run(test())
+
+
+def test_a_lost_link_is_dialed_again_while_the_name_server_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One peer's name never had an answer, and since the link was lost nothing has."""
+    server = HungNames(monkeypatch)
+    server.addresses["b.test"] = "127.0.0.1"
+    server.silent.add("c.test")
+
+    async def test() -> None:
+        async with World() as world:
+            recorder = Recorder()
+            a = PeerNetwork(
+                asyncio.get_running_loop(),
+                SystemClock(),
+                random.Random(1),
+                hello=hello_of(1),
+                listen_address=world.address(1),
+                peers={
+                    2: PeerSpec("b", f"b.test:{world.ports[2]}", disk_id(2)),
+                    3: PeerSpec("c", "c.test:7400", disk_id(3)),
+                },
+                handler=recorder,
+                tasks=background_tasks(),
+            )
+            world.networks.append(a)
+            await a.start()
+            await recorder.wait("down", 3)
+            await world.start(2)
+            await recorder.wait("up", 2)
+            server.silent.add("b.test")
+            link = a._peers[2].link
+            assert link is not None
+            link.abort("a fault")
+            await recorder.wait("up", 2, count=2)
+            assert server.asked.count("c.test") == 1
+
+    try:
+        run(test())
+    finally:
+        server.release()
