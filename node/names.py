@@ -1,13 +1,16 @@
-"""Host names to addresses, without one name's look-up standing in the way of another's. Edge.
+"""Host names to addresses: a name whose server does not answer delays no other name. Edge.
 
-The event loops resolve names in a few threads that everything shares (uvloop: four), and do not end
-a look-up that nobody waits for any more. A name whose server does not answer takes one of them for
-10 seconds and more; dialed twice a second it takes all of them for ever, so that no other node can
-be dialed, and a process that wants to end waits for what has piled up.
+The event loops resolve names in a small pool of threads that the whole process shares (uvloop:
+four), and a look-up goes on after its caller has given up. A name whose server does not answer
+takes one thread for 10 seconds and more. Dialed twice a second, it soon takes all of them: no other
+node can be dialed, and a process that ends waits for all the look-ups that have piled up.
 
-Here a look-up has a thread of its own that nobody waits for at the end, there is one at a time for
-each name, and a name that was resolved before keeps its addresses while its server is silent or
-away. An old address may be another node's by now: whoever dials it has to see who is there.
+Here each name has at most one look-up under way, in a daemon thread of its own, so the process can
+end without it. A name that was resolved before keeps its addresses while its server does not
+answer. An old address may belong to another node by now: the hello of a connection tells.
+
+`router/names.py` is the same for the client, without the remembered addresses: `node` and `router`
+never import each other, and `ring`, which both know, touches no network.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, cast
 
 SLOW_SECONDS: Final = 0.1
 """After it the addresses known from before are used, if there are any."""
@@ -39,8 +42,8 @@ class Names:
     ) -> None:
         """Connect to the first address of the host that answers; raises `OSError`.
 
-        `turn` counts the attempts: each begins with another address, so that one that says nothing
-        does not keep the others from being tried in time.
+        `turn` counts the attempts: each begins with another address, so that one that does not
+        answer cannot use up the time of every attempt.
         """
         found = await self.resolve(host)
         first = turn % len(found)
@@ -109,7 +112,7 @@ async def look_up(loop: asyncio.AbstractEventLoop, host: str, *, flags: int = 0)
     is_usual = kind.getaddrinfo is asyncio.BaseEventLoop.getaddrinfo
     if not is_usual and not kind.__module__.startswith("uvloop"):
         infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
-        return list(dict.fromkeys(str(info[4][0]) for info in infos))
+        return _addresses(infos)
     answer: asyncio.Future[list[str]] = loop.create_future()
 
     def work() -> None:
@@ -117,23 +120,33 @@ async def look_up(loop: asyncio.AbstractEventLoop, host: str, *, flags: int = 0)
         error: OSError | None = None
         try:
             infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=flags)
-            found = list(dict.fromkeys(str(info[4][0]) for info in infos))
+            found = _addresses(infos)
         except OSError as caught:
             error = caught
         except ValueError as caught:  # UnicodeError too: a name that no resolver takes
-            error = OSError(f"{host!r} is no name of a host ({caught})")
+            error = OSError(f"{host!r} is not a host name ({caught})")
         with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
             loop.call_soon_threadsafe(_tell, answer, found, error)
 
     try:
         threading.Thread(target=work, name=f"look-up of {host}", daemon=True).start()
     except RuntimeError as error:
-        raise OSError(f"no thread to look {host!r} up ({error})") from error
+        raise OSError(f"cannot start a thread to look up {host!r}: {error}") from error
     return await answer
 
 
+def _addresses(infos: Iterable[tuple[object, ...]]) -> list[str]:
+    """Each address once. A link-local one keeps its interface: without it, it leads nowhere."""
+    found: dict[str, None] = {}
+    for info in infos:
+        address = cast(tuple[object, ...], info[4])
+        scope = address[3] if len(address) == 4 else 0
+        found[f"{address[0]}%{scope}" if scope else f"{address[0]}"] = None
+    return list(found)
+
+
 def _look_at(asked: asyncio.Task[list[str]]) -> None:
-    """All who waited may have gone."""
+    """Every caller may have given up: then nothing else takes the error."""
     if not asked.cancelled():
         asked.exception()
 

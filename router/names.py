@@ -1,10 +1,12 @@
-"""Host names to addresses, without one name's look-up standing in the way of others.
+"""Host names to addresses: a name whose server does not answer delays no other name.
 
-The event loops of asyncio and uvloop resolve names in a few threads that the whole program shares,
-and do not end a look-up that nobody waits for any more: a name whose server does not answer takes
-one of them for 10 seconds and more at each attempt to connect, and the end of `asyncio.run` waits
-for all of them. Here a look-up has a thread of its own that nobody waits for at the end, and there
-is one at a time for each name.
+The event loops of asyncio and uvloop resolve names in a small pool of threads that the whole
+program shares, and a look-up goes on after its caller has given up. A name whose server does not
+answer takes one thread for 10 seconds and more at each attempt to connect, and the end of
+`asyncio.run` waits for all of them. Here each name has at most one look-up under way, in a daemon
+thread of its own, so the program can end without it.
+
+`node/names.py` is the same for nodes: `node` and `router` never import each other.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 
 class Names:
@@ -82,7 +85,7 @@ async def _look_up(loop: asyncio.AbstractEventLoop, host: str) -> list[str]:
     is_usual = kind.getaddrinfo is asyncio.BaseEventLoop.getaddrinfo
     if not is_usual and not kind.__module__.startswith("uvloop"):
         infos = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(info[4][0]) for info in infos))
+        return _addresses(infos)
     answer: asyncio.Future[list[str]] = loop.create_future()
 
     def work() -> None:
@@ -90,7 +93,7 @@ async def _look_up(loop: asyncio.AbstractEventLoop, host: str) -> list[str]:
         error: Exception | None = None
         try:
             infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            found = list(dict.fromkeys(str(info[4][0]) for info in infos))
+            found = _addresses(infos)
         except (OSError, ValueError) as caught:
             error = caught
         with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
@@ -99,12 +102,22 @@ async def _look_up(loop: asyncio.AbstractEventLoop, host: str) -> list[str]:
     try:
         threading.Thread(target=work, name=f"look-up of {host}", daemon=True).start()
     except RuntimeError as error:
-        raise OSError(f"no thread to look {host!r} up ({error})") from error
+        raise OSError(f"cannot start a thread to look up {host!r}: {error}") from error
     return await answer
 
 
+def _addresses(infos: Iterable[tuple[object, ...]]) -> list[str]:
+    """Each address once. A link-local one keeps its interface: without it, it leads nowhere."""
+    found: dict[str, None] = {}
+    for info in infos:
+        address = cast(tuple[object, ...], info[4])
+        scope = address[3] if len(address) == 4 else 0
+        found[f"{address[0]}%{scope}" if scope else f"{address[0]}"] = None
+    return list(found)
+
+
 def _look_at(asked: asyncio.Task[list[str]]) -> None:
-    """All who waited may have gone."""
+    """Every caller may have given up: then nothing else takes the error."""
     if not asked.cancelled():
         asked.exception()
 

@@ -1,8 +1,7 @@
 """Replicas that come back while writes go on: they catch up, and stay caught up.
 
-Situations that others met: a leader that shortens its log while a snapshot is on its way to a
-follower, which then needs the next one (cockroachdb/cockroach #76215, hashicorp/raft #212), and a
-follower that is never written to again after its disk has hung (hashicorp/raft #612).
+A leader shortens its log while a snapshot is on its way to a follower, which then would need the
+next one; and a follower counts again after its disk has hung.
 """
 
 from __future__ import annotations

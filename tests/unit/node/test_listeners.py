@@ -81,10 +81,10 @@ def test_a_name_stands_for_all_its_addresses_on_one_port(run: Run) -> None:
         loop = asyncio.get_running_loop()
         listener = Listener(loop, "--listen")
 
-        async def two(host: str, port: int) -> list[str]:
+        async def two(host: str, address: str) -> list[str]:
             return ["127.0.0.1", "127.0.0.2"]
 
-        listener._resolve = lambda host, address: two(host, address)  # type: ignore[method-assign]
+        listener._resolve = two  # type: ignore[method-assign]
         found = await listener.start(Closing, ("two.example:0",))
         listener.close()
         return found

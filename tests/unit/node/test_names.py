@@ -1,9 +1,10 @@
-"""Host names whose server says nothing (python/cpython #112169, etcd-io/etcd #10575): they stand in
-nobody's way, and known addresses stay in use."""
+"""A host name whose server does not answer: it delays no other name, and keeps the addresses that
+were found before."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import uvloop
 
 from node import names
-from node.names import Names
+from node.names import Names, look_up
 from tests.support.hung_names import HungNames
 
 Run = Callable[[Awaitable[Any]], Any]
@@ -30,9 +31,9 @@ def run(request: pytest.FixtureRequest) -> Run:
     return request.param  # type: ignore[no-any-return]
 
 
-def test_a_name_without_an_answer_stands_in_nobodys_way(run: Run, server: HungNames) -> None:
-    """It is asked for again and again, by who does not wait for long: one look-up is under way, and
-    the end of the loop does not wait for it."""
+def test_a_name_without_an_answer_delays_no_other_name(run: Run, server: HungNames) -> None:
+    """It is asked for again and again, each time for a moment: one look-up is under way, and the
+    end of the loop does not wait for it."""
     server.silent.add("hung")
 
     async def scenario() -> None:
@@ -81,7 +82,7 @@ def test_what_nobody_knows_is_an_error(run: Run, server: HungNames) -> None:
 
 def test_a_name_that_no_resolver_takes_is_an_error(run: Run) -> None:
     async def scenario() -> None:
-        with pytest.raises(OSError, match="is no name of a host"):
+        with pytest.raises(OSError, match="is not a host name"):
             await Names(asyncio.get_running_loop()).resolve("x" * 70)
 
     run(scenario())
@@ -125,3 +126,15 @@ def test_each_attempt_begins_with_another_address() -> None:
             await resolver.connect(asyncio.Protocol, "n", 7)
 
     asyncio.run(scenario())
+
+
+def test_a_link_local_address_keeps_its_interface(run: Run) -> None:
+    """Without its interface nothing can be dialed there, nor listened on."""
+    host = f"fe80::1%{socket.if_indextoname(1)}"
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        assert await Names(loop).resolve(host) == ["fe80::1%1"]
+        assert await look_up(loop, host) == ["fe80::1%1"]
+
+    run(scenario())

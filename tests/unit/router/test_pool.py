@@ -72,11 +72,11 @@ def test_a_name_that_no_resolver_takes_is_a_failed_connection(host: str) -> None
 
 
 @pytest.mark.parametrize("loop_run", [asyncio.run, uvloop.run])
-def test_a_seed_whose_name_server_is_silent_keeps_nobody_waiting(
+def test_a_seed_whose_name_has_no_answer_delays_nothing_else(
     loop_run: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the other seeds nor the program's own use of threads, nor its end: one look-up of the
-    name is under way, however often it is dialed (python/cpython #112169)."""
+    name is under way, however often it is dialed."""
     server = HungNames(monkeypatch)
     server.addresses["live.test"] = "127.0.0.1"
     server.silent.add("hung.test")
