@@ -436,7 +436,8 @@ class PeerNetwork:
             if link.why and not link.why.startswith(("refused", "answered")):
                 known = self._known.get(link.node_id)
                 who = known.name if known is not None else link.remote.rpartition(":")[0]
-                self._log_once("warning", "peer_handshake_failed", peer=who, why=link.why)
+                level = "debug" if link.was_probe else "warning"
+                self._log_once(level, "peer_handshake_failed", peer=who, why=link.why)
             return
         node_id = link.node_id
         peer = self._peers.get(node_id)
