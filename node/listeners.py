@@ -20,6 +20,7 @@ from node.names import is_address, look_up
 
 ANY_IPV4 = "0.0.0.0"
 ANY_IPV6 = "::"
+LOCALHOST = "localhost"
 
 PORT_TRIES = 20
 """Free ports to try until one is free on every address of a host."""
@@ -88,11 +89,23 @@ class Listener:
         if is_address(host):
             return [host]
         try:
-            return await look_up(self._loop, host, flags=socket.AI_PASSIVE)
+            found = await look_up(self._loop, host, flags=socket.AI_PASSIVE)
         except OSError as error:  # socket.gaierror is one.
             raise StartupError(
                 f"cannot resolve {host!r} in {self._setting} {address}: {error.strerror or error}"
             ) from error
+        if host != LOCALHOST and all(map(_is_loopback, found)):
+            # Such as 127.0.1.1, which Debian writes into /etc/hosts for the machine's own name.
+            event(
+                _log,
+                "warning",
+                "listens_on_loopback",
+                setting=self._setting,
+                address=address,
+                why=f"this machine resolves {host} to {', '.join(found)}: nobody reaches it from"
+                " another machine",
+            )
+        return found
 
     async def _bind(
         self,
@@ -143,6 +156,10 @@ class Listener:
                 f" port with {flag}"
             )
         return StartupError(f"cannot listen on {address} ({flag}): {error.strerror or error}")
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
 
 
 def _errno_of(error: OSError) -> int:
