@@ -155,7 +155,7 @@ class DiskKeeper:
             self._alarms.raise_alarm(
                 "disk_low",
                 f"the disk of {self._data_dir} has little room left (below {_mib(plan.low_bytes)}"
-                " MiB): the log is cut as short as it can be. Free some space, or take a larger"
+                " MiB): the log is shortened as far as possible. Free some space, or take a larger"
                 " disk",
             )
         elif space.files_left < FILES_LOW:
@@ -217,15 +217,15 @@ class DiskKeeper:
         if not self._is_full:
             self._alarms.clear("disk_full")
             return
-        lacks, cure = "is full", "free some"
+        lacks, cure = "is full", "Free some space"
         if self.space.files_left < FILES_LOW:  # The look is a moment old: not always 0 yet.
             free = _mib(self.space.free_bytes)
             lacks = f"is out of inodes, so it takes no new file, though {free} MiB are free"
-            cure = "remove files"
+            cure = "Remove files"
         self._alarms.raise_alarm(
             "disk_full",
-            f"the log cannot be written: the disk of {self._data_dir} {lacks}. The node gave its"
-            f" leaderships up, and goes on by itself when there is room: {cure}",
+            f"the log cannot be written: the disk of {self._data_dir} {lacks}. The node gave up its"
+            f" leaderships. {cure}: it takes part again by itself",
         )
 
     # -- what follows --------------------------------------------------------------------
@@ -252,8 +252,8 @@ class DiskKeeper:
             self._alarms.raise_alarm(
                 "disk_slow",
                 f"the log cannot be written: a write to the disk of {self._data_dir} has taken"
-                f" more than {self._hang_ns // 1_000_000} ms. The node gave its leaderships up, and"
-                " goes on by itself when the disk answers: look at the disk",
+                f" more than {self._hang_ns // 1_000_000} ms. The node gave up its leaderships,"
+                " and takes part again by itself when the disk answers. Check the disk",
             )
         else:
             self._alarms.clear("disk_slow")

@@ -177,7 +177,7 @@ def test_a_port_below_1024() -> None:
 def test_settings() -> None:
     NodeConfig(listen="127.0.0.1:1, [::1]:1", http="127.0.0.1:2,127.0.0.2:2").validate()
     for listen, words in (
-        ("[fe80::1]:7400", r"needs its interface, such as \[fe80::1%eth0\]:7400"),
+        ("[fe80::1]:7400", r"needs its interface, as in \[fe80::1%eth0\]:7400"),
         ("127.0.0.1:1,", "is not HOST:PORT"),
         ("127.0.0.1:1,nowhere", "is not HOST:PORT"),
         ("127.0.0.1:1,127.0.0.1:1", "twice"),
