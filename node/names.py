@@ -76,10 +76,9 @@ class Names:
             asked.add_done_callback(_look_at)
         # `wait` leaves the look-up under way when this caller is cancelled or out of time.
         await asyncio.wait((asked,), timeout=None if known is None else SLOW_SECONDS)
-        if asked.done() and (known is None or asked.exception() is None):
-            return asked.result()
-        assert known is not None
-        return known
+        if known is not None and (not asked.done() or isinstance(asked.exception(), OSError)):
+            return known
+        return asked.result()
 
     async def _ask(self, host: str) -> list[str]:
         try:
