@@ -392,7 +392,8 @@ class PeerNetwork:
         peer = self._peers.get(link.node_id)
         if peer is not None and link.dialed:
             peer.retry_ms = refusal.retry_ms
-            if by_peer:
+            # One that is to be asked again at once is only on its way into the cluster.
+            if by_peer and refusal.retry_ms >= DUPLICATE_RETRY_MS:
                 peer.refusal = refusal.sentence
         self._log_once(
             # A node that is to be asked again at once is only on its way into the cluster.

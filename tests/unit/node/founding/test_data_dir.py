@@ -93,6 +93,7 @@ def test_a_member_is_recognised_with_its_record() -> None:
     assert (found.identity.node_id, found.identity.name) == (2, "b")
     assert not found.identity.is_complete
     state = LocalState(disk, "d", disk.loop)  # type: ignore[arg-type]
+    state.cluster_id, state.node_id = found.identity.cluster_id, found.identity.node_id
     state.load()
     assert state.births == {0: Configuration((1, 2, 3))}
 
