@@ -29,6 +29,7 @@ from node.counters import Counters
 from node.errors import PeerError
 from node.founding.frames import Blank
 from node.logs import event
+from node.names import Names
 from node.peer_codec import (
     PROTOCOL_VERSION,
     Hello,
@@ -98,6 +99,7 @@ class PeerNetwork:
         self._listen_address = listen_address
         self._handler = handler
         self._tasks = tasks
+        self._names = Names(loop)
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
@@ -192,6 +194,7 @@ class PeerNetwork:
         if self._tick_handle is not None:
             self._tick_handle.cancel()
         self._listener.close()
+        self._names.close()
         for task in self._dialers.values():
             task.cancel()
 
@@ -303,31 +306,33 @@ class PeerNetwork:
     async def _dial(self, node_id: int, peer: Peer) -> None:
         """One connection to the peer, from the dial to its end."""
         link = self._new_link(node_id)
-        host, port = peer.addresses[peer.failures % len(peer.addresses)]
+        turn, place = divmod(peer.failures, len(peer.addresses))
+        host, port = peer.addresses[place]
         try:
             seconds = CONNECT_SECONDS_MIN * (1 << min(peer.failures // 3, 10))
             async with asyncio.timeout(min(CONNECT_SECONDS_MAX, seconds)):
-                transport, _ = await self._loop.create_connection(lambda: link, host, port)
+                await self._names.connect(lambda: link, host, port, turn)
         except (OSError, TimeoutError) as error:
-            why = f"cannot connect to {format_address(host, port)}: {error or 'timed out'}"
+            why = f"cannot connect to {format_address(host, port)}: {str(error) or 'timed out'}"
             self._log_once("info", "peer_unreachable", peer=peer.name, why=why)
             link.abort(why)
             self._down(node_id, peer, why)
             return
-        path = await self._open_path(peer, link, transport.get_extra_info("peername"))
+        path = await self._open_path(peer, link)
         try:
             await asyncio.shield(link.lost)  # `stop` also waits for it
         finally:
             if path is not None:
                 path.close()
 
-    async def _open_path(self, peer: Peer, link: PeerLink, remote: Any) -> DatagramPath | None:
+    async def _open_path(self, peer: Peer, link: PeerLink) -> DatagramPath | None:
         """A way for datagrams to where the dial has led; None if there is none."""
+        remote = link.remote_address
+        if remote is None:
+            return None  # gone already
         try:
-            _, path = await self._loop.create_datagram_endpoint(
-                DatagramPath, remote_addr=tuple(remote[:2])
-            )
-        except (OSError, TypeError) as error:  # the connection may be gone already: no peername
+            _, path = await self._loop.create_datagram_endpoint(DatagramPath, remote_addr=remote)
+        except OSError as error:
             self._log_once("info", "peer_datagrams_off", peer=peer.name, why=error)
             return None
         link.path = path
@@ -495,7 +500,8 @@ class PeerNetwork:
             if link.why and not link.why.startswith(("refused", "answered")):
                 known = self._known.get(link.node_id)
                 who = known.name if known is not None else link.remote.rpartition(":")[0]
-                self._log_once("warning", "peer_handshake_failed", peer=who, why=link.why)
+                level = "debug" if link.was_probe else "warning"
+                self._log_once(level, "peer_handshake_failed", peer=who, why=link.why)
             return
         node_id = link.node_id
         peer = self._peers.get(node_id)
