@@ -65,7 +65,8 @@ class LocalState:
                     f"{self._births_path} is damaged ({error}): restore that file, or leave this "
                     "node stopped and keep its data directory aside. The cluster goes on without "
                     "it while each shard has a majority of its replicas. Never empty the directory "
-                    "to let the node join again: it has promised what it would forget"
+                    "to let the node join again: it would forget its votes and the "
+                    "writes that it acknowledged"
                 ) from error
             if (cluster_id, node_id) != (self.cluster_id, self.node_id):
                 raise WrongDataDir(

@@ -346,8 +346,8 @@ class PeerNetwork:
                     # two processes of one name: two voters of one name are a danger to every
                     # promise.
                     raise Refused(
-                        f"another process speaks to node {self._hello.name} as node {hello.name}; "
-                        "if it has ended, this passes within 2 s",
+                        f"another process is connected to node {self._hello.name} as node "
+                        f"{hello.name}. If that process has ended, try again after 2 s",
                         DUPLICATE_RETRY_MS,
                     )
                 inbound.abort("replaced by a new connection from the same process")

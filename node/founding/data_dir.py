@@ -44,7 +44,8 @@ class Membership(NamedTuple):
 def open_data_dir(disk: Disk, directory: str, random: Random) -> Identity:
     """The identity of the directory; one that is empty gets a disk id. Under the lock.
 
-    Raises `BrokenDataDir`, or `WrongDataDir` for a damaged identity or another format.
+    Raises `BrokenDataDir`, or `WrongDataDir` for a damaged identity, another format, or a directory
+    that has lost acknowledged data.
     """
     for name in disk.list_dir(directory):
         if name.endswith(TEMP_SUFFIX):
@@ -63,7 +64,10 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> Identity:
         lost = f"{directory}/{LOST_FILE}"
         if disk.exists(lost):
             why = disk.read(lost).decode(errors="replace").strip()
-            raise BrokenDataDir(directory, f"a run before this one found out that {why}")
+            raise WrongDataDir(
+                directory,
+                f"must not be used any more: a run before this one found out that {why}",
+            )
         _check_member(disk, directory)
     else:
         found = _substance(disk, directory)

@@ -155,7 +155,11 @@ class FoundingPhase:
             await asyncio.sleep(self._random.uniform(*ROUND_MS) / 1000)
 
     def _waiting(self, answers: Mapping[str, Answer]) -> str:
-        missing = [f"{name}: {a}" for name, a in answers.items() if isinstance(a, str)]
+        alike: dict[str, list[str]] = {}
+        for name, answer in answers.items():
+            if isinstance(answer, str):
+                alike.setdefault(answer, []).append(name)
+        missing = [f"{', '.join(names)}: {answer}" for answer, names in alike.items()]
         if missing:
             return "waits for all founders; " + "; ".join(missing)
         return f"waits for node {next(iter(self._members))} to propose the founding record"

@@ -103,8 +103,8 @@ class FoundingProgress:
         if founder is None:
             why = (
                 f"node {theirs.name} is new, and node {own.name} belongs to {cluster} already, "
-                f"which was founded without a node {theirs.name}: start it with the initial "
-                "cluster that it shall found, on addresses of its own"
+                f"which was founded without a node {theirs.name}: to found another cluster, "
+                "give it the initial cluster of that one, and addresses of its own"
             )
         elif founder.disk_id != theirs.disk_id:
             why = (

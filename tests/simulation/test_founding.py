@@ -626,7 +626,7 @@ def test_a_node_on_a_copy_of_a_directory_is_refused_while_the_first_lives() -> N
         town.nodes["copy"] = copy
         await asyncio.sleep(7)
         await town.check_all("abc", OLD)
-        assert "another process speaks to node" in town.alarms("copy")["peers_refuse"]
+        assert "another process is connected to node" in town.alarms("copy")["peers_refuse"]
 
     town.run(story())
     town.check_one_cluster()

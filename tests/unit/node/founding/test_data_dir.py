@@ -199,8 +199,9 @@ def test_a_directory_that_lost_acknowledged_data_is_not_started_again() -> None:
     member(disk)
     condemn(disk, "d", "shard 3: this node's disk has lost data")
     disk.crash()
-    with pytest.raises(BrokenDataDir, match=r"a run before this one .* shard 3: this node's disk"):
+    with pytest.raises(WrongDataDir, match=r"a run before .* shard 3: this node's disk") as caught:
         opened(disk)
+    assert "restore" not in str(caught.value)  # Nothing can be restored that would make it right.
 
 
 def test_a_group_in_the_log_needs_a_birth() -> None:
