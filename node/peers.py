@@ -210,6 +210,11 @@ class PeerNetwork:
         link = self._ready.get(node_id)
         return link is not None and not link.closing
 
+    def is_heard(self, node_id: int) -> bool:
+        """True if the connection on which this node's items come stands."""
+        peer = self._peers.get(node_id)
+        return peer is not None and peer.inbound is not None
+
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """Puts an item into a peer's outbox; False if it was dropped (link down, outbox full)."""
         return self.send_packed(node_id, pack_item(item))
