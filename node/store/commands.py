@@ -151,5 +151,5 @@ def batch_fields(payload: bytes) -> tuple[int, tuple[Command, ...], int, int]:
             or type(command[3]) is not int
             or not 0 < command[3] < OP_COUNT
         ):
-            raise CommandError(f"batch holds what is no command: {command!r:.100}")
+            raise CommandError(f"batch holds an invalid command: {command!r:.100}")
     return now_ms, commands, wall_ms, item_bytes_max

@@ -143,7 +143,7 @@ def _foreign(random: Random) -> dict[str, Any]:
     return _seconds(random, 1.0, 3.0)
 
 
-PARTS_OF_A_DIRECTORY = ("log", "births", "map", "identity")
+PARTS_OF_A_DIRECTORY = ("log", "births", "map", "identity", "note", "newest_segment", "mark")
 
 KINDS: dict[str, Kind] = {
     # processes

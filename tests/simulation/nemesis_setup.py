@@ -11,6 +11,7 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING
 
+from node.wal.identity import Identity, encode_identity
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.nemesis_base import Faults
 from tests.simulation.settings import draw_new_settings, draw_own_settings
@@ -23,8 +24,11 @@ PATHS = {
     "births": "/data/groups.born",
     "map": "/data/cluster.map",
     "identity": "/data/node.id",
+    "note": "/data/log.newest",
+    "newest_segment": "",
+    "mark": "/data/node.id",
 }
-"""Where the parts of a directory are."""
+"""Where the parts of a directory are. The newest segment is looked for (`_without`)."""
 
 NOT_MISSED = ("map",)
 """Parts without which a node may start: it gets them from the others."""
@@ -109,7 +113,7 @@ class SetupFaults(Faults):
         if not node.may_lose_directory():
             return
         files = node.disk.files()
-        left = {path: data for path, data in files.items() if not path.startswith(PATHS[lost])}
+        left = _without(lost, files)
         if left == files:
             return
         if lost not in NOT_MISSED:
@@ -171,3 +175,20 @@ class SetupFaults(Faults):
                 f"the groups {committed}",
                 rule="a stolen name is believed",
             )
+
+
+def _without(part: str, files: Files) -> Files:
+    """A directory that has lost a part. Of the segments it is the one that the node has noted: one
+    that it has begun to write and not noted yet cannot be missed. A mark is lost when the identity
+    is that of the time when the directory was new.
+    """
+    gone = PATHS[part]
+    if part == "newest_segment":
+        note = files.get(PATHS["note"], b"segment 0")
+        gone = f"{PATHS['log']}{int(note.split()[1]):010d}.wal"
+    left = {path: data for path, data in files.items() if not path.startswith(gone)}
+    if part == "mark" and left != files:
+        words = files[gone].split()
+        disk_id = words[words.index(b"disk") + 1].decode()
+        left[gone] = encode_identity(Identity(disk_id))
+    return left
