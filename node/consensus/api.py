@@ -399,9 +399,12 @@ class ReplicatedLog:
         """`Ready.snapshot` is durable and the state machine restored from it."""
         raise NotImplementedError
 
-    def compact(self, index: Index) -> None:
-        """Entries <= `index` may be forgotten (a snapshot at >= `index` is durable). May keep
-        more."""
+    def compact(self, index: Index, keep_bytes: int = 0) -> None:
+        """Entries <= `index` may be forgotten (a snapshot at >= `index` is durable).
+
+        A leader keeps those that a replica still needs which answers, is being sent a snapshot or
+        is behind, as long as all entries in memory then take `keep_bytes` or less.
+        """
         raise NotImplementedError
 
     def snapshot_meta(self, index: Index) -> SnapshotMeta:

@@ -93,13 +93,14 @@ class SetupFaults(Faults):
 
     async def _wipe_directory(self, seconds: float, who: str, pick: int = 0) -> None:
         node = self._who(who, pick)
-        if node.may_lose_directory() and self._somebody_remembers():
+        if node.may_lose_directory() and self._somebody_remembers(node):
             await self._with_files({node: {}}, seconds, "is empty")
 
-    def _somebody_remembers(self) -> bool:
-        """There are other nodes. A node that is alone founds a new cluster on an empty directory:
-        nobody else knows of the one before."""
-        return len(self.world.nodes) > 1
+    def _somebody_remembers(self, node: SimulatedNode) -> bool:
+        """Another node has its own directory. Where all are without one they found a new cluster:
+        nobody knows of the one before.
+        """
+        return any(n.has_own_directory for n in self.world.nodes if n is not node)
 
     async def _swap_directories(self, nodes: list[str], seconds: float) -> None:
         pair = [self._nodes[name] for name in nodes]
@@ -155,7 +156,7 @@ class SetupFaults(Faults):
         machine. The real one comes back meanwhile.
         """
         node = self._who(who, pick)
-        if not node.may_lose_directory() or not self._somebody_remembers():
+        if not node.may_lose_directory() or not self._somebody_remembers(node):
             return
         if node.is_up:
             self._crash(node, power=False)
