@@ -32,7 +32,7 @@ from node.consensus_codec import (
     encode_message,
 )
 from node.errors import AcknowledgedDataLost, PeerFrameError
-from node.group import ReplicaGroup
+from node.group import GroupHost, ReplicaGroup
 from node.logs import event, get_logger
 from node.peer_codec import pack_item
 from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
@@ -78,7 +78,7 @@ class PeerSender(Protocol):
     def flush(self) -> None: ...
 
 
-class ReplicaHost:
+class ReplicaHost(GroupHost):
     """Owner of this node's replicas."""
 
     def __init__(
