@@ -644,6 +644,7 @@ class Node:
         if self._stopping:
             return
         self._stopping = True
+        self.alarms.raise_alarm("stopping", "the node is stopping: it takes no new clients")
         deadline = self.loop.time() + self.config.stop_timeout_ms / 1000
         self.server.stop_accepting()
         for task in self._own_tasks:
