@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedNode
@@ -21,12 +21,19 @@ class Faults:
         self.world = world
         self.faults: Counter[str] = Counter()
         """How many began, by kind."""
+        self.met: Counter[str] = Counter()
+        """How many of them found what they break, by kind: a node that is down cannot be killed."""
+        self._told: set[asyncio.Task[Any]] = set()
         self.crashes = 0
         """How many processes it ended."""
         self._nodes = {node.name: node for node in world.nodes}
 
     def _say(self, text: str) -> None:
         self.world.trace.tell(f"nemesis: {text}")
+        task = asyncio.current_task()
+        if task is not None and task not in self._told:
+            self._told.add(task)
+            self.met[task.get_name().removeprefix("fault ")] += 1
 
     def _who(self, who: str, pick: int = 0) -> SimulatedNode:
         """The node of this name; for "leader" one that leads something, or any if none does."""
