@@ -4,6 +4,7 @@ A failure prints its seed and the command that replays it. Seeds that once found
 `regression_seeds.txt`. More seeds: `python -m tests.simulation --seeds 1..1000 --keep-going`.
 """
 
+import contextvars
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from tests.simulation.admin_program import AdminProgram
 from tests.simulation.checkers import Invariants, InvariantViolation
+from tests.simulation.schedule import Fault, Schedule
 from tests.simulation.world import SimulationFailure, World, WorldConfig
 
 SEEDS = (*range(1, 12), *range(14, 18))
@@ -71,6 +73,26 @@ def test_memory_that_is_used_up():
             if any(operation.result == "OUT_OF_MEMORY" for operation in world.history.operations):
                 return
     raise AssertionError("no seed uses the memory up")
+
+
+def test_a_node_whose_sync_fails_as_the_faults_end_is_started_again():
+    """It ends itself a moment after everything was healed."""
+    faults = (Fault(500, "failing_disk", {"who": "n1", "seconds": 3.0}),)
+    world = World(WorldConfig.of(Schedule(seed=2, fault_seconds=1.0, faults=faults)))
+    node = world.nodes[0]
+    fail, outside = node.disk.before_step, contextvars.copy_context()
+    is_up = []
+
+    def before_step(step, path):
+        if step == "sync" and node.disk.failing_syncs:
+            world.loop.call_soon(node.recover, context=outside)
+            world.loop.call_later(0.05, lambda: is_up.append(node.is_up), context=outside)
+        return fail(step, path)
+
+    node.disk.before_step = before_step
+    world.run()
+    assert node.disk.syncs_failed == 1
+    assert is_up == [True]
 
 
 def test_sixteen_shards():

@@ -170,6 +170,8 @@ class FakeDisk:
         """0: nothing more can be opened."""
         self.failing_syncs = 0
         """So many of the next syncs fail."""
+        self.syncs_failed = 0
+        """How many did."""
         self.before_step: Callable[[str, str], BaseException | None] | None = None
         self.steps = 0
         """Elementary steps made so far."""
@@ -395,6 +397,7 @@ class FakeDisk:
                 return error
         if step == "sync" and self.failing_syncs:
             self.failing_syncs -= 1
+            self.syncs_failed += 1
             return OSError(errno.EIO, "Input/output error")
         return None
 
