@@ -318,6 +318,11 @@ class World:
         for node in self.nodes:
             node.count()
             report.totals.update(node.totals)
+            report.totals["disk_steps_hung"] += node.disk.steps_hung
+            report.totals["disk_syncs_failed"] += node.disk.syncs_failed
+            report.totals["disk_opens_refused"] += node.disk.opens_refused
+        results = (operation.result for operation in self.history.operations)
+        report.totals["out_of_memory"] = sum(result == "OUT_OF_MEMORY" for result in results)
 
     async def _bounded(self, awaitable: Any) -> None:
         """Await it, unless an invariant breaks first."""

@@ -168,6 +168,8 @@ class FakeDisk:
         """Room set aside, by path. It survives every crash."""
         self.descriptors_left = 1000
         """0: nothing more can be opened."""
+        self.opens_refused = 0
+        """How often that was so."""
         self.failing_syncs = 0
         """So many of the next syncs fail."""
         self.syncs_failed = 0
@@ -440,6 +442,7 @@ class FakeDisk:
 
     def _need_descriptor(self, path: str) -> None:
         if not self.descriptors_left:
+            self.opens_refused += 1
             raise OutOfResources(f"{path}: Too many open files")
 
     def _set_aside(self, path: str, size: int) -> Steps:
