@@ -257,7 +257,7 @@ def parse_head(head: bytes) -> Request:
             raise RequestError(400, "malformed header line")
         headers[name.lower()] = value.strip()
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
-        raise RequestError(413, "no request bodies, please")
+        raise RequestError(413, "a request must not have a body")
     connection = headers.get("connection", "").lower()
     keep_alive = "close" not in connection and (version == "HTTP/1.1" or "keep-alive" in connection)
     return Request(method, target.partition("?")[0], keep_alive)

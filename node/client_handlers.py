@@ -38,9 +38,9 @@ from node.store.commands import OP_APPEND, OP_CAS, OP_DELETE, OP_PREPEND, OP_SET
 if TYPE_CHECKING:
     from node.connection import MemcachedConnection
 
-ONCE_TWICE_LINE: Final = once_error(b"it goes before a command, not before another one of its kind")
+ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
 ONCE_KIND_LINE: Final = once_error(
-    b"it goes before set, add, replace, append, prepend, cas, delete, incr, decr or touch only"
+    b"it may go before set, add, replace, append, prepend, cas, delete, incr, decr or touch only"
 )
 
 

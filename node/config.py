@@ -346,7 +346,8 @@ class NodeConfig:
             if port == 0 and not self.is_alone:
                 raise ConfigError(
                     "initial_cluster",
-                    f"node {name}: {address!r}, but the others need the port",
+                    f"node {name}: {address!r} has port 0, but the other nodes have to know"
+                    " the port",
                 )
             if address in owner:
                 raise ConfigError(
@@ -359,7 +360,8 @@ class NodeConfig:
             )
         if not self.is_alone and not self.peer:
             raise ConfigError(
-                "peer", f"a cluster of {len(self.members)} nodes needs an address for the others"
+                "peer",
+                f"a cluster of {len(self.members)} nodes needs an address that the others reach",
             )
         if not is_shard_count(self.shards):
             raise ConfigError(

@@ -150,7 +150,7 @@ class DiskKeeper:
             self._alarms.raise_alarm(
                 "disk_low",
                 f"the disk of {self._data_dir} has little room left (below {_mib(plan.low_bytes)}"
-                " MiB): the log is cut as short as it can be. Free some space, or take a larger"
+                " MiB): the log is shortened as far as possible. Free some space, or take a larger"
                 " disk",
             )
         elif space.free_bytes > plan.low_bytes * 5 // 4:
@@ -214,7 +214,7 @@ class DiskKeeper:
             self._alarms.raise_alarm(
                 "disk_full",
                 f"the log cannot be written: the disk of {self._data_dir} is full. The node gave"
-                " its leaderships up, and goes on by itself when there is space: free some",
+                " up its leaderships. Free some space: it takes part again by itself",
             )
         else:
             self._alarms.clear("disk_full")
@@ -228,8 +228,8 @@ class DiskKeeper:
             self._alarms.raise_alarm(
                 "disk_slow",
                 f"the log cannot be written: a write to the disk of {self._data_dir} has taken"
-                f" more than {self._hang_ns // 1_000_000} ms. The node gave its leaderships up, and"
-                " goes on by itself when the disk answers: look at the disk",
+                f" more than {self._hang_ns // 1_000_000} ms. The node gave up its leaderships,"
+                " and takes part again by itself when the disk answers. Check the disk",
             )
         else:
             self._alarms.clear("disk_slow")

@@ -373,7 +373,8 @@ class Node:
             return
         if not config.peer:
             raise ConfigError(
-                "peer", f"a cluster of {len(others) + 1} nodes needs an address for the others"
+                "peer",
+                f"a cluster of {len(others) + 1} nodes needs an address that the others reach",
             )
         epoch = self.map.epoch if self.map is not None else 0
         hello = own_hello(config, info, self.founding, self.incarnation, epoch)

@@ -104,7 +104,7 @@ def refusals_of(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:
             found[node_id] = f"node {peer.name} refuses this node: {peer.refusal}"
         elif peer.one_way_since_ns and now_ns - peer.one_way_since_ns > ONE_WAY_NS:
             found[node_id] = (
-                f"node {peer.name} has no connection to this node, though it can be reached: it "
-                "does not find this node at the address that it knows"
+                f"node {peer.name} cannot connect to this node, although this node can connect "
+                "to it: the address that it knows of this node is wrong, or blocked"
             )
     return found

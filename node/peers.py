@@ -346,8 +346,8 @@ class PeerNetwork:
                     # two processes of one name: two voters of one name are a danger to every
                     # promise.
                     raise Refused(
-                        f"another process speaks to node {self._hello.name} as node {hello.name}; "
-                        "if it has ended, this passes within 2 s",
+                        f"another process is connected to node {self._hello.name} as node "
+                        f"{hello.name}. If that process has ended, try again after 2 s",
                         DUPLICATE_RETRY_MS,
                     )
                 inbound.abort("replaced by a new connection from the same process")
@@ -392,7 +392,8 @@ class PeerNetwork:
         peer = self._peers.get(link.node_id)
         if peer is not None and link.dialed:
             peer.retry_ms = refusal.retry_ms
-            if by_peer:
+            # One that is to be asked again at once is only on its way into the cluster.
+            if by_peer and refusal.retry_ms >= DUPLICATE_RETRY_MS:
                 peer.refusal = refusal.sentence
         self._log_once(
             # A node that is to be asked again at once is only on its way into the cluster.

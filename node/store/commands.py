@@ -144,6 +144,6 @@ def decode_batch(payload: bytes) -> Batch:
             or type(command[3]) is not int
             or not 0 < command[3] < OP_COUNT
         ):
-            raise CommandError(f"batch holds what is no command: {command!r:.100}")
+            raise CommandError(f"batch holds an invalid command: {command!r:.100}")
     batch_of: Batch = _new(Batch, (now_ms, commands, wall_ms, item_bytes_max))
     return batch_of

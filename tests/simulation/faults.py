@@ -143,9 +143,12 @@ def _foreign(random: Random) -> dict[str, Any]:
     return _seconds(random, 1.0, 3.0)
 
 
-PARTS_OF_A_DIRECTORY = ("log", "births", "map", "identity")
+PARTS_OF_A_DIRECTORY = ("log", "births", "map", "identity", "note", "newest_segment", "mark")
 
-WAYS_TO_FORGET = ("all", "all", "all but the disk id", "log", "births", "identity", "snapshots")
+WAYS_TO_FORGET = (
+    *("all", "all", "all but the disk id", "log", "newest_segment"),
+    *("births", "identity", "mark", "snapshots"),
+)
 """What a directory may lack so that its node has to be refused. With nothing but the disk id it is
 what it was before the founding."""
 

@@ -25,8 +25,11 @@ PATHS = {
     "map": "/data/cluster.map",
     "identity": "/data/node.id",
     "snapshots": "/data/snapshots/",
+    "note": "/data/log.newest",
+    "newest_segment": "",
+    "mark": "/data/node.id",
 }
-"""Where the parts of a directory are."""
+"""Where the parts of a directory are. The newest segment is looked for (`_without`)."""
 
 NOT_MISSED = ("map",)
 """Parts without which a node may start: it gets them from the others."""
@@ -115,7 +118,7 @@ class SetupFaults(Faults):
         if not node.may_lose_directory():
             return
         files = node.disk.files()
-        left = {path: data for path, data in files.items() if not path.startswith(PATHS[lost])}
+        left = _without(lost, files)
         if left == files:
             return
         if lost not in NOT_MISSED:
@@ -171,7 +174,8 @@ class SetupFaults(Faults):
             if identity is None:
                 return {}
             return {f"/data/{IDENTITY_FILE}": encode_identity(Identity(identity.disk_id))}
-        return {path: data for path, data in files.items() if not path.startswith(PATHS[lost])}
+        left = _without(lost, files)
+        return left if left != files else {}
 
     async def _with_files(
         self,
@@ -223,3 +227,20 @@ class SetupFaults(Faults):
                 f"the groups {committed}",
                 rule="a stolen name is believed",
             )
+
+
+def _without(part: str, files: Files) -> Files:
+    """A directory that has lost a part. Of the segments it is the one that the node has noted: one
+    that it has begun to write and not noted yet cannot be missed. A mark is lost when the identity
+    is that of the time when the directory was new.
+    """
+    gone = PATHS[part]
+    if part == "newest_segment":
+        note = files.get(PATHS["note"], b"segment 0")
+        gone = f"{PATHS['log']}{int(note.split()[1]):010d}.wal"
+    left = {path: data for path, data in files.items() if not path.startswith(gone)}
+    if part == "mark" and left != files:
+        words = files[gone].split()
+        disk_id = words[words.index(b"disk") + 1].decode()
+        left[gone] = encode_identity(Identity(disk_id))
+    return left

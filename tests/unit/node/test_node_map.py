@@ -60,5 +60,5 @@ def test_the_map_of_another_cluster_is_not_taken() -> None:
 
 
 def test_what_is_no_map_is_the_peers_fault() -> None:
-    with pytest.raises(PeerError, match="a cluster map that is none"):
+    with pytest.raises(PeerError, match="an invalid cluster map"):
         taken(b"\x93\x01\x02\x03")

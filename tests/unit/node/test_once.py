@@ -15,7 +15,7 @@ ONCE = b"cluster once %d 5 3\r\n" % SESSION
 IDENTITY = (SESSION, 5, 3)
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 KIND_LINE = (
-    b"CLIENT_ERROR once: it goes before set, add, replace, append, prepend, cas, delete, incr, "
+    b"CLIENT_ERROR once: it may go before set, add, replace, append, prepend, cas, delete, incr, "
     b"decr or touch only; not done\r\n"
 )
 
@@ -158,7 +158,7 @@ def test_two_prefixes_are_one_error() -> None:
     client = Client()
     client.send(ONCE + ONCE + b"incr k 1\r\nversion\r\n")
     assert not client.coordinator.started
-    assert client.read().startswith(b"CLIENT_ERROR once: it goes before a command")
+    assert client.read().startswith(b"CLIENT_ERROR once: only one may go before a command")
     client.send(ONCE + b"incr k 1\r\n")
     assert client.coordinator.take().identity == IDENTITY
 

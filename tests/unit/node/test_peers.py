@@ -410,7 +410,7 @@ def test_what_refuses_us_and_who_does_not_reach_us_is_told() -> None:
             assert a.refusals() == {}
             later = clock.monotonic_ns() + ONE_WAY_NS + 1_000_000_000
             a._clock = SimpleNamespace(monotonic_ns=lambda: later)
-            assert "has no connection to this node" in a.refusals()[2]
+            assert "cannot connect to this node" in a.refusals()[2]
 
     run(test())
 
@@ -439,7 +439,7 @@ def test_a_second_process_of_the_same_name_is_refused_while_the_first_lives() ->
             writer.write(encode_hello(hello_of(2)))
             refusal = decode_hello(await read_payload(reader))
             assert isinstance(refusal, Refusal)
-            assert "another process speaks to node a as node b" in refusal.sentence
+            assert "another process is connected to node a as node b" in refusal.sentence
             assert refusal.retry_ms == 500
             writer.close()
             assert b.is_up(1)

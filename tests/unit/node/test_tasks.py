@@ -14,6 +14,7 @@ import pytest
 from node import tasks as module
 from node.alarms import Alarms
 from node.counters import Counters
+from node.errors import AcknowledgedDataLost
 from node.tasks import ALARM_S, RESTART_FIRST_S, RESTART_MAX_S, Tasks
 from tests.simulation.loop import VirtualLoop
 
@@ -154,6 +155,17 @@ def test_a_failed_task_is_logged_with_its_trace(caplog: pytest.LogCaptureFixture
     (record,) = [one for one in caplog.records if one.getMessage() == "task_failed"]
     assert record.exc_info is not None
     assert record.fields["task"] == "housekeeper"  # type: ignore[attr-defined]
+
+
+def test_a_disk_that_lost_data_is_no_bug(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(bench: Bench) -> None:
+        error = AcknowledgedDataLost("shard 1", "acknowledged too much")
+        bench.tasks.loop_error({"message": "Fatal error on transport", "exception": error})
+        assert not bench.is_alarmed
+
+    bench = on_virtual_loop(test)
+    assert bench.counters.tasks_failed == 0
+    assert not [one for one in caplog.records if one.getMessage() == "task_failed"]
 
 
 def test_the_alarm_outlasts_the_longest_pause() -> None:
