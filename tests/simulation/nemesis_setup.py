@@ -98,13 +98,13 @@ class SetupFaults(Faults):
 
     async def _wipe_directory(self, seconds: float, who: str, pick: int = 0) -> None:
         node = self._who(who, pick)
-        if node.may_lose_directory() and self._somebody_remembers():
+        if node.may_lose_directory() and self._somebody_remembers(node):
             await self._with_files({node: {}}, seconds, "is empty")
 
-    def _somebody_remembers(self) -> bool:
-        """There are other nodes. A node that is alone founds a new cluster on an empty directory:
-        nobody else knows of the one before."""
-        return len(self.world.nodes) > 1
+    def _somebody_remembers(self, node: SimulatedNode) -> bool:
+        """Another node has its own directory. If none has, empty ones found a new cluster: nobody
+        knows of the one before."""
+        return any(other.has_own_directory for other in self.world.nodes if other is not node)
 
     async def _swap_directories(self, nodes: list[str], seconds: float) -> None:
         pair = [self._nodes[name] for name in nodes]
@@ -133,7 +133,7 @@ class SetupFaults(Faults):
     async def _set_back_directory(self, lost: str, seconds: float, who: str, pick: int = 0) -> None:
         """A node comes up on a copy from before the founding, or without what freed its log."""
         node = self._who(who, pick)
-        if not node.may_lose_directory() or not self._somebody_remembers():
+        if not node.may_lose_directory() or not self._somebody_remembers(node):
             return
         if node.is_up:
             self._crash(node, power=False)
@@ -154,7 +154,7 @@ class SetupFaults(Faults):
         for node in (late, forgetful, *others):
             if node.is_up:
                 self._crash(node, power=False)
-        if not forgetful.may_lose_directory():
+        if not forgetful.may_lose_directory() or not self._somebody_remembers(forgetful):
             return
         self._restart(late)
         await self._with_files({forgetful: self._rest_of(forgetful, lost)}, seconds, _told(lost))
@@ -207,7 +207,7 @@ class SetupFaults(Faults):
         machine. The real one comes back meanwhile.
         """
         node = self._who(who, pick)
-        if not node.may_lose_directory() or not self._somebody_remembers():
+        if not node.may_lose_directory() or not self._somebody_remembers(node):
             return
         if node.is_up:
             self._crash(node, power=False)

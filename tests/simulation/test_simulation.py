@@ -87,6 +87,17 @@ def test_a_lost_disk_does_not_decide(lost):
     assert report.ok > 0
 
 
+def test_two_nodes_that_are_both_wiped_are_no_cluster_that_somebody_remembers():
+    """The second one keeps its directory: with none left they would rightly found a new cluster."""
+    faults = (
+        Fault(200, "wipe_directory", {"who": "n1", "seconds": 2.0}),
+        Fault(400, "wipe_directory", {"who": "n2", "seconds": 2.0}),
+    )
+    schedule = Schedule(seed=2, nodes=2, fault_seconds=3.0, faults=faults)
+    report = World(WorldConfig.of(schedule)).run()
+    assert report.met["wipe_directory"] == 1
+
+
 def test_a_node_whose_sync_fails_as_the_faults_end_is_started_again():
     """It ends itself a moment after everything was healed."""
     faults = (Fault(500, "failing_disk", {"who": "n1", "seconds": 3.0}),)
