@@ -330,7 +330,7 @@ def test_data_dir_not_writable(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "Permission denied" in done.stderr.splitlines()[-1]
+    assert "not permitted" in done.stderr.splitlines()[-1]
 
 
 def test_data_dir_is_a_file(tmp_path: Path) -> None:
