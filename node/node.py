@@ -548,7 +548,9 @@ class Node:
         event(log, "info", "peer_down", peer=node_id, why=why)
         if self._stopping:
             return
-        self.time.lost(node_id)
+        if self.peers is None or not self.peers.is_heard(node_id):
+            # Otherwise it may still vote for us, and its clock has to count if we come to lead.
+            self.time.lost(node_id)
         self.coordinator.peer_down(node_id)
         self.host.peer_unreachable(node_id)
 
@@ -642,6 +644,7 @@ class Node:
         if self._stopping:
             return
         self._stopping = True
+        self.alarms.raise_alarm("stopping", "the node is stopping: it takes no new clients")
         deadline = self.loop.time() + self.config.stop_timeout_ms / 1000
         self.server.stop_accepting()
         for task in self._own_tasks:

@@ -138,7 +138,12 @@ class PeerLink(asyncio.Protocol):
     def remote(self) -> str:
         """Address of the other side, for people."""
         name = self._transport.get_extra_info("peername") if self._transport else None
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else "unknown"
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else "unknown:0"
+
+    @property
+    def was_probe(self) -> bool:
+        """Whether the other side connected and left at once without a word, as TCP probes do."""
+        return not (self.dialed or self._heard or self._silent_ticks)
 
     # --- what the transport tells
 
@@ -155,6 +160,8 @@ class PeerLink(asyncio.Protocol):
                 endpoint.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
             set_retransmission(endpoint)
         self._owner.link_opened(self)
+        if self.dialed and leads_to_itself(transport):
+            self.abort("nothing listens there: the connection led back to its own port")
         if self.dialed and not self.closing:
             self._write(self._owner.own_hello_frame())
 
@@ -339,3 +346,14 @@ class PeerLink(asyncio.Protocol):
         self.closing = True
         if self._transport is not None:
             self._transport.abort()
+
+
+def leads_to_itself(transport: asyncio.BaseTransport) -> bool:
+    """Whether both ends of a connection are the same socket.
+
+    A dial of a port of this machine where nothing listens succeeds when the kernel happens to
+    choose that port as the near end (TCP's simultaneous open). The socket echoes what is sent, and
+    holds the port that a node wants to listen on.
+    """
+    near = transport.get_extra_info("sockname")
+    return near is not None and near == transport.get_extra_info("peername")

@@ -29,6 +29,7 @@ from node.counters import Counters
 from node.errors import PeerError
 from node.founding.frames import Blank
 from node.logs import event
+from node.names import Names
 from node.peer_codec import (
     PROTOCOL_VERSION,
     Hello,
@@ -97,6 +98,7 @@ class PeerNetwork:
         self._listen_address = listen_address
         self._handler = handler
         self._tasks = tasks
+        self._names = Names(loop)
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
@@ -187,6 +189,7 @@ class PeerNetwork:
         if self._tick_handle is not None:
             self._tick_handle.cancel()
         self._listener.close()
+        self._names.close()
         for task in self._dialers.values():
             task.cancel()
 
@@ -201,6 +204,11 @@ class PeerNetwork:
         """True if `send` to this node would go out."""
         link = self._ready.get(node_id)
         return link is not None and not link.closing
+
+    def is_heard(self, node_id: int) -> bool:
+        """True if the connection on which this node's items come stands."""
+        peer = self._peers.get(node_id)
+        return peer is not None and peer.inbound is not None
 
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """Puts an item into a peer's outbox; False if it was dropped (link down, outbox full)."""
@@ -288,13 +296,14 @@ class PeerNetwork:
     async def _dial(self, node_id: int, peer: Peer) -> None:
         """One connection to the peer, from the dial to its end."""
         link = self._new_link(node_id)
-        host, port = peer.addresses[peer.failures % len(peer.addresses)]
+        turn, place = divmod(peer.failures, len(peer.addresses))
+        host, port = peer.addresses[place]
         try:
             seconds = CONNECT_SECONDS_MIN * (1 << min(peer.failures // 3, 10))
             async with asyncio.timeout(min(CONNECT_SECONDS_MAX, seconds)):
-                await self._loop.create_connection(lambda: link, host, port)
+                await self._names.connect(lambda: link, host, port, turn)
         except (OSError, TimeoutError) as error:
-            why = f"cannot connect to {format_address(host, port)}: {error or 'timed out'}"
+            why = f"cannot connect to {format_address(host, port)}: {str(error) or 'timed out'}"
             self._log_once("info", "peer_unreachable", peer=peer.name, why=why)
             link.abort(why)
             self._down(node_id, peer, why)
@@ -433,7 +442,8 @@ class PeerNetwork:
             if link.why and not link.why.startswith(("refused", "answered")):
                 known = self._known.get(link.node_id)
                 who = known.name if known is not None else link.remote.rpartition(":")[0]
-                self._log_once("warning", "peer_handshake_failed", peer=who, why=link.why)
+                level = "debug" if link.was_probe else "warning"
+                self._log_once(level, "peer_handshake_failed", peer=who, why=link.why)
             return
         node_id = link.node_id
         peer = self._peers.get(node_id)

@@ -374,9 +374,12 @@ class ReplicatedLog(Protocol):
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         """`Ready.snapshot` is durable and the state machine restored from it."""
 
-    def compact(self, index: Index) -> None:
-        """Entries <= `index` may be forgotten (a snapshot at >= `index` is durable). May keep
-        more."""
+    def compact(self, index: Index, keep_bytes: int = 0) -> None:
+        """Entries <= `index` may be forgotten (a snapshot at >= `index` is durable).
+
+        A leader keeps those that a replica still needs which answers, is being sent a snapshot or
+        is behind, as long as all entries in memory then take `keep_bytes` or less.
+        """
 
     def snapshot_meta(self, index: Index) -> SnapshotMeta:
         """What a snapshot of the state after applying `index` must carry. `first_index` - 1 <=

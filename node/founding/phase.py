@@ -32,6 +32,7 @@ from node.founding.frames import (
     why_unequal,
 )
 from node.founding.record import FoundingRecord, propose
+from node.names import Names
 from node.peer_codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
 from ring import NodeInfo
 
@@ -81,6 +82,8 @@ class FoundingPhase:
         self._on_waiting = on_waiting
         self._connections: dict[_Listening, None] = {}
         self._is_over = False
+        self._names = Names(loop)
+        self._rounds = 0
 
     # -- listening ------------------------------------------------------------------------
 
@@ -117,6 +120,7 @@ class FoundingPhase:
     def close(self) -> None:
         """End every connection that was accepted here."""
         self._is_over = True
+        self._names.close()
         for connection in list(self._connections):
             connection.abort()
 
@@ -153,6 +157,7 @@ class FoundingPhase:
             else:
                 self._on_waiting(self._waiting(answers))
             await asyncio.sleep(self._random.uniform(*ROUND_MS) / 1000)
+            self._rounds += 1
 
     def _waiting(self, answers: Mapping[str, Answer]) -> str:
         alike: dict[str, list[str]] = {}
@@ -171,7 +176,7 @@ class FoundingPhase:
         asking = _Asking(self._loop.create_future(), self._frame)
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                await self._loop.create_connection(lambda: asking, host, port)
+                await self._names.connect(lambda: asking, host, port, self._rounds)
                 payload = await asking.answer
             answer = decode_answer(payload)
         except TimeoutError:

@@ -84,6 +84,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
 
 IMPORTED_BY = {
     "node.cluster_time.TELL_MS": ("node.timekeeper",),
+    "node.consensus.progress.SNAPSHOT_SILENT_CHECKS": ("node.consensus.raft.replication",),
     "node.directory.starts.REPORT_MS": ("node.node",),
     "node.forwards.REPEAT_NS": ("node.coordinator",),
     "node.wal.wal.QUEUED_BYTES_MAX": ("node.host",),

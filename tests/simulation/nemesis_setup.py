@@ -102,9 +102,10 @@ class SetupFaults(Faults):
             await self._with_files({node: {}}, seconds, "is empty")
 
     def _somebody_remembers(self, node: SimulatedNode) -> bool:
-        """Another node has its own directory. If none has, empty ones found a new cluster: nobody
-        knows of the one before."""
-        return any(other.has_own_directory for other in self.world.nodes if other is not node)
+        """Another node has its own directory. Where all are without one they found a new cluster:
+        nobody knows of the one before.
+        """
+        return any(n.has_own_directory for n in self.world.nodes if n is not node)
 
     async def _swap_directories(self, nodes: list[str], seconds: float) -> None:
         pair = [self._nodes[name] for name in nodes]

@@ -166,6 +166,7 @@ class FakeDisk:
         """Size of the file system, as it tells; 0: not known."""
         self.aside: dict[str, int] = {}
         """Room set aside, by path. It survives every crash."""
+        self.files_left = 1 << 30
         self.descriptors_left = 1000
         """0: nothing more can be opened."""
         self.opens_refused = 0
@@ -320,7 +321,7 @@ class FakeDisk:
 
     def space(self, path: str) -> DiskSpace:
         size = self.total_bytes if self.capacity_bytes is None else self.capacity_bytes
-        return DiskSpace(max(0, size - self.used_bytes()), self.total_bytes)
+        return DiskSpace(max(0, size - self.used_bytes()), self.total_bytes, self.files_left)
 
     def set_aside(self, path: str, size: int, done: Done) -> None:
         self._later(self._set_aside(path, size), done, self._segments)

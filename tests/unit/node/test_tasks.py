@@ -177,9 +177,11 @@ def test_the_alarm_outlasts_the_longest_pause() -> None:
 # file -> why its tasks are heard without the helper.
 ALLOWED = {
     "node/tasks.py": "the helper itself",
+    "node/names.py": "dialers that wait get the error; those that come later look up again",
     "node/run.py": "awaited where it is started: the process ends with its error",
     "node/supervisor.py": "awaited, or in a TaskGroup, which hands its errors on",
     "router/discovery.py": "awaited and looked at where it is started",
+    "router/names.py": "callers that wait get the error; those that come later look up again",
     "router/pool.py": "every error is kept for the callers that wait for the connection",
     "router/sessions.py": "callers that wait get the error as the cause of theirs",
     "router/dispatcher.py": "callers that wait ask for its result",
