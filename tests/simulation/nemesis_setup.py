@@ -11,7 +11,7 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING
 
-from node.wal.identity import Identity, encode_identity
+from node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.nemesis_base import Faults
 from tests.simulation.settings import draw_new_settings, draw_own_settings
@@ -24,6 +24,7 @@ PATHS = {
     "births": "/data/groups.born",
     "map": "/data/cluster.map",
     "identity": "/data/node.id",
+    "snapshots": "/data/snapshots/",
     "note": "/data/log.newest",
     "newest_segment": "",
     "mark": "/data/node.id",
@@ -34,6 +35,10 @@ NOT_MISSED = ("map",)
 """Parts without which a node may start: it gets them from the others."""
 
 Files = dict[str, bytes]
+
+
+def _told(lost: str) -> str:
+    return "is empty" if lost == "all" else f"has lost {lost}"
 
 
 class SetupFaults(Faults):
@@ -125,6 +130,53 @@ class SetupFaults(Faults):
         self._say(f"the directory of {node.name} has no {lost}, for good")
         node.disk.lose(PATHS[lost])
         self._restart(node)
+
+    async def _set_back_directory(self, lost: str, seconds: float, who: str, pick: int = 0) -> None:
+        """A node comes up on a copy from before the founding, or without what freed its log."""
+        node = self._who(who, pick)
+        if not node.may_lose_directory() or not self._somebody_remembers(node):
+            return
+        if node.is_up:
+            self._crash(node, power=False)
+        await self._with_files({node: self._rest_of(node, lost)}, seconds, _told(lost))
+
+    async def _lost_disk_decides(self, nodes: list[str], lost: str, seconds: float) -> None:
+        """The first node misses what the others write. Then it comes back, and with it only the
+        second one, whose disk is lost: with its vote those who know nothing would be a majority.
+        """
+        if len(nodes) < 2:
+            return
+        late, forgetful, *others = (self._nodes[name] for name in nodes)
+        if not forgetful.may_lose_directory():
+            return
+        if late.is_up:
+            self._crash(late, power=False)
+        await asyncio.sleep(seconds / 3)
+        for node in (late, forgetful, *others):
+            if node.is_up:
+                self._crash(node, power=False)
+        if not forgetful.may_lose_directory() or not self._somebody_remembers(forgetful):
+            return
+        self._restart(late)
+        await self._with_files({forgetful: self._rest_of(forgetful, lost)}, seconds, _told(lost))
+        for node in others:
+            self._restart(node)
+
+    def _rest_of(self, node: SimulatedNode, lost: str) -> Files:
+        """What is left of a directory of a node that is down. A node must be refused with it."""
+        files = node.disk.files()
+        if lost == "snapshots":
+            # Those that a mark in the log speaks of: without one, the log still holds everything.
+            lost = "snapshots" if self.world.promises.has_marks(node) else "all"
+        if lost == "all":
+            return {}
+        if lost == "all but the disk id":
+            identity = read_identity(node.disk.mount(), "/data")
+            if identity is None:
+                return {}
+            return {f"/data/{IDENTITY_FILE}": encode_identity(Identity(identity.disk_id))}
+        left = _without(lost, files)
+        return left if left != files else {}
 
     async def _with_files(
         self,
