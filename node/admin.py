@@ -26,7 +26,8 @@ from node.view import NodeView
 # KiB.
 HEAD_BYTES_MAX = 16 << 10
 # Scrapers, probes and a few people. More than that is a mistake that must not take the node's
-# file descriptors.
+# file descriptors. An idle connection makes room for a new one, so that idle ones cannot keep a
+# probe of /health out.
 CONNECTIONS_MAX = 32
 # For a whole request to arrive, for a reply to be taken, and between two requests.
 IDLE_SECONDS = 15.0
@@ -82,7 +83,7 @@ class AdminServer:
         self.tasks = tasks
         self._collector = NodeCollector(node)
         self._listener = Listener(loop, "--http")
-        self._connections: set[_AdminProtocol] = set()
+        self._connections: dict[_AdminProtocol, None] = {}  # the one idle longest first
         self._pages: dict[str, Callable[[], Awaitable[Reply]]] = {
             "/": self._index,
             "/metrics": self._metrics,
@@ -116,14 +117,27 @@ class AdminServer:
             return Reply(500, _TEXT, b"this page failed; the node's log says why\n")
 
     def admit(self, connection: _AdminProtocol) -> bool:
-        """Whether there is room for one more connection."""
+        """Whether there is room for one more connection.
+
+        If all places are taken, the connection whose last request is longest ago is closed for it;
+        one whose request is being answered keeps its place.
+        """
         if len(self._connections) >= CONNECTIONS_MAX:
-            return False
-        self._connections.add(connection)
+            idle = next((known for known in self._connections if not known.is_busy), None)
+            if idle is None:
+                return False
+            del self._connections[idle]
+            idle.abort()
+        self._connections[connection] = None
         return True
 
+    def asked(self, connection: _AdminProtocol) -> None:
+        """A request has come on this connection."""
+        del self._connections[connection]
+        self._connections[connection] = None
+
     def forget(self, connection: _AdminProtocol) -> None:
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -153,6 +167,11 @@ class _AdminProtocol(asyncio.Protocol):
         self._buffer = bytearray()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._task is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's.
@@ -202,6 +221,7 @@ class _AdminProtocol(asyncio.Protocol):
         except RequestError as error:
             self._write(Reply(error.status, _TEXT, f"{error}\n".encode()), keep_alive=False)
             return
+        self._server.asked(self)
         self._task = self._server.tasks.once("HTTP reply", lambda: self._serve(request), self.abort)
 
     async def _serve(self, request: Request) -> None:
@@ -257,7 +277,7 @@ def parse_head(head: bytes) -> Request:
             raise RequestError(400, "malformed header line")
         headers[name.lower()] = value.strip()
     if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
-        raise RequestError(413, "no request bodies, please")
+        raise RequestError(413, "a request must not have a body")
     connection = headers.get("connection", "").lower()
     keep_alive = "close" not in connection and (version == "HTTP/1.1" or "keep-alive" in connection)
     return Request(method, target.partition("?")[0], keep_alive)

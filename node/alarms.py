@@ -25,6 +25,7 @@ ALARMS: Final[dict[str, bool]] = {
     "map_not_stored": False,
     "memory_full": False,
     "peers_refuse": True,
+    "stopping": True,
     "task_failed": True,
 }
 """Name of every alarm: True if it is serious. docs/operations.md explains each in a row."""

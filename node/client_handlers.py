@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 TOO_MANY_WRITES: Final = "too many writes wait on this node; retry more slowly"
 
-ONCE_TWICE_LINE: Final = once_error(b"it goes before a command, not before another one of its kind")
+ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
 ONCE_KIND_LINE: Final = once_error(
-    b"it goes before set, add, replace, append, prepend, cas, delete, incr, decr or touch only"
+    b"it may go before set, add, replace, append, prepend, cas, delete, incr, decr or touch only"
 )
 
 
@@ -153,11 +153,11 @@ def _write(
     identity: Identity | None,
 ) -> None:
     slot = connection.take_slot(noreply)
-    server = connection.server
-    if not server.write_room.has_room():
-        connection.fill(slot, server.failed(Failure(TOO_MANY_WRITES, outcome_known=True)))
+    if not connection.write_room.has_room():
+        refusal = Failure(TOO_MANY_WRITES, outcome_known=True)
+        connection.fill(slot, connection.server.failed(refusal))
         return
-    group_id = server.group_of(key)
+    group_id = connection.server.group_of(key)
     pending = PendingWrite(connection, slot, group_id, op, key, args, size, reply, identity)
     connection.in_lane(group_id, True, pending.start)
 

@@ -65,8 +65,10 @@ class WriteRoom:
         return self.taken_bytes < WRITE_BYTES_LIMIT
 
 
-_NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND)
-"""Results of the write that stands for a refused one, when it was not executed before."""
+_NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY)
+"""Results of the write that stands for a refused one, when it was not executed before. A leader
+whose memory is full refuses that one as well.
+"""
 
 
 class PendingWrite:
@@ -111,7 +113,7 @@ class PendingWrite:
         """The client's own (session, sequence, floor)."""
         self.write: Write | None = None
         connection.inflight_bytes += size + WRITE_OVERHEAD_BYTES
-        connection.server.write_room.taken_bytes += size + WRITE_OVERHEAD_BYTES
+        connection.write_room.taken_bytes += size + WRITE_OVERHEAD_BYTES
 
     def start(self) -> None:
         connection = self.connection
@@ -132,7 +134,7 @@ class PendingWrite:
     def done(self, outcome: WriteOutcome) -> None:
         connection = self.connection
         connection.inflight_bytes -= self.size + WRITE_OVERHEAD_BYTES
-        connection.server.write_room.taken_bytes -= self.size + WRITE_OVERHEAD_BYTES
+        connection.write_room.taken_bytes -= self.size + WRITE_OVERHEAD_BYTES
         self.args = ()
         if self.write is not None and connection.last_write.get(self.group_id) is self.write:
             del connection.last_write[self.group_id]

@@ -243,7 +243,7 @@ class ClusterTime:
             by = f"{abs(off_ms) / 1000:.0f} s {'ahead of' if off_ms > 0 else 'behind'}"
             return (
                 f"The wall clock of this node is {by} those of half of the nodes or more. Expiry "
-                f"at Unix times may be wrong by that. Set the clocks right (NTP)."
+                f"at Unix times may be wrong by as much. Set the clocks right (NTP)."
             )
         by = f"{abs(off_ms) / 1000:.0f} s {'ahead of' if off_ms > 0 else 'behind'}"
         return (

@@ -37,6 +37,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_LINK_LOCAL = re.compile(r"fe[89ab][0-9a-f]:[^%]*\Z", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+)\s*([kmgt]?)(i?b)?\Z", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -59,6 +60,9 @@ def parse_address(text: str, field_name: str = "address") -> tuple[str, int]:
         )
     if not host or any(c.isspace() or c in "[],=/" for c in host):
         raise ConfigError(field_name, f"{text!r} has no usable host")
+    if _LINK_LOCAL.match(host):
+        why = f"{text!r}: a link-local address needs its interface, as in [{host}%eth0]:{port_text}"
+        raise ConfigError(field_name, why)
     if not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535:
         raise ConfigError(field_name, f"{text!r}: port {port_text!r} is not in 0..65535")
     return host, int(port_text)
@@ -346,7 +350,8 @@ class NodeConfig:
             if port == 0 and not self.is_alone:
                 raise ConfigError(
                     "initial_cluster",
-                    f"node {name}: {address!r}, but the others need the port",
+                    f"node {name}: {address!r} has port 0, but the other nodes have to know"
+                    " the port",
                 )
             if address in owner:
                 raise ConfigError(
@@ -359,7 +364,8 @@ class NodeConfig:
             )
         if not self.is_alone and not self.peer:
             raise ConfigError(
-                "peer", f"a cluster of {len(self.members)} nodes needs an address for the others"
+                "peer",
+                f"a cluster of {len(self.members)} nodes needs an address that the others reach",
             )
         if not is_shard_count(self.shards):
             raise ConfigError(

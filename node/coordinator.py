@@ -453,7 +453,7 @@ class Coordinator:
         else:
             fits = kind != FORWARD_ITEMS
         if not fits:
-            raise PeerFrameError(f"an answer of kind {kind} to what is none of its questions")
+            raise PeerFrameError(f"an answer of kind {kind} to no question of this node")
         self.forwards.forget(item[1])
         if operation.finished:
             return
@@ -568,7 +568,7 @@ class Coordinator:
         shard = operation.group_id - 1
         why = operation.why
         if why and why not in ROUTINE_REASONS:
-            return f"shard {shard} did not take it within {self.timeout_ms} ms: {why}"
+            return f"shard {shard} did not accept the request within {self.timeout_ms} ms: {why}"
         group = self.host.groups.get(operation.group_id)
         is_local = group is not None and group.is_leader
         if is_local or self.leaders.way_to(operation.group_id)[0]:

@@ -50,6 +50,8 @@ class DiskSpace(NamedTuple):
 
     free_bytes: int
     total_bytes: int
+    files_left: int = 1 << 30
+    """How many more files it can hold (inodes); the default where there is no such bound."""
 
 
 class DiskReport(NamedTuple):

@@ -43,6 +43,10 @@ HANG_ELECTIONS: Final = 5
 LOOK_NS: Final = 1_000_000_000
 """Time between two looks at the data directory."""
 
+FILES_LOW: Final = 64
+"""With fewer inodes left than this the disk is as good as full: a node may need some at once, for a
+log file and for snapshots, and whatever used up the others goes on."""
+
 DESCRIPTORS_LOW: Final = 8
 """With fewer left than this the next burst of connections takes the last one."""
 
@@ -82,6 +86,7 @@ class DiskKeeper:
         self._refused = False
         """The disk refuses a write of the log."""
         self._hangs = False
+        self._is_full = False
         self._is_looking = False
         self._next_look_ns = 0
         self.space = DiskSpace(0, 0)
@@ -150,11 +155,18 @@ class DiskKeeper:
             self._alarms.raise_alarm(
                 "disk_low",
                 f"the disk of {self._data_dir} has little room left (below {_mib(plan.low_bytes)}"
-                " MiB): the log is cut as short as it can be. Free some space, or take a larger"
+                " MiB): the log is shortened as far as possible. Free some space, or take a larger"
                 " disk",
             )
-        elif space.free_bytes > plan.low_bytes * 5 // 4:
+        elif space.files_left < FILES_LOW:
+            self._alarms.raise_alarm(
+                "disk_low",
+                f"the disk of {self._data_dir} can hold fewer than {FILES_LOW} more files: its"
+                " inodes are nearly used up. Remove files, or take a disk with more inodes",
+            )
+        elif space.free_bytes > plan.low_bytes * 5 // 4 and space.files_left >= 2 * FILES_LOW:
             self._alarms.clear("disk_low")
+        self._tell_full()
         self._wal.wants_room = is_low or self._was_given
         if self._wal.wants_room:
             self._wal.make_room()
@@ -200,24 +212,36 @@ class DiskKeeper:
             self._plan = self._plan._replace(reserve_bytes=0)  # A file system without this call.
             self._tell()
 
+    def _tell_full(self) -> None:
+        """The alarm of a full disk, in words that fit what the disk lacks."""
+        if not self._is_full:
+            self._alarms.clear("disk_full")
+            return
+        lacks, cure = "is full", "Free some space"
+        if self.space.files_left < FILES_LOW:  # The look is a moment old: not always 0 yet.
+            free = _mib(self.space.free_bytes)
+            lacks = f"is out of inodes, so it takes no new file, though {free} MiB are free"
+            cure = "Remove files"
+        self._alarms.raise_alarm(
+            "disk_full",
+            f"the log cannot be written: the disk of {self._data_dir} {lacks}. The node gave up its"
+            f" leaderships. {cure}: it takes part again by itself",
+        )
+
     # -- what follows --------------------------------------------------------------------
 
     def _tell(self) -> None:
         """Bring host and alarms in line with what is known now."""
         why = ""
+        self._is_full = False
         held_why = self._wal.held_why
         out_of_resources = self._refused and isinstance(held_why, OutOfResources)
         if self._was_given or (self._refused and not out_of_resources):
             why = "the disk of the node is full"
             self._wal.wants_room = True
             self._wal.make_room()
-            self._alarms.raise_alarm(
-                "disk_full",
-                f"the log cannot be written: the disk of {self._data_dir} is full. The node gave"
-                " its leaderships up, and goes on by itself when there is space: free some",
-            )
-        else:
-            self._alarms.clear("disk_full")
+            self._is_full = True
+        self._tell_full()
         if out_of_resources:
             why = why or "the node has no file descriptor left for its log"
             self._alarms.raise_alarm("log_held", f"the log cannot be written: {held_why}")
@@ -228,8 +252,8 @@ class DiskKeeper:
             self._alarms.raise_alarm(
                 "disk_slow",
                 f"the log cannot be written: a write to the disk of {self._data_dir} has taken"
-                f" more than {self._hang_ns // 1_000_000} ms. The node gave its leaderships up, and"
-                " goes on by itself when the disk answers: look at the disk",
+                f" more than {self._hang_ns // 1_000_000} ms. The node gave up its leaderships,"
+                " and takes part again by itself when the disk answers. Check the disk",
             )
         else:
             self._alarms.clear("disk_slow")

@@ -65,7 +65,8 @@ class BrokenDataDir(WrongDataDir):
             f"is not whole: {what}. If a disk is not mounted, mount it and start again. Otherwise"
             " restore what is missing, or leave this node stopped and keep the directory aside: the"
             " cluster goes on without it while each shard has a majority of its replicas. Never"
-            " empty the directory to let the node join again: it has promised what it would forget",
+            " empty the directory to let the node join again: it would forget its votes and the"
+            " writes that it acknowledged",
         )
         self.what = what
 
@@ -105,8 +106,8 @@ class DataDirLost(StorageError):
 
     def __init__(self, path: str) -> None:
         super().__init__(
-            f"{path} was removed or replaced while the node was running: nothing that it"
-            " acknowledged from now on would survive, so it ends. Bring the data directory back"
+            f"{path} was removed or replaced while the node was running. What the node"
+            " acknowledged from now on would be lost, so it ends. Bring the data directory back"
             " before you start the node again"
         )
         self.path = path
@@ -121,7 +122,7 @@ class AcknowledgedDataLost(StorageError):
 
     def __init__(self, group_name: str, why: str) -> None:
         super().__init__(
-            f"{group_name}: this node {why}: its disk has lost data, or its data directory was"
+            f"{group_name}: this node {why}. Its disk has lost data, or its data directory was"
             " restored from an older copy. It must not vote again. Keep the directory aside; the"
             " other nodes go on without this node"
         )

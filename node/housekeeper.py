@@ -97,6 +97,9 @@ class Housekeeper:
         """Group to its applied index, and passes since that last moved."""
         self._expiring: set[int] = set()
         """Groups whose last sweep is not committed yet."""
+        self._kept: dict[int, int] = {}
+        """Group to the index up to which a snapshot covers its log, while more of the log is kept
+        for replicas that are catching up."""
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -218,9 +221,10 @@ class Housekeeper:
         Every snapshot costs the log some syncs, so under load they wait until they free a good
         piece of memory; a group that has come to rest gives back what little it holds.
         """
+        self._let_go()
         pinned = set(self._wal.pinned_groups())
         least = self._config.snapshot_bytes_min
-        in_memory_max = max(LOG_BYTES_MIN, self._config.memory_bytes // 4)
+        in_memory_max = self._log_bytes_max()
         groups = sorted(
             self._host.groups.values(), key=lambda g: g.log_bytes_since_snapshot, reverse=True
         )
@@ -275,10 +279,36 @@ class Housekeeper:
         keep = KEEP_ENTRIES if len(group.log.configuration.members()) > 1 else 0
         first = group.log.first_index
         if meta.last_index - keep >= first:
-            group.log.compact(meta.last_index - keep)
+            self._compact(group, meta.last_index - keep)
         if group.log.log_bytes > self._config.snapshot_bytes_min and meta.last_index >= first:
-            group.log.compact(meta.last_index)
+            self._compact(group, meta.last_index)
         return True
+
+    def _compact(self, group: ReplicaGroup, index: int) -> None:
+        """Drop the log up to `index`, which a snapshot covers.
+
+        Without what is kept for replicas that are catching up, each would need another snapshot
+        the moment it has one, for as long as writes go on. All groups together keep half of what
+        their logs may take in memory: beyond it a replica has to wait for a quieter time.
+        """
+        self._kept.pop(group.group_id, None)
+        groups = self._host.groups
+        kept = sum(groups[other].log.log_bytes for other in self._kept if other in groups)
+        group.log.compact(index, max(0, self._log_bytes_max() // 2 - kept))
+        if group.log.first_index <= index:
+            self._kept[group.group_id] = index
+
+    def _let_go(self) -> None:
+        """Drop what was kept for a replica that has it by now, or has gone."""
+        for group_id, index in list(self._kept.items()):
+            group = self._host.groups.get(group_id)
+            if group is None or group.log.first_index > index:
+                del self._kept[group_id]
+            else:
+                self._compact(group, index)
+
+    def _log_bytes_max(self) -> int:
+        return max(LOG_BYTES_MIN, self._config.memory_bytes // 4)
 
     async def _saved(self, group: ReplicaGroup, snapshot: Snapshot) -> BaseException | None:
         """Make a snapshot durable; what kept it from being so, or None."""

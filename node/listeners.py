@@ -16,9 +16,11 @@ from typing import Any
 from node.config import format_address, parse_address
 from node.errors import StartupError
 from node.logs import event, get_logger
+from node.names import is_address, look_up
 
 ANY_IPV4 = "0.0.0.0"
 ANY_IPV6 = "::"
+LOCALHOST = "localhost"
 
 PORT_TRIES = 20
 """Free ports to try until one is free on every address of a host."""
@@ -66,7 +68,7 @@ class Listener:
         self, factory: Callable[[], asyncio.BaseProtocol], address: str, options: dict[str, Any]
     ) -> list[str]:
         host, port = parse_address(address)
-        hosts = await self._resolve(host, port, address)
+        hosts = await self._resolve(host, address)
         for tries_left in reversed(range(1 if port else PORT_TRIES)):
             servers: list[asyncio.AbstractServer] = []
             try:
@@ -81,18 +83,29 @@ class Listener:
                 return found
         raise AssertionError("not reached")
 
-    async def _resolve(self, host: str, port: int, address: str) -> list[str]:
+    async def _resolve(self, host: str, address: str) -> list[str]:
         if host == ANY_IPV6:
             return [ANY_IPV6, ANY_IPV4]
+        if is_address(host):
+            return [host]
         try:
-            found = await self._loop.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
+            found = await look_up(self._loop, host, flags=socket.AI_PASSIVE)
         except OSError as error:  # socket.gaierror is one.
             raise StartupError(
-                f"cannot resolve {host!r} in {self._setting} {address}: {error.strerror}"
+                f"cannot resolve {host!r} in {self._setting} {address}: {error.strerror or error}"
             ) from error
-        return list(dict.fromkeys(str(info[4][0]) for info in found))
+        if host != LOCALHOST and all(map(_is_loopback, found)):
+            # Such as 127.0.1.1, which Debian writes into /etc/hosts for the machine's own name.
+            event(
+                _log,
+                "warning",
+                "listens_on_loopback",
+                setting=self._setting,
+                address=address,
+                why=f"this machine resolves {host} to {', '.join(found)}: nobody reaches it from"
+                " another machine",
+            )
+        return found
 
     async def _bind(
         self,
@@ -143,6 +156,10 @@ class Listener:
                 f" port with {flag}"
             )
         return StartupError(f"cannot listen on {address} ({flag}): {error.strerror or error}")
+
+
+def _is_loopback(address: str) -> bool:
+    return address.startswith("127.") or address == "::1"
 
 
 def _errno_of(error: OSError) -> int:

@@ -4,7 +4,8 @@ A group's birth is the configuration that its log starts from here, whole: voter
 outgoing voters of a joint change. Until the first snapshot it has to be known again after a
 restart, whatever the map has become since. A group of which no birth is stored has never promised
 anything here. Both files are written whole, by rename, before anything depends on them. Each is
-msgpack and, behind it, the CRC-32 of that (4 bytes, big endian).
+msgpack and, behind it, the CRC-32 of that (4 bytes, big endian). Both name their cluster, and the
+births their node.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgpack
 
 from node.consensus.api import Configuration
 from node.disk import Disk
-from node.errors import StartupError
+from node.errors import StartupError, WrongDataDir
 from ring import ClusterMap, MapError
 
 MAP_FILE = "cluster.map"
@@ -38,12 +39,15 @@ class LocalState:
         self._loop = loop
         self._map_bytes = b""
         """What the map's file holds, without its checksum; empty while that is not known."""
+        self.cluster_id = ""
+        self.node_id = 0
+        """Whose files these are; set before anything is read or written."""
         self.births: dict[int, Configuration] = {}
         self._births_offered: dict[int, Configuration] = {}
         """On their way to the disk: a file that is written behind them holds them, too."""
 
     def load(self) -> ClusterMap | None:
-        """Read both files. `StartupError` names one that is damaged."""
+        """Read both files. `StartupError` names one that is damaged, or not this node's."""
         disk = self._disk
         if disk is None:
             return None
@@ -52,17 +56,26 @@ class LocalState:
         disk.sync_dir(self._directory)
         if disk.exists(self._births_path):
             try:
-                births = msgpack.unpackb(
+                cluster_id, node_id, births = msgpack.unpackb(
                     _checked(disk.read(self._births_path)), use_list=False, strict_map_key=False
                 )
-                self.births = {_id(g): _born(born) for g, born in births.items()}
+                births = {_id(g): _born(born) for g, born in births.items()}
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
                 raise StartupError(
                     f"{self._births_path} is damaged ({error}): restore that file, or leave this "
                     "node stopped and keep its data directory aside. The cluster goes on without "
                     "it while each shard has a majority of its replicas. Never empty the directory "
-                    "to let the node join again: it has promised what it would forget"
+                    "to let the node join again: it would forget its votes and the "
+                    "writes that it acknowledged"
                 ) from error
+            if (cluster_id, node_id) != (self.cluster_id, self.node_id):
+                raise WrongDataDir(
+                    self._births_path,
+                    f"belongs to node {node_id!r:.60} of cluster {cluster_id!r:.60}, this is node"
+                    f" {self.node_id} of cluster {self.cluster_id!r}. Give each node the directory"
+                    " that it was created with, whole",
+                )
+            self.births = births
         if not disk.exists(self._map_path):
             return None
         try:
@@ -72,6 +85,12 @@ class LocalState:
             raise StartupError(
                 f"{self._map_path} is damaged ({error}): remove the file, the other nodes have it"
             ) from error
+        if self.cluster_id and cluster_map.cluster_id != self.cluster_id:
+            raise StartupError(
+                f"{self._map_path} is the map of cluster {cluster_map.cluster_id}, this is a node"
+                f" of cluster {self.cluster_id}: remove the file, the other nodes have the right"
+                " one. If other files were exchanged, too, put them back first"
+            )
         self._map_bytes = data
         return cluster_map
 
@@ -81,7 +100,8 @@ class LocalState:
         self._births_offered.update(births)
         together = {**self.births, **self._births_offered}
         try:
-            await self._write(self._births_path, encode_births(together))
+            data = encode_births(together, self.cluster_id, self.node_id)
+            await self._write(self._births_path, data)
             self.births.update(births)
         finally:
             for group in births:
@@ -111,9 +131,10 @@ class LocalState:
         await written
 
 
-def encode_births(births: Mapping[int, Configuration]) -> bytes:
+def encode_births(births: Mapping[int, Configuration], cluster_id: str, node_id: int) -> bytes:
     """The content of `BIRTHS_FILE`."""
-    packed: bytes = msgpack.packb({g: tuple(c) for g, c in sorted(births.items())})
+    by_group = {g: tuple(c) for g, c in sorted(births.items())}
+    packed: bytes = msgpack.packb((cluster_id, node_id, by_group))
     return with_checksum(packed)
 
 

@@ -392,6 +392,8 @@ class Read(Operation):
                 return
             self.after = None
         self.finished = True
+        # The queue of deadlines refers to it for a while; what its answer was for goes now.
+        self.room = None
         self.coordinator.took(self, self.coordinator.timings.read_seconds)
         done, self.done = self.done, _ignore
         done(outcome)

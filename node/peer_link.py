@@ -36,6 +36,7 @@ from node.peer_codec import (
     encode_items,
     encode_refusal,
 )
+from node.peer_datagrams import DatagramPath
 
 TICK_SECONDS: Final = 0.25
 SILENT_TICKS_MAX: Final = 8  # 2 s
@@ -101,6 +102,7 @@ class PeerLink(asyncio.Protocol):
         "lost",
         "node_id",
         "outbox_bytes",
+        "path",
         "why",
         "written_bytes",
     )
@@ -126,6 +128,8 @@ class PeerLink(asyncio.Protocol):
         self.lost = lost
         self.hello: Hello | None = None
         """The other side's, once it was accepted."""
+        self.path: DatagramPath | None = None
+        """Beside a dialed link; `PeerNetwork` opens and closes it."""
         self.is_ready = False
         self.closing = False
         self.why = ""
@@ -135,10 +139,24 @@ class PeerLink(asyncio.Protocol):
         """Bytes of items not yet handed to the transport. At most the bound and one item."""
 
     @property
+    def remote_address(self) -> tuple[str, int] | None:
+        """(address, port) of the other side; None without a connection."""
+        name = self._transport.get_extra_info("peername") if self._transport else None
+        if not isinstance(name, tuple) or len(name) < 2:
+            return None
+        is_link_local = len(name) == 4 and name[3] and "%" not in name[0]
+        return (f"{name[0]}%{name[3]}" if is_link_local else name[0], name[1])
+
+    @property
     def remote(self) -> str:
         """Address of the other side, for people."""
         name = self._transport.get_extra_info("peername") if self._transport else None
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else "unknown"
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else "unknown:0"
+
+    @property
+    def was_probe(self) -> bool:
+        """Whether the other side connected and left at once without a word, as TCP probes do."""
+        return not (self.dialed or self._heard or self._silent_ticks)
 
     # --- what the transport tells
 
@@ -155,6 +173,8 @@ class PeerLink(asyncio.Protocol):
                 endpoint.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
             set_retransmission(endpoint)
         self._owner.link_opened(self)
+        if self.dialed and leads_to_itself(transport):
+            self.abort("nothing listens there: the connection led back to its own port")
         if self.dialed and not self.closing:
             self._write(self._owner.own_hello_frame())
 
@@ -339,3 +359,14 @@ class PeerLink(asyncio.Protocol):
         self.closing = True
         if self._transport is not None:
             self._transport.abort()
+
+
+def leads_to_itself(transport: asyncio.BaseTransport) -> bool:
+    """Whether both ends of a connection are the same socket.
+
+    A dial of a port of this machine where nothing listens succeeds when the kernel happens to
+    choose that port as the near end (TCP's simultaneous open). The socket echoes what is sent, and
+    holds the port that a node wants to listen on.
+    """
+    near = transport.get_extra_info("sockname")
+    return near is not None and near == transport.get_extra_info("peername")

@@ -35,7 +35,9 @@ def look(
     if peers is not None and 2 * len(refusals) > len(peers.node_ids):
         first = next(iter(refusals.values()))
         alarms.raise_alarm(
-            PEERS_REFUSE, f"{len(refusals)} of {len(peers.node_ids)} other nodes: {first}"
+            PEERS_REFUSE,
+            f"{len(refusals)} of {len(peers.node_ids)} other nodes do not accept this node. The"
+            f" first reason: {first}",
         )
     else:
         alarms.clear(PEERS_REFUSE)

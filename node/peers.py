@@ -29,6 +29,7 @@ from node.counters import Counters
 from node.errors import PeerError
 from node.founding.frames import Blank
 from node.logs import event
+from node.names import Names
 from node.peer_codec import (
     PROTOCOL_VERSION,
     Hello,
@@ -39,6 +40,7 @@ from node.peer_codec import (
     pack_item,
     why_stranger,
 )
+from node.peer_datagrams import DatagramPath, items_of, make_token, token_of
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
 from node.peer_listener import PeerListener
 from node.peer_state import Peer, PeerHandler, PeerSpec, refusals_of
@@ -97,6 +99,7 @@ class PeerNetwork:
         self._listen_address = listen_address
         self._handler = handler
         self._tasks = tasks
+        self._names = Names(loop)
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
@@ -108,6 +111,8 @@ class PeerNetwork:
         self._links: dict[PeerLink, None] = {}  # every open connection, in order of opening
         self._unknown_count = 0
         self._listener = listener if listener is not None else PeerListener(loop)
+        self._paths: dict[int, DatagramPath] = {}  # of ready links, by node id
+        self._tokens: dict[bytes, int] = {}  # node id, of the datagrams that are taken in
         self._dialers: dict[int, asyncio.Task[None]] = {}
         self._tick_handle: asyncio.TimerHandle | None = None
         self._logged: dict[tuple[object, ...], int] = {}  # line: when it was last written, ns
@@ -118,6 +123,7 @@ class PeerNetwork:
     async def start(self) -> str:
         """Listens and begins to dial. Returns the bound HOST:PORT; `StartupError` if in use."""
         self._listener.accept = self._accept
+        self._listener.on_datagram = self._datagram
         if not self._listener.address:
             await self._listener.start(self._listen_address)
         for node_id in self._peers:
@@ -142,6 +148,7 @@ class PeerNetwork:
             gone = self._peers[node_id]
             self._dialers.pop(node_id).cancel()
             self._cut(gone, "the node has left the cluster")
+            self._take_datagrams_of(gone, None)
             del self._peers[node_id], self._known[node_id]
         for node_id, spec in sorted(peers.items()):
             peer = self._peers.get(node_id)
@@ -187,6 +194,7 @@ class PeerNetwork:
         if self._tick_handle is not None:
             self._tick_handle.cancel()
         self._listener.close()
+        self._names.close()
         for task in self._dialers.values():
             task.cancel()
 
@@ -202,6 +210,11 @@ class PeerNetwork:
         link = self._ready.get(node_id)
         return link is not None and not link.closing
 
+    def is_heard(self, node_id: int) -> bool:
+        """True if the connection on which this node's items come stands."""
+        peer = self._peers.get(node_id)
+        return peer is not None and peer.inbound is not None
+
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """Puts an item into a peer's outbox; False if it was dropped (link down, outbox full)."""
         return self.send_packed(node_id, pack_item(item))
@@ -215,6 +228,14 @@ class PeerNetwork:
         self._counters.peer_messages_dropped += 1
         return False
 
+    def send_again(self, node_id: int, packed: bytes) -> None:
+        """Sends what was given to `send_packed` also as a datagram, if there is a way: for short
+        items that may come twice, late and in any order, and are of no use when they come late.
+        """
+        path = self._paths.get(node_id)
+        if path is not None:
+            path.send(packed)
+
     def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """`send` for values on their way to a client: everything else goes before them."""
         link = self._ready.get(node_id)
@@ -226,6 +247,8 @@ class PeerNetwork:
 
     def flush(self) -> None:
         """One frame and one write to each peer that there is something for."""
+        for path in self._paths.values():
+            path.flush()
         for link in self._ready.values():
             if link.outbox_bytes or link.bulk_bytes:
                 before = link.written_bytes
@@ -288,18 +311,65 @@ class PeerNetwork:
     async def _dial(self, node_id: int, peer: Peer) -> None:
         """One connection to the peer, from the dial to its end."""
         link = self._new_link(node_id)
-        host, port = peer.addresses[peer.failures % len(peer.addresses)]
+        turn, place = divmod(peer.failures, len(peer.addresses))
+        host, port = peer.addresses[place]
         try:
             seconds = CONNECT_SECONDS_MIN * (1 << min(peer.failures // 3, 10))
             async with asyncio.timeout(min(CONNECT_SECONDS_MAX, seconds)):
-                await self._loop.create_connection(lambda: link, host, port)
+                await self._names.connect(lambda: link, host, port, turn)
         except (OSError, TimeoutError) as error:
-            why = f"cannot connect to {format_address(host, port)}: {error or 'timed out'}"
+            why = f"cannot connect to {format_address(host, port)}: {str(error) or 'timed out'}"
             self._log_once("info", "peer_unreachable", peer=peer.name, why=why)
             link.abort(why)
             self._down(node_id, peer, why)
             return
-        await asyncio.shield(link.lost)  # `stop` also waits for it
+        path = await self._open_path(peer, link)
+        try:
+            await asyncio.shield(link.lost)  # `stop` also waits for it
+        finally:
+            if path is not None:
+                path.close()
+
+    async def _open_path(self, peer: Peer, link: PeerLink) -> DatagramPath | None:
+        """A way for datagrams to where the dial has led; None if there is none."""
+        remote = link.remote_address
+        if remote is None:
+            return None  # gone already
+        try:
+            _, path = await self._loop.create_datagram_endpoint(DatagramPath, remote_addr=remote)
+        except OSError as error:
+            self._log_once("info", "peer_datagrams_off", peer=peer.name, why=error)
+            return None
+        link.path = path
+        if link.is_ready and peer.link is link:
+            self._path_ready(link)
+        return path
+
+    def _path_ready(self, link: PeerLink) -> None:
+        """Both the dialed link and its path stand."""
+        if link.path is not None and link.hello is not None:
+            link.path.token = make_token(self._hello, link.hello)
+            self._paths[link.node_id] = link.path
+
+    def _datagram(self, data: bytes) -> None:
+        node_id = self._tokens.get(token_of(data))
+        if node_id is not None:
+            try:
+                self._handler.on_peer_datagram(node_id, items_of(data))
+            except PeerError as error:
+                self._log_once("warning", "peer_datagram_bad", peer=node_id, why=error)
+            else:
+                self._counters.peer_datagrams_received += 1
+                return
+        self._counters.peer_datagrams_refused += 1
+
+    def _take_datagrams_of(self, peer: Peer, hello: Hello | None) -> None:
+        """Those of the process that introduced itself so, and no others; None: no more."""
+        self._tokens.pop(peer.datagram_token, None)
+        peer.datagram_token = b""
+        if hello is not None:
+            peer.datagram_token = make_token(hello, self._hello)
+            self._tokens[peer.datagram_token] = hello.node_id
 
     def _down(self, node_id: int, peer: Peer, why: str) -> None:
         if not peer.suspect and not self._stopping:
@@ -346,8 +416,8 @@ class PeerNetwork:
                     # two processes of one name: two voters of one name are a danger to every
                     # promise.
                     raise Refused(
-                        f"another process speaks to node {self._hello.name} as node {hello.name}; "
-                        "if it has ended, this passes within 2 s",
+                        f"another process is connected to node {self._hello.name} as node "
+                        f"{hello.name}. If that process has ended, try again after 2 s",
                         DUPLICATE_RETRY_MS,
                     )
                 inbound.abort("replaced by a new connection from the same process")
@@ -360,12 +430,14 @@ class PeerNetwork:
         peer.suspect = False
         if link.dialed:
             peer.link = self._ready[node_id] = link
+            self._path_ready(link)
             peer.refusal = ""
             if peer.inbound is None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
         else:
             self._unknown_count -= 1
             peer.inbound = link
+            self._take_datagrams_of(peer, link.hello)
             peer.one_way_since_ns = 0
             peer.refusal = ""  # It dialed us, so it takes us for what we are.
             old = peer.link
@@ -392,7 +464,8 @@ class PeerNetwork:
         peer = self._peers.get(link.node_id)
         if peer is not None and link.dialed:
             peer.retry_ms = refusal.retry_ms
-            if by_peer:
+            # One that is to be asked again at once is only on its way into the cluster.
+            if by_peer and refusal.retry_ms >= DUPLICATE_RETRY_MS:
                 peer.refusal = refusal.sentence
         self._log_once(
             # A node that is to be asked again at once is only on its way into the cluster.
@@ -432,22 +505,26 @@ class PeerNetwork:
             if link.why and not link.why.startswith(("refused", "answered")):
                 known = self._known.get(link.node_id)
                 who = known.name if known is not None else link.remote.rpartition(":")[0]
-                self._log_once("warning", "peer_handshake_failed", peer=who, why=link.why)
+                level = "debug" if link.was_probe else "warning"
+                self._log_once(level, "peer_handshake_failed", peer=who, why=link.why)
             return
         node_id = link.node_id
         peer = self._peers.get(node_id)
         if peer is None:
             self._ready.pop(node_id, None)
+            self._paths.pop(node_id, None)
             return  # it has left the cluster
         if link is peer.link:
             peer.link = None
             peer.one_way_since_ns = 0
             del self._ready[node_id]
+            self._paths.pop(node_id, None)
             self._counters.peer_disconnects += 1
             # What was sent on it may be lost, so this is always a change.
             peer.suspect = False
         elif link is peer.inbound:
             peer.inbound = None
+            self._take_datagrams_of(peer, None)
             if peer.link is not None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
         else:

@@ -314,7 +314,10 @@ def _open(path: str, flags: int) -> int:
 
 def _space(path: str) -> DiskSpace:
     found = os.statvfs(path or ".")
-    return DiskSpace(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+    free_bytes, total_bytes = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    if not found.f_files:  # A file system that makes inodes as they are needed.
+        return DiskSpace(free_bytes, total_bytes)
+    return DiskSpace(free_bytes, total_bytes, found.f_favail)
 
 
 def _is_there(path: str) -> bool:

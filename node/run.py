@@ -328,6 +328,11 @@ def explain(error: BaseException, config: NodeConfig) -> str:
     if isinstance(error, PermissionError):
         where = error.filename or error.strerror
         return f"not permitted: {where}. Run as a user who may, or choose another place"
+    if isinstance(error, IsADirectoryError):
+        return (
+            f"{error.filename} is a directory where a file belongs: put the file back, or keep the"
+            " data directory aside and leave this node stopped"
+        )
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror or error}{where}"

@@ -46,7 +46,9 @@ def health_problems(node: NodeView) -> list[str]:
     if not node.host.log_writable and not problems:
         problems.append("the log cannot be written")
     if node.map is None:
-        problems.append("no cluster map yet: a majority of the nodes has to meet first")
+        problems.append(
+            "no cluster map yet: the cluster is being founded, or this node has not heard of it"
+        )
     groups = node.host.groups
     if node.map is not None:
         node_id = node.node_id

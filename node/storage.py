@@ -35,6 +35,7 @@ from node.logs import event, get_logger
 from node.timekeeper import find_times
 from node.wal.identity import Identity, lock_data_dir
 from node.wal.memory import MemoryWal
+from node.wal.newest import NewestNote, read_newest
 from node.wal.recovery import RecoveredGroup
 from node.wal.snapshots import SnapshotStore
 from node.wal.wal import Wal
@@ -109,6 +110,8 @@ class NodeStorage:
         config = self._config
         check_settings(member, config.name, config.fixed_settings, self.directory)
         self.identity = member.identity
+        self.local_state.cluster_id = member.identity.cluster_id
+        self.local_state.node_id = member.identity.node_id
         if self.disk is None:
             self.local_state.births = births_of(member.record, member.identity.node_id)
         else:
@@ -123,7 +126,9 @@ class NodeStorage:
             wal_bytes_max=config.wal_bytes_max,
             memory_bytes=config.memory_bytes,
         )
-        self.snapshots = SnapshotStore(disk, f"{self.directory}/{SNAPSHOTS_DIR}")
+        self.snapshots = SnapshotStore(
+            disk, f"{self.directory}/{SNAPSHOTS_DIR}", member.identity.cluster_id
+        )
         self.snapshots_found = self.snapshots.load_all()
         self.wal, self.recovered = Wal.open(
             disk,
@@ -131,12 +136,15 @@ class NodeStorage:
             cluster_id=member.identity.cluster_id,
             node_id=member.identity.node_id,
             snapshots={g: s.meta for g, s in self.snapshots_found.items()},
+            newest=read_newest(disk, self.directory),
             segment_bytes_max=plan.segment_bytes_max,
             wal_bytes_max=plan.wal_bytes_max,
             random=self._random,
             clock=self._clock,
             loop=self._loop,
         )
+        note = NewestNote(disk, self.directory, lambda error: self.wal.on_failed(error))
+        self.wal.on_segment = note.begun
         find_times(self._time, self.directory, self.snapshots_found, self.recovered)
         for group_id in self.wal.orphan_snapshots:
             # The log knows nothing of this group: it left, or was never durable here.

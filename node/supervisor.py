@@ -199,7 +199,7 @@ class Supervisor:
 
     async def _wait_ready(self) -> None:
         """Every node has said its start line, and every node sees leaders for all its shards."""
-        problems = ["a node has not said that it is ready"]
+        problems = ["a node is not ready yet"]
         try:
             async with asyncio.timeout(READY_S):
                 for child in self._children:

@@ -20,7 +20,7 @@ from typing import Any
 
 from node.alarms import Alarms
 from node.counters import Counters
-from node.errors import TaskFailed
+from node.errors import AcknowledgedDataLost, TaskFailed
 from node.logs import event, get_logger
 
 RESTART_FIRST_S = 0.5
@@ -93,6 +93,8 @@ class Tasks:
             # The world's errors and notices of the library, such as a transport's.
             event(_log, "warning", "loop_message", text=text, why=repr(error) if error else "-")
             return
+        if isinstance(error, AcknowledgedDataLost):
+            return  # No bug. The node ends because of it, and says so then.
         fields = {"task": name or "callback", "text": text}
         _log.error("task_failed", exc_info=error, extra={"fields": fields})
         if name is None:

@@ -109,7 +109,7 @@ async def _run(options: argparse.Namespace, random: Random | None = None) -> int
         except NotDone as error:
             if type(error) is not NotDone:
                 raise
-            hint = "the cluster is still forming; is a majority of its nodes started?"
+            hint = "the cluster is not founded yet; are all of its nodes started?"
             raise _Failure(UNREACHABLE, f"{error}: {hint}") from error
         code: int = await options.run(client, options)
         return code

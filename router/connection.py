@@ -239,14 +239,14 @@ class Connection(asyncio.Protocol):
                 result = pending.decode(reply)
             except BadReply as error:
                 future.set_exception(error)
-                self.abort(f"garbage from the node ({error})")
+                self.abort(f"a malformed reply from the node ({error})")
                 return
             except RouterError as error:
                 future.set_exception(error)
             else:
                 future.set_result(result)
         if self._parser.broken is not None:
-            self.abort(f"garbage from the node ({self._parser.broken})")
+            self.abort(f"a malformed reply from the node ({self._parser.broken})")
             return
         self._quiet_since = self._loop.time()
         if self._waiting:
@@ -342,7 +342,7 @@ class Connection(asyncio.Protocol):
 
     def _unasked(self, reply: Reply) -> None:
         said = reply.text.decode("utf-8", "replace")[:60] if isinstance(reply, Line) else "a block"
-        self.abort(f"the node said {said!r} without being asked")
+        self.abort(f"the node sent {said!r} without a request")
 
     def _become_unusable(self) -> None:
         if not self.is_usable:

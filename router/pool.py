@@ -33,6 +33,7 @@ from router.errors import (
     ReplyTimeout,
     RouterError,
 )
+from router.names import Names
 from router.requests import knows_sessions, redirect_on
 from router.retry import Backoff
 
@@ -87,6 +88,8 @@ class Pool:
         self._peers: dict[str, _Peer] = {}
         self._all: list[Connection] = []  # open ones and those that still owe replies
         self._is_closed = False
+        self._names = Names(loop)
+        self._turn = 0
         self._load_high = max(1, config.inflight_requests_max // 2)
 
     def ready(self, address: str) -> Connection | None:
@@ -153,6 +156,7 @@ class Pool:
     async def close(self) -> None:
         """Close everything, for good. Requests under way end as for a broken connection."""
         self._is_closed = True
+        self._names.close()
         openings = [peer.opening for peer in self._peers.values() if peer.opening is not None]
         for opening in openings:
             opening.cancel()
@@ -220,7 +224,8 @@ class Pool:
         try:
             host, port = parse_address(address)
             async with asyncio.timeout_at(deadline):
-                await self._loop.create_connection(lambda: connection, host, port)
+                self._turn += 1
+                await self._names.connect(lambda: connection, host, port, self._turn)
                 self._all.append(connection)
                 connection.closed.add_done_callback(lambda _: self._all.remove(connection))
                 await connection.submit(redirect_on(), deadline)

@@ -101,7 +101,11 @@ EDGES: dict[str, dict[str, str]] = {
     "node/peer_link.py": {"socket": "constants: TCP_NODELAY"},
     "node/kernel_timing.py": {"socket": "options of TCP, set on what the loop opened"},
     "node/client_watch.py": {"socket": "constants: SO_KEEPALIVE"},
-    "node/listeners.py": {"socket": "constants: SOCK_STREAM, AI_PASSIVE"},
+    "node/listeners.py": {"socket": "constants: AI_PASSIVE"},
+    "node/names.py": {
+        "socket": "what IP addresses look like; look-ups for the loops of a real process",
+        "threading": "a look-up in a thread of its own; other loops are asked themselves",
+    },
 }
 
 SET_MAKERS = ("set", "frozenset")

@@ -153,6 +153,11 @@ class LogView:
         self.last_term = entries[-1].term if entries else self.prev_term
         self.unstable_index = min(self.unstable_index, self.last_index + 1)
 
+    def bytes_after(self, index: Index) -> int:
+        """Bytes that the entries > `index` take; `bytes` if nothing below is held."""
+        dropped = self.entries[: max(0, index - self.prev_index)]
+        return self.bytes - sum(len(entry[3]) + ENTRY_OVERHEAD_BYTES for entry in dropped)
+
     def compact(self, index: Index) -> None:
         """Forget all entries <= `index`; they must have been handed out."""
         if index <= self.prev_index:

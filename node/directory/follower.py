@@ -109,7 +109,7 @@ class MapFollower:
             try:
                 cluster_map = ClusterMap.from_bytes(item[1])
             except MapError as error:
-                raise PeerError(f"a cluster map that is none: {error}") from error
+                raise PeerError(f"an invalid cluster map: {error}") from error
             if cluster_map.cluster_id != self._founding.record.cluster_id:
                 raise PeerError(f"the map of another cluster, {cluster_map.cluster_id}")
             self.arrived(cluster_map)

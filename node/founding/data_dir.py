@@ -23,6 +23,7 @@ from node.founding.record import FoundingRecord, random_id
 from node.local_state import BIRTHS_FILE, MAP_FILE, encode_births
 from node.view import DIRECTORY_GROUP_ID
 from node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
+from node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
 from node.wal.segment import scan_segment, sequence_of
 from node.wal.wal import Wal
 
@@ -43,7 +44,8 @@ class Membership(NamedTuple):
 def open_data_dir(disk: Disk, directory: str, random: Random) -> Identity:
     """The identity of the directory; one that is empty gets a disk id. Under the lock.
 
-    Raises `BrokenDataDir`, or `WrongDataDir` for a damaged identity or another format.
+    Raises `BrokenDataDir`, or `WrongDataDir` for a damaged identity, another format, or a directory
+    that has lost acknowledged data.
     """
     for name in disk.list_dir(directory):
         if name.endswith(TEMP_SUFFIX):
@@ -62,7 +64,10 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> Identity:
         lost = f"{directory}/{LOST_FILE}"
         if disk.exists(lost):
             why = disk.read(lost).decode(errors="replace").strip()
-            raise BrokenDataDir(directory, f"a run before this one found out that {why}")
+            raise WrongDataDir(
+                directory,
+                f"must not be used any more: a run before this one found out that {why}",
+            )
         _check_member(disk, directory)
     else:
         found = _substance(disk, directory)
@@ -115,8 +120,8 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
 def accept(
     disk: Disk, directory: str, identity: Identity, record: FoundingRecord, random: Random
 ) -> Membership:
-    """Make the directory a member: an empty log, the births, then the mark, each one durable
-    before the next. Under the lock, on a directory that is new.
+    """Make the directory a member: an empty log, the note of its newest segment, the births, then
+    the mark, each one durable before the next. Under the lock, on a directory that is new.
     """
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
     Wal.open(
@@ -127,7 +132,10 @@ def accept(
         random=random,
     )
     births = births_of(record, founder.node_id)
-    disk.write(f"{directory}/{BIRTHS_FILE}", encode_births(births))
+    disk.write(f"{directory}/{NEWEST_FILE}", encode_newest(NewestSegment()))
+    disk.write(
+        f"{directory}/{BIRTHS_FILE}", encode_births(births, record.cluster_id, founder.node_id)
+    )
     marked = mark(identity, record)
     disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(marked))
     return Membership(marked, record)
@@ -173,12 +181,16 @@ def _check_member(disk: Disk, directory: str) -> None:
         raise BrokenDataDir(directory, f"all segments of the log in {WAL_DIR}/ are missing")
     if not disk.exists(f"{directory}/{BIRTHS_FILE}"):
         raise BrokenDataDir(directory, f"{BIRTHS_FILE} is missing")
+    if not disk.exists(f"{directory}/{NEWEST_FILE}"):
+        raise BrokenDataDir(directory, f"{NEWEST_FILE} is missing")
 
 
 def _substance(disk: Disk, directory: str) -> str:
     """What is there that only a member can have, in words; "" if there is nothing."""
     if disk.exists(f"{directory}/{MAP_FILE}"):
         return f"a {MAP_FILE}"
+    if disk.exists(f"{directory}/{NEWEST_FILE}") and read_newest(disk, directory).sequence:
+        return f"a {NEWEST_FILE} that tells of a log"
     snapshots = f"{directory}/{SNAPSHOTS_DIR}"
     if disk.exists(snapshots) and any(
         not name.endswith(TEMP_SUFFIX) for name in disk.list_dir(snapshots)
@@ -202,10 +214,10 @@ def _remove_leftovers(disk: Disk, directory: str) -> None:
 
     The births go first: as long as they are there, so is the log.
     """
-    births = f"{directory}/{BIRTHS_FILE}"
-    if disk.exists(births):
-        disk.remove(births)
-        disk.sync_dir(directory)
+    for name in (BIRTHS_FILE, NEWEST_FILE):
+        if disk.exists(f"{directory}/{name}"):
+            disk.remove(f"{directory}/{name}")
+            disk.sync_dir(directory)
     wal = f"{directory}/{WAL_DIR}"
     if disk.exists(wal) and disk.list_dir(wal):
         for name in disk.list_dir(wal):

@@ -116,7 +116,7 @@ def _check_version(fields: tuple[Any, ...]) -> None:
 
 def _blank(fields: tuple[Any, ...]) -> Blank:
     if len(fields) != 10:
-        raise PeerFrameError(f"a new node says {len(fields)} things about itself, expected 10")
+        raise PeerFrameError(f"a question of a new node has {len(fields)} fields, expected 10")
     name, disk_id, peer, client, http, zone, weight, settings = fields[2:]
     info = NodeInfo(1, name, peer, client, http, zone, weight, disk_id)
     try:

@@ -5,6 +5,10 @@ cluster one question (`frames`). The first founder by name is the proposer: when
 others answered that they are new, too, with equal settings, it makes the record. All others wait
 until a member shows them a record that names them with their disk id.
 
+Nobody accepts a record before all others have answered in one round, and none of them refused: one
+that knows that the founding is complete refuses a directory that was set back to before it, and it
+has to be asked, since a member that does not know it yet would show the record again.
+
 Nothing is stored here. Who gets the record accepts it (`data_dir.accept`) before anybody else hears
 of it, the proposer first of all: it shows no record that it could forget.
 """
@@ -12,7 +16,7 @@ of it, the proposer first of all: it shows no record that it could forget.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final, cast
 
@@ -28,7 +32,9 @@ from node.founding.frames import (
     why_unequal,
 )
 from node.founding.record import FoundingRecord, propose
+from node.names import Names
 from node.peer_codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
+from ring import NodeInfo
 
 ROUND_MS: Final = (80, 160)
 """Pause between two rounds, drawn: a founding takes about two of them once all are there."""
@@ -76,6 +82,8 @@ class FoundingPhase:
         self._on_waiting = on_waiting
         self._connections: dict[_Listening, None] = {}
         self._is_over = False
+        self._names = Names(loop)
+        self._rounds = 0
 
     # -- listening ------------------------------------------------------------------------
 
@@ -112,6 +120,7 @@ class FoundingPhase:
     def close(self) -> None:
         """End every connection that was accepted here."""
         self._is_over = True
+        self._names.close()
         for connection in list(self._connections):
             connection.abort()
 
@@ -128,25 +137,34 @@ class FoundingPhase:
                 )
             )
             found = [answer for answer in answers.values() if isinstance(answer, Found)]
-            if found:
-                why = why_unfit(found[0].record, self._own, self._members, self._fixed)
-                if not why:
-                    return found[0].record
+            blanks = [answer for answer in answers.values() if isinstance(answer, Blank)]
+            why = why_unfit(found[0].record, self._own, self._members, self._fixed) if found else ""
+            if why:
                 self._on_waiting(why)
-            else:
-                blanks = [answer for answer in answers.values() if isinstance(answer, Blank)]
-                if self._is_proposer and len(blanks) == len(self._others):
-                    founders = [self._own.info, *(blank.info for blank in blanks)]
-                    try:
+            elif len(found) + len(blanks) < len(self._others):
+                self._on_waiting(self._waiting(answers))
+            elif found:
+                return found[0].record
+            elif self._is_proposer:
+                founders = [self._own.info, *(blank.info for blank in blanks)]
+                twins = why_twins(founders)
+                try:
+                    if not twins:
                         return propose(self._random, founders, self._fixed)
-                    except FoundingError as error:  # Two founders tell the same client address.
-                        self._on_waiting(f"{error}: change the settings of the nodes")
-                else:
-                    self._on_waiting(self._waiting(answers))
+                    self._on_waiting(twins)
+                except FoundingError as error:  # Two founders tell the same client address.
+                    self._on_waiting(f"{error}: change the settings of the nodes")
+            else:
+                self._on_waiting(self._waiting(answers))
             await asyncio.sleep(self._random.uniform(*ROUND_MS) / 1000)
+            self._rounds += 1
 
     def _waiting(self, answers: Mapping[str, Answer]) -> str:
-        missing = [f"{name}: {a}" for name, a in answers.items() if isinstance(a, str)]
+        alike: dict[str, list[str]] = {}
+        for name, answer in answers.items():
+            if isinstance(answer, str):
+                alike.setdefault(answer, []).append(name)
+        missing = [f"{', '.join(names)}: {answer}" for answer, names in alike.items()]
         if missing:
             return "waits for all founders; " + "; ".join(missing)
         return f"waits for node {next(iter(self._members))} to propose the founding record"
@@ -158,7 +176,7 @@ class FoundingPhase:
         asking = _Asking(self._loop.create_future(), self._frame)
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                await self._loop.create_connection(lambda: asking, host, port)
+                await self._names.connect(lambda: asking, host, port, self._rounds)
                 payload = await asking.answer
             answer = decode_answer(payload)
         except TimeoutError:
@@ -180,6 +198,19 @@ class FoundingPhase:
             if unequal:
                 return f"the settings differ: {unequal}"
         return answer
+
+
+def why_twins(founders: Sequence[NodeInfo]) -> str:
+    """Which two new nodes have one disk id; "" if none have."""
+    names: dict[str, str] = {}
+    for founder in founders:
+        other = names.setdefault(founder.disk_id, founder.name)
+        if other != founder.name:
+            return (
+                f"nodes {other} and {founder.name} have copies of one new data directory: start "
+                "one of them with an empty one"
+            )
+    return ""
 
 
 def why_unfit(

@@ -103,15 +103,14 @@ class FoundingProgress:
         if founder is None:
             why = (
                 f"node {theirs.name} is new, and node {own.name} belongs to {cluster} already, "
-                f"which was founded without a node {theirs.name}: start it with the initial "
-                "cluster that it shall found, on addresses of its own"
+                f"which was founded without a node {theirs.name}: to found another cluster, "
+                "give it the initial cluster of that one, and addresses of its own"
             )
         elif founder.disk_id != theirs.disk_id:
             why = (
                 f"node {theirs.name} has the new data directory {theirs.disk_id}, but in {cluster} "
                 f"that name belongs to data directory {founder.disk_id}: start it with the "
-                "directory that it had. If that one is lost, leave the node stopped; the cluster "
-                "goes on without it"
+                f"directory that it had. If that one is lost, {self._when_lost()}"
             )
         elif own.is_complete or self._is_storing:
             why = (
@@ -123,3 +122,15 @@ class FoundingProgress:
         else:
             return encode_found(self.record)
         return encode_refusal(why, STRANGER_RETRY_MS)
+
+    def _when_lost(self) -> str:
+        """What to do about a founder's directory that is lost."""
+        leave = "leave the node stopped; the cluster goes on without it"
+        if self.identity.is_complete:
+            return leave
+        # This node may be the only one that has not heard of the completion.
+        return (
+            "look at /health of all other nodes: if each of them has the alarm 'founding', nothing "
+            "was ever stored; stop all nodes, move their data directories aside, and start again. "
+            f"Otherwise {leave}"
+        )

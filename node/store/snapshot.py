@@ -138,7 +138,7 @@ def _read_view(unpacker: Any) -> StoreView:
         raise SnapshotInvalid(f"snapshot holds {len(items)} items, its header says {items_count}")
     for key, item in items.items():
         if type(key) is not bytes or type(item) is not bytes or len(item) <= ITEM_DATA:
-            raise SnapshotInvalid(f"snapshot holds what is no item: {key!r:.100}")
+            raise SnapshotInvalid(f"snapshot holds an invalid item: {key!r:.100}")
     sessions: tuple[SessionImage, ...] = ()
     while len(sessions) < count:
         more = unpacker.unpack()
@@ -149,10 +149,10 @@ def _read_view(unpacker: Any) -> StoreView:
         raise SnapshotInvalid(f"snapshot holds {len(sessions)} sessions, its header says {count}")
     for session, last_active_ms, floor, results in sessions:
         if not all(type(field) is int for field in (session, last_active_ms, floor)):
-            raise SnapshotInvalid("snapshot holds what is no session")
+            raise SnapshotInvalid("snapshot holds an invalid session")
         for sequence, result in results:
             if type(sequence) is not int or not (type(result) is int or _is_pair(result)):
-                raise SnapshotInvalid("snapshot holds what is no result of a session")
+                raise SnapshotInvalid("snapshot holds an invalid result of a session")
     return StoreView(
         applied_index=applied_index,
         last_now_ms=last_now_ms,

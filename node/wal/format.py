@@ -51,16 +51,23 @@ import msgpack
 from node.consensus.api import Entry, HardState
 from node.errors import WalCorrupt, WrongDataDir
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+
+
+_WRITTEN_BEFORE: Final = {
+    1: "clusters had random ids",
+    2: "snapshots and births named their cluster",
+}
 
 
 def other_format(version: int) -> str:
     """Why a file of another format version is not read, for an error message."""
     why = f"is in format {version}, this version reads format {FORMAT_VERSION}"
-    if version == 1:
+    written_before = _WRITTEN_BEFORE.get(version)
+    if written_before is not None:
         why += (
-            ". Format 1 was written by development versions of quorumcache 0.1.0 before clusters"
-            " had random ids: read it with one of those, and copy the data into a new cluster"
+            f". Format {version} was written by development versions of quorumcache 0.1.0 before"
+            f" {written_before}: read it with one of those, and copy the data into a new cluster"
         )
     return why
 

@@ -6,7 +6,7 @@ the file also holds the founding record of a cluster and the node that this is i
 text, for the eyes of an operator:
 
     quorumcache data directory
-    format 2
+    format 3
     disk <disk id>
     cluster <cluster id>            from here on: members only
     node <node id> <name>
@@ -76,8 +76,20 @@ def lock_data_dir(disk: Disk, directory: str) -> None:
     try:
         disk.make_dirs(directory)
         disk.lock(f"{directory}/{LOCK_FILE}")
+    except PermissionError as error:
+        where = error.filename or directory
+        raise StartupError(
+            f"data directory {directory}: not permitted: {where}. Give the directory and all in it "
+            "to the user that this node runs as, or choose another --data-dir"
+        ) from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StartupError(
+            f"data directory {directory} is no directory, nor a symbolic link to one: mount the "
+            "disk that it is on, or choose another --data-dir"
+        ) from error
     except OSError as error:
-        raise StartupError(f"data directory {directory}: {error.strerror}") from error
+        where = f" ({error.filename})" if error.filename else ""
+        raise StartupError(f"data directory {directory}: {error.strerror}{where}") from error
 
 
 def read_identity(disk: Disk, directory: str) -> Identity | None:

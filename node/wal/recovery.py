@@ -21,6 +21,7 @@ from node.disk import TEMP_SUFFIX, Disk
 from node.errors import WalCorrupt, WrongDataDir
 from node.wal.format import Head, Item, Mark, MarkKind, WalRecord, decode_frame
 from node.wal.groups import NOTHING, GroupStates
+from node.wal.newest import NOTHING_WRITTEN, NewestSegment
 from node.wal.segment import Segment, SegmentScan, scan_segment, segment_name, sequence_of
 
 
@@ -68,13 +69,16 @@ def recover(
     cluster_id: str,
     node_id: int,
     snapshots: Mapping[int, SnapshotMeta],
+    newest: NewestSegment = NOTHING_WRITTEN,
 ) -> Recovery:
     """Read the log in `directory`, repair what a crash left, and replay it.
 
-    `snapshots` tells of every snapshot file that was loaded. Raises `WalCorrupt` for damage and
+    `snapshots` tells of every snapshot file that was loaded, `newest` of the segment that is known
+    to have been written to last. Raises `WalCorrupt` for damage and
     `WrongDataDir` for a log of another node, cluster or version.
     """
     checked = _check_segments(disk, directory, cluster_id, node_id)
+    _check_newest(checked, directory, newest)
     if not checked and snapshots:
         # `Wal.open` leaves a segment before it returns, so this is no first start.
         raise WalCorrupt(directory, 0, "there are snapshots, but all segments of the log are gone")
@@ -149,6 +153,24 @@ def _check_follows(older: _Checked, newer: _Checked) -> None:
     if newer.head is not None and newer.head.previous_end != older.scan.end:
         why = f"the next segment says that the log ends at {newer.head.previous_end} in this one"
         raise WalCorrupt(older.path, older.scan.end, why)
+
+
+def _check_newest(checked: list[_Checked], directory: str, newest: NewestSegment) -> None:
+    """Raise unless the segment that was written to last is there, or has gone behind a newer one.
+
+    No later segment vouches for it.
+    """
+    if not newest.sequence:
+        return
+    path = f"{directory}/{segment_name(newest.sequence)}"
+    written = [segment for segment in checked if segment.head is not None]
+    if not written or written[-1].sequence < newest.sequence:
+        why = "it was the newest one that was written to, and is missing or holds no whole frame"
+        raise WalCorrupt(path, 0, why)
+    for segment in written:
+        if segment.sequence == newest.sequence and segment.scan.header.salt != newest.salt:
+            why = "it is not the one that was written last: the log was set back to an older copy"
+            raise WalCorrupt(path, 0, why)
 
 
 def _repair(disk: Disk, directory: str, checked: list[_Checked]) -> int:

@@ -102,7 +102,7 @@ def scan_segment(data: bytes, path: str) -> SegmentScan:
     if has_tail:
         later = _next_intact(data, end + 1, salt)
         if later:
-            why = f"an intact frame at {later} was written when this was durable"
+            why = f"the bytes there have changed since the frame at {later} was written"
             raise WalCorrupt(path, end, why)
     return SegmentScan(header, frames, end, has_tail)
 

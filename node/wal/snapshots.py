@@ -7,8 +7,9 @@ File `<group>.snapshot`, big endian:
     | "QCSNAPSH" | version | length  | crc     | meta      | data      | data length    | crc     |
     +------------+---------+---------+---------+--- ... ---+--- ... ---+----------------+---------+
                                                length bytes             8                4
-    meta: msgpack [group, last_index, last_term, [voters, learners, voters_outgoing]]. The first crc
-        covers bytes [0, 16) and meta, the last one data and data length, starting from the first.
+    meta: msgpack [group, last_index, last_term, [voters, learners, voters_outgoing], cluster id].
+        The first crc covers bytes [0, 16) and meta, the last one data and data length, starting
+        from the first.
 
 A snapshot is written to a temporary file, synced, renamed over the old one, and the directory
 synced. Before the rename the old one counts, after it the new one, and never half of either.
@@ -38,9 +39,11 @@ _SUFFIX = ".snapshot"
 class SnapshotStore:
     """The snapshot files in `directory`. Used from the loop only."""
 
-    def __init__(self, disk: Disk, directory: str) -> None:
+    def __init__(self, disk: Disk, directory: str, cluster_id: str = "") -> None:
+        """Every file names the cluster: the groups of all clusters have the same numbers."""
         self._disk = disk
         self._directory = directory
+        self._cluster_id = cluster_id
         self._indexes: dict[int, list[int]] = {}
         """Per group the index of the snapshot on disk (0 for none), then of those on their way."""
 
@@ -48,7 +51,8 @@ class SnapshotStore:
         """Every group's snapshot. Blocks; for start-up, before `Wal.open`.
 
         Removes what a crash left unfinished, and makes durable what is there: a crashed process
-        may have renamed a file without syncing the directory. Raises `SnapshotCorrupt`.
+        may have renamed a file without syncing the directory. Raises `SnapshotCorrupt`, and
+        `WrongDataDir` for a snapshot of another cluster.
         """
         self._disk.make_dirs(self._directory)
         loaded: dict[int, Snapshot] = {}
@@ -57,7 +61,7 @@ class SnapshotStore:
             if name.endswith(TEMP_SUFFIX):
                 self._disk.remove(path)
             elif name.endswith(_SUFFIX):
-                group, snapshot = decode_snapshot(self._disk.read(path), path)
+                group, snapshot = decode_snapshot(self._disk.read(path), path, self._cluster_id)
                 if name != _file_name(group):
                     raise SnapshotCorrupt(path, f"it says that it is of group {group}")
                 loaded[group] = snapshot
@@ -99,7 +103,8 @@ class SnapshotStore:
                 indexes[0] = index
             done(error)
 
-        self._disk.write_atomic(path, encode_snapshot(group, meta, chunks), written)
+        pieces = encode_snapshot(group, meta, chunks, self._cluster_id)
+        self._disk.write_atomic(path, pieces, written)
 
     def delete(self, group: int, done: Done) -> None:
         """Remove the group's snapshot, durably; none being there is no error."""
@@ -111,10 +116,12 @@ def _file_name(group: int) -> str:
     return f"{group:06d}{_SUFFIX}"
 
 
-def encode_snapshot(group: int, meta: SnapshotMeta, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def encode_snapshot(
+    group: int, meta: SnapshotMeta, chunks: Iterable[bytes], cluster_id: str = ""
+) -> Iterator[bytes]:
     """The pieces of a snapshot file."""
     configuration = tuple(meta.configuration)
-    meta_bytes = msgpack.packb((group, meta.last_index, meta.last_term, configuration))
+    meta_bytes = msgpack.packb((group, meta.last_index, meta.last_term, configuration, cluster_id))
     start = _START.pack(_MAGIC, FORMAT_VERSION, len(meta_bytes))
     crc = crc32(meta_bytes, crc32(start))
     yield start + _CRC.pack(crc) + meta_bytes
@@ -127,10 +134,10 @@ def encode_snapshot(group: int, meta: SnapshotMeta, chunks: Iterable[bytes]) -> 
     yield length_bytes + _CRC.pack(crc32(length_bytes, crc))
 
 
-def decode_snapshot(data: bytes, path: str) -> tuple[int, Snapshot]:
+def decode_snapshot(data: bytes, path: str, cluster_id: str = "") -> tuple[int, Snapshot]:
     """Group and snapshot in the file at `path`, which holds `data`.
 
-    Raises `SnapshotCorrupt` for damage, `WrongDataDir` for another format version.
+    Raises `SnapshotCorrupt` for damage, `WrongDataDir` for another format version or cluster.
     """
     meta_start = _START.size + _CRC.size
     if len(data) < meta_start + _END.size:
@@ -153,13 +160,19 @@ def decode_snapshot(data: bytes, path: str) -> tuple[int, Snapshot]:
     if crc32(view[data_start : data_end + 8], crc) != data_crc:
         raise SnapshotCorrupt(path, "the checksum of its data is wrong")
     try:
-        group, last_index, last_term, configuration = msgpack.unpackb(
+        group, last_index, last_term, configuration, cluster = msgpack.unpackb(
             view[meta_start:data_start], use_list=False
         )
         meta = SnapshotMeta(last_index, last_term, Configuration(*configuration))
         _check_meta(group, meta)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise SnapshotCorrupt(path, f"its header holds no snapshot ({error})") from error
+    if cluster != cluster_id:
+        why = (
+            f"belongs to cluster {cluster!r:.60}, this is a node of cluster {cluster_id!r}. Give"
+            " each node the directory that it was created with, whole"
+        )
+        raise WrongDataDir(path, why)
     return group, Snapshot(meta, bytes(view[data_start:data_end]))
 
 

@@ -39,6 +39,7 @@ from node.wal.format import (
     encode_frame,
     encode_segment_header,
 )
+from node.wal.newest import NOTHING_WRITTEN, NewestSegment
 from node.wal.recovery import RecoveredGroup, Recovery, recover
 from node.wal.segment import Segment, segment_name
 
@@ -85,6 +86,8 @@ class Wal:
         False once it went through."""
         self.on_failed: Callable[[BaseException], None] = _ignore
         """Called once, with what failed. The process has to end; nothing is durable from here."""
+        self.on_segment: Callable[[int, int], None] = _ignore_segment
+        """Called with the number and the salt of a segment once its first frame is durable."""
         self.observe_sync: Callable[[float], None] = _ignore
         """Called per frame with the seconds from write to durable; needs a clock."""
         self.held_why: BaseException | None = None
@@ -175,6 +178,7 @@ class Wal:
         cluster_id: str,
         node_id: int,
         snapshots: Mapping[int, SnapshotMeta] | None = None,
+        newest: NewestSegment = NOTHING_WRITTEN,
         segment_bytes_max: int = 64 << 20,
         wal_bytes_max: int = 1 << 30,
         retry_ms: int = 1000,
@@ -185,7 +189,8 @@ class Wal:
         """Recover the log in `directory` and make it ready for appends. Blocks; for start-up.
 
         `snapshots` tells of every snapshot file on disk (`SnapshotStore.load_all`): the recovered
-        entries follow them. `random` draws the segments' salts, which keep clients from forging
+        entries follow them. `newest` is the segment that is known to have been written to last: it
+        has to be there. `random` draws the segments' salts, which keep clients from forging
         frames. `clock` feeds `observe_sync`. `loop` defaults to the running one, when needed.
 
         Raises `WalCorrupt` (file and offset) when what was durable has changed, `WrongDataDir`
@@ -197,7 +202,12 @@ class Wal:
             raise ValueError(f"cluster_id: longer than {CLUSTER_ID_BYTES_MAX} bytes")
         disk.make_dirs(directory)
         recovery = recover(
-            disk, directory, cluster_id=cluster_id, node_id=node_id, snapshots=snapshots or {}
+            disk,
+            directory,
+            cluster_id=cluster_id,
+            node_id=node_id,
+            snapshots=snapshots or {},
+            newest=newest,
         )
         wal = cls(
             disk,
@@ -359,6 +369,8 @@ class Wal:
             self._segments.append(segment)
         segment.size = self._file.size
         segment.frame_count += 1
+        if segment.frame_count == 1:
+            self.on_segment(segment.sequence, self._salt)
         if self._frame_cuts or self._frame_marks:
             self._settle_marks()
         callbacks = self._frame_callbacks
@@ -598,4 +610,8 @@ def payload_bytes(item: WalRecord | Mark) -> int:
 
 
 def _ignore(_: object) -> None:
+    pass
+
+
+def _ignore_segment(sequence: int, salt: int) -> None:
     pass

@@ -85,6 +85,7 @@ class NodeHost:
         self.log = LogHost(disk, loop, segment_bytes_max=segment_bytes_max)
         self.log.payload_bytes = payload_bytes
         self.log.cluster_id = RECORD.cluster_id
+        self.log.keeps_note = True
         self.identities: list[Identity | None] = [None]
         """The one that certainly is durable, then those handed in since. So for the next two."""
         self.maps: list[ClusterMap | None] = [None]
@@ -139,6 +140,8 @@ class NodeHost:
         self.identities = [MEMBER]
         self.log.start()
         self.local_state = LocalState(disk, DIRECTORY, self.disk.loop)
+        self.local_state.cluster_id = MEMBER.cluster_id
+        self.local_state.node_id = MEMBER.node_id
         found_map = self.local_state.load()
         assert found_map in self.maps, (found_map, self.maps)
         assert self.local_state.births in self.births, (self.local_state.births, self.births)
@@ -193,7 +196,7 @@ def map_of(epoch: int) -> ClusterMap:
     node = NodeInfo(1, "n1", "h:1", "h:2", "", "", 1.0)
     return ClusterMap(
         epoch=epoch,
-        cluster_id="c",
+        cluster_id=RECORD.cluster_id,
         shard_count=1,
         replication=1,
         nodes=(node,),

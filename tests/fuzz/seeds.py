@@ -205,7 +205,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "cluster_map": lambda: [cluster_map().to_bytes()],
     "batch": _batches,
     "local_state": lambda: [
-        msgpack.packb({1: ((1, 2, 3), (), ()), 7: ((2,), (3,), (1, 2))}),
+        msgpack.packb(("", 0, {1: ((1, 2, 3), (), ()), 7: ((2,), (3,), (1, 2))})),
         cluster_map().to_bytes(),
         encode_identity(Identity(disk_id(1))),
         encode_identity(member_of(record_of("n1", "n2"), 1).identity),

@@ -27,6 +27,7 @@ from tests.support.wire import Wire, ask
 @pytest.fixture
 def peer_port(cluster: Cluster) -> Iterator[int]:
     """Of node a of the shared cluster, which goes on as if nothing had happened."""
+    cluster.wait_balanced()  # Else shards still move to their preferred leaders meanwhile.
     before = cluster.topology(cluster["a"]).leaders
     yield cluster.peer_ports["a"]
     for node in cluster:

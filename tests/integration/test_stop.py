@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import signal
+from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.support.load import load
-from tests.support.processes import running_cluster, running_node
-from tests.support.wire import Wire
+from tests.support.processes import (
+    HOST,
+    free_ports,
+    running_cluster,
+    running_node,
+    wait_until,
+)
+from tests.support.wire import DEADLINE_S, Wire
 
 
 def test_sigterm_of_each_node_under_load(tmp_path: Path) -> None:
@@ -70,6 +77,38 @@ def test_a_node_alone_stops_and_keeps_its_data(tmp_path: Path) -> None:
         node.start()
         with node.wire() as wire:
             assert wire.get(b"k") == b"v"
+
+
+def test_a_node_that_is_stopping_is_not_well(tmp_path: Path) -> None:
+    """It takes no new client, so a load balancer must not send it any. A client that does not read
+    its reply holds the stop up meanwhile."""
+    [http] = free_ports(1)
+    with (
+        running_node(tmp_path, "--http", f"{HOST}:{http}") as node,
+        node.wire() as wire,
+        Wire(node.port, receive_buffer=4096) as stuck,
+    ):
+        assert wire.set(b"big", b"x" * 1_000_000) == b"STORED\r\n"
+        stuck.send(b"get big\r\n" * 40)
+        assert stuck.line() == b"VALUE big 0 1000000\r\n"
+        wait_until("a node that is well", lambda: health(http)[0] == 200)
+        node.signal(signal.SIGTERM)
+        node.wait_log("event=stopping")
+        wait_until("a node that is not well", lambda: health(http)[0] == 503)
+        assert "the node is stopping" in health(http)[1]
+        node.signal(signal.SIGTERM)
+        assert node.wait_end() == 128 + signal.SIGTERM
+
+
+def health(port: int) -> tuple[int, str]:
+    """Status and body of `/health`."""
+    connection = HTTPConnection(HOST, port, timeout=DEADLINE_S)
+    try:
+        connection.request("GET", "/health", headers={"Connection": "close"})
+        reply = connection.getresponse()
+        return reply.status, reply.read().decode()
+    finally:
+        connection.close()
 
 
 def test_a_second_signal_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:

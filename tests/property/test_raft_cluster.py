@@ -149,7 +149,7 @@ class Walk:
                     cluster.cut_links[member.id, other] = True
         elif kind in (6, 7) and member.up:
             if member.raft.commit_index == member.applied_index and not member.raft.installing:
-                member.compact()
+                member.compact(random.choice((0, 500, 1 << 20)))
         elif kind == 8:
             self.change_membership()
         elif kind == 9:

@@ -117,6 +117,14 @@ class ClusterTimes:
             worst = max(worst, abs(greatest + high - true_ms), abs(least + low - true_ms))
         return worst
 
+    def lived(self) -> tuple[int, tuple[int, int]]:
+        """Milliseconds from the first look to the last, and the least and greatest that cluster
+        time made of them.
+        """
+        passed_ms = (self._at_ns[-1] - self._at_ns[0]) // NS_PER_MS
+        first = self._greatest[0]
+        return passed_ms, (self._least[-1] - first, self._greatest[-1] - first)
+
     # -- for the model -------------------------------------------------------------------------
 
     def _looks(self, begin_ns: int, end_ns: int | None) -> slice:

@@ -11,6 +11,7 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING
 
+from node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.nemesis_base import Faults
 from tests.simulation.settings import draw_new_settings, draw_own_settings
@@ -23,13 +24,21 @@ PATHS = {
     "births": "/data/groups.born",
     "map": "/data/cluster.map",
     "identity": "/data/node.id",
+    "snapshots": "/data/snapshots/",
+    "note": "/data/log.newest",
+    "newest_segment": "",
+    "mark": "/data/node.id",
 }
-"""Where the parts of a directory are."""
+"""Where the parts of a directory are. The newest segment is looked for (`_without`)."""
 
 NOT_MISSED = ("map",)
 """Parts without which a node may start: it gets them from the others."""
 
 Files = dict[str, bytes]
+
+
+def _told(lost: str) -> str:
+    return "is empty" if lost == "all" else f"has lost {lost}"
 
 
 class SetupFaults(Faults):
@@ -89,13 +98,14 @@ class SetupFaults(Faults):
 
     async def _wipe_directory(self, seconds: float, who: str, pick: int = 0) -> None:
         node = self._who(who, pick)
-        if node.may_lose_directory() and self._somebody_remembers():
+        if node.may_lose_directory() and self._somebody_remembers(node):
             await self._with_files({node: {}}, seconds, "is empty")
 
-    def _somebody_remembers(self) -> bool:
-        """There are other nodes. A node that is alone founds a new cluster on an empty directory:
-        nobody else knows of the one before."""
-        return len(self.world.nodes) > 1
+    def _somebody_remembers(self, node: SimulatedNode) -> bool:
+        """Another node has its own directory. Where all are without one they found a new cluster:
+        nobody knows of the one before.
+        """
+        return any(n.has_own_directory for n in self.world.nodes if n is not node)
 
     async def _swap_directories(self, nodes: list[str], seconds: float) -> None:
         pair = [self._nodes[name] for name in nodes]
@@ -109,7 +119,7 @@ class SetupFaults(Faults):
         if not node.may_lose_directory():
             return
         files = node.disk.files()
-        left = {path: data for path, data in files.items() if not path.startswith(PATHS[lost])}
+        left = _without(lost, files)
         if left == files:
             return
         if lost not in NOT_MISSED:
@@ -120,6 +130,53 @@ class SetupFaults(Faults):
         self._say(f"the directory of {node.name} has no {lost}, for good")
         node.disk.lose(PATHS[lost])
         self._restart(node)
+
+    async def _set_back_directory(self, lost: str, seconds: float, who: str, pick: int = 0) -> None:
+        """A node comes up on a copy from before the founding, or without what freed its log."""
+        node = self._who(who, pick)
+        if not node.may_lose_directory() or not self._somebody_remembers(node):
+            return
+        if node.is_up:
+            self._crash(node, power=False)
+        await self._with_files({node: self._rest_of(node, lost)}, seconds, _told(lost))
+
+    async def _lost_disk_decides(self, nodes: list[str], lost: str, seconds: float) -> None:
+        """The first node misses what the others write. Then it comes back, and with it only the
+        second one, whose disk is lost: with its vote those who know nothing would be a majority.
+        """
+        if len(nodes) < 2:
+            return
+        late, forgetful, *others = (self._nodes[name] for name in nodes)
+        if not forgetful.may_lose_directory():
+            return
+        if late.is_up:
+            self._crash(late, power=False)
+        await asyncio.sleep(seconds / 3)
+        for node in (late, forgetful, *others):
+            if node.is_up:
+                self._crash(node, power=False)
+        if not forgetful.may_lose_directory() or not self._somebody_remembers(forgetful):
+            return
+        self._restart(late)
+        await self._with_files({forgetful: self._rest_of(forgetful, lost)}, seconds, _told(lost))
+        for node in others:
+            self._restart(node)
+
+    def _rest_of(self, node: SimulatedNode, lost: str) -> Files:
+        """What is left of a directory of a node that is down. A node must be refused with it."""
+        files = node.disk.files()
+        if lost == "snapshots":
+            # Those that a mark in the log speaks of: without one, the log still holds everything.
+            lost = "snapshots" if self.world.promises.has_marks(node) else "all"
+        if lost == "all":
+            return {}
+        if lost == "all but the disk id":
+            identity = read_identity(node.disk.mount(), "/data")
+            if identity is None:
+                return {}
+            return {f"/data/{IDENTITY_FILE}": encode_identity(Identity(identity.disk_id))}
+        left = _without(lost, files)
+        return left if left != files else {}
 
     async def _with_files(
         self,
@@ -151,7 +208,7 @@ class SetupFaults(Faults):
         machine. The real one comes back meanwhile.
         """
         node = self._who(who, pick)
-        if not node.may_lose_directory() or not self._somebody_remembers():
+        if not node.may_lose_directory() or not self._somebody_remembers(node):
             return
         if node.is_up:
             self._crash(node, power=False)
@@ -171,3 +228,20 @@ class SetupFaults(Faults):
                 f"the groups {committed}",
                 rule="a stolen name is believed",
             )
+
+
+def _without(part: str, files: Files) -> Files:
+    """A directory that has lost a part. Of the segments it is the one that the node has noted: one
+    that it has begun to write and not noted yet cannot be missed. A mark is lost when the identity
+    is that of the time when the directory was new.
+    """
+    gone = PATHS[part]
+    if part == "newest_segment":
+        note = files.get(PATHS["note"], b"segment 0")
+        gone = f"{PATHS['log']}{int(note.split()[1]):010d}.wal"
+    left = {path: data for path, data in files.items() if not path.startswith(gone)}
+    if part == "mark" and left != files:
+        words = files[gone].split()
+        disk_id = words[words.index(b"disk") + 1].decode()
+        left[gone] = encode_identity(Identity(disk_id))
+    return left

@@ -13,6 +13,8 @@ from random import Random
 import pytest
 
 from node.errors import AcknowledgedDataLost
+from node.founding.data_dir import births_of
+from node.local_state import encode_births
 from ring import ClusterMap
 from tests.simulation.cluster import PEER_PORT
 from tests.simulation.directories import copy_of, lose, restore, swap
@@ -40,6 +42,7 @@ def test_all_founders_found_one_cluster_and_everybody_learns_the_map_at_once(nam
 
     town.run(story())
     town.check_one_cluster()
+    assert not town.alarms_seen
 
 
 def test_the_map_learns_which_groups_have_started_in_few_epochs() -> None:
@@ -269,6 +272,7 @@ def test_an_old_and_a_new_cluster_that_meet_refuse_each_other() -> None:
         (("wal/",), "all segments of the log"),
         (("groups.born",), "groups.born is missing"),
         (("node.id",), "node.id is missing"),
+        (("log.newest",), "log.newest is missing"),
         (("wal/", "groups.born", "cluster.map"), "all segments of the log"),
         (("wal/", "groups.born", "cluster.map", "snapshots/"), "all segments of the log"),
     ],
@@ -289,6 +293,168 @@ def test_a_member_that_lost_a_part_stays_out_and_the_others_go_on(
         assert "keep the directory aside" in line
         await town.put_all("ac", NEW)
         await town.check_all("ac", NEW)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("wal/", "belongs to node 2 of cluster"),
+        ("snapshots/", "belongs to cluster"),
+        ("groups.born", "belongs to node 2 of cluster"),
+        ("cluster.map", "is the map of cluster"),
+    ],
+)
+def test_a_part_of_another_clusters_directory_is_refused(part: str, told: str) -> None:
+    """Nodes, groups and files have the same numbers in every cluster. That cluster's logs were
+    longer, so its snapshots would replace what this one holds.
+    """
+    other = Town("abc", seed=2)
+
+    async def other_story() -> None:
+        other.start()
+        for round_number in range(8):
+            await other.put_all("abc", values_of(12, f"other{round_number}"))
+        await other.until(
+            lambda: any("snapshots/" in path for path in copy_of(other.nodes["b"])), "no snapshot"
+        )
+        other.kill("b")
+
+    other.run(other_story())
+    foreign = {p: data for p, data in copy_of(other.nodes["b"]).items() if part in p}
+    assert foreign
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        await asyncio.sleep(1)
+        town.kill("abc")
+        own = copy_of(town.nodes["b"])
+        rest = {path: data for path, data in own.items() if part not in path}
+        restore(town.nodes["b"], rest | foreign)
+        town.start("b")
+        assert told in await town.refusal("b")
+        town.start("ac")
+        await town.check_all("ac", OLD)
+        restore(town.nodes["b"], own)
+        town.start("b")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+def test_births_of_another_node_are_refused() -> None:
+    town = Town("abc", replication=1)
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        town.kill("b")
+        own = copy_of(town.nodes["b"])
+        births = {p: data for p, data in copy_of(town.nodes["a"]).items() if "groups.born" in p}
+        restore(town.nodes["b"], own | births)
+        town.start("b")
+        assert "belongs to node 1 of cluster" in await town.refusal("b")
+        restore(town.nodes["b"], own)
+        town.start("b")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+
+
+def test_births_set_back_to_those_of_the_founding_are_refused() -> None:
+    """The groups in the log were born, and with what is not known any more."""
+    town = Town("abc")
+    b = town.nodes["b"]
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        assert b.node is not None
+        assert b.node.founding is not None
+        record = b.node.founding.record
+        town.kill("b")
+        latest = copy_of(b)
+        path = next(path for path in latest if "groups.born" in path)
+        restore(b, latest | {path: encode_births(births_of(record, 2), record.cluster_id, 2)})
+        town.start("b")
+        assert "the log holds group 1, but groups.born does not" in await town.refusal("b")
+        restore(b, latest)
+        town.start("b")
+        await town.check_all("abc", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+@pytest.mark.parametrize("kept", ["everything", "wal/", "snapshots/", "log.newest", "cluster.map"])
+def test_an_identity_set_back_to_that_of_a_new_directory_is_refused_beside_anything_of_a_member(
+    kept: str,
+) -> None:
+    town = Town("abc")
+    b = town.nodes["b"]
+
+    async def story() -> None:
+        town.start("b")
+        await asyncio.sleep(1)
+        town.kill("b")
+        before = copy_of(b)
+        town.start()
+        for number in range(9):
+            await town.put_all("abc", values_of(12, f"round{number}"))
+        await town.until(lambda: any("snapshots/" in path for path in copy_of(b)), "no snapshot")
+        town.kill("b")
+        latest = copy_of(b)
+        identity = {path: data for path, data in before.items() if "node.id" in path}
+        some = {path: data for path, data in latest.items() if kept in path}
+        restore(b, (latest if kept == "everything" else some) | identity)
+        town.start("b")
+        assert "node.id says that the node is new" in await town.refusal("b")
+        restore(b, latest)
+        town.start("b")
+        await town.check_all("abc", values_of(12, "round8"))
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+@pytest.mark.parametrize("how", ["newest segment", "older copy of wal/"])
+def test_a_log_whose_end_is_gone_is_refused_though_nobody_is_there_who_knows_better(
+    how: str,
+) -> None:
+    """What is left is a sound log. a is down, with whom b had acknowledged what c has not got: b
+    and c would lead without it.
+    """
+    town = Town("abc", snapshot_bytes_min=1 << 20)
+    b = town.nodes["b"]
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        await asyncio.sleep(1)
+        town.kill("b")
+        before = {path: data for path, data in copy_of(b).items() if "wal/" in path}
+        town.start("b")
+        town.kill("c")
+        await town.put_all("ab", NEW)
+        town.kill("ab")
+        latest = copy_of(b)
+        if how == "newest segment":
+            lose(b, max(path for path in latest if "wal/" in path))
+        else:
+            rest = {path: data for path, data in latest.items() if "wal/" not in path}
+            restore(b, rest | before)
+        town.start("cb")
+        assert "it was the newest one that was written to" in await town.refusal("b")
+        town.start("a")
+        await town.check_all("ac", NEW)
+        restore(b, latest)
+        town.start("b")
+        await town.check_all("abc", NEW)
 
     town.run(story())
     town.check_one_cluster()
@@ -331,6 +497,55 @@ def test_a_directory_set_back_to_before_the_founding_is_refused() -> None:
         assert not await town.put("a", "k0", "lost")
         town.start("c")
         await town.check_all("ac", OLD)
+
+    town.run(story())
+    town.check_one_cluster()
+
+
+@pytest.mark.parametrize("present", ["", "a"])
+def test_a_founder_that_does_not_know_of_the_completion_lets_no_directory_back_in(
+    present: str,
+) -> None:
+    """c lost its power before it had stored *complete*, and would show the record again; b is set
+    back to before its mark. a, which knows better, is down until b has asked, or up. Let in, b
+    and c would found the groups again without what a and b had acknowledged.
+    """
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start("b")
+        await asyncio.sleep(1)
+        town.kill("b")
+        before = copy_of(town.nodes["b"])
+        town.start()
+        c = town.nodes["c"]
+        await town.until(lambda: c.node and c.node.founding, "c has no record", pause=0.0001)
+        assert c.node is not None
+        assert c.node.founding is not None
+        c.disk.hang(5)
+        await town.put_all("ab", OLD)
+        assert not c.node.founding.is_complete
+        town.kill("c", power=True)
+        await asyncio.sleep(5)
+        town.kill("ab")
+        latest = copy_of(town.nodes["b"])
+        restore(town.nodes["b"], before)
+        town.start(present)
+        town.start("cb")
+        await asyncio.sleep(1)
+        town.start("" if present else "a")
+        await asyncio.sleep(1)
+        town.kill("a")
+        for name in "bc":
+            assert await town.get(name, "k0") is None
+            assert not await town.put(name, "k0", "lost")
+        assert town.nodes["b"].node is not None
+        assert not town.nodes["b"].node.node_id, "b was let in"
+        assert "a: " in town.alarms("b")["founding"]
+        town.kill("b")
+        restore(town.nodes["b"], latest)
+        town.start("ab")
+        await town.check_all("abc", OLD)
 
     town.run(story())
     town.check_one_cluster()
@@ -411,7 +626,7 @@ def test_a_node_on_a_copy_of_a_directory_is_refused_while_the_first_lives() -> N
         town.nodes["copy"] = copy
         await asyncio.sleep(7)
         await town.check_all("abc", OLD)
-        assert "another process speaks to node" in town.alarms("copy")["peers_refuse"]
+        assert "another process is connected to node" in town.alarms("copy")["peers_refuse"]
 
     town.run(story())
     town.check_one_cluster()

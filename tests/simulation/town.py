@@ -48,6 +48,8 @@ class Town:
         self.client = Process(self.loop, "client", host="client")
         self.complete: set[str] = set()
         """Ids of all clusters whose founding some node ever held for complete."""
+        self.alarms_seen: set[str] = set()
+        """Names of the alarms that some node ever had."""
 
     def config(self, name: str, *, host: str = "", **changes: Any) -> NodeConfig:
         host = host or name
@@ -96,6 +98,8 @@ class Town:
                 founding = node.node.founding if node.is_up and node.node is not None else None
                 if founding is not None and founding.is_complete:
                     self.complete.add(founding.record.cluster_id)
+                if node.is_up and node.node is not None:
+                    self.alarms_seen.update(alarm.name for alarm in node.node.alarms.raised())
             await asyncio.sleep(0.002)
 
     def check_one_cluster(self) -> None:
@@ -125,11 +129,13 @@ class Town:
         node.crash()
         return problem
 
-    async def until(self, condition: Callable[[], object], what: str, seconds: float = 10) -> None:
+    async def until(
+        self, condition: Callable[[], object], what: str, seconds: float = 10, pause: float = 0.01
+    ) -> None:
         deadline = self.loop.time() + seconds
         while not condition():
             assert self.loop.time() < deadline, f"after {seconds} s still: {what}"
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(pause)
 
     # -- clients -----------------------------------------------------------------------------------
 

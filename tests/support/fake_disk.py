@@ -166,10 +166,15 @@ class FakeDisk:
         """Size of the file system, as it tells; 0: not known."""
         self.aside: dict[str, int] = {}
         """Room set aside, by path. It survives every crash."""
+        self.files_left = 1 << 30
         self.descriptors_left = 1000
         """0: nothing more can be opened."""
+        self.opens_refused = 0
+        """How often that was so."""
         self.failing_syncs = 0
         """So many of the next syncs fail."""
+        self.syncs_failed = 0
+        """How many did."""
         self.before_step: Callable[[str, str], BaseException | None] | None = None
         self.steps = 0
         """Elementary steps made so far."""
@@ -316,7 +321,7 @@ class FakeDisk:
 
     def space(self, path: str) -> DiskSpace:
         size = self.total_bytes if self.capacity_bytes is None else self.capacity_bytes
-        return DiskSpace(max(0, size - self.used_bytes()), self.total_bytes)
+        return DiskSpace(max(0, size - self.used_bytes()), self.total_bytes, self.files_left)
 
     def set_aside(self, path: str, size: int, done: Done) -> None:
         self._later(self._set_aside(path, size), done, self._segments)
@@ -395,6 +400,7 @@ class FakeDisk:
                 return error
         if step == "sync" and self.failing_syncs:
             self.failing_syncs -= 1
+            self.syncs_failed += 1
             return OSError(errno.EIO, "Input/output error")
         return None
 
@@ -437,6 +443,7 @@ class FakeDisk:
 
     def _need_descriptor(self, path: str) -> None:
         if not self.descriptors_left:
+            self.opens_refused += 1
             raise OutOfResources(f"{path}: Too many open files")
 
     def _set_aside(self, path: str, size: int) -> Steps:

@@ -16,6 +16,7 @@ from typing import Any
 from node.consensus.api import Configuration, Entry, EntryKind, HardState, Snapshot, SnapshotMeta
 from node.errors import DiskFull
 from node.wal.format import Mark, MarkKind
+from node.wal.newest import NOTHING_WRITTEN, NewestNote, read_newest
 from node.wal.recovery import RecoveredGroup
 from node.wal.snapshots import SnapshotStore
 from node.wal.wal import Wal, WalRecord
@@ -104,6 +105,8 @@ class LogHost:
         self.full: list[bool] = []
         self.payload_bytes = 10
         self.cluster_id = "c"
+        self.keeps_note = False
+        """The directory is a member's: it has a note of the newest segment."""
 
     def copy(self, disk: FakeDisk) -> LogHost:
         """A host that remembers the same history, on another disk; not started."""
@@ -113,6 +116,7 @@ class LogHost:
         other.durable_count = self.durable_count
         other.durable_before_last_sync = self.durable_before_last_sync
         other.cluster_id = self.cluster_id
+        other.keeps_note = self.keeps_note
         other.snapshots = {group: list(metas) for group, metas in self.snapshots.items()}
         return other
 
@@ -132,11 +136,14 @@ class LogHost:
             cluster_id=self.cluster_id,
             node_id=1,
             snapshots=metas,
+            newest=read_newest(disk, "d") if self.keeps_note else NOTHING_WRITTEN,
             segment_bytes_max=self.segment_bytes_max,
             wal_bytes_max=4 * self.segment_bytes_max,
             loop=self.loop,
         )
         self.wal.on_failed = self.failed.append
+        if self.keeps_note:
+            self.wal.on_segment = NewestNote(disk, "d", self.failed.append).begun
         self.wal.on_full = self.full.append
         self._check(recovered, metas)
         self.base_models = {

@@ -153,11 +153,11 @@ class Member:
     def take_snapshot(self) -> Snapshot:
         return Snapshot(self.raft.snapshot_meta(self.applied_index), encode_state(self.state))
 
-    def compact(self) -> None:
-        """Snapshot the applied state and forget the log before it."""
+    def compact(self, keep_bytes: int = 0) -> None:
+        """Snapshot the applied state and forget the log before it; see `ReplicatedLog.compact`."""
         self.snapshot = self.take_snapshot()
         last_index = self.snapshot.meta.last_index
-        self.raft.compact(last_index)
+        self.raft.compact(last_index, keep_bytes)
         self.entries = [e for e in self.entries if e.index > last_index]
 
 

@@ -71,6 +71,8 @@ class ScriptedLog:
         self.installed: list[SnapshotMeta] = []
         self.provided: list[tuple[int, Snapshot]] = []
         self.compacted: list[int] = []
+        self.keep_bytes: list[int] = []
+        self.is_needed = False  # all of the log, by a replica that is behind
         self.transferred: list[int] = []
         self.stepped: list[tuple[int, Any]] = []
         self.on_step: Callable[[], None] = lambda: None
@@ -181,8 +183,11 @@ class ScriptedLog:
     def snapshot_meta(self, index: int) -> SnapshotMeta:
         return SnapshotMeta(index, self.term, self.configuration)
 
-    def compact(self, index: int) -> None:
+    def compact(self, index: int, keep_bytes: int = 0) -> None:
         self.compacted.append(index)
+        self.keep_bytes.append(keep_bytes)
+        if not self.is_needed:
+            self.first_index = max(self.first_index, index + 1)
 
     def progress(self) -> dict[int, Any]:
         return self.members
@@ -278,6 +283,9 @@ class HostWorld:
     def send_packed(self, node_id: int, packed: bytes) -> bool:
         self.story.append(("send", node_id))
         return True
+
+    def send_again(self, node_id: int, packed: bytes) -> None:
+        """The copy for a datagram."""
 
     def flush(self) -> None:
         if self.story and self.story[-1] != "flush":

@@ -140,6 +140,7 @@ class ToyCluster:
     """See the module. One counter, which every operation increments."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.random = Random(seed)
         self.clock = ManualClock()
         self.entries: list[Entry] = []
@@ -196,12 +197,12 @@ class ToyCluster:
             if node.log.role is Role.LEADER or self.random.random() < 0.5:
                 node.apply(self.committed)
 
-    def elect(self) -> None:
+    def elect(self, leader: int = 0) -> None:
         """A new leader; of what was not committed some survives. Others hear of it later."""
         keep = self.random.randint(self.committed, len(self.entries))
         del self.entries[keep:]
         self.term += 1
-        self.leader = self.random.choice(NODES)
+        self.leader = leader or self.random.choice(NODES)
         chosen = self.nodes[self.leader]
         others = [node for node in self.nodes.values() if node is not chosen]
         for node in sorted(others, key=lambda n: n.log.role is not Role.LEADER):
@@ -222,24 +223,73 @@ class ToyCluster:
 
     def hear(self) -> None:
         """A node hears of the newest leader."""
-        node = self.nodes[self.random.choice(NODES)]
+        self._hear(self.nodes[self.random.choice(NODES)])
+
+    def _hear(self, node: ToyNode) -> None:
         if node.log.leader_id != self.leader or node.log.term != self.term:
             node.follow(self.term, self.leader)
 
     def cut(self) -> None:
         """A connection breaks, with what is on its way, or is made again."""
         pair = frozenset(self.random.sample(NODES, 2))
-        a, b = sorted(pair)
         if pair in self.cuts:
-            self.cuts.discard(pair)
-            self.nodes[a].coordinator.peer_up(b)
-            self.nodes[b].coordinator.peer_up(a)
-            return
+            self._mend(pair)
+        else:
+            self._break(pair)
+
+    def _mend(self, pair: frozenset[int]) -> None:
+        a, b = sorted(pair)
+        self.cuts.discard(pair)
+        self.nodes[a].coordinator.peer_up(b)
+        self.nodes[b].coordinator.peer_up(a)
+
+    def _break(self, pair: frozenset[int]) -> None:
+        a, b = sorted(pair)
         self.queues[a, b].clear()
         self.queues[b, a].clear()
         self.cuts.add(pair)
         self.nodes[a].coordinator.peer_down(b)
         self.nodes[b].coordinator.peer_down(a)
+
+    def strand(self) -> None:
+        """A node with a forwarded write is left with its connection to the leader only, which is
+        replaced, and then that one goes, too. What it does next depends on the last answer it has
+        had: its session expires meanwhile, or its time is over.
+        """
+        node, other = self.random.sample([n for n in NODES if n != self.leader], 2)
+        pairs = [frozenset((node, self.leader)), frozenset((node, other))]
+        if self.cuts.intersection(pairs):
+            return
+        self._forward(node, self.leader)
+        self._break(pairs[1])
+        self.elect(other)
+        self._break(pairs[0])
+        if self.random.random() < 0.5:
+            self.expire_sessions()
+        else:
+            for _ in range(10):
+                self._wait(TIMEOUT_MS // 8)
+                self.propose()
+                self.commit()
+        for pair in pairs:
+            self._mend(pair)
+
+    def _forward(self, node: int, leader: int) -> None:
+        """A write that this node forwards is proposed, and not committed."""
+        self._hear(self.nodes[node])
+        for _ in range(3):  # The first one opens the session.
+            while self.committed < len(self.entries):
+                self.commit()
+            self._exchange(node, leader)
+            self.begin(node)
+            self._exchange(node, leader)
+            self.propose()
+
+    def _exchange(self, one: int, other: int) -> None:
+        """What is on its way between the two arrives."""
+        for source, target in ((one, other), (other, one)):
+            while self.queues[source, target]:
+                self._deliver(source, target)
 
     def expire_sessions(self) -> None:
         """The leader expires all sessions, as it does with idle ones."""
@@ -254,7 +304,9 @@ class ToyCluster:
 
     def pass_time(self) -> None:
         """Short times mostly; rarely so long that operations are given up."""
-        ms = self.random.choice((10, 50, 50, 300, 1100, 1100, 2500))
+        self._wait(self.random.choice((10, 50, 50, 300, 1100, 1100, 2500)))
+
+    def _wait(self, ms: int) -> None:
         self.clock.ns += ms * 1_000_000
         for node in self.nodes.values():
             node.coordinator.sweep()
@@ -262,10 +314,7 @@ class ToyCluster:
     def settle(self) -> None:
         """Nothing fails any more, until every operation has its outcome."""
         for pair in list(self.cuts):
-            self.cuts.discard(pair)
-            a, b = sorted(pair)
-            self.nodes[a].coordinator.peer_up(b)
-            self.nodes[b].coordinator.peer_up(a)
+            self._mend(pair)
         self.elect()
         for node in self.nodes.values():
             node.follow(self.term, self.leader)
@@ -296,8 +345,8 @@ class ToyCluster:
         )
 
     def actions(self) -> list[tuple[Callable[[], None], int]]:
-        """What may happen, and how often."""
-        return [
+        """What may happen, and how often. Half of the seeds strand nodes: that ends much else."""
+        actions: list[tuple[Callable[[], None], int]] = [
             (lambda: self.begin(self.random.choice(NODES)), 4),
             (self.deliver, 12),
             (self.propose, 4),
@@ -308,6 +357,7 @@ class ToyCluster:
             (self.expire_sessions, 2),
             (self.pass_time, 3),
         ]
+        return actions if self.seed % 2 else [*actions, (self.strand, 1)]
 
 
 class _Nobody:

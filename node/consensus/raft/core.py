@@ -236,12 +236,12 @@ class Raft(RaftState):
         assert self.installing.last_index == meta.last_index
         self.installing = None
 
-    def compact(self, index: Index) -> None:
+    def compact(self, index: Index, keep_bytes: int = 0) -> None:
         index = min(index, self.emitted_index)
-        for p in self.peers:
-            # A peer that is about to finish with an older snapshot continues from the log.
-            if p.snapshot is not None and p.recent_active:
-                index = min(index, p.snapshot.meta.last_index)
+        if keep_bytes and self.role is _LEADER:
+            needed = replication.needed_from_log(self, index)
+            if needed < index and self.log.bytes_after(needed) <= keep_bytes:
+                index = needed
         self.log.compact(index)
         configurations.configurations_compacted(self, self.log.prev_index)
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from node.consensus.api import Entry, EntryKind, Index, Outbound, ReplicaId, Role
 from node.consensus.messages import Append, AppendReply
-from node.consensus.progress import PROBE, REPLICATE, Progress
+from node.consensus.progress import PROBE, REPLICATE, SNAPSHOT_SILENT_CHECKS, Progress
 from node.consensus.raft.commit import commit_as_told, maybe_commit
 from node.consensus.raft.configurations import configuration_appended, configurations_truncated
 from node.consensus.raft.roles import become_follower
@@ -88,6 +88,20 @@ def want_snapshot(r: RaftState, p: Progress) -> None:
     """The next entry of `p` is compacted away: ask the shell for a snapshot."""
     p.become_snapshot(r.ticks)
     r.snapshot_wanted.append(p.replica_id)
+
+
+def needed_from_log(r: RaftState, index: Index) -> Index:
+    """The last index <= `index` that the log may lose without another snapshot for a peer that is
+    catching up and was heard from lately.
+    """
+    for p in r.peers:
+        if p.silent_checks >= SNAPSHOT_SILENT_CHECKS:
+            continue
+        if p.snapshot is not None:
+            index = min(index, p.snapshot.meta.last_index)  # It goes on from there.
+        elif p.state is REPLICATE:
+            index = min(index, p.match_index)
+    return index
 
 
 def resume_appends(r: RaftState, p: Progress) -> None:

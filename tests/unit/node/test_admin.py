@@ -244,13 +244,45 @@ def test_too_many_connections(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -
 
     async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port = writer.get_extra_info("peername")
+        has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+        async def slow(self: admin.AdminServer, request: admin.Request) -> admin.Reply:
+            has_begun.set()
+            await may_end.wait()
+            return admin.Reply(200, "text/plain", b"")
+
+        monkeypatch.setattr(admin.AdminServer, "answer", slow)
         writer.write(b"GET /health HTTP/1.1\r\n\r\n")
-        assert (await read_reply(reader))[0] == 200
+        await has_begun.wait()
         second_reader, second = await asyncio.open_connection(host, port)
         assert (await second_reader.read()).startswith(b"HTTP/1.1 503 ")
         second.close()
+        may_end.set()
+        assert (await read_reply(reader))[0] == 200
+
+    serve(node, exchange)
+
+
+def test_idle_connections_make_room_for_a_probe(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise connections that somebody opens and forgets make the node look unwell."""
+    monkeypatch.setattr(admin, "CONNECTIONS_MAX", 2)
+
+    async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = writer.get_extra_info("peername")
+        idle_reader, idle = await asyncio.open_connection(host, port)
         writer.write(b"GET /health HTTP/1.1\r\n\r\n")
         assert (await read_reply(reader))[0] == 200
+        probe_reader, probe = await asyncio.open_connection(host, port)
+        probe.write(b"GET /health HTTP/1.1\r\n\r\n")
+        assert (await read_reply(probe_reader))[0] == 200
+        with contextlib.suppress(ConnectionError):
+            assert await idle_reader.read() == b""
+        writer.write(b"GET /health HTTP/1.1\r\n\r\n")
+        assert (await read_reply(reader))[0] == 200
+        for other in (idle, probe):
+            other.close()
 
     serve(node, exchange)
 

@@ -1,5 +1,6 @@
 """The coordinator against a scripted group and a scripted peer network: no loop, no sockets."""
 
+import weakref
 from random import Random
 from typing import Any
 
@@ -643,6 +644,21 @@ def test_a_forward_whose_answer_found_no_connection_is_repeated() -> None:
 
 
 # -- reads of one connection keep their order ------------------------------------------------------
+
+
+def test_an_answered_read_keeps_nothing_of_its_client_alive() -> None:
+    world = World()
+    world.lead(THERE)
+    room = Room()
+    read = world.coordinator.read(GROUP, (b"k",), world.outcomes.append, room=room)
+    assert read in world.coordinator.deadlines.queue
+    alive = weakref.ref(room)
+    del room
+    _, asked = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, asked[1], (DATA,)))
+    assert world.outcomes == [[DATA]]
+    assert read in world.coordinator.deadlines.queue
+    assert alive() is None
 
 
 def test_a_read_that_is_answered_before_an_earlier_one_is_read_again_after_it() -> None:

@@ -307,8 +307,14 @@ def test_unusable_directory_is_a_startup_error(tmp_path: Path) -> None:
     async def main() -> None:
         (tmp_path / "file").write_bytes(b"")
         async with opened() as disk:
-            with pytest.raises(StartupError, match="data directory"):
+            with pytest.raises(StartupError, match=r"data directory .* is no directory"):
                 lock_data_dir(disk, f"{tmp_path}/file/below")
+            (tmp_path / "unmounted").symlink_to(tmp_path / "nowhere")
+            with pytest.raises(StartupError, match="mount the disk"):
+                lock_data_dir(disk, f"{tmp_path}/unmounted")
+            (tmp_path / "mixed" / "lock").mkdir(parents=True)
+            with pytest.raises(StartupError, match=r"mixed: Is a directory \(.*/lock\)"):
+                lock_data_dir(disk, f"{tmp_path}/mixed")
 
     run(main)
 

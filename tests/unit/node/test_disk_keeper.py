@@ -16,7 +16,7 @@ from node.descriptors import (
     STRANGERS_DESCRIPTORS,
     share_out,
 )
-from node.disk_keeper import HANG_ELECTIONS, DiskKeeper
+from node.disk_keeper import FILES_LOW, HANG_ELECTIONS, DiskKeeper
 from node.disk_space import plan_space
 from node.errors import DataDirLost, OutOfResources, StartupError
 from node.wal import Wal, WalRecord
@@ -143,6 +143,32 @@ def test_a_full_disk_gives_its_reserve_up_and_is_full_until_it_has_it_again() ->
     assert world.disk.aside == {"d/reserve": world.plan.reserve_bytes}
     assert "disk_full" not in world.raised()
     assert world.lost == []
+
+
+def test_a_disk_without_inodes_is_told_as_what_it_is() -> None:
+    """It refuses new files as a full one does, with plenty of bytes free."""
+    world = World()
+    world.disk.files_left = FILES_LOW - 1
+    world.wait(1.5)
+    assert sentence(world, "disk_low").endswith("take a disk with more inodes")
+    world.disk.files_left = 0
+    world.disk.capacity_bytes = world.disk.used_bytes()
+    world.write()
+    world.wait(1.5)
+    assert "is out of inodes" in sentence(world, "disk_full")
+    assert "Remove files" in sentence(world, "disk_full")
+    world.disk.files_left = FILES_LOW  # More than that again, and still few.
+    world.disk.capacity_bytes = None
+    world.wait(2.5)
+    assert world.raised() == ["disk_low", "disk_small"]
+    world.disk.files_left = 2 * FILES_LOW
+    world.wait(2.5)
+    assert world.raised() == ["disk_small"]
+
+
+def sentence(world: World, name: str) -> str:
+    [found] = [alarm.sentence for alarm in world.alarms.raised() if alarm.name == name]
+    return found
 
 
 def test_no_descriptor_for_the_next_segment_is_no_broken_disk() -> None:

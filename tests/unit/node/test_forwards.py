@@ -58,8 +58,8 @@ def test_writes_without_an_answer_are_bounded_in_bytes_and_told_so() -> None:
     world.pass_ms(5000)
     lines = {o.line() for o in world.outcomes if isinstance(o, Failure) and o.outcome_known}
     assert lines == {
-        b"SERVER_ERROR not done: shard 4 did not take it within 5000 ms: too many writes wait for "
-        b"an answer of the leader's node; retry more slowly\r\n"
+        b"SERVER_ERROR not done: shard 4 did not accept the request within 5000 ms: too many "
+        b"writes wait for an answer of the leader's node; retry more slowly\r\n"
     }
 
 
@@ -73,7 +73,10 @@ def test_the_reason_of_a_refusal_is_told_at_the_deadline() -> None:
         world.sent.clear()
         world.pass_ms(51)
     lines = [outcome.line() for outcome in world.outcomes]
-    line = b"SERVER_ERROR not done: shard 4 did not take it within 5000 ms: " + BUSY.encode()
+    line = (
+        b"SERVER_ERROR not done: shard 4 did not accept the request within 5000 ms: "
+        + BUSY.encode()
+    )
     assert lines == [line + b"\r\n"] * 2
 
 

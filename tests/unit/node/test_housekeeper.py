@@ -289,6 +289,28 @@ def test_a_log_that_has_grown_is_snapshotted_marked_and_dropped() -> None:
     assert world.told() == []
 
 
+def test_what_is_kept_for_those_who_catch_up_is_bounded_and_let_go() -> None:
+    """All groups together keep half of what logs may take; what is not needed any more goes."""
+    world = World(1, 2)
+    first, second = world.logs[1], world.logs[2]
+    first.is_needed = True
+    first.log_bytes = 100 << 20
+    grow(world)
+    snapshot(world)
+    grow(world, 2)
+    snapshot(world)
+    half = (1 << 30) // 4 // 2
+    assert (first.keep_bytes[0], second.keep_bytes[0]) == (half, half - first.log_bytes)
+    del first.compacted[:]
+    snapshot(world)
+    assert first.compacted == [1000], "the whole, as it is large"
+    first.is_needed = False
+    snapshot(world)
+    snapshot(world)
+    assert len(first.compacted) == 2
+    assert second.compacted == [1000 - KEEP_ENTRIES]
+
+
 def test_a_small_log_is_left_alone_unless_it_pins_old_segments() -> None:
     world = World(1)
     grow(world, size=10)

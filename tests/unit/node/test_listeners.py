@@ -14,6 +14,7 @@ import uvloop
 from node.config import NodeConfig
 from node.errors import ConfigError, StartupError
 from node.listeners import Listener
+from tests.support.hung_names import HungNames
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
@@ -81,10 +82,10 @@ def test_a_name_stands_for_all_its_addresses_on_one_port(run: Run) -> None:
         loop = asyncio.get_running_loop()
         listener = Listener(loop, "--listen")
 
-        async def two(host: str, port: int) -> list[str]:
+        async def two(host: str, address: str) -> list[str]:
             return ["127.0.0.1", "127.0.0.2"]
 
-        listener._resolve = lambda host, port, address: two(host, port)  # type: ignore[method-assign]
+        listener._resolve = two  # type: ignore[method-assign]
         found = await listener.start(Closing, ("two.example:0",))
         listener.close()
         return found
@@ -176,6 +177,7 @@ def test_a_port_below_1024() -> None:
 def test_settings() -> None:
     NodeConfig(listen="127.0.0.1:1, [::1]:1", http="127.0.0.1:2,127.0.0.2:2").validate()
     for listen, words in (
+        ("[fe80::1]:7400", r"needs its interface, as in \[fe80::1%eth0\]:7400"),
         ("127.0.0.1:1,", "is not HOST:PORT"),
         ("127.0.0.1:1,nowhere", "is not HOST:PORT"),
         ("127.0.0.1:1,127.0.0.1:1", "twice"),
@@ -189,3 +191,25 @@ def test_one_address_is_told_to_others() -> None:
     config = NodeConfig(listen="127.0.0.1:1,127.0.0.2:1")
     assert config.advertised("127.0.0.1:1,127.0.0.2:1") == "127.0.0.1:1"
     assert config.reachable("127.0.0.1:1,127.0.0.2:1") == "127.0.0.1:1"
+
+
+def test_a_name_that_is_loopback_on_this_machine_is_a_warning(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with /etc/hosts of Debian. Only this machine reaches what was meant for all."""
+    server = HungNames(monkeypatch)
+    server.addresses.update({"host-a": "127.0.0.1", "localhost": "127.0.0.1"})
+
+    async def listen(address: str) -> None:
+        listener = Listener(asyncio.get_running_loop(), "--peer")
+        await listener.start(Closing, (address,))
+        listener.close()
+
+    with caplog.at_level("WARNING"):
+        run(listen("localhost:0"))
+        run(listen("127.0.0.1:0"))
+        assert caplog.records == []
+        run(listen("host-a:0"))
+    [record] = caplog.records
+    assert record.message == "listens_on_loopback"
+    assert "resolves host-a to 127.0.0.1" in str(vars(record))

@@ -330,7 +330,8 @@ def test_data_dir_not_writable(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "Permission denied" in done.stderr.splitlines()[-1]
+    line = done.stderr.splitlines()[-1]
+    assert f"not permitted: {tmp_path / 'data'}. Give the directory" in line
 
 
 def test_data_dir_is_a_file(tmp_path: Path) -> None:

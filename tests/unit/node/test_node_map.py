@@ -38,7 +38,7 @@ def taken(*maps: bytes) -> ClusterMap | None:
         node.storage.become(member_of(RECORD, 1))
         node._become_member()
         for data in maps:
-            node.on_peer_items(2, ((MAP_REPLY, data),))
+            node.on_rare_item(2, (MAP_REPLY, data))
         return node.map
 
     return asyncio.run(test())
@@ -60,5 +60,5 @@ def test_the_map_of_another_cluster_is_not_taken() -> None:
 
 
 def test_what_is_no_map_is_the_peers_fault() -> None:
-    with pytest.raises(PeerError, match="a cluster map that is none"):
+    with pytest.raises(PeerError, match="an invalid cluster map"):
         taken(b"\x93\x01\x02\x03")

@@ -6,6 +6,7 @@ Method: real sockets on loopback, and a recorder that a test waits on. Deadlines
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import socket
 from collections.abc import Callable, Coroutine
@@ -30,10 +31,12 @@ from node.peer_codec import (
     encode_items,
     pack_item,
 )
+from node.peer_link import REFUSED_RETRY_MS
 from node.peer_state import ONE_WAY_NS
 from node.peers import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
 from tests.support.background import background_tasks
 from tests.support.founding import disk_id
+from tests.support.hung_names import HungNames
 
 DEADLINE_SECONDS = 30
 
@@ -71,6 +74,12 @@ class Recorder:
             if item[0] == "bad":
                 raise PeerFrameError("bad item")
             self._add("item", node_id, item)
+
+    def on_peer_datagram(self, node_id: int, items: tuple) -> None:
+        for item in items:
+            if item[0] == "bad":
+                raise PeerFrameError("bad item")
+            self._add("datagram", node_id, item)
 
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
         self._add("hello", node_id, hello)
@@ -120,6 +129,27 @@ def hello_of(node_id: int, **changes: Any) -> Hello:
         "version": "0.1.0",
     }
     return Hello(**(fields | changes))
+
+
+class Lines(logging.Handler):
+    """Waits for a line of the log, while it is attached. `with` attaches it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, asyncio.Event] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._told.setdefault(record.getMessage(), asyncio.Event()).set()
+
+    async def wait(self, event: str) -> None:
+        await self._told.setdefault(event, asyncio.Event()).wait()
+
+    def __enter__(self) -> Lines:
+        logging.getLogger("quorumcache.peers").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("quorumcache.peers").removeHandler(self)
 
 
 class World:
@@ -410,7 +440,7 @@ def test_what_refuses_us_and_who_does_not_reach_us_is_told() -> None:
             assert a.refusals() == {}
             later = clock.monotonic_ns() + ONE_WAY_NS + 1_000_000_000
             a._clock = SimpleNamespace(monotonic_ns=lambda: later)
-            assert "has no connection to this node" in a.refusals()[2]
+            assert "cannot connect to this node" in a.refusals()[2]
 
     run(test())
 
@@ -439,7 +469,7 @@ def test_a_second_process_of_the_same_name_is_refused_while_the_first_lives() ->
             writer.write(encode_hello(hello_of(2)))
             refusal = decode_hello(await read_payload(reader))
             assert isinstance(refusal, Refusal)
-            assert "another process speaks to node a as node b" in refusal.sentence
+            assert "another process is connected to node a as node b" in refusal.sentence
             assert refusal.retry_ms == 500
             writer.close()
             assert b.is_up(1)
@@ -710,3 +740,104 @@ def test_a_port_in_use_is_a_clear_error() -> None:
                 await other.start()
 
     run(test())
+
+
+def test_a_lost_link_is_dialed_again_while_the_name_server_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One peer's name never had an answer, and since the link was lost nothing has."""
+    server = HungNames(monkeypatch)
+    server.addresses["b.test"] = "127.0.0.1"
+    server.silent.add("c.test")
+
+    async def test() -> None:
+        async with World() as world:
+            recorder = Recorder()
+            a = PeerNetwork(
+                asyncio.get_running_loop(),
+                SystemClock(),
+                random.Random(1),
+                hello=hello_of(1),
+                listen_address=world.address(1),
+                peers={
+                    2: PeerSpec("b", f"b.test:{world.ports[2]}", disk_id(2)),
+                    3: PeerSpec("c", "c.test:7400", disk_id(3)),
+                },
+                handler=recorder,
+                tasks=background_tasks(),
+            )
+            world.networks.append(a)
+            await a.start()
+            await recorder.wait("down", 3)
+            await world.start(2)
+            await recorder.wait("up", 2)
+            server.silent.add("b.test")
+            link = a._peers[2].link
+            assert link is not None
+            link.abort("a fault")
+            await recorder.wait("up", 2, count=2)
+            assert server.asked.count("c.test") == 1
+
+    try:
+        run(test())
+    finally:
+        server.release()
+
+
+def test_a_probe_that_leaves_without_a_word_is_no_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Load balancers and orchestrators probe the port every few seconds, for ever."""
+
+    async def test() -> None:
+        async with World() as world:
+            a, at_a, _, _ = await both(world)
+            for _ in range(3):
+                _, writer = await asyncio.open_connection("127.0.0.1", world.ports[1])
+                writer.close()
+                await writer.wait_closed()
+            await lines.wait("peer_handshake_failed")
+            assert a.is_up(2)
+            assert not at_a.all("down")
+
+    with caplog.at_level("DEBUG", "quorumcache.peers"), Lines() as lines:
+        run(test())
+    assert {r.levelname for r in caplog.records if r.message == "peer_handshake_failed"} == {
+        "DEBUG"
+    }
+
+
+def test_a_dial_that_leads_back_to_its_own_port_is_given_up_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """TCP's simultaneous open: the node would read its own hello, take it for another node's, and
+    dial that node no more for some seconds. The port is free again for the node that it belongs to.
+    """
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        async with World() as world:
+            a, at_a = world.make(1)
+            usual = a._names.connect
+
+            async def connect(factory: Any, host: str, port: int, turn: int) -> None:
+                a._names.connect = usual
+                near = socket.socket()
+                near.setblocking(False)
+                near.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                near.bind((host, port))
+                await loop.sock_connect(near, (host, port))
+                await loop.create_connection(factory, sock=near)
+
+            a._names.connect = connect
+            await a.start()
+            await lines.wait("peer_handshake_failed")
+            began = loop.time()
+            await world.start(2)
+            await at_a.wait("up", 2)
+            assert loop.time() - began < REFUSED_RETRY_MS / 1000
+            assert not at_a.all("refused")
+
+    with caplog.at_level("WARNING", "quorumcache.peers"), Lines() as lines:
+        run(test())
+    assert "its own port" in str(vars(caplog.records[0]))

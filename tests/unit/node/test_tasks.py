@@ -14,6 +14,7 @@ import pytest
 from node import tasks as module
 from node.alarms import Alarms
 from node.counters import Counters
+from node.errors import AcknowledgedDataLost
 from node.tasks import ALARM_S, RESTART_FIRST_S, RESTART_MAX_S, Tasks
 from tests.simulation.loop import VirtualLoop
 
@@ -156,6 +157,17 @@ def test_a_failed_task_is_logged_with_its_trace(caplog: pytest.LogCaptureFixture
     assert record.fields["task"] == "housekeeper"  # type: ignore[attr-defined]
 
 
+def test_a_disk_that_lost_data_is_no_bug(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(bench: Bench) -> None:
+        error = AcknowledgedDataLost("shard 1", "acknowledged too much")
+        bench.tasks.loop_error({"message": "Fatal error on transport", "exception": error})
+        assert not bench.is_alarmed
+
+    bench = on_virtual_loop(test)
+    assert bench.counters.tasks_failed == 0
+    assert not [one for one in caplog.records if one.getMessage() == "task_failed"]
+
+
 def test_the_alarm_outlasts_the_longest_pause() -> None:
     assert module.RESTART_MAX_S < module.ALARM_S
 
@@ -165,9 +177,11 @@ def test_the_alarm_outlasts_the_longest_pause() -> None:
 # file -> why its tasks are heard without the helper.
 ALLOWED = {
     "node/tasks.py": "the helper itself",
+    "node/names.py": "dialers that wait get the error; those that come later look up again",
     "node/run.py": "awaited where it is started: the process ends with its error",
     "node/supervisor.py": "awaited, or in a TaskGroup, which hands its errors on",
     "router/discovery.py": "awaited and looked at where it is started",
+    "router/names.py": "callers that wait get the error; those that come later look up again",
     "router/pool.py": "every error is kept for the callers that wait for the connection",
     "router/sessions.py": "callers that wait get the error as the cause of theirs",
     "router/dispatcher.py": "callers that wait ask for its result",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import pytest
+import uvloop
 
 from router import ClientClosed, ClientConfig, ConnectFailed
 from router.pool import Choice, Pool, choose
 from router.requests import get
 from tests.support.fake_cluster import FakeCluster, run
+from tests.support.hung_names import HungNames
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,39 @@ def test_a_name_that_no_resolver_takes_is_a_failed_connection(host: str) -> None
         await opening.close()
 
     run(main())
+
+
+@pytest.mark.parametrize("loop_run", [asyncio.run, uvloop.run])
+def test_a_seed_whose_name_has_no_answer_delays_nothing_else(
+    loop_run: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the other seeds nor the program's own use of threads, nor its end: one look-up of the
+    name is under way, however often it is dialed."""
+    server = HungNames(monkeypatch)
+    server.addresses["live.test"] = "127.0.0.1"
+    server.silent.add("hung.test")
+    config = ClientConfig(connect_timeout_ms=5, backoff_first_ms=1, backoff_max_ms=1)
+
+    async def main() -> None:
+        async with FakeCluster(nodes=1) as cluster:
+            opening = Pool(asyncio.get_running_loop(), config, Random(1))
+            for _ in range(20):
+                with pytest.raises(ConnectFailed, match="no answer within 5 ms"):
+                    await opening.acquire("hung.test:11211", later())
+                await asyncio.sleep(0.002)
+            assert server.asked == ["hung.test"]
+            await opening.close()
+            other = pool()
+            _, _, port = cluster.node(1).address.rpartition(":")
+            await other.acquire(f"live.test:{port}", later())
+            assert await asyncio.to_thread(int, "7") == 7
+            await other.close()
+
+    try:
+        loop_run(main())
+        assert server.under_way == 1, "the end of the loop has waited for it"
+    finally:
+        server.release()
 
 
 def test_a_disowned_connection_sends_nothing_more() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.consensus.api import Configuration, Snapshot, SnapshotMeta
+from node.consensus.api import Configuration, Role, Snapshot, SnapshotMeta
 from node.consensus.messages import (
     Append,
     AppendReply,
@@ -11,6 +11,7 @@ from node.consensus.messages import (
     SnapshotChunk,
     SnapshotReply,
 )
+from node.consensus.progress import SNAPSHOT_SILENT_CHECKS
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, Solo, log_of
 
@@ -84,6 +85,10 @@ def test_a_silent_window_is_probed_with_an_empty_append() -> None:
     assert [e.payload for e in append.entries] == [b"x"]
 
 
+MUCH = 1 << 30
+"""Of the log may be kept for those who lack it."""
+
+
 def compacted_leader(**settings: int) -> Solo:
     """A leader of 1, 2, 3 whose log begins at 11 and which has not heard from 3."""
     solo = Solo(term=1, terms=(1,) * 10, **settings)
@@ -91,6 +96,15 @@ def compacted_leader(**settings: int) -> Solo:
     solo.raft.compact(11)
     assert solo.raft.first_index == 12
     return solo
+
+
+def pass_checks(solo: Solo, count: int) -> None:
+    """So many checks of the quorum, before which only 2 is heard from."""
+    for _ in range(count * ELECTION_TICKS):
+        solo.tick()
+        solo.step(2, HeartbeatReply(solo.raft.term, 0, 0))
+    solo.flush()
+    assert solo.raft.role is Role.LEADER
 
 
 def ask_for_snapshot(solo: Solo) -> None:
@@ -189,11 +203,46 @@ def test_the_log_is_kept_for_a_peer_that_is_receiving_a_snapshot() -> None:
     solo.flush()
     solo.acknowledge(2)
     solo.flush()
-    solo.raft.compact(14)
+    solo.raft.compact(14, MUCH)
     assert solo.raft.first_index == 12
+    pass_checks(solo, 1)
+    solo.raft.compact(14, MUCH)
+    assert solo.raft.first_index == 12, "its next answer is on the way"
     solo.step(3, SnapshotReply(2, 11, 10, True))
-    solo.raft.compact(14)
+    solo.raft.compact(14, MUCH)
+    assert solo.raft.first_index == 12, "it has the snapshot, and not yet what came meanwhile"
+    solo.step(3, AppendReply(2, 14, False, 0, 0))
+    solo.raft.compact(14, MUCH)
     assert solo.raft.first_index == 15
+
+
+def test_the_log_that_is_kept_for_others_is_bounded() -> None:
+    solo = compacted_leader()
+    ask_for_snapshot(solo)
+    solo.raft.provide_snapshot(3, SNAPSHOT)
+    for number in range(5):
+        solo.raft.propose(b"%d" % number)
+    solo.flush()
+    solo.acknowledge(2)
+    solo.flush()
+    solo.raft.compact(14, solo.raft.log_bytes - 1)
+    assert solo.raft.first_index == 15
+
+
+def test_no_log_is_kept_for_a_peer_that_stays_silent() -> None:
+    solo = Solo()
+    solo.lead()
+    for number in range(5):
+        solo.raft.propose(b"%d" % number)
+    solo.flush()
+    solo.acknowledge(2)
+    solo.flush()
+    pass_checks(solo, SNAPSHOT_SILENT_CHECKS - 1)
+    solo.raft.compact(6, MUCH)
+    assert solo.raft.first_index == 2
+    pass_checks(solo, 2)
+    solo.raft.compact(6, MUCH)
+    assert solo.raft.first_index == 7
 
 
 def test_a_follower_collects_chunks_and_installs() -> None:

@@ -93,6 +93,7 @@ def test_a_member_is_recognised_with_its_record() -> None:
     assert (found.identity.node_id, found.identity.name) == (2, "b")
     assert not found.identity.is_complete
     state = LocalState(disk, "d", disk.loop)  # type: ignore[arg-type]
+    state.cluster_id, state.node_id = found.identity.cluster_id, found.identity.node_id
     state.load()
     assert state.births == {0: Configuration((1, 2, 3))}
 
@@ -198,8 +199,9 @@ def test_a_directory_that_lost_acknowledged_data_is_not_started_again() -> None:
     member(disk)
     condemn(disk, "d", "shard 3: this node's disk has lost data")
     disk.crash()
-    with pytest.raises(BrokenDataDir, match=r"a run before this one .* shard 3: this node's disk"):
+    with pytest.raises(WrongDataDir, match=r"a run before .* shard 3: this node's disk") as caught:
         opened(disk)
+    assert "restore" not in str(caught.value)  # Nothing can be restored that would make it right.
 
 
 def test_a_group_in_the_log_needs_a_birth() -> None:

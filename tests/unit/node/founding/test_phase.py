@@ -155,6 +155,16 @@ def test_a_new_node_does_not_accept_a_record_without_it() -> None:
     loop.close()
 
 
+def test_what_several_founders_answer_is_told_once() -> None:
+    """Else the sentence is cut off before it has named all that wait."""
+    loop = VirtualLoop()
+    new = phase("b", 2, [], loop)
+    assert new._waiting({"a": "no", "c": "no", "d": "yes"}) == (
+        "waits for all founders; a, c: no; d: yes"
+    )
+    loop.close()
+
+
 def test_a_new_node_answers_new_nodes_and_sends_members_away() -> None:
     loop = VirtualLoop()
     new = phase("b", 2, [], loop)

@@ -115,6 +115,7 @@ def test_a_founder_that_has_not_accepted_gets_the_record() -> None:
         (blank("z", 2), False, "was founded without a node z"),
         (blank("b", 2, disk_id=disk_id(9)), False, "that name belongs to data directory"),
         (blank("b", 2, disk_id=disk_id(9)), True, "If that one is lost, leave the node stopped"),
+        (blank("b", 2, disk_id=disk_id(9)), False, "nothing was ever stored; stop all nodes"),
         (blank("b", 2), True, "was set back to an older copy"),
     ],
 )

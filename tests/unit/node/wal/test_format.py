@@ -64,9 +64,9 @@ def test_short_segment_header_is_refused() -> None:
 
 def test_another_format_version_is_refused_by_number() -> None:
     data = bytearray(encode_segment_header(HEADER))
-    data[11] = 3
+    data[11] = 4
     data[12:16] = struct.pack(">I", crc32(data[16:], crc32(data[:12])))
-    with pytest.raises(WrongDataDir, match=r"is in format 3, this version reads format 2"):
+    with pytest.raises(WrongDataDir, match=r"is in format 4, this version reads format 3"):
         decode_segment_header(bytes(data), "f")
 
 

@@ -50,8 +50,11 @@ def test_every_damaged_bit_is_refused(disk: FakeDisk, identity: Identity) -> Non
 
 def test_another_format_version_is_refused_by_number(disk: FakeDisk) -> None:
     disk.put("d/node.id", b"quorumcache data directory\nformat 7\nwhatever\n")
-    with pytest.raises(WrongDataDir, match="is in format 7, this version reads format 2"):
+    with pytest.raises(WrongDataDir, match="is in format 7, this version reads format 3"):
         read_identity(disk, "d")
     disk.put("d/node.id", b"quorumcache data directory\nformat 1\ncluster x\nnode 1 a\ncrc 0\n")
     with pytest.raises(WrongDataDir, match=r"format 1, this .* quorumcache 0\.1\.0 before"):
+        read_identity(disk, "d")
+    disk.put("d/node.id", b"quorumcache data directory\nformat 2\ndisk x\ncrc 0\n")
+    with pytest.raises(WrongDataDir, match=r"format 2, .* before snapshots and births named"):
         read_identity(disk, "d")

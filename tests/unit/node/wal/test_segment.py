@@ -63,7 +63,9 @@ def test_zeros_in_the_middle_are_damage() -> None:
     """A write that never reached the disk, though a later one did after a sync between them."""
     data, frames = segment()
     start, end = frames[1]
-    with pytest.raises(WalCorrupt, match=f"offset {start}: an intact frame at {end}"):
+    with pytest.raises(
+        WalCorrupt, match=f"offset {start}: the bytes there have changed since the frame at {end}"
+    ):
         scan_segment(data[:start] + bytes(end - start) + data[end:], "f")
 
 
