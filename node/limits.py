@@ -1,8 +1,8 @@
 """Watches what this node has limited, and raises a warning alarm while a limit refuses clients.
 
 Memory, connections and unfinished writes are counted by those who hand them out; this looks at the
-counters now and then. An alarm goes when there is room again and nobody was refused for `QUIET_NS`, so that it
-does not come and go with every request. Pure.
+counters now and then. An alarm goes when there is room again and nobody was refused for `QUIET_NS`,
+so that it does not come and go with every request. Pure.
 """
 
 from __future__ import annotations
