@@ -94,7 +94,24 @@ def cluster_map() -> ClusterMap:
 def hello() -> Hello:
     """One that is accepted."""
     return Hello(
-        *(PROTOCOL_VERSION, "c", disk_id(2), "f", 2, "n2", 5, True, "h:7", "h:1", "", "", 1.0, 0),
+        *(
+            PROTOCOL_VERSION,
+            "c",
+            disk_id(2),
+            "f",
+            2,
+            "n2",
+            5,
+            1,
+            b"mark",
+            True,
+            "h:7",
+            "h:1",
+            "",
+            "",
+            1.0,
+            0,
+        ),
         *("0.1", (("rf", "3"),)),
     )
 
