@@ -1,7 +1,7 @@
 """Which start of a data directory this is, and which starts of the others this node has seen.
 
-A directory that is set back to an older copy of itself is whole and sound, and has forgotten what it
-acknowledged. So each directory counts its starts as a member (`node.starts`), each with a random
+A directory that is set back to an older copy of itself is whole and sound, and has forgotten what
+it acknowledged. So each directory counts its starts as a member (`node.starts`), each with a random
 mark, durably before its first hello; the hello tells the number and the last marks. Each node keeps
 the newest start that it has seen of every other one (`peers.starts`). A directory that lacks that
 start, or has another one of that number, is not the one that was seen: it was set back, or is a
@@ -125,9 +125,9 @@ class PeerStarts:
             )
         return (
             f"the data directory of node {hello.name} {found}: it was set back to an older copy and"
-            f" has forgotten what it promised, or another process runs on a copy. Stop node"
-            f" {hello.name}. Start it with the directory as it was last, or leave it stopped; the"
-            " cluster goes on without it"
+            " has forgotten what it promised, or it is a copy of the right one. Stop the process"
+            f" that runs on it. Start node {hello.name} with the directory as it was last, or leave"
+            " it stopped; the cluster goes on without it"
         )
 
     def saw(self, hello: Hello) -> None:

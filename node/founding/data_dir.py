@@ -122,7 +122,8 @@ def accept(
     disk: Disk, directory: str, identity: Identity, record: FoundingRecord, random: Random
 ) -> Membership:
     """Make the directory a member: an empty log, the note of its newest segment, the births, the
-    count of its starts, then the mark, each one durable before the next. Under the lock, on a directory that is new.
+    count of its starts, then the mark, each one durable before the next. Under the lock, on a
+    directory that is new.
     """
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
     Wal.open(

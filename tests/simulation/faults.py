@@ -143,7 +143,16 @@ def _foreign(random: Random) -> dict[str, Any]:
     return _seconds(random, 1.0, 3.0)
 
 
-PARTS_OF_A_DIRECTORY = ("log", "births", "map", "identity", "note", "newest_segment", "mark")
+PARTS_OF_A_DIRECTORY = (
+    "log",
+    "births",
+    "map",
+    "identity",
+    "note",
+    "newest_segment",
+    "mark",
+    "starts",
+)
 
 KINDS: dict[str, Kind] = {
     # processes
@@ -280,6 +289,7 @@ KINDS: dict[str, Kind] = {
     "half_directory": Kind(
         1, lambda r, s: {**_node(r, s), "lost": r.choice(PARTS_OF_A_DIRECTORY), **_foreign(r)}
     ),
+    "set_back_directory": Kind(1, lambda r, s: {**_node(r, s), **_foreign(r)}),
     "stolen_name": Kind(1, lambda r, s: {**_node(r, s), **_foreign(r)}),
     # clocks
     "wall_jump": Kind(

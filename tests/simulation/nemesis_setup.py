@@ -8,9 +8,14 @@ others do not listen to it. When the time is over the operator brings the right 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+import msgpack
+
+from node.local_state import checked
+from node.start_record import SEEN_FILE, STARTS_FILE
 from node.wal.identity import Identity, encode_identity
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.nemesis_base import Faults
@@ -27,6 +32,7 @@ PATHS = {
     "note": "/data/log.newest",
     "newest_segment": "",
     "mark": "/data/node.id",
+    "starts": f"/data/{STARTS_FILE}",
 }
 """Where the parts of a directory are. The newest segment is looked for (`_without`)."""
 
@@ -126,6 +132,22 @@ class SetupFaults(Faults):
         node.disk.lose(PATHS[lost])
         self._restart(node)
 
+    async def _set_back_directory(self, seconds: float, who: str, pick: int = 0) -> None:
+        """A copy of the directory is made while the node is down, and brought back after another
+        start of it that all others have seen.
+        """
+        node = self._who(who, pick)
+        if not node.may_lose_directory() or len(self.world.nodes) < 2:
+            return
+        if node.is_up:
+            self._crash(node, power=False)
+        copy = node.disk.files()
+        self._restart(node)
+        await asyncio.sleep(seconds)
+        # Only then is there a promise that all of them keep it out.
+        if node.may_lose_directory() and _is_seen_since(copy, node, self.world.nodes):
+            await self._with_files({node: copy}, seconds, "is an older copy")
+
     async def _with_files(
         self,
         files: dict[SimulatedNode, Files],
@@ -176,6 +198,24 @@ class SetupFaults(Faults):
                 f"the groups {committed}",
                 rule="a stolen name is believed",
             )
+
+
+def _is_seen_since(copy: Files, node: SimulatedNode, nodes: Sequence[SimulatedNode]) -> bool:
+    """Every other node has on its disk that it saw a later start of `node` than the copy has."""
+    path = f"/data/{STARTS_FILE}"
+    if path not in copy:
+        return False  # It was new.
+    disk_id, number, _ = msgpack.unpackb(checked(copy[path]))
+    for other in nodes:
+        if other is node:
+            continue
+        seen = other.disk.own_synced_names.get(f"/data/{SEEN_FILE}")
+        if seen is None:
+            return False
+        starts = msgpack.unpackb(checked(bytes(seen.synced)), use_list=False)[1]
+        if starts.get(disk_id, (0, b""))[0] <= number:
+            return False
+    return True
 
 
 def _without(part: str, files: Files) -> Files:
