@@ -67,6 +67,8 @@ def read_starts(disk: Disk, directory: str, disk_id: str) -> Starts:
             raise ValueError(f"it belongs to data directory {owner!r:.60}")
         if type(number) is not int or type(marks) is not bytes:
             raise ValueError("no number and marks")
+        if len(marks) != min(number, MARKS_MAX) * MARK_BYTES:
+            raise ValueError(f"{len(marks)} bytes of marks for {number} starts")
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise BrokenDataDir(directory, f"{STARTS_FILE} cannot be used ({error})") from error
     return Starts(number, marks)

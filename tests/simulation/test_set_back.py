@@ -146,3 +146,28 @@ def test_a_count_of_starts_that_is_missing_or_set_back_alone_is_refused() -> Non
 
     town.run(story())
     town.check_one_cluster()
+
+
+def test_a_copy_that_knocks_in_vain_does_not_keep_the_right_directory_out() -> None:
+    """The copy has all starts of the first and one more. It is refused because the first runs."""
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        copy = town.make("a", host="a2")
+        restore(copy, copy_of(town.nodes["a"]))
+        town.nodes["copy"] = copy
+        town.everybody.append(copy)
+        copy.start()
+        await asyncio.sleep(3)
+        assert "another process is connected to node" in town.alarms("copy")["peers_refuse"]
+        town.kill(["copy"])
+        town.kill("a")
+        town.start("a")
+        await town.put_all("abc", NEW)
+        await town.check_all("abc", NEW)
+        assert "peers_refuse" not in town.alarms("a")
+
+    town.run(story())
+    town.check_one_cluster()
