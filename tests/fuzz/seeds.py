@@ -225,6 +225,8 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
         msgpack.packb(("", 0, {1: ((1, 2, 3), (), ()), 7: ((2,), (3,), (1, 2))})),
         cluster_map().to_bytes(),
         encode_identity(Identity(disk_id(1))),
+        msgpack.packb((disk_id(1), 2, b"mar1mar2")),
+        msgpack.packb((disk_id(1), {disk_id(2): (2, b"mar2")})),
         encode_identity(member_of(record_of("n1", "n2"), 1).identity),
     ],
 }
