@@ -34,6 +34,7 @@ COMPILED = sorted(
         *("connection.py", "lanes.py"),
         *("coordinator.py", "operations.py", "serving.py"),
         *("deadlines.py", "forwards.py", "leaders.py", "relays.py", "sessions.py"),
+        *("directory/state.py", "peer_inbox.py"),
         *("cluster_time.py", "group.py", "host.py", "counters.py", "timings.py", "read_levels.py"),
         *("consensus_codec.py", "peer_codec.py", "peer_items.py", "peer_link.py"),
         *("peer_state.py", "peers.py"),

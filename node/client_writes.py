@@ -36,8 +36,10 @@ WRITE_OVERHEAD_BYTES: Final = 512
 """Charged per unfinished write: noreply writes take no slot, so this alone bounds their number."""
 
 
-_NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND)
-"""Results of the write that stands for a refused one, when it was not executed before."""
+_NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY)
+"""Results of the write that stands for a refused one, when it was not executed before. A leader
+whose memory is full refuses that one as well.
+"""
 
 
 class PendingWrite:

@@ -15,10 +15,16 @@ from node.consensus.api import Configuration, Entry
 from node.consensus.messages import (
     MESSAGE_TYPES,
     Append,
+    AppendReply,
     Heartbeat,
     HeartbeatReply,
     Message,
+    PreVote,
+    PreVoteReply,
     SnapshotChunk,
+    TimeoutNow,
+    Vote,
+    VoteReply,
 )
 from node.errors import PeerFrameError
 from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
@@ -37,6 +43,18 @@ BEAT_KINDS: dict[type[Message], int] = {
     HeartbeatReply: HEARTBEAT_REPLIES,
 }
 """Messages that every group sends at every heartbeat: they travel many to an item."""
+
+
+AGAIN_TYPES: Final = frozenset((PreVote, PreVoteReply, Vote, VoteReply, TimeoutNow))
+"""Messages of elections: they also go as datagrams."""
+
+DATAGRAM_KINDS: Final = frozenset(
+    (
+        *(KIND_OF[cls] for cls in AGAIN_TYPES),
+        *(KIND_OF[Append], KIND_OF[AppendReply], HEARTBEATS, HEARTBEAT_REPLIES),
+    )
+)
+"""All that may come as a datagram: lost, twice, late and in any order."""
 
 
 def check_message(message: Message) -> None:

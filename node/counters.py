@@ -86,6 +86,8 @@ class Counters:
     peer_messages_sent: int = 0
     peer_messages_received: int = 0
     peer_messages_dropped: int = 0  # queue to the peer full or peer away: consensus sends again
+    peer_datagrams_received: int = 0  # copies of heartbeats and votes that came as datagrams
+    peer_datagrams_refused: int = 0  # datagrams of strangers, of processes that ended, damaged
     reads_paused: int = 0  # times a client connection was not read for back-pressure
     slow_clients_closed: int = 0  # connections closed because their client did not read
     idle_kicks: int = 0  # connections closed because their client was idle for idle_timeout_ms

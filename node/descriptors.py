@@ -22,8 +22,9 @@ files being written, the disk's reserve, libraries. 27 are open in a node that i
 HTTP_DESCRIPTORS: Final = 32
 """For `/health`, `/metrics` and `/status`: as many as `admin.CONNECTIONS_MAX`."""
 
-PER_PEER_DESCRIPTORS: Final = 4
-"""One connection each way, and one each that is being replaced."""
+PER_PEER_DESCRIPTORS: Final = 6
+"""One connection each way with a socket for datagrams beside it, and one each that is being
+replaced."""
 
 STRANGERS_DESCRIPTORS: Final = 64
 """For connections on the peer port that have not said yet who they are: as many as

@@ -12,8 +12,8 @@ A waiter hears exactly one of: `on_result`, `on_refused` (certainly not executed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 from node.consensus.api import (
     Entry,
@@ -25,7 +25,8 @@ from node.consensus.api import (
 )
 from node.consensus.errors import NotLeader, ProposalDropped
 from node.consensus.lease import NEVER_NS
-from node.store.commands import Command, decode_batch, encode_batch
+from node.store.commands import Command, batch_fields, encode_batch
+from node.store.machine import StateMachine
 from node.store.results import Result
 
 if TYPE_CHECKING:
@@ -53,27 +54,6 @@ Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int]
 """An entry that this process proposed: term, the fields of its `Batch`, waiters, bytes."""
 
 
-class StateMachine(Protocol):
-    """What a group's log drives. Deterministic: state depends on the applied entries alone."""
-
-    bytes_used: int
-    last_now_ms: int
-    last_wall_ms: int
-
-    def apply(
-        self,
-        index: int,
-        now_ms: int,
-        commands: Sequence[Command],
-        wall_ms: int,
-        item_bytes_max: int,
-    ) -> list[Result]: ...
-    def view(self) -> Any: ...
-    def encode_view(self, view: Any) -> Iterator[bytes]: ...
-    def restore(self, data: bytes) -> None: ...
-    def digest(self) -> bytes: ...
-
-
 class Waiter(Protocol):
     """Who submitted a command; hears exactly one of the three."""
 
@@ -91,8 +71,11 @@ class ReadWaiter(Protocol):
     def on_refused(self, why: str) -> None: ...
 
 
-class GroupHost(Protocol):
-    """What a group needs of the process it lives in."""
+class GroupHost:
+    """What a group needs of the process it lives in.
+
+    A class and no `Protocol`: each batch asks it, and mypyc reads the fields of a class directly.
+    """
 
     bytes_used: int
     clock: Clock
@@ -100,7 +83,9 @@ class GroupHost(Protocol):
     item_bytes_max: int
     log_is_behind: bool
 
-    def mark_dirty(self, group: ReplicaGroup) -> None: ...
+    def mark_dirty(self, group: ReplicaGroup) -> None:
+        """Have the group drained at the end of this turn."""
+        raise NotImplementedError
 
 
 class ReplicaGroup:
@@ -365,7 +350,7 @@ class ReplicaGroup:
                 else:
                     if proposed is not None:
                         self._lose(proposed)
-                    found_ms, decoded, found_wall_ms, found_bytes_max = decode_batch(payload)
+                    found_ms, decoded, found_wall_ms, found_bytes_max = batch_fields(payload)
                     machine.apply(index, found_ms, decoded, found_wall_ms, found_bytes_max)
                     self.host.bytes_used += machine.bytes_used - before
                     is_new = True

@@ -20,18 +20,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from node.cluster_time import ClusterTime
-from node.consensus.api import Outbound, Ready, Role, Snapshot, SoftState
+from node.consensus.api import EntryKind, Outbound, Ready, Role, Snapshot, SoftState
 from node.consensus.errors import AcknowledgedEntriesLost
-from node.consensus.messages import Append
+from node.consensus.messages import Append, AppendReply
 from node.consensus_codec import (
+    AGAIN_TYPES,
     BEAT_KINDS,
     check_message,
     decode_beats,
     decode_message,
     encode_message,
 )
-from node.errors import AcknowledgedDataLost
-from node.group import ReplicaGroup
+from node.errors import AcknowledgedDataLost, PeerFrameError
+from node.group import GroupHost, ReplicaGroup
 from node.logs import event, get_logger
 from node.peer_codec import pack_item
 from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
@@ -62,14 +63,22 @@ SNAPSHOT_RETRY_SECONDS: Final = 1.0
 """Pause before a snapshot that could not be stored is tried again."""
 
 
+BEATS_PER_ITEM: Final = 24
+"""Groups whose heartbeats travel together: they fit into a datagram."""
+
+BEATS_SEEN_MAX: Final = 1024
+"""Marks of beats that wait for their second copy: more than a second's of a large cluster."""
+
+
 class PeerSender(Protocol):
     """The peer network, as far as consensus needs it."""
 
     def send_packed(self, node_id: int, packed: bytes) -> bool: ...
+    def send_again(self, node_id: int, packed: bytes) -> None: ...
     def flush(self) -> None: ...
 
 
-class ReplicaHost:
+class ReplicaHost(GroupHost):
     """Owner of this node's replicas."""
 
     def __init__(
@@ -112,6 +121,10 @@ class ReplicaHost:
         self.stopped = False
         self._beats: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
+        self._beats_seen: dict[int, bool] = {}
+        """Marks of beats of which one copy has come, oldest first."""
+        self._reply_ticks: dict[int, int] = {}
+        """Tick of the last answer to an Append that went as a datagram, by peer."""
         self._dirty: list[ReplicaGroup] = []
         self._turn_scheduled = False
         self._flush_scheduled = False
@@ -153,7 +166,10 @@ class ReplicaHost:
         if self._beats:
             beats, self._beats = self._beats, {}
             for (to, kind), members in beats.items():
-                self.peers.send_packed(to, pack_item((kind, members)))
+                for start in range(0, len(members), BEATS_PER_ITEM):
+                    packed = pack_item((kind, members[start : start + BEATS_PER_ITEM]))
+                    self.peers.send_packed(to, packed)
+                    self.peers.send_again(to, packed)
         self.peers.flush()
 
     # -- input -------------------------------------------------------------------------
@@ -161,11 +177,29 @@ class ReplicaHost:
     def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
         """A consensus item from a peer. Raises PeerFrameError if it is none."""
         if item[0] == HEARTBEATS or item[0] == HEARTBEAT_REPLIES:
-            for group_id, message in decode_beats(item):
+            beats = decode_beats(item)
+            if self._is_second_copy(node_id, item):
+                return
+            for group_id, message in beats:
                 self._step(node_id, group_id, message)
         else:
             message = decode_message(item)
             self._step(node_id, item[1], message)
+
+    def _is_second_copy(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        """Beats come on the connection and as a datagram: the later copy is not worth its time,
+        and a second answer in a round would look like a round without progress."""
+        try:
+            mark = hash((node_id, item))
+        except TypeError as error:
+            raise PeerFrameError(f"heartbeats of an unknown form: {error}") from error
+        marks = self._beats_seen
+        if marks.pop(mark, False):
+            return True
+        marks[mark] = True
+        if len(marks) > BEATS_SEEN_MAX:
+            del marks[next(iter(marks))]
+        return False
 
     def _step(self, node_id: int, group_id: int, message: Message) -> None:
         group = self.groups.get(group_id)
@@ -316,6 +350,16 @@ class ReplicaHost:
                 last = message
                 packed = pack_item(encode_message(group.group_id, message))
             send(to, packed)
+            cls = type(message)
+            if cls in AGAIN_TYPES:
+                self.peers.send_again(to, packed)
+            elif isinstance(message, AppendReply):
+                # One answer tells all that earlier ones did, so a few of many will do.
+                if self._reply_ticks.get(to) != self._ticks_done:
+                    self._reply_ticks[to] = self._ticks_done
+                    self.peers.send_again(to, packed)
+            elif isinstance(message, Append) and _is_first_or_empty(message):
+                self.peers.send_again(to, packed)
 
     def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
         """A batch is on disk: acknowledge it to the groups, send what promised it."""
@@ -468,3 +512,9 @@ class ReplicaHost:
         self.stopped = True
         if self._tick_handle is not None:
             self._tick_handle.cancel()
+
+
+def _is_first_or_empty(message: Append) -> bool:
+    """What a new leader sends first, and what asks where a follower is: seldom sent, and short."""
+    entries = message.entries
+    return not entries or (len(entries) == 1 and entries[0].kind == EntryKind.NOOP)

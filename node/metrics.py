@@ -115,6 +115,8 @@ PLAIN: dict[str, str] = {
     "peer_messages_sent": "Messages sent to peers.",
     "peer_messages_received": "Messages received from peers.",
     "peer_messages_dropped": "Messages to peers dropped; consensus sends them again.",
+    "peer_datagrams_received": "Datagrams taken in from peers.",
+    "peer_datagrams_refused": "Datagrams of strangers or of processes that have ended.",
     "reads_paused": "Times a client connection was not read, for back-pressure.",
     "slow_clients_closed": "Client connections closed because they did not read their replies.",
     "idle_kicks": "Client connections closed because they were idle for too long.",

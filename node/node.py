@@ -28,6 +28,7 @@ from node.consensus.api import (
     SnapshotMeta,
 )
 from node.consensus.raft import Raft
+from node.consensus_codec import DATAGRAM_KINDS
 from node.coordinator import Coordinator
 from node.counters import Counters
 from node.directory.follower import MapFollower
@@ -41,7 +42,7 @@ from node.founding.frames import Blank
 from node.founding.phase import FoundingPhase
 from node.founding.progress import FoundingProgress
 from node.founding.record import propose
-from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup, StateMachine
+from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup
 from node.handover import hand_over
 from node.health_log import HealthLog
 from node.host import ReplicaHost
@@ -50,11 +51,10 @@ from node.introduction import info_of, own_hello, own_info, peer_specs
 from node.limits import LimitWatch
 from node.logs import event, get_logger
 from node.peer_codec import FRAME_BYTES_MAX, Hello
+from node.peer_inbox import deliver
 from node.peer_items import (
-    CONSENSUS_KINDS,
     FOUNDED,
     MAP_EPOCH,
-    MAP_KINDS,
     MAP_REQUEST,
     TIME,
 )
@@ -65,6 +65,7 @@ from node.peers import PeerNetwork
 from node.server import MemcachedServer
 from node.serving import REPLY_BYTES_MAX
 from node.storage import NodeStorage
+from node.store.machine import StateMachine
 from node.store.store import ShardStore
 from node.tasks import Tasks
 from node.timekeeper import Timekeeper
@@ -349,6 +350,8 @@ class Node:
         self._start_directory()
 
     def _start_directory(self) -> None:
+        if self._steward is not None:
+            return  # The founding was completed while `_join` met the peers.
         assert self.founding is not None
         record = self.founding.record
         voters = record.directory_voters
@@ -507,20 +510,23 @@ class Node:
 
     def on_peer_items(self, node_id: int, items: tuple[tuple[Any, ...], ...]) -> None:
         """One frame from a peer."""
-        host = self.host
+        deliver(node_id, items, self.host, self.coordinator, self.on_rare_item)
+
+    def on_rare_item(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """An item of `RARE_KINDS`."""
+        if item[0] == TIME:
+            self.timekeeper.heard(node_id, item)
+        else:
+            assert self.follower is not None
+            self.follower.on_item(node_id, item)
+
+    def on_peer_datagram(self, node_id: int, items: tuple[tuple[Any, ...], ...]) -> None:
+        """Consensus, and nothing else: all other items count on coming once and in order."""
         for item in items:
             kind = item[0]
-            if type(kind) is not int:
-                raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
-            if kind < CONSENSUS_KINDS:
-                host.on_message(node_id, item)
-            elif kind == TIME:
-                self.timekeeper.heard(node_id, item)
-            elif kind in MAP_KINDS:
-                assert self.follower is not None
-                self.follower.on_item(node_id, item)
-            else:
-                self.coordinator.on_forward(node_id, item)
+            if type(kind) is not int or kind not in DATAGRAM_KINDS:
+                raise PeerFrameError(f"an item of the kind {kind!r:.60} came as a datagram")
+            self.host.on_message(node_id, item)
 
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
         """A peer told of itself."""

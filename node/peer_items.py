@@ -93,6 +93,9 @@ TIME: Final = 46
 """(kind, settled, cluster_ms, wall_ms, trusted_ms): what the sender's clocks show, see
 `cluster_time.py`. Every `TELL_MS`, and first of all on a new connection."""
 
+RARE_KINDS: Final = frozenset((*MAP_KINDS, TIME))
+"""What concerns neither consensus nor forwards."""
+
 _ITEM: Final = (int, int)
 _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
     FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),

@@ -36,6 +36,7 @@ from node.peer_codec import (
     encode_items,
     encode_refusal,
 )
+from node.peer_datagrams import DatagramPath
 
 TICK_SECONDS: Final = 0.25
 SILENT_TICKS_MAX: Final = 8  # 2 s
@@ -101,6 +102,7 @@ class PeerLink(asyncio.Protocol):
         "lost",
         "node_id",
         "outbox_bytes",
+        "path",
         "why",
         "written_bytes",
     )
@@ -126,6 +128,8 @@ class PeerLink(asyncio.Protocol):
         self.lost = lost
         self.hello: Hello | None = None
         """The other side's, once it was accepted."""
+        self.path: DatagramPath | None = None
+        """Beside a dialed link; `PeerNetwork` opens and closes it."""
         self.is_ready = False
         self.closing = False
         self.why = ""
@@ -133,6 +137,15 @@ class PeerLink(asyncio.Protocol):
         self.outbox_bytes = 0
         self.bulk_bytes = 0
         """Bytes of items not yet handed to the transport. At most the bound and one item."""
+
+    @property
+    def remote_address(self) -> tuple[str, int] | None:
+        """(address, port) of the other side; None without a connection."""
+        name = self._transport.get_extra_info("peername") if self._transport else None
+        if not isinstance(name, tuple) or len(name) < 2:
+            return None
+        is_link_local = len(name) == 4 and name[3] and "%" not in name[0]
+        return (f"{name[0]}%{name[3]}" if is_link_local else name[0], name[1])
 
     @property
     def remote(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from node.config import parse_address
 from node.founding.frames import Blank
 from node.peer_codec import Hello, Items
+from node.peer_datagrams import DatagramPath
 
 if TYPE_CHECKING:
     from node.peer_link import PeerLink
@@ -43,6 +44,10 @@ class PeerHandler(Protocol):
     def on_peer_items(self, node_id: int, items: Items) -> None:
         """One frame. Raising `PeerError` closes the link with that as the reason."""
 
+    def on_peer_datagram(self, node_id: int, items: Items) -> None:
+        """Items of a datagram: lost, repeated, late and in any order, from that very process.
+        Raising `PeerError` drops it."""
+
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
         """A peer introduced itself on either connection: its addresses, zone, weight, epoch."""
 
@@ -70,6 +75,8 @@ class Peer:
 
     __slots__ = (
         "addresses",
+        "datagram_token",
+        "datagrams",
         "disk_id",
         "failures",
         "inbound",
@@ -90,6 +97,8 @@ class Peer:
         self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
         self.link: PeerLink | None = None  # dialed and ready
         self.inbound: PeerLink | None = None  # accepted and ready
+        self.datagrams: DatagramPath | None = None  # beside the dialed link
+        self.datagram_token = b""  # of the datagrams that count now; b"" without `inbound`
         self.failures = 0  # dials in a row without a stable link
         self.retry_ms = 0  # told by a refusal; 0 = none
         self.suspect = False  # on_peer_down was called, and nothing came up since

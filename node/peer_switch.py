@@ -23,6 +23,10 @@ class PeerSwitch:
     def send_packed(self, node_id: int, packed: bytes) -> bool:
         return self.network is not None and self.network.send_packed(node_id, packed)
 
+    def send_again(self, node_id: int, packed: bytes) -> None:
+        if self.network is not None:
+            self.network.send_again(node_id, packed)
+
     def is_up(self, node_id: int) -> bool:
         return self.network is not None and self.network.is_up(node_id)
 

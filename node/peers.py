@@ -40,6 +40,7 @@ from node.peer_codec import (
     pack_item,
     why_stranger,
 )
+from node.peer_datagrams import DatagramPath, items_of, make_token, token_of
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
 from node.peer_listener import PeerListener
 from node.peer_state import Peer, PeerHandler, PeerSpec, refusals_of
@@ -114,6 +115,8 @@ class PeerNetwork:
         self._links: dict[PeerLink, None] = {}  # every open connection, in order of opening
         self._unknown_count = 0
         self._listener = listener if listener is not None else PeerListener(loop)
+        self._paths: dict[int, DatagramPath] = {}  # of ready links, by node id
+        self._tokens: dict[bytes, int] = {}  # node id, of the datagrams that are taken in
         self._dialers: dict[int, asyncio.Task[None]] = {}
         self._tick_handle: asyncio.TimerHandle | None = None
         self._logged: dict[tuple[object, ...], int] = {}  # line: when it was last written, ns
@@ -124,6 +127,7 @@ class PeerNetwork:
     async def start(self) -> str:
         """Listens and begins to dial. Returns the bound HOST:PORT; `StartupError` if in use."""
         self._listener.accept = self._accept
+        self._listener.on_datagram = self._datagram
         if not self._listener.address:
             await self._listener.start(self._listen_address)
         for node_id in self._peers:
@@ -148,6 +152,7 @@ class PeerNetwork:
             gone = self._peers[node_id]
             self._dialers.pop(node_id).cancel()
             self._cut(gone, "the node has left the cluster")
+            self._take_datagrams_of(gone, None)
             del self._peers[node_id], self._known[node_id]
         for node_id, spec in sorted(peers.items()):
             peer = self._peers.get(node_id)
@@ -227,6 +232,14 @@ class PeerNetwork:
         self._counters.peer_messages_dropped += 1
         return False
 
+    def send_again(self, node_id: int, packed: bytes) -> None:
+        """Sends what was given to `send_packed` also as a datagram, if there is a way: for short
+        items that may come twice, late and in any order, and are of no use when they come late.
+        """
+        path = self._paths.get(node_id)
+        if path is not None:
+            path.send(packed)
+
     def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """`send` for values on their way to a client: everything else goes before them."""
         link = self._ready.get(node_id)
@@ -238,6 +251,8 @@ class PeerNetwork:
 
     def flush(self) -> None:
         """One frame and one write to each peer that there is something for."""
+        for path in self._paths.values():
+            path.flush()
         for link in self._ready.values():
             if link.outbox_bytes or link.bulk_bytes:
                 before = link.written_bytes
@@ -312,7 +327,53 @@ class PeerNetwork:
             link.abort(why)
             self._down(node_id, peer, why)
             return
-        await asyncio.shield(link.lost)  # `stop` also waits for it
+        path = await self._open_path(peer, link)
+        try:
+            await asyncio.shield(link.lost)  # `stop` also waits for it
+        finally:
+            if path is not None:
+                path.close()
+
+    async def _open_path(self, peer: Peer, link: PeerLink) -> DatagramPath | None:
+        """A way for datagrams to where the dial has led; None if there is none."""
+        remote = link.remote_address
+        if remote is None:
+            return None  # gone already
+        try:
+            _, path = await self._loop.create_datagram_endpoint(DatagramPath, remote_addr=remote)
+        except OSError as error:
+            self._log_once("info", "peer_datagrams_off", peer=peer.name, why=error)
+            return None
+        link.path = path
+        if link.is_ready and peer.link is link:
+            self._path_ready(link)
+        return path
+
+    def _path_ready(self, link: PeerLink) -> None:
+        """Both the dialed link and its path stand."""
+        if link.path is not None and link.hello is not None:
+            link.path.token = make_token(self._hello, link.hello)
+            self._paths[link.node_id] = link.path
+
+    def _datagram(self, data: bytes) -> None:
+        node_id = self._tokens.get(token_of(data))
+        if node_id is not None:
+            try:
+                self._handler.on_peer_datagram(node_id, items_of(data))
+            except PeerError as error:
+                self._log_once("warning", "peer_datagram_bad", peer=node_id, why=error)
+            else:
+                self._counters.peer_datagrams_received += 1
+                return
+        self._counters.peer_datagrams_refused += 1
+
+    def _take_datagrams_of(self, peer: Peer, hello: Hello | None) -> None:
+        """Those of the process that introduced itself so, and no others; None: no more."""
+        self._tokens.pop(peer.datagram_token, None)
+        peer.datagram_token = b""
+        if hello is not None:
+            peer.datagram_token = make_token(hello, self._hello)
+            self._tokens[peer.datagram_token] = hello.node_id
 
     def _down(self, node_id: int, peer: Peer, why: str) -> None:
         if not peer.suspect and not self._stopping:
@@ -379,12 +440,14 @@ class PeerNetwork:
         peer.suspect = False
         if link.dialed:
             peer.link = self._ready[node_id] = link
+            self._path_ready(link)
             peer.refusal = ""
             if peer.inbound is None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
         else:
             self._unknown_count -= 1
             peer.inbound = link
+            self._take_datagrams_of(peer, link.hello)
             peer.one_way_since_ns = 0
             peer.refusal = ""  # It dialed us, so it takes us for what we are.
             old = peer.link
@@ -459,16 +522,19 @@ class PeerNetwork:
         peer = self._peers.get(node_id)
         if peer is None:
             self._ready.pop(node_id, None)
+            self._paths.pop(node_id, None)
             return  # it has left the cluster
         if link is peer.link:
             peer.link = None
             peer.one_way_since_ns = 0
             del self._ready[node_id]
+            self._paths.pop(node_id, None)
             self._counters.peer_disconnects += 1
             # What was sent on it may be lost, so this is always a change.
             peer.suspect = False
         elif link is peer.inbound:
             peer.inbound = None
+            self._take_datagrams_of(peer, None)
             if peer.link is not None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
         else:

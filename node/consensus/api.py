@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from node.consensus.errors import ConfigurationRefused
 
@@ -285,8 +285,14 @@ class ConsensusConfig:
             raise ValueError(f"stagger_ticks must not be negative, got {self.stagger_ticks}")
 
 
-class ReplicatedLog(Protocol):
-    """One replica of one group. Pure: no I/O, no clock, deterministic for equal inputs."""
+class ReplicatedLog:
+    """One replica of one group. Pure: no I/O, no clock, deterministic for equal inputs.
+
+    A class and no `Protocol`: mypyc calls the methods of a class directly, and each batch needs
+    some ten of them.
+    """
+
+    __slots__ = ()
 
     # Read-only for callers.
     role: Role
@@ -303,14 +309,20 @@ class ReplicatedLog(Protocol):
     `term_start_index`."""
 
     @property
-    def first_index(self) -> Index: ...  # of the first entry not compacted away
+    def first_index(self) -> Index:  # of the first entry not compacted away
+        raise NotImplementedError
+
     @property
-    def last_index(self) -> Index: ...
+    def last_index(self) -> Index:
+        raise NotImplementedError
+
     @property
-    def log_bytes(self) -> int: ...  # payload and overhead of the entries held in memory
+    def log_bytes(self) -> int:  # payload and overhead of the entries held in memory
+        raise NotImplementedError
 
     def step(self, sender: ReplicaId, message: Message) -> None:
         """Take a message in. Duplicates, reordering and loss are harmless."""
+        raise NotImplementedError
 
     def tick(self, now_ns: int) -> None:
         """Time passed: called once per `tick_ms` of the monotonic clock, never faster.
@@ -318,12 +330,14 @@ class ReplicatedLog(Protocol):
         `now_ns` is a fresh reading of that clock, no older than any message stepped before. It
         keeps promises to leaders whole should ticks come in a burst after a pause all the same.
         """
+        raise NotImplementedError
 
     def propose(self, payload: bytes) -> Index:
         """Append a command; the index it has if it commits with the current term.
 
         Raises `NotLeader` or `ProposalDropped`; then it is certainly not in the log.
         """
+        raise NotImplementedError
 
     def request_read(self, context: int, now_ns: int) -> None:
         """Ask for a linearizable read point (Raft thesis 6.4), answered in `read_states` or
@@ -331,6 +345,7 @@ class ReplicatedLog(Protocol):
 
         `context` is the caller's and is only handed back. Raises `NotLeader`.
         """
+        raise NotImplementedError
 
     def transfer_leadership(self, to: ReplicaId) -> None:
         """Hand leadership to a voter (Raft thesis 3.10). Proposals are dropped meanwhile; the lease
@@ -339,6 +354,7 @@ class ReplicatedLog(Protocol):
         Given up after an election timeout. Raises `NotLeader`, or `ConfigurationRefused` if `to` is
         no voter.
         """
+        raise NotImplementedError
 
     def change_membership(self, new: Configuration) -> Index:
         """Propose `new`, one change at a time; the index of its (first) entry.
@@ -348,31 +364,40 @@ class ReplicatedLog(Protocol):
         `voters_outgoing` asks for the joint way. Raises `NotLeader`, `ProposalDropped`,
         `MembershipChangePending` or `ConfigurationRefused`.
         """
+        raise NotImplementedError
 
     def campaign(self) -> None:
         """Stand for election (pre-vote first) as soon as promises to a leader allow, without
         waiting for a timeout."""
+        raise NotImplementedError
 
     def step_down(self) -> None:
         """Give leadership up without a successor. Nothing happens unless leader."""
+        raise NotImplementedError
 
     def peer_unreachable(self, replica: ReplicaId) -> None:
         """Hint of the transport: the connection to `replica` was refused or reset."""
+        raise NotImplementedError
 
-    def has_ready(self) -> bool: ...
+    def has_ready(self) -> bool:
+        raise NotImplementedError
 
     def ready(self) -> Ready:
         """Take everything pending. Several Readys may be outstanding."""
+        raise NotImplementedError
 
     def persisted(self, last_index: Index, last_term: Term) -> None:
         """The Ready with this `last_index` and `last_term`, and all before it, are durable. Called
         in order."""
+        raise NotImplementedError
 
     def provide_snapshot(self, to: ReplicaId, snapshot: Snapshot) -> None:
         """Answer to `Ready.snapshot_wanted`; sent in chunks. Ignored if no longer needed."""
+        raise NotImplementedError
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         """`Ready.snapshot` is durable and the state machine restored from it."""
+        raise NotImplementedError
 
     def compact(self, index: Index, keep_bytes: int = 0) -> None:
         """Entries <= `index` may be forgotten (a snapshot at >= `index` is durable).
@@ -380,10 +405,12 @@ class ReplicatedLog(Protocol):
         A leader keeps those that a replica still needs which answers, is being sent a snapshot or
         is behind, as long as all entries in memory then take `keep_bytes` or less.
         """
+        raise NotImplementedError
 
     def snapshot_meta(self, index: Index) -> SnapshotMeta:
         """What a snapshot of the state after applying `index` must carry. `first_index` - 1 <=
         `index` <= `commit_index`."""
+        raise NotImplementedError
 
     def fresh_ns(self, applied_index: Index) -> int:
         """Moment of our own clock such that the state at `applied_index` holds everything that was
@@ -392,6 +419,8 @@ class ReplicatedLog(Protocol):
         `applied_index` is what the state machine has applied, and never shrinks between calls. A
         leader's own state is current while its lease holds; this is about what others tell.
         """
+        raise NotImplementedError
 
     def progress(self) -> Mapping[ReplicaId, PeerStatus]:
         """A leader's view of all members; empty unless leader."""
+        raise NotImplementedError

@@ -12,6 +12,8 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
 from node.store.commands import Command
+from node.store.item import ITEM_BYTES_MAX
+from node.store.machine import StateMachine
 from node.store.results import EXISTS, OK, Result
 from ring import ClusterMap
 
@@ -22,8 +24,8 @@ OK, or EXISTS if the epoch has moved on.
 """
 
 
-class DirectoryState:
-    """State of group 0. Satisfies the node's `StateMachine` interface."""
+class DirectoryState(StateMachine):
+    """State of group 0."""
 
     __slots__ = ("bytes_used", "cluster_map", "last_now_ms", "last_wall_ms", "on_map")
 
@@ -46,12 +48,12 @@ class DirectoryState:
         index: int,
         now_ms: int,
         commands: Sequence[Command],
-        wall_ms: int = 0,
-        item_bytes_max: int = 0,
+        wall_ms: int | None = None,
+        item_bytes_max: int = ITEM_BYTES_MAX,
     ) -> list[Result]:
         """Apply one committed batch; results in order of the commands."""
         self.last_now_ms = max(self.last_now_ms, now_ms)
-        self.last_wall_ms = wall_ms
+        self.last_wall_ms = wall_ms or 0
         return [self._apply_one(command) for command in commands]
 
     def _apply_one(self, command: Command) -> Result:

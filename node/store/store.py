@@ -52,6 +52,7 @@ from node.store.item import (
     pack_header,
     unpack_header,
 )
+from node.store.machine import StateMachine
 from node.store.results import (
     DELETED,
     EXISTS,
@@ -85,7 +86,7 @@ _pack_unique = Struct(">Q").pack
 _NO_EXPIRY: Final = bytes(9)
 
 
-class ShardStore:
+class ShardStore(StateMachine):
     """Items, time, CAS counter and sessions of one shard."""
 
     __slots__ = (

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from node.alarms import Alarms
+from node.cluster_time import is_told_well
 from node.consensus.api import SnapshotMeta
 from node.consensus_codec import check_message, decode_beats, decode_message
 from node.directory.follower import MapFollower
@@ -44,6 +45,7 @@ from node.peer_codec import (
     decode_items,
     encode_hello,
 )
+from node.peer_inbox import deliver
 from node.peer_items import (
     CONSENSUS_KINDS,
     FORWARD_RESULT,
@@ -210,7 +212,7 @@ def peer_payload(data: bytes) -> None:
         if isinstance(items, tuple) and not hasattr(items, "retry_ms"):
             for item in items:
                 with suppress(PeerError):
-                    Node.on_peer_items(_NODE, 1, (item,))
+                    deliver(1, (item,), _HOST, _COORDINATOR, _on_rare_item)
                 if type(item[0]) is int and item[0] < CONSENSUS_KINDS:
                     with suppress(PeerFrameError):
                         _check_messages(item)
@@ -245,6 +247,10 @@ class _Coordinator:
             assert type(carried) in (int, bytes), item
 
 
+def _heard(node_id: int, item: tuple[Any, ...]) -> None:
+    is_told_well(item)
+
+
 _RECORD = record_of("a")
 _FOUNDING: Any = SimpleNamespace(record=_RECORD, accepted=lambda node_id, is_complete: None)
 _HOST: Any = _Host(groups={}, disk_trouble="", flush_soon=lambda: None)
@@ -259,7 +265,12 @@ _FOLLOWER = MapFollower(
     send=lambda node_id, item: True,
     alarms=Alarms(),
 )
-_NODE: Any = SimpleNamespace(host=_HOST, coordinator=_Coordinator(), follower=_FOLLOWER)
+_NODE: Any = SimpleNamespace(follower=_FOLLOWER, timekeeper=SimpleNamespace(heard=_heard))
+_COORDINATOR: Any = _Coordinator()
+
+
+def _on_rare_item(node_id: int, item: tuple[Any, ...]) -> None:
+    Node.on_rare_item(_NODE, node_id, item)
 
 
 # --- the log

@@ -51,10 +51,43 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.housekeeper.TRANSFERS_AT_ONCE_MAX": (1,),
     "node.peers.PeerNetwork.queue_bytes_max": (4 << 10, 64 << 10),
     "router.sessions.SESSION_WRITES_MAX": (1, 4),
+    "router.batches.WINDOW": (1, 8),
+    # What waits for the disk, and how it is watched.
+    "node.wal.wal.QUEUED_BYTES_MAX": (64, 16 << 10),
+    "node.wal.wal.ROTATED_SHARE": (1, 2),
+    "node.disk_keeper.HANG_ELECTIONS": (2,),
+    "node.disk_keeper.LOOK_NS": (20_000_000,),
+    "node.disk_space.RESERVE_BYTES_MAX": (0, 8 << 10),
+    # Time.
+    "node.cluster_time.LEAP_LASTS_MS": (1_500,),
+    "node.cluster_time.TELL_MS": (100,),
+    "node.cluster_time.HEARD_MS": (600,),
+    # Repetitions, and patience with others.
+    "node.forwards.REPEAT_NS": (50_000_000, 200_000_000),
+    "node.forwards.SILENT_NS": (20_000_000,),
+    "node.leaders.GROUPS_ASKED_MAX": (1, 2),
+    "node.peers.UNKNOWN_LINKS_MAX": (4,),
+    "node.peer_link.SMALL_BULK_BYTES": (64,),
+    "node.server.STALLED_NS": (50_000_000,),
+    "node.server.LOOK_NS": (20_000_000,),
+    "node.connection.LEAST_READ_BYTES": (16,),
+    "node.consensus.progress.SNAPSHOT_SILENT_CHECKS": (2,),
+    "node.consensus.raft.transfer.SLOW_ELECTIONS_MAX": (2,),
+    "node.housekeeper.STEADY_PASSES": (1,),
+    "node.housekeeper.SLOW_PASSES": (1,),
+    "node.housekeeper.SLOW_DOUBLINGS_MAX": (1,),
+    "node.directory.starts.REPORT_MS": (50,),
+    "node.directory.steward.STARTED_TICKS": (1,),
+    "node.store.expiry._STALE_ALLOWED": (0, 4),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
 IMPORTED_BY = {
+    "node.cluster_time.TELL_MS": ("node.timekeeper",),
+    "node.consensus.progress.SNAPSHOT_SILENT_CHECKS": ("node.consensus.raft.replication",),
+    "node.directory.starts.REPORT_MS": ("node.node",),
+    "node.forwards.REPEAT_NS": ("node.coordinator",),
+    "node.wal.wal.QUEUED_BYTES_MAX": ("node.host",),
     "node.client_retrievals.WINDOW_KEYS": ("node.client_handlers",),
     "node.group.BATCH_BYTES_MAX": ("node.node",),
     "node.serving.REPLY_BYTES_MAX": ("node.node",),

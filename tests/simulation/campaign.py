@@ -41,6 +41,12 @@ EXERCISED = (
     "peer_refused",
     "reads_paused",
     "disk_full",
+    "disk_steps_hung",
+    "disk_syncs_failed",
+    "disk_opens_refused",
+    "out_of_memory",
+    "slow_clients_closed",
+    "rejected_connections",
 )
 """Counters of the nodes that tell whether rare paths were taken at all."""
 
@@ -61,6 +67,10 @@ class Summary:
     outcomes: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
+    """Of these, the ones that found what they break."""
+    met_seeds: Counter[str] = field(default_factory=Counter)
+    """In how many seeds one did; so for the counters of `EXERCISED`."""
     totals: Counter[str] = field(default_factory=Counter)
     drawn: dict[str, Counter[str]] = field(default_factory=dict)
     """How many seeds had which nodes, replication, shards, ..."""
@@ -82,6 +92,8 @@ class Summary:
         self.outcomes.update({"ok": report.ok, "fail": report.fail, "unknown": report.info})
         self.kinds.update(report.kinds)
         self.faults.update(report.faults)
+        self.met.update(report.met)
+        self.met_seeds.update({*report.met} | {name for name in EXERCISED if report.totals[name]})
         self.totals.update(report.totals)
         self.bounds.update(report.small_bounds)
         for what, value in report.drawn.items():
@@ -101,7 +113,12 @@ class Summary:
             f"{wall_seconds:.0f} s ({wall:.1f} virtual s per s; {rate:.1f} per s of one core), "
             f"{self.events} events",
             f"operations: {self.outcomes.total()} ({operations or 'none'}): {_list(self.kinds)}",
-            f"faults: {self.faults.total()}: {_list(self.faults)}",
+            f"faults: {self.faults.total()}, of which {self.met.total()} found what they break "
+            "(x in so many seeds): "
+            + ", ".join(
+                f"{name} {self.met[name]} of {count} x {self.met_seeds[name]}"
+                for name, count in sorted(self.faults.items())
+            ),
             f"elections: {self.leaders} leaders of a group and term; crashes: {self.crashes}; "
             f"starts refused for a turned bit: {self.refusals}",
             f"promises checked: {self.promises}; bytes on the network: {self.bytes_sent}",
@@ -110,7 +127,10 @@ class Summary:
             f"small bounds: {len(self.bounds)} of {len(BOUNDS)}, in "
             f"{min((self.bounds[name] for name in BOUNDS), default=0)} to "
             f"{max(self.bounds.values(), default=0)} seeds each",
-            "exercised: " + ", ".join(f"{name} {self.totals[name]}" for name in EXERCISED),
+            "exercised (x in so many seeds): "
+            + ", ".join(
+                f"{name} {self.totals[name]} x {self.met_seeds[name]}" for name in EXERCISED
+            ),
         ]
         if self.undecided:
             lines.append(f"UNDECIDED: {', '.join(self.undecided)}")

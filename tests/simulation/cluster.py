@@ -74,6 +74,8 @@ class SimulatedNode:
         self.directory_is_refused = False
         """It runs on a directory with which it may not promise anything."""
         self._is_stopping = False
+        self._syncs_failed = 0
+        """Of its disk, when the present process began."""
         self._sends_left = 0
         self._on_send: Callable[[], None] | None = None
 
@@ -102,6 +104,7 @@ class SimulatedNode:
         self.process = Process(self.loop, self.name, host=self.host, clock=self.clock)
         self.process.is_charged = True
         self._is_stopping = False
+        self._syncs_failed = self.disk.syncs_failed
         self.process.spawn(self._main(), name=f"{self.name} main")
 
     async def _main(self) -> None:
@@ -277,7 +280,8 @@ class SimulatedNode:
             self.bring_directory_back()
         self.disk.repair()
         self.process.resume(fully=True)
-        if self._is_stopping:
+        # One whose sync has failed is about to end itself, and need not have heard of it yet.
+        if self._is_stopping or (self.is_up and self.disk.syncs_failed != self._syncs_failed):
             self.crash()
         if self.process.is_dead:
             self.start()

@@ -52,6 +52,8 @@ class SimulatedDisk(FakeDisk):
         self.at_snapshot: Callable[[], None] | None = None
         """Called once, when the next snapshot is about to be written; the disk is then full."""
         self.rotten: Rotten | None = None
+        self.steps_hung = 0
+        """How many waited for a disk that hangs."""
         self.syncs = self.dir_syncs = 0
         """How many were begun, of files and of directories: what tells that something changed."""
         self._hangs_until_ns = 0
@@ -68,6 +70,7 @@ class SimulatedDisk(FakeDisk):
         if random.random() < config.stall_probability:
             seconds += random.random() * config.stall_seconds
         seconds = min(seconds * self.slowness, SLOWEST_SECONDS)
+        self.steps_hung += self._hangs_until_ns > self.loop.now_ns
         return seconds + max(0, self._hangs_until_ns - self.loop.now_ns) / 1e9
 
     # --- faults

@@ -9,7 +9,13 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from tests.simulation.faults import CLOCK_DRIFT_PPM, KINDS, PARTS_OF_A_DIRECTORY, Shape
+from tests.simulation.faults import (
+    CLOCK_DRIFT_PPM,
+    KINDS,
+    PARTS_OF_A_DIRECTORY,
+    WAYS_TO_FORGET,
+    Shape,
+)
 from tests.simulation.schedule import Fault, ScheduleError, check_int, check_number
 
 SECONDS_MAX = 60.0
@@ -63,7 +69,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "segment_bytes_max": _check_whole(4 << 10, 1 << 30),
     "snapshot_bytes_min": _check_whole(1, 1 << 30),
     "session_idle_ms": _check_whole(1_000, 1 << 30),
-    "lost": _check_word(*PARTS_OF_A_DIRECTORY),
+    "lost": _check_word(*sorted({*PARTS_OF_A_DIRECTORY, *WAYS_TO_FORGET})),
     "age_ms": _check_whole(0, 60_000),
     "slow": _check_flag,
     "stagger_ms": _check_whole(0, 60_000),

@@ -154,6 +154,13 @@ PARTS_OF_A_DIRECTORY = (
     "starts",
 )
 
+WAYS_TO_FORGET = (
+    *("all", "all", "all but the disk id", "log", "newest_segment"),
+    *("births", "identity", "mark", "snapshots"),
+)
+"""What a directory may lack so that its node has to be refused. With nothing but the disk id it is
+what it was before the founding."""
+
 KINDS: dict[str, Kind] = {
     # processes
     "kill": Kind(6, lambda r, s: {**_node(r, s), **_down(r)}),
@@ -289,7 +296,6 @@ KINDS: dict[str, Kind] = {
     "half_directory": Kind(
         1, lambda r, s: {**_node(r, s), "lost": r.choice(PARTS_OF_A_DIRECTORY), **_foreign(r)}
     ),
-    "set_back_directory": Kind(1, lambda r, s: {**_node(r, s), **_foreign(r)}),
     "stolen_name": Kind(1, lambda r, s: {**_node(r, s), **_foreign(r)}),
     # clocks
     "wall_jump": Kind(
@@ -317,9 +323,61 @@ KINDS: dict[str, Kind] = {
             "slow": r.random() < 0.7,
         },
     ),
+    # drawn by `draw_misfortunes` only
+    "set_back_directory": Kind(
+        0,
+        lambda r, s: {
+            **_node(r, s),
+            "lost": r.choice(("all but the disk id", "snapshots")),
+            **_foreign(r),
+        },
+    ),
+    "restored_directory": Kind(0, lambda r, s: {**_node(r, s), **_foreign(r)}),
+    "restored_copy_decides": Kind(
+        0, lambda r, s: {"nodes": r.sample(s.nodes, len(s.nodes)), **_foreign(r)}
+    ),
+    "lost_disk_decides": Kind(
+        0,
+        lambda r, s: {
+            "nodes": r.sample(s.nodes, len(s.nodes)),
+            "lost": r.choice(WAYS_TO_FORGET),
+            **_foreign(r),
+        },
+    ),
 }
 
 DEFAULT_WEIGHTS = {name: kind.weight for name, kind in KINDS.items()}
+
+
+MISFORTUNES = {
+    "lost_disk_decides": 6,
+    "set_back_directory": 2,
+    "restored_directory": 1,
+    "restored_copy_decides": 3,
+    "wipe_directory": 1,
+    "swap_directories": 1,
+    "half_directory": 1,
+    "stolen_name": 1,
+    "no_descriptors": 2,
+    "full_disk": 1,
+    "failing_disk": 1,
+}
+"""What is rare among the faults of a mixture, because it has to be: how often each one is drawn."""
+
+MISFORTUNE_CHANCE = 0.4
+"""In so many runs one of them happens besides."""
+
+
+def draw_misfortunes(random: Random, shape: Shape, *, seconds: float) -> tuple[Fault, ...]:
+    """One in some runs, none in the others, in the first half of so many seconds.
+
+    By a generator of its own: what the mixture holds does not depend on it.
+    """
+    if random.random() >= MISFORTUNE_CHANCE:
+        return ()
+    name = random.choices(list(MISFORTUNES), list(MISFORTUNES.values()))[0]
+    at_ms = int(random.uniform(0.1, 0.5) * seconds * 1000)
+    return (Fault(at_ms, name, KINDS[name].draw(random, shape)),)
 
 
 def draw_weights(weights: dict[str, int], random: Random) -> dict[str, int]:

@@ -10,6 +10,10 @@ sequence of pending operations that ends with it.
 Operations of unknown outcome owe us nothing, so of two configurations that are otherwise equal the
 one that used fewer of them can do all that the other can: only the smallest are kept.
 
+Of those that ask for the same (increments by one, above all) the one that was invoked first is used
+first. Nothing is left out by that: where a later one was used before an earlier one, the two may
+change places, as both were invoked by then, and the stamps of a log never go back.
+
 Most of them never matter, and trying them all at every step is what makes a long history slow. So
 the first walk is *sparing*: it lets one take effect only where nothing else explains a result. What
 it finds legal is legal, since it looks at fewer orders and not at other ones. Where it is stuck it
@@ -229,6 +233,8 @@ class _Search:
     def __init__(self, model: Model, configurations_max: int) -> None:
         self.pending: dict[int, Operation] = {}
         self.unknown: list[Operation] = []
+        self._equals: list[int] = []
+        """Of each of these the mask of the last one before it that asks for the same; 0: none."""
         self.explored = 0
         self.leave_out: set[int] = set()
         """Operations of unknown outcome that are not tried at depth 0."""
@@ -238,6 +244,7 @@ class _Search:
 
     def invoke(self, operation: Operation) -> None:
         if operation.outcome == INFO:
+            self._equals.append(self._last_equal(operation))
             self.unknown.append(operation)
             return
         bit = 1
@@ -245,6 +252,13 @@ class _Search:
             bit <<= 1
         self.pending[bit] = operation
         self._bits[operation.number] = bit
+
+    def _last_equal(self, operation: Operation) -> int:
+        asked = _asked(operation)
+        for index in reversed(range(len(self.unknown))):
+            if _asked(self.unknown[index]) == asked:
+                return 1 << index
+        return 0
 
     def mark(self, position: int, configurations: Configurations) -> _Mark:
         """Remember where the walk is: before event `position`."""
@@ -256,7 +270,7 @@ class _Search:
     ) -> Configurations:
         """Go back to `mark` and try more from there up to the event `position`."""
         self.pending, self._bits = dict(mark.pending), dict(mark.bits)
-        del self.unknown[mark.unknown_count :]
+        del self.unknown[mark.unknown_count :], self._equals[mark.unknown_count :]
         configurations = mark.configurations
         for _, is_return, operation in events[mark.position : position + 1]:
             if not is_return:
@@ -282,7 +296,7 @@ class _Search:
         target_is_blind = is_blind(target)
         pending = [(bit, operation, is_blind(operation)) for bit, operation in self.pending.items()]
         candidates = [
-            (1 << index, operation, is_blind(operation))
+            (1 << index, operation, is_blind(operation), self._equals[index])
             for index, operation in enumerate(self.unknown)
             if depth or (operation.number not in self.leave_out and may_explain(operation, target))
         ]
@@ -329,12 +343,20 @@ class _Search:
             for state, done, used, overwritable in waiting:
                 if used not in seen[state, done]:
                     continue
-                for mask, operation, blind in candidates:
-                    if not used & mask and not (overwritable and blind):
+                for mask, operation, blind, before in candidates:
+                    if used & mask or used & before != before:
+                        continue
+                    if not (overwritable and blind):
                         for next_state in successors(state, operation, until_ns):
                             reach(next_state, done, used | mask, operation.kind != "flush_all")
             waiting.clear()
         return after
+
+
+def _asked(operation: Operation) -> tuple[object, ...]:
+    """What an operation of the key asks for."""
+    o = operation
+    return o.kind, o.argument, o.unique, o.exptime, o.flags
 
 
 def is_blind(operation: Operation) -> bool:

@@ -410,6 +410,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.AbstractServer:
         return await self._require_network().listen(protocol_factory, host, port, **options)
 
+    async def create_datagram_endpoint(  # type: ignore[override]
+        self, protocol_factory: Callable[[], Any], **options: Any
+    ) -> tuple[asyncio.DatagramTransport, Any]:
+        return await self._require_network().open_datagrams(protocol_factory, **options)
+
     async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:  # type: ignore[override]
         """Names are addresses here."""
         return [(2, 1, 6, "", (host, int(port or 0)))]

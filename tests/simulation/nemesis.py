@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.nemesis_base import until
+from tests.simulation.nemesis_base import FAULT, until
 from tests.simulation.nemesis_hosts import HostFaults
 from tests.simulation.nemesis_network import NetworkFaults
 from tests.simulation.nemesis_setup import SetupFaults
@@ -53,7 +53,9 @@ class Nemesis(NetworkFaults, HostFaults, SetupFaults):
         run: Callable[..., Coroutine[Any, Any, None]] = getattr(self, "_" + fault.name)
         self.faults[fault.name] += 1
         coroutine = run(**fault.parameters)
+        token = FAULT.set((len(self._running), fault.name))
         self._running.append(self.world.loop.create_task(coroutine, name=f"fault {fault.name}"))
+        FAULT.reset(token)
 
     # -- processes ---------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ FUSE_SECONDS = 5.0
 """What waits for an event that does not come is called off after so long."""
 
 
+FAULT: ContextVar[tuple[int, str] | None] = ContextVar("fault", default=None)
+"""Number and kind of the fault that is being run, also in the tasks that it begins."""
+
+
 class Faults:
     """A family of faults; `Nemesis` has them all. The method `_name` runs the fault `name`."""
 
@@ -21,12 +26,19 @@ class Faults:
         self.world = world
         self.faults: Counter[str] = Counter()
         """How many began, by kind."""
+        self.met: Counter[str] = Counter()
+        """How many of them found what they break, by kind: a node that is down cannot be killed."""
+        self._told: set[tuple[int, str]] = set()
         self.crashes = 0
         """How many processes it ended."""
         self._nodes = {node.name: node for node in world.nodes}
 
     def _say(self, text: str) -> None:
         self.world.trace.tell(f"nemesis: {text}")
+        fault = FAULT.get()
+        if fault is not None and fault not in self._told:
+            self._told.add(fault)
+            self.met[fault[1]] += 1
 
     def _who(self, who: str, pick: int = 0) -> SimulatedNode:
         """The node of this name; for "leader" one that leads something, or any if none does."""

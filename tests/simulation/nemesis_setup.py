@@ -16,7 +16,7 @@ import msgpack
 
 from node.local_state import checked
 from node.start_record import SEEN_FILE, STARTS_FILE
-from node.wal.identity import Identity, encode_identity
+from node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.nemesis_base import Faults
 from tests.simulation.settings import draw_new_settings, draw_own_settings
@@ -29,6 +29,7 @@ PATHS = {
     "births": "/data/groups.born",
     "map": "/data/cluster.map",
     "identity": "/data/node.id",
+    "snapshots": "/data/snapshots/",
     "note": "/data/log.newest",
     "newest_segment": "",
     "mark": "/data/node.id",
@@ -40,6 +41,10 @@ NOT_MISSED = ("map",)
 """Parts without which a node may start: it gets them from the others."""
 
 Files = dict[str, bytes]
+
+
+def _told(lost: str) -> str:
+    return "is empty" if lost == "all" else f"has lost {lost}"
 
 
 class SetupFaults(Faults):
@@ -132,7 +137,7 @@ class SetupFaults(Faults):
         node.disk.lose(PATHS[lost])
         self._restart(node)
 
-    async def _set_back_directory(self, seconds: float, who: str, pick: int = 0) -> None:
+    async def _restored_directory(self, seconds: float, who: str, pick: int = 0) -> None:
         """A copy of the directory is made while the node is down, and brought back after another
         start of it that all others have seen.
         """
@@ -147,6 +152,83 @@ class SetupFaults(Faults):
         # Only then is there a promise that all of them keep it out.
         if node.may_lose_directory() and _is_seen_since(copy, node, self.world.nodes):
             await self._with_files({node: copy}, seconds, "is an older copy")
+
+    async def _set_back_directory(self, lost: str, seconds: float, who: str, pick: int = 0) -> None:
+        """A node comes up on a copy from before the founding, or without what freed its log."""
+        node = self._who(who, pick)
+        if not node.may_lose_directory() or not self._somebody_remembers(node):
+            return
+        if node.is_up:
+            self._crash(node, power=False)
+        await self._with_files({node: self._rest_of(node, lost)}, seconds, _told(lost))
+
+    async def _restored_copy_decides(self, nodes: list[str], seconds: float) -> None:
+        """All see another start of the second node. The first one misses what the others write
+        then. It comes back, and with it only the second one, on a copy from before that start:
+        with its vote those who have forgotten would be a majority.
+        """
+        if len(nodes) < 2:
+            return
+        late, restored, *others = (self._nodes[name] for name in nodes)
+        if not restored.may_lose_directory():
+            return
+        if restored.is_up:
+            self._crash(restored, power=False)
+        copy = restored.disk.files()
+        self._restart(restored)
+        await asyncio.sleep(seconds / 2)
+        if late.is_up:
+            self._crash(late, power=False)
+        await asyncio.sleep(seconds / 3)
+        if not restored.may_lose_directory() or not _is_seen_since(
+            copy, restored, self.world.nodes
+        ):
+            return
+        for node in (late, restored, *others):
+            if node.is_up:
+                self._crash(node, power=True)
+        self._restart(late)
+        await self._with_files({restored: copy}, seconds, "is an older copy")
+        for node in others:
+            self._restart(node)
+
+    async def _lost_disk_decides(self, nodes: list[str], lost: str, seconds: float) -> None:
+        """The first node misses what the others write. Then it comes back, and with it only the
+        second one, whose disk is lost: with its vote those who know nothing would be a majority.
+        """
+        if len(nodes) < 2:
+            return
+        late, forgetful, *others = (self._nodes[name] for name in nodes)
+        if not forgetful.may_lose_directory():
+            return
+        if late.is_up:
+            self._crash(late, power=False)
+        await asyncio.sleep(seconds / 3)
+        for node in (late, forgetful, *others):
+            if node.is_up:
+                self._crash(node, power=False)
+        if not forgetful.may_lose_directory() or not self._somebody_remembers(forgetful):
+            return
+        self._restart(late)
+        await self._with_files({forgetful: self._rest_of(forgetful, lost)}, seconds, _told(lost))
+        for node in others:
+            self._restart(node)
+
+    def _rest_of(self, node: SimulatedNode, lost: str) -> Files:
+        """What is left of a directory of a node that is down. A node must be refused with it."""
+        files = node.disk.files()
+        if lost == "snapshots":
+            # Those that a mark in the log speaks of: without one, the log still holds everything.
+            lost = "snapshots" if self.world.promises.has_marks(node) else "all"
+        if lost == "all":
+            return {}
+        if lost == "all but the disk id":
+            identity = read_identity(node.disk.mount(), "/data")
+            if identity is None:
+                return {}
+            return {f"/data/{IDENTITY_FILE}": encode_identity(Identity(identity.disk_id))}
+        left = _without(lost, files)
+        return left if left != files else {}
 
     async def _with_files(
         self,

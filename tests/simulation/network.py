@@ -41,6 +41,12 @@ class NetworkConfig:
     split_probability: float = 0.05
     segment_bytes_max: int = 16 * 1024
     window_bytes: int = 128 * 1024
+    datagram_loss: float = 0.01
+    datagram_repeats: float = 0.02
+    datagram_late_probability: float = 0.05  # by up to `datagram_late_ns`: others overtake it
+    datagram_late_ns: int = 20 * MS
+    datagram_stray_probability: float = 0.002  # late by up to `datagram_stray_ns`: its sender may
+    datagram_stray_ns: int = 3_000 * MS  # have been started again
 
 
 class Link:
@@ -126,6 +132,41 @@ class VirtualServer(asyncio.AbstractServer):
         return self.network.loop
 
 
+class VirtualDatagramEnd(asyncio.DatagramTransport):
+    """One socket for datagrams, owned by the process that opened it."""
+
+    def __init__(
+        self,
+        network: Network,
+        context: contextvars.Context,
+        local: tuple[str, int],
+        remote: tuple[str, int] | None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.context = context
+        self.process: Process | None = context.get(PROCESS)
+        self.local = local
+        self.remote = remote
+        self.protocol: Any = None
+        self._is_closed = False
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        if not self._is_closed:
+            self.network.send_datagram(self, bytes(data))
+
+    def is_closing(self) -> bool:
+        return self._is_closed
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self.network.close_datagrams(self)
+            self.network.loop.call_soon(self.protocol.connection_lost, None, context=self.context)
+
+    abort = close
+
+
 class _ListeningSocket:
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -156,10 +197,12 @@ class Network:
         self._links: dict[tuple[str, str], Link] = {}
         self._servers: dict[tuple[str, int], VirtualServer] = {}
         self._transports: dict[VirtualTransport, None] = {}
+        self._datagram_ends: dict[tuple[str, int], VirtualDatagramEnd] = {}
         self._hosts_down: set[str] = set()
         self._watched: dict[Process, None] = {}
         self._next_port = 40_000
         self._connections = 0
+        self._context = contextvars.copy_context()  # of the network itself: no process
         loop.network = self
 
     # -- opening -----------------------------------------------------------------------------------
@@ -278,6 +321,58 @@ class Network:
         for segment in self._segments(item):
             self._transmit(link, receiver, segment)
 
+    async def open_datagrams(
+        self, factory: Callable[[], Any], *, local_addr: Any = None, remote_addr: Any = None
+    ) -> tuple[VirtualDatagramEnd, Any]:
+        """An endpoint that listens at `local_addr`, or one that sends to `remote_addr`."""
+        host, port = local_addr if local_addr is not None else (None, 0)
+        local = self._address(host, int(port) or self._ephemeral_port())
+        if local in self._datagram_ends:
+            raise OSError(98, f"Address already in use: {local}")
+        remote = self._address(*remote_addr) if remote_addr is not None else None
+        end = VirtualDatagramEnd(self, contextvars.copy_context(), local, remote)
+        self._watch(end.process)
+        self._datagram_ends[local] = end
+        end.protocol = factory()
+        end.protocol.connection_made(end)
+        return end, end.protocol
+
+    def close_datagrams(self, end: VirtualDatagramEnd) -> None:
+        if self._datagram_ends.get(end.local) is end:
+            del self._datagram_ends[end.local]
+
+    def send_datagram(self, sender: VirtualDatagramEnd, data: bytes) -> None:
+        """Lost, late or twice, as the network likes."""
+        assert sender.remote is not None
+        random, config = self.random, self.config
+        link = self.link(sender.local[0], sender.remote[0])
+        copies = 2 if random.random() < config.datagram_repeats else 1
+        for _ in range(copies):
+            is_lost = self._is_lost(link) or random.random() < config.datagram_loss
+            if link.fault or is_lost or sender.remote[0] in self._hosts_down:
+                continue
+            late_ns = config.latency_ns + link.extra_latency_ns
+            late_ns += int(random.random() * config.jitter_ns)
+            if random.random() < config.datagram_late_probability:
+                late_ns += int(random.random() * config.datagram_late_ns)
+            if random.random() < config.datagram_stray_probability:
+                late_ns += int(random.random() * config.datagram_stray_ns)
+            self.loop.call_at_ns(
+                self.loop.now_ns + late_ns,
+                self._context,
+                self._datagram_arrives,
+                sender.local,
+                sender.remote,
+                data,
+            )
+
+    def _datagram_arrives(
+        self, source: tuple[str, int], target: tuple[str, int], data: bytes
+    ) -> None:
+        end = self._datagram_ends.get(target)
+        if end is not None and target[0] not in self._hosts_down:
+            self.loop.call_soon(end.protocol.datagram_received, data, source, context=end.context)
+
     def _segments(self, data: bytes) -> list[bytes]:
         random, config = self.random, self.config
         segments = []
@@ -354,6 +449,8 @@ class Network:
         del self._watched[process]
         for server in [s for s in self._servers.values() if s.process is process]:
             self.stop_listening(server)
+        for end in [e for e in self._datagram_ends.values() if e.process is process]:
+            del self._datagram_ends[end.local]
         for transport in [t for t in self._transports if t.process is process]:
             peer = transport.peer
             if silent:

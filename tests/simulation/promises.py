@@ -64,6 +64,11 @@ class Promises:
         if node.has_own_directory:
             self._logs[node.name].refresh()
 
+    def has_marks(self, node: SimulatedNode) -> bool:
+        """Does its log say, durably, that a snapshot stands for entries that are gone?"""
+        self.refresh(node)
+        return any(group.base_index for group in self._logs[node.name].groups.values())
+
     # -- frames between nodes ----------------------------------------------------------------------
 
     def _payloads(self, transport: VirtualTransport, data: bytes) -> list[bytes]:

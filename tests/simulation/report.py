@@ -24,6 +24,8 @@ class Report:
     cpu_seconds: float = 0.0
     events: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    met: Counter[str] = field(default_factory=Counter)
+    """Faults that found what they break, by kind."""
     crashes: int = 0
     refusals: int = 0
     leaders: int = 0

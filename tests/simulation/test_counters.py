@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from node.config import parse_address
 from node.counters import COUNTER_NAMES
 from node.node import Node
 from node.protocol.responses import binary_refusal
@@ -443,6 +444,29 @@ def test_connections_to_peers() -> None:
             watch["peer_bytes_sent"] == watch["peer_bytes_received"]
             and watch["peer_messages_sent"] == watch["peer_messages_received"] > 0
         )
+
+    Stage().run(scenario)
+
+
+@raises("peer_datagrams_received", "peer_datagrams_refused")
+def test_datagrams() -> None:
+    async def scenario(stage: Stage) -> None:
+        watch = Watch(stage.node("n1"))
+        await asyncio.sleep(1.0)
+        grown = watch.grown()
+        assert grown["peer_datagrams_received"] > 20  # two nodes, 20 heartbeats in a second
+        assert "peer_datagrams_refused" not in grown
+        host, port = parse_address(stage.node("n1").peer_address)
+        end, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=(host, port)
+        )
+        watch = Watch(stage.node("n1"))
+        await stage.until("one has come", lambda: refused(watch, end))
+        end.close()
+
+    def refused(watch: Watch, end: asyncio.DatagramTransport) -> bool:
+        end.sendto(b"a stranger says something")
+        return "peer_datagrams_refused" in watch.grown()
 
     Stage().run(scenario)
 

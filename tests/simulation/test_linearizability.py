@@ -267,6 +267,26 @@ def test_many_unknown_writes_do_not_explode():
     assert verdict.explored < 20_000
 
 
+@pytest.mark.parametrize("lie", [False, True])
+def test_many_unknown_increments_of_a_counter_do_not_explode(lie):
+    """Which of those that ask for the same took effect is not asked; only how many by when."""
+    lines = [(1, 2, "set", b"0", "STORED")]
+    value, position = 0, 3
+    for number in range(24):
+        lines.append((position, None, "incr", 2, None))
+        if number % 2:
+            value += 2
+            lines.append((position + 1, position + 2, "incr", 1, ("number", value + 1)))
+            value += 1
+        position += 3
+    last = value + 2 * 12  # All that is left of the unknown ones, and one step more for the lie.
+    value_seen = b"%d" % (last + 1 if lie else last)
+    lines.append((position, position + 1, "get", None, hit(value_seen)))
+    verdict = check_key(history_of(*lines))
+    assert verdict.kind == (ILLEGAL if lie else LEGAL), verdict.describe()
+    assert verdict.explored < 20_000
+
+
 def test_a_search_beyond_its_bound_is_unknown_not_ok():
     lines = [(i, 100 + i, "append", b"%d" % i, "STORED") for i in range(2, 22)]
     lines.append((1, 99, "set", b"", "STORED"))

@@ -1,7 +1,8 @@
 """How long a shard is away when three packets of ten are lost between the nodes.
 
 Medians over some seeds, in virtual time. What the seconds were spent on is dialing: a kernel whose
-first packet was lost waits a whole second, so a dial that has no answer has to be given up sooner.
+first packet was lost waits a whole second, so a dial that has no answer has to be given up sooner;
+and votes and heartbeats that wait behind what a connection has lost, so they also go as datagrams.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ def worst_of(seed: int, *, restart_all: bool) -> float:
 
 def test_a_killed_leader_under_loss() -> None:
     gaps = [worst_of(seed, restart_all=False) for seed in SEEDS]
-    assert median(gaps) < 1.4, gaps
+    assert median(gaps) < 1.2, gaps
 
 
 def test_all_nodes_restarted_under_loss() -> None:

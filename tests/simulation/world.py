@@ -35,6 +35,7 @@ from tests.simulation.faults import (
     DEFAULT_WEIGHTS,
     Shape,
     draw_faults,
+    draw_misfortunes,
     draw_weights,
 )
 from tests.simulation.history import History
@@ -48,7 +49,7 @@ from tests.simulation.promises import Promises
 from tests.simulation.report import Report, tell_story
 from tests.simulation.router_client import RouterProgram
 from tests.simulation.rude_client import RudeClient
-from tests.simulation.schedule import Schedule
+from tests.simulation.schedule import Schedule, in_order
 from tests.simulation.settings import (
     REQUEST_TIMEOUTS_MS,
     draw_bounds,
@@ -176,6 +177,10 @@ class World:
             seconds=config.fault_seconds,
             calm_seconds=self.random("calm").choice((0.15, 0.4, 1.0)),
         )
+        if config.weights == DEFAULT_WEIGHTS:
+            seconds = config.fault_seconds
+            more = draw_misfortunes(self.random("misfortunes"), shape, seconds=seconds)
+            faults = in_order((*faults, *more))
         return Schedule(
             seed=self.seed,
             nodes=self.node_count,
@@ -303,6 +308,7 @@ class World:
         report.virtual_seconds = (self.loop.now_ns - begin_ns) / 1e9
         report.events = self.loop.events
         report.faults = nemesis.faults
+        report.met = nemesis.met
         report.crashes = nemesis.crashes
         report.bytes_sent = self.network.bytes_sent
         report.promises = self.promises.checked
@@ -312,6 +318,11 @@ class World:
         for node in self.nodes:
             node.count()
             report.totals.update(node.totals)
+            report.totals["disk_steps_hung"] += node.disk.steps_hung
+            report.totals["disk_syncs_failed"] += node.disk.syncs_failed
+            report.totals["disk_opens_refused"] += node.disk.opens_refused
+        results = (operation.result for operation in self.history.operations)
+        report.totals["out_of_memory"] = sum(result == "OUT_OF_MEMORY" for result in results)
 
     async def _bounded(self, awaitable: Any) -> None:
         """Await it, unless an invariant breaks first."""

@@ -169,8 +169,12 @@ class FakeDisk:
         self.files_left = 1 << 30
         self.descriptors_left = 1000
         """0: nothing more can be opened."""
+        self.opens_refused = 0
+        """How often that was so."""
         self.failing_syncs = 0
         """So many of the next syncs fail."""
+        self.syncs_failed = 0
+        """How many did."""
         self.before_step: Callable[[str, str], BaseException | None] | None = None
         self.steps = 0
         """Elementary steps made so far."""
@@ -396,6 +400,7 @@ class FakeDisk:
                 return error
         if step == "sync" and self.failing_syncs:
             self.failing_syncs -= 1
+            self.syncs_failed += 1
             return OSError(errno.EIO, "Input/output error")
         return None
 
@@ -438,6 +443,7 @@ class FakeDisk:
 
     def _need_descriptor(self, path: str) -> None:
         if not self.descriptors_left:
+            self.opens_refused += 1
             raise OutOfResources(f"{path}: Too many open files")
 
     def _set_aside(self, path: str, size: int) -> Steps:

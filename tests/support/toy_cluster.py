@@ -140,6 +140,7 @@ class ToyCluster:
     """See the module. One counter, which every operation increments."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.random = Random(seed)
         self.clock = ManualClock()
         self.entries: list[Entry] = []
@@ -344,8 +345,8 @@ class ToyCluster:
         )
 
     def actions(self) -> list[tuple[Callable[[], None], int]]:
-        """What may happen, and how often."""
-        return [
+        """What may happen, and how often. Half of the seeds strand nodes: that ends much else."""
+        actions: list[tuple[Callable[[], None], int]] = [
             (lambda: self.begin(self.random.choice(NODES)), 4),
             (self.deliver, 12),
             (self.propose, 4),
@@ -353,10 +354,10 @@ class ToyCluster:
             (self.elect, 2),
             (self.hear, 3),
             (self.cut, 1),
-            (self.strand, self.random.choice((0, 1))),
             (self.expire_sessions, 2),
             (self.pass_time, 3),
         ]
+        return actions if self.seed % 2 else [*actions, (self.strand, 1)]
 
 
 class _Nobody:

@@ -23,6 +23,7 @@ from node.consensus.api import (
     Outbound,
     ReadState,
     ReplicaId,
+    ReplicatedLog,
     Role,
     Snapshot,
     SnapshotMeta,
@@ -45,7 +46,7 @@ class IncomingSnapshot:
         self.data = bytearray()
 
 
-class RaftState:
+class RaftState(ReplicatedLog):
     """State of one replica. Fields without a remark are what the thesis calls them."""
 
     __slots__ = (

@@ -38,7 +38,7 @@ def taken(*maps: bytes) -> ClusterMap | None:
         node.storage.become(member_of(RECORD, 1))
         node._become_member()
         for data in maps:
-            node.on_peer_items(2, ((MAP_REPLY, data),))
+            node.on_rare_item(2, (MAP_REPLY, data))
         return node.map
 
     return asyncio.run(test())

@@ -75,6 +75,12 @@ class Recorder:
                 raise PeerFrameError("bad item")
             self._add("item", node_id, item)
 
+    def on_peer_datagram(self, node_id: int, items: tuple) -> None:
+        for item in items:
+            if item[0] == "bad":
+                raise PeerFrameError("bad item")
+            self._add("datagram", node_id, item)
+
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
         self._add("hello", node_id, hello)
 
