@@ -232,6 +232,10 @@ class _Host(SimpleNamespace):
     def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
         ReplicaHost.on_message(self, node_id, item)  # type: ignore[arg-type]
 
+    def _is_second_copy(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        self._beats_seen: dict[int, bool] = {}
+        return ReplicaHost._is_second_copy(self, node_id, item)  # type: ignore[arg-type]
+
     def _step(self, node_id: int, group_id: int, message: Any) -> None:
         ReplicaHost._step(self, node_id, group_id, message)  # type: ignore[arg-type]
 
