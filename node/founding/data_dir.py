@@ -121,8 +121,8 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
 def accept(
     disk: Disk, directory: str, identity: Identity, record: FoundingRecord, random: Random
 ) -> Membership:
-    """Make the directory a member: an empty log, the note of its newest segment, the births, the
-    count of its starts, then the mark, each one durable before the next. Under the lock, on a
+    """Make the directory a member: an empty log, the note of its newest segment, the count of its
+    starts, the births, then the mark, each one durable before the next. Under the lock, on a
     directory that is new.
     """
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
@@ -135,10 +135,10 @@ def accept(
     )
     births = births_of(record, founder.node_id)
     disk.write(f"{directory}/{NEWEST_FILE}", encode_newest(NewestSegment()))
+    disk.write(f"{directory}/{STARTS_FILE}", encode_starts(identity.disk_id, Starts()))
     disk.write(
         f"{directory}/{BIRTHS_FILE}", encode_births(births, record.cluster_id, founder.node_id)
     )
-    disk.write(f"{directory}/{STARTS_FILE}", encode_starts(identity.disk_id, Starts()))
     marked = mark(identity, record)
     disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(marked))
     return Membership(marked, record)
@@ -219,7 +219,7 @@ def _remove_leftovers(disk: Disk, directory: str) -> None:
 
     The births go first: as long as they are there, so is the log.
     """
-    for name in (STARTS_FILE, BIRTHS_FILE, NEWEST_FILE):
+    for name in (BIRTHS_FILE, STARTS_FILE, NEWEST_FILE):
         if disk.exists(f"{directory}/{name}"):
             disk.remove(f"{directory}/{name}")
             disk.sync_dir(directory)
