@@ -33,6 +33,7 @@ from node.protocol.requests import (
 )
 from node.protocol.responses import (
     BAD_DATA_CHUNK_LINE,
+    BINARY_HEADER_BYTES,
     BINARY_MAGIC,
     TOO_LARGE_LINE,
     binary_refusal,
@@ -92,7 +93,8 @@ class Parser:
         self._sure_bytes = value_bytes_sure(item_bytes_max)
         """Values up to this length fit whatever key and flags they come with."""
         self._line = bytearray()
-        """The unfinished line. Empty but in LINE."""
+        """The unfinished line, or the unfinished header of a binary client. Empty but in LINE and
+        FRESH."""
         self._need = 0
         """Bytes of the block that are still to come. 0 but in BLOCK and SWALLOW."""
         self._block = bytearray()
@@ -198,12 +200,14 @@ class Parser:
         if self._state == _CLOSED or not data:
             return 0
         if self._state == _FRESH:
-            if data[0] == BINARY_MAGIC:
-                requests.append(BinaryClient(binary_refusal(data)))
-                self._close(requests)
-            else:
+            if not self._line and data[0] != BINARY_MAGIC:
                 self._state = _BETWEEN
-            return 0
+                return 0
+            self._line += data[: BINARY_HEADER_BYTES - len(self._line)]
+            if len(self._line) == BINARY_HEADER_BYTES:
+                requests.append(BinaryClient(binary_refusal(bytes(self._line))))
+                self._close(requests)
+            return len(data)
         return self._collect(data, 0, requests)
 
     def _storage(

@@ -54,6 +54,7 @@ _LINES: Final = {
 
 
 BINARY_MAGIC: Final = 0x80
+BINARY_HEADER_BYTES: Final = 24
 """First byte of every request of memcached's binary protocol."""
 _BINARY_RESPONSE_MAGIC: Final = 0x81
 _BINARY_NOT_SUPPORTED: Final = 0x0083
@@ -63,10 +64,10 @@ _BINARY_TEXT: Final = b"this server speaks memcached's text protocol only: switc
 def binary_refusal(request: bytes) -> bytes:
     """The answer to a binary client: an error response of its protocol, status 0x0083.
 
-    Opcode and opaque are those of the request, as far as it has arrived.
+    Opcode and opaque are those of the request, whose header has arrived.
     """
-    opcode = request[1] if len(request) > 1 else 0
-    opaque = request[12:16].ljust(4, b"\0")
+    opcode = request[1]
+    opaque = request[12:16]
     head = pack(
         ">BBHBBHI",
         _BINARY_RESPONSE_MAGIC,

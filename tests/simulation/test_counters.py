@@ -598,7 +598,7 @@ def test_clients_of_the_binary_protocol() -> None:
         for _ in range(2):
             wire = await stage.connect("n1")
             wire.writer.write(b"\x80" + bytes(23))
-            assert await wire.rest() == binary_refusal(b"\x80")
+            assert await wire.rest() == binary_refusal(b"\x80" + bytes(23))
         assert watch.grown()["binary_clients"] == 2
         watch.check(binary_clients=2, total_connections=2)
 

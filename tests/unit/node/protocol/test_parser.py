@@ -147,7 +147,13 @@ def test_nothing_comes_after_quit() -> None:
 def test_first_byte_of_the_binary_protocol() -> None:
     parser = Parser()
     assert parser.feed(b"") == []
-    assert parser.feed(b"\x80") == [BinaryClient(binary_refusal(b"\x80")), Quit()]
+    request = bytes([0x80, 7, 0, 3, *range(4, 24)])
+    assert parser.feed(request[:1]) == parser.feed(request[1:23]) == []
+    answer = BinaryClient(binary_refusal(request))
+    assert answer.reply[:2] == b"\x81\x07"
+    assert answer.reply[12:16] == request[12:16]
+    assert parser.feed(request[23:] + b"abc") == [answer, Quit()]
+    assert parser.buffered_bytes == 0
     parser = Parser()
     assert parser.feed(b"get \x80\r\n") == [Get((b"\x80",), False)]
     assert parser.feed(b"\x80abc\r\n") == [Immediate(ERROR_LINE)]
