@@ -17,6 +17,7 @@ from typing import IO
 
 from node.errors import StartupError
 from node.local_cluster import LocalNode, Plan
+from node.wal.identity import LOCK_FILE
 
 # A child's own limit for a clean stop is 10 s; then it is killed.
 STOP_S = 15.0
@@ -31,13 +32,14 @@ class Child:
         self.node = node
         self.directory = plan.directory(node)
         self.log_path = os.path.join(self.directory, "node.log")
+        self.data_path = os.path.join(self.directory, "data")
         self._words = [
             *("-P", "-m", "node", "--stop-on-stdin-eof"),  # -P: not what lies in this directory
             *("--name", node.name),
             *("--listen", node.listen),
             *("--peer", node.peer),
             *("--http", node.http),
-            *("--data-dir", os.path.join(self.directory, "data")),
+            *("--data-dir", self.data_path),
             *("--initial-cluster", plan.initial_cluster),
             *("--shards", str(plan.shards)),
             *passed_on,
@@ -53,6 +55,10 @@ class Child:
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    def has_data(self) -> bool:
+        """Is there the data directory of a node that was ready before?"""
+        return os.path.exists(os.path.join(self.data_path, LOCK_FILE))
 
     async def start(self) -> None:
         """Start the process; its log goes to `log_path`."""

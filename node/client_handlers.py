@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.client_retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
 from node.client_writes import FlushAllShards, OpenSession, PendingWrite
-from node.operations import Identity
+from node.operations import Failure, Identity
 from node.protocol.numbers import strict_number
 from node.protocol.requests import (
     Arithmetic,
@@ -37,6 +37,8 @@ from node.store.commands import OP_APPEND, OP_CAS, OP_DELETE, OP_PREPEND, OP_SET
 
 if TYPE_CHECKING:
     from node.connection import MemcachedConnection
+
+TOO_MANY_WRITES: Final = "too many writes wait on this node; retry more slowly"
 
 ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
 ONCE_KIND_LINE: Final = once_error(
@@ -151,6 +153,10 @@ def _write(
     identity: Identity | None,
 ) -> None:
     slot = connection.take_slot(noreply)
+    if not connection.write_room.has_room():
+        refusal = Failure(TOO_MANY_WRITES, outcome_known=True)
+        connection.fill(slot, connection.server.failed(refusal))
+        return
     group_id = connection.server.group_of(key)
     pending = PendingWrite(connection, slot, group_id, op, key, args, size, reply, identity)
     connection.in_lane(group_id, True, pending.start)

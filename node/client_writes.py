@@ -35,6 +35,35 @@ if TYPE_CHECKING:
 WRITE_OVERHEAD_BYTES: Final = 512
 """Charged per unfinished write: noreply writes take no slot, so this alone bounds their number."""
 
+WRITE_BYTES_MAX: Final = 32 << 20
+"""Keys and values of the unfinished writes of all clients together, those of clients that have gone
+included. A connection that has as many under way as are left waits for its own first: so one that
+has few of them is not behind seconds of others' large values."""
+
+WRITE_BYTES_MIN: Final = 64 << 10
+"""What of them a connection may have under way however many there are."""
+
+WRITE_BYTES_LIMIT: Final = 512 << 20
+"""Here further ones are refused: one large value of each client, while a shard has no leader."""
+
+
+class WriteRoom:
+    """Room for the unfinished writes of all clients of a node."""
+
+    __slots__ = ("taken_bytes",)
+
+    def __init__(self) -> None:
+        self.taken_bytes: int = 0
+        """As the connections count them, with their overhead."""
+
+    def is_short(self, inflight_bytes: int) -> bool:
+        """Has a connection with so many bytes under way to wait for them before it goes on?"""
+        return inflight_bytes >= WRITE_BYTES_MAX - self.taken_bytes
+
+    def has_room(self) -> bool:
+        """May one more write begin?"""
+        return self.taken_bytes < WRITE_BYTES_LIMIT
+
 
 _NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY)
 """Results of the write that stands for a refused one, when it was not executed before. A leader
@@ -84,6 +113,7 @@ class PendingWrite:
         """The client's own (session, sequence, floor)."""
         self.write: Write | None = None
         connection.inflight_bytes += size + WRITE_OVERHEAD_BYTES
+        connection.write_room.taken_bytes += size + WRITE_OVERHEAD_BYTES
 
     def start(self) -> None:
         connection = self.connection
@@ -104,6 +134,7 @@ class PendingWrite:
     def done(self, outcome: WriteOutcome) -> None:
         connection = self.connection
         connection.inflight_bytes -= self.size + WRITE_OVERHEAD_BYTES
+        connection.write_room.taken_bytes -= self.size + WRITE_OVERHEAD_BYTES
         self.args = ()
         if self.write is not None and connection.last_write.get(self.group_id) is self.write:
             del connection.last_write[self.group_id]

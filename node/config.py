@@ -199,8 +199,9 @@ class NodeConfig:
     idle_timeout_ms: int = 0
     # How long a request is held through an election before it is answered with SERVER_ERROR.
     request_timeout_ms: int = 5000
-    # How long a stopping node may take to hand its leaderships over and write what it has.
-    stop_timeout_ms: int = 10_000
+    # How long a stopping node may take to hand its leaderships over and write what it has. Docker
+    # kills after 10 seconds; a request may take 5.
+    stop_timeout_ms: int = 8_000
     # A log file is closed and the next one begun at this size.
     segment_bytes_max: int = 64 << 20
     # Beyond this the groups that hold the oldest segment back are snapshotted at once.

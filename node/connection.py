@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from node.client_handlers import HANDLERS, Handlers
 from node.client_retrievals import Windows
 from node.client_watch import Watch, keep_alive
+from node.client_writes import WRITE_BYTES_MIN, WriteRoom
 from node.lanes import Lane
 from node.operations import Read, Write
 from node.protocol.parser import Parser
@@ -123,6 +124,7 @@ class MemcachedConnection(asyncio.Protocol):
         "server",
         "staleness_ns",
         "unfinished",
+        "write_room",
     )
 
     def __init__(self, server: MemcachedServer, number: int) -> None:
@@ -131,6 +133,7 @@ class MemcachedConnection(asyncio.Protocol):
         self._groups = server.groups
         self._token_shift = server.token_shift
         self._monotonic_ns = server.monotonic_ns
+        self.write_room: WriteRoom = server.write_room
         self.number = number
         self.client_address = ""
         self.redirect = False
@@ -351,6 +354,10 @@ class MemcachedConnection(asyncio.Protocol):
             or self._closing
             or len(self._slots) >= SLOTS_MAX
             or self.inflight_bytes >= INFLIGHT_BYTES_MAX
+            or (
+                self.inflight_bytes >= WRITE_BYTES_MIN
+                and self.write_room.is_short(self.inflight_bytes)
+            )
             or self.reply_bytes >= self.server.reply_bytes_max
         )
 

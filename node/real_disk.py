@@ -24,7 +24,14 @@ from collections.abc import Callable, Iterable, Sequence
 from node.descriptors import DESCRIPTORS
 from node.disk import TEMP_SUFFIX, DiskFile, DiskReport, DiskSpace, Done
 from node.disk_worker import DiskWorker
-from node.errors import DataDirLocked, DiskFailed, DiskFull, OutOfResources, StorageError
+from node.errors import (
+    DataDirLocked,
+    DataDirLost,
+    DiskFailed,
+    DiskFull,
+    OutOfResources,
+    StorageError,
+)
 
 ZERO_AHEAD_BYTES = 256 << 10
 """How far `_RealFile` fills a file with zeros ahead of its end, in bytes.
@@ -299,6 +306,8 @@ def _classified(error: OSError, path: str) -> StorageError:
     text = f"{path}: {error.strerror}"
     if error.errno in _NO_SPACE:
         return DiskFull(text)
+    if error.errno == errno.ENOENT:  # The directory, or a file of it, was there at the start.
+        return DataDirLost(path)
     return OutOfResources(text) if error.errno in _NO_RESOURCES else DiskFailed(text)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from node.client_watch import IDLE, SLOW
+from node.client_writes import WriteRoom
 from node.cluster_commands import cluster_command, moved_line
 from node.connection import MemcachedConnection
 from node.coordinator import Coordinator
@@ -71,6 +72,7 @@ class MemcachedServer:
         self._next_look_ns = 0
         self.reply_bytes_max = REPLY_BYTES_MAX
         """The present share of each connection in UNREAD_BYTES_MAX."""
+        self.write_room = WriteRoom()
         self._listener = Listener(self.loop, "--listen")
 
     async def start(self, addresses: Sequence[str]) -> str:

@@ -243,12 +243,22 @@ class Supervisor:
             self._say(f"node {name} died ({how}); starting it again in {backoff_s:g} s")
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
-            await child.start()
+            if not child.has_data():
+                # On a new directory it would found an empty cluster, or wait for ever.
+                self._say(
+                    f"node {name} is not started again: its data directory {child.data_path} is"
+                    " gone. Stop the cluster, bring the directory back, and start the cluster again"
+                )
+                return
             try:
+                await child.start()
                 async with asyncio.timeout(READY_S):
                     await child.wait_start_line()
             except (StartupError, TimeoutError) as error:
                 self._say(str(error) or f"node {name} is not ready after {READY_S:.0f} s")
+                continue
+            except OSError as error:  # Of its log or of the fork: the other nodes go on.
+                self._say(f"node {name} cannot be started: {error}")
                 continue
             self._say(f"node {name} is back (pid {child.pid})")
 

@@ -302,7 +302,8 @@ def encode_store(
 ) -> bytes:
     """`set`, `add`, `replace`, `append`, `prepend`, or `cas` with its number."""
     if value.__class__ is not bytes and not isinstance(value, bytes):
-        raise InvalidArgument(f"a value is bytes, not {type(value).__name__}: encode it first")
+        hint = ": encode it first" if isinstance(value, str) else ""
+        raise InvalidArgument(f"a value is bytes, not {type(value).__name__}{hint}")
     # The numbers most often sent need no call.
     if flags.__class__ is not int or flags:
         flags = flags_of(flags)

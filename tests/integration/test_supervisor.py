@@ -145,6 +145,40 @@ def test_nothing_is_left_behind(tmp_path: Path, victim: str) -> None:
         wait_gone(pids)
 
 
+def test_a_node_without_its_data_directory_is_not_started_on_an_empty_one(tmp_path: Path) -> None:
+    words = ("--nodes", "1", "--shards", "1", "--base-port", "0")
+    data, elsewhere = tmp_path / "a" / "data", tmp_path / "elsewhere"
+    with up(tmp_path, *words) as cluster:
+        cluster.wait_table(1)
+        port = cluster.nodes["a"][0]
+        assert ask(port, b"set k 0 0 5\r\nhello\r\n", b"\r\n") == b"STORED\r\n"
+        data.rename(elsewhere)
+        said = cluster.wait_line(r"node a is (not started again: its data directory (.*) is|back)")
+        assert said[2] == str(data)
+        cluster.wait_line("all nodes have died")
+        assert cluster.process.wait(DEADLINE_S) == 1
+    assert not data.exists()
+    elsewhere.rename(data)
+    with up(tmp_path) as cluster:
+        cluster.wait_table(1)
+        assert ask(port, b"get k\r\n", b"END\r\n") == b"VALUE k 0 5\r\nhello\r\nEND\r\n"
+        assert cluster.stop(signal.SIGTERM) == 0
+
+
+def test_a_node_that_cannot_be_started_again_does_not_end_the_others(tmp_path: Path) -> None:
+    with up(tmp_path, "--nodes", "2", "--shards", "1", "--base-port", "0") as cluster:
+        cluster.wait_table(2)
+        log = tmp_path / "b" / "node.log"
+        log.unlink()
+        log.mkdir()
+        os.kill(cluster.nodes["b"][1], signal.SIGKILL)
+        cluster.wait_line(r"node b cannot be started: .*Is a directory")
+        log.rmdir()
+        cluster.wait_line(r"node b is back")
+        assert ask(cluster.nodes["a"][0], b"version\r\n", b"\r\n").startswith(b"VERSION")
+        assert cluster.stop(signal.SIGTERM) == 0
+
+
 def test_a_node_that_cannot_start_is_reported_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "data").write_text("not a directory")

@@ -17,6 +17,9 @@ from typing import Any
 BOUNDS: dict[str, tuple[int, ...]] = {
     "node.connection.SLOTS_MAX": (2, 8, 64),
     "node.connection.INFLIGHT_BYTES_MAX": (1, 4 << 10, 64 << 10),
+    "node.client_writes.WRITE_BYTES_MAX": (8 << 10, 64 << 10),
+    "node.client_writes.WRITE_BYTES_MIN": (1, 4 << 10),
+    "node.client_writes.WRITE_BYTES_LIMIT": (64 << 10, 1 << 20),
     "node.server.REPLY_BYTES_MAX": (16 << 10, 64 << 10),
     "node.server.REPLY_BYTES_MIN": (1 << 10, 8 << 10),
     "node.server.UNREAD_BYTES_MAX": (64 << 10, 1 << 20),
@@ -89,6 +92,7 @@ IMPORTED_BY = {
     "node.forwards.REPEAT_NS": ("node.coordinator",),
     "node.wal.wal.QUEUED_BYTES_MAX": ("node.host",),
     "node.client_retrievals.WINDOW_KEYS": ("node.client_handlers",),
+    "node.client_writes.WRITE_BYTES_MIN": ("node.connection",),
     "node.group.BATCH_BYTES_MAX": ("node.node",),
     "node.serving.REPLY_BYTES_MAX": ("node.node",),
 }

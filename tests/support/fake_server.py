@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from node.client_writes import WriteRoom
 from node.connection import MemcachedConnection
 from node.counters import Counters
 from node.operations import Failure
@@ -212,6 +213,7 @@ class FakeServer:
         self.version_line = b"VERSION 1\r\n"
         self.now_ns = 0
         self.reply_bytes_max = REPLY_BYTES_MAX
+        self.write_room = WriteRoom()
         self.full = False
 
     def monotonic_ns(self) -> int:
@@ -246,13 +248,15 @@ class FakeServer:
 class Client:
     """One connection, and the client at its other end."""
 
-    def __init__(self, *, high: int = 64 << 10, full: bool = False) -> None:
-        self.server = FakeServer()
+    def __init__(
+        self, *, high: int = 64 << 10, full: bool = False, server: FakeServer | None = None
+    ) -> None:
+        self.server = server or FakeServer()
         self.server.full = full
         self.coordinator: ScriptedCoordinator = self.server.coordinator
         self.transport = FakeTransport(high)
-        server: Any = self.server
-        self.connection = MemcachedConnection(server, 1)
+        owner: Any = self.server
+        self.connection = MemcachedConnection(owner, 1)
         self.transport.protocol = self.connection
         transport: Any = self.transport
         self.connection.connection_made(transport)

@@ -5,7 +5,12 @@ from random import Random
 import pytest
 
 from node.client_retrievals import WINDOW_KEYS
-from node.client_writes import WRITE_OVERHEAD_BYTES
+from node.client_writes import (
+    WRITE_BYTES_LIMIT,
+    WRITE_BYTES_MAX,
+    WRITE_BYTES_MIN,
+    WRITE_OVERHEAD_BYTES,
+)
 from node.connection import (
     FIRST_READ_BYTES,
     INFLIGHT_BYTES_MAX,
@@ -527,6 +532,68 @@ def test_noreply_writes_are_bounded_by_count_too() -> None:
         client.turn()
     assert client.transport.is_reading
     assert client.connection.inflight_bytes == 0
+
+
+def test_many_clients_share_the_room_for_unfinished_writes() -> None:
+    first = Client()
+    room = first.server.write_room
+    others = WRITE_BYTES_MAX - (8 << 20)
+    room.taken_bytes = others  # Of clients that are not looked at here.
+    value = b"v" * (1 << 18)
+    data = set_line(b"k", value, noreply=True) * 40
+    clients = [Client(server=first.server) for _ in range(20)]
+    for client in clients:
+        client.lead_all()
+        client.send(data)
+        assert not client.transport.is_reading
+    assert WRITE_BYTES_MAX - (1 << 20) < room.taken_bytes < WRITE_BYTES_MAX + 20 * len(value)
+    assert clients[0].connection.inflight_bytes < INFLIGHT_BYTES_MAX * 2 // 3
+    # Who has little under way goes on, whatever the others have.
+    first.send(set_line(b"k", b"v" * (WRITE_BYTES_MIN // 4)) * 2 + b"version\r\n")
+    assert first.transport.is_reading
+    # What is under way counts until it has ended, also when its client has gone.
+    taken = room.taken_bytes
+    for client in clients:
+        client.connection.connection_lost(None)
+    assert room.taken_bytes == taken
+    first.coordinator.end_all()
+    first.turn()
+    assert room.taken_bytes == others
+    assert first.read() == b"STORED\r\n" * 2 + b"VERSION 1\r\n"
+
+
+def test_a_client_that_waits_for_the_room_of_others_goes_on_when_its_own_writes_end() -> None:
+    client = Client()
+    client.lead_all()
+    room = client.server.write_room
+    room.taken_bytes = WRITE_BYTES_MAX  # Others have it all.
+    value = b"v" * WRITE_BYTES_MIN
+    client.send(set_line(b"k", value, noreply=True) * 3 + b"version\r\n")
+    for _ in range(3):
+        assert not client.transport.is_reading
+        assert client.read() == b""
+        client.coordinator.take().end(STORED)
+        client.turn()
+    assert client.read() == b"VERSION 1\r\n"
+    assert client.transport.is_reading
+    assert room.taken_bytes == WRITE_BYTES_MAX
+
+
+def test_writes_beyond_the_limit_are_refused_in_their_place_among_the_replies() -> None:
+    client = Client()
+    room = client.server.write_room
+    client.send(b"gets k\r\n")
+    get = client.coordinator.take()
+    room.taken_bytes = WRITE_BYTES_LIMIT
+    client.send(set_line(b"k2") + set_line(b"k2", noreply=True) + b"delete k2\r\nversion\r\n")
+    assert not client.coordinator.started
+    get.end([item()])
+    client.turn()
+    refused = b"SERVER_ERROR not done: too many writes wait on this node; retry more slowly\r\n"
+    assert client.read() == value_lines(b"k").replace(b"1\r\n", b"1 7\r\n", 1) + (
+        b"END\r\n" + refused * 2 + b"VERSION 1\r\n"
+    )
+    assert room.taken_bytes == WRITE_BYTES_LIMIT
 
 
 def test_writes_of_big_values_are_bounded_by_bytes() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
 from node.disk import Disk, DiskFile, Done
-from node.errors import DataDirLocked, DiskFailed, DiskFull, StartupError, WalCorrupt
+from node.errors import DataDirLocked, DataDirLost, DiskFailed, DiskFull, StartupError, WalCorrupt
 from node.real_disk import RealDisk
 from node.wal import SnapshotStore, Wal, WalRecord, lock_data_dir
 
@@ -299,6 +299,20 @@ def test_close_finishes_what_was_handed_in(tmp_path: Path) -> None:
             for number in range(20):
                 disk.write_atomic(f"{tmp_path}/{number}", [b"data"], lambda error: None)
         assert len(os.listdir(tmp_path)) == 20
+
+    run(main)
+
+
+def test_a_removed_directory_is_told_as_such_whichever_file_misses_it_first(tmp_path: Path) -> None:
+    async def main() -> None:
+        gone = f"{tmp_path}/gone/file"
+        async with opened() as disk:
+            for error in (
+                await outcome(lambda done: disk.write_atomic(gone, [b"data"], done)),
+                await outcome(lambda done: disk.create(gone, b"header", done)),
+            ):
+                assert isinstance(error, DataDirLost)
+                assert "Bring the data directory back" in str(error)
 
     run(main)
 
