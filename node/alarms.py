@@ -27,6 +27,7 @@ ALARMS: Final[dict[str, bool]] = {
     "peers_refuse": True,
     "stopping": True,
     "task_failed": True,
+    "writes_full": False,
 }
 """Name of every alarm: True if it is serious. docs/operations.md explains each in a row."""
 

@@ -153,7 +153,8 @@ def _write(
     identity: Identity | None,
 ) -> None:
     slot = connection.take_slot(noreply)
-    if not connection.write_room.has_room():
+    if not connection.write_room.has_room(size):
+        connection.server.counters.writes_refused += 1
         refusal = Failure(TOO_MANY_WRITES, outcome_known=True)
         connection.fill(slot, connection.server.failed(refusal))
         return

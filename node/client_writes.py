@@ -44,7 +44,9 @@ WRITE_BYTES_MIN: Final = 64 << 10
 """What of them a connection may have under way however many there are."""
 
 WRITE_BYTES_LIMIT: Final = 512 << 20
-"""Here further ones are refused: one large value of each client, while a shard has no leader."""
+"""Here further ones are refused: one large value of each client, while a shard has no leader. Those
+of less than WRITE_BYTES_MIN are refused at twice as much, so that a few clients that come and go
+with large values do not shut out the small ones of all others."""
 
 
 class WriteRoom:
@@ -60,9 +62,12 @@ class WriteRoom:
         """Has a connection with so many bytes under way to wait for them before it goes on?"""
         return inflight_bytes >= WRITE_BYTES_MAX - self.taken_bytes
 
-    def has_room(self) -> bool:
-        """May one more write begin?"""
-        return self.taken_bytes < WRITE_BYTES_LIMIT
+    def has_room(self, size: int) -> bool:
+        """May one more write begin, of so many bytes?"""
+        taken_bytes = self.taken_bytes
+        return taken_bytes < WRITE_BYTES_LIMIT or (
+            size < WRITE_BYTES_MIN and taken_bytes < 2 * WRITE_BYTES_LIMIT
+        )
 
 
 _NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY)

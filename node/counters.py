@@ -59,6 +59,7 @@ class Counters:
     cmd_other: int = 0  # version, verbosity, stats, cluster
     binary_clients: int = 0  # connections closed because they began in the binary protocol
     requests_failed: int = 0  # answered with SERVER_ERROR, outcome known: nothing was done
+    writes_refused: int = 0  # of those: too many writes of all clients waited on this node
     requests_unknown: int = 0  # answered with SERVER_ERROR, outcome unknown
     protocol_errors: int = 0  # no valid request: ERROR, CLIENT_ERROR, or silence for noreply
     redirects: int = 0  # answered with MOVED

@@ -1,8 +1,8 @@
 """Watches what this node has limited, and raises a warning alarm while a limit refuses clients.
 
-Memory and client connections are counted by those who hand them out; this looks at the counters now
-and then. An alarm goes when there is room again and nobody was refused for `QUIET_NS`, so that it
-does not come and go with every request. Pure.
+Memory, connections and unfinished writes are counted by those who hand them out; this looks at the
+counters now and then. An alarm goes when there is room again and nobody was refused for `QUIET_NS`,
+so that it does not come and go with every request. Pure.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from node.counters import Counters
 
 MEMORY_FULL: Final = "memory_full"
 CONNECTIONS_FULL: Final = "connections_full"
+WRITES_FULL: Final = "writes_full"
 
 FULL_PERCENT: Final = 95
 """From here on a limit counts as reached: the next value may be refused."""
@@ -61,6 +62,17 @@ class LimitWatch:
             sentence=(
                 f"all {self._connections_max} client connections are in use: further clients are "
                 "refused; close idle ones, or raise `max-connections`"
+            ),
+        )
+        self._judge(
+            WRITES_FULL,
+            now_ns,
+            is_full=False,
+            refusals=counters.since_start("writes_refused"),
+            sentence=(
+                "writes are refused with 'too many writes wait on this node', since those of all "
+                "clients together hold half a gigabyte or more: is a shard without a leader, or a "
+                "client that sends large values too fast? More are taken as soon as others end"
             ),
         )
 

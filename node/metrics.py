@@ -89,6 +89,7 @@ PLAIN: dict[str, str] = {
     "bytes_written": "Bytes sent to clients.",
     "reclaimed": "Expired items removed, as leader.",
     "requests_failed": "Requests answered with SERVER_ERROR not done.",
+    "writes_refused": "Writes refused because too many of all clients waited on this node.",
     "requests_unknown": "Requests answered with SERVER_ERROR outcome unknown.",
     "protocol_errors": "Lines that were no valid request.",
     "binary_clients": "Client connections closed because they began in the binary protocol.",

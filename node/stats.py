@@ -214,6 +214,7 @@ def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]
     yield "shards_held", shards_held
     yield "shards_led", shards_led
     yield "requests_failed", counters.requests_failed
+    yield "writes_refused", counters.writes_refused
     yield "requests_unknown", counters.requests_unknown
     yield "binary_clients", counters.binary_clients
     yield "forwarded_out", counters.forwarded_out

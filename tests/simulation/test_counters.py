@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from node.client_writes import WRITE_BYTES_LIMIT
 from node.config import parse_address
 from node.counters import COUNTER_NAMES
 from node.node import Node
@@ -313,6 +314,25 @@ def test_a_full_memory() -> None:
         assert watch.grown()["store_no_memory"] == 1
 
     Stage(memory_bytes=1 << 20).run(scenario)
+
+
+@raises("writes_refused")
+def test_too_many_writes_of_all_clients() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        node = stage.node(leader)
+        wire = await stage.connect(leader)
+        watch = Watch(node)
+        room = node.server.write_room
+        room.taken_bytes += 2 * WRITE_BYTES_LIMIT  # Of clients that are not here.
+        reply = await wire.ask(b"set %b 0 0 1\r\n5\r\n" % stage.key(0))
+        assert reply.startswith(b"SERVER_ERROR not done: too many writes wait on this node")
+        room.taken_bytes -= 2 * WRITE_BYTES_LIMIT
+        assert room.taken_bytes == 0
+        grown = watch.grown()
+        assert (grown["writes_refused"], grown["requests_failed"]) == (1, 1)
+
+    Stage().run(scenario)
 
 
 @raises("requests_failed", "requests_unknown", "index_reads")

@@ -584,7 +584,7 @@ def test_writes_beyond_the_limit_are_refused_in_their_place_among_the_replies() 
     room = client.server.write_room
     client.send(b"gets k\r\n")
     get = client.coordinator.take()
-    room.taken_bytes = WRITE_BYTES_LIMIT
+    room.taken_bytes = 2 * WRITE_BYTES_LIMIT
     client.send(set_line(b"k2") + set_line(b"k2", noreply=True) + b"delete k2\r\nversion\r\n")
     assert not client.coordinator.started
     get.end([item()])
@@ -593,7 +593,20 @@ def test_writes_beyond_the_limit_are_refused_in_their_place_among_the_replies() 
     assert client.read() == value_lines(b"k").replace(b"1\r\n", b"1 7\r\n", 1) + (
         b"END\r\n" + refused * 2 + b"VERSION 1\r\n"
     )
-    assert room.taken_bytes == WRITE_BYTES_LIMIT
+    assert room.taken_bytes == 2 * WRITE_BYTES_LIMIT
+    assert client.server.counters.writes_refused == 3
+
+
+def test_large_writes_are_refused_before_small_ones() -> None:
+    client = Client()
+    client.lead_all()
+    client.server.write_room.taken_bytes = WRITE_BYTES_LIMIT
+    client.send(set_line(b"large", b"v" * WRITE_BYTES_MIN) + set_line(b"small"))
+    client.coordinator.take().end(STORED)
+    client.turn()
+    assert client.read() == (
+        b"SERVER_ERROR not done: too many writes wait on this node; retry more slowly\r\nSTORED\r\n"
+    )
 
 
 def test_writes_of_big_values_are_bounded_by_bytes() -> None:

@@ -59,6 +59,13 @@ def test_connections(limits: Limits) -> None:
     assert limits.names(3 * S + QUIET_NS) == []
 
 
+def test_refused_writes(limits: Limits) -> None:
+    assert limits.names(S) == []
+    limits.counters.writes_refused += 1
+    assert limits.names(2 * S) == ["writes_full"]
+    assert limits.names(2 * S + QUIET_NS) == []
+
+
 def test_a_stats_reset_is_no_refusal(limits: Limits) -> None:
     limits.counters.store_no_memory += 1
     limits.names(S)
