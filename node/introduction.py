@@ -8,6 +8,7 @@ from node.config import NodeConfig
 from node.founding.progress import FoundingProgress
 from node.peer_codec import PROTOCOL_VERSION, Hello
 from node.peer_state import PeerSpec
+from node.start_record import Starts
 from node.version import VERSION
 from ring import ClusterMap, NodeInfo
 
@@ -29,7 +30,12 @@ def own_info(
 
 
 def own_hello(
-    config: NodeConfig, info: NodeInfo, founding: FoundingProgress, incarnation: int, epoch: int
+    config: NodeConfig,
+    info: NodeInfo,
+    founding: FoundingProgress,
+    incarnation: int,
+    starts: Starts,
+    epoch: int,
 ) -> Hello:
     """The hello of this process."""
     settings = config.cluster_settings
@@ -41,6 +47,8 @@ def own_hello(
         node_id=info.node_id,
         name=info.name,
         incarnation=incarnation,
+        start_number=starts.number,
+        start_marks=starts.marks,
         is_founded=founding.is_complete,
         peer_address=info.peer_address,
         client_address=info.client_address,

@@ -57,7 +57,7 @@ class LocalState:
         if disk.exists(self._births_path):
             try:
                 cluster_id, node_id, births = msgpack.unpackb(
-                    _checked(disk.read(self._births_path)), use_list=False, strict_map_key=False
+                    checked(disk.read(self._births_path)), use_list=False, strict_map_key=False
                 )
                 births = {_id(g): _born(born) for g, born in births.items()}
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
@@ -79,7 +79,7 @@ class LocalState:
         if not disk.exists(self._map_path):
             return None
         try:
-            data = _checked(disk.read(self._map_path))
+            data = checked(disk.read(self._map_path))
             cluster_map = ClusterMap.from_bytes(data)
         except (ValueError, MapError) as error:
             raise StartupError(
@@ -143,8 +143,8 @@ def with_checksum(data: bytes) -> bytes:
     return data + crc32(data).to_bytes(_CRC_BYTES, "big")
 
 
-def _checked(data: bytes) -> bytes:
-    """What is in a file, without its checksum. ValueError when that is wrong."""
+def checked(data: bytes) -> bytes:
+    """What is in such a file, without its checksum. ValueError when that is wrong."""
     content = data[:-_CRC_BYTES]
     if len(data) < _CRC_BYTES or crc32(content) != int.from_bytes(data[-_CRC_BYTES:], "big"):
         raise ValueError("the checksum is wrong")

@@ -187,7 +187,13 @@ class Node:
         self.housekeeper: Housekeeper
         self._health_log: HealthLog
         self.storage = NodeStorage(
-            config, self.disk, clock=clock, random=random, loop=loop, time=self.time
+            config,
+            self.disk,
+            clock=clock,
+            random=random,
+            loop=loop,
+            time=self.time,
+            incarnation=self.incarnation,
         )
         if self.storage.member is not None:
             self._become_member()
@@ -380,7 +386,9 @@ class Node:
                 f"a cluster of {len(others) + 1} nodes needs an address that the others reach",
             )
         epoch = self.map.epoch if self.map is not None else 0
-        hello = own_hello(config, info, self.founding, self.incarnation, epoch)
+        hello = own_hello(
+            *(config, info, self.founding, self.incarnation, self.storage.starts, epoch)
+        )
         self.peers = PeerNetwork(
             self.loop,
             self.clock,
@@ -392,6 +400,7 @@ class Node:
             counters=self.counters,
             tasks=self.tasks,
             listener=self._listener,
+            starts=self.storage.peer_starts,
         )
         self._switch.network = self.peers
         # From here on without the detour of the switch: this is on every message's way.
@@ -587,6 +596,8 @@ class Node:
                 self.follower.report_started()
         if self.founding is not None:
             is_late = self.clock.monotonic_ns() - self.started_ns > FOUNDING_GRACE_NS
+            if self.storage.peer_starts is not None:
+                self.storage.peer_starts.store_if_due()
             look(self.alarms, self.founding, self.peers, is_late=is_late)
 
     def _leader_changed(self, group_id: int) -> None:

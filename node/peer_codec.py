@@ -42,6 +42,11 @@ HELLO_BYTES_MAX: Final = 64 << 10
 TEXT_CHARS_MAX: Final = 255
 SENTENCE_CHARS_MAX: Final = 2000
 SETTINGS_MAX: Final = 64
+MARK_BYTES: Final = 4
+"""Of the random mark of a start."""
+MARKS_MAX: Final = 1024
+"""Marks in a hello: so often may a node start until one that has not seen it since cannot tell any
+more whether it is still the same directory."""
 RETRY_MS_MAX: Final = 600_000
 
 _HELLO: Final = "hello"
@@ -62,6 +67,8 @@ class Hello(NamedTuple):
     node_id: int
     name: str
     incarnation: int  # another number after each start of the process
+    start_number: int  # how often its data directory was started; 0 where nothing is kept
+    start_marks: bytes  # of the last starts, `MARK_BYTES` each, the newest last
     is_founded: bool  # it knows durably that all founders have accepted
     peer_address: str
     client_address: str
@@ -240,7 +247,7 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
     if len(fields) != len(Hello._fields):
         raise PeerFrameError(f"a hello has {len(fields)} fields, expected {len(Hello._fields)}")
     hello = Hello(*fields)
-    for name in ("protocol_version", "incarnation", "map_epoch", "node_id"):
+    for name in ("protocol_version", "incarnation", "start_number", "map_epoch", "node_id"):
         value = getattr(hello, name)
         if type(value) is not int or not 0 <= value < 1 << 64:
             raise PeerFrameError(f"hello: {name} is {value!r:.60}, expected a number")
@@ -249,6 +256,9 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
         *("client_address", "http_address", "zone", "version"),
     ):
         _check_text(name, getattr(hello, name), empty=name in ("http_address", "zone"))
+    marks: Any = hello.start_marks
+    if type(marks) is not bytes or len(marks) != min(hello.start_number, MARKS_MAX) * MARK_BYTES:
+        raise PeerFrameError(f"hello: start_marks are {marks!r:.60}, expected one for each start")
     if type(hello.is_founded) is not bool:
         raise PeerFrameError(f"hello: is_founded is {hello.is_founded!r:.60}, expected a bool")
     weight: Any = hello.weight

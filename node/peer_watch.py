@@ -32,7 +32,7 @@ def look(
     elif founding.is_complete:
         alarms.clear(FOUNDING)
     refusals = peers.refusals() if peers is not None else {}
-    if peers is not None and 2 * len(refusals) > len(peers.node_ids):
+    if peers is not None and refusals and _is_cut_off(peers, len(refusals)):
         first = next(iter(refusals.values()))
         alarms.raise_alarm(
             PEERS_REFUSE,
@@ -41,6 +41,15 @@ def look(
         )
     else:
         alarms.clear(PEERS_REFUSE)
+
+
+def _is_cut_off(peers: PeerNetwork, refusals: int) -> bool:
+    """More than half of the others refuse this node, or without those that do it is no majority
+    together with the others that it reaches.
+    """
+    others = len(peers.node_ids)
+    up = sum(peers.is_up(node_id) for node_id in peers.node_ids)
+    return 2 * refusals > others or 2 * (up + 1) <= others + 1
 
 
 def log_alarm(alarm: Alarm, raised: bool) -> None:

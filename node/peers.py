@@ -44,6 +44,7 @@ from node.peer_datagrams import DatagramPath, items_of, make_token, token_of
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
 from node.peer_listener import PeerListener
 from node.peer_state import Peer, PeerHandler, PeerSpec, refusals_of
+from node.start_record import PeerStarts
 from node.tasks import Tasks
 
 REDIAL_MS_MIN: Final = 10
@@ -85,9 +86,11 @@ class PeerNetwork:
         counters: Counters | None = None,
         logger: logging.Logger | None = None,
         listener: PeerListener | None = None,
+        starts: PeerStarts | None = None,
     ) -> None:
         """`peers` holds the other nodes by id. `queue_bytes_max`: per outbox. `listener`: one that
-        listens already; without it, `start` listens on `listen_address`.
+        listens already; without it, `start` listens on `listen_address`. `starts`: what was seen of
+        the other data directories; without it all are believed.
         """
         assert hello.protocol_version == PROTOCOL_VERSION
         assert hello.node_id not in peers
@@ -98,6 +101,7 @@ class PeerNetwork:
         self._hello_frame = encode_hello(hello)
         self._listen_address = listen_address
         self._handler = handler
+        self._starts = starts
         self._tasks = tasks
         self._names = Names(loop)
         self._queue_bytes_max = queue_bytes_max
@@ -408,6 +412,10 @@ class PeerNetwork:
                 self._handler.on_newer_map()
                 raise Refused(why, NEWER_MAP_RETRY_MS)
             raise Refused(why)
+        if self._starts is not None:
+            why = self._starts.why_set_back(self._hello.name, hello)
+            if why is not None:
+                raise Refused(why)
         if not link.dialed:
             inbound = self._peers[hello.node_id].inbound
             if inbound is not None and inbound.hello is not None and not inbound.closing:
@@ -421,6 +429,8 @@ class PeerNetwork:
                         DUPLICATE_RETRY_MS,
                     )
                 inbound.abort("replaced by a new connection from the same process")
+        if self._starts is not None:
+            self._starts.saw(hello)
 
     def link_ready(self, link: PeerLink) -> None:
         """Both sides accepted each other, as far as we know."""

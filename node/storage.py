@@ -32,6 +32,7 @@ from node.founding.data_dir import (
 from node.founding.record import FoundingRecord, random_id
 from node.local_state import LocalState
 from node.logs import event, get_logger
+from node.start_record import PeerStarts, Starts, count_start
 from node.timekeeper import find_times
 from node.wal.identity import Identity, lock_data_dir
 from node.wal.memory import MemoryWal
@@ -60,11 +61,15 @@ class NodeStorage:
         random: Random,
         loop: asyncio.AbstractEventLoop,
         time: ClusterTime,
+        incarnation: int,
     ) -> None:
         self.disk = disk
         self.plan: SpacePlan | None = None
         """How the log shares the disk; None while there is none."""
         self._time = time
+        self._incarnation = incarnation
+        self.starts = Starts()
+        """Of a member: this start is the last one."""
         self.directory = config.data_dir or ""
         self.wal: Wal | MemoryWal = MemoryWal(loop)
         self.snapshots: SnapshotStore | None = None
@@ -75,6 +80,8 @@ class NodeStorage:
         """Likewise of the snapshots."""
         self.map_found: ClusterMap | None = None
         self.member: Membership | None = None
+        self.peer_starts: PeerStarts | None = None
+        """Of a member that keeps something: the starts that it has seen of the others."""
         self._config = config
         self._clock = clock
         self._random = random
@@ -152,6 +159,11 @@ class NodeStorage:
             self.snapshots.delete(group_id, _deleted)
         self.map_found = self.local_state.load()
         check_births(self.recovered, self.local_state.births, self.directory)
+        self.peer_starts = PeerStarts(
+            *(disk, self.directory, member.identity.disk_id),
+            lambda error: self.wal.on_failed(error),
+        )
+        self.starts = count_start(disk, self.directory, member.identity.disk_id, self._incarnation)
 
     def failed(self, error: BaseException) -> None:
         """The node ends because of this. A disk that has lost what was acknowledged is marked, so

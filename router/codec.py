@@ -134,7 +134,7 @@ class ReplyParser:
                 at = end + 2
                 continue
             if data.startswith(b"VALUE ", at) and not self._lines:
-                at = self._take_values(data, at)
+                at = self._take_values(data, at, replies)
                 if at == size:
                     break
             newline = data.find(b"\r\n", at, at + LINE_BYTES_MAX + 2)
@@ -152,9 +152,10 @@ class ReplyParser:
             self._size = size - at
         return replies
 
-    def _take_values(self, data: bytes, at: int) -> int:
-        """Take the values that begin at `at` and are here in whole; returns where the first other
-        thing begins, which may be the part of a value, or garbage. Most bytes come by here.
+    def _take_values(self, data: bytes, at: int, replies: list[Reply]) -> int:
+        """Take the values that begin at `at` and are here in whole, of one reply or of many;
+        returns where the first other thing begins, which may be the part of a value, or garbage.
+        Most bytes come by here.
         """
         items = self._items
         find, startswith = data.find, data.startswith
@@ -185,6 +186,10 @@ class ReplyParser:
                     return at
             items.append(_new(Value, (words[1], int(flags), data[start:end], unique)))
             at = end + 2
+            if startswith(b"END\r\n", at):
+                replies.append(_new(Values, (tuple(items),)))
+                items.clear()
+                at += 5
 
     def _take_block(self, block: bytes, replies: list[Reply]) -> None:
         header = self._block

@@ -54,6 +54,9 @@ from router.sessions import Sessions, Write
 
 T = TypeVar("T")
 
+_READ, _WRITE = Effect.READ, Effect.WRITE
+"""Once for all: to look a member of an enum up takes several times as long."""
+
 ANY_NODE = -1
 """In place of a shard: a request that every node can answer."""
 
@@ -161,7 +164,7 @@ class Dispatcher:
         if request.any_replica:
             return await self.attempt(request, shard, deadline)
         write = None
-        if request.effect is Effect.WRITE and self.config.sessions:
+        if request.effect is _WRITE and self.config.sessions:
             write = Write(self._sessions, shard, request)
         # Nearly all calls end here, so that one coroutine carries them: the first attempt.
         try:
@@ -205,7 +208,7 @@ class Dispatcher:
 
     def write(self, request: Request[T], shard: int) -> Write[T] | None:
         """What numbers a request, if it is one that can have a number."""
-        if request.effect is Effect.WRITE and shard != ANY_NODE and self.config.sessions:
+        if request.effect is _WRITE and shard != ANY_NODE and self.config.sessions:
             return Write(self._sessions, shard, request)
         return None
 
@@ -382,19 +385,15 @@ class Dispatcher:
         """Until when one attempt waits before the next is made elsewhere; a write without a number
         is not sent twice.
         """
-        if request.effect is Effect.READ:
+        if request.effect is _READ:
             first_ms = self.config.read_attempt_ms
         elif write is not None and write.is_numbered:
             first_ms = self.config.write_attempt_ms
         else:
             return deadline
-        patience_ms = first_ms << min(count, 16)
-        return min(deadline, self.now() + patience_ms / 1000)
-
-    def now(self) -> float:
-        """Loop time."""
         assert self._loop is not None
-        return self._loop.time()
+        until = self._loop.time() + (first_ms << min(count, 16) if count else first_ms) / 1000
+        return until if until < deadline else deadline
 
     def learn(self, error: RouterError, shard: int, address: str, attempts: Attempts) -> None:
         """Take from a failure what it says about the cluster."""

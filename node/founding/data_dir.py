@@ -21,6 +21,7 @@ from node.disk import TEMP_SUFFIX, Disk
 from node.errors import BrokenDataDir, ConfigError, FoundingError, WrongDataDir
 from node.founding.record import FoundingRecord, random_id
 from node.local_state import BIRTHS_FILE, MAP_FILE, encode_births
+from node.start_record import STARTS_FILE, Starts, encode_starts
 from node.view import DIRECTORY_GROUP_ID
 from node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
 from node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
@@ -120,8 +121,9 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
 def accept(
     disk: Disk, directory: str, identity: Identity, record: FoundingRecord, random: Random
 ) -> Membership:
-    """Make the directory a member: an empty log, the note of its newest segment, the births, then
-    the mark, each one durable before the next. Under the lock, on a directory that is new.
+    """Make the directory a member: an empty log, the note of its newest segment, the count of its
+    starts, the births, then the mark, each one durable before the next. Under the lock, on a
+    directory that is new.
     """
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
     Wal.open(
@@ -133,6 +135,7 @@ def accept(
     )
     births = births_of(record, founder.node_id)
     disk.write(f"{directory}/{NEWEST_FILE}", encode_newest(NewestSegment()))
+    disk.write(f"{directory}/{STARTS_FILE}", encode_starts(identity.disk_id, Starts()))
     disk.write(
         f"{directory}/{BIRTHS_FILE}", encode_births(births, record.cluster_id, founder.node_id)
     )
@@ -183,6 +186,8 @@ def _check_member(disk: Disk, directory: str) -> None:
         raise BrokenDataDir(directory, f"{BIRTHS_FILE} is missing")
     if not disk.exists(f"{directory}/{NEWEST_FILE}"):
         raise BrokenDataDir(directory, f"{NEWEST_FILE} is missing")
+    if not disk.exists(f"{directory}/{STARTS_FILE}"):
+        raise BrokenDataDir(directory, f"{STARTS_FILE} is missing")
 
 
 def _substance(disk: Disk, directory: str) -> str:
@@ -214,7 +219,7 @@ def _remove_leftovers(disk: Disk, directory: str) -> None:
 
     The births go first: as long as they are there, so is the log.
     """
-    for name in (BIRTHS_FILE, NEWEST_FILE):
+    for name in (BIRTHS_FILE, STARTS_FILE, NEWEST_FILE):
         if disk.exists(f"{directory}/{name}"):
             disk.remove(f"{directory}/{name}")
             disk.sync_dir(directory)

@@ -94,7 +94,24 @@ def cluster_map() -> ClusterMap:
 def hello() -> Hello:
     """One that is accepted."""
     return Hello(
-        *(PROTOCOL_VERSION, "c", disk_id(2), "f", 2, "n2", 5, True, "h:7", "h:1", "", "", 1.0, 0),
+        *(
+            PROTOCOL_VERSION,
+            "c",
+            disk_id(2),
+            "f",
+            2,
+            "n2",
+            5,
+            1,
+            b"mark",
+            True,
+            "h:7",
+            "h:1",
+            "",
+            "",
+            1.0,
+            0,
+        ),
         *("0.1", (("rf", "3"),)),
     )
 
@@ -208,6 +225,8 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
         msgpack.packb(("", 0, {1: ((1, 2, 3), (), ()), 7: ((2,), (3,), (1, 2))})),
         cluster_map().to_bytes(),
         encode_identity(Identity(disk_id(1))),
+        msgpack.packb((disk_id(1), 2, b"mar1mar2")),
+        msgpack.packb((disk_id(1), {disk_id(2): (2, b"mar2")})),
         encode_identity(member_of(record_of("n1", "n2"), 1).identity),
     ],
 }

@@ -56,6 +56,7 @@ from node.peer_items import (
 from node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
 from node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
 from node.protocol.requests import BinaryClient, Quit, Request, Version
+from node.start_record import SEEN_FILE, STARTS_FILE, read_seen, read_starts
 from node.store.commands import CommandError, decode_batch, encode_batch
 from node.store.snapshot import SnapshotInvalid, decode_view, encode_view
 from node.store.store import ShardStore
@@ -74,7 +75,7 @@ from ring import ClusterMap, MapError
 from router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
 from router.codec import Reply, ReplyParser
 from tests.support.fake_disk import FakeDisk
-from tests.support.founding import record_of
+from tests.support.founding import disk_id, record_of
 from tests.support.manual_loop import ManualLoop
 
 CUT_BYTES = 4
@@ -230,6 +231,10 @@ class _Host(SimpleNamespace):
 
     def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
         ReplicaHost.on_message(self, node_id, item)  # type: ignore[arg-type]
+
+    def _is_second_copy(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        self._beats_seen: dict[int, bool] = {}
+        return ReplicaHost._is_second_copy(self, node_id, item)  # type: ignore[arg-type]
 
     def _step(self, node_id: int, group_id: int, message: Any) -> None:
         ReplicaHost._step(self, node_id, group_id, message)  # type: ignore[arg-type]
@@ -424,6 +429,14 @@ def local_state(data: bytes) -> None:
     disk.put(f"d/{IDENTITY_FILE}", data)
     with suppress(WrongDataDir):
         assert read_identity(disk, "d") is not None
+    for content in (data, sealed):
+        disk.put(f"d/{STARTS_FILE}", content)
+        with suppress(StartupError):
+            starts = read_starts(disk, "d", disk_id(1))
+            assert starts.next(1).number == starts.number + 1
+        with suppress(StartupError):
+            for number, mark in read_seen(content, f"d/{SEEN_FILE}", disk_id(1)).values():
+                assert (type(number), type(mark)) == (int, bytes)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -49,6 +49,8 @@ def hello_of(cluster: Cluster, **changed: object) -> Hello:
         node_id=2,
         name="b",
         incarnation=1,
+        start_number=2,
+        start_marks=b"mar1mar2",
         is_founded=True,
         peer_address="127.0.0.1:2",
         client_address="127.0.0.1:1",

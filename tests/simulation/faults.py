@@ -143,7 +143,16 @@ def _foreign(random: Random) -> dict[str, Any]:
     return _seconds(random, 1.0, 3.0)
 
 
-PARTS_OF_A_DIRECTORY = ("log", "births", "map", "identity", "note", "newest_segment", "mark")
+PARTS_OF_A_DIRECTORY = (
+    "log",
+    "births",
+    "map",
+    "identity",
+    "note",
+    "newest_segment",
+    "mark",
+    "starts",
+)
 
 WAYS_TO_FORGET = (
     *("all", "all", "all but the disk id", "log", "newest_segment"),
@@ -323,6 +332,10 @@ KINDS: dict[str, Kind] = {
             **_foreign(r),
         },
     ),
+    "restored_directory": Kind(0, lambda r, s: {**_node(r, s), **_foreign(r)}),
+    "restored_copy_decides": Kind(
+        0, lambda r, s: {"nodes": r.sample(s.nodes, len(s.nodes)), **_foreign(r)}
+    ),
     "lost_disk_decides": Kind(
         0,
         lambda r, s: {
@@ -339,6 +352,8 @@ DEFAULT_WEIGHTS = {name: kind.weight for name, kind in KINDS.items()}
 MISFORTUNES = {
     "lost_disk_decides": 6,
     "set_back_directory": 2,
+    "restored_directory": 1,
+    "restored_copy_decides": 3,
     "wipe_directory": 1,
     "swap_directories": 1,
     "half_directory": 1,

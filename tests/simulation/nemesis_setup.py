@@ -8,9 +8,14 @@ others do not listen to it. When the time is over the operator brings the right 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+import msgpack
+
+from node.local_state import checked
+from node.start_record import SEEN_FILE, STARTS_FILE
 from node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.nemesis_base import Faults
@@ -28,6 +33,7 @@ PATHS = {
     "note": "/data/log.newest",
     "newest_segment": "",
     "mark": "/data/node.id",
+    "starts": f"/data/{STARTS_FILE}",
 }
 """Where the parts of a directory are. The newest segment is looked for (`_without`)."""
 
@@ -131,6 +137,22 @@ class SetupFaults(Faults):
         node.disk.lose(PATHS[lost])
         self._restart(node)
 
+    async def _restored_directory(self, seconds: float, who: str, pick: int = 0) -> None:
+        """A copy of the directory is made while the node is down, and brought back after another
+        start of it that all others have seen.
+        """
+        node = self._who(who, pick)
+        if not node.may_lose_directory() or len(self.world.nodes) < 2:
+            return
+        if node.is_up:
+            self._crash(node, power=False)
+        copy = node.disk.files()
+        self._restart(node)
+        await asyncio.sleep(seconds)
+        # Only then is there a promise that all of them keep it out.
+        if node.may_lose_directory() and _is_seen_since(copy, node, self.world.nodes):
+            await self._with_files({node: copy}, seconds, "is an older copy")
+
     async def _set_back_directory(self, lost: str, seconds: float, who: str, pick: int = 0) -> None:
         """A node comes up on a copy from before the founding, or without what freed its log."""
         node = self._who(who, pick)
@@ -139,6 +161,36 @@ class SetupFaults(Faults):
         if node.is_up:
             self._crash(node, power=False)
         await self._with_files({node: self._rest_of(node, lost)}, seconds, _told(lost))
+
+    async def _restored_copy_decides(self, nodes: list[str], seconds: float) -> None:
+        """All see another start of the second node. The first one misses what the others write
+        then. It comes back, and with it only the second one, on a copy from before that start:
+        with its vote those who have forgotten would be a majority.
+        """
+        if len(nodes) < 2:
+            return
+        late, restored, *others = (self._nodes[name] for name in nodes)
+        if not restored.may_lose_directory():
+            return
+        if restored.is_up:
+            self._crash(restored, power=False)
+        copy = restored.disk.files()
+        self._restart(restored)
+        await asyncio.sleep(seconds / 2)
+        if late.is_up:
+            self._crash(late, power=False)
+        await asyncio.sleep(seconds / 3)
+        if not restored.may_lose_directory() or not _is_seen_since(
+            copy, restored, self.world.nodes
+        ):
+            return
+        for node in (late, restored, *others):
+            if node.is_up:
+                self._crash(node, power=True)
+        self._restart(late)
+        await self._with_files({restored: copy}, seconds, "is an older copy")
+        for node in others:
+            self._restart(node)
 
     async def _lost_disk_decides(self, nodes: list[str], lost: str, seconds: float) -> None:
         """The first node misses what the others write. Then it comes back, and with it only the
@@ -228,6 +280,24 @@ class SetupFaults(Faults):
                 f"the groups {committed}",
                 rule="a stolen name is believed",
             )
+
+
+def _is_seen_since(copy: Files, node: SimulatedNode, nodes: Sequence[SimulatedNode]) -> bool:
+    """Every other node has on its disk that it saw a later start of `node` than the copy has."""
+    path = f"/data/{STARTS_FILE}"
+    if path not in copy:
+        return False  # It was new.
+    disk_id, number, _ = msgpack.unpackb(checked(copy[path]))
+    for other in nodes:
+        if other is node:
+            continue
+        seen = other.disk.own_synced_names.get(f"/data/{SEEN_FILE}")
+        if seen is None:
+            return False
+        starts = msgpack.unpackb(checked(bytes(seen.synced)), use_list=False)[1]
+        if starts.get(disk_id, (0, b""))[0] <= number:
+            return False
+    return True
 
 
 def _without(part: str, files: Files) -> Files:

@@ -13,6 +13,8 @@ DIRECTORIES = {
     "wipe_directory": 2,
     "swap_directories": 1,
     "half_directory": 3,
+    "restored_directory": 2,
+    "restored_copy_decides": 2,
     "stolen_name": 1,
     "kill": 1,
     "power_cut_all": 1,

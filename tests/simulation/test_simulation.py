@@ -86,6 +86,18 @@ def test_a_lost_disk_does_not_decide(lost):
     assert report.ok > 0
 
 
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_a_restored_copy_does_not_decide(seed):
+    """One node has missed what was written meanwhile, the other one has forgotten it."""
+    parameters = {"nodes": ["n1", "n2", "n3"], "seconds": 2.4}
+    faults = (Fault(300, "restored_copy_decides", parameters),)
+    world = World(WorldConfig.of(Schedule(seed=seed, fault_seconds=6.0, faults=faults)))
+    told = []
+    world.trace.tell = told.append
+    world.run()
+    assert "nemesis: the directory of n2 is an older copy" in told
+
+
 def test_two_nodes_that_are_both_wiped_are_no_cluster_that_somebody_remembers():
     """The second one keeps its directory: with none left they would rightly found a new cluster."""
     faults = (

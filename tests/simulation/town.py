@@ -121,6 +121,11 @@ class Town:
         raised = node.alarms.raised() if node is not None else []
         return {alarm.name: alarm.sentence for alarm in raised}
 
+    def refusals(self, name: str) -> Mapping[int, str]:
+        """Why other nodes do not take this one, by their ids."""
+        node = self.nodes[name].node
+        return node.peers.refusals() if node is not None and node.peers is not None else {}
+
     async def refusal(self, name: str) -> str:
         """Why the node ends, or refuses to start."""
         node = self.nodes[name]
