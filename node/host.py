@@ -358,7 +358,7 @@ class ReplicaHost(GroupHost):
                 if self._reply_ticks.get(to) != self._ticks_done:
                     self._reply_ticks[to] = self._ticks_done
                     self.peers.send_again(to, packed)
-            elif isinstance(message, Append) and _is_first_or_empty(message):
+            elif isinstance(message, Append) and _is_first(message):
                 self.peers.send_again(to, packed)
 
     def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
@@ -514,7 +514,8 @@ class ReplicaHost(GroupHost):
             self._tick_handle.cancel()
 
 
-def _is_first_or_empty(message: Append) -> bool:
-    """What a new leader sends first, and what asks where a follower is: seldom sent, and short."""
+def _is_first(message: Append) -> bool:
+    """What a new leader sends first. An empty Append never overtakes the entries before it: it asks
+    whether they arrived, and a refusal has all of them sent again."""
     entries = message.entries
-    return not entries or (len(entries) == 1 and entries[0].kind == EntryKind.NOOP)
+    return len(entries) == 1 and entries[0].kind == EntryKind.NOOP

@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from random import Random
 
+import pytest
+
 from node.errors import SnapshotCorrupt, WalCorrupt, WrongDataDir
+from node.wal import wal
 from node.wal.format import SEGMENT_HEADER_BYTES
 from tests.support.fake_disk import FakeDisk, Nothing, PowerLoss, Survival, sectors
 from tests.support.log_host import LogHost
@@ -146,6 +149,21 @@ def test_crash_before_every_step_with_every_prefix_of_the_unsynced_write() -> No
             restart(disk, host, survival)
             images += 1
     assert images > 1000
+
+
+def test_crash_between_frames_of_what_was_handed_in_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every item has a frame and a sync of its own: what is told of a batch too early is lost."""
+    in_one_frame = step_count()
+    # A compiled module has these built in: then this is the life of the other tests.
+    monkeypatch.setattr(wal, "FRAME_PAYLOAD_BYTES", 1)
+    monkeypatch.setattr(wal, "FRAME_RECORDS_UNCOUNTED", 0)
+    steps = step_count()
+    assert steps > in_one_frame or not wal.__file__.endswith(".py")
+    for step in range(1, steps + 1):
+        disk, host = life_until(step)
+        restart(disk, host, Nothing())
 
 
 def test_crash_with_lost_sectors_in_the_middle_of_a_write() -> None:

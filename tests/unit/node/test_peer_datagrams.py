@@ -244,7 +244,7 @@ def test_entries_go_once_and_one_acknowledgement_in_a_tick_goes_twice() -> None:
         log.say(2, message)
     world.turn(1)
     assert len(sender.sent) == 4
-    assert sender.kinds_again() == [KIND_OF[Append]] * 2
+    assert sender.kinds_again() == [KIND_OF[Append]], "the question overtakes the entries"
     sender.again.clear()
     for index in range(5):
         log.say(2, AppendReply(1, index, False, 0, 0))

@@ -113,6 +113,21 @@ def test_the_first_item_on_a_connection_tells_the_time() -> None:
     assert [item[0] for _, item in world.told()] == [TIME, MAP_REQUEST]
 
 
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_the_clock_of_a_node_counts_as_long_as_it_is_heard(is_heard: bool) -> None:
+    """Its votes still come, so this node may come to lead and decide on the time."""
+    lost: list[int] = []
+    node: Any = SimpleNamespace(
+        _stopping=False,
+        time=SimpleNamespace(lost=lost.append),
+        peers=SimpleNamespace(is_heard=lambda node_id: is_heard),
+        host=SimpleNamespace(peer_unreachable=lambda node_id: None),
+        coordinator=SimpleNamespace(peer_down=lambda node_id: None),
+    )
+    Node.on_peer_down(node, 2, "the connection was reset")
+    assert lost == ([] if is_heard else [2])
+
+
 # -- the disk --------------------------------------------------------------------------------------
 
 
