@@ -71,6 +71,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_quiet_since",
         "_sent",
+        "_stall_s",
         "_timer",
         "_timer_at",
         "_transport",
@@ -97,6 +98,7 @@ class Connection(asyncio.Protocol):
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._config = config
+        self._stall_s = config.stall_ms / 1000
         self._on_unusable = on_unusable
         self._parser = ReplyParser(config.value_bytes_max)
         self._transport: asyncio.Transport | None = None
@@ -162,7 +164,9 @@ class Connection(asyncio.Protocol):
             if not self._flush_due and not self._is_paused:
                 self._flush_due = True
                 loop.call_soon(self._flush)
-        wake_at = min(deadline, self._quiet_since + self._config.stall_ms / 1000)
+        wake_at = self._quiet_since + self._stall_s
+        if deadline < wake_at:
+            wake_at = deadline
         if wake_at < self._timer_at:
             self._arm(wake_at)
         return future
@@ -387,11 +391,11 @@ class Connection(asyncio.Protocol):
                     pending.future.set_exception(NotSent(self.address, "no time left to send"))
                 else:
                     earliest = min(earliest, pending.deadline)
-        silent_at = self._quiet_since + self._config.stall_ms / 1000
+        silent_at = self._quiet_since + self._stall_s
         if self._sent or self._unsent:
             if now >= silent_at:
                 self._become_unusable()
-                silent_at = now + self._config.stall_ms / 1000
+                silent_at = now + self._stall_s
             earliest = min(earliest, silent_at)
         if not self.is_usable:
             self._close_if_idle()
