@@ -22,7 +22,7 @@ from node.store.commands import OP_FLUSH, OP_GAT
 from node.store.results import ITEM, NOT_FOUND
 from node.store.store import ShardStore
 from tests.simulation.process import PROCESS
-from tests.simulation.world import SimulationFailure, World, WorldConfig
+from tests.simulation.world import LivenessFailure, SimulationFailure, World, WorldConfig
 
 STEADY = {"kill_leader": 3, "isolate_leader": 3, "pause_leader": 2, "restart_gracefully": 2}
 JUMPING = {**STEADY, "wall_jump": 6, "wall_glitch": 6}
@@ -34,8 +34,13 @@ def blind_digests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ShardStore, "digest", lambda self: b"")
 
 
-def seeds_until_found(limit: int, weights: dict[str, int], **workload: Any) -> int:
-    """How many seeds it takes until a history is not linearizable; fails at `limit`."""
+def seeds_until_found(
+    limit: int, weights: dict[str, int], *, may_stop: bool = False, **workload: Any
+) -> int:
+    """How many seeds it takes until a history is not linearizable; fails at `limit`.
+
+    `may_stop`: what is broken can also keep a request from an answer. That is passed over.
+    """
     for seed in range(1, limit + 1):
         config = WorldConfig(
             seed=seed, fault_seconds=4.0, weights=weights, workload={**WORKLOAD, **workload}
@@ -44,7 +49,8 @@ def seeds_until_found(limit: int, weights: dict[str, int], **workload: Any) -> i
         try:
             World(config).run()
         except SimulationFailure as failure:
-            text = str(failure)
+            is_liveness = failure.kind.startswith(LivenessFailure.__name__)
+            text = "" if may_stop and is_liveness else str(failure)
         if text:
             assert "is not linearizable" in text, text
             print(f"found by seed {seed}")
@@ -66,7 +72,9 @@ def test_nothing_is_found_where_nothing_is_broken() -> None:
 
 
 def test_expiry_by_the_clock_of_each_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one replica has dropped, another one still has when it comes to lead."""
+    """What one replica has dropped, another one still has when it comes to lead. (A leader whose
+    item has expired, and is not dropped by the entry that is to drop it, does not answer a get.)
+    """
     apply = ShardStore.apply
 
     def by_local_clock(self: ShardStore, index: int, now_ms: int, *batch: Any) -> Any:
@@ -76,7 +84,7 @@ def test_expiry_by_the_clock_of_each_replica(monkeypatch: pytest.MonkeyPatch) ->
         return apply(self, index, max(0, now_ms - late_ms), *batch)
 
     monkeypatch.setattr(ShardStore, "apply", by_local_clock)
-    seeds_until_found(100, JUMPING)
+    seeds_until_found(100, JUMPING, may_stop=True)
 
 
 def test_a_touch_that_only_the_leader_runs(monkeypatch: pytest.MonkeyPatch) -> None:
