@@ -36,6 +36,8 @@ DATA_DIR = "./quorumcache-data"
 # How long a child may take to its start line, and the cluster to leaders for all shards.
 READY_S = 60.0
 HEALTH_INTERVAL_S = 0.1
+# So often a start that takes long says what it waits for.
+WAITING_S = 5.0
 HEALTH_REPLY_S = 5.0
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
@@ -200,6 +202,8 @@ class Supervisor:
     async def _wait_ready(self) -> None:
         """Every node has said its start line, and every node sees leaders for all its shards."""
         problems = ["a node is not ready yet"]
+        loop = asyncio.get_running_loop()
+        tell_at = loop.time() + WAITING_S
         try:
             async with asyncio.timeout(READY_S):
                 for child in self._children:
@@ -208,6 +212,9 @@ class Supervisor:
                     problems = await self._problems()
                     if not problems:
                         return
+                    if loop.time() >= tell_at:
+                        tell_at = loop.time() + 2 * WAITING_S
+                        self._say(f"not ready yet: {problems[0]}")
                     await asyncio.sleep(HEALTH_INTERVAL_S)
         except TimeoutError:
             raise StartupError(

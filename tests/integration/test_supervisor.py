@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -185,3 +186,20 @@ def test_a_node_that_cannot_start_is_reported_with_its_reason(tmp_path: Path) ->
     with up(tmp_path, "--nodes", "2", "--shards", "1", "--base-port", "0") as cluster:
         cluster.wait_line(r"quorumcached: node b did not start: .*/b/data")
         assert cluster.process.wait(DEADLINE_S) == 1
+
+
+def test_a_start_that_takes_long_says_what_it_waits_for(tmp_path: Path) -> None:
+    """One node has an older copy of its directory: the others refuse it, and the user hears why."""
+    words = ("--nodes", "3", "--shards", "1", "--base-port", "0")
+    with up(tmp_path / "data", *words) as cluster:
+        cluster.wait_table(3)
+        assert cluster.stop(signal.SIGTERM) == 0
+    shutil.copytree(tmp_path / "data" / "b", tmp_path / "copy")
+    with up(tmp_path / "data", *words) as cluster:
+        cluster.wait_table(3)
+        assert cluster.stop(signal.SIGTERM) == 0
+    shutil.rmtree(tmp_path / "data" / "b")
+    shutil.copytree(tmp_path / "copy", tmp_path / "data" / "b")
+    with up(tmp_path / "data", *words) as cluster:
+        cluster.wait_line("not ready yet: node b: .*set back to an older copy")
+        cluster.stop(signal.SIGTERM)
