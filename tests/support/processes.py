@@ -235,10 +235,21 @@ class Cluster:
         return list(self.nodes).index(name) + 1
 
     def leader_of(self, key: bytes, *, seen_by: str) -> str:
-        """Name of the node that leads the key's shard; "" while none does."""
-        found = self.topology(self.nodes[seen_by])
-        leader = found.leaders[shard_of(key, self.shards)] if found is not None else 0
-        return list(self.nodes)[leader - 1] if leader else ""
+        """Name of the node that leads the key's shard.
+
+        Waits until this node knows one: shards move to their preferred leader after an election,
+        and a node knows of no leader in between.
+        """
+        leader = 0
+
+        def led() -> bool:
+            nonlocal leader
+            found = self.topology(self.nodes[seen_by])
+            leader = found.leaders[shard_of(key, self.shards)] if found is not None else 0
+            return leader != 0
+
+        wait_until(f"node {seen_by} knows a leader", led)
+        return list(self.nodes)[leader - 1]
 
     def shards_led_by(self, name: str) -> list[int]:
         found = self.topology(self.nodes[name])
