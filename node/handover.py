@@ -24,7 +24,9 @@ async def hand_over(
     """Give every leadership to the replica that is furthest along (thesis 3.10).
 
     Each once: one that comes back comes from a node that is stopping, too, and the two would hand
-    it to and fro until one of them has run out of time. `deadline` is in the loop's time.
+    it to and fro until one of them has run out of time. It comes back in the next term but one, at
+    the earliest; in the next term leads whoever failed to give it away, and tries again.
+    `deadline` is in the loop's time.
     """
     loop = asyncio.get_running_loop()
     given: dict[int, int] = {}  # group id -> term of the leadership that was given away
@@ -34,7 +36,7 @@ async def hand_over(
             for group in groups()
             if group.log.role is Role.LEADER
             and len(group.log.configuration.voters) > 1
-            and given.get(group.group_id, group.log.term) == group.log.term
+            and group.log.term - given.get(group.group_id, group.log.term) <= 1
         ]
         busy = False
         for group in led:

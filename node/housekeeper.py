@@ -51,6 +51,10 @@ TRANSFERS_AT_ONCE_MAX = 4
 STEADY_PASSES = 3
 """A preferred leader gets its shard back when it has kept up for so many passes."""
 
+RETURN_DOUBLINGS_MAX = 5
+"""After each hand-back that failed, twice as many passes as before, so often (48 s): every attempt
+keeps writes waiting for an election timeout, and may cost a term."""
+
 SLOW_PASSES = 3
 """A leader that has had no lease for so many passes, though all voters answer, has slow links."""
 
@@ -88,6 +92,9 @@ class Housekeeper:
         self._is_up = is_up
         self._interval = interval
         self._steady: dict[int, int] = {}
+        """Group led here to the passes for which its preferred leader has kept up."""
+        self._returned: dict[int, int] = {}
+        """Group to how often it was handed to its preferred leader, and nobody else led it since."""
         self._slow: dict[int, int] = {}
         """Group led here to the passes for which its leader has been too slow; less than 0 while it
         is kept all the same."""
@@ -184,8 +191,12 @@ class Housekeeper:
         for group_id, group in self._host.groups.items():
             if group.log.role is not Role.LEADER or group_id == 0:
                 self._steady.pop(group_id, None)
+                if group.log.leader_id:
+                    self._returned.pop(group_id, None)
                 continue
             wanted = self._preferred_leader(group_id)
+            if not self._is_up(wanted):
+                self._returned.pop(group_id, None)  # It comes back as another, perhaps mended.
             log_ = group.log
             status = log_.progress().get(wanted) if wanted != self._node_id else None
             if (
@@ -199,8 +210,10 @@ class Housekeeper:
                 self._steady.pop(group_id, None)
                 continue
             passes = self._steady[group_id] = self._steady.get(group_id, 0) + 1
-            if passes > STEADY_PASSES and transfers < TRANSFERS_AT_ONCE_MAX:
+            times = self._returned.get(group_id, 0)
+            if passes > STEADY_PASSES << times and transfers < TRANSFERS_AT_ONCE_MAX:
                 transfers += 1
+                self._returned[group_id] = min(times + 1, RETURN_DOUBLINGS_MAX)
                 self._steady.pop(group_id, None)
                 self.transfer(group, wanted)
 

@@ -21,11 +21,19 @@ def test_leases_exclude_each_other(seed: int) -> None:
         walk.step()
 
 
-def test_the_walks_do_hold_leases_and_change_leaders() -> None:
-    """Enough of both for the test above to mean something."""
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_leases_exclude_each_other_whatever_comes_late(seed: int) -> None:
+    walk = LeaseWalk(seed, late=True)
+    for _ in range(STEPS):
+        walk.step()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_walks_do_hold_leases_and_change_leaders(late: bool) -> None:
+    """Enough of both for the tests above to mean something."""
     moments = leaders = 0
     for seed in range(5):
-        walk = LeaseWalk(seed)
+        walk = LeaseWalk(seed, late=late)
         for _ in range(STEPS):
             walk.step()
         moments += walk.lease_moments

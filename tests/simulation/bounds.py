@@ -77,6 +77,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.consensus.progress.SNAPSHOT_SILENT_CHECKS": (2,),
     "node.consensus.raft.transfer.SLOW_ELECTIONS_MAX": (2,),
     "node.housekeeper.STEADY_PASSES": (1,),
+    "node.housekeeper.RETURN_DOUBLINGS_MAX": (1,),
     "node.housekeeper.SLOW_PASSES": (1,),
     "node.housekeeper.SLOW_DOUBLINGS_MAX": (1,),
     "node.directory.starts.REPORT_MS": (50,),

@@ -10,16 +10,20 @@ from random import Random
 
 from node.consensus.api import Configuration, Role
 from node.consensus.errors import ConsensusError
-from tests.support.raft_cluster import Member, RaftCluster
+from tests.support.raft_cluster import Envelope, Member, RaftCluster
 
 DRIFT_PPM = 200_000
 TICK_NS = 10_000_000
 
 
 class LeaseWalk:
-    """Two leases never overlap, and no holder misses what another has committed."""
+    """Two leases never overlap, and no holder misses what another has committed.
 
-    def __init__(self, seed: int, *, learners: int = 0) -> None:
+    `late`: leaderships are handed over often, and what one member is sent, or sends, may come after
+    any time, as through a disk that hangs: when nobody expects it any more.
+    """
+
+    def __init__(self, seed: int, *, learners: int = 0, late: bool = False) -> None:
         self.random = random = Random(seed)
         count = random.choice((2, 3, 3, 3, 5))
         configuration = Configuration(
@@ -40,8 +44,14 @@ class LeaseWalk:
         # With little traffic, a replica that was deaf for a while can still win an election.
         self.traffic = random.choice((0.01, 0.1, 1.0))
         self.lease_moments = 0
+        self.late = late
+        self.held_back: tuple[int, int] = (0, 0)
+        """Replica whose messages are held back, and which: 0 what it sends, 1 what it is sent."""
+        self.held: list[Envelope] = []
 
     def step(self) -> None:
+        if self.late:
+            self.delay()
         roll = self.random.random()
         if roll < 0.4:
             self.pass_time()
@@ -64,6 +74,23 @@ class LeaseWalk:
                 member.raft.tick(now_ns)
         self.check()
 
+    def delay(self) -> None:
+        """Hand a leadership to a member and hold back what it says or hears; later let it go."""
+        random = self.random
+        replica, _ = self.held_back
+        if not replica:
+            if random.random() < 0.01:
+                replica = random.choice(list(self.cluster.members))
+                self.held_back = (replica, random.randrange(2))
+                for leader in self.leaders():
+                    self.attempt(leader.raft.transfer_leadership, replica)
+        elif random.random() < 0.01:
+            self.held_back = (0, 0)
+            for envelope in self.held:
+                self.cluster.deliver(envelope)
+                self.check()
+            self.held = []
+
     def converse(self) -> None:
         """A few exchanges, in order or not; what waits, waits for the next."""
         cluster = self.cluster
@@ -74,7 +101,9 @@ class LeaseWalk:
             if self.random.random() < 0.2:
                 self.random.shuffle(messages)
             for envelope in messages:
-                if self.random.random() < 0.05:
+                if envelope[self.held_back[1]] == self.held_back[0]:
+                    self.held.append(envelope)
+                elif self.random.random() < 0.05:
                     cluster.network.append(envelope)  # it comes later
                 else:
                     cluster.deliver(envelope)

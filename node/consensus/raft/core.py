@@ -194,6 +194,8 @@ class Raft(RaftState):
         if ticks >= self.deadline_tick:
             if self.role is _LEADER:
                 heartbeats.leader_deadline(self)
+                if self.handed_over_index and transfer.needs_new_term(self):
+                    election.begin_new_term(self)
             else:
                 election.election_deadline(self)
 

@@ -99,6 +99,17 @@ def start_election(r: RaftState, force: bool) -> None:
     _first_requests(r)
 
 
+def begin_new_term(r: RaftState) -> None:
+    """Leader: lead on in the next term, where there may be a lease again (see transfer.py).
+
+    Forced, because the voters still keep what they promised us. That is as safe as the TimeoutNow
+    was: this term has no lease any more, and in the next one each voter votes once.
+    """
+    if is_promotable(r):
+        become_follower(r, r.term, 0)
+        start_election(r, force=True)
+
+
 def _first_requests(r: RaftState) -> None:
     r.resend_gap = RESEND_GAP_TICKS
     r.resend_tick = r.ticks + r.resend_gap

@@ -29,13 +29,18 @@ def has_committed_in_term(r: RaftState) -> bool:
 
 def renew_lease(r: RaftState) -> None:
     """Recompute the lease from what the members echoed, under the configuration in force."""
-    if r.lease_void or r.transfer_target or r.commit_index < r.term_start_index:
+    if r.handed_over_index or r.transfer_target or r.commit_index < r.term_start_index:
         assert r.lease_until_ns == 0
         return
+    r.lease_until_ns = max(0, echoed_until_ns(r))
+
+
+def echoed_until_ns(r: RaftState) -> int:
+    """How far a lease reaches by what a quorum has echoed, if this term may have one at all."""
     start_ns = majority_value([p.echo_ns for p in r.voters])
     if r.outgoing:
         start_ns = min(start_ns, majority_value([p.echo_ns for p in r.outgoing]))
-    r.lease_until_ns = max(0, start_ns + r.lease_length_ns)
+    return start_ns + r.lease_length_ns
 
 
 def confirm_rounds(r: RaftState) -> None:

@@ -68,7 +68,6 @@ def become_leader(r: RaftState) -> None:
     first = max(r.commit_index + 1, r.log.first_index)
     r.uncommitted_bytes = sum(len(e.payload) for e in r.log.slice(first, r.log.last_index + 1))
     r.lease_until_ns = 0
-    r.lease_void = False
     r.read_round = 0
     assert not r.reads_waiting
     assert not r.read_rounds
@@ -86,6 +85,7 @@ def _reset_votes(r: RaftState) -> None:
 
 def _end_leadership(r: RaftState) -> None:
     r.lease_until_ns = 0
+    r.handed_over_index = 0
     r.term_start_index = 0
     r.term_durable = True
     r.transfer_target = 0

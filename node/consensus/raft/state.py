@@ -60,6 +60,7 @@ class RaftState(ReplicatedLog):
         "failed_reads",
         "forced",
         "freshness",
+        "handed_over_index",
         "hard_changed",
         "has_durable_state",
         "heard_commit_index",
@@ -71,7 +72,6 @@ class RaftState(ReplicatedLog):
         "leader_id",
         "lease_length_ns",
         "lease_until_ns",
-        "lease_void",
         "log",
         "members",
         "messages",
@@ -182,9 +182,10 @@ class RaftState(ReplicatedLog):
 
         # -- reads
         self.lease_until_ns = 0
-        self.lease_void = False
-        """A TimeoutNow went out in this term. It may arrive at any time, and then elects a leader
-        without regard to promises: no lease any more in this term."""
+        self.handed_over_index: Index = 0
+        """Leader: end of the log when a TimeoutNow went out in this term; 0 = none did. It may
+        arrive at any time, and then elects a leader without regard to promises: no lease any more
+        in this term."""
         self.read_round = 0
         """Number of the newest read round of this term."""
         self.reads_waiting: list[int] = []

@@ -2,7 +2,9 @@
 
 From the moment a transfer begins there is no lease: the successor is elected without regard to
 what followers promised us. A TimeoutNow that was sent can arrive at any later time, so when the
-transfer is abandoned after one, the lease stays void for the rest of the term.
+transfer is abandoned after one, this term never has a lease again. The leader then begins a term in
+which it may have one (`needs_new_term`, `election.begin_new_term`): a late TimeoutNow of the old
+term makes a candidate of the new one at most, and there a quorum has voted already.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from node.consensus.api import ReplicaId, Role
 from node.consensus.errors import ConfigurationRefused, NotLeader
 from node.consensus.messages import TimeoutNow
 from node.consensus.progress import Progress
-from node.consensus.raft.reads import renew_lease
+from node.consensus.raft.reads import echoed_until_ns, renew_lease
 from node.consensus.raft.state import RaftState, send_as_leader
 
 SLOW_ELECTIONS_MAX: Final = 4
@@ -49,7 +51,7 @@ def maybe_hand_over(r: RaftState, p: Progress) -> None:
     Called again at its heartbeat replies, in case the message was lost.
     """
     if p.replica_id == r.transfer_target and p.match_index == r.log.last_index:
-        r.lease_void = True
+        r.handed_over_index = r.log.last_index
         send_as_leader(r, p.replica_id, TimeoutNow(r.term))
 
 
@@ -72,3 +74,16 @@ def abandon_transfer(r: RaftState) -> None:
     """The target did not take over in time: lead on."""
     r.transfer_target = 0
     renew_lease(r)
+
+
+def needs_new_term(r: RaftState) -> bool:
+    """Leader: is the lease void because of an abandoned transfer, and would a new term have one?
+
+    Not while a quorum answers too slowly for a lease, or has not yet committed what was in the log
+    when the transfer began: it would elect us late or not at all. Nothing was proposed since then,
+    so usually nothing is in flight when the new term begins.
+    """
+    index = r.handed_over_index
+    if not index or r.transfer_target or r.commit_index < index:
+        return False
+    return echoed_until_ns(r) > r.now_ns

@@ -12,6 +12,7 @@ from node.group import ReplicaGroup
 from node.housekeeper import (
     EXPIRE_BATCH,
     KEEP_ENTRIES,
+    RETURN_DOUBLINGS_MAX,
     SLOW_PASSES,
     SLOW_REST_PASSES,
     STEADY_PASSES,
@@ -199,6 +200,37 @@ def test_a_preferred_leader_gets_its_shard_back_when_it_has_kept_up_for_a_while(
     assert world.logs[1].transferred == []
     passes(world, 1)
     assert world.logs[1].transferred == [THERE]
+
+
+def test_a_preferred_leader_that_fails_to_take_over_is_asked_less_and_less_often() -> None:
+    """A disk that is slow but answers, say: each attempt keeps writes waiting."""
+
+    def passes_until_asked() -> int:
+        before = len(log.transferred)
+        for count in range(1, 1000):
+            passes(world, 1)
+            if len(log.transferred) > before:
+                return count
+        raise AssertionError("not asked any more")
+
+    world = World(1)
+    log = world.logs[1]
+    log.members = {THERE: follower()}
+    gaps = [(STEADY_PASSES << times) + 1 for times in range(RETURN_DOUBLINGS_MAX + 1)]
+    assert [passes_until_asked() for _ in gaps] == gaps
+    assert passes_until_asked() == gaps[-1], "but it is"
+    log.become(Role.CANDIDATE, 2)  # Between two of its own terms.
+    passes(world, 1)
+    log.lead(2)
+    assert passes_until_asked() == gaps[-1]
+    log.become(Role.FOLLOWER, 3, THERE)
+    passes(world, 1)
+    log.lead(4)
+    assert [passes_until_asked() for _ in range(2)] == gaps[:2], "it did lead in between"
+    world.up = False
+    passes(world, 1)
+    world.up = True
+    assert passes_until_asked() == gaps[0], "it was started anew"
 
 
 def test_the_lease_ends_before_the_successor_can_hear_of_it() -> None:

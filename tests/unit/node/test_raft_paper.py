@@ -26,7 +26,7 @@ from node.consensus.messages import (
 )
 from node.consensus.raft.configurations import encode_configuration
 from tests.support.raft_cluster import RaftCluster, configuration_entries
-from tests.support.raft_solo import ELECTION_TICKS, Solo, log_of, terms_of
+from tests.support.raft_solo import ELECTION_TICKS, TICK_NS, Solo, log_of, terms_of
 
 # -- 5.1 terms -----------------------------------------------------------------------------
 
@@ -967,15 +967,111 @@ def test_6_4_1_a_transfer_ends_the_lease_at_once() -> None:
 
 
 def test_6_4_1_no_lease_ever_after_a_timeout_now_of_this_term() -> None:
-    """It may still be on its way when the transfer is abandoned, and elects without promises."""
+    """It may still be on its way when the transfer is abandoned, and elects without promises. A new
+    term would bring no lease while answers are as slow as here: the leader stays."""
     solo = Solo()
     raft = solo.lead()
     raft.transfer_leadership(2)
-    for _ in range(10):
+    for _ in range(20):
         solo.tick(5)
-        solo.echo(2, 3)
+        sent_ns = solo.now_ns - ELECTION_TICKS * TICK_NS
+        solo.step(3, HeartbeatReply(1, sent_ns, 0))
+        assert raft.lease_until_ns == 0
+    assert raft.role is Role.LEADER
     raft.propose(b"the transfer was abandoned")
+    solo.flush()
+    # The first quick answer after the abandonment would give a lease, were it not for the message.
+    solo.step(3, HeartbeatReply(1, solo.now_ns, 0))
     assert raft.lease_until_ns == 0
+
+
+def test_6_4_1_a_leader_whose_transfer_failed_begins_a_term_that_can_have_a_lease() -> None:
+    solo = Solo()
+    raft = solo.lead()
+    raft.transfer_leadership(2)
+    for _ in range(ELECTION_TICKS // 5 - 1):
+        solo.tick(5)
+        solo.echo(3)
+    assert (raft.role, raft.term) == (Role.LEADER, 1)
+    solo.tick(5)
+    assert (raft.role, raft.term) == (Role.CANDIDATE, 2)
+    votes = solo.sent(Vote)
+    assert [(to, m.term, m.force) for to, m in votes] == [(2, 2, True), (3, 2, True)]
+    solo.step(3, VoteReply(2, True))
+    solo.acknowledge(3)
+    solo.echo(3)
+    assert raft.role is Role.LEADER
+    assert raft.lease_until_ns > solo.now_ns
+    solo.tick(5)
+    solo.echo(3)
+    assert raft.term == 2, "once is enough"
+
+
+def test_6_4_1_a_leader_stays_until_what_it_held_when_it_handed_over_is_committed() -> None:
+    """A quorum that cannot write would not elect it either."""
+    solo = Solo((1, 2, 3, 4, 5))
+    raft = solo.lead()
+    raft.propose(b"x")
+    solo.flush()
+    raft.transfer_leadership(2)
+    solo.acknowledge(2)
+    assert solo.sent(TimeoutNow)
+    for _ in range(2 * ELECTION_TICKS // 5):
+        solo.tick(5)
+        solo.echo(3, 4, 5)
+    raft.propose(b"the transfer was abandoned")
+    assert (raft.role, raft.term, raft.lease_until_ns) == (Role.LEADER, 1, 0)
+    solo.acknowledge(3, index=2)
+    solo.tick(5)
+    assert (raft.role, raft.term) == (Role.CANDIDATE, 2)
+
+
+def test_6_4_1_a_late_timeout_now_does_not_end_a_lease_of_the_next_term() -> None:
+    """It makes a candidate of that term, where a quorum has voted already; and what the candidate
+    tries after that, it tries like any other."""
+    cluster = RaftCluster(3)
+    leader = cluster.elect(1)
+    cluster.isolate(3)
+    leader.transfer_leadership(3)
+    cluster.tick(ELECTION_TICKS + 10)
+    assert (leader.role, leader.term, cluster[3].term) == (Role.LEADER, 2, 1)
+    assert cluster.members[1].may_lease_read()
+    cluster.heal()
+    cluster.cut_links[1, 3] = True  # The leader's own messages would end the attempt.
+    cluster[3].step(1, TimeoutNow(1))
+    assert (cluster[3].role, cluster[3].term) == (Role.CANDIDATE, 2)
+    for _ in range(10 * ELECTION_TICKS):
+        cluster.tick()
+        assert leader.role is Role.LEADER
+        assert cluster.members[1].may_lease_read()
+    assert leader.term == 2
+    cluster.heal()
+    cluster.tick(10)
+    assert cluster[3].leader_id == 1
+    cluster[3].step(1, TimeoutNow(1))
+    assert (cluster[3].role, cluster[3].leader_id) == (Role.FOLLOWER, 1), "it is of an old term"
+
+
+def test_6_4_1_a_leader_that_is_alone_by_then_begins_the_new_term_at_once() -> None:
+    """The target left with the joint configuration, which committed after it had been told."""
+    solo = Solo((1, 2, 3))
+    raft = solo.lead()
+    raft.change_membership(Configuration((1,)))
+    unwritten = raft.ready()
+    raft.transfer_leadership(2)
+    solo.acknowledge(2)
+    assert [to for to, m in raft.ready().messages if isinstance(m, TimeoutNow)] == [2]
+    solo.persist(unwritten)
+    solo.flush()
+    assert raft.configuration == Configuration((1,))
+    assert raft.commit_index == raft.last_index
+    while raft.transfer_target:
+        solo.tick()
+    assert (raft.role, raft.term) == (Role.LEADER, 2)
+    assert raft.lease_until_ns == 0, "its first entry is not durable"
+    solo.flush()
+    solo.tick(5)
+    assert raft.lease_until_ns > solo.now_ns
 
 
 def test_6_4_1_a_transfer_abandoned_before_that_gives_the_lease_back() -> None:

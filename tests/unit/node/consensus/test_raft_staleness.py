@@ -83,12 +83,15 @@ def test_nothing_goes_back_from_the_beginning_of_a_transfer_and_after_a_timeout_
     solo.acknowledge(2)
     solo.raft.transfer_leadership(2)
     assert solo.sent(TimeoutNow)
+    slow_ns = ELECTION_TICKS * TICK_NS
     for _ in range(2 * ELECTION_TICKS // solo.raft.config.heartbeat_ticks):
         beat_round(solo)
         sent = beats(solo)
         assert sent[3].stamp == 0
-        solo.step(3, stamped_reply(solo, sent[3].sent_ns))  # Keeps it in office.
+        # Keeps it in office, and is too slow for it to begin a term with a lease.
+        solo.step(3, stamped_reply(solo, sent[3].sent_ns - slow_ns))
     assert not solo.raft.transfer_target, "it should have been abandoned by now"
+    assert solo.raft.term == 1
 
 
 def test_a_read_round_carries_no_stamps() -> None:
