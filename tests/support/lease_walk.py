@@ -10,6 +10,7 @@ from random import Random
 
 from node.consensus.api import Configuration, Role
 from node.consensus.errors import ConsensusError
+from node.consensus.messages import TimeoutNow, Vote
 from tests.support.raft_cluster import Envelope, Member, RaftCluster
 
 DRIFT_PPM = 200_000
@@ -19,8 +20,8 @@ TICK_NS = 10_000_000
 class LeaseWalk:
     """Two leases never overlap, and no holder misses what another has committed.
 
-    `late`: leaderships are handed over often, and what one member is sent, or sends, may come after
-    any time, as through a disk that hangs: when nobody expects it any more.
+    `late`: leaderships are handed over often, and what the target says or hears comes when nobody
+    expects it any more, as through a disk that hangs; or only what makes it stand, or its requests.
     """
 
     def __init__(self, seed: int, *, learners: int = 0, late: bool = False) -> None:
@@ -47,6 +48,8 @@ class LeaseWalk:
         self.late = late
         self.held_back: tuple[int, int] = (0, 0)
         """Replica whose messages are held back, and which: 0 what it sends, 1 what it is sent."""
+        self.held_kinds: tuple[type, ...] = ()
+        """Messages of these kinds only; all if there are none."""
         self.held: list[Envelope] = []
 
     def step(self) -> None:
@@ -79,17 +82,23 @@ class LeaseWalk:
         random = self.random
         replica, _ = self.held_back
         if not replica:
-            if random.random() < 0.01:
+            if random.random() < 0.1:
                 replica = random.choice(list(self.cluster.members))
                 self.held_back = (replica, random.randrange(2))
+                self.held_kinds = random.choice(((), (TimeoutNow, Vote)))
                 for leader in self.leaders():
                     self.attempt(leader.raft.transfer_leadership, replica)
-        elif random.random() < 0.01:
+        elif random.random() < 0.03:
             self.held_back = (0, 0)
             for envelope in self.held:
                 self.cluster.deliver(envelope)
                 self.check()
             self.held = []
+
+    def _is_held_back(self, envelope: Envelope) -> bool:
+        replica, end = self.held_back
+        kinds = self.held_kinds
+        return envelope[end] == replica and (not kinds or isinstance(envelope[2], kinds))
 
     def converse(self) -> None:
         """A few exchanges, in order or not; what waits, waits for the next."""
@@ -101,7 +110,7 @@ class LeaseWalk:
             if self.random.random() < 0.2:
                 self.random.shuffle(messages)
             for envelope in messages:
-                if envelope[self.held_back[1]] == self.held_back[0]:
+                if self._is_held_back(envelope):
                     self.held.append(envelope)
                 elif self.random.random() < 0.05:
                     cluster.network.append(envelope)  # it comes later
