@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.consensus.api import Role
-from node.consensus.messages import AppendReply, PreVote, TimeoutNow, Vote
+from node.consensus.messages import AppendReply, PreVote, PreVoteReply, TimeoutNow, Vote
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, Solo
 
@@ -110,6 +110,21 @@ def test_a_forced_election_repeats_its_force() -> None:
     assert [m.force for _, m in solo.flush() if isinstance(m, Vote)] == [True, True]
     solo.tick()
     assert [m.force for _, m in solo.flush() if isinstance(m, Vote)] == [True, True]
+
+
+def test_force_ends_with_the_election_that_was_asked_for() -> None:
+    """What the leader gave up was its own lease, and not one of a leader after it."""
+    solo = Solo(term=1)
+    solo.follow(2, 1)
+    solo.step(2, TimeoutNow(1))
+    assert solo.raft.term == 2
+    while solo.raft.role is Role.CANDIDATE:
+        solo.flush()
+        solo.tick()
+    solo.flush()
+    solo.step(3, PreVoteReply(3, True))
+    assert solo.raft.term == 3
+    assert [m.force for _, m in solo.flush() if isinstance(m, Vote)] == [False, False]
 
 
 @pytest.mark.parametrize("role", ["learner", "candidate"])
