@@ -72,6 +72,12 @@ class Gaps:
             self.network.shut()
             self.loop.close()
 
+    async def stop_probing(self) -> None:
+        """End all probes: nothing is written any more."""
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
+
     async def measure(self, seconds: float) -> None:
         """Forget what was, and measure for so long."""
         now = self.loop.time()
@@ -132,9 +138,7 @@ class Gaps:
             await asyncio.sleep(0.05)
         await asyncio.sleep(1.0)
         await play()
-        for probe in self._probes:
-            probe.cancel()
-        await asyncio.gather(*self._probes, return_exceptions=True)
+        await self.stop_probing()
 
     async def _probe(self, node: SimulatedNode, shard: int, key: bytes) -> None:
         while True:

@@ -292,7 +292,8 @@ def test_nothing_but_consensus_is_taken_from_a_datagram() -> None:
     """A write that is executed once for each copy would be executed twice."""
     taken: list[Any] = []
     node: Any = SimpleNamespace(
-        host=SimpleNamespace(on_message=lambda *message: taken.append(message))
+        host=SimpleNamespace(on_message=lambda *message: taken.append(message)),
+        time=SimpleNamespace(is_settled=False),
     )
     vote = encode_message(1, Vote(3, 0, 0, False))
     Node.on_peer_datagram(node, 2, (vote,))
@@ -302,3 +303,18 @@ def test_nothing_but_consensus_is_taken_from_a_datagram() -> None:
             Node.on_peer_datagram(node, 2, ((kind, 1),))
     assert len(taken) == 1
     assert KIND_OF[SnapshotChunk] not in DATAGRAM_KINDS
+
+
+def test_a_node_that_does_not_know_the_time_takes_votes_from_connections_only() -> None:
+    """There the time that the voter knows comes before its vote."""
+    taken: list[Any] = []
+    time = SimpleNamespace(is_settled=False)
+    host = SimpleNamespace(on_message=lambda *message: taken.append(message))
+    node: Any = SimpleNamespace(host=host, time=time)
+    vote = encode_message(1, VoteReply(3, True))
+    answer = encode_message(1, AppendReply(3, 0, False, 0, 0))
+    Node.on_peer_datagram(node, 2, (vote, answer))
+    assert taken == [(2, answer)]
+    time.is_settled = True
+    Node.on_peer_datagram(node, 2, (vote,))
+    assert taken == [(2, answer), (2, vote)]
