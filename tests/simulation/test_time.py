@@ -106,11 +106,13 @@ def bridged_by_a_leader_that_has_not_heard(seed: int) -> int:
         leader.crash()
         back.clock.jump_wall(HOUR_MS)
         back.start()
-        while not (back.node and back.node.peers and back.node.peers.is_heard(other.node.node_id)):
-            await asyncio.sleep(0.00005)  # noqa: ASYNC110 (there is no event for it)
+        while not (  # noqa: ASYNC110 (there is no event for it)
+            back.node and back.node.peers and back.node.peers.is_heard(other.node.node_id)
+        ):
+            await asyncio.sleep(0.00005)
         late.append(network.link(other.name, back.name))
-        while not back.node.time.is_settled:
-            await asyncio.sleep(0.005)  # noqa: ASYNC110
+        while not back.node.time.is_settled:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
         bridged.append(back.node.time.bridged_ms)
 
     world.run(play)
