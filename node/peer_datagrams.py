@@ -10,8 +10,9 @@ dialed to the address that it reached, where the other side listens on the same 
       of the rest
 
 The token names both ends: their cluster, ids, data directories and incarnations, as the hellos of
-the connection had them. A datagram counts while that connection stands, and no longer: one of, or
-for, an earlier process is refused. Where no datagrams pass, the connection carries everything.
+the connection had them. A datagram counts while that connection stands and brings something, and no
+longer: one of, or for, an earlier process is refused, and a leader whose entries do not arrive is
+not kept by its heartbeats. Where no datagrams pass, the connection carries everything.
 """
 
 from __future__ import annotations

@@ -357,7 +357,7 @@ class PeerNetwork:
 
     def _datagram(self, data: bytes) -> None:
         node_id = self._tokens.get(token_of(data))
-        if node_id is not None:
+        if node_id is not None and not self._is_stalled(node_id):
             try:
                 self._handler.on_peer_datagram(node_id, items_of(data))
             except PeerError as error:
@@ -366,6 +366,13 @@ class PeerNetwork:
                 self._counters.peer_datagrams_received += 1
                 return
         self._counters.peer_datagrams_refused += 1
+
+    def _is_stalled(self, node_id: int) -> bool:
+        """Heartbeats that come beside a connection which brings nothing would keep a leader in
+        office whose entries do not arrive: where only small packets pass, for ever.
+        """
+        inbound = self._peers[node_id].inbound
+        return inbound is None or inbound.is_stalled
 
     def _take_datagrams_of(self, peer: Peer, hello: Hello | None) -> None:
         """Those of the process that introduced itself so, and no others; None: no more."""

@@ -58,6 +58,8 @@ class Gaps:
         self.longest: dict[tuple[str, int], float] = {}
         self.failures: list[bytes] = []
         """Lines of requests that were given up."""
+        self.value = b"x"
+        """What the probes write."""
         self._answered: dict[tuple[str, int], float] = {}
         self._probes: list[asyncio.Task[None]] = []
         self._measuring = False
@@ -161,7 +163,8 @@ class Gaps:
         shard: int,
         key: bytes,
     ) -> None:
-        writer.write(b"set %b 0 0 1\r\nx\r\nget %b\r\n" % (key, key))
+        value = self.value
+        writer.write(b"set %b 0 0 %d\r\n%b\r\nget %b\r\n" % (key, len(value), value, key))
         stored = await reader.readuntil(b"\r\n")
         found = await reader.readuntil(b"\r\n")
         if found.startswith(b"VALUE"):
