@@ -644,6 +644,10 @@ class Node:
             return {}
         return {node_id: self.peers.is_up(node_id) for node_id in self.peers.node_ids}
 
+    def peers_apart(self) -> Mapping[int, str]:
+        """Other nodes that refuse this one, or that this one refuses, and why."""
+        return self.peers.why_apart() if self.peers is not None else {}
+
     @property
     def is_serving(self) -> bool:
         """There is a map, and every shard replicated here has a leader."""
