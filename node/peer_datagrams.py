@@ -132,7 +132,10 @@ class DatagramPath(asyncio.DatagramProtocol):
             self._outbox_bytes += len(packed)
 
     def flush(self) -> None:
-        """Send what was put in: at the end of each turn."""
+        """Send what was put in: at the end of each turn.
+
+        While the socket takes nothing, at most one datagram waits for it and the rest is lost.
+        """
         if not self._outbox:
             return
         packed, self._outbox = self._outbox, []
@@ -140,11 +143,14 @@ class DatagramPath(asyncio.DatagramProtocol):
         transport = self._transport
         if transport is not None and not transport.is_closing():
             for datagram in encode_datagrams(self.token, packed):
+                if cast(asyncio.WriteTransport, transport).get_write_buffer_size():
+                    return
                 transport.sendto(datagram)
 
     def close(self) -> None:
         self.token = b""
         self._outbox.clear()
         if self._transport is not None:
-            self._transport.abort()
+            # Not abort(): uvloop reports a datagram that is cancelled as a fatal error.
+            self._transport.close()
             self._transport = None

@@ -155,6 +155,9 @@ class VirtualDatagramEnd(asyncio.DatagramTransport):
         if not self._is_closed:
             self.network.send_datagram(self, bytes(data))
 
+    def get_write_buffer_size(self) -> int:
+        return 0  # What is sent is on its way.
+
     def is_closing(self) -> bool:
         return self._is_closed
 
