@@ -375,11 +375,18 @@ class ReplicaGroup:
         """Copy the log's lease, held back until this term's no-op is applied (thesis 6.4)."""
         log = self.log
         lease = log.lease_until_ns
-        self.lease_until_ns = lease if lease and self.applied_index >= log.term_start_index else 0
+        if self.applied_index < log.term_start_index:
+            lease = 0
+        if lease < self.lease_until_ns:  # A transfer begins: until now the state was current.
+            now_ns = self.host.clock.monotonic_ns()
+            self.fresh_ns = max(self.fresh_ns, min(self.lease_until_ns, now_ns))
+        self.lease_until_ns = lease
 
     def update_freshness(self) -> None:
         """Copy what the log knows of the age of the state as it is applied now."""
-        self.fresh_ns = self.log.fresh_ns(self.applied_index)
+        fresh_ns = self.log.fresh_ns(self.applied_index)
+        if fresh_ns > self.fresh_ns:  # A lease of our own may have told more.
+            self.fresh_ns = fresh_ns
 
     def staleness_ns(self, now_ns: int) -> int:
         """By how much the state may lag behind what is committed; 0 under a lease. Huge if nothing
@@ -395,6 +402,10 @@ class ReplicaGroup:
 
     def leadership_lost(self) -> None:
         """No longer leader: what was proposed may still be committed by a successor."""
+        if self.lease_until_ns <= self.host.clock.monotonic_ns():
+            # It ran out. One that did not ended at an unknown moment: a successor may have been
+            # called, or our own vote given away.
+            self.fresh_ns = max(self.fresh_ns, self.lease_until_ns)
         self.lease_until_ns = 0
         queue, self.queue = self.queue, []
         for _, waiter, cost in queue:

@@ -94,7 +94,7 @@ class Housekeeper:
         self._steady: dict[int, int] = {}
         """Group led here to the passes for which its preferred leader has kept up."""
         self._returned: dict[int, int] = {}
-        """Group to how often it was handed to its preferred leader, and nobody else led it since."""
+        """Group to how often it was handed to its preferred leader, which did not lead it since."""
         self._slow: dict[int, int] = {}
         """Group led here to the passes for which its leader has been too slow; less than 0 while it
         is kept all the same."""

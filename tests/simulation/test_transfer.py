@@ -27,7 +27,7 @@ async def another_leads(stage: Stage) -> tuple[str, Node, ReplicatedLog]:
 
 
 def test_a_shard_whose_new_leaders_disk_hangs_is_well_and_served_by_lease() -> None:
-    """Without a lease nobody learns how fresh its state is: after 3 s all were told to be unwell."""
+    """Without a lease nobody learns how fresh its state is: after 3 s all report to be unwell."""
 
     async def scenario(stage: Stage) -> None:
         name, leader, log = await another_leads(stage)

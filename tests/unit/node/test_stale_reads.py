@@ -201,6 +201,29 @@ def test_a_leadership_lost_takes_its_lease_with_it() -> None:
     assert world.outcomes == []
 
 
+def test_a_leader_that_hands_over_was_current_until_then() -> None:
+    """Also if that fails and it follows or leads on: its state is not as old as before it led."""
+    world = World()
+    lead(world)
+    world.clock.ns += 20 * MS
+    world.log.lease_until_ns = 0
+    world.group.update_lease()
+    for role in (Role.LEADER, Role.CANDIDATE, Role.LEADER):
+        world.log.become(role, world.log.term + 1)
+        world.turn(GROUP)
+        world.clock.ns += 10 * MS
+    assert world.group.staleness_ns(world.clock.ns) == 30 * MS
+
+
+def test_a_leader_whose_lease_ran_out_was_current_until_its_end() -> None:
+    world = World()
+    lead(world)
+    world.clock.ns += 150 * MS
+    world.log.become(Role.FOLLOWER, 8, ELSEWHERE)
+    world.turn(GROUP)
+    assert world.group.staleness_ns(world.clock.ns) == 50 * MS
+
+
 # -- what has ended ------------------------------------------------------------------------
 
 
