@@ -2,7 +2,8 @@
 
 A connection is looked at every so often (`Watch.look`). A client that is gone without a word is
 found by TCP's keepalive, one that does not read by the bytes that wait for it, which do not get
-fewer.
+fewer. Time in which this node itself stood still does not count (`MemcachedServer.watched_ns`): it
+has not seen what clients did meanwhile.
 """
 
 from __future__ import annotations
@@ -35,11 +36,14 @@ def keep_alive(transport: asyncio.Transport) -> None:
 class Watch:
     """What was seen of one connection, look by look."""
 
-    __slots__ = ("_heard_ns", "_taken_ns", "_waiting", "heard")
+    __slots__ = ("_heard_ns", "_taken_ns", "_waiting", "heard", "taken")
 
     def __init__(self, now_ns: int) -> None:
         self.heard = False
         """Something came since the last look."""
+        self.taken = False
+        """So much was taken since the last look that more replies were handed out: as many bytes
+        may wait as before."""
         self._heard_ns = now_ns
         self._taken_ns = now_ns
         self._waiting = 0
@@ -52,7 +56,8 @@ class Watch:
         """Why to close it, or "". `waiting`: bytes that the kernel has not taken while nothing is
         added to them; 0 if it takes all. A time of 0: never for that reason.
         """
-        if not waiting or waiting < self._waiting or not self._waiting:
+        if self.taken or not waiting or waiting < self._waiting or not self._waiting:
+            self.taken = False
             self._taken_ns = now_ns
         self._waiting = waiting
         if self.heard or not is_idle:

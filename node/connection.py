@@ -163,7 +163,7 @@ class MemcachedConnection(asyncio.Protocol):
         """Of those: what reads under way may bring."""
         self._parked: deque[Parked] = deque()
         """Reads whose answer was dropped for lack of room, in order of dropping."""
-        self._watch = Watch(server.monotonic_ns())
+        self._watch = Watch(server.watched_ns)
         self._read_bytes = FIRST_READ_BYTES
         """What one key's answer may bring: the largest of late, halved with each smaller one."""
         self._write_paused = False
@@ -216,6 +216,7 @@ class MemcachedConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        self._watch.taken = True
         self._pump()
 
     def finish(self) -> None:

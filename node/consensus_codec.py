@@ -56,6 +56,9 @@ DATAGRAM_KINDS: Final = frozenset(
 )
 """All that may come as a datagram: lost, twice, late and in any order."""
 
+VOTE_REPLY_KIND: Final = KIND_OF[VoteReply]
+"""As a datagram it may overtake what its sender has sent before it on the connection."""
+
 
 def check_message(message: Message) -> None:
     """Raise `PeerFrameError` if a member of a message has the wrong type.

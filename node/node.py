@@ -28,7 +28,7 @@ from node.consensus.api import (
     SnapshotMeta,
 )
 from node.consensus.raft import Raft
-from node.consensus_codec import DATAGRAM_KINDS
+from node.consensus_codec import DATAGRAM_KINDS, VOTE_REPLY_KIND
 from node.coordinator import Coordinator
 from node.counters import Counters
 from node.data_dir_watch import DataDirWatch
@@ -532,11 +532,18 @@ class Node:
             self.follower.on_item(node_id, item)
 
     def on_peer_datagram(self, node_id: int, items: tuple[tuple[Any, ...], ...]) -> None:
-        """Consensus, and nothing else: all other items count on coming once and in order."""
+        """Consensus, and nothing else: all other items count on coming once and in order.
+
+        A vote may make this node a leader, so it has to come behind the time that its voter told
+        (`Timekeeper`). While this node does not know the time, only the connection keeps that
+        order: the vote comes there, too.
+        """
         for item in items:
             kind = item[0]
             if type(kind) is not int or kind not in DATAGRAM_KINDS:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60} came as a datagram")
+            if kind == VOTE_REPLY_KIND and not self.time.is_settled:
+                continue
             self.host.on_message(node_id, item)
 
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
@@ -654,6 +661,10 @@ class Node:
         if self.peers is None:
             return {}
         return {node_id: self.peers.is_up(node_id) for node_id in self.peers.node_ids}
+
+    def peers_apart(self) -> Mapping[int, str]:
+        """Other nodes that refuse this one, or that this one refuses, and why."""
+        return self.peers.why_apart() if self.peers is not None else {}
 
     @property
     def is_serving(self) -> bool:

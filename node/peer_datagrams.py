@@ -10,8 +10,9 @@ dialed to the address that it reached, where the other side listens on the same 
       of the rest
 
 The token names both ends: their cluster, ids, data directories and incarnations, as the hellos of
-the connection had them. A datagram counts while that connection stands, and no longer: one of, or
-for, an earlier process is refused. Where no datagrams pass, the connection carries everything.
+the connection had them. A datagram counts while that connection stands and brings something, and no
+longer: one of, or for, an earlier process is refused, and a leader whose entries do not arrive is
+not kept by its heartbeats. Where no datagrams pass, the connection carries everything.
 """
 
 from __future__ import annotations
@@ -131,7 +132,10 @@ class DatagramPath(asyncio.DatagramProtocol):
             self._outbox_bytes += len(packed)
 
     def flush(self) -> None:
-        """Send what was put in: at the end of each turn."""
+        """Send what was put in: at the end of each turn.
+
+        While the socket takes nothing, at most one datagram waits for it and the rest is lost.
+        """
         if not self._outbox:
             return
         packed, self._outbox = self._outbox, []
@@ -139,11 +143,14 @@ class DatagramPath(asyncio.DatagramProtocol):
         transport = self._transport
         if transport is not None and not transport.is_closing():
             for datagram in encode_datagrams(self.token, packed):
+                if cast(asyncio.WriteTransport, transport).get_write_buffer_size():
+                    return
                 transport.sendto(datagram)
 
     def close(self) -> None:
         self.token = b""
         self._outbox.clear()
         if self._transport is not None:
-            self._transport.abort()
+            # Not abort(): uvloop reports a datagram that is cancelled as a fatal error.
+            self._transport.close()
             self._transport = None

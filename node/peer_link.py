@@ -40,6 +40,9 @@ from node.peer_datagrams import DatagramPath
 
 TICK_SECONDS: Final = 0.25
 SILENT_TICKS_MAX: Final = 8  # 2 s
+STALLED_TICKS: Final = 4
+"""A connection that brings nothing for a second does not do its work, though it may recover: the
+packets that it lost are sent again sooner than that, unless they cannot pass at all."""
 HELLO_TICKS_MAX: Final = 20  # 5 s for a stranger to introduce itself
 CLOSING_TICKS_MAX: Final = 4  # 1 s to send what is left, then the connection is cut
 
@@ -152,6 +155,11 @@ class PeerLink(asyncio.Protocol):
         """Address of the other side, for people."""
         name = self._transport.get_extra_info("peername") if self._transport else None
         return f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else "unknown:0"
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether it has brought nothing for a second, by the ticks."""
+        return self._silent_ticks >= STALLED_TICKS and not self._heard
 
     @property
     def was_probe(self) -> bool:

@@ -84,6 +84,7 @@ class Peer:
         "name",
         "one_way_since_ns",
         "refusal",
+        "refused",
         "retry_ms",
         "suspect",
         "wake",
@@ -94,6 +95,7 @@ class Peer:
         self.addresses = addresses
         self.disk_id = disk_id
         self.refusal = ""  # what the other side said last; "" once it took us
+        self.refused = ""  # what we said to it last; "" once we took it
         self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
         self.link: PeerLink | None = None  # dialed and ready
         self.inbound: PeerLink | None = None  # accepted and ready
@@ -116,4 +118,13 @@ def refusals_of(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:
                 f"node {peer.name} cannot connect to this node, although this node can connect "
                 "to it: the address that it knows of this node is wrong, or blocked"
             )
+    return found
+
+
+def why_apart(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:
+    """See `PeerNetwork.why_apart`."""
+    found = refusals_of(peers, now_ns)
+    for node_id, peer in peers.items():
+        if peer.refused and node_id not in found:
+            found[node_id] = f"this node refuses it: {peer.refused}"
     return found

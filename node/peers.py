@@ -43,7 +43,7 @@ from node.peer_codec import (
 from node.peer_datagrams import DatagramPath, items_of, make_token, token_of
 from node.peer_link import TICK_SECONDS, PeerLink, Refused
 from node.peer_listener import PeerListener
-from node.peer_state import Peer, PeerHandler, PeerSpec, refusals_of
+from node.peer_state import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
 from node.start_record import PeerStarts
 from node.tasks import Tasks
 
@@ -282,6 +282,10 @@ class PeerNetwork:
         """
         return refusals_of(self._peers, self._clock.monotonic_ns())
 
+    def why_apart(self) -> dict[int, str]:
+        """By id, why this node and another one do not talk, if one of them refuses the other."""
+        return why_apart(self._peers, self._clock.monotonic_ns())
+
     # --- dialing
 
     def _new_link(self, node_id: int) -> PeerLink:
@@ -326,6 +330,7 @@ class PeerNetwork:
             self._log_once("info", "peer_unreachable", peer=peer.name, why=why)
             link.abort(why)
             self._down(node_id, peer, why)
+            peer.refusal = peer.refused = ""  # It is not there any more, or not to be reached.
             return
         path = await self._open_path(peer, link)
         try:
@@ -357,7 +362,7 @@ class PeerNetwork:
 
     def _datagram(self, data: bytes) -> None:
         node_id = self._tokens.get(token_of(data))
-        if node_id is not None:
+        if node_id is not None and not self._is_stalled(node_id):
             try:
                 self._handler.on_peer_datagram(node_id, items_of(data))
             except PeerError as error:
@@ -366,6 +371,13 @@ class PeerNetwork:
                 self._counters.peer_datagrams_received += 1
                 return
         self._counters.peer_datagrams_refused += 1
+
+    def _is_stalled(self, node_id: int) -> bool:
+        """Heartbeats that come beside a connection which brings nothing would keep a leader in
+        office whose entries do not arrive: where only small packets pass, for ever.
+        """
+        inbound = self._peers[node_id].inbound
+        return inbound is None or inbound.is_stalled
 
     def _take_datagrams_of(self, peer: Peer, hello: Hello | None) -> None:
         """Those of the process that introduced itself so, and no others; None: no more."""
@@ -441,7 +453,7 @@ class PeerNetwork:
         if link.dialed:
             peer.link = self._ready[node_id] = link
             self._path_ready(link)
-            peer.refusal = ""
+            peer.refusal = peer.refused = ""
             if peer.inbound is None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
         else:
@@ -475,8 +487,11 @@ class PeerNetwork:
         if peer is not None and link.dialed:
             peer.retry_ms = refusal.retry_ms
             # One that is to be asked again at once is only on its way into the cluster.
-            if by_peer and refusal.retry_ms >= DUPLICATE_RETRY_MS:
-                peer.refusal = refusal.sentence
+            if refusal.retry_ms >= DUPLICATE_RETRY_MS:
+                if by_peer:
+                    peer.refusal = refusal.sentence
+                else:
+                    peer.refused = refusal.sentence
         self._log_once(
             # A node that is to be asked again at once is only on its way into the cluster.
             "error" if refusal.retry_ms >= DUPLICATE_RETRY_MS else "info",

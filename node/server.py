@@ -69,7 +69,10 @@ class MemcachedServer:
         self._emptied = asyncio.Event()
         self._slow_ns = config.slow_client_ms * 1_000_000
         self._idle_ns = config.idle_timeout_ms * 1_000_000
-        self._next_look_ns = 0
+        self._looked_ns = self.monotonic_ns()
+        self.watched_ns = 0
+        """For how long clients were watched: the time of the looks, without that in which this node
+        stood still."""
         self.reply_bytes_max = REPLY_BYTES_MAX
         """The present share of each connection in UNREAD_BYTES_MAX."""
         self.write_room = WriteRoom()
@@ -133,10 +136,12 @@ class MemcachedServer:
     def sweep(self) -> None:
         """Close connections that have not read, or not said, anything for too long. Called every
         few ticks."""
-        now_ns = self.monotonic_ns()
-        if now_ns < self._next_look_ns:
+        elapsed_ns = self.monotonic_ns() - self._looked_ns
+        if elapsed_ns < LOOK_NS:
             return
-        self._next_look_ns = now_ns + LOOK_NS
+        self._looked_ns += elapsed_ns
+        self.watched_ns += min(elapsed_ns, 2 * LOOK_NS)
+        now_ns = self.watched_ns
         unread: list[tuple[int, int]] = []
         total = holding = 0
         for connection in list(self.connections.values()):

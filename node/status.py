@@ -85,11 +85,11 @@ def _why_not_serving(node: NodeView, group: GroupView, stale_ms: int) -> str:
 def health_warnings(node: NodeView) -> list[str]:
     """What somebody should look at although this node does its part."""
     warnings = node.alarms.warnings()
-    warnings += [
-        f"node {node.name_of(node_id)}: no connection to it"
-        for node_id, is_up in sorted(node.peers_up().items())
-        if not is_up
-    ]
+    whys = node.peers_apart()
+    for node_id, is_up in sorted(node.peers_up().items()):
+        if not is_up:
+            why = f": {whys[node_id]}" if node_id in whys else ""
+            warnings.append(f"node {node.name_of(node_id)}: no connection to it{why}")
     own_id = node.node_id
     for group_id, group in sorted(node.host.groups.items()):
         if group.leader_id != own_id:

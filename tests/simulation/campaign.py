@@ -46,9 +46,10 @@ EXERCISED = (
     "disk_opens_refused",
     "out_of_memory",
     "slow_clients_closed",
+    "slow_reads_finished",
     "rejected_connections",
 )
-"""Counters of the nodes that tell whether rare paths were taken at all."""
+"""Counters, of the nodes above all, that tell whether rare paths were taken at all."""
 
 
 @dataclass(slots=True)

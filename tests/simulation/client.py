@@ -40,6 +40,8 @@ RETRIEVALS = ("get", "gets", "gat", "gats")
 WITH_UNIQUE = ("gets", "gats")
 LOST = (OSError, EOFError, TimeoutError)
 
+Sent = tuple[Request, list[Operation]]
+
 
 class UnexpectedReply(Exception):
     """The node said what no memcached says."""
@@ -120,13 +122,18 @@ class SimulatedClient:
 
         Answers the operations in order: one for each key of each request.
         """
-        sent = [(request, self._invoke(request)) for request in requests]
-        writer.write(b"".join(encode(request) for request in requests))
+        sent = self.send(writer, requests)
         async with asyncio.timeout(self.reply_seconds):
             for request, operations in sent:
                 if not request.noreply:
-                    await self._read_reply(reader, request, operations)
+                    await self.read_reply(reader, request, operations)
         return [operation for _, operations in sent for operation in operations]
+
+    def send(self, writer: asyncio.StreamWriter, requests: list[Request]) -> list[Sent]:
+        """Send the requests together; each with its operations, one for each key."""
+        sent = [(request, self._invoke(request)) for request in requests]
+        writer.write(b"".join(encode(request) for request in requests))
+        return sent
 
     def _invoke(self, request: Request) -> list[Operation]:
         operations = []
@@ -148,9 +155,10 @@ class SimulatedClient:
             operations.append(operation)
         return operations
 
-    async def _read_reply(
+    async def read_reply(
         self, reader: asyncio.StreamReader, request: Request, operations: list[Operation]
     ) -> None:
+        """Note what the next reply, the one to `request`, tells of its operations."""
         line = await self._read_line(reader)
         retrieves = request.kind in RETRIEVALS
         if line.startswith(NOT_DONE):

@@ -88,6 +88,11 @@ class SimulatedNode:
         """A process runs, or is being started, or stands still."""
         return self.incarnation > 0 and not self.process.is_dead
 
+    @property
+    def is_serving(self) -> bool:
+        """A process runs, or stands still, that was not told to end."""
+        return self.is_up and not self._is_stopping
+
     def groups(self) -> list[Any]:
         """The replicas of the live node; also those of a paused one, which may come back."""
         if self.node is None or self.process.is_dead:

@@ -58,6 +58,8 @@ class Gaps:
         self.longest: dict[tuple[str, int], float] = {}
         self.failures: list[bytes] = []
         """Lines of requests that were given up."""
+        self.value = b"x"
+        """What the probes write."""
         self._answered: dict[tuple[str, int], float] = {}
         self._probes: list[asyncio.Task[None]] = []
         self._measuring = False
@@ -71,6 +73,12 @@ class Gaps:
         finally:
             self.network.shut()
             self.loop.close()
+
+    async def stop_probing(self) -> None:
+        """End all probes: nothing is written any more."""
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
 
     async def measure(self, seconds: float) -> None:
         """Forget what was, and measure for so long."""
@@ -132,9 +140,7 @@ class Gaps:
             await asyncio.sleep(0.05)
         await asyncio.sleep(1.0)
         await play()
-        for probe in self._probes:
-            probe.cancel()
-        await asyncio.gather(*self._probes, return_exceptions=True)
+        await self.stop_probing()
 
     async def _probe(self, node: SimulatedNode, shard: int, key: bytes) -> None:
         while True:
@@ -157,7 +163,8 @@ class Gaps:
         shard: int,
         key: bytes,
     ) -> None:
-        writer.write(b"set %b 0 0 1\r\nx\r\nget %b\r\n" % (key, key))
+        value = self.value
+        writer.write(b"set %b 0 0 %d\r\n%b\r\nget %b\r\n" % (key, len(value), value, key))
         stored = await reader.readuntil(b"\r\n")
         found = await reader.readuntil(b"\r\n")
         if found.startswith(b"VALUE"):

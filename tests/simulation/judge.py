@@ -10,6 +10,7 @@ from tests.simulation.history import show_key
 from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
 from tests.simulation.model import Model
 from tests.simulation.report import Report
+from tests.simulation.slow_reader import SlowReaders
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -69,6 +70,11 @@ def describe_world(world: World, report: Report) -> None:
         "shards": str(shape.shards),
         "zones": str(len({*shape.zones}) if shape.zones[0] else 0),
         "gone for good": str(len(world.dead)),
+        "slow readers": "none" if world.slow is None else f"given up {_after(world.slow)}",
         "memory": "little" if world.memory_is_limited else "ample",
         "time of computing": "charged" if world.costs.callback_ns else "none",
     }
+
+
+def _after(slow: SlowReaders) -> str:
+    return f"after {slow.slow_client_ms} ms" if slow.slow_client_ms else "never"

@@ -10,6 +10,9 @@ sequence of pending operations that ends with it.
 Operations of unknown outcome owe us nothing, so of two configurations that are otherwise equal the
 one that used fewer of them can do all that the other can: only the smallest are kept.
 
+An operation that changes nothing, a read above all, takes effect as soon as it fits: the state is
+the same with it and without it, so nothing is left out by that.
+
 Of those that ask for the same (increments by one, above all) the one that was invoked first is used
 first. Nothing is left out by that: where a later one was used before an earlier one, the two may
 change places, as both were invoked by then, and the stamps of a log never go back.
@@ -30,7 +33,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from tests.simulation.history import EVERY_KEY, INFO, OK, History, Operation, show_key
-from tests.simulation.model import INITIAL, PLAIN, STORES, Model, State
+from tests.simulation.model import INITIAL, NOTHING, PLAIN, STORES, Model, State
 
 LEGAL = "ok"
 ILLEGAL = "illegal"
@@ -294,7 +297,9 @@ class _Search:
         target_bit = self._bits.pop(target.number)
         del self.pending[target_bit]
         target_is_blind = is_blind(target)
+        target_is_idle = is_idle(target)
         pending = [(bit, operation, is_blind(operation)) for bit, operation in self.pending.items()]
+        idle = [(bit, o, blocked_by[bit]) for bit, o in self.pending.items() if is_idle(o)]
         candidates = [
             (1 << index, operation, is_blind(operation), self._equals[index])
             for index, operation in enumerate(self.unknown)
@@ -309,6 +314,13 @@ class _Search:
         queue: list[tuple[int, int, State, int, int, bool]] = []
 
         def reach(state: State, done: int, used: int, overwritable: bool) -> None:
+            # In order of invocation, so what an operation has to wait for is looked at before it.
+            for bit, operation, before in idle:
+                if done & bit or done & before != before:
+                    continue
+                if successors(state, operation, until_ns) == (state,):
+                    done |= bit
+                    overwritable = False
             # Fewest unknown operations first: what used more is then mostly dropped at once.
             if _add(seen, state, done, used):
                 self.explored += 1
@@ -327,13 +339,17 @@ class _Search:
                 raise SearchTooLarge
             _, _, state, done, used, overwritable = heappop(queue)
             if used in seen[state, done]:
-                waiting.append((state, done, used, overwritable))
+                fits = NOTHING
                 if not (overwritable and target_is_blind):
-                    for next_state in successors(state, target, until_ns):
+                    fits = successors(state, target, until_ns)
+                    for next_state in fits:
                         _add(after, next_state, done, used)
-                for bit, operation, blind in pending:
-                    before = blocked_by[bit]
-                    if not done & bit and done & before == before and not (overwritable and blind):
+                if not (target_is_idle and fits == (state,)):
+                    waiting.append((state, done, used, overwritable))
+                    for bit, operation, blind in pending:
+                        before = blocked_by[bit]
+                        if done & bit or done & before != before or (overwritable and blind):
+                            continue
                         for next_state in successors(state, operation, until_ns):
                             reach(next_state, done | bit, used, False)
             if queue or (after and level >= depth) or level >= depth + 2:
@@ -367,6 +383,20 @@ def is_blind(operation: Operation) -> bool:
     """
     kind = operation.kind
     return kind == "set" or (kind == "flush_all" and operation.exptime <= 0)
+
+
+def is_idle(operation: Operation) -> bool:
+    """Whether what it was told says that it changed nothing, whatever the item was.
+
+    Where such an operation fits and leaves the state as it is, it may as well take effect at once.
+    Nothing is left out by that: whatever order has it later is as good without it there.
+    """
+    if operation.outcome != OK:
+        return False
+    if operation.is_read:
+        return True
+    result = operation.result
+    return result == ("miss",) or result in ("NOT_STORED", "NOT_FOUND", "EXISTS", "NON_NUMERIC")
 
 
 def _add(configurations: Configurations, state: State, done: int, used: int) -> bool:

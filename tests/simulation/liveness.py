@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+PROMPT_SECONDS = 3.0
+"""An answer may take so long when nothing fails: a leader may just be changing."""
+
 READ_ATTEMPTS = 3
 """A leadership that goes back to where it belongs may take longer than a short deadline allows."""
 
@@ -78,6 +81,33 @@ async def _await_node(
     raise LivenessFailure(
         f"{node.name} does not serve all shards in time: it {why}\n" + describe_groups(world)
     )
+
+
+async def await_prompt_answers(world: World) -> None:
+    """Each node answers for each shard within `PROMPT_SECONDS`, whoever else does not read."""
+    probe = _prober(world)
+
+    async def ask(node: SimulatedNode) -> None:
+        assert node.node is not None
+        assert node.node.map is not None
+        reader, writer = await asyncio.open_connection(*node.address)
+        for key in probe_keys(node.name, node.node.map.shard_count):
+            begin = world.loop.time()
+            requests = [Request("set", key, b"y"), Request("get", key, None)]
+            done = await probe.run_batch(reader, writer, requests)
+            seconds = world.loop.time() - begin
+            world.prompt_worst = max(world.prompt_worst, seconds)
+            if seconds > PROMPT_SECONDS:
+                raise LivenessFailure(
+                    f"{node.name} takes {seconds:.3f} s to answer {[o.describe() for o in done]}"
+                )
+        writer.close()
+
+    for node in world.nodes:
+        try:
+            await probe.process.spawn(ask(node))
+        except LOST as error:
+            raise LivenessFailure(f"{node.name} does not answer: {error!r}") from error
 
 
 def probe_keys(name: str, shard_count: int) -> list[bytes]:

@@ -113,6 +113,12 @@ class SetupFaults(Faults):
         """
         return any(n.has_own_directory for n in self.world.nodes if n is not node)
 
+    def _others_decide(self) -> bool:
+        """No node decides anything alone. Where each shard has one replica, the node that holds it
+        asks nobody, so nobody can keep it from serving an older copy.
+        """
+        return self.world.shape.replication_effective > 1
+
     async def _swap_directories(self, nodes: list[str], seconds: float) -> None:
         pair = [self._nodes[name] for name in nodes]
         if len(pair) == 2 and all(node.may_lose_directory() for node in pair):
@@ -142,7 +148,7 @@ class SetupFaults(Faults):
         start of it that all others have seen.
         """
         node = self._who(who, pick)
-        if not node.may_lose_directory() or len(self.world.nodes) < 2:
+        if not node.may_lose_directory() or not self._others_decide():
             return
         if node.is_up:
             self._crash(node, power=False)
@@ -167,7 +173,7 @@ class SetupFaults(Faults):
         then. It comes back, and with it only the second one, on a copy from before that start:
         with its vote those who have forgotten would be a majority.
         """
-        if len(nodes) < 2:
+        if not self._others_decide():
             return
         late, restored, *others = (self._nodes[name] for name in nodes)
         if not restored.may_lose_directory():

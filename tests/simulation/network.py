@@ -155,6 +155,9 @@ class VirtualDatagramEnd(asyncio.DatagramTransport):
         if not self._is_closed:
             self.network.send_datagram(self, bytes(data))
 
+    def get_write_buffer_size(self) -> int:
+        return 0  # What is sent is on its way.
+
     def is_closing(self) -> bool:
         return self._is_closed
 
@@ -194,6 +197,8 @@ class Network:
         self.bytes_sent = 0
         self.tap: Callable[[VirtualTransport, bytes], None] | None = None
         """Called with everything that is written to a connection, before it is on its way."""
+        self.on_abort: Callable[[VirtualTransport], None] | None = None
+        """Called with an end whose process drops the connection, before it does."""
         self._links: dict[tuple[str, str], Link] = {}
         self._servers: dict[tuple[str, int], VirtualServer] = {}
         self._transports: dict[VirtualTransport, None] = {}

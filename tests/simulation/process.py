@@ -104,6 +104,9 @@ class Process:
         self.held: list[VirtualHandle] = []
         self.exit_hooks: list[Callable[[bool], None]] = []
         self._pauses = 0
+        self._paused_ns = 0
+        """For how long it has stood still, up to the present pause."""
+        self._pause_began_ns = 0
         self._events_left = 0
         self._on_event: Callable[[], None] | None = None
         self._context = contextvars.copy_context()
@@ -120,6 +123,13 @@ class Process:
     def is_running(self) -> bool:
         """Neither dead nor standing still."""
         return self.state in (ProcessState.RUNNING, ProcessState.ARMED)
+
+    @property
+    def paused_ns(self) -> int:
+        """For how long it has stood still, all in all."""
+        if self.state is ProcessState.PAUSED:
+            return self._paused_ns + self.loop.now_ns - self._pause_began_ns
+        return self._paused_ns
 
     def arm(self, events: int, action: Callable[[], None]) -> None:
         """Call `action` instead of its `events`-th callback from now on; it has to end it."""
@@ -162,6 +172,8 @@ class Process:
         Pauses may overlap: it goes on when the last one is over.
         """
         if self.state is not ProcessState.DEAD:
+            if self.state is not ProcessState.PAUSED:
+                self._pause_began_ns = self.loop.now_ns
             self._pauses += 1
             self.state = ProcessState.PAUSED
 
@@ -169,6 +181,7 @@ class Process:
         """SIGCONT: what became due meanwhile runs now, in the order in which it became due."""
         self._pauses = 0 if fully else max(0, self._pauses - 1)
         if self.state is ProcessState.PAUSED and not self._pauses:
+            self._paused_ns += self.loop.now_ns - self._pause_began_ns
             armed = self._on_event is not None
             self.state = ProcessState.ARMED if armed else ProcessState.RUNNING
             held, self.held = self.held, []

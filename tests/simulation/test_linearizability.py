@@ -124,6 +124,12 @@ GOOD = {
 }
 
 BAD = {
+    "reads under way that show two uniques of one value": [
+        (1, 2, "set", b"a", "STORED"),
+        (3, 10, "gets", None, hit(b"a", 5)),
+        (4, 9, "gets", None, hit(b"a", 6)),
+        (5, 6, "get", None, hit(b"a")),
+    ],
     "pipelined requests out of order": [
         (1, 10, "set", b"a", "STORED"),
         (2, 11, "get", None, MISS, 0, 1),
@@ -264,6 +270,31 @@ def test_many_unknown_writes_do_not_explode():
             position += 3
     verdict = check_key(history_of(*lines))
     assert verdict.kind == LEGAL, verdict.describe()
+    assert verdict.explored < 20_000
+
+
+@pytest.mark.parametrize("lie", [False, True])
+def test_long_pipelines_of_reads_do_not_explode(lie):
+    """Four clients ask a hundred times each, and read the answers after others have written."""
+    lines, position, asked = [(1, 2, "set", b"0", "STORED")], 3, []
+    for number in range(100):
+        for client in range(4):
+            asked.append((client, number, position))
+            position += 1
+    writes = [(position + 2 * n, position + 2 * n + 1, n + 1) for n in range(20)]
+    lines += [(begin, end, "set", b"%d" % value, "STORED") for begin, end, value in writes]
+    position += 2 * len(writes)
+    numbers = {}
+    for client, number, begin in asked:
+        value = min(20, number // (client + 2))
+        if lie and (client, number) == (1, 60):
+            value -= 2
+        numbers[client, number] = len(lines) + 1
+        before = numbers.get((client, number - 1), 0)
+        shown = hit(b"%d" % value)
+        lines.append((begin, position + len(lines), "get", None, shown, 0, before))
+    verdict = check_key(history_of(*lines))
+    assert verdict.kind == (ILLEGAL if lie else LEGAL), verdict.describe()
     assert verdict.explored < 20_000
 
 

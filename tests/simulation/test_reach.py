@@ -4,10 +4,13 @@ Five nodes, three replicas of each shard, so that two nodes hold none. In virtua
 """
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.simulation.gaps import Gaps
+from tests.simulation.network import Link
+from tests.simulation.transport import VirtualTransport
 
 SHARD = 0
 PAUSE_SECONDS = 0.9
@@ -61,6 +64,44 @@ def test_a_node_that_is_cut_off_from_the_leader_goes_through_another(
         await world.measure(4.0)
         assert world.worst(through=cut_off) < 0.3, world.longest
         assert world.leader(SHARD) is leader, "the cut cost the leader its leadership"
+
+    world.run(play)
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+def test_a_leader_whose_large_packets_are_lost_is_replaced(ways: int) -> None:
+    """A tunnel that swallows full packets: connections come up and stall with the first large
+    entry, again and again. All that is small passes, datagrams too.
+    """
+    world = Gaps(1, nodes=3, shards=1)
+    network = world.network
+    transmit, bytes_max = network._transmit, 1000
+    holes: list[Link] = []
+    stalled: set[VirtualTransport] = set()
+
+    def swallow(link: Link, receiver: VirtualTransport, item: Any) -> None:
+        if link in holes and (
+            receiver in stalled or (type(item) is bytes and len(item) > bytes_max)
+        ):
+            stalled.add(receiver)  # What follows on the connection waits for it in vain.
+        else:
+            transmit(link, receiver, item)
+
+    network._transmit = swallow  # type: ignore[method-assign]
+
+    async def play() -> None:
+        world.value = b"x" * 2 * bytes_max
+        leader = world.leader(SHARD)
+        others = [node for node in world.nodes if node is not leader]
+        for other in others:
+            holes.append(network.link(leader.name, other.name))
+            if ways == 2:
+                holes.append(network.link(other.name, leader.name))
+        await asyncio.sleep(4.0)
+        assert world.leader(SHARD) is not leader
+        if ways == 2:  # It cannot be given its office back.
+            await world.measure(6.0)
+            assert max(world.worst(through=other) for other in others) < 0.5, world.longest
 
     world.run(play)
 

@@ -123,6 +123,39 @@ def test_without_its_memory_of_the_others_a_node_joins_and_remembers_anew() -> N
     town.check_one_cluster()
 
 
+def test_health_says_on_both_sides_why_there_is_no_connection() -> None:
+    """Two of three are set back, and only the third remembers. One that is gone refuses no more."""
+    town = Town("abc")
+
+    async def story() -> None:
+        town.start()
+        await town.put_all("abc", OLD)
+        town.kill("abc")
+        before = {name: copy_of(town.nodes[name]) for name in "ab"}
+        town.start()
+        await town.check_all("abc", OLD)
+        await asyncio.sleep(1)
+        town.kill("abc")
+        for name in "ab":
+            restore(town.nodes[name], before[name])
+        town.start()
+        await asyncio.sleep(6)
+        for name in "ab":
+            (warning,) = town.warnings(name)
+            assert warning.startswith("node c: no connection to it: node c refuses this node: ")
+            assert f"the data directory of node {name} lacks start 2 as node c has seen" in warning
+        warnings = town.warnings("c")
+        refuses = "no connection to it: this node refuses it: "
+        assert [warning.partition("the data")[0] for warning in warnings] == [
+            f"node {name}: {refuses}" for name in "ab"
+        ]
+        town.kill("c")
+        await asyncio.sleep(6)
+        assert town.warnings("a") == ["node c: no connection to it"]
+
+    town.run(story())
+
+
 def test_a_count_of_starts_that_is_missing_or_set_back_alone_is_refused() -> None:
     town = Town("abc")
     b = town.nodes["b"]

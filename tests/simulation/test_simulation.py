@@ -98,6 +98,15 @@ def test_a_restored_copy_does_not_decide(seed):
     assert "nemesis: the directory of n2 is an older copy" in told
 
 
+def test_nobody_is_asked_to_keep_a_copy_out_that_decides_alone():
+    """With one replica for each shard the others have no vote that they could refuse."""
+    parameters = {"nodes": ["n2", "n1", "n3"], "seconds": 0.326}
+    faults = (Fault(2810, "restored_copy_decides", parameters),)
+    world = World(WorldConfig.of(Schedule(seed=196, fault_seconds=4.136, faults=faults)))
+    assert world.shape.replication == 1
+    assert world.run().met["restored_copy_decides"] == 0
+
+
 def test_two_nodes_that_are_both_wiped_are_no_cluster_that_somebody_remembers():
     """The second one keeps its directory: with none left they would rightly found a new cluster."""
     faults = (

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from node.config import NodeConfig
+from node.status import health_warnings
 from tests.simulation.client import LOST
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.disk import DiskConfig
@@ -120,6 +121,12 @@ class Town:
         node = self.nodes[name].node
         raised = node.alarms.raised() if node is not None else []
         return {alarm.name: alarm.sentence for alarm in raised}
+
+    def warnings(self, name: str) -> list[str]:
+        """What `/health` of a node warns of."""
+        node = self.nodes[name].node
+        assert node is not None
+        return health_warnings(node)
 
     def refusals(self, name: str) -> Mapping[int, str]:
         """Why other nodes do not take this one, by their ids."""

@@ -68,7 +68,7 @@ class VirtualTransport(asyncio.Transport):
         self.context = context
         self.process: Process | None = context.get(PROCESS)
         self.number = number
-        self.local_host = sockname[0]
+        self.local_host, self.local_port = sockname
         self.remote_host = peername[0]
         self.peer: VirtualTransport = self
         self.link = network.link(self.local_host, self.remote_host)
@@ -80,6 +80,8 @@ class VirtualTransport(asyncio.Transport):
         self._buffer: deque[bytes] = deque()
         self._buffer_bytes = 0
         self._unread_bytes = 0  # taken from this end, not yet read by the peer
+        self.taken_ns = 0  # when bytes left the buffer last, or it was empty last
+        self.room_ns: int | None = 0  # since when the window has had room; None: it is full
         self._eof_wanted = False
         self._eof_sent = False
         self._writing_paused = False
@@ -122,6 +124,8 @@ class VirtualTransport(asyncio.Transport):
         data = bytes(data)
         if self.network.tap is not None:
             self.network.tap(self, data)
+        if not self._buffer:
+            self.taken_ns = self.network.loop.now_ns
         self._buffer.append(data)
         self._buffer_bytes += len(data)
         self._push()
@@ -151,7 +155,10 @@ class VirtualTransport(asyncio.Transport):
             room -= len(data)
             self._buffer_bytes -= len(data)
             self._unread_bytes += len(data)
+            self.taken_ns = self.network.loop.now_ns
             self.network.send(self, data)
+        if room <= 0:
+            self.room_ns = None
         if not self._buffer:
             if self._closing:
                 self._finish_close()
@@ -162,6 +169,8 @@ class VirtualTransport(asyncio.Transport):
     def credit(self, count: int) -> None:
         """The peer has read `count` bytes."""
         self._unread_bytes -= count
+        if self.room_ns is None and self._unread_bytes < self.network.window_bytes:
+            self.room_ns = self.network.loop.now_ns
         if self._lost or self._is_dead() or not (self._buffer or self._writing_paused):
             return
         self.network.loop.call_soon(self._writable, context=self.context)
@@ -298,6 +307,8 @@ class VirtualTransport(asyncio.Transport):
     def abort(self) -> None:
         if self._lost or self._is_dead():
             return
+        if self.network.on_abort is not None:
+            self.network.on_abort(self)
         self._closing = True
         self.network.send(self, RESET)
         self._lose(None)

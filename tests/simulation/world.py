@@ -22,12 +22,11 @@ from typing import Any
 from node.config import NodeConfig
 from node.node import Node
 from tests.simulation import bounds
-from tests.simulation.admin_program import AdminProgram
 from tests.simulation.checkers import Invariants, InvariantViolation
-from tests.simulation.client import SimulatedClient
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.cluster_times import ClusterTimes
 from tests.simulation.costs import charged_pieces, draw_costs
+from tests.simulation.crowd import gather_clients, slow_readers
 from tests.simulation.disk import DiskConfig
 from tests.simulation.failure import LogToTrace, NotLinearizable, SimulationFailure
 from tests.simulation.faults import (
@@ -40,27 +39,32 @@ from tests.simulation.faults import (
 )
 from tests.simulation.history import History
 from tests.simulation.judge import check_histories, describe_world
-from tests.simulation.liveness import LivenessFailure, await_convergence, await_service, read_all
+from tests.simulation.liveness import (
+    LivenessFailure,
+    await_convergence,
+    await_prompt_answers,
+    await_service,
+    read_all,
+)
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.network import Network
 from tests.simulation.process import PROCESS
 from tests.simulation.promises import Promises
 from tests.simulation.report import Report, tell_story
-from tests.simulation.router_client import RouterProgram
 from tests.simulation.rude_client import RudeClient
 from tests.simulation.schedule import Schedule, in_order
 from tests.simulation.settings import (
-    REQUEST_TIMEOUTS_MS,
     draw_bounds,
     draw_network,
     draw_settings,
 )
 from tests.simulation.shape import draw_dead, draw_shape
-from tests.simulation.staleness import StaleReaders
+from tests.simulation.slow_reader import draw_slow_readers, slow_keys
+from tests.simulation.slow_watch import SlowWatch
 from tests.simulation.trace import Trace
 from tests.simulation.transport import VirtualTransport
-from tests.simulation.workload import Workload, WorkloadConfig, draw_workload
+from tests.simulation.workload import Workload, draw_workload
 
 CHECK_SECONDS = 0.005
 DIGEST_EVERY_CHECKS = 20
@@ -131,31 +135,22 @@ class World:
         workload_config = draw_workload(random, self.nodes[0].config.item_bytes_max)
         workload_config = replace(workload_config, **config.workload)
         self.keys = Workload("final", workload_config, random).keys()
-        self.clients: list[
-            SimulatedClient | RouterProgram | RudeClient | StaleReaders | AdminProgram
-        ] = [
-            self._make_client(f"c{number}", workload_config, SimulatedClient)
-            for number in range(1, config.client_count + 1)
-        ]
-        self.clients += [
-            self._make_client(f"r{number}", workload_config, RouterProgram)
-            for number in range(1, config.program_count + 1)
-        ]
-        if random.random() < 0.3:
-            addresses = [node.address for node in self.nodes]
-            self.clients.append(RudeClient(self.loop, "x1", addresses, self.random("rude")))
-        addresses = [node.address for node in self.nodes]
-        self.stale = StaleReaders(self.loop, "s1", addresses, self.random("staleness"))
-        self.clients.append(self.stale)
-        if random.random() < 0.5:
-            self.clients.append(AdminProgram(self.loop, "a1", addresses, self.random("admin")))
+        self.clients, self.stale = gather_clients(self, workload_config, random)
         self.client_names = [client.name for client in self.clients]
+        """Hosts that faults may cut off."""
+        self.slow_readers = slow_readers(self)
+        self.prompt_worst = 0.0
+        """Seconds until an answer, at most, when nothing fails and clients do not read."""
+        self.keys += slow_keys(self.slow) if self.slow is not None else []
+        self.clients += self.slow_readers
         self.invariants = Invariants(self.nodes, self.trace.tell)
         self.promises = Promises(self.nodes)
+        self.slow_watch = SlowWatch(self.network, self.nodes)
         self.times = ClusterTimes()
         self.item_limits = {self.nodes[0].config.item_bytes_max}
         """That nodes had, now or before a restart."""
         self.network.tap = self._on_write
+        self.network.on_abort = self._on_abort
         for node in self.nodes:
             node.on_recovered = self._on_recovered
         self.schedule = config.schedule or self._draw_schedule()
@@ -199,6 +194,14 @@ class World:
             "replication": self.shape.replication,
             **draw_settings(random),
         }
+        self.slow = draw_slow_readers(
+            self.random("slow readers"),
+            item_bytes_max=common["item_bytes_max"],
+            memory_is_limited=common["memory_bytes"] < MUCH_MEMORY,
+        )
+        """Clients that let their replies wait."""
+        if self.slow is not None:
+            common["slow_client_ms"] = self.slow.slow_client_ms
         consensus_bounds = draw_bounds(self.random("bounds"))
         drift = CLOCK_DRIFT_PPM
         disk_config = DiskConfig(step_seconds=random.choice((0.00005, 0.0003, 0.002)))
@@ -220,23 +223,6 @@ class World:
             )
             for name, zone in zip(names, self.shape.zones, strict=True)
         ]
-
-    def _make_client(
-        self, name: str, config: WorkloadConfig, kind: type[SimulatedClient] | type[RouterProgram]
-    ) -> SimulatedClient | RouterProgram:
-        client = kind(
-            self.loop,
-            name,
-            [node.address for node in self.nodes],
-            Workload(name, config, self.random(f"{name}/workload")),
-            self.history,
-            self.random(name),
-            reply_seconds=self.random(f"{name}/patience").choice((0.5, 2.0, 8.0)),
-        )
-        if isinstance(client, SimulatedClient):
-            # A node's clock may run faster by the drift.
-            client.silent_ns = int(REQUEST_TIMEOUTS_MS[0] * 0.98e6)
-        return client
 
     @property
     def memory_is_limited(self) -> bool:
@@ -299,6 +285,8 @@ class World:
         self.heal()
         await self._bounded(await_service(self, SERVICE_SECONDS))
         self.trace.say("every shard serves again")
+        if self.slow_readers:
+            await self._bounded(await_prompt_answers(self))
         await self._bounded(asyncio.gather(*(client.stop() for client in self.clients)))
         await self._bounded(read_all(self, self.keys))
         await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))
@@ -321,6 +309,7 @@ class World:
             report.totals["disk_steps_hung"] += node.disk.steps_hung
             report.totals["disk_syncs_failed"] += node.disk.syncs_failed
             report.totals["disk_opens_refused"] += node.disk.opens_refused
+        report.totals["slow_reads_finished"] = sum(slow.finished for slow in self.slow_readers)
         results = (operation.result for operation in self.history.operations)
         report.totals["out_of_memory"] = sum(result == "OUT_OF_MEMORY" for result in results)
 
@@ -345,6 +334,12 @@ class World:
             # Not raised here: the node would take it for a broken connection.
             self._fail(error)
         node.on_write()
+
+    def _on_abort(self, transport: VirtualTransport) -> None:
+        try:
+            self.slow_watch.on_abort(transport)
+        except Exception as error:
+            self._fail(error)
 
     def _on_recovered(self, simulated: SimulatedNode, node: Node) -> None:
         try:
@@ -373,6 +368,7 @@ class World:
 
     def _look(self, *, digests: bool = True) -> None:
         self.invariants.check(digests=digests)
+        self.slow_watch.look()
         self.times.look(self.loop.now_ns, self.nodes)
         if self.times.problem:
             raise InvariantViolation(self.times.problem, rule="the cluster's time is wrong")

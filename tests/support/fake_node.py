@@ -138,6 +138,7 @@ class FakeNode:
         self.http_address = ""
         self.connections: list[FakeConnection] = []
         self.peers = {2: True, 3: False}
+        self.apart: dict[int, str] = {}
         # The event loop that a test looks at it from.
         self.loop_kind = "asyncio"
 
@@ -146,6 +147,9 @@ class FakeNode:
 
     def peers_up(self) -> Mapping[int, bool]:
         return self.peers
+
+    def peers_apart(self) -> Mapping[int, str]:
+        return self.apart
 
     def store(self, shard: int) -> FakeStore:
         store = self.host.groups[shard + 1].store

@@ -213,6 +213,7 @@ class FakeServer:
         self.version_line = b"VERSION 1\r\n"
         self.now_ns = 0
         self.reply_bytes_max = REPLY_BYTES_MAX
+        self.watched_ns = 0
         self.write_room = WriteRoom()
         self.full = False
 

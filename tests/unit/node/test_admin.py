@@ -89,6 +89,12 @@ def test_healthy(node: FakeNode) -> None:
     }
 
 
+def test_a_warning_says_why_there_is_no_connection(node: FakeNode) -> None:
+    node.apart = {2: "is up, and of no interest", 3: "this node refuses it: it was set back"}
+    warnings = json.loads(get(node, "/health")[2])["warnings"]
+    assert warnings == ["node c: no connection to it: this node refuses it: it was set back"]
+
+
 def unhealthy(node: FakeNode) -> list[str]:
     status, _, body = get(node, "/health")
     assert status == 503

@@ -28,6 +28,15 @@ def test_a_client_that_takes_a_little_now_and_then_is_not() -> None:
     assert looks(Watch(0), 0, 0, 0, 0, 0, 0) == ""
 
 
+def test_a_client_that_takes_all_that_waits_between_two_looks_is_not_slow() -> None:
+    """As much waits again at each look."""
+    watch = Watch(0)
+    for at in range(1, 10):
+        watch.taken = True
+        assert watch.look(at * SECOND, 9, False, 3 * SECOND, 0) == ""
+    assert [watch.look(at * SECOND, 9, False, 3 * SECOND, 0) for at in (10, 11, 12)][-1] == SLOW
+
+
 def test_a_client_that_says_nothing_is_idle_after_the_time() -> None:
     assert looks(Watch(0), 0, 0, idle=3, is_idle=True) == ""
     assert looks(Watch(0), 0, 0, 0, idle=3, is_idle=True) == IDLE

@@ -34,6 +34,7 @@ from node.peer_codec import pack_item
 from node.peer_datagrams import (
     DATAGRAM_BYTES_MAX,
     DATAGRAMS_MAX,
+    DatagramPath,
     encode_datagrams,
     items_of,
     make_token,
@@ -63,6 +64,42 @@ def test_what_does_not_fit_is_left_out() -> None:
     assert encode_datagrams(TOKEN, []) == []
     many = [pack_item((1, b"x" * 1000))] * 20
     assert len(encode_datagrams(TOKEN, many)) == DATAGRAMS_MAX
+
+
+class FullSocket:
+    """Takes `room` datagrams, then keeps what it is given, as a transport does."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sent: list[bytes] = []
+        self.waiting: list[bytes] = []
+
+    def sendto(self, datagram: bytes) -> None:
+        (self.sent if len(self.sent) < self.room else self.waiting).append(datagram)
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self.waiting))
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_nothing_piles_up_before_a_socket_that_takes_nothing() -> None:
+    """A heartbeat that leaves late is worth nothing, and memory has a bound."""
+    path, transport = DatagramPath(), FullSocket(room=1)
+    path.connection_made(transport)  # type: ignore[arg-type]
+    path.token = TOKEN
+    packed = pack_item((1, b"x" * (DATAGRAM_BYTES_MAX // 2)))
+    for _ in range(3):
+        for _ in range(DATAGRAMS_MAX):
+            path.send(packed)
+        path.flush()
+    assert len(transport.sent) == len(transport.waiting) == 1
+    transport.waiting.clear()
+    transport.room = 3
+    path.send(packed)
+    path.flush()
+    assert len(transport.sent) == 2
 
 
 def test_damage_is_found() -> None:
@@ -292,7 +329,8 @@ def test_nothing_but_consensus_is_taken_from_a_datagram() -> None:
     """A write that is executed once for each copy would be executed twice."""
     taken: list[Any] = []
     node: Any = SimpleNamespace(
-        host=SimpleNamespace(on_message=lambda *message: taken.append(message))
+        host=SimpleNamespace(on_message=lambda *message: taken.append(message)),
+        time=SimpleNamespace(is_settled=False),
     )
     vote = encode_message(1, Vote(3, 0, 0, False))
     Node.on_peer_datagram(node, 2, (vote,))
@@ -302,3 +340,18 @@ def test_nothing_but_consensus_is_taken_from_a_datagram() -> None:
             Node.on_peer_datagram(node, 2, ((kind, 1),))
     assert len(taken) == 1
     assert KIND_OF[SnapshotChunk] not in DATAGRAM_KINDS
+
+
+def test_a_node_that_does_not_know_the_time_takes_votes_from_connections_only() -> None:
+    """There the time that the voter knows comes before its vote."""
+    taken: list[Any] = []
+    time = SimpleNamespace(is_settled=False)
+    host = SimpleNamespace(on_message=lambda *message: taken.append(message))
+    node: Any = SimpleNamespace(host=host, time=time)
+    vote = encode_message(1, VoteReply(3, True))
+    answer = encode_message(1, AppendReply(3, 0, False, 0, 0))
+    Node.on_peer_datagram(node, 2, (vote, answer))
+    assert taken == [(2, answer)]
+    time.is_settled = True
+    Node.on_peer_datagram(node, 2, (vote,))
+    assert taken == [(2, answer), (2, vote)]

@@ -520,9 +520,9 @@ def test_4_1_one_change_at_a_time() -> None:
 def test_4_1_no_change_before_the_terms_first_entry_is_committed() -> None:
     """The correction to thesis 4.1 (raft-dev, July 2015): two leaders could otherwise build
     different changes on the same base."""
-    solo = Solo()
+    solo = Solo(term=1, terms=(1,))
     raft = solo.become_leader()
-    with pytest.raises(MembershipChangePending):
+    with pytest.raises(MembershipChangePending, match="first entry of this term"):
         raft.change_membership(Configuration((1, 2)))
     solo.flush()
     solo.acknowledge(2)
