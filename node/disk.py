@@ -7,7 +7,11 @@ synced, fills up, hangs and fails (`tests/support/fake_disk.py`).
 Two kinds of calls. Those marked *start-up* block and return a value; they are used before the
 node serves anybody. All others take a `done(error)` and return at once: the work happens off
 the loop, `done` runs on the loop, with None or with an error. `DiskFull` and `OutOfResources` (both
-`DiskRefused`): nothing was kept, and the same call may be made again. `DiskFailed`: anything else.
+`DiskRefused`): nothing was kept, and the same call may be made again. `DataDirLost`: the directory
+is gone. `DiskFailed`: anything else.
+
+What goes by names goes nowhere once a lock file is not there any more, or is another one: in its
+place may be the directory of another node. It raises `DataDirLost`, at start-up too.
 
 Reading order: `DiskFile`, `DiskReport`, `Disk`. Pure but for the names.
 """
@@ -149,6 +153,15 @@ class Disk(Protocol):
 
     def give_room(self, path: str, done: Done) -> None:
         """Remove what `set_aside` made, without waiting behind other files."""
+        ...
+
+    def probe(self, done: Done) -> None:
+        """Write the lock file anew, in place, and sync it: does the disk still answer?
+
+        Nothing else comes of it: no name and no size changes, and nobody needs what it holds. One
+        at a time; a disk that hangs keeps nothing else waiting with it. `DiskRefused`: there is not
+        even room for that. `DiskFailed`: as of an append.
+        """
         ...
 
     def look(self, paths: Sequence[str], done: Callable[[DiskReport], None]) -> None:

@@ -10,6 +10,9 @@ and the snapshots that free it go on in its place, and the node takes part again
 be set aside anew. So a disk that was filled by the log empties itself; one that others have filled
 does, too, as far as the log is long.
 
+A disk that hangs while nothing is written is found out by a *probe*: a log that has rested for a
+while has the disk write and sync a few bytes that nobody needs. It counts as a write of the log.
+
 Time comes from the clock, on ticks of the host.
 """
 
@@ -18,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from node.data_dir_watch import DataDirWatch
 from node.disk import DiskReport, DiskSpace
-from node.errors import DataDirLost, DiskFull, OutOfResources
+from node.errors import DiskFull, DiskRefused, OutOfResources
 from node.logs import event, get_logger
 
 if TYPE_CHECKING:
@@ -40,8 +44,13 @@ RESERVE_FILE: Final = "reserve"
 HANG_ELECTIONS: Final = 5
 """A sync that takes so many election timeouts hangs: another node leads sooner than it returns."""
 
-LOOK_NS: Final = 1_000_000_000
-"""Time between two looks at the data directory."""
+PROBE_IDLE_NS: Final = 30_000_000_000
+"""A log that has rested so long has the disk probed, and so long after each probe again.
+
+Half of the minute after which a `/health` that is not 200 is worth an alert. One block in 30 s is
+what Linux writes by itself (dirty pages are as old as that when they are written), and lets an SSD
+sleep in between. A spinning disk is kept from stopping, as it has to be: it starts more slowly
+than `HANG_ELECTIONS` allows."""
 
 FILES_LOW: Final = 64
 """With fewer inodes left than this the disk is as good as full: a node may need some at once, for a
@@ -87,15 +96,25 @@ class DiskKeeper:
         """The disk refuses a write of the log."""
         self._hangs = False
         self._is_full = False
-        self._is_looking = False
-        self._next_look_ns = 0
+        self._probe_since_ns = 0
+        """Since when the disk owes an answer to a probe; 0 while it owes none."""
+        self._rests_since_ns = clock.monotonic_ns()
+        """Since when neither the log nor a probe has asked anything of the disk."""
+        self._syncs_seen = 0
+        self._watch = DataDirWatch(
+            clock=clock,
+            disk=disk,
+            host=host,
+            files=wal.files,
+            on_lost=on_lost,
+            on_report=self._looked,
+        )
         self.space = DiskSpace(0, 0)
         """As of the last look; 0 bytes in total while it is not known."""
 
     def start(self) -> None:
-        """Set the reserve aside, and look for the first time."""
+        """Set the reserve aside."""
         self._set_aside()
-        self._next_look_ns = self._clock.monotonic_ns()
 
     # -- what the log tells --------------------------------------------------------------
 
@@ -120,25 +139,42 @@ class DiskKeeper:
     def tick(self) -> None:
         """See how long the disk has kept us waiting, and once in a while look at the directory."""
         now_ns = self._clock.monotonic_ns()
-        since_ns = self._wal.waiting_since_ns
+        self._probe_if_due(now_ns)
+        since_ns = self.waiting_since_ns
         hangs = since_ns > 0 and now_ns - since_ns >= self._hang_ns
         if hangs != self._hangs:
             self._hangs = hangs
             self._tell()
-        if now_ns >= self._next_look_ns and not self._is_looking:
-            self._is_looking = True
-            self._next_look_ns = now_ns + LOOK_NS
-            self._disk.look(self._wal.files(), self._looked)
+        self._watch.tick()
+
+    @property
+    def waiting_since_ns(self) -> int:
+        """Since when the disk owes an answer to the log or to a probe; 0 while it owes none."""
+        log_ns, probe_ns = self._wal.waiting_since_ns, self._probe_since_ns
+        return min(log_ns, probe_ns) if log_ns and probe_ns else log_ns or probe_ns
+
+    def _probe_if_due(self, now_ns: int) -> None:
+        wal = self._wal
+        if self._refused or wal.waiting_since_ns or wal.sync_count != self._syncs_seen:
+            self._syncs_seen = wal.sync_count  # The log asks the disk itself.
+            self._rests_since_ns = now_ns
+        elif now_ns - self._rests_since_ns >= PROBE_IDLE_NS and not self._probe_since_ns:
+            self._rests_since_ns = self._probe_since_ns = now_ns
+            self._disk.probe(self._probed)
+
+    def _probed(self, error: BaseException | None) -> None:
+        self._probe_since_ns = 0
+        if self._host.stopped or error is None:
+            return
+        if isinstance(error, DiskRefused):
+            # The disk answers. What it lacks is told by the looks, and by the log when it writes:
+            # that has room ahead, and need not fail where this did.
+            event(log, "info", "disk_probe_refused", why=error)
+        else:
+            self._on_lost(error)  # As for the log: what such a disk holds is not known.
 
     def _looked(self, report: DiskReport) -> None:
-        self._is_looking = False
-        if self._host.stopped:
-            return
-        # A segment that was removed meanwhile, because nobody needed it, is not missing.
-        gone = report.missing.endswith(".wal") and report.missing not in self._wal.files()
-        if report.missing and not gone:
-            self._on_lost(DataDirLost(report.missing))
-            return
+        """The directory is there."""
         self._told_space(report.space)
         self._told_descriptors(report.descriptors_left)
         if not self._has_reserve and not self._refused:

@@ -191,7 +191,7 @@ class NodeCollector(Collector):
             led += group.leader_id == node.node_id
             item_count += len(store.items)
             item_bytes += store.bytes_used
-        since_ns = node.host.wal.waiting_since_ns
+        since_ns = node.disk_waiting_since_ns
         sync_age_s = (node.clock.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
         space = node.disk_space
         values: tuple[tuple[str, str, float], ...] = (

@@ -31,6 +31,7 @@ from node.consensus.raft import Raft
 from node.consensus_codec import DATAGRAM_KINDS, VOTE_REPLY_KIND
 from node.coordinator import Coordinator
 from node.counters import Counters
+from node.data_dir_watch import DataDirWatch
 from node.directory.follower import MapFollower
 from node.directory.starts import REPORT_MS
 from node.directory.state import DirectoryState
@@ -181,6 +182,8 @@ class Node:
         self.timekeeper = Timekeeper(self.time, self.alarms, self._switch, self._others)
         self.disk_keeper: DiskKeeper | None = None
         """None while this node is new, and where nothing is kept."""
+        self._data_dir_watch: DataDirWatch | None = None
+        """While there is no keeper yet."""
         self.peers: PeerNetwork | None = None
         self.coordinator: Coordinator
         self.server: MemcachedServer
@@ -197,6 +200,14 @@ class Node:
         )
         if self.storage.member is not None:
             self._become_member()
+        elif self.disk is not None:
+            self._data_dir_watch = DataDirWatch(
+                clock=clock,
+                disk=self.disk,
+                host=self.host,
+                files=self.storage.files_when_new,
+                on_lost=self._fatal,
+            )
 
     @property
     def disk_id(self) -> str:
@@ -584,6 +595,8 @@ class Node:
     def _every_tick(self) -> None:
         if self.disk_keeper is not None:
             self.disk_keeper.tick()
+        elif self._data_dir_watch is not None:
+            self._data_dir_watch.tick()
         self._sweep_countdown -= 1
         if self._sweep_countdown > 0:
             return
@@ -632,6 +645,11 @@ class Node:
     def connections(self) -> Iterable[Any]:
         """Client connections, for `stats conns`."""
         return self.server.connections.values()
+
+    @property
+    def disk_waiting_since_ns(self) -> int:
+        """Since when the disk owes an answer to a write or a sync; 0 while it owes none."""
+        return self.disk_keeper.waiting_since_ns if self.disk_keeper is not None else 0
 
     @property
     def disk_space(self) -> DiskSpace:

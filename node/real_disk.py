@@ -1,10 +1,11 @@
 """The file system of this machine, behind `node.disk.Disk`.
 
-`RealDisk` owns four threads, each started by its first job: one for appends to the log; one for the
+`RealDisk` owns five threads, each started by its first job: one for appends to the log; one for the
 next segment, which the log may be waiting for; one for everything else that is written, so that a
-snapshot of a gigabyte stands in nobody's way; and one that only looks (free space, missing files),
-so that a disk that hangs is not waited for twice. A plain thread that waits on a `SimpleQueue`
-takes 8 microseconds per round trip and 9 of processor time; `run_in_executor` 21 and 23.
+snapshot of a gigabyte stands in nobody's way; one that only looks (free space, missing files) and
+one that probes, so that a disk that hangs is not waited for twice. A plain thread that waits on a
+`SimpleQueue` takes 8 microseconds per round trip and 9 of processor time; `run_in_executor` 21
+and 23.
 
 Some descriptors are held in reserve (`descriptors.py`): when the process has run out of them, what
 the disk opens takes one of those.
@@ -69,6 +70,7 @@ class RealDisk:
         self._segment_worker = DiskWorker(loop, "quorumcache-segment")
         self._background_worker = DiskWorker(loop, "quorumcache-disk")
         self._watch_worker = DiskWorker(loop, "quorumcache-watch")
+        self._probe_worker = DiskWorker(loop, "quorumcache-probe")
         self._locks: dict[str, int] = {}
         """Path of a lock file to its descriptor."""
         self._reserved_descriptors = reserved_descriptors
@@ -79,6 +81,7 @@ class RealDisk:
     def make_dirs(self, path: str) -> None:
         if os.path.isdir(path):
             return
+        self._check_locks()
         parent = os.path.dirname(os.path.abspath(path))
         self.make_dirs(parent)
         os.mkdir(path, 0o700)
@@ -118,9 +121,11 @@ class RealDisk:
             os.close(fd)
 
     def remove(self, path: str) -> None:
+        self._check_locks()
         _unlink(path)
 
     def write(self, path: str, data: bytes) -> None:
+        self._check_locks()
         _write_whole(path, (data,))
 
     def sync_dir(self, path: str) -> None:
@@ -137,7 +142,7 @@ class RealDisk:
             raise DataDirLocked(os.path.dirname(path), pid) from None
         with contextlib.suppress(OSError):  # On a full disk the lock holds all the same.
             os.ftruncate(fd, 0)
-            os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+            _write_all(fd, _own_line(), 0)
         self._locks[path] = fd
 
     def space(self, path: str) -> DiskSpace:
@@ -147,20 +152,29 @@ class RealDisk:
 
     def create(self, path: str, header: bytes, done: Done) -> DiskFile:
         file = _RealFile(path, self._log_worker, self._zeros)
-        self._segment_worker.submit(lambda: file.create(header), done)
+        self._segment_worker.submit(self._by_name(lambda: file.create(header)), done)
         return file
 
     def write_atomic(self, path: str, chunks: Iterable[bytes], done: Done) -> None:
-        self._background_worker.submit(lambda: _write_whole(path, chunks), done)
+        self._background_worker.submit(self._by_name(lambda: _write_whole(path, chunks)), done)
 
     def unlink(self, path: str, done: Done) -> None:
-        self._background_worker.submit(lambda: _unlink(path), done)
+        self._background_worker.submit(self._by_name(lambda: _unlink(path)), done)
 
     def set_aside(self, path: str, size: int, done: Done) -> None:
-        self._segment_worker.submit(lambda: _allocate(path, size), done)
+        self._segment_worker.submit(self._by_name(lambda: _allocate(path, size)), done)
 
     def give_room(self, path: str, done: Done) -> None:
-        self._segment_worker.submit(lambda: _unlink(path), done)
+        self._segment_worker.submit(self._by_name(lambda: _unlink(path)), done)
+
+    def probe(self, done: Done) -> None:
+        paths = list(self._locks)
+
+        def rewrite() -> None:
+            for path in paths:
+                _rewrite_lock(path)
+
+        self._probe_worker.submit(self._by_name(rewrite), done)
 
     def look(self, paths: Sequence[str], done: Callable[[DiskReport], None]) -> None:
         reports: list[DiskReport] = []
@@ -174,21 +188,40 @@ class RealDisk:
     def _look(self, paths: Sequence[str]) -> DiskReport:
         """Runs in the watching thread."""
         left = DESCRIPTORS.fill(self._reserved_descriptors)
-        missing = ""
-        for path, fd in list(self._locks.items()):
-            if not _is_same_file(path, fd):
-                missing = path
+        missing = self._lock_missing()
         for path in paths:
             missing = missing or ("" if _is_there(path) else path)
         where = next(iter(self._locks), "")
         space = _space(os.path.dirname(where)) if where and not missing else DiskSpace(0, 0)
         return DiskReport(space, missing, left)
 
+    def _by_name(self, work: Callable[[], None]) -> Callable[[], None]:
+        """`work` on files by their names, unless these lead into another directory by now."""
+
+        def checked() -> None:
+            self._check_locks()
+            work()
+
+        return checked
+
+    def _check_locks(self) -> None:
+        missing = self._lock_missing()
+        if missing:
+            raise DataDirLost(missing)
+
+    def _lock_missing(self) -> str:
+        """The path of a lock file that is gone, or is another file now; "" if there is none."""
+        for path, fd in list(self._locks.items()):
+            if not _is_same_file(path, fd):
+                return path
+        return ""
+
     def close(self) -> None:
         self._log_worker.close()
         self._segment_worker.close()
         self._background_worker.close()
-        self._watch_worker.close(wait=False)  # It may hang, and keeps nothing.
+        for worker in (self._watch_worker, self._probe_worker):
+            worker.close(wait=False)  # It may hang, and keeps nothing.
         while self._locks:
             os.close(self._locks.popitem()[1])
         DESCRIPTORS.empty()
@@ -327,6 +360,24 @@ def _space(path: str) -> DiskSpace:
     if not found.f_files:  # A file system that makes inodes as they are needed.
         return DiskSpace(free_bytes, total_bytes)
     return DiskSpace(free_bytes, total_bytes, found.f_favail)
+
+
+def _own_line() -> bytes:
+    """What the lock file holds: this process's id, for people."""
+    return b"%d\n" % os.getpid()
+
+
+def _rewrite_lock(path: str) -> None:
+    """A write and a sync that change nothing."""
+    try:
+        fd = _open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            _write_all(fd, _own_line(), 0)
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _classified(error, path) from error
 
 
 def _is_there(path: str) -> bool:

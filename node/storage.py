@@ -15,7 +15,7 @@ from node.cluster_time import ClusterTime
 from node.config import NodeConfig
 from node.consensus.api import Snapshot
 from node.disk_space import SpacePlan, plan_space
-from node.errors import AcknowledgedDataLost
+from node.errors import AcknowledgedDataLost, StorageError
 from node.founding.data_dir import (
     SNAPSHOTS_DIR,
     WAL_DIR,
@@ -34,7 +34,7 @@ from node.local_state import LocalState
 from node.logs import event, get_logger
 from node.start_record import PeerStarts, Starts, count_start
 from node.timekeeper import find_times
-from node.wal.identity import Identity, lock_data_dir
+from node.wal.identity import IDENTITY_FILE, Identity, lock_data_dir
 from node.wal.memory import MemoryWal
 from node.wal.newest import NewestNote, read_newest
 from node.wal.recovery import RecoveredGroup
@@ -165,6 +165,10 @@ class NodeStorage:
         )
         self.starts = count_start(disk, self.directory, member.identity.disk_id, self._incarnation)
 
+    def files_when_new(self) -> list[str]:
+        """Paths of what a directory that is new has to hold."""
+        return [f"{self.directory}/{IDENTITY_FILE}"]
+
     def failed(self, error: BaseException) -> None:
         """The node ends because of this. A disk that has lost what was acknowledged is marked, so
         that the node does not start on it again.
@@ -172,7 +176,7 @@ class NodeStorage:
         if self.disk is not None and isinstance(error, AcknowledgedDataLost):
             try:
                 condemn(self.disk, self.directory, str(error))
-            except OSError as second:  # The next start finds out again.
+            except (OSError, StorageError) as second:  # The next start finds out again.
                 event(log, "error", "directory_not_marked", why=second)
 
 

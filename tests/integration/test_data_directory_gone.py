@@ -7,7 +7,34 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import running_cluster
+from tests.support.processes import Cluster, running_cluster
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty directory", "another node's directory"])
+def test_a_node_that_waits_for_its_founding_ends_with_its_data_directory(
+    tmp_path: Path, there: str
+) -> None:
+    cluster = Cluster(tmp_path, shards=4)
+    waiting, directory = cluster["a"], cluster.data_dirs["a"]
+    try:
+        waiting.start()
+        if there == "another node's directory":
+            cluster["b"].start()
+            cluster["b"].kill()
+        directory.rename(tmp_path / "elsewhere")
+        if there == "an empty directory":
+            directory.mkdir()
+        elif there != "nothing":
+            cluster.data_dirs["b"].rename(directory)
+        before = {path.name: path.read_bytes() for path in directory.glob("*") if path.is_file()}
+        assert waiting.wait_end() == 1
+        assert "was removed or replaced while the node was running" in waiting.log()
+        after = {path.name: path.read_bytes() for path in directory.glob("*") if path.is_file()}
+        assert before == after
+        assert directory.exists() == (there != "nothing")
+    finally:
+        cluster.end()
+    cluster.check_logs()
 
 
 @pytest.mark.parametrize("how", ["removed", "renamed"])

@@ -59,7 +59,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.wal.wal.QUEUED_BYTES_MAX": (64, 16 << 10),
     "node.wal.wal.ROTATED_SHARE": (1, 2),
     "node.disk_keeper.HANG_ELECTIONS": (2,),
-    "node.disk_keeper.LOOK_NS": (20_000_000,),
+    "node.data_dir_watch.LOOK_NS": (20_000_000,),
     "node.disk_space.RESERVE_BYTES_MAX": (0, 8 << 10),
     # Time.
     "node.cluster_time.LEAP_LASTS_MS": (1_500,),
@@ -83,6 +83,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.directory.starts.REPORT_MS": (50,),
     "node.directory.steward.STARTED_TICKS": (1,),
     "node.store.expiry._STALE_ALLOWED": (0, 4),
+    "node.disk_keeper.PROBE_IDLE_NS": (20_000_000, 200_000_000),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 

@@ -175,6 +175,11 @@ class SimulatedDisk(FakeDisk):
         for path, data in files.items():
             self.put(path, data)
 
+    def exchange_under_way(self, files: dict[str, bytes]) -> None:
+        """Likewise while a process works here: what it has open goes on to exist elsewhere."""
+        self.exchange(files)
+        self._locks.clear()
+
     def bring_back(self) -> None:
         """Undo `exchange`, if there was one."""
         if self._own is not None:

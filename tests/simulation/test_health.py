@@ -8,6 +8,7 @@ import asyncio
 
 import pytest
 
+from node.disk_keeper import HANG_ELECTIONS, PROBE_IDLE_NS
 from node.node import Node
 from node.status import health_document
 from tests.simulation.stage import Stage
@@ -190,6 +191,32 @@ def test_a_full_disk() -> None:
             await stage.ask(leader, b"set %b 0 0 60000\r\n%b\r\n" % (stage.key(0), b"x" * 60_000))
         await told(stage, node, f"the disk of {node.config.data_dir} is full")
         disk.make_space()
+        await stage.served()
+
+    Stage().run(scenario)
+
+
+def test_a_disk_that_hangs_while_nothing_is_written() -> None:
+    """A follower whose disk has nothing to do is asked for a sign of life."""
+
+    async def scenario(stage: Stage) -> None:
+        await asyncio.sleep(40.0)  # All is quiet.
+        leader = stage.leader(0)
+        name = next(name for name in stage.nodes if name != leader)
+        node, disk = stage.node(name), stage.nodes[name].disk
+        hang_s = HANG_ELECTIONS * node.config.election_ms / 1000
+        begin = stage.loop.time()
+        disk.hang(100.0)
+        while not any(
+            "does not answer" in text or "has taken more" in text for text in problems(node)
+        ):
+            await asyncio.sleep(0.05)
+            assert stage.loop.time() - begin < PROBE_IDLE_NS / 1e9 + hang_s + 0.5
+        assert node.host.disk_hangs
+        await stage.until("another leads", lambda: stage.leader(0) and stage.leader(1))
+        assert name not in (stage.leader(0), stage.leader(1))
+        disk.repair()
+        await asyncio.sleep(100.0)
         await stage.served()
 
     Stage().run(scenario)

@@ -31,7 +31,14 @@ from random import Random
 from typing import Any, cast
 
 from node.disk import TEMP_SUFFIX, Disk, DiskFile, DiskReport, DiskSpace, Done
-from node.errors import DataDirLocked, DiskFailed, DiskFull, OutOfResources, StorageError
+from node.errors import (
+    DataDirLocked,
+    DataDirLost,
+    DiskFailed,
+    DiskFull,
+    OutOfResources,
+    StorageError,
+)
 
 SECTOR_BYTES = 512
 
@@ -267,6 +274,7 @@ class FakeDisk:
     # --- start-up calls
 
     def make_dirs(self, path: str) -> None:
+        self._check_locks()
         self._dirs.add(path)
 
     def list_dir(self, path: str) -> list[str]:
@@ -323,6 +331,9 @@ class FakeDisk:
         size = self.total_bytes if self.capacity_bytes is None else self.capacity_bytes
         return DiskSpace(max(0, size - self.used_bytes()), self.total_bytes, self.files_left)
 
+    def probe(self, done: Done) -> None:
+        self.run(self._by_name(self._probe()), done)
+
     def set_aside(self, path: str, size: int, done: Done) -> None:
         self._later(self._set_aside(path, size), done, self._segments)
 
@@ -368,7 +379,7 @@ class FakeDisk:
     ) -> None:
         """One operation of a queue after the other."""
         queue = self._background if queue is None else queue
-        queue.append((steps, done))
+        queue.append((self._by_name(steps), done))
         if len(queue) == 1:
             self._next_of(queue)
 
@@ -385,6 +396,7 @@ class FakeDisk:
 
     def _now(self, steps: Steps) -> None:
         generation = self.generation
+        self._check_locks()
         for step, path in steps:
             error = self._begin(step, path)
             if generation != self.generation:
@@ -403,6 +415,16 @@ class FakeDisk:
             self.syncs_failed += 1
             return OSError(errno.EIO, "Input/output error")
         return None
+
+    def _check_locks(self) -> None:
+        """As the real disk: where a lock is gone, no name is to be trusted."""
+        gone = sorted(self._locks_taken - self._locks)
+        if gone:
+            raise DataDirLost(gone[0])
+
+    def _by_name(self, steps: Steps) -> Steps:
+        self._check_locks()
+        yield from steps
 
     # --- operations in steps
 
@@ -453,6 +475,18 @@ class FakeDisk:
         if self.capacity_bytes is not None and size_after > self.capacity_bytes:
             raise DiskFull(f"{path}: No space left on device")
         self.aside[path] = size
+
+    def _probe(self) -> Steps:
+        """The lock takes no room here. On a full disk it fails all the same, as where a file system
+        writes nothing in place."""
+        for path in sorted(self._locks_taken):
+            yield "write", path
+            if self.capacity_bytes is not None and self.used_bytes() >= self.capacity_bytes:
+                raise DiskFull(f"{path}: No space left on device")
+            try:
+                yield "sync", path
+            except OSError as error:
+                raise DiskFailed(f"{path}: {error}") from error
 
     def _give_room(self, path: str) -> Steps:
         yield "unlink", path

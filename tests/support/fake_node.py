@@ -77,7 +77,6 @@ class FakeGroup:
 class FakeWal:
     bytes_total: int = 4096
     sync_count: int = 5
-    waiting_since_ns: int = 0
     queued_bytes: int = 0
 
 
@@ -126,6 +125,7 @@ class FakeNode:
             replica_sets=place(nodes, 2, 3),
         )
         self.disk_space = DiskSpace(1 << 30, 1 << 32)
+        self.disk_waiting_since_ns = 0
         self.host = FakeHost()
         self.host.groups[0] = FakeGroup(0, store=object())
         self.host.groups[1] = FakeGroup(1, store=FakeStore())

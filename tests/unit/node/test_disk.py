@@ -16,7 +16,15 @@ import pytest
 
 from node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
 from node.disk import Disk, DiskFile, Done
-from node.errors import DataDirLocked, DataDirLost, DiskFailed, DiskFull, StartupError, WalCorrupt
+from node.errors import (
+    DataDirLocked,
+    DataDirLost,
+    DiskFailed,
+    DiskFull,
+    OutOfResources,
+    StartupError,
+    WalCorrupt,
+)
 from node.real_disk import RealDisk
 from node.wal import SnapshotStore, Wal, WalRecord, lock_data_dir
 
@@ -313,6 +321,71 @@ def test_a_removed_directory_is_told_as_such_whichever_file_misses_it_first(tmp_
             ):
                 assert isinstance(error, DataDirLost)
                 assert "Bring the data directory back" in str(error)
+
+    run(main)
+
+
+def test_nothing_is_written_into_a_directory_that_is_in_the_place_of_the_locked_one(
+    tmp_path: Path,
+) -> None:
+    """It may be another node's. What goes by names would overwrite its files, or remove them."""
+    directory = tmp_path / "data"
+
+    async def main() -> None:
+        async with opened() as disk:
+            lock_data_dir(disk, str(directory))
+            assert await outcome(disk.probe) is None
+            file = await created(disk, f"{directory}/f", b"header")
+            directory.rename(tmp_path / "own")
+            directory.mkdir()
+            for name in ("lock", "f", "node.id"):
+                (directory / name).write_bytes(b"of another node")
+            path = f"{directory}/f"
+            calls: list[Callable[[Done], object]] = [
+                lambda done: disk.create(path, b"header", done),
+                lambda done: disk.write_atomic(path, [b"data"], done),
+                lambda done: disk.unlink(path, done),
+                lambda done: disk.set_aside(path, 100, done),
+                lambda done: disk.give_room(path, done),
+                disk.probe,
+            ]
+            for call in calls:
+                assert isinstance(await outcome(call), DataDirLost)
+            starts: list[Callable[[], None]] = [
+                lambda: disk.write(path, b"data"),
+                lambda: disk.remove(path),
+                lambda: disk.make_dirs(f"{directory}/wal"),
+            ]
+            for start in starts:
+                with pytest.raises(DataDirLost):
+                    start()
+            for name in ("lock", "f", "node.id"):
+                assert (directory / name).read_bytes() == b"of another node"
+            assert len(os.listdir(directory)) == 3
+            file.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(errno.ENOSPC, DiskFull), (errno.EMFILE, OutOfResources), (errno.EIO, DiskFailed)],
+)
+def test_a_probe_writes_the_lock_anew_and_tells_what_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    async def main() -> None:
+        synced: list[int] = []
+        async with opened() as disk:
+            lock_data_dir(disk, str(tmp_path))
+            before = (tmp_path / "lock").read_bytes()
+            monkeypatch.setattr(os, "fdatasync", synced.append)
+            assert await outcome(disk.probe) is None
+            assert len(synced) == 1
+            assert (tmp_path / "lock").read_bytes() == before == b"%d\n" % os.getpid()
+            assert os.listdir(tmp_path) == ["lock"]
+            monkeypatch.setattr(os, "fdatasync", failing(code))
+            assert isinstance(await outcome(disk.probe), kind)
 
     run(main)
 

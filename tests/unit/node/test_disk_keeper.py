@@ -16,9 +16,9 @@ from node.descriptors import (
     STRANGERS_DESCRIPTORS,
     share_out,
 )
-from node.disk_keeper import FILES_LOW, HANG_ELECTIONS, DiskKeeper
+from node.disk_keeper import FILES_LOW, HANG_ELECTIONS, PROBE_IDLE_NS, DiskKeeper
 from node.disk_space import plan_space
-from node.errors import DataDirLost, OutOfResources, StartupError
+from node.errors import DataDirLost, DiskFailed, OutOfResources, StartupError
 from node.wal import Wal, WalRecord
 from node.wal.format import HardState
 from tests.simulation.loop import VirtualLoop
@@ -122,6 +122,66 @@ def test_a_write_that_hangs_is_told_and_ends_by_itself() -> None:
     assert world.durable == world.written
     assert world.host.trouble[-1] == ""
     assert "disk_slow" not in world.raised()
+
+
+def test_a_disk_that_hangs_is_told_though_nothing_is_written() -> None:
+    world = World()
+    world.wait(100.0, step=0.25)  # Probes that are answered tell nothing.
+    assert (world.host.trouble, world.raised()) == ([], ["disk_small"])
+    world.disk.delay = lambda random: 20.0  # Write and sync take it each.
+    world.wait(PROBE_IDLE_NS / 1e9 + 2.0)
+    assert world.host.trouble == ["the disk of the node does not answer"]
+    assert "disk_slow" in world.raised()
+    assert world.wal.waiting_since_ns == 0
+    assert world.keeper.waiting_since_ns > 0
+    world.disk.delay = lambda random: 0.0
+    world.wait(42.0, step=0.25)
+    assert world.host.trouble[-1] == ""
+    assert "disk_slow" not in world.raised()
+    assert world.keeper.waiting_since_ns == 0
+    assert world.lost == []
+
+
+def test_only_a_log_that_rests_has_the_disk_probed() -> None:
+    world = World()
+    probes = count_probes(world)
+    for _ in range(20):
+        world.wait(PROBE_IDLE_NS / 1e9 / 4, step=0.25)
+        world.write()
+    assert probes == []
+    world.wait(3.5 * PROBE_IDLE_NS / 1e9, step=0.25)
+    assert len(probes) == 3
+
+
+def test_a_probe_for_which_there_is_no_room_is_no_hang_and_one_that_fails_ends_the_node() -> None:
+    world = World()
+    probes = count_probes(world)
+    paths = world.disk.paths()
+    world.disk.capacity_bytes = world.disk.used_bytes()
+    world.wait(1.1 * PROBE_IDLE_NS / 1e9, step=0.25)
+    assert len(probes) == 1
+    assert (world.host.trouble, world.lost) == ([], [])
+    assert world.disk.aside == {"d/reserve": world.plan.reserve_bytes}
+    world.disk.capacity_bytes = None
+    world.wait(PROBE_IDLE_NS / 1e9, step=0.25)
+    assert len(probes) == 2
+    assert world.disk.paths() == paths, "a probe leaves nothing behind"
+    world.disk.failing_syncs = 1
+    world.wait(PROBE_IDLE_NS / 1e9, step=0.25)
+    assert [type(error) for error in world.lost] == [DiskFailed]
+
+
+def count_probes(world: World) -> list[int]:
+    """When the disk was probed, from now on."""
+    probes: list[int] = []
+    probe = world.disk.probe
+
+    def counted(done: Any) -> None:
+        probes.append(world.clock.ns)
+        probe(done)
+
+    world.disk.probe = counted
+    return probes
 
 
 def test_a_full_disk_gives_its_reserve_up_and_is_full_until_it_has_it_again() -> None:

@@ -16,6 +16,7 @@ from node.peer_items import (
     LEADERS_REPLY,
     LEADERS_REQUEST,
 )
+from node.relays import RELAYS_MAX
 from node.store.commands import OP_DELETE, OP_SET
 from node.store.results import STORED
 from tests.unit.node.test_coordinator import DATA, ELSEWHERE, GROUP, HERE, THERE, World
@@ -179,3 +180,15 @@ def test_a_relayed_write_whose_answer_is_lost_is_not_called_refused() -> None:
     _, answer = world.take()
     assert answer[0] != FORWARD_REFUSED
     assert world.coordinator.relays == 0
+
+
+def test_what_is_relayed_is_bounded_and_refused_beyond_that() -> None:
+    world = World()
+    world.lead(ELSEWHERE)
+    world.coordinator.relays = RELAYS_MAX - 2
+    for number in range(3):
+        write = (FORWARD_WRITE, number, GROUP, 1, False, (7, number + 1, 1, OP_DELETE, b"k"))
+        world.coordinator.on_forward(THERE, (FORWARD_RELAY, number, write))
+    sent = [(to, item[0]) for to, item in world.sent]
+    assert sent == [(ELSEWHERE, FORWARD_WRITE)] * 2 + [(THERE, FORWARD_REFUSED)]
+    assert world.coordinator.relays == RELAYS_MAX
