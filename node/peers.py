@@ -377,7 +377,7 @@ class PeerNetwork:
         office whose entries do not arrive: where only small packets pass, for ever.
         """
         inbound = self._peers[node_id].inbound
-        return inbound is None or inbound.is_stalled
+        return inbound is not None and inbound.is_stalled
 
     def _take_datagrams_of(self, peer: Peer, hello: Hello | None) -> None:
         """Those of the process that introduced itself so, and no others; None: no more."""
