@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,9 +21,9 @@ from typing import Protocol, Self
 
 from bench import processes
 from bench.errors import StartError, TargetError
+from bench.ports import HOST, free_ports
 from bench.text_client import TextClient, Topology
 
-HOST = "127.0.0.1"
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 MEMCACHED = "memcached"
@@ -50,18 +49,6 @@ class Target(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
-
-
-def free_ports(count: int) -> list[int]:
-    """`count` different free TCP ports. All are held until the last is found."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def wait_for(what: str, check: Callable[[], bool], seconds: float = START_SECONDS) -> float:
@@ -320,7 +307,7 @@ class LocalMemcached:
                 return bool(client.version())
 
         try:
-            wait_for("the start of memcached", answers, 10.0)
+            wait_for("the start of memcached", answers)
         except BaseException:
             self.__exit__(None, None, None)
             raise

@@ -14,7 +14,8 @@ from typing import IO
 from bench.errors import BenchError, StartError
 
 STOP_SECONDS = 15.0
-KILL_SECONDS = 5.0
+KILL_SECONDS = 30.0
+"""The kernel needs milliseconds, but more for gigabytes of memory on a busy machine."""
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 

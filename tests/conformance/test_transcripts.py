@@ -4,7 +4,6 @@ And against an installed memcached, which proves the transcripts themselves righ
 """
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_ports
+from tests.support.processes import wait_until
 from tests.support.text_server import TextServer
-from tests.support.transcripts import Case, LocalPeer, SocketPeer, empty, load, run
+from tests.support.transcripts import Case, LocalPeer, SocketPeer, load, play, run
 
 CASES = load(Path(__file__).parent / "transcripts")
 SMALL_PIECES = [case for case in CASES if "whole" not in case.tags]
 OF_MEMCACHED = [case for case in CASES if not case.tags & {"45", "ours", "fine"}]
-WAITING = [case for case in OF_MEMCACHED if any(step.kind == "wait" for step in case.steps)]
+WAITING = [case for case in OF_MEMCACHED if case.waits]
 AT_ONCE = [case for case in OF_MEMCACHED if case not in WAITING]
 
 MEMCACHED = shutil.which("memcached") or "/usr/bin/memcached"
@@ -46,18 +47,17 @@ def test_local_in_pieces(case: Case) -> None:
 
 @contextmanager
 def running_memcached() -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     arguments = [MEMCACHED, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-m", "64"]
     with subprocess.Popen([*arguments, "-u", "nobody"]) as process:
         try:
-            while True:
-                try:
-                    SocketPeer("127.0.0.1", port).close()
-                    break
-                except ConnectionRefusedError:
-                    assert process.poll() is None, "memcached did not start"
+
+            def listens() -> bool:
+                assert process.poll() is None, "memcached did not start"
+                SocketPeer("127.0.0.1", port).close()
+                return True
+
+            wait_until("memcached listens", listens)
             yield port
         finally:
             process.terminate()
@@ -67,15 +67,6 @@ def running_memcached() -> Iterator[int]:
 def memcached() -> Iterator[int]:
     with running_memcached() as port:
         yield port
-
-
-def play(case: Case, port: int) -> None:
-    for step in (empty, lambda peer: run(case, peer)):
-        peer = SocketPeer("127.0.0.1", port)
-        try:
-            step(peer)
-        finally:
-            peer.close()
 
 
 @needs_memcached

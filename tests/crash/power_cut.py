@@ -37,6 +37,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.ports import free_ports
 from tests.support.interrupts import hear_interrupts
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +137,7 @@ class NodeProcess:
 
     def __init__(self, data_dir: Path, directory: Path, program: tuple[str, ...]) -> None:
         """`program`: arguments of the interpreter that make it a node."""
-        self.port = _free_port()
+        self.port = free_ports(1)[0]
         self._data_dir = data_dir
         self._log_path = directory / "node.log"
         self._config = directory / "node.toml"
@@ -277,13 +278,6 @@ def cut_again_and_again(
     finally:
         node.kill()
         loop.remove()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

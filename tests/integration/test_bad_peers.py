@@ -20,7 +20,7 @@ from node.peer_codec import (
     pack_item,
 )
 from tests.support.load import in_threads
-from tests.support.processes import Cluster, running_cluster, running_node, wait_until
+from tests.support.processes import Cluster, running_cluster, running_node
 from tests.support.wire import Wire, ask
 
 
@@ -28,19 +28,24 @@ from tests.support.wire import Wire, ask
 def peer_port(cluster: Cluster) -> Iterator[int]:
     """Of node a of the shared cluster, which goes on as if nothing had happened."""
     cluster.wait_balanced()  # Else shards still move to their preferred leaders meanwhile.
-    before = cluster.topology(cluster["a"]).leaders
+    before = {node.name: len(node.log_lines("event=peer_down")) for node in cluster}
     yield cluster.peer_ports["a"]
     for node in cluster:
         assert node.is_running
         with node.wire() as wire:
             assert wire.set(b"after", b"peers") == b"STORED\r\n"
-    assert cluster.topology(cluster["a"]).leaders == before, "leaders have changed"
+    cluster.wait_balanced()
+    down = [
+        line for node in cluster for line in node.log_lines("event=peer_down")[before[node.name] :]
+    ]
+    if not any("heard nothing for" in line for line in down):  # That tells of a busy machine.
+        assert not down
     cluster.check_logs()
 
 
 def hello_of(cluster: Cluster, **changed: object) -> Hello:
     """What node b would say, with something changed."""
-    joined = next(line for line in cluster["a"].log().splitlines() if "founding_accepted" in line)
+    joined = cluster["a"].wait_log("founding_accepted")
     hello = Hello(
         protocol_version=PROTOCOL_VERSION,
         cluster_id=joined.split(" cluster=")[1].split()[0],
@@ -125,13 +130,7 @@ def test_a_node_started_with_other_settings(tmp_path: Path) -> None:
         odd.flags += ["--election-ms", "1200"]
         odd.launch()
         for node in (odd, cluster["a"]):
-            wait_until(
-                f"the refusal in the log of {node.name}",
-                lambda node=node: any(
-                    "peer_refused" in line and "election_ms is" in line and "1200" in line
-                    for line in node.log().splitlines()
-                ),
-            )
+            node.wait_log("peer_refused", "election_ms is", "1200")
         for node in cluster.others("c"):
             assert ask(node.port, b"set k 0 0 1\r\nx") == b"STORED\r\n"
         odd.end()
@@ -150,11 +149,10 @@ def test_a_node_restarted_with_another_number_of_shards(tmp_path: Path) -> None:
         right = list(odd.flags)
         odd.flags[odd.flags.index("--shards") + 1] = "8"
         odd.launch()
-        wait_until("the end of c", lambda: not odd.is_running)
+        assert odd.wait_end() != 0
         assert "shards is 8 in the settings of this node, but the cluster was created with 4" in (
             odd.log()
         )
-        odd.end()
         odd.flags = right
         odd.start()
         cluster.wait_led()

@@ -18,11 +18,17 @@ from typing import Any
 import pytest
 import uvloop
 
-from router import AsyncClient, WrongEventLoop
+from router import AsyncClient, ClientConfig, WrongEventLoop
 from tests.support.processes import Cluster
 
 DEADLINE_S = 60
 COUNT = 20
+PATIENT = ClientConfig(
+    timeout_ms=1000 * DEADLINE_S,
+    connect_timeout_ms=1000 * DEADLINE_S,
+    stall_ms=1000 * DEADLINE_S,
+)
+"""A connection of which a busy machine makes nothing for a second is not given up."""
 
 Loop = asyncio.AbstractEventLoop
 LOOPS: list[Callable[[], Loop]] = [asyncio.new_event_loop, uvloop.new_event_loop]
@@ -70,7 +76,7 @@ def bounded(work: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
 def test_both_processes_count(cluster: Cluster, new_loop: Callable[[], Loop]) -> None:
     key = f"forked-{new_loop.__module__}"
     loop = new_loop()
-    client = AsyncClient(seeds_of(cluster))
+    client = AsyncClient(seeds_of(cluster), PATIENT)
     try:
         loop.run_until_complete(bounded(client.set(key, b"0")))
         told = loop.run_until_complete(bounded(count(client, key)))
@@ -101,7 +107,7 @@ def test_both_processes_count(cluster: Cluster, new_loop: Callable[[], Loop]) ->
         assert sorted(told) == list(range(1, 4 * COUNT + 1))
         assert loop.run_until_complete(bounded(client.get(key))) == b"%d" % (4 * COUNT)
         assert client._engine.pool is pool
-        assert list(pool._all) == connections
+        assert set(connections) <= set(pool._all)  # A shard that moved has brought one more.
         assert all(connection.is_usable for connection in connections)
     finally:
         loop.run_until_complete(bounded(client.close()))
@@ -113,7 +119,7 @@ def test_fork_inside_a_running_loop(cluster: Cluster) -> None:
     key = "forked-inside"
 
     async def main() -> None:
-        async with AsyncClient(seeds_of(cluster)) as client:
+        async with AsyncClient(seeds_of(cluster), PATIENT) as client:
             await client.set(key, b"0")
             under_way = [asyncio.create_task(client.incr(key)) for _ in range(COUNT)]
             await asyncio.sleep(0)
@@ -142,7 +148,7 @@ def test_a_call_without_a_loop_says_so(cluster: Cluster) -> None:
     """A child that goes on with the coroutine of its parent has no event loop at all."""
 
     async def main() -> None:
-        async with AsyncClient(seeds_of(cluster)) as client:
+        async with AsyncClient(seeds_of(cluster), PATIENT) as client:
             await client.set("forked-nowhere", b"0")
 
             def child() -> str:
@@ -162,7 +168,7 @@ def test_a_call_without_a_loop_says_so(cluster: Cluster) -> None:
 def test_closing_in_the_parent_ends_its_connections(cluster: Cluster) -> None:
     """The child lets go of its copies of the sockets: the node sees the end of them at once."""
     loop = asyncio.new_event_loop()
-    client = AsyncClient(seeds_of(cluster))
+    client = AsyncClient(seeds_of(cluster), PATIENT)
     loop.run_until_complete(bounded(client.set("forked-closed", b"0")))
     go_on, parent = os.pipe()
 

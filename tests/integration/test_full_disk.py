@@ -86,8 +86,7 @@ def health(node: NodeProcess, http: str) -> int:
 
 
 def http_address(cluster: Cluster, name: str) -> str:
-    ready = [line for line in cluster[name].log().splitlines() if "event=ready" in line][-1]
-    return ready.split(" http=")[1].split()[0]
+    return cluster[name].wait_log("event=ready").split(" http=")[1].split()[0]
 
 
 def test_full_disk_and_back(tmp_path: Path, small_disk: Path) -> None:
@@ -102,7 +101,6 @@ def test_full_disk_and_back(tmp_path: Path, small_disk: Path) -> None:
         full = cluster["a"]
         others = cluster.others("a")
         cluster.wait_balanced()
-        assert cluster.shards_led_by("a")
         http = http_address(cluster, "a")
         wait_until("health", lambda: health(full, http) == 200)
         with load(
@@ -116,8 +114,9 @@ def test_full_disk_and_back(tmp_path: Path, small_disk: Path) -> None:
                 writers.wait_acks(150, elsewhere)
                 cluster.wait_led(without="a")
                 writers.wait_acks(50, elsewhere)
-                assert health(full, http) == 503
-                assert not cluster.shards_led_by("a")
+                # It may be well for a moment, when it has given up space of its own.
+                wait_until("no health", lambda: health(full, http) == 503)
+                wait_until("it leads nothing", lambda: not cluster.shards_led_by("a"))
             full.wait_log("event=disk_well")
             writers.wait_acks(50, own)
             writers.wait_acks(50, elsewhere)

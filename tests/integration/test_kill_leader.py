@@ -14,7 +14,7 @@ def test_each_node_is_killed_in_turn_under_load(tmp_path: Path) -> None:
     """Clients of the other nodes see a pause and nothing else, three times over."""
     with running_cluster(tmp_path) as cluster:
         for turn in range(3):
-            name = max(cluster.nodes, key=lambda name: len(cluster.shards_led_by(name)))
+            name = cluster.busiest()
             victim = cluster[name]
             survivors = cluster.others(name)
             with load(f"kill-{turn}", [node.port for node in survivors]) as writers:

@@ -35,12 +35,13 @@ def stop_and_overtake(cluster: Cluster, name: str, number: int, *, long: bool) -
     try:
         for reader in readers:  # The connections are accepted, and these reads are under a lease.
             assert reader.get(keys[0]) == b"%d" % old
+        silences = {other: len(other.log_lines("heard nothing for")) for other in others}
         sleeper.pause()
         # Acknowledged by a new leader, so the lease of the old one has run out.
         write_versions(cluster, others[0].port, keys, new)
         if long:  # Until the others have given up their connections with it.
             for other in others:
-                other.wait_log("heard nothing for")
+                other.wait_log("heard nothing for", count=silences[other] + 1)
         for place, reader in enumerate(readers):
             if place % 3 == 1:
                 reader.send(b"get %b\r\n" % b" ".join(keys))
@@ -73,7 +74,7 @@ def stop_and_overtake(cluster: Cluster, name: str, number: int, *, long: bool) -
 def test_no_stale_read_from_a_leader_that_was_stopped(tmp_path: Path) -> None:
     with running_cluster(tmp_path) as cluster:
         for number in range(ROUNDS):
-            name = max(cluster.nodes, key=lambda name: len(cluster.shards_led_by(name)))
+            name = cluster.busiest()
             stop_and_overtake(cluster, name, number, long=number == ROUNDS - 1)
             cluster.wait_led()
 

@@ -11,11 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+from ring import shard_of
 from tests.support.processes import Cluster, NodeProcess, running_cluster
-from tests.support.wire import Wire
+from tests.support.wire import DEADLINE_S, Wire
 
 BOUND_MS = 500
-DEADLINE_S = 30
 
 
 def at_level(wire: Wire, level: bytes, *, redirect: bool = False) -> Wire:
@@ -53,6 +53,20 @@ def wait_served(wire: Wire, key: bytes, value: bytes) -> None:
         time.sleep(0.01)
 
 
+def served_alone(bounded: Wire, local: Wire, key: bytes) -> int:
+    """How often a follower answers after its leader was stopped, until its bound has passed."""
+    stopped = time.monotonic()
+    served = 0
+    while True:
+        sent = time.monotonic()
+        value = answer(bounded, key)
+        assert answer(local, key) == b"v"
+        if value is None:
+            return served
+        served += 1
+        assert sent - stopped <= BOUND_MS / 1000, "served beyond its bound"
+
+
 def follower_of(cluster: Cluster, leader: str) -> NodeProcess:
     return cluster.others(leader)[0]
 
@@ -60,8 +74,9 @@ def follower_of(cluster: Cluster, leader: str) -> NodeProcess:
 def test_cut_off_from_its_leader_a_follower_serves_its_bound_and_no_longer(tmp_path: Path) -> None:
     with running_cluster(tmp_path) as cluster:
         leader = "a"
+        cluster.wait_balanced()  # Else a shard may move on to the follower meanwhile.
         (key,) = cluster.keys_led_by(leader, 1)
-        shard = cluster.shards_led_by(leader)[0]
+        shard = shard_of(key, cluster.shards)
         follower = follower_of(cluster, leader)
         with Wire(cluster[leader].port) as wire:
             assert wire.set(key, b"v") == b"STORED\r\n"
@@ -69,23 +84,16 @@ def test_cut_off_from_its_leader_a_follower_serves_its_bound_and_no_longer(tmp_p
         local = at_level(follower.wire(), b"local", redirect=True)
         others = cluster.others(follower.name)
         try:
-            wait_served(bounded, key, b"v")
-            for other in others:
-                other.pause()
-            stopped = time.monotonic()
-            deadline = stopped + DEADLINE_S
             served = 0
-            while time.monotonic() < deadline:
-                sent = time.monotonic()
-                value = answer(bounded, key)
-                assert answer(local, key) == b"v"
-                if value is None:
-                    break
-                served += 1
-                assert sent - stopped <= BOUND_MS / 1000, "served beyond its bound"
-            else:
-                raise AssertionError("a bound of half a second held for half a minute")
-            assert served, "it had half a second"
+            began = time.monotonic()
+            while not served:  # On a busy machine, half a second may be over before it is asked.
+                assert time.monotonic() - began < DEADLINE_S, "never served without its leader"
+                for other in others:
+                    other.resume()
+                wait_served(bounded, key, b"v")
+                for other in others:
+                    other.pause()
+                served = served_alone(bounded, local, key)
             assert answer(bounded, key) is None
             assert answer(local, key) == b"v"
             with follower.wire() as wire:
@@ -105,6 +113,7 @@ def test_a_follower_that_was_stopped_does_not_show_what_it_missed(tmp_path: Path
     """Requests wait in its socket while others write; it answers them as it wakes."""
     with running_cluster(tmp_path) as cluster:
         leader = "a"
+        cluster.wait_balanced()
         keys = cluster.keys_led_by(leader, 8)
         follower = follower_of(cluster, leader)
         wires = [at_level(follower.wire(), b"bounded %d" % BOUND_MS) for _ in range(4)]

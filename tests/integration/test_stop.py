@@ -17,6 +17,13 @@ from tests.support.processes import (
 from tests.support.wire import DEADLINE_S, Wire
 
 
+def patient(directory: Path) -> tuple[str, str]:
+    """Flags of a node that is not in a hurry when it stops."""
+    settings = directory / "patient.toml"
+    settings.write_text("stop-timeout-ms = 3_600_000\n")
+    return "--config", str(settings)
+
+
 def test_sigterm_of_each_node_under_load(tmp_path: Path) -> None:
     """A rolling restart: no client of another node sees an error, and the status is 0."""
     with running_cluster(tmp_path) as cluster:
@@ -84,7 +91,7 @@ def test_a_node_that_is_stopping_is_not_well(tmp_path: Path) -> None:
     its reply holds the stop up meanwhile."""
     [http] = free_ports(1)
     with (
-        running_node(tmp_path, "--http", f"{HOST}:{http}") as node,
+        running_node(tmp_path, "--http", f"{HOST}:{http}", *patient(tmp_path)) as node,
         node.wire() as wire,
         Wire(node.port, receive_buffer=4096) as stuck,
     ):
@@ -113,7 +120,7 @@ def health(port: int) -> tuple[int, str]:
 
 def test_a_second_signal_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
     """A client that does not read its reply holds the first stop up; not the second."""
-    with running_cluster(tmp_path, shards=2) as cluster:
+    with running_cluster(tmp_path, shards=2, flags=patient(tmp_path)) as cluster:
         node = cluster["a"]
         with node.wire() as wire, Wire(node.port, receive_buffer=4096) as stuck:
             big = b"x" * 1_000_000
@@ -149,9 +156,7 @@ def test_writes_go_on_while_a_follower_is_away_and_it_catches_up(tmp_path: Path)
 
 def test_all_nodes_told_to_stop_at_once_do_not_hand_leaderships_to_and_fro(tmp_path: Path) -> None:
     """With an hour to hand over in, nodes that go on giving would never be seen to end."""
-    settings = tmp_path / "patient.toml"
-    settings.write_text("stop-timeout-ms = 3_600_000\n")
-    with running_cluster(tmp_path, flags=("--config", str(settings))) as cluster:
+    with running_cluster(tmp_path, flags=patient(tmp_path)) as cluster:
         for node in cluster:
             node.signal(signal.SIGTERM)
         assert [node.wait_end() for node in cluster] == [0, 0, 0]

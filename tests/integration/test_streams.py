@@ -239,6 +239,7 @@ def test_a_local_cluster_outlives_whoever_reads_its_output(tmp_path: Path, outpu
                 pass
             process.stdout.close()
             process.stdout = None
+            wait_until("node b in its log", lambda: pid_of_b() > 0)
             first = pid_of_b()
             os.kill(first, signal.SIGKILL)
             wait_until("node b again", lambda: pid_of_b() not in (0, first))

@@ -8,23 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import Cluster, NodeProcess, running_node
-from tests.support.transcripts import Case, SocketPeer, empty, load, run
+from tests.support.transcripts import Case, load, play
 
 CASES = load(Path(__file__).parents[1] / "conformance" / "transcripts")
-WAITS = [case for case in CASES if any(step.kind == "wait" for step in case.steps)]
+WAITS = [case for case in CASES if case.waits]
 WAITING = [case for case in WAITS if "fine" not in case.tags]  # Those need a clock of their own.
 AT_ONCE = [case for case in CASES if case not in WAITS]
 # The others of the waiting cases differ in the store only, which is the same behind every node.
 WAITING_ON_A_CLUSTER = ("an item ends", "touch and gat set a new end", "writes see a delayed flush")
-
-
-def play(case: Case, port: int) -> None:
-    for step in (empty, lambda peer: run(case, peer)):
-        peer = SocketPeer("127.0.0.1", port)
-        try:
-            step(peer)
-        finally:
-            peer.close()
 
 
 @pytest.mark.parametrize("case", AT_ONCE, ids=lambda case: case.name)

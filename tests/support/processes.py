@@ -6,10 +6,8 @@ Reading order: `NodeProcess`, `Cluster`, then the helpers at the end.
 from __future__ import annotations
 
 import os
-import random
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,22 +15,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.ports import HOST, free_ports
 from bench.processes import repository_environment, start
 from bench.text_client import TargetError, TextClient, Topology
 from ring import shard_of
 from tests.support.wire import DEADLINE_S, Wire
 
-HOST = "127.0.0.1"
+REQUEST_TIMEOUT_MS = 20_000
+"""Of the nodes of a `Cluster`: an election takes a second, but on a busy machine more than the
+default, and an error would then tell of the machine."""
 
 
 class NodeProcess:
-    """`python -m node` with its flags; it may be started again after it has ended."""
+    """`python -m node` with its flags; it may be started again after it has ended.
+
+    Its port is claimed: a port of the system's choice (0) could be taken while the node is down.
+    """
 
     def __init__(self, name: str, directory: Path, flags: Sequence[str], port: int = 0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.name = name
-        self.port = port
-        """The memcached port, known once it is ready when it was asked for as 0."""
+        self.port = port or free_ports(1)[0]
+        """Of memcached."""
         self.flags = list(flags)
         self.log_path = directory / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -113,9 +117,25 @@ class NodeProcess:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
-    def wait_log(self, text: str, seconds: float = DEADLINE_S) -> None:
-        """Until its log holds `text`: the one thing that a node tells only there."""
-        wait_until(f"{text!r} in the log of node {self.name}", lambda: text in self.log(), seconds)
+    def wait_log(self, *words: str, count: int = 1) -> str:
+        """Until `count` lines of its log hold all these words; the last of these lines.
+
+        For what a node tells only there. Its log is written by a thread, so a line may come after
+        what it tells of.
+        """
+        found: list[str] = []
+
+        def is_there() -> bool:
+            found[:] = self.log_lines(*words)
+            return len(found) >= count
+
+        wait_until(f"{words} in the log of node {self.name}", is_there)
+        return found[-1]
+
+    def log_lines(self, *words: str) -> list[str]:
+        """The lines with all these words that are written already."""
+        lines = self.log().splitlines()
+        return [line for line in lines if all(word in line for word in words)]
 
     def forget_peak(self) -> int:
         """Begin to measure the peak of its memory (VmHWM) anew; what it uses now, in KiB."""
@@ -165,6 +185,7 @@ class Cluster:
             data_dir = (data_dirs or {}).get(name, directory / name)
             self.data_dirs[name] = data_dir
             words = ["--name", name, "--initial-cluster", members, "--shards", str(shards)]
+            words += ["--request-timeout-ms", str(REQUEST_TIMEOUT_MS)]
             words += ["--data-dir", str(data_dir), *flags]
             self.nodes[name] = NodeProcess(name, directory, words, port)
 
@@ -252,9 +273,23 @@ class Cluster:
         return list(self.nodes)[leader - 1]
 
     def shards_led_by(self, name: str) -> list[int]:
-        found = self.topology(self.nodes[name])
-        assert found is not None
-        return found.led_by(self.node_id(name))
+        """What this node says that it leads now, and a moment later perhaps not any more: ask again
+        (`wait_until`), or wait for what stays (`wait_balanced`).
+        """
+        found: list[int] = []
+
+        def has_map() -> bool:
+            topology = self.topology(self.nodes[name])
+            if topology is not None:
+                found[:] = topology.led_by(self.node_id(name))
+            return topology is not None
+
+        wait_until(f"node {name} has a map", has_map)
+        return found
+
+    def busiest(self) -> str:
+        """Name of the node that leads the most shards now."""
+        return max(self.nodes, key=lambda name: len(self.shards_led_by(name)))
 
     def keys_led_by(self, name: str, count: int, prefix: bytes = b"key") -> list[bytes]:
         """Keys of shards that this node leads now, spread over these shards.
@@ -323,27 +358,6 @@ def run_to_end(*flags: str, stdin: int = subprocess.DEVNULL) -> tuple[int, str, 
 
 def last_line(text: str) -> str:
     return (text.splitlines() or [""])[-1]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, outside the range the kernel gives to outgoing connections."""
-    found: list[int] = []
-    held: list[socket.socket] = []
-    try:
-        for port in random.SystemRandom().sample(range(12_000, 32_000), 2000):
-            one = socket.socket()
-            held.append(one)
-            try:
-                one.bind((HOST, port))
-            except OSError:
-                continue
-            found.append(port)
-            if len(found) == count:
-                return found
-    finally:
-        for one in held:
-            one.close()
-    raise AssertionError("no free ports")
 
 
 def wait_until(what: str, check: Callable[[], bool], seconds: float = DEADLINE_S) -> float:

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from bench import processes, procfs
-from bench.cluster import LocalMemcached, free_ports, memcached_path
+from bench.cluster import LocalMemcached, memcached_path
 from bench.errors import StartError, TargetError
 from bench.text_client import TextClient
 
@@ -79,10 +79,6 @@ def test_a_process_that_is_gone_is_named():
 
 def test_the_machine_counts_its_time():
     assert procfs.machine_busy_seconds() > 0
-
-
-def test_free_ports_differ():
-    assert len(set(free_ports(20))) == 20
 
 
 @pytest.mark.skipif(memcached_path() is None, reason="memcached is not installed")

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bench.ports import free_ports
 from node.clock import SystemClock
 from node.counters import Counters
 from node.errors import PeerFrameError, StartupError
@@ -47,14 +48,6 @@ def run(test: Coroutine[Any, Any, None]) -> None:
             await test
 
     asyncio.run(bounded())
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 class Recorder:
