@@ -47,8 +47,8 @@ def parse_address(text: str, field_name: str = "address") -> tuple[str, int]:
 
     ConfigError says what is wrong.
     """
-    host, colon, port_text = text.rpartition(":")
-    if not colon or not host:
+    host, _, port_text = text.rpartition(":")
+    if not host or (text[0] == "[" and text[-1] == "]"):
         raise ConfigError(
             field_name, f"{text!r} is not HOST:PORT (for example 127.0.0.1:11211, or [::1]:11211)"
         )
@@ -56,7 +56,7 @@ def parse_address(text: str, field_name: str = "address") -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise ConfigError(
-            field_name, f"{text!r}: write an IPv6 address in brackets, [{host}]:{port_text}"
+            field_name, f"{text!r}: an IPv6 address needs brackets and a port, as in [::1]:11211"
         )
     if not host or any(c.isspace() or c in "[],=/" for c in host):
         raise ConfigError(field_name, f"{text!r} has no usable host")

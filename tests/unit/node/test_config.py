@@ -56,9 +56,10 @@ def test_bad_addresses_name_the_field_and_the_value(text: str) -> None:
     assert text in str(caught.value)
 
 
-def test_ipv6_without_brackets_is_told_how_to_write_it() -> None:
+@pytest.mark.parametrize("text", ["::1:11211", "::1", "[::1]"])
+def test_ipv6_without_brackets_or_port_is_told_how_to_write_it(text: str) -> None:
     with pytest.raises(ConfigError, match=r"\[::1\]:11211"):
-        parse_address("::1:11211")
+        parse_address(text, "listen")
 
 
 @pytest.mark.parametrize(
