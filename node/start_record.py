@@ -106,6 +106,8 @@ class PeerStarts:
         self._on_failed = on_failed
         self._seen: dict[str, tuple[int, bytes]] = {}
         """Number and mark, by the disk id of the directory."""
+        self._refused: dict[str, tuple[int, bytes]] = {}
+        """The same of the last hello that was refused. In memory only."""
         self._stored: dict[str, tuple[int, bytes]] = {}
         self._is_writing = False
         if disk is not None and disk.exists(self._path):
@@ -117,20 +119,29 @@ class PeerStarts:
         number, mark = self._seen.get(hello.disk_id, (0, b""))
         if hello.start_number >= number:
             theirs = mark_of(number, hello.start_number, hello.start_marks)
-            # With no mark of a start so long ago: nothing can be said.
-            if theirs is None or theirs == mark:
-                return None
+            if theirs == mark or (theirs is None and not self._was_refused(hello)):
+                return None  # With no mark of a start so long ago: nothing can be said.
             found = f"lacks start {number} as node {own_name} has seen it"
         else:
             found = (
                 f"is at start {hello.start_number}, but node {own_name} has seen its start {number}"
             )
+        newest = mark_of(hello.start_number, hello.start_number, hello.start_marks)
+        if newest is not None:
+            self._refused[hello.disk_id] = (hello.start_number, newest)
         return (
             f"the data directory of node {hello.name} {found}: it was set back to an older copy and"
             " has forgotten what it promised, or it is a copy of the right one. Stop the process"
             f" that runs on it. Start node {hello.name} with the directory as it was last, or leave"
             " it stopped; the cluster goes on without it"
         )
+
+    def _was_refused(self, hello: Hello) -> bool:
+        """Whether this directory was refused before some of its starts: a supervisor that starts
+        it for ever would push out of its marks what it was refused for.
+        """
+        number, mark = self._refused.get(hello.disk_id, (0, b""))
+        return mark_of(number, hello.start_number, hello.start_marks) == mark
 
     def saw(self, hello: Hello) -> None:
         """The hello was accepted: remember its start."""

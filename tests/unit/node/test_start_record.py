@@ -124,6 +124,19 @@ def test_a_directory_set_back_is_refused_however_often_it_starts(restarts: int) 
     assert told in why
 
 
+def test_a_directory_that_was_set_back_is_refused_when_its_marks_no_longer_tell() -> None:
+    """A supervisor starts it for days. The right one is believed all the same."""
+    seen = memory()
+    copy = started(3)
+    latest = started(2, copy)
+    seen.saw(hello_with(latest))
+    old = started(5, copy, seed=9)
+    for _ in range(6):
+        assert seen.why_set_back("a", hello_with(old)) is not None
+        old = started(MARKS_MAX // 3, old, seed=10)
+    assert seen.why_set_back("a", hello_with(started(2 * MARKS_MAX, latest, seed=11))) is None
+
+
 def test_a_healthy_directory_is_believed_however_long_it_was_not_seen() -> None:
     seen = memory()
     starts = started(2)
