@@ -82,6 +82,9 @@ def count_start(disk: Disk, directory: str, disk_id: str, incarnation: int) -> S
         disk.write(f"{directory}/{STARTS_FILE}", encode_starts(disk_id, starts))
     except DiskRefused as error:
         # The others take it for the last start: only a copy from between the two looks like it.
+        # The rename of that one may not be durable: its run was killed, or the disk full, before
+        # the sync. Told, and then lost with the power, it would be missed by the others.
+        disk.sync_dir(directory)
         event(log, "warning", "start_not_counted", why=error)
         return before
     return starts

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.errors import BrokenDataDir, StartupError
+from node.errors import BrokenDataDir, DiskFull, StartupError
 from node.peer_codec import MARK_BYTES, MARKS_MAX, Hello
 from node.start_record import (
     SEEN_FILE,
@@ -109,6 +109,40 @@ def test_on_a_full_disk_a_start_goes_as_part_of_the_last_one() -> None:
     assert seen.why_set_back("a", hello_with(full)) is None
     disk.capacity_bytes = None
     assert count_start(disk, "d", OTHER, 7).number == 2
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_sequence_of_crashes_and_full_disks_makes_a_healthy_directory_look_set_back(
+    seed: int,
+) -> None:
+    """What is told is durable, also when it was written by a run that was killed before the sync
+    and the disk is full since. (`step` ends what is under way, or says that there is no room.)
+    """
+    random = Random(seed)
+    disk, seen = new_disk(), memory()
+    for _ in range(25):
+        left = [random.randrange(9)]
+        fault = random.choice(["full", "killed", "power"])
+
+        def step(
+            name: str, path: str, left: list[int] = left, fault: str = fault
+        ) -> BaseException | None:
+            left[0] -= 1
+            if left[0]:
+                return None
+            if fault == "full":
+                return DiskFull("no space")
+            disk.crash(power=fault == "power")
+            raise PowerLoss
+
+        disk.before_step = step
+        with contextlib.suppress(PowerLoss, DiskFull):
+            hello = hello_with(count_start(disk, "d", OTHER, random.getrandbits(63)))
+            if random.random() < 0.6:
+                assert seen.why_set_back("a", hello) is None
+                seen.saw(hello)
+        disk.before_step = None
+        disk.crash(power=random.random() < 0.3)
 
 
 @pytest.mark.parametrize("restarts", [0, 1, 2, 3, MARKS_MAX - 8])
