@@ -104,7 +104,7 @@ _MOST = {
 
 
 def seed_addresses(seeds: Iterable[str]) -> tuple[str, ...]:
-    """The addresses a client starts from, each as `host:port`. Raises `InvalidArgument`."""
+    """The addresses a client starts from, each once, as `host:port`. Raises `InvalidArgument`."""
     if isinstance(seeds, str):
         seeds = (seeds,)
     try:
@@ -120,7 +120,7 @@ def seed_addresses(seeds: Iterable[str]) -> tuple[str, ...]:
             raise InvalidArgument(
                 f'seeds must be texts of the form "host:port"; one is {shown(seed)}'
             )
-    return tuple(format_address(*parse_address(seed)) for seed in found)
+    return tuple(dict.fromkeys(format_address(*parse_address(seed)) for seed in found))
 
 
 def parse_address(text: str) -> tuple[str, int]:
