@@ -75,7 +75,7 @@ def test_histories_under_faults_are_linearizable(tmp_path: Path) -> None:
     assert answered
     assert int(answered[1]) > 100
     for kind in ("kill", "pause", "partition", "disk"):
-        assert re.search(rf"^ +{kind} [\w-]+ +[1-9]+ x", done.stdout, re.MULTILINE), kind
+        assert re.search(rf"^ +{kind} [\w-]+ +[1-9]\d* x", done.stdout, re.MULTILINE), kind
     assert " 0 not, 0 undecided" in done.stdout
     assert left_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
