@@ -4,18 +4,20 @@ And against an installed memcached, which proves the transcripts themselves righ
 """
 
 import shutil
+import socketserver
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from bench.ports import free_ports
 from tests.support.processes import wait_until
 from tests.support.text_server import TextServer
-from tests.support.transcripts import Case, LocalPeer, SocketPeer, load, play, run
+from tests.support.transcripts import PLAYS_MAX, Case, LocalPeer, SocketPeer, Step, load, play, run
 
 CASES = load(Path(__file__).parent / "transcripts")
 SMALL_PIECES = [case for case in CASES if "whole" not in case.tags]
@@ -81,7 +83,7 @@ def test_memcached_waiting() -> None:
 
     def alone(case: Case) -> None:
         with running_memcached() as port:
-            play(case, port)
+            play(case, port, late_s=0.0)  # Its clock may tick between any two commands.
 
     with ThreadPoolExecutor(len(WAITING)) as pool:
         for done in [pool.submit(alone, case) for case in WAITING]:
@@ -105,3 +107,51 @@ def test_a_wrong_transcript_is_noticed() -> None:
                 steps = (*case.steps[:at], step._replace(text=text), *case.steps[at + 1 :])
                 with pytest.raises(AssertionError):
                     run(case._replace(steps=steps), LocalPeer(TextServer()))
+
+
+class _Scripted(socketserver.BaseRequestHandler):
+    """Answers `flush_all`, then the case with the next of the server's replies."""
+
+    def handle(self) -> None:
+        if self.request.recv(100).startswith(b"flush_all"):
+            self.request.sendall(b"OK\r\n")
+            return
+        assert isinstance(self.server, _ScriptedServer)
+        reply = self.server.replies.pop(0)
+        self.request.sendall(reply)
+        if reply == RIGHT:
+            self.request.recv(100)
+            self.request.sendall(b"END\r\n")
+
+
+class _ScriptedServer(socketserver.TCPServer):
+    replies: list[bytes]
+
+
+RIGHT, WRONG = b"VALUE\r\n", b"END\r\n"
+
+
+@pytest.mark.parametrize(
+    ("late_s", "replies", "is_good", "unplayed"),
+    [
+        (60.0, [WRONG, RIGHT], False, 1),  # Wrong, and in time: it counts.
+        (0.0, [WRONG, RIGHT], True, 0),
+        (0.0, [WRONG] * PLAYS_MAX, False, 0),
+    ],
+)
+def test_only_a_play_that_lost_time_is_played_again(
+    late_s: float, replies: list[bytes], is_good: bool, unplayed: int
+) -> None:
+    steps = (Step("wait", "1", 1), Step("send", r"get a\r\n", 2), Step("expect", r"VALUE\r\n", 3))
+    case = Case("case", frozenset(), steps, "here")
+    with _ScriptedServer(("127.0.0.1", 0), _Scripted) as server:
+        server.replies = list(replies)
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with nullcontext() if is_good else pytest.raises(AssertionError):
+                play(case, int(server.server_address[1]), late_s=late_s)
+        finally:
+            server.shutdown()
+            thread.join()
+        assert len(server.replies) == unplayed
