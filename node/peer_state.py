@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from node.config import parse_address
 from node.founding.frames import Blank
 from node.peer_codec import Hello, Items
-from node.peer_datagrams import DatagramPath
 
 if TYPE_CHECKING:
     from node.peer_link import PeerLink
@@ -76,7 +75,6 @@ class Peer:
     __slots__ = (
         "addresses",
         "datagram_token",
-        "datagrams",
         "disk_id",
         "failures",
         "inbound",
@@ -99,7 +97,6 @@ class Peer:
         self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
         self.link: PeerLink | None = None  # dialed and ready
         self.inbound: PeerLink | None = None  # accepted and ready
-        self.datagrams: DatagramPath | None = None  # beside the dialed link
         self.datagram_token = b""  # of the datagrams that count now; b"" without `inbound`
         self.failures = 0  # dials in a row without a stable link
         self.retry_ms = 0  # told by a refusal; 0 = none

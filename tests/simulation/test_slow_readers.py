@@ -11,6 +11,7 @@ from tests.simulation.cluster import SimulatedNode
 from tests.simulation.gaps import Gaps
 from tests.simulation.liveness import probe_keys
 from tests.simulation.process import Process
+from tests.simulation.stage import Stage
 
 SHARD = 0
 BIG_BYTES = 1_000_000
@@ -146,3 +147,26 @@ def probe_shard(key: bytes, shards: int) -> int:
     from ring.hashing import shard_of
 
     return shard_of(key, shards)
+
+
+def test_the_time_in_which_a_node_stood_still_is_not_its_clients() -> None:
+    """One that does not read and one that says nothing are closed for their own time alone."""
+
+    async def scenario(stage: Stage) -> None:
+        simulated, key = stage.nodes["n1"], stage.key(0)
+        counters = stage.node("n1").counters
+        slow, idle = await stage.connect("n1"), await stage.connect("n1")
+        await slow.ask(b"set %b 0 0 60000\r\n%b\r\n" % (key, b"x" * 60_000))
+        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        slow.writer.write(b"get %b\r\n" % key * 500)
+        await idle.ask(b"version\r\n")
+        await asyncio.sleep(3.0)
+        simulated.process.pause()
+        await asyncio.sleep(60.0)
+        simulated.process.resume()
+        await asyncio.sleep(3.0)
+        assert counters.curr_connections == 2
+        await stage.until("the slow one is closed", lambda: counters.slow_clients_closed)
+        await stage.until("the idle one is closed", lambda: counters.idle_kicks)
+
+    Stage(nodes=1, slow_client_ms=10_000, idle_timeout_ms=20_000).run(scenario)
