@@ -15,7 +15,7 @@ MUTANTS ?=
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
-SOURCES := setup.py $(shell find node ring -name '*.py')
+SOURCES := setup.py $(shell find node ring quorumcache -name '*.py')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
@@ -75,10 +75,10 @@ mutants: $(READY) ## Put bugs in on purpose, and see which test finds each (MUTA
 compile: $(COMPILED) ## Compile the data path, for speed; run, test and bench do it when it is due
 
 clean: ## Remove what was built; data directories stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find node -name '*.so' -delete
 	rm -f node/compiled.json
-	find bench node ring router tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find bench node quorumcache ring router tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \

@@ -22,8 +22,11 @@ from tempfile import TemporaryDirectory
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
-PACKAGE = "node"
-LIBRARY = "node.native"
+SOURCE = "src"
+"""What is installed, `quorumcache`, as a link in a directory of its own (docs/decisions.md)."""
+
+PACKAGE = f"{SOURCE}/quorumcache/node"
+LIBRARY = "quorumcache.node.native"
 
 COMPILED = sorted(
     path
@@ -95,7 +98,7 @@ class CompileAndTell(build_ext):
 
     def run(self) -> None:
         binaries = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
-        directory = Path(self.get_ext_fullpath(f"{PACKAGE}.module")).parent
+        directory = Path(self.get_ext_fullpath("quorumcache.node.module")).parent
         target = directory / "compiled.json"
         for path in (target, *binaries):
             path.unlink(missing_ok=True)
@@ -111,7 +114,7 @@ class CompileAndTell(build_ext):
         spec.loader.exec_module(compiled)
         sources = {
             os.path.relpath(path, PACKAGE): path.read_bytes()
-            for package in (PACKAGE, "ring")
+            for package in (PACKAGE, f"{SOURCE}/quorumcache/ring")
             for path in Path(package).rglob("*.py")
         }
         names = [str(path.relative_to(directory)) for path in binaries]
@@ -139,7 +142,7 @@ def extensions() -> list:  # of setuptools.Extension
     for extension in made:
         extension.optional = True
         # Where mypyc puts the headers of a library whose name has a dot: it looks in build/.
-        extension.include_dirs.append(f"build/{PACKAGE}")
+        extension.include_dirs.append("build/quorumcache/node")
         # Nobody outside calls these functions: calls between modules need no detour.
         extension.extra_compile_args = [*extension.extra_compile_args, "-fvisibility=hidden"]
     return made

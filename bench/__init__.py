@@ -6,9 +6,9 @@ Reading order: `workload.py` and `histogram.py` (pure), `connection.py` and `loa
 `report.py` (the answer), `options.py` and `__main__.py` (the command line).
 """
 
-from bench.errors import BenchError
-from bench.histogram import Histogram
-from bench.report import Report
-from bench.workload import Workload
+from quorumcache.bench.errors import BenchError
+from quorumcache.bench.histogram import Histogram
+from quorumcache.bench.report import Report
+from quorumcache.bench.workload import Workload
 
 __all__ = ["BenchError", "Histogram", "Report", "Workload"]

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bench import options, scenarios
-from bench.client import measure_clients
-from bench.cluster import (
+from quorumcache.bench import options, scenarios
+from quorumcache.bench.client import measure_clients
+from quorumcache.bench.cluster import (
     MEMCACHED_MISSING,
     LocalCluster,
     LocalMemcached,
@@ -28,15 +28,22 @@ from bench.cluster import (
     memcached_path,
     parse_addresses,
 )
-from bench.environment import read_environment
-from bench.errors import BenchError, Interrupted, StartError
-from bench.failover import failover_table, run_failover
-from bench.idle import idle_table, measure_idle
-from bench.measure import Progress, measure_rounds
-from bench.memory import measure_memory, memory_table
-from bench.report import Report, Table, milliseconds, percent_text, ratio_text, text_table
-from bench.workload import Workload
-from router.streams import open_standard_streams, run_command
+from quorumcache.bench.environment import read_environment
+from quorumcache.bench.errors import BenchError, Interrupted, StartError
+from quorumcache.bench.failover import failover_table, run_failover
+from quorumcache.bench.idle import idle_table, measure_idle
+from quorumcache.bench.measure import Progress, measure_rounds
+from quorumcache.bench.memory import measure_memory, memory_table
+from quorumcache.bench.report import (
+    Report,
+    Table,
+    milliseconds,
+    percent_text,
+    ratio_text,
+    text_table,
+)
+from quorumcache.bench.workload import Workload
+from quorumcache.router.streams import open_standard_streams, run_command
 
 _IDLE_SETTLE_SECONDS = 3.0
 

@@ -19,11 +19,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bench.cluster import ClusterOptions, LocalCluster, LocalMemcached, memcached_path
-from bench.errors import StartError
-from bench.measure import Progress
-from bench.report import Table
-from router import AsyncClient
+from quorumcache.bench.cluster import ClusterOptions, LocalCluster, LocalMemcached, memcached_path
+from quorumcache.bench.errors import StartError
+from quorumcache.bench.measure import Progress
+from quorumcache.bench.report import Table
+from quorumcache.router import AsyncClient
 
 AIOMCACHE_MISSING = "aiomcache is not installed, so there is nothing to compare with"
 KEYS = 10_000

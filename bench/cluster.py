@@ -19,10 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from bench import processes
-from bench.errors import StartError, TargetError
-from bench.ports import HOST, free_ports
-from bench.text_client import TextClient, Topology
+from quorumcache.bench import processes
+from quorumcache.bench.errors import StartError, TargetError
+from quorumcache.bench.ports import HOST, free_ports
+from quorumcache.bench.text_client import TextClient, Topology
 
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -219,7 +219,7 @@ class LocalCluster:
         peers = dict(zip(names, ports[options.nodes :], strict=True))
         members = ",".join(f"{name}={HOST}:{port}" for name, port in peers.items())
         for name, port in zip(names, ports, strict=False):
-            command = [sys.executable, "-P", "-m", "node", "--name", name]
+            command = [sys.executable, "-P", "-m", "quorumcache.node", "--name", name]
             command += ["--listen", f"{HOST}:{port}", "--shards", str(options.shards)]
             command += ["--durability", options.durability]
             if options.nodes > 1:

@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-from bench.histogram import Histogram
-from bench.workload import DELETE, GET, INCR, Tape
+from quorumcache.bench.histogram import Histogram
+from quorumcache.bench.workload import DELETE, GET, INCR, Tape
 
 UNLIMITED = 1 << 62
 # `limit` of a connection in an open loop: it sends what is offered and nothing by itself.

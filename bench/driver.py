@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import processes, procfs
-from bench.errors import StartError, TargetError
-from bench.histogram import Histogram
-from bench.loadgen import FILL_SECONDS, Job, Routes
-from bench.workload import Workload
+from quorumcache.bench import processes, procfs
+from quorumcache.bench.errors import StartError, TargetError
+from quorumcache.bench.histogram import Histogram
+from quorumcache.bench.loadgen import FILL_SECONDS, Job, Routes
+from quorumcache.bench.workload import Workload
 
 CONNECT_SECONDS = 60.0
 _START_DELAY_NS = 100_000_000  # so that all processes have read `go` when the run starts
@@ -112,7 +112,7 @@ class _LoadProcess:
 
     def __init__(self, job: Job, inbox: queue.Queue[tuple[int, dict[str, Any] | None]]) -> None:
         self._process = processes.start(
-            [sys.executable, "-P", "-m", "bench.worker"],
+            [sys.executable, "-P", "-m", "quorumcache.bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None,

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-from bench.cluster import memcached_path
-from bench.processes import repository_environment
+from quorumcache.bench.cluster import memcached_path
+from quorumcache.bench.processes import repository_environment
 
 _PACKAGES = ("quorumcache", "uvloop", "mmh3", "msgpack")
 
@@ -93,7 +93,7 @@ def _system() -> str:
 
 def _node_form() -> str:
     """Whether the nodes that this Python starts run compiled, as they say it themselves."""
-    command = [sys.executable, "-P", "-m", "node", "--version"]
+    command = [sys.executable, "-P", "-m", "quorumcache.node", "--version"]
     try:
         done = subprocess.run(
             command,

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from statistics import median
 
-from bench.cluster import LocalCluster, LocalNode, wait_for
-from bench.errors import StartError, TargetError
-from bench.report import Table, spread_text
-from bench.text_client import TextClient, Topology
-from ring import shard_of
+from quorumcache.bench.cluster import LocalCluster, LocalNode, wait_for
+from quorumcache.bench.errors import StartError, TargetError
+from quorumcache.bench.report import Table, spread_text
+from quorumcache.bench.text_client import TextClient, Topology
+from quorumcache.ring import shard_of
 
 CLIENT_TIMEOUT_SECONDS = 15.0
 STEADY_SECONDS = 0.5

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from bench.errors import BenchError
+from quorumcache.bench.errors import BenchError
 
 _LINEAR_BITS = 8
 _HALF = 1 << (_LINEAR_BITS - 1)

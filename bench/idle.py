@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from bench import procfs
-from bench.report import Table
+from quorumcache.bench import procfs
+from quorumcache.bench.report import Table
 
 
 def measure_idle(processes: Sequence[tuple[str, int]], seconds: float) -> dict[str, float]:

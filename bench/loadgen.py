@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple, Self
 
-from bench.connection import UNLIMITED, UNLIMITED_OPEN, LoadConnection, LoadStats
-from bench.errors import TargetError
-from bench.timer import FineTimer
-from bench.workload import (
+from quorumcache.bench.connection import UNLIMITED, UNLIMITED_OPEN, LoadConnection, LoadStats
+from quorumcache.bench.errors import TargetError
+from quorumcache.bench.timer import FineTimer
+from quorumcache.bench.workload import (
     Encoder,
     Tape,
     Workload,
@@ -27,7 +27,7 @@ from bench.workload import (
     fill_kinds,
     key_of,
 )
-from ring import shard_of
+from quorumcache.ring import shard_of
 
 CONNECT_SECONDS = 10.0
 FILL_SECONDS = 300.0

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.cluster import Target, wait_for
-from bench.driver import LoadPlan, Measured, run_load
-from bench.errors import TargetError
-from bench.histogram import Histogram
-from bench.loadgen import Routes
-from bench.report import Latency, Result
-from bench.text_client import TextClient
-from bench.workload import Workload
+from quorumcache.bench.cluster import Target, wait_for
+from quorumcache.bench.driver import LoadPlan, Measured, run_load
+from quorumcache.bench.errors import TargetError
+from quorumcache.bench.histogram import Histogram
+from quorumcache.bench.loadgen import Routes
+from quorumcache.bench.report import Latency, Result
+from quorumcache.bench.text_client import TextClient
+from quorumcache.bench.workload import Workload
 
 ROUTED, ANY_NODE = "routed", "any-node"
 MODES = ("auto", ROUTED, ANY_NODE)

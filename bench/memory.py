@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from bench import procfs
-from bench.cluster import Target
-from bench.driver import LoadPlan, run_load
-from bench.errors import TargetError
-from bench.measure import Progress, find_routes
-from bench.report import Table
-from bench.workload import Workload
+from quorumcache.bench import procfs
+from quorumcache.bench.cluster import Target
+from quorumcache.bench.driver import LoadPlan, run_load
+from quorumcache.bench.errors import TargetError
+from quorumcache.bench.measure import Progress, find_routes
+from quorumcache.bench.report import Table
+from quorumcache.bench.workload import Workload
 
 SETTLE_SECONDS = 2.0
 _WARM_KEYS = 1000

@@ -6,12 +6,12 @@ import argparse
 import re
 from typing import Any
 
-from bench import scenarios
-from bench.cluster import ClusterOptions
-from bench.measure import MODES, LoadOptions
-from bench.processes import parse_pinning
-from bench.workload import Workload
-from router.streams import Parser
+from quorumcache.bench import scenarios
+from quorumcache.bench.cluster import ClusterOptions
+from quorumcache.bench.measure import MODES, LoadOptions
+from quorumcache.bench.processes import parse_pinning
+from quorumcache.bench.workload import Workload
+from quorumcache.router.streams import Parser
 
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
 _EPILOG = """examples:

@@ -12,7 +12,7 @@ import os
 import socket
 import tempfile
 
-from bench.errors import StartError
+from quorumcache.bench.errors import StartError
 
 HOST = "127.0.0.1"
 FIRST_PORT = 12_000

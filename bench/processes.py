@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from bench.errors import BenchError, StartError
+from quorumcache.bench.errors import BenchError, StartError
 
 STOP_SECONDS = 15.0
 KILL_SECONDS = 30.0
@@ -26,7 +26,7 @@ def repository_environment() -> dict[str, str]:
     Start them with `python -P -m`, which leaves out what lies in the current directory. Installed
     packages need no PYTHONPATH; it would go before the standard library.
     """
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).absolute().parents[2])
     if root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         return dict(os.environ)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

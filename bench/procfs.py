@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import TargetError
+from quorumcache.bench.errors import TargetError
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-from bench.environment import Environment
-from bench.errors import BenchError
-from bench.histogram import Histogram
-from bench.workload import Workload
+from quorumcache.bench.environment import Environment
+from quorumcache.bench.errors import BenchError
+from quorumcache.bench.histogram import Histogram
+from quorumcache.bench.workload import Workload
 
 REPORT_FORMAT = 1
 BASELINE = "memcached"

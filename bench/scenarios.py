@@ -6,8 +6,8 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.errors import WorkloadError
-from bench.workload import Workload
+from quorumcache.bench.errors import WorkloadError
+from quorumcache.bench.workload import Workload
 
 DIRECTORY = Path(__file__).resolve().parent / "scenarios"
 

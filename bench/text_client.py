@@ -9,8 +9,8 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple, Self
 
-from bench.errors import TargetError
-from ring import ClusterMap, MapError
+from quorumcache.bench.errors import TargetError
+from quorumcache.ring import ClusterMap, MapError
 
 _REPLY_BYTES_MAX = 64 << 20
 

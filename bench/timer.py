@@ -11,7 +11,7 @@ import ctypes
 import os
 from collections.abc import Callable
 
-from bench.errors import BenchError
+from quorumcache.bench.errors import BenchError
 
 _CLOCK_MONOTONIC = 1
 _DELAY_NS_MIN = 1000  # 0 would disarm the timer

@@ -1,4 +1,6 @@
-"""A load process: `python -m bench.worker`, started by `driver.py` and spoken to over its pipes.
+"""A load process: `python -m quorumcache.bench.worker`.
+
+`driver.py` starts it, and speaks to it over its pipes.
 
     parent: one line of JSON, the job                       worker: {"phase": "fill", ...} lines
                                                             {"phase": "filled", "keys": n}
@@ -21,8 +23,8 @@ from typing import Any
 
 import uvloop
 
-from bench.errors import BenchError
-from bench.loadgen import Job, LoadGenerator, LoadResult
+from quorumcache.bench.errors import BenchError
+from quorumcache.bench.loadgen import Job, LoadGenerator, LoadResult
 
 
 def say(**message: Any) -> None:

@@ -18,7 +18,7 @@ from itertools import accumulate
 from random import Random
 from typing import Any, NamedTuple, Self
 
-from bench.errors import WorkloadError
+from quorumcache.bench.errors import WorkloadError
 
 GET, SET, INCR, DELETE = range(4)
 OPERATIONS = ("get", "set", "incr", "delete")

@@ -1,5 +1,5 @@
 """QuorumCache: the node package."""
 
-from node.compiled import arrange
+from quorumcache.node.compiled import arrange
 
 arrange()

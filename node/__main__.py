@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from node.signals import hold, release
-from node.streams import open_standard_streams, run_command, write_line
+from quorumcache.node.signals import hold, release
+from quorumcache.node.streams import open_standard_streams, run_command, write_line
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
-    from node.errors import ConfigError
+    from quorumcache.node.errors import ConfigError
 
     if not __debug__:
         # The code checks its own invariants with assert; without them it would go on with
@@ -39,7 +39,7 @@ def _main(words: list[str]) -> int:
         )
     try:
         if words[:1] == ["up"]:
-            from node.supervisor import main as up
+            from quorumcache.node.supervisor import main as up
 
             return up(words[1:])
         return _node(words)
@@ -48,7 +48,7 @@ def _main(words: list[str]) -> int:
 
 
 def _node(words: list[str]) -> int:
-    from node.options import parser, read_command
+    from quorumcache.node.options import parser, read_command
 
     flags = parser()
     namespace = flags.parse_all(words)
@@ -56,13 +56,13 @@ def _node(words: list[str]) -> int:
         print(flags.format_help(), end="")  # print_help hides errors.
         return 0
     if namespace.version:
-        from node.compiled import describe
-        from node.version import VERSION
+        from quorumcache.node.compiled import describe
+        from quorumcache.node.version import VERSION
 
         print(f"quorumcached {VERSION} ({describe()})")
         return 0
     command = read_command(namespace)
-    from node.run import run_node
+    from quorumcache.node.run import run_node
 
     return run_node(command.config, stop_on_stdin_eof=command.stop_on_stdin_eof)
 

@@ -15,12 +15,12 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, cast
 
-from node.listeners import Listener
-from node.logs import event, get_logger
-from node.metrics import CONTENT_TYPE, NodeCollector, render
-from node.status import health_document, status_document
-from node.tasks import Tasks
-from node.view import NodeView
+from quorumcache.node.listeners import Listener
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.metrics import CONTENT_TYPE, NodeCollector, render
+from quorumcache.node.status import health_document, status_document
+from quorumcache.node.tasks import Tasks
+from quorumcache.node.view import NodeView
 
 # A scraper's request is some 300 bytes; a browser's with cookies for localhost may be a few
 # KiB.

@@ -13,11 +13,12 @@ import signal
 import sys
 import sysconfig
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO
 
-from node.errors import StartupError
-from node.local_cluster import LocalNode, Plan
-from node.wal.identity import LOCK_FILE
+from quorumcache.node.errors import StartupError
+from quorumcache.node.local_cluster import LocalNode, Plan
+from quorumcache.node.wal.identity import LOCK_FILE
 
 # A child's own limit for a clean stop is 10 s; then it is killed.
 STOP_S = 15.0
@@ -34,7 +35,8 @@ class Child:
         self.log_path = os.path.join(self.directory, "node.log")
         self.data_path = os.path.join(self.directory, "data")
         self._words = [
-            *("-P", "-m", "node", "--stop-on-stdin-eof"),  # -P: not what lies in this directory
+            *("-P", "-m", "quorumcache.node"),  # -P: not what lies in this directory
+            "--stop-on-stdin-eof",
             *("--name", node.name),
             *("--listen", node.listen),
             *("--peer", node.peer),
@@ -137,7 +139,7 @@ def _environment() -> dict[str, str]:
     Installed packages they find by themselves; a directory on PYTHONPATH would go before the
     standard library.
     """
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = str(Path(__file__).absolute().parents[2])
     if root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         return dict(os.environ)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

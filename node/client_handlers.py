@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from node.client_retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
-from node.client_writes import FlushAllShards, OpenSession, PendingWrite
-from node.operations import Failure, Identity
-from node.protocol.numbers import strict_number
-from node.protocol.requests import (
+from quorumcache.node.client_retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
+from quorumcache.node.client_writes import FlushAllShards, OpenSession, PendingWrite
+from quorumcache.node.operations import Failure, Identity
+from quorumcache.node.protocol.numbers import strict_number
+from quorumcache.node.protocol.requests import (
     Arithmetic,
     BinaryClient,
     Cluster,
@@ -31,12 +31,19 @@ from node.protocol.requests import (
     Verbosity,
     Version,
 )
-from node.protocol.responses import OK_LINE, once_error
-from node.read_levels import ANY_STALENESS_NS
-from node.store.commands import OP_APPEND, OP_CAS, OP_DELETE, OP_PREPEND, OP_SET, OP_TOUCH
+from quorumcache.node.protocol.responses import OK_LINE, once_error
+from quorumcache.node.read_levels import ANY_STALENESS_NS
+from quorumcache.node.store.commands import (
+    OP_APPEND,
+    OP_CAS,
+    OP_DELETE,
+    OP_PREPEND,
+    OP_SET,
+    OP_TOUCH,
+)
 
 if TYPE_CHECKING:
-    from node.connection import MemcachedConnection
+    from quorumcache.node.connection import MemcachedConnection
 
 TOO_MANY_WRITES: Final = "too many writes wait on this node; retry more slowly"
 

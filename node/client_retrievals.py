@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from node.operations import Failure, Read, ReadOutcome, ReplyRoom, Write, WriteOutcome
-from node.protocol.requests import GetAndTouch
-from node.protocol.responses import END_LINE, value_line
-from node.store.commands import OP_GAT
-from node.store.item import ITEM_DATA
-from node.store.results import ITEM
+from quorumcache.node.operations import Failure, Read, ReadOutcome, ReplyRoom, Write, WriteOutcome
+from quorumcache.node.protocol.requests import GetAndTouch
+from quorumcache.node.protocol.responses import END_LINE, value_line
+from quorumcache.node.store.commands import OP_GAT
+from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.node.store.results import ITEM
 
 if TYPE_CHECKING:
-    from node.connection import MemcachedConnection
+    from quorumcache.node.connection import MemcachedConnection
 
 WINDOW_KEYS: Final = 64
 """Keys of one retrieval that are looked up, or touched, at a time."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node.operations import Failure, Identity, Write, WriteOutcome
-from node.protocol.requests import FlushAll
-from node.protocol.responses import (
+from quorumcache.node.operations import Failure, Identity, Write, WriteOutcome
+from quorumcache.node.protocol.requests import FlushAll
+from quorumcache.node.protocol.responses import (
     OK_LINE,
     OUT_OF_MEMORY_LINE,
     TOO_LARGE_LINE,
     render,
     session_line,
 )
-from node.store.commands import (
+from quorumcache.node.store.commands import (
     OP_CAS,
     OP_DELETE,
     OP_FLUSH,
@@ -27,10 +27,17 @@ from node.store.commands import (
     OP_SET,
     OP_TOUCH,
 )
-from node.store.results import DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY, STORED, TOUCHED
+from quorumcache.node.store.results import (
+    DELETED,
+    EXISTS,
+    NOT_FOUND,
+    OUT_OF_MEMORY,
+    STORED,
+    TOUCHED,
+)
 
 if TYPE_CHECKING:
-    from node.connection import MemcachedConnection, Slot
+    from quorumcache.node.connection import MemcachedConnection, Slot
 
 WRITE_OVERHEAD_BYTES: Final = 512
 """Charged per unfinished write: noreply writes take no slot, so this alone bounds their number."""

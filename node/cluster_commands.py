@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from node.protocol.responses import moved, not_done
-from node.read_levels import BOUND_MS_MAX, parse_level
-from node.status import health_problems, health_warnings
+from quorumcache.node.protocol.responses import moved, not_done
+from quorumcache.node.read_levels import BOUND_MS_MAX, parse_level
+from quorumcache.node.status import health_problems, health_warnings
 
 if TYPE_CHECKING:
-    from node.connection import MemcachedConnection
-    from node.coordinator import Coordinator
-    from node.node import Node
+    from quorumcache.node.connection import MemcachedConnection
+    from quorumcache.node.coordinator import Coordinator
+    from quorumcache.node.node import Node
 
 NO_MAP = not_done("no cluster map yet")
 USAGE = (

@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from node.clock import Clock
+    from quorumcache.node.clock import Clock
 
 CLOCKS_APART_MS: Final = 1000
 """Wall clocks that differ by more do not agree, and an offset that moves by more has leapt."""

@@ -18,7 +18,8 @@ finder below makes it take the sources. Both forms behave alike, and the tests r
 or for tests that replace parts), `1` insists on the compiled form and ends with a line that says
 why it cannot be had.
 
-`arrange` runs as the first thing when `node` is imported. Edge: reads files and the environment.
+`arrange` runs as the first thing when `quorumcache.node` is imported. Edge: reads files and the
+environment.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from types import ModuleType
 VARIABLE = "QUORUMCACHE_COMPILED"
 MANIFEST = "compiled.json"
 _ROOT = os.path.dirname(os.path.abspath(__file__))
-_PACKAGE = __name__.partition(".")[0]
+_PACKAGE = __name__.rpartition(".")[0]
 
 
 class _SourcesOnly(MetaPathFinder):
@@ -80,7 +81,7 @@ def why_not(root: str = _ROOT) -> str:
         for path, expected in prints.items():
             with open(os.path.join(root, path), "rb") as file:
                 if fingerprint(file.read()) != expected:
-                    changed = os.path.normpath(os.path.join(_PACKAGE, path))
+                    changed = os.path.normpath(os.path.join("node", path))
                     return f"{changed} has changed since it was compiled"
         for path in binaries:
             if not os.path.exists(os.path.join(root, path)):
@@ -98,7 +99,7 @@ def _tag() -> str:
 
 
 def arrange() -> None:
-    """Decide which form `import node.…` gives in this process. SystemExit: see the module."""
+    """Decide which form of `quorumcache.node` this process gets. SystemExit: see the module."""
     global form, reason
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", "0", "1"):

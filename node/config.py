@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import gcd
 
-from node.errors import ConfigError
-from ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHT_MAX
-from ring.hashing import SHARD_COUNT_MAX, is_shard_count
+from quorumcache.node.errors import ConfigError
+from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHT_MAX
+from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
 # An item travels whole: in one log entry, one frame between nodes, one write to the log. While it
 # does, a node can do nothing else, and from about 12 MB on that takes longer than the default

@@ -23,29 +23,29 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from node.client_handlers import HANDLERS, Handlers
-from node.client_retrievals import Windows
-from node.client_watch import Watch, keep_alive
-from node.client_writes import WRITE_BYTES_MIN, WriteRoom
-from node.lanes import Lane
-from node.operations import Read, Write
-from node.protocol.parser import Parser
-from node.protocol.requests import (
+from quorumcache.node.client_handlers import HANDLERS, Handlers
+from quorumcache.node.client_retrievals import Windows
+from quorumcache.node.client_watch import Watch, keep_alive
+from quorumcache.node.client_writes import WRITE_BYTES_MIN, WriteRoom
+from quorumcache.node.lanes import Lane
+from quorumcache.node.operations import Read, Write
+from quorumcache.node.protocol.parser import Parser
+from quorumcache.node.protocol.requests import (
     Get,
     Once,
     Quit,
     Request,
 )
-from node.protocol.responses import (
+from quorumcache.node.protocol.responses import (
     END_LINE,
     TOO_MANY_CONNECTIONS_LINE,
 )
-from node.read_levels import LINEARIZABLE_NS
-from node.store.item import ITEM_DATA
-from ring import key_token
+from quorumcache.node.read_levels import LINEARIZABLE_NS
+from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.ring import key_token
 
 if TYPE_CHECKING:
-    from node.server import MemcachedServer
+    from quorumcache.node.server import MemcachedServer
 
 SLOTS_MAX: Final = 1024
 """Replies of one connection that are not complete yet."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from node.consensus.api import Configuration, Entry
-from node.consensus.messages import (
+from quorumcache.node.consensus.api import Configuration, Entry
+from quorumcache.node.consensus.messages import (
     MESSAGE_TYPES,
     Append,
     AppendReply,
@@ -26,8 +26,8 @@ from node.consensus.messages import (
     Vote,
     VoteReply,
 )
-from node.errors import PeerFrameError
-from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
 
 KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in enumerate(MESSAGE_TYPES)}
 """Wire number of each message type."""

@@ -25,12 +25,12 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from node.deadlines import Deadlines
-from node.errors import PeerFrameError
-from node.forwards import REPEAT_NS, TOO_MANY_BYTES, Forwards
-from node.group import ReplicaGroup
-from node.leaders import Leaders
-from node.operations import (
+from quorumcache.node.deadlines import Deadlines
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.forwards import REPEAT_NS, TOO_MANY_BYTES, Forwards
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.leaders import Leaders
+from quorumcache.node.operations import (
     ROUTINE_REASONS,
     Failure,
     Identity,
@@ -40,7 +40,7 @@ from node.operations import (
     Write,
     WriteOutcome,
 )
-from node.peer_items import (
+from quorumcache.node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
     FORWARD_READ,
@@ -52,14 +52,14 @@ from node.peer_items import (
     LEADERS_REQUEST,
     check_forward,
 )
-from node.relays import Relayed, relay
-from node.serving import PeerSender, Serving, ServingHost
-from node.sessions import ClientSessionOpen, SessionOpen, Sessions
+from quorumcache.node.relays import Relayed, relay
+from quorumcache.node.serving import PeerSender, Serving, ServingHost
+from quorumcache.node.sessions import ClientSessionOpen, SessionOpen, Sessions
 
 if TYPE_CHECKING:
-    from node.clock import Clock
-    from node.counters import Counters
-    from node.timings import Histogram, Timings
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.counters import Counters
+    from quorumcache.node.timings import Histogram, Timings
 
 LOOK_NS: Final = 100_000_000
 """Time between two looks for forwards that have to be repeated."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from node.errors import DataDirLost
+from quorumcache.node.errors import DataDirLost
 
 if TYPE_CHECKING:
-    from node.clock import Clock
-    from node.disk import Disk, DiskReport
-    from node.host import ReplicaHost
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.disk import Disk, DiskReport
+    from quorumcache.node.host import ReplicaHost
 
 LOOK_NS: Final = 1_000_000_000
 """Time between two looks at the data directory."""

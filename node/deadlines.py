@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from node.operations import Operation
+from quorumcache.node.operations import Operation
 
 DEADLINES_MIN: Final = 10_000
 """Operations, finished or not, that the queue may hold before it is tidied up."""

@@ -13,7 +13,7 @@ import os
 import resource
 from typing import Final, NamedTuple
 
-from node.errors import StartupError
+from quorumcache.node.errors import StartupError
 
 OWN_DESCRIPTORS: Final = 48
 """For the process itself, with room to spare: standard streams, the loop, listeners, log segments,

@@ -21,21 +21,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from node.data_dir_watch import DataDirWatch
-from node.disk import DiskReport, DiskSpace
-from node.errors import DiskFull, DiskRefused, OutOfResources
-from node.logs import event, get_logger
+from quorumcache.node.data_dir_watch import DataDirWatch
+from quorumcache.node.disk import DiskReport, DiskSpace
+from quorumcache.node.errors import DiskFull, DiskRefused, OutOfResources
+from quorumcache.node.logs import event, get_logger
 
 if TYPE_CHECKING:
-    from node.alarms import Alarms
-    from node.clock import Clock
-    from node.config import NodeConfig
-    from node.counters import Counters
-    from node.disk import Disk
-    from node.disk_space import SpacePlan
-    from node.host import ReplicaHost
-    from node.wal.memory import MemoryWal
-    from node.wal.wal import Wal
+    from quorumcache.node.alarms import Alarms
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.config import NodeConfig
+    from quorumcache.node.counters import Counters
+    from quorumcache.node.disk import Disk
+    from quorumcache.node.disk_space import SpacePlan
+    from quorumcache.node.host import ReplicaHost
+    from quorumcache.node.wal.memory import MemoryWal
+    from quorumcache.node.wal.wal import Wal
 
 log = get_logger("disk")
 

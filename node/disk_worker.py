@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from node.disk import Done
+from quorumcache.node.disk import Done
 
 
 class DiskWorker:

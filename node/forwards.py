@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from node.operations import Operation
+from quorumcache.node.operations import Operation
 
 REPEAT_NS: Final = 1_000_000_000
 """A forward without an answer for this long is repeated; each further time it takes twice as long.

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from node.consensus.api import (
+from quorumcache.node.consensus.api import (
     Entry,
     EntryKind,
     ReplicatedLog,
@@ -23,15 +23,15 @@ from node.consensus.api import (
     Snapshot,
     SnapshotMeta,
 )
-from node.consensus.errors import NotLeader, ProposalDropped
-from node.consensus.lease import NEVER_NS
-from node.store.commands import Command, batch_fields, encode_batch
-from node.store.machine import StateMachine
-from node.store.results import Result
+from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
+from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.store.commands import Command, batch_fields, encode_batch
+from quorumcache.node.store.machine import StateMachine
+from quorumcache.node.store.results import Result
 
 if TYPE_CHECKING:
-    from node.clock import Clock
-    from node.cluster_time import ClusterTime
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.cluster_time import ClusterTime
 
 BATCH_BYTES_MAX: Final = 1 << 20
 """A turn's commands are cut into entries of about this size, so that one append stays one

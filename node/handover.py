@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from node.consensus.api import Role
+from quorumcache.node.consensus.api import Role
 
 if TYPE_CHECKING:
-    from node.group import ReplicaGroup
+    from quorumcache.node.group import ReplicaGroup
 
 
 async def hand_over(

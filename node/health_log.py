@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.logs import event, get_logger
-from node.status import health_problems
-from node.view import NodeView
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.status import health_problems
+from quorumcache.node.view import NodeView
 
 LOOK_NS: Final = 2_000_000_000
 """Time between two looks: each goes over all replicas of the node."""

@@ -19,11 +19,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from node.cluster_time import ClusterTime
-from node.consensus.api import EntryKind, Outbound, Ready, Role, Snapshot, SoftState
-from node.consensus.errors import AcknowledgedEntriesLost
-from node.consensus.messages import Append, AppendReply
-from node.consensus_codec import (
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.consensus.api import EntryKind, Outbound, Ready, Role, Snapshot, SoftState
+from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
+from quorumcache.node.consensus.messages import Append, AppendReply
+from quorumcache.node.consensus_codec import (
     AGAIN_TYPES,
     BEAT_KINDS,
     check_message,
@@ -31,23 +31,23 @@ from node.consensus_codec import (
     decode_message,
     encode_message,
 )
-from node.errors import AcknowledgedDataLost, PeerFrameError
-from node.group import GroupHost, ReplicaGroup
-from node.logs import event, get_logger
-from node.peer_codec import pack_item
-from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
-from node.store.item import ITEM_BYTES_MAX
-from node.view import group_name
-from node.wal.format import WalRecord
-from node.wal.wal import QUEUED_BYTES_MAX
+from quorumcache.node.errors import AcknowledgedDataLost, PeerFrameError
+from quorumcache.node.group import GroupHost, ReplicaGroup
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.peer_codec import pack_item
+from quorumcache.node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
+from quorumcache.node.store.item import ITEM_BYTES_MAX
+from quorumcache.node.view import group_name
+from quorumcache.node.wal.format import WalRecord
+from quorumcache.node.wal.wal import QUEUED_BYTES_MAX
 
 if TYPE_CHECKING:
-    from node.clock import Clock
-    from node.consensus.messages import Message
-    from node.counters import Counters
-    from node.wal.memory import MemoryWal
-    from node.wal.snapshots import SnapshotStore
-    from node.wal.wal import Wal
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.consensus.messages import Message
+    from quorumcache.node.counters import Counters
+    from quorumcache.node.wal.memory import MemoryWal
+    from quorumcache.node.wal.snapshots import SnapshotStore
+    from quorumcache.node.wal.wal import Wal
 
 log = get_logger("host")
 

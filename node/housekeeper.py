@@ -10,22 +10,22 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from node.consensus.api import PeerStatus, Role, Snapshot
-from node.consensus.errors import ConsensusError
-from node.errors import DiskRefused
-from node.group import ReplicaGroup
-from node.host import ReplicaHost
-from node.logs import event, get_logger
-from node.store.commands import OP_EXPIRE, OP_SESSION_EXPIRE, OP_TICK
-from node.store.results import Result, removed_items
-from node.store.store import ShardStore
+from quorumcache.node.consensus.api import PeerStatus, Role, Snapshot
+from quorumcache.node.consensus.errors import ConsensusError
+from quorumcache.node.errors import DiskRefused
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.host import ReplicaHost
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.store.commands import OP_EXPIRE, OP_SESSION_EXPIRE, OP_TICK
+from quorumcache.node.store.results import Result, removed_items
+from quorumcache.node.store.store import ShardStore
 
 if TYPE_CHECKING:
-    from node.config import NodeConfig
-    from node.counters import Counters
-    from node.wal.memory import MemoryWal
-    from node.wal.snapshots import SnapshotStore
-    from node.wal.wal import Wal
+    from quorumcache.node.config import NodeConfig
+    from quorumcache.node.counters import Counters
+    from quorumcache.node.wal.memory import MemoryWal
+    from quorumcache.node.wal.snapshots import SnapshotStore
+    from quorumcache.node.wal.wal import Wal
 
 log = get_logger("housekeeper")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from node.config import NodeConfig
-from node.founding.progress import FoundingProgress
-from node.peer_codec import PROTOCOL_VERSION, Hello
-from node.peer_state import PeerSpec
-from node.start_record import Starts
-from node.version import VERSION
-from ring import ClusterMap, NodeInfo
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.founding.progress import FoundingProgress
+from quorumcache.node.peer_codec import PROTOCOL_VERSION, Hello
+from quorumcache.node.peer_state import PeerSpec
+from quorumcache.node.start_record import Starts
+from quorumcache.node.version import VERSION
+from quorumcache.ring import ClusterMap, NodeInfo
 
 
 def own_info(

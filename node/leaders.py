@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from node.group import ReplicaGroup
+    from quorumcache.node.group import ReplicaGroup
 
 UNKNOWN: Final = 0
 """Instead of a node id."""

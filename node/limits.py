@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.alarms import Alarms
-from node.config import format_size
-from node.counters import Counters
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.config import format_size
+from quorumcache.node.counters import Counters
 
 MEMORY_FULL: Final = "memory_full"
 CONNECTIONS_FULL: Final = "connections_full"

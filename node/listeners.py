@@ -13,10 +13,10 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from node.config import format_address, parse_address
-from node.errors import StartupError
-from node.logs import event, get_logger
-from node.names import is_address, look_up
+from quorumcache.node.config import format_address, parse_address
+from quorumcache.node.errors import StartupError
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.names import is_address, look_up
 
 ANY_IPV4 = "0.0.0.0"
 ANY_IPV6 = "::"

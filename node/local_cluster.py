@@ -14,9 +14,9 @@ import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from node.config import format_address
-from node.errors import ConfigError, StartupError
-from ring.hashing import SHARD_COUNT_MAX, is_shard_count
+from quorumcache.node.config import format_address
+from quorumcache.node.errors import ConfigError, StartupError
+from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
 HOST = "127.0.0.1"
 BASE_PORT = 11211

@@ -17,10 +17,10 @@ from zlib import crc32
 
 import msgpack
 
-from node.consensus.api import Configuration
-from node.disk import Disk
-from node.errors import StartupError, WrongDataDir
-from ring import ClusterMap, MapError
+from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.disk import Disk
+from quorumcache.node.errors import StartupError, WrongDataDir
+from quorumcache.ring import ClusterMap, MapError
 
 MAP_FILE = "cluster.map"
 BIRTHS_FILE = "groups.born"

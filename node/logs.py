@@ -19,7 +19,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
-from node.streams import LineWriter, write_line
+from quorumcache.node.streams import LineWriter, write_line
 
 ROOT_LOGGER = "quorumcache"
 

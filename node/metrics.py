@@ -27,12 +27,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from node import compiled
-from node.alarms import ALARMS
-from node.counters import Counters
-from node.logs import lines_dropped
-from node.version import VERSION
-from node.view import (
+from quorumcache.node import compiled
+from quorumcache.node.alarms import ALARMS
+from quorumcache.node.counters import Counters
+from quorumcache.node.logs import lines_dropped
+from quorumcache.node.version import VERSION
+from quorumcache.node.view import (
     DIRECTORY_GROUP_ID,
     NodeView,
     shard_groups,

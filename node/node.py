@@ -16,68 +16,68 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from node.admin import AdminServer
-from node.alarms import Alarms
-from node.cluster_time import ClusterTime
-from node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
-from node.consensus.api import (
+from quorumcache.node.admin import AdminServer
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
+from quorumcache.node.consensus.api import (
     APPEND_BYTES_MAX,
     Configuration,
     ConsensusConfig,
     HardState,
     SnapshotMeta,
 )
-from node.consensus.raft import Raft
-from node.consensus_codec import DATAGRAM_KINDS, VOTE_REPLY_KIND
-from node.coordinator import Coordinator
-from node.counters import Counters
-from node.data_dir_watch import DataDirWatch
-from node.directory.follower import MapFollower
-from node.directory.starts import REPORT_MS
-from node.directory.state import DirectoryState
-from node.directory.steward import Steward
-from node.disk import DiskSpace
-from node.disk_keeper import DiskKeeper
-from node.errors import ConfigError, NodeError, PeerFrameError, StartupError
-from node.founding.frames import Blank
-from node.founding.phase import FoundingPhase
-from node.founding.progress import FoundingProgress
-from node.founding.record import propose
-from node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup
-from node.handover import hand_over
-from node.health_log import HealthLog
-from node.host import ReplicaHost
-from node.housekeeper import Housekeeper
-from node.introduction import info_of, own_hello, own_info, peer_specs
-from node.limits import LimitWatch
-from node.logs import event, get_logger
-from node.peer_codec import FRAME_BYTES_MAX, Hello
-from node.peer_inbox import deliver
-from node.peer_items import (
+from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus_codec import DATAGRAM_KINDS, VOTE_REPLY_KIND
+from quorumcache.node.coordinator import Coordinator
+from quorumcache.node.counters import Counters
+from quorumcache.node.data_dir_watch import DataDirWatch
+from quorumcache.node.directory.follower import MapFollower
+from quorumcache.node.directory.starts import REPORT_MS
+from quorumcache.node.directory.state import DirectoryState
+from quorumcache.node.directory.steward import Steward
+from quorumcache.node.disk import DiskSpace
+from quorumcache.node.disk_keeper import DiskKeeper
+from quorumcache.node.errors import ConfigError, NodeError, PeerFrameError, StartupError
+from quorumcache.node.founding.frames import Blank
+from quorumcache.node.founding.phase import FoundingPhase
+from quorumcache.node.founding.progress import FoundingProgress
+from quorumcache.node.founding.record import propose
+from quorumcache.node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup
+from quorumcache.node.handover import hand_over
+from quorumcache.node.health_log import HealthLog
+from quorumcache.node.host import ReplicaHost
+from quorumcache.node.housekeeper import Housekeeper
+from quorumcache.node.introduction import info_of, own_hello, own_info, peer_specs
+from quorumcache.node.limits import LimitWatch
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.peer_codec import FRAME_BYTES_MAX, Hello
+from quorumcache.node.peer_inbox import deliver
+from quorumcache.node.peer_items import (
     FOUNDED,
     MAP_EPOCH,
     MAP_REQUEST,
     TIME,
 )
-from node.peer_listener import PeerListener
-from node.peer_switch import PeerSwitch
-from node.peer_watch import FOUNDING, log_alarm, look
-from node.peers import PeerNetwork
-from node.server import MemcachedServer
-from node.serving import REPLY_BYTES_MAX
-from node.storage import NodeStorage
-from node.store.machine import StateMachine
-from node.store.store import ShardStore
-from node.tasks import Tasks
-from node.timekeeper import Timekeeper
-from node.timings import Timings
-from node.view import DIRECTORY_GROUP_ID
-from node.wal.memory import MemoryWal
-from ring import ClusterMap, MapError, NodeInfo
+from quorumcache.node.peer_listener import PeerListener
+from quorumcache.node.peer_switch import PeerSwitch
+from quorumcache.node.peer_watch import FOUNDING, log_alarm, look
+from quorumcache.node.peers import PeerNetwork
+from quorumcache.node.server import MemcachedServer
+from quorumcache.node.serving import REPLY_BYTES_MAX
+from quorumcache.node.storage import NodeStorage
+from quorumcache.node.store.machine import StateMachine
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.tasks import Tasks
+from quorumcache.node.timekeeper import Timekeeper
+from quorumcache.node.timings import Timings
+from quorumcache.node.view import DIRECTORY_GROUP_ID
+from quorumcache.node.wal.memory import MemoryWal
+from quorumcache.ring import ClusterMap, MapError, NodeInfo
 
 if TYPE_CHECKING:
-    from node.clock import Clock
-    from node.disk import Disk
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.disk import Disk
 
 log = get_logger("node")
 

@@ -19,17 +19,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from node.protocol.responses import (
+from quorumcache.node.protocol.responses import (
     not_done,
     outcome_unknown,
     session_gone,
     stale_sequence,
 )
-from node.store.commands import Command
-from node.store.results import Result
+from quorumcache.node.store.commands import Command
+from quorumcache.node.store.results import Result
 
 if TYPE_CHECKING:
-    from node.coordinator import Coordinator
+    from quorumcache.node.coordinator import Coordinator
 
 FIRST_SEQUENCE: Final = 1
 """First sequence of a session."""

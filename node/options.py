@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from node.config import (
+from quorumcache.node.config import (
     DURABILITIES,
     LOG_FORMATS,
     LOG_LEVELS,
@@ -24,7 +24,7 @@ from node.config import (
     parse_initial_cluster,
     parse_size,
 )
-from node.errors import ConfigError
+from quorumcache.node.errors import ConfigError
 
 Read = Callable[[str, str], Any]
 

@@ -27,7 +27,7 @@ from zlib import crc32
 
 import msgpack
 
-from node.errors import HandshakeRefused, PeerFrameError
+from quorumcache.node.errors import HandshakeRefused, PeerFrameError
 
 PROTOCOL_VERSION: Final = 3
 

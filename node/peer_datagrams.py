@@ -26,8 +26,8 @@ from zlib import crc32
 
 import msgpack
 
-from node.errors import PeerFrameError
-from node.peer_codec import PROTOCOL_VERSION, Hello, Items, Refusal, decode_items
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.peer_codec import PROTOCOL_VERSION, Hello, Items, Refusal, decode_items
 
 DATAGRAM_BYTES_MAX: Final = 1_200
 """Fits into one packet of every path, so that no part of it can be lost alone."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from node.errors import PeerFrameError
-from node.peer_items import CONSENSUS_KINDS, RARE_KINDS
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.peer_items import CONSENSUS_KINDS, RARE_KINDS
 
 if TYPE_CHECKING:
-    from node.coordinator import Coordinator
-    from node.host import ReplicaHost
+    from quorumcache.node.coordinator import Coordinator
+    from quorumcache.node.host import ReplicaHost
 
 
 def deliver(

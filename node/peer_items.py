@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from node.errors import PeerFrameError
-from node.store.commands import (
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
     OP_CAS,
@@ -24,7 +24,7 @@ from node.store.commands import (
     OP_SET,
     OP_TOUCH,
 )
-from ring.hashing import SHARD_COUNT_MAX
+from quorumcache.ring.hashing import SHARD_COUNT_MAX
 
 CONSENSUS_KINDS: Final = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""

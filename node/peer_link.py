@@ -19,10 +19,10 @@ import socket
 from collections import deque
 from typing import Final, Protocol, cast
 
-from node.errors import HandshakeRefused, PeerError
-from node.founding.frames import Blank, decode_question
-from node.kernel_timing import set_retransmission
-from node.peer_codec import (
+from quorumcache.node.errors import HandshakeRefused, PeerError
+from quorumcache.node.founding.frames import Blank, decode_question
+from quorumcache.node.kernel_timing import set_retransmission
+from quorumcache.node.peer_codec import (
     FRAME_BYTES_MAX,
     HEADER,
     HELLO_BYTES_MAX,
@@ -36,7 +36,7 @@ from node.peer_codec import (
     encode_items,
     encode_refusal,
 )
-from node.peer_datagrams import DatagramPath
+from quorumcache.node.peer_datagrams import DatagramPath
 
 TICK_SECONDS: Final = 0.25
 SILENT_TICKS_MAX: Final = 8  # 2 s

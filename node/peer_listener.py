@@ -7,10 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from node.config import parse_address
-from node.listeners import Listener
-from node.logs import event, get_logger
-from node.peer_datagrams import DatagramReceiver
+from quorumcache.node.config import parse_address
+from quorumcache.node.listeners import Listener
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.peer_datagrams import DatagramReceiver
 
 _log = get_logger("peers")
 

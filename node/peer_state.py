@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from node.config import parse_address
-from node.founding.frames import Blank
-from node.peer_codec import Hello, Items
+from quorumcache.node.config import parse_address
+from quorumcache.node.founding.frames import Blank
+from quorumcache.node.peer_codec import Hello, Items
 
 if TYPE_CHECKING:
-    from node.peer_link import PeerLink
+    from quorumcache.node.peer_link import PeerLink
 
 
 ONE_WAY_NS: Final = 5_000_000_000

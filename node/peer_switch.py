@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from node.peers import PeerNetwork
+    from quorumcache.node.peers import PeerNetwork
 
 
 class PeerSwitch:

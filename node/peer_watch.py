@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from node.founding.progress import FoundingProgress
-from node.logs import event, get_logger
+from quorumcache.node.founding.progress import FoundingProgress
+from quorumcache.node.logs import event, get_logger
 
 if TYPE_CHECKING:
-    from node.alarms import Alarm, Alarms
-    from node.peers import PeerNetwork
+    from quorumcache.node.alarms import Alarm, Alarms
+    from quorumcache.node.peers import PeerNetwork
 
 log = get_logger("node")
 

@@ -23,14 +23,14 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any, Final
 
-from node.clock import Clock
-from node.config import format_address
-from node.counters import Counters
-from node.errors import PeerError
-from node.founding.frames import Blank
-from node.logs import event
-from node.names import Names
-from node.peer_codec import (
+from quorumcache.node.clock import Clock
+from quorumcache.node.config import format_address
+from quorumcache.node.counters import Counters
+from quorumcache.node.errors import PeerError
+from quorumcache.node.founding.frames import Blank
+from quorumcache.node.logs import event
+from quorumcache.node.names import Names
+from quorumcache.node.peer_codec import (
     PROTOCOL_VERSION,
     Hello,
     Items,
@@ -40,12 +40,12 @@ from node.peer_codec import (
     pack_item,
     why_stranger,
 )
-from node.peer_datagrams import DatagramPath, items_of, make_token, token_of
-from node.peer_link import TICK_SECONDS, PeerLink, Refused
-from node.peer_listener import PeerListener
-from node.peer_state import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
-from node.start_record import PeerStarts
-from node.tasks import Tasks
+from quorumcache.node.peer_datagrams import DatagramPath, items_of, make_token, token_of
+from quorumcache.node.peer_link import TICK_SECONDS, PeerLink, Refused
+from quorumcache.node.peer_listener import PeerListener
+from quorumcache.node.peer_state import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
+from quorumcache.node.start_record import PeerStarts
+from quorumcache.node.tasks import Tasks
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500

@@ -22,10 +22,10 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from node.descriptors import DESCRIPTORS
-from node.disk import TEMP_SUFFIX, DiskFile, DiskReport, DiskSpace, Done
-from node.disk_worker import DiskWorker
-from node.errors import (
+from quorumcache.node.descriptors import DESCRIPTORS
+from quorumcache.node.disk import TEMP_SUFFIX, DiskFile, DiskReport, DiskSpace, Done
+from quorumcache.node.disk_worker import DiskWorker
+from quorumcache.node.errors import (
     DataDirLocked,
     DataDirLost,
     DiskFailed,

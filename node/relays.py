@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from node.forwards import TOO_MANY_BYTES
-from node.operations import Operation
-from node.peer_items import (
+from quorumcache.node.forwards import TOO_MANY_BYTES
+from quorumcache.node.operations import Operation
+from quorumcache.node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
     FORWARD_READ,
     FORWARD_REFUSED,
     FORWARD_RESULT,
 )
-from node.serving import Serving
+from quorumcache.node.serving import Serving
 
 if TYPE_CHECKING:
-    from node.coordinator import Coordinator
+    from quorumcache.node.coordinator import Coordinator
 
 RELAYS_MAX: Final = 4096
 """Operations that this node passes on for nodes that do not reach the leader themselves. Each is

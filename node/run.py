@@ -21,17 +21,17 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from node.clock import SystemClock
-from node.config import NodeConfig
-from node.consensus.errors import ConsensusError
-from node.descriptors import raise_limit
-from node.errors import ConfigError, NodeError
-from node.logs import configure, event, flush, get_logger, say
-from node.node import Node
-from node.real_disk import RealDisk
-from node.signals import StopRequests, hold
-from node.streams import write_line
-from node.timings import Histogram
+from quorumcache.node.clock import SystemClock
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.consensus.errors import ConsensusError
+from quorumcache.node.descriptors import raise_limit
+from quorumcache.node.errors import ConfigError, NodeError
+from quorumcache.node.logs import configure, event, flush, get_logger, say
+from quorumcache.node.node import Node
+from quorumcache.node.real_disk import RealDisk
+from quorumcache.node.signals import StopRequests, hold
+from quorumcache.node.streams import write_line
+from quorumcache.node.timings import Histogram
 
 EXIT_OK = 0
 EXIT_FAILED = 1

@@ -7,22 +7,22 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from node.client_watch import IDLE, SLOW
-from node.client_writes import WriteRoom
-from node.cluster_commands import cluster_command, moved_line
-from node.connection import MemcachedConnection
-from node.coordinator import Coordinator
-from node.group import ReplicaGroup
-from node.listeners import Listener
-from node.logs import event, get_logger
-from node.operations import Failure
-from node.protocol.responses import version_line
-from node.stats import stats_reply
-from node.version import WIRE_VERSION
-from ring import key_token
+from quorumcache.node.client_watch import IDLE, SLOW
+from quorumcache.node.client_writes import WriteRoom
+from quorumcache.node.cluster_commands import cluster_command, moved_line
+from quorumcache.node.connection import MemcachedConnection
+from quorumcache.node.coordinator import Coordinator
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.listeners import Listener
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.operations import Failure
+from quorumcache.node.protocol.responses import version_line
+from quorumcache.node.stats import stats_reply
+from quorumcache.node.version import WIRE_VERSION
+from quorumcache.ring import key_token
 
 if TYPE_CHECKING:
-    from node.node import Node
+    from quorumcache.node.node import Node
 
 
 log = get_logger("server")

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from node.group import ReadWaiter, ReplicaGroup
-from node.peer_items import (
+from quorumcache.node.group import ReadWaiter, ReplicaGroup
+from quorumcache.node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
     FORWARD_REFUSED,
     FORWARD_RESULT,
 )
-from node.read_levels import ANY_STALENESS_NS
-from node.store.commands import (
+from quorumcache.node.read_levels import ANY_STALENESS_NS
+from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
     OP_CAS,
@@ -33,14 +33,14 @@ from node.store.commands import (
     OP_TICK,
     Command,
 )
-from node.store.item import cas_unique
-from node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, Result, removed_items
-from node.store.sessions import CLIENT_SESSION_MIN
-from node.store.store import EXPIRED, ShardStore
+from quorumcache.node.store.item import cas_unique
+from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, Result, removed_items
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
+from quorumcache.node.store.store import EXPIRED, ShardStore
 
 if TYPE_CHECKING:
-    from node.clock import Clock
-    from node.counters import Counters
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.counters import Counters
 
 GROWING_OPS: Final = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
 """Commands that are refused when the memory limit is reached."""

@@ -9,13 +9,20 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from node.operations import Failure, Operation, Session, SessionGone, StaleSequence, Write
-from node.store.commands import OP_SESSION_OPEN, Command
-from node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
-from node.store.sessions import CLIENT_SESSION_MIN
+from quorumcache.node.operations import (
+    Failure,
+    Operation,
+    Session,
+    SessionGone,
+    StaleSequence,
+    Write,
+)
+from quorumcache.node.store.commands import OP_SESSION_OPEN, Command
+from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 
 if TYPE_CHECKING:
-    from node.coordinator import Coordinator
+    from quorumcache.node.coordinator import Coordinator
 
 
 class Sessions:

@@ -86,7 +86,7 @@ class StopRequests:
             signal.pthread_kill(self._thread.ident, _WAKE)
 
     def _run(self) -> None:
-        from node.logs import event, get_logger  # Late: `hold` must not wait for it.
+        from quorumcache.node.logs import event, get_logger  # Late: `hold` must not wait for it.
 
         signals_seen = 0
         deadline: float | None = None

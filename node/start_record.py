@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgpack
 
-from node.errors import BrokenDataDir, DiskRefused, StartupError
-from node.local_state import checked, with_checksum
-from node.logs import event, get_logger
-from node.peer_codec import MARK_BYTES, MARKS_MAX, Hello
+from quorumcache.node.errors import BrokenDataDir, DiskRefused, StartupError
+from quorumcache.node.local_state import checked, with_checksum
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.peer_codec import MARK_BYTES, MARKS_MAX, Hello
 
 if TYPE_CHECKING:
-    from node.disk import Disk
+    from quorumcache.node.disk import Disk
 
 log: Final = get_logger("node")
 

@@ -18,11 +18,11 @@ import resource
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from node.config import parse_address
-from node.counters import Counters
-from node.store.item import ITEM_DATA, expires_at_ms
-from node.version import WIRE_VERSION
-from node.view import (
+from quorumcache.node.config import parse_address
+from quorumcache.node.counters import Counters
+from quorumcache.node.store.item import ITEM_DATA, expires_at_ms
+from quorumcache.node.version import WIRE_VERSION
+from quorumcache.node.view import (
     DIRECTORY_GROUP_ID,
     GroupView,
     NodeView,

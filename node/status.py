@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from node.compiled import describe
-from node.version import VERSION
-from node.view import (
+from quorumcache.node.compiled import describe
+from quorumcache.node.version import VERSION
+from quorumcache.node.view import (
     DIRECTORY_GROUP_ID,
     GroupView,
     NodeView,

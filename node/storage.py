@@ -11,12 +11,12 @@ import asyncio
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from node.cluster_time import ClusterTime
-from node.config import NodeConfig
-from node.consensus.api import Snapshot
-from node.disk_space import SpacePlan, plan_space
-from node.errors import AcknowledgedDataLost, StorageError
-from node.founding.data_dir import (
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.consensus.api import Snapshot
+from quorumcache.node.disk_space import SpacePlan, plan_space
+from quorumcache.node.errors import AcknowledgedDataLost, StorageError
+from quorumcache.node.founding.data_dir import (
     SNAPSHOTS_DIR,
     WAL_DIR,
     Membership,
@@ -29,22 +29,22 @@ from node.founding.data_dir import (
     membership,
     open_data_dir,
 )
-from node.founding.record import FoundingRecord, random_id
-from node.local_state import LocalState
-from node.logs import event, get_logger
-from node.start_record import PeerStarts, Starts, count_start
-from node.timekeeper import find_times
-from node.wal.identity import IDENTITY_FILE, Identity, lock_data_dir
-from node.wal.memory import MemoryWal
-from node.wal.newest import NewestNote, read_newest
-from node.wal.recovery import RecoveredGroup
-from node.wal.snapshots import SnapshotStore
-from node.wal.wal import Wal
-from ring import ClusterMap
+from quorumcache.node.founding.record import FoundingRecord, random_id
+from quorumcache.node.local_state import LocalState
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.start_record import PeerStarts, Starts, count_start
+from quorumcache.node.timekeeper import find_times
+from quorumcache.node.wal.identity import IDENTITY_FILE, Identity, lock_data_dir
+from quorumcache.node.wal.memory import MemoryWal
+from quorumcache.node.wal.newest import NewestNote, read_newest
+from quorumcache.node.wal.recovery import RecoveredGroup
+from quorumcache.node.wal.snapshots import SnapshotStore
+from quorumcache.node.wal.wal import Wal
+from quorumcache.ring import ClusterMap
 
 if TYPE_CHECKING:
-    from node.clock import Clock
-    from node.disk import Disk
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.disk import Disk
 
 log: Final = get_logger("node")
 

@@ -24,13 +24,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from node.child import STOP_S, Child
-from node.config import parse_address, parse_size
-from node.errors import ConfigError, DataDirLocked, NodeError, StartupError
-from node.local_cluster import Plan, make_plan, save_plan
-from node.options import OneLineParser
-from node.signals import IGNORED_SIGNALS, STOP_SIGNALS, is_ignored, release
-from node.streams import LineWriter, write_line
+from quorumcache.node.child import STOP_S, Child
+from quorumcache.node.config import parse_address, parse_size
+from quorumcache.node.errors import ConfigError, DataDirLocked, NodeError, StartupError
+from quorumcache.node.local_cluster import Plan, make_plan, save_plan
+from quorumcache.node.options import OneLineParser
+from quorumcache.node.signals import IGNORED_SIGNALS, STOP_SIGNALS, is_ignored, release
+from quorumcache.node.streams import LineWriter, write_line
 
 DATA_DIR = "./quorumcache-data"
 # How long a child may take to its start line, and the cluster to leaders for all shards.

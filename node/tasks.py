@@ -18,10 +18,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from node.alarms import Alarms
-from node.counters import Counters
-from node.errors import AcknowledgedDataLost, TaskFailed
-from node.logs import event, get_logger
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.counters import Counters
+from quorumcache.node.errors import AcknowledgedDataLost, TaskFailed
+from quorumcache.node.logs import event, get_logger
 
 RESTART_FIRST_S = 0.5
 RESTART_MAX_S = 30.0

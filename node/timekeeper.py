@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from node.cluster_time import TELL_MS, ClusterTime, is_told_well
-from node.consensus.api import EntryKind, Snapshot
-from node.errors import PeerFrameError, WrongDataDir
-from node.logs import event, get_logger
-from node.peer_items import TIME
-from node.store.commands import CommandError, decode_batch
-from node.store.snapshot import SnapshotInvalid, read_times
-from node.view import DIRECTORY_GROUP_ID
+from quorumcache.node.cluster_time import TELL_MS, ClusterTime, is_told_well
+from quorumcache.node.consensus.api import EntryKind, Snapshot
+from quorumcache.node.errors import PeerFrameError, WrongDataDir
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.peer_items import TIME
+from quorumcache.node.store.commands import CommandError, decode_batch
+from quorumcache.node.store.snapshot import SnapshotInvalid, read_times
+from quorumcache.node.view import DIRECTORY_GROUP_ID
 
 if TYPE_CHECKING:
-    from node.alarms import Alarms
-    from node.wal.recovery import RecoveredGroup
+    from quorumcache.node.alarms import Alarms
+    from quorumcache.node.wal.recovery import RecoveredGroup
 
 log = get_logger("time")
 

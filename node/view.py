@@ -11,15 +11,15 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, cast
 
-from node.alarms import Alarms
-from node.clock import Clock
-from node.cluster_time import ClusterTime
-from node.config import NodeConfig
-from node.consensus.api import Role
-from node.counters import Counters
-from node.disk import DiskSpace
-from node.timings import Timings
-from ring import ClusterMap
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.clock import Clock
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.consensus.api import Role
+from quorumcache.node.counters import Counters
+from quorumcache.node.disk import DiskSpace
+from quorumcache.node.timings import Timings
+from quorumcache.ring import ClusterMap
 
 DIRECTORY_GROUP_ID = 0
 

@@ -5,12 +5,12 @@ cluster_map.py (the value everyone shares), placement.py with shares.py, board.p
 (which node holds which shard), rebalance.py (from one map to the next).
 """
 
-from ring.cluster_map import ClusterMap, NodeInfo, check_node, is_disk_id
-from ring.errors import MapError, PlacementError, RingError
-from ring.hash_ring import HashRing
-from ring.hashing import key_token, shard_of
-from ring.placement import place
-from ring.rebalance import Move, MoveReport, moves, report
+from quorumcache.ring.cluster_map import ClusterMap, NodeInfo, check_node, is_disk_id
+from quorumcache.ring.errors import MapError, PlacementError, RingError
+from quorumcache.ring.hash_ring import HashRing
+from quorumcache.ring.hashing import key_token, shard_of
+from quorumcache.ring.placement import place
+from quorumcache.ring.rebalance import Move, MoveReport, moves, report
 
 __all__ = [
     "ClusterMap",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ring.shares import ZoneBounds
+from quorumcache.ring.shares import ZoneBounds
 
 
 class Swap(NamedTuple):

@@ -26,8 +26,8 @@ from typing import Any, Self
 
 import msgpack
 
-from ring.errors import MapError
-from ring.hashing import SHARD_COUNT_MAX, is_shard_count, key_token
+from quorumcache.ring.errors import MapError
+from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count, key_token
 
 MAP_FORMAT = 2
 MAP_BYTES_MAX = 4 << 20  # 4096 shards of 7 replicas and 1000 nodes need less than 400 KiB

@@ -16,8 +16,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
-from ring.errors import RingError
-from ring.hashing import key_token
+from quorumcache.ring.errors import RingError
+from quorumcache.ring.hashing import key_token
 
 VNODES_PER_WEIGHT = 128  # spread of a member's share: about 1 / sqrt(128) = 9 %
 VNODES_MAX = 1 << 16  # per member, however heavy: bounds memory and build time

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from math import ceil, floor
 
-from ring.shares import fill_level
+from quorumcache.ring.shares import fill_level
 
 
 def choose_leaders(

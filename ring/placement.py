@@ -23,13 +23,13 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
-from ring.board import Board
-from ring.cluster_map import NodeInfo
-from ring.errors import PlacementError
-from ring.hash_ring import HashRing
-from ring.hashing import is_shard_count, shard_start
-from ring.leaders import choose_leaders
-from ring.shares import fair_shares, quotas, zone_bounds
+from quorumcache.ring.board import Board
+from quorumcache.ring.cluster_map import NodeInfo
+from quorumcache.ring.errors import PlacementError
+from quorumcache.ring.hash_ring import HashRing
+from quorumcache.ring.hashing import is_shard_count, shard_start
+from quorumcache.ring.leaders import choose_leaders
+from quorumcache.ring.shares import fair_shares, quotas, zone_bounds
 
 RING_VNODES_PER_NODE = 64  # on average; quotas make the balance, the ring only spreads neighbours
 

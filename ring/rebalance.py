@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from ring.cluster_map import ClusterMap
-from ring.errors import PlacementError
+from quorumcache.ring.cluster_map import ClusterMap
+from quorumcache.ring.errors import PlacementError
 
 NO_NODE = 0
 

@@ -7,9 +7,9 @@ life), client.py (the verbs), and overview.py, report.py, cli_words.py and cli.p
 line), in this order.
 """
 
-from router.client import AsyncClient, CasResult, Item
-from router.config import ClientConfig
-from router.errors import (
+from quorumcache.router.client import AsyncClient, CasResult, Item
+from quorumcache.router.config import ClientConfig
+from quorumcache.router.errors import (
     BadReply,
     ClientClosed,
     ClusterUnreachable,
@@ -37,9 +37,9 @@ from router.errors import (
     WrongCluster,
     WrongEventLoop,
 )
-from router.levels import Bounded, Linearizable, Local, ReadLevel
-from router.overview import Overview
-from router.routing import Route
+from quorumcache.router.levels import Bounded, Linearizable, Local, ReadLevel
+from quorumcache.router.overview import Overview
+from quorumcache.router.routing import Route
 
 __all__ = [
     "AsyncClient",

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from operator import index
 from typing import TypeVar
 
-from router.errors import InvalidArgument
-from router.levels import Bounded, Linearizable, Local, ReadLevel
+from quorumcache.router.errors import InvalidArgument
+from quorumcache.router.levels import Bounded, Linearizable, Local, ReadLevel
 
 K = TypeVar("K")
 V = TypeVar("V")

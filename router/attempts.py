@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from router.config import ClientConfig
-from router.errors import DeadlineExceeded, Moved, RouterError, SessionForgotten
-from router.retry import Backoff
+from quorumcache.router.config import ClientConfig
+from quorumcache.router.errors import DeadlineExceeded, Moved, RouterError, SessionForgotten
+from quorumcache.router.retry import Backoff
 
 TIME_LEFT_MIN_S = 0.002
 """With less than this left no further attempt is made."""

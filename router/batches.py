@@ -11,17 +11,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from router import requests
-from router.attempts import Attempts
-from router.codec import Value
-from router.discovery import settle
-from router.dispatcher import Dispatcher
-from router.errors import Moved, NotSent, RouterError
-from router.levels import ReadLevel
-from router.requests import Request
-from router.retry import may_retry
-from router.routing import RoutingTable
-from router.sessions import Write
+from quorumcache.router import requests
+from quorumcache.router.attempts import Attempts
+from quorumcache.router.codec import Value
+from quorumcache.router.discovery import settle
+from quorumcache.router.dispatcher import Dispatcher
+from quorumcache.router.errors import Moved, NotSent, RouterError
+from quorumcache.router.levels import ReadLevel
+from quorumcache.router.requests import Request
+from quorumcache.router.retry import may_retry
+from quorumcache.router.routing import RoutingTable
+from quorumcache.router.sessions import Write
 
 T = TypeVar("T")
 

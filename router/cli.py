@@ -16,12 +16,12 @@ import sys
 from collections.abc import Sequence
 from random import Random
 
-from router import requests
-from router.cli_words import seconds_of, take_value_out
-from router.client import AsyncClient
-from router.codec import key_bytes
-from router.config import ClientConfig
-from router.errors import (
+from quorumcache.router import requests
+from quorumcache.router.cli_words import seconds_of, take_value_out
+from quorumcache.router.client import AsyncClient
+from quorumcache.router.codec import key_bytes
+from quorumcache.router.config import ClientConfig
+from quorumcache.router.errors import (
     ClusterUnreachable,
     ConnectFailed,
     DeadlineExceeded,
@@ -35,8 +35,8 @@ from router.errors import (
     ValueTooLarge,
     WrongCluster,
 )
-from router.levels import ReadLevel, parse_level
-from router.report import (
+from quorumcache.router.levels import ReadLevel, parse_level
+from quorumcache.router.report import (
     Look,
     is_healthy,
     map_json,
@@ -45,7 +45,7 @@ from router.report import (
     ring_lines,
     status_lines,
 )
-from router.streams import Parser, note, open_standard_streams, run_command
+from quorumcache.router.streams import Parser, note, open_standard_streams, run_command
 
 OK, MISS, USAGE, UNREACHABLE, UNKNOWN = range(5)
 OUTPUT_FAILED = 5

@@ -8,9 +8,9 @@ from random import Random
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
-from ring import ClusterMap
-from router import batches, requests
-from router.arguments import (
+from quorumcache.ring import ClusterMap
+from quorumcache.router import batches, requests
+from quorumcache.router.arguments import (
     exptime_of,
     flags_of,
     items_of,
@@ -20,13 +20,13 @@ from router.arguments import (
     truth_of,
     unsigned_of,
 )
-from router.codec import key_bytes, keys_bytes
-from router.config import ClientConfig
-from router.dispatcher import ANY_NODE, Dispatcher
-from router.errors import InvalidArgument, PartialFailure, RouterError
-from router.levels import ReadLevel
-from router.overview import Overview, observe
-from router.routing import Route
+from quorumcache.router.codec import key_bytes, keys_bytes
+from quorumcache.router.config import ClientConfig
+from quorumcache.router.dispatcher import ANY_NODE, Dispatcher
+from quorumcache.router.errors import InvalidArgument, PartialFailure, RouterError
+from quorumcache.router.levels import ReadLevel
+from quorumcache.router.overview import Overview, observe
+from quorumcache.router.routing import Route
 
 K = TypeVar("K", str, bytes)
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from router.arguments import delay_of, exptime_of, flags_of, shown, unsigned_of
-from router.errors import InvalidArgument, InvalidKey
+from quorumcache.router.arguments import delay_of, exptime_of, flags_of, shown, unsigned_of
+from quorumcache.router.errors import InvalidArgument, InvalidKey
 
 KEY_BYTES_MAX = 250
 LINE_BYTES_MAX = 8_192

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from ipaddress import IPv6Address
 
-from router.arguments import TIME_MS_MAX, shown, truth_of, whole
-from router.errors import InvalidArgument
-from router.levels import LINEARIZABLE, ReadLevel
+from quorumcache.router.arguments import TIME_MS_MAX, shown, truth_of, whole
+from quorumcache.router.errors import InvalidArgument
+from quorumcache.router.levels import LINEARIZABLE, ReadLevel
 
 DEFAULT_PORT = 11211
 

@@ -21,11 +21,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from router.codec import Line, Reply, ReplyParser, encode_cluster
-from router.config import ClientConfig
-from router.errors import BadReply, ConnectionLost, NotSent, ReplyTimeout, RouterError
-from router.levels import Linearizable
-from router.requests import Request, level_taken
+from quorumcache.router.codec import Line, Reply, ReplyParser, encode_cluster
+from quorumcache.router.config import ClientConfig
+from quorumcache.router.errors import BadReply, ConnectionLost, NotSent, ReplyTimeout, RouterError
+from quorumcache.router.levels import Linearizable
+from quorumcache.router.requests import Request, level_taken
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ring import ClusterMap
-from router.errors import (
+from quorumcache.ring import ClusterMap
+from quorumcache.router.errors import (
     BadReply,
     ClusterUnreachable,
     ConnectFailed,
@@ -16,8 +16,8 @@ from router.errors import (
     Refused,
     RouterError,
 )
-from router.pool import Pool
-from router.requests import LeaderLine, MapAnswer, cluster_leaders, cluster_map
+from quorumcache.router.pool import Pool
+from quorumcache.router.requests import LeaderLine, MapAnswer, cluster_leaders, cluster_map
 
 
 class Sighting(NamedTuple):

@@ -26,10 +26,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
-from router.arguments import timeout_of
-from router.attempts import Attempts
-from router.config import ClientConfig, seed_addresses
-from router.errors import (
+from quorumcache.router.arguments import timeout_of
+from quorumcache.router.attempts import Attempts
+from quorumcache.router.config import ClientConfig, seed_addresses
+from quorumcache.router.errors import (
     ClientClosed,
     Moved,
     NotANumber,
@@ -43,14 +43,14 @@ from router.errors import (
     WrongCluster,
     WrongEventLoop,
 )
-from router.forks import watch
-from router.levels import Linearizable, ReadLevel
-from router.map_keeper import MapKeeper
-from router.pool import Pool
-from router.requests import Request, open_session
-from router.retry import Effect, may_retry
-from router.routing import RoutingTable
-from router.sessions import Sessions, Write
+from quorumcache.router.forks import watch
+from quorumcache.router.levels import Linearizable, ReadLevel
+from quorumcache.router.map_keeper import MapKeeper
+from quorumcache.router.pool import Pool
+from quorumcache.router.requests import Request, open_session
+from quorumcache.router.retry import Effect, may_retry
+from quorumcache.router.routing import RoutingTable
+from quorumcache.router.sessions import Sessions, Write
 
 T = TypeVar("T")
 

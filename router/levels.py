@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from router.errors import InvalidArgument
+from quorumcache.router.errors import InvalidArgument
 
 BOUND_MS_MAX = 86_400_000
 """A day, which is what nodes accept."""

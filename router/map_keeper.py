@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 
-from router.attempts import Attempts
-from router.config import ClientConfig
-from router.discovery import Sighting, first_sighting
-from router.errors import DeadlineExceeded, RouterError, WrongCluster
-from router.pool import Pool
-from router.retry import Effect, may_retry
-from router.routing import RoutingTable
+from quorumcache.router.attempts import Attempts
+from quorumcache.router.config import ClientConfig
+from quorumcache.router.discovery import Sighting, first_sighting
+from quorumcache.router.errors import DeadlineExceeded, RouterError, WrongCluster
+from quorumcache.router.pool import Pool
+from quorumcache.router.retry import Effect, may_retry
+from quorumcache.router.routing import RoutingTable
 
 
 class MapKeeper:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ring import ClusterMap, NodeInfo
-from router.discovery import settle
-from router.errors import RouterError
-from router.pool import Pool
-from router.requests import (
+from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.router.discovery import settle
+from quorumcache.router.errors import RouterError
+from quorumcache.router.pool import Pool
+from quorumcache.router.requests import (
     HealthAnswer,
     LeaderLine,
     NodeLine,
@@ -19,7 +19,7 @@ from router.requests import (
     cluster_leaders,
     cluster_nodes,
 )
-from router.routing import RoutingTable
+from quorumcache.router.routing import RoutingTable
 
 ANSWER_MS = 1_500
 """How long an overview waits for one node."""

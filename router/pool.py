@@ -18,9 +18,9 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from router.config import ClientConfig, parse_address
-from router.connection import Connection
-from router.errors import (
+from quorumcache.router.config import ClientConfig, parse_address
+from quorumcache.router.connection import Connection
+from quorumcache.router.errors import (
     ClientClosed,
     ConnectFailed,
     ConnectionLost,
@@ -33,9 +33,9 @@ from router.errors import (
     ReplyTimeout,
     RouterError,
 )
-from router.names import Names
-from router.requests import knows_sessions, redirect_on
-from router.retry import Backoff
+from quorumcache.router.names import Names
+from quorumcache.router.requests import knows_sessions, redirect_on
+from quorumcache.router.retry import Backoff
 
 CLOSE_TIMEOUT_MS = 1_000
 """How long `close` lets connections say good-bye before it stops waiting."""

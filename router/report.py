@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
-from ring import ClusterMap, NodeInfo
-from router.overview import Overview, ShardStatus
+from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.router.overview import Overview, ShardStatus
 
 BAR_WIDTH = 10
 STRIP_WIDTH = 64

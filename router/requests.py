@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, NamedTuple, NoReturn, TypeVar
 
-from ring import ClusterMap, MapError
-from router import codec
-from router.codec import Line, Listing, MapReply, Reply, Value, Values
-from router.errors import (
+from quorumcache.ring import ClusterMap, MapError
+from quorumcache.router import codec
+from quorumcache.router.codec import Line, Listing, MapReply, Reply, Value, Values
+from quorumcache.router.errors import (
     BadReply,
     Moved,
     NodeBusy,
@@ -26,8 +26,8 @@ from router.errors import (
     SessionGone,
     ValueTooLarge,
 )
-from router.levels import LINEARIZABLE, Linearizable, ReadLevel
-from router.retry import Effect
+from quorumcache.router.levels import LINEARIZABLE, Linearizable, ReadLevel
+from quorumcache.router.retry import Effect
 
 _READ = Effect.READ
 """Once for all: to look a member of an enum up takes several times as long."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from random import Random
 
-from router.errors import Moved, RouterError, SessionGone
+from quorumcache.router.errors import Moved, RouterError, SessionGone
 
 IMMEDIATE_MOVES_MAX = 2
 """Redirects followed without a pause. More in one call mean that the nodes disagree for now."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ring import ClusterMap
-from ring.hashing import shard_of
-from router.requests import LeaderLine
+from quorumcache.ring import ClusterMap
+from quorumcache.ring.hashing import shard_of
+from quorumcache.router.requests import LeaderLine
 
 
 class Route(NamedTuple):

@@ -21,9 +21,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from router.codec import encode_once
-from router.errors import NotDone, RouterError
-from router.requests import Request
+from quorumcache.router.codec import encode_once
+from quorumcache.router.errors import NotDone, RouterError
+from quorumcache.router.requests import Request
 
 T = TypeVar("T")
 

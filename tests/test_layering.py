@@ -29,6 +29,8 @@ PACKAGES = {
     "bench": {"bench", "router", "ring"},  # it starts nodes as processes
 }
 
+PROJECT = "quorumcache"
+
 PURE = (
     "ring/*",
     "node/consensus/*",
@@ -138,6 +140,12 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{node.module}.{alias.name}"
 
 
+def package_of(dotted: str) -> str:
+    """`ring` for `quorumcache.ring.errors`; for what is not ours, the first name."""
+    first, _, rest = dotted.partition(".")
+    return rest.partition(".")[0] if first == PROJECT else first
+
+
 def called_name(node: ast.AST) -> str:
     """`f` if the node is a call of the plain name f, else ""."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -147,7 +155,7 @@ def called_name(node: ast.AST) -> str:
 
 def file_of(dotted: str) -> str | None:
     """The file of a module of this project; None for names that are no module."""
-    path = dotted.replace(".", "/")
+    path = dotted.removeprefix(f"{PROJECT}.").replace(".", "/")
     for candidate in (f"{path}.py", f"{path}/__init__.py"):
         if (ROOT / candidate).is_file():
             return candidate
@@ -157,7 +165,9 @@ def file_of(dotted: str) -> str | None:
 def package_violations(path: str, tree: ast.AST) -> Iterator[Violation]:
     package = path.split("/")[0]
     for line, name in imports(tree):
-        top = name.split(".")[0]
+        top = package_of(name)
+        if name.split(".")[0] in PACKAGES:
+            yield line, f"import {name} as {PROJECT}.{name}: only that is installed"
         if path.startswith(MICRO) and top == "node":
             source = file_of(name)
             if source and not source.endswith("__init__.py") and not is_pure(source):
@@ -173,7 +183,7 @@ def purity_violations(path: str, tree: ast.AST) -> Iterator[Violation]:
             yield line, f"pure, but imports {name}"
         if name == "random" and not from_import(tree, line):
             yield line, "import `Random` from random, and receive an instance"
-        source = file_of(name) if top in PACKAGES else None
+        source = file_of(name) if top == PROJECT else None
         # A package's own __init__ only lists names.
         if source and not source.endswith("__init__.py") and not is_pure(source):
             yield line, f"pure, but imports {name}, which is not"
@@ -304,17 +314,46 @@ def test_every_rule_names_something_that_exists() -> None:
 @pytest.mark.parametrize(
     ("path", "source", "text"),
     [
-        ("ring/x.py", "import node.errors", "ring may not import node.errors"),
-        ("router/x.py", "from node import Node", "router may not import node"),
-        ("node/x.py", "def f():\n    from router import Client", "node may not import router"),
-        ("bench/x.py", "import node", "bench may not import node"),
-        ("bench/micro/x.py", "from node.host import ReplicaHost", "measures pure modules"),
+        (
+            "ring/x.py",
+            "import quorumcache.node.errors",
+            "ring may not import quorumcache.node.errors",
+        ),
+        (
+            "router/x.py",
+            "from quorumcache.node import Node",
+            "router may not import quorumcache.node",
+        ),
+        (
+            "node/x.py",
+            "def f():\n    from quorumcache.router import Client",
+            "node may not import quorumcache.router",
+        ),
+        (
+            "bench/x.py",
+            "import quorumcache.node",
+            "bench may not import quorumcache.node",
+        ),
+        (
+            "bench/micro/x.py",
+            "from quorumcache.node.host import ReplicaHost",
+            "measures pure modules",
+        ),
+        ("router/x.py", "from ring import place", "import ring as quorumcache.ring"),
         ("node/x.py", "from tests.support import y", "node may not import tests"),
         ("ring/x.py", "import asyncio", "pure, but imports asyncio"),
         ("node/store/x.py", "from time import monotonic", "pure, but imports time"),
         ("node/store/x.py", "def f():\n    import os.path", "pure, but imports os.path"),
-        ("node/protocol/x.py", "from node.clock import Clock", "node.clock, which is not"),
-        ("node/protocol/x.py", "from node import clock", "node.clock, which is not"),
+        (
+            "node/protocol/x.py",
+            "from quorumcache.node.clock import Clock",
+            "quorumcache.node.clock, which is not",
+        ),
+        (
+            "node/protocol/x.py",
+            "from quorumcache.node import clock",
+            "quorumcache.node.clock, which is not",
+        ),
         ("node/consensus/raft/x.py", "import logging", "pure, but imports logging"),
         ("node/store/x.py", "open('f')", "pure, but calls open"),
         ("node/store/x.py", "import random", "import `Random`"),
@@ -342,8 +381,8 @@ def test_the_rules_bite(path: str, source: str, text: str) -> None:
     ("path", "source"),
     [
         ("ring/x.py", "from random import Random\nimport msgpack"),
-        ("node/x.py", "import asyncio\nimport logging\nfrom ring import ClusterMap"),
-        ("node/consensus/x.py", "from node.errors import NodeError"),
+        ("node/x.py", "import asyncio\nimport logging\nfrom quorumcache.ring import ClusterMap"),
+        ("node/consensus/x.py", "from quorumcache.node.errors import NodeError"),
         ("ring/x.py", "x = set(a)\nfor i in sorted(x):\n    pass\ny = 1 in x\nlen(x)"),
         ("ring/x.py", "x = {1}\nany(i for i in x)"),
         ("bench/x.py", "import time\nimport subprocess"),

@@ -1,1 +1,1 @@
-"""Small measurements of single parts: `python -m bench.micro.<part>`."""
+"""Small measurements of single parts: `python -m quorumcache.bench.micro.<part>`."""

@@ -1,6 +1,6 @@
 """Cost of the consensus core: one committed proposal over three replicas, and an idle tick.
 
-    python -m bench.micro.consensus [proposals]
+    python -m quorumcache.bench.micro.consensus [proposals]
 
 Three Raft instances are wired together in memory. Each proposal goes through: propose, the leader's
 Ready, two followers' step and Ready, two acknowledgements, and the leader's Ready that commits.
@@ -13,8 +13,8 @@ import sys
 import time
 from random import Random
 
-from node.consensus.api import Configuration, ConsensusConfig, Role
-from node.consensus.raft import Raft
+from quorumcache.node.consensus.api import Configuration, ConsensusConfig, Role
+from quorumcache.node.consensus.raft import Raft
 
 PAYLOAD = b"x" * 120
 COMPACT_EVERY = 1000

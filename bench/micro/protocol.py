@@ -1,14 +1,14 @@
-"""What the parser and the replies cost: `python -m bench.micro.protocol`."""
+"""What the parser and the replies cost: `python -m quorumcache.bench.micro.protocol`."""
 
 from collections.abc import Callable
 from time import process_time
 from timeit import repeat
 from typing import Final
 
-from node.protocol.parser import Parser
-from node.protocol.responses import render, value_line
-from node.store.item import pack_header, wire_data
-from node.store.results import STORED
+from quorumcache.node.protocol.parser import Parser
+from quorumcache.node.protocol.responses import render, value_line
+from quorumcache.node.store.item import pack_header, wire_data
+from quorumcache.node.store.results import STORED
 
 _BATCH: Final = 16
 _ROUNDS: Final = 7

@@ -1,4 +1,4 @@
-"""What the store costs, in time and in memory: `python -m bench.micro.store`."""
+"""What the store costs, in time and in memory: `python -m quorumcache.bench.micro.store`."""
 
 import gc
 import os
@@ -7,8 +7,8 @@ from itertools import count
 from timeit import repeat
 from typing import Final
 
-from bench.micro.protocol import microseconds, report
-from node.store.commands import (
+from quorumcache.bench.micro.protocol import microseconds, report
+from quorumcache.node.store.commands import (
     OP_APPEND,
     OP_DELETE,
     OP_GAT,
@@ -19,9 +19,9 @@ from node.store.commands import (
     decode_batch,
     encode_batch,
 )
-from node.store.item import ITEM_DATA, wire_data
-from node.store.snapshot import encode_view
-from node.store.store import ShardStore
+from quorumcache.node.store.item import ITEM_DATA, wire_data
+from quorumcache.node.store.snapshot import encode_view
+from quorumcache.node.store.store import ShardStore
 
 _DATA: Final = wire_data(0, b"x" * 100)
 _NOW_MS: Final = 1_700_000_000_000

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from node.consensus.errors import ConfigurationRefused
+from quorumcache.node.consensus.errors import ConfigurationRefused
 
 if TYPE_CHECKING:
-    from node.consensus.messages import Message
+    from quorumcache.node.consensus.messages import Message
 
 Term = int
 """A leader's reign; grows without gaps being meaningful. 0 = before any election."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from node.consensus.api import Configuration, Entry, Index, Term
+from quorumcache.node.consensus.api import Configuration, Entry, Index, Term
 
 
 class PreVote(NamedTuple):

@@ -15,14 +15,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from node.alarms import Alarms
-from node.consensus.api import Configuration
-from node.directory.starts import started_here
-from node.errors import DiskRefused, NodeError, PeerError
-from node.founding.progress import FoundingProgress
-from node.local_state import LocalState
-from node.logs import event, get_logger
-from node.peer_items import (
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.directory.starts import started_here
+from quorumcache.node.errors import DiskRefused, NodeError, PeerError
+from quorumcache.node.founding.progress import FoundingProgress
+from quorumcache.node.local_state import LocalState
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.peer_items import (
     FOUNDED,
     MAP_EPOCH,
     MAP_REPLY,
@@ -30,10 +30,10 @@ from node.peer_items import (
     STARTED,
     check_map_item,
 )
-from ring import ClusterMap, MapError
+from quorumcache.ring import ClusterMap, MapError
 
 if TYPE_CHECKING:
-    from node.host import ReplicaHost
+    from quorumcache.node.host import ReplicaHost
 
 log = get_logger("node")
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from ring import ClusterMap
+from quorumcache.ring import ClusterMap
 
 if TYPE_CHECKING:
-    from node.group import ReplicaGroup
+    from quorumcache.node.group import ReplicaGroup
 
 REPORT_MS: Final = 500
 """Time between two reports. A map holds what came in that time, so a new cluster of thousands of

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
-from node.store.commands import Command
-from node.store.item import ITEM_BYTES_MAX
-from node.store.machine import StateMachine
-from node.store.results import EXISTS, OK, Result
-from ring import ClusterMap
+from quorumcache.node.store.commands import Command
+from quorumcache.node.store.item import ITEM_BYTES_MAX
+from quorumcache.node.store.machine import StateMachine
+from quorumcache.node.store.results import EXISTS, OK, Result
+from quorumcache.ring import ClusterMap
 
 OP_SET_MAP = 1
 """(0, 0, 0, OP_SET_MAP, b"", expected_epoch, map_bytes):

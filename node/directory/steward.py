@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from node.directory.starts import shards_of
-from node.directory.state import OP_SET_MAP, DirectoryState
-from node.group import ReplicaGroup
-from node.logs import event, get_logger
-from node.store.results import Result
-from ring import ClusterMap, NodeInfo, RingError
+from quorumcache.node.directory.starts import shards_of
+from quorumcache.node.directory.state import OP_SET_MAP, DirectoryState
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.logs import event, get_logger
+from quorumcache.node.store.results import Result
+from quorumcache.ring import ClusterMap, NodeInfo, RingError
 
 if TYPE_CHECKING:
-    from node.founding.record import FoundingRecord
+    from quorumcache.node.founding.record import FoundingRecord
 
 log = get_logger("directory")
 

@@ -16,17 +16,17 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
 
-from node.consensus.api import Configuration
-from node.disk import TEMP_SUFFIX, Disk
-from node.errors import BrokenDataDir, ConfigError, FoundingError, WrongDataDir
-from node.founding.record import FoundingRecord, random_id
-from node.local_state import BIRTHS_FILE, MAP_FILE, encode_births
-from node.start_record import STARTS_FILE, Starts, encode_starts
-from node.view import DIRECTORY_GROUP_ID
-from node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
-from node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
-from node.wal.segment import scan_segment, sequence_of
-from node.wal.wal import Wal
+from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.disk import TEMP_SUFFIX, Disk
+from quorumcache.node.errors import BrokenDataDir, ConfigError, FoundingError, WrongDataDir
+from quorumcache.node.founding.record import FoundingRecord, random_id
+from quorumcache.node.local_state import BIRTHS_FILE, MAP_FILE, encode_births
+from quorumcache.node.start_record import STARTS_FILE, Starts, encode_starts
+from quorumcache.node.view import DIRECTORY_GROUP_ID
+from quorumcache.node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
+from quorumcache.node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
+from quorumcache.node.wal.segment import scan_segment, sequence_of
+from quorumcache.node.wal.wal import Wal
 
 LOST_FILE = "data.lost"
 """Why the node must not start on this directory any more; it may be read by people."""

@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from node.errors import FoundingError, HandshakeRefused, PeerFrameError
-from node.founding.record import RECORD_BYTES_MAX, FoundingRecord
-from node.peer_codec import (
+from quorumcache.node.errors import FoundingError, HandshakeRefused, PeerFrameError
+from quorumcache.node.founding.record import RECORD_BYTES_MAX, FoundingRecord
+from quorumcache.node.peer_codec import (
     PROTOCOL_VERSION,
     Refusal,
     decode_hello,
@@ -29,7 +29,7 @@ from node.peer_codec import (
     setting_differences,
     unpack_payload,
 )
-from ring import MapError, NodeInfo, check_node, is_disk_id
+from quorumcache.ring import MapError, NodeInfo, check_node, is_disk_id
 
 ANSWER_BYTES_MAX: Final = RECORD_BYTES_MAX + 1024
 """Longest payload of an answer: a record."""

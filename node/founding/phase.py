@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final, cast
 
-from node.config import parse_address
-from node.errors import FoundingError, HandshakeRefused, PeerError
-from node.founding.frames import (
+from quorumcache.node.config import parse_address
+from quorumcache.node.errors import FoundingError, HandshakeRefused, PeerError
+from quorumcache.node.founding.frames import (
     ANSWER_BYTES_MAX,
     Blank,
     Found,
@@ -31,10 +31,10 @@ from node.founding.frames import (
     encode_blank,
     why_unequal,
 )
-from node.founding.record import FoundingRecord, propose
-from node.names import Names
-from node.peer_codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
-from ring import NodeInfo
+from quorumcache.node.founding.record import FoundingRecord, propose
+from quorumcache.node.names import Names
+from quorumcache.node.peer_codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
+from quorumcache.ring import NodeInfo
 
 ROUND_MS: Final = (80, 160)
 """Pause between two rounds, drawn: a founding takes about two of them once all are there."""

@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from node.errors import DiskRefused
-from node.founding.data_dir import Membership
-from node.founding.frames import Blank, encode_found
-from node.peer_codec import encode_refusal
-from node.wal.identity import IDENTITY_FILE, Identity, encode_identity
+from quorumcache.node.errors import DiskRefused
+from quorumcache.node.founding.data_dir import Membership
+from quorumcache.node.founding.frames import Blank, encode_found
+from quorumcache.node.peer_codec import encode_refusal
+from quorumcache.node.wal.identity import IDENTITY_FILE, Identity, encode_identity
 
 if TYPE_CHECKING:
-    from node.disk import Disk
+    from quorumcache.node.disk import Disk
 
 STRANGER_RETRY_MS = 5000
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Self
 
-from node.errors import FoundingError
-from ring import ClusterMap, MapError, NodeInfo, is_disk_id, place
-from ring.cluster_map import NODES_MAX
+from quorumcache.node.errors import FoundingError
+from quorumcache.ring import ClusterMap, MapError, NodeInfo, is_disk_id, place
+from quorumcache.ring.cluster_map import NODES_MAX
 
 DIRECTORY_VOTERS_MAX: Final = 5
 """Nodes that vote on the cluster map: the first founders. More would make its quorum slower."""

@@ -5,7 +5,7 @@ Reading order: `requests` (what a client may ask), `numbers` (how memcached read
 (results to bytes).
 """
 
-from node.protocol.parser import Parser
-from node.protocol.requests import Request
+from quorumcache.node.protocol.parser import Parser
+from quorumcache.node.protocol.requests import Request
 
 __all__ = ["Parser", "Request"]

@@ -8,7 +8,7 @@ included, once the line has words enough to be looked at.
 from collections.abc import Callable
 from typing import Final
 
-from node.protocol.numbers import (
+from quorumcache.node.protocol.numbers import (
     INT32_MAX,
     INT32_MIN,
     INT64_MAX,
@@ -16,7 +16,7 @@ from node.protocol.numbers import (
     unsigned32,
     unsigned64,
 )
-from node.protocol.requests import (
+from quorumcache.node.protocol.requests import (
     Arithmetic,
     Cluster,
     Delete,
@@ -32,7 +32,7 @@ from node.protocol.requests import (
     Verbosity,
     Version,
 )
-from node.protocol.responses import (
+from quorumcache.node.protocol.responses import (
     BAD_FORMAT_LINE,
     ERROR_LINE,
     INVALID_DELTA_LINE,
@@ -40,9 +40,9 @@ from node.protocol.responses import (
     SHUTDOWN_LINE,
     once_error,
 )
-from node.store.commands import OP_DECR, OP_INCR
-from node.store.item import KEY_BYTES_MAX
-from node.store.sessions import CLIENT_SESSION_MIN
+from quorumcache.node.store.commands import OP_DECR, OP_INCR
+from quorumcache.node.store.item import KEY_BYTES_MAX
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 
 RETRIEVALS: Final = (b"get ", b"gets ", b"gat ", b"gats ")
 """How the lines begin that may name many keys, and so be long."""

@@ -21,8 +21,13 @@ pieces of a block are joined once. Memory is bounded by RETRIEVAL_LINE_BYTES_MAX
 
 from typing import Final
 
-from node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX, RETRIEVALS, SILENCE, parse_line
-from node.protocol.requests import (
+from quorumcache.node.protocol.lines import (
+    RETRIEVAL_LINE_BYTES_MAX,
+    RETRIEVALS,
+    SILENCE,
+    parse_line,
+)
+from quorumcache.node.protocol.requests import (
     BinaryClient,
     Get,
     Immediate,
@@ -31,14 +36,14 @@ from node.protocol.requests import (
     Request,
     Store,
 )
-from node.protocol.responses import (
+from quorumcache.node.protocol.responses import (
     BAD_DATA_CHUNK_LINE,
     BINARY_HEADER_BYTES,
     BINARY_MAGIC,
     TOO_LARGE_LINE,
     binary_refusal,
 )
-from node.protocol.storage_lines import (
+from quorumcache.node.protocol.storage_lines import (
     CACHED_TAIL_BYTES_MAX,
     META_SET,
     STORAGE_OPS,
@@ -48,8 +53,8 @@ from node.protocol.storage_lines import (
     parse_storage_line,
     parse_tail,
 )
-from node.store.commands import OP_APPEND, OP_CAS, OP_PREPEND
-from node.store.item import ITEM_BYTES_MAX, KEY_BYTES_MAX, item_fits, value_bytes_sure
+from quorumcache.node.store.commands import OP_APPEND, OP_CAS, OP_PREPEND
+from quorumcache.node.store.item import ITEM_BYTES_MAX, KEY_BYTES_MAX, item_fits, value_bytes_sure
 
 UNFINISHED_LINE_BYTES_MAX: Final = 2048
 """An unfinished line beyond it closes the connection, as in memcached, unless it is a retrieval.

@@ -3,8 +3,8 @@
 from struct import pack
 from typing import Final
 
-from node.store.item import ITEM_DATA, cas_unique
-from node.store.results import (
+from quorumcache.node.store.item import ITEM_DATA, cas_unique
+from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
     ITEM,

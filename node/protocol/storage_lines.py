@@ -3,8 +3,8 @@
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from node.protocol.lines import LINE_BYTES_MAX, NOREPLY, SILENCE, split_words
-from node.protocol.numbers import (
+from quorumcache.node.protocol.lines import LINE_BYTES_MAX, NOREPLY, SILENCE, split_words
+from quorumcache.node.protocol.numbers import (
     INT64_MAX,
     INT64_MIN,
     UINT32_MAX,
@@ -14,10 +14,17 @@ from node.protocol.numbers import (
     strict_number,
     unsigned64,
 )
-from node.protocol.requests import Immediate, Quit, Request
-from node.protocol.responses import BAD_FORMAT_LINE, ERROR_LINE
-from node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_PREPEND, OP_REPLACE, OP_SET
-from node.store.item import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from quorumcache.node.protocol.requests import Immediate, Quit, Request
+from quorumcache.node.protocol.responses import BAD_FORMAT_LINE, ERROR_LINE
+from quorumcache.node.store.commands import (
+    OP_ADD,
+    OP_APPEND,
+    OP_CAS,
+    OP_PREPEND,
+    OP_REPLACE,
+    OP_SET,
+)
+from quorumcache.node.store.item import KEY_BYTES_MAX, VALUE_BYTES_MAX
 
 STORAGE_OPS: Final = {
     b"set": OP_SET,

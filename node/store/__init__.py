@@ -6,10 +6,10 @@ when), `sessions` (exactly once), `store` (apply and look up), `snapshot` (views
 digests).
 """
 
-from node.store.commands import Command, CommandError, decode_batch, encode_batch
-from node.store.results import Result
-from node.store.snapshot import SnapshotInvalid, StoreView, encode_view
-from node.store.store import EXPIRED, ShardStore
+from quorumcache.node.store.commands import Command, CommandError, decode_batch, encode_batch
+from quorumcache.node.store.results import Result
+from quorumcache.node.store.snapshot import SnapshotInvalid, StoreView, encode_view
+from quorumcache.node.store.store import EXPIRED, ShardStore
 
 __all__ = [
     "EXPIRED",

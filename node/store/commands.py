@@ -36,7 +36,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from node.store.item import ITEM_BYTES_MAX
+from quorumcache.node.store.item import ITEM_BYTES_MAX
 
 BATCH_VERSION: Final = 2
 """See the module docstring. Version 1 was `[ now_ms, [ command, ... ] ]`."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from node.store.item import unpack_header
+from quorumcache.node.store.item import unpack_header
 
 _STALE_ALLOWED: Final = 64
 """Stale entries that are never worth a rebuild."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from node.store.commands import Command
-from node.store.item import ITEM_BYTES_MAX
-from node.store.results import Result
+from quorumcache.node.store.commands import Command
+from quorumcache.node.store.item import ITEM_BYTES_MAX
+from quorumcache.node.store.results import Result
 
 
 class StateMachine:

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from node.store.results import OK, Result
+from quorumcache.node.store.results import OK, Result
 
 CLIENT_SESSION_MIN: Final = 1 << 62
 """Ids from here on are sessions of clients, those below it of nodes. Ids end below 2**63."""

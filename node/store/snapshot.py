@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import msgpack
 
-from node.store.item import ITEM_DATA
-from node.store.sessions import SessionImage
+from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.node.store.sessions import SessionImage
 
 _MAGIC: Final = "quorumcache-store"
 _FORMAT_VERSION: Final = 2

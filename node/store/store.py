@@ -19,8 +19,8 @@ from enum import Enum
 from struct import Struct
 from typing import Final
 
-from node.store.arithmetic import add_delta, padded, parse_number
-from node.store.commands import (
+from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
+from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
     OP_CAS,
@@ -42,9 +42,9 @@ from node.store.commands import (
     Command,
     CommandError,
 )
-from node.store.expiry import ExpiryHeap
-from node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
-from node.store.item import (
+from quorumcache.node.store.expiry import ExpiryHeap
+from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
+from quorumcache.node.store.item import (
     ITEM_BYTES_MAX,
     ITEM_DATA,
     ITEM_OVERHEAD,
@@ -52,8 +52,8 @@ from node.store.item import (
     pack_header,
     unpack_header,
 )
-from node.store.machine import StateMachine
-from node.store.results import (
+from quorumcache.node.store.machine import StateMachine
+from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
     ITEM,
@@ -69,8 +69,8 @@ from node.store.results import (
     TOUCHED,
     Result,
 )
-from node.store.sessions import SessionTable
-from node.store.snapshot import StoreView, decode_view, encode_view, view_digest
+from quorumcache.node.store.sessions import SessionTable
+from quorumcache.node.store.snapshot import StoreView, decode_view, encode_view, view_digest
 
 
 class _Expired(Enum):

@@ -4,12 +4,12 @@ Reading order: `format`, `segment`, `groups`, `recovery`, `wal`; then `snapshots
 `memory` on their own. docs/storage.md argues why a crash at any point loses nothing.
 """
 
-from node.wal.format import WalRecord
-from node.wal.identity import Identity, encode_identity, lock_data_dir, read_identity
-from node.wal.memory import MemoryWal
-from node.wal.recovery import RecoveredGroup
-from node.wal.snapshots import SnapshotStore
-from node.wal.wal import Wal
+from quorumcache.node.wal.format import WalRecord
+from quorumcache.node.wal.identity import Identity, encode_identity, lock_data_dir, read_identity
+from quorumcache.node.wal.memory import MemoryWal
+from quorumcache.node.wal.recovery import RecoveredGroup
+from quorumcache.node.wal.snapshots import SnapshotStore
+from quorumcache.node.wal.wal import Wal
 
 __all__ = [
     "Identity",

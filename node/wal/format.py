@@ -48,8 +48,8 @@ from zlib import crc32
 
 import msgpack
 
-from node.consensus.api import Entry, HardState
-from node.errors import WalCorrupt, WrongDataDir
+from quorumcache.node.consensus.api import Entry, HardState
+from quorumcache.node.errors import WalCorrupt, WrongDataDir
 
 FORMAT_VERSION: Final = 3
 

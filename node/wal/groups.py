@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from node.consensus.api import HardState
-from node.wal.format import GroupHead, Head, Mark, MarkKind, WalRecord
+from quorumcache.node.consensus.api import HardState
+from quorumcache.node.wal.format import GroupHead, Head, Mark, MarkKind, WalRecord
 
 NOTHING: Final = (0, 0)
 _NO_HARD_STATE: Final = HardState(0, 0)

@@ -23,9 +23,9 @@ import re
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from node.disk import Disk
-from node.errors import StartupError, WrongDataDir
-from node.wal.format import FORMAT_VERSION, other_format
+from quorumcache.node.disk import Disk
+from quorumcache.node.errors import StartupError, WrongDataDir
+from quorumcache.node.wal.format import FORMAT_VERSION, other_format
 
 IDENTITY_FILE = "node.id"
 LOCK_FILE = "lock"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from node.wal.format import WalRecord
-from node.wal.wal import OnDurable
+from quorumcache.node.wal.format import WalRecord
+from quorumcache.node.wal.wal import OnDurable
 
 
 class MemoryWal:

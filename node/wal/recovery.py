@@ -16,13 +16,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from node.consensus.api import Entry, HardState, SnapshotMeta
-from node.disk import TEMP_SUFFIX, Disk
-from node.errors import WalCorrupt, WrongDataDir
-from node.wal.format import Head, Item, Mark, MarkKind, WalRecord, decode_frame
-from node.wal.groups import NOTHING, GroupStates
-from node.wal.newest import NOTHING_WRITTEN, NewestSegment
-from node.wal.segment import Segment, SegmentScan, scan_segment, segment_name, sequence_of
+from quorumcache.node.consensus.api import Entry, HardState, SnapshotMeta
+from quorumcache.node.disk import TEMP_SUFFIX, Disk
+from quorumcache.node.errors import WalCorrupt, WrongDataDir
+from quorumcache.node.wal.format import Head, Item, Mark, MarkKind, WalRecord, decode_frame
+from quorumcache.node.wal.groups import NOTHING, GroupStates
+from quorumcache.node.wal.newest import NOTHING_WRITTEN, NewestSegment
+from quorumcache.node.wal.segment import (
+    Segment,
+    SegmentScan,
+    scan_segment,
+    segment_name,
+    sequence_of,
+)
 
 
 class RecoveredGroup(NamedTuple):

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from node.errors import WalCorrupt
-from node.wal.format import (
+from quorumcache.node.errors import WalCorrupt
+from quorumcache.node.wal.format import (
     FRAME_MAGIC,
     SEGMENT_HEADER_BYTES,
     SegmentHeader,

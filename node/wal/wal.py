@@ -24,11 +24,11 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final, Self
 
-from node.clock import Clock
-from node.consensus.api import SnapshotMeta
-from node.disk import Disk, DiskFile
-from node.errors import DiskFull, DiskRefused
-from node.wal.format import (
+from quorumcache.node.clock import Clock
+from quorumcache.node.consensus.api import SnapshotMeta
+from quorumcache.node.disk import Disk, DiskFile
+from quorumcache.node.errors import DiskFull, DiskRefused
+from quorumcache.node.wal.format import (
     CLUSTER_ID_BYTES_MAX,
     SEGMENT_HEADER_BYTES,
     Item,
@@ -39,9 +39,9 @@ from node.wal.format import (
     encode_frame,
     encode_segment_header,
 )
-from node.wal.newest import NOTHING_WRITTEN, NewestSegment
-from node.wal.recovery import RecoveredGroup, Recovery, recover
-from node.wal.segment import Segment, segment_name
+from quorumcache.node.wal.newest import NOTHING_WRITTEN, NewestSegment
+from quorumcache.node.wal.recovery import RecoveredGroup, Recovery, recover
+from quorumcache.node.wal.segment import Segment, segment_name
 
 FRAME_PAYLOAD_BYTES: Final = 16 << 20
 """A frame takes no further record once its entries hold this much, to bound one write."""

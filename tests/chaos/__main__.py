@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import SystemRandom
 
-from bench.processes import repository_environment, start
+from quorumcache.bench.processes import repository_environment, start
 from tests.chaos import directory as directories
 from tests.chaos.broken import RULES
 from tests.chaos.commands import unshare, what_is_missing

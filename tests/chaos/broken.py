@@ -14,14 +14,14 @@ from collections.abc import Callable
 
 def break_lease() -> None:
     """A leader answers reads as long as it believes that it leads, lease or not."""
-    from node.group import ReplicaGroup
+    from quorumcache.node.group import ReplicaGroup
 
     ReplicaGroup.has_lease = lambda self: self.is_leader  # type: ignore[method-assign]
 
 
 def break_sessions() -> None:
     """A write that is repeated at the next leader is executed twice."""
-    from node.operations import Write
+    from quorumcache.node.operations import Write
 
     command = Write.command
     Write.command = lambda self: (0, 0, 0, *command(self)[3:])  # type: ignore[method-assign]
@@ -33,7 +33,7 @@ RULES: dict[str, Callable[[], None]] = {"lease": break_lease, "sessions": break_
 def main() -> int:
     os.environ["QUORUMCACHE_COMPILED"] = "0"
     RULES[sys.argv[1]]()
-    from node.__main__ import main as run
+    from quorumcache.node.__main__ import main as run
 
     return run(sys.argv[2:])
 

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from router.client import AsyncClient
-from router.errors import NotANumber, NotDone, OutcomeUnknown, RouterError
+from quorumcache.router.client import AsyncClient
+from quorumcache.router.errors import NotANumber, NotDone, OutcomeUnknown, RouterError
 from tests.chaos.workload import Keys, Request, Workload, encode
 from tests.simulation.history import History, Operation
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.errors import TargetError
-from bench.processes import repository_environment, start
-from bench.text_client import TextClient, Topology
+from quorumcache.bench.errors import TargetError
+from quorumcache.bench.processes import repository_environment, start
+from quorumcache.bench.text_client import TextClient, Topology
 from tests.chaos.commands import run
 from tests.chaos.namespaces import Network
 
@@ -157,7 +157,7 @@ class ChaosCluster:
         settings = directory / "node.toml"
         settings.write_text(SETTINGS)
         members = ",".join(f"{n}={network.addresses[n]}:{PEER_PORT}" for n in network.nodes)
-        program = ["-m", "tests.chaos.broken", broken] if broken else ["-m", "node"]
+        program = ["-m", "tests.chaos.broken", broken] if broken else ["-m", "quorumcache.node"]
         self.nodes: list[ChaosNode] = []
         for name in network.nodes:
             words = ["--config", str(settings), "--name", name, "--shards", str(shards)]

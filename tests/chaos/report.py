@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ring import shard_of
+from quorumcache.ring import shard_of
 from tests.chaos.clients import TIME_ORIGIN_NS
 from tests.chaos.faults import Outcome
 from tests.simulation.history import OK, History

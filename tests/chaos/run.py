@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.processes import repository_environment, start
+from quorumcache.bench.processes import repository_environment, start
 from tests.chaos.clients import TIME_ORIGIN_NS
 from tests.chaos.cluster import ChaosCluster, ClusterError
 from tests.chaos.faults import Faults, Outcome

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import repository_environment, start
+from quorumcache.bench.processes import repository_environment, start
 from tests.chaos.commands import what_is_missing
 from tests.chaos.directory import PREFIX
 from tests.chaos.history_file import Recorder

@@ -185,7 +185,7 @@ def test_a_problem_is_a_failure() -> None:
 
 
 def test_hot_keys_are_one_for_each_shard_and_new_in_each_generation() -> None:
-    from ring import shard_of
+    from quorumcache.ring import shard_of
 
     assert [shard_of(key, 8) for key in hot_keys(0, 8)] == list(range(8))
     assert not {*hot_keys(0, 8)} & {*hot_keys(1, 8)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from ring import shard_of
+from quorumcache.ring import shard_of
 
 REGISTER_KINDS = {
     "get": 28,

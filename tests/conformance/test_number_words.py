@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from node.protocol.parser import Parser
-from node.protocol.requests import Immediate
+from quorumcache.node.protocol.parser import Parser
+from quorumcache.node.protocol.requests import Immediate
 from tests.conformance.test_transcripts import needs_memcached, running_memcached
 from tests.support.text_server import TextServer
 from tests.support.transcripts import LocalPeer, Peer, SocketPeer

@@ -14,7 +14,7 @@ from threading import Thread
 
 import pytest
 
-from bench.ports import free_ports
+from quorumcache.bench.ports import free_ports
 from tests.support.processes import wait_until
 from tests.support.text_server import TextServer
 from tests.support.transcripts import PLAYS_MAX, Case, LocalPeer, SocketPeer, Step, load, play, run

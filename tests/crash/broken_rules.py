@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-import node.real_disk
-from node.real_disk import RealDisk
-from node.wal import segment
-from node.wal.format import (
+from quorumcache.node import real_disk
+from quorumcache.node.real_disk import RealDisk
+from quorumcache.node.wal import segment
+from quorumcache.node.wal.format import (
     FRAME_HEADER_BYTES,
     FRAME_MAGIC,
     Head,
@@ -25,9 +25,9 @@ from node.wal.format import (
     WalRecord,
     decode_frame,
 )
-from node.wal.groups import GroupStates
-from node.wal.snapshots import SnapshotStore
-from node.wal.wal import Wal
+from quorumcache.node.wal.groups import GroupStates
+from quorumcache.node.wal.snapshots import SnapshotStore
+from quorumcache.node.wal.wal import Wal
 
 Replacement = tuple[Any, str, Callable[..., Any]]
 
@@ -60,12 +60,12 @@ def _accept_any_frame(data: bytes, offset: int, salt: int) -> int:
     return end if end <= len(data) else 0
 
 
-_append = node.real_disk._RealFile._append
+_append = real_disk._RealFile._append
 
 
 def _append_hard_states_unsynced(self: Any) -> None:
     items = decode_frame(self._data, 0, len(self._data), self.path)
-    memory: Any = node.real_disk.os
+    memory: Any = real_disk.os
     has_only_hard_states = all(isinstance(i, WalRecord) and not i.entries for i in items)
     if has_only_hard_states:
         memory._files.skipped.add("sync_data")
@@ -110,25 +110,25 @@ def _rewrite_with_its_tail(self: Any, path: str, size: int) -> None:
 
 def _truncate_only(self: Any, path: str, size: int) -> None:
     """`rewrite` as a cut without a sync."""
-    memory: Any = node.real_disk.os
+    memory: Any = real_disk.os
     fd = memory.open(path, os.O_RDWR)
     memory.ftruncate(fd, size)
     memory.close(fd)
 
 
 def _write_in_place(path: str, chunks: Any) -> None:
-    memory: Any = node.real_disk.os
+    memory: Any = real_disk.os
     fd = memory.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     offset = 0
     for chunk in chunks:
         offset += memory.pwrite(fd, chunk, offset)
     memory.fsync(fd)
     memory.close(fd)
-    node.real_disk._sync_dir(os.path.dirname(path))
+    real_disk._sync_dir(os.path.dirname(path))
 
 
 def _unlink_without_sync(path: str) -> None:
-    memory: Any = node.real_disk.os
+    memory: Any = real_disk.os
     if memory.path.exists(path):
         memory.unlink(path)
 
@@ -163,7 +163,7 @@ BROKEN_RULES = (
     BrokenRule(
         "hard_state_not_synced",
         "A hard state is synced as entries are.",
-        ((node.real_disk._RealFile, "_append", _append_hard_states_unsynced),),
+        ((real_disk._RealFile, "_append", _append_hard_states_unsynced),),
     ),
     BrokenRule(
         "hard_states_not_repeated",
@@ -186,7 +186,7 @@ BROKEN_RULES = (
     BrokenRule(
         "removals_out_of_order",
         "Segments are removed one at a time, each durably.",
-        ((node.real_disk, "_unlink", _unlink_without_sync),),
+        ((real_disk, "_unlink", _unlink_without_sync),),
     ),
     BrokenRule(
         "believed_without_sync",
@@ -202,6 +202,6 @@ BROKEN_RULES = (
     BrokenRule(
         "written_in_place",
         "Small files are replaced as a whole, by rename.",
-        ((node.real_disk, "_write_whole", _write_in_place),),
+        ((real_disk, "_write_whole", _write_in_place),),
     ),
 )

@@ -17,12 +17,12 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
-from node.consensus.api import Configuration
-from node.founding.data_dir import accept, mark, open_data_dir
-from node.founding.record import propose
-from node.local_state import LocalState
-from node.wal.identity import Identity, lock_data_dir, read_identity
-from ring import ClusterMap, NodeInfo
+from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.founding.data_dir import accept, mark, open_data_dir
+from quorumcache.node.founding.record import propose
+from quorumcache.node.local_state import LocalState
+from quorumcache.node.wal.identity import Identity, lock_data_dir, read_identity
+from quorumcache.ring import ClusterMap, NodeInfo
 from tests.crash.recorder import RecordedDisk
 from tests.support.founding import founder, record_of
 from tests.support.log_host import LogHost

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from node.errors import NodeError
+from quorumcache.node.errors import NodeError
 from tests.crash.contract import ContractBroken, NodeHost, TaskLoop
 from tests.crash.operations import Operation
 from tests.crash.recorder import Image, MemoryFiles, RecordedDisk, mounted

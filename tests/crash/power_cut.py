@@ -37,7 +37,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.ports import free_ports
+from quorumcache.bench.ports import free_ports
 from tests.support.interrupts import hear_interrupts
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ snapshot-size = "100k"
 
 WITHOUT_SYNC = (
     "import os; os.fsync = os.fdatasync = lambda fd: None; "
-    "from node.__main__ import main; import sys; sys.exit(main())"
+    "from quorumcache.node.__main__ import main; import sys; sys.exit(main())"
 )
 """A node that breaks the rule: it acknowledges what it has not synced."""
 
@@ -246,7 +246,7 @@ def check(port: int, acknowledged: dict[bytes, int], handed_in: dict[bytes, int]
 
 
 def cut_again_and_again(
-    cuts: int, seed: int, directory: Path, program: tuple[str, ...] = ("-m", "node")
+    cuts: int, seed: int, directory: Path, program: tuple[str, ...] = ("-m", "quorumcache.node")
 ) -> None:
     """The whole test, in `directory`. Prints one line per cut."""
     chance = random.Random(seed)

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-import node.real_disk
-from node.disk import DiskSpace, Done
-from node.real_disk import RealDisk
+from quorumcache.node import real_disk
+from quorumcache.node.disk import DiskSpace, Done
+from quorumcache.node.real_disk import RealDisk
 from tests.crash.operations import (
     DIRECTORY,
     Create,
@@ -232,12 +232,12 @@ class _MemoryPath:
 @contextlib.contextmanager
 def mounted(files: MemoryFiles) -> Iterator[None]:
     """`node.real_disk` works on `files` meanwhile."""
-    before = node.real_disk.os
-    node.real_disk.os = MemoryOs(files)  # type: ignore[assignment]
+    before = real_disk.os
+    real_disk.os = MemoryOs(files)  # type: ignore[assignment]
     try:
         yield
     finally:
-        node.real_disk.os = before
+        real_disk.os = before
 
 
 # --- workers

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 
 import msgpack
 
-from node.consensus.api import Configuration, Entry, EntryKind, HardState, SnapshotMeta
-from node.consensus.messages import Append, Heartbeat, SnapshotChunk
-from node.consensus_codec import encode_message
-from node.founding.frames import Blank, encode_blank, encode_found
-from node.peer_codec import (
+from quorumcache.node.consensus.api import Configuration, Entry, EntryKind, HardState, SnapshotMeta
+from quorumcache.node.consensus.messages import Append, Heartbeat, SnapshotChunk
+from quorumcache.node.consensus_codec import encode_message
+from quorumcache.node.founding.frames import Blank, encode_blank, encode_found
+from quorumcache.node.peer_codec import (
     PROTOCOL_VERSION,
     Hello,
     encode_hello,
@@ -21,7 +21,7 @@ from node.peer_codec import (
     encode_refusal,
     pack_item,
 )
-from node.peer_items import (
+from quorumcache.node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
     FORWARD_READ,
@@ -34,10 +34,10 @@ from node.peer_items import (
     MAP_REPLY,
     MAP_REQUEST,
 )
-from node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET, encode_batch
-from node.store.snapshot import encode_view
-from node.store.store import ShardStore
-from node.wal.format import (
+from quorumcache.node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET, encode_batch
+from quorumcache.node.store.snapshot import encode_view
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.wal.format import (
     GroupHead,
     Head,
     Mark,
@@ -46,9 +46,9 @@ from node.wal.format import (
     encode_frame,
     encode_segment_header,
 )
-from node.wal.identity import Identity, encode_identity
-from node.wal.snapshots import encode_snapshot
-from ring import ClusterMap, NodeInfo
+from quorumcache.node.wal.identity import Identity, encode_identity
+from quorumcache.node.wal.snapshots import encode_snapshot
+from quorumcache.ring import ClusterMap, NodeInfo
 from tests.fuzz.targets import HEADER_OF_LOG
 from tests.support.founding import disk_id, founder, member_of, record_of
 

@@ -18,12 +18,12 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from node.alarms import Alarms
-from node.cluster_time import is_told_well
-from node.consensus.api import SnapshotMeta
-from node.consensus_codec import check_message, decode_beats, decode_message
-from node.directory.follower import MapFollower
-from node.errors import (
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.cluster_time import is_told_well
+from quorumcache.node.consensus.api import SnapshotMeta
+from quorumcache.node.consensus_codec import check_message, decode_beats, decode_message
+from quorumcache.node.directory.follower import MapFollower
+from quorumcache.node.errors import (
     HandshakeRefused,
     PeerError,
     PeerFrameError,
@@ -32,11 +32,11 @@ from node.errors import (
     WalCorrupt,
     WrongDataDir,
 )
-from node.founding.frames import decode_answer, decode_question
-from node.host import ReplicaHost
-from node.local_state import BIRTHS_FILE, MAP_FILE, LocalState
-from node.node import Node
-from node.peer_codec import (
+from quorumcache.node.founding.frames import decode_answer, decode_question
+from quorumcache.node.host import ReplicaHost
+from quorumcache.node.local_state import BIRTHS_FILE, MAP_FILE, LocalState
+from quorumcache.node.node import Node
+from quorumcache.node.peer_codec import (
     HEADER,
     HELLO_BYTES_MAX,
     FrameDecoder,
@@ -45,36 +45,36 @@ from node.peer_codec import (
     decode_items,
     encode_hello,
 )
-from node.peer_inbox import deliver
-from node.peer_items import (
+from quorumcache.node.peer_inbox import deliver
+from quorumcache.node.peer_items import (
     CONSENSUS_KINDS,
     FORWARD_RESULT,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
     check_forward,
 )
-from node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
-from node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
-from node.protocol.requests import Quit, Request, Version
-from node.protocol.responses import BINARY_HEADER_BYTES
-from node.start_record import SEEN_FILE, STARTS_FILE, read_seen, read_starts
-from node.store.commands import CommandError, decode_batch, encode_batch
-from node.store.snapshot import SnapshotInvalid, decode_view, encode_view
-from node.store.store import ShardStore
-from node.wal.format import (
+from quorumcache.node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
+from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
+from quorumcache.node.protocol.requests import Quit, Request, Version
+from quorumcache.node.protocol.responses import BINARY_HEADER_BYTES
+from quorumcache.node.start_record import SEEN_FILE, STARTS_FILE, read_seen, read_starts
+from quorumcache.node.store.commands import CommandError, decode_batch, encode_batch
+from quorumcache.node.store.snapshot import SnapshotInvalid, decode_view, encode_view
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.wal.format import (
     FRAME_HEADER_BYTES,
     FRAME_MAGIC,
     SEGMENT_HEADER_BYTES,
     SegmentHeader,
     encode_segment_header,
 )
-from node.wal.identity import IDENTITY_FILE, read_identity
-from node.wal.recovery import recover
-from node.wal.segment import segment_name
-from node.wal.snapshots import decode_snapshot, encode_snapshot
-from ring import ClusterMap, MapError
-from router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
-from router.codec import Reply, ReplyParser
+from quorumcache.node.wal.identity import IDENTITY_FILE, read_identity
+from quorumcache.node.wal.recovery import recover
+from quorumcache.node.wal.segment import segment_name
+from quorumcache.node.wal.snapshots import decode_snapshot, encode_snapshot
+from quorumcache.ring import ClusterMap, MapError
+from quorumcache.router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
+from quorumcache.router.codec import Reply, ReplyParser
 from tests.support.fake_disk import FakeDisk
 from tests.support.founding import disk_id, record_of
 from tests.support.manual_loop import ManualLoop

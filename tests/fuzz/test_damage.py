@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.errors import SnapshotCorrupt, WalCorrupt, WrongDataDir
+from quorumcache.node.errors import SnapshotCorrupt, WalCorrupt, WrongDataDir
 from tests.crash.broken_rules import BROKEN_RULES
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.log_host import LogHost

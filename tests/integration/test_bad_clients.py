@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from node.protocol.responses import binary_refusal
+from quorumcache.node.protocol.responses import binary_refusal
 from tests.support.load import in_threads
 from tests.support.processes import Cluster, NodeProcess, running_node, wait_until
 from tests.support.wire import Wire, ask

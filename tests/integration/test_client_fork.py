@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from router import AsyncClient, ClientConfig, WrongEventLoop
+from quorumcache.router import AsyncClient, ClientConfig, WrongEventLoop
 from tests.support.processes import Cluster
 
 DEADLINE_S = 60

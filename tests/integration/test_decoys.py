@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import repository_environment
+from quorumcache.bench.processes import repository_environment
 from tests.integration.test_streams import line_of, started
 from tests.support.processes import HOST, free_ports
 from tests.support.wire import DEADLINE_S
 
 # As the installed commands start: without the current directory among the places of modules.
-QUORUMCACHED = (sys.executable, "-P", "-m", "node")
-QUORUMCACHE = (sys.executable, "-P", "-m", "router.cli")
-BENCH = (sys.executable, "-P", "-m", "bench")
+QUORUMCACHED = (sys.executable, "-P", "-m", "quorumcache.node")
+QUORUMCACHE = (sys.executable, "-P", "-m", "quorumcache.router.cli")
+BENCH = (sys.executable, "-P", "-m", "quorumcache.bench")
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_the_benchmark_and_its_children(decoys: Path) -> None:
 def test_the_decoys_bite(decoys: Path) -> None:
     """Without care, they would be run."""
     subprocess.run(
-        [sys.executable, "-m", "node", "--version"],
+        [sys.executable, "-m", "quorumcache.node", "--version"],
         capture_output=True,
         timeout=DEADLINE_S,
         check=False,

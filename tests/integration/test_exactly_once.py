@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from router import AsyncClient, ClientConfig
+from quorumcache.router import AsyncClient, ClientConfig
 from tests.support.processes import Cluster, running_cluster, wait_until
 from tests.support.wire import DEADLINE_S
 

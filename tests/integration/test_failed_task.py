@@ -10,17 +10,17 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from bench.processes import repository_environment
+from quorumcache.bench.processes import repository_environment
 from tests.support.processes import HOST, NodeProcess, free_ports, wait_until
 from tests.support.wire import DEADLINE_S, ask
 
 BROKEN = textwrap.dedent(
     """
     import sys
-    import node.housekeeper, node.run
-    from node.__main__ import main
+    from quorumcache.node import housekeeper, node, run
+    from quorumcache.node.__main__ import main
 
-    class Housekeeper(node.housekeeper.Housekeeper):
+    class Housekeeper(housekeeper.Housekeeper):
         lives = 0
 
         async def run(self):
@@ -30,14 +30,14 @@ BROKEN = textwrap.dedent(
             print("housekeeper runs again", file=sys.stderr, flush=True)
             await super().run()
 
-    node.node.Housekeeper = Housekeeper
-    announce = node.run._announce
+    node.Housekeeper = Housekeeper
+    announce = run._announce
 
     def then_break(one):
         announce(one)
         one.loop.call_soon(lambda: 1 // 0)
 
-    node.run._announce = then_break
+    run._announce = then_break
     sys.exit(main())
     """
 )

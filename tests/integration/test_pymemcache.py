@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from pymemcache import Client, MemcacheClientError, MemcacheServerError
 
-from ring import shard_of
+from quorumcache.ring import shard_of
 from tests.support.processes import Cluster
 from tests.support.wire import DEADLINE_S
 

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from ring import shard_of
+from quorumcache.ring import shard_of
 from tests.support.processes import Cluster, NodeProcess, running_cluster
 from tests.support.wire import DEADLINE_S, Wire
 
@@ -145,7 +145,7 @@ def test_the_command_line_reads_at_a_level(tmp_path: Path) -> None:
         with Wire(cluster["a"].port) as wire:
             assert wire.set(b"k", b"v") == b"STORED\r\n"
         for level in ("linearizable", "bounded:5000"):
-            command = ["-m", "router.cli", "-s", seeds, "get", "--read", level, "k"]
+            command = ["-m", "quorumcache.router.cli", "-s", seeds, "get", "--read", level, "k"]
             done = subprocess.run(
                 [sys.executable, *command], capture_output=True, timeout=DEADLINE_S, check=False
             )

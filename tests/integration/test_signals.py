@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import repository_environment
+from quorumcache.bench.processes import repository_environment
 from tests.support.interrupts import ignore_interrupts
 from tests.support.processes import NodeProcess, running_node, wait_until
 from tests.support.wire import DEADLINE_S
@@ -42,7 +42,7 @@ def test_a_hangup_under_nohup_is_ignored(tmp_path: Path) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "node", "--listen", "127.0.0.1:0"],
+        [sys.executable, "-P", "-m", "quorumcache.node", "--listen", "127.0.0.1:0"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -65,8 +65,8 @@ def test_a_hangup_under_nohup_is_ignored(tmp_path: Path) -> None:
 HANGING = textwrap.dedent(
     """
     import sys, time
-    import node.run
-    from node.__main__ import main
+    from quorumcache.node import run
+    from quorumcache.node.__main__ import main
 
     def hang(node):
         print("hanging", file=sys.stderr, flush=True)
@@ -74,13 +74,13 @@ HANGING = textwrap.dedent(
             time.sleep(3600)
 
     WHERE = sys.argv.pop(1)
-    node.run.STOP_GRACE_S = 0.1
-    node.run.START_PATIENCE_S = 0.1
+    run.STOP_GRACE_S = 0.1
+    run.START_PATIENCE_S = 0.1
     if WHERE == "start":
-        node.run.Node.start = hang
+        run.Node.start = hang
     else:
-        announce = node.run._announce
-        node.run._announce = lambda one: (announce(one), hang(one))
+        announce = run._announce
+        run._announce = lambda one: (announce(one), hang(one))
     sys.exit(main())
     """
 )
@@ -164,7 +164,7 @@ def test_the_first_process_of_a_container_is_told_to_stop_at_its_start(tmp_path:
     with subprocess.Popen(
         [
             *("unshare", "--pid", "--fork", "--kill-child"),
-            *(sys.executable, "-P", "-m", "node", "--listen", "127.0.0.1:0"),
+            *(sys.executable, "-P", "-m", "quorumcache.node", "--listen", "127.0.0.1:0"),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -198,8 +198,8 @@ def holds_signals(parent: int) -> bool:
     ("words", "status"),
     [
         (("-m", "tests.crash"), 130),
-        (("-m", "node", "up", "--nodes", "1", "--base-port", "0"), 0),
-        (("-m", "bench", "run", "get", "--nodes", "1", "--no-memcached"), 130),
+        (("-m", "quorumcache.node", "up", "--nodes", "1", "--base-port", "0"), 0),
+        (("-m", "quorumcache.bench", "run", "get", "--nodes", "1", "--no-memcached"), 130),
     ],
     ids=["crash", "up", "bench"],
 )

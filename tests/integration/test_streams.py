@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.processes import repository_environment
+from quorumcache.bench.processes import repository_environment
 from tests.support.processes import HOST, free_ports, wait_until
 from tests.support.wire import DEADLINE_S, Wire
 
-NODE = (sys.executable, "-P", "-m", "node")
+NODE = (sys.executable, "-P", "-m", "quorumcache.node")
 FULL = Path("/dev/full")
 PIPE_BYTES = 4096
 
@@ -174,10 +174,10 @@ def test_a_node_whose_start_line_cannot_be_written_goes_on() -> None:
         ((*NODE, "--help"), 1),
         ((*NODE, "--version"), 1),
         ((*NODE, "up", "--help"), 1),
-        ((sys.executable, "-P", "-m", "router.cli", "--help"), 5),
-        ((sys.executable, "-P", "-m", "router.cli", "--version"), 5),
-        ((sys.executable, "-P", "-m", "bench", "--help"), 1),
-        ((sys.executable, "-P", "-m", "bench", "list"), 1),
+        ((sys.executable, "-P", "-m", "quorumcache.router.cli", "--help"), 5),
+        ((sys.executable, "-P", "-m", "quorumcache.router.cli", "--version"), 5),
+        ((sys.executable, "-P", "-m", "quorumcache.bench", "--help"), 1),
+        ((sys.executable, "-P", "-m", "quorumcache.bench", "list"), 1),
     ],
     ids=lambda value: " ".join(value[3:]) if isinstance(value, tuple) else "",
 )
@@ -205,7 +205,15 @@ def test_results_that_cannot_be_written(tmp_path: Path) -> None:
     port, flags = listen()
     with started((*NODE, *flags)) as node, FULL.open("wb") as full:
         assert " ready: " in line_of(node)
-        client = (sys.executable, "-P", "-m", "router.cli", "-s", f"{HOST}:{port}", "status")
+        client = (
+            sys.executable,
+            "-P",
+            "-m",
+            "quorumcache.router.cli",
+            "-s",
+            f"{HOST}:{port}",
+            "status",
+        )
         with started(client, stdout=full, stderr=subprocess.PIPE) as process:
             _, said = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 5

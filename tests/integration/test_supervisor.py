@@ -60,7 +60,7 @@ class Up:
 @contextmanager
 def up(data_dir: Path, *words: str) -> Iterator[Up]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "node", "up", "--data-dir", str(data_dir), *words],
+        [sys.executable, "-m", "quorumcache.node", "up", "--data-dir", str(data_dir), *words],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -120,7 +120,7 @@ def test_use_kill_and_restart(tmp_path: Path) -> None:
         assert {name: port for name, (port, _) in cluster.nodes.items()} == ports
         assert ask(ports["c"], b"get k\r\n", b"END\r\n") == hello
         again = subprocess.run(
-            [sys.executable, "-m", "node", "up", "--data-dir", str(tmp_path)],
+            [sys.executable, "-m", "quorumcache.node", "up", "--data-dir", str(tmp_path)],
             cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S,
         )  # fmt: skip
         assert again.returncode == 1

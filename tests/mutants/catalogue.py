@@ -65,7 +65,7 @@ class Mutant:
     @property
     def modules(self) -> list[str]:
         """Import names of the mutated files."""
-        return [file.removesuffix(".py").replace("/", ".") for file in self.files]
+        return [f"quorumcache.{file.removesuffix('.py').replace('/', '.')}" for file in self.files]
 
     @property
     def files(self) -> list[str]:

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from random import Random
 
-import node.node
-from node.clock import SystemClock
-from node.config import NodeConfig
-from router import AsyncClient
+from quorumcache.node import node
+from quorumcache.node.clock import SystemClock
+from quorumcache.node.config import NodeConfig
+from quorumcache.router import AsyncClient
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60.0
@@ -25,7 +25,7 @@ async def serve() -> None:
     """One node, and one of everything a client asks."""
     loop = asyncio.get_running_loop()
     config = NodeConfig(listen="127.0.0.1:0", http="", shards=4)
-    one = node.node.Node(config, clock=SystemClock(), disk=None, random=Random(1), loop=loop)
+    one = node.Node(config, clock=SystemClock(), disk=None, random=Random(1), loop=loop)
     await one.start()
     async with AsyncClient([one.listen_address]) as client:
         await client.set("greeting", b"hello")
@@ -38,7 +38,7 @@ async def serve() -> None:
 
 
 def main() -> int:
-    for loaded in (node.node, *map(importlib.import_module, sys.argv[1:])):
+    for loaded in (node, *map(importlib.import_module, sys.argv[1:])):
         assert loaded.__file__ is not None
         assert Path(loaded.__file__).is_relative_to(ROOT), f"{loaded.__file__} is not of this tree"
     asyncio.run(asyncio.wait_for(serve(), DEADLINE_SECONDS))

@@ -29,7 +29,7 @@ class Workshop:
 
     def __init__(self, directory: Path, root: Path = ROOT) -> None:
         self.directory = directory
-        shutil.copytree(root, directory, ignore=_LEFT_OUT)
+        shutil.copytree(root, directory, symlinks=True, ignore=_LEFT_OUT)
 
     @property
     def environment(self) -> dict[str, str]:

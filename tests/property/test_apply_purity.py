@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.store.commands import (
+from quorumcache.node.store.commands import (
     BATCH_VERSION,
     OP_ADD,
     OP_APPEND,
@@ -32,8 +32,8 @@ from node.store.commands import (
     OP_TOUCH,
     decode_batch,
 )
-from node.store.item import wire_data
-from node.store.sessions import (
+from quorumcache.node.store.item import wire_data
+from quorumcache.node.store.sessions import (
     CLIENT_RESULTS_LEAST,
     CLIENT_RESULTS_MAX,
     CLIENT_SESSION_MIN,
@@ -41,7 +41,7 @@ from node.store.sessions import (
     RESULTS_MAX,
     SESSIONS_MAX,
 )
-from node.store.store import ShardStore
+from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import Hears, HostWorld
 
 GROUP = 5

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router import (
+from quorumcache.router import (
     AsyncClient,
     Bounded,
     ClientConfig,
@@ -31,8 +31,8 @@ from router import (
     PartialFailure,
     RouterError,
 )
-from router.config import parse_address
-from router.errors import InvalidArgument, InvalidRequest
+from quorumcache.router.config import parse_address
+from quorumcache.router.errors import InvalidArgument, InvalidRequest
 from tests.support.fake_cluster import FakeCluster, run
 
 NOT_WHOLE: list[Any] = [

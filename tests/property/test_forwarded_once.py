@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from node.coordinator import Coordinator
-from node.counters import Counters
-from node.operations import Failure
-from node.peer_items import FORWARD_LOST, FORWARD_REFUSED, FORWARD_RESULT, FORWARD_WRITE
-from node.serving import Serving
-from node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
-from node.store.results import NUMBER
-from node.store.store import ShardStore
-from node.timings import Timings
+from quorumcache.node.coordinator import Coordinator
+from quorumcache.node.counters import Counters
+from quorumcache.node.operations import Failure
+from quorumcache.node.peer_items import FORWARD_LOST, FORWARD_REFUSED, FORWARD_RESULT, FORWARD_WRITE
+from quorumcache.node.serving import Serving
+from quorumcache.node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
+from quorumcache.node.store.results import NUMBER
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.timings import Timings
 
 HERE, NODES = 1, (2, 3)
 GROUP = 5

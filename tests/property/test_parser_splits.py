@@ -5,10 +5,17 @@ from itertools import pairwise
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
-from node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
-from node.protocol.requests import Get, Quit, Request, Store
-from node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_PREPEND, OP_REPLACE, OP_SET
+from quorumcache.node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
+from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
+from quorumcache.node.protocol.requests import Get, Quit, Request, Store
+from quorumcache.node.store.commands import (
+    OP_ADD,
+    OP_APPEND,
+    OP_CAS,
+    OP_PREPEND,
+    OP_REPLACE,
+    OP_SET,
+)
 
 ITEM_BYTES_MAX = 2000
 """A small limit, so that the generated values lie on both sides of it."""

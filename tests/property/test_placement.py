@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ring import NodeInfo, place
+from quorumcache.ring import NodeInfo, place
 from tests.support.clusters import ReplicaSets, leaders, loads, make_node, moved, shares_of
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ print(json.dumps(digest()))
 
 def digest() -> list[str]:
     """Fingerprints of a few placements and maps."""
-    from ring import HashRing
+    from quorumcache.ring import HashRing
     from tests.support.clusters import make_map
 
     result = [str(hash_of) for hash_of in [list(HashRing({"a": 1, "b": 2, "c": 3}).vnodes())[:5]]]

@@ -15,8 +15,8 @@ from random import Random
 
 import pytest
 
-from node.consensus.lease import NEVER_NS
-from node.consensus.staleness import Freshness, make_stamp, stamp_ns
+from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.consensus.staleness import Freshness, make_stamp, stamp_ns
 from tests.support.lease_walk import LeaseWalk
 from tests.support.raft_cluster import Envelope, Member
 

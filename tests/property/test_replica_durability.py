@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from node.consensus.api import (
+from quorumcache.node.consensus.api import (
     Configuration,
     ConsensusConfig,
     Entry,
@@ -24,16 +24,16 @@ from node.consensus.api import (
     HardState,
     SnapshotMeta,
 )
-from node.consensus.messages import Append, AppendReply, SnapshotChunk, SnapshotReply
-from node.consensus.raft import Raft
-from node.consensus_codec import decode_message, encode_message
-from node.counters import Counters
-from node.group import ReplicaGroup
-from node.host import ReplicaHost
-from node.housekeeper import Housekeeper
-from node.store.commands import OP_SET, Command, encode_batch
-from node.store.store import ShardStore
-from node.wal import SnapshotStore, Wal
+from quorumcache.node.consensus.messages import Append, AppendReply, SnapshotChunk, SnapshotReply
+from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus_codec import decode_message, encode_message
+from quorumcache.node.counters import Counters
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.host import ReplicaHost
+from quorumcache.node.housekeeper import Housekeeper
+from quorumcache.node.store.commands import OP_SET, Command, encode_batch
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.wal import SnapshotStore, Wal
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.codec import Reply, ReplyParser
+from quorumcache.router.codec import Reply, ReplyParser
 
 LINES = st.sampled_from(
     [

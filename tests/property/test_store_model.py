@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.store.commands import (
+from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
     OP_CAS,
@@ -26,8 +26,8 @@ from node.store.commands import (
     decode_batch,
     encode_batch,
 )
-from node.store.item import cas_unique, item_cost, item_flags, item_value, wire_data
-from node.store.results import (
+from quorumcache.node.store.item import cas_unique, item_cost, item_flags, item_value, wire_data
+from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
     ITEM,
@@ -41,8 +41,8 @@ from node.store.results import (
     TOUCHED,
     Result,
 )
-from node.store.snapshot import encode_view
-from node.store.store import EXPIRED, ShardStore
+from quorumcache.node.store.snapshot import encode_view
+from quorumcache.node.store.store import EXPIRED, ShardStore
 
 START_MS = 1_700_000_000_000
 

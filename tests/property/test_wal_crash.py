@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from node.errors import SnapshotCorrupt, WalCorrupt, WrongDataDir
-from node.wal import wal
-from node.wal.format import SEGMENT_HEADER_BYTES
+from quorumcache.node.errors import SnapshotCorrupt, WalCorrupt, WrongDataDir
+from quorumcache.node.wal import wal
+from quorumcache.node.wal.format import SEGMENT_HEADER_BYTES
 from tests.support.fake_disk import FakeDisk, Nothing, PowerLoss, Survival, sectors
 from tests.support.log_host import LogHost
 from tests.support.manual_loop import ManualLoop

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.wal.format import WalRecord
+from quorumcache.node.wal.format import WalRecord
 from tests.support.fake_disk import FakeDisk
 from tests.support.log_host import LogHost
 from tests.support.manual_loop import ManualLoop

@@ -11,8 +11,8 @@ import sys
 from random import Random
 from typing import Any
 
-from router import cli
-from router.errors import RouterError
+from quorumcache.router import cli
+from quorumcache.router.errors import RouterError
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import PROCESS, Process
 

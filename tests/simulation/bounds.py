@@ -8,10 +8,11 @@ in, so a run of the compiled form keeps the product's own.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from random import Random
+from types import ModuleType
 from typing import Any
 
 BOUNDS: dict[str, tuple[int, ...]] = {
@@ -132,10 +133,15 @@ def applied(bounds: dict[str, int]) -> Iterator[None]:
             _set(place, last, value)
 
 
+def import_module(path: str) -> ModuleType:
+    """`node.lanes`: the bounds are named without `quorumcache.`, as their files are."""
+    return importlib.import_module(f"quorumcache.{path}")
+
+
 def _place(name: str) -> tuple[Any, str]:
     """Where a bound is: a module, or the defaults of a class's arguments (None when compiled)."""
     path, _, last = name.rpartition(".")
-    if path in sys.modules or not path.rpartition(".")[2][:1].isupper():
+    if f"quorumcache.{path}" in sys.modules or not path.rpartition(".")[2][:1].isupper():
         return import_module(path), last
     module, _, kind = path.rpartition(".")
     arguments = getattr(getattr(import_module(module), kind), "__init__")  # noqa: B009

@@ -14,10 +14,10 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from node.config import NodeConfig
-from node.counters import COUNTER_NAMES
-from node.errors import DiskFailed, DiskRefused, NodeError, SnapshotCorrupt, WalCorrupt
-from node.node import Node
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.counters import COUNTER_NAMES
+from quorumcache.node.errors import DiskFailed, DiskRefused, NodeError, SnapshotCorrupt, WalCorrupt
+from quorumcache.node.node import Node
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network

@@ -14,7 +14,7 @@ from itertools import cycle
 from random import Random
 from typing import Any
 
-from node.store.store import ShardStore
+from quorumcache.node.store.store import ShardStore
 
 US = 1_000
 MS = 1_000_000

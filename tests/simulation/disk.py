@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from node.errors import DiskFull
+from quorumcache.node.errors import DiskFull
 from tests.simulation.log_reader import last_frame_offset
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from ring.hashing import shard_of
+from quorumcache.ring.hashing import shard_of
 from tests.simulation.client import LOST, SimulatedClient, UnexpectedReply
 from tests.simulation.workload import Request, Workload, WorkloadConfig
 

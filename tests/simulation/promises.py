@@ -23,7 +23,7 @@ from tests.simulation.checkers import InvariantViolation
 from tests.simulation.log_reader import DurableGroup, DurableLog
 
 if TYPE_CHECKING:
-    from node.node import Node
+    from quorumcache.node.node import Node
     from tests.simulation.cluster import SimulatedNode
     from tests.simulation.transport import VirtualTransport
 

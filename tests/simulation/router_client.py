@@ -10,9 +10,9 @@ import asyncio
 from random import Random
 from typing import Any
 
-from router.client import AsyncClient
-from router.config import ClientConfig
-from router.errors import (
+from quorumcache.router.client import AsyncClient
+from quorumcache.router.config import ClientConfig
+from quorumcache.router.errors import (
     NotANumber,
     NotDone,
     OutcomeUnknown,

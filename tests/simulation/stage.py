@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
-from node.config import NodeConfig
-from node.node import Node
-from node.status import health_document
-from ring import key_token
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.node import Node
+from quorumcache.node.status import health_document
+from quorumcache.ring import key_token
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.disk import DiskConfig
 from tests.simulation.loop import VirtualLoop

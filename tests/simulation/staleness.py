@@ -21,10 +21,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from router.client import AsyncClient
-from router.config import ClientConfig
-from router.errors import NotDone, OutcomeUnknown, OutOfMemory, RouterError
-from router.levels import Bounded, Local, ReadLevel
+from quorumcache.router.client import AsyncClient
+from quorumcache.router.config import ClientConfig
+from quorumcache.router.errors import NotDone, OutcomeUnknown, OutOfMemory, RouterError
+from quorumcache.router.levels import Bounded, Local, ReadLevel
 from tests.simulation.client import LOST, TOO_MANY_CONNECTIONS
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import Process

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from node.consensus.raft import commit, heartbeats, state
-from node.consensus.staleness import Freshness
-from node.coordinator import Coordinator
-from node.group import ReplicaGroup
-from node.operations import Write
-from node.store.store import ShardStore
-from node.wal import format as format_
-from node.wal import segment
-from node.wal.wal import Wal
+from quorumcache.node.consensus.raft import commit, heartbeats, state
+from quorumcache.node.consensus.staleness import Freshness
+from quorumcache.node.coordinator import Coordinator
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.operations import Write
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.wal import format as format_
+from quorumcache.node.wal import segment
+from quorumcache.node.wal.wal import Wal
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.promises import Promises
 from tests.simulation.world import SimulationFailure, World, WorldConfig

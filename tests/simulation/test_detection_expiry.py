@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from node import client_handlers
-from node.client_writes import FlushAllShards
-from node.group import ReplicaGroup
-from node.protocol.requests import RefusedStore
-from node.store import store as store_module
-from node.store.commands import OP_FLUSH, OP_GAT
-from node.store.results import ITEM, NOT_FOUND
-from node.store.store import ShardStore
+from quorumcache.node import client_handlers
+from quorumcache.node.client_writes import FlushAllShards
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.protocol.requests import RefusedStore
+from quorumcache.node.store import store as store_module
+from quorumcache.node.store.commands import OP_FLUSH, OP_GAT
+from quorumcache.node.store.results import ITEM, NOT_FOUND
+from quorumcache.node.store.store import ShardStore
 from tests.simulation.process import PROCESS
 from tests.simulation.world import LivenessFailure, SimulationFailure, World, WorldConfig
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from node.consensus.api import ConsensusConfig, Outbound, Role
-from node.consensus.messages import VoteReply
-from node.group import ReplicaGroup
-from node.host import ReplicaHost
+from quorumcache.node.consensus.api import ConsensusConfig, Outbound, Role
+from quorumcache.node.consensus.messages import VoteReply
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.host import ReplicaHost
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.process import PROCESS
 from tests.simulation.world import World, WorldConfig

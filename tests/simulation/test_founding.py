@@ -12,10 +12,10 @@ from random import Random
 
 import pytest
 
-from node.errors import AcknowledgedDataLost
-from node.founding.data_dir import births_of
-from node.local_state import encode_births
-from ring import ClusterMap
+from quorumcache.node.errors import AcknowledgedDataLost
+from quorumcache.node.founding.data_dir import births_of
+from quorumcache.node.local_state import encode_births
+from quorumcache.ring import ClusterMap
 from tests.simulation.cluster import PEER_PORT
 from tests.simulation.directories import copy_of, lose, restore, swap
 from tests.simulation.town import Town, values_of

@@ -8,9 +8,9 @@ import asyncio
 
 import pytest
 
-from node.disk_keeper import HANG_ELECTIONS, PROBE_IDLE_NS
-from node.node import Node
-from node.status import health_document
+from quorumcache.node.disk_keeper import HANG_ELECTIONS, PROBE_IDLE_NS
+from quorumcache.node.node import Node
+from quorumcache.node.status import health_document
 from tests.simulation.stage import Stage
 
 

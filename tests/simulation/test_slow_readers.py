@@ -144,7 +144,7 @@ def test_a_client_that_reads_slowly_gets_everything() -> None:
 
 
 def probe_shard(key: bytes, shards: int) -> int:
-    from ring.hashing import shard_of
+    from quorumcache.ring.hashing import shard_of
 
     return shard_of(key, shards)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from node.cluster_time import ClusterTime
-from node.store.store import ShardStore
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.store.store import ShardStore
 from tests.simulation.cluster_times import ClusterTimes
 from tests.simulation.gaps import Gaps
 from tests.simulation.network import MS, Link

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from node.alarms import Alarms
-from node.counters import Counters
-from node.tasks import Tasks
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.counters import Counters
+from quorumcache.node.tasks import Tasks
 
 
 def background_tasks() -> Tasks:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from ring import ClusterMap, NodeInfo
-from ring.shares import fair_shares, zone_bounds
+from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring.shares import fair_shares, zone_bounds
 
 ReplicaSets = Sequence[Sequence[int]]
 

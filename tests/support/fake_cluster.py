@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from ring import ClusterMap, NodeInfo
+from quorumcache.ring import ClusterMap, NodeInfo
 
 T = TypeVar("T")
 

@@ -30,8 +30,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from random import Random
 from typing import Any, cast
 
-from node.disk import TEMP_SUFFIX, Disk, DiskFile, DiskReport, DiskSpace, Done
-from node.errors import (
+from quorumcache.node.disk import TEMP_SUFFIX, Disk, DiskFile, DiskReport, DiskSpace, Done
+from quorumcache.node.errors import (
     DataDirLocked,
     DataDirLost,
     DiskFailed,

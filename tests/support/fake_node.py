@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from node.alarms import Alarms
-from node.cluster_time import ClusterTime
-from node.config import NodeConfig
-from node.consensus.api import Role
-from node.counters import Counters
-from node.disk import DiskSpace
-from node.store.item import wire_data
-from node.timings import Timings
-from ring import ClusterMap, NodeInfo, place
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.consensus.api import Role
+from quorumcache.node.counters import Counters
+from quorumcache.node.disk import DiskSpace
+from quorumcache.node.store.item import wire_data
+from quorumcache.node.timings import Timings
+from quorumcache.ring import ClusterMap, NodeInfo, place
 from tests.support.founding import CLUSTER_ID, disk_id
 
 

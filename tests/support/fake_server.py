@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from node.client_writes import WriteRoom
-from node.connection import MemcachedConnection
-from node.counters import Counters
-from node.operations import Failure
-from node.read_levels import parse_level
-from node.server import REPLY_BYTES_MAX
-from node.store.results import STORED, Result
-from node.store.store import ShardStore
-from ring import key_token
+from quorumcache.node.client_writes import WriteRoom
+from quorumcache.node.connection import MemcachedConnection
+from quorumcache.node.counters import Counters
+from quorumcache.node.operations import Failure
+from quorumcache.node.read_levels import parse_level
+from quorumcache.node.server import REPLY_BYTES_MAX
+from quorumcache.node.store.results import STORED, Result
+from quorumcache.node.store.store import ShardStore
+from quorumcache.ring import key_token
 from tests.support.manual_loop import ManualLoop
 
 SHARDS = 4

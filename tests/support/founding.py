@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
-from node.config import NodeConfig
-from node.founding.data_dir import Membership, mark
-from node.founding.record import FoundingRecord, propose
-from node.wal.identity import Identity
-from ring import NodeInfo
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.founding.data_dir import Membership, mark
+from quorumcache.node.founding.record import FoundingRecord, propose
+from quorumcache.node.wal.identity import Identity
+from quorumcache.ring import NodeInfo
 
 CLUSTER_ID = f"{0xC:032x}"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from random import Random
 
-from node.consensus.api import Configuration, Role
-from node.consensus.errors import ConsensusError
-from node.consensus.messages import TimeoutNow, Vote
+from quorumcache.node.consensus.api import Configuration, Role
+from quorumcache.node.consensus.errors import ConsensusError
+from quorumcache.node.consensus.messages import TimeoutNow, Vote
 from tests.support.raft_cluster import Envelope, Member, RaftCluster
 
 DRIFT_PPM = 200_000

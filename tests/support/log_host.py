@@ -13,13 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from node.consensus.api import Configuration, Entry, EntryKind, HardState, Snapshot, SnapshotMeta
-from node.errors import DiskFull
-from node.wal.format import Mark, MarkKind
-from node.wal.newest import NOTHING_WRITTEN, NewestNote, read_newest
-from node.wal.recovery import RecoveredGroup
-from node.wal.snapshots import SnapshotStore
-from node.wal.wal import Wal, WalRecord
+from quorumcache.node.consensus.api import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Snapshot,
+    SnapshotMeta,
+)
+from quorumcache.node.errors import DiskFull
+from quorumcache.node.wal.format import Mark, MarkKind
+from quorumcache.node.wal.newest import NOTHING_WRITTEN, NewestNote, read_newest
+from quorumcache.node.wal.recovery import RecoveredGroup
+from quorumcache.node.wal.snapshots import SnapshotStore
+from quorumcache.node.wal.wal import Wal, WalRecord
 from tests.support.fake_disk import FakeDisk
 
 NO_HARD_STATE = HardState(0, 0)

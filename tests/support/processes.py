@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.ports import HOST, free_ports
-from bench.processes import repository_environment, start
-from bench.text_client import TargetError, TextClient, Topology
-from ring import shard_of
+from quorumcache.bench.ports import HOST, free_ports
+from quorumcache.bench.processes import repository_environment, start
+from quorumcache.bench.text_client import TargetError, TextClient, Topology
+from quorumcache.ring import shard_of
 from tests.support.wire import DEADLINE_S, Wire
 
 REQUEST_TIMEOUT_MS = 20_000
@@ -27,7 +27,7 @@ default, and an error would then tell of the machine."""
 
 
 class NodeProcess:
-    """`python -m node` with its flags; it may be started again after it has ended.
+    """`python -m quorumcache.node` with its flags; it may be started again after it has ended.
 
     Its port is claimed: a port of the system's choice (0) could be taken while the node is down.
     """
@@ -46,7 +46,14 @@ class NodeProcess:
         assert self.process is None
         with self.log_path.open("ab") as log:
             self.process = start(
-                [sys.executable, "-m", "node", "--listen", f"{HOST}:{self.port}", *self.flags],
+                [
+                    sys.executable,
+                    "-m",
+                    "quorumcache.node",
+                    "--listen",
+                    f"{HOST}:{self.port}",
+                    *self.flags,
+                ],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 environment=repository_environment(),
@@ -345,7 +352,7 @@ def running_node(
 def run_to_end(*flags: str, stdin: int = subprocess.DEVNULL) -> tuple[int, str, str]:
     """A command that is expected to end by itself: its exit status, stdout and stderr."""
     done = subprocess.run(
-        [sys.executable, "-m", "node", *flags],
+        [sys.executable, "-m", "quorumcache.node", *flags],
         stdin=stdin,
         capture_output=True,
         text=True,

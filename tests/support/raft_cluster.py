@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from random import Random
 
-from node.consensus.api import (
+from quorumcache.node.consensus.api import (
     Configuration,
     ConsensusConfig,
     Entry,
@@ -22,9 +22,9 @@ from node.consensus.api import (
     Role,
     Snapshot,
 )
-from node.consensus.messages import Message
-from node.consensus.raft import Raft
-from node.consensus.raft.configurations import decode_configuration
+from quorumcache.node.consensus.messages import Message
+from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus.raft.configurations import decode_configuration
 
 Envelope = tuple[int, int, Message]
 """sender, receiver, message"""

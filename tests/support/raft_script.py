@@ -23,7 +23,7 @@ they are expected to give. Lines that begin with `#` are the story and belong to
 
 from __future__ import annotations
 
-from node.consensus.api import (
+from quorumcache.node.consensus.api import (
     Configuration,
     Entry,
     EntryKind,
@@ -32,9 +32,15 @@ from node.consensus.api import (
     Role,
     Snapshot,
 )
-from node.consensus.errors import ConsensusError
-from node.consensus.messages import Append, Heartbeat, HeartbeatReply, Message, SnapshotChunk
-from node.consensus.raft.configurations import decode_configuration
+from quorumcache.node.consensus.errors import ConsensusError
+from quorumcache.node.consensus.messages import (
+    Append,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    SnapshotChunk,
+)
+from quorumcache.node.consensus.raft.configurations import decode_configuration
 from tests.support.raft_cluster import Envelope, Member, RaftCluster
 
 

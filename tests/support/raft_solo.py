@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from node.consensus.api import (
+from quorumcache.node.consensus.api import (
     Configuration,
     ConsensusConfig,
     Entry,
@@ -14,7 +14,7 @@ from node.consensus.api import (
     Role,
     SnapshotMeta,
 )
-from node.consensus.messages import (
+from quorumcache.node.consensus.messages import (
     AppendReply,
     Heartbeat,
     HeartbeatReply,
@@ -22,7 +22,7 @@ from node.consensus.messages import (
     PreVoteReply,
     VoteReply,
 )
-from node.consensus.raft import Raft
+from quorumcache.node.consensus.raft import Raft
 
 TICK_NS = 10_000_000
 ELECTION_TICKS = 30

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from node.clock import Clock
-from node.consensus.api import (
+from quorumcache.node.clock import Clock
+from quorumcache.node.consensus.api import (
     Configuration,
     Entry,
     EntryKind,
@@ -19,13 +19,13 @@ from node.consensus.api import (
     SnapshotMeta,
     SoftState,
 )
-from node.consensus.errors import NotLeader, ProposalDropped
-from node.consensus.lease import NEVER_NS
-from node.counters import Counters
-from node.group import ReplicaGroup
-from node.host import ReplicaHost
-from node.store.store import ShardStore
-from node.wal.format import WalRecord
+from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
+from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.counters import Counters
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.host import ReplicaHost
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.wal.format import WalRecord
 from tests.support.manual_loop import ManualLoop
 
 VOTERS = Configuration((1, 2, 3))

@@ -5,8 +5,8 @@ It does what a node does around the same parts, as plainly as possible, so that 
 them and nothing else. Every command takes the way through the log's encoding.
 """
 
-from node.protocol.parser import Parser
-from node.protocol.requests import (
+from quorumcache.node.protocol.parser import Parser
+from quorumcache.node.protocol.requests import (
     Arithmetic,
     BinaryClient,
     Delete,
@@ -22,7 +22,7 @@ from node.protocol.requests import (
     Verbosity,
     Version,
 )
-from node.protocol.responses import (
+from quorumcache.node.protocol.responses import (
     END_LINE,
     ERROR_LINE,
     OK_LINE,
@@ -31,7 +31,7 @@ from node.protocol.responses import (
     value_of,
     version_line,
 )
-from node.store.commands import (
+from quorumcache.node.store.commands import (
     OP_APPEND,
     OP_CAS,
     OP_DELETE,
@@ -45,9 +45,9 @@ from node.store.commands import (
     decode_batch,
     encode_batch,
 )
-from node.store.item import cas_unique
-from node.store.results import Result
-from node.store.store import EXPIRED, ShardStore
+from quorumcache.node.store.item import cas_unique
+from quorumcache.node.store.results import Result
+from quorumcache.node.store.store import EXPIRED, ShardStore
 
 START_MS = 1_700_000_000_000
 

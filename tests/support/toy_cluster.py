@@ -13,17 +13,23 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from node.cluster_time import ClusterTime
-from node.consensus.api import Entry, EntryKind, Role, SnapshotMeta
-from node.consensus.errors import NotLeader
-from node.consensus.lease import NEVER_NS
-from node.coordinator import Coordinator
-from node.counters import Counters
-from node.group import ReplicaGroup
-from node.operations import Failure
-from node.store.commands import ITEM_BYTES_MAX, OP_INCR, OP_SESSION_EXPIRE, OP_SET, encode_batch
-from node.store.store import ShardStore
-from node.timings import Timings
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.consensus.api import Entry, EntryKind, Role, SnapshotMeta
+from quorumcache.node.consensus.errors import NotLeader
+from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.coordinator import Coordinator
+from quorumcache.node.counters import Counters
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.operations import Failure
+from quorumcache.node.store.commands import (
+    ITEM_BYTES_MAX,
+    OP_INCR,
+    OP_SESSION_EXPIRE,
+    OP_SET,
+    encode_batch,
+)
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.timings import Timings
 from tests.support.scripted_log import VOTERS, ManualClock
 
 GROUP = 1

@@ -28,23 +28,28 @@ def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.chdir(ROOT)
     spec.loader.exec_module(module)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "node").mkdir()
-    shutil.copy(ROOT / "node/compiled.py", tmp_path / "node")
-    (tmp_path / "node/__init__.py").touch()
-    (tmp_path / "node/compiled.json").write_text("of an old build")
-    (tmp_path / f"node/group{EXTENSION_SUFFIXES[0]}").touch()
+    package = tmp_path / "src/quorumcache/node"
+    package.mkdir(parents=True)
+    shutil.copy(ROOT / "node/compiled.py", package)
+    for file in ("../__init__.py", "__init__.py"):
+        (package / file).touch()
+    (package / "compiled.json").write_text("of an old build")
+    (package / f"group{EXTENSION_SUFFIXES[0]}").touch()
     return module
 
 
 def test_binaries_of_an_old_build_do_not_outlive_a_failed_one(
     setup: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    extension = Extension("node.group", ["there-is-no-such-file.c"], optional=True)
-    command = setup.CompileAndTell(Distribution({"name": "x", "ext_modules": [extension]}))
+    extension = Extension("quorumcache.node.group", ["there-is-no-such-file.c"], optional=True)
+    fields = {"name": "x", "ext_modules": [extension], "package_dir": {"": "src"}}
+    command = setup.CompileAndTell(Distribution(fields))
     command.inplace = True
     command.ensure_finalized()
     command.run()
-    left = sorted(path.name for path in (tmp_path / "node").iterdir() if path.is_file())
+    left = sorted(
+        path.name for path in (tmp_path / "src/quorumcache/node").iterdir() if path.is_file()
+    )
     assert left == ["__init__.py", "compiled.py"]
     assert "not compiled" in capsys.readouterr().out
 
@@ -61,5 +66,5 @@ def test_nothing_is_compiled_for_metadata_or_when_it_was_declined(
 
 def test_what_a_request_passes_is_compiled(setup: ModuleType) -> None:
     for path in ("node/connection.py", "node/read_levels.py", "node/store/store.py"):
-        assert path in setup.COMPILED
+        assert f"src/quorumcache/{path}" in setup.COMPILED
     assert not any("__init__" in path for path in setup.COMPILED)

@@ -4,6 +4,6 @@ Read in this order: `state`, `roles`, `core`, `election`, `replication`, `commit
 `reads`, then `proposals`, `configurations`, `membership`, `transfer`, `snapshots`.
 """
 
-from node.consensus.raft.core import Raft
+from quorumcache.node.consensus.raft.core import Raft
 
 __all__ = ["Raft"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
-from node.consensus.api import (
+from quorumcache.node.consensus.api import (
     Configuration,
     ConsensusConfig,
     Entry,
@@ -26,9 +26,9 @@ from node.consensus.api import (
     SoftState,
     Term,
 )
-from node.consensus.lease import NEVER_NS
-from node.consensus.log import LogView
-from node.consensus.messages import (
+from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.consensus.log import LogView
+from quorumcache.node.consensus.messages import (
     Append,
     AppendReply,
     Heartbeat,
@@ -42,8 +42,8 @@ from node.consensus.messages import (
     Vote,
     VoteReply,
 )
-from node.consensus.progress import REPLICATE
-from node.consensus.raft import (
+from quorumcache.node.consensus.progress import REPLICATE
+from quorumcache.node.consensus.raft import (
     configurations,
     election,
     heartbeats,
@@ -54,9 +54,9 @@ from node.consensus.raft import (
     snapshots,
     transfer,
 )
-from node.consensus.raft.commit import maybe_commit
-from node.consensus.raft.roles import become_follower
-from node.consensus.raft.state import RaftState, restart_election_timer, send_durable
+from quorumcache.node.consensus.raft.commit import maybe_commit
+from quorumcache.node.consensus.raft.roles import become_follower
+from quorumcache.node.consensus.raft.state import RaftState, restart_election_timer, send_durable
 
 _LEADER: Final = Role.LEADER
 _NO_HARD_STATE: Final = HardState(0, 0)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.consensus.api import EntryKind, Index, ReplicaId, Role, Term
-from node.consensus.messages import PreVote, PreVoteReply, TimeoutNow, Vote, VoteReply
-from node.consensus.quorum import VoteResult, joint_vote_result
-from node.consensus.raft.configurations import encode_configuration, is_promotable
-from node.consensus.raft.heartbeats import broadcast_heartbeats
-from node.consensus.raft.proposals import append_own
-from node.consensus.raft.replication import broadcast_appends
-from node.consensus.raft.roles import (
+from quorumcache.node.consensus.api import EntryKind, Index, ReplicaId, Role, Term
+from quorumcache.node.consensus.messages import PreVote, PreVoteReply, TimeoutNow, Vote, VoteReply
+from quorumcache.node.consensus.quorum import VoteResult, joint_vote_result
+from quorumcache.node.consensus.raft.configurations import encode_configuration, is_promotable
+from quorumcache.node.consensus.raft.heartbeats import broadcast_heartbeats
+from quorumcache.node.consensus.raft.proposals import append_own
+from quorumcache.node.consensus.raft.replication import broadcast_appends
+from quorumcache.node.consensus.raft.roles import (
     become_candidate,
     become_follower,
     become_leader,
     become_pre_candidate,
 )
-from node.consensus.raft.state import (
+from quorumcache.node.consensus.raft.state import (
     RaftState,
     in_promise,
     restart_election_timer,

@@ -3,19 +3,23 @@ loss."""
 
 from __future__ import annotations
 
-from node.consensus.api import Outbound, ReplicaId, Role
-from node.consensus.lease import NEVER_NS
-from node.consensus.messages import Heartbeat, HeartbeatReply
-from node.consensus.progress import SNAPSHOT
-from node.consensus.quorum import VoteResult, joint_vote_result
-from node.consensus.raft.commit import commit_as_told
-from node.consensus.raft.reads import confirm_rounds, has_committed_in_term, renew_lease
-from node.consensus.raft.replication import hear_leader, resume_appends
-from node.consensus.raft.roles import become_follower
-from node.consensus.raft.snapshots import resume_snapshot
-from node.consensus.raft.state import RaftState, send_as_leader
-from node.consensus.raft.transfer import abandon_transfer, call_successor, maybe_hand_over
-from node.consensus.staleness import make_stamp, stamp_ns
+from quorumcache.node.consensus.api import Outbound, ReplicaId, Role
+from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.consensus.messages import Heartbeat, HeartbeatReply
+from quorumcache.node.consensus.progress import SNAPSHOT
+from quorumcache.node.consensus.quorum import VoteResult, joint_vote_result
+from quorumcache.node.consensus.raft.commit import commit_as_told
+from quorumcache.node.consensus.raft.reads import confirm_rounds, has_committed_in_term, renew_lease
+from quorumcache.node.consensus.raft.replication import hear_leader, resume_appends
+from quorumcache.node.consensus.raft.roles import become_follower
+from quorumcache.node.consensus.raft.snapshots import resume_snapshot
+from quorumcache.node.consensus.raft.state import RaftState, send_as_leader
+from quorumcache.node.consensus.raft.transfer import (
+    abandon_transfer,
+    call_successor,
+    maybe_hand_over,
+)
+from quorumcache.node.consensus.staleness import make_stamp, stamp_ns
 
 
 def leader_deadline(r: RaftState) -> None:

@@ -10,19 +10,19 @@ holds the beginning of the log: else a change could end in a configuration that 
 
 from __future__ import annotations
 
-from node.consensus.api import Configuration, EntryKind, Index, Role
-from node.consensus.errors import (
+from quorumcache.node.consensus.api import Configuration, EntryKind, Index, Role
+from quorumcache.node.consensus.errors import (
     ConfigurationRefused,
     MembershipChangePending,
     NotLeader,
     ProposalDropped,
 )
-from node.consensus.messages import TimeoutNow
-from node.consensus.raft.configurations import encode_configuration
-from node.consensus.raft.proposals import append_own
-from node.consensus.raft.reads import has_committed_in_term
-from node.consensus.raft.roles import become_follower
-from node.consensus.raft.state import RaftState, send_as_leader
+from quorumcache.node.consensus.messages import TimeoutNow
+from quorumcache.node.consensus.raft.configurations import encode_configuration
+from quorumcache.node.consensus.raft.proposals import append_own
+from quorumcache.node.consensus.raft.reads import has_committed_in_term
+from quorumcache.node.consensus.raft.roles import become_follower
+from quorumcache.node.consensus.raft.state import RaftState, send_as_leader
 
 
 def change_membership(r: RaftState, new: Configuration) -> Index:

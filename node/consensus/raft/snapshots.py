@@ -6,14 +6,19 @@ until the snapshot is durable. While it is being installed the sender polls with
 
 from __future__ import annotations
 
-from node.consensus.api import Outbound, ReplicaId, Role, Snapshot, SnapshotMeta
-from node.consensus.messages import SnapshotChunk, SnapshotReply
-from node.consensus.progress import SNAPSHOT, Progress
-from node.consensus.raft.commit import commit_as_told, maybe_commit
-from node.consensus.raft.configurations import configurations_restored
-from node.consensus.raft.replication import hear_leader, send_appends
-from node.consensus.raft.state import IncomingSnapshot, RaftState, send_as_leader, send_durable
-from node.consensus.raft.transfer import maybe_hand_over
+from quorumcache.node.consensus.api import Outbound, ReplicaId, Role, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.messages import SnapshotChunk, SnapshotReply
+from quorumcache.node.consensus.progress import SNAPSHOT, Progress
+from quorumcache.node.consensus.raft.commit import commit_as_told, maybe_commit
+from quorumcache.node.consensus.raft.configurations import configurations_restored
+from quorumcache.node.consensus.raft.replication import hear_leader, send_appends
+from quorumcache.node.consensus.raft.state import (
+    IncomingSnapshot,
+    RaftState,
+    send_as_leader,
+    send_durable,
+)
+from quorumcache.node.consensus.raft.transfer import maybe_hand_over
 
 # -- leader --------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from node.consensus.api import (
+from quorumcache.node.consensus.api import (
     Configuration,
     ConsensusConfig,
     Index,
@@ -29,11 +29,11 @@ from node.consensus.api import (
     SnapshotMeta,
     Term,
 )
-from node.consensus.lease import NEVER_NS, lease_ns, promise_ns
-from node.consensus.log import LogView
-from node.consensus.messages import Message
-from node.consensus.progress import Progress
-from node.consensus.staleness import Freshness
+from quorumcache.node.consensus.lease import NEVER_NS, lease_ns, promise_ns
+from quorumcache.node.consensus.log import LogView
+from quorumcache.node.consensus.messages import Message
+from quorumcache.node.consensus.progress import Progress
+from quorumcache.node.consensus.staleness import Freshness
 
 
 class IncomingSnapshot:

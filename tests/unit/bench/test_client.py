@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from bench import options
-from bench.client import CASES, OURS, THEIRS, _table, measure_clients
-from bench.errors import StartError
-from bench.measure import Progress
+from quorumcache.bench import options
+from quorumcache.bench.client import CASES, OURS, THEIRS, _table, measure_clients
+from quorumcache.bench.errors import StartError
+from quorumcache.bench.measure import Progress
 
 
 def test_ratios_are_medians_of_the_rounds_and_not_of_all_rates() -> None:

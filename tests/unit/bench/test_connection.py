@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.connection import UNLIMITED_OPEN, LoadConnection, LoadStats
-from bench.workload import GET, INCR, SET, Tape
+from quorumcache.bench.connection import UNLIMITED_OPEN, LoadConnection, LoadStats
+from quorumcache.bench.workload import GET, INCR, SET, Tape
 
 HIT = b"VALUE k 0 3\r\nabc\r\nEND\r\n"
 GETS = Tape([b"get k\r\n"], [HIT], bytes([GET]))

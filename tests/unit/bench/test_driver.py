@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from bench.connection import LoadStats
-from bench.driver import LoadPlan, Measured, _gather, run_load, split_jobs
-from bench.errors import StartError, TargetError
-from bench.loadgen import LoadResult, Routes
-from bench.worker import result_message
-from bench.workload import Workload
+from quorumcache.bench.connection import LoadStats
+from quorumcache.bench.driver import LoadPlan, Measured, _gather, run_load, split_jobs
+from quorumcache.bench.errors import StartError, TargetError
+from quorumcache.bench.loadgen import LoadResult, Routes
+from quorumcache.bench.worker import result_message
+from quorumcache.bench.workload import Workload
 from tests.support.tiny_memcached import TinyMemcached
 
 

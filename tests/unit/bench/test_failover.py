@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from bench.cluster import wait_for
-from bench.errors import StartError, TargetError
-from bench.failover import Kill, SteadyClient, choose_victim, failover_table, keys_for
-from bench.text_client import TextClient, Topology
-from ring import ClusterMap, NodeInfo, place, shard_of
+from quorumcache.bench.cluster import wait_for
+from quorumcache.bench.errors import StartError, TargetError
+from quorumcache.bench.failover import Kill, SteadyClient, choose_victim, failover_table, keys_for
+from quorumcache.bench.text_client import TextClient, Topology
+from quorumcache.ring import ClusterMap, NodeInfo, place, shard_of
 from tests.support.tiny_memcached import TinyMemcached
 
 NODES = tuple(NodeInfo(n, f"n{n}", f"h:{n}", f"h:{n + 10}", "", "", 1.0) for n in (1, 2, 3))

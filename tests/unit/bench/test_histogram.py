@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import BenchError
-from bench.histogram import VALUE_MAX, Histogram, bucket_of, bucket_range
+from quorumcache.bench.errors import BenchError
+from quorumcache.bench.histogram import VALUE_MAX, Histogram, bucket_of, bucket_range
 
 values = st.one_of(st.integers(0, 1000), st.integers(0, 10**7), st.integers(0, VALUE_MAX))
 percents = st.sampled_from([0, 1, 25, 50, 75, 90, 99, 99.9, 99.99, 100])

@@ -10,10 +10,10 @@ from random import Random
 
 import pytest
 
-from bench.errors import TargetError
-from bench.loadgen import Job, LoadGenerator, Routes, keys_by_node
-from bench.workload import GET, Workload, arrival_gaps_ns, key_of
-from ring import shard_of
+from quorumcache.bench.errors import TargetError
+from quorumcache.bench.loadgen import Job, LoadGenerator, Routes, keys_by_node
+from quorumcache.bench.workload import GET, Workload, arrival_gaps_ns, key_of
+from quorumcache.ring import shard_of
 
 
 class TinyServer(asyncio.Protocol):

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from bench import __main__ as command
-from bench import options
-from bench.cluster import parse_addresses
-from bench.errors import BenchError
-from bench.processes import parse_pinning
-from bench.workload import Workload
+from quorumcache.bench import __main__ as command
+from quorumcache.bench import options
+from quorumcache.bench.cluster import parse_addresses
+from quorumcache.bench.errors import BenchError
+from quorumcache.bench.processes import parse_pinning
+from quorumcache.bench.workload import Workload
 from tests.support.tiny_memcached import TinyMemcached
 
 

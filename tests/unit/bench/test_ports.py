@@ -8,16 +8,16 @@ import sys
 
 import pytest
 
-from bench import ports
-from bench.errors import StartError
-from bench.processes import repository_environment
+from quorumcache.bench import ports
+from quorumcache.bench.errors import StartError
+from quorumcache.bench.processes import repository_environment
 
 PLACES = 60
 
 TAKE_ALL = """
 import sys
-from bench import ports
-from bench.errors import StartError
+from quorumcache.bench import ports
+from quorumcache.bench.errors import StartError
 ports.FIRST_PORT, ports.END_PORT = map(int, sys.argv[1:])
 try:
     while True:

@@ -10,10 +10,10 @@ import sys
 
 import pytest
 
-from bench import processes, procfs
-from bench.cluster import LocalMemcached, memcached_path
-from bench.errors import StartError, TargetError
-from bench.text_client import TextClient
+from quorumcache.bench import processes, procfs
+from quorumcache.bench.cluster import LocalMemcached, memcached_path
+from quorumcache.bench.errors import StartError, TargetError
+from quorumcache.bench.text_client import TextClient
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -46,7 +46,7 @@ def test_children_die_with_their_parent():
         [
             sys.executable,
             "-c",
-            "import sys, time; from bench import processes;"
+            "import sys, time; from quorumcache.bench import processes;"
             f"c = processes.start([sys.executable, '-c', {STUBBORN!r}]);"
             "print(c.pid, flush=True); time.sleep(600)",
         ],

@@ -6,11 +6,19 @@ import json
 
 import pytest
 
-from bench.environment import Environment, read_environment
-from bench.errors import BenchError
-from bench.histogram import Histogram
-from bench.report import Latency, Report, Result, Table, milliseconds, spread_text, text_table
-from bench.workload import Workload
+from quorumcache.bench.environment import Environment, read_environment
+from quorumcache.bench.errors import BenchError
+from quorumcache.bench.histogram import Histogram
+from quorumcache.bench.report import (
+    Latency,
+    Report,
+    Result,
+    Table,
+    milliseconds,
+    spread_text,
+    text_table,
+)
+from quorumcache.bench.workload import Workload
 
 ENVIRONMENT = Environment(
     cpu_model="Test CPU",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from bench.timer import FineTimer
+from quorumcache.bench.timer import FineTimer
 
 
 def test_it_fires_once_and_not_early():

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import scenarios
-from bench.errors import WorkloadError
-from bench.workload import (
+from quorumcache.bench import scenarios
+from quorumcache.bench.errors import WorkloadError
+from quorumcache.bench.workload import (
     DELETE,
     GET,
     INCR,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import uvloop
 
-import node.admin as admin
-from node.admin import AdminServer, RequestError, parse_head
-from node.consensus.api import Role
-from node.status import PROBLEMS_MAX
+import quorumcache.node.admin as admin
+from quorumcache.node.admin import AdminServer, RequestError, parse_head
+from quorumcache.node.consensus.api import Role
+from quorumcache.node.status import PROBLEMS_MAX
 from tests.support.background import background_tasks
 from tests.support.fake_node import FakeGroup, FakeNode, FakeStore
 

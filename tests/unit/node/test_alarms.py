@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node import alarms
-from node.alarms import SENTENCE_CHARS_MAX, Alarm, Alarms
+from quorumcache.node import alarms
+from quorumcache.node.alarms import SENTENCE_CHARS_MAX, Alarm, Alarms
 
 
 @pytest.fixture(autouse=True)

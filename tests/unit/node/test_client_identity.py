@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
-from node.operations import Failure, SessionGone, StaleSequence
-from node.peer_items import FORWARD_LOST, FORWARD_REFUSED, FORWARD_RESULT, check_forward
-from node.store.commands import OP_ADD, OP_DELETE, OP_INCR, OP_REFUSE, OP_SESSION_OPEN, OP_SET
-from node.store.results import (
+from quorumcache.node.operations import Failure, SessionGone, StaleSequence
+from quorumcache.node.peer_items import FORWARD_LOST, FORWARD_REFUSED, FORWARD_RESULT, check_forward
+from quorumcache.node.store.commands import (
+    OP_ADD,
+    OP_DELETE,
+    OP_INCR,
+    OP_REFUSE,
+    OP_SESSION_OPEN,
+    OP_SET,
+)
+from quorumcache.node.store.results import (
     NOT_FOUND,
     NUMBER,
     OK,
@@ -18,7 +25,7 @@ from node.store.results import (
     STALE_SEQUENCE,
     STORED,
 )
-from node.store.sessions import CLIENT_SESSION_MIN
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from tests.unit.node.test_coordinator import DATA, GROUP, HERE, THERE, World
 
 SESSION = CLIENT_SESSION_MIN + 5

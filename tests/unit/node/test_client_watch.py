@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from node.client_watch import IDLE, SLOW, Watch, keep_alive
+from quorumcache.node.client_watch import IDLE, SLOW, Watch, keep_alive
 
 SECOND = 1_000_000_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from node.clock import SystemClock
+from quorumcache.node.clock import SystemClock
 
 
 def test_monotonic_time_never_goes_back() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from node.cluster_commands import NO_MAP, READ_USAGE, USAGE, cluster_command, moved_line
-from node.read_levels import ANY_STALENESS_NS, LINEARIZABLE_NS
-from ring import ClusterMap, NodeInfo, place
+from quorumcache.node.cluster_commands import NO_MAP, READ_USAGE, USAGE, cluster_command, moved_line
+from quorumcache.node.read_levels import ANY_STALENESS_NS, LINEARIZABLE_NS
+from quorumcache.ring import ClusterMap, NodeInfo, place
 from tests.support.fake_node import FakeNode as HealthyNode
 
 NODES = tuple(

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from node.cluster_time import LEAP_LASTS_MS, TELL_MS, TIME_MS_MAX, ClusterTime, is_told_well
-from node.peer_items import TIME
+from quorumcache.node.cluster_time import (
+    LEAP_LASTS_MS,
+    TELL_MS,
+    TIME_MS_MAX,
+    ClusterTime,
+    is_told_well,
+)
+from quorumcache.node.peer_items import TIME
 
 HOUR_MS = 3_600_000
 TEN_YEARS_MS = 87_600 * HOUR_MS

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from node import compiled
+from quorumcache.node import compiled
 
 SUFFIX = EXTENSION_SUFFIXES[0]
 SOURCES = {"a.py": b"A = 1\n", "sub/b.py": b"B = 2\n", "../other/c.py": b"C = 3\n"}
@@ -77,7 +77,7 @@ def run(value: str | None) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != compiled.VARIABLE}
     if value is not None:
         environment[compiled.VARIABLE] = value
-    code = "import node.group, node.compiled as c; print(c.form, node.group.__file__)"
+    code = "from quorumcache.node import compiled, group; print(compiled.form, group.__file__)"
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
     )

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from node.config import (
+from quorumcache.node.config import (
     NodeConfig,
     format_address,
     format_size,
@@ -14,7 +14,7 @@ from node.config import (
     parse_initial_cluster,
     parse_size,
 )
-from node.errors import ConfigError
+from quorumcache.node.errors import ConfigError
 
 MEMBERS = {"a": "10.0.0.1:7000", "b": "10.0.0.2:7000", "c": "10.0.0.3:7000"}
 

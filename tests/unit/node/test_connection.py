@@ -4,25 +4,25 @@ from random import Random
 
 import pytest
 
-from node.client_retrievals import WINDOW_KEYS
-from node.client_writes import (
+from quorumcache.node.client_retrievals import WINDOW_KEYS
+from quorumcache.node.client_writes import (
     WRITE_BYTES_LIMIT,
     WRITE_BYTES_MAX,
     WRITE_BYTES_MIN,
     WRITE_OVERHEAD_BYTES,
 )
-from node.connection import (
+from quorumcache.node.connection import (
     FIRST_READ_BYTES,
     INFLIGHT_BYTES_MAX,
     SLOTS_MAX,
     WRITE_CHUNK_BYTES,
 )
-from node.operations import Failure
-from node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
-from node.server import REPLY_BYTES_MAX
-from node.store.commands import OP_DELETE, OP_FLUSH, OP_GAT, OP_SET
-from node.store.item import pack_header
-from node.store.results import DELETED, ITEM, NOT_FOUND, OK, OUT_OF_MEMORY, STORED
+from quorumcache.node.operations import Failure
+from quorumcache.node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
+from quorumcache.node.server import REPLY_BYTES_MAX
+from quorumcache.node.store.commands import OP_DELETE, OP_FLUSH, OP_GAT, OP_SET
+from quorumcache.node.store.item import pack_header
+from quorumcache.node.store.results import DELETED, ITEM, NOT_FOUND, OK, OUT_OF_MEMORY, STORED
 from tests.support.fake_server import LEASE_NS, SHARDS, Client, Started, keys_of
 
 

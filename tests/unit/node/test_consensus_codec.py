@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from node.consensus.api import Configuration, Entry
-from node.consensus.messages import (
+from quorumcache.node.consensus.api import Configuration, Entry
+from quorumcache.node.consensus.messages import (
     MESSAGE_TYPES,
     Append,
     AppendReply,
@@ -20,10 +20,10 @@ from node.consensus.messages import (
     Vote,
     VoteReply,
 )
-from node.consensus_codec import KIND_OF, check_message, decode_message, encode_message
-from node.errors import PeerFrameError
-from node.peer_codec import FrameDecoder, decode_items, encode_items, pack_item
-from node.peer_items import CONSENSUS_KINDS
+from quorumcache.node.consensus_codec import KIND_OF, check_message, decode_message, encode_message
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.peer_codec import FrameDecoder, decode_items, encode_items, pack_item
+from quorumcache.node.peer_items import CONSENSUS_KINDS
 
 MESSAGES: list[Message] = [
     PreVote(3, 10, 2),

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from node.coordinator import Coordinator
-from node.counters import Counters
-from node.deadlines import DEADLINES_MIN
-from node.errors import PeerFrameError
-from node.operations import Failure, ReplyRoom
-from node.peer_items import (
+from quorumcache.node.coordinator import Coordinator
+from quorumcache.node.counters import Counters
+from quorumcache.node.deadlines import DEADLINES_MIN
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.operations import Failure, ReplyRoom
+from quorumcache.node.peer_items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
     FORWARD_READ,
@@ -19,10 +19,10 @@ from node.peer_items import (
     FORWARD_RESULT,
     FORWARD_WRITE,
 )
-from node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SESSION_OPEN, OP_SET
-from node.store.results import DELETED, OK, OUT_OF_MEMORY, SESSION_GONE, STORED
-from node.store.store import ShardStore
-from node.timings import Timings
+from quorumcache.node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SESSION_OPEN, OP_SET
+from quorumcache.node.store.results import DELETED, OK, OUT_OF_MEMORY, SESSION_GONE, STORED
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.timings import Timings
 
 HERE, THERE, ELSEWHERE = 1, 2, 3
 GROUP = 5

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from node.directory.state import OP_SET_MAP, DirectoryState
-from node.directory.steward import STARTED_TICKS, Steward
-from node.store.results import EXISTS, OK
-from ring import ClusterMap, NodeInfo
+from quorumcache.node.directory.state import OP_SET_MAP, DirectoryState
+from quorumcache.node.directory.steward import STARTED_TICKS, Steward
+from quorumcache.node.store.results import EXISTS, OK
+from quorumcache.ring import ClusterMap, NodeInfo
 from tests.support.founding import disk_id, record_of
 
 MEMBERS = {"a": "hosta:1", "b": "hostb:1", "c": "hostc:1"}

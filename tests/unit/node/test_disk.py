@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
-from node.disk import Disk, DiskFile, Done
-from node.errors import (
+from quorumcache.node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
+from quorumcache.node.disk import Disk, DiskFile, Done
+from quorumcache.node.errors import (
     DataDirLocked,
     DataDirLost,
     DiskFailed,
@@ -25,8 +25,8 @@ from node.errors import (
     StartupError,
     WalCorrupt,
 )
-from node.real_disk import RealDisk
-from node.wal import SnapshotStore, Wal, WalRecord, lock_data_dir
+from quorumcache.node.real_disk import RealDisk
+from quorumcache.node.wal import SnapshotStore, Wal, WalRecord, lock_data_dir
 
 ROOT = Path(__file__).parents[3]
 
@@ -410,7 +410,7 @@ def test_unusable_directory_is_a_startup_error(tmp_path: Path) -> None:
 
 NO_DESCRIPTORS = """
 import asyncio, os, resource, sys
-from node.real_disk import RealDisk
+from quorumcache.node.real_disk import RealDisk
 
 async def main():
     loop = asyncio.get_running_loop()
@@ -432,9 +432,9 @@ asyncio.run(main())
 
 HOLD = """
 import asyncio, sys
-from node.real_disk import RealDisk
-from node.errors import DataDirLocked
-from node.wal import lock_data_dir
+from quorumcache.node.real_disk import RealDisk
+from quorumcache.node.errors import DataDirLocked
+from quorumcache.node.wal import lock_data_dir
 loop = asyncio.new_event_loop()
 disk = RealDisk(loop)
 try:

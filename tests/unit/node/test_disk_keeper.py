@@ -5,22 +5,22 @@ from typing import Any
 
 import pytest
 
-from node import admin, peers
-from node.alarms import Alarms
-from node.config import NodeConfig
-from node.consensus.api import Entry
-from node.counters import Counters
-from node.descriptors import (
+from quorumcache.node import admin, peers
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.consensus.api import Entry
+from quorumcache.node.counters import Counters
+from quorumcache.node.descriptors import (
     CONNECTIONS_MIN,
     HTTP_DESCRIPTORS,
     STRANGERS_DESCRIPTORS,
     share_out,
 )
-from node.disk_keeper import FILES_LOW, HANG_ELECTIONS, PROBE_IDLE_NS, DiskKeeper
-from node.disk_space import plan_space
-from node.errors import DataDirLost, DiskFailed, OutOfResources, StartupError
-from node.wal import Wal, WalRecord
-from node.wal.format import HardState
+from quorumcache.node.disk_keeper import FILES_LOW, HANG_ELECTIONS, PROBE_IDLE_NS, DiskKeeper
+from quorumcache.node.disk_space import plan_space
+from quorumcache.node.errors import DataDirLost, DiskFailed, OutOfResources, StartupError
+from quorumcache.node.wal import Wal, WalRecord
+from quorumcache.node.wal.format import HardState
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
 from tests.support.scripted_log import ManualClock

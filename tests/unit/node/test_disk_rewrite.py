@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 from random import Random
 
-from node.errors import DiskFailed
-from node.real_disk import RealDisk
+from quorumcache.node.errors import DiskFailed
+from quorumcache.node.real_disk import RealDisk
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from node.alarms import Alarms
-from node.consensus.api import Configuration
-from node.directory.follower import MapFollower
-from node.errors import DiskFailed, DiskFull, PeerError
-from node.founding.progress import FoundingProgress
-from node.local_state import LocalState
-from node.peer_items import MAP_EPOCH, MAP_REPLY, MAP_REQUEST, STARTED
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.directory.follower import MapFollower
+from quorumcache.node.errors import DiskFailed, DiskFull, PeerError
+from quorumcache.node.founding.progress import FoundingProgress
+from quorumcache.node.local_state import LocalState
+from quorumcache.node.peer_items import MAP_EPOCH, MAP_REPLY, MAP_REQUEST, STARTED
 from tests.simulation.loop import VirtualLoop
 from tests.support.founding import member_of, record_of
 

@@ -4,10 +4,10 @@ tests."""
 import itertools
 from typing import Any
 
-from node.forwards import WRITE_BYTES_MAX
-from node.group import INFLIGHT_BYTES_MAX
-from node.operations import Failure
-from node.peer_items import (
+from quorumcache.node.forwards import WRITE_BYTES_MAX
+from quorumcache.node.group import INFLIGHT_BYTES_MAX
+from quorumcache.node.operations import Failure
+from quorumcache.node.peer_items import (
     FORWARD_READ,
     FORWARD_REFUSED,
     FORWARD_RELAY,
@@ -16,9 +16,9 @@ from node.peer_items import (
     LEADERS_REPLY,
     LEADERS_REQUEST,
 )
-from node.relays import RELAYS_MAX
-from node.store.commands import OP_DELETE, OP_SET
-from node.store.results import STORED
+from quorumcache.node.relays import RELAYS_MAX
+from quorumcache.node.store.commands import OP_DELETE, OP_SET
+from quorumcache.node.store.results import STORED
 from tests.unit.node.test_coordinator import DATA, ELSEWHERE, GROUP, HERE, THERE, World
 
 BUSY = "too many writes in flight for this shard; retry more slowly"

@@ -4,17 +4,17 @@ from typing import Any
 
 import pytest
 
-from node.consensus.api import Entry, EntryKind, Role, Snapshot, SnapshotMeta
-from node.consensus.errors import ProposalDropped
-from node.group import (
+from quorumcache.node.consensus.api import Entry, EntryKind, Role, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.errors import ProposalDropped
+from quorumcache.node.group import (
     BATCH_BYTES_MAX,
     COMMAND_OVERHEAD_BYTES,
     ENTRY_BYTES_MAX,
     INFLIGHT_BYTES_MAX,
 )
-from node.store.commands import OP_APPEND, OP_SET, OP_TICK, decode_batch, encode_batch
-from node.store.results import STORED
-from node.store.store import ShardStore
+from quorumcache.node.store.commands import OP_APPEND, OP_SET, OP_TICK, decode_batch, encode_batch
+from quorumcache.node.store.results import STORED
+from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import VOTERS, Hears, HostWorld
 
 GROUP = 5

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from node.consensus.api import Role
-from node.handover import hand_over
+from quorumcache.node.consensus.api import Role
+from quorumcache.node.handover import hand_over
 from tests.support.scripted_log import HostWorld
 
 HERE, THERE = 1, 2

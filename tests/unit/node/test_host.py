@@ -4,10 +4,18 @@ from typing import Any
 
 import pytest
 
-from node.cluster_time import ClusterTime
-from node.consensus.api import Configuration, Entry, EntryKind, Ready, Role, Snapshot, SnapshotMeta
-from node.consensus.errors import AcknowledgedEntriesLost
-from node.consensus.messages import (
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.consensus.api import (
+    Configuration,
+    Entry,
+    EntryKind,
+    Ready,
+    Role,
+    Snapshot,
+    SnapshotMeta,
+)
+from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
+from quorumcache.node.consensus.messages import (
     AppendReply,
     Heartbeat,
     HeartbeatReply,
@@ -15,13 +23,13 @@ from node.consensus.messages import (
     SnapshotChunk,
     VoteReply,
 )
-from node.consensus_codec import decode_beats, encode_message
-from node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError
-from node.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
-from node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
-from node.store.commands import OP_SET, encode_batch
-from node.store.snapshot import SnapshotInvalid
-from node.store.store import ShardStore
+from quorumcache.node.consensus_codec import decode_beats, encode_message
+from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError
+from quorumcache.node.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
+from quorumcache.node.peer_items import HEARTBEAT_REPLIES, HEARTBEATS
+from quorumcache.node.store.commands import OP_SET, encode_batch
+from quorumcache.node.store.snapshot import SnapshotInvalid
+from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import HARD_STATE, VOTERS, Hears, HostWorld
 
 PROMISE = VoteReply(2, True)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from node.consensus.api import Configuration, Role
-from node.errors import DiskFull
-from node.group import ReplicaGroup
-from node.housekeeper import (
+from quorumcache.node.consensus.api import Configuration, Role
+from quorumcache.node.errors import DiskFull
+from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.housekeeper import (
     EXPIRE_BATCH,
     KEEP_ENTRIES,
     RETURN_DOUBLINGS_MAX,
@@ -19,8 +19,8 @@ from node.housekeeper import (
     TRANSFERS_AT_ONCE_MAX,
     Housekeeper,
 )
-from node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SESSION_EXPIRE, OP_SET, OP_TICK
-from node.store.results import OK
+from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SESSION_EXPIRE, OP_SET, OP_TICK
+from quorumcache.node.store.results import OK
 from tests.support.scripted_log import FakeSnapshots, HostWorld
 
 DATA = b" 0 1\r\nx\r\n"

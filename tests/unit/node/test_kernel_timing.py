@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node.kernel_timing import (
+from quorumcache.node.kernel_timing import (
     ACKNOWLEDGE_MS_MAX,
     RETRANSMIT_MS_MIN,
     SETTINGS,

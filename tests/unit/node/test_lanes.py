@@ -3,7 +3,7 @@
 import itertools
 from random import Random
 
-from node.lanes import Lane
+from quorumcache.node.lanes import Lane
 
 
 class Trace:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from node.alarms import Alarms
-from node.counters import Counters
-from node.limits import QUIET_NS, LimitWatch
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.counters import Counters
+from quorumcache.node.limits import QUIET_NS, LimitWatch
 
 S = 1_000_000_000
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from node.config import NodeConfig
-from node.errors import ConfigError, StartupError
-from node.listeners import Listener
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.errors import ConfigError, StartupError
+from quorumcache.node.listeners import Listener
 from tests.support.hung_names import HungNames
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from node import local_cluster
-from node.config import NodeConfig, parse_initial_cluster
-from node.errors import ConfigError, StartupError
-from node.local_cluster import Plan, is_free, make_plan, save_plan
+from quorumcache.node import local_cluster
+from quorumcache.node.config import NodeConfig, parse_initial_cluster
+from quorumcache.node.errors import ConfigError, StartupError
+from quorumcache.node.local_cluster import Plan, is_free, make_plan, save_plan
 
 
 def plan_for(

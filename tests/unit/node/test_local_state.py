@@ -6,10 +6,10 @@ from zlib import crc32
 
 import pytest
 
-from node.consensus.api import Configuration
-from node.errors import DiskFull, StartupError
-from node.local_state import BIRTHS_FILE, MAP_FILE, LocalState
-from ring import ClusterMap, NodeInfo, place
+from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.errors import DiskFull, StartupError
+from quorumcache.node.local_state import BIRTHS_FILE, MAP_FILE, LocalState
+from quorumcache.ring import ClusterMap, NodeInfo, place
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
 

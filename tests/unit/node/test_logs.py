@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from node.logs import configure, event, get_logger
+from quorumcache.node.logs import configure, event, get_logger
 
 Write = Callable[[str], io.StringIO]
 

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from node.__main__ import main
-from node.compiled import describe
-from node.version import VERSION
+from quorumcache.node.__main__ import main
+from quorumcache.node.compiled import describe
+from quorumcache.node.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[3]
 DEADLINE_S = 60.0
 
 
 def command(*words: str, options: tuple[str, ...] = ()) -> list[str]:
-    return [sys.executable, *options, "-m", "node", *words]
+    return [sys.executable, *options, "-m", "quorumcache.node", *words]
 
 
 def run(*words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

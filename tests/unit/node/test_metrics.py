@@ -12,8 +12,8 @@ from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from node.counters import COUNTER_NAMES, Counters
-from node.metrics import (
+from quorumcache.node.counters import COUNTER_NAMES, Counters
+from quorumcache.node.metrics import (
     FAMILIES_PER_TURN,
     LINES_PER_TURN,
     PLAIN,
@@ -24,7 +24,7 @@ from node.metrics import (
     _OneFamily,
     render,
 )
-from node.timings import Histogram
+from quorumcache.node.timings import Histogram
 from tests.support.fake_node import FakeGroup, FakeNode, FakeStore
 
 

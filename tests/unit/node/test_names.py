@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from node import names
-from node.names import Names, look_up
+from quorumcache.node import names
+from quorumcache.node.names import Names, look_up
 from tests.support.hung_names import HungNames
 
 Run = Callable[[Awaitable[Any]], Any]

@@ -5,12 +5,12 @@ from random import Random
 
 import pytest
 
-from node.clock import SystemClock
-from node.config import NodeConfig
-from node.errors import PeerError
-from node.node import Node
-from node.peer_items import MAP_REPLY
-from ring import ClusterMap, NodeInfo
+from quorumcache.node.clock import SystemClock
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.errors import PeerError
+from quorumcache.node.node import Node
+from quorumcache.node.peer_items import MAP_REPLY
+from quorumcache.ring import ClusterMap, NodeInfo
 from tests.support.founding import member_of, record_of
 
 CONFIG = NodeConfig(shards=1)

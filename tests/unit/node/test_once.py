@@ -4,10 +4,18 @@ does not; the coordinator is scripted.
 
 import pytest
 
-from node.operations import Failure, SessionGone, StaleSequence
-from node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_DELETE, OP_INCR, OP_SET, OP_TOUCH
-from node.store.results import DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY, STORED
-from node.store.sessions import CLIENT_SESSION_MIN
+from quorumcache.node.operations import Failure, SessionGone, StaleSequence
+from quorumcache.node.store.commands import (
+    OP_ADD,
+    OP_APPEND,
+    OP_CAS,
+    OP_DELETE,
+    OP_INCR,
+    OP_SET,
+    OP_TOUCH,
+)
+from quorumcache.node.store.results import DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY, STORED
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from tests.support.fake_server import SHARDS, Client
 
 SESSION = CLIENT_SESSION_MIN + 77

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.errors import HandshakeRefused, PeerFrameError
-from node.peer_codec import (
+from quorumcache.node.errors import HandshakeRefused, PeerFrameError
+from quorumcache.node.peer_codec import (
     FRAME_BYTES_MAX,
     HEADER,
     KEEPALIVE_FRAME,

@@ -14,8 +14,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from node.consensus.api import Entry, EntryKind
-from node.consensus.messages import (
+from quorumcache.node.consensus.api import Entry, EntryKind
+from quorumcache.node.consensus.messages import (
     Append,
     AppendReply,
     Heartbeat,
@@ -25,13 +25,13 @@ from node.consensus.messages import (
     Vote,
     VoteReply,
 )
-from node.consensus_codec import DATAGRAM_KINDS, KIND_OF, encode_message
-from node.counters import Counters
-from node.errors import PeerFrameError
-from node.host import BEATS_PER_ITEM, BEATS_SEEN_MAX
-from node.node import Node
-from node.peer_codec import pack_item
-from node.peer_datagrams import (
+from quorumcache.node.consensus_codec import DATAGRAM_KINDS, KIND_OF, encode_message
+from quorumcache.node.counters import Counters
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.host import BEATS_PER_ITEM, BEATS_SEEN_MAX
+from quorumcache.node.node import Node
+from quorumcache.node.peer_codec import pack_item
+from quorumcache.node.peer_datagrams import (
     DATAGRAM_BYTES_MAX,
     DATAGRAMS_MAX,
     DatagramPath,
@@ -40,7 +40,7 @@ from node.peer_datagrams import (
     make_token,
     token_of,
 )
-from node.peer_items import FORWARD_WRITE, HEARTBEATS, MAP_EPOCH, TIME
+from quorumcache.node.peer_items import FORWARD_WRITE, HEARTBEATS, MAP_EPOCH, TIME
 from tests.support.scripted_log import HARD_STATE, HostWorld
 from tests.unit.node.test_peers import World, both, hello_of, run
 

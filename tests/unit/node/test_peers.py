@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from bench.ports import free_ports
-from node.clock import SystemClock
-from node.counters import Counters
-from node.errors import PeerFrameError, StartupError
-from node.peer_codec import (
+from quorumcache.bench.ports import free_ports
+from quorumcache.node.clock import SystemClock
+from quorumcache.node.counters import Counters
+from quorumcache.node.errors import PeerFrameError, StartupError
+from quorumcache.node.peer_codec import (
     FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
     FrameDecoder,
@@ -32,9 +32,9 @@ from node.peer_codec import (
     encode_items,
     pack_item,
 )
-from node.peer_link import REFUSED_RETRY_MS
-from node.peer_state import ONE_WAY_NS
-from node.peers import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
+from quorumcache.node.peer_link import REFUSED_RETRY_MS
+from quorumcache.node.peer_state import ONE_WAY_NS
+from quorumcache.node.peers import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
 from tests.support.background import background_tasks
 from tests.support.founding import disk_id
 from tests.support.hung_names import HungNames

@@ -5,14 +5,21 @@ from __future__ import annotations
 
 import pytest
 
-from node.consensus.api import Configuration, Entry, EntryKind, HardState, Role, SnapshotMeta
-from node.consensus.errors import (
+from quorumcache.node.consensus.api import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Role,
+    SnapshotMeta,
+)
+from quorumcache.node.consensus.errors import (
     ConfigurationRefused,
     MembershipChangePending,
     NotLeader,
     ProposalDropped,
 )
-from node.consensus.messages import (
+from quorumcache.node.consensus.messages import (
     Append,
     AppendReply,
     Heartbeat,
@@ -24,7 +31,7 @@ from node.consensus.messages import (
     Vote,
     VoteReply,
 )
-from node.consensus.raft.configurations import encode_configuration
+from quorumcache.node.consensus.raft.configurations import encode_configuration
 from tests.support.raft_cluster import RaftCluster, configuration_entries
 from tests.support.raft_solo import ELECTION_TICKS, TICK_NS, Solo, log_of, terms_of
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from node import run
-from node.config import NodeConfig
-from node.errors import DataDirLocked, DiskFailed
-from node.signals import hold, release
-from node.timings import Histogram, Timings
+from quorumcache.node import run
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.errors import DataDirLocked, DiskFailed
+from quorumcache.node.signals import hold, release
+from quorumcache.node.timings import Histogram, Timings
 
 DEADLINE_S = 30.0
 CONFIG = NodeConfig(listen="127.0.0.1:11211", stop_timeout_ms=50)

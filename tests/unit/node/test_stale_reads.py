@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from node.consensus.api import Role
-from node.coordinator import Coordinator
-from node.errors import PeerFrameError
-from node.operations import Failure
-from node.peer_items import FORWARD_ITEMS, FORWARD_READ, FORWARD_REFUSED
-from node.read_levels import ANY_STALENESS_NS
-from node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SET, decode_batch, encode_batch
-from node.store.item import cas_unique
-from node.timings import Timings
+from quorumcache.node.consensus.api import Role
+from quorumcache.node.coordinator import Coordinator
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.operations import Failure
+from quorumcache.node.peer_items import FORWARD_ITEMS, FORWARD_READ, FORWARD_REFUSED
+from quorumcache.node.read_levels import ANY_STALENESS_NS
+from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SET, decode_batch, encode_batch
+from quorumcache.node.store.item import cas_unique
+from quorumcache.node.timings import Timings
 from tests.support.fake_server import SHARDS, Client, keys_of
 from tests.support.scripted_log import HostWorld
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.errors import BrokenDataDir, DiskFull, StartupError
-from node.peer_codec import MARK_BYTES, MARKS_MAX, Hello
-from node.start_record import (
+from quorumcache.node.errors import BrokenDataDir, DiskFull, StartupError
+from quorumcache.node.peer_codec import MARK_BYTES, MARKS_MAX, Hello
+from quorumcache.node.start_record import (
     SEEN_FILE,
     STARTS_FILE,
     PeerStarts,

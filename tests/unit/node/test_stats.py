@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from node.counters import COUNTER_NAMES
-from node.stats import ProcessFacts, stats_reply
+from quorumcache.node.counters import COUNTER_NAMES
+from quorumcache.node.stats import ProcessFacts, stats_reply
 from tests.conformance.test_transcripts import running_memcached
 from tests.support.fake_node import FakeConnection, FakeNode
 from tests.support.wire import Wire

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.status import BEHIND_ENTRIES, PROBLEMS_MAX, health_document, health_problems
+from quorumcache.node.status import BEHIND_ENTRIES, PROBLEMS_MAX, health_document, health_problems
 from tests.support.fake_node import FakeGroup, FakeNode, FakeProgress, FakeStore
 
 NEVER = 1 << 62

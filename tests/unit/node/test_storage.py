@@ -2,10 +2,10 @@
 
 from random import Random
 
-from node.cluster_time import ClusterTime
-from node.config import NodeConfig
-from node.errors import AcknowledgedDataLost
-from node.storage import NodeStorage
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.errors import AcknowledgedDataLost
+from quorumcache.node.storage import NodeStorage
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
 from tests.support.scripted_log import ManualClock

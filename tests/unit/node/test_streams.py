@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from node import logs
-from node.streams import LineWriter, discard, run_command, write_line
+from quorumcache.node import logs
+from quorumcache.node.streams import LineWriter, discard, run_command, write_line
 
 DEADLINE_S = 60.0
 PAGE = 4096

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from node import tasks as module
-from node.alarms import Alarms
-from node.counters import Counters
-from node.errors import AcknowledgedDataLost
-from node.tasks import ALARM_S, RESTART_FIRST_S, RESTART_MAX_S, Tasks
+from quorumcache.node import tasks as module
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.counters import Counters
+from quorumcache.node.errors import AcknowledgedDataLost
+from quorumcache.node.tasks import ALARM_S, RESTART_FIRST_S, RESTART_MAX_S, Tasks
 from tests.simulation.loop import VirtualLoop
 
 ROOT = Path(__file__).resolve().parents[3]

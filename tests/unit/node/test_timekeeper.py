@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from node.alarms import Alarms
-from node.cluster_time import TELL_MS, ClusterTime
-from node.consensus.api import (
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.cluster_time import TELL_MS, ClusterTime
+from quorumcache.node.consensus.api import (
     Configuration,
     Entry,
     EntryKind,
@@ -17,13 +17,13 @@ from node.consensus.api import (
     Snapshot,
     SnapshotMeta,
 )
-from node.errors import PeerFrameError, WrongDataDir
-from node.node import Node
-from node.peer_items import MAP_REQUEST, TIME
-from node.store.commands import encode_batch
-from node.store.store import ShardStore
-from node.timekeeper import Timekeeper, find_times
-from node.wal.recovery import RecoveredGroup
+from quorumcache.node.errors import PeerFrameError, WrongDataDir
+from quorumcache.node.node import Node
+from quorumcache.node.peer_items import MAP_REQUEST, TIME
+from quorumcache.node.store.commands import encode_batch
+from quorumcache.node.store.store import ShardStore
+from quorumcache.node.timekeeper import Timekeeper, find_times
+from quorumcache.node.wal.recovery import RecoveredGroup
 from tests.support.scripted_log import ManualClock
 
 WALL_MS = 1_700_000_000_000

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ring import ClusterMap, MapError, NodeInfo, place, shard_of
-from ring.cluster_map import MAP_BYTES_MAX
+from quorumcache.ring import ClusterMap, MapError, NodeInfo, place, shard_of
+from quorumcache.ring.cluster_map import MAP_BYTES_MAX
 from tests.support.clusters import make_map, make_node, make_nodes
 
 NODES = make_nodes(4, zones=2)

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from ring import HashRing, RingError, key_token
+from quorumcache.ring import HashRing, RingError, key_token
 
 KEYS = [b"key-%d" % i for i in range(20_000)]
 

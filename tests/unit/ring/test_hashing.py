@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ring import key_token, shard_of
-from ring.hashing import is_shard_count, shard_start
+from quorumcache.ring import key_token, shard_of
+from quorumcache.ring.hashing import is_shard_count, shard_start
 from tests.support.murmur3 import murmur3_x64_128
 
 VECTORS = json.loads(

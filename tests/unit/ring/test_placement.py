@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ring import PlacementError, place
+from quorumcache.ring import PlacementError, place
 from tests.support.clusters import leaders, loads, make_node, make_nodes, moved
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ring import Move, PlacementError, moves, place, report
+from quorumcache.ring import Move, PlacementError, moves, place, report
 from tests.support.clusters import make_map, make_node, make_nodes, moved
 
 

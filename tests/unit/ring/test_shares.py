@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from ring.shares import ZoneBounds, fair_shares, fill_level, quotas, zone_bounds
+from quorumcache.ring.shares import ZoneBounds, fair_shares, fill_level, quotas, zone_bounds
 
 F = Fraction
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from router import cli
+from quorumcache.router import cli
 from tests.support.fake_cluster import CLOSE_AFTER, HANG, FakeCluster, FakeNode, Fault, run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,7 +29,7 @@ async def quorumcache(
     """Run the command to its end. Whatever happens, it must not show a traceback."""
     arguments = ("-s", ",".join(seeds), *words) if seeds else words
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "router.cli", *arguments),
+        *(sys.executable, "-m", "quorumcache.router.cli", *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -301,7 +301,7 @@ def test_a_reader_that_stops_early() -> None:
     async def main() -> None:
         async with FakeCluster() as cluster:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "router.cli", "-s", cluster.seeds[0], "route"),
+                *(sys.executable, "-m", "quorumcache.router.cli", "-s", cluster.seeds[0], "route"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

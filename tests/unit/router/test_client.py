@@ -8,7 +8,7 @@ from random import Random
 import pytest
 import uvloop
 
-from router import (
+from quorumcache.router import (
     AsyncClient,
     CasResult,
     ClientClosed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.codec import (
+from quorumcache.router.codec import (
     LINE_BYTES_MAX,
     Line,
     Listing,
@@ -21,7 +21,7 @@ from router.codec import (
     encode_touch,
     key_bytes,
 )
-from router.errors import InvalidArgument, InvalidKey
+from quorumcache.router.errors import InvalidArgument, InvalidKey
 
 
 def test_requests() -> None:

@@ -8,8 +8,15 @@ from random import Random
 
 import pytest
 
-from router import AsyncClient, ClientClosed, ClientConfig, NotDone, PartialFailure, WrongEventLoop
-from router.dispatcher import Dispatcher
+from quorumcache.router import (
+    AsyncClient,
+    ClientClosed,
+    ClientConfig,
+    NotDone,
+    PartialFailure,
+    WrongEventLoop,
+)
+from quorumcache.router.dispatcher import Dispatcher
 from tests.support.fake_cluster import CLOSE_BEFORE, FakeCluster, Fault, run
 
 PATIENT = ClientConfig(timeout_ms=20_000, stall_ms=10_000, read_attempt_ms=10_000)
@@ -121,7 +128,7 @@ def test_a_broken_connection_under_a_line_of_many() -> None:
 
 def test_a_client_that_nobody_holds_is_forgotten() -> None:
     """The list of clients to tell of a fork keeps none of them alive."""
-    from router import forks
+    from quorumcache.router import forks
 
     before = len(forks._living)
     engine = Dispatcher(["127.0.0.1:1"], ClientConfig(), Random(1))

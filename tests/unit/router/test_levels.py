@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from router import (
+from quorumcache.router import (
     AsyncClient,
     Bounded,
     ClientConfig,
@@ -18,7 +18,7 @@ from router import (
     Local,
     PartialFailure,
 )
-from router.levels import parse_level
+from quorumcache.router.levels import parse_level
 from tests.support.fake_cluster import CLOSE_BEFORE, HANG, FakeCluster, Fault, run
 
 PATIENT = ClientConfig(timeout_ms=20_000, stall_ms=10_000, read_attempt_ms=10_000)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ring import ClusterMap, NodeInfo
-from router.overview import NodeView, Overview, merge
-from router.report import Look, is_healthy, max_to_mean, overview_json, ranges, status_lines
-from router.requests import HealthAnswer, LeaderLine, NodeLine
+from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.router.overview import NodeView, Overview, merge
+from quorumcache.router.report import (
+    Look,
+    is_healthy,
+    max_to_mean,
+    overview_json,
+    ranges,
+    status_lines,
+)
+from quorumcache.router.requests import HealthAnswer, LeaderLine, NodeLine
 
 MAP = ClusterMap(
     epoch=3,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from router import ClientClosed, ClientConfig, ConnectFailed
-from router.pool import Choice, Pool, choose
-from router.requests import get
+from quorumcache.router import ClientClosed, ClientConfig, ConnectFailed
+from quorumcache.router.pool import Choice, Pool, choose
+from quorumcache.router.requests import get
 from tests.support.fake_cluster import FakeCluster, run
 from tests.support.hung_names import HungNames
 

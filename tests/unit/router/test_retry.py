@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 
-from router import errors
-from router.errors import ConnectFailed, Moved, NotDone, RouterError
-from router.pool import Choice, choose
-from router.retry import Backoff, Effect, may_retry
+from quorumcache.router import errors
+from quorumcache.router.errors import ConnectFailed, Moved, NotDone, RouterError
+from quorumcache.router.pool import Choice, choose
+from quorumcache.router.retry import Backoff, Effect, may_retry
 
 CERTAINLY_NOT_EXECUTED = [
     NotDone("no leader"),

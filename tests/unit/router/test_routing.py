@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ring import ClusterMap, NodeInfo
-from router.requests import LeaderLine
-from router.routing import RoutingTable
+from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.router.requests import LeaderLine
+from quorumcache.router.routing import RoutingTable
 
 
 def map_of(

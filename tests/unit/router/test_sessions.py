@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from router import (
+from quorumcache.router import (
     AsyncClient,
     CasResult,
     ClientClosed,
@@ -23,7 +23,7 @@ from router import (
     PartialFailure,
     SessionGone,
 )
-from router import sessions as sessions_module
+from quorumcache.router import sessions as sessions_module
 from tests.support.fake_cluster import (
     CLOSE_AFTER,
     CLOSE_BEFORE,

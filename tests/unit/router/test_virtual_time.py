@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from router import AsyncClient, ClientConfig, NotDone, OutcomeUnknown, RouterError
+from quorumcache.router import AsyncClient, ClientConfig, NotDone, OutcomeUnknown, RouterError
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network, NetworkConfig
 from tests.simulation.process import Process

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from node.consensus.api import Configuration, Entry, EntryKind, SnapshotMeta
-from node.consensus.errors import ConfigurationRefused
-from node.consensus.raft.configurations import decode_configuration, encode_configuration
+from quorumcache.node.consensus.api import Configuration, Entry, EntryKind, SnapshotMeta
+from quorumcache.node.consensus.errors import ConfigurationRefused
+from quorumcache.node.consensus.raft.configurations import (
+    decode_configuration,
+    encode_configuration,
+)
 from tests.support.raft_solo import Solo
 
 
@@ -45,7 +48,7 @@ def entries(*configurations: Configuration) -> tuple[Entry, ...]:
 
 def test_a_restart_finds_the_newest_in_the_log() -> None:
     solo = Solo(term=1)
-    from node.consensus.raft import Raft
+    from quorumcache.node.consensus.raft import Raft
 
     raft = Raft(
         solo.raft.config,
@@ -59,7 +62,7 @@ def test_a_restart_finds_the_newest_in_the_log() -> None:
 
 def test_a_snapshot_carries_the_configuration_of_its_end() -> None:
     """Not the newest: that one may not be committed."""
-    from node.consensus.messages import Append
+    from quorumcache.node.consensus.messages import Append
 
     solo = Solo(term=1)
     first = solo.raft.configuration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.consensus.lease import lease_ns, promise_ns
+from quorumcache.node.consensus.lease import lease_ns, promise_ns
 
 
 def test_a_promise_is_one_tick_less_than_the_ticks_counted() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node.consensus.api import Configuration, Snapshot, SnapshotMeta
-from node.consensus.progress import (
+from quorumcache.node.consensus.api import Configuration, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.progress import (
     PROBE,
     REPLICATE,
     SNAPSHOT,

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from node.consensus.quorum import (
+from quorumcache.node.consensus.quorum import (
     VoteResult,
     joint_vote_result,
     majority_value,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from node.consensus.api import Configuration, Entry, EntryKind, Role
-from node.consensus.errors import AcknowledgedEntriesLost
-from node.consensus.messages import (
+from quorumcache.node.consensus.api import Configuration, Entry, EntryKind, Role
+from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
+from quorumcache.node.consensus.messages import (
     Append,
     AppendReply,
     Heartbeat,
@@ -20,7 +20,7 @@ from node.consensus.messages import (
     Vote,
     VoteReply,
 )
-from node.consensus.raft.configurations import encode_configuration
+from quorumcache.node.consensus.raft.configurations import encode_configuration
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, Solo
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.consensus.api import Configuration, Role, Snapshot, SnapshotMeta
-from node.consensus.messages import (
+from quorumcache.node.consensus.api import Configuration, Role, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.messages import (
     Append,
     AppendReply,
     Heartbeat,
@@ -11,7 +11,7 @@ from node.consensus.messages import (
     SnapshotChunk,
     SnapshotReply,
 )
-from node.consensus.progress import SNAPSHOT_SILENT_CHECKS
+from quorumcache.node.consensus.progress import SNAPSHOT_SILENT_CHECKS
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, Solo, log_of
 

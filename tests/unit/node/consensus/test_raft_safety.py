@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from node.consensus.api import (
+from quorumcache.node.consensus.api import (
     Configuration,
     ConsensusConfig,
     Entry,
@@ -14,8 +14,8 @@ from node.consensus.api import (
     Role,
     SnapshotMeta,
 )
-from node.consensus.errors import AcknowledgedEntriesLost, ProposalDropped
-from node.consensus.messages import (
+from quorumcache.node.consensus.errors import AcknowledgedEntriesLost, ProposalDropped
+from quorumcache.node.consensus.messages import (
     Append,
     AppendReply,
     Heartbeat,
@@ -27,7 +27,7 @@ from node.consensus.messages import (
     Vote,
     VoteReply,
 )
-from node.consensus.raft import Raft
+from quorumcache.node.consensus.raft import Raft
 from tests.support.raft_solo import ELECTION_TICKS, TICK_NS, Solo, log_of
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node.consensus.api import Role
-from node.consensus.messages import AppendReply, PreVote, PreVoteReply, TimeoutNow, Vote
+from quorumcache.node.consensus.api import Role
+from quorumcache.node.consensus.messages import AppendReply, PreVote, PreVoteReply, TimeoutNow, Vote
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, Solo
 

@@ -10,9 +10,9 @@ from random import Random
 
 import pytest
 
-from node.consensus.api import Configuration, Entry, HardState
-from node.errors import BrokenDataDir, ConfigError, WrongDataDir
-from node.founding.data_dir import (
+from quorumcache.node.consensus.api import Configuration, Entry, HardState
+from quorumcache.node.errors import BrokenDataDir, ConfigError, WrongDataDir
+from quorumcache.node.founding.data_dir import (
     Membership,
     accept,
     check_births,
@@ -21,12 +21,12 @@ from node.founding.data_dir import (
     membership,
     open_data_dir,
 )
-from node.founding.record import propose
-from node.local_state import LocalState
-from node.wal.format import WalRecord
-from node.wal.identity import Identity, lock_data_dir, read_identity
-from node.wal.wal import Wal
-from ring import is_disk_id
+from quorumcache.node.founding.record import propose
+from quorumcache.node.local_state import LocalState
+from quorumcache.node.wal.format import WalRecord
+from quorumcache.node.wal.identity import Identity, lock_data_dir, read_identity
+from quorumcache.node.wal.wal import Wal
+from quorumcache.ring import is_disk_id
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing, PowerLoss, Survival
 from tests.support.founding import disk_id, founder, record_of

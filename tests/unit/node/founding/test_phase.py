@@ -9,8 +9,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from node.errors import FoundingError, HandshakeRefused, PeerError, PeerFrameError
-from node.founding.frames import (
+from quorumcache.node.errors import FoundingError, HandshakeRefused, PeerError, PeerFrameError
+from quorumcache.node.founding.frames import (
     Blank,
     Found,
     decode_answer,
@@ -19,9 +19,9 @@ from node.founding.frames import (
     encode_found,
     why_unequal,
 )
-from node.founding.phase import FoundingPhase, why_unfit
-from node.founding.record import FoundingRecord, propose
-from node.peer_codec import PROTOCOL_VERSION, FrameDecoder, encode_refusal
+from quorumcache.node.founding.phase import FoundingPhase, why_unfit
+from quorumcache.node.founding.record import FoundingRecord, propose
+from quorumcache.node.peer_codec import PROTOCOL_VERSION, FrameDecoder, encode_refusal
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.support.founding import disk_id, founder, record_of

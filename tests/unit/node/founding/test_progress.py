@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from node.errors import DiskFailed, DiskFull
-from node.founding.frames import Blank, Found, decode_answer
-from node.founding.progress import FoundingProgress
-from node.peer_codec import FrameDecoder, Refusal
-from node.wal.identity import read_identity
+from quorumcache.node.errors import DiskFailed, DiskFull
+from quorumcache.node.founding.frames import Blank, Found, decode_answer
+from quorumcache.node.founding.progress import FoundingProgress
+from quorumcache.node.peer_codec import FrameDecoder, Refusal
+from quorumcache.node.wal.identity import read_identity
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.founding import disk_id, founder, member_of, record_of

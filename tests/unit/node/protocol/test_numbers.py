@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.protocol.numbers import (
+from quorumcache.node.protocol.numbers import (
     INT32_MAX,
     INT32_MIN,
     UINT32_MAX,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from node.protocol.lines import LINE_BYTES_MAX, RETRIEVAL_LINE_BYTES_MAX
-from node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
-from node.protocol.requests import (
+from quorumcache.node.protocol.lines import LINE_BYTES_MAX, RETRIEVAL_LINE_BYTES_MAX
+from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
+from quorumcache.node.protocol.requests import (
     Arithmetic,
     BinaryClient,
     Cluster,
@@ -22,9 +22,14 @@ from node.protocol.requests import (
     Verbosity,
     Version,
 )
-from node.protocol.responses import BAD_FORMAT_LINE, ERROR_LINE, TOO_LARGE_LINE, binary_refusal
-from node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_DECR, OP_INCR, OP_SET
-from node.store.item import ITEM_BYTES_MAX, item_fits, value_bytes_sure
+from quorumcache.node.protocol.responses import (
+    BAD_FORMAT_LINE,
+    ERROR_LINE,
+    TOO_LARGE_LINE,
+    binary_refusal,
+)
+from quorumcache.node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_DECR, OP_INCR, OP_SET
+from quorumcache.node.store.item import ITEM_BYTES_MAX, item_fits, value_bytes_sure
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,17 @@
 
 import pytest
 
-from node.protocol import responses
-from node.protocol.responses import moved, not_done, outcome_unknown, render, value_line, value_of
-from node.store import results
-from node.store.item import pack_header, wire_data
+from quorumcache.node.protocol import responses
+from quorumcache.node.protocol.responses import (
+    moved,
+    not_done,
+    outcome_unknown,
+    render,
+    value_line,
+    value_of,
+)
+from quorumcache.node.store import results
+from quorumcache.node.store.item import pack_header, wire_data
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.store.arithmetic import UINT64_MAX, add_delta, padded, parse_number
+from quorumcache.node.store.arithmetic import UINT64_MAX, add_delta, padded, parse_number
 
 
 @pytest.mark.parametrize(

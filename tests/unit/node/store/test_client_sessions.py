@@ -2,8 +2,8 @@
 
 import pytest
 
-from node.store import sessions
-from node.store.commands import (
+from quorumcache.node.store import sessions
+from quorumcache.node.store.commands import (
     OP_APPEND,
     OP_INCR,
     OP_REFUSE,
@@ -11,7 +11,7 @@ from node.store.commands import (
     OP_SESSION_OPEN,
     OP_SET,
 )
-from node.store.results import (
+from quorumcache.node.store.results import (
     NUMBER,
     OK,
     OUT_OF_MEMORY,
@@ -19,9 +19,9 @@ from node.store.results import (
     STALE_SEQUENCE,
     STORED,
 )
-from node.store.sessions import CLIENT_SESSION_MIN, SessionTable
-from node.store.snapshot import encode_view
-from node.store.store import ShardStore
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN, SessionTable
+from quorumcache.node.store.snapshot import encode_view
+from quorumcache.node.store.store import ShardStore
 
 A, B, C, D = (CLIENT_SESSION_MIN + number for number in range(4))
 ONE = b" 0 1\r\n1\r\n"

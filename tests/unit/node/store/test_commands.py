@@ -3,7 +3,7 @@
 import msgpack
 import pytest
 
-from node.store.commands import (
+from quorumcache.node.store.commands import (
     OP_COUNT,
     OP_EXPIRE,
     OP_SET,

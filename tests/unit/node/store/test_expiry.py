@@ -1,7 +1,7 @@
 """The expiry heap: finds all, finds again, stays small."""
 
-from node.store.expiry import ExpiryHeap
-from node.store.item import pack_header, wire_data
+from quorumcache.node.store.expiry import ExpiryHeap
+from quorumcache.node.store.item import pack_header, wire_data
 
 
 def item(expires_at_ms: int, unique: int = 1) -> bytes:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
+from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
 
 NOW_MS = 1_700_000_000_123
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from node.store import sessions
-from node.store.results import ITEM, OK, STORED
-from node.store.sessions import SessionTable, raise_floor, remember
+from quorumcache.node.store import sessions
+from quorumcache.node.store.results import ITEM, OK, STORED
+from quorumcache.node.store.sessions import SessionTable, raise_floor, remember
 
 
 def test_open_twice_is_open_once() -> None:

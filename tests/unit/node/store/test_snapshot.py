@@ -3,10 +3,10 @@
 import msgpack
 import pytest
 
-from node.store.commands import OP_FLUSH, OP_GAT, OP_SESSION_OPEN, OP_SET
-from node.store.item import wire_data
-from node.store.snapshot import CHUNK_BYTES, SnapshotInvalid, encode_view, read_times
-from node.store.store import ShardStore
+from quorumcache.node.store.commands import OP_FLUSH, OP_GAT, OP_SESSION_OPEN, OP_SET
+from quorumcache.node.store.item import wire_data
+from quorumcache.node.store.snapshot import CHUNK_BYTES, SnapshotInvalid, encode_view, read_times
+from quorumcache.node.store.store import ShardStore
 
 
 def filled(items: int = 10, value: bytes = b"x") -> ShardStore:

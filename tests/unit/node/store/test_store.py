@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from node.store.commands import (
+from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
     OP_DELETE,
@@ -19,8 +19,14 @@ from node.store.commands import (
     OP_TOUCH,
     CommandError,
 )
-from node.store.item import ITEM_OVERHEAD, cas_unique, expires_at_ms, item_value, wire_data
-from node.store.results import (
+from quorumcache.node.store.item import (
+    ITEM_OVERHEAD,
+    cas_unique,
+    expires_at_ms,
+    item_value,
+    wire_data,
+)
+from quorumcache.node.store.results import (
     DELETED,
     ITEM,
     NOT_FOUND,
@@ -33,7 +39,7 @@ from node.store.results import (
     TOUCHED,
     Result,
 )
-from node.store.store import EXPIRED, ShardStore
+from quorumcache.node.store.store import EXPIRED, ShardStore
 
 NOW_MS = 1_700_000_000_000
 

@@ -8,9 +8,9 @@ from zlib import crc32
 import msgpack
 import pytest
 
-from node.consensus.api import Entry, EntryKind, HardState
-from node.errors import WalCorrupt, WrongDataDir
-from node.wal.format import (
+from quorumcache.node.consensus.api import Entry, EntryKind, HardState
+from quorumcache.node.errors import WalCorrupt, WrongDataDir
+from quorumcache.node.wal.format import (
     FRAME_HEADER_BYTES,
     SEGMENT_HEADER_BYTES,
     GroupHead,

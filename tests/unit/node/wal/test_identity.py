@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node.errors import DataDirLocked, WrongDataDir
-from node.wal.identity import Identity, encode_identity, lock_data_dir, read_identity
+from quorumcache.node.errors import DataDirLocked, WrongDataDir
+from quorumcache.node.wal.identity import Identity, encode_identity, lock_data_dir, read_identity
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.founding import disk_id, member_of, record_of
 from tests.support.manual_loop import ManualLoop

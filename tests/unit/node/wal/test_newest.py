@@ -6,17 +6,17 @@ from random import Random
 
 import pytest
 
-from node.consensus.api import HardState
-from node.errors import DiskFailed, DiskFull, WalCorrupt, WrongDataDir
-from node.wal.format import WalRecord
-from node.wal.newest import (
+from quorumcache.node.consensus.api import HardState
+from quorumcache.node.errors import DiskFailed, DiskFull, WalCorrupt, WrongDataDir
+from quorumcache.node.wal.format import WalRecord
+from quorumcache.node.wal.newest import (
     NEWEST_FILE,
     NewestNote,
     NewestSegment,
     encode_newest,
     read_newest,
 )
-from node.wal.wal import Wal
+from quorumcache.node.wal.wal import Wal
 from tests.support.fake_disk import FakeDisk
 from tests.support.manual_loop import ManualLoop
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from node.consensus.api import Configuration, Entry, HardState, SnapshotMeta
-from node.errors import WalCorrupt, WrongDataDir
-from node.wal.format import (
+from quorumcache.node.consensus.api import Configuration, Entry, HardState, SnapshotMeta
+from quorumcache.node.errors import WalCorrupt, WrongDataDir
+from quorumcache.node.wal.format import (
     GroupHead,
     Head,
     Item,
@@ -19,8 +19,8 @@ from node.wal.format import (
     encode_frame,
     encode_segment_header,
 )
-from node.wal.recovery import RecoveredGroup, Recovery, recover
-from node.wal.segment import segment_name
+from quorumcache.node.wal.recovery import RecoveredGroup, Recovery, recover
+from quorumcache.node.wal.segment import segment_name
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.manual_loop import ManualLoop
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from node.errors import WalCorrupt
-from node.wal.format import SegmentHeader, WalRecord, encode_frame, encode_segment_header
-from node.wal.segment import Segment, scan_segment, segment_name, sequence_of
+from quorumcache.node.errors import WalCorrupt
+from quorumcache.node.wal.format import (
+    SegmentHeader,
+    WalRecord,
+    encode_frame,
+    encode_segment_header,
+)
+from quorumcache.node.wal.segment import Segment, scan_segment, segment_name, sequence_of
 
 SALT = 77
 START = encode_segment_header(SegmentHeader(1, SALT, 1, "c"))

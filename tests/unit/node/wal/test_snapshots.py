@@ -6,9 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.consensus.api import Configuration, Snapshot, SnapshotMeta
-from node.errors import DiskFailed, DiskFull, SnapshotCorrupt, StorageError, WrongDataDir
-from node.wal.snapshots import SnapshotStore, decode_snapshot, encode_snapshot
+from quorumcache.node.consensus.api import Configuration, Snapshot, SnapshotMeta
+from quorumcache.node.errors import (
+    DiskFailed,
+    DiskFull,
+    SnapshotCorrupt,
+    StorageError,
+    WrongDataDir,
+)
+from quorumcache.node.wal.snapshots import SnapshotStore, decode_snapshot, encode_snapshot
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.manual_loop import ManualLoop
 

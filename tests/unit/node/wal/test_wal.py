@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from node.clock import SystemClock
-from node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
-from node.errors import DiskFailed
-from node.wal import MemoryWal, SnapshotStore
-from node.wal.wal import FRAME_PAYLOAD_BYTES, FRAME_RECORDS_UNCOUNTED, Wal, WalRecord
+from quorumcache.node.clock import SystemClock
+from quorumcache.node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
+from quorumcache.node.errors import DiskFailed
+from quorumcache.node.wal import MemoryWal, SnapshotStore
+from quorumcache.node.wal.wal import FRAME_PAYLOAD_BYTES, FRAME_RECORDS_UNCOUNTED, Wal, WalRecord
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.manual_loop import ManualLoop
 
