@@ -93,6 +93,6 @@ def test_memcached_is_started_and_stopped():
 
 
 def test_without_memcached_the_way_out_is_named(monkeypatch):
-    monkeypatch.setattr("bench.cluster.memcached_path", lambda: None)
+    monkeypatch.setattr("quorumcache.bench.cluster.memcached_path", lambda: None)
     with pytest.raises(StartError, match="apt-get install memcached"), LocalMemcached():
         pass
