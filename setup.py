@@ -31,16 +31,20 @@ LIBRARY = "quorumcache.node.native"
 COMPILED = sorted(
     path
     for pattern in (
-        *("consensus/*.py", "consensus/raft/*.py", "protocol/*.py"),
-        *("store/*.py", "wal/format.py", "wal/groups.py", "wal/wal.py"),
-        *("client_handlers.py", "client_retrievals.py", "client_watch.py", "client_writes.py"),
-        *("connection.py", "lanes.py"),
-        *("coordinator.py", "operations.py", "serving.py"),
-        *("deadlines.py", "forwards.py", "leaders.py", "relays.py", "sessions.py"),
-        *("directory/state.py", "peer_inbox.py"),
-        *("cluster_time.py", "group.py", "host.py", "counters.py", "timings.py", "read_levels.py"),
-        *("consensus_codec.py", "peer_codec.py", "peer_items.py", "peer_link.py"),
-        *("peer_state.py", "peers.py"),
+        *(
+            "consensus/*.py",
+            "consensus/raft/*.py",
+            "protocol/*.py",
+            "operations/*.py",
+            "store/*.py",
+        ),
+        *("wal/format.py", "wal/groups.py", "wal/wal.py", "telemetry/counters.py"),
+        *("telemetry/timings.py", "cluster_time.py", "inbox.py", "directory/state.py"),
+        *("replica/group.py", "replica/host.py"),
+        *("clients/connection.py", "clients/handlers.py", "clients/lanes.py"),
+        *("clients/retrievals.py", "clients/watch.py", "clients/writes.py"),
+        *("peers/codec.py", "peers/consensus_items.py", "peers/items.py", "peers/link.py"),
+        *("peers/network.py", "peers/state.py"),
     )
     for path in glob(f"{PACKAGE}/{pattern}")
     if not path.endswith("__init__.py")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from quorumcache.node.signals import hold, release
-from quorumcache.node.streams import open_standard_streams, run_command, write_line
+from quorumcache.node.process.signals import hold, release
+from quorumcache.node.telemetry.streams import open_standard_streams, run_command, write_line
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -39,7 +39,7 @@ def _main(words: list[str]) -> int:
         )
     try:
         if words[:1] == ["up"]:
-            from quorumcache.node.supervisor import main as up
+            from quorumcache.node.process.supervisor import main as up
 
             return up(words[1:])
         return _node(words)
@@ -48,7 +48,7 @@ def _main(words: list[str]) -> int:
 
 
 def _node(words: list[str]) -> int:
-    from quorumcache.node.options import parser, read_command
+    from quorumcache.node.process.options import parser, read_command
 
     flags = parser()
     namespace = flags.parse_all(words)
@@ -62,7 +62,7 @@ def _node(words: list[str]) -> int:
         print(f"quorumcached {VERSION} ({describe()})")
         return 0
     command = read_command(namespace)
-    from quorumcache.node.run import run_node
+    from quorumcache.node.process.run import run_node
 
     return run_node(command.config, stop_on_stdin_eof=command.stop_on_stdin_eof)
 

@@ -3,8 +3,8 @@
 Cluster time counts the milliseconds since the cluster was created, by the monotonic clocks of its
 nodes. Spans (relative exptimes, delays, idle sessions) are measured in it, so no wall clock, right
 or wrong, can make an item end early or keep it. Every node has a reading; it runs with the node's
-monotonic clock and is never set back. Nodes tell each other theirs (`TIME` in `peer_items.py`), and
-each goes on from the latest it has heard; so the readings differ by no more than what an item
+monotonic clock and is never set back. Nodes tell each other theirs (`TIME` in `peers/items.py`),
+and each goes on from the latest it has heard; so the readings differ by no more than what an item
 needs on its way. The log holds the time of each entry, and is never contradicted.
 
 A process that starts has no reading yet, only the times its disk holds. It is *settled* once it has

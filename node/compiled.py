@@ -5,7 +5,7 @@ the data path (`setup.py` names them) into extension modules beside their source
 manifest: which binaries there have to be, and a checksum of every source of `node` and `ring`.
 Of all, since compiled code holds copies of constants that other modules define.
 
-    node/group.py                       the source
+    node/replica/group.py                       the source
     node/group.cpython-311-....so       the same, compiled; loads its code from
     node/native__mypyc.cpython-....so   one library with the code of all compiled modules
     node/compiled.json                  the manifest

@@ -2,7 +2,7 @@
 
 Reading order: `parse_address` and `parse_size` (how users write things), `ClusterSettings`
 (what has to be equal on all nodes of a cluster, and the fingerprint that peers compare),
-`NodeConfig` (everything). Where the values come from (flags, a TOML file) is `options.py`.
+`NodeConfig` (everything). Where the values come from (flags, a TOML file) is `process/options.py`.
 Pure.
 """
 

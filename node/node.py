@@ -16,8 +16,11 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from quorumcache.node.admin import AdminServer
+from quorumcache.node.admin.health_log import HealthLog
+from quorumcache.node.admin.server import AdminServer
+from quorumcache.node.admin.view import DIRECTORY_GROUP_ID
 from quorumcache.node.alarms import Alarms
+from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
 from quorumcache.node.consensus.api import (
@@ -28,56 +31,53 @@ from quorumcache.node.consensus.api import (
     SnapshotMeta,
 )
 from quorumcache.node.consensus.raft import Raft
-from quorumcache.node.consensus_codec import DATAGRAM_KINDS, VOTE_REPLY_KIND
-from quorumcache.node.coordinator import Coordinator
-from quorumcache.node.counters import Counters
-from quorumcache.node.data_dir_watch import DataDirWatch
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.starts import REPORT_MS
 from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.directory.steward import Steward
-from quorumcache.node.disk import DiskSpace
-from quorumcache.node.disk_keeper import DiskKeeper
 from quorumcache.node.errors import ConfigError, NodeError, PeerFrameError, StartupError
-from quorumcache.node.founding.frames import Blank
+from quorumcache.node.founding.introduction import info_of, own_hello, own_info, peer_specs
 from quorumcache.node.founding.phase import FoundingPhase
 from quorumcache.node.founding.progress import FoundingProgress
-from quorumcache.node.founding.record import propose
-from quorumcache.node.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup
-from quorumcache.node.handover import hand_over
-from quorumcache.node.health_log import HealthLog
-from quorumcache.node.host import ReplicaHost
-from quorumcache.node.housekeeper import Housekeeper
-from quorumcache.node.introduction import info_of, own_hello, own_info, peer_specs
-from quorumcache.node.limits import LimitWatch
-from quorumcache.node.logs import event, get_logger
-from quorumcache.node.peer_codec import FRAME_BYTES_MAX, Hello
-from quorumcache.node.peer_inbox import deliver
-from quorumcache.node.peer_items import (
+from quorumcache.node.housekeeping.data_dir_watch import DataDirWatch
+from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
+from quorumcache.node.housekeeping.housekeeper import Housekeeper
+from quorumcache.node.housekeeping.limits import LimitWatch
+from quorumcache.node.housekeeping.peer_watch import FOUNDING, log_alarm, look
+from quorumcache.node.housekeeping.timekeeper import Timekeeper
+from quorumcache.node.inbox import deliver
+from quorumcache.node.node_storage import NodeStorage
+from quorumcache.node.operations.coordinator import Coordinator
+from quorumcache.node.operations.serving import REPLY_BYTES_MAX
+from quorumcache.node.peers.codec import FRAME_BYTES_MAX, Hello
+from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, VOTE_REPLY_KIND
+from quorumcache.node.peers.founding_frames import Blank
+from quorumcache.node.peers.items import (
     FOUNDED,
     MAP_EPOCH,
     MAP_REQUEST,
     TIME,
 )
-from quorumcache.node.peer_listener import PeerListener
-from quorumcache.node.peer_switch import PeerSwitch
-from quorumcache.node.peer_watch import FOUNDING, log_alarm, look
-from quorumcache.node.peers import PeerNetwork
-from quorumcache.node.server import MemcachedServer
-from quorumcache.node.serving import REPLY_BYTES_MAX
-from quorumcache.node.storage import NodeStorage
+from quorumcache.node.peers.listener import PeerListener
+from quorumcache.node.peers.network import PeerNetwork
+from quorumcache.node.peers.switch import PeerSwitch
+from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup
+from quorumcache.node.replica.handover import hand_over
+from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.storage.disk import DiskSpace
+from quorumcache.node.storage.founding_record import propose
 from quorumcache.node.store.machine import StateMachine
 from quorumcache.node.store.store import ShardStore
-from quorumcache.node.tasks import Tasks
-from quorumcache.node.timekeeper import Timekeeper
-from quorumcache.node.timings import Timings
-from quorumcache.node.view import DIRECTORY_GROUP_ID
+from quorumcache.node.system.tasks import Tasks
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.node.telemetry.timings import Timings
 from quorumcache.node.wal.memory import MemoryWal
 from quorumcache.ring import ClusterMap, MapError, NodeInfo
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
-    from quorumcache.node.disk import Disk
+    from quorumcache.node.storage.disk import Disk
 
 log = get_logger("node")
 

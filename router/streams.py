@@ -1,7 +1,7 @@
 """Standard streams of our commands: what becomes of output that cannot be written.
 
-`quorumcache` and `quorumcache-bench` use it; the node has its own (`node/streams.py`), since the
-two packages do not know each other.
+`quorumcache` and `quorumcache-bench` use it; the node has its own (`node/telemetry/streams.py`),
+since the two packages do not know each other.
 """
 
 from __future__ import annotations

@@ -37,20 +37,20 @@ PURE = (
     "node/store/*",
     "node/protocol/*",
     "node/directory/state.py",
-    "node/founding/frames.py",
-    "node/founding/record.py",
+    "node/peers/founding_frames.py",
+    "node/storage/founding_record.py",
     "node/wal/format.py",
     "node/wal/groups.py",
-    "node/consensus_codec.py",
-    "node/peer_codec.py",
-    "node/peer_items.py",
+    "node/peers/consensus_items.py",
+    "node/peers/codec.py",
+    "node/peers/items.py",
     "node/alarms.py",
     "node/config.py",
-    "node/counters.py",
+    "node/telemetry/counters.py",
     "node/errors.py",
-    "node/lanes.py",
-    "node/read_levels.py",
-    "node/timings.py",
+    "node/clients/lanes.py",
+    "node/operations/read_levels.py",
+    "node/telemetry/timings.py",
     "node/version.py",
     "router/arguments.py",
     "router/cli_words.py",
@@ -82,28 +82,28 @@ _PROCESS = "the process around the node; the simulation builds nodes without it"
 _DISK = "the one place where files are touched"
 EDGES: dict[str, dict[str, str]] = {
     "node/clock.py": {"time": "the one place where time is read"},
-    "node/real_disk.py": {"*": _DISK},
-    "node/disk_worker.py": {"*": "the threads of the one place where files are touched"},
-    "node/descriptors.py": {"*": "limits of the process; used by run.py and real_disk.py"},
+    "node/storage/real_disk.py": {"*": _DISK},
+    "node/storage/disk_worker.py": {"*": "the threads of the one place where files are touched"},
+    "node/system/descriptors.py": {"*": "limits of the process; used by run.py and real_disk.py"},
     "node/__main__.py": {"*": _PROCESS},
     "node/compiled.py": {"*": "chooses the form of the code, before there is any"},
-    "node/run.py": {"*": _PROCESS},
-    "node/supervisor.py": {"*": _PROCESS},
-    "node/local_cluster.py": {"*": _PROCESS},
-    "node/options.py": {"*": "reads the configuration file, before there is a node"},
-    "node/streams.py": {"*": _PROCESS},
-    "node/signals.py": {"*": _PROCESS},
-    "node/child.py": {"*": _PROCESS},
-    "node/logs.py": {"datetime": "formats the time that a log record carries"},
-    "node/metrics.py": {"*": "scraped over HTTP; nothing of it decides anything"},
-    "node/stats.py": {
+    "node/process/run.py": {"*": _PROCESS},
+    "node/process/supervisor.py": {"*": _PROCESS},
+    "node/process/local_cluster.py": {"*": _PROCESS},
+    "node/process/options.py": {"*": "reads the configuration file, before there is a node"},
+    "node/telemetry/streams.py": {"*": _PROCESS},
+    "node/process/signals.py": {"*": _PROCESS},
+    "node/process/child.py": {"*": _PROCESS},
+    "node/telemetry/logs.py": {"datetime": "formats the time that a log record carries"},
+    "node/admin/metrics.py": {"*": "scraped over HTTP; nothing of it decides anything"},
+    "node/admin/stats.py": {
         "os": "process id, a number in `stats`",
         "resource": "processor time, numbers in `stats`",
     },
-    "node/peer_link.py": {"socket": "constants: TCP_NODELAY"},
-    "node/kernel_timing.py": {"socket": "options of TCP, set on what the loop opened"},
-    "node/client_watch.py": {"socket": "constants: SO_KEEPALIVE"},
-    "node/listeners.py": {"socket": "constants: AI_PASSIVE"},
+    "node/peers/link.py": {"socket": "constants: TCP_NODELAY"},
+    "node/system/kernel_timing.py": {"socket": "options of TCP, set on what the loop opened"},
+    "node/clients/watch.py": {"socket": "constants: SO_KEEPALIVE"},
+    "node/system/listeners.py": {"socket": "constants: AI_PASSIVE"},
     "node/names.py": {
         "socket": "what IP addresses look like; look-ups for the loops of a real process",
         "threading": "a look-up in a thread of its own; other loops are asked themselves",
@@ -208,7 +208,10 @@ def edge_violations(path: str, tree: ast.AST) -> Iterator[Violation]:
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             if called == "open" or called.endswith((".run_in_executor", "asyncio.to_thread")):
-                yield node.lineno, f"calls {called}: files and threads belong to node/real_disk.py"
+                yield (
+                    node.lineno,
+                    f"calls {called}: files and threads belong to node/storage/real_disk.py",
+                )
 
 
 def trap_violations(path: str, tree: ast.AST) -> Iterator[Violation]:
@@ -336,7 +339,7 @@ def test_every_rule_names_something_that_exists() -> None:
         ),
         (
             "bench/micro/x.py",
-            "from quorumcache.node.host import ReplicaHost",
+            "from quorumcache.node.replica.host import ReplicaHost",
             "measures pure modules",
         ),
         ("router/x.py", "from ring import place", "import ring as quorumcache.ring"),

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from quorumcache.node.consensus.errors import ConfigurationRefused
 
 if TYPE_CHECKING:
-    from quorumcache.node.consensus.messages import Message
+    from quorumcache.node.consensus.raft.messages import Message
 
 Term = int
 """A leader's reign; grows without gaps being meaningful. 0 = before any election."""

@@ -20,9 +20,7 @@ from quorumcache.node.consensus.api import Configuration
 from quorumcache.node.directory.starts import started_here
 from quorumcache.node.errors import DiskRefused, NodeError, PeerError
 from quorumcache.node.founding.progress import FoundingProgress
-from quorumcache.node.local_state import LocalState
-from quorumcache.node.logs import event, get_logger
-from quorumcache.node.peer_items import (
+from quorumcache.node.peers.items import (
     FOUNDED,
     MAP_EPOCH,
     MAP_REPLY,
@@ -30,10 +28,12 @@ from quorumcache.node.peer_items import (
     STARTED,
     check_map_item,
 )
+from quorumcache.node.storage.local_state import LocalState
+from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, MapError
 
 if TYPE_CHECKING:
-    from quorumcache.node.host import ReplicaHost
+    from quorumcache.node.replica.host import ReplicaHost
 
 log = get_logger("node")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from quorumcache.ring import ClusterMap
 
 if TYPE_CHECKING:
-    from quorumcache.node.group import ReplicaGroup
+    from quorumcache.node.replica.group import ReplicaGroup
 
 REPORT_MS: Final = 500
 """Time between two reports. A map holds what came in that time, so a new cluster of thousands of

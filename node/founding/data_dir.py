@@ -16,14 +16,19 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
 
+from quorumcache.node.admin.view import DIRECTORY_GROUP_ID
 from quorumcache.node.consensus.api import Configuration
-from quorumcache.node.disk import TEMP_SUFFIX, Disk
 from quorumcache.node.errors import BrokenDataDir, ConfigError, FoundingError, WrongDataDir
-from quorumcache.node.founding.record import FoundingRecord, random_id
-from quorumcache.node.local_state import BIRTHS_FILE, MAP_FILE, encode_births
-from quorumcache.node.start_record import STARTS_FILE, Starts, encode_starts
-from quorumcache.node.view import DIRECTORY_GROUP_ID
-from quorumcache.node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
+from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk
+from quorumcache.node.storage.founding_record import FoundingRecord, random_id
+from quorumcache.node.storage.identity import (
+    IDENTITY_FILE,
+    Identity,
+    encode_identity,
+    read_identity,
+)
+from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, encode_births
+from quorumcache.node.storage.start_record import STARTS_FILE, Starts, encode_starts
 from quorumcache.node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
 from quorumcache.node.wal.segment import scan_segment, sequence_of
 from quorumcache.node.wal.wal import Wal

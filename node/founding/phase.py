@@ -22,7 +22,9 @@ from typing import Final, cast
 
 from quorumcache.node.config import parse_address
 from quorumcache.node.errors import FoundingError, HandshakeRefused, PeerError
-from quorumcache.node.founding.frames import (
+from quorumcache.node.names import Names
+from quorumcache.node.peers.codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
+from quorumcache.node.peers.founding_frames import (
     ANSWER_BYTES_MAX,
     Blank,
     Found,
@@ -31,9 +33,7 @@ from quorumcache.node.founding.frames import (
     encode_blank,
     why_unequal,
 )
-from quorumcache.node.founding.record import FoundingRecord, propose
-from quorumcache.node.names import Names
-from quorumcache.node.peer_codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
+from quorumcache.node.storage.founding_record import FoundingRecord, propose
 from quorumcache.ring import NodeInfo
 
 ROUND_MS: Final = (80, 160)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from quorumcache.node.errors import DiskRefused
 from quorumcache.node.founding.data_dir import Membership
-from quorumcache.node.founding.frames import Blank, encode_found
-from quorumcache.node.peer_codec import encode_refusal
-from quorumcache.node.wal.identity import IDENTITY_FILE, Identity, encode_identity
+from quorumcache.node.peers.codec import encode_refusal
+from quorumcache.node.peers.founding_frames import Blank, encode_found
+from quorumcache.node.storage.identity import IDENTITY_FILE, Identity, encode_identity
 
 if TYPE_CHECKING:
-    from quorumcache.node.disk import Disk
+    from quorumcache.node.storage.disk import Disk
 
 STRANGER_RETRY_MS = 5000
 

@@ -28,7 +28,7 @@ A batch holds everything that its effect depends on beside the state: the leader
 limit on what an append may make of an item. So a log has the same effect wherever, whenever and
 under whatever settings it is applied. `version` stands for the rules of `apply`: it goes up when a
 batch of before would have another effect, be it by a new format or by another bound of
-`sessions.py`.
+`operations/sessions.py`.
 """
 
 from collections.abc import Sequence

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
-from quorumcache.node.disk import Disk
 from quorumcache.node.errors import DiskRefused, WrongDataDir
+from quorumcache.node.storage.disk import Disk
 
 if TYPE_CHECKING:
     OnFailed = Callable[[BaseException], None]

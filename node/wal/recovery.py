@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from quorumcache.node.consensus.api import Entry, HardState, SnapshotMeta
-from quorumcache.node.disk import TEMP_SUFFIX, Disk
 from quorumcache.node.errors import WalCorrupt, WrongDataDir
+from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk
 from quorumcache.node.wal.format import Head, Item, Mark, MarkKind, WalRecord, decode_frame
 from quorumcache.node.wal.groups import NOTHING, GroupStates
 from quorumcache.node.wal.newest import NOTHING_WRITTEN, NewestSegment

@@ -26,8 +26,8 @@ from typing import Final, Self
 
 from quorumcache.node.clock import Clock
 from quorumcache.node.consensus.api import SnapshotMeta
-from quorumcache.node.disk import Disk, DiskFile
 from quorumcache.node.errors import DiskFull, DiskRefused
+from quorumcache.node.storage.disk import Disk, DiskFile
 from quorumcache.node.wal.format import (
     CLUSTER_ID_BYTES_MAX,
     SEGMENT_HEADER_BYTES,

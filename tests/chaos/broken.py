@@ -14,14 +14,14 @@ from collections.abc import Callable
 
 def break_lease() -> None:
     """A leader answers reads as long as it believes that it leads, lease or not."""
-    from quorumcache.node.group import ReplicaGroup
+    from quorumcache.node.replica.group import ReplicaGroup
 
     ReplicaGroup.has_lease = lambda self: self.is_leader  # type: ignore[method-assign]
 
 
 def break_sessions() -> None:
     """A write that is repeated at the next leader is executed twice."""
-    from quorumcache.node.operations import Write
+    from quorumcache.node.operations.operation import Write
 
     command = Write.command
     Write.command = lambda self: (0, 0, 0, *command(self)[3:])  # type: ignore[method-assign]

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from quorumcache.node import real_disk
-from quorumcache.node.real_disk import RealDisk
+from quorumcache.node.storage import real_disk
+from quorumcache.node.storage.real_disk import RealDisk
+from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.wal import segment
 from quorumcache.node.wal.format import (
     FRAME_HEADER_BYTES,
@@ -26,7 +27,6 @@ from quorumcache.node.wal.format import (
     decode_frame,
 )
 from quorumcache.node.wal.groups import GroupStates
-from quorumcache.node.wal.snapshots import SnapshotStore
 from quorumcache.node.wal.wal import Wal
 
 Replacement = tuple[Any, str, Callable[..., Any]]

@@ -19,9 +19,9 @@ from typing import Any
 
 from quorumcache.node.consensus.api import Configuration
 from quorumcache.node.founding.data_dir import accept, mark, open_data_dir
-from quorumcache.node.founding.record import propose
-from quorumcache.node.local_state import LocalState
-from quorumcache.node.wal.identity import Identity, lock_data_dir, read_identity
+from quorumcache.node.storage.founding_record import propose
+from quorumcache.node.storage.identity import Identity, lock_data_dir, read_identity
+from quorumcache.node.storage.local_state import LocalState
 from quorumcache.ring import ClusterMap, NodeInfo
 from tests.crash.recorder import RecordedDisk
 from tests.support.founding import founder, record_of

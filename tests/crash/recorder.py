@@ -1,4 +1,5 @@
-"""Files in memory behind the system calls that `node/real_disk.py` makes, writing down each change.
+"""Files in memory behind the system calls that `node/storage/real_disk.py` makes, writing down each
+change.
 
 The recorded code is the production `RealDisk`, down to the order of its system calls: only the
 module `os` that it sees is another one (`MemoryOs`), and its threads are replaced. In a recording
@@ -20,9 +21,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-from quorumcache.node import real_disk
-from quorumcache.node.disk import DiskSpace, Done
-from quorumcache.node.real_disk import RealDisk
+from quorumcache.node.storage import real_disk
+from quorumcache.node.storage.disk import DiskSpace, Done
+from quorumcache.node.storage.real_disk import RealDisk
 from tests.crash.operations import (
     DIRECTORY,
     Create,

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterable
 import msgpack
 
 from quorumcache.node.consensus.api import Configuration, Entry, EntryKind, HardState, SnapshotMeta
-from quorumcache.node.consensus.messages import Append, Heartbeat, SnapshotChunk
-from quorumcache.node.consensus_codec import encode_message
-from quorumcache.node.founding.frames import Blank, encode_blank, encode_found
-from quorumcache.node.peer_codec import (
+from quorumcache.node.consensus.raft.messages import Append, Heartbeat, SnapshotChunk
+from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,
     encode_hello,
@@ -21,7 +19,9 @@ from quorumcache.node.peer_codec import (
     encode_refusal,
     pack_item,
 )
-from quorumcache.node.peer_items import (
+from quorumcache.node.peers.consensus_items import encode_message
+from quorumcache.node.peers.founding_frames import Blank, encode_blank, encode_found
+from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
     FORWARD_READ,
@@ -34,6 +34,8 @@ from quorumcache.node.peer_items import (
     MAP_REPLY,
     MAP_REQUEST,
 )
+from quorumcache.node.storage.identity import Identity, encode_identity
+from quorumcache.node.storage.snapshots import encode_snapshot
 from quorumcache.node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET, encode_batch
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import ShardStore
@@ -46,8 +48,6 @@ from quorumcache.node.wal.format import (
     encode_frame,
     encode_segment_header,
 )
-from quorumcache.node.wal.identity import Identity, encode_identity
-from quorumcache.node.wal.snapshots import encode_snapshot
 from quorumcache.ring import ClusterMap, NodeInfo
 from tests.fuzz.targets import HEADER_OF_LOG
 from tests.support.founding import disk_id, founder, member_of, record_of

@@ -21,7 +21,6 @@ from typing import Any
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import is_told_well
 from quorumcache.node.consensus.api import SnapshotMeta
-from quorumcache.node.consensus_codec import check_message, decode_beats, decode_message
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.errors import (
     HandshakeRefused,
@@ -32,11 +31,9 @@ from quorumcache.node.errors import (
     WalCorrupt,
     WrongDataDir,
 )
-from quorumcache.node.founding.frames import decode_answer, decode_question
-from quorumcache.node.host import ReplicaHost
-from quorumcache.node.local_state import BIRTHS_FILE, MAP_FILE, LocalState
+from quorumcache.node.inbox import deliver
 from quorumcache.node.node import Node
-from quorumcache.node.peer_codec import (
+from quorumcache.node.peers.codec import (
     HEADER,
     HELLO_BYTES_MAX,
     FrameDecoder,
@@ -45,8 +42,9 @@ from quorumcache.node.peer_codec import (
     decode_items,
     encode_hello,
 )
-from quorumcache.node.peer_inbox import deliver
-from quorumcache.node.peer_items import (
+from quorumcache.node.peers.consensus_items import check_message, decode_beats, decode_message
+from quorumcache.node.peers.founding_frames import decode_answer, decode_question
+from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
     FORWARD_RESULT,
     HEARTBEAT_REPLIES,
@@ -57,7 +55,11 @@ from quorumcache.node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
 from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
 from quorumcache.node.protocol.requests import Quit, Request, Version
 from quorumcache.node.protocol.responses import BINARY_HEADER_BYTES
-from quorumcache.node.start_record import SEEN_FILE, STARTS_FILE, read_seen, read_starts
+from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.storage.identity import IDENTITY_FILE, read_identity
+from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, LocalState
+from quorumcache.node.storage.snapshots import decode_snapshot, encode_snapshot
+from quorumcache.node.storage.start_record import SEEN_FILE, STARTS_FILE, read_seen, read_starts
 from quorumcache.node.store.commands import CommandError, decode_batch, encode_batch
 from quorumcache.node.store.snapshot import SnapshotInvalid, decode_view, encode_view
 from quorumcache.node.store.store import ShardStore
@@ -68,10 +70,8 @@ from quorumcache.node.wal.format import (
     SegmentHeader,
     encode_segment_header,
 )
-from quorumcache.node.wal.identity import IDENTITY_FILE, read_identity
 from quorumcache.node.wal.recovery import recover
 from quorumcache.node.wal.segment import segment_name
-from quorumcache.node.wal.snapshots import decode_snapshot, encode_snapshot
 from quorumcache.ring import ClusterMap, MapError
 from quorumcache.router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
 from quorumcache.router.codec import Reply, ReplyParser

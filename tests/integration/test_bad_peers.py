@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quorumcache.node.peer_codec import (
+from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     FrameDecoder,
     Hello,

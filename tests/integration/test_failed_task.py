@@ -17,7 +17,9 @@ from tests.support.wire import DEADLINE_S, ask
 BROKEN = textwrap.dedent(
     """
     import sys
-    from quorumcache.node import housekeeper, node, run
+    from quorumcache.node import node
+    from quorumcache.node.housekeeping import housekeeper
+    from quorumcache.node.process import run
     from quorumcache.node.__main__ import main
 
     class Housekeeper(housekeeper.Housekeeper):

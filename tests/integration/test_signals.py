@@ -65,7 +65,7 @@ def test_a_hangup_under_nohup_is_ignored(tmp_path: Path) -> None:
 HANGING = textwrap.dedent(
     """
     import sys, time
-    from quorumcache.node import run
+    from quorumcache.node.process import run
     from quorumcache.node.__main__ import main
 
     def hang(node):

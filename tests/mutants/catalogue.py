@@ -2,11 +2,11 @@
 
     [vote_not_durable]
     story = "One sentence: which promise this breaks, and how the field has seen it."
-    file = "node/host.py"
+    file = "node/replica/host.py"
     old = '''text that stands in the file exactly once'''
     new = '''what stands there instead'''
     finders = [
-        "tests/unit/node/test_host.py::test_a_vote_waits_for_its_hard_state",
+        "tests/unit/node/replica/test_host.py::test_a_vote_waits_for_its_hard_state",
         "simulation --seeds 1..40",
     ]
 

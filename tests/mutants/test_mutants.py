@@ -181,7 +181,10 @@ def look(it: Mutant, workshop: Workshop, *, every: bool = False, timeout: float 
         Processes(),
         timeout=timeout,
         every=every,
-        smoke=("-c", "import sys, thing; assert sys.argv[1:] == ['quorumcache.thing']; thing.double(1)"),
+        smoke=(
+            "-c",
+            "import sys, thing; assert sys.argv[1:] == ['quorumcache.thing']; thing.double(1)",
+        ),
     )
 
 

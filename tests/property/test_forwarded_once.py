@@ -10,15 +10,20 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.coordinator import Coordinator
-from quorumcache.node.counters import Counters
-from quorumcache.node.operations import Failure
-from quorumcache.node.peer_items import FORWARD_LOST, FORWARD_REFUSED, FORWARD_RESULT, FORWARD_WRITE
-from quorumcache.node.serving import Serving
+from quorumcache.node.operations.coordinator import Coordinator
+from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.serving import Serving
+from quorumcache.node.peers.items import (
+    FORWARD_LOST,
+    FORWARD_REFUSED,
+    FORWARD_RESULT,
+    FORWARD_WRITE,
+)
 from quorumcache.node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
 from quorumcache.node.store.results import NUMBER
 from quorumcache.node.store.store import ShardStore
-from quorumcache.node.timings import Timings
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.timings import Timings
 
 HERE, NODES = 1, (2, 3)
 GROUP = 5

@@ -24,16 +24,22 @@ from quorumcache.node.consensus.api import (
     HardState,
     SnapshotMeta,
 )
-from quorumcache.node.consensus.messages import Append, AppendReply, SnapshotChunk, SnapshotReply
 from quorumcache.node.consensus.raft import Raft
-from quorumcache.node.consensus_codec import decode_message, encode_message
-from quorumcache.node.counters import Counters
-from quorumcache.node.group import ReplicaGroup
-from quorumcache.node.host import ReplicaHost
-from quorumcache.node.housekeeper import Housekeeper
+from quorumcache.node.consensus.raft.messages import (
+    Append,
+    AppendReply,
+    SnapshotChunk,
+    SnapshotReply,
+)
+from quorumcache.node.housekeeping.housekeeper import Housekeeper
+from quorumcache.node.peers.consensus_items import decode_message, encode_message
+from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.store.commands import OP_SET, Command, encode_batch
 from quorumcache.node.store.store import ShardStore
-from quorumcache.node.wal import SnapshotStore, Wal
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.wal import Wal
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
 

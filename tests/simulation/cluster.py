@@ -15,9 +15,9 @@ from random import Random
 from typing import Any
 
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.counters import COUNTER_NAMES
 from quorumcache.node.errors import DiskFailed, DiskRefused, NodeError, SnapshotCorrupt, WalCorrupt
 from quorumcache.node.node import Node
+from quorumcache.node.telemetry.counters import COUNTER_NAMES
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network

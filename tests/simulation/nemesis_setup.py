@@ -14,9 +14,14 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from quorumcache.node.local_state import checked
-from quorumcache.node.start_record import SEEN_FILE, STARTS_FILE
-from quorumcache.node.wal.identity import IDENTITY_FILE, Identity, encode_identity, read_identity
+from quorumcache.node.storage.identity import (
+    IDENTITY_FILE,
+    Identity,
+    encode_identity,
+    read_identity,
+)
+from quorumcache.node.storage.local_state import checked
+from quorumcache.node.storage.start_record import SEEN_FILE, STARTS_FILE
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.nemesis_base import Faults
 from tests.simulation.settings import draw_new_settings, draw_own_settings

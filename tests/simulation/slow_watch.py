@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quorumcache.node import connection as connections
-from quorumcache.node import server as servers
+from quorumcache.node.clients import connection as connections
+from quorumcache.node.clients import server as servers
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT
 from tests.simulation.transport import HIGH_WATER_BYTES

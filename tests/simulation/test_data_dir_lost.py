@@ -11,7 +11,7 @@ import asyncio
 
 import pytest
 
-from quorumcache.node import data_dir_watch
+from quorumcache.node.housekeeping import data_dir_watch
 from tests.simulation.directories import copy_of
 from tests.simulation.town import Town, values_of
 

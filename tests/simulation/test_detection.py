@@ -12,9 +12,9 @@ import pytest
 
 from quorumcache.node.consensus.raft import commit, heartbeats, state
 from quorumcache.node.consensus.staleness import Freshness
-from quorumcache.node.coordinator import Coordinator
-from quorumcache.node.group import ReplicaGroup
-from quorumcache.node.operations import Write
+from quorumcache.node.operations.coordinator import Coordinator
+from quorumcache.node.operations.operation import Write
+from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.wal import format as format_
 from quorumcache.node.wal import segment

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node import client_handlers
-from quorumcache.node.client_writes import FlushAllShards
-from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.clients import handlers
+from quorumcache.node.clients.writes import FlushAllShards
 from quorumcache.node.protocol.requests import RefusedStore
+from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.store import store as store_module
 from quorumcache.node.store.commands import OP_FLUSH, OP_GAT
 from quorumcache.node.store.results import ITEM, NOT_FOUND
@@ -156,13 +156,13 @@ def test_a_delayed_flush_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_noreply_writes_that_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    write, random = client_handlers._write, Random(1)
+    write, random = handlers._write, Random(1)
 
     def forgetful(connection: Any, op: int, key: bytes, args: Any, size: int, *rest: Any) -> None:
         if not rest[0] or random.random() < 0.9:
             write(connection, op, key, args, size, *rest)
 
-    monkeypatch.setattr(client_handlers, "_write", forgetful)
+    monkeypatch.setattr(handlers, "_write", forgetful)
     seeds_until_found(50, STEADY, silent=0.3, expiring=0.1)
 
 
@@ -171,5 +171,5 @@ def test_a_refused_set_that_leaves_the_old_value(monkeypatch: pytest.MonkeyPatch
         if not request.noreply:
             connection.reply(request.reply)
 
-    monkeypatch.setitem(client_handlers.HANDLERS, RefusedStore, refuse)
+    monkeypatch.setitem(handlers.HANDLERS, RefusedStore, refuse)
     seeds_until_found(60, STEADY, oversize=0.1, expiring=0.0)

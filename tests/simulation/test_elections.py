@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from quorumcache.node.consensus.api import ConsensusConfig, Outbound, Role
-from quorumcache.node.consensus.messages import VoteReply
-from quorumcache.node.group import ReplicaGroup
-from quorumcache.node.host import ReplicaHost
+from quorumcache.node.consensus.raft.messages import VoteReply
+from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.replica.host import ReplicaHost
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.process import PROCESS
 from tests.simulation.world import World, WorldConfig

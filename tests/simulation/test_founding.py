@@ -14,7 +14,7 @@ import pytest
 
 from quorumcache.node.errors import AcknowledgedDataLost
 from quorumcache.node.founding.data_dir import births_of
-from quorumcache.node.local_state import encode_births
+from quorumcache.node.storage.local_state import encode_births
 from quorumcache.ring import ClusterMap
 from tests.simulation.cluster import PEER_PORT
 from tests.simulation.directories import copy_of, lose, restore, swap

@@ -8,9 +8,9 @@ import asyncio
 
 import pytest
 
-from quorumcache.node.disk_keeper import HANG_ELECTIONS, PROBE_IDLE_NS
+from quorumcache.node.admin.status import health_document
+from quorumcache.node.housekeeping.disk_keeper import HANG_ELECTIONS, PROBE_IDLE_NS
 from quorumcache.node.node import Node
-from quorumcache.node.status import health_document
 from tests.simulation.stage import Stage
 
 

@@ -10,7 +10,7 @@ import asyncio
 
 import pytest
 
-from quorumcache.node.start_record import SEEN_FILE, STARTS_FILE
+from quorumcache.node.storage.start_record import SEEN_FILE, STARTS_FILE
 from tests.simulation.directories import copy_of, lose, restore
 from tests.simulation.town import Town, values_of
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from quorumcache.node.group import ReplicaGroup
+from quorumcache.node.replica.group import ReplicaGroup
 from tests.simulation import __main__ as command
 from tests.simulation.campaign import Progress, run_seed
 from tests.simulation.report import Report

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import asyncio
 
+from quorumcache.node.admin.status import health_document
 from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.node import Node
-from quorumcache.node.status import health_document
 from tests.simulation.stage import Stage
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from quorumcache.node.admin.status import health_warnings
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.status import health_warnings
 from tests.simulation.client import LOST
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.disk import DiskConfig

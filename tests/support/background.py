@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.counters import Counters
-from quorumcache.node.tasks import Tasks
+from quorumcache.node.system.tasks import Tasks
+from quorumcache.node.telemetry.counters import Counters
 
 
 def background_tasks() -> Tasks:

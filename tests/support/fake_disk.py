@@ -30,7 +30,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from random import Random
 from typing import Any, cast
 
-from quorumcache.node.disk import TEMP_SUFFIX, Disk, DiskFile, DiskReport, DiskSpace, Done
 from quorumcache.node.errors import (
     DataDirLocked,
     DataDirLost,
@@ -39,6 +38,7 @@ from quorumcache.node.errors import (
     OutOfResources,
     StorageError,
 )
+from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk, DiskFile, DiskReport, DiskSpace, Done
 
 SECTOR_BYTES = 512
 

@@ -10,10 +10,10 @@ from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.api import Role
-from quorumcache.node.counters import Counters
-from quorumcache.node.disk import DiskSpace
+from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.store.item import wire_data
-from quorumcache.node.timings import Timings
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.timings import Timings
 from quorumcache.ring import ClusterMap, NodeInfo, place
 from tests.support.founding import CLUSTER_ID, disk_id
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from quorumcache.node.client_writes import WriteRoom
-from quorumcache.node.connection import MemcachedConnection
-from quorumcache.node.counters import Counters
-from quorumcache.node.operations import Failure
-from quorumcache.node.read_levels import parse_level
-from quorumcache.node.server import REPLY_BYTES_MAX
+from quorumcache.node.clients.connection import MemcachedConnection
+from quorumcache.node.clients.server import REPLY_BYTES_MAX
+from quorumcache.node.clients.writes import WriteRoom
+from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.read_levels import parse_level
 from quorumcache.node.store.results import STORED, Result
 from quorumcache.node.store.store import ShardStore
+from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring import key_token
 from tests.support.manual_loop import ManualLoop
 

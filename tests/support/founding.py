@@ -6,8 +6,8 @@ from random import Random
 
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.founding.data_dir import Membership, mark
-from quorumcache.node.founding.record import FoundingRecord, propose
-from quorumcache.node.wal.identity import Identity
+from quorumcache.node.storage.founding_record import FoundingRecord, propose
+from quorumcache.node.storage.identity import Identity
 from quorumcache.ring import NodeInfo
 
 CLUSTER_ID = f"{0xC:032x}"

@@ -10,7 +10,7 @@ from random import Random
 
 from quorumcache.node.consensus.api import Configuration, Role
 from quorumcache.node.consensus.errors import ConsensusError
-from quorumcache.node.consensus.messages import TimeoutNow, Vote
+from quorumcache.node.consensus.raft.messages import TimeoutNow, Vote
 from tests.support.raft_cluster import Envelope, Member, RaftCluster
 
 DRIFT_PPM = 200_000

@@ -22,10 +22,10 @@ from quorumcache.node.consensus.api import (
     SnapshotMeta,
 )
 from quorumcache.node.errors import DiskFull
+from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.wal.format import Mark, MarkKind
 from quorumcache.node.wal.newest import NOTHING_WRITTEN, NewestNote, read_newest
 from quorumcache.node.wal.recovery import RecoveredGroup
-from quorumcache.node.wal.snapshots import SnapshotStore
 from quorumcache.node.wal.wal import Wal, WalRecord
 from tests.support.fake_disk import FakeDisk
 

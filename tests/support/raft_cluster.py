@@ -22,9 +22,9 @@ from quorumcache.node.consensus.api import (
     Role,
     Snapshot,
 )
-from quorumcache.node.consensus.messages import Message
 from quorumcache.node.consensus.raft import Raft
 from quorumcache.node.consensus.raft.configurations import decode_configuration
+from quorumcache.node.consensus.raft.messages import Message
 
 Envelope = tuple[int, int, Message]
 """sender, receiver, message"""

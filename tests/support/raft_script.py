@@ -33,14 +33,14 @@ from quorumcache.node.consensus.api import (
     Snapshot,
 )
 from quorumcache.node.consensus.errors import ConsensusError
-from quorumcache.node.consensus.messages import (
+from quorumcache.node.consensus.raft.configurations import decode_configuration
+from quorumcache.node.consensus.raft.messages import (
     Append,
     Heartbeat,
     HeartbeatReply,
     Message,
     SnapshotChunk,
 )
-from quorumcache.node.consensus.raft.configurations import decode_configuration
 from tests.support.raft_cluster import Envelope, Member, RaftCluster
 
 

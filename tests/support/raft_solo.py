@@ -14,7 +14,8 @@ from quorumcache.node.consensus.api import (
     Role,
     SnapshotMeta,
 )
-from quorumcache.node.consensus.messages import (
+from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus.raft.messages import (
     AppendReply,
     Heartbeat,
     HeartbeatReply,
@@ -22,7 +23,6 @@ from quorumcache.node.consensus.messages import (
     PreVoteReply,
     VoteReply,
 )
-from quorumcache.node.consensus.raft import Raft
 
 TICK_NS = 10_000_000
 ELECTION_TICKS = 30

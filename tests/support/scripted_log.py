@@ -21,10 +21,10 @@ from quorumcache.node.consensus.api import (
 )
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
-from quorumcache.node.counters import Counters
-from quorumcache.node.group import ReplicaGroup
-from quorumcache.node.host import ReplicaHost
+from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.store.store import ShardStore
+from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal.format import WalRecord
 from tests.support.manual_loop import ManualLoop
 

@@ -17,10 +17,9 @@ from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.consensus.api import Entry, EntryKind, Role, SnapshotMeta
 from quorumcache.node.consensus.errors import NotLeader
 from quorumcache.node.consensus.lease import NEVER_NS
-from quorumcache.node.coordinator import Coordinator
-from quorumcache.node.counters import Counters
-from quorumcache.node.group import ReplicaGroup
-from quorumcache.node.operations import Failure
+from quorumcache.node.operations.coordinator import Coordinator
+from quorumcache.node.operations.operation import Failure
+from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.store.commands import (
     ITEM_BYTES_MAX,
     OP_INCR,
@@ -29,7 +28,8 @@ from quorumcache.node.store.commands import (
     encode_batch,
 )
 from quorumcache.node.store.store import ShardStore
-from quorumcache.node.timings import Timings
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.timings import Timings
 from tests.support.scripted_log import VOTERS, ManualClock
 
 GROUP = 1

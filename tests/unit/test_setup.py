@@ -34,14 +34,15 @@ def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     for file in ("../__init__.py", "__init__.py"):
         (package / file).touch()
     (package / "compiled.json").write_text("of an old build")
-    (package / f"group{EXTENSION_SUFFIXES[0]}").touch()
+    (package / f"cluster_time{EXTENSION_SUFFIXES[0]}").touch()
     return module
 
 
 def test_binaries_of_an_old_build_do_not_outlive_a_failed_one(
     setup: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    extension = Extension("quorumcache.node.group", ["there-is-no-such-file.c"], optional=True)
+    name = "quorumcache.node.cluster_time"
+    extension = Extension(name, ["there-is-no-such-file.c"], optional=True)
     fields = {"name": "x", "ext_modules": [extension], "package_dir": {"": "src"}}
     command = setup.CompileAndTell(Distribution(fields))
     command.inplace = True
@@ -65,6 +66,10 @@ def test_nothing_is_compiled_for_metadata_or_when_it_was_declined(
 
 
 def test_what_a_request_passes_is_compiled(setup: ModuleType) -> None:
-    for path in ("node/connection.py", "node/read_levels.py", "node/store/store.py"):
+    for path in (
+        "node/clients/connection.py",
+        "node/operations/read_levels.py",
+        "node/store/store.py",
+    ):
         assert f"src/quorumcache/{path}" in setup.COMPILED
     assert not any("__init__" in path for path in setup.COMPILED)

@@ -1,7 +1,7 @@
 """Raft behind the `ReplicatedLog` interface.
 
-Read in this order: `state`, `roles`, `core`, `election`, `replication`, `commit`, `heartbeats`,
-`reads`, then `proposals`, `configurations`, `membership`, `transfer`, `snapshots`.
+Read in this order: `messages`, `state`, `roles`, `core`, `election`, `replication`, `commit`,
+`heartbeats`, `reads`, then `proposals`, `configurations`, `membership`, `transfer`, `snapshots`.
 """
 
 from quorumcache.node.consensus.raft.core import Raft

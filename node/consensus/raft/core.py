@@ -28,20 +28,6 @@ from quorumcache.node.consensus.api import (
 )
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.log import LogView
-from quorumcache.node.consensus.messages import (
-    Append,
-    AppendReply,
-    Heartbeat,
-    HeartbeatReply,
-    Message,
-    PreVote,
-    PreVoteReply,
-    SnapshotChunk,
-    SnapshotReply,
-    TimeoutNow,
-    Vote,
-    VoteReply,
-)
 from quorumcache.node.consensus.progress import REPLICATE
 from quorumcache.node.consensus.raft import (
     configurations,
@@ -55,6 +41,20 @@ from quorumcache.node.consensus.raft import (
     transfer,
 )
 from quorumcache.node.consensus.raft.commit import maybe_commit
+from quorumcache.node.consensus.raft.messages import (
+    Append,
+    AppendReply,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    PreVote,
+    PreVoteReply,
+    SnapshotChunk,
+    SnapshotReply,
+    TimeoutNow,
+    Vote,
+    VoteReply,
+)
 from quorumcache.node.consensus.raft.roles import become_follower
 from quorumcache.node.consensus.raft.state import RaftState, restart_election_timer, send_durable
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from quorumcache.node.consensus.api import EntryKind, Index, ReplicaId, Role, Term
-from quorumcache.node.consensus.messages import PreVote, PreVoteReply, TimeoutNow, Vote, VoteReply
 from quorumcache.node.consensus.quorum import VoteResult, joint_vote_result
 from quorumcache.node.consensus.raft.configurations import encode_configuration, is_promotable
 from quorumcache.node.consensus.raft.heartbeats import broadcast_heartbeats
+from quorumcache.node.consensus.raft.messages import (
+    PreVote,
+    PreVoteReply,
+    TimeoutNow,
+    Vote,
+    VoteReply,
+)
 from quorumcache.node.consensus.raft.proposals import append_own
 from quorumcache.node.consensus.raft.replication import broadcast_appends
 from quorumcache.node.consensus.raft.roles import (

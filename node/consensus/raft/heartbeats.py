@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from quorumcache.node.consensus.api import Outbound, ReplicaId, Role
 from quorumcache.node.consensus.lease import NEVER_NS
-from quorumcache.node.consensus.messages import Heartbeat, HeartbeatReply
 from quorumcache.node.consensus.progress import SNAPSHOT
 from quorumcache.node.consensus.quorum import VoteResult, joint_vote_result
 from quorumcache.node.consensus.raft.commit import commit_as_told
+from quorumcache.node.consensus.raft.messages import Heartbeat, HeartbeatReply
 from quorumcache.node.consensus.raft.reads import confirm_rounds, has_committed_in_term, renew_lease
 from quorumcache.node.consensus.raft.replication import hear_leader, resume_appends
 from quorumcache.node.consensus.raft.roles import become_follower

@@ -17,8 +17,8 @@ from quorumcache.node.consensus.errors import (
     NotLeader,
     ProposalDropped,
 )
-from quorumcache.node.consensus.messages import TimeoutNow
 from quorumcache.node.consensus.raft.configurations import encode_configuration
+from quorumcache.node.consensus.raft.messages import TimeoutNow
 from quorumcache.node.consensus.raft.proposals import append_own
 from quorumcache.node.consensus.raft.reads import has_committed_in_term
 from quorumcache.node.consensus.raft.roles import become_follower

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from quorumcache.node.consensus.api import Entry, EntryKind, Index, Outbound, ReplicaId, Role
-from quorumcache.node.consensus.messages import Append, AppendReply
 from quorumcache.node.consensus.progress import PROBE, REPLICATE, SNAPSHOT_SILENT_CHECKS, Progress
 from quorumcache.node.consensus.raft.commit import commit_as_told, maybe_commit
 from quorumcache.node.consensus.raft.configurations import (
     configuration_appended,
     configurations_truncated,
 )
+from quorumcache.node.consensus.raft.messages import Append, AppendReply
 from quorumcache.node.consensus.raft.roles import become_follower
 from quorumcache.node.consensus.raft.state import RaftState, send_as_leader
 from quorumcache.node.consensus.raft.transfer import maybe_hand_over

@@ -7,10 +7,10 @@ until the snapshot is durable. While it is being installed the sender polls with
 from __future__ import annotations
 
 from quorumcache.node.consensus.api import Outbound, ReplicaId, Role, Snapshot, SnapshotMeta
-from quorumcache.node.consensus.messages import SnapshotChunk, SnapshotReply
 from quorumcache.node.consensus.progress import SNAPSHOT, Progress
 from quorumcache.node.consensus.raft.commit import commit_as_told, maybe_commit
 from quorumcache.node.consensus.raft.configurations import configurations_restored
+from quorumcache.node.consensus.raft.messages import SnapshotChunk, SnapshotReply
 from quorumcache.node.consensus.raft.replication import hear_leader, send_appends
 from quorumcache.node.consensus.raft.state import (
     IncomingSnapshot,

@@ -31,8 +31,8 @@ from quorumcache.node.consensus.api import (
 )
 from quorumcache.node.consensus.lease import NEVER_NS, lease_ns, promise_ns
 from quorumcache.node.consensus.log import LogView
-from quorumcache.node.consensus.messages import Message
 from quorumcache.node.consensus.progress import Progress
+from quorumcache.node.consensus.raft.messages import Message
 from quorumcache.node.consensus.staleness import Freshness
 
 

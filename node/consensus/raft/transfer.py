@@ -13,8 +13,8 @@ from typing import Final
 
 from quorumcache.node.consensus.api import ReplicaId, Role
 from quorumcache.node.consensus.errors import ConfigurationRefused, NotLeader
-from quorumcache.node.consensus.messages import TimeoutNow
 from quorumcache.node.consensus.progress import Progress
+from quorumcache.node.consensus.raft.messages import TimeoutNow
 from quorumcache.node.consensus.raft.reads import echoed_until_ns, renew_lease
 from quorumcache.node.consensus.raft.state import RaftState, send_as_leader
 

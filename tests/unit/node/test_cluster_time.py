@@ -11,7 +11,7 @@ from quorumcache.node.cluster_time import (
     ClusterTime,
     is_told_well,
 )
-from quorumcache.node.peer_items import TIME
+from quorumcache.node.peers.items import TIME
 
 HOUR_MS = 3_600_000
 TEN_YEARS_MS = 87_600 * HOUR_MS

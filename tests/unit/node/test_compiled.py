@@ -77,7 +77,9 @@ def run(value: str | None) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != compiled.VARIABLE}
     if value is not None:
         environment[compiled.VARIABLE] = value
-    code = "from quorumcache.node import compiled, group; print(compiled.form, group.__file__)"
+    code = (
+        "from quorumcache.node import cluster_time as c, compiled; print(compiled.form, c.__file__)"
+    )
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
     )
@@ -86,7 +88,7 @@ def run(value: str | None) -> subprocess.CompletedProcess[str]:
 def test_the_sources_can_be_asked_for() -> None:
     done = run("0")
     form, path = done.stdout.split()
-    assert (done.returncode, form, Path(path).name) == (0, "source", "group.py"), done.stderr
+    assert (done.returncode, form, Path(path).name) == (0, "source", "cluster_time.py"), done.stderr
 
 
 def test_the_compiled_form_is_taken_where_it_fits() -> None:

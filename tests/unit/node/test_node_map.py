@@ -9,7 +9,7 @@ from quorumcache.node.clock import SystemClock
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import PeerError
 from quorumcache.node.node import Node
-from quorumcache.node.peer_items import MAP_REPLY
+from quorumcache.node.peers.items import MAP_REPLY
 from quorumcache.ring import ClusterMap, NodeInfo
 from tests.support.founding import member_of, record_of
 

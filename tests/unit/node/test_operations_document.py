@@ -8,9 +8,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from quorumcache.node.admin.metrics import NodeCollector, render
 from quorumcache.node.alarms import ALARMS
-from quorumcache.node.metrics import NodeCollector, render
-from quorumcache.node.options import OPTIONS
+from quorumcache.node.process.options import OPTIONS
 from tests.support.fake_node import FakeNode
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -21,10 +21,10 @@ from quorumcache.node.founding.data_dir import (
     membership,
     open_data_dir,
 )
-from quorumcache.node.founding.record import propose
-from quorumcache.node.local_state import LocalState
+from quorumcache.node.storage.founding_record import propose
+from quorumcache.node.storage.identity import Identity, lock_data_dir, read_identity
+from quorumcache.node.storage.local_state import LocalState
 from quorumcache.node.wal.format import WalRecord
-from quorumcache.node.wal.identity import Identity, lock_data_dir, read_identity
 from quorumcache.node.wal.wal import Wal
 from quorumcache.ring import is_disk_id
 from tests.simulation.loop import VirtualLoop

@@ -10,7 +10,9 @@ import msgpack
 import pytest
 
 from quorumcache.node.errors import FoundingError, HandshakeRefused, PeerError, PeerFrameError
-from quorumcache.node.founding.frames import (
+from quorumcache.node.founding.phase import FoundingPhase, why_unfit
+from quorumcache.node.peers.codec import PROTOCOL_VERSION, FrameDecoder, encode_refusal
+from quorumcache.node.peers.founding_frames import (
     Blank,
     Found,
     decode_answer,
@@ -19,9 +21,7 @@ from quorumcache.node.founding.frames import (
     encode_found,
     why_unequal,
 )
-from quorumcache.node.founding.phase import FoundingPhase, why_unfit
-from quorumcache.node.founding.record import FoundingRecord, propose
-from quorumcache.node.peer_codec import PROTOCOL_VERSION, FrameDecoder, encode_refusal
+from quorumcache.node.storage.founding_record import FoundingRecord, propose
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.support.founding import disk_id, founder, record_of

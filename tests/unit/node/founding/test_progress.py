@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from quorumcache.node.errors import DiskFailed, DiskFull
-from quorumcache.node.founding.frames import Blank, Found, decode_answer
 from quorumcache.node.founding.progress import FoundingProgress
-from quorumcache.node.peer_codec import FrameDecoder, Refusal
-from quorumcache.node.wal.identity import read_identity
+from quorumcache.node.peers.codec import FrameDecoder, Refusal
+from quorumcache.node.peers.founding_frames import Blank, Found, decode_answer
+from quorumcache.node.storage.identity import read_identity
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.founding import disk_id, founder, member_of, record_of

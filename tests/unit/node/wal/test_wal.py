@@ -10,7 +10,8 @@ import pytest
 from quorumcache.node.clock import SystemClock
 from quorumcache.node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
 from quorumcache.node.errors import DiskFailed
-from quorumcache.node.wal import MemoryWal, SnapshotStore
+from quorumcache.node.storage.snapshots import SnapshotStore
+from quorumcache.node.wal import MemoryWal
 from quorumcache.node.wal.wal import FRAME_PAYLOAD_BYTES, FRAME_RECORDS_UNCOUNTED, Wal, WalRecord
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.manual_loop import ManualLoop

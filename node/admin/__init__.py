@@ -1,0 +1,1 @@
+"""What a node shows: `/health`, `/status`, `/metrics` and `stats`, all from `view`."""

@@ -1,0 +1,331 @@
+"""Prometheus metrics of a node.
+
+The data path raises plain counters (`telemetry/counters.py`) and fills plain bucket arrays
+(`telemetry/timings.py`); everything else is read off the live objects when somebody scrapes. So a
+metric costs a request nothing beyond one addition. A scrape is rendered in pieces of a few
+milliseconds, with a turn of the loop in between, so that a node of many shards does not hold its
+clients up.
+There are few pieces, since on such a node a turn may be long; what is told per shard
+(`shard_lines`) is therefore written by hand, six times as fast as the library does it.
+
+Names follow the words of the code and the documents; docs/operations.md lists them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from math import inf
+
+from prometheus_client import ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from quorumcache.node import compiled
+from quorumcache.node.admin.view import (
+    DIRECTORY_GROUP_ID,
+    NodeView,
+    shard_groups,
+    staleness_seconds,
+    uptime_seconds,
+)
+from quorumcache.node.alarms import ALARMS
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.logs import lines_dropped
+from quorumcache.node.version import VERSION
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# What one turn of the loop renders: about 3 ms each.
+FAMILIES_PER_TURN = 20
+LINES_PER_TURN = 2000
+
+# Label value -> counters that add up to it.
+REQUESTS: dict[str, tuple[str, ...]] = {
+    "get": ("cmd_get",),
+    "set": ("cmd_set",),
+    "delete": ("delete_hits", "delete_misses"),
+    "incr": ("incr_hits", "incr_misses"),
+    "decr": ("decr_hits", "decr_misses"),
+    "touch": ("cmd_touch",),
+    "flush_all": ("cmd_flush",),
+    "other": ("cmd_other",),
+}
+# (command, result) -> counter.
+RESULTS: dict[tuple[str, str], str] = {
+    ("get", "hit"): "get_hits",
+    ("get", "miss"): "get_misses",
+    ("delete", "hit"): "delete_hits",
+    ("delete", "miss"): "delete_misses",
+    ("incr", "hit"): "incr_hits",
+    ("incr", "miss"): "incr_misses",
+    ("decr", "hit"): "decr_hits",
+    ("decr", "miss"): "decr_misses",
+    ("touch", "hit"): "touch_hits",
+    ("touch", "miss"): "touch_misses",
+    ("cas", "hit"): "cas_hits",
+    ("cas", "miss"): "cas_misses",
+    ("cas", "badval"): "cas_badval",
+}
+# Read level -> counter; the rest of cmd_get was linearizable.
+READS: dict[str, str] = {"bounded": "cmd_get_bounded", "local": "cmd_get_local"}
+# Counters exported one by one, as quorumcache_<name>_total.
+PLAIN: dict[str, str] = {
+    "get_expired": "Keys of reads whose item was found here and had expired.",
+    "get_flushed": "Keys of reads whose item was found here and hidden by a delayed flush_all.",
+    "store_too_large": "Stores refused because the item exceeds item_bytes_max.",
+    "store_no_memory": "Stores refused for lack of memory.",
+    "total_items": "Stores that changed something.",
+    "total_connections": "Client connections taken in, without those rejected.",
+    "rejected_connections": "Client connections refused because connections_max was reached.",
+    "listen_disabled_num": "Times connections_max was reached.",
+    "bytes_read": "Bytes received from clients.",
+    "bytes_written": "Bytes sent to clients.",
+    "reclaimed": "Expired items removed, as leader.",
+    "requests_failed": "Requests answered with SERVER_ERROR not done.",
+    "writes_refused": "Writes refused because too many of all clients waited on this node.",
+    "requests_unknown": "Requests answered with SERVER_ERROR outcome unknown.",
+    "protocol_errors": "Lines that were no valid request.",
+    "binary_clients": "Client connections closed because they began in the binary protocol.",
+    "redirects": "Requests answered with MOVED.",
+    "forwarded_out": "Commands sent to the node of the shard's leader.",
+    "forwarded_in": "Commands taken from other nodes.",
+    "replica_reads": "Reads below linearizable served from the replica at hand, led or not.",
+    "bounded_too_stale": "Bounded reads that the replica at hand was too far behind for.",
+    "lease_reads": "Reads served under the leader's lease.",
+    "index_reads": "Reads that asked a majority first (ReadIndex).",
+    "proposals": "Log entries proposed as leader.",
+    "entries_applied": "Log entries applied, of all replicas on this node.",
+    "elections": "Elections stood in.",
+    "elections_won": "Elections won.",
+    "leaderships_lost": "Leaderships lost or handed over.",
+    "snapshots_taken": "Snapshots taken to shorten the log.",
+    "snapshots_sent": "Snapshots sent to replicas that were too far behind.",
+    "snapshots_received": "Snapshots installed from a leader.",
+    "peer_connects": "Connections to peers made.",
+    "peer_disconnects": "Connections to peers lost.",
+    "peer_refused": "Peer handshakes refused, by either side.",
+    "peer_bytes_sent": "Bytes sent to peers.",
+    "peer_bytes_received": "Bytes received from peers.",
+    "peer_messages_sent": "Messages sent to peers.",
+    "peer_messages_received": "Messages received from peers.",
+    "peer_messages_dropped": "Messages to peers dropped; consensus sends them again.",
+    "peer_datagrams_received": "Datagrams taken in from peers.",
+    "peer_datagrams_refused": "Datagrams of strangers or of processes that have ended.",
+    "reads_paused": "Times a client connection was not read, for back-pressure.",
+    "slow_clients_closed": "Client connections closed because they did not read their replies.",
+    "idle_kicks": "Client connections closed because they were idle for too long.",
+    "answers_dropped": "Values from other nodes read again later, for clients that read slowly.",
+    "disk_full": "Times the disk became full.",
+    "descriptors_exhausted": "Looks, one per second, that found no file descriptor left.",
+    "tasks_failed": "Background tasks and callbacks that failed: bugs.",
+}
+
+# memcached's words that would be confused with the gauges of nearly the same name.
+_RENAMED = {
+    "total_items": "items_stored",
+    "total_connections": "connections_accepted",
+    "listen_disabled_num": "connections_limit_reached",
+}
+
+
+class NodeCollector(Collector):
+    """All metric families of one node, read at the moment of the scrape."""
+
+    def __init__(self, node: NodeView) -> None:
+        self._node = node
+        self._process = ProcessCollector(registry=None)
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, lazily: nothing is read before its turn."""
+        yield from self._counters()
+        yield from self._gauges()
+        yield from self._histograms()
+        yield from self._process.collect()
+
+    def _counters(self) -> Iterator[Metric]:
+        counters: Counters = self._node.counters
+        requests = _counter("requests", "Requests taken from clients.", ["command"])
+        for command, names in REQUESTS.items():
+            requests.add_metric([command], sum(counters.since_start(name) for name in names))
+        yield requests
+        results = _counter("results", "Outcome of requests, per key.", ["command", "result"])
+        for (command, result), name in RESULTS.items():
+            results.add_metric([command, result], counters.since_start(name))
+        yield results
+        reads = _counter("reads", "Keys asked for by get and gets, per read level.", ["level"])
+        asked = {level: counters.since_start(name) for level, name in READS.items()}
+        reads.add_metric(["linearizable"], counters.since_start("cmd_get") - sum(asked.values()))
+        for level, count in asked.items():
+            reads.add_metric([level], count)
+        yield reads
+        for name, text in PLAIN.items():
+            family = _counter(_RENAMED.get(name, name), text, [])
+            family.add_metric([], counters.since_start(name))
+            yield family
+        lines = _counter("log_lines_dropped", "Log lines that stderr did not take.", [])
+        lines.add_metric([], lines_dropped())
+        yield lines
+        syncs = _counter("log_syncs", "Writes and syncs of the log.", [])
+        syncs.add_metric([], self._node.host.wal.sync_count)
+        yield syncs
+
+    def _gauges(self) -> Iterator[Metric]:
+        node = self._node
+        config = node.config
+        info = _gauge("build_info", "Always 1.", ["version", "python", "form", "node", "cluster"])
+        form = compiled.form
+        info.add_metric(
+            [VERSION, platform.python_version(), form, config.name, config.cluster_name], 1
+        )
+        yield info
+        held = led = item_count = item_bytes = 0
+        for _, group, store in shard_groups(node):
+            held += 1
+            led += group.leader_id == node.node_id
+            item_count += len(store.items)
+            item_bytes += store.bytes_used
+        since_ns = node.disk_waiting_since_ns
+        sync_age_s = (node.clock.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
+        space = node.disk_space
+        values: tuple[tuple[str, str, float], ...] = (
+            ("uptime_seconds", "Time since the node started.", uptime_seconds(node)),
+            ("connections", "Open client connections.", node.counters.curr_connections),
+            ("connections_limit", "Client connections allowed.", config.connections_max),
+            ("items", "Items of all replicas on this node.", item_count),
+            ("item_bytes", "Memory of these items.", item_bytes),
+            ("item_bytes_limit", "Memory allowed for items.", config.memory_bytes),
+            ("shards_held", "Shards replicated on this node.", held),
+            ("shards_led", "Shards led by this node.", led),
+            (
+                "map_epoch",
+                "Epoch of the cluster map known here.",
+                node.map.epoch if node.map else 0,
+            ),
+            ("log_bytes", "Size of the log on disk.", node.host.wal.bytes_total),
+            ("log_writable", "0 while the disk is full or hangs.", int(node.host.log_writable)),
+            ("log_sync_age_seconds", "Age of the write to the log under way.", sync_age_s),
+            ("log_queued_bytes", "What waits for the disk.", node.host.wal.queued_bytes),
+            ("disk_free_bytes", "Free on the disk of the data directory.", space.free_bytes),
+            ("disk_bytes", "Size of that disk; 0 if not known.", space.total_bytes),
+        )
+        for name, text, value in values:
+            family = _gauge(name, text, [])
+            family.add_metric([], value)
+            yield family
+        peers = _gauge("peer_up", "1 while the connection to the peer stands.", ["peer"])
+        for node_id, is_up in sorted(node.peers_up().items()):
+            peers.add_metric([self._node.name_of(node_id)], int(is_up))
+        yield peers
+        alarms = _gauge("alarm", "1 while the alarm of this name is raised.", ["alarm"])
+        raised = {alarm.name for alarm in node.alarms.raised()}
+        for name in sorted(ALARMS):
+            alarms.add_metric([name], int(name in raised))
+        yield alarms
+
+    def _histograms(self) -> Iterator[Metric]:
+        timings = self._node.timings
+        requests = HistogramMetricFamily(
+            "quorumcache_request_seconds",
+            "Time to the reply of requests that could not be answered in the turn they came in.",
+            labels=["kind"],
+        )
+        for kind, histogram in (
+            ("read", timings.read_seconds),
+            ("write", timings.write_seconds),
+            ("forward", timings.forward_seconds),
+        ):
+            requests.add_metric([kind], histogram.cumulative(), histogram.total)
+        yield requests
+        for name, text, histogram in (
+            ("log_sync_seconds", "One write and sync of the log.", timings.sync_seconds),
+            ("loop_lag_seconds", "How late the loop ran a timer.", timings.loop_lag_seconds),
+            ("gc_pause_seconds", "Pauses by the garbage collector.", timings.gc_pause_seconds),
+        ):
+            family = HistogramMetricFamily(f"quorumcache_{name}", text)
+            family.add_metric([], histogram.cumulative(), histogram.total)
+            yield family
+
+    def shard_lines(self) -> Iterator[str]:
+        """Lines in Prometheus' text format for every replica held here.
+
+        The directory is the shard labelled `directory`.
+        """
+        groups = [
+            ("directory" if group_id == DIRECTORY_GROUP_ID else str(group_id - 1), group)
+            for group_id, group in sorted(self._node.host.groups.items())
+        ]
+        for name, text, attribute in (
+            ("replica_role", "0 follower, 1 pre-candidate, 2 candidate, 3 leader.", "role"),
+            ("replica_term", "Current term.", "term"),
+            ("replica_leader", "Node id of the leader, 0 if unknown.", "leader_id"),
+            ("replica_commit_index", "Last index known to be committed.", "commit_index"),
+            ("replica_applied_index", "Last index applied to the store.", "applied_index"),
+        ):
+            yield _heading(name, text)
+            for label, group in groups:
+                value = float(getattr(group, attribute))
+                yield f'quorumcache_{name}{{shard="{label}"}} {value!r}\n'
+        yield _heading(
+            "replica_staleness_seconds",
+            "Most by which the replica can lag behind what is committed; +Inf if never confirmed.",
+        )
+        for label, group in groups:
+            seconds = staleness_seconds(group, self._node.clock.monotonic_ns())
+            value_text = "+Inf" if seconds == inf else repr(seconds)
+            yield f'quorumcache_replica_staleness_seconds{{shard="{label}"}} {value_text}\n'
+        yield _heading(
+            "replication_lag_entries",
+            "Entries that a replica lacks of the log of the leader on this node.",
+        )
+        own_id = self._node.node_id
+        for label, group in groups:
+            if group.leader_id != own_id:
+                continue
+            for replica, status in sorted(group.log.progress().items()):
+                if replica != own_id:
+                    behind = float(max(0, group.log.last_index - status.match_index))
+                    labels = f'shard="{label}",peer="{self._node.name_of(replica)}"'
+                    yield f"quorumcache_replication_lag_entries{{{labels}}} {behind!r}\n"
+
+
+async def render(collector: NodeCollector) -> bytes:
+    """The scrape in Prometheus' text format; other work of the loop runs between its pieces."""
+    parts: list[bytes] = []
+    for number, family in enumerate(collector.collect(), 1):
+        parts.append(generate_latest(_OneFamily(family)))
+        if number % FAMILIES_PER_TURN == 0:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    lines = collector.shard_lines()
+    while piece := "".join(islice(lines, LINES_PER_TURN)):
+        parts.append(piece.encode())
+        await asyncio.sleep(0)
+    return b"".join(parts)
+
+
+def _heading(name: str, text: str) -> str:
+    return f"# HELP quorumcache_{name} {text}\n# TYPE quorumcache_{name} gauge\n"
+
+
+class _OneFamily(Collector):
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
+
+def _counter(name: str, text: str, labels: list[str]) -> CounterMetricFamily:
+    return CounterMetricFamily(f"quorumcache_{name}", text, labels=labels)
+
+
+def _gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"quorumcache_{name}", text, labels=labels)

@@ -1,0 +1,199 @@
+"""What the observers of a node (`stats`, `/metrics`, `/health`, `/status`) read of it, and
+nothing more.
+
+Protocols, so that an observer can be tried on a few plain objects, and so that nobody observes
+what is not listed here. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol, cast
+
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.clock import Clock
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.consensus.api import Role
+from quorumcache.node.storage.disk import DiskSpace
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.timings import Timings
+from quorumcache.ring import ClusterMap
+
+DIRECTORY_GROUP_ID = 0
+
+_NEVER_CONFIRMED_NS = 1 << 61
+"""More than any clock has counted: the distance to `NEVER_NS`."""
+
+
+class PeerProgress(Protocol):
+    """What a leader knows of one replica."""
+
+    @property
+    def match_index(self) -> int: ...
+    @property
+    def recent_active(self) -> bool: ...
+
+
+class LogView(Protocol):
+    """The replicated log of one group."""
+
+    @property
+    def last_index(self) -> int: ...
+    @property
+    def first_index(self) -> int: ...
+    @property
+    def log_bytes(self) -> int: ...
+    def progress(self) -> Mapping[int, PeerProgress]: ...
+
+
+class StoreView(Protocol):
+    """The items of one shard."""
+
+    @property
+    def items(self) -> Mapping[bytes, bytes]: ...
+    @property
+    def bytes_used(self) -> int: ...
+
+
+class GroupView(Protocol):
+    """This node's replica of one group. Group 0 is the directory, shard s is group s + 1."""
+
+    @property
+    def group_id(self) -> int: ...
+    @property
+    def role(self) -> Role: ...
+    @property
+    def term(self) -> int: ...
+    # 0 = unknown.
+    @property
+    def leader_id(self) -> int: ...
+    @property
+    def commit_index(self) -> int: ...
+    @property
+    def applied_index(self) -> int: ...
+    # By how much the state may lag behind what is committed; beyond every clock if unknown.
+    def staleness_ns(self, now_ns: int) -> int: ...
+    @property
+    def log(self) -> LogView: ...
+    # A StoreView for a shard, the directory's state for group 0.
+    @property
+    def store(self) -> object: ...
+
+
+class WalView(Protocol):
+    """The log on disk."""
+
+    @property
+    def bytes_total(self) -> int: ...
+    @property
+    def sync_count(self) -> int: ...
+    @property
+    def queued_bytes(self) -> int: ...
+
+
+class HostView(Protocol):
+    """All replicas of the node."""
+
+    @property
+    def groups(self) -> Mapping[int, GroupView]: ...
+    # False while the disk is full or hangs.
+    @property
+    def log_writable(self) -> bool: ...
+    @property
+    def wal(self) -> WalView: ...
+
+
+class ConnectionView(Protocol):
+    """One client connection."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def client_address(self) -> str: ...
+    # A word: reading, paused, closing.
+    @property
+    def state(self) -> str: ...
+
+
+class NodeView(Protocol):
+    """A node, as its observers see it."""
+
+    @property
+    def config(self) -> NodeConfig: ...
+    # 0 while the node is new.
+    @property
+    def node_id(self) -> int: ...
+    # "" while the node is new.
+    @property
+    def cluster_id(self) -> str: ...
+    @property
+    def disk_id(self) -> str: ...
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def timings(self) -> Timings: ...
+    @property
+    def alarms(self) -> Alarms: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def time(self) -> ClusterTime: ...
+    # The clock's monotonic reading when the node started.
+    @property
+    def started_ns(self) -> int: ...
+    # Of the file system of the data directory; zeros while it is not known.
+    @property
+    def disk_space(self) -> DiskSpace: ...
+    # Since when the disk owes an answer to a write or a sync, by the monotonic clock; 0 while it
+    # owes none.
+    @property
+    def disk_waiting_since_ns(self) -> int: ...
+    # None before the cluster has agreed on its first map.
+    @property
+    def map(self) -> ClusterMap | None: ...
+    @property
+    def host(self) -> HostView: ...
+    # Bound addresses as HOST:PORT; "" = no such listener.
+    @property
+    def listen_address(self) -> str: ...
+    @property
+    def peer_address(self) -> str: ...
+    @property
+    def http_address(self) -> str: ...
+    @property
+    def connections(self) -> Iterable[ConnectionView]: ...
+    def peers_up(self) -> Mapping[int, bool]: ...
+    # Why this node and another one do not talk, if one of them refuses the other.
+    def peers_apart(self) -> Mapping[int, str]: ...
+    # By the map, or by the founding record before there is one.
+    def name_of(self, node_id: int) -> str: ...
+
+
+def group_name(group_id: int) -> str:
+    """What a group is called in words for people."""
+    return "the directory" if group_id == DIRECTORY_GROUP_ID else f"shard {group_id - 1}"
+
+
+def shard_groups(node: NodeView) -> Iterator[tuple[int, GroupView, StoreView]]:
+    """(shard, group, store) of every shard replicated here, in order of shard."""
+    for group_id, group in sorted(node.host.groups.items()):
+        if group_id != DIRECTORY_GROUP_ID:
+            yield group_id - 1, group, cast(StoreView, group.store)
+
+
+def uptime_seconds(node: NodeView) -> float:
+    """Seconds since the node started, by its own monotonic clock."""
+    return (node.clock.monotonic_ns() - node.started_ns) / 1e9
+
+
+def staleness_seconds(group: GroupView, now_ns: int) -> float:
+    """The most by which a replica can lag behind; infinite if nothing was ever confirmed."""
+    staleness_ns = group.staleness_ns(now_ns)
+    return staleness_ns / 1e9 if staleness_ns < _NEVER_CONFIRMED_NS else math.inf
+
+
+def role_name(group: GroupView) -> str:
+    """`follower`, `pre_candidate`, `candidate` or `leader`."""
+    return Role(group.role).name.lower()

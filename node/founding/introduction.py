@@ -1,0 +1,101 @@
+"""How a node introduces itself, and the nodes it expects to meet: from settings and the map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.founding.progress import FoundingProgress
+from quorumcache.node.peers.codec import PROTOCOL_VERSION, Hello
+from quorumcache.node.peers.state import PeerSpec
+from quorumcache.node.storage.start_record import Starts
+from quorumcache.node.version import VERSION
+from quorumcache.ring import ClusterMap, NodeInfo
+
+
+def own_info(
+    config: NodeConfig, node_id: int, disk_id: str, listen_address: str, http_address: str
+) -> NodeInfo:
+    """What this node tells of itself. The addresses are those that its listeners are bound at."""
+    return NodeInfo(
+        node_id,
+        config.name,
+        config.members[config.name] or config.peer or "127.0.0.1:0",
+        config.advertised(listen_address),
+        config.reachable(http_address) if http_address else "",
+        config.zone,
+        float(config.weight),
+        disk_id,
+    )
+
+
+def own_hello(
+    config: NodeConfig,
+    info: NodeInfo,
+    founding: FoundingProgress,
+    incarnation: int,
+    starts: Starts,
+    epoch: int,
+) -> Hello:
+    """The hello of this process."""
+    settings = config.cluster_settings
+    return Hello(
+        protocol_version=PROTOCOL_VERSION,
+        cluster_id=founding.record.cluster_id,
+        disk_id=info.disk_id,
+        settings_fingerprint=settings.fingerprint(),
+        node_id=info.node_id,
+        name=info.name,
+        incarnation=incarnation,
+        start_number=starts.number,
+        start_marks=starts.marks,
+        is_founded=founding.is_complete,
+        peer_address=info.peer_address,
+        client_address=info.client_address,
+        http_address=info.http_address,
+        zone=info.zone,
+        weight=info.weight,
+        map_epoch=epoch,
+        version=VERSION,
+        settings=tuple((name, str(value)) for name, value in settings.as_dict().items()),
+    )
+
+
+def info_of(hello: Hello) -> NodeInfo:
+    """What a peer told of itself."""
+    return NodeInfo(
+        hello.node_id,
+        hello.name,
+        hello.peer_address,
+        hello.client_address,
+        hello.http_address,
+        hello.zone,
+        hello.weight,
+        hello.disk_id,
+    )
+
+
+def peer_specs(
+    config: NodeConfig,
+    founding: FoundingProgress,
+    cluster_map: ClusterMap | None,
+    known: Mapping[int, NodeInfo],
+) -> dict[int, PeerSpec]:
+    """The other nodes: of the newest map, or of the founding record while there is none.
+
+    They are dialed where this node's own settings say, else where the map says, and in turn where
+    they say themselves that they are (`known`).
+    """
+    record = founding.record
+    nodes = cluster_map.nodes if cluster_map is not None else record.founders
+    specs = {}
+    for node in nodes:
+        if node.node_id == founding.identity.node_id:
+            continue
+        founder = record.founder(node.node_id)
+        disk_id = node.disk_id or (founder.disk_id if founder is not None else "")
+        address = config.members.get(node.name) or node.peer_address
+        heard = known.get(node.node_id)
+        told = heard.peer_address if heard is not None else ""
+        specs[node.node_id] = PeerSpec(node.name, address, disk_id, told)
+    return specs

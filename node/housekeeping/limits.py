@@ -1,0 +1,87 @@
+"""Watches what this node has limited, and raises a warning alarm while a limit refuses clients.
+
+Memory, connections and unfinished writes are counted by those who hand them out; this looks at the
+counters now and then. An alarm goes when there is room again and nobody was refused for `QUIET_NS`,
+so that it does not come and go with every request. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.config import format_size
+from quorumcache.node.telemetry.counters import Counters
+
+MEMORY_FULL: Final = "memory_full"
+CONNECTIONS_FULL: Final = "connections_full"
+WRITES_FULL: Final = "writes_full"
+
+FULL_PERCENT: Final = 95
+"""From here on a limit counts as reached: the next value may be refused."""
+
+QUIET_NS: Final = 10_000_000_000
+"""How long nobody has to be refused before an alarm goes."""
+
+
+class LimitWatch:
+    """See the module. `look` is called a few times a second."""
+
+    def __init__(
+        self, alarms: Alarms, counters: Counters, *, memory_bytes: int, connections_max: int
+    ) -> None:
+        self._alarms = alarms
+        self._counters = counters
+        self._memory_bytes = memory_bytes
+        self._connections_max = connections_max
+        self._refusals: dict[str, int] = {}
+        """Refusals by each limit as of the last look."""
+        self._quiet_from_ns: dict[str, int] = {}
+        """When the alarm of a limit may go."""
+
+    def look(self, now_ns: int, bytes_used: int) -> None:
+        """Compare what is used with what is allowed."""
+        counters = self._counters
+        percent = bytes_used * 100 // self._memory_bytes
+        self._judge(
+            MEMORY_FULL,
+            now_ns,
+            is_full=percent >= FULL_PERCENT,
+            refusals=counters.since_start("store_no_memory"),
+            sentence=(
+                f"the items here use {percent} % of the memory allowed "
+                f"({format_size(self._memory_bytes)}): stores beyond it are refused with 'out of "
+                "memory', since nothing is evicted; delete items or raise `memory`"
+            ),
+        )
+        self._judge(
+            CONNECTIONS_FULL,
+            now_ns,
+            is_full=counters.curr_connections >= self._connections_max,
+            refusals=counters.since_start("rejected_connections"),
+            sentence=(
+                f"all {self._connections_max} client connections are in use: further clients are "
+                "refused; close idle ones, or raise `max-connections`"
+            ),
+        )
+        self._judge(
+            WRITES_FULL,
+            now_ns,
+            is_full=False,
+            refusals=counters.since_start("writes_refused"),
+            sentence=(
+                "writes are refused with 'too many writes wait on this node', since those of all "
+                "clients together hold half a gigabyte or more: is a shard without a leader, or a "
+                "client that sends large values too fast? More are taken as soon as others end"
+            ),
+        )
+
+    def _judge(
+        self, name: str, now_ns: int, *, is_full: bool, refusals: int, sentence: str
+    ) -> None:
+        if is_full or refusals != self._refusals.get(name, 0):
+            self._refusals[name] = refusals
+            self._quiet_from_ns[name] = now_ns + QUIET_NS
+            self._alarms.raise_alarm(name, sentence)
+        elif now_ns >= self._quiet_from_ns.get(name, 0):
+            self._alarms.clear(name)

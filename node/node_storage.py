@@ -1,0 +1,185 @@
+"""Everything durable of one node: what its disk remembers, found out at start. Blocks.
+
+A directory that is new has an identity and nothing else; `become` makes a member's storage of it,
+with the log, the snapshots, the births and the last map. A node that keeps nothing has the same in
+memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.consensus.api import Snapshot
+from quorumcache.node.errors import AcknowledgedDataLost, StorageError
+from quorumcache.node.founding.data_dir import (
+    SNAPSHOTS_DIR,
+    WAL_DIR,
+    Membership,
+    accept,
+    births_of,
+    check_births,
+    check_settings,
+    condemn,
+    mark,
+    membership,
+    open_data_dir,
+)
+from quorumcache.node.housekeeping.timekeeper import find_times
+from quorumcache.node.storage.disk_space import SpacePlan, plan_space
+from quorumcache.node.storage.founding_record import FoundingRecord, random_id
+from quorumcache.node.storage.identity import IDENTITY_FILE, Identity, lock_data_dir
+from quorumcache.node.storage.local_state import LocalState
+from quorumcache.node.storage.snapshots import SnapshotStore
+from quorumcache.node.storage.start_record import PeerStarts, Starts, count_start
+from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.node.wal.memory import MemoryWal
+from quorumcache.node.wal.newest import NewestNote, read_newest
+from quorumcache.node.wal.recovery import RecoveredGroup
+from quorumcache.node.wal.wal import Wal
+from quorumcache.ring import ClusterMap
+
+if TYPE_CHECKING:
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.storage.disk import Disk
+
+log: Final = get_logger("node")
+
+
+class NodeStorage:
+    """See the module. `member` None: the directory is new, and only `identity` means anything."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        disk: Disk | None,
+        *,
+        clock: Clock,
+        random: Random,
+        loop: asyncio.AbstractEventLoop,
+        time: ClusterTime,
+        incarnation: int,
+    ) -> None:
+        self.disk = disk
+        self.plan: SpacePlan | None = None
+        """How the log shares the disk; None while there is none."""
+        self._time = time
+        self._incarnation = incarnation
+        self.starts = Starts()
+        """Of a member: this start is the last one."""
+        self.directory = config.data_dir or ""
+        self.wal: Wal | MemoryWal = MemoryWal(loop)
+        self.snapshots: SnapshotStore | None = None
+        self.local_state = LocalState(disk, self.directory, loop)
+        self.recovered: dict[int, RecoveredGroup] = {}
+        """What the log remembers, by group; taken out when the group starts."""
+        self.snapshots_found: dict[int, Snapshot] = {}
+        """Likewise of the snapshots."""
+        self.map_found: ClusterMap | None = None
+        self.member: Membership | None = None
+        self.peer_starts: PeerStarts | None = None
+        """Of a member that keeps something: the starts that it has seen of the others."""
+        self._config = config
+        self._clock = clock
+        self._random = random
+        self._loop = loop
+        if disk is None:
+            self.identity = Identity(random_id(random))
+            return
+        lock_data_dir(disk, self.directory)
+        self.identity = open_data_dir(disk, self.directory, random)
+        if self.identity.is_member:
+            self.become(membership(self.identity, self.directory))
+
+    def accept(self, record: FoundingRecord) -> None:
+        """Make this new node a member of the record's cluster."""
+        if self.disk is None:
+            member = Membership(mark(self.identity, record), record)
+        else:
+            member = accept(self.disk, self.directory, self.identity, record, self._random)
+        event(
+            log,
+            "info",
+            "founding_accepted",
+            cluster=record.cluster_id,
+            node_id=member.identity.node_id,
+            founders=",".join(founder.name for founder in record.founders),
+        )
+        self.become(member)
+
+    def become(self, member: Membership) -> None:
+        """Read what a member's disk remembers. Raises what is wrong with it, or with the settings
+        that are fixed since the founding.
+        """
+        config = self._config
+        check_settings(member, config.name, config.fixed_settings, self.directory)
+        self.identity = member.identity
+        self.local_state.cluster_id = member.identity.cluster_id
+        self.local_state.node_id = member.identity.node_id
+        if self.disk is None:
+            self.local_state.births = births_of(member.record, member.identity.node_id)
+        else:
+            self._open(self.disk, member)
+        self.member = member
+
+    def _open(self, disk: Disk, member: Membership) -> None:
+        config = self._config
+        plan = self.plan = plan_space(
+            disk.space(self.directory).total_bytes,
+            segment_bytes_max=config.segment_bytes_max,
+            wal_bytes_max=config.wal_bytes_max,
+            memory_bytes=config.memory_bytes,
+        )
+        self.snapshots = SnapshotStore(
+            disk, f"{self.directory}/{SNAPSHOTS_DIR}", member.identity.cluster_id
+        )
+        self.snapshots_found = self.snapshots.load_all()
+        self.wal, self.recovered = Wal.open(
+            disk,
+            f"{self.directory}/{WAL_DIR}",
+            cluster_id=member.identity.cluster_id,
+            node_id=member.identity.node_id,
+            snapshots={g: s.meta for g, s in self.snapshots_found.items()},
+            newest=read_newest(disk, self.directory),
+            segment_bytes_max=plan.segment_bytes_max,
+            wal_bytes_max=plan.wal_bytes_max,
+            random=self._random,
+            clock=self._clock,
+            loop=self._loop,
+        )
+        note = NewestNote(disk, self.directory, lambda error: self.wal.on_failed(error))
+        self.wal.on_segment = note.begun
+        find_times(self._time, self.directory, self.snapshots_found, self.recovered)
+        for group_id in self.wal.orphan_snapshots:
+            # The log knows nothing of this group: it left, or was never durable here.
+            del self.snapshots_found[group_id]
+            self.snapshots.delete(group_id, _deleted)
+        self.map_found = self.local_state.load()
+        check_births(self.recovered, self.local_state.births, self.directory)
+        self.peer_starts = PeerStarts(
+            *(disk, self.directory, member.identity.disk_id),
+            lambda error: self.wal.on_failed(error),
+        )
+        self.starts = count_start(disk, self.directory, member.identity.disk_id, self._incarnation)
+
+    def files_when_new(self) -> list[str]:
+        """Paths of what a directory that is new has to hold."""
+        return [f"{self.directory}/{IDENTITY_FILE}"]
+
+    def failed(self, error: BaseException) -> None:
+        """The node ends because of this. A disk that has lost what was acknowledged is marked, so
+        that the node does not start on it again.
+        """
+        if self.disk is not None and isinstance(error, AcknowledgedDataLost):
+            try:
+                condemn(self.disk, self.directory, str(error))
+            except (OSError, StorageError) as second:  # The next start finds out again.
+                event(log, "error", "directory_not_marked", why=second)
+
+
+def _deleted(error: BaseException | None) -> None:
+    if error is not None:
+        event(log, "warning", "snapshot_not_deleted", why=error)

@@ -1,0 +1,5 @@
+"""What clients ask for, from the node that was asked to the leader and back.
+
+Reading order: `operation`, `read_levels`, `serving` (where the replica is), `leaders` (where it is
+believed to be), `forwards`, `relays`, `sessions`, `deadlines`, `coordinator`.
+"""

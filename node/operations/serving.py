@@ -1,0 +1,376 @@
+"""What a leader does with an operation, of its own clients or forwarded by another node.
+
+A write is refused for lack of memory, or proposed. A read is looked up under the lease or a
+confirmed read index; what it finds expired is removed through the log first. A read that puts up
+with some staleness is answered by any replica whose state is known to be fresh enough. The
+coordinator decides that an operation belongs here; this file carries it out, and answers the node
+that forwarded it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
+from quorumcache.node.peers.items import (
+    FORWARD_ITEMS,
+    FORWARD_LOST,
+    FORWARD_REFUSED,
+    FORWARD_RESULT,
+)
+from quorumcache.node.replica.group import ReadWaiter, ReplicaGroup
+from quorumcache.node.store.commands import (
+    OP_ADD,
+    OP_APPEND,
+    OP_CAS,
+    OP_DELETE,
+    OP_EXPIRE,
+    OP_PREPEND,
+    OP_REFUSE,
+    OP_REPLACE,
+    OP_SET,
+    OP_TICK,
+    Command,
+)
+from quorumcache.node.store.item import cas_unique
+from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, Result, removed_items
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
+from quorumcache.node.store.store import EXPIRED, ShardStore
+
+if TYPE_CHECKING:
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.telemetry.counters import Counters
+
+GROWING_OPS: Final = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
+"""Commands that are refused when the memory limit is reached."""
+
+REPLY_BYTES_MAX: Final = 4 << 20
+"""A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
+
+
+class PeerSender(Protocol):
+    """The peer network, as far as forwarding needs it."""
+
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
+    def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
+    def is_up(self, node_id: int) -> bool: ...
+
+
+class ServingHost(Protocol):
+    """What serving and routing need of the node."""
+
+    groups: dict[int, ReplicaGroup]
+    bytes_used: int
+    disk_trouble: str
+
+    def flush_soon(self) -> None: ...
+
+
+class Serving:
+    """See the module docstring."""
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        host: ServingHost,
+        peers: PeerSender,
+        clock: Clock,
+        counters: Counters,
+        memory_bytes: int,
+    ) -> None:
+        self.node_id = node_id
+        self.host = host
+        self.peers = peers
+        self.clock = clock
+        self.counters = counters
+        self.memory_bytes = memory_bytes
+
+    def submit(
+        self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
+    ) -> None:
+        """Propose a command of a client, here or forwarded, at this leader.
+
+        At the memory limit what would grow is refused; as in memcached, a refused set also removes
+        the old value, so that nobody reads what the client meant to replace. A repeated attempt is
+        never refused for memory: the session table has to answer it. What comes under a client's
+        own session may be a repetition that only the client knows of, so the table is asked through
+        the log, by a command that stands in for the refused one.
+        """
+        if (
+            not retry
+            and command[3] in GROWING_OPS
+            and self.host.bytes_used + size > self.memory_bytes
+        ):
+            self.counters.store_no_memory += 1
+            if command[3] == OP_SET:
+                command = (*command[:3], OP_DELETE, command[4])
+                waiter = _OutOfMemory(waiter)
+            elif command[0] >= CLIENT_SESSION_MIN:
+                command = (*command[:3], OP_REFUSE, command[4])
+            else:
+                waiter.on_result(OUT_OF_MEMORY)
+                return
+            size = len(command[4])
+        group.submit(command, size, waiter)
+
+    def lookup(
+        self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: ReadWaiter
+    ) -> list[bytes | None] | None:
+        """Packed items, or None when expired ones have to be removed through the log first."""
+        store = group.machine
+        assert isinstance(store, ShardStore)
+        now_ms = group.now_ms()
+        expired: list[tuple[bytes, int]] = []
+        items: list[bytes | None] = []
+        for key in keys:
+            item = store.lookup(key, now_ms)
+            if item is EXPIRED:
+                packed = store.items.get(key)
+                expired.append((key, cas_unique(packed) if packed is not None else 0))
+            else:
+                items.append(item)
+        if not expired:
+            return items
+        removal: Command
+        if store.pending_flush_ms and now_ms >= store.pending_flush_ms:
+            self.counters.get_flushed += len(expired)
+            removal = (0, 0, 0, OP_TICK, b"")
+        else:
+            self.counters.get_expired += len(expired)
+            removal = (0, 0, 0, OP_EXPIRE, b"", tuple(expired))
+        group.submit(removal, 64 * len(expired), _AfterRemoval(waiter, self.counters))
+        return None
+
+    def is_fresh(self, group: ReplicaGroup, staleness_ns: int) -> bool:
+        """May this replica, leader or not, answer a read that puts up with such a staleness?
+
+        Asked after the request's bytes were read: the bound counts back from a moment at which the
+        client was waiting.
+        """
+        return group.staleness_ns(self.clock.monotonic_ns()) <= staleness_ns
+
+    def lookup_stale(
+        self, group: ReplicaGroup, keys: tuple[bytes, ...], staleness_ns: int
+    ) -> list[bytes | None] | None:
+        """Packed items as this replica has them; None when it has to be read the linearizable way.
+
+        What has ended is a miss at once, although no log says so yet: a follower cannot log it,
+        and one that is cut off would never answer.
+        """
+        store = group.machine
+        if not isinstance(store, ShardStore):
+            return None
+        if staleness_ns < ANY_STALENESS_NS:
+            if group.has_lease():
+                return None  # As fast, and what has ended leaves through the log.
+            if not self.is_fresh(group, staleness_ns):
+                self.counters.bounded_too_stale += 1
+                return None
+        now_ms = group.now_ms()
+        items: list[bytes | None] = []
+        ended = 0
+        for key in keys:
+            item = store.lookup(key, now_ms)
+            if item is EXPIRED:
+                ended += 1
+                item = None
+            items.append(item)
+        if ended:
+            if store.pending_flush_ms and now_ms >= store.pending_flush_ms:
+                self.counters.get_flushed += ended
+            else:
+                self.counters.get_expired += ended
+        self.counters.replica_reads += 1
+        return items
+
+    # -- for other nodes ---------------------------------------------------------------
+
+    def forwarded_read(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """A read that another node forwarded; its form was checked."""
+        self.counters.forwarded_in += 1
+        _, request_id, group_id, keys, *level = item
+        if level and level[0] > 0:
+            replica = self.host.groups.get(group_id)
+            if replica is not None:
+                items = self.lookup_stale(replica, keys, level[0])
+                if items is not None:
+                    self.reply_first_items(node_id, request_id, items)
+                    return
+        group = self.led_here(group_id)
+        if group is None:
+            self.refuse(node_id, request_id, group_id, "not the leader")
+            return
+        forwarded = ForwardedRead(self, node_id, request_id, group, keys)
+        if group.has_lease():
+            self.counters.lease_reads += 1
+            forwarded.on_readable()
+        else:
+            self.counters.index_reads += 1
+            group.when_readable(forwarded)
+
+    def forwarded_write(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """A write that another node forwarded; its form was checked."""
+        self.counters.forwarded_in += 1
+        _, request_id, group_id, size, retry, command = item
+        group = self.led_here(group_id)
+        if group is None:
+            self.refuse(node_id, request_id, group_id, "not the leader")
+            return
+        waiter = ForwardedWrite(self, node_id, request_id, group_id)
+        self.submit(group, command, size, waiter, retry=retry)
+
+    def read_at_once(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        """What most forwarded reads are: one key, of a shard led here, which cannot have expired.
+
+        False, and nothing has happened, if it is anything else.
+        """
+        if len(item) != 4:
+            return False
+        _, request_id, group_id, keys = item
+        if type(group_id) is not int or type(keys) is not tuple or len(keys) != 1:
+            return False
+        key = keys[0]
+        group = self.host.groups.get(group_id)
+        if type(key) is not bytes or group is None or not group.has_lease():
+            return False
+        store = group.machine
+        if not isinstance(store, ShardStore) or store.pending_flush_ms:
+            return False
+        found = store.items.get(key)
+        if found is not None and found[0]:
+            return False
+        self.counters.forwarded_in += 1
+        self.counters.lease_reads += 1
+        self.reply_items(node_id, request_id, (found,))
+        return True
+
+    def led_here(self, group_id: int) -> ReplicaGroup | None:
+        """The group, if it is a shard's and this node leads it."""
+        group = self.host.groups.get(group_id)
+        if group is None or not group.is_leader or not isinstance(group.machine, ShardStore):
+            return None
+        return group
+
+    def refuse(self, node_id: int, request_id: int, group_id: int, why: str) -> None:
+        """Certainly not executed here; the leader, if this node knows it, may."""
+        group = self.host.groups.get(group_id)
+        leader = 0
+        if group is not None:
+            leader = self.node_id if group.is_leader else group.leader_id
+        self.reply(node_id, (FORWARD_REFUSED, request_id, leader, why))
+
+    def reply(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """Answer another node. An answer that cannot be sent is the loss of a connection there."""
+        self.peers.send(node_id, item)
+        self.host.flush_soon()
+
+    def reply_first_items(
+        self, node_id: int, request_id: int, items: Sequence[bytes | None]
+    ) -> None:
+        """Answer a read of another node with as many of its items as one answer may hold."""
+        size = 0
+        for count, item in enumerate(items, 1):
+            size += len(item) if item is not None else 1
+            if size > REPLY_BYTES_MAX:
+                items = items[:count]
+                break
+        self.reply_items(node_id, request_id, items)
+
+    def reply_items(self, node_id: int, request_id: int, items: Sequence[bytes | None]) -> None:
+        """Answer a read of another node; it has to ask again if too many values wait already."""
+        if not self.peers.send_bulk(node_id, (FORWARD_ITEMS, request_id, items)):
+            why = "too many values wait on the connection between the nodes"
+            self.peers.send(node_id, (FORWARD_REFUSED, request_id, self.node_id, why))
+        self.host.flush_soon()
+
+
+class ForwardedWrite:
+    """Answers the node that forwarded a write to us."""
+
+    __slots__ = ("group_id", "node_id", "request_id", "serving")
+
+    def __init__(self, serving: Serving, node_id: int, request_id: int, group_id: int) -> None:
+        self.serving = serving
+        self.node_id = node_id
+        self.request_id = request_id
+        self.group_id = group_id
+
+    def on_result(self, result: Result) -> None:
+        self.serving.reply(self.node_id, (FORWARD_RESULT, self.request_id, result))
+
+    def on_refused(self, why: str) -> None:
+        self.serving.refuse(self.node_id, self.request_id, self.group_id, why)
+
+    def on_lost(self) -> None:
+        self.serving.reply(self.node_id, (FORWARD_LOST, self.request_id))
+
+
+class ForwardedRead:
+    """Answers the node that forwarded a read to us."""
+
+    __slots__ = ("group", "keys", "node_id", "request_id", "serving")
+
+    def __init__(
+        self,
+        serving: Serving,
+        node_id: int,
+        request_id: int,
+        group: ReplicaGroup,
+        keys: tuple[bytes, ...],
+    ) -> None:
+        self.serving = serving
+        self.node_id = node_id
+        self.request_id = request_id
+        self.group = group
+        self.keys = keys
+
+    def on_readable(self) -> None:
+        items = self.serving.lookup(self.group, self.keys, self)
+        if items is not None:
+            self.serving.reply_first_items(self.node_id, self.request_id, items)
+
+    def on_refused(self, why: str) -> None:
+        self.serving.refuse(self.node_id, self.request_id, self.group.group_id, why)
+
+
+class _AfterRemoval:
+    """Reads again once the expired items are out of the log's state."""
+
+    __slots__ = ("counters", "reader")
+
+    def __init__(self, reader: ReadWaiter, counters: Counters) -> None:
+        self.reader = reader
+        self.counters = counters
+
+    def on_result(self, result: Result) -> None:
+        self.counters.reclaimed += removed_items(result)
+        # The removal was committed after the read began, so the state is current as of then.
+        self.reader.on_readable()
+
+    def on_refused(self, why: str) -> None:
+        self.reader.on_refused(why)
+
+    def on_lost(self) -> None:
+        self.reader.on_refused("leadership changed")
+
+
+class _OutOfMemory:
+    """Turns the result of the delete that stands in for a refused set into the refusal."""
+
+    __slots__ = ("waiter",)
+
+    def __init__(self, waiter: Any) -> None:
+        self.waiter = waiter
+
+    def on_result(self, result: Result) -> None:
+        # Anything else is no result of a delete: the session's state, or what an earlier attempt of
+        # the client had as its first answer.
+        self.waiter.on_result(OUT_OF_MEMORY if result in (DELETED, NOT_FOUND) else result)
+
+    def on_refused(self, why: str) -> None:
+        self.waiter.on_refused(why)
+
+    def on_lost(self) -> None:
+        self.waiter.on_lost()

@@ -1,0 +1,127 @@
+"""What the peer network knows of other nodes, and whom it tells what they bring."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from quorumcache.node.config import parse_address
+from quorumcache.node.peers.codec import Hello, Items
+from quorumcache.node.peers.founding_frames import Blank
+
+if TYPE_CHECKING:
+    from quorumcache.node.peers.link import PeerLink
+
+
+ONE_WAY_NS: Final = 5_000_000_000
+"""So long may a node that takes our connections be without one of its own to us: it dials again
+within a second, so after that it cannot reach us, or does not find us at the address it knows."""
+
+
+class PeerSpec(NamedTuple):
+    """Another node: its name, where to dial it, and the data directory that may speak for it.
+
+    `address`: HOST:PORT, by our settings or the map. `told`: where it says that it is; "" if it has
+    not said so. Dials take turns where the two differ.
+    """
+
+    name: str
+    address: str
+    disk_id: str
+    told: str = ""
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """The (host, port) pairs to dial, in turn."""
+        texts = [self.address, *([self.told] if self.told not in ("", self.address) else [])]
+        return [parse_address(text, "peer address") for text in texts]
+
+
+class PeerHandler(Protocol):
+    """Who is told what the peers bring. Called on the loop."""
+
+    def on_peer_items(self, node_id: int, items: Items) -> None:
+        """One frame. Raising `PeerError` closes the link with that as the reason."""
+
+    def on_peer_datagram(self, node_id: int, items: Items) -> None:
+        """Items of a datagram: lost, repeated, late and in any order, from that very process.
+        Raising `PeerError` drops it."""
+
+    def on_peer_hello(self, node_id: int, hello: Hello) -> None:
+        """A peer introduced itself on either connection: its addresses, zone, weight, epoch."""
+
+    def on_peer_up(self, node_id: int) -> None:
+        """The link to the peer is ready: `send` takes items."""
+
+    def on_peer_down(self, node_id: int, why: str) -> None:
+        """The link to the peer, or the one from it, is lost, or it refuses connections.
+
+        A hint that it may be dead. Once per change: not again for each failed redial.
+        """
+
+    def on_refused(self, node_id: int, why: str) -> None:
+        """A handshake ended in a refusal by either side. `node_id` 0: a stranger came to us."""
+
+    def on_newer_map(self) -> None:
+        """A stranger of our cluster has a newer map: the others may have it, too."""
+
+    def on_blank(self, blank: Blank) -> bytes:
+        """A new node asks for the founding record: the frame that answers it."""
+
+
+class Peer:
+    """What we know of one other node, whether connected or not."""
+
+    __slots__ = (
+        "addresses",
+        "datagram_token",
+        "disk_id",
+        "failures",
+        "inbound",
+        "link",
+        "name",
+        "one_way_since_ns",
+        "refusal",
+        "refused",
+        "retry_ms",
+        "suspect",
+        "wake",
+    )
+
+    def __init__(self, name: str, addresses: list[tuple[str, int]], disk_id: str) -> None:
+        self.name = name
+        self.addresses = addresses
+        self.disk_id = disk_id
+        self.refusal = ""  # what the other side said last; "" once it took us
+        self.refused = ""  # what we said to it last; "" once we took it
+        self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
+        self.link: PeerLink | None = None  # dialed and ready
+        self.inbound: PeerLink | None = None  # accepted and ready
+        self.datagram_token = b""  # of the datagrams that count now; b"" without `inbound`
+        self.failures = 0  # dials in a row without a stable link
+        self.retry_ms = 0  # told by a refusal; 0 = none
+        self.suspect = False  # on_peer_down was called, and nothing came up since
+        self.wake: asyncio.Future[None] | None = None  # ends the pause before the next dial
+
+
+def refusals_of(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:
+    """See `PeerNetwork.refusals`."""
+    found = {}
+    for node_id, peer in peers.items():
+        if peer.refusal:
+            found[node_id] = f"node {peer.name} refuses this node: {peer.refusal}"
+        elif peer.one_way_since_ns and now_ns - peer.one_way_since_ns > ONE_WAY_NS:
+            found[node_id] = (
+                f"node {peer.name} cannot connect to this node, although this node can connect "
+                "to it: the address that it knows of this node is wrong, or blocked"
+            )
+    return found
+
+
+def why_apart(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:
+    """See `PeerNetwork.why_apart`."""
+    found = refusals_of(peers, now_ns)
+    for node_id, peer in peers.items():
+        if peer.refused and node_id not in found:
+            found[node_id] = f"this node refuses it: {peer.refused}"
+    return found

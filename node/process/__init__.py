@@ -1,0 +1,2 @@
+"""The process around a node: options, signals, `run` (one node), `supervisor` (`quorumcached
+up`)."""

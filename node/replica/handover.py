@@ -1,0 +1,58 @@
+"""A node that stops gives its leaderships away first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from quorumcache.node.consensus.api import Role
+
+if TYPE_CHECKING:
+    from quorumcache.node.replica.group import ReplicaGroup
+
+
+async def hand_over(
+    node_id: int,
+    groups: Callable[[], Iterable[ReplicaGroup]],
+    *,
+    is_up: Callable[[int], bool],
+    transfer: Callable[[ReplicaGroup, int], None],
+    deadline: float,
+    pause_seconds: float,
+) -> None:
+    """Give every leadership to the replica that is furthest along (thesis 3.10).
+
+    Each once: one that comes back comes from a node that is stopping, too, and the two would hand
+    it to and fro until one of them has run out of time. It comes back in the next term but one, at
+    the earliest; in the next term leads whoever failed to give it away, and tries again.
+    `deadline` is in the loop's time.
+    """
+    loop = asyncio.get_running_loop()
+    given: dict[int, int] = {}  # group id -> term of the leadership that was given away
+    while loop.time() < deadline:
+        led = [
+            group
+            for group in groups()
+            if group.log.role is Role.LEADER
+            and len(group.log.configuration.voters) > 1
+            and group.log.term - given.get(group.group_id, group.log.term) <= 1
+        ]
+        busy = False
+        for group in led:
+            status = group.log.progress()
+            candidates = [
+                (status[voter].match_index, -voter)
+                for voter in group.log.configuration.voters
+                if voter != node_id
+                and voter in status
+                and status[voter].recent_active
+                and is_up(voter)
+            ]
+            if candidates:
+                busy = True
+                given[group.group_id] = group.log.term
+                transfer(group, -max(candidates)[1])
+        if not busy:
+            return
+        await asyncio.sleep(pause_seconds)

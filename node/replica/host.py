@@ -1,0 +1,521 @@
+"""All groups of one process: one turn of the loop is one batch.
+
+Whatever happened in a turn (client requests, peer frames, ticks) marks groups dirty. At the end of
+the turn `_turn` drains them together, in the one legal order:
+
+ 1. queued commands become entries, and each group's `Ready` is taken;
+ 2. all groups' entries and hard states go to the shared log as one batch: one write, one sync;
+ 3. messages that promise nothing leave at once, so that followers sync while we do (thesis 10.2.1);
+ 4. committed entries are applied and their waiters answered;
+ 5. when the batch is durable, the groups hear of it and the messages that promise leave.
+
+All messages to one peer in a turn travel in one frame. The host touches the disk only through
+the log and the snapshot store it was given, and the network only through `PeerSender`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from quorumcache.node.admin.view import group_name
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.consensus.api import EntryKind, Outbound, Ready, Role, Snapshot, SoftState
+from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
+from quorumcache.node.consensus.raft.messages import Append, AppendReply
+from quorumcache.node.errors import AcknowledgedDataLost, PeerFrameError
+from quorumcache.node.peers.codec import pack_item
+from quorumcache.node.peers.consensus_items import (
+    AGAIN_TYPES,
+    BEAT_KINDS,
+    check_message,
+    decode_beats,
+    decode_message,
+    encode_message,
+)
+from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
+from quorumcache.node.replica.group import GroupHost, ReplicaGroup
+from quorumcache.node.store.item import ITEM_BYTES_MAX
+from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.node.wal.format import WalRecord
+from quorumcache.node.wal.wal import QUEUED_BYTES_MAX
+
+if TYPE_CHECKING:
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.consensus.raft.messages import Message
+    from quorumcache.node.storage.snapshots import SnapshotStore
+    from quorumcache.node.telemetry.counters import Counters
+    from quorumcache.node.wal.memory import MemoryWal
+    from quorumcache.node.wal.wal import Wal
+
+log = get_logger("host")
+
+TICKS_AT_ONCE_MAX: Final = 3
+"""Ticks made up for in one turn after a pause.
+
+The rest is dropped: what arrived during the pause (a leader's heartbeats) must be read before
+an election timeout can run out, and a late tick only makes promises to a leader last longer,
+never shorter.
+"""
+
+SNAPSHOT_RETRY_SECONDS: Final = 1.0
+"""Pause before a snapshot that could not be stored is tried again."""
+
+
+BEATS_PER_ITEM: Final = 24
+"""Groups whose heartbeats travel together: they fit into a datagram."""
+
+BEATS_SEEN_MAX: Final = 1024
+"""Marks of beats that wait for their second copy: more than a second's of a large cluster."""
+
+
+class PeerSender(Protocol):
+    """The peer network, as far as consensus needs it."""
+
+    def send_packed(self, node_id: int, packed: bytes) -> bool: ...
+    def send_again(self, node_id: int, packed: bytes) -> None: ...
+    def flush(self) -> None: ...
+
+
+class ReplicaHost(GroupHost):
+    """Owner of this node's replicas."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        wal: Wal | MemoryWal,
+        snapshots: SnapshotStore | None,
+        peers: PeerSender,
+        counters: Counters,
+        tick_ms: int,
+        on_leader_change: Callable[[int], None],
+        on_fatal: Callable[[BaseException], None],
+        time: ClusterTime | None = None,
+        item_bytes_max: int = ITEM_BYTES_MAX,
+    ) -> None:
+        self.loop = loop
+        self.clock = clock
+        self.time = time or ClusterTime(clock)
+        """Which time it is for items; the same for all groups."""
+        self.item_bytes_max = item_bytes_max
+        """This node's limit, which it puts into what it proposes."""
+        self.wal = wal
+        self.snapshots = snapshots
+        self.counters = counters
+        self.tick_ms = tick_ms
+        self.on_leader_change = on_leader_change
+        self.on_fatal = on_fatal
+        self.peers: PeerSender = peers
+        self.groups: dict[int, ReplicaGroup] = {}
+        self.bytes_used = 0
+        """Memory of all items here, by the store's cost model."""
+        self.disk_trouble = ""
+        """Why the log cannot be written now, in words; empty when it can."""
+        self.disk_hangs = False
+        """The trouble is that the disk does not answer: nothing can be written at all."""
+        self.log_is_behind = False
+        """So much waits for the disk that nothing more is taken in (`QUEUED_BYTES_MAX`)."""
+        self.stopped = False
+        self._beats: dict[tuple[int, int], list[tuple[int, ...]]] = {}
+        """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
+        self._beats_seen: dict[int, bool] = {}
+        """Marks of beats of which one copy has come, oldest first."""
+        self._reply_ticks: dict[int, int] = {}
+        """Tick of the last answer to an Append that went as a datagram, by peer."""
+        self._dirty: list[ReplicaGroup] = []
+        self._turn_scheduled = False
+        self._flush_scheduled = False
+        self._ticks_done = clock.monotonic_ns() // (tick_ms * 1_000_000)
+        self._tick_handle: asyncio.TimerHandle | None = None
+        self._every_tick: list[Callable[[], None]] = []
+
+    # -- groups ------------------------------------------------------------------------
+
+    def add_group(self, group: ReplicaGroup) -> None:
+        """Take a replica in; it runs from the next turn on."""
+        if group.group_id in self.groups:
+            raise AssertionError(f"group {group.group_id} added twice")
+        self.groups[group.group_id] = group
+        self.bytes_used += group.machine.bytes_used
+        self.mark_dirty(group)
+
+    def mark_dirty(self, group: ReplicaGroup) -> None:
+        """Have the group drained at the end of this turn."""
+        if not group.dirty:
+            group.dirty = True
+            self._dirty.append(group)
+            if not self._turn_scheduled:
+                self._turn_scheduled = True
+                self.loop.call_soon(self._turn)
+
+    def flush_soon(self) -> None:
+        """Have the peers' frames sent at the end of this turn."""
+        if not self._flush_scheduled and not self._turn_scheduled:
+            self._flush_scheduled = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        self._flush_peers()
+
+    def _flush_peers(self) -> None:
+        """One frame to every peer, in which the heartbeats of all groups are one item."""
+        if self._beats:
+            beats, self._beats = self._beats, {}
+            for (to, kind), members in beats.items():
+                for start in range(0, len(members), BEATS_PER_ITEM):
+                    packed = pack_item((kind, members[start : start + BEATS_PER_ITEM]))
+                    self.peers.send_packed(to, packed)
+                    self.peers.send_again(to, packed)
+        self.peers.flush()
+
+    # -- input -------------------------------------------------------------------------
+
+    def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """A consensus item from a peer. Raises PeerFrameError if it is none."""
+        if item[0] == HEARTBEATS or item[0] == HEARTBEAT_REPLIES:
+            beats = decode_beats(item)
+            if self._is_second_copy(node_id, item):
+                return
+            for group_id, message in beats:
+                self._step(node_id, group_id, message)
+        else:
+            message = decode_message(item)
+            self._step(node_id, item[1], message)
+
+    def _is_second_copy(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        """Beats come on the connection and as a datagram: the later copy is not worth its time,
+        and a second answer in a round would look like a round without progress."""
+        try:
+            mark = hash((node_id, item))
+        except TypeError as error:
+            raise PeerFrameError(f"heartbeats of an unknown form: {error}") from error
+        marks = self._beats_seen
+        if marks.pop(mark, False):
+            return True
+        marks[mark] = True
+        if len(marks) > BEATS_SEEN_MAX:
+            del marks[next(iter(marks))]
+        return False
+
+    def _step(self, node_id: int, group_id: int, message: Message) -> None:
+        group = self.groups.get(group_id)
+        if group is None or self.disk_trouble or (self.log_is_behind and type(message) is Append):
+            # No replica here (yet), or nothing it asks for could be made durable (soon). The
+            # sender repeats what matters.
+            return
+        replica = group.log
+        try:
+            replica.step(node_id, message)
+        except AcknowledgedEntriesLost as lost:
+            error = AcknowledgedDataLost(group_name(group_id), str(lost))
+            self.on_fatal(error)
+            raise error from lost
+        except Exception as error:
+            check_message(message)
+            self.on_fatal(error)  # Not the peer's fault: nothing that this log says counts now.
+            raise
+        if group.dirty:
+            return
+        if replica.has_ready():
+            self.mark_dirty(group)
+        elif replica.lease_until_ns:
+            group.update_lease()  # All that most answers to heartbeats change.
+
+    def peer_unreachable(self, node_id: int) -> None:
+        """The connection to a node was refused or reset: its replicas may be gone."""
+        for group in self.groups.values():
+            group.log.peer_unreachable(node_id)
+            self.mark_dirty(group)
+
+    def start_ticking(self, every_tick: list[Callable[[], None]]) -> None:
+        """Begin to pass time to the groups, and to `every_tick` after them."""
+        self._every_tick = every_tick
+        self._ticks_done = self.clock.monotonic_ns() // (self.tick_ms * 1_000_000)
+        self._arm()
+
+    def _arm(self) -> None:
+        tick_ns = self.tick_ms * 1_000_000
+        wait_ns = tick_ns - self.clock.monotonic_ns() % tick_ns
+        self._tick_handle = self.loop.call_later(wait_ns / 1e9 + 0.0002, self._tick)
+
+    def _tick(self) -> None:
+        if self.stopped:
+            return
+        try:
+            self._pass_time()
+        except BaseException as error:
+            self.on_fatal(error)  # A node without ticks would hold its promises for ever.
+            raise
+        self._arm()
+
+    def _pass_time(self) -> None:
+        now_ns = self.clock.monotonic_ns()
+        ticks = now_ns // (self.tick_ms * 1_000_000)
+        due = ticks - self._ticks_done
+        self._ticks_done = ticks
+        for _ in range(0 if self.disk_trouble else min(due, TICKS_AT_ONCE_MAX)):
+            for group in self.groups.values():
+                log_ = group.log
+                log_.tick(now_ns)
+                if group.dirty:
+                    continue
+                if log_.has_ready():
+                    self.mark_dirty(group)
+                elif group.led_term and log_.lease_until_ns > group.lease_until_ns:
+                    group.update_lease()  # Alone: no answer of anybody else renews it.
+        if due:
+            for call in self._every_tick:
+                call()
+
+    # -- the turn ----------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Drain every dirty group; see the module docstring for the order."""
+        if self.stopped:
+            return
+        try:
+            self._drain()
+        except BaseException as error:
+            self.on_fatal(error)
+            raise
+
+    def _drain(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        self._turn_scheduled = False
+        records: list[WalRecord] = []
+        waiting: list[tuple[ReplicaGroup, Ready]] = []
+        for group in dirty:
+            group.dirty = False
+            if group.installing:
+                continue  # Marked dirty again when its snapshot is durable.
+            if group.queue or group.reads_queued:
+                self.counters.proposals += group.propose_pending()
+            replica = group.log
+            ready = replica.ready()
+            if ready.snapshot is not None:
+                if ready.messages:
+                    self._send(group, ready.messages)
+                self._install(group, ready)
+                continue
+            if ready.entries or ready.hard_state is not None:
+                records.append(WalRecord(group.group_id, ready.hard_state, ready.entries))
+                group.unpersisted += 1
+                waiting.append((group, ready))
+            elif ready.messages_after_append:
+                if group.unpersisted:
+                    group.unpersisted += 1
+                    waiting.append((group, ready))
+                else:
+                    self._send(group, ready.messages_after_append)
+            if ready.messages:
+                self._send(group, ready.messages)
+            if ready.committed_entries:
+                self.counters.entries_applied += len(ready.committed_entries)
+                group.apply(ready.committed_entries)
+            if ready.soft_state is not None:
+                self._role_changed(group, ready.soft_state)
+            for context, read_index in ready.read_states:
+                group.reads_confirmed(context, read_index)
+            if ready.failed_reads:
+                group.reads_failed(ready.failed_reads)
+            if ready.snapshot_wanted:
+                for peer in ready.snapshot_wanted:
+                    self._provide_snapshot(group, peer)
+            if replica.lease_until_ns or group.lease_until_ns:
+                group.update_lease()
+            if not group.led_term:
+                group.update_freshness()
+        if waiting:
+            self.wal.append(records, lambda: self._durable(waiting))
+            self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
+        self._flush_peers()
+
+    def _send(self, group: ReplicaGroup, messages: list[Outbound]) -> None:
+        send = self.peers.send_packed
+        last: Message | None = None
+        packed = b""
+        for to, message in messages:
+            kind = BEAT_KINDS.get(type(message))
+            if kind is not None:
+                beats = self._beats.get((to, kind))
+                if beats is None:
+                    beats = self._beats[to, kind] = []
+                beats.append((group.group_id, *message))
+                continue
+            if message is not last:  # Followers at the same position get the same message.
+                last = message
+                packed = pack_item(encode_message(group.group_id, message))
+            send(to, packed)
+            cls = type(message)
+            if cls in AGAIN_TYPES:
+                self.peers.send_again(to, packed)
+            elif isinstance(message, AppendReply):
+                # One answer tells all that earlier ones did, so a few of many will do.
+                if self._reply_ticks.get(to) != self._ticks_done:
+                    self._reply_ticks[to] = self._ticks_done
+                    self.peers.send_again(to, packed)
+            elif isinstance(message, Append) and _is_first(message):
+                self.peers.send_again(to, packed)
+
+    def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
+        """A batch is on disk: acknowledge it to the groups, send what promised it."""
+        if self.stopped:
+            return
+        self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
+        try:
+            self._acknowledge(waiting)
+        except BaseException as error:
+            self.on_fatal(error)
+            raise
+
+    def _acknowledge(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
+        for group, ready in waiting:
+            group.unpersisted -= 1
+            if ready.messages_after_append:
+                self._send(group, ready.messages_after_append)
+                self.flush_soon()
+            replica = group.log
+            replica.persisted(ready.last_index, ready.last_term)
+            if not group.dirty and replica.has_ready():
+                self.mark_dirty(group)
+
+    def _role_changed(self, group: ReplicaGroup, state: SoftState) -> None:
+        if group.led_term and (state.role is not Role.LEADER or state.term != group.led_term):
+            self.counters.leaderships_lost += 1
+            group.led_term = 0
+            group.leadership_lost()
+        if state.role is Role.LEADER:
+            self.time.bridge()  # Before anything is read or stamped under this leadership.
+            if not group.led_term:
+                self.counters.elections_won += 1
+                if group.stood_term != state.term:  # Alone, it wins in the turn it stands in.
+                    self.counters.elections += 1
+            group.led_term = state.term
+        elif state.role is Role.CANDIDATE:
+            self.counters.elections += 1
+            group.stood_term = state.term
+        event(
+            log,
+            "debug",
+            "role",
+            group=group.group_id,
+            role=state.role.name.lower(),
+            term=state.term,
+            leader=state.leader_id,
+        )
+        self.on_leader_change(group.group_id)
+
+    # -- snapshots between replicas ------------------------------------------------------
+
+    def _provide_snapshot(self, group: ReplicaGroup, replica: int) -> None:
+        """A follower is too far behind for our log: send the present state (thesis 5)."""
+        meta = group.log.snapshot_meta(group.applied_index)
+        machine = group.machine
+        data = b"".join(machine.encode_view(machine.view()))
+        self.counters.snapshots_sent += 1
+        event(log, "info", "snapshot_sent", group=group.group_id, to=replica, index=meta.last_index)
+        group.log.provide_snapshot(replica, Snapshot(meta, data))
+        self.mark_dirty(group)
+
+    def _install(self, group: ReplicaGroup, ready: Ready) -> None:
+        """Our leader sent its state: make it durable, then what follows it, then continue from it.
+
+        The group is not drained meanwhile, so nothing that the snapshot replaces is promised. The
+        state is restored first of all: a snapshot that cannot be ends the node here, before the
+        disk has it and every start would fail. Applying ahead of the disk is always allowed.
+        """
+        snapshot = ready.snapshot
+        assert snapshot is not None
+        if ready.soft_state is not None:
+            self._role_changed(group, ready.soft_state)
+        if ready.failed_reads:
+            group.reads_failed(ready.failed_reads)
+        group.installing = True
+        group.restore(snapshot)
+        self.counters.snapshots_received += 1
+        event(
+            log, "info", "snapshot_received", group=group.group_id, index=snapshot.meta.last_index
+        )
+
+        def stored(error: BaseException | None) -> None:
+            if self.stopped:
+                return
+            if error is not None:
+                # The leader sends again; a disk that fails for good ends the node elsewhere.
+                event(log, "warning", "snapshot_not_stored", group=group.group_id, why=error)
+                self.loop.call_later(
+                    SNAPSHOT_RETRY_SECONDS, self._store_snapshot, group, snapshot, stored
+                )
+                return
+            meta = snapshot.meta
+            self.wal.installed(group.group_id, meta.last_index, meta.last_term)
+            record = WalRecord(group.group_id, ready.hard_state, tuple(ready.entries))
+            self.wal.append([record], installed)
+
+        def installed() -> None:
+            if self.stopped:
+                return
+            group.log.snapshot_installed(snapshot.meta)
+            group.installing = False
+            self._send(group, ready.messages_after_append)
+            group.log.persisted(ready.last_index, ready.last_term)
+            self.mark_dirty(group)
+
+        self._store_snapshot(group, snapshot, stored)
+
+    def _store_snapshot(
+        self,
+        group: ReplicaGroup,
+        snapshot: Snapshot,
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        if self.snapshots is None:
+            done(None)
+        else:
+            self.snapshots.save(group.group_id, snapshot, done)
+
+    # -- the disk ------------------------------------------------------------------------
+
+    @property
+    def log_writable(self) -> bool:
+        """False while the disk is full or hangs."""
+        return not self.disk_trouble
+
+    def set_disk_trouble(self, why: str, *, hangs: bool = False) -> None:
+        """The log cannot be written, as `why` says, or can be again ("").
+
+        Meanwhile this node leads nothing, takes nothing in and stands for nothing: time stands
+        still for its groups, which only makes their promises to leaders last longer. It answers
+        no leader, either, so nobody hands it a leadership.
+        """
+        before, self.disk_trouble = self.disk_trouble, why
+        self.disk_hangs = hangs
+        if why == before:
+            return
+        if not why:
+            event(log, "warning", "disk_well")
+            return
+        event(log, "error", "disk_trouble", why=why, action="leaderships_given_up")
+        for group in self.groups.values():
+            if group.is_leader:
+                group.log.step_down()
+                self.mark_dirty(group)
+
+    # -- shutdown ------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """No more turns and ticks. What is not durable now was never promised."""
+        self.stopped = True
+        if self._tick_handle is not None:
+            self._tick_handle.cancel()
+
+
+def _is_first(message: Append) -> bool:
+    """What a new leader sends first. An empty Append never overtakes the entries before it: it asks
+    whether they arrived, and a refusal has all of them sent again."""
+    entries = message.entries
+    return len(entries) == 1 and entries[0].kind == EntryKind.NOOP

@@ -1,0 +1,5 @@
+"""Files: the `Disk` that everything durable goes through, and the small files beside the log.
+
+Reading order: `disk` (the interface), `real_disk` with `disk_worker` (the machine's), `disk_space`;
+then `identity`, `founding_record`, `start_record`, `local_state`, `snapshots`, a file format each.
+"""

@@ -1,0 +1,56 @@
+"""A thread that does the disk's work, and calls back on the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from quorumcache.node.storage.disk import Done
+
+
+class DiskWorker:
+    """One daemon thread that runs jobs in order. Started by its first job."""
+
+    __slots__ = ("_loop", "_name", "_queue", "_thread")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+        self._loop = loop
+        self._name = name
+        self._queue: SimpleQueue[tuple[Callable[[], None], Done] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, work: Callable[[], None], done: Done) -> None:
+        """Run `work` in the thread, then `done` with its error or None on the loop."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+        self._queue.put((work, done))
+
+    def close(self, *, wait: bool = True) -> None:
+        """Return when everything submitted so far has run, and the thread has ended.
+
+        Not `wait`: at once; it ends when it has done what it is at, or with the process.
+        """
+        if self._thread is not None:
+            self._queue.put(None)
+            if wait:
+                self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        get = self._queue.get
+        wake = self._loop.call_soon_threadsafe
+        while (job := get()) is not None:
+            work, done = job
+            error: BaseException | None = None
+            try:
+                work()
+            except BaseException as raised:  # Whatever it is belongs to the one who asked.
+                error = raised
+            with contextlib.suppress(RuntimeError):  # The loop is closed: nobody wants to know.
+                wake(done, error)
+            # Do not keep the last job's data alive while waiting for the next one.
+            del job, work, done, error

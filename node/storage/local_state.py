@@ -1,0 +1,162 @@
+"""What a node keeps of the cluster beside its log: the newest map it knows, and its groups' births.
+
+A group's birth is the configuration that its log starts from here, whole: voters, learners, and the
+outgoing voters of a joint change. Until the first snapshot it has to be known again after a
+restart, whatever the map has become since. A group of which no birth is stored has never promised
+anything here. Both files are written whole, by rename, before anything depends on them. Each is
+msgpack and, behind it, the CRC-32 of that (4 bytes, big endian). Both name their cluster, and the
+births their node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+from zlib import crc32
+
+import msgpack
+
+from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.errors import StartupError, WrongDataDir
+from quorumcache.node.storage.disk import Disk
+from quorumcache.ring import ClusterMap, MapError
+
+MAP_FILE = "cluster.map"
+BIRTHS_FILE = "groups.born"
+
+_CRC_BYTES: Final = 4
+
+
+class LocalState:
+    """The two files, in `directory`; `disk` None: a node that keeps nothing."""
+
+    def __init__(self, disk: Disk | None, directory: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._map_path = f"{directory}/{MAP_FILE}"
+        self._births_path = f"{directory}/{BIRTHS_FILE}"
+        self._loop = loop
+        self._map_bytes = b""
+        """What the map's file holds, without its checksum; empty while that is not known."""
+        self.cluster_id = ""
+        self.node_id = 0
+        """Whose files these are; set before anything is read or written."""
+        self.births: dict[int, Configuration] = {}
+        self._births_offered: dict[int, Configuration] = {}
+        """On their way to the disk: a file that is written behind them holds them, too."""
+
+    def load(self) -> ClusterMap | None:
+        """Read both files. `StartupError` names one that is damaged, or not this node's."""
+        disk = self._disk
+        if disk is None:
+            return None
+        # A process that died may have renamed a file without syncing the directory: what is
+        # believed now must not vanish with the power later.
+        disk.sync_dir(self._directory)
+        if disk.exists(self._births_path):
+            try:
+                cluster_id, node_id, births = msgpack.unpackb(
+                    checked(disk.read(self._births_path)), use_list=False, strict_map_key=False
+                )
+                births = {_id(g): _born(born) for g, born in births.items()}
+            except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+                raise StartupError(
+                    f"{self._births_path} is damaged ({error}): restore that file, or leave this "
+                    "node stopped and keep its data directory aside. The cluster goes on without "
+                    "it while each shard has a majority of its replicas. Never empty the directory "
+                    "to let the node join again: it would forget its votes and the "
+                    "writes that it acknowledged"
+                ) from error
+            if (cluster_id, node_id) != (self.cluster_id, self.node_id):
+                raise WrongDataDir(
+                    self._births_path,
+                    f"belongs to node {node_id!r:.60} of cluster {cluster_id!r:.60}, this is node"
+                    f" {self.node_id} of cluster {self.cluster_id!r}. Give each node the directory"
+                    " that it was created with, whole",
+                )
+            self.births = births
+        if not disk.exists(self._map_path):
+            return None
+        try:
+            data = checked(disk.read(self._map_path))
+            cluster_map = ClusterMap.from_bytes(data)
+        except (ValueError, MapError) as error:
+            raise StartupError(
+                f"{self._map_path} is damaged ({error}): remove the file, the other nodes have it"
+            ) from error
+        if self.cluster_id and cluster_map.cluster_id != self.cluster_id:
+            raise StartupError(
+                f"{self._map_path} is the map of cluster {cluster_map.cluster_id}, this is a node"
+                f" of cluster {self.cluster_id}: remove the file, the other nodes have the right"
+                " one. If other files were exchanged, too, put them back first"
+            )
+        self._map_bytes = data
+        return cluster_map
+
+    async def add_births(self, births: dict[int, Configuration]) -> None:
+        """Remember new groups, durably. Until this returns they are not in `births`: a second try
+        writes them, too."""
+        self._births_offered.update(births)
+        together = {**self.births, **self._births_offered}
+        try:
+            data = encode_births(together, self.cluster_id, self.node_id)
+            await self._write(self._births_path, data)
+            self.births.update(births)
+        finally:
+            for group in births:
+                self._births_offered.pop(group, None)
+
+    async def save_map(self, cluster_map: ClusterMap) -> None:
+        """Remember a map, durably. One that is there already needs no room on a full disk."""
+        data = cluster_map.to_bytes()
+        if data != self._map_bytes:
+            await self._write(self._map_path, with_checksum(data))
+            self._map_bytes = data
+
+    async def _write(self, path: str, data: bytes) -> None:
+        if self._disk is None:
+            return
+        written: asyncio.Future[None] = self._loop.create_future()
+
+        def done(error: BaseException | None) -> None:
+            if written.done():
+                return
+            if error is not None:
+                written.set_exception(error)
+            else:
+                written.set_result(None)
+
+        self._disk.write_atomic(path, [data], done)
+        await written
+
+
+def encode_births(births: Mapping[int, Configuration], cluster_id: str, node_id: int) -> bytes:
+    """The content of `BIRTHS_FILE`."""
+    by_group = {g: tuple(c) for g, c in sorted(births.items())}
+    packed: bytes = msgpack.packb((cluster_id, node_id, by_group))
+    return with_checksum(packed)
+
+
+def with_checksum(data: bytes) -> bytes:
+    """What a file holds of `data`: see the module."""
+    return data + crc32(data).to_bytes(_CRC_BYTES, "big")
+
+
+def checked(data: bytes) -> bytes:
+    """What is in such a file, without its checksum. ValueError when that is wrong."""
+    content = data[:-_CRC_BYTES]
+    if len(data) < _CRC_BYTES or crc32(content) != int.from_bytes(data[-_CRC_BYTES:], "big"):
+        raise ValueError("the checksum is wrong")
+    return content
+
+
+def _born(born: Any) -> Configuration:
+    voters, learners, outgoing = (tuple(map(_id, ids)) for ids in born)
+    return Configuration(voters, learners, outgoing)
+
+
+def _id(number: Any) -> int:
+    if type(number) is not int:
+        raise TypeError(f"{type(number).__name__} where an id belongs")
+    return number

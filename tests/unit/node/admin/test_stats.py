@@ -1,0 +1,280 @@
+"""The `stats` command: what tools read from it, and what they break on."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+from quorumcache.node.admin.stats import ProcessFacts, stats_reply
+from quorumcache.node.telemetry.counters import COUNTER_NAMES
+from tests.conformance.test_transcripts import running_memcached
+from tests.support.fake_node import FakeConnection, FakeNode
+from tests.support.wire import Wire
+
+# What the Prometheus exporter, collectd, munin, Telegraf, Netdata and libmemcached read.
+READ_BY_TOOLS = [
+    "pid",
+    "uptime",
+    "time",
+    "version",
+    "pointer_size",
+    "rusage_user",
+    "rusage_system",
+    "max_connections",
+    "curr_connections",
+    "total_connections",
+    "rejected_connections",
+    "connection_structures",
+    "cmd_get",
+    "cmd_set",
+    "cmd_flush",
+    "cmd_touch",
+    "get_hits",
+    "get_misses",
+    "delete_hits",
+    "delete_misses",
+    "incr_hits",
+    "incr_misses",
+    "decr_hits",
+    "decr_misses",
+    "cas_hits",
+    "cas_misses",
+    "cas_badval",
+    "touch_hits",
+    "touch_misses",
+    "store_too_large",
+    "store_no_memory",
+    "auth_cmds",
+    "auth_errors",
+    "bytes_read",
+    "bytes_written",
+    "limit_maxbytes",
+    "accepting_conns",
+    "listen_disabled_num",
+    "threads",
+    "conn_yields",
+    "bytes",
+    "curr_items",
+    "total_items",
+    "evictions",
+    "reclaimed",
+]
+
+_MEMCACHED_KEYS = """
+    pid uptime time version libevent pointer_size rusage_user rusage_system max_connections
+    curr_connections total_connections rejected_connections connection_structures
+    response_obj_oom response_obj_count response_obj_bytes read_buf_count read_buf_bytes
+    read_buf_bytes_free read_buf_oom reserved_fds cmd_get cmd_set cmd_flush cmd_touch cmd_meta
+    get_hits get_misses get_expired get_flushed delete_misses delete_hits incr_misses
+    incr_hits decr_misses decr_hits cas_misses cas_hits cas_badval touch_hits touch_misses
+    store_too_large store_no_memory auth_cmds auth_errors bytes_read bytes_written
+    limit_maxbytes accepting_conns listen_disabled_num time_in_listen_disabled_us threads
+    conn_yields hash_power_level hash_bytes hash_is_expanding slab_reassign_rescues
+    slab_reassign_chunk_rescues slab_reassign_evictions_nomem slab_reassign_inline_reclaim
+    slab_reassign_busy_items slab_reassign_busy_deletes slab_reassign_running slabs_moved
+    lru_crawler_running lru_crawler_starts lru_maintainer_juggles malloc_fails
+    log_worker_dropped log_worker_written log_watcher_skipped log_watcher_sent log_watchers
+    unexpected_napi_ids round_robin_fallback bytes curr_items total_items
+    slab_global_page_pool expired_unfetched evicted_unfetched evicted_active evictions
+    reclaimed crawler_reclaimed crawler_items_checked lrutail_reflocked moves_to_cold
+    moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped slab_reassign_busy_nomem
+"""
+
+
+def lines(reply: bytes) -> dict[str, str]:
+    """STAT lines as a dict; fails on any other line, as Telegraf does."""
+    assert reply.endswith(b"END\r\n")
+    found: dict[str, str] = {}
+    for line in reply.decode().removesuffix("END\r\n").splitlines():
+        match = re.fullmatch(r"STAT (\S+) (.+)", line)
+        assert match, line
+        assert match[1] not in found, f"{match[1]} twice"
+        found[match[1]] = match[2]
+    return found
+
+
+@pytest.fixture
+def node() -> FakeNode:
+    return FakeNode()
+
+
+def test_plain_has_every_key_that_tools_read(node: FakeNode) -> None:
+    assert set(READ_BY_TOOLS) <= set(lines(stats_reply(node, ())))
+
+
+def test_plain_has_every_key_of_memcached() -> None:
+    """Of 1.6.18 and of 1.6.45, which has one more. What does not exist here is a constant 0."""
+    node = FakeNode()
+    before = lines(stats_reply(node, ()))
+    assert set(_MEMCACHED_KEYS.split()) <= set(before)
+    for name in COUNTER_NAMES:
+        setattr(node.counters, name, 7)
+    after = lines(stats_reply(node, ()))
+    for name in ("cmd_meta", "evictions", "slabs_moved", "hash_bytes", "malloc_fails"):
+        assert (before[name], after[name]) == ("0", "0")
+    assert "cmd_meta" not in COUNTER_NAMES
+    assert "evictions" not in COUNTER_NAMES
+
+
+@pytest.mark.skipif(shutil.which("memcached") is None, reason="memcached is not installed")
+def test_the_installed_memcached_has_no_key_that_is_missing_here(node: FakeNode) -> None:
+    with running_memcached() as port, Wire(port) as wire:
+        theirs = wire.stats()
+    assert len(theirs) > 80
+    assert set(theirs) <= set(lines(stats_reply(node, ())))
+
+
+def test_plain_gives_the_numbers(node: FakeNode) -> None:
+    node.counters.cmd_get = 3
+    node.counters.get_hits = 2
+    node.counters.curr_connections = 4
+    node.store(0).put(b"k", b"value")
+    node.store(1).put(b"l", b"value")
+    node.clock.now_ns += 90_500_000_000
+    found = lines(stats_reply(node, (), process=lambda: ProcessFacts(9, 1.25, 0.5)))
+    assert found["pid"] == "9"
+    assert found["rusage_user"] == "1.250000"
+    assert found["rusage_system"] == "0.500000"
+    assert (found["cmd_get"], found["get_hits"]) == ("3", "2")
+    assert found["curr_connections"] == "4"
+    assert found["curr_items"] == "2"
+    assert int(found["bytes"]) == node.store(0).bytes_used + node.store(1).bytes_used
+    assert found["uptime"] == "91"
+    assert found["time"] == "1700000000"
+    assert re.match(r"\d+\.\d+\.\d+", found["version"])
+    assert (found["shards_held"], found["shards_led"], found["map_epoch"]) == ("2", "1", "4")
+
+
+def test_plain_fits_collectds_buffer_even_with_large_numbers(node: FakeNode) -> None:
+    for name in COUNTER_NAMES:
+        setattr(node.counters, name, 10**14)
+    assert len(stats_reply(node, ())) < 4096
+
+
+def test_before_the_first_map(node: FakeNode) -> None:
+    node.map = None
+    node.host.groups.clear()
+    assert lines(stats_reply(node, ()))["map_epoch"] == "0"
+
+
+def test_settings(node: FakeNode) -> None:
+    found = lines(stats_reply(node, (b"settings", b"ignored")))
+    assert found["maxbytes"] == str(1 << 30)
+    assert found["maxconns"] == "4096"
+    assert (found["inter"], found["tcpport"]) == ("127.0.0.1", "11211")
+    assert found["item_size_max"] == str(1 << 20)
+    assert (found["cas_enabled"], found["lru_crawler"]) == ("yes", "no")
+
+
+def test_settings_say_what_is_so(node: FakeNode) -> None:
+    found = lines(stats_reply(node, (b"settings",)))
+    assert found["evictions"] == "off"
+    assert found["binding_protocol"] == "ascii"
+    for name in (
+        *("auth_enabled_sasl", "auth_enabled_ascii", "ssl_enabled", "proxy_enabled"),
+        *("shutdown_command", "detail_enabled", "slab_reassign", "lru_maintainer_thread"),
+        *("lru_segmented", "temp_lru", "track_sizes"),
+    ):
+        assert found[name] == "no", name
+    assert found["client_flags_size"] == "4"
+
+
+def test_items_is_one_class_and_empty_when_there_is_nothing(node: FakeNode) -> None:
+    assert stats_reply(node, (b"items",)) == b"END\r\n"
+    node.store(1).put(b"k", b"v")
+    assert lines(stats_reply(node, (b"items",)))["items:1:number"] == "1"
+
+
+def test_slabs_have_no_class_lines(node: FakeNode) -> None:
+    # A class line without cas_* keys would make the Prometheus exporter report the node as down.
+    assert lines(stats_reply(node, (b"slabs",))) == {"active_slabs": "0", "total_malloced": "0"}
+
+
+def test_sizes_and_extstore(node: FakeNode) -> None:
+    assert stats_reply(node, (b"sizes",)) == b"STAT sizes_status disabled\r\nEND\r\n"
+    assert stats_reply(node, (b"extstore",)) == b"END\r\n"
+
+
+def test_conns(node: FakeNode) -> None:
+    node.connections = [FakeConnection(24, "127.0.0.1:5000", "reading")]
+    found = lines(stats_reply(node, (b"conns",)))
+    assert found["0:state"] == "conn_listening"
+    assert found["24:addr"] == "tcp:127.0.0.1:5000"
+    assert found["24:state"] == "conn_reading"
+
+
+def test_shards(node: FakeNode) -> None:
+    node.store(1).put(b"k", b"v")
+    found = lines(stats_reply(node, (b"shards",)))
+    assert found["directory:role"] == "follower"
+    assert "directory:items" not in found
+    assert found["shard:0:role"] == "follower"
+    assert found["shard:1:role"] == "leader"
+    assert found["shard:1:term"] == "7"
+    assert found["shard:1:leader"] == "1"
+    assert found["shard:1:commit"] == "11"
+    assert found["shard:1:applied"] == "10"
+    assert found["shard:1:items"] == "1"
+    assert found["shard:0:staleness_ms"] == "120"
+    node.host.groups[1].staleness = 1 << 62
+    assert lines(stats_reply(node, (b"shards",)))["shard:0:staleness_ms"] == "-"
+
+
+def test_reset_zeroes_events_and_keeps_gauges_and_prometheus_totals(node: FakeNode) -> None:
+    node.store(0).put(b"k", b"v")
+    counters = node.counters
+    counters.cmd_get = counters.total_items = counters.total_connections = 5
+    counters.curr_connections = 2
+    assert stats_reply(node, (b"reset", b"ignored")) == b"RESET\r\n"
+    counters.cmd_get += 1
+    found = lines(stats_reply(node, ()))
+    assert [found[k] for k in ("cmd_get", "total_items", "total_connections")] == ["1", "0", "0"]
+    assert [found[k] for k in ("curr_connections", "curr_items")] == ["2", "1"]
+    assert counters.since_start("cmd_get") == 6
+
+
+@pytest.mark.parametrize("args", [(b"nonsense",), (b"Settings",), (b"",), (b"\xff\x00",)])
+def test_unknown_sections_are_an_error(node: FakeNode, args: tuple[bytes, ...]) -> None:
+    assert stats_reply(node, args) == b"ERROR\r\n"
+
+
+def test_detail(node: FakeNode) -> None:
+    usage = b"CLIENT_ERROR usage: stats detail on|off|dump\r\n"
+    replies = {(b"on",): b"OK\r\n", (b"off", b"x"): b"OK\r\n", (b"dump",): b"END\r\n"}
+    for args, reply in (replies | {(): usage, (b"x",): usage}).items():
+        assert stats_reply(node, (b"detail", *args)) == reply
+
+
+def test_cachedump(node: FakeNode) -> None:
+    node.clock.now_ns += 5_000_000_000
+    node.store(0).put(b"never", b"abc")
+    node.store(0).put(b"later", b"", expires_at_ms=65_000)
+    node.store(1).put(b"gone", b"abc", expires_at_ms=5000)
+    dump = stats_reply(node, (b"cachedump", b"1", b"0"))
+    assert dump == b"ITEM never [3 b; 0 s]\r\nITEM later [0 b; 1700000065 s]\r\nEND\r\n"
+    assert stats_reply(node, (b"cachedump", b"1", b"1")).count(b"ITEM") == 1
+    assert stats_reply(node, (b"cachedump", b"2", b"0")) == b"END\r\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((), b"bad command line\r\n"),
+        ((b"1",), b"bad command line\r\n"),
+        ((b"x", b"0"), b"bad command line format\r\n"),
+        ((b"1", b"-1"), b"bad command line format\r\n"),
+        ((b"99", b"0"), b"Illegal slab id\r\n"),
+        ((b"0", b"0"), b"Illegal slab id\r\n"),
+        ((b"1" * 6000, b"0"), b"bad command line format\r\n"),
+    ],
+)
+def test_bad_cachedump(node: FakeNode, args: tuple[bytes, ...], words: bytes) -> None:
+    assert stats_reply(node, (b"cachedump", *args)) == b"CLIENT_ERROR " + words
+
+
+def test_cachedump_is_bounded(node: FakeNode) -> None:
+    for number in range(12_000):
+        node.store(0).put(b"%0240d" % number, b"v")
+    assert len(stats_reply(node, (b"cachedump", b"1", b"0"))) <= 2 << 20

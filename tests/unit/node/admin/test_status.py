@@ -1,0 +1,68 @@
+"""`/health` on plain values: each reason, in its words. tests/simulation has it on clusters."""
+
+from __future__ import annotations
+
+import pytest
+
+from quorumcache.node.admin.status import (
+    BEHIND_ENTRIES,
+    PROBLEMS_MAX,
+    health_document,
+    health_problems,
+)
+from tests.support.fake_node import FakeGroup, FakeNode, FakeProgress, FakeStore
+
+NEVER = 1 << 62
+
+
+@pytest.fixture
+def node() -> FakeNode:
+    return FakeNode()
+
+
+def test_what_a_replica_may_lag_behind(node: FakeNode) -> None:
+    group = node.host.groups[1]
+    for staleness_ms, words in (
+        (0, []),
+        (3000, []),
+        (3100, ["shard 0: its leader has not confirmed the replica here for 3.1 s"]),
+    ):
+        group.staleness = staleness_ms * 1_000_000
+        assert health_problems(node) == words
+    group.staleness = NEVER
+    assert health_problems(node) == ["shard 0: its replica here is still catching up"]
+
+
+def test_the_bound_grows_with_the_election_timeout() -> None:
+    node = FakeNode()
+    object.__setattr__(node.config, "election_ms", 2000)
+    node.host.groups[1].staleness = 9_000_000_000
+    assert health_problems(node) == []
+
+
+def test_a_leader_that_nobody_answers(node: FakeNode) -> None:
+    node.host.groups[2].staleness = NEVER
+    node.clock.now_ns = node.started_ns + 2_900_000_000
+    assert health_problems(node) == []
+    node.clock.now_ns = node.started_ns + 12_340_000_000
+    assert health_problems(node) == ["shard 1: led here, but no majority has answered for 12.3 s"]
+
+
+def test_a_replica_far_behind_is_told_by_its_leader(node: FakeNode) -> None:
+    node.peers = {2: True, 3: True}
+    log = node.host.groups[2].log
+    log.last_index = BEHIND_ENTRIES + 5
+    log.replicas = {1: FakeProgress(0), 2: FakeProgress(6), 3: FakeProgress(5)}
+    document = health_document(node)
+    assert document["problems"] == []
+    assert document["warnings"] == [
+        f"shard 1: the replica on node c lacks {BEHIND_ENTRIES} entries"
+    ]
+
+
+def test_many_problems_are_counted(node: FakeNode) -> None:
+    for group_id in range(3, 40):
+        node.host.groups[group_id] = FakeGroup(group_id, leader_id=0, store=FakeStore())
+    found = health_problems(node)
+    assert len(found) == PROBLEMS_MAX + 1
+    assert found[-1] == "and 27 more"

@@ -1,0 +1,347 @@
+"""Flow control of appends and snapshots, and compaction."""
+
+from __future__ import annotations
+
+from quorumcache.node.consensus.api import Configuration, Role, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.progress import SNAPSHOT_SILENT_CHECKS
+from quorumcache.node.consensus.raft.messages import (
+    Append,
+    AppendReply,
+    Heartbeat,
+    HeartbeatReply,
+    SnapshotChunk,
+    SnapshotReply,
+)
+from tests.support.raft_cluster import RaftCluster
+from tests.support.raft_solo import ELECTION_TICKS, Solo, log_of
+
+THREE = Configuration((1, 2, 3))
+
+
+def appends_to(solo: Solo, replica: int) -> list[Append]:
+    return [m for to, m in solo.flush() if to == replica and isinstance(m, Append)]
+
+
+def test_proposals_between_two_readys_travel_in_one_append() -> None:
+    solo = Solo()
+    raft = solo.lead()
+    for number in range(5):
+        raft.propose(b"%d" % number)
+    (append,) = appends_to(solo, 2)
+    assert len(append.entries) == 5
+
+
+def test_the_window_bounds_appends_under_way() -> None:
+    solo = Solo(inflight_appends_max=3)
+    raft = solo.lead()
+    sent = []
+    for number in range(10):
+        raft.propose(b"%d" % number)
+        sent += appends_to(solo, 2)
+    assert [a.entries[0].index for a in sent] == [2, 3, 4]
+    solo.acknowledge(2, index=2)
+    (append,) = appends_to(solo, 2)
+    assert [e.index for e in append.entries] == [5, 6, 7, 8, 9, 10, 11], "all that piled up"
+
+
+def test_the_window_bounds_bytes_under_way() -> None:
+    solo = Solo(inflight_bytes_max=100, append_bytes_max=60)
+    raft = solo.lead()
+    for _ in range(5):
+        raft.propose(b"x" * 50)
+    assert len(appends_to(solo, 2)) == 2
+    solo.acknowledge(2, index=2)
+    assert len(appends_to(solo, 2)) == 1
+
+
+def test_a_probe_is_one_append_until_it_is_answered() -> None:
+    solo = Solo(term=1, terms=(1, 1, 1))
+    raft = solo.become_leader()
+    assert len(appends_to(solo, 2)) == 1
+    raft.propose(b"x")
+    assert appends_to(solo, 2) == []
+    solo.step(2, AppendReply(2, 3, True, 1, 1))
+    (append,) = appends_to(solo, 2)
+    assert append.prev_index == 1
+    solo.tick(5)
+    solo.echo(2)
+    assert len(appends_to(solo, 2)) == 1, "perhaps it was lost"
+
+
+def test_a_silent_window_is_probed_with_an_empty_append() -> None:
+    """The last Append was lost, so nothing would ever be refused."""
+    solo = Solo()
+    raft = solo.lead()
+    raft.propose(b"x")
+    solo.flush()
+    for expected in (0, 1):
+        solo.tick(5)
+        solo.echo(2)
+        appends = appends_to(solo, 2)
+        assert len(appends) == expected
+    assert appends[0] == Append(1, 2, 1, 1, ())
+    solo.step(2, AppendReply(1, 2, True, 1, 1))
+    (append,) = appends_to(solo, 2)
+    assert [e.payload for e in append.entries] == [b"x"]
+
+
+MUCH = 1 << 30
+"""Of the log may be kept for those who lack it."""
+
+
+def compacted_leader(**settings: int) -> Solo:
+    """A leader of 1, 2, 3 whose log begins at 11 and which has not heard from 3."""
+    solo = Solo(term=1, terms=(1,) * 10, **settings)
+    solo.lead(2)
+    solo.raft.compact(11)
+    assert solo.raft.first_index == 12
+    return solo
+
+
+def pass_checks(solo: Solo, count: int) -> None:
+    """So many checks of the quorum, before which only 2 is heard from."""
+    for _ in range(count * ELECTION_TICKS):
+        solo.tick()
+        solo.step(2, HeartbeatReply(solo.raft.term, 0, 0))
+    solo.flush()
+    assert solo.raft.role is Role.LEADER
+
+
+def ask_for_snapshot(solo: Solo) -> None:
+    solo.step(3, AppendReply(2, 10, True, 0, 0))
+    assert solo.ready().snapshot_wanted == [3]
+    assert solo.raft.progress()[3].state == "snapshot"
+
+
+def chunks(solo: Solo) -> list[SnapshotChunk]:
+    return [m for _, m in solo.flush() if isinstance(m, SnapshotChunk)]
+
+
+SNAPSHOT = Snapshot(SnapshotMeta(11, 2, THREE), b"0123456789")
+
+
+def test_a_snapshot_travels_one_chunk_at_a_time() -> None:
+    solo = compacted_leader(snapshot_chunk_bytes=4)
+    ask_for_snapshot(solo)
+    solo.raft.provide_snapshot(3, SNAPSHOT)
+    solo.raft.provide_snapshot(3, SNAPSHOT)
+    seen = []
+    for next_offset in (4, 8, 10):
+        (chunk,) = chunks(solo)
+        assert (chunk.last_index, chunk.last_term, chunk.configuration) == SNAPSHOT.meta
+        seen.append((chunk.offset, chunk.total_bytes, chunk.data))
+        reply = SnapshotReply(2, 11, next_offset, False)
+        solo.step(3, reply, reply)
+    assert seen == [(0, 10, b"0123"), (4, 10, b"4567"), (8, 10, b"89")]
+    assert chunks(solo) == []
+    solo.raft.propose(b"after")
+    solo.step(3, SnapshotReply(2, 11, 10, True))
+    assert solo.raft.progress()[3][:3] == (11, 13, "replicate")
+    (append,) = appends_to(solo, 3)
+    assert (append.prev_index, append.prev_term) == (11, 2)
+
+
+def test_a_snapshot_is_resumed_where_the_receiver_stands() -> None:
+    """The connection broke; the receiver kept what it had. Or it restarted and kept nothing."""
+    solo = compacted_leader(snapshot_chunk_bytes=4)
+    ask_for_snapshot(solo)
+    solo.raft.provide_snapshot(3, SNAPSHOT)
+    assert chunks(solo)[0].offset == 0
+    solo.step(3, SnapshotReply(2, 11, 8, False))
+    assert chunks(solo)[0].offset == 8
+    solo.step(3, SnapshotReply(2, 11, 0, False))
+    assert chunks(solo)[0].offset == 0
+    solo.step(3, SnapshotReply(2, 7, 8, False), SnapshotReply(2, 11, 999, False))
+    assert chunks(solo) == []
+
+
+def test_a_lost_chunk_is_repeated_after_two_silent_rounds() -> None:
+    solo = compacted_leader(snapshot_chunk_bytes=4)
+    ask_for_snapshot(solo)
+    solo.raft.provide_snapshot(3, SNAPSHOT)
+    solo.flush()
+    repeated = []
+    for _ in range(3):
+        solo.step(3, HeartbeatReply(2, 0, 0))
+        repeated.append(len(chunks(solo)))
+    assert repeated == [0, 1, 0]
+
+
+def test_the_shell_is_asked_again_when_it_does_not_answer() -> None:
+    solo = compacted_leader()
+    ask_for_snapshot(solo)
+    solo.step(3, HeartbeatReply(2, 0, 0))
+    assert not solo.raft.has_ready()
+    solo.tick(ELECTION_TICKS - 1)
+    solo.echo(2)
+    solo.tick()
+    solo.flush()
+    solo.step(3, HeartbeatReply(2, 0, 0))
+    assert solo.ready().snapshot_wanted == [3]
+
+
+def test_a_snapshot_that_the_log_has_moved_past_is_not_sent() -> None:
+    solo = compacted_leader()
+    ask_for_snapshot(solo)
+    old = Snapshot(SnapshotMeta(5, 1, THREE), b"old")
+    solo.raft.provide_snapshot(3, old)
+    assert chunks(solo) == []
+    solo.raft.provide_snapshot(3, SNAPSHOT)
+    assert len(chunks(solo)) == 1
+    solo.raft.provide_snapshot(2, SNAPSHOT)
+    solo.raft.provide_snapshot(9, SNAPSHOT)
+    assert chunks(solo) == [], "nobody else wants one"
+
+
+def test_the_log_is_kept_for_a_peer_that_is_receiving_a_snapshot() -> None:
+    """Else it would need the next one the moment it is done."""
+    solo = compacted_leader()
+    ask_for_snapshot(solo)
+    solo.raft.provide_snapshot(3, SNAPSHOT)
+    for number in range(5):
+        solo.raft.propose(b"%d" % number)
+    solo.flush()
+    solo.acknowledge(2)
+    solo.flush()
+    solo.raft.compact(14, MUCH)
+    assert solo.raft.first_index == 12
+    pass_checks(solo, 1)
+    solo.raft.compact(14, MUCH)
+    assert solo.raft.first_index == 12, "its next answer is on the way"
+    solo.step(3, SnapshotReply(2, 11, 10, True))
+    solo.raft.compact(14, MUCH)
+    assert solo.raft.first_index == 12, "it has the snapshot, and not yet what came meanwhile"
+    solo.step(3, AppendReply(2, 14, False, 0, 0))
+    solo.raft.compact(14, MUCH)
+    assert solo.raft.first_index == 15
+
+
+def test_the_log_that_is_kept_for_others_is_bounded() -> None:
+    solo = compacted_leader()
+    ask_for_snapshot(solo)
+    solo.raft.provide_snapshot(3, SNAPSHOT)
+    for number in range(5):
+        solo.raft.propose(b"%d" % number)
+    solo.flush()
+    solo.acknowledge(2)
+    solo.flush()
+    solo.raft.compact(14, solo.raft.log_bytes - 1)
+    assert solo.raft.first_index == 15
+
+
+def test_no_log_is_kept_for_a_peer_that_stays_silent() -> None:
+    solo = Solo()
+    solo.lead()
+    for number in range(5):
+        solo.raft.propose(b"%d" % number)
+    solo.flush()
+    solo.acknowledge(2)
+    solo.flush()
+    pass_checks(solo, SNAPSHOT_SILENT_CHECKS - 1)
+    solo.raft.compact(6, MUCH)
+    assert solo.raft.first_index == 2
+    pass_checks(solo, 2)
+    solo.raft.compact(6, MUCH)
+    assert solo.raft.first_index == 7
+
+
+def test_a_follower_collects_chunks_and_installs() -> None:
+    solo = Solo(term=2, terms=(1,))
+    first = SnapshotChunk(2, 11, 2, THREE, 0, 6, b"abc")
+    second = SnapshotChunk(2, 11, 2, THREE, 3, 6, b"def")
+    solo.step(2, second)
+    assert solo.flush() == [(2, SnapshotReply(2, 11, 0, False))], "out of order: start over"
+    solo.step(2, first, first)
+    assert solo.flush() == [(2, SnapshotReply(2, 11, 3, False))] * 2
+    solo.step(2, second)
+    ready = solo.ready()
+    assert ready.snapshot == Snapshot(SnapshotMeta(11, 2, THREE), b"abcdef")
+    assert not ready.messages, "done is said once it is durable"
+    assert ready.messages_after_append == [(2, SnapshotReply(2, 11, 6, True))]
+    assert (solo.raft.commit_index, solo.raft.last_index) == (11, 11)
+
+
+def test_committed_entries_wait_until_the_snapshot_is_installed() -> None:
+    solo = Solo(term=2)
+    solo.step(2, SnapshotChunk(2, 11, 2, THREE, 0, 1, b"a"))
+    snapshot_ready = solo.ready()
+    solo.step(2, Append(2, 11, 2, 12, tuple(log_of((2,), 11))))
+    ready = solo.ready()
+    assert ready.entries
+    assert not ready.committed_entries
+    solo.persist(snapshot_ready)
+    assert [e.index for e in solo.ready().committed_entries] == [12]
+
+
+def test_one_snapshot_is_installed_at_a_time() -> None:
+    solo = Solo(term=2)
+    solo.step(2, SnapshotChunk(2, 11, 2, THREE, 0, 1, b"a"))
+    ready = solo.ready()
+    solo.step(2, SnapshotChunk(2, 20, 2, THREE, 0, 1, b"b"))
+    assert not solo.raft.has_ready()
+    solo.persist(ready)
+    solo.step(2, SnapshotChunk(2, 20, 2, THREE, 0, 1, b"b"))
+    assert solo.ready().snapshot is not None
+
+
+def test_an_oversized_snapshot_is_not_taken_in() -> None:
+    solo = Solo(term=2, snapshot_bytes_max=100)
+    solo.step(2, SnapshotChunk(2, 11, 2, THREE, 0, 101, b"a"))
+    assert solo.flush() == []
+
+
+def test_chunks_of_another_snapshot_start_over() -> None:
+    solo = Solo(term=2)
+    solo.step(2, SnapshotChunk(2, 11, 2, THREE, 0, 6, b"abc"))
+    solo.step(2, SnapshotChunk(2, 12, 2, THREE, 3, 6, b"def"))
+    assert solo.flush()[-1] == (2, SnapshotReply(2, 12, 0, False))
+
+
+def test_compaction_never_passes_what_was_handed_out_as_committed() -> None:
+    solo = Solo(term=1)
+    solo.step(2, Append(1, 0, 0, 2, tuple(log_of((1, 1, 1)))))
+    solo.raft.compact(3)
+    assert solo.raft.first_index == 1
+    solo.flush()
+    solo.raft.compact(3)
+    assert (solo.raft.first_index, solo.raft.log_bytes > 0) == (3, True)
+
+
+def test_a_peer_behind_the_log_is_noticed_by_a_silent_window() -> None:
+    """Its Appends were lost and what they held was compacted meanwhile."""
+    solo = Solo(inflight_appends_max=1)
+    raft = solo.lead()
+    for _ in range(3):
+        raft.propose(b"x")
+        solo.flush()
+        solo.acknowledge(2)
+        solo.flush()
+    raft.compact(4)
+    for _ in range(2):
+        solo.tick(5)
+        beats = [m for to, m in solo.flush() if to == 3 and isinstance(m, Heartbeat)]
+        solo.step(3, HeartbeatReply(1, beats[-1].sent_ns, 0))
+    assert solo.ready().snapshot_wanted == [3]
+
+
+def test_a_whole_cluster_catches_up_through_lost_chunks() -> None:
+    cluster = RaftCluster(3, snapshot_chunk_bytes=16, seed=4)
+    leader = cluster.elect(1)
+    cluster.isolate(3)
+    for number in range(50):
+        leader.propose(b"%d" % number)
+    cluster.pump()
+    cluster.members[1].compact()
+    cluster.heal()
+    lost = 0
+    for _ in range(400):
+        cluster.tick()
+        if cluster.random.random() < 0.5:
+            leader.propose(b"more")
+            for replica in cluster.members:
+                cluster.process(replica)
+            lost += len(cluster.network)
+            cluster.network = []
+    cluster.tick(100)
+    assert lost > 50
+    assert cluster.states()[2] == cluster.states()[0]

@@ -1,0 +1,165 @@
+"""The plan of a local cluster: ports to guess, the same after a restart, clear refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quorumcache.node.config import NodeConfig, parse_initial_cluster
+from quorumcache.node.errors import ConfigError, StartupError
+from quorumcache.node.process import local_cluster
+from quorumcache.node.process.local_cluster import Plan, is_free, make_plan, save_plan
+
+
+def plan_for(
+    data_dir: Path,
+    *,
+    nodes: int | None = None,
+    shards: int | None = None,
+    base_port: int | None = None,
+) -> tuple[Plan, list[str]]:
+    return make_plan(str(data_dir), nodes=nodes, shards=shards, base_port=base_port)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[int]]:
+    """Ports that are in use, whatever runs on this machine."""
+    ports: set[int] = set()
+    monkeypatch.setattr(local_cluster, "is_free", lambda port: port not in ports)
+    return ports  # type: ignore[return-value]
+
+
+def ports(plan: Plan) -> list[int]:
+    return [node.listen_port for node in plan.nodes]
+
+
+def test_defaults(tmp_path: Path, taken: set[int]) -> None:
+    plan, notes = plan_for(tmp_path)
+    assert ports(plan) == [11211, 11212, 11213]
+    assert [node.http_port for node in plan.nodes] == [11311, 11312, 11313]
+    assert plan.shards == 64
+    assert notes == []
+    assert parse_initial_cluster(plan.initial_cluster) == {
+        "a": "127.0.0.1:11411",
+        "b": "127.0.0.1:11412",
+        "c": "127.0.0.1:11413",
+    }
+
+
+@pytest.mark.parametrize("busy", [11211, 11213, 11312, 11413])
+def test_the_next_free_range_is_said(tmp_path: Path, taken: set[int], busy: int) -> None:
+    taken |= {busy, 12211}
+    plan, notes = plan_for(tmp_path)
+    assert ports(plan) == [13211, 13212, 13213]
+    assert notes == [f"port {busy} is in use: memcached ports start at 13211 instead"]
+
+
+def test_a_port_that_was_asked_for_is_not_replaced(tmp_path: Path, taken: set[int]) -> None:
+    assert ports(plan_for(tmp_path, nodes=1, base_port=20_000)[0]) == [20_000]
+    taken.add(20_100)
+    with pytest.raises(StartupError, match="port 20100 is in use"):
+        plan_for(tmp_path, nodes=1, base_port=20_000)
+
+
+def test_ports_of_the_system_are_distinct(tmp_path: Path) -> None:
+    plan, _ = plan_for(tmp_path, nodes=9, base_port=0)
+    numbers = [port for node in plan.nodes for _, port in node.ports]
+    assert len(set(numbers)) == 27
+
+
+def test_a_plan_is_remembered(tmp_path: Path, taken: set[int]) -> None:
+    plan, _ = plan_for(tmp_path, nodes=2, shards=8, base_port=20_000)
+    save_plan(plan)
+    assert plan_for(tmp_path) == (plan, [])
+    assert plan_for(tmp_path, nodes=2, shards=8, base_port=20_000) == (plan, [])
+    assert plan_for(tmp_path, base_port=0) == (plan, [])
+    taken.add(20_201)
+    with pytest.raises(StartupError, match=r"port 20201 \(node b, peer\) is in use"):
+        plan_for(tmp_path)
+
+
+@pytest.mark.parametrize("asked", [{"nodes": 3}, {"shards": 16}, {"base_port": 21_000}])
+def test_another_shape_is_refused(tmp_path: Path, taken: set[int], asked: dict[str, int]) -> None:
+    save_plan(plan_for(tmp_path, nodes=2, shards=8, base_port=20_000)[0])
+    with pytest.raises(ConfigError, match="was created with") as caught:
+        plan_for(tmp_path, **asked)
+    assert caught.value.field.replace("-", "_").removeprefix("__") in asked
+
+
+@pytest.mark.parametrize("nodes", [0, -1, 27])
+def test_number_of_nodes(tmp_path: Path, nodes: int) -> None:
+    with pytest.raises(ConfigError, match="--nodes"):
+        plan_for(tmp_path, nodes=nodes)
+
+
+@pytest.mark.parametrize("port", [-1, 65_535, 99_999])
+def test_base_port(tmp_path: Path, port: int) -> None:
+    with pytest.raises(ConfigError, match="--base-port"):
+        plan_for(tmp_path, base_port=port)
+
+
+@pytest.mark.parametrize("shards", [0, 3, 8192])
+def test_number_of_shards(tmp_path: Path, shards: int) -> None:
+    with pytest.raises(ConfigError, match="--shards"):
+        plan_for(tmp_path, shards=shards)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "shards": 1, "nodes": [{}]}']
+)
+def test_a_damaged_plan_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cluster.json").write_text(text)
+    with pytest.raises(StartupError, match=r"cluster\.json is damaged"):
+        plan_for(tmp_path)
+
+
+def test_a_plan_of_another_version(tmp_path: Path) -> None:
+    (tmp_path / "cluster.json").write_text(json.dumps({"format": 2}))
+    with pytest.raises(StartupError, match="another version"):
+        plan_for(tmp_path)
+
+
+def test_every_node_of_a_plan_is_a_valid_configuration(tmp_path: Path, taken: set[int]) -> None:
+    plan, _ = plan_for(tmp_path, nodes=26)
+    for node in plan.nodes:
+        NodeConfig(
+            name=node.name,
+            listen=node.listen,
+            peer=node.peer,
+            http=node.http,
+            data_dir=plan.directory(node),
+            initial_cluster=parse_initial_cluster(plan.initial_cluster),
+            shards=plan.shards,
+        ).validate()
+
+
+def test_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not is_free(server.getsockname()[1])
+
+
+def test_a_plan_is_durable_with_its_name(
+    tmp_path: Path, taken: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power fails right after: the nodes' data must not find itself without its plan."""
+    order: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(fd: int) -> None:
+        order.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+        fsync(fd)
+
+    def noted_replace(old: str, new: str) -> None:
+        order.append("replace")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    save_plan(plan_for(tmp_path, nodes=2, base_port=20_000)[0])
+    assert order == ["file", "replace", "directory"]

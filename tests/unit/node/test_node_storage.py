@@ -1,0 +1,34 @@
+"""What a node's storage does when the node ends."""
+
+from random import Random
+
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.errors import AcknowledgedDataLost
+from quorumcache.node.node_storage import NodeStorage
+from tests.simulation.loop import VirtualLoop
+from tests.support.fake_disk import FakeDisk
+from tests.support.scripted_log import ManualClock
+
+
+def test_a_directory_that_cannot_be_marked_keeps_no_node_from_ending() -> None:
+    """A full disk has no room for the mark; the next start finds out again."""
+    loop = VirtualLoop()
+    disk, clock = FakeDisk(loop), ManualClock()
+    storage = NodeStorage(
+        NodeConfig(data_dir="d"),
+        disk,
+        clock=clock,
+        random=Random(1),
+        loop=loop,
+        time=ClusterTime(clock),
+        incarnation=1,
+    )
+    lost = AcknowledgedDataLost("shard 0", "has forgotten an entry")
+    disk.capacity_bytes = disk.used_bytes()
+    storage.failed(lost)
+    assert "d/data.lost" not in disk.paths()
+    disk.capacity_bytes = None
+    storage.failed(lost)
+    assert "d/data.lost" in disk.paths()
+    loop.close()
