@@ -1,0 +1,182 @@
+"""Goal: a newcomer can tell from the layout who uses whom, and it stays that way.
+
+Method: imports are read from the sources, those for type checkers included; nothing is imported.
+Rules:
+
+1. Each room of the node, and each module on its own floor, imports only what `MAY_IMPORT` names
+   before it: so imports run one way.
+2. No two modules anywhere import each other, not even over others.
+3. A file is read in one sitting, and the node's own floor is seen at a glance.
+
+A failure names the file. Extend the table only together with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from graphlib import CycleError, TopologicalSorter
+
+from tests.test_layering import PACKAGES, ROOT, file_of, imports, modules
+
+FLOOR_MAX = 14
+"""Files on the node's own floor."""
+
+LINES_MAX = 450
+"""A longer file says why in its first lines: `Long: <reason>`."""
+
+MAY_IMPORT: dict[str, str] = {
+    # Values, and what the whole node shares. From here on, each line may name only lines above.
+    "version": "",
+    "errors": "",
+    "clock": "",
+    "alarms": "",
+    "compiled": "",
+    "cluster_time": "clock",
+    "config": "errors",
+    "names": "",
+    "telemetry": "",
+    "system": "errors alarms config names telemetry",
+    # What decides: pure.
+    "consensus": "",
+    # What lasts.
+    "storage": "errors telemetry system consensus wal peers",
+    "wal": "errors clock consensus storage",
+    "store": "",
+    "protocol": "store",
+    # What one node is made of.
+    "peers": "errors clock config names telemetry system consensus storage store",
+    "replica": ("errors clock cluster_time telemetry consensus storage wal store peers admin"),
+    "operations": "errors clock telemetry store protocol peers replica",
+    "founding": "errors version config names consensus storage wal peers admin",
+    "directory": "errors alarms telemetry consensus storage store peers replica founding",
+    "housekeeping": (
+        "errors clock alarms cluster_time config telemetry consensus storage wal store peers"
+        " replica founding admin"
+    ),
+    "admin": (
+        "version clock alarms compiled cluster_time config telemetry system consensus storage store"
+    ),
+    "clients": "version telemetry system store protocol replica operations admin node",
+    # What puts it together.
+    "inbox": "errors peers replica operations",
+    "node_storage": (
+        "errors clock cluster_time config telemetry consensus storage wal founding housekeeping"
+    ),
+    "node": (
+        "errors clock alarms cluster_time config telemetry system consensus storage wal"
+        " store peers replica operations founding directory housekeeping admin clients inbox"
+        " node_storage"
+    ),
+    "process": "errors clock config telemetry system consensus storage node",
+    "__main__": "version errors compiled telemetry process",
+}
+
+STILL_UPWARDS = {
+    ("clients", "node"),
+    ("storage", "peers"),
+    ("storage", "wal"),
+    ("replica", "admin"),
+    ("founding", "admin"),
+    ("housekeeping", "admin"),
+}
+"""Imports of the layout that the node grew out of. Nothing is added here."""
+
+STILL_CIRCLES = {"node/consensus/", "node/operations/", "node/clients/"}
+"""Where modules of one circle begin. Nothing is added here."""
+
+STILL_LONG = {
+    "node/node.py",
+    "node/clients/connection.py",
+    "node/wal/wal.py",
+    "node/peers/network.py",
+    "node/operations/coordinator.py",
+    "node/replica/host.py",
+    "node/store/store.py",
+    "node/storage/real_disk.py",
+    "node/config.py",
+}
+"""Files that are to be divided. Nothing is added here."""
+
+
+def room_of(path: str) -> str:
+    """`wal` for node/wal/groups.py, `clock` for node/clock.py."""
+    parts = path.removesuffix(".py").split("/")
+    return "compiled" if parts == ["node", "__init__"] else parts[1]
+
+
+def imported_files(path: str) -> set[str]:
+    """The files of this project that a module imports. A package's `__init__` counts only where
+    no module of it is meant."""
+    found = set()
+    for _, name in imports(ast.parse((ROOT / path).read_text())):
+        if not name.startswith("quorumcache."):
+            continue
+        source = file_of(name)
+        if source is not None and source != path and not source.endswith("__init__.py"):
+            found.add(source)
+    return found
+
+
+def test_rooms_import_only_what_they_may() -> None:
+    used: dict[str, set[str]] = {room: set() for room in MAY_IMPORT}
+    wrong = []
+    for path in modules():
+        if not path.startswith("node/"):
+            continue
+        room = room_of(path)
+        for source in sorted(imported_files(path)):
+            other = room_of(source)
+            if not source.startswith("node/") or other == room:
+                continue
+            used[room].add(other)
+            if other not in MAY_IMPORT[room].split():
+                wrong.append(f"{path} imports {source}: node/{room} may not know node/{other}")
+    assert not wrong, "\n" + "\n".join(wrong)
+    idle = {room: sorted(set(MAY_IMPORT[room].split()) - used[room]) for room in MAY_IMPORT}
+    assert not any(idle.values()), {room: names for room, names in idle.items() if names}
+
+
+def test_the_table_runs_one_way() -> None:
+    above: set[str] = set()
+    for room, allowed in MAY_IMPORT.items():
+        upwards = {(room, other) for other in set(allowed.split()) - above}
+        assert upwards <= STILL_UPWARDS, f"imports upwards: {sorted(upwards - STILL_UPWARDS)}"
+        above.add(room)
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = {path: imported_files(path) for path in modules()}
+    still = tuple(STILL_CIRCLES)
+    kept = {
+        path: {
+            other
+            for other in others
+            if not (path.startswith(still) and other.startswith((*still, "node/node.py")))
+        }
+        for path, others in graph.items()
+    }
+    try:
+        TopologicalSorter(kept).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_files_are_read_in_one_sitting() -> None:
+    long = set()
+    for path in modules():
+        text = (ROOT / path).read_text()
+        lines = text.count("\n")
+        if lines > LINES_MAX and not re.search(r"^Long: ", text[:2000], re.MULTILINE):
+            long.add(path)
+    assert long == STILL_LONG
+
+
+def test_the_node_is_seen_at_a_glance() -> None:
+    floor = sorted(path.name for path in (ROOT / "node").glob("*.py"))
+    assert len(floor) <= FLOOR_MAX, floor
+
+
+def test_the_walk_sees_imports_of_all_kinds() -> None:
+    assert "node/clock.py" in imported_files("node/node.py")
+    assert {path.split("/")[0] for path in modules()} == set(PACKAGES)
