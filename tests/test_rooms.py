@@ -40,8 +40,8 @@ MAY_IMPORT: dict[str, str] = {
     # What decides: pure.
     "consensus": "",
     # What lasts.
-    "storage": "errors telemetry system consensus wal peers",
-    "wal": "errors clock consensus storage",
+    "storage": "version errors telemetry system consensus peers",
+    "wal": "version errors clock consensus storage",
     "store": "",
     "protocol": "store",
     # What one node is made of.
@@ -75,7 +75,6 @@ MAY_IMPORT: dict[str, str] = {
 STILL_UPWARDS = {
     ("clients", "node"),
     ("storage", "peers"),
-    ("storage", "wal"),
     ("replica", "admin"),
     ("founding", "admin"),
     ("housekeeping", "admin"),
