@@ -42,6 +42,7 @@ PURE = (
     "node/storage/founding_record.py",
     "node/wal/format.py",
     "node/wal/groups.py",
+    "node/wal/queue.py",
     "node/peers/consensus_items.py",
     "node/peers/codec.py",
     "node/peers/items.py",

@@ -86,7 +86,6 @@ STILL_CIRCLES = {"node/consensus/", "node/operations/", "node/clients/"}
 STILL_LONG = {
     "node/node.py",
     "node/clients/connection.py",
-    "node/wal/wal.py",
     "node/peers/network.py",
     "node/operations/coordinator.py",
     "node/replica/host.py",
