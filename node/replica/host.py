@@ -19,7 +19,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from quorumcache.node.admin.view import group_name
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.consensus.api import EntryKind, Outbound, Ready, Role, Snapshot, SoftState
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
@@ -36,7 +35,7 @@ from quorumcache.node.peers.consensus_items import (
 )
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
-from quorumcache.node.store.item import ITEM_BYTES_MAX
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.queue import QUEUED_BYTES_MAX

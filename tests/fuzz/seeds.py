@@ -34,9 +34,10 @@ from quorumcache.node.peers.items import (
     MAP_REPLY,
     MAP_REQUEST,
 )
+from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.storage.identity import Identity, encode_identity
 from quorumcache.node.storage.snapshots import encode_snapshot
-from quorumcache.node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET, encode_batch
+from quorumcache.node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.wal.format import (

@@ -35,8 +35,9 @@ from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.peers.consensus_items import decode_message, encode_message
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.state_machine import Command, encode_batch
 from quorumcache.node.storage.snapshots import SnapshotStore
-from quorumcache.node.store.commands import OP_SET, Command, encode_batch
+from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal import Wal

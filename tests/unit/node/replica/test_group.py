@@ -12,7 +12,8 @@ from quorumcache.node.replica.group import (
     ENTRY_BYTES_MAX,
     INFLIGHT_BYTES_MAX,
 )
-from quorumcache.node.store.commands import OP_APPEND, OP_SET, OP_TICK, decode_batch, encode_batch
+from quorumcache.node.state_machine import decode_batch, encode_batch
+from quorumcache.node.store.commands import OP_APPEND, OP_SET, OP_TICK
 from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import VOTERS, Hears, HostWorld

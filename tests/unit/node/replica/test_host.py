@@ -27,7 +27,8 @@ from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameErr
 from quorumcache.node.peers.consensus_items import decode_beats, encode_message
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
 from quorumcache.node.replica.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
-from quorumcache.node.store.commands import OP_SET, encode_batch
+from quorumcache.node.state_machine import encode_batch
+from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.snapshot import SnapshotInvalid
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import HARD_STATE, VOTERS, Hears, HostWorld
