@@ -22,14 +22,9 @@ from quorumcache.node.alarms import Alarms
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
-from quorumcache.node.consensus.api import (
-    APPEND_BYTES_MAX,
-    Configuration,
-    ConsensusConfig,
-    HardState,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import APPEND_BYTES_MAX, ConsensusConfig
 from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus.values import Configuration, HardState, SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.starts import REPORT_MS
 from quorumcache.node.directory.state import DirectoryState

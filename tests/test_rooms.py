@@ -81,7 +81,7 @@ STILL_UPWARDS = {
 }
 """Imports of the layout that the node grew out of. Nothing is added here."""
 
-STILL_CIRCLES = {"node/consensus/", "node/operations/", "node/clients/"}
+STILL_CIRCLES = {"node/operations/", "node/clients/"}
 """Where modules of one circle begin. Nothing is added here."""
 
 STILL_LONG = {

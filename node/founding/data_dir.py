@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
 
-from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import BrokenDataDir, ConfigError, FoundingError, WrongDataDir
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk

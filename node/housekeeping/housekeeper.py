@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from quorumcache.node.consensus.api import PeerStatus, Role, Snapshot
 from quorumcache.node.consensus.errors import ConsensusError
+from quorumcache.node.consensus.values import PeerStatus, Role, Snapshot
 from quorumcache.node.errors import DiskRefused
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.cluster_time import TELL_MS, ClusterTime, is_told_well
-from quorumcache.node.consensus.api import EntryKind, Snapshot
+from quorumcache.node.consensus.values import EntryKind, Snapshot
 from quorumcache.node.errors import PeerFrameError, WrongDataDir
 from quorumcache.node.peers.items import TIME
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, CommandError, decode_batch

@@ -15,16 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from quorumcache.node.consensus.api import (
-    Entry,
-    EntryKind,
-    ReplicatedLog,
-    Role,
-    Snapshot,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.consensus.values import Entry, EntryKind, Role, Snapshot, SnapshotMeta
 from quorumcache.node.state_machine import (
     Command,
     ReadWaiter,

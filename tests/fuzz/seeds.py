@@ -9,8 +9,14 @@ from collections.abc import Callable, Iterable
 
 import msgpack
 
-from quorumcache.node.consensus.api import Configuration, Entry, EntryKind, HardState, SnapshotMeta
 from quorumcache.node.consensus.raft.messages import Append, Heartbeat, SnapshotChunk
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    SnapshotMeta,
+)
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,

@@ -20,7 +20,7 @@ from typing import Any
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import is_told_well
-from quorumcache.node.consensus.api import SnapshotMeta
+from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.errors import (
     HandshakeRefused,

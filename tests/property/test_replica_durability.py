@@ -16,20 +16,20 @@ from typing import Any
 import msgpack
 import pytest
 
-from quorumcache.node.consensus.api import (
-    Configuration,
-    ConsensusConfig,
-    Entry,
-    EntryKind,
-    HardState,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.raft import Raft
 from quorumcache.node.consensus.raft.messages import (
     Append,
     AppendReply,
     SnapshotChunk,
     SnapshotReply,
+)
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    SnapshotMeta,
 )
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.peers.consensus_items import decode_message, encode_message

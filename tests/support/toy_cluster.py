@@ -14,9 +14,9 @@ from random import Random
 from typing import Any
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.consensus.api import Entry, EntryKind, Role, SnapshotMeta
 from quorumcache.node.consensus.errors import NotLeader
 from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.operation import Failure
 from quorumcache.node.replica.group import ReplicaGroup

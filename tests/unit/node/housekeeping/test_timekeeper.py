@@ -9,7 +9,7 @@ import pytest
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import TELL_MS, ClusterTime
-from quorumcache.node.consensus.api import (
+from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
     EntryKind,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.api import Role
+from quorumcache.node.consensus.values import Role
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.operation import Failure

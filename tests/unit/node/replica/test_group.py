@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.api import Entry, EntryKind, Role, Snapshot, SnapshotMeta
 from quorumcache.node.consensus.errors import ProposalDropped
+from quorumcache.node.consensus.values import Entry, EntryKind, Role, Snapshot, SnapshotMeta
 from quorumcache.node.replica.group import (
     BATCH_BYTES_MAX,
     COMMAND_OVERHEAD_BYTES,

@@ -5,15 +5,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.consensus.api import (
-    Configuration,
-    Entry,
-    EntryKind,
-    Ready,
-    Role,
-    Snapshot,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import Ready
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.raft.messages import (
     AppendReply,
@@ -22,6 +14,14 @@ from quorumcache.node.consensus.raft.messages import (
     PreVoteReply,
     SnapshotChunk,
     VoteReply,
+)
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    Role,
+    Snapshot,
+    SnapshotMeta,
 )
 from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError
 from quorumcache.node.peers.consensus_items import decode_beats, encode_message
