@@ -11,7 +11,6 @@ from quorumcache.node.clock import SystemClock
 from quorumcache.node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
 from quorumcache.node.errors import DiskFailed
 from quorumcache.node.storage.snapshots import SnapshotStore
-from quorumcache.node.wal import MemoryWal
 from quorumcache.node.wal.queue import FRAME_PAYLOAD_BYTES, FRAME_RECORDS_UNCOUNTED
 from quorumcache.node.wal.wal import Wal, WalRecord
 from tests.support.fake_disk import FakeDisk, Nothing
@@ -473,18 +472,3 @@ def test_close_does_not_wait_for_a_full_disk() -> None:
         assert called == []
 
     asyncio.run(asyncio.wait_for(main(), 30))
-
-
-def test_memory_log_calls_back_on_the_next_turn() -> None:
-    loop = ManualLoop()
-    wal = MemoryWal(loop)
-    called: list[str] = []
-    wal.append([record(1, 1)], lambda: called.append("a"))
-    wal.forget(1, lambda: called.append("b"))
-    wal.compacted(1, 1, 1)
-    wal.installed(1, 1, 1)
-    assert called == []
-    loop.run()
-    assert called == ["a", "b"]
-    assert wal.pinned_groups() == []
-    asyncio.run(wal.close())
