@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from quorumcache.node.consensus.api import Entry
 from quorumcache.node.wal.format import Mark, MarkKind, WalRecord
 from quorumcache.node.wal.queue import (
@@ -63,12 +65,15 @@ def test_few_records_are_one_frame_whatever_they_hold() -> None:
     assert queue.take() == records
 
 
-def test_bytes_are_of_what_still_waits() -> None:
+@pytest.mark.parametrize("is_weighed", [True, False])
+def test_bytes_are_of_what_still_waits(is_weighed: bool) -> None:
+    """Also where the rest of a frame was never weighed, as it found the disk idle."""
     queue = AppendQueue([])
     records = [record(index, LARGE) for index in range(1, 2 + 2 * FRAME_RECORDS_UNCOUNTED)]
     queue.add(records, lambda: None)
-    queue.weigh(records)
-    assert queue.payload_bytes == len(records) * LARGE
+    if is_weighed:
+        queue.weigh(records)
+        assert queue.payload_bytes == len(records) * LARGE
     while queue.items:
         queue.take()
         assert queue.payload_bytes == len(queue.items) * LARGE

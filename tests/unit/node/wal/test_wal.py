@@ -437,6 +437,17 @@ def test_first_start_leaves_a_segment_before_anything_else(log: Log) -> None:
     assert log.wal.orphan_snapshots == [1]
 
 
+def test_what_waits_for_the_next_segment_is_counted(log: Log) -> None:
+    """A disk that hangs there is as slow as one that hangs at a write: what waits has a bound."""
+    log.disk.delay = lambda random: 1.0
+    for index in range(1, 4):
+        log.append(str(index), record(1, index, size=1000))
+    assert log.wal.queued_bytes == 3000
+    log.loop.run(until=10.0)
+    assert log.called == ["1", "2", "3"]
+    assert log.wal.queued_bytes == 0
+
+
 # --- the end
 
 
