@@ -90,7 +90,6 @@ STILL_LONG = {
     "node/operations/coordinator.py",
     "node/replica/host.py",
     "node/store/store.py",
-    "node/storage/real_disk.py",
     "node/config.py",
 }
 """Files that are to be divided. Nothing is added here."""
