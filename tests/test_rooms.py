@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, str] = {
     "cluster_time": "clock",
     "config": "errors",
     "telemetry": "",
-    "system": "errors alarms config telemetry",
+    "system": "errors alarms telemetry",
     # What decides: pure.
     "consensus": "",
     # What lasts.
@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, str] = {
     "store": "",
     "protocol": "store",
     # What one node is made of.
-    "peers": "errors clock config telemetry system consensus storage store",
+    "peers": "errors clock telemetry system consensus storage store",
     "replica": ("errors clock cluster_time telemetry consensus storage wal store peers admin"),
     "operations": "errors clock telemetry store protocol peers replica",
     "founding": "errors version config consensus storage wal peers admin",
@@ -90,7 +90,6 @@ STILL_LONG = {
     "node/operations/coordinator.py",
     "node/replica/host.py",
     "node/store/store.py",
-    "node/config.py",
 }
 """Files that are to be divided. Nothing is added here."""
 
