@@ -18,19 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.admin.health_log import HealthLog
 from quorumcache.node.admin.server import AdminServer
-from quorumcache.node.admin.view import DIRECTORY_GROUP_ID
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
-from quorumcache.node.consensus.api import (
-    APPEND_BYTES_MAX,
-    Configuration,
-    ConsensusConfig,
-    HardState,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import APPEND_BYTES_MAX, ConsensusConfig
 from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus.values import Configuration, HardState, SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.starts import REPORT_MS
 from quorumcache.node.directory.state import DirectoryState
@@ -64,9 +58,9 @@ from quorumcache.node.peers.switch import PeerSwitch
 from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX, ReplicaGroup
 from quorumcache.node.replica.handover import hand_over
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, StateMachine
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.storage.founding_record import propose
-from quorumcache.node.store.machine import StateMachine
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters

@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from quorumcache.node.consensus.api import Configuration, Entry
 from quorumcache.node.consensus.raft.messages import (
     MESSAGE_TYPES,
     Append,
     AppendReply,
     Heartbeat,
     HeartbeatReply,
-    Message,
     PreVote,
     PreVoteReply,
     SnapshotChunk,
@@ -26,6 +24,7 @@ from quorumcache.node.consensus.raft.messages import (
     Vote,
     VoteReply,
 )
+from quorumcache.node.consensus.values import Configuration, Entry, Message
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
 
@@ -66,6 +65,7 @@ def check_message(message: Message) -> None:
     For when a message could not be handled: whose fault was it? Too slow to ask of every message.
     """
     fits = True
+    assert isinstance(message, MESSAGE_TYPES)
     for name, member in zip(message._fields, message, strict=True):
         if isinstance(member, Configuration):
             fits = fits and all(

@@ -19,11 +19,18 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from quorumcache.node.admin.view import group_name
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.consensus.api import EntryKind, Outbound, Ready, Role, Snapshot, SoftState
+from quorumcache.node.consensus.api import Ready
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.raft.messages import Append, AppendReply
+from quorumcache.node.consensus.values import (
+    EntryKind,
+    Message,
+    Outbound,
+    Role,
+    Snapshot,
+    SoftState,
+)
 from quorumcache.node.errors import AcknowledgedDataLost, PeerFrameError
 from quorumcache.node.peers.codec import pack_item
 from quorumcache.node.peers.consensus_items import (
@@ -36,14 +43,13 @@ from quorumcache.node.peers.consensus_items import (
 )
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
-from quorumcache.node.store.item import ITEM_BYTES_MAX
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.queue import QUEUED_BYTES_MAX
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
-    from quorumcache.node.consensus.raft.messages import Message
     from quorumcache.node.storage.snapshots import SnapshotStore
     from quorumcache.node.telemetry.counters import Counters
     from quorumcache.node.wal.memory import MemoryWal

@@ -16,14 +16,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from quorumcache.node.consensus.api import (
-    Configuration,
-    ConsensusConfig,
-    Entry,
-    EntryKind,
-    HardState,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.raft import Raft
 from quorumcache.node.consensus.raft.messages import (
     Append,
@@ -31,12 +24,20 @@ from quorumcache.node.consensus.raft.messages import (
     SnapshotChunk,
     SnapshotReply,
 )
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    SnapshotMeta,
+)
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.peers.consensus_items import decode_message, encode_message
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.state_machine import Command, encode_batch
 from quorumcache.node.storage.snapshots import SnapshotStore
-from quorumcache.node.store.commands import OP_SET, Command, encode_batch
+from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal import Wal

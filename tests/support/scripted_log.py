@@ -6,21 +6,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from quorumcache.node.clock import Clock
-from quorumcache.node.consensus.api import (
+from quorumcache.node.consensus.api import Ready
+from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
+from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
     EntryKind,
     HardState,
     Outbound,
     ReadState,
-    Ready,
     Role,
     Snapshot,
     SnapshotMeta,
     SoftState,
 )
-from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
-from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.store.store import ShardStore

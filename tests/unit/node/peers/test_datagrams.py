@@ -14,7 +14,6 @@ from typing import Any
 import msgpack
 import pytest
 
-from quorumcache.node.consensus.api import Entry, EntryKind
 from quorumcache.node.consensus.raft.messages import (
     Append,
     AppendReply,
@@ -25,6 +24,7 @@ from quorumcache.node.consensus.raft.messages import (
     Vote,
     VoteReply,
 )
+from quorumcache.node.consensus.values import Entry, EntryKind
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.node import Node
 from quorumcache.node.peers.codec import pack_item

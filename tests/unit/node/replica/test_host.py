@@ -5,15 +5,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.consensus.api import (
-    Configuration,
-    Entry,
-    EntryKind,
-    Ready,
-    Role,
-    Snapshot,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import Ready
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.raft.messages import (
     AppendReply,
@@ -23,11 +15,20 @@ from quorumcache.node.consensus.raft.messages import (
     SnapshotChunk,
     VoteReply,
 )
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    Role,
+    Snapshot,
+    SnapshotMeta,
+)
 from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError
 from quorumcache.node.peers.consensus_items import decode_beats, encode_message
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
 from quorumcache.node.replica.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
-from quorumcache.node.store.commands import OP_SET, encode_batch
+from quorumcache.node.state_machine import encode_batch
+from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.snapshot import SnapshotInvalid
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import HARD_STATE, VOTERS, Hears, HostWorld

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quorumcache.node.consensus.api import Entry, HardState
+from quorumcache.node.consensus.values import Entry, HardState
 from quorumcache.node.wal.format import GroupHead, Head, Mark, MarkKind, WalRecord
 from quorumcache.node.wal.groups import GroupStates
 

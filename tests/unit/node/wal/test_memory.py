@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 
-from quorumcache.node.consensus.api import Entry
+from quorumcache.node.consensus.values import Entry
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.memory import MemoryWal
 from quorumcache.node.wal.wal import Wal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quorumcache.node.consensus.api import Entry
+from quorumcache.node.consensus.values import Entry
 from quorumcache.node.wal.format import Mark, MarkKind, WalRecord
 from quorumcache.node.wal.queue import (
     FRAME_PAYLOAD_BYTES,
