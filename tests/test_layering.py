@@ -39,6 +39,8 @@ PURE = (
     "node/protocol/*",
     "node/directory/state.py",
     "node/peers/founding_frames.py",
+    "node/storage/checksum.py",
+    "node/storage/disk_space.py",
     "node/storage/founding_record.py",
     "node/wal/format.py",
     "node/wal/groups.py",
