@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.admin.view import group_name
 from quorumcache.node.cluster_time import ClusterTime
@@ -35,6 +35,7 @@ from quorumcache.node.peers.consensus_items import (
     encode_message,
 )
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
+from quorumcache.node.peers.sender import PeerSender
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.store.item import ITEM_BYTES_MAX
 from quorumcache.node.telemetry.logs import event, get_logger
@@ -68,14 +69,6 @@ BEATS_PER_ITEM: Final = 24
 
 BEATS_SEEN_MAX: Final = 1024
 """Marks of beats that wait for their second copy: more than a second's of a large cluster."""
-
-
-class PeerSender(Protocol):
-    """The peer network, as far as consensus needs it."""
-
-    def send_packed(self, node_id: int, packed: bytes) -> bool: ...
-    def send_again(self, node_id: int, packed: bytes) -> None: ...
-    def flush(self) -> None: ...
 
 
 class ReplicaHost(GroupHost):

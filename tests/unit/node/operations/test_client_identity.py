@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.operations.operation import Failure, SessionGone, StaleSequence
+from quorumcache.node.clients.failures import failure_line
+from quorumcache.node.operations.failure import Failure, SessionGone, StaleSequence
 from quorumcache.node.peers.items import (
     FORWARD_LOST,
     FORWARD_REFUSED,
@@ -223,7 +224,7 @@ def test_a_session_that_cannot_be_opened_in_time() -> None:
     world.pass_ms(5000)
     (failure,) = world.outcomes
     assert failure.outcome_known
-    assert failure.line() == b"SERVER_ERROR not done: shard 4 had no leader for 5000 ms\r\n"
+    assert failure_line(failure) == b"SERVER_ERROR not done: shard 4 had no leader for 5000 ms\r\n"
     world.lead(HERE)
     world.pass_ms(100)
     assert world.group.submitted == [], "nobody waits for it any more"

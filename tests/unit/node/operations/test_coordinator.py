@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from quorumcache.node.clients.failures import failure_line
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.deadlines import DEADLINES_MIN
-from quorumcache.node.operations.operation import Failure, ReplyRoom
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.leaders import Leaders
+from quorumcache.node.operations.operation import ReplyRoom
+from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -109,16 +113,18 @@ class World:
         self.outcomes: list[Any] = []
         self.timings = Timings()
         self.coordinator = Coordinator(
-            node_id=HERE,
-            host=self,
-            peers=self,
-            clock=self.clock,
+            Serving(
+                node_id=HERE,
+                host=self,
+                peers=self,
+                clock=self.clock,
+                counters=Counters(),
+                memory_bytes=1000,
+            ),
+            Leaders(HERE, self.groups, self, lambda group_id: 0, lambda group_id: ()),
             random=Random(1),
-            counters=Counters(),
             timings=self.timings,
-            memory_bytes=1000,
             timeout_ms=5000,
-            preferred_leader=lambda group_id: 0,
         )
 
     def flush_soon(self) -> None:
@@ -136,9 +142,9 @@ class World:
     def is_up(self, node_id: int) -> bool:
         return node_id in self.up
 
-    def set(self, key: bytes = b"k", after: Any = None) -> Any:
+    def set(self, key: bytes = b"k", after: Any = None, deadline_ns: int = 0) -> Any:
         return self.coordinator.write(
-            GROUP, OP_SET, key, (DATA, 0), 10, self.outcomes.append, after
+            GROUP, OP_SET, key, (DATA, 0), 10, self.outcomes.append, after, None, deadline_ns
         )
 
     def read(self, key: bytes = b"k", after: Any = None) -> Any:
@@ -304,7 +310,9 @@ def test_a_read_past_its_deadline_is_not_done() -> None:
     world = World()
     world.read()
     world.pass_ms(6000)
-    assert world.outcomes[0].line().startswith(b"SERVER_ERROR not done: shard 4 had no leader")
+    assert failure_line(world.outcomes[0]).startswith(
+        b"SERVER_ERROR not done: shard 4 had no leader"
+    )
 
 
 def test_a_gone_session_is_opened_anew_only_if_nothing_can_have_been_executed() -> None:
@@ -577,12 +585,12 @@ def test_what_waited_in_its_connection_has_the_rest_of_its_time() -> None:
     world = World()
     deadline_ns = world.coordinator.deadline_ns()
     world.clock.ns += 4_000_000_000
-    world.coordinator.begin_late(deadline_ns, world.set)
+    world.set(deadline_ns=deadline_ns)
     world.pass_ms(900)
     assert world.outcomes == []
     world.pass_ms(200)
     assert len(world.outcomes) == 1
-    world.coordinator.begin_late(deadline_ns, world.set)
+    world.set(deadline_ns=deadline_ns)
     assert len(world.outcomes) == 2, "it came too late and was tried all the same"
     assert all(outcome.outcome_known for outcome in world.outcomes)
 

@@ -4,8 +4,9 @@ tests."""
 import itertools
 from typing import Any
 
+from quorumcache.node.clients.failures import failure_line
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.forwards import WRITE_BYTES_MAX
-from quorumcache.node.operations.operation import Failure
 from quorumcache.node.operations.relays import RELAYS_MAX
 from quorumcache.node.peers.items import (
     FORWARD_READ,
@@ -57,7 +58,7 @@ def test_writes_without_an_answer_are_bounded_in_bytes_and_told_so() -> None:
     world.pass_ms(50)
     assert [item[3] for _, item in world.sent] == [large], "room again, and the next is not sent"
     world.pass_ms(5000)
-    lines = {o.line() for o in world.outcomes if isinstance(o, Failure) and o.outcome_known}
+    lines = {failure_line(o) for o in world.outcomes if isinstance(o, Failure) and o.outcome_known}
     assert lines == {
         b"SERVER_ERROR not done: shard 4 did not accept the request within 5000 ms: too many "
         b"writes wait for an answer of the leader's node; retry more slowly\r\n"
@@ -73,7 +74,7 @@ def test_the_reason_of_a_refusal_is_told_at_the_deadline() -> None:
             world.coordinator.on_forward(THERE, (FORWARD_REFUSED, item[1], THERE, BUSY))
         world.sent.clear()
         world.pass_ms(51)
-    lines = [outcome.line() for outcome in world.outcomes]
+    lines = [failure_line(outcome) for outcome in world.outcomes]
     line = (
         b"SERVER_ERROR not done: shard 4 did not accept the request within 5000 ms: "
         + BUSY.encode()
@@ -96,7 +97,7 @@ def test_a_busy_group_says_so_to_its_own_clients() -> None:
     world.set(b"other")
     world.pass_ms(5100)
     world.group.submit = submit  # type: ignore[method-assign]
-    assert BUSY.encode() in world.outcomes[-1].line()
+    assert BUSY.encode() in failure_line(world.outcomes[-1])
 
 
 # -- the way to the leader -------------------------------------------------------------------------
@@ -167,7 +168,7 @@ def test_what_is_relayed_is_passed_on_once_and_its_answer_goes_back() -> None:
     assert item[2:] == write[2:]
     world.coordinator.on_forward(ELSEWHERE, (FORWARD_RESULT, item[1], STORED))
     assert world.take() == (THERE, (FORWARD_RESULT, 9, STORED))
-    assert world.coordinator.relays == 0
+    assert world.coordinator.relays.count == 0
 
 
 def test_a_relayed_write_whose_answer_is_lost_is_not_called_refused() -> None:
@@ -179,16 +180,16 @@ def test_a_relayed_write_whose_answer_is_lost_is_not_called_refused() -> None:
     world.coordinator.peer_down(ELSEWHERE)
     _, answer = world.take()
     assert answer[0] != FORWARD_REFUSED
-    assert world.coordinator.relays == 0
+    assert world.coordinator.relays.count == 0
 
 
 def test_what_is_relayed_is_bounded_and_refused_beyond_that() -> None:
     world = World()
     world.lead(ELSEWHERE)
-    world.coordinator.relays = RELAYS_MAX - 2
+    world.coordinator.relays.count = RELAYS_MAX - 2
     for number in range(3):
         write = (FORWARD_WRITE, number, GROUP, 1, False, (7, number + 1, 1, OP_DELETE, b"k"))
         world.coordinator.on_forward(THERE, (FORWARD_RELAY, number, write))
     sent = [(to, item[0]) for to, item in world.sent]
     assert sent == [(ELSEWHERE, FORWARD_WRITE)] * 2 + [(THERE, FORWARD_REFUSED)]
-    assert world.coordinator.relays == RELAYS_MAX
+    assert world.coordinator.relays.count == RELAYS_MAX

@@ -13,8 +13,10 @@ import pytest
 from quorumcache.node.consensus.api import Role
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.coordinator import Coordinator
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
+from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.items import FORWARD_ITEMS, FORWARD_READ, FORWARD_REFUSED
 from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SET, decode_batch, encode_batch
 from quorumcache.node.store.item import cas_unique
@@ -42,17 +44,24 @@ class World(HostWorld):
         self.outcomes: list[Any] = []
         peers: Any = self
         self.coordinator = Coordinator(
-            node_id=HERE,
-            host=self.host,
-            peers=peers,
-            clock=self.clock,
+            Serving(
+                node_id=HERE,
+                host=self.host,
+                peers=peers,
+                clock=self.clock,
+                counters=self.counters,
+                memory_bytes=1000,
+            ),
+            Leaders(
+                HERE,
+                self.groups,
+                peers,
+                lambda group_id: THERE,
+                lambda group_id: (THERE, ELSEWHERE),
+            ),
             random=Random(1),
-            counters=self.counters,
             timings=Timings(),
-            memory_bytes=1000,
             timeout_ms=5000,
-            preferred_leader=lambda group_id: THERE,
-            replicas=lambda group_id: (THERE, ELSEWHERE),
         )
         self.turn(GROUP)
         self.store(b"k")
