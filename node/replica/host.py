@@ -40,7 +40,7 @@ from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.store.item import ITEM_BYTES_MAX
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
-from quorumcache.node.wal.wal import QUEUED_BYTES_MAX
+from quorumcache.node.wal.queue import QUEUED_BYTES_MAX
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
