@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, str] = {
     # What lasts.
     "storage": "version errors telemetry system consensus peers",
     "wal": "version errors clock consensus storage",
-    "store": "",
+    "store": "errors",
     "protocol": "store",
     # What one node is made of.
     "peers": "errors clock config telemetry system consensus storage store",

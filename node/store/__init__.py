@@ -6,9 +6,10 @@ when), `sessions` (exactly once), `store` (apply and look up), `snapshot` (views
 digests).
 """
 
-from quorumcache.node.store.commands import Command, CommandError, decode_batch, encode_batch
+from quorumcache.node.errors import CommandError, SnapshotInvalid
+from quorumcache.node.store.commands import Command, decode_batch, encode_batch
 from quorumcache.node.store.results import Result
-from quorumcache.node.store.snapshot import SnapshotInvalid, StoreView, encode_view
+from quorumcache.node.store.snapshot import StoreView, encode_view
 from quorumcache.node.store.store import EXPIRED, ShardStore
 
 __all__ = [

@@ -28,7 +28,7 @@ A batch holds everything that its effect depends on beside the state: the leader
 limit on what an append may make of an item. So a log has the same effect wherever, whenever and
 under whatever settings it is applied. `version` stands for the rules of `apply`: it goes up when a
 batch of before would have another effect, be it by a new format or by another bound of
-`operations/sessions.py`.
+`store/sessions.py`.
 """
 
 from collections.abc import Sequence
@@ -36,6 +36,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from quorumcache.node.errors import CommandError
 from quorumcache.node.store.item import ITEM_BYTES_MAX
 
 BATCH_VERSION: Final = 2
@@ -66,12 +67,6 @@ OP_COUNT: Final = 18
 # The arguments are ints, bytes or nested tuples of them, by op; a union would have to be narrowed
 # by hand at each use.
 Command = tuple[Any, ...]
-
-
-class CommandError(ValueError):
-    """A batch that is no batch: bytes of another format, or of a newer version with ops this one
-    does not know.
-    """
 
 
 class Batch(NamedTuple):

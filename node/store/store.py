@@ -19,6 +19,7 @@ from enum import Enum
 from struct import Struct
 from typing import Final
 
+from quorumcache.node.errors import CommandError
 from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
 from quorumcache.node.store.commands import (
     OP_ADD,
@@ -40,7 +41,6 @@ from quorumcache.node.store.commands import (
     OP_TICK,
     OP_TOUCH,
     Command,
-    CommandError,
 )
 from quorumcache.node.store.expiry import ExpiryHeap
 from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush

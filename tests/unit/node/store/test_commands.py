@@ -3,11 +3,11 @@
 import msgpack
 import pytest
 
+from quorumcache.node.errors import CommandError
 from quorumcache.node.store.commands import (
     OP_COUNT,
     OP_EXPIRE,
     OP_SET,
-    CommandError,
     decode_batch,
     encode_batch,
 )

@@ -4,6 +4,7 @@ import gc
 
 import pytest
 
+from quorumcache.node.errors import CommandError
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
@@ -17,7 +18,6 @@ from quorumcache.node.store.commands import (
     OP_SET,
     OP_TICK,
     OP_TOUCH,
-    CommandError,
 )
 from quorumcache.node.store.item import (
     ITEM_OVERHEAD,
