@@ -32,7 +32,7 @@ from quorumcache.node.store.results import (
     STORED,
 )
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
-from tests.unit.node.operations.test_coordinator import DATA, GROUP, HERE, THERE, World
+from tests.support.coordinator_world import DATA, GROUP, HERE, THERE, World
 
 SESSION = CLIENT_SESSION_MIN + 5
 IDENTITY = (SESSION, 3, 2)
@@ -239,3 +239,33 @@ def test_sessions_of_the_node_and_of_clients_are_told_apart() -> None:
     world.group.commit()
     assert world.outcomes == [STORED]
     assert world.group.machine.sessions.clients == 0
+
+
+def test_the_floor_is_the_oldest_unanswered_sequence() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set(b"a")
+    world.open_session_here()
+    world.set(b"b")
+    assert [command[2] for command in world.group.submitted] == [1, 1]
+    world.group.commit()
+    world.set(b"c")
+    assert world.group.submitted[0][:3] == (world.group.submitted[0][0], 3, 3)
+
+
+def test_a_gone_session_is_opened_anew_only_if_nothing_can_have_been_executed() -> None:
+    world = World()
+    world.lead(THERE)
+    world.set()
+    world.open_session_at(THERE)
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], SESSION_GONE))
+    world.open_session_at(THERE)
+    _, again = world.take()
+    assert again[5][0] != item[5][0]
+    world.coordinator.on_forward(THERE, (FORWARD_LOST, again[1]))
+    world.coordinator.sweep()
+    _, repeated = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, repeated[1], SESSION_GONE))
+    assert isinstance(world.outcomes[0], Failure)
+    assert not world.outcomes[0].outcome_known
