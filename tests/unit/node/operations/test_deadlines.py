@@ -82,3 +82,24 @@ def test_what_waited_in_its_connection_has_the_rest_of_its_time() -> None:
     world.set(deadline_ns=deadline_ns)
     assert len(world.outcomes) == 2, "it came too late and was tried all the same"
     assert all(outcome.outcome_known for outcome in world.outcomes)
+
+
+def test_a_late_one_ends_at_its_own_time_whatever_stands_before_it() -> None:
+    world = World()
+    world.set(b"first")
+    world.clock.ns += 3_000_000_000
+    world.set(b"late", deadline_ns=world.clock.ns + 1_000_000)
+    world.pass_ms(1)
+    assert len(world.outcomes) == 1
+    world.pass_ms(1_999)
+    assert len(world.outcomes) == 2
+
+
+def test_a_forward_of_what_ran_out_of_time_is_forgotten() -> None:
+    world = World()
+    world.lead(THERE)
+    world.read()
+    assert world.coordinator.forwards.under_way
+    world.pass_ms(5_000)
+    assert len(world.outcomes) == 1
+    assert not world.coordinator.forwards.under_way

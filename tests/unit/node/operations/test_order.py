@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.order import Ordered, Turns
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_RESULT,
@@ -151,3 +154,39 @@ def test_a_long_chain_of_early_reads_is_read_again_one_after_the_other() -> None
     world.group.reading[0].on_readable()
     assert world.outcomes == [[None]] * 3001
     assert first.finished
+
+
+class Step(Ordered):
+    """Ends at once when it may go on, as a refused write does."""
+
+    def __init__(self, turns: Turns, number: int, ended: list[int]) -> None:
+        super().__init__()
+        self.turns, self.number, self.ended = turns, number, ended
+
+    def go_on(self) -> None:
+        assert self.after is None, "it would wait again for what has ended"
+        self.finished = True
+        self.ended.append(self.number)
+        followers, self.then = self.then, None
+        self.turns.take(followers or [])
+
+
+def test_followers_go_on_in_their_order_also_those_of_followers() -> None:
+    turns, ended = Turns(), []
+    steps = [Step(turns, number, ended) for number in range(6)]
+    for later, earlier in ((1, 0), (2, 0), (3, 1), (4, 1), (5, 2)):
+        steps[later].after = steps[earlier]
+        steps[later].wait_for(steps[earlier])
+    steps[0].go_on()
+    assert ended == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_error_in_one_does_not_stop_the_turns_for_ever() -> None:
+    turns, ended = Turns(), []
+    broken = Step(turns, 0, ended)
+    broken.after = broken
+    broken.turns = None  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        turns.take([broken])
+    turns.take([Step(turns, 1, ended)])
+    assert ended == [0, 1]

@@ -1,7 +1,10 @@
 """Operations of other nodes on their way through this one."""
 
-from quorumcache.node.operations.relays import RELAYS_MAX
+from quorumcache.node.operations.failure import RELAY_WITHOUT_ANSWER
+from quorumcache.node.operations.relays import RELAYS_MAX, TOO_MANY_RELAYS
 from quorumcache.node.peers.items import (
+    FORWARD_ITEMS,
+    FORWARD_READ,
     FORWARD_REFUSED,
     FORWARD_RELAY,
     FORWARD_RESULT,
@@ -48,3 +51,33 @@ def test_what_is_relayed_is_bounded_and_refused_beyond_that() -> None:
     sent = [(to, item[0]) for to, item in world.sent]
     assert sent == [(ELSEWHERE, FORWARD_WRITE)] * 2 + [(THERE, FORWARD_REFUSED)]
     assert world.coordinator.relays.count == RELAYS_MAX
+
+
+def test_why_a_relay_is_refused_is_said_as_it_is() -> None:
+    """A read that is refused for the number of relays is not told of bytes of writes."""
+    world = World()
+    world.lead(ELSEWHERE)
+    world.coordinator.relays.count = RELAYS_MAX
+    world.coordinator.on_forward(THERE, (FORWARD_RELAY, 9, (FORWARD_READ, 9, GROUP, (b"k",))))
+    assert world.take() == (THERE, (FORWARD_REFUSED, 9, ELSEWHERE, TOO_MANY_RELAYS))
+
+
+def test_a_relayed_read_without_an_answer_is_refused_and_may_be_asked_again() -> None:
+    world = World()
+    world.lead(ELSEWHERE)
+    world.coordinator.on_forward(THERE, (FORWARD_RELAY, 9, (FORWARD_READ, 9, GROUP, (b"k",))))
+    _, item = world.take()
+    world.coordinator.peer_down(ELSEWHERE)
+    assert world.take() == (THERE, (FORWARD_REFUSED, 9, 0, RELAY_WITHOUT_ANSWER))
+    world.coordinator.on_forward(ELSEWHERE, (FORWARD_ITEMS, item[1], (None,)))
+    assert not world.sent, "answered twice"
+    assert world.coordinator.relays.count == 0
+
+
+def test_what_would_go_in_a_circle_is_answered_here() -> None:
+    """The node that asks leads the group as far as this one knows."""
+    world = World()
+    world.lead(THERE)
+    world.coordinator.on_forward(THERE, (FORWARD_RELAY, 9, (FORWARD_READ, 9, GROUP, (b"k",))))
+    to, item = world.take()
+    assert (to, item[0]) == (THERE, FORWARD_REFUSED)

@@ -2,6 +2,7 @@
 
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
+    FORWARD_LOST,
     FORWARD_READ,
     FORWARD_REFUSED,
     FORWARD_WRITE,
@@ -124,3 +125,22 @@ def test_nobody_writes_to_the_directory_from_outside() -> None:
     assert world.take()[1][0] == FORWARD_REFUSED
     world.coordinator.on_forward(THERE, (FORWARD_READ, 1, GROUP, (b"k",)))
     assert world.take()[1][0] == FORWARD_REFUSED
+
+
+def test_values_that_find_no_room_between_the_nodes_are_refused_with_that_reason() -> None:
+    """The reader holds the read and asks again; it does not wait for an answer."""
+    world = World()
+    world.lead(HERE)
+    world.send_bulk = lambda node_id, item: False  # type: ignore[method-assign]
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 9, GROUP, (b"k",)))
+    to, item = world.take()
+    assert (to, item[:3]) == (THERE, (FORWARD_REFUSED, 9, HERE))
+    assert "too many values" in item[3]
+
+
+def test_a_leader_that_lost_a_write_does_not_call_it_refused() -> None:
+    world = World()
+    world.lead(HERE)
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 9, GROUP, 10, False, COMMAND))
+    world.group.waiters[0].on_lost()
+    assert world.take() == (THERE, (FORWARD_LOST, 9))

@@ -269,3 +269,34 @@ def test_a_gone_session_is_opened_anew_only_if_nothing_can_have_been_executed() 
     world.coordinator.on_forward(THERE, (FORWARD_RESULT, repeated[1], SESSION_GONE))
     assert isinstance(world.outcomes[0], Failure)
     assert not world.outcomes[0].outcome_known
+
+
+def test_writes_that_wait_for_a_session_are_numbered_in_their_order() -> None:
+    world = World()
+    world.lead(HERE)
+    for key in (b"a", b"b", b"c"):
+        world.set(key)
+    assert len(world.group.submitted) == 1, "one opening for all of them"
+    world.open_session_here()
+    assert [command[1:5:3] for command in world.group.submitted] == [
+        (1, b"a"),
+        (2, b"b"),
+        (3, b"c"),
+    ]
+
+
+def test_why_a_session_is_not_opened_is_told_to_the_writes_that_wait_for_it() -> None:
+    """Those that came before the refusal, and those that came after it."""
+    world = World()
+    world.lead(THERE)
+    world.set(b"before")
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_REFUSED, item[1], THERE, "the disk is slow"))
+    world.set(b"after")
+    world.up.clear()
+    world.clock.ns += 5_000_000_000
+    world.coordinator.deadlines.expire(world.clock.ns)
+    assert [b"the disk is slow" in failure_line(outcome) for outcome in world.outcomes] == [
+        True,
+        True,
+    ]
