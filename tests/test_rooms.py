@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, str] = {
     "state_machine": "errors",
     "consensus": "",
     # What lasts.
-    "storage": "version errors telemetry system consensus peers",
+    "storage": "version errors telemetry system consensus",
     "wal": "version errors clock consensus storage",
     "store": "errors state_machine",
     "protocol": "state_machine store",
@@ -77,7 +77,6 @@ MAY_IMPORT: dict[str, str] = {
 
 STILL_UPWARDS = {
     ("clients", "node"),
-    ("storage", "peers"),
 }
 """Imports of the layout that the node grew out of. Nothing is added here."""
 

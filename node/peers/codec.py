@@ -28,6 +28,7 @@ from zlib import crc32
 import msgpack
 
 from quorumcache.node.errors import HandshakeRefused, PeerFrameError
+from quorumcache.node.storage.starts import MARK_BYTES, MARKS_MAX
 
 PROTOCOL_VERSION: Final = 3
 
@@ -42,11 +43,6 @@ HELLO_BYTES_MAX: Final = 64 << 10
 TEXT_CHARS_MAX: Final = 255
 SENTENCE_CHARS_MAX: Final = 2000
 SETTINGS_MAX: Final = 64
-MARK_BYTES: Final = 4
-"""Of the random mark of a start."""
-MARKS_MAX: Final = 1024
-"""Marks in a hello: so often may a node start until one that has not seen it since cannot tell any
-more whether it is still the same directory."""
 RETRY_MS_MAX: Final = 600_000
 
 _HELLO: Final = "hello"

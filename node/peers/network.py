@@ -41,6 +41,7 @@ from quorumcache.node.peers.link import TICK_SECONDS, PeerLink, Refused
 from quorumcache.node.peers.listener import PeerListener
 from quorumcache.node.peers.state import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
 from quorumcache.node.storage.start_record import PeerStarts
+from quorumcache.node.storage.starts import Starts
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event
@@ -425,7 +426,8 @@ class PeerNetwork:
                 raise Refused(why, NEWER_MAP_RETRY_MS)
             raise Refused(why)
         if self._starts is not None:
-            why = self._starts.why_set_back(self._hello.name, hello)
+            starts = Starts(hello.start_number, hello.start_marks)
+            why = self._starts.why_set_back(self._hello.name, hello.name, hello.disk_id, starts)
             if why is not None:
                 raise Refused(why)
         if not link.dialed:
@@ -442,7 +444,7 @@ class PeerNetwork:
                     )
                 inbound.abort("replaced by a new connection from the same process")
         if self._starts is not None:
-            self._starts.saw(hello)
+            self._starts.saw(hello.disk_id, Starts(hello.start_number, hello.start_marks))
 
     def link_ready(self, link: PeerLink) -> None:
         """Both sides accepted each other, as far as we know."""
