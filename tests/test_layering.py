@@ -48,6 +48,7 @@ PURE = (
     "node/peers/items.py",
     "node/alarms.py",
     "node/config.py",
+    "node/state_machine.py",
     "node/telemetry/counters.py",
     "node/errors.py",
     "node/clients/lanes.py",

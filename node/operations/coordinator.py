@@ -61,7 +61,7 @@ from quorumcache.node.peers.items import (
     check_forward,
 )
 from quorumcache.node.replica.group import ReplicaGroup
-from quorumcache.node.store.results import Result
+from quorumcache.node.state_machine import Result
 
 if TYPE_CHECKING:
     from quorumcache.node.peers.sender import PeerSender

@@ -18,8 +18,7 @@ from quorumcache.node.operations.failure import (
 )
 from quorumcache.node.operations.numbering import NodeSession, WriteId
 from quorumcache.node.operations.order import Ordered, Turns
-from quorumcache.node.store.commands import Command
-from quorumcache.node.store.results import Result
+from quorumcache.node.state_machine import Command, Result
 
 if TYPE_CHECKING:
     from quorumcache.node.telemetry.timings import Histogram, Timings

@@ -11,8 +11,9 @@ from random import Random
 from quorumcache.node.operations.failure import Failure, SessionGone, StaleSequence
 from quorumcache.node.operations.numbering import NodeSession
 from quorumcache.node.operations.operation import OperationOwner, Proposal, Write
-from quorumcache.node.store.commands import OP_SESSION_OPEN, Command
-from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
+from quorumcache.node.state_machine import Command, Result
+from quorumcache.node.store.commands import OP_SESSION_OPEN
+from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 
 

@@ -7,8 +7,7 @@ digests).
 """
 
 from quorumcache.node.errors import CommandError, SnapshotInvalid
-from quorumcache.node.store.commands import Command, decode_batch, encode_batch
-from quorumcache.node.store.results import Result
+from quorumcache.node.state_machine import Command, Result, decode_batch, encode_batch
 from quorumcache.node.store.snapshot import StoreView, encode_view
 from quorumcache.node.store.store import EXPIRED, ShardStore
 

@@ -48,7 +48,7 @@ from zlib import crc32
 
 import msgpack
 
-from quorumcache.node.consensus.api import Entry, HardState
+from quorumcache.node.consensus.values import Entry, HardState
 from quorumcache.node.errors import WalCorrupt, WrongDataDir
 from quorumcache.node.version import FORMAT_VERSION, other_format
 

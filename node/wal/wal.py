@@ -26,7 +26,7 @@ from random import Random
 from typing import Self
 
 from quorumcache.node.clock import Clock
-from quorumcache.node.consensus.api import SnapshotMeta
+from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.errors import DiskFull, DiskRefused
 from quorumcache.node.storage.disk import Disk
 from quorumcache.node.wal.chain import SEGMENT_BYTES_LIMIT, SegmentChain

@@ -11,7 +11,8 @@ from quorumcache.node.clients.server import REPLY_BYTES_MAX
 from quorumcache.node.clients.writes import WriteRoom
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.read_levels import parse_level
-from quorumcache.node.store.results import STORED, Result
+from quorumcache.node.state_machine import Result
+from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring import key_token

@@ -8,7 +8,7 @@ import pytest
 from quorumcache.node.admin import server as admin
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.consensus.api import Entry
+from quorumcache.node.consensus.values import Entry
 from quorumcache.node.errors import DataDirLost, DiskFailed, OutOfResources, StartupError
 from quorumcache.node.housekeeping.disk_keeper import (
     FILES_LOW,

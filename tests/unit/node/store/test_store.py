@@ -5,6 +5,7 @@ import gc
 import pytest
 
 from quorumcache.node.errors import CommandError
+from quorumcache.node.state_machine import Result
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
@@ -37,7 +38,6 @@ from quorumcache.node.store.results import (
     STALE_SEQUENCE,
     STORED,
     TOUCHED,
-    Result,
 )
 from quorumcache.node.store.store import EXPIRED, ShardStore
 

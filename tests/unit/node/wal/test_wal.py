@@ -8,7 +8,13 @@ from random import Random
 import pytest
 
 from quorumcache.node.clock import SystemClock
-from quorumcache.node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    HardState,
+    Snapshot,
+    SnapshotMeta,
+)
 from quorumcache.node.errors import DiskFailed
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.wal import MemoryWal
