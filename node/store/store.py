@@ -20,12 +20,7 @@ from struct import Struct
 from typing import Final
 
 from quorumcache.node.errors import CommandError
-from quorumcache.node.state_machine import (
-    ITEM_BYTES_MAX,
-    Command,
-    Result,
-    StateMachine,
-)
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, Command, Result, StateMachine
 from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
 from quorumcache.node.store.commands import (
     OP_ADD,
