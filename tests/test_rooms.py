@@ -86,7 +86,6 @@ STILL_CIRCLES = {"node/clients/"}
 STILL_LONG = {
     "node/node.py",
     "node/clients/connection.py",
-    "node/peers/network.py",
     "node/store/store.py",
 }
 """Files that are to be divided. Nothing is added here."""

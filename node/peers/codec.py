@@ -7,14 +7,14 @@ A connection between two nodes carries frames in both directions:
                       of the payload
 
 The first frame each way is a hello, or the refusal of one; all others carry items. (A new node
-asks a question instead, see `founding/frames.py`.)
+asks a question instead, see `founding_frames.py`.)
 
     hello    ["hello", protocol_version, cluster_id, ... the other fields of `Hello`, in order]
     refusal  ["refuse", protocol_version, sentence, retry_ms]
     items    [item, item, ...]           item: an array; no items at all keep the connection alive
 
 Nothing received is trusted: the length is checked against a maximum before anything is buffered,
-then the checksum, then the content. What one item means is not known here (see `peer_items`).
+then the checksum, then the content. What one item means is not known here (see `items.py`).
 """
 
 from __future__ import annotations

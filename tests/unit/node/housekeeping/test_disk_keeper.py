@@ -16,7 +16,7 @@ from quorumcache.node.housekeeping.disk_keeper import (
     PROBE_IDLE_NS,
     DiskKeeper,
 )
-from quorumcache.node.peers import network as peers
+from quorumcache.node.peers import open_links
 from quorumcache.node.storage.disk_space import plan_space
 from quorumcache.node.system.descriptors import (
     CONNECTIONS_MIN,
@@ -332,4 +332,4 @@ def test_clients_get_what_descriptors_the_others_leave() -> None:
 
 def test_the_shares_are_those_that_the_listeners_keep_to() -> None:
     assert admin.CONNECTIONS_MAX == HTTP_DESCRIPTORS
-    assert peers.UNKNOWN_LINKS_MAX == STRANGERS_DESCRIPTORS
+    assert open_links.UNKNOWN_LINKS_MAX == STRANGERS_DESCRIPTORS
