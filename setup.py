@@ -37,7 +37,7 @@ ROOMS = {
     "operations": "*",
     "peers": "codec consensus_items consensus_transport items link network state",
     "protocol": "*",
-    "replica": "group host",
+    "replica": "group host snapshotting",
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",

@@ -340,7 +340,6 @@ class Node:
         self.housekeeper = Housekeeper(
             node_id=self.node_id,
             config=self.config,
-            loop=self.loop,
             host=self.host,
             wal=self.storage.wal,
             snapshots=self.storage.snapshots,
@@ -706,7 +705,7 @@ class Node:
                     self.node_id,
                     self.host.groups.values,
                     is_up=self.peers.is_up,
-                    transfer=self.housekeeper.transfer,
+                    transfer=self.housekeeper.leadership.transfer,
                     deadline=deadline,
                     pause_seconds=self.config.heartbeat_ms / 1000,
                 )

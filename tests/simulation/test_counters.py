@@ -247,7 +247,7 @@ async def end_of(stage: Stage, leader: str, key: bytes) -> None:
 def without_sweep(stage: Stage) -> None:
     """What has ended stays until somebody reads it."""
     for node in stage.up():
-        node.housekeeper._sweep = lambda: None  # type: ignore[method-assign]
+        node.housekeeper.expiry.sweep = lambda: None  # type: ignore[method-assign]
 
 
 @raises("get_expired", "get_flushed", "reclaimed")
