@@ -41,8 +41,10 @@ COMPILED = sorted(
         *("wal/format.py", "wal/groups.py", "wal/wal.py", "telemetry/counters.py"),
         *("telemetry/timings.py", "cluster_time.py", "inbox.py", "directory/state.py"),
         *("replica/group.py", "replica/host.py"),
-        *("clients/connection.py", "clients/handlers.py", "clients/lanes.py"),
-        *("clients/retrievals.py", "clients/watch.py", "clients/writes.py"),
+        *("clients/connection.py", "clients/context.py", "clients/conversation.py"),
+        *("clients/handlers.py", "clients/lanes.py", "clients/order.py", "clients/replies.py"),
+        *("clients/retrievals.py", "clients/watch.py", "clients/write_room.py"),
+        *("clients/writes.py",),
         *("peers/codec.py", "peers/consensus_items.py", "peers/items.py", "peers/link.py"),
         *("peers/network.py", "peers/state.py"),
     )

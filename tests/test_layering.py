@@ -49,6 +49,7 @@ PURE = (
     "node/telemetry/counters.py",
     "node/errors.py",
     "node/clients/lanes.py",
+    "node/clients/write_room.py",
     "node/operations/read_levels.py",
     "node/telemetry/timings.py",
     "node/version.py",

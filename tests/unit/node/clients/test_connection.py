@@ -4,15 +4,11 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.clients.connection import (
-    FIRST_READ_BYTES,
-    INFLIGHT_BYTES_MAX,
-    SLOTS_MAX,
-    WRITE_CHUNK_BYTES,
-)
+from quorumcache.node.clients.context import REPLY_BYTES_MAX
+from quorumcache.node.clients.replies import FIRST_READ_BYTES, SLOTS_MAX, WRITE_CHUNK_BYTES
 from quorumcache.node.clients.retrievals import WINDOW_KEYS
-from quorumcache.node.clients.server import REPLY_BYTES_MAX
-from quorumcache.node.clients.writes import (
+from quorumcache.node.clients.write_room import (
+    INFLIGHT_BYTES_MAX,
     WRITE_BYTES_LIMIT,
     WRITE_BYTES_MAX,
     WRITE_BYTES_MIN,
@@ -423,7 +419,7 @@ def test_answers_behind_a_slow_one_count() -> None:
     big = b"v" * (1 << 20)
     client.coordinator.answer = lambda o: None if o.is_write else [item(big)]
     client.send(set_line(slow) + b"gets %b\r\n" % others[0] * 20)
-    pieces = sum(len(p) for slot in client.connection._slots for p in slot.pieces)
+    pieces = sum(len(p) for slot in client.connection.replies.slots for p in slot.pieces)
     assert pieces <= REPLY_BYTES_MAX + 2 * len(big)
     client.coordinator.take().end(STORED)
     client.turn()
@@ -484,7 +480,7 @@ def test_a_large_answer_is_dropped_while_others_wait_and_read_again_when_they_ar
         client.turn()
         replies += client.read().count(b"VALUE")
     assert replies == 200
-    assert client.connection.reply_bytes == 0
+    assert client.connection.replies.reply_bytes == 0
 
 
 def test_a_client_that_leaves_while_answers_are_dropped_leaves_nothing_waiting() -> None:
@@ -531,7 +527,7 @@ def test_noreply_writes_are_bounded_by_count_too() -> None:
         client.coordinator.end_all()
         client.turn()
     assert client.transport.is_reading
-    assert client.connection.inflight_bytes == 0
+    assert client.connection.conversation.inflight_bytes == 0
 
 
 def test_many_clients_share_the_room_for_unfinished_writes() -> None:
@@ -547,7 +543,7 @@ def test_many_clients_share_the_room_for_unfinished_writes() -> None:
         client.send(data)
         assert not client.transport.is_reading
     assert WRITE_BYTES_MAX - (1 << 20) < room.taken_bytes < WRITE_BYTES_MAX + 20 * len(value)
-    assert clients[0].connection.inflight_bytes < INFLIGHT_BYTES_MAX * 2 // 3
+    assert clients[0].connection.conversation.inflight_bytes < INFLIGHT_BYTES_MAX * 2 // 3
     # Who has little under way goes on, whatever the others have.
     first.send(set_line(b"k", b"v" * (WRITE_BYTES_MIN // 4)) * 2 + b"version\r\n")
     assert first.transport.is_reading
