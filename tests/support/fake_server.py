@@ -8,6 +8,7 @@ from typing import Any
 from quorumcache.node.clients.connection import MemcachedConnection
 from quorumcache.node.clients.context import ClientContext, ClientSettings
 from quorumcache.node.operations.read_levels import parse_level
+from quorumcache.node.store.item import pack_header
 from quorumcache.node.store.results import STORED, Result
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
@@ -288,3 +289,19 @@ def keys_of(server: FakeServer, group_id: int, count: int) -> list[bytes]:
     keys = (b"k%d" % number for number in range(100_000))
     of_group = [key for key in keys if server.group_of(key) == group_id]
     return of_group[:count]
+
+
+def item(value: bytes = b"x") -> bytes:
+    """A packed item, as the coordinator answers a read."""
+    return pack_header(0, 0, 7) + b" 0 %d\r\n%b\r\n" % (len(value), value)
+
+
+def value_lines(key: bytes, value: bytes = b"x") -> bytes:
+    """What a client reads of it, without END."""
+    return b"VALUE %b 0 %d\r\n%b\r\n" % (key, len(value), value)
+
+
+def set_line(key: bytes, value: bytes = b"x", noreply: bool = False) -> bytes:
+    """A whole set."""
+    tail = b" noreply" if noreply else b""
+    return b"set %b 0 0 %d%b\r\n%b\r\n" % (key, len(value), tail, value)
