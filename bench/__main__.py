@@ -43,7 +43,8 @@ from quorumcache.bench.report import (
     text_table,
 )
 from quorumcache.bench.workload import Workload
-from quorumcache.router.streams import open_standard_streams, run_command
+from quorumcache.ring.streams import open_standard_streams, run_command
+from quorumcache.router import streams
 
 _IDLE_SETTLE_SECONDS = 3.0
 
@@ -51,7 +52,9 @@ _IDLE_SETTLE_SECONDS = 3.0
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     open_standard_streams()
-    return run_command(lambda: _main(arguments), name="quorumcache-bench", failed=1)
+    return run_command(
+        lambda: _main(arguments), name="quorumcache-bench", failed=1, tell=streams.note
+    )
 
 
 def _main(arguments: list[str] | None) -> int:

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from quorumcache.node.process.signals import hold, release
-from quorumcache.node.telemetry.streams import open_standard_streams, run_command, write_line
+from quorumcache.node.telemetry.streams import write_line
+from quorumcache.ring.streams import open_standard_streams, run_command
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -23,7 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         open_standard_streams()
         words = list(sys.argv[1:] if argv is None else argv)
-        return run_command(lambda: _main(words), name="quorumcached", failed=EXIT_FAILED)
+        return run_command(
+            lambda: _main(words),
+            name="quorumcached",
+            failed=EXIT_FAILED,
+            tell=lambda line: write_line(sys.stderr, line),
+        )
     finally:
         release()
 

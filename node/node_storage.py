@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.consensus.api import Snapshot
+from quorumcache.node.consensus.values import Snapshot
 from quorumcache.node.errors import AcknowledgedDataLost, StorageError
 from quorumcache.node.founding.data_dir import (
     SNAPSHOTS_DIR,

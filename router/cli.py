@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from random import Random
 
+from quorumcache.ring.streams import open_standard_streams, run_command
 from quorumcache.router import requests
 from quorumcache.router.cli_words import seconds_of, take_value_out
 from quorumcache.router.client import AsyncClient
@@ -45,7 +46,7 @@ from quorumcache.router.report import (
     ring_lines,
     status_lines,
 )
-from quorumcache.router.streams import Parser, note, open_standard_streams, run_command
+from quorumcache.router.streams import Parser, note
 
 OK, MISS, USAGE, UNREACHABLE, UNKNOWN = range(5)
 OUTPUT_FAILED = 5
@@ -66,7 +67,7 @@ class _Failure(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     open_standard_streams()
-    return run_command(lambda: _main(argv), name="quorumcache", failed=OUTPUT_FAILED)
+    return run_command(lambda: _main(argv), name="quorumcache", failed=OUTPUT_FAILED, tell=note)
 
 
 def _main(argv: Sequence[str] | None) -> int:

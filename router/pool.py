@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import NamedTuple
 
+from quorumcache.ring.names import Names
 from quorumcache.router.config import ClientConfig, parse_address
 from quorumcache.router.connection import Connection
 from quorumcache.router.errors import (
@@ -33,7 +34,6 @@ from quorumcache.router.errors import (
     ReplyTimeout,
     RouterError,
 )
-from quorumcache.router.names import Names
 from quorumcache.router.requests import knows_sessions, redirect_on
 from quorumcache.router.retry import Backoff
 
@@ -239,8 +239,6 @@ class Pool:
             raise ConnectFailed(address, str(error)) from error
         except OSError as error:
             raise ConnectFailed(address, describe(error)) from error
-        except ValueError as error:  # UnicodeError too: a name that no resolver takes
-            raise ConnectFailed(address, f"this is no name of a host ({error})") from error
         except RouterError as error:
             connection.abort("the handshake failed")
             raise self._handshake_error(address, error) from error

@@ -1,45 +1,22 @@
-"""Standard streams of our commands: what becomes of output that cannot be written.
+"""How `quorumcache` and `quorumcache-bench` print help and notes (with `ring/streams.py`).
 
-`quorumcache` and `quorumcache-bench` use it; the node has its own (`node/telemetry/streams.py`),
-since the two packages do not know each other.
+Their lines wait for the reader, as those of any command do; a node's never do
+(`node/telemetry/streams.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
-from collections.abc import Callable
-from typing import Protocol, TextIO
+from typing import Protocol
+
+from quorumcache.ring.streams import discard
 
 
 class SupportsWrite(Protocol):
     """What argparse prints to."""
 
     def write(self, text: str, /) -> object: ...
-
-
-def open_standard_streams() -> None:
-    """Open descriptors 0, 1 and 2 on /dev/null where the process was started without them.
-
-    Otherwise the next socket takes the number. Call it before anything is opened.
-    """
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != number:
-                os.dup2(opened, number)
-                os.close(opened)
-            os.set_inheritable(number, True)
-    if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open as long as the process
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,33 +27,6 @@ class Parser(argparse.ArgumentParser):
             (file or sys.stderr).write(message)
 
 
-def run_command(command: Callable[[], int], *, name: str, failed: int) -> int:
-    """Run a command that prints its results, and return its exit status.
-
-    Output that cannot be written (a full disk) is one line on stderr and the status `failed`. A
-    reader that has gone (`| head`) has had enough: that is no failure.
-    """
-    ended: SystemExit | None = None
-    try:
-        try:
-            status = command()
-        except SystemExit as end:  # argparse, after --help or --version.
-            ended = end
-        sys.stdout.flush()
-        if ended is not None:
-            raise ended
-    except BrokenPipeError:
-        discard(sys.stdout)
-        status = 0
-    except OSError as error:
-        discard(sys.stdout)
-        what = error.filename or "cannot write the output"
-        note(f"{name}: {what}: {error.strerror or error}")
-        status = failed
-    note("")
-    return status
-
-
 def note(line: str) -> None:
     """Print a line to stderr, if that is possible."""
     try:
@@ -85,11 +35,3 @@ def note(line: str) -> None:
         sys.stderr.flush()
     except OSError:
         discard(sys.stderr)
-
-
-def discard(stream: TextIO) -> None:
-    """Send what the stream holds, and all that is written to it from now on, to /dev/null."""
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)

@@ -13,8 +13,9 @@ import sys
 import time
 from random import Random
 
-from quorumcache.node.consensus.api import Configuration, ConsensusConfig, Role
+from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus.values import Configuration, Role
 
 PAYLOAD = b"x" * 120
 COMPACT_EVERY = 1000

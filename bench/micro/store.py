@@ -8,6 +8,7 @@ from timeit import repeat
 from typing import Final
 
 from quorumcache.bench.micro.protocol import microseconds, report
+from quorumcache.node.state_machine import Command, decode_batch, encode_batch
 from quorumcache.node.store.commands import (
     OP_APPEND,
     OP_DELETE,
@@ -15,9 +16,6 @@ from quorumcache.node.store.commands import (
     OP_INCR,
     OP_SESSION_OPEN,
     OP_SET,
-    Command,
-    decode_batch,
-    encode_batch,
 )
 from quorumcache.node.store.item import ITEM_DATA, wire_data
 from quorumcache.node.store.snapshot import encode_view

@@ -29,14 +29,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from quorumcache.node import compiled
-from quorumcache.node.admin.view import (
-    DIRECTORY_GROUP_ID,
-    NodeView,
-    shard_groups,
-    staleness_seconds,
-    uptime_seconds,
-)
+from quorumcache.node.admin.view import NodeView, shard_groups, staleness_seconds, uptime_seconds
 from quorumcache.node.alarms import ALARMS
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import lines_dropped
 from quorumcache.node.version import VERSION

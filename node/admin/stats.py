@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from quorumcache.node.admin.view import (
-    DIRECTORY_GROUP_ID,
     GroupView,
     NodeView,
     role_name,
@@ -28,6 +27,7 @@ from quorumcache.node.admin.view import (
     uptime_seconds,
 )
 from quorumcache.node.config import parse_address
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.item import ITEM_DATA, expires_at_ms
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.version import WIRE_VERSION

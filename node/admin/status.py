@@ -14,16 +14,15 @@ import math
 from collections.abc import Iterator
 
 from quorumcache.node.admin.view import (
-    DIRECTORY_GROUP_ID,
     GroupView,
     NodeView,
-    group_name,
     role_name,
     shard_groups,
     staleness_seconds,
     uptime_seconds,
 )
 from quorumcache.node.compiled import describe
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, group_name
 from quorumcache.node.version import VERSION
 
 PROBLEMS_MAX = 10

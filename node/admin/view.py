@@ -15,13 +15,12 @@ from quorumcache.node.alarms import Alarms
 from quorumcache.node.clock import Clock
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.consensus.api import Role
+from quorumcache.node.consensus.values import Role
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.timings import Timings
 from quorumcache.ring import ClusterMap
-
-DIRECTORY_GROUP_ID = 0
 
 _NEVER_CONFIRMED_NS = 1 << 61
 """More than any clock has counted: the distance to `NEVER_NS`."""
@@ -169,11 +168,6 @@ class NodeView(Protocol):
     def peers_apart(self) -> Mapping[int, str]: ...
     # By the map, or by the founding record before there is one.
     def name_of(self, node_id: int) -> str: ...
-
-
-def group_name(group_id: int) -> str:
-    """What a group is called in words for people."""
-    return "the directory" if group_id == DIRECTORY_GROUP_ID else f"shard {group_id - 1}"
 
 
 def shard_groups(node: NodeView) -> Iterator[tuple[int, GroupView, StoreView]]:

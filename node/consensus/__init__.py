@@ -1,5 +1,5 @@
 """The replicated log: pure consensus, no I/O.
 
-Read in this order: `api` (values and the interface), `quorum`, `progress`, `log`,
+Read in this order: `values`, `api` (the interface), `quorum`, `progress`, `log`,
 `lease`, then `raft/`.
 """

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from quorumcache.node.consensus.api import Entry, Index, Term
+from quorumcache.node.consensus.values import Entry, Index, Term
 
 ENTRY_OVERHEAD_BYTES: Final = 64
 """Charged per entry on top of its payload."""

@@ -14,8 +14,8 @@ from collections import deque
 from enum import IntEnum
 from typing import Final
 
-from quorumcache.node.consensus.api import Index, PeerStatus, ReplicaId, Snapshot
 from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.consensus.values import Index, PeerStatus, ReplicaId, Snapshot
 
 SNAPSHOT_SILENT_CHECKS: Final = 10
 """Election timeouts without a word after which a snapshot is no longer kept for a member."""

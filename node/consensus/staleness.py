@@ -25,8 +25,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from quorumcache.node.consensus.api import Index
 from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.consensus.values import Index
 
 CLOCK_BITS: Final = 40
 """Units of a clock that a stamp can tell: 36 years. Beyond it stamps are not believed any more."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.directory.starts import started_here
 from quorumcache.node.errors import DiskRefused, NodeError, PeerError
 from quorumcache.node.founding.progress import FoundingProgress

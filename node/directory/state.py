@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
-from quorumcache.node.store.commands import Command
-from quorumcache.node.store.item import ITEM_BYTES_MAX
-from quorumcache.node.store.machine import StateMachine
-from quorumcache.node.store.results import EXISTS, OK, Result
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, Command, Result, StateMachine
+from quorumcache.node.store.results import EXISTS, OK
 from quorumcache.ring import ClusterMap
 
 OP_SET_MAP = 1
@@ -27,13 +25,14 @@ OK, or EXISTS if the epoch has moved on.
 class DirectoryState(StateMachine):
     """State of group 0."""
 
-    __slots__ = ("bytes_used", "cluster_map", "last_now_ms", "last_wall_ms", "on_map")
+    __slots__ = ("bytes_used", "cluster_map", "last_now_ms", "last_wall_ms", "on_map", "op_count")
 
     def __init__(self, on_map: Callable[[ClusterMap], None]) -> None:
         self.cluster_map: ClusterMap | None = None
         self.last_now_ms = 0
         self.last_wall_ms = 0
         """Of the entries applied since the start; no part of the state."""
+        self.op_count = OP_SET_MAP + 1
         self.bytes_used = 0
         """Always 0: the map is not part of the cache's memory."""
         self.on_map = on_map

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from quorumcache.node.directory.starts import shards_of
 from quorumcache.node.directory.state import OP_SET_MAP, DirectoryState
 from quorumcache.node.replica.group import ReplicaGroup
-from quorumcache.node.store.results import Result
+from quorumcache.node.state_machine import Result
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, NodeInfo, RingError
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
 
-from quorumcache.node.admin.view import DIRECTORY_GROUP_ID
-from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import BrokenDataDir, ConfigError, FoundingError, WrongDataDir
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import (

@@ -22,7 +22,6 @@ from typing import Final, cast
 
 from quorumcache.node.config import parse_address
 from quorumcache.node.errors import FoundingError, HandshakeRefused, PeerError
-from quorumcache.node.names import Names
 from quorumcache.node.peers.codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
 from quorumcache.node.peers.founding_frames import (
     ANSWER_BYTES_MAX,
@@ -35,6 +34,7 @@ from quorumcache.node.peers.founding_frames import (
 )
 from quorumcache.node.storage.founding_record import FoundingRecord, propose
 from quorumcache.ring import NodeInfo
+from quorumcache.ring.names import Names
 
 ROUND_MS: Final = (80, 160)
 """Pause between two rounds, drawn: a founding takes about two of them once all are there."""
@@ -82,7 +82,7 @@ class FoundingPhase:
         self._on_waiting = on_waiting
         self._connections: dict[_Listening, None] = {}
         self._is_over = False
-        self._names = Names(loop)
+        self._names = Names(loop, remembers=True)
         self._rounds = 0
 
     # -- listening ------------------------------------------------------------------------

@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from quorumcache.node.consensus.api import PeerStatus, Role, Snapshot
 from quorumcache.node.consensus.errors import ConsensusError
+from quorumcache.node.consensus.values import PeerStatus, Role, Snapshot
 from quorumcache.node.errors import DiskRefused
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.state_machine import Result
 from quorumcache.node.store.commands import OP_EXPIRE, OP_SESSION_EXPIRE, OP_TICK
-from quorumcache.node.store.results import Result, removed_items
+from quorumcache.node.store.results import removed_items
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
 

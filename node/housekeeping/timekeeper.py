@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from quorumcache.node.admin.view import DIRECTORY_GROUP_ID
 from quorumcache.node.cluster_time import TELL_MS, ClusterTime, is_told_well
-from quorumcache.node.consensus.api import EntryKind, Snapshot
+from quorumcache.node.consensus.values import EntryKind, Snapshot
 from quorumcache.node.errors import PeerFrameError, WrongDataDir
 from quorumcache.node.peers.items import TIME
-from quorumcache.node.store.commands import CommandError, decode_batch
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, CommandError, decode_batch
 from quorumcache.node.store.snapshot import SnapshotInvalid, read_times
 from quorumcache.node.telemetry.logs import event, get_logger
 

@@ -25,8 +25,7 @@ from quorumcache.node.protocol.responses import (
     session_gone,
     stale_sequence,
 )
-from quorumcache.node.store.commands import Command
-from quorumcache.node.store.results import Result
+from quorumcache.node.state_machine import Command, Result
 
 if TYPE_CHECKING:
     from quorumcache.node.operations.coordinator import Coordinator

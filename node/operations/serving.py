@@ -19,7 +19,8 @@ from quorumcache.node.peers.items import (
     FORWARD_REFUSED,
     FORWARD_RESULT,
 )
-from quorumcache.node.replica.group import ReadWaiter, ReplicaGroup
+from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.state_machine import Command, ReadWaiter, Result
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
@@ -31,10 +32,9 @@ from quorumcache.node.store.commands import (
     OP_REPLACE,
     OP_SET,
     OP_TICK,
-    Command,
 )
 from quorumcache.node.store.item import cas_unique
-from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, Result, removed_items
+from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, removed_items
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from quorumcache.node.store.store import EXPIRED, ShardStore
 

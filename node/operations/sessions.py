@@ -17,8 +17,9 @@ from quorumcache.node.operations.operation import (
     StaleSequence,
     Write,
 )
-from quorumcache.node.store.commands import OP_SESSION_OPEN, Command
-from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE, Result
+from quorumcache.node.state_machine import Command, Result
+from quorumcache.node.store.commands import OP_SESSION_OPEN
+from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 
 if TYPE_CHECKING:

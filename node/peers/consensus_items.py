@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from quorumcache.node.consensus.api import Configuration, Entry
 from quorumcache.node.consensus.raft.messages import (
     MESSAGE_TYPES,
     Append,
     AppendReply,
     Heartbeat,
     HeartbeatReply,
-    Message,
     PreVote,
     PreVoteReply,
     SnapshotChunk,
@@ -26,13 +24,15 @@ from quorumcache.node.consensus.raft.messages import (
     Vote,
     VoteReply,
 )
+from quorumcache.node.consensus.values import Configuration, Entry, Message
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
 
 KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in enumerate(MESSAGE_TYPES)}
 """Wire number of each message type."""
 
-_APPEND: Final = KIND_OF[Append]
+APPEND: Final = KIND_OF[Append]
+"""Kind of the item that carries entries of a log."""
 _SNAPSHOT_CHUNK: Final = KIND_OF[SnapshotChunk]
 _make_entry = Entry._make
 _MAKERS: tuple[Callable[[Iterable[Any]], Message], ...] = tuple(cls._make for cls in MESSAGE_TYPES)
@@ -66,6 +66,7 @@ def check_message(message: Message) -> None:
     For when a message could not be handled: whose fault was it? Too slow to ask of every message.
     """
     fits = True
+    assert isinstance(message, MESSAGE_TYPES)
     for name, member in zip(message._fields, message, strict=True):
         if isinstance(member, Configuration):
             fits = fits and all(
@@ -95,7 +96,7 @@ def decode_message(item: tuple[Any, ...]) -> Message:
         kind, group_id, fields = item
         if type(group_id) is not int or kind < 0:
             raise ValueError(f"kind {kind} for group {group_id!r:.60}")
-        if kind == _APPEND:
+        if kind == APPEND:
             term, prev_index, prev_term, commit_index, entries = fields
             return Append(
                 term, prev_index, prev_term, commit_index, tuple(map(_make_entry, entries))

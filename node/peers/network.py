@@ -26,7 +26,6 @@ from typing import Any, Final
 from quorumcache.node.clock import Clock
 from quorumcache.node.config import format_address
 from quorumcache.node.errors import PeerError
-from quorumcache.node.names import Names
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,
@@ -46,6 +45,7 @@ from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event
+from quorumcache.ring.names import Names
 
 REDIAL_MS_MIN: Final = 10
 REDIAL_MS_MAX: Final = 500
@@ -103,7 +103,7 @@ class PeerNetwork:
         self._handler = handler
         self._starts = starts
         self._tasks = tasks
-        self._names = Names(loop)
+        self._names = Names(loop, remembers=True)
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")

@@ -53,8 +53,9 @@ from quorumcache.node.protocol.storage_lines import (
     parse_storage_line,
     parse_tail,
 )
+from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.commands import OP_APPEND, OP_CAS, OP_PREPEND
-from quorumcache.node.store.item import ITEM_BYTES_MAX, KEY_BYTES_MAX, item_fits, value_bytes_sure
+from quorumcache.node.store.item import KEY_BYTES_MAX, item_fits, value_bytes_sure
 
 UNFINISHED_LINE_BYTES_MAX: Final = 2048
 """An unfinished line beyond it closes the connection, as in memcached, unless it is a retrieval.

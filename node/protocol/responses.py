@@ -3,6 +3,7 @@
 from struct import pack
 from typing import Final
 
+from quorumcache.node.state_machine import Result
 from quorumcache.node.store.item import ITEM_DATA, cas_unique
 from quorumcache.node.store.results import (
     DELETED,
@@ -18,7 +19,6 @@ from quorumcache.node.store.results import (
     STORED,
     TOO_LARGE,
     TOUCHED,
-    Result,
 )
 
 END_LINE: Final = b"END\r\n"

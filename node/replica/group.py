@@ -13,21 +13,20 @@ A waiter hears exactly one of: `on_result`, `on_refused` (certainly not executed
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from quorumcache.node.consensus.api import (
-    Entry,
-    EntryKind,
-    ReplicatedLog,
-    Role,
-    Snapshot,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
-from quorumcache.node.store.commands import Command, batch_fields, encode_batch
-from quorumcache.node.store.machine import StateMachine
-from quorumcache.node.store.results import Result
+from quorumcache.node.consensus.values import Entry, EntryKind, Role, Snapshot, SnapshotMeta
+from quorumcache.node.state_machine import (
+    Command,
+    ReadWaiter,
+    StateMachine,
+    Waiter,
+    batch_fields,
+    encode_batch,
+)
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
@@ -52,23 +51,6 @@ ENTRY_BYTES_MAX: Final = 32 << 20
 
 Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int]
 """An entry that this process proposed: term, the fields of its `Batch`, waiters, bytes."""
-
-
-class Waiter(Protocol):
-    """Who submitted a command; hears exactly one of the three."""
-
-    def on_result(self, result: Result) -> None: ...
-    def on_refused(self, why: str) -> None: ...
-    def on_lost(self) -> None: ...
-
-
-class ReadWaiter(Protocol):
-    """Who asked for a read point; hears exactly one of the two."""
-
-    def on_readable(self) -> None:
-        """The state machine now reflects all that was acknowledged before the request."""
-
-    def on_refused(self, why: str) -> None: ...
 
 
 class GroupHost:
@@ -350,7 +332,9 @@ class ReplicaGroup:
                 else:
                     if proposed is not None:
                         self._lose(proposed)
-                    found_ms, decoded, found_wall_ms, found_bytes_max = batch_fields(payload)
+                    found_ms, decoded, found_wall_ms, found_bytes_max = batch_fields(
+                        payload, machine.op_count
+                    )
                     machine.apply(index, found_ms, decoded, found_wall_ms, found_bytes_max)
                     self.host.bytes_used += machine.bytes_used - before
                     is_new = True

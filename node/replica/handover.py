@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from quorumcache.node.consensus.api import Role
+from quorumcache.node.consensus.values import Role
 
 if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup

@@ -25,7 +25,7 @@ from zlib import crc32
 
 from quorumcache.node.errors import StartupError, WrongDataDir
 from quorumcache.node.storage.disk import Disk
-from quorumcache.node.wal.format import FORMAT_VERSION, other_format
+from quorumcache.node.version import FORMAT_VERSION, other_format
 
 IDENTITY_FILE = "node.id"
 LOCK_FILE = "lock"

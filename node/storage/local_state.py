@@ -17,7 +17,7 @@ from zlib import crc32
 
 import msgpack
 
-from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import StartupError, WrongDataDir
 from quorumcache.node.storage.disk import Disk
 from quorumcache.ring import ClusterMap, MapError

@@ -24,10 +24,10 @@ from zlib import crc32
 
 import msgpack
 
-from quorumcache.node.consensus.api import Configuration, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import Configuration, Snapshot, SnapshotMeta
 from quorumcache.node.errors import SnapshotCorrupt, StorageError, WrongDataDir
 from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk, Done
-from quorumcache.node.wal.format import FORMAT_VERSION, other_format
+from quorumcache.node.version import FORMAT_VERSION, other_format
 
 _MAGIC = b"QCSNAPSH"
 _START = struct.Struct(">8sII")

@@ -6,8 +6,7 @@ when), `sessions` (exactly once), `store` (apply and look up), `snapshot` (views
 digests).
 """
 
-from quorumcache.node.store.commands import Command, CommandError, decode_batch, encode_batch
-from quorumcache.node.store.results import Result
+from quorumcache.node.state_machine import Command, CommandError, Result, decode_batch, encode_batch
 from quorumcache.node.store.snapshot import SnapshotInvalid, StoreView, encode_view
 from quorumcache.node.store.store import EXPIRED, ShardStore
 

@@ -28,9 +28,6 @@ KEY_BYTES_MAX: Final = 250
 VALUE_BYTES_MAX: Final = (1 << 31) - 3
 """The largest length that a storage line may announce at all."""
 
-ITEM_BYTES_MAX: Final = 1 << 20
-"""Default of the item limit, memcached's `-I 1m`."""
-
 # memcached's item: a 48-byte header, 8 bytes of CAS, the key and a NUL, the value and CRLF. Flags
 # take 4 bytes unless 0.
 _HEADER_BYTES: Final = 48 + 8 + 1 + 2

@@ -1,4 +1,4 @@
-"""What `apply` answers to one command: a small int, or a pair of a small int and what it carries.
+"""The results of a store's commands (the form: `state_machine.py`).
 
 Results travel between nodes and lie in snapshots (the session table), so a code never changes its
 meaning.
@@ -6,7 +6,7 @@ meaning.
 
 from typing import Final
 
-Result = int | tuple[int, int | bytes]
+from quorumcache.node.state_machine import Result
 
 STORED: Final = 1
 NOT_STORED: Final = 2

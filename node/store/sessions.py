@@ -18,7 +18,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
-from quorumcache.node.store.results import OK, Result
+from quorumcache.node.state_machine import Result
+from quorumcache.node.store.results import OK
 
 CLIENT_SESSION_MIN: Final = 1 << 62
 """Ids from here on are sessions of clients, those below it of nodes. Ids end below 2**63."""

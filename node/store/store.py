@@ -19,6 +19,13 @@ from enum import Enum
 from struct import Struct
 from typing import Final
 
+from quorumcache.node.state_machine import (
+    ITEM_BYTES_MAX,
+    Command,
+    CommandError,
+    Result,
+    StateMachine,
+)
 from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
 from quorumcache.node.store.commands import (
     OP_ADD,
@@ -39,20 +46,16 @@ from quorumcache.node.store.commands import (
     OP_SET,
     OP_TICK,
     OP_TOUCH,
-    Command,
-    CommandError,
 )
 from quorumcache.node.store.expiry import ExpiryHeap
 from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
 from quorumcache.node.store.item import (
-    ITEM_BYTES_MAX,
     ITEM_DATA,
     ITEM_OVERHEAD,
     item_fits,
     pack_header,
     unpack_header,
 )
-from quorumcache.node.store.machine import StateMachine
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -67,7 +70,6 @@ from quorumcache.node.store.results import (
     STALE_SEQUENCE,
     STORED,
     TOUCHED,
-    Result,
 )
 from quorumcache.node.store.sessions import SessionTable
 from quorumcache.node.store.snapshot import StoreView, decode_view, encode_view, view_digest
@@ -100,6 +102,7 @@ class ShardStore(StateMachine):
         "items",
         "last_now_ms",
         "last_wall_ms",
+        "op_count",
         "pending_flush_ms",
         "sessions",
     )
@@ -107,6 +110,7 @@ class ShardStore(StateMachine):
     def __init__(self) -> None:
         self.items: dict[bytes, bytes] = {}
         """Key -> packed item (see item.py). Holds ended items until somebody removes them."""
+        self.op_count = OP_COUNT
         self.bytes_used = 0
         """Sum of `item_cost` over `items`; the same on all replicas."""
         self.last_now_ms = 0

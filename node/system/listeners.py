@@ -15,8 +15,8 @@ from typing import Any
 
 from quorumcache.node.config import format_address, parse_address
 from quorumcache.node.errors import StartupError
-from quorumcache.node.names import is_address, look_up
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring.names import is_address, look_up
 
 ANY_IPV4 = "0.0.0.0"
 ANY_IPV6 = "::"

@@ -1,51 +1,29 @@
-"""Standard streams of a process: open from the start, and never waited for.
+"""Lines on the standard streams of a node: never waited for.
 
 A pipe that nobody reads, a terminal stopped with Ctrl-S or a disk that hangs keeps a write waiting
 for ever. So lines go through a `LineWriter`: a bounded queue and a thread that writes. What does
 not fit is dropped and counted, and once lines flow again one line says how many were lost.
 
-Reading order: `open_standard_streams`, `LineWriter`, `write_line`.
+Reading order: `LineWriter`, `write_line`. What all commands do with their streams is in
+`ring/streams.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+from quorumcache.ring.streams import discard
+
 WAITING_BYTES_MAX = 4 << 20
 """Lines that wait to be written: minutes of the busiest log, and little beside the items."""
 
 _RETRY_MS = 1000
-
-
-def open_standard_streams() -> None:
-    """Open descriptors 0, 1 and 2 on /dev/null where the process was started without them.
-
-    Otherwise the next file or socket takes the number, and whatever is printed goes there. Call it
-    before anything is opened.
-    """
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != number:
-                os.dup2(opened, number)
-                os.close(opened)
-            os.set_inheritable(number, True)
-    if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open as long as the process
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
 
 
 class LineWriter:
@@ -163,41 +141,3 @@ def write_line(stream: TextIO, line: str) -> OSError | None:
         discard(stream)
         return error
     return None
-
-
-def discard(stream: TextIO) -> None:
-    """Send what the stream holds, and all that is written to it from now on, to /dev/null."""
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
-
-
-def run_command(command: Callable[[], int], *, name: str, failed: int) -> int:
-    """Run a command that prints its results, and return its exit status.
-
-    Output that cannot be written (a full disk) is one line on stderr and the status `failed`. A
-    reader that has gone (`| head`) has had enough: that is no failure.
-    """
-    ended: SystemExit | None = None
-    try:
-        try:
-            status = command()
-        except SystemExit as end:  # argparse, after --help or --version.
-            ended = end
-        sys.stdout.flush()
-        if ended is not None:
-            raise ended
-    except BrokenPipeError:
-        discard(sys.stdout)
-        status = 0
-    except OSError as error:
-        discard(sys.stdout)
-        line = f"{name}: cannot write the output: {error.strerror or error}"
-        write_line(sys.stderr, line)
-        status = failed
-    try:
-        sys.stderr.flush()
-    except OSError:
-        discard(sys.stderr)
-    return status

@@ -1,6 +1,6 @@
 """The log on disk.
 
-Reading order: `format`, `segment`, `groups`, `recovery`, `newest`, `wal`;
+Reading order: `format`, `segment`, `groups`, `recovery`, `newest`; `queue`, `chain`, `wal`;
 then `memory`. docs/storage.md argues why a crash at any point loses nothing.
 """
 

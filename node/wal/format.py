@@ -48,29 +48,9 @@ from zlib import crc32
 
 import msgpack
 
-from quorumcache.node.consensus.api import Entry, HardState
+from quorumcache.node.consensus.values import Entry, HardState
 from quorumcache.node.errors import WalCorrupt, WrongDataDir
-
-FORMAT_VERSION: Final = 3
-
-
-_WRITTEN_BEFORE: Final = {
-    1: "clusters had random ids",
-    2: "snapshots and births named their cluster",
-}
-
-
-def other_format(version: int) -> str:
-    """Why a file of another format version is not read, for an error message."""
-    why = f"is in format {version}, this version reads format {FORMAT_VERSION}"
-    written_before = _WRITTEN_BEFORE.get(version)
-    if written_before is not None:
-        why += (
-            f". Format {version} was written by development versions of quorumcache 0.1.0 before"
-            f" {written_before}: read it with one of those, and copy the data into a new cluster"
-        )
-    return why
-
+from quorumcache.node.version import FORMAT_VERSION, other_format
 
 SEGMENT_MAGIC: Final = b"QCWALSEG"
 SEGMENT_HEADER_BYTES: Final = 128

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from quorumcache.node.consensus.api import HardState
+from quorumcache.node.consensus.values import HardState
 from quorumcache.node.wal.format import GroupHead, Head, Mark, MarkKind, WalRecord
 
 NOTHING: Final = (0, 0)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from quorumcache.node.wal.format import WalRecord
-from quorumcache.node.wal.wal import OnDurable
+from quorumcache.node.wal.queue import OnDurable
 
 
 class MemoryWal:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from quorumcache.node.consensus.api import Entry, HardState, SnapshotMeta
+from quorumcache.node.consensus.values import Entry, HardState, SnapshotMeta
 from quorumcache.node.errors import WalCorrupt, WrongDataDir
 from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk
 from quorumcache.node.wal.format import Head, Item, Mark, MarkKind, WalRecord, decode_frame

@@ -86,11 +86,11 @@ def _save_and_say_so_at_once(self: Any, group: int, snapshot: Any, done: Any) ->
 _mark = Wal._mark
 
 
-def _mark_and_remove_at_once(self: Any, mark: Mark) -> None:
+def _mark_and_remove_at_once(self: Any, mark: Mark, on_durable: Any = None) -> None:
     if mark.kind != MarkKind.FORGOTTEN:
-        self._durable_bases[mark.group] = mark.index
-        self._remove_covered()
-    _mark(self, mark)
+        self._chain.durable_bases[mark.group] = mark.index
+        self._chain.remove_covered()
+    _mark(self, mark, on_durable)
 
 
 def _empty_head(self: GroupStates, previous_end: int) -> Head:

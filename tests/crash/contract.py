@@ -17,7 +17,7 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
-from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.founding.data_dir import accept, mark, open_data_dir
 from quorumcache.node.storage.founding_record import propose
 from quorumcache.node.storage.identity import Identity, lock_data_dir, read_identity

@@ -9,8 +9,14 @@ from collections.abc import Callable, Iterable
 
 import msgpack
 
-from quorumcache.node.consensus.api import Configuration, Entry, EntryKind, HardState, SnapshotMeta
 from quorumcache.node.consensus.raft.messages import Append, Heartbeat, SnapshotChunk
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    SnapshotMeta,
+)
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,
@@ -34,9 +40,10 @@ from quorumcache.node.peers.items import (
     MAP_REPLY,
     MAP_REQUEST,
 )
+from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.storage.identity import Identity, encode_identity
 from quorumcache.node.storage.snapshots import encode_snapshot
-from quorumcache.node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET, encode_batch
+from quorumcache.node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.wal.format import (

@@ -25,7 +25,8 @@ def decoys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mark = tmp_path / "was-run"
     place = tmp_path / "application"
     place.mkdir()
-    for name in ("node", "ring", "router", "bench", "json", "asyncio", "logging", "uvloop"):
+    ours = ("quorumcache", "node", "ring", "router", "bench")
+    for name in (*ours, "json", "asyncio", "logging", "uvloop"):
         (place / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write({name!r} + ' ')\n")
     monkeypatch.chdir(place)
     monkeypatch.delenv("PYTHONPATH", raising=False)

@@ -13,8 +13,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quorumcache.node.state_machine import BATCH_VERSION, decode_batch
 from quorumcache.node.store.commands import (
-    BATCH_VERSION,
     OP_ADD,
     OP_APPEND,
     OP_CAS,
@@ -30,7 +30,6 @@ from quorumcache.node.store.commands import (
     OP_SET,
     OP_TICK,
     OP_TOUCH,
-    decode_batch,
 )
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.store.sessions import (

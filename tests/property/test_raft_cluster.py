@@ -14,8 +14,8 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Role
 from quorumcache.node.consensus.errors import ConsensusError
+from quorumcache.node.consensus.values import Configuration, Role
 from tests.support.raft_cluster import Member, RaftCluster
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "40"))

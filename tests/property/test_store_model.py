@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quorumcache.node.state_machine import Command, Result, decode_batch, encode_batch
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
@@ -22,9 +23,6 @@ from quorumcache.node.store.commands import (
     OP_SET,
     OP_TICK,
     OP_TOUCH,
-    Command,
-    decode_batch,
-    encode_batch,
 )
 from quorumcache.node.store.item import cas_unique, item_cost, item_flags, item_value, wire_data
 from quorumcache.node.store.results import (
@@ -39,7 +37,6 @@ from quorumcache.node.store.results import (
     SESSION_GONE,
     STORED,
     TOUCHED,
-    Result,
 )
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import EXPIRED, ShardStore

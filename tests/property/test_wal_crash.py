@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from quorumcache.node.errors import SnapshotCorrupt, WalCorrupt, WrongDataDir
-from quorumcache.node.wal import wal
+from quorumcache.node.wal import queue
 from quorumcache.node.wal.format import SEGMENT_HEADER_BYTES
 from tests.support.fake_disk import FakeDisk, Nothing, PowerLoss, Survival, sectors
 from tests.support.log_host import LogHost
@@ -157,10 +157,10 @@ def test_crash_between_frames_of_what_was_handed_in_together(
     """Every item has a frame and a sync of its own: what is told of a batch too early is lost."""
     in_one_frame = step_count()
     # A compiled module has these built in: then this is the life of the other tests.
-    monkeypatch.setattr(wal, "FRAME_PAYLOAD_BYTES", 1)
-    monkeypatch.setattr(wal, "FRAME_RECORDS_UNCOUNTED", 0)
+    monkeypatch.setattr(queue, "FRAME_PAYLOAD_BYTES", 1)
+    monkeypatch.setattr(queue, "FRAME_RECORDS_UNCOUNTED", 0)
     steps = step_count()
-    assert steps > in_one_frame or not wal.__file__.endswith(".py")
+    assert steps > in_one_frame or not queue.__file__.endswith(".py")
     for step in range(1, steps + 1):
         disk, host = life_until(step)
         restart(disk, host, Nothing())

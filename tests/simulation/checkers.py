@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from quorumcache.node.consensus.api import Role
+from quorumcache.node.consensus.values import Role
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedNode

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.api import ConsensusConfig, Outbound, Role
+from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.raft.messages import VoteReply
+from quorumcache.node.consensus.values import Outbound, Role
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from tests.simulation.checkers import Invariants, InvariantViolation

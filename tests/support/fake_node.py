@@ -9,7 +9,7 @@ from typing import NamedTuple
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.consensus.api import Role
+from quorumcache.node.consensus.values import Role
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.telemetry.counters import Counters

@@ -8,8 +8,9 @@ from typing import Any
 from quorumcache.node.clients.connection import MemcachedConnection
 from quorumcache.node.clients.context import ClientContext, ClientSettings
 from quorumcache.node.operations.read_levels import parse_level
+from quorumcache.node.state_machine import Result
 from quorumcache.node.store.item import pack_header
-from quorumcache.node.store.results import STORED, Result
+from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
 from tests.support.manual_loop import ManualLoop

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from random import Random
 
-from quorumcache.node.consensus.api import Configuration, Role
 from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.consensus.raft.messages import TimeoutNow, Vote
+from quorumcache.node.consensus.values import Configuration, Role
 from tests.support.raft_cluster import Envelope, Member, RaftCluster
 
 DRIFT_PPM = 200_000

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from quorumcache.node.consensus.api import (
+from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
     EntryKind,

@@ -11,22 +11,21 @@ from collections import deque
 from collections.abc import Iterable
 from random import Random
 
-from quorumcache.node.consensus.api import (
+from quorumcache.node.consensus.api import ConsensusConfig, Ready
+from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus.raft.configurations import decode_configuration
+from quorumcache.node.consensus.raft.messages import RaftMessage
+from quorumcache.node.consensus.values import (
     Configuration,
-    ConsensusConfig,
     Entry,
     EntryKind,
     HardState,
     Outbound,
-    Ready,
     Role,
     Snapshot,
 )
-from quorumcache.node.consensus.raft import Raft
-from quorumcache.node.consensus.raft.configurations import decode_configuration
-from quorumcache.node.consensus.raft.messages import Message
 
-Envelope = tuple[int, int, Message]
+Envelope = tuple[int, int, RaftMessage]
 """sender, receiver, message"""
 
 

@@ -23,23 +23,23 @@ they are expected to give. Lines that begin with `#` are the story and belong to
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import (
-    Configuration,
-    Entry,
-    EntryKind,
-    HardState,
-    Ready,
-    Role,
-    Snapshot,
-)
+from quorumcache.node.consensus.api import Ready
 from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.consensus.raft.configurations import decode_configuration
 from quorumcache.node.consensus.raft.messages import (
     Append,
     Heartbeat,
     HeartbeatReply,
-    Message,
+    RaftMessage,
     SnapshotChunk,
+)
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Role,
+    Snapshot,
 )
 from tests.support.raft_cluster import Envelope, Member, RaftCluster
 
@@ -104,7 +104,7 @@ def configuration_text(configuration: Configuration) -> str:
     return f"({text})"
 
 
-def message_text(message: Message) -> str:
+def message_text(message: RaftMessage) -> str:
     name = type(message).__name__
     if isinstance(message, Append):
         term, prev_index, prev_term, commit_index, entries = message

@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from quorumcache.node.consensus.api import (
-    Configuration,
-    ConsensusConfig,
-    Entry,
-    HardState,
-    Ready,
-    Role,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import ConsensusConfig, Ready
 from quorumcache.node.consensus.raft import Raft
 from quorumcache.node.consensus.raft.messages import (
     AppendReply,
     Heartbeat,
     HeartbeatReply,
-    Message,
     PreVoteReply,
+    RaftMessage,
     VoteReply,
 )
+from quorumcache.node.consensus.values import Configuration, Entry, HardState, Role, SnapshotMeta
 
 TICK_NS = 10_000_000
 ELECTION_TICKS = 30
@@ -64,7 +57,7 @@ class Solo:
             self.now_ns += TICK_NS
             self.raft.tick(self.now_ns)
 
-    def step(self, sender: int, *messages: Message) -> None:
+    def step(self, sender: int, *messages: RaftMessage) -> None:
         for message in messages:
             self.raft.step(sender, message)
 
@@ -79,9 +72,9 @@ class Solo:
         if ready.snapshot is not None:
             self.raft.snapshot_installed(ready.snapshot.meta)
 
-    def flush(self) -> list[tuple[int, Message]]:
+    def flush(self) -> list[tuple[int, RaftMessage]]:
         """Take and persist all Readys; every message, in the order it may leave."""
-        out: list[tuple[int, Message]] = []
+        out: list[tuple[int, RaftMessage]] = []
         while self.raft.has_ready():
             ready = self.ready()
             out += [(to, message) for to, message in ready.messages]
@@ -89,7 +82,7 @@ class Solo:
             out += [(to, message) for to, message in ready.messages_after_append]
         return out
 
-    def sent(self, kind: type) -> list[tuple[int, Message]]:
+    def sent(self, kind: type) -> list[tuple[int, RaftMessage]]:
         """`flush`, but only messages of one kind."""
         return [(to, message) for to, message in self.flush() if type(message) is kind]
 

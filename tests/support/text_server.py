@@ -31,6 +31,7 @@ from quorumcache.node.protocol.responses import (
     value_of,
     version_line,
 )
+from quorumcache.node.state_machine import Result, decode_batch, encode_batch
 from quorumcache.node.store.commands import (
     OP_APPEND,
     OP_CAS,
@@ -42,11 +43,8 @@ from quorumcache.node.store.commands import (
     OP_SET,
     OP_TICK,
     OP_TOUCH,
-    decode_batch,
-    encode_batch,
 )
 from quorumcache.node.store.item import cas_unique
-from quorumcache.node.store.results import Result
 from quorumcache.node.store.store import EXPIRED, ShardStore
 
 START_MS = 1_700_000_000_000

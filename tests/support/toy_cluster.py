@@ -14,19 +14,14 @@ from random import Random
 from typing import Any
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.consensus.api import Entry, EntryKind, Role, SnapshotMeta
 from quorumcache.node.consensus.errors import NotLeader
 from quorumcache.node.consensus.lease import NEVER_NS
+from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.operation import Failure
 from quorumcache.node.replica.group import ReplicaGroup
-from quorumcache.node.store.commands import (
-    ITEM_BYTES_MAX,
-    OP_INCR,
-    OP_SESSION_EXPIRE,
-    OP_SET,
-    encode_batch,
-)
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, encode_batch
+from quorumcache.node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.timings import Timings

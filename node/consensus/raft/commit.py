@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import Index
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.quorum import majority_value
 from quorumcache.node.consensus.raft.membership import configuration_committed
 from quorumcache.node.consensus.raft.reads import renew_lease
 from quorumcache.node.consensus.raft.state import RaftState
+from quorumcache.node.consensus.values import Index
 
 
 def maybe_commit(r: RaftState) -> None:

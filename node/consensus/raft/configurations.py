@@ -6,9 +6,9 @@ Also the form of a configuration in an entry: three lists of decimal ids,
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import Configuration, Index, ReplicaId
 from quorumcache.node.consensus.progress import Progress
 from quorumcache.node.consensus.raft.state import RaftState
+from quorumcache.node.consensus.values import Configuration, Index, ReplicaId
 
 
 def encode_configuration(configuration: Configuration) -> bytes:

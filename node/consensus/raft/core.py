@@ -10,22 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
-from quorumcache.node.consensus.api import (
-    Configuration,
-    ConsensusConfig,
-    Entry,
-    EntryKind,
-    HardState,
-    Index,
-    PeerStatus,
-    Ready,
-    ReplicaId,
-    Role,
-    Snapshot,
-    SnapshotMeta,
-    SoftState,
-    Term,
-)
+from quorumcache.node.consensus.api import ConsensusConfig, Ready
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.log import LogView
 from quorumcache.node.consensus.progress import REPLICATE
@@ -46,7 +31,6 @@ from quorumcache.node.consensus.raft.messages import (
     AppendReply,
     Heartbeat,
     HeartbeatReply,
-    Message,
     PreVote,
     PreVoteReply,
     SnapshotChunk,
@@ -57,6 +41,21 @@ from quorumcache.node.consensus.raft.messages import (
 )
 from quorumcache.node.consensus.raft.roles import become_follower
 from quorumcache.node.consensus.raft.state import RaftState, restart_election_timer, send_durable
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Index,
+    Message,
+    PeerStatus,
+    ReplicaId,
+    Role,
+    Snapshot,
+    SnapshotMeta,
+    SoftState,
+    Term,
+)
 
 _LEADER: Final = Role.LEADER
 _NO_HARD_STATE: Final = HardState(0, 0)

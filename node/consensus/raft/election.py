@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from quorumcache.node.consensus.api import EntryKind, Index, ReplicaId, Role, Term
 from quorumcache.node.consensus.quorum import VoteResult, joint_vote_result
 from quorumcache.node.consensus.raft.configurations import encode_configuration, is_promotable
 from quorumcache.node.consensus.raft.heartbeats import broadcast_heartbeats
@@ -29,6 +28,7 @@ from quorumcache.node.consensus.raft.state import (
     restart_election_timer,
     send_durable,
 )
+from quorumcache.node.consensus.values import EntryKind, Index, ReplicaId, Role, Term
 
 RESEND_GAP_TICKS: Final = 1
 """First repetition of an unanswered vote request; each further one waits twice as long."""

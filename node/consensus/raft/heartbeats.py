@@ -3,7 +3,6 @@ loss."""
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import Outbound, ReplicaId, Role
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.progress import SNAPSHOT
 from quorumcache.node.consensus.quorum import VoteResult, joint_vote_result
@@ -20,6 +19,7 @@ from quorumcache.node.consensus.raft.transfer import (
     maybe_hand_over,
 )
 from quorumcache.node.consensus.staleness import make_stamp, stamp_ns
+from quorumcache.node.consensus.values import Outbound, ReplicaId, Role
 
 
 def leader_deadline(r: RaftState) -> None:

@@ -10,7 +10,6 @@ holds the beginning of the log: else a change could end in a configuration that 
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import Configuration, EntryKind, Index, Role
 from quorumcache.node.consensus.errors import (
     ConfigurationRefused,
     MembershipChangePending,
@@ -23,6 +22,7 @@ from quorumcache.node.consensus.raft.proposals import append_own
 from quorumcache.node.consensus.raft.reads import has_committed_in_term
 from quorumcache.node.consensus.raft.roles import become_follower
 from quorumcache.node.consensus.raft.state import RaftState, send_as_leader
+from quorumcache.node.consensus.values import Configuration, EntryKind, Index, Role
 
 
 def change_membership(r: RaftState, new: Configuration) -> Index:

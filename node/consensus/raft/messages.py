@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from quorumcache.node.consensus.api import Configuration, Entry, Index, Term
+from quorumcache.node.consensus.values import Configuration, Entry, Index, Term
 
 
 class PreVote(NamedTuple):
@@ -119,7 +119,7 @@ class TimeoutNow(NamedTuple):
     term: Term
 
 
-Message = (
+RaftMessage = (
     PreVote
     | PreVoteReply
     | Vote
@@ -133,7 +133,7 @@ Message = (
     | TimeoutNow
 )
 
-MESSAGE_TYPES: tuple[type[Message], ...] = (
+MESSAGE_TYPES: tuple[type[RaftMessage], ...] = (
     PreVote,
     PreVoteReply,
     Vote,

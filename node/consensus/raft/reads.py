@@ -7,10 +7,10 @@ later round confirms the earlier ones.
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import ReadState, Role
 from quorumcache.node.consensus.errors import NotLeader
 from quorumcache.node.consensus.quorum import majority_value
 from quorumcache.node.consensus.raft.state import RaftState
+from quorumcache.node.consensus.values import ReadState, Role
 
 
 def request_read(r: RaftState, context: int, now_ns: int) -> None:

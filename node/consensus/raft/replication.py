@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from quorumcache.node.consensus.api import Entry, EntryKind, Index, Outbound, ReplicaId, Role
 from quorumcache.node.consensus.progress import PROBE, REPLICATE, SNAPSHOT_SILENT_CHECKS, Progress
 from quorumcache.node.consensus.raft.commit import commit_as_told, maybe_commit
 from quorumcache.node.consensus.raft.configurations import (
@@ -16,6 +15,7 @@ from quorumcache.node.consensus.raft.messages import Append, AppendReply
 from quorumcache.node.consensus.raft.roles import become_follower
 from quorumcache.node.consensus.raft.state import RaftState, send_as_leader
 from quorumcache.node.consensus.raft.transfer import maybe_hand_over
+from quorumcache.node.consensus.values import Entry, EntryKind, Index, Outbound, ReplicaId, Role
 
 _CONFIG: Final = int(EntryKind.CONFIG)
 _LEADER: Final = Role.LEADER

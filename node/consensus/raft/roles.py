@@ -10,9 +10,9 @@ FOLLOWER ----------> PRE_CANDIDATE ----> CANDIDATE ----------> LEADER
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import ReplicaId, Role, Term
 from quorumcache.node.consensus.raft.configurations import build_progress, drop_progress
 from quorumcache.node.consensus.raft.state import RaftState, restart_election_timer
+from quorumcache.node.consensus.values import ReplicaId, Role, Term
 
 
 def become_follower(r: RaftState, term: Term, leader_id: ReplicaId) -> None:

@@ -6,7 +6,6 @@ until the snapshot is durable. While it is being installed the sender polls with
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import Outbound, ReplicaId, Role, Snapshot, SnapshotMeta
 from quorumcache.node.consensus.progress import SNAPSHOT, Progress
 from quorumcache.node.consensus.raft.commit import commit_as_told, maybe_commit
 from quorumcache.node.consensus.raft.configurations import configurations_restored
@@ -19,6 +18,7 @@ from quorumcache.node.consensus.raft.state import (
     send_durable,
 )
 from quorumcache.node.consensus.raft.transfer import maybe_hand_over
+from quorumcache.node.consensus.values import Outbound, ReplicaId, Role, Snapshot, SnapshotMeta
 
 # -- leader --------------------------------------------------------------------------------
 

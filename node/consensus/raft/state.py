@@ -16,24 +16,23 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from quorumcache.node.consensus.api import (
+from quorumcache.node.consensus.api import ConsensusConfig, ReplicatedLog
+from quorumcache.node.consensus.lease import NEVER_NS, lease_ns, promise_ns
+from quorumcache.node.consensus.log import LogView
+from quorumcache.node.consensus.progress import Progress
+from quorumcache.node.consensus.raft.messages import RaftMessage
+from quorumcache.node.consensus.staleness import Freshness
+from quorumcache.node.consensus.values import (
     Configuration,
-    ConsensusConfig,
     Index,
     Outbound,
     ReadState,
     ReplicaId,
-    ReplicatedLog,
     Role,
     Snapshot,
     SnapshotMeta,
     Term,
 )
-from quorumcache.node.consensus.lease import NEVER_NS, lease_ns, promise_ns
-from quorumcache.node.consensus.log import LogView
-from quorumcache.node.consensus.progress import Progress
-from quorumcache.node.consensus.raft.messages import Message
-from quorumcache.node.consensus.staleness import Freshness
 
 
 class IncomingSnapshot:
@@ -218,13 +217,13 @@ class RaftState(ReplicatedLog):
         self.snapshot_wanted: list[ReplicaId] = []
 
 
-def send_as_leader(r: RaftState, to: ReplicaId, message: Message) -> None:
+def send_as_leader(r: RaftState, to: ReplicaId, message: RaftMessage) -> None:
     """Send what needs no entry to be durable, only that the term itself is."""
     out = r.messages if r.term_durable else r.messages_after_append
     out.append(Outbound(to, message))
 
 
-def send_durable(r: RaftState, to: ReplicaId, message: Message) -> None:
+def send_durable(r: RaftState, to: ReplicaId, message: RaftMessage) -> None:
     """Send once everything that was decided so far is durable: votes, acknowledgements."""
     r.messages_after_append.append(Outbound(to, message))
 

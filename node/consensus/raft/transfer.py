@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from quorumcache.node.consensus.api import ReplicaId, Role
 from quorumcache.node.consensus.errors import ConfigurationRefused, NotLeader
 from quorumcache.node.consensus.progress import Progress
 from quorumcache.node.consensus.raft.messages import TimeoutNow
 from quorumcache.node.consensus.raft.reads import echoed_until_ns, renew_lease
 from quorumcache.node.consensus.raft.state import RaftState, send_as_leader
+from quorumcache.node.consensus.values import ReplicaId, Role
 
 SLOW_ELECTIONS_MAX: Final = 4
 """A successor is waited for if its answers take less than so many election timeouts."""

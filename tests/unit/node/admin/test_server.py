@@ -14,7 +14,7 @@ import uvloop
 import quorumcache.node.admin.server as admin
 from quorumcache.node.admin.server import AdminServer, RequestError, parse_head
 from quorumcache.node.admin.status import PROBLEMS_MAX
-from quorumcache.node.consensus.api import Role
+from quorumcache.node.consensus.values import Role
 from tests.support.background import background_tasks
 from tests.support.fake_node import FakeGroup, FakeNode, FakeStore
 

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.consensus.api import Entry
 from quorumcache.node.consensus.log import ENTRY_OVERHEAD_BYTES, LogView
+from quorumcache.node.consensus.values import Entry
 from tests.support.raft_solo import log_of
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Snapshot, SnapshotMeta
 from quorumcache.node.consensus.progress import (
     PROBE,
     REPLICATE,
@@ -12,6 +11,7 @@ from quorumcache.node.consensus.progress import (
     SNAPSHOT_SILENT_CHECKS,
     Progress,
 )
+from quorumcache.node.consensus.values import Configuration, Snapshot, SnapshotMeta
 
 
 def replicating(match_index: int = 5) -> Progress:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.errors import DiskFailed, DiskFull, PeerError
 from quorumcache.node.founding.progress import FoundingProgress

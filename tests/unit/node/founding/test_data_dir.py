@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Entry, HardState
+from quorumcache.node.consensus.values import Configuration, Entry, HardState
 from quorumcache.node.errors import BrokenDataDir, ConfigError, WrongDataDir
 from quorumcache.node.founding.data_dir import (
     Membership,

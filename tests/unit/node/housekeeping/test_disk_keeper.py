@@ -8,7 +8,7 @@ import pytest
 from quorumcache.node.admin import server as admin
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.consensus.api import Entry
+from quorumcache.node.consensus.values import Entry
 from quorumcache.node.errors import DataDirLost, DiskFailed, OutOfResources, StartupError
 from quorumcache.node.housekeeping.disk_keeper import (
     FILES_LOW,
@@ -240,8 +240,8 @@ def sentence(world: World, name: str) -> str:
 def test_no_descriptor_for_the_next_segment_is_no_broken_disk() -> None:
     world = World()
     world.disk.descriptors_left = 0
-    world.wal._spare = None
-    world.wal._segment_bytes_max = 1
+    world.wal._chain.spare = None
+    world.wal._chain._segment_bytes_max = 1
     world.write()
     world.wait(2.0)
     assert world.durable < world.written
@@ -281,7 +281,7 @@ def test_what_waits_for_the_disk_is_counted_and_given_back() -> None:
 
 def test_a_segment_is_closed_early_and_goes_when_room_is_wanted() -> None:
     world = World()
-    world.wal._segment_bytes_max = 1000
+    world.wal._chain._segment_bytes_max = 1000
     for _ in range(5):
         world.write()
         world.wait(0.1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Role
+from quorumcache.node.consensus.values import Configuration, Role
 from quorumcache.node.errors import DiskFull
 from quorumcache.node.housekeeping.housekeeper import (
     EXPIRE_BATCH,

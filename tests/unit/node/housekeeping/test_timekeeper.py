@@ -9,7 +9,7 @@ import pytest
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import TELL_MS, ClusterTime
-from quorumcache.node.consensus.api import (
+from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
     EntryKind,
@@ -21,7 +21,7 @@ from quorumcache.node.errors import PeerFrameError, WrongDataDir
 from quorumcache.node.housekeeping.timekeeper import Timekeeper, find_times
 from quorumcache.node.node import Node
 from quorumcache.node.peers.items import MAP_REQUEST, TIME
-from quorumcache.node.store.commands import encode_batch
+from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.wal.recovery import RecoveredGroup
 from tests.support.scripted_log import ManualClock

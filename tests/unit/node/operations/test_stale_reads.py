@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.api import Role
+from quorumcache.node.consensus.values import Role
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.operation import Failure
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.peers.items import FORWARD_ITEMS, FORWARD_READ, FORWARD_REFUSED
-from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SET, decode_batch, encode_batch
+from quorumcache.node.state_machine import decode_batch, encode_batch
+from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SET
 from quorumcache.node.store.item import cas_unique
 from quorumcache.node.telemetry.timings import Timings
 from tests.support.fake_server import SHARDS, Client, keys_of

@@ -4,22 +4,22 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Entry
 from quorumcache.node.consensus.raft.messages import (
     MESSAGE_TYPES,
     Append,
     AppendReply,
     Heartbeat,
     HeartbeatReply,
-    Message,
     PreVote,
     PreVoteReply,
+    RaftMessage,
     SnapshotChunk,
     SnapshotReply,
     TimeoutNow,
     Vote,
     VoteReply,
 )
+from quorumcache.node.consensus.values import Configuration, Entry
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.codec import FrameDecoder, decode_items, encode_items, pack_item
 from quorumcache.node.peers.consensus_items import (
@@ -30,7 +30,7 @@ from quorumcache.node.peers.consensus_items import (
 )
 from quorumcache.node.peers.items import CONSENSUS_KINDS
 
-MESSAGES: list[Message] = [
+MESSAGES: list[RaftMessage] = [
     PreVote(3, 10, 2),
     PreVoteReply(3, True),
     Vote(3, 10, 2, False),
@@ -53,7 +53,7 @@ def test_every_type_of_message_is_tried_here_and_has_a_kind() -> None:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
-def test_a_message_comes_back_as_it_was(message: Message) -> None:
+def test_a_message_comes_back_as_it_was(message: RaftMessage) -> None:
     frame = encode_items([pack_item(encode_message(5, message))])
     (payload,) = FrameDecoder(1 << 20).feed(frame)
     (item,) = decode_items(payload)
@@ -99,6 +99,6 @@ def test_what_is_no_message_is_refused(item: tuple[Any, ...]) -> None:
         SnapshotChunk(3, 9, 2, Configuration((1,)), 0, 4, "text"),  # type: ignore[arg-type]
     ],
 )
-def test_a_member_of_another_type_is_found_when_asked(message: Message) -> None:
+def test_a_member_of_another_type_is_found_when_asked(message: RaftMessage) -> None:
     with pytest.raises(PeerFrameError):
         check_message(message)

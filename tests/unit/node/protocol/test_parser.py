@@ -28,8 +28,9 @@ from quorumcache.node.protocol.responses import (
     TOO_LARGE_LINE,
     binary_refusal,
 )
+from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_DECR, OP_INCR, OP_SET
-from quorumcache.node.store.item import ITEM_BYTES_MAX, item_fits, value_bytes_sure
+from quorumcache.node.store.item import item_fits, value_bytes_sure
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.api import Entry, EntryKind, Role, Snapshot, SnapshotMeta
 from quorumcache.node.consensus.errors import ProposalDropped
+from quorumcache.node.consensus.values import Entry, EntryKind, Role, Snapshot, SnapshotMeta
 from quorumcache.node.replica.group import (
     BATCH_BYTES_MAX,
     COMMAND_OVERHEAD_BYTES,
     ENTRY_BYTES_MAX,
     INFLIGHT_BYTES_MAX,
 )
-from quorumcache.node.store.commands import OP_APPEND, OP_SET, OP_TICK, decode_batch, encode_batch
+from quorumcache.node.state_machine import decode_batch, encode_batch
+from quorumcache.node.store.commands import OP_APPEND, OP_SET, OP_TICK
 from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import VOTERS, Hears, HostWorld

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.api import Role
+from quorumcache.node.consensus.values import Role
 from quorumcache.node.replica.handover import hand_over
 from tests.support.scripted_log import HostWorld
 

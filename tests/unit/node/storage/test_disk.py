@@ -14,7 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Entry, HardState, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    HardState,
+    Snapshot,
+    SnapshotMeta,
+)
 from quorumcache.node.errors import (
     DataDirLocked,
     DataDirLost,

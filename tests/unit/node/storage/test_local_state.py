@@ -6,7 +6,7 @@ from zlib import crc32
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration
+from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import DiskFull, StartupError
 from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, LocalState
 from quorumcache.ring import ClusterMap, NodeInfo, place

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import Configuration, Snapshot, SnapshotMeta
 from quorumcache.node.errors import (
     DiskFailed,
     DiskFull,

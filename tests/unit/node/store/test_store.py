@@ -4,6 +4,7 @@ import gc
 
 import pytest
 
+from quorumcache.node.state_machine import CommandError, Result
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
@@ -17,7 +18,6 @@ from quorumcache.node.store.commands import (
     OP_SET,
     OP_TICK,
     OP_TOUCH,
-    CommandError,
 )
 from quorumcache.node.store.item import (
     ITEM_OVERHEAD,
@@ -37,7 +37,6 @@ from quorumcache.node.store.results import (
     STALE_SEQUENCE,
     STORED,
     TOUCHED,
-    Result,
 )
 from quorumcache.node.store.store import EXPIRED, ShardStore
 

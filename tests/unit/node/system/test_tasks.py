@@ -177,11 +177,10 @@ def test_the_alarm_outlasts_the_longest_pause() -> None:
 # file -> why its tasks are heard without the helper.
 ALLOWED = {
     "node/system/tasks.py": "the helper itself",
-    "node/names.py": "dialers that wait get the error; those that come later look up again",
+    "ring/names.py": "callers that wait get the error; those that come later look up again",
     "node/process/run.py": "awaited where it is started: the process ends with its error",
     "node/process/supervisor.py": "awaited, or in a TaskGroup, which hands its errors on",
     "router/discovery.py": "awaited and looked at where it is started",
-    "router/names.py": "callers that wait get the error; those that come later look up again",
     "router/pool.py": "every error is kept for the callers that wait for the connection",
     "router/sessions.py": "callers that wait get the error as the cause of theirs",
     "router/dispatcher.py": "callers that wait ask for its result",
@@ -201,14 +200,14 @@ def starters(source: str) -> Iterator[int]:
 def test_every_background_task_goes_through_the_helper() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}"
-        for package in ("node", "router")
+        for package in ("ring", "node", "router")
         for path in sorted((ROOT / package).rglob("*.py"))
         if str(path.relative_to(ROOT)) not in ALLOWED
         for line in starters(path.read_text())
     ]
     assert not found
     for path in ALLOWED:
-        if path.startswith("node/"):
+        if path.startswith(("ring/", "node/")):
             assert list(starters((ROOT / path).read_text())), f"{path} needs no exception"
 
 

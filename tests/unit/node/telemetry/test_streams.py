@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import select
-import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from quorumcache.node.telemetry import logs
-from quorumcache.node.telemetry.streams import LineWriter, discard, run_command, write_line
+from quorumcache.node.telemetry.streams import LineWriter, write_line
 
 DEADLINE_S = 60.0
 PAGE = 4096
@@ -136,25 +134,6 @@ def test_a_line_that_cannot_be_written_does_not_fail_again_at_the_end(pipe: Pipe
     with open(pipe.writing, "w", closefd=False) as stream:
         assert isinstance(write_line(stream, "ready"), BrokenPipeError)
         assert write_line(stream, "again") is None
-
-
-class Broken(io.StringIO):
-    """Output on a full disk."""
-
-    def flush(self) -> None:
-        raise OSError(28, "No space left on device")
-
-
-def test_exit_status_of_commands(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(lambda: 7, name="x", failed=1) == 7
-    with pytest.raises(SystemExit, match="3"):
-        run_command(lambda: sys.exit(3), name="x", failed=1)
-    monkeypatch.setattr(sys, "stdout", Broken())
-    assert run_command(lambda: 0, name="x", failed=9) == 9
-    assert capsys.readouterr().err == "x: cannot write the output: No space left on device\n"
-    discard(Broken())  # Without a descriptor: nothing to do.
 
 
 def test_the_thread_does_not_keep_a_process_alive() -> None:

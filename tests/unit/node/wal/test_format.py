@@ -8,7 +8,7 @@ from zlib import crc32
 import msgpack
 import pytest
 
-from quorumcache.node.consensus.api import Entry, EntryKind, HardState
+from quorumcache.node.consensus.values import Entry, EntryKind, HardState
 from quorumcache.node.errors import WalCorrupt, WrongDataDir
 from quorumcache.node.wal.format import (
     FRAME_HEADER_BYTES,

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.consensus.api import HardState
+from quorumcache.node.consensus.values import HardState
 from quorumcache.node.errors import DiskFailed, DiskFull, WalCorrupt, WrongDataDir
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.newest import (

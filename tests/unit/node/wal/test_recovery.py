@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Entry, HardState, SnapshotMeta
+from quorumcache.node.consensus.values import Configuration, Entry, HardState, SnapshotMeta
 from quorumcache.node.errors import WalCorrupt, WrongDataDir
 from quorumcache.node.wal.format import (
     GroupHead,

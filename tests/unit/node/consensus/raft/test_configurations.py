@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Entry, EntryKind, SnapshotMeta
 from quorumcache.node.consensus.errors import ConfigurationRefused
 from quorumcache.node.consensus.raft.configurations import (
     decode_configuration,
     encode_configuration,
 )
+from quorumcache.node.consensus.values import Configuration, Entry, EntryKind, SnapshotMeta
 from tests.support.raft_solo import Solo
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pytest
 
-from quorumcache.node.consensus.api import Configuration, Entry, EntryKind, Role
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.raft.configurations import encode_configuration
 from quorumcache.node.consensus.raft.messages import (
@@ -21,6 +20,7 @@ from quorumcache.node.consensus.raft.messages import (
     Vote,
     VoteReply,
 )
+from quorumcache.node.consensus.values import Configuration, Entry, EntryKind, Role
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, Solo
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import Configuration, Role, Snapshot, SnapshotMeta
 from quorumcache.node.consensus.progress import SNAPSHOT_SILENT_CHECKS
 from quorumcache.node.consensus.raft.messages import (
     Append,
@@ -12,6 +11,7 @@ from quorumcache.node.consensus.raft.messages import (
     SnapshotChunk,
     SnapshotReply,
 )
+from quorumcache.node.consensus.values import Configuration, Role, Snapshot, SnapshotMeta
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, Solo, log_of
 

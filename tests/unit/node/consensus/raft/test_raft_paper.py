@@ -5,14 +5,6 @@ from __future__ import annotations
 
 import pytest
 
-from quorumcache.node.consensus.api import (
-    Configuration,
-    Entry,
-    EntryKind,
-    HardState,
-    Role,
-    SnapshotMeta,
-)
 from quorumcache.node.consensus.errors import (
     ConfigurationRefused,
     MembershipChangePending,
@@ -31,6 +23,14 @@ from quorumcache.node.consensus.raft.messages import (
     TimeoutNow,
     Vote,
     VoteReply,
+)
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    HardState,
+    Role,
+    SnapshotMeta,
 )
 from tests.support.raft_cluster import RaftCluster, configuration_entries
 from tests.support.raft_solo import ELECTION_TICKS, TICK_NS, Solo, log_of, terms_of

@@ -6,14 +6,7 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.consensus.api import (
-    Configuration,
-    ConsensusConfig,
-    Entry,
-    HardState,
-    Role,
-    SnapshotMeta,
-)
+from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost, ProposalDropped
 from quorumcache.node.consensus.raft import Raft
 from quorumcache.node.consensus.raft.messages import (
@@ -28,6 +21,7 @@ from quorumcache.node.consensus.raft.messages import (
     Vote,
     VoteReply,
 )
+from quorumcache.node.consensus.values import Configuration, Entry, HardState, Role, SnapshotMeta
 from tests.support.raft_solo import ELECTION_TICKS, TICK_NS, Solo, log_of
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from quorumcache.node.consensus.api import Configuration
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.raft import Raft
 from quorumcache.node.consensus.raft.messages import Heartbeat, HeartbeatReply, TimeoutNow
 from quorumcache.node.consensus.staleness import make_stamp
+from quorumcache.node.consensus.values import Configuration
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, TICK_NS, Solo
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from quorumcache.node.consensus.api import Role
 from quorumcache.node.consensus.raft.messages import (
     AppendReply,
     PreVote,
@@ -12,6 +11,7 @@ from quorumcache.node.consensus.raft.messages import (
     TimeoutNow,
     Vote,
 )
+from quorumcache.node.consensus.values import Role
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, Solo
 

@@ -1,16 +1,18 @@
-"""The batch codec."""
+"""What passes between a log and its state machine: batches, and what is refused of them."""
 
 import msgpack
 import pytest
 
-from quorumcache.node.store.commands import (
-    OP_COUNT,
-    OP_EXPIRE,
-    OP_SET,
+from quorumcache.node.directory.state import DirectoryState
+from quorumcache.node.state_machine import (
+    DIRECTORY_GROUP_ID,
     CommandError,
     decode_batch,
     encode_batch,
+    group_name,
 )
+from quorumcache.node.store.commands import OP_COUNT, OP_EXPIRE, OP_SET
+from quorumcache.node.store.store import ShardStore
 
 BATCH = [
     (0, 0, 0, OP_SET, b"key", b" 0 1\r\nx\r\n", -5),
@@ -48,4 +50,22 @@ def test_a_batch_of_another_version_is_refused(payload: bytes) -> None:
 )
 def test_what_is_no_batch(payload: bytes) -> None:
     with pytest.raises(CommandError):
-        decode_batch(payload)
+        decode_batch(payload, OP_COUNT)
+
+
+def test_each_state_machine_refuses_commands_that_it_does_not_know() -> None:
+    """A log of a newer version is refused as a whole entry, before any of it is applied."""
+    for machine in (ShardStore(), DirectoryState(lambda cluster_map: None)):
+        known = [(0, 0, 0, machine.op_count - 1, b"key")]
+        assert decode_batch(encode_batch(1, known), machine.op_count).commands == tuple(known)
+        unknown = encode_batch(1, [(0, 0, 0, machine.op_count, b"key")])
+        with pytest.raises(CommandError, match="invalid command"):
+            decode_batch(unknown, machine.op_count)
+
+
+def test_groups_have_names_for_people() -> None:
+    assert [group_name(group) for group in (DIRECTORY_GROUP_ID, 1, 8)] == [
+        "the directory",
+        "shard 0",
+        "shard 7",
+    ]

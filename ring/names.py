@@ -6,11 +6,10 @@ takes one thread for 10 seconds and more. Dialed twice a second, it soon takes a
 node can be dialed, and a process that ends waits for all the look-ups that have piled up.
 
 Here each name has at most one look-up under way, in a daemon thread of its own, so the process can
-end without it. A name that was resolved before keeps its addresses while its server does not
-answer. An old address may belong to another node by now: the hello of a connection tells.
+end without it.
 
-`router/names.py` is the same for the client, without the remembered addresses: `node` and `router`
-never import each other, and `ring`, which both know, touches no network.
+Nodes and clients both use it. It is the one place of `ring` that touches the network, so
+`ring/__init__.py` leaves it out: who only places keys loads no event loop.
 """
 
 from __future__ import annotations
@@ -30,10 +29,16 @@ NAMES_MAX: Final = 1024
 
 
 class Names:
-    """What host names stand for."""
+    """What host names stand for.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    `remembers`: a name that was resolved before keeps its addresses while its server does not
+    answer. An old address may belong to another node by now, so this is for callers whose
+    connections begin with a check of who answers: nodes do, by the hello.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, remembers: bool = False) -> None:
         self._loop = loop
+        self._remembers = remembers
         self._known: dict[str, list[str]] = {}
         self._under_way: dict[str, asyncio.Task[list[str]]] = {}
 
@@ -83,6 +88,8 @@ class Names:
     async def _ask(self, host: str) -> list[str]:
         try:
             found = await look_up(self._loop, host)
+            if not self._remembers:
+                return found
             self._known.pop(host, None)
             while len(self._known) >= NAMES_MAX:
                 del self._known[next(iter(self._known))]

@@ -1,5 +1,5 @@
 """A host name whose server does not answer: it delays no other name, and keeps the addresses that
-were found before."""
+were found before where that is asked for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from quorumcache.node import names
-from quorumcache.node.names import Names, look_up
+from quorumcache.ring import names
+from quorumcache.ring.names import Names, look_up
 from tests.support.hung_names import HungNames
 
 Run = Callable[[Awaitable[Any]], Any]
@@ -55,7 +55,7 @@ def test_what_is_known_is_used_while_nothing_is_heard(
     monkeypatch.setattr(names, "SLOW_SECONDS", 0.001)
 
     async def scenario() -> None:
-        resolver = Names(asyncio.get_running_loop())
+        resolver = Names(asyncio.get_running_loop(), remembers=True)
         assert await resolver.resolve("hung") == ["10.0.0.2"]
         server.addresses["hung"] = "10.0.0.3"
         server.silent.add("hung")
@@ -66,6 +66,36 @@ def test_what_is_known_is_used_while_nothing_is_heard(
         assert await resolver.resolve("hung") == ["10.0.0.3"]
         del server.addresses["hung"]
         assert await resolver.resolve("hung") == ["10.0.0.3"], "a name that is gone for a while"
+
+    run(scenario())
+
+
+def test_a_client_is_told_that_a_name_is_gone(run: Run, server: HungNames) -> None:
+    """It does not check who answers at an old address, so it keeps none."""
+
+    async def scenario() -> None:
+        resolver = Names(asyncio.get_running_loop())
+        assert await resolver.resolve("hung") == ["10.0.0.2"]
+        del server.addresses["hung"]
+        with pytest.raises(OSError, match="Temporary failure in name resolution"):
+            await resolver.resolve("hung")
+
+    run(scenario())
+
+
+def test_the_oldest_name_is_forgotten(
+    run: Run, server: HungNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "NAMES_MAX", 1)
+
+    async def scenario() -> None:
+        resolver = Names(asyncio.get_running_loop(), remembers=True)
+        for name in ("hung", "live"):
+            await resolver.resolve(name)
+        server.addresses.clear()
+        assert await resolver.resolve("live") == ["10.0.0.1"]
+        with pytest.raises(OSError, match="Temporary failure in name resolution"):
+            await resolver.resolve("hung")
 
     run(scenario())
 

@@ -1,0 +1,149 @@
+"""The values that a replicated log takes and gives. Nothing here belongs to one protocol.
+
+Those that cross the wire or are made per request are NamedTuples: they are cheap to create and are
+msgpack arrays as they stand.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from quorumcache.node.consensus.errors import ConfigurationRefused
+
+Term = int
+"""A leader's reign; grows without gaps being meaningful. 0 = before any election."""
+Index = int
+"""Position in the log, from 1. 0 = before the first entry."""
+ReplicaId = int
+"""Member of a group, from 1. 0 = nobody."""
+
+
+class EntryKind(IntEnum):
+    """What the payload of an entry is."""
+
+    NORMAL = 0
+    """A state machine command, opaque here."""
+    NOOP = 1
+    """Empty; the first entry of a leader's term (Raft thesis 6.4)."""
+    CONFIG = 2
+    """A `Configuration`, in force from the moment it is appended (Raft thesis 4.1)."""
+
+
+class Entry(NamedTuple):
+    """One entry of the replicated log. Two entries of equal index and term are equal (log
+    matching)."""
+
+    index: Index  # type: ignore[assignment]  # shadows tuple.index, which nobody needs
+    term: Term
+    kind: int
+    payload: bytes
+
+
+class HardState(NamedTuple):
+    """What a replica must never forget: the newest term it has seen and whom it voted for in it (0
+    = nobody)."""
+
+    term: Term
+    voted_for: ReplicaId
+
+
+class Role(IntEnum):
+    """A replica's part in its term."""
+
+    FOLLOWER = 0
+    PRE_CANDIDATE = 1
+    CANDIDATE = 2
+    LEADER = 3
+
+
+class Configuration(NamedTuple):
+    """The members of a group.
+
+    The order of `voters` is meaningful: it is the order in which replicas stand for election after
+    their leader was seen to be gone. `voters_outgoing` is non-empty during a joint change (Raft
+    thesis 4.3): decisions then need a majority of `voters` and a majority of `voters_outgoing`.
+    Learners receive the log and count in no quorum.
+    """
+
+    voters: tuple[ReplicaId, ...]
+    learners: tuple[ReplicaId, ...] = ()
+    voters_outgoing: tuple[ReplicaId, ...] = ()
+
+    def is_voter(self, replica: ReplicaId) -> bool:
+        """True if `replica` counts in one of the quorums."""
+        return replica in self.voters or replica in self.voters_outgoing
+
+    def members(self) -> tuple[ReplicaId, ...]:
+        """All replicas that receive the log, each once, ascending."""
+        return tuple(sorted({*self.voters, *self.learners, *self.voters_outgoing}))
+
+    def validate(self) -> None:
+        """Raise `ConfigurationRefused` if this cannot be the configuration of a group."""
+        for name, ids in zip(self._fields, self, strict=True):
+            if len(set(ids)) != len(ids):
+                raise ConfigurationRefused(f"{name} names a replica twice: {ids}")
+            if any(replica < 1 for replica in ids):
+                raise ConfigurationRefused(f"{name} must be positive replica ids: {ids}")
+        if not self.voters:
+            raise ConfigurationRefused("voters must not be empty")
+        both = sorted({*self.voters} & {*self.learners})
+        if both:
+            raise ConfigurationRefused(f"replicas cannot be voters and learners: {both}")
+
+
+class SnapshotMeta(NamedTuple):
+    """Which prefix of the log a snapshot stands for, and the configuration in force at its end."""
+
+    last_index: Index
+    last_term: Term
+    configuration: Configuration
+
+
+class Snapshot(NamedTuple):
+    """A snapshot with its state machine data (opaque here)."""
+
+    meta: SnapshotMeta
+    data: bytes
+
+
+class ReadState(NamedTuple):
+    """The read registered as `context` may be served once the state machine has applied
+    `read_index`."""
+
+    context: int
+    read_index: Index
+
+
+Message = tuple[Any, ...]
+"""What replicas send each other: of a shape that only their protocol knows (`raft/messages.py`)."""
+
+
+class Outbound(NamedTuple):
+    """A message and the replica it is for."""
+
+    to: ReplicaId
+    message: Message
+
+
+class SoftState(NamedTuple):
+    """Volatile facts worth telling the shell when they change. `leader_id` 0 = unknown."""
+
+    role: Role
+    leader_id: ReplicaId
+    term: Term
+
+
+class PeerStatus(NamedTuple):
+    """A leader's view of one replica (itself included).
+
+    `match_index`: known to be durable there. `next_index`: next entry to send. `state`: "probe",
+    "replicate" or "snapshot". `recent_active`: heard from since the last check of the quorum.
+    `echo_ns`: when the newest heartbeat that it has answered was sent, by the leader's clock.
+    """
+
+    match_index: Index
+    next_index: Index
+    state: str
+    recent_active: bool
+    echo_ns: int

@@ -1,0 +1,198 @@
+"""What a log drives, and what passes between it and the log. Knows no store.
+
+A *state machine* is a shard's store or the directory. Its log carries batches of *commands*, its
+answers are *results*; waiters are told them.
+
+A command is a flat tuple `(session, sequence, floor, op, key, *args)`; the ops and their arguments
+are the state machine's (`store/commands.py`). It goes into msgpack as it is.
+
+    batch = msgpack [ version, now_ms, wall_ms, item_bytes_max, [ command, ... ] ]
+
+A batch holds everything that its effect depends on beside the state: the leader's times, and its
+limit on what an append may make of an item. So a log has the same effect wherever, whenever and
+under whatever settings it is applied. `version` stands for the rules of `apply`: it goes up when a
+batch of before would have another effect, be it by a new format or by another bound of
+`store/sessions.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgpack
+
+DIRECTORY_GROUP_ID: Final = 0
+"""The group whose state is the cluster map; shard n is group n + 1."""
+
+ITEM_BYTES_MAX: Final = 1 << 20
+"""Default of the item limit, memcached's `-I 1m`."""
+
+BATCH_VERSION: Final = 2
+"""See the module docstring. Version 1 was `[ now_ms, [ command, ... ] ]`."""
+
+# The arguments are ints, bytes or nested tuples of them, by op; a union would have to be narrowed
+# by hand at each use.
+Command = tuple[Any, ...]
+
+
+Result = int | tuple[int, int | bytes]
+"""What `apply` answers to one command: a small int, or a pair of a small int and what it carries.
+The numbers are the state machine's (`store/results.py`).
+"""
+
+ANY_OP: Final = 1 << 16
+"""Instead of an op count, where commands are not applied."""
+
+
+class CommandError(ValueError):
+    """A batch that is no batch: bytes of another format, or of a newer version with ops this one
+    does not know.
+    """
+
+
+class Batch(NamedTuple):
+    """The content of one log entry."""
+
+    now_ms: int
+    """The leader's cluster time (see `cluster_time.py`)."""
+    commands: Sequence[Command]
+    wall_ms: int
+    """Unix milliseconds by the cluster's wall clock at the same moment; what absolute exptimes are
+    compared with.
+    """
+    item_bytes_max: int
+    """The leader's limit on an item, for append and prepend."""
+
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+
+def encode_batch(
+    now_ms: int,
+    commands: Sequence[Command],
+    wall_ms: int | None = None,
+    item_bytes_max: int = ITEM_BYTES_MAX,
+) -> bytes:
+    """The log payload of `commands`; the leader's stamp is `now_ms` and `wall_ms` (None: the same).
+
+    `item_bytes_max` is the leader's limit.
+    """
+    if wall_ms is None:
+        wall_ms = now_ms
+    payload: bytes = _pack((BATCH_VERSION, now_ms, wall_ms, item_bytes_max, commands))
+    return payload
+
+
+def decode_batch(payload: bytes, op_count: int = ANY_OP) -> Batch:
+    """The batch of a payload made by `encode_batch`.
+
+    `op_count`: one more than the largest op that its state machine knows. Raises CommandError when
+    the bytes are anything else. The contents of a command are trusted: the
+    log's checksum covers them, and only the leader writes them.
+    """
+    return Batch(*batch_fields(payload, op_count))
+
+
+def batch_fields(payload: bytes, op_count: int) -> tuple[int, tuple[Command, ...], int, int]:
+    """`decode_batch` for each entry that is applied: mypyc returns a plain tuple without making it.
+
+    The fields, and their order, are those of `Batch`.
+    """
+    try:
+        batch = msgpack.unpackb(payload, use_list=False)
+    except Exception as error:
+        raise CommandError(f"batch of {len(payload)} bytes is not msgpack: {error}") from error
+    if type(batch) is not tuple or not batch:
+        raise CommandError("batch is not an array")
+    if len(batch) == 2 or batch[0] != BATCH_VERSION:
+        version = 1 if len(batch) == 2 else batch[0]
+        raise CommandError(
+            f"the log holds a batch of version {version!r:.20}, which only development versions of "
+            f"0.1.0 read; this quorumcached reads version {BATCH_VERSION}"
+        )
+    if len(batch) != 5:
+        raise CommandError("batch is not version, times, limit and commands")
+    version, now_ms, wall_ms, item_bytes_max, commands = batch
+    if (
+        type(version) is not int
+        or type(now_ms) is not int
+        or type(wall_ms) is not int
+        or type(item_bytes_max) is not int
+        or type(commands) is not tuple
+    ):
+        raise CommandError("batch is not version, times, limit and commands")
+    for command in commands:
+        if (
+            type(command) is not tuple
+            or len(command) < 5
+            or type(command[3]) is not int
+            or not 0 < command[3] < op_count
+        ):
+            raise CommandError(f"batch holds an invalid command: {command!r:.100}")
+    return now_ms, commands, wall_ms, item_bytes_max
+
+
+class StateMachine:
+    """Deterministic: state depends on the applied entries alone.
+
+    A class and no `Protocol`: each entry that is applied needs it, and mypyc calls the methods of a
+    class directly.
+    """
+
+    __slots__ = ()
+
+    op_count: int
+    """One more than the largest op that it knows."""
+    bytes_used: int
+    last_now_ms: int
+    last_wall_ms: int
+
+    def apply(
+        self,
+        index: int,
+        now_ms: int,
+        commands: Sequence[Command],
+        wall_ms: int | None = None,
+        item_bytes_max: int = ITEM_BYTES_MAX,
+    ) -> list[Result]:
+        """Apply one committed batch; results in order of the commands."""
+        raise NotImplementedError
+
+    def view(self) -> Any:
+        """An immutable picture of the state."""
+        raise NotImplementedError
+
+    def encode_view(self, view: Any) -> Iterator[bytes]:
+        """The bytes of a snapshot of `view`, in chunks."""
+        raise NotImplementedError
+
+    def restore(self, data: bytes) -> None:
+        """Become the state that `encode_view` wrote."""
+        raise NotImplementedError
+
+    def digest(self) -> bytes:
+        """Equal states have equal digests."""
+        raise NotImplementedError
+
+
+class Waiter(Protocol):
+    """Who submitted a command; hears exactly one of the three."""
+
+    def on_result(self, result: Result) -> None: ...
+    def on_refused(self, why: str) -> None: ...
+    def on_lost(self) -> None: ...
+
+
+class ReadWaiter(Protocol):
+    """Who asked for a read point; hears exactly one of the two."""
+
+    def on_readable(self) -> None:
+        """The state machine now reflects all that was acknowledged before the request."""
+
+    def on_refused(self, why: str) -> None: ...
+
+
+def group_name(group_id: int) -> str:
+    """What a group is called in words for people."""
+    return "the directory" if group_id == DIRECTORY_GROUP_ID else f"shard {group_id - 1}"
