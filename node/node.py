@@ -25,7 +25,7 @@ from quorumcache.node.clients.cluster_words import ClusterWords
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
+from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX, ConsensusConfig
 from quorumcache.node.consensus.raft import Raft
 from quorumcache.node.consensus.values import Configuration, HardState, SnapshotMeta
@@ -73,6 +73,7 @@ from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.telemetry.timings import Timings
 from quorumcache.node.wal.memory import MemoryWal
 from quorumcache.ring import ClusterMap, MapError, NodeInfo
+from quorumcache.ring.address import parse_addresses
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock

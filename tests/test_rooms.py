@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, str] = {
     "cluster_time": "clock",
     "config": "errors",
     "telemetry": "",
-    "system": "errors alarms config telemetry",
+    "system": "errors alarms telemetry",
     # What decides: pure.
     "state_machine": "",
     "consensus": "",
@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, str] = {
     "store": "state_machine",
     "protocol": "state_machine store",
     # What one node is made of.
-    "peers": "errors clock config telemetry system consensus storage store",
+    "peers": "errors clock telemetry system consensus storage store",
     "replica": "errors clock cluster_time telemetry state_machine consensus storage wal",
     "operations": "errors clock telemetry state_machine store protocol peers replica",
     "founding": "version errors config state_machine consensus storage wal peers",
@@ -88,8 +88,6 @@ STILL_LONG = {
     "node/peers/network.py",
     "node/operations/coordinator.py",
     "node/store/store.py",
-    "node/storage/real_disk.py",
-    "node/config.py",
 }
 """Files that are to be divided. Nothing is added here."""
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
+from quorumcache.node.storage.checksum import checked
 from quorumcache.node.storage.identity import (
     IDENTITY_FILE,
     Identity,
     encode_identity,
     read_identity,
 )
-from quorumcache.node.storage.local_state import checked
 from quorumcache.node.storage.start_record import SEEN_FILE, STARTS_FILE
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.nemesis_base import Faults
