@@ -10,9 +10,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from quorumcache.node.clients.failures import failure_line
 from quorumcache.node.clients.write_room import WriteRoom
 from quorumcache.node.operations.coordinator import Coordinator
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.read_levels import LINEARIZABLE_NS
 from quorumcache.node.protocol.responses import version_line
 from quorumcache.node.replica.group import ReplicaGroup
@@ -101,7 +102,7 @@ class ClientContext:
             self.counters.requests_failed += 1
         else:
             self.counters.requests_unknown += 1
-        return failure.line()
+        return failure_line(failure)
 
     def note_binary_client(self, client_address: str) -> None:
         """Count a client of memcached's binary protocol; log the first one."""

@@ -13,7 +13,8 @@ from typing import Any, Final
 from quorumcache.node.clients.conversation import Conversation, Handlers
 from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
 from quorumcache.node.clients.writes import FlushAllShards, OpenSession, PendingWrite
-from quorumcache.node.operations.operation import Failure, Identity
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.protocol.numbers import strict_number
 from quorumcache.node.protocol.requests import (
@@ -85,7 +86,7 @@ def _get_and_touch(conversation: Conversation, request: GetAndTouch) -> None:
     MultiTouch(conversation, request).start()
 
 
-def _store(conversation: Conversation, request: Store, identity: Identity | None = None) -> None:
+def _store(conversation: Conversation, request: Store, identity: WriteId | None = None) -> None:
     op, key, data, exptime, unique, noreply = request
     if conversation.settings.redirect and conversation.redirected((key,), noreply):
         return
@@ -101,7 +102,7 @@ def _store(conversation: Conversation, request: Store, identity: Identity | None
 
 
 def _refused_store(
-    conversation: Conversation, request: RefusedStore, identity: Identity | None = None
+    conversation: Conversation, request: RefusedStore, identity: WriteId | None = None
 ) -> None:
     reply, key, noreply = request.reply, request.key, request.noreply
     is_set = request.op == OP_SET
@@ -120,7 +121,7 @@ def _refused_store(
         conversation.replies.reply(reply)
 
 
-def _delete(conversation: Conversation, request: Delete, identity: Identity | None = None) -> None:
+def _delete(conversation: Conversation, request: Delete, identity: WriteId | None = None) -> None:
     key, noreply = request
     if conversation.settings.redirect and conversation.redirected((key,), noreply):
         return
@@ -128,7 +129,7 @@ def _delete(conversation: Conversation, request: Delete, identity: Identity | No
 
 
 def _arithmetic(
-    conversation: Conversation, request: Arithmetic, identity: Identity | None = None
+    conversation: Conversation, request: Arithmetic, identity: WriteId | None = None
 ) -> None:
     op, key, delta, noreply = request
     if conversation.settings.redirect and conversation.redirected((key,), noreply):
@@ -136,7 +137,7 @@ def _arithmetic(
     _write(conversation, op, key, (delta,), len(key), noreply, None, identity)
 
 
-def _touch(conversation: Conversation, request: Touch, identity: Identity | None = None) -> None:
+def _touch(conversation: Conversation, request: Touch, identity: WriteId | None = None) -> None:
     key, exptime, noreply = request
     if conversation.settings.redirect and conversation.redirected((key,), noreply):
         return
@@ -152,7 +153,7 @@ def _write(
     size: int,
     noreply: bool,
     reply: bytes | None,
-    identity: Identity | None,
+    identity: WriteId | None,
 ) -> None:
     slot = conversation.replies.take_slot(noreply)
     if not conversation.context.write_room.has_room(size):
@@ -274,7 +275,7 @@ def _quit(conversation: Conversation, request: Quit) -> None:
     conversation.close_after_replies()
 
 
-WRITE_HANDLERS: Final[dict[type, Callable[[Conversation, Any, Identity], None]]] = {
+WRITE_HANDLERS: Final[dict[type, Callable[[Conversation, Any, WriteId], None]]] = {
     Store: _store,
     RefusedStore: _refused_store,
     Delete: _delete,

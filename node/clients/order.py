@@ -4,10 +4,10 @@ This is its one owner among the clients. It decides when a request starts: in th
 (`lanes.py`), or alone, when it concerns all groups or takes several turns. It also knows the newest
 unfinished write and read of each group, which the next one names as its predecessor.
 
-What follows from the predecessor is not decided here but in `operations/`: an operation is tried
-several times, at several leaders, long after its connection has started it, and only there is it
-known when an attempt has failed, so that a later write has to be repeated behind an earlier one,
-or an answer that overtook an earlier one has to be asked for again.
+What follows from the predecessor is decided in `operations/order.py`: an operation is tried several
+times, at several leaders, long after its connection has started it, and only there is it known when
+an attempt has failed, so that a later write has to be repeated behind an earlier one, or an answer
+that overtook an earlier one has to be asked for again.
 """
 
 from __future__ import annotations
@@ -64,15 +64,16 @@ class RequestOrder:
             lane = self.lanes[group_id] = GroupLane(group_id)
         return lane
 
-    def begin(self, lane: GroupLane, is_write: bool, start: Callable[[], None]) -> None:
-        """Start a request, now or when its lane is free for it. Its time runs from now on."""
+    def begin(self, lane: GroupLane, is_write: bool, start: Callable[[int], None]) -> None:
+        """Start a request, now or when its lane is free for it. Its time runs from now on: `start`
+        hears the deadline of a request that had to wait; 0 = it begins now.
+        """
         if lane.may_start(is_write, is_write and self._context.leads(lane.group_id)):
             lane.started(is_write)
-            start()
+            start(0)
         else:
-            coordinator = self._context.coordinator
-            deadline_ns = coordinator.deadline_ns()
-            lane.wait(is_write, lambda: coordinator.begin_late(deadline_ns, start))
+            deadline_ns = self._context.coordinator.deadline_ns()
+            lane.wait(is_write, lambda: start(deadline_ns))
 
     def ended(self, lane: GroupLane, is_write: bool) -> None:
         """An operation has its outcome: start what waited for it."""

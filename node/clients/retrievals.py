@@ -13,8 +13,8 @@ from typing import Final
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.replies import Slot
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import (
-    Failure,
     Read,
     ReadOutcome,
     ReplyRoom,
@@ -79,14 +79,18 @@ class SingleGet(Retrieval):
         self.staleness_ns = conversation.settings.staleness_ns
         self.reserved = self.replies.reserve(1)
 
-    def start(self) -> None:
+    def start(self, deadline_ns: int) -> None:
         """Read it, in its lane."""
         lane = self.lane
         coordinator = self.conversation.coordinator
         if self.staleness_ns:  # Such reads have no order among each other.
-            coordinator.read(lane.group_id, self.keys, self.done, None, self.staleness_ns, self)
+            coordinator.read(
+                lane.group_id, self.keys, self.done, None, self.staleness_ns, self, deadline_ns
+            )
             return
-        read = coordinator.read(lane.group_id, self.keys, self.done, lane.last_read, 0, self)
+        read = coordinator.read(
+            lane.group_id, self.keys, self.done, lane.last_read, 0, self, deadline_ns
+        )
         if not read.finished:
             self.read = lane.last_read = read
 
@@ -201,12 +205,12 @@ class MultiGet(Windows):
             order.ended(lane, False)
             self._one_ended()
 
-        def start() -> None:
+        def start(deadline_ns: int) -> None:
             nonlocal read
             if self.staleness_ns:
-                coordinator.read(group_id, keys, done, None, self.staleness_ns, self)
+                coordinator.read(group_id, keys, done, None, self.staleness_ns, self, deadline_ns)
                 return
-            started = coordinator.read(group_id, keys, done, lane.last_read, 0, self)
+            started = coordinator.read(group_id, keys, done, lane.last_read, 0, self, deadline_ns)
             if not started.finished:
                 read = lane.last_read = started
 
@@ -279,7 +283,7 @@ class MultiTouch(Windows):
             order.ended(lane, True)
             self._one_ended()
 
-        def start() -> None:
+        def start(deadline_ns: int) -> None:
             nonlocal write
             started = coordinator.write(
                 lane.group_id,
@@ -289,6 +293,8 @@ class MultiTouch(Windows):
                 len(key),
                 done,
                 lane.last_write,
+                None,
+                deadline_ns,
             )
             if not started.finished:
                 write = lane.last_write = started

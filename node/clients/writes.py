@@ -13,7 +13,9 @@ from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.replies import Slot
 from quorumcache.node.clients.write_room import WRITE_OVERHEAD_BYTES
-from quorumcache.node.operations.operation import Failure, Identity, Write, WriteOutcome
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.numbering import WriteId
+from quorumcache.node.operations.operation import Write, WriteOutcome
 from quorumcache.node.protocol.requests import FlushAll
 from quorumcache.node.protocol.responses import (
     OK_LINE,
@@ -72,7 +74,7 @@ class PendingWrite:
         args: tuple[object, ...],
         size: int,
         reply: bytes | None,
-        identity: Identity | None = None,
+        identity: WriteId | None = None,
     ) -> None:
         self.conversation = conversation
         self.slot = slot
@@ -90,7 +92,7 @@ class PendingWrite:
         conversation.inflight_bytes += size + WRITE_OVERHEAD_BYTES
         conversation.context.write_room.taken_bytes += size + WRITE_OVERHEAD_BYTES
 
-    def start(self) -> None:
+    def start(self, deadline_ns: int) -> None:
         """Write it, in its lane."""
         lane = self.lane
         write = self.conversation.coordinator.write(
@@ -102,6 +104,7 @@ class PendingWrite:
             self.done,
             lane.last_write,
             self.identity,
+            deadline_ns,
         )
         if not write.finished:
             self.write = lane.last_write = write

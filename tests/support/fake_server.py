@@ -71,6 +71,7 @@ class ScriptedCoordinator:
         self.started: list[Started] = []
         self.answer: Callable[[Started], Any] | None = None
         self.serving = self
+        self.deadline = 1
         self.fresh_groups: list[Any] = []
         """Groups that are fresh enough for any bound."""
 
@@ -96,6 +97,7 @@ class ScriptedCoordinator:
         done: Callable[[Any], None],
         after: Any = None,
         identity: Any = None,
+        deadline_ns: int = 0,
     ) -> Started:
         return self._start(Started(True, group_id, (key,), done, op, after, identity))
 
@@ -110,6 +112,7 @@ class ScriptedCoordinator:
         after: Any = None,
         staleness_ns: int = 0,
         room: Any = None,
+        deadline_ns: int = 0,
     ) -> Started:
         operation = Started(False, group_id, keys, done, 0, after)
         operation.room = room
@@ -117,10 +120,7 @@ class ScriptedCoordinator:
         return self._start(operation)
 
     def deadline_ns(self) -> int:
-        return 1
-
-    def begin_late(self, deadline_ns: int, start: Callable[[], None]) -> None:
-        start()
+        return self.deadline
 
     def take(self) -> Started:
         """The one operation that is under way."""

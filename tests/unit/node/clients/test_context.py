@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from quorumcache.node.clients.context import ClientSettings
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.read_levels import LINEARIZABLE_NS
 from quorumcache.ring import shard_of
 from tests.support.fake_server import SHARDS, FakeServer

@@ -80,9 +80,9 @@ def test_a_lane_is_there_while_requests_of_its_group_are() -> None:
     order = RequestOrder(FakeServer())
     started: list[str] = []
     lane = order.lane_of(1)
-    order.begin(lane, True, lambda: started.append("write"))
+    order.begin(lane, True, lambda deadline_ns: started.append("write"))
     assert order.lane_of(1) is lane
-    order.begin(lane, False, lambda: started.append("read"))
+    order.begin(lane, False, lambda deadline_ns: started.append("read"))
     assert started == ["write"], "the read has to see the write"
     order.ended(lane, True)
     assert started == ["write", "read"]
@@ -96,10 +96,22 @@ def test_groups_do_not_wait_for_each_other() -> None:
     order = RequestOrder(FakeServer())
     started: list[int] = []
     for group_id in (1, 2, 3):
-        order.begin(
-            order.lane_of(group_id), True, lambda group_id=group_id: started.append(group_id)
-        )  # type: ignore[misc]
-    assert started == [1, 2, 3]
+        order.begin(order.lane_of(group_id), True, started.append)
+    assert started == [0, 0, 0], "they begin now: their time is not set before"
+
+
+def test_the_time_of_a_request_that_waits_runs_since_it_came() -> None:
+    context = FakeServer()
+    coordinator: Any = context.coordinator
+    order = RequestOrder(context)
+    deadlines: list[int] = []
+    lane = order.lane_of(1)
+    order.begin(lane, True, deadlines.append)
+    coordinator.deadline = 1000
+    order.begin(lane, True, deadlines.append)
+    coordinator.deadline = 2000
+    order.ended(lane, True)
+    assert deadlines == [0, 1000]
 
 
 def test_only_the_newest_operation_is_followed() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from quorumcache.node.clients.retrievals import WINDOW_KEYS
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.store.results import ITEM, NOT_FOUND, STORED
 from tests.support.fake_server import Client, item, keys_of, set_line, value_lines
 

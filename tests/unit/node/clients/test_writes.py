@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
