@@ -27,7 +27,7 @@ from quorumcache.ring import key_token
 
 
 class ConnectionOwner(Protocol):
-    """Who keeps the connections of a node, and their number within its bound."""
+    """Keeps the connections of a node, and bounds their number."""
 
     def admit(self, connection: MemcachedConnection) -> bool:
         """Take a connection in. False: there are too many, and it is told so and closed."""

@@ -58,7 +58,7 @@ class Conversation:
         """Nothing more is executed; close when all replies are out."""
 
     def is_blocked(self) -> bool:
-        """Has the next request to wait?"""
+        """Must the next request wait?"""
         order = self.order
         return (
             self.replies.is_paused
@@ -70,8 +70,9 @@ class Conversation:
         )
 
     def alone(self, request: Request) -> bool:
-        """May a request that must run alone begin? If not it waits for what is before it, and is
-        handled anew. If so nothing behind it begins until it has called `ended_alone`.
+        """May a request that must run alone begin? If not, it waits until all requests before it
+        have ended, and is then handled again. If so, no later one begins until it calls
+        `ended_alone`.
         """
         order = self.order
         if self.replies.slots or order.lanes:

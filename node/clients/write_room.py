@@ -1,7 +1,7 @@
 """Bounds on the writes of clients that have no outcome yet, of one connection and of all.
 
-They are counted by their bytes, with an overhead for each: a noreply write takes no place among the
-replies, so nothing else bounds it. Pure.
+Writes are counted by their bytes, with an overhead for each: a noreply write takes no place among
+the replies, so nothing else bounds it. Pure.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ WRITE_OVERHEAD_BYTES: Final = 512
 
 WRITE_BYTES_MAX: Final = 32 << 20
 """Keys and values of the unfinished writes of all clients together, those of clients that have gone
-included. A connection that has as many under way as are left waits for its own first: so one that
-has few of them is not behind seconds of others' large values."""
+included. A connection that has as many under way as are left waits for its own first. So a
+connection that has few of them does not wait for seconds behind the large values of others."""
 
 WRITE_BYTES_MIN: Final = 64 << 10
-"""What of them a connection may have under way however many there are."""
+"""Of those, a connection may always have this much under way."""
 
 WRITE_BYTES_LIMIT: Final = 512 << 20
-"""Here further ones are refused: one large value of each client, while a shard has no leader. Those
-of less than WRITE_BYTES_MIN are refused at twice as much, so that a few clients that come and go
-with large values do not shut out the small ones of all others."""
+"""At this limit further writes are refused. It is reached when a shard has no leader and each
+client has one large value under way. Writes of less than WRITE_BYTES_MIN are refused at twice the
+limit, so that a few clients that come and go with large values do not shut out the small writes of
+others."""
 
 
 class WriteRoom:
@@ -38,14 +39,14 @@ class WriteRoom:
         """As the connections count them, with their overhead."""
 
     def is_short(self, inflight_bytes: int) -> bool:
-        """Has a connection with so many bytes under way to wait for them before it goes on?"""
+        """Must a connection with so many bytes under way wait until some writes have ended?"""
         return inflight_bytes >= INFLIGHT_BYTES_MAX or (
             inflight_bytes >= WRITE_BYTES_MIN
             and inflight_bytes >= WRITE_BYTES_MAX - self.taken_bytes
         )
 
     def has_room(self, size: int) -> bool:
-        """May one more write begin, of so many bytes?"""
+        """May one more write of so many bytes begin?"""
         taken_bytes = self.taken_bytes
         return taken_bytes < WRITE_BYTES_LIMIT or (
             size < WRITE_BYTES_MIN and taken_bytes < 2 * WRITE_BYTES_LIMIT
