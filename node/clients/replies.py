@@ -98,8 +98,9 @@ class Replies:
         """Bytes in `out` and in the pieces of `slots`, and what reads under way may bring."""
         self._reserved_bytes: int = 0
         """Of those: what reads under way may bring."""
-        self._parked: deque[Parked] = deque()
-        """Reads whose answer was dropped for lack of room, in order of dropping."""
+        self._parked: list[Parked] = []
+        """Reads whose answer was dropped for lack of room, in order of dropping. A list: an empty
+        deque takes 0.6 KB of each connection."""
         self._read_bytes: int = FIRST_READ_BYTES
         """What one key's answer may bring: the largest of late, halved with each smaller one."""
 
@@ -235,7 +236,7 @@ class Replies:
     def resume_parked(self) -> None:
         """Read again what was dropped, as much as there is room for."""
         room = self._context.reply_bytes_max - self.unread_bytes
-        waiting, self._parked = self._parked, deque()
+        waiting, self._parked = self._parked, []
         for parked in waiting:
             if room > 0 or self._is_next(parked.slot):
                 room -= self._read_bytes
