@@ -1,9 +1,9 @@
 """Retrievals of a client that are under way: get, gets, gat, gats.
 
 Each takes its place in the order of replies when it is made, starts its operations at the
-coordinator, and fills its place when they have ended. One of many keys goes in windows, so that it
-holds only so many answers at a time, and runs alone (`Conversation.alone`): what is sent
-behind it must not be seen by its later windows.
+coordinator, and fills its place when they have ended. A retrieval of many keys goes in windows, so
+that it holds only so many answers at a time, and runs alone (`Conversation.alone`): its later
+windows must not see the writes that are sent behind it.
 """
 
 from __future__ import annotations
