@@ -30,7 +30,10 @@ LIBRARY = "quorumcache.node.native"
 
 ROOMS = {
     ".": "cluster_time inbox state_machine",
-    "clients": "connection handlers lanes retrievals watch writes",
+    "clients": (
+        "connection context conversation failures handlers lanes order replies retrievals watch"
+        " write_room writes"
+    ),
     "consensus": "*",
     "consensus/raft": "*",
     "directory": "state",
