@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quorumcache.node.consensus.errors import ConfigurationRefused
-from quorumcache.node.consensus.values import Configuration, Entry, EntryKind, SnapshotMeta
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    SnapshotMeta,
+    SnapshotSource,
+)
+
+META = SnapshotMeta(9, 2, Configuration((1, 2, 3)))
+
+
+@given(st.lists(st.binary(max_size=9), max_size=9), st.integers(0, 90), st.integers(1, 40))
+def test_a_source_reads_as_if_it_were_one_piece(pieces: list[bytes], at: int, size: int) -> None:
+    whole = b"".join(pieces)
+    source = SnapshotSource(META, pieces)
+    assert source.total_bytes == len(whole)
+    assert source.read(at, size) == whole[at : at + size]
 
 
 def test_members_are_all_who_receive_the_log() -> None:
