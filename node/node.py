@@ -440,15 +440,12 @@ class Node:
             self.loop,
             self.clock,
             self.random,
-            hello=hello,
             listen_address=config.peer,
-            peers=others,
-            handler=self,
             counters=self.counters,
             tasks=self.tasks,
             listener=self._listener,
-            starts=self.storage.peer_starts,
         )
+        self.peers.join(hello, others, self, self.storage.peer_starts)
         self._switch.network = self.peers
         # From here on without the detour of the switch: this is on every message's way.
         self.transport.peers = self.peers
