@@ -18,6 +18,7 @@ batch of before would have another effect, be it by a new format or by another b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgpack
@@ -133,6 +134,16 @@ def batch_fields(payload: bytes, op_count: int) -> tuple[int, tuple[Command, ...
     return now_ms, commands, wall_ms, item_bytes_max
 
 
+class _Timed(Enum):
+    TIMED = "timed"
+
+
+TIMED: Final = _Timed.TIMED
+"""Answer of `peek`: what the key holds depends on the time."""
+
+Peeked = bytes | _Timed | None
+
+
 class StateMachine:
     """Deterministic: state depends on the applied entries alone.
 
@@ -158,6 +169,13 @@ class StateMachine:
     ) -> list[Result]:
         """Apply one committed batch; results in order of the commands."""
         raise NotImplementedError
+
+    def peek(self, key: bytes) -> Peeked:
+        """What a reader of one key is served when that needs no time: the packed item, or None for
+        a miss. TIMED: the time decides, or this state machine has no keys; then the general way
+        takes the read.
+        """
+        return TIMED
 
     def view(self) -> Any:
         """An immutable picture of the state."""

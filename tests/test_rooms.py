@@ -60,7 +60,9 @@ MAY_IMPORT: dict[str, str] = {
         "version clock alarms compiled cluster_time config telemetry system state_machine"
         " consensus storage store"
     ),
-    "clients": "version telemetry system store protocol replica operations admin node",
+    "clients": (
+        "version telemetry system state_machine store protocol replica operations admin node"
+    ),
     # What puts it together.
     "inbox": "errors peers replica operations",
     "node_storage": (

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from quorumcache.node.clients.handlers import HANDLERS, Handlers
 from quorumcache.node.clients.lanes import Lane
@@ -41,6 +41,7 @@ from quorumcache.node.protocol.responses import (
     END_LINE,
     TOO_MANY_CONNECTIONS_LINE,
 )
+from quorumcache.node.state_machine import TIMED
 from quorumcache.node.store.item import ITEM_DATA
 from quorumcache.ring import key_token
 
@@ -289,12 +290,11 @@ class MemcachedConnection(asyncio.Protocol):
                 and size < WRITE_CHUNK_BYTES
                 and len(slots) < SLOTS_MAX
             ):
-                store: Any = group.machine
-                item = store.items.get(key)
+                item = group.machine.peek(key)
                 if item is None:
                     misses += 1
                     reply = END_LINE
-                elif item[0] or store.pending_flush_ms:
+                elif item is TIMED:
                     reply = b""
                 else:
                     hits += 1

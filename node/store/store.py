@@ -2,8 +2,8 @@
 
 Rules that make it a state machine:
 
-1. State moves only in `apply` and `restore`. `lookup` and the two `due`/`expired` queries never
-   change it.
+1. State moves only in `apply` and `restore`. `peek`, `lookup` and the two `due`/`expired` queries
+   never change it.
 2. Everything that the effect of a batch depends on comes with it (`commands.py`): no setting, clock
    or environment is asked. Its time is *cluster time* (`cluster_time.py`) and never runs backwards:
    an entry of an earlier time counts as of the latest one seen. A store has no parameters.
@@ -21,8 +21,10 @@ from typing import Final
 
 from quorumcache.node.state_machine import (
     ITEM_BYTES_MAX,
+    TIMED,
     Command,
     CommandError,
+    Peeked,
     Result,
     StateMachine,
 )
@@ -52,6 +54,7 @@ from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, res
 from quorumcache.node.store.item import (
     ITEM_DATA,
     ITEM_OVERHEAD,
+    cas_unique,
     item_fits,
     pack_header,
     unpack_header,
@@ -133,16 +136,23 @@ class ShardStore(StateMachine):
 
     # Reading --------------------------------------------------------------------------------------
 
+    def peek(self, key: bytes) -> Peeked:
+        """The packed item under `key` if it lives whatever the time is, None when there is no item.
+
+        TIMED when the time decides: the item has an expiry, or a delayed flush is pending. Then
+        `lookup` tells.
+        """
+        item = self.items.get(key)
+        if item is not None and (item[0] or self.pending_flush_ms):
+            return TIMED
+        return item
+
     def lookup(self, key: bytes, now_ms: int) -> bytes | _Expired | None:
         """The packed item under `key` at `now_ms`, None when there is none, or EXPIRED (rule 3
         above).
         """
-        item = self.items.get(key)
-        if item is None:
-            return None
-        if item[0] or self.pending_flush_ms:
-            return self._lookup_timed(item, now_ms)
-        return item
+        found = self.peek(key)
+        return self._lookup_timed(self.items[key], now_ms) if found is TIMED else found
 
     def _lookup_timed(self, item: bytes, now_ms: int) -> bytes | _Expired:
         now_ms = max(now_ms, self.last_now_ms)
@@ -155,6 +165,14 @@ class ShardStore(StateMachine):
     def flush_due(self, now_ms: int) -> bool:
         """Whether a delayed flush_all waits for a batch (an OP_TICK will do) to carry it out."""
         return 0 < self.pending_flush_ms <= now_ms
+
+    def removal_of(self, keys: Sequence[bytes], now_ms: int) -> Command:
+        """The command that removes what `lookup` called EXPIRED at `now_ms` under `keys`."""
+        if self.flush_due(now_ms):
+            return (0, 0, 0, OP_TICK, b"")
+        items = self.items
+        pairs = tuple((key, cas_unique(items[key])) for key in keys)
+        return (0, 0, 0, OP_EXPIRE, b"", pairs)
 
     def due_expirations(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Up to `limit` pairs `(key, cas_unique)` of items that ended by `now_ms`: the arguments of
@@ -465,6 +483,12 @@ class ShardStore(StateMachine):
         applied index).
         """
         return view_digest(self.view())
+
+
+def shard_store(machine: StateMachine) -> ShardStore:
+    """The store that a shard's group drives."""
+    assert isinstance(machine, ShardStore)
+    return machine
 
 
 def _handlers() -> tuple[Callable[[ShardStore, Command, int], Result], ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.deadlines import DEADLINES_MIN
@@ -18,6 +19,7 @@ from quorumcache.node.peers.items import (
     FORWARD_RESULT,
     FORWARD_WRITE,
 )
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SESSION_OPEN, OP_SET
 from quorumcache.node.store.results import DELETED, OK, OUT_OF_MEMORY, SESSION_GONE, STORED
 from quorumcache.node.store.store import ShardStore
@@ -553,11 +555,14 @@ def test_what_no_replica_could_apply_never_reaches_the_log(item: tuple[Any, ...]
 def test_nobody_writes_to_the_directory_from_outside() -> None:
     world = World()
     world.lead(HERE)
-    world.group.machine = object()  # type: ignore[assignment]
-    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 1, GROUP, 10, False, COMMAND))
-    assert world.take()[1][0] == FORWARD_REFUSED
-    world.coordinator.on_forward(THERE, (FORWARD_READ, 1, GROUP, (b"k",)))
-    assert world.take()[1][0] == FORWARD_REFUSED
+    world.group.group_id = DIRECTORY_GROUP_ID
+    world.group.machine = DirectoryState(lambda cluster_map: None)  # type: ignore[assignment]
+    world.groups[DIRECTORY_GROUP_ID] = world.group
+    write = (FORWARD_WRITE, 1, DIRECTORY_GROUP_ID, 10, False, COMMAND)
+    for item in (write, (FORWARD_READ, 1, DIRECTORY_GROUP_ID, (b"k",))):
+        world.coordinator.on_forward(THERE, item)
+        assert world.take()[1][0] == FORWARD_REFUSED
+    assert not world.group.submitted
 
 
 @pytest.mark.parametrize("answer", [(FORWARD_RESULT, OK), (FORWARD_ITEMS, ())])

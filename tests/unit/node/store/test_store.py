@@ -4,7 +4,8 @@ import gc
 
 import pytest
 
-from quorumcache.node.state_machine import CommandError, Result
+from quorumcache.node.directory.state import DirectoryState
+from quorumcache.node.state_machine import TIMED, CommandError, Result
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
@@ -38,7 +39,7 @@ from quorumcache.node.store.results import (
     STORED,
     TOUCHED,
 )
-from quorumcache.node.store.store import EXPIRED, ShardStore
+from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
 
 NOW_MS = 1_700_000_000_000
 
@@ -61,6 +62,41 @@ def test_lookup() -> None:
     assert store.lookup(b"b", NOW_MS + 999) == store.items[b"b"]
     assert store.lookup(b"b", NOW_MS + 1000) is EXPIRED
     assert b"b" in store.items, "a lookup changes nothing"
+
+
+def test_peek_serves_what_no_time_can_end() -> None:
+    store = ShardStore()
+    put(store, b"a")
+    put(store, b"b", exptime=1000)
+    assert store.peek(b"a") == store.items[b"a"]
+    assert store.peek(b"no") is None
+    assert store.peek(b"b") is TIMED
+    do(store, NOW_MS, OP_FLUSH, b"", 2)
+    assert store.peek(b"a") is TIMED
+    assert store.peek(b"no") is None
+    do(store, NOW_MS + 2000, OP_TICK, b"")
+    assert store.peek(b"a") is None
+
+
+def test_what_is_found_expired_has_a_command_that_removes_it() -> None:
+    store = ShardStore()
+    put(store, b"a", exptime=1)
+    put(store, b"b", exptime=1)
+    put(store, b"c", exptime=9)
+    removal = store.removal_of([b"b", b"a"], NOW_MS + 1000)
+    assert removal == (0, 0, 0, OP_EXPIRE, b"", ((b"b", 2), (b"a", 1)))
+    assert store.apply(2, NOW_MS + 1000, [removal]) == [(NUMBER, 2)]
+    do(store, NOW_MS + 1000, OP_FLUSH, b"", 2)
+    removal = store.removal_of([b"c"], NOW_MS + 3000)
+    store.apply(3, NOW_MS + 3000, [removal])
+    assert store.peek(b"c") is None
+
+
+def test_only_the_machine_of_a_shard_is_a_store() -> None:
+    store = ShardStore()
+    assert shard_store(store) is store
+    with pytest.raises(AssertionError):
+        shard_store(DirectoryState(lambda cluster_map: None))
 
 
 def test_expire_through_the_log() -> None:
