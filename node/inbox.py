@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.peers.items import CONSENSUS_KINDS, RARE_KINDS
+from quorumcache.node.peers.consensus_items import APPEND, decode_message
+from quorumcache.node.peers.items import CONSENSUS_KINDS, HEARTBEAT_REPLIES, HEARTBEATS, RARE_KINDS
 
 if TYPE_CHECKING:
     from quorumcache.node.operations.coordinator import Coordinator
+    from quorumcache.node.peers.consensus_transport import ConsensusTransport
     from quorumcache.node.replica.host import ReplicaHost
 
 
@@ -19,6 +21,7 @@ def deliver(
     node_id: int,
     items: tuple[tuple[Any, ...], ...],
     host: ReplicaHost,
+    transport: ConsensusTransport,
     coordinator: Coordinator,
     on_rare_item: Callable[[int, tuple[Any, ...]], None],
 ) -> None:
@@ -32,8 +35,20 @@ def deliver(
             raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
         number: int = kind
         if number < CONSENSUS_KINDS:
-            host.on_message(node_id, item)
+            deliver_consensus(node_id, item, host, transport)
         elif number in RARE_KINDS:
             on_rare_item(node_id, item)
         else:
             coordinator.on_forward(node_id, item)
+
+
+def deliver_consensus(
+    node_id: int, item: tuple[Any, ...], host: ReplicaHost, transport: ConsensusTransport
+) -> None:
+    """A consensus item from a peer. Raises `PeerFrameError` if it is none."""
+    if item[0] == HEARTBEATS or item[0] == HEARTBEAT_REPLIES:
+        for group_id, message in transport.beats(node_id, item):
+            host.step(node_id, group_id, message, False)
+    else:
+        message = decode_message(item)
+        host.step(node_id, item[1], message, item[0] == APPEND)

@@ -39,12 +39,13 @@ from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.housekeeping.limits import LimitWatch
 from quorumcache.node.housekeeping.peer_watch import FOUNDING, log_alarm, look
 from quorumcache.node.housekeeping.timekeeper import Timekeeper
-from quorumcache.node.inbox import deliver
+from quorumcache.node.inbox import deliver, deliver_consensus
 from quorumcache.node.node_storage import NodeStorage
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.serving import REPLY_BYTES_MAX
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX, Hello
 from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, VOTE_REPLY_KIND
+from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.node.peers.items import (
     FOUNDED,
@@ -160,12 +161,13 @@ class Node:
         self._switch = PeerSwitch()
         self._listener = PeerListener(loop)
         self._phase: FoundingPhase | None = None
+        self.transport = ConsensusTransport(self._switch)
         self.host = ReplicaHost(
             loop=loop,
             clock=clock,
             wal=MemoryWal(loop),
             snapshots=None,
-            peers=self._switch,
+            transport=self.transport,
             counters=self.counters,
             tick_ms=config.tick_ms,
             on_leader_change=self._leader_changed,
@@ -409,7 +411,7 @@ class Node:
         )
         self._switch.network = self.peers
         # From here on without the detour of the switch: this is on every message's way.
-        self.host.peers = self.peers
+        self.transport.peers = self.peers
         self.coordinator.use_peers(self.peers)
         self.peer_address = await self.peers.start()
 
@@ -515,7 +517,7 @@ class Node:
 
     def on_peer_items(self, node_id: int, items: tuple[tuple[Any, ...], ...]) -> None:
         """One frame from a peer."""
-        deliver(node_id, items, self.host, self.coordinator, self.on_rare_item)
+        deliver(node_id, items, self.host, self.transport, self.coordinator, self.on_rare_item)
 
     def on_rare_item(self, node_id: int, item: tuple[Any, ...]) -> None:
         """An item of `RARE_KINDS`."""
@@ -538,7 +540,7 @@ class Node:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60} came as a datagram")
             if kind == VOTE_REPLY_KIND and not self.time.is_settled:
                 continue
-            self.host.on_message(node_id, item)
+            deliver_consensus(node_id, item, self.host, self.transport)
 
     def on_peer_hello(self, node_id: int, hello: Hello) -> None:
         """A peer told of itself."""

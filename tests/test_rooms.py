@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, str] = {
     "protocol": "state_machine store",
     # What one node is made of.
     "peers": "errors clock config telemetry system consensus storage store",
-    "replica": "errors clock cluster_time telemetry state_machine consensus storage wal peers",
+    "replica": "errors clock cluster_time telemetry state_machine consensus storage wal",
     "operations": "errors clock telemetry state_machine store protocol peers replica",
     "founding": "version errors config state_machine consensus storage wal peers",
     "directory": (
@@ -91,7 +91,6 @@ STILL_LONG = {
     "node/clients/connection.py",
     "node/peers/network.py",
     "node/operations/coordinator.py",
-    "node/replica/host.py",
     "node/store/store.py",
     "node/storage/real_disk.py",
     "node/config.py",

@@ -43,6 +43,7 @@ from quorumcache.node.peers.codec import (
     encode_hello,
 )
 from quorumcache.node.peers.consensus_items import check_message, decode_beats, decode_message
+from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.peers.founding_frames import decode_answer, decode_question
 from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
@@ -212,7 +213,7 @@ def peer_payload(data: bytes) -> None:
         if isinstance(items, tuple) and not hasattr(items, "retry_ms"):
             for item in items:
                 with suppress(PeerError):
-                    deliver(1, (item,), _HOST, _COORDINATOR, _on_rare_item)
+                    deliver(1, (item,), _HOST, _TRANSPORT, _COORDINATOR, _on_rare_item)
                 if type(item[0]) is int and item[0] < CONSENSUS_KINDS:
                     with suppress(PeerFrameError):
                         _check_messages(item)
@@ -229,15 +230,8 @@ def _check_messages(item: tuple[Any, ...]) -> None:
 class _Host(SimpleNamespace):
     """A host without groups: messages are decoded and go nowhere."""
 
-    def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
-        ReplicaHost.on_message(self, node_id, item)  # type: ignore[arg-type]
-
-    def _is_second_copy(self, node_id: int, item: tuple[Any, ...]) -> bool:
-        self._beats_seen: dict[int, bool] = {}
-        return ReplicaHost._is_second_copy(self, node_id, item)  # type: ignore[arg-type]
-
-    def _step(self, node_id: int, group_id: int, message: Any) -> None:
-        ReplicaHost._step(self, node_id, group_id, message)  # type: ignore[arg-type]
+    def step(self, node_id: int, group_id: int, message: Any, grows_log: bool) -> None:
+        ReplicaHost.step(self, node_id, group_id, message, grows_log)  # type: ignore[arg-type]
 
 
 class _Coordinator:
@@ -257,6 +251,8 @@ def _heard(node_id: int, item: tuple[Any, ...]) -> None:
 
 _RECORD = record_of("a")
 _FOUNDING: Any = SimpleNamespace(record=_RECORD, accepted=lambda node_id, is_complete: None)
+_NO_PEERS: Any = None
+_TRANSPORT = ConsensusTransport(_NO_PEERS)
 _HOST: Any = _Host(groups={}, disk_trouble="", flush_soon=lambda: None)
 _FOLLOWER = MapFollower(
     founding=_FOUNDING,

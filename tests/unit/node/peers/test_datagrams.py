@@ -29,6 +29,7 @@ from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.node import Node
 from quorumcache.node.peers.codec import pack_item
 from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, KIND_OF, encode_message
+from quorumcache.node.peers.consensus_transport import BEATS_PER_ITEM, BEATS_SEEN_MAX
 from quorumcache.node.peers.datagrams import (
     DATAGRAM_BYTES_MAX,
     DATAGRAMS_MAX,
@@ -39,7 +40,6 @@ from quorumcache.node.peers.datagrams import (
     token_of,
 )
 from quorumcache.node.peers.items import FORWARD_WRITE, HEARTBEATS, MAP_EPOCH, TIME
-from quorumcache.node.replica.host import BEATS_PER_ITEM, BEATS_SEEN_MAX
 from quorumcache.node.telemetry.counters import Counters
 from tests.support.scripted_log import HARD_STATE, HostWorld
 from tests.unit.node.peers.test_network import World, both, hello_of, run
@@ -257,7 +257,7 @@ class Sender:
 def make_world(*groups: int) -> tuple[HostWorld, Sender]:
     world = HostWorld(*groups)
     sender = Sender()
-    world.host.peers = sender
+    world.transport.peers = sender
     return world, sender
 
 
@@ -299,17 +299,17 @@ def test_the_second_copy_of_heartbeats_counts_for_nothing() -> None:
     world, _ = make_world(1, 2)
     beat = Heartbeat(1, 0, 5, 0, 0, 0)
     item = (HEARTBEATS, ((1, *beat), (2, *beat)))
-    world.host.on_message(2, item)
-    world.host.on_message(2, item)
+    world.deliver(2, item)
+    world.deliver(2, item)
     assert world.logs[1].stepped == world.logs[2].stepped == [(2, beat)]
-    world.host.on_message(3, item)  # the same words from another
-    world.host.on_message(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=6)),)))
+    world.deliver(3, item)  # the same words from another
+    world.deliver(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=6)),)))
     assert len(world.logs[1].stepped) == 3
     for number in range(3 * BEATS_SEEN_MAX):
-        world.host.on_message(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=number)),)))
-    assert len(world.host._beats_seen) == BEATS_SEEN_MAX
+        world.deliver(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=number)),)))
+    assert len(world.transport._beats_seen) == BEATS_SEEN_MAX
     with pytest.raises(PeerFrameError):
-        world.host.on_message(2, (HEARTBEATS, ((1, {}, 5, 0, 0, 0),)))
+        world.deliver(2, (HEARTBEATS, ((1, {}, 5, 0, 0, 0),)))
 
 
 def test_heartbeats_of_many_groups_fit_into_datagrams() -> None:
@@ -329,12 +329,13 @@ def test_nothing_but_consensus_is_taken_from_a_datagram() -> None:
     """A write that is executed once for each copy would be executed twice."""
     taken: list[Any] = []
     node: Any = SimpleNamespace(
-        host=SimpleNamespace(on_message=lambda *message: taken.append(message)),
+        host=SimpleNamespace(step=lambda *message: taken.append(message)),
+        transport=None,
         time=SimpleNamespace(is_settled=False),
     )
-    vote = encode_message(1, Vote(3, 0, 0, False))
-    Node.on_peer_datagram(node, 2, (vote,))
-    assert taken == [(2, vote)]
+    vote = Vote(3, 0, 0, False)
+    Node.on_peer_datagram(node, 2, (encode_message(1, vote),))
+    assert taken == [(2, 1, vote, False)]
     for kind in (FORWARD_WRITE, TIME, MAP_EPOCH, "x", None):
         with pytest.raises(PeerFrameError):
             Node.on_peer_datagram(node, 2, ((kind, 1),))
@@ -346,12 +347,11 @@ def test_a_node_that_does_not_know_the_time_takes_votes_from_connections_only() 
     """There the time that the voter knows comes before its vote."""
     taken: list[Any] = []
     time = SimpleNamespace(is_settled=False)
-    host = SimpleNamespace(on_message=lambda *message: taken.append(message))
-    node: Any = SimpleNamespace(host=host, time=time)
-    vote = encode_message(1, VoteReply(3, True))
-    answer = encode_message(1, AppendReply(3, 0, False, 0, 0))
-    Node.on_peer_datagram(node, 2, (vote, answer))
-    assert taken == [(2, answer)]
+    host = SimpleNamespace(step=lambda *message: taken.append(message))
+    node: Any = SimpleNamespace(host=host, transport=None, time=time)
+    vote, answer = VoteReply(3, True), AppendReply(3, 0, False, 0, 0)
+    Node.on_peer_datagram(node, 2, (encode_message(1, vote), encode_message(1, answer)))
+    assert taken == [(2, 1, answer, False)]
     time.is_settled = True
-    Node.on_peer_datagram(node, 2, (vote,))
-    assert taken == [(2, answer), (2, vote)]
+    Node.on_peer_datagram(node, 2, (encode_message(1, vote),))
+    assert taken == [(2, 1, answer, False), (2, 1, vote, False)]
