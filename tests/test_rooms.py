@@ -91,7 +91,6 @@ STILL_LONG = {
     "node/clients/connection.py",
     "node/peers/network.py",
     "node/operations/coordinator.py",
-    "node/store/store.py",
     "node/storage/real_disk.py",
     "node/config.py",
 }

@@ -19,11 +19,11 @@ from quorumcache.node.protocol.responses import (
     session_line,
 )
 from quorumcache.node.store.commands import (
+    BLOCK_OPS,
     OP_CAS,
     OP_DELETE,
     OP_FLUSH,
     OP_INCR,
-    OP_PREPEND,
     OP_SET,
     OP_TOUCH,
 )
@@ -164,7 +164,7 @@ class PendingWrite:
             return render(result)  # A repetition hears what the first attempt did.
         op = self.op
         counters = self.connection.server.counters
-        if op <= OP_PREPEND:
+        if op in BLOCK_OPS:
             if result == STORED:
                 counters.total_items += 1
                 if op == OP_CAS:

@@ -22,20 +22,20 @@ from quorumcache.node.peers.items import (
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import (
     DIRECTORY_GROUP_ID,
+    KEY,
+    OP,
+    SESSION,
     TIMED,
     Command,
     ReadWaiter,
     Result,
 )
 from quorumcache.node.store.commands import (
-    OP_ADD,
-    OP_APPEND,
-    OP_CAS,
+    BLOCK_OPS,
     OP_DELETE,
-    OP_PREPEND,
     OP_REFUSE,
-    OP_REPLACE,
     OP_SET,
+    in_place_of,
 )
 from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, removed_items
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
@@ -44,9 +44,6 @@ from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
     from quorumcache.node.telemetry.counters import Counters
-
-GROWING_OPS: Final = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
-"""Commands that are refused when the memory limit is reached."""
 
 REPLY_BYTES_MAX: Final = 4 << 20
 """A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
@@ -103,19 +100,19 @@ class Serving:
         """
         if (
             not retry
-            and command[3] in GROWING_OPS
+            and command[OP] in BLOCK_OPS
             and self.host.bytes_used + size > self.memory_bytes
         ):
             self.counters.store_no_memory += 1
-            if command[3] == OP_SET:
-                command = (*command[:3], OP_DELETE, command[4])
+            if command[OP] == OP_SET:
+                command = in_place_of(command, OP_DELETE)
                 waiter = _OutOfMemory(waiter)
-            elif command[0] >= CLIENT_SESSION_MIN:
-                command = (*command[:3], OP_REFUSE, command[4])
+            elif command[SESSION] >= CLIENT_SESSION_MIN:
+                command = in_place_of(command, OP_REFUSE)
             else:
                 waiter.on_result(OUT_OF_MEMORY)
                 return
-            size = len(command[4])
+            size = len(command[KEY])
         group.submit(command, size, waiter)
 
     def lookup(
