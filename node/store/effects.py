@@ -7,7 +7,8 @@ An effect depends on the state, the command and the times and limits of its batc
 from collections.abc import Callable
 from typing import Final
 
-from quorumcache.node.state_machine import KEY, OP, Command, CommandError, Result
+from quorumcache.node.errors import CommandError
+from quorumcache.node.state_machine import KEY, OP, Command, Result
 from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
 from quorumcache.node.store.commands import (
     CAS_UNIQUE,

@@ -4,10 +4,10 @@ import msgpack
 import pytest
 
 from quorumcache.node.directory.state import DirectoryState
+from quorumcache.node.errors import CommandError
 from quorumcache.node.state_machine import (
     DIRECTORY_GROUP_ID,
     TIMED,
-    CommandError,
     decode_batch,
     encode_batch,
     group_name,

@@ -5,7 +5,8 @@ import gc
 import pytest
 
 from quorumcache.node.directory.state import DirectoryState
-from quorumcache.node.state_machine import TIMED, CommandError, Result
+from quorumcache.node.errors import CommandError
+from quorumcache.node.state_machine import TIMED, Result
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
