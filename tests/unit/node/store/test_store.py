@@ -5,7 +5,6 @@ import gc
 import pytest
 
 from quorumcache.node.directory.state import DirectoryState
-from quorumcache.node.errors import CommandError
 from quorumcache.node.state_machine import TIMED, Result
 from quorumcache.node.store.commands import (
     OP_ADD,
@@ -13,7 +12,6 @@ from quorumcache.node.store.commands import (
     OP_DELETE,
     OP_EXPIRE,
     OP_FLUSH,
-    OP_GAT,
     OP_INCR,
     OP_SESSION_EXPIRE,
     OP_SESSION_OPEN,
@@ -30,15 +28,12 @@ from quorumcache.node.store.item import (
 )
 from quorumcache.node.store.results import (
     DELETED,
-    ITEM,
-    NOT_FOUND,
     NOT_STORED,
     NUMBER,
     OK,
     SESSION_GONE,
     STALE_SEQUENCE,
     STORED,
-    TOUCHED,
 )
 from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
 
@@ -108,18 +103,6 @@ def test_expire_through_the_log() -> None:
     assert do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due)) == (NUMBER, 1)
     assert store.lookup(b"a", NOW_MS) is None
     assert store.bytes_used == 0
-
-
-def test_expire_leaves_what_changed_since_the_leader_looked() -> None:
-    store = ShardStore()
-    put(store, b"touched", exptime=1)
-    put(store, b"stored", exptime=1)
-    put(store, b"early", exptime=5)
-    due = store.due_expirations(NOW_MS + 5000, 10)
-    do(store, NOW_MS + 999, OP_TOUCH, b"touched", 100)
-    do(store, NOW_MS + 999, OP_SET, b"stored", wire_data(0, b"new"), 0)
-    do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due))
-    assert sorted(store.items) == [b"early", b"stored", b"touched"]
 
 
 def test_time_does_not_run_backwards() -> None:
@@ -197,28 +180,6 @@ def test_bytes_used() -> None:
     assert store.bytes_used == 0
 
 
-def test_append_obeys_the_limit_in_its_batch() -> None:
-    store = ShardStore()
-    put(store, b"k", b"x" * 30)
-    long, fits = (0, 0, 0, OP_APPEND, b"k", b"x" * 11), (0, 0, 0, OP_APPEND, b"k", b"x" * 10)
-    assert store.apply(2, NOW_MS, [long, fits], NOW_MS, 100) == [NOT_STORED, STORED]
-    assert store.apply(3, NOW_MS, [fits], NOW_MS, 100) == [NOT_STORED]
-    assert store.apply(4, NOW_MS, [fits], NOW_MS, 110) == [STORED]
-
-
-def test_gat_answers_the_item_with_its_new_end() -> None:
-    store = ShardStore()
-    put(store, b"a")
-    assert do(store, NOW_MS, OP_GAT, b"a", 10) == (ITEM, store.items[b"a"])
-    assert expires_at_ms(store.items[b"a"]) == NOW_MS + 10_000
-    assert store.items[b"a"][0] == 1
-    assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, store.items[b"a"])
-    assert store.items[b"a"][:9] == bytes(9)
-    assert do(store, NOW_MS, OP_GAT, b"no", 0) == NOT_FOUND
-    assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
-    assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
-
-
 def test_a_session_gets_first_answers() -> None:
     store = ShardStore()
     put(store, b"n", b"5")
@@ -259,11 +220,6 @@ def test_sessions_expire_through_the_log() -> None:
 
 def test_session_0_cannot_be_opened() -> None:
     assert ShardStore().apply(1, NOW_MS, [(0, 0, 0, OP_SESSION_OPEN, b"")]) == [SESSION_GONE]
-
-
-def test_an_op_of_a_newer_version_stops_the_replica() -> None:
-    with pytest.raises(CommandError):
-        do(ShardStore(), NOW_MS, 0, b"a")
 
 
 def test_the_garbage_collector_sees_no_items() -> None:
