@@ -22,6 +22,7 @@ from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import is_told_well
 from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
+from quorumcache.node.directory.members import Members
 from quorumcache.node.errors import (
     HandshakeRefused,
     PeerError,
@@ -31,8 +32,7 @@ from quorumcache.node.errors import (
     WalCorrupt,
     WrongDataDir,
 )
-from quorumcache.node.inbox import deliver
-from quorumcache.node.node import Node
+from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.codec import (
     HEADER,
     HELLO_BYTES_MAX,
@@ -212,7 +212,7 @@ def peer_payload(data: bytes) -> None:
         if isinstance(items, tuple) and not hasattr(items, "retry_ms"):
             for item in items:
                 with suppress(PeerError):
-                    deliver(1, (item,), _HOST, _COORDINATOR, _on_rare_item)
+                    _INBOX.on_peer_items(1, (item,))
                 if type(item[0]) is int and item[0] < CONSENSUS_KINDS:
                     with suppress(PeerFrameError):
                         _check_messages(item)
@@ -269,12 +269,18 @@ _FOLLOWER = MapFollower(
     send=lambda node_id, item: True,
     alarms=Alarms(),
 )
-_NODE: Any = SimpleNamespace(follower=_FOLLOWER, timekeeper=SimpleNamespace(heard=_heard))
 _COORDINATOR: Any = _Coordinator()
-
-
-def _on_rare_item(node_id: int, item: tuple[Any, ...]) -> None:
-    Node.on_rare_item(_NODE, node_id, item)
+_TIMEKEEPER: Any = SimpleNamespace(heard=_heard)
+_INBOX = Inbox(
+    host=_HOST,
+    coordinator=_COORDINATOR,
+    follower=_FOLLOWER,
+    founding=_FOUNDING,
+    timekeeper=_TIMEKEEPER,
+    time=SimpleNamespace(is_settled=True),  # type: ignore[arg-type]
+    members=Members(),
+    on_told=lambda: None,
+)
 
 
 # --- the log

@@ -91,7 +91,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
 IMPORTED_BY = {
     "node.cluster_time.TELL_MS": ("node.housekeeping.timekeeper",),
     "node.consensus.progress.SNAPSHOT_SILENT_CHECKS": ("node.consensus.raft.replication",),
-    "node.directory.starts.REPORT_MS": ("node.node",),
+    "node.directory.starts.REPORT_MS": ("node.member",),
     "node.operations.forwards.REPEAT_NS": ("node.operations.coordinator",),
     "node.wal.queue.QUEUED_BYTES_MAX": ("node.replica.host",),
     "node.clients.retrievals.WINDOW_KEYS": ("node.clients.handlers",),
