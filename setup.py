@@ -28,32 +28,25 @@ SOURCE = "src"
 PACKAGE = f"{SOURCE}/quorumcache/node"
 LIBRARY = "quorumcache.node.native"
 
+ROOMS = {
+    ".": "cluster_time inbox state_machine",
+    "clients": "connection handlers lanes retrievals watch writes",
+    "consensus": "*",
+    "consensus/raft": "*",
+    "directory": "state",
+    "operations": "*",
+    "peers": "codec consensus_items consensus_transport items link network state",
+    "protocol": "*",
+    "replica": "group host",
+    "store": "*",
+    "telemetry": "counters timings",
+    "wal": "chain format groups queue wal",
+}
 COMPILED = sorted(
-    path
-    for pattern in (
-        *(
-            "consensus/*.py",
-            "consensus/raft/*.py",
-            "protocol/*.py",
-            "operations/*.py",
-            "store/*.py",
-        ),
-        *("wal/chain.py", "wal/format.py", "wal/groups.py", "wal/queue.py", "wal/wal.py"),
-        *(
-            "telemetry/counters.py",
-            "telemetry/timings.py",
-            "cluster_time.py",
-            "state_machine.py",
-            "inbox.py",
-        ),
-        *("directory/state.py",),
-        *("replica/group.py", "replica/host.py"),
-        *("clients/connection.py", "clients/handlers.py", "clients/lanes.py"),
-        *("clients/retrievals.py", "clients/watch.py", "clients/writes.py"),
-        *("peers/codec.py", "peers/consensus_items.py", "peers/items.py", "peers/link.py"),
-        *("peers/network.py", "peers/state.py"),
-    )
-    for path in glob(f"{PACKAGE}/{pattern}")
+    os.path.normpath(path)
+    for room, names in ROOMS.items()
+    for name in names.split()
+    for path in glob(f"{PACKAGE}/{room}/{name}.py")
     if not path.endswith("__init__.py")
 )
 """What a request passes. Not: what starts, watches and tells, where time is no matter."""

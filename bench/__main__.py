@@ -26,7 +26,7 @@ from quorumcache.bench.cluster import (
     RunningCluster,
     Target,
     memcached_path,
-    parse_addresses,
+    read_addresses,
 )
 from quorumcache.bench.environment import read_environment
 from quorumcache.bench.errors import BenchError, Interrupted, StartError
@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
     targets: list[Callable[[], Target]]
     cpus: tuple[int, ...] = ()
     if arguments.cluster:
-        addresses = parse_addresses(arguments.cluster)
+        addresses = read_addresses(arguments.cluster)
         targets, described = [lambda: RunningCluster(addresses)], f"cluster {arguments.cluster}"
     else:
         cluster = options.cluster_options(arguments)

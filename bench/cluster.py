@@ -23,6 +23,8 @@ from quorumcache.bench import processes
 from quorumcache.bench.errors import StartError, TargetError
 from quorumcache.bench.ports import HOST, free_ports
 from quorumcache.bench.text_client import TextClient, Topology
+from quorumcache.ring.address import parse_address, parse_addresses
+from quorumcache.ring.errors import AddressError
 
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -362,13 +364,9 @@ def memcached_path() -> str | None:
     )
 
 
-def parse_addresses(text: str) -> list[tuple[str, int]]:
+def read_addresses(text: str) -> list[tuple[str, int]]:
     """`host:port,host:port` as pairs. TargetError says what is wrong."""
-    addresses = []
-    for part in text.split(","):
-        host, colon, port = part.strip().rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise TargetError(f"{part.strip()!r} is not HOST:PORT (for example 127.0.0.1:11211)")
-        addresses.append((host, int(port)))
-    return addresses
+    try:
+        return [parse_address(part) for part in parse_addresses(text, port_min=1)]
+    except AddressError as error:
+        raise TargetError(str(error)) from None

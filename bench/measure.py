@@ -16,6 +16,7 @@ from quorumcache.bench.loadgen import Routes
 from quorumcache.bench.report import Latency, Result
 from quorumcache.bench.text_client import TextClient
 from quorumcache.bench.workload import Workload
+from quorumcache.ring.address import parse_address
 
 ROUTED, ANY_NODE = "routed", "any-node"
 MODES = ("auto", ROUTED, ANY_NODE)
@@ -104,8 +105,7 @@ def find_routes(addresses: Sequence[tuple[str, int]], mode: str) -> Routes:
     position = {node.node_id: number for number, node in enumerate(nodes)}
     known = []
     for node in nodes:
-        host, _, port = node.client_address.rpartition(":")
-        known.append((host.removeprefix("[").removesuffix("]"), int(port)))
+        known.append(parse_address(node.client_address))
     return Routes(tuple(known), tuple(position[leader] for leader in topology.leaders))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import Any
 
 from quorumcache.bench import scenarios
@@ -11,9 +10,10 @@ from quorumcache.bench.cluster import ClusterOptions
 from quorumcache.bench.measure import MODES, LoadOptions
 from quorumcache.bench.processes import parse_pinning
 from quorumcache.bench.workload import Workload
+from quorumcache.ring.errors import SizeError
+from quorumcache.ring.size import parse_size
 from quorumcache.router.streams import Parser
 
-_SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20}
 _EPILOG = """examples:
   quorumcache-bench list
   quorumcache-bench run                        all scenarios: 3 nodes, then memcached
@@ -245,10 +245,10 @@ def _fraction(text: str) -> float:
 
 
 def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([km]?)", text.strip().lower())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size (for example 100, 4k or 1m)")
-    return int(match[1]) * _SIZE_UNITS[match[2]]
+    try:
+        return parse_size(text)
+    except SizeError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _size_range(text: str) -> tuple[int, int]:

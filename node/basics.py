@@ -11,6 +11,7 @@ from quorumcache.node.directory.members import Members
 from quorumcache.node.housekeeping.peer_watch import PeerWatch, log_alarm
 from quorumcache.node.housekeeping.rounds import Rounds
 from quorumcache.node.housekeeping.timekeeper import Timekeeper
+from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.peers.listener import PeerListener
 from quorumcache.node.peers.switch import PeerSwitch
 from quorumcache.node.replica.host import ReplicaHost
@@ -65,12 +66,13 @@ class Basics:
         self.peer_watch = PeerWatch(config.name, self.alarms, clock, self.started_ns)
         self.listener = PeerListener(loop)
         self.switch = PeerSwitch()
+        self.transport = ConsensusTransport(self.switch)
         self.host = ReplicaHost(
             loop=loop,
             clock=clock,
             wal=MemoryWal(loop),
             snapshots=None,
-            peers=self.switch,
+            transport=self.transport,
             counters=self.counters,
             tick_ms=config.tick_ms,
             on_leader_change=on_leader_change,

@@ -1,9 +1,9 @@
 """Configuration of a node: one frozen value, checked once, handed to everything.
 
-Reading order: `parse_address` and `parse_size` (how users write things), `ClusterSettings`
-(what has to be equal on all nodes of a cluster, and the fingerprint that peers compare),
-`NodeConfig` (everything). Where the values come from (flags, a TOML file) is `process/options.py`.
-Pure.
+Reading order: `ClusterSettings` (what has to be equal on all nodes of a cluster, and the
+fingerprint that peers compare), `NodeConfig` (everything). How users write addresses and sizes is
+in `ring/address.py` and `ring/size.py`; where the values come from (flags, a TOML file) is
+`process/options.py`. Pure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from dataclasses import asdict, dataclass, field
 from math import gcd
 
 from quorumcache.node.errors import ConfigError
+from quorumcache.ring.address import format_address, parse_address, parse_addresses
 from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHT_MAX
+from quorumcache.ring.errors import AddressError
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
 # An item travels whole: in one log entry, one frame between nodes, one write to the log. While it
@@ -37,74 +39,11 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-_LINK_LOCAL = re.compile(r"fe[89ab][0-9a-f]:[^%]*\Z", re.IGNORECASE)
-_SIZE = re.compile(r"(\d+)\s*([kmgt]?)(i?b)?\Z", re.IGNORECASE)
-_SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-def parse_address(text: str, field_name: str = "address") -> tuple[str, int]:
-    """`HOST:PORT` or `[V6]:PORT` as (host, port); port 0 means a free one.
-
-    ConfigError says what is wrong.
-    """
-    host, _, port_text = text.rpartition(":")
-    if not host or (text[0] == "[" and text[-1] == "]"):
-        raise ConfigError(
-            field_name, f"{text!r} is not HOST:PORT (for example 127.0.0.1:11211, or [::1]:11211)"
-        )
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ConfigError(
-            field_name, f"{text!r}: an IPv6 address needs brackets and a port, as in [::1]:11211"
-        )
-    if not host or any(c.isspace() or c in "[],=/" for c in host):
-        raise ConfigError(field_name, f"{text!r} has no usable host")
-    if _LINK_LOCAL.match(host):
-        why = f"{text!r}: a link-local address needs its interface, as in [{host}%eth0]:{port_text}"
-        raise ConfigError(field_name, why)
-    if not (port_text.isascii() and port_text.isdigit()) or int(port_text) > 65535:
-        raise ConfigError(field_name, f"{text!r}: port {port_text!r} is not in 0..65535")
-    return host, int(port_text)
-
-
-def parse_addresses(text: str, field_name: str = "address") -> tuple[str, ...]:
-    """`HOST:PORT,HOST:PORT` as its parts, each checked. Spaces around commas are allowed."""
-    parts = tuple(part.strip() for part in text.split(","))
-    for part in parts:
-        parse_address(part, field_name)
-    if len(set(parts)) < len(parts):
-        raise ConfigError(field_name, f"{text!r} names an address twice")
-    if len(parts) > LISTEN_ADDRESSES_MAX:
-        raise ConfigError(field_name, f"{len(parts)} addresses, at most {LISTEN_ADDRESSES_MAX}")
-    return parts
-
-
-def format_address(host: str, port: int) -> str:
-    """The inverse of `parse_address`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def parse_size(text: str, field_name: str = "size") -> int:
-    """`1g`, `512m`, `64k` or a plain number of bytes, as bytes (powers of 1024)."""
-    match = _SIZE.match(text.strip())
-    if match is None:
-        raise ConfigError(field_name, f"{text!r} is not a size (for example 1g, 512m or 1048576)")
-    return int(match[1]) * _SIZE_UNITS[match[2].lower()]
-
-
-def format_size(size: int) -> str:
-    """The shortest exact form: 1073741824 is `1g`, 1000 is `1000`."""
-    for unit in ("t", "g", "m", "k"):
-        if size and size % _SIZE_UNITS[unit] == 0:
-            return f"{size // _SIZE_UNITS[unit]}{unit}"
-    return str(size)
 
 
 def parse_initial_cluster(text: str) -> dict[str, str]:
-    """`a=HOST:PORT,b=HOST:PORT` as {name:
-
-    peer address}. Spaces around commas are allowed, double names are not.
+    """`a=HOST:PORT,b=HOST:PORT` as {name: peer address}. Spaces around commas are allowed, double
+    names are not.
     """
     members: dict[str, str] = {}
     for part in text.split(","):
@@ -289,7 +228,7 @@ class NodeConfig:
         cluster, which the others can reach.
         """
         if self.advertise:
-            host, port = parse_address(self.advertise, "advertise")
+            host, port = parse_address(self.advertise)
             return format_address(host, port or parse_address(_first_of(bound))[1])
         return self.reachable(bound)
 
@@ -322,12 +261,12 @@ class NodeConfig:
             raise ConfigError(
                 "zone", f"{self.zone!r} is not 1 to 64 of letters, digits, '.', '_' and '-'"
             )
-        parse_addresses(self.listen, "listen")
-        if self.http:
-            parse_addresses(self.http, "http")
+        for name, value in (("listen", self.listen), ("http", self.http)):
+            if value or name == "listen":
+                _listen_addresses(name, value)
         for name, value in (("peer", self.peer), ("advertise", self.advertise)):
             if value:
-                parse_address(value, name)
+                _address(name, value)
         if not 0 < self.weight <= WEIGHT_MAX:
             raise ConfigError("weight", f"{self.weight} is not in (0, {WEIGHT_MAX:g}]")
         _one_of("log_level", self.log_level, LOG_LEVELS)
@@ -347,7 +286,7 @@ class NodeConfig:
                 )
             if self.is_alone and not address:
                 continue
-            port = parse_address(address, f"initial_cluster, node {name}")[1]
+            port = _address(f"initial_cluster, node {name}", address)[1]
             if port == 0 and not self.is_alone:
                 raise ConfigError(
                     "initial_cluster",
@@ -429,6 +368,22 @@ class NodeConfig:
         _in_range("wal_bytes_max", self.wal_bytes_max, self.segment_bytes_max, 1 << 50)
         _in_range("snapshot_bytes_min", self.snapshot_bytes_min, 1, 1 << 40)
         _in_range("session_idle_ms", self.session_idle_ms, 1000, 1 << 40)
+
+
+def _address(name: str, value: str) -> tuple[str, int]:
+    try:
+        return parse_address(value)
+    except AddressError as error:
+        raise ConfigError(name, str(error)) from None
+
+
+def _listen_addresses(name: str, value: str) -> None:
+    try:
+        count = len(parse_addresses(value))
+    except AddressError as error:
+        raise ConfigError(name, str(error)) from None
+    if count > LISTEN_ADDRESSES_MAX:
+        raise ConfigError(name, f"{count} addresses, at most {LISTEN_ADDRESSES_MAX}")
 
 
 def _first_of(addresses: str) -> str:

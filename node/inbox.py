@@ -11,9 +11,21 @@ from typing import TYPE_CHECKING, Any
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.founding.introduction import info_of
 from quorumcache.node.peers.codec import Hello, Items
-from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, VOTE_REPLY_KIND
+from quorumcache.node.peers.consensus_items import (
+    APPEND,
+    DATAGRAM_KINDS,
+    VOTE_REPLY_KIND,
+    decode_message,
+)
 from quorumcache.node.peers.founding_frames import Blank
-from quorumcache.node.peers.items import CONSENSUS_KINDS, MAP_REQUEST, RARE_KINDS, TIME
+from quorumcache.node.peers.items import (
+    CONSENSUS_KINDS,
+    HEARTBEAT_REPLIES,
+    HEARTBEATS,
+    MAP_REQUEST,
+    RARE_KINDS,
+    TIME,
+)
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.housekeeping.timekeeper import Timekeeper
     from quorumcache.node.operations.coordinator import Coordinator
+    from quorumcache.node.peers.consensus_transport import ConsensusTransport
     from quorumcache.node.peers.network import PeerNetwork
     from quorumcache.node.replica.host import ReplicaHost
 
@@ -36,6 +49,7 @@ class Inbox:
         self,
         *,
         host: ReplicaHost,
+        transport: ConsensusTransport,
         coordinator: Coordinator,
         follower: MapFollower,
         founding: FoundingProgress,
@@ -46,6 +60,7 @@ class Inbox:
     ) -> None:
         """`on_told` is called when a node told something new of itself."""
         self._host = host
+        self._transport = transport
         self._coordinator = coordinator
         self._follower = follower
         self._founding = founding
@@ -71,7 +86,7 @@ class Inbox:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
             number: int = kind
             if number < CONSENSUS_KINDS:
-                self._host.on_message(node_id, item)
+                deliver_consensus(node_id, item, self._host, self._transport)
             elif number in RARE_KINDS:
                 self.on_rare_item(node_id, item)
             else:
@@ -97,7 +112,7 @@ class Inbox:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60} came as a datagram")
             if kind == VOTE_REPLY_KIND and not self._time.is_settled:
                 continue
-            self._host.on_message(node_id, item)
+            deliver_consensus(node_id, item, self._host, self._transport)
 
     # -- connections ---------------------------------------------------------------------
 
@@ -143,3 +158,15 @@ class Inbox:
     def on_blank(self, blank: Blank) -> bytes:
         """A new node asks for the founding record."""
         return self._founding.answer(blank)
+
+
+def deliver_consensus(
+    node_id: int, item: tuple[Any, ...], host: ReplicaHost, transport: ConsensusTransport
+) -> None:
+    """A consensus item from a peer. Raises `PeerFrameError` if it is none."""
+    if item[0] == HEARTBEATS or item[0] == HEARTBEAT_REPLIES:
+        for group_id, message in transport.beats(node_id, item):
+            host.step(node_id, group_id, message, False)
+    else:
+        message = decode_message(item)
+        host.step(node_id, item[1], message, item[0] == APPEND)

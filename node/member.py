@@ -107,6 +107,7 @@ class Member:
         self._seat.on_map = self.follower.arrived
         self.inbox = Inbox(
             host=host,
+            transport=basics.transport,
             coordinator=coordinator,
             follower=self.follower,
             founding=self.founding,
@@ -183,7 +184,7 @@ class Member:
         )
         basics.switch.network = self.peers
         # From here on without the detour of the switch: this is on every message's way.
-        self._host.peers = self.peers
+        basics.transport.peers = self.peers
         self._coordinator.use_peers(self.peers)
         await self.peers.start()
 

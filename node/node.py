@@ -20,7 +20,7 @@ from quorumcache.node.admin.health_log import HealthLog
 from quorumcache.node.admin.server import AdminServer
 from quorumcache.node.basics import Basics
 from quorumcache.node.clients.server import MemcachedServer
-from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig, parse_addresses
+from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
 from quorumcache.node.errors import NodeError, StartupError
 from quorumcache.node.founding.durable_state import DurableState
@@ -30,13 +30,15 @@ from quorumcache.node.housekeeping.data_dir_watch import DataDirWatch
 from quorumcache.node.housekeeping.limits import LimitWatch
 from quorumcache.node.member import Member
 from quorumcache.node.operations.coordinator import Coordinator
-from quorumcache.node.operations.serving import REPLY_BYTES_MAX
+from quorumcache.node.operations.leaders import Leaders
+from quorumcache.node.operations.serving import REPLY_BYTES_MAX, Serving
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX
 from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.storage.founding_record import propose
 from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring.address import parse_addresses
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
@@ -103,17 +105,24 @@ class Node:
         self.members = basics.members
         self.host = basics.host
         self.coordinator = Coordinator(
-            node_id=0,
-            host=self.host,
-            peers=basics.switch,
-            clock=clock,
+            Serving(
+                node_id=0,
+                host=self.host,
+                peers=basics.switch,
+                clock=clock,
+                counters=self.counters,
+                memory_bytes=config.memory_bytes,
+            ),
+            Leaders(
+                0,
+                self.host.groups,
+                basics.switch,
+                self.members.preferred_leader_of,
+                self.members.replicas_of,
+            ),
             random=random,
-            counters=self.counters,
             timings=self.timings,
-            memory_bytes=config.memory_bytes,
             timeout_ms=config.request_timeout_ms,
-            preferred_leader=self.members.preferred_leader_of,
-            replicas=self.members.replicas_of,
         )
         self.server = MemcachedServer(self, self.coordinator)
         self.durable = DurableState(

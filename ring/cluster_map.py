@@ -26,7 +26,8 @@ from typing import Any, Self
 
 import msgpack
 
-from quorumcache.ring.errors import MapError
+from quorumcache.ring.address import parse_address
+from quorumcache.ring.errors import AddressError, MapError
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count, key_token
 
 MAP_FORMAT = 2
@@ -346,6 +347,7 @@ def _check_text(field: str, value: Any) -> None:
 
 def _check_address(field: str, value: Any) -> None:
     _check_text(field, value)
-    host, colon, port = value.rpartition(":")
-    if not host or not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise MapError(f"{field} is {value!r:.100}, expected host:port")
+    try:
+        parse_address(value)
+    except AddressError as error:
+        raise MapError(f"{field}: {error}") from None

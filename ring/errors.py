@@ -15,3 +15,11 @@ class PlacementError(RingError):
 
 class MapError(RingError):
     """A cluster map is malformed; the text names the field, the value and what was expected."""
+
+
+class AddressError(RingError):
+    """A text is no address: the error shows it, what is wrong with it and how to write one."""
+
+
+class SizeError(RingError):
+    """A text is no size: the error shows it and how to write one."""

@@ -1,20 +1,17 @@
-"""Settings of a client, and the form of an address."""
+"""Settings of a client, and the addresses it starts from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from ipaddress import IPv6Address
 
+from quorumcache.ring.address import format_address, parse_address
+from quorumcache.ring.errors import AddressError
 from quorumcache.router.arguments import TIME_MS_MAX, shown, truth_of, whole
 from quorumcache.router.errors import InvalidArgument
 from quorumcache.router.levels import LINEARIZABLE, ReadLevel
 
 DEFAULT_PORT = 11211
-
-_PORT_DIGITS_MAX = 20
-_HOST_LETTERS_MAX = 253
-"""RFC 1035, section 2.3.4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,42 +117,15 @@ def seed_addresses(seeds: Iterable[str]) -> tuple[str, ...]:
             raise InvalidArgument(
                 f'seeds must be texts of the form "host:port"; one is {shown(seed)}'
             )
-    return tuple(dict.fromkeys(format_address(*parse_address(seed)) for seed in found))
+    try:
+        return tuple(dict.fromkeys(format_address(*node_address(seed)) for seed in found))
+    except AddressError as error:
+        raise InvalidArgument(f"seeds: {error}") from None
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """`host:port`, `[ipv6]:port`, or a host alone (port 11211) as (host, port).
+def node_address(text: str) -> tuple[str, int]:
+    """Where a node is, as (host, port): `host:port`, or a host alone for port 11211.
 
-    Raises `InvalidArgument` that shows the text.
+    Raises `AddressError` that shows the text.
     """
-    host, separator, port_text = text.strip().rpartition(":")
-    if not separator or (":" in host and not host.endswith("]")) or port_text.endswith("]"):
-        host, port_text = text.strip(), str(DEFAULT_PORT)
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not _is_host(host) or not port_text.isascii() or not port_text.isdigit():
-        raise InvalidArgument(f"{shown(text)} is not an address of the form host:port")
-    port = int(port_text) if len(port_text) <= _PORT_DIGITS_MAX else 0
-    if not 1 <= port <= 65_535:
-        raise InvalidArgument(f"{shown(text)}: the port must be 1 to 65535")
-    return host, port
-
-
-def _is_host(host: str) -> bool:
-    """Whether this may be a name or an address. What else it has to be, its lookup tells."""
-    if ":" in host:
-        try:
-            IPv6Address(host)
-        except ValueError:
-            return False
-        return True
-    return (
-        0 < len(host) <= _HOST_LETTERS_MAX
-        and host.isprintable()
-        and not any(letter in " ,;/@[]" for letter in host)
-    )
-
-
-def format_address(host: str, port: int) -> str:
-    """The inverse of `parse_address`, with brackets around an IPv6 host."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return parse_address(text.strip(), default_port=DEFAULT_PORT, port_min=1)

@@ -18,14 +18,14 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import NamedTuple
 
+from quorumcache.ring.errors import AddressError
 from quorumcache.ring.names import Names
-from quorumcache.router.config import ClientConfig, parse_address
+from quorumcache.router.config import ClientConfig, node_address
 from quorumcache.router.connection import Connection
 from quorumcache.router.errors import (
     ClientClosed,
     ConnectFailed,
     ConnectionLost,
-    InvalidArgument,
     NodeBusy,
     NotACluster,
     NotDone,
@@ -222,7 +222,7 @@ class Pool:
         deadline = self._loop.time() + config.connect_timeout_ms / 1000
         connection = Connection(address, self._loop, config, self._drop)
         try:
-            host, port = parse_address(address)
+            host, port = node_address(address)
             async with asyncio.timeout_at(deadline):
                 self._turn += 1
                 await self._names.connect(lambda: connection, host, port, self._turn)
@@ -235,7 +235,7 @@ class Pool:
             connection.abort("connecting took too long")
             why = f"no answer within {config.connect_timeout_ms} ms"
             raise ConnectFailed(address, why) from None
-        except InvalidArgument as error:
+        except AddressError as error:
             raise ConnectFailed(address, str(error)) from error
         except OSError as error:
             raise ConnectFailed(address, describe(error)) from error

@@ -39,6 +39,8 @@ PURE = (
     "node/protocol/*",
     "node/directory/state.py",
     "node/peers/founding_frames.py",
+    "node/storage/checksum.py",
+    "node/storage/disk_space.py",
     "node/storage/founding_record.py",
     "node/wal/format.py",
     "node/wal/groups.py",
@@ -52,6 +54,9 @@ PURE = (
     "node/telemetry/counters.py",
     "node/errors.py",
     "node/clients/lanes.py",
+    "node/operations/failure.py",
+    "node/operations/numbering.py",
+    "node/operations/order.py",
     "node/operations/read_levels.py",
     "node/telemetry/timings.py",
     "node/version.py",
@@ -82,12 +87,14 @@ WORLD = {
 # Rule 3. asyncio and logging are what edges are made of; the rest needs a reason.
 FREE_AT_EDGES = {"asyncio", "logging", "prometheus_client"}
 _PROCESS = "the process around the node; the simulation builds nodes without it"
-_DISK = "the one place where files are touched"
+_DISK = "the one place where files are touched: real_disk.py and what it is made of"
 EDGES: dict[str, dict[str, str]] = {
     "node/clock.py": {"time": "the one place where time is read"},
     "node/storage/real_disk.py": {"*": _DISK},
+    "node/storage/disk_calls.py": {"*": _DISK},
+    "node/storage/log_file.py": {"*": _DISK},
     "node/storage/disk_worker.py": {"*": "the threads of the one place where files are touched"},
-    "node/system/descriptors.py": {"*": "limits of the process; used by run.py and real_disk.py"},
+    "node/system/descriptors.py": {"*": "limits of the process; used by run.py and disk_calls"},
     "node/__main__.py": {"*": _PROCESS},
     "node/compiled.py": {"*": "chooses the form of the code, before there is any"},
     "node/process/run.py": {"*": _PROCESS},

@@ -26,11 +26,11 @@ from quorumcache.node.admin.view import (
     staleness_seconds,
     uptime_seconds,
 )
-from quorumcache.node.config import parse_address
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.item import ITEM_DATA, expires_at_ms
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.version import WIRE_VERSION
+from quorumcache.ring.address import parse_address
 
 Pairs = Iterable[tuple[str, object]]
 

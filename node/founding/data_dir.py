@@ -23,7 +23,7 @@ from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import (
     IDENTITY_FILE,
-    Identity,
+    NodeIdentity,
     encode_identity,
     read_identity,
 )
@@ -43,11 +43,11 @@ SNAPSHOTS_DIR = "snapshots"
 class Membership(NamedTuple):
     """What an accepted record says about this node."""
 
-    identity: Identity
+    identity: NodeIdentity
     record: FoundingRecord
 
 
-def open_data_dir(disk: Disk, directory: str, random: Random) -> Identity:
+def open_data_dir(disk: Disk, directory: str, random: Random) -> NodeIdentity:
     """The identity of the directory; one that is empty gets a disk id. Under the lock.
 
     Raises `BrokenDataDir`, or `WrongDataDir` for a damaged identity, another format, or a directory
@@ -64,7 +64,7 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> Identity:
         if found or disk.exists(f"{directory}/{BIRTHS_FILE}") or _segments(disk, directory):
             what = found or "a log or births"
             raise BrokenDataDir(directory, f"there is {what}, but {IDENTITY_FILE} is missing")
-        identity = Identity(random_id(random))
+        identity = NodeIdentity(random_id(random))
         disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(identity))
     elif identity.is_member:
         lost = f"{directory}/{LOST_FILE}"
@@ -84,7 +84,7 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> Identity:
     return identity
 
 
-def membership(identity: Identity, directory: str) -> Membership:
+def membership(identity: NodeIdentity, directory: str) -> Membership:
     """The record of a member's directory. Raises `BrokenDataDir` if it contradicts itself."""
     try:
         record = FoundingRecord.from_text(identity.record)
@@ -124,7 +124,7 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
 
 
 def accept(
-    disk: Disk, directory: str, identity: Identity, record: FoundingRecord, random: Random
+    disk: Disk, directory: str, identity: NodeIdentity, record: FoundingRecord, random: Random
 ) -> Membership:
     """Make the directory a member: an empty log, the note of its newest segment, the count of its
     starts, the births, then the mark, each one durable before the next. Under the lock, on a
@@ -154,12 +154,12 @@ def condemn(disk: Disk, directory: str, why: str) -> None:
     disk.write(f"{directory}/{LOST_FILE}", f"{why}\n".encode())
 
 
-def mark(identity: Identity, record: FoundingRecord) -> Identity:
+def mark(identity: NodeIdentity, record: FoundingRecord) -> NodeIdentity:
     """The identity of the same disk as a member of the record's cluster."""
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
     # A founder that is alone waits for nobody.
     is_complete = len(record.founders) == 1
-    return Identity(
+    return NodeIdentity(
         identity.disk_id,
         record.cluster_id,
         founder.node_id,

@@ -31,7 +31,7 @@ from quorumcache.node.founding.data_dir import (
 from quorumcache.node.founding.found_times import find_times
 from quorumcache.node.storage.disk_space import SpacePlan, plan_space
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
-from quorumcache.node.storage.identity import IDENTITY_FILE, Identity, lock_data_dir
+from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, lock_data_dir
 from quorumcache.node.storage.local_state import LocalState
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.storage.start_record import PeerStarts, Starts, count_start
@@ -87,7 +87,7 @@ class DurableState:
         self._random = random
         self._loop = loop
         if disk is None:
-            self.identity = Identity(random_id(random))
+            self.identity = NodeIdentity(random_id(random))
             return
         lock_data_dir(disk, self.directory)
         self.identity = open_data_dir(disk, self.directory, random)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.values import EntryKind, Snapshot
-from quorumcache.node.errors import WrongDataDir
-from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, CommandError, decode_batch
-from quorumcache.node.store.snapshot import SnapshotInvalid, read_times
+from quorumcache.node.errors import CommandError, SnapshotInvalid, WrongDataDir
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, decode_batch
+from quorumcache.node.store.snapshot import read_times
 
 if TYPE_CHECKING:
     from quorumcache.node.cluster_time import ClusterTime

@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final, cast
 
-from quorumcache.node.config import parse_address
 from quorumcache.node.errors import FoundingError, HandshakeRefused, PeerError
 from quorumcache.node.peers.codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
 from quorumcache.node.peers.founding_frames import (
@@ -34,6 +33,7 @@ from quorumcache.node.peers.founding_frames import (
 )
 from quorumcache.node.storage.founding_record import FoundingRecord, propose
 from quorumcache.ring import NodeInfo
+from quorumcache.ring.address import parse_address
 from quorumcache.ring.names import Names
 
 ROUND_MS: Final = (80, 160)

@@ -15,7 +15,7 @@ from quorumcache.node.errors import DiskRefused
 from quorumcache.node.founding.data_dir import Membership
 from quorumcache.node.peers.codec import encode_refusal
 from quorumcache.node.peers.founding_frames import Blank, encode_found
-from quorumcache.node.storage.identity import IDENTITY_FILE, Identity, encode_identity
+from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, encode_identity
 
 if TYPE_CHECKING:
     from quorumcache.node.storage.disk import Disk
@@ -35,7 +35,7 @@ class FoundingProgress:
         on_complete: Callable[[], None],
         on_failed: Callable[[BaseException], None],
     ) -> None:
-        self.identity: Identity = member.identity
+        self.identity: NodeIdentity = member.identity
         self.record = member.record
         self.completed = asyncio.Event()
         """Set once `is_complete` is true and durable."""

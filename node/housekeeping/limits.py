@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.config import format_size
 from quorumcache.node.telemetry.counters import Counters
+from quorumcache.ring.size import format_size
 
 MEMORY_FULL: Final = "memory_full"
 CONNECTIONS_FULL: Final = "connections_full"

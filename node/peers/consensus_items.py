@@ -31,7 +31,8 @@ from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
 KIND_OF: dict[type[Message], int] = {cls: kind for kind, cls in enumerate(MESSAGE_TYPES)}
 """Wire number of each message type."""
 
-_APPEND: Final = KIND_OF[Append]
+APPEND: Final = KIND_OF[Append]
+"""Kind of the item that carries entries of a log."""
 _SNAPSHOT_CHUNK: Final = KIND_OF[SnapshotChunk]
 _make_entry = Entry._make
 _MAKERS: tuple[Callable[[Iterable[Any]], Message], ...] = tuple(cls._make for cls in MESSAGE_TYPES)
@@ -95,7 +96,7 @@ def decode_message(item: tuple[Any, ...]) -> Message:
         kind, group_id, fields = item
         if type(group_id) is not int or kind < 0:
             raise ValueError(f"kind {kind} for group {group_id!r:.60}")
-        if kind == _APPEND:
+        if kind == APPEND:
             term, prev_index, prev_term, commit_index, entries = fields
             return Append(
                 term, prev_index, prev_term, commit_index, tuple(map(_make_entry, entries))

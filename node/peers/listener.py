@@ -7,10 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from quorumcache.node.config import parse_address
 from quorumcache.node.peers.datagrams import DatagramReceiver
 from quorumcache.node.system.listeners import Listener
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring.address import parse_address
 
 _log = get_logger("peers")
 

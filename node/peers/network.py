@@ -24,7 +24,6 @@ from random import Random
 from typing import Any, Final
 
 from quorumcache.node.clock import Clock
-from quorumcache.node.config import format_address
 from quorumcache.node.errors import PeerError
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
@@ -45,6 +44,7 @@ from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event
+from quorumcache.ring.address import format_address
 from quorumcache.ring.names import Names
 
 REDIAL_MS_MIN: Final = 10

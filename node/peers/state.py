@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from quorumcache.node.config import parse_address
 from quorumcache.node.peers.codec import Hello, Items
 from quorumcache.node.peers.founding_frames import Blank
+from quorumcache.ring.address import parse_address
 
 if TYPE_CHECKING:
     from quorumcache.node.peers.link import PeerLink
@@ -34,7 +34,7 @@ class PeerSpec(NamedTuple):
     def addresses(self) -> list[tuple[str, int]]:
         """The (host, port) pairs to dial, in turn."""
         texts = [self.address, *([self.told] if self.told not in ("", self.address) else [])]
-        return [parse_address(text, "peer address") for text in texts]
+        return [parse_address(text) for text in texts]
 
 
 class PeerHandler(Protocol):

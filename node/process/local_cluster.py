@@ -14,8 +14,8 @@ import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
-from quorumcache.node.config import format_address
 from quorumcache.node.errors import ConfigError, StartupError
+from quorumcache.ring.address import format_address
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
 HOST = "127.0.0.1"

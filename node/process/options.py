@@ -20,11 +20,11 @@ from quorumcache.node.config import (
     LOG_FORMATS,
     LOG_LEVELS,
     NodeConfig,
-    format_size,
     parse_initial_cluster,
-    parse_size,
 )
 from quorumcache.node.errors import ConfigError
+from quorumcache.ring.errors import SizeError
+from quorumcache.ring.size import format_size, parse_size
 
 Read = Callable[[str, str], Any]
 
@@ -45,6 +45,14 @@ def _number(text: str, field: str) -> float:
         return float(text)
     except ValueError:
         raise ConfigError(field, f"{text!r} is not a number") from None
+
+
+def read_size(text: str, field: str) -> int:
+    """A size as users write it, such as 512m, as bytes."""
+    try:
+        return parse_size(text)
+    except SizeError as error:
+        raise ConfigError(field, str(error)) from None
 
 
 def _cluster(text: str, field: str) -> dict[str, str]:
@@ -138,8 +146,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "election-ms", "election_ms", _integer, "MS", "silence after which a new leader is elected"
     ),
-    Option("memory", "memory_bytes", parse_size, "SIZE", "memory for items, such as 512m or 1g"),
-    Option("max-item-size", "item_bytes_max", parse_size, "SIZE", "largest item, up to 8m"),
+    Option("memory", "memory_bytes", read_size, "SIZE", "memory for items, such as 512m or 1g"),
+    Option("max-item-size", "item_bytes_max", read_size, "SIZE", "largest item, up to 8m"),
     Option(
         "durability",
         "durability",
@@ -186,12 +194,12 @@ OPTIONS: tuple[Option, ...] = (
         "stop-timeout-ms", "stop_timeout_ms", _integer, "MS", "time for a clean stop", is_flag=False
     ),
     Option(
-        "segment-size", "segment_bytes_max", parse_size, "SIZE", "size of a log file", is_flag=False
+        "segment-size", "segment_bytes_max", read_size, "SIZE", "size of a log file", is_flag=False
     ),
     Option(
         "log-size",
         "wal_bytes_max",
-        parse_size,
+        read_size,
         "SIZE",
         "log size that forces snapshots",
         is_flag=False,
@@ -199,7 +207,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "snapshot-size",
         "snapshot_bytes_min",
-        parse_size,
+        read_size,
         "SIZE",
         "log growth of a shard that causes a snapshot",
         is_flag=False,
@@ -345,7 +353,7 @@ def _from_toml(option: Option, value: object) -> object:
             )
         return value
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    if is_number and option.read in (_integer, parse_size):
+    if is_number and option.read in (_integer, read_size):
         return value
     if option.read is _number and (is_number or isinstance(value, float)):
         return float(str(value))
@@ -357,7 +365,7 @@ def _kind(option: Option) -> str:
         _text: "a string",
         _integer: "a whole number",
         _number: "a number",
-        parse_size: "a size, such as 1048576 or '1m'",
+        read_size: "a size, such as 1048576 or '1m'",
         _cluster: "a table of name = 'HOST:PORT'",
     }
     return kinds[option.read]
@@ -385,5 +393,5 @@ def _help(option: Option) -> str:
     default = option.default
     if "(default" in option.help or default in ("", None) or option.read is _cluster:
         return option.help
-    shown = format_size(default) if option.read is parse_size else default
+    shown = format_size(default) if option.read is read_size else default
     return f"{option.help} (default: {shown})"

@@ -24,13 +24,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from quorumcache.node.config import parse_address, parse_size
 from quorumcache.node.errors import ConfigError, DataDirLocked, NodeError, StartupError
 from quorumcache.node.process.child import STOP_S, Child
 from quorumcache.node.process.local_cluster import Plan, make_plan, save_plan
-from quorumcache.node.process.options import OneLineParser
+from quorumcache.node.process.options import OneLineParser, read_size
 from quorumcache.node.process.signals import IGNORED_SIGNALS, STOP_SIGNALS, is_ignored, release
 from quorumcache.node.telemetry.streams import LineWriter, write_line
+from quorumcache.ring.address import parse_address
 
 DATA_DIR = "./quorumcache-data"
 # How long a child may take to its start line, and the cluster to leaders for all shards.
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         print(flags.format_help(), end="")  # print_help hides errors.
         return 0
     if options.memory is not None:
-        parse_size(options.memory, "--memory")
+        read_size(options.memory, "--memory")
     try:
         os.makedirs(options.data_dir, exist_ok=True)
         lock = _lock(options.data_dir)

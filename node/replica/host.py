@@ -17,31 +17,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.consensus.api import Ready
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
-from quorumcache.node.consensus.raft.messages import Append, AppendReply
+from quorumcache.node.consensus.transport import Transport
 from quorumcache.node.consensus.values import (
-    EntryKind,
     Message,
-    Outbound,
     Role,
     Snapshot,
     SoftState,
 )
-from quorumcache.node.errors import AcknowledgedDataLost, PeerFrameError
-from quorumcache.node.peers.codec import pack_item
-from quorumcache.node.peers.consensus_items import (
-    AGAIN_TYPES,
-    BEAT_KINDS,
-    check_message,
-    decode_beats,
-    decode_message,
-    encode_message,
-)
-from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
+from quorumcache.node.errors import AcknowledgedDataLost
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
@@ -69,21 +57,6 @@ SNAPSHOT_RETRY_SECONDS: Final = 1.0
 """Pause before a snapshot that could not be stored is tried again."""
 
 
-BEATS_PER_ITEM: Final = 24
-"""Groups whose heartbeats travel together: they fit into a datagram."""
-
-BEATS_SEEN_MAX: Final = 1024
-"""Marks of beats that wait for their second copy: more than a second's of a large cluster."""
-
-
-class PeerSender(Protocol):
-    """The peer network, as far as consensus needs it."""
-
-    def send_packed(self, node_id: int, packed: bytes) -> bool: ...
-    def send_again(self, node_id: int, packed: bytes) -> None: ...
-    def flush(self) -> None: ...
-
-
 class ReplicaHost(GroupHost):
     """Owner of this node's replicas."""
 
@@ -94,7 +67,7 @@ class ReplicaHost(GroupHost):
         clock: Clock,
         wal: Wal | MemoryWal,
         snapshots: SnapshotStore | None,
-        peers: PeerSender,
+        transport: Transport,
         counters: Counters,
         tick_ms: int,
         on_leader_change: Callable[[int], None],
@@ -114,7 +87,7 @@ class ReplicaHost(GroupHost):
         self.tick_ms = tick_ms
         self.on_leader_change = on_leader_change
         self.on_fatal = on_fatal
-        self.peers: PeerSender = peers
+        self.transport = transport
         self.groups: dict[int, ReplicaGroup] = {}
         self.bytes_used = 0
         """Memory of all items here, by the store's cost model."""
@@ -125,12 +98,6 @@ class ReplicaHost(GroupHost):
         self.log_is_behind = False
         """So much waits for the disk that nothing more is taken in (`QUEUED_BYTES_MAX`)."""
         self.stopped = False
-        self._beats: dict[tuple[int, int], list[tuple[int, ...]]] = {}
-        """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
-        self._beats_seen: dict[int, bool] = {}
-        """Marks of beats of which one copy has come, oldest first."""
-        self._reply_ticks: dict[int, int] = {}
-        """Tick of the last answer to an Append that went as a datagram, by peer."""
         self._dirty: list[ReplicaGroup] = []
         self._turn_scheduled = False
         self._flush_scheduled = False
@@ -165,51 +132,17 @@ class ReplicaHost(GroupHost):
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        self._flush_peers()
-
-    def _flush_peers(self) -> None:
-        """One frame to every peer, in which the heartbeats of all groups are one item."""
-        if self._beats:
-            beats, self._beats = self._beats, {}
-            for (to, kind), members in beats.items():
-                for start in range(0, len(members), BEATS_PER_ITEM):
-                    packed = pack_item((kind, members[start : start + BEATS_PER_ITEM]))
-                    self.peers.send_packed(to, packed)
-                    self.peers.send_again(to, packed)
-        self.peers.flush()
+        self.transport.flush()
 
     # -- input -------------------------------------------------------------------------
 
-    def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
-        """A consensus item from a peer. Raises PeerFrameError if it is none."""
-        if item[0] == HEARTBEATS or item[0] == HEARTBEAT_REPLIES:
-            beats = decode_beats(item)
-            if self._is_second_copy(node_id, item):
-                return
-            for group_id, message in beats:
-                self._step(node_id, group_id, message)
-        else:
-            message = decode_message(item)
-            self._step(node_id, item[1], message)
+    def step(self, node_id: int, group_id: int, message: Message, grows_log: bool) -> None:
+        """Take in what another node's replica of a group says. `grows_log`: it carries entries.
 
-    def _is_second_copy(self, node_id: int, item: tuple[Any, ...]) -> bool:
-        """Beats come on the connection and as a datagram: the later copy is not worth its time,
-        and a second answer in a round would look like a round without progress."""
-        try:
-            mark = hash((node_id, item))
-        except TypeError as error:
-            raise PeerFrameError(f"heartbeats of an unknown form: {error}") from error
-        marks = self._beats_seen
-        if marks.pop(mark, False):
-            return True
-        marks[mark] = True
-        if len(marks) > BEATS_SEEN_MAX:
-            del marks[next(iter(marks))]
-        return False
-
-    def _step(self, node_id: int, group_id: int, message: Message) -> None:
+        Raises PeerFrameError if the message is malformed.
+        """
         group = self.groups.get(group_id)
-        if group is None or self.disk_trouble or (self.log_is_behind and type(message) is Append):
+        if group is None or self.disk_trouble or (self.log_is_behind and grows_log):
             # No replica here (yet), or nothing it asks for could be made durable (soon). The
             # sender repeats what matters.
             return
@@ -221,7 +154,7 @@ class ReplicaHost(GroupHost):
             self.on_fatal(error)
             raise error from lost
         except Exception as error:
-            check_message(message)
+            self.transport.check(message)
             self.on_fatal(error)  # Not the peer's fault: nothing that this log says counts now.
             raise
         if group.dirty:
@@ -304,7 +237,7 @@ class ReplicaHost(GroupHost):
             ready = replica.ready()
             if ready.snapshot is not None:
                 if ready.messages:
-                    self._send(group, ready.messages)
+                    self.transport.send(group.group_id, ready.messages, self._ticks_done)
                 self._install(group, ready)
                 continue
             if ready.entries or ready.hard_state is not None:
@@ -316,9 +249,11 @@ class ReplicaHost(GroupHost):
                     group.unpersisted += 1
                     waiting.append((group, ready))
                 else:
-                    self._send(group, ready.messages_after_append)
+                    self.transport.send(
+                        group.group_id, ready.messages_after_append, self._ticks_done
+                    )
             if ready.messages:
-                self._send(group, ready.messages)
+                self.transport.send(group.group_id, ready.messages, self._ticks_done)
             if ready.committed_entries:
                 self.counters.entries_applied += len(ready.committed_entries)
                 group.apply(ready.committed_entries)
@@ -338,34 +273,7 @@ class ReplicaHost(GroupHost):
         if waiting:
             self.wal.append(records, lambda: self._durable(waiting))
             self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
-        self._flush_peers()
-
-    def _send(self, group: ReplicaGroup, messages: list[Outbound]) -> None:
-        send = self.peers.send_packed
-        last: Message | None = None
-        packed = b""
-        for to, message in messages:
-            kind = BEAT_KINDS.get(type(message))
-            if kind is not None:
-                beats = self._beats.get((to, kind))
-                if beats is None:
-                    beats = self._beats[to, kind] = []
-                beats.append((group.group_id, *message))
-                continue
-            if message is not last:  # Followers at the same position get the same message.
-                last = message
-                packed = pack_item(encode_message(group.group_id, message))
-            send(to, packed)
-            cls = type(message)
-            if cls in AGAIN_TYPES:
-                self.peers.send_again(to, packed)
-            elif isinstance(message, AppendReply):
-                # One answer tells all that earlier ones did, so a few of many will do.
-                if self._reply_ticks.get(to) != self._ticks_done:
-                    self._reply_ticks[to] = self._ticks_done
-                    self.peers.send_again(to, packed)
-            elif isinstance(message, Append) and _is_first(message):
-                self.peers.send_again(to, packed)
+        self.transport.flush()
 
     def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
         """A batch is on disk: acknowledge it to the groups, send what promised it."""
@@ -382,7 +290,7 @@ class ReplicaHost(GroupHost):
         for group, ready in waiting:
             group.unpersisted -= 1
             if ready.messages_after_append:
-                self._send(group, ready.messages_after_append)
+                self.transport.send(group.group_id, ready.messages_after_append, self._ticks_done)
                 self.flush_soon()
             replica = group.log
             replica.persisted(ready.last_index, ready.last_term)
@@ -467,7 +375,7 @@ class ReplicaHost(GroupHost):
                 return
             group.log.snapshot_installed(snapshot.meta)
             group.installing = False
-            self._send(group, ready.messages_after_append)
+            self.transport.send(group.group_id, ready.messages_after_append, self._ticks_done)
             group.log.persisted(ready.last_index, ready.last_term)
             self.mark_dirty(group)
 
@@ -518,10 +426,3 @@ class ReplicaHost(GroupHost):
         self.stopped = True
         if self._tick_handle is not None:
             self._tick_handle.cancel()
-
-
-def _is_first(message: Append) -> bool:
-    """What a new leader sends first. An empty Append never overtakes the entries before it: it asks
-    whether they arrived, and a refusal has all of them sent again."""
-    entries = message.entries
-    return len(entries) == 1 and entries[0].kind == EntryKind.NOOP

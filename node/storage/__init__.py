@@ -1,5 +1,6 @@
 """Files: the `Disk` that everything durable goes through, and the small files beside the log.
 
-Reading order: `disk` (the interface), `real_disk` with `disk_worker` (the machine's), `disk_space`;
-then `identity`, `founding_record`, `start_record`, `local_state`, `snapshots`, a file format each.
+Reading order: `disk` (the interface), `real_disk` with `disk_worker`, `disk_calls` and `log_file`
+(the machine's), `disk_space`, `checksum`; then a file format each: `identity`, `founding_record`,
+`start_record`, `local_state`, `snapshots`.
 """

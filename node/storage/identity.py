@@ -42,7 +42,7 @@ _PATTERN = re.compile(
 )
 
 
-class Identity(NamedTuple):
+class NodeIdentity(NamedTuple):
     """Who a node is. Without a record it is new: the other fields but `disk_id` mean nothing then.
 
     `record`: the founding record as text, in which `node_id` and `name` stand beside `disk_id`.
@@ -92,7 +92,7 @@ def lock_data_dir(disk: Disk, directory: str) -> None:
         raise StartupError(f"data directory {directory}: {error.strerror}{where}") from error
 
 
-def read_identity(disk: Disk, directory: str) -> Identity | None:
+def read_identity(disk: Disk, directory: str) -> NodeIdentity | None:
     """Whose directory this is; None when it has no identity yet. For start-up, under the lock.
 
     Raises `WrongDataDir` when the file is damaged or of another format version.
@@ -113,11 +113,11 @@ def read_identity(disk: Disk, directory: str) -> Identity | None:
         )
     disk_id, cluster_id, node_id, name, founding, record, _ = match.groups()
     if record is None:
-        return Identity(disk_id)
-    return Identity(disk_id, cluster_id, int(node_id), name, founding == COMPLETE, record)
+        return NodeIdentity(disk_id)
+    return NodeIdentity(disk_id, cluster_id, int(node_id), name, founding == COMPLETE, record)
 
 
-def encode_identity(identity: Identity) -> bytes:
+def encode_identity(identity: NodeIdentity) -> bytes:
     """The identity file's content."""
     text = f"{_TITLE}\nformat {FORMAT_VERSION}\ndisk {identity.disk_id}\n"
     if identity.is_member:

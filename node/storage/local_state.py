@@ -4,28 +4,26 @@ A group's birth is the configuration that its log starts from here, whole: voter
 outgoing voters of a joint change. Until the first snapshot it has to be known again after a
 restart, whatever the map has become since. A group of which no birth is stored has never promised
 anything here. Both files are written whole, by rename, before anything depends on them. Each is
-msgpack and, behind it, the CRC-32 of that (4 bytes, big endian). Both name their cluster, and the
-births their node.
+msgpack and, behind it, its checksum (`checksum.py`). Both name their cluster, and the births their
+node.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
-from zlib import crc32
+from typing import Any
 
 import msgpack
 
 from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import StartupError, WrongDataDir
+from quorumcache.node.storage.checksum import checked, with_checksum
 from quorumcache.node.storage.disk import Disk
 from quorumcache.ring import ClusterMap, MapError
 
 MAP_FILE = "cluster.map"
 BIRTHS_FILE = "groups.born"
-
-_CRC_BYTES: Final = 4
 
 
 class LocalState:
@@ -136,19 +134,6 @@ def encode_births(births: Mapping[int, Configuration], cluster_id: str, node_id:
     by_group = {g: tuple(c) for g, c in sorted(births.items())}
     packed: bytes = msgpack.packb((cluster_id, node_id, by_group))
     return with_checksum(packed)
-
-
-def with_checksum(data: bytes) -> bytes:
-    """What a file holds of `data`: see the module."""
-    return data + crc32(data).to_bytes(_CRC_BYTES, "big")
-
-
-def checked(data: bytes) -> bytes:
-    """What is in such a file, without its checksum. ValueError when that is wrong."""
-    content = data[:-_CRC_BYTES]
-    if len(data) < _CRC_BYTES or crc32(content) != int.from_bytes(data[-_CRC_BYTES:], "big"):
-        raise ValueError("the checksum is wrong")
-    return content
 
 
 def _born(born: Any) -> Configuration:

@@ -23,7 +23,7 @@ import msgpack
 
 from quorumcache.node.errors import BrokenDataDir, DiskRefused, StartupError
 from quorumcache.node.peers.codec import MARK_BYTES, MARKS_MAX, Hello
-from quorumcache.node.storage.local_state import checked, with_checksum
+from quorumcache.node.storage.checksum import checked, with_checksum
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from quorumcache.node.config import format_address, parse_address
 from quorumcache.node.errors import StartupError
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring.address import format_address, parse_address
 from quorumcache.ring.names import is_address, look_up
 
 ANY_IPV4 = "0.0.0.0"

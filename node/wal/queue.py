@@ -33,7 +33,7 @@ class AppendQueue:
         self.items: list[WalRecord | Mark] = list(items)
         """Not taken yet."""
         self.payload_bytes = 0
-        """Of the items that were weighed and not taken; see `QUEUED_BYTES_MAX`."""
+        """Of the items that wait, as far as they were weighed; see `QUEUED_BYTES_MAX`."""
         self._callbacks: list[tuple[int, OnDurable]] = []
         """(count, callback), ordered: to be called once so many items, counted from the start,
         are durable."""
@@ -48,8 +48,13 @@ class AppendQueue:
         self._added_count += len(records)
         self._callbacks.append((self._added_count, on_durable))
 
+    @property
+    def taken_count(self) -> int:
+        """Items that were ever taken."""
+        return self._taken_count
+
     def weigh(self, records: Sequence[WalRecord]) -> None:
-        """Count the bytes of records that were added and have to wait."""
+        """Count the bytes of records that were added and that no frame has taken."""
         for record in records:
             self.payload_bytes += payload_bytes(record)
 
@@ -73,7 +78,7 @@ class AppendQueue:
                     del items[count:]
                     break
         self._taken_count += len(items)
-        if self.payload_bytes:
+        if self.payload_bytes or self.items:
             self.payload_bytes = sum(map(payload_bytes, self.items))
         return items
 

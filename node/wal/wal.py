@@ -186,11 +186,14 @@ class Wal:
         disk is slow or full: the caller stops feeding, see `on_full` and `queued_bytes`.
         """
         assert not self._is_closing, "appended to after close"
-        self._queue.add(records, on_durable)
+        queue = self._queue
+        queue.add(records, on_durable)
         if not self._frame:
+            taken_count = queue.taken_count
             self._next_frame()
-        else:
-            self._queue.weigh(records)
+            if not queue.items or queue.taken_count > taken_count:
+                return
+        queue.weigh(records)  # Behind the frame under way, or behind a segment that is created.
 
     def compacted(self, group: int, index: int, term: int) -> None:
         """A snapshot of this replica's own state at `index` is durable; `term` is the entry's.

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from quorumcache.node.storage import real_disk
+from quorumcache.node.storage import disk_calls
+from quorumcache.node.storage.log_file import LogFile
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.wal import segment
@@ -60,12 +61,12 @@ def _accept_any_frame(data: bytes, offset: int, salt: int) -> int:
     return end if end <= len(data) else 0
 
 
-_append = real_disk._RealFile._append
+_append = LogFile._append
 
 
 def _append_hard_states_unsynced(self: Any) -> None:
     items = decode_frame(self._data, 0, len(self._data), self.path)
-    memory: Any = real_disk.os
+    memory: Any = disk_calls.os
     has_only_hard_states = all(isinstance(i, WalRecord) and not i.entries for i in items)
     if has_only_hard_states:
         memory._files.skipped.add("sync_data")
@@ -110,25 +111,25 @@ def _rewrite_with_its_tail(self: Any, path: str, size: int) -> None:
 
 def _truncate_only(self: Any, path: str, size: int) -> None:
     """`rewrite` as a cut without a sync."""
-    memory: Any = real_disk.os
+    memory: Any = disk_calls.os
     fd = memory.open(path, os.O_RDWR)
     memory.ftruncate(fd, size)
     memory.close(fd)
 
 
 def _write_in_place(path: str, chunks: Any) -> None:
-    memory: Any = real_disk.os
+    memory: Any = disk_calls.os
     fd = memory.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     offset = 0
     for chunk in chunks:
         offset += memory.pwrite(fd, chunk, offset)
     memory.fsync(fd)
     memory.close(fd)
-    real_disk._sync_dir(os.path.dirname(path))
+    disk_calls.sync_dir(os.path.dirname(path))
 
 
 def _unlink_without_sync(path: str) -> None:
-    memory: Any = real_disk.os
+    memory: Any = disk_calls.os
     if memory.path.exists(path):
         memory.unlink(path)
 
@@ -163,7 +164,7 @@ BROKEN_RULES = (
     BrokenRule(
         "hard_state_not_synced",
         "A hard state is synced as entries are.",
-        ((real_disk._RealFile, "_append", _append_hard_states_unsynced),),
+        ((LogFile, "_append", _append_hard_states_unsynced),),
     ),
     BrokenRule(
         "hard_states_not_repeated",
@@ -186,7 +187,7 @@ BROKEN_RULES = (
     BrokenRule(
         "removals_out_of_order",
         "Segments are removed one at a time, each durably.",
-        ((real_disk, "_unlink", _unlink_without_sync),),
+        ((disk_calls, "unlink", _unlink_without_sync),),
     ),
     BrokenRule(
         "believed_without_sync",
@@ -202,6 +203,6 @@ BROKEN_RULES = (
     BrokenRule(
         "written_in_place",
         "Small files are replaced as a whole, by rename.",
-        ((real_disk, "_write_whole", _write_in_place),),
+        ((disk_calls, "write_whole", _write_in_place),),
     ),
 )

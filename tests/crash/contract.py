@@ -20,7 +20,7 @@ from typing import Any
 from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.founding.data_dir import accept, mark, open_data_dir
 from quorumcache.node.storage.founding_record import propose
-from quorumcache.node.storage.identity import Identity, lock_data_dir, read_identity
+from quorumcache.node.storage.identity import NodeIdentity, lock_data_dir, read_identity
 from quorumcache.node.storage.local_state import LocalState
 from quorumcache.ring import ClusterMap, NodeInfo
 from tests.crash.recorder import RecordedDisk
@@ -32,7 +32,7 @@ DIRECTORY = "d"
 
 SEED = 5
 """Of the disk id and of the cluster id: equal in every life, or no two states would be equal."""
-NEW = Identity(f"{Random(SEED).getrandbits(128):032x}")
+NEW = NodeIdentity(f"{Random(SEED).getrandbits(128):032x}")
 RECORD = propose(Random(SEED), [founder("n1", 1, disk=NEW.disk_id)], dict(record_of("n1").settings))
 MEMBER = mark(NEW, RECORD)
 
@@ -86,7 +86,7 @@ class NodeHost:
         self.log.payload_bytes = payload_bytes
         self.log.cluster_id = RECORD.cluster_id
         self.log.keeps_note = True
-        self.identities: list[Identity | None] = [None]
+        self.identities: list[NodeIdentity | None] = [None]
         """The one that certainly is durable, then those handed in since. So for the next two."""
         self.maps: list[ClusterMap | None] = [None]
         self.births: list[Births] = [{0: Configuration((1,))}]

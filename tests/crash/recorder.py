@@ -1,5 +1,5 @@
-"""Files in memory behind the system calls that `node/storage/real_disk.py` makes, writing down each
-change.
+"""Files in memory behind the system calls that `node/storage/` makes, writing down
+each change.
 
 The recorded code is the production `RealDisk`, down to the order of its system calls: only the
 module `os` that it sees is another one (`MemoryOs`), and its threads are replaced. In a recording
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
-from quorumcache.node.storage import real_disk
+from quorumcache.node.storage import disk_calls, log_file, real_disk
 from quorumcache.node.storage.disk import DiskSpace, Done
 from quorumcache.node.storage.real_disk import RealDisk
 from tests.crash.operations import (
@@ -232,13 +232,17 @@ class _MemoryPath:
 
 @contextlib.contextmanager
 def mounted(files: MemoryFiles) -> Iterator[None]:
-    """`node.real_disk` works on `files` meanwhile."""
-    before = real_disk.os
-    real_disk.os = MemoryOs(files)  # type: ignore[assignment]
+    """All that touches files in node/storage works on `files` meanwhile."""
+    modules = (disk_calls, log_file, real_disk)
+    before = disk_calls.os
+    memory = MemoryOs(files)
+    for module in modules:
+        module.os = memory  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        real_disk.os = before
+        for module in modules:
+            module.os = before  # type: ignore[attr-defined]
 
 
 # --- workers

@@ -41,7 +41,7 @@ from quorumcache.node.peers.items import (
     MAP_REQUEST,
 )
 from quorumcache.node.state_machine import encode_batch
-from quorumcache.node.storage.identity import Identity, encode_identity
+from quorumcache.node.storage.identity import NodeIdentity, encode_identity
 from quorumcache.node.storage.snapshots import encode_snapshot
 from quorumcache.node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET
 from quorumcache.node.store.snapshot import encode_view
@@ -231,7 +231,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "local_state": lambda: [
         msgpack.packb(("", 0, {1: ((1, 2, 3), (), ()), 7: ((2,), (3,), (1, 2))})),
         cluster_map().to_bytes(),
-        encode_identity(Identity(disk_id(1))),
+        encode_identity(NodeIdentity(disk_id(1))),
         msgpack.packb((disk_id(1), 2, b"mar1mar2")),
         msgpack.packb((disk_id(1), {disk_id(2): (2, b"mar2")})),
         encode_identity(member_of(record_of("n1", "n2"), 1).identity),

@@ -24,10 +24,12 @@ from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.members import Members
 from quorumcache.node.errors import (
+    CommandError,
     HandshakeRefused,
     PeerError,
     PeerFrameError,
     SnapshotCorrupt,
+    SnapshotInvalid,
     StartupError,
     WalCorrupt,
     WrongDataDir,
@@ -43,6 +45,7 @@ from quorumcache.node.peers.codec import (
     encode_hello,
 )
 from quorumcache.node.peers.consensus_items import check_message, decode_beats, decode_message
+from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.peers.founding_frames import decode_answer, decode_question
 from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
@@ -56,12 +59,12 @@ from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
 from quorumcache.node.protocol.requests import Quit, Request, Version
 from quorumcache.node.protocol.responses import BINARY_HEADER_BYTES
 from quorumcache.node.replica.host import ReplicaHost
-from quorumcache.node.state_machine import CommandError, decode_batch, encode_batch
+from quorumcache.node.state_machine import decode_batch, encode_batch
 from quorumcache.node.storage.identity import IDENTITY_FILE, read_identity
 from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, LocalState
 from quorumcache.node.storage.snapshots import decode_snapshot, encode_snapshot
 from quorumcache.node.storage.start_record import SEEN_FILE, STARTS_FILE, read_seen, read_starts
-from quorumcache.node.store.snapshot import SnapshotInvalid, decode_view, encode_view
+from quorumcache.node.store.snapshot import decode_view, encode_view
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.wal.format import (
     FRAME_HEADER_BYTES,
@@ -229,15 +232,8 @@ def _check_messages(item: tuple[Any, ...]) -> None:
 class _Host(SimpleNamespace):
     """A host without groups: messages are decoded and go nowhere."""
 
-    def on_message(self, node_id: int, item: tuple[Any, ...]) -> None:
-        ReplicaHost.on_message(self, node_id, item)  # type: ignore[arg-type]
-
-    def _is_second_copy(self, node_id: int, item: tuple[Any, ...]) -> bool:
-        self._beats_seen: dict[int, bool] = {}
-        return ReplicaHost._is_second_copy(self, node_id, item)  # type: ignore[arg-type]
-
-    def _step(self, node_id: int, group_id: int, message: Any) -> None:
-        ReplicaHost._step(self, node_id, group_id, message)  # type: ignore[arg-type]
+    def step(self, node_id: int, group_id: int, message: Any, grows_log: bool) -> None:
+        ReplicaHost.step(self, node_id, group_id, message, grows_log)  # type: ignore[arg-type]
 
 
 class _Coordinator:
@@ -257,6 +253,7 @@ def _heard(node_id: int, item: tuple[Any, ...]) -> None:
 
 _RECORD = record_of("a")
 _FOUNDING: Any = SimpleNamespace(record=_RECORD, accepted=lambda node_id, is_complete: None)
+_NO_PEERS: Any = None
 _HOST: Any = _Host(groups={}, disk_trouble="", flush_soon=lambda: None)
 _FOLLOWER = MapFollower(
     founding=_FOUNDING,
@@ -273,6 +270,7 @@ _COORDINATOR: Any = _Coordinator()
 _TIMEKEEPER: Any = SimpleNamespace(heard=_heard)
 _INBOX = Inbox(
     host=_HOST,
+    transport=ConsensusTransport(_NO_PEERS),
     coordinator=_COORDINATOR,
     follower=_FOLLOWER,
     founding=_FOUNDING,

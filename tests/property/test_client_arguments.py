@@ -31,7 +31,7 @@ from quorumcache.router import (
     PartialFailure,
     RouterError,
 )
-from quorumcache.router.config import parse_address
+from quorumcache.router.config import node_address
 from quorumcache.router.errors import InvalidArgument, InvalidRequest
 from tests.support.fake_cluster import FakeCluster, run
 
@@ -238,17 +238,14 @@ def test_a_key_twice_in_set_many_is_refused() -> None:
 def test_bad_seeds(seeds: Any) -> None:
     with pytest.raises(InvalidArgument) as refused:
         AsyncClient(seeds)
-    assert (
-        "seeds" in str(refused.value)
-        or "host:port" in str(refused.value)
-        or ("port must be" in str(refused.value))
-    )
+    assert "seeds" in str(refused.value)
 
 
 def test_good_seeds() -> None:
     for seeds in ("h", "h:1", ["h:1"], ("a:1", "b"), iter(["h:1"]), "[::1]:5", "::1", "fe80::1%lo"):
         AsyncClient(seeds)
-    assert parse_address("[::1]:5") == ("::1", 5)
+    assert node_address("[::1]:5") == ("::1", 5)
+    assert node_address(" h ") == ("h", 11211)
 
 
 @pytest.mark.parametrize("bad", [5, "c", {}, {"timeout_ms": 1}, ClientConfig, 0, False])

@@ -32,7 +32,9 @@ from quorumcache.node.consensus.values import (
     SnapshotMeta,
 )
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
+from quorumcache.node.inbox import deliver_consensus
 from quorumcache.node.peers.consensus_items import decode_message, encode_message
+from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.state_machine import Command, encode_batch
@@ -84,12 +86,13 @@ class Life:
         )
         wal.on_failed = self.fatal.append
         peers: Any = self
+        self.transport = ConsensusTransport(peers)
         self.host = ReplicaHost(
             loop=loop,
             clock=clock,
             wal=wal,
             snapshots=snapshots,
-            peers=peers,
+            transport=self.transport,
             counters=Counters(),
             tick_ms=10,
             on_leader_change=lambda group: None,
@@ -270,7 +273,7 @@ async def led_until_a_crash(
         if random.random() < 0.8:
             messages.append(leader.append(last, random.randint(1, 4)))
         for message in messages:
-            life.host.on_message(2, encode_message(GROUP, message))
+            deliver_consensus(2, encode_message(GROUP, message), life.host, life.transport)
         await asyncio.sleep(random.choice((0.0, 0.001, 0.02)))
     for message in life.sent:
         if isinstance(message, AppendReply) and not message.reject:

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from quorumcache.node.clients.writes import WRITE_BYTES_LIMIT
-from quorumcache.node.config import parse_address
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.node import Node
 from quorumcache.node.protocol.responses import binary_refusal
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
+from quorumcache.ring.address import parse_address
 from tests.simulation.stage import Stage
 
 Scenario = Callable[[Stage], Awaitable[None]]

@@ -21,6 +21,8 @@ from quorumcache.node.consensus.values import (
     SnapshotMeta,
     SoftState,
 )
+from quorumcache.node.inbox import deliver_consensus
+from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.store.store import ShardStore
@@ -253,12 +255,13 @@ class HostWorld:
         self.wal: Any = FakeWal(self.story)
         self.snapshots: Any = FakeSnapshots(self.story)
         peers: Any = self
+        self.transport = ConsensusTransport(peers)
         self.host = ReplicaHost(
             loop=self.loop,
             clock=self.clock,
             wal=self.wal,
             snapshots=self.snapshots,
-            peers=peers,
+            transport=self.transport,
             counters=self.counters,
             tick_ms=10,
             on_leader_change=self.leaders.append,
@@ -279,6 +282,10 @@ class HostWorld:
     def _fatal(self, error: BaseException) -> None:
         self.fatal.append(error)
         self.host.stop()
+
+    def deliver(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """A consensus item comes from another node."""
+        deliver_consensus(node_id, item, self.host, self.transport)
 
     def send_packed(self, node_id: int, packed: bytes) -> bool:
         self.story.append(("send", node_id))

@@ -8,7 +8,7 @@ import pytest
 
 from quorumcache.bench import __main__ as command
 from quorumcache.bench import options
-from quorumcache.bench.cluster import parse_addresses
+from quorumcache.bench.cluster import read_addresses
 from quorumcache.bench.errors import BenchError
 from quorumcache.bench.processes import parse_pinning
 from quorumcache.bench.workload import Workload
@@ -113,10 +113,10 @@ def test_node_flags_are_handed_on():
 
 
 def test_addresses():
-    assert parse_addresses("a:1, [::1]:2") == [("a", 1), ("::1", 2)]
+    assert read_addresses("a:1, [::1]:2") == [("a", 1), ("::1", 2)]
     for wrong in ("a", "a:", ":1", "a:0", "a:65536", "a:1,"):
-        with pytest.raises(BenchError, match="HOST:PORT"):
-            parse_addresses(wrong)
+        with pytest.raises(BenchError, match=r"is not HOST:PORT|is not in 1\.\.65535"):
+            read_addresses(wrong)
 
 
 def test_pinning():

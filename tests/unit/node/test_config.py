@@ -7,12 +7,9 @@ import dataclasses
 import pytest
 
 from quorumcache.node.config import (
+    LISTEN_ADDRESSES_MAX,
     NodeConfig,
-    format_address,
-    format_size,
-    parse_address,
     parse_initial_cluster,
-    parse_size,
 )
 from quorumcache.node.errors import ConfigError
 
@@ -30,52 +27,24 @@ def cluster(**changes: object) -> NodeConfig:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("127.0.0.1:11211", ("127.0.0.1", 11211)),
-        ("[::1]:11211", ("::1", 11211)),
-        ("[::]:0", ("::", 0)),
-        ("node-1.example:0", ("node-1.example", 0)),
-        ("0.0.0.0:65535", ("0.0.0.0", 65535)),
-    ],
+    "field", ["listen", "http", "peer", "advertise", "initial_cluster, node b"]
 )
-def test_addresses(text: str, expected: tuple[str, int]) -> None:
-    assert parse_address(text) == expected
-    assert format_address(*expected) == text
+def test_a_wrong_address_is_refused_under_the_name_of_its_setting(field: str) -> None:
+    name = field.partition(",")[0]
+    value = {**MEMBERS, "b": "nowhere"} if name == "initial_cluster" else "nowhere"
+    with pytest.raises(ConfigError, match="'nowhere' is not HOST:PORT") as caught:
+        cluster(**{name: value}).validate()
+    assert caught.value.field == field
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "11211", ":11211", "host", "host:", "host:x", "host:65536", "host:-1", "::1:11211",
-     "[]:1", "a b:1", "a,b:1", "[::1]11211", "host:1.5", "host:٣"],
-)  # fmt: skip
-def test_bad_addresses_name_the_field_and_the_value(text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse_address(text, "listen")
-    assert caught.value.field == "listen"
-    assert text in str(caught.value)
-
-
-@pytest.mark.parametrize("text", ["::1:11211", "::1", "[::1]"])
-def test_ipv6_without_brackets_or_port_is_told_how_to_write_it(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"\[::1\]:11211"):
-        parse_address(text, "listen")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("0", 0), ("1000", 1000), ("64k", 65536), ("512m", 512 << 20), ("1g", 1 << 30),
-     ("1G", 1 << 30), ("2gb", 2 << 30), ("2GiB", 2 << 30), (" 3 t ", 3 << 40)],
-)  # fmt: skip
-def test_sizes(text: str, expected: int) -> None:
-    assert parse_size(text) == expected
-    assert parse_size(format_size(expected)) == expected
-
-
-@pytest.mark.parametrize("text", ["", "g", "-1", "1.5g", "1x", "1 g b", "1e9"])
-def test_bad_sizes(text: str) -> None:
-    with pytest.raises(ConfigError, match="memory"):
-        parse_size(text, "memory")
+@pytest.mark.parametrize("field", ["listen", "http"])
+def test_so_many_addresses_may_be_listened_on(field: str) -> None:
+    texts = [f"127.0.0.1:{7000 + number}" for number in range(LISTEN_ADDRESSES_MAX + 1)]
+    cluster(**{field: ", ".join(texts[1:])}).validate()
+    with pytest.raises(ConfigError, match="17 addresses, at most 16"):
+        cluster(**{field: ",".join(texts)}).validate()
+    with pytest.raises(ConfigError, match="names an address twice"):
+        cluster(**{field: f"{texts[0]},{texts[0]}"}).validate()
 
 
 def test_initial_cluster() -> None:

@@ -7,12 +7,18 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.raft.messages import AppendReply, SnapshotChunk, Vote, VoteReply
+from quorumcache.node.consensus.raft.messages import (
+    Append,
+    AppendReply,
+    SnapshotChunk,
+    Vote,
+    VoteReply,
+)
 from quorumcache.node.directory.members import Members
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, KIND_OF, encode_message
-from quorumcache.node.peers.items import FORWARD_WRITE, MAP_EPOCH, MAP_REQUEST, TIME
+from quorumcache.node.peers.items import FORWARD_WRITE, HEARTBEATS, MAP_EPOCH, MAP_REQUEST, TIME
 from tests.unit.node.peers.test_codec import HELLO
 
 
@@ -24,7 +30,8 @@ class Parts:
         self.time = SimpleNamespace(is_settled=True, lost=self.note("lost"))
         self.members = Members()
         parts: dict[str, Any] = {
-            "host": self.part("on_message", "peer_unreachable", "flush_soon"),
+            "host": self.part("step", "peer_unreachable", "flush_soon"),
+            "transport": self.part(beats=self.beats),
             "coordinator": self.part("on_forward", "peer_up", "peer_down"),
             "follower": self.part("on_item", "heard_of", "ask", epoch=7),
             "founding": SimpleNamespace(accepted=self.accepted, answer=self.note("answer")),
@@ -34,6 +41,10 @@ class Parts:
         self.inbox = Inbox(**parts, members=self.members, on_told=lambda: self.tell("told"))
         self.peers = self.part("send_to_all", is_heard=lambda node_id: False)
         self.inbox.peers = self.peers
+
+    def beats(self, node_id: int, item: tuple[Any, ...]) -> list[tuple[int, Any]]:
+        self.tell("beats", node_id, item)
+        return [(1, "beat"), (2, "beat")]
 
     def tell(self, *words: Any) -> None:
         self.heard.append(words)
@@ -57,11 +68,17 @@ class Parts:
 
 def test_each_item_of_a_frame_goes_to_the_part_that_it_concerns() -> None:
     parts = Parts()
-    vote, write = encode_message(1, Vote(3, 0, 0, False)), (FORWARD_WRITE, 1)
+    vote, append = Vote(3, 0, 0, False), Append(3, 0, 0, 0, ())
+    write, beats = (FORWARD_WRITE, 1), (HEARTBEATS, ())
     time, epoch = (TIME, True, 5, 6, 7), (MAP_EPOCH, 9)
-    parts.inbox.on_peer_items(2, (vote, write, time, epoch))
+    consensus = (encode_message(1, vote), encode_message(2, append), beats)
+    parts.inbox.on_peer_items(2, (*consensus, write, time, epoch))
     assert parts.taken() == [
-        ("on_message", 2, vote),
+        ("step", 2, 1, vote, False),
+        ("step", 2, 2, append, True),
+        ("beats", 2, beats),
+        ("step", 2, 1, "beat", False),
+        ("step", 2, 2, "beat", False),
         ("on_forward", 2, write),
         ("heard", 2, time),
         ("on_item", 2, epoch),
@@ -81,9 +98,9 @@ def test_an_item_without_a_kind_is_the_peers_fault_and_what_came_before_it_count
 def test_nothing_but_consensus_is_taken_from_a_datagram() -> None:
     """A write that is executed once for each copy would be executed twice."""
     parts = Parts()
-    vote = encode_message(1, Vote(3, 0, 0, False))
-    parts.inbox.on_peer_datagram(2, (vote,))
-    assert parts.taken() == [("on_message", 2, vote)]
+    vote = Vote(3, 0, 0, False)
+    parts.inbox.on_peer_datagram(2, (encode_message(1, vote),))
+    assert parts.taken() == [("step", 2, 1, vote, False)]
     for kind in (FORWARD_WRITE, TIME, MAP_EPOCH, "x", None):
         with pytest.raises(PeerFrameError):
             parts.inbox.on_peer_datagram(2, ((kind, 1),))
@@ -95,13 +112,12 @@ def test_a_node_that_does_not_know_the_time_takes_votes_from_connections_only() 
     """There the time that the voter knows comes before its vote."""
     parts = Parts()
     parts.time.is_settled = False
-    vote = encode_message(1, VoteReply(3, True))
-    answer = encode_message(1, AppendReply(3, 0, False, 0, 0))
-    parts.inbox.on_peer_datagram(2, (vote, answer))
-    assert parts.taken() == [("on_message", 2, answer)]
+    vote, answer = VoteReply(3, True), AppendReply(3, 0, False, 0, 0)
+    parts.inbox.on_peer_datagram(2, (encode_message(1, vote), encode_message(1, answer)))
+    assert parts.taken() == [("step", 2, 1, answer, False)]
     parts.time.is_settled = True
-    parts.inbox.on_peer_datagram(2, (vote,))
-    assert parts.taken() == [("on_message", 2, vote)]
+    parts.inbox.on_peer_datagram(2, (encode_message(1, vote),))
+    assert parts.taken() == [("step", 2, 1, vote, False)]
 
 
 # -- connections -----------------------------------------------------------------------------------

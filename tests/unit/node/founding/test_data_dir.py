@@ -22,7 +22,7 @@ from quorumcache.node.founding.data_dir import (
     open_data_dir,
 )
 from quorumcache.node.storage.founding_record import propose
-from quorumcache.node.storage.identity import Identity, lock_data_dir, read_identity
+from quorumcache.node.storage.identity import NodeIdentity, lock_data_dir, read_identity
 from quorumcache.node.storage.local_state import LocalState
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.wal import Wal
@@ -42,11 +42,11 @@ def new_disk(survival: Survival | None = None) -> FakeDisk:
     return disk
 
 
-def opened(disk: FakeDisk, seed: int = 1) -> Identity:
+def opened(disk: FakeDisk, seed: int = 1) -> NodeIdentity:
     return open_data_dir(disk, "d", Random(seed))
 
 
-def record_with(identity: Identity, seed: int = 3):  # type: ignore[no-untyped-def]
+def record_with(identity: NodeIdentity, seed: int = 3):  # type: ignore[no-untyped-def]
     """A record in which this disk is founder b of a, b and c."""
     founders = [founder("a", 1), founder("b", 2, disk=identity.disk_id), founder("c", 3)]
     return propose(Random(seed), founders, SETTINGS)

@@ -25,6 +25,7 @@ from quorumcache.node.consensus.values import Entry, EntryKind
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.codec import pack_item
 from quorumcache.node.peers.consensus_items import KIND_OF
+from quorumcache.node.peers.consensus_transport import BEATS_PER_ITEM, BEATS_SEEN_MAX
 from quorumcache.node.peers.datagrams import (
     DATAGRAM_BYTES_MAX,
     DATAGRAMS_MAX,
@@ -35,7 +36,6 @@ from quorumcache.node.peers.datagrams import (
     token_of,
 )
 from quorumcache.node.peers.items import HEARTBEATS
-from quorumcache.node.replica.host import BEATS_PER_ITEM, BEATS_SEEN_MAX
 from quorumcache.node.telemetry.counters import Counters
 from tests.support.scripted_log import HARD_STATE, HostWorld
 from tests.unit.node.peers.test_network import World, both, hello_of, run
@@ -253,7 +253,7 @@ class Sender:
 def make_world(*groups: int) -> tuple[HostWorld, Sender]:
     world = HostWorld(*groups)
     sender = Sender()
-    world.host.peers = sender
+    world.transport.peers = sender
     return world, sender
 
 
@@ -295,17 +295,17 @@ def test_the_second_copy_of_heartbeats_counts_for_nothing() -> None:
     world, _ = make_world(1, 2)
     beat = Heartbeat(1, 0, 5, 0, 0, 0)
     item = (HEARTBEATS, ((1, *beat), (2, *beat)))
-    world.host.on_message(2, item)
-    world.host.on_message(2, item)
+    world.deliver(2, item)
+    world.deliver(2, item)
     assert world.logs[1].stepped == world.logs[2].stepped == [(2, beat)]
-    world.host.on_message(3, item)  # the same words from another
-    world.host.on_message(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=6)),)))
+    world.deliver(3, item)  # the same words from another
+    world.deliver(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=6)),)))
     assert len(world.logs[1].stepped) == 3
     for number in range(3 * BEATS_SEEN_MAX):
-        world.host.on_message(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=number)),)))
-    assert len(world.host._beats_seen) == BEATS_SEEN_MAX
+        world.deliver(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=number)),)))
+    assert len(world.transport._beats_seen) == BEATS_SEEN_MAX
     with pytest.raises(PeerFrameError):
-        world.host.on_message(2, (HEARTBEATS, ((1, {}, 5, 0, 0, 0),)))
+        world.deliver(2, (HEARTBEATS, ((1, {}, 5, 0, 0, 0),)))
 
 
 def test_heartbeats_of_many_groups_fit_into_datagrams() -> None:

@@ -23,13 +23,12 @@ from quorumcache.node.consensus.values import (
     Snapshot,
     SnapshotMeta,
 )
-from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError
+from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError, SnapshotInvalid
 from quorumcache.node.peers.consensus_items import decode_beats, encode_message
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
 from quorumcache.node.replica.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
 from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.store.commands import OP_SET
-from quorumcache.node.store.snapshot import SnapshotInvalid
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import HARD_STATE, VOTERS, Hears, HostWorld
 
@@ -305,7 +304,7 @@ def test_a_full_disk_gives_up_leaderships_and_time_stands_still() -> None:
     assert leader.role is Role.FOLLOWER
     assert waiter.heard == ["lost"]
     ticks = follower.tick_count
-    world.host.on_message(2, encode_message(2, Heartbeat(1, 0, 0, 0)))
+    world.deliver(2, encode_message(2, Heartbeat(1, 0, 0, 0)))
     for _ in range(5):
         world.clock.ns += TICK_NS
         world.loop.run(until=world.loop.now + 0.02)
@@ -315,7 +314,7 @@ def test_a_full_disk_gives_up_leaderships_and_time_stands_still() -> None:
     world.clock.ns += TICK_NS
     world.loop.run(until=world.loop.now + 0.02)
     assert follower.tick_count > ticks
-    world.host.on_message(2, encode_message(2, Heartbeat(1, 0, 0, 0)))
+    world.deliver(2, encode_message(2, Heartbeat(1, 0, 0, 0)))
     assert len(follower.stepped) == 1
 
 
@@ -334,7 +333,7 @@ def test_after_a_pause_few_ticks_are_made_up_for() -> None:
 
 def test_messages_to_unknown_groups_are_dropped() -> None:
     world = HostWorld(1)
-    world.host.on_message(2, encode_message(9, Heartbeat(1, 0, 0, 0)))
+    world.deliver(2, encode_message(9, Heartbeat(1, 0, 0, 0)))
     assert world.logs[1].stepped == []
 
 
@@ -346,17 +345,17 @@ def test_a_malformed_message_is_the_peers_fault_and_ours_ends_the_node() -> None
 
     world.logs[1].on_step = fail
     with pytest.raises(PeerFrameError):
-        world.host.on_message(2, encode_message(1, Heartbeat("1", 0, 0, 0)))  # type: ignore[arg-type]
+        world.deliver(2, encode_message(1, Heartbeat("1", 0, 0, 0)))  # type: ignore[arg-type]
     with pytest.raises(PeerFrameError):
-        world.host.on_message(2, (6, 1, (1, 2)))
+        world.deliver(2, (6, 1, (1, 2)))
     for member in ((), ((3,),), None):
         # An empty tuple once passed for a number, and the peer's message ended this node.
         with pytest.raises(PeerFrameError):
-            world.host.on_message(2, encode_message(1, Heartbeat(member, 0, 0, 0)))  # type: ignore[arg-type]
+            world.deliver(2, encode_message(1, Heartbeat(member, 0, 0, 0)))  # type: ignore[arg-type]
     configuration = Configuration(3, (4,))  # type: ignore[arg-type]
     chunk = SnapshotChunk(1, 1, 1, configuration, 0, 1, b"")
     with pytest.raises(PeerFrameError):
-        world.host.on_message(2, encode_message(1, chunk))
+        world.deliver(2, encode_message(1, chunk))
     malformed: tuple[tuple[Any, ...], ...] = (
         (6, {}, (1, 0, 0, 0)),
         (-1, 1, (1, 0, 0, 0)),
@@ -365,10 +364,10 @@ def test_a_malformed_message_is_the_peers_fault_and_ours_ends_the_node() -> None
     )
     for item in malformed:
         with pytest.raises(PeerFrameError):
-            world.host.on_message(2, item)
+            world.deliver(2, item)
     assert world.fatal == []
     with pytest.raises(TypeError):
-        world.host.on_message(2, encode_message(1, Heartbeat(1, 0, 0, 0)))
+        world.deliver(2, encode_message(1, Heartbeat(1, 0, 0, 0)))
     assert len(world.fatal) == 1
 
 
@@ -423,7 +422,7 @@ def test_a_replica_whose_disk_has_forgotten_ends_the_node() -> None:
 
     world.logs[1].step = step  # type: ignore[method-assign]
     with pytest.raises(AcknowledgedDataLost):
-        world.host.on_message(2, encode_message(1, Heartbeat(1, 9, 0, 0)))
+        world.deliver(2, encode_message(1, Heartbeat(1, 9, 0, 0)))
     [error] = world.fatal
     assert "shard 0" in str(error)
     assert "acknowledged entries up to 9 but holds them up to 4" in str(error)

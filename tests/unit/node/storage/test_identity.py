@@ -6,7 +6,7 @@ import pytest
 
 from quorumcache.node.errors import DataDirLocked, WrongDataDir
 from quorumcache.node.storage.identity import (
-    Identity,
+    NodeIdentity,
     encode_identity,
     lock_data_dir,
     read_identity,
@@ -15,7 +15,7 @@ from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.founding import disk_id, member_of, record_of
 from tests.support.manual_loop import ManualLoop
 
-NEW = Identity(disk_id(7))
+NEW = NodeIdentity(disk_id(7))
 MEMBER = member_of(record_of("alpha", "beta"), 2).identity
 WAITING = member_of(record_of("alpha", "beta"), 1, is_complete=False).identity
 
@@ -28,7 +28,7 @@ def disk() -> FakeDisk:
 
 
 @pytest.mark.parametrize("identity", [NEW, MEMBER, WAITING])
-def test_what_was_written_is_read(disk: FakeDisk, identity: Identity) -> None:
+def test_what_was_written_is_read(disk: FakeDisk, identity: NodeIdentity) -> None:
     assert read_identity(disk, "d") is None
     disk.write("d/node.id", encode_identity(identity))
     assert read_identity(disk, "d") == identity
@@ -43,7 +43,7 @@ def test_second_process_is_refused(disk: FakeDisk) -> None:
 
 
 @pytest.mark.parametrize("identity", [NEW, MEMBER])
-def test_every_damaged_bit_is_refused(disk: FakeDisk, identity: Identity) -> None:
+def test_every_damaged_bit_is_refused(disk: FakeDisk, identity: NodeIdentity) -> None:
     disk.write("d/node.id", encode_identity(identity))
     for bit in range(8 * len(disk.read("d/node.id"))):
         disk.flip_bit("d/node.id", bit)

@@ -17,7 +17,6 @@ from quorumcache.node.consensus.values import (
 )
 from quorumcache.node.errors import DiskFailed
 from quorumcache.node.storage.snapshots import SnapshotStore
-from quorumcache.node.wal import MemoryWal
 from quorumcache.node.wal.queue import FRAME_PAYLOAD_BYTES, FRAME_RECORDS_UNCOUNTED
 from quorumcache.node.wal.wal import Wal, WalRecord
 from tests.support.fake_disk import FakeDisk, Nothing
@@ -444,6 +443,17 @@ def test_first_start_leaves_a_segment_before_anything_else(log: Log) -> None:
     assert log.wal.orphan_snapshots == [1]
 
 
+def test_what_waits_for_the_next_segment_is_counted(log: Log) -> None:
+    """A disk that hangs there is as slow as one that hangs at a write: what waits has a bound."""
+    log.disk.delay = lambda random: 1.0
+    for index in range(1, 4):
+        log.append(str(index), record(1, index, size=1000))
+    assert log.wal.queued_bytes == 3000
+    log.loop.run(until=10.0)
+    assert log.called == ["1", "2", "3"]
+    assert log.wal.queued_bytes == 0
+
+
 # --- the end
 
 
@@ -479,18 +489,3 @@ def test_close_does_not_wait_for_a_full_disk() -> None:
         assert called == []
 
     asyncio.run(asyncio.wait_for(main(), 30))
-
-
-def test_memory_log_calls_back_on_the_next_turn() -> None:
-    loop = ManualLoop()
-    wal = MemoryWal(loop)
-    called: list[str] = []
-    wal.append([record(1, 1)], lambda: called.append("a"))
-    wal.forget(1, lambda: called.append("b"))
-    wal.compacted(1, 1, 1)
-    wal.installed(1, 1, 1)
-    assert called == []
-    loop.run()
-    assert called == ["a", "b"]
-    assert wal.pinned_groups() == []
-    asyncio.run(wal.close())

@@ -1,0 +1,27 @@
+"""What a host of replicas needs of the way to the other nodes."""
+
+from __future__ import annotations
+
+from quorumcache.node.consensus.values import Message, Outbound
+
+
+class Transport:
+    """Carries messages between replicas of the same group: each at most once, some out of order.
+
+    A class and no `Protocol`: every message of consensus goes through it, and mypyc calls the
+    methods of a class directly.
+    """
+
+    __slots__ = ()
+
+    def send(self, group_id: int, messages: list[Outbound], tick: int) -> None:
+        """Queue messages; they leave with the next `flush`. `tick` numbers the host's ticks."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Send what is queued, in one frame to every peer."""
+        raise NotImplementedError
+
+    def check(self, message: Message) -> None:
+        """Raise `PeerFrameError` if a message that could not be handled is the peer's fault."""
+        raise NotImplementedError
