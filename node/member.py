@@ -119,7 +119,6 @@ class Member:
         self.housekeeper = Housekeeper(
             node_id=self.node_id,
             config=basics.config,
-            loop=basics.loop,
             host=host,
             wal=durable.wal,
             snapshots=durable.snapshots,
@@ -229,7 +228,7 @@ class Member:
                 self.node_id,
                 self._host.groups.values,
                 is_up=self.peers.is_up,
-                transfer=self.housekeeper.transfer,
+                transfer=self.housekeeper.leadership.transfer,
                 deadline=deadline,
                 pause_seconds=self._basics.config.heartbeat_ms / 1000,
             )

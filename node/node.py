@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.admin.health_log import HealthLog
 from quorumcache.node.admin.server import AdminServer
+from quorumcache.node.admin.stats import stats_reply
+from quorumcache.node.admin.status import health_problems, health_warnings
 from quorumcache.node.basics import Basics
+from quorumcache.node.clients.cluster_words import ClusterWords
+from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
@@ -124,7 +128,7 @@ class Node:
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
-        self.server = MemcachedServer(self, self.coordinator)
+        self.server = self._new_server()
         self.durable = DurableState(
             config,
             basics.disk,
@@ -148,6 +152,34 @@ class Node:
                 files=self.durable.files_when_new,
                 on_lost=self._fatal,
             )
+
+    def _new_server(self) -> MemcachedServer:
+        config = self.config
+        words = ClusterWords(
+            self,
+            shards=config.shards,
+            groups=self.host.groups,
+            leader_node=self.coordinator.leader_node,
+            health=lambda: (health_problems(self), health_warnings(self)),
+        )
+        context = ClientContext(
+            loop=self.loop,
+            monotonic_ns=self.clock.monotonic_ns,
+            coordinator=self.coordinator,
+            counters=self.counters,
+            groups=self.host.groups,
+            shards=config.shards,
+            item_bytes_max=config.item_bytes_max,
+            stats=lambda args: stats_reply(self, args),
+            cluster=words.reply,
+            moved_line=words.moved_line,
+        )
+        return MemcachedServer(
+            context,
+            connections_max=config.connections_max,
+            slow_client_ms=config.slow_client_ms,
+            idle_timeout_ms=config.idle_timeout_ms,
+        )
 
     def _become_member(self) -> Member:
         self._data_dir_watch = None
