@@ -6,7 +6,8 @@ Rules:
 1. Each room of the node, and each module on its own floor, imports only what `MAY_IMPORT`
    before it: so imports run one way.
 2. No two modules anywhere import each other, not even over others.
-3. A file is read in one sitting, and the node's own floor is seen at a glance.
+3. The modules of ring, router and bench import only what their package's docstring names before.
+4. A file is read in one sitting, and the node's own floor is seen at a glance.
 
 A failure the file. Extend the table only together with the reason.
 """
@@ -16,6 +17,8 @@ from __future__ import annotations
 import ast
 import re
 from graphlib import CycleError, TopologicalSorter
+
+import pytest
 
 from tests.test_layering import PACKAGES, ROOT, file_of, imports, modules
 
@@ -149,6 +152,23 @@ def test_no_modules_import_each_other() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+@pytest.mark.parametrize("package", ["ring", "router", "bench"])
+def test_a_package_is_read_from_its_first_module_to_its_last(package: str) -> None:
+    """These have one floor. The docstring of each names its modules in an order in which none needs
+    a later one; bench/micro, which measures the node's modules, stands beside it."""
+    text = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
+    order = list(dict.fromkeys(re.findall(r"\b(\w+)\.py\b", text)))
+    named = [f"{package}/{name}.py" for name in order]
+    there = [path for path in modules() if path.startswith(f"{package}/") and "/micro/" not in path]
+    assert sorted(named) == [path for path in there if not path.endswith("__init__.py")]
+    wrong = [
+        f"{path} imports {source}, which stands behind it in {package}/__init__.py"
+        for place, path in enumerate(named)
+        for source in sorted(imported_files(path) & set(named[place:]))
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 def test_files_are_read_in_one_sitting() -> None:
