@@ -65,7 +65,7 @@ def test_a_lone_node_founds_its_cluster_and_serves_and_stops() -> None:
         await node.stop()
         await node.stop()
         assert not node.failed.done()
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", int(node.listen_address.split(":")[1]))
 
     play(story)
@@ -108,8 +108,9 @@ def test_a_node_can_stop_while_it_starts(turns: int) -> None:
     async def story() -> None:
         node = new_node(**ALONE, data_dir="d")
         starting = asyncio.ensure_future(node.start())
-        while not node.listen_address:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(SECONDS):
+            while not node.listen_address:  # noqa: ASYNC110 - turn by turn
+                await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
         starting.cancel()
