@@ -12,9 +12,9 @@ from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.founding.introduction import info_of
 from quorumcache.node.peers.codec import Hello, Items
 from quorumcache.node.peers.consensus_items import (
-    APPEND,
     DATAGRAM_KINDS,
-    VOTE_REPLY_KIND,
+    ENTRIES_KIND,
+    VOTE_KIND,
     decode_message,
 )
 from quorumcache.node.peers.founding_frames import Blank
@@ -110,7 +110,7 @@ class Inbox:
             kind = item[0]
             if type(kind) is not int or kind not in DATAGRAM_KINDS:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60} came as a datagram")
-            if kind == VOTE_REPLY_KIND and not self._time.is_settled:
+            if kind == VOTE_KIND and not self._time.is_settled:
                 continue
             deliver_consensus(node_id, item, self._host, self._transport)
 
@@ -169,4 +169,4 @@ def deliver_consensus(
             host.step(node_id, group_id, message, False)
     else:
         message = decode_message(item)
-        host.step(node_id, item[1], message, item[0] == APPEND)
+        host.step(node_id, item[1], message, item[0] == ENTRIES_KIND)

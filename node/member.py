@@ -17,7 +17,7 @@ from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
 from quorumcache.node.peers.network import PeerNetwork
-from quorumcache.node.peers.state import PeerSpec
+from quorumcache.node.peers.peer import PeerSpec
 from quorumcache.node.replica.handover import hand_over
 from quorumcache.node.replica.starter import ReplicaStarter
 from quorumcache.node.store.store import ShardStore

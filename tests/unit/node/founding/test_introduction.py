@@ -8,7 +8,7 @@ from quorumcache.node.config import NodeConfig
 from quorumcache.node.founding.introduction import info_of, own_hello, own_info, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import HEADER, decode_hello, encode_hello
-from quorumcache.node.storage.start_record import Starts
+from quorumcache.node.storage.starts import Starts
 from quorumcache.ring import NodeInfo
 from tests.support.founding import disk_id, member_of, record_of
 
