@@ -8,22 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.raft.messages import (
-    AppendReply,
-    SnapshotChunk,
-    Vote,
-    VoteReply,
-)
-from quorumcache.node.consensus.values import Configuration
-from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.node import Node
 from quorumcache.node.peers.codec import pack_item
-from quorumcache.node.peers.consensus_items import encode_message
 from quorumcache.node.peers.datagrams import (
     DATAGRAM_BYTES_MAX,
     DATAGRAMS_MAX,
@@ -33,7 +22,6 @@ from quorumcache.node.peers.datagrams import (
     make_token,
     token_of,
 )
-from quorumcache.node.peers.items import FORWARD_WRITE, MAP_EPOCH, TIME
 from quorumcache.node.telemetry.counters import Counters
 from tests.unit.node.peers.test_network import World, both, hello_of, run
 
@@ -221,37 +209,3 @@ def test_without_the_port_for_datagrams_the_connection_carries_everything(
 
     run(test())
     assert any("peer_datagrams_off" in record.getMessage() for record in caplog.records)
-
-
-def test_nothing_but_consensus_is_taken_from_a_datagram() -> None:
-    """A write that is executed once for each copy would be executed twice."""
-    taken: list[Any] = []
-    node: Any = SimpleNamespace(
-        host=SimpleNamespace(step=lambda *message: taken.append(message)),
-        transport=None,
-        time=SimpleNamespace(is_settled=False),
-    )
-    vote = Vote(3, 0, 0, False)
-    Node.on_peer_datagram(node, 2, (encode_message(1, vote),))
-    assert taken == [(2, 1, vote, False)]
-    for kind in (FORWARD_WRITE, TIME, MAP_EPOCH, "x", None):
-        with pytest.raises(PeerFrameError):
-            Node.on_peer_datagram(node, 2, ((kind, 1),))
-    chunk = SnapshotChunk(3, 9, 2, Configuration((1, 2)), 0, 4, b"data")
-    with pytest.raises(PeerFrameError, match="came as a datagram"):
-        Node.on_peer_datagram(node, 2, (encode_message(1, chunk),))
-    assert len(taken) == 1
-
-
-def test_a_node_that_does_not_know_the_time_takes_votes_from_connections_only() -> None:
-    """There the time that the voter knows comes before its vote."""
-    taken: list[Any] = []
-    time = SimpleNamespace(is_settled=False)
-    host = SimpleNamespace(step=lambda *message: taken.append(message))
-    node: Any = SimpleNamespace(host=host, transport=None, time=time)
-    vote, answer = VoteReply(3, True), AppendReply(3, 0, False, 0, 0)
-    Node.on_peer_datagram(node, 2, (encode_message(1, vote), encode_message(1, answer)))
-    assert taken == [(2, 1, answer, False)]
-    time.is_settled = True
-    Node.on_peer_datagram(node, 2, (encode_message(1, vote),))
-    assert taken == [(2, 1, answer, False), (2, 1, vote, False)]
