@@ -42,7 +42,6 @@ class Member:
         assert durable.member is not None
         self._basics = basics
         self._durable = durable
-        self._coordinator = coordinator
         self._own_tasks: list[asyncio.Task[None]] = []
         self.node_id = durable.identity.node_id
         self.cluster_id = durable.identity.cluster_id
@@ -101,7 +100,7 @@ class Member:
             start_replica=starter.start_shard,
             on_started=self._seat.started,
             on_fatal=basics.on_fatal,
-            send=basics.switch.send,
+            send=basics.network.send,
             alarms=basics.alarms,
         )
         self._seat.on_map = self.follower.arrived
@@ -124,7 +123,7 @@ class Member:
             snapshots=durable.snapshots,
             counters=basics.counters,
             preferred_leader=members.preferred_leader_of,
-            is_up=basics.switch.is_up,
+            is_up=basics.network.is_up,
         )
         self.peers: PeerNetwork | None = None
         """None for a node that is alone."""
@@ -168,21 +167,9 @@ class Member:
                 f"a cluster of {len(others) + 1} nodes needs an address that the others reach",
             )
         starts, epoch = self._durable.starts, self.follower.epoch
-        self.peers = self.inbox.peers = PeerNetwork(
-            basics.loop,
-            basics.clock,
-            basics.random,
-            listen_address=config.peer,
-            counters=basics.counters,
-            tasks=basics.tasks,
-            listener=basics.listener,
-        )
         hello = own_hello(config, info, self.founding, basics.incarnation, starts, epoch)
-        self.peers.join(hello, others, self.inbox, self._durable.peer_starts)
-        basics.switch.network = self.peers
-        # From here on without the detour of the switch: this is on every message's way.
-        basics.transport.peers = self.peers
-        self._coordinator.use_peers(self.peers)
+        basics.network.join(hello, others, self.inbox, self._durable.peer_starts)
+        self.peers = self.inbox.peers = basics.network
         await self.peers.start()
 
     def _peer_specs(self) -> dict[int, PeerSpec]:

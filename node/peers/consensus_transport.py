@@ -42,7 +42,7 @@ class PackedSender(Protocol):
 
 
 class ConsensusTransport(Transport):
-    """One per node. `peers` may be replaced while nothing is queued."""
+    """One per node."""
 
     def __init__(self, peers: PackedSender) -> None:
         self.peers: PackedSender = peers

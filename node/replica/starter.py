@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
-from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus.protocols import PROTOCOL, PROTOCOLS
 from quorumcache.node.consensus.values import Configuration, HardState, Snapshot, SnapshotMeta
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import StateMachine
@@ -62,7 +62,7 @@ class ReplicaStarter:
             meta = found.meta
         else:
             meta = SnapshotMeta(0, 0, birth)
-        raft = Raft(
+        replica = PROTOCOLS[PROTOCOL].make_replica(
             self._config,
             Random(self._random.getrandbits(64)),
             configuration=meta.configuration,
@@ -72,7 +72,7 @@ class ReplicaStarter:
             applied_index=meta.last_index,
             life=self._life,
         )
-        group = ReplicaGroup(group_id, raft, machine, host, meta)
+        group = ReplicaGroup(group_id, replica, machine, host, meta)
         host.add_group(group)
         if stands:
             group.log.campaign()
