@@ -13,7 +13,7 @@ from quorumcache.node.housekeeping.rounds import Rounds
 from quorumcache.node.housekeeping.timekeeper import Timekeeper
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.peers.listener import PeerListener
-from quorumcache.node.peers.switch import PeerSwitch
+from quorumcache.node.peers.network import PeerNetwork
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
@@ -65,8 +65,16 @@ class Basics:
         self.rounds = Rounds(config.tick_ms)
         self.peer_watch = PeerWatch(config.name, self.alarms, clock, self.started_ns)
         self.listener = PeerListener(loop)
-        self.switch = PeerSwitch()
-        self.transport = ConsensusTransport(self.switch)
+        self.network = PeerNetwork(
+            loop,
+            clock,
+            random,
+            listen_address=config.peer,
+            counters=self.counters,
+            tasks=self.tasks,
+            listener=self.listener,
+        )
+        self.transport = ConsensusTransport(self.network)
         self.host = ReplicaHost(
             loop=loop,
             clock=clock,
@@ -80,4 +88,4 @@ class Basics:
             time=self.time,
             item_bytes_max=config.item_bytes_max,
         )
-        self.timekeeper = Timekeeper(self.time, self.alarms, self.switch, self.members.heard_of)
+        self.timekeeper = Timekeeper(self.time, self.alarms, self.network, self.members.heard_of)

@@ -16,7 +16,6 @@ from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
-from quorumcache.node.peers.network import PeerNetwork
 from quorumcache.node.peers.peer import PeerSpec
 from quorumcache.node.replica.handover import hand_over
 from quorumcache.node.replica.starter import ReplicaStarter
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from quorumcache.node.basics import Basics
     from quorumcache.node.founding.durable_state import DurableState
     from quorumcache.node.operations.coordinator import Coordinator
+    from quorumcache.node.peers.network import PeerNetwork
     from quorumcache.ring import ClusterMap, NodeInfo
 
 log = get_logger("node")
@@ -101,7 +101,7 @@ class Member:
             start_replica=starter.start_shard,
             on_started=self._seat.started,
             on_fatal=basics.on_fatal,
-            send=basics.switch.send,
+            send=basics.network.send,
             alarms=basics.alarms,
         )
         self._seat.on_map = self.follower.arrived
@@ -124,7 +124,7 @@ class Member:
             snapshots=durable.snapshots,
             counters=basics.counters,
             preferred_leader=members.preferred_leader_of,
-            is_up=basics.switch.is_up,
+            is_up=basics.network.is_up,
         )
         self.peers: PeerNetwork | None = None
         """None for a node that is alone."""
@@ -168,23 +168,9 @@ class Member:
                 f"a cluster of {len(others) + 1} nodes needs an address that the others reach",
             )
         starts, epoch = self._durable.starts, self.follower.epoch
-        self.peers = self.inbox.peers = PeerNetwork(
-            basics.loop,
-            basics.clock,
-            basics.random,
-            hello=own_hello(config, info, self.founding, basics.incarnation, starts, epoch),
-            listen_address=config.peer,
-            peers=others,
-            handler=self.inbox,
-            counters=basics.counters,
-            tasks=basics.tasks,
-            listener=basics.listener,
-            starts=self._durable.peer_starts,
-        )
-        basics.switch.network = self.peers
-        # From here on without the detour of the switch: this is on every message's way.
-        basics.transport.peers = self.peers
-        self._coordinator.use_peers(self.peers)
+        hello = own_hello(config, info, self.founding, basics.incarnation, starts, epoch)
+        self.peers = self.inbox.peers = basics.network
+        self.peers.join(hello, others, self.inbox, self._durable.peer_starts)
         await self.peers.start()
 
     def _peer_specs(self) -> dict[int, PeerSpec]:

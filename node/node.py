@@ -112,7 +112,7 @@ class Node:
             Serving(
                 node_id=0,
                 host=self.host,
-                peers=basics.switch,
+                peers=basics.network,
                 clock=clock,
                 counters=self.counters,
                 memory_bytes=config.memory_bytes,
@@ -120,7 +120,7 @@ class Node:
             Leaders(
                 0,
                 self.host.groups,
-                basics.switch,
+                basics.network,
                 self.members.preferred_leader_of,
                 self.members.replicas_of,
             ),

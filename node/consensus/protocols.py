@@ -17,6 +17,8 @@ from quorumcache.node.consensus.raft.wire import WIRE as RAFT_WIRE
 from quorumcache.node.consensus.values import Configuration, Entry, HardState, Index, SnapshotMeta
 from quorumcache.node.consensus.wire import Wire
 
+_NO_HARD_STATE: Final = HardState(0, 0)
+
 
 class MakeReplica(Protocol):
     """Makes one replica of one group, from what is durable of it."""
@@ -27,11 +29,11 @@ class MakeReplica(Protocol):
         random: Random,
         *,
         configuration: Configuration,
-        hard_state: HardState = ...,
-        entries: Sequence[Entry] = ...,
-        snapshot: SnapshotMeta | None = ...,
-        applied_index: Index = ...,
-        life: int = ...,
+        hard_state: HardState = _NO_HARD_STATE,
+        entries: Sequence[Entry] = (),
+        snapshot: SnapshotMeta | None = None,
+        applied_index: Index = 0,
+        life: int = 0,
     ) -> ReplicatedLog:
         """`configuration` is the first one of the group; a snapshot's, and any in `entries`, take
         precedence. `entries` are contiguous and reach back to the snapshot (those it covers are

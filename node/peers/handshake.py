@@ -12,12 +12,15 @@ from quorumcache.node.peers.codec import (
     encode_hello,
     why_stranger,
 )
-from quorumcache.node.peers.link import Refused
+from quorumcache.node.peers.link import PeerLink, Refused
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.storage.starts import Starts
 
 NEWER_MAP_RETRY_MS: Final = 500
 """Pause of a node that we do not know, but whose map is newer than ours."""
+
+DUPLICATE_RETRY_MS: Final = 500
+"""Pause of a second process of the same name: by then the first one may have ended."""
 
 
 class Handshake:
@@ -74,6 +77,22 @@ class Handshake:
             why = self._starts.why_set_back(own.name, hello.name, hello.disk_id, starts)
             if why is not None:
                 raise Refused(why)
+
+    def check_caller(self, hello: Hello, inbound: PeerLink | None) -> None:
+        """Raise `Refused` if another process speaks for the node that calls; else end `inbound`,
+        the connection that the same process had so far.
+        """
+        if inbound is None or inbound.hello is None or inbound.closing:
+            return
+        if inbound.hello.incarnation != hello.incarnation:
+            # Either it restarted and its old connection has not died yet, or there are two
+            # processes of one name: two voters of one name are a danger to every promise.
+            raise Refused(
+                f"another process is connected to node {self.hello.name} as node {hello.name}. If "
+                "that process has ended, try again after 2 s",
+                DUPLICATE_RETRY_MS,
+            )
+        inbound.abort("replaced by a new connection from the same process")
 
     def accepted(self, hello: Hello) -> None:
         """A connection of this peer is taken: remember the start of its directory."""

@@ -18,7 +18,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from quorumcache.node.clock import Clock
 from quorumcache.node.errors import PeerError
@@ -26,9 +26,9 @@ from quorumcache.node.peers.codec import Hello, Items, Refusal, pack_item
 from quorumcache.node.peers.datagrams import DatagramPath, items_of, make_token, token_of
 from quorumcache.node.peers.dialer import Dialer
 from quorumcache.node.peers.founding_frames import Blank
-from quorumcache.node.peers.handshake import Handshake
+from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, Handshake
 from quorumcache.node.peers.line_log import LineLog
-from quorumcache.node.peers.link import PeerLink, Refused
+from quorumcache.node.peers.link import PeerLink
 from quorumcache.node.peers.listener import PeerListener
 from quorumcache.node.peers.open_links import OpenLinks
 from quorumcache.node.peers.peer import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
@@ -36,9 +36,6 @@ from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event
-
-DUPLICATE_RETRY_MS: Final = 500
-"""Pause of a second process of the same name: by then the first one may have ended."""
 
 
 class PeerNetwork:
@@ -50,26 +47,23 @@ class PeerNetwork:
         clock: Clock,
         random: Random,
         *,
-        hello: Hello,
         listen_address: str,
-        peers: Mapping[int, PeerSpec],
-        handler: PeerHandler,
         tasks: Tasks,
         queue_bytes_max: int = 64 << 20,
         counters: Counters | None = None,
         logger: logging.Logger | None = None,
         listener: PeerListener | None = None,
-        starts: PeerStarts | None = None,
     ) -> None:
-        """`peers` holds the other nodes by id. `queue_bytes_max`: per outbox. `listener`: one that
-        listens already; without it, `start` listens on `listen_address`. `starts`: what was seen of
-        the other data directories; without it all are believed.
+        """`queue_bytes_max`: per outbox. `listener`: one that listens already; without it, `start`
+        listens on `listen_address`. Until `join` there is nobody to send to.
         """
         self._loop = loop
         self._clock = clock
         self._listen_address = listen_address
-        self._handler = handler
-        self._handshake = Handshake(hello, starts, handler.on_newer_map)
+        self.has_joined = False
+        """True once this node is a member that has peers."""
+        self._handler: PeerHandler
+        self._handshake: Handshake
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
@@ -81,20 +75,39 @@ class PeerNetwork:
         self._listener = listener if listener is not None else PeerListener(loop)
         self._paths: dict[int, DatagramPath] = {}  # of ready links, by node id
         self._tokens: dict[bytes, int] = {}  # node id, of the datagrams that are taken in
-        self._started = False
+        self._dials = False
         self._stopping = False
-        for node_id in sorted(peers):
-            self.add(node_id, peers[node_id])
 
     # --- life
 
+    def join(
+        self,
+        hello: Hello,
+        peers: Mapping[int, PeerSpec],
+        handler: PeerHandler,
+        starts: PeerStarts | None = None,
+    ) -> None:
+        """This node is a member now, and `hello` is what it says of itself; before `start`.
+
+        `peers` holds the other nodes by id, `handler` gets what they bring. `starts`: what was seen
+        of the other data directories; without it all are believed.
+        """
+        assert not self.has_joined
+        self._handler = handler
+        self._handshake = Handshake(hello, starts, handler.on_newer_map)
+        self.has_joined = True
+        for node_id in sorted(peers):
+            self.add(node_id, peers[node_id])
+
     async def start(self) -> str:
-        """Listens and begins to dial. Returns the bound HOST:PORT; `StartupError` if in use."""
+        """Listens and begins to dial, after `join`. Returns the bound HOST:PORT. `StartupError` if
+        the port is in use.
+        """
         self._listener.accept = self._accept
         self._listener.on_datagram = self._datagram
         if not self._listener.address:
             await self._listener.start(self._listen_address)
-        self._started = True
+        self._dials = True
         for node_id, peer in self._peers.items():
             self._dialer.start(node_id, peer)
         self._links.start_ticking()
@@ -108,7 +121,7 @@ class PeerNetwork:
         assert node_id not in self._peers
         peer = self._peers[node_id] = Peer(spec.name, spec.addresses(), spec.disk_id)
         self._handshake.know(node_id, spec.name, spec.disk_id)
-        if self._started:
+        if self._dials:
             self._dialer.start(node_id, peer)
 
     def forget(self, node_id: int) -> None:
@@ -327,19 +340,7 @@ class PeerNetwork:
         """A hello came; `Refused` is raised if it is not of a peer."""
         self._handshake.check(hello, link.node_id)
         if not link.dialed:
-            inbound = self._peers[hello.node_id].inbound
-            if inbound is not None and inbound.hello is not None and not inbound.closing:
-                if inbound.hello.incarnation != hello.incarnation:
-                    # Either it restarted and its old connection has not died yet, or there are
-                    # two processes of one name: two voters of one name are a danger to every
-                    # promise.
-                    own = self._handshake.hello.name
-                    raise Refused(
-                        f"another process is connected to node {own} as node {hello.name}. If "
-                        "that process has ended, try again after 2 s",
-                        DUPLICATE_RETRY_MS,
-                    )
-                inbound.abort("replaced by a new connection from the same process")
+            self._handshake.check_caller(hello, self._peers[hello.node_id].inbound)
         self._handshake.accepted(hello)
 
     def link_ready(self, link: PeerLink) -> None:

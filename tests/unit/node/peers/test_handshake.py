@@ -4,10 +4,13 @@ back; what this node tells of itself is its newest state.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from quorumcache.node.peers.codec import HEADER, Hello, decode_hello
-from quorumcache.node.peers.handshake import NEWER_MAP_RETRY_MS, Handshake
+from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, NEWER_MAP_RETRY_MS, Handshake
 from quorumcache.node.peers.link import REFUSED_RETRY_MS, Refused
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.storage.starts import Starts
@@ -82,6 +85,22 @@ def test_a_directory_that_was_set_back_is_refused_once_a_later_start_was_accepte
     world.handshake.accepted(started(3))
     assert "was set back to an older copy" in str(world.refusal(started(2)))
     world.handshake.check(started(4), 0)
+
+
+def test_one_process_at_a_time_speaks_for_a_node() -> None:
+    handshake = World().handshake
+    ended: list[str] = []
+    inbound: Any = SimpleNamespace(hello=THEIRS, closing=False, abort=ended.append)
+    handshake.check_caller(THEIRS, None)
+    with pytest.raises(Refused, match="another process is connected to node a as node b") as caught:
+        handshake.check_caller(THEIRS._replace(incarnation=9), inbound)
+    assert caught.value.retry_ms == DUPLICATE_RETRY_MS
+    assert not ended
+    handshake.check_caller(THEIRS, inbound)
+    assert ended == ["replaced by a new connection from the same process"]
+    inbound.closing = True
+    handshake.check_caller(THEIRS._replace(incarnation=9), inbound)
+    assert len(ended) == 1
 
 
 def test_the_own_hello_tells_the_newest_state() -> None:

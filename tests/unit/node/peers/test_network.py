@@ -166,15 +166,13 @@ class World:
             asyncio.get_running_loop(),
             SystemClock(),
             random.Random(node_id),
-            hello=hello,
             listen_address=self.address(node_id),
-            peers={
-                other: PeerSpec(peer_name or "?abc"[other], self.address(other), disk_id(other))
-            },
-            handler=recorder,
             tasks=background_tasks(),
             **options,
         )
+        name = peer_name or "?abc"[other]
+        peers = {other: PeerSpec(name, self.address(other), disk_id(other))}
+        network.join(hello, peers, recorder)
         self.networks.append(network)
         return network, recorder
 
@@ -235,6 +233,34 @@ def test_two_networks_meet_and_exchange_items() -> None:
             b.flush()
             assert (await at_a.wait("item", 2))[2] == (1, "back")
             assert counters.peer_messages_received == 1
+
+    run(test())
+
+
+def test_before_a_node_has_joined_it_has_nobody_to_send_to() -> None:
+    """As while it is new, or alone."""
+
+    async def test() -> None:
+        counters = Counters()
+        network = PeerNetwork(
+            asyncio.get_running_loop(),
+            SystemClock(),
+            random.Random(1),
+            listen_address="127.0.0.1:0",
+            tasks=background_tasks(),
+            counters=counters,
+        )
+        assert not network.has_joined
+        assert not network.send(2, (1,))
+        assert not network.send_bulk(2, (1,))
+        network.send_again(2, b"x")
+        network.send_to_all((1,))
+        network.flush()
+        assert (network.node_ids, network.is_up(2), network.is_heard(2)) == ((), False, False)
+        assert (network.refusals(), network.why_apart()) == ({}, {})
+        assert counters.peer_messages_sent == 0
+        network.abort()
+        await network.stop()
 
     run(test())
 
@@ -662,12 +688,11 @@ def test_a_link_cut_one_way_is_noticed_at_both_ends(way: str) -> None:
                 asyncio.get_running_loop(),
                 SystemClock(),
                 random.Random(1),
-                hello=hello_of(1),
                 listen_address=world.address(1),
-                peers={2: PeerSpec("b", f"127.0.0.1:{await valve.start()}", disk_id(2))},
-                handler=recorder,
                 tasks=background_tasks(),
             )
+            peers = {2: PeerSpec("b", f"127.0.0.1:{await valve.start()}", disk_id(2))}
+            a.join(hello_of(1), peers, recorder)
             world.networks.append(a)
             await a.start()
             _, at_b = await world.start(2)
@@ -780,15 +805,14 @@ def test_a_lost_link_is_dialed_again_while_the_name_server_is_silent(
                 asyncio.get_running_loop(),
                 SystemClock(),
                 random.Random(1),
-                hello=hello_of(1),
                 listen_address=world.address(1),
-                peers={
-                    2: PeerSpec("b", f"b.test:{world.ports[2]}", disk_id(2)),
-                    3: PeerSpec("c", "c.test:7400", disk_id(3)),
-                },
-                handler=recorder,
                 tasks=background_tasks(),
             )
+            peers = {
+                2: PeerSpec("b", f"b.test:{world.ports[2]}", disk_id(2)),
+                3: PeerSpec("c", "c.test:7400", disk_id(3)),
+            }
+            a.join(hello_of(1), peers, recorder)
             world.networks.append(a)
             await a.start()
             await recorder.wait("down", 3)

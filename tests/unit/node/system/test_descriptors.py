@@ -10,7 +10,7 @@ import pytest
 
 from quorumcache.node.admin import server as admin
 from quorumcache.node.errors import StartupError
-from quorumcache.node.peers import open_links as peers
+from quorumcache.node.peers import open_links
 from quorumcache.node.system import descriptors
 from quorumcache.node.system.descriptors import (
     CONNECTIONS_MIN,
@@ -38,7 +38,7 @@ def test_clients_get_what_descriptors_the_others_leave() -> None:
 
 def test_the_shares_are_those_that_the_listeners_keep_to() -> None:
     assert admin.CONNECTIONS_MAX == HTTP_DESCRIPTORS
-    assert peers.UNKNOWN_LINKS_MAX == STRANGERS_DESCRIPTORS
+    assert open_links.UNKNOWN_LINKS_MAX == STRANGERS_DESCRIPTORS
 
 
 class Limit:
