@@ -4,6 +4,10 @@ Errors are for the world (peers, disks, users); our own bugs are assertions. Eac
 what happened, and its message says what to do about it where somebody can do something. Pure:
 imports nothing.
 
+Two kinds stand elsewhere. `consensus/errors.py` is the contract of the replicated log, a package
+that knows nothing of the node around it. An exception that one file raises and catches itself
+stands in that file.
+
 Reading order: `NodeError`, then the families in the order in which a node meets them (start,
 log, requests).
 """
@@ -148,6 +152,16 @@ class SnapshotCorrupt(StorageError):
         super().__init__(f"snapshot {file} is damaged: {why}")
         self.file = file
         self.why = why
+
+
+class SnapshotInvalid(StorageError):
+    """Bytes that are no snapshot of a store, or one of another format version."""
+
+
+class CommandError(StorageError):
+    """A batch that is no batch: bytes of another format, or of a newer version with ops this one
+    does not know.
+    """
 
 
 class TaskFailed(NodeError):

@@ -42,7 +42,8 @@ from quorumcache.node.housekeeping.timekeeper import Timekeeper
 from quorumcache.node.inbox import deliver, deliver_consensus
 from quorumcache.node.node_storage import NodeStorage
 from quorumcache.node.operations.coordinator import Coordinator
-from quorumcache.node.operations.serving import REPLY_BYTES_MAX
+from quorumcache.node.operations.leaders import Leaders
+from quorumcache.node.operations.serving import REPLY_BYTES_MAX, Serving
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX, Hello
 from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, VOTE_REPLY_KIND
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
@@ -262,17 +263,24 @@ class Node:
         """
         config = self.config
         self.coordinator = Coordinator(
-            node_id=self.node_id,
-            host=self.host,
-            peers=self._switch,
-            clock=self.clock,
+            Serving(
+                node_id=self.node_id,
+                host=self.host,
+                peers=self._switch,
+                clock=self.clock,
+                counters=self.counters,
+                memory_bytes=config.memory_bytes,
+            ),
+            Leaders(
+                self.node_id,
+                self.host.groups,
+                self._switch,
+                self.preferred_leader_of_group,
+                self.replicas_of_group,
+            ),
             random=self.random,
-            counters=self.counters,
             timings=self.timings,
-            memory_bytes=config.memory_bytes,
             timeout_ms=config.request_timeout_ms,
-            preferred_leader=self.preferred_leader_of_group,
-            replicas=self.replicas_of_group,
         )
         self.server = MemcachedServer(self, self.coordinator)
         self.listen_address = await self.server.start(parse_addresses(config.listen))

@@ -22,6 +22,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgpack
 
+from quorumcache.node.errors import CommandError
+
 DIRECTORY_GROUP_ID: Final = 0
 """The group whose state is the cluster map; shard n is group n + 1."""
 
@@ -43,12 +45,6 @@ The numbers are the state machine's (`store/results.py`).
 
 ANY_OP: Final = 1 << 16
 """Instead of an op count, where commands are not applied."""
-
-
-class CommandError(ValueError):
-    """A batch that is no batch: bytes of another format, or of a newer version with ops this one
-    does not know.
-    """
 
 
 class Batch(NamedTuple):

@@ -21,7 +21,7 @@ from quorumcache.router.levels import ReadLevel
 from quorumcache.router.requests import Request
 from quorumcache.router.retry import may_retry
 from quorumcache.router.routing import RoutingTable
-from quorumcache.router.sessions import Write
+from quorumcache.router.sessions import ClientWrite
 
 T = TypeVar("T")
 
@@ -175,7 +175,7 @@ async def _window(
     table = await engine.start(deadline)
     pool = engine.pool
     futures: list[tuple[int, str, asyncio.Future[T]]] = []
-    writes: dict[int, Write[Any]] = {}
+    writes: dict[int, ClientWrite[Any]] = {}
     results: dict[int, T | RouterError] = {}
     late: list[tuple[int, Attempts | None]] = []
     try:
@@ -234,7 +234,7 @@ async def _outcome(
     call: tuple[int, Request[T]],
     deadline: float,
     attempts: Attempts | None,
-    write: Write[Any] | None,
+    write: ClientWrite[Any] | None,
 ) -> T | RouterError:
     shard, request = call
     try:

@@ -50,7 +50,7 @@ from quorumcache.router.pool import Pool
 from quorumcache.router.requests import Request, open_session
 from quorumcache.router.retry import Effect, may_retry
 from quorumcache.router.routing import RoutingTable
-from quorumcache.router.sessions import Sessions, Write
+from quorumcache.router.sessions import ClientSessions, ClientWrite
 
 T = TypeVar("T")
 
@@ -74,12 +74,14 @@ class Dispatcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: Pool | None = None
         self._keeper: MapKeeper | None = None
-        self._sessions = Sessions(self._open_session)
+        self._sessions = ClientSessions(self._open_session)
         self._is_closed = False
         self._turn = 0  # counts calls that any replica may answer
         # After a fork: what belongs to the parent process. It is kept, since the end of such
         # objects would disturb the parent's event loop.
-        self._inherited: list[tuple[asyncio.AbstractEventLoop, Pool, MapKeeper, Sessions]] = []
+        self._inherited: list[
+            tuple[asyncio.AbstractEventLoop, Pool, MapKeeper, ClientSessions]
+        ] = []
         self._table: RoutingTable | None = None  # to start from, after a fork
         watch(self)
 
@@ -144,7 +146,7 @@ class Dispatcher:
         self._inherited.append((loop, pool, keeper, self._sessions))
         self._table = keeper.table
         self._loop = self._pool = self._keeper = None
-        self._sessions = Sessions(self._open_session)
+        self._sessions = ClientSessions(self._open_session)
         pool.disown()
 
     async def start(self, deadline: float, once: bool = False) -> RoutingTable:
@@ -165,7 +167,7 @@ class Dispatcher:
             return await self.attempt(request, shard, deadline)
         write = None
         if request.effect is _WRITE and self.config.sessions:
-            write = Write(self._sessions, shard, request)
+            write = ClientWrite(self._sessions, shard, request)
         # Nearly all calls end here, so that one coroutine carries them: the first attempt.
         try:
             failed: tuple[RouterError, str] | None = None
@@ -206,10 +208,10 @@ class Dispatcher:
         if self._pool is not None:
             await self._pool.close()
 
-    def write(self, request: Request[T], shard: int) -> Write[T] | None:
+    def write(self, request: Request[T], shard: int) -> ClientWrite[T] | None:
         """What numbers a request, if it is one that can have a number."""
         if request.effect is _WRITE and shard != ANY_NODE and self.config.sessions:
-            return Write(self._sessions, shard, request)
+            return ClientWrite(self._sessions, shard, request)
         return None
 
     async def _open_session(self, shard: int) -> int:
@@ -225,7 +227,7 @@ class Dispatcher:
         shard: int,
         deadline: float,
         attempts: Attempts | None = None,
-        write: Write[Any] | None = None,
+        write: ClientWrite[Any] | None = None,
         failed: tuple[RouterError, str] | None = None,
     ) -> T:
         """Make attempts until one has a result. An error says what all of them together did.
@@ -252,7 +254,7 @@ class Dispatcher:
         shard: int,
         deadline: float,
         attempts: Attempts | None,
-        write: Write[Any] | None,
+        write: ClientWrite[Any] | None,
     ) -> T:
         pool, keeper = self.pool, self.keeper
         sent = request
@@ -290,7 +292,7 @@ class Dispatcher:
         shard: int,
         address: str,
         attempts: Attempts | None,
-        write: Write[Any] | None,
+        write: ClientWrite[Any] | None,
         deadline: float,
     ) -> Attempts:
         """What follows a failed attempt: the end of the call, or a pause before the next."""
@@ -309,7 +311,9 @@ class Dispatcher:
         await attempts.pause(error, elsewhere, deadline)
         return attempts
 
-    def judge(self, error: RouterError, request: Request[T], write: Write[Any] | None) -> None:
+    def judge(
+        self, error: RouterError, request: Request[T], write: ClientWrite[Any] | None
+    ) -> None:
         """Raise if `error` is the end of the call; note what it says about the write's number."""
         effect = request.effect
         if write is not None and write.is_numbered:
@@ -380,7 +384,7 @@ class Dispatcher:
         return first
 
     def attempt_deadline(
-        self, request: Request[T], write: Write[Any] | None, count: int, deadline: float
+        self, request: Request[T], write: ClientWrite[Any] | None, count: int, deadline: float
     ) -> float:
         """Until when one attempt waits before the next is made elsewhere; a write without a number
         is not sent twice.

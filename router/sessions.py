@@ -32,7 +32,7 @@ SESSION_WRITES_MAX: Final = 4_096
 session, and would begin to forget some that are still wanted."""
 
 
-class Session:
+class ClientSession:
     """A session that the shard knows, and the writes under way in it."""
 
     __slots__ = ("next_sequence", "outstanding", "session_id")
@@ -63,12 +63,12 @@ class Session:
         return sequence
 
 
-class Write(Generic[T]):
+class ClientWrite(Generic[T]):
     """One write, from its caller's call to its end, over all attempts."""
 
     __slots__ = ("_sequence", "_session", "doubt", "plain", "request", "sessions", "shard")
 
-    def __init__(self, sessions: Sessions, shard: int, request: Request[T]) -> None:
+    def __init__(self, sessions: ClientSessions, shard: int, request: Request[T]) -> None:
         self.sessions = sessions
         self.shard = shard
         self.plain = request
@@ -76,7 +76,7 @@ class Write(Generic[T]):
         """What goes over the wire: with its number, once it has one."""
         self.doubt: RouterError | None = None
         """Why an attempt under the present number may have been executed; None: none can."""
-        self._session: Session | None = None
+        self._session: ClientSession | None = None
         self._sequence = 0
 
     @property
@@ -113,19 +113,19 @@ class Write(Generic[T]):
         self.sessions.wake(self.shard)
 
 
-class Sessions:
+class ClientSessions:
     """All sessions of one client. `open_session` opens one in a shard and gives its id, or raises
     a `RouterError`.
     """
 
     def __init__(self, open_session: Callable[[int], Coroutine[Any, Any, int]]) -> None:
         self._open_session = open_session
-        self._by_shard: dict[int, Session] = {}
+        self._by_shard: dict[int, ClientSession] = {}
         self._opening: dict[int, asyncio.Task[int]] = {}
         self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
         """Writes that wait until a session that is open has room."""
 
-    def ready(self, shard: int) -> Session | None:
+    def ready(self, shard: int) -> ClientSession | None:
         """The session of a shard, if it is open and has room."""
         session = self._by_shard.get(shard)
         return session if session is not None and session.room > 0 else None
@@ -181,7 +181,7 @@ class Sessions:
         if not waiting:
             del self._waiting[shard]
 
-    def drop(self, shard: int, session: Session) -> None:
+    def drop(self, shard: int, session: ClientSession) -> None:
         """Give no more numbers of a session that the shard does not know."""
         if self._by_shard.get(shard) is session:
             del self._by_shard[shard]
@@ -207,4 +207,4 @@ class Sessions:
         del self._opening[shard]
         # Asking for the error also marks it as seen: all who waited may have gone.
         if not opening.cancelled() and opening.exception() is None:
-            self._by_shard[shard] = Session(opening.result())
+            self._by_shard[shard] = ClientSession(opening.result())

@@ -556,17 +556,17 @@ class MemcachedConnection(asyncio.Protocol):
 
     # -- order ---------------------------------------------------------------------------
 
-    def in_lane(self, group_id: int, is_write: bool, start: Callable[[], None]) -> None:
+    def in_lane(self, group_id: int, is_write: bool, start: Callable[[int], None]) -> None:
+        """`start` hears the deadline of a request that had to wait; 0 = it begins now."""
         lane = self._lanes.get(group_id)
         if lane is None:
             lane = self._lanes[group_id] = Lane()
         if lane.may_start(is_write, is_write and self._leads(group_id)):
             lane.started(is_write)
-            start()
+            start(0)
         else:
-            coordinator = self.server.coordinator
-            deadline_ns = coordinator.deadline_ns()
-            lane.wait(is_write, lambda: coordinator.begin_late(deadline_ns, start))
+            deadline_ns = self.server.coordinator.deadline_ns()
+            lane.wait(is_write, lambda: start(deadline_ns))
 
     def _leads(self, group_id: int) -> bool:
         group = self.server.groups.get(group_id)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
 from quorumcache.node.clients.writes import FlushAllShards, OpenSession, PendingWrite
-from quorumcache.node.operations.operation import Failure, Identity
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.protocol.numbers import strict_number
 from quorumcache.node.protocol.requests import (
@@ -85,7 +86,7 @@ def _get_and_touch(connection: MemcachedConnection, request: GetAndTouch) -> Non
 
 
 def _store(
-    connection: MemcachedConnection, request: Store, identity: Identity | None = None
+    connection: MemcachedConnection, request: Store, identity: WriteId | None = None
 ) -> None:
     op, key, data, exptime, unique, noreply = request
     if connection.redirect and connection.redirected((key,), noreply):
@@ -102,7 +103,7 @@ def _store(
 
 
 def _refused_store(
-    connection: MemcachedConnection, request: RefusedStore, identity: Identity | None = None
+    connection: MemcachedConnection, request: RefusedStore, identity: WriteId | None = None
 ) -> None:
     reply, key, noreply = request.reply, request.key, request.noreply
     is_set = request.op == OP_SET
@@ -122,7 +123,7 @@ def _refused_store(
 
 
 def _delete(
-    connection: MemcachedConnection, request: Delete, identity: Identity | None = None
+    connection: MemcachedConnection, request: Delete, identity: WriteId | None = None
 ) -> None:
     key, noreply = request
     if connection.redirect and connection.redirected((key,), noreply):
@@ -131,7 +132,7 @@ def _delete(
 
 
 def _arithmetic(
-    connection: MemcachedConnection, request: Arithmetic, identity: Identity | None = None
+    connection: MemcachedConnection, request: Arithmetic, identity: WriteId | None = None
 ) -> None:
     op, key, delta, noreply = request
     if connection.redirect and connection.redirected((key,), noreply):
@@ -140,7 +141,7 @@ def _arithmetic(
 
 
 def _touch(
-    connection: MemcachedConnection, request: Touch, identity: Identity | None = None
+    connection: MemcachedConnection, request: Touch, identity: WriteId | None = None
 ) -> None:
     key, exptime, noreply = request
     if connection.redirect and connection.redirected((key,), noreply):
@@ -157,7 +158,7 @@ def _write(
     size: int,
     noreply: bool,
     reply: bytes | None,
-    identity: Identity | None,
+    identity: WriteId | None,
 ) -> None:
     slot = connection.take_slot(noreply)
     if not connection.write_room.has_room(size):
@@ -278,7 +279,7 @@ def _quit(connection: MemcachedConnection, request: Quit) -> None:
     connection.close_after_replies()
 
 
-WRITE_HANDLERS: Final[dict[type, Callable[[MemcachedConnection, Any, Identity], None]]] = {
+WRITE_HANDLERS: Final[dict[type, Callable[[MemcachedConnection, Any, WriteId], None]]] = {
     Store: _store,
     RefusedStore: _refused_store,
     Delete: _delete,

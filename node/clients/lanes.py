@@ -3,7 +3,7 @@
 A later request of a connection sees the effects of its earlier ones, and an earlier one never
 sees those of a later one, also when they are pipelined. Requests to different groups cannot
 tell, so they run in parallel; within one group reads run together (an answer that overtook an
-earlier one is dropped, see `Read` in `operations/operation.py`), and a write waits for what came
+earlier one is dropped, see `operations/order.py`), and a write waits for what came
 before it. Only where this node leads the group may writes follow each other at once: there the
 order of submission is the order in the log. One lane per group with requests under way. Pure.
 """

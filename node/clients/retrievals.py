@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import (
-    Failure,
     Read,
     ReadOutcome,
     ReplyRoom,
@@ -66,16 +66,18 @@ class SingleGet(ReplyRoom):
         self.slot = slot
         self.reserved = connection.reserve(1)
 
-    def start(self) -> None:
+    def start(self, deadline_ns: int) -> None:
         """Read it, in its lane."""
         connection = self.connection
         coordinator = connection.server.coordinator
         if self.staleness_ns:  # Such reads have no order among each other.
-            coordinator.read(self.group_id, self.keys, self.done, None, self.staleness_ns, self)
+            coordinator.read(
+                self.group_id, self.keys, self.done, None, self.staleness_ns, self, deadline_ns
+            )
             return
         last = connection.last_read
         before = last.get(self.group_id)
-        read = coordinator.read(self.group_id, self.keys, self.done, before, 0, self)
+        read = coordinator.read(self.group_id, self.keys, self.done, before, 0, self, deadline_ns)
         if not read.finished:
             self.read = last[self.group_id] = read
 
@@ -219,13 +221,15 @@ class MultiGet(Windows):
             connection.lane_ended(group_id, False)
             self._one_ended()
 
-        def start() -> None:
+        def start(deadline_ns: int) -> None:
             nonlocal read
             coordinator = connection.server.coordinator
             if self.staleness_ns:
-                coordinator.read(group_id, keys, done, None, self.staleness_ns, self)
+                coordinator.read(group_id, keys, done, None, self.staleness_ns, self, deadline_ns)
                 return
-            started = coordinator.read(group_id, keys, done, last.get(group_id), 0, self)
+            started = coordinator.read(
+                group_id, keys, done, last.get(group_id), 0, self, deadline_ns
+            )
             if not started.finished:
                 read = last[group_id] = started
 
@@ -299,7 +303,7 @@ class MultiTouch(Windows):
             connection.lane_ended(group_id, True)
             self._one_ended()
 
-        def start() -> None:
+        def start(deadline_ns: int) -> None:
             nonlocal write
             started = connection.server.coordinator.write(
                 group_id,
@@ -309,6 +313,8 @@ class MultiTouch(Windows):
                 len(key),
                 done,
                 last.get(group_id),
+                None,
+                deadline_ns,
             )
             if not started.finished:
                 write = last[group_id] = started

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 from quorumcache.node.admin.stats import stats_reply
 from quorumcache.node.clients.cluster_words import cluster_command, moved_line
 from quorumcache.node.clients.connection import MemcachedConnection
+from quorumcache.node.clients.failures import failure_line
 from quorumcache.node.clients.watch import IDLE, SLOW
 from quorumcache.node.clients.writes import WriteRoom
 from quorumcache.node.operations.coordinator import Coordinator
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.protocol.responses import version_line
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.system.listeners import Listener
@@ -189,7 +190,7 @@ class MemcachedServer:
             self.counters.requests_failed += 1
         else:
             self.counters.requests_unknown += 1
-        return failure.line()
+        return failure_line(failure)
 
     def note_binary_client(self, client_address: str) -> None:
         """Count a client of memcached's binary protocol; log the first one."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from quorumcache.node.operations.operation import Failure, Identity, Write, WriteOutcome
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.numbering import WriteId
+from quorumcache.node.operations.operation import Write, WriteOutcome
 from quorumcache.node.protocol.requests import FlushAll
 from quorumcache.node.protocol.responses import (
     OK_LINE,
@@ -109,7 +111,7 @@ class PendingWrite:
         args: tuple[object, ...],
         size: int,
         reply: bytes | None,
-        identity: Identity | None = None,
+        identity: WriteId | None = None,
     ) -> None:
         self.connection = connection
         self.slot = slot
@@ -127,7 +129,7 @@ class PendingWrite:
         connection.inflight_bytes += size + WRITE_OVERHEAD_BYTES
         connection.write_room.taken_bytes += size + WRITE_OVERHEAD_BYTES
 
-    def start(self) -> None:
+    def start(self, deadline_ns: int) -> None:
         connection = self.connection
         last = connection.last_write
         write = connection.server.coordinator.write(
@@ -139,6 +141,7 @@ class PendingWrite:
             self.done,
             last.get(self.group_id),
             self.identity,
+            deadline_ns,
         )
         if not write.finished:
             self.write = last[self.group_id] = write

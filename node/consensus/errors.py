@@ -1,4 +1,8 @@
-"""Errors of the replicated log. Each says whether the proposal can have any effect."""
+"""Errors of the replicated log. Each says whether the proposal can have any effect.
+
+Apart from `node/errors.py`: they are part of the interface of this package, which is pure and
+knows nothing of the node around it. `ReplicaGroup` turns them into reasons of a refusal.
+"""
 
 from __future__ import annotations
 

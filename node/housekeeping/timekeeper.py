@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.cluster_time import TELL_MS, ClusterTime, is_told_well
 from quorumcache.node.consensus.values import EntryKind, Snapshot
-from quorumcache.node.errors import PeerFrameError, WrongDataDir
+from quorumcache.node.errors import CommandError, PeerFrameError, SnapshotInvalid, WrongDataDir
 from quorumcache.node.peers.items import TIME
-from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, CommandError, decode_batch
-from quorumcache.node.store.snapshot import SnapshotInvalid, read_times
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, decode_batch
+from quorumcache.node.store.snapshot import read_times
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:

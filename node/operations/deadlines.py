@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.operations.operation import Operation
+
+if TYPE_CHECKING:
+    from quorumcache.node.clock import Clock
 
 DEADLINES_MIN: Final = 10_000
 """Operations, finished or not, that the queue may hold before it is tidied up."""
@@ -19,10 +22,12 @@ DEADLINES_MIN: Final = 10_000
 class Deadlines:
     """Unfinished operations, and finished ones that were not yet taken out."""
 
-    __slots__ = ("_late", "_max", "forget", "queue")
+    __slots__ = ("_clock", "_late", "_max", "forget", "queue", "timeout_ns")
 
-    def __init__(self, forget: Callable[[int], None]) -> None:
-        """`forget` is told the request id of a forward that has nobody to wait for it any more."""
+    def __init__(self, clock: Clock, timeout_ns: int, forget: Callable[[int], None]) -> None:
+        """`forget` is told the request id of a forward that nobody waits for any more."""
+        self._clock = clock
+        self.timeout_ns = timeout_ns
         self.queue: deque[Operation] = deque()
         """In order of deadline."""
         self.forget = forget
@@ -31,7 +36,15 @@ class Deadlines:
         self._late: list[Operation] = []
         """In no order of deadline."""
 
-    def add_late(self, operation: Operation) -> None:
+    def from_now(self) -> int:
+        """Until when an operation that begins now is tried; on the monotonic clock."""
+        return self._clock.monotonic_ns() + self.timeout_ns
+
+    def watch(self, operation: Operation) -> None:
+        """Watch one that began now: of all in the queue it has the most time left."""
+        self.queue.append(operation)
+
+    def watch_late(self, operation: Operation) -> None:
         """Watch one that is not the last of all to run out of time."""
         self._late.append(operation)
 

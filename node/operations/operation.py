@@ -3,110 +3,68 @@
 An operation lives from the moment a connection starts it until it has its outcome, through any
 number of attempts at any number of leaders. It finishes exactly once, with a result or a `Failure`;
 what arrives later (a reply after the deadline) is ignored.
-
-Exactly once (Raft thesis 6.3): a write carries (session, sequence). A `Session` is this process's
-identity towards one group; it is opened through the group's log, so that the group remembers which
-of its sequences were executed, and with which result. An attempt whose fate is unknown can
-therefore be repeated at the next leader: it is executed once, or answered from memory.
-
-A client that has opened a session itself numbers its own writes. Such a write carries the client's
-`Identity` in place of ours, and never another one: the client may repeat it through another node
-after this one is gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from quorumcache.node.protocol.responses import (
-    not_done,
-    outcome_unknown,
-    session_gone,
-    stale_sequence,
+from quorumcache.node.operations.failure import (
+    CONNECTION_LOST,
+    LEADERSHIP_CHANGED,
+    ROUTINE_REASONS,
+    Failure,
 )
+from quorumcache.node.operations.numbering import NodeSession, WriteId
+from quorumcache.node.operations.order import Ordered, Turns
 from quorumcache.node.state_machine import Command, Result
 
 if TYPE_CHECKING:
-    from quorumcache.node.operations.coordinator import Coordinator
-
-FIRST_SEQUENCE: Final = 1
-"""First sequence of a session."""
-
-ROUTINE_REASONS: Final = frozenset(
-    (
-        "",
-        "no leader",
-        "not the leader",
-        "leadership changed",
-        "connection to the leader lost",
-        "no connection to the leader's node",
-        "the leader did not answer the node in between",
-    )
-)
-"""Why an attempt ended, where nothing more is to be said than that the shard did not answer."""
-
-Identity = tuple[int, int, int]
-"""(session, sequence, floor) of a write, as its client gave them."""
-
-
-class Failure:
-    """An operation that could not be brought to a result.
-
-    `outcome_known` is True when it was certainly not executed.
-    """
-
-    __slots__ = ("outcome_known", "why")
-
-    def __init__(self, why: str, *, outcome_known: bool) -> None:
-        self.why = why
-        self.outcome_known = outcome_known
-
-    def line(self) -> bytes:
-        """The reply to a memcached client."""
-        return not_done(self.why) if self.outcome_known else outcome_unknown(self.why)
-
-
-class SessionGone(Failure):
-    """A write under its client's own session, which the group does not know (any more)."""
-
-    __slots__ = ()
-
-    def line(self) -> bytes:
-        return session_gone(self.outcome_known)
-
-
-class StaleSequence(Failure):
-    """A write under its client's own session, with a sequence that the group has forgotten."""
-
-    __slots__ = ()
-
-    def line(self) -> bytes:
-        return stale_sequence(self.outcome_known)
-
+    from quorumcache.node.telemetry.timings import Histogram, Timings
 
 WriteOutcome = Result | Failure
 ReadOutcome = list[bytes | None] | Failure
 """Packed items in the order of the keys (None = miss)."""
 
 
-class Session:
-    """This process towards one group: an id known to the group's log, and sequences in flight."""
+class OperationOwner:
+    """What operations ask of the coordinator that began them.
 
-    __slots__ = ("next_sequence", "outstanding", "session_id")
+    A class and no `Protocol`: each operation asks it, and mypyc calls the methods of a class
+    directly.
+    """
 
-    def __init__(self, session_id: int) -> None:
-        self.session_id = session_id
-        self.next_sequence = FIRST_SEQUENCE
-        self.outstanding: dict[int, Write] = {}
-        """Unfinished writes by sequence, oldest first. The oldest is the floor: what lies below
-        is answered, and the group may forget it."""
+    timings: Timings
+    turns: Turns
 
-    def floor(self) -> int:
-        """The lowest sequence that may still be repeated."""
-        for sequence in self.outstanding:
-            return sequence
-        return self.next_sequence
+    def route(self, operation: Operation) -> None:
+        """Make one attempt, or hold the operation until one can be made."""
+        raise NotImplementedError
+
+    def hold(self, operation: Operation, why: str) -> None:
+        """Keep it until the next attempt; `why` the last one ended, or could not be made."""
+        raise NotImplementedError
+
+    def serve_read(self, read: Read) -> None:
+        """The replica here may answer it."""
+        raise NotImplementedError
+
+    def answered(self, write: Write, result: Result) -> None:
+        """The group has answered the write."""
+        raise NotImplementedError
+
+    def took(self, operation: Operation, here: Histogram) -> None:
+        """It has ended; `here` counts those that were served by this node."""
+        raise NotImplementedError
+
+    def deadline_ns(self) -> int:
+        """The deadline of an operation that begins now."""
+        raise NotImplementedError
+
+    def timeout_reason(self, operation: Operation) -> str:
+        """Why it could not be done in time, for the client."""
+        raise NotImplementedError
 
 
 class ReplyRoom:
@@ -130,14 +88,13 @@ class ReplyRoom:
         raise NotImplementedError
 
 
-class Operation:
-    """Common to writes and reads: where it goes, until when, and whether it is over."""
+class Operation(Ordered):
+    """Common to all: where it goes, until when, and whether it is over."""
 
     __slots__ = (
-        "coordinator",
         "deadline_ns",
-        "finished",
         "group_id",
+        "refusal",
         "repeat_ns",
         "repeats",
         "request_id",
@@ -146,11 +103,10 @@ class Operation:
         "why",
     )
 
-    def __init__(self, coordinator: Coordinator, group_id: int, deadline_ns: int) -> None:
-        self.coordinator = coordinator
+    def __init__(self, group_id: int, deadline_ns: int) -> None:
+        super().__init__()
         self.group_id = group_id
         self.deadline_ns = deadline_ns
-        self.finished = False
         self.request_id = 0
         """Id of the forward under way; 0 when there is none."""
         self.target = 0
@@ -163,11 +119,22 @@ class Operation:
         """When the forward under way is repeated; 0 = a first one, sent when it began."""
         self.why = ""
         """Why it is held; "" while an attempt is under way."""
+        self.refusal = ""
+        """The last of those reasons that was more than routine; kept, also during attempts."""
+
+    def note(self, why: str) -> None:
+        """An attempt has ended, or could not be made."""
+        self.why = why
+        if why not in ROUTINE_REASONS:
+            self.refusal = why
 
     def on_refused(self, why: str) -> None:
-        """The local replica did not take it: certainly not executed by this attempt."""
-        if not self.finished:
-            self.coordinator.hold(self, why)
+        """Certainly not executed by this attempt."""
+        raise NotImplementedError
+
+    def on_lost(self) -> None:
+        """This attempt will not be answered, and may have been executed."""
+        raise NotImplementedError
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -178,26 +145,48 @@ def _ignore(outcome: object) -> None:
     """Stands in for the `done` of a finished operation."""
 
 
-class Write(Operation):
+class Proposal(Operation):
+    """An operation that goes through the group's log."""
+
+    __slots__ = ("in_flight", "owner", "uncertain")
+
+    def __init__(self, owner: OperationOwner, group_id: int, deadline_ns: int) -> None:
+        super().__init__(group_id, deadline_ns)
+        self.owner = owner
+        self.in_flight = False
+        """An attempt is under way whose fate is not known yet."""
+        self.uncertain = False
+        """An earlier attempt ended without an answer: it may have been executed."""
+
+    def command(self) -> Command:
+        """What the next attempt puts into the log."""
+        raise NotImplementedError
+
+    def on_result(self, result: Result) -> None:
+        """The group's answer."""
+        raise NotImplementedError
+
+    def on_refused(self, why: str) -> None:
+        if not self.finished:
+            self.in_flight = False
+            self.owner.hold(self, why)
+
+    def on_lost(self) -> None:
+        """The attempt may or may not be executed: repeat it."""
+        if not self.finished:
+            self.in_flight = False
+            self.uncertain = True
+            self.owner.hold(self, LEADERSHIP_CHANGED)
+
+
+class Write(Proposal):
     """One state-changing command."""
 
-    __slots__ = (
-        "after",
-        "args",
-        "done",
-        "identity",
-        "in_flight",
-        "key",
-        "op",
-        "sequence",
-        "session",
-        "then",
-        "uncertain",
-    )
+    __slots__ = ("args", "done", "identity", "key", "op", "sequence", "session")
 
     def __init__(
         self,
-        coordinator: Coordinator,
+        owner: OperationOwner,
         group_id: int,
         deadline_ns: int,
         op: int,
@@ -205,9 +194,9 @@ class Write(Operation):
         args: tuple[object, ...],
         size: int,
         done: Callable[[WriteOutcome], None],
-        identity: Identity | None = None,
+        identity: WriteId | None = None,
     ) -> None:
-        super().__init__(coordinator, group_id, deadline_ns)
+        super().__init__(owner, group_id, deadline_ns)
         self.op = op
         self.key = key
         self.args = args
@@ -215,16 +204,8 @@ class Write(Operation):
         self.done = done
         self.identity = identity
         """The client's own; None = it gets a sequence of this node's session."""
-        self.session: Session | None = None
+        self.session: NodeSession | None = None
         self.sequence = 0 if identity is None else identity[1]
-        self.in_flight = False
-        """An attempt is under way whose fate is not known yet."""
-        self.uncertain = False
-        """An earlier attempt ended without an answer: it may have been executed."""
-        self.after: Write | None = None
-        """Earlier write of the same client connection to the same group: when attempts have to
-        be repeated, this one waits for it, so that the client's order holds."""
-        self.then: list[Write] | None = None
 
     def command(self) -> Command:
         identity = self.identity
@@ -241,23 +222,31 @@ class Write(Operation):
             *self.args,
         )
 
+    def must_wait(self, leads: bool) -> bool:
+        """May it not be sent yet, since an earlier write of the connection has not ended?
+        `leads`: this node leads the group. If so it is routed again once that one has ended.
+        """
+        before = self.after
+        if before is None:
+            return False
+        if before.finished:
+            self.after = None
+        elif not (leads and before.is_submitted_here()):
+            self.wait_for(before)
+            return True
+        return False
+
+    def is_submitted_here(self) -> bool:
+        return self.in_flight and self.target == 0
+
+    def go_on(self) -> None:
+        self.owner.route(self)
+
     def on_result(self, result: Result) -> None:
         """The group's answer: the write is executed, now or by an earlier attempt."""
         if not self.finished:
             self.in_flight = False
-            self.coordinator.sessions.answered(self, result)
-
-    def on_refused(self, why: str) -> None:
-        if not self.finished:
-            self.in_flight = False
-            self.coordinator.hold(self, why)
-
-    def on_lost(self) -> None:
-        """The attempt may or may not be executed: repeat it under the same sequence."""
-        if not self.finished:
-            self.in_flight = False
-            self.uncertain = True
-            self.coordinator.hold(self, "leadership changed")
+            self.owner.answered(self, result)
 
     def finish(self, outcome: WriteOutcome) -> None:
         if self.finished:
@@ -270,43 +259,38 @@ class Write(Operation):
         # deadlines) must not keep its value alive, nor all the writes before it.
         self.args = ()
         self.after = None
-        self.coordinator.took(self, self.coordinator.timings.write_seconds)
+        owner = self.owner
+        owner.took(self, owner.timings.write_seconds)
         done, self.done = self.done, _ignore
         done(outcome)
         followers, self.then = self.then, None
         if followers:
-            self.coordinator.route_followers(followers)
+            owner.turns.take(followers)
 
     def expire(self) -> None:
         if self.finished:
             return
         unknown = self.in_flight or self.uncertain
-        self.finish(
-            Failure(
-                self.coordinator.timeout_reason(self),
-                outcome_known=not unknown,
-            )
-        )
+        self.finish(Failure(self.owner.timeout_reason(self), outcome_known=not unknown))
 
 
 class Read(Operation):
     """A read of some keys of one group."""
 
     __slots__ = (
-        "after",
         "asked_replica",
         "done",
         "found",
         "keys",
+        "owner",
         "parked",
         "room",
         "staleness_ns",
-        "then",
     )
 
     def __init__(
         self,
-        coordinator: Coordinator,
+        owner: OperationOwner,
         group_id: int,
         deadline_ns: int,
         keys: tuple[bytes, ...],
@@ -314,23 +298,23 @@ class Read(Operation):
         staleness_ns: int = 0,
     ) -> None:
         # As Operation does; written out, since every forwarded get passes here.
-        self.coordinator = coordinator
+        self.owner = owner
         self.group_id = group_id
         self.deadline_ns = deadline_ns
         self.finished = False
+        self.after = None
+        self.then = None
         self.request_id = 0
         self.target = 0
         self.size = 0
         self.repeats = 0
         self.repeat_ns = 0
         self.why = ""
+        self.refusal = ""
         self.keys = keys
         self.done = done
         self.found: list[bytes | None] = []
         """Items of the first keys, when an answer held only those."""
-        self.after: Read | None = None
-        """Earlier read of the same client connection from the same group, see `_is_early`."""
-        self.then: list[Read] | None = None
         self.staleness_ns = staleness_ns
         """How old the answer may be (`read_levels.py`); 0 = linearizable."""
         self.room: ReplyRoom | None = None
@@ -343,6 +327,9 @@ class Read(Operation):
     def keys_left(self) -> tuple[bytes, ...]:
         """The keys that have no answer yet."""
         return self.keys[len(self.found) :] if self.found else self.keys
+
+    def go_on(self) -> None:
+        self.owner.route(self)
 
     def on_items(self, items: list[bytes | None]) -> None:
         """Answers for the first of `keys_left`, one or more: the end, or another attempt."""
@@ -357,7 +344,7 @@ class Read(Operation):
             self.finish(items)
         else:
             self.found = items
-            self.coordinator.route(self)
+            self.owner.route(self)
 
     def on_item(self, found: bytes | None) -> None:
         """The answer to a read of one key."""
@@ -375,13 +362,21 @@ class Read(Operation):
         """There is room for the answer: read again."""
         self.parked = False
         if not self.finished:
-            self.deadline_ns = self.coordinator.deadline_ns()
-            self.coordinator.route(self)
+            self.deadline_ns = self.owner.deadline_ns()
+            self.owner.route(self)
 
     def on_readable(self) -> None:
         """The local replica may serve it."""
         if not self.finished:
-            self.coordinator.serve_read(self)
+            self.owner.serve_read(self)
+
+    def on_refused(self, why: str) -> None:
+        if not self.finished:
+            self.owner.hold(self, why)
+
+    def on_lost(self) -> None:
+        """To read again does no harm."""
+        self.on_refused(CONNECTION_LOST)
 
     def finish(self, outcome: ReadOutcome) -> None:
         if self.finished:
@@ -393,12 +388,13 @@ class Read(Operation):
         self.finished = True
         # The queue of deadlines refers to it for a while; what its answer was for goes now.
         self.room = None
-        self.coordinator.took(self, self.coordinator.timings.read_seconds)
+        owner = self.owner
+        owner.took(self, owner.timings.read_seconds)
         done, self.done = self.done, _ignore
         done(outcome)
         if self.then is not None:
             followers, self.then = self.then, None
-            self.coordinator.route_followers(followers)
+            owner.turns.take(followers)
 
     def _is_early(self) -> bool:
         """Did an answer come while an earlier read of the connection has none?
@@ -411,14 +407,12 @@ class Read(Operation):
         if before is None or before.finished:
             return False
         self.found = []
-        if before.then is None:
-            before.then = []
-        before.then.append(self)
+        self.wait_for(before)
         return True
 
     def expire(self) -> None:
         if self.parked or (self.room is not None and self.room.is_waiting()):
             # Its client has to take other replies first: that is no fault of the shard.
-            self.deadline_ns = self.coordinator.deadline_ns()
+            self.deadline_ns = self.owner.deadline_ns()
             return
-        self.finish(Failure(self.coordinator.timeout_reason(self), outcome_known=True))
+        self.finish(Failure(self.owner.timeout_reason(self), outcome_known=True))

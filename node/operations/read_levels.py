@@ -15,7 +15,7 @@ ANY_STALENESS_NS: Final = 1 << 63
 """More than any clock can measure, and than the distance to an instant before every other."""
 
 BOUND_MS_MAX: Final = 86_400_000
-"""A day. Who puts up with more wants `local`."""
+"""A day. For longer bounds, use `local`."""
 
 
 def parse_level(words: tuple[bytes, ...]) -> int | None:

@@ -1,8 +1,8 @@
 """What a leader does with an operation, of its own clients or forwarded by another node.
 
 A write is refused for lack of memory, or proposed. A read is looked up under the lease or a
-confirmed read index; what it finds expired is removed through the log first. A read that puts up
-with some staleness is answered by any replica whose state is known to be fresh enough. The
+confirmed read index; what it finds expired is removed through the log first. A read that
+allows some staleness is answered by any replica whose state is known to be fresh enough. The
 coordinator decides that an operation belongs here; this file carries it out, and answers the node
 that forwarded it.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from quorumcache.node.operations.failure import LEADERSHIP_CHANGED, NOT_THE_LEADER
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
@@ -40,6 +41,7 @@ from quorumcache.node.store.store import EXPIRED, ShardStore
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
+    from quorumcache.node.peers.sender import PeerSender
     from quorumcache.node.telemetry.counters import Counters
 
 GROWING_OPS: Final = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
@@ -47,14 +49,6 @@ GROWING_OPS: Final = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, O
 
 REPLY_BYTES_MAX: Final = 4 << 20
 """A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
-
-
-class PeerSender(Protocol):
-    """The peer network, as far as forwarding needs it."""
-
-    def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
-    def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
-    def is_up(self, node_id: int) -> bool: ...
 
 
 class ServingHost(Protocol):
@@ -144,7 +138,7 @@ class Serving:
         return None
 
     def is_fresh(self, group: ReplicaGroup, staleness_ns: int) -> bool:
-        """May this replica, leader or not, answer a read that puts up with such a staleness?
+        """May this replica, leader or not, answer a read that allows such a staleness?
 
         Asked after the request's bytes were read: the bound counts back from a moment at which the
         client was waiting.
@@ -200,7 +194,7 @@ class Serving:
                     return
         group = self.led_here(group_id)
         if group is None:
-            self.refuse(node_id, request_id, group_id, "not the leader")
+            self.refuse(node_id, request_id, group_id, NOT_THE_LEADER)
             return
         forwarded = ForwardedRead(self, node_id, request_id, group, keys)
         if group.has_lease():
@@ -216,7 +210,7 @@ class Serving:
         _, request_id, group_id, size, retry, command = item
         group = self.led_here(group_id)
         if group is None:
-            self.refuse(node_id, request_id, group_id, "not the leader")
+            self.refuse(node_id, request_id, group_id, NOT_THE_LEADER)
             return
         waiter = ForwardedWrite(self, node_id, request_id, group_id)
         self.submit(group, command, size, waiter, retry=retry)
@@ -353,7 +347,7 @@ class _AfterRemoval:
         self.reader.on_refused(why)
 
     def on_lost(self) -> None:
-        self.reader.on_refused("leadership changed")
+        self.reader.on_refused(LEADERSHIP_CHANGED)
 
 
 class _OutOfMemory:

@@ -7,57 +7,60 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
 
-from quorumcache.node.operations.operation import (
-    Failure,
-    Operation,
-    Session,
-    SessionGone,
-    StaleSequence,
-    Write,
-)
+from quorumcache.node.operations.failure import Failure, SessionGone, StaleSequence
+from quorumcache.node.operations.numbering import NodeSession
+from quorumcache.node.operations.operation import OperationOwner, Proposal, Write
 from quorumcache.node.state_machine import Command, Result
 from quorumcache.node.store.commands import OP_SESSION_OPEN
 from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 
-if TYPE_CHECKING:
-    from quorumcache.node.operations.coordinator import Coordinator
 
-
-class Sessions:
+class NodeSessions:
     """See the module docstring."""
 
-    __slots__ = ("_coordinator", "_open", "_opening", "_random")
+    __slots__ = ("_open", "_opening", "_random")
 
-    def __init__(self, coordinator: Coordinator, random: Random) -> None:
-        self._coordinator = coordinator
+    def __init__(self, random: Random) -> None:
         self._random = random
-        self._open: dict[int, Session] = {}
-        self._opening: dict[int, list[Write]] = {}
-        """Writes that wait for their group's session."""
+        self._open: dict[int, NodeSession] = {}
+        """By group id."""
+        self._opening: dict[int, NodeSessionOpening] = {}
+        """Likewise."""
 
-    def give(self, write: Write) -> bool:
-        """Number the write, or queue it until the group's session is open."""
-        group_id = write.group_id
-        session = self._open.get(group_id)
-        if session is not None:
-            write.session = session
-            write.sequence = session.next_sequence
-            session.next_sequence += 1
-            session.outstanding[write.sequence] = write
-            return True
-        waiting = self._opening.get(group_id)
-        if waiting is not None:
-            waiting.append(write)
+    def number(self, write: Write) -> bool:
+        """Give a write of ours its sequence. False: its group's session is not open, see `wait`."""
+        session = self._open.get(write.group_id)
+        if session is None:
             return False
-        self._opening[group_id] = [write]
-        self._coordinator.begin_opening(SessionOpen(self._coordinator, group_id, 0))
-        return False
+        write.session = session
+        write.sequence = session.take()
+        return True
 
-    def answered(self, write: Write, result: Result) -> None:
-        """A group's answer to a write of ours: the end of it, unless its session is gone."""
+    def wait(
+        self, write: Write, owner: OperationOwner, deadline_ns: int
+    ) -> NodeSessionOpening | None:
+        """Keep the write until its group's session is open; it is routed again then.
+
+        Returns the opening that has to begin, for `owner` and with that deadline; None if one is
+        under way.
+        """
+        group_id = write.group_id
+        opening = self._opening.get(group_id)
+        if opening is not None:
+            opening.waiting.append(write)
+            write.note(opening.why)
+            return None
+        opening = self._opening[group_id] = NodeSessionOpening(self, owner, group_id, deadline_ns)
+        opening.waiting.append(write)
+        return opening
+
+    def settle(self, write: Write, result: Result) -> bool:
+        """A group's answer to a write of ours: the end of it.
+
+        False if its session is gone and it was certainly not executed: it needs another session.
+        """
         if write.identity is not None and result in (SESSION_GONE, STALE_SEQUENCE):
             # It stays the client's: to run it under an identity of ours would execute it twice,
             # if the client's earlier attempts through other nodes were executed.
@@ -71,99 +74,125 @@ class Sessions:
             assert session is not None
             if self._open.get(write.group_id) is session:
                 del self._open[write.group_id]
-            if write.uncertain:
-                write.finish(
-                    Failure("the session expired before the answer came", outcome_known=False)
-                )
-                return
-            session.outstanding.pop(write.sequence, None)
-            write.session = None
-            self._coordinator.route(write)
+            if not write.uncertain:
+                session.outstanding.pop(write.sequence, None)
+                write.session = None
+                return False
+            write.finish(Failure("the session expired before the answer came", outcome_known=False))
         elif result == STALE_SEQUENCE:
             write.finish(Failure("an answer was given up before", outcome_known=False))
         else:
             write.finish(result)
+        return True
 
-    def opened(self, opening: SessionOpen) -> None:
-        """The group knows our session: number the waiting writes in their order."""
-        self._open[opening.group_id] = Session(opening.session_id)
-        for write in self._opening.pop(opening.group_id, []):
-            self._coordinator.route(write)
+    def opened(self, opening: NodeSessionOpening) -> None:
+        """The group knows the session."""
+        del self._opening[opening.group_id]
+        self._open[opening.group_id] = NodeSession(opening.session_id)
 
-    def not_opened(self, opening: SessionOpen) -> None:
-        """The deadline passed. Waiting writes have their own; the next one tries again."""
-        waiting = [w for w in self._opening.pop(opening.group_id, []) if not w.finished]
-        for write in waiting:
-            self._coordinator.route(write)
-
-    def waits(self, group_id: int, why: str) -> None:
-        """The opening is held, and why: so are those that wait for it."""
-        for write in self._opening.get(group_id, ()):
-            write.why = why
+    def not_opened(self, opening: NodeSessionOpening) -> None:
+        """The opening's deadline has passed; the next write begins another one."""
+        del self._opening[opening.group_id]
 
     def new_id(self) -> int:
+        """An id for a session of this process."""
         return self._random.getrandbits(62) | 1
 
     def new_client_id(self) -> int:
+        """An id for a session of a client."""
         return self._random.getrandbits(62) | CLIENT_SESSION_MIN
 
 
-class SessionOpen(Operation):
-    """Makes a group know this process. Every attempt has a new id: a late duplicate of an earlier
+class SessionOpening(Proposal):
+    """Makes a group know a session. Every attempt has a new id: a late duplicate of an earlier
     attempt then opens an orphan that expires, never a session that is in use."""
 
-    __slots__ = ("session_id",)
+    __slots__ = ("session_id", "sessions")
 
-    session_id: int
+    def __init__(
+        self, sessions: NodeSessions, owner: OperationOwner, group_id: int, deadline_ns: int
+    ) -> None:
+        super().__init__(owner, group_id, deadline_ns)
+        self.sessions = sessions
+        self.session_id = 0
+        """Of the newest attempt."""
+        self.uncertain = True
+        """Nothing but the session table may refuse it."""
+
+    def new_id(self) -> int:
+        """An id for one attempt."""
+        raise NotImplementedError
 
     def command(self) -> Command:
-        self.session_id = self.coordinator.sessions.new_id()
+        self.session_id = self.new_id()
         return (self.session_id, 0, 0, OP_SESSION_OPEN, b"")
 
+
+class NodeSessionOpening(SessionOpening):
+    """Opens a session of this process, for the writes that wait for it."""
+
+    __slots__ = ("waiting",)
+
+    def __init__(
+        self, sessions: NodeSessions, owner: OperationOwner, group_id: int, deadline_ns: int
+    ) -> None:
+        super().__init__(sessions, owner, group_id, deadline_ns)
+        self.waiting: list[Write] = []
+        """In the order in which they came."""
+
+    def new_id(self) -> int:
+        return self.sessions.new_id()
+
+    def note(self, why: str) -> None:
+        super().note(why)
+        for write in self.waiting:
+            write.note(why)
+
     def on_result(self, result: Result) -> None:
-        """It is known."""
         if not self.finished:
             self.finished = True
-            self.coordinator.sessions.opened(self)
-
-    def on_refused(self, why: str) -> None:
-        if not self.finished:
-            self.coordinator.sessions.waits(self.group_id, why)
-            self.coordinator.hold(self, why)
-
-    def on_lost(self) -> None:
-        """The attempt may or may not be executed; another one does no harm."""
-        if not self.finished:
-            self.coordinator.hold(self, "leadership changed")
+            self.sessions.opened(self)
+            self._release()
 
     def expire(self) -> None:
+        """Those that wait have their own deadlines."""
         if not self.finished:
             self.finished = True
-            self.coordinator.sessions.not_opened(self)
+            self.sessions.not_opened(self)
+            self._release()
+
+    def _release(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for write in waiting:
+            self.owner.route(write)
 
 
-class ClientSessionOpen(SessionOpen):
+class ClientSessionOpening(SessionOpening):
     """Opens a session for a client of this node, which is told its id."""
 
     __slots__ = ("done",)
 
-    done: Callable[[int | Failure], None]
+    def __init__(
+        self,
+        sessions: NodeSessions,
+        owner: OperationOwner,
+        group_id: int,
+        deadline_ns: int,
+        done: Callable[[int | Failure], None],
+    ) -> None:
+        super().__init__(sessions, owner, group_id, deadline_ns)
+        self.done = done
 
-    def command(self) -> Command:
-        self.session_id = self.coordinator.sessions.new_client_id()
-        return (self.session_id, 0, 0, OP_SESSION_OPEN, b"")
+    def new_id(self) -> int:
+        return self.sessions.new_client_id()
 
     def on_result(self, result: Result) -> None:
         if not self.finished:
             self.finished = True
             self.done(self.session_id)
 
-    def on_refused(self, why: str) -> None:
-        if not self.finished:
-            self.coordinator.hold(self, why)
-
     def expire(self) -> None:
         if not self.finished:
             self.finished = True
             # Whatever was opened is used by nobody, and expires.
-            self.done(Failure(self.coordinator.timeout_reason(self), outcome_known=True))
+            self.done(Failure(self.owner.timeout_reason(self), outcome_known=True))

@@ -10,7 +10,7 @@ the turn `_turn` drains them together, in the one legal order:
  5. when the batch is durable, the groups hear of it and the messages that promise leave.
 
 All messages to one peer in a turn travel in one frame. The host touches the disk only through
-the log and the snapshot store it was given, and the network only through `PeerSender`.
+the log and the snapshot store it was given, and the network only through `Transport`.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ when), `sessions` (exactly once), `store` (apply and look up), `snapshot` (views
 digests).
 """
 
-from quorumcache.node.state_machine import Command, CommandError, Result, decode_batch, encode_batch
-from quorumcache.node.store.snapshot import SnapshotInvalid, StoreView, encode_view
+from quorumcache.node.errors import CommandError, SnapshotInvalid
+from quorumcache.node.state_machine import Command, Result, decode_batch, encode_batch
+from quorumcache.node.store.snapshot import StoreView, encode_view
 from quorumcache.node.store.store import EXPIRED, ShardStore
 
 __all__ = [

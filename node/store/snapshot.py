@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgpack
 
+from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.item import ITEM_DATA
 from quorumcache.node.store.sessions import SessionImage
 
@@ -31,10 +32,6 @@ _HEADER_BYTES_MAX: Final = 128
 
 CHUNK_BYTES: Final = 256 << 10
 """A chunk ends after the item that takes it past this size."""
-
-
-class SnapshotInvalid(ValueError):
-    """Bytes that are no snapshot of a store, or one of another format version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,13 +19,8 @@ from enum import Enum
 from struct import Struct
 from typing import Final
 
-from quorumcache.node.state_machine import (
-    ITEM_BYTES_MAX,
-    Command,
-    CommandError,
-    Result,
-    StateMachine,
-)
+from quorumcache.node.errors import CommandError
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, Command, Result, StateMachine
 from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
 from quorumcache.node.store.commands import (
     OP_ADD,

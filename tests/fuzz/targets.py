@@ -23,10 +23,12 @@ from quorumcache.node.cluster_time import is_told_well
 from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.errors import (
+    CommandError,
     HandshakeRefused,
     PeerError,
     PeerFrameError,
     SnapshotCorrupt,
+    SnapshotInvalid,
     StartupError,
     WalCorrupt,
     WrongDataDir,
@@ -57,12 +59,12 @@ from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
 from quorumcache.node.protocol.requests import Quit, Request, Version
 from quorumcache.node.protocol.responses import BINARY_HEADER_BYTES
 from quorumcache.node.replica.host import ReplicaHost
-from quorumcache.node.state_machine import CommandError, decode_batch, encode_batch
+from quorumcache.node.state_machine import decode_batch, encode_batch
 from quorumcache.node.storage.identity import IDENTITY_FILE, read_identity
 from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, LocalState
 from quorumcache.node.storage.snapshots import decode_snapshot, encode_snapshot
 from quorumcache.node.storage.start_record import SEEN_FILE, STARTS_FILE, read_seen, read_starts
-from quorumcache.node.store.snapshot import SnapshotInvalid, decode_view, encode_view
+from quorumcache.node.store.snapshot import decode_view, encode_view
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.wal.format import (
     FRAME_HEADER_BYTES,

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from quorumcache.node.operations.coordinator import Coordinator
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.items import (
     FORWARD_LOST,
@@ -113,18 +114,26 @@ class Walk:
             for node, replica in self.replicas.items()
         }
         self.leader = NODES[0]
+        host, wire = Host({}), Wire(self, HERE)
         self.coordinator = Coordinator(
-            node_id=HERE,
-            host=Host({}),
-            peers=Wire(self, HERE),
-            clock=self.clock,
+            Serving(
+                node_id=HERE,
+                host=host,
+                peers=wire,
+                clock=self.clock,
+                counters=Counters(),
+                memory_bytes=1 << 30,
+            ),
+            Leaders(
+                HERE,
+                host.groups,
+                wire,
+                lambda _: self.leader if self.random.random() < 0.7 else NODES[0],
+                lambda _: NODES,
+            ),
             random=self.random,
-            counters=Counters(),
             timings=Timings(),
-            memory_bytes=1 << 30,
             timeout_ms=TIMEOUT_MS,
-            preferred_leader=lambda _: self.leader if self.random.random() < 0.7 else NODES[0],
-            replicas=lambda _: NODES,
         )
         self.outcomes: list[Any] = []
         self.begun = 0

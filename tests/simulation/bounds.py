@@ -92,7 +92,6 @@ IMPORTED_BY = {
     "node.cluster_time.TELL_MS": ("node.housekeeping.timekeeper",),
     "node.consensus.progress.SNAPSHOT_SILENT_CHECKS": ("node.consensus.raft.replication",),
     "node.directory.starts.REPORT_MS": ("node.node",),
-    "node.operations.forwards.REPEAT_NS": ("node.operations.coordinator",),
     "node.wal.queue.QUEUED_BYTES_MAX": ("node.replica.host",),
     "node.clients.retrievals.WINDOW_KEYS": ("node.clients.handlers",),
     "node.clients.writes.WRITE_BYTES_MIN": ("node.clients.connection",),

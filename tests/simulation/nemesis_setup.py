@@ -17,7 +17,7 @@ import msgpack
 from quorumcache.node.storage.checksum import checked
 from quorumcache.node.storage.identity import (
     IDENTITY_FILE,
-    Identity,
+    NodeIdentity,
     encode_identity,
     read_identity,
 )
@@ -237,7 +237,7 @@ class SetupFaults(Faults):
             identity = read_identity(node.disk.mount(), "/data")
             if identity is None:
                 return {}
-            return {f"/data/{IDENTITY_FILE}": encode_identity(Identity(identity.disk_id))}
+            return {f"/data/{IDENTITY_FILE}": encode_identity(NodeIdentity(identity.disk_id))}
         left = _without(lost, files)
         return left if left != files else {}
 
@@ -324,5 +324,5 @@ def _without(part: str, files: Files) -> Files:
     if part == "mark" and left != files:
         words = files[gone].split()
         disk_id = words[words.index(b"disk") + 1].decode()
-        left[gone] = encode_identity(Identity(disk_id))
+        left[gone] = encode_identity(NodeIdentity(disk_id))
     return left

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from quorumcache.node.clients.connection import MemcachedConnection
+from quorumcache.node.clients.failures import failure_line
 from quorumcache.node.clients.server import REPLY_BYTES_MAX
 from quorumcache.node.clients.writes import WriteRoom
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.read_levels import parse_level
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.results import STORED
@@ -33,6 +34,7 @@ class Started:
         op: int = 0,
         after: Any = None,
         identity: Any = None,
+        deadline_ns: int = 0,
     ) -> None:
         self.is_write = is_write
         self.group_id = group_id
@@ -98,6 +100,7 @@ class ScriptedCoordinator:
         done: Callable[[Any], None],
         after: Any = None,
         identity: Any = None,
+        deadline_ns: int = 0,
     ) -> Started:
         return self._start(Started(True, group_id, (key,), done, op, after, identity))
 
@@ -112,6 +115,7 @@ class ScriptedCoordinator:
         after: Any = None,
         staleness_ns: int = 0,
         room: Any = None,
+        deadline_ns: int = 0,
     ) -> Started:
         operation = Started(False, group_id, keys, done, 0, after)
         operation.room = room
@@ -120,9 +124,6 @@ class ScriptedCoordinator:
 
     def deadline_ns(self) -> int:
         return 1
-
-    def begin_late(self, deadline_ns: int, start: Callable[[], None]) -> None:
-        start()
 
     def take(self) -> Started:
         """The one operation that is under way."""
@@ -231,7 +232,7 @@ class FakeServer:
         return (key_token(key) >> self.token_shift) + 1
 
     def failed(self, failure: Failure) -> bytes:
-        return failure.line()
+        return failure_line(failure)
 
     def stats(self, args: tuple[bytes, ...]) -> bytes:
         return b"STAT a 1\r\nEND\r\n"

@@ -18,7 +18,9 @@ from quorumcache.node.consensus.errors import NotLeader
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta
 from quorumcache.node.operations.coordinator import Coordinator
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.leaders import Leaders
+from quorumcache.node.operations.serving import Serving
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, encode_batch
 from quorumcache.node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
@@ -86,17 +88,18 @@ class ToyNode:
         self.groups = {GROUP: self.group}
         peers: Any = self
         self.coordinator = Coordinator(
-            node_id=node_id,
-            host=host,
-            peers=peers,
-            clock=cluster.clock,
+            Serving(
+                node_id=node_id,
+                host=host,
+                peers=peers,
+                clock=cluster.clock,
+                counters=Counters(),
+                memory_bytes=1 << 30,
+            ),
+            Leaders(node_id, self.groups, peers, lambda group_id: NODES[0], lambda group_id: NODES),
             random=Random(cluster.random.random()),
-            counters=Counters(),
             timings=Timings(),
-            memory_bytes=1 << 30,
             timeout_ms=TIMEOUT_MS,
-            preferred_leader=lambda group_id: NODES[0],
-            replicas=lambda group_id: NODES,
         )
 
     def mark_dirty(self, group: ReplicaGroup) -> None:

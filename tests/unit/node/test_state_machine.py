@@ -4,9 +4,9 @@ import msgpack
 import pytest
 
 from quorumcache.node.directory.state import DirectoryState
+from quorumcache.node.errors import CommandError
 from quorumcache.node.state_machine import (
     DIRECTORY_GROUP_ID,
-    CommandError,
     decode_batch,
     encode_batch,
     group_name,

@@ -18,7 +18,7 @@ from quorumcache.node.clients.writes import (
     WRITE_BYTES_MIN,
     WRITE_OVERHEAD_BYTES,
 )
-from quorumcache.node.operations.operation import Failure
+from quorumcache.node.operations.failure import Failure
 from quorumcache.node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
 from quorumcache.node.store.commands import OP_DELETE, OP_FLUSH, OP_GAT, OP_SET
 from quorumcache.node.store.item import pack_header

@@ -4,7 +4,7 @@ does not; the coordinator is scripted.
 
 import pytest
 
-from quorumcache.node.operations.operation import Failure, SessionGone, StaleSequence
+from quorumcache.node.operations.failure import Failure, SessionGone, StaleSequence
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,

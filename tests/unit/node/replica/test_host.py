@@ -23,13 +23,12 @@ from quorumcache.node.consensus.values import (
     Snapshot,
     SnapshotMeta,
 )
-from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError
+from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError, SnapshotInvalid
 from quorumcache.node.peers.consensus_items import decode_beats, encode_message
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
 from quorumcache.node.replica.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
 from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.store.commands import OP_SET
-from quorumcache.node.store.snapshot import SnapshotInvalid
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import HARD_STATE, VOTERS, Hears, HostWorld
 

@@ -3,9 +3,10 @@
 import msgpack
 import pytest
 
+from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.commands import OP_FLUSH, OP_GAT, OP_SESSION_OPEN, OP_SET
 from quorumcache.node.store.item import wire_data
-from quorumcache.node.store.snapshot import CHUNK_BYTES, SnapshotInvalid, encode_view, read_times
+from quorumcache.node.store.snapshot import CHUNK_BYTES, encode_view, read_times
 from quorumcache.node.store.store import ShardStore
 
 

@@ -4,7 +4,8 @@ import gc
 
 import pytest
 
-from quorumcache.node.state_machine import CommandError, Result
+from quorumcache.node.errors import CommandError
+from quorumcache.node.state_machine import Result
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,

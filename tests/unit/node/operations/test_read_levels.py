@@ -13,8 +13,15 @@ import pytest
 from quorumcache.node.consensus.values import Role
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.coordinator import Coordinator
-from quorumcache.node.operations.operation import Failure
-from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.leaders import Leaders
+from quorumcache.node.operations.read_levels import (
+    ANY_STALENESS_NS,
+    BOUND_MS_MAX,
+    LINEARIZABLE_NS,
+    parse_level,
+)
+from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.items import FORWARD_ITEMS, FORWARD_READ, FORWARD_REFUSED
 from quorumcache.node.state_machine import decode_batch, encode_batch
 from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SET
@@ -43,17 +50,24 @@ class World(HostWorld):
         self.outcomes: list[Any] = []
         peers: Any = self
         self.coordinator = Coordinator(
-            node_id=HERE,
-            host=self.host,
-            peers=peers,
-            clock=self.clock,
+            Serving(
+                node_id=HERE,
+                host=self.host,
+                peers=peers,
+                clock=self.clock,
+                counters=self.counters,
+                memory_bytes=1000,
+            ),
+            Leaders(
+                HERE,
+                self.groups,
+                peers,
+                lambda group_id: THERE,
+                lambda group_id: (THERE, ELSEWHERE),
+            ),
             random=Random(1),
-            counters=self.counters,
             timings=Timings(),
-            memory_bytes=1000,
             timeout_ms=5000,
-            preferred_leader=lambda group_id: THERE,
-            replicas=lambda group_id: (THERE, ELSEWHERE),
         )
         self.turn(GROUP)
         self.store(b"k")
@@ -395,3 +409,23 @@ def test_in_redirect_mode_a_replica_answers_what_it_may_and_moves_the_rest() -> 
     expected = b"OK\r\n" + moved % shard + b"OK\r\n"
     expected += moved % (client.server.group_of(other) - 1) + moved % shard + b"END\r\n"
     assert client.read() == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "staleness_ns"),
+    [
+        ((b"linearizable",), LINEARIZABLE_NS),
+        ((b"local",), ANY_STALENESS_NS),
+        ((b"bounded", b"1"), MS),
+        ((b"bounded", b"%d" % BOUND_MS_MAX), BOUND_MS_MAX * MS),
+        ((b"bounded", b"%d" % (BOUND_MS_MAX + 1)), None),
+        ((b"bounded", b"0"), None),
+        ((b"bounded", b"-1"), None),
+        ((b"bounded", b"1" * 10), None),
+        ((b"bounded",), None),
+        ((b"local", b"1"), None),
+        ((), None),
+    ],
+)
+def test_the_words_for_a_level(words: tuple[bytes, ...], staleness_ns: int | None) -> None:
+    assert parse_level(words) == staleness_ns

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.operations.operation import Failure, SessionGone, StaleSequence
+from quorumcache.node.clients.failures import failure_line
+from quorumcache.node.operations.failure import Failure, SessionGone, StaleSequence
 from quorumcache.node.peers.items import (
     FORWARD_LOST,
     FORWARD_REFUSED,
@@ -31,7 +32,7 @@ from quorumcache.node.store.results import (
     STORED,
 )
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
-from tests.unit.node.operations.test_coordinator import DATA, GROUP, HERE, THERE, World
+from tests.support.coordinator_world import DATA, GROUP, HERE, THERE, World
 
 SESSION = CLIENT_SESSION_MIN + 5
 IDENTITY = (SESSION, 3, 2)
@@ -223,7 +224,7 @@ def test_a_session_that_cannot_be_opened_in_time() -> None:
     world.pass_ms(5000)
     (failure,) = world.outcomes
     assert failure.outcome_known
-    assert failure.line() == b"SERVER_ERROR not done: shard 4 had no leader for 5000 ms\r\n"
+    assert failure_line(failure) == b"SERVER_ERROR not done: shard 4 had no leader for 5000 ms\r\n"
     world.lead(HERE)
     world.pass_ms(100)
     assert world.group.submitted == [], "nobody waits for it any more"
@@ -238,3 +239,64 @@ def test_sessions_of_the_node_and_of_clients_are_told_apart() -> None:
     world.group.commit()
     assert world.outcomes == [STORED]
     assert world.group.machine.sessions.clients == 0
+
+
+def test_the_floor_is_the_oldest_unanswered_sequence() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set(b"a")
+    world.open_session_here()
+    world.set(b"b")
+    assert [command[2] for command in world.group.submitted] == [1, 1]
+    world.group.commit()
+    world.set(b"c")
+    assert world.group.submitted[0][:3] == (world.group.submitted[0][0], 3, 3)
+
+
+def test_a_gone_session_is_opened_anew_only_if_nothing_can_have_been_executed() -> None:
+    world = World()
+    world.lead(THERE)
+    world.set()
+    world.open_session_at(THERE)
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], SESSION_GONE))
+    world.open_session_at(THERE)
+    _, again = world.take()
+    assert again[5][0] != item[5][0]
+    world.coordinator.on_forward(THERE, (FORWARD_LOST, again[1]))
+    world.coordinator.sweep()
+    _, repeated = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, repeated[1], SESSION_GONE))
+    assert isinstance(world.outcomes[0], Failure)
+    assert not world.outcomes[0].outcome_known
+
+
+def test_writes_that_wait_for_a_session_are_numbered_in_their_order() -> None:
+    world = World()
+    world.lead(HERE)
+    for key in (b"a", b"b", b"c"):
+        world.set(key)
+    assert len(world.group.submitted) == 1, "one opening for all of them"
+    world.open_session_here()
+    assert [command[1:5:3] for command in world.group.submitted] == [
+        (1, b"a"),
+        (2, b"b"),
+        (3, b"c"),
+    ]
+
+
+def test_why_a_session_is_not_opened_is_told_to_the_writes_that_wait_for_it() -> None:
+    """Those that came before the refusal, and those that came after it."""
+    world = World()
+    world.lead(THERE)
+    world.set(b"before")
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_REFUSED, item[1], THERE, "the disk is slow"))
+    world.set(b"after")
+    world.up.clear()
+    world.clock.ns += 5_000_000_000
+    world.coordinator.deadlines.expire(world.clock.ns)
+    assert [b"the disk is slow" in failure_line(outcome) for outcome in world.outcomes] == [
+        True,
+        True,
+    ]

@@ -1,0 +1,47 @@
+"""The numbers that a write carries, so that it is executed once however often it is repeated. Pure.
+
+Exactly once (Raft thesis 6.3): a write carries (session, sequence). A `NodeSession` is this
+process's identity towards one group; it is opened through the group's log, so that the group
+remembers which of its sequences were executed, and with which result. An attempt whose fate is
+unknown can therefore be repeated at the next leader: it is executed once, or answered from memory.
+
+A client that has opened a session itself numbers its own writes. Such a write carries the client's
+`WriteId` in place of ours, and never another one: the client may repeat it through another node
+after this one is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST_SEQUENCE: Final = 1
+"""First sequence of a session."""
+
+WriteId = tuple[int, int, int]
+"""(session, sequence, floor) of a write, as its client gave them."""
+
+
+class NodeSession:
+    """This process towards one group: an id known to the group's log, and sequences in flight."""
+
+    __slots__ = ("next_sequence", "outstanding", "session_id")
+
+    def __init__(self, session_id: int) -> None:
+        self.session_id = session_id
+        self.next_sequence = FIRST_SEQUENCE
+        self.outstanding: dict[int, None] = {}
+        """Sequences of unfinished writes, lowest first. The lowest is the floor: what lies below
+        is answered, and the group may forget it."""
+
+    def take(self) -> int:
+        """The sequence of one more write."""
+        sequence = self.next_sequence
+        self.next_sequence = sequence + 1
+        self.outstanding[sequence] = None
+        return sequence
+
+    def floor(self) -> int:
+        """The lowest sequence that may still be repeated."""
+        for sequence in self.outstanding:
+            return sequence
+        return self.next_sequence

@@ -1,0 +1,80 @@
+"""The order of one client connection's operations on one group. Pure.
+
+A client sees its requests take effect in the order in which it sent them. Two places keep that
+order, because each knows what the other does not:
+
+ - the connection (`clients/lanes.py`) decides which of its requests may be under way together. It
+   knows what came in which order, and waits for outcomes; it sees no attempts.
+ - this file keeps the order among those that are under way together, when attempts are repeated.
+   The connection names the newest unfinished operation before each new one (`after`).
+
+The rules:
+ - a write is not sent before the earlier write has ended, unless that one is with the replica
+   here: what is submitted here keeps its order in the log (`Write.must_wait`);
+ - a read may be sent, but its answer is dropped if it comes before that of the earlier read: the
+   earlier one, repeated, would show a newer state (`Read._is_early`).
+
+Whichever waits is routed again once the earlier operation has ended.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class Ordered:
+    """An operation that may have to follow an earlier one of its connection."""
+
+    __slots__ = ("after", "finished", "then")
+
+    def __init__(self) -> None:
+        self.finished = False
+        """It has its outcome. It finishes exactly once."""
+        self.after: Ordered | None = None
+        """The earlier operation; None once that has no say any more."""
+        self.then: list[Ordered] | None = None
+        """Later operations that wait for this one to end."""
+
+    def wait_for(self, before: Ordered) -> None:
+        """Be routed once `before` has ended."""
+        if before.then is None:
+            before.then = []
+        before.then.append(self)
+
+    def is_submitted_here(self) -> bool:
+        """Is it with the replica here, where a later one cannot overtake it?"""
+        return False
+
+    def go_on(self) -> None:
+        """The earlier operation has ended."""
+        raise NotImplementedError
+
+
+class Turns:
+    """Lets operations go on whose earlier one has ended: by turns, however long the chain.
+
+    One of them may end at once, and so call `take` for its own followers: these are appended, and
+    the stack does not grow with the chain.
+    """
+
+    __slots__ = ("_is_at_work", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: deque[Ordered] = deque()
+        """In the order in which they go on."""
+        self._is_at_work = False
+
+    def take(self, followers: list[Ordered]) -> None:
+        """These may go on."""
+        waiting = self._waiting
+        waiting.extend(followers)
+        if self._is_at_work:
+            return
+        self._is_at_work = True
+        try:
+            while waiting:
+                follower = waiting.popleft()
+                follower.after = None
+                follower.go_on()
+        finally:
+            self._is_at_work = False

@@ -1,0 +1,192 @@
+"""Operations of one client connection keep their order, also when attempts are repeated."""
+
+from typing import Any
+
+import pytest
+
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.order import Ordered, Turns
+from quorumcache.node.peers.items import (
+    FORWARD_ITEMS,
+    FORWARD_RESULT,
+)
+from quorumcache.node.store.results import DELETED, OUT_OF_MEMORY, STORED
+from tests.support.coordinator_world import GROUP, HERE, THERE, World
+
+
+def test_writes_of_one_connection_are_repeated_in_their_order() -> None:
+    """Two pipelined writes lost together: the second is not repeated before the first is done."""
+    world = World()
+    world.lead(HERE)
+    first = world.set()
+    world.open_session_here()
+    second = world.set(after=first)
+    assert len(world.group.submitted) == 2, "at the leader they follow each other at once"
+    waiters = list(world.group.waiters)
+    world.group.is_leader = False
+    world.group.leader_id = 0
+    for waiter in waiters:
+        waiter.on_lost()
+    world.lead(THERE)
+    _, item = world.take()
+    assert item[5][1] == first.sequence
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], STORED))
+    _, item = world.take()
+    assert item[5][1] == second.sequence
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], DELETED))
+    assert world.outcomes == [STORED, DELETED]
+
+
+def test_a_long_chain_of_writes_ends_without_recursion() -> None:
+    world = World()
+    world.lead(THERE)
+    last = world.set()
+    world.open_session_at(THERE)
+    _, item = world.take()
+    for _ in range(5000):
+        last = world.set(after=last)
+    world.group.is_leader = True
+    world.bytes_used = 2000  # Every one that reaches the leader is refused at once.
+    world.coordinator.serving.submit = _refuse  # type: ignore[method-assign]
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, item[1], STORED))
+    assert world.outcomes == [STORED] + [OUT_OF_MEMORY] * 5000
+
+
+def _refuse(group: Any, command: Any, size: int, waiter: Any, *, retry: bool) -> None:
+    waiter.on_result(OUT_OF_MEMORY)
+
+
+def test_a_read_that_is_answered_before_an_earlier_one_is_read_again_after_it() -> None:
+    """Their connection would see the later answer's past."""
+    world = World()
+    world.lead(THERE)
+    world.up.clear()
+    first = world.read()
+    assert world.sent == []  # held: the link is gone
+    world.up = {THERE}
+    second = world.read(after=first)
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, item[1], (b"old",)))
+    assert world.outcomes == []
+    world.coordinator.sweep()
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, item[1], (b"new",)))
+    assert world.outcomes == [[b"new"]]
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, item[1], (b"newer",)))
+    assert world.outcomes == [[b"new"], [b"newer"]]
+    assert first.finished
+    assert second.finished
+
+
+def test_a_read_under_a_new_lease_does_not_overtake_one_that_asked_a_majority() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.lease = False
+    first = world.read()
+    world.group.lease = True
+    world.read(after=first)
+    assert world.outcomes == []
+    world.group.reading[0].on_readable()
+    assert world.outcomes == [[None], [None]]
+
+
+def test_half_an_answer_that_is_too_early_is_dropped_too() -> None:
+    world = World()
+    world.lead(THERE)
+    first = world.read()
+    keys = (b"k", b"l")
+    world.coordinator.read(GROUP, keys, world.outcomes.append, first)
+    (_, one), (_, two) = world.sent
+    world.sent.clear()
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, two[1], (b"old",)))
+    assert world.sent == []
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, one[1], (b"new",)))
+    _, again = world.take()
+    assert again[3] == keys
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, again[1], (b"new", b"x")))
+    assert world.outcomes == [[b"new"], [b"new", b"x"]]
+
+
+def test_answers_in_order_are_taken_at_once() -> None:
+    world = World()
+    world.lead(THERE)
+    first = world.read()
+    world.read(after=first)
+    requests = [item[1] for _, item in world.sent]
+    world.sent.clear()
+    for request in requests:
+        world.coordinator.on_forward(THERE, (FORWARD_ITEMS, request, (None,)))
+    assert world.outcomes == [[None], [None]]
+    assert world.sent == []
+
+
+def test_a_read_whose_earlier_one_fails_is_read_again() -> None:
+    world = World()
+    world.lead(THERE)
+    world.up.clear()
+    first = world.read()
+    world.up = {THERE}
+    world.clock.ns += 1
+    world.read(after=first)
+    _, item = world.take()
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, item[1], (b"x",)))
+    world.up.clear()
+    world.clock.ns = first.deadline_ns
+    world.coordinator.sweep()
+    (failure,) = world.outcomes
+    assert isinstance(failure, Failure)
+    world.clock.ns += 1
+    world.coordinator.sweep()
+    assert isinstance(world.outcomes[1], Failure)
+
+
+def test_a_long_chain_of_early_reads_is_read_again_one_after_the_other() -> None:
+    """No deeper than the stack, either."""
+    world = World()
+    world.lead(HERE)
+    world.group.lease = False
+    last = first = world.read()
+    world.group.lease = True
+    for _ in range(3000):
+        last = world.read(after=last)
+    assert world.outcomes == []
+    world.group.reading[0].on_readable()
+    assert world.outcomes == [[None]] * 3001
+    assert first.finished
+
+
+class Step(Ordered):
+    """Ends at once when it may go on, as a refused write does."""
+
+    def __init__(self, turns: Turns, number: int, ended: list[int]) -> None:
+        super().__init__()
+        self.turns, self.number, self.ended = turns, number, ended
+
+    def go_on(self) -> None:
+        assert self.after is None, "it would wait again for what has ended"
+        self.finished = True
+        self.ended.append(self.number)
+        followers, self.then = self.then, None
+        self.turns.take(followers or [])
+
+
+def test_followers_go_on_in_their_order_also_those_of_followers() -> None:
+    turns, ended = Turns(), []
+    steps = [Step(turns, number, ended) for number in range(6)]
+    for later, earlier in ((1, 0), (2, 0), (3, 1), (4, 1), (5, 2)):
+        steps[later].after = steps[earlier]
+        steps[later].wait_for(steps[earlier])
+    steps[0].go_on()
+    assert ended == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_error_in_one_does_not_stop_the_turns_for_ever() -> None:
+    turns, ended = Turns(), []
+    broken = Step(turns, 0, ended)
+    broken.after = broken
+    broken.turns = None  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        turns.take([broken])
+    turns.take([Step(turns, 1, ended)])
+    assert ended == [0, 1]

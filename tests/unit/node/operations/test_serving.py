@@ -1,0 +1,146 @@
+"""What a leader does with an operation: memory, expiry, and what other nodes forward."""
+
+from quorumcache.node.peers.items import (
+    FORWARD_ITEMS,
+    FORWARD_LOST,
+    FORWARD_READ,
+    FORWARD_REFUSED,
+    FORWARD_WRITE,
+)
+from quorumcache.node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SET
+from quorumcache.node.store.results import OUT_OF_MEMORY, STORED
+from tests.support.coordinator_world import DATA, ELSEWHERE, GROUP, HERE, THERE, World
+
+
+def test_an_expired_item_is_removed_through_the_log_before_the_miss_is_told() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.machine.apply(1, world.clock.wall_ms(), [(0, 0, 0, OP_SET, b"k", DATA, 1)])
+    world.clock.ns += 2_000_000_000
+    world.read()
+    assert world.outcomes == [], "told the miss before the log knew"
+    assert world.group.submitted[0][3] == OP_EXPIRE
+    world.group.commit()
+    assert world.outcomes == [[None]]
+    assert b"k" not in world.group.machine.items
+
+
+def test_at_the_memory_limit_a_set_is_refused_and_removes_the_old_value() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.open_session_here()
+    world.group.commit()
+    world.bytes_used = 1000
+    world.set()
+    assert world.group.submitted[0][3] == OP_DELETE
+    world.group.commit()
+    assert world.outcomes == [STORED, OUT_OF_MEMORY]
+    assert world.group.machine.items == {}
+
+
+def test_a_repeated_attempt_is_not_refused_for_memory() -> None:
+    """The first attempt may have been executed: only the session table may answer."""
+    world = World()
+    world.lead(THERE)
+    world.bytes_used = 5000
+    world.group.is_leader = True
+    command = (77, 1, 1, OP_SET, b"k", DATA, 0)
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 9, GROUP, 10, True, command))
+    assert world.group.submitted == [command]
+
+
+def test_forwarded_to_a_replica_that_does_not_lead_it_is_refused_with_the_leader() -> None:
+    world = World()
+    world.lead(ELSEWHERE)
+    command = (77, 1, 1, OP_INCR, b"k", 1)
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 9, GROUP, 10, False, command))
+    to, item = world.take()
+    assert (to, item[:3]) == (THERE, (FORWARD_REFUSED, 9, ELSEWHERE))
+
+
+def test_a_forwarded_read_is_refused_by_a_replica_that_does_not_lead() -> None:
+    """Whatever it holds: it may lack what was acknowledged."""
+    world = World()
+    world.lead(ELSEWHERE)
+    world.group.lease = False
+    world.group.machine.apply(1, world.clock.wall_ms(), [(0, 0, 0, OP_SET, b"k", DATA, 0)])
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 9, GROUP, (b"k",)))
+    to, item = world.take()
+    assert (to, item[:3]) == (THERE, (FORWARD_REFUSED, 9, ELSEWHERE))
+
+
+def test_a_forwarded_read_without_a_lease_waits_for_a_read_index() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.lease = False
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 9, GROUP, (b"k",)))
+    assert world.sent == []
+    world.group.reading[0].on_readable()
+    assert world.take() == (THERE, (FORWARD_ITEMS, 9, [None]))
+
+
+def test_a_forwarded_read_of_an_expired_item_removes_it_through_the_log_first() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.machine.apply(1, world.clock.wall_ms(), [(0, 0, 0, OP_SET, b"k", DATA, 1)])
+    world.clock.ns += 2_000_000_000
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 9, GROUP, (b"k",)))
+    assert world.sent == [], "told before the log knew"
+    assert world.group.submitted[0][3] == OP_EXPIRE
+    world.group.commit()
+    assert world.take() == (THERE, (FORWARD_ITEMS, 9, [None]))
+
+
+def test_an_answer_too_long_for_a_frame_comes_in_parts() -> None:
+    leader = World()
+    leader.lead(HERE)
+    keys = tuple(b"k%d" % number for number in range(7))
+    value = b" 0 %d\r\n%b\r\n" % (1 << 20, b"v" * (1 << 20))
+    commands = [(0, 0, 0, OP_SET, key, value, 0) for key in keys]
+    leader.group.machine.apply(1, 1000, commands)
+    world = World()
+    world.lead(THERE)
+    world.coordinator.read(GROUP, keys, world.outcomes.append)
+    parts = 0
+    while not world.outcomes:
+        _, item = world.take()
+        leader.coordinator.on_forward(THERE, item)
+        _, answer = leader.take()
+        assert sum(map(len, answer[2])) < 6 << 20
+        world.coordinator.on_forward(THERE, (*answer[:2], tuple(answer[2])))
+        parts += 1
+    assert parts == 2
+    assert world.outcomes == [[leader.group.machine.items[key] for key in keys]]
+
+
+COMMAND = (1, 2, 1, OP_SET, b"k", DATA, 0)
+
+
+def test_nobody_writes_to_the_directory_from_outside() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.machine = object()  # type: ignore[assignment]
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 1, GROUP, 10, False, COMMAND))
+    assert world.take()[1][0] == FORWARD_REFUSED
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 1, GROUP, (b"k",)))
+    assert world.take()[1][0] == FORWARD_REFUSED
+
+
+def test_values_that_find_no_room_between_the_nodes_are_refused_with_that_reason() -> None:
+    """The reader holds the read and asks again; it does not wait for an answer."""
+    world = World()
+    world.lead(HERE)
+    world.send_bulk = lambda node_id, item: False  # type: ignore[method-assign]
+    world.coordinator.on_forward(THERE, (FORWARD_READ, 9, GROUP, (b"k",)))
+    to, item = world.take()
+    assert (to, item[:3]) == (THERE, (FORWARD_REFUSED, 9, HERE))
+    assert "too many values" in item[3]
+
+
+def test_a_leader_that_lost_a_write_does_not_call_it_refused() -> None:
+    world = World()
+    world.lead(HERE)
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 9, GROUP, 10, False, COMMAND))
+    world.group.waiters[0].on_lost()
+    assert world.take() == (THERE, (FORWARD_LOST, 9))
