@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.admin.health_log import HealthLog
 from quorumcache.node.admin.server import AdminServer
+from quorumcache.node.admin.stats import stats_reply
+from quorumcache.node.admin.status import health_problems, health_warnings
 from quorumcache.node.alarms import Alarms
+from quorumcache.node.clients.cluster_words import ClusterWords
+from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
@@ -282,7 +286,7 @@ class Node:
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
-        self.server = MemcachedServer(self, self.coordinator)
+        self.server = self._new_server()
         self.listen_address = await self.server.start(parse_addresses(config.listen))
         if config.http:
             self._admin = AdminServer(self, self.loop, self.tasks)
@@ -300,6 +304,34 @@ class Node:
                 self._become_member()
             await self._join()
         self.host.start_ticking([self._every_tick])
+
+    def _new_server(self) -> MemcachedServer:
+        config = self.config
+        words = ClusterWords(
+            self,
+            shards=config.shards,
+            groups=self.host.groups,
+            leader_node=self.coordinator.leader_node,
+            health=lambda: (health_problems(self), health_warnings(self)),
+        )
+        context = ClientContext(
+            loop=self.loop,
+            monotonic_ns=self.clock.monotonic_ns,
+            coordinator=self.coordinator,
+            counters=self.counters,
+            groups=self.host.groups,
+            shards=config.shards,
+            item_bytes_max=config.item_bytes_max,
+            stats=lambda args: stats_reply(self, args),
+            cluster=words.reply,
+            moved_line=words.moved_line,
+        )
+        return MemcachedServer(
+            context,
+            connections_max=config.connections_max,
+            slow_client_ms=config.slow_client_ms,
+            idle_timeout_ms=config.idle_timeout_ms,
+        )
 
     def _new_phase(self) -> FoundingPhase:
         return FoundingPhase(
@@ -340,7 +372,6 @@ class Node:
         self.housekeeper = Housekeeper(
             node_id=self.node_id,
             config=self.config,
-            loop=self.loop,
             host=self.host,
             wal=self.storage.wal,
             snapshots=self.storage.snapshots,
@@ -706,7 +737,7 @@ class Node:
                     self.node_id,
                     self.host.groups.values,
                     is_up=self.peers.is_up,
-                    transfer=self.housekeeper.transfer,
+                    transfer=self.housekeeper.leadership.transfer,
                     deadline=deadline,
                     pause_seconds=self.config.heartbeat_ms / 1000,
                 )

@@ -54,6 +54,7 @@ PURE = (
     "node/telemetry/counters.py",
     "node/errors.py",
     "node/clients/lanes.py",
+    "node/clients/write_room.py",
     "node/operations/failure.py",
     "node/operations/numbering.py",
     "node/operations/order.py",

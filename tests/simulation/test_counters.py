@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.clients.writes import WRITE_BYTES_LIMIT
+from quorumcache.node.clients.write_room import WRITE_BYTES_LIMIT
 from quorumcache.node.node import Node
 from quorumcache.node.protocol.responses import binary_refusal
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
@@ -247,7 +247,7 @@ async def end_of(stage: Stage, leader: str, key: bytes) -> None:
 def without_sweep(stage: Stage) -> None:
     """What has ended stays until somebody reads it."""
     for node in stage.up():
-        node.housekeeper._sweep = lambda: None  # type: ignore[method-assign]
+        node.housekeeper.expiry.sweep = lambda: None  # type: ignore[method-assign]
 
 
 @raises("get_expired", "get_flushed", "reclaimed")
@@ -323,7 +323,7 @@ def test_too_many_writes_of_all_clients() -> None:
         node = stage.node(leader)
         wire = await stage.connect(leader)
         watch = Watch(node)
-        room = node.server.write_room
+        room = node.server.context.write_room
         room.taken_bytes += 2 * WRITE_BYTES_LIMIT  # Of clients that are not here.
         reply = await wire.ask(b"set %b 0 0 1\r\n5\r\n" % stage.key(0))
         assert reply.startswith(b"SERVER_ERROR not done: too many writes wait on this node")

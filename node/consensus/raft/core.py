@@ -51,8 +51,8 @@ from quorumcache.node.consensus.values import (
     PeerStatus,
     ReplicaId,
     Role,
-    Snapshot,
     SnapshotMeta,
+    SnapshotSource,
     SoftState,
     Term,
 )
@@ -229,8 +229,8 @@ class Raft(RaftState):
         elif self.role is Role.FOLLOWER and replica == self.leader_id:
             election.leader_unreachable(self)
 
-    def provide_snapshot(self, to: ReplicaId, snapshot: Snapshot) -> None:
-        snapshots.provide_snapshot(self, to, snapshot)
+    def provide_snapshot(self, to: ReplicaId, source: SnapshotSource) -> None:
+        snapshots.provide_snapshot(self, to, source)
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         assert self.installing is not None
