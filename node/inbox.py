@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.peers.consensus_items import APPEND, decode_message
+from quorumcache.node.peers.consensus_items import ENTRIES_KIND, decode_message
 from quorumcache.node.peers.items import CONSENSUS_KINDS, HEARTBEAT_REPLIES, HEARTBEATS, RARE_KINDS
 
 if TYPE_CHECKING:
@@ -51,4 +51,4 @@ def deliver_consensus(
             host.step(node_id, group_id, message, False)
     else:
         message = decode_message(item)
-        host.step(node_id, item[1], message, item[0] == APPEND)
+        host.step(node_id, item[1], message, item[0] == ENTRIES_KIND)

@@ -49,7 +49,7 @@ from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import REPLY_BYTES_MAX, Serving
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX, Hello
-from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, VOTE_REPLY_KIND
+from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, VOTE_KIND
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.node.peers.items import (
@@ -578,7 +578,7 @@ class Node:
             kind = item[0]
             if type(kind) is not int or kind not in DATAGRAM_KINDS:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60} came as a datagram")
-            if kind == VOTE_REPLY_KIND and not self.time.is_settled:
+            if kind == VOTE_KIND and not self.time.is_settled:
                 continue
             deliver_consensus(node_id, item, self.host, self.transport)
 

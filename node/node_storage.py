@@ -34,7 +34,8 @@ from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, lock_data_dir
 from quorumcache.node.storage.local_state import LocalState
 from quorumcache.node.storage.snapshots import SnapshotStore
-from quorumcache.node.storage.start_record import PeerStarts, Starts, count_start
+from quorumcache.node.storage.start_record import PeerStarts, count_start
+from quorumcache.node.storage.starts import Starts
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.memory import MemoryWal
 from quorumcache.node.wal.newest import NewestNote, read_newest

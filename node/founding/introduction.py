@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import PROTOCOL_VERSION, Hello
-from quorumcache.node.peers.state import PeerSpec
-from quorumcache.node.storage.start_record import Starts
+from quorumcache.node.peers.peer import PeerSpec
+from quorumcache.node.storage.starts import Starts
 from quorumcache.node.version import VERSION
 from quorumcache.ring import ClusterMap, NodeInfo
 

@@ -70,7 +70,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.operations.forwards.REPEAT_NS": (50_000_000, 200_000_000),
     "node.operations.forwards.SILENT_NS": (20_000_000,),
     "node.operations.leaders.GROUPS_ASKED_MAX": (1, 2),
-    "node.peers.network.UNKNOWN_LINKS_MAX": (4,),
+    "node.peers.open_links.UNKNOWN_LINKS_MAX": (4,),
     "node.peers.link.SMALL_BULK_BYTES": (64,),
     "node.clients.server.STALLED_NS": (50_000_000,),
     "node.clients.server.LOOK_NS": (20_000_000,),

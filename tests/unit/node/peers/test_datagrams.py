@@ -200,7 +200,7 @@ def test_a_process_that_was_started_again_is_believed_and_the_one_before_is_not(
         async with World() as world:
             a, _, b, at_b = await both(world)
             await until_it_arrives(a, at_b, (1, "first"))
-            old = make_token(a._hello, b._hello)
+            old = make_token(a._handshake.hello, b._handshake.hello)
             a.abort()
             await until(lambda: b._peers[1].inbound is None)
             a, _ = await world.start(1)
