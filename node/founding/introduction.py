@@ -20,7 +20,7 @@ def own_info(
     return NodeInfo(
         node_id,
         config.name,
-        config.members[config.name] or config.peer or "127.0.0.1:0",
+        config.members.get(config.name) or config.peer or "127.0.0.1:0",
         config.advertised(listen_address),
         config.reachable(http_address) if http_address else "",
         config.zone,
