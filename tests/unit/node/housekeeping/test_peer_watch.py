@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.housekeeping.peer_watch import FOUNDING, PEERS_REFUSE, log_alarm, look
+from quorumcache.node.housekeeping.peer_watch import (
+    FOUNDING,
+    FOUNDING_GRACE_NS,
+    PEERS_REFUSE,
+    PeerWatch,
+    log_alarm,
+)
+from tests.support.scripted_log import ManualClock
+
+STARTED_NS = 7
+"""When the node started."""
 
 
 class World:
@@ -15,6 +25,9 @@ class World:
 
     def __init__(self) -> None:
         self.alarms = Alarms()
+        self.clock = ManualClock()
+        self.clock.ns = STARTED_NS
+        self.watch = PeerWatch("a", self.alarms, self.clock, STARTED_NS)
         self.up: set[int] = set()
         self.refused: dict[int, str] = {}
         self.waiting: list[str] = []
@@ -25,7 +38,7 @@ class World:
             refusals=lambda: self.refused,
         )
 
-    def look(self, *, is_late: bool = False, has_peers: bool = True) -> dict[str, str]:
+    def look(self, *, has_peers: bool = True) -> dict[str, str]:
         """The sentences of the alarms that are raised after a look."""
 
         def store_if_due() -> None:
@@ -37,20 +50,40 @@ class World:
             is_complete=not self.waiting,
             record=SimpleNamespace(cluster_id="c7"),
         )
-        look(self.alarms, founding, self.peers if has_peers else None, is_late=is_late)
+        self.watch.look(founding, self.peers if has_peers else None)
+        return self.raised()
+
+    def raised(self) -> dict[str, str]:
         return {alarm.name: alarm.sentence for alarm in self.alarms.raised()}
 
 
 def test_a_founding_that_takes_too_long_names_who_is_waited_for() -> None:
     world = World()
     world.waiting = ["b", "c"]
+    world.clock.ns = STARTED_NS + FOUNDING_GRACE_NS
     assert world.look() == {}, "it is not late yet"
-    raised = world.look(is_late=True)
+    world.clock.ns += 1
+    raised = world.look()
     assert "c7" in raised[FOUNDING]
     assert "waits for b, c" in raised[FOUNDING]
     world.waiting = []
-    assert world.look(is_late=True) == {}
+    assert world.look() == {}
     assert world.stores_tried == 3
+
+
+def test_a_new_node_that_waits_says_why_once_and_raises_an_alarm_when_it_is_late(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    world = World()
+    world.watch.founding_waits("waits for b")
+    world.watch.founding_waits("waits for b")
+    assert [record.message for record in caplog.records] == ["founding_waits"]
+    assert world.raised() == {}
+    world.clock.ns = STARTED_NS + FOUNDING_GRACE_NS + 1
+    world.watch.founding_waits("waits for c")
+    assert world.raised() == {FOUNDING: "node a is new and waits for c"}
+    assert len(caplog.records) == 2
 
 
 @pytest.mark.parametrize(
