@@ -38,7 +38,7 @@ ROOMS = {
     "consensus/raft": "*",
     "directory": "state",
     "operations": "*",
-    "peers": "codec consensus_items consensus_transport items link network state",
+    "peers": "codec consensus_items consensus_transport items link network open_links peer",
     "protocol": "*",
     "replica": "group host snapshotting",
     "store": "*",

@@ -42,6 +42,7 @@ PURE = (
     "node/storage/checksum.py",
     "node/storage/disk_space.py",
     "node/storage/founding_record.py",
+    "node/storage/starts.py",
     "node/wal/format.py",
     "node/wal/groups.py",
     "node/wal/queue.py",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -19,16 +18,13 @@ from quorumcache.node.consensus.raft.messages import (
     AppendReply,
     Heartbeat,
     HeartbeatReply,
-    SnapshotChunk,
     SnapshotReply,
-    Vote,
     VoteReply,
 )
 from quorumcache.node.consensus.values import Entry, EntryKind
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.node import Node
 from quorumcache.node.peers.codec import pack_item
-from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, KIND_OF, encode_message
+from quorumcache.node.peers.consensus_items import KIND_OF
 from quorumcache.node.peers.consensus_transport import BEATS_PER_ITEM, BEATS_SEEN_MAX
 from quorumcache.node.peers.datagrams import (
     DATAGRAM_BYTES_MAX,
@@ -39,7 +35,7 @@ from quorumcache.node.peers.datagrams import (
     make_token,
     token_of,
 )
-from quorumcache.node.peers.items import FORWARD_WRITE, HEARTBEATS, MAP_EPOCH, TIME
+from quorumcache.node.peers.items import HEARTBEATS
 from quorumcache.node.telemetry.counters import Counters
 from tests.support.scripted_log import HARD_STATE, HostWorld
 from tests.unit.node.peers.test_network import World, both, hello_of, run
@@ -200,7 +196,7 @@ def test_a_process_that_was_started_again_is_believed_and_the_one_before_is_not(
         async with World() as world:
             a, _, b, at_b = await both(world)
             await until_it_arrives(a, at_b, (1, "first"))
-            old = make_token(a._hello, b._hello)
+            old = make_token(a._handshake.hello, b._handshake.hello)
             a.abort()
             await until(lambda: b._peers[1].inbound is None)
             a, _ = await world.start(1)
@@ -323,35 +319,3 @@ def test_heartbeats_of_many_groups_fit_into_datagrams() -> None:
     datagrams = encode_datagrams(TOKEN, [packed for _, packed in sender.again])
     found = [member for each in datagrams for item in items_of(each) for member in item[1]]
     assert found == [(group_id, *beat) for group_id in groups]
-
-
-def test_nothing_but_consensus_is_taken_from_a_datagram() -> None:
-    """A write that is executed once for each copy would be executed twice."""
-    taken: list[Any] = []
-    node: Any = SimpleNamespace(
-        host=SimpleNamespace(step=lambda *message: taken.append(message)),
-        transport=None,
-        time=SimpleNamespace(is_settled=False),
-    )
-    vote = Vote(3, 0, 0, False)
-    Node.on_peer_datagram(node, 2, (encode_message(1, vote),))
-    assert taken == [(2, 1, vote, False)]
-    for kind in (FORWARD_WRITE, TIME, MAP_EPOCH, "x", None):
-        with pytest.raises(PeerFrameError):
-            Node.on_peer_datagram(node, 2, ((kind, 1),))
-    assert len(taken) == 1
-    assert KIND_OF[SnapshotChunk] not in DATAGRAM_KINDS
-
-
-def test_a_node_that_does_not_know_the_time_takes_votes_from_connections_only() -> None:
-    """There the time that the voter knows comes before its vote."""
-    taken: list[Any] = []
-    time = SimpleNamespace(is_settled=False)
-    host = SimpleNamespace(step=lambda *message: taken.append(message))
-    node: Any = SimpleNamespace(host=host, transport=None, time=time)
-    vote, answer = VoteReply(3, True), AppendReply(3, 0, False, 0, 0)
-    Node.on_peer_datagram(node, 2, (encode_message(1, vote), encode_message(1, answer)))
-    assert taken == [(2, 1, answer, False)]
-    time.is_settled = True
-    Node.on_peer_datagram(node, 2, (encode_message(1, vote),))
-    assert taken == [(2, 1, answer, False), (2, 1, vote, False)]

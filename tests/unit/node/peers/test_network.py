@@ -32,8 +32,9 @@ from quorumcache.node.peers.codec import (
     pack_item,
 )
 from quorumcache.node.peers.link import REFUSED_RETRY_MS
-from quorumcache.node.peers.network import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
-from quorumcache.node.peers.state import ONE_WAY_NS
+from quorumcache.node.peers.network import PeerNetwork, PeerSpec
+from quorumcache.node.peers.open_links import UNKNOWN_LINKS_MAX
+from quorumcache.node.peers.peer import ONE_WAY_NS
 from quorumcache.node.telemetry.counters import Counters
 from tests.support.background import background_tasks
 from tests.support.founding import disk_id
@@ -191,6 +192,11 @@ class World:
         # Transports say goodbye in the next turns of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.001)
 
 
 async def both(world: World) -> Any:
@@ -392,6 +398,28 @@ def test_peers_that_left_are_let_go_of_and_new_ones_dialed() -> None:
             a.update_peers({2: PeerSpec("b", world.address(2), disk_id(2))})
             await at_a.until(lambda: a.is_up(2))
             await at_b.until(lambda: b.is_up(1))
+
+    run(test())
+
+
+def test_nothing_is_left_of_a_node_that_was_forgotten() -> None:
+    """Once it is a stranger that dials us, and again after it was added anew."""
+
+    async def test() -> None:
+        async with World() as world:
+            a, at_a, b, at_b = await both(world)
+            await until(lambda: a.is_heard(2) and 2 in a._paths)
+            for _ in range(2):
+                at_a.events.clear()
+                at_b.events.clear()
+                a.forget(2)
+                assert (a.node_ids, a.is_up(2), a.is_heard(2)) == ((), False, False)
+                assert not a.send(2, (1,))
+                assert (a._tokens, a._paths, a._ready, a._dialer._dials) == ({}, {}, {}, {})
+                assert (await at_b.wait("refused", 1))[2].endswith("which node a does not know")
+                assert not at_a.all("down"), "it did not go down: it has left"
+                a.add(2, PeerSpec("b", world.address(2), disk_id(2)))
+                await until(lambda: a.is_up(2) and a.is_heard(2) and b.is_up(1))
 
     run(test())
 
@@ -813,10 +841,10 @@ def test_a_dial_that_leads_back_to_its_own_port_is_given_up_at_once(
         loop = asyncio.get_running_loop()
         async with World() as world:
             a, at_a = world.make(1)
-            usual = a._names.connect
+            usual = a._dialer._names.connect
 
             async def connect(factory: Any, host: str, port: int, turn: int) -> None:
-                a._names.connect = usual
+                a._dialer._names.connect = usual
                 near = socket.socket()
                 near.setblocking(False)
                 near.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -824,7 +852,7 @@ def test_a_dial_that_leads_back_to_its_own_port_is_given_up_at_once(
                 await loop.sock_connect(near, (host, port))
                 await loop.create_connection(factory, sock=near)
 
-            a._names.connect = connect
+            a._dialer._names.connect = connect
             await a.start()
             await lines.wait("peer_handshake_failed")
             began = loop.time()

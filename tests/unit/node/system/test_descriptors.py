@@ -10,7 +10,7 @@ import pytest
 
 from quorumcache.node.admin import server as admin
 from quorumcache.node.errors import StartupError
-from quorumcache.node.peers import network as peers
+from quorumcache.node.peers import open_links as peers
 from quorumcache.node.system import descriptors
 from quorumcache.node.system.descriptors import (
     CONNECTIONS_MIN,
