@@ -56,3 +56,18 @@ def test_architecture_has_a_line_for_each_room() -> None:
     assert rooms == set(MAY_IMPORT) - {"__main__"}
     folders = {path.parent.name for path in (ROOT / "node").glob("*/__init__.py")}
     assert {name for name in folders if f"| `{name}/` |" in table} == folders
+
+
+def test_bounds_stand_where_architecture_says() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rows = [line for line in text[text.index("## Bounds") :].splitlines() if line.startswith("| ")]
+    checked = 0
+    for row in rows:
+        cells = row.strip("| ").split(" | ")
+        names = re.findall(r"`([\w/]+\.py)`", cells[-1])
+        files = [path for path in SOURCES for name in names if path.endswith(f"/{name}")]
+        texts = [(ROOT / path[1:]).read_text() for path in files]
+        for constant in re.findall(r"`([A-Z][A-Z_]+)`", row):
+            assert any(f"\n{constant}" in text for text in texts), row
+            checked += 1
+    assert checked > 30
