@@ -4,7 +4,8 @@ A *state machine* is a shard's store or the directory. Its log carries batches o
 answers are *results*; waiters are told them.
 
 A command is a flat tuple `(session, sequence, floor, op, key, *args)`; the ops and their arguments
-are the state machine's (`store/commands.py`). It goes into msgpack as it is.
+are the state machine's (`store/commands.py`). It goes into msgpack as it is. Its members are read
+by the constants below, which compiled code takes for the bare numbers that they are.
 
     batch = msgpack [ version, now_ms, wall_ms, item_bytes_max, [ command, ... ] ]
 
@@ -18,6 +19,7 @@ batch of before would have another effect, be it by a new format or by another b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgpack
@@ -37,6 +39,13 @@ BATCH_VERSION: Final = 2
 # by hand at each use.
 Command = tuple[Any, ...]
 
+SESSION: Final = 0
+SEQUENCE: Final = 1
+FLOOR: Final = 2
+OP: Final = 3
+KEY: Final = 4
+ARGS: Final = 5
+"""Places in a command; the arguments begin at ARGS."""
 
 Result = int | tuple[int, int | bytes]
 """What `apply` answers to one command: a small int, or a pair of a small int and what it carries.
@@ -121,12 +130,22 @@ def batch_fields(payload: bytes, op_count: int) -> tuple[int, tuple[Command, ...
     for command in commands:
         if (
             type(command) is not tuple
-            or len(command) < 5
-            or type(command[3]) is not int
-            or not 0 < command[3] < op_count
+            or len(command) < ARGS
+            or type(command[OP]) is not int
+            or not 0 < command[OP] < op_count
         ):
             raise CommandError(f"batch holds an invalid command: {command!r:.100}")
     return now_ms, commands, wall_ms, item_bytes_max
+
+
+class _Timed(Enum):
+    TIMED = "timed"
+
+
+TIMED: Final = _Timed.TIMED
+"""Answer of `peek`: what the key holds depends on the time."""
+
+Peeked = bytes | _Timed | None
 
 
 class StateMachine:
@@ -154,6 +173,13 @@ class StateMachine:
     ) -> list[Result]:
         """Apply one committed batch; results in order of the commands."""
         raise NotImplementedError
+
+    def peek(self, key: bytes) -> Peeked:
+        """What a reader of one key is served when that needs no time: the packed item, or None for
+        a miss. TIMED: the time decides, or this state machine has no keys; then the general way
+        takes the read.
+        """
+        return TIMED
 
     def view(self) -> Any:
         """An immutable picture of the state."""

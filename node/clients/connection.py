@@ -12,7 +12,7 @@ of the socket brought, and the socket is not read.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
@@ -22,6 +22,7 @@ from quorumcache.node.clients.watch import Watch, keep_alive
 from quorumcache.node.protocol.parser import Parser
 from quorumcache.node.protocol.requests import Get, Quit, Request
 from quorumcache.node.protocol.responses import END_LINE, TOO_MANY_CONNECTIONS_LINE
+from quorumcache.node.state_machine import TIMED
 from quorumcache.node.store.item import ITEM_DATA
 from quorumcache.ring import key_token
 
@@ -225,12 +226,11 @@ class MemcachedConnection(asyncio.Protocol):
                 and size < WRITE_CHUNK_BYTES
                 and len(slots) < SLOTS_MAX
             ):
-                store: Any = group.machine
-                item = store.items.get(key)
+                item = group.machine.peek(key)
                 if item is None:
                     misses += 1
                     reply = END_LINE
-                elif item[0] or store.pending_flush_ms:
+                elif item is TIMED:
                     reply = b""
                 else:
                     hits += 1

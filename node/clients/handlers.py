@@ -36,14 +36,7 @@ from quorumcache.node.protocol.requests import (
     Version,
 )
 from quorumcache.node.protocol.responses import OK_LINE, once_error
-from quorumcache.node.store.commands import (
-    OP_APPEND,
-    OP_CAS,
-    OP_DELETE,
-    OP_PREPEND,
-    OP_SET,
-    OP_TOUCH,
-)
+from quorumcache.node.store.commands import OP_CAS, OP_DELETE, OP_SET, OP_TOUCH, block_args
 
 TOO_MANY_WRITES: Final = "too many writes wait on this node; retry more slowly"
 
@@ -91,13 +84,7 @@ def _store(conversation: Conversation, request: Store, identity: WriteId | None 
     if conversation.settings.redirect and conversation.redirected((key,), noreply):
         return
     conversation.counters.cmd_set += 1
-    args: tuple[object, ...]
-    if op == OP_CAS:
-        args = (data, exptime, unique)
-    elif op in (OP_APPEND, OP_PREPEND):
-        args = (data,)
-    else:
-        args = (data, exptime)
+    args = block_args(op, data, exptime, unique)
     _write(conversation, op, key, args, len(key) + len(data), noreply, None, identity)
 
 

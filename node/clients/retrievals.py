@@ -25,7 +25,7 @@ from quorumcache.node.protocol.requests import GetAndTouch
 from quorumcache.node.protocol.responses import END_LINE, value_line
 from quorumcache.node.store.commands import OP_GAT
 from quorumcache.node.store.item import ITEM_DATA
-from quorumcache.node.store.results import ITEM
+from quorumcache.node.store.results import carried_item
 
 WINDOW_KEYS: Final = 64
 """Keys of one retrieval that are looked up, or touched, at a time."""
@@ -277,9 +277,7 @@ class MultiTouch(Windows):
                     self.failure = outcome
             else:
                 self.some_done = True
-                if type(outcome) is tuple and outcome[0] == ITEM:
-                    assert isinstance(outcome[1], bytes)
-                    self.items[place] = outcome[1]
+                self.items[place] = carried_item(outcome)
             order.ended(lane, True)
             self._one_ended()
 

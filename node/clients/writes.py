@@ -25,11 +25,11 @@ from quorumcache.node.protocol.responses import (
     session_line,
 )
 from quorumcache.node.store.commands import (
+    BLOCK_OPS,
     OP_CAS,
     OP_DELETE,
     OP_FLUSH,
     OP_INCR,
-    OP_PREPEND,
     OP_SET,
     OP_TOUCH,
 )
@@ -130,7 +130,7 @@ class PendingWrite:
             return render(result)  # A repetition hears what the first attempt did.
         op = self.op
         counters = self.conversation.counters
-        if op <= OP_PREPEND:
+        if op in BLOCK_OPS:
             if result == STORED:
                 counters.total_items += 1
                 if op == OP_CAS:

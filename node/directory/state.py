@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
-from quorumcache.node.state_machine import ITEM_BYTES_MAX, Command, Result, StateMachine
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, OP, Command, Result, StateMachine
 from quorumcache.node.store.results import EXISTS, OK
 from quorumcache.ring import ClusterMap
 
@@ -20,6 +21,10 @@ OP_SET_MAP = 1
 
 OK, or EXISTS if the epoch has moved on.
 """
+
+_EXPECTED_EPOCH: Final = 5
+_MAP_BYTES: Final = 6
+"""Places of the arguments in the command."""
 
 
 class DirectoryState(StateMachine):
@@ -56,7 +61,7 @@ class DirectoryState(StateMachine):
         return [self._apply_one(command) for command in commands]
 
     def _apply_one(self, command: Command) -> Result:
-        op, expected_epoch, map_bytes = command[3], command[5], command[6]
+        op, expected_epoch, map_bytes = command[OP], command[_EXPECTED_EPOCH], command[_MAP_BYTES]
         if op != OP_SET_MAP:
             raise AssertionError(f"the directory's log holds the unknown command {op}")
         if expected_epoch != self.epoch:

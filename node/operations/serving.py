@@ -21,31 +21,31 @@ from quorumcache.node.peers.items import (
     FORWARD_RESULT,
 )
 from quorumcache.node.replica.group import ReplicaGroup
-from quorumcache.node.state_machine import Command, ReadWaiter, Result
-from quorumcache.node.store.commands import (
-    OP_ADD,
-    OP_APPEND,
-    OP_CAS,
-    OP_DELETE,
-    OP_EXPIRE,
-    OP_PREPEND,
-    OP_REFUSE,
-    OP_REPLACE,
-    OP_SET,
-    OP_TICK,
+from quorumcache.node.state_machine import (
+    DIRECTORY_GROUP_ID,
+    KEY,
+    OP,
+    SESSION,
+    TIMED,
+    Command,
+    ReadWaiter,
+    Result,
 )
-from quorumcache.node.store.item import cas_unique
+from quorumcache.node.store.commands import (
+    BLOCK_OPS,
+    OP_DELETE,
+    OP_REFUSE,
+    OP_SET,
+    in_place_of,
+)
 from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, removed_items
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
-from quorumcache.node.store.store import EXPIRED, ShardStore
+from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
     from quorumcache.node.peers.sender import PeerSender
     from quorumcache.node.telemetry.counters import Counters
-
-GROWING_OPS: Final = frozenset((OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND))
-"""Commands that are refused when the memory limit is reached."""
 
 REPLY_BYTES_MAX: Final = 4 << 20
 """A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
@@ -94,46 +94,39 @@ class Serving:
         """
         if (
             not retry
-            and command[3] in GROWING_OPS
+            and command[OP] in BLOCK_OPS
             and self.host.bytes_used + size > self.memory_bytes
         ):
             self.counters.store_no_memory += 1
-            if command[3] == OP_SET:
-                command = (*command[:3], OP_DELETE, command[4])
+            if command[OP] == OP_SET:
+                command = in_place_of(command, OP_DELETE)
                 waiter = _OutOfMemory(waiter)
-            elif command[0] >= CLIENT_SESSION_MIN:
-                command = (*command[:3], OP_REFUSE, command[4])
+            elif command[SESSION] >= CLIENT_SESSION_MIN:
+                command = in_place_of(command, OP_REFUSE)
             else:
                 waiter.on_result(OUT_OF_MEMORY)
                 return
-            size = len(command[4])
+            size = len(command[KEY])
         group.submit(command, size, waiter)
 
     def lookup(
         self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: ReadWaiter
     ) -> list[bytes | None] | None:
         """Packed items, or None when expired ones have to be removed through the log first."""
-        store = group.machine
-        assert isinstance(store, ShardStore)
+        store = shard_store(group.machine)
         now_ms = group.now_ms()
-        expired: list[tuple[bytes, int]] = []
+        expired: list[bytes] = []
         items: list[bytes | None] = []
         for key in keys:
             item = store.lookup(key, now_ms)
             if item is EXPIRED:
-                packed = store.items.get(key)
-                expired.append((key, cas_unique(packed) if packed is not None else 0))
+                expired.append(key)
             else:
                 items.append(item)
         if not expired:
             return items
-        removal: Command
-        if store.pending_flush_ms and now_ms >= store.pending_flush_ms:
-            self.counters.get_flushed += len(expired)
-            removal = (0, 0, 0, OP_TICK, b"")
-        else:
-            self.counters.get_expired += len(expired)
-            removal = (0, 0, 0, OP_EXPIRE, b"", tuple(expired))
+        self._count_ended(store, now_ms, len(expired))
+        removal = store.removal_of(expired, now_ms)
         group.submit(removal, 64 * len(expired), _AfterRemoval(waiter, self.counters))
         return None
 
@@ -153,9 +146,9 @@ class Serving:
         What has ended is a miss at once, although no log says so yet: a follower cannot log it,
         and one that is cut off would never answer.
         """
-        store = group.machine
-        if not isinstance(store, ShardStore):
+        if group.group_id == DIRECTORY_GROUP_ID:
             return None
+        store = shard_store(group.machine)
         if staleness_ns < ANY_STALENESS_NS:
             if group.has_lease():
                 return None  # As fast, and what has ended leaves through the log.
@@ -172,12 +165,16 @@ class Serving:
                 item = None
             items.append(item)
         if ended:
-            if store.pending_flush_ms and now_ms >= store.pending_flush_ms:
-                self.counters.get_flushed += ended
-            else:
-                self.counters.get_expired += ended
+            self._count_ended(store, now_ms, ended)
         self.counters.replica_reads += 1
         return items
+
+    def _count_ended(self, store: ShardStore, now_ms: int, ended: int) -> None:
+        """Note that so many items were found at `now_ms` that no reader may see any more."""
+        if store.flush_due(now_ms):
+            self.counters.get_flushed += ended
+        else:
+            self.counters.get_expired += ended
 
     # -- for other nodes ---------------------------------------------------------------
 
@@ -229,11 +226,8 @@ class Serving:
         group = self.host.groups.get(group_id)
         if type(key) is not bytes or group is None or not group.has_lease():
             return False
-        store = group.machine
-        if not isinstance(store, ShardStore) or store.pending_flush_ms:
-            return False
-        found = store.items.get(key)
-        if found is not None and found[0]:
+        found = group.machine.peek(key)
+        if found is TIMED:
             return False
         self.counters.forwarded_in += 1
         self.counters.lease_reads += 1
@@ -243,7 +237,7 @@ class Serving:
     def led_here(self, group_id: int) -> ReplicaGroup | None:
         """The group, if it is a shard's and this node leads it."""
         group = self.host.groups.get(group_id)
-        if group is None or not group.is_leader or not isinstance(group.machine, ShardStore):
+        if group is None or not group.is_leader or group_id == DIRECTORY_GROUP_ID:
             return None
         return group
 

@@ -10,21 +10,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.store.commands import (
-    OP_ADD,
-    OP_APPEND,
-    OP_CAS,
-    OP_DECR,
-    OP_DELETE,
-    OP_FLUSH,
-    OP_GAT,
-    OP_INCR,
-    OP_PREPEND,
-    OP_REPLACE,
-    OP_SESSION_OPEN,
-    OP_SET,
-    OP_TOUCH,
-)
+from quorumcache.node.store.commands import may_be_forwarded
+from quorumcache.node.store.results import is_result
 from quorumcache.ring.hashing import SHARD_COUNT_MAX
 
 CONSENSUS_KINDS: Final = 32
@@ -118,27 +105,6 @@ _ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
 _REPORT: Final = (int, int, int)
 """Types of one group's member in a LEADERS_REPLY."""
 
-_RESULT_FORMS: Final = ((int, int), (int, bytes))
-"""Types of a result that carries something, see `store/results.py`."""
-
-_COMMAND: Final = (int, int, int, int, bytes)
-_COMMAND_FORMS: dict[int, tuple[type, ...]] = {
-    OP_SET: (*_COMMAND, bytes, int),
-    OP_ADD: (*_COMMAND, bytes, int),
-    OP_REPLACE: (*_COMMAND, bytes, int),
-    OP_CAS: (*_COMMAND, bytes, int, int),
-    OP_APPEND: (*_COMMAND, bytes),
-    OP_PREPEND: (*_COMMAND, bytes),
-    OP_DELETE: _COMMAND,
-    OP_INCR: (*_COMMAND, int),
-    OP_DECR: (*_COMMAND, int),
-    OP_TOUCH: (*_COMMAND, int),
-    OP_GAT: (*_COMMAND, int),
-    OP_FLUSH: (*_COMMAND, int),
-    OP_SESSION_OPEN: _COMMAND,
-}
-"""Types of a command's members, for the ops that one node forwards to another."""
-
 
 def check_map_item(item: tuple[Any, ...]) -> None:
     """Raise `PeerFrameError` unless `item` has the form of its kind, one of the MAP kinds."""
@@ -153,15 +119,13 @@ def check_forward(item: tuple[Any, ...]) -> None:
     form = tuple(map(type, item))
     fits = kind not in MAP_KINDS and form in _ITEM_FORMS.get(kind, ())
     if fits and kind == FORWARD_WRITE:
-        command = item[5]
-        fits = len(command) > 4 and type(command[3]) is int
-        fits = fits and tuple(map(type, command)) == _COMMAND_FORMS.get(command[3])
+        fits = may_be_forwarded(item[5])
     elif fits and kind == FORWARD_READ:
         fits = bool(item[3]) and all(type(key) is bytes for key in item[3])
     elif fits and kind == FORWARD_ITEMS:
         fits = all(found is None or type(found) is bytes for found in item[2])
-    elif fits and kind == FORWARD_RESULT and type(item[2]) is tuple:
-        fits = tuple(map(type, item[2])) in _RESULT_FORMS
+    elif fits and kind == FORWARD_RESULT:
+        fits = is_result(item[2])
     elif fits and kind == FORWARD_RELAY:
         inner = item[2]
         fits = len(inner) > 1 and inner[0] in (FORWARD_WRITE, FORWARD_READ)

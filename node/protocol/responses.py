@@ -8,7 +8,6 @@ from quorumcache.node.store.item import ITEM_DATA, cas_unique
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
-    ITEM,
     NON_NUMERIC,
     NOT_FOUND,
     NOT_STORED,
@@ -19,6 +18,7 @@ from quorumcache.node.store.results import (
     STORED,
     TOO_LARGE,
     TOUCHED,
+    carried_item,
 )
 
 END_LINE: Final = b"END\r\n"
@@ -104,10 +104,8 @@ def value_line(key: bytes, item: bytes, with_cas: bool) -> bytes:
 
 def value_of(key: bytes, result: Result, with_cas: bool) -> bytes:
     """What one key adds to the reply of gat and gats: a hit's line and block, or nothing."""
-    if type(result) is tuple and result[0] == ITEM:
-        assert isinstance(result[1], bytes)
-        return value_line(key, result[1], with_cas)
-    return b""
+    item = carried_item(result)
+    return b"" if item is None else value_line(key, item, with_cas)
 
 
 def version_line(version: str) -> bytes:

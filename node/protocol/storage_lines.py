@@ -16,24 +16,11 @@ from quorumcache.node.protocol.numbers import (
 )
 from quorumcache.node.protocol.requests import Immediate, Quit, Request
 from quorumcache.node.protocol.responses import BAD_FORMAT_LINE, ERROR_LINE
-from quorumcache.node.store.commands import (
-    OP_ADD,
-    OP_APPEND,
-    OP_CAS,
-    OP_PREPEND,
-    OP_REPLACE,
-    OP_SET,
-)
+from quorumcache.node.store.commands import BLOCK_OPS, COMMANDS, OP_CAS
 from quorumcache.node.store.item import KEY_BYTES_MAX, VALUE_BYTES_MAX
 
-STORAGE_OPS: Final = {
-    b"set": OP_SET,
-    b"add": OP_ADD,
-    b"replace": OP_REPLACE,
-    b"cas": OP_CAS,
-    b"append": OP_APPEND,
-    b"prepend": OP_PREPEND,
-}
+STORAGE_OPS: Final[dict[bytes, int]] = {COMMANDS[op].name.encode(): op for op in sorted(BLOCK_OPS)}
+"""The words of the commands that a data block follows, and their ops."""
 
 META_SET: Final = b"ms"
 """The one meta command that a data block follows."""

@@ -1,26 +1,30 @@
-"""The commands of a store: ops, and what each carries (the form: `state_machine.py`).
+"""The commands of a store: one table of what each carries and how it may be used.
 
-| op | key | args |
-|---|---|---|
-| OP_SET, OP_ADD, OP_REPLACE | key | data, exptime |
-| OP_CAS | key | data, exptime, cas unique |
-| OP_APPEND, OP_PREPEND | key | value |
-| OP_DELETE | key | |
-| OP_INCR, OP_DECR | key | delta |
-| OP_TOUCH, OP_GAT | key | exptime |
-| OP_FLUSH | `b""` | delay |
-| OP_EXPIRE | `b""` | ((key, cas unique), ...) |
-| OP_TICK | `b""` | |
-| OP_SESSION_OPEN | `b""` | (opens the session named in the first field) |
-| OP_SESSION_EXPIRE | `b""` | (session, ...), [idle_ms] |
-| OP_REFUSE | key | (stands in for a command that its leader had no room for) |
+The form of every command, `(session, sequence, floor, op, key, *args)`, is `state_machine.py`'s.
+`COMMANDS` below says of each op what its arguments are, whether one node may forward it to another,
+and whether it makes the store grow. Session 0 is no session: such a command is never deduplicated.
 
-`data` is the wire form of a value, `b" <flags> <length>\\r\\n<value>\\r\\n"`; `value` is the bare
-bytes. `exptime` and `delay` are the numbers of the memcached line; `apply` gives them a meaning
-with the batch's times. Session 0 is no session: such a command is never deduplicated.
+To add a command:
+
+1. Here: its number, the places of its arguments, its row in `COMMANDS`. From the row follow the
+   check of what other nodes forward, the refusal when memory is short, and for a command with a
+   data block the word that the parser takes.
+2. `effects.py`: a function that runs it, and its line in the table there.
+3. `results.py`, only if it answers what no command answered before; then also the line of
+   `protocol/responses.py`.
+4. A command of clients without a data block: its parser in `protocol/lines.py`, a request type in
+   `protocol/requests.py` unless one of those fits, and a handler in `clients/handlers.py`. A
+   command of the leader alone: who proposes it.
+
+So a command with a data block takes two files, and another one of clients five.
+
+Log, peers and snapshots hold ops and arguments as they stand here. A number never gets another
+meaning; another form of arguments, or another effect, is a new number or a new `BATCH_VERSION`.
 """
 
-from typing import Final
+from typing import Any, Final, NamedTuple
+
+from quorumcache.node.state_machine import ARGS, KEY, OP, Command
 
 OP_SET: Final = 1
 OP_ADD: Final = 2
@@ -38,8 +42,120 @@ OP_EXPIRE: Final = 13
 OP_TICK: Final = 14
 OP_SESSION_OPEN: Final = 15
 OP_SESSION_EXPIRE: Final = 16
-
 OP_REFUSE: Final = 17
 
 OP_COUNT: Final = 18
 """One more than the largest op."""
+
+# Where the arguments of a command stand in its tuple. `COMMANDS` names them in this order; the
+# numbers are written out so that a look costs what it would with a bare number.
+STORE_DATA: Final = 5
+STORE_EXPTIME: Final = 6
+CAS_UNIQUE: Final = 7
+EXTEND_VALUE: Final = 5
+COUNT_DELTA: Final = 5
+TOUCH_EXPTIME: Final = 5
+FLUSH_DELAY: Final = 5
+EXPIRE_PAIRS: Final = 5
+EXPIRE_SESSIONS: Final = 5
+EXPIRE_IDLE_MS: Final = 6
+
+
+class CommandKind(NamedTuple):
+    """A row of the table."""
+
+    op: int
+    name: str
+    """memcached's word, where there is one."""
+    args: tuple[tuple[str, type], ...] = ()
+    """Name and type of each argument."""
+    by_leader: bool = False
+    """Only the leader proposes it, on its own account; no node forwards it to another."""
+    has_block: bool = False
+    """It comes with a data block, and makes the store grow: it is refused when memory is short."""
+
+
+_STORE: Final = (("data", bytes), ("exptime", int))
+_EXTEND: Final = (("value", bytes),)
+_COUNT: Final = (("delta", int),)
+_TOUCH: Final = (("exptime", int),)
+
+# `data` is the wire form of a value, `b" <flags> <length>\r\n<value>\r\n"`; `value` is the bare
+# bytes. `exptime` and `delay` are the numbers of the memcached line: the times of the batch give
+# them their meaning. Commands that concern no key in particular have the key b"".
+COMMANDS: Final[dict[int, CommandKind]] = {
+    kind.op: kind
+    for kind in (
+        CommandKind(OP_SET, "set", _STORE, has_block=True),
+        CommandKind(OP_ADD, "add", _STORE, has_block=True),
+        CommandKind(OP_REPLACE, "replace", _STORE, has_block=True),
+        CommandKind(OP_CAS, "cas", (*_STORE, ("unique", int)), has_block=True),
+        CommandKind(OP_APPEND, "append", _EXTEND, has_block=True),
+        CommandKind(OP_PREPEND, "prepend", _EXTEND, has_block=True),
+        CommandKind(OP_DELETE, "delete"),
+        CommandKind(OP_INCR, "incr", _COUNT),
+        CommandKind(OP_DECR, "decr", _COUNT),
+        CommandKind(OP_TOUCH, "touch", _TOUCH),
+        CommandKind(OP_GAT, "gat", _TOUCH),
+        CommandKind(OP_FLUSH, "flush_all", (("delay", int),)),
+        # Remove the items of these (key, cas unique) that have ended.
+        CommandKind(OP_EXPIRE, "expire", (("pairs", tuple),), by_leader=True),
+        # Nothing but the time of its batch, which carries out a delayed flush.
+        CommandKind(OP_TICK, "tick", by_leader=True),
+        # Open the session that the command names.
+        CommandKind(OP_SESSION_OPEN, "session_open"),
+        # Forget the sessions that have been idle for so long. A command may end before `idle_ms`.
+        CommandKind(
+            OP_SESSION_EXPIRE,
+            "session_expire",
+            (("sessions", tuple), ("idle_ms", int)),
+            by_leader=True,
+        ),
+        # Stands in for a command that the leader had no room for.
+        CommandKind(OP_REFUSE, "refuse", by_leader=True),
+    )
+}
+"""By op."""
+
+BLOCK_OPS: Final = frozenset(op for op, kind in COMMANDS.items() if kind.has_block)
+"""Commands with a data block: those that make a store grow."""
+
+_ENVELOPE: Final = (int, int, int, int, bytes)
+
+_FORWARDED_FORMS: Final[dict[int, tuple[type, ...]]] = {
+    op: (*_ENVELOPE, *(type_ for _, type_ in kind.args))
+    for op, kind in COMMANDS.items()
+    if not kind.by_leader
+}
+"""Types of the members of each command that one node forwards to another."""
+
+
+def may_be_forwarded(command: tuple[Any, ...]) -> bool:
+    """Whether a tuple of another node is a command that nodes forward, in its form."""
+    return (
+        len(command) >= ARGS
+        and type(command[OP]) is int
+        and tuple(map(type, command)) == _FORWARDED_FORMS.get(command[OP])
+    )
+
+
+def own_command(op: int, *args: object) -> Command:
+    """A command of the leader itself: of no session, and of no key."""
+    return (0, 0, 0, op, b"", *args)
+
+
+def in_place_of(command: Command, op: int) -> Command:
+    """The command `op`, which has no arguments, under the identity and with the key of another."""
+    return (*command[:OP], op, command[KEY])
+
+
+def block_args(op: int, data: bytes, exptime: int, unique: int) -> tuple[object, ...]:
+    """The arguments of a command with a data block, of what its line and its block held.
+
+    `data` is the wire form, or the bare value for append and prepend.
+    """
+    if op == OP_CAS:
+        return (data, exptime, unique)
+    if op in (OP_APPEND, OP_PREPEND):
+        return (data,)
+    return (data, exptime)

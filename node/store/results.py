@@ -1,10 +1,20 @@
-"""The results of a store's commands (the form: `state_machine.py`).
+"""The results of a store's commands: a code, or a code and what it carries (`state_machine.py`).
+
+| code | carries |
+|---|---|
+| NUMBER | the number |
+| ITEM | the packed item: data, flags, size, CAS and expiry, which `item.py` reads |
+| all others | nothing |
+
+Any code may come to carry a number or bytes; `code_of` is how to ask for the code alone. An answer
+with a CAS unique, such as a meta command's, is a pair of a code and that number; one with an item's
+size or times is a pair with the packed item.
 
 Results travel between nodes and lie in snapshots (the session table), so a code never changes its
-meaning.
+meaning, nor what it carries.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from quorumcache.node.state_machine import Result
 
@@ -34,6 +44,31 @@ OUT_OF_MEMORY: Final = 100
 """There was no room at the leader: nothing was stored. Of the state machine only as the answer to
 OP_REFUSE; otherwise the leader gives it, and nobody remembers it.
 """
+
+
+_CARRYING_FORMS: Final = ((int, int), (int, bytes))
+"""Types of a result that carries something."""
+
+
+def is_result(value: Any) -> bool:
+    """Whether something that came from outside has the form of a result."""
+    if type(value) is tuple:
+        return tuple(map(type, value)) in _CARRYING_FORMS
+    return type(value) is int
+
+
+def code_of(result: Result) -> int:
+    """The code, with or without what it carries."""
+    return result[0] if type(result) is tuple else result  # type: ignore[return-value]
+
+
+def carried_item(result: Result) -> bytes | None:
+    """The packed item that a result carries, if it carries one."""
+    if type(result) is tuple and result[0] == ITEM:
+        item = result[1]
+        assert type(item) is bytes, result
+        return item
+    return None
 
 
 def removed_items(result: Result) -> int:

@@ -50,7 +50,7 @@ SessionImage = tuple[int, int, int, tuple[tuple[int, Result], ...]]
 """A session as snapshots hold it: id, last_active_ms, floor, ((sequence, result), ...)."""
 
 
-class Session:
+class SessionRecord:
     """One client's memory in one shard."""
 
     __slots__ = ("floor", "last_active_ms", "result_bytes", "results")
@@ -80,7 +80,7 @@ class SessionTable:
     __slots__ = ("client_results", "clients", "sessions")
 
     def __init__(self) -> None:
-        self.sessions: OrderedDict[int, Session] = OrderedDict()
+        self.sessions: OrderedDict[int, SessionRecord] = OrderedDict()
         self.clients = 0
         """How many of `sessions` are clients'."""
         self.client_results = 0
@@ -103,7 +103,7 @@ class SessionTable:
                 if (idle >= CLIENT_SESSION_MIN) is is_client:
                     self._drop(idle)
                     break
-        sessions[session] = Session(now_ms)
+        sessions[session] = SessionRecord(now_ms)
         self.clients += is_client
         return OK
 
@@ -113,7 +113,7 @@ class SessionTable:
             self.clients -= 1
             self.client_results -= len(state.results)
 
-    def raise_floor(self, session: int, state: Session, floor: int) -> None:
+    def raise_floor(self, session: int, state: SessionRecord, floor: int) -> None:
         """Forget all answers of a session below `floor`, which is above its present one."""
         if session >= CLIENT_SESSION_MIN:
             self.client_results -= len(state.results)
@@ -122,7 +122,7 @@ class SessionTable:
         else:
             raise_floor(state, floor)
 
-    def remember(self, session: int, state: Session, sequence: int, result: Result) -> None:
+    def remember(self, session: int, state: SessionRecord, sequence: int, result: Result) -> None:
         """Keep the first answer to `sequence`, within the bounds of a session and of clients."""
         if session >= CLIENT_SESSION_MIN:
             results = state.results
@@ -135,7 +135,7 @@ class SessionTable:
         else:
             remember(state, sequence, result)
 
-    def touch(self, session: int, now_ms: int) -> Session | None:
+    def touch(self, session: int, now_ms: int) -> SessionRecord | None:
         """The session, noted as active at `now_ms`; None when there is none of that id."""
         state = self.sessions.get(session)
         if state is not None:
@@ -171,7 +171,7 @@ class SessionTable:
         self.sessions.clear()
         self.clients = self.client_results = 0
         for session, last_active_ms, floor, results in images:
-            state = Session(last_active_ms)
+            state = SessionRecord(last_active_ms)
             state.floor = floor
             state.results = dict(results)
             state.result_bytes = sum(_result_bytes(result) for _, result in results)
@@ -181,7 +181,7 @@ class SessionTable:
                 self.client_results += len(state.results)
 
 
-def raise_floor(state: Session, floor: int) -> None:
+def raise_floor(state: SessionRecord, floor: int) -> None:
     """Forget all answers below `floor`, which is above the session's present one."""
     results = state.results
     if floor - state.floor <= len(results):
@@ -195,7 +195,7 @@ def raise_floor(state: Session, floor: int) -> None:
     state.floor = floor
 
 
-def remember(state: Session, sequence: int, result: Result) -> None:
+def remember(state: SessionRecord, sequence: int, result: Result) -> None:
     """Keep the first answer to `sequence`, within the bounds of a session."""
     results = state.results
     results[sequence] = result

@@ -21,6 +21,7 @@ import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.node.store.results import is_result
 from quorumcache.node.store.sessions import SessionImage
 
 _MAGIC: Final = "quorumcache-store"
@@ -148,7 +149,7 @@ def _read_view(unpacker: Any) -> StoreView:
         if not all(type(field) is int for field in (session, last_active_ms, floor)):
             raise SnapshotInvalid("snapshot holds an invalid session")
         for sequence, result in results:
-            if type(sequence) is not int or not (type(result) is int or _is_pair(result)):
+            if type(sequence) is not int or not is_result(result):
                 raise SnapshotInvalid("snapshot holds an invalid result of a session")
     return StoreView(
         applied_index=applied_index,
@@ -159,11 +160,6 @@ def _read_view(unpacker: Any) -> StoreView:
         items=items,
         sessions=sessions,
     )
-
-
-def _is_pair(result: Any) -> bool:
-    """Whether it is a result that carries something, see `results.py`."""
-    return type(result) is tuple and tuple(map(type, result)) in ((int, int), (int, bytes))
 
 
 def view_digest(view: StoreView) -> bytes:

@@ -203,7 +203,7 @@ def assert_consistent(store: ShardStore) -> None:
     assert store.bytes_used == sum(item_cost(key, item) for key, item in store.items.items())
     due = dict(store.due_expirations(1 << 60, 1 << 30))
     assert due == {key: cas_unique(item) for key, item in store.items.items() if item[0]}
-    assert store._expiring == len(due), "the heap's bound hangs on it"
+    assert store.expiring == len(due), "the heap's bound hangs on it"
     assert all(cas_unique(item) <= store.cas_counter for item in store.items.values())
 
 

@@ -17,9 +17,12 @@ from quorumcache.node.clients import handlers
 from quorumcache.node.clients.writes import FlushAllShards
 from quorumcache.node.protocol.requests import RefusedStore
 from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.state_machine import KEY
+from quorumcache.node.store import effects
 from quorumcache.node.store import store as store_module
 from quorumcache.node.store.commands import OP_FLUSH, OP_GAT
 from quorumcache.node.store.results import ITEM, NOT_FOUND
+from quorumcache.node.store.state import ShardState
 from quorumcache.node.store.store import ShardStore
 from tests.simulation.process import PROCESS
 from tests.simulation.world import LivenessFailure, SimulationFailure, World, WorldConfig
@@ -58,12 +61,12 @@ def seeds_until_found(
     pytest.fail(f"{limit} seeds found nothing")
 
 
-def replace_handler(
-    monkeypatch: pytest.MonkeyPatch, op: int, handler: Callable[[ShardStore, Any, int], Any]
+def replace_effect(
+    monkeypatch: pytest.MonkeyPatch, op: int, effect: Callable[[ShardState, Any, int], Any]
 ) -> None:
-    handlers = list(store_module._HANDLERS)
-    handlers[op] = handler
-    monkeypatch.setattr(store_module, "_HANDLERS", tuple(handlers))
+    table = list(effects.EFFECTS)
+    table[op] = effect
+    monkeypatch.setattr(store_module, "EFFECTS", tuple(table))
 
 
 def test_nothing_is_found_where_nothing_is_broken() -> None:
@@ -89,40 +92,40 @@ def test_expiry_by_the_clock_of_each_replica(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_touch_that_only_the_leader_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failover the item has its old expiry again."""
-    apply, retime = ReplicaGroup.apply, ShardStore._retime
+    apply, retime = ReplicaGroup.apply, effects._retime
     leads = [False]
 
     def noted(self: ReplicaGroup, entries: Any) -> None:
         leads[0] = self.is_leader
         apply(self, entries)
 
-    def local(self: ShardStore, command: Any, now_ms: int) -> Any:
-        return retime(self, command, now_ms) if leads[0] else self._live(command[4], now_ms)
+    def local(state: ShardState, command: Any, now_ms: int) -> Any:
+        return retime(state, command, now_ms) if leads[0] else state.live(command[KEY], now_ms)
 
     monkeypatch.setattr(ReplicaGroup, "apply", noted)
-    monkeypatch.setattr(ShardStore, "_retime", local)
+    monkeypatch.setattr(effects, "_retime", local)
     seeds_until_found(100, STEADY)
 
 
 def test_a_gat_that_forgets_the_new_exptime(monkeypatch: pytest.MonkeyPatch) -> None:
-    def gat(self: ShardStore, command: Any, now_ms: int) -> Any:
-        item = self._live(command[4], now_ms)
+    def gat(state: ShardState, command: Any, now_ms: int) -> Any:
+        item = state.live(command[KEY], now_ms)
         return NOT_FOUND if item is None else (ITEM, item)
 
-    replace_handler(monkeypatch, OP_GAT, gat)
+    replace_effect(monkeypatch, OP_GAT, gat)
     seeds_until_found(50, STEADY)
 
 
 @pytest.mark.parametrize("late_ms", [-300, 300])
 def test_expiry_at_another_time(monkeypatch: pytest.MonkeyPatch, late_ms: int) -> None:
     """Whatever wall clocks do, both a life too short and one too long are noticed."""
-    resolve = store_module.resolve_exptime
+    resolve = effects.resolve_exptime
 
     def wrong(exptime: int, now_ms: int, wall_ms: int) -> int:
         ends_ms = resolve(exptime, now_ms, wall_ms)
         return ends_ms + late_ms if ends_ms > 0 else ends_ms
 
-    monkeypatch.setattr(store_module, "resolve_exptime", wrong)
+    monkeypatch.setattr(effects, "resolve_exptime", wrong)
     seeds_until_found(50, JUMPING)
 
 
@@ -140,7 +143,7 @@ def test_a_flush_that_spares_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_delayed_flush_that_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "resolve_flush", lambda delay, now_ms, wall_ms: now_ms)
+    monkeypatch.setattr(effects, "resolve_flush", lambda delay, now_ms, wall_ms: now_ms)
     seeds_until_found(50, STEADY, flushes=0.01)
 
 

@@ -33,18 +33,13 @@ from quorumcache.node.protocol.responses import (
 )
 from quorumcache.node.state_machine import Result, decode_batch, encode_batch
 from quorumcache.node.store.commands import (
-    OP_APPEND,
-    OP_CAS,
     OP_DELETE,
-    OP_EXPIRE,
     OP_FLUSH,
     OP_GAT,
-    OP_PREPEND,
     OP_SET,
-    OP_TICK,
     OP_TOUCH,
+    block_args,
 )
-from quorumcache.node.store.item import cas_unique
 from quorumcache.node.store.store import EXPIRED, ShardStore
 
 START_MS = 1_700_000_000_000
@@ -66,10 +61,8 @@ class TextServer:
     def lookup(self, key: bytes) -> bytes | None:
         item = self.store.lookup(key, self.now_ms)
         if item is EXPIRED:
-            if self.store.flush_due(self.now_ms):
-                self.apply(OP_TICK, b"")
-            else:
-                self.apply(OP_EXPIRE, b"", ((key, cas_unique(self.store.items[key])),))
+            _, _, _, *removal = self.store.removal_of([key], self.now_ms)
+            self.apply(*removal)
             assert self.store.lookup(key, self.now_ms) is None
             return None
         return item
@@ -100,11 +93,7 @@ class TextConnection:
                 hits = [value_of(key, server.apply(OP_GAT, key, exptime), with_cas) for key in keys]
                 return b"".join(hits) + END_LINE
             case Store(op, key, data, exptime, unique, noreply):
-                args: tuple[object, ...] = (data, exptime)
-                if op in (OP_APPEND, OP_PREPEND):
-                    args = (data,)
-                elif op == OP_CAS:
-                    args = (data, exptime, unique)
+                args = block_args(op, data, exptime, unique)
                 return self._reply(server.apply(op, key, *args), noreply)
             case RefusedStore(op, key, reply, noreply):
                 if op == OP_SET:

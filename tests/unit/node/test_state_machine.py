@@ -7,6 +7,7 @@ from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.errors import CommandError
 from quorumcache.node.state_machine import (
     DIRECTORY_GROUP_ID,
+    TIMED,
     decode_batch,
     encode_batch,
     group_name,
@@ -61,6 +62,10 @@ def test_each_state_machine_refuses_commands_that_it_does_not_know() -> None:
         unknown = encode_batch(1, [(0, 0, 0, machine.op_count, b"key")])
         with pytest.raises(CommandError, match="invalid command"):
             decode_batch(unknown, machine.op_count)
+
+
+def test_a_machine_without_keys_leaves_every_read_to_the_general_way() -> None:
+    assert DirectoryState(lambda cluster_map: None).peek(b"key") is TIMED
 
 
 def test_groups_have_names_for_people() -> None:

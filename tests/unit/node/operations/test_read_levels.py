@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.consensus.values import Role
+from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
@@ -23,7 +24,7 @@ from quorumcache.node.operations.read_levels import (
 )
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.items import FORWARD_ITEMS, FORWARD_READ, FORWARD_REFUSED
-from quorumcache.node.state_machine import decode_batch, encode_batch
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, decode_batch, encode_batch
 from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SET
 from quorumcache.node.store.item import cas_unique
 from quorumcache.node.telemetry.timings import Timings
@@ -351,8 +352,11 @@ def test_a_read_of_another_node_is_answered_or_refused_with_the_leader() -> None
 
 def test_nobody_reads_the_directory_like_a_shard() -> None:
     world = World()
-    world.group.machine = object()  # type: ignore[assignment]
-    answer = world.asked(ELSEWHERE, (FORWARD_READ, 9, GROUP, (b"k",), ANY_STALENESS_NS))
+    world.group.group_id = DIRECTORY_GROUP_ID
+    world.group.machine = DirectoryState(lambda cluster_map: None)  # type: ignore[assignment]
+    world.groups[DIRECTORY_GROUP_ID] = world.group
+    read = (FORWARD_READ, 9, DIRECTORY_GROUP_ID, (b"k",), ANY_STALENESS_NS)
+    answer = world.asked(ELSEWHERE, read)
     assert answer[0] == FORWARD_REFUSED
 
 

@@ -1,5 +1,6 @@
 """What a leader does with an operation: memory, expiry, and what other nodes forward."""
 
+from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -7,6 +8,7 @@ from quorumcache.node.peers.items import (
     FORWARD_REFUSED,
     FORWARD_WRITE,
 )
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SET
 from quorumcache.node.store.results import OUT_OF_MEMORY, STORED
 from tests.support.coordinator_world import DATA, ELSEWHERE, GROUP, HERE, THERE, World
@@ -120,11 +122,14 @@ COMMAND = (1, 2, 1, OP_SET, b"k", DATA, 0)
 def test_nobody_writes_to_the_directory_from_outside() -> None:
     world = World()
     world.lead(HERE)
-    world.group.machine = object()  # type: ignore[assignment]
-    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 1, GROUP, 10, False, COMMAND))
-    assert world.take()[1][0] == FORWARD_REFUSED
-    world.coordinator.on_forward(THERE, (FORWARD_READ, 1, GROUP, (b"k",)))
-    assert world.take()[1][0] == FORWARD_REFUSED
+    world.group.group_id = DIRECTORY_GROUP_ID
+    world.group.machine = DirectoryState(lambda cluster_map: None)  # type: ignore[assignment]
+    world.groups[DIRECTORY_GROUP_ID] = world.group
+    write = (FORWARD_WRITE, 1, DIRECTORY_GROUP_ID, 10, False, COMMAND)
+    for item in (write, (FORWARD_READ, 1, DIRECTORY_GROUP_ID, (b"k",))):
+        world.coordinator.on_forward(THERE, item)
+        assert world.take()[1][0] == FORWARD_REFUSED
+    assert not world.group.submitted
 
 
 def test_values_that_find_no_room_between_the_nodes_are_refused_with_that_reason() -> None:

@@ -4,7 +4,14 @@ import msgpack
 import pytest
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.store.commands import OP_FLUSH, OP_GAT, OP_SESSION_OPEN, OP_SET
+from quorumcache.node.store.commands import (
+    OP_DELETE,
+    OP_FLUSH,
+    OP_GAT,
+    OP_INCR,
+    OP_SESSION_OPEN,
+    OP_SET,
+)
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.store.snapshot import CHUNK_BYTES, encode_view, read_times
 from quorumcache.node.store.store import ShardStore
@@ -42,6 +49,29 @@ def test_round_trip() -> None:
     # A retry is answered from the snapshot.
     assert other.apply(5, 2001, [(5, 1, 0, OP_GAT, b"key0", 7)]) == store.apply(
         5, 2001, [(5, 1, 0, OP_GAT, b"key0", 7)]
+    )
+
+
+def test_the_bytes_of_a_snapshot() -> None:
+    """An item, a pending flush, and a session that remembers a result of each form."""
+    store = ShardStore()
+    batch = [
+        (7, 0, 0, OP_SESSION_OPEN, b""),
+        (7, 1, 1, OP_SET, b"n", wire_data(0, b"5"), 0),
+        (7, 2, 1, OP_INCR, b"n", 2),
+        (7, 3, 1, OP_GAT, b"n", 60),
+        (7, 4, 1, OP_DELETE, b"no"),
+        (0, 0, 0, OP_FLUSH, b"", 9),
+    ]
+    store.apply(1, 1000, batch, 2000)
+    item = "01000000000000ee480000000000000002203020310d0a370d0a"
+    assert b"".join(encode_view(store.view())).hex() == (
+        "99b171756f72756d63616368652d73746f72650201cd03e8cd07d0cd2710020101"
+        f"92c4016ec41a{item}"
+        f"919407cd03e801949201019202920c079203920dc41a{item}920404"
+    )
+    assert store.digest().hex() == (
+        "011f77a7252845d297884662e3880501d27fdd882b892c8d3a3426e527e5a8b5"
     )
 
 

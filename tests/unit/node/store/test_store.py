@@ -4,15 +4,14 @@ import gc
 
 import pytest
 
-from quorumcache.node.errors import CommandError
-from quorumcache.node.state_machine import Result
+from quorumcache.node.directory.state import DirectoryState
+from quorumcache.node.state_machine import TIMED, Result
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
     OP_DELETE,
     OP_EXPIRE,
     OP_FLUSH,
-    OP_GAT,
     OP_INCR,
     OP_SESSION_EXPIRE,
     OP_SESSION_OPEN,
@@ -29,17 +28,14 @@ from quorumcache.node.store.item import (
 )
 from quorumcache.node.store.results import (
     DELETED,
-    ITEM,
-    NOT_FOUND,
     NOT_STORED,
     NUMBER,
     OK,
     SESSION_GONE,
     STALE_SEQUENCE,
     STORED,
-    TOUCHED,
 )
-from quorumcache.node.store.store import EXPIRED, ShardStore
+from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
 
 NOW_MS = 1_700_000_000_000
 
@@ -64,6 +60,41 @@ def test_lookup() -> None:
     assert b"b" in store.items, "a lookup changes nothing"
 
 
+def test_peek_serves_what_no_time_can_end() -> None:
+    store = ShardStore()
+    put(store, b"a")
+    put(store, b"b", exptime=1000)
+    assert store.peek(b"a") == store.items[b"a"]
+    assert store.peek(b"no") is None
+    assert store.peek(b"b") is TIMED
+    do(store, NOW_MS, OP_FLUSH, b"", 2)
+    assert store.peek(b"a") is TIMED
+    assert store.peek(b"no") is None
+    do(store, NOW_MS + 2000, OP_TICK, b"")
+    assert store.peek(b"a") is None
+
+
+def test_what_is_found_expired_has_a_command_that_removes_it() -> None:
+    store = ShardStore()
+    put(store, b"a", exptime=1)
+    put(store, b"b", exptime=1)
+    put(store, b"c", exptime=9)
+    removal = store.removal_of([b"b", b"a"], NOW_MS + 1000)
+    assert removal == (0, 0, 0, OP_EXPIRE, b"", ((b"b", 2), (b"a", 1)))
+    assert store.apply(2, NOW_MS + 1000, [removal]) == [(NUMBER, 2)]
+    do(store, NOW_MS + 1000, OP_FLUSH, b"", 2)
+    removal = store.removal_of([b"c"], NOW_MS + 3000)
+    store.apply(3, NOW_MS + 3000, [removal])
+    assert store.peek(b"c") is None
+
+
+def test_only_the_machine_of_a_shard_is_a_store() -> None:
+    store = ShardStore()
+    assert shard_store(store) is store
+    with pytest.raises(AssertionError):
+        shard_store(DirectoryState(lambda cluster_map: None))
+
+
 def test_expire_through_the_log() -> None:
     store = ShardStore()
     put(store, b"a", exptime=1)
@@ -72,18 +103,6 @@ def test_expire_through_the_log() -> None:
     assert do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due)) == (NUMBER, 1)
     assert store.lookup(b"a", NOW_MS) is None
     assert store.bytes_used == 0
-
-
-def test_expire_leaves_what_changed_since_the_leader_looked() -> None:
-    store = ShardStore()
-    put(store, b"touched", exptime=1)
-    put(store, b"stored", exptime=1)
-    put(store, b"early", exptime=5)
-    due = store.due_expirations(NOW_MS + 5000, 10)
-    do(store, NOW_MS + 999, OP_TOUCH, b"touched", 100)
-    do(store, NOW_MS + 999, OP_SET, b"stored", wire_data(0, b"new"), 0)
-    do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due))
-    assert sorted(store.items) == [b"early", b"stored", b"touched"]
 
 
 def test_time_does_not_run_backwards() -> None:
@@ -161,28 +180,6 @@ def test_bytes_used() -> None:
     assert store.bytes_used == 0
 
 
-def test_append_obeys_the_limit_in_its_batch() -> None:
-    store = ShardStore()
-    put(store, b"k", b"x" * 30)
-    long, fits = (0, 0, 0, OP_APPEND, b"k", b"x" * 11), (0, 0, 0, OP_APPEND, b"k", b"x" * 10)
-    assert store.apply(2, NOW_MS, [long, fits], NOW_MS, 100) == [NOT_STORED, STORED]
-    assert store.apply(3, NOW_MS, [fits], NOW_MS, 100) == [NOT_STORED]
-    assert store.apply(4, NOW_MS, [fits], NOW_MS, 110) == [STORED]
-
-
-def test_gat_answers_the_item_with_its_new_end() -> None:
-    store = ShardStore()
-    put(store, b"a")
-    assert do(store, NOW_MS, OP_GAT, b"a", 10) == (ITEM, store.items[b"a"])
-    assert expires_at_ms(store.items[b"a"]) == NOW_MS + 10_000
-    assert store.items[b"a"][0] == 1
-    assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, store.items[b"a"])
-    assert store.items[b"a"][:9] == bytes(9)
-    assert do(store, NOW_MS, OP_GAT, b"no", 0) == NOT_FOUND
-    assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
-    assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
-
-
 def test_a_session_gets_first_answers() -> None:
     store = ShardStore()
     put(store, b"n", b"5")
@@ -223,11 +220,6 @@ def test_sessions_expire_through_the_log() -> None:
 
 def test_session_0_cannot_be_opened() -> None:
     assert ShardStore().apply(1, NOW_MS, [(0, 0, 0, OP_SESSION_OPEN, b"")]) == [SESSION_GONE]
-
-
-def test_an_op_of_a_newer_version_stops_the_replica() -> None:
-    with pytest.raises(CommandError):
-        do(ShardStore(), NOW_MS, 0, b"a")
 
 
 def test_the_garbage_collector_sees_no_items() -> None:

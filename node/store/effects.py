@@ -1,0 +1,268 @@
+"""What each command does with the state of a shard: one function per op, and their table.
+
+An effect depends on the state, the command and the times and limits of its batch alone
+(`store.py`). Each answers a result of `results.py`.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from quorumcache.node.errors import CommandError
+from quorumcache.node.state_machine import KEY, OP, Command, Result
+from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
+from quorumcache.node.store.commands import (
+    CAS_UNIQUE,
+    COUNT_DELTA,
+    EXPIRE_IDLE_MS,
+    EXPIRE_PAIRS,
+    EXPIRE_SESSIONS,
+    EXTEND_VALUE,
+    FLUSH_DELAY,
+    OP_ADD,
+    OP_APPEND,
+    OP_CAS,
+    OP_COUNT,
+    OP_DECR,
+    OP_DELETE,
+    OP_EXPIRE,
+    OP_FLUSH,
+    OP_GAT,
+    OP_INCR,
+    OP_PREPEND,
+    OP_REFUSE,
+    OP_REPLACE,
+    OP_SESSION_EXPIRE,
+    OP_SESSION_OPEN,
+    OP_SET,
+    OP_TICK,
+    OP_TOUCH,
+    STORE_DATA,
+    STORE_EXPTIME,
+    TOUCH_EXPTIME,
+)
+from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
+from quorumcache.node.store.item import ITEM_DATA, item_fits, pack_header, unpack_header
+from quorumcache.node.store.results import (
+    DELETED,
+    EXISTS,
+    ITEM,
+    NON_NUMERIC,
+    NOT_FOUND,
+    NOT_STORED,
+    NUMBER,
+    OK,
+    OUT_OF_MEMORY,
+    SESSION_GONE,
+    STORED,
+    TOUCHED,
+)
+from quorumcache.node.store.state import NO_EXPIRY, ShardState, pack_unique
+
+Effect = Callable[[ShardState, Command, int], Result]
+
+
+def _store(state: ShardState, key: bytes, data: bytes, exptime: int, now_ms: int) -> Result:
+    state.cas_counter = unique = state.cas_counter + 1
+    if not exptime:
+        state.put(key, NO_EXPIRY + pack_unique(unique) + data)
+        return STORED
+    expires_at_ms = resolve_exptime(exptime, now_ms, state.batch_wall_ms)
+    if expires_at_ms == ALREADY_EXPIRED:
+        state.remove(key)
+    else:
+        state.put_ending(key, pack_header(1, expires_at_ms, unique) + data, expires_at_ms)
+    return STORED
+
+
+def _set(state: ShardState, command: Command, now_ms: int) -> Result:
+    return _store(state, command[KEY], command[STORE_DATA], command[STORE_EXPTIME], now_ms)
+
+
+def _add(state: ShardState, command: Command, now_ms: int) -> Result:
+    if state.live(command[KEY], now_ms) is not None:
+        return NOT_STORED
+    return _store(state, command[KEY], command[STORE_DATA], command[STORE_EXPTIME], now_ms)
+
+
+def _replace(state: ShardState, command: Command, now_ms: int) -> Result:
+    if state.live(command[KEY], now_ms) is None:
+        return NOT_STORED
+    return _store(state, command[KEY], command[STORE_DATA], command[STORE_EXPTIME], now_ms)
+
+
+def _cas(state: ShardState, command: Command, now_ms: int) -> Result:
+    item = state.live(command[KEY], now_ms)
+    if item is None:
+        return NOT_FOUND
+    # A unique of 0 never matches: the counter starts at 1.
+    if unpack_header(item)[2] != command[CAS_UNIQUE]:
+        return EXISTS
+    return _store(state, command[KEY], command[STORE_DATA], command[STORE_EXPTIME], now_ms)
+
+
+def _append(state: ShardState, command: Command, now_ms: int) -> Result:
+    return _extend(state, command, now_ms, before=False)
+
+
+def _prepend(state: ShardState, command: Command, now_ms: int) -> Result:
+    return _extend(state, command, now_ms, before=True)
+
+
+def _extend(state: ShardState, command: Command, now_ms: int, *, before: bool) -> Result:
+    key, added = command[KEY], command[EXTEND_VALUE]
+    item = state.live(key, now_ms)
+    if item is None:
+        return NOT_STORED
+    space = item.index(b" ", ITEM_DATA + 1)
+    line_end = item.index(b"\r\n", space)
+    length = len(item) - line_end - 4 + len(added)
+    flags = int(item[ITEM_DATA + 1 : space])
+    if not item_fits(len(key), flags, length, state.batch_item_bytes_max):
+        return NOT_STORED
+    value = item[line_end + 2 : -2]
+    value = added + value if before else value + added
+    _rewrite(state, key, item, space, value)
+    return STORED
+
+
+def _rewrite(state: ShardState, key: bytes, item: bytes, space: int, value: bytes) -> None:
+    """Give an item a new value and CAS; it keeps its expiry and its flags, which end at
+    `space`.
+    """
+    state.cas_counter = unique = state.cas_counter + 1
+    state.put(
+        key,
+        b"%b%b%b %d\r\n%b\r\n"
+        % (item[:9], pack_unique(unique), item[ITEM_DATA:space], len(value), value),
+    )
+
+
+def _delete(state: ShardState, command: Command, now_ms: int) -> Result:
+    if state.live(command[KEY], now_ms) is None:
+        return NOT_FOUND
+    state.remove(command[KEY])
+    return DELETED
+
+
+def _incr(state: ShardState, command: Command, now_ms: int) -> Result:
+    return _arithmetic(state, command, now_ms, increment=True)
+
+
+def _decr(state: ShardState, command: Command, now_ms: int) -> Result:
+    return _arithmetic(state, command, now_ms, increment=False)
+
+
+def _arithmetic(state: ShardState, command: Command, now_ms: int, *, increment: bool) -> Result:
+    key = command[KEY]
+    item = state.live(key, now_ms)
+    if item is None:
+        return NOT_FOUND
+    space = item.index(b" ", ITEM_DATA + 1)
+    text = item[item.index(b"\r\n", space) + 2 : -2]
+    number = parse_number(text)
+    if number is None:
+        return NON_NUMERIC
+    number = add_delta(number, command[COUNT_DELTA], increment=increment)
+    _rewrite(state, key, item, space, padded(number, len(text)))
+    return NUMBER, number
+
+
+def _touch(state: ShardState, command: Command, now_ms: int) -> Result:
+    return NOT_FOUND if _retime(state, command, now_ms) is None else TOUCHED
+
+
+def _gat(state: ShardState, command: Command, now_ms: int) -> Result:
+    item = _retime(state, command, now_ms)
+    return NOT_FOUND if item is None else (ITEM, item)
+
+
+def _retime(state: ShardState, command: Command, now_ms: int) -> bytes | None:
+    """Give the live item under a key a new expiry, and answer it. Its CAS stays."""
+    key = command[KEY]
+    item = state.live(key, now_ms)
+    if item is None:
+        return None
+    expires_at_ms = resolve_exptime(command[TOUCH_EXPTIME], now_ms, state.batch_wall_ms)
+    if expires_at_ms == ALREADY_EXPIRED:
+        state.remove(key)
+        return item
+    if expires_at_ms:
+        item = pack_header(1, expires_at_ms, 0)[:9] + item[9:]
+        state.put_ending(key, item, expires_at_ms)
+    elif item[0]:
+        item = NO_EXPIRY + item[9:]
+        state.put(key, item)
+    return item
+
+
+def _flush(state: ShardState, command: Command, now_ms: int) -> Result:
+    at_ms = resolve_flush(command[FLUSH_DELAY], now_ms, state.batch_wall_ms)
+    # One pending time only: a new flush of any kind replaces it.
+    state.pending_flush_ms = at_ms if at_ms > now_ms else 0
+    # A time in the past hides only what was stored before it, and items do not remember that:
+    # nothing goes.
+    if at_ms == now_ms:
+        state.drop_all()
+    return OK
+
+
+def _expire(state: ShardState, command: Command, now_ms: int) -> Result:
+    """Answers how many of the items it removed."""
+    removed = 0
+    for key, unique in command[EXPIRE_PAIRS]:
+        item = state.items.get(key)
+        if item is None or not item[0]:
+            continue
+        _, expires_at_ms, present = unpack_header(item)
+        # A touch keeps the CAS and may have come between the leader's look and this entry.
+        if present == unique and expires_at_ms <= now_ms:
+            state.remove(key)
+            removed += 1
+    return NUMBER, removed
+
+
+def _tick(state: ShardState, command: Command, now_ms: int) -> Result:
+    return OK
+
+
+def _refuse(state: ShardState, command: Command, now_ms: int) -> Result:
+    return OUT_OF_MEMORY
+
+
+def _session_open(state: ShardState, command: Command, now_ms: int) -> Result:
+    # Reached for session 0 only, which is no session.
+    return SESSION_GONE
+
+
+def _session_expire(state: ShardState, command: Command, now_ms: int) -> Result:
+    idle_ms = command[EXPIRE_IDLE_MS] if len(command) > EXPIRE_IDLE_MS else 0
+    state.sessions.expire(command[EXPIRE_SESSIONS], now_ms, idle_ms)
+    return OK
+
+
+def _unknown(state: ShardState, command: Command, now_ms: int) -> Result:
+    raise CommandError(f"op {command[OP]} is unknown to this version")
+
+
+_BY_OP: Final[dict[int, Effect]] = {
+    OP_SET: _set,
+    OP_ADD: _add,
+    OP_REPLACE: _replace,
+    OP_CAS: _cas,
+    OP_APPEND: _append,
+    OP_PREPEND: _prepend,
+    OP_DELETE: _delete,
+    OP_INCR: _incr,
+    OP_DECR: _decr,
+    OP_TOUCH: _touch,
+    OP_GAT: _gat,
+    OP_FLUSH: _flush,
+    OP_EXPIRE: _expire,
+    OP_TICK: _tick,
+    OP_SESSION_OPEN: _session_open,
+    OP_SESSION_EXPIRE: _session_expire,
+    OP_REFUSE: _refuse,
+}
+
+EFFECTS: Final[tuple[Effect, ...]] = tuple(_BY_OP.get(op, _unknown) for op in range(OP_COUNT))
+"""By op: what each command of a batch is looked up in."""

@@ -1,0 +1,107 @@
+"""The state of one shard: its items, and the few steps by which they change.
+
+The steps keep what hangs together: the items, the bytes they take, how many of them have an expiry,
+and the index of when they end. What a command does with them is `effects.py`, when that happens
+`store.py`.
+"""
+
+from struct import Struct
+from typing import Final
+
+from quorumcache.node.state_machine import StateMachine
+from quorumcache.node.store.commands import OP_COUNT
+from quorumcache.node.store.expiry import ExpiryHeap
+from quorumcache.node.store.item import ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.sessions import SessionTable
+
+NO_EXPIRY: Final = bytes(9)
+"""How a packed item without an expiry begins."""
+
+pack_unique = Struct(">Q").pack
+"""`pack_unique(cas_unique)`: what follows it."""
+
+
+class ShardState(StateMachine):
+    """Items, time, CAS counter and sessions of one shard."""
+
+    __slots__ = (
+        "applied_index",
+        "batch_item_bytes_max",
+        "batch_wall_ms",
+        "bytes_used",
+        "cas_counter",
+        "expiring",
+        "expiry",
+        "items",
+        "last_now_ms",
+        "last_wall_ms",
+        "op_count",
+        "pending_flush_ms",
+        "sessions",
+    )
+
+    def __init__(self) -> None:
+        self.items: dict[bytes, bytes] = {}
+        """Key -> packed item (see item.py). Holds ended items until somebody removes them."""
+        self.op_count = OP_COUNT
+        self.bytes_used = 0
+        """Sum of `item_cost` over `items`; the same on all replicas."""
+        self.last_now_ms = 0
+        """Latest cluster time seen in a batch, milliseconds. Never decreases."""
+        self.last_wall_ms = 0
+        """What wall clocks showed at `last_now_ms`, by the same batch; Unix milliseconds."""
+        self.pending_flush_ms = 0
+        """When the one delayed flush_all takes effect; 0 = none is pending."""
+        self.cas_counter = 0
+        """The CAS unique handed out last. Never decreases, a flush does not reset it."""
+        self.applied_index = 0
+        """Index of the last batch applied; part of snapshots, not of digests."""
+        self.sessions = SessionTable()
+        self.batch_item_bytes_max = 0
+        self.batch_wall_ms = 0
+        """Both of the batch that is being applied."""
+        self.expiring = 0
+        """How many of `items` have an expiry."""
+        self.expiry = ExpiryHeap(self.items)
+
+    def live(self, key: bytes, now_ms: int) -> bytes | None:
+        """The item under `key`, unless it has ended; then it is removed."""
+        item = self.items.get(key)
+        if item is not None and item[0] and unpack_header(item)[1] <= now_ms:
+            self.remove(key)
+            return None
+        return item
+
+    def remove(self, key: bytes) -> None:
+        item = self.items.pop(key, None)
+        if item is not None:
+            self.bytes_used -= len(key) + len(item) + ITEM_OVERHEAD
+            if item[0]:
+                self.expiring -= 1
+
+    def drop_all(self) -> None:
+        self.items.clear()
+        self.expiry.clear()
+        self.expiring = 0
+        self.bytes_used = 0
+
+    def put(self, key: bytes, item: bytes) -> None:
+        """Place a packed item without an expiry, or with the expiry that the item of that key has
+        now.
+        """
+        old = self.items.get(key)
+        if old is None:
+            self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
+        else:
+            self.bytes_used += len(item) - len(old)
+            if old[0] and not item[0]:
+                self.expiring -= 1
+        self.items[key] = item
+
+    def put_ending(self, key: bytes, item: bytes, expires_at_ms: int) -> None:
+        """Place a packed item that ends at `expires_at_ms`."""
+        self.remove(key)
+        self.items[key] = item
+        self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
+        self.expiring += 1
+        self.expiry.push(expires_at_ms, key, self.expiring)

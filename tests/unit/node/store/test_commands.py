@@ -1,0 +1,153 @@
+"""The table of commands, and the bytes of each command, which logs, peers and snapshots hold."""
+
+from typing import Any
+
+import pytest
+
+from quorumcache.node.peers.codec import pack_item
+from quorumcache.node.peers.items import FORWARD_WRITE
+from quorumcache.node.state_machine import ARGS, decode_batch, encode_batch
+from quorumcache.node.store import commands
+from quorumcache.node.store.commands import (
+    BLOCK_OPS,
+    COMMANDS,
+    OP_ADD,
+    OP_APPEND,
+    OP_CAS,
+    OP_COUNT,
+    OP_DECR,
+    OP_DELETE,
+    OP_EXPIRE,
+    OP_FLUSH,
+    OP_GAT,
+    OP_INCR,
+    OP_PREPEND,
+    OP_REFUSE,
+    OP_REPLACE,
+    OP_SESSION_EXPIRE,
+    OP_SESSION_OPEN,
+    OP_SET,
+    OP_TICK,
+    OP_TOUCH,
+    block_args,
+    in_place_of,
+    may_be_forwarded,
+    own_command,
+)
+
+DATA = b" 3 1\r\nx\r\n"
+HEAD = "9502cd03e8cd07d0cd0bb891"
+"""Version 2, the times 1000 and 2000, the limit 3000, one command."""
+
+SAMPLES: dict[int, tuple[tuple[Any, ...], str]] = {
+    command[3]: (command, written)
+    for command, written in (
+        ((7, 300, 2, OP_SET, b"k", DATA, 60), "9707cd012c0201c4016bc409203320310d0a780d0a3c"),
+        ((0, 0, 0, OP_ADD, b"k", DATA, 0), "9700000002c4016bc409203320310d0a780d0a00"),
+        ((0, 0, 0, OP_REPLACE, b"k", DATA, -1), "9700000003c4016bc409203320310d0a780d0aff"),
+        (
+            (1 << 62, 9, 8, OP_CAS, b"k", DATA, 0, 5),
+            "98cf4000000000000000090804c4016bc409203320310d0a780d0a0005",
+        ),
+        ((0, 0, 0, OP_APPEND, b"k", b"ab"), "9600000005c4016bc4026162"),
+        ((0, 0, 0, OP_PREPEND, b"k", b"ab"), "9600000006c4016bc4026162"),
+        ((0, 0, 0, OP_DELETE, b"k"), "9500000007c4016b"),
+        ((0, 0, 0, OP_INCR, b"k", 2**64 - 1), "9600000008c4016bcfffffffffffffffff"),
+        ((0, 0, 0, OP_DECR, b"k", 1), "9600000009c4016b01"),
+        ((0, 0, 0, OP_TOUCH, b"k", 100), "960000000ac4016b64"),
+        ((0, 0, 0, OP_GAT, b"k", 100), "960000000bc4016b64"),
+        ((0, 0, 0, OP_FLUSH, b"", 0), "960000000cc40000"),
+        ((0, 0, 0, OP_EXPIRE, b"", ((b"k", 5),)), "960000000dc4009192c4016b05"),
+        ((0, 0, 0, OP_TICK, b""), "950000000ec400"),
+        ((7, 0, 0, OP_SESSION_OPEN, b""), "950700000fc400"),
+        ((0, 0, 0, OP_SESSION_EXPIRE, b"", (7, 8), 1000), "9700000010c400920708cd03e8"),
+        ((7, 1, 1, OP_REFUSE, b"k"), "9507010111c4016b"),
+    )
+}
+
+
+def test_every_command_has_its_row_and_its_sample() -> None:
+    assert list(COMMANDS) == list(range(1, OP_COUNT))
+    assert SAMPLES.keys() == COMMANDS.keys()
+    assert len({kind.name for kind in COMMANDS.values()}) == len(COMMANDS)
+    numbers = {value for name, value in vars(commands).items() if name.startswith("OP_")}
+    assert numbers == {*COMMANDS, OP_COUNT}
+
+
+@pytest.mark.parametrize("op", COMMANDS)
+def test_the_bytes_of_a_command_in_the_log_and_between_nodes(op: int) -> None:
+    """Logs and nodes of other versions hold them: who changes them raises `BATCH_VERSION`."""
+    command, written = SAMPLES[op]
+    payload = encode_batch(1000, [command], 2000, 3000)
+    assert payload.hex() == HEAD + written
+    assert decode_batch(payload, OP_COUNT) == (1000, (command,), 2000, 3000)
+    assert pack_item((FORWARD_WRITE, 1, 5, 10, False, command)).hex() == "962001050ac2" + written
+
+
+@pytest.mark.parametrize("op", COMMANDS)
+def test_a_sample_has_the_form_of_its_row(op: int) -> None:
+    command, _ = SAMPLES[op]
+    assert tuple(map(type, command[ARGS:])) == tuple(type_ for _, type_ in COMMANDS[op].args)
+
+
+@pytest.mark.parametrize(
+    ("op", "name", "place"),
+    [
+        (OP_SET, "data", commands.STORE_DATA),
+        (OP_REPLACE, "exptime", commands.STORE_EXPTIME),
+        (OP_CAS, "exptime", commands.STORE_EXPTIME),
+        (OP_CAS, "unique", commands.CAS_UNIQUE),
+        (OP_PREPEND, "value", commands.EXTEND_VALUE),
+        (OP_DECR, "delta", commands.COUNT_DELTA),
+        (OP_GAT, "exptime", commands.TOUCH_EXPTIME),
+        (OP_FLUSH, "delay", commands.FLUSH_DELAY),
+        (OP_EXPIRE, "pairs", commands.EXPIRE_PAIRS),
+        (OP_SESSION_EXPIRE, "sessions", commands.EXPIRE_SESSIONS),
+        (OP_SESSION_EXPIRE, "idle_ms", commands.EXPIRE_IDLE_MS),
+    ],
+)
+def test_the_places_of_arguments_are_those_of_the_table(op: int, name: str, place: int) -> None:
+    assert [name for name, _ in COMMANDS[op].args][place - ARGS] == name
+
+
+def test_what_nodes_forward_to_each_other() -> None:
+    forwarded = {op for op, (command, _) in SAMPLES.items() if may_be_forwarded(command)}
+    assert forwarded == set(COMMANDS) - {OP_EXPIRE, OP_TICK, OP_SESSION_EXPIRE, OP_REFUSE}
+
+
+@pytest.mark.parametrize("op", [op for op, kind in COMMANDS.items() if not kind.by_leader])
+def test_a_command_of_another_form_is_not_forwarded(op: int) -> None:
+    command, _ = SAMPLES[op]
+    for place in range(len(command)):
+        wrong = (*command[:place], "x", *command[place + 1 :])
+        assert not may_be_forwarded(wrong), wrong
+        assert not may_be_forwarded(command[:place])
+    assert not may_be_forwarded((*command, 0))
+    assert not may_be_forwarded((*command[:3], True, *command[4:]))
+    assert not may_be_forwarded((*command[:3], OP_COUNT, *command[4:]))
+
+
+def test_commands_with_a_block_are_those_that_make_a_store_grow() -> None:
+    growing = {OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND}
+    assert growing == BLOCK_OPS
+
+
+def test_commands_made_of_others() -> None:
+    assert own_command(OP_TICK) == (0, 0, 0, OP_TICK, b"")
+    assert own_command(OP_SESSION_EXPIRE, (7,), 5) == (0, 0, 0, OP_SESSION_EXPIRE, b"", (7,), 5)
+    command, _ = SAMPLES[OP_SET]
+    assert in_place_of(command, OP_DELETE) == (7, 300, 2, OP_DELETE, b"k")
+
+
+@pytest.mark.parametrize("op", sorted(BLOCK_OPS))
+def test_the_arguments_of_a_command_with_a_block(op: int) -> None:
+    args = block_args(op, DATA, 60, 5)
+    assert may_be_forwarded((0, 0, 0, op, b"k", *args))
+    assert (
+        dict(zip(("data", "exptime", "unique"), args, strict=False)).items()
+        <= {
+            "data": DATA,
+            "exptime": 60,
+            "unique": 5,
+        }.items()
+    )

@@ -1,0 +1,81 @@
+"""What single commands do. The whole is in tests/property/test_store_model.py."""
+
+import pytest
+
+from quorumcache.node.errors import CommandError
+from quorumcache.node.state_machine import Result
+from quorumcache.node.store.commands import (
+    COMMANDS,
+    OP_APPEND,
+    OP_EXPIRE,
+    OP_GAT,
+    OP_SET,
+    OP_TOUCH,
+)
+from quorumcache.node.store.effects import EFFECTS
+from quorumcache.node.store.item import (
+    expires_at_ms,
+    wire_data,
+)
+from quorumcache.node.store.results import (
+    ITEM,
+    NOT_FOUND,
+    NOT_STORED,
+    STORED,
+    TOUCHED,
+)
+from quorumcache.node.store.store import ShardStore
+
+NOW_MS = 1_700_000_000_000
+
+
+def do(store: ShardStore, now_ms: int, *command: object) -> Result:
+    return store.apply(1, now_ms, [(0, 0, 0, *command)])[0]
+
+
+def put(store: ShardStore, key: bytes, value: bytes = b"x", exptime: int = 0) -> None:
+    assert do(store, NOW_MS, OP_SET, key, wire_data(0, value), exptime) == STORED
+
+
+def test_every_command_has_an_effect() -> None:
+    known = [op for op, effect in enumerate(EFFECTS) if effect is not EFFECTS[0]]
+    assert known == list(COMMANDS)
+
+
+def test_expire_leaves_what_changed_since_the_leader_looked() -> None:
+    store = ShardStore()
+    put(store, b"touched", exptime=1)
+    put(store, b"stored", exptime=1)
+    put(store, b"early", exptime=5)
+    due = store.due_expirations(NOW_MS + 5000, 10)
+    do(store, NOW_MS + 999, OP_TOUCH, b"touched", 100)
+    do(store, NOW_MS + 999, OP_SET, b"stored", wire_data(0, b"new"), 0)
+    do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due))
+    assert sorted(store.items) == [b"early", b"stored", b"touched"]
+
+
+def test_append_obeys_the_limit_in_its_batch() -> None:
+    store = ShardStore()
+    put(store, b"k", b"x" * 30)
+    long, fits = (0, 0, 0, OP_APPEND, b"k", b"x" * 11), (0, 0, 0, OP_APPEND, b"k", b"x" * 10)
+    assert store.apply(2, NOW_MS, [long, fits], NOW_MS, 100) == [NOT_STORED, STORED]
+    assert store.apply(3, NOW_MS, [fits], NOW_MS, 100) == [NOT_STORED]
+    assert store.apply(4, NOW_MS, [fits], NOW_MS, 110) == [STORED]
+
+
+def test_gat_answers_the_item_with_its_new_end() -> None:
+    store = ShardStore()
+    put(store, b"a")
+    assert do(store, NOW_MS, OP_GAT, b"a", 10) == (ITEM, store.items[b"a"])
+    assert expires_at_ms(store.items[b"a"]) == NOW_MS + 10_000
+    assert store.items[b"a"][0] == 1
+    assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, store.items[b"a"])
+    assert store.items[b"a"][:9] == bytes(9)
+    assert do(store, NOW_MS, OP_GAT, b"no", 0) == NOT_FOUND
+    assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
+    assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
+
+
+def test_an_op_of_a_newer_version_stops_the_replica() -> None:
+    with pytest.raises(CommandError):
+        do(ShardStore(), NOW_MS, 0, b"a")

@@ -1,0 +1,52 @@
+"""The packed form of an item, and the limits that memcached would hold it to."""
+
+import pytest
+
+from quorumcache.node.state_machine import ITEM_BYTES_MAX
+from quorumcache.node.store.item import (
+    ITEM_DATA,
+    ITEM_OVERHEAD,
+    KEY_BYTES_MAX,
+    cas_unique,
+    expires_at_ms,
+    item_cost,
+    item_fits,
+    item_flags,
+    item_value,
+    pack_header,
+    unpack_header,
+    value_bytes_sure,
+    wire_data,
+)
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"with\r\nline end ", b" 1 2\r\n"])
+@pytest.mark.parametrize("flags", [0, 2**32 - 1])
+def test_what_was_packed_is_read(value: bytes, flags: int) -> None:
+    item = pack_header(1, 2**60, 2**64 - 1) + wire_data(flags, value)
+    assert unpack_header(item) == (1, 2**60, 2**64 - 1)
+    assert (expires_at_ms(item), cas_unique(item)) == (2**60, 2**64 - 1)
+    assert (item_flags(item), item_value(item)) == (flags, value)
+    assert item_cost(b"key", item) == 3 + len(item) + ITEM_OVERHEAD
+
+
+def test_the_bytes_of_a_packed_item() -> None:
+    """Snapshots hold them, and peers send them."""
+    item = pack_header(1, 1000, 5) + wire_data(3, b"ab")
+    assert item.hex() == "0100000000000003e80000000000000005" + b" 3 2\r\nab\r\n".hex()
+    assert item[ITEM_DATA:] == b" 3 2\r\nab\r\n"
+
+
+@pytest.mark.parametrize(
+    ("key_bytes", "flags", "most"), [(1, 0, 1_048_516), (250, 0, 1_048_267), (250, 1, 1_048_263)]
+)
+def test_the_largest_value_under_the_default_limit(key_bytes: int, flags: int, most: int) -> None:
+    assert item_fits(key_bytes, flags, most, ITEM_BYTES_MAX)
+    assert not item_fits(key_bytes, flags, most + 1, ITEM_BYTES_MAX)
+
+
+def test_a_sure_value_fits_under_any_key_and_flags() -> None:
+    sure = value_bytes_sure(ITEM_BYTES_MAX)
+    assert item_fits(KEY_BYTES_MAX, 1, sure, ITEM_BYTES_MAX)
+    assert not item_fits(KEY_BYTES_MAX, 1, sure + 1, ITEM_BYTES_MAX)
+    assert value_bytes_sure(1) < 0
