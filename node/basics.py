@@ -74,7 +74,6 @@ class Basics:
             tasks=self.tasks,
             listener=self.listener,
         )
-        """Joined by a member that has peers."""
         self.transport = ConsensusTransport(self.network)
         self.host = ReplicaHost(
             loop=loop,

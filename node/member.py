@@ -16,7 +16,6 @@ from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
-from quorumcache.node.peers.network import PeerNetwork
 from quorumcache.node.peers.peer import PeerSpec
 from quorumcache.node.replica.handover import hand_over
 from quorumcache.node.replica.starter import ReplicaStarter
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from quorumcache.node.basics import Basics
     from quorumcache.node.founding.durable_state import DurableState
     from quorumcache.node.operations.coordinator import Coordinator
+    from quorumcache.node.peers.network import PeerNetwork
     from quorumcache.ring import ClusterMap, NodeInfo
 
 log = get_logger("node")
@@ -168,8 +168,8 @@ class Member:
             )
         starts, epoch = self._durable.starts, self.follower.epoch
         hello = own_hello(config, info, self.founding, basics.incarnation, starts, epoch)
-        basics.network.join(hello, others, self.inbox, self._durable.peer_starts)
         self.peers = self.inbox.peers = basics.network
+        self.peers.join(hello, others, self.inbox, self._durable.peer_starts)
         await self.peers.start()
 
     def _peer_specs(self) -> dict[int, PeerSpec]:
