@@ -30,14 +30,17 @@ LIBRARY = "quorumcache.node.native"
 
 ROOMS = {
     ".": "cluster_time inbox state_machine",
-    "clients": "connection handlers lanes retrievals watch writes",
+    "clients": (
+        "connection context conversation failures handlers lanes order replies retrievals watch"
+        " write_room writes"
+    ),
     "consensus": "*",
     "consensus/raft": "*",
     "directory": "state",
     "operations": "*",
-    "peers": "codec consensus_items consensus_transport items link network state",
+    "peers": "codec consensus_items consensus_transport items link network open_links peer",
     "protocol": "*",
-    "replica": "group host",
+    "replica": "group host snapshotting",
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",

@@ -1,9 +1,11 @@
 """quorumcache-bench: how fast is a cluster, beside a real memcached, on this machine.
 
-Reading order: `workload.py` and `histogram.py` (pure), `connection.py` and `loadgen.py` (the load),
-`worker.py` and `driver.py` (load processes and who starts them), `cluster.py` (what is measured),
-`measure.py` (one measurement), `failover.py`, `idle.py`, `memory.py` (the other questions),
-`report.py` (the answer), `options.py` and `__main__.py` (the command line).
+Read in this order: errors.py, workload.py, scenarios.py and histogram.py (what is asked, and how
+long it takes), timer.py, connection.py, loadgen.py and worker.py (the load), ports.py,
+processes.py, procfs.py and driver.py (load processes and who starts them), text_client.py and
+cluster.py (what is measured), environment.py and report.py (the answer), measure.py (one
+measurement), failover.py, idle.py, memory.py and client.py (the other questions), options.py and
+__main__.py (the command line). Each imports only what stands before it.
 """
 
 from quorumcache.bench.errors import BenchError

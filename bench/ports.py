@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import tempfile
+import threading
 
 from quorumcache.bench.errors import StartError
 
@@ -27,10 +28,17 @@ _claims = -1
 A claimed port is a locked byte of this file, at the place that is the port's number."""
 _claimed: set[int] = set()
 """Ports of this process, for which its own locks are no obstacle."""
+_choosing = threading.Lock()
+"""Held while ports are chosen: the locks of the file keep other processes off, and no threads."""
 
 
 def free_ports(count: int) -> list[int]:
     """`count` different ports that nobody listens on, claimed. StartError when there are none."""
+    with _choosing:
+        return _choose(count)
+
+
+def _choose(count: int) -> list[int]:
     found: list[int] = []
     places = END_PORT - FIRST_PORT
     start = os.getpid() * _STEP  # Elsewhere than other processes, which is quicker.

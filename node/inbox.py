@@ -1,5 +1,6 @@
-"""What peers send, to whom it concerns. Apart from `node.py` since each item passes here: this file
-is compiled.
+"""What peers bring, and the part of the node that it concerns.
+
+Each item of each frame passes here, so this file is compiled.
 """
 
 from __future__ import annotations
@@ -8,38 +9,155 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.peers.consensus_items import APPEND, decode_message
-from quorumcache.node.peers.items import CONSENSUS_KINDS, HEARTBEAT_REPLIES, HEARTBEATS, RARE_KINDS
+from quorumcache.node.founding.introduction import info_of
+from quorumcache.node.peers.codec import Hello, Items
+from quorumcache.node.peers.consensus_items import (
+    DATAGRAM_KINDS,
+    ENTRIES_KIND,
+    VOTE_KIND,
+    decode_message,
+)
+from quorumcache.node.peers.founding_frames import Blank
+from quorumcache.node.peers.items import (
+    CONSENSUS_KINDS,
+    HEARTBEAT_REPLIES,
+    HEARTBEATS,
+    MAP_REQUEST,
+    RARE_KINDS,
+    TIME,
+)
+from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
+    from quorumcache.node.cluster_time import ClusterTime
+    from quorumcache.node.directory.follower import MapFollower
+    from quorumcache.node.directory.members import Members
+    from quorumcache.node.founding.progress import FoundingProgress
+    from quorumcache.node.housekeeping.timekeeper import Timekeeper
     from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.consensus_transport import ConsensusTransport
+    from quorumcache.node.peers.network import PeerNetwork
     from quorumcache.node.replica.host import ReplicaHost
 
+log = get_logger("node")
 
-def deliver(
-    node_id: int,
-    items: tuple[tuple[Any, ...], ...],
-    host: ReplicaHost,
-    transport: ConsensusTransport,
-    coordinator: Coordinator,
-    on_rare_item: Callable[[int, tuple[Any, ...]], None],
-) -> None:
-    """One frame from a peer. `on_rare_item` takes the `RARE_KINDS`.
 
-    Raises `PeerFrameError` at an item that is none; those before it have been delivered.
-    """
-    for item in items:
-        kind = item[0]
-        if type(kind) is not int:
-            raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
-        number: int = kind
-        if number < CONSENSUS_KINDS:
-            deliver_consensus(node_id, item, host, transport)
-        elif number in RARE_KINDS:
-            on_rare_item(node_id, item)
+class Inbox:
+    """The peer network's `PeerHandler`, on a node that is a member."""
+
+    def __init__(
+        self,
+        *,
+        host: ReplicaHost,
+        transport: ConsensusTransport,
+        coordinator: Coordinator,
+        follower: MapFollower,
+        founding: FoundingProgress,
+        timekeeper: Timekeeper,
+        time: ClusterTime,
+        members: Members,
+        on_told: Callable[[], None],
+    ) -> None:
+        """`on_told` is called when a node told something new of itself."""
+        self._host = host
+        self._transport = transport
+        self._coordinator = coordinator
+        self._follower = follower
+        self._founding = founding
+        self._timekeeper = timekeeper
+        self._time = time
+        self._members = members
+        self._on_told = on_told
+        self.peers: PeerNetwork | None = None
+        """Set before the network starts."""
+        self.is_stopping = False
+        """Lost connections are of no consequence any more: the node closes them itself."""
+
+    # -- items ---------------------------------------------------------------------------
+
+    def on_peer_items(self, node_id: int, items: Items) -> None:
+        """One frame from a peer.
+
+        Raises `PeerFrameError` at an item that is none; those before it have been delivered.
+        """
+        for item in items:
+            kind = item[0]
+            if type(kind) is not int:
+                raise PeerFrameError(f"an item of the kind {kind!r:.60}, expected a number")
+            number: int = kind
+            if number < CONSENSUS_KINDS:
+                deliver_consensus(node_id, item, self._host, self._transport)
+            elif number in RARE_KINDS:
+                self.on_rare_item(node_id, item)
+            else:
+                self._coordinator.on_forward(node_id, item)
+
+    def on_rare_item(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """An item of `RARE_KINDS`."""
+        if item[0] == TIME:
+            self._timekeeper.heard(node_id, item)
         else:
-            coordinator.on_forward(node_id, item)
+            self._follower.on_item(node_id, item)
+
+    def on_peer_datagram(self, node_id: int, items: Items) -> None:
+        """Consensus, and nothing else: all other items count on coming once and in order.
+
+        A vote may make this node a leader, so it has to come behind the time that its voter told
+        (`Timekeeper`). While this node does not know the time, only the connection keeps that
+        order: the vote comes there, too.
+        """
+        for item in items:
+            kind = item[0]
+            if type(kind) is not int or kind not in DATAGRAM_KINDS:
+                raise PeerFrameError(f"an item of the kind {kind!r:.60} came as a datagram")
+            if kind == VOTE_KIND and not self._time.is_settled:
+                continue
+            deliver_consensus(node_id, item, self._host, self._transport)
+
+    # -- connections ---------------------------------------------------------------------
+
+    def on_peer_hello(self, node_id: int, hello: Hello) -> None:
+        """A peer told of itself."""
+        told = self._members.told
+        before = told.get(node_id)
+        info = told[node_id] = info_of(hello)
+        if info != before:
+            self._on_told()
+        self._founding.accepted(node_id, is_complete=hello.is_founded)
+        self._follower.heard_of(node_id, hello.map_epoch)
+
+    def on_peer_up(self, node_id: int) -> None:
+        """The connection to a peer is ready."""
+        self._timekeeper.peer_up(node_id)  # Before anything that could make the peer a leader.
+        event(log, "info", "peer_up", peer=node_id)
+        self._follower.ask(node_id)
+        self._coordinator.peer_up(node_id)
+
+    def on_peer_down(self, node_id: int, why: str) -> None:
+        """The connection to a peer, or from it, is gone."""
+        event(log, "info", "peer_down", peer=node_id, why=why)
+        if self.is_stopping:
+            return
+        if self.peers is None or not self.peers.is_heard(node_id):
+            # Otherwise it may still vote for us, and its clock has to count if we come to lead.
+            self._time.lost(node_id)
+        self._coordinator.peer_down(node_id)
+        self._host.peer_unreachable(node_id)
+
+    def on_refused(self, node_id: int, why: str) -> None:
+        """A peer and this node do not fit together; logged and counted where it was found."""
+
+    # -- strangers -----------------------------------------------------------------------
+
+    def on_newer_map(self) -> None:
+        """A stranger has a newer map than this node: ask all peers for theirs."""
+        if self.peers is not None:
+            self.peers.send_to_all((MAP_REQUEST, self._follower.epoch))
+            self._host.flush_soon()
+
+    def on_blank(self, blank: Blank) -> bytes:
+        """A new node asks for the founding record."""
+        return self._founding.answer(blank)
 
 
 def deliver_consensus(
@@ -51,4 +169,4 @@ def deliver_consensus(
             host.step(node_id, group_id, message, False)
     else:
         message = decode_message(item)
-        host.step(node_id, item[1], message, item[0] == APPEND)
+        host.step(node_id, item[1], message, item[0] == ENTRIES_KIND)

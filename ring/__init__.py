@@ -1,8 +1,11 @@
-"""Where a key lives: hashing, the ring, placement of shards, the cluster map. Pure; knows nobody.
+"""Where a key lives: hashing, the ring, placement of shards, the cluster map. And what nodes,
+clients and commands have in common: addresses, sizes, host names, streams. Knows nobody.
 
-Read in this order: hashing.py (key to shard), hash_ring.py (members by virtual nodes),
-cluster_map.py (the value everyone shares), placement.py with shares.py, board.py and leaders.py
-(which node holds which shard), rebalance.py (from one map to the next).
+Read in this order: errors.py; address.py and size.py (how users write them), hashing.py (key to
+shard), hash_ring.py (members by virtual nodes), cluster_map.py (the value everyone shares),
+shares.py, board.py, leaders.py and placement.py (which node holds which shard), rebalance.py (from
+one map to the next). All of these are pure. names.py (host names to addresses) and streams.py
+(standard streams) touch the world: nothing here imports them.
 """
 
 from quorumcache.ring.cluster_map import ClusterMap, NodeInfo, check_node, is_disk_id

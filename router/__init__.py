@@ -1,10 +1,11 @@
 """QuorumCache's client library: routes every request to the leader of its key's shard.
 
-Read arguments.py (what callers hand in), codec.py, levels.py and requests.py (bytes), routing.py
-and retry.py (decisions), connection.py, pool.py and forks.py (sockets), sessions.py (exactly once),
-discovery.py and map_keeper.py (the map), attempts.py, dispatcher.py and batches.py (a request's
-life), client.py (the verbs), and overview.py, report.py, cli_words.py and cli.py (the command
-line), in this order.
+Read in this order: errors.py, levels.py, arguments.py and config.py (what callers hand in),
+codec.py (bytes), retry.py, requests.py (what they mean), routing.py (decisions), connection.py,
+pool.py and forks.py (sockets), sessions.py (exactly once), attempts.py, discovery.py and
+map_keeper.py (the map), dispatcher.py and batches.py (a request's life), overview.py and client.py
+(the verbs), and cli_words.py, streams.py, report.py and cli.py (the command line). Each imports
+only what stands before it.
 """
 
 from quorumcache.router.client import AsyncClient, CasResult, Item

@@ -25,7 +25,7 @@ ANSWER_MS = 1_500
 """How long an overview waits for one node."""
 
 
-class NodeView(NamedTuple):
+class NodeReport(NamedTuple):
     """What one node told, or why it told nothing (`error`, else "")."""
 
     node_id: int
@@ -80,23 +80,29 @@ class Overview:
         return tuple(shard for shard in self.shards if shard.leader_id and shard.up_count < wanted)
 
 
-def merge(cluster_map: ClusterMap, views: Sequence[NodeView]) -> Overview:
+def merge(cluster_map: ClusterMap, reports: Sequence[NodeReport]) -> Overview:
     """One overview of what the nodes told. Pure.
 
     The leader of a shard is the one of the highest term any node reports, if it is up. A node is
     up if it answered, or if one that answered sees it up.
     """
-    answering = {view.node_id: not view.error for view in views}
-    errors = {view.node_id: view.error for view in views}
-    health = {view.node_id: view.health for view in views}
+    answering = {report.node_id: not report.error for report in reports}
+    errors = {report.node_id: report.error for report in reports}
+    health = {report.node_id: report.health for report in reports}
     seen_up = {
-        line.node_id: True for view in views if not view.error for line in view.nodes if line.is_up
+        line.node_id: True
+        for report in reports
+        if not report.error
+        for line in report.nodes
+        if line.is_up
     }
     is_up = {
         node.node_id: answering.get(node.node_id, False) or node.node_id in seen_up
         for node in cluster_map.nodes
     }
-    best = _best_leaders(cluster_map.shard_count, (line for view in views for line in view.leaders))
+    best = _best_leaders(
+        cluster_map.shard_count, (line for report in reports for line in report.leaders)
+    )
     shards = tuple(
         ShardStatus(
             shard,
@@ -133,11 +139,11 @@ def _best_leaders(shard_count: int, lines: Iterable[LeaderLine]) -> list[int]:
 async def observe(pool: Pool, table: RoutingTable, deadline: float) -> Overview:
     """Ask all nodes of the map at once; those that do not answer are named, not waited for."""
     cluster_map = table.cluster_map
-    views = await asyncio.gather(*(_view(pool, node, deadline) for node in cluster_map.nodes))
-    return merge(cluster_map, views)
+    reports = await asyncio.gather(*(_report(pool, node, deadline) for node in cluster_map.nodes))
+    return merge(cluster_map, reports)
 
 
-async def _view(pool: Pool, node: NodeInfo, deadline: float) -> NodeView:
+async def _report(pool: Pool, node: NodeInfo, deadline: float) -> NodeReport:
     leaders_request, nodes_request, health_request = (
         cluster_leaders(),
         cluster_nodes(),
@@ -153,11 +159,11 @@ async def _view(pool: Pool, node: NodeInfo, deadline: float) -> NodeView:
         nodes_reply = connection.submit(nodes_request, deadline)
         health_reply = connection.submit(health_request, deadline)
         try:
-            return NodeView(
+            return NodeReport(
                 node.node_id, "", await leaders_reply, await nodes_reply, await health_reply
             )
         finally:
             settle(leaders_reply, nodes_reply, health_reply)
     except RouterError as error:
         why = getattr(error, "why", "") or str(error)
-        return NodeView(node.node_id, why, (), ())
+        return NodeReport(node.node_id, why, (), ())

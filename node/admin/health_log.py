@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from quorumcache.node.admin.status import health_problems
-from quorumcache.node.admin.view import NodeView
+from quorumcache.node.admin.view import ObservedNode
 from quorumcache.node.telemetry.logs import event, get_logger
 
 LOOK_NS: Final = 2_000_000_000
@@ -21,7 +21,7 @@ _log = get_logger("health")
 class HealthLog:
     """One per node; a node that has just started counts as not healthy yet, without a line."""
 
-    def __init__(self, node: NodeView) -> None:
+    def __init__(self, node: ObservedNode) -> None:
         self._node = node
         self._is_healthy = False
         self._next_look_ns = 0

@@ -29,7 +29,12 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from quorumcache.node import compiled
-from quorumcache.node.admin.view import NodeView, shard_groups, staleness_seconds, uptime_seconds
+from quorumcache.node.admin.view import (
+    ObservedNode,
+    shard_groups,
+    staleness_seconds,
+    uptime_seconds,
+)
 from quorumcache.node.alarms import ALARMS
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.telemetry.counters import Counters
@@ -134,7 +139,7 @@ _RENAMED = {
 class NodeCollector(Collector):
     """All metric families of one node, read at the moment of the scrape."""
 
-    def __init__(self, node: NodeView) -> None:
+    def __init__(self, node: ObservedNode) -> None:
         self._node = node
         self._process = ProcessCollector(registry=None)
 

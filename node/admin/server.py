@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 
 from quorumcache.node.admin.metrics import CONTENT_TYPE, NodeCollector, render
 from quorumcache.node.admin.status import health_document, status_document
-from quorumcache.node.admin.view import NodeView
+from quorumcache.node.admin.view import ObservedNode
 from quorumcache.node.system.listeners import Listener
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.logs import event, get_logger
@@ -77,7 +77,7 @@ class RequestError(Exception):
 class AdminServer:
     """The HTTP listener of one node."""
 
-    def __init__(self, node: NodeView, loop: asyncio.AbstractEventLoop, tasks: Tasks) -> None:
+    def __init__(self, node: ObservedNode, loop: asyncio.AbstractEventLoop, tasks: Tasks) -> None:
         self._node = node
         self._loop = loop
         self.tasks = tasks

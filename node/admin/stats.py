@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from quorumcache.node.admin.view import (
-    GroupView,
-    NodeView,
+    ObservedGroup,
+    ObservedNode,
     role_name,
     shard_groups,
     staleness_seconds,
@@ -136,7 +136,7 @@ def read_process() -> ProcessFacts:
 
 
 def stats_reply(
-    node: NodeView,
+    node: ObservedNode,
     args: tuple[bytes, ...],
     *,
     process: Callable[[], ProcessFacts] = read_process,
@@ -168,7 +168,7 @@ def render(pairs: Pairs) -> bytes:
     return "".join(f"STAT {name} {value}\r\n" for name, value in pairs).encode() + END
 
 
-def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]]:
+def _plain(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, object]]:
     config, counters = node.config, node.counters
     item_count = item_bytes = shards_held = shards_led = 0
     for _, group, store in shard_groups(node):
@@ -226,7 +226,7 @@ def _plain(node: NodeView, process: ProcessFacts) -> Iterator[tuple[str, object]
     yield "log_writable", "yes" if node.host.log_writable else "no"
 
 
-def _settings(node: NodeView) -> Iterator[tuple[str, object]]:
+def _settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
     config = node.config
     host, port = parse_address((node.listen_address or config.listen).partition(",")[0])
     yield "maxbytes", config.memory_bytes
@@ -274,7 +274,7 @@ def _settings(node: NodeView) -> Iterator[tuple[str, object]]:
     yield "weight", config.weight
 
 
-def _items(node: NodeView) -> Iterator[tuple[str, object]]:
+def _items(node: ObservedNode) -> Iterator[tuple[str, object]]:
     stores = [store for _, _, store in shard_groups(node)]
     number = sum(len(store.items) for store in stores)
     if not number:
@@ -288,16 +288,16 @@ def _items(node: NodeView) -> Iterator[tuple[str, object]]:
     yield prefix + "reclaimed", counters.reclaimed
 
 
-def _slabs(node: NodeView) -> Iterator[tuple[str, object]]:
+def _slabs(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "active_slabs", 0
     yield "total_malloced", sum(store.bytes_used for _, _, store in shard_groups(node))
 
 
-def _sizes(node: NodeView) -> Iterator[tuple[str, object]]:
+def _sizes(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "sizes_status", "disabled"
 
 
-def _connections(node: NodeView) -> Iterator[tuple[str, object]]:
+def _connections(node: ObservedNode) -> Iterator[tuple[str, object]]:
     if node.listen_address:
         yield "0:addr", f"tcp:{node.listen_address}"
         yield "0:state", "conn_listening"
@@ -307,7 +307,7 @@ def _connections(node: NodeView) -> Iterator[tuple[str, object]]:
         yield f"{connection.number}:state", f"conn_{connection.state}"
 
 
-def _shards(node: NodeView) -> Iterator[tuple[str, object]]:
+def _shards(node: ObservedNode) -> Iterator[tuple[str, object]]:
     now_ns = node.clock.monotonic_ns()
     directory = node.host.groups.get(DIRECTORY_GROUP_ID)
     if directory is not None:
@@ -318,7 +318,7 @@ def _shards(node: NodeView) -> Iterator[tuple[str, object]]:
         yield f"shard:{shard}:bytes", store.bytes_used
 
 
-def _replica(prefix: str, group: GroupView, now_ns: int) -> Iterator[tuple[str, object]]:
+def _replica(prefix: str, group: ObservedGroup, now_ns: int) -> Iterator[tuple[str, object]]:
     yield f"{prefix}:role", role_name(group)
     yield f"{prefix}:term", group.term
     yield f"{prefix}:leader", group.leader_id
@@ -328,11 +328,11 @@ def _replica(prefix: str, group: GroupView, now_ns: int) -> Iterator[tuple[str, 
     yield f"{prefix}:staleness_ms", int(seconds * 1000) if seconds < math.inf else "-"
 
 
-def _nothing(node: NodeView) -> Pairs:
+def _nothing(node: ObservedNode) -> Pairs:
     return ()
 
 
-_SECTIONS: dict[bytes, Callable[[NodeView], Pairs]] = {
+_SECTIONS: dict[bytes, Callable[[ObservedNode], Pairs]] = {
     b"settings": _settings,
     b"items": _items,
     b"slabs": _slabs,
@@ -353,7 +353,7 @@ def _detail(args: tuple[bytes, ...]) -> bytes:
     return b"CLIENT_ERROR usage: stats detail on|off|dump\r\n"
 
 
-def _cachedump(node: NodeView, args: tuple[bytes, ...]) -> bytes:
+def _cachedump(node: ObservedNode, args: tuple[bytes, ...]) -> bytes:
     if len(args) < 2:
         return b"CLIENT_ERROR bad command line\r\n"
     # Long digit strings are refused before int() gets them.
@@ -373,7 +373,7 @@ def _cachedump(node: NodeView, args: tuple[bytes, ...]) -> bytes:
     return b"".join(lines) + END
 
 
-def _item_lines(node: NodeView) -> Iterator[bytes]:
+def _item_lines(node: ObservedNode) -> Iterator[bytes]:
     now_ms = node.time.now_ms()
     for _, _, store in shard_groups(node):
         for key, item in store.items.items():

@@ -14,8 +14,8 @@ import math
 from collections.abc import Iterator
 
 from quorumcache.node.admin.view import (
-    GroupView,
-    NodeView,
+    ObservedGroup,
+    ObservedNode,
     role_name,
     shard_groups,
     staleness_seconds,
@@ -39,7 +39,7 @@ BEHIND_ENTRIES = 10_000
 """A replica that lacks so many entries of its leader's log is told of by the leader."""
 
 
-def health_problems(node: NodeView) -> list[str]:
+def health_problems(node: ObservedNode) -> list[str]:
     """What keeps this node from doing its part, as short sentences; empty when it is well."""
     problems = node.alarms.problems()
     if not node.host.log_writable and not problems:
@@ -64,7 +64,7 @@ def health_problems(node: NodeView) -> list[str]:
     return _first(problems)
 
 
-def _why_not_serving(node: NodeView, group: GroupView, stale_ms: int) -> str:
+def _why_not_serving(node: ObservedNode, group: ObservedGroup, stale_ms: int) -> str:
     """Why a replica can certainly not play its part now; empty if it may."""
     if group.leader_id == 0:
         return "no leader known"
@@ -81,7 +81,7 @@ def _why_not_serving(node: NodeView, group: GroupView, stale_ms: int) -> str:
     return f"its leader has not confirmed the replica here for {seconds:.1f} s"
 
 
-def health_warnings(node: NodeView) -> list[str]:
+def health_warnings(node: ObservedNode) -> list[str]:
     """What somebody should look at although this node does its part."""
     warnings = node.alarms.warnings()
     whys = node.peers_apart()
@@ -109,7 +109,7 @@ def _first(sentences: list[str]) -> list[str]:
     return sentences
 
 
-def health_document(node: NodeView) -> dict[str, object]:
+def health_document(node: ObservedNode) -> dict[str, object]:
     """The body of `/health`."""
     problems = health_problems(node)
     return {
@@ -120,7 +120,7 @@ def health_document(node: NodeView) -> dict[str, object]:
     }
 
 
-def status_document(node: NodeView) -> dict[str, object]:
+def status_document(node: ObservedNode) -> dict[str, object]:
     """The body of `/status`: who this node is, which nodes it knows, and every replica it holds."""
     config, cluster_map = node.config, node.map
     peers_up = node.peers_up()
@@ -162,12 +162,12 @@ def status_document(node: NodeView) -> dict[str, object]:
     }
 
 
-def _directory(node: NodeView) -> dict[str, object] | None:
+def _directory(node: ObservedNode) -> dict[str, object] | None:
     group = node.host.groups.get(DIRECTORY_GROUP_ID)
     return None if group is None else _replica(group)
 
 
-def _shards(node: NodeView) -> Iterator[dict[str, object]]:
+def _shards(node: ObservedNode) -> Iterator[dict[str, object]]:
     for shard, group, store in shard_groups(node):
         row: dict[str, object] = {"shard": shard}
         row |= _replica(group)
@@ -177,7 +177,7 @@ def _shards(node: NodeView) -> Iterator[dict[str, object]]:
         yield row
 
 
-def _replica(group: GroupView) -> dict[str, object]:
+def _replica(group: ObservedGroup) -> dict[str, object]:
     return {
         "role": role_name(group),
         "term": group.term,

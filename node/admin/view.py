@@ -1,8 +1,7 @@
-"""What the observers of a node (`stats`, `/metrics`, `/health`, `/status`) read of it, and
-nothing more.
+"""What `stats`, `/metrics`, `/health` and `/status` read of a node, and nothing more.
 
-Protocols, so that an observer can be tried on a few plain objects, and so that nobody observes
-what is not listed here. Pure.
+Contracts: an observer can be tried on a few plain objects, and reads only what is listed here.
+Pure.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _NEVER_CONFIRMED_NS = 1 << 61
 """More than any clock has counted: the distance to `NEVER_NS`."""
 
 
-class PeerProgress(Protocol):
+class ObservedProgress(Protocol):
     """What a leader knows of one replica."""
 
     @property
@@ -35,7 +34,7 @@ class PeerProgress(Protocol):
     def recent_active(self) -> bool: ...
 
 
-class LogView(Protocol):
+class ObservedLog(Protocol):
     """The replicated log of one group."""
 
     @property
@@ -44,10 +43,10 @@ class LogView(Protocol):
     def first_index(self) -> int: ...
     @property
     def log_bytes(self) -> int: ...
-    def progress(self) -> Mapping[int, PeerProgress]: ...
+    def progress(self) -> Mapping[int, ObservedProgress]: ...
 
 
-class StoreView(Protocol):
+class ObservedStore(Protocol):
     """The items of one shard."""
 
     @property
@@ -56,7 +55,7 @@ class StoreView(Protocol):
     def bytes_used(self) -> int: ...
 
 
-class GroupView(Protocol):
+class ObservedGroup(Protocol):
     """This node's replica of one group. Group 0 is the directory, shard s is group s + 1."""
 
     @property
@@ -75,13 +74,13 @@ class GroupView(Protocol):
     # By how much the state may lag behind what is committed; beyond every clock if unknown.
     def staleness_ns(self, now_ns: int) -> int: ...
     @property
-    def log(self) -> LogView: ...
-    # A StoreView for a shard, the directory's state for group 0.
+    def log(self) -> ObservedLog: ...
+    # A ObservedStore for a shard, the directory's state for group 0.
     @property
     def store(self) -> object: ...
 
 
-class WalView(Protocol):
+class ObservedWal(Protocol):
     """The log on disk."""
 
     @property
@@ -92,19 +91,19 @@ class WalView(Protocol):
     def queued_bytes(self) -> int: ...
 
 
-class HostView(Protocol):
+class ObservedHost(Protocol):
     """All replicas of the node."""
 
     @property
-    def groups(self) -> Mapping[int, GroupView]: ...
+    def groups(self) -> Mapping[int, ObservedGroup]: ...
     # False while the disk is full or hangs.
     @property
     def log_writable(self) -> bool: ...
     @property
-    def wal(self) -> WalView: ...
+    def wal(self) -> ObservedWal: ...
 
 
-class ConnectionView(Protocol):
+class ObservedConnection(Protocol):
     """One client connection."""
 
     @property
@@ -116,7 +115,7 @@ class ConnectionView(Protocol):
     def state(self) -> str: ...
 
 
-class NodeView(Protocol):
+class ObservedNode(Protocol):
     """A node, as its observers see it."""
 
     @property
@@ -153,7 +152,7 @@ class NodeView(Protocol):
     @property
     def map(self) -> ClusterMap | None: ...
     @property
-    def host(self) -> HostView: ...
+    def host(self) -> ObservedHost: ...
     # Bound addresses as HOST:PORT; "" = no such listener.
     @property
     def listen_address(self) -> str: ...
@@ -162,7 +161,7 @@ class NodeView(Protocol):
     @property
     def http_address(self) -> str: ...
     @property
-    def connections(self) -> Iterable[ConnectionView]: ...
+    def connections(self) -> Iterable[ObservedConnection]: ...
     def peers_up(self) -> Mapping[int, bool]: ...
     # Why this node and another one do not talk, if one of them refuses the other.
     def peers_apart(self) -> Mapping[int, str]: ...
@@ -170,24 +169,24 @@ class NodeView(Protocol):
     def name_of(self, node_id: int) -> str: ...
 
 
-def shard_groups(node: NodeView) -> Iterator[tuple[int, GroupView, StoreView]]:
+def shard_groups(node: ObservedNode) -> Iterator[tuple[int, ObservedGroup, ObservedStore]]:
     """(shard, group, store) of every shard replicated here, in order of shard."""
     for group_id, group in sorted(node.host.groups.items()):
         if group_id != DIRECTORY_GROUP_ID:
-            yield group_id - 1, group, cast(StoreView, group.store)
+            yield group_id - 1, group, cast(ObservedStore, group.store)
 
 
-def uptime_seconds(node: NodeView) -> float:
+def uptime_seconds(node: ObservedNode) -> float:
     """Seconds since the node started, by its own monotonic clock."""
     return (node.clock.monotonic_ns() - node.started_ns) / 1e9
 
 
-def staleness_seconds(group: GroupView, now_ns: int) -> float:
+def staleness_seconds(group: ObservedGroup, now_ns: int) -> float:
     """The most by which a replica can lag behind; infinite if nothing was ever confirmed."""
     staleness_ns = group.staleness_ns(now_ns)
     return staleness_ns / 1e9 if staleness_ns < _NEVER_CONFIRMED_NS else math.inf
 
 
-def role_name(group: GroupView) -> str:
+def role_name(group: ObservedGroup) -> str:
     """`follower`, `pre_candidate`, `candidate` or `leader`."""
     return Role(group.role).name.lower()

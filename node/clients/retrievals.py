@@ -1,15 +1,18 @@
-"""Retrievals of a client connection that are under way: get, gets, gat, gats.
+"""Retrievals of a client that are under way: get, gets, gat, gats.
 
 Each takes its place in the order of replies when it is made, starts its operations at the
-coordinator, and fills its place when they have ended. One of many keys goes in windows, so that it
-holds only so many answers at a time, and runs alone (`MemcachedConnection.alone`): what is sent
-behind it must not be seen by its later windows.
+coordinator, and fills its place when they have ended. A retrieval of many keys goes in windows, so
+that it holds only so many answers at a time, and runs alone (`Conversation.alone`): its later
+windows must not see the writes that are sent behind it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.order import GroupLane
+from quorumcache.node.clients.replies import Slot
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import (
     Read,
@@ -24,9 +27,6 @@ from quorumcache.node.store.commands import OP_GAT
 from quorumcache.node.store.item import ITEM_DATA
 from quorumcache.node.store.results import carried_item
 
-if TYPE_CHECKING:
-    from quorumcache.node.clients.connection import MemcachedConnection
-
 WINDOW_KEYS: Final = 64
 """Keys of one retrieval that are looked up, or touched, at a time."""
 
@@ -34,72 +34,73 @@ COPY_BYTES_MAX: Final = 4096
 """Values up to this size are copied out of their item; larger ones are referred to."""
 
 
-class SingleGet(ReplyRoom):
-    """get and gets of one key that could not be answered on the spot."""
+class Retrieval(ReplyRoom):
+    """Where its answers go: to the place of its reply, while there is room for them."""
 
-    __slots__ = (
-        "connection",
-        "group_id",
-        "keys",
-        "read",
-        "reserved",
-        "slot",
-        "staleness_ns",
-        "with_cas",
-    )
+    __slots__ = ("conversation", "replies", "slot")
 
-    def __init__(
-        self,
-        connection: MemcachedConnection,
-        group_id: int,
-        keys: tuple[bytes, ...],
-        with_cas: bool,
-    ) -> None:
-        self.connection = connection
-        self.group_id = group_id
-        self.keys = keys
-        self.with_cas = with_cas
-        self.read: Read | None = None
-        self.staleness_ns = connection.staleness_ns
-        slot = connection.take_slot()
+    def __init__(self, conversation: Conversation) -> None:
+        self.conversation = conversation
+        self.replies = conversation.replies
+        slot = conversation.replies.take_slot()
         assert slot is not None
-        self.slot = slot
-        self.reserved = connection.reserve(1)
-
-    def start(self, deadline_ns: int) -> None:
-        """Read it, in its lane."""
-        connection = self.connection
-        coordinator = connection.server.coordinator
-        if self.staleness_ns:  # Such reads have no order among each other.
-            coordinator.read(
-                self.group_id, self.keys, self.done, None, self.staleness_ns, self, deadline_ns
-            )
-            return
-        last = connection.last_read
-        before = last.get(self.group_id)
-        read = coordinator.read(self.group_id, self.keys, self.done, before, 0, self, deadline_ns)
-        if not read.finished:
-            self.read = last[self.group_id] = read
+        self.slot: Slot = slot
 
     def has_room(self) -> bool:
-        """For `ReplyRoom`."""
-        return self.connection.has_room(self.slot)
+        """For `ReplyRoom`. Answers of a window under way do not count yet, so that it ends."""
+        return self.replies.has_room(self.slot)
 
     def is_waiting(self) -> bool:
         """For `ReplyRoom`."""
-        return self.connection.has_parked
+        return self.replies.has_parked
 
     def park(self, read: Read) -> None:
         """For `ReplyRoom`."""
-        self.connection.park(self.slot, read)
+        self.replies.park(self.slot, read)
+
+
+class SingleGet(Retrieval):
+    """get and gets of one key that could not be answered on the spot."""
+
+    __slots__ = ("keys", "lane", "read", "reserved", "staleness_ns", "with_cas")
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        lane: GroupLane,
+        keys: tuple[bytes, ...],
+        with_cas: bool,
+    ) -> None:
+        super().__init__(conversation)
+        self.lane = lane
+        self.keys = keys
+        self.with_cas = with_cas
+        self.read: Read | None = None
+        self.staleness_ns = conversation.settings.staleness_ns
+        self.reserved = self.replies.reserve(1)
+
+    def start(self, deadline_ns: int) -> None:
+        """Read it, in its lane."""
+        lane = self.lane
+        coordinator = self.conversation.coordinator
+        if self.staleness_ns:  # Such reads have no order among each other.
+            coordinator.read(
+                lane.group_id, self.keys, self.done, None, self.staleness_ns, self, deadline_ns
+            )
+            return
+        read = coordinator.read(
+            lane.group_id, self.keys, self.done, lane.last_read, 0, self, deadline_ns
+        )
+        if not read.finished:
+            self.read = lane.last_read = read
 
     def done(self, outcome: ReadOutcome) -> None:
-        connection = self.connection
-        if self.read is not None and connection.last_read.get(self.group_id) is self.read:
-            del connection.last_read[self.group_id]
-        counters = connection.server.counters
+        """The outcome of the read."""
+        conversation = self.conversation
+        self.lane.ended_read(self.read)
+        counters = conversation.counters
         if isinstance(outcome, Failure):
-            data = connection.server.failed(outcome)
+            data = conversation.context.failed(outcome)
         else:
             item = outcome[0]
             if item is None:
@@ -108,20 +109,17 @@ class SingleGet(ReplyRoom):
             else:
                 counters.get_hits += 1
                 data = value_line(self.keys[0], item, self.with_cas) + END_LINE
-        connection.came(self.reserved, 1, len(data))
-        connection.lane_ended(self.group_id, False)
-        connection.fill(self.slot, data)
+        self.replies.came(self.reserved, 1, len(data))
+        conversation.order.ended(self.lane, False)
+        self.replies.fill(self.slot, data)
 
 
-class Windows(ReplyRoom):
+class Windows(Retrieval):
     """A retrieval of any number of keys over any number of shards, a window of keys at a time."""
 
-    def __init__(self, connection: MemcachedConnection, keys: tuple[bytes, ...]) -> None:
-        self.connection = connection
+    def __init__(self, conversation: Conversation, keys: tuple[bytes, ...]) -> None:
+        super().__init__(conversation)
         self.keys = keys
-        slot = connection.take_slot()
-        assert slot is not None
-        self.slot = slot
         self.position = 0
         """First key of the window under way."""
         self.window: tuple[bytes, ...] = ()
@@ -133,20 +131,8 @@ class Windows(ReplyRoom):
     def start(self) -> None:
         """Begin the next window."""
         self.window = self.keys[self.position : self.position + WINDOW_KEYS]
-        self.reserved = self.connection.reserve(len(self.window))
+        self.reserved = self.replies.reserve(len(self.window))
         self._begin()
-
-    def has_room(self) -> bool:
-        """For `ReplyRoom`. Answers of its own window do not count yet, so that it ends."""
-        return self.connection.has_room(self.slot)
-
-    def is_waiting(self) -> bool:
-        """For `ReplyRoom`."""
-        return self.connection.has_parked
-
-    def park(self, read: Read) -> None:
-        """For `ReplyRoom`."""
-        self.connection.park(self.slot, read)
 
     def _begin(self) -> None:
         """Start the operations of `window`, having set `pending` to their number."""
@@ -164,76 +150,71 @@ class Windows(ReplyRoom):
 
     def _go_on(self, size: int) -> None:
         """The window's lines, of so many bytes, are in the slot."""
-        connection = self.connection
-        connection.came(self.reserved, len(self.window), size)
-        connection.reply_bytes += size
+        replies = self.replies
+        replies.came(self.reserved, len(self.window), size)
+        replies.reply_bytes += size
         self.position += len(self.window)
         if self.position < len(self.keys):
-            connection.release()
-            connection.unfinished = self
-            connection.schedule_pump()
+            replies.release()
+            self.conversation.unfinished = self.start
+            replies.schedule_pump()
         else:
             self._finish(END_LINE)
 
     def _fail(self, failure: Failure) -> None:
-        self.connection.came(self.reserved, 1, 0)
-        self._finish(self.connection.server.failed(failure))
+        self.replies.came(self.reserved, 1, 0)
+        self._finish(self.conversation.context.failed(failure))
 
     def _finish(self, line: bytes) -> None:
         if len(self.keys) > WINDOW_KEYS:
-            self.connection.barrier = False
-        self.connection.fill(self.slot, line)
+            self.conversation.ended_alone()
+        self.replies.fill(self.slot, line)
 
 
 class MultiGet(Windows):
     """get and gets: one read per group, each in its lane."""
 
-    def __init__(
-        self, connection: MemcachedConnection, keys: tuple[bytes, ...], with_cas: bool
-    ) -> None:
-        super().__init__(connection, keys)
+    def __init__(self, conversation: Conversation, keys: tuple[bytes, ...], with_cas: bool) -> None:
+        super().__init__(conversation, keys)
         self.with_cas = with_cas
-        self.staleness_ns = connection.staleness_ns
+        self.staleness_ns = conversation.settings.staleness_ns
         self.found: dict[bytes, bytes | None] = {}
         self.failure: Failure | None = None
 
     def _begin(self) -> None:
-        connection = self.connection
+        conversation = self.conversation
         by_group: dict[int, dict[bytes, None]] = {}
         for key in self.window:
-            by_group.setdefault(connection.server.group_of(key), {})[key] = None
+            by_group.setdefault(conversation.context.group_of(key), {})[key] = None
         self.pending = len(by_group)
         for group_id, keys in by_group.items():
             self._read(group_id, tuple(keys))
 
     def _read(self, group_id: int, keys: tuple[bytes, ...]) -> None:
-        connection = self.connection
-        last = connection.last_read
+        coordinator = self.conversation.coordinator
+        order = self.conversation.order
+        lane = order.lane_of(group_id)
         read: Read | None = None
 
         def done(outcome: ReadOutcome) -> None:
-            if read is not None and last.get(group_id) is read:
-                del last[group_id]
+            lane.ended_read(read)
             if isinstance(outcome, Failure):
                 self.failure = outcome
             else:
                 self.found.update(zip(keys, outcome, strict=True))
-            connection.lane_ended(group_id, False)
+            order.ended(lane, False)
             self._one_ended()
 
         def start(deadline_ns: int) -> None:
             nonlocal read
-            coordinator = connection.server.coordinator
             if self.staleness_ns:
                 coordinator.read(group_id, keys, done, None, self.staleness_ns, self, deadline_ns)
                 return
-            started = coordinator.read(
-                group_id, keys, done, last.get(group_id), 0, self, deadline_ns
-            )
+            started = coordinator.read(group_id, keys, done, lane.last_read, 0, self, deadline_ns)
             if not started.finished:
-                read = last[group_id] = started
+                read = lane.last_read = started
 
-        connection.in_lane(group_id, False, start)
+        order.begin(lane, False, start)
 
     def _window_ended(self) -> None:
         if self.failure is not None:
@@ -257,7 +238,7 @@ class MultiGet(Windows):
                 else:
                     pieces.append(memoryview(item)[ITEM_DATA:])
                 size += 6 + len(key) + len(item) - ITEM_DATA
-        counters = self.connection.server.counters
+        counters = self.conversation.counters
         counters.get_hits += hits
         counters.get_misses += len(self.window) - hits
         self.found.clear()
@@ -267,8 +248,8 @@ class MultiGet(Windows):
 class MultiTouch(Windows):
     """gat and gats: one write per key."""
 
-    def __init__(self, connection: MemcachedConnection, request: GetAndTouch) -> None:
-        super().__init__(connection, request.keys)
+    def __init__(self, conversation: Conversation, request: GetAndTouch) -> None:
+        super().__init__(conversation, request.keys)
         self.exptime = request.exptime
         self.with_cas = request.with_cas
         self.items: list[bytes | None] = []
@@ -284,40 +265,39 @@ class MultiTouch(Windows):
             self._touch(place, key)
 
     def _touch(self, place: int, key: bytes) -> None:
-        connection = self.connection
-        group_id = connection.server.group_of(key)
-        last = connection.last_write
+        coordinator = self.conversation.coordinator
+        order = self.conversation.order
+        lane = order.lane_of(self.conversation.context.group_of(key))
         write: Write | None = None
 
         def done(outcome: WriteOutcome) -> None:
-            if write is not None and last.get(group_id) is write:
-                del last[group_id]
+            lane.ended_write(write)
             if isinstance(outcome, Failure):
                 if self.failure is None or self.failure.outcome_known:
                     self.failure = outcome
             else:
                 self.some_done = True
                 self.items[place] = carried_item(outcome)
-            connection.lane_ended(group_id, True)
+            order.ended(lane, True)
             self._one_ended()
 
         def start(deadline_ns: int) -> None:
             nonlocal write
-            started = connection.server.coordinator.write(
-                group_id,
+            started = coordinator.write(
+                lane.group_id,
                 OP_GAT,
                 key,
                 (self.exptime,),
                 len(key),
                 done,
-                last.get(group_id),
+                lane.last_write,
                 None,
                 deadline_ns,
             )
             if not started.finished:
-                write = last[group_id] = started
+                write = lane.last_write = started
 
-        connection.in_lane(group_id, True, start)
+        order.begin(lane, True, start)
 
     def _window_ended(self) -> None:
         failure = self.failure
@@ -326,7 +306,7 @@ class MultiTouch(Windows):
                 failure = Failure(failure.why, outcome_known=False)
             self._fail(failure)
             return
-        counters = self.connection.server.counters
+        counters = self.conversation.counters
         pieces = self.slot.pieces
         size = 0
         for key, item in zip(self.window, self.items, strict=True):

@@ -1,39 +1,22 @@
-"""The memcached listener, and what its connections share."""
+"""The memcached listener: it takes clients in, watches them, and closes them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
-from quorumcache.node.admin.stats import stats_reply
-from quorumcache.node.clients.cluster_words import cluster_command, moved_line
 from quorumcache.node.clients.connection import MemcachedConnection
-from quorumcache.node.clients.failures import failure_line
+from quorumcache.node.clients.context import REPLY_BYTES_MAX, ClientContext
 from quorumcache.node.clients.watch import IDLE, SLOW
-from quorumcache.node.clients.writes import WriteRoom
-from quorumcache.node.operations.coordinator import Coordinator
-from quorumcache.node.operations.failure import Failure
-from quorumcache.node.protocol.responses import version_line
-from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.system.listeners import Listener
 from quorumcache.node.telemetry.logs import event, get_logger
-from quorumcache.node.version import WIRE_VERSION
-from quorumcache.ring import key_token
-
-if TYPE_CHECKING:
-    from quorumcache.node.node import Node
-
 
 log = get_logger("server")
 
 LOOK_NS: Final = 250_000_000
 """Time between two looks at all connections."""
-
-REPLY_BYTES_MAX: Final = 4 << 20
-"""Bytes of answers of one connection that wait for their turn, or for the transport. One more may
-exceed it."""
 
 REPLY_BYTES_MIN: Final = 64 << 10
 """What a connection may hold however many there are."""
@@ -47,37 +30,35 @@ STALLED_NS: Final = 1_000_000_000
 
 
 class MemcachedServer:
-    """Accepts clients, and is what a connection knows of its node."""
+    """Accepts clients, and owns their connections."""
 
-    def __init__(self, node: Node, coordinator: Coordinator) -> None:
-        config = node.config
-        self.node = node
-        self.loop = node.loop
-        self.coordinator = coordinator
-        self.counters = node.counters
-        self.groups: Mapping[int, ReplicaGroup] = node.host.groups
-        self.monotonic_ns: Callable[[], int] = node.clock.monotonic_ns
-        self.shard_count = config.shards
-        self.token_shift = 64 - (config.shards.bit_length() - 1)
-        """shard = key_token(key) >> token_shift; group = shard + 1."""
-        self.item_bytes_max = config.item_bytes_max
-        self.version_line = version_line(WIRE_VERSION)
+    def __init__(
+        self,
+        context: ClientContext,
+        *,
+        connections_max: int,
+        slow_client_ms: int,
+        idle_timeout_ms: int,
+    ) -> None:
+        """`slow_client_ms`, `idle_timeout_ms`: for how long a client may take no replies, or say
+        nothing; 0 = for any time.
+        """
+        self.context = context
+        self._counters = context.counters
+        self._monotonic_ns = context.monotonic_ns
         self.connections: dict[int, MemcachedConnection] = {}
-        self._connections_max = config.connections_max
+        self._connections_max = connections_max
         self._next_number = 1
         self._is_full = False
         """A connection was rejected since there was last room for one."""
         self._emptied = asyncio.Event()
-        self._slow_ns = config.slow_client_ms * 1_000_000
-        self._idle_ns = config.idle_timeout_ms * 1_000_000
-        self._looked_ns = self.monotonic_ns()
+        self._slow_ns = slow_client_ms * 1_000_000
+        self._idle_ns = idle_timeout_ms * 1_000_000
+        self._looked_ns = self._monotonic_ns()
         self.watched_ns = 0
         """For how long clients were watched: the time of the looks, without that in which this node
         stood still."""
-        self.reply_bytes_max = REPLY_BYTES_MAX
-        """The present share of each connection in UNREAD_BYTES_MAX."""
-        self.write_room = WriteRoom()
-        self._listener = Listener(self.loop, "--listen")
+        self._listener = Listener(context.loop, "--listen")
 
     async def start(self, addresses: Sequence[str]) -> str:
         """Listen; the bound addresses, separated by commas."""
@@ -86,11 +67,11 @@ class MemcachedServer:
     def _new_connection(self) -> MemcachedConnection:
         number = self._next_number
         self._next_number += 1
-        return MemcachedConnection(self, number)
+        return MemcachedConnection(self.context, self, number, self.watched_ns)
 
     def admit(self, connection: MemcachedConnection) -> bool:
         """Take a connection in, unless there are too many."""
-        counters = self.counters
+        counters = self._counters
         if len(self.connections) >= self._connections_max:
             counters.rejected_connections += 1
             if not self._is_full:
@@ -109,7 +90,7 @@ class MemcachedServer:
             self._is_full = False
         if not self.connections:
             self._emptied.set()
-        self.counters.curr_connections = len(self.connections)
+        self._counters.curr_connections = len(self.connections)
 
     def stop_accepting(self) -> None:
         """No new clients."""
@@ -137,7 +118,7 @@ class MemcachedServer:
     def sweep(self) -> None:
         """Close connections that have not read, or not said, anything for too long. Called every
         few ticks."""
-        elapsed_ns = self.monotonic_ns() - self._looked_ns
+        elapsed_ns = self._monotonic_ns() - self._looked_ns
         if elapsed_ns < LOOK_NS:
             return
         self._looked_ns += elapsed_ns
@@ -155,7 +136,7 @@ class MemcachedServer:
                 if connection.stalled_ns(now_ns) >= STALLED_NS:
                     unread.append((size, connection.number))
         share = UNREAD_BYTES_MAX // max(1, holding)
-        self.reply_bytes_max = min(REPLY_BYTES_MAX, max(REPLY_BYTES_MIN, share))
+        self.context.reply_bytes_max = min(REPLY_BYTES_MAX, max(REPLY_BYTES_MIN, share))
         if total > 2 * UNREAD_BYTES_MAX:
             unread.sort()
             while unread and total > 2 * UNREAD_BYTES_MAX:
@@ -165,9 +146,9 @@ class MemcachedServer:
 
     def _kick(self, connection: MemcachedConnection, why: str) -> None:
         if why == SLOW:
-            self.counters.slow_clients_closed += 1
+            self._counters.slow_clients_closed += 1
         else:
-            self.counters.idle_kicks += 1
+            self._counters.idle_kicks += 1
         event(
             log,
             "info" if why == IDLE else "warning",
@@ -177,35 +158,3 @@ class MemcachedServer:
             unread_bytes=connection.unread_bytes,
         )
         connection.abort()
-
-    # -- for connections -----------------------------------------------------------------
-
-    def group_of(self, key: bytes) -> int:
-        """Group of the key's shard."""
-        return (key_token(key) >> self.token_shift) + 1
-
-    def failed(self, failure: Failure) -> bytes:
-        """The reply for an operation that has no result."""
-        if failure.outcome_known:
-            self.counters.requests_failed += 1
-        else:
-            self.counters.requests_unknown += 1
-        return failure_line(failure)
-
-    def note_binary_client(self, client_address: str) -> None:
-        """Count a client of memcached's binary protocol; log the first one."""
-        if not self.counters.since_start("binary_clients"):
-            event(log, "warning", "binary_client", client=client_address)
-        self.counters.binary_clients += 1
-
-    def stats(self, args: tuple[bytes, ...]) -> bytes:
-        """Reply to `stats`."""
-        return stats_reply(self.node, args)
-
-    def cluster_command(self, connection: MemcachedConnection, args: tuple[bytes, ...]) -> bytes:
-        """Reply to a command of the word `cluster`."""
-        return cluster_command(self.node, connection, args)
-
-    def moved_line(self, group_id: int) -> bytes:
-        """Where a key's leader is, for a client that routes by itself."""
-        return moved_line(self.node, self.coordinator, group_id)

@@ -1,4 +1,4 @@
-"""Writes of a client connection that are under way, from their lane to their reply.
+"""Writes of a client that are under way, from their lane to their reply.
 
 Each takes its place in the order of replies when it is made, starts its operation at the
 coordinator, and fills its place when that has ended. `gat`, which answers with items, is in
@@ -7,8 +7,12 @@ coordinator, and fills its place when that has ended. `gat`, which answers with 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.order import GroupLane
+from quorumcache.node.clients.replies import Slot
+from quorumcache.node.clients.write_room import WRITE_OVERHEAD_BYTES
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import Write, WriteOutcome
@@ -38,47 +42,6 @@ from quorumcache.node.store.results import (
     TOUCHED,
 )
 
-if TYPE_CHECKING:
-    from quorumcache.node.clients.connection import MemcachedConnection, Slot
-
-WRITE_OVERHEAD_BYTES: Final = 512
-"""Charged per unfinished write: noreply writes take no slot, so this alone bounds their number."""
-
-WRITE_BYTES_MAX: Final = 32 << 20
-"""Keys and values of the unfinished writes of all clients together, those of clients that have gone
-included. A connection that has as many under way as are left waits for its own first: so one that
-has few of them is not behind seconds of others' large values."""
-
-WRITE_BYTES_MIN: Final = 64 << 10
-"""What of them a connection may have under way however many there are."""
-
-WRITE_BYTES_LIMIT: Final = 512 << 20
-"""Here further ones are refused: one large value of each client, while a shard has no leader. Those
-of less than WRITE_BYTES_MIN are refused at twice as much, so that a few clients that come and go
-with large values do not shut out the small ones of all others."""
-
-
-class WriteRoom:
-    """Room for the unfinished writes of all clients of a node."""
-
-    __slots__ = ("taken_bytes",)
-
-    def __init__(self) -> None:
-        self.taken_bytes: int = 0
-        """As the connections count them, with their overhead."""
-
-    def is_short(self, inflight_bytes: int) -> bool:
-        """Has a connection with so many bytes under way to wait for them before it goes on?"""
-        return inflight_bytes >= WRITE_BYTES_MAX - self.taken_bytes
-
-    def has_room(self, size: int) -> bool:
-        """May one more write begin, of so many bytes?"""
-        taken_bytes = self.taken_bytes
-        return taken_bytes < WRITE_BYTES_LIMIT or (
-            size < WRITE_BYTES_MIN and taken_bytes < 2 * WRITE_BYTES_LIMIT
-        )
-
-
 _NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY)
 """Results of the write that stands for a refused one, when it was not executed before. A leader
 whose memory is full refuses that one as well.
@@ -86,14 +49,14 @@ whose memory is full refuses that one as well.
 
 
 class PendingWrite:
-    """A write of this connection, from its lane to its reply."""
+    """A write of one key, from its lane to its reply."""
 
     __slots__ = (
         "args",
-        "connection",
-        "group_id",
+        "conversation",
         "identity",
         "key",
+        "lane",
         "op",
         "reply",
         "size",
@@ -103,9 +66,9 @@ class PendingWrite:
 
     def __init__(
         self,
-        connection: MemcachedConnection,
+        conversation: Conversation,
         slot: Slot | None,
-        group_id: int,
+        lane: GroupLane,
         op: int,
         key: bytes,
         args: tuple[object, ...],
@@ -113,9 +76,9 @@ class PendingWrite:
         reply: bytes | None,
         identity: WriteId | None = None,
     ) -> None:
-        self.connection = connection
+        self.conversation = conversation
         self.slot = slot
-        self.group_id = group_id
+        self.lane = lane
         self.op = op
         self.key = key
         self.args = args
@@ -126,39 +89,39 @@ class PendingWrite:
         self.identity = identity
         """The client's own (session, sequence, floor)."""
         self.write: Write | None = None
-        connection.inflight_bytes += size + WRITE_OVERHEAD_BYTES
-        connection.write_room.taken_bytes += size + WRITE_OVERHEAD_BYTES
+        conversation.inflight_bytes += size + WRITE_OVERHEAD_BYTES
+        conversation.context.write_room.taken_bytes += size + WRITE_OVERHEAD_BYTES
 
     def start(self, deadline_ns: int) -> None:
-        connection = self.connection
-        last = connection.last_write
-        write = connection.server.coordinator.write(
-            self.group_id,
+        """Write it, in its lane."""
+        lane = self.lane
+        write = self.conversation.coordinator.write(
+            lane.group_id,
             self.op,
             self.key,
             self.args,
             self.size,
             self.done,
-            last.get(self.group_id),
+            lane.last_write,
             self.identity,
             deadline_ns,
         )
         if not write.finished:
-            self.write = last[self.group_id] = write
+            self.write = lane.last_write = write
 
     def done(self, outcome: WriteOutcome) -> None:
-        connection = self.connection
-        connection.inflight_bytes -= self.size + WRITE_OVERHEAD_BYTES
-        connection.write_room.taken_bytes -= self.size + WRITE_OVERHEAD_BYTES
+        """The outcome of the write."""
+        conversation = self.conversation
+        conversation.inflight_bytes -= self.size + WRITE_OVERHEAD_BYTES
+        conversation.context.write_room.taken_bytes -= self.size + WRITE_OVERHEAD_BYTES
         self.args = ()
-        if self.write is not None and connection.last_write.get(self.group_id) is self.write:
-            del connection.last_write[self.group_id]
+        self.lane.ended_write(self.write)
         if isinstance(outcome, Failure):
-            data = connection.server.failed(outcome)
+            data = conversation.context.failed(outcome)
         else:
             data = self._render(outcome)
-        connection.lane_ended(self.group_id, True)
-        connection.fill(self.slot, data)
+        conversation.order.ended(self.lane, True)
+        conversation.replies.fill(self.slot, data)
 
     def _render(self, result: Any) -> bytes:
         if self.reply is not None:
@@ -166,7 +129,7 @@ class PendingWrite:
                 return self.reply
             return render(result)  # A repetition hears what the first attempt did.
         op = self.op
-        counters = self.connection.server.counters
+        counters = self.conversation.counters
         if op in BLOCK_OPS:
             if result == STORED:
                 counters.total_items += 1
@@ -209,39 +172,39 @@ class PendingWrite:
 class OpenSession:
     """`cluster session open`: a session of the client's own in one shard."""
 
-    def __init__(self, connection: MemcachedConnection, group_id: int) -> None:
-        self.connection = connection
+    def __init__(self, conversation: Conversation, group_id: int) -> None:
+        self.conversation = conversation
         self.group_id = group_id
-        slot = connection.take_slot()
+        slot = conversation.replies.take_slot()
         assert slot is not None
         self.slot = slot
 
     def start(self) -> None:
-        self.connection.server.coordinator.open_client_session(self.group_id, self.done)
+        self.conversation.coordinator.open_client_session(self.group_id, self.done)
 
     def done(self, outcome: int | Failure) -> None:
-        connection = self.connection
+        conversation = self.conversation
         if isinstance(outcome, Failure):
-            connection.fill(self.slot, connection.server.failed(outcome))
+            conversation.replies.fill(self.slot, conversation.context.failed(outcome))
         else:
-            connection.fill(self.slot, session_line(self.group_id - 1, outcome))
+            conversation.replies.fill(self.slot, session_line(self.group_id - 1, outcome))
 
 
 class FlushAllShards:
     """flush_all: one command to every shard; OK when all have it."""
 
-    def __init__(self, connection: MemcachedConnection, request: FlushAll) -> None:
-        self.connection = connection
+    def __init__(self, conversation: Conversation, request: FlushAll) -> None:
+        self.conversation = conversation
         self.delay = request.delay
-        self.slot = connection.take_slot(request.noreply)
+        self.slot = conversation.replies.take_slot(request.noreply)
         self.pending = 0
         self.failure: Failure | None = None
 
     def start(self) -> None:
-        shards = self.connection.server.shard_count
+        shards = self.conversation.context.shard_count
         self.pending = shards
         for shard in range(shards):
-            self.connection.server.coordinator.write(
+            self.conversation.coordinator.write(
                 shard + 1, OP_FLUSH, b"", (self.delay,), 0, self._done
             )
 
@@ -251,9 +214,9 @@ class FlushAllShards:
             self.failure = Failure(outcome.why, outcome_known=False)
         self.pending -= 1
         if self.pending == 0:
-            connection = self.connection
-            connection.barrier = False
+            conversation = self.conversation
+            conversation.ended_alone()
             if self.failure is not None:
-                connection.fill(self.slot, connection.server.failed(self.failure))
+                conversation.replies.fill(self.slot, conversation.context.failed(self.failure))
             else:
-                connection.fill(self.slot, OK_LINE)
+                conversation.replies.fill(self.slot, OK_LINE)

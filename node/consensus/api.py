@@ -32,6 +32,7 @@ from quorumcache.node.consensus.values import (
     Role,
     Snapshot,
     SnapshotMeta,
+    SnapshotSource,
     SoftState,
     Term,
 )
@@ -266,8 +267,8 @@ class ReplicatedLog:
         in order."""
         raise NotImplementedError
 
-    def provide_snapshot(self, to: ReplicaId, snapshot: Snapshot) -> None:
-        """Answer to `Ready.snapshot_wanted`; sent in chunks. Ignored if no longer needed."""
+    def provide_snapshot(self, to: ReplicaId, source: SnapshotSource) -> None:
+        """Answer to `Ready.snapshot_wanted`, sent in chunks. Ignored if no longer needed."""
         raise NotImplementedError
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:

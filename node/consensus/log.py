@@ -20,7 +20,7 @@ ENTRY_OVERHEAD_BYTES: Final = 64
 """Charged per entry on top of its payload."""
 
 
-class LogView:
+class EntryLog:
     """A contiguous run of entries above a compaction point. Entry order is the log's order."""
 
     __slots__ = (

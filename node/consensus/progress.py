@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import Final
 
 from quorumcache.node.consensus.lease import NEVER_NS
-from quorumcache.node.consensus.values import Index, PeerStatus, ReplicaId, Snapshot
+from quorumcache.node.consensus.values import Index, PeerStatus, ReplicaId, SnapshotSource
 
 SNAPSHOT_SILENT_CHECKS: Final = 10
 """Election timeouts without a word after which a snapshot is no longer kept for a member."""
@@ -80,7 +80,7 @@ class Progress:
         """Stamp of this member's newest reply, by its own clock; 0 = none in this term."""
         self.silent_checks = 0
         """Checks of the quorum in a row before which nothing was heard from it."""
-        self.snapshot: Snapshot | None = None
+        self.snapshot: SnapshotSource | None = None
         """SNAPSHOT only: what is being sent; None = wanted from the shell."""
         self.snapshot_offset = 0
         """SNAPSHOT only: bytes the member is known to hold."""
@@ -122,7 +122,7 @@ class Progress:
         self._forget_snapshot()
         self.snapshot_asked_tick = tick
 
-    def start_snapshot(self, snapshot: Snapshot) -> None:
+    def start_snapshot(self, snapshot: SnapshotSource) -> None:
         assert self.state is SNAPSHOT
         assert self.snapshot is None
         self.snapshot = snapshot

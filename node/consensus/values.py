@@ -6,7 +6,9 @@ msgpack arrays as they stand.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from enum import IntEnum
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from quorumcache.node.consensus.errors import ConfigurationRefused
@@ -105,6 +107,34 @@ class Snapshot(NamedTuple):
 
     meta: SnapshotMeta
     data: bytes
+
+
+class SnapshotSource:
+    """A snapshot to read from, its data in the pieces in which they were made.
+
+    Several readers may share it. Neither it nor the pieces change.
+    """
+
+    __slots__ = ("_ends", "meta", "pieces", "total_bytes")
+
+    def __init__(self, meta: SnapshotMeta, pieces: list[bytes]) -> None:
+        self.meta = meta
+        self.pieces = pieces
+        self._ends = list(accumulate(map(len, pieces)))
+        self.total_bytes = self._ends[-1] if pieces else 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset` on; fewer at the end only."""
+        at = bisect_right(self._ends, offset)
+        start = offset - (self._ends[at - 1] if at else 0)
+        found: list[bytes] = []
+        while size > 0 and at < len(self.pieces):
+            part = self.pieces[at][start : start + size]
+            found.append(part)
+            size -= len(part)
+            start = 0
+            at += 1
+        return b"".join(found)
 
 
 class ReadState(NamedTuple):

@@ -28,7 +28,8 @@ from quorumcache.node.storage.identity import (
     read_identity,
 )
 from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, encode_births
-from quorumcache.node.storage.start_record import STARTS_FILE, Starts, encode_starts
+from quorumcache.node.storage.start_record import STARTS_FILE, encode_starts
+from quorumcache.node.storage.starts import Starts
 from quorumcache.node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
 from quorumcache.node.wal.segment import scan_segment, sequence_of
 from quorumcache.node.wal.wal import Wal

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import PROTOCOL_VERSION, Hello
-from quorumcache.node.peers.state import PeerSpec
-from quorumcache.node.storage.start_record import Starts
+from quorumcache.node.peers.peer import PeerSpec
+from quorumcache.node.storage.starts import Starts
 from quorumcache.node.version import VERSION
 from quorumcache.ring import ClusterMap, NodeInfo
 
@@ -20,7 +20,7 @@ def own_info(
     return NodeInfo(
         node_id,
         config.name,
-        config.members[config.name] or config.peer or "127.0.0.1:0",
+        config.members.get(config.name) or config.peer or "127.0.0.1:0",
         config.advertised(listen_address),
         config.reachable(http_address) if http_address else "",
         config.zone,

@@ -1,3 +1,6 @@
-"""What a node does by itself, now and then: expiry, snapshots, leaders in their places, room on the
-disk, limits, time; `housekeeper` is the loop that all of it shares.
+"""What a node does by itself, now and then.
+
+`housekeeper` is the loop of `expiry` (ended items, old sessions), `leadership` (leaders in their
+places) and `snapshots` (logs that have grown). `disk_keeper` with `data_dir_watch` looks after the
+disk, `limits`, `peer_watch` raise alarms, `timekeeper` keeps the cluster's time.
 """

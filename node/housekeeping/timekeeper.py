@@ -1,21 +1,17 @@
-"""Keeps a node's `ClusterTime`: from the disk at the start, then with the other nodes, by items."""
+"""Keeps a node's `ClusterTime` together with the other nodes, by items."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.cluster_time import TELL_MS, ClusterTime, is_told_well
-from quorumcache.node.consensus.values import EntryKind, Snapshot
-from quorumcache.node.errors import CommandError, PeerFrameError, SnapshotInvalid, WrongDataDir
+from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.items import TIME
-from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, decode_batch
-from quorumcache.node.store.snapshot import read_times
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
     from quorumcache.node.alarms import Alarms
-    from quorumcache.node.wal.recovery import RecoveredGroup
 
 log = get_logger("time")
 
@@ -27,29 +23,6 @@ class TimePeers(Protocol):
 
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
     def flush(self) -> None: ...
-
-
-def find_times(
-    time: ClusterTime,
-    data_dir: str,
-    snapshots: Mapping[int, Snapshot],
-    recovered: Mapping[int, RecoveredGroup],
-) -> None:
-    """Tell `time` the latest times that the disk holds, committed or not: each was a leader's.
-
-    Raises WrongDataDir if snapshots or logs are of a version that this one does not read.
-    """
-    try:
-        for group_id, snapshot in snapshots.items():
-            if group_id != DIRECTORY_GROUP_ID:
-                time.found(*read_times(snapshot.data))
-        for group in recovered.values():
-            entries = [entry for entry in group.entries if entry.kind == EntryKind.NORMAL]
-            for entry in entries[:1] + entries[1:][-1:]:
-                batch = decode_batch(entry.payload)
-                time.found(batch.now_ms, batch.wall_ms)
-    except (CommandError, SnapshotInvalid) as error:
-        raise WrongDataDir(data_dir, f"cannot be read: {error}") from error
 
 
 class Timekeeper:

@@ -64,7 +64,6 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import Result
 
 if TYPE_CHECKING:
-    from quorumcache.node.peers.sender import PeerSender
     from quorumcache.node.telemetry.timings import Histogram, Timings
 
 LOOK_NS: Final = 100_000_000
@@ -111,10 +110,6 @@ class Coordinator(OperationOwner):
     def use_node_id(self, node_id: int) -> None:
         """This node has become a member, under this id."""
         self.serving.node_id = self.leaders.node_id = node_id
-
-    def use_peers(self, peers: PeerSender) -> None:
-        """From now on this is the way to other nodes."""
-        self.serving.peers = self.leaders.peers = self.forwards.peers = peers
 
     # -- operations of this node's clients ----------------------------------------------
 

@@ -1,6 +1,7 @@
 """Operations that wait for their next attempt: no leader is known, or it refused them.
 
-Their number is bounded by what connections may have in flight (`clients/connection.py`).
+Their number is bounded by what connections may have in flight (`clients/write_room.py`,
+`clients/replies.py`).
 """
 
 from __future__ import annotations

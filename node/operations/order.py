@@ -3,7 +3,7 @@
 A client sees its requests take effect in the order in which it sent them. Two places keep that
 order, because each knows what the other does not:
 
- - the connection (`clients/lanes.py`) decides which of its requests may be under way together. It
+ - the connection (`clients/order.py`) decides which of its requests may be under way together. It
    knows what came in which order, and waits for outcomes; it sees no attempts.
  - this file keeps the order among those that are under way together, when attempts are repeated.
    The connection names the newest unfinished operation before each new one (`after`).

@@ -7,14 +7,14 @@ A connection between two nodes carries frames in both directions:
                       of the payload
 
 The first frame each way is a hello, or the refusal of one; all others carry items. (A new node
-asks a question instead, see `founding/frames.py`.)
+asks a question instead, see `founding_frames.py`.)
 
     hello    ["hello", protocol_version, cluster_id, ... the other fields of `Hello`, in order]
     refusal  ["refuse", protocol_version, sentence, retry_ms]
     items    [item, item, ...]           item: an array; no items at all keep the connection alive
 
 Nothing received is trusted: the length is checked against a maximum before anything is buffered,
-then the checksum, then the content. What one item means is not known here (see `peer_items`).
+then the checksum, then the content. What one item means is not known here (see `items.py`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from zlib import crc32
 import msgpack
 
 from quorumcache.node.errors import HandshakeRefused, PeerFrameError
+from quorumcache.node.storage.starts import MARK_BYTES, MARKS_MAX
 
 PROTOCOL_VERSION: Final = 3
 
@@ -42,11 +43,6 @@ HELLO_BYTES_MAX: Final = 64 << 10
 TEXT_CHARS_MAX: Final = 255
 SENTENCE_CHARS_MAX: Final = 2000
 SETTINGS_MAX: Final = 64
-MARK_BYTES: Final = 4
-"""Of the random mark of a start."""
-MARKS_MAX: Final = 1024
-"""Marks in a hello: so often may a node start until one that has not seen it since cannot tell any
-more whether it is still the same directory."""
 RETRY_MS_MAX: Final = 600_000
 
 _HELLO: Final = "hello"

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-from quorumcache.node.consensus.raft.messages import Append, AppendReply
 from quorumcache.node.consensus.transport import Transport
-from quorumcache.node.consensus.values import EntryKind, Message, Outbound
+from quorumcache.node.consensus.values import Message, Outbound
+from quorumcache.node.consensus.wire import COPY_IF_FIRST, COPY_ONCE_A_TICK
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.codec import pack_item
 from quorumcache.node.peers.consensus_items import (
-    AGAIN_TYPES,
     BEAT_KINDS,
+    WIRE,
     check_message,
     decode_beats,
     encode_message,
@@ -27,6 +27,10 @@ BEATS_PER_ITEM: Final = 24
 
 BEATS_SEEN_MAX: Final = 1024
 """Marks of beats that wait for their second copy: more than a second's of a large cluster."""
+
+
+_COPIES: Final = WIRE.copies
+_IS_FIRST: Final = WIRE.is_first
 
 
 class PackedSender(Protocol):
@@ -46,8 +50,9 @@ class ConsensusTransport(Transport):
         """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
         self._beats_seen: dict[int, bool] = {}
         """Marks of beats of which one copy has come, oldest first."""
-        self._reply_ticks: dict[int, int] = {}
-        """Tick of the last answer to an Append that went as a datagram, by peer."""
+        self._copy_ticks: dict[int, int] = {}
+        """Tick of the last message of the kind `COPY_ONCE_A_TICK` that went as a datagram, by
+        peer."""
 
     def send(self, group_id: int, messages: list[Outbound], tick: int) -> None:
         """Queue messages; they leave with the next `flush`."""
@@ -66,16 +71,16 @@ class ConsensusTransport(Transport):
                 last = message
                 packed = pack_item(encode_message(group_id, message))
             send(to, packed)
-            cls = type(message)
-            if cls in AGAIN_TYPES:
-                self.peers.send_again(to, packed)
-            elif isinstance(message, AppendReply):
-                # One answer tells all that earlier ones did, so a few of many will do.
-                if self._reply_ticks.get(to) != tick:
-                    self._reply_ticks[to] = tick
-                    self.peers.send_again(to, packed)
-            elif isinstance(message, Append) and _is_first(message):
-                self.peers.send_again(to, packed)
+            copy = _COPIES.get(type(message), 0)
+            if copy == 0:
+                continue
+            if copy == COPY_ONCE_A_TICK:
+                if self._copy_ticks.get(to) == tick:
+                    continue
+                self._copy_ticks[to] = tick
+            elif copy == COPY_IF_FIRST and not _IS_FIRST(message):
+                continue
+            self.peers.send_again(to, packed)
 
     def flush(self) -> None:
         """One frame to every peer, in which the heartbeats of all groups are one item."""
@@ -110,10 +115,3 @@ class ConsensusTransport(Transport):
         if len(marks) > BEATS_SEEN_MAX:
             del marks[next(iter(marks))]
         return beats
-
-
-def _is_first(message: Append) -> bool:
-    """What a new leader sends first. An empty Append never overtakes the entries before it: it asks
-    whether they arrived, and a refusal has all of them sent again."""
-    entries = message.entries
-    return len(entries) == 1 and entries[0].kind == EntryKind.NOOP

@@ -1,6 +1,6 @@
 """What a new node and the others say to each other, as bytes. Pure.
 
-A new node asks one question on a connection of its own, in the frames of `peer_codec`:
+A new node asks one question on a connection of its own, in the frames of `codec.py`:
 
     question  ["blank", protocol_version, name, disk_id, peer_address, client_address, http_address,
                zone, weight, [[setting, value], ...]]

@@ -1,7 +1,8 @@
 """The kinds of item that peers put into each other's frames.
 
 An item is a tuple whose first member is its kind. Kinds below `CONSENSUS_KINDS` are the message
-types of `consensus/messages.py`, as (kind, group_id, message); the others are listed here.
+types of the consensus protocol (`consensus_items.py`), as (kind, group_id, message); the others are
+listed here.
 """
 
 from __future__ import annotations

@@ -7,9 +7,6 @@ and receives on those that it accepted, so there is never a question of which on
     node a  ---- dialed by a: items of a, keepalive ---->  node b
             <--- dialed by b: items of b, keepalive -----
 
-A link that is lost is dialed again after a pause of 10 to 500 ms, and at once when the other side
-introduces itself. A side that was refused as a stranger waits for as long as it was told.
-
 `send` packs an item into the outbox of a link; `flush`, at the end of a turn of the loop, makes one
 frame and one write of it. What cannot be sent is dropped, and `send` says so: consensus repeats
 what matters.
@@ -21,51 +18,24 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from quorumcache.node.clock import Clock
 from quorumcache.node.errors import PeerError
-from quorumcache.node.peers.codec import (
-    PROTOCOL_VERSION,
-    Hello,
-    Items,
-    KnownPeer,
-    Refusal,
-    encode_hello,
-    pack_item,
-    why_stranger,
-)
+from quorumcache.node.peers.codec import Hello, Items, Refusal, pack_item
 from quorumcache.node.peers.datagrams import DatagramPath, items_of, make_token, token_of
+from quorumcache.node.peers.dialer import Dialer
 from quorumcache.node.peers.founding_frames import Blank
-from quorumcache.node.peers.link import TICK_SECONDS, PeerLink, Refused
+from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, Handshake
+from quorumcache.node.peers.line_log import LineLog
+from quorumcache.node.peers.link import PeerLink
 from quorumcache.node.peers.listener import PeerListener
-from quorumcache.node.peers.state import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
+from quorumcache.node.peers.open_links import OpenLinks
+from quorumcache.node.peers.peer import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event
-from quorumcache.ring.address import format_address
-from quorumcache.ring.names import Names
-
-REDIAL_MS_MIN: Final = 10
-REDIAL_MS_MAX: Final = 500
-CONNECT_SECONDS_MIN: Final = 0.25
-CONNECT_SECONDS_MAX: Final = 2.0
-"""A dial is given up after the shorter time at first, and after twice as long with every third
-failure in a row: a kernel whose first packet was lost sends it again only after a whole second."""
-
-STABLE_NS: Final = 1_000_000_000
-"""A link that stood for this long was a good one: its next redial starts at the shortest pause."""
-
-UNKNOWN_LINKS_MAX: Final = 64
-"""Accepted connections that have not introduced themselves. With one more the oldest is closed: a
-peer introduces itself at once, so strangers that say nothing do not keep it out."""
-
-DUPLICATE_RETRY_MS: Final = 500
-NEWER_MAP_RETRY_MS: Final = 500
-SAME_LINE_NS: Final = 60_000_000_000
-"""The same line about the same peer is logged at most this often."""
-LOGGED_LINES_MAX: Final = 256
 
 
 class PeerNetwork:
@@ -77,70 +47,92 @@ class PeerNetwork:
         clock: Clock,
         random: Random,
         *,
-        hello: Hello,
         listen_address: str,
-        peers: Mapping[int, PeerSpec],
-        handler: PeerHandler,
         tasks: Tasks,
         queue_bytes_max: int = 64 << 20,
         counters: Counters | None = None,
         logger: logging.Logger | None = None,
         listener: PeerListener | None = None,
-        starts: PeerStarts | None = None,
     ) -> None:
-        """`peers` holds the other nodes by id. `queue_bytes_max`: per outbox. `listener`: one that
-        listens already; without it, `start` listens on `listen_address`. `starts`: what was seen of
-        the other data directories; without it all are believed.
+        """`queue_bytes_max`: per outbox. `listener`: one that listens already; without it, `start`
+        listens on `listen_address`. Until `join` there is nobody to send to.
         """
-        assert hello.protocol_version == PROTOCOL_VERSION
-        assert hello.node_id not in peers
         self._loop = loop
         self._clock = clock
-        self._random = random
-        self._hello = hello
-        self._hello_frame = encode_hello(hello)
         self._listen_address = listen_address
-        self._handler = handler
-        self._starts = starts
-        self._tasks = tasks
-        self._names = Names(loop, remembers=True)
+        self.has_joined = False
+        """True once this node is a member that has peers."""
+        self._handler: PeerHandler
+        self._handshake: Handshake
         self._queue_bytes_max = queue_bytes_max
         self._counters = counters if counters is not None else Counters()
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
         self._peers: dict[int, Peer] = {}
-        self._known: dict[int, KnownPeer] = {}
-        for node_id in sorted(peers):
-            self._add(node_id, peers[node_id])
+        self._lines = LineLog(clock, self._log)
+        self._dialer = Dialer(self, loop, clock, random, tasks, self._lines)
         self._ready: dict[int, PeerLink] = {}  # dialed links that take items, by node id
-        self._links: dict[PeerLink, None] = {}  # every open connection, in order of opening
-        self._unknown_count = 0
+        self._links = OpenLinks(loop, self._lines)
         self._listener = listener if listener is not None else PeerListener(loop)
         self._paths: dict[int, DatagramPath] = {}  # of ready links, by node id
         self._tokens: dict[bytes, int] = {}  # node id, of the datagrams that are taken in
-        self._dialers: dict[int, asyncio.Task[None]] = {}
-        self._tick_handle: asyncio.TimerHandle | None = None
-        self._logged: dict[tuple[object, ...], int] = {}  # line: when it was last written, ns
+        self._dials = False
         self._stopping = False
 
     # --- life
 
+    def join(
+        self,
+        hello: Hello,
+        peers: Mapping[int, PeerSpec],
+        handler: PeerHandler,
+        starts: PeerStarts | None = None,
+    ) -> None:
+        """This node is a member now, and `hello` is what it says of itself; before `start`.
+
+        `peers` holds the other nodes by id, `handler` gets what they bring. `starts`: what was seen
+        of the other data directories; without it all are believed.
+        """
+        assert not self.has_joined
+        self._handler = handler
+        self._handshake = Handshake(hello, starts, handler.on_newer_map)
+        self.has_joined = True
+        for node_id in sorted(peers):
+            self.add(node_id, peers[node_id])
+
     async def start(self) -> str:
-        """Listens and begins to dial. Returns the bound HOST:PORT; `StartupError` if in use."""
+        """Listens and begins to dial, after `join`. Returns the bound HOST:PORT. `StartupError` if
+        the port is in use.
+        """
         self._listener.accept = self._accept
         self._listener.on_datagram = self._datagram
         if not self._listener.address:
             await self._listener.start(self._listen_address)
-        for node_id in self._peers:
-            self._dial_in_background(node_id)
-        self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
+        self._dials = True
+        for node_id, peer in self._peers.items():
+            self._dialer.start(node_id, peer)
+        self._links.start_ticking()
         return self._listener.address
 
     def _accept(self) -> asyncio.Protocol:
-        return self._new_link(0)
+        return self.new_link(0)
 
-    def _add(self, node_id: int, spec: PeerSpec) -> None:
-        self._peers[node_id] = Peer(spec.name, spec.addresses(), spec.disk_id)
-        self._known[node_id] = KnownPeer(spec.name, spec.disk_id)
+    def add(self, node_id: int, spec: PeerSpec) -> None:
+        """Another node of the cluster, which is to be dialed and may dial us."""
+        assert node_id not in self._peers
+        peer = self._peers[node_id] = Peer(spec.name, spec.addresses(), spec.disk_id)
+        self._handshake.know(node_id, spec.name, spec.disk_id)
+        if self._dials:
+            self._dialer.start(node_id, peer)
+
+    def forget(self, node_id: int) -> None:
+        """The node has left the cluster: its links are cut, and it is a stranger from now on."""
+        peer = self._peers.pop(node_id)
+        self._dialer.stop(node_id)
+        self._handshake.forget(node_id)
+        self._cut(peer, "the node has left the cluster")
+        self._take_datagrams_of(peer, None)
+        self._ready.pop(node_id, None)
+        self._paths.pop(node_id, None)
 
     def update_peers(self, peers: Mapping[int, PeerSpec]) -> None:
         """The other nodes are these from now on: a newer map says so, or a node itself.
@@ -149,26 +141,20 @@ class PeerNetwork:
         stays whatever the addresses are: the handshake has shown who is there.
         """
         for node_id in [n for n in self._peers if n not in peers]:
-            gone = self._peers[node_id]
-            self._dialers.pop(node_id).cancel()
-            self._cut(gone, "the node has left the cluster")
-            self._take_datagrams_of(gone, None)
-            del self._peers[node_id], self._known[node_id]
+            self.forget(node_id)
         for node_id, spec in sorted(peers.items()):
             peer = self._peers.get(node_id)
             if peer is None:
-                self._add(node_id, spec)
-                self._dial_in_background(node_id)
+                self.add(node_id, spec)
                 continue
             if peer.disk_id != spec.disk_id or peer.name != spec.name:
                 peer.disk_id, peer.name = spec.disk_id, spec.name
-                self._known[node_id] = KnownPeer(spec.name, spec.disk_id)
+                self._handshake.know(node_id, spec.name, spec.disk_id)
                 self._cut(peer, "another data directory speaks for the node now")
             addresses = spec.addresses()
             if peer.addresses != addresses:
                 peer.addresses = addresses
-                if peer.wake is not None:
-                    _finish(peer.wake)
+                peer.wake_up()
 
     def _cut(self, peer: Peer, why: str) -> None:
         for link in (peer.link, peer.inbound):
@@ -179,28 +165,20 @@ class PeerNetwork:
         """Sends what is left and closes everything."""
         self.flush()
         self._end()
-        links = list(self._links)
-        for link in links:
-            link.close("this node is stopping")
-        if links:
-            await asyncio.wait([link.lost for link in links], timeout=1.0)
+        await self._links.close_all("this node is stopping")
         self.abort()
-        await asyncio.gather(*self._dialers.values(), return_exceptions=True)
+        await self._dialer.ended()
 
     def abort(self) -> None:
         """Cuts everything at once, as a crash would."""
         self._end()
-        for link in list(self._links):
-            link.abort("this node is stopping")
+        self._links.abort_all("this node is stopping")
 
     def _end(self) -> None:
         self._stopping = True
-        if self._tick_handle is not None:
-            self._tick_handle.cancel()
+        self._links.stop_ticking()
         self._listener.close()
-        self._names.close()
-        for task in self._dialers.values():
-            task.cancel()
+        self._dialer.stop_all()
 
     # --- sending
 
@@ -261,13 +239,11 @@ class PeerNetwork:
 
     def set_map_epoch(self, epoch: int) -> None:
         """The epoch that future hellos tell."""
-        self._hello = self._hello._replace(map_epoch=epoch)
-        self._hello_frame = encode_hello(self._hello)
+        self._handshake.set_map_epoch(epoch)
 
     def set_founded(self) -> None:
         """Future hellos tell that the founding is complete."""
-        self._hello = self._hello._replace(is_founded=True)
-        self._hello_frame = encode_hello(self._hello)
+        self._handshake.set_founded()
 
     def send_to_all(self, item: tuple[Any, ...]) -> None:
         """`send` to every peer that is up."""
@@ -286,78 +262,32 @@ class PeerNetwork:
         """By id, why this node and another one do not talk, if one of them refuses the other."""
         return why_apart(self._peers, self._clock.monotonic_ns())
 
-    # --- dialing
+    # --- what the dialer asks and tells (DialerOwner)
 
-    def _new_link(self, node_id: int) -> PeerLink:
+    def new_link(self, node_id: int) -> PeerLink:
+        """A link for a connection that is about to be opened; `node_id` 0: it was accepted."""
         return PeerLink(self, node_id, self._loop.create_future(), self._queue_bytes_max)
 
-    def _dial_in_background(self, node_id: int) -> None:
-        name = f"dialer of node {self._peers[node_id].name}"
-        self._dialers[node_id] = self._tasks.restart(name, lambda: self._dial_for_ever(node_id))
-
-    async def _dial_for_ever(self, node_id: int) -> None:
-        peer = self._peers[node_id]
-        while not self._stopping:
-            started_ns = self._clock.monotonic_ns()
-            await self._dial(node_id, peer)
-            if self._clock.monotonic_ns() - started_ns > STABLE_NS and not peer.retry_ms:
-                peer.failures = 0
-            # Jitter keeps nodes that failed together from dialing together.
-            if peer.retry_ms:
-                pause_ms = peer.retry_ms * self._random.uniform(1.0, 1.2)
-            else:
-                longest = min(REDIAL_MS_MAX, REDIAL_MS_MIN << min(peer.failures, 10))
-                pause_ms = longest * self._random.uniform(0.5, 1.0)
-            peer.failures += 1
-            peer.retry_ms = 0
-            peer.wake = self._loop.create_future()
-            timer = self._loop.call_later(pause_ms / 1000, _finish, peer.wake)
-            await peer.wake
-            timer.cancel()
-            peer.wake = None
-
-    async def _dial(self, node_id: int, peer: Peer) -> None:
-        """One connection to the peer, from the dial to its end."""
-        link = self._new_link(node_id)
-        turn, place = divmod(peer.failures, len(peer.addresses))
-        host, port = peer.addresses[place]
-        try:
-            seconds = CONNECT_SECONDS_MIN * (1 << min(peer.failures // 3, 10))
-            async with asyncio.timeout(min(CONNECT_SECONDS_MAX, seconds)):
-                await self._names.connect(lambda: link, host, port, turn)
-        except (OSError, TimeoutError) as error:
-            why = f"cannot connect to {format_address(host, port)}: {str(error) or 'timed out'}"
-            self._log_once("info", "peer_unreachable", peer=peer.name, why=why)
-            link.abort(why)
+    def dial_failed(self, node_id: int, why: str) -> None:
+        """The node cannot be reached."""
+        peer = self._peers.get(node_id)
+        if peer is not None:
             self._down(node_id, peer, why)
             peer.refusal = peer.refused = ""  # It is not there any more, or not to be reached.
-            return
-        path = await self._open_path(peer, link)
-        try:
-            await asyncio.shield(link.lost)  # `stop` also waits for it
-        finally:
-            if path is not None:
-                path.close()
 
-    async def _open_path(self, peer: Peer, link: PeerLink) -> DatagramPath | None:
-        """A way for datagrams to where the dial has led; None if there is none."""
-        remote = link.remote_address
-        if remote is None:
-            return None  # gone already
-        try:
-            _, path = await self._loop.create_datagram_endpoint(DatagramPath, remote_addr=remote)
-        except OSError as error:
-            self._log_once("info", "peer_datagrams_off", peer=peer.name, why=error)
-            return None
+    def path_opened(self, link: PeerLink, path: DatagramPath) -> None:
+        """Datagrams can be sent to where the link leads."""
         link.path = path
-        if link.is_ready and peer.link is link:
+        peer = self._peers.get(link.node_id)
+        if link.is_ready and peer is not None and peer.link is link:
             self._path_ready(link)
-        return path
+
+    # --- datagrams
 
     def _path_ready(self, link: PeerLink) -> None:
         """Both the dialed link and its path stand."""
         if link.path is not None and link.hello is not None:
-            link.path.token = make_token(self._hello, link.hello)
+            link.path.token = make_token(self._handshake.hello, link.hello)
             self._paths[link.node_id] = link.path
 
     def _datagram(self, data: bytes) -> None:
@@ -366,7 +296,7 @@ class PeerNetwork:
             try:
                 self._handler.on_peer_datagram(node_id, items_of(data))
             except PeerError as error:
-                self._log_once("warning", "peer_datagram_bad", peer=node_id, why=error)
+                self._lines.event("warning", "peer_datagram_bad", peer=node_id, why=error)
             else:
                 self._counters.peer_datagrams_received += 1
                 return
@@ -384,7 +314,7 @@ class PeerNetwork:
         self._tokens.pop(peer.datagram_token, None)
         peer.datagram_token = b""
         if hello is not None:
-            peer.datagram_token = make_token(hello, self._hello)
+            peer.datagram_token = make_token(hello, self._handshake.hello)
             self._tokens[peer.datagram_token] = hello.node_id
 
     def _down(self, node_id: int, peer: Peer, why: str) -> None:
@@ -396,53 +326,22 @@ class PeerNetwork:
 
     def own_hello_frame(self) -> bytes:
         """What we say first."""
-        return self._hello_frame
+        return self._handshake.hello_frame
 
     def link_opened(self, link: PeerLink) -> None:
         """A connection stands; nothing was said yet."""
-        self._links[link] = None
+        self._links.opened(link)
         if self._stopping:
             link.abort("this node is stopping")
-        elif not link.dialed:
-            self._unknown_count += 1
-            if self._unknown_count > UNKNOWN_LINKS_MAX:
-                self._log_once("warning", "peer_connections_full", limit=UNKNOWN_LINKS_MAX)
-                oldest = next(
-                    known
-                    for known in self._links
-                    if not (known.dialed or known.is_ready or known.closing)
-                )
-                oldest.abort("too many connections that have not introduced themselves")
+        else:
+            self._links.bound_unknown()
 
     def link_introduced(self, link: PeerLink, hello: Hello) -> None:
         """A hello came; `Refused` is raised if it is not of a peer."""
-        why = why_stranger(self._hello, hello, self._known, link.node_id or None)
-        if why is not None:
-            own = self._hello
-            if hello.cluster_id == own.cluster_id and hello.map_epoch > own.map_epoch:
-                # It may be right, and our map old: see what the others have, then try again.
-                self._handler.on_newer_map()
-                raise Refused(why, NEWER_MAP_RETRY_MS)
-            raise Refused(why)
-        if self._starts is not None:
-            why = self._starts.why_set_back(self._hello.name, hello)
-            if why is not None:
-                raise Refused(why)
+        self._handshake.check(hello, link.node_id)
         if not link.dialed:
-            inbound = self._peers[hello.node_id].inbound
-            if inbound is not None and inbound.hello is not None and not inbound.closing:
-                if inbound.hello.incarnation != hello.incarnation:
-                    # Either it restarted and its old connection has not died yet, or there are
-                    # two processes of one name: two voters of one name are a danger to every
-                    # promise.
-                    raise Refused(
-                        f"another process is connected to node {self._hello.name} as node "
-                        f"{hello.name}. If that process has ended, try again after 2 s",
-                        DUPLICATE_RETRY_MS,
-                    )
-                inbound.abort("replaced by a new connection from the same process")
-        if self._starts is not None:
-            self._starts.saw(hello)
+            self._handshake.check_caller(hello, self._peers[hello.node_id].inbound)
+        self._handshake.accepted(hello)
 
     def link_ready(self, link: PeerLink) -> None:
         """Both sides accepted each other, as far as we know."""
@@ -450,6 +349,7 @@ class PeerNetwork:
         node_id = link.node_id
         peer = self._peers[node_id]
         peer.suspect = False
+        self._links.introduced(link)
         if link.dialed:
             peer.link = self._ready[node_id] = link
             self._path_ready(link)
@@ -457,7 +357,6 @@ class PeerNetwork:
             if peer.inbound is None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
         else:
-            self._unknown_count -= 1
             peer.inbound = link
             self._take_datagrams_of(peer, link.hello)
             peer.one_way_since_ns = 0
@@ -465,16 +364,9 @@ class PeerNetwork:
             old = peer.link
             if old is not None and old.hello and old.hello.incarnation != link.hello.incarnation:
                 old.abort("the node was started again")
-            if peer.wake is not None:
-                _finish(peer.wake)  # it is there: no need to wait before dialing it
-        event(
-            self._log,
-            "debug",
-            "peer_link_ready",
-            peer=peer.name,
-            dialed=link.dialed,
-            remote=link.remote,
-        )
+            peer.wake_up()  # it is there: no need to wait before dialing it
+        fields = {"peer": peer.name, "dialed": link.dialed, "remote": link.remote}
+        event(self._log, "debug", "peer_link_ready", **fields)
         self._handler.on_peer_hello(node_id, link.hello)
         if link.dialed:
             self._counters.peer_connects += 1
@@ -492,7 +384,7 @@ class PeerNetwork:
                     peer.refusal = refusal.sentence
                 else:
                     peer.refused = refusal.sentence
-        self._log_once(
+        self._lines.event(
             # A node that is to be asked again at once is only on its way into the cluster.
             "error" if refusal.retry_ms >= DUPLICATE_RETRY_MS else "info",
             "peer_refused",
@@ -516,28 +408,23 @@ class PeerNetwork:
 
     def link_item_too_long(self, link: PeerLink, size: int) -> None:
         """An item was dropped that no frame can carry. Sending it again will not help."""
-        self._log_once(
-            "error", "peer_item_too_long", peer=self._known[link.node_id].name, bytes=size
-        )
+        name = self._peers[link.node_id].name
+        self._lines.event("error", "peer_item_too_long", peer=name, bytes=size)
 
     def link_closed(self, link: PeerLink) -> None:
         """A connection is gone."""
-        if self._links.pop(link, self) is self:
+        if not self._links.closed(link):
             return
         if link.hello is None:
-            if not link.dialed:
-                self._unknown_count -= 1
             if link.why and not link.why.startswith(("refused", "answered")):
-                known = self._known.get(link.node_id)
+                known = self._peers.get(link.node_id)
                 who = known.name if known is not None else link.remote.rpartition(":")[0]
                 level = "debug" if link.was_probe else "warning"
-                self._log_once(level, "peer_handshake_failed", peer=who, why=link.why)
+                self._lines.event(level, "peer_handshake_failed", peer=who, why=link.why)
             return
         node_id = link.node_id
         peer = self._peers.get(node_id)
         if peer is None:
-            self._ready.pop(node_id, None)
-            self._paths.pop(node_id, None)
             return  # it has left the cluster
         if link is peer.link:
             peer.link = None
@@ -555,32 +442,8 @@ class PeerNetwork:
         else:
             return  # replaced by a newer one
         if not self._stopping:
-            self._log_once("info", "peer_link_lost", peer=peer.name, why=link.why)
+            self._lines.event("info", "peer_link_lost", peer=peer.name, why=link.why)
             self._down(node_id, peer, link.why)
-
-    # --- time
-
-    def _tick(self) -> None:
-        self._tick_handle = self._loop.call_later(TICK_SECONDS, self._tick)
-        for link in list(self._links):
-            link.tick()
-
-    def _log_once(self, level: str, name: str, /, **fields: object) -> None:
-        """Logs a line, unless the same was logged a short while ago."""
-        line = (name, *fields.values())
-        now_ns = self._clock.monotonic_ns()
-        last_ns = self._logged.get(line)
-        if last_ns is not None and now_ns - last_ns < SAME_LINE_NS:
-            return
-        if len(self._logged) >= LOGGED_LINES_MAX:
-            self._logged.clear()
-        self._logged[line] = now_ns
-        event(self._log, level, name, **fields)
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 __all__ = ["Hello", "PeerHandler", "PeerNetwork", "PeerSpec"]

@@ -1,3 +1,3 @@
-"""The replicas of one node: `group` (one replica of one shard), `host` (all of them on one log),
-`handover` (a node that stops gives its leaderships away).
+"""The replicas of one node: `group` (one replica of one shard), `snapshotting` (its state as
+bytes), `host` (all on one log), `handover` (a node that stops gives its leaderships away).
 """

@@ -10,7 +10,7 @@ the turn `_turn` drains them together, in the one legal order:
  5. when the batch is durable, the groups hear of it and the messages that promise leave.
 
 All messages to one peer in a turn travel in one frame. The host touches the disk only through
-the log and the snapshot store it was given, and the network only through `PeerSender`.
+the log and the snapshot store it was given, and the network only through `Transport`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from quorumcache.node.consensus.values import (
 )
 from quorumcache.node.errors import AcknowledgedDataLost
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
+from quorumcache.node.replica.snapshotting import SnapshotSender
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
@@ -98,6 +99,7 @@ class ReplicaHost(GroupHost):
         self.log_is_behind = False
         """So much waits for the disk that nothing more is taken in (`QUEUED_BYTES_MAX`)."""
         self.stopped = False
+        self._sender = SnapshotSender(loop, counters, self.mark_dirty, on_fatal)
         self._dirty: list[ReplicaGroup] = []
         self._turn_scheduled = False
         self._flush_scheduled = False
@@ -265,7 +267,7 @@ class ReplicaHost(GroupHost):
                 group.reads_failed(ready.failed_reads)
             if ready.snapshot_wanted:
                 for peer in ready.snapshot_wanted:
-                    self._provide_snapshot(group, peer)
+                    self._sender.want(group, peer)
             if replica.lease_until_ns or group.lease_until_ns:
                 group.update_lease()
             if not group.led_term:
@@ -325,16 +327,6 @@ class ReplicaHost(GroupHost):
 
     # -- snapshots between replicas ------------------------------------------------------
 
-    def _provide_snapshot(self, group: ReplicaGroup, replica: int) -> None:
-        """A follower is too far behind for our log: send the present state (thesis 5)."""
-        meta = group.log.snapshot_meta(group.applied_index)
-        machine = group.machine
-        data = b"".join(machine.encode_view(machine.view()))
-        self.counters.snapshots_sent += 1
-        event(log, "info", "snapshot_sent", group=group.group_id, to=replica, index=meta.last_index)
-        group.log.provide_snapshot(replica, Snapshot(meta, data))
-        self.mark_dirty(group)
-
     def _install(self, group: ReplicaGroup, ready: Ready) -> None:
         """Our leader sent its state: make it durable, then what follows it, then continue from it.
 
@@ -390,7 +382,7 @@ class ReplicaHost(GroupHost):
         if self.snapshots is None:
             done(None)
         else:
-            self.snapshots.save(group.group_id, snapshot, done)
+            self.snapshots.save(group.group_id, snapshot.meta, (snapshot.data,), done)
 
     # -- the disk ------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from random import Random
 from typing import Any, Final, Self
 
 from quorumcache.node.errors import FoundingError
-from quorumcache.ring import ClusterMap, MapError, NodeInfo, is_disk_id, place
+from quorumcache.ring import ClusterMap, NodeInfo, RingError, check_node, is_disk_id, place
 from quorumcache.ring.cluster_map import NODES_MAX
 
 DIRECTORY_VOTERS_MAX: Final = 5
@@ -170,6 +170,8 @@ def _check(record: FoundingRecord) -> None:
     ):
         raise FoundingError(f"directory voters are {voters!r:.100}, expected {expected}")
     try:
-        record.first_map()  # Whatever a map checks: names, addresses, zones, weights, shards.
-    except (MapError, KeyError, ValueError) as error:
+        for founder in founders:
+            check_node(founder)  # First: no end of a placement by weights without a bound.
+        record.first_map()  # Whatever a map checks: names, zones, shards.
+    except (RingError, KeyError, TypeError, ValueError) as error:
         raise FoundingError(f"a founding record makes no cluster: {error}") from error

@@ -69,22 +69,15 @@ class SnapshotStore:
         self._disk.sync_dir(self._directory)
         return loaded
 
-    def save(self, group: int, snapshot: Snapshot, done: Done) -> None:
+    def save(self, group: int, meta: SnapshotMeta, pieces: Iterable[bytes], done: Done) -> None:
         """Replace the group's snapshot; `done(None)` on the loop once it is durable.
+
+        `pieces` of its data are consumed in another thread: nothing may change them meanwhile.
 
         After `DiskFull` the old one is still there, and the caller may try again later. After any
         other error one of the two is; the caller must not count on the new one. One that is older
         than what is on disk, or on its way there, is refused with `StorageError`: the log may
         already say that entries were dropped for the newer one.
-        """
-        self.save_chunks(group, snapshot.meta, (snapshot.data,), done)
-
-    def save_chunks(
-        self, group: int, meta: SnapshotMeta, chunks: Iterable[bytes], done: Done
-    ) -> None:
-        """As `save`, with data that comes in pieces and is encoded off the loop.
-
-        `chunks` is consumed in another thread: it must not touch what the loop changes.
         """
         path = f"{self._directory}/{_file_name(group)}"
         index = meta.last_index
@@ -103,8 +96,8 @@ class SnapshotStore:
                 indexes[0] = index
             done(error)
 
-        pieces = encode_snapshot(group, meta, chunks, self._cluster_id)
-        self._disk.write_atomic(path, pieces, written)
+        encoded = encode_snapshot(group, meta, pieces, self._cluster_id)
+        self._disk.write_atomic(path, encoded, written)
 
     def delete(self, group: int, done: Done) -> None:
         """Remove the group's snapshot, durably; none being there is no error."""

@@ -17,13 +17,13 @@ disk id of their directory.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgpack
 
 from quorumcache.node.errors import BrokenDataDir, DiskRefused, StartupError
-from quorumcache.node.peers.codec import MARK_BYTES, MARKS_MAX, Hello
 from quorumcache.node.storage.checksum import checked, with_checksum
+from quorumcache.node.storage.starts import MARK_BYTES, MARKS_MAX, Starts
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
@@ -33,25 +33,6 @@ log: Final = get_logger("node")
 
 STARTS_FILE: Final = "node.starts"
 SEEN_FILE: Final = "peers.starts"
-
-
-class Starts(NamedTuple):
-    """How often a directory was started as a member, and the marks of the last starts."""
-
-    number: int = 0
-    marks: bytes = b""
-    """`MARK_BYTES` each, the newest last: of all starts, or of the last `MARKS_MAX`."""
-
-    def next(self, incarnation: int) -> Starts:
-        """With one start more. Its mark is taken from the process's random number."""
-        mark = (incarnation % (1 << 8 * MARK_BYTES)).to_bytes(MARK_BYTES, "big")
-        return Starts(self.number + 1, (self.marks + mark)[-MARK_BYTES * MARKS_MAX :])
-
-
-def mark_of(number: int, last_number: int, marks: bytes) -> bytes | None:
-    """The mark of start `number` among those up to `last_number`; None if it is not among them."""
-    at = len(marks) - (last_number - number + 1) * MARK_BYTES
-    return marks[at : at + MARK_BYTES] if 0 <= at < len(marks) else None
 
 
 def encode_starts(disk_id: str, starts: Starts) -> bytes:
@@ -117,41 +98,41 @@ class PeerStarts:
             self._stored = read_seen(disk.read(self._path), self._path, disk_id)
             self._seen = dict(self._stored)
 
-    def why_set_back(self, own_name: str, hello: Hello) -> str | None:
-        """Why the directory behind `hello` is not the one that was seen here; None if it is."""
-        number, mark = self._seen.get(hello.disk_id, (0, b""))
-        if hello.start_number >= number:
-            theirs = mark_of(number, hello.start_number, hello.start_marks)
-            if theirs == mark or (theirs is None and not self._was_refused(hello)):
+    def why_set_back(self, own_name: str, name: str, disk_id: str, starts: Starts) -> str | None:
+        """Why directory `disk_id` is not the one that was seen here; None if it is.
+
+        `own_name` is this node, `name` the one that runs on the directory; both are for people.
+        """
+        number, mark = self._seen.get(disk_id, (0, b""))
+        if starts.number >= number:
+            theirs = starts.mark_of(number)
+            if theirs == mark or (theirs is None and not self._was_refused(disk_id, starts)):
                 return None  # With no mark of a start so long ago: nothing can be said.
             found = f"lacks start {number} as node {own_name} has seen it"
         else:
-            found = (
-                f"is at start {hello.start_number}, but node {own_name} has seen its start {number}"
-            )
-        newest = mark_of(hello.start_number, hello.start_number, hello.start_marks)
+            found = f"is at start {starts.number}, but node {own_name} has seen its start {number}"
+        newest = starts.mark_of(starts.number)
         if newest is not None:
-            self._refused[hello.disk_id] = (hello.start_number, newest)
+            self._refused[disk_id] = (starts.number, newest)
         return (
-            f"the data directory of node {hello.name} {found}: it was set back to an older copy and"
+            f"the data directory of node {name} {found}: it was set back to an older copy and"
             " has forgotten what it promised, or it is a copy of the right one. Stop the process"
-            f" that runs on it. Start node {hello.name} with the directory as it was last, or leave"
+            f" that runs on it. Start node {name} with the directory as it was last, or leave"
             " it stopped; the cluster goes on without it"
         )
 
-    def _was_refused(self, hello: Hello) -> bool:
+    def _was_refused(self, disk_id: str, starts: Starts) -> bool:
         """Whether this directory was refused before some of its starts: a supervisor that starts
         it for ever would push out of its marks what it was refused for.
         """
-        number, mark = self._refused.get(hello.disk_id, (0, b""))
-        return mark_of(number, hello.start_number, hello.start_marks) == mark
+        number, mark = self._refused.get(disk_id, (0, b""))
+        return starts.mark_of(number) == mark
 
-    def saw(self, hello: Hello) -> None:
-        """The hello was accepted: remember its start."""
-        number = hello.start_number
-        mark = mark_of(number, number, hello.start_marks)
-        if mark is not None and self._seen.get(hello.disk_id, (0, b""))[0] < number:
-            self._seen[hello.disk_id] = (number, mark)
+    def saw(self, disk_id: str, starts: Starts) -> None:
+        """The directory was accepted: remember its newest start."""
+        mark = starts.mark_of(starts.number)
+        if mark is not None and self._seen.get(disk_id, (0, b""))[0] < starts.number:
+            self._seen[disk_id] = (starts.number, mark)
             self.store_if_due()
 
     def store_if_due(self) -> None:

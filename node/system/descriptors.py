@@ -28,7 +28,7 @@ replaced."""
 
 STRANGERS_DESCRIPTORS: Final = 64
 """For connections on the peer port that have not said yet who they are: as many as
-`peers.UNKNOWN_LINKS_MAX`."""
+`open_links.UNKNOWN_LINKS_MAX`."""
 
 CONNECTIONS_MIN: Final = 16
 """With room for fewer clients a node does not start."""

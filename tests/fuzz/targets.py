@@ -22,6 +22,7 @@ from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import is_told_well
 from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
+from quorumcache.node.directory.members import Members
 from quorumcache.node.errors import (
     CommandError,
     HandshakeRefused,
@@ -33,8 +34,7 @@ from quorumcache.node.errors import (
     WalCorrupt,
     WrongDataDir,
 )
-from quorumcache.node.inbox import deliver
-from quorumcache.node.node import Node
+from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.codec import (
     HEADER,
     HELLO_BYTES_MAX,
@@ -215,7 +215,7 @@ def peer_payload(data: bytes) -> None:
         if isinstance(items, tuple) and not hasattr(items, "retry_ms"):
             for item in items:
                 with suppress(PeerError):
-                    deliver(1, (item,), _HOST, _TRANSPORT, _COORDINATOR, _on_rare_item)
+                    _INBOX.on_peer_items(1, (item,))
                 if type(item[0]) is int and item[0] < CONSENSUS_KINDS:
                     with suppress(PeerFrameError):
                         _check_messages(item)
@@ -254,7 +254,6 @@ def _heard(node_id: int, item: tuple[Any, ...]) -> None:
 _RECORD = record_of("a")
 _FOUNDING: Any = SimpleNamespace(record=_RECORD, accepted=lambda node_id, is_complete: None)
 _NO_PEERS: Any = None
-_TRANSPORT = ConsensusTransport(_NO_PEERS)
 _HOST: Any = _Host(groups={}, disk_trouble="", flush_soon=lambda: None)
 _FOLLOWER = MapFollower(
     founding=_FOUNDING,
@@ -267,12 +266,19 @@ _FOLLOWER = MapFollower(
     send=lambda node_id, item: True,
     alarms=Alarms(),
 )
-_NODE: Any = SimpleNamespace(follower=_FOLLOWER, timekeeper=SimpleNamespace(heard=_heard))
 _COORDINATOR: Any = _Coordinator()
-
-
-def _on_rare_item(node_id: int, item: tuple[Any, ...]) -> None:
-    Node.on_rare_item(_NODE, node_id, item)
+_TIMEKEEPER: Any = SimpleNamespace(heard=_heard)
+_INBOX = Inbox(
+    host=_HOST,
+    transport=ConsensusTransport(_NO_PEERS),
+    coordinator=_COORDINATOR,
+    follower=_FOLLOWER,
+    founding=_FOUNDING,
+    timekeeper=_TIMEKEEPER,
+    time=SimpleNamespace(is_settled=True),  # type: ignore[arg-type]
+    members=Members(),
+    on_told=lambda: None,
+)
 
 
 # --- the log

@@ -121,12 +121,15 @@ class Life:
         self.group = ReplicaGroup(GROUP, raft, store, self.host, meta)
         self.host.add_group(self.group)
         config: Any = SimpleNamespace(
-            node_id=1, session_idle_ms=60_000, snapshot_bytes_min=300_000, memory_bytes=1 << 30
+            node_id=1,
+            session_idle_ms=60_000,
+            snapshot_bytes_min=300_000,
+            memory_bytes=1 << 30,
+            election_ms=300,
         )
         self.keeper = Housekeeper(
             config=config,
             node_id=1,
-            loop=loop,
             host=self.host,
             wal=wal,
             snapshots=snapshots,

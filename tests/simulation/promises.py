@@ -242,8 +242,8 @@ class Promises:
         log = self._logs[node.name]
         log.refresh()
         for group_id, durable in log.groups.items():
-            found = started.storage.recovered.get(group_id)
-            snapshot = started.storage.snapshots_found.get(group_id)
+            found = started.durable.recovered.get(group_id)
+            snapshot = started.durable.snapshots_found.get(group_id)
             base_index = snapshot.meta.last_index if snapshot is not None else 0
             hard_state = tuple(found.hard_state) if found is not None else (0, 0)
             if hard_state[0] < durable.term or (

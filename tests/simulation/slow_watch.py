@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from quorumcache.node.clients import connection as connections
+from quorumcache.node.clients import context, replies
 from quorumcache.node.clients import server as servers
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT
@@ -129,7 +129,7 @@ class SlowWatch:
     def _check_held(self, simulated: SimulatedNode, end: VirtualTransport) -> None:
         held = getattr(end.protocol, "unread_bytes", 0) + end.get_write_buffer_size()
         self.held_most_bytes = max(self.held_most_bytes, held)
-        bound = servers.REPLY_BYTES_MAX + connections.WRITE_CHUNK_BYTES + HIGH_WATER_BYTES
+        bound = context.REPLY_BYTES_MAX + replies.WRITE_CHUNK_BYTES + HIGH_WATER_BYTES
         if held > bound + ANSWER_BYTES_MAX:
             raise InvariantViolation(
                 f"{simulated.name} holds {held} bytes of replies for {end.remote_host}",

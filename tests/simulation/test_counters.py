@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.clients.writes import WRITE_BYTES_LIMIT
+from quorumcache.node.clients.write_room import WRITE_BYTES_LIMIT
+from quorumcache.node.inbox import Inbox
 from quorumcache.node.node import Node
 from quorumcache.node.protocol.responses import binary_refusal
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
@@ -247,7 +248,8 @@ async def end_of(stage: Stage, leader: str, key: bytes) -> None:
 def without_sweep(stage: Stage) -> None:
     """What has ended stays until somebody reads it."""
     for node in stage.up():
-        node.housekeeper._sweep = lambda: None  # type: ignore[method-assign]
+        assert node.member is not None
+        node.member.housekeeper.expiry.sweep = lambda: None  # type: ignore[method-assign]
 
 
 @raises("get_expired", "get_flushed", "reclaimed")
@@ -323,7 +325,7 @@ def test_too_many_writes_of_all_clients() -> None:
         node = stage.node(leader)
         wire = await stage.connect(leader)
         watch = Watch(node)
-        room = node.server.write_room
+        room = node.server.context.write_room
         room.taken_bytes += 2 * WRITE_BYTES_LIMIT  # Of clients that are not here.
         reply = await wire.ask(b"set %b 0 0 1\r\n5\r\n" % stage.key(0))
         assert reply.startswith(b"SERVER_ERROR not done: too many writes wait on this node")
@@ -494,13 +496,14 @@ def test_datagrams() -> None:
 @raises("peer_refused")
 def test_a_refused_handshake_counts_once_on_each_side(monkeypatch: pytest.MonkeyPatch) -> None:
     refused: dict[str, int] = {}
-    note = Node.on_refused
+    note = Inbox.on_refused
 
-    def counted(self: Node, node_id: int, why: str) -> None:
-        refused[self.config.name] = refused.get(self.config.name, 0) + 1
+    def counted(self: Inbox, node_id: int, why: str) -> None:
+        name = self._members.name_of(self._members.own_id)
+        refused[name] = refused.get(name, 0) + 1
         note(self, node_id, why)
 
-    monkeypatch.setattr(Node, "on_refused", counted)
+    monkeypatch.setattr(Inbox, "on_refused", counted)
 
     async def scenario(stage: Stage) -> None:
         await stage.served()

@@ -131,11 +131,12 @@ def test_expiry_at_another_time(monkeypatch: pytest.MonkeyPatch, late_ms: int) -
 
 def test_a_flush_that_spares_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: FlushAllShards) -> None:
-        server = self.connection.server
-        flushed = range(server.shard_count) if server.shard_count == 1 else range(1, 2)
+        conversation = self.conversation
+        shards = conversation.context.shard_count
+        flushed = range(shards) if shards == 1 else range(1, 2)
         self.pending = len(flushed)
         for shard in flushed:
-            server.coordinator.write(shard + 1, OP_FLUSH, b"", (self.delay,), 0, self._done)
+            conversation.coordinator.write(shard + 1, OP_FLUSH, b"", (self.delay,), 0, self._done)
 
     monkeypatch.setattr(FlushAllShards, "start", start)
     seeds_until_found(50, STEADY, flushes=0.01)
@@ -161,18 +162,18 @@ def test_a_delayed_flush_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> No
 def test_noreply_writes_that_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     write, random = handlers._write, Random(1)
 
-    def forgetful(connection: Any, op: int, key: bytes, args: Any, size: int, *rest: Any) -> None:
+    def forgetful(conversation: Any, op: int, key: bytes, args: Any, size: int, *rest: Any) -> None:
         if not rest[0] or random.random() < 0.9:
-            write(connection, op, key, args, size, *rest)
+            write(conversation, op, key, args, size, *rest)
 
     monkeypatch.setattr(handlers, "_write", forgetful)
     seeds_until_found(50, STEADY, silent=0.3, expiring=0.1)
 
 
 def test_a_refused_set_that_leaves_the_old_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(connection: Any, request: RefusedStore) -> None:
+    def refuse(conversation: Any, request: RefusedStore) -> None:
         if not request.noreply:
-            connection.reply(request.reply)
+            conversation.replies.reply(request.reply)
 
     monkeypatch.setitem(handlers.HANDLERS, RefusedStore, refuse)
     seeds_until_found(60, STEADY, oversize=0.1, expiring=0.0)

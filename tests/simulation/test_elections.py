@@ -16,8 +16,7 @@ import pytest
 from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.raft.messages import VoteReply
 from quorumcache.node.consensus.values import Outbound, Role
-from quorumcache.node.replica.group import ReplicaGroup
-from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.process import PROCESS
 from tests.simulation.world import World, WorldConfig
@@ -40,7 +39,7 @@ ELECTIONS = {
 """Faults that change leaders, and disks that are late for it."""
 
 sources_only = pytest.mark.skipif(
-    not hasattr(ReplicaHost._send, "__code__"), reason="what is compiled cannot be watched"
+    not hasattr(ConsensusTransport.send, "__code__"), reason="what is compiled cannot be watched"
 )
 
 
@@ -48,21 +47,23 @@ sources_only = pytest.mark.skipif(
 def votes(monkeypatch: pytest.MonkeyPatch) -> Votes:
     """Filled while a `World` runs, and compared with its replicas."""
     left: Votes = {}
-    send = ReplicaHost._send
+    send = ConsensusTransport.send
     check = Invariants._check_progress
 
-    def watched(self: ReplicaHost, group: ReplicaGroup, messages: list[Outbound]) -> None:
+    def watched(
+        self: ConsensusTransport, group_id: int, messages: list[Outbound], tick: int
+    ) -> None:
         process = PROCESS.get()
         assert process is not None
         for to, message in messages:
             if isinstance(message, VoteReply) and message.granted:
-                who = (process.name, group.group_id)
+                who = (process.name, group_id)
                 term, candidate = left.get(who, (0, 0))
                 assert (message.term, to) == (term, candidate) or message.term > term, (
                     f"{who} votes for {to} in term {message.term}, and voted for {candidate}"
                 )
                 left[who] = (message.term, to)
-        send(self, group, messages)
+        send(self, group_id, messages, tick)
 
     def compared(self: Invariants, simulated: Any, group: Any, *more: Any) -> None:
         check(self, simulated, group, *more)
@@ -74,7 +75,7 @@ def votes(monkeypatch: pytest.MonkeyPatch) -> Votes:
                 f"{term}, and knows of {known[1]} in term {known[0]}"
             )
 
-    monkeypatch.setattr(ReplicaHost, "_send", watched)
+    monkeypatch.setattr(ConsensusTransport, "send", watched)
     monkeypatch.setattr(Invariants, "_check_progress", compared)
     return left
 

@@ -6,16 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from quorumcache.node.clients.connection import MemcachedConnection
-from quorumcache.node.clients.failures import failure_line
-from quorumcache.node.clients.server import REPLY_BYTES_MAX
-from quorumcache.node.clients.writes import WriteRoom
-from quorumcache.node.operations.failure import Failure
+from quorumcache.node.clients.context import ClientContext, ClientSettings
 from quorumcache.node.operations.read_levels import parse_level
 from quorumcache.node.state_machine import Result
+from quorumcache.node.store.item import pack_header
 from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
-from quorumcache.ring import key_token
 from tests.support.manual_loop import ManualLoop
 
 SHARDS = 4
@@ -34,7 +31,6 @@ class Started:
         op: int = 0,
         after: Any = None,
         identity: Any = None,
-        deadline_ns: int = 0,
     ) -> None:
         self.is_write = is_write
         self.group_id = group_id
@@ -75,6 +71,7 @@ class ScriptedCoordinator:
         self.started: list[Started] = []
         self.answer: Callable[[Started], Any] | None = None
         self.serving = self
+        self.deadline = 1
         self.fresh_groups: list[Any] = []
         """Groups that are fresh enough for any bound."""
 
@@ -123,7 +120,7 @@ class ScriptedCoordinator:
         return self._start(operation)
 
     def deadline_ns(self) -> int:
-        return 1
+        return self.deadline
 
     def take(self) -> Started:
         """The one operation that is under way."""
@@ -201,51 +198,45 @@ class FakeTransport:
         self.closed = self.aborted = True
 
 
-class FakeServer:
-    """The server's side of a connection."""
+class FakeServer(ClientContext):
+    """What connections share and who owns them, without a node: replies to `stats` and `cluster`
+    are made up."""
 
     def __init__(self) -> None:
-        self.loop: Any = ManualLoop()
-        self.counters = Counters()
-        self.coordinator: Any = ScriptedCoordinator()
-        self.shard_count = SHARDS
-        self.token_shift = 64 - (SHARDS.bit_length() - 1)
-        self.groups: Any = {shard + 1: FakeGroup() for shard in range(SHARDS)}
-        self.item_bytes_max = 1 << 20
+        coordinator: Any = ScriptedCoordinator()
+        groups: Any = {shard + 1: FakeGroup() for shard in range(SHARDS)}
+        loop: Any = ManualLoop()
+        super().__init__(
+            loop=loop,
+            monotonic_ns=lambda: self.now_ns,
+            coordinator=coordinator,
+            counters=Counters(),
+            groups=groups,
+            shards=SHARDS,
+            item_bytes_max=1 << 20,
+            stats=lambda args: b"STAT a 1\r\nEND\r\n",
+            cluster=_cluster,
+            moved_line=lambda group_id: b"MOVED 1 %d 2 host:1\r\n" % (group_id - 1),
+        )
         self.version_line = b"VERSION 1\r\n"
         self.now_ns = 0
-        self.reply_bytes_max = REPLY_BYTES_MAX
-        self.watched_ns = 0
-        self.write_room = WriteRoom()
         self.full = False
 
-    def monotonic_ns(self) -> int:
-        return self.now_ns
-
-    def admit(self, connection: Any) -> bool:
+    def admit(self, connection: MemcachedConnection) -> bool:
         return not self.full
 
-    def left(self, connection: Any) -> None:
+    def left(self, connection: MemcachedConnection) -> None:
         pass
 
-    def group_of(self, key: bytes) -> int:
-        return (key_token(key) >> self.token_shift) + 1
 
-    def failed(self, failure: Failure) -> bytes:
-        return failure_line(failure)
-
-    def stats(self, args: tuple[bytes, ...]) -> bytes:
-        return b"STAT a 1\r\nEND\r\n"
-
-    def cluster_command(self, connection: Any, args: tuple[bytes, ...]) -> bytes:
-        if args[0] == b"read":
-            connection.staleness_ns = parse_level(args[1:])
-            return b"OK\r\n"
-        connection.redirect = args == (b"redirect", b"on")
-        return b"OK\r\n"
-
-    def moved_line(self, group_id: int) -> bytes:
-        return b"MOVED 1 %d 2 host:1\r\n" % (group_id - 1)
+def _cluster(settings: ClientSettings, args: tuple[bytes, ...]) -> bytes:
+    if args[0] == b"read":
+        staleness_ns = parse_level(args[1:])
+        assert staleness_ns is not None
+        settings.staleness_ns = staleness_ns
+    else:
+        settings.redirect = args == (b"redirect", b"on")
+    return b"OK\r\n"
 
 
 class Client:
@@ -256,10 +247,10 @@ class Client:
     ) -> None:
         self.server = server or FakeServer()
         self.server.full = full
-        self.coordinator: ScriptedCoordinator = self.server.coordinator
+        scripted: Any = self.server.coordinator
+        self.coordinator: ScriptedCoordinator = scripted
         self.transport = FakeTransport(high)
-        owner: Any = self.server
-        self.connection = MemcachedConnection(owner, 1)
+        self.connection = MemcachedConnection(self.server, self.server, 1, watched_ns=0)
         self.transport.protocol = self.connection
         transport: Any = self.transport
         self.connection.connection_made(transport)
@@ -283,12 +274,13 @@ class Client:
         return data
 
     def lead_all(self) -> None:
-        for group in self.server.groups.values():
+        groups: Any = self.server.groups
+        for group in groups.values():
             group.lead()
 
     def put(self, key: bytes, value: bytes) -> None:
         """Place an item in its shard's store, as if it had been set."""
-        store = self.server.groups[self.server.group_of(key)].machine
+        store: Any = self.server.groups[self.server.group_of(key)].machine
         data = b" 0 %d\r\n%b\r\n" % (len(value), value)
         store.apply(store.applied_index + 1, 1000, [(0, 0, 0, 1, key, data, 0)])
 
@@ -298,3 +290,19 @@ def keys_of(server: FakeServer, group_id: int, count: int) -> list[bytes]:
     keys = (b"k%d" % number for number in range(100_000))
     of_group = [key for key in keys if server.group_of(key) == group_id]
     return of_group[:count]
+
+
+def item(value: bytes = b"x") -> bytes:
+    """A packed item, as the coordinator answers a read."""
+    return pack_header(0, 0, 7) + b" 0 %d\r\n%b\r\n" % (len(value), value)
+
+
+def value_lines(key: bytes, value: bytes = b"x") -> bytes:
+    """What a client reads of it, without END."""
+    return b"VALUE %b 0 %d\r\n%b\r\n" % (key, len(value), value)
+
+
+def set_line(key: bytes, value: bytes = b"x", noreply: bool = False) -> bytes:
+    """A whole set."""
+    tail = b" noreply" if noreply else b""
+    return b"set %b 0 0 %d%b\r\n%b\r\n" % (key, len(value), tail, value)

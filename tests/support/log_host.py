@@ -18,7 +18,6 @@ from quorumcache.node.consensus.values import (
     Entry,
     EntryKind,
     HardState,
-    Snapshot,
     SnapshotMeta,
 )
 from quorumcache.node.errors import DiskFull
@@ -287,7 +286,7 @@ class LogHost:
                 self.wal.compacted(group, meta.last_index, meta.last_term)
 
         data = b"group %d at %d" % (group, meta.last_index)
-        self.store.save(group, Snapshot(meta, data), saved)
+        self.store.save(group, meta, (data,), saved)
 
     def forget(self, group: int) -> None:
         """The group leaves this node. It may not come back before its snapshot is deleted."""

@@ -23,6 +23,7 @@ from quorumcache.node.consensus.values import (
     Outbound,
     Role,
     Snapshot,
+    SnapshotSource,
 )
 
 Envelope = tuple[int, int, RaftMessage]
@@ -255,7 +256,8 @@ class RaftCluster:
             member.reads[context] = read_index
         member.failed_reads += ready.failed_reads
         for to in ready.snapshot_wanted:
-            raft.provide_snapshot(to, member.take_snapshot())
+            taken = member.take_snapshot()
+            raft.provide_snapshot(to, SnapshotSource(taken.meta, [taken.data]))
         return ready
 
     def sync(self, replica: int, count: int = 1 << 30) -> None:

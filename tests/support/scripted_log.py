@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from quorumcache.node.clock import Clock
@@ -19,6 +19,7 @@ from quorumcache.node.consensus.values import (
     Role,
     Snapshot,
     SnapshotMeta,
+    SnapshotSource,
     SoftState,
 )
 from quorumcache.node.inbox import deliver_consensus
@@ -179,8 +180,8 @@ class ScriptedLog:
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         self.installed.append(meta)
 
-    def provide_snapshot(self, to: int, snapshot: Snapshot) -> None:
-        self.provided.append((to, snapshot))
+    def provide_snapshot(self, to: int, source: SnapshotSource) -> None:
+        self.provided.append((to, source))
 
     def snapshot_meta(self, index: int) -> SnapshotMeta:
         return SnapshotMeta(index, self.term, self.configuration)
@@ -232,10 +233,14 @@ class FakeSnapshots:
         self.saving: list[tuple[int, Snapshot, Callable[[BaseException | None], None]]] = []
 
     def save(
-        self, group: int, snapshot: Snapshot, done: Callable[[BaseException | None], None]
+        self,
+        group: int,
+        meta: SnapshotMeta,
+        pieces: Iterable[bytes],
+        done: Callable[[BaseException | None], None],
     ) -> None:
-        self.story.append(("save", group, snapshot.meta.last_index))
-        self.saving.append((group, snapshot, done))
+        self.story.append(("save", group, meta.last_index))
+        self.saving.append((group, Snapshot(meta, b"".join(pieces)), done))
 
     def end(self, error: BaseException | None = None) -> None:
         _, _, done = self.saving.pop(0)

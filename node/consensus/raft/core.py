@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from quorumcache.node.consensus.api import ConsensusConfig, Ready
 from quorumcache.node.consensus.lease import NEVER_NS
-from quorumcache.node.consensus.log import LogView
+from quorumcache.node.consensus.log import EntryLog
 from quorumcache.node.consensus.progress import REPLICATE
 from quorumcache.node.consensus.raft import (
     configurations,
@@ -51,8 +51,8 @@ from quorumcache.node.consensus.values import (
     PeerStatus,
     ReplicaId,
     Role,
-    Snapshot,
     SnapshotMeta,
+    SnapshotSource,
     SoftState,
     Term,
 )
@@ -112,7 +112,7 @@ class Raft(RaftState):
                 # copy of their term is durable. No vote of ours in that term ever left.
                 self.term, self.voted_for = base_term, 0
                 self.hard_changed = True
-        self.log = LogView(base_index, base_term, entries)
+        self.log = EntryLog(base_index, base_term, entries)
         assert self.log.last_term <= self.term, "entries of a term that was never entered"
         self.commit_index = self.emitted_index = max(base_index, applied_index)
         assert self.commit_index <= self.log.last_index, "applied more than the log holds"
@@ -229,8 +229,8 @@ class Raft(RaftState):
         elif self.role is Role.FOLLOWER and replica == self.leader_id:
             election.leader_unreachable(self)
 
-    def provide_snapshot(self, to: ReplicaId, snapshot: Snapshot) -> None:
-        snapshots.provide_snapshot(self, to, snapshot)
+    def provide_snapshot(self, to: ReplicaId, source: SnapshotSource) -> None:
+        snapshots.provide_snapshot(self, to, source)
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         assert self.installing is not None

@@ -18,34 +18,42 @@ from quorumcache.node.consensus.raft.state import (
     send_durable,
 )
 from quorumcache.node.consensus.raft.transfer import maybe_hand_over
-from quorumcache.node.consensus.values import Outbound, ReplicaId, Role, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import (
+    Outbound,
+    ReplicaId,
+    Role,
+    Snapshot,
+    SnapshotMeta,
+    SnapshotSource,
+)
 
 # -- leader --------------------------------------------------------------------------------
 
 
-def provide_snapshot(r: RaftState, to: ReplicaId, snapshot: Snapshot) -> None:
+def provide_snapshot(r: RaftState, to: ReplicaId, source: SnapshotSource) -> None:
     """See `ReplicatedLog.provide_snapshot`."""
     if r.role is not Role.LEADER:
         return
     p = r.members.get(to)
     if p is None or p.state is not SNAPSHOT or p.snapshot is not None:
         return  # gone, caught up in another way, or given twice
-    assert snapshot.meta.last_index <= r.commit_index
-    if snapshot.meta.last_index < r.log.prev_index:
+    assert source.meta.last_index <= r.commit_index
+    if source.meta.last_index < r.log.prev_index:
         return  # the log does not reach back to it any more: asked again after a while
-    p.start_snapshot(snapshot)
+    p.start_snapshot(source)
     _send_chunk(r, p)
 
 
 def _send_chunk(r: RaftState, p: Progress) -> None:
-    snapshot = p.snapshot
-    assert snapshot is not None
-    meta, data = snapshot
+    source = p.snapshot
+    assert source is not None
+    meta = source.meta
     offset = p.snapshot_offset
-    part = data[offset : offset + r.config.snapshot_chunk_bytes]
+    part = source.read(offset, r.config.snapshot_chunk_bytes)
     p.snapshot_moved = True
     chunk = SnapshotChunk(
-        r.term, meta.last_index, meta.last_term, meta.configuration, offset, len(data), part
+        *(r.term, meta.last_index, meta.last_term, meta.configuration),
+        *(offset, source.total_bytes, part),
     )
     send_as_leader(r, p.replica_id, chunk)
 
@@ -71,8 +79,8 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
     p.recent_active = True
     if p.state is not SNAPSHOT or p.snapshot is None:
         return  # an old answer; what it acknowledges will be learned by appends
-    meta, data = p.snapshot
-    if m.last_index != meta.last_index:
+    source = p.snapshot
+    if m.last_index != source.meta.last_index:
         return  # about another snapshot
     if m.done:
         p.acknowledged(m.last_index)
@@ -82,10 +90,10 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
             send_appends(r, p)
             if r.transfer_target:
                 maybe_hand_over(r, p)
-    elif m.next_offset != p.snapshot_offset and m.next_offset <= len(data):
+    elif m.next_offset != p.snapshot_offset and m.next_offset <= source.total_bytes:
         # Usually the next chunk's; lower if the receiver had to start again.
         p.snapshot_offset = m.next_offset
-        if m.next_offset < len(data):
+        if m.next_offset < source.total_bytes:
             _send_chunk(r, p)
 
 

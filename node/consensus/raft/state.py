@@ -18,7 +18,7 @@ from random import Random
 
 from quorumcache.node.consensus.api import ConsensusConfig, ReplicatedLog
 from quorumcache.node.consensus.lease import NEVER_NS, lease_ns, promise_ns
-from quorumcache.node.consensus.log import LogView
+from quorumcache.node.consensus.log import EntryLog
 from quorumcache.node.consensus.progress import Progress
 from quorumcache.node.consensus.raft.messages import RaftMessage
 from quorumcache.node.consensus.staleness import Freshness
@@ -128,7 +128,7 @@ class RaftState(ReplicatedLog):
         """Something was ever made durable, so a restart will be noticed as one."""
 
         # -- log
-        self.log = LogView()
+        self.log = EntryLog()
         self.commit_index: Index = 0
         self.heard_commit_index: Index = 0
         """Highest commit index that any leader told of, whether our log reaches it or not. A log

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -67,3 +70,17 @@ def test_another_process_does_not_get_them_while_this_one_lives() -> None:
 def test_more_than_there_are() -> None:
     with pytest.raises(StartError, match="fewer than 61 ports are free"):
         ports.free_ports(PLACES + 1)
+
+
+def test_threads_do_not_choose_the_same_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The locks of a process are no obstacle to itself."""
+    lock = fcntl.lockf
+
+    def slow_lock(*arguments: int) -> None:
+        time.sleep(0.002)
+        lock(*arguments)
+
+    monkeypatch.setattr(ports.fcntl, "lockf", slow_lock)
+    with ThreadPoolExecutor(4) as threads:
+        chosen = [port for found in threads.map(ports.free_ports, [3] * 8) for port in found]
+    assert len(set(chosen)) == len(chosen) == 24

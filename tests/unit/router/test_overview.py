@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.router.overview import NodeView, Overview, merge
+from quorumcache.router.overview import NodeReport, Overview, merge
 from quorumcache.router.report import (
     Look,
     is_healthy,
@@ -31,12 +31,12 @@ LEADERS = tuple(LeaderLine(shard, 5, sets[0]) for shard, sets in enumerate(MAP.r
 PLAIN = Look(False, "#")
 
 
-def overview_of(*views: NodeView) -> Overview:
+def overview_of(*views: NodeReport) -> Overview:
     return merge(MAP, views)
 
 
 def test_all_is_well() -> None:
-    view = overview_of(*(NodeView(n, "", LEADERS, ALL_UP) for n in (1, 2, 3)))
+    view = overview_of(*(NodeReport(n, "", LEADERS, ALL_UP) for n in (1, 2, 3)))
     assert is_healthy(view)
     assert [node.leader_count for node in view.nodes] == [2, 1, 1]
     text = "\n".join(status_lines(view, PLAIN))
@@ -47,12 +47,12 @@ def test_all_is_well() -> None:
 
 def test_what_a_node_says_of_itself_is_shown_and_a_problem_is_not_well() -> None:
     warned = HealthAnswer((), ("the memory is full",))
-    view = overview_of(*(NodeView(n, "", LEADERS, ALL_UP, warned) for n in (1, 2, 3)))
+    view = overview_of(*(NodeReport(n, "", LEADERS, ALL_UP, warned) for n in (1, 2, 3)))
     assert is_healthy(view)
     assert "n2: warning: the memory is full" in status_lines(view, PLAIN)
     broken = HealthAnswer(("the disk is full",), ())
-    views = [NodeView(n, "", LEADERS, ALL_UP) for n in (1, 3)]
-    view = overview_of(*views, NodeView(2, "", LEADERS, ALL_UP, broken))
+    views = [NodeReport(n, "", LEADERS, ALL_UP) for n in (1, 3)]
+    view = overview_of(*views, NodeReport(2, "", LEADERS, ALL_UP, broken))
     assert not is_healthy(view)
     lines = status_lines(view, PLAIN)
     assert "n2: problem: the disk is full" in lines
@@ -65,7 +65,9 @@ def test_what_a_node_says_of_itself_is_shown_and_a_problem_is_not_well() -> None
 def test_the_highest_term_wins() -> None:
     """A node that was away still names the old leader; the newer word counts."""
     newer = (LeaderLine(0, 6, 3), *LEADERS[1:])
-    view = overview_of(*(NodeView(n, "", newer if n == 2 else LEADERS, ALL_UP) for n in (1, 2, 3)))
+    view = overview_of(
+        *(NodeReport(n, "", newer if n == 2 else LEADERS, ALL_UP) for n in (1, 2, 3))
+    )
     assert view.shards[0].leader_id == 3
 
 
@@ -73,9 +75,9 @@ def test_a_dead_node() -> None:
     """Its shards are degraded, those it led (as far as is known) have no leader."""
     two_up = (ALL_UP[0], replace_up(ALL_UP[1], False), ALL_UP[2])
     view = overview_of(
-        NodeView(1, "", LEADERS, two_up),
-        NodeView(2, "connection refused", (), ()),
-        NodeView(3, "", LEADERS, two_up),
+        NodeReport(1, "", LEADERS, two_up),
+        NodeReport(2, "connection refused", (), ()),
+        NodeReport(3, "", LEADERS, two_up),
     )
     assert not is_healthy(view)
     assert [shard.shard for shard in view.leaderless] == [1]
@@ -88,9 +90,9 @@ def test_a_dead_node() -> None:
 
 def test_a_node_only_this_client_cannot_reach() -> None:
     view = overview_of(
-        NodeView(1, "", LEADERS, ALL_UP),
-        NodeView(2, "no answer", (), ()),
-        NodeView(3, "", LEADERS, ALL_UP),
+        NodeReport(1, "", LEADERS, ALL_UP),
+        NodeReport(2, "no answer", (), ()),
+        NodeReport(3, "", LEADERS, ALL_UP),
     )
     assert not view.leaderless
     text = "\n".join(status_lines(view, PLAIN))
@@ -100,9 +102,9 @@ def test_a_node_only_this_client_cannot_reach() -> None:
 def test_lost_majority_says_which_nodes_to_start() -> None:
     alone = (replace_up(ALL_UP[0], False), replace_up(ALL_UP[1], False), ALL_UP[2])
     view = overview_of(
-        NodeView(1, "refused", (), ()),
-        NodeView(2, "refused", (), ()),
-        NodeView(3, "", tuple(LeaderLine(s, 5, 0) for s in range(4)), alone),
+        NodeReport(1, "refused", (), ()),
+        NodeReport(2, "refused", (), ()),
+        NodeReport(3, "", tuple(LeaderLine(s, 5, 0) for s in range(4)), alone),
     )
     assert len(view.leaderless) == 4
     text = "\n".join(status_lines(view, PLAIN))
@@ -110,7 +112,7 @@ def test_lost_majority_says_which_nodes_to_start() -> None:
 
 
 def test_colour_only_when_asked_for() -> None:
-    view = overview_of(*(NodeView(n, "", LEADERS, ALL_UP) for n in (1, 2, 3)))
+    view = overview_of(*(NodeReport(n, "", LEADERS, ALL_UP) for n in (1, 2, 3)))
     assert "\x1b[32m" in "\n".join(status_lines(view, Look(True, "#")))
 
 
@@ -124,7 +126,7 @@ def test_small_helpers() -> None:
 
 def test_weights_and_zones_missing() -> None:
     bare = replace(MAP, nodes=tuple(replace(node, zone="") for node in MAP.nodes))
-    view = merge(bare, [NodeView(n, "", LEADERS, ALL_UP) for n in (1, 2, 3)])
+    view = merge(bare, [NodeReport(n, "", LEADERS, ALL_UP) for n in (1, 2, 3)])
     assert "Zones    none" in "\n".join(status_lines(view, PLAIN))
 
 

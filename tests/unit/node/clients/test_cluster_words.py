@@ -5,16 +5,10 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.clients.cluster_words import (
-    NO_MAP,
-    READ_USAGE,
-    USAGE,
-    cluster_command,
-    moved_line,
-)
+from quorumcache.node.clients.cluster_words import NO_MAP, READ_USAGE, USAGE, ClusterWords
+from quorumcache.node.clients.context import ClientSettings
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS, LINEARIZABLE_NS
 from quorumcache.ring import ClusterMap, NodeInfo, place
-from tests.support.fake_node import FakeNode as HealthyNode
 
 NODES = tuple(
     NodeInfo(n, f"n{n}", f"h{n}:1", f"h{n}:2", "" if n == 2 else f"h{n}:3", "east", 1.5)
@@ -37,8 +31,6 @@ class FakeNode:
         self.map = cluster_map
         self.node_id = 1
         self.leaders = {1: 1, 2: 3}
-        self.host = SimpleNamespace(groups={1: SimpleNamespace(term=4)})
-        self.coordinator = SimpleNamespace(leader_node=self.leaders.__getitem__)
 
     def peers_up(self) -> dict[int, bool]:
         return {2: True, 3: False}
@@ -47,8 +39,21 @@ class FakeNode:
         return f"h{node_id}:2"
 
 
-def ask(*words: bytes, node: Any = None, connection: Any = None) -> bytes:
-    return cluster_command(node or FakeNode(), connection or SimpleNamespace(), words)
+def words_of(node: FakeNode, health: tuple[list[str], list[str]] = ([], [])) -> ClusterWords:
+    groups: Any = {1: SimpleNamespace(term=4)}
+    return ClusterWords(
+        node,
+        shards=2,
+        groups=groups,
+        leader_node=node.leaders.__getitem__,
+        health=lambda: health,
+    )
+
+
+def ask(
+    *words: bytes, node: FakeNode | None = None, settings: ClientSettings | None = None
+) -> bytes:
+    return words_of(node or FakeNode()).reply(settings or ClientSettings(), words)
 
 
 def test_the_map_is_sent_unless_it_is_known() -> None:
@@ -61,28 +66,30 @@ def test_the_map_is_sent_unless_it_is_known() -> None:
 
 @pytest.mark.parametrize("word", [b"map", b"leaders", b"nodes"])
 def test_before_there_is_a_map(word: bytes) -> None:
-    node: Any = FakeNode(None)
+    node = FakeNode(None)
     assert ask(word, node=node) == NO_MAP == b"SERVER_ERROR not done: no cluster map yet\r\n"
 
 
 def test_redirect_is_a_state_of_the_connection() -> None:
-    connection = SimpleNamespace(redirect=False)
-    assert ask(b"redirect", b"on", connection=connection) == b"OK\r\n"
-    assert connection.redirect
-    assert ask(b"redirect", b"off", connection=connection) == b"OK\r\n"
-    assert not connection.redirect
+    settings = ClientSettings()
+    assert not settings.redirect
+    assert ask(b"redirect", b"on", settings=settings) == b"OK\r\n"
+    assert settings.redirect
+    assert ask(b"redirect", b"off", settings=settings) == b"OK\r\n"
+    assert not settings.redirect
 
 
 def test_the_read_level_is_a_state_of_the_connection() -> None:
-    connection = SimpleNamespace(staleness_ns=LINEARIZABLE_NS)
+    settings = ClientSettings()
+    assert settings.staleness_ns == LINEARIZABLE_NS
     for words, staleness_ns in (
         ((b"bounded", b"500"), 500_000_000),
         ((b"local",), ANY_STALENESS_NS),
         ((b"bounded", b"86400000"), 86_400_000_000_000),
         ((b"linearizable",), LINEARIZABLE_NS),
     ):
-        assert ask(b"read", *words, connection=connection) == b"OK\r\n"
-        assert connection.staleness_ns == staleness_ns
+        assert ask(b"read", *words, settings=settings) == b"OK\r\n"
+        assert settings.staleness_ns == staleness_ns
 
 
 @pytest.mark.parametrize(
@@ -101,9 +108,10 @@ def test_the_read_level_is_a_state_of_the_connection() -> None:
     ],
 )
 def test_a_level_that_is_none_changes_nothing(words: tuple[bytes, ...]) -> None:
-    connection = SimpleNamespace(staleness_ns=7)
-    assert ask(b"read", *words, connection=connection) == READ_USAGE
-    assert connection.staleness_ns == 7
+    settings = ClientSettings()
+    settings.staleness_ns = 7
+    assert ask(b"read", *words, settings=settings) == READ_USAGE
+    assert settings.staleness_ns == 7
 
 
 def test_leaders_of_all_shards_with_the_terms_known_here() -> None:
@@ -111,17 +119,25 @@ def test_leaders_of_all_shards_with_the_terms_known_here() -> None:
 
 
 def test_health_in_lines() -> None:
-    node = HealthyNode()
-    node.peers = {2: True, 3: True}
-    assert ask(b"health", node=node) == b"HEALTH ok\r\nEND\r\n"
-    node.peers[3] = False
-    node.host.groups[1].leader_id = 0
-    assert ask(b"health", node=node) == (
+    settings = ClientSettings()
+    assert ask(b"health") == b"HEALTH ok\r\nEND\r\n"
+    warned = words_of(FakeNode(), ([], ["node c: no connection to it"]))
+    assert warned.reply(settings, (b"health",)) == (
+        b"HEALTH ok\r\nWARNING node c: no connection to it\r\nEND\r\n"
+    )
+    ill = words_of(FakeNode(), (["shard 0: no leader\n known"], ["node c: no connection to it"]))
+    assert ill.reply(settings, (b"health",)) == (
         b"HEALTH unavailable\r\n"
         b"PROBLEM shard 0: no leader known\r\n"
         b"WARNING node c: no connection to it\r\n"
         b"END\r\n"
     )
+
+
+def test_a_session_is_refused_in_a_shard_that_is_not() -> None:
+    assert ask(b"session") == b"OK\r\n"
+    refusal = b"CLIENT_ERROR no such shard: it must be 0 to 1\r\n"
+    assert ask(b"session", b"open", b"2") == refusal
 
 
 def test_nodes_as_seen_from_here() -> None:
@@ -152,9 +168,10 @@ def test_anything_else_is_answered_with_the_usage(words: tuple[bytes, ...]) -> N
 
 
 def test_moved_names_the_leader_and_never_this_node() -> None:
-    node: Any = FakeNode()
-    assert moved_line(node, node.coordinator, 2) == b"MOVED 7 1 3 h3:2\r\n"
-    assert moved_line(node, node.coordinator, 1) == b"MOVED 7 0 0 -\r\n"
+    node = FakeNode()
+    words = words_of(node)
+    assert words.moved_line(2) == b"MOVED 7 1 3 h3:2\r\n"
+    assert words.moved_line(1) == b"MOVED 7 0 0 -\r\n"
     node.map = None
     node.leaders[2] = 0
-    assert moved_line(node, node.coordinator, 2) == b"MOVED 0 1 0 -\r\n"
+    assert words.moved_line(2) == b"MOVED 0 1 0 -\r\n"

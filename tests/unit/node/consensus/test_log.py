@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.consensus.log import ENTRY_OVERHEAD_BYTES, LogView
+from quorumcache.node.consensus.log import ENTRY_OVERHEAD_BYTES, EntryLog
 from quorumcache.node.consensus.values import Entry
 from tests.support.raft_solo import log_of
 
@@ -27,7 +27,7 @@ class Model:
         return None
 
 
-def check(log: LogView, model: Model) -> None:
+def check(log: EntryLog, model: Model) -> None:
     count = len(model.entries)
     assert log.last_index == count
     assert log.first_index == model.compacted + 1
@@ -43,7 +43,7 @@ def check(log: LogView, model: Model) -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_random_operations_agree_with_a_list(seed: int) -> None:
     random = Random(seed)
-    log, model = LogView(), Model()
+    log, model = EntryLog(), Model()
     term = 1
     for _ in range(300):
         operation = random.randrange(6)
@@ -82,30 +82,30 @@ def test_random_operations_agree_with_a_list(seed: int) -> None:
 
 
 def test_a_batch_holds_at_least_one_entry_and_none_beyond_the_end() -> None:
-    log = LogView(0, 0, [Entry(1, 1, 0, b"x" * 50), Entry(2, 1, 0, b"y")])
+    log = EntryLog(0, 0, [Entry(1, 1, 0, b"x" * 50), Entry(2, 1, 0, b"y")])
     assert log.batch(1, 10) == ((log.entries[0],), 50)
     assert log.batch(2, 0) == ((log.entries[1],), 1)
     assert log.batch(3, 10) == ((), 0)
 
 
 def test_entries_below_the_compaction_point_are_skipped_at_start() -> None:
-    log = LogView(2, 1, log_of((1, 1, 2)))
+    log = EntryLog(2, 1, log_of((1, 1, 2)))
     assert (log.first_index, log.last_index, log.unstable_index) == (3, 3, 4)
     assert (log.term_at(1), log.term_at(2), log.term_at(3)) == (None, 1, 2)
 
 
 def test_gaps_and_falling_terms_are_our_bugs() -> None:
-    log = LogView(0, 0, log_of((1, 2)))
+    log = EntryLog(0, 0, log_of((1, 2)))
     with pytest.raises(AssertionError):
         log.append(Entry(4, 2, 0, b""))
     with pytest.raises(AssertionError):
         log.append(Entry(3, 1, 0, b""))
     with pytest.raises(AssertionError):
-        LogView(0, 0, [Entry(2, 1, 0, b"")])
+        EntryLog(0, 0, [Entry(2, 1, 0, b"")])
 
 
 def test_what_was_not_handed_out_is_never_compacted() -> None:
-    log = LogView()
+    log = EntryLog()
     log.append(Entry(1, 1, 0, b""))
     with pytest.raises(AssertionError):
         log.compact(1)
@@ -116,7 +116,7 @@ def test_what_was_not_handed_out_is_never_compacted() -> None:
 
 
 def test_restore_replaces_everything() -> None:
-    log = LogView(0, 0, log_of((1, 1, 1)))
+    log = EntryLog(0, 0, log_of((1, 1, 1)))
     log.restore(10, 4)
     assert (log.first_index, log.last_index, log.last_term, log.bytes) == (11, 10, 4, 0)
     assert log.take_unstable() == []
@@ -136,12 +136,12 @@ def test_restore_replaces_everything() -> None:
     ],
 )
 def test_conflict_hint_skips_whole_terms(index: int, term: int, hint: tuple[int, int]) -> None:
-    log = LogView(0, 0, log_of((1, 1, 2, 2, 5, 5)))
+    log = EntryLog(0, 0, log_of((1, 1, 2, 2, 5, 5)))
     assert log.conflict_hint(index, term) == hint
 
 
 def test_conflict_hint_knows_nothing_below_the_compaction_point() -> None:
-    log = LogView(4, 2, log_of((5, 5), 4))
+    log = EntryLog(4, 2, log_of((5, 5), 4))
     assert log.conflict_hint(6, 3) == (4, 2)
     assert log.conflict_hint(2, 9) == (2, 0)
 
@@ -151,4 +151,4 @@ def test_conflict_hint_knows_nothing_below_the_compaction_point() -> None:
     [(2, 3, True), (2, 2, False), (1, 3, False), (1, 4, True), (9, 2, False)],
 )
 def test_is_up_to_date(last_index: int, last_term: int, expected: bool) -> None:
-    assert LogView(0, 0, log_of((1, 3))).is_up_to_date(last_index, last_term) is expected
+    assert EntryLog(0, 0, log_of((1, 3))).is_up_to_date(last_index, last_term) is expected

@@ -11,7 +11,7 @@ from quorumcache.node.consensus.progress import (
     SNAPSHOT_SILENT_CHECKS,
     Progress,
 )
-from quorumcache.node.consensus.values import Configuration, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import Configuration, SnapshotMeta, SnapshotSource
 
 
 def replicating(match_index: int = 5) -> Progress:
@@ -102,7 +102,7 @@ def test_a_snapshot_is_asked_for_and_sent_once() -> None:
     p.become_snapshot(40)
     assert (p.state, p.snapshot, p.snapshot_asked_tick) == (SNAPSHOT, None, 40)
     assert not p.rejected(2, 1)
-    snapshot = Snapshot(SnapshotMeta(9, 1, Configuration((1,))), b"")
+    snapshot = SnapshotSource(SnapshotMeta(9, 1, Configuration((1,))), [])
     p.start_snapshot(snapshot)
     with pytest.raises(AssertionError):
         p.start_snapshot(snapshot)
@@ -114,7 +114,7 @@ def test_a_snapshot_is_asked_for_and_sent_once() -> None:
 def test_a_snapshot_for_a_silent_member_is_not_kept_for_ever() -> None:
     progress = Progress(2, 1)
     progress.become_snapshot(0)
-    snapshot = Snapshot(SnapshotMeta(5, 1, Configuration((1, 2, 3))), b"state")
+    snapshot = SnapshotSource(SnapshotMeta(5, 1, Configuration((1, 2, 3))), [b"state"])
     progress.start_snapshot(snapshot)
     for _ in range(SNAPSHOT_SILENT_CHECKS):
         progress.recent_active = False

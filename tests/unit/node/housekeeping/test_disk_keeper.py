@@ -5,25 +5,17 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.admin import server as admin
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Entry
-from quorumcache.node.errors import DataDirLost, DiskFailed, OutOfResources, StartupError
+from quorumcache.node.errors import DataDirLost, DiskFailed, OutOfResources
 from quorumcache.node.housekeeping.disk_keeper import (
     FILES_LOW,
     HANG_ELECTIONS,
     PROBE_IDLE_NS,
     DiskKeeper,
 )
-from quorumcache.node.peers import network as peers
 from quorumcache.node.storage.disk_space import plan_space
-from quorumcache.node.system.descriptors import (
-    CONNECTIONS_MIN,
-    HTTP_DESCRIPTORS,
-    STRANGERS_DESCRIPTORS,
-    share_out,
-)
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal import Wal, WalRecord
 from quorumcache.node.wal.format import HardState
@@ -296,40 +288,3 @@ def test_a_segment_is_closed_early_and_goes_when_room_is_wanted() -> None:
     world.wait(1.5)
     assert world.durable == world.written
     assert world.lost == []
-
-
-# -- how room and descriptors are divided ----------------------------------------------------
-
-
-def test_segments_fit_a_small_disk() -> None:
-    plan = plan_space(
-        96 << 20, segment_bytes_max=64 << 20, wal_bytes_max=1 << 30, memory_bytes=1 << 30
-    )
-    assert plan.segment_bytes_max == 12 << 20
-    assert plan.wal_bytes_max == 24 << 20
-    assert plan.reserve_bytes == 6 << 20
-    assert plan.least_bytes > 96 << 20
-    large = plan_space(
-        1 << 40, segment_bytes_max=64 << 20, wal_bytes_max=1 << 30, memory_bytes=1 << 30
-    )
-    assert (large.segment_bytes_max, large.wal_bytes_max) == (64 << 20, 1 << 30)
-    assert plan_space(0, segment_bytes_max=1, wal_bytes_max=2, memory_bytes=3).reserve_bytes == 0
-
-
-def test_clients_get_what_descriptors_the_others_leave() -> None:
-    assert share_out(4096, 2, 1 << 20).connections_max == 4096
-    share = share_out(4096, 2, 1024)
-    assert 512 < share.connections_max < 1024
-    assert share.limit == 1024
-    assert share_out(10, 2, 1024).connections_max == 10
-    with pytest.raises(StartupError, match="needs at least") as told:
-        share_out(4096, 2, 64)
-    least = int(str(told.value).split("at least ")[1].split(":")[0])
-    assert share_out(4096, 2, least).connections_max >= CONNECTIONS_MIN
-    with pytest.raises(StartupError):
-        share_out(4096, 2, least - 2)
-
-
-def test_the_shares_are_those_that_the_listeners_keep_to() -> None:
-    assert admin.CONNECTIONS_MAX == HTTP_DESCRIPTORS
-    assert peers.UNKNOWN_LINKS_MAX == STRANGERS_DESCRIPTORS

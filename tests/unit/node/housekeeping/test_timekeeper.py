@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import TELL_MS, ClusterTime
-from quorumcache.node.consensus.values import (
-    Configuration,
-    Entry,
-    EntryKind,
-    HardState,
-    Snapshot,
-    SnapshotMeta,
-)
-from quorumcache.node.errors import PeerFrameError, WrongDataDir
-from quorumcache.node.housekeeping.timekeeper import Timekeeper, find_times
-from quorumcache.node.node import Node
-from quorumcache.node.peers.items import MAP_REQUEST, TIME
-from quorumcache.node.state_machine import encode_batch
-from quorumcache.node.store.store import ShardStore
-from quorumcache.node.wal.recovery import RecoveredGroup
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.housekeeping.timekeeper import Timekeeper
+from quorumcache.node.peers.items import TIME
 from tests.support.scripted_log import ManualClock
 
 WALL_MS = 1_700_000_000_000
@@ -95,74 +82,3 @@ def test_what_another_node_tells_is_heard() -> None:
     assert [(node, item[1]) for node, item in world.told()] == [(2, True), (3, True)], "at once"
     with pytest.raises(PeerFrameError):
         world.keeper.heard(2, (TIME, True, -1, WALL_MS, WALL_MS))
-
-
-def test_the_first_item_on_a_connection_tells_the_time() -> None:
-    """So that whoever is elected by the other side's votes has heard of its time before."""
-    world = World()
-    node: Any = SimpleNamespace(
-        timekeeper=world.keeper,
-        counters=SimpleNamespace(peer_connects=0),
-        map=None,
-        peers=world,
-        host=SimpleNamespace(flush_soon=lambda: None),
-        coordinator=SimpleNamespace(peer_up=lambda node_id: None),
-        follower=SimpleNamespace(ask=lambda node_id: world.send(node_id, (MAP_REQUEST, 0))),
-    )
-    Node.on_peer_up(node, 2)
-    assert [item[0] for _, item in world.told()] == [TIME, MAP_REQUEST]
-
-
-@pytest.mark.parametrize("is_heard", [False, True])
-def test_the_clock_of_a_node_counts_as_long_as_it_is_heard(is_heard: bool) -> None:
-    """Its votes still come, so this node may come to lead and decide on the time."""
-    lost: list[int] = []
-    node: Any = SimpleNamespace(
-        _stopping=False,
-        time=SimpleNamespace(lost=lost.append),
-        peers=SimpleNamespace(is_heard=lambda node_id: is_heard),
-        host=SimpleNamespace(peer_unreachable=lambda node_id: None),
-        coordinator=SimpleNamespace(peer_down=lambda node_id: None),
-    )
-    Node.on_peer_down(node, 2, "the connection was reset")
-    assert lost == ([] if is_heard else [2])
-
-
-# -- the disk --------------------------------------------------------------------------------------
-
-
-def recovered(*payloads: bytes) -> RecoveredGroup:
-    entries = [Entry(1, 1, EntryKind.NOOP, b"")]
-    entries += [Entry(n, 1, EntryKind.NORMAL, p) for n, p in enumerate(payloads, 2)]
-    return RecoveredGroup(HardState(1, 0), entries)
-
-
-def snapshot(now_ms: int, wall_ms: int) -> Snapshot:
-    store = ShardStore()
-    store.apply(1, now_ms, [], wall_ms)
-    meta = SnapshotMeta(1, 1, Configuration((1,)))
-    return Snapshot(meta, b"".join(store.encode_view(store.view())))
-
-
-def test_the_latest_time_on_the_disk_is_found_wherever_it_is() -> None:
-    early, late = encode_batch(1000, [], WALL_MS - 9000), encode_batch(3000, [], WALL_MS - 7000)
-    for snapshots, groups in (
-        ({}, {1: recovered(early, late), 2: recovered(early)}),
-        ({1: snapshot(3000, WALL_MS - 7000)}, {1: recovered(), 2: recovered(early)}),
-        ({1: snapshot(1000, WALL_MS - 9000)}, {0: recovered(late)}),
-    ):
-        world = World()
-        find_times(world.time, "d", snapshots, groups)
-        assert world.time.now_ms() == 3000
-        world.time.bridge()
-        assert world.time.bridged_ms == 7000
-
-
-def test_data_of_another_version_is_refused_with_both_numbers() -> None:
-    old = bytes([0x92, 5, 0x90])
-    world = World()
-    with pytest.raises(WrongDataDir, match="version 1, which only development versions"):
-        find_times(world.time, "d", {}, {1: recovered(old)})
-    data = snapshot(1, 1).data.replace(b"-store\x02", b"-store\x01")
-    with pytest.raises(WrongDataDir, match="version 1, which only development versions"):
-        find_times(world.time, "d", {1: snapshot(1, 1)._replace(data=data)}, {})

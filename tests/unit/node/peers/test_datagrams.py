@@ -8,28 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from types import SimpleNamespace
 from typing import Any
 
-import msgpack
 import pytest
 
-from quorumcache.node.consensus.raft.messages import (
-    Append,
-    AppendReply,
-    Heartbeat,
-    HeartbeatReply,
-    SnapshotChunk,
-    SnapshotReply,
-    Vote,
-    VoteReply,
-)
-from quorumcache.node.consensus.values import Entry, EntryKind
-from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.node import Node
 from quorumcache.node.peers.codec import pack_item
-from quorumcache.node.peers.consensus_items import DATAGRAM_KINDS, KIND_OF, encode_message
-from quorumcache.node.peers.consensus_transport import BEATS_PER_ITEM, BEATS_SEEN_MAX
 from quorumcache.node.peers.datagrams import (
     DATAGRAM_BYTES_MAX,
     DATAGRAMS_MAX,
@@ -39,9 +22,7 @@ from quorumcache.node.peers.datagrams import (
     make_token,
     token_of,
 )
-from quorumcache.node.peers.items import FORWARD_WRITE, HEARTBEATS, MAP_EPOCH, TIME
 from quorumcache.node.telemetry.counters import Counters
-from tests.support.scripted_log import HARD_STATE, HostWorld
 from tests.unit.node.peers.test_network import World, both, hello_of, run
 
 TOKEN = bytes(range(16))
@@ -200,7 +181,7 @@ def test_a_process_that_was_started_again_is_believed_and_the_one_before_is_not(
         async with World() as world:
             a, _, b, at_b = await both(world)
             await until_it_arrives(a, at_b, (1, "first"))
-            old = make_token(a._hello, b._hello)
+            old = make_token(a._handshake.hello, b._handshake.hello)
             a.abort()
             await until(lambda: b._peers[1].inbound is None)
             a, _ = await world.start(1)
@@ -228,130 +209,3 @@ def test_without_the_port_for_datagrams_the_connection_carries_everything(
 
     run(test())
     assert any("peer_datagrams_off" in record.getMessage() for record in caplog.records)
-
-
-# --- what goes as a datagram, and what is done with it
-
-
-class Sender:
-    """Stands in for the network."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[int, bytes]] = []
-        self.again: list[tuple[int, bytes]] = []
-
-    def send_packed(self, node_id: int, packed: bytes) -> bool:
-        self.sent.append((node_id, packed))
-        return True
-
-    def send_again(self, node_id: int, packed: bytes) -> None:
-        self.again.append((node_id, packed))
-
-    def flush(self) -> None:
-        """Nothing is kept back here."""
-
-    def kinds_again(self) -> list[int]:
-        return [msgpack.unpackb(packed, use_list=False)[0] for _, packed in self.again]
-
-
-def make_world(*groups: int) -> tuple[HostWorld, Sender]:
-    world = HostWorld(*groups)
-    sender = Sender()
-    world.transport.peers = sender
-    return world, sender
-
-
-def test_a_vote_goes_twice_and_only_after_it_is_durable() -> None:
-    world, sender = make_world(1)
-    log = world.logs[1]
-    log.script().hard_state = HARD_STATE
-    log.promise(2, VoteReply(2, True))
-    world.turn(1)
-    assert sender.sent == sender.again == []
-    world.wal.sync()
-    assert sender.sent == sender.again != []
-
-
-def test_entries_go_once_and_one_acknowledgement_in_a_tick_goes_twice() -> None:
-    world, sender = make_world(1)
-    log = world.logs[1]
-    normal = Append(1, 3, 1, 3, (Entry(4, 1, int(EntryKind.NORMAL), b"x"),))
-    first = Append(1, 3, 1, 3, (Entry(4, 1, int(EntryKind.NOOP), b""),))
-    for message in (normal, first, Append(1, 4, 1, 3, ()), SnapshotReply(1, 2, 3, True)):
-        log.say(2, message)
-    world.turn(1)
-    assert len(sender.sent) == 4
-    assert sender.kinds_again() == [KIND_OF[Append]], "the question overtakes the entries"
-    sender.again.clear()
-    for index in range(5):
-        log.say(2, AppendReply(1, index, False, 0, 0))
-        world.turn(1)
-    assert len(sender.again) == 1
-    world.clock.ns += TICK_NS
-    world.host._pass_time()
-    log.say(2, AppendReply(1, 9, False, 0, 0))
-    world.turn(1)
-    assert len(sender.again) == 2
-
-
-def test_the_second_copy_of_heartbeats_counts_for_nothing() -> None:
-    """Two answers in a round would look like a round without progress to a leader."""
-    world, _ = make_world(1, 2)
-    beat = Heartbeat(1, 0, 5, 0, 0, 0)
-    item = (HEARTBEATS, ((1, *beat), (2, *beat)))
-    world.deliver(2, item)
-    world.deliver(2, item)
-    assert world.logs[1].stepped == world.logs[2].stepped == [(2, beat)]
-    world.deliver(3, item)  # the same words from another
-    world.deliver(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=6)),)))
-    assert len(world.logs[1].stepped) == 3
-    for number in range(3 * BEATS_SEEN_MAX):
-        world.deliver(2, (HEARTBEATS, ((1, *beat._replace(sent_ns=number)),)))
-    assert len(world.transport._beats_seen) == BEATS_SEEN_MAX
-    with pytest.raises(PeerFrameError):
-        world.deliver(2, (HEARTBEATS, ((1, {}, 5, 0, 0, 0),)))
-
-
-def test_heartbeats_of_many_groups_fit_into_datagrams() -> None:
-    groups = range(1, 2 * BEATS_PER_ITEM + 2)
-    world, sender = make_world(*groups)
-    beat = HeartbeatReply(1 << 30, 1 << 62, 1 << 30, 1 << 63)
-    for group_id in groups:
-        world.logs[group_id].say(2, beat)
-    world.turn(*groups)
-    assert len(sender.sent) == 3
-    datagrams = encode_datagrams(TOKEN, [packed for _, packed in sender.again])
-    found = [member for each in datagrams for item in items_of(each) for member in item[1]]
-    assert found == [(group_id, *beat) for group_id in groups]
-
-
-def test_nothing_but_consensus_is_taken_from_a_datagram() -> None:
-    """A write that is executed once for each copy would be executed twice."""
-    taken: list[Any] = []
-    node: Any = SimpleNamespace(
-        host=SimpleNamespace(step=lambda *message: taken.append(message)),
-        transport=None,
-        time=SimpleNamespace(is_settled=False),
-    )
-    vote = Vote(3, 0, 0, False)
-    Node.on_peer_datagram(node, 2, (encode_message(1, vote),))
-    assert taken == [(2, 1, vote, False)]
-    for kind in (FORWARD_WRITE, TIME, MAP_EPOCH, "x", None):
-        with pytest.raises(PeerFrameError):
-            Node.on_peer_datagram(node, 2, ((kind, 1),))
-    assert len(taken) == 1
-    assert KIND_OF[SnapshotChunk] not in DATAGRAM_KINDS
-
-
-def test_a_node_that_does_not_know_the_time_takes_votes_from_connections_only() -> None:
-    """There the time that the voter knows comes before its vote."""
-    taken: list[Any] = []
-    time = SimpleNamespace(is_settled=False)
-    host = SimpleNamespace(step=lambda *message: taken.append(message))
-    node: Any = SimpleNamespace(host=host, transport=None, time=time)
-    vote, answer = VoteReply(3, True), AppendReply(3, 0, False, 0, 0)
-    Node.on_peer_datagram(node, 2, (encode_message(1, vote), encode_message(1, answer)))
-    assert taken == [(2, 1, answer, False)]
-    time.is_settled = True
-    Node.on_peer_datagram(node, 2, (encode_message(1, vote),))
-    assert taken == [(2, 1, answer, False), (2, 1, vote, False)]

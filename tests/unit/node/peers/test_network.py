@@ -32,8 +32,9 @@ from quorumcache.node.peers.codec import (
     pack_item,
 )
 from quorumcache.node.peers.link import REFUSED_RETRY_MS
-from quorumcache.node.peers.network import UNKNOWN_LINKS_MAX, PeerNetwork, PeerSpec
-from quorumcache.node.peers.state import ONE_WAY_NS
+from quorumcache.node.peers.network import PeerNetwork, PeerSpec
+from quorumcache.node.peers.open_links import UNKNOWN_LINKS_MAX
+from quorumcache.node.peers.peer import ONE_WAY_NS
 from quorumcache.node.telemetry.counters import Counters
 from tests.support.background import background_tasks
 from tests.support.founding import disk_id
@@ -165,15 +166,13 @@ class World:
             asyncio.get_running_loop(),
             SystemClock(),
             random.Random(node_id),
-            hello=hello,
             listen_address=self.address(node_id),
-            peers={
-                other: PeerSpec(peer_name or "?abc"[other], self.address(other), disk_id(other))
-            },
-            handler=recorder,
             tasks=background_tasks(),
             **options,
         )
+        name = peer_name or "?abc"[other]
+        peers = {other: PeerSpec(name, self.address(other), disk_id(other))}
+        network.join(hello, peers, recorder)
         self.networks.append(network)
         return network, recorder
 
@@ -191,6 +190,11 @@ class World:
         # Transports say goodbye in the next turns of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(0.001)
 
 
 async def both(world: World) -> Any:
@@ -229,6 +233,34 @@ def test_two_networks_meet_and_exchange_items() -> None:
             b.flush()
             assert (await at_a.wait("item", 2))[2] == (1, "back")
             assert counters.peer_messages_received == 1
+
+    run(test())
+
+
+def test_before_a_node_has_joined_it_has_nobody_to_send_to() -> None:
+    """As while it is new, or alone."""
+
+    async def test() -> None:
+        counters = Counters()
+        network = PeerNetwork(
+            asyncio.get_running_loop(),
+            SystemClock(),
+            random.Random(1),
+            listen_address="127.0.0.1:0",
+            tasks=background_tasks(),
+            counters=counters,
+        )
+        assert not network.has_joined
+        assert not network.send(2, (1,))
+        assert not network.send_bulk(2, (1,))
+        network.send_again(2, b"x")
+        network.send_to_all((1,))
+        network.flush()
+        assert (network.node_ids, network.is_up(2), network.is_heard(2)) == ((), False, False)
+        assert (network.refusals(), network.why_apart()) == ({}, {})
+        assert counters.peer_messages_sent == 0
+        network.abort()
+        await network.stop()
 
     run(test())
 
@@ -392,6 +424,28 @@ def test_peers_that_left_are_let_go_of_and_new_ones_dialed() -> None:
             a.update_peers({2: PeerSpec("b", world.address(2), disk_id(2))})
             await at_a.until(lambda: a.is_up(2))
             await at_b.until(lambda: b.is_up(1))
+
+    run(test())
+
+
+def test_nothing_is_left_of_a_node_that_was_forgotten() -> None:
+    """Once it is a stranger that dials us, and again after it was added anew."""
+
+    async def test() -> None:
+        async with World() as world:
+            a, at_a, b, at_b = await both(world)
+            await until(lambda: a.is_heard(2) and 2 in a._paths)
+            for _ in range(2):
+                at_a.events.clear()
+                at_b.events.clear()
+                a.forget(2)
+                assert (a.node_ids, a.is_up(2), a.is_heard(2)) == ((), False, False)
+                assert not a.send(2, (1,))
+                assert (a._tokens, a._paths, a._ready, a._dialer._dials) == ({}, {}, {}, {})
+                assert (await at_b.wait("refused", 1))[2].endswith("which node a does not know")
+                assert not at_a.all("down"), "it did not go down: it has left"
+                a.add(2, PeerSpec("b", world.address(2), disk_id(2)))
+                await until(lambda: a.is_up(2) and a.is_heard(2) and b.is_up(1))
 
     run(test())
 
@@ -634,12 +688,11 @@ def test_a_link_cut_one_way_is_noticed_at_both_ends(way: str) -> None:
                 asyncio.get_running_loop(),
                 SystemClock(),
                 random.Random(1),
-                hello=hello_of(1),
                 listen_address=world.address(1),
-                peers={2: PeerSpec("b", f"127.0.0.1:{await valve.start()}", disk_id(2))},
-                handler=recorder,
                 tasks=background_tasks(),
             )
+            peers = {2: PeerSpec("b", f"127.0.0.1:{await valve.start()}", disk_id(2))}
+            a.join(hello_of(1), peers, recorder)
             world.networks.append(a)
             await a.start()
             _, at_b = await world.start(2)
@@ -752,15 +805,14 @@ def test_a_lost_link_is_dialed_again_while_the_name_server_is_silent(
                 asyncio.get_running_loop(),
                 SystemClock(),
                 random.Random(1),
-                hello=hello_of(1),
                 listen_address=world.address(1),
-                peers={
-                    2: PeerSpec("b", f"b.test:{world.ports[2]}", disk_id(2)),
-                    3: PeerSpec("c", "c.test:7400", disk_id(3)),
-                },
-                handler=recorder,
                 tasks=background_tasks(),
             )
+            peers = {
+                2: PeerSpec("b", f"b.test:{world.ports[2]}", disk_id(2)),
+                3: PeerSpec("c", "c.test:7400", disk_id(3)),
+            }
+            a.join(hello_of(1), peers, recorder)
             world.networks.append(a)
             await a.start()
             await recorder.wait("down", 3)
@@ -813,10 +865,10 @@ def test_a_dial_that_leads_back_to_its_own_port_is_given_up_at_once(
         loop = asyncio.get_running_loop()
         async with World() as world:
             a, at_a = world.make(1)
-            usual = a._names.connect
+            usual = a._dialer._names.connect
 
             async def connect(factory: Any, host: str, port: int, turn: int) -> None:
-                a._names.connect = usual
+                a._dialer._names.connect = usual
                 near = socket.socket()
                 near.setblocking(False)
                 near.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -824,7 +876,7 @@ def test_a_dial_that_leads_back_to_its_own_port_is_given_up_at_once(
                 await loop.sock_connect(near, (host, port))
                 await loop.create_connection(factory, sock=near)
 
-            a._names.connect = connect
+            a._dialer._names.connect = connect
             await a.start()
             await lines.wait("peer_handshake_failed")
             began = loop.time()

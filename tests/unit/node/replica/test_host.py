@@ -22,6 +22,7 @@ from quorumcache.node.consensus.values import (
     Role,
     Snapshot,
     SnapshotMeta,
+    SnapshotSource,
 )
 from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError, SnapshotInvalid
 from quorumcache.node.peers.consensus_items import decode_beats, encode_message
@@ -276,14 +277,15 @@ def test_a_follower_that_is_far_behind_is_sent_the_state_without_waiting_for_a_t
     log.script().snapshot_wanted = [3]
     provide = log.provide_snapshot
 
-    def provided(to: int, snapshot: Snapshot) -> None:
-        provide(to, snapshot)
+    def provided(to: int, source: SnapshotSource) -> None:
+        provide(to, source)
         log.say(to, PLAIN)
 
     log.provide_snapshot = provided  # type: ignore[method-assign]
+    log.lead()
     world.turn(1)
-    ((to, snapshot),) = log.provided
-    assert (to, snapshot.meta.last_index) == (3, 0)
+    ((to, source),) = log.provided
+    assert (to, source.meta.last_index) == (3, 0)
     assert ("send", 3) in world.told()
 
 

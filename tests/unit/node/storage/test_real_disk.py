@@ -515,8 +515,7 @@ def test_log_and_snapshots_on_real_files(tmp_path: Path) -> None:
                 wal.append([record(index)], lambda future=future: future.set_result(None))
                 await future
             meta = SnapshotMeta(90, 1, Configuration((1, 2, 3)))
-            snapshot = Snapshot(meta, b"state")
-            assert await outcome(lambda done: store.save(1, snapshot, done)) is None
+            assert await outcome(lambda done: store.save(1, meta, (b"state",), done)) is None
             wal.compacted(1, 90, 1)
             await outcome(lambda done: wal.append([], lambda: done(None)))
             for _ in range(10):  # Behind each removal of a segment comes the next one.
@@ -526,7 +525,7 @@ def test_log_and_snapshots_on_real_files(tmp_path: Path) -> None:
         async with opened() as disk:
             _, recovered, store = open_wal(disk)
             assert recovered == list(range(91, 101))
-            assert store.load_all() == {1: snapshot}
+            assert store.load_all() == {1: Snapshot(meta, b"state")}
         paths = [Path(directory, name) for name in sorted(os.listdir(directory))]
         damaged = [path for path in paths if any(path.read_bytes()[128:])][-1]
         data = bytearray(damaged.read_bytes())

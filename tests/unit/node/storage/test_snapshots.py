@@ -44,7 +44,7 @@ def save(
     store: SnapshotStore, loop: ManualLoop, meta: SnapshotMeta, data: bytes
 ) -> list[BaseException | None]:
     results: list[BaseException | None] = []
-    store.save(5, Snapshot(meta, data), results.append)
+    store.save(5, meta, (data,), results.append)
     assert results == []
     loop.run()
     return results
@@ -52,7 +52,7 @@ def save(
 
 def test_saved_snapshots_are_loaded(store: SnapshotStore, loop: ManualLoop) -> None:
     assert save(store, loop, META, b"data") == [None]
-    store.save(6, Snapshot(NEWER, b""), lambda error: None)
+    store.save(6, NEWER, (b"",), lambda error: None)
     loop.run()
     assert store.load_all() == {5: Snapshot(META, b"data"), 6: Snapshot(NEWER, b"")}
 
@@ -66,7 +66,7 @@ def test_chunks_are_consumed_later(store: SnapshotStore, loop: ManualLoop) -> No
             consumed.append(chunk)
             yield chunk
 
-    store.save_chunks(5, META, chunks(), lambda error: None)
+    store.save(5, META, chunks(), lambda error: None)
     assert consumed == []
     loop.run()
     assert store.load_all()[5].data == b"one two"
@@ -136,8 +136,8 @@ def test_older_snapshot_does_not_replace_a_newer_one(
 ) -> None:
     """A node encodes its own state at 10 while one at 20 comes from the leader and overtakes it."""
     results: list[BaseException | None] = []
-    store.save(5, Snapshot(NEWER, b"new"), results.append)
-    store.save(5, Snapshot(META, b"old"), results.append)
+    store.save(5, NEWER, (b"new",), results.append)
+    store.save(5, META, (b"old",), results.append)
     assert results == []
     loop.run()
     assert results[0] is None
@@ -155,7 +155,7 @@ def test_older_snapshot_may_follow_a_newer_one_that_failed(
     results: list[BaseException | None] = []
     for index in (20, 30):
         meta = NEWER._replace(last_index=index)
-        store.save(5, Snapshot(meta, bytes(200)), results.append)
+        store.save(5, meta, (bytes(200),), results.append)
     loop.run()
     assert [type(error) for error in results] == [DiskFull, DiskFull]
     assert save(store, loop, META, b"old") == [None]

@@ -15,20 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorumcache.node.errors import BrokenDataDir, DiskFull, StartupError
-from quorumcache.node.peers.codec import MARK_BYTES, MARKS_MAX, Hello
 from quorumcache.node.storage.start_record import (
     SEEN_FILE,
     STARTS_FILE,
     PeerStarts,
-    Starts,
     count_start,
     encode_starts,
     read_starts,
 )
+from quorumcache.node.storage.starts import MARK_BYTES, MARKS_MAX, Starts
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing, PowerLoss
 from tests.support.founding import disk_id
-from tests.unit.node.peers.test_codec import HELLO
 
 OWN, OTHER = disk_id(1), disk_id(2)
 
@@ -42,12 +40,6 @@ def new_disk() -> FakeDisk:
     disk.make_dirs("d")
     disk.write(f"d/{STARTS_FILE}", encode_starts(OTHER, Starts()))
     return disk
-
-
-def hello_with(starts: Starts, disk: str = OTHER) -> Hello:
-    return HELLO._replace(
-        name="b", node_id=2, disk_id=disk, start_number=starts.number, start_marks=starts.marks
-    )
 
 
 def memory() -> PeerStarts:
@@ -75,7 +67,7 @@ def test_a_crash_while_a_start_is_counted_leaves_a_directory_that_is_believed() 
     for steps in range(1, 12):
         disk = new_disk()
         seen = memory()
-        seen.saw(hello_with(count_start(disk, "d", OTHER, 5)))
+        seen.saw(OTHER, count_start(disk, "d", OTHER, 5))
         left = [steps]
 
         def step(
@@ -92,7 +84,7 @@ def test_a_crash_while_a_start_is_counted_leaves_a_directory_that_is_believed() 
             count_start(disk, "d", OTHER, 6)
         disk.before_step = None
         starts = count_start(disk, "d", OTHER, 7)
-        assert seen.why_set_back("a", hello_with(starts)) is None
+        assert seen.why_set_back("a", "b", OTHER, starts) is None
         if left[0] > 0:
             return
     raise AssertionError("more steps than thought of")
@@ -102,11 +94,11 @@ def test_on_a_full_disk_a_start_goes_as_part_of_the_last_one() -> None:
     disk = new_disk()
     seen = memory()
     last = count_start(disk, "d", OTHER, 5)
-    seen.saw(hello_with(last))
+    seen.saw(OTHER, last)
     disk.capacity_bytes = 0
     full = count_start(disk, "d", OTHER, 6)
     assert full == last
-    assert seen.why_set_back("a", hello_with(full)) is None
+    assert seen.why_set_back("a", "b", OTHER, full) is None
     disk.capacity_bytes = None
     assert count_start(disk, "d", OTHER, 7).number == 2
 
@@ -137,10 +129,10 @@ def test_no_sequence_of_crashes_and_full_disks_makes_a_healthy_directory_look_se
 
         disk.before_step = step
         with contextlib.suppress(PowerLoss, DiskFull):
-            hello = hello_with(count_start(disk, "d", OTHER, random.getrandbits(63)))
+            told = count_start(disk, "d", OTHER, random.getrandbits(63))
             if random.random() < 0.6:
-                assert seen.why_set_back("a", hello) is None
-                seen.saw(hello)
+                assert seen.why_set_back("a", "b", OTHER, told) is None
+                seen.saw(OTHER, told)
         disk.before_step = None
         disk.crash(power=random.random() < 0.3)
 
@@ -149,8 +141,8 @@ def test_no_sequence_of_crashes_and_full_disks_makes_a_healthy_directory_look_se
 def test_a_directory_set_back_is_refused_however_often_it_starts(restarts: int) -> None:
     seen = memory()
     copy = started(3)
-    seen.saw(hello_with(started(2, copy)))
-    why = seen.why_set_back("a", hello_with(started(restarts, copy, seed=9)))
+    seen.saw(OTHER, started(2, copy))
+    why = seen.why_set_back("a", "b", OTHER, started(restarts, copy, seed=9))
     assert why is not None
     assert "the data directory of node b" in why
     assert "Start node b with the directory as it was last, or leave it stopped" in why
@@ -163,28 +155,28 @@ def test_a_directory_that_was_set_back_is_refused_when_its_marks_no_longer_tell(
     seen = memory()
     copy = started(3)
     latest = started(2, copy)
-    seen.saw(hello_with(latest))
+    seen.saw(OTHER, latest)
     old = started(5, copy, seed=9)
     for _ in range(6):
-        assert seen.why_set_back("a", hello_with(old)) is not None
+        assert seen.why_set_back("a", "b", OTHER, old) is not None
         old = started(MARKS_MAX // 3, old, seed=10)
-    assert seen.why_set_back("a", hello_with(started(2 * MARKS_MAX, latest, seed=11))) is None
+    assert seen.why_set_back("a", "b", OTHER, started(2 * MARKS_MAX, latest, seed=11)) is None
 
 
 def test_a_healthy_directory_is_believed_however_long_it_was_not_seen() -> None:
     seen = memory()
     starts = started(2)
-    seen.saw(hello_with(starts))
+    seen.saw(OTHER, starts)
     for count in (0, 1, MARKS_MAX - 1, MARKS_MAX, 3 * MARKS_MAX):
         later = started(count, starts, seed=5)
         assert len(later.marks) <= MARK_BYTES * MARKS_MAX
-        assert seen.why_set_back("a", hello_with(later)) is None
+        assert seen.why_set_back("a", "b", OTHER, later) is None
 
 
 def test_a_node_that_keeps_nothing_is_believed() -> None:
     seen = memory()
-    seen.saw(hello_with(Starts()))
-    assert seen.why_set_back("a", hello_with(Starts())) is None
+    seen.saw(OTHER, Starts())
+    assert seen.why_set_back("a", "b", OTHER, Starts()) is None
 
 
 @given(st.lists(st.sampled_from(["start", "see", "copy", "set back"]), max_size=40))
@@ -204,10 +196,10 @@ def test_whoever_lacks_the_newest_start_that_was_seen_is_refused_and_nobody_else
         elif step == "set back":
             starts, history = copy, kept
         else:
-            why = seen.why_set_back("a", hello_with(starts))
+            why = seen.why_set_back("a", "b", OTHER, starts)
             assert (why is None) == (newest_seen is None or newest_seen in history)
             if why is None:
-                seen.saw(hello_with(starts))
+                seen.saw(OTHER, starts)
                 newest_seen = history[-1]
 
 
@@ -216,17 +208,17 @@ def test_what_was_seen_is_durable_and_a_full_disk_only_delays_it() -> None:
     seen = PeerStarts(disk, "d", OWN, fail)
     starts = started(4)
     disk.capacity_bytes = 0
-    seen.saw(hello_with(started(2)))
+    seen.saw(OTHER, started(2))
     settle(disk)
     assert not disk.exists(f"d/{SEEN_FILE}")
     disk.capacity_bytes = None
     seen.store_if_due()
-    seen.saw(hello_with(starts))  # While the first is being written.
+    seen.saw(OTHER, starts)  # While the first is being written.
     settle(disk)
     disk.crash(power=True)
     again = PeerStarts(disk, "d", OWN, fail)
-    assert again.why_set_back("a", hello_with(started(3))) is not None
-    assert again.why_set_back("a", hello_with(starts)) is None
+    assert again.why_set_back("a", "b", OTHER, started(3)) is not None
+    assert again.why_set_back("a", "b", OTHER, starts) is None
 
 
 def settle(disk: FakeDisk) -> None:
@@ -241,7 +233,7 @@ def test_files_that_are_damaged_or_of_another_directory_are_refused() -> None:
     with pytest.raises(BrokenDataDir, match="checksum"):
         read_starts(disk, "d", OTHER)
     seen = PeerStarts(disk, "d", OWN, fail)
-    seen.saw(hello_with(started(1)))
+    seen.saw(OTHER, started(1))
     settle(disk)
     with pytest.raises(StartupError, match="belongs to data directory"):
         PeerStarts(disk, "d", OTHER, fail)

@@ -12,7 +12,6 @@ from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
     HardState,
-    Snapshot,
     SnapshotMeta,
 )
 from quorumcache.node.errors import DiskFailed
@@ -243,7 +242,7 @@ def test_failed_sync_of_a_new_segment_ends_it(log: Log) -> None:
 
 def save(log: Log, group: int, index: int, *, term: int = 1) -> SnapshotMeta:
     meta = SnapshotMeta(index, term, META)
-    SnapshotStore(log.disk, "s").save(group, Snapshot(meta, b""), lambda error: None)
+    SnapshotStore(log.disk, "s").save(group, meta, (b"",), lambda error: None)
     log.run()
     return meta
 

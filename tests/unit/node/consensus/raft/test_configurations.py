@@ -33,12 +33,6 @@ def test_anything_else_is_refused(payload: bytes) -> None:
         decode_configuration(payload)
 
 
-def test_members_are_all_who_receive_the_log() -> None:
-    configuration = Configuration((3, 1), (7,), (2, 3))
-    assert configuration.members() == (1, 2, 3, 7)
-    assert [configuration.is_voter(i) for i in (1, 2, 3, 7)] == [True, True, True, False]
-
-
 def entries(*configurations: Configuration) -> tuple[Entry, ...]:
     return tuple(
         Entry(index, 1, EntryKind.CONFIG, encode_configuration(configuration))

@@ -11,7 +11,13 @@ from quorumcache.node.consensus.raft.messages import (
     SnapshotChunk,
     SnapshotReply,
 )
-from quorumcache.node.consensus.values import Configuration, Role, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Role,
+    Snapshot,
+    SnapshotMeta,
+    SnapshotSource,
+)
 from tests.support.raft_cluster import RaftCluster
 from tests.support.raft_solo import ELECTION_TICKS, Solo, log_of
 
@@ -117,18 +123,18 @@ def chunks(solo: Solo) -> list[SnapshotChunk]:
     return [m for _, m in solo.flush() if isinstance(m, SnapshotChunk)]
 
 
-SNAPSHOT = Snapshot(SnapshotMeta(11, 2, THREE), b"0123456789")
+SOURCE = SnapshotSource(SnapshotMeta(11, 2, THREE), [b"01234", b"", b"56789"])
 
 
 def test_a_snapshot_travels_one_chunk_at_a_time() -> None:
     solo = compacted_leader(snapshot_chunk_bytes=4)
     ask_for_snapshot(solo)
-    solo.raft.provide_snapshot(3, SNAPSHOT)
-    solo.raft.provide_snapshot(3, SNAPSHOT)
+    solo.raft.provide_snapshot(3, SOURCE)
+    solo.raft.provide_snapshot(3, SOURCE)
     seen = []
     for next_offset in (4, 8, 10):
         (chunk,) = chunks(solo)
-        assert (chunk.last_index, chunk.last_term, chunk.configuration) == SNAPSHOT.meta
+        assert (chunk.last_index, chunk.last_term, chunk.configuration) == SOURCE.meta
         seen.append((chunk.offset, chunk.total_bytes, chunk.data))
         reply = SnapshotReply(2, 11, next_offset, False)
         solo.step(3, reply, reply)
@@ -145,7 +151,7 @@ def test_a_snapshot_is_resumed_where_the_receiver_stands() -> None:
     """The connection broke; the receiver kept what it had. Or it restarted and kept nothing."""
     solo = compacted_leader(snapshot_chunk_bytes=4)
     ask_for_snapshot(solo)
-    solo.raft.provide_snapshot(3, SNAPSHOT)
+    solo.raft.provide_snapshot(3, SOURCE)
     assert chunks(solo)[0].offset == 0
     solo.step(3, SnapshotReply(2, 11, 8, False))
     assert chunks(solo)[0].offset == 8
@@ -158,7 +164,7 @@ def test_a_snapshot_is_resumed_where_the_receiver_stands() -> None:
 def test_a_lost_chunk_is_repeated_after_two_silent_rounds() -> None:
     solo = compacted_leader(snapshot_chunk_bytes=4)
     ask_for_snapshot(solo)
-    solo.raft.provide_snapshot(3, SNAPSHOT)
+    solo.raft.provide_snapshot(3, SOURCE)
     solo.flush()
     repeated = []
     for _ in range(3):
@@ -183,13 +189,13 @@ def test_the_shell_is_asked_again_when_it_does_not_answer() -> None:
 def test_a_snapshot_that_the_log_has_moved_past_is_not_sent() -> None:
     solo = compacted_leader()
     ask_for_snapshot(solo)
-    old = Snapshot(SnapshotMeta(5, 1, THREE), b"old")
+    old = SnapshotSource(SnapshotMeta(5, 1, THREE), [b"old"])
     solo.raft.provide_snapshot(3, old)
     assert chunks(solo) == []
-    solo.raft.provide_snapshot(3, SNAPSHOT)
+    solo.raft.provide_snapshot(3, SOURCE)
     assert len(chunks(solo)) == 1
-    solo.raft.provide_snapshot(2, SNAPSHOT)
-    solo.raft.provide_snapshot(9, SNAPSHOT)
+    solo.raft.provide_snapshot(2, SOURCE)
+    solo.raft.provide_snapshot(9, SOURCE)
     assert chunks(solo) == [], "nobody else wants one"
 
 
@@ -197,7 +203,7 @@ def test_the_log_is_kept_for_a_peer_that_is_receiving_a_snapshot() -> None:
     """Else it would need the next one the moment it is done."""
     solo = compacted_leader()
     ask_for_snapshot(solo)
-    solo.raft.provide_snapshot(3, SNAPSHOT)
+    solo.raft.provide_snapshot(3, SOURCE)
     for number in range(5):
         solo.raft.propose(b"%d" % number)
     solo.flush()
@@ -219,7 +225,7 @@ def test_the_log_is_kept_for_a_peer_that_is_receiving_a_snapshot() -> None:
 def test_the_log_that_is_kept_for_others_is_bounded() -> None:
     solo = compacted_leader()
     ask_for_snapshot(solo)
-    solo.raft.provide_snapshot(3, SNAPSHOT)
+    solo.raft.provide_snapshot(3, SOURCE)
     for number in range(5):
         solo.raft.propose(b"%d" % number)
     solo.flush()

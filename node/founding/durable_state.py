@@ -28,13 +28,14 @@ from quorumcache.node.founding.data_dir import (
     membership,
     open_data_dir,
 )
-from quorumcache.node.housekeeping.timekeeper import find_times
+from quorumcache.node.founding.found_times import find_times
 from quorumcache.node.storage.disk_space import SpacePlan, plan_space
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, lock_data_dir
 from quorumcache.node.storage.local_state import LocalState
 from quorumcache.node.storage.snapshots import SnapshotStore
-from quorumcache.node.storage.start_record import PeerStarts, Starts, count_start
+from quorumcache.node.storage.start_record import PeerStarts, count_start
+from quorumcache.node.storage.starts import Starts
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.memory import MemoryWal
 from quorumcache.node.wal.newest import NewestNote, read_newest
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 log: Final = get_logger("node")
 
 
-class NodeStorage:
+class DurableState:
     """See the module. `member` None: the directory is new, and only `identity` means anything."""
 
     def __init__(

@@ -1,11 +1,11 @@
-"""What a node's storage does when the node ends."""
+"""What the durable state of a node does when the node ends."""
 
 from random import Random
 
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import AcknowledgedDataLost
-from quorumcache.node.node_storage import NodeStorage
+from quorumcache.node.founding.durable_state import DurableState
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
 from tests.support.scripted_log import ManualClock
@@ -15,7 +15,7 @@ def test_a_directory_that_cannot_be_marked_keeps_no_node_from_ending() -> None:
     """A full disk has no room for the mark; the next start finds out again."""
     loop = VirtualLoop()
     disk, clock = FakeDisk(loop), ManualClock()
-    storage = NodeStorage(
+    storage = DurableState(
         NodeConfig(data_dir="d"),
         disk,
         clock=clock,

@@ -35,10 +35,10 @@ def taken(*maps: bytes) -> ClusterMap | None:
     async def test() -> ClusterMap | None:
         loop = asyncio.get_running_loop()
         node = Node(CONFIG, clock=SystemClock(), disk=None, random=Random(1), loop=loop)
-        node.storage.become(member_of(RECORD, 1))
-        node._become_member()
+        node.durable.become(member_of(RECORD, 1))
+        member = node._become_member()
         for data in maps:
-            node.on_rare_item(2, (MAP_REPLY, data))
+            member.inbox.on_rare_item(2, (MAP_REPLY, data))
         return node.map
 
     return asyncio.run(test())

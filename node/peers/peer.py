@@ -103,6 +103,11 @@ class Peer:
         self.suspect = False  # on_peer_down was called, and nothing came up since
         self.wake: asyncio.Future[None] | None = None  # ends the pause before the next dial
 
+    def wake_up(self) -> None:
+        """End the pause before the next dial, if there is one."""
+        if self.wake is not None and not self.wake.done():
+            self.wake.set_result(None)
+
 
 def refusals_of(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:
     """See `PeerNetwork.refusals`."""

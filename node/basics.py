@@ -1,0 +1,91 @@
+"""What a node has from its first moment on, whether it is new or a member."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.cluster_time import ClusterTime
+from quorumcache.node.directory.members import Members
+from quorumcache.node.housekeeping.peer_watch import PeerWatch, log_alarm
+from quorumcache.node.housekeeping.rounds import Rounds
+from quorumcache.node.housekeeping.timekeeper import Timekeeper
+from quorumcache.node.peers.consensus_transport import ConsensusTransport
+from quorumcache.node.peers.listener import PeerListener
+from quorumcache.node.peers.network import PeerNetwork
+from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.system.tasks import Tasks
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.timings import Timings
+from quorumcache.node.wal.memory import MemoryWal
+
+if TYPE_CHECKING:
+    import asyncio
+    from random import Random
+
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.config import NodeConfig
+    from quorumcache.node.storage.disk import Disk
+
+
+class Basics:
+    """See the module."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        clock: Clock,
+        disk: Disk | None,
+        random: Random,
+        loop: asyncio.AbstractEventLoop,
+        consensus_bounds: Mapping[str, int],
+        on_leader_change: Callable[[int], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        """`on_leader_change` hears of each group whose leader has changed here, `on_fatal` of what
+        the node cannot go on with.
+        """
+        self.config = config
+        self.clock = clock
+        self.disk = disk if config.data_dir else None
+        self.random = random
+        self.loop = loop
+        self.consensus_bounds = consensus_bounds
+        self.on_fatal = on_fatal
+        self.incarnation = random.getrandbits(63)
+        self.started_ns = clock.monotonic_ns()
+        self.counters = Counters()
+        self.timings = Timings()
+        self.alarms = Alarms(log_alarm)
+        self.tasks = Tasks(loop, alarms=self.alarms, counters=self.counters, fatal=on_fatal)
+        self.time = ClusterTime(clock)
+        self.members = Members()
+        self.rounds = Rounds(config.tick_ms)
+        self.peer_watch = PeerWatch(config.name, self.alarms, clock, self.started_ns)
+        self.listener = PeerListener(loop)
+        self.network = PeerNetwork(
+            loop,
+            clock,
+            random,
+            listen_address=config.peer,
+            counters=self.counters,
+            tasks=self.tasks,
+            listener=self.listener,
+        )
+        self.transport = ConsensusTransport(self.network)
+        self.host = ReplicaHost(
+            loop=loop,
+            clock=clock,
+            wal=MemoryWal(loop),
+            snapshots=None,
+            transport=self.transport,
+            counters=self.counters,
+            tick_ms=config.tick_ms,
+            on_leader_change=on_leader_change,
+            on_fatal=on_fatal,
+            time=self.time,
+            item_bytes_max=config.item_bytes_max,
+        )
+        self.timekeeper = Timekeeper(self.time, self.alarms, self.network, self.members.heard_of)

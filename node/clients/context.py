@@ -1,0 +1,111 @@
+"""What all client connections of a node share, and what one client has chosen for itself.
+
+This is all that a request sees of the node. The replies to `stats` and `cluster` are made by
+functions that `node.py` hands in: they look at the whole node, and nothing here does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from quorumcache.node.clients.failures import failure_line
+from quorumcache.node.clients.write_room import WriteRoom
+from quorumcache.node.operations.coordinator import Coordinator
+from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.read_levels import LINEARIZABLE_NS
+from quorumcache.node.protocol.responses import version_line
+from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.node.version import WIRE_VERSION
+from quorumcache.ring import key_token
+
+log = get_logger("server")
+
+REPLY_BYTES_MAX: Final = 4 << 20
+"""Bytes of answers of one connection that wait for their turn, or for the transport. One more may
+exceed it."""
+
+
+class ClientSettings:
+    """What a client has chosen for its connection (`cluster redirect`, `cluster read`)."""
+
+    __slots__ = ("redirect", "staleness_ns")
+
+    def __init__(self) -> None:
+        self.redirect = False
+        """Answer misrouted keys with MOVED instead of forwarding them."""
+        self.staleness_ns: int = LINEARIZABLE_NS
+        """How old an answer to a read may be (`operations/read_levels.py`)."""
+
+
+class ClientContext:
+    """See the module docstring. A class and no `Protocol`: each request looks at it, and mypyc
+    reads the attributes of a class directly.
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        monotonic_ns: Callable[[], int],
+        coordinator: Coordinator,
+        counters: Counters,
+        groups: dict[int, ReplicaGroup],
+        shards: int,
+        item_bytes_max: int,
+        stats: Callable[[tuple[bytes, ...]], bytes],
+        cluster: Callable[[ClientSettings, tuple[bytes, ...]], bytes],
+        moved_line: Callable[[int], bytes],
+    ) -> None:
+        """`shards`: their number, a power of two. `stats`, `cluster`: the whole reply to such a
+        command, by its words. `moved_line`: the reply to a client that routes by itself, by the
+        group that this node does not lead.
+        """
+        self.loop = loop
+        self.monotonic_ns = monotonic_ns
+        self.coordinator = coordinator
+        self.counters = counters
+        self.groups = groups
+        """This node's replicas, by group id."""
+        self.shard_count = shards
+        self.token_shift = 64 - (shards.bit_length() - 1)
+        """shard = key_token(key) >> token_shift; group = shard + 1."""
+        self.item_bytes_max = item_bytes_max
+        self.stats = stats
+        self.cluster = cluster
+        self.moved_line = moved_line
+        self.version_line = version_line(WIRE_VERSION)
+        self.reply_bytes_max: int = REPLY_BYTES_MAX
+        """The present share of each connection in what all may hold, see `server.py`."""
+        self.write_room = WriteRoom()
+
+    def group_of(self, key: bytes) -> int:
+        """Group of the key's shard."""
+        return (key_token(key) >> self.token_shift) + 1
+
+    def leads(self, group_id: int) -> bool:
+        """Does this node lead the group?"""
+        group = self.groups.get(group_id)
+        return group is not None and group.is_leader
+
+    def is_fresh(self, group_id: int, staleness_ns: int) -> bool:
+        """May the replica here, if there is one, answer a read with such a bound?"""
+        group = self.groups.get(group_id)
+        return group is not None and self.coordinator.serving.is_fresh(group, staleness_ns)
+
+    def failed(self, failure: Failure) -> bytes:
+        """The reply for an operation that has no result."""
+        if failure.outcome_known:
+            self.counters.requests_failed += 1
+        else:
+            self.counters.requests_unknown += 1
+        return failure_line(failure)
+
+    def note_binary_client(self, client_address: str) -> None:
+        """Count a client of memcached's binary protocol; log the first one."""
+        if not self.counters.since_start("binary_clients"):
+            event(log, "warning", "binary_client", client=client_address)
+        self.counters.binary_clients += 1

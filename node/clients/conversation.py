@@ -1,0 +1,128 @@
+"""One client, as its requests see it: its replies, their order, and what it has chosen.
+
+Requests know this and never the socket. The connection (`connection.py`) feeds it with requests and
+sends its replies.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from quorumcache.node.clients.context import ClientContext, ClientSettings
+from quorumcache.node.clients.order import RequestOrder
+from quorumcache.node.clients.replies import Replies
+from quorumcache.node.operations.read_levels import LINEARIZABLE_NS
+from quorumcache.node.protocol.requests import Once, Request
+
+
+class Conversation:
+    """See the module docstring."""
+
+    __slots__ = (
+        "backlog",
+        "client_address",
+        "closing",
+        "context",
+        "coordinator",
+        "counters",
+        "handlers",
+        "inflight_bytes",
+        "once",
+        "order",
+        "replies",
+        "settings",
+        "unfinished",
+    )
+
+    def __init__(self, context: ClientContext, replies: Replies, handlers: Handlers) -> None:
+        self.context = context
+        self.coordinator = context.coordinator
+        self.counters = context.counters
+        self.replies = replies
+        self.order = RequestOrder(context)
+        self.settings = ClientSettings()
+        self.client_address = ""
+        self.handlers: Handlers = handlers
+        """What to do with the next request: others while `once` waits for its command."""
+        self.once: Once | None = None
+        """The identity that the client gave to its next command."""
+        self.inflight_bytes: int = 0
+        """Of this client's unfinished writes, see `write_room.py`."""
+        self.backlog: deque[Request] = deque()
+        """Requests that wait until there is room. Bound: what one read of the socket brought."""
+        self.unfinished: Callable[[], None] | None = None
+        """Begins the next window of a long retrieval, once its last one has left."""
+        self.closing = False
+        """Nothing more is executed; close when all replies are out."""
+
+    def is_blocked(self) -> bool:
+        """Must the next request wait?"""
+        order = self.order
+        return (
+            self.replies.is_paused
+            or order.barrier
+            or order.draining
+            or self.closing
+            or self.replies.is_full
+            or self.context.write_room.is_short(self.inflight_bytes)
+        )
+
+    def alone(self, request: Request) -> bool:
+        """May a request that must run alone begin? If not, it waits until all requests before it
+        have ended, and is then handled again. If so, no later one begins until it calls
+        `ended_alone`.
+        """
+        order = self.order
+        if self.replies.slots or order.lanes:
+            order.draining = True
+            self.backlog.append(request)
+            return False
+        order.barrier = True
+        return True
+
+    def ended_alone(self) -> None:
+        """The request that ran alone has ended."""
+        self.order.barrier = False
+
+    def close_after_replies(self) -> None:
+        """Run nothing more; close when all replies are out."""
+        self.closing = True
+        self.replies.schedule_pump()
+
+    def lost(self) -> None:
+        """The client is gone. Its operations end by themselves."""
+        self.backlog.clear()
+        self.unfinished = None
+        self.replies.lost()
+
+    # -- clients that route by themselves ----------------------------------------------------
+
+    def redirected(
+        self, keys: tuple[bytes, ...], noreply: bool, staleness_ns: int = LINEARIZABLE_NS
+    ) -> bool:
+        """In redirect mode: answer MOVED if any key is led elsewhere, unless the answer may be so
+        old that the replica here can give it.
+        """
+        context = self.context
+        for key in keys:
+            group_id = context.group_of(key)
+            if staleness_ns and context.is_fresh(group_id, staleness_ns):
+                continue
+            if self.redirected_group(group_id, noreply):
+                return True
+        return False
+
+    def redirected_group(self, group_id: int, noreply: bool = False) -> bool:
+        """In redirect mode: answer MOVED if the group is led elsewhere."""
+        if self.context.leads(group_id):
+            return False
+        self.counters.redirects += 1
+        if not noreply:
+            self.replies.reply(self.context.moved_line(group_id))
+        return True
+
+
+Handlers = dict[type, Callable[[Conversation, Any], None]]
+"""What each kind of request does, by the type of the request."""

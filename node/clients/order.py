@@ -1,0 +1,82 @@
+"""The order of one connection's requests: which may run now, and which operation came before.
+
+This is its one owner among the clients. It decides when a request starts: in the lane of its group
+(`lanes.py`), or alone, when it concerns all groups or takes several turns. It also knows the newest
+unfinished write and read of each group, which the next one names as its predecessor.
+
+What follows from the predecessor is decided in `operations/order.py`: an operation is tried several
+times, at several leaders, long after its connection has started it, and only there is it known when
+an attempt has failed, so that a later write has to be repeated behind an earlier one, or an answer
+that overtook an earlier one has to be asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quorumcache.node.clients.context import ClientContext
+from quorumcache.node.clients.lanes import Lane
+from quorumcache.node.operations.operation import Read, Write
+
+
+class GroupLane(Lane):
+    """The lane of one group, and the operations in it that later ones follow."""
+
+    __slots__ = ("group_id", "last_read", "last_write")
+
+    def __init__(self, group_id: int) -> None:
+        super().__init__()
+        self.group_id = group_id
+        self.last_write: Write | None = None
+        """The newest unfinished write; a following one is repeated after it."""
+        self.last_read: Read | None = None
+        """The newest unfinished linearizable read; a following one's answer is never older."""
+
+    def ended_write(self, write: Write | None) -> None:
+        """A write has its outcome: nothing follows it any more."""
+        if write is not None and self.last_write is write:
+            self.last_write = None
+
+    def ended_read(self, read: Read | None) -> None:
+        """A read has its outcome: nothing follows it any more."""
+        if read is not None and self.last_read is read:
+            self.last_read = None
+
+
+class RequestOrder:
+    """See the module docstring."""
+
+    __slots__ = ("_context", "barrier", "draining", "lanes")
+
+    def __init__(self, context: ClientContext) -> None:
+        self._context = context
+        self.lanes: dict[int, GroupLane] = {}
+        """By group, those with requests under way."""
+        self.barrier = False
+        """A request that must run alone is under way."""
+        self.draining = False
+        """The next request must run alone: what came before it has to end first."""
+
+    def lane_of(self, group_id: int) -> GroupLane:
+        """The lane for a request that is begun in it next."""
+        lane = self.lanes.get(group_id)
+        if lane is None:
+            lane = self.lanes[group_id] = GroupLane(group_id)
+        return lane
+
+    def begin(self, lane: GroupLane, is_write: bool, start: Callable[[int], None]) -> None:
+        """Start a request, now or when its lane is free for it. Its time runs from now on: `start`
+        hears the deadline of a request that had to wait; 0 = it begins now.
+        """
+        if lane.may_start(is_write, is_write and self._context.leads(lane.group_id)):
+            lane.started(is_write)
+            start(0)
+        else:
+            deadline_ns = self._context.coordinator.deadline_ns()
+            lane.wait(is_write, lambda: start(deadline_ns))
+
+    def ended(self, lane: GroupLane, is_write: bool) -> None:
+        """An operation has its outcome: start what waited for it."""
+        lane.ended(is_write, lane.waiting is not None and self._context.leads(lane.group_id))
+        if not (lane.reads or lane.writes or lane.waiting):
+            self.lanes.pop(lane.group_id, None)

@@ -1,0 +1,62 @@
+"""The nodes of the cluster, as this node knows them.
+
+What is known of a node comes from three sources: the newest cluster map, the founding record while
+there is no map, and what the node told of itself when it connected. Node ids are looked up, never
+counted: an id that is in none of the sources is an unknown node, not an error. Pure.
+"""
+
+from __future__ import annotations
+
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
+from quorumcache.node.storage.founding_record import FoundingRecord
+from quorumcache.ring import ClusterMap, NodeInfo
+
+
+class Members:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.own_id = 0
+        """This node's id; 0 while it is new."""
+        self.record: FoundingRecord | None = None
+        """None while this node is new."""
+        self.map: ClusterMap | None = None
+        """The newest map that this node knows."""
+        self.told: dict[int, NodeInfo] = {}
+        """What nodes told of themselves, by node id. This node is one of them."""
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """The members, by the map, or by the founding record before there is one."""
+        if self.map is not None:
+            return self.map.nodes
+        return self.record.founders if self.record is not None else ()
+
+    def heard_of(self) -> list[int]:
+        """Ids of the other nodes that have told of themselves."""
+        return [node_id for node_id in self.told if node_id != self.own_id]
+
+    def name_of(self, node_id: int) -> str:
+        """A node's name; the id, as text, of a node that is unknown."""
+        return next((n.name for n in self.nodes() if n.node_id == node_id), str(node_id))
+
+    def client_address_of(self, node_id: int) -> str:
+        """Where clients reach a node, as HOST:PORT; "" if that is not known."""
+        told = self.told.get(node_id)
+        if told is not None:
+            return told.client_address
+        nodes = self.map.nodes if self.map is not None else ()
+        return next((n.client_address for n in nodes if n.node_id == node_id), "")
+
+    def preferred_leader_of(self, group_id: int) -> int:
+        """Node that should lead a group; 0 if the map does not say it."""
+        replicas = self.replicas_of(group_id)
+        return replicas[0] if replicas else 0
+
+    def replicas_of(self, group_id: int) -> tuple[int, ...]:
+        """Nodes with a replica of a group, the preferred leader first; () if the map does not say
+        it: there is none, it knows no such shard, or the group is the directory.
+        """
+        shard = group_id - 1
+        if self.map is None or group_id == DIRECTORY_GROUP_ID or shard >= self.map.shard_count:
+            return ()
+        return self.map.replica_sets[shard]

@@ -1,0 +1,75 @@
+"""This node's seat in the directory: its replica of group 0, and the steward beside it.
+
+Only the nodes that vote in the directory have one. It is taken once the founding is complete.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quorumcache.node.directory.state import DirectoryState
+from quorumcache.node.directory.steward import Steward
+from quorumcache.node.errors import StartupError
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from quorumcache.node.consensus.values import Configuration
+    from quorumcache.node.replica.starter import ReplicaStarter
+    from quorumcache.node.storage.founding_record import FoundingRecord
+    from quorumcache.ring import ClusterMap, NodeInfo
+
+
+class DirectorySeat:
+    """See the module. On a node without a seat nothing that is called here has an effect."""
+
+    def __init__(
+        self,
+        node_id: int,
+        record: FoundingRecord,
+        *,
+        births: Mapping[int, Configuration],
+        starter: ReplicaStarter,
+        told: Mapping[int, NodeInfo],
+    ) -> None:
+        """`births`: of the groups of this node. `told`: what nodes told of themselves, by id."""
+        self._node_id = node_id
+        self._record = record
+        self._births = births
+        self._starter = starter
+        self._told = told
+        self.on_map: Callable[[ClusterMap], None] = _unheard
+        """Hears of each map that the directory decides on; set before the seat is taken."""
+        self._steward: Steward | None = None
+
+    def take(self) -> None:
+        """Start group 0 here, if this node votes in it. A second call has no effect."""
+        voters = self._record.directory_voters
+        if self._steward is not None or self._node_id not in voters:
+            return
+        birth = self._births.get(DIRECTORY_GROUP_ID)
+        if birth is None:
+            raise StartupError(
+                f"node {self._node_id} votes in the directory, but its data directory holds no "
+                "birth of group 0"
+            )
+        state = DirectoryState(self.on_map)
+        group = self._starter.start(
+            DIRECTORY_GROUP_ID, birth, state, stands=voters[0] == self._node_id
+        )
+        self._steward = Steward(record=self._record, group=group, state=state, known=self._told)
+
+    def started(self, bits: int) -> None:
+        """The groups of these shards have started; a bit each."""
+        if self._steward is not None:
+            self._steward.started(bits)
+
+    def tick(self) -> None:
+        """Called every few ticks."""
+        if self._steward is not None:
+            self._steward.tick()
+
+
+def _unheard(cluster_map: ClusterMap) -> None:
+    raise AssertionError("nobody follows the map")

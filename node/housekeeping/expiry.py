@@ -1,0 +1,82 @@
+"""What ends by itself leaves through the log: items, delayed flushes, idle sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quorumcache.node.state_machine import Result
+from quorumcache.node.store.commands import OP_EXPIRE, OP_SESSION_EXPIRE, OP_TICK
+from quorumcache.node.store.results import removed_items
+from quorumcache.node.store.store import ShardStore
+
+if TYPE_CHECKING:
+    from quorumcache.node.replica.group import ReplicaGroup
+    from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.node.telemetry.counters import Counters
+
+EXPIRE_BATCH = 256
+"""Items of one shard removed by one log entry of the sweep."""
+
+
+class Expiry:
+    """Sweeps the shards that this node leads. Being late costs memory: nobody is shown an ended
+    item.
+    """
+
+    def __init__(self, host: ReplicaHost, counters: Counters, *, session_idle_ms: int) -> None:
+        self._host = host
+        self._counters = counters
+        self._session_idle_ms = session_idle_ms
+        self._expiring: set[int] = set()
+        """Groups whose last sweep is not committed yet."""
+
+    def sweep(self) -> None:
+        """Propose what is due in each shard, some of it at a time."""
+        for group in self._host.groups.values():
+            store = group.machine
+            if not group.lease_until_ns or not isinstance(store, ShardStore):
+                continue
+            if group.group_id in self._expiring:
+                continue
+            now_ms = group.now_ms()
+            if store.flush_due(now_ms):
+                self._submit(group, (0, 0, 0, OP_TICK, b""))
+                continue
+            due = store.due_expirations(now_ms, EXPIRE_BATCH)
+            if due:
+                self._submit(group, (0, 0, 0, OP_EXPIRE, b"", tuple(due)))
+                continue
+            idle_ms = self._session_idle_ms
+            old = store.expired_sessions(now_ms, idle_ms)
+            if old:
+                self._submit(group, (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(old), idle_ms))
+
+    def _submit(self, group: ReplicaGroup, command: tuple[object, ...]) -> None:
+        sweep = _Sweep(self._expiring, group.group_id, self._counters)
+        self._expiring.add(group.group_id)
+        try:
+            group.submit(command, 0, sweep)
+        except BaseException:
+            sweep.on_lost()  # Or the group would never be swept again.
+            raise
+
+
+class _Sweep:
+    """Waiter of a sweep's command: whatever became of it, the group may be swept again."""
+
+    __slots__ = ("_counters", "_expiring", "_group_id")
+
+    def __init__(self, expiring: set[int], group_id: int, counters: Counters) -> None:
+        self._counters = counters
+        self._expiring = expiring
+        self._group_id = group_id
+
+    def on_result(self, result: Result) -> None:
+        self._counters.reclaimed += removed_items(result)
+        self._expiring.discard(self._group_id)
+
+    def on_refused(self, why: str) -> None:
+        self._expiring.discard(self._group_id)
+
+    def on_lost(self) -> None:
+        self._expiring.discard(self._group_id)

@@ -1,0 +1,137 @@
+"""Which leaderships a node gives away: to preferred nodes that are back, and for slow links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from quorumcache.node.consensus.errors import ConsensusError
+from quorumcache.node.consensus.values import PeerStatus, Role
+from quorumcache.node.replica.snapshotting import KEEP_ENTRIES
+from quorumcache.node.telemetry.logs import event, get_logger
+
+if TYPE_CHECKING:
+    from quorumcache.node.replica.group import ReplicaGroup
+    from quorumcache.node.replica.host import ReplicaHost
+
+log = get_logger("housekeeper")
+
+TRANSFERS_AT_ONCE_MAX = 4
+"""Leaderships handed to their preferred nodes per pass, so that a returning node is not flooded."""
+
+STEADY_PASSES = 3
+"""A preferred leader gets its shard back when it has kept up for so many passes."""
+
+RETURN_DOUBLINGS_MAX = 5
+"""After each hand-back that failed, twice as many passes as before, so often (48 s): every attempt
+keeps writes waiting for an election timeout, and may cost a term."""
+
+SLOW_PASSES = 3
+"""A leader that has had no lease for so many passes, though all voters answer, has slow links."""
+
+SLOW_REST_PASSES = 20
+"""After it has handed a group over for that, it keeps it for so many passes, and twice as many each
+further time: if all links are slow, no other would lead better."""
+SLOW_DOUBLINGS_MAX = 6
+
+
+class Leadership:
+    """Counts passes of the housekeeper. Being late costs balance, never correctness."""
+
+    def __init__(
+        self,
+        host: ReplicaHost,
+        *,
+        node_id: int,
+        election_ms: int,
+        preferred_leader: Callable[[int], int],
+        is_up: Callable[[int], bool],
+    ) -> None:
+        self._host = host
+        self._node_id = node_id
+        self._election_ms = election_ms
+        self._preferred_leader = preferred_leader
+        self._is_up = is_up
+        self._steady: dict[int, int] = {}
+        """Group led here to the passes for which its preferred leader has kept up."""
+        self._returned: dict[int, int] = {}
+        """Group to how often it was handed to its preferred leader, which did not lead it since."""
+        self._slow: dict[int, int] = {}
+        """Group led here to the passes for which its leader has been too slow; less than 0 while it
+        is kept all the same."""
+        self._handed_over: dict[int, int] = {}
+        """Group to how often it was handed over because of slow links."""
+
+    def hand_over_slow(self) -> None:
+        """Give away what is led here over links too slow for a lease: every read and write takes
+        several of their round trips, while other voters may be close to each other.
+        """
+        for group_id, group in self._host.groups.items():
+            passes = self._slow.get(group_id, 0)
+            if passes < 0:
+                self._slow[group_id] = passes + 1
+                continue
+            if group.log.role is not Role.LEADER or group.has_lease():
+                self._slow.pop(group_id, None)
+                continue
+            status = group.log.progress()
+            others = [v for v in group.log.configuration.voters if v != self._node_id]
+            if len(others) < 2 or not all(
+                v in status and status[v].recent_active and self._is_up(v) for v in others
+            ):
+                self._slow.pop(group_id, None)  # Its links are not slow, but cut.
+                continue
+            self._slow[group_id] = passes + 1
+            if passes + 1 >= SLOW_PASSES:
+                times = self._handed_over.get(group_id, 0)
+                self._handed_over[group_id] = min(times + 1, SLOW_DOUBLINGS_MAX)
+                self._slow[group_id] = -(SLOW_REST_PASSES << times)
+                target = max(others, key=lambda v: (status[v].match_index, -v))
+                event(log, "info", "slow_leader", group=group_id, to=target)
+                self.transfer(group, target)
+
+    def _is_near(self, status: PeerStatus) -> bool:
+        """Do its answers come soon enough for a lease?"""
+        age_ns = self._host.clock.monotonic_ns() - status.echo_ns
+        return age_ns < self._election_ms * 1_000_000
+
+    def return_to_preferred(self) -> None:
+        """Hand shards back to their preferred leaders once these have kept up for a while."""
+        transfers = 0
+        for group_id, group in self._host.groups.items():
+            if group.log.role is not Role.LEADER or group_id == 0:
+                self._steady.pop(group_id, None)
+                if group.log.leader_id:
+                    self._returned.pop(group_id, None)
+                continue
+            wanted = self._preferred_leader(group_id)
+            if not self._is_up(wanted):
+                self._returned.pop(group_id, None)  # It comes back as another, perhaps mended.
+            log_ = group.log
+            status = log_.progress().get(wanted) if wanted != self._node_id else None
+            if (
+                status is None
+                or wanted not in log_.configuration.voters
+                or not self._is_up(wanted)
+                or not status.recent_active
+                or not self._is_near(status)
+                or status.match_index + KEEP_ENTRIES < log_.last_index
+            ):
+                self._steady.pop(group_id, None)
+                continue
+            passes = self._steady[group_id] = self._steady.get(group_id, 0) + 1
+            times = self._returned.get(group_id, 0)
+            if passes > STEADY_PASSES << times and transfers < TRANSFERS_AT_ONCE_MAX:
+                transfers += 1
+                self._returned[group_id] = min(times + 1, RETURN_DOUBLINGS_MAX)
+                self._steady.pop(group_id, None)
+                self.transfer(group, wanted)
+
+    def transfer(self, group: ReplicaGroup, to: int) -> None:
+        """Begin to hand leadership over; nothing happens if it cannot be."""
+        try:
+            group.log.transfer_leadership(to)
+            group.update_lease()  # Gone at once: no read may follow the successor's TimeoutNow.
+        except ConsensusError as error:
+            event(log, "debug", "transfer_refused", group=group.group_id, to=to, why=error)
+        self._host.mark_dirty(group)

@@ -1,0 +1,113 @@
+"""A replica's state as the bytes of a snapshot: made in one way for all who want it.
+
+The disk and a follower that is too far behind for the log get the same `SnapshotSource`. The state
+is taken as it is now (`StateMachine.view`) and encoded one piece per turn of the loop, since the
+whole of it may be gigabytes. The pieces stay in memory until the last reader lets go of the source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+from quorumcache.node.consensus.values import Role, SnapshotSource
+from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.logs import event, get_logger
+
+KEEP_ENTRIES = 256
+"""Entries kept in memory behind a snapshot, for followers that are a little behind."""
+
+log = get_logger("host")
+
+
+class SnapshotEncoder:
+    """Encodes a group's present state. `done` gets the source, `failed` what went wrong."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        group: ReplicaGroup,
+        done: Callable[[SnapshotSource], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._loop = loop
+        self._meta = group.log.snapshot_meta(group.applied_index)
+        self._chunks: Iterator[bytes] = group.machine.encode_view(group.machine.view())
+        self._pieces: list[bytes] = []
+        self._done = done
+        self._failed = failed
+        loop.call_soon(self._encode_one)
+
+    def _encode_one(self) -> None:
+        try:
+            piece = next(self._chunks, None)
+            if piece is None:
+                self._done(SnapshotSource(self._meta, self._pieces))
+                return
+        except BaseException as error:
+            self._failed(error)
+            raise
+        self._pieces.append(piece)
+        self._loop.call_soon(self._encode_one)
+
+
+async def snapshot_of(loop: asyncio.AbstractEventLoop, group: ReplicaGroup) -> SnapshotSource:
+    """A snapshot of the group's state as it is at the call."""
+    made: asyncio.Future[SnapshotSource] = loop.create_future()
+
+    def done(source: SnapshotSource) -> None:
+        if not made.done():  # A node that stops does not wait for it.
+            made.set_result(source)
+
+    def failed(error: BaseException) -> None:
+        if not made.done():
+            made.set_exception(error)
+
+    SnapshotEncoder(loop, group, done, failed)
+    return await made
+
+
+class SnapshotSender:
+    """Gives leaders the snapshots that they want for followers (Raft thesis 5).
+
+    Followers of one group that ask while its snapshot is being made share it.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        counters: Counters,
+        mark_dirty: Callable[[ReplicaGroup], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._loop = loop
+        self._counters = counters
+        self._mark_dirty = mark_dirty
+        self._failed = failed
+        self._wanted: dict[int, list[int]] = {}
+        """Groups whose snapshot is being made, to the replicas that it is for."""
+
+    def want(self, group: ReplicaGroup, replica: int) -> None:
+        """Have the present state sent to a replica; the group asks again if that leads nowhere."""
+        group_id = group.group_id
+        replicas = self._wanted.get(group_id)
+        if replicas is not None:
+            if replica not in replicas:
+                replicas.append(replica)
+            return
+        self._wanted[group_id] = [replica]
+        SnapshotEncoder(
+            self._loop, group, lambda source: self._provide(group, source), self._failed
+        )
+
+    def _provide(self, group: ReplicaGroup, source: SnapshotSource) -> None:
+        replicas = self._wanted.pop(group.group_id)
+        if group.log.role is not Role.LEADER:
+            return  # Whoever leads now makes its own.
+        index = source.meta.last_index
+        for replica in replicas:
+            self._counters.snapshots_sent += 1
+            event(log, "info", "snapshot_sent", group=group.group_id, to=replica, index=index)
+            group.log.provide_snapshot(replica, source)
+        self._mark_dirty(group)

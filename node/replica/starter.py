@@ -1,0 +1,80 @@
+"""Starts this node's replica of a group, from what the disk remembers of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from random import Random
+from typing import TYPE_CHECKING
+
+from quorumcache.node.consensus.api import ConsensusConfig
+from quorumcache.node.consensus.raft import Raft
+from quorumcache.node.consensus.values import Configuration, HardState, Snapshot, SnapshotMeta
+from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.state_machine import StateMachine
+
+if TYPE_CHECKING:
+    from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.node.wal.recovery import RecoveredGroup
+
+
+class ReplicaStarter:
+    """See the module."""
+
+    def __init__(
+        self,
+        config: ConsensusConfig,
+        *,
+        host: ReplicaHost,
+        random: Random,
+        life: int,
+        recovered: MutableMapping[int, RecoveredGroup],
+        snapshots: MutableMapping[int, Snapshot],
+        new_store: Callable[[], StateMachine],
+    ) -> None:
+        """`recovered` and `snapshots`: what the log and the snapshots hold, by group; taken out
+        when the group starts. `life`: a random number of this process. `new_store` makes the empty
+        state of a shard.
+        """
+        self._config = config
+        self._host = host
+        self._random = random
+        self._life = life
+        self._recovered = recovered
+        self._snapshots = snapshots
+        self._new_store = new_store
+
+    def start_shard(self, group_id: int, birth: Configuration, stands: bool) -> None:
+        """Start the replica of a shard."""
+        self.start(group_id, birth, self._new_store(), stands=stands)
+
+    def start(
+        self, group_id: int, birth: Configuration, machine: StateMachine, *, stands: bool
+    ) -> ReplicaGroup:
+        """Start a replica with this empty state. `birth`: the configuration of a group of which
+        there is no snapshot. `stands`: it calls an election right away.
+        """
+        host = self._host
+        found = self._snapshots.pop(group_id, None)
+        recovered = self._recovered.pop(group_id, None)
+        if found is not None:
+            machine.restore(found.data)
+            host.time.found(machine.last_now_ms, machine.last_wall_ms)
+            meta = found.meta
+        else:
+            meta = SnapshotMeta(0, 0, birth)
+        raft = Raft(
+            self._config,
+            Random(self._random.getrandbits(64)),
+            configuration=meta.configuration,
+            hard_state=recovered.hard_state if recovered is not None else HardState(0, 0),
+            entries=recovered.entries if recovered is not None else (),
+            snapshot=meta if found is not None else None,
+            applied_index=meta.last_index,
+            life=self._life,
+        )
+        group = ReplicaGroup(group_id, raft, machine, host, meta)
+        host.add_group(group)
+        if stands:
+            group.log.campaign()
+            host.mark_dirty(group)
+        return group

@@ -1,0 +1,58 @@
+"""A housekeeper over scripted groups."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from quorumcache.node.housekeeping.housekeeper import Housekeeper
+from quorumcache.node.replica.group import ReplicaGroup
+from tests.support.scripted_log import HostWorld
+
+DATA = b" 0 1\r\nx\r\n"
+HERE, THERE = 1, 2
+
+
+class OpenGroup(ReplicaGroup):
+    """A group is made with slots: here `submit` can be replaced."""
+
+
+class HousekeepingWorld(HostWorld):
+    """A housekeeper over groups that lead under a lease; `submitted` replaces their logs."""
+
+    def __init__(self, *group_ids: int) -> None:
+        super().__init__(*group_ids)
+        self.submitted: list[tuple[Any, ...]] = []
+        self.waiters: list[Any] = []
+        self.up = True
+        config: Any = SimpleNamespace(
+            node_id=HERE,
+            session_idle_ms=60_000,
+            snapshot_bytes_min=1000,
+            memory_bytes=1 << 30,
+            election_ms=300,
+        )
+        for group_id, group in self.groups.items():
+            self.logs[group_id].lead()
+            group.lease_until_ns = 1
+            group.submit = self._submit  # type: ignore[method-assign]
+        self.keeper = Housekeeper(
+            node_id=HERE,
+            config=config,
+            host=self.host,
+            wal=self.wal,
+            snapshots=self.snapshots,
+            counters=self.counters,
+            preferred_leader=lambda group_id: THERE,
+            is_up=lambda node_id: self.up,
+        )
+
+    def _submit(self, command: Any, size: int, waiter: Any) -> None:
+        self.submitted.append(command)
+        self.waiters.append(waiter)
+
+    def store(self, group_id: int = 1) -> Any:
+        return self.groups[group_id].machine
+
+    def sweep(self) -> list[tuple[Any, ...]]:
+        self.keeper.expiry.sweep()
+        submitted, self.submitted = self.submitted, []
+        return submitted

@@ -1,0 +1,132 @@
+"""The order of the requests of one connection: which run together, and which follows which."""
+
+from typing import Any
+
+from quorumcache.node.clients.order import GroupLane, RequestOrder
+from quorumcache.node.store.commands import OP_GAT, OP_SET
+from quorumcache.node.store.results import ITEM, STORED
+from tests.support.fake_server import Client, FakeServer, item, set_line, value_lines
+
+
+def test_a_get_waits_for_the_write_before_it() -> None:
+    client = Client()
+    client.send(set_line(b"k") + b"get k\r\n")
+    write = client.coordinator.take()
+    assert write.op == OP_SET
+    write.end(STORED)
+    client.coordinator.take().end([item()])
+    client.turn()
+    assert client.read() == b"STORED\r\n" + value_lines(b"k") + b"END\r\n"
+
+
+def test_a_get_waits_for_a_noreply_write_that_came_in_an_earlier_read() -> None:
+    client = Client()
+    client.lead_all()
+    client.put(b"k", b"old")
+    client.send(set_line(b"k", b"new", noreply=True))
+    write = client.coordinator.take()
+    client.send(b"get k\r\n")
+    assert client.read() == b""
+    client.put(b"k", b"new")
+    write.end(STORED)
+    client.coordinator.take().end([item(b"new")])
+    client.turn()
+    assert client.read() == value_lines(b"k", b"new") + b"END\r\n"
+
+
+def test_gets_of_one_shard_know_the_one_before_them() -> None:
+    client = Client()
+    client.send(b"get k\r\nget k k2\r\nget k\r\n")
+    group = client.server.group_of(b"k")
+    first, second, third = (s for s in client.coordinator.started if s.group_id == group)
+    assert first.after is None
+    assert second.after is first
+    assert third.after is second
+    client.coordinator.end_all()
+    client.turn()
+    client.send(b"get k\r\n")
+    assert client.coordinator.take().after is None
+
+
+def test_writes_follow_each_other_at_once_only_where_this_node_leads() -> None:
+    client = Client()
+    client.send(set_line(b"k") + set_line(b"k"))
+    assert len(client.coordinator.started) == 1
+    leader = Client()
+    leader.lead_all()
+    leader.send(set_line(b"k") + set_line(b"k"))
+    first, second = leader.coordinator.started
+    assert second.after is first
+
+
+def test_a_gat_stands_in_the_order_of_writes() -> None:
+    client = Client()
+    client.lead_all()
+    client.send(set_line(b"k") + b"gat 0 k\r\n" + set_line(b"k", b"y"))
+    first, gat, last = client.coordinator.started
+    assert gat.op == OP_GAT
+    assert gat.after is first
+    assert last.after is gat
+    for operation in (last, gat, first):
+        operation.end((ITEM, item()) if operation is gat else STORED)
+    client.send(set_line(b"k"))
+    assert client.coordinator.started[-1].after is None
+
+
+# -- the order alone -------------------------------------------------------------------------
+
+
+def test_a_lane_is_there_while_requests_of_its_group_are() -> None:
+    order = RequestOrder(FakeServer())
+    started: list[str] = []
+    lane = order.lane_of(1)
+    order.begin(lane, True, lambda deadline_ns: started.append("write"))
+    assert order.lane_of(1) is lane
+    order.begin(lane, False, lambda deadline_ns: started.append("read"))
+    assert started == ["write"], "the read has to see the write"
+    order.ended(lane, True)
+    assert started == ["write", "read"]
+    assert order.lanes == {1: lane}
+    order.ended(lane, False)
+    assert order.lanes == {}
+    assert order.lane_of(1) is not lane
+
+
+def test_groups_do_not_wait_for_each_other() -> None:
+    order = RequestOrder(FakeServer())
+    started: list[int] = []
+    for group_id in (1, 2, 3):
+        order.begin(order.lane_of(group_id), True, started.append)
+    assert started == [0, 0, 0], "they begin now: their time is not set before"
+
+
+def test_the_time_of_a_request_that_waits_runs_since_it_came() -> None:
+    context = FakeServer()
+    coordinator: Any = context.coordinator
+    order = RequestOrder(context)
+    deadlines: list[int] = []
+    lane = order.lane_of(1)
+    order.begin(lane, True, deadlines.append)
+    coordinator.deadline = 1000
+    order.begin(lane, True, deadlines.append)
+    coordinator.deadline = 2000
+    order.ended(lane, True)
+    assert deadlines == [0, 1000]
+
+
+def test_only_the_newest_operation_is_followed() -> None:
+    lane = GroupLane(1)
+    older: Any = object()
+    newer: Any = object()
+    lane.last_write = newer
+    lane.ended_write(older)
+    lane.ended_write(None)
+    assert lane.last_write is newer
+    lane.ended_write(newer)
+    assert lane.last_write is None
+    lane.last_read = newer
+    lane.ended_read(older)
+    lane.ended_read(None)
+    assert lane.last_read is newer
+    lane.ended_read(newer)
+    assert lane.last_read is None

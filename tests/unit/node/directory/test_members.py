@@ -1,0 +1,78 @@
+"""What a node knows of the others, and of ids that nobody has."""
+
+from dataclasses import replace
+
+import pytest
+
+from quorumcache.node.directory.members import Members
+from tests.support.founding import record_of
+
+RECORD = record_of("a", "b", "c")
+MAP = RECORD.first_map()
+UNKNOWN = (0, 4, 99)
+
+
+def member() -> Members:
+    members = Members()
+    members.own_id = 2
+    members.record = RECORD
+    return members
+
+
+def test_a_new_node_knows_nobody() -> None:
+    members = Members()
+    assert members.nodes() == ()
+    assert members.heard_of() == []
+    assert [members.name_of(n) for n in (1, 2)] == ["1", "2"]
+    assert members.client_address_of(1) == ""
+    assert members.replicas_of(1) == ()
+    assert members.preferred_leader_of(1) == 0
+
+
+def test_the_record_names_the_nodes_until_there_is_a_map() -> None:
+    members = member()
+    assert [members.name_of(n) for n in (1, 2, 3)] == ["a", "b", "c"]
+    founder = RECORD.founder(3)
+    assert founder is not None
+    members.map = MAP.with_node(replace(founder, name="renamed"))
+    assert members.name_of(3) == "renamed"
+
+
+def test_ids_may_have_gaps_and_any_order() -> None:
+    """A node that left leaves its id free for ever, and a later one may have any other."""
+    members = member()
+    late = replace(RECORD.founders[0], node_id=40, name="late", disk_id=f"{40:032x}")
+    late = replace(late, peer_address="late:1", client_address="late:2")
+    others = [(1, 3, 40)[shard % 3 :] + (1, 3, 40)[: shard % 3] for shard in range(4)]
+    members.map = MAP.with_node(late).with_replica_sets(others).without_node(2)
+    assert [n.node_id for n in members.nodes()] == [1, 3, 40]
+    assert members.name_of(40) == "late"
+    assert members.name_of(2) == "2"
+    assert members.client_address_of(40) == "late:2"
+    assert members.preferred_leader_of(3) == 40
+
+
+def test_what_a_node_tells_of_itself_counts_before_the_map() -> None:
+    members = member()
+    members.map = MAP
+    assert members.client_address_of(1) == MAP.node(1).client_address
+    members.told[1] = replace(MAP.node(1), client_address="moved:1")
+    members.told[2] = MAP.node(2)
+    assert members.client_address_of(1) == "moved:1"
+    assert members.heard_of() == [1], "the own words are not heard of"
+
+
+@pytest.mark.parametrize("group_id", [0, MAP.shard_count + 1, 1000])
+def test_a_group_that_is_no_shard_of_the_map_has_no_replicas(group_id: int) -> None:
+    members = member()
+    members.map = MAP
+    assert members.replicas_of(group_id) == ()
+    assert members.preferred_leader_of(group_id) == 0
+
+
+def test_an_unknown_id_is_an_unknown_node_and_no_error() -> None:
+    members = member()
+    members.map = MAP
+    for node_id in UNKNOWN:
+        assert members.name_of(node_id) == str(node_id)
+        assert members.client_address_of(node_id) == ""

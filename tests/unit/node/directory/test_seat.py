@@ -1,0 +1,64 @@
+"""Who takes part in the directory, and from when on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from quorumcache.node.consensus.values import Configuration
+from quorumcache.node.directory.seat import DirectorySeat
+from quorumcache.node.errors import StartupError
+from quorumcache.node.founding.data_dir import births_of
+from tests.support.founding import record_of
+
+RECORD = record_of(*"abcdefg")
+
+
+class World:
+    """A seat; `started` are the arguments of the replicas that it starts."""
+
+    def __init__(self, node_id: int, births: dict[int, Configuration] | None = None) -> None:
+        self.started: list[tuple[int, Configuration, bool]] = []
+        starter: Any = self
+        self.seat = DirectorySeat(
+            node_id,
+            RECORD,
+            births=births_of(RECORD, node_id) if births is None else births,
+            starter=starter,
+            told={},
+        )
+        self.seat.on_map = lambda cluster_map: None
+
+    def start(self, group_id: int, birth: Configuration, machine: Any, *, stands: bool) -> Any:
+        self.started.append((group_id, birth, stands))
+        return SimpleNamespace(is_leader=False)
+
+
+@pytest.mark.parametrize("node_id", [1, 2, 5])
+def test_a_voter_starts_group_0_once_and_the_first_one_stands(node_id: int) -> None:
+    world = World(node_id)
+    world.seat.take()
+    world.seat.take()
+    assert world.started == [(0, Configuration((1, 2, 3, 4, 5)), node_id == 1)]
+
+
+def test_a_node_without_a_vote_has_no_seat() -> None:
+    world = World(6)
+    world.seat.take()
+    world.seat.tick()
+    world.seat.started(1)
+    assert not world.started
+
+
+def test_group_0_starts_with_its_whole_birth() -> None:
+    birth = Configuration((1, 2), (3,), (1, 4))
+    world = World(1, {0: birth})
+    world.seat.take()
+    assert world.started[0][1] == birth
+
+
+def test_a_voter_without_a_birth_is_an_error_that_names_it() -> None:
+    with pytest.raises(StartupError, match=r"node 1 votes in the directory.* no birth of group 0"):
+        World(1, {}).seat.take()

@@ -1,0 +1,80 @@
+"""How a node tells of itself, and which nodes it expects to meet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.founding.introduction import info_of, own_hello, own_info, peer_specs
+from quorumcache.node.founding.progress import FoundingProgress
+from quorumcache.node.peers.codec import HEADER, decode_hello, encode_hello
+from quorumcache.node.storage.starts import Starts
+from quorumcache.ring import NodeInfo
+from tests.support.founding import disk_id, member_of, record_of
+
+RECORD = record_of("a", "b", "c")
+MAP = RECORD.first_map()
+CONFIG = NodeConfig(
+    name="a",
+    data_dir="d",
+    peer="0.0.0.0:1",
+    advertise="public:11211",
+    zone="z1",
+    weight=2.0,
+    initial_cluster={"a": "hosta:1", "b": "setting:1"},
+)
+
+
+def founding(node_id: int = 1) -> FoundingProgress:
+    return FoundingProgress(
+        member_of(RECORD, node_id),
+        disk=None,
+        directory="",
+        on_complete=lambda: None,
+        on_failed=lambda error: None,
+    )
+
+
+def own() -> NodeInfo:
+    return own_info(CONFIG, 1, disk_id(1), "0.0.0.0:11211", "")
+
+
+def test_a_node_tells_where_others_reach_it() -> None:
+    assert own() == NodeInfo(1, "a", "hosta:1", "public:11211", "", "z1", 2.0, disk_id(1))
+
+
+def test_a_node_that_is_not_in_its_initial_cluster_tells_its_own_address() -> None:
+    """One that joins a cluster later is no founder."""
+    late = replace(CONFIG, name="late", peer="late:1")
+    assert own_info(late, 4, disk_id(4), "0.0.0.0:11211", "").peer_address == "late:1"
+
+
+def test_a_hello_says_what_the_node_is_and_the_other_side_reads_the_same() -> None:
+    hello = own_hello(CONFIG, own(), founding(), 7, Starts(), 3)
+    assert (hello.cluster_id, hello.incarnation, hello.map_epoch) == (RECORD.cluster_id, 7, 3)
+    assert hello.is_founded
+    assert info_of(decode_hello(encode_hello(hello)[HEADER.size :])) == own()
+
+
+def test_the_others_are_the_founders_until_there_is_a_map() -> None:
+    specs = peer_specs(CONFIG, founding(), None, {})
+    assert {n: spec.name for n, spec in specs.items()} == {2: "b", 3: "c"}
+    assert {n: spec.disk_id for n, spec in specs.items()} == {2: disk_id(2), 3: disk_id(3)}
+
+
+def test_the_own_settings_say_where_to_dial_then_the_map_and_what_the_node_told() -> None:
+    told = replace(MAP.node(3), peer_address="told:1")
+    specs = peer_specs(CONFIG, founding(), MAP, {3: told})
+    assert (specs[2].address, specs[2].told) == ("setting:1", "")
+    assert (specs[3].address, specs[3].told) == (MAP.node(3).peer_address, "told:1")
+
+
+def test_a_map_may_know_nodes_that_are_no_founders_and_founders_may_have_left() -> None:
+    late = NodeInfo(9, "late", "late:1", "late:2", "", "", 1.0, disk_id(9))
+    sets = [(1, 3, 9)] * MAP.shard_count
+    cluster_map = MAP.with_node(late).with_replica_sets(sets).without_node(2)
+    specs = peer_specs(CONFIG, founding(), cluster_map, {})
+    assert {n: (s.name, s.address, s.disk_id) for n, s in specs.items()} == {
+        3: ("c", "hostc:1", disk_id(3)),
+        9: ("late", "late:1", disk_id(9)),
+    }

@@ -1,0 +1,37 @@
+"""What is called when, in ticks and sweeps."""
+
+import pytest
+
+from quorumcache.node.housekeeping.rounds import SWEEP_MS, Rounds
+
+
+@pytest.mark.parametrize(("tick_ms", "ticks"), [(1, 50), (10, 5), (20, 2), (50, 1), (400, 1)])
+def test_a_sweep_comes_with_the_first_tick_and_then_every_so_many(tick_ms: int, ticks: int) -> None:
+    rounds, called = Rounds(tick_ms), []
+    passed = [0]
+    rounds.in_sweeps(lambda: called.append(passed[0]))
+    for passed[0] in range(3 * ticks):
+        rounds.tick()
+    assert called == [0, ticks, 2 * ticks]
+
+
+def test_the_order_is_that_in_which_duties_were_added_and_ticks_come_first() -> None:
+    rounds, called = Rounds(SWEEP_MS), []
+    rounds.in_sweeps(lambda: called.append("a"), lambda: called.append("b"))
+    rounds.in_sweeps(lambda: called.append("c"), every_ms=3 * SWEEP_MS)
+    rounds.in_every_tick(lambda: called.append("tick"))
+    turns = []
+    for _ in range(4):
+        rounds.tick()
+        turns.append("".join(called).replace("tick", "."))
+        called.clear()
+    assert turns == [".abc", ".ab", ".ab", ".abc"]
+
+
+def test_a_duty_that_is_added_later_is_done_in_the_next_sweep() -> None:
+    rounds, called = Rounds(SWEEP_MS), []
+    rounds.tick()
+    rounds.in_sweeps(lambda: called.append("late"), every_ms=10 * SWEEP_MS)
+    rounds.tick()
+    rounds.tick()
+    assert called == ["late"]

@@ -1,0 +1,132 @@
+"""One way from a replica's state to the bytes of its snapshot, a piece in each turn of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from quorumcache.node.consensus.values import Role, SnapshotSource
+from quorumcache.node.replica.snapshotting import SnapshotEncoder, SnapshotSender
+from quorumcache.node.store.commands import OP_SET
+from quorumcache.node.store.store import ShardStore
+from tests.support.scripted_log import HostWorld
+
+ITEMS = 300
+VALUE = bytes(4096)
+
+
+def filled(*group_ids: int) -> HostWorld:
+    """Groups of more than a megabyte: several pieces."""
+    world = HostWorld(*group_ids)
+    data = b" 0 4096\r\n" + VALUE + b"\r\n"
+    for group in world.groups.values():
+        commands = [(0, 0, 0, OP_SET, b"k%d" % number, data, 0) for number in range(ITEMS)]
+        group.machine.apply(7, 1000, commands)
+        group.applied_index = 7
+    return world
+
+
+class Turns:
+    """A loop that runs what was asked for one turn at a time."""
+
+    def __init__(self) -> None:
+        self.next: list[Any] = []
+
+    def call_soon(self, call: Any) -> None:
+        self.next.append(call)
+
+    def run_one(self) -> None:
+        due, self.next = self.next, []
+        for call in due:
+            call()
+
+
+def test_no_turn_of_the_loop_encodes_more_than_a_piece() -> None:
+    world = filled(1)
+    machine = world.groups[1].machine
+    whole = b"".join(machine.encode_view(machine.view()))
+    expected = len(list(machine.encode_view(machine.view())))
+    assert expected > 3
+    loop: Any = Turns()
+    made: list[SnapshotSource] = []
+    SnapshotEncoder(loop, world.groups[1], made.append, world.fatal.append)
+    machine.apply(8, 1000, [(0, 0, 0, OP_SET, b"later", b" 0 1\r\nx\r\n", 0)])
+    world.groups[1].applied_index = 8
+    turns = 0
+    while loop.next:
+        assert not made
+        loop.run_one()
+        turns += 1
+    assert turns == expected + 1
+    (source,) = made
+    assert source.meta.last_index == 7
+    assert b"".join(source.pieces) == whole, "the state as it was when it was asked for"
+
+
+def test_a_state_that_cannot_be_encoded_is_told() -> None:
+    class Broken(ShardStore):
+        def encode_view(self, view: Any) -> Iterator[bytes]:
+            yield b"a piece"
+            raise ZeroDivisionError
+
+    world = filled(1)
+    world.groups[1].machine = Broken()
+    loop: Any = Turns()
+    failed: list[BaseException] = []
+    SnapshotEncoder(loop, world.groups[1], lambda source: pytest.fail("made"), failed.append)
+    loop.run_one()
+    with pytest.raises(ZeroDivisionError):
+        loop.run_one()
+    assert [type(error) for error in failed] == [ZeroDivisionError]
+    assert loop.next == []
+
+
+def sending(world: HostWorld) -> tuple[Any, SnapshotSender]:
+    loop: Any = Turns()
+    return loop, SnapshotSender(
+        loop, world.counters, world.host.mark_dirty, lambda error: pytest.fail(str(error))
+    )
+
+
+def run_all(loop: Any) -> None:
+    while loop.next:
+        loop.run_one()
+
+
+def test_followers_that_ask_meanwhile_share_one_snapshot() -> None:
+    world = filled(1, 2)
+    log = world.logs[1]
+    log.lead()
+    world.logs[2].lead()
+    loop, sender = sending(world)
+    for replica in (2, 3, 2):
+        sender.want(world.groups[1], replica)
+        loop.run_one()
+    sender.want(world.groups[2], 3)
+    run_all(loop)
+    (first, source), (second, other) = log.provided
+    assert (first, second) == (2, 3)
+    assert source is other
+    assert len(world.logs[2].provided) == 1
+    assert world.counters.snapshots_sent == 3
+    sender.want(world.groups[1], 2)
+    run_all(loop)
+    assert log.provided[-1][1] is not source, "later it is another state"
+
+
+def test_who_does_not_lead_any_more_sends_nothing() -> None:
+    world = filled(1)
+    log = world.logs[1]
+    log.lead()
+    loop, sender = sending(world)
+    sender.want(world.groups[1], 2)
+    log.become(Role.FOLLOWER, 3, 2)
+    run_all(loop)
+    assert log.provided == []
+    assert world.counters.snapshots_sent == 0
+    log.lead(4)
+    sender.want(world.groups[1], 2)
+    run_all(loop)
+    assert len(log.provided) == 1

@@ -1,0 +1,179 @@
+"""The life of one node: it starts, refuses to start, waits for its founding, and stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from quorumcache.node.clock import SystemClock
+from quorumcache.node.config import NodeConfig
+from quorumcache.node.errors import ConfigError, StartupError, WrongDataDir
+from quorumcache.node.node import Node
+from tests.simulation.loop import VirtualLoop
+from tests.support.fake_disk import FakeDisk
+
+SECONDS = 30.0
+"""A deadline that only a test that hangs reaches."""
+
+ALONE: dict[str, Any] = {"listen": "127.0.0.1:0", "http": "", "shards": 2}
+ONE_OF_TWO: dict[str, Any] = {
+    **ALONE,
+    "name": "a",
+    "data_dir": "d",
+    "peer": "127.0.0.1:0",
+    "initial_cluster": {"a": "127.0.0.1:1", "b": "127.0.0.1:2"},
+}
+"""Nobody listens at the other one's address."""
+
+
+def new_node(disk: FakeDisk | None = None, **settings: Any) -> Node:
+    return Node(
+        NodeConfig(**settings),
+        clock=SystemClock(),
+        disk=disk or FakeDisk(asyncio.get_running_loop()),
+        random=Random(1),
+        loop=asyncio.get_running_loop(),
+    )
+
+
+def play(story: Callable[[], Awaitable[None]]) -> None:
+    async def timed() -> None:
+        async with asyncio.timeout(SECONDS):
+            await story()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"still running: {left}"
+
+    asyncio.run(timed())
+
+
+def test_a_lone_node_founds_its_cluster_and_serves_and_stops() -> None:
+    async def story() -> None:
+        node = new_node(**ALONE)
+        assert (node.node_id, node.cluster_id, node.map) == (0, "", None)
+        await node.start()
+        assert await node.wait_serving(SECONDS)
+        assert node.node_id == 1
+        assert node.map is not None
+        assert node.map.cluster_id == node.cluster_id
+        assert node.name_of(1) == node.config.name
+        assert node.client_address_of(1) == node.listen_address
+        assert (node.peer_address, node.peers_up(), node.peers_apart()) == ("", {}, {})
+        await node.stop()
+        await node.stop()
+        assert not node.failed.done()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", int(node.listen_address.split(":")[1]))
+
+    play(story)
+
+
+def test_a_new_node_waits_for_the_others_and_says_so() -> None:
+    async def story() -> None:
+        node = new_node(**ONE_OF_TWO)
+        await node.start()
+        assert node.peer_address, "the other founders have to reach it"
+        assert not await node.wait_serving(0.3)
+        assert (node.node_id, node.founding, node.peers) == (0, None, None)
+        assert not node.host.groups
+        await node.stop()
+        assert not node.failed.done()
+
+    play(story)
+
+
+@pytest.mark.parametrize("settings", [ALONE, ONE_OF_TWO])
+@pytest.mark.parametrize("leave", ["stop", "abort"])
+def test_a_node_that_was_not_started_can_leave(settings: dict[str, Any], leave: str) -> None:
+    """A signal may come between the making of the node and its start."""
+
+    async def story() -> None:
+        node = new_node(**settings)
+        if leave == "stop":
+            await node.stop()
+        else:
+            node.abort()
+        assert not node.failed.done()
+
+    play(story)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_node_can_stop_while_it_starts(turns: int) -> None:
+    """It listens to clients, and is about to found its cluster, or to store its first map."""
+
+    async def story() -> None:
+        node = new_node(**ALONE, data_dir="d")
+        starting = asyncio.ensure_future(node.start())
+        async with asyncio.timeout(SECONDS):
+            while not node.listen_address:  # noqa: ASYNC110 - turn by turn
+                await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.wait([starting])
+        await node.stop()
+        assert not node.failed.done()
+
+    play(story)
+
+
+def test_what_cannot_be_held_ends_the_node_and_only_the_first_reason_counts() -> None:
+    async def story() -> None:
+        node = new_node(**ALONE)
+        await node.start()
+        assert await node.wait_serving(SECONDS)
+        first = StartupError("the disk is gone")
+        node._fatal(first)
+        node._fatal(StartupError("and so is the rest"))
+        assert node.failed.result() is first
+        assert node.host.stopped
+        assert not node.server.connections
+        await node.stop()
+
+    play(story)
+
+
+def test_a_port_that_is_taken_is_refused() -> None:
+    async def story() -> None:
+        first = new_node(**ALONE)
+        await first.start()
+        second = new_node(**{**ALONE, "listen": first.listen_address})
+        with pytest.raises(StartupError, match=first.listen_address):
+            await second.start()
+        await second.stop()
+        await first.stop()
+
+    play(story)
+
+
+def test_settings_that_make_no_node_are_refused_before_anything_is_touched() -> None:
+    loop = VirtualLoop()
+    disk = FakeDisk(loop)
+    config = NodeConfig(**{**ONE_OF_TWO, "name": "c", "data_dir": "d"})
+    with pytest.raises(ConfigError, match="'c' is not in initial_cluster"):
+        Node(config, clock=SystemClock(), disk=disk, random=Random(1), loop=loop)
+    assert not disk.paths()
+    loop.close()
+
+
+def test_the_directory_of_another_node_is_refused() -> None:
+    async def story() -> None:
+        disk = FakeDisk(asyncio.get_running_loop())
+        settings = {**ALONE, "data_dir": "d"}
+        node = new_node(disk, **settings, name="a")
+        await node.start()
+        assert await node.wait_serving(SECONDS)
+        cluster_id, disk_id = node.cluster_id, node.disk_id
+        await node.stop()
+        with pytest.raises(WrongDataDir, match="this is node b"):
+            new_node(disk, **settings, name="b")
+        disk.close()
+        again = new_node(disk, **settings, name="a")
+        assert (again.node_id, again.cluster_id, again.disk_id) == (1, cluster_id, disk_id)
+        again.abort()
+
+    play(story)
