@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     failover.add_argument("--kills", type=_count, default=20, help="how often (default: 20)")
     _add_cluster(failover)
     _add_output(failover)
-    idle = commands.add_parser("idle", help="processor time of nodes that nobody uses")
+    idle = commands.add_parser("idle", help="processor time of an idle cluster")
     idle.add_argument(
         "--seconds", type=_seconds, default=10.0, help="how long to watch (default: 10)"
     )
@@ -109,7 +109,9 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="PER_SECOND",
         help="open loop: requests start at this rate, and latency counts from the intended start",
     )
-    load.add_argument("--arrivals", choices=("poisson", "constant"), help="of an open loop")
+    load.add_argument(
+        "--arrivals", choices=("poisson", "constant"), help="of the open loop's requests"
+    )
     load.add_argument("--no-fill", action="store_true", help="do not write the keys first")
     timing = run.add_argument_group("measurement")
     timing.add_argument("--seconds", type=_seconds, default=5.0, help="measured time (default: 5)")
@@ -118,7 +120,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         "--rounds", type=_count, default=1, help="repeat and report the median (default: 1)"
     )
     timing.add_argument("--processes", type=_count, default=1, help="load processes (default: 1)")
-    timing.add_argument("--seed", type=int, default=1, help="of keys, order, arrivals (default: 1)")
+    timing.add_argument("--seed", type=int, default=1, help="seed of keys and order (default: 1)")
     _add_cluster(run)
     _add_baseline(run)
     _add_output(run)

@@ -341,13 +341,13 @@ class NodeConfig:
                 raise ConfigError(
                     "durability",
                     "memory for more than one node is not supported yet: a restarted node would"
-                    " have forgotten its votes. Leave it out",
+                    " not know its votes. Leave it out",
                 )
             raise ConfigError(
                 "data_dir",
                 f"needed on every node of a cluster of {len(self.members)}: durability memory for"
-                " more than one node is not supported yet, a restarted node would have forgotten"
-                " its votes",
+                " more than one node is not supported yet, a restarted node would not know its"
+                " votes",
             )
         if self.durability == "fsync" and not self.data_dir:
             raise ConfigError("data_dir", "durability fsync needs a directory: give --data-dir DIR")

@@ -174,6 +174,20 @@ class StateMachine:
         """Apply one committed batch; results in order of the commands."""
         raise NotImplementedError
 
+    def flush_due(self, now_ms: int) -> bool:
+        """Whether something delayed is due by `now_ms`, and waits for a batch to carry it out."""
+        return False
+
+    def due_expirations(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
+        """Up to `limit` keys whose items have ended by `now_ms`, each with its item's CAS unique.
+        Empty for a state machine whose state does not end by itself.
+        """
+        return []
+
+    def expired_sessions(self, now_ms: int, idle_ms: int) -> list[int]:
+        """Sessions that have been idle for `idle_ms` or more; empty if it has none."""
+        return []
+
     def peek(self, key: bytes) -> Peeked:
         """What a reader of one key is served when that needs no time: the packed item, or None for
         a miss. TIMED: the time decides, or this state machine has no keys; then the general way

@@ -304,7 +304,7 @@ def _parser() -> argparse.ArgumentParser:
         _route,
         "Print where keys live",
         "One line per key, separated by single spaces: KEY SHARD LEADER REPLICA... with the "
-        "nodes' client addresses, the preferred leader's first; LEADER is - while nobody leads. "
+        "nodes' client addresses, the preferred leader's first; LEADER is - without a leader. "
         "Without KEY, keys are read from standard input, one per line.",
     )
     route.add_argument("keys", nargs="*", metavar="KEY")

@@ -75,9 +75,9 @@ class ObservedGroup(Protocol):
     def staleness_ns(self, now_ns: int) -> int: ...
     @property
     def log(self) -> ObservedLog: ...
-    # A ObservedStore for a shard, the directory's state for group 0.
+    # An ObservedStore for a shard, the directory's state for group 0.
     @property
-    def store(self) -> object: ...
+    def machine(self) -> object: ...
 
 
 class ObservedWal(Protocol):
@@ -173,7 +173,7 @@ def shard_groups(node: ObservedNode) -> Iterator[tuple[int, ObservedGroup, Obser
     """(shard, group, store) of every shard replicated here, in order of shard."""
     for group_id, group in sorted(node.host.groups.items()):
         if group_id != DIRECTORY_GROUP_ID:
-            yield group_id - 1, group, cast(ObservedStore, group.store)
+            yield group_id - 1, group, cast(ObservedStore, group.machine)
 
 
 def uptime_seconds(node: ObservedNode) -> float:

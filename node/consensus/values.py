@@ -110,9 +110,12 @@ class Snapshot(NamedTuple):
 
 
 class SnapshotSource:
-    """A snapshot to read from, its data in the pieces in which they were made.
+    """A replica's state as of `meta.last_index`, encoded, to be read in bounded parts.
 
-    Several readers may share it. Neither it nor the pieces change.
+    It stays as it is while the state goes on. So several readers may share it, each at an offset of
+    its own and in any thread: the disk's writes `pieces` into a file, the leader reads chunks for
+    followers. No reader joins the whole. It takes `total_bytes` of memory until the last reader
+    lets go of it; nothing else keeps it.
     """
 
     __slots__ = ("_ends", "meta", "pieces", "total_bytes")

@@ -115,7 +115,7 @@ class FoundingProgress:
         elif own.is_complete or self._is_storing:
             why = (
                 f"node {theirs.name} is new, but its data directory {theirs.disk_id} is a member "
-                f"of {cluster} already: it was set back to an older copy and has forgotten what "
+                f"of {cluster} already: it was set back to an older copy and no longer knows what "
                 "it promised. Start it with the directory as it was last, or leave the node "
                 "stopped; the cluster goes on without it"
             )

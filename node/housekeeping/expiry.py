@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.commands import OP_EXPIRE, OP_SESSION_EXPIRE, OP_TICK
 from quorumcache.node.store.results import removed_items
-from quorumcache.node.store.store import ShardStore
 
 if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup
@@ -19,7 +18,7 @@ EXPIRE_BATCH = 256
 
 
 class Expiry:
-    """Sweeps the shards that this node leads. Being late costs memory: nobody is shown an ended
+    """Sweeps the groups that this node leads. Being late costs memory: nobody is shown an ended
     item.
     """
 
@@ -31,23 +30,21 @@ class Expiry:
         """Groups whose last sweep is not committed yet."""
 
     def sweep(self) -> None:
-        """Propose what is due in each shard, some of it at a time."""
+        """Propose what is due in each group, some of it at a time."""
         for group in self._host.groups.values():
-            store = group.machine
-            if not group.lease_until_ns or not isinstance(store, ShardStore):
+            if not group.lease_until_ns or group.group_id in self._expiring:
                 continue
-            if group.group_id in self._expiring:
-                continue
+            machine = group.machine
             now_ms = group.now_ms()
-            if store.flush_due(now_ms):
+            if machine.flush_due(now_ms):
                 self._submit(group, (0, 0, 0, OP_TICK, b""))
                 continue
-            due = store.due_expirations(now_ms, EXPIRE_BATCH)
+            due = machine.due_expirations(now_ms, EXPIRE_BATCH)
             if due:
                 self._submit(group, (0, 0, 0, OP_EXPIRE, b"", tuple(due)))
                 continue
             idle_ms = self._session_idle_ms
-            old = store.expired_sessions(now_ms, idle_ms)
+            old = machine.expired_sessions(now_ms, idle_ms)
             if old:
                 self._submit(group, (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(old), idle_ms))
 

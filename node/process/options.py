@@ -153,8 +153,8 @@ OPTIONS: tuple[Option, ...] = (
         "durability",
         _text,
         "|".join(DURABILITIES),
-        "what an acknowledged write is safe against: fsync, on the disks of a majority; memory,"
-        " nothing (default: fsync with a data directory)",
+        "fsync: a write is acknowledged when it is on the disks of a majority; memory: nothing is"
+        " kept on disk (default: fsync with a data directory)",
     ),
     Option(
         "zone",

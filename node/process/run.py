@@ -327,7 +327,9 @@ def explain(error: BaseException, config: NodeConfig) -> str:
     """What went wrong and what to do about it, in one line."""
     if isinstance(error, PermissionError):
         where = error.filename or error.strerror
-        return f"not permitted: {where}. Run as a user who may, or choose another place"
+        return (
+            f"not permitted: {where}. Run as a user with this permission, or choose another place"
+        )
     if isinstance(error, IsADirectoryError):
         return (
             f"{error.filename} is a directory where a file belongs: put the file back, or keep the"

@@ -101,7 +101,7 @@ def _parser() -> OneLineParser:
         "--data-dir",
         default=DATA_DIR,
         metavar="DIR",
-        help="where it is kept (default: %(default)s)",
+        help="directory for data and logs (default: %(default)s)",
     )
     parser.add_argument("--shards", type=int, metavar="N", help="number of shards (default: 64)")
     parser.add_argument(

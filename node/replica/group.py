@@ -163,10 +163,6 @@ class ReplicaGroup:
         return self.log.commit_index
 
     @property
-    def store(self) -> StateMachine:
-        return self.machine
-
-    @property
     def is_leader(self) -> bool:
         return self.log.role is Role.LEADER
 

@@ -416,5 +416,6 @@ class ReplicaHost(GroupHost):
     def stop(self) -> None:
         """No more turns and ticks. What is not durable now was never promised."""
         self.stopped = True
+        self._sender.stop()
         if self._tick_handle is not None:
             self._tick_handle.cancel()

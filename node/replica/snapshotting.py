@@ -37,9 +37,18 @@ class SnapshotEncoder:
         self._pieces: list[bytes] = []
         self._done = done
         self._failed = failed
+        self._is_cancelled = False
         loop.call_soon(self._encode_one)
 
+    def cancel(self) -> None:
+        """Encode no more, tell nobody, and give the memory back. Does nothing once it is done."""
+        self._is_cancelled = True
+        self._chunks = iter(())
+        self._pieces = []
+
     def _encode_one(self) -> None:
+        if self._is_cancelled:
+            return
         try:
             piece = next(self._chunks, None)
             if piece is None:
@@ -57,15 +66,18 @@ async def snapshot_of(loop: asyncio.AbstractEventLoop, group: ReplicaGroup) -> S
     made: asyncio.Future[SnapshotSource] = loop.create_future()
 
     def done(source: SnapshotSource) -> None:
-        if not made.done():  # A node that stops does not wait for it.
+        if not made.done():  # It may be cancelled in the same turn, a moment before.
             made.set_result(source)
 
     def failed(error: BaseException) -> None:
         if not made.done():
             made.set_exception(error)
 
-    SnapshotEncoder(loop, group, done, failed)
-    return await made
+    encoder = SnapshotEncoder(loop, group, done, failed)
+    try:
+        return await made
+    finally:
+        encoder.cancel()  # If the caller is: a node that stops does not wait for it.
 
 
 class SnapshotSender:
@@ -87,6 +99,8 @@ class SnapshotSender:
         self._failed = failed
         self._wanted: dict[int, list[int]] = {}
         """Groups whose snapshot is being made, to the replicas that it is for."""
+        self._encoders: dict[int, SnapshotEncoder] = {}
+        """For the same groups."""
 
     def want(self, group: ReplicaGroup, replica: int) -> None:
         """Have the present state sent to a replica; the group asks again if that leads nowhere."""
@@ -97,12 +111,18 @@ class SnapshotSender:
                 replicas.append(replica)
             return
         self._wanted[group_id] = [replica]
-        SnapshotEncoder(
+        self._encoders[group_id] = SnapshotEncoder(
             self._loop, group, lambda source: self._provide(group, source), self._failed
         )
 
+    def stop(self) -> None:
+        """Nothing is sent any more."""
+        for encoder in self._encoders.values():
+            encoder.cancel()
+
     def _provide(self, group: ReplicaGroup, source: SnapshotSource) -> None:
         replicas = self._wanted.pop(group.group_id)
+        del self._encoders[group.group_id]
         if group.log.role is not Role.LEADER:
             return  # Whoever leads now makes its own.
         index = source.meta.last_index

@@ -2,5 +2,5 @@
 
 Reading order: `disk` (the interface), `real_disk` with `disk_worker`, `disk_calls` and `log_file`
 (the machine's), `disk_space`, `checksum`; then a file format each: `identity`, `founding_record`,
-`start_record`, `local_state`, `snapshots`.
+`starts` with `start_record`, `local_state`, `snapshots`.
 """

@@ -116,7 +116,7 @@ class PeerStarts:
             self._refused[disk_id] = (starts.number, newest)
         return (
             f"the data directory of node {name} {found}: it was set back to an older copy and"
-            " has forgotten what it promised, or it is a copy of the right one. Stop the process"
+            " no longer knows what it promised, or it is a copy of the right one. Stop the process"
             f" that runs on it. Start node {name} with the directory as it was last, or leave"
             " it stopped; the cluster goes on without it"
         )

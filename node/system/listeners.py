@@ -102,8 +102,8 @@ class Listener:
                 "listens_on_loopback",
                 setting=self._setting,
                 address=address,
-                why=f"this machine resolves {host} to {', '.join(found)}: nobody reaches it from"
-                " another machine",
+                why=f"this machine resolves {host} to {', '.join(found)}: other machines cannot"
+                " connect to it",
             )
         return found
 

@@ -134,7 +134,7 @@ def write_line(stream: TextIO, line: str) -> OSError | None:
             poll = select.poll()
             poll.register(descriptor, select.POLLOUT)
             if not poll.poll(0):
-                return BlockingIOError("nobody reads it")
+                return BlockingIOError("its reader takes no output")
         stream.write(line + "\n")
         stream.flush()
     except OSError as error:

@@ -167,7 +167,7 @@ class Invariants:
             )
 
     def _check_digest(self, simulated: SimulatedNode, group: Any) -> None:
-        digest = group.store.digest()
+        digest = group.machine.digest()
         place = (group.group_id, group.applied_index)
         known = self._digests.setdefault(place, (digest, simulated.node_id))
         if known[0] != digest:

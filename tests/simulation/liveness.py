@@ -170,7 +170,7 @@ def _differences(world: World) -> list[str]:
     groups: dict[int, list[tuple[str, int, bytes]]] = {}
     for node in world.nodes:
         for group in node.groups():
-            facts = (node.name, group.applied_index, group.store.digest())
+            facts = (node.name, group.applied_index, group.machine.digest())
             groups.setdefault(group.group_id, []).append(facts)
     return [
         f"group {group_id}: {[(name, applied) for name, applied, _ in replicas]}"

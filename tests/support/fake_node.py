@@ -66,7 +66,7 @@ class FakeGroup:
     commit_index: int = 11
     applied_index: int = 10
     log: FakeLog = field(default_factory=FakeLog)
-    store: object = None
+    machine: object = None
     staleness: int = 120_000_000
 
     def staleness_ns(self, now_ns: int) -> int:
@@ -127,11 +127,11 @@ class FakeNode:
         self.disk_space = DiskSpace(1 << 30, 1 << 32)
         self.disk_waiting_since_ns = 0
         self.host = FakeHost()
-        self.host.groups[0] = FakeGroup(0, store=object())
-        self.host.groups[1] = FakeGroup(1, store=FakeStore())
+        self.host.groups[0] = FakeGroup(0, machine=object())
+        self.host.groups[1] = FakeGroup(1, machine=FakeStore())
         leader_log = FakeLog(replicas={2: FakeProgress(12), 3: FakeProgress(9)})
         self.host.groups[2] = FakeGroup(
-            2, role=Role.LEADER, leader_id=1, log=leader_log, store=FakeStore()
+            2, role=Role.LEADER, leader_id=1, log=leader_log, machine=FakeStore()
         )
         self.listen_address = "127.0.0.1:11211"
         self.peer_address = "127.0.0.1:7000"
@@ -152,6 +152,6 @@ class FakeNode:
         return self.apart
 
     def store(self, shard: int) -> FakeStore:
-        store = self.host.groups[shard + 1].store
+        store = self.host.groups[shard + 1].machine
         assert isinstance(store, FakeStore)
         return store

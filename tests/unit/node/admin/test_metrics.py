@@ -157,7 +157,7 @@ def test_a_scrape_of_many_shards_lets_other_work_run_and_does_not_wait_for_it_of
 ) -> None:
     """With 4096 replicas: no turn of the loop renders more than its share, and they are few."""
     for group_id in range(3, 4097):
-        node.host.groups[group_id] = FakeGroup(group_id, store=FakeStore())
+        node.host.groups[group_id] = FakeGroup(group_id, machine=FakeStore())
     collector = NodeCollector(node)
     taken = [0]
     shard_lines, collect = collector.shard_lines, collector.collect

@@ -132,7 +132,7 @@ def test_replica_not_started(node: FakeNode) -> None:
 
 def test_many_problems_are_counted_and_not_listed(node: FakeNode) -> None:
     for shard in range(2, 100):
-        node.host.groups[shard + 1] = FakeGroup(shard + 1, leader_id=0, store=FakeStore())
+        node.host.groups[shard + 1] = FakeGroup(shard + 1, leader_id=0, machine=FakeStore())
     problems = unhealthy(node)
     assert len(problems) == PROBLEMS_MAX + 1
     assert problems[-1] == "and 88 more"

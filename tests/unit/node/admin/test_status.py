@@ -62,7 +62,7 @@ def test_a_replica_far_behind_is_told_by_its_leader(node: FakeNode) -> None:
 
 def test_many_problems_are_counted(node: FakeNode) -> None:
     for group_id in range(3, 40):
-        node.host.groups[group_id] = FakeGroup(group_id, leader_id=0, store=FakeStore())
+        node.host.groups[group_id] = FakeGroup(group_id, leader_id=0, machine=FakeStore())
     found = health_problems(node)
     assert len(found) == PROBLEMS_MAX + 1
     assert found[-1] == "and 27 more"

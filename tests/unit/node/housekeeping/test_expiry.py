@@ -2,6 +2,7 @@
 
 import pytest
 
+from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.housekeeping.expiry import EXPIRE_BATCH
 from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SESSION_EXPIRE, OP_SET, OP_TICK
 from quorumcache.node.store.results import OK
@@ -65,4 +66,11 @@ def test_who_may_not_serve_does_not_sweep() -> None:
     world.store().apply(1, 1000, [(0, 0, 0, OP_SET, b"k", DATA, 5)])
     world.clock.ns = 6000 * MS
     world.groups[1].lease_until_ns = 0
+    assert world.sweep() == []
+
+
+def test_a_group_whose_state_does_not_end_by_itself_is_left_alone() -> None:
+    world = World(0)
+    world.groups[0].machine = DirectoryState(lambda cluster_map: None)
+    world.clock.ns = 1 << 60
     assert world.sweep() == []

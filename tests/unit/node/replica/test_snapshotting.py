@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from quorumcache.node.consensus.values import Role, SnapshotSource
-from quorumcache.node.replica.snapshotting import SnapshotEncoder, SnapshotSender
+from quorumcache.node.replica.snapshotting import SnapshotEncoder, SnapshotSender, snapshot_of
 from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
 from tests.support.scripted_log import HostWorld
@@ -130,3 +131,57 @@ def test_who_does_not_lead_any_more_sends_nothing() -> None:
     sender.want(world.groups[1], 2)
     run_all(loop)
     assert len(log.provided) == 1
+
+
+def test_a_stopped_sender_encodes_no_more_and_sends_nothing() -> None:
+    world = filled(1)
+    log = world.logs[1]
+    log.lead()
+    loop, sender = sending(world)
+    sender.want(world.groups[1], 2)
+    loop.run_one()
+    sender.stop()
+    loop.run_one()
+    assert loop.next == []
+    assert log.provided == []
+
+
+def test_a_host_that_stops_stops_its_sender() -> None:
+    world = filled(1)
+    log = world.logs[1]
+    log.lead()
+    log.script().snapshot_wanted = [3]
+    world.host.mark_dirty(world.groups[1])
+    world.loop.run(steps_max=2)
+    world.host.stop()
+    world.turn()
+    assert log.provided == []
+
+
+def test_who_waits_for_a_snapshot_and_is_cancelled_leaves_nothing_running() -> None:
+    pieces = 0
+
+    class Endless(ShardStore):
+        def encode_view(self, view: Any) -> Iterator[bytes]:
+            nonlocal pieces
+            while True:
+                pieces += 1
+                yield b"a piece"
+
+    world = filled(1)
+    world.groups[1].machine = Endless()
+
+    async def run() -> None:
+        task = asyncio.ensure_future(snapshot_of(asyncio.get_running_loop(), world.groups[1]))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert pieces > 3
+        task.cancel()
+        await asyncio.wait({task})
+        await asyncio.sleep(0)
+        before = pieces
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert pieces == before
+
+    asyncio.run(run())
