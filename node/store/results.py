@@ -6,7 +6,7 @@
 | ITEM | the packed item: data, flags, size, CAS and expiry, which `item.py` reads |
 | all others | nothing |
 
-Any code may come to carry a number or bytes; `code_of` is how to ask for the code alone. An answer
+A code of its own may carry any number or bytes: log, peers and snapshots take both forms. An answer
 with a CAS unique, such as a meta command's, is a pair of a code and that number; one with an item's
 size or times is a pair with the packed item.
 
@@ -55,11 +55,6 @@ def is_result(value: Any) -> bool:
     if type(value) is tuple:
         return tuple(map(type, value)) in _CARRYING_FORMS
     return type(value) is int
-
-
-def code_of(result: Result) -> int:
-    """The code, with or without what it carries."""
-    return result[0] if type(result) is tuple else result  # type: ignore[return-value]
 
 
 def carried_item(result: Result) -> bytes | None:
