@@ -151,7 +151,8 @@ def accept(
 
 
 def condemn(disk: Disk, directory: str, why: str) -> None:
-    """The node has forgotten what it promised: no start on this directory from now on. Blocks."""
+    """The node no longer knows what it promised: it may not start on this directory again.
+    Blocks."""
     disk.write(f"{directory}/{LOST_FILE}", f"{why}\n".encode())
 
 

@@ -325,7 +325,10 @@ def why_stranger(
     if peer is None:
         return f"{them} has the id {other.node_id}, which {us} does not know"
     if peer.name != other.name:
-        return f"id {other.node_id} is {them} for itself, but node {peer.name} for {us}"
+        return (
+            f"node id {other.node_id} belongs to node {peer.name} in the cluster map, but {them} "
+            "uses it. Check --name and --data-dir"
+        )
     if peer.disk_id != other.disk_id:
         return (
             f"{them} has data directory {other.disk_id}, but for {us} that name belongs to data "

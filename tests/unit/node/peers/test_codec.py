@@ -282,7 +282,11 @@ def test_a_peer_is_no_stranger() -> None:
         (B._replace(node_id=1), None, "node a and node b both have the id 1"),
         (HELLO, 2, "node a reached itself: its own address stands for another node"),
         (B._replace(node_id=9), None, "node b has the id 9, which node a does not know"),
-        (B._replace(name="x"), None, "id 2 is node x for itself, but node b for node a"),
+        (
+            B._replace(name="x"),
+            None,
+            "node id 2 belongs to node b in the cluster map, but node x uses it. Check --name",
+        ),
         (
             B._replace(disk_id=disk_id(9)),
             None,
