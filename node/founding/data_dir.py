@@ -73,7 +73,7 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> NodeIdentity:
             why = disk.read(lost).decode(errors="replace").strip()
             raise WrongDataDir(
                 directory,
-                f"must not be used any more: a run before this one found out that {why}",
+                f"must not be used any more: an earlier run found that {why}",
             )
         _check_member(disk, directory)
     else:

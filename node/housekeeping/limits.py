@@ -61,7 +61,7 @@ class LimitWatch:
             refusals=counters.since_start("rejected_connections"),
             sentence=(
                 f"all {self._connections_max} client connections are in use: further clients are "
-                "refused; close idle ones, or raise `max-connections`"
+                "refused. Close idle connections, or raise `max-connections`"
             ),
         )
         self._judge(

@@ -316,7 +316,10 @@ def why_stranger(
         return f"the cluster's settings differ: {unequal}. Set the same value on all nodes"
     if other.node_id == own.node_id:
         if other.incarnation == own.incarnation:
-            return f"{us} reached itself: its own address stands for another node"
+            return (
+                f"{us} reached itself: another node is listed with the address of {us}. Correct "
+                "that address"
+            )
         return (
             f"{us} and {them} both have the id {own.node_id}: two processes run on copies of one "
             "data directory. Stop one of them"
@@ -338,7 +341,10 @@ def why_stranger(
     if expected_id is not None and other.node_id != expected_id:
         expected = known.get(expected_id)
         name = expected.name if expected is not None else "?"
-        return f"{us} dialed node {name} (id {expected_id}) and reached {them}: see its address"
+        return (
+            f"{us} dialed node {name} (id {expected_id}) and reached {them}. Check the address of "
+            f"node {name}"
+        )
     return None
 
 
