@@ -1,6 +1,6 @@
 """Which start of a data directory this is, and which starts of the others this node has seen.
 
-A directory that is set back to an older copy of itself is whole and sound, and has forgotten what
+A directory that is set back to an older copy of itself is whole and sound, but lacks what
 it acknowledged. So each directory counts its starts as a member (`node.starts`), each with a random
 mark, durably before its first hello; the hello tells the number and the last marks. Each node keeps
 the newest start that it has seen of every other one (`peers.starts`). A directory that lacks that
