@@ -111,7 +111,7 @@ async def _measure(
             for key in keys:
                 await client.set(key)
         for number in range(rounds):
-            # Who goes first changes: a machine that warms up or cools down favours nobody.
+            # The order alternates, so a machine that warms up or cools down favours neither.
             order = clients if number % 2 == 0 else clients[::-1]
             for case in CASES:
                 progress.begin(f"round {number + 1} of {rounds}: {case.name}")

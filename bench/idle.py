@@ -1,4 +1,4 @@
-"""What does a cluster cost that nobody uses? Processor time per node, from /proc."""
+"""What does an idle cluster cost? Processor time per node, from /proc."""
 
 from __future__ import annotations
 

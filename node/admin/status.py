@@ -2,8 +2,8 @@
 
 A node is well when it can do its part: it has a cluster map, it can write its log, and every
 replica it holds leads under a lease, or was confirmed by its leader a moment ago. "Was confirmed"
-is the measured staleness of the replica, so it covers a leader that nobody answers, a follower that
-hears its leader and is not heard, one that nobody talks to, and one that is still catching up. A
+is the measured staleness of the replica, so it covers a leader without answers, a follower that
+hears its leader and is not heard, one that hears no replica, and one that is still catching up. A
 node that is not well still answers what it can (it forwards); a load balancer should rather send
 clients to another one. Pure.
 """
@@ -31,7 +31,7 @@ number."""
 
 STALE_MS_MIN = 3000
 STALE_ELECTIONS = 5
-"""A replica that nobody has confirmed for so long, and for so many election timeouts, has lost its
+"""A replica that was not confirmed for so long, and for so many election timeouts, has lost its
 leader or its majority. A busy replica lags behind by less; one that hears nothing at all stands for
 election after one or two timeouts, and knows no leader from then on."""
 

@@ -159,7 +159,7 @@ def condemn(disk: Disk, directory: str, why: str) -> None:
 def mark(identity: NodeIdentity, record: FoundingRecord) -> NodeIdentity:
     """The identity of the same disk as a member of the record's cluster."""
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
-    # A founder that is alone waits for nobody.
+    # A founder that is alone has no other node to wait for.
     is_complete = len(record.founders) == 1
     return NodeIdentity(
         identity.disk_id,

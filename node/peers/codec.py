@@ -278,7 +278,7 @@ def _check_text(name: str, value: object, *, empty: bool = False) -> None:
         raise PeerFrameError(f"hello: {name} is {value!r:.60}, expected printable text")
 
 
-# --- who may talk to us
+# --- which peers are accepted
 
 
 class KnownPeer(NamedTuple):
