@@ -1,9 +1,9 @@
 """A new node looks for the other founders until there is a founding record. Edge: it dials.
 
 The node has a disk id and nothing else. Again and again it asks every other node of its initial
-cluster one question (`founding_frames`). The first founder by name is the proposer: when in one round all
-others answered that they are new, too, with equal settings, it makes the record. All others wait
-until a member shows them a record that names them with their disk id.
+cluster one question (`founding_frames`). The first founder by name is the proposer: when in one
+round all others answered that they are new, too, with equal settings, it makes the record. All
+others wait until a member shows them a record that names them with their disk id.
 
 A node accepts a record only after all others have answered in one round without a refusal. A member
 that knows that the founding is complete refuses a directory that was set back to before it. All
