@@ -1,4 +1,4 @@
-"""How fast is `AsyncClient`? Calls per second beside aiomcache, in one process and one run.
+"""Measures `AsyncClient`: calls per second beside aiomcache, in one process and one run.
 
 The same node of ours serves both, so that the difference is the clients': it is alone, leads all
 shards and keeps its data in memory. Beside it aiomcache talks to memcached, and `AsyncClient` to a

@@ -1,4 +1,4 @@
-"""What does an idle cluster cost? Processor time per node, from /proc."""
+"""Measures what an idle cluster costs: processor time per node, from /proc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is this node well, and what does it know: the contents of `/health` and `/status`.
+"""The contents of `/health` and `/status`: whether this node is well, and what it knows.
 
 A node is well when it can do its part: it has a cluster map, it can write its log, and every
 replica it holds leads under a lease, or was confirmed by its leader a moment ago. "Was confirmed"
@@ -36,7 +36,7 @@ leader or its majority. A busy replica lags behind by less; one that hears nothi
 election after one or two timeouts, and knows no leader from then on."""
 
 BEHIND_ENTRIES = 10_000
-"""A replica that lacks so many entries of its leader's log is told of by the leader."""
+"""The leader reports a replica that lacks so many entries of its log."""
 
 
 def health_problems(node: ObservedNode) -> list[str]:

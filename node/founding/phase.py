@@ -46,7 +46,7 @@ QUESTION_SECONDS: Final = 5.0
 """For a stranger to say what it wants."""
 
 CONNECTIONS_MAX: Final = 256
-"""Accepted connections at a time. More are closed unheard."""
+"""Accepted connections at a time. Further ones are closed before they are read."""
 
 RETRY_MS: Final = 200
 """Told to a member that dials a node that is still new: it will have accepted soon."""

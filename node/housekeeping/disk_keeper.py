@@ -1,4 +1,4 @@
-"""Keeps an eye on the disk: room, syncs that hang, a directory that is gone, descriptors.
+"""Watches the disk: room, syncs that hang, a directory that is gone, descriptors.
 
 Two things keep a node from writing its log without being its end. The disk is *full* (or there is
 no descriptor left), or it *hangs*: a sync does not return. While either lasts the host leads

@@ -1,4 +1,4 @@
-"""What nodes say to each other, as bytes. Pure.
+"""The bytes that nodes send each other: hello, refusal, frames of items. Pure.
 
 A connection between two nodes carries frames in both directions:
 

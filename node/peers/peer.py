@@ -1,4 +1,4 @@
-"""What the peer network knows of other nodes, and whom it tells what they bring."""
+"""What the peer network knows of other nodes, and the receiver of what they send."""
 
 from __future__ import annotations
 
