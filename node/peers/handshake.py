@@ -80,8 +80,7 @@ class Handshake:
 
     def check_caller(self, hello: Hello, inbound: PeerLink | None) -> None:
         """Raise `Refused` if another process is connected as the node that calls; else end
-        `inbound`,
-        the connection that the same process had so far.
+        `inbound`, the connection that the same process had so far.
         """
         if inbound is None or inbound.hello is None or inbound.closing:
             return
