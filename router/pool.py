@@ -244,7 +244,7 @@ class Pool:
             connection.abort("the handshake failed")
             raise self._handshake_error(address, error) from error
         except BaseException:
-            connection.abort("connecting was given up")
+            connection.abort("the attempt to connect was cancelled")
             raise
         return connection
 

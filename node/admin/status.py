@@ -46,7 +46,8 @@ def health_problems(node: ObservedNode) -> list[str]:
         problems.append("the log cannot be written")
     if node.map is None:
         problems.append(
-            "no cluster map yet: the cluster is being founded, or this node has not heard of it"
+            "no cluster map yet: the cluster is being founded, or this node has not received the"
+            " map"
         )
     groups = node.host.groups
     if node.map is not None:

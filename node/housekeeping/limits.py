@@ -49,9 +49,9 @@ class LimitWatch:
             is_full=percent >= FULL_PERCENT,
             refusals=counters.since_start("store_no_memory"),
             sentence=(
-                f"the items here use {percent} % of the memory allowed "
-                f"({format_size(self._memory_bytes)}): stores beyond it are refused with 'out of "
-                "memory', since nothing is evicted; delete items or raise `memory`"
+                f"the items on this node use {percent} % of the memory allowed "
+                f"({format_size(self._memory_bytes)}). Stores beyond it are refused with 'out of "
+                "memory', because nothing is evicted. Delete items, or raise `memory`"
             ),
         )
         self._judge(
