@@ -49,6 +49,7 @@ PURE = (
     "node/peers/consensus_items.py",
     "node/peers/codec.py",
     "node/peers/items.py",
+    "node/peers/strangers.py",
     "node/alarms.py",
     "node/config.py",
     "node/state_machine.py",

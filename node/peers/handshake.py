@@ -8,11 +8,10 @@ from typing import Final
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,
-    KnownPeer,
     encode_hello,
-    why_stranger,
 )
 from quorumcache.node.peers.link import PeerLink, Refused
+from quorumcache.node.peers.strangers import KnownPeer, why_stranger
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.storage.starts import Starts
 

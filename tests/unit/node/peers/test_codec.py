@@ -20,7 +20,6 @@ from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     FrameDecoder,
     Hello,
-    KnownPeer,
     Refusal,
     decode_hello,
     decode_items,
@@ -29,7 +28,6 @@ from quorumcache.node.peers.codec import (
     encode_items,
     encode_refusal,
     pack_item,
-    why_stranger,
 )
 from tests.support.founding import disk_id
 
@@ -53,7 +51,6 @@ HELLO = Hello(
     version="0.1.0",
     settings=(("shards", "64"), ("replication", "3")),
 )
-KNOWN = {2: KnownPeer("b", disk_id(2)), 3: KnownPeer("c", disk_id(3))}
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=50),
@@ -244,58 +241,6 @@ def test_another_protocol_version_is_named_whatever_follows() -> None:
         decode_hello(msgpack.packb(("hello", PROTOCOL_VERSION, "x")))
     with pytest.raises(PeerFrameError, match="neither a hello nor a refusal"):
         decode_hello(msgpack.packb((1, 2)))
-
-
-B = HELLO._replace(node_id=2, name="b", disk_id=disk_id(2), incarnation=8)
-
-
-def test_a_peer_is_no_stranger() -> None:
-    assert why_stranger(HELLO, B, KNOWN) is None
-    assert why_stranger(HELLO, B, KNOWN, expected_id=2) is None
-
-
-@pytest.mark.parametrize(
-    ("other", "expected_id", "sentence"),
-    [
-        (
-            B._replace(cluster_id="c2"),
-            None,
-            "node a is of cluster c1, node b is of cluster c2",
-        ),
-        (
-            B._replace(protocol_version=9),
-            None,
-            f"one side speaks peer protocol 9, the other peer protocol {PROTOCOL_VERSION}",
-        ),
-        (
-            B._replace(
-                settings_fingerprint="f1", settings=(("shards", "128"), ("replication", "3"))
-            ),
-            None,
-            "the cluster's settings differ: shards is 64 at node a and 128 at node b",
-        ),
-        (
-            B._replace(settings_fingerprint="f1"),
-            None,
-            "the cluster's settings differ: fingerprint f0 at node a, f1 at node b",
-        ),
-        (B._replace(node_id=1), None, "node a and node b both have the id 1"),
-        (HELLO, 2, "node a reached itself: its own address stands for another node"),
-        (B._replace(node_id=9), None, "node b has the id 9, which node a does not know"),
-        (B._replace(name="x"), None, "id 2 is node x for itself, but node b for node a"),
-        (
-            B._replace(disk_id=disk_id(9)),
-            None,
-            f"node b has data directory {disk_id(9)}, but for node a that name belongs to data "
-            f"directory {disk_id(2)}. Start it with the directory that it had",
-        ),
-        (B, 3, "node a dialed node c (id 3) and reached node b"),
-    ],
-)
-def test_a_stranger_is_told_what_differs(
-    other: Hello, expected_id: int | None, sentence: str
-) -> None:
-    assert (why_stranger(HELLO, other, KNOWN, expected_id) or "").startswith(sentence)
 
 
 def test_the_frame_is_as_documented() -> None:
