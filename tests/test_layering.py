@@ -58,6 +58,7 @@ PURE = (
     "node/clients/lanes.py",
     "node/clients/write_room.py",
     "node/operations/failure.py",
+    "node/operations/forward_forms.py",
     "node/operations/numbering.py",
     "node/operations/order.py",
     "node/operations/read_levels.py",

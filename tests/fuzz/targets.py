@@ -35,6 +35,7 @@ from quorumcache.node.errors import (
     WrongDataDir,
 )
 from quorumcache.node.inbox import Inbox
+from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.peers.codec import (
     HEADER,
     HELLO_BYTES_MAX,
@@ -52,7 +53,6 @@ from quorumcache.node.peers.items import (
     FORWARD_RESULT,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
-    check_forward,
 )
 from quorumcache.node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
 from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
