@@ -27,7 +27,7 @@ from zlib import crc32
 import msgpack
 
 from quorumcache.node.errors import HandshakeRefused, PeerFrameError
-from quorumcache.node.storage.starts import MARK_BYTES, MARKS_MAX
+from quorumcache.node.storage.starts import NONCE_BYTES, NONCES_MAX
 
 PROTOCOL_VERSION: Final = 3
 
@@ -63,7 +63,7 @@ class Hello(NamedTuple):
     name: str
     incarnation: int  # another number after each start of the process
     start_number: int  # how often its data directory was started; 0 where nothing is kept
-    start_marks: bytes  # of the last starts, `MARK_BYTES` each, the newest last
+    start_nonces: bytes  # of the last starts, `NONCE_BYTES` each, the newest last
     is_founded: bool  # it knows durably that all founders have accepted
     peer_address: str
     client_address: str
@@ -251,9 +251,10 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
         *("client_address", "http_address", "zone", "version"),
     ):
         _check_text(name, getattr(hello, name), empty=name in ("http_address", "zone"))
-    marks: Any = hello.start_marks
-    if type(marks) is not bytes or len(marks) != min(hello.start_number, MARKS_MAX) * MARK_BYTES:
-        raise PeerFrameError(f"hello: start_marks are {marks!r:.60}, expected one for each start")
+    nonces: Any = hello.start_nonces
+    nonces_bytes = min(hello.start_number, NONCES_MAX) * NONCE_BYTES
+    if type(nonces) is not bytes or len(nonces) != nonces_bytes:
+        raise PeerFrameError(f"hello: start_nonces are {nonces!r:.60}, expected one for each start")
     if type(hello.is_founded) is not bool:
         raise PeerFrameError(f"hello: is_founded is {hello.is_founded!r:.60}, expected a bool")
     weight: Any = hello.weight

@@ -439,8 +439,8 @@ def local_state(data: bytes) -> None:
             starts = read_starts(disk, "d", disk_id(1))
             assert starts.next(1).number == starts.number + 1
         with suppress(StartupError):
-            for number, mark in read_seen(content, f"d/{SEEN_FILE}", disk_id(1)).values():
-                assert (type(number), type(mark)) == (int, bytes)
+            for number, nonce in read_seen(content, f"d/{SEEN_FILE}", disk_id(1)).values():
+                assert (type(number), type(nonce)) == (int, bytes)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
