@@ -19,7 +19,6 @@ then the checksum, then the content. What one item means is not known here (see 
 
 from __future__ import annotations
 
-import math
 from struct import Struct
 from typing import Any, Final, NamedTuple
 from zlib import crc32
@@ -28,6 +27,7 @@ import msgpack
 
 from quorumcache.node.errors import HandshakeRefused, PeerFrameError
 from quorumcache.node.storage.starts import NONCE_BYTES, NONCES_MAX
+from quorumcache.ring.cluster_map import WEIGHTS, is_weight
 
 PROTOCOL_VERSION: Final = 3
 
@@ -257,9 +257,8 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
         raise PeerFrameError(f"hello: start_nonces are {nonces!r:.60}, expected one for each start")
     if type(hello.is_founded) is not bool:
         raise PeerFrameError(f"hello: is_founded is {hello.is_founded!r:.60}, expected a bool")
-    weight: Any = hello.weight
-    if type(weight) not in (int, float) or not math.isfinite(weight) or weight <= 0:
-        raise PeerFrameError(f"hello: weight is {weight!r:.60}, expected a number above 0")
+    if not is_weight(hello.weight):
+        raise PeerFrameError(f"hello: weight is {hello.weight!r:.60}, expected {WEIGHTS}")
     settings: Any = hello.settings
     if type(settings) is not tuple or len(settings) > SETTINGS_MAX:
         raise PeerFrameError("hello: settings are not a short array")
@@ -268,7 +267,7 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
             raise PeerFrameError(f"hello: a setting is {setting!r:.60}, expected name and value")
         _check_text("name of a setting", setting[0])
         _check_text("value of a setting", setting[1], empty=True)
-    return hello._replace(weight=float(weight))
+    return hello._replace(weight=float(hello.weight))
 
 
 def _check_text(name: str, value: object, *, empty: bool = False) -> None:
