@@ -16,7 +16,7 @@ from math import gcd
 
 from quorumcache.node.errors import ConfigError
 from quorumcache.ring.address import format_address, parse_address, parse_addresses
-from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHT_MAX
+from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHTS, is_weight
 from quorumcache.ring.errors import AddressError
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
@@ -267,8 +267,8 @@ class NodeConfig:
         for name, value in (("peer", self.peer), ("advertise", self.advertise)):
             if value:
                 _address(name, value)
-        if not 0 < self.weight <= WEIGHT_MAX:
-            raise ConfigError("weight", f"{self.weight} is not in (0, {WEIGHT_MAX:g}]")
+        if not is_weight(self.weight):
+            raise ConfigError("weight", f"{self.weight!r:.60} is not {WEIGHTS}")
         _one_of("log_level", self.log_level, LOG_LEVELS)
         _one_of("log_format", self.log_format, LOG_FORMATS)
 

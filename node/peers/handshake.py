@@ -8,11 +8,10 @@ from typing import Final
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,
-    KnownPeer,
     encode_hello,
-    why_stranger,
 )
 from quorumcache.node.peers.link import PeerLink, Refused
+from quorumcache.node.peers.strangers import KnownPeer, why_stranger
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.storage.starts import Starts
 
@@ -73,7 +72,7 @@ class Handshake:
                 raise Refused(why, NEWER_MAP_RETRY_MS)
             raise Refused(why)
         if self._starts is not None:
-            starts = Starts(hello.start_number, hello.start_marks)
+            starts = Starts(hello.start_number, hello.start_nonces)
             why = self._starts.why_set_back(own.name, hello.name, hello.disk_id, starts)
             if why is not None:
                 raise Refused(why)
@@ -97,4 +96,4 @@ class Handshake:
     def accepted(self, hello: Hello) -> None:
         """A connection of this peer is taken: remember the start of its directory."""
         if self._starts is not None:
-            self._starts.saw(hello.disk_id, Starts(hello.start_number, hello.start_marks))
+            self._starts.saw(hello.disk_id, Starts(hello.start_number, hello.start_nonces))
