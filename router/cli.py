@@ -295,8 +295,8 @@ def _parser() -> argparse.ArgumentParser:
         "status",
         _status,
         "Show nodes, leaders, balance, and what is wrong",
-        "Exit code 0: all nodes are up, every shard has a leader and all its replicas; 1: not "
-        "so; 3: no node answers.",
+        "Exit code 0: all nodes are up, every shard has a leader and all its replicas; 1: "
+        "anything else; 3: no node answers.",
     )
     command("ring", _status, "Show how shards and leaders are spread over nodes and zones")
     route = command(

@@ -18,7 +18,7 @@ Term = int
 Index = int
 """Position in the log, from 1. 0 = before the first entry."""
 ReplicaId = int
-"""Member of a group, from 1. 0 = nobody."""
+"""Member of a group, from 1. 0 = no replica."""
 
 
 class EntryKind(IntEnum):

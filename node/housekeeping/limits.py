@@ -61,7 +61,7 @@ class LimitWatch:
             refusals=counters.since_start("rejected_connections"),
             sentence=(
                 f"all {self._connections_max} client connections are in use: further clients are "
-                "refused; close idle ones, or raise `max-connections`"
+                "refused. Close idle connections, or raise `max-connections`"
             ),
         )
         self._judge(
@@ -70,9 +70,10 @@ class LimitWatch:
             is_full=False,
             refusals=counters.since_start("writes_refused"),
             sentence=(
-                "writes are refused with 'too many writes wait on this node', since those of all "
-                "clients together hold half a gigabyte or more: is a shard without a leader, or a "
-                "client that sends large values too fast? More are taken as soon as others end"
+                "this node refuses writes with 'this node has too many unfinished writes': the "
+                "unfinished writes of all clients together hold half a gigabyte or more. Look for "
+                "a shard without a leader, and for a client that sends large values too fast. The "
+                "node accepts writes again as soon as others have ended"
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Who this node is to the others, and which of them it takes for what they say they are."""
+"""What this node tells the others of itself, and which of them it accepts."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ class PeerLink(asyncio.Protocol):
             blank = None if self.dialed else decode_question(payload)
             if blank is not None:
                 self._write(self._owner.link_blank(self, blank))
-                self.close("answered a new node")
+                self.close("the question of a new node was answered")
                 return
             hello = decode_hello(payload)
             if isinstance(hello, Refusal):

@@ -130,7 +130,7 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
         if config.connections_max < wanted:
             node.alarms.raise_alarm(
                 "connections_limited",
-                f"max-connections is {config.connections_max} in place of {wanted}: the process"
+                f"max-connections is {config.connections_max} instead of {wanted}: the process"
                 f" may open no more than {share.limit} files. Raise that limit (ulimit -n, or"
                 " LimitNOFILE in systemd), or lower max-connections",
             )

@@ -108,15 +108,17 @@ def _parser() -> OneLineParser:
         "--base-port",
         type=int,
         metavar="PORT",
-        help="memcached ports from here on (default: 11211, or the next free range; 0: any)",
+        help="first memcached port (default: 11211, or the next free range; 0: any)",
     )
     parser.add_argument("--memory", metavar="SIZE", help="memory for items, per node (default: 1g)")
-    parser.add_argument("--log-level", metavar="LEVEL", help="of the nodes' logs (default: info)")
+    parser.add_argument(
+        "--log-level", metavar="LEVEL", help="level of the nodes' logs (default: info)"
+    )
     parser.add_argument(
         "--restart",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="start a node again that has died",
+        help="restart a node that has died",
     )
     parser.add_argument("--help", "-h", action="store_true", help="print this and exit")
     return parser
