@@ -264,6 +264,7 @@ def test_a_pass_under_way_makes_no_snapshot_of_a_group_that_has_left(
 
     asyncio.run(run())
     assert world.told() == [("save", 1, 1000), ("compacted", 1, 1000)]
+    assert [*world.keeper.snapshots._resting] == [1]
 
 
 # -- from the disk --------------------------------------------------------------------------------
