@@ -1,4 +1,4 @@
-"""Which time it is for items: *cluster time*, and the wall clock that the cluster trusts. Pure.
+"""*Cluster time*, the time for items, and the wall clock that the cluster trusts. Pure.
 
 Cluster time counts the milliseconds since the cluster was created, by the monotonic clocks of its
 nodes. Spans (relative exptimes, delays, idle sessions) are measured in it, so no wall clock, right

@@ -16,7 +16,7 @@ from math import gcd
 
 from quorumcache.node.errors import ConfigError
 from quorumcache.ring.address import format_address, parse_address, parse_addresses
-from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHT_MAX
+from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHTS, is_weight
 from quorumcache.ring.errors import AddressError
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
@@ -91,7 +91,7 @@ class NodeConfig:
     Call `validate()` before use; the defaults alone describe one node that keeps nothing.
     """
 
-    # --- who and where
+    # --- name and addresses
     # This node's name. Letters, digits, `.`, `_`, `-`; at most 64.
     name: str = "a"
     # Addresses for memcached clients, separated by commas. Port 0 = any free one.
@@ -131,9 +131,9 @@ class NodeConfig:
     # Memory for the items of all replicas on this node, as memcached counts it.
     memory_bytes: int = 1 << 30
     connections_max: int = 4096
-    # A client that takes none of its replies for so long is closed. 0 = never.
+    # A client that reads none of its replies for this time is closed. 0 = never.
     slow_client_ms: int = 60_000
-    # A client that sends nothing and waits for nothing for so long is closed. 0 = never, as in
+    # A client that sends nothing and waits for nothing for this time is closed. 0 = never, as in
     # memcached.
     idle_timeout_ms: int = 0
     # How long a request is held through an election before it is answered with SERVER_ERROR.
@@ -267,8 +267,8 @@ class NodeConfig:
         for name, value in (("peer", self.peer), ("advertise", self.advertise)):
             if value:
                 _address(name, value)
-        if not 0 < self.weight <= WEIGHT_MAX:
-            raise ConfigError("weight", f"{self.weight} is not in (0, {WEIGHT_MAX:g}]")
+        if not is_weight(self.weight):
+            raise ConfigError("weight", f"{self.weight!r:.60} is not {WEIGHTS}")
         _one_of("log_level", self.log_level, LOG_LEVELS)
         _one_of("log_format", self.log_format, LOG_FORMATS)
 

@@ -121,7 +121,7 @@ class AcknowledgedDataLost(StorageError):
     """This node's disk lost entries that the node had acknowledged, or holds an older copy of them.
 
     What else it promised is not known either, so it must not take part any more: the process ends,
-    and the data directory is marked so that it does not start again.
+    and the data directory is condemned (`data.lost`): no node starts on it again.
     """
 
     def __init__(self, group_name: str, why: str) -> None:

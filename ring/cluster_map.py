@@ -1,4 +1,4 @@
-"""The cluster map: who stands where, as one immutable value with an epoch.
+"""The cluster map: nodes, addresses and replica sets, as one immutable value with an epoch.
 
 Same map, same answer, in every process: node, client and test compute the shard and the replicas of
 a key from it. Every instance is valid: a map is checked when it is built, so also when it is
@@ -17,7 +17,6 @@ Bytes of a map: one msgpack array, at most MAP_BYTES_MAX long.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +36,9 @@ NODE_ID_MAX = (1 << 31) - 1
 REPLICATION_MAX = 9  # a wider group only makes the quorum slower
 EPOCH_MAX = (1 << 63) - 1
 TEXT_CHARS_MAX = 255  # names, zones and addresses: longer than any DNS name with a port
-WEIGHT_MAX = 1e6
+WEIGHT_MIN = 1e-6
+WEIGHT_MAX = 1e6  # weights are relative: within bounds no quotient of them becomes 0 or infinite
+WEIGHTS = f"a number from {WEIGHT_MIN:f} to {WEIGHT_MAX:.0f}"
 SETTINGS_MAX = 64
 FIELD_COUNT = 10
 
@@ -296,13 +297,17 @@ def check_node(node: NodeInfo) -> None:
         _check_text(f"{where}: zone", node.zone)
     if node.disk_id != "" and not is_disk_id(node.disk_id):
         raise MapError(f"{where}: disk_id is {node.disk_id!r:.60}, expected 32 hexadecimal digits")
-    weight: Any = node.weight
-    if (
-        type(weight) not in (int, float)
-        or not math.isfinite(weight)
-        or not 0 < weight <= WEIGHT_MAX
-    ):
-        raise MapError(f"{where}: weight is {weight!r}, expected a number in (0, {WEIGHT_MAX:g}]")
+    if not is_weight(node.weight):
+        raise MapError(f"{where}: weight is {node.weight!r:.60}, expected {WEIGHTS}")
+
+
+def is_weight(value: object) -> bool:
+    """Whether a node may have this weight: a number from `WEIGHT_MIN` to `WEIGHT_MAX`."""
+    return (
+        isinstance(value, int | float)
+        and type(value) is not bool
+        and (WEIGHT_MIN <= value <= WEIGHT_MAX)
+    )
 
 
 def _check_sets(candidate: ClusterMap, word: str, sets: Any, known: set[int] | None) -> None:

@@ -17,14 +17,13 @@ The answer depends on the arguments alone, and not on the order of `nodes`.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
 from quorumcache.ring.board import Board
-from quorumcache.ring.cluster_map import NodeInfo
+from quorumcache.ring.cluster_map import WEIGHTS, NodeInfo, is_weight
 from quorumcache.ring.errors import PlacementError
 from quorumcache.ring.hash_ring import HashRing
 from quorumcache.ring.hashing import is_shard_count, shard_start
@@ -92,8 +91,10 @@ def _check(
         if node.node_id == following.node_id:
             raise PlacementError(f"two nodes have the id {node.node_id}")
     for node in nodes:
-        if not (math.isfinite(node.weight) and node.weight > 0):
-            raise PlacementError(f"node {node.node_id}: weight is {node.weight}, expected above 0")
+        if not is_weight(node.weight):
+            raise PlacementError(
+                f"node {node.node_id}: weight is {node.weight!r:.60}, expected {WEIGHTS}"
+            )
     if present is not None and len(present) != shard_count:
         raise PlacementError(f"present has {len(present)} shards, expected {shard_count}")
 

@@ -347,7 +347,10 @@ def _explain(error: RouterError) -> tuple[int, str]:
     if isinstance(error, InvalidRequest):
         return USAGE, text
     if isinstance(error, OutcomeUnknown) or not error.outcome_known:
-        return UNKNOWN, f"outcome unknown: {text}; read the key, later, to see whether it happened"
+        return (
+            UNKNOWN,
+            f"outcome unknown: {text}; read the key later to see what happened",
+        )
     if isinstance(error, NotACluster):
         return UNREACHABLE, f"{text}; give the address of a quorumcached node with --seeds"
     if isinstance(error, NodeBusy):

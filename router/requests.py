@@ -63,7 +63,7 @@ class Request(Generic[T_co]):
 
 
 class LeaderLine(NamedTuple):
-    """A node's word on who leads a shard; `node_id` 0: it knows nobody."""
+    """A node's word on who leads a shard; `node_id` 0: it knows none."""
 
     shard: int
     term: int

@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, str] = {
     "store": "errors state_machine",
     "protocol": "state_machine store",
     # What one node is made of.
-    "peers": "errors clock telemetry system consensus storage store",
+    "peers": "errors clock telemetry system consensus storage",
     "replica": "errors clock cluster_time telemetry state_machine consensus storage wal",
     "operations": "errors clock telemetry state_machine store peers replica",
     "founding": (

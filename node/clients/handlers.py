@@ -98,7 +98,7 @@ def _refused_store(
         return
     conversation.counters.store_too_large += 1
     if is_set:
-        # As in memcached: nobody may read what the client meant to replace.
+        # As in memcached: no client may read what was to be replaced.
         _write(conversation, OP_DELETE, key, (), len(key), noreply, reply, identity)
     elif identity is not None:
         # It may be a repetition of what a node with a larger limit has done. A cas with a unique

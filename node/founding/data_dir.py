@@ -1,13 +1,13 @@
 """What a data directory is, found out at start: new, member, or broken. Blocks; for start-up.
 
     new      a disk id, and nothing else of substance. What a crash in the middle of accepting a
-             founding record leaves (a log without entries, births) is removed: without the mark it
-             was never told to anybody.
-    member   the mark, the births, a log: all there and of one cluster.
+             founding record leaves (a log without entries, births) is removed: no node was told of
+             it before the membership was stored.
+    member   the membership, the births, a log: all there and of one cluster.
     broken   anything else. The node refuses to start and says what is missing.
 
-`accept` makes a member of a new one. The mark comes last, so that a directory that has it has the
-rest, too: whatever is missing later was lost, and the votes and entries in it with it.
+`accept` makes a member of a new one. It stores the membership last, so that a directory that has it
+has the rest, too: whatever is missing later was lost, and the votes and entries in it with it.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def accept(
     disk: Disk, directory: str, identity: NodeIdentity, record: FoundingRecord, random: Random
 ) -> Membership:
     """Make the directory a member: an empty log, the note of its newest segment, the count of its
-    starts, the births, then the mark, each one durable before the next. Under the lock, on a
-    directory that is new.
+    starts, the births, then the membership, each one durable before the next. Under the lock, on
+    a directory that is new.
     """
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
     Wal.open(
@@ -145,9 +145,9 @@ def accept(
     disk.write(
         f"{directory}/{BIRTHS_FILE}", encode_births(births, record.cluster_id, founder.node_id)
     )
-    marked = mark(identity, record)
-    disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(marked))
-    return Membership(marked, record)
+    member = as_member(identity, record)
+    disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(member))
+    return Membership(member, record)
 
 
 def condemn(disk: Disk, directory: str, why: str) -> None:
@@ -156,10 +156,10 @@ def condemn(disk: Disk, directory: str, why: str) -> None:
     disk.write(f"{directory}/{LOST_FILE}", f"{why}\n".encode())
 
 
-def mark(identity: NodeIdentity, record: FoundingRecord) -> NodeIdentity:
+def as_member(identity: NodeIdentity, record: FoundingRecord) -> NodeIdentity:
     """The identity of the same disk as a member of the record's cluster."""
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
-    # A founder that is alone waits for nobody.
+    # A founder that is alone has no other node to wait for.
     is_complete = len(record.founders) == 1
     return NodeIdentity(
         identity.disk_id,

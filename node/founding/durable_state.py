@@ -20,11 +20,11 @@ from quorumcache.node.founding.data_dir import (
     WAL_DIR,
     Membership,
     accept,
+    as_member,
     births_of,
     check_births,
     check_settings,
     condemn,
-    mark,
     membership,
     open_data_dir,
 )
@@ -98,7 +98,7 @@ class DurableState:
     def accept(self, record: FoundingRecord) -> None:
         """Make this new node a member of the record's cluster."""
         if self.disk is None:
-            member = Membership(mark(self.identity, record), record)
+            member = Membership(as_member(self.identity, record), record)
         else:
             member = accept(self.disk, self.directory, self.identity, record, self._random)
         event(
@@ -175,8 +175,8 @@ class DurableState:
         return [f"{self.directory}/{IDENTITY_FILE}"]
 
     def failed(self, error: BaseException) -> None:
-        """The node ends because of this. A disk that has lost what was acknowledged is marked, so
-        that the node does not start on it again.
+        """The node ends because of this. A disk that has lost what was acknowledged is
+        condemned, so that the node does not start on it again.
         """
         if self.disk is not None and isinstance(error, AcknowledgedDataLost):
             try:

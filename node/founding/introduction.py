@@ -48,7 +48,7 @@ def own_hello(
         name=info.name,
         incarnation=incarnation,
         start_number=starts.number,
-        start_marks=starts.marks,
+        start_nonces=starts.nonces,
         is_founded=founding.is_complete,
         peer_address=info.peer_address,
         client_address=info.client_address,

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.operations.deadlines import Deadlines
 from quorumcache.node.operations.failure import NO_LEADER, Failure, timeout_reason
+from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.operations.forwards import Forwards
 from quorumcache.node.operations.held import Held
 from quorumcache.node.operations.leaders import Leaders
@@ -58,7 +59,6 @@ from quorumcache.node.peers.items import (
     FORWARD_WRITE,
     LEADERS_REPLY,
     LEADERS_REQUEST,
-    check_forward,
 )
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import Result
@@ -431,7 +431,7 @@ class Coordinator(OperationOwner):
         self._ask(now_ns)
 
     def _ask(self, now_ns: int) -> None:
-        """Ask live replicas who leads the groups that do not answer, or have no leader known."""
+        """Ask live replicas for the leaders of groups without an answer or a known leader."""
         wanted = self.forwards.silent_groups(now_ns)
         wanted.update(dict.fromkeys(self._held.groups()))
         for node_id, asked in self.leaders.questions(wanted, now_ns).items():

@@ -87,7 +87,7 @@ class Serving:
         """Propose a command of a client, here or forwarded, at this leader.
 
         At the memory limit what would grow is refused; as in memcached, a refused set also removes
-        the old value, so that nobody reads what the client meant to replace. A repeated attempt is
+        the old value, so that no client reads what was to be replaced. A repeated attempt is
         never refused for memory: the session table has to answer it. What comes under a client's
         own session may be a repetition that only the client knows of, so the table is asked through
         the log, by a command that stands in for the refused one.

@@ -196,5 +196,5 @@ class ClientSessionOpening(SessionOpening):
     def expire(self) -> None:
         if not self.finished:
             self.finished = True
-            # Whatever was opened is used by nobody, and expires.
+            # If a session was opened, it is not used, and expires.
             self.done(Failure(self.owner.timeout_reason(self), outcome_known=True))

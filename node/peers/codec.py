@@ -1,4 +1,4 @@
-"""What nodes say to each other, as bytes. Pure.
+"""The bytes that nodes send each other: hello, refusal, frames of items. Pure.
 
 A connection between two nodes carries frames in both directions:
 
@@ -19,8 +19,6 @@ then the checksum, then the content. What one item means is not known here (see 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
 from struct import Struct
 from typing import Any, Final, NamedTuple
 from zlib import crc32
@@ -28,7 +26,8 @@ from zlib import crc32
 import msgpack
 
 from quorumcache.node.errors import HandshakeRefused, PeerFrameError
-from quorumcache.node.storage.starts import MARK_BYTES, MARKS_MAX
+from quorumcache.node.storage.starts import NONCE_BYTES, NONCES_MAX
+from quorumcache.ring.cluster_map import WEIGHTS, is_weight
 
 PROTOCOL_VERSION: Final = 3
 
@@ -64,7 +63,7 @@ class Hello(NamedTuple):
     name: str
     incarnation: int  # another number after each start of the process
     start_number: int  # how often its data directory was started; 0 where nothing is kept
-    start_marks: bytes  # of the last starts, `MARK_BYTES` each, the newest last
+    start_nonces: bytes  # of the last starts, `NONCE_BYTES` each, the newest last
     is_founded: bool  # it knows durably that all founders have accepted
     peer_address: str
     client_address: str
@@ -252,14 +251,14 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
         *("client_address", "http_address", "zone", "version"),
     ):
         _check_text(name, getattr(hello, name), empty=name in ("http_address", "zone"))
-    marks: Any = hello.start_marks
-    if type(marks) is not bytes or len(marks) != min(hello.start_number, MARKS_MAX) * MARK_BYTES:
-        raise PeerFrameError(f"hello: start_marks are {marks!r:.60}, expected one for each start")
+    nonces: Any = hello.start_nonces
+    nonces_bytes = min(hello.start_number, NONCES_MAX) * NONCE_BYTES
+    if type(nonces) is not bytes or len(nonces) != nonces_bytes:
+        raise PeerFrameError(f"hello: start_nonces are {nonces!r:.60}, expected one for each start")
     if type(hello.is_founded) is not bool:
         raise PeerFrameError(f"hello: is_founded is {hello.is_founded!r:.60}, expected a bool")
-    weight: Any = hello.weight
-    if type(weight) not in (int, float) or not math.isfinite(weight) or weight <= 0:
-        raise PeerFrameError(f"hello: weight is {weight!r:.60}, expected a number above 0")
+    if not is_weight(hello.weight):
+        raise PeerFrameError(f"hello: weight is {hello.weight!r:.60}, expected {WEIGHTS}")
     settings: Any = hello.settings
     if type(settings) is not tuple or len(settings) > SETTINGS_MAX:
         raise PeerFrameError("hello: settings are not a short array")
@@ -268,7 +267,7 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
             raise PeerFrameError(f"hello: a setting is {setting!r:.60}, expected name and value")
         _check_text("name of a setting", setting[0])
         _check_text("value of a setting", setting[1], empty=True)
-    return hello._replace(weight=float(weight))
+    return hello._replace(weight=float(hello.weight))
 
 
 def _check_text(name: str, value: object, *, empty: bool = False) -> None:
@@ -276,89 +275,3 @@ def _check_text(name: str, value: object, *, empty: bool = False) -> None:
         raise PeerFrameError(f"hello: {name} is {value!r:.60}, expected a short text")
     if not value.isprintable():
         raise PeerFrameError(f"hello: {name} is {value!r:.60}, expected printable text")
-
-
-# --- who may talk to us
-
-
-class KnownPeer(NamedTuple):
-    """What this node knows of another one: the founding record says it, or the newest map."""
-
-    name: str
-    disk_id: str
-
-
-def why_stranger(
-    own: Hello,
-    other: Hello,
-    known: Mapping[int, KnownPeer],
-    expected_id: int | None = None,
-) -> str | None:
-    """A sentence that says why `other` is no peer of `own`, with both values and what to do; None
-    if it is one.
-
-    `known` holds the other nodes by id. `expected_id`: whom we dialed, or None if it came to us.
-    The sentence reads the same on both sides.
-    """
-    us, them = f"node {own.name}", f"node {other.name}"
-    if own.protocol_version != other.protocol_version:
-        return other_protocol(other.protocol_version)
-    if own.cluster_id != other.cluster_id:
-        return (
-            f"{us} is of cluster {own.cluster_id}, {them} is of cluster {other.cluster_id}: two "
-            "clusters use the same addresses. Give each node its own data directory and addresses"
-        )
-    if own.settings_fingerprint != other.settings_fingerprint:
-        unequal = setting_differences(own.name, own.settings, other.name, other.settings) or (
-            f"fingerprint {own.settings_fingerprint} at {us}, "
-            f"{other.settings_fingerprint} at {them}"
-        )
-        return f"the cluster's settings differ: {unequal}. Set the same value on all nodes"
-    if other.node_id == own.node_id:
-        if other.incarnation == own.incarnation:
-            return (
-                f"{us} reached itself: another node is listed with the address of {us}. Correct "
-                "that address"
-            )
-        return (
-            f"{us} and {them} both have the id {own.node_id}: two processes run on copies of one "
-            "data directory. Stop one of them"
-        )
-    peer = known.get(other.node_id)
-    if peer is None:
-        return f"{them} has the id {other.node_id}, which {us} does not know"
-    if peer.name != other.name:
-        return (
-            f"node id {other.node_id} belongs to node {peer.name} in the cluster map, but {them} "
-            "uses it. Check --name and --data-dir"
-        )
-    if peer.disk_id != other.disk_id:
-        return (
-            f"{them} has data directory {other.disk_id}, but for {us} that name belongs to data "
-            f"directory {peer.disk_id}. Start it with the directory that it had, or leave it "
-            "stopped"
-        )
-    if expected_id is not None and other.node_id != expected_id:
-        expected = known.get(expected_id)
-        name = expected.name if expected is not None else "?"
-        return (
-            f"{us} dialed node {name} (id {expected_id}) and reached {them}. Check the address of "
-            f"node {name}"
-        )
-    return None
-
-
-def setting_differences(
-    our_name: str,
-    our_settings: Iterable[tuple[str, str]],
-    their_name: str,
-    their_settings: Iterable[tuple[str, str]],
-) -> str:
-    """How the settings of two nodes differ, in words, in order of name; "" if they are equal."""
-    ours, theirs = dict(our_settings), dict(their_settings)
-    return "; ".join(
-        f"{name} is {ours.get(name, 'unknown')} at node {our_name} "
-        f"and {theirs.get(name, 'unknown')} at node {their_name}"
-        for name in sorted({**ours, **theirs})
-        if ours.get(name) != theirs.get(name)
-    )

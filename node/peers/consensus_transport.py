@@ -26,7 +26,7 @@ BEATS_PER_ITEM: Final = 24
 """Groups whose heartbeats travel together: they fit into a datagram."""
 
 BEATS_SEEN_MAX: Final = 1024
-"""Marks of beats that wait for their second copy: more than a second's of a large cluster."""
+"""Hashes of beats that wait for their second copy: more than a second's of a large cluster."""
 
 
 _COPIES: Final = WIRE.copies
@@ -49,7 +49,7 @@ class ConsensusTransport(Transport):
         self._beats: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
         self._beats_seen: dict[int, bool] = {}
-        """Marks of beats of which one copy has come, oldest first."""
+        """Hashes of beats of which one copy has come, oldest first."""
         self._copy_ticks: dict[int, int] = {}
         """Tick of the last message of the kind `COPY_ONCE_A_TICK` that went as a datagram, by
         peer."""
@@ -105,13 +105,13 @@ class ConsensusTransport(Transport):
         """
         beats = decode_beats(item)
         try:
-            mark = hash((node_id, item))
+            beat_hash = hash((node_id, item))
         except TypeError as error:
             raise PeerFrameError(f"heartbeats of an unknown form: {error}") from error
-        marks = self._beats_seen
-        if marks.pop(mark, False):
+        seen = self._beats_seen
+        if seen.pop(beat_hash, False):
             return []
-        marks[mark] = True
-        if len(marks) > BEATS_SEEN_MAX:
-            del marks[next(iter(marks))]
+        seen[beat_hash] = True
+        if len(seen) > BEATS_SEEN_MAX:
+            del seen[next(iter(seen))]
         return beats

@@ -1,4 +1,4 @@
-"""What a new node and the others say to each other, as bytes. Pure.
+"""The bytes that a new node and the others send each other. Pure.
 
 A new node asks one question on a connection of its own, in the frames of `codec.py`:
 
@@ -25,9 +25,9 @@ from quorumcache.node.peers.codec import (
     decode_hello,
     encode_frame,
     other_protocol,
-    setting_differences,
     unpack_payload,
 )
+from quorumcache.node.peers.strangers import setting_differences
 from quorumcache.node.storage.founding_record import RECORD_BYTES_MAX, FoundingRecord
 from quorumcache.ring import MapError, NodeInfo, check_node, is_disk_id
 

@@ -8,11 +8,10 @@ from typing import Final
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,
-    KnownPeer,
     encode_hello,
-    why_stranger,
 )
 from quorumcache.node.peers.link import PeerLink, Refused
+from quorumcache.node.peers.strangers import KnownPeer, why_stranger
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.storage.starts import Starts
 
@@ -41,7 +40,7 @@ class Handshake:
         self._on_newer_map = on_newer_map
 
     def know(self, node_id: int, name: str, disk_id: str) -> None:
-        """This data directory, and no other, speaks for the node from now on."""
+        """This data directory, and no other, belongs to the node from now on."""
         assert node_id != self.hello.node_id
         self._known[node_id] = KnownPeer(name, disk_id)
 
@@ -73,14 +72,14 @@ class Handshake:
                 raise Refused(why, NEWER_MAP_RETRY_MS)
             raise Refused(why)
         if self._starts is not None:
-            starts = Starts(hello.start_number, hello.start_marks)
+            starts = Starts(hello.start_number, hello.start_nonces)
             why = self._starts.why_set_back(own.name, hello.name, hello.disk_id, starts)
             if why is not None:
                 raise Refused(why)
 
     def check_caller(self, hello: Hello, inbound: PeerLink | None) -> None:
-        """Raise `Refused` if another process speaks for the node that calls; else end `inbound`,
-        the connection that the same process had so far.
+        """Raise `Refused` if another process is connected as the node that calls; else end
+        `inbound`, the connection that the same process had so far.
         """
         if inbound is None or inbound.hello is None or inbound.closing:
             return
@@ -97,4 +96,4 @@ class Handshake:
     def accepted(self, hello: Hello) -> None:
         """A connection of this peer is taken: remember the start of its directory."""
         if self._starts is not None:
-            self._starts.saw(hello.disk_id, Starts(hello.start_number, hello.start_marks))
+            self._starts.saw(hello.disk_id, Starts(hello.start_number, hello.start_nonces))

@@ -2,7 +2,8 @@
 
 An item is a tuple whose first member is its kind. Kinds below `CONSENSUS_KINDS` are the message
 types of the consensus protocol (`consensus_items.py`), as (kind, group_id, message); the others are
-listed here.
+listed here. The forms of forwards, which carry commands, are checked in
+`operations/forward_forms.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.store.commands import may_be_forwarded
-from quorumcache.node.store.results import is_result
 from quorumcache.ring.hashing import SHARD_COUNT_MAX
 
 CONSENSUS_KINDS: Final = 32
@@ -84,57 +83,18 @@ TIME: Final = 46
 RARE_KINDS: Final = frozenset((*MAP_KINDS, TIME))
 """What concerns neither consensus nor forwards."""
 
-_ITEM: Final = (int, int)
-_ITEM_FORMS: dict[int, tuple[tuple[type, ...], ...]] = {
-    FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),
-    FORWARD_READ: ((*_ITEM, int, tuple), (*_ITEM, int, tuple, int)),
-    MAP_REQUEST: (_ITEM,),
-    MAP_REPLY: ((int, bytes),),
-    MAP_EPOCH: (_ITEM,),
-    FOUNDED: (_ITEM,),
-    STARTED: ((int, bytes),),
-    FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),
-    FORWARD_ITEMS: ((*_ITEM, tuple),),
-    FORWARD_REFUSED: ((*_ITEM, int, str),),
-    FORWARD_LOST: (_ITEM,),
-    FORWARD_RELAY: ((*_ITEM, tuple),),
-    LEADERS_REQUEST: ((int, tuple),),
-    LEADERS_REPLY: ((int, tuple),),
+_MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {
+    MAP_REQUEST: (int, int),
+    MAP_REPLY: (int, bytes),
+    MAP_EPOCH: (int, int),
+    FOUNDED: (int, int),
+    STARTED: (int, bytes),
 }
-
-_REPORT: Final = (int, int, int)
-"""Types of one group's member in a LEADERS_REPLY."""
+"""Types of the members of each item of `MAP_KINDS`."""
 
 
 def check_map_item(item: tuple[Any, ...]) -> None:
     """Raise `PeerFrameError` unless `item` has the form of its kind, one of the MAP kinds."""
-    fits = tuple(map(type, item)) in _ITEM_FORMS[item[0]]
+    fits = tuple(map(type, item)) == _MAP_FORMS[item[0]]
     if not fits or (item[0] == STARTED and len(item[1]) > STARTED_BYTES_MAX):
         raise PeerFrameError(f"an item of kind {item[0]} of an unknown form")
-
-
-def check_forward(item: tuple[Any, ...]) -> None:
-    """Raise `PeerFrameError` unless `item` has the form of one of the FORWARD kinds."""
-    kind = item[0]
-    form = tuple(map(type, item))
-    fits = kind not in MAP_KINDS and form in _ITEM_FORMS.get(kind, ())
-    if fits and kind == FORWARD_WRITE:
-        fits = may_be_forwarded(item[5])
-    elif fits and kind == FORWARD_READ:
-        fits = bool(item[3]) and all(type(key) is bytes for key in item[3])
-    elif fits and kind == FORWARD_ITEMS:
-        fits = all(found is None or type(found) is bytes for found in item[2])
-    elif fits and kind == FORWARD_RESULT:
-        fits = is_result(item[2])
-    elif fits and kind == FORWARD_RELAY:
-        inner = item[2]
-        fits = len(inner) > 1 and inner[0] in (FORWARD_WRITE, FORWARD_READ)
-        fits = fits and inner[1] == item[1]
-        if fits:
-            check_forward(inner)
-    elif fits and kind == LEADERS_REQUEST:
-        fits = all(type(group_id) is int for group_id in item[1])
-    elif fits and kind == LEADERS_REPLY:
-        fits = all(type(r) is tuple and tuple(map(type, r)) == _REPORT for r in item[1])
-    if not fits:
-        raise PeerFrameError(f"an item of kind {kind} of an unknown form")

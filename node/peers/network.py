@@ -55,7 +55,7 @@ class PeerNetwork:
         listener: PeerListener | None = None,
     ) -> None:
         """`queue_bytes_max`: per outbox. `listener`: one that listens already; without it, `start`
-        listens on `listen_address`. Until `join` there is nobody to send to.
+        listens on `listen_address`. Until `join` there are no peers to send to.
         """
         self._loop = loop
         self._clock = clock

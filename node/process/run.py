@@ -199,7 +199,7 @@ async def _ready(node: Node) -> None:
 def _announce(node: Node) -> None:
     """The start line:
 
-    the only thing a node ever writes to stdout. A closed stdout is nobody's business.
+    the only thing a node ever writes to stdout. A closed stdout is ignored.
     """
     line = (
         f"quorumcached: node {node.config.name} ready: memcached {node.listen_address}"

@@ -58,7 +58,7 @@ class NodeIdentity(NamedTuple):
 
     @property
     def is_member(self) -> bool:
-        """The mark: this directory has accepted a founding record, for good."""
+        """Whether this directory has accepted a founding record, for good."""
         return bool(self.record)
 
     def __str__(self) -> str:

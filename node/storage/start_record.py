@@ -2,10 +2,10 @@
 
 A directory that is set back to an older copy of itself is whole and sound, but lacks what
 it acknowledged. So each directory counts its starts as a member (`node.starts`), each with a random
-mark, durably before its first hello; the hello tells the number and the last marks. Each node keeps
-the newest start that it has seen of every other one (`peers.starts`). A directory that lacks that
-start, or has another one of that number, is not the one that was seen: it was set back, or is a
-copy. Starting it again and again does not help it: the marks between stay others.
+nonce, durably before its first hello; the hello tells the number and the last nonces. Each node
+keeps the newest start that it has seen of every other one (`peers.starts`). A directory that lacks
+that start, or has another one of that number, is not the one that was seen: it was set back, or is
+a copy. Starting it again and again does not help it: the nonces between stay others.
 
 Seen starts are stored behind the hello and not before it: a node that loses its power within that
 one sync has forgotten one start, as if it had been down then. Links come up no later for it.
@@ -23,7 +23,7 @@ import msgpack
 
 from quorumcache.node.errors import BrokenDataDir, DiskRefused, StartupError
 from quorumcache.node.storage.checksum import checked, with_checksum
-from quorumcache.node.storage.starts import MARK_BYTES, MARKS_MAX, Starts
+from quorumcache.node.storage.starts import NONCE_BYTES, NONCES_MAX, Starts
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ def encode_starts(disk_id: str, starts: Starts) -> bytes:
 def read_starts(disk: Disk, directory: str, disk_id: str) -> Starts:
     """What the file in `directory` says; it is there. Raises `BrokenDataDir`."""
     try:
-        owner, number, marks = msgpack.unpackb(checked(disk.read(f"{directory}/{STARTS_FILE}")))
+        owner, number, nonces = msgpack.unpackb(checked(disk.read(f"{directory}/{STARTS_FILE}")))
         if owner != disk_id:
             raise ValueError(f"it belongs to data directory {owner!r:.60}")
-        if type(number) is not int or type(marks) is not bytes:
-            raise ValueError("no number and marks")
-        if len(marks) != min(number, MARKS_MAX) * MARK_BYTES:
-            raise ValueError(f"{len(marks)} bytes of marks for {number} starts")
+        if type(number) is not int or type(nonces) is not bytes:
+            raise ValueError("no number and nonces")
+        if len(nonces) != min(number, NONCES_MAX) * NONCE_BYTES:
+            raise ValueError(f"{len(nonces)} bytes of nonces for {number} starts")
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise BrokenDataDir(directory, f"{STARTS_FILE} cannot be used ({error})") from error
-    return Starts(number, marks)
+    return Starts(number, nonces)
 
 
 def count_start(disk: Disk, directory: str, disk_id: str, incarnation: int) -> Starts:
@@ -89,7 +89,7 @@ class PeerStarts:
         self._disk_id = disk_id
         self._on_failed = on_failed
         self._seen: dict[str, tuple[int, bytes]] = {}
-        """Number and mark, by the disk id of the directory."""
+        """Number and nonce, by the disk id of the directory."""
         self._refused: dict[str, tuple[int, bytes]] = {}
         """The same of the last hello that was refused. In memory only."""
         self._stored: dict[str, tuple[int, bytes]] = {}
@@ -103,15 +103,15 @@ class PeerStarts:
 
         `own_name` is this node, `name` the one that runs on the directory; both are for people.
         """
-        number, mark = self._seen.get(disk_id, (0, b""))
+        number, nonce = self._seen.get(disk_id, (0, b""))
         if starts.number >= number:
-            theirs = starts.mark_of(number)
-            if theirs == mark or (theirs is None and not self._was_refused(disk_id, starts)):
-                return None  # With no mark of a start so long ago: nothing can be said.
+            theirs = starts.nonce_of(number)
+            if theirs == nonce or (theirs is None and not self._was_refused(disk_id, starts)):
+                return None  # With no nonce of a start so long ago: nothing can be said.
             found = f"has a start {number} that is not the one that node {own_name} saw"
         else:
             found = f"is at start {starts.number}, but node {own_name} saw its start {number}"
-        newest = starts.mark_of(starts.number)
+        newest = starts.nonce_of(starts.number)
         if newest is not None:
             self._refused[disk_id] = (starts.number, newest)
         return (
@@ -123,16 +123,16 @@ class PeerStarts:
 
     def _was_refused(self, disk_id: str, starts: Starts) -> bool:
         """Whether this directory was refused before some of its starts: a supervisor that starts
-        it for ever would push out of its marks what it was refused for.
+        it for ever would push out of its nonces what it was refused for.
         """
-        number, mark = self._refused.get(disk_id, (0, b""))
-        return starts.mark_of(number) == mark
+        number, nonce = self._refused.get(disk_id, (0, b""))
+        return starts.nonce_of(number) == nonce
 
     def saw(self, disk_id: str, starts: Starts) -> None:
         """The directory was accepted: remember its newest start."""
-        mark = starts.mark_of(starts.number)
-        if mark is not None and self._seen.get(disk_id, (0, b""))[0] < starts.number:
-            self._seen[disk_id] = (starts.number, mark)
+        nonce = starts.nonce_of(starts.number)
+        if nonce is not None and self._seen.get(disk_id, (0, b""))[0] < starts.number:
+            self._seen[disk_id] = (starts.number, nonce)
             self.store_if_due()
 
     def store_if_due(self) -> None:
@@ -159,14 +159,14 @@ class PeerStarts:
 
 
 def read_seen(data: bytes, path: str, disk_id: str) -> dict[str, tuple[int, bytes]]:
-    """What `SEEN_FILE` holds: number and mark of the newest start seen, by disk id."""
+    """What `SEEN_FILE` holds: number and nonce of the newest start seen, by disk id."""
     try:
         owner, seen = msgpack.unpackb(checked(data), use_list=False)
         if owner != disk_id:
             raise ValueError(f"it belongs to data directory {owner!r:.60}")
-        for peer, (number, mark) in seen.items():
-            if (type(peer), type(number), type(mark)) != (str, int, bytes):
-                raise ValueError("no disk id, number and mark")
+        for peer, (number, nonce) in seen.items():
+            if (type(peer), type(number), type(nonce)) != (str, int, bytes):
+                raise ValueError("no disk id, number and nonce")
     except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
         raise StartupError(
             f"{path} is damaged ({error}): restore that file. Without a copy remove it: this node"

@@ -8,7 +8,7 @@ totals that never go back: what a reset took away is kept in a second set of num
 
 Counting rules are memcached's own, as measured (a multi-get counts `cmd_get` and a hit or miss
 per key; `gat` counts under touch; `cmd_set` counts every store that got a buffer, whatever it
-then answered; and so on). They are applied by whoever raises the counter. Each counter has one
+then answered; and so on). They are applied where the counter is raised. Each counter has one
 owner, and tests/simulation/test_counters.py raises every one of them by its event.
 """
 

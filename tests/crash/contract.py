@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from quorumcache.node.consensus.values import Configuration
-from quorumcache.node.founding.data_dir import accept, mark, open_data_dir
+from quorumcache.node.founding.data_dir import accept, as_member, open_data_dir
 from quorumcache.node.storage.founding_record import propose
 from quorumcache.node.storage.identity import NodeIdentity, lock_data_dir, read_identity
 from quorumcache.node.storage.local_state import LocalState
@@ -34,7 +34,7 @@ SEED = 5
 """Of the disk id and of the cluster id: equal in every life, or no two states would be equal."""
 NEW = NodeIdentity(f"{Random(SEED).getrandbits(128):032x}")
 RECORD = propose(Random(SEED), [founder("n1", 1, disk=NEW.disk_id)], dict(record_of("n1").settings))
-MEMBER = mark(NEW, RECORD)
+MEMBER = as_member(NEW, RECORD)
 
 Births = dict[int, Configuration]
 

@@ -35,6 +35,7 @@ from quorumcache.node.errors import (
     WrongDataDir,
 )
 from quorumcache.node.inbox import Inbox
+from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.peers.codec import (
     HEADER,
     HELLO_BYTES_MAX,
@@ -52,7 +53,6 @@ from quorumcache.node.peers.items import (
     FORWARD_RESULT,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
-    check_forward,
 )
 from quorumcache.node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
 from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
@@ -439,8 +439,8 @@ def local_state(data: bytes) -> None:
             starts = read_starts(disk, "d", disk_id(1))
             assert starts.next(1).number == starts.number + 1
         with suppress(StartupError):
-            for number, mark in read_seen(content, f"d/{SEEN_FILE}", disk_id(1)).values():
-                assert (type(number), type(mark)) == (int, bytes)
+            for number, nonce in read_seen(content, f"d/{SEEN_FILE}", disk_id(1)).values():
+                assert (type(number), type(nonce)) == (int, bytes)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

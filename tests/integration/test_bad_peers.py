@@ -55,7 +55,7 @@ def hello_of(cluster: Cluster, **changed: object) -> Hello:
         name="b",
         incarnation=1,
         start_number=2,
-        start_marks=b"mar1mar2",
+        start_nonces=b"mar1mar2",
         is_founded=True,
         peer_address="127.0.0.1:2",
         client_address="127.0.0.1:1",

@@ -150,13 +150,13 @@ PARTS_OF_A_DIRECTORY = (
     "identity",
     "note",
     "newest_segment",
-    "mark",
+    "membership",
     "starts",
 )
 
 WAYS_TO_FORGET = (
     *("all", "all", "all but the disk id", "log", "newest_segment"),
-    *("births", "identity", "mark", "snapshots"),
+    *("births", "identity", "membership", "snapshots"),
 )
 """What a directory may lack so that its node has to be refused. With nothing but the disk id it is
 what it was before the founding."""

@@ -37,7 +37,7 @@ PATHS = {
     "snapshots": "/data/snapshots/",
     "note": "/data/log.newest",
     "newest_segment": "",
-    "mark": "/data/node.id",
+    "membership": "/data/node.id",
     "starts": f"/data/{STARTS_FILE}",
 }
 """Where the parts of a directory are. The newest segment is looked for (`_without`)."""
@@ -313,15 +313,15 @@ def _is_seen_since(copy: Files, node: SimulatedNode, nodes: Sequence[SimulatedNo
 
 def _without(part: str, files: Files) -> Files:
     """A directory that has lost a part. Of the segments it is the one that the node has noted: one
-    that it has begun to write and not noted yet cannot be missed. A mark is lost when the identity
-    is that of the time when the directory was new.
+    that it has begun to write and not noted yet cannot be missed. The membership is lost when the
+    identity is that of the time when the directory was new.
     """
     gone = PATHS[part]
     if part == "newest_segment":
         note = files.get(PATHS["note"], b"segment 0")
         gone = f"{PATHS['log']}{int(note.split()[1]):010d}.wal"
     left = {path: data for path, data in files.items() if not path.startswith(gone)}
-    if part == "mark" and left != files:
+    if part == "membership" and left != files:
         words = files[gone].split()
         disk_id = words[words.index(b"disk") + 1].decode()
         left[gone] = encode_identity(NodeIdentity(disk_id))

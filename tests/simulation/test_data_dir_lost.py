@@ -2,7 +2,7 @@
 for, and leaves alone what is in its place.
 
 Method: whole nodes on virtual time. The directory is exchanged under the running process at each
-phase of the founding: before the mark, between the mark and *complete*, and after it.
+phase of the founding: before the membership, between it and *complete*, and after it.
 """
 
 from __future__ import annotations

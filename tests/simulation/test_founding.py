@@ -507,8 +507,8 @@ def test_a_founder_that_does_not_know_of_the_completion_lets_no_directory_back_i
     present: str,
 ) -> None:
     """c lost its power before it had stored *complete*, and would show the record again; b is set
-    back to before its mark. a, which knows better, is down until b has asked, or up. Let in, b
-    and c would found the groups again without what a and b had acknowledged.
+    back to before its membership. a, which knows better, is down until b has asked, or up. Let in,
+    b and c would found the groups again without what a and b had acknowledged.
     """
     town = Town("abc")
 

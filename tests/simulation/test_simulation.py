@@ -74,7 +74,7 @@ def test_memory_that_is_used_up():
     raise AssertionError("no seed uses the memory up")
 
 
-@pytest.mark.parametrize("lost", ["all", "log", "mark"])
+@pytest.mark.parametrize("lost", ["all", "log", "membership"])
 def test_a_lost_disk_does_not_decide(lost):
     """One node knows nothing of what was written meanwhile, the other one nothing at all."""
     nodes = ["n1", "n2", "n3"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.founding.data_dir import Membership, mark
+from quorumcache.node.founding.data_dir import Membership, as_member
 from quorumcache.node.storage.founding_record import FoundingRecord, propose
 from quorumcache.node.storage.identity import NodeIdentity
 from quorumcache.ring import NodeInfo
@@ -43,5 +43,5 @@ def member_of(record: FoundingRecord, node_id: int, *, is_complete: bool = True)
     """What a founder's directory says."""
     named = record.founder(node_id)
     assert named is not None
-    identity = mark(NodeIdentity(named.disk_id), record)
+    identity = as_member(NodeIdentity(named.disk_id), record)
     return Membership(identity._replace(is_complete=is_complete), record)

@@ -86,6 +86,8 @@ def test_a_data_dir_makes_a_node_durable() -> None:
         ({"http": "x"}, "http", "'x'"),
         ({"advertise": "x"}, "advertise", "'x'"),
         ({"weight": 0.0}, "weight", "0.0"),
+        ({"weight": 5e-324}, "weight", "5e-324 is not a number from 0.000001 to 1000000"),
+        ({"weight": 1e7}, "weight", "10000000.0"),
         ({"weight": float("nan")}, "weight", "nan"),
         ({"shards": 0}, "shards", "0"),
         ({"shards": 48}, "shards", "48 is not a power of two in 1..4096"),

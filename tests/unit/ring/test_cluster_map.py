@@ -113,6 +113,12 @@ def test_each_change_is_the_next_epoch() -> None:
         (with_node_field(5, "a\n"), "zone is 'a\\\\n'"),
         (with_node_field(6, 0.0), "weight is 0.0"),
         (with_node_field(6, -1.0), "weight is -1.0"),
+        (
+            with_node_field(6, 5e-324),
+            "weight is 5e-324, expected a number from 0.000001 to 1000000",
+        ),
+        (with_node_field(6, True), "weight is True"),
+        (with_node_field(6, float("inf")), "weight is inf"),
         (with_node_field(6, float("nan")), "weight is nan"),
         (with_node_field(6, 1e9), "weight is 1000000000.0"),
         (with_node_field(6, "1"), "weight is '1'"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from quorumcache.ring import PlacementError, place
+from quorumcache.ring.cluster_map import WEIGHT_MAX, WEIGHT_MIN
 from tests.support.clusters import leaders, loads, make_node, make_nodes, moved
 
 
@@ -117,6 +118,14 @@ def test_present_sets_may_break_every_rule() -> None:
     assert loads(nodes, sets) == dict.fromkeys(range(1, 7), 2)
 
 
+@pytest.mark.parametrize("heavy", [1, 5, 99])
+def test_any_weights_within_their_bounds_can_be_placed(heavy: int) -> None:
+    weights = [WEIGHT_MAX] * heavy + [WEIGHT_MIN] * (100 - heavy)
+    nodes = [make_node(i, weight=weight) for i, weight in enumerate(weights, start=1)]
+    held = loads(nodes, place(nodes, 64, 1))
+    assert sum(held[i] for i in range(1, heavy + 1)) == 64
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -126,6 +135,7 @@ def test_present_sets_may_break_every_rule() -> None:
         ((make_nodes(3), 64, 0), "replication is 0"),
         (([make_node(1), make_node(1)], 64, 3), "two nodes have the id 1"),
         (([make_node(1, weight=0.0)], 64, 3), "weight is 0.0"),
+        (([make_node(1, weight=5e-324), make_node(2)], 64, 3), "node 1: weight is 5e-324"),
         (([make_node(1, weight=float("nan"))], 64, 3), "weight is nan"),
     ],
 )

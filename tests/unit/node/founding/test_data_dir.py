@@ -238,8 +238,8 @@ def test_a_directory_in_the_wrong_place_and_a_changed_setting_are_refused() -> N
         check_settings(made, "b", SETTINGS | {"shards": "32"}, "d")
 
 
-def test_the_mark_comes_last() -> None:
-    """Whatever has the mark has the rest: the order of the steps on the disk says so."""
+def test_the_membership_is_stored_last() -> None:
+    """Whatever has the membership has the rest: the order of the steps on the disk says so."""
     disk = new_disk()
     identity = opened(disk)
     order: list[str] = []

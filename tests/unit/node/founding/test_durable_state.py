@@ -11,8 +11,8 @@ from tests.support.fake_disk import FakeDisk
 from tests.support.scripted_log import ManualClock
 
 
-def test_a_directory_that_cannot_be_marked_keeps_no_node_from_ending() -> None:
-    """A full disk has no room for the mark; the next start finds out again."""
+def test_a_directory_that_cannot_be_condemned_keeps_no_node_from_ending() -> None:
+    """A full disk has no room for the note; the next start finds out again."""
     loop = VirtualLoop()
     disk, clock = FakeDisk(loop), ManualClock()
     storage = DurableState(

@@ -8,11 +8,11 @@ import pytest
 
 from quorumcache.node.clients.failures import failure_line
 from quorumcache.node.operations.failure import Failure, SessionGone, StaleSequence
+from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.peers.items import (
     FORWARD_LOST,
     FORWARD_REFUSED,
     FORWARD_RESULT,
-    check_forward,
 )
 from quorumcache.node.store.commands import (
     OP_ADD,

@@ -24,7 +24,7 @@ def started(count: int, first: int = 1) -> Hello:
     starts = Starts()
     for number in range(first, first + count):
         starts = starts.next(number)
-    return THEIRS._replace(start_number=starts.number, start_marks=starts.marks)
+    return THEIRS._replace(start_number=starts.number, start_nonces=starts.nonces)
 
 
 def fail(error: BaseException) -> None:

@@ -116,7 +116,7 @@ def hello_of(node_id: int, **changes: Any) -> Hello:
         "name": name,
         "incarnation": random.getrandbits(60),
         "start_number": 0,
-        "start_marks": b"",
+        "start_nonces": b"",
         "client_address": f"10.0.0.{node_id}:11211",
         "http_address": "",
         "zone": "z",

@@ -72,7 +72,7 @@ def with_founder(place: int, value: Any) -> str:
     return json.dumps(document)
 
 
-WRONG_WEIGHTS = (-1, 0, 1e300, float("nan"), float("inf"), "x", None, [], True)
+WRONG_WEIGHTS = (-1, 0, 5e-324, 1e300, float("nan"), float("inf"), "x", None, [], True)
 WRONG_SETTINGS = (
     {"shards": "4", "replication": "0"},
     {"shards": "4", "replication": "x"},

@@ -23,7 +23,7 @@ from quorumcache.node.storage.start_record import (
     encode_starts,
     read_starts,
 )
-from quorumcache.node.storage.starts import MARK_BYTES, MARKS_MAX, Starts
+from quorumcache.node.storage.starts import NONCE_BYTES, NONCES_MAX, Starts
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing, PowerLoss
 from tests.support.founding import disk_id
@@ -137,7 +137,7 @@ def test_no_sequence_of_crashes_and_full_disks_makes_a_healthy_directory_look_se
         disk.crash(power=random.random() < 0.3)
 
 
-@pytest.mark.parametrize("restarts", [0, 1, 2, 3, MARKS_MAX - 8])
+@pytest.mark.parametrize("restarts", [0, 1, 2, 3, NONCES_MAX - 8])
 def test_a_directory_set_back_is_refused_however_often_it_starts(restarts: int) -> None:
     seen = memory()
     copy = started(3)
@@ -152,7 +152,7 @@ def test_a_directory_set_back_is_refused_however_often_it_starts(restarts: int) 
     assert told in why
 
 
-def test_a_directory_that_was_set_back_is_refused_when_its_marks_no_longer_tell() -> None:
+def test_a_directory_that_was_set_back_is_refused_when_its_nonces_no_longer_tell() -> None:
     """A supervisor starts it for days. The right one is believed all the same."""
     seen = memory()
     copy = started(3)
@@ -161,17 +161,17 @@ def test_a_directory_that_was_set_back_is_refused_when_its_marks_no_longer_tell(
     old = started(5, copy, seed=9)
     for _ in range(6):
         assert seen.why_set_back("a", "b", OTHER, old) is not None
-        old = started(MARKS_MAX // 3, old, seed=10)
-    assert seen.why_set_back("a", "b", OTHER, started(2 * MARKS_MAX, latest, seed=11)) is None
+        old = started(NONCES_MAX // 3, old, seed=10)
+    assert seen.why_set_back("a", "b", OTHER, started(2 * NONCES_MAX, latest, seed=11)) is None
 
 
 def test_a_healthy_directory_is_believed_however_long_it_was_not_seen() -> None:
     seen = memory()
     starts = started(2)
     seen.saw(OTHER, starts)
-    for count in (0, 1, MARKS_MAX - 1, MARKS_MAX, 3 * MARKS_MAX):
+    for count in (0, 1, NONCES_MAX - 1, NONCES_MAX, 3 * NONCES_MAX):
         later = started(count, starts, seed=5)
-        assert len(later.marks) <= MARK_BYTES * MARKS_MAX
+        assert len(later.nonces) <= NONCE_BYTES * NONCES_MAX
         assert seen.why_set_back("a", "b", OTHER, later) is None
 
 

@@ -1,0 +1,68 @@
+"""The forms of what nodes forward to each other, and of the answers. Pure.
+
+The kinds of item are listed in `peers/items.py`, the forms of commands in `store/commands.py`. What
+another node sent is checked here in full before anything is done with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.peers.items import (
+    FORWARD_ITEMS,
+    FORWARD_LOST,
+    FORWARD_READ,
+    FORWARD_REFUSED,
+    FORWARD_RELAY,
+    FORWARD_RESULT,
+    FORWARD_WRITE,
+    LEADERS_REPLY,
+    LEADERS_REQUEST,
+)
+from quorumcache.node.store.commands import may_be_forwarded
+from quorumcache.node.store.results import is_result
+
+_ITEM: Final = (int, int)
+_FORMS: Final[dict[int, tuple[tuple[type, ...], ...]]] = {
+    FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),
+    FORWARD_READ: ((*_ITEM, int, tuple), (*_ITEM, int, tuple, int)),
+    FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),
+    FORWARD_ITEMS: ((*_ITEM, tuple),),
+    FORWARD_REFUSED: ((*_ITEM, int, str),),
+    FORWARD_LOST: (_ITEM,),
+    FORWARD_RELAY: ((*_ITEM, tuple),),
+    LEADERS_REQUEST: ((int, tuple),),
+    LEADERS_REPLY: ((int, tuple),),
+}
+"""Types of the members of each kind of item: one row for each form that it may have."""
+
+_REPORT: Final = (int, int, int)
+"""Types of one group's member in a LEADERS_REPLY."""
+
+
+def check_forward(item: tuple[Any, ...]) -> None:
+    """Raise `PeerFrameError` unless `item` has the form of one of the FORWARD or LEADERS kinds."""
+    kind = item[0]
+    form = tuple(map(type, item))
+    fits = form in _FORMS.get(kind, ())
+    if fits and kind == FORWARD_WRITE:
+        fits = may_be_forwarded(item[5])
+    elif fits and kind == FORWARD_READ:
+        fits = bool(item[3]) and all(type(key) is bytes for key in item[3])
+    elif fits and kind == FORWARD_ITEMS:
+        fits = all(found is None or type(found) is bytes for found in item[2])
+    elif fits and kind == FORWARD_RESULT:
+        fits = is_result(item[2])
+    elif fits and kind == FORWARD_RELAY:
+        inner = item[2]
+        fits = len(inner) > 1 and inner[0] in (FORWARD_WRITE, FORWARD_READ)
+        fits = fits and inner[1] == item[1]
+        if fits:
+            check_forward(inner)
+    elif fits and kind == LEADERS_REQUEST:
+        fits = all(type(group_id) is int for group_id in item[1])
+    elif fits and kind == LEADERS_REPLY:
+        fits = all(type(r) is tuple and tuple(map(type, r)) == _REPORT for r in item[1])
+    if not fits:
+        raise PeerFrameError(f"an item of kind {kind} of an unknown form")
