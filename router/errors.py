@@ -25,7 +25,9 @@ The two branches a caller of a write tells apart are `NotDone` (certainly not ex
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping
+from typing import Any
 
 
 class RouterError(Exception):
@@ -34,6 +36,12 @@ class RouterError(Exception):
     retriable: bool = False
     refresh_map: bool = False
     outcome_known: bool = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy: the message and the attributes as they are. Without this, the
+        message would be handed to `__init__`, which wants the parts of it.
+        """
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidRequest(RouterError, ValueError):

@@ -9,7 +9,7 @@ Life of a segment:
 A segment counts once its first frame, which begins with a head, is durable: only then is it in
 `segments`, and only then may an older one go. Nothing here waits: the disk calls back on the loop.
 
-Reading order: `SegmentChain.roll`, `create_ahead`, `frame_written`, `marks_durable`,
+Reading order: `SegmentChain.roll`, `create`, `frame_written`, `marks_durable`,
 `remove_covered`.
 """
 
