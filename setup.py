@@ -155,5 +155,22 @@ def extensions() -> list:  # of setuptools.Extension
     return made
 
 
+def missing_links() -> str:
+    """What to say where the tree was copied without its links, or with files in their place."""
+    names = ("bench", "node", "ring", "router")
+    missing = [n for n in names if not Path(SOURCE, "quorumcache", n, "__init__.py").is_file()]
+    if not missing:
+        return ""
+    return (
+        f"quorumcache: {SOURCE}/quorumcache has no {', '.join(missing)}. It is a link to"
+        " quorumcache/, and that has links to the folders bench, node, ring and router. This copy"
+        " of the tree has lost them: some ways to unpack or copy do not keep symbolic links."
+        " Clone the repository with git (on Windows with core.symlinks=true), or unpack the source"
+        " distribution."
+    )
+
+
 if __name__ == "__main__":
+    if said := missing_links():
+        sys.exit(said)
     setup(ext_modules=extensions(), cmdclass={"build_ext": CompileAndTell})

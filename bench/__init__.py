@@ -1,4 +1,4 @@
-"""quorumcache-bench: how fast is a cluster, beside a real memcached, on this machine.
+"""quorumcache-bench: measures a cluster beside a real memcached, on this machine.
 
 Read in this order: errors.py, workload.py, scenarios.py and histogram.py (what is asked, and how
 long it takes), timer.py, connection.py, loadgen.py and worker.py (the load), ports.py,

@@ -1,4 +1,4 @@
-"""How fast is `AsyncClient`? Calls per second beside aiomcache, in one process and one run.
+"""Measures `AsyncClient`: calls per second beside aiomcache, in one process and one run.
 
 The same node of ours serves both, so that the difference is the clients': it is alone, leads all
 shards and keeps its data in memory. Beside it aiomcache talks to memcached, and `AsyncClient` to a
@@ -111,7 +111,7 @@ async def _measure(
             for key in keys:
                 await client.set(key)
         for number in range(rounds):
-            # Who goes first changes: a machine that warms up or cools down favours nobody.
+            # The order alternates, so a machine that warms up or cools down favours neither.
             order = clients if number % 2 == 0 else clients[::-1]
             for case in CASES:
                 progress.begin(f"round {number + 1} of {rounds}: {case.name}")

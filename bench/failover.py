@@ -1,4 +1,4 @@
-"""How long does a client wait when a node dies, and when it comes back?
+"""Measures how long a client waits when a node dies, and when it comes back.
 
 A synchronous client, as pymemcache is, is connected to a node that survives and writes and reads
 without end. Then the node that leads most shards is killed with SIGKILL. Two such clients run side

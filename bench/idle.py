@@ -1,4 +1,4 @@
-"""What does a cluster cost that nobody uses? Processor time per node, from /proc."""
+"""Measures what an idle cluster costs: processor time per node, from /proc."""
 
 from __future__ import annotations
 

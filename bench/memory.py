@@ -1,4 +1,4 @@
-"""How many bytes does an item take? Resident memory before and after many items, by difference.
+"""Measures the memory of an item: resident bytes before and after many items, by difference.
 
 Keys of 14 bytes (`key:0000000000`), values of 100 by default. What is counted is everything that
 grows with the items: the items themselves, hash tables, allocator overhead, expiry and log.

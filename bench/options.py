@@ -41,13 +41,11 @@ def build_parser() -> argparse.ArgumentParser:
     failover = commands.add_parser(
         "failover", help="kill and restart nodes under load and measure the pauses"
     )
-    failover.add_argument("--kills", type=_count, default=20, help="how often (default: 20)")
+    failover.add_argument("--kills", type=_count, default=20, help="number of kills (default: 20)")
     _add_cluster(failover)
     _add_output(failover)
     idle = commands.add_parser("idle", help="processor time of an idle cluster")
-    idle.add_argument(
-        "--seconds", type=_seconds, default=10.0, help="how long to watch (default: 10)"
-    )
+    idle.add_argument("--seconds", type=_seconds, default=10.0, help="time to watch (default: 10)")
     idle.add_argument(
         "--pids",
         type=_pids,
@@ -60,7 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_output(idle)
     memory = commands.add_parser("memory", help="bytes of memory per item")
     memory.add_argument(
-        "--items", type=_count, default=300_000, help="how many items (default: 300000)"
+        "--items", type=_count, default=300_000, help="number of items (default: 300000)"
     )
     memory.add_argument(
         "--value-size", type=_size, default=100, metavar="BYTES", help="default: 100"
@@ -69,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_baseline(memory)
     _add_output(memory)
     client = commands.add_parser("client", help="calls per second of AsyncClient and aiomcache")
-    client.add_argument("--rounds", type=_count, default=25, help="alternating (default: 25)")
+    client.add_argument("--rounds", type=_count, default=25, help="rounds in turn (default: 25)")
     client.add_argument(
         "--seconds", type=_seconds, default=0.2, help="per client, load and round (default: 0.2)"
     )
@@ -97,11 +95,20 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         " forward; auto: routed where there is a cluster map (default)",
     )
     load = run.add_argument_group("workload (instead of what the scenario says)")
-    load.add_argument("--reads", type=_fraction, metavar="0..1", help="share of gets, rest sets")
-    load.add_argument("--keys", type=_count, help="how many keys")
-    load.add_argument("--value-size", type=_size_range, metavar="BYTES[-BYTES]", help="100, 10-4k")
+    load.add_argument(
+        "--reads", type=_fraction, metavar="0..1", help="share of gets; the rest are sets"
+    )
+    load.add_argument("--keys", type=_count, help="number of keys")
+    load.add_argument(
+        "--value-size",
+        type=_size_range,
+        metavar="BYTES[-BYTES]",
+        help="size of the values, such as 100 or 10-4k",
+    )
     load.add_argument("--distribution", type=_distribution, metavar="uniform|zipf[:EXPONENT]")
-    load.add_argument("--connections", type=_count, metavar="N", help="over all processes")
+    load.add_argument(
+        "--connections", type=_count, metavar="N", help="connections of all load processes together"
+    )
     load.add_argument("--depth", type=_count, metavar="N", help="requests in flight per connection")
     load.add_argument(
         "--rate",
@@ -110,12 +117,14 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         help="open loop: requests start at this rate, and latency counts from the intended start",
     )
     load.add_argument(
-        "--arrivals", choices=("poisson", "constant"), help="of the open loop's requests"
+        "--arrivals", choices=("poisson", "constant"), help="spacing of the open loop's requests"
     )
     load.add_argument("--no-fill", action="store_true", help="do not write the keys first")
     timing = run.add_argument_group("measurement")
     timing.add_argument("--seconds", type=_seconds, default=5.0, help="measured time (default: 5)")
-    timing.add_argument("--warmup", type=_seconds, default=1.0, help="before it (default: 1)")
+    timing.add_argument(
+        "--warmup", type=_seconds, default=1.0, help="load before the measurement (default: 1)"
+    )
     timing.add_argument(
         "--rounds", type=_count, default=1, help="repeat and report the median (default: 1)"
     )
@@ -145,20 +154,20 @@ def _add_cluster(
         action="append",
         default=[],
         metavar="FLAG",
-        help="handed to every node, for example --node-flag=--memory=2g; may be repeated",
+        help="flag for every node, for example --node-flag=--memory=2g; may be repeated",
     )
     group.add_argument(
         "--pin",
         nargs="?",
         const="",
         metavar="SERVERS:LOAD",
-        help="bind servers and load to processors; alone: the first and the second (0:1)",
+        help="bind servers and load to processors; without a value: the first and the second (0:1)",
     )
 
 
 def _add_baseline(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--no-memcached", action="store_true", help="do not measure memcached beside it"
+        "--no-memcached", action="store_true", help="do not measure memcached for comparison"
     )
 
 
@@ -168,7 +177,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where report.json and report.md go (default: ./bench-results/<time>)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--quiet", action="store_true", help="do not print progress")
 
 
 # --- flags as values

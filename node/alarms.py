@@ -1,7 +1,7 @@
 """What is wrong with this node right now: named alarms, each with a sentence for people.
 
-Whoever finds a condition raises its alarm, and clears it when the condition has passed. There is
-one name per condition (`ALARMS`), so that `/metrics` can show each of them as 0 or 1. A serious
+The code that finds a condition raises its alarm, and clears it when the condition has passed. There
+is one name per condition (`ALARMS`), so that `/metrics` can show each of them as 0 or 1. A serious
 alarm makes `/health` answer 503: the node cannot do its part. The others are warnings: the node
 serves, but somebody should look. Pure; changes are reported to `on_change`, which logs them.
 """

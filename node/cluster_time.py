@@ -1,4 +1,4 @@
-"""Which time it is for items: *cluster time*, and the wall clock that the cluster trusts. Pure.
+"""*Cluster time*, the time for items, and the wall clock that the cluster trusts. Pure.
 
 Cluster time counts the milliseconds since the cluster was created, by the monotonic clocks of its
 nodes. Spans (relative exptimes, delays, idle sessions) are measured in it, so no wall clock, right
@@ -9,7 +9,7 @@ needs on its way. The log holds the time of each entry, and is never contradicte
 
 A process that starts has no reading yet, only the times its disk holds. It is *settled* once it has
 heard of a settled node, which is exact. If there is none (all were down), the first that leads
-*bridges* the time in which nobody counted, by wall clocks: what they show now, less what the log
+*bridges* the time in which no node ran, by wall clocks: what they show now, less what the log
 says they showed. Of the clocks known then it takes the lower median, so that of three or two nodes
 none alone can add to it.
 
@@ -176,7 +176,7 @@ class ClusterTime:
         return offsets
 
     def bridge(self) -> bool:
-        """This node leads, and has heard of no settled one: add the time in which nobody counted.
+        """This node leads, and has heard of no settled one: add the time in which no node ran.
 
         Of the clocks of the majority that elected it the lower median counts: a span may be kept
         for longer than it was meant, rather than end early. False: it was settled already.

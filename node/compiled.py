@@ -111,7 +111,7 @@ def arrange() -> None:
     if wanted == "1":
         raise SystemExit(
             f"quorumcached: {VARIABLE} is 1, but there is no compiled form: {reason}; "
-            "install with a C compiler at hand (in a checkout: make compile)"
+            "install a C compiler, then install quorumcache again (in a checkout: make compile)"
         )
     form = "source"
     if not any(isinstance(finder, _SourcesOnly) for finder in sys.meta_path):

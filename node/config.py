@@ -91,7 +91,7 @@ class NodeConfig:
     Call `validate()` before use; the defaults alone describe one node that keeps nothing.
     """
 
-    # --- who and where
+    # --- name and addresses
     # This node's name. Letters, digits, `.`, `_`, `-`; at most 64.
     name: str = "a"
     # Addresses for memcached clients, separated by commas. Port 0 = any free one.
@@ -131,9 +131,9 @@ class NodeConfig:
     # Memory for the items of all replicas on this node, as memcached counts it.
     memory_bytes: int = 1 << 30
     connections_max: int = 4096
-    # A client that takes none of its replies for so long is closed. 0 = never.
+    # A client that reads none of its replies for this time is closed. 0 = never.
     slow_client_ms: int = 60_000
-    # A client that sends nothing and waits for nothing for so long is closed. 0 = never, as in
+    # A client that sends nothing and waits for nothing for this time is closed. 0 = never, as in
     # memcached.
     idle_timeout_ms: int = 0
     # How long a request is held through an election before it is answered with SERVER_ERROR.

@@ -1,4 +1,4 @@
-"""What peers bring, and the part of the node that it concerns.
+"""Gives each item that a peer sends to the part of the node that handles it.
 
 Each item of each frame passes here, so this file is compiled.
 """

@@ -213,7 +213,7 @@ class StateMachine:
 
 
 class Waiter(Protocol):
-    """Who submitted a command; hears exactly one of the three."""
+    """Waits for the outcome of a command: exactly one of the three is called."""
 
     def on_result(self, result: Result) -> None: ...
     def on_refused(self, why: str) -> None: ...
@@ -221,7 +221,7 @@ class Waiter(Protocol):
 
 
 class ReadWaiter(Protocol):
-    """Who asked for a read point; hears exactly one of the two."""
+    """Waits for a read point: exactly one of the two is called."""
 
     def on_readable(self) -> None:
         """The state machine now reflects all that was acknowledged before the request."""

@@ -1,5 +1,5 @@
 """Where a key lives: hashing, the ring, placement of shards, the cluster map. And what nodes,
-clients and commands have in common: addresses, sizes, host names, streams. Knows nobody.
+clients and commands have in common: addresses, sizes, host names, streams. Imports no other part.
 
 Read in this order: errors.py; address.py and size.py (how users write them), hashing.py (key to
 shard), hash_ring.py (members by virtual nodes), cluster_map.py (the value everyone shares),

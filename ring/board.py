@@ -1,4 +1,4 @@
-"""The table on which a placement is worked out: who holds which shard, loads against quotas.
+"""The table on which a placement is worked out: which node holds which shard, loads against quotas.
 
 Nodes and zones are small indexes here (positions in the sorted node list). `Board` keeps the rules
 of placement: no node twice in a shard, zones within their bounds. Loads may pass quotas while the

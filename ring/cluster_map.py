@@ -1,4 +1,4 @@
-"""The cluster map: who stands where, as one immutable value with an epoch.
+"""The cluster map: nodes, addresses and replica sets, as one immutable value with an epoch.
 
 Same map, same answer, in every process: node, client and test compute the shard and the replicas of
 a key from it. Every instance is valid: a map is checked when it is built, so also when it is

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from mmh3 import mmh3_x64_128_utupledigest
 
-TOKEN_BITS = 64
 SHARD_COUNT_MAX = 4096  # a map of more shards would no longer fit in a few hundred kilobytes
 
 

@@ -53,7 +53,7 @@ def choose_leaders(
 
 
 class _Leaders:
-    """Who leads what. Invariant: counts[node] == len(led[node])."""
+    """Which node leads which shard. Invariant: counts[node] == len(led[node])."""
 
     __slots__ = ("_held", "_sets", "counts", "leaders", "led")
 

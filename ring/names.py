@@ -9,7 +9,7 @@ Here each name has at most one look-up under way, in a daemon thread of its own,
 end without it.
 
 Nodes and clients both use it. It is the one place of `ring` that touches the network, so
-`ring/__init__.py` leaves it out: who only places keys loads no event loop.
+`ring/__init__.py` leaves it out: code that only places keys loads no event loop.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 TIME_MS_MAX = 86_400_000
-"""Longest time that can be set, a day; nobody waits for an answer for longer."""
+"""Longest time that can be set, a day; no call waits for an answer for longer."""
 
 _INT32_MAX = (1 << 31) - 1
 _UINT32_MAX = (1 << 32) - 1

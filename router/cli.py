@@ -295,8 +295,8 @@ def _parser() -> argparse.ArgumentParser:
         "status",
         _status,
         "Show nodes, leaders, balance, and what is wrong",
-        "Exit code 0: all nodes are up, every shard has a leader and all its replicas; 1: not "
-        "so; 3: no node answers.",
+        "Exit code 0: all nodes are up, every shard has a leader and all its replicas; 1: "
+        "anything else; 3: no node answers.",
     )
     command("ring", _status, "Show how shards and leaders are spread over nodes and zones")
     route = command(
@@ -347,7 +347,10 @@ def _explain(error: RouterError) -> tuple[int, str]:
     if isinstance(error, InvalidRequest):
         return USAGE, text
     if isinstance(error, OutcomeUnknown) or not error.outcome_known:
-        return UNKNOWN, f"outcome unknown: {text}; read the key, later, to see whether it happened"
+        return (
+            UNKNOWN,
+            f"outcome unknown: {text}; read the key later to see what happened",
+        )
     if isinstance(error, NotACluster):
         return UNREACHABLE, f"{text}; give the address of a quorumcached node with --seeds"
     if isinstance(error, NodeBusy):

@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
     # Inside.
 
     def _flush(self) -> None:
-        """Hand what is unsent to the socket; what nobody waits for any more never leaves."""
+        """Hand what is unsent to the socket; what has no waiter any more is never sent."""
         self._flush_due = False
         transport = self._transport
         if self._is_paused or transport is None or transport.is_closing():
@@ -362,7 +362,7 @@ class Connection(asyncio.Protocol):
         waited_for = any(
             pending.deadline < math.inf and not pending.future.done()
             for pending in (*self._sent, *self._unsent)
-        )  # Nobody waits for the answer to a change of level, which has no deadline.
+        )  # No caller waits for the answer to a change of level, which has no deadline.
         if not waited_for and self._transport is not None:
             self.lost_why = self.lost_why or "the connection was retired"
             self._transport.abort()
@@ -404,7 +404,7 @@ class Connection(asyncio.Protocol):
 
 
 def _look_at(future: asyncio.Future[None]) -> None:
-    """Nobody waits for it: its error is told to those behind it."""
+    """It has no waiter: its error is told to the requests behind it."""
     if not future.cancelled():
         future.exception()
 

@@ -138,7 +138,7 @@ class Refused(NotDone):
 
 class ValueTooLarge(Refused):
     """The value is over the cluster's item limit. As with memcached, a refused `set` also removes
-    the old value, so that nobody goes on reading what was meant to be replaced."""
+    the old value, so that no client goes on reading what was to be replaced."""
 
 
 class NotANumber(Refused):

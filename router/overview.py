@@ -70,7 +70,7 @@ class Overview:
 
     @property
     def leaderless(self) -> tuple[ShardStatus, ...]:
-        """Shards nobody leads: their keys can be neither read nor written."""
+        """Shards without a leader: their keys can be neither read nor written."""
         return tuple(shard for shard in self.shards if not shard.leader_id)
 
     @property

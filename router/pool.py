@@ -108,7 +108,8 @@ class Pool:
 
     def is_at_hand(self, address: str) -> bool:
         """Whether a connection to this address is open now. If not, one is opened in the background
-        unless that has failed just now: for who can do without, and would like to use it later.
+        unless that has failed just now: for callers that can do without it now, and would use it
+        later.
         """
         if self._is_closed:
             return False
@@ -243,7 +244,7 @@ class Pool:
             connection.abort("the handshake failed")
             raise self._handshake_error(address, error) from error
         except BaseException:
-            connection.abort("connecting was given up")
+            connection.abort("the attempt to connect was cancelled")
             raise
         return connection
 
@@ -278,7 +279,7 @@ def describe(error: OSError) -> str:
 
 
 def _bug(address: str, error: Exception) -> NotDone:
-    """What nobody expected, for those who wait: silence would look like a slow node."""
+    """An unexpected error, for the requests that wait: silence would look like a slow node."""
     failed = ConnectFailed(address, f"internal error: {error!r}")
     failed.__cause__ = error
     return failed

@@ -95,7 +95,9 @@ def ring_lines(view: Overview, look: Look) -> list[str]:
     lines = [_title(cluster_map, look), "", *_table(rows, lambda _, line: line)]
     lines += _zone_lines(view)
     away = sum(shard.leader_id not in (0, shard.replicas[0]) for shard in view.shards)
-    lines.append(f"Leaders  {away} of {len(view.shards)} shards led by another than the preferred")
+    lines.append(
+        f"Leaders  {away} of {len(view.shards)} shards are not led by their preferred leader"
+    )
     lines += ["", "Leader of each shard (. = none):"]
     strip = "".join(symbols.get(shard.leader_id, ".") for shard in view.shards)
     for start in range(0, len(strip), STRIP_WIDTH):

@@ -63,7 +63,7 @@ class Request(Generic[T_co]):
 
 
 class LeaderLine(NamedTuple):
-    """A node's word on who leads a shard; `node_id` 0: it knows nobody."""
+    """A node's word on who leads a shard; `node_id` 0: it knows none."""
 
     shard: int
     term: int
@@ -310,7 +310,7 @@ def _listing(reply: Reply, word: bytes) -> list[list[bytes]]:
         _unexpected(reply)
     lines = [line.split(b" ") for line in reply.lines]
     if any(words[0] != word for words in lines):
-        raise BadReply(f"a listing of other lines than {_text(word)}")
+        raise BadReply(f"a listing with lines that do not begin with {_text(word)}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""May this request be sent again, and after which pause? Pure.
+"""Decides whether a request may be sent again, and after which pause. Pure.
 
 A read may be repeated after any failure that is not the caller's own fault, and so may a write with
 a number, which the cluster executes once. A write without a number may be repeated only when it is

@@ -101,7 +101,7 @@ class RoutingTable:
 
     def moved(self, shard: int, said_by: str, address: str) -> None:
         """A node at `said_by` answered that it does not lead `shard`, but `address` does ("":
-        it knows nobody).
+        it knows none).
         """
         if not 0 <= shard < self._shard_count:
             return  # a node of another layout; the next map will tell

@@ -6,7 +6,8 @@ Rules:
 1. Each room of the node, and each module on its own floor, imports only what `MAY_IMPORT`
    before it: so imports run one way.
 2. No two modules anywhere import each other, not even over others.
-3. The modules of ring, router and bench import only what their package's docstring names before.
+3. The modules of ring, router, bench and each room of the node import only what their package's
+   docstring names before.
 4. A file is read in one sitting, and the node's own floor is seen at a glance.
 
 A failure the file. Extend the table only together with the reason.
@@ -142,14 +143,23 @@ def test_no_modules_import_each_other() -> None:
         raise AssertionError(" -> ".join(error.args[1])) from None
 
 
-@pytest.mark.parametrize("package", ["ring", "router", "bench"])
+ROOMS = sorted(
+    path.removesuffix("/__init__.py")
+    for path in modules()
+    if path.startswith("node/") and path.count("/") > 1 and path.endswith("/__init__.py")
+)
+
+
+@pytest.mark.parametrize("package", ["ring", "router", "bench", *ROOMS])
 def test_a_package_is_read_from_its_first_module_to_its_last(package: str) -> None:
-    """These have one floor. The docstring of each names its modules in an order in which none needs
-    a later one; bench/micro, which measures the node's modules, stands beside it."""
+    """The docstring of each names its modules in an order in which none needs a later one: as
+    `name.py`, in the rooms of the node as `name` in backquotes. bench/micro, which measures the
+    node's modules, stands beside that order, and a room within a room has one of its own."""
     text = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
-    order = list(dict.fromkeys(re.findall(r"\b(\w+)\.py\b", text)))
+    form = r"`([a-z_]+)`" if package in ROOMS else r"\b(\w+)\.py\b"
+    order = list(dict.fromkeys(re.findall(form, text)))
     named = [f"{package}/{name}.py" for name in order]
-    there = [path for path in modules() if path.startswith(f"{package}/") and "/micro/" not in path]
+    there = [path for path in modules() if path.rpartition("/")[0] == package]
     assert sorted(named) == [path for path in there if not path.endswith("__init__.py")]
     wrong = [
         f"{path} imports {source}, which stands behind it in {package}/__init__.py"

@@ -1,1 +1,5 @@
-"""What a node shows: `/health`, `/status`, `/metrics` and `stats`, all from `view`."""
+"""What a node shows: `/health`, `/status`, `/metrics` and the command "stats".
+
+Reading order: `view` (what they may read of a node), `status`, `metrics`, `stats`, `server` (HTTP),
+`health_log` (a log line when `/health` changes).
+"""

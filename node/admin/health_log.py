@@ -1,6 +1,6 @@
 """Logs when a node stops being able to do its part, and when it can again.
 
-`/health` tells it to those who ask; this is for those who read the log afterwards. It looks every
+`/health` shows it now; this is for reading the log afterwards. It looks every
 LOOK_NS, so a failover, which is shorter, often leaves no line here.
 """
 

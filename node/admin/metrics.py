@@ -83,27 +83,27 @@ PLAIN: dict[str, str] = {
     "store_too_large": "Stores refused because the item exceeds item_bytes_max.",
     "store_no_memory": "Stores refused for lack of memory.",
     "total_items": "Stores that changed something.",
-    "total_connections": "Client connections taken in, without those rejected.",
+    "total_connections": "Client connections accepted, without the rejected ones.",
     "rejected_connections": "Client connections refused because connections_max was reached.",
     "listen_disabled_num": "Times connections_max was reached.",
     "bytes_read": "Bytes received from clients.",
     "bytes_written": "Bytes sent to clients.",
     "reclaimed": "Expired items removed, as leader.",
     "requests_failed": "Requests answered with SERVER_ERROR not done.",
-    "writes_refused": "Writes refused because too many of all clients waited on this node.",
+    "writes_refused": "Writes refused because unfinished writes hold too many bytes.",
     "requests_unknown": "Requests answered with SERVER_ERROR outcome unknown.",
-    "protocol_errors": "Lines that were no valid request.",
+    "protocol_errors": "Lines that were not a valid request.",
     "binary_clients": "Client connections closed because they began in the binary protocol.",
     "redirects": "Requests answered with MOVED.",
     "forwarded_out": "Commands sent to the node of the shard's leader.",
     "forwarded_in": "Commands taken from other nodes.",
-    "replica_reads": "Reads below linearizable served from the replica at hand, led or not.",
-    "bounded_too_stale": "Bounded reads that the replica at hand was too far behind for.",
+    "replica_reads": "Reads below linearizable served from this node's replica, leader or not.",
+    "bounded_too_stale": "Bounded reads for which this node's replica was too far behind.",
     "lease_reads": "Reads served under the leader's lease.",
     "index_reads": "Reads that asked a majority first (ReadIndex).",
     "proposals": "Log entries proposed as leader.",
     "entries_applied": "Log entries applied, of all replicas on this node.",
-    "elections": "Elections stood in.",
+    "elections": "Elections that replicas of this node stood in.",
     "elections_won": "Elections won.",
     "leaderships_lost": "Leaderships lost or handed over.",
     "snapshots_taken": "Snapshots taken to shorten the log.",
@@ -122,9 +122,9 @@ PLAIN: dict[str, str] = {
     "reads_paused": "Times a client connection was not read, for back-pressure.",
     "slow_clients_closed": "Client connections closed because they did not read their replies.",
     "idle_kicks": "Client connections closed because they were idle for too long.",
-    "answers_dropped": "Values from other nodes read again later, for clients that read slowly.",
+    "answers_dropped": "Values of other nodes dropped and read again later: a client reads slowly.",
     "disk_full": "Times the disk became full.",
-    "descriptors_exhausted": "Looks, one per second, that found no file descriptor left.",
+    "descriptors_exhausted": "Checks, one per second, that found no file descriptor left.",
     "tasks_failed": "Background tasks and callbacks that failed: bugs.",
 }
 
@@ -212,8 +212,12 @@ class NodeCollector(Collector):
             ("log_bytes", "Size of the log on disk.", node.host.wal.bytes_total),
             ("log_writable", "0 while the disk is full or hangs.", int(node.host.log_writable)),
             ("log_sync_age_seconds", "Age of the write to the log under way.", sync_age_s),
-            ("log_queued_bytes", "What waits for the disk.", node.host.wal.queued_bytes),
-            ("disk_free_bytes", "Free on the disk of the data directory.", space.free_bytes),
+            (
+                "log_queued_bytes",
+                "Bytes of the log that wait for the disk.",
+                node.host.wal.queued_bytes,
+            ),
+            ("disk_free_bytes", "Free bytes on the disk of the data directory.", space.free_bytes),
             ("disk_bytes", "Size of that disk; 0 if not known.", space.total_bytes),
         )
         for name, text, value in values:
@@ -234,7 +238,7 @@ class NodeCollector(Collector):
         timings = self._node.timings
         requests = HistogramMetricFamily(
             "quorumcache_request_seconds",
-            "Time to the reply of requests that could not be answered in the turn they came in.",
+            "Time to the reply, of requests that could not be answered at once.",
             labels=["kind"],
         )
         for kind, histogram in (
@@ -283,7 +287,7 @@ class NodeCollector(Collector):
             yield f'quorumcache_replica_staleness_seconds{{shard="{label}"}} {value_text}\n'
         yield _heading(
             "replication_lag_entries",
-            "Entries that a replica lacks of the log of the leader on this node.",
+            "Entries of the log of a leader on this node that the peer's replica lacks.",
         )
         own_id = self._node.node_id
         for label, group in groups:

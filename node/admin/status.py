@@ -1,9 +1,9 @@
-"""Is this node well, and what does it know: the contents of `/health` and `/status`.
+"""The contents of `/health` and `/status`: whether this node is well, and what it knows.
 
 A node is well when it can do its part: it has a cluster map, it can write its log, and every
 replica it holds leads under a lease, or was confirmed by its leader a moment ago. "Was confirmed"
-is the measured staleness of the replica, so it covers a leader that nobody answers, a follower that
-hears its leader and is not heard, one that nobody talks to, and one that is still catching up. A
+is the measured staleness of the replica, so it covers a leader without answers, a follower that
+hears its leader and is not heard, one that hears no replica, and one that is still catching up. A
 node that is not well still answers what it can (it forwards); a load balancer should rather send
 clients to another one. Pure.
 """
@@ -31,12 +31,12 @@ number."""
 
 STALE_MS_MIN = 3000
 STALE_ELECTIONS = 5
-"""A replica that nobody has confirmed for so long, and for so many election timeouts, has lost its
+"""A replica that was not confirmed for so long, and for so many election timeouts, has lost its
 leader or its majority. A busy replica lags behind by less; one that hears nothing at all stands for
 election after one or two timeouts, and knows no leader from then on."""
 
 BEHIND_ENTRIES = 10_000
-"""A replica that lacks so many entries of its leader's log is told of by the leader."""
+"""The leader reports a replica that lacks so many entries of its log."""
 
 
 def health_problems(node: ObservedNode) -> list[str]:
@@ -46,7 +46,8 @@ def health_problems(node: ObservedNode) -> list[str]:
         problems.append("the log cannot be written")
     if node.map is None:
         problems.append(
-            "no cluster map yet: the cluster is being founded, or this node has not heard of it"
+            "no cluster map yet: the cluster is being founded, or this node has not received the"
+            " map"
         )
     groups = node.host.groups
     if node.map is not None:

@@ -1,3 +1,7 @@
-"""Client connections. Reading order: `server`, `connection`, `lanes`, `handlers`, then
-`retrievals`, `writes`, `cluster_words`, and `watch`.
+"""Client connections.
+
+Reading order: `failures` (error lines), `write_room` (bounds on unfinished writes), `context` (what
+all connections share), `lanes` and `order` (which requests may run), `replies`, `conversation` (one
+client); then `retrievals`, `writes`, `handlers` (a function for each kind of request),
+`cluster_words`, `watch` (slow and idle clients), `connection`, `server`.
 """

@@ -105,7 +105,7 @@ class ClusterWords:
         return moved(epoch, group_id - 1, leader, address)
 
     def _health_lines(self) -> bytes:
-        """What `/health` says, for those who reach this port only."""
+        """What `/health` says, for clients that reach this port only."""
         problems, warnings = self._health()
         lines = [f"HEALTH {'unavailable' if problems else 'ok'}"]
         lines += [f"PROBLEM {' '.join(sentence.split())}" for sentence in problems]

@@ -168,7 +168,7 @@ class MemcachedConnection(asyncio.Protocol):
         return self._watch.look(now_ns, waiting, is_idle, slow_ns, idle_ns)
 
     def stalled_ns(self, now_ns: int) -> int:
-        """For how long the client has taken none of what waits for it."""
+        """For how long the client has read nothing of what waits for it."""
         return self._watch.stalled_ns(now_ns)
 
     # -- requests --------------------------------------------------------------------------

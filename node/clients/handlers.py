@@ -38,7 +38,7 @@ from quorumcache.node.protocol.requests import (
 from quorumcache.node.protocol.responses import OK_LINE, once_error
 from quorumcache.node.store.commands import OP_CAS, OP_DELETE, OP_SET, OP_TOUCH, block_args
 
-TOO_MANY_WRITES: Final = "too many writes wait on this node; retry more slowly"
+TOO_MANY_WRITES: Final = "this node has too many unfinished writes; retry more slowly"
 
 ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
 ONCE_KIND_LINE: Final = once_error(
@@ -98,7 +98,7 @@ def _refused_store(
         return
     conversation.counters.store_too_large += 1
     if is_set:
-        # As in memcached: nobody may read what the client meant to replace.
+        # As in memcached: no client may read what was to be replaced.
         _write(conversation, OP_DELETE, key, (), len(key), noreply, reply, identity)
     elif identity is not None:
         # It may be a repetition of what a node with a larger limit has done. A cas with a unique

@@ -1,4 +1,4 @@
-"""Clients that have gone without a word, do not read their replies, or say nothing for a long time.
+"""Finds clients that have gone, do not read their replies, or send nothing for a long time.
 
 A connection is looked at every so often (`Watch.look`). A client that is gone without a word is
 found by TCP's keepalive, one that does not read by the bytes that wait for it, which do not get

@@ -1,5 +1,6 @@
 """The replicated log: pure consensus, no I/O.
 
-Read in this order: `values`, `api` (the interface), `quorum`, `progress`, `log`, `lease`,
-`staleness`, then `raft/`. `wire` is how messages travel, `protocols` which protocols there are.
+Reading order: `errors`, `values`, `wire` (how messages travel), `api` (the interface), `quorum`,
+`lease`, `progress`, `log`, `staleness`, then `raft/`; `protocols` is the table of protocols,
+`transport` what a host needs of the network.
 """

@@ -3,15 +3,15 @@
 A replica stamps its heartbeat replies with its clock. A leader that holds a lease sends the newest
 stamp it has of a replica back to it, with its commit index as `fresh_index`. What the pair says:
 
-    everything that anybody had committed when the stamp was made lies at or below `fresh_index`
+    everything that any replica had committed when the stamp was made lies at or below `fresh_index`
 
 because the leader read its clock after the stamp had come, found its lease valid at that moment,
-and nobody but the holder of a valid lease commits anything. So a replica that has applied
+and only the holder of a valid lease commits anything. So a replica that has applied
 `fresh_index` is behind by no more than its own clock has moved since the stamp. The statement is
 about the past and cannot become wrong: it holds however late the message arrives, in whatever term,
-and whoever leads by then. The one thing to guard is the clock that a stamp was read from: after a
-restart of the machine it counts from somewhere else, hence the number of the replica's life in it.
-Only one clock is involved, so the rate at which clocks differ does not matter.
+and whichever replica leads then. The one thing to guard is the clock that a stamp was read from:
+after a restart of the machine it counts from somewhere else, hence the number of the replica's life
+in it. Only one clock is involved, so the rate at which clocks differ does not matter.
 
 A stamp is an unsigned number of 64 bits, opaque to the leader; 0 is none:
 

@@ -18,7 +18,7 @@ Term = int
 Index = int
 """Position in the log, from 1. 0 = before the first entry."""
 ReplicaId = int
-"""Member of a group, from 1. 0 = nobody."""
+"""Member of a group, from 1. 0 = no replica."""
 
 
 class EntryKind(IntEnum):
@@ -43,8 +43,8 @@ class Entry(NamedTuple):
 
 
 class HardState(NamedTuple):
-    """What a replica must never forget: the newest term it has seen and whom it voted for in it (0
-    = nobody)."""
+    """What a replica must never lose: the newest term it has seen, and the replica it voted for in
+    that term (0 = none)."""
 
     term: Term
     voted_for: ReplicaId

@@ -1,5 +1,7 @@
-"""Group 0: the replicated cluster map and those who decide upon it.
+"""Group 0: the replicated cluster map, and how each node follows it.
 
-Read in this order: `state` (the state machine: one map, replaced by compare-and-set on its epoch),
-then `steward` (what the leader of group 0 does: create the first map, keep addresses current).
+Reading order: `state` (the state machine: one map, replaced by compare-and-set on its epoch),
+`starts` (which groups have started), `steward` (what the leader of group 0 does: create the first
+map, keep addresses current), `seat` (this node's replica of group 0), `members` (the nodes as this
+node knows them), `follower` (a new map takes effect here).
 """

@@ -2,8 +2,8 @@
 peers.
 
 A map comes from the directory's log or from a peer; only a newer epoch of the own cluster counts.
-Each epoch is told to all peers at once, and who is behind asks for the map, so that nodes that do
-not vote in the directory learn it as fast as the others.
+Each new epoch is told to all peers at once, and a peer that is behind asks for the map. So nodes
+that do not vote in the directory learn it as fast as the others.
 
 The order of adopting one: the founding is complete, the births of new replicas are durable, the map
 is durable, and only then do replicas start.

@@ -73,7 +73,7 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> NodeIdentity:
             why = disk.read(lost).decode(errors="replace").strip()
             raise WrongDataDir(
                 directory,
-                f"must not be used any more: a run before this one found out that {why}",
+                f"must not be used any more: an earlier run found that {why}",
             )
         _check_member(disk, directory)
     else:
@@ -151,14 +151,15 @@ def accept(
 
 
 def condemn(disk: Disk, directory: str, why: str) -> None:
-    """The node has forgotten what it promised: no start on this directory from now on. Blocks."""
+    """The node no longer knows what it promised: it may not start on this directory again.
+    Blocks."""
     disk.write(f"{directory}/{LOST_FILE}", f"{why}\n".encode())
 
 
 def mark(identity: NodeIdentity, record: FoundingRecord) -> NodeIdentity:
     """The identity of the same disk as a member of the record's cluster."""
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
-    # A founder that is alone waits for nobody.
+    # A founder that is alone has no other node to wait for.
     is_complete = len(record.founders) == 1
     return NodeIdentity(
         identity.disk_id,

@@ -1,16 +1,16 @@
 """A new node looks for the other founders until there is a founding record. Edge: it dials.
 
 The node has a disk id and nothing else. Again and again it asks every other node of its initial
-cluster one question (`frames`). The first founder by name is the proposer: when in one round all
-others answered that they are new, too, with equal settings, it makes the record. All others wait
-until a member shows them a record that names them with their disk id.
+cluster one question (`founding_frames`). The first founder by name is the proposer: when in one
+round all others answered that they are new, too, with equal settings, it makes the record. All
+others wait until a member shows them a record that names them with their disk id.
 
-Nobody accepts a record before all others have answered in one round, and none of them refused: one
-that knows that the founding is complete refuses a directory that was set back to before it, and it
-has to be asked, since a member that does not know it yet would show the record again.
+A node accepts a record only after all others have answered in one round without a refusal. A member
+that knows that the founding is complete refuses a directory that was set back to before it. All
+have to be asked, since a member that does not know it yet would show the record again.
 
-Nothing is stored here. Who gets the record accepts it (`data_dir.accept`) before anybody else hears
-of it, the proposer first of all: it shows no record that it could forget.
+Nothing is stored here. A node that gets the record accepts it (`data_dir.accept`) before it shows
+it to others. So does the proposer: it shows no record that it could lose.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ QUESTION_SECONDS: Final = 5.0
 """For a stranger to say what it wants."""
 
 CONNECTIONS_MAX: Final = 256
-"""Accepted connections at a time. More are closed unheard."""
+"""Accepted connections at a time. Further ones are closed before they are read."""
 
 RETRY_MS: Final = 200
 """Told to a member that dials a node that is still new: it will have accepted soon."""
@@ -263,7 +263,7 @@ class _Asking(asyncio.Protocol):
     def close(self) -> None:
         """Nothing more is expected."""
         if self.answer.done() and not self.answer.cancelled():
-            self.answer.exception()  # Looked at: whoever asked may have given up before it came.
+            self.answer.exception()  # Looked at: the task that asked may have ended before it came.
         else:
             self.answer.cancel()
         if self._transport is not None:

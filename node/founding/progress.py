@@ -102,9 +102,9 @@ class FoundingProgress:
         cluster = f"cluster {own.cluster_id}"
         if founder is None:
             why = (
-                f"node {theirs.name} is new, and node {own.name} belongs to {cluster} already, "
-                f"which was founded without a node {theirs.name}: to found another cluster, "
-                "give it the initial cluster of that one, and addresses of its own"
+                f"node {theirs.name} is new, but node {own.name} already belongs to {cluster}, "
+                f"which was founded without a node {theirs.name}. To found another cluster, "
+                f"give node {theirs.name} an --initial-cluster without nodes of this cluster"
             )
         elif founder.disk_id != theirs.disk_id:
             why = (

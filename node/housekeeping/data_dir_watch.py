@@ -61,7 +61,7 @@ class DataDirWatch:
             if self._host.stopped:
                 return
             missing = report.missing
-            # What the node has removed itself meanwhile, because nobody needed it, is not missing.
+            # What the node has removed itself meanwhile, because it was not needed, is not missing.
             if missing and (missing not in paths or missing in self._files()):
                 self._on_lost(DataDirLost(missing))
             elif self._on_report is not None:

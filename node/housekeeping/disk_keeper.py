@@ -1,4 +1,4 @@
-"""Keeps an eye on the disk: room, syncs that hang, a directory that is gone, descriptors.
+"""Watches the disk: room, syncs that hang, a directory that is gone, descriptors.
 
 Two things keep a node from writing its log without being its end. The disk is *full* (or there is
 no descriptor left), or it *hangs*: a sync does not return. While either lasts the host leads
@@ -10,8 +10,8 @@ and the snapshots that free it go on in its place, and the node takes part again
 be set aside anew. So a disk that was filled by the log empties itself; one that others have filled
 does, too, as far as the log is long.
 
-A disk that hangs while nothing is written is found out by a *probe*: a log that has rested for a
-while has the disk write and sync a few bytes that nobody needs. It counts as a write of the log.
+A disk that hangs while nothing is written is noticed by a *probe*: when the log has been idle
+for a while, the disk writes and syncs a few bytes without meaning. It counts as a write of the log.
 
 Time comes from the clock, on ticks of the host.
 """

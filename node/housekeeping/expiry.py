@@ -18,7 +18,7 @@ EXPIRE_BATCH = 256
 
 
 class Expiry:
-    """Sweeps the groups that this node leads. Being late costs memory: nobody is shown an ended
+    """Sweeps the groups that this node leads. Being late costs memory: no client is shown an ended
     item.
     """
 

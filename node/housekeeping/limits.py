@@ -1,8 +1,8 @@
 """Watches what this node has limited, and raises a warning alarm while a limit refuses clients.
 
-Memory, connections and unfinished writes are counted by those who hand them out; this looks at the
-counters now and then. An alarm goes when there is room again and nobody was refused for `QUIET_NS`,
-so that it does not come and go with every request. Pure.
+Memory, connections and unfinished writes are counted where they are given out; this module looks at
+the counters now and then. An alarm ends when there is room again and no client was refused for
+`QUIET_NS`, so that it does not come and go with every request. Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FULL_PERCENT: Final = 95
 """From here on a limit counts as reached: the next value may be refused."""
 
 QUIET_NS: Final = 10_000_000_000
-"""How long nobody has to be refused before an alarm goes."""
+"""Time without a refusal after which an alarm ends."""
 
 
 class LimitWatch:
@@ -49,9 +49,9 @@ class LimitWatch:
             is_full=percent >= FULL_PERCENT,
             refusals=counters.since_start("store_no_memory"),
             sentence=(
-                f"the items here use {percent} % of the memory allowed "
-                f"({format_size(self._memory_bytes)}): stores beyond it are refused with 'out of "
-                "memory', since nothing is evicted; delete items or raise `memory`"
+                f"the items on this node use {percent} % of the memory allowed "
+                f"({format_size(self._memory_bytes)}). Stores beyond it are refused with 'out of "
+                "memory', because nothing is evicted. Delete items, or raise `memory`"
             ),
         )
         self._judge(
@@ -61,7 +61,7 @@ class LimitWatch:
             refusals=counters.since_start("rejected_connections"),
             sentence=(
                 f"all {self._connections_max} client connections are in use: further clients are "
-                "refused; close idle ones, or raise `max-connections`"
+                "refused. Close idle connections, or raise `max-connections`"
             ),
         )
         self._judge(
@@ -70,9 +70,10 @@ class LimitWatch:
             is_full=False,
             refusals=counters.since_start("writes_refused"),
             sentence=(
-                "writes are refused with 'too many writes wait on this node', since those of all "
-                "clients together hold half a gigabyte or more: is a shard without a leader, or a "
-                "client that sends large values too fast? More are taken as soon as others end"
+                "this node refuses writes with 'this node has too many unfinished writes': the "
+                "unfinished writes of all clients together hold half a gigabyte or more. Look for "
+                "a shard without a leader, and for a client that sends large values too fast. The "
+                "node accepts writes again as soon as others have ended"
             ),
         )
 

@@ -1,4 +1,4 @@
-"""What clients ask for, from the node that was asked to the leader and back.
+"""Operations of clients, on their way from the node that was asked to the leader and back.
 
 Reading order: `failure`, `numbering`, `order`, `operation`, `read_levels`, `serving` (where the
 replica is), `leaders` (where it is believed to be), `held`, `forwards`, `deadlines`, `relays`,

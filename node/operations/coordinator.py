@@ -431,7 +431,7 @@ class Coordinator(OperationOwner):
         self._ask(now_ns)
 
     def _ask(self, now_ns: int) -> None:
-        """Ask live replicas who leads the groups that do not answer, or have no leader known."""
+        """Ask live replicas for the leaders of groups without an answer or a known leader."""
         wanted = self.forwards.silent_groups(now_ns)
         wanted.update(dict.fromkeys(self._held.groups()))
         for node_id, asked in self.leaders.questions(wanted, now_ns).items():

@@ -25,7 +25,7 @@ class Deadlines:
     __slots__ = ("_clock", "_late", "_max", "forget", "queue", "timeout_ns")
 
     def __init__(self, clock: Clock, timeout_ns: int, forget: Callable[[int], None]) -> None:
-        """`forget` is told the request id of a forward that nobody waits for any more."""
+        """`forget` is told the request id of a forward that nothing waits for any more."""
         self._clock = clock
         self.timeout_ns = timeout_ns
         self.queue: deque[Operation] = deque()

@@ -35,9 +35,9 @@ SILENT_NS: Final = 250_000_000
 WRITE_BYTES_MAX: Final = 64 << 20
 """Bytes of keys and values of the unanswered writes to one node. Beyond it writes are held here.
 One client has at most 8 MiB of them under way (`clients/write_room.py`), and held writes go in the
-order in which they came, so nobody can take all of it for long."""
+order in which they came, so no client can take all of it for long."""
 
-TOO_MANY_BYTES: Final = "too many writes wait for an answer of the leader's node; retry more slowly"
+TOO_MANY_BYTES: Final = "too many unanswered writes to the leader's node; retry more slowly"
 
 
 class Forwards:

@@ -27,9 +27,7 @@ RELAYS_MAX: Final = 4096
 bounded by what its client may have under way there; beyond the number they are refused, and held
 at the node they came from."""
 
-TOO_MANY_RELAYS: Final = (
-    "the node in between passes on too many operations of other nodes; retry more slowly"
-)
+TOO_MANY_RELAYS: Final = "the relaying node has too many operations under way; retry more slowly"
 
 
 class Relays:

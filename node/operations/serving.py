@@ -87,7 +87,7 @@ class Serving:
         """Propose a command of a client, here or forwarded, at this leader.
 
         At the memory limit what would grow is refused; as in memcached, a refused set also removes
-        the old value, so that nobody reads what the client meant to replace. A repeated attempt is
+        the old value, so that no client reads what was to be replaced. A repeated attempt is
         never refused for memory: the session table has to answer it. What comes under a client's
         own session may be a repetition that only the client knows of, so the table is asked through
         the log, by a command that stands in for the refused one.
@@ -267,9 +267,9 @@ class Serving:
         self.reply_items(node_id, request_id, items)
 
     def reply_items(self, node_id: int, request_id: int, items: Sequence[bytes | None]) -> None:
-        """Answer a read of another node; it has to ask again if too many values wait already."""
+        """Answer a read of another node; refuse it if too many values are queued for that node."""
         if not self.peers.send_bulk(node_id, (FORWARD_ITEMS, request_id, items)):
-            why = "too many values wait on the connection between the nodes"
+            why = "too many values are queued for the node that asked"
             self.peers.send(node_id, (FORWARD_REFUSED, request_id, self.node_id, why))
         self.host.flush_soon()
 

@@ -80,7 +80,9 @@ class NodeSessions:
                 return False
             write.finish(Failure("the session expired before the answer came", outcome_known=False))
         elif result == STALE_SEQUENCE:
-            write.finish(Failure("an answer was given up before", outcome_known=False))
+            write.finish(
+                Failure("the result was dropped before this repetition", outcome_known=False)
+            )
         else:
             write.finish(result)
         return True
@@ -194,5 +196,5 @@ class ClientSessionOpening(SessionOpening):
     def expire(self) -> None:
         if not self.finished:
             self.finished = True
-            # Whatever was opened is used by nobody, and expires.
+            # If a session was opened, it is not used, and expires.
             self.done(Failure(self.owner.timeout_reason(self), outcome_known=True))

@@ -1,4 +1,4 @@
-"""What nodes say to each other, as bytes. Pure.
+"""The bytes that nodes send each other: hello, refusal, frames of items. Pure.
 
 A connection between two nodes carries frames in both directions:
 
@@ -278,7 +278,7 @@ def _check_text(name: str, value: object, *, empty: bool = False) -> None:
         raise PeerFrameError(f"hello: {name} is {value!r:.60}, expected printable text")
 
 
-# --- who may talk to us
+# --- which peers are accepted
 
 
 class KnownPeer(NamedTuple):
@@ -316,7 +316,10 @@ def why_stranger(
         return f"the cluster's settings differ: {unequal}. Set the same value on all nodes"
     if other.node_id == own.node_id:
         if other.incarnation == own.incarnation:
-            return f"{us} reached itself: its own address stands for another node"
+            return (
+                f"{us} reached itself: another node is listed with the address of {us}. Correct "
+                "that address"
+            )
         return (
             f"{us} and {them} both have the id {own.node_id}: two processes run on copies of one "
             "data directory. Stop one of them"
@@ -325,7 +328,10 @@ def why_stranger(
     if peer is None:
         return f"{them} has the id {other.node_id}, which {us} does not know"
     if peer.name != other.name:
-        return f"id {other.node_id} is {them} for itself, but node {peer.name} for {us}"
+        return (
+            f"node id {other.node_id} belongs to node {peer.name} in the cluster map, but {them} "
+            "uses it. Check --name and --data-dir"
+        )
     if peer.disk_id != other.disk_id:
         return (
             f"{them} has data directory {other.disk_id}, but for {us} that name belongs to data "
@@ -335,7 +341,10 @@ def why_stranger(
     if expected_id is not None and other.node_id != expected_id:
         expected = known.get(expected_id)
         name = expected.name if expected is not None else "?"
-        return f"{us} dialed node {name} (id {expected_id}) and reached {them}: see its address"
+        return (
+            f"{us} dialed node {name} (id {expected_id}) and reached {them}. Check the address of "
+            f"node {name}"
+        )
     return None
 
 

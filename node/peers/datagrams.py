@@ -1,4 +1,4 @@
-"""What also travels between nodes as single datagrams (UDP), beside their connections.
+"""Datagrams (UDP) between nodes, beside their connections.
 
 A packet that a connection loses holds up everything behind it until it is sent again. Heartbeats
 and votes are of no use by then, and anything but lost: each stands for itself, and consensus takes

@@ -1,4 +1,4 @@
-"""What a new node and the others say to each other, as bytes. Pure.
+"""The bytes that a new node and the others send each other. Pure.
 
 A new node asks one question on a connection of its own, in the frames of `codec.py`:
 

@@ -1,4 +1,4 @@
-"""Who this node is to the others, and which of them it takes for what they say they are."""
+"""What this node tells the others of itself, and which of them it accepts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Handshake:
         self._on_newer_map = on_newer_map
 
     def know(self, node_id: int, name: str, disk_id: str) -> None:
-        """This data directory, and no other, speaks for the node from now on."""
+        """This data directory, and no other, belongs to the node from now on."""
         assert node_id != self.hello.node_id
         self._known[node_id] = KnownPeer(name, disk_id)
 
@@ -79,8 +79,8 @@ class Handshake:
                 raise Refused(why)
 
     def check_caller(self, hello: Hello, inbound: PeerLink | None) -> None:
-        """Raise `Refused` if another process speaks for the node that calls; else end `inbound`,
-        the connection that the same process had so far.
+        """Raise `Refused` if another process is connected as the node that calls; else end
+        `inbound`, the connection that the same process had so far.
         """
         if inbound is None or inbound.hello is None or inbound.closing:
             return

@@ -8,7 +8,7 @@ what it has heard since its last one. So a dialer that hears nothing knows that 
 way back is cut, and so does the other side; both give the connection up after `SILENT_TICKS_MAX`.
 
 Time is counted in ticks of `PeerNetwork`, not read from a clock: a process that was stopped for a
-while has had one tick, and takes nobody for dead on waking up.
+while has had one tick, and does not take its peers for dead when it continues.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class PeerLink(asyncio.Protocol):
             blank = None if self.dialed else decode_question(payload)
             if blank is not None:
                 self._write(self._owner.link_blank(self, blank))
-                self.close("answered a new node")
+                self.close("the question of a new node was answered")
                 return
             hello = decode_hello(payload)
             if isinstance(hello, Refusal):

@@ -55,7 +55,7 @@ class PeerNetwork:
         listener: PeerListener | None = None,
     ) -> None:
         """`queue_bytes_max`: per outbox. `listener`: one that listens already; without it, `start`
-        listens on `listen_address`. Until `join` there is nobody to send to.
+        listens on `listen_address`. Until `join` there are no peers to send to.
         """
         self._loop = loop
         self._clock = clock
@@ -150,7 +150,7 @@ class PeerNetwork:
             if peer.disk_id != spec.disk_id or peer.name != spec.name:
                 peer.disk_id, peer.name = spec.disk_id, spec.name
                 self._handshake.know(node_id, spec.name, spec.disk_id)
-                self._cut(peer, "another data directory speaks for the node now")
+                self._cut(peer, "the node has another data directory now")
             addresses = spec.addresses()
             if peer.addresses != addresses:
                 peer.addresses = addresses
@@ -401,7 +401,7 @@ class PeerNetwork:
     def link_items(self, link: PeerLink, items: Items, size: int) -> None:
         """A frame of items, of `size` bytes with its header."""
         if link.dialed:
-            raise PeerError("items came on the connection that only answers")
+            raise PeerError("items came on the connection that this node dialed")
         self._counters.peer_messages_received += len(items)
         self._counters.peer_bytes_received += size
         self._handler.on_peer_items(link.node_id, items)

@@ -1,4 +1,4 @@
-"""What the peer network knows of other nodes, and whom it tells what they bring."""
+"""What the peer network knows of other nodes, and the receiver of what they send."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PeerSpec(NamedTuple):
 
 
 class PeerHandler(Protocol):
-    """Who is told what the peers bring. Called on the loop."""
+    """Receives what the peers send. Called on the loop."""
 
     def on_peer_items(self, node_id: int, items: Items) -> None:
         """One frame. Raising `PeerError` closes the link with that as the reason."""

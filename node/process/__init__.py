@@ -1,2 +1,5 @@
-"""The process around a node: options, signals, `run` (one node), `supervisor` (`quorumcached
-up`)."""
+"""The process around a node.
+
+Reading order: `options` (command line and TOML file), `signals`, `run` (one node); then
+`local_cluster`, `child` and `supervisor`, which are `quorumcached up`.
+"""

@@ -177,7 +177,7 @@ OPTIONS: tuple[Option, ...] = (
         "slow_client_ms",
         _integer,
         "MS",
-        "a client that takes no reply for so long is closed (0: never)",
+        "close a client that takes no reply for this time (0: never)",
         is_flag=False,
     ),
     Option(
@@ -185,10 +185,16 @@ OPTIONS: tuple[Option, ...] = (
         "idle_timeout_ms",
         _integer,
         "MS",
-        "a client that sends nothing for so long is closed (0: never)",
+        "close a client that sends nothing for this time (0: never)",
         is_flag=False,
     ),
-    Option("log-level", "log_level", _text, "|".join(LOG_LEVELS), "what is logged to stderr"),
+    Option(
+        "log-level",
+        "log_level",
+        _text,
+        "|".join(LOG_LEVELS),
+        "lowest level that is logged to stderr",
+    ),
     Option("log-format", "log_format", _text, "|".join(LOG_FORMATS), "form of the log lines"),
     Option(
         "stop-timeout-ms", "stop_timeout_ms", _integer, "MS", "time for a clean stop", is_flag=False
@@ -309,7 +315,9 @@ def make_config(values: Mapping[str, Any]) -> NodeConfig:
     given = dict(values)
     members = given.get("initial_cluster")
     if members and "name" not in given:
-        raise ConfigError("name", "needed with --initial-cluster: which of its nodes is this one?")
+        raise ConfigError(
+            "name", "needed with --initial-cluster: it says which of those nodes this one is"
+        )
     if members and not given.get("peer"):
         given["peer"] = members.get(given["name"], "")
     config = NodeConfig(**given)

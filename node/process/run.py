@@ -130,7 +130,7 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
         if config.connections_max < wanted:
             node.alarms.raise_alarm(
                 "connections_limited",
-                f"max-connections is {config.connections_max} in place of {wanted}: the process"
+                f"max-connections is {config.connections_max} instead of {wanted}: the process"
                 f" may open no more than {share.limit} files. Raise that limit (ulimit -n, or"
                 " LimitNOFILE in systemd), or lower max-connections",
             )
@@ -199,7 +199,7 @@ async def _ready(node: Node) -> None:
 def _announce(node: Node) -> None:
     """The start line:
 
-    the only thing a node ever writes to stdout. A closed stdout is nobody's business.
+    the only thing a node ever writes to stdout. A closed stdout is ignored.
     """
     line = (
         f"quorumcached: node {node.config.name} ready: memcached {node.listen_address}"

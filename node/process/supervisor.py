@@ -4,7 +4,7 @@ For trying things out and for development: real processes, real sockets and disk
 nothing left behind. Each child is started with `--stop-on-stdin-eof` and holds the reading end
 of a pipe of this process, so that children stop with it however it ends, kill -9 included.
 Children run in sessions of their own: Ctrl-C reaches this process only, which then stops them
-in order. The cluster does not depend on who reads our output: lines that nobody takes are dropped.
+in order. The cluster does not depend on a reader of our output: lines without a reader are dropped.
 
 Reading order: `main` (command line), `Supervisor.run`, then the helpers; `child.py` is one node.
 """
@@ -43,7 +43,7 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 # A child that ran for this long starts its next back-off from the beginning.
 BACKOFF_FORGOTTEN_S = 60.0
-# For the last lines, when nobody reads them.
+# For the last lines, when they have no reader.
 FLUSH_S = 1.0
 
 
@@ -108,15 +108,17 @@ def _parser() -> OneLineParser:
         "--base-port",
         type=int,
         metavar="PORT",
-        help="memcached ports from here on (default: 11211, or the next free range; 0: any)",
+        help="first memcached port (default: 11211, or the next free range; 0: any)",
     )
     parser.add_argument("--memory", metavar="SIZE", help="memory for items, per node (default: 1g)")
-    parser.add_argument("--log-level", metavar="LEVEL", help="of the nodes' logs (default: info)")
+    parser.add_argument(
+        "--log-level", metavar="LEVEL", help="level of the nodes' logs (default: info)"
+    )
     parser.add_argument(
         "--restart",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="start a node again that has died",
+        help="restart a node that has died",
     )
     parser.add_argument("--help", "-h", action="store_true", help="print this and exit")
     return parser

@@ -59,7 +59,7 @@ SILENCE: Final = Immediate(b"")
 """A line that is wrong, and hides it by its `noreply`."""
 
 ONCE_WORDS_ERROR: Final = once_error(b"usage is cluster once <session> <sequence> <floor>")
-ONCE_SESSION_ERROR: Final = once_error(b"no session of 'cluster session open' has this number")
+ONCE_SESSION_ERROR: Final = once_error(b"this is not a session number from 'cluster session open'")
 ONCE_SEQUENCE_ERROR: Final = once_error(b"the sequence must be a number from 1 to 2^63 - 1")
 ONCE_FLOOR_ERROR: Final = once_error(b"the floor must be a number from 0 to the sequence")
 

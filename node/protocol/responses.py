@@ -23,7 +23,6 @@ from quorumcache.node.store.results import (
 
 END_LINE: Final = b"END\r\n"
 OK_LINE: Final = b"OK\r\n"
-RESET_LINE: Final = b"RESET\r\n"
 
 ERROR_LINE: Final = b"ERROR\r\n"
 BAD_FORMAT_LINE: Final = b"CLIENT_ERROR bad command line format\r\n"
@@ -111,11 +110,6 @@ def value_of(key: bytes, result: Result, with_cas: bool) -> bytes:
 def version_line(version: str) -> bytes:
     """The reply to `version`."""
     return b"VERSION %b\r\n" % version.encode()
-
-
-def stat_line(name: str, value: str | int) -> bytes:
-    """One line of `stats`. END_LINE is the caller's."""
-    return f"STAT {name} {value}\r\n".encode()
 
 
 def not_done(why: str) -> bytes:

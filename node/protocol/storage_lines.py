@@ -75,7 +75,7 @@ def parse_storage_line(op: int, line: bytes) -> StorageLine | RefusedLine:
     words = split_words(line)
     length = strict_number(words[4], 0, VALUE_BYTES_MAX) if len(words) > 4 else None
     if length is None:
-        # Nobody knows where the block ends, and memcached has not looked for noreply yet.
+        # It is not known where the block ends, and memcached has not looked for noreply yet.
         return RefusedLine(Immediate(BAD_FORMAT_LINE), 0)
     noreply = words[-1] == NOREPLY
     key = words[1]

@@ -1,4 +1,4 @@
-"""One replica of one group: the replicated log, the state machine it drives, and those who wait.
+"""One replica of one group: the replicated log, the state machine it drives, and its waiters.
 
 The group turns what clients ask into log entries and back: commands that arrive in one turn of
 the loop become one entry (`propose_pending`), committed entries are applied in order (`apply`),
@@ -372,7 +372,7 @@ class ReplicaGroup:
         """By how much the state may lag behind what is committed; 0 under a lease. Huge if nothing
         is known.
 
-        While a lease held, nobody else committed anything: a leader was current until its end.
+        While a lease held, no other replica committed anything: a leader was current until its end.
         """
         fresh_ns = self.fresh_ns
         lease_until_ns = self.lease_until_ns  # 0 is no moment, but none.

@@ -25,7 +25,7 @@ async def hand_over(
 
     Each once: one that comes back comes from a node that is stopping, too, and the two would hand
     it to and fro until one of them has run out of time. It comes back in the next term but one, at
-    the earliest; in the next term leads whoever failed to give it away, and tries again.
+    the earliest. In the next term the leader that failed to give it away leads, and tries again.
     `deadline` is in the loop's time.
     """
     loop = asyncio.get_running_loop()

@@ -396,7 +396,7 @@ class ReplicaHost(GroupHost):
 
         Meanwhile this node leads nothing, takes nothing in and stands for nothing: time stands
         still for its groups, which only makes their promises to leaders last longer. It answers
-        no leader, either, so nobody hands it a leadership.
+        no leader, either, so no leader hands it a leadership.
         """
         before, self.disk_trouble = self.disk_trouble, why
         self.disk_hangs = hangs

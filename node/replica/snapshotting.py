@@ -1,4 +1,4 @@
-"""A replica's state as the bytes of a snapshot: made in one way for all who want it.
+"""A replica's state as the bytes of a snapshot: made in one way for every use.
 
 The disk and a follower that is too far behind for the log get the same `SnapshotSource`. The state
 is taken as it is now (`StateMachine.view`) and encoded one piece per turn of the loop, since the
@@ -41,7 +41,7 @@ class SnapshotEncoder:
         loop.call_soon(self._encode_one)
 
     def cancel(self) -> None:
-        """Encode no more, tell nobody, and give the memory back. Does nothing once it is done."""
+        """Stop encoding without a callback, and free the memory. Does nothing once it is done."""
         self._is_cancelled = True
         self._chunks = iter(())
         self._pieces = []
@@ -124,7 +124,7 @@ class SnapshotSender:
         replicas = self._wanted.pop(group.group_id)
         del self._encoders[group.group_id]
         if group.log.role is not Role.LEADER:
-            return  # Whoever leads now makes its own.
+            return  # The leader of now makes its own.
         index = source.meta.last_index
         for replica in replicas:
             self._counters.snapshots_sent += 1

@@ -158,7 +158,7 @@ class Disk(Protocol):
     def probe(self, done: Done) -> None:
         """Write the lock file anew, in place, and sync it: does the disk still answer?
 
-        Nothing else comes of it: no name and no size changes, and nobody needs what it holds. One
+        Nothing else comes of it: no name and no size changes, and its content has no meaning. One
         at a time; a disk that hangs keeps nothing else waiting with it. `DiskRefused`: there is not
         even room for that. `DiskFailed`: as of an append.
         """

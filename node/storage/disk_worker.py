@@ -48,9 +48,9 @@ class DiskWorker:
             error: BaseException | None = None
             try:
                 work()
-            except BaseException as raised:  # Whatever it is belongs to the one who asked.
+            except BaseException as raised:  # The caller handles every kind of it.
                 error = raised
-            with contextlib.suppress(RuntimeError):  # The loop is closed: nobody wants to know.
+            with contextlib.suppress(RuntimeError):  # The loop is closed: nothing waits for it.
                 wake(done, error)
             # Do not keep the last job's data alive while waiting for the next one.
             del job, work, done, error

@@ -2,7 +2,7 @@
 
 `RealDisk` owns five threads, each started by its first job: one for appends to the log; one for the
 next segment, which the log may be waiting for; one for everything else that is written, so that a
-snapshot of a gigabyte stands in nobody's way; one that only looks (free space, missing files) and
+snapshot of a gigabyte does not delay the log; one that only looks (free space, missing files) and
 one that probes, so that a disk that hangs is not waited for twice. A plain thread that waits on a
 `SimpleQueue` takes 8 microseconds per round trip and 9 of processor time; `run_in_executor` 21
 and 23.

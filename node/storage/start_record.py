@@ -1,6 +1,6 @@
 """Which start of a data directory this is, and which starts of the others this node has seen.
 
-A directory that is set back to an older copy of itself is whole and sound, and has forgotten what
+A directory that is set back to an older copy of itself is whole and sound, but lacks what
 it acknowledged. So each directory counts its starts as a member (`node.starts`), each with a random
 mark, durably before its first hello; the hello tells the number and the last marks. Each node keeps
 the newest start that it has seen of every other one (`peers.starts`). A directory that lacks that
@@ -108,9 +108,9 @@ class PeerStarts:
             theirs = starts.mark_of(number)
             if theirs == mark or (theirs is None and not self._was_refused(disk_id, starts)):
                 return None  # With no mark of a start so long ago: nothing can be said.
-            found = f"lacks start {number} as node {own_name} has seen it"
+            found = f"has a start {number} that is not the one that node {own_name} saw"
         else:
-            found = f"is at start {starts.number}, but node {own_name} has seen its start {number}"
+            found = f"is at start {starts.number}, but node {own_name} saw its start {number}"
         newest = starts.mark_of(starts.number)
         if newest is not None:
             self._refused[disk_id] = (starts.number, newest)

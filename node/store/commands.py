@@ -14,7 +14,7 @@ To add a command:
    `protocol/responses.py`.
 4. A command of clients without a data block: its parser in `protocol/lines.py`, a request type in
    `protocol/requests.py` unless one of those fits, and a handler in `clients/handlers.py`. A
-   command of the leader alone: who proposes it.
+   command of the leader alone: the code that proposes it.
 
 So a command with a data block takes two files, and another one of clients five.
 

@@ -42,7 +42,7 @@ ITEM: Final = 13
 
 OUT_OF_MEMORY: Final = 100
 """There was no room at the leader: nothing was stored. Of the state machine only as the answer to
-OP_REFUSE; otherwise the leader gives it, and nobody remembers it.
+OP_REFUSE; otherwise the leader gives it, and it is not stored.
 """
 
 

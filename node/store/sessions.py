@@ -11,7 +11,7 @@ of the cluster that number their writes themselves. The id tells which kind it i
 kind can occupy is bounded as a whole, and none of it is at the cost of the first.
 
 All of it is replicated state: it moves only with the log, and lies in snapshots and digests. So the
-bounds below are part of the log's format: who changes one raises `BATCH_VERSION` of `commands.py`.
+bounds below are part of the log's format: a change of one raises `BATCH_VERSION` of `commands.py`.
 """
 
 from collections import OrderedDict

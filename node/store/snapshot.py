@@ -1,6 +1,6 @@
 """Views of a store, their bytes, and digests.
 
-A snapshot is a stream of msgpack arrays. Who stores or sends it adds the checksum.
+A snapshot is a stream of msgpack arrays. The code that stores or sends it adds the checksum.
 
     header    [ "quorumcache-store", 2, applied_index, last_now_ms, last_wall_ms, pending_flush_ms,
                 cas_counter, item count, session count ]
@@ -37,7 +37,7 @@ CHUNK_BYTES: Final = 256 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreView:
-    """An immutable image of a store: nobody changes what it refers to."""
+    """An immutable image of a store: what it refers to is never changed."""
 
     applied_index: int
     last_now_ms: int

@@ -8,9 +8,9 @@ Rules that make it a state machine:
    or environment is asked. Its time is *cluster time* (`cluster_time.py`) and never runs backwards:
    an entry of an earlier time counts as of the latest one seen. A store has no parameters.
 3. An item that has ended is absent for every command, whether or not an OP_EXPIRE removed it yet.
-   Whoever meets one in `apply` removes it. `lookup`, which may not, answers EXPIRED, and the leader
-   logs the removal before it tells the miss; so no later leader with a slower clock brings the item
-   back.
+   A command that meets one in `apply` removes it. `lookup`, which may not, answers EXPIRED, and the
+   leader logs the removal before it reports the miss; so no later leader with a slower clock brings
+   the item back.
 4. A delayed flush runs at the start of the first batch whose time has reached it.
 """
 

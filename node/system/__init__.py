@@ -1,2 +1,5 @@
-"""What the operating system gives a node: listeners, descriptors, timers of the kernel, tasks of
-the loop."""
+"""What the operating system gives a node.
+
+Reading order: `descriptors` (open files), `listeners`, `kernel_timing`, `tasks` (background tasks
+of the loop).
+"""

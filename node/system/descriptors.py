@@ -1,4 +1,4 @@
-"""Descriptors of the process: how many it may open, who gets them, and a few in reserve.
+"""Descriptors of the process: how many it may open, how they are shared out, and a few in reserve.
 
 A process that has run out of descriptors cannot open its next log segment, answer `/health` or take
 a peer in, and its listeners close clients without a word. So client connections, which are what
@@ -27,7 +27,7 @@ PER_PEER_DESCRIPTORS: Final = 6
 replaced."""
 
 STRANGERS_DESCRIPTORS: Final = 64
-"""For connections on the peer port that have not said yet who they are: as many as
+"""For connections on the peer port that have not introduced themselves yet: as many as
 `open_links.UNKNOWN_LINKS_MAX`."""
 
 CONNECTIONS_MIN: Final = 16

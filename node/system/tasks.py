@@ -1,8 +1,8 @@
-"""Background tasks of a node: none of them dies unheard.
+"""Background tasks of a node: a failure of any of them is logged and raises an alarm.
 
 Everything a node does besides answering is a task here (the housekeeper, the map's follower, the
-dialers, HTTP replies). When one ends with an exception that nobody expected, which is a fault of
-ours, it is logged with its trace, counted (`tasks_failed`) and told as the alarm `task_failed`.
+dialers, HTTP replies). When one ends with an unexpected exception, which is a bug,
+it is logged with its trace, counted (`tasks_failed`) and told as the alarm `task_failed`.
 Then one of three things happens, as its starter decided:
 
 - `restart`: it starts again, after a pause that grows. For what may be late, but not missing.
@@ -85,7 +85,7 @@ class Tasks:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def loop_error(self, context: dict[str, Any]) -> None:
-        """Exception handler of the loop: a callback has failed, or a task that is none of ours."""
+        """Exception handler of the loop: a callback has failed, or a task not started here."""
         error = context.get("exception")
         name = context.get(_CONTEXT_KEY)
         text = str(context.get("message", "an error of the loop"))

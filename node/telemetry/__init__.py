@@ -1,4 +1,4 @@
-"""What a node tells of itself: counters, timings, log lines, and the streams that carry them.
+"""What a node tells of itself. Imports nothing of the node: every other part may count and log.
 
-Imports nothing above itself: every other part of the node may count and log.
+Reading order: `counters`, `timings` (histograms), `streams` (standard streams), `logs`.
 """

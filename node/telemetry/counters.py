@@ -8,7 +8,7 @@ totals that never go back: what a reset took away is kept in a second set of num
 
 Counting rules are memcached's own, as measured (a multi-get counts `cmd_get` and a hit or miss
 per key; `gat` counts under touch; `cmd_set` counts every store that got a buffer, whatever it
-then answered; and so on). They are applied by whoever raises the counter. Each counter has one
+then answered; and so on). They are applied where the counter is raised. Each counter has one
 owner, and tests/simulation/test_counters.py raises every one of them by its event.
 """
 
@@ -59,7 +59,7 @@ class Counters:
     cmd_other: int = 0  # version, verbosity, stats, cluster
     binary_clients: int = 0  # connections closed because they began in the binary protocol
     requests_failed: int = 0  # answered with SERVER_ERROR, outcome known: nothing was done
-    writes_refused: int = 0  # of those: too many writes of all clients waited on this node
+    writes_refused: int = 0  # of those: the unfinished writes held too many bytes
     requests_unknown: int = 0  # answered with SERVER_ERROR, outcome unknown
     protocol_errors: int = 0  # no valid request: ERROR, CLIENT_ERROR, or silence for noreply
     redirects: int = 0  # answered with MOVED
@@ -67,8 +67,8 @@ class Counters:
     forwarded_in: int = 0  # commands taken from other nodes
     cmd_get_bounded: int = 0  # of cmd_get: keys asked for at the level bounded
     cmd_get_local: int = 0  # of cmd_get: keys asked for at the level local
-    replica_reads: int = 0  # reads below linearizable, served from the replica at hand
-    bounded_too_stale: int = 0  # bounded reads that the replica at hand was too old for
+    replica_reads: int = 0  # reads below linearizable, served from this node's replica
+    bounded_too_stale: int = 0  # bounded reads for which this node's replica was too old
     lease_reads: int = 0  # reads served under the leader's lease
     index_reads: int = 0  # reads that asked a majority first (ReadIndex)
     proposals: int = 0  # log entries proposed by this node as leader

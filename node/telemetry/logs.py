@@ -3,8 +3,8 @@
     2026-01-02T03:04:05.678Z info event=leader_elected node=a shard=3 term=7
 
 An event has a stable name (documented in docs/operations.md) and fields; sentences belong to
-the documents. Lines are written by the standard logging package, so whoever embeds a node can
-send them elsewhere. Log on changes, never per request.
+the documents. Lines are written by the standard logging package, so a program that embeds a node
+can send them elsewhere. Log on changes, never per request.
 
 Logging never waits for its reader: lines go through a bounded queue and a thread (`streams.py`).
 Those that find no room are dropped and counted, and `log_lines_dropped` tells of them.
@@ -34,7 +34,7 @@ _FIELD = re.compile(r"([a-z_]+)=(\S*)")
 _EVENT = re.compile(r"([a-z_]+)(?: [a-z_]+=\S*)*")
 # Longer values are cut: a line must stay readable, and a client's bytes must not fill the disk.
 _VALUE_CHARS_MAX = 1000
-# For lines that are still on their way when the process ends: nobody may be reading.
+# For lines that are still on their way when the process ends: there may be no reader.
 FLUSH_S = 1.0
 STDERR = 2
 
@@ -67,7 +67,7 @@ def configure(
     root.handlers[:] = [handler]
     root.setLevel(_LEVELS[level])
     root.propagate = False
-    # asyncio reports what nobody handled. Same form, so that no line of the log has another
+    # asyncio reports what was not handled. Same form, so that no line of the log has another
     # one.
     for name in ("asyncio", "uvloop"):
         other = logging.getLogger(name)

@@ -1,6 +1,6 @@
 """Lines on the standard streams of a node: never waited for.
 
-A pipe that nobody reads, a terminal stopped with Ctrl-S or a disk that hangs keeps a write waiting
+A pipe without a reader, a terminal stopped with Ctrl-S or a disk that hangs keeps a write waiting
 for ever. So lines go through a `LineWriter`: a bounded queue and a thread that writes. What does
 not fit is dropped and counted, and once lines flow again one line says how many were lost.
 

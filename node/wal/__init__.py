@@ -1,7 +1,7 @@
 """The log on disk.
 
-Reading order: `format`, `segment`, `groups`, `recovery`, `newest`; `queue`, `chain`, `wal`;
-then `memory`. docs/storage.md argues why a crash at any point loses nothing.
+Reading order: `format`, `segment`, `groups`, `newest`, `recovery`; `queue`, `chain`, `wal`; then
+`memory`. docs/storage.md argues why a crash at any point loses nothing.
 """
 
 from quorumcache.node.wal.format import WalRecord

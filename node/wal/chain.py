@@ -216,7 +216,7 @@ class SegmentChain:
     # --- removal of old segments
 
     def remove_covered(self) -> None:
-        """Remove segments from the oldest on, one after the other, while nobody needs them.
+        """Remove segments from the oldest on, one after the other, while they are not needed.
 
         The newest one stays, whatever is in it: it holds the hard states. As long as it has only
         one frame, the one before stays too: nothing vouches for the last frame of the log, and
@@ -236,7 +236,7 @@ class SegmentChain:
             if error is None:
                 self.segments.remove(oldest)
                 self.remove_covered()
-            # Otherwise it is tried again at the next mark. Keeping a segment hurts nobody.
+            # Otherwise it is tried again at the next mark. Keeping a segment does no harm.
 
         self._disk.unlink(oldest.path, removed)
 

@@ -1,4 +1,4 @@
-"""What waits for the disk: items in order, and who is called back once they are durable.
+"""What waits for the disk: items in order, and the callbacks for when they are durable.
 
 `Wal` adds what it is given and takes one frame's worth at a time. Nothing here bounds the queue:
 the host stops feeding it, see `QUEUED_BYTES_MAX`.

@@ -310,8 +310,8 @@ class _Replay:
     def _check_mark(self, group: int, index: int, base_index: int, directory: str) -> None:
         """A log that begins behind a snapshot was dropped up to it, and a mark says so.
 
-        Without the mark nobody can tell whether these entries follow the snapshot or were replaced
-        by it. No crash takes the mark away: it is durable before a segment is removed.
+        Without the mark it cannot be known whether these entries follow the snapshot or were
+        replaced by it. No crash takes the mark away: it is durable before a segment is removed.
         """
         entries = self._entries.get(group)
         if entries and entries[0].index > index:

@@ -6,8 +6,8 @@ The scan decides where a segment ends. It walks intact frames from the header on
 2. Something else follows, and an intact frame stands anywhere behind it: that frame was written
    only after everything before it was durable, so durable bytes have changed. `WalCorrupt`.
 3. Something else follows, and no intact frame behind it: a *torn tail*, what a crash left of the
-   last write, which nobody was told to be durable. Whether a tail may be torn is the caller's
-   to say: only in the newest segment that was written to.
+   last write, which was not reported as durable. The caller decides whether a tail may be torn:
+   only in the newest segment that was written to.
 
 Pure: bytes in, values out.
 """

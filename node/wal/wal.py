@@ -198,7 +198,7 @@ class Wal:
     def compacted(self, group: int, index: int, term: int) -> None:
         """A snapshot of this replica's own state at `index` is durable; `term` is the entry's.
 
-        The entries up to it are dropped, and segments that nobody needs any more are removed.
+        The entries up to it are dropped, and segments that are no longer needed are removed.
         """
         self._mark(Mark(group, MarkKind.COMPACTED, index, term))
 

@@ -328,7 +328,7 @@ def test_too_many_writes_of_all_clients() -> None:
         room = node.server.context.write_room
         room.taken_bytes += 2 * WRITE_BYTES_LIMIT  # Of clients that are not here.
         reply = await wire.ask(b"set %b 0 0 1\r\n5\r\n" % stage.key(0))
-        assert reply.startswith(b"SERVER_ERROR not done: too many writes wait on this node")
+        assert reply.startswith(b"SERVER_ERROR not done: this node has too many unfinished writes")
         room.taken_bytes -= 2 * WRITE_BYTES_LIMIT
         assert room.taken_bytes == 0
         grown = watch.grown()

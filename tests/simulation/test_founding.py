@@ -569,7 +569,7 @@ def test_a_directory_set_back_within_its_last_start_is_found_out_by_a_leader_and
         town.start("b")
         assert "must not vote again" in await town.refusal("b")
         town.start("b")
-        assert "a run before this one found out" in await town.refusal("b")
+        assert "an earlier run found" in await town.refusal("b")
         await town.check_all("ac", NEW)
         await town.put_all("ac", OLD)
         # The host also raises it out of the peer's callback, which it must not go on with.

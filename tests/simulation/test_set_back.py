@@ -143,7 +143,10 @@ def test_health_says_on_both_sides_why_there_is_no_connection() -> None:
         for name in "ab":
             (warning,) = town.warnings(name)
             assert warning.startswith("node c: no connection to it: node c refuses this node: ")
-            assert f"the data directory of node {name} lacks start 2 as node c has seen" in warning
+            assert (
+                f"directory of node {name} has a start 2 that is not the one that node c saw"
+                in warning
+            )
         warnings = town.warnings("c")
         refuses = "no connection to it: this node refuses it: "
         assert [warning.partition("the data")[0] for warning in warnings] == [

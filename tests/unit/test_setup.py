@@ -6,6 +6,7 @@ Method: its build command runs on a small package whose only extension cannot be
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import module_from_spec, spec_from_file_location
@@ -73,3 +74,26 @@ def test_what_a_request_passes_is_compiled(setup: ModuleType) -> None:
     ):
         assert f"src/quorumcache/{path}" in setup.COMPILED
     assert not any("__init__" in path for path in setup.COMPILED)
+
+
+def test_a_tree_without_its_links_says_so_and_installs_nothing(tmp_path: Path) -> None:
+    """As some ways to unpack leave it: each link has become a file with the link's target."""
+    copied = ["pyproject.toml", "setup.py", "README.md", "LICENSE", "quorumcache", "src", "node"]
+    subprocess.run(["cp", "-a", *copied, str(tmp_path)], cwd=ROOT, check=True)
+    for link in [tmp_path / "src/quorumcache", *(tmp_path / "quorumcache").iterdir()]:
+        if link.is_symlink():
+            target = link.readlink()
+            link.unlink()
+            link.write_text(str(target))
+    done = subprocess.run(
+        [sys.executable, "-c", "from setuptools import build_meta; build_meta.build_wheel('.')"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "has no bench, node, ring, router" in done.stderr
+    assert "symbolic links" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,8 +1,8 @@
 """Raft behind the `ReplicatedLog` interface.
 
-Read in this order: `messages`, `state`, `roles`, `core`, `election`, `replication`, `commit`,
-`heartbeats`, `reads`, then `proposals`, `configurations`, `membership`, `transfer`, `snapshots`,
-`wire`.
+Reading order: `messages`, `state`, `configurations`, `roles`, `proposals`, `reads`, `membership`,
+`commit`, `transfer`, `replication`, `snapshots`, `heartbeats`, `election`, then `core` (dispatches
+to all of them) and `wire`.
 """
 
 from quorumcache.node.consensus.raft.core import Raft

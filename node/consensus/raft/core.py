@@ -165,7 +165,7 @@ class Raft(RaftState):
     def _settle_term(self, sender: ReplicaId, message: Message, kind: type[Any]) -> bool:
         """A message of another term. True if it is to be handled after all."""
         if isinstance(message, PreVote):
-            return True  # carries a term nobody has entered
+            return True  # carries a term that no replica has entered
         if isinstance(message, PreVoteReply) and message.granted:
             return True
         term = message[0]

@@ -199,7 +199,8 @@ def handle_pre_vote(r: RaftState, sender: ReplicaId, m: PreVote) -> None:
     if m.term > r.term and _may_follow(r, m.last_index, m.last_term):
         send_durable(r, sender, PreVoteReply(m.term, True))
         if r.role is Role.PRE_CANDIDATE and _precedes(r, sender):
-            # Both timed out at once. Who comes later stands back, or they would split the vote.
+            # Both timed out at once. The later one in order gives way, or they would split the
+            # vote.
             become_follower(r, r.term, 0)
     else:
         send_durable(r, sender, PreVoteReply(r.term, False))

@@ -85,7 +85,7 @@ def start_read_round(r: RaftState) -> None:
     r.read_rounds.append((r.read_round, r.commit_index, r.reads_waiting))
     r.reads_waiting = []
     broadcast_heartbeats(r)
-    confirm_rounds(r)  # a sole voter needs nobody
+    confirm_rounds(r)  # a sole voter needs no other replica
 
 
 def handle_heartbeat(r: RaftState, sender: ReplicaId, m: Heartbeat) -> None:

@@ -5,7 +5,7 @@ Single step when the voters differ by at most one replica, so that any two major
 successor, appends as soon as the first is committed.
 
 A replica that was born empty has no vote (election.py), so a new voter must first be a learner that
-holds the beginning of the log: else a change could end in a configuration that elects nobody.
+holds the beginning of the log: else a change could end in a configuration that elects no leader.
 """
 
 from __future__ import annotations

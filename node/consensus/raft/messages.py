@@ -1,7 +1,7 @@
 """The messages replicas exchange. `MESSAGE_TYPES` gives each its number on the wire.
 
 Every message starts with a term. It is the sender's own term, with two exceptions: a `PreVote` and
-a granted `PreVoteReply` carry the term the candidate would take, which nobody has entered yet.
+a granted `PreVoteReply` carry the term the candidate would take, which no replica has entered yet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from quorumcache.node.consensus.values import Configuration, Entry, Index, Term
 
 
 class PreVote(NamedTuple):
-    """Would you vote for me in `term` (mine + 1)? Changes nobody's term (Raft thesis 9.6)."""
+    """Would you vote for me in `term` (mine + 1)? Changes no replica's term (Raft thesis 9.6)."""
 
     term: Term
     last_index: Index

@@ -61,7 +61,8 @@ def call_successor(r: RaftState) -> None:
 
     If we are slow rather than cut off, our last heartbeats are still on their way, and every one
     begins a new promise when it comes. This comes behind them and ends the wait. It is sent only
-    when the lease is over; this term has no other, since who steps down never leads in it again.
+    when the lease is over; a leader that stepped down never leads in that term again, so the term
+    has no other lease.
     """
     others = [p for p in r.voters if p.replica_id != r.replica_id]
     if r.outgoing or not others or r.now_ns < r.lease_until_ns:

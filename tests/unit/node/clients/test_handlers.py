@@ -30,7 +30,9 @@ def test_writes_beyond_the_limit_are_refused_in_their_place_among_the_replies() 
     assert not client.coordinator.started
     get.end([item()])
     client.turn()
-    refused = b"SERVER_ERROR not done: too many writes wait on this node; retry more slowly\r\n"
+    refused = (
+        b"SERVER_ERROR not done: this node has too many unfinished writes; retry more slowly\r\n"
+    )
     assert client.read() == value_lines(b"k").replace(b"1\r\n", b"1 7\r\n", 1) + (
         b"END\r\n" + refused * 2 + b"VERSION 1\r\n"
     )

@@ -78,7 +78,8 @@ def test_large_writes_are_refused_before_small_ones() -> None:
     client.coordinator.take().end(STORED)
     client.turn()
     assert client.read() == (
-        b"SERVER_ERROR not done: too many writes wait on this node; retry more slowly\r\nSTORED\r\n"
+        b"SERVER_ERROR not done: this node has too many unfinished writes; retry more slowly\r\n"
+        b"STORED\r\n"
     )
 
 

@@ -199,7 +199,9 @@ def test_a_directory_that_lost_acknowledged_data_is_not_started_again() -> None:
     member(disk)
     condemn(disk, "d", "shard 3: this node's disk has lost data")
     disk.crash()
-    with pytest.raises(WrongDataDir, match=r"a run before .* shard 3: this node's disk") as caught:
+    with pytest.raises(
+        WrongDataDir, match=r"an earlier run found .* shard 3: this node's disk"
+    ) as caught:
         opened(disk)
     assert "restore" not in str(caught.value)  # Nothing can be restored that would make it right.
 

@@ -94,5 +94,5 @@ def test_writes_without_an_answer_are_bounded_in_bytes_and_told_so() -> None:
     lines = {failure_line(o) for o in world.outcomes if isinstance(o, Failure) and o.outcome_known}
     assert lines == {
         b"SERVER_ERROR not done: shard 4 did not accept the request within 5000 ms: too many "
-        b"writes wait for an answer of the leader's node; retry more slowly\r\n"
+        b"unanswered writes to the leader's node; retry more slowly\r\n"
     }

@@ -140,7 +140,7 @@ def test_values_that_find_no_room_between_the_nodes_are_refused_with_that_reason
     world.coordinator.on_forward(THERE, (FORWARD_READ, 9, GROUP, (b"k",)))
     to, item = world.take()
     assert (to, item[:3]) == (THERE, (FORWARD_REFUSED, 9, HERE))
-    assert "too many values" in item[3]
+    assert "too many values are queued" in item[3]
 
 
 def test_a_leader_that_lost_a_write_does_not_call_it_refused() -> None:

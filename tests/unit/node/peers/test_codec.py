@@ -280,16 +280,20 @@ def test_a_peer_is_no_stranger() -> None:
             "the cluster's settings differ: fingerprint f0 at node a, f1 at node b",
         ),
         (B._replace(node_id=1), None, "node a and node b both have the id 1"),
-        (HELLO, 2, "node a reached itself: its own address stands for another node"),
+        (HELLO, 2, "node a reached itself: another node is listed with the address of node a"),
         (B._replace(node_id=9), None, "node b has the id 9, which node a does not know"),
-        (B._replace(name="x"), None, "id 2 is node x for itself, but node b for node a"),
+        (
+            B._replace(name="x"),
+            None,
+            "node id 2 belongs to node b in the cluster map, but node x uses it. Check --name",
+        ),
         (
             B._replace(disk_id=disk_id(9)),
             None,
             f"node b has data directory {disk_id(9)}, but for node a that name belongs to data "
             f"directory {disk_id(2)}. Start it with the directory that it had",
         ),
-        (B, 3, "node a dialed node c (id 3) and reached node b"),
+        (B, 3, "node a dialed node c (id 3) and reached node b. Check the address of node c"),
     ],
 )
 def test_a_stranger_is_told_what_differs(

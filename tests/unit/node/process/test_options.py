@@ -102,7 +102,7 @@ def test_the_cluster_may_be_a_table(tmp_path: Path) -> None:
 
 
 def test_a_node_of_a_cluster_has_to_be_named() -> None:
-    with pytest.raises(ConfigError, match="which of its nodes is this one") as told:
+    with pytest.raises(ConfigError, match="which of those nodes this one is") as told:
         make_config({"initial_cluster": {"a": "h:1"}})
     assert told.value.field == "name"
 

@@ -146,7 +146,9 @@ def test_a_directory_set_back_is_refused_however_often_it_starts(restarts: int) 
     assert why is not None
     assert "the data directory of node b" in why
     assert "Start node b with the directory as it was last, or leave it stopped" in why
-    told = "lacks start 5 as node a has seen it" if restarts >= 2 else "has seen its start 5"
+    told = (
+        "has a start 5 that is not the one that node a saw" if restarts >= 2 else "saw its start 5"
+    )
     assert told in why
 
 

@@ -90,7 +90,7 @@ def test_an_empty_replica_joins_from_the_log_alone() -> None:
     assert cluster[4].commit_index == leader.commit_index
 
 
-# -- a disk that has forgotten -------------------------------------------------------------
+# -- a disk that lost acknowledged data ----------------------------------------------------
 
 
 def forgetful() -> Solo:
