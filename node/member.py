@@ -18,6 +18,7 @@ from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
 from quorumcache.node.peers.peer import PeerSpec
 from quorumcache.node.replica.handover import hand_over
+from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
@@ -125,6 +126,12 @@ class Member:
             preferred_leader=members.preferred_leader_of,
             is_up=basics.network.is_up,
         )
+        self.remover = ReplicaRemover(
+            host=host,
+            local_state=durable.local_state,
+            forget=self.housekeeper.forget,
+            on_fatal=basics.on_fatal,
+        )
         self.peers: PeerNetwork | None = None
         """None for a node that is alone."""
 
@@ -140,6 +147,7 @@ class Member:
         if self.disk_keeper is not None:
             self.disk_keeper.start()
         self._own_tasks.append(tasks.restart("housekeeper", self.housekeeper.run))
+        self._own_tasks.append(tasks.end("replica removals", self.remover.finish))
         if self.founding.is_complete:
             self._seat.take()
             await self.follower.adopt()

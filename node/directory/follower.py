@@ -152,8 +152,8 @@ class MapFollower:
     async def adopt(self) -> bool:
         """Make the newest map durable here, then start the groups that it places on this node.
 
-        False: the disk is full. Nothing new starts then, and what runs goes on with the map in
-        memory.
+        False, to be tried again: the disk is full, or a group that is to start is still being
+        removed. With a full disk nothing new starts, and what runs goes on with the map in memory.
         """
         cluster_map = self.map
         if cluster_map is None or cluster_map.epoch <= self._adopted_epoch:
@@ -161,6 +161,9 @@ class MapFollower:
         await self._founding.completed.wait()
         births = self._missing_births(cluster_map)
         state = self._local_state
+        is_whole = state.leaving.isdisjoint(births)
+        for group_id in state.leaving:
+            births.pop(group_id, None)
         try:
             if births.keys() - state.births.keys():
                 await state.add_births(births)
@@ -173,10 +176,13 @@ class MapFollower:
             self._on_fatal(error)
             return True
         self._alarms.clear("map_not_stored")
-        self._adopted_epoch = cluster_map.epoch
+        if is_whole:
+            self._adopted_epoch = cluster_map.epoch
         for group_id, birth in births.items():
             stands = cluster_map.preferred_leader(group_id - 1) == self._founding.identity.node_id
             self._start_replica(group_id, birth, stands)
+        if not is_whole:
+            return False
         event(
             log,
             "info",

@@ -35,6 +35,11 @@ class Members:
         """Ids of the other nodes that have told of themselves."""
         return [node_id for node_id in self.told if node_id != self.own_id]
 
+    def forget(self, node_id: int) -> None:
+        """A node has left the cluster: what it told of itself means nothing any more."""
+        if node_id != self.own_id:
+            self.told.pop(node_id, None)
+
     def name_of(self, node_id: int) -> str:
         """A node's name; the id, as text, of a node that is unknown."""
         return next((n.name for n in self.nodes() if n.node_id == node_id), str(node_id))

@@ -159,6 +159,10 @@ class DurableState:
             del self.snapshots_found[group_id]
             self.snapshots.delete(group_id, _deleted)
         self.map_found = self.local_state.load()
+        for group_id in self.local_state.leaving:
+            # Not to be started: the removal goes on (`replica/removal.py`).
+            self.recovered.pop(group_id, None)
+            self.snapshots_found.pop(group_id, None)
         check_births(self.recovered, self.local_state.births, self.directory)
         self.peer_starts = PeerStarts(
             *(disk, self.directory, member.identity.disk_id),

@@ -48,6 +48,10 @@ class Expiry:
             if old:
                 self._submit(group, (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(old), idle_ms))
 
+    def forget(self, group_id: int) -> None:
+        """The group has left this node."""
+        self._expiring.discard(group_id)
+
     def _submit(self, group: ReplicaGroup, command: tuple[object, ...]) -> None:
         sweep = _Sweep(self._expiring, group.group_id, self._counters)
         self._expiring.add(group.group_id)

@@ -58,6 +58,12 @@ class Housekeeper:
             snapshot_bytes_min=config.snapshot_bytes_min,
         )
 
+    def forget(self, group_id: int) -> None:
+        """The group has left this node: one of the same number that comes later is another."""
+        self.expiry.forget(group_id)
+        self.leadership.forget(group_id)
+        self.snapshots.forget(group_id)
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:

@@ -62,6 +62,11 @@ class Leadership:
         self._handed_over: dict[int, int] = {}
         """Group to how often it was handed over because of slow links."""
 
+    def forget(self, group_id: int) -> None:
+        """The group has left this node."""
+        for counts in (self._steady, self._returned, self._slow, self._handed_over):
+            counts.pop(group_id, None)
+
     def hand_over_slow(self) -> None:
         """Give away what is led here over links too slow for a lease: every read and write takes
         several of their round trips, while other voters may be close to each other.

@@ -72,7 +72,9 @@ class Snapshots:
         in_memory = sum(group.log.log_bytes for group in groups)
         rested = 0
         for group in groups:
-            if group.installing or group.applied_index <= group.snapshot_index:
+            if group.is_removed or group.installing:
+                continue
+            if group.applied_index <= group.snapshot_index:
                 continue
             grown = group.log_bytes_since_snapshot
             at_rest = self._is_at_rest(group) and grown >= REST_BYTES_MIN and not rested
@@ -88,6 +90,11 @@ class Snapshots:
                     return  # The next one would not fare better; the next pass tries again.
                 in_memory -= before - group.log.log_bytes
 
+    def forget(self, group_id: int) -> None:
+        """The group has left this node."""
+        self._resting.pop(group_id, None)
+        self._kept.pop(group_id, None)
+
     def _is_at_rest(self, group: ReplicaGroup) -> bool:
         """Nothing was applied to the group for a while."""
         index, passes = self._resting.get(group.group_id, (-1, 0))
@@ -100,11 +107,16 @@ class Snapshots:
         grown = group.log_bytes_since_snapshot
         meta = group.log.snapshot_meta(group.applied_index)
         if self._store is not None:
-            error = await self._saved(group, await snapshot_of(self._host.loop, group))
+            source = await snapshot_of(self._host.loop, group)
+            if group.is_removed:
+                return True  # The file would come behind its deletion.
+            error = await self._saved(group, source)
             if error is not None:
                 if not self._host.disk_trouble:  # Else somebody was told already.
                     event(log, "error", "snapshot_failed", group=group.group_id, why=error)
                 return not isinstance(error, DiskRefused)
+        if group.is_removed:
+            return True  # The log may know nothing of the group any more, and has to stay so.
         if group.installing or group.snapshot_index >= meta.last_index:
             return True  # A newer one came from the leader meanwhile.
         self._counters.snapshots_taken += 1

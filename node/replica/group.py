@@ -85,6 +85,7 @@ class ReplicaGroup:
         "group_id",
         "host",
         "installing",
+        "is_removed",
         "lease_until_ns",
         "led_term",
         "log",
@@ -128,6 +129,9 @@ class ReplicaGroup:
         """Already in the host's list for the coming turn."""
         self.installing = False
         """A snapshot from the leader is being made durable; the log is not drained meanwhile."""
+        self.is_removed = False
+        """It has left this node (`ReplicaHost.remove_group`). Nothing of it goes to the log, to the
+        snapshots or to peers any more."""
         self.unpersisted = 0
         """Batches of this group that the disk has not confirmed; messages that promise wait for
         0.
@@ -380,8 +384,9 @@ class ReplicaGroup:
             fresh_ns = lease_until_ns
         return now_ns - fresh_ns if now_ns > fresh_ns else 0
 
-    def leadership_lost(self) -> None:
-        """No longer leader: what was proposed may still be committed by a successor."""
+    def leadership_lost(self, why: str = "leadership changed") -> None:
+        """No longer leader: what was proposed may still be committed by a successor. `why`: told to
+        those who are refused."""
         if self.lease_until_ns <= self.host.clock.monotonic_ns():
             # It ran out. One that did not ended at an unknown moment: a successor may have been
             # called, or our own vote given away.
@@ -390,14 +395,14 @@ class ReplicaGroup:
         queue, self.queue = self.queue, []
         for _, waiter, cost in queue:
             self._inflight_bytes -= cost
-            waiter.on_refused("leadership changed")
+            waiter.on_refused(why)
         proposed, self._proposed = self._proposed, {}
         for item in proposed.values():
             self._lose(item)
         reads, self.reads_queued = self.reads_queued, []
         for waiter_list in [reads, *self._reading.values(), *(w for _, w in self._reads_at)]:
             for reader in waiter_list:
-                reader.on_refused("leadership changed")
+                reader.on_refused(why)
         self._reading = {}
         self._reads_at = []
 

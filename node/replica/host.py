@@ -117,6 +117,24 @@ class ReplicaHost(GroupHost):
         self.bytes_used += group.machine.bytes_used
         self.mark_dirty(group)
 
+    def remove_group(self, group_id: int) -> None:
+        """Stop a replica at once: no ticks, turns or messages any more, and those who wait for it
+        hear so. What it has written stays; `removal.py` says how that goes. Not to be called from
+        within a turn.
+        """
+        group = self.groups.pop(group_id)
+        self.bytes_used -= group.machine.bytes_used
+        group.is_removed = True
+        self._dirty = [other for other in self._dirty if other is not group]
+        group.dirty = True  # It never gets into the list again.
+        self._sender.forget(group_id)
+        group.log.step_down()  # Whoever still holds the group finds no leader.
+        if group.led_term:
+            self.counters.leaderships_lost += 1
+            group.led_term = 0
+        group.leadership_lost("the replica has left this node")
+        self.on_leader_change(group_id)
+
     def mark_dirty(self, group: ReplicaGroup) -> None:
         """Have the group drained at the end of this turn."""
         if not group.dirty:
@@ -290,6 +308,8 @@ class ReplicaHost(GroupHost):
 
     def _acknowledge(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
         for group, ready in waiting:
+            if group.is_removed:
+                continue  # Its removal is under way: it promises nothing any more.
             group.unpersisted -= 1
             if ready.messages_after_append:
                 self.transport.send(group.group_id, ready.messages_after_append, self._ticks_done)
@@ -348,8 +368,8 @@ class ReplicaHost(GroupHost):
         )
 
         def stored(error: BaseException | None) -> None:
-            if self.stopped:
-                return
+            if self.stopped or group.is_removed:
+                return  # A record now would bring a removed group back.
             if error is not None:
                 # The leader sends again; a disk that fails for good ends the node elsewhere.
                 event(log, "warning", "snapshot_not_stored", group=group.group_id, why=error)
@@ -363,7 +383,7 @@ class ReplicaHost(GroupHost):
             self.wal.append([record], installed)
 
         def installed() -> None:
-            if self.stopped:
+            if self.stopped or group.is_removed:
                 return
             group.log.snapshot_installed(snapshot.meta)
             group.installing = False
@@ -379,6 +399,8 @@ class ReplicaHost(GroupHost):
         snapshot: Snapshot,
         done: Callable[[BaseException | None], None],
     ) -> None:
+        if group.is_removed:
+            return  # It was to be tried again; by now its file may be deleted.
         if self.snapshots is None:
             done(None)
         else:

@@ -115,6 +115,13 @@ class SnapshotSender:
             self._loop, group, lambda source: self._provide(group, source), self._failed
         )
 
+    def forget(self, group_id: int) -> None:
+        """The group has left this node: its snapshot is for nobody."""
+        self._wanted.pop(group_id, None)
+        encoder = self._encoders.pop(group_id, None)
+        if encoder is not None:
+            encoder.cancel()
+
     def stop(self) -> None:
         """Nothing is sent any more."""
         for encoder in self._encoders.values():

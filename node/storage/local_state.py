@@ -3,15 +3,18 @@
 A group's birth is the configuration that its log starts from here, whole: voters, learners, and the
 outgoing voters of a joint change. Until the first snapshot it has to be known again after a
 restart, whatever the map has become since. A group of which no birth is stored has never promised
-anything here. Both files are written whole, by rename, before anything depends on them. Each is
-msgpack and, behind it, its checksum (`checksum.py`). Both name their cluster, and the births their
-node.
+anything here. While a replica is being removed from this node, nil stands in place of its birth:
+it is not to be started, and the next start goes on with the removal. After that its birth is the
+empty configuration, with which a replica neither votes nor stands.
+
+Both files are written whole, by rename, before anything depends on them. Each is msgpack and,
+behind it, its checksum (`checksum.py`). Both name their cluster, and the births their node.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgpack
@@ -41,6 +44,8 @@ class LocalState:
         self.node_id = 0
         """Whose files these are; set before anything is read or written."""
         self.births: dict[int, Configuration] = {}
+        self.leaving: set[int] = set()
+        """Groups that are being removed from this node. They have no birth, and must not start."""
         self._births_offered: dict[int, Configuration] = {}
         """On their way to the disk: a file that is written behind them holds them, too."""
 
@@ -57,7 +62,8 @@ class LocalState:
                 cluster_id, node_id, births = msgpack.unpackb(
                     checked(disk.read(self._births_path)), use_list=False, strict_map_key=False
                 )
-                births = {_id(g): _born(born) for g, born in births.items()}
+                leaving = {_id(g) for g, born in births.items() if born is None}
+                births = {_id(g): _born(b) for g, b in births.items() if b is not None}
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
                 raise StartupError(
                     f"{self._births_path} is damaged ({error}): restore that file, or leave this "
@@ -74,6 +80,7 @@ class LocalState:
                     " that it was created with, whole",
                 )
             self.births = births
+            self.leaving = leaving
         if not disk.exists(self._map_path):
             return None
         try:
@@ -96,14 +103,31 @@ class LocalState:
         """Remember new groups, durably. Until this returns they are not in `births`: a second try
         writes them, too."""
         self._births_offered.update(births)
-        together = {**self.births, **self._births_offered}
         try:
-            data = encode_births(together, self.cluster_id, self.node_id)
-            await self._write(self._births_path, data)
+            await self._write_births()
             self.births.update(births)
         finally:
             for group in births:
                 self._births_offered.pop(group, None)
+
+    async def begin_leaving(self, group_id: int) -> None:
+        """Remember, durably, that a replica is being removed. From the call on it has no birth, and
+        a second try writes that, too."""
+        self.births.pop(group_id, None)
+        self.leaving.add(group_id)
+        await self._write_births()
+
+    async def end_leaving(self, group_id: int) -> None:
+        """Remember, durably, that nothing of the replica is left. Until this returns the group is
+        `leaving`; a replica that comes later is born empty, whatever the map says."""
+        await self.add_births({group_id: Configuration(())})
+        self.leaving.discard(group_id)
+
+    async def _write_births(self) -> None:
+        together = {**self.births, **self._births_offered}
+        leaving = self.leaving - together.keys()
+        data = encode_births(together, self.cluster_id, self.node_id, leaving)
+        await self._write(self._births_path, data)
 
     async def save_map(self, cluster_map: ClusterMap) -> None:
         """Remember a map, durably. One that is there already needs no room on a full disk."""
@@ -129,9 +153,15 @@ class LocalState:
         await written
 
 
-def encode_births(births: Mapping[int, Configuration], cluster_id: str, node_id: int) -> bytes:
+def encode_births(
+    births: Mapping[int, Configuration],
+    cluster_id: str,
+    node_id: int,
+    leaving: Iterable[int] = (),
+) -> bytes:
     """The content of `BIRTHS_FILE`."""
-    by_group = {g: tuple(c) for g, c in sorted(births.items())}
+    by_group: dict[int, tuple[Any, ...] | None] = {g: tuple(c) for g, c in sorted(births.items())}
+    by_group.update(dict.fromkeys(sorted(leaving)))
     packed: bytes = msgpack.packb((cluster_id, node_id, by_group))
     return with_checksum(packed)
 

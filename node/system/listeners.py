@@ -73,9 +73,11 @@ class Listener:
             servers: list[asyncio.AbstractServer] = []
             try:
                 found = await self._bind(factory, hosts, port, servers, options)
-            except OSError as error:
+            except BaseException as error:
                 for server in servers:
                     server.close()
+                if not isinstance(error, OSError):
+                    raise  # Such as a start that was cancelled.
                 if error.errno != errno.EADDRINUSE or not tries_left:
                     raise self._refused(address, error) from error
             else:
@@ -120,7 +122,13 @@ class Listener:
         missing: OSError | None = None
         for host in hosts:
             try:
-                server = await self._loop.create_server(factory, host, port, **options)
+                # It serves only once it is among `servers`: a call that is cancelled after it has
+                # begun to serve never returns the server, and its socket would stay open.
+                server = await self._loop.create_server(
+                    factory, host, port, start_serving=False, **options
+                )
+                servers.append(server)
+                await server.start_serving()
             except OSError as error:
                 if _errno_of(error) not in _NOT_HERE or len(hosts) == 1:
                     raise
@@ -128,7 +136,6 @@ class Listener:
                 missing = error
                 event(_log, "warning", "listen_address_missing", address=host, why=error)
                 continue
-            servers.append(server)
             sockets = getattr(server, "sockets", ())
             if sockets:
                 port = sockets[0].getsockname()[1]

@@ -79,8 +79,8 @@ def _append_hard_states_unsynced(self: Any) -> None:
 _save = SnapshotStore.save
 
 
-def _save_and_say_so_at_once(self: Any, group: int, snapshot: Any, done: Any) -> None:
-    _save(self, group, snapshot, lambda error: None)
+def _save_and_say_so_at_once(self: Any, group: int, meta: Any, pieces: Any, done: Any) -> None:
+    _save(self, group, meta, pieces, lambda error: None)
     done(None)
 
 

@@ -17,7 +17,7 @@ from tests.support.wire import DEADLINE_S, ask
 BROKEN = textwrap.dedent(
     """
     import sys
-    from quorumcache.node import node
+    from quorumcache.node import member
     from quorumcache.node.housekeeping import housekeeper
     from quorumcache.node.process import run
     from quorumcache.node.__main__ import main
@@ -32,7 +32,7 @@ BROKEN = textwrap.dedent(
             print("housekeeper runs again", file=sys.stderr, flush=True)
             await super().run()
 
-    node.Housekeeper = Housekeeper
+    member.Housekeeper = Housekeeper
     announce = run._announce
 
     def then_break(one):

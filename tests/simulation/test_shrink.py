@@ -80,13 +80,10 @@ def test_a_broken_rule_is_shrunk_told_and_replayed(
     """A leader that reads without a lease: few faults are left, and their file fails alike."""
     monkeypatch.setattr(ReplicaGroup, "has_lease", lambda self: self.is_leader)
     monkeypatch.setattr(command, "FAILURES", tmp_path / "failures")
-    failure = next(
-        outcome
-        for seed in range(1, 200)
-        if isinstance(
-            outcome := run_seed(WorldConfig(seed=seed, fault_seconds=2.5)), SimulationFailure
-        )
-    )
+    outcomes = (run_seed(WorldConfig(seed=seed, fault_seconds=2.5)) for seed in range(1, 200))
+    failures = (outcome for outcome in outcomes if isinstance(outcome, SimulationFailure))
+    # Of a handful of faults, all may be needed.
+    failure = next(failure for failure in failures if len(failure.schedule.faults) > 4)
     assert failure.kind.startswith(("NotLinearizable", "AssertionError: read below"))
     shrunk, last = command.shrink(failure, 120.0, Progress(0, command.sys.stderr))
     assert len(shrunk.faults) < max(2, len(failure.schedule.faults))

@@ -221,6 +221,10 @@ class FakeWal:
     def compacted(self, group: int, index: int, term: int) -> None:
         self.story.append(("compacted", group, index))
 
+    def forget(self, group: int, on_durable: Callable[[], None]) -> None:
+        self.story.append(("forget", group))
+        self.batches.append(([], on_durable))
+
     def pinned_groups(self) -> list[int]:
         return self.pinned
 
@@ -241,6 +245,10 @@ class FakeSnapshots:
     ) -> None:
         self.story.append(("save", group, meta.last_index))
         self.saving.append((group, Snapshot(meta, b"".join(pieces)), done))
+
+    def delete(self, group: int, done: Callable[[BaseException | None], None]) -> None:
+        self.story.append(("delete", group))
+        self.saving.append((group, Snapshot(NO_SNAPSHOT, b""), done))
 
     def end(self, error: BaseException | None = None) -> None:
         _, _, done = self.saving.pop(0)

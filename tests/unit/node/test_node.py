@@ -177,3 +177,31 @@ def test_the_directory_of_another_node_is_refused() -> None:
         again.abort()
 
     play(story)
+
+
+def test_a_start_goes_on_with_a_removal_and_the_replica_comes_again_without_a_vote() -> None:
+    """The map still places the shard here: it would be born a voter if it was never here."""
+
+    async def story() -> None:
+        disk = FakeDisk(asyncio.get_running_loop())
+        first = new_node(disk, **ALONE, data_dir="d")
+        await first.start()
+        assert await first.wait_serving(SECONDS)
+        assert first.host.groups[1].log.configuration.voters == (1,)
+        first.host.remove_group(1)
+        await first.durable.local_state.begin_leaving(1)
+        await first.stop()
+        second = new_node(disk, **ALONE, data_dir="d")
+        assert second.durable.local_state.leaving == {1}
+        await second.start()
+        for _ in range(1000):
+            if 1 in second.host.groups:
+                break
+            await asyncio.sleep(0.01)
+        assert second.durable.local_state.leaving == set()
+        group = second.host.groups[1]
+        assert group.log.configuration.voters == ()
+        assert (group.log.last_index, group.term) == (0, 0)
+        await second.stop()
+
+    play(story)

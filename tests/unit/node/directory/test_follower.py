@@ -210,3 +210,24 @@ def test_groups_that_have_started_are_told_to_the_voters_until_the_map_has_them(
 def leader(applied_index: int) -> Any:
     log = SimpleNamespace(term_start_index=5)
     return SimpleNamespace(is_leader=True, applied_index=applied_index, log=log)
+
+
+def test_a_group_that_is_being_removed_starts_when_that_is_done_and_is_born_empty() -> None:
+    """Even if the map says that the group has not started: this node may have voted in it."""
+    world = World()
+    first, *others = held(1)
+    world.state.leaving.add(first)
+
+    async def story() -> None:
+        following = asyncio.ensure_future(world.follower.follow())
+        await asyncio.sleep(5)
+        assert [*world.groups] == others
+        await world.state.end_leaving(first)
+        await asyncio.sleep(5)
+        following.cancel()
+
+    world.follower.arrived(MAP)
+    world.run(story())
+    assert sorted(world.groups) == [first, *others]
+    assert world.groups[first] == Configuration(())
+    assert not world.fatal

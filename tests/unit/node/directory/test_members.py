@@ -76,3 +76,16 @@ def test_an_unknown_id_is_an_unknown_node_and_no_error() -> None:
     for node_id in UNKNOWN:
         assert members.name_of(node_id) == str(node_id)
         assert members.client_address_of(node_id) == ""
+
+
+def test_a_node_that_left_is_forgotten_and_this_node_never() -> None:
+    members = member()
+    for node_id in (1, 2):
+        founder = RECORD.founder(node_id)
+        assert founder is not None
+        members.told[node_id] = founder
+    members.forget(1)
+    members.forget(2)
+    members.forget(99)
+    assert [*members.told] == [2]
+    assert members.heard_of() == []

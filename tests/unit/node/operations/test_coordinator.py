@@ -151,3 +151,41 @@ def test_the_time_of_operations_is_noted() -> None:
     assert timings.read_seconds.count == 1
     assert timings.forward_seconds.count == 1
     assert abs(timings.forward_seconds.total - 0.003) < 1e-9
+
+
+def test_what_waits_for_a_replica_that_leaves_goes_to_the_leader_elsewhere() -> None:
+    world = World()
+    world.lead(HERE)
+    world.group.lease = False
+    world.set()
+    world.open_session_here()
+    world.read()
+    (writing,), (reading,) = world.group.waiters, world.group.reading
+    del world.groups[GROUP]
+    world.group.is_leader = False
+    writing.on_lost()
+    reading.on_refused("the replica has left this node")
+    world.coordinator.leader_changed(GROUP)
+    world.coordinator.sweep()
+    assert (world.sent, world.outcomes) == ([], [])
+    world.coordinator.leaders.preferred_leader = lambda group_id: THERE
+    world.coordinator.sweep()
+    assert [to for to, _ in world.sent] == [THERE, THERE]
+    by_kind = {item[0]: item for _, item in world.sent}
+    write, read = by_kind[FORWARD_WRITE], by_kind[FORWARD_READ]
+    assert write[4] is True, "it may have been executed"
+    world.coordinator.on_forward(THERE, (FORWARD_RESULT, write[1], STORED))
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, read[1], (None,)))
+    assert world.outcomes == [STORED, [None]]
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_forward_for_a_replica_that_left_is_refused(kind: str) -> None:
+    world = World()
+    del world.groups[GROUP]
+    item: tuple[Any, ...] = (FORWARD_READ, 9, GROUP, (b"k",))
+    if kind == "write":
+        item = (FORWARD_WRITE, 9, GROUP, 10, False, COMMAND)
+    world.coordinator.on_forward(THERE, item)
+    ((to, answer),) = world.sent
+    assert (to, answer[:3]) == (THERE, (FORWARD_REFUSED, 9, 0))

@@ -196,3 +196,53 @@ def test_births_without_room_are_written_at_the_next_try() -> None:
     again = world.state()
     again.load()
     assert again.births == BIRTHS
+
+
+def test_a_group_that_leaves_has_no_birth_and_a_start_knows_that_it_was_leaving() -> None:
+    world = World()
+    state = world.state()
+    world.run(state.add_births(BIRTHS))
+    world.run(state.begin_leaving(1))
+    assert (state.births, state.leaving) == (REST, {1})
+    world.disk.crash()
+    again = world.state()
+    again.load()
+    assert (again.births, again.leaving) == (REST, {1})
+    world.run(again.end_leaving(1))
+    assert (again.births, again.leaving) == ({**REST, 1: Configuration(())}, set())
+    world.disk.crash()
+    last = world.state()
+    last.load()
+    assert (last.births, last.leaving) == (again.births, set())
+
+
+def test_a_group_goes_on_leaving_in_whatever_is_written_meanwhile() -> None:
+    """A first try without room, births of others, and the end of another one."""
+    world = World()
+    state = world.state()
+    world.run(state.add_births({1: BIRTHS[1], 7: BIRTHS[7]}))
+    world.disk.capacity_bytes = 0
+    with pytest.raises(DiskFull):
+        world.run(state.begin_leaving(1))
+    world.disk.capacity_bytes = None
+    world.run(state.begin_leaving(7))
+
+    async def both() -> None:
+        await asyncio.gather(state.end_leaving(7), state.add_births({9: BIRTHS[9]}))
+
+    world.run(both())
+    world.disk.crash()
+    again = world.state()
+    again.load()
+    assert (again.births, again.leaving) == ({7: Configuration(()), 9: BIRTHS[9]}, {1})
+
+
+def test_a_group_is_leaving_until_its_end_is_durable() -> None:
+    world = World()
+    state = world.state()
+    world.run(state.add_births(BIRTHS))
+    world.run(state.begin_leaving(1))
+    world.disk.capacity_bytes = 0
+    with pytest.raises(DiskFull):
+        world.run(state.end_leaving(1))
+    assert (state.births, state.leaving) == (REST, {1})

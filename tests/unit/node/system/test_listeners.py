@@ -123,6 +123,36 @@ def test_one_of_them_is_taken(run: Run) -> None:
         probe.bind(("127.0.0.1", port))
 
 
+@pytest.mark.parametrize("turns", range(8))
+def test_a_start_that_is_cancelled_leaves_no_socket_open(run: Run, turns: int) -> None:
+    """As when a node is stopped while it starts: in whichever turn of the loop that is."""
+    hosts = ["127.0.0.2", "127.0.0.3"]
+    with socket.create_server((hosts[0], 0)) as free:
+        port = free.getsockname()[1]
+
+    async def main() -> None:
+        listener = Listener(asyncio.get_running_loop(), "--listen")
+
+        async def two(host: str, address: str) -> list[str]:
+            return hosts
+
+        listener._resolve = two  # type: ignore[method-assign]
+        start = asyncio.ensure_future(listener.start(Closing, (f"two.example:{port}",)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        start.cancel()
+        await asyncio.wait({start})
+        assert start.cancelled() or len(start.result()) == 2
+        listener.close()
+        for _ in range(3):
+            await asyncio.sleep(0)  # uvloop closes sockets in its next turn.
+        for host in hosts:
+            with socket.create_server((host, port)):
+                pass
+
+    run(main())
+
+
 def test_what_is_no_address_of_this_machine(run: Run) -> None:
     with pytest.raises(StartupError, match=r"192\.0.2.1:0: this machine has no such address; see"):
         run(bound("192.0.2.1:0"))
@@ -140,7 +170,7 @@ class TwoHosts:
     async def getaddrinfo(self, host: str, port: int, **_: object) -> list[Any]:
         return [(2, 1, 6, "", (address, port)) for address in ("10.0.0.1", "10.0.0.2")]
 
-    async def create_server(self, factory: object, host: str, port: int) -> Any:
+    async def create_server(self, factory: object, host: str, port: int, **_: object) -> Any:
         if host == "10.0.0.2" and (self.number != errno.EADDRINUSE or port == 4000):
             raise OSError(self.number, "no")
         return OneServer(port or next(self.ports))
@@ -153,6 +183,9 @@ class OneServer:
 
     def getsockname(self) -> tuple[str, int]:
         return "", self.port
+
+    async def start_serving(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
