@@ -68,10 +68,6 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
         ("tests/unit/ring/test_address.py", "tests/unit/ring/test_cluster_map.py"),
         _ONLY_CLASSES,
     ),
-    "router/errors.py": (
-        ("tests/unit/router/test_retry.py", "tests/unit/router/test_client.py"),
-        "what each of them allows the client to do next, and what the caller is told",
-    ),
     "bench/errors.py": (("tests/unit/bench/test_workload.py",), _ONLY_CLASSES),
 }
 """Modules that are tested under another name: the files, and why."""

@@ -68,7 +68,7 @@ def test_the_ring_has_a_letter_for_every_leader_in_the_order_of_the_shards() -> 
     assert strip_of(ring_lines(seen(cluster_map), PLAIN)) == "12312312"
     moved = ring_lines(seen(cluster_map, 1, 1, 0, 3, 3, 3, 2, 2), PLAIN)
     assert strip_of(moved) == "11.33322"
-    assert "Leaders  4 of 8 shards led by another than the preferred" in moved
+    assert "Leaders  4 of 8 shards are not led by their preferred leader" in moved
 
 
 def test_a_long_ring_is_broken_into_lines_that_say_where_they_begin() -> None:
