@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from quorumcache.router import (
         AsyncClient,
         BadReply,
@@ -57,11 +58,13 @@ else:
     def __getattr__(name: str) -> object:
         if name in __all__:
             return getattr(import_module("quorumcache.router"), name)
+        if name == "__version__":
+            return import_module("quorumcache.node.version").VERSION
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, "__all__", "__doc__", "__name__", "__version__"})
 
 
 __all__ = [

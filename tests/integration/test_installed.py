@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
 PARTS = ("bench", "node", "ring", "router")
 DEADLINE_S = 300
 
@@ -52,7 +53,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("sdist")
     tree = place / "tree"
     tree.mkdir()
-    files = ["pyproject.toml", "setup.py", "README.md", "LICENSE", "quorumcache", "src", *PARTS]
+    files = ["pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", "quorumcache", "src", *PARTS]
+    files += ["docs", "tests", *DOCUMENTS]
     subprocess.run(["cp", "-a", *files, str(tree)], cwd=ROOT, check=True)
     with tarfile.open(build("build_sdist", tree, place)) as packed:
         packed.extractall(place / "unpacked", filter="data")
@@ -73,6 +75,12 @@ def test_the_source_archive_has_all_sources_as_files(archive: Path) -> None:
     found = {str(path.relative_to(archive / "src")) for path in archive.rglob("src/**/*.py")}
     assert found == sources()
     assert not [path for path in archive.rglob("*") if path.is_symlink()]
+
+
+def test_the_source_archive_has_the_documents_that_the_readme_links(archive: Path) -> None:
+    expected = {*DOCUMENTS, *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))}
+    assert {str(path.relative_to(archive)) for path in archive.rglob("*.md")} == expected
+    assert not (archive / "tests").exists()
 
 
 def test_the_wheel_installs_one_package(wheel: Path) -> None:

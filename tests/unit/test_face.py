@@ -9,13 +9,19 @@ import pytest
 
 import quorumcache
 from quorumcache import router
+from quorumcache.node.version import VERSION
 
 
 def test_the_face_has_every_name_of_the_client() -> None:
     assert sorted(quorumcache.__all__) == sorted(router.__all__)
     for name in quorumcache.__all__:
         assert getattr(quorumcache, name) is getattr(router, name)
-    assert set(quorumcache.__all__) <= set(dir(quorumcache))
+    public = {name for name in dir(quorumcache) if not name.startswith("__")}
+    assert public == set(quorumcache.__all__)
+
+
+def test_the_version_is_that_of_the_node() -> None:
+    assert quorumcache.__version__ == VERSION
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
