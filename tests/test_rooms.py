@@ -4,13 +4,13 @@ Method: imports are read from the sources, those for type checkers included; not
 Rules:
 
 1. Each room of the node, and each module on its own floor, imports only what `MAY_IMPORT`
-   before it: so imports run one way.
+   names for it, and that stands above it: so imports run one way.
 2. No two modules anywhere import each other, not even over others.
 3. The modules of ring, router, bench and each room of the node import only what their package's
    docstring names before.
 4. A file is read in one sitting, and the node's own floor is seen at a glance.
 
-A failure the file. Extend the table only together with the reason.
+A failure names the file. Extend the table only together with the reason.
 """
 
 from __future__ import annotations
