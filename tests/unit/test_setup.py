@@ -97,3 +97,10 @@ def test_a_tree_without_its_links_says_so_and_installs_nothing(tmp_path: Path) -
     assert "has no bench, node, ring, router" in done.stderr
     assert "symbolic links" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_every_room_of_the_compiled_form_has_what_is_named(setup: ModuleType) -> None:
+    """A module that was moved would be left out without a word, and run from its source."""
+    for room, names in setup.ROOMS.items():
+        for name in names.split():
+            assert list((ROOT / "node" / room).glob(f"{name}.py")), f"node/{room} has no {name}.py"
