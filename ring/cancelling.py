@@ -12,7 +12,7 @@ from quorumcache.ring.directory_set import directory_size
 from quorumcache.ring.draft import Draft
 from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.move import DIRECTORY_GROUP, WAITING, Move
-from quorumcache.ring.node_info import ACTIVE, DRAINING
+from quorumcache.ring.node_info import ACTIVE, DOWN, DRAINING
 from quorumcache.ring.plan import Soundness
 
 _BEFORE: Final = " (was "
@@ -62,7 +62,14 @@ def came_from(draft: Draft, move: Move) -> tuple[int, ...]:
 
 
 def _take_back(draft: Draft) -> None:
-    """Give back the values that a change of a node or of the settings has replaced."""
+    """Give back what a change has replaced: values of a node or of the settings, and a node that
+    was given up, as long as its successor has not come.
+    """
+    awaited = draft.awaited()
+    if awaited is not None:
+        name = draft.change.partition(" ")[2]
+        draft.nodes[awaited.node_id] = replace(awaited, name=name, state=DOWN)
+        return
     text, _, before = draft.change.removesuffix(")").partition(_BEFORE)
     values = dict(word.split("=", 1) for word in before.split())
     if "replication" in values:
