@@ -38,6 +38,7 @@ PURE = (
     "node/store/*",
     "node/protocol/*",
     "node/directory/state.py",
+    "node/replica/pacing.py",
     "node/replica/steering.py",
     "node/peers/founding_frames.py",
     "node/storage/checksum.py",
