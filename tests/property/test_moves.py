@@ -8,6 +8,7 @@ group is larger than its log, so new replicas get it as a snapshot.
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ SESSION = 77
 ITEM_BYTES = 4000
 KEYS = 40
 TTL_SECONDS = 2
+SEEDS = int(os.environ.get("MOVE_SEEDS", "8"))
 
 
 class Client:
@@ -145,3 +147,148 @@ def test_the_leader_dies_at_any_step_and_another_goes_on(step: int) -> None:
 
     run(world, story())
     assert died or step > len(world.history)
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_the_power_fails_everywhere_at_any_step(step: int) -> None:
+    world = MovingWorld(20 + step, 6, OLD)
+
+    def fail(count: int) -> None:
+        if count == step:
+            for node_id in world.nodes:
+                world.crash(node_id)
+                world.loop.call_later(world.random.random() * 2, world.restart, node_id)
+
+    async def story() -> None:
+        client = await settle(world)
+        world.on_report = fail
+        world.move(GROUP, NEW)
+        await world.until(lambda: world.is_moved(GROUP, NEW))
+        await check(world, client, NEW)
+
+    run(world, story())
+
+
+@pytest.mark.parametrize("step", range(1, 8))
+def test_a_move_that_is_cancelled_at_any_step_turns_back(step: int) -> None:
+    world = MovingWorld(40 + step, 6, OLD)
+
+    def cancel(count: int) -> None:
+        if count == step:
+            world.move(GROUP, OLD)
+
+    async def story() -> None:
+        client = await settle(world)
+        world.on_report = cancel
+        world.move(GROUP, NEW)
+        await world.until(lambda: world.is_moved(GROUP, OLD))
+        await check(world, client, OLD)
+
+    run(world, story())
+
+
+def test_a_group_that_comes_back_at_once_is_made_of_new_replicas() -> None:
+    """The nodes that lost it may not have removed it yet when the next map gives it back."""
+    world = MovingWorld(60, 6, OLD)
+
+    async def story() -> None:
+        client = await settle(world)
+        for target in (NEW, OLD, NEW, OLD, (1, 4, 5)):
+            world.move(GROUP, target)
+            await world.until(lambda: not world.directory.moves)
+        await world.until(lambda: world.is_moved(GROUP, (1, 4, 5)))
+        await check(world, client, (1, 4, 5))
+
+    run(world, story())
+
+
+def test_a_new_node_that_dies_is_waited_for_and_the_group_keeps_three_copies() -> None:
+    world = MovingWorld(61, 6, OLD)
+
+    def kill(count: int) -> None:
+        if len(world.history[-1][0].voters) == 6:
+            world.on_report = lambda count: None
+            world.crash(5)
+
+    async def story() -> None:
+        client = await settle(world)
+        world.on_report = kill
+        world.move(GROUP, NEW)
+        await world.until(lambda: not world.is_up(5))
+        before = client.counted
+        await asyncio.sleep(10)
+        assert client.counted > before
+        assert world.directory.moves
+        voters = world.history[-1][0].voters
+        assert sum(world.is_up(node_id) for node_id in voters) >= 3
+        world.restart(5)
+        await world.until(lambda: world.is_moved(GROUP, NEW))
+        await check(world, client, NEW)
+
+    run(world, story())
+
+
+def test_the_directory_moves_like_any_group() -> None:
+    world = MovingWorld(62, 6, OLD)
+
+    async def story() -> None:
+        client = await settle(world)
+        before = world.record.directory_voters
+        assert 6 not in before
+        target = (6, *before[2:])
+        world.move(0, target)
+        await world.until(lambda: world.is_moved(0, target))
+        assert world.nodes[before[0]].state.births[0] == EMPTY
+        leader = world.leader(0)
+        assert leader is not None
+        assert set(leader.log.configuration.voters) == set(target)
+        await check(world, client, OLD)
+
+    run(world, story())
+
+
+def test_copies_keep_to_the_rate_and_clients_hardly_notice_them() -> None:
+    world = MovingWorld(63, 6, OLD)
+    rate = 100_000
+
+    async def story() -> None:
+        client = await settle(world)
+        for node in world.nodes.values():
+            node.host.copy_rate.bytes_per_second = rate
+        start = world.loop.time()
+        world.move(GROUP, NEW)
+        await world.until(lambda: world.is_moved(GROUP, NEW))
+        seconds = world.loop.time() - start
+        size = world.nodes[NEW[0]].host.groups[GROUP].machine.bytes_used
+        assert 0.8 < seconds * rate / (3 * size) < 3
+        await check(world, client, NEW)
+
+    run(world, story())
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_whatever_dies_and_whatever_is_decided_nothing_is_lost(seed: int) -> None:
+    """Nodes crash, also most of a group at once, and the map changes its mind."""
+    world = MovingWorld(100 + seed, 6, OLD)
+    random = world.random
+
+    async def story() -> None:
+        client = await settle(world)
+        for _ in range(40):
+            await asyncio.sleep(random.random())
+            roll = random.random()
+            if roll < 0.5:
+                node_id = random.choice(list(world.nodes))
+                if world.is_up(node_id):
+                    world.crash(node_id)
+                    world.loop.call_later(random.random() * 3, world.restart, node_id)
+            elif roll < 0.9:
+                world.move(GROUP, tuple(random.sample(range(1, 7), random.choice((1, 3, 3, 5)))))
+            else:
+                world.move(0, tuple(random.sample(range(1, 7), random.choice((3, 5)))))
+        target = tuple(random.sample(range(1, 7), 3))
+        world.move(GROUP, target)
+        await world.until(lambda: world.is_moved(GROUP, target), seconds=120)
+        await check(world, client, target)
+
+    run(world, story())

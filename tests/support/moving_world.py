@@ -315,11 +315,12 @@ class MovingWorld:
             node.follower.arrived(cluster_map)
 
     def move(self, group_id: int, target: tuple[int, ...]) -> None:
-        """Start a move; if one is under way, the group turns to this target."""
+        """Start a move. If one is under way, the group turns to this target; until it is there, all
+        nodes keep their replicas that may be voters by now.
+        """
         present = self.directory
         epoch = present.epoch + 1
-        old = present.move_of(group_id)
-        origin = old.target if old is not None else present.replica_set(group_id)
+        origin = present.replica_set(group_id)
         move = Move(group_id, origin, target, epoch)
         moves = tuple(m for m in present.moves if m.group_id != group_id)
         self._place(group_id, move.replica_set, tuple(sorted((*moves, move))))
