@@ -38,6 +38,8 @@ PURE = (
     "node/store/*",
     "node/protocol/*",
     "node/directory/state.py",
+    "node/replica/pacing.py",
+    "node/replica/steering.py",
     "node/peers/founding_frames.py",
     "node/storage/checksum.py",
     "node/storage/disk_space.py",
