@@ -246,7 +246,7 @@ def _settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "binding_protocol", "ascii"
     yield "auth_enabled_sasl", "no"
     yield "auth_enabled_ascii", "no"
-    yield "item_size_max", config.item_bytes_max
+    yield "item_size_max", node.host.item_bytes_max
     yield "maxconns_fast", "yes"
     yield "slab_reassign", "no"
     yield "slab_automove", 0
