@@ -57,7 +57,8 @@ MAY_IMPORT: dict[str, str] = {
         " wal store peers"
     ),
     "directory": (
-        "errors alarms telemetry state_machine consensus storage store peers replica founding"
+        "errors clock alarms config telemetry state_machine consensus storage store peers replica"
+        " founding"
     ),
     "housekeeping": (
         "errors clock alarms cluster_time config telemetry state_machine consensus storage"

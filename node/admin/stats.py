@@ -213,6 +213,7 @@ def _plain(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, obj
     yield "map_epoch", node.map.epoch if node.map is not None else 0
     yield "shards_held", shards_held
     yield "shards_led", shards_led
+    yield "moves", 0 if node.map is None else len(node.map.moves)
     yield "requests_failed", counters.requests_failed
     yield "writes_refused", counters.writes_refused
     yield "requests_unknown", counters.requests_unknown

@@ -124,7 +124,8 @@ class ChangeDesk:
 
     def join(self, info: NodeInfo, done: Done) -> None:
         """Have a node taken in. `done` hears `OK` and the map that names it, `REFUSED` and a
-        sentence, or `LOST` and a sentence: it may ask again then, and gets the same id."""
+        sentence, or `LOST` and a sentence: it is to ask again then, and gets the same id if it was
+        taken in already."""
         self._take(Question(joiner_texts(info), done, asks_to_join=True))
 
     def _take(self, question: Question) -> None:
@@ -133,7 +134,7 @@ class ChangeDesk:
             question.done(REFUSED, TOO_LONG)
             return
         if len(self._waiting) >= WAITING_MAX:
-            question.done(REFUSED, TOO_MANY)
+            question.done(LOST if question.asks_to_join else REFUSED, TOO_MANY)
             return
         now_ns = self._clock.monotonic_ns()
         number = self._next_id
@@ -230,8 +231,9 @@ class ChangeDesk:
         waiting.question.done(code if code in (OK, REFUSED) else LOST, payload)
 
     def _end(self, number: int, code: int) -> None:
-        waiting = self._waiting.pop(number)
-        waiting.question.done(code, UNKNOWN if code == LOST else NO_LEADER)
+        question = self._waiting.pop(number).question
+        payload = UNKNOWN if code == LOST else NO_LEADER
+        question.done(LOST if question.asks_to_join else code, payload)
 
     def on_request(
         self, node_id: int, number: int, asks_to_join: bool, texts: tuple[str, ...]

@@ -5,7 +5,7 @@ in the map, its own departure. Every member has one, whether it holds a replica 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from quorumcache.node.directory.departure import Departure
 from quorumcache.node.directory.desk import ChangeDesk, DeskPeers
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from quorumcache.ring.moves import GroupReport
 
 
-class OfficePeers(DeskPeers, ReportPeers):
+class OfficePeers(DeskPeers, ReportPeers, Protocol):
     """The peer network, as far as the office needs it."""
 
 

@@ -117,7 +117,8 @@ class Steward:
         if not self._group.is_leader:
             self._elsewhere(question)
         elif len(self._questions) >= QUESTIONS_MAX:
-            question.done(REFUSED, b"too many changes are asked for at once: try again later")
+            code = LOST if question.asks_to_join else REFUSED
+            question.done(code, b"too many changes are asked for at once: try again later")
         else:
             question.ticks_left = QUESTION_TICKS
             self._questions.append(question)
@@ -216,7 +217,8 @@ class Steward:
     def _answer(self, question: Question, present: ClusterMap) -> tuple[ClusterMap | None, bytes]:
         """The map to propose and what to say once it is committed; (None, b"") if all is said."""
         if present.form < 2:
-            question.done(REFUSED, self._why_first_form(present).encode())
+            code = LOST if question.asks_to_join else REFUSED  # A joiner is to ask again.
+            question.done(code, self._why_first_form(present).encode())
             return None, b""
         try:
             wanted, payload = question.answer(present, self._ledger.view())
