@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, str] = {
         "errors cluster_time telemetry peers replica operations founding directory housekeeping"
     ),
     "basics": (
-        "clock alarms cluster_time config telemetry system storage wal peers replica"
+        "errors clock alarms cluster_time config telemetry system storage wal peers replica"
         " directory housekeeping"
     ),
     "member": (
