@@ -84,6 +84,8 @@ class Member:
             directory=durable.directory,
             on_complete=self._founded,
             on_failed=basics.on_fatal,
+            secret=durable.secret,
+            was_given=basics.given_secret is not None,
         )
         starter = self._starter = ReplicaStarter(
             _consensus_config(basics, self.node_id),

@@ -28,6 +28,7 @@ from quorumcache.node.storage.identity import (
     read_identity,
 )
 from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, encode_births
+from quorumcache.node.storage.secret import Secret, keep_secret, secret_path
 from quorumcache.node.storage.start_record import STARTS_FILE, encode_starts
 from quorumcache.node.storage.starts import Starts
 from quorumcache.node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
@@ -134,11 +135,18 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
 
 
 def accept(
-    disk: Disk, directory: str, identity: NodeIdentity, record: FoundingRecord, random: Random
+    disk: Disk,
+    directory: str,
+    identity: NodeIdentity,
+    record: FoundingRecord,
+    random: Random,
+    secret: Secret | None = None,
 ) -> Membership:
     """Make the directory a member: an empty log, the note of its newest segment, the count of its
-    starts, the births, then the membership, each one durable before the next. Under the lock, on
-    a directory that is new.
+    starts, the births, the secret, then the membership, each one durable before the next. Under the
+    lock, on a directory that is new.
+
+    `secret`: the cluster's; None if it has none.
     """
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
     Wal.open(
@@ -154,6 +162,10 @@ def accept(
     disk.write(
         f"{directory}/{BIRTHS_FILE}", encode_births(births, record.cluster_id, founder.node_id)
     )
+    if secret is not None:
+        keep_secret(disk, directory, secret)
+    else:
+        disk.remove(secret_path(directory))  # An attempt that crashed may have left another one.
     member = as_member(identity, record)
     disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(member))
     return Membership(member, record)

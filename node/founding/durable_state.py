@@ -34,6 +34,7 @@ from quorumcache.node.storage.disk_space import SpacePlan, plan_space
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, lock_data_dir
 from quorumcache.node.storage.local_state import LocalState
+from quorumcache.node.storage.secret import Secret, settle_secret
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.storage.start_record import PeerStarts, count_start
 from quorumcache.node.storage.starts import Starts
@@ -64,8 +65,12 @@ class DurableState:
         loop: asyncio.AbstractEventLoop,
         time: ClusterTime,
         incarnation: int,
+        given_secret: Secret | None = None,
     ) -> None:
+        """`given_secret`: what the operator gave this node as the cluster's secret."""
         self.disk = disk
+        self.secret: Secret | None = given_secret
+        """Of a member: the cluster's, None if it has none. Before: the given one."""
         self.plan: SpacePlan | None = None
         """How the log shares the disk; None while there is none."""
         self._time = time
@@ -96,12 +101,12 @@ class DurableState:
         if self.identity.is_member:
             self.become(membership(self.identity, self.directory))
 
-    def accept(self, record: FoundingRecord) -> None:
-        """Make this new node a member of the record's cluster."""
+    def accept(self, record: FoundingRecord, secret: Secret | None = None) -> None:
+        """Make this new node a member of the record's cluster. `secret`: the cluster's."""
         if self.disk is None:
             member = Membership(as_member(self.identity, record), record)
         else:
-            member = accept(self.disk, self.directory, self.identity, record, self._random)
+            member = accept(self.disk, self.directory, self.identity, record, self._random, secret)
         event(
             log,
             "info",
@@ -124,6 +129,7 @@ class DurableState:
         if self.disk is None:
             self.local_state.births = births_of(member.record, member.identity.node_id)
         else:
+            self.secret = settle_secret(self.disk, self.directory, self.secret)
             self._open(self.disk, member)
         self.member = member
 
