@@ -16,9 +16,10 @@ from math import gcd
 
 from quorumcache.node.errors import ConfigError
 from quorumcache.ring.address import format_address, parse_address, parse_addresses
-from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX, WEIGHTS, is_weight
+from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX
 from quorumcache.ring.errors import AddressError
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
+from quorumcache.ring.node_info import WEIGHTS, is_weight
 
 # An item travels whole: in one log entry, one frame between nodes, one write to the log. While it
 # does, a node can do nothing else, and from about 12 MB on that takes longer than the default

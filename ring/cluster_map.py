@@ -2,77 +2,35 @@
 
 Same map, same answer, in every process: node, client and test compute the shard and the replicas of
 a key from it. Every instance is valid: a map is checked when it is built, so also when it is
-decoded.
-
-Bytes of a map: one msgpack array, at most MAP_BYTES_MAX long.
-
-    [ MAP_FORMAT, epoch, cluster_id, shard_count, replication,
-      [ [node_id, name, peer_address, client_address, http_address, zone, weight, disk_id], ...
-        by node_id ],
-      [ [node_id of the preferred leader, node_id, ...], ... by shard ],
-      [ [node_id, ...], ... the founding set of each shard, by shard ],
-      started: shard_count bits, shard 0 in the lowest bit of the first byte,
-      [ [name, value], ... the settings that are fixed since the creation, by name ] ]
+decoded. Its bytes are those of `map_form.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Self
 
-import msgpack
-
-from quorumcache.ring.address import parse_address
-from quorumcache.ring.errors import AddressError, MapError
+from quorumcache.ring.errors import MapError
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count, key_token
+from quorumcache.ring.map_form import FORM_MAX, decode_map, encode_map
+from quorumcache.ring.move import DIRECTORY_GROUP, WAITING, Move
+from quorumcache.ring.node_info import (
+    ACTIVE,
+    LOST,
+    NODE_ID_MAX,
+    TEXT_CHARS_MAX,
+    NodeInfo,
+    check_int,
+    check_node,
+    check_text,
+)
 
-MAP_FORMAT = 2
-MAP_BYTES_MAX = 4 << 20  # 4096 shards of 7 replicas and 1000 nodes need less than 400 KiB
 NODES_MAX = 1024
-NODE_ID_MAX = (1 << 31) - 1
 REPLICATION_MAX = 9  # a wider group only makes the quorum slower
 EPOCH_MAX = (1 << 63) - 1
-TEXT_CHARS_MAX = 255  # names, zones and addresses: longer than any DNS name with a port
-WEIGHT_MIN = 1e-6
-WEIGHT_MAX = 1e6  # weights are relative: within bounds no quotient of them becomes 0 or infinite
-WEIGHTS = f"a number from {WEIGHT_MIN:f} to {WEIGHT_MAX:.0f}"
 SETTINGS_MAX = 64
-FIELD_COUNT = 10
-
-_DISK_ID = re.compile(r"[0-9a-f]{32}\Z")
-
-
-def is_disk_id(text: object) -> bool:
-    """Whether this is an id of 128 random bits, as 32 lower-case hexadecimal digits."""
-    return type(text) is str and _DISK_ID.match(text) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class NodeInfo:
-    """What the cluster knows about one node.
-
-    `node_id`: from 1, never used again for another node. `name`: unique, without white space. The
-    three addresses are host:port; `http_address` may be "" (no HTTP endpoint). `zone`: failure
-    domain, "" if there are none. `weight`: share of the replicas relative to the other nodes, in
-    (0, 1e6]. `disk_id`: the random id of the data directory that may speak for this node; "" where
-    no process stands behind the map.
-    """
-
-    node_id: int
-    name: str
-    peer_address: str
-    client_address: str
-    http_address: str
-    zone: str
-    weight: float
-    disk_id: str = ""
-
-    def with_id(self, node_id: int) -> NodeInfo:
-        """The same node under another id: a founder gets its id when the record is made."""
-        return replace(self, node_id=node_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +43,13 @@ class ClusterMap:
     node_id. `replica_sets`: one per shard, distinct node ids, the first is the preferred leader.
     `founding_sets`: the voters that each shard's group was born with; given as (), they are the
     replica sets. `started`: one bit per shard (shard 0 is the lowest), set once the group has
-    committed an entry; never unset. `settings`: what is fixed since the creation, by name.
+    committed an entry; never unset. `settings`: (name, value), by name.
+
+    `form`: 2 once every node of the cluster is known to read what follows; a map of form 1 has
+    the defaults there. `directory`: nodes with a replica of group 0. `moves`: by group id, the
+    groups that are to have another replica set than they have. `next_node_id`: the id of the next
+    node that joins; 0 stands for one above the highest. `change`: what an operator has asked for
+    and is under way, in words; "" if nothing is. `is_paused`: no waiting move is started.
     """
 
     epoch: int
@@ -97,11 +61,19 @@ class ClusterMap:
     founding_sets: tuple[tuple[int, ...], ...] = ()
     started: int = 0
     settings: tuple[tuple[str, str], ...] = ()
+    form: int = 1
+    directory: tuple[int, ...] = ()
+    moves: tuple[Move, ...] = ()
+    next_node_id: int = 0
+    change: str = ""
+    is_paused: bool = False
 
     def __post_init__(self) -> None:
         if not self.founding_sets:
             object.__setattr__(self, "founding_sets", self.replica_sets)
         _check_map(self)
+        if not self.next_node_id:
+            object.__setattr__(self, "next_node_id", self.nodes[-1].node_id + 1)
 
     def node(self, node_id: int) -> NodeInfo:
         """The node with this id; `MapError` if the map does not know it."""
@@ -109,6 +81,10 @@ class ClusterMap:
             if node.node_id == node_id:
                 return node
         raise MapError(f"node {node_id} is not in the map of epoch {self.epoch}")
+
+    def node_named(self, name: str) -> NodeInfo | None:
+        """The node with this name; None if there is none."""
+        return next((node for node in self.nodes if node.name == name), None)
 
     def shard_of(self, key: bytes) -> int:
         """Shard of `key`, in [0, shard_count)."""
@@ -121,6 +97,18 @@ class ClusterMap:
     def preferred_leader(self, shard: int) -> int:
         """Node id that should lead `shard` when it can."""
         return self.replica_sets[shard][0]
+
+    def replica_set(self, group_id: int) -> tuple[int, ...]:
+        """Node ids that hold a group: a shard, or the directory ((): form 1 does not say it)."""
+        return self.replica_sets[group_id - 1] if group_id != DIRECTORY_GROUP else self.directory
+
+    def move_of(self, group_id: int) -> Move | None:
+        """The move of a group; None if it has none."""
+        return next((move for move in self.moves if move.group_id == group_id), None)
+
+    def setting(self, name: str) -> str:
+        """A setting's value; "" if the map does not name it."""
+        return dict(self.settings).get(name, "")
 
     def is_started(self, shard: int) -> bool:
         """Whether the shard's group has committed an entry: a new replica is then born empty."""
@@ -140,7 +128,8 @@ class ClusterMap:
         nodes = {node.node_id: node for node in self.nodes}
         nodes.update((info.node_id, info) for info in infos)
         ordered = tuple(nodes[node_id] for node_id in sorted(nodes))
-        return replace(self, epoch=self.epoch + 1, nodes=ordered)
+        next_node_id = max(self.next_node_id, ordered[-1].node_id + 1)
+        return replace(self, epoch=self.epoch + 1, nodes=ordered, next_node_id=next_node_id)
 
     def with_node(self, info: NodeInfo) -> ClusterMap:
         """The next epoch, in which `info` is added, or replaces the node of the same id. No replica
@@ -152,7 +141,8 @@ class ClusterMap:
         """The next epoch without this node; `MapError` if unknown or still holding a replica."""
         self.node(node_id)
         nodes = tuple(node for node in self.nodes if node.node_id != node_id)
-        return replace(self, epoch=self.epoch + 1, nodes=nodes)
+        next_node_id = self.next_node_id if self.form > 1 else 0  # Form 1 does not remember it.
+        return replace(self, epoch=self.epoch + 1, nodes=nodes, next_node_id=next_node_id)
 
     def with_replica_sets(self, replica_sets: Iterable[Sequence[int]]) -> ClusterMap:
         """The next epoch with these replica sets, one per shard."""
@@ -168,72 +158,23 @@ class ClusterMap:
 
     def to_bytes(self) -> bytes:
         """The msgpack form; equal maps give equal bytes."""
-        packed: bytes = msgpack.packb(
+        return encode_map(
+            self.form,
+            (self.epoch, self.cluster_id, self.shard_count, self.replication),
+            self.nodes,
             (
-                MAP_FORMAT,
-                self.epoch,
-                self.cluster_id,
-                self.shard_count,
-                self.replication,
-                [
-                    (
-                        node.node_id,
-                        node.name,
-                        node.peer_address,
-                        node.client_address,
-                        node.http_address,
-                        node.zone,
-                        float(node.weight),
-                        node.disk_id,
-                    )
-                    for node in self.nodes
-                ],
                 self.replica_sets,
                 self.founding_sets,
                 self.started.to_bytes((self.shard_count + 7) // 8, "little"),
                 self.settings,
-            )
+            ),
+            (self.directory, self.moves, self.next_node_id, self.change, self.is_paused),
         )
-        return packed
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """The map in `data`, none of which is trusted; `MapError` says what is wrong with it."""
-        if len(data) > MAP_BYTES_MAX:
-            raise MapError(f"a map of {len(data)} bytes is larger than {MAP_BYTES_MAX}")
-        try:
-            fields = msgpack.unpackb(data, use_list=False, strict_map_key=True)
-        except (ValueError, RecursionError, msgpack.UnpackException) as error:
-            raise MapError(f"a map is not valid msgpack: {error!r}") from error
-        if type(fields) is not tuple or not fields:
-            raise MapError(
-                f"a map is {type(fields).__name__}, expected an array of {FIELD_COUNT} fields"
-            )
-        if type(fields[0]) is not int or fields[0] != MAP_FORMAT:
-            raise MapError(
-                f"the map is in format {fields[0]!r:.60}, this version reads format {MAP_FORMAT}"
-            )
-        if len(fields) != FIELD_COUNT:
-            raise MapError(f"a map has {len(fields)} fields, expected {FIELD_COUNT}")
-        _, epoch, cluster_id, shard_count, replication, nodes, replica_sets = fields[:7]
-        founding_sets, started, settings = fields[7:]
-        if type(nodes) is not tuple:
-            raise MapError(f"nodes is {type(nodes).__name__}, expected an array")
-        if type(started) is not bytes:
-            raise MapError(f"started is {type(started).__name__}, expected bytes")
-        if not founding_sets:
-            raise MapError("founding_sets is empty, expected one set per shard")
-        return cls(
-            epoch=epoch,
-            cluster_id=cluster_id,
-            shard_count=shard_count,
-            replication=replication,
-            nodes=tuple(_node_from(fields) for fields in nodes),
-            replica_sets=replica_sets,
-            founding_sets=founding_sets,
-            started=int.from_bytes(started, "little"),
-            settings=settings,
-        )
+        return cls(**decode_map(data))
 
     def fingerprint(self) -> str:
         """128-bit digest of the whole map, as 32 hexadecimal digits. Equal maps, equal
@@ -242,25 +183,27 @@ class ClusterMap:
         return blake2b(self.to_bytes(), digest_size=16).hexdigest()
 
 
-def _node_from(fields: Any) -> NodeInfo:
-    if type(fields) is not tuple or len(fields) != 8:
-        raise MapError(f"a node is {fields!r:.100}, expected an array of 8 fields")
-    return NodeInfo(*fields)
-
-
 def _check_map(candidate: ClusterMap) -> None:
-    _check_int("epoch", candidate.epoch, 1, EPOCH_MAX)
-    _check_text("cluster_id", candidate.cluster_id)
-    _check_int("shard_count", candidate.shard_count, 1, SHARD_COUNT_MAX)
+    check_int("epoch", candidate.epoch, 1, EPOCH_MAX)
+    check_text("cluster_id", candidate.cluster_id)
+    check_int("shard_count", candidate.shard_count, 1, SHARD_COUNT_MAX)
     if not is_shard_count(candidate.shard_count):
         raise MapError(f"shard_count is {candidate.shard_count}, expected a power of two")
-    _check_int("replication", candidate.replication, 1, REPLICATION_MAX)
+    check_int("replication", candidate.replication, 1, REPLICATION_MAX)
     _check_nodes(candidate.nodes)
     known = {node.node_id for node in candidate.nodes}
     _check_sets(candidate, "replica", candidate.replica_sets, known)
     _check_sets(candidate, "founding", candidate.founding_sets, None)
-    _check_int("started", candidate.started, 0, (1 << candidate.shard_count) - 1)
+    check_int("started", candidate.started, 0, (1 << candidate.shard_count) - 1)
     _check_settings(candidate.settings)
+    check_int("form", candidate.form, 1, FORM_MAX)
+    if candidate.next_node_id != 0:
+        last_id = candidate.nodes[-1].node_id
+        check_int("next_node_id", candidate.next_node_id, last_id + 1, NODE_ID_MAX + 1)
+    if candidate.form == 1:
+        _check_old(candidate)
+    else:
+        _check_newer(candidate, known)
 
 
 def _check_nodes(nodes: Any) -> None:
@@ -273,41 +216,18 @@ def _check_nodes(nodes: Any) -> None:
     for node in nodes:
         if type(node) is not NodeInfo:
             raise MapError(f"a node is {type(node).__name__}, expected NodeInfo")
-        _check_int("node_id", node.node_id, 1, NODE_ID_MAX)
+        check_int("node_id", node.node_id, 1, NODE_ID_MAX)
         if node.node_id <= last_id:
             raise MapError(f"node {node.node_id} follows node {last_id}: ids must ascend")
         last_id = node.node_id
         check_node(node)
-        for field in ("name", "peer_address", "client_address"):
+        # The addresses of a lost node are free for the one that replaces it.
+        fields = ("name", "peer_address", "client_address") if node.state != LOST else ("name",)
+        for field in fields:
             value = getattr(node, field)
             other = taken.setdefault((field, value), node.node_id)
             if other != node.node_id:
                 raise MapError(f"nodes {other} and {node.node_id} share the {field} {value!r}")
-
-
-def check_node(node: NodeInfo) -> None:
-    """Raise `MapError` for the first thing that is wrong with what is known of a node."""
-    where = f"node {node.node_id}"
-    _check_text(f"{where}: name", node.name)
-    _check_address(f"{where}: peer_address", node.peer_address)
-    _check_address(f"{where}: client_address", node.client_address)
-    if node.http_address != "":
-        _check_address(f"{where}: http_address", node.http_address)
-    if node.zone != "":
-        _check_text(f"{where}: zone", node.zone)
-    if node.disk_id != "" and not is_disk_id(node.disk_id):
-        raise MapError(f"{where}: disk_id is {node.disk_id!r:.60}, expected 32 hexadecimal digits")
-    if not is_weight(node.weight):
-        raise MapError(f"{where}: weight is {node.weight!r:.60}, expected {WEIGHTS}")
-
-
-def is_weight(value: object) -> bool:
-    """Whether a node may have this weight: a number from `WEIGHT_MIN` to `WEIGHT_MAX`."""
-    return (
-        isinstance(value, int | float)
-        and type(value) is not bool
-        and (WEIGHT_MIN <= value <= WEIGHT_MAX)
-    )
 
 
 def _check_sets(candidate: ClusterMap, word: str, sets: Any, known: set[int] | None) -> None:
@@ -316,15 +236,19 @@ def _check_sets(candidate: ClusterMap, word: str, sets: Any, known: set[int] | N
         count = len(sets) if type(sets) is tuple else type(sets).__name__
         raise MapError(f"{word}_sets has {count} shards, expected {candidate.shard_count}")
     for shard, replicas in enumerate(sets):
-        if type(replicas) is not tuple or not replicas:
-            raise MapError(f"shard {shard}: replicas are {replicas!r:.100}, expected node ids")
-        for node_id in replicas:
-            if known is None:
-                _check_int(f"shard {shard}: founder", node_id, 1, NODE_ID_MAX)
-            elif type(node_id) is not int or node_id not in known:
-                raise MapError(f"shard {shard}: replica {node_id!r:.100} is not a node of the map")
-        if len(set(replicas)) != len(replicas):
-            raise MapError(f"shard {shard}: a node appears twice in {replicas!r:.100}")
+        _check_set(f"shard {shard}", replicas, known)
+
+
+def _check_set(where: str, replicas: Any, known: set[int] | None) -> None:
+    if type(replicas) is not tuple or not replicas:
+        raise MapError(f"{where}: replicas are {replicas!r:.100}, expected node ids")
+    for node_id in replicas:
+        if known is None:
+            check_int(f"{where}: founder", node_id, 1, NODE_ID_MAX)
+        elif type(node_id) is not int or node_id not in known:
+            raise MapError(f"{where}: replica {node_id!r:.100} is not a node of the map")
+    if len(set(replicas)) != len(replicas):
+        raise MapError(f"{where}: a node appears twice in {replicas!r:.100}")
 
 
 def _check_settings(settings: Any) -> None:
@@ -334,25 +258,44 @@ def _check_settings(settings: Any) -> None:
         if type(setting) is not tuple or len(setting) != 2:
             raise MapError(f"a setting is {setting!r:.60}, expected name and value")
         for text in setting:
-            _check_text("a setting", text)
+            check_text("a setting", text)
 
 
-def _check_int(field: str, value: Any, low: int, high: int) -> None:
-    if type(value) is not int or not low <= value <= high:
-        raise MapError(f"{field} is {value!r:.100}, expected an integer in [{low}, {high}]")
+def _check_old(candidate: ClusterMap) -> None:
+    """A map of form 1 says nothing that its readers do not know."""
+    is_old = (
+        not candidate.directory
+        and not candidate.moves
+        and not candidate.change
+        and candidate.is_paused is False
+        and candidate.next_node_id in (0, candidate.nodes[-1].node_id + 1)
+        and all(node.state == ACTIVE and node.weight > 0 for node in candidate.nodes)
+    )
+    if not is_old:
+        raise MapError("a map of form 1 says what only maps of form 2 can say")
 
 
-def _check_text(field: str, value: Any) -> None:
-    """Printable text without white space, since it appears as one word in replies and logs."""
-    if type(value) is not str or not 1 <= len(value) <= TEXT_CHARS_MAX:
-        raise MapError(f"{field} is {value!r:.100}, expected 1 to {TEXT_CHARS_MAX} characters")
-    if not value.isprintable() or " " in value:
-        raise MapError(f"{field} is {value!r:.100}, expected printable text without spaces")
-
-
-def _check_address(field: str, value: Any) -> None:
-    _check_text(field, value)
-    try:
-        parse_address(value)
-    except AddressError as error:
-        raise MapError(f"{field}: {error}") from None
+def _check_newer(candidate: ClusterMap, known: set[int]) -> None:
+    _check_set("the directory", candidate.directory, known)
+    if type(candidate.is_paused) is not bool:
+        raise MapError(f"is_paused is {candidate.is_paused!r:.60}, expected a bool")
+    change: Any = candidate.change
+    if type(change) is not str or len(change) > TEXT_CHARS_MAX or not change.isprintable():
+        raise MapError(f"change is {change!r:.100}, expected a short text")
+    if type(candidate.moves) is not tuple:
+        raise MapError(f"moves is {type(candidate.moves).__name__}, expected a tuple")
+    last_id = -1
+    for move in candidate.moves:
+        if type(move) is not Move:
+            raise MapError(f"a move is {type(move).__name__}, expected Move")
+        check_int("the group of a move", move.group_id, last_id + 1, candidate.shard_count)
+        last_id = move.group_id
+        where = f"the move of group {move.group_id}"
+        _check_set(where, move.origin, known)
+        _check_set(where, move.target, known)
+        check_int(f"{where}: decided", move.decided, WAITING, candidate.epoch)
+        if candidate.replica_set(move.group_id) != move.replica_set:
+            raise MapError(
+                f"{where}: the replica set is {candidate.replica_set(move.group_id)!r:.100}, "
+                f"expected {move.replica_set!r:.100}"
+            )

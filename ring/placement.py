@@ -23,11 +23,11 @@ from fractions import Fraction
 from itertools import pairwise
 
 from quorumcache.ring.board import Board
-from quorumcache.ring.cluster_map import WEIGHTS, NodeInfo, is_weight
 from quorumcache.ring.errors import PlacementError
 from quorumcache.ring.hash_ring import HashRing
 from quorumcache.ring.hashing import is_shard_count, shard_start
 from quorumcache.ring.leaders import choose_leaders
+from quorumcache.ring.node_info import WEIGHTS, NodeInfo, is_weight
 from quorumcache.ring.shares import fair_shares, quotas, zone_bounds
 
 RING_VNODES_PER_NODE = 64  # on average; quotas make the balance, the ring only spreads neighbours
@@ -91,7 +91,7 @@ def _check(
         if node.node_id == following.node_id:
             raise PlacementError(f"two nodes have the id {node.node_id}")
     for node in nodes:
-        if not is_weight(node.weight):
+        if not is_weight(node.weight) or node.weight == 0:
             raise PlacementError(
                 f"node {node.node_id}: weight is {node.weight!r:.60}, expected {WEIGHTS}"
             )

@@ -27,7 +27,7 @@ import msgpack
 
 from quorumcache.node.errors import HandshakeRefused, PeerFrameError
 from quorumcache.node.storage.starts import NONCE_BYTES, NONCES_MAX
-from quorumcache.ring.cluster_map import WEIGHTS, is_weight
+from quorumcache.ring.node_info import WEIGHTS, is_weight
 
 PROTOCOL_VERSION: Final = 3
 

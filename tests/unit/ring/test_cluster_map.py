@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import msgpack
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorumcache.ring import ClusterMap, MapError, NodeInfo, place, shard_of
-from quorumcache.ring.cluster_map import MAP_BYTES_MAX
+from quorumcache.ring.map_form import MAP_BYTES_MAX
+from quorumcache.ring.move import Move
 from tests.support.clusters import make_map, make_node, make_nodes
 
 NODES = make_nodes(4, zones=2)
@@ -77,7 +79,8 @@ def test_each_change_is_the_next_epoch() -> None:
         (b"\x90", "expected an array of"),
         (msgpack.packb([2, 2]), "has 2 fields"),
         (b"x" * (MAP_BYTES_MAX + 1), "larger than"),
-        (with_field(0, 3), "the map is in format 3, this version reads format 2"),
+        (with_field(0, 4), "the map is in format 4, this version reads formats 2 to 3"),
+        (with_field(0, 3), "a map has 10 fields, expected 16"),
         (with_field(0, True), "the map is in format True"),
         (with_field(1, 0), "epoch is 0"),
         (with_field(1, True), "epoch is True"),
@@ -111,7 +114,7 @@ def test_each_change_is_the_next_epoch() -> None:
         (with_node_field(4, "h"), "http_address: 'h' is not HOST:PORT"),
         (with_node_field(5, 3), "zone is 3"),
         (with_node_field(5, "a\n"), "zone is 'a\\\\n'"),
-        (with_node_field(6, 0.0), "weight is 0.0"),
+        (with_node_field(6, 0.0), "a map of form 1 says what only maps of form 2 can say"),
         (with_node_field(6, -1.0), "weight is -1.0"),
         (
             with_node_field(6, 5e-324),
@@ -180,3 +183,93 @@ def test_the_largest_map_is_modest() -> None:
     big = make_map(nodes, place(nodes, 4096, 5), replication=5)
     assert len(big.to_bytes()) < 64 << 10
     assert ClusterMap.from_bytes(big.to_bytes()) == big
+
+
+def newer(**changes: Any) -> ClusterMap:
+    """MAP in form 2: two groups move, and the directory is on three nodes."""
+    waiting = Move(3, MAP.replica_set(3), (4, 1, 2))
+    started = Move(6, (1, 2, 3), (4, 1, 2), 5)
+    sets = list(MAP.replica_sets)
+    sets[5] = (1, 2, 4, 3)
+    fields: dict[str, Any] = {
+        "epoch": 6,
+        "form": 2,
+        "replica_sets": tuple(sets),
+        "directory": (1, 2, 3),
+        "moves": (waiting, started),
+        "next_node_id": 9,
+        "change": "drain n3",
+        "is_paused": True,
+        **changes,
+    }
+    return replace(MAP, **fields)
+
+
+def test_form_2_to_bytes_and_back() -> None:
+    nodes = (replace(NODES[0], state="down"), replace(NODES[1], weight=0.0), *NODES[2:])
+    cluster_map = newer(nodes=nodes)
+    again = ClusterMap.from_bytes(cluster_map.to_bytes())
+    assert again == cluster_map
+    assert again.fingerprint() == cluster_map.fingerprint()
+    assert msgpack.unpackb(cluster_map.to_bytes())[0] == 3
+    assert msgpack.unpackb(MAP.to_bytes())[0] == 2, "a map of form 1 is what it always was"
+
+
+def test_form_2_says_where_each_group_is_and_goes() -> None:
+    cluster_map = newer()
+    assert cluster_map.replica_set(0) == (1, 2, 3)
+    assert cluster_map.replica_set(6) == (1, 2, 4, 3) == cluster_map.replicas_of(5)
+    move = cluster_map.move_of(6)
+    assert move is not None
+    assert (move.added, move.removed) == ((4,), (3,))
+    assert cluster_map.move_of(1) is None
+    assert cluster_map.node_named("n2") == NODES[1]
+    assert cluster_map.node_named("n9") is None
+    assert replace(MAP, settings=(("a", "1"),)).setting("a") == "1"
+    assert MAP.setting("a") == ""
+
+
+def test_a_node_id_is_never_free_again() -> None:
+    cluster_map = newer().with_node(make_node(9))
+    assert cluster_map.next_node_id == 10
+    assert cluster_map.without_node(9).next_node_id == 10
+    assert ClusterMap.from_bytes(cluster_map.without_node(9).to_bytes()).next_node_id == 10
+
+
+def test_a_lost_node_leaves_its_addresses_to_the_one_that_replaces_it() -> None:
+    lost = replace(NODES[0], name="n1~1", state="lost")
+    heir = replace(make_node(9), name="n1", peer_address=NODES[0].peer_address)
+    cluster_map = newer().with_nodes([lost, heir])
+    assert cluster_map.node(9).peer_address == cluster_map.node(1).peer_address
+    with pytest.raises(MapError, match="share the peer_address"):
+        newer().with_nodes([heir, replace(NODES[0], name="n1~1")])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"form": 1}, "a map of form 1 says what only maps of form 2 can say"),
+        ({"form": 3}, "form is 3"),
+        ({"directory": ()}, "the directory: replicas are"),
+        ({"directory": (1, 7)}, "the directory: replica 7 is not a node of the map"),
+        ({"directory": (1, 1)}, "the directory: a node appears twice"),
+        ({"next_node_id": 4}, "next_node_id is 4"),
+        ({"change": "a\n"}, "change is"),
+        ({"change": "x" * 256}, "change is"),
+        ({"is_paused": 1}, "is_paused is 1"),
+        ({"moves": []}, "moves is list"),
+        ({"moves": ((1, (1,), (2,), 0),)}, "a move is tuple"),
+        ({"moves": (Move(9, (1,), (2,)),)}, "the group of a move is 9"),
+        ({"moves": (Move(6, (1, 2, 3), (4, 1, 2), 7),)}, "decided is 7"),
+        ({"moves": (Move(6, (1, 2, 3), (4, 1, 2)),)}, "the replica set is .*, expected"),
+        ({"moves": (Move(6, (1, 2, 3), (4, 1, 7), 5),)}, "replica 7 is not a node"),
+        ({"moves": (Move(6, (1, 2, 3), (), 5),)}, "replicas are"),
+        ({"moves": tuple(reversed(newer().moves))}, "the group of a move is 3"),
+        ({"nodes": (replace(NODES[0], state="gone"), *NODES[1:])}, "state is 'gone'"),
+    ],
+)
+def test_a_map_of_form_2_that_contradicts_itself_is_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MapError, match=message):
+        newer(**changes)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from quorumcache.ring import PlacementError, place
-from quorumcache.ring.cluster_map import WEIGHT_MAX, WEIGHT_MIN
+from quorumcache.ring.node_info import WEIGHT_MAX, WEIGHT_MIN
 from tests.support.clusters import leaders, loads, make_node, make_nodes, moved
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from quorumcache.ring import Move, PlacementError, moves, place, report
+from quorumcache.ring import PlacementError, moves, place, report
+from quorumcache.ring.rebalance import Move
 from tests.support.clusters import make_map, make_node, make_nodes, moved
 
 
