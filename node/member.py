@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
@@ -10,6 +11,7 @@ from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.seat import DirectorySeat
 from quorumcache.node.directory.starts import REPORT_MS
 from quorumcache.node.errors import ConfigError
+from quorumcache.node.founding.admission import Admission, Verdict
 from quorumcache.node.founding.introduction import own_hello, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
@@ -24,6 +26,8 @@ from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quorumcache.node.basics import Basics
     from quorumcache.node.founding.durable_state import DurableState
     from quorumcache.node.operations.coordinator import Coordinator
@@ -105,6 +109,17 @@ class Member:
             alarms=basics.alarms,
         )
         self._seat.on_map = self.follower.arrived
+        self.admission = Admission(
+            loop=basics.loop,
+            random=Random(basics.random.getrandbits(64)),
+            tasks=basics.tasks,
+            record=durable.member.record,
+            settings={n: str(v) for n, v in basics.config.cluster_settings.as_dict().items()},
+            own=lambda: members.told[self.node_id],
+            current_map=lambda: members.map,
+            secret=lambda: durable.secret,
+            decide=self._decide_join,
+        )
         self.inbox = Inbox(
             host=host,
             transport=basics.transport,
@@ -115,6 +130,7 @@ class Member:
             time=basics.time,
             members=members,
             on_told=self._update_peers,
+            on_join=self.admission.question,
         )
         self.housekeeper = Housekeeper(
             node_id=self.node_id,
@@ -133,7 +149,7 @@ class Member:
             on_fatal=basics.on_fatal,
         )
         self.peers: PeerNetwork | None = None
-        """None for a node that is alone."""
+        """None for a node that is alone and has no address for others."""
 
     async def join(self, info: NodeInfo) -> None:
         """Meet the peers, start what the disk remembers, and follow the map. `info`: what this node
@@ -167,7 +183,7 @@ class Member:
         basics, config = self._basics, self._basics.config
         self._members.told[self.node_id] = info
         others = self._peer_specs()
-        if not others:
+        if not others and not config.peer:
             return
         if not config.peer:
             raise ConfigError(
@@ -196,6 +212,10 @@ class Member:
             self._update_peers()
             self.peers.send_to_all((MAP_EPOCH, cluster_map.epoch))
             self._host.flush_soon()
+
+    def _decide_join(self, info: NodeInfo, done: Callable[[Verdict], None]) -> None:
+        """Have the directory decide about a new node."""
+        done(Verdict(b"", "the directory takes no new nodes in yet"))
 
     def _founded(self) -> None:
         """All founders have accepted, and this is stored: group 0 may start."""

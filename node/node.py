@@ -27,6 +27,7 @@ from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
 from quorumcache.node.errors import NodeError, StartupError
+from quorumcache.node.founding.arrival import check_seeds, new_joining_phase
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.founding.introduction import own_info
 from quorumcache.node.founding.phase import FoundingPhase
@@ -46,6 +47,7 @@ from quorumcache.ring.address import parse_addresses
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
+    from quorumcache.node.founding.joining import JoiningPhase
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.peers.network import PeerNetwork
     from quorumcache.node.storage.disk import Disk
@@ -83,7 +85,7 @@ class Node:
         self._leaders_changed = asyncio.Event()
         self._stopping = False
         self._admin: AdminServer | None = None
-        self._phase: FoundingPhase | None = None
+        self._phase: FoundingPhase | JoiningPhase | None = None
         self._founding_task: asyncio.Task[None] | None = None
 
         basics = self._basics = Basics(
@@ -96,7 +98,6 @@ class Node:
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
         )
-        self.config = config
         self.clock = clock
         self.loop = loop
         self.started_ns = basics.started_ns
@@ -128,7 +129,6 @@ class Node:
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
-        self.server = self._new_server()
         self.durable = DurableState(
             config,
             basics.disk,
@@ -138,6 +138,8 @@ class Node:
             time=self.time,
             incarnation=basics.incarnation,
         )
+        self.config = basics.config = self.durable.config
+        self.server = self._new_server()
         self.member: Member | None = None
         """None while this node is new."""
         self._data_dir_watch: DataDirWatch | None = None
@@ -155,7 +157,7 @@ class Node:
 
     def _new_server(self) -> MemcachedServer:
         config = self.config
-        words = ClusterWords(
+        words = self._words = ClusterWords(
             self,
             shards=config.shards,
             groups=self.host.groups,
@@ -183,6 +185,9 @@ class Node:
 
     def _become_member(self) -> Member:
         self._data_dir_watch = None
+        config = self.config = self._basics.config = self.durable.config
+        self._words.shards = config.shards
+        self.server.context.use_shards(config.shards)
         self.member = Member(self._basics, self.durable, self.coordinator)
         return self.member
 
@@ -191,16 +196,35 @@ class Node:
     async def start(self) -> None:
         """Listen, join, and begin to serve. Raises NodeError or OSError with what is wrong.
 
-        A node that is new returns once it listens; its founding goes on in the background.
+        A node that is new returns once it listens; its founding, or its join, goes on in the
+        background. A node that joins takes no clients in before it is a member (`wait_member`): it
+        does not know the shards.
         """
         config, basics = self.config, self._basics
-        self.listen_address = await self.server.start(parse_addresses(config.listen))
+        joins = self.member is None and bool(config.join)
+        self.listen_address = await self.server.start(
+            parse_addresses(config.listen), serves=not joins
+        )
         if config.http:
             self._admin = AdminServer(self, self.loop, self.tasks)
             self.http_address = await self._admin.start(parse_addresses(config.http))
         self._plan_rounds()
+        if self.member is not None and config.join:
+            await check_seeds(config, self.durable, loop=self.loop, random=self._new_random())
+        if config.peer and (joins or config.is_alone):
+            # Its address may have a port of the system's choice.
+            await basics.listener.start(config.peer)
         if self.member is not None:
             await self.member.join(self._own_info())
+        elif joins:
+            joining = self._phase = new_joining_phase(
+                *(config, self.durable, self._own_info()),
+                loop=self.loop,
+                random=self._new_random(),
+                on_waiting=basics.peer_watch.founding_waits,
+            )
+            basics.listener.accept = joining.accept
+            self._founding_task = self.tasks.end("join", lambda: self._join(joining))
         elif config.is_alone:
             founders = [self._own_info()]
             self.durable.accept(propose(basics.random, founders, config.fixed_settings))
@@ -215,18 +239,41 @@ class Node:
     def _own_info(self) -> NodeInfo:
         return own_info(
             *(self.config, self.node_id or 1, self.disk_id),
-            *(self.listen_address, self.http_address),
+            *(self.listen_address, self.http_address, self.peer_address),
         )
+
+    def _new_random(self) -> Random:
+        return Random(self._basics.random.getrandbits(64))
 
     def _new_phase(self) -> FoundingPhase:
         return FoundingPhase(
             loop=self.loop,
-            random=Random(self._basics.random.getrandbits(64)),
+            random=self._new_random(),
             own=Blank(self._own_info(), self.config.founding_settings),
             fixed_settings=self.config.fixed_settings,
             members=self.config.members,
             on_waiting=self._basics.peer_watch.founding_waits,
         )
+
+    async def _join(self, phase: JoiningPhase) -> None:
+        """Become a member as soon as a member takes this node in."""
+        try:
+            self.durable.accept_joined(await phase.run())
+            member = self._become_member()
+            phase.close()
+            await member.join(self._own_info())
+            await self.server.serve()
+        except Exception as error:
+            self._fatal(error)
+
+    async def wait_member(self) -> None:
+        """Wait until this node belongs to a cluster and serves it. Raises what it failed with."""
+        awaited: list[asyncio.Future[Any]] = [self.failed]
+        if self._founding_task is not None:
+            awaited.append(self._founding_task)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if self.failed.done():
+            raise self.failed.result()
 
     async def _found(self, phase: FoundingPhase) -> None:
         """Become a member as soon as there is a founding record, and join."""

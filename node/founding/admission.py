@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from quorumcache.node.errors import HandshakeRefused, PeerError
 from quorumcache.node.founding.joining import Prover
@@ -38,6 +38,7 @@ from quorumcache.node.peers.joining_frames import (
     joined_body,
 )
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring import ClusterMap, MapError
 from quorumcache.ring.address import parse_address
 from quorumcache.ring.names import Names
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from quorumcache.node.peers.peer import Asker
     from quorumcache.node.storage.founding_record import FoundingRecord
     from quorumcache.node.system.tasks import Tasks
-    from quorumcache.ring import ClusterMap, NodeInfo
+    from quorumcache.ring import NodeInfo
 
 log = get_logger("node")
 
@@ -59,11 +60,6 @@ REACH_TRIES: Final = 3
 REACH_SECONDS: Final = 1.0
 """A new node is dialed so often, with so long for an answer, before it counts as out of reach."""
 
-MAP_SECONDS: Final = 3.0
-MAP_POLL_SECONDS: Final = 0.02
-"""So long for the map with the new node to come here after the directory has decided, and the pause
-between two looks for it."""
-
 FORM_MIN: Final = 2
 """Of a map that can name a node that joins."""
 
@@ -71,9 +67,18 @@ WILDCARDS: Final = ("0.0.0.0", "::")
 
 OK: Final = ""
 
-Decide = Callable[["NodeInfo", Callable[[bool, str], None]], None]
-"""`decide(info, done)` asks the directory. `done(is_final, why)`: `why` is "" when the node is in
-the map, and `is_final` tells whether the same question will get the same answer."""
+
+class Verdict(NamedTuple):
+    """What the directory says about a new node. `why` "": it belongs to the cluster, and `map` is
+    the map that names it. Otherwise `is_final` tells whether it would say so again."""
+
+    map: bytes
+    why: str = ""
+    is_final: bool = False
+
+
+Decide = Callable[["NodeInfo", Callable[[Verdict], None]], None]
+"""`decide(info, done)` asks the directory."""
 
 
 class Admission:
@@ -164,7 +169,7 @@ class Admission:
         if secret is None:
             return f"node {own.name} does not know the secret of {cluster} yet", False
         proven = (*nonces, self._record.cluster_id.encode(), request.body)
-        if not secret.is_proof(request.proof, JOIN_PROOF, *proven):
+        if not secret.is_proof(JOIN_PROOF, request.proof, *proven):
             return (
                 f"node {info.name} does not know the secret of {cluster}: give it the cluster's, "
                 "with --secret-file FILE (a copy of cluster.secret in the data directory of a "
@@ -203,36 +208,34 @@ class Admission:
         if why:
             self._refuse(asker, info, why, is_final=True)
             return
-        decided: asyncio.Future[tuple[bool, str]] = self._loop.create_future()
+        decided: asyncio.Future[Verdict] = self._loop.create_future()
 
-        def done(is_final: bool, why: str) -> None:
+        def done(verdict: Verdict) -> None:
             if not decided.done():
-                decided.set_result((is_final, why))
+                decided.set_result(verdict)
 
         self._decide(info, done)
-        is_final, why = await decided
-        if why:
-            self._refuse(asker, info, why, is_final=is_final)
+        verdict = await decided
+        if verdict.why:
+            self._refuse(asker, info, verdict.why, is_final=verdict.is_final)
             return
-        deadline = self._loop.time() + MAP_SECONDS
-        while (joined := self._joined(info)) is None:
-            if self._loop.time() > deadline:
-                why = f"node {self._own().name} has not heard yet that node {info.name} joins"
-                self._refuse(asker, info, why, is_final=False)
-                return
-            await asyncio.sleep(MAP_POLL_SECONDS)
+        joined = self._joined(info, verdict.map)
         secret = self._secret()
-        assert secret is not None
+        if joined is None or secret is None:
+            self._refuse(asker, info, "the directory's map does not name it", is_final=False)
+            return
         body = joined_body(joined)
         asker.answer(encode_joined(body, secret.proof(JOINED_PROOF, nonce, body)))
         event(log, "info", "node_joins", peer=info.name, node_id=joined.node_id)
 
-    def _joined(self, info: NodeInfo) -> Joined | None:
-        """The new node's place, if the map here holds it."""
-        cluster_map = self._current_map()
-        for node in cluster_map.nodes if cluster_map is not None else ():
+    def _joined(self, info: NodeInfo, data: bytes) -> Joined | None:
+        """The new node's place in this map; None if it has none."""
+        try:
+            cluster_map = ClusterMap.from_bytes(data)
+        except MapError:
+            return None
+        for node in cluster_map.nodes:
             if node.disk_id == info.disk_id:
-                assert cluster_map is not None
                 return Joined(self._record, node.node_id, cluster_map)
         return None
 

@@ -64,7 +64,7 @@ class Prover(Protocol):
     """The secret of a cluster."""
 
     def proof(self, context: str, *parts: bytes) -> bytes: ...
-    def is_proof(self, proof: bytes, context: str, *parts: bytes) -> bool: ...
+    def is_proof(self, context: str, given: bytes, *parts: bytes) -> bool: ...
 
 
 class _Wait(NamedTuple):
@@ -198,7 +198,7 @@ class JoiningPhase:
         if not isinstance(answer, JoinedAnswer):
             raise PeerFrameError("an answer to another question came")
         joined = answer.joined
-        if not self._secret.is_proof(answer.proof, JOINED_PROOF, nonce, answer.body):
+        if not self._secret.is_proof(JOINED_PROOF, answer.proof, nonce, answer.body):
             raise JoinRefused(
                 f"{seed}: node {member.name} did not prove the secret of cluster "
                 f"{member.cluster_id}. Check who listens at {seed}"
@@ -209,7 +209,9 @@ class JoiningPhase:
             or named is None
             or (named.name, named.disk_id) != (self._own.name, self._own.disk_id)
         ):
-            raise JoinRefused(f"{seed}: the map that node {member.name} sent does not name this node")
+            raise JoinRefused(
+                f"{seed}: the map that node {member.name} sent does not name this node"
+            )
         return joined
 
     async def _is_memcached(self, host: str, port: int) -> bool:

@@ -39,7 +39,8 @@ class Asking(asyncio.Protocol):
 
         Raises `OSError` if the connection ends before, and `PeerError` for what is no frame.
         """
-        answer = self._answer = self._loop.create_future()
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+        self._answer = answer
         if self._transport is None or self._is_lost:
             raise ConnectionResetError("the connection was closed")
         self._transport.write(question)
@@ -80,9 +81,7 @@ class Reception:
     `PeerError`: then nothing is said.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, answer: Callable[[bytes], bytes]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, answer: Callable[[bytes], bytes]) -> None:
         self.loop = loop
         self.answer = answer
         self._connections: dict[_Listening, None] = {}

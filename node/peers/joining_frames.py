@@ -36,7 +36,7 @@ from quorumcache.node.peers.codec import (
 from quorumcache.node.peers.founding_frames import new_node, settings_of
 from quorumcache.node.storage.founding_record import RECORD_BYTES_MAX, FoundingRecord
 from quorumcache.ring import ClusterMap, MapError, NodeInfo, is_disk_id
-from quorumcache.ring.cluster_map import MAP_BYTES_MAX
+from quorumcache.ring.map_form import MAP_BYTES_MAX
 
 NONCE_BYTES: Final = 16
 PROOF_BYTES_MAX: Final = 64

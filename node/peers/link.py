@@ -91,8 +91,8 @@ class PeerLink(asyncio.Protocol):
     __slots__ = (
         "_bulk",
         "_decoder",
-        "_hello_ticks_max",
         "_heard",
+        "_hello_ticks_max",
         "_outbox",
         "_owner",
         "_paused",
