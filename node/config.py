@@ -134,6 +134,10 @@ class NodeConfig:
     # "fsync" or "memory". "" becomes fsync with a data_dir, memory without.
     durability: str = ""
 
+    # File that holds the secret of the cluster, at least 16 characters. "" = the environment has
+    # it, or the data directory.
+    secret_file: str = ""
+
     # --- resources
     # Largest item that clients of this node may store, and that an append at this leader may make.
     # Should be equal on all nodes, and may differ while it is being changed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from random import Random
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
@@ -80,6 +79,8 @@ class Member:
             directory=durable.directory,
             on_complete=self._founded,
             on_failed=basics.on_fatal,
+            secret=durable.secret,
+            was_given=basics.given_secret is not None,
         )
         starter = ReplicaStarter(
             _consensus_config(basics, self.node_id),
@@ -111,7 +112,7 @@ class Member:
         self._seat.on_map = self.follower.arrived
         self.admission = Admission(
             loop=basics.loop,
-            random=Random(basics.random.getrandbits(64)),
+            entropy=basics.entropy,
             tasks=basics.tasks,
             record=durable.member.record,
             settings={n: str(v) for n, v in basics.config.cluster_settings.as_dict().items()},

@@ -6,6 +6,8 @@ peers, joins the group of the directory once the founding is complete, and, as s
 map is known, the groups of the shards that the map places here (`Member`). Stop: hand leaderships
 over, answer what is under way, close. Everything it touches is handed in (loop, clock, disk,
 randomness), so a whole cluster also runs inside one simulated process.
+
+Long: everything of a process is put together in one place.
 """
 
 from __future__ import annotations
@@ -39,9 +41,11 @@ from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import REPLY_BYTES_MAX, Serving
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX
 from quorumcache.node.peers.founding_frames import Blank
+from quorumcache.node.peers.founding_secret import with_secret
 from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.storage.founding_record import propose
+from quorumcache.node.storage.secret import Secret, make_secret
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.address import parse_addresses
 
@@ -71,9 +75,13 @@ class Node:
         random: Random,
         loop: asyncio.AbstractEventLoop,
         consensus_bounds: Mapping[str, int] | None = None,
+        given_secret: Secret | None = None,
+        entropy: Random | None = None,
     ) -> None:
         """`consensus_bounds` replaces bounds of `ConsensusConfig`, by name: a simulation draws
-        small ones, so that windows and batches fill up.
+        small ones, so that windows and batches fill up. `given_secret`: what the operator gave the
+        node as the cluster's secret. `entropy`: for secrets and nonces, numbers that nobody can
+        guess who has seen others of them; `random` in a simulation.
 
         Locks and reads the data directory; raises NodeError or OSError with what is wrong with it.
         """
@@ -95,6 +103,8 @@ class Node:
             random=random,
             loop=loop,
             consensus_bounds=dict(consensus_bounds or {}),
+            given_secret=given_secret,
+            entropy=entropy if entropy is not None else random,
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
         )
@@ -137,6 +147,7 @@ class Node:
             loop=loop,
             time=self.time,
             incarnation=basics.incarnation,
+            given_secret=given_secret,
         )
         self.config = basics.config = self.durable.config
         self.server = self._new_server()
@@ -221,13 +232,15 @@ class Node:
                 *(config, self.durable, self._own_info()),
                 loop=self.loop,
                 random=self._new_random(),
+                entropy=basics.entropy,
                 on_waiting=basics.peer_watch.founding_waits,
             )
             basics.listener.accept = joining.accept
             self._founding_task = self.tasks.end("join", lambda: self._join(joining))
         elif config.is_alone:
             founders = [self._own_info()]
-            self.durable.accept(propose(basics.random, founders, config.fixed_settings))
+            record = propose(basics.random, founders, config.fixed_settings)
+            self.durable.accept(record, basics.given_secret or self._new_secret())
             await self._become_member().join(self._own_info())
         else:
             await basics.listener.start(config.peer)
@@ -246,13 +259,16 @@ class Node:
         return Random(self._basics.random.getrandbits(64))
 
     def _new_phase(self) -> FoundingPhase:
+        given = self._basics.given_secret
         return FoundingPhase(
             loop=self.loop,
             random=self._new_random(),
-            own=Blank(self._own_info(), self.config.founding_settings),
+            own=Blank(self._own_info(), with_secret(self.config.founding_settings, given)),
             fixed_settings=self.config.fixed_settings,
             members=self.config.members,
             on_waiting=self._basics.peer_watch.founding_waits,
+            given_secret=given,
+            new_secret=self._new_secret,
         )
 
     async def _join(self, phase: JoiningPhase) -> None:
@@ -275,10 +291,15 @@ class Node:
         if self.failed.done():
             raise self.failed.result()
 
+    def _new_secret(self) -> Secret | None:
+        """For a cluster that was given none; None where nothing keeps it."""
+        return make_secret(self._basics.entropy) if self._basics.disk is not None else None
+
     async def _found(self, phase: FoundingPhase) -> None:
         """Become a member as soon as there is a founding record, and join."""
         try:
-            self.durable.accept(await phase.run())
+            found = await phase.run()
+            self.durable.accept(found.record, found.secret)
             member = self._become_member()
             phase.close()
             await member.join(self._own_info())

@@ -39,6 +39,7 @@ PURE = (
     "node/protocol/*",
     "node/directory/state.py",
     "node/peers/founding_frames.py",
+    "node/peers/founding_secret.py",
     "node/storage/checksum.py",
     "node/storage/disk_space.py",
     "node/storage/founding_record.py",
@@ -104,6 +105,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/process/run.py": {"*": _PROCESS},
     "node/process/supervisor.py": {"*": _PROCESS},
     "node/process/local_cluster.py": {"*": _PROCESS},
+    "node/process/given_secret.py": {"*": "reads the secret's file, before there is a node"},
     "node/process/options.py": {"*": "reads the configuration file, before there is a node"},
     "node/telemetry/streams.py": {"*": _PROCESS},
     "node/process/signals.py": {"*": _PROCESS},
@@ -126,6 +128,9 @@ EDGES: dict[str, dict[str, str]] = {
         "threading": "a look-up in a thread of its own; other loops are asked themselves",
     },
 }
+
+ENTROPY = "node/process/run.py"
+"""Takes the system's random numbers, for secrets, and hands them down as a `Random`."""
 
 SET_MAKERS = ("set", "frozenset")
 
@@ -240,7 +245,7 @@ def trap_violations(path: str, tree: ast.AST) -> Iterator[Violation]:
                 yield node.lineno, f"random.{node.attr} is the module's: hand a Random down"
         elif isinstance(node, ast.ImportFrom) and node.module == "random":
             for alias in node.names:
-                if alias.name != "Random":
+                if alias.name != "Random" and (alias.name, path) != ("SystemRandom", ENTROPY):
                     yield node.lineno, f"random.{alias.name} is the module's: hand a Random down"
         elif is_pure(path) and called_name(node) in ("hash", "id"):
             yield node.lineno, f"{called_name(node)}() differs from process to process"
@@ -390,6 +395,7 @@ def test_every_rule_names_something_that_exists() -> None:
         ("node/x.py", "loop.run_in_executor(None, f)", "files and threads"),
         ("node/x.py", "import random\nx = random.random()", "random.random is the module's"),
         ("router/x.py", "from random import choice", "random.choice is the module's"),
+        ("node/x.py", "from random import SystemRandom", "random.SystemRandom is the module's"),
         ("ring/x.py", "hash('a')", "hash() differs"),
         ("ring/x.py", "for i in {1, 2}:\n    pass", "the order of {1, 2} is not fixed"),
         ("ring/x.py", "list(set(a))", "the order of set(a) is not fixed"),

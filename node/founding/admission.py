@@ -14,7 +14,6 @@ from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from quorumcache.node.errors import HandshakeRefused, PeerError
-from quorumcache.node.founding.joining import Prover
 from quorumcache.node.founding.questions import Asking
 from quorumcache.node.peers.codec import Refusal, encode_refusal
 from quorumcache.node.peers.joining_frames import (
@@ -45,6 +44,7 @@ from quorumcache.ring.names import Names
 if TYPE_CHECKING:
     from quorumcache.node.peers.peer import Asker
     from quorumcache.node.storage.founding_record import FoundingRecord
+    from quorumcache.node.storage.secret import Secret
     from quorumcache.node.system.tasks import Tasks
     from quorumcache.ring import NodeInfo
 
@@ -88,18 +88,20 @@ class Admission:
         self,
         *,
         loop: asyncio.AbstractEventLoop,
-        random: Random,
+        entropy: Random,
         tasks: Tasks,
         record: FoundingRecord,
         settings: Mapping[str, str],
         own: Callable[[], NodeInfo],
         current_map: Callable[[], ClusterMap | None],
-        secret: Callable[[], Prover | None],
+        secret: Callable[[], Secret | None],
         decide: Decide,
     ) -> None:
-        """`settings`: of this cluster. `own`: what this node says of itself."""
+        """`entropy`: numbers that nobody can guess. `settings`: of this cluster. `own`: what this
+        node says of itself.
+        """
         self._loop = loop
-        self._random = random
+        self._entropy = entropy
         self._tasks = tasks
         self._record = record
         self._settings = settings
@@ -123,7 +125,7 @@ class Admission:
         if isinstance(asked, ReachQuestion):
             asker.answer(encode_reached(Reached(own.name, own.disk_id)))
         elif isinstance(asked, JoinQuestion):
-            nonce = self._random.randbytes(NONCE_BYTES)
+            nonce = self._entropy.randbytes(NONCE_BYTES)
             asker.nonces = (asked.nonce, nonce)
             frame = encode_nonce(MemberNonce(nonce, self._record.cluster_id, own.name))
             asker.answer(frame, is_last=False)

@@ -26,6 +26,7 @@ def new_joining_phase(
     *,
     loop: asyncio.AbstractEventLoop,
     random: Random,
+    entropy: Random,
     on_waiting: Callable[[str], None],
 ) -> JoiningPhase:
     """The join of a new node. Raises `ConfigError` if it was given no secret."""
@@ -39,6 +40,7 @@ def new_joining_phase(
     return JoiningPhase(
         loop=loop,
         random=random,
+        entropy=entropy,
         own=own,
         settings=config.joining_settings,
         secret=secret,

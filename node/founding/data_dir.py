@@ -36,6 +36,7 @@ from quorumcache.node.storage.local_state import (
     are_empty_births,
     encode_births,
 )
+from quorumcache.node.storage.secret import Secret, keep_secret, secret_path
 from quorumcache.node.storage.start_record import STARTS_FILE, encode_starts
 from quorumcache.node.storage.starts import Starts
 from quorumcache.node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
@@ -139,15 +140,22 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
 
 
 def accept(
-    disk: Disk, directory: str, identity: NodeIdentity, record: FoundingRecord, random: Random
+    disk: Disk,
+    directory: str,
+    identity: NodeIdentity,
+    record: FoundingRecord,
+    random: Random,
+    secret: Secret | None = None,
 ) -> Membership:
     """Make the directory a member: an empty log, the note of its newest segment, the count of its
-    starts, the births, then the membership, each one durable before the next. Under the lock, on
-    a directory that is new.
+    starts, the births, the secret, then the membership, each one durable before the next. Under the
+    lock, on a directory that is new.
+
+    `secret`: the cluster's; None if it has none.
     """
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
     member = as_member(identity, record)
-    _prepare(disk, directory, member, births_of(record, founder.node_id), random)
+    _prepare(disk, directory, member, births_of(record, founder.node_id), random, secret)
     disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(member))
     return Membership(member, record)
 
@@ -160,12 +168,13 @@ def accept_joined(
     node_id: int,
     cluster_map: ClusterMap,
     random: Random,
+    secret: Secret,
 ) -> Membership:
     """Make the directory a member that joins under this id: as `accept`, without any birth, and
     with the map that names the node before the membership.
     """
     member = as_joined(identity, record, node_id, cluster_map)
-    _prepare(disk, directory, member, {}, random)
+    _prepare(disk, directory, member, {}, random, secret)
     disk.write(f"{directory}/{MAP_FILE}", with_checksum(cluster_map.to_bytes()))
     disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(member))
     return Membership(member, record)
@@ -177,6 +186,7 @@ def _prepare(
     member: NodeIdentity,
     births: dict[int, Configuration],
     random: Random,
+    secret: Secret | None,
 ) -> None:
     """All that a member's directory has to hold before the membership."""
     Wal.open(
@@ -191,6 +201,10 @@ def _prepare(
     disk.write(
         f"{directory}/{BIRTHS_FILE}", encode_births(births, member.cluster_id, member.node_id)
     )
+    if secret is not None:
+        keep_secret(disk, directory, secret)
+    else:
+        disk.remove(secret_path(directory))  # An attempt that crashed may have left another one.
 
 
 def condemn(disk: Disk, directory: str, why: str) -> None:

@@ -21,7 +21,6 @@ from quorumcache.node.founding.data_dir import (
     Membership,
     accept,
     accept_joined,
-    as_joined,
     as_member,
     births_of,
     check_births,
@@ -36,6 +35,7 @@ from quorumcache.node.storage.disk_space import SpacePlan, plan_space
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, lock_data_dir
 from quorumcache.node.storage.local_state import LocalState
+from quorumcache.node.storage.secret import Secret, settle_secret
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.storage.start_record import PeerStarts, count_start
 from quorumcache.node.storage.starts import Starts
@@ -48,7 +48,6 @@ from quorumcache.ring import ClusterMap
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
-    from quorumcache.node.founding.joining import Prover
     from quorumcache.node.storage.disk import Disk
 
 log: Final = get_logger("node")
@@ -72,10 +71,12 @@ class DurableState:
         loop: asyncio.AbstractEventLoop,
         time: ClusterTime,
         incarnation: int,
+        given_secret: Secret | None = None,
     ) -> None:
+        """`given_secret`: what the operator gave this node as the cluster's secret."""
         self.disk = disk
-        self.secret: Prover | None = None
-        """Of the cluster; None while it is not known."""
+        self.secret: Secret | None = given_secret
+        """Of a member: the cluster's, None if it has none. Before: the given one."""
         self.plan: SpacePlan | None = None
         """How the log shares the disk; None while there is none."""
         self._time = time
@@ -107,12 +108,12 @@ class DurableState:
         if self.identity.is_member:
             self.become(membership(self.identity, self.directory))
 
-    def accept(self, record: FoundingRecord) -> None:
-        """Make this new node a member of the record's cluster."""
+    def accept(self, record: FoundingRecord, secret: Secret | None = None) -> None:
+        """Make this new node a member of the record's cluster. `secret`: the cluster's."""
         if self.disk is None:
             member = Membership(as_member(self.identity, record), record)
         else:
-            member = accept(self.disk, self.directory, self.identity, record, self._random)
+            member = accept(self.disk, self.directory, self.identity, record, self._random, secret)
         event(
             log,
             "info",
@@ -126,14 +127,12 @@ class DurableState:
     def accept_joined(self, joined: Joined) -> None:
         """Make this new node a member of the cluster that has taken it in."""
         record, node_id = joined.record, joined.node_id
-        if self.disk is None:
-            member = Membership(as_joined(self.identity, record, node_id, joined.map), record)
-            self.map_found = joined.map
-        else:
-            member = accept_joined(
-                *(self.disk, self.directory, self.identity, record, node_id, joined.map),
-                self._random,
-            )
+        assert self.disk is not None, "a node that joins keeps something"
+        assert self.secret is not None, "and proved the secret"
+        member = accept_joined(
+            *(self.disk, self.directory, self.identity, record, node_id, joined.map),
+            *(self._random, self.secret),
+        )
         event(log, "info", "joined", cluster=record.cluster_id, node_id=node_id)
         self.become(member)
 
@@ -155,6 +154,7 @@ class DurableState:
         if self.disk is None:
             self.local_state.births = births_of(member.record, member.identity.node_id)
         else:
+            self.secret = settle_secret(self.disk, self.directory, self.secret)
             self._open(self.disk, member)
         self.member = member
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from quorumcache.node.errors import HandshakeRefused, JoinRefused, PeerError, PeerFrameError
 from quorumcache.node.founding.questions import Asking, Reception
@@ -47,6 +47,9 @@ from quorumcache.ring import NodeInfo
 from quorumcache.ring.address import parse_address
 from quorumcache.ring.names import Names
 
+if TYPE_CHECKING:
+    from quorumcache.node.storage.secret import Secret
+
 ROUND_MS: Final = (200, 400)
 """Pause after all seeds were asked, drawn."""
 
@@ -58,13 +61,6 @@ JOIN_SECONDS: Final = 15.0
 
 RETRY_MS: Final = 200
 """Told to a node that dials one that is still joining: it will have accepted soon."""
-
-
-class Prover(Protocol):
-    """The secret of a cluster."""
-
-    def proof(self, context: str, *parts: bytes) -> bytes: ...
-    def is_proof(self, context: str, given: bytes, *parts: bytes) -> bool: ...
 
 
 class _Wait(NamedTuple):
@@ -87,18 +83,20 @@ class JoiningPhase:
         *,
         loop: asyncio.AbstractEventLoop,
         random: Random,
+        entropy: Random,
         own: NodeInfo,
         settings: Mapping[str, str],
-        secret: Prover,
+        secret: Secret,
         seeds: Sequence[str],
         on_waiting: Callable[[str], None],
     ) -> None:
-        """`own`: what this node says of itself. `settings`: what has to be as in the cluster.
-        `seeds`: peer addresses of members. `on_waiting` hears, after every round, a sentence that
-        says what it waits for.
+        """`entropy`: numbers that nobody can guess. `own`: what this node says of itself.
+        `settings`: what has to be as in the cluster. `seeds`: peer addresses of members.
+        `on_waiting` hears, after every round, a sentence that says what it waits for.
         """
         self._loop = loop
         self._random = random
+        self._entropy = entropy
         self._own = own
         self._body = join_body(own, settings)
         self._secret = secret
@@ -159,7 +157,7 @@ class JoiningPhase:
             async with asyncio.timeout(ASK_SECONDS):
                 await self._names.connect(lambda: asking, host, port, self._rounds)
                 is_connected = True
-                nonce = self._random.randbytes(NONCE_BYTES)
+                nonce = self._entropy.randbytes(NONCE_BYTES)
                 first = decode_join_answer(await asking.ask(encode_join_question(nonce)))
             if isinstance(first, Refusal):
                 return _waits(seed, first)

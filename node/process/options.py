@@ -210,6 +210,14 @@ OPTIONS: tuple[Option, ...] = (
         is_flag=False,
     ),
     Option(
+        "secret-file",
+        "secret_file",
+        _text,
+        "FILE",
+        "file with the cluster's secret, which every node is given (default: the environment"
+        " variable QUORUMCACHE_SECRET, or a secret that the cluster makes when it is created)",
+    ),
+    Option(
         "log-level",
         "log_level",
         _text,

@@ -44,6 +44,7 @@ TEXT_OF: dict[str, str] = {
     "connections_max": "9",
     "slow_client_ms": "11",
     "idle_timeout_ms": "12",
+    "secret_file": "/run/secrets/quorumcache",
     "log_level": "debug",
     "log_format": "json",
     "stop_timeout_ms": "13",
