@@ -6,7 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
+from quorumcache.node.directory.desk import NO_LEADER, TOO_MANY
 from quorumcache.node.directory.follower import MapFollower
+from quorumcache.node.directory.office import DirectoryOffice
+from quorumcache.node.directory.question import OK, REFUSED
 from quorumcache.node.directory.seat import DirectorySeat
 from quorumcache.node.directory.starts import REPORT_MS
 from quorumcache.node.errors import ConfigError
@@ -37,6 +40,10 @@ log = get_logger("node")
 
 ELECTION_STAGGER_MS = 30
 """Distance between the elections of two replicas that saw their leader go: the first can win."""
+
+FAREWELL_SECONDS = 1.0
+"""So long are the links of a node that has left kept: it hears of the new map on them, asks for it
+and ends. Nothing depends on it; a node that misses it is refused when it comes again."""
 
 
 class Member:
@@ -96,7 +103,19 @@ class Member:
             durable.member.record,
             births=durable.local_state.births,
             starter=starter,
-            told=members.told,
+        )
+        self.office = DirectoryOffice(
+            basics.config,
+            clock=basics.clock,
+            alarms=basics.alarms,
+            counters=basics.counters,
+            incarnation=basics.incarnation,
+            members=members,
+            peers=basics.network,
+            host=host,
+            seat=self._seat,
+            moving=lambda: (),
+            on_left=basics.on_left,
         )
         self.follower = MapFollower(
             founding=self.founding,
@@ -126,6 +145,7 @@ class Member:
             transport=basics.transport,
             coordinator=coordinator,
             follower=self.follower,
+            office=self.office,
             founding=self.founding,
             timekeeper=basics.timekeeper,
             time=basics.time,
@@ -151,6 +171,10 @@ class Member:
         )
         self.peers: PeerNetwork | None = None
         """None for a node that is alone and has no address for others."""
+        self._specs: dict[int, PeerSpec] = {}
+        """The other nodes, as the network knows them."""
+        self._departed: dict[int, PeerSpec] = {}
+        """Of them, those that have left and may still ask for the map that says so."""
 
     async def join(self, info: NodeInfo) -> None:
         """Meet the peers, start what the disk remembers, and follow the map. `info`: what this node
@@ -173,7 +197,8 @@ class Member:
     def _plan_rounds(self) -> None:
         rounds, watch = self._basics.rounds, self._basics.peer_watch
         rounds.in_sweeps(self._seat.tick)
-        rounds.in_sweeps(self.follower.report_started, every_ms=REPORT_MS)
+        rounds.in_sweeps(self.office.sweep)
+        rounds.in_sweeps(self.office.reporter.tell, every_ms=REPORT_MS)
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
         rounds.in_sweeps(lambda: watch.look(self.founding, self.peers))
@@ -194,6 +219,7 @@ class Member:
         starts, epoch = self._durable.starts, self.follower.epoch
         hello = own_hello(config, info, self.founding, basics.incarnation, starts, epoch)
         self.peers = self.inbox.peers = basics.network
+        self._specs = others
         self.peers.join(hello, others, self.inbox, self._durable.peer_starts)
         await self.peers.start()
 
@@ -202,12 +228,26 @@ class Member:
         return peer_specs(self._basics.config, self.founding, members.map, members.told)
 
     def _update_peers(self) -> None:
-        if self.peers is not None:
-            self.peers.update_peers(self._peer_specs())
+        if self.peers is None:
+            return
+        specs = self._peer_specs()
+        for node_id in self._specs.keys() - specs.keys():
+            self._departed[node_id] = self._specs[node_id]
+            self._basics.loop.call_later(FAREWELL_SECONDS, self._forget, node_id)
+        self._specs = specs
+        self.peers.update_peers({**self._departed, **specs})
+
+    def _forget(self, node_id: int) -> None:
+        """A node that has left has had its time to learn of it."""
+        del self._departed[node_id]
+        self._members.forget(node_id)
+        if self.peers is not None and not self.inbox.is_stopping:
+            self.peers.update_peers({**self._departed, **self._specs})
 
     def _map_learned(self, cluster_map: ClusterMap) -> None:
         """The follower has a newer map."""
         self._members.map = cluster_map
+        self.office.learned(cluster_map)
         if self.peers is not None:
             self.peers.set_map_epoch(cluster_map.epoch)
             self._update_peers()
@@ -216,7 +256,15 @@ class Member:
 
     def _decide_join(self, info: NodeInfo, done: Callable[[Verdict], None]) -> None:
         """Have the directory decide about a new node."""
-        done(Verdict(b"", "the directory takes no new nodes in yet"))
+
+        def answered(code: int, payload: bytes) -> None:
+            if code == OK:
+                done(Verdict(payload))
+            else:
+                is_final = code == REFUSED and payload not in (NO_LEADER, TOO_MANY)
+                done(Verdict(b"", payload.decode(errors="replace"), is_final=is_final))
+
+        self.office.desk.join(info, answered)
 
     def _founded(self) -> None:
         """All founders have accepted, and this is stored: group 0 may start."""

@@ -28,7 +28,7 @@ from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
-from quorumcache.node.errors import NodeError, StartupError
+from quorumcache.node.errors import NodeError, NodeLeft, StartupError
 from quorumcache.node.founding.arrival import check_seeds, new_joining_phase
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.founding.introduction import own_info
@@ -108,6 +108,7 @@ class Node:
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
         )
+        basics.on_left = self._left
         self.clock = clock
         self.loop = loop
         self.started_ns = basics.started_ns
@@ -199,8 +200,11 @@ class Node:
         config = self.config = self._basics.config = self.durable.config
         self._words.shards = config.shards
         self.server.context.use_shards(config.shards)
-        self.member = Member(self._basics, self.durable, self.coordinator)
-        return self.member
+        member = self.member = Member(self._basics, self.durable, self.coordinator)
+        member.office.on_item_bytes_max = self.server.limit_items
+        member.office.departure.stop_accepting = self.server.stop_accepting
+        member.office.departure.count_clients = lambda: len(self.server.connections)
+        return member
 
     # -- start -------------------------------------------------------------------------
 
@@ -436,8 +440,8 @@ class Node:
             self._founding_task.cancel()
         if self.member is not None:
             self.member.rest()
-        if not self.failed.done():
-            if self.member is not None:
+        if not self._is_broken:
+            if self.member is not None and not self.failed.done():
                 await self.member.hand_over(deadline)
             self.server.close()
             await self.server.wait_empty(deadline - self.loop.time())
@@ -450,7 +454,7 @@ class Node:
         self.host.stop()
         self.tasks.cancel()
         await self.tasks.wait()
-        if not self.failed.done():
+        if not self._is_broken:
             await self.durable.wal.close()
         if self._basics.disk is not None:
             self._basics.disk.close()
@@ -469,6 +473,17 @@ class Node:
         self.host.stop()
         self.durable.failed(error)
         self._close()
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+    @property
+    def _is_broken(self) -> bool:
+        """Whether the node has failed, and nothing may be promised any more."""
+        return self.failed.done() and not isinstance(self.failed.result(), NodeLeft)
+
+    def _left(self, error: NodeLeft) -> None:
+        """The node is no member of its cluster any more: it is to be stopped."""
+        self.durable.failed(error)
         if not self.failed.done():
             self.failed.set_result(error)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumcache.node.directory.state import DirectoryState
-from quorumcache.node.directory.steward import Steward
 from quorumcache.node.errors import StartupError
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 
@@ -16,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from quorumcache.node.consensus.values import Configuration
+    from quorumcache.node.directory.question import Question
+    from quorumcache.node.directory.steward import Steward
+    from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.replica.starter import ReplicaStarter
     from quorumcache.node.storage.founding_record import FoundingRecord
-    from quorumcache.ring import ClusterMap, NodeInfo
+    from quorumcache.ring import ClusterMap
 
 
 class DirectorySeat:
@@ -31,16 +33,16 @@ class DirectorySeat:
         *,
         births: Mapping[int, Configuration],
         starter: ReplicaStarter,
-        told: Mapping[int, NodeInfo],
     ) -> None:
-        """`births`: of the groups of this node. `told`: what nodes told of themselves, by id."""
+        """`births`: of the groups of this node."""
         self._node_id = node_id
         self._record = record
         self._births = births
         self._starter = starter
-        self._told = told
         self.on_map: Callable[[ClusterMap], None] = _unheard
         """Hears of each map that the directory decides on; set before the seat is taken."""
+        self.make_steward: Callable[[ReplicaGroup, DirectoryState], Steward] = _no_steward
+        """Makes the steward beside the replica; set before the seat is taken."""
         self._steward: Steward | None = None
 
     def take(self) -> None:
@@ -58,12 +60,19 @@ class DirectorySeat:
         group = self._starter.start(
             DIRECTORY_GROUP_ID, birth, state, stands=voters[0] == self._node_id
         )
-        self._steward = Steward(record=self._record, group=group, state=state, known=self._told)
+        self._steward = self.make_steward(group, state)
 
     def started(self, bits: int) -> None:
         """The groups of these shards have started; a bit each."""
         if self._steward is not None:
             self._steward.started(bits)
+
+    def ask(self, question: Question) -> bool:
+        """Have a question decided here; False on a node without a seat."""
+        if self._steward is None:
+            return False
+        self._steward.ask(question)
+        return True
 
     def tick(self) -> None:
         """Called every few ticks."""
@@ -73,3 +82,7 @@ class DirectorySeat:
 
 def _unheard(cluster_map: ClusterMap) -> None:
     raise AssertionError("nobody follows the map")
+
+
+def _no_steward(group: ReplicaGroup, state: DirectoryState) -> Steward:
+    raise AssertionError("nobody makes a steward")

@@ -47,6 +47,9 @@ from quorumcache.ring import ClusterMap
 LOST_FILE = "data.lost"
 """Why the node must not start on this directory any more; it may be read by people."""
 
+LEFT_FILE = "data.left"
+"""How the node left its cluster: the directory is of no use any more."""
+
 WAL_DIR = "wal"
 SNAPSHOTS_DIR = "snapshots"
 
@@ -85,6 +88,10 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> NodeIdentity:
                 directory,
                 f"must not be used any more: an earlier run found that {why}",
             )
+        left = f"{directory}/{LEFT_FILE}"
+        if disk.exists(left):
+            why = disk.read(left).decode(errors="replace").strip()
+            raise WrongDataDir(directory, f"must not be used any more: {why}")
         _check_member(disk, directory)
     else:
         found = _substance(disk, directory)
@@ -132,7 +139,11 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
             f"belongs to {member.identity}, this is node {name}. Give each node the directory that"
             " it was created with",
         )
-    differences = member.record.differences({**dict(member.record.settings), **settings})
+    first = dict(member.record.settings)
+    # Replication can be changed in the map: the flag was only its first value.
+    differences = member.record.differences(
+        {**first, **settings, "replication": first.get("replication", "")}
+    )
     if differences:
         raise ConfigError(
             "", f"{differences[0]}. This setting is fixed for the life of the cluster: set it back"
@@ -211,6 +222,11 @@ def condemn(disk: Disk, directory: str, why: str) -> None:
     """The node no longer knows what it promised: it may not start on this directory again.
     Blocks."""
     disk.write(f"{directory}/{LOST_FILE}", f"{why}\n".encode())
+
+
+def mark_left(disk: Disk, directory: str, why: str) -> None:
+    """The node has left its cluster: it may not start on this directory again. Blocks."""
+    disk.write(f"{directory}/{LEFT_FILE}", f"{why}\n".encode())
 
 
 def as_member(identity: NodeIdentity, record: FoundingRecord) -> NodeIdentity:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Snapshot
-from quorumcache.node.errors import AcknowledgedDataLost, StorageError
+from quorumcache.node.errors import AcknowledgedDataLost, NodeLeft, StorageError
 from quorumcache.node.founding.data_dir import (
     SNAPSHOTS_DIR,
     WAL_DIR,
@@ -26,6 +26,7 @@ from quorumcache.node.founding.data_dir import (
     check_births,
     check_settings,
     condemn,
+    mark_left,
     membership,
     open_data_dir,
 )
@@ -208,11 +209,13 @@ class DurableState:
 
     def failed(self, error: BaseException) -> None:
         """The node ends because of this. A disk that has lost what was acknowledged is
-        condemned, so that the node does not start on it again.
+        condemned, so that the node does not start on it again; and so is that of a node that has
+        left its cluster.
         """
-        if self.disk is not None and isinstance(error, AcknowledgedDataLost):
+        if self.disk is not None and isinstance(error, AcknowledgedDataLost | NodeLeft):
+            mark = condemn if isinstance(error, AcknowledgedDataLost) else mark_left
             try:
-                condemn(self.disk, self.directory, str(error))
+                mark(self.disk, self.directory, str(error))
             except (OSError, StorageError) as second:  # The next start finds out again.
                 event(log, "error", "directory_not_marked", why=second)
 

@@ -51,6 +51,9 @@ TEXT_OF: dict[str, str] = {
     "segment_bytes_max": "1m",
     "wal_bytes_max": "2m",
     "snapshot_bytes_min": "3k",
+    "dead_after_ms": "15000",
+    "move_bytes_per_s": "1m",
+    "drain_timeout_ms": "16000",
     "session_idle_ms": "14000",
     "data_dir": "d",
 }
