@@ -12,8 +12,8 @@ from quorumcache.ring.directory_set import directory_size
 from quorumcache.ring.draft import Draft
 from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.move import DIRECTORY_GROUP, WAITING, Move
-from quorumcache.ring.node_info import ACTIVE, DRAINING
-from quorumcache.ring.plan import Soundness
+from quorumcache.ring.node_info import ACTIVE, DOWN, DRAINING
+from quorumcache.ring.plan import Soundness, make_plan
 
 _BEFORE: Final = " (was "
 
@@ -44,10 +44,12 @@ def cancel(draft: Draft, view: ClusterView) -> str:
         draft.aim(move.group_id, target, view.reports.get(move.group_id))
         dropped += move.decided == WAITING
         turned += move.decided != WAITING
+    if not soundness.allows_plan(draft):
+        make_plan(draft, view)  # A target that the change has made too small must not be followed.
     kept = len(draft.base.moves) - dropped - turned
     summary = f"cancelled: {dropped} waiting moves dropped, {turned} turned back"
     if kept:
-        summary += f", {kept} go on because they rebuild what was on nodes that are gone"
+        summary += f", {kept} go on because their groups would be short of replicas"
     return summary
 
 
@@ -62,7 +64,14 @@ def came_from(draft: Draft, move: Move) -> tuple[int, ...]:
 
 
 def _take_back(draft: Draft) -> None:
-    """Give back the values that a change of a node or of the settings has replaced."""
+    """Give back what a change has replaced: values of a node or of the settings, and a node that
+    was given up, as long as its successor has not come.
+    """
+    awaited = draft.awaited()
+    if awaited is not None:
+        name = draft.change.partition(" ")[2]
+        draft.nodes[awaited.node_id] = replace(awaited, name=name, state=DOWN)
+        return
     text, _, before = draft.change.removesuffix(")").partition(_BEFORE)
     values = dict(word.split("=", 1) for word in before.split())
     if "replication" in values:

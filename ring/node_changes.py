@@ -26,6 +26,7 @@ from quorumcache.ring.refusals import (
     check_factor,
     check_removable,
     check_targets,
+    check_zone,
     node_named,
 )
 from quorumcache.ring.words import expect, pairs_of
@@ -42,10 +43,10 @@ def drain(draft: Draft, words: list[str], view: ClusterView) -> str:
         raise ChangeRefused(f"{what}: {_NOT_DRAINED[node.state].format(name=name)}")
     check_alone(draft.base)
     draft.set_state(node, DRAINING)
+    draft.change = f"drain {name}"
     if node.is_placeable:
         check_factor(draft, what, _JOIN_FIRST)
-    draft.change = f"drain {name}"
-    make_plan(draft, view)
+        make_plan(draft, view)
     check_targets(draft, view, what)
     return f"node {name} is being drained; it leaves the cluster and ends when it holds nothing"
 
@@ -116,8 +117,10 @@ def set_node(draft: Draft, words: list[str], view: ClusterView) -> str:
     for key, value in pairs_of(words[1:]):
         if key == "weight":
             weight = _weight(value)
-        elif key == "zone":
+        elif key in ("zone", "new-zone"):
             zone = value
+            if key == "zone":
+                check_zone(draft, zone)
         else:
             raise ChangeRefused(f"a node has no {key!r:.60} to set; weight and zone can be set")
     if (weight, zone) == (node.weight, node.zone):
@@ -127,10 +130,14 @@ def set_node(draft: Draft, words: list[str], view: ClusterView) -> str:
     draft.finish()  # Refuses a zone that is no word, before anything is placed.
     if node.is_placeable and weight == 0:
         check_factor(draft, what, _JOIN_FIRST)
-    draft.change = described(
-        f"node {name} weight={_number(weight)} zone={zone}",
-        f"weight={_number(node.weight)} zone={node.zone}",
-    )
+    new, old = [f"node {name}"], []
+    if weight != node.weight:
+        new.append(f"weight={_number(weight)}")
+        old.append(f"weight={_number(node.weight)}")
+    if zone != node.zone:
+        new.append(f"zone={zone}")
+        old.append(f"zone={node.zone}")
+    draft.change = described(" ".join(new), " ".join(old))
     make_plan(draft, view)
     check_targets(draft, view, what)
     return f"node {name} has weight {_number(weight)}" + (f" in zone {zone}" if zone else "")

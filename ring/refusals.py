@@ -4,6 +4,7 @@ Pure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from quorumcache.ring.cluster_map import ClusterMap
@@ -12,6 +13,10 @@ from quorumcache.ring.draft import Draft
 from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.move import DIRECTORY_GROUP, WAITING
 from quorumcache.ring.node_info import NodeInfo
+
+LOST_MS_MIN: Final = 1000
+"""A node is taken for lost only after the directory's leader has missed it for so long: one that
+has just begun to lead has not been told yet whom the others hear."""
 
 _NAMES_MAX: Final = 10
 """Names in one sentence; who has more nodes looks at the list."""
@@ -61,6 +66,11 @@ def check_removable(draft: Draft, view: ClusterView, node: NodeInfo, what: str) 
         raise ChangeRefused(
             f"{what}: it is heard, so it is not lost; use `quorumcache node drain {node.name}`"
         )
+    if view.silent_ms.get(node.node_id, 0) < LOST_MS_MIN:
+        raise ChangeRefused(
+            f"{what}: it was heard a moment ago, so it may only be starting again; if it is lost, "
+            "try again in some seconds"
+        )
     for group_id in range(len(draft.sets)):
         if node.node_id not in draft.sets[group_id]:
             continue
@@ -97,8 +107,22 @@ def _silent(draft: Draft, view: ClusterView, node_ids: tuple[int, ...]) -> str:
     return f"node {' or '.join(names[:_NAMES_MAX])}"
 
 
+def check_zone(draft: Draft, zone: str) -> None:
+    """A zone in which a node is already; a slip of the pen would spread replicas differently."""
+    zones = sorted({node.zone for node in draft.base.nodes} - {""})
+    if zone and zone not in zones:
+        known = f"the zones are {listed(zones)}" if zones else "no node has a zone"
+        raise ChangeRefused(
+            f"no node is in zone {zone!r:.100}: {known}; write new-zone={zone:.100} for a new one"
+        )
+
+
 def _names(draft: Draft) -> str:
-    names = [node.name for node in draft.base.nodes]
+    return listed([node.name for node in draft.base.nodes])
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
     more = "" if len(names) <= _NAMES_MAX else f" and {len(names) - _NAMES_MAX} more"
     return ", ".join(names[:_NAMES_MAX]) + more
 
