@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.changes import ChangeRefused, change, join
 from quorumcache.ring.errors import RingError
-from quorumcache.ring.moves import ClusterView, estimate
+from quorumcache.ring.cluster_view import ClusterView
+from quorumcache.ring.estimate import estimate
 
 OK: Final = 0
 """Done; the payload says what. JSON of a change; of a join the map that names the node."""
