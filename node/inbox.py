@@ -17,7 +17,7 @@ from quorumcache.node.peers.consensus_items import (
     VOTE_KIND,
     decode_message,
 )
-from quorumcache.node.peers.founding_frames import Blank
+from quorumcache.node.peers.founding_frames import decode_question
 from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
     DIRECTORY_KINDS,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.consensus_transport import ConsensusTransport
     from quorumcache.node.peers.network import PeerNetwork
+    from quorumcache.node.peers.peer import Asker
     from quorumcache.node.replica.host import ReplicaHost
 
 log = get_logger("node")
@@ -60,8 +61,11 @@ class Inbox:
         time: ClusterTime,
         members: Members,
         on_told: Callable[[], None],
+        on_join: Callable[[Asker, bytes], bool],
     ) -> None:
-        """`on_told` is called when a node told something new of itself."""
+        """`on_told` is called when a node told something new of itself. `on_join` gets the first
+        frames of strangers: True if one was the question of a node that joins.
+        """
         self._host = host
         self._transport = transport
         self._coordinator = coordinator
@@ -72,6 +76,7 @@ class Inbox:
         self._time = time
         self._members = members
         self._on_told = on_told
+        self._on_join = on_join
         self.peers: PeerNetwork | None = None
         """Set before the network starts."""
         self.is_stopping = False
@@ -162,9 +167,13 @@ class Inbox:
             self.peers.send_to_all((MAP_REQUEST, self._follower.epoch))
             self._host.flush_soon()
 
-    def on_blank(self, blank: Blank) -> bytes:
-        """A new node asks for the founding record."""
-        return self._founding.answer(blank)
+    def on_question(self, asker: Asker, payload: bytes) -> bool:
+        """A new node asks for the founding record, or to join."""
+        blank = decode_question(payload)
+        if blank is not None:
+            asker.answer(self._founding.answer(blank))
+            return True
+        return self._on_join(asker, payload)
 
 
 def deliver_consensus(

@@ -6,12 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
+from quorumcache.node.directory.desk import NO_LEADER, TOO_MANY
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.mover import Mover
 from quorumcache.node.directory.office import DirectoryOffice
+from quorumcache.node.directory.question import OK, REFUSED
 from quorumcache.node.directory.seat import DirectorySeat
 from quorumcache.node.directory.starts import REPORT_MS
 from quorumcache.node.errors import ConfigError
+from quorumcache.node.founding.admission import Admission, Verdict
 from quorumcache.node.founding.introduction import own_hello, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
@@ -27,6 +30,8 @@ from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quorumcache.node.basics import Basics
     from quorumcache.node.consensus.values import Configuration
     from quorumcache.node.founding.durable_state import DurableState
@@ -129,6 +134,17 @@ class Member:
             remove_replica=self._remove_replica,
         )
         self._seat.on_map = self.follower.arrived
+        self.admission = Admission(
+            loop=basics.loop,
+            entropy=basics.entropy,
+            tasks=basics.tasks,
+            record=durable.member.record,
+            settings={n: str(v) for n, v in basics.config.cluster_settings.as_dict().items()},
+            own=lambda: members.told[self.node_id],
+            current_map=lambda: members.map,
+            secret=lambda: durable.secret,
+            decide=self._decide_join,
+        )
         self.inbox = Inbox(
             host=host,
             transport=basics.transport,
@@ -140,6 +156,7 @@ class Member:
             time=basics.time,
             members=members,
             on_told=self._update_peers,
+            on_join=self.admission.question,
         )
         self.housekeeper = Housekeeper(
             node_id=self.node_id,
@@ -167,7 +184,7 @@ class Member:
             transfer=self.housekeeper.leadership.transfer,
         )
         self.peers: PeerNetwork | None = None
-        """None for a node that is alone."""
+        """None for a node that is alone and has no address for others."""
         self._specs: dict[int, PeerSpec] = {}
         """The other nodes, as the network knows them."""
         self._departed: dict[int, PeerSpec] = {}
@@ -230,7 +247,7 @@ class Member:
         basics, config = self._basics, self._basics.config
         self._members.told[self.node_id] = info
         others = self._peer_specs()
-        if not others:
+        if not others and not config.peer:
             return
         if not config.peer:
             raise ConfigError(
@@ -274,6 +291,18 @@ class Member:
             self._update_peers()
             self.peers.send_to_all((MAP_EPOCH, cluster_map.epoch))
             self._host.flush_soon()
+
+    def _decide_join(self, info: NodeInfo, done: Callable[[Verdict], None]) -> None:
+        """Have the directory decide about a new node."""
+
+        def answered(code: int, payload: bytes) -> None:
+            if code == OK:
+                done(Verdict(payload))
+            else:
+                is_final = code == REFUSED and payload not in (NO_LEADER, TOO_MANY)
+                done(Verdict(b"", payload.decode(errors="replace"), is_final=is_final))
+
+        self.office.desk.join(info, answered)
 
     def _founded(self) -> None:
         """All founders have accepted, and this is stored: group 0 may start."""

@@ -17,7 +17,9 @@ from quorumcache.node.consensus.raft.messages import (
 from quorumcache.node.directory.members import Members
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.inbox import Inbox
+from quorumcache.node.peers.codec import HEADER, pack_item
 from quorumcache.node.peers.consensus_items import KIND_OF, encode_message
+from quorumcache.node.peers.founding_frames import Blank, encode_blank
 from quorumcache.node.peers.items import (
     FORWARD_WRITE,
     HEARTBEATS,
@@ -26,7 +28,10 @@ from quorumcache.node.peers.items import (
     REPORT,
     TIME,
 )
+from tests.support.founding import founder
 from tests.unit.node.peers.test_codec import HELLO
+
+JOINS = pack_item(("join?",))
 
 
 class Parts:
@@ -46,9 +51,18 @@ class Parts:
             "timekeeper": self.part("heard", peer_up=self.note("tell_time")),
             "time": self.time,
         }
-        self.inbox = Inbox(**parts, members=self.members, on_told=lambda: self.tell("told"))
+        self.inbox = Inbox(
+            **parts,
+            members=self.members,
+            on_told=lambda: self.tell("told"),
+            on_join=lambda asker, payload: self.joins(payload),
+        )
         self.peers = self.part("send_to_all", is_heard=lambda node_id: False)
         self.inbox.peers = self.peers
+
+    def joins(self, payload: bytes) -> bool:
+        self.tell("joins", payload)
+        return payload == JOINS
 
     def beats(self, node_id: int, item: tuple[Any, ...]) -> list[tuple[int, Any]]:
         self.tell("beats", node_id, item)
@@ -182,8 +196,12 @@ def test_a_stranger_with_a_newer_map_makes_this_node_ask_all_peers() -> None:
     assert parts.taken() == [("send_to_all", (MAP_REQUEST, 7)), ("flush_soon",)]
 
 
-def test_a_new_node_is_answered_by_the_founding() -> None:
+def test_a_founder_is_answered_by_the_founding_and_another_new_node_by_the_admission() -> None:
     parts = Parts()
-    blank: Any = object()
-    parts.inbox.on_blank(blank)
-    assert parts.taken() == [("answer", blank)]
+    asker: Any = SimpleNamespace(answer=parts.note("answered"))
+    blank = Blank(founder("b", 1), ())
+    assert parts.inbox.on_question(asker, encode_blank(blank)[HEADER.size :])
+    assert parts.taken() == [("answer", blank), ("answered", None)]
+    assert parts.inbox.on_question(asker, JOINS)
+    assert not parts.inbox.on_question(asker, pack_item(("hello",)))
+    assert parts.taken() == [("joins", JOINS), ("joins", pack_item(("hello",)))]
