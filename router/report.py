@@ -333,6 +333,11 @@ def _table(rows: Sequence[tuple[str, ...]], paint: Callable[[int, str], str]) ->
     return lines
 
 
+def table_lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of words as aligned columns; the first one has the names of the columns."""
+    return _table(rows, lambda _, line: line)
+
+
 def _paint_state(state: str, line: str, look: Look) -> str:
     colour = {"up": "green", "up*": "yellow", "DOWN": "red", "STATE": "dim"}.get(state)
     if colour is None:
