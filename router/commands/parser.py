@@ -91,14 +91,22 @@ def make_parser() -> argparse.ArgumentParser:
     delete = command("delete", keys.delete, "Remove keys", has_json=False)
     delete.add_argument("keys", nargs="+", metavar="KEY")
     command("map", looks.print_map, "Print the cluster map: nodes, and the replicas of each shard")
-    command(
+    status = command(
         "status",
         looks.status,
         "Show nodes, leaders, balance, and what is wrong",
         "Exit code 0: all nodes are up, every shard has a leader and all its replicas; 1: "
         "anything else; 3: no node answers.",
     )
-    command("ring", looks.status, "Show how shards and leaders are spread over nodes and zones")
+    status.add_argument(
+        "--watch",
+        nargs="?",
+        type=seconds_of,
+        const=1.0,
+        metavar="SECONDS",
+        help="show it again and again, with moves and lag, until Ctrl-C (default: every second)",
+    )
+    command("ring", looks.ring, "Show how shards and leaders are spread over nodes and zones")
     route = command(
         "route",
         keys.route,

@@ -176,6 +176,8 @@ class FakeNode:
             return self.cluster.open_session(shard)
         if words[0] == b"cluster":
             return b"ERROR\r\n" if self.is_plain else self.cluster.answer(self, words[1:])
+        if words == [b"stats", b"shards"]:
+            return b"STAT shard:0:staleness_ms 12\r\nSTAT shard:1:staleness_ms 40\r\nEND\r\n"
         if words[0] == b"flush_all":
             self.cluster.items.clear()
             self.executed.append(b" ".join(words))
