@@ -85,7 +85,7 @@ MAY_IMPORT: dict[str, str] = {
         "errors clock config consensus storage peers replica operations founding"
         " housekeeping admin clients basics member"
     ),
-    "process": "errors clock config telemetry system consensus storage node",
+    "process": "errors clock config telemetry system consensus storage founding node",
     "__main__": "version errors compiled telemetry process",
 }
 
