@@ -22,6 +22,7 @@ ALARMS: Final[dict[str, bool]] = {
     "disk_small": False,
     "founding": True,
     "log_held": True,
+    "loop_late": False,
     "map_not_stored": False,
     "memory_full": False,
     "peers_refuse": True,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.founding.introduction import info_of
-from quorumcache.node.peers.codec import Hello, Items
+from quorumcache.node.peers.codec import Hello, Items, form_of
 from quorumcache.node.peers.consensus_items import (
     DATAGRAM_KINDS,
     ENTRIES_KIND,
@@ -20,6 +20,7 @@ from quorumcache.node.peers.consensus_items import (
 from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
+    FITNESS,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
     MAP_REQUEST,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from quorumcache.node.directory.follower import MapFollower
     from quorumcache.node.directory.members import Members
     from quorumcache.node.founding.progress import FoundingProgress
+    from quorumcache.node.housekeeping.fitness import Fitness
     from quorumcache.node.housekeeping.timekeeper import Timekeeper
     from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.consensus_transport import ConsensusTransport
@@ -56,6 +58,7 @@ class Inbox:
         timekeeper: Timekeeper,
         time: ClusterTime,
         members: Members,
+        fitness: Fitness,
         on_told: Callable[[], None],
     ) -> None:
         """`on_told` is called when a node told something new of itself."""
@@ -67,6 +70,7 @@ class Inbox:
         self._timekeeper = timekeeper
         self._time = time
         self._members = members
+        self._fitness = fitness
         self._on_told = on_told
         self.peers: PeerNetwork | None = None
         """Set before the network starts."""
@@ -96,6 +100,8 @@ class Inbox:
         """An item of `RARE_KINDS`."""
         if item[0] == TIME:
             self._timekeeper.heard(node_id, item)
+        elif item[0] == FITNESS:
+            self._fitness.heard(node_id, item)
         else:
             self._follower.on_item(node_id, item)
 
@@ -123,6 +129,7 @@ class Inbox:
         info = told[node_id] = info_of(hello)
         if info != before:
             self._on_told()
+        self._fitness.met(node_id, form_of(hello))
         self._founding.accepted(node_id, is_complete=hello.is_founded)
         self._follower.heard_of(node_id, hello.map_epoch)
 

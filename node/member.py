@@ -13,6 +13,7 @@ from quorumcache.node.errors import ConfigError
 from quorumcache.node.founding.introduction import own_hello, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
+from quorumcache.node.housekeeping.fitness import LOOK_MS, Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
@@ -55,6 +56,14 @@ class Member:
         host.snapshots = durable.snapshots
         durable.wal.on_failed = basics.on_fatal
         durable.wal.observe_sync = basics.timings.sync_seconds.observe
+        self.fitness = Fitness(
+            clock=basics.clock,
+            election_ms=basics.config.election_ms,
+            tick_ms=basics.config.tick_ms,
+            alarms=basics.alarms,
+            is_up=basics.network.is_up,
+            send=basics.network.send,
+        )
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""
         if durable.disk is not None and durable.plan is not None:
@@ -67,6 +76,7 @@ class Member:
                 host=host,
                 alarms=basics.alarms,
                 counters=basics.counters,
+                on_slow=self._disk_slow,
                 on_lost=basics.on_fatal,
             )
             durable.wal.on_full = self.disk_keeper.refused
@@ -114,6 +124,7 @@ class Member:
             timekeeper=basics.timekeeper,
             time=basics.time,
             members=members,
+            fitness=self.fitness,
             on_told=self._update_peers,
         )
         self.housekeeper = Housekeeper(
@@ -125,6 +136,7 @@ class Member:
             counters=basics.counters,
             preferred_leader=members.preferred_leader_of,
             is_up=basics.network.is_up,
+            fitness=self.fitness,
         )
         self.remover = ReplicaRemover(
             host=host,
@@ -155,11 +167,19 @@ class Member:
 
     def _plan_rounds(self) -> None:
         rounds, watch = self._basics.rounds, self._basics.peer_watch
+        rounds.in_every_tick(self.fitness.tick)
+        leadership = self.housekeeper.leadership
+        rounds.in_sweeps(self.fitness.look, leadership.give_up, every_ms=LOOK_MS)
         rounds.in_sweeps(self._seat.tick)
         rounds.in_sweeps(self.follower.report_started, every_ms=REPORT_MS)
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
         rounds.in_sweeps(lambda: watch.look(self.founding, self.peers))
+
+    def _disk_slow(self) -> None:
+        """The disk has not answered for a while, as of this tick."""
+        if self.fitness.disk_waits():
+            self.housekeeper.leadership.give_up()
 
     # -- the other nodes -----------------------------------------------------------------
 

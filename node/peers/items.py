@@ -80,7 +80,11 @@ TIME: Final = 46
 """(kind, settled, cluster_ms, wall_ms, trusted_ms): what the sender's clocks show, see
 `cluster_time.py`. Every `TELL_MS`, and first of all on a new connection."""
 
-RARE_KINDS: Final = frozenset((*MAP_KINDS, TIME))
+FITNESS: Final = 52
+"""(kind, late_ms, rest_ms): the sender's loop is so late, and it wants no leadership for so long
+(`housekeeping/fitness.py`). To nodes of form 2 or more only."""
+
+RARE_KINDS: Final = frozenset((*MAP_KINDS, TIME, FITNESS))
 """What concerns neither consensus nor forwards."""
 
 _MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {
