@@ -10,6 +10,7 @@ from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers import items
 from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
+    FITNESS,
     FOUNDED,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
@@ -61,4 +62,4 @@ def test_no_two_kinds_have_the_same_number() -> None:
     ]
     assert len(numbers) == len(set(numbers)) > 12
     assert max(HEARTBEATS, HEARTBEAT_REPLIES) < CONSENSUS_KINDS <= min(RARE_KINDS)
-    assert {item[0] for item in MAP_ITEMS} | {TIME} == RARE_KINDS
+    assert {item[0] for item in MAP_ITEMS} | {TIME, FITNESS} == RARE_KINDS
