@@ -270,6 +270,8 @@ class NodeConfig:
                 _address(name, value)
         if not is_weight(self.weight):
             raise ConfigError("weight", f"{self.weight!r:.60} is not {WEIGHTS}")
+        if self.weight == 0:
+            raise ConfigError("weight", f"{self.weight!r} makes a gateway, which has to join")
         _one_of("log_level", self.log_level, LOG_LEVELS)
         _one_of("log_format", self.log_format, LOG_FORMATS)
 

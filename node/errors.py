@@ -75,6 +75,18 @@ class BrokenDataDir(WrongDataDir):
         self.what = what
 
 
+class SecretDiffers(StartupError):
+    """The secret that the node was given is not the one that its data directory keeps."""
+
+    def __init__(self, path: str, variable: str) -> None:
+        super().__init__(
+            f"the given secret is not the one in {path}, which the cluster uses. Start the node "
+            f"without --secret-file and {variable} to keep that one. To change the secret, stop "
+            f"all nodes, remove that file from each data directory, and start all nodes with the "
+            "new secret"
+        )
+
+
 class FoundingError(StartupError):
     """A founding record is malformed, or does not fit this node; the message says why."""
 

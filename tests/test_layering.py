@@ -65,7 +65,7 @@ PURE = (
     "node/telemetry/timings.py",
     "node/version.py",
     "router/arguments.py",
-    "router/cli_words.py",
+    "router/commands/words.py",
     "router/codec.py",
     "router/config.py",
     "router/errors.py",

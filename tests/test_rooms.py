@@ -150,7 +150,7 @@ ROOMS = sorted(
 )
 
 
-@pytest.mark.parametrize("package", ["ring", "router", "bench", *ROOMS])
+@pytest.mark.parametrize("package", ["ring", "router", "router/commands", "bench", *ROOMS])
 def test_a_package_is_read_from_its_first_module_to_its_last(package: str) -> None:
     """The docstring of each names its modules in an order in which none needs a later one: as
     `name.py`, in the rooms of the node as `name` in backquotes. bench/micro, which measures the

@@ -23,7 +23,8 @@ from typing import Any
 from quorumcache.node.clock import Clock
 from quorumcache.node.errors import PeerError
 from quorumcache.node.peers.codec import Hello, Items, Refusal, pack_item
-from quorumcache.node.peers.datagrams import DatagramPath, items_of, make_token, token_of
+from quorumcache.node.peers.datagram_paths import DatagramPaths
+from quorumcache.node.peers.datagrams import DatagramPath, items_of
 from quorumcache.node.peers.dialer import Dialer
 from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, Handshake
@@ -73,8 +74,7 @@ class PeerNetwork:
         self._ready: dict[int, PeerLink] = {}  # dialed links that take items, by node id
         self._links = OpenLinks(loop, self._lines)
         self._listener = listener if listener is not None else PeerListener(loop)
-        self._paths: dict[int, DatagramPath] = {}  # of ready links, by node id
-        self._tokens: dict[bytes, int] = {}  # node id, of the datagrams that are taken in
+        self._datagrams = DatagramPaths()
         self._dials = False
         self._stopping = False
 
@@ -132,7 +132,7 @@ class PeerNetwork:
         self._cut(peer, "the node has left the cluster")
         self._take_datagrams_of(peer, None)
         self._ready.pop(node_id, None)
-        self._paths.pop(node_id, None)
+        self._datagrams.closed(node_id)
 
     def update_peers(self, peers: Mapping[int, PeerSpec]) -> None:
         """The other nodes are these from now on: a newer map says so, or a node itself.
@@ -214,9 +214,7 @@ class PeerNetwork:
         """Sends what was given to `send_packed` also as a datagram, if there is a way: for short
         items that may come twice, late and in any order, and are of no use when they come late.
         """
-        path = self._paths.get(node_id)
-        if path is not None:
-            path.send(packed)
+        self._datagrams.send(node_id, packed)
 
     def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """`send` for values on their way to a client: everything else goes before them."""
@@ -229,8 +227,7 @@ class PeerNetwork:
 
     def flush(self) -> None:
         """One frame and one write to each peer that there is something for."""
-        for path in self._paths.values():
-            path.flush()
+        self._datagrams.flush()
         for link in self._ready.values():
             if link.outbox_bytes or link.bulk_bytes:
                 before = link.written_bytes
@@ -280,18 +277,12 @@ class PeerNetwork:
         link.path = path
         peer = self._peers.get(link.node_id)
         if link.is_ready and peer is not None and peer.link is link:
-            self._path_ready(link)
+            self._datagrams.opened(self._handshake.hello, link)
 
     # --- datagrams
 
-    def _path_ready(self, link: PeerLink) -> None:
-        """Both the dialed link and its path stand."""
-        if link.path is not None and link.hello is not None:
-            link.path.token = make_token(self._handshake.hello, link.hello)
-            self._paths[link.node_id] = link.path
-
     def _datagram(self, data: bytes) -> None:
-        node_id = self._tokens.get(token_of(data))
+        node_id = self._datagrams.sender_of(data)
         if node_id is not None and not self._is_stalled(node_id):
             try:
                 self._handler.on_peer_datagram(node_id, items_of(data))
@@ -310,12 +301,7 @@ class PeerNetwork:
         return inbound is not None and inbound.is_stalled
 
     def _take_datagrams_of(self, peer: Peer, hello: Hello | None) -> None:
-        """Those of the process that introduced itself so, and no others; None: no more."""
-        self._tokens.pop(peer.datagram_token, None)
-        peer.datagram_token = b""
-        if hello is not None:
-            peer.datagram_token = make_token(hello, self._handshake.hello)
-            self._tokens[peer.datagram_token] = hello.node_id
+        self._datagrams.take_of(peer, hello, self._handshake.hello)
 
     def _down(self, node_id: int, peer: Peer, why: str) -> None:
         if not peer.suspect and not self._stopping:
@@ -352,7 +338,7 @@ class PeerNetwork:
         self._links.introduced(link)
         if link.dialed:
             peer.link = self._ready[node_id] = link
-            self._path_ready(link)
+            self._datagrams.opened(self._handshake.hello, link)
             peer.refusal = peer.refused = ""
             if peer.inbound is None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
@@ -430,7 +416,7 @@ class PeerNetwork:
             peer.link = None
             peer.one_way_since_ns = 0
             del self._ready[node_id]
-            self._paths.pop(node_id, None)
+            self._datagrams.closed(node_id)
             self._counters.peer_disconnects += 1
             # What was sent on it may be lost, so this is always a change.
             peer.suspect = False

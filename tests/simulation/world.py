@@ -38,7 +38,7 @@ from tests.simulation.faults import (
     draw_weights,
 )
 from tests.simulation.history import History
-from tests.simulation.judge import check_histories, describe_world
+from tests.simulation.judge import check_histories, fill_report
 from tests.simulation.liveness import (
     LivenessFailure,
     await_convergence,
@@ -280,38 +280,13 @@ class World:
         for client in self.clients:
             if isinstance(client, RudeClient):
                 await client.stop()
-        if self.dead:
-            await self._bounded(self._serve_without_the_dead())
-        self.heal()
-        await self._bounded(await_service(self, SERVICE_SECONDS))
-        self.trace.say("every shard serves again")
-        if self.slow_readers:
-            await self._bounded(await_prompt_answers(self))
+        await self._end_well()
         await self._bounded(asyncio.gather(*(client.stop() for client in self.clients)))
-        await self._bounded(read_all(self, self.keys))
-        await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))
+        await self._agree()
         checking.cancel()
         self._look()
-        describe_world(self, report)
+        fill_report(self, nemesis, report)
         report.virtual_seconds = (self.loop.now_ns - begin_ns) / 1e9
-        report.events = self.loop.events
-        report.faults = nemesis.faults
-        report.met = nemesis.met
-        report.crashes = nemesis.crashes
-        report.bytes_sent = self.network.bytes_sent
-        report.promises = self.promises.checked
-        report.leaders = len(self.invariants.leaders)
-        report.checks = self.invariants.checks
-        report.refusals = sum(node.refusals for node in self.nodes)
-        for node in self.nodes:
-            node.count()
-            report.totals.update(node.totals)
-            report.totals["disk_steps_hung"] += node.disk.steps_hung
-            report.totals["disk_syncs_failed"] += node.disk.syncs_failed
-            report.totals["disk_opens_refused"] += node.disk.opens_refused
-        report.totals["slow_reads_finished"] = sum(slow.finished for slow in self.slow_readers)
-        results = (operation.result for operation in self.history.operations)
-        report.totals["out_of_memory"] = sum(result == "OUT_OF_MEMORY" for result in results)
 
     async def _bounded(self, awaitable: Any) -> None:
         """Await it, unless an invariant breaks first."""
@@ -382,6 +357,21 @@ class World:
         for client in self.clients:
             for unexpected in client.unexpected:
                 raise InvariantViolation(f"unexpected reply: {unexpected}", rule="unexpected reply")
+
+    async def _end_well(self) -> None:
+        """Without faults: every shard serves, and answers are prompt."""
+        if self.dead:
+            await self._bounded(self._serve_without_the_dead())
+        self.heal()
+        await self._bounded(await_service(self, SERVICE_SECONDS))
+        self.trace.say("every shard serves again")
+        if self.slow_readers:
+            await self._bounded(await_prompt_answers(self))
+
+    async def _agree(self) -> None:
+        """Nobody writes any more: every node tells the same, and replicas become equal."""
+        await self._bounded(read_all(self, self.keys))
+        await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))
 
     def heal(self) -> None:
         """Undo all faults."""

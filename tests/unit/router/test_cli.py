@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from quorumcache.router import cli
+from quorumcache.router.commands.basics import OK
 from tests.support.fake_cluster import CLOSE_AFTER, HANG, FakeCluster, FakeNode, Fault, run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -367,5 +368,5 @@ def test_the_timeout_is_for_connecting_and_the_operation_together(monkeypatch) -
             """Nothing is open."""
 
     monkeypatch.setattr(cli, "AsyncClient", SlowClient)
-    assert cli.main(["--timeout", "30", "get", "-n", "a"]) == cli.OK
+    assert cli.main(["--timeout", "30", "get", "-n", "a"]) == OK
     assert 1 <= given[0] <= 29_800

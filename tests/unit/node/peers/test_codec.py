@@ -214,7 +214,7 @@ def test_refusal_and_back() -> None:
         ("client_address", ""),
         ("http_address", None),
         ("zone", 5),
-        ("weight", 0),
+        ("weight", -1),
         ("weight", 5e-324),
         ("weight", 1e7),
         ("weight", True),
