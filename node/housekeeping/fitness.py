@@ -46,8 +46,10 @@ LATE_FRACTION: Final = 8
 """A loop is late from this part of an election timeout on: heartbeats still come in time then, so
 no election ends it, but every request waits for it several times on its way."""
 
-LATE_LOOKS: Final = 4
-"""So many looks in a row that found the loop late make a node unfit."""
+LATE_NS: Final = 2_000_000_000
+LATE_LOOKS: Final = 2
+"""A loop that was late for so long, and at so many looks in a row, makes a node unfit. (Looks come
+late, too: a single one may tell of one long pause.)"""
 
 BETTER_FACTOR: Final = 4
 """A loop is much less late than another if it is so by this factor."""
@@ -64,8 +66,9 @@ REST_DOUBLINGS_MAX: Final = 6
 FORGIVEN_NS: Final = 1_200_000_000_000
 """After 20 minutes without a rest the next one is a first one again."""
 
-TOLD_NS: Final = 4 * LOOK_MS * MS_NS
-"""What a node says of its loop counts for so long. It is said again at every look."""
+TOLD_NS: Final = 10 * LOOK_MS * MS_NS
+"""What a node says of its loop counts for so long. It is said again at every look, and the looks of
+a late loop are late."""
 
 REST_MS_MAX: Final = 2 * (REST_MS << REST_DOUBLINGS_MAX)
 """No node keeps leaderships away from itself for longer by one item."""
@@ -107,7 +110,12 @@ class Fitness:
         """Sums over the gaps between the ticks since the last look."""
         self.late_ms = 0
         """By how much the loop was late at the average moment between the last two looks."""
+        self._looked_ns = 0
+        """When it last looked."""
         self._late_looks = 0
+        """How many looks in a row have found the loop late."""
+        self._late_since_ns = 0
+        """The look before those."""
         self._is_late = False
         self._disk_bad_ns = 0
         """When the disk was last seen not to answer; 0: never."""
@@ -142,11 +150,14 @@ class Fitness:
         """
         now_ns = self._clock.monotonic_ns()
         self._measure()
+        before_ns, self._looked_ns = self._looked_ns or now_ns, now_ns
         if self.late_ms >= self._late_ms_max:
+            if not self._late_looks:
+                self._late_since_ns = before_ns
             self._late_looks += 1
         elif not self._is_late or self.late_ms < self._late_ms_max // 2:
             self._late_looks = 0
-        is_late = self._late_looks >= LATE_LOOKS
+        is_late = self._late_looks >= LATE_LOOKS and now_ns - self._late_since_ns >= LATE_NS
         if is_late != self._is_late:
             self._is_late = is_late
             event(log, "warning", "loop_late" if is_late else "loop_well", late_ms=self.late_ms)

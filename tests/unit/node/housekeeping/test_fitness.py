@@ -12,7 +12,7 @@ from quorumcache.node.housekeeping.fitness import (
     BETTER_FACTOR,
     FORGIVEN_NS,
     LATE_FRACTION,
-    LATE_LOOKS,
+    LATE_NS,
     LOOK_MS,
     MS_NS,
     REST_DOUBLINGS_MAX,
@@ -27,6 +27,8 @@ from tests.support.scripted_log import ManualClock
 ELECTION_MS = 400
 LATE_MS = ELECTION_MS // LATE_FRACTION
 TICK_MS = 10
+LOOKS = -(-LATE_NS // (LOOK_MS // (TICK_MS + LATE_MS) * (TICK_MS + LATE_MS) * MS_NS))
+"""How many it takes, each of as many ticks as fit."""
 NEW, OLD, NEWER = 2, 3, 4
 
 
@@ -69,7 +71,8 @@ class World:
 
 def test_a_loop_that_is_late_all_the_time_makes_unfit_and_not_before_two_seconds() -> None:
     world = World()
-    world.run(LATE_MS, LATE_LOOKS - 1)
+    world.run()
+    world.run(LATE_MS, LOOKS - 1)
     assert not world.fitness.is_late
     assert not world.fitness.rests
     world.run(LATE_MS)
@@ -92,7 +95,7 @@ def test_pauses_now_and_then_do_not(pause_ms: int) -> None:
     """Leases end in a long one, and others lead; nothing says that there will be another."""
     world = World()
     for _ in range(10):
-        world.run(looks=LATE_LOOKS)
+        world.run(looks=4)
         world.passes(pause_ms)
         world.run(looks=1)
         assert world.fitness.late_ms > LATE_MS, "it was seen"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.consensus.values import Configuration, Role
-from quorumcache.node.housekeeping.fitness import LATE_LOOKS
+from quorumcache.node.housekeeping.fitness import LATE_NS
 from quorumcache.node.housekeeping.leadership import (
     GIVEN_UP_ELECTIONS,
     RETURN_DOUBLINGS_MAX,
@@ -194,12 +194,10 @@ def given(world: World) -> list[int]:
 
 def late(world: World, late_ms: int = 60) -> None:
     """The loop has been late for as long as it takes."""
-    for _ in range(LATE_LOOKS):
-        world.clock.ns += 1
-        world.fitness.tick()
-        world.clock.ns += (10 + late_ms) * MS
+    for _ in range(2 + LATE_NS // (10 + late_ms) // MS):
         world.fitness.tick()
         world.fitness.look()
+        world.clock.ns += (10 + late_ms) * MS
 
 
 def test_a_node_that_is_fit_gives_nothing_up() -> None:
@@ -261,8 +259,8 @@ def test_with_a_slow_disk_a_group_stays_where_no_other_can_be_elected(
 
 def test_a_late_loop_gives_a_few_at_a_time_to_nodes_that_are_better_off() -> None:
     world = unfit_world(*range(TRANSFERS_AT_ONCE_MAX + 2))
-    world.fitness.heard(3, (FITNESS, 60, 0))
     late(world)
+    world.fitness.heard(3, (FITNESS, 60, 0))
     world.keeper.leadership.give_up()
     assert given(world) == [THERE] * TRANSFERS_AT_ONCE_MAX
     world.keeper.leadership.give_up()
@@ -271,9 +269,9 @@ def test_a_late_loop_gives_a_few_at_a_time_to_nodes_that_are_better_off() -> Non
 
 def test_where_all_loops_are_late_everything_stays() -> None:
     world = unfit_world(1, 2)
+    late(world)
     for node_id in (THERE, 3):
         world.fitness.heard(node_id, (FITNESS, 40, 0))
-    late(world)
     assert world.fitness.is_late
     world.keeper.leadership.give_up()
     assert given(world) == []
