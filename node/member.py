@@ -18,6 +18,7 @@ from quorumcache.node.founding.admission import Admission, Verdict
 from quorumcache.node.founding.introduction import own_hello, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
+from quorumcache.node.housekeeping.fitness import LOOK_MS, Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
@@ -68,6 +69,14 @@ class Member:
         host.snapshots = durable.snapshots
         durable.wal.on_failed = basics.on_fatal
         durable.wal.observe_sync = basics.timings.sync_seconds.observe
+        self.fitness = Fitness(
+            clock=basics.clock,
+            election_ms=basics.config.election_ms,
+            tick_ms=basics.config.tick_ms,
+            alarms=basics.alarms,
+            is_up=basics.network.is_up,
+            send=basics.network.send,
+        )
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""
         if durable.disk is not None and durable.plan is not None:
@@ -80,6 +89,7 @@ class Member:
                 host=host,
                 alarms=basics.alarms,
                 counters=basics.counters,
+                on_slow=self._disk_slow,
                 on_lost=basics.on_fatal,
             )
             durable.wal.on_full = self.disk_keeper.refused
@@ -155,6 +165,7 @@ class Member:
             timekeeper=basics.timekeeper,
             time=basics.time,
             members=members,
+            fitness=self.fitness,
             on_told=self._update_peers,
             on_join=self.admission.question,
         )
@@ -167,6 +178,7 @@ class Member:
             counters=basics.counters,
             preferred_leader=members.preferred_leader_of,
             is_up=basics.network.is_up,
+            fitness=self.fitness,
         )
         self.remover = ReplicaRemover(
             host=host,
@@ -210,6 +222,9 @@ class Member:
 
     def _plan_rounds(self) -> None:
         rounds, watch = self._basics.rounds, self._basics.peer_watch
+        rounds.in_every_tick(self.fitness.tick)
+        leadership = self.housekeeper.leadership
+        rounds.in_sweeps(self.fitness.look, leadership.give_up, every_ms=LOOK_MS)
         rounds.in_sweeps(self._seat.tick)
         rounds.in_sweeps(self.office.sweep)
         rounds.in_sweeps(self.office.reporter.tell, every_ms=REPORT_MS)
@@ -218,6 +233,11 @@ class Member:
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
         rounds.in_sweeps(lambda: watch.look(self.founding, self.peers))
+
+    def _disk_slow(self) -> None:
+        """The disk has not answered for a while, as of this tick."""
+        if self.fitness.disk_waits():
+            self.housekeeper.leadership.give_up()
 
     # -- replicas --------------------------------------------------------------------------
 
