@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from tests.simulation.bounds import BOUNDS
+from tests.simulation.elastic_world import ElasticWorld
 from tests.simulation.report import Report
 from tests.simulation.world import SimulationFailure, World, WorldConfig
 
@@ -175,10 +176,15 @@ class Progress:
         self.say("")
 
 
+def make_world(config: WorldConfig) -> World:
+    """The world that a run takes place in; nothing has happened yet."""
+    return ElasticWorld(config) if config.elastic else World(config)
+
+
 def run_seed(config: WorldConfig) -> Report | SimulationFailure:
     """One seed, in whichever process."""
     try:
-        return World(config).run()
+        return make_world(config).run()
     except SimulationFailure as failure:
         return failure
 
