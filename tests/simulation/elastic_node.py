@@ -21,6 +21,8 @@ class ElasticNode(SimulatedNode):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        if not self.config.initial_cluster:
+            self._node_id = 0  # It joins.
         self.has_left = False
         self.is_lost = False
         self.is_busy = False
