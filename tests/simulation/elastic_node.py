@@ -70,7 +70,7 @@ class ElasticNode(SimulatedNode):
         if not self.node_id:
             self.joins_refused.append(str(error))
             return True
-        if type(error).__name__ == "LeftCluster" and not self.is_in_map(self.node_id):
+        if type(error).__name__ == "NodeLeft" and not self.is_in_map(self.node_id):
             self.has_left = True
             self.is_due = False
             return True
