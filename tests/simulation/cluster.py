@@ -173,9 +173,14 @@ class SimulatedNode:
             random=Random(self.random.getrandbits(64)),
             loop=self.loop,
             consensus_bounds=self.consensus_bounds,
+            **self._more_arguments(),
         )
         self.on_recovered(self, node)
         return node
+
+    def _more_arguments(self) -> dict[str, Any]:
+        """For `Node`, besides what every simulated node has."""
+        return {}
 
     # -- crashes that wait for a moment ------------------------------------------------------------
 

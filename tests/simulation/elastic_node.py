@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from quorumcache.node.errors import NodeError
+from quorumcache.ring.secret import Secret
 from tests.simulation.cluster import SimulatedNode
 from tests.simulation.disk import SimulatedDisk
 
@@ -28,6 +29,8 @@ class ElasticNode(SimulatedNode):
         self.is_busy = False
         """Something is being done with its disk that nothing else may come between."""
         self.joins_refused: list[str] = []
+        self.secret: Callable[[], Secret | None] = lambda: None
+        """What the operator gives it as the cluster's secret."""
         self.is_in_map: Callable[[int], bool] = lambda node_id: True
         """Whether the cluster still has a node of this id."""
 
@@ -63,6 +66,9 @@ class ElasticNode(SimulatedNode):
         if clients:
             changed["listen"] = f"{self.name}:{client + number}"
         self.change_settings(**changed)
+
+    def _more_arguments(self) -> dict[str, Any]:
+        return {"given_secret": self.secret()}
 
     def _may_end(self, error: BaseException) -> bool:
         if not isinstance(error, NodeError):

@@ -6,11 +6,13 @@ moves have to end, the factor has to hold, and who was drained or removed has to
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from random import Random
 from typing import Any
 
 from quorumcache.node.config import NodeConfig
+from quorumcache.ring.secret import SECRET_FILE, Secret
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.configurations import Configurations
@@ -31,7 +33,7 @@ from tests.simulation.schedule import Schedule
 from tests.simulation.shape import ClusterShape
 from tests.simulation.world import CONVERGENCE_SECONDS, SERVICE_SECONDS, World, WorldConfig
 
-SECRET = b"a secret of the simulation"
+SECRET = Secret("the secret of the simulation")
 
 
 def known_settings(settings: dict[str, Any]) -> dict[str, Any]:
@@ -52,8 +54,12 @@ class ElasticWorld(World):
         self.addresses_used = 0
         """By changes of addresses: no port is used twice."""
         self._complaint = ""
+        self._is_given_secret = self.random("secret").random() < 0.5
+        """Else the founders make one, and those that join are given that one."""
         for node in self.elastic_nodes:
             node.is_in_map = self.maps.has
+            if self._is_given_secret or not node.is_due:
+                node.secret = self.secret
         for client in self.clients:
             if hasattr(client, "addresses"):
                 client.addresses = [node.address for node in self.nodes if node.is_due]
@@ -127,12 +133,15 @@ class ElasticWorld(World):
 
     # -- what faults use ---------------------------------------------------------------------------
 
-    def secret(self) -> bytes:
-        """The cluster's secret, as any member's directory holds it."""
+    def secret(self) -> Secret | None:
+        """The cluster's: as it was given, or as the directory of any member has it."""
+        if self._is_given_secret:
+            return SECRET
+        path = f"/data/{SECRET_FILE}"
         for node in self.nodes:
-            if node.node_id and node.has_own_directory and node.disk.exists("/data/cluster.secret"):
-                return node.disk.read("/data/cluster.secret").strip()
-        return SECRET
+            if node.node_id and node.has_own_directory and path in node.disk.files():
+                return Secret.from_bytes(node.disk.files()[path])
+        return None
 
     def complain(self, text: str) -> None:
         """Something was said that may not be said."""
@@ -180,6 +189,17 @@ class ElasticWorld(World):
         self.configurations.judge(self.maps.newest)
         if self._complaint:
             raise InvariantViolation(self._complaint, rule="an answer to the operator")
+
+    def own_totals(self) -> dict[str, int]:
+        outcomes = Counter(outcome for _, outcome, _ in self.operator.asked)
+        assert self.maps.newest is not None
+        return {
+            "maps": self.maps.newest.epoch,
+            "moves_completed": self.maps.completed,
+            "configuration_steps": self.configurations.changes,
+            "nodes_joined": self.maps.newest.next_node_id - 1 - self.shape.nodes,
+            **{f"changes_{outcome}": count for outcome, count in outcomes.items()},
+        }
 
     async def _end_well(self) -> None:
         self.heal()

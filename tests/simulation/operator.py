@@ -5,10 +5,10 @@ knows the cluster's secret (docs/protocol.md).
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 from typing import TYPE_CHECKING, Any
 
+from quorumcache.ring.secret import CLIENT
 from tests.simulation.client import LOST
 from tests.simulation.process import Process
 
@@ -96,9 +96,10 @@ class Operator:
         if not line.startswith(b"AUTH "):
             return line.decode().strip() or "closed"
         nonce = bytes.fromhex(line.split()[1].decode())
-        key = self._world.secret()
-        proof = hmac.new(key, b"client" + nonce, "sha256").hexdigest()
-        writer.write(f"cluster auth {proof}\r\n".encode())
+        secret = self._world.secret()
+        if secret is None:
+            return "no member is there whose secret could be read"
+        writer.write(f"cluster auth {secret.proof(CLIENT, nonce).hex()}\r\n".encode())
         line = await reader.readline()
         if line.startswith(b"CLIENT_ERROR"):
             self._world.complain(f"the cluster's secret is not taken: {line!r}")

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from quorumcache.node.config import NodeConfig
 from tests.simulation.elastic_faults import ALL_KINDS, ELASTIC_WEIGHTS, draw_elastic_faults
 from tests.simulation.elastic_shape import draw_elastic_shape, draw_spares
 from tests.simulation.elastic_world import ElasticWorld
@@ -17,6 +18,7 @@ from tests.simulation.faults import Shape
 from tests.simulation.schedule import SPARES, Fault, Schedule, parse_schedule
 from tests.simulation.world import WorldConfig
 
+pytestmark = pytest.mark.skipif("join" not in NodeConfig.__slots__, reason="no node can join yet")
 SEEDS = range(1, 11)
 REGRESSIONS: tuple[int, ...] = ()
 """Seeds that once found something."""

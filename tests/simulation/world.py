@@ -388,6 +388,10 @@ class World:
         await self._bounded(read_all(self, self.keys))
         await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))
 
+    def own_totals(self) -> dict[str, int]:
+        """What other worlds count besides."""
+        return {}
+
     def heal(self) -> None:
         """Undo all faults."""
         self.trace.say("all faults end")
