@@ -62,7 +62,10 @@ class ElasticNode(SimulatedNode):
     def move_address(self, number: int, *, clients: bool) -> None:
         """Other ports, from the next start on."""
         client, peer = PORTS
-        changed = {"peer": f"{self.name}:{peer + number}"}
+        changed: dict[str, Any] = {"peer": f"{self.name}:{peer + number}"}
+        if self.config.initial_cluster:
+            members = {**self.config.initial_cluster, self.name: changed["peer"]}
+            changed["initial_cluster"] = members
         if clients:
             changed["listen"] = f"{self.name}:{client + number}"
         self.change_settings(**changed)
