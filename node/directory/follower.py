@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.consensus.values import Configuration
-from quorumcache.node.directory.starts import started_here
 from quorumcache.node.errors import DiskRefused, NodeError, PeerError
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.items import (
@@ -140,20 +139,6 @@ class MapFollower:
     def ask(self, node_id: int) -> None:
         """Ask a peer for its map, if that is newer."""
         self._send(node_id, (MAP_REQUEST, self.epoch))
-        self._host.flush_soon()
-
-    def report_started(self) -> None:
-        """Tell the directory's voters which groups have started under leaders of this node."""
-        if self.map is None:
-            return
-        bits = started_here(self._host.groups, self.map)
-        if not bits:
-            return
-        self._on_started(bits)
-        item = (STARTED, bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
-        for node_id in self._founding.record.directory_voters:
-            if node_id != self._founding.identity.node_id:
-                self._send(node_id, item)
         self._host.flush_soon()
 
     def tell_adopted(self) -> None:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.consensus.values import Configuration, PeerStatus
 from quorumcache.node.replica.steering import next_step
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring import GroupReport
 
 if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup
@@ -32,22 +33,6 @@ log = get_logger("directory")
 HAND_OVER_ELECTIONS: Final = 10
 """Election timeouts for which a leader that has to go tries to hand the group to a target. After
 that it leaves as it is: the voters that stay elect one of themselves."""
-
-
-class GroupReport(NamedTuple):
-    """What the leader of a moving group tells of the configuration that its log has committed.
-
-    `decision`: `Move.decided` of the move that last wrote this configuration. `bytes_done` of
-    `bytes` have been copied to the replicas that are added.
-    """
-
-    group_id: int
-    term: int
-    decision: int
-    voters: tuple[int, ...]
-    learners: tuple[int, ...] = ()
-    bytes_done: int = 0
-    bytes: int = 0
 
 
 class _Watch:

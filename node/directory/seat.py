@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumcache.node.directory.state import DirectoryState
-from quorumcache.node.directory.steward import Steward
 from quorumcache.node.errors import StartupError
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 
@@ -17,9 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from quorumcache.node.consensus.values import Configuration
+    from quorumcache.node.directory.question import Question
+    from quorumcache.node.directory.steward import Steward
+    from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.replica.starter import ReplicaStarter
     from quorumcache.node.storage.founding_record import FoundingRecord
-    from quorumcache.ring import ClusterMap, NodeInfo
+    from quorumcache.ring import ClusterMap
 
 
 class DirectorySeat:
@@ -32,16 +34,16 @@ class DirectorySeat:
         *,
         births: Mapping[int, Configuration],
         starter: ReplicaStarter,
-        told: Mapping[int, NodeInfo],
     ) -> None:
-        """`births`: of the groups of this node. `told`: what nodes told of themselves, by id."""
+        """`births`: of the groups of this node."""
         self._node_id = node_id
         self._record = record
         self._births = births
         self._starter = starter
-        self._told = told
         self.on_map: Callable[[ClusterMap], None] = _unheard
         """Hears of each map that the directory decides on; set before the seat is taken."""
+        self.make_steward: Callable[[ReplicaGroup, DirectoryState], Steward] = _no_steward
+        """Makes the steward beside the replica; set before the seat is taken."""
         self._steward: Steward | None = None
 
     def take(self, cluster_map: ClusterMap | None = None) -> None:
@@ -67,7 +69,7 @@ class DirectorySeat:
         """Start group 0 here, with the steward beside it."""
         state = DirectoryState(self.on_map)
         group = self._starter.start(DIRECTORY_GROUP_ID, birth, state, stands=stands)
-        self._steward = Steward(record=self._record, group=group, state=state, known=self._told)
+        self._steward = self.make_steward(group, state)
 
     def let_go(self) -> None:
         """The replica has left this node."""
@@ -78,6 +80,13 @@ class DirectorySeat:
         if self._steward is not None:
             self._steward.started(bits)
 
+    def ask(self, question: Question) -> bool:
+        """Have a question decided here; False on a node without a seat."""
+        if self._steward is None:
+            return False
+        self._steward.ask(question)
+        return True
+
     def tick(self) -> None:
         """Called every few ticks."""
         if self._steward is not None:
@@ -86,3 +95,7 @@ class DirectorySeat:
 
 def _unheard(cluster_map: ClusterMap) -> None:
     raise AssertionError("nobody follows the map")
+
+
+def _no_steward(group: ReplicaGroup, state: DirectoryState) -> Steward:
+    raise AssertionError("nobody makes a steward")

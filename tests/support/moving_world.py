@@ -1,430 +1,254 @@
-"""Several nodes whose groups move, on a virtual loop: all that lasts and decides is the product's.
+"""A model of a cluster whose groups follow the map's moves, for tests of the maps.
 
-Of a node there is what `member.py` puts together for replicas: disk, log, snapshots, births, host,
-starter, remover, housekeeper, follower of the map and mover. The links between nodes keep the order
-of what was sent, and lose all of it when one side dies. The directory is the test's: it makes maps
-of what the movers report, by the rule of the map's moves, and tells them late.
+A group is a configuration and the nodes that have its data. Its leader acts on whatever map it
+knows, which may be an old one, and what it reports may be late: so what the maps promise must hold
+whatever the order of things. `Broken` is raised by the rules that all maps must keep.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
 
-from quorumcache.node.alarms import Alarms
-from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
-from quorumcache.node.consensus.api import ConsensusConfig
-from quorumcache.node.consensus.values import Configuration
-from quorumcache.node.directory.follower import MapFollower
-from quorumcache.node.directory.mover import Mover
-from quorumcache.node.directory.state import DirectoryState
-from quorumcache.node.founding.durable_state import DurableState
-from quorumcache.node.founding.progress import FoundingProgress
-from quorumcache.node.housekeeping.housekeeper import Housekeeper
-from quorumcache.node.inbox import deliver_consensus
-from quorumcache.node.peers.codec import pack_item, unpack_payload
-from quorumcache.node.peers.consensus_transport import ConsensusTransport
-from quorumcache.node.peers.items import CONSENSUS_KINDS
-from quorumcache.node.replica.group import ReplicaGroup
-from quorumcache.node.replica.host import ReplicaHost
-from quorumcache.node.replica.removal import ReplicaRemover
-from quorumcache.node.replica.starter import ReplicaStarter
-from quorumcache.node.state_machine import Command, Result
-from quorumcache.node.storage.founding_record import FoundingRecord, propose
-from quorumcache.node.store.store import ShardStore
-from quorumcache.node.telemetry.counters import Counters
-from quorumcache.ring import ClusterMap
-from quorumcache.ring.move import Move
-from tests.simulation.loop import VirtualLoop
-from tests.support.fake_disk import FakeDisk, Survival
-from tests.support.founding import founder
-from tests.support.scripted_log import ManualClock
+from quorumcache.ring import ClusterMap, ClusterView, GroupReport, Move, NodeInfo, place
+from quorumcache.ring.changes import Changed, change, join
+from quorumcache.ring.directory_set import directory_size
+from quorumcache.ring.moves import next_map
+from tests.support.clusters import make_node
 
-CONFIG = NodeConfig(name="a", data_dir="d", shards=1, snapshot_bytes_min=1 << 16)
-NAMES = "abcdefghi"
-LINK_SECONDS = 0.001
-SWEEP_SECONDS = 0.05
+TICK_MS = 500
+DEAD_AFTER_MS = 2000
+MAPS_KNOWN = 4
+"""A leader's map is one of the last so many."""
+
+BOUNDS = {"in all": 8, "into one node": 2, "out of one node": 2}
 
 
-class LoopClock(ManualClock):
-    """The loop's time, as a node's clock."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self.loop = loop
-
-    def monotonic_ns(self) -> int:
-        return self.loop.now_ns + 1_000_000_000
-
-    def wall_ms(self) -> int:
-        return 1_700_000_000_000 + self.loop.now_ns // 1_000_000
+class Broken(AssertionError):
+    """A rule is broken."""
 
 
-class MovingNode:
-    """One process of a node, from its start to its end."""
+@dataclass
+class Group:
+    """What a group's log has committed, and the nodes with its data."""
 
-    def __init__(self, world: MovingWorld, node_id: int, disk: FakeDisk) -> None:
-        self.world, self.node_id, self.disk = world, node_id, disk
-        self.is_up = True
-        loop = self.loop = world.loop
-        clock: Any = LoopClock(loop)
-        time = ClusterTime(clock)
-        self.durable = DurableState(
-            replace(CONFIG, name=NAMES[node_id - 1]),
-            disk.mount(),
-            clock=clock,
-            random=Random(world.random.getrandbits(32)),
-            loop=loop,
-            time=time,
-            incarnation=world.random.getrandbits(32),
-        )
-        self.tasks: list[asyncio.Task[None]] = []
-        self.time, self.clock = time, clock
+    voters: list[int]
+    learners: list[int] = field(default_factory=list)
+    decision: int = 0
+    copied: set[int] = field(default_factory=set)
+    reports: list[GroupReport] = field(default_factory=list)
 
-    def begin(self) -> None:
-        """As a member: with what the disk holds."""
-        durable, loop = self.durable, self.loop
-        assert durable.member is not None
-        self.state = durable.local_state
-        durable.wal.on_failed = self._fatal
-        peers: Any = self
-        self.transport = ConsensusTransport(peers)
-        host = self.host = ReplicaHost(
-            loop=loop,
-            clock=self.clock,
-            wal=durable.wal,
-            snapshots=durable.snapshots,
-            transport=self.transport,
-            counters=Counters(),
-            tick_ms=10,
-            on_leader_change=lambda group_id: None,
-            on_fatal=self._fatal,
-            time=self.time,
-        )
-        self.time.bridge()
-        self.founding = FoundingProgress(
-            durable.member,
-            disk=durable.disk,
-            directory=durable.directory,
-            on_complete=lambda: None,
-            on_failed=self._fatal,
-        )
-        self.starter = ReplicaStarter(
-            ConsensusConfig(replica_id=self.node_id, **self.world.bounds),
-            host=host,
-            random=Random(self.world.random.getrandbits(32)),
-            life=self.world.random.getrandbits(32),
-            recovered=durable.recovered,
-            snapshots=durable.snapshots_found,
-            new_store=ShardStore,
-        )
-        self.keeper = Housekeeper(
-            node_id=self.node_id,
-            config=CONFIG,
-            host=host,
-            wal=durable.wal,
-            snapshots=durable.snapshots,
-            counters=host.counters,
-            preferred_leader=self._preferred_leader,
-            is_up=self.world.is_up,
-        )
-        self.remover = ReplicaRemover(
-            host=host, local_state=self.state, forget=self._forget, on_fatal=self._fatal
-        )
-        self.follower = MapFollower(
-            founding=self.founding,
-            local_state=self.state,
-            host=host,
-            on_map=lambda cluster_map: None,
-            start_replica=self._start_replica,
-            on_started=lambda bits: None,
-            on_fatal=self._fatal,
-            send=lambda node_id, item: self.send_packed(node_id, pack_item(item)),
-            alarms=Alarms(),
-            remembered=self.starter.remembered,
-            remove_replica=self.remover.remove,
-        )
-        self.mover = Mover(
-            node_id=self.node_id,
-            election_ms=CONFIG.election_ms,
-            host=host,
-            newest_map=lambda: self.follower.map,
-            adopted=self.follower.adopted_by,
-            is_up=self.world.is_up,
-            transfer=self.keeper.leadership.transfer,
-        )
-        for other in self.world.nodes:
-            self.founding.accepted(other, is_complete=True)
-        if durable.map_found is not None:
-            self.follower.arrived(durable.map_found)
-        host.start_ticking([])
-        for work in (self.keeper.run, self.follower.follow, self._let_go, self._sweep):
-            self.tasks.append(loop.create_task(work()))
 
-    async def _let_go(self) -> None:
-        await self.remover.finish()
-        await self.follower.let_go()
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            self.mover.tick()
-            self.follower.tell_adopted()
-
-    def end(self) -> None:
-        """The process is gone, and with it what the disk had not synced."""
-        self.is_up = False
-        self.host.stop()
-        for task in self.tasks:
-            task.cancel()
-        self.disk.crash()
-
-    def _fatal(self, error: BaseException) -> None:
-        if self.is_up:
-            self.world.fatal.append((self.node_id, error))
-
-    def _start_replica(self, group_id: int, birth: Configuration, stands: bool) -> None:
-        machine: Any = DirectoryState(lambda cluster_map: None) if group_id == 0 else ShardStore()
-        self.starter.start(group_id, birth, machine, stands=stands)
-
-    def _preferred_leader(self, group_id: int) -> int:
-        cluster_map = self.follower.map
-        return cluster_map.replica_set(group_id)[0] if cluster_map is not None else 0
-
-    def _forget(self, group_id: int) -> None:
-        self.keeper.forget(group_id)
-        self.starter.forget(group_id)
-
-    # -- links -----------------------------------------------------------------------------
-
-    def send_packed(self, node_id: int, packed: bytes) -> bool:
-        return self.world.send(self, node_id, packed)
-
-    def send_again(self, node_id: int, packed: bytes) -> None:
-        """No datagrams here."""
-
-    def flush(self) -> None:
-        """Everything is on its way already."""
-
-    def receive(self, sender: int, packed: bytes) -> None:
-        (item,) = unpack_payload(b"\x91" + packed)
-        if item[0] < CONSENSUS_KINDS:
-            deliver_consensus(sender, item, self.host, self.transport)
-        else:
-            self.follower.on_item(sender, item)
+def founded(
+    nodes: list[NodeInfo], shard_count: int, replication: int, directory: tuple[int, ...]
+) -> ClusterMap:
+    """The map of form 2 of a cluster in which every group has started."""
+    return ClusterMap(
+        epoch=1,
+        cluster_id="cluster-a",
+        shard_count=shard_count,
+        replication=replication,
+        nodes=tuple(nodes),
+        replica_sets=place(nodes, shard_count, replication),
+        started=(1 << shard_count) - 1,
+        settings=(("dead_after_ms", str(DEAD_AFTER_MS)), ("shards", str(shard_count))),
+        form=2,
+        directory=directory,
+    )
 
 
 class MovingWorld:
-    """`directory`: the newest map, as the test's directory has decided it."""
+    """The cluster: `map` is the newest one, `alive` the nodes that are up."""
 
-    def __init__(self, seed: int, count: int, replicas: tuple[int, ...], **bounds: int) -> None:
-        self.random = Random(seed)
-        self.loop = VirtualLoop()
-        self.bounds = bounds
-        self.fatal: list[tuple[int, BaseException]] = []
-        self.nodes: dict[int, MovingNode] = {}
-        disks = {
-            node_id: FakeDisk(
-                self.loop,
-                Random(seed + node_id),
-                survival=Survival(Random(seed - node_id)),
-                delay=lambda random: 0.0001 + random.random() * 0.002,
-            )
-            for node_id in range(1, count + 1)
+    def __init__(self, first: ClusterMap, rng: Random) -> None:
+        self.rng = rng
+        self.map = first
+        self.history = [first]
+        self.alive = {node.node_id for node in first.nodes}
+        self.silent_ms: dict[int, int] = {}
+        self.heard_ms = dict.fromkeys(self.alive, 60_000)
+        self.groups = {
+            group_id: Group(list(members), copied=set(members))
+            for group_id, members in enumerate((first.directory, *first.replica_sets))
         }
-        self.nodes = {node_id: MovingNode(self, node_id, disk) for node_id, disk in disks.items()}
-        self.record = self._found()
-        first = self.record.first_map()
-        self.directory = replace(
-            first,
-            form=2,
-            directory=self.record.directory_voters,
-            replica_sets=(replicas,),
-            founding_sets=(replicas,),
+
+    # -- the directory -----------------------------------------------------------------------
+
+    def view(self, *, late: bool = False) -> ClusterView:
+        """What the directory's leader knows. `late`: reports may be old ones."""
+        reports = {}
+        for group_id, group in self.groups.items():
+            if group.reports:
+                reports[group_id] = (
+                    self.rng.choice(group.reports[-3:]) if late else group.reports[-1]
+                )
+        return ClusterView(
+            heard=frozenset(n.node_id for n in self.map.nodes if n.node_id in self.alive),
+            silent_ms=dict(self.silent_ms),
+            heard_ms=dict(self.heard_ms),
+            reports=reports,
+            bytes=dict.fromkeys(self.groups, 1000),
         )
-        self.history: list[tuple[Configuration, int]] = []
-        """What leaders reported of the group that moves, each once, and who led then."""
-        self.on_report: Callable[[int], None] = lambda count: None
-        """Hears of each new report: how many there are by now."""
 
-    def _found(self) -> FoundingRecord:
-        infos = [
-            founder(NAMES[node_id - 1], node_id, disk=node.durable.identity.disk_id)
-            for node_id, node in self.nodes.items()
-        ]
-        return propose(Random(1), infos, CONFIG.fixed_settings)
+    def ask(self, *words: str) -> Changed:
+        """An operator's change; `ChangeRefused` changes nothing."""
+        changed = change(self.map, words, self.view())
+        self._accept(changed.map, self.view())
+        return changed
 
-    def is_up(self, node_id: int) -> bool:
-        node = self.nodes.get(node_id)
-        return node is not None and node.is_up
+    def join(self, name: str, zone: str = "", weight: float = 1.0) -> NodeInfo:
+        """A node that joins, and is up."""
+        node_id = self.map.next_node_id
+        info = replace(make_node(node_id, zone, weight), name=name, disk_id=f"{node_id:032x}")
+        self._accept(join(self.map, info, self.view()).map, self.view())
+        self.alive.add(node_id)
+        return self.map.node(node_id)
 
-    # -- links -----------------------------------------------------------------------------
-
-    def send(self, sender: MovingNode, to: int, packed: bytes) -> bool:
-        receiver = self.nodes.get(to)
-        if receiver is None or not receiver.is_up:
+    def tick(self, *, late: bool = False) -> bool:
+        """Half a second passes, and the directory looks; whether it has made a new map."""
+        for node in self.map.nodes:
+            if node.node_id in self.alive:
+                self.silent_ms.pop(node.node_id, None)
+                self.heard_ms[node.node_id] = self.heard_ms.get(node.node_id, 0) + TICK_MS
+            else:
+                self.heard_ms.pop(node.node_id, None)
+                self.silent_ms[node.node_id] = self.silent_ms.get(node.node_id, 0) + TICK_MS
+        view = self.view(late=late)
+        new = next_map(self.map, view)
+        if new is None:
             return False
-        self.loop.call_later(LINK_SECONDS, self._deliver, sender, receiver, packed)
+        self._accept(new, view)
         return True
 
-    def _deliver(self, sender: MovingNode, receiver: MovingNode, packed: bytes) -> None:
-        if sender.is_up and receiver.is_up:
-            receiver.receive(sender.node_id, packed)
+    def _accept(self, new: ClusterMap, view: ClusterView) -> None:
+        old = self.map
+        if new is old:
+            return
+        if new.epoch != old.epoch + 1:
+            raise Broken(f"epoch {new.epoch} follows {old.epoch}")
+        if ClusterMap.from_bytes(new.to_bytes()) != new:
+            raise Broken("the map is not what its bytes say")
+        self._check_bounds(old, new, view)
+        self.map = new
+        self.history.append(new)
+        for group_id in self.groups:
+            self._check_members(group_id)
 
-    # -- lives -----------------------------------------------------------------------------
+    def _check_bounds(self, old: ClusterMap, new: ClusterMap, view: ClusterView) -> None:
+        waited = {m.group_id for m in new.moves if not _is_started(old.move_of(m.group_id))}
+        under_way = [
+            m for m in new.moves if m.decided and 2 * len(view.heard & {*m.origin}) > len(m.origin)
+        ]
+        begun = [m for m in under_way if m.group_id in waited and m.decided == new.epoch]
+        if begun and old.is_paused:
+            raise Broken("a move starts while moves are paused")
+        if begun and len(under_way) > BOUNDS["in all"]:
+            raise Broken(f"{len(under_way)} moves at once")
+        for move in begun:
+            for node_id in move.added:
+                if sum(node_id in m.added for m in under_way) > BOUNDS["into one node"]:
+                    raise Broken(f"too many moves bring replicas to node {node_id}")
+            leader = move.replica_set[0]
+            senders = sum(m.replica_set[0] == leader and bool(m.added) for m in under_way)
+            if move.added and senders > BOUNDS["out of one node"]:
+                raise Broken(f"too many moves copy from node {leader}")
 
-    def start(self) -> None:
-        """Everybody accepts the record and hears of the first map."""
-        for node in self.nodes.values():
-            node.durable.accept(self.record)
-            node.begin()
-        self.announce(self.directory)
+    # -- groups ------------------------------------------------------------------------------
 
-    def crash(self, node_id: int) -> None:
-        self.nodes[node_id].end()
-        for node in self.nodes.values():
-            if node.is_up:
-                node.host.peer_unreachable(node_id)
+    def step_group(self, group_id: int, known: ClusterMap | None = None) -> bool:
+        """The group's leader does the next thing that the map it knows asks for, and reports."""
+        known = known or self.map
+        group = self.groups[group_id]
+        if 2 * len(self.alive.intersection(group.voters)) <= len(group.voters):
+            return False
+        move = known.move_of(group_id)
+        did = False
+        if move is not None and move.decided and move.decided >= group.decision:
+            did = self._follow(group, move, known)
+        self._check_members(group_id)
+        group.reports.append(
+            GroupReport(
+                *(group_id, 1, group.decision, tuple(group.voters), tuple(group.learners)),
+                *(500, 1000),
+            )
+        )
+        return did
 
-    def restart(self, node_id: int) -> None:
-        disk = self.nodes[node_id].disk
-        node = self.nodes[node_id] = MovingNode(self, node_id, disk)
-        node.begin()
+    def _follow(self, group: Group, move: Move, known: ClusterMap) -> bool:
+        for node_id in move.target:
+            if node_id not in group.voters and node_id not in group.learners:
+                group.learners.append(node_id)
+                group.decision = move.decided
+                return True
+        for node_id in move.target:
+            if node_id in group.learners:
+                if node_id not in group.copied:
+                    if node_id not in self.alive:
+                        return False
+                    group.copied.add(node_id)
+                    return True
+                if node_id not in self.alive:
+                    return False
+                group.learners.remove(node_id)
+                group.voters.append(node_id)
+                group.decision = move.decided
+                return True
+        for node_id in group.voters:
+            if node_id not in move.target:
+                rest = [n for n in group.voters if n != node_id]
+                if 2 * len(self.alive.intersection(rest)) <= len(rest):
+                    return False
+                self._check_removal(group, rest, known)
+                group.voters = rest
+                group.copied.discard(node_id)
+                group.decision = move.decided
+                return True
+        for node_id in group.learners:
+            group.learners.remove(node_id)
+            group.copied.discard(node_id)
+            group.decision = move.decided
+            return True
+        if group.decision < move.decided:
+            group.decision = move.decided
+            return True
+        return False
 
-    def stop(self) -> None:
-        for node in self.nodes.values():
-            if node.is_up:
-                node.end()
-
-    # -- the directory ---------------------------------------------------------------------
-
-    def announce(self, cluster_map: ClusterMap) -> None:
-        """Every node hears of it sooner or later."""
-        self.directory = cluster_map
-        for node_id in self.nodes:
-            self.loop.call_later(self.random.random() * 0.3, self._tell, node_id, cluster_map)
-
-    def _tell(self, node_id: int, cluster_map: ClusterMap) -> None:
-        node = self.nodes[node_id]
-        if node.is_up:
-            node.follower.arrived(cluster_map)
-
-    def move(self, group_id: int, target: tuple[int, ...]) -> None:
-        """Start a move. If one is under way, the group turns to this target; until it is there, all
-        nodes keep their replicas that may be voters by now.
-        """
-        present = self.directory
-        epoch = present.epoch + 1
-        origin = present.replica_set(group_id)
-        move = Move(group_id, origin, target, epoch)
-        moves = tuple(m for m in present.moves if m.group_id != group_id)
-        self._place(group_id, move.replica_set, tuple(sorted((*moves, move))))
-
-    def _place(self, group_id: int, nodes: tuple[int, ...], moves: tuple[Move, ...]) -> None:
-        present = self.directory
-        if group_id == 0:
-            placed = replace(present, epoch=present.epoch + 1, directory=nodes, moves=moves)
+    def _check_removal(self, group: Group, rest: list[int], known: ClusterMap) -> None:
+        """No group falls below what was possible since the leader's map."""
+        maps = self.history[self.history.index(known) :]
+        counts = [sum(node.is_placeable for node in m.nodes) for m in maps]
+        if group is self.groups[0]:
+            least = min(map(directory_size, counts))
         else:
-            sets = (*present.replica_sets[: group_id - 1], nodes, *present.replica_sets[group_id:])
-            placed = replace(present, epoch=present.epoch + 1, replica_sets=sets, moves=moves)
-        self.announce(placed)
+            least = min(min(m.replication, n) for m, n in zip(maps, counts, strict=True))
+        if len(group.copied.intersection(rest)) < least:
+            raise Broken(f"{rest} are left with {group.copied}, at least {least} were possible")
 
-    async def direct(self) -> None:
-        """Complete what is reported, and remind everybody of the newest map."""
-        reminder = 0
-        while True:
-            await asyncio.sleep(0.02)
-            for node in [node for node in self.nodes.values() if node.is_up]:
-                for report in node.mover.reports():
-                    self._take(node.node_id, report)
-            for node in self.nodes.values():
-                if node.is_up and self.directory.started != 1 and 1 in node.host.groups:
-                    group = node.host.groups[1]
-                    if group.is_leader and group.applied_index >= group.log.term_start_index > 0:
-                        self.announce(self.directory.with_started((0,)))
-            reminder += 1
-            if reminder % 25 == 0:
-                self._tell(self.random.choice(list(self.nodes)), self.directory)
+    def _check_members(self, group_id: int) -> None:
+        """Whoever the map does not place a group on may remove its replica at any moment."""
+        group = self.groups[group_id]
+        held = self.map.replica_set(group_id)
+        for node_id in (*group.voters, *group.learners):
+            if node_id not in held:
+                raise Broken(f"group {group_id} counts on node {node_id}, the map says {held}")
 
-    def _take(self, node_id: int, report: Any) -> None:
-        seen = Configuration(report.voters, report.learners, (), report.decision)
-        if not self.history or self.history[-1][0] != seen:
-            self.history.append((seen, node_id))
-            self.on_report(len(self.history))
-        move = self.directory.move_of(report.group_id)
-        if (
-            move is not None
-            and report.decision == move.decided
-            and set(report.voters) == set(move.target)
-            and not report.learners
-        ):
-            rest = tuple(m for m in self.directory.moves if m is not move)
-            self._place(report.group_id, move.target, rest)
+    def step_all(self, *, late: bool = False) -> None:
+        """Each group takes a step, some by an old map if `late`."""
+        for group_id in self.groups:
+            known = self.rng.choice(self.history[-MAPS_KNOWN:]) if late else self.map
+            self.step_group(group_id, known)
 
-    # -- what tests ask --------------------------------------------------------------------
-
-    def leader(self, group_id: int) -> ReplicaGroup | None:
-        """The leader of the newest term."""
-        led = [
-            node.host.groups[group_id]
-            for node in self.nodes.values()
-            if node.is_up and group_id in node.host.groups
-        ]
-        leaders = [group for group in led if group.is_leader]
-        return max(leaders, key=lambda group: group.term, default=None)
-
-    async def until(self, holds: Callable[[], Any], seconds: float = 60) -> None:
-        """Wait for something, for so long by the loop's time."""
-        end = self.loop.time() + seconds
-        while not holds():
-            assert not self.fatal, self.fatal
-            assert self.loop.time() < end, (self.directory.moves, self.history[-3:])
-            await asyncio.sleep(0.02)
-
-    def is_moved(self, group_id: int, target: Iterable[int]) -> bool:
-        """The map says so, the nodes that are up have it so, and nothing is left elsewhere."""
-        wanted = set(target)
-        if set(self.directory.replica_set(group_id)) != wanted or self.directory.moves:
-            return False
-        for node_id, node in self.nodes.items():
-            has = group_id in node.host.groups
-            if not node.is_up or has != (node_id in wanted) or node.state.leaving:
-                return False
-        return True
+    def settle(self, ticks_max: int = 3000) -> None:
+        """All that is left to do happens, without disturbance."""
+        quiet = 0
+        for _ in range(ticks_max):
+            self.step_all()
+            quiet = 0 if self.tick() or self.map.moves else quiet + 1
+            # Long enough for every silence and return to count.
+            if quiet > 30:
+                return
+        raise Broken(f"no end of it: {self.map.moves[:3]}, change {self.map.change!r}")
 
 
-class Answer:
-    """Waits for one command. `what`: its result, or that it may be executed later or never."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.what: asyncio.Future[Result | None] = loop.create_future()
-
-    def on_result(self, result: Result) -> None:
-        if not self.what.done():
-            self.what.set_result(result)
-
-    def on_refused(self, why: str) -> None:
-        if not self.what.done():
-            self.what.set_result(None)
-
-    def on_lost(self) -> None:
-        self.on_refused("lost")
-
-
-async def execute(world: MovingWorld, group_id: int, command: Command) -> Result:
-    """Have a command executed, however often it has to be sent."""
-    while True:
-        group = world.leader(group_id)
-        if group is not None:
-            answer = Answer(world.loop)
-            group.submit(command, 100, answer)
-            with suppress(TimeoutError):
-                result = await asyncio.wait_for(answer.what, 0.5)
-                if result is not None:
-                    return result
-        await asyncio.sleep(0.02)
+def _is_started(move: Move | None) -> bool:
+    return move is not None and move.decided > 0

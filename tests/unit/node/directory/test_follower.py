@@ -213,34 +213,10 @@ def test_maps_that_mean_nothing_here_are_the_peers_fault() -> None:
         World().follower.on_item(2, (STARTED, bytes(4096)))
 
 
-def test_groups_that_have_started_are_told_to_the_voters_until_the_map_has_them() -> None:
+def test_what_a_peer_tells_of_groups_that_have_started_is_passed_on() -> None:
     world = World()
-    world.follower.report_started()
-    world.follower.arrived(MAP)
-    world.groups.update(
-        {
-            0: leader(5),
-            1: leader(5),
-            2: leader(0),
-            3: SimpleNamespace(is_leader=False),
-            4: leader(7),
-        }
-    )
-    world.follower.report_started()
-    item = (STARTED, b"\x09")
-    assert world.sent == [(2, item), (3, item), (4, item)]
+    world.follower.on_item(2, (STARTED, b"\x09"))
     assert world.events[-1] == ("started groups", 9)
-    world.follower.on_item(2, item)
-    assert world.events[-1] == ("started groups", 9)
-    world.sent.clear()
-    world.follower.arrived(MAP.with_started((0, 3)))
-    world.follower.report_started()
-    assert not world.sent
-
-
-def leader(applied_index: int) -> Any:
-    log = SimpleNamespace(term_start_index=5)
-    return SimpleNamespace(is_leader=True, applied_index=applied_index, log=log)
 
 
 def test_a_group_that_is_being_removed_starts_when_that_is_done_and_is_born_empty() -> None:

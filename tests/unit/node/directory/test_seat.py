@@ -28,8 +28,12 @@ class World:
             RECORD,
             births=births_of(RECORD, node_id) if births is None else births,
             starter=starter,
-            told={},
         )
+        self.asked: list[Any] = []
+        steward: Any = SimpleNamespace(
+            ask=self.asked.append, tick=lambda: None, started=lambda bits: None
+        )
+        self.seat.make_steward = lambda group, state: steward
         self.seat.on_map = lambda cluster_map: None
 
     def start(self, group_id: int, birth: Configuration, machine: Any, *, stands: bool) -> Any:
@@ -50,7 +54,17 @@ def test_a_node_without_a_vote_has_no_seat() -> None:
     world.seat.take()
     world.seat.tick()
     world.seat.started(1)
+    question: Any = "a question"
+    assert not world.seat.ask(question)
     assert not world.started
+
+
+def test_a_question_is_decided_where_there_is_a_seat() -> None:
+    world = World(1)
+    world.seat.take()
+    question: Any = "a question"
+    assert world.seat.ask(question)
+    assert world.asked == [question]
 
 
 def test_group_0_starts_with_its_whole_birth() -> None:
