@@ -363,10 +363,10 @@ class NodeConfig:
                     "initial_cluster",
                     f"node name {name!r} is not 1 to 64 of letters, digits, '.', '_' and '-'",
                 )
-            if self.is_alone and not address:
+            if len(self.members) == 1 and not address:
                 continue
             port = _address(f"initial_cluster, node {name}", address)[1]
-            if port == 0 and not self.is_alone:
+            if port == 0 and len(self.members) > 1:
                 raise ConfigError(
                     "initial_cluster",
                     f"node {name}: {address!r} has port 0, but the other nodes have to know"
@@ -381,7 +381,7 @@ class NodeConfig:
             raise ConfigError(
                 "name", f"{self.name!r} is not in initial_cluster ({', '.join(self.members)})"
             )
-        if not self.is_alone and not self.peer:
+        if len(self.members) > 1 and not self.peer:
             raise ConfigError(
                 "peer",
                 f"a cluster of {len(self.members)} nodes needs an address that the others reach",
@@ -439,7 +439,7 @@ class NodeConfig:
 
     def _validate_durability(self) -> None:
         _one_of("durability", self.durability, DURABILITIES)
-        if self.durability == "memory" and not self.is_alone:
+        if self.durability == "memory" and len(self.members) > 1:
             if self.data_dir:
                 raise ConfigError(
                     "durability",

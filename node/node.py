@@ -226,7 +226,7 @@ class Node:
         self._plan_rounds()
         if self.member is not None and config.join:
             await check_seeds(config, self.durable, loop=self.loop, random=self._new_random())
-        if config.peer and (joins or config.is_alone):
+        if config.peer and (config.join or config.is_alone):
             # Its address may have a port of the system's choice.
             await basics.listener.start(config.peer)
         if self.member is not None:
@@ -413,6 +413,11 @@ class Node:
     def is_serving(self) -> bool:
         """There is a map, and every shard replicated here has a leader."""
         return self.map is not None and all(group.leader_id for group in self.host.groups.values())
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it belongs to a cluster that has no other nodes."""
+        return self.member is not None and len(self.members.nodes()) == 1
 
     async def wait_serving(self, seconds: float) -> bool:
         """Wait until `is_serving`; False if that took longer, or the node failed."""
