@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.founding.introduction import info_of
-from quorumcache.node.peers.codec import Hello, Items
+from quorumcache.node.peers.codec import Hello, Items, form_of
 from quorumcache.node.peers.consensus_items import (
     DATAGRAM_KINDS,
     ENTRIES_KIND,
@@ -21,6 +21,7 @@ from quorumcache.node.peers.founding_frames import decode_question
 from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
     DIRECTORY_KINDS,
+    FITNESS,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
     MAP_REQUEST,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from quorumcache.node.directory.members import Members
     from quorumcache.node.directory.office import DirectoryOffice
     from quorumcache.node.founding.progress import FoundingProgress
+    from quorumcache.node.housekeeping.fitness import Fitness
     from quorumcache.node.housekeeping.timekeeper import Timekeeper
     from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.consensus_transport import ConsensusTransport
@@ -60,6 +62,7 @@ class Inbox:
         timekeeper: Timekeeper,
         time: ClusterTime,
         members: Members,
+        fitness: Fitness,
         on_told: Callable[[], None],
         on_join: Callable[[Asker, bytes], bool],
     ) -> None:
@@ -75,6 +78,7 @@ class Inbox:
         self._timekeeper = timekeeper
         self._time = time
         self._members = members
+        self._fitness = fitness
         self._on_told = on_told
         self._on_join = on_join
         self.peers: PeerNetwork | None = None
@@ -107,6 +111,8 @@ class Inbox:
             self._timekeeper.heard(node_id, item)
         elif item[0] in DIRECTORY_KINDS:
             self._office.on_item(node_id, item)
+        elif item[0] == FITNESS:
+            self._fitness.heard(node_id, item)
         else:
             self._follower.on_item(node_id, item)
 
@@ -134,6 +140,7 @@ class Inbox:
         info = told[node_id] = info_of(hello)
         if info != before:
             self._on_told()
+        self._fitness.met(node_id, form_of(hello))
         self._founding.accepted(node_id, is_complete=hello.is_founded)
         self._follower.heard_of(node_id, hello.map_epoch)
 

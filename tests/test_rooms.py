@@ -78,14 +78,14 @@ MAY_IMPORT: dict[str, str] = {
         " directory housekeeping"
     ),
     "member": (
-        "errors telemetry consensus store peers replica operations founding directory"
+        "errors telemetry state_machine consensus store peers replica operations founding directory"
         " housekeeping inbox basics"
     ),
     "node": (
         "errors clock config consensus storage peers replica operations founding"
         " housekeeping admin clients basics member"
     ),
-    "process": "errors clock config telemetry system consensus storage node",
+    "process": "errors clock config telemetry system consensus storage founding node",
     "__main__": "version errors compiled telemetry process",
 }
 
