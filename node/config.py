@@ -46,6 +46,7 @@ MOVE_RATE_MIN = 64 << 10
 FOUNDERS_CHARS_MAX = 2000
 
 WILDCARDS = ("0.0.0.0", "::")
+GATEWAY_FOUNDS = "0 makes a gateway, which holds no shards: it has to join a cluster, with --join"
 DURABILITIES = ("fsync", "memory")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -346,8 +347,8 @@ class NodeConfig:
                 _address(name, value)
         if not is_weight(self.weight):
             raise ConfigError("weight", f"{self.weight!r:.60} is not {WEIGHTS}")
-        if self.weight == 0:
-            raise ConfigError("weight", f"{self.weight!r} makes a gateway, which has to join")
+        if self.weight == 0 and self.initial_cluster:
+            raise ConfigError("weight", GATEWAY_FOUNDS)
         _one_of("log_level", self.log_level, LOG_LEVELS)
         _one_of("log_format", self.log_format, LOG_FORMATS)
 

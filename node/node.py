@@ -26,9 +26,9 @@ from quorumcache.node.basics import Basics
 from quorumcache.node.clients.cluster_words import ClusterWords
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.server import MemcachedServer
-from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
+from quorumcache.node.config import GATEWAY_FOUNDS, ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
-from quorumcache.node.errors import NodeError, NodeLeft, StartupError
+from quorumcache.node.errors import ConfigError, NodeError, NodeLeft, StartupError
 from quorumcache.node.founding.arrival import check_seeds, new_joining_phase
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.founding.introduction import own_info
@@ -242,6 +242,8 @@ class Node:
             basics.listener.accept = joining.accept
             self._founding_task = self.tasks.end("join", lambda: self._join(joining))
         elif config.is_alone:
+            if config.weight == 0:
+                raise ConfigError("--weight", GATEWAY_FOUNDS)
             founders = [self._own_info()]
             record = propose(basics.random, founders, config.fixed_settings)
             self.durable.accept(record, basics.given_secret or self._new_secret())
