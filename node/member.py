@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.directory.follower import MapFollower
+from quorumcache.node.directory.mover import Mover
 from quorumcache.node.directory.office import DirectoryOffice
 from quorumcache.node.directory.seat import DirectorySeat
 from quorumcache.node.directory.starts import REPORT_MS
@@ -21,11 +22,13 @@ from quorumcache.node.peers.peer import PeerSpec
 from quorumcache.node.replica.handover import hand_over
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
     from quorumcache.node.basics import Basics
+    from quorumcache.node.consensus.values import Configuration
     from quorumcache.node.founding.durable_state import DurableState
     from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.network import PeerNetwork
@@ -82,7 +85,7 @@ class Member:
             on_complete=self._founded,
             on_failed=basics.on_fatal,
         )
-        starter = ReplicaStarter(
+        starter = self._starter = ReplicaStarter(
             _consensus_config(basics, self.node_id),
             host=host,
             random=basics.random,
@@ -107,7 +110,7 @@ class Member:
             peers=basics.network,
             host=host,
             seat=self._seat,
-            moving=lambda: (),
+            moving=lambda: self.mover.reports(),
             on_left=basics.on_left,
         )
         self.follower = MapFollower(
@@ -115,11 +118,13 @@ class Member:
             local_state=durable.local_state,
             host=host,
             on_map=self._map_learned,
-            start_replica=starter.start_shard,
+            start_replica=self._start_replica,
             on_started=self._seat.started,
             on_fatal=basics.on_fatal,
             send=basics.network.send,
             alarms=basics.alarms,
+            remembered=starter.remembered,
+            remove_replica=self._remove_replica,
         )
         self._seat.on_map = self.follower.arrived
         self.inbox = Inbox(
@@ -147,8 +152,17 @@ class Member:
         self.remover = ReplicaRemover(
             host=host,
             local_state=durable.local_state,
-            forget=self.housekeeper.forget,
+            forget=self._forget_replica,
             on_fatal=basics.on_fatal,
+        )
+        self.mover = Mover(
+            node_id=self.node_id,
+            election_ms=basics.config.election_ms,
+            host=host,
+            newest_map=lambda: self.follower.map,
+            adopted=self.follower.adopted_by,
+            is_up=basics.network.is_up,
+            transfer=self.housekeeper.leadership.transfer,
         )
         self.peers: PeerNetwork | None = None
         """None for a node that is alone."""
@@ -169,9 +183,9 @@ class Member:
         if self.disk_keeper is not None:
             self.disk_keeper.start()
         self._own_tasks.append(tasks.restart("housekeeper", self.housekeeper.run))
-        self._own_tasks.append(tasks.end("replica removals", self.remover.finish))
+        self._own_tasks.append(tasks.end("replica removals", self._let_go))
         if self.founding.is_complete:
-            self._seat.take()
+            self._seat.take(self.follower.map)
             await self.follower.adopt()
         self._own_tasks.append(tasks.end("map follower", self.follower.follow))
 
@@ -180,9 +194,33 @@ class Member:
         rounds.in_sweeps(self._seat.tick)
         rounds.in_sweeps(self.office.sweep)
         rounds.in_sweeps(self.office.reporter.tell, every_ms=REPORT_MS)
+        rounds.in_sweeps(self.follower.tell_adopted, every_ms=REPORT_MS)
+        rounds.in_sweeps(self.mover.tick)
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
         rounds.in_sweeps(lambda: watch.look(self.founding, self.peers))
+
+    # -- replicas --------------------------------------------------------------------------
+
+    def _start_replica(self, group_id: int, birth: Configuration, stands: bool) -> None:
+        if group_id == DIRECTORY_GROUP_ID:
+            self._seat.start(birth, stands=stands)
+        else:
+            self._starter.start_shard(group_id, birth, stands)
+
+    async def _let_go(self) -> None:
+        """Go on with the removals that the last process had begun, then with those of the map."""
+        await self.remover.finish()
+        await self.follower.let_go()
+
+    async def _remove_replica(self, group_id: int) -> None:
+        await self.remover.remove(group_id)
+
+    def _forget_replica(self, group_id: int) -> None:
+        self.housekeeper.forget(group_id)
+        self._starter.forget(group_id)
+        if group_id == DIRECTORY_GROUP_ID:
+            self._seat.let_go()
 
     # -- the other nodes -----------------------------------------------------------------
 
@@ -242,7 +280,7 @@ class Member:
             self.peers.set_founded()
             self.peers.send_to_all((FOUNDED, 1))
             self._host.flush_soon()
-        self._seat.take()
+        self._seat.take(self.follower.map)
 
     # -- the end -------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ PURE = (
     "node/directory/chronicle.py",
     "node/directory/question.py",
     "node/directory/state.py",
+    "node/replica/pacing.py",
+    "node/replica/steering.py",
     "node/peers/founding_frames.py",
     "node/storage/checksum.py",
     "node/storage/disk_space.py",

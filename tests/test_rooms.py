@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, str] = {
         " directory housekeeping"
     ),
     "member": (
-        "errors telemetry consensus store peers replica operations founding directory"
+        "errors telemetry state_machine consensus store peers replica operations founding directory"
         " housekeeping inbox basics"
     ),
     "node": (

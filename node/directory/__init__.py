@@ -7,5 +7,5 @@ for), `chronicle` (what happened between two maps), `steward` (what the leader o
 `seat` (this node's replica of group 0), `desk` (questions on their way to the leader), `moves_view`
 (nodes and moves for people), `map_settings` (settings of the map in force here), `departure` (how
 this node leaves), `office` (what every node does for the directory, put together), `follower` (a
-new map takes effect here).
+new map takes effect here), `mover` (groups led here, on their way to where the map wants them).
 """

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.ring.changes import ChangeRefused, change, join
-from quorumcache.ring.errors import RingError
-from quorumcache.ring.moves import ClusterView, estimate
+from quorumcache.ring.changes import change, join
+from quorumcache.ring.cluster_view import ClusterView
+from quorumcache.ring.errors import ChangeRefused, RingError
+from quorumcache.ring.estimate import estimate
 
 OK: Final = 0
 """Done; the payload says what. JSON of a change; of a join the map that names the node."""

@@ -1,6 +1,7 @@
 """This node's seat in the directory: its replica of group 0, and the steward beside it.
 
-Only the nodes that vote in the directory have one. It is taken once the founding is complete.
+It is taken once the founding is complete, by the nodes that the newest map names, or those of the
+founding record while the map does not say it. A node that a newer map does not name lets go of it.
 """
 
 from __future__ import annotations
@@ -45,10 +46,16 @@ class DirectorySeat:
         """Makes the steward beside the replica; set before the seat is taken."""
         self._steward: Steward | None = None
 
-    def take(self) -> None:
-        """Start group 0 here, if this node votes in it. A second call has no effect."""
+    def take(self, cluster_map: ClusterMap | None = None) -> None:
+        """Start group 0 here, if this node has a replica of it. A second call has no effect.
+
+        `cluster_map`: the newest that is known. One that names the directory's nodes starts group 0
+        when it is adopted, like every group that it places here (`follower.py`).
+        """
         voters = self._record.directory_voters
         if self._steward is not None or self._node_id not in voters:
+            return
+        if cluster_map is not None and cluster_map.directory:
             return
         birth = self._births.get(DIRECTORY_GROUP_ID)
         if birth is None:
@@ -56,11 +63,19 @@ class DirectorySeat:
                 f"node {self._node_id} votes in the directory, but its data directory holds no "
                 "birth of group 0"
             )
+        self.start(birth, stands=voters[0] == self._node_id)
+
+    def start(self, birth: Configuration, *, stands: bool) -> None:
+        """Start group 0 here, with the steward beside it."""
         state = DirectoryState(self.on_map)
-        group = self._starter.start(
-            DIRECTORY_GROUP_ID, birth, state, stands=voters[0] == self._node_id
-        )
+        group = self._starter.start(DIRECTORY_GROUP_ID, birth, state, stands=stands)
         self._steward = self.make_steward(group, state)
+
+    def let_go(self) -> None:
+        """The replica has left this node."""
+        if self._steward is not None:
+            self._steward.close()
+        self._steward = None
 
     def started(self, bits: int) -> None:
         """The groups of these shards have started; a bit each."""
