@@ -119,7 +119,8 @@ class Cluster:
         self.nodes = {node_id: FakeNode(self, node_id) for node_id in (1, 2, 3, 4)}
         for node in self.nodes.values():
             node.seat.take()
-        self.run(20)
+        self.nodes[1].seat.started(0b1111)
+        self.run(30)
 
     def decided(self, cluster_map: ClusterMap) -> None:
         for node in self.nodes.values():
@@ -202,7 +203,6 @@ def test_a_node_joins_and_is_active_once_it_is_heard(cluster: Cluster) -> None:
 
 
 def test_a_drained_node_gives_up_what_it_has_then_leaves_by_itself(cluster: Cluster) -> None:
-    """The directory's own seat included: node a is drained and leads it to the end."""
     clients = [1]
     node = cluster.nodes[4]
     node.office.departure.count_clients = lambda: len(clients)
@@ -224,9 +224,7 @@ def test_a_drained_node_gives_up_what_it_has_then_leaves_by_itself(cluster: Clus
     assert not cluster.nodes[1].left
     counters = cluster.nodes[1].counters
     assert counters.nodes_left == 1
-    assert (
-        counters.moves_started == counters.moves_completed == shown["total"] or shown["total"] == 0
-    )
+    assert counters.moves_started == counters.moves_completed > 0
 
 
 def test_what_is_no_item_is_the_peers_fault(cluster: Cluster) -> None:
