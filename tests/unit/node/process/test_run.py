@@ -97,7 +97,7 @@ def test_a_node_that_has_left_its_cluster_is_stopped_and_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     error = NodeLeft("a", "c" * 32, 7, was_drained=was_drained)
-    node_class.started = staticmethod(lambda node: node.failed.set_result(error))
+    node_class.started = lambda node: node.failed.set_result(error)
     assert run.run_node(CONFIG) == status
     line = capsys.readouterr().err
     assert line == f"quorumcached: {error}\n"
