@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from quorumcache.node.config import NodeConfig
     from quorumcache.node.errors import NodeLeft
     from quorumcache.node.storage.disk import Disk
+    from quorumcache.node.storage.secret import Secret
 
 
 class Basics:
@@ -44,6 +45,8 @@ class Basics:
         consensus_bounds: Mapping[str, int],
         on_leader_change: Callable[[int], None],
         on_fatal: Callable[[BaseException], None],
+        given_secret: Secret | None,
+        entropy: Random,
     ) -> None:
         """`on_leader_change` hears of each group whose leader has changed here, `on_fatal` of what
         the node cannot go on with.
@@ -52,6 +55,10 @@ class Basics:
         self.clock = clock
         self.disk = disk if config.data_dir else None
         self.random = random
+        self.entropy = entropy
+        """For secrets and nonces: numbers that nobody can guess from others of them."""
+        self.given_secret = given_secret
+        """What the operator gave this node as the cluster's secret; None if nothing."""
         self.loop = loop
         self.consensus_bounds = consensus_bounds
         self.on_fatal = on_fatal

@@ -13,7 +13,7 @@ from quorumcache.ring.draft import Draft
 from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.move import DIRECTORY_GROUP, WAITING, Move
 from quorumcache.ring.node_info import ACTIVE, DOWN, DRAINING
-from quorumcache.ring.plan import Soundness
+from quorumcache.ring.plan import Soundness, make_plan
 
 _BEFORE: Final = " (was "
 
@@ -44,10 +44,12 @@ def cancel(draft: Draft, view: ClusterView) -> str:
         draft.aim(move.group_id, target, view.reports.get(move.group_id))
         dropped += move.decided == WAITING
         turned += move.decided != WAITING
+    if not soundness.allows_plan(draft):
+        make_plan(draft, view)  # A target that the change has made too small must not be followed.
     kept = len(draft.base.moves) - dropped - turned
     summary = f"cancelled: {dropped} waiting moves dropped, {turned} turned back"
     if kept:
-        summary += f", {kept} go on because they rebuild what was on nodes that are gone"
+        summary += f", {kept} go on because their groups would be short of replicas"
     return summary
 
 

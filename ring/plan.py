@@ -110,7 +110,8 @@ class Soundness:
             elif node_id not in self._kept:
                 return False
         if group_id == DIRECTORY_GROUP:
-            return count == len(nodes) or count == len(placeable)
+            size = directory_size(len(placeable))
+            return count >= size and (count == len(nodes) or count == len(placeable))
         if len(nodes) > self._replication:
             return False
         if count == min(self._replication, len(placeable)):

@@ -20,7 +20,7 @@ from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.consensus.values import Configuration, PeerStatus
 from quorumcache.node.replica.steering import next_step
 from quorumcache.node.telemetry.logs import event, get_logger
-from quorumcache.ring.cluster_view import GroupReport
+from quorumcache.ring import GroupReport
 
 if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup

@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.ring.changes import change, join
-from quorumcache.ring.cluster_view import ClusterView
-from quorumcache.ring.errors import ChangeRefused, RingError
-from quorumcache.ring.estimate import estimate
+from quorumcache.ring.changes import ChangeRefused, change, join
+from quorumcache.ring.errors import RingError
+from quorumcache.ring.moves import ClusterView
 
 OK: Final = 0
 """Done; the payload says what. JSON of a change; of a join the map that names the node."""
@@ -82,8 +81,7 @@ class Question:
             "dry": is_dry,
             "epoch": present.epoch + (not is_same),
             "change": changed.map.change,
-            "report": changed.report,
-            "estimate": estimate(present, changed.map, view),
+            "estimate": changed.report,
         }
         payload = json.dumps(document).encode()
         if is_same:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from random import Random
+from random import Random, SystemRandom
 from typing import Any
 
 from quorumcache.node.clock import SystemClock
@@ -26,6 +26,7 @@ from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.errors import ConfigError, NodeError, NodeLeft
 from quorumcache.node.node import Node
+from quorumcache.node.process.given_secret import given_secret
 from quorumcache.node.process.signals import StopRequests, hold
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
@@ -128,7 +129,15 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
     try:
         clock = SystemClock()
         random = Random(os.urandom(16))
-        node = Node(config, clock=clock, disk=RealDisk(loop), random=random, loop=loop)
+        node = Node(
+            config,
+            clock=clock,
+            disk=RealDisk(loop),
+            random=random,
+            loop=loop,
+            given_secret=given_secret(config.secret_file, os.environ),
+            entropy=SystemRandom(),
+        )
         if config.connections_max < wanted:
             node.alarms.raise_alarm(
                 "connections_limited",
@@ -199,13 +208,16 @@ async def _start(node: Node, stop: asyncio.Future[str]) -> None:
 
 
 async def _ready(node: Node) -> None:
-    """Listening. A node that is alone also waits for its own election, some milliseconds.
+    """Listening. A node that is alone also waits for its own election, some milliseconds, and a
+    node that joins until it is a member.
 
-    A node of a cluster does not wait for the others: they may be started one after another,
+    A founder of a cluster does not wait for the others: they may be started one after another,
     each when the one before it is ready. Requests are held until there is a leader.
     """
     await node.start()
-    if node.config.is_alone:
+    if node.config.join:
+        await node.wait_member()
+    elif node.config.is_alone:
         await node.wait_serving(ALONE_READY_S)
 
 

@@ -12,6 +12,7 @@ from random import Random
 
 from quorumcache.ring import ClusterMap, ClusterView, GroupReport, Move, NodeInfo, place
 from quorumcache.ring.changes import Changed, change, join
+from quorumcache.ring.directory_set import directory_size
 from quorumcache.ring.moves import next_map
 from tests.support.clusters import make_node
 
@@ -214,10 +215,12 @@ class MovingWorld:
 
     def _check_removal(self, group: Group, rest: list[int], known: ClusterMap) -> None:
         """No group falls below what was possible since the leader's map."""
-        least = min(
-            min(m.replication, sum(node.is_placeable for node in m.nodes))
-            for m in self.history[self.history.index(known) :]
-        )
+        maps = self.history[self.history.index(known) :]
+        counts = [sum(node.is_placeable for node in m.nodes) for m in maps]
+        if group is self.groups[0]:
+            least = min(map(directory_size, counts))
+        else:
+            least = min(min(m.replication, n) for m, n in zip(maps, counts, strict=True))
         if len(group.copied.intersection(rest)) < least:
             raise Broken(f"{rest} are left with {group.copied}, at least {least} were possible")
 

@@ -11,14 +11,16 @@ import pytest
 from quorumcache.node.directory import question as module
 from quorumcache.node.directory.question import Question, info_of_joiner, joiner_texts
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.ring.changes import Changed
-from quorumcache.ring.cluster_view import ClusterView
-from quorumcache.ring.errors import ChangeRefused
+from quorumcache.ring.changes import Changed, ChangeRefused
+from quorumcache.ring.estimate import Estimate
+from quorumcache.ring.moves import ClusterView
 from tests.support.founding import record_of
 
 MAP = replace(record_of("a", "b", "c").first_map(), form=2, directory=(1, 2, 3))
 VIEW = ClusterView(frozenset(), {}, {}, {}, {})
 INFO = NodeInfo(1, "d", "hostd:1", "hostd:2", "", "z", 0.5, "d" * 32)
+
+ESTIMATE = Estimate(replicas_moved=1, bytes=7, seconds=2, received={"d": 1}, leaders_changed=0)
 
 
 def ask(*words: str) -> Question:
@@ -33,10 +35,9 @@ def words(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     def change(present: ClusterMap, words: tuple[str, ...], view: ClusterView) -> Changed:
         heard.append(words)
         paused = replace(present, epoch=present.epoch + 5, is_paused=words[0] == "pause")
-        return Changed(paused, "moves are paused", {"what": 1})
+        return Changed(paused, "moves are paused", ESTIMATE)
 
     monkeypatch.setattr(module, "change", change)
-    monkeypatch.setattr(module, "estimate", lambda old, new, view: {"bytes": 7})
     return heard
 
 
@@ -49,7 +50,7 @@ def test_a_change_leads_to_the_next_epoch_and_its_report_is_json(
     document = json.loads(payload)
     assert document["summary"] == "moves are paused"
     assert (document["epoch"], document["dry"]) == (MAP.epoch + 1, False)
-    assert (document["report"], document["estimate"]) == ({"what": 1}, {"bytes": 7})
+    assert document["estimate"] == ESTIMATE
 
 
 def test_dry_says_what_would_be_done_and_does_nothing(words: list[tuple[str, ...]]) -> None:
