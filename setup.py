@@ -38,9 +38,12 @@ ROOMS = {
     "consensus/raft": "*",
     "directory": "state",
     "operations": "*",
-    "peers": "codec consensus_items consensus_transport items link network open_links peer",
+    "peers": (
+        "codec consensus_items consensus_transport datagram_paths items link network open_links"
+        " peer"
+    ),
     "protocol": "*",
-    "replica": "group host snapshotting",
+    "replica": "group host pacing snapshotting",
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",

@@ -28,6 +28,7 @@ from quorumcache.bench.cluster import (
     memcached_path,
     read_addresses,
 )
+from quorumcache.bench.elastic import elastic_chart, elastic_table, run_elastic
 from quorumcache.bench.environment import read_environment
 from quorumcache.bench.errors import BenchError, Interrupted, StartError
 from quorumcache.bench.failover import failover_table, run_failover
@@ -64,6 +65,7 @@ def _main(arguments: list[str] | None) -> int:
         "list": _list,
         "run": _run,
         "failover": _failover,
+        "elastic": _elastic,
         "idle": _idle,
         "memory": _memory,
         "client": _client,
@@ -174,6 +176,30 @@ def _failover(arguments: argparse.Namespace, command: str) -> int:
     return 3 if any(kill.wrong_reads for kill in kills) else 0
 
 
+def _elastic(arguments: argparse.Namespace, command: str) -> int:
+    cluster_options = options.cluster_options(arguments)
+    if cluster_options.nodes != 3:
+        raise StartError(f"elastic begins with 3 nodes, not {cluster_options.nodes}")
+    report = _begin(command, cluster_options.describe(), [])
+    with LocalCluster(cluster_options) as cluster:
+        run = run_elastic(
+            cluster,
+            items=arguments.items,
+            rate=arguments.rate,
+            quiet_seconds=arguments.quiet_seconds,
+            say=lambda text: print(text, flush=True),
+        )
+    table = elastic_table(run)
+    _print_table(table)
+    directory = _finish(arguments, _with_table(report, table))
+    picture = directory / "elastic.svg"
+    picture.write_text(elastic_chart(run, command))
+    print(f"picture: {picture}")
+    is_bad = run.lost_writes or run.load.wrong
+    others = [e for e in run.load.errors if e[0] not in run.clients_of_killed]
+    return 3 if is_bad or others else 0
+
+
 def _idle(arguments: argparse.Namespace, command: str) -> int:
     notes: list[str] = []
     if arguments.pids:
@@ -269,11 +295,12 @@ def _finish_table(arguments: argparse.Namespace, report: Report, table: Table) -
     return 0
 
 
-def _finish(arguments: argparse.Namespace, report: Report) -> None:
+def _finish(arguments: argparse.Namespace, report: Report) -> Path:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     directory = Path(arguments.out) if arguments.out else Path("bench-results") / stamp
     paths = report.write(directory)
     print(f"\nwritten: {paths[0]} and {paths[1]}")
+    return directory
 
 
 if __name__ == "__main__":

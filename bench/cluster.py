@@ -150,6 +150,10 @@ class LocalNode:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself, without an error."""
+        return self._process is not None and self._process.poll() == 0
+
     def check_alive(self) -> None:
         """StartError with the end of its log when the process has ended by itself."""
         if self._process is not None and self._process.poll() is not None:
@@ -172,6 +176,8 @@ class LocalCluster:
         self.options = options.validate()
         self.nodes: list[LocalNode] = []
         self._directory: Path | None = None
+        self._peer_addresses: dict[str, str] = {}
+        """By name, where other nodes reach a node."""
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -219,7 +225,8 @@ class LocalCluster:
         ports = free_ports(2 * options.nodes)
         names = [chr(ord("a") + number) for number in range(options.nodes)]
         peers = dict(zip(names, ports[options.nodes :], strict=True))
-        members = ",".join(f"{name}={HOST}:{port}" for name, port in peers.items())
+        self._peer_addresses = {name: f"{HOST}:{port}" for name, port in peers.items()}
+        members = ",".join(f"{name}={at}" for name, at in self._peer_addresses.items())
         for name, port in zip(names, ports, strict=False):
             command = [sys.executable, "-P", "-m", "quorumcache.node", "--name", name]
             command += ["--listen", f"{HOST}:{port}", "--shards", str(options.shards)]
@@ -233,6 +240,29 @@ class LocalCluster:
             self.nodes.append(node)
             node.start(options.cpus)
         self.wait_until_led()
+
+    def add_node(self, name: str) -> LocalNode:
+        """Start a node that joins; it is not waited for."""
+        options, directory = self.options, self._directory
+        assert directory is not None
+        port, peer = free_ports(2)
+        command = [sys.executable, "-P", "-m", "quorumcache.node", "--name", name]
+        command += ["--listen", f"{HOST}:{port}", "--peer", f"{HOST}:{peer}"]
+        command += ["--join", ",".join(self._peer_addresses.values())]
+        command += ["--secret-file", str(directory / self.nodes[0].name / "cluster.secret")]
+        command += ["--data-dir", str(directory / name)]
+        node = LocalNode(name, [*command, *options.node_flags], directory / f"{name}.log", port)
+        self._peer_addresses[name] = f"{HOST}:{peer}"
+        self.nodes.append(node)
+        node.start(options.cpus)
+        return node
+
+    def remove_node(self, name: str) -> None:
+        """A node has left and ended: it is not started again, and not asked any more."""
+        node = next(node for node in self.nodes if node.name == name)
+        node.stop()
+        self.nodes.remove(node)
+        del self._peer_addresses[name]
 
     def topology(self) -> Topology | None:
         """As the first node that answers sees it; None while none does."""

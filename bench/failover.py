@@ -24,6 +24,7 @@ from statistics import median
 
 from quorumcache.bench.cluster import LocalCluster, LocalNode, wait_for
 from quorumcache.bench.errors import StartError, TargetError
+from quorumcache.bench.expected import Expected
 from quorumcache.bench.report import Table, spread_text
 from quorumcache.bench.text_client import TextClient, Topology
 from quorumcache.ring import shard_of
@@ -76,11 +77,7 @@ class SteadyClient:
         self._phase = Phase()
         self._last_ns = self._clock_ns()
         self._stop = threading.Event()
-        # Per key: the value last acknowledged or read. Absent before the first.
-        self._current: dict[bytes, bytes] = {}
-        # Per key: values whose write has an unknown outcome. Such a write may still take effect at
-        # any later time, even after a later one that was acknowledged, but once only.
-        self._unresolved: dict[bytes, list[bytes]] = {}
+        self._expected = Expected()
         self._client: TextClient | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -143,16 +140,14 @@ class SteadyClient:
             client.close()
 
     def _write(self, client: TextClient, key: bytes, value: bytes) -> None:
-        unresolved = self._unresolved.setdefault(key, [])
-        unresolved.append(value)
-        line = client.set(key, value)  # when this raises, the value stays unresolved
+        self._expected.sending(key, value)
+        line = client.set(key, value)  # When this raises, the outcome stays unknown.
         if line == b"STORED":
-            unresolved.remove(value)
-            self._current[key] = value
+            self._expected.stored(key, value)
             self._finished(key)
         else:
             if b"not done" in line:
-                unresolved.remove(value)
+                self._expected.not_done(key, value)
             self._failed(line.decode("utf-8", "replace"))
 
     def _read(self, client: TextClient, key: bytes) -> None:
@@ -160,12 +155,7 @@ class SteadyClient:
         if error:
             self._failed(error.decode("utf-8", "replace"))
             return
-        unresolved = self._unresolved.get(key, [])
-        if value is not None and value in unresolved:
-            # What was read once has happened: an older value must not come back.
-            unresolved.remove(value)
-            self._current[key] = value
-        elif key in self._current and value != self._current[key]:
+        if not self._expected.may_read(key, value):
             with self._lock:
                 self._phase.wrong_reads += 1
         self._finished(None)

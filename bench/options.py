@@ -21,6 +21,7 @@ _EPILOG = """examples:
   quorumcache-bench run mixed --rate 20000 --seconds 30
   quorumcache-bench run get --cluster 10.0.0.1:11211 --no-memcached
   quorumcache-bench failover --kills 20
+  quorumcache-bench elastic                    3 -> 6 -> 3 nodes, then a kill, under load
   quorumcache-bench idle
   quorumcache-bench memory
   quorumcache-bench client                     AsyncClient beside aiomcache
@@ -44,6 +45,20 @@ def build_parser() -> argparse.ArgumentParser:
     failover.add_argument("--kills", type=_count, default=20, help="number of kills (default: 20)")
     _add_cluster(failover)
     _add_output(failover)
+    elastic = commands.add_parser(
+        "elastic", help="grow, shrink and kill nodes under load and measure what clients notice"
+    )
+    elastic.add_argument(
+        "--items", type=_count, default=200_000, help="items stored before (default: 200000)"
+    )
+    elastic.add_argument(
+        "--rate", type=_count, default=100, help="requests per second of each client (default: 100)"
+    )
+    elastic.add_argument(
+        "--quiet-seconds", type=_seconds, default=5.0, help="before and after each change (5)"
+    )
+    _add_cluster(elastic)
+    _add_output(elastic)
     idle = commands.add_parser("idle", help="processor time of an idle cluster")
     idle.add_argument("--seconds", type=_seconds, default=10.0, help="time to watch (default: 10)")
     idle.add_argument(

@@ -7,6 +7,7 @@ It waits for every reply, as pymemcache does, and does not retry.
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from quorumcache.bench.errors import TargetError
@@ -79,7 +80,22 @@ class TextClient:
             raise TargetError("get: END is missing")
         return value, b""
 
+    def set_many(self, items: Sequence[tuple[bytes, bytes]]) -> None:
+        """Sets in one piece. `TargetError` names the first one that was not stored."""
+        self._send(b"".join(b"set %b 0 0 %d\r\n%b\r\n" % (k, len(v), v) for k, v in items))
+        for key, _ in items:
+            line = self._read_line()
+            if line != b"STORED":
+                raise TargetError(f"set {key.decode()}: {line.decode('utf-8', 'replace')}")
+
     # --- questions
+
+    def block(self, command: bytes) -> bytes:
+        """The data block that answers `command`, behind a line that ends with its size."""
+        line = self.line(command)
+        if line.startswith((b"ERROR", b"SERVER_ERROR", b"CLIENT_ERROR")):
+            raise TargetError(f"{command.decode()}: {line.decode('utf-8', 'replace')}")
+        return self._read_block(line)
 
     def line(self, command: bytes) -> bytes:
         """The one-line reply to `command`."""

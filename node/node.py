@@ -6,6 +6,8 @@ peers, joins the group of the directory once the founding is complete, and, as s
 map is known, the groups of the shards that the map places here (`Member`). Stop: hand leaderships
 over, answer what is under way, close. Everything it touches is handed in (loop, clock, disk,
 randomness), so a whole cluster also runs inside one simulated process.
+
+Long: everything of a process is put together in one place.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from quorumcache.node.basics import Basics
 from quorumcache.node.clients.cluster_words import ClusterWords
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.server import MemcachedServer
-from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
+from quorumcache.node.config import GATEWAY_FOUNDS, ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
-from quorumcache.node.errors import NodeError, StartupError
+from quorumcache.node.errors import ConfigError, NodeError, NodeLeft, StartupError
+from quorumcache.node.founding.arrival import check_seeds, new_joining_phase
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.founding.introduction import own_info
 from quorumcache.node.founding.phase import FoundingPhase
@@ -38,14 +41,17 @@ from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import REPLY_BYTES_MAX, Serving
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX
 from quorumcache.node.peers.founding_frames import Blank
+from quorumcache.node.peers.founding_secret import with_secret
 from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.storage.founding_record import propose
+from quorumcache.node.storage.secret import Secret, make_secret
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.address import parse_addresses
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
+    from quorumcache.node.founding.joining import JoiningPhase
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.peers.network import PeerNetwork
     from quorumcache.node.storage.disk import Disk
@@ -69,9 +75,13 @@ class Node:
         random: Random,
         loop: asyncio.AbstractEventLoop,
         consensus_bounds: Mapping[str, int] | None = None,
+        given_secret: Secret | None = None,
+        entropy: Random | None = None,
     ) -> None:
         """`consensus_bounds` replaces bounds of `ConsensusConfig`, by name: a simulation draws
-        small ones, so that windows and batches fill up.
+        small ones, so that windows and batches fill up. `given_secret`: what the operator gave the
+        node as the cluster's secret. `entropy`: for secrets and nonces, numbers that nobody can
+        guess who has seen others of them; `random` in a simulation.
 
         Locks and reads the data directory; raises NodeError or OSError with what is wrong with it.
         """
@@ -83,7 +93,7 @@ class Node:
         self._leaders_changed = asyncio.Event()
         self._stopping = False
         self._admin: AdminServer | None = None
-        self._phase: FoundingPhase | None = None
+        self._phase: FoundingPhase | JoiningPhase | None = None
         self._founding_task: asyncio.Task[None] | None = None
 
         basics = self._basics = Basics(
@@ -93,10 +103,12 @@ class Node:
             random=random,
             loop=loop,
             consensus_bounds=dict(consensus_bounds or {}),
+            given_secret=given_secret,
+            entropy=entropy if entropy is not None else random,
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
         )
-        self.config = config
+        basics.on_left = self._left
         self.clock = clock
         self.loop = loop
         self.started_ns = basics.started_ns
@@ -128,7 +140,6 @@ class Node:
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
-        self.server = self._new_server()
         self.durable = DurableState(
             config,
             basics.disk,
@@ -137,7 +148,10 @@ class Node:
             loop=loop,
             time=self.time,
             incarnation=basics.incarnation,
+            given_secret=given_secret,
         )
+        self.config = basics.config = self.durable.config
+        self.server = self._new_server()
         self.member: Member | None = None
         """None while this node is new."""
         self._data_dir_watch: DataDirWatch | None = None
@@ -155,7 +169,7 @@ class Node:
 
     def _new_server(self) -> MemcachedServer:
         config = self.config
-        words = ClusterWords(
+        words = self._words = ClusterWords(
             self,
             shards=config.shards,
             groups=self.host.groups,
@@ -183,27 +197,56 @@ class Node:
 
     def _become_member(self) -> Member:
         self._data_dir_watch = None
-        self.member = Member(self._basics, self.durable, self.coordinator)
-        return self.member
+        config = self.config = self._basics.config = self.durable.config
+        self._words.shards = config.shards
+        self.server.context.use_shards(config.shards)
+        member = self.member = Member(self._basics, self.durable, self.coordinator)
+        member.office.on_item_bytes_max = self.server.limit_items
+        member.office.departure.stop_accepting = self.server.stop_accepting
+        member.office.departure.count_clients = lambda: len(self.server.connections)
+        return member
 
     # -- start -------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Listen, join, and begin to serve. Raises NodeError or OSError with what is wrong.
 
-        A node that is new returns once it listens; its founding goes on in the background.
+        A node that is new returns once it listens; its founding, or its join, goes on in the
+        background. A node that joins takes no clients in before it is a member (`wait_member`): it
+        does not know the shards.
         """
         config, basics = self.config, self._basics
-        self.listen_address = await self.server.start(parse_addresses(config.listen))
+        joins = self.member is None and bool(config.join)
+        self.listen_address = await self.server.start(
+            parse_addresses(config.listen), serves=not joins
+        )
         if config.http:
             self._admin = AdminServer(self, self.loop, self.tasks)
             self.http_address = await self._admin.start(parse_addresses(config.http))
         self._plan_rounds()
+        if self.member is not None and config.join:
+            await check_seeds(config, self.durable, loop=self.loop, random=self._new_random())
+        if config.peer and (config.join or config.is_alone):
+            # Its address may have a port of the system's choice.
+            await basics.listener.start(config.peer)
         if self.member is not None:
             await self.member.join(self._own_info())
+        elif joins:
+            joining = self._phase = new_joining_phase(
+                *(config, self.durable, self._own_info()),
+                loop=self.loop,
+                random=self._new_random(),
+                entropy=basics.entropy,
+                on_waiting=basics.peer_watch.founding_waits,
+            )
+            basics.listener.accept = joining.accept
+            self._founding_task = self.tasks.end("join", lambda: self._join(joining))
         elif config.is_alone:
+            if config.weight == 0:
+                raise ConfigError("--weight", GATEWAY_FOUNDS)
             founders = [self._own_info()]
-            self.durable.accept(propose(basics.random, founders, config.fixed_settings))
+            record = propose(basics.random, founders, config.fixed_settings)
+            self.durable.accept(record, basics.given_secret or self._new_secret())
             await self._become_member().join(self._own_info())
         else:
             await basics.listener.start(config.peer)
@@ -215,23 +258,54 @@ class Node:
     def _own_info(self) -> NodeInfo:
         return own_info(
             *(self.config, self.node_id or 1, self.disk_id),
-            *(self.listen_address, self.http_address),
+            *(self.listen_address, self.http_address, self.peer_address),
         )
 
+    def _new_random(self) -> Random:
+        return Random(self._basics.random.getrandbits(64))
+
     def _new_phase(self) -> FoundingPhase:
+        given = self._basics.given_secret
         return FoundingPhase(
             loop=self.loop,
-            random=Random(self._basics.random.getrandbits(64)),
-            own=Blank(self._own_info(), self.config.founding_settings),
+            random=self._new_random(),
+            own=Blank(self._own_info(), with_secret(self.config.founding_settings, given)),
             fixed_settings=self.config.fixed_settings,
             members=self.config.members,
             on_waiting=self._basics.peer_watch.founding_waits,
+            given_secret=given,
+            new_secret=self._new_secret,
         )
+
+    async def _join(self, phase: JoiningPhase) -> None:
+        """Become a member as soon as a member takes this node in."""
+        try:
+            self.durable.accept_joined(await phase.run())
+            member = self._become_member()
+            phase.close()
+            await member.join(self._own_info())
+            await self.server.serve()
+        except Exception as error:
+            self._fatal(error)
+
+    async def wait_member(self) -> None:
+        """Wait until this node belongs to a cluster and serves it. Raises what it failed with."""
+        awaited: list[asyncio.Future[Any]] = [self.failed]
+        if self._founding_task is not None:
+            awaited.append(self._founding_task)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if self.failed.done():
+            raise self.failed.result()
+
+    def _new_secret(self) -> Secret | None:
+        """For a cluster that was given none; None where nothing keeps it."""
+        return make_secret(self._basics.entropy) if self._basics.disk is not None else None
 
     async def _found(self, phase: FoundingPhase) -> None:
         """Become a member as soon as there is a founding record, and join."""
         try:
-            self.durable.accept(await phase.run())
+            found = await phase.run()
+            self.durable.accept(found.record, found.secret)
             member = self._become_member()
             phase.close()
             await member.join(self._own_info())
@@ -342,6 +416,11 @@ class Node:
         """There is a map, and every shard replicated here has a leader."""
         return self.map is not None and all(group.leader_id for group in self.host.groups.values())
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether it belongs to a cluster that has no other nodes."""
+        return self.member is not None and len(self.members.nodes()) == 1
+
     async def wait_serving(self, seconds: float) -> bool:
         """Wait until `is_serving`; False if that took longer, or the node failed."""
         deadline = self.loop.time() + seconds
@@ -368,8 +447,8 @@ class Node:
             self._founding_task.cancel()
         if self.member is not None:
             self.member.rest()
-        if not self.failed.done():
-            if self.member is not None:
+        if not self._is_broken:
+            if self.member is not None and not self.failed.done():
                 await self.member.hand_over(deadline)
             self.server.close()
             await self.server.wait_empty(deadline - self.loop.time())
@@ -382,7 +461,7 @@ class Node:
         self.host.stop()
         self.tasks.cancel()
         await self.tasks.wait()
-        if not self.failed.done():
+        if not self._is_broken:
             await self.durable.wal.close()
         if self._basics.disk is not None:
             self._basics.disk.close()
@@ -401,6 +480,17 @@ class Node:
         self.host.stop()
         self.durable.failed(error)
         self._close()
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+    @property
+    def _is_broken(self) -> bool:
+        """Whether the node has failed, and nothing may be promised any more."""
+        return self.failed.done() and not isinstance(self.failed.result(), NodeLeft)
+
+    def _left(self, error: NodeLeft) -> None:
+        """The node is no member of its cluster any more: it is to be stopped."""
+        self.durable.failed(error)
         if not self.failed.done():
             self.failed.set_result(error)
 

@@ -2,16 +2,16 @@
 from the one before. And what nodes, clients and commands have in common: addresses, sizes, host
 names, streams. Imports no other part.
 
-Read in this order: errors.py; address.py and size.py (how users write them), hashing.py (key to
-shard), hash_ring.py (members by virtual nodes), node_info.py, move.py, map_form.py and
-cluster_map.py (the value everyone shares), shares.py, board.py, leaders.py and placement.py (which
-node holds which shard). From one map to the next: settings.py (what can be changed),
-cluster_view.py (what is known of the cluster now), draft.py (a map in the making),
-directory_set.py and plan.py (where each group should be), healing.py (nodes that come, die and
-leave), pacing.py (which moves start), moves.py (the directory's own step); estimate.py,
-cancelling.py, words.py, refusals.py, node_changes.py and changes.py (what operators ask for, and
-nodes that join). All of these are pure. names.py (host names to addresses) and streams.py (standard
-streams) touch the world: nothing here imports them.
+Read in this order: errors.py; address.py and size.py (how users write them), secret.py (proofs that
+somebody knows the cluster's secret), hashing.py (key to shard), hash_ring.py (members by virtual
+nodes), node_info.py, move.py, map_form.py and cluster_map.py (the value everyone shares),
+shares.py, board.py, leaders.py and placement.py (which node holds which shard). From one map to the
+next: settings.py (what can be changed), cluster_view.py (what is known of the cluster now),
+draft.py (a map in the making), directory_set.py and plan.py (where each group should be),
+healing.py (nodes that come, die and leave), pacing.py (which moves start), moves.py (the
+directory's own step); estimate.py, cancelling.py, words.py, refusals.py, node_changes.py and
+changes.py (what operators ask for, and nodes that join). All of these are pure. names.py (host
+names to addresses) and streams.py (standard streams) touch the world: nothing here imports them.
 """
 
 from quorumcache.ring.cluster_map import ClusterMap

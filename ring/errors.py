@@ -29,3 +29,9 @@ class AddressError(RingError):
 
 class SizeError(RingError):
     """A text is no size: the error shows it and how to write one."""
+
+
+class SecretError(RingError):
+    """A text is no secret: the error says why, and never shows it. It goes on after the words for
+    where the text comes from, such as a variable's name.
+    """

@@ -55,6 +55,11 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "the command as a process: its signals, its output, what it imports",
     ),
+    "router/commands/keys.py": (
+        ("tests/unit/router/test_cli.py",),
+        "the commands as processes: what they print, and their exit codes",
+    ),
+    "router/commands/parser.py": (("tests/unit/router/test_cli.py",), "as keys.py"),
     # Nothing in them runs.
     "node/consensus/transport.py": (
         ("tests/unit/node/peers/test_consensus_transport.py",),

@@ -66,11 +66,16 @@ class Configuration(NamedTuple):
     their leader was seen to be gone. `voters_outgoing` is non-empty during a joint change (Raft
     thesis 4.3): decisions then need a majority of `voters` and a majority of `voters_outgoing`.
     Learners receive the log and count in no quorum.
+
+    `decision` numbers what was decided about the group from outside, and never falls along a log:
+    a leader that acts for an older decision than the newest configuration carries is too late. 0 =
+    nothing was decided since the group's birth.
     """
 
     voters: tuple[ReplicaId, ...]
     learners: tuple[ReplicaId, ...] = ()
     voters_outgoing: tuple[ReplicaId, ...] = ()
+    decision: int = 0
 
     def is_voter(self, replica: ReplicaId) -> bool:
         """True if `replica` counts in one of the quorums."""
@@ -82,7 +87,11 @@ class Configuration(NamedTuple):
 
     def validate(self) -> None:
         """Raise `ConfigurationRefused` if this cannot be the configuration of a group."""
-        for name, ids in zip(self._fields, self, strict=True):
+        for name, ids in (
+            ("voters", self.voters),
+            ("learners", self.learners),
+            ("voters_outgoing", self.voters_outgoing),
+        ):
             if len(set(ids)) != len(ids):
                 raise ConfigurationRefused(f"{name} names a replica twice: {ids}")
             if any(replica < 1 for replica in ids):
@@ -92,6 +101,34 @@ class Configuration(NamedTuple):
         both = sorted({*self.voters} & {*self.learners})
         if both:
             raise ConfigurationRefused(f"replicas cannot be voters and learners: {both}")
+        if self.decision < 0:
+            raise ConfigurationRefused(f"decision must not be negative: {self.decision}")
+
+    def form(self) -> tuple[Any, ...]:
+        """The array that stands for it in files and messages.
+
+        Without a decision it has three members, as in files and messages older than decisions.
+        """
+        replicas = (self.voters, self.learners, self.voters_outgoing)
+        return (*replicas, self.decision) if self.decision else replicas
+
+
+def configuration_of(form: Any) -> Configuration:
+    """Inverse of `Configuration.form`; raises TypeError or ValueError if it is none. Whether the
+    configuration makes sense is not asked."""
+    if type(form) is not tuple:
+        raise TypeError(f"{type(form).__name__} where a configuration belongs")
+    if len(form) not in (3, 4):
+        raise ValueError(f"a configuration of {len(form)} members")
+    for ids in form[:3]:
+        if type(ids) is not tuple or any(type(replica) is not int for replica in ids):
+            raise TypeError("a configuration that is not of replica ids")
+    decision = form[3] if len(form) == 4 else 0
+    if type(decision) is not int:
+        raise TypeError(f"{type(decision).__name__} where a decision belongs")
+    if len(form) == 4 and decision < 1:
+        raise ValueError(f"a configuration of decision {decision}")
+    return Configuration(form[0], form[1], form[2], decision)
 
 
 class SnapshotMeta(NamedTuple):
@@ -127,7 +164,8 @@ class SnapshotSource:
         self.total_bytes = self._ends[-1] if pieces else 0
 
     def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset` on; fewer at the end only."""
+        """Up to `size` bytes from `offset` on; fewer at the end only (or where the source is paced:
+        what is read again later)."""
         at = bisect_right(self._ends, offset)
         start = offset - (self._ends[at - 1] if at else 0)
         found: list[bytes] = []
@@ -173,6 +211,7 @@ class PeerStatus(NamedTuple):
     `match_index`: known to be durable there. `next_index`: next entry to send. `state`: "probe",
     "replicate" or "snapshot". `recent_active`: heard from since the last check of the quorum.
     `echo_ns`: when the newest heartbeat that it has answered was sent, by the leader's clock.
+    `snapshot_bytes`: what it holds of a snapshot that is being sent to it.
     """
 
     match_index: Index
@@ -180,3 +219,4 @@ class PeerStatus(NamedTuple):
     state: str
     recent_active: bool
     echo_ns: int
+    snapshot_bytes: int = 0

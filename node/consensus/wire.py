@@ -29,6 +29,8 @@ class Wire:
     """By the same number: from the members as msgpack gives them, in order. They raise TypeError,
     ValueError or LookupError if there are too few or too many; the types of most members are left
     to `fits`."""
+    encoders: dict[type[Message], Callable[[Message], tuple[Any, ...]]]
+    """Of the messages that are not sent as they stand: to what is sent in their place."""
     fits: Callable[[Message], bool]
     """Whether each member of a decoded message has the right type. Too slow to ask of every
     message: for one that could not be handled."""

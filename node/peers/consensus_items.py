@@ -37,6 +37,7 @@ DATAGRAM_KINDS: Final = frozenset(
 )
 """All that may come as a datagram: lost, twice, late and in any order."""
 
+_ENCODERS: Final = [WIRE.encoders.get(cls) for cls in WIRE.message_types]
 _DECODERS: Final = WIRE.decoders
 _BEAT_DECODER: Final = _DECODERS[KIND_OF[WIRE.beat]]
 _BEAT_REPLY_DECODER: Final = _DECODERS[KIND_OF[WIRE.beat_reply]]
@@ -53,7 +54,9 @@ def check_message(message: Message) -> None:
 
 def encode_message(group_id: int, message: Message) -> tuple[int, int, Message]:
     """The item (kind, group_id, message)."""
-    return (KIND_OF[type(message)], group_id, message)
+    kind = KIND_OF[type(message)]
+    encode = _ENCODERS[kind]
+    return (kind, group_id, message if encode is None else encode(message))
 
 
 def decode_message(item: tuple[Any, ...]) -> Message:

@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorumcache.node.errors import PeerFrameError
+from quorumcache.ring.cluster_map import NODES_MAX
 from quorumcache.ring.hashing import SHARD_COUNT_MAX
+from quorumcache.ring.map_form import MAP_BYTES_MAX
 
 CONSENSUS_KINDS: Final = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""
@@ -73,14 +75,54 @@ byte."""
 
 STARTED_BYTES_MAX: Final = SHARD_COUNT_MAX // 8
 
-MAP_KINDS: Final = (MAP_REQUEST, MAP_REPLY, MAP_EPOCH, FOUNDED, STARTED)
+GROUPS_MAX: Final = SHARD_COUNT_MAX + 1
+"""Groups of a cluster: its shards, and the directory."""
+
+PROOF: Final = 48
+"""(kind, proof): the sender knows the cluster's secret (`proof.py`)."""
+
+REPORT: Final = 49
+"""(kind, heard, started, moving, sizes), what a node tells of itself and of the groups that it
+leads. heard: ids of the nodes whose items come here. started: bits as in STARTED. moving:
+((group_id, term, decision, voters, learners, bytes_done, bytes), ...), the committed configuration
+of each group that moves, and how far its learners are. sizes: ((group_id, bytes), ...), now and
+then, the state of each group."""
+
+CHANGE_REQUEST: Final = 50
+"""(kind, request_id, asks_to_join, texts): the leader of group 0 is to change the cluster. texts:
+the words of an operator's change, or what a joining node tells of itself (`JOIN_FIELDS`)."""
+
+CHANGE_REPLY: Final = 51
+"""(kind, request_id, code, payload): what became of it (`directory/question.py`)."""
+
+WORDS_MAX: Final = 64
+"""Words of a change: a name, and each setting that there is."""
+
+WORD_CHARS_MAX: Final = 300
+"""Of one of them: a text of the map with the name of a setting before it."""
+
+PAYLOAD_BYTES_MAX: Final = MAP_BYTES_MAX
+"""Longest payload of a reply: a map."""
+
+ADOPTED: Final = 52
+"""(kind, epoch): the sender has stored the map of this epoch, and never goes back to what an older
+one wanted of it. Told of maps of form 2 only."""
+
+MAP_KINDS: Final = (MAP_REQUEST, MAP_REPLY, MAP_EPOCH, FOUNDED, STARTED, ADOPTED)
 """What the follower of the map takes."""
 
 TIME: Final = 46
 """(kind, settled, cluster_ms, wall_ms, trusted_ms): what the sender's clocks show, see
 `cluster_time.py`. Every `TELL_MS`, and first of all on a new connection."""
 
-RARE_KINDS: Final = frozenset((*MAP_KINDS, TIME))
+FITNESS: Final = 53
+"""(kind, late_ms, rest_ms): the sender's loop is so late, and it wants no leadership for so long
+(`housekeeping/fitness.py`). To nodes of form 2 or more only."""
+
+DIRECTORY_KINDS: Final = (REPORT, CHANGE_REQUEST, CHANGE_REPLY)
+"""What `directory/office.py` takes. They are sent to nodes that speak form 2 only."""
+
+RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME, FITNESS))
 """What concerns neither consensus nor forwards."""
 
 _MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {
@@ -89,6 +131,7 @@ _MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {
     MAP_EPOCH: (int, int),
     FOUNDED: (int, int),
     STARTED: (int, bytes),
+    ADOPTED: (int, int),
 }
 """Types of the members of each item of `MAP_KINDS`."""
 
@@ -98,3 +141,57 @@ def check_map_item(item: tuple[Any, ...]) -> None:
     fits = tuple(map(type, item)) == _MAP_FORMS[item[0]]
     if not fits or (item[0] == STARTED and len(item[1]) > STARTED_BYTES_MAX):
         raise PeerFrameError(f"an item of kind {item[0]} of an unknown form")
+
+
+_DIRECTORY_FORMS: Final[dict[int, tuple[type, ...]]] = {
+    REPORT: (int, tuple, bytes, tuple, tuple),
+    CHANGE_REQUEST: (int, int, bool, tuple),
+    CHANGE_REPLY: (int, int, int, bytes),
+}
+"""Types of the members of each item of `DIRECTORY_KINDS`."""
+
+_MOVING_FORM: Final = (int, int, int, tuple, tuple, int, int)
+
+
+def check_directory_item(item: tuple[Any, ...]) -> None:
+    """Raise `PeerFrameError` unless `item` has the form of its kind, one of `DIRECTORY_KINDS`."""
+    kind = item[0]
+    fits = tuple(map(type, item)) == _DIRECTORY_FORMS[kind]
+    if fits and kind == REPORT:
+        fits = _is_report(*item[1:])
+    elif fits and kind == CHANGE_REQUEST:
+        texts = item[3]
+        fits = 0 < len(texts) <= WORDS_MAX and all(
+            type(text) is str and len(text) <= WORD_CHARS_MAX for text in texts
+        )
+    elif fits:
+        fits = len(item[3]) <= PAYLOAD_BYTES_MAX
+    if not fits:
+        raise PeerFrameError(f"an item of kind {kind} of an unknown form")
+
+
+def _is_report(
+    heard: tuple[Any, ...], started: bytes, moving: tuple[Any, ...], sizes: tuple[Any, ...]
+) -> bool:
+    return (
+        _are_numbers(heard, NODES_MAX)
+        and len(started) <= STARTED_BYTES_MAX
+        and len(moving) <= GROUPS_MAX
+        and all(_is_moving(each) for each in moving)
+        and len(sizes) <= GROUPS_MAX
+        and all(type(each) is tuple and len(each) == 2 and _are_numbers(each, 2) for each in sizes)
+    )
+
+
+def _is_moving(report: Any) -> bool:
+    return (
+        type(report) is tuple
+        and tuple(map(type, report)) == _MOVING_FORM
+        and _are_numbers(report[3], NODES_MAX)
+        and _are_numbers(report[4], NODES_MAX)
+        and all(number >= 0 for number in (*report[:3], *report[5:]))
+    )
+
+
+def _are_numbers(values: tuple[Any, ...], length_max: int) -> bool:
+    return len(values) <= length_max and all(type(n) is int and n >= 0 for n in values)

@@ -23,15 +23,22 @@ from typing import Any
 from quorumcache.node.clock import Clock
 from quorumcache.node.errors import PeerError
 from quorumcache.node.peers.codec import Hello, Items, Refusal, pack_item
-from quorumcache.node.peers.datagrams import DatagramPath, items_of, make_token, token_of
+from quorumcache.node.peers.datagram_paths import DatagramPaths
+from quorumcache.node.peers.datagrams import DatagramPath, items_of
 from quorumcache.node.peers.dialer import Dialer
-from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, Handshake
 from quorumcache.node.peers.line_log import LineLog
 from quorumcache.node.peers.link import PeerLink
 from quorumcache.node.peers.listener import PeerListener
 from quorumcache.node.peers.open_links import OpenLinks
-from quorumcache.node.peers.peer import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
+from quorumcache.node.peers.peer import (
+    Peer,
+    PeerHandler,
+    PeerSpec,
+    form_told,
+    refusals_of,
+    why_apart,
+)
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
@@ -73,8 +80,7 @@ class PeerNetwork:
         self._ready: dict[int, PeerLink] = {}  # dialed links that take items, by node id
         self._links = OpenLinks(loop, self._lines)
         self._listener = listener if listener is not None else PeerListener(loop)
-        self._paths: dict[int, DatagramPath] = {}  # of ready links, by node id
-        self._tokens: dict[bytes, int] = {}  # node id, of the datagrams that are taken in
+        self._datagrams = DatagramPaths()
         self._dials = False
         self._stopping = False
 
@@ -132,7 +138,7 @@ class PeerNetwork:
         self._cut(peer, "the node has left the cluster")
         self._take_datagrams_of(peer, None)
         self._ready.pop(node_id, None)
-        self._paths.pop(node_id, None)
+        self._datagrams.closed(node_id)
 
     def update_peers(self, peers: Mapping[int, PeerSpec]) -> None:
         """The other nodes are these from now on: a newer map says so, or a node itself.
@@ -197,6 +203,12 @@ class PeerNetwork:
         peer = self._peers.get(node_id)
         return peer is not None and peer.inbound is not None
 
+    def form_of(self, node_id: int) -> int:
+        """The form of the map and of the items that a node speaks, as it said last; 1 if it is not
+        known."""
+        peer = self._peers.get(node_id)
+        return peer.form if peer is not None else 1
+
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """Puts an item into a peer's outbox; False if it was dropped (link down, outbox full)."""
         return self.send_packed(node_id, pack_item(item))
@@ -214,9 +226,7 @@ class PeerNetwork:
         """Sends what was given to `send_packed` also as a datagram, if there is a way: for short
         items that may come twice, late and in any order, and are of no use when they come late.
         """
-        path = self._paths.get(node_id)
-        if path is not None:
-            path.send(packed)
+        self._datagrams.send(node_id, packed)
 
     def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """`send` for values on their way to a client: everything else goes before them."""
@@ -229,8 +239,7 @@ class PeerNetwork:
 
     def flush(self) -> None:
         """One frame and one write to each peer that there is something for."""
-        for path in self._paths.values():
-            path.flush()
+        self._datagrams.flush()
         for link in self._ready.values():
             if link.outbox_bytes or link.bulk_bytes:
                 before = link.written_bytes
@@ -280,18 +289,12 @@ class PeerNetwork:
         link.path = path
         peer = self._peers.get(link.node_id)
         if link.is_ready and peer is not None and peer.link is link:
-            self._path_ready(link)
+            self._datagrams.opened(self._handshake.hello, link)
 
     # --- datagrams
 
-    def _path_ready(self, link: PeerLink) -> None:
-        """Both the dialed link and its path stand."""
-        if link.path is not None and link.hello is not None:
-            link.path.token = make_token(self._handshake.hello, link.hello)
-            self._paths[link.node_id] = link.path
-
     def _datagram(self, data: bytes) -> None:
-        node_id = self._tokens.get(token_of(data))
+        node_id = self._datagrams.sender_of(data)
         if node_id is not None and not self._is_stalled(node_id):
             try:
                 self._handler.on_peer_datagram(node_id, items_of(data))
@@ -310,12 +313,7 @@ class PeerNetwork:
         return inbound is not None and inbound.is_stalled
 
     def _take_datagrams_of(self, peer: Peer, hello: Hello | None) -> None:
-        """Those of the process that introduced itself so, and no others; None: no more."""
-        self._tokens.pop(peer.datagram_token, None)
-        peer.datagram_token = b""
-        if hello is not None:
-            peer.datagram_token = make_token(hello, self._handshake.hello)
-            self._tokens[peer.datagram_token] = hello.node_id
+        self._datagrams.take_of(peer, hello, self._handshake.hello)
 
     def _down(self, node_id: int, peer: Peer, why: str) -> None:
         if not peer.suspect and not self._stopping:
@@ -349,10 +347,11 @@ class PeerNetwork:
         node_id = link.node_id
         peer = self._peers[node_id]
         peer.suspect = False
+        peer.form = form_told(link.hello.settings)
         self._links.introduced(link)
         if link.dialed:
             peer.link = self._ready[node_id] = link
-            self._path_ready(link)
+            self._datagrams.opened(self._handshake.hello, link)
             peer.refusal = peer.refused = ""
             if peer.inbound is None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
@@ -394,9 +393,9 @@ class PeerNetwork:
         )
         self._handler.on_refused(link.node_id, refusal.sentence)
 
-    def link_blank(self, link: PeerLink, blank: Blank) -> bytes:
-        """A new node asks for the founding record."""
-        return self._handler.on_blank(blank)
+    def link_question(self, link: PeerLink, payload: bytes) -> bool:
+        """A first frame came in: a new node may ask with it."""
+        return self._handler.on_question(link, payload)
 
     def link_items(self, link: PeerLink, items: Items, size: int) -> None:
         """A frame of items, of `size` bytes with its header."""
@@ -430,7 +429,7 @@ class PeerNetwork:
             peer.link = None
             peer.one_way_since_ns = 0
             del self._ready[node_id]
-            self._paths.pop(node_id, None)
+            self._datagrams.closed(node_id)
             self._counters.peer_disconnects += 1
             # What was sent on it may be lost, so this is always a change.
             peer.suspect = False

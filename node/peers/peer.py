@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from quorumcache.node.peers.codec import Hello, Items
-from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.ring.address import parse_address
 
 if TYPE_CHECKING:
@@ -35,6 +34,21 @@ class PeerSpec(NamedTuple):
         """The (host, port) pairs to dial, in turn."""
         texts = [self.address, *([self.told] if self.told not in ("", self.address) else [])]
         return [parse_address(text) for text in texts]
+
+
+class Asker(Protocol):
+    """The connection of a new node that asks: a `PeerLink` that has not introduced itself.
+
+    `nonces`: of a join, the new node's and this one's, until the next question.
+    """
+
+    nonces: tuple[bytes, bytes] | None
+
+    def answer(self, frame: bytes, *, is_last: bool = True) -> None:
+        """Send the answer, if the other side is still there; the last one ends the connection."""
+
+    def wait_longer(self) -> None:
+        """The answer takes longer than a hello may."""
 
 
 class PeerHandler(Protocol):
@@ -65,8 +79,10 @@ class PeerHandler(Protocol):
     def on_newer_map(self) -> None:
         """A stranger of our cluster has a newer map: the others may have it, too."""
 
-    def on_blank(self, blank: Blank) -> bytes:
-        """A new node asks for the founding record: the frame that answers it."""
+    def on_question(self, asker: Asker, payload: bytes) -> bool:
+        """The first frame of a connection that came in. True if it is the question of a new node:
+        then it is, or will be, answered. Raises as `link_introduced`.
+        """
 
 
 class Peer:
@@ -77,6 +93,7 @@ class Peer:
         "datagram_token",
         "disk_id",
         "failures",
+        "form",
         "inbound",
         "link",
         "name",
@@ -92,6 +109,7 @@ class Peer:
         self.name = name
         self.addresses = addresses
         self.disk_id = disk_id
+        self.form = 1  # of the map and of the items that it speaks, as it said last
         self.refusal = ""  # what the other side said last; "" once it took us
         self.refused = ""  # what we said to it last; "" once we took it
         self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
@@ -107,6 +125,12 @@ class Peer:
         """End the pause before the next dial, if there is one."""
         if self.wake is not None and not self.wake.done():
             self.wake.set_result(None)
+
+
+def form_told(settings: Iterable[tuple[str, str]]) -> int:
+    """The form that a node tells in its hello, beside its settings; 1 if it tells none."""
+    text = dict(settings).get("form", "")
+    return int(text) if text.isdigit() and text.isascii() and len(text) < 6 else 1
 
 
 def refusals_of(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:

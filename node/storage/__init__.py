@@ -1,6 +1,6 @@
 """Files: the `Disk` that everything durable goes through, and the small files beside the log.
 
 Reading order: `disk` (the interface); `disk_worker`, `disk_calls`, `log_file` and `real_disk` (the
-machine's); `disk_space`, `checksum`; then a file format each: `identity`, `founding_record`,
-`starts` with `start_record`, `local_state`, `snapshots`.
+machine's); `disk_space`, `checksum`; then a file format each: `identity`, `secret`,
+`founding_record`, `starts` with `start_record`, `local_state`, `snapshots`.
 """

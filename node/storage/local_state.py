@@ -1,11 +1,11 @@
 """What a node keeps of the cluster beside its log: the newest map it knows, and its groups' births.
 
-A group's birth is the configuration that its log starts from here, whole: voters, learners, and the
-outgoing voters of a joint change. Until the first snapshot it has to be known again after a
-restart, whatever the map has become since. A group of which no birth is stored has never promised
-anything here. While a replica is being removed from this node, nil stands in place of its birth:
-it is not to be started, and the next start goes on with the removal. After that its birth is the
-empty configuration, with which a replica neither votes nor stands.
+A group's birth is the configuration that its log starts from here, whole: voters, learners, the
+outgoing voters of a joint change, and the decision if there was one. Until the first snapshot it
+has to be known again after a restart, whatever the map has become since. A group of which no birth
+is stored has never promised anything here. While a replica is being removed from this node, nil
+stands in place of its birth: it is not to be started, and the next start goes on with the removal.
+After that its birth is the empty configuration, with which a replica neither votes nor stands.
 
 Both files are written whole, by rename, before anything depends on them. Each is msgpack and,
 behind it, its checksum (`checksum.py`). Both name their cluster, and the births their node.
@@ -19,7 +19,7 @@ from typing import Any
 
 import msgpack
 
-from quorumcache.node.consensus.values import Configuration
+from quorumcache.node.consensus.values import Configuration, configuration_of
 from quorumcache.node.errors import StartupError, WrongDataDir
 from quorumcache.node.storage.checksum import checked, with_checksum
 from quorumcache.node.storage.disk import Disk
@@ -63,7 +63,7 @@ class LocalState:
                     checked(disk.read(self._births_path)), use_list=False, strict_map_key=False
                 )
                 leaving = {_id(g) for g, born in births.items() if born is None}
-                births = {_id(g): _born(b) for g, b in births.items() if b is not None}
+                births = {_id(g): configuration_of(b) for g, b in births.items() if b is not None}
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
                 raise StartupError(
                     f"{self._births_path} is damaged ({error}): restore that file, or leave this "
@@ -160,15 +160,19 @@ def encode_births(
     leaving: Iterable[int] = (),
 ) -> bytes:
     """The content of `BIRTHS_FILE`."""
-    by_group: dict[int, tuple[Any, ...] | None] = {g: tuple(c) for g, c in sorted(births.items())}
+    by_group: dict[int, tuple[Any, ...] | None] = {g: c.form() for g, c in sorted(births.items())}
     by_group.update(dict.fromkeys(sorted(leaving)))
     packed: bytes = msgpack.packb((cluster_id, node_id, by_group))
     return with_checksum(packed)
 
 
-def _born(born: Any) -> Configuration:
-    voters, learners, outgoing = (tuple(map(_id, ids)) for ids in born)
-    return Configuration(voters, learners, outgoing)
+def are_empty_births(data: bytes) -> bool:
+    """Whether this content of `BIRTHS_FILE` holds no group; False if it is damaged."""
+    try:
+        _, _, births = msgpack.unpackb(checked(data), use_list=False, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return False
+    return bool(births == {})
 
 
 def _id(number: Any) -> int:

@@ -8,6 +8,7 @@ File `<group>.snapshot`, big endian:
     +------------+---------+---------+---------+--- ... ---+--- ... ---+----------------+---------+
                                                length bytes             8                4
     meta: msgpack [group, last_index, last_term, [voters, learners, voters_outgoing], cluster id].
+        A decision, if there was one, is the fourth member of the configuration.
         The first crc covers bytes [0, 16) and meta, the last one data and data length, starting
         from the first.
 
@@ -24,7 +25,7 @@ from zlib import crc32
 
 import msgpack
 
-from quorumcache.node.consensus.values import Configuration, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import Snapshot, SnapshotMeta, configuration_of
 from quorumcache.node.errors import SnapshotCorrupt, StorageError, WrongDataDir
 from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk, Done
 from quorumcache.node.version import FORMAT_VERSION, other_format
@@ -113,7 +114,7 @@ def encode_snapshot(
     group: int, meta: SnapshotMeta, chunks: Iterable[bytes], cluster_id: str = ""
 ) -> Iterator[bytes]:
     """The pieces of a snapshot file."""
-    configuration = tuple(meta.configuration)
+    configuration = meta.configuration.form()
     meta_bytes = msgpack.packb((group, meta.last_index, meta.last_term, configuration, cluster_id))
     start = _START.pack(_MAGIC, FORMAT_VERSION, len(meta_bytes))
     crc = crc32(meta_bytes, crc32(start))
@@ -156,7 +157,7 @@ def decode_snapshot(data: bytes, path: str, cluster_id: str = "") -> tuple[int, 
         group, last_index, last_term, configuration, cluster = msgpack.unpackb(
             view[meta_start:data_start], use_list=False
         )
-        meta = SnapshotMeta(last_index, last_term, Configuration(*configuration))
+        meta = SnapshotMeta(last_index, last_term, configuration_of(configuration))
         _check_meta(group, meta)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise SnapshotCorrupt(path, f"its header holds no snapshot ({error})") from error
@@ -174,6 +175,3 @@ def _check_meta(group: Any, meta: SnapshotMeta) -> None:
     for number in (group, meta.last_index, meta.last_term):
         if type(number) is not int:
             raise TypeError(f"{type(number).__name__} where a number belongs")
-    for part in meta.configuration:
-        if type(part) is not tuple or not all(type(replica) is int for replica in part):
-            raise TypeError("a configuration that is not of replica ids")

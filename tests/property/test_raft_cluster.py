@@ -16,7 +16,7 @@ import pytest
 
 from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.consensus.values import Configuration, Role
-from tests.support.raft_cluster import Member, RaftCluster
+from tests.support.raft_cluster import Member, RaftCluster, configuration_entries
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "40"))
 STEPS = 12_000
@@ -197,8 +197,9 @@ class Walk:
                     new = present._replace(voters=(*present.voters, other), learners=rest)
                 else:
                     new = present._replace(learners=(*present.learners, other))
+            decision = max(0, present.decision + random.choice((0, 0, 0, 1, -1)))
             try:
-                leader.raft.change_membership(new)
+                leader.raft.change_membership(new._replace(decision=decision))
             except ConsensusError:
                 continue
             for replica in new.members():
@@ -272,6 +273,9 @@ def test_random_walk(seed: int) -> None:
         if number % 20 == 0:
             walk.cluster.checker.logs(walk.cluster.members.values())
     walk.converge()
+    entries = [entry for _, entry in sorted(walk.cluster.checker.committed.items())]
+    decisions = [configuration.decision for configuration in configuration_entries(entries)]
+    assert decisions == sorted(decisions), "an older decision follows a newer one"
 
 
 def test_walks_are_repeatable_and_do_something() -> None:

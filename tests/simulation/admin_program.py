@@ -12,6 +12,8 @@ from random import Random
 from typing import Any
 
 from quorumcache.router import cli
+from quorumcache.router.commands import basics
+from quorumcache.router.commands.parser import make_parser
 from quorumcache.router.errors import RouterError
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import PROCESS, Process
@@ -31,7 +33,7 @@ COMMANDS = (
     ["set", "admin", "1"],
     ["delete", "admin"],
 )
-EXIT_CODES = (cli.OK, cli.MISS, cli.UNREACHABLE, cli.UNKNOWN)
+EXIT_CODES = (basics.OK, basics.MISS, basics.UNREACHABLE, basics.UNKNOWN)
 
 
 class AdminProgram:
@@ -70,13 +72,13 @@ class AdminProgram:
         begin = self.loop.time()
         with _Terminal() as terminal:
             try:
-                options = cli._parser().parse_args(argv)
-                code = await cli._run(options, Random(self.random.getrandbits(64)))
+                options = make_parser().parse_args(argv)
+                code = await cli.run(options, Random(self.random.getrandbits(64)))
                 text = ""
-            except cli._Failure as failure:
+            except basics.Failure as failure:
                 code, text = failure.code, str(failure)
             except RouterError as error:
-                code, text = cli._explain(error)
+                code, text = basics.explain(error)
         took = self.loop.time() - begin
         self.outcomes.append((words[0], code))
         answer = terminal.text()
@@ -85,7 +87,7 @@ class AdminProgram:
             self.unexpected.append(f"{what}: took {took:.3f} s")
         if code not in EXIT_CODES:
             self.unexpected.append(f"{what}: exit code {code}, {text!r}")
-        if bool(text) == bool(answer) and code != cli.MISS:
+        if bool(text) == bool(answer) and code != basics.MISS:
             self.unexpected.append(f"{what}: exit code {code}, said {answer!r} and {text!r}")
 
 

@@ -13,6 +13,7 @@ from tests.simulation.report import Report
 from tests.simulation.slow_reader import SlowReaders
 
 if TYPE_CHECKING:
+    from tests.simulation.nemesis import Nemesis
     from tests.simulation.world import World
 
 
@@ -57,6 +58,30 @@ def check_histories(world: World, report: Report) -> None:
     for operation in history.operations:
         world.trace.record("operation", operation.number, operation.outcome, operation.result)
     report.digest = world.trace.digest()
+
+
+def fill_report(world: World, nemesis: Nemesis, report: Report) -> None:
+    """What the run did, as far as its parts have counted it."""
+    describe_world(world, report)
+    report.events = world.loop.events
+    report.faults = nemesis.faults
+    report.met = nemesis.met
+    report.crashes = nemesis.crashes
+    report.bytes_sent = world.network.bytes_sent
+    report.promises = world.promises.checked
+    report.leaders = len(world.invariants.leaders)
+    report.checks = world.invariants.checks
+    report.refusals = sum(node.refusals for node in world.nodes)
+    for node in world.nodes:
+        node.count()
+        report.totals.update(node.totals)
+        report.totals["disk_steps_hung"] += node.disk.steps_hung
+        report.totals["disk_syncs_failed"] += node.disk.syncs_failed
+        report.totals["disk_opens_refused"] += node.disk.opens_refused
+    report.totals.update(world.own_totals())
+    report.totals["slow_reads_finished"] = sum(slow.finished for slow in world.slow_readers)
+    results = (operation.result for operation in world.history.operations)
+    report.totals["out_of_memory"] = sum(result == "OUT_OF_MEMORY" for result in results)
 
 
 def describe_world(world: World, report: Report) -> None:

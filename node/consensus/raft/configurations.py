@@ -1,7 +1,8 @@
 """Which configuration is in force: the newest in the log, committed or not (Raft thesis 4.1).
 
 Also the form of a configuration in an entry: three lists of decimal ids,
-`voters;learners;outgoing`, ids separated by commas, for example `b"1,2,3;4;"`.
+`voters;learners;outgoing`, ids separated by commas, for example `b"1,2,3;4;"`. The decision, if it
+is not 0, is a fourth part: `b"1,2,3;4;;17"`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,21 @@ from quorumcache.node.consensus.values import Configuration, Index, ReplicaId
 
 def encode_configuration(configuration: Configuration) -> bytes:
     """The payload of a CONFIG entry."""
-    return ";".join(",".join(map(str, ids)) for ids in configuration).encode()
+    voters, learners, outgoing, decision = configuration
+    parts = [",".join(map(str, ids)) for ids in (voters, learners, outgoing)]
+    if decision:
+        parts.append(str(decision))
+    return ";".join(parts).encode()
 
 
 def decode_configuration(payload: bytes) -> Configuration:
     """Inverse of `encode_configuration`. Raises ValueError or ConfigurationRefused."""
     parts = payload.decode().split(";")
-    if len(parts) != 3:
+    decision = int(parts[3]) if len(parts) == 4 else 0
+    if len(parts) not in (3, 4) or (len(parts) == 4 and decision < 1):
         raise ValueError(f"not a configuration: {payload!r}")
-    voters, learners, outgoing = (tuple(int(i) for i in part.split(",") if i) for part in parts)
-    configuration = Configuration(voters, learners, outgoing)
+    voters, learners, outgoing = (tuple(int(i) for i in part.split(",") if i) for part in parts[:3])
+    configuration = Configuration(voters, learners, outgoing, decision)
     configuration.validate()
     return configuration
 

@@ -40,6 +40,10 @@ def change_membership(r: RaftState, new: Configuration) -> Index:
     new.validate()
     if new == current:
         raise ConfigurationRefused(f"this already is the configuration: {current}")
+    if new.decision < current.decision:
+        raise ConfigurationRefused(
+            f"decision {new.decision} is older than {current.decision}, which is in force"
+        )
     if new.voters_outgoing and set(new.voters_outgoing) != set(current.voters):
         raise ConfigurationRefused(
             f"outgoing voters {new.voters_outgoing} are not the present voters {current.voters}"

@@ -1,7 +1,8 @@
 """How Raft's messages travel. Pure.
 
-Sending costs nothing: messages and entries are NamedTuples, which msgpack writes as arrays.
-Receiving gives plain tuples, which are turned into their classes here.
+Sending costs nothing: messages and entries are NamedTuples, which msgpack writes as arrays. Only
+the configuration in a piece of a snapshot has a form of its own. Receiving gives plain tuples,
+which are turned into their classes here.
 """
 
 from __future__ import annotations
@@ -21,10 +22,18 @@ from quorumcache.node.consensus.raft.messages import (
     Vote,
     VoteReply,
 )
-from quorumcache.node.consensus.values import Configuration, Entry, EntryKind, Message
+from quorumcache.node.consensus.values import (
+    Configuration,
+    Entry,
+    EntryKind,
+    Message,
+    configuration_of,
+)
 from quorumcache.node.consensus.wire import COPY_ALWAYS, COPY_IF_FIRST, COPY_ONCE_A_TICK, Wire
 
 _make_entry = Entry._make
+
+_CONFIGURATION: Final = SnapshotChunk._fields.index("configuration")
 
 
 def _append(fields: Any) -> Message:
@@ -34,7 +43,14 @@ def _append(fields: Any) -> Message:
 
 def _snapshot_chunk(fields: Any) -> Message:
     chunk = SnapshotChunk._make(fields)
-    return chunk._replace(configuration=Configuration._make(chunk.configuration))
+    return chunk._replace(configuration=configuration_of(chunk.configuration))
+
+
+def _snapshot_chunk_fields(message: Message) -> tuple[Any, ...]:
+    assert isinstance(message, SnapshotChunk)
+    fields: list[Any] = list(message)
+    fields[_CONFIGURATION] = message.configuration.form()
+    return tuple(fields)
 
 
 def _fits(message: Message) -> bool:
@@ -44,8 +60,9 @@ def _fits(message: Message) -> bool:
         if isinstance(member, Configuration):
             fits = fits and all(
                 type(part) is tuple and all(type(replica) is int for replica in part)
-                for part in member
+                for part in (member.voters, member.learners, member.voters_outgoing)
             )
+            fits = fits and type(member.decision) is int
         elif isinstance(message, Append) and name == "entries":
             fits = fits and all(
                 tuple(map(type, entry)) == (int, int, int, bytes) for entry in message.entries
@@ -70,6 +87,7 @@ _DECODERS: Final = {Append: _append, SnapshotChunk: _snapshot_chunk}
 WIRE: Final = Wire(
     message_types=MESSAGE_TYPES,
     decoders=tuple(_DECODERS.get(cls, cls._make) for cls in MESSAGE_TYPES),
+    encoders={SnapshotChunk: _snapshot_chunk_fields},
     fits=_fits,
     beat=Heartbeat,
     beat_reply=HeartbeatReply,

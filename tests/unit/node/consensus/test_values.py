@@ -14,6 +14,7 @@ from quorumcache.node.consensus.values import (
     EntryKind,
     SnapshotMeta,
     SnapshotSource,
+    configuration_of,
 )
 
 META = SnapshotMeta(9, 2, Configuration((1, 2, 3)))
@@ -41,6 +42,7 @@ def test_members_are_all_who_receive_the_log() -> None:
         (Configuration((1,), (2, 2)), "learners names a replica twice"),
         (Configuration((1,), (), (0,)), "voters_outgoing must be positive replica ids"),
         (Configuration((1, 2), (2,)), r"voters and learners: \[2\]"),
+        (Configuration((1, 2), (), (), -1), "decision must not be negative: -1"),
     ],
 )
 def test_what_cannot_be_a_configuration_is_refused(configuration: Configuration, why: str) -> None:
@@ -62,3 +64,40 @@ def test_a_learner_may_be_on_its_way_out_of_the_voters() -> None:
 )
 def test_values_are_msgpack_arrays_as_they_stand(value: tuple) -> None:
     assert msgpack.unpackb(msgpack.packb(value), use_list=False) == value
+
+
+@pytest.mark.parametrize(
+    ("configuration", "form"),
+    [
+        (Configuration((1, 2), (3,), (1,)), ((1, 2), (3,), (1,))),
+        (Configuration(()), ((), (), ())),
+        (Configuration((1, 2), (3,), (), 17), ((1, 2), (3,), (), 17)),
+    ],
+)
+def test_a_configuration_without_a_decision_has_the_form_from_before_decisions(
+    configuration: Configuration, form: tuple
+) -> None:
+    packed = msgpack.packb(configuration.form())
+    assert packed == msgpack.packb(form)
+    assert configuration_of(msgpack.unpackb(packed, use_list=False)) == configuration
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        None,
+        [(), (), ()],
+        ((1,), ()),
+        ((1,), (), (), 0),
+        ((1,), (), (), -3),
+        ((1,), (), (), True),
+        ((1,), (), (), ()),
+        ((1,), (), (), 4, 5),
+        ((1, "2"), (), ()),
+        ((1, True), (), ()),
+        (1, (), ()),
+    ],
+)
+def test_what_is_no_form_of_a_configuration_is_refused(form: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        configuration_of(form)

@@ -41,6 +41,7 @@ MESSAGES: list[RaftMessage] = [
     Heartbeat(3, 8, 1 << 62, 7),
     HeartbeatReply(3, 1 << 62, 7),
     SnapshotChunk(3, 9, 2, Configuration((1, 2), (3,), (1,)), 0, 4, b"data"),
+    SnapshotChunk(3, 9, 2, Configuration((1, 2), (3,), (), 8), 0, 4, b"data"),
     SnapshotReply(3, 9, 4, True),
     TimeoutNow(3),
 ]
@@ -66,6 +67,12 @@ def test_a_message_comes_back_as_it_was(message: RaftMessage) -> None:
     if isinstance(decoded, SnapshotChunk):
         assert type(decoded.configuration) is Configuration
     check_message(decoded)
+
+
+def test_a_chunk_without_a_decision_is_what_nodes_before_decisions_read() -> None:
+    chunk = SnapshotChunk(3, 9, 2, Configuration((1, 2), (3,), (1,)), 0, 4, b"data")
+    (item,) = decode_items(encode_items([pack_item(encode_message(5, chunk))])[8:])
+    assert item == (KIND_OF[SnapshotChunk], 5, (3, 9, 2, ((1, 2), (3,), (1,)), 0, 4, b"data"))
 
 
 @pytest.mark.parametrize(

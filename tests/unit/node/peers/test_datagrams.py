@@ -186,8 +186,8 @@ def test_a_process_that_was_started_again_is_believed_and_the_one_before_is_not(
             await until(lambda: b._peers[1].inbound is None)
             a, _ = await world.start(1)
             await until_it_arrives(a, at_b, (1, "second"))
-            assert old not in b._tokens
-            assert len(b._tokens) == 1
+            assert old not in b._datagrams._tokens
+            assert len(b._datagrams._tokens) == 1
 
     run(test())
 

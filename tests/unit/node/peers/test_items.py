@@ -9,7 +9,12 @@ import pytest
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers import items
 from quorumcache.node.peers.items import (
+    ADOPTED,
+    CHANGE_REPLY,
+    CHANGE_REQUEST,
     CONSENSUS_KINDS,
+    DIRECTORY_KINDS,
+    FITNESS,
     FOUNDED,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
@@ -17,9 +22,13 @@ from quorumcache.node.peers.items import (
     MAP_REPLY,
     MAP_REQUEST,
     RARE_KINDS,
+    REPORT,
     STARTED,
     STARTED_BYTES_MAX,
     TIME,
+    WORD_CHARS_MAX,
+    WORDS_MAX,
+    check_directory_item,
     check_map_item,
 )
 
@@ -29,6 +38,7 @@ MAP_ITEMS: list[tuple[Any, ...]] = [
     (MAP_EPOCH, 2),
     (FOUNDED, 1),
     (STARTED, b"\1"),
+    (ADOPTED, 2),
 ]
 
 
@@ -44,12 +54,59 @@ def test_each_form_of_a_map_item_is_taken(item: tuple[Any, ...]) -> None:
         (MAP_REPLY, 5),
         (MAP_EPOCH, 2, 3),
         (FOUNDED,),
+        (ADOPTED, b"2"),
         (STARTED, b"\0" * (STARTED_BYTES_MAX + 1)),
     ],
 )
 def test_any_other_form_of_a_map_item_is_refused(item: tuple[Any, ...]) -> None:
     with pytest.raises(PeerFrameError):
         check_map_item(item)
+
+
+MOVING = (3, 7, 12, (1, 2), (4,), 100, 4000)
+
+DIRECTORY_ITEMS: list[tuple[Any, ...]] = [
+    (REPORT, (), b"", (), ()),
+    (REPORT, (1, 2), b"\1", (MOVING,), ((3, 4000), (0, 12))),
+    (CHANGE_REQUEST, 1, False, ("drain", "c")),
+    (CHANGE_REQUEST, 1, True, ("d", "h:1", "h:2", "", "", "1.0", "0" * 32)),
+    (CHANGE_REPLY, 1, 0, b"{}"),
+]
+
+
+@pytest.mark.parametrize("item", DIRECTORY_ITEMS)
+def test_each_form_of_a_directory_item_is_taken(item: tuple[Any, ...]) -> None:
+    check_directory_item(item)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        (REPORT, (), b"", ()),
+        (REPORT, [1], b"", (), ()),
+        (REPORT, (True,), b"", (), ()),
+        (REPORT, (-1,), b"", (), ()),
+        (REPORT, (), b"\0" * (STARTED_BYTES_MAX + 1), (), ()),
+        (REPORT, (), b"", (MOVING[:-1],), ()),
+        (REPORT, (), b"", (5,), ()),
+        (REPORT, (), b"", ((3, 7, 12, (1, "2"), (4,), 100, 4000),), ()),
+        (REPORT, (), b"", ((3, 7, 12, (1, 2), ("4",), 100, 4000),), ()),
+        (REPORT, (), b"", ((3, -7, 12, (1, 2), (4,), 100, 4000),), ()),
+        (REPORT, (), b"", (), ((3, 4000, 5),)),
+        (REPORT, (), b"", (), ((3, "4000"),)),
+        (REPORT, (), b"", (), (3,)),
+        (CHANGE_REQUEST, 1, False, ()),
+        (CHANGE_REQUEST, 1, 0, ("drain", "c")),
+        (CHANGE_REQUEST, 1, False, ("drain", b"c")),
+        (CHANGE_REQUEST, 1, False, ("x",) * (WORDS_MAX + 1)),
+        (CHANGE_REQUEST, 1, False, ("x" * (WORD_CHARS_MAX + 1),)),
+        (CHANGE_REPLY, 1, "0", b"{}"),
+        (CHANGE_REPLY, 1, 0, "{}"),
+    ],
+)
+def test_any_other_form_of_a_directory_item_is_refused(item: tuple[Any, ...]) -> None:
+    with pytest.raises(PeerFrameError):
+        check_directory_item(item)
 
 
 def test_no_two_kinds_have_the_same_number() -> None:
@@ -61,4 +118,5 @@ def test_no_two_kinds_have_the_same_number() -> None:
     ]
     assert len(numbers) == len(set(numbers)) > 12
     assert max(HEARTBEATS, HEARTBEAT_REPLIES) < CONSENSUS_KINDS <= min(RARE_KINDS)
-    assert {item[0] for item in MAP_ITEMS} | {TIME} == RARE_KINDS
+    assert {item[0] for item in [*MAP_ITEMS, *DIRECTORY_ITEMS]} | {TIME, FITNESS} == RARE_KINDS
+    assert {item[0] for item in DIRECTORY_ITEMS} == set(DIRECTORY_KINDS)

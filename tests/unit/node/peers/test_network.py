@@ -84,6 +84,9 @@ class Recorder:
     def on_peer_down(self, node_id: int, why: str) -> None:
         self._add("down", node_id, why)
 
+    def on_question(self, asker: Any, payload: bytes) -> bool:
+        return False
+
     def on_newer_map(self) -> None:
         self._add("newer map")
 
@@ -436,14 +439,15 @@ def test_nothing_is_left_of_a_node_that_was_forgotten() -> None:
     async def test() -> None:
         async with World() as world:
             a, at_a, b, at_b = await both(world)
-            await until(lambda: a.is_heard(2) and 2 in a._paths)
+            await until(lambda: a.is_heard(2) and 2 in a._datagrams._paths)
             for _ in range(2):
                 at_a.events.clear()
                 at_b.events.clear()
                 a.forget(2)
                 assert (a.node_ids, a.is_up(2), a.is_heard(2)) == ((), False, False)
                 assert not a.send(2, (1,))
-                assert (a._tokens, a._paths, a._ready, a._dialer._dials) == ({}, {}, {}, {})
+                ways = a._datagrams
+                assert (ways._tokens, ways._paths, a._ready, a._dialer._dials) == ({}, {}, {}, {})
                 assert (await at_b.wait("refused", 1))[2].endswith("which node a does not know")
                 assert not at_a.all("down"), "it did not go down: it has left"
                 a.add(2, PeerSpec("b", world.address(2), disk_id(2)))

@@ -4,11 +4,18 @@ import asyncio
 from typing import Any
 from zlib import crc32
 
+import msgpack
 import pytest
 
 from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import DiskFull, StartupError
-from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, LocalState
+from quorumcache.node.storage.checksum import with_checksum
+from quorumcache.node.storage.local_state import (
+    BIRTHS_FILE,
+    MAP_FILE,
+    LocalState,
+    encode_births,
+)
 from quorumcache.ring import ClusterMap, NodeInfo, place
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
@@ -18,6 +25,7 @@ BIRTHS = {
     1: Configuration((1, 2, 3)),
     7: Configuration((2, 3, 4), (5,), (1, 2, 3)),
     9: Configuration(()),
+    11: Configuration((2, 3, 4), (), (), 17),
 }
 REST = {group_id: birth for group_id, birth in BIRTHS.items() if group_id != 1}
 
@@ -46,6 +54,12 @@ class World:
 
     def run(self, work: Any) -> None:
         self.loop.run_until_complete(work)
+
+
+def test_births_without_a_decision_are_written_as_before_there_were_any() -> None:
+    births = {7: BIRTHS[7], 11: Configuration((2,), (), (), 17)}
+    packed = msgpack.packb(("c", 3, {7: ((2, 3, 4), (5,), (1, 2, 3)), 11: ((2,), (), (), 17)}))
+    assert encode_births(births, "c", 3) == with_checksum(packed)
 
 
 def test_map_and_births_are_there_after_a_power_loss() -> None:

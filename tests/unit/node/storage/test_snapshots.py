@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgpack
 import pytest
 
 from quorumcache.node.consensus.values import Configuration, Snapshot, SnapshotMeta
@@ -55,6 +56,16 @@ def test_saved_snapshots_are_loaded(store: SnapshotStore, loop: ManualLoop) -> N
     store.save(6, NEWER, (b"",), lambda error: None)
     loop.run()
     assert store.load_all() == {5: Snapshot(META, b"data"), 6: Snapshot(NEWER, b"")}
+
+
+def test_a_decision_is_kept_and_the_file_without_one_is_the_old_one(
+    store: SnapshotStore, loop: ManualLoop
+) -> None:
+    decided = NEWER._replace(configuration=Configuration((1, 2), (), (), 17))
+    save(store, loop, decided, b"")
+    assert store.load_all() == {5: Snapshot(decided, b"")}
+    meta_bytes = msgpack.packb((5, 10, 3, ((1, 2), (3,), (1, 4)), ""))
+    assert meta_bytes in b"".join(encode_snapshot(5, META, (b"data",)))
 
 
 def test_chunks_are_consumed_later(store: SnapshotStore, loop: ManualLoop) -> None:

@@ -19,6 +19,8 @@ from tests.support.raft_solo import Solo
         (Configuration((3, 1, 2)), b"3,1,2;;"),
         (Configuration((1,), (4, 5)), b"1;4,5;"),
         (Configuration((1, 2), (3,), (1, 2, 3)), b"1,2;3;1,2,3"),
+        (Configuration((1, 2), (3,), (), 17), b"1,2;3;;17"),
+        (Configuration((1, 2), (), (1, 2, 3), 1 << 62), b"1,2;;1,2,3;4611686018427387904"),
     ],
 )
 def test_form_in_an_entry(configuration: Configuration, payload: bytes) -> None:
@@ -27,7 +29,22 @@ def test_form_in_an_entry(configuration: Configuration, payload: bytes) -> None:
     assert decode_configuration(payload) == configuration
 
 
-@pytest.mark.parametrize("payload", [b"", b"1;2", b"1;2;3;4", b"a;;", b"1,1;;", b";;", b"1;1;"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"1;2",
+        b"1;;;4;5",
+        b"1;;;0",
+        b"1;;;-1",
+        b"1;;;",
+        b"1;;;a",
+        b"a;;",
+        b"1,1;;",
+        b";;",
+        b"1;1;",
+    ],
+)
 def test_anything_else_is_refused(payload: bytes) -> None:
     with pytest.raises((ValueError, ConfigurationRefused)):
         decode_configuration(payload)

@@ -554,6 +554,44 @@ def test_4_1_impossible_configurations_are_refused(new: Configuration) -> None:
     assert raft.last_index == 1
 
 
+def test_a_configuration_that_differs_in_its_decision_alone_is_a_change() -> None:
+    """It says in the log that everything older was decided too long ago, and moves no replica."""
+    solo = Solo()
+    raft = solo.lead()
+    raft.change_membership(Configuration((1, 2, 3), (), (), 7))
+    assert raft.configuration == Configuration((1, 2, 3), (), (), 7)
+    assert not raft.configuration.voters_outgoing
+    solo.flush()
+    solo.acknowledge(2)
+    assert raft.snapshot_meta(raft.commit_index).configuration.decision == 7
+
+
+def test_an_older_decision_than_the_one_in_force_is_refused() -> None:
+    """Also while that is not committed, and also in a leader that found it in its log."""
+    solo = Solo()
+    raft = solo.lead()
+    raft.change_membership(Configuration((1, 2, 3), (4,), (), 7))
+    solo.flush()
+    solo.acknowledge(2)
+    last_index = raft.last_index
+    for decision in (0, 6):
+        with pytest.raises(ConfigurationRefused, match=f"decision {decision} is older than 7"):
+            raft.change_membership(Configuration((1, 2, 3), (), (), decision))
+    assert raft.last_index == last_index
+    raft.change_membership(Configuration((1, 2, 3), (), (), 7))
+
+
+def test_a_joint_change_keeps_its_decision() -> None:
+    solo = Solo((1, 2, 3), learners=(4, 5))
+    raft = solo.lead(2, 3)
+    solo.acknowledge(4, 5)
+    raft.change_membership(Configuration((1, 4, 5), (), (), 9))
+    assert raft.configuration == Configuration((1, 4, 5), (), (1, 2, 3), 9)
+    solo.flush()
+    solo.acknowledge(2, 3, 4, 5)
+    assert raft.configuration == Configuration((1, 4, 5), (), (), 9)
+
+
 def test_4_2_1_learners_receive_the_log_and_count_in_no_quorum() -> None:
     """Thesis 4.2.1: new servers join as non-voting members."""
     solo = Solo((1, 2, 3), learners=(4, 5))

@@ -58,6 +58,8 @@ def test_snapshots_never_go_as_datagrams() -> None:
         (SnapshotChunk(3, 9, 2, Configuration((1,)), 0, 4, b"data"), True),
         (SnapshotChunk(3, 9, 2, Configuration((1,)), 0, 4, 7), False),  # type: ignore[arg-type]
         (SnapshotChunk(3, 9, 2, Configuration(("1",)), 0, 4, b""), False),  # type: ignore[arg-type]
+        (SnapshotChunk(3, 9, 2, Configuration((1,), decision=5), 0, 4, b""), True),
+        (SnapshotChunk(3, 9, 2, Configuration((1,), decision="5"), 0, 4, b""), False),  # type: ignore[arg-type]
     ],
 )
 def test_members_of_another_type_are_found(message: Message, fits: bool) -> None:

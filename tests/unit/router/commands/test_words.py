@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from quorumcache.router.cli_words import seconds_of, take_value_out
+from quorumcache.router.commands.words import seconds_of, take_value_out
 
 
 @pytest.mark.parametrize(
