@@ -94,6 +94,7 @@ class MovingWorld:
         """An operator's change; `ChangeRefused` changes nothing."""
         changed = change(self.map, words, self.view())
         self._accept(changed.map, self.view())
+        self._check_wanted()
         return changed
 
     def join(self, name: str, zone: str = "", weight: float = 1.0) -> NodeInfo:
