@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from quorumcache.node.clock import Clock
     from quorumcache.node.config import NodeConfig
+    from quorumcache.node.errors import NodeLeft
     from quorumcache.node.storage.disk import Disk
+    from quorumcache.node.storage.secret import Secret
 
 
 class Basics:
@@ -43,6 +45,8 @@ class Basics:
         consensus_bounds: Mapping[str, int],
         on_leader_change: Callable[[int], None],
         on_fatal: Callable[[BaseException], None],
+        given_secret: Secret | None,
+        entropy: Random,
     ) -> None:
         """`on_leader_change` hears of each group whose leader has changed here, `on_fatal` of what
         the node cannot go on with.
@@ -51,9 +55,15 @@ class Basics:
         self.clock = clock
         self.disk = disk if config.data_dir else None
         self.random = random
+        self.entropy = entropy
+        """For secrets and nonces: numbers that nobody can guess from others of them."""
+        self.given_secret = given_secret
+        """What the operator gave this node as the cluster's secret; None if nothing."""
         self.loop = loop
         self.consensus_bounds = consensus_bounds
         self.on_fatal = on_fatal
+        self.on_left: Callable[[NodeLeft], None] = on_fatal
+        """Hears that this node is no member of its cluster any more."""
         self.incarnation = random.getrandbits(63)
         self.started_ns = clock.monotonic_ns()
         self.counters = Counters()

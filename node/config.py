@@ -32,6 +32,12 @@ LISTEN_ADDRESSES_MAX = 16
 # A log file is read whole at the start.
 SEGMENT_BYTES_LIMIT = 1 << 30
 
+# A node that restarts, or a link that is cut, is silent for some seconds. That moves nothing.
+DEAD_AFTER_MS_MIN = 5_000
+DEAD_AFTER_MS_MAX = 86_400_000
+# Below it a move would not keep up with the writes of a few clients.
+MOVE_RATE_MIN = 64 << 10
+
 # Founders are compared by name; a longer list of names is compared by its fingerprint.
 FOUNDERS_CHARS_MAX = 2000
 
@@ -123,6 +129,10 @@ class NodeConfig:
     # "fsync" or "memory". "" becomes fsync with a data_dir, memory without.
     durability: str = ""
 
+    # File that holds the secret of the cluster, at least 16 characters. "" = the environment has
+    # it, or the data directory.
+    secret_file: str = ""
+
     # --- resources
     # Largest item that clients of this node may store, and that an append at this leader may make.
     # Should be equal on all nodes, and may differ while it is being changed.
@@ -149,6 +159,14 @@ class NodeConfig:
     # A group is snapshotted when its log has grown by this much and by as much as its last
     # snapshot.
     snapshot_bytes_min: int = 4 << 20
+    # A node that is silent for so long counts as dead: its replicas are rebuilt elsewhere. A first
+    # value: the cluster's is in the map.
+    dead_after_ms: int = 60_000
+    # Bytes a second that a node sends to new replicas, for all groups together: half of what a link
+    # of 1 Gbit/s carries, so that clients keep the other half. A first value, too.
+    move_bytes_per_s: int = 64 << 20
+    # How long a drained node lets its clients stay before it leaves.
+    drain_timeout_ms: int = 60_000
     # A client session that is idle for longer is expired through the log.
     session_idle_ms: int = 3_600_000
     # Consensus clock. Heartbeat and election times are whole numbers of ticks. 0 = the longest
@@ -370,6 +388,9 @@ class NodeConfig:
         _in_range("segment_bytes_max", self.segment_bytes_max, 1 << 10, SEGMENT_BYTES_LIMIT)
         _in_range("wal_bytes_max", self.wal_bytes_max, self.segment_bytes_max, 1 << 50)
         _in_range("snapshot_bytes_min", self.snapshot_bytes_min, 1, 1 << 40)
+        _in_range("dead_after_ms", self.dead_after_ms, DEAD_AFTER_MS_MIN, DEAD_AFTER_MS_MAX)
+        _in_range("move_bytes_per_s", self.move_bytes_per_s, MOVE_RATE_MIN, 1 << 40)
+        _in_range("drain_timeout_ms", self.drain_timeout_ms, 0, 86_400_000)
         _in_range("session_idle_ms", self.session_idle_ms, 1000, 1 << 40)
 
 

@@ -20,6 +20,7 @@ from quorumcache.node.peers.consensus_items import (
 from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
+    DIRECTORY_KINDS,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
     MAP_REQUEST,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from quorumcache.node.cluster_time import ClusterTime
     from quorumcache.node.directory.follower import MapFollower
     from quorumcache.node.directory.members import Members
+    from quorumcache.node.directory.office import DirectoryOffice
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.housekeeping.timekeeper import Timekeeper
     from quorumcache.node.operations.coordinator import Coordinator
@@ -52,6 +54,7 @@ class Inbox:
         transport: ConsensusTransport,
         coordinator: Coordinator,
         follower: MapFollower,
+        office: DirectoryOffice,
         founding: FoundingProgress,
         timekeeper: Timekeeper,
         time: ClusterTime,
@@ -63,6 +66,7 @@ class Inbox:
         self._transport = transport
         self._coordinator = coordinator
         self._follower = follower
+        self._office = office
         self._founding = founding
         self._timekeeper = timekeeper
         self._time = time
@@ -96,6 +100,8 @@ class Inbox:
         """An item of `RARE_KINDS`."""
         if item[0] == TIME:
             self._timekeeper.heard(node_id, item)
+        elif item[0] in DIRECTORY_KINDS:
+            self._office.on_item(node_id, item)
         else:
             self._follower.on_item(node_id, item)
 
@@ -142,6 +148,7 @@ class Inbox:
             # Otherwise it may still vote for us, and its clock has to count if we come to lead.
             self._time.lost(node_id)
         self._coordinator.peer_down(node_id)
+        self._office.desk.peer_down(node_id)
         self._host.peer_unreachable(node_id)
 
     def on_refused(self, node_id: int, why: str) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.directory.follower import MapFollower
+from quorumcache.node.directory.mover import Mover
+from quorumcache.node.directory.office import DirectoryOffice
 from quorumcache.node.directory.seat import DirectorySeat
 from quorumcache.node.directory.starts import REPORT_MS
 from quorumcache.node.errors import ConfigError
@@ -20,11 +22,13 @@ from quorumcache.node.peers.peer import PeerSpec
 from quorumcache.node.replica.handover import hand_over
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
     from quorumcache.node.basics import Basics
+    from quorumcache.node.consensus.values import Configuration
     from quorumcache.node.founding.durable_state import DurableState
     from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.network import PeerNetwork
@@ -34,6 +38,10 @@ log = get_logger("node")
 
 ELECTION_STAGGER_MS = 30
 """Distance between the elections of two replicas that saw their leader go: the first can win."""
+
+FAREWELL_SECONDS = 1.0
+"""So long are the links of a node that has left kept: it hears of the new map on them, asks for it
+and ends. Nothing depends on it; a node that misses it is refused when it comes again."""
 
 
 class Member:
@@ -76,8 +84,10 @@ class Member:
             directory=durable.directory,
             on_complete=self._founded,
             on_failed=basics.on_fatal,
+            secret=durable.secret,
+            was_given=basics.given_secret is not None,
         )
-        starter = ReplicaStarter(
+        starter = self._starter = ReplicaStarter(
             _consensus_config(basics, self.node_id),
             host=host,
             random=basics.random,
@@ -91,18 +101,32 @@ class Member:
             durable.member.record,
             births=durable.local_state.births,
             starter=starter,
-            told=members.told,
+        )
+        self.office = DirectoryOffice(
+            basics.config,
+            clock=basics.clock,
+            alarms=basics.alarms,
+            counters=basics.counters,
+            incarnation=basics.incarnation,
+            members=members,
+            peers=basics.network,
+            host=host,
+            seat=self._seat,
+            moving=lambda: self.mover.reports(),
+            on_left=basics.on_left,
         )
         self.follower = MapFollower(
             founding=self.founding,
             local_state=durable.local_state,
             host=host,
             on_map=self._map_learned,
-            start_replica=starter.start_shard,
+            start_replica=self._start_replica,
             on_started=self._seat.started,
             on_fatal=basics.on_fatal,
             send=basics.network.send,
             alarms=basics.alarms,
+            remembered=starter.remembered,
+            remove_replica=self._remove_replica,
         )
         self._seat.on_map = self.follower.arrived
         self.inbox = Inbox(
@@ -110,6 +134,7 @@ class Member:
             transport=basics.transport,
             coordinator=coordinator,
             follower=self.follower,
+            office=self.office,
             founding=self.founding,
             timekeeper=basics.timekeeper,
             time=basics.time,
@@ -129,11 +154,24 @@ class Member:
         self.remover = ReplicaRemover(
             host=host,
             local_state=durable.local_state,
-            forget=self.housekeeper.forget,
+            forget=self._forget_replica,
             on_fatal=basics.on_fatal,
+        )
+        self.mover = Mover(
+            node_id=self.node_id,
+            election_ms=basics.config.election_ms,
+            host=host,
+            newest_map=lambda: self.follower.map,
+            adopted=self.follower.adopted_by,
+            is_up=basics.network.is_up,
+            transfer=self.housekeeper.leadership.transfer,
         )
         self.peers: PeerNetwork | None = None
         """None for a node that is alone."""
+        self._specs: dict[int, PeerSpec] = {}
+        """The other nodes, as the network knows them."""
+        self._departed: dict[int, PeerSpec] = {}
+        """Of them, those that have left and may still ask for the map that says so."""
 
     async def join(self, info: NodeInfo) -> None:
         """Meet the peers, start what the disk remembers, and follow the map. `info`: what this node
@@ -147,19 +185,44 @@ class Member:
         if self.disk_keeper is not None:
             self.disk_keeper.start()
         self._own_tasks.append(tasks.restart("housekeeper", self.housekeeper.run))
-        self._own_tasks.append(tasks.end("replica removals", self.remover.finish))
+        self._own_tasks.append(tasks.end("replica removals", self._let_go))
         if self.founding.is_complete:
-            self._seat.take()
+            self._seat.take(self.follower.map)
             await self.follower.adopt()
         self._own_tasks.append(tasks.end("map follower", self.follower.follow))
 
     def _plan_rounds(self) -> None:
         rounds, watch = self._basics.rounds, self._basics.peer_watch
         rounds.in_sweeps(self._seat.tick)
-        rounds.in_sweeps(self.follower.report_started, every_ms=REPORT_MS)
+        rounds.in_sweeps(self.office.sweep)
+        rounds.in_sweeps(self.office.reporter.tell, every_ms=REPORT_MS)
+        rounds.in_sweeps(self.follower.tell_adopted, every_ms=REPORT_MS)
+        rounds.in_sweeps(self.mover.tick)
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
         rounds.in_sweeps(lambda: watch.look(self.founding, self.peers))
+
+    # -- replicas --------------------------------------------------------------------------
+
+    def _start_replica(self, group_id: int, birth: Configuration, stands: bool) -> None:
+        if group_id == DIRECTORY_GROUP_ID:
+            self._seat.start(birth, stands=stands)
+        else:
+            self._starter.start_shard(group_id, birth, stands)
+
+    async def _let_go(self) -> None:
+        """Go on with the removals that the last process had begun, then with those of the map."""
+        await self.remover.finish()
+        await self.follower.let_go()
+
+    async def _remove_replica(self, group_id: int) -> None:
+        await self.remover.remove(group_id)
+
+    def _forget_replica(self, group_id: int) -> None:
+        self.housekeeper.forget(group_id)
+        self._starter.forget(group_id)
+        if group_id == DIRECTORY_GROUP_ID:
+            self._seat.let_go()
 
     # -- the other nodes -----------------------------------------------------------------
 
@@ -177,6 +240,7 @@ class Member:
         starts, epoch = self._durable.starts, self.follower.epoch
         hello = own_hello(config, info, self.founding, basics.incarnation, starts, epoch)
         self.peers = self.inbox.peers = basics.network
+        self._specs = others
         self.peers.join(hello, others, self.inbox, self._durable.peer_starts)
         await self.peers.start()
 
@@ -185,12 +249,26 @@ class Member:
         return peer_specs(self._basics.config, self.founding, members.map, members.told)
 
     def _update_peers(self) -> None:
-        if self.peers is not None:
-            self.peers.update_peers(self._peer_specs())
+        if self.peers is None:
+            return
+        specs = self._peer_specs()
+        for node_id in self._specs.keys() - specs.keys():
+            self._departed[node_id] = self._specs[node_id]
+            self._basics.loop.call_later(FAREWELL_SECONDS, self._forget, node_id)
+        self._specs = specs
+        self.peers.update_peers({**self._departed, **specs})
+
+    def _forget(self, node_id: int) -> None:
+        """A node that has left has had its time to learn of it."""
+        del self._departed[node_id]
+        self._members.forget(node_id)
+        if self.peers is not None and not self.inbox.is_stopping:
+            self.peers.update_peers({**self._departed, **self._specs})
 
     def _map_learned(self, cluster_map: ClusterMap) -> None:
         """The follower has a newer map."""
         self._members.map = cluster_map
+        self.office.learned(cluster_map)
         if self.peers is not None:
             self.peers.set_map_epoch(cluster_map.epoch)
             self._update_peers()
@@ -204,7 +282,7 @@ class Member:
             self.peers.set_founded()
             self.peers.send_to_all((FOUNDED, 1))
             self._host.flush_soon()
-        self._seat.take()
+        self._seat.take(self.follower.map)
 
     # -- the end -------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
-from quorumcache.node.errors import NodeError, StartupError
+from quorumcache.node.errors import NodeError, NodeLeft, StartupError
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.founding.introduction import own_info
 from quorumcache.node.founding.phase import FoundingPhase
@@ -38,9 +38,11 @@ from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import REPLY_BYTES_MAX, Serving
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX
 from quorumcache.node.peers.founding_frames import Blank
+from quorumcache.node.peers.founding_secret import with_secret
 from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.storage.founding_record import propose
+from quorumcache.node.storage.secret import Secret, make_secret
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.address import parse_addresses
 
@@ -69,9 +71,13 @@ class Node:
         random: Random,
         loop: asyncio.AbstractEventLoop,
         consensus_bounds: Mapping[str, int] | None = None,
+        given_secret: Secret | None = None,
+        entropy: Random | None = None,
     ) -> None:
         """`consensus_bounds` replaces bounds of `ConsensusConfig`, by name: a simulation draws
-        small ones, so that windows and batches fill up.
+        small ones, so that windows and batches fill up. `given_secret`: what the operator gave the
+        node as the cluster's secret. `entropy`: for secrets and nonces, numbers that nobody can
+        guess who has seen others of them; `random` in a simulation.
 
         Locks and reads the data directory; raises NodeError or OSError with what is wrong with it.
         """
@@ -93,9 +99,12 @@ class Node:
             random=random,
             loop=loop,
             consensus_bounds=dict(consensus_bounds or {}),
+            given_secret=given_secret,
+            entropy=entropy if entropy is not None else random,
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
         )
+        basics.on_left = self._left
         self.config = config
         self.clock = clock
         self.loop = loop
@@ -137,6 +146,7 @@ class Node:
             loop=loop,
             time=self.time,
             incarnation=basics.incarnation,
+            given_secret=given_secret,
         )
         self.member: Member | None = None
         """None while this node is new."""
@@ -183,8 +193,11 @@ class Node:
 
     def _become_member(self) -> Member:
         self._data_dir_watch = None
-        self.member = Member(self._basics, self.durable, self.coordinator)
-        return self.member
+        member = self.member = Member(self._basics, self.durable, self.coordinator)
+        member.office.on_item_bytes_max = self.server.limit_items
+        member.office.departure.stop_accepting = self.server.stop_accepting
+        member.office.departure.count_clients = lambda: len(self.server.connections)
+        return member
 
     # -- start -------------------------------------------------------------------------
 
@@ -203,7 +216,8 @@ class Node:
             await self.member.join(self._own_info())
         elif config.is_alone:
             founders = [self._own_info()]
-            self.durable.accept(propose(basics.random, founders, config.fixed_settings))
+            record = propose(basics.random, founders, config.fixed_settings)
+            self.durable.accept(record, basics.given_secret or self._new_secret())
             await self._become_member().join(self._own_info())
         else:
             await basics.listener.start(config.peer)
@@ -219,19 +233,27 @@ class Node:
         )
 
     def _new_phase(self) -> FoundingPhase:
+        given = self._basics.given_secret
         return FoundingPhase(
             loop=self.loop,
             random=Random(self._basics.random.getrandbits(64)),
-            own=Blank(self._own_info(), self.config.founding_settings),
+            own=Blank(self._own_info(), with_secret(self.config.founding_settings, given)),
             fixed_settings=self.config.fixed_settings,
             members=self.config.members,
             on_waiting=self._basics.peer_watch.founding_waits,
+            given_secret=given,
+            new_secret=self._new_secret,
         )
+
+    def _new_secret(self) -> Secret | None:
+        """For a cluster that was given none; None where nothing keeps it."""
+        return make_secret(self._basics.entropy) if self._basics.disk is not None else None
 
     async def _found(self, phase: FoundingPhase) -> None:
         """Become a member as soon as there is a founding record, and join."""
         try:
-            self.durable.accept(await phase.run())
+            found = await phase.run()
+            self.durable.accept(found.record, found.secret)
             member = self._become_member()
             phase.close()
             await member.join(self._own_info())
@@ -368,8 +390,8 @@ class Node:
             self._founding_task.cancel()
         if self.member is not None:
             self.member.rest()
-        if not self.failed.done():
-            if self.member is not None:
+        if not self._is_broken:
+            if self.member is not None and not self.failed.done():
                 await self.member.hand_over(deadline)
             self.server.close()
             await self.server.wait_empty(deadline - self.loop.time())
@@ -382,7 +404,7 @@ class Node:
         self.host.stop()
         self.tasks.cancel()
         await self.tasks.wait()
-        if not self.failed.done():
+        if not self._is_broken:
             await self.durable.wal.close()
         if self._basics.disk is not None:
             self._basics.disk.close()
@@ -401,6 +423,17 @@ class Node:
         self.host.stop()
         self.durable.failed(error)
         self._close()
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+    @property
+    def _is_broken(self) -> bool:
+        """Whether the node has failed, and nothing may be promised any more."""
+        return self.failed.done() and not isinstance(self.failed.result(), NodeLeft)
+
+    def _left(self, error: NodeLeft) -> None:
+        """The node is no member of its cluster any more: it is to be stopped."""
+        self.durable.failed(error)
         if not self.failed.done():
             self.failed.set_result(error)
 

@@ -50,7 +50,9 @@ def ask(data_dir: str, question: dict[str, Any], say: Callable[[str], object]) -
             hint = "start it with `quorumcached up`, or name its directory with --data-dir"
             if isinstance(error, PermissionError):
                 hint = "run this as the user who has started it"
-            raise ControlError(f"no `quorumcached up` can be reached in {data_dir}: {hint}") from None
+            raise ControlError(
+                f"no `quorumcached up` can be reached in {data_dir}: {hint}"
+            ) from None
         lines = stack.enter_context(connection.makefile("rb"))
         try:
             connection.sendall(json.dumps(question).encode() + b"\n")

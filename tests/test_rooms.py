@@ -57,7 +57,8 @@ MAY_IMPORT: dict[str, str] = {
         " wal store peers"
     ),
     "directory": (
-        "errors alarms telemetry state_machine consensus storage store peers replica founding"
+        "errors clock alarms config telemetry state_machine consensus storage store peers replica"
+        " founding"
     ),
     "housekeeping": (
         "errors clock alarms cluster_time config telemetry state_machine consensus storage"
@@ -73,11 +74,11 @@ MAY_IMPORT: dict[str, str] = {
         "errors cluster_time telemetry peers replica operations founding directory housekeeping"
     ),
     "basics": (
-        "clock alarms cluster_time config telemetry system storage wal peers replica"
+        "errors clock alarms cluster_time config telemetry system storage wal peers replica"
         " directory housekeeping"
     ),
     "member": (
-        "errors telemetry consensus store peers replica operations founding directory"
+        "errors telemetry state_machine consensus store peers replica operations founding directory"
         " housekeeping inbox basics"
     ),
     "node": (

@@ -92,6 +92,12 @@ class MemcachedServer:
             self._emptied.set()
         self._counters.curr_connections = len(self.connections)
 
+    def limit_items(self, item_bytes_max: int) -> None:
+        """Clients may store items up to this limit from now on, those that are here included."""
+        self.context.item_bytes_max = item_bytes_max
+        for connection in self.connections.values():
+            connection.limit_items(item_bytes_max)
+
     def stop_accepting(self) -> None:
         """No new clients."""
         self._listener.close()

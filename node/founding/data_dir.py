@@ -28,6 +28,7 @@ from quorumcache.node.storage.identity import (
     read_identity,
 )
 from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, encode_births
+from quorumcache.node.storage.secret import Secret, keep_secret, secret_path
 from quorumcache.node.storage.start_record import STARTS_FILE, encode_starts
 from quorumcache.node.storage.starts import Starts
 from quorumcache.node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
@@ -36,6 +37,9 @@ from quorumcache.node.wal.wal import Wal
 
 LOST_FILE = "data.lost"
 """Why the node must not start on this directory any more; it may be read by people."""
+
+LEFT_FILE = "data.left"
+"""How the node left its cluster: the directory is of no use any more."""
 
 WAL_DIR = "wal"
 SNAPSHOTS_DIR = "snapshots"
@@ -75,6 +79,10 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> NodeIdentity:
                 directory,
                 f"must not be used any more: an earlier run found that {why}",
             )
+        left = f"{directory}/{LEFT_FILE}"
+        if disk.exists(left):
+            why = disk.read(left).decode(errors="replace").strip()
+            raise WrongDataDir(directory, f"must not be used any more: {why}")
         _check_member(disk, directory)
     else:
         found = _substance(disk, directory)
@@ -117,7 +125,9 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
             f"belongs to {member.identity}, this is node {name}. Give each node the directory that"
             " it was created with",
         )
-    differences = member.record.differences(settings)
+    # Replication can be changed in the map: the flag was only its first value.
+    first = dict(member.record.settings).get("replication", "")
+    differences = member.record.differences({**settings, "replication": first})
     if differences:
         raise ConfigError(
             "", f"{differences[0]}. This setting is fixed for the life of the cluster: set it back"
@@ -125,11 +135,18 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
 
 
 def accept(
-    disk: Disk, directory: str, identity: NodeIdentity, record: FoundingRecord, random: Random
+    disk: Disk,
+    directory: str,
+    identity: NodeIdentity,
+    record: FoundingRecord,
+    random: Random,
+    secret: Secret | None = None,
 ) -> Membership:
     """Make the directory a member: an empty log, the note of its newest segment, the count of its
-    starts, the births, then the membership, each one durable before the next. Under the lock, on
-    a directory that is new.
+    starts, the births, the secret, then the membership, each one durable before the next. Under the
+    lock, on a directory that is new.
+
+    `secret`: the cluster's; None if it has none.
     """
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
     Wal.open(
@@ -145,6 +162,10 @@ def accept(
     disk.write(
         f"{directory}/{BIRTHS_FILE}", encode_births(births, record.cluster_id, founder.node_id)
     )
+    if secret is not None:
+        keep_secret(disk, directory, secret)
+    else:
+        disk.remove(secret_path(directory))  # An attempt that crashed may have left another one.
     member = as_member(identity, record)
     disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(member))
     return Membership(member, record)
@@ -154,6 +175,11 @@ def condemn(disk: Disk, directory: str, why: str) -> None:
     """The node no longer knows what it promised: it may not start on this directory again.
     Blocks."""
     disk.write(f"{directory}/{LOST_FILE}", f"{why}\n".encode())
+
+
+def mark_left(disk: Disk, directory: str, why: str) -> None:
+    """The node has left its cluster: it may not start on this directory again. Blocks."""
+    disk.write(f"{directory}/{LEFT_FILE}", f"{why}\n".encode())
 
 
 def as_member(identity: NodeIdentity, record: FoundingRecord) -> NodeIdentity:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Snapshot
-from quorumcache.node.errors import AcknowledgedDataLost, StorageError
+from quorumcache.node.errors import AcknowledgedDataLost, NodeLeft, StorageError
 from quorumcache.node.founding.data_dir import (
     SNAPSHOTS_DIR,
     WAL_DIR,
@@ -25,6 +25,7 @@ from quorumcache.node.founding.data_dir import (
     check_births,
     check_settings,
     condemn,
+    mark_left,
     membership,
     open_data_dir,
 )
@@ -33,6 +34,7 @@ from quorumcache.node.storage.disk_space import SpacePlan, plan_space
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, lock_data_dir
 from quorumcache.node.storage.local_state import LocalState
+from quorumcache.node.storage.secret import Secret, settle_secret
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.storage.start_record import PeerStarts, count_start
 from quorumcache.node.storage.starts import Starts
@@ -63,8 +65,12 @@ class DurableState:
         loop: asyncio.AbstractEventLoop,
         time: ClusterTime,
         incarnation: int,
+        given_secret: Secret | None = None,
     ) -> None:
+        """`given_secret`: what the operator gave this node as the cluster's secret."""
         self.disk = disk
+        self.secret: Secret | None = given_secret
+        """Of a member: the cluster's, None if it has none. Before: the given one."""
         self.plan: SpacePlan | None = None
         """How the log shares the disk; None while there is none."""
         self._time = time
@@ -95,12 +101,12 @@ class DurableState:
         if self.identity.is_member:
             self.become(membership(self.identity, self.directory))
 
-    def accept(self, record: FoundingRecord) -> None:
-        """Make this new node a member of the record's cluster."""
+    def accept(self, record: FoundingRecord, secret: Secret | None = None) -> None:
+        """Make this new node a member of the record's cluster. `secret`: the cluster's."""
         if self.disk is None:
             member = Membership(as_member(self.identity, record), record)
         else:
-            member = accept(self.disk, self.directory, self.identity, record, self._random)
+            member = accept(self.disk, self.directory, self.identity, record, self._random, secret)
         event(
             log,
             "info",
@@ -123,6 +129,7 @@ class DurableState:
         if self.disk is None:
             self.local_state.births = births_of(member.record, member.identity.node_id)
         else:
+            self.secret = settle_secret(self.disk, self.directory, self.secret)
             self._open(self.disk, member)
         self.member = member
 
@@ -176,11 +183,13 @@ class DurableState:
 
     def failed(self, error: BaseException) -> None:
         """The node ends because of this. A disk that has lost what was acknowledged is
-        condemned, so that the node does not start on it again.
+        condemned, so that the node does not start on it again; and so is that of a node that has
+        left its cluster.
         """
-        if self.disk is not None and isinstance(error, AcknowledgedDataLost):
+        if self.disk is not None and isinstance(error, AcknowledgedDataLost | NodeLeft):
+            mark = condemn if isinstance(error, AcknowledgedDataLost) else mark_left
             try:
-                condemn(self.disk, self.directory, str(error))
+                mark(self.disk, self.directory, str(error))
             except (OSError, StorageError) as second:  # The next start finds out again.
                 event(log, "error", "directory_not_marked", why=second)
 

@@ -32,6 +32,7 @@ from quorumcache.node.peers.founding_frames import (
     why_unequal,
 )
 from quorumcache.node.storage.founding_record import FoundingRecord, propose
+from quorumcache.node.storage.secret import Secret
 from quorumcache.ring import NodeInfo
 from quorumcache.ring.address import parse_address
 from quorumcache.ring.names import Names
@@ -67,9 +68,13 @@ class FoundingPhase:
         fixed_settings: Mapping[str, str],
         members: Mapping[str, str],
         on_waiting: Callable[[str], None],
+        given_secret: Secret | None = None,
+        new_secret: Callable[[], Secret | None] = lambda: None,
     ) -> None:
         """`members`: name to peer address of all founders, in order of name, this one included.
         `on_waiting` hears, after every round, a sentence that says what it waits for.
+        `given_secret`: what this node was given as the cluster's; `own` tells a proof of it.
+        `new_secret` makes one for a cluster whose founders were given none.
         """
         self._loop = loop
         self._random = random
@@ -80,6 +85,8 @@ class FoundingPhase:
         self._others = {n: a for n, a in members.items() if n != own.info.name}
         self._is_proposer = next(iter(self._members)) == own.info.name
         self._on_waiting = on_waiting
+        self._given_secret = given_secret
+        self._new_secret = new_secret
         self._connections: dict[_Listening, None] = {}
         self._is_over = False
         self._names = Names(loop, remembers=True)
@@ -126,8 +133,10 @@ class FoundingPhase:
 
     # -- asking ---------------------------------------------------------------------------
 
-    async def run(self) -> FoundingRecord:
-        """Ask until there is a record. It fits this node, and this node has not accepted it."""
+    async def run(self) -> Found:
+        """Ask until there is a record. It fits this node, and this node has not accepted it. With
+        it comes the cluster's secret.
+        """
         while True:
             answers = dict(
                 zip(
@@ -144,13 +153,14 @@ class FoundingPhase:
             elif len(found) + len(blanks) < len(self._others):
                 self._on_waiting(self._waiting(answers))
             elif found:
-                return found[0].record
+                return Found(found[0].record, self._given_secret or found[0].secret)
             elif self._is_proposer:
                 founders = [self._own.info, *(blank.info for blank in blanks)]
                 twins = why_twins(founders)
                 try:
                     if not twins:
-                        return propose(self._random, founders, self._fixed)
+                        record = propose(self._random, founders, self._fixed)
+                        return Found(record, self._given_secret or self._new_secret())
                     self._on_waiting(twins)
                 except FoundingError as error:  # Two founders tell the same client address.
                     self._on_waiting(f"{error}: change the settings of the nodes")

@@ -15,10 +15,17 @@ from quorumcache.node.errors import DiskRefused
 from quorumcache.node.founding.data_dir import Membership
 from quorumcache.node.peers.codec import encode_refusal
 from quorumcache.node.peers.founding_frames import Blank, encode_found
+from quorumcache.node.peers.founding_secret import (
+    NO_SECRET,
+    founding_proof,
+    secret_told,
+    unequal,
+)
 from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, encode_identity
 
 if TYPE_CHECKING:
     from quorumcache.node.storage.disk import Disk
+    from quorumcache.node.storage.secret import Secret
 
 STRANGER_RETRY_MS = 5000
 
@@ -34,7 +41,12 @@ class FoundingProgress:
         directory: str,
         on_complete: Callable[[], None],
         on_failed: Callable[[BaseException], None],
+        secret: Secret | None = None,
+        was_given: bool = False,
     ) -> None:
+        """`secret`: the cluster's. `was_given`: the operator gave it to this node, so he gives it
+        to the other founders as well.
+        """
         self.identity: NodeIdentity = member.identity
         self.record = member.record
         self.completed = asyncio.Event()
@@ -43,6 +55,8 @@ class FoundingProgress:
         self._path = f"{directory}/{IDENTITY_FILE}"
         self._on_complete = on_complete
         self._on_failed = on_failed
+        self._secret = secret
+        self._was_given = was_given
         self._accepted = {member.identity.node_id}
         self._is_storing = False
         self._is_due = False
@@ -120,8 +134,25 @@ class FoundingProgress:
                 "stopped; the cluster goes on without it"
             )
         else:
-            return encode_found(self.record)
+            why = self._why_other_secret(blank)
+            if not why:
+                needs_secret = secret_told(blank.settings) == NO_SECRET
+                return encode_found(self.record, self._secret if needs_secret else None)
         return encode_refusal(why, STRANGER_RETRY_MS)
+
+    def _why_other_secret(self, blank: Blank) -> str:
+        """Why a founder that was given another secret than this node cannot have the record; "" if
+        the secrets fit. One that was made for the cluster is handed out, a given one never.
+        """
+        told, secret = secret_told(blank.settings), self._secret
+        if not told:
+            return ""  # It knows of no secrets, and goes on without one.
+        if told == NO_SECRET:
+            is_unequal = self._was_given
+        else:
+            is_unequal = secret is None or told != founding_proof(secret, blank.settings)
+        name, other = self.identity.name, blank.info.name
+        return unequal(name, secret is None, other, told == NO_SECRET) if is_unequal else ""
 
     def _when_lost(self) -> str:
         """What to do about a founder's directory that is lost."""

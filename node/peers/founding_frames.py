@@ -9,6 +9,8 @@ and gets one answer, after which the connection ends:
 
     ["blank", ...]                           the other is new, too: the same about itself
     ["found", protocol_version, record]      the founding record, which names the one who asked
+    ["found", protocol_version, record, secret]    likewise, with the secret that was made for the
+                                             cluster, if its founders were given none
     ["refuse", protocol_version, sentence, retry_ms]
 """
 
@@ -27,12 +29,15 @@ from quorumcache.node.peers.codec import (
     other_protocol,
     unpack_payload,
 )
+from quorumcache.node.peers.founding_secret import why_other_secret, without_secret
 from quorumcache.node.peers.strangers import setting_differences
 from quorumcache.node.storage.founding_record import RECORD_BYTES_MAX, FoundingRecord
 from quorumcache.ring import MapError, NodeInfo, check_node, is_disk_id
+from quorumcache.ring.errors import SecretError
+from quorumcache.ring.secret import SECRET_CHARS_MAX, Secret
 
-ANSWER_BYTES_MAX: Final = RECORD_BYTES_MAX + 1024
-"""Longest payload of an answer: a record."""
+ANSWER_BYTES_MAX: Final = RECORD_BYTES_MAX + 4 * SECRET_CHARS_MAX + 1024
+"""Longest payload of an answer: a record and a secret."""
 
 SETTINGS_MAX: Final = 64
 SETTING_CHARS_MAX: Final = 4096
@@ -55,6 +60,8 @@ class Found(NamedTuple):
     """The record that the answering member has accepted."""
 
     record: FoundingRecord
+    secret: Secret | None = None
+    """Made for the cluster; None if the founders were given one, or the cluster has none."""
 
 
 def encode_blank(blank: Blank) -> bytes:
@@ -67,9 +74,10 @@ def encode_blank(blank: Blank) -> bytes:
     return encode_frame(msgpack.packb(fields))
 
 
-def encode_found(record: FoundingRecord) -> bytes:
-    """A member's answer to a founder that has not accepted yet."""
-    return encode_frame(msgpack.packb((FOUND, PROTOCOL_VERSION, record.to_text())))
+def encode_found(record: FoundingRecord, secret: Secret | None = None) -> bytes:
+    """A member's answer to a founder that has not accepted yet. `secret`: one that it needs."""
+    fields = (FOUND, PROTOCOL_VERSION, record.to_text())
+    return encode_frame(msgpack.packb(fields if secret is None else (*fields, secret.text)))
 
 
 def decode_question(payload: bytes) -> Blank | None:
@@ -92,12 +100,15 @@ def decode_answer(payload: bytes) -> Blank | Found | Refusal:
         return _blank(fields)
     if fields and fields[0] == FOUND:
         _check_version(fields)
-        if len(fields) != 3 or type(fields[2]) is not str:
+        if len(fields) not in (3, 4) or any(type(field) is not str for field in fields[2:]):
             raise PeerFrameError("an answer with a founding record is malformed")
         try:
-            return Found(FoundingRecord.from_text(fields[2]))
+            secret = Secret(fields[3]) if len(fields) == 4 else None
+            return Found(FoundingRecord.from_text(fields[2]), secret)
         except FoundingError as error:
             raise PeerFrameError(str(error)) from error
+        except SecretError as error:
+            raise PeerFrameError(f"the secret of an answer {error}") from None
     refusal = decode_hello(payload)
     if isinstance(refusal, Refusal):
         return refusal
@@ -106,7 +117,11 @@ def decode_answer(payload: bytes) -> Blank | Found | Refusal:
 
 def why_unequal(own: Blank, other: Blank) -> str:
     """How the settings of two founders differ, in words; "" if they are equal."""
-    return setting_differences(own.info.name, own.settings, other.info.name, other.settings)
+    name, other_name = own.info.name, other.info.name
+    ours, theirs = without_secret(own.settings), without_secret(other.settings)
+    return setting_differences(name, ours, other_name, theirs) or why_other_secret(
+        name, own.settings, other_name, other.settings
+    )
 
 
 def _check_version(fields: tuple[Any, ...]) -> None:

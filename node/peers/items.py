@@ -104,7 +104,11 @@ WORD_CHARS_MAX: Final = 300
 PAYLOAD_BYTES_MAX: Final = MAP_BYTES_MAX
 """Longest payload of a reply: a map."""
 
-MAP_KINDS: Final = (MAP_REQUEST, MAP_REPLY, MAP_EPOCH, FOUNDED, STARTED)
+ADOPTED: Final = 52
+"""(kind, epoch): the sender has stored the map of this epoch, and never goes back to what an older
+one wanted of it. Told of maps of form 2 only."""
+
+MAP_KINDS: Final = (MAP_REQUEST, MAP_REPLY, MAP_EPOCH, FOUNDED, STARTED, ADOPTED)
 """What the follower of the map takes."""
 
 TIME: Final = 46
@@ -123,6 +127,7 @@ _MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {
     MAP_EPOCH: (int, int),
     FOUNDED: (int, int),
     STARTED: (int, bytes),
+    ADOPTED: (int, int),
 }
 """Types of the members of each item of `MAP_KINDS`."""
 

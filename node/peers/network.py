@@ -32,7 +32,14 @@ from quorumcache.node.peers.line_log import LineLog
 from quorumcache.node.peers.link import PeerLink
 from quorumcache.node.peers.listener import PeerListener
 from quorumcache.node.peers.open_links import OpenLinks
-from quorumcache.node.peers.peer import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
+from quorumcache.node.peers.peer import (
+    Peer,
+    PeerHandler,
+    PeerSpec,
+    form_told,
+    refusals_of,
+    why_apart,
+)
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
@@ -197,6 +204,12 @@ class PeerNetwork:
         peer = self._peers.get(node_id)
         return peer is not None and peer.inbound is not None
 
+    def form_of(self, node_id: int) -> int:
+        """The form of the map and of the items that a node speaks, as it said last; 1 if it is not
+        known."""
+        peer = self._peers.get(node_id)
+        return peer.form if peer is not None else 1
+
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """Puts an item into a peer's outbox; False if it was dropped (link down, outbox full)."""
         return self.send_packed(node_id, pack_item(item))
@@ -335,6 +348,7 @@ class PeerNetwork:
         node_id = link.node_id
         peer = self._peers[node_id]
         peer.suspect = False
+        peer.form = form_told(link.hello.settings)
         self._links.introduced(link)
         if link.dialed:
             peer.link = self._ready[node_id] = link

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from quorumcache.node.peers.codec import Hello, Items
@@ -77,6 +77,7 @@ class Peer:
         "datagram_token",
         "disk_id",
         "failures",
+        "form",
         "inbound",
         "link",
         "name",
@@ -92,6 +93,7 @@ class Peer:
         self.name = name
         self.addresses = addresses
         self.disk_id = disk_id
+        self.form = 1  # of the map and of the items that it speaks, as it said last
         self.refusal = ""  # what the other side said last; "" once it took us
         self.refused = ""  # what we said to it last; "" once we took it
         self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
@@ -107,6 +109,12 @@ class Peer:
         """End the pause before the next dial, if there is one."""
         if self.wake is not None and not self.wake.done():
             self.wake.set_result(None)
+
+
+def form_told(settings: Iterable[tuple[str, str]]) -> int:
+    """The form that a node tells in its hello, beside its settings; 1 if it tells none."""
+    text = dict(settings).get("form", "")
+    return int(text) if text.isdigit() and text.isascii() and len(text) < 6 else 1
 
 
 def refusals_of(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:

@@ -171,6 +171,28 @@ OPTIONS: tuple[Option, ...] = (
         "MS",
         "how long a request waits for a leader",
     ),
+    Option(
+        "dead-after-ms",
+        "dead_after_ms",
+        _integer,
+        "MS",
+        "silence after which a node counts as dead and its replicas are rebuilt elsewhere; a first"
+        " value, see `quorumcache cluster set`",
+    ),
+    Option(
+        "move-rate",
+        "move_bytes_per_s",
+        read_size,
+        "SIZE",
+        "bytes a second that a node copies to new replicas; a first value, too",
+    ),
+    Option(
+        "drain-timeout-ms",
+        "drain_timeout_ms",
+        _integer,
+        "MS",
+        "how long a drained node waits for its clients before it leaves",
+    ),
     Option("max-connections", "connections_max", _integer, "N", "client connections"),
     Option(
         "slow-client-ms",
@@ -187,6 +209,14 @@ OPTIONS: tuple[Option, ...] = (
         "MS",
         "close a client that sends nothing for this time (0: never)",
         is_flag=False,
+    ),
+    Option(
+        "secret-file",
+        "secret_file",
+        _text,
+        "FILE",
+        "file with the cluster's secret, which every node is given (default: the environment"
+        " variable QUORUMCACHE_SECRET, or a secret that the cluster makes when it is created)",
     ),
     Option(
         "log-level",

@@ -148,7 +148,9 @@ class Supervisor:
                     continue
                 how = "it did not come back"
             if child.has_left():
-                self._say(f"node {name} has left the cluster; its data is still in {child.data_path}")
+                self._say(
+                    f"node {name} has left the cluster; its data is still in {child.data_path}"
+                )
                 self._forget(child)
                 return
             if not self._restart:
@@ -225,7 +227,8 @@ class Supervisor:
                         self._plan = without_node(self._plan, failed.node.name)
                 save_plan(self._plan)
                 raise StartupError(
-                    str(error) or f"node {name} is not ready after {READY_S:.0f} s; its log is"
+                    str(error)
+                    or f"node {name} is not ready after {READY_S:.0f} s; its log is"
                     f" {child.log_path}"
                 ) from None
             self._children.append(child)
@@ -255,9 +258,7 @@ class Supervisor:
 
         names = " ".join(child.node.name for child in self._children)
         say(f"restarting, one after another: {names}")
-        is_done = await rolling_restart(
-            self._children.copy(), say, lambda: not caller.has_gone
-        )
+        is_done = await rolling_restart(self._children.copy(), say, lambda: not caller.has_gone)
         return {"code": 0 if is_done else 1}
 
     def _forget(self, child: Child) -> None:

@@ -35,6 +35,8 @@ class World:
             consensus_bounds={},
             on_leader_change=self.leaders.append,
             on_fatal=self.fatal.append,
+            given_secret=None,
+            entropy=Random(seed),
         )
 
     def close(self) -> None:

@@ -18,7 +18,14 @@ from quorumcache.node.directory.members import Members
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.consensus_items import KIND_OF, encode_message
-from quorumcache.node.peers.items import FORWARD_WRITE, HEARTBEATS, MAP_EPOCH, MAP_REQUEST, TIME
+from quorumcache.node.peers.items import (
+    FORWARD_WRITE,
+    HEARTBEATS,
+    MAP_EPOCH,
+    MAP_REQUEST,
+    REPORT,
+    TIME,
+)
 from tests.unit.node.peers.test_codec import HELLO
 
 
@@ -34,6 +41,7 @@ class Parts:
             "transport": self.part(beats=self.beats),
             "coordinator": self.part("on_forward", "peer_up", "peer_down"),
             "follower": self.part("on_item", "heard_of", "ask", epoch=7),
+            "office": self.part(desk=self.part(peer_down=self.note("desk")), on_item=self.told),
             "founding": SimpleNamespace(accepted=self.accepted, answer=self.note("answer")),
             "timekeeper": self.part("heard", peer_up=self.note("tell_time")),
             "time": self.time,
@@ -45,6 +53,9 @@ class Parts:
     def beats(self, node_id: int, item: tuple[Any, ...]) -> list[tuple[int, Any]]:
         self.tell("beats", node_id, item)
         return [(1, "beat"), (2, "beat")]
+
+    def told(self, node_id: int, item: tuple[Any, ...]) -> None:
+        self.tell("directory_item", node_id, item)
 
     def tell(self, *words: Any) -> None:
         self.heard.append(words)
@@ -72,7 +83,8 @@ def test_each_item_of_a_frame_goes_to_the_part_that_it_concerns() -> None:
     write, beats = (FORWARD_WRITE, 1), (HEARTBEATS, ())
     time, epoch = (TIME, True, 5, 6, 7), (MAP_EPOCH, 9)
     consensus = (encode_message(1, vote), encode_message(2, append), beats)
-    parts.inbox.on_peer_items(2, (*consensus, write, time, epoch))
+    report = (REPORT, (), b"", (), ())
+    parts.inbox.on_peer_items(2, (*consensus, write, time, report, epoch))
     assert parts.taken() == [
         ("step", 2, 1, vote, False),
         ("step", 2, 2, append, True),
@@ -81,6 +93,7 @@ def test_each_item_of_a_frame_goes_to_the_part_that_it_concerns() -> None:
         ("step", 2, 2, "beat", False),
         ("on_forward", 2, write),
         ("heard", 2, time),
+        ("directory_item", 2, report),
         ("on_item", 2, epoch),
     ]
 
@@ -136,7 +149,7 @@ def test_the_clock_of_a_node_counts_as_long_as_it_is_heard(is_heard: bool) -> No
     parts.peers.is_heard = lambda node_id: is_heard
     parts.inbox.on_peer_down(2, "the connection was reset")
     lost = [] if is_heard else [("lost", 2)]
-    assert parts.taken() == [*lost, ("peer_down", 2), ("peer_unreachable", 2)]
+    assert parts.taken() == [*lost, ("peer_down", 2), ("desk", 2), ("peer_unreachable", 2)]
 
 
 def test_a_node_that_stops_takes_no_notice_of_the_connections_that_it_closes() -> None:

@@ -24,6 +24,7 @@ from quorumcache.node.founding.data_dir import (
 from quorumcache.node.storage.founding_record import propose
 from quorumcache.node.storage.identity import NodeIdentity, lock_data_dir, read_identity
 from quorumcache.node.storage.local_state import LocalState
+from quorumcache.node.storage.secret import Secret, read_secret
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.wal import Wal
 from quorumcache.ring import is_disk_id
@@ -32,6 +33,7 @@ from tests.support.fake_disk import FakeDisk, Nothing, PowerLoss, Survival
 from tests.support.founding import disk_id, founder, record_of
 
 SETTINGS = dict(record_of("a").settings)
+FIRST_SECRET, SECOND_SECRET = Secret("of the record of before"), Secret("of the second record")
 STEPS_MAX = 60
 """More than an acceptance takes."""
 
@@ -99,7 +101,8 @@ def test_a_member_is_recognised_with_its_record() -> None:
 
 
 def test_a_crash_at_any_step_of_accepting_leaves_a_new_or_a_member() -> None:
-    """And a new one can accept another record than the one of before, as if that had not been."""
+    """And a new one can accept another record than the one of before, as if that had not been. A
+    member has the secret of the record that it has accepted."""
     outcomes = []
     for step in range(1, STEPS_MAX):
         for seed in range(6):
@@ -113,7 +116,7 @@ def test_a_crash_at_any_step_of_accepting_leaves_a_new_or_a_member() -> None:
 
             disk.before_step = crash
             try:
-                accept(disk, "d", identity, record_with(identity), Random(5))
+                accept(disk, "d", identity, record_with(identity), Random(5), FIRST_SECRET)
                 crashed = False
             except PowerLoss:
                 crashed = True
@@ -122,10 +125,14 @@ def test_a_crash_at_any_step_of_accepting_leaves_a_new_or_a_member() -> None:
             found = opened(disk)
             assert found.disk_id == identity.disk_id
             outcomes.append(found.is_member)
+            secret: Secret | None = FIRST_SECRET
             if not found.is_member:
                 assert crashed
-                accept(disk, "d", found, record_with(identity, seed=9), Random(6))
+                secret = SECOND_SECRET if seed % 2 else None
+                accept(disk, "d", found, record_with(identity, seed=9), Random(6), secret)
+                disk.crash()
                 found = opened(disk)
+            assert read_secret(disk, "d") == secret
             Wal.open(disk, "d/wal", cluster_id=found.cluster_id, node_id=2)
             assert membership(found, "d").identity.node_id == 2
     assert {*outcomes} == {True, False}

@@ -1,14 +1,76 @@
 """What the durable state of a node does when the node ends."""
 
+from dataclasses import replace
 from random import Random
+from typing import Any
+
+import pytest
 
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.errors import AcknowledgedDataLost
+from quorumcache.node.errors import AcknowledgedDataLost, SecretDiffers
 from quorumcache.node.founding.durable_state import DurableState
+from quorumcache.node.storage.founding_record import FoundingRecord
+from quorumcache.ring.secret import Secret
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
+from tests.support.founding import record_of
 from tests.support.scripted_log import ManualClock
+
+
+def state_of(loop: VirtualLoop, disk: FakeDisk | None, **options: Any) -> DurableState:
+    clock = ManualClock()
+    return DurableState(
+        NodeConfig(data_dir="d" if disk is not None else None),
+        disk,
+        clock=clock,
+        random=Random(1),
+        loop=loop,
+        time=ClusterTime(clock),
+        incarnation=1,
+        **options,
+    )
+
+
+def record_with(state: DurableState) -> FoundingRecord:
+    """In which its directory is the only founder's."""
+    record = record_of("a", config=NodeConfig(data_dir="d" if state.disk is not None else None))
+    own = replace(record.founders[0], disk_id=state.identity.disk_id)
+    return replace(record, founders=(own,))
+
+
+GIVEN, MADE = Secret("what the operator gave"), Secret("what the founding made")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "given", "then"),
+    [(MADE, None, MADE), (MADE, MADE, MADE), (None, None, None), (None, GIVEN, GIVEN)],
+)
+def test_a_member_has_the_secret_that_it_keeps_or_the_given_one(
+    accepted: Secret | None, given: Secret | None, then: Secret | None
+) -> None:
+    loop = VirtualLoop()
+    disk = FakeDisk(loop)
+    state = state_of(loop, disk)
+    assert state.secret is None
+    state.accept(record_with(state), accepted)
+    assert state.secret == accepted
+    for given_now in (given, None):
+        disk.crash()
+        assert state_of(loop, disk, given_secret=given_now).secret == then
+    disk.crash()
+    if then is not None:
+        with pytest.raises(SecretDiffers):
+            state_of(loop, disk, given_secret=Secret("another secret than that"))
+    loop.close()
+
+
+def test_without_a_disk_the_given_secret_counts() -> None:
+    loop = VirtualLoop()
+    state = state_of(loop, None, given_secret=GIVEN)
+    state.accept(record_with(state), GIVEN)
+    assert state.secret == GIVEN
+    loop.close()
 
 
 def test_a_directory_that_cannot_be_condemned_keeps_no_node_from_ending() -> None:

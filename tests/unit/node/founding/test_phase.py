@@ -22,6 +22,7 @@ from quorumcache.node.peers.founding_frames import (
     why_unequal,
 )
 from quorumcache.node.storage.founding_record import FoundingRecord, propose
+from quorumcache.ring.secret import Secret
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.support.founding import disk_id, founder, record_of
@@ -127,7 +128,9 @@ def test_only_a_record_that_names_this_disk_and_these_founders_fits() -> None:
     )
 
 
-def phase(name: str, number: int, waits: list[str], loop: VirtualLoop) -> FoundingPhase:
+def phase(
+    name: str, number: int, waits: list[str], loop: VirtualLoop, **options: Any
+) -> FoundingPhase:
     return FoundingPhase(
         loop=loop,
         random=Random(number),
@@ -135,6 +138,7 @@ def phase(name: str, number: int, waits: list[str], loop: VirtualLoop) -> Foundi
         fixed_settings=FIXED,
         members=MEMBERS,
         on_waiting=waits.append,
+        **options,
     )
 
 
@@ -150,8 +154,39 @@ def test_a_new_node_does_not_accept_a_record_without_it() -> None:
         return Found(records[0] if len(waits) == 0 else records[min(len(waits), 2)])
 
     new._ask = ask  # type: ignore[method-assign]
-    assert loop.run_until_complete(new.run()) == RECORD
+    assert loop.run_until_complete(new.run()) == Found(RECORD)
     assert [wait[:20] for wait in waits] == ["the founding record ", "the founding record "]
+    loop.close()
+
+
+MADE, GIVEN = Secret("made by the proposer"), Secret("given by the operator")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "shown", "secret"),
+    [
+        ("a", {"new_secret": lambda: MADE}, None, MADE),
+        ("a", {"new_secret": lambda: MADE, "given_secret": GIVEN}, None, GIVEN),
+        ("a", {}, None, None),
+        ("b", {"new_secret": lambda: GIVEN}, MADE, MADE),
+        ("b", {"new_secret": lambda: MADE}, None, None),
+        ("b", {"given_secret": GIVEN}, None, GIVEN),
+    ],
+)
+def test_the_secret_is_the_given_one_or_what_the_proposer_made(
+    name: str, options: dict[str, Any], shown: Secret | None, secret: Secret | None
+) -> None:
+    loop = VirtualLoop()
+    Network(loop, Random(1))
+    new = phase(name, " ab".index(name), [], loop, **options)
+
+    async def ask(asked: str) -> Any:
+        if name != "a" and asked == "a":
+            return Found(RECORD, shown)
+        return Blank(founder(asked, " abc".index(asked)), tuple(FIXED.items()))
+
+    new._ask = ask  # type: ignore[method-assign]
+    assert loop.run_until_complete(new.run()).secret == secret
     loop.close()
 
 

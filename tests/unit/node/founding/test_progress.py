@@ -11,16 +11,26 @@ from quorumcache.node.errors import DiskFailed, DiskFull
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import FrameDecoder, Refusal
 from quorumcache.node.peers.founding_frames import Blank, Found, decode_answer
+from quorumcache.node.peers.founding_secret import with_secret
 from quorumcache.node.storage.identity import read_identity
+from quorumcache.ring.secret import Secret
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.founding import disk_id, founder, member_of, record_of
 
 RECORD = record_of("a", "b", "c")
+SECRET, OTHER = Secret("the secret of the cluster"), Secret("another cluster's secret")
 
 
 class World:
-    def __init__(self, node_id: int = 1, *, is_complete: bool = False) -> None:
+    def __init__(
+        self,
+        node_id: int = 1,
+        *,
+        is_complete: bool = False,
+        secret: Secret | None = None,
+        was_given: bool = False,
+    ) -> None:
         self.loop = VirtualLoop()
         self.disk: Any = FakeDisk(self.loop, survival=Nothing())
         self.disk.make_dirs("d")
@@ -32,6 +42,8 @@ class World:
             directory="d",
             on_complete=self._complete,
             on_failed=self.failed.append,
+            secret=secret,
+            was_given=was_given,
         )
 
     def _complete(self) -> None:
@@ -107,6 +119,44 @@ def test_a_full_disk_is_tried_again_and_a_broken_one_ends_the_node() -> None:
 
 def test_a_founder_that_has_not_accepted_gets_the_record() -> None:
     assert World().answer(blank("b", 2)) == Found(RECORD)
+
+
+def with_given(secret: Secret | None) -> Blank:
+    return blank("b", 2)._replace(settings=with_secret((("shards", "4"),), secret))
+
+
+def test_a_made_secret_is_handed_out_and_a_given_one_never() -> None:
+    made = World(secret=SECRET)
+    assert made.answer(with_given(None)) == Found(RECORD, SECRET)
+    assert made.answer(blank("b", 2)) == Found(RECORD), "it does not know what a secret is"
+    given = World(secret=SECRET, was_given=True)
+    assert given.answer(with_given(SECRET)) == Found(RECORD)
+    assert made.answer(with_given(SECRET)) == Found(RECORD)
+    assert World().answer(with_given(None)) == Found(RECORD)
+    # To nobody but a founder that has not accepted.
+    for asker in (blank("z", 2), blank("b", 2, disk_id=disk_id(9))):
+        asker = asker._replace(settings=with_given(None).settings)
+        assert isinstance(made.answer(asker), Refusal)
+    done = World(secret=SECRET, is_complete=True)
+    assert isinstance(done.answer(with_given(None)), Refusal)
+
+
+@pytest.mark.parametrize(
+    ("secret", "was_given", "theirs", "told"),
+    [
+        (SECRET, True, OTHER, "nodes a and b were given different secrets"),
+        (SECRET, False, OTHER, "nodes a and b were given different secrets"),
+        (SECRET, True, None, "node a was given a secret, node b was not"),
+        (None, False, OTHER, "node b was given a secret, node a was not"),
+    ],
+)
+def test_a_founder_that_was_given_another_secret_is_refused(
+    secret: Secret | None, was_given: bool, theirs: Secret | None, told: str
+) -> None:
+    refusal = World(secret=secret, was_given=was_given).answer(with_given(theirs))
+    assert isinstance(refusal, Refusal)
+    assert told in refusal.sentence
+    assert SECRET.text not in refusal.sentence
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ from quorumcache.node.peers.founding_frames import (
     encode_found,
     why_unequal,
 )
+from quorumcache.node.peers.founding_secret import with_secret
+from quorumcache.node.storage.founding_record import RECORD_BYTES_MAX
+from quorumcache.ring.secret import SECRET_CHARS_MAX, Secret
 from tests.support.founding import founder, record_of
 from tests.unit.node.peers.test_codec import HELLO, values
 
@@ -53,6 +56,40 @@ def test_a_record_comes_back_whole_and_fits() -> None:
     assert len(payload) <= ANSWER_BYTES_MAX
     assert decode_answer(payload) == Found(record)
     assert decode_question(payload) is None
+
+
+def test_a_secret_comes_with_the_record_and_is_not_shown() -> None:
+    record, secret = record_of("a", "b"), Secret("made by the proposer")
+    payload = payload_of(encode_found(record, secret))
+    answer = decode_answer(payload)
+    assert answer == Found(record, secret)
+    assert secret.text not in repr(answer)
+    longest = Secret("\N{SLIGHTLY SMILING FACE}" * SECRET_CHARS_MAX)
+    room = ANSWER_BYTES_MAX - RECORD_BYTES_MAX
+    assert len(payload_of(encode_found(record, longest))) - len(record.to_text()) <= room
+
+
+@pytest.mark.parametrize("secret", ["short", "", 5, b"bytes that are no text", None])
+def test_a_secret_that_is_none_is_refused_and_not_shown(secret: object) -> None:
+    fields = (FOUND, PROTOCOL_VERSION, record_of("a").to_text(), secret)
+    with pytest.raises(PeerFrameError) as caught:
+        decode_answer(msgpack.packb(fields))
+    assert "short" not in str(caught.value).replace("shorter", "")
+    with pytest.raises(PeerFrameError, match="malformed"):
+        decode_answer(msgpack.packb((*fields[:3], "a secret of some length", "more")))
+
+
+def test_founders_with_different_secrets_are_unequal() -> None:
+    def blank(name: str, secret: Secret | None) -> Blank:
+        return Blank(founder(name, 1), with_secret(OWN.settings, secret))
+
+    one, other = Secret("the secret of founder a"), Secret("the secret of founder b")
+    assert why_unequal(blank("a", one), blank("b", one)) == ""
+    assert why_unequal(blank("a", None), blank("b", None)) == ""
+    assert "given different secrets" in why_unequal(blank("a", one), blank("b", other))
+    assert "node b was not" in why_unequal(blank("a", one), blank("b", None))
+    old = Blank(founder("b", 1), OWN.settings)
+    assert why_unequal(blank("a", one), old) == "form is 2 at node a and unknown at node b"
 
 
 def test_a_refusal_is_an_answer_and_a_hello_is_none() -> None:

@@ -9,6 +9,7 @@ import pytest
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers import items
 from quorumcache.node.peers.items import (
+    ADOPTED,
     CHANGE_REPLY,
     CHANGE_REQUEST,
     CONSENSUS_KINDS,
@@ -36,6 +37,7 @@ MAP_ITEMS: list[tuple[Any, ...]] = [
     (MAP_EPOCH, 2),
     (FOUNDED, 1),
     (STARTED, b"\1"),
+    (ADOPTED, 2),
 ]
 
 
@@ -51,6 +53,7 @@ def test_each_form_of_a_map_item_is_taken(item: tuple[Any, ...]) -> None:
         (MAP_REPLY, 5),
         (MAP_EPOCH, 2, 3),
         (FOUNDED,),
+        (ADOPTED, b"2"),
         (STARTED, b"\0" * (STARTED_BYTES_MAX + 1)),
     ],
 )
