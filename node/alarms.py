@@ -23,6 +23,7 @@ ALARMS: Final[dict[str, bool]] = {
     "drained": True,
     "founding": True,
     "log_held": True,
+    "loop_late": False,
     "map_not_stored": False,
     "memory_full": False,
     "peers_refuse": True,

@@ -112,6 +112,14 @@ class FoundingError(StartupError):
     """A founding record is malformed, or does not fit this node; the message says why."""
 
 
+class JoinRefused(StartupError):
+    """A cluster does not take this node in, and would not if it were asked again."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"cannot join the cluster: {why}")
+        self.why = why
+
+
 # --- log and disk
 
 

@@ -6,15 +6,19 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
+from quorumcache.node.directory.desk import NO_LEADER, TOO_MANY
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.mover import Mover
 from quorumcache.node.directory.office import DirectoryOffice
+from quorumcache.node.directory.question import OK, REFUSED
 from quorumcache.node.directory.seat import DirectorySeat
 from quorumcache.node.directory.starts import REPORT_MS
 from quorumcache.node.errors import ConfigError
+from quorumcache.node.founding.admission import Admission, Verdict
 from quorumcache.node.founding.introduction import own_hello, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
+from quorumcache.node.housekeeping.fitness import LOOK_MS, Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
@@ -27,6 +31,8 @@ from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quorumcache.node.basics import Basics
     from quorumcache.node.consensus.values import Configuration
     from quorumcache.node.founding.durable_state import DurableState
@@ -63,6 +69,14 @@ class Member:
         host.snapshots = durable.snapshots
         durable.wal.on_failed = basics.on_fatal
         durable.wal.observe_sync = basics.timings.sync_seconds.observe
+        self.fitness = Fitness(
+            clock=basics.clock,
+            election_ms=basics.config.election_ms,
+            tick_ms=basics.config.tick_ms,
+            alarms=basics.alarms,
+            is_up=basics.network.is_up,
+            send=basics.network.send,
+        )
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""
         if durable.disk is not None and durable.plan is not None:
@@ -75,6 +89,7 @@ class Member:
                 host=host,
                 alarms=basics.alarms,
                 counters=basics.counters,
+                on_slow=self._disk_slow,
                 on_lost=basics.on_fatal,
             )
             durable.wal.on_full = self.disk_keeper.refused
@@ -129,6 +144,17 @@ class Member:
             remove_replica=self._remove_replica,
         )
         self._seat.on_map = self.follower.arrived
+        self.admission = Admission(
+            loop=basics.loop,
+            entropy=basics.entropy,
+            tasks=basics.tasks,
+            record=durable.member.record,
+            settings={n: str(v) for n, v in basics.config.cluster_settings.as_dict().items()},
+            own=lambda: members.told[self.node_id],
+            current_map=lambda: members.map,
+            secret=lambda: durable.secret,
+            decide=self._decide_join,
+        )
         self.inbox = Inbox(
             host=host,
             transport=basics.transport,
@@ -139,7 +165,9 @@ class Member:
             timekeeper=basics.timekeeper,
             time=basics.time,
             members=members,
+            fitness=self.fitness,
             on_told=self._update_peers,
+            on_join=self.admission.question,
         )
         self.housekeeper = Housekeeper(
             node_id=self.node_id,
@@ -150,6 +178,7 @@ class Member:
             counters=basics.counters,
             preferred_leader=members.preferred_leader_of,
             is_up=basics.network.is_up,
+            fitness=self.fitness,
         )
         self.remover = ReplicaRemover(
             host=host,
@@ -167,7 +196,7 @@ class Member:
             transfer=self.housekeeper.leadership.transfer,
         )
         self.peers: PeerNetwork | None = None
-        """None for a node that is alone."""
+        """None for a node that is alone and has no address for others."""
         self._specs: dict[int, PeerSpec] = {}
         """The other nodes, as the network knows them."""
         self._departed: dict[int, PeerSpec] = {}
@@ -193,6 +222,9 @@ class Member:
 
     def _plan_rounds(self) -> None:
         rounds, watch = self._basics.rounds, self._basics.peer_watch
+        rounds.in_every_tick(self.fitness.tick)
+        leadership = self.housekeeper.leadership
+        rounds.in_sweeps(self.fitness.look, leadership.give_up, every_ms=LOOK_MS)
         rounds.in_sweeps(self._seat.tick)
         rounds.in_sweeps(self.office.sweep)
         rounds.in_sweeps(self.office.reporter.tell, every_ms=REPORT_MS)
@@ -201,6 +233,11 @@ class Member:
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
         rounds.in_sweeps(lambda: watch.look(self.founding, self.peers))
+
+    def _disk_slow(self) -> None:
+        """The disk has not answered for a while, as of this tick."""
+        if self.fitness.disk_waits():
+            self.housekeeper.leadership.give_up()
 
     # -- replicas --------------------------------------------------------------------------
 
@@ -230,7 +267,7 @@ class Member:
         basics, config = self._basics, self._basics.config
         self._members.told[self.node_id] = info
         others = self._peer_specs()
-        if not others:
+        if not others and not config.peer:
             return
         if not config.peer:
             raise ConfigError(
@@ -274,6 +311,18 @@ class Member:
             self._update_peers()
             self.peers.send_to_all((MAP_EPOCH, cluster_map.epoch))
             self._host.flush_soon()
+
+    def _decide_join(self, info: NodeInfo, done: Callable[[Verdict], None]) -> None:
+        """Have the directory decide about a new node."""
+
+        def answered(code: int, payload: bytes) -> None:
+            if code == OK:
+                done(Verdict(payload))
+            else:
+                is_final = code == REFUSED and payload not in (NO_LEADER, TOO_MANY)
+                done(Verdict(b"", payload.decode(errors="replace"), is_final=is_final))
+
+        self.office.desk.join(info, answered)
 
     def _founded(self) -> None:
         """All founders have accepted, and this is stored: group 0 may start."""

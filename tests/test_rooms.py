@@ -53,8 +53,8 @@ MAY_IMPORT: dict[str, str] = {
     "replica": "errors clock cluster_time telemetry state_machine consensus storage wal",
     "operations": "errors clock telemetry state_machine store peers replica",
     "founding": (
-        "version errors clock cluster_time config telemetry state_machine consensus storage"
-        " wal store peers"
+        "version errors clock cluster_time config telemetry system state_machine consensus"
+        " storage wal store peers"
     ),
     "directory": (
         "errors clock alarms config telemetry state_machine consensus storage store peers replica"

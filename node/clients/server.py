@@ -60,9 +60,18 @@ class MemcachedServer:
         stood still."""
         self._listener = Listener(context.loop, "--listen")
 
-    async def start(self, addresses: Sequence[str]) -> str:
-        """Listen; the bound addresses, separated by commas."""
-        return ",".join(await self._listener.start(self._new_connection, addresses, backlog=1024))
+    async def start(self, addresses: Sequence[str], *, serves: bool = True) -> str:
+        """Listen; the bound addresses, separated by commas. `serves` False: clients are refused
+        until `serve`.
+        """
+        bound = await self._listener.start(
+            self._new_connection, addresses, serves=serves, backlog=1024
+        )
+        return ",".join(bound)
+
+    async def serve(self) -> None:
+        """Take clients in from now on."""
+        await self._listener.serve()
 
     def _new_connection(self) -> MemcachedConnection:
         number = self._next_number

@@ -115,10 +115,14 @@ TIME: Final = 46
 """(kind, settled, cluster_ms, wall_ms, trusted_ms): what the sender's clocks show, see
 `cluster_time.py`. Every `TELL_MS`, and first of all on a new connection."""
 
+FITNESS: Final = 53
+"""(kind, late_ms, rest_ms): the sender's loop is so late, and it wants no leadership for so long
+(`housekeeping/fitness.py`). To nodes of form 2 or more only."""
+
 DIRECTORY_KINDS: Final = (REPORT, CHANGE_REQUEST, CHANGE_REPLY)
 """What `directory/office.py` takes. They are sent to nodes that speak form 2 only."""
 
-RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME))
+RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME, FITNESS))
 """What concerns neither consensus nor forwards."""
 
 _MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {

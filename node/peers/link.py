@@ -35,7 +35,6 @@ from quorumcache.node.peers.codec import (
     encode_refusal,
 )
 from quorumcache.node.peers.datagrams import DatagramPath
-from quorumcache.node.peers.founding_frames import Blank, decode_question
 from quorumcache.node.system.kernel_timing import set_retransmission
 
 TICK_SECONDS: Final = 0.25
@@ -44,6 +43,7 @@ STALLED_TICKS: Final = 4
 """A connection that brings nothing for a second does not do its work, though it may recover: the
 packets that it lost are sent again sooner than that, unless they cannot pass at all."""
 HELLO_TICKS_MAX: Final = 20  # 5 s for a stranger to introduce itself
+JOIN_TICKS_MAX: Final = 80  # 20 s for the directory to decide about a new node that proved itself
 CLOSING_TICKS_MAX: Final = 4  # 1 s to send what is left, then the connection is cut
 
 WRITE_BUFFER_BYTES: Final = 256 << 10  # handed to the transport; beyond that the outboxes collect
@@ -68,7 +68,9 @@ class LinkOwner(Protocol):
         """A hello came. Raises `HandshakeRefused`, with `retry_ms`, if we will not talk to it."""
 
     def link_ready(self, link: PeerLink) -> None: ...
-    def link_blank(self, link: PeerLink, blank: Blank) -> bytes: ...
+    def link_question(self, link: PeerLink, payload: bytes) -> bool:
+        """A first frame came in. True if a new node asks with it: then it is answered."""
+
     def link_refused(self, link: PeerLink, refusal: Refusal, by_peer: bool) -> None: ...
     def link_items(self, link: PeerLink, items: Items, size: int) -> None: ...
     def link_item_too_long(self, link: PeerLink, size: int) -> None: ...
@@ -90,6 +92,7 @@ class PeerLink(asyncio.Protocol):
         "_bulk",
         "_decoder",
         "_heard",
+        "_hello_ticks_max",
         "_outbox",
         "_owner",
         "_paused",
@@ -104,6 +107,7 @@ class PeerLink(asyncio.Protocol):
         "is_ready",
         "lost",
         "node_id",
+        "nonces",
         "outbox_bytes",
         "path",
         "why",
@@ -137,6 +141,9 @@ class PeerLink(asyncio.Protocol):
         self.closing = False
         self.why = ""
         """Why it was closed, for people."""
+        self.nonces: tuple[bytes, bytes] | None = None
+        """Of a new node that is joining, and of this node: between its first frame and its next."""
+        self._hello_ticks_max: int = SILENT_TICKS_MAX if self.dialed else HELLO_TICKS_MAX
         self.outbox_bytes = 0
         self.bulk_bytes = 0
         """Bytes of items not yet handed to the transport. At most the bound and one item."""
@@ -206,10 +213,7 @@ class PeerLink(asyncio.Protocol):
 
     def _first_frame(self, payload: bytes) -> None:
         try:
-            blank = None if self.dialed else decode_question(payload)
-            if blank is not None:
-                self._write(self._owner.link_blank(self, blank))
-                self.close("the question of a new node was answered")
+            if not self.dialed and self._owner.link_question(self, payload):
                 return
             hello = decode_hello(payload)
             if isinstance(hello, Refusal):
@@ -229,6 +233,16 @@ class PeerLink(asyncio.Protocol):
             self.node_id = hello.node_id
             self._write(self._owner.own_hello_frame())
         self._owner.link_ready(self)
+
+    def answer(self, frame: bytes, *, is_last: bool = True) -> None:
+        """Answer a new node's question; the last answer ends the connection."""
+        self._write(frame)
+        if is_last:
+            self.close("answered a new node")
+
+    def wait_longer(self) -> None:
+        """The answer to a new node takes some time."""
+        self._hello_ticks_max = JOIN_TICKS_MAX
 
     def _refused_by_peer(self, refusal: Refusal) -> None:
         self._owner.link_refused(self, refusal, True)
@@ -338,7 +352,7 @@ class PeerLink(asyncio.Protocol):
         heard, self._heard = self._heard, False
         if not self.is_ready:
             # Bytes that never become a hello do not count.
-            limit = SILENT_TICKS_MAX if self.dialed else HELLO_TICKS_MAX
+            limit = self._hello_ticks_max
             if self._silent_ticks > limit:
                 self.abort(f"no hello within {limit * TICK_SECONDS:g} s")
             return

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from quorumcache.node.peers.codec import Hello, Items
-from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.ring.address import parse_address
 
 if TYPE_CHECKING:
@@ -35,6 +34,21 @@ class PeerSpec(NamedTuple):
         """The (host, port) pairs to dial, in turn."""
         texts = [self.address, *([self.told] if self.told not in ("", self.address) else [])]
         return [parse_address(text) for text in texts]
+
+
+class Asker(Protocol):
+    """The connection of a new node that asks: a `PeerLink` that has not introduced itself.
+
+    `nonces`: of a join, the new node's and this one's, until the next question.
+    """
+
+    nonces: tuple[bytes, bytes] | None
+
+    def answer(self, frame: bytes, *, is_last: bool = True) -> None:
+        """Send the answer, if the other side is still there; the last one ends the connection."""
+
+    def wait_longer(self) -> None:
+        """The answer takes longer than a hello may."""
 
 
 class PeerHandler(Protocol):
@@ -65,8 +79,10 @@ class PeerHandler(Protocol):
     def on_newer_map(self) -> None:
         """A stranger of our cluster has a newer map: the others may have it, too."""
 
-    def on_blank(self, blank: Blank) -> bytes:
-        """A new node asks for the founding record: the frame that answers it."""
+    def on_question(self, asker: Asker, payload: bytes) -> bool:
+        """The first frame of a connection that came in. True if it is the question of a new node:
+        then it is, or will be, answered. Raises as `link_introduced`.
+        """
 
 
 class Peer:

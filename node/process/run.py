@@ -208,13 +208,16 @@ async def _start(node: Node, stop: asyncio.Future[str]) -> None:
 
 
 async def _ready(node: Node) -> None:
-    """Listening. A node that is alone also waits for its own election, some milliseconds.
+    """Listening. A node that is alone also waits for its own election, some milliseconds, and a
+    node that joins until it is a member.
 
-    A node of a cluster does not wait for the others: they may be started one after another,
+    A founder of a cluster does not wait for the others: they may be started one after another,
     each when the one before it is ready. Requests are held until there is a leader.
     """
     await node.start()
-    if node.config.is_alone:
+    if node.config.join:
+        await node.wait_member()
+    elif node.config.is_alone:
         await node.wait_serving(ALONE_READY_S)
 
 

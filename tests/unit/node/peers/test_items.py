@@ -14,6 +14,7 @@ from quorumcache.node.peers.items import (
     CHANGE_REQUEST,
     CONSENSUS_KINDS,
     DIRECTORY_KINDS,
+    FITNESS,
     FOUNDED,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
@@ -117,5 +118,5 @@ def test_no_two_kinds_have_the_same_number() -> None:
     ]
     assert len(numbers) == len(set(numbers)) > 12
     assert max(HEARTBEATS, HEARTBEAT_REPLIES) < CONSENSUS_KINDS <= min(RARE_KINDS)
-    assert {item[0] for item in [*MAP_ITEMS, *DIRECTORY_ITEMS]} | {TIME} == RARE_KINDS
+    assert {item[0] for item in [*MAP_ITEMS, *DIRECTORY_ITEMS]} | {TIME, FITNESS} == RARE_KINDS
     assert {item[0] for item in DIRECTORY_ITEMS} == set(DIRECTORY_KINDS)

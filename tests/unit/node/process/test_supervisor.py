@@ -153,7 +153,7 @@ def test_one_that_has_left_is_not_started_again_and_is_forgotten(tmp_path: Path)
         assert child.gone.is_set()
 
     asyncio.run(main())
-    assert said == ["node n1 has left the cluster; its data is in n1/data"]
+    assert said == ["node n1 has left the cluster; its data is still in n1/data"]
     assert child.starts == []
     remembered = json.loads((tmp_path / "cluster.json").read_text())
     assert [row["name"] for row in remembered["nodes"]] == ["n2"]
