@@ -107,7 +107,15 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="show it again and again, with moves and lag, until Ctrl-C (default: every second)",
     )
-    command("ring", looks.ring, "Show how shards and leaders are spread over nodes and zones")
+    ring = command(
+        "ring", looks.ring, "Show how shards and leaders are spread over nodes and zones"
+    )
+    ring.add_argument(
+        "--svg",
+        metavar="FILE",
+        help="draw it: a picture for any browser, with the moves that are under way (-: standard "
+        "output)",
+    )
     route = command(
         "route",
         keys.route,
