@@ -78,8 +78,8 @@ def _parser() -> OneLineParser:
         allow_abbrev=False,
         add_help=False,
         description="Run a whole cluster on this machine until Ctrl-C.",
-        epilog="While it runs: `quorumcached up add` starts another node, `quorumcached up remove NAME`"
-        " takes one away, `quorumcache rolling-restart` restarts all, one after another.",
+        epilog="While it runs: `quorumcached up add` starts another node, `quorumcached up"
+        " remove NAME` takes one away, `quorumcache rolling-restart` restarts all, one by one.",
     )
     parser.add_argument("--nodes", type=int, metavar="N", help="number of nodes (default: 3)")
     parser.add_argument(
