@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from quorumcache.node.peers.codec import Hello, Items
+from quorumcache.node.peers.codec import Hello, Items, Refusal
 from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.ring.address import parse_address
 
@@ -77,6 +77,7 @@ class Peer:
         "datagram_token",
         "disk_id",
         "failures",
+        "form",
         "inbound",
         "link",
         "name",
@@ -98,10 +99,24 @@ class Peer:
         self.link: PeerLink | None = None  # dialed and ready
         self.inbound: PeerLink | None = None  # accepted and ready
         self.datagram_token = b""  # of the datagrams that count now; b"" without `inbound`
+        self.form = 1  # what it understands, as it said last (`proofs.py`)
         self.failures = 0  # dials in a row without a stable link
         self.retry_ms = 0  # told by a refusal; 0 = none
         self.suspect = False  # on_peer_down was called, and nothing came up since
         self.wake: asyncio.Future[None] | None = None  # ends the pause before the next dial
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether its items come from a process that has proven that it knows the secret."""
+        return self.inbound is not None and self.inbound.is_proven
+
+    def note_refusal(self, refusal: Refusal, by_peer: bool, counts: bool) -> None:
+        """A dial ended so. `counts`: it is to be told to people."""
+        self.retry_ms = refusal.retry_ms
+        if counts and by_peer:
+            self.refusal = refusal.sentence
+        elif counts:
+            self.refused = refusal.sentence
 
     def wake_up(self) -> None:
         """End the pause before the next dial, if there is one."""
