@@ -45,7 +45,7 @@ def _main(words: list[str]) -> int:
         )
     try:
         if words[:1] == ["up"]:
-            from quorumcache.node.process.supervisor import main as up
+            from quorumcache.node.process.up import main as up
 
             return up(words[1:])
         return _node(words)

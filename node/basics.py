@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from quorumcache.node.clock import Clock
     from quorumcache.node.config import NodeConfig
+    from quorumcache.node.errors import NodeLeft
     from quorumcache.node.storage.disk import Disk
     from quorumcache.node.storage.secret import Secret
 
@@ -61,6 +62,8 @@ class Basics:
         self.loop = loop
         self.consensus_bounds = consensus_bounds
         self.on_fatal = on_fatal
+        self.on_left: Callable[[NodeLeft], None] = on_fatal
+        """Hears that this node is no member of its cluster any more."""
         self.incarnation = random.getrandbits(63)
         self.started_ns = clock.monotonic_ns()
         self.counters = Counters()

@@ -4,6 +4,8 @@ Reading order: `ClusterSettings` (what has to be equal on all nodes of a cluster
 fingerprint that peers compare), `NodeConfig` (everything). How users write addresses and sizes is
 in `ring/address.py` and `ring/size.py`; where the values come from (flags, a TOML file) is
 `process/options.py`. Pure.
+
+Long: all settings of a node are one value, and its checks stand beside it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import gcd
 
 from quorumcache.node.errors import ConfigError
@@ -29,12 +31,21 @@ ITEM_BYTES_LIMIT = 8 << 20
 MEMORY_BYTES_MIN = 1 << 20
 # A machine has a few networks; each address costs a descriptor.
 LISTEN_ADDRESSES_MAX = 16
+# One that answers is enough, and each is asked in turn.
+SEEDS_MAX = 64
 # A log file is read whole at the start.
 SEGMENT_BYTES_LIMIT = 1 << 30
+
+# A node that restarts, or a link that is cut, is silent for some seconds. That moves nothing.
+DEAD_AFTER_MS_MIN = 5_000
+DEAD_AFTER_MS_MAX = 86_400_000
+# Below it a move would not keep up with the writes of a few clients.
+MOVE_RATE_MIN = 64 << 10
 
 # Founders are compared by name; a longer list of names is compared by its fingerprint.
 FOUNDERS_CHARS_MAX = 2000
 
+WILDCARDS = ("0.0.0.0", "::")
 DURABILITIES = ("fsync", "memory")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -104,9 +115,12 @@ class NodeConfig:
     # What clients are told to connect to. "" = the first listen address; where that is a wildcard,
     # with the host that the other nodes know this node by.
     advertise: str = ""
+    # What the other nodes are told to connect to. "" = the address in initial_cluster, else `peer`.
+    advertise_peer: str = ""
     # Failure domain: replicas of one shard go to distinct zones first. "" = none.
     zone: str = ""
-    # Share of shards relative to the other nodes. > 0.
+    # Share of shards relative to the other nodes. 0 = a gateway, which holds no shards and passes
+    # on what its clients ask.
     weight: float = 1.0
 
     # --- the cluster (equal on all nodes)
@@ -114,6 +128,9 @@ class NodeConfig:
     # Name -> peer address of the nodes that create the cluster, this one included. Empty = this
     # node alone.
     initial_cluster: Mapping[str, str] = field(default_factory=dict)
+    # Peer addresses of members, separated by commas: this node joins their cluster. "" = it founds
+    # one, or is a member already.
+    join: str = ""
     # Power of two. Fixed when the cluster is created.
     shards: int = 64
     # Replicas per shard. Fewer nodes than this: as many as there are nodes.
@@ -153,6 +170,14 @@ class NodeConfig:
     # A group is snapshotted when its log has grown by this much and by as much as its last
     # snapshot.
     snapshot_bytes_min: int = 4 << 20
+    # A node that is silent for so long counts as dead: its replicas are rebuilt elsewhere. A first
+    # value: the cluster's is in the map.
+    dead_after_ms: int = 60_000
+    # Bytes a second that a node sends to new replicas, for all groups together: half of what a link
+    # of 1 Gbit/s carries, so that clients keep the other half. A first value, too.
+    move_bytes_per_s: int = 64 << 20
+    # How long a drained node lets its clients stay before it leaves.
+    drain_timeout_ms: int = 60_000
     # A client session that is idle for longer is expired through the log.
     session_idle_ms: int = 3_600_000
     # Consensus clock. Heartbeat and election times are whole numbers of ticks. 0 = the longest
@@ -162,6 +187,11 @@ class NodeConfig:
     # --- logs
     log_level: str = "info"
     log_format: str = "text"
+
+    # --- where it comes from
+    # Fields that the user has set. What a member's cluster says replaces all others of
+    # `fixed_settings`. None = all of them count as set.
+    given: frozenset[str] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.durability:
@@ -178,8 +208,13 @@ class NodeConfig:
 
     @property
     def is_alone(self) -> bool:
-        """True when the initial cluster is this node only."""
-        return len(self.members) == 1
+        """True when this node founds a cluster of its own, without waiting for others."""
+        return len(self.members) == 1 and not self.join
+
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """The addresses in `join`."""
+        return tuple(part.strip() for part in self.join.split(",")) if self.join else ()
 
     @property
     def heartbeat_ticks(self) -> int:
@@ -191,13 +226,43 @@ class NodeConfig:
 
     @property
     def fixed_settings(self) -> dict[str, str]:
-        """What is fixed when the cluster is created. A restart with another value is refused."""
+        """What the founding record holds: first of all what is fixed when the cluster is created. A
+        restart with another value is refused.
+        """
         return {
             "cluster_name": self.cluster_name,
             "durability": self.durability,
             "replication": str(self.replication),
             "shards": str(self.shards),
         }
+
+    def is_given(self, name: str) -> bool:
+        """Whether the user has set this field."""
+        return self.given is None or name in self.given
+
+    @property
+    def joining_settings(self) -> dict[str, str]:
+        """What a node that joins tells of its settings: what must be equal on all nodes and is not
+        told to it, and what its user has given.
+        """
+        own = {name: str(value) for name, value in self.cluster_settings.as_dict().items()}
+        told = ("heartbeat_ms", "election_ms")
+        asked = ("cluster_name", "shards")
+        return {
+            name: own[name]
+            for name in (*told, *asked)
+            if name in told or (self.given is not None and name in self.given)
+        }
+
+    def of_cluster(self, settings: Mapping[str, str]) -> NodeConfig:
+        """The configuration of this node as a member of a cluster whose record holds `settings`."""
+        return replace(
+            self,
+            cluster_name=settings["cluster_name"],
+            durability=settings["durability"],
+            replication=int(settings["replication"]),
+            shards=int(settings["shards"]),
+        )
 
     @property
     def founding_settings(self) -> tuple[tuple[str, str], ...]:
@@ -229,21 +294,27 @@ class NodeConfig:
         several separated by commas: the first one).
 
         `advertise` applies to the memcached listener; call this with its bound address. A
-        wildcard host is replaced by the host of this node's peer address in the initial
-        cluster, which the others can reach.
+        wildcard host is replaced by the host of this node's peer address, which the others can
+        reach.
         """
         if self.advertise:
             host, port = parse_address(self.advertise)
             return format_address(host, port or parse_address(_first_of(bound))[1])
         return self.reachable(bound)
 
+    def advertised_peer(self, bound: str) -> str:
+        """The peer address to tell others, for a peer listener bound at `bound`; "" = at none."""
+        address = self.advertise_peer or self.members[self.name] or self.peer or "127.0.0.1:0"
+        host, port = parse_address(address)
+        return format_address(host, port or (parse_address(_first_of(bound))[1] if bound else 0))
+
     def reachable(self, bound: str) -> str:
         """`bound`, with a wildcard host replaced by the host that the other nodes know this
         node by.
         """
         host, port = parse_address(_first_of(bound))
-        peer_address = self.members[self.name]
-        if host in ("0.0.0.0", "::") and peer_address:
+        peer_address = self.advertise_peer or self.members[self.name]
+        if host in WILDCARDS and peer_address:
             host = parse_address(peer_address)[0]
         return format_address(host, port)
 
@@ -269,7 +340,8 @@ class NodeConfig:
         for name, value in (("listen", self.listen), ("http", self.http)):
             if value or name == "listen":
                 _listen_addresses(name, value)
-        for name, value in (("peer", self.peer), ("advertise", self.advertise)):
+        addresses = {"peer": self.peer, "advertise": self.advertise}
+        for name, value in {**addresses, "advertise_peer": self.advertise_peer}.items():
             if value:
                 _address(name, value)
         if not is_weight(self.weight):
@@ -314,6 +386,8 @@ class NodeConfig:
                 "peer",
                 f"a cluster of {len(self.members)} nodes needs an address that the others reach",
             )
+        if self.join:
+            self._validate_join()
         if not is_shard_count(self.shards):
             raise ConfigError(
                 "shards", f"{self.shards} is not a power of two in 1..{SHARD_COUNT_MAX}"
@@ -340,6 +414,28 @@ class NodeConfig:
                 " leaders fall",
             )
         _in_range("item_bytes_max", self.item_bytes_max, ITEM_BYTES_MIN, ITEM_BYTES_LIMIT)
+
+    def _validate_join(self) -> None:
+        if self.initial_cluster:
+            raise ConfigError(
+                "join",
+                "not together with --initial-cluster: that one creates a cluster, --join enters one"
+                " that is there",
+            )
+        if len(self.seeds) > SEEDS_MAX:
+            raise ConfigError("join", f"{len(self.seeds)} addresses, at most {SEEDS_MAX}")
+        for seed in self.seeds:
+            if _address("join", seed)[1] == 0:
+                raise ConfigError("join", f"{seed!r} has port 0: give the port of a member")
+        if not self.peer:
+            raise ConfigError("peer", "needed with --join: the members have to reach this node")
+        if parse_address(self.advertise_peer or self.peer)[0] in WILDCARDS:
+            raise ConfigError(
+                "advertise_peer",
+                f"needed with --peer {self.peer}: the members have to know where this node is",
+            )
+        if not self.data_dir:
+            raise ConfigError("data_dir", "needed with --join: a member has to keep its votes")
 
     def _validate_durability(self) -> None:
         _one_of("durability", self.durability, DURABILITIES)
@@ -374,6 +470,9 @@ class NodeConfig:
         _in_range("segment_bytes_max", self.segment_bytes_max, 1 << 10, SEGMENT_BYTES_LIMIT)
         _in_range("wal_bytes_max", self.wal_bytes_max, self.segment_bytes_max, 1 << 50)
         _in_range("snapshot_bytes_min", self.snapshot_bytes_min, 1, 1 << 40)
+        _in_range("dead_after_ms", self.dead_after_ms, DEAD_AFTER_MS_MIN, DEAD_AFTER_MS_MAX)
+        _in_range("move_bytes_per_s", self.move_bytes_per_s, MOVE_RATE_MIN, 1 << 40)
+        _in_range("drain_timeout_ms", self.drain_timeout_ms, 0, 86_400_000)
         _in_range("session_idle_ms", self.session_idle_ms, 1000, 1 << 40)
 
 

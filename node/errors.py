@@ -75,6 +75,27 @@ class BrokenDataDir(WrongDataDir):
         self.what = what
 
 
+class NodeLeft(NodeError):
+    """This node is no member of its cluster any more, so it ends. Its directory is marked, and no
+    node starts on it again. `was_drained`: it was drained first, and nothing is wrong.
+    """
+
+    def __init__(self, name: str, cluster_id: str, epoch: int, *, was_drained: bool) -> None:
+        if was_drained:
+            why = (
+                f"node {name} was drained and has left cluster {cluster_id}. Its data directory is"
+                " not needed any more"
+            )
+        else:
+            why = (
+                f"node {name} is no member of cluster {cluster_id} any more: map {epoch} does not"
+                " name it, so it was removed or replaced. To take part again, start it with an"
+                " empty data directory and --join"
+            )
+        super().__init__(why)
+        self.was_drained = was_drained
+
+
 class SecretDiffers(StartupError):
     """The secret that the node was given is not the one that its data directory keeps."""
 
@@ -89,6 +110,14 @@ class SecretDiffers(StartupError):
 
 class FoundingError(StartupError):
     """A founding record is malformed, or does not fit this node; the message says why."""
+
+
+class JoinRefused(StartupError):
+    """A cluster does not take this node in, and would not if it were asked again."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"cannot join the cluster: {why}")
+        self.why = why
 
 
 # --- log and disk

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.founding.introduction import info_of
-from quorumcache.node.peers.codec import Hello, Items
+from quorumcache.node.peers.codec import Hello, Items, form_of
 from quorumcache.node.peers.consensus_items import (
     DATAGRAM_KINDS,
     ENTRIES_KIND,
     VOTE_KIND,
     decode_message,
 )
-from quorumcache.node.peers.founding_frames import Blank
+from quorumcache.node.peers.founding_frames import decode_question
 from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
+    DIRECTORY_KINDS,
+    FITNESS,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
     MAP_REQUEST,
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
     from quorumcache.node.cluster_time import ClusterTime
     from quorumcache.node.directory.follower import MapFollower
     from quorumcache.node.directory.members import Members
+    from quorumcache.node.directory.office import DirectoryOffice
     from quorumcache.node.founding.progress import FoundingProgress
+    from quorumcache.node.housekeeping.fitness import Fitness
     from quorumcache.node.housekeeping.timekeeper import Timekeeper
     from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.consensus_transport import ConsensusTransport
     from quorumcache.node.peers.network import PeerNetwork
+    from quorumcache.node.peers.peer import Asker
     from quorumcache.node.replica.host import ReplicaHost
 
 log = get_logger("node")
@@ -52,22 +57,30 @@ class Inbox:
         transport: ConsensusTransport,
         coordinator: Coordinator,
         follower: MapFollower,
+        office: DirectoryOffice,
         founding: FoundingProgress,
         timekeeper: Timekeeper,
         time: ClusterTime,
         members: Members,
+        fitness: Fitness,
         on_told: Callable[[], None],
+        on_join: Callable[[Asker, bytes], bool],
     ) -> None:
-        """`on_told` is called when a node told something new of itself."""
+        """`on_told` is called when a node told something new of itself. `on_join` gets the first
+        frames of strangers: True if one was the question of a node that joins.
+        """
         self._host = host
         self._transport = transport
         self._coordinator = coordinator
         self._follower = follower
+        self._office = office
         self._founding = founding
         self._timekeeper = timekeeper
         self._time = time
         self._members = members
+        self._fitness = fitness
         self._on_told = on_told
+        self._on_join = on_join
         self.peers: PeerNetwork | None = None
         """Set before the network starts."""
         self.is_stopping = False
@@ -96,6 +109,10 @@ class Inbox:
         """An item of `RARE_KINDS`."""
         if item[0] == TIME:
             self._timekeeper.heard(node_id, item)
+        elif item[0] in DIRECTORY_KINDS:
+            self._office.on_item(node_id, item)
+        elif item[0] == FITNESS:
+            self._fitness.heard(node_id, item)
         else:
             self._follower.on_item(node_id, item)
 
@@ -123,6 +140,7 @@ class Inbox:
         info = told[node_id] = info_of(hello)
         if info != before:
             self._on_told()
+        self._fitness.met(node_id, form_of(hello))
         self._founding.accepted(node_id, is_complete=hello.is_founded)
         self._follower.heard_of(node_id, hello.map_epoch)
 
@@ -142,6 +160,7 @@ class Inbox:
             # Otherwise it may still vote for us, and its clock has to count if we come to lead.
             self._time.lost(node_id)
         self._coordinator.peer_down(node_id)
+        self._office.desk.peer_down(node_id)
         self._host.peer_unreachable(node_id)
 
     def on_refused(self, node_id: int, why: str) -> None:
@@ -155,9 +174,13 @@ class Inbox:
             self.peers.send_to_all((MAP_REQUEST, self._follower.epoch))
             self._host.flush_soon()
 
-    def on_blank(self, blank: Blank) -> bytes:
-        """A new node asks for the founding record."""
-        return self._founding.answer(blank)
+    def on_question(self, asker: Asker, payload: bytes) -> bool:
+        """A new node asks for the founding record, or to join."""
+        blank = decode_question(payload)
+        if blank is not None:
+            asker.answer(self._founding.answer(blank))
+            return True
+        return self._on_join(asker, payload)
 
 
 def deliver_consensus(

@@ -6,13 +6,19 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
+from quorumcache.node.directory.desk import NO_LEADER, TOO_MANY
 from quorumcache.node.directory.follower import MapFollower
+from quorumcache.node.directory.mover import Mover
+from quorumcache.node.directory.office import DirectoryOffice
+from quorumcache.node.directory.question import OK, REFUSED
 from quorumcache.node.directory.seat import DirectorySeat
 from quorumcache.node.directory.starts import REPORT_MS
 from quorumcache.node.errors import ConfigError
+from quorumcache.node.founding.admission import Admission, Verdict
 from quorumcache.node.founding.introduction import own_hello, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
+from quorumcache.node.housekeeping.fitness import LOOK_MS, Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
@@ -20,12 +26,16 @@ from quorumcache.node.peers.peer import PeerSpec
 from quorumcache.node.replica.handover import hand_over
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring.secret import SECRET_REQUIRED, SECRET_SETTING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quorumcache.node.basics import Basics
+    from quorumcache.node.consensus.values import Configuration
     from quorumcache.node.founding.durable_state import DurableState
     from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.network import PeerNetwork
@@ -35,6 +45,10 @@ log = get_logger("node")
 
 ELECTION_STAGGER_MS = 30
 """Distance between the elections of two replicas that saw their leader go: the first can win."""
+
+FAREWELL_SECONDS = 1.0
+"""So long are the links of a node that has left kept: it hears of the new map on them, asks for it
+and ends. Nothing depends on it; a node that misses it is refused when it comes again."""
 
 
 class Member:
@@ -56,6 +70,14 @@ class Member:
         host.snapshots = durable.snapshots
         durable.wal.on_failed = basics.on_fatal
         durable.wal.observe_sync = basics.timings.sync_seconds.observe
+        self.fitness = Fitness(
+            clock=basics.clock,
+            election_ms=basics.config.election_ms,
+            tick_ms=basics.config.tick_ms,
+            alarms=basics.alarms,
+            is_up=basics.network.is_up,
+            send=basics.network.send,
+        )
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""
         if durable.disk is not None and durable.plan is not None:
@@ -68,6 +90,7 @@ class Member:
                 host=host,
                 alarms=basics.alarms,
                 counters=basics.counters,
+                on_slow=self._disk_slow,
                 on_lost=basics.on_fatal,
             )
             durable.wal.on_full = self.disk_keeper.refused
@@ -80,7 +103,7 @@ class Member:
             secret=durable.secret,
             was_given=basics.given_secret is not None,
         )
-        starter = ReplicaStarter(
+        starter = self._starter = ReplicaStarter(
             _consensus_config(basics, self.node_id),
             host=host,
             random=basics.random,
@@ -94,30 +117,58 @@ class Member:
             durable.member.record,
             births=durable.local_state.births,
             starter=starter,
-            told=members.told,
+        )
+        self.office = DirectoryOffice(
+            basics.config,
+            clock=basics.clock,
+            alarms=basics.alarms,
+            counters=basics.counters,
+            incarnation=basics.incarnation,
+            members=members,
+            peers=basics.network,
+            host=host,
+            seat=self._seat,
+            moving=lambda: self.mover.reports(),
+            on_left=basics.on_left,
         )
         self.follower = MapFollower(
             founding=self.founding,
             local_state=durable.local_state,
             host=host,
             on_map=self._map_learned,
-            start_replica=starter.start_shard,
+            start_replica=self._start_replica,
             on_started=self._seat.started,
             on_fatal=basics.on_fatal,
             send=basics.network.send,
             alarms=basics.alarms,
+            remembered=starter.remembered,
+            remove_replica=self._remove_replica,
         )
         self._seat.on_map = self.follower.arrived
+        self.admission = Admission(
+            loop=basics.loop,
+            entropy=basics.entropy,
+            tasks=basics.tasks,
+            record=durable.member.record,
+            settings={n: str(v) for n, v in basics.config.cluster_settings.as_dict().items()},
+            own=lambda: members.told[self.node_id],
+            current_map=lambda: members.map,
+            secret=lambda: durable.secret,
+            decide=self._decide_join,
+        )
         self.inbox = Inbox(
             host=host,
             transport=basics.transport,
             coordinator=coordinator,
             follower=self.follower,
+            office=self.office,
             founding=self.founding,
             timekeeper=basics.timekeeper,
             time=basics.time,
             members=members,
+            fitness=self.fitness,
             on_told=self._update_peers,
+            on_join=self.admission.question,
         )
         self.housekeeper = Housekeeper(
             node_id=self.node_id,
@@ -128,15 +179,29 @@ class Member:
             counters=basics.counters,
             preferred_leader=members.preferred_leader_of,
             is_up=basics.network.is_up,
+            fitness=self.fitness,
         )
         self.remover = ReplicaRemover(
             host=host,
             local_state=durable.local_state,
-            forget=self.housekeeper.forget,
+            forget=self._forget_replica,
             on_fatal=basics.on_fatal,
         )
+        self.mover = Mover(
+            node_id=self.node_id,
+            election_ms=basics.config.election_ms,
+            host=host,
+            newest_map=lambda: self.follower.map,
+            adopted=self.follower.adopted_by,
+            is_up=basics.network.is_up,
+            transfer=self.housekeeper.leadership.transfer,
+        )
         self.peers: PeerNetwork | None = None
-        """None for a node that is alone."""
+        """None for a node that is alone and has no address for others."""
+        self._specs: dict[int, PeerSpec] = {}
+        """The other nodes, as the network knows them."""
+        self._departed: dict[int, PeerSpec] = {}
+        """Of them, those that have left and may still ask for the map that says so."""
 
     async def join(self, info: NodeInfo) -> None:
         """Meet the peers, start what the disk remembers, and follow the map. `info`: what this node
@@ -150,19 +215,52 @@ class Member:
         if self.disk_keeper is not None:
             self.disk_keeper.start()
         self._own_tasks.append(tasks.restart("housekeeper", self.housekeeper.run))
-        self._own_tasks.append(tasks.end("replica removals", self.remover.finish))
+        self._own_tasks.append(tasks.end("replica removals", self._let_go))
         if self.founding.is_complete:
-            self._seat.take()
+            self._seat.take(self.follower.map)
             await self.follower.adopt()
         self._own_tasks.append(tasks.end("map follower", self.follower.follow))
 
     def _plan_rounds(self) -> None:
         rounds, watch = self._basics.rounds, self._basics.peer_watch
+        rounds.in_every_tick(self.fitness.tick)
+        leadership = self.housekeeper.leadership
+        rounds.in_sweeps(self.fitness.look, leadership.give_up, every_ms=LOOK_MS)
         rounds.in_sweeps(self._seat.tick)
-        rounds.in_sweeps(self.follower.report_started, every_ms=REPORT_MS)
+        rounds.in_sweeps(self.office.sweep)
+        rounds.in_sweeps(self.office.reporter.tell, every_ms=REPORT_MS)
+        rounds.in_sweeps(self.follower.tell_adopted, every_ms=REPORT_MS)
+        rounds.in_sweeps(self.mover.tick)
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
         rounds.in_sweeps(lambda: watch.look(self.founding, self.peers))
+
+    def _disk_slow(self) -> None:
+        """The disk has not answered for a while, as of this tick."""
+        if self.fitness.disk_waits():
+            self.housekeeper.leadership.give_up()
+
+    # -- replicas --------------------------------------------------------------------------
+
+    def _start_replica(self, group_id: int, birth: Configuration, stands: bool) -> None:
+        if group_id == DIRECTORY_GROUP_ID:
+            self._seat.start(birth, stands=stands)
+        else:
+            self._starter.start_shard(group_id, birth, stands)
+
+    async def _let_go(self) -> None:
+        """Go on with the removals that the last process had begun, then with those of the map."""
+        await self.remover.finish()
+        await self.follower.let_go()
+
+    async def _remove_replica(self, group_id: int) -> None:
+        await self.remover.remove(group_id)
+
+    def _forget_replica(self, group_id: int) -> None:
+        self.housekeeper.forget(group_id)
+        self._starter.forget(group_id)
+        if group_id == DIRECTORY_GROUP_ID:
+            self._seat.let_go()
 
     # -- the other nodes -----------------------------------------------------------------
 
@@ -170,7 +268,7 @@ class Member:
         basics, config = self._basics, self._basics.config
         self._members.told[self.node_id] = info
         others = self._peer_specs()
-        if not others:
+        if not others and not config.peer:
             return
         if not config.peer:
             raise ConfigError(
@@ -180,6 +278,7 @@ class Member:
         starts, epoch = self._durable.starts, self.follower.epoch
         hello = own_hello(config, info, self.founding, basics.incarnation, starts, epoch)
         self.peers = self.inbox.peers = basics.network
+        self._specs = others
         self.peers.join(
             *(hello, others, self.inbox, self._durable.peer_starts),
             secret=self._durable.secret,
@@ -193,12 +292,26 @@ class Member:
         return peer_specs(self._basics.config, self.founding, members.map, members.told)
 
     def _update_peers(self) -> None:
-        if self.peers is not None:
-            self.peers.update_peers(self._peer_specs())
+        if self.peers is None:
+            return
+        specs = self._peer_specs()
+        for node_id in self._specs.keys() - specs.keys():
+            self._departed[node_id] = self._specs[node_id]
+            self._basics.loop.call_later(FAREWELL_SECONDS, self._forget, node_id)
+        self._specs = specs
+        self.peers.update_peers({**self._departed, **specs})
+
+    def _forget(self, node_id: int) -> None:
+        """A node that has left has had its time to learn of it."""
+        del self._departed[node_id]
+        self._members.forget(node_id)
+        if self.peers is not None and not self.inbox.is_stopping:
+            self.peers.update_peers({**self._departed, **self._specs})
 
     def _map_learned(self, cluster_map: ClusterMap) -> None:
         """The follower has a newer map."""
         self._members.map = cluster_map
+        self.office.learned(cluster_map)
         if self.peers is not None:
             self.peers.set_map_epoch(cluster_map.epoch)
             self._update_peers()
@@ -210,6 +323,18 @@ class Member:
         if self.peers is not None and cluster_map is not None:
             self.peers.require_proofs(cluster_map.setting(SECRET_SETTING) == SECRET_REQUIRED)
 
+    def _decide_join(self, info: NodeInfo, done: Callable[[Verdict], None]) -> None:
+        """Have the directory decide about a new node."""
+
+        def answered(code: int, payload: bytes) -> None:
+            if code == OK:
+                done(Verdict(payload))
+            else:
+                is_final = code == REFUSED and payload not in (NO_LEADER, TOO_MANY)
+                done(Verdict(b"", payload.decode(errors="replace"), is_final=is_final))
+
+        self.office.desk.join(info, answered)
+
     def _founded(self) -> None:
         """All founders have accepted, and this is stored: group 0 may start."""
         event(log, "info", "founding_complete", cluster=self.cluster_id)
@@ -217,7 +342,7 @@ class Member:
             self.peers.set_founded()
             self.peers.send_to_all((FOUNDED, 1))
             self._host.flush_soon()
-        self._seat.take()
+        self._seat.take(self.follower.map)
 
     # -- the end -------------------------------------------------------------------------
 

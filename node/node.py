@@ -6,6 +6,8 @@ peers, joins the group of the directory once the founding is complete, and, as s
 map is known, the groups of the shards that the map places here (`Member`). Stop: hand leaderships
 over, answer what is under way, close. Everything it touches is handed in (loop, clock, disk,
 randomness), so a whole cluster also runs inside one simulated process.
+
+Long: everything of a process is put together in one place.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
-from quorumcache.node.errors import NodeError, StartupError
+from quorumcache.node.errors import NodeError, NodeLeft, StartupError
+from quorumcache.node.founding.arrival import check_seeds, new_joining_phase
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.founding.introduction import own_info
 from quorumcache.node.founding.phase import FoundingPhase
@@ -48,6 +51,7 @@ from quorumcache.ring.address import parse_addresses
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
+    from quorumcache.node.founding.joining import JoiningPhase
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.peers.network import PeerNetwork
     from quorumcache.node.storage.disk import Disk
@@ -89,7 +93,7 @@ class Node:
         self._leaders_changed = asyncio.Event()
         self._stopping = False
         self._admin: AdminServer | None = None
-        self._phase: FoundingPhase | None = None
+        self._phase: FoundingPhase | JoiningPhase | None = None
         self._founding_task: asyncio.Task[None] | None = None
 
         basics = self._basics = Basics(
@@ -104,7 +108,7 @@ class Node:
             on_leader_change=self._leader_changed,
             on_fatal=self._fatal,
         )
-        self.config = config
+        basics.on_left = self._left
         self.clock = clock
         self.loop = loop
         self.started_ns = basics.started_ns
@@ -136,7 +140,6 @@ class Node:
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
-        self.server = self._new_server()
         self.durable = DurableState(
             config,
             basics.disk,
@@ -147,6 +150,8 @@ class Node:
             incarnation=basics.incarnation,
             given_secret=given_secret,
         )
+        self.config = basics.config = self.durable.config
+        self.server = self._new_server()
         self.member: Member | None = None
         """None while this node is new."""
         self._data_dir_watch: DataDirWatch | None = None
@@ -164,7 +169,7 @@ class Node:
 
     def _new_server(self) -> MemcachedServer:
         config = self.config
-        words = ClusterWords(
+        words = self._words = ClusterWords(
             self,
             shards=config.shards,
             groups=self.host.groups,
@@ -192,24 +197,50 @@ class Node:
 
     def _become_member(self) -> Member:
         self._data_dir_watch = None
-        self.member = Member(self._basics, self.durable, self.coordinator)
-        return self.member
+        config = self.config = self._basics.config = self.durable.config
+        self._words.shards = config.shards
+        self.server.context.use_shards(config.shards)
+        member = self.member = Member(self._basics, self.durable, self.coordinator)
+        member.office.on_item_bytes_max = self.server.limit_items
+        member.office.departure.stop_accepting = self.server.stop_accepting
+        member.office.departure.count_clients = lambda: len(self.server.connections)
+        return member
 
     # -- start -------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Listen, join, and begin to serve. Raises NodeError or OSError with what is wrong.
 
-        A node that is new returns once it listens; its founding goes on in the background.
+        A node that is new returns once it listens; its founding, or its join, goes on in the
+        background. A node that joins takes no clients in before it is a member (`wait_member`): it
+        does not know the shards.
         """
         config, basics = self.config, self._basics
-        self.listen_address = await self.server.start(parse_addresses(config.listen))
+        joins = self.member is None and bool(config.join)
+        self.listen_address = await self.server.start(
+            parse_addresses(config.listen), serves=not joins
+        )
         if config.http:
             self._admin = AdminServer(self, self.loop, self.tasks)
             self.http_address = await self._admin.start(parse_addresses(config.http))
         self._plan_rounds()
+        if self.member is not None and config.join:
+            await check_seeds(config, self.durable, loop=self.loop, random=self._new_random())
+        if config.peer and (joins or config.is_alone):
+            # Its address may have a port of the system's choice.
+            await basics.listener.start(config.peer)
         if self.member is not None:
             await self.member.join(self._own_info())
+        elif joins:
+            joining = self._phase = new_joining_phase(
+                *(config, self.durable, self._own_info()),
+                loop=self.loop,
+                random=self._new_random(),
+                entropy=basics.entropy,
+                on_waiting=basics.peer_watch.founding_waits,
+            )
+            basics.listener.accept = joining.accept
+            self._founding_task = self.tasks.end("join", lambda: self._join(joining))
         elif config.is_alone:
             founders = [self._own_info()]
             record = propose(basics.random, founders, config.fixed_settings)
@@ -225,14 +256,17 @@ class Node:
     def _own_info(self) -> NodeInfo:
         return own_info(
             *(self.config, self.node_id or 1, self.disk_id),
-            *(self.listen_address, self.http_address),
+            *(self.listen_address, self.http_address, self.peer_address),
         )
+
+    def _new_random(self) -> Random:
+        return Random(self._basics.random.getrandbits(64))
 
     def _new_phase(self) -> FoundingPhase:
         given = self._basics.given_secret
         return FoundingPhase(
             loop=self.loop,
-            random=Random(self._basics.random.getrandbits(64)),
+            random=self._new_random(),
             own=Blank(self._own_info(), with_secret(self.config.founding_settings, given)),
             fixed_settings=self.config.fixed_settings,
             members=self.config.members,
@@ -240,6 +274,26 @@ class Node:
             given_secret=given,
             new_secret=self._new_secret,
         )
+
+    async def _join(self, phase: JoiningPhase) -> None:
+        """Become a member as soon as a member takes this node in."""
+        try:
+            self.durable.accept_joined(await phase.run())
+            member = self._become_member()
+            phase.close()
+            await member.join(self._own_info())
+            await self.server.serve()
+        except Exception as error:
+            self._fatal(error)
+
+    async def wait_member(self) -> None:
+        """Wait until this node belongs to a cluster and serves it. Raises what it failed with."""
+        awaited: list[asyncio.Future[Any]] = [self.failed]
+        if self._founding_task is not None:
+            awaited.append(self._founding_task)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if self.failed.done():
+            raise self.failed.result()
 
     def _new_secret(self) -> Secret | None:
         """For a cluster that was given none; None where nothing keeps it."""
@@ -386,8 +440,8 @@ class Node:
             self._founding_task.cancel()
         if self.member is not None:
             self.member.rest()
-        if not self.failed.done():
-            if self.member is not None:
+        if not self._is_broken:
+            if self.member is not None and not self.failed.done():
                 await self.member.hand_over(deadline)
             self.server.close()
             await self.server.wait_empty(deadline - self.loop.time())
@@ -400,7 +454,7 @@ class Node:
         self.host.stop()
         self.tasks.cancel()
         await self.tasks.wait()
-        if not self.failed.done():
+        if not self._is_broken:
             await self.durable.wal.close()
         if self._basics.disk is not None:
             self._basics.disk.close()
@@ -419,6 +473,17 @@ class Node:
         self.host.stop()
         self.durable.failed(error)
         self._close()
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+    @property
+    def _is_broken(self) -> bool:
+        """Whether the node has failed, and nothing may be promised any more."""
+        return self.failed.done() and not isinstance(self.failed.result(), NodeLeft)
+
+    def _left(self, error: NodeLeft) -> None:
+        """The node is no member of its cluster any more: it is to be stopped."""
+        self.durable.failed(error)
         if not self.failed.done():
             self.failed.set_result(error)
 

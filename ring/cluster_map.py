@@ -20,7 +20,6 @@ from quorumcache.ring.node_info import (
     ACTIVE,
     LOST,
     NODE_ID_MAX,
-    TEXT_CHARS_MAX,
     NodeInfo,
     check_int,
     check_node,
@@ -31,6 +30,7 @@ NODES_MAX = 1024
 REPLICATION_MAX = 9  # a wider group only makes the quorum slower
 EPOCH_MAX = (1 << 63) - 1
 SETTINGS_MAX = 64
+CHANGE_CHARS_MAX = 1024  # a node's name, and its zone before and after
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ def _check_newer(candidate: ClusterMap, known: set[int]) -> None:
     if type(candidate.is_paused) is not bool:
         raise MapError(f"is_paused is {candidate.is_paused!r:.60}, expected a bool")
     change: Any = candidate.change
-    if type(change) is not str or len(change) > TEXT_CHARS_MAX or not change.isprintable():
+    if type(change) is not str or len(change) > CHANGE_CHARS_MAX or not change.isprintable():
         raise MapError(f"change is {change!r:.100}, expected a short text")
     if type(candidate.moves) is not tuple:
         raise MapError(f"moves is {type(candidate.moves).__name__}, expected a tuple")

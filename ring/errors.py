@@ -17,6 +17,12 @@ class MapError(RingError):
     """A cluster map is malformed; the text names the field, the value and what was expected."""
 
 
+class ChangeRefused(RingError):
+    """A change of the cluster is refused, and nothing was changed; the text is one sentence for the
+    operator: why, and what to do.
+    """
+
+
 class AddressError(RingError):
     """A text is no address: the error shows it, what is wrong with it and how to write one."""
 

@@ -3,9 +3,9 @@
 Read in this order: errors.py, levels.py, arguments.py and config.py (what callers hand in),
 codec.py (bytes), retry.py, requests.py (what they mean), routing.py (decisions), connection.py,
 pool.py and forks.py (sockets), sessions.py (exactly once), attempts.py, discovery.py and
-map_keeper.py (the map), dispatcher.py and batches.py (a request's life), overview.py and client.py
-(the verbs), and streams.py, report.py, the commands in commands/ and cli.py (the command line).
-Each imports only what stands before it.
+map_keeper.py (the map), dispatcher.py and batches.py (a request's life), overview.py, admin.py and
+client.py (the verbs), and streams.py, report.py, the commands in commands/ and cli.py (the command
+line). Each imports only what stands before it.
 """
 
 from quorumcache.router.client import AsyncClient, CasResult, Item

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from random import Random
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from quorumcache.ring import ClusterMap
-from quorumcache.router import batches, requests
+from quorumcache.router import admin, batches, requests
 from quorumcache.router.arguments import (
     exptime_of,
     flags_of,
@@ -125,11 +126,47 @@ class AsyncClient:
         sent = key_bytes(key)
         return (await self._engine.start(self._engine.deadline(timeout_ms))).route(sent)
 
-    async def overview(self, *, timeout_ms: int | None = None) -> Overview:
-        """Ask every node what it sees: who is up, who leads which shard."""
+    async def overview(
+        self, *, timeout_ms: int | None = None, measures_lag: bool = False
+    ) -> Overview:
+        """Ask every node what it sees: who is up, who leads which shard, what moves.
+
+        `measures_lag`: also how far replicas are behind, which is a longer answer.
+        """
         deadline = self._engine.deadline(timeout_ms)
         table = await self._engine.start(deadline)
-        return await observe(self._engine.pool, table, deadline)
+        return await observe(self._engine.pool, table, deadline, measures_lag)
+
+    async def refresh(self, *, timeout_ms: int | None = None) -> ClusterMap:
+        """Fetch the newest map now: a client asks for it by itself only when it meets a change.
+
+        Raises as `connect` does; the client goes on with the map it has.
+        """
+        deadline = self._engine.deadline(timeout_ms)
+        await self._engine.start(deadline)
+        keeper = self._engine.keeper
+        left = deadline - asyncio.get_running_loop().time()
+        await asyncio.wait((keeper.refresh_soon(urgent=True),), timeout=max(0.0, left))
+        if keeper.refresh_error is not None:
+            raise keeper.refresh_error
+        return (await self._engine.start(deadline)).cluster_map
+
+    async def change(
+        self, words: Sequence[str], secret_of: admin.SecretOf, *, timeout_ms: int | None = None
+    ) -> dict[str, Any]:
+        """Change the cluster: see `admin.py`. Once it was sent it is not repeated."""
+        deadline = self._engine.deadline(timeout_ms)
+        table = await self._engine.start(deadline)
+        addresses = admin.addresses_of(table.cluster_map)
+        return await admin.change(self._engine.pool, addresses, words, secret_of, deadline)
+
+    async def moves(self, *, timeout_ms: int | None = None) -> dict[str, Any]:
+        """Nodes, settings and moves under way, as the first node that answers knows them."""
+        deadline = self._engine.deadline(timeout_ms)
+        table = await self._engine.start(deadline)
+        addresses = admin.addresses_of(table.cluster_map)
+        now = asyncio.get_running_loop().time
+        return await admin.moves(self._engine.pool, addresses, deadline, now)
 
     async def get(
         self, key: str | bytes, *, level: ReadLevel | None = None, timeout_ms: int | None = None

@@ -7,6 +7,7 @@ a reply means to its request is decided in `requests.py`.
     STORED\\r\\n                                 Line
     VALUE <key> <flags> <n>[ <cas>]\\r\\n        n bytes, CRLF; repeated; END -> Values
     MAP <epoch> <n>\\r\\n                        n bytes, CRLF              -> MapReply
+    CHANGE <n>\\r\\n  MOVES <n>\\r\\n              n bytes, CRLF              -> Document
     LEADER ...\\r\\n  NODE ...\\r\\n               repeated; END              -> Listing
 """
 
@@ -57,7 +58,14 @@ class MapReply(NamedTuple):
     data: bytes | None
 
 
-Reply = Line | Values | Listing | MapReply
+class Document(NamedTuple):
+    """JSON. `word`: what it is an answer to."""
+
+    word: bytes
+    data: bytes
+
+
+Reply = Line | Values | Listing | MapReply | Document
 
 _new = tuple.__new__  # without a call of Python code for each value
 
@@ -66,12 +74,14 @@ _ONE_LINE = frozenset(
     (
         *(b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"TOUCHED", b"OK"),
         *(b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR", b"MOVED", b"VERSION", b"SESSION"),
+        b"AUTH",
     )
 )
 _WHOLE_LINES = frozenset(
     (b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"TOUCHED")
 )
 _ERRORS = (b"ERROR", b"CLIENT_ERROR ", b"SERVER_ERROR ", b"MOVED ")
+_DOCUMENTS = (b"CHANGE ", b"MOVES ")
 _LISTED = (b"LEADER ", b"NODE ", b"STAT ", b"HEALTH ", b"PROBLEM ", b"WARNING ")
 
 
@@ -100,8 +110,9 @@ class ReplyParser:
         self._chunks: list[bytes] = []  # bytes not parsed yet
         self._size = 0  # their total
         self._need = 0  # parsing makes no progress with fewer bytes than this
-        # The header of the block that is due: key, flags, cas_unique of a value; epoch of a map.
-        self._block: tuple[bytes, int, int] | int | None = None
+        # The header of the block that is due: key, flags, cas_unique of a value; epoch of a map;
+        # word of a document.
+        self._block: tuple[bytes, int, int] | int | bytes | None = None
         self._block_bytes = 0
         self._items: list[Value] = []  # of a get whose END is still to come
         self._lines: list[bytes] = []  # of a listing whose END is still to come
@@ -196,6 +207,8 @@ class ReplyParser:
         self._block = None
         if isinstance(header, int):
             replies.append(MapReply(header, block))
+        elif isinstance(header, bytes):
+            replies.append(Document(header, block))
         elif header is not None:
             self._items.append(Value(header[0], header[1], block, header[2]))
 
@@ -224,6 +237,8 @@ class ReplyParser:
             self._lines.append(line)
         elif line.startswith(b"MAP "):
             self._start_map(line, replies)
+        elif line.startswith(_DOCUMENTS):
+            self._start_document(line)
         elif line.split(b" ", 1)[0] in _ONE_LINE or line.isdigit():
             replies.append(Line(line))
         else:
@@ -249,6 +264,15 @@ class ReplyParser:
             self._block_bytes = length
         else:
             self.broken = f"bad map header {line[:60]!r}"
+
+    def _start_document(self, line: bytes) -> None:
+        words = line.split(b" ")
+        length = _number(words[1]) if len(words) == 2 else -1
+        if 0 <= length <= self._value_bytes_max:
+            self._block = words[0]
+            self._block_bytes = length
+        else:
+            self.broken = f"bad header of a document {line[:60]!r}"
 
 
 def _number(word: bytes) -> int:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.router.discovery import settle
-from quorumcache.router.errors import RouterError
+from quorumcache.router.errors import Refused, RouterError
 from quorumcache.router.pool import Pool
 from quorumcache.router.requests import (
     HealthAnswer,
     LeaderLine,
     NodeLine,
+    Request,
     cluster_health,
     cluster_leaders,
+    cluster_moves,
     cluster_nodes,
+    node_stats,
 )
 from quorumcache.router.routing import RoutingTable
 
@@ -33,6 +36,11 @@ class NodeReport(NamedTuple):
     leaders: tuple[LeaderLine, ...]
     nodes: tuple[NodeLine, ...]
     health: HealthAnswer = HealthAnswer((), ())
+    moves: dict[str, Any] | None = None
+    """What it knows of moves (docs/protocol.md, `cluster moves`); None: it is of an older version,
+    or was not asked."""
+    lag_ms: int | None = None
+    """Of the replica here that its leader has not confirmed for the longest; None: not measured."""
 
 
 class NodeStatus(NamedTuple):
@@ -45,6 +53,7 @@ class NodeStatus(NamedTuple):
     replica_count: int
     leader_count: int
     health: HealthAnswer = HealthAnswer((), ())
+    lag_ms: int | None = None
 
 
 class ShardStatus(NamedTuple):
@@ -67,6 +76,8 @@ class Overview:
     cluster_map: ClusterMap
     nodes: tuple[NodeStatus, ...]
     shards: tuple[ShardStatus, ...]
+    moves: dict[str, Any] | None = None
+    """The newest that a node told of the moves; None: no node of this version has answered."""
 
     @property
     def leaderless(self) -> tuple[ShardStatus, ...]:
@@ -76,7 +87,8 @@ class Overview:
     @property
     def degraded(self) -> tuple[ShardStatus, ...]:
         """Shards with a leader and fewer live replicas than the cluster's replication asks for."""
-        wanted = min(self.cluster_map.replication, len(self.cluster_map.nodes))
+        holders = sum(node.is_placeable for node in self.cluster_map.nodes)
+        wanted = min(self.cluster_map.replication, max(1, holders))
         return tuple(shard for shard in self.shards if shard.leader_id and shard.up_count < wanted)
 
 
@@ -89,6 +101,7 @@ def merge(cluster_map: ClusterMap, reports: Sequence[NodeReport]) -> Overview:
     answering = {report.node_id: not report.error for report in reports}
     errors = {report.node_id: report.error for report in reports}
     health = {report.node_id: report.health for report in reports}
+    lags = {report.node_id: report.lag_ms for report in reports}
     seen_up = {
         line.node_id: True
         for report in reports
@@ -121,10 +134,22 @@ def merge(cluster_map: ClusterMap, reports: Sequence[NodeReport]) -> Overview:
             sum(node.node_id in shard.replicas for shard in shards),
             sum(shard.leader_id == node.node_id for shard in shards),
             health.get(node.node_id, HealthAnswer((), ())),
+            lags.get(node.node_id),
         )
         for node in cluster_map.nodes
     )
-    return Overview(cluster_map, nodes, shards)
+    told = [report.moves for report in reports if report.moves is not None]
+    return Overview(cluster_map, nodes, shards, max(told, key=_news, default=None))
+
+
+def _news(moves: dict[str, Any]) -> tuple[int, int]:
+    """How much a node knows of the moves: the nodes of the directory know of each step."""
+    known = sum(move["bytes_done"] for move in moves["moves"])
+    return moves["epoch"], known + sum(move["state"] not in _FIRST for move in moves["moves"])
+
+
+_FIRST = ("waiting", "copying")
+"""States that a node may also tell without having heard of the move's leader."""
 
 
 def _best_leaders(shard_count: int, lines: Iterable[LeaderLine]) -> list[int]:
@@ -136,34 +161,50 @@ def _best_leaders(shard_count: int, lines: Iterable[LeaderLine]) -> list[int]:
     return [node_id for _, node_id in best]
 
 
-async def observe(pool: Pool, table: RoutingTable, deadline: float) -> Overview:
+async def observe(
+    pool: Pool, table: RoutingTable, deadline: float, measures_lag: bool = False
+) -> Overview:
     """Ask all nodes of the map at once; those that do not answer are named, not waited for."""
     cluster_map = table.cluster_map
-    reports = await asyncio.gather(*(_report(pool, node, deadline) for node in cluster_map.nodes))
+    reports = await asyncio.gather(
+        *(_report(pool, node, deadline, measures_lag) for node in cluster_map.nodes)
+    )
     return merge(cluster_map, reports)
 
 
-async def _report(pool: Pool, node: NodeInfo, deadline: float) -> NodeReport:
-    leaders_request, nodes_request, health_request = (
-        cluster_leaders(),
-        cluster_nodes(),
-        cluster_health(),
-    )
-    size = len(leaders_request.data) + len(nodes_request.data) + len(health_request.data)
+async def _report(pool: Pool, node: NodeInfo, deadline: float, measures_lag: bool) -> NodeReport:
+    asked: list[Request[Any]] = [cluster_leaders(), cluster_nodes(), cluster_health()]
+    asked.append(cluster_moves())
+    if measures_lag:
+        asked.append(node_stats("shards"))
     try:
         connection = await pool.acquire(node.client_address, deadline)
-        await connection.room(size, deadline)
+        await connection.room(sum(len(request.data) for request in asked), deadline)
         # A node that accepts connections but is stopped must not hold up the others.
         deadline = min(deadline, asyncio.get_running_loop().time() + ANSWER_MS / 1000)
-        leaders_reply = connection.submit(leaders_request, deadline)
-        nodes_reply = connection.submit(nodes_request, deadline)
-        health_reply = connection.submit(health_request, deadline)
+        replies = [connection.submit(request, deadline) for request in asked]
         try:
-            return NodeReport(
-                node.node_id, "", await leaders_reply, await nodes_reply, await health_reply
-            )
+            leaders, nodes, health = [await reply for reply in replies[:3]]
+            try:
+                moves = await replies[3]
+            except Refused:
+                moves = None  # Of an older version.
+            lag_ms = lag_of(await replies[4]) if measures_lag else None
+            return NodeReport(node.node_id, "", leaders, nodes, health, moves, lag_ms)
         finally:
-            settle(leaders_reply, nodes_reply, health_reply)
+            settle(*replies)
     except RouterError as error:
         why = getattr(error, "why", "") or str(error)
         return NodeReport(node.node_id, why, (), ())
+
+
+def lag_of(stats: Iterable[tuple[str, str]]) -> int | None:
+    """The longest time for which a replica of a node was not confirmed, in milliseconds, from its
+    `stats shards`; None: one of them was never, or it holds none. Pure."""
+    worst: int | None = None
+    for name, value in stats:
+        if name.endswith(":staleness_ms"):
+            if not value.isdigit():
+                return None
+            worst = max(worst or 0, int(value))
+    return worst

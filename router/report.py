@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.router.overview import Overview, ShardStatus
+from quorumcache.ring.node_info import ACTIVE, DOWN
+from quorumcache.router.overview import NodeStatus, Overview, ShardStatus
 
 BAR_WIDTH = 10
 STRIP_WIDTH = 64
@@ -30,23 +31,30 @@ def status_lines(view: Overview, look: Look) -> list[str]:
     lines = [_title(view.cluster_map, look), _health(view, look), ""]
     leaders = [node.leader_count for node in view.nodes]
     replicas = [node.replica_count for node in view.nodes]
+    has_lag = any(node.lag_ms is not None for node in view.nodes)
+    lag_column = ("LAG",) if has_lag else ()
     rows: list[tuple[str, ...]] = [
-        ("NODE", "STATE", "ZONE", "WEIGHT", "CLIENT", "PEER", "HTTP", "LEADERS", "REPLICAS")
+        (
+            *("NODE", "STATE", "ZONE", "WEIGHT", "CLIENT", "PEER", "HTTP", "LEADERS", "REPLICAS"),
+            *lag_column,
+        )
     ]
     for node in view.nodes:
         info = node.info
-        state = "up" if node.answers else "up*" if node.is_up else "DOWN"
+        lag = "-" if node.lag_ms is None else f"{node.lag_ms} ms"
         rows.append(
             (
-                *(info.name, state, info.zone or "-", f"{info.weight:g}"),
+                *(info.name, state_text(node), info.zone or "-", f"{info.weight:g}"),
                 *(info.client_address, info.peer_address, info.http_address or "-"),
                 _gauge(node.leader_count, max(leaders), look),
                 _gauge(node.replica_count, max(replicas), look),
+                *((lag,) if has_lag else ()),
             )
         )
-    weights = [node.info.weight for node in view.nodes]
+    weights = _weights(view)
     ratios = (_leader_balance(view), max_to_mean(replicas, weights))
-    rows.append(("max/mean", "", "", "", "", "", "", *(f"{ratio:.2f}" for ratio in ratios)))
+    shown = [f"{ratio:.2f}" for ratio in ratios]
+    rows.append(("max/mean", "", "", "", "", "", "", *shown, *("" for _ in lag_column)))
     lines += _table(rows, lambda row, line: _paint_state(rows[row][1], line, look))
     for node in view.nodes:
         if not node.answers:
@@ -58,10 +66,18 @@ def status_lines(view: Overview, look: Look) -> list[str]:
     return lines
 
 
+def state_text(node: NodeStatus) -> str:
+    """`up`, `up*` (for the others only), `DOWN`, and what else the map says of it."""
+    text = "up" if node.answers else "up*" if node.is_up else "DOWN"
+    if node.info.state == ACTIVE or (node.info.state == DOWN and not node.is_up):
+        return text
+    return f"{text}, {'returning' if node.info.state == DOWN else node.info.state}"
+
+
 def ring_lines(view: Overview, look: Look) -> list[str]:
     """How shards and leaders are spread over nodes and zones."""
     cluster_map = view.cluster_map
-    total_weight = sum(node.weight for node in cluster_map.nodes)
+    total_weight = sum(node.weight for node in cluster_map.nodes if node.is_placeable)
     total = sum(len(replicas) for replicas in cluster_map.replica_sets)
     preferred = [cluster_map.preferred_leader(s) for s in range(cluster_map.shard_count)]
     rows: list[tuple[str, ...]] = [
@@ -79,12 +95,12 @@ def ring_lines(view: Overview, look: Look) -> list[str]:
             (
                 *(symbols[info.node_id], info.name, info.zone or "-", f"{info.weight:g}"),
                 _gauge(node.replica_count, most, look),
-                f"{total * info.weight / total_weight:.1f}",
+                f"{total * info.weight / total_weight if info.is_placeable else 0:.1f}",
                 _gauge(wanted, most_leaders, look),
                 _gauge(node.leader_count, most_leaders, look),
             )
         )
-    weights = [node.info.weight for node in view.nodes]
+    weights = _weights(view)
     ratios = (
         max_to_mean([node.replica_count for node in view.nodes], weights),
         max_to_mean([preferred.count(node.info.node_id) for node in view.nodes], weights),
@@ -109,11 +125,14 @@ def ring_lines(view: Overview, look: Look) -> list[str]:
 
 def map_lines(cluster_map: ClusterMap, look: Look) -> list[str]:
     """The map itself: nodes, and the replicas of each shard, preferred leader first."""
-    rows: list[tuple[str, ...]] = [("ID", "NODE", "ZONE", "WEIGHT", "CLIENT", "PEER", "HTTP")]
+    rows: list[tuple[str, ...]] = [
+        ("ID", "NODE", "STATE", "ZONE", "WEIGHT", "CLIENT", "PEER", "HTTP")
+    ]
     for node in cluster_map.nodes:
         rows.append(
             (
-                *(str(node.node_id), node.name, node.zone or "-", f"{node.weight:g}"),
+                *(str(node.node_id), node.name, node.state, node.zone or "-"),
+                f"{node.weight:g}",
                 *(node.client_address, node.peer_address, node.http_address or "-"),
             )
         )
@@ -134,6 +153,12 @@ def map_json(cluster_map: ClusterMap) -> dict[str, object]:
         "replication": cluster_map.replication,
         "nodes": [asdict(node) for node in cluster_map.nodes],
         "replica_sets": [list(replicas) for replicas in cluster_map.replica_sets],
+        "form": cluster_map.form,
+        "directory": list(cluster_map.directory),
+        "moves": [move._asdict() for move in cluster_map.moves],
+        "change": cluster_map.change,
+        "is_paused": cluster_map.is_paused,
+        "settings": dict(cluster_map.settings),
     }
 
 
@@ -155,6 +180,7 @@ def overview_json(view: Overview) -> dict[str, object]:
                 "warnings": list(node.health.warnings),
                 "replicas": node.replica_count,
                 "leaders": node.leader_count,
+                "lag_ms": node.lag_ms,
             }
             for node in view.nodes
         ],
@@ -169,6 +195,9 @@ def overview_json(view: Overview) -> dict[str, object]:
         ],
         "leaderless_shards": [shard.shard for shard in view.leaderless],
         "degraded_shards": [shard.shard for shard in view.degraded],
+        "change": view.cluster_map.change,
+        "is_paused": view.cluster_map.is_paused,
+        "moves": view.moves["moves"] if view.moves is not None else [],
     }
 
 
@@ -182,17 +211,24 @@ def is_healthy(view: Overview) -> bool:
 
 
 def max_to_mean(counts: Sequence[int], weights: Sequence[float]) -> float:
-    """Largest load per weight over the mean load per weight; 1 is a perfect balance."""
-    total = sum(counts)
+    """Largest load per weight over the mean load per weight; 1 is a perfect balance. What a node
+    without weight still holds does not count: it is on its way elsewhere."""
+    pairs = [(count, weight) for count, weight in zip(counts, weights, strict=True) if weight > 0]
+    total = sum(count for count, _ in pairs)
     if not total:
         return 0.0
-    mean = total / sum(weights)
-    return max(count / weight for count, weight in zip(counts, weights, strict=True)) / mean
+    mean = total / sum(weight for _, weight in pairs)
+    return max(count / weight for count, weight in pairs) / mean
+
+
+def _weights(view: Overview) -> list[float]:
+    """By node; 0 for one that is to hold nothing."""
+    return [node.info.weight if node.info.is_placeable else 0.0 for node in view.nodes]
 
 
 def _leader_balance(view: Overview) -> float:
     """Over the nodes that are up: the others can not lead."""
-    up = [node for node in view.nodes if node.is_up]
+    up = [node for node in view.nodes if node.is_up and node.info.is_placeable]
     return max_to_mean([node.leader_count for node in up], [node.info.weight for node in up])
 
 
@@ -209,7 +245,8 @@ def ranges(numbers: Iterable[int]) -> str:
 
 def _title(cluster_map: ClusterMap, look: Look) -> str:
     zones = len({node.zone for node in cluster_map.nodes if node.zone})
-    replication = min(cluster_map.replication, len(cluster_map.nodes))
+    holders = sum(node.is_placeable for node in cluster_map.nodes)
+    replication = min(cluster_map.replication, max(1, holders))
     text = (
         f"Cluster  {cluster_map.cluster_id}  epoch {cluster_map.epoch}, "
         f"{_count(len(cluster_map.nodes), 'node')}"
@@ -333,8 +370,15 @@ def _table(rows: Sequence[tuple[str, ...]], paint: Callable[[int, str], str]) ->
     return lines
 
 
+def table_lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of words as aligned columns; the first one has the names of the columns."""
+    return _table(rows, lambda _, line: line)
+
+
 def _paint_state(state: str, line: str, look: Look) -> str:
-    colour = {"up": "green", "up*": "yellow", "DOWN": "red", "STATE": "dim"}.get(state)
+    colours = {"up": "green", "up*": "yellow", "DOWN": "red", "STATE": "dim"}
+    colour = colours.get(state) or ("yellow" if state.startswith("up") else None)
+    colour = colour or ("red" if state.startswith("DOWN, ") else None)
     if colour is None:
         return line
     if state == "STATE":

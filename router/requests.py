@@ -6,13 +6,14 @@ that the stream is out of step with the requests, and ends the connection.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from quorumcache.ring import ClusterMap, MapError
 from quorumcache.router import codec
-from quorumcache.router.codec import Line, Listing, MapReply, Reply, Value, Values
+from quorumcache.router.codec import Document, Line, Listing, MapReply, Reply, Value, Values
 from quorumcache.router.errors import (
     BadReply,
     Moved,
@@ -83,6 +84,14 @@ class HealthAnswer(NamedTuple):
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+class Challenge(NamedTuple):
+    """`nonce`: what a proof of the secret has to be made with, as hexadecimal digits.
+    `secret_path`: where the node keeps the secret, on its own machine; "": it does not say."""
+
+    nonce: str
+    secret_path: str
 
 
 class MapAnswer(NamedTuple):
@@ -167,6 +176,34 @@ def cluster_nodes() -> Request[tuple[NodeLine, ...]]:
 
 def cluster_health() -> Request[HealthAnswer]:
     return Request(codec.encode_cluster("health"), _health, Effect.READ)
+
+
+def cluster_auth() -> Request[Challenge]:
+    """Ask for a challenge: whoever changes the cluster proves on the same connection that he has
+    its secret."""
+    return Request(codec.encode_cluster("auth"), _challenge, Effect.READ)
+
+
+def cluster_proof(proof: str) -> Request[None]:
+    """The answer to a challenge, as hexadecimal digits. `Refused`: it is another secret."""
+    return Request(codec.encode_cluster("auth", proof), _proven, Effect.READ)
+
+
+def cluster_change(words: Sequence[str]) -> Request[dict[str, Any]]:
+    """A change of the cluster. `Refused` has the cluster's sentence: nothing was changed."""
+    return Request(
+        codec.encode_cluster("change", *words), partial(_document, b"CHANGE"), Effect.WRITE
+    )
+
+
+def cluster_moves() -> Request[dict[str, Any]]:
+    """The nodes, the settings, and the moves that are under way."""
+    return Request(codec.encode_cluster("moves"), partial(_document, b"MOVES"), Effect.READ)
+
+
+def node_stats(section: str) -> Request[tuple[tuple[str, str], ...]]:
+    """Numbers of one node: pairs of name and value."""
+    return Request(b"stats %b\r\n" % section.encode(), _stats, Effect.READ)
 
 
 def _text(line: bytes) -> str:
@@ -342,6 +379,48 @@ def _health(reply: Reply) -> HealthAnswer:
             raise BadReply(f"bad health line {_text(line)[:60]!r}")
         found[word].append(_text(sentence))
     return HealthAnswer(tuple(found[b"PROBLEM"]), tuple(found[b"WARNING"]))
+
+
+def _challenge(reply: Reply) -> Challenge:
+    _refused(reply)
+    if not isinstance(reply, Line) or not reply.text.startswith(b"AUTH "):
+        _unexpected(reply)
+    words = _text(reply.text).split(" ", 2)
+    if len(words) != 3:
+        raise BadReply(f"bad challenge {_text(reply.text)[:60]!r}")
+    return Challenge(words[1], "" if words[2] == "-" else words[2])
+
+
+def _proven(reply: Reply) -> None:
+    _refused(reply)
+    _ok(reply)
+
+
+def _document(word: bytes, reply: Reply) -> dict[str, Any]:
+    _refused(reply)
+    if not isinstance(reply, Document):
+        _unexpected(reply)
+    try:
+        document = json.loads(reply.data)
+    except ValueError:
+        document = None
+    if reply.word != word or not isinstance(document, dict):
+        raise BadReply(f"a {_text(reply.word)} that is not the document asked for")
+    return document
+
+
+def _refused(reply: Reply) -> None:
+    """Raise with the sentence alone what a node says to somebody who changes the cluster."""
+    if isinstance(reply, Line) and reply.text.startswith(b"CLIENT_ERROR "):
+        sentence = reply.text.removeprefix(b"CLIENT_ERROR ").removeprefix(b"refused: ")
+        if sentence.startswith(b"usage: cluster map"):
+            raise Refused("this node is of an older version, which cannot change the cluster")
+        raise Refused(_text(sentence))
+
+
+def _stats(reply: Reply) -> tuple[tuple[str, str], ...]:
+    pairs = [_text(b" ".join(words[1:])).partition(" ") for words in _listing(reply, b"STAT")]
+    return tuple((name, value) for name, _, value in pairs)
 
 
 _STORED_OR_NOT = partial(_word, (b"STORED", b"NOT_STORED"))

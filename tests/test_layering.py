@@ -37,7 +37,12 @@ PURE = (
     "node/consensus/*",
     "node/store/*",
     "node/protocol/*",
+    "node/directory/addresses.py",
+    "node/directory/chronicle.py",
+    "node/directory/question.py",
     "node/directory/state.py",
+    "node/replica/pacing.py",
+    "node/replica/steering.py",
     "node/peers/founding_frames.py",
     "node/peers/founding_secret.py",
     "node/storage/checksum.py",
@@ -107,6 +112,9 @@ EDGES: dict[str, dict[str, str]] = {
     "node/process/supervisor.py": {"*": _PROCESS},
     "node/process/local_cluster.py": {"*": _PROCESS},
     "node/process/given_secret.py": {"*": "reads the secret's file, before there is a node"},
+    "node/process/control.py": {"*": _PROCESS},
+    "node/process/up.py": {"*": _PROCESS},
+    "node/process/up_commands.py": {"*": _PROCESS},
     "node/process/options.py": {"*": "reads the configuration file, before there is a node"},
     "node/telemetry/streams.py": {"*": _PROCESS},
     "node/process/signals.py": {"*": _PROCESS},
@@ -124,6 +132,7 @@ EDGES: dict[str, dict[str, str]] = {
     # Of `ring`, what nodes and clients both need of the world. The rest of it is pure, and so is
     # what `import quorumcache.ring` loads.
     "ring/streams.py": {"*": "the standard streams of every command, before there is any more"},
+    "ring/local_control.py": {"*": "commands speak to a local cluster over a socket of its own"},
     "ring/names.py": {
         "socket": "what IP addresses look like; look-ups for the loops of a real process",
         "threading": "a look-up in a thread of its own; other loops are asked themselves",

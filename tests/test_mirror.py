@@ -59,7 +59,6 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
         ("tests/unit/router/test_cli.py",),
         "the commands as processes: what they print, and their exit codes",
     ),
-    "router/commands/looks.py": (("tests/unit/router/test_cli.py",), "as keys.py"),
     "router/commands/parser.py": (("tests/unit/router/test_cli.py",), "as keys.py"),
     # Nothing in them runs.
     "node/consensus/transport.py": (

@@ -53,11 +53,12 @@ MAY_IMPORT: dict[str, str] = {
     "replica": "errors clock cluster_time telemetry state_machine consensus storage wal",
     "operations": "errors clock telemetry state_machine store peers replica",
     "founding": (
-        "version errors clock cluster_time config telemetry state_machine consensus storage"
-        " wal store peers"
+        "version errors clock cluster_time config telemetry system state_machine consensus"
+        " storage wal store peers"
     ),
     "directory": (
-        "errors alarms telemetry state_machine consensus storage store peers replica founding"
+        "errors clock alarms config telemetry state_machine consensus storage store peers replica"
+        " founding"
     ),
     "housekeeping": (
         "errors clock alarms cluster_time config telemetry state_machine consensus storage"
@@ -73,18 +74,18 @@ MAY_IMPORT: dict[str, str] = {
         "errors cluster_time telemetry peers replica operations founding directory housekeeping"
     ),
     "basics": (
-        "clock alarms cluster_time config telemetry system storage wal peers replica"
+        "errors clock alarms cluster_time config telemetry system storage wal peers replica"
         " directory housekeeping"
     ),
     "member": (
-        "errors telemetry consensus store peers replica operations founding directory"
+        "errors telemetry state_machine consensus store peers replica operations founding directory"
         " housekeeping inbox basics"
     ),
     "node": (
         "errors clock config consensus storage peers replica operations founding"
         " housekeeping admin clients basics member"
     ),
-    "process": "errors clock config telemetry system consensus storage node",
+    "process": "errors clock config telemetry system consensus storage founding node",
     "__main__": "version errors compiled telemetry process",
 }
 

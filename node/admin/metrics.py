@@ -40,6 +40,8 @@ from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import lines_dropped
 from quorumcache.node.version import VERSION
+from quorumcache.ring.move import WAITING
+from quorumcache.ring.node_info import STATES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -123,6 +125,11 @@ PLAIN: dict[str, str] = {
     "slow_clients_closed": "Client connections closed because they did not read their replies.",
     "idle_kicks": "Client connections closed because they were idle for too long.",
     "answers_dropped": "Values of other nodes dropped and read again later: a client reads slowly.",
+    "nodes_joined": "Nodes that joined the cluster while this node led the directory.",
+    "nodes_left": "Nodes that left the cluster while this node led the directory.",
+    "nodes_down": "Nodes that were found dead while this node led the directory.",
+    "moves_started": "Moves of groups started while this node led the directory.",
+    "moves_completed": "Moves of groups completed while this node led the directory.",
     "disk_full": "Times the disk became full.",
     "descriptors_exhausted": "Checks, one per second, that found no file descriptor left.",
     "tasks_failed": "Background tasks and callbacks that failed: bugs.",
@@ -224,6 +231,7 @@ class NodeCollector(Collector):
             family = _gauge(name, text, [])
             family.add_metric([], value)
             yield family
+        yield from self._cluster_gauges()
         peers = _gauge("peer_up", "1 while the connection to the peer stands.", ["peer"])
         for node_id, is_up in sorted(node.peers_up().items()):
             peers.add_metric([self._node.name_of(node_id)], int(is_up))
@@ -233,6 +241,27 @@ class NodeCollector(Collector):
         for name in sorted(ALARMS):
             alarms.add_metric([name], int(name in raised))
         yield alarms
+
+    def _cluster_gauges(self) -> Iterator[Metric]:
+        """What the map says of nodes and moves."""
+        cluster_map = self._node.map
+        form = _gauge("map_form", "Form of the cluster map known here; 0 = none.", [])
+        form.add_metric([], cluster_map.form if cluster_map is not None else 0)
+        yield form
+        nodes = _gauge("nodes", "Nodes in the cluster map, per state.", ["state"])
+        infos = cluster_map.nodes if cluster_map is not None else ()
+        for state in STATES:
+            nodes.add_metric([state], sum(info.state == state for info in infos))
+        yield nodes
+        moves = _gauge("moves", "Groups that are to move.", ["state"])
+        wanted = cluster_map.moves if cluster_map is not None else ()
+        waiting = sum(move.decided == WAITING for move in wanted)
+        moves.add_metric(["waiting"], waiting)
+        moves.add_metric(["started"], len(wanted) - waiting)
+        yield moves
+        paused = _gauge("moves_paused", "1 while no waiting move is started.", [])
+        paused.add_metric([], int(cluster_map is not None and cluster_map.is_paused))
+        yield paused
 
     def _histograms(self) -> Iterator[Metric]:
         timings = self._node.timings

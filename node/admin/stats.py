@@ -213,6 +213,7 @@ def _plain(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, obj
     yield "map_epoch", node.map.epoch if node.map is not None else 0
     yield "shards_held", shards_held
     yield "shards_led", shards_led
+    yield "moves", 0 if node.map is None else len(node.map.moves)
     yield "requests_failed", counters.requests_failed
     yield "writes_refused", counters.writes_refused
     yield "requests_unknown", counters.requests_unknown
@@ -246,7 +247,7 @@ def _settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "binding_protocol", "ascii"
     yield "auth_enabled_sasl", "no"
     yield "auth_enabled_ascii", "no"
-    yield "item_size_max", config.item_bytes_max
+    yield "item_size_max", node.host.item_bytes_max
     yield "maxconns_fast", "yes"
     yield "slab_reassign", "no"
     yield "slab_automove", 0

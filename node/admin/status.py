@@ -24,6 +24,7 @@ from quorumcache.node.admin.view import (
 from quorumcache.node.compiled import describe
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, group_name
 from quorumcache.node.version import VERSION
+from quorumcache.ring import ClusterMap
 
 PROBLEMS_MAX = 10
 """A cluster that has lost its majority would name every shard; a reader needs a few and the
@@ -142,6 +143,11 @@ def status_document(node: ObservedNode) -> dict[str, object]:
         "health": health_problems(node),
         "warnings": health_warnings(node),
         "map_epoch": 0 if cluster_map is None else cluster_map.epoch,
+        "map_form": 0 if cluster_map is None else cluster_map.form,
+        "change": "" if cluster_map is None else cluster_map.change,
+        "moves": 0 if cluster_map is None else len(cluster_map.moves),
+        "moves_paused": cluster_map is not None and cluster_map.is_paused,
+        "settings_in_force": {} if cluster_map is None else _settings(cluster_map),
         "shard_count": config.shards,
         "log_bytes": node.host.wal.bytes_total,
         "nodes": []
@@ -154,6 +160,8 @@ def status_document(node: ObservedNode) -> dict[str, object]:
                 "client_address": info.client_address,
                 "http_address": info.http_address,
                 "zone": info.zone,
+                "weight": info.weight,
+                "state": info.state,
                 "up": info.node_id == node.node_id or peers_up.get(info.node_id, False),
             }
             for info in cluster_map.nodes
@@ -161,6 +169,11 @@ def status_document(node: ObservedNode) -> dict[str, object]:
         "directory": _directory(node),
         "shards": list(_shards(node)),
     }
+
+
+def _settings(cluster_map: ClusterMap) -> dict[str, str]:
+    """The settings in the map, by name."""
+    return {**dict(cluster_map.settings), "replication": str(cluster_map.replication)}
 
 
 def _directory(node: ObservedNode) -> dict[str, object] | None:

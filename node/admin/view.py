@@ -96,6 +96,9 @@ class ObservedHost(Protocol):
 
     @property
     def groups(self) -> Mapping[int, ObservedGroup]: ...
+    # Largest item that is in force.
+    @property
+    def item_bytes_max(self) -> int: ...
     # False while the disk is full or hangs.
     @property
     def log_writable(self) -> bool: ...

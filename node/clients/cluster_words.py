@@ -59,7 +59,7 @@ class ClusterWords:
         it; 0 = unknown. `health`: what is wrong with the node, and what it warns of, in sentences.
         """
         self._known = known
-        self._shards = shards
+        self.shards = shards
         self._groups = groups
         self._leader_node = leader_node
         self._health = health
@@ -114,7 +114,7 @@ class ClusterWords:
 
     def _no_shard(self) -> bytes:
         """The reply to a `cluster session open` that names none of the cluster's shards."""
-        return b"CLIENT_ERROR no such shard: it must be 0 to %d\r\n" % (self._shards - 1)
+        return b"CLIENT_ERROR no such shard: it must be 0 to %d\r\n" % (self.shards - 1)
 
     def _map(self, known_epoch: int) -> bytes:
         cluster_map = self._known.map

@@ -79,6 +79,10 @@ class MemcachedConnection(asyncio.Protocol):
         self._watch = Watch(watched_ns)
         self._reading_paused = False
 
+    def limit_items(self, item_bytes_max: int) -> None:
+        """The limit on items is another one from the next command on."""
+        self._parser.limit_items(item_bytes_max)
+
     # -- the transport's calls -----------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -82,6 +82,11 @@ class ClientContext:
         """The present share of each connection in what all may hold, see `server.py`."""
         self.write_room = WriteRoom()
 
+    def use_shards(self, shards: int) -> None:
+        """The cluster has so many. Before this node takes any clients in."""
+        self.shard_count = shards
+        self.token_shift = 64 - (shards.bit_length() - 1)
+
     def group_of(self, key: bytes) -> int:
         """Group of the key's shard."""
         return (key_token(key) >> self.token_shift) + 1

@@ -60,9 +60,18 @@ class MemcachedServer:
         stood still."""
         self._listener = Listener(context.loop, "--listen")
 
-    async def start(self, addresses: Sequence[str]) -> str:
-        """Listen; the bound addresses, separated by commas."""
-        return ",".join(await self._listener.start(self._new_connection, addresses, backlog=1024))
+    async def start(self, addresses: Sequence[str], *, serves: bool = True) -> str:
+        """Listen; the bound addresses, separated by commas. `serves` False: clients are refused
+        until `serve`.
+        """
+        bound = await self._listener.start(
+            self._new_connection, addresses, serves=serves, backlog=1024
+        )
+        return ",".join(bound)
+
+    async def serve(self) -> None:
+        """Take clients in from now on."""
+        await self._listener.serve()
 
     def _new_connection(self) -> MemcachedConnection:
         number = self._next_number
@@ -91,6 +100,12 @@ class MemcachedServer:
         if not self.connections:
             self._emptied.set()
         self._counters.curr_connections = len(self.connections)
+
+    def limit_items(self, item_bytes_max: int) -> None:
+        """Clients may store items up to this limit from now on, those that are here included."""
+        self.context.item_bytes_max = item_bytes_max
+        for connection in self.connections.values():
+            connection.limit_items(item_bytes_max)
 
     def stop_accepting(self) -> None:
         """No new clients."""

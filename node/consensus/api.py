@@ -248,7 +248,8 @@ class ReplicatedLog:
         raise NotImplementedError
 
     def step_down(self) -> None:
-        """Give leadership up without a successor. Nothing happens unless leader."""
+        """Give leadership up at once, and ask the voter that is furthest along to stand for it.
+        Nothing happens unless leader."""
         raise NotImplementedError
 
     def peer_unreachable(self, replica: ReplicaId) -> None:

@@ -96,6 +96,7 @@ class Progress:
             self.state.name.lower(),
             self.recent_active,
             self.echo_ns,
+            self.snapshot_offset,
         )
 
     # -- transitions -------------------------------------------------------------------

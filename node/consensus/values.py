@@ -164,7 +164,8 @@ class SnapshotSource:
         self.total_bytes = self._ends[-1] if pieces else 0
 
     def read(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset` on; fewer at the end only."""
+        """Up to `size` bytes from `offset` on; fewer at the end only (or where the source is paced:
+        what is read again later)."""
         at = bisect_right(self._ends, offset)
         start = offset - (self._ends[at - 1] if at else 0)
         found: list[bytes] = []
@@ -210,6 +211,7 @@ class PeerStatus(NamedTuple):
     `match_index`: known to be durable there. `next_index`: next entry to send. `state`: "probe",
     "replicate" or "snapshot". `recent_active`: heard from since the last check of the quorum.
     `echo_ns`: when the newest heartbeat that it has answered was sent, by the leader's clock.
+    `snapshot_bytes`: what it holds of a snapshot that is being sent to it.
     """
 
     match_index: Index
@@ -217,3 +219,4 @@ class PeerStatus(NamedTuple):
     state: str
     recent_active: bool
     echo_ns: int
+    snapshot_bytes: int = 0

@@ -6,21 +6,26 @@ Each new epoch is told to all peers at once, and a peer that is behind asks for 
 that do not vote in the directory learn it as fast as the others.
 
 The order of adopting one: the founding is complete, the births of new replicas are durable, the map
-is durable, and only then do replicas start.
+is durable, and only then do replicas start, and those that it places nowhere here any more go, one
+at a time. A map of form 1 takes no replica away.
+
+An adopted map is told to all nodes again and again (`ADOPTED`). A leader of a group waits for that
+before it counts on a replica that the map has given to this node: this node never removes it then
+because of an older map.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.consensus.values import Configuration
-from quorumcache.node.directory.starts import started_here
 from quorumcache.node.errors import DiskRefused, NodeError, PeerError
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.items import (
+    ADOPTED,
     FOUNDED,
     MAP_EPOCH,
     MAP_REPLY,
@@ -28,6 +33,7 @@ from quorumcache.node.peers.items import (
     STARTED,
     check_map_item,
 )
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.storage.local_state import LocalState
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, MapError
@@ -56,10 +62,14 @@ class MapFollower:
         on_fatal: Callable[[BaseException], None],
         send: Callable[[int, tuple[Any, ...]], bool],
         alarms: Alarms,
+        remembered: Callable[[], Iterable[int]] = tuple,
+        remove_replica: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         """`on_map` hears of each newer map at once, `on_started` of groups that have started (a bit
         per shard). `start_replica(group_id, birth, stands)` starts a replica; `stands`: it is the
         preferred leader and may call an election right away. `send` sends an item to a peer.
+        `remembered`: groups that the disk holds and that have not been started. `remove_replica`
+        removes one, running or not; before its first wait it has stopped.
         """
         self.map: ClusterMap | None = None
         self._founding = founding
@@ -71,8 +81,13 @@ class MapFollower:
         self._on_fatal = on_fatal
         self._send = send
         self._alarms = alarms
+        self._remembered = remembered
+        self._remove_replica = remove_replica
         self._learned = asyncio.Event()
-        self._adopted_epoch = 0
+        self._adopted: ClusterMap | None = None
+        self._has_adopted = asyncio.Event()
+        self.adopted_by: dict[int, int] = {}
+        """Epoch of the map that each other node has stored, as far as it told."""
 
     @property
     def epoch(self) -> int:
@@ -101,6 +116,8 @@ class MapFollower:
                 self._host.flush_soon()
         elif kind == MAP_EPOCH:
             self.heard_of(node_id, item[1])
+        elif kind == ADOPTED:
+            self.adopted_by[node_id] = max(item[1], self.adopted_by.get(node_id, 0))
         elif kind == STARTED:
             self._on_started(int.from_bytes(item[1], "little"))
         elif kind == FOUNDED:
@@ -124,18 +141,14 @@ class MapFollower:
         self._send(node_id, (MAP_REQUEST, self.epoch))
         self._host.flush_soon()
 
-    def report_started(self) -> None:
-        """Tell the directory's voters which groups have started under leaders of this node."""
-        if self.map is None:
+    def tell_adopted(self) -> None:
+        """Tell all nodes which map is in force here."""
+        adopted = self._adopted
+        if adopted is None or adopted.form == 1:
             return
-        bits = started_here(self._host.groups, self.map)
-        if not bits:
-            return
-        self._on_started(bits)
-        item = (STARTED, bits.to_bytes((bits.bit_length() + 7) // 8, "little"))
-        for node_id in self._founding.record.directory_voters:
-            if node_id != self._founding.identity.node_id:
-                self._send(node_id, item)
+        for node in adopted.nodes:
+            if node.node_id != self._founding.identity.node_id:
+                self._send(node.node_id, (ADOPTED, adopted.epoch))
         self._host.flush_soon()
 
     # -- adopting -------------------------------------------------------------------------
@@ -156,7 +169,7 @@ class MapFollower:
         removed. With a full disk nothing new starts, and what runs goes on with the map in memory.
         """
         cluster_map = self.map
-        if cluster_map is None or cluster_map.epoch <= self._adopted_epoch:
+        if cluster_map is None or cluster_map is self._adopted:
             return True
         await self._founding.completed.wait()
         births = self._missing_births(cluster_map)
@@ -176,13 +189,17 @@ class MapFollower:
             self._on_fatal(error)
             return True
         self._alarms.clear("map_not_stored")
-        if is_whole:
-            self._adopted_epoch = cluster_map.epoch
         for group_id, birth in births.items():
-            stands = cluster_map.preferred_leader(group_id - 1) == self._founding.identity.node_id
-            self._start_replica(group_id, birth, stands)
+            if group_id in state.leaving:  # Since a newer map came, a moment ago.
+                is_whole = False
+                continue
+            replicas = cluster_map.replica_set(group_id)
+            self._start_replica(group_id, birth, replicas[0] == self._founding.identity.node_id)
         if not is_whole:
             return False
+        self._adopted = cluster_map
+        self._has_adopted.set()
+        self.tell_adopted()
         event(
             log,
             "info",
@@ -199,15 +216,44 @@ class MapFollower:
         founding set while the group has committed nothing. After that it is born empty: it neither
         votes nor stands, and learns the configuration from the log.
         """
-        node_id = self._founding.identity.node_id
         births: dict[int, Configuration] = {}
-        for shard, replicas in enumerate(cluster_map.replica_sets):
-            group_id = shard + 1
-            if node_id not in replicas or group_id in self._host.groups:
-                continue
+        for group_id in self._placed_here(cluster_map) - self._host.groups.keys():
             birth = self._local_state.births.get(group_id)
             if birth is None:
-                started = cluster_map.is_started(shard)
-                birth = Configuration(() if started else cluster_map.founding_sets[shard])
+                shard = group_id - 1
+                is_new = group_id != DIRECTORY_GROUP_ID and not cluster_map.is_started(shard)
+                birth = Configuration(cluster_map.founding_sets[shard] if is_new else ())
             births[group_id] = birth
-        return births
+        return dict(sorted(births.items()))
+
+    def _placed_here(self, cluster_map: ClusterMap) -> set[int]:
+        """The groups that a map wants on this node. Group 0 only if the map says where that is."""
+        node_id = self._founding.identity.node_id
+        placed = {s + 1 for s, nodes in enumerate(cluster_map.replica_sets) if node_id in nodes}
+        if node_id in cluster_map.directory:
+            placed.add(DIRECTORY_GROUP_ID)
+        return placed
+
+    # -- letting go -----------------------------------------------------------------------
+
+    async def let_go(self) -> None:
+        """Remove what the newest map no longer places here, one replica at a time, for ever."""
+        while True:
+            await self._has_adopted.wait()
+            self._has_adopted.clear()
+            while (group_id := self._unplaced()) is not None:
+                assert self._remove_replica is not None
+                await self._remove_replica(group_id)
+
+    def _unplaced(self) -> int | None:
+        """A group of which this node has a replica that neither the map in force places here nor a
+        newer one that is known already; None if there is none.
+        """
+        adopted, newest = self._adopted, self.map
+        if adopted is None or newest is None or adopted.form == 1:
+            return None
+        held = {*self._host.groups, *self._remembered()}
+        # One that was to vote but has no log yet would be born a voter again.
+        held.update(g for g, birth in self._local_state.births.items() if birth.voters)
+        unplaced = held - self._placed_here(adopted) - self._placed_here(newest)
+        return min(unplaced - self._local_state.leaving, default=None)

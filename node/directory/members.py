@@ -52,6 +52,14 @@ class Members:
         nodes = self.map.nodes if self.map is not None else ()
         return next((n.client_address for n in nodes if n.node_id == node_id), "")
 
+    def directory(self) -> tuple[int, ...]:
+        """Nodes with a replica of group 0: by the map, or the voters of the founding record while
+        the map does not say it.
+        """
+        if self.map is not None and self.map.directory:
+            return self.map.directory
+        return self.record.directory_voters if self.record is not None else ()
+
     def preferred_leader_of(self, group_id: int) -> int:
         """Node that should lead a group; 0 if the map does not say it."""
         replicas = self.replicas_of(group_id)

@@ -1,83 +1,179 @@
-"""What the leader of group 0 does: create the first map, and keep the nodes' addresses current.
+"""What the leader of group 0 does: it decides the next map.
 
-Every node runs a steward; only the one whose node leads group 0 acts. It proposes one whole new
-map at a time, by compare-and-set on the epoch (state.py), so a steward that has lost its
-leadership without knowing can do no harm.
+In this order: the first map; what nodes tell of their addresses, and groups that have started; the
+changes that somebody asks for; the step that follows from the cluster's state (`ring/moves.py`);
+the map's second form, once every node can read it.
+
+Every node with a seat in the directory runs a steward; only the one whose node leads group 0 acts.
+It proposes one whole new map at a time, by compare-and-set on the epoch (state.py), so a steward
+that has lost its leadership without knowing can do no harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from quorumcache.node.directory.addresses import follow_addresses
+from quorumcache.node.directory.chronicle import steps
+from quorumcache.node.directory.question import ELSEWHERE, LOST, OK, REFUSED, UNKNOWN, Question
 from quorumcache.node.directory.starts import shards_of
 from quorumcache.node.directory.state import OP_SET_MAP, DirectoryState
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import Result
+from quorumcache.node.store.results import OK as COMMITTED
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, NodeInfo, RingError
+from quorumcache.ring.changes import ChangeRefused
+from quorumcache.ring.moves import next_map
 
 if TYPE_CHECKING:
+    from quorumcache.node.directory.reports import Ledger
     from quorumcache.node.storage.founding_record import FoundingRecord
+    from quorumcache.node.telemetry.counters import Counters
 
 log = get_logger("directory")
 
-STARTED_TICKS = 10
+STARTED_TICKS: Final = 10
 """How long (in calls of `tick`, half a second) it waits for more groups that have started."""
+
+STEP_TICKS: Final = 10
+"""Calls of `tick` between two steps of the directory's own: twice a second."""
+
+QUESTIONS_MAX: Final = 64
+"""Questions that wait for their turn; each takes a round of group 0, some milliseconds."""
+
+QUESTION_TICKS: Final = 80
+"""Calls of `tick` that a question waits here, 4 s: nobody waits for its answer much longer."""
+
+COUNTED: Final = {
+    "node_joined": "nodes_joined",
+    "node_left": "nodes_left",
+    "node_down": "nodes_down",
+    "move_started": "moves_started",
+    "move_completed": "moves_completed",
+}
+"""Counters, by the log event that raises them."""
 
 
 class Steward:
-    """See the module docstring. `known`: what nodes told of themselves when they connected."""
+    """See the module docstring."""
 
     def __init__(
         self,
         *,
+        own_id: int,
         record: FoundingRecord,
         group: ReplicaGroup,
         state: DirectoryState,
         known: Mapping[int, NodeInfo],
+        ledger: Ledger,
+        form_of: Callable[[int], int],
+        first_settings: Mapping[str, str],
+        counters: Counters,
     ) -> None:
+        """`known`: what nodes told of themselves when they connected. `form_of`: the newest form of
+        the map that another node reads, as it says; 1 if it is not known. `first_settings`: of the
+        settings in the map that can be changed, from this node's own.
+        """
+        self._own_id = own_id
         self._record = record
         self._group = group
         self._state = state
         self._known = known
+        self._ledger = ledger
+        self._form_of = form_of
+        self._first_settings = first_settings
+        self._counters = counters
         self._pending = False
+        self._asked: tuple[Question, bytes] | None = None
+        """The question whose map is proposed now, and its answer."""
+        self._questions: deque[Question] = deque()
         self._complained = ""
         self._started = 0
         """Shards whose groups have started, as their leaders told; a bit each."""
         self._ticks_waited = 0
         """Since one of them was first missed in the map."""
+        self._step_ticks = 0
+        """Until the directory's own next step."""
+        self._told: ClusterMap | None = None
+        """The map up to which the log and the counters tell what happened."""
 
     def started(self, bits: int) -> None:
         """A leader tells that the groups of these shards have started."""
         self._started |= bits
 
+    @property
+    def leads(self) -> bool:
+        """Whether this node leads group 0 and knows all that was decided before."""
+        group = self._group
+        return group.is_leader and group.applied_index >= group.log.term_start_index
+
+    def ask(self, question: Question) -> None:
+        """Decide on a question as soon as it is its turn. At a node that does not lead group 0 the
+        answer is `ELSEWHERE`."""
+        if not self._group.is_leader:
+            self._elsewhere(question)
+        elif len(self._questions) >= QUESTIONS_MAX:
+            code = LOST if question.asks_to_join else REFUSED
+            question.done(code, b"too many changes are asked for at once: try again later")
+        else:
+            question.ticks_left = QUESTION_TICKS
+            self._questions.append(question)
+
+    def close(self) -> None:
+        """This node has no replica of group 0 any more."""
+        self._give_up()
+        asked = self._take_asked()
+        if asked is not None:
+            asked[0].done(LOST, UNKNOWN)
+
     def tick(self) -> None:
         """See whether there is something to decide. Called every few ticks."""
-        group = self._group
-        if self._pending or not group.is_leader:
+        present = self._state.cluster_map
+        if not self._group.is_leader:
+            self._give_up()
+            self._ledger.look(present, leads=False)
+            self._told = present
             return
-        if group.applied_index < group.log.term_start_index:
+        if not self.leads:
             return  # What earlier leaders decided may not be known here yet.
+        self._ledger.look(present, leads=True)
+        self._chronicle(present)
+        if self._pending:
+            return
         try:
             wanted = self._wanted_map()
         except RingError as error:
             self._complain(str(error))
             return
-        if wanted is None:
-            return
+        if wanted is not None:
+            self._propose(wanted)
+
+    def _propose(self, wanted: ClusterMap) -> None:
         self._pending = True
         data = wanted.to_bytes()
         command = (0, 0, 0, OP_SET_MAP, b"", self._state.epoch, data)
-        group.submit(command, len(data), self)
+        self._group.submit(command, len(data), self)
 
     def _wanted_map(self) -> ClusterMap | None:
         """The map that should come next; None when the present one is right."""
         present = self._state.cluster_map
         if present is None:
             return self._first_map()
-        changed = self._changed_nodes(present)
+        return (
+            self._with_news(present)
+            or self._with_question(present)
+            or self._with_step(present)
+            or self._in_second_form(present)
+        )
+
+    # -- what nodes tell ---------------------------------------------------------------------
+
+    def _with_news(self, present: ClusterMap) -> ClusterMap | None:
+        changed = follow_addresses(present, self._known, self._complain)
         started = self._started & ~present.started & ((1 << present.shard_count) - 1)
         self._ticks_waited = self._ticks_waited + 1 if started else 0
         if self._ticks_waited > STARTED_TICKS:
@@ -86,43 +182,6 @@ class Steward:
             return replace(marked.with_nodes(changed), epoch=marked.epoch)
         if changed:
             return present.with_nodes(changed)
-        return None
-
-    def _changed_nodes(self, present: ClusterMap) -> list[NodeInfo]:
-        """What nodes tell of themselves otherwise than the map: all of it at once, since a node may
-        have the address that another one has just left.
-
-        An address that still belongs to a node that has not told a new one is not given away: the
-        change of the node that claims it waits until the other one is heard of.
-        """
-        changed = {
-            node.node_id: self._known[node.node_id]
-            for node in present.nodes
-            if node.node_id in self._known and self._known[node.node_id] != node
-        }
-        while changed:
-            conflict = self._conflict(present, changed)
-            if conflict is None:
-                return [changed[node_id] for node_id in sorted(changed)]
-            del changed[conflict]
-        return []
-
-    def _conflict(self, present: ClusterMap, changed: dict[int, NodeInfo]) -> int | None:
-        """A changed node whose address another node of the map has, too; None if there is none."""
-        for field in ("peer_address", "client_address"):
-            holders: dict[str, int] = {}
-            for node in present.nodes:
-                address = getattr(changed.get(node.node_id, node), field)
-                other = holders.setdefault(address, node.node_id)
-                if other == node.node_id:
-                    continue
-                late = node.node_id if node.node_id in changed else other
-                names = {n.node_id: n.name for n in present.nodes}
-                self._complain(
-                    f"nodes {names[other]} and {names[node.node_id]} both have {address}",
-                    "start each node on an address of its own",
-                )
-                return late
         return None
 
     def _first_map(self) -> ClusterMap:
@@ -138,6 +197,100 @@ class Steward:
         )
         return first
 
+    # -- what somebody asks for ------------------------------------------------------------------
+
+    def _with_question(self, present: ClusterMap) -> ClusterMap | None:
+        """The map that the next question leads to. Questions that lead to none are answered."""
+        for question in self._questions:
+            question.ticks_left -= 1
+        while self._questions:
+            question = self._questions.popleft()
+            if question.ticks_left <= 0:
+                self._elsewhere(question)
+                continue
+            wanted, payload = self._answer(question, present)
+            if wanted is not None:
+                self._asked = (question, payload)
+                return wanted
+        return None
+
+    def _answer(self, question: Question, present: ClusterMap) -> tuple[ClusterMap | None, bytes]:
+        """The map to propose and what to say once it is committed; (None, b"") if all is said."""
+        if present.form < 2:
+            code = LOST if question.asks_to_join else REFUSED  # A joiner is to ask again.
+            question.done(code, self._why_first_form(present).encode())
+            return None, b""
+        try:
+            wanted, payload = question.answer(present, self._ledger.view())
+        except (ChangeRefused, RingError) as error:
+            question.done(REFUSED, str(error).encode())
+            return None, b""
+        if wanted is None:
+            question.done(OK, payload)
+        return wanted, payload
+
+    def _give_up(self) -> None:
+        """Another node leads: questions that were not proposed are for that one."""
+        while self._questions:
+            self._elsewhere(self._questions.popleft())
+
+    def _elsewhere(self, question: Question) -> None:
+        leader = self._group.leader_id
+        question.done(ELSEWHERE, b"%d" % (leader if leader != self._own_id else 0))
+
+    # -- what follows from the state of the cluster ----------------------------------------------
+
+    def _with_step(self, present: ClusterMap) -> ClusterMap | None:
+        self._step_ticks -= 1
+        if self._step_ticks > 0 or present.form < 2:
+            return None
+        wanted = next_map(present, self._ledger.view())
+        if wanted is None:
+            self._step_ticks = STEP_TICKS
+            return None
+        return replace(wanted, epoch=present.epoch + 1)
+
+    def _in_second_form(self, present: ClusterMap) -> ClusterMap | None:
+        if present.form > 1 or self._unread_by(present):
+            return None
+        settings = dict(present.settings)
+        for name, value in self._first_settings.items():
+            settings.setdefault(name, value)
+        return replace(
+            present,
+            epoch=present.epoch + 1,
+            form=2,
+            directory=self._record.directory_voters,
+            settings=tuple(sorted(settings.items())),
+        )
+
+    def _unread_by(self, present: ClusterMap) -> list[str]:
+        """Names of the nodes that are not known to read the second form."""
+        return [
+            node.name
+            for node in present.nodes
+            if node.node_id != self._own_id and self._form_of(node.node_id) < 2
+        ]
+
+    def _why_first_form(self, present: ClusterMap) -> str:
+        names = ", ".join(self._unread_by(present)) or "none is missing any more"
+        return (
+            "the cluster cannot be changed before each of its nodes runs this version and was heard"
+            f" ({names}): start these nodes with this version, then try again"
+        )
+
+    # -- what is told ------------------------------------------------------------------------------
+
+    def _chronicle(self, present: ClusterMap | None) -> None:
+        told, self._told = self._told, present
+        if present is told or present is None or told is None:
+            return
+        for step in steps(told, present):
+            event(log, step.level, step.name, **step.fields)
+            counter = COUNTED.get(step.name)
+            if counter is not None:
+                setattr(self._counters, counter, getattr(self._counters, counter) + 1)
+
     def _complain(self, why: str, action: str = "fix the settings of the nodes") -> None:
         if why != self._complained:
             self._complained = why
@@ -146,10 +299,27 @@ class Steward:
     # As the waiter of its own proposal: whatever became of it, look again at the next tick.
 
     def on_result(self, result: Result) -> None:
-        self._pending = False
+        asked = self._take_asked()
+        if asked is None:
+            return
+        question, payload = asked
+        if result == COMMITTED:
+            question.done(OK, payload)
+        else:
+            self._questions.appendleft(question)  # The map has changed: decide again.
 
     def on_refused(self, why: str) -> None:
-        self._pending = False
+        asked = self._take_asked()
+        if asked is not None:
+            self._questions.appendleft(asked[0])
 
     def on_lost(self) -> None:
+        asked = self._take_asked()
+        if asked is not None:
+            asked[0].done(LOST, UNKNOWN)
+
+    def _take_asked(self) -> tuple[Question, bytes] | None:
+        """The proposal has ended: what was asked for with it."""
         self._pending = False
+        asked, self._asked = self._asked, None
+        return asked

@@ -2,6 +2,8 @@
 
 Reading order: `data_dir` (new, member or broken), `found_times`, `durable_state` (all that is
 durable of a node), `progress` (a member waits until every founder has accepted), `introduction`
-(what a node says of itself), `phase` (a new node looks for the others, or proposes the record).
-The argument for all of it is in docs/storage.md, "Founding".
+(what a node says of itself), `questions` (connections of new nodes), `phase` (a new node looks for
+the others, or proposes the record), `joining` (a new node asks a cluster to take it in),
+`arrival` (with what it begins), `admission` (a member takes it in). The argument for all of it is
+in docs/storage.md, "Founding" and "Joining".
 """

@@ -1,13 +1,15 @@
 """What a data directory is, found out at start: new, member, or broken. Blocks; for start-up.
 
     new      a disk id, and nothing else of substance. What a crash in the middle of accepting a
-             founding record leaves (a log without entries, births) is removed: no node was told of
-             it before the membership was stored.
+             founding record, or a place in a cluster, leaves (a log without entries, births, a map
+             that comes with empty births) is removed: no node was told of it before the membership
+             was stored.
     member   the membership, the births, a log: all there and of one cluster.
     broken   anything else. The node refuses to start and says what is missing.
 
-`accept` makes a member of a new one. It stores the membership last, so that a directory that has it
-has the rest, too: whatever is missing later was lost, and the votes and entries in it with it.
+`accept` makes a founder of a new one, `accept_joined` a node that joins. Both store the membership
+last, so that a directory that has it has the rest, too: whatever is missing later was lost, and the
+votes and entries in it with it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import NamedTuple
 from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import BrokenDataDir, ConfigError, FoundingError, WrongDataDir
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
+from quorumcache.node.storage.checksum import with_checksum
 from quorumcache.node.storage.disk import TEMP_SUFFIX, Disk
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import (
@@ -27,16 +30,25 @@ from quorumcache.node.storage.identity import (
     encode_identity,
     read_identity,
 )
-from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, encode_births
+from quorumcache.node.storage.local_state import (
+    BIRTHS_FILE,
+    MAP_FILE,
+    are_empty_births,
+    encode_births,
+)
 from quorumcache.node.storage.secret import Secret, keep_secret, secret_path
 from quorumcache.node.storage.start_record import STARTS_FILE, encode_starts
 from quorumcache.node.storage.starts import Starts
 from quorumcache.node.wal.newest import NEWEST_FILE, NewestSegment, encode_newest, read_newest
 from quorumcache.node.wal.segment import scan_segment, sequence_of
 from quorumcache.node.wal.wal import Wal
+from quorumcache.ring import ClusterMap
 
 LOST_FILE = "data.lost"
 """Why the node must not start on this directory any more; it may be read by people."""
+
+LEFT_FILE = "data.left"
+"""How the node left its cluster: the directory is of no use any more."""
 
 WAL_DIR = "wal"
 SNAPSHOTS_DIR = "snapshots"
@@ -76,6 +88,10 @@ def open_data_dir(disk: Disk, directory: str, random: Random) -> NodeIdentity:
                 directory,
                 f"must not be used any more: an earlier run found that {why}",
             )
+        left = f"{directory}/{LEFT_FILE}"
+        if disk.exists(left):
+            why = disk.read(left).decode(errors="replace").strip()
+            raise WrongDataDir(directory, f"must not be used any more: {why}")
         _check_member(disk, directory)
     else:
         found = _substance(disk, directory)
@@ -95,6 +111,11 @@ def membership(identity: NodeIdentity, directory: str) -> Membership:
             error
         )
     founder = record.founder(identity.node_id)
+    if identity.is_joined:
+        if founder is not None or record.cluster_id != identity.cluster_id:
+            why = f"the founding record in {IDENTITY_FILE} is not that of a cluster that {identity}"
+            raise BrokenDataDir(directory, f"{why} joined")
+        return Membership(identity, record)
     is_same = founder is not None and (record.cluster_id, founder.name, founder.disk_id) == (
         identity.cluster_id,
         identity.name,
@@ -110,7 +131,7 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
     """Raise `WrongDataDir` for another node's directory, and `ConfigError` unless this node's
     settings are those that its cluster was created with.
 
-    `settings`: those that are fixed for the life of a cluster, by name.
+    `settings`: of those that are fixed for the life of a cluster, what was given, by name.
     """
     if name != member.identity.name:
         raise WrongDataDir(
@@ -118,7 +139,11 @@ def check_settings(member: Membership, name: str, settings: dict[str, str], dire
             f"belongs to {member.identity}, this is node {name}. Give each node the directory that"
             " it was created with",
         )
-    differences = member.record.differences(settings)
+    first = dict(member.record.settings)
+    # Replication can be changed in the map: the flag was only its first value.
+    differences = member.record.differences(
+        {**first, **settings, "replication": first.get("replication", "")}
+    )
     if differences:
         raise ConfigError(
             "", f"{differences[0]}. This setting is fixed for the life of the cluster: set it back"
@@ -140,32 +165,68 @@ def accept(
     `secret`: the cluster's; None if it has none.
     """
     founder = next(f for f in record.founders if f.disk_id == identity.disk_id)
+    member = as_member(identity, record)
+    _prepare(disk, directory, member, births_of(record, founder.node_id), random, secret)
+    disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(member))
+    return Membership(member, record)
+
+
+def accept_joined(
+    disk: Disk,
+    directory: str,
+    identity: NodeIdentity,
+    record: FoundingRecord,
+    node_id: int,
+    cluster_map: ClusterMap,
+    random: Random,
+    secret: Secret,
+) -> Membership:
+    """Make the directory a member that joins under this id: as `accept`, without any birth, and
+    with the map that names the node before the membership.
+    """
+    member = as_joined(identity, record, node_id, cluster_map)
+    _prepare(disk, directory, member, {}, random, secret)
+    disk.write(f"{directory}/{MAP_FILE}", with_checksum(cluster_map.to_bytes()))
+    disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(member))
+    return Membership(member, record)
+
+
+def _prepare(
+    disk: Disk,
+    directory: str,
+    member: NodeIdentity,
+    births: dict[int, Configuration],
+    random: Random,
+    secret: Secret | None,
+) -> None:
+    """All that a member's directory has to hold before the membership."""
     Wal.open(
         disk,
         f"{directory}/{WAL_DIR}",
-        cluster_id=record.cluster_id,
-        node_id=founder.node_id,
+        cluster_id=member.cluster_id,
+        node_id=member.node_id,
         random=random,
     )
-    births = births_of(record, founder.node_id)
     disk.write(f"{directory}/{NEWEST_FILE}", encode_newest(NewestSegment()))
-    disk.write(f"{directory}/{STARTS_FILE}", encode_starts(identity.disk_id, Starts()))
+    disk.write(f"{directory}/{STARTS_FILE}", encode_starts(member.disk_id, Starts()))
     disk.write(
-        f"{directory}/{BIRTHS_FILE}", encode_births(births, record.cluster_id, founder.node_id)
+        f"{directory}/{BIRTHS_FILE}", encode_births(births, member.cluster_id, member.node_id)
     )
     if secret is not None:
         keep_secret(disk, directory, secret)
     else:
         disk.remove(secret_path(directory))  # An attempt that crashed may have left another one.
-    member = as_member(identity, record)
-    disk.write(f"{directory}/{IDENTITY_FILE}", encode_identity(member))
-    return Membership(member, record)
 
 
 def condemn(disk: Disk, directory: str, why: str) -> None:
     """The node no longer knows what it promised: it may not start on this directory again.
     Blocks."""
     disk.write(f"{directory}/{LOST_FILE}", f"{why}\n".encode())
+
+
+def mark_left(disk: Disk, directory: str, why: str) -> None:
+    """The node has left its cluster: it may not start on this directory again. Blocks."""
+    disk.write(f"{directory}/{LEFT_FILE}", f"{why}\n".encode())
 
 
 def as_member(identity: NodeIdentity, record: FoundingRecord) -> NodeIdentity:
@@ -180,6 +241,18 @@ def as_member(identity: NodeIdentity, record: FoundingRecord) -> NodeIdentity:
         founder.name,
         is_complete,
         record.to_text(),
+    )
+
+
+def as_joined(
+    identity: NodeIdentity, record: FoundingRecord, node_id: int, cluster_map: ClusterMap
+) -> NodeIdentity:
+    """The identity of the same disk as a member that joined the record's cluster under this id."""
+    name = cluster_map.node(node_id).name
+    return NodeIdentity(
+        *(identity.disk_id, record.cluster_id, node_id, name, True),
+        record.to_text(),
+        is_joined=True,
     )
 
 
@@ -211,7 +284,7 @@ def _check_member(disk: Disk, directory: str) -> None:
 
 def _substance(disk: Disk, directory: str) -> str:
     """What is there that only a member can have, in words; "" if there is nothing."""
-    if disk.exists(f"{directory}/{MAP_FILE}"):
+    if disk.exists(f"{directory}/{MAP_FILE}") and not _has_empty_births(disk, directory):
         return f"a {MAP_FILE}"
     if disk.exists(f"{directory}/{NEWEST_FILE}") and read_newest(disk, directory).sequence:
         return f"a {NEWEST_FILE} that tells of a log"
@@ -228,17 +301,26 @@ def _substance(disk: Disk, directory: str) -> str:
     return ""
 
 
+def _has_empty_births(disk: Disk, directory: str) -> bool:
+    """Whether no group was ever born here: so it is between the map and the membership of a node
+    that joins. A member on which a map has placed a shard has its birth, and that came first.
+    """
+    path = f"{directory}/{BIRTHS_FILE}"
+    return disk.exists(path) and are_empty_births(disk.read(path))
+
+
 def _segments(disk: Disk, directory: str) -> list[str]:
     wal = f"{directory}/{WAL_DIR}"
     return [name for name in disk.list_dir(wal) if sequence_of(name)] if disk.exists(wal) else []
 
 
 def _remove_leftovers(disk: Disk, directory: str) -> None:
-    """What a founder that crashed while it accepted a record has left. Idempotent.
+    """What a node that crashed while it became a member has left. Idempotent.
 
-    The births go first: as long as they are there, so is the log.
+    The map goes first, since it needs the births to be told from a member's. Then the births: as
+    long as they are there, so is the log.
     """
-    for name in (BIRTHS_FILE, STARTS_FILE, NEWEST_FILE):
+    for name in (MAP_FILE, BIRTHS_FILE, STARTS_FILE, NEWEST_FILE):
         if disk.exists(f"{directory}/{name}"):
             disk.remove(f"{directory}/{name}")
             disk.sync_dir(directory)

@@ -14,21 +14,24 @@ from typing import TYPE_CHECKING, Final
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Snapshot
-from quorumcache.node.errors import AcknowledgedDataLost, StorageError
+from quorumcache.node.errors import AcknowledgedDataLost, NodeLeft, StorageError
 from quorumcache.node.founding.data_dir import (
     SNAPSHOTS_DIR,
     WAL_DIR,
     Membership,
     accept,
+    accept_joined,
     as_member,
     births_of,
     check_births,
     check_settings,
     condemn,
+    mark_left,
     membership,
     open_data_dir,
 )
 from quorumcache.node.founding.found_times import find_times
+from quorumcache.node.peers.joining_frames import Joined
 from quorumcache.node.storage.disk_space import SpacePlan, plan_space
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, lock_data_dir
@@ -49,6 +52,11 @@ if TYPE_CHECKING:
     from quorumcache.node.storage.disk import Disk
 
 log: Final = get_logger("node")
+
+
+FIXED: Final = ("cluster_name", "durability", "shards")
+"""Settings of the founding record that nothing changes. A node that is given another value for one
+of them does not start."""
 
 
 class DurableState:
@@ -88,7 +96,8 @@ class DurableState:
         self.member: Membership | None = None
         self.peer_starts: PeerStarts | None = None
         """Of a member that keeps something: the starts that it has seen of the others."""
-        self._config = config
+        self.config = config
+        """What this node was told. Of a member, with what its cluster says in place of it."""
         self._clock = clock
         self._random = random
         self._loop = loop
@@ -116,12 +125,30 @@ class DurableState:
         )
         self.become(member)
 
+    def accept_joined(self, joined: Joined) -> None:
+        """Make this new node a member of the cluster that has taken it in."""
+        record, node_id = joined.record, joined.node_id
+        assert self.disk is not None, "a node that joins keeps something"
+        assert self.secret is not None, "and proved the secret"
+        member = accept_joined(
+            *(self.disk, self.directory, self.identity, record, node_id, joined.map),
+            *(self._random, self.secret),
+        )
+        event(log, "info", "joined", cluster=record.cluster_id, node_id=node_id)
+        self.become(member)
+
     def become(self, member: Membership) -> None:
         """Read what a member's disk remembers. Raises what is wrong with it, or with the settings
         that are fixed since the founding.
         """
-        config = self._config
-        check_settings(member, config.name, config.fixed_settings, self.directory)
+        config = self.config
+        given = {
+            name: value
+            for name, value in config.fixed_settings.items()
+            if name in FIXED and config.is_given(name)
+        }
+        check_settings(member, config.name, given, self.directory)
+        self.config = config.of_cluster(dict(member.record.settings))
         self.identity = member.identity
         self.local_state.cluster_id = member.identity.cluster_id
         self.local_state.node_id = member.identity.node_id
@@ -133,7 +160,7 @@ class DurableState:
         self.member = member
 
     def _open(self, disk: Disk, member: Membership) -> None:
-        config = self._config
+        config = self.config
         plan = self.plan = plan_space(
             disk.space(self.directory).total_bytes,
             segment_bytes_max=config.segment_bytes_max,
@@ -182,11 +209,13 @@ class DurableState:
 
     def failed(self, error: BaseException) -> None:
         """The node ends because of this. A disk that has lost what was acknowledged is
-        condemned, so that the node does not start on it again.
+        condemned, so that the node does not start on it again; and so is that of a node that has
+        left its cluster.
         """
-        if self.disk is not None and isinstance(error, AcknowledgedDataLost):
+        if self.disk is not None and isinstance(error, AcknowledgedDataLost | NodeLeft):
+            mark = condemn if isinstance(error, AcknowledgedDataLost) else mark_left
             try:
-                condemn(self.disk, self.directory, str(error))
+                mark(self.disk, self.directory, str(error))
             except (OSError, StorageError) as second:  # The next start finds out again.
                 event(log, "error", "directory_not_marked", why=second)
 

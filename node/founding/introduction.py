@@ -16,13 +16,20 @@ from quorumcache.ring import ClusterMap, NodeInfo
 
 
 def own_info(
-    config: NodeConfig, node_id: int, disk_id: str, listen_address: str, http_address: str
+    config: NodeConfig,
+    node_id: int,
+    disk_id: str,
+    listen_address: str,
+    http_address: str,
+    peer_address: str = "",
 ) -> NodeInfo:
-    """What this node tells of itself. The addresses are those that its listeners are bound at."""
+    """What this node tells of itself. The addresses are those that its listeners are bound at;
+    `peer_address` "": that listener is not there yet.
+    """
     return NodeInfo(
         node_id,
         config.name,
-        config.members.get(config.name) or config.peer or "127.0.0.1:0",
+        config.advertised_peer(peer_address),
         config.advertised(listen_address),
         config.reachable(http_address) if http_address else "",
         config.zone,
@@ -100,7 +107,7 @@ def peer_specs(
     """The other nodes: of the newest map, or of the founding record while there is none.
 
     They are dialed where this node's own settings say, else where the map says, and in turn where
-    they say themselves that they are (`known`).
+    they say themselves that they are (`known`), or where the map says it while they have not.
     """
     record = founding.record
     nodes = cluster_map.nodes if cluster_map is not None else record.founders
@@ -112,6 +119,6 @@ def peer_specs(
         disk_id = node.disk_id or (founder.disk_id if founder is not None else "")
         address = config.members.get(node.name) or node.peer_address
         heard = known.get(node.node_id)
-        told = heard.peer_address if heard is not None else ""
+        told = heard.peer_address if heard is not None else node.peer_address
         specs[node.node_id] = PeerSpec(node.name, address, disk_id, told)
     return specs

@@ -18,10 +18,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Final, cast
+from typing import Final
 
 from quorumcache.node.errors import FoundingError, HandshakeRefused, PeerError
-from quorumcache.node.peers.codec import HELLO_BYTES_MAX, FrameDecoder, Refusal, encode_refusal
+from quorumcache.node.founding.questions import Asking, Reception
+from quorumcache.node.peers.codec import Refusal, encode_refusal
 from quorumcache.node.peers.founding_frames import (
     ANSWER_BYTES_MAX,
     Blank,
@@ -42,12 +43,6 @@ ROUND_MS: Final = (80, 160)
 
 ASK_SECONDS: Final = 1.0
 """For a question, from the dial to the whole answer."""
-
-QUESTION_SECONDS: Final = 5.0
-"""For a stranger to say what it wants."""
-
-CONNECTIONS_MAX: Final = 256
-"""Accepted connections at a time. Further ones are closed before they are read."""
 
 RETRY_MS: Final = 200
 """Told to a member that dials a node that is still new: it will have accepted soon."""
@@ -87,8 +82,7 @@ class FoundingPhase:
         self._on_waiting = on_waiting
         self._given_secret = given_secret
         self._new_secret = new_secret
-        self._connections: dict[_Listening, None] = {}
-        self._is_over = False
+        self._reception = Reception(loop, self.answer)
         self._names = Names(loop, remembers=True)
         self._rounds = 0
 
@@ -96,21 +90,7 @@ class FoundingPhase:
 
     def accept(self) -> asyncio.Protocol:
         """A connection came in."""
-        return _Listening(self)
-
-    def admit(self, connection: _Listening) -> bool:
-        """Whether there is room for one more."""
-        if self._is_over or len(self._connections) >= CONNECTIONS_MAX:
-            return False
-        self._connections[connection] = None
-        return True
-
-    def forget(self, connection: _Listening) -> None:
-        self._connections.pop(connection, None)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
+        return self._reception.accept()
 
     def answer(self, payload: bytes) -> bytes:
         """The frame that answers a first frame. Raises `PeerError`."""
@@ -126,10 +106,8 @@ class FoundingPhase:
 
     def close(self) -> None:
         """End every connection that was accepted here."""
-        self._is_over = True
         self._names.close()
-        for connection in list(self._connections):
-            connection.abort()
+        self._reception.close()
 
     # -- asking ---------------------------------------------------------------------------
 
@@ -183,11 +161,11 @@ class FoundingPhase:
         """One question to another founder, on a connection of its own."""
         address = self._others[name]
         host, port = parse_address(address)
-        asking = _Asking(self._loop.create_future(), self._frame)
+        asking = Asking(self._loop, ANSWER_BYTES_MAX)
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 await self._names.connect(lambda: asking, host, port, self._rounds)
-                payload = await asking.answer
+                payload = await asking.ask(self._frame)
             answer = decode_answer(payload)
         except TimeoutError:
             return f"no answer from {address}"
@@ -238,82 +216,3 @@ def why_unfit(
             f"{name} is {', '.join(members)}"
         )
     return "; ".join(record.differences(fixed))
-
-
-class _Asking(asyncio.Protocol):
-    """The connection of one question. `answer`: the payload of the first frame that comes."""
-
-    def __init__(self, answer: asyncio.Future[bytes], question: bytes) -> None:
-        self.answer = answer
-        self._question = question
-        self._decoder = FrameDecoder(ANSWER_BYTES_MAX)
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are not subclasses of asyncio's.
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._question)
-
-    def data_received(self, data: bytes) -> None:
-        if self.answer.done():
-            return
-        try:
-            payloads = self._decoder.feed(data)
-        except PeerError as error:
-            self.answer.set_exception(error)
-            return
-        if payloads:
-            self.answer.set_result(payloads[0])
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        if not self.answer.done():
-            self.answer.set_exception(ConnectionResetError("the connection was closed"))
-
-    def close(self) -> None:
-        """Nothing more is expected."""
-        if self.answer.done() and not self.answer.cancelled():
-            self.answer.exception()  # Looked at: the task that asked may have ended before it came.
-        else:
-            self.answer.cancel()
-        if self._transport is not None:
-            self._transport.abort()
-
-
-class _Listening(asyncio.Protocol):
-    """A connection that was accepted while this node is new."""
-
-    def __init__(self, phase: FoundingPhase) -> None:
-        self._phase = phase
-        self._decoder = FrameDecoder(HELLO_BYTES_MAX)
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        if not self._phase.admit(self):
-            self._transport.abort()
-            return
-        self._timer = self._phase.loop.call_later(QUESTION_SECONDS, self.abort)
-
-    def data_received(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        try:
-            payloads = self._decoder.feed(data)
-            if payloads:
-                transport.write(self._phase.answer(payloads[0]))
-                transport.close()
-        except PeerError:
-            transport.abort()  # Not from a node; there is nothing to tell it.
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._phase.forget(self)
-        self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()

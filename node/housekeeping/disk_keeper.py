@@ -1,5 +1,8 @@
 """Watches the disk: room, syncs that hang, a directory that is gone, descriptors.
 
+A disk that takes long for a write is *slow*: the node gives its leaderships away in peace
+(`fitness.py`), and goes on.
+
 Two things keep a node from writing its log without being its end. The disk is *full* (or there is
 no descriptor left), or it *hangs*: a sync does not return. While either lasts the host leads
 nothing and takes nothing in (`ReplicaHost.disk_trouble`), so others lead, and what the node holds
@@ -41,8 +44,16 @@ log = get_logger("disk")
 
 RESERVE_FILE: Final = "reserve"
 
+SLOW_ELECTIONS: Final = 1
+"""When a write has taken so many election timeouts, other nodes are asked to lead. They take over
+without a pause, so this need not be certain."""
+
+SLOW_MS_MIN: Final = 250
+"""However short an election is: single syncs of 200 ms are usual on disks that others use, too."""
+
 HANG_ELECTIONS: Final = 5
-"""A sync that takes so many election timeouts hangs: another node leads sooner than it returns."""
+"""A sync that takes so many election timeouts hangs: the node takes nothing in any more. Not
+sooner: a follower that answers heartbeats keeps up the lease of a leader that has lost another."""
 
 PROBE_IDLE_NS: Final = 30_000_000_000
 """A log that has rested so long has the disk probed, and so long after each probe again.
@@ -74,8 +85,12 @@ class DiskKeeper:
         host: ReplicaHost,
         alarms: Alarms,
         counters: Counters,
+        on_slow: Callable[[], None],
         on_lost: Callable[[BaseException], None],
     ) -> None:
+        """`on_slow` is called in every tick in which the disk has not answered for
+        `SLOW_ELECTIONS`.
+        """
         self._clock = clock
         self._disk = disk
         self._data_dir = config.data_dir or ""
@@ -86,7 +101,10 @@ class DiskKeeper:
         self._alarms = alarms
         self._counters = counters
         self._on_lost = on_lost
-        self._hang_ns = HANG_ELECTIONS * config.election_ms * 1_000_000
+        self._on_slow = on_slow
+        slow_ms = max(SLOW_MS_MIN, SLOW_ELECTIONS * config.election_ms)
+        self._slow_ns = slow_ms * 1_000_000
+        self._hang_ns = max(slow_ms, HANG_ELECTIONS * config.election_ms) * 1_000_000
         self._reserve_path = f"{self._data_dir}/{RESERVE_FILE}"
         self._has_reserve = False
         self._is_setting_aside = False
@@ -141,7 +159,10 @@ class DiskKeeper:
         now_ns = self._clock.monotonic_ns()
         self._probe_if_due(now_ns)
         since_ns = self.waiting_since_ns
-        hangs = since_ns > 0 and now_ns - since_ns >= self._hang_ns
+        waited_ns = now_ns - since_ns if since_ns else 0
+        if waited_ns >= self._slow_ns:
+            self._on_slow()
+        hangs = waited_ns >= self._hang_ns
         if hangs != self._hangs:
             self._hangs = hangs
             self._tell()

@@ -16,6 +16,7 @@ from quorumcache.node.housekeeping.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from quorumcache.node.config import NodeConfig
+    from quorumcache.node.housekeeping.fitness import Fitness
     from quorumcache.node.replica.host import ReplicaHost
     from quorumcache.node.storage.snapshots import SnapshotStore
     from quorumcache.node.telemetry.counters import Counters
@@ -37,6 +38,7 @@ class Housekeeper:
         counters: Counters,
         preferred_leader: Callable[[int], int],
         is_up: Callable[[int], bool],
+        fitness: Fitness,
         interval: float = 0.5,
     ) -> None:
         self._host = host
@@ -48,6 +50,7 @@ class Housekeeper:
             election_ms=config.election_ms,
             preferred_leader=preferred_leader,
             is_up=is_up,
+            fitness=fitness,
         )
         self.snapshots = Snapshots(
             host,

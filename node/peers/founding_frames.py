@@ -133,6 +133,14 @@ def _blank(fields: tuple[Any, ...]) -> Blank:
     if len(fields) != 10:
         raise PeerFrameError(f"a question of a new node has {len(fields)} fields, expected 10")
     name, disk_id, peer, client, http, zone, weight, settings = fields[2:]
+    info = new_node(name, disk_id, peer, client, http, zone, weight)
+    return Blank(info, settings_of(settings))
+
+
+def new_node(
+    name: Any, disk_id: Any, peer: Any, client: Any, http: Any, zone: Any, weight: Any
+) -> NodeInfo:
+    """What a new node says of itself, none of which is trusted. Raises `PeerFrameError`."""
     info = NodeInfo(1, name, peer, client, http, zone, weight, disk_id)
     try:
         check_node(info)
@@ -140,6 +148,11 @@ def _blank(fields: tuple[Any, ...]) -> Blank:
         raise PeerFrameError(f"a new node: {error}") from error
     if not is_disk_id(disk_id):
         raise PeerFrameError(f"a new node: disk id is {disk_id!r:.60}")
+    return info
+
+
+def settings_of(settings: Any) -> tuple[tuple[str, str], ...]:
+    """(name, value) pairs that a new node told. Raises `PeerFrameError`."""
     if type(settings) is not tuple or len(settings) > SETTINGS_MAX:
         raise PeerFrameError("a new node: settings are not a short array")
     for setting in settings:
@@ -147,4 +160,4 @@ def _blank(fields: tuple[Any, ...]) -> Blank:
             raise PeerFrameError(f"a new node: a setting is {setting!r:.60}")
         if not all(len(text) <= SETTING_CHARS_MAX and text.isprintable() for text in setting):
             raise PeerFrameError(f"a new node: a setting is {setting!r:.60}")
-    return Blank(info, settings)
+    return settings

@@ -104,17 +104,25 @@ WORD_CHARS_MAX: Final = 300
 PAYLOAD_BYTES_MAX: Final = MAP_BYTES_MAX
 """Longest payload of a reply: a map."""
 
-MAP_KINDS: Final = (MAP_REQUEST, MAP_REPLY, MAP_EPOCH, FOUNDED, STARTED)
+ADOPTED: Final = 52
+"""(kind, epoch): the sender has stored the map of this epoch, and never goes back to what an older
+one wanted of it. Told of maps of form 2 only."""
+
+MAP_KINDS: Final = (MAP_REQUEST, MAP_REPLY, MAP_EPOCH, FOUNDED, STARTED, ADOPTED)
 """What the follower of the map takes."""
 
 TIME: Final = 46
 """(kind, settled, cluster_ms, wall_ms, trusted_ms): what the sender's clocks show, see
 `cluster_time.py`. Every `TELL_MS`, and first of all on a new connection."""
 
+FITNESS: Final = 53
+"""(kind, late_ms, rest_ms): the sender's loop is so late, and it wants no leadership for so long
+(`housekeeping/fitness.py`). To nodes of form 2 or more only."""
+
 DIRECTORY_KINDS: Final = (REPORT, CHANGE_REQUEST, CHANGE_REPLY)
 """What `directory/office.py` takes. They are sent to nodes that speak form 2 only."""
 
-RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME))
+RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME, FITNESS))
 """What concerns neither consensus nor forwards."""
 
 _MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {
@@ -123,6 +131,7 @@ _MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {
     MAP_EPOCH: (int, int),
     FOUNDED: (int, int),
     STARTED: (int, bytes),
+    ADOPTED: (int, int),
 }
 """Types of the members of each item of `MAP_KINDS`."""
 

@@ -38,7 +38,6 @@ from quorumcache.node.peers.codec import (
     encode_refusal,
 )
 from quorumcache.node.peers.datagrams import DatagramPath
-from quorumcache.node.peers.founding_frames import Blank, decode_question
 from quorumcache.node.peers.proofs import OWN_FORM, form_of
 from quorumcache.node.system.kernel_timing import set_retransmission
 
@@ -48,6 +47,7 @@ STALLED_TICKS: Final = 4
 """A connection that brings nothing for a second does not do its work, though it may recover: the
 packets that it lost are sent again sooner than that, unless they cannot pass at all."""
 HELLO_TICKS_MAX: Final = 20  # 5 s for a stranger to introduce itself
+JOIN_TICKS_MAX: Final = 80  # 20 s for the directory to decide about a new node that proved itself
 CLOSING_TICKS_MAX: Final = 4  # 1 s to send what is left, then the connection is cut
 
 WRITE_BUFFER_BYTES: Final = 256 << 10  # handed to the transport; beyond that the outboxes collect
@@ -78,7 +78,9 @@ class LinkOwner(Protocol):
         """The first frame of a node that said hello. Raises as `link_introduced`."""
 
     def link_ready(self, link: PeerLink) -> None: ...
-    def link_blank(self, link: PeerLink, blank: Blank) -> bytes: ...
+    def link_question(self, link: PeerLink, payload: bytes) -> bool:
+        """A first frame came in. True if a new node asks with it: then it is answered."""
+
     def link_refused(self, link: PeerLink, refusal: Refusal, by_peer: bool) -> None: ...
     def link_items(self, link: PeerLink, items: Items, size: int) -> None: ...
     def link_item_too_long(self, link: PeerLink, size: int) -> None: ...
@@ -101,6 +103,7 @@ class PeerLink(asyncio.Protocol):
         "_claimed",
         "_decoder",
         "_heard",
+        "_hello_ticks_max",
         "_outbox",
         "_owner",
         "_paused",
@@ -117,6 +120,7 @@ class PeerLink(asyncio.Protocol):
         "lost",
         "node_id",
         "nonce",
+        "nonces",
         "outbox_bytes",
         "path",
         "why",
@@ -156,6 +160,9 @@ class PeerLink(asyncio.Protocol):
         self.closing = False
         self.why = ""
         """Why it was closed, for people."""
+        self.nonces: tuple[bytes, bytes] | None = None
+        """Of a new node that is joining, and of this node: between its first frame and its next."""
+        self._hello_ticks_max: int = SILENT_TICKS_MAX if self.dialed else HELLO_TICKS_MAX
         self.outbox_bytes = 0
         self.bulk_bytes = 0
         """Bytes of items not yet handed to the transport. At most the bound and one item."""
@@ -237,10 +244,7 @@ class PeerLink(asyncio.Protocol):
 
     def _first_frame(self, payload: bytes) -> None:
         owner = self._owner
-        blank = None if self.dialed else decode_question(payload)
-        if blank is not None:
-            self._write(owner.link_blank(self, blank))
-            self.close("the question of a new node was answered")
+        if not self.dialed and owner.link_question(self, payload):
             return
         hello = decode_hello(payload)
         if isinstance(hello, Refusal):
@@ -282,6 +286,16 @@ class PeerLink(asyncio.Protocol):
         self._write(encode_refusal(str(error), retry_ms))
         self._owner.link_refused(self, Refusal(str(error), retry_ms), False)
         self.close(f"refused: {error}")
+
+    def answer(self, frame: bytes, *, is_last: bool = True) -> None:
+        """Answer a new node's question; the last answer ends the connection."""
+        self._write(frame)
+        if is_last:
+            self.close("answered a new node")
+
+    def wait_longer(self) -> None:
+        """The answer to a new node takes some time."""
+        self._hello_ticks_max = JOIN_TICKS_MAX
 
     def _refused_by_peer(self, refusal: Refusal) -> None:
         self._owner.link_refused(self, refusal, True)
@@ -391,7 +405,7 @@ class PeerLink(asyncio.Protocol):
         heard, self._heard = self._heard, False
         if not self.is_ready:
             # Bytes that never become a hello do not count.
-            limit = SILENT_TICKS_MAX if self.dialed else HELLO_TICKS_MAX
+            limit = self._hello_ticks_max
             if self._silent_ticks > limit:
                 self.abort(f"no hello within {limit * TICK_SECONDS:g} s")
             return

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from quorumcache.node.peers.datagrams import DatagramReceiver
 from quorumcache.node.system.listeners import Listener
@@ -23,7 +24,7 @@ class PeerListener:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._listener = Listener(loop, "--peer")
-        self.accept: Callable[[], asyncio.Protocol] = asyncio.Protocol
+        self.accept: Callable[[], asyncio.Protocol] = _Closed
         self.on_datagram: Callable[[bytes], None] = _ignore
         self.address = ""
         self._datagram_ends: list[asyncio.BaseTransport] = []
@@ -54,6 +55,13 @@ class PeerListener:
         for end in self._datagram_ends:
             end.close()
         self._datagram_ends.clear()
+
+
+class _Closed(asyncio.Protocol):
+    """Nobody answers here yet: the other side dials again."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
 
 
 def _ignore(data: bytes) -> None:

@@ -26,7 +26,6 @@ from quorumcache.node.peers.codec import Hello, Items, Refusal, pack_item
 from quorumcache.node.peers.datagram_paths import DatagramPaths
 from quorumcache.node.peers.datagrams import DatagramPath
 from quorumcache.node.peers.dialer import Dialer
-from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, Handshake
 from quorumcache.node.peers.line_log import LineLog
 from quorumcache.node.peers.link import PeerLink
@@ -396,9 +395,9 @@ class PeerNetwork:
         )
         self._handler.on_refused(link.node_id, refusal.sentence)
 
-    def link_blank(self, link: PeerLink, blank: Blank) -> bytes:
-        """A new node asks for the founding record."""
-        return self._handler.on_blank(blank)
+    def link_question(self, link: PeerLink, payload: bytes) -> bool:
+        """A first frame came in: a new node may ask with it."""
+        return self._handler.on_question(link, payload)
 
     def link_items(self, link: PeerLink, items: Items, size: int) -> None:
         """A frame of items, of `size` bytes with its header."""

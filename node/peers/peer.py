@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from quorumcache.node.peers.codec import Hello, Items, Refusal
-from quorumcache.node.peers.founding_frames import Blank
 from quorumcache.ring.address import parse_address
 
 if TYPE_CHECKING:
@@ -35,6 +34,21 @@ class PeerSpec(NamedTuple):
         """The (host, port) pairs to dial, in turn."""
         texts = [self.address, *([self.told] if self.told not in ("", self.address) else [])]
         return [parse_address(text) for text in texts]
+
+
+class Asker(Protocol):
+    """The connection of a new node that asks: a `PeerLink` that has not introduced itself.
+
+    `nonces`: of a join, the new node's and this one's, until the next question.
+    """
+
+    nonces: tuple[bytes, bytes] | None
+
+    def answer(self, frame: bytes, *, is_last: bool = True) -> None:
+        """Send the answer, if the other side is still there; the last one ends the connection."""
+
+    def wait_longer(self) -> None:
+        """The answer takes longer than a hello may."""
 
 
 class PeerHandler(Protocol):
@@ -65,8 +79,10 @@ class PeerHandler(Protocol):
     def on_newer_map(self) -> None:
         """A stranger of our cluster has a newer map: the others may have it, too."""
 
-    def on_blank(self, blank: Blank) -> bytes:
-        """A new node asks for the founding record: the frame that answers it."""
+    def on_question(self, asker: Asker, payload: bytes) -> bool:
+        """The first frame of a connection that came in. True if it is the question of a new node:
+        then it is, or will be, answered. Raises as `link_introduced`.
+        """
 
 
 class Peer:
@@ -93,13 +109,13 @@ class Peer:
         self.name = name
         self.addresses = addresses
         self.disk_id = disk_id
+        self.form = 1  # of the map and of the items that it speaks, as it said last
         self.refusal = ""  # what the other side said last; "" once it took us
         self.refused = ""  # what we said to it last; "" once we took it
         self.one_way_since_ns = 0  # the dialed link stands, an accepted one does not; 0 = not so
         self.link: PeerLink | None = None  # dialed and ready
         self.inbound: PeerLink | None = None  # accepted and ready
         self.datagram_token = b""  # of the datagrams that count now; b"" without `inbound`
-        self.form = 1  # what it understands, as it said last (`proofs.py`)
         self.failures = 0  # dials in a row without a stable link
         self.retry_ms = 0  # told by a refusal; 0 = none
         self.suspect = False  # on_peer_down was called, and nothing came up since

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import IO
 
 from quorumcache.node.errors import StartupError
+from quorumcache.node.founding.data_dir import LEFT_FILE
 from quorumcache.node.process.local_cluster import LocalNode, Plan
 from quorumcache.node.storage.identity import LOCK_FILE
 
 # A child's own limit for a clean stop is 10 s; then it is killed.
 STOP_S = 15.0
+# How long a child may take to its start line.
+READY_S = 60.0
 # An old log file is moved aside when a node starts with more than this in it.
 LOG_BYTES_MAX = 16 << 20
 
@@ -42,12 +45,20 @@ class Child:
             *("--peer", node.peer),
             *("--http", node.http),
             *("--data-dir", self.data_path),
-            *("--initial-cluster", plan.initial_cluster),
-            *("--shards", str(plan.shards)),
+            *(
+                ("--join", plan.join_addresses(node))
+                if node.has_joined
+                else ("--initial-cluster", plan.initial_cluster, "--shards", str(plan.shards))
+            ),
             *passed_on,
         ]
         self._process: asyncio.subprocess.Process | None = None
         self.started_at = 0.0
+        self.is_restarting = False
+        """It was stopped to be started again: nobody else has to do that."""
+        self.restarted = asyncio.Event()
+        self.gone = asyncio.Event()
+        """Set once it has left the cluster."""
 
     @property
     def pid(self) -> int:
@@ -62,6 +73,23 @@ class Child:
         """Is there the data directory of a node that was ready before?"""
         return os.path.exists(os.path.join(self.data_path, LOCK_FILE))
 
+    def has_left(self) -> bool:
+        """Has the node left its cluster for good?"""
+        return os.path.exists(os.path.join(self.data_path, LEFT_FILE))
+
+    async def restart(self) -> None:
+        """Stop it cleanly and start it again; see `wait_start_line` for what may go wrong."""
+        self.restarted.clear()
+        self.is_restarting = True
+        try:
+            await self.stop()
+            await self.start()
+            async with asyncio.timeout(READY_S):
+                await self.wait_start_line()
+        finally:
+            self.is_restarting = False
+            self.restarted.set()
+
     async def start(self) -> None:
         """Start the process; its log goes to `log_path`."""
         self.started_at = asyncio.get_running_loop().time()
@@ -73,7 +101,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                env=_environment(),
+                env=child_environment(),
             )
 
     def _open_log(self) -> IO[bytes]:
@@ -133,7 +161,7 @@ class Child:
         return (said or lines or ["it said nothing"])[-1].removeprefix("quorumcached: ")
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """The children find the same packages, wherever this process was started from.
 
     Installed packages they find by themselves; a directory on PYTHONPATH would go before the

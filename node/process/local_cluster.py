@@ -4,6 +4,8 @@ The plan is made once and remembered in the data directory (`cluster.json`), sin
 of the nodes are part of the cluster: the same ports again after a restart. Ports of a new
 cluster are laid out from a base so that a person can guess them: with base 11211, memcached on
 11211, 11212, ..., HTTP on 11311, ..., peers on 11411, ...
+
+Nodes may come and go later (`add_nodes`, `without_node`); the founders stay as they were named.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from quorumcache.node.errors import ConfigError, StartupError
 from quorumcache.ring.address import format_address
@@ -30,16 +32,20 @@ _BASE_STEP = 1000
 _BASE_END = 32_000
 _PLAN_FILE = "cluster.json"
 _PLAN_FORMAT = 1
+# Of a cluster whose nodes are not its founders any more; versions before cannot start those.
+_CHANGED_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """One node of the plan; all its listeners are on the loopback address."""
+    """One node of the plan; all its listeners are on the loopback address. `has_joined`: it came to
+    a cluster that there was."""
 
     name: str
     listen_port: int
     http_port: int
     peer_port: int
+    has_joined: bool = False
 
     @property
     def listen(self) -> str:
@@ -65,16 +71,22 @@ class LocalNode:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A local cluster. `shards` and `nodes` are fixed when it is created."""
+    """A local cluster. `shards` is fixed when it is created. `founders`: --initial-cluster as it was
+    then, once there are other nodes; "": all nodes are founders."""
 
     data_dir: str
     shards: int
     nodes: tuple[LocalNode, ...]
+    founders: str = ""
 
     @property
     def initial_cluster(self) -> str:
-        """The value of --initial-cluster, the same for every node."""
-        return ",".join(f"{node.name}={node.peer}" for node in self.nodes)
+        """The value of --initial-cluster, the same for every founder."""
+        return self.founders or ",".join(f"{node.name}={node.peer}" for node in self.nodes)
+
+    def join_addresses(self, node: LocalNode) -> str:
+        """The value of --join of a node that has joined: all others."""
+        return ",".join(other.peer for other in self.nodes if other.name != node.name)
 
     def directory(self, node: LocalNode) -> str:
         """Where a node's log file for people and its data live."""
@@ -115,11 +127,13 @@ def make_plan(
 def save_plan(plan: Plan) -> None:
     """Remember the plan in its directory, atomically."""
     path = os.path.join(plan.data_dir, _PLAN_FILE)
-    document = {
-        "format": _PLAN_FORMAT,
+    document: dict[str, object] = {
+        "format": _CHANGED_FORMAT if plan.founders else _PLAN_FORMAT,
         "shards": plan.shards,
-        "nodes": [asdict(node) for node in plan.nodes],
+        "nodes": [_row(node, plan) for node in plan.nodes],
     }
+    if plan.founders:
+        document["founders"] = plan.founders
     with open(path + ".new", "w", encoding="utf-8") as file:
         json.dump(document, file, indent=2)
         file.write("\n")
@@ -133,12 +147,57 @@ def save_plan(plan: Plan) -> None:
         os.close(directory)
 
 
+def _row(node: LocalNode, plan: Plan) -> dict[str, object]:
+    row = asdict(node)
+    if not plan.founders:
+        del row["has_joined"]
+    return row
+
+
+def add_nodes(plan: Plan, count: int) -> Plan:
+    """The plan with `count` nodes more. Names and ports go on in the order of the letters; a name
+    whose directory is still there is passed over. StartupError if there is no room for them."""
+    taken = {node.name for node in plan.nodes}
+    letters = [chr(ord("a") + number) for number in range(NODES_MAX)]
+    names = [
+        name
+        for name in letters
+        if name not in taken and not os.path.exists(os.path.join(plan.data_dir, name))
+    ]
+    if not 1 <= count <= len(names):
+        raise StartupError(
+            f"{count} nodes cannot be added: {len(names)} names are left of {NODES_MAX}. The"
+            f" directories of nodes that have left are in {plan.data_dir}; remove them to use their"
+            " names again"
+        )
+    first = plan.nodes[0]
+    base = first.listen_port - letters.index(first.name) if first.name in letters else 0
+    is_laid_out = base > 0 and first.http_port - first.listen_port == _HTTP_OFFSET
+    used = {port for node in plan.nodes for _, port in node.ports}
+    added = []
+    for name in names[:count]:
+        node = _layout_one(name, base + letters.index(name))
+        ports = [port for _, port in node.ports]
+        if not is_laid_out or used & set(ports) or not all(map(is_free, ports)):
+            node = LocalNode(name, *_system_ports(3))
+        node = replace(node, has_joined=True)
+        used |= {port for _, port in node.ports}
+        added.append(node)
+    return replace(plan, nodes=(*plan.nodes, *added), founders=plan.initial_cluster)
+
+
+def without_node(plan: Plan, name: str) -> Plan:
+    """The plan without a node that has left."""
+    nodes = tuple(node for node in plan.nodes if node.name != name)
+    return replace(plan, nodes=nodes, founders=plan.initial_cluster)
+
+
 def _load(data_dir: str) -> Plan | None:
     path = os.path.join(data_dir, _PLAN_FILE)
     try:
         with open(path, encoding="utf-8") as file:
             document = json.load(file)
-        if document["format"] != _PLAN_FORMAT:
+        if document["format"] not in (_PLAN_FORMAT, _CHANGED_FORMAT):
             raise StartupError(f"{path} was written by another version of quorumcached")
         nodes = tuple(
             LocalNode(
@@ -146,10 +205,12 @@ def _load(data_dir: str) -> Plan | None:
                 int(row["listen_port"]),
                 int(row["http_port"]),
                 int(row["peer_port"]),
+                bool(row.get("has_joined", False)),
             )
             for row in document["nodes"]
         )
-        return Plan(data_dir, int(document["shards"]), nodes)
+        founders = str(document.get("founders", ""))
+        return Plan(data_dir, int(document["shards"]), nodes, founders)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -207,10 +268,11 @@ def _bases() -> Iterator[int]:
 
 
 def _layout(names: list[str], base: int) -> tuple[LocalNode, ...]:
-    return tuple(
-        LocalNode(name, base + number, base + _HTTP_OFFSET + number, base + _PEER_OFFSET + number)
-        for number, name in enumerate(names)
-    )
+    return tuple(_layout_one(name, base + number) for number, name in enumerate(names))
+
+
+def _layout_one(name: str, port: int) -> LocalNode:
+    return LocalNode(name, port, port + _HTTP_OFFSET, port + _PEER_OFFSET)
 
 
 def _busy(nodes: Iterable[LocalNode]) -> list[int]:

@@ -113,6 +113,13 @@ OPTIONS: tuple[Option, ...] = (
         "address clients are told to use (default: --listen)",
     ),
     Option(
+        "advertise-peer",
+        "advertise_peer",
+        _text,
+        "HOST:PORT",
+        "address the other nodes are told to use (default: as in --initial-cluster, else --peer)",
+    ),
+    Option(
         "data-dir",
         "data_dir",
         _text,
@@ -126,6 +133,14 @@ OPTIONS: tuple[Option, ...] = (
         "NAME=HOST:PORT,...",
         "all nodes that create the cluster with their peer addresses, this one included; the same"
         " on every node",
+    ),
+    Option(
+        "join",
+        "join",
+        _text,
+        "HOST:PORT,...",
+        "peer addresses of members of the cluster that this node joins; a node that is a member"
+        " starts as such",
     ),
     Option(
         "cluster-name",
@@ -163,13 +178,41 @@ OPTIONS: tuple[Option, ...] = (
         "ZONE",
         "failure domain; replicas of a shard go to distinct zones first",
     ),
-    Option("weight", "weight", _number, "X", "share of the shards relative to other nodes"),
+    Option(
+        "weight",
+        "weight",
+        _number,
+        "X",
+        "share of the shards relative to other nodes; 0 = a gateway, which holds none",
+    ),
     Option(
         "request-timeout-ms",
         "request_timeout_ms",
         _integer,
         "MS",
         "how long a request waits for a leader",
+    ),
+    Option(
+        "dead-after-ms",
+        "dead_after_ms",
+        _integer,
+        "MS",
+        "silence after which a node counts as dead and its replicas are rebuilt elsewhere; a first"
+        " value, see `quorumcache cluster set`",
+    ),
+    Option(
+        "move-rate",
+        "move_bytes_per_s",
+        read_size,
+        "SIZE",
+        "bytes a second that a node copies to new replicas; a first value, too",
+    ),
+    Option(
+        "drain-timeout-ms",
+        "drain_timeout_ms",
+        _integer,
+        "MS",
+        "how long a drained node waits for its clients before it leaves",
     ),
     Option("max-connections", "connections_max", _integer, "N", "client connections"),
     Option(
@@ -322,13 +365,15 @@ def make_config(values: Mapping[str, Any]) -> NodeConfig:
     """A validated NodeConfig from given fields, the rest by default."""
     given = dict(values)
     members = given.get("initial_cluster")
+    if given.get("join") and "name" not in given:
+        raise ConfigError("name", "needed with --join: a name that no node of the cluster has")
     if members and "name" not in given:
         raise ConfigError(
             "name", "needed with --initial-cluster: it says which of those nodes this one is"
         )
     if members and not given.get("peer"):
         given["peer"] = members.get(given["name"], "")
-    config = NodeConfig(**given)
+    config = NodeConfig(**given, given=frozenset(values))
     config.validate()
     return config
 

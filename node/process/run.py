@@ -24,7 +24,7 @@ from typing import Any
 from quorumcache.node.clock import SystemClock
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.errors import ConsensusError
-from quorumcache.node.errors import ConfigError, NodeError
+from quorumcache.node.errors import ConfigError, NodeError, NodeLeft
 from quorumcache.node.node import Node
 from quorumcache.node.process.given_secret import given_secret
 from quorumcache.node.process.signals import StopRequests, hold
@@ -37,6 +37,8 @@ from quorumcache.node.telemetry.timings import Histogram
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_REMOVED = 3
+"""The cluster has removed this node: starting it again is of no use."""
 
 # How often the loop's lag is measured: often enough to see a stall, too rarely to cost
 # anything.
@@ -164,6 +166,8 @@ async def _serve(node: Node, stop: asyncio.Future[str]) -> int:
     lag.stop()
     if node.failed.done():
         error = node.failed.result()
+        if isinstance(error, NodeLeft):
+            return await _leave(node, error)
         event(_log, "error", "node_failed", error=str(error))
         fail(explain(error, config), EXIT_FAILED)
         # What is not durable must not be acknowledged by anything that still runs.
@@ -174,6 +178,15 @@ async def _serve(node: Node, stop: asyncio.Future[str]) -> int:
         _exit_now(EXIT_FAILED)
     event(_log, "info", "stopped")
     return EXIT_OK
+
+
+async def _leave(node: Node, error: NodeLeft) -> int:
+    """The node is no member any more: answer what is under way, and end."""
+    status = EXIT_OK if error.was_drained else EXIT_REMOVED
+    if not await _finished(node.stop(), node.config.stop_timeout_ms / 1000 + 1.0):
+        fail(_too_late(node.config), status)
+        _exit_now(status)
+    return fail(str(error), status)
 
 
 def _too_late(config: NodeConfig) -> str:
@@ -195,13 +208,16 @@ async def _start(node: Node, stop: asyncio.Future[str]) -> None:
 
 
 async def _ready(node: Node) -> None:
-    """Listening. A node that is alone also waits for its own election, some milliseconds.
+    """Listening. A node that is alone also waits for its own election, some milliseconds, and a
+    node that joins until it is a member.
 
-    A node of a cluster does not wait for the others: they may be started one after another,
+    A founder of a cluster does not wait for the others: they may be started one after another,
     each when the one before it is ready. Requests are held until there is a leader.
     """
     await node.start()
-    if node.config.is_alone:
+    if node.config.join:
+        await node.wait_member()
+    elif node.config.is_alone:
         await node.wait_serving(ALONE_READY_S)
 
 

@@ -4,150 +4,39 @@ For trying things out and for development: real processes, real sockets and disk
 nothing left behind. Each child is started with `--stop-on-stdin-eof` and holds the reading end
 of a pipe of this process, so that children stop with it however it ends, kill -9 included.
 Children run in sessions of their own: Ctrl-C reaches this process only, which then stops them
-in order. The cluster does not depend on a reader of our output: lines without a reader are dropped.
+in order.
 
-Reading order: `main` (command line), `Supervisor.run`, then the helpers; `child.py` is one node.
+Reading order: `Supervisor.run`, `_work`, what it is asked for while it runs (`_handle`), then the
+helpers. `child.py` is one node, `up.py` the command line, `control.py` the socket of the questions.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
-import fcntl
 import importlib.util
-import json
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import IO
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-from quorumcache.node.errors import ConfigError, DataDirLocked, NodeError, StartupError
-from quorumcache.node.process.child import STOP_S, Child
-from quorumcache.node.process.local_cluster import Plan, make_plan, save_plan
-from quorumcache.node.process.options import OneLineParser, read_size
+from quorumcache.node.errors import StartupError
+from quorumcache.node.process.child import READY_S, STOP_S, Child
+from quorumcache.node.process.control import Caller, Control
+from quorumcache.node.process.local_cluster import Plan, add_nodes, save_plan, without_node
+from quorumcache.node.process.node_http import read_health
+from quorumcache.node.process.rolling import rolling_restart
 from quorumcache.node.process.signals import IGNORED_SIGNALS, STOP_SIGNALS, is_ignored, release
-from quorumcache.node.telemetry.streams import LineWriter, write_line
 from quorumcache.ring.address import parse_address
 
-DATA_DIR = "./quorumcache-data"
-# How long a child may take to its start line, and the cluster to leaders for all shards.
-READY_S = 60.0
 HEALTH_INTERVAL_S = 0.1
 # So often a start that takes long says what it waits for.
 WAITING_S = 5.0
-HEALTH_REPLY_S = 5.0
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 # A child that ran for this long starts its next back-off from the beginning.
 BACKOFF_FORGOTTEN_S = 60.0
-# For the last lines, when they have no reader.
-FLUSH_S = 1.0
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `quorumcached up`. Returns the exit status."""
-    flags = _parser()
-    options = flags.parse_all(argv)
-    if options.help:
-        print(flags.format_help(), end="")  # print_help hides errors.
-        return 0
-    if options.memory is not None:
-        read_size(options.memory, "--memory")
-    try:
-        os.makedirs(options.data_dir, exist_ok=True)
-        lock = _lock(options.data_dir)
-        plan, notes = make_plan(
-            options.data_dir,
-            nodes=options.nodes,
-            shards=options.shards,
-            base_port=options.base_port,
-        )
-        save_plan(plan)
-    except ConfigError:
-        raise
-    except (NodeError, OSError) as error:
-        return _fail(str(error))
-    output = LineWriter(sys.stdout.fileno())
-    for note in notes:
-        output.write(note)
-    with lock:
-        supervisor = Supervisor(
-            plan, passed_on=_passed_on(options), restart=options.restart, say=output.write
-        )
-        try:
-            _share_processors()
-            return asyncio.run(supervisor.run())
-        except (NodeError, OSError) as error:
-            output.flush(FLUSH_S)
-            return _fail(str(error))
-        finally:
-            output.flush(FLUSH_S)
-            if output.dropped:
-                _complain(f"{_count(output.dropped, 'line')} of the output could not be written")
-
-
-def _parser() -> OneLineParser:
-    parser = OneLineParser(
-        prog="quorumcached up",
-        allow_abbrev=False,
-        add_help=False,
-        description="Run a whole cluster on this machine until Ctrl-C.",
-    )
-    parser.add_argument("--nodes", type=int, metavar="N", help="number of nodes (default: 3)")
-    parser.add_argument(
-        "--data-dir",
-        default=DATA_DIR,
-        metavar="DIR",
-        help="directory for data and logs (default: %(default)s)",
-    )
-    parser.add_argument("--shards", type=int, metavar="N", help="number of shards (default: 64)")
-    parser.add_argument(
-        "--base-port",
-        type=int,
-        metavar="PORT",
-        help="first memcached port (default: 11211, or the next free range; 0: any)",
-    )
-    parser.add_argument("--memory", metavar="SIZE", help="memory for items, per node (default: 1g)")
-    parser.add_argument(
-        "--log-level", metavar="LEVEL", help="level of the nodes' logs (default: info)"
-    )
-    parser.add_argument(
-        "--restart",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="restart a node that has died",
-    )
-    parser.add_argument("--help", "-h", action="store_true", help="print this and exit")
-    return parser
-
-
-def _passed_on(options: argparse.Namespace) -> list[str]:
-    """Flags that every node gets as they are."""
-    words = []
-    for flag, value in (("--memory", options.memory), ("--log-level", options.log_level)):
-        if value is not None:
-            words += [flag, value]
-    return words
-
-
-def _lock(data_dir: str) -> IO[str]:
-    """Held for the life of this process, so that two clusters never share a directory."""
-    path = os.path.join(data_dir, "up.lock")
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - the caller closes it
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        pid = file.read().strip()
-        file.close()
-        raise DataDirLocked(data_dir, int(pid) if pid.isdigit() else 0) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
 
 
 class Supervisor:
@@ -164,8 +53,12 @@ class Supervisor:
         """`say` prints a line without ever waiting for its reader."""
         self._plan = plan
         self._say = say
+        self._passed_on = passed_on
         self._restart = restart
         self._children = [Child(plan, node, passed_on) for node in plan.nodes]
+        self._watching: asyncio.TaskGroup | None = None
+        self._job = ""
+        """What is done now of what was asked for; one thing at a time."""
 
     async def run(self) -> int:
         """Run the cluster until a signal. Returns the exit status."""
@@ -188,6 +81,9 @@ class Supervisor:
         return 0 if all(clean) else 1
 
     async def _work(self) -> None:
+        for child in self._children.copy():
+            if child.has_left():  # This process ended before it had heard of it.
+                self._forget(child)
         names = ", ".join(child.node.name for child in self._children)
         self._say(
             f"starting the nodes {names}" if len(self._children) > 1 else f"starting node {names}"
@@ -195,10 +91,12 @@ class Supervisor:
         for child in self._children:
             await child.start()
         await self._wait_ready()
-        self._say(self._welcome())
-        async with asyncio.TaskGroup() as group:
-            for child in self._children:
-                group.create_task(self._watch(child))
+        async with Control(self._plan.data_dir, self._handle):
+            self._say(self._welcome())
+            async with asyncio.TaskGroup() as group:
+                self._watching = group
+                for child in self._children:
+                    group.create_task(self._watch(child))
         raise StartupError("all nodes have died")
 
     async def _wait_ready(self) -> None:
@@ -244,6 +142,17 @@ class Supervisor:
         name = child.node.name
         while True:
             how = await child.wait_end()
+            if child.is_restarting:
+                await child.restarted.wait()
+                if child.is_running:
+                    continue
+                how = "it did not come back"
+            if child.has_left():
+                self._say(
+                    f"node {name} has left the cluster; its data is still in {child.data_path}"
+                )
+                self._forget(child)
+                return
             if not self._restart:
                 self._say(f"node {name} died ({how}); its log is {child.log_path}")
                 return
@@ -270,6 +179,94 @@ class Supervisor:
                 self._say(f"node {name} cannot be started: {error}")
                 continue
             self._say(f"node {name} is back (pid {child.pid})")
+
+    # What is asked for while the cluster runs.
+
+    async def _handle(self, question: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        match question.get("do"):
+            case "nodes":
+                nodes = [(child.node.name, child.node.listen) for child in self._children]
+                return {"code": 0, "nodes": nodes}
+            case "left":
+                return await self._left(str(question.get("name")), caller)
+            case "add":
+                return await self._alone("up add", self._add(int(question["nodes"]), caller))
+            case "rolling-restart":
+                return await self._alone("rolling restart", self._rolling_restart(caller))
+            case other:
+                raise StartupError(f"this `quorumcached up` does not know {other!r}")
+
+    async def _alone(self, name: str, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        if self._job:
+            work.close()
+            raise StartupError(f"{self._job} is under way: try again when it is done")
+        self._job = name
+        try:
+            return await work
+        finally:
+            self._job = ""
+
+    async def _add(self, count: int, caller: Caller) -> dict[str, Any]:
+        """Start more nodes, which join. The plan is remembered before: a node that has joined is
+        started again with the cluster, whatever happens here."""
+        known = len(self._plan.nodes)
+        self._plan = add_nodes(self._plan, count)
+        save_plan(self._plan)
+        added = [Child(self._plan, node, self._passed_on) for node in self._plan.nodes[known:]]
+        for child in added:
+            name = child.node.name
+            caller.say(f"starting node {name}")
+            try:
+                await child.start()
+                async with asyncio.timeout(READY_S):
+                    await child.wait_start_line()
+            except (StartupError, OSError, TimeoutError) as error:
+                await child.stop()
+                for failed in added[added.index(child) :]:
+                    if not failed.has_data():
+                        self._plan = without_node(self._plan, failed.node.name)
+                save_plan(self._plan)
+                raise StartupError(
+                    str(error)
+                    or f"node {name} is not ready after {READY_S:.0f} s; its log is"
+                    f" {child.log_path}"
+                ) from None
+            self._children.append(child)
+            assert self._watching is not None
+            self._watching.create_task(self._watch(child))
+            line = (
+                f"node {name} is started: memcached {child.node.listen}, http"
+                f" http://{child.node.http}, pid {child.pid}"
+            )
+            self._say(line)
+            caller.say(line)
+        names = [child.node.name for child in added]
+        return {"code": 0, "names": names, "seeds": [c.node.listen for c in self._children]}
+
+    async def _left(self, name: str, caller: Caller) -> dict[str, Any]:
+        """Wait until a node has left."""
+        for child in self._children:
+            if child.node.name == name:
+                await child.gone.wait()
+        caller.say(f"node {name} has ended; it is not started again")
+        return {"code": 0}
+
+    async def _rolling_restart(self, caller: Caller) -> dict[str, Any]:
+        def say(line: str) -> None:
+            self._say(line)
+            caller.say(line)
+
+        names = " ".join(child.node.name for child in self._children)
+        say(f"restarting, one after another: {names}")
+        is_done = await rolling_restart(self._children.copy(), say, lambda: not caller.has_gone)
+        return {"code": 0 if is_done else 1}
+
+    def _forget(self, child: Child) -> None:
+        """A node has left: it is not started again, now or with the cluster."""
+        self._children.remove(child)
+        self._plan = without_node(self._plan, child.node.name)
+        save_plan(self._plan)
+        child.gone.set()
 
     def _kill_all(self) -> None:
         for child in self._children:
@@ -338,22 +335,6 @@ def _from_here(command: str) -> str:
     return path if relative.startswith("..") else relative
 
 
-async def read_health(address: str) -> list[str]:
-    """The problems that a node's /health names; empty when it is well."""
-    host, port = parse_address(address)
-    async with asyncio.timeout(HEALTH_REPLY_S):
-        reader, writer = await asyncio.open_connection(host, port)
-        try:
-            writer.write(b"GET /health HTTP/1.0\r\n\r\n")
-            reply = await reader.read()
-        finally:
-            writer.close()
-    document = json.loads(reply.partition(b"\r\n\r\n")[2])
-    if not isinstance(document, dict) or not isinstance(document.get("problems"), list):
-        raise ValueError(f"not a health report: {document!r}")
-    return [str(problem) for problem in document["problems"]]
-
-
 def _stop_signal(
     kill_all: Callable[[], None], say: Callable[[str], object]
 ) -> asyncio.Future[None]:
@@ -373,24 +354,3 @@ def _stop_signal(
     for number in IGNORED_SIGNALS:
         loop.add_signal_handler(number, say, f"{number.name} is ignored")
     return stop
-
-
-def _share_processors() -> None:
-    """Let the nodes, which inherit this, take turns where they have no processor each.
-
-    Normally a process that wakes up interrupts another one. Nodes wake each other with every
-    message: each would then get the work in small pieces. Three nodes on one processor execute a
-    fifth more writes this way.
-    """
-    with contextlib.suppress(OSError):  # Somebody decided otherwise: so be it.
-        if os.sched_getscheduler(0) == os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
-def _complain(line: str) -> None:
-    write_line(sys.stderr, "quorumcached: " + " ".join(line.split()))
-
-
-def _fail(line: str) -> int:
-    _complain(line)
-    return 1

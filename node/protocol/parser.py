@@ -110,6 +110,11 @@ class Parser:
         self._refusal: Request | None = None
         """What to hand out after the swallowed bytes. None but in SWALLOW."""
 
+    def limit_items(self, item_bytes_max: int) -> None:
+        """The limit is another one from the next storage line on."""
+        self._item_bytes_max = item_bytes_max
+        self._sure_bytes = value_bytes_sure(item_bytes_max)
+
     @property
     def closed(self) -> bool:
         """Whether a Quit was handed out. Never resets."""

@@ -99,7 +99,9 @@ class ReplicaHost(GroupHost):
         self.log_is_behind = False
         """So much waits for the disk that nothing more is taken in (`QUEUED_BYTES_MAX`)."""
         self.stopped = False
-        self._sender = SnapshotSender(loop, counters, self.mark_dirty, on_fatal)
+        self._sender = SnapshotSender(loop, counters, self.mark_dirty, on_fatal, clock)
+        self.copy_rate = self._sender.rate
+        """Of the snapshots that go to learners."""
         self._dirty: list[ReplicaGroup] = []
         self._turn_scheduled = False
         self._flush_scheduled = False

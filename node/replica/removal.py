@@ -28,7 +28,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.errors import DiskRefused, StorageError
-from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
@@ -52,7 +51,9 @@ class ReplicaRemover:
         forget: Callable[[int], None],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
-        """`forget` hears of each group that has stopped. `on_fatal`: of a disk that fails."""
+        """`forget` hears of each group that has stopped, or will not start from what the disk
+        holds. `on_fatal`: of a disk that fails.
+        """
         self._host = host
         self._local_state = local_state
         self._forget = forget
@@ -60,19 +61,18 @@ class ReplicaRemover:
         self._under_way: set[int] = set()
 
     async def remove(self, group_id: int) -> None:
-        """Remove the replica of a shard; nothing is left of it when this returns.
+        """Remove a replica, running or only on the disk; nothing is left of it when this returns.
 
         The caller has seen to it that the group's configuration does not count on the replica any
         more. If the call is cancelled, the replica stays stopped; another call goes on, or else the
         next start, as the disk has it. A full disk is waited for. A disk that fails ends the node.
         """
-        if group_id == DIRECTORY_GROUP_ID:
-            raise ValueError("the directory's group is not removed: its seat holds on to it")
+        state = self._local_state
         if group_id in self._host.groups:
             self._host.remove_group(group_id)
-            self._forget(group_id)
-        elif group_id not in self._local_state.leaving:
+        elif group_id not in state.leaving and group_id not in state.births:
             raise ValueError(f"group {group_id} has no replica here")
+        self._forget(group_id)
         await self._in_order(group_id, is_begun=False)
 
     async def finish(self) -> None:

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.values import Role, SnapshotSource
 from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.replica.pacing import PacedSource, Rate
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event, get_logger
+
+if TYPE_CHECKING:
+    from quorumcache.node.clock import Clock
 
 KEEP_ENTRIES = 256
 """Entries kept in memory behind a snapshot, for followers that are a little behind."""
@@ -92,7 +97,11 @@ class SnapshotSender:
         counters: Counters,
         mark_dirty: Callable[[ReplicaGroup], None],
         failed: Callable[[BaseException], None],
+        clock: Clock,
     ) -> None:
+        self.rate = Rate()
+        """Of all copies to learners together."""
+        self._clock = clock
         self._loop = loop
         self._counters = counters
         self._mark_dirty = mark_dirty
@@ -136,5 +145,9 @@ class SnapshotSender:
         for replica in replicas:
             self._counters.snapshots_sent += 1
             event(log, "info", "snapshot_sent", group=group.group_id, to=replica, index=index)
-            group.log.provide_snapshot(replica, source)
+            is_learner = replica in group.log.configuration.learners
+            paced = (
+                PacedSource(source, self.rate, self._clock.monotonic_ns) if is_learner else source
+            )
+            group.log.provide_snapshot(replica, paced)
         self._mark_dirty(group)

@@ -43,6 +43,16 @@ class ReplicaStarter:
         self._snapshots = snapshots
         self._new_store = new_store
 
+    def remembered(self) -> set[int]:
+        """Groups that the disk holds and that have not been started."""
+        return {*self._recovered, *self._snapshots}
+
+    def forget(self, group_id: int) -> None:
+        """The group is being removed: what the disk held of it when the node started is nothing to
+        start from any more."""
+        self._recovered.pop(group_id, None)
+        self._snapshots.pop(group_id, None)
+
     def start_shard(self, group_id: int, birth: Configuration, stands: bool) -> None:
         """Start the replica of a shard."""
         self.start(group_id, birth, self._new_store(), stands=stands)

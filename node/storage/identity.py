@@ -2,15 +2,16 @@
 
 The identity file `node.id` makes a directory known by a random *disk id*, written before the node
 tells it to anybody. The directory is *new* while the file holds nothing else. It is a *member* once
-the file also holds the founding record of a cluster and the node that this is in it. The file is
-text, for the eyes of an operator:
+the file also holds the founding record of a cluster and the node that this is in it. A founder is
+named by that record; a node that joined later is not, and has its id from the directory. The file
+is text, for the eyes of an operator:
 
     quorumcache data directory
-    format 3
+    format 3                        4 in the directory of a node that joined
     disk <disk id>
     cluster <cluster id>            from here on: members only
     node <node id> <name>
-    founding <waiting or complete>
+    founding <waiting, complete or joined>
     record <the founding record, one line of JSON>
     crc <CRC-32 of the lines above, eight hex digits>
 
@@ -32,12 +33,17 @@ LOCK_FILE = "lock"
 
 WAITING: Final = "waiting"
 COMPLETE: Final = "complete"
+JOINED: Final = "joined"
+
+JOINED_FORMAT: Final = 4
+"""Of this file in the directory of a node that joined: versions without joins refuse it."""
 
 _TITLE = "quorumcache data directory"
 _FORMAT = re.compile(rf"{_TITLE}\nformat (\d+)\n")
 _PATTERN = re.compile(
     rf"{_TITLE}\nformat \d+\ndisk ([0-9a-f]{{32}})\n"
-    r"(?:cluster ([0-9a-f]{32})\nnode (\d+) (.*)\nfounding (waiting|complete)\nrecord (.*)\n)?"
+    r"(?:cluster ([0-9a-f]{32})\nnode (\d+) (.*)\n"
+    r"founding (waiting|complete|joined)\nrecord (.*)\n)?"
     r"crc ([0-9a-f]{8})\n"
 )
 
@@ -46,7 +52,8 @@ class NodeIdentity(NamedTuple):
     """Who a node is. Without a record it is new: the other fields but `disk_id` mean nothing then.
 
     `record`: the founding record as text, in which `node_id` and `name` stand beside `disk_id`.
-    `is_complete`: all founders are known to have accepted the record.
+    `is_complete`: all founders are known to have accepted the record. `is_joined`: this node is no
+    founder, it came later; then the founding is complete.
     """
 
     disk_id: str
@@ -55,6 +62,7 @@ class NodeIdentity(NamedTuple):
     name: str = ""
     is_complete: bool = False
     record: str = ""
+    is_joined: bool = False
 
     @property
     def is_member(self) -> bool:
@@ -102,7 +110,7 @@ def read_identity(disk: Disk, directory: str) -> NodeIdentity | None:
         return None
     text = disk.read(path).decode(errors="replace")
     format_line = _FORMAT.match(text)
-    if format_line is not None and int(format_line[1]) != FORMAT_VERSION:
+    if format_line is not None and int(format_line[1]) not in (FORMAT_VERSION, JOINED_FORMAT):
         raise WrongDataDir(directory, other_format(int(format_line[1])))
     match = _PATTERN.fullmatch(text)
     if match is None or int(match[7], 16) != _crc(text):
@@ -114,16 +122,23 @@ def read_identity(disk: Disk, directory: str) -> NodeIdentity | None:
     disk_id, cluster_id, node_id, name, founding, record, _ = match.groups()
     if record is None:
         return NodeIdentity(disk_id)
-    return NodeIdentity(disk_id, cluster_id, int(node_id), name, founding == COMPLETE, record)
+    is_joined = founding == JOINED
+    is_complete = founding == COMPLETE or is_joined
+    return NodeIdentity(
+        disk_id, cluster_id, int(node_id), name, is_complete, record, is_joined=is_joined
+    )
 
 
 def encode_identity(identity: NodeIdentity) -> bytes:
     """The identity file's content."""
-    text = f"{_TITLE}\nformat {FORMAT_VERSION}\ndisk {identity.disk_id}\n"
+    version = JOINED_FORMAT if identity.is_joined else FORMAT_VERSION
+    text = f"{_TITLE}\nformat {version}\ndisk {identity.disk_id}\n"
     if identity.is_member:
         for field in (identity.cluster_id, identity.name, identity.record):
             assert not set("\r\n") & set(field), "a line break in an identity"
         founding = COMPLETE if identity.is_complete else WAITING
+        if identity.is_joined:
+            founding = JOINED
         text += (
             f"cluster {identity.cluster_id}\nnode {identity.node_id} {identity.name}\n"
             f"founding {founding}\nrecord {identity.record}\n"

@@ -166,6 +166,15 @@ def encode_births(
     return with_checksum(packed)
 
 
+def are_empty_births(data: bytes) -> bool:
+    """Whether this content of `BIRTHS_FILE` holds no group; False if it is damaged."""
+    try:
+        _, _, births = msgpack.unpackb(checked(data), use_list=False, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return False
+    return bool(births == {})
+
+
 def _id(number: Any) -> int:
     if type(number) is not int:
         raise TypeError(f"{type(number).__name__} where an id belongs")

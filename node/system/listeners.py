@@ -36,15 +36,23 @@ class Listener:
     def __init__(self, loop: asyncio.AbstractEventLoop, setting: str) -> None:
         self._loop = loop
         self._setting = setting
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: list[asyncio.Server] = []
+        self._serves = True
 
     async def start(
-        self, factory: Callable[[], asyncio.BaseProtocol], addresses: Sequence[str], **options: Any
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        addresses: Sequence[str],
+        *,
+        serves: bool = True,
+        **options: Any,
     ) -> list[str]:
-        """Listen on all of `addresses`; the bound ones, as HOST:PORT.
+        """Listen on all of `addresses`; the bound ones, as HOST:PORT. `serves` False: they are
+        taken, but connections are refused until `serve`.
 
         StartupError names the address that is taken or does not exist; then none is listened on.
         """
+        self._serves = serves
         bound: list[str] = []
         try:
             for address in addresses:
@@ -53,6 +61,12 @@ class Listener:
             self.close()
             raise
         return list(dict.fromkeys(bound))
+
+    async def serve(self) -> None:
+        """Take connections from now on."""
+        self._serves = True
+        for server in self._servers:
+            await server.start_serving()
 
     def close(self) -> None:
         """Take no more connections."""
@@ -70,7 +84,7 @@ class Listener:
         host, port = parse_address(address)
         hosts = await self._resolve(host, address)
         for tries_left in reversed(range(1 if port else PORT_TRIES)):
-            servers: list[asyncio.AbstractServer] = []
+            servers: list[asyncio.Server] = []
             try:
                 found = await self._bind(factory, hosts, port, servers, options)
             except BaseException as error:
@@ -114,7 +128,7 @@ class Listener:
         factory: Callable[[], asyncio.BaseProtocol],
         hosts: list[str],
         port: int,
-        servers: list[asyncio.AbstractServer],
+        servers: list[asyncio.Server],
         options: dict[str, Any],
     ) -> list[str]:
         """Listen on every address of one entry, on the same port; adds to `servers`."""
@@ -128,7 +142,8 @@ class Listener:
                     factory, host, port, start_serving=False, **options
                 )
                 servers.append(server)
-                await server.start_serving()
+                if self._serves:
+                    await server.start_serving()
             except OSError as error:
                 if _errno_of(error) not in _NOT_HERE or len(hosts) == 1:
                     raise

@@ -93,6 +93,12 @@ class Counters:
     slow_clients_closed: int = 0  # connections closed because their client did not read
     idle_kicks: int = 0  # connections closed because their client was idle for idle_timeout_ms
     answers_dropped: int = 0  # values read again later: their client had to take others first
+    # Of the directory: counted by the node that leads it, from the maps that it decides.
+    nodes_joined: int = 0
+    nodes_left: int = 0
+    nodes_down: int = 0  # silent for longer than dead-after-ms
+    moves_started: int = 0
+    moves_completed: int = 0
     disk_full: int = 0  # times the disk became full, as a write to the log found
     descriptors_exhausted: int = 0  # looks that found no file descriptor left
     tasks_failed: int = 0  # background tasks and callbacks that failed, by a bug of ours

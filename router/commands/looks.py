@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import json
+import time
+from typing import Any
 
 from quorumcache.router.client import AsyncClient
 from quorumcache.router.commands.basics import MISS, OK, left_ms, look_of_output, print_json
+from quorumcache.router.commands.progress import Progress
+from quorumcache.router.commands.screen import Screen
+from quorumcache.router.errors import RouterError
+from quorumcache.router.overview import Overview
 from quorumcache.router.report import (
+    Look,
     is_healthy,
     map_json,
     map_lines,
@@ -27,11 +36,64 @@ async def print_map(client: AsyncClient, options: argparse.Namespace) -> int:
 
 
 async def status(client: AsyncClient, options: argparse.Namespace) -> int:
-    """Print how the cluster is (`status`), or how it is spread (`ring`)."""
+    """Print how the cluster is."""
+    if options.watch is not None:
+        return await _watch(client, options)
     view = await client.overview(timeout_ms=left_ms(options))
     if options.json:
         print_json(overview_json(view))
     else:
-        lines = status_lines if options.command == "status" else ring_lines
-        print("\n".join(lines(view, look_of_output())))
-    return OK if is_healthy(view) or options.command != "status" else MISS
+        lines = status_lines(view, look_of_output())
+        lines += move_lines(view.moves, Progress(), 0.0, look_of_output())
+        print("\n".join(lines))
+    return OK if is_healthy(view) else MISS
+
+
+async def ring(client: AsyncClient, options: argparse.Namespace) -> int:
+    """Print how the cluster is spread."""
+    view = await client.overview(timeout_ms=left_ms(options))
+    if options.json:
+        print_json(overview_json(view))
+    else:
+        print("\n".join(ring_lines(view, look_of_output())))
+    return OK
+
+
+def move_lines(
+    moves: dict[str, Any] | None, progress: Progress, now: float, look: Look
+) -> list[str]:
+    """What `status` says of moves: nothing where there are none. Pure, but for `progress`."""
+    if moves is None:
+        return []
+    progress.feed(moves, now)
+    if progress.is_done:
+        return ["", "Moves    paused: no move is started"] if progress.is_paused else []
+    return ["", *progress.lines(look)]
+
+
+async def _watch(client: AsyncClient, options: argparse.Namespace) -> int:
+    """The status again and again, until Ctrl-C."""
+    loop = asyncio.get_running_loop()
+    timeout_ms = left_ms(options)
+    screen, progress, look = Screen(), Progress(), look_of_output()
+    view: Overview | None = None
+    while True:
+        begin, trouble = loop.time(), ""
+        try:
+            await client.refresh(timeout_ms=timeout_ms)
+            view = await client.overview(timeout_ms=timeout_ms, measures_lag=True)
+        except RouterError as error:
+            if view is None:
+                raise
+            trouble = f"no node answers, this is older: {error}"
+        if options.json:
+            print(json.dumps(overview_json(view)), flush=True)
+        else:
+            lines = [
+                f"{time.strftime('%H:%M:%S')}  every {options.watch:g} s, Ctrl-C ends it",
+                *([look.paint("red", trouble)] if trouble else []),
+                *status_lines(view, look),
+                *move_lines(view.moves, progress, loop.time(), look),
+            ]
+            screen.show(lines if screen.is_terminal else [*lines, ""])
+        await asyncio.sleep(max(0.0, options.watch - (loop.time() - begin)))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TypeAlias
 
-from quorumcache.router.commands import keys, looks
+from quorumcache.router.commands import changes, keys, looks
 from quorumcache.router.commands.basics import DEFAULT_SEEDS, DEFAULT_TIMEOUT_S, SEEDS_VARIABLE
+from quorumcache.router.commands.secret import SECRET_NAME, SECRET_VARIABLE
 from quorumcache.router.commands.words import seconds_of
 from quorumcache.router.streams import Parser
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+"""What commands are added to."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     def command(
         name: str, run: object, summary: str, detail: str = "", has_json: bool = True
     ) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = commands.add_parser(
+        made: Parser = commands.add_parser(
             name, parents=[common], help=summary, description=f"{summary}. {detail}".strip()
         )
         made.set_defaults(run=run)
@@ -86,14 +91,22 @@ def make_parser() -> argparse.ArgumentParser:
     delete = command("delete", keys.delete, "Remove keys", has_json=False)
     delete.add_argument("keys", nargs="+", metavar="KEY")
     command("map", looks.print_map, "Print the cluster map: nodes, and the replicas of each shard")
-    command(
+    status = command(
         "status",
         looks.status,
         "Show nodes, leaders, balance, and what is wrong",
         "Exit code 0: all nodes are up, every shard has a leader and all its replicas; 1: "
         "anything else; 3: no node answers.",
     )
-    command("ring", looks.status, "Show how shards and leaders are spread over nodes and zones")
+    status.add_argument(
+        "--watch",
+        nargs="?",
+        type=seconds_of,
+        const=1.0,
+        metavar="SECONDS",
+        help="show it again and again, with moves and lag, until Ctrl-C (default: every second)",
+    )
+    command("ring", looks.ring, "Show how shards and leaders are spread over nodes and zones")
     route = command(
         "route",
         keys.route,
@@ -103,7 +116,100 @@ def make_parser() -> argparse.ArgumentParser:
         "Without KEY, keys are read from standard input, one per line.",
     )
     route.add_argument("keys", nargs="*", metavar="KEY")
+    _add_changes(commands, common)
     return parser
+
+
+def _add_changes(commands: Commands, common: Parser) -> None:
+    """The commands for operators. Each that changes the cluster has the options of `_ask`."""
+
+    def add(
+        to: Commands, name: str, run: object, summary: str, detail: str = ""
+    ) -> argparse.ArgumentParser:
+        made: Parser = to.add_parser(
+            name, parents=[common], help=summary, description=f"{summary}. {detail}".strip()
+        )
+        made.set_defaults(run=run)
+        made.add_argument("--json", action="store_true", help="print JSON")
+        return made
+
+    def family(name: str, summary: str) -> Commands:
+        made = commands.add_parser(name, parents=[common], help=summary, description=f"{summary}.")
+        actions: Commands = made.add_subparsers(dest="action", metavar="ACTION", required=True)
+        return actions
+
+    node = family("node", "List the nodes, and have them drained, removed or changed")
+    add(node, "list", changes.node_list, "Show the nodes and their states")
+    drain = add(
+        node,
+        "drain",
+        changes.drain,
+        "Move everything away from a node, which then leaves the cluster",
+        "The node passes on its clients' requests until they have left, and then ends by itself.",
+    )
+    remove = add(
+        node,
+        "remove",
+        changes.remove,
+        "Take a node that will not come back out of the cluster",
+        "Its replicas are rebuilt on other nodes. It is refused for a node that still runs.",
+    )
+    remove.add_argument("--force", action="store_true", help="yes, the node is lost")
+    replace = add(
+        node,
+        "replace",
+        changes.replace,
+        "Give a node with a lost disk a new one",
+        "The next node that joins under this name takes the place of the lost one.",
+    )
+    set_ = add(node, "set", changes.set_node, "Change a node's weight or zone")
+    for made in (drain, remove, replace, set_):
+        made.add_argument("name", metavar="NAME", help="the node's name")
+        _ask(made)
+    set_.add_argument("pairs", nargs="+", metavar="weight=NUMBER|zone=NAME")
+    cluster = family("cluster", "Show the cluster's settings, or change them")
+    add(cluster, "settings", changes.settings, "Show the settings that all nodes share")
+    change = add(
+        cluster,
+        "set",
+        changes.set_cluster,
+        "Change settings that all nodes share",
+        "For example replication=5 dead-after-ms=30000 move-rate=50m.",
+    )
+    change.add_argument("pairs", nargs="+", metavar="NAME=VALUE")
+    _ask(change)
+    _ask(add(commands, "rebalance", changes.rebalance, "Spread shards and leaders evenly again"))
+    moves = add(
+        commands,
+        "moves",
+        changes.moves,
+        "Show the moves of shards that are under way, or steer them",
+        "pause: no further move is started; resume: go on; cancel: what has not begun is dropped, "
+        "what has begun turns back.",
+    )
+    moves.add_argument("action", nargs="?", choices=("pause", "resume", "cancel"))
+    _ask(moves)
+    moves.set_defaults(wait=False)
+    moves.add_argument("--wait", action="store_true", help="show the moves until none is left")
+
+
+def _ask(parser: argparse.ArgumentParser) -> None:
+    """The options of a change."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and change nothing"
+    )
+    parser.add_argument(
+        "--no-wait",
+        dest="wait",
+        action="store_false",
+        help="return once the change is decided, and do not show its moves",
+    )
+    parser.add_argument(
+        "--secret-file",
+        metavar="FILE",
+        help=f"the cluster's secret (default: ${SECRET_VARIABLE}, or {SECRET_NAME} of a node on "
+        "this machine)",
+    )
 
 
 class _Version(argparse.Action):

@@ -34,6 +34,7 @@ from quorumcache.node.errors import (
     WalCorrupt,
     WrongDataDir,
 )
+from quorumcache.node.housekeeping.fitness import Fitness
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.peers.codec import (
@@ -81,6 +82,7 @@ from quorumcache.router.codec import Reply, ReplyParser
 from tests.support.fake_disk import FakeDisk
 from tests.support.founding import disk_id, record_of
 from tests.support.manual_loop import ManualLoop
+from tests.support.scripted_log import ManualClock
 
 CUT_BYTES = 4
 """So many bytes at the start of a stream say where it is cut."""
@@ -277,6 +279,14 @@ _INBOX = Inbox(
     timekeeper=_TIMEKEEPER,
     time=SimpleNamespace(is_settled=True),  # type: ignore[arg-type]
     members=Members(),
+    fitness=Fitness(
+        clock=ManualClock(),
+        election_ms=300,
+        tick_ms=10,
+        alarms=Alarms(),
+        is_up=lambda node_id: True,
+        send=lambda node_id, item: None,
+    ),
     on_told=lambda: None,
 )
 

@@ -16,7 +16,13 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from tests.simulation.campaign import Progress, core_count, run_campaign, run_seed
+from tests.simulation.campaign import (
+    Progress,
+    core_count,
+    make_world,
+    run_campaign,
+    run_seed,
+)
 from tests.simulation.report import Report
 from tests.simulation.schedule import (
     FAULT_SECONDS_MAX,
@@ -28,7 +34,7 @@ from tests.simulation.schedule import (
     write_schedule,
 )
 from tests.simulation.shrink import SECONDS_MAX, Shrinker
-from tests.simulation.world import SimulationFailure, World, WorldConfig
+from tests.simulation.world import SimulationFailure, WorldConfig
 from tests.support.interrupts import hear_interrupts
 
 FAILURES = Path("simulation-failures")
@@ -122,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes for many seeds (default: one for each core)",
     )
+    parser.add_argument(
+        "--elastic", action="store_true", help="clusters whose nodes join, leave, move and die"
+    )
     parser.add_argument("--verbose", action="store_true", help="print the events as they happen")
     parser.add_argument("--each", action="store_true", help="print a line for every seed")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a failing seed")
@@ -163,11 +172,12 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         node_count=options.nodes,
         shards=options.shards,
         verbose=options.verbose,
+        elastic=options.elastic,
     )
     if options.write_schedule is not None:
         if options.seed is None:
             parser.error("--write-schedule needs --seed")
-        write_schedule(options.write_schedule, World(config).schedule)
+        write_schedule(options.write_schedule, make_world(config).schedule)
         return OK
     if options.schedule is not None:
         config = WorldConfig.of(read_schedule(options.schedule), verbose=options.verbose)

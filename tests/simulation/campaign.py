@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
 from tests.simulation.bounds import BOUNDS
+from tests.simulation.elastic_world import ElasticWorld
 from tests.simulation.report import Report
 from tests.simulation.world import SimulationFailure, World, WorldConfig
 
@@ -49,6 +50,17 @@ EXERCISED = (
     "slow_reads_finished",
     "rejected_connections",
 )
+ELASTIC = (
+    "maps",
+    "moves_completed",
+    "configuration_steps",
+    "nodes_joined",
+    "changes_done",
+    "changes_refused",
+    "changes_unknown",
+)
+"""Likewise, of clusters whose nodes come and go."""
+
 """Counters, of the nodes above all, that tell whether rare paths were taken at all."""
 
 
@@ -94,7 +106,8 @@ class Summary:
         self.kinds.update(report.kinds)
         self.faults.update(report.faults)
         self.met.update(report.met)
-        self.met_seeds.update({*report.met} | {name for name in EXERCISED if report.totals[name]})
+        counted = {name for name in (*EXERCISED, *ELASTIC) if report.totals[name]}
+        self.met_seeds.update({*report.met} | counted)
         self.totals.update(report.totals)
         self.bounds.update(report.small_bounds)
         for what, value in report.drawn.items():
@@ -130,7 +143,8 @@ class Summary:
             f"{max(self.bounds.values(), default=0)} seeds each",
             "exercised (x in so many seeds): "
             + ", ".join(
-                f"{name} {self.totals[name]} x {self.met_seeds[name]}" for name in EXERCISED
+                f"{name} {self.totals[name]} x {self.met_seeds[name]}"
+                for name in (*EXERCISED, *(ELASTIC if self.totals["maps"] else ()))
             ),
         ]
         if self.undecided:
@@ -175,10 +189,15 @@ class Progress:
         self.say("")
 
 
+def make_world(config: WorldConfig) -> World:
+    """The world that a run takes place in; nothing has happened yet."""
+    return ElasticWorld(config) if config.elastic else World(config)
+
+
 def run_seed(config: WorldConfig) -> Report | SimulationFailure:
     """One seed, in whichever process."""
     try:
-        return World(config).run()
+        return make_world(config).run()
     except SimulationFailure as failure:
         return failure
 

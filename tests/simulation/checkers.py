@@ -61,8 +61,8 @@ class Invariants:
         self.leaders: dict[tuple[int, int], int] = {}
         self.checks = 0
         self._on_leader = on_leader
-        self._watches: dict[str, tuple[int, Watches]] = {}
-        """By node: the incarnation, and its replicas."""
+        self._watches: dict[str, tuple[int, list[Any], Watches]] = {}
+        """By node: the incarnation, its replicas, and what was seen of them."""
         self._committed: dict[tuple[int, int], tuple[int, int]] = {}
         self._digests: dict[tuple[int, int], tuple[bytes, int]] = {}
 
@@ -78,11 +78,11 @@ class Invariants:
             if node is None or simulated.process.is_dead:
                 continue
             now_ns = simulated.clock.monotonic_ns()
-            incarnation, watches = self._watches.get(simulated.name, (0, []))
-            if incarnation != simulated.incarnation or len(watches) != len(node.host.groups):
-                watches = self._watch(
-                    simulated, watches if incarnation == simulated.incarnation else []
-                )
+            incarnation, groups, watches = self._watches.get(simulated.name, (0, [], []))
+            if incarnation != simulated.incarnation:
+                watches = self._watch(simulated, [])
+            elif groups != [*node.host.groups.values()]:
+                watches = self._watch(simulated, watches)
             for group, log, watch in watches:
                 if (log.commit_index, group.applied_index, log.term, log.role) != watch.state:
                     self._look(simulated, group, watch)
@@ -94,11 +94,10 @@ class Invariants:
 
     def _watch(self, simulated: SimulatedNode, known: Watches) -> Watches:
         """A watch for every replica of the node that runs now, with what is known of them."""
-        seen = {group.group_id: watch for group, _, watch in known}
-        watches = [
-            (group, group.log, seen.get(group.group_id) or _Watch()) for group in simulated.groups()
-        ]
-        self._watches[simulated.name] = (simulated.incarnation, watches)
+        seen = {id(group): watch for group, _, watch in known}  # Removed ones may have come again.
+        groups = simulated.groups()
+        watches = [(group, group.log, seen.get(id(group)) or _Watch()) for group in groups]
+        self._watches[simulated.name] = (simulated.incarnation, groups, watches)
         return watches
 
     def _look(self, simulated: SimulatedNode, group: Any, watch: _Watch) -> None:

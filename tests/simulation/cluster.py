@@ -53,8 +53,10 @@ class SimulatedNode:
         self.random = random
         self.name = config.name
         self.host = host or config.name
-        # As the proposer of the founding gives them.
-        self.node_id = [*config.members].index(config.name) + 1
+        # As the proposer of the founding gives them; one that joins hears its id later.
+        self._node_id = [*config.members].index(config.name) + 1 if config.members else 0
+        self.is_due = True
+        """It is meant to run: one that has not joined yet, or has left, is not started."""
         self.clock = HostClock(
             loop,
             rate_ppm=clock_rate_ppm,
@@ -80,8 +82,15 @@ class SimulatedNode:
         self._on_send: Callable[[], None] | None = None
 
     @property
+    def node_id(self) -> int:
+        """In the cluster; 0 while it has none."""
+        if not self._node_id and self.node is not None and self.disk.is_own:
+            self._node_id = self.node.node_id
+        return self._node_id
+
+    @property
     def address(self) -> tuple[str, int]:
-        return self.name, CLIENT_PORT
+        return self.name, int(self.config.listen.rpartition(":")[2])
 
     @property
     def is_up(self) -> bool:
@@ -125,7 +134,7 @@ class SimulatedNode:
             error = disk_error
         except NodeError as refusal:
             damage = refusal
-            if self.directory_is_refused:
+            if self.directory_is_refused or self._may_end(refusal):
                 self.refusals += 1
                 self._die(power=False)
                 return
@@ -146,9 +155,15 @@ class SimulatedNode:
             return
         if self.directory_is_refused:
             self.refusals += 1
-        elif not isinstance(error, DiskRefused | DiskFailed | WalCorrupt | SnapshotCorrupt):
+        elif not isinstance(
+            error, DiskRefused | DiskFailed | WalCorrupt | SnapshotCorrupt
+        ) and not self._may_end(error):
             self.problems.append(f"{self.name} ended itself: {error!r}")
         self._die(power=False)
+
+    def _may_end(self, error: BaseException) -> bool:
+        """Whether this is a good reason to end, beside those that every node may have."""
+        return False
 
     def process_node(self) -> Node:
         node = Node(
@@ -158,9 +173,14 @@ class SimulatedNode:
             random=Random(self.random.getrandbits(64)),
             loop=self.loop,
             consensus_bounds=self.consensus_bounds,
+            **self._more_arguments(),
         )
         self.on_recovered(self, node)
         return node
+
+    def _more_arguments(self) -> dict[str, Any]:
+        """For `Node`, besides what every simulated node has."""
+        return {}
 
     # -- crashes that wait for a moment ------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from tests.simulation.elastic_faults import ALL_KINDS, ENDS_OF_LOST, LIMITS, ZONES
 from tests.simulation.faults import (
     CLOCK_DRIFT_PPM,
-    KINDS,
     PARTS_OF_A_DIRECTORY,
     WAYS_TO_FORGET,
     Shape,
@@ -83,8 +83,14 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "bytes_per_second": _check_whole(1, 1 << 40),
     "draw": _check_whole(0, 1 << 30),
     "percent": _check_whole(0, 100),
-    "factor": _check_whole(1, 1_000_000),
     "by_ms": _check_whole(-1 << 40, 1 << 40),
+    "of": _check_text,
+    "factor": _check_whole(1, 1_000_000),
+    "weight": lambda name, value: void(check_number(name, value, 0.0, 1e6)),
+    "zone": _check_word(*ZONES),
+    "limit": _check_whole(0, len(LIMITS) - 1),
+    "do": _check_word("cancel", "pause", "resume"),
+    "then": _check_word(*ENDS_OF_LOST),
     "ppm": _check_whole(-CLOCK_DRIFT_PPM, CLOCK_DRIFT_PPM),
 }
 """What a parameter may be, by its name; one name means the same in all kinds."""
@@ -97,12 +103,14 @@ def check_fault(raw: Any, number: int, node_count: int) -> Fault:
     if not isinstance(raw, dict) or not isinstance(raw.get("fault"), str):
         raise ScheduleError(f"fault {number}: not an object with a `fault`")
     name = raw["fault"]
-    if name not in KINDS:
-        raise ScheduleError(f"fault {number}: no fault {name!r}; known: {', '.join(sorted(KINDS))}")
+    if name not in ALL_KINDS:
+        raise ScheduleError(
+            f"fault {number}: no fault {name!r}; known: {', '.join(sorted(ALL_KINDS))}"
+        )
     parameters = {key: value for key, value in raw.items() if key not in ("at_ms", "fault")}
     try:
         at_ms = check_int("at_ms", raw.get("at_ms"), 0, 1 << 40)
-        wanted = KINDS[name].draw(Random(0), _SHAPE).keys() - {"pick"}
+        wanted = ALL_KINDS[name].draw(Random(0), _SHAPE).keys() - {"pick"}
         missing = sorted(wanted - parameters.keys())
         unknown = sorted(parameters.keys() - wanted - {"pick"})
         if missing or unknown:

@@ -10,7 +10,7 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
@@ -397,6 +397,7 @@ def draw_faults(
     *,
     seconds: float,
     calm_seconds: float,
+    kinds: Mapping[str, Kind] = KINDS,
 ) -> tuple[Fault, ...]:
     """Faults for so many seconds, `calm_seconds` apart on average."""
     names, numbers = list(weights), list(weights.values())
@@ -404,6 +405,6 @@ def draw_faults(
     at = random.expovariate(1 / calm_seconds)
     while at < seconds:
         name = random.choices(names, numbers)[0]
-        faults.append(Fault(int(at * 1000), name, KINDS[name].draw(random, shape)))
+        faults.append(Fault(int(at * 1000), name, kinds[name].draw(random, shape)))
         at += random.expovariate(1 / calm_seconds)
     return tuple(faults)

@@ -78,6 +78,7 @@ def fill_report(world: World, nemesis: Nemesis, report: Report) -> None:
         report.totals["disk_steps_hung"] += node.disk.steps_hung
         report.totals["disk_syncs_failed"] += node.disk.syncs_failed
         report.totals["disk_opens_refused"] += node.disk.opens_refused
+    report.totals.update(world.own_totals())
     report.totals["slow_reads_finished"] = sum(slow.finished for slow in world.slow_readers)
     results = (operation.result for operation in world.history.operations)
     report.totals["out_of_memory"] = sum(result == "OUT_OF_MEMORY" for result in results)

@@ -79,6 +79,8 @@ class DurableLog:
 
     def __init__(self, disk: Any) -> None:
         self.groups: dict[int, DurableGroup] = {}
+        self.forgotten: list[int] = []
+        """Groups whose replica was removed here, one after the other."""
         self._disk = disk
         self._seen = (-1, -1, -1)
         self._segments: list[_Segment] = []
@@ -136,7 +138,8 @@ class DurableLog:
         if len(item) == 4:
             _, kind, index, term = item
             if kind == FORGOTTEN:
-                del self.groups[item[0]]
+                self.groups.pop(item[0], None)
+                self.forgotten.append(item[0])
             elif index <= group.base_index:
                 return
             elif kind == INSTALLED:

@@ -3,7 +3,7 @@
 Faults overlap. Every one is announced in the trace, so that the lines of a failed run tell the
 story. When the time is over, `World.heal` undoes whatever still lasts. What each kind may be
 given is in `faults.py`; nothing is drawn here. Faults of processes are in this file, the others in
-`nemesis_network.py`, `nemesis_hosts.py` and `nemesis_setup.py`.
+`nemesis_network.py`, `nemesis_hosts.py`, `nemesis_setup.py` and `nemesis_elastic.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.nemesis_base import FAULT, until
+from tests.simulation.nemesis_elastic import ElasticFaults
 from tests.simulation.nemesis_hosts import HostFaults
 from tests.simulation.nemesis_network import NetworkFaults
 from tests.simulation.nemesis_setup import SetupFaults
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-class Nemesis(NetworkFaults, HostFaults, SetupFaults):
+class Nemesis(NetworkFaults, HostFaults, SetupFaults, ElasticFaults):
     """Runs as a task of the test, outside of every simulated process."""
 
     def __init__(self, world: World, schedule: Schedule) -> None:

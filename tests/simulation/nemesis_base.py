@@ -49,13 +49,17 @@ class Faults:
         candidates = leaders or nodes
         return candidates[pick % len(candidates)]
 
+    def _members(self) -> list[SimulatedNode]:
+        """Who belongs to the cluster."""
+        return [node for node in self.world.nodes if node.is_due]
+
     def _crash(self, node: SimulatedNode, *, power: bool) -> None:
         self._say(f"{'power cut' if power else 'kill'} {node.name}")
         self.crashes += 1
         node.crash(silent=power)
 
     def _restart(self, node: SimulatedNode) -> None:
-        if not node.is_up:
+        if not node.is_up and node.is_due:
             self._say(f"start {node.name}")
             node.start()
 

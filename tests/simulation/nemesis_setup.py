@@ -116,7 +116,7 @@ class SetupFaults(Faults):
         """Another node has its own directory. Where all are without one they found a new cluster:
         nobody knows of the one before.
         """
-        return any(n.has_own_directory for n in self.world.nodes if n is not node)
+        return any(n.has_own_directory for n in self._members() if n is not node)
 
     def _others_decide(self) -> bool:
         """No node decides anything alone. Where each shard has one replica, the node that holds it
@@ -161,7 +161,7 @@ class SetupFaults(Faults):
         self._restart(node)
         await asyncio.sleep(seconds)
         # Only then is there a promise that all of them keep it out.
-        if node.may_lose_directory() and _is_seen_since(copy, node, self.world.nodes):
+        if node.may_lose_directory() and _is_seen_since(copy, node, self._members()):
             await self._with_files({node: copy}, seconds, "is an older copy")
 
     async def _set_back_directory(self, lost: str, seconds: float, who: str, pick: int = 0) -> None:
@@ -191,9 +191,7 @@ class SetupFaults(Faults):
         if late.is_up:
             self._crash(late, power=False)
         await asyncio.sleep(seconds / 3)
-        if not restored.may_lose_directory() or not _is_seen_since(
-            copy, restored, self.world.nodes
-        ):
+        if not restored.may_lose_directory() or not _is_seen_since(copy, restored, self._members()):
             return
         for node in (late, restored, *others):
             if node.is_up:

@@ -104,6 +104,7 @@ class VirtualServer(asyncio.AbstractServer):
         address: tuple[str, int],
         factory: Callable[[], Any],
         context: contextvars.Context,
+        serves: bool,
     ) -> None:
         self.network = network
         self.address = address
@@ -111,6 +112,7 @@ class VirtualServer(asyncio.AbstractServer):
         self.context = context
         self.process: Process | None = context.get(PROCESS)
         self.sockets: tuple[Any, ...] = (_ListeningSocket(address),)
+        self._serves = serves
 
     def close(self) -> None:
         self.network.stop_listening(self)
@@ -120,10 +122,10 @@ class VirtualServer(asyncio.AbstractServer):
         """Closing is immediate."""
 
     def is_serving(self) -> bool:
-        return bool(self.sockets)
+        return bool(self.sockets) and self._serves
 
     async def start_serving(self) -> None:
-        """A server serves from the start."""
+        self._serves = True
 
     async def serve_forever(self) -> None:
         await self.network.loop.create_future()
@@ -213,14 +215,22 @@ class Network:
     # -- opening -----------------------------------------------------------------------------------
 
     async def listen(
-        self, factory: Callable[[], Any], host: Any, port: Any, *, ssl: Any = None, **_: Any
+        self,
+        factory: Callable[[], Any],
+        host: Any,
+        port: Any,
+        *,
+        ssl: Any = None,
+        start_serving: bool = True,
+        **_: Any,
     ) -> VirtualServer:
         if ssl is not None:
             raise NotImplementedError("no TLS in the simulation")
         address = self._address(host, int(port or 0) or self._ephemeral_port())
         if address in self._servers:
             raise OSError(98, f"Address already in use: {address}")
-        server = VirtualServer(self, address, factory, contextvars.copy_context())
+        context = contextvars.copy_context()
+        server = VirtualServer(self, address, factory, context, start_serving)
         self._watch(server.process)
         self._servers[address] = server
         return server
@@ -254,7 +264,8 @@ class Network:
             await asyncio.sleep(wait_seconds)
         await asyncio.sleep(self._latency_ns(there) / 1e9)
         server = self._servers.get(target)
-        if server is None or (server.process is not None and server.process.is_dead):
+        is_dead = server is not None and server.process is not None and server.process.is_dead
+        if server is None or is_dead or not server.is_serving():
             await asyncio.sleep(self._latency_ns(back) / 1e9)
             raise ConnectionRefusedError(111, f"Connect call failed {target}")
         self._connections += 1

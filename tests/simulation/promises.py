@@ -8,13 +8,18 @@ of their own. The product's own idea of what is durable is not asked.
 - A leader's entries leave after its term is.
 - An acknowledgement of entries or of a snapshot leaves after the term and all of them are.
 - Before a node writes anything after it applied an entry, a client's reply above all, the entry is
-  on the disks of a majority of its group's voters.
-- A start recovers whatever was durable before.
+  on the disks of a majority of its group's voters: by the configuration that the entry was written
+  under, or by a later one that a leader has begun to count by.
+- A start recovers whatever was durable before, but for replicas that were removed.
+
+A disk that is replaced stays here as it was: what it had acknowledged counts for what was decided
+with it.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -32,6 +37,41 @@ VOTE, VOTE_REPLY, APPEND, APPEND_REPLY, SNAPSHOT_REPLY = 2, 3, 4, 5, 9
 PROMISES = frozenset({VOTE, VOTE_REPLY, APPEND, APPEND_REPLY, SNAPSHOT_REPLY})
 
 
+def _ignore(node: SimulatedNode, receiver: SimulatedNode, item: tuple[Any, ...]) -> None:
+    """Nobody wants to know."""
+
+
+class _Kept:
+    """One disk of a node and what is durable on it."""
+
+    def __init__(self, node: SimulatedNode) -> None:
+        self._disk = node.disk
+        self._log = DurableLog(node.disk)
+
+    def refresh(self) -> DurableLog:
+        """Take in what was synced, while the files are the node's own."""
+        if self._disk.is_own:
+            self._log.refresh()
+        return self._log
+
+    def snapshot_index(self, group_id: int) -> int:
+        """Last index of the group's snapshot file: after a crash the log may lag behind it."""
+        inode = self._disk.own_synced_names.get(f"/data/snapshots/{group_id:06d}.snapshot")
+        if inode is None:
+            return 0
+        data = bytes(inode.synced)
+        length = int.from_bytes(data[12:16], "big")
+        meta = msgpack.unpackb(data[20 : 20 + length], use_list=False)
+        return int(meta[1])
+
+    def last_index(self, group_id: int) -> int:
+        return max(self.refresh().group(group_id).last_index, self.snapshot_index(group_id))
+
+    def holds(self, group_id: int, index: int, term: int) -> bool:
+        covered = self.refresh().group(group_id).covers(index, term)
+        return covered or index <= self.snapshot_index(group_id)
+
+
 class Promises:
     """See the module. `checked` counts the promises that were looked at."""
 
@@ -39,10 +79,14 @@ class Promises:
         self.checked = 0
         self.acknowledged = 0
         """Applied entries that were found on a majority's disks."""
+        self.on_promise: Callable[[SimulatedNode, SimulatedNode, tuple[Any, ...]], None] = _ignore
+        """Hears of each one: who gives it to whom."""
         self._nodes = {node.name: node for node in nodes}
-        self._ids = {node.name: node.node_id for node in nodes}
-        self._by_id = {node.node_id: node for node in nodes}
-        self._logs = {node.name: DurableLog(node.disk) for node in nodes}
+        self._disks = {node.name: _Kept(node) for node in nodes}
+        self._former: dict[int, _Kept] = {}
+        """Disks that are gone for good, by the node id that they spoke for."""
+        self._configurations: dict[int, dict[int, Any]] = {}
+        """By group: every configuration that a leader was seen to count by, by its index."""
         self._streams: dict[VirtualTransport, bytearray] = {}
         self._seen: dict[int, tuple[int, int]] = {}
         """By node: its incarnation and how much it had applied when all was looked at."""
@@ -54,20 +98,38 @@ class Promises:
         if node is None or transport.process is not node.process:
             return
         self._check_applied(node)
-        receiver = self._ids.get(transport.remote_host)
-        if receiver is not None and receiver != node.node_id:
+        receiver = self._nodes.get(transport.remote_host)
+        if receiver is not None and receiver is not node and receiver.node_id:
             for payload in self._payloads(transport, data):
                 self._check_payload(node, receiver, payload)
 
     def refresh(self, node: SimulatedNode) -> None:
         """Take in what its disk has synced."""
-        if node.has_own_directory:
-            self._logs[node.name].refresh()
+        self._disks[node.name].refresh()
+
+    def log_of(self, node: SimulatedNode) -> DurableLog:
+        """What its disk has synced of the log, up to now."""
+        return self._disks[node.name].refresh()
+
+    def disk_is_replaced(self, node: SimulatedNode) -> None:
+        """Call it before the node gets another disk, and `disk_was_replaced` after that."""
+        kept = self._disks[node.name]
+        kept.refresh()
+        if node.node_id:
+            self._former[node.node_id] = kept
+
+    def disk_was_replaced(self, node: SimulatedNode) -> None:
+        """The node has an empty disk, and no id."""
+        self._disks[node.name] = _Kept(node)
+        self._seen.pop(node.node_id, None)
+
+    def is_gone(self, node_id: int) -> bool:
+        """Its disk is gone for good: it never decides anything again."""
+        return node_id in self._former
 
     def has_marks(self, node: SimulatedNode) -> bool:
         """Does its log say, durably, that a snapshot stands for entries that are gone?"""
-        self.refresh(node)
-        return any(group.base_index for group in self._logs[node.name].groups.values())
+        return any(group.base_index for group in self.log_of(node).groups.values())
 
     # -- frames between nodes ----------------------------------------------------------------------
 
@@ -89,7 +151,7 @@ class Promises:
             self._streams[transport] = bytearray(data[at:])
         return payloads
 
-    def _check_payload(self, node: SimulatedNode, receiver: int, payload: bytes) -> None:
+    def _check_payload(self, node: SimulatedNode, receiver: SimulatedNode, payload: bytes) -> None:
         items = msgpack.unpackb(payload, use_list=False, strict_map_key=False)
         if not items or not isinstance(items[0], tuple):
             return  # A keepalive, a hello or a refusal.
@@ -98,9 +160,9 @@ class Promises:
             if item[0] not in PROMISES:
                 continue
             if durable is None:
-                durable = self._logs[node.name]
-                self.refresh(node)
-            self._check_promise(node, receiver, durable.group(item[1]), item)
+                durable = self.log_of(node)
+            self._check_promise(node, receiver.node_id, durable.group(item[1]), item)
+            self.on_promise(node, receiver, item)
 
     def _check_promise(
         self, node: SimulatedNode, receiver: int, durable: DurableGroup, item: tuple[Any, ...]
@@ -162,7 +224,7 @@ class Promises:
             self._broken(node, group_id, what, durable)
         if durable.term > term:
             return  # Nobody acts on it any more, and the entries may be others by now.
-        if index > durable.last_index and index > self._snapshot_index(node, group_id):
+        if index > durable.last_index and index > self._disks[node.name].snapshot_index(group_id):
             self._broken(node, group_id, what, durable)
         entry_term = durable.terms.get(index)
         if entry_term is None:
@@ -184,16 +246,6 @@ class Promises:
             rule="promise before durable",
         )
 
-    def _snapshot_index(self, node: SimulatedNode, group_id: int) -> int:
-        """Last index of the group's snapshot file: after a crash the log may lag behind it."""
-        inode = node.disk.own_synced_names.get(f"/data/snapshots/{group_id:06d}.snapshot")
-        if inode is None:
-            return 0
-        data = bytes(inode.synced)
-        length = int.from_bytes(data[12:16], "big")
-        meta = msgpack.unpackb(data[20 : 20 + length], use_list=False)
-        return int(meta[1])
-
     # -- what was applied --------------------------------------------------------------------------
 
     def _check_applied(self, node: SimulatedNode) -> None:
@@ -207,6 +259,9 @@ class Promises:
         on_majority = self._on_majority
         for group_id, group in running.host.groups.items():
             index = group.applied_index
+            if group.is_leader:
+                known = self._configurations.setdefault(group_id, {})
+                known[group.log.configurations[-1][0]] = group.log.configuration  # type: ignore[attr-defined]
             if index > on_majority.get(group_id, 0):
                 self._check_majority(node, group_id, group, index)
 
@@ -214,24 +269,47 @@ class Promises:
         term = group.log.log.term_at(index)
         if term is None:
             return  # Compacted: its snapshot was installed, and the leader's write was looked at.
-        configuration = group.log.configuration
-        for voters in (configuration.voters, configuration.voters_outgoing):
-            holders = [voter for voter in voters if self._holds(voter, group_id, index, term)]
-            if 2 * len(holders) <= len(voters) and voters:
-                raise InvariantViolation(
-                    f"group {group_id}: node {node.node_id} answers after applying entry {index} "
-                    f"of term {term}, which only nodes {holders} of {list(voters)} have on disk",
-                    rule="applied without a majority",
-                )
-        self.acknowledged += 1
-        self._on_majority[group_id] = index
+        found = ""
+        for configuration in self._counted_by(group_id, group.log.configurations, index):
+            lacks = ""
+            for voters in (configuration.voters, configuration.voters_outgoing):
+                holders = [voter for voter in voters if self.holds(voter, group_id, index, term)]
+                if 2 * len(holders) <= len(voters) and voters:
+                    lacks = f"only nodes {holders} of {list(voters)}"
+            if not lacks:
+                self.acknowledged += 1
+                self._on_majority[group_id] = index
+                return
+            found = found or lacks
+        raise InvariantViolation(
+            f"group {group_id}: node {node.node_id} answers after applying entry {index} "
+            f"of term {term}, which {found} have on disk",
+            rule="applied without a majority",
+        )
 
-    def _holds(self, voter: int, group_id: int, index: int, term: int) -> bool:
-        node = self._by_id[voter]
-        log = self._logs[node.name]
-        self.refresh(node)
-        covered = log.group(group_id).covers(index, term)
-        return covered or index <= self._snapshot_index(node, group_id)
+    def _counted_by(self, group_id: int, own: list[tuple[int, Any]], index: int) -> list[Any]:
+        """The configurations by which an entry may have been committed, the likeliest first."""
+        before = max((at for at, _ in own if at <= index), default=0)
+        known = {at: each for at, each in own if at >= before}
+        seen = self._configurations.get(group_id, {})
+        known |= {at: each for at, each in seen.items() if at > index and at not in known}
+        return [known[at] for at in sorted(known)]
+
+    def holds(self, node_id: int, group_id: int, index: int, term: int) -> bool:
+        """Whether the entry is on the node's disk, in the log or under its snapshot."""
+        kept = self._former.get(node_id) or self._kept_by(node_id)
+        return kept is not None and kept.holds(group_id, index, term)
+
+    def reaches(self, node_id: int, group_id: int, index: int) -> bool:
+        """Whether the node's disk holds entries up to there, or a snapshot of them."""
+        kept = self._former.get(node_id) or self._kept_by(node_id)
+        return kept is not None and kept.last_index(group_id) >= index
+
+    def _kept_by(self, node_id: int) -> _Kept | None:
+        for node in self._nodes.values():
+            if node.node_id == node_id:
+                return self._disks[node.name]
+        return None
 
     # -- starts ------------------------------------------------------------------------------------
 
@@ -239,9 +317,7 @@ class Promises:
         """A node has read its disk, and done nothing else yet: nothing durable may be missing."""
         if not node.has_own_directory:
             return
-        log = self._logs[node.name]
-        log.refresh()
-        for group_id, durable in log.groups.items():
+        for group_id, durable in self.log_of(node).groups.items():
             found = started.durable.recovered.get(group_id)
             snapshot = started.durable.snapshots_found.get(group_id)
             base_index = snapshot.meta.last_index if snapshot is not None else 0

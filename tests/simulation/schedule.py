@@ -25,6 +25,8 @@ from typing import Any
 
 FORMAT = 1
 NODES_MAX = 9
+SPARES = 3
+"""Nodes of an elastic cluster beside the founders, which exist as machines and may join."""
 SHARDS_MAX = 256
 FAULT_SECONDS_MAX = 36_000.0
 FAULTS_MAX = 100_000
@@ -60,10 +62,14 @@ class Schedule:
     programs: int = 2
     fault_seconds: float = 6.0
     faults: tuple[Fault, ...] = ()
+    elastic: bool = False
+    """Nodes come and go; `nodes` are the founders."""
 
     def to_text(self) -> str:
         head: dict[str, Any] = {"format": FORMAT}
         head.update({name: getattr(self, name) for name in _HEAD[1:-1]})
+        if self.elastic:
+            head["elastic"] = True
         lines = [
             "  " + json.dumps({"at_ms": f.at_ms, "fault": f.name, **f.parameters})
             for f in self.faults
@@ -111,6 +117,7 @@ def parse_schedule(text: str) -> Schedule:
         raise ScheduleError("no JSON: nested too deeply") from error
     if not isinstance(value, dict):
         raise ScheduleError("is not a JSON object with a seed and faults")
+    elastic = value.pop("elastic", False)
     unknown, missing = sorted(value.keys() - {*_HEAD}), [n for n in _HEAD if n not in value]
     if unknown or missing:
         what = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
@@ -128,12 +135,13 @@ def parse_schedule(text: str) -> Schedule:
     if shards & (shards - 1):
         raise ScheduleError(f"shards: {shards} is neither 0 nor a power of two")
     seconds = check_number("fault_seconds", value["fault_seconds"], 0.0, FAULT_SECONDS_MAX)
+    if not isinstance(elastic, bool):
+        raise ScheduleError(f"elastic: {_short(elastic)} is neither true nor false")
     if not isinstance(value["faults"], list) or len(value["faults"]) > FAULTS_MAX:
         raise ScheduleError(f"faults: not a list of at most {FAULTS_MAX}")
-    faults = [
-        check_fault(raw, number, whole["nodes"]) for number, raw in enumerate(value["faults"], 1)
-    ]
-    return Schedule(**whole, fault_seconds=seconds, faults=in_order(faults))
+    names = whole["nodes"] + (SPARES if elastic else 0)
+    faults = [check_fault(raw, number, names) for number, raw in enumerate(value["faults"], 1)]
+    return Schedule(**whole, fault_seconds=seconds, faults=in_order(faults), elastic=elastic)
 
 
 def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:

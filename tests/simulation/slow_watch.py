@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from quorumcache.node.clients import context, replies
 from quorumcache.node.clients import server as servers
 from tests.simulation.checkers import InvariantViolation
-from tests.simulation.cluster import CLIENT_PORT
 from tests.simulation.transport import HIGH_WATER_BYTES
 
 if TYPE_CHECKING:
@@ -140,9 +139,9 @@ class SlowWatch:
 
     def _node_of(self, end: VirtualTransport) -> SimulatedNode | None:
         """The node whose client's connection it is, at the node's end."""
-        if end.local_port != CLIENT_PORT:
-            return None
         simulated = self._nodes.get(end.local_host)
-        if simulated is None or end.process is not simulated.process or not simulated.is_serving:
+        if simulated is None or end.local_port != simulated.address[1]:
+            return None
+        if end.process is not simulated.process or not simulated.is_serving:
             return None
         return simulated

@@ -88,7 +88,7 @@ def test_the_clocks_keep_to_what_a_lease_allows():
         ({"fault_seconds": "x"}, "fault_seconds: 'x' is not a number"),
         ({"faults": {}}, "faults: not a list"),
         ({"faults": [7]}, "fault 1: not an object"),
-        ({"faults": [{"at_ms": 1, "fault": "flood"}]}, "no fault 'flood'; known: bit_rot"),
+        ({"faults": [{"at_ms": 1, "fault": "flood"}]}, "no fault 'flood'; known: be_away, bit_rot"),
         ({"faults": [{"at_ms": 1, "fault": "kill", "who": "n1"}]}, r"fault 1 \(kill\): no seconds"),
         (
             {"faults": [{"at_ms": 1, "fault": "kill", "who": "n9", "seconds": 1}]},

@@ -59,7 +59,7 @@ from tests.simulation.settings import (
     draw_network,
     draw_settings,
 )
-from tests.simulation.shape import draw_dead, draw_shape
+from tests.simulation.shape import ClusterShape, draw_dead, draw_shape
 from tests.simulation.slow_reader import draw_slow_readers, slow_keys
 from tests.simulation.slow_watch import SlowWatch
 from tests.simulation.trace import Trace
@@ -96,6 +96,8 @@ class WorldConfig:
     workload: dict[str, Any] = field(default_factory=dict)  # fixed instead of drawn
     schedule: Schedule | None = None
     verbose: bool = False
+    elastic: bool = False
+    """Nodes come and go (`elastic_world.py`)."""
 
     @classmethod
     def of(cls, schedule: Schedule, *, verbose: bool = False) -> WorldConfig:
@@ -109,6 +111,7 @@ class WorldConfig:
             program_count=schedule.programs,
             schedule=schedule,
             verbose=verbose,
+            elastic=schedule.elastic,
         )
 
 
@@ -121,7 +124,7 @@ class World:
         self.loop = VirtualLoop(events_max=config.events_max)
         self.trace = Trace(self.loop, verbose=config.verbose)
         random = self.random("world")
-        self.shape = draw_shape(self.random("shape"), nodes=config.node_count, shards=config.shards)
+        self.shape = self._draw_shape()
         self.node_count = self.shape.nodes
         self.bounds = bounds.draw_product_bounds(self.random("product bounds"))
         self.costs = draw_costs(self.random("costs"), self.node_count)
@@ -162,6 +165,13 @@ class World:
         """A generator of its own for each purpose, so that one does not shift another."""
         return Random(f"{self.seed}/{purpose}")
 
+    def _draw_shape(self) -> ClusterShape:
+        config = self.config
+        return draw_shape(self.random("shape"), nodes=config.node_count, shards=config.shards)
+
+    def _draw_settings(self, random: Random) -> dict[str, Any]:
+        return draw_settings(random)
+
     def _draw_schedule(self) -> Schedule:
         config = self.config
         shape = Shape(tuple(node.name for node in self.nodes), tuple(self.client_names))
@@ -192,7 +202,7 @@ class World:
             "initial_cluster": {name: f"{name}:{PEER_PORT}" for name in names},
             "shards": self.shape.shards,
             "replication": self.shape.replication,
-            **draw_settings(random),
+            **self._draw_settings(random),
         }
         self.slow = draw_slow_readers(
             self.random("slow readers"),
@@ -206,7 +216,7 @@ class World:
         drift = CLOCK_DRIFT_PPM
         disk_config = DiskConfig(step_seconds=random.choice((0.00005, 0.0003, 0.002)))
         return [
-            SimulatedNode(
+            self._make_node(
                 self.loop,
                 self.network,
                 NodeConfig(
@@ -223,6 +233,9 @@ class World:
             )
             for name, zone in zip(names, self.shape.zones, strict=True)
         ]
+
+    def _make_node(self, *args: Any, **named: Any) -> SimulatedNode:
+        return SimulatedNode(*args, **named)
 
     @property
     def memory_is_limited(self) -> bool:
@@ -269,8 +282,10 @@ class World:
         self.loop.charge_callbacks(self.costs.of_callbacks(self.random("callbacks")))
         checking = self.loop.create_task(self._keep_checking(), name="invariants")
         for node in self.nodes:
-            node.start()
-        await self._bounded(await_service(self, BOOT_SECONDS))
+            if node.is_due:
+                node.start()
+        unborn = [node.name for node in self.nodes if not node.is_due]
+        await self._bounded(await_service(self, BOOT_SECONDS, without=unborn))
         self.trace.say("the cluster serves; clients and faults begin")
         for client in self.clients:
             client.start()
@@ -373,6 +388,10 @@ class World:
         await self._bounded(read_all(self, self.keys))
         await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))
 
+    def own_totals(self) -> dict[str, int]:
+        """What other worlds count besides."""
+        return {}
+
     def heal(self) -> None:
         """Undo all faults."""
         self.trace.say("all faults end")
@@ -428,6 +447,8 @@ class World:
         """Runs this seed again."""
         config = self.config
         words = [f"python -m tests.simulation --seed {self.seed}"]
+        if config.elastic:
+            words.append("--elastic")
         if config.node_count:
             words.append(f"--nodes {config.node_count}")
         if config.shards:

@@ -11,6 +11,8 @@ hits the first command that starts with the prefix, once.
 from __future__ import annotations
 
 import asyncio
+import hmac
+import json
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -174,6 +176,8 @@ class FakeNode:
             return self.cluster.open_session(shard)
         if words[0] == b"cluster":
             return b"ERROR\r\n" if self.is_plain else self.cluster.answer(self, words[1:])
+        if words == [b"stats", b"shards"]:
+            return b"STAT shard:0:staleness_ms 12\r\nSTAT shard:1:staleness_ms 40\r\nEND\r\n"
         if words[0] == b"flush_all":
             self.cluster.items.clear()
             self.executed.append(b" ".join(words))
@@ -205,6 +209,50 @@ class FakeSession:
     results: dict[int, bytes] = field(default_factory=dict)
 
 
+class FakeOperators:
+    """The words for operators. Without a `secret` the nodes are of an older version.
+
+    `changes`: what was asked for, in order. `answers`: what the next changes are answered: a value,
+    or a whole reply line. `moves`: what `cluster moves` tells; the first one of several is used up.
+    """
+
+    def __init__(self) -> None:
+        self.secret = b""
+        self.secret_path = "-"
+        self.changes: list[str] = []
+        self.answers: list[dict[str, Any] | bytes] = []
+        self.moves: list[dict[str, Any]] = []
+        self._nonces = 0
+        self._proven: dict[int, bytes] = {}  # by node: the open nonce; b"": proven
+
+    def answer(self, node_id: int, words: list[bytes]) -> bytes:
+        if not self.secret:
+            return b"CLIENT_ERROR usage: cluster map [known_epoch] | cluster redirect on|off\r\n"
+        if words == [b"moves"]:
+            moves = self.moves.pop(0) if len(self.moves) > 1 else self.moves[0]
+            return self._document(b"MOVES", moves)
+        if words == [b"auth"]:
+            self._nonces += 1
+            nonce = self._proven[node_id] = b"%032x" % self._nonces
+            return b"AUTH %b %b\r\n" % (nonce, self.secret_path.encode())
+        if words[0] == b"auth":
+            nonce = self._proven.pop(node_id, b"")
+            wanted = hmac.new(self.secret, b"client" + bytes.fromhex(nonce.decode()), "sha256")
+            if not nonce or words[1].decode() != wanted.hexdigest():
+                return b"CLIENT_ERROR this is not the cluster's secret\r\n"
+            self._proven[node_id] = b""
+            return b"OK\r\n"
+        if self._proven.get(node_id) != b"":
+            return b"CLIENT_ERROR this needs the cluster's secret\r\n"
+        self.changes.append(b" ".join(words[1:]).decode())
+        answer = self.answers.pop(0)
+        return answer if isinstance(answer, bytes) else self._document(b"CHANGE", answer)
+
+    def _document(self, word: bytes, document: dict[str, Any]) -> bytes:
+        data = json.dumps(document).encode()
+        return b"%b %d\r\n%b\r\n" % (word, len(data), data)
+
+
 class FakeCluster:
     """`async with FakeCluster() as cluster`: started on entry, all stopped on exit."""
 
@@ -221,6 +269,7 @@ class FakeCluster:
         self.sessions_opened = 0
         self.nodes = [FakeNode(self, node_id) for node_id in range(1, nodes + 1)]
         self.items: dict[bytes, tuple[bytes, bytes, int]] = {}  # flags, value, cas_unique
+        self.operators = FakeOperators()
         self.has_map = True
         self._cas = 0
         self._shape = (shards, min(replication, nodes), zones)
@@ -328,6 +377,8 @@ class FakeCluster:
             leaders = enumerate(self._leaders)
             lines = [b"LEADER %d %d %d\r\n" % (shard, *leader) for shard, leader in leaders]
             return b"".join(lines) + b"END\r\n"
+        if words[0] in (b"auth", b"change", b"moves"):
+            return self.operators.answer(node.node_id, words)
         if words[0] == b"health":
             return b"HEALTH ok\r\nEND\r\n"
         if words[0] == b"nodes":

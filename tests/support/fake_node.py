@@ -83,6 +83,7 @@ class FakeWal:
 @dataclass
 class FakeHost:
     groups: dict[int, FakeGroup] = field(default_factory=dict)
+    item_bytes_max: int = 1 << 20
     log_writable: bool = True
     wal: FakeWal = field(default_factory=FakeWal)
 

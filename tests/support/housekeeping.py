@@ -3,6 +3,8 @@
 from types import SimpleNamespace
 from typing import Any
 
+from quorumcache.node.alarms import Alarms
+from quorumcache.node.housekeeping.fitness import Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.replica.group import ReplicaGroup
 from tests.support.scripted_log import HostWorld
@@ -34,6 +36,14 @@ class HousekeepingWorld(HostWorld):
             self.logs[group_id].lead()
             group.lease_until_ns = 1
             group.submit = self._submit  # type: ignore[method-assign]
+        self.fitness = Fitness(
+            clock=self.clock,
+            election_ms=config.election_ms,
+            tick_ms=10,
+            alarms=Alarms(),
+            is_up=lambda node_id: self.up,
+            send=lambda node_id, item: None,
+        )
         self.keeper = Housekeeper(
             node_id=HERE,
             config=config,
@@ -43,6 +53,7 @@ class HousekeepingWorld(HostWorld):
             counters=self.counters,
             preferred_leader=lambda group_id: THERE,
             is_up=lambda node_id: self.up,
+            fitness=self.fitness,
         )
 
     def _submit(self, command: Any, size: int, waiter: Any) -> None:

@@ -215,6 +215,8 @@ class Raft(RaftState):
 
     def step_down(self) -> None:
         if self.role is _LEADER:
+            self.lease_until_ns = 0
+            transfer.call_successor(self)
             become_follower(self, self.term, 0)
             # Let the others go first; we had a reason.
             self.timeout_ticks += self.config.election_ticks

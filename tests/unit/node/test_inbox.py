@@ -17,9 +17,22 @@ from quorumcache.node.consensus.raft.messages import (
 from quorumcache.node.directory.members import Members
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.inbox import Inbox
+from quorumcache.node.peers.codec import HEADER, pack_item
 from quorumcache.node.peers.consensus_items import KIND_OF, encode_message
-from quorumcache.node.peers.items import FORWARD_WRITE, HEARTBEATS, MAP_EPOCH, MAP_REQUEST, TIME
+from quorumcache.node.peers.founding_frames import Blank, encode_blank
+from quorumcache.node.peers.items import (
+    FITNESS,
+    FORWARD_WRITE,
+    HEARTBEATS,
+    MAP_EPOCH,
+    MAP_REQUEST,
+    REPORT,
+    TIME,
+)
+from tests.support.founding import founder
 from tests.unit.node.peers.test_codec import HELLO
+
+JOINS = pack_item(("join?",))
 
 
 class Parts:
@@ -34,17 +47,31 @@ class Parts:
             "transport": self.part(beats=self.beats),
             "coordinator": self.part("on_forward", "peer_up", "peer_down"),
             "follower": self.part("on_item", "heard_of", "ask", epoch=7),
+            "office": self.part(desk=self.part(peer_down=self.note("desk")), on_item=self.told),
             "founding": SimpleNamespace(accepted=self.accepted, answer=self.note("answer")),
             "timekeeper": self.part("heard", peer_up=self.note("tell_time")),
             "time": self.time,
+            "fitness": self.part(heard=self.note("fitness"), met=self.note("met")),
         }
-        self.inbox = Inbox(**parts, members=self.members, on_told=lambda: self.tell("told"))
+        self.inbox = Inbox(
+            **parts,
+            members=self.members,
+            on_told=lambda: self.tell("told"),
+            on_join=lambda asker, payload: self.joins(payload),
+        )
         self.peers = self.part("send_to_all", is_heard=lambda node_id: False)
         self.inbox.peers = self.peers
+
+    def joins(self, payload: bytes) -> bool:
+        self.tell("joins", payload)
+        return payload == JOINS
 
     def beats(self, node_id: int, item: tuple[Any, ...]) -> list[tuple[int, Any]]:
         self.tell("beats", node_id, item)
         return [(1, "beat"), (2, "beat")]
+
+    def told(self, node_id: int, item: tuple[Any, ...]) -> None:
+        self.tell("directory_item", node_id, item)
 
     def tell(self, *words: Any) -> None:
         self.heard.append(words)
@@ -72,7 +99,8 @@ def test_each_item_of_a_frame_goes_to_the_part_that_it_concerns() -> None:
     write, beats = (FORWARD_WRITE, 1), (HEARTBEATS, ())
     time, epoch = (TIME, True, 5, 6, 7), (MAP_EPOCH, 9)
     consensus = (encode_message(1, vote), encode_message(2, append), beats)
-    parts.inbox.on_peer_items(2, (*consensus, write, time, epoch))
+    report = (REPORT, (), b"", (), ())
+    parts.inbox.on_peer_items(2, (*consensus, write, time, report, epoch))
     assert parts.taken() == [
         ("step", 2, 1, vote, False),
         ("step", 2, 2, append, True),
@@ -81,6 +109,7 @@ def test_each_item_of_a_frame_goes_to_the_part_that_it_concerns() -> None:
         ("step", 2, 2, "beat", False),
         ("on_forward", 2, write),
         ("heard", 2, time),
+        ("directory_item", 2, report),
         ("on_item", 2, epoch),
     ]
 
@@ -136,7 +165,7 @@ def test_the_clock_of_a_node_counts_as_long_as_it_is_heard(is_heard: bool) -> No
     parts.peers.is_heard = lambda node_id: is_heard
     parts.inbox.on_peer_down(2, "the connection was reset")
     lost = [] if is_heard else [("lost", 2)]
-    assert parts.taken() == [*lost, ("peer_down", 2), ("peer_unreachable", 2)]
+    assert parts.taken() == [*lost, ("peer_down", 2), ("desk", 2), ("peer_unreachable", 2)]
 
 
 def test_a_node_that_stops_takes_no_notice_of_the_connections_that_it_closes() -> None:
@@ -149,7 +178,7 @@ def test_a_node_that_stops_takes_no_notice_of_the_connections_that_it_closes() -
 def test_what_a_peer_tells_of_itself_is_kept_and_a_change_is_told() -> None:
     parts = Parts()
     hello = HELLO._replace(node_id=2, map_epoch=4, is_founded=True)
-    rest = [("accepted", 2, True), ("heard_of", 2, 4)]
+    rest = [("met", 2, 1), ("accepted", 2, True), ("heard_of", 2, 4)]
     parts.inbox.on_peer_hello(2, hello)
     assert parts.taken() == [("told",), *rest]
     assert parts.members.told[2].client_address == hello.client_address
@@ -158,6 +187,18 @@ def test_what_a_peer_tells_of_itself_is_kept_and_a_change_is_told() -> None:
     parts.inbox.on_peer_hello(2, hello._replace(client_address="moved:1"))
     assert parts.taken() == [("told",), *rest]
     assert parts.members.client_address_of(2) == "moved:1"
+
+
+def test_the_form_that_a_peer_speaks_is_known_of_its_hello() -> None:
+    parts = Parts()
+    parts.inbox.on_peer_hello(2, HELLO._replace(node_id=2, settings=(("form", "2"),)))
+    assert ("met", 2, 2) in parts.taken()
+
+
+def test_what_a_peer_says_of_its_fitness_is_heard() -> None:
+    parts = Parts()
+    parts.inbox.on_peer_items(2, ((FITNESS, 5, 0),))
+    assert parts.taken() == [("fitness", 2, (FITNESS, 5, 0))]
 
 
 # -- strangers -------------------------------------------------------------------------------------
@@ -169,8 +210,12 @@ def test_a_stranger_with_a_newer_map_makes_this_node_ask_all_peers() -> None:
     assert parts.taken() == [("send_to_all", (MAP_REQUEST, 7)), ("flush_soon",)]
 
 
-def test_a_new_node_is_answered_by_the_founding() -> None:
+def test_a_founder_is_answered_by_the_founding_and_another_new_node_by_the_admission() -> None:
     parts = Parts()
-    blank: Any = object()
-    parts.inbox.on_blank(blank)
-    assert parts.taken() == [("answer", blank)]
+    asker: Any = SimpleNamespace(answer=parts.note("answered"))
+    blank = Blank(founder("b", 1), ())
+    assert parts.inbox.on_question(asker, encode_blank(blank)[HEADER.size :])
+    assert parts.taken() == [("answer", blank), ("answered", None)]
+    assert parts.inbox.on_question(asker, JOINS)
+    assert not parts.inbox.on_question(asker, pack_item(("hello",)))
+    assert parts.taken() == [("joins", JOINS), ("joins", pack_item(("hello",)))]

@@ -255,7 +255,7 @@ def test_a_lost_node_leaves_its_addresses_to_the_one_that_replaces_it() -> None:
         ({"directory": (1, 1)}, "the directory: a node appears twice"),
         ({"next_node_id": 4}, "next_node_id is 4"),
         ({"change": "a\n"}, "change is"),
-        ({"change": "x" * 256}, "change is"),
+        ({"change": "x" * 1025}, "change is"),
         ({"is_paused": 1}, "is_paused is 1"),
         ({"moves": []}, "moves is list"),
         ({"moves": ((1, (1,), (2,), 0),)}, "a move is tuple"),

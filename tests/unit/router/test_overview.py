@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.router.overview import NodeReport, Overview, merge
+from quorumcache.router.overview import NodeReport, Overview, lag_of, merge
 from quorumcache.router.report import (
     Look,
     is_healthy,
@@ -132,3 +132,44 @@ def test_weights_and_zones_missing() -> None:
 
 def replace_up(line: NodeLine, is_up: bool) -> NodeLine:
     return line._replace(is_up=is_up)
+
+
+def moves_of(epoch: int, state: str, done: int = 0) -> dict[str, object]:
+    return {"epoch": epoch, "moves": [{"state": state, "bytes_done": done, "bytes": 10}]}
+
+
+def test_of_what_nodes_tell_of_moves_the_newest_counts() -> None:
+    def told(*moves: dict[str, object] | None) -> object:
+        reports = [
+            NodeReport(n, "", LEADERS, ALL_UP, moves=each) for n, each in enumerate(moves, 1)
+        ]
+        return merge(MAP, reports).moves
+
+    old, new = moves_of(3, "copying", 9), moves_of(4, "copying")
+    assert told(old, new, None) == new
+    assert told(None, None, None) is None
+    # A node outside the directory knows the map, and nothing of how it goes on.
+    known = moves_of(4, "copying", 5)
+    assert told(new, known, new) == known
+    leaving = moves_of(4, "leaving")
+    assert told(new, leaving, new) == leaving
+
+
+def test_the_lag_of_a_node_is_that_of_its_worst_replica() -> None:
+    stats = [("shard:0:staleness_ms", "12"), ("shard:1:staleness_ms", "40"), ("shard:1:items", "9")]
+    assert lag_of(stats) == 40
+    assert lag_of([*stats, ("shard:2:staleness_ms", "-")]) is None
+    assert lag_of([]) is None
+
+
+def test_a_gateway_does_not_make_shards_degraded() -> None:
+    """Replication is 3, and of four nodes only two hold shards."""
+    gateway = NodeInfo(4, "g", "h4:1", "h4:2", "", "", 0.0)
+    nodes = (replace(MAP.nodes[0], state="lost"), *MAP.nodes[1:], gateway)
+    sets = ((2, 3), (3, 2), (2, 3), (3, 2))
+    cluster_map = replace(
+        MAP, nodes=nodes, replica_sets=sets, form=2, directory=(2, 3), next_node_id=5
+    )
+    leaders = tuple(LeaderLine(shard, 5, replicas[0]) for shard, replicas in enumerate(sets))
+    view = merge(cluster_map, [NodeReport(n, "", leaders, ALL_UP) for n in (2, 3, 4)])
+    assert view.degraded == ()

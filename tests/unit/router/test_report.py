@@ -16,8 +16,10 @@ from quorumcache.router.report import (
     Look,
     map_json,
     map_lines,
+    max_to_mean,
     overview_json,
     ring_lines,
+    state_text,
     status_lines,
 )
 from quorumcache.router.requests import LeaderLine, NodeLine
@@ -153,3 +155,56 @@ def test_programs_read_the_same_overview() -> None:
     assert data["shards"][0] == {"shard": 0, "leader": 1, "replicas": [1, 2, 3], "up": 2}
     assert data["leaderless_shards"] == [1]
     assert data["degraded_shards"] == [0, 2, 3]
+
+
+def newer(states: dict[int, str], weights: tuple[float, ...] = ()) -> ClusterMap:
+    """A map of form 2 with these states by node."""
+    plain = map_of(4, 8)
+    nodes = tuple(
+        replace(node, state=states.get(node.node_id, "active"), weight=weight)
+        for node, weight in zip(plain.nodes, weights or (1.0,) * 4, strict=True)
+    )
+    return replace(plain, nodes=nodes, form=2, directory=(1, 2, 3), change="drain n4")
+
+
+def test_states_are_told_where_they_are_not_the_usual_one() -> None:
+    view = seen(newer({1: "draining", 2: "down", 3: "down", 4: "lost"}), down=(3, 4))
+    assert [state_text(node) for node in view.nodes] == [
+        "up, draining",
+        "up, returning",
+        "DOWN",
+        "DOWN, lost",
+    ]
+    lines = status_lines(view, COLOUR)
+    assert any("\x1b[33mup, draining\x1b[0m" in line for line in lines)
+    assert any("\x1b[31mDOWN, lost\x1b[0m" in line for line in lines)
+    assert any(" lost " in f"{line} " for line in map_lines(view.cluster_map, PLAIN))
+
+
+def test_a_gateway_and_a_draining_node_do_not_count_in_the_balance() -> None:
+    cluster_map = newer({2: "draining"}, (1.0, 1.0, 1.0, 0.0))
+    text = "\n".join(ring_lines(seen(cluster_map), PLAIN))
+    assert "max/mean" in text
+    assert max_to_mean([4, 2, 9], [2.0, 1.0, 0.0]) == 1.0
+    assert max_to_mean([0, 0], [0.0, 0.0]) == 0.0
+    assert "8 shards x 2 replicas" in text
+
+
+def test_lag_has_a_column_where_it_was_measured() -> None:
+    view = seen(map_of(3, 8))
+    assert "LAG" not in status_lines(view, PLAIN)[3]
+    nodes = (view.nodes[0]._replace(lag_ms=40), *view.nodes[1:])
+    lines = status_lines(replace(view, nodes=nodes), PLAIN)
+    assert lines[3].endswith("LAG")
+    assert lines[4].endswith("40 ms")
+    assert lines[5].endswith(" -")
+
+
+def test_json_says_what_moves() -> None:
+    cluster_map = newer({4: "draining"})
+    document = map_json(cluster_map)
+    assert (document["change"], document["form"]) == ("drain n4", 2)
+    view = replace(seen(cluster_map), moves={"moves": [{"shard": 1}]})
+    assert overview_json(view)["moves"] == [{"shard": 1}]
+    assert overview_json(view)["change"] == "drain n4"
+    json.dumps((document, overview_json(view)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +15,9 @@ from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.errors import DiskFailed, DiskFull, PeerError
 from quorumcache.node.founding.progress import FoundingProgress
-from quorumcache.node.peers.items import MAP_EPOCH, MAP_REPLY, MAP_REQUEST, STARTED
+from quorumcache.node.peers.items import ADOPTED, MAP_EPOCH, MAP_REPLY, MAP_REQUEST, STARTED
 from quorumcache.node.storage.local_state import LocalState
+from quorumcache.ring import ClusterMap
 from tests.simulation.loop import VirtualLoop
 from tests.support.founding import member_of, record_of
 
@@ -30,6 +33,9 @@ class World:
         self.events: list[tuple[Any, ...]] = []
         self.fatal: list[BaseException] = []
         self.sent: list[tuple[int, tuple[Any, ...]]] = []
+        self.on_disk: set[int] = set()
+        """Groups that the disk holds and that have not been started."""
+        self.on_removing: Callable[[], None] = lambda: None
         host: Any = SimpleNamespace(groups={}, flush_soon=lambda: None)
         self.groups = host.groups
         self.state = LocalState(None, "", self.loop)
@@ -51,6 +57,8 @@ class World:
             on_fatal=self.fatal.append,
             send=lambda node_id, item: bool(self.sent.append((node_id, item))),
             alarms=Alarms(),
+            remembered=lambda: self.on_disk,
+            remove_replica=self._remove,
         )
 
     async def _write(self, path: str, data: bytes) -> None:
@@ -60,6 +68,29 @@ class World:
     def _start(self, group_id: int, birth: Configuration, stands: bool) -> None:
         self.groups[group_id] = birth
         self.events.append(("started", group_id))
+
+    async def _remove(self, group_id: int) -> None:
+        """As the remover does it; it takes a moment."""
+        self.groups.pop(group_id, None)
+        self.on_disk.discard(group_id)
+        self.events.append(("removing", group_id))
+        self.on_removing()
+        await self.state.begin_leaving(group_id)
+        await self.state.end_leaving(group_id)
+        self.events.append(("removed", group_id))
+
+    async def live(self, seconds: float = 5) -> None:
+        """Follow the map and let go of what it takes away, for a while."""
+        tasks = [
+            asyncio.ensure_future(self.follower.follow()),
+            asyncio.ensure_future(self.follower.let_go()),
+        ]
+        await asyncio.sleep(seconds)
+        for task in tasks:
+            task.cancel()
+
+    def happened(self, *kinds: str) -> list[tuple[Any, ...]]:
+        return [what for what in self.events if what[0] in kinds]
 
     def run(self, work: Any) -> None:
         self.loop.run_until_complete(work)
@@ -182,34 +213,10 @@ def test_maps_that_mean_nothing_here_are_the_peers_fault() -> None:
         World().follower.on_item(2, (STARTED, bytes(4096)))
 
 
-def test_groups_that_have_started_are_told_to_the_voters_until_the_map_has_them() -> None:
+def test_what_a_peer_tells_of_groups_that_have_started_is_passed_on() -> None:
     world = World()
-    world.follower.report_started()
-    world.follower.arrived(MAP)
-    world.groups.update(
-        {
-            0: leader(5),
-            1: leader(5),
-            2: leader(0),
-            3: SimpleNamespace(is_leader=False),
-            4: leader(7),
-        }
-    )
-    world.follower.report_started()
-    item = (STARTED, b"\x09")
-    assert world.sent == [(2, item), (3, item), (4, item)]
+    world.follower.on_item(2, (STARTED, b"\x09"))
     assert world.events[-1] == ("started groups", 9)
-    world.follower.on_item(2, item)
-    assert world.events[-1] == ("started groups", 9)
-    world.sent.clear()
-    world.follower.arrived(MAP.with_started((0, 3)))
-    world.follower.report_started()
-    assert not world.sent
-
-
-def leader(applied_index: int) -> Any:
-    log = SimpleNamespace(term_start_index=5)
-    return SimpleNamespace(is_leader=True, applied_index=applied_index, log=log)
 
 
 def test_a_group_that_is_being_removed_starts_when_that_is_done_and_is_born_empty() -> None:
@@ -231,3 +238,142 @@ def test_a_group_that_is_being_removed_starts_when_that_is_done_and_is_born_empt
     assert sorted(world.groups) == [first, *others]
     assert world.groups[first] == Configuration(())
     assert not world.fatal
+
+
+# -- maps of form 2 ------------------------------------------------------------------------------
+
+EMPTY = Configuration(())
+SECOND = replace(MAP, epoch=2, form=2, directory=(1, 2, 3), started=(1 << MAP.shard_count) - 1)
+"""The same placement; group 0 has moved away from node 4."""
+
+
+def without(cluster_map: ClusterMap, group_id: int, node_id: int) -> ClusterMap:
+    """The next epoch, in which a node does not hold a group any more."""
+    rest = tuple(n for n in cluster_map.replica_sets[group_id - 1] if n != node_id)
+    return cluster_map.with_replicas(group_id - 1, rest)
+
+
+def test_what_a_newer_map_does_not_place_here_goes_one_replica_at_a_time() -> None:
+    world = World()
+    first, second, *others = held(1)
+    world.groups[0] = EMPTY
+    world.follower.arrived(without(without(SECOND, first, 1), second, 1))
+    world.run(world.live())
+    assert world.happened("removing", "removed") == []
+    world.groups.update({first: EMPTY, second: EMPTY})
+    world.follower.arrived(replace(world.follower.map, epoch=9))
+    world.run(world.live())
+    assert world.happened("removing", "removed") == [
+        ("removing", first),
+        ("removed", first),
+        ("removing", second),
+        ("removed", second),
+    ]
+    assert sorted(world.groups) == [0, *others]
+    stored = world.events.index(("stored", "cluster.map"))
+    assert stored < world.events.index(("removing", first))
+
+
+def test_a_map_of_form_1_takes_nothing_away() -> None:
+    world = World()
+    first = held(1)[0]
+    world.groups.update({0: EMPTY, first: EMPTY, 4: EMPTY})
+    world.on_disk.add(3)
+    world.follower.arrived(without(MAP, first, 1))
+    world.run(world.live())
+    assert world.happened("removing") == []
+    assert {0, first, 4} <= world.groups.keys()
+
+
+def test_what_is_only_on_the_disk_goes_too() -> None:
+    """Also a birth with voters of a group that has no log: it would vote when it comes again."""
+    world = World()
+    first, second, *_ = held(1)
+    world.groups[0] = EMPTY
+    world.on_disk.add(first)
+    world.state.births.update({first: EMPTY, second: Configuration((1, 2, 3))})
+    world.follower.arrived(without(without(SECOND, first, 1), second, 1))
+    world.run(world.live())
+    assert world.happened("removing") == [("removing", first), ("removing", second)]
+    assert world.state.births[second] == EMPTY
+
+
+def test_a_group_that_comes_again_at_once_is_another_replica() -> None:
+    world = World()
+    first = held(1)[0]
+    world.follower.arrived(SECOND)
+    world.run(world.live())
+    away = without(SECOND, first, 1)
+    world.follower.arrived(away)
+
+    back = replace(SECOND, epoch=away.epoch + 1)
+    world.on_removing = lambda: world.follower.arrived(back)
+    world.run(world.live())
+    assert world.groups[first] == EMPTY
+    happened = world.happened("started", "removing", "removed")
+    order = [what for what in happened if what[-1] == first]
+    assert order == [
+        ("started", first),
+        ("removing", first),
+        ("removed", first),
+        ("started", first),
+    ]
+
+
+def test_what_a_map_that_is_not_in_force_yet_wants_here_stays() -> None:
+    world = World()
+    first = held(1)[0]
+    world.follower.arrived(SECOND)
+    world.run(world.live())
+    away = without(SECOND, first, 1)
+    world.follower.arrived(away)
+
+    async def story() -> None:
+        await world.follower.adopt()
+        world.follower.arrived(replace(SECOND, epoch=away.epoch + 1))
+        await world.live()
+
+    world.run(story())
+    assert world.happened("removing") == []
+
+
+def test_the_directory_starts_where_the_map_says_and_leaves_where_it_does_not() -> None:
+    world = World()
+    world.follower.arrived(SECOND)
+    world.run(world.live())
+    assert world.groups[0] == EMPTY
+    assert world.state.births[0] == EMPTY
+    world.follower.arrived(replace(SECOND, epoch=3, directory=(2, 3, 4)))
+    world.run(world.live())
+    assert 0 not in world.groups
+    assert world.happened("removing") == [("removing", 0)]
+
+
+def test_a_map_of_form_1_starts_no_directory() -> None:
+    world = World()
+    world.follower.arrived(MAP)
+    world.run(world.live())
+    assert 0 not in world.groups
+
+
+def test_all_nodes_hear_which_map_is_in_force_here_once_it_is_stored() -> None:
+    world = World()
+    world.follower.arrived(MAP)
+    world.run(world.follower.adopt())
+    world.follower.tell_adopted()
+    assert world.sent == [], "nodes before form 2 do not know the item"
+    world.follower.arrived(SECOND)
+    world.follower.tell_adopted()
+    assert world.sent == []
+    world.run(world.follower.adopt())
+    assert world.sent == [(node_id, (ADOPTED, 2)) for node_id in (2, 3, 4)]
+    world.sent.clear()
+    world.follower.tell_adopted()
+    assert world.sent == [(node_id, (ADOPTED, 2)) for node_id in (2, 3, 4)]
+
+
+def test_what_others_have_adopted_is_remembered() -> None:
+    follower = World().follower
+    for node_id, epoch in ((2, 5), (3, 4), (2, 3)):
+        follower.on_item(node_id, (ADOPTED, epoch))
+    assert follower.adopted_by == {2: 5, 3: 4}

@@ -89,3 +89,14 @@ def test_a_node_that_left_is_forgotten_and_this_node_never() -> None:
     members.forget(99)
     assert [*members.told] == [2]
     assert members.heard_of() == []
+
+
+def test_the_directorys_nodes_are_the_maps_or_the_founding_voters() -> None:
+    members = Members()
+    assert members.directory() == ()
+    members.record = RECORD
+    assert members.directory() == (1, 2, 3)
+    members.map = MAP
+    assert members.directory() == (1, 2, 3)
+    members.map = replace(MAP, form=2, directory=(2,))
+    assert members.directory() == (2,)

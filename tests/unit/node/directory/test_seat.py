@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,8 +28,12 @@ class World:
             RECORD,
             births=births_of(RECORD, node_id) if births is None else births,
             starter=starter,
-            told={},
         )
+        self.asked: list[Any] = []
+        steward: Any = SimpleNamespace(
+            ask=self.asked.append, tick=lambda: None, started=lambda bits: None
+        )
+        self.seat.make_steward = lambda group, state: steward
         self.seat.on_map = lambda cluster_map: None
 
     def start(self, group_id: int, birth: Configuration, machine: Any, *, stands: bool) -> Any:
@@ -49,7 +54,17 @@ def test_a_node_without_a_vote_has_no_seat() -> None:
     world.seat.take()
     world.seat.tick()
     world.seat.started(1)
+    question: Any = "a question"
+    assert not world.seat.ask(question)
     assert not world.started
+
+
+def test_a_question_is_decided_where_there_is_a_seat() -> None:
+    world = World(1)
+    world.seat.take()
+    question: Any = "a question"
+    assert world.seat.ask(question)
+    assert world.asked == [question]
 
 
 def test_group_0_starts_with_its_whole_birth() -> None:
@@ -62,3 +77,22 @@ def test_group_0_starts_with_its_whole_birth() -> None:
 def test_a_voter_without_a_birth_is_an_error_that_names_it() -> None:
     with pytest.raises(StartupError, match=r"node 1 votes in the directory.* no birth of group 0"):
         World(1, {}).seat.take()
+
+
+def test_a_map_that_names_the_directorys_nodes_starts_it_when_it_is_adopted() -> None:
+    """By then it is certain that this node is one of them."""
+    world = World(1)
+    first = RECORD.first_map()
+    world.seat.take(replace(first, epoch=2, form=2, directory=(2, 3, 4)))
+    assert not world.started
+    world.seat.take(first)
+    assert len(world.started) == 1
+
+
+def test_a_seat_can_be_taken_again_after_it_was_let_go() -> None:
+    world = World(1)
+    world.seat.take()
+    world.seat.let_go()
+    world.seat.tick()
+    world.seat.start(Configuration(()), stands=False)
+    assert world.started[1:] == [(0, Configuration(()), False)]

@@ -6,10 +6,24 @@ from typing import Any
 
 import pytest
 
+from quorumcache.node.directory import steward as module
+from quorumcache.node.directory.question import ELSEWHERE, LOST, REFUSED, Answer, Question
+from quorumcache.node.directory.question import OK as DONE
+from quorumcache.node.directory.reports import Ledger
 from quorumcache.node.directory.state import OP_SET_MAP, DirectoryState
-from quorumcache.node.directory.steward import STARTED_TICKS, Steward
+from quorumcache.node.directory.steward import (
+    QUESTION_TICKS,
+    QUESTIONS_MAX,
+    STARTED_TICKS,
+    STEP_TICKS,
+    Steward,
+)
 from quorumcache.node.store.results import EXISTS, OK
+from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring.changes import ChangeRefused
+from quorumcache.ring.node_info import DOWN
+from tests.support.fake_node import FakeClock
 from tests.support.founding import disk_id, record_of
 
 MEMBERS = {"a": "hosta:1", "b": "hostb:1", "c": "hostc:1"}
@@ -43,11 +57,51 @@ class World:
         self.applied_index = 1
         self.log = SimpleNamespace(term_start_index=1)
         self.submitted: list[tuple[Any, ...]] = []
+        self.leader_id = 1
+        self.clock = FakeClock()
+        self.forms = dict.fromkeys(IDS.values(), 1)
+        self.counters = Counters()
+        self.heard = {2, 3}
         group: Any = self
-        self.steward = Steward(record=RECORD, group=group, state=self.state, known=self.known)
+        self.steward = Steward(
+            own_id=1,
+            record=RECORD,
+            group=group,
+            state=self.state,
+            known=self.known,
+            ledger=Ledger(1, self.clock, lambda node_id: node_id in self.heard),
+            form_of=lambda node_id: self.forms[node_id],
+            first_settings={"dead_after_ms": "60000", "move_rate": "1000"},
+            counters=self.counters,
+        )
 
     def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
         self.submitted.append(command)
+
+    def tick(self) -> None:
+        """50 ms pass."""
+        self.clock.now_ns += 50_000_000
+        self.steward.tick()
+
+    def ask(self, *words: str, **kwargs: Any) -> list[tuple[int, bytes]]:
+        """Ask for a change; the answers, which come later."""
+        answers: list[tuple[int, bytes]] = []
+        self.steward.ask(Question(words, lambda *answer: answers.append(answer), **kwargs))
+        return answers
+
+    def use_form_2(self) -> ClusterMap:
+        """Each node reads it: the map of form 2 that follows."""
+        self.tick()
+        self.commit()
+        self.forms = dict.fromkeys(IDS.values(), 2)
+        self.tick()
+        assert self.commit() == [OK]
+        return self.map
+
+    @property
+    def map(self) -> ClusterMap:
+        assert self.state.cluster_map is not None
+        return self.state.cluster_map
 
     def commit(self) -> list[Any]:
         results = [self.state.apply(1, 1, [command])[0] for command in self.submitted]
@@ -197,3 +251,232 @@ def test_a_proposal_without_an_answer_is_made_again(end: str) -> None:
     getattr(world.steward, end)(*(["why"] if end == "on_refused" else []))
     world.steward.tick()
     assert len(world.submitted) == 1
+
+
+# -- the second form ----------------------------------------------------------------------------
+
+
+def test_the_map_gets_its_second_form_once_each_node_reads_it() -> None:
+    world = World("a", "b", "c")
+    world.tick()
+    world.commit()
+    world.forms = {2: 2, 3: 1}
+    world.tick()
+    assert not world.submitted
+    world.forms[3] = 2
+    world.tick()
+    assert world.commit() == [OK]
+    after = world.map
+    assert (after.form, after.epoch, after.directory) == (2, 2, (1, 2, 3))
+    assert (after.setting("dead_after_ms"), after.setting("move_rate")) == ("60000", "1000")
+    assert after.setting("shards") == first_map().setting("shards")
+    assert ClusterMap.from_bytes(after.to_bytes()) == after
+    world.tick()
+    assert not world.submitted
+
+
+def test_in_the_second_form_zone_and_weight_are_the_maps_and_addresses_the_nodes_own() -> None:
+    """Otherwise what `node set` has changed would be set back by what the node says of itself."""
+    world = World("a", "b", "c")
+    world.use_form_2()
+    world.known[2] = replace(info("b", "moved:1"), zone="z9", weight=7.0)
+    world.tick()
+    assert world.commit() == [OK]
+    node = world.map.node(2)
+    assert (node.client_address, node.zone, node.weight) == ("moved:1", "", 1.0)
+
+
+# -- questions ----------------------------------------------------------------------------------
+
+
+def wanting(monkeypatch: pytest.MonkeyPatch, change: str = "drain c") -> None:
+    """Each question wants a map that says `change`."""
+
+    def answer(self: Question, present: ClusterMap, view: Any) -> Answer:
+        if self.texts == ("bad",):
+            raise ChangeRefused("unknown node x")
+        if self.texts == ("nothing",):
+            return Answer(None, b"as it is")
+        return Answer(replace(present, epoch=present.epoch + 1, change=change), b"done")
+
+    monkeypatch.setattr(Question, "answer", answer)
+
+
+def test_a_change_is_answered_once_its_map_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanting(monkeypatch)
+    world = World("a", "b", "c")
+    world.use_form_2()
+    answers = world.ask("drain", "c")
+    world.tick()
+    assert not answers
+    assert world.commit() == [OK]
+    assert answers == [(DONE, b"done")]
+    assert world.map.change == "drain c"
+
+
+def test_what_changes_nothing_and_what_is_refused_is_answered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanting(monkeypatch)
+    world = World("a", "b", "c")
+    before = world.use_form_2()
+    nothing, bad, good = world.ask("nothing"), world.ask("bad"), world.ask("drain", "c")
+    world.tick()
+    assert nothing == [(DONE, b"as it is")]
+    assert bad == [(REFUSED, b"unknown node x")]
+    assert not good
+    assert world.state.cluster_map == before
+    assert len(world.submitted) == 1, "the next question has its turn in the same tick"
+
+
+def test_a_change_that_was_overtaken_is_decided_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanting(monkeypatch)
+    world = World("a", "b", "c")
+    before = world.use_form_2()
+    answers = world.ask("drain", "c")
+    world.tick()
+    other = replace(before, epoch=before.epoch + 1, is_paused=True)
+    world.state.apply(1, 1, [set_map(before.epoch, other)])
+    assert world.commit() == [EXISTS]
+    assert not answers
+    world.tick()
+    assert world.commit() == [OK]
+    assert answers == [(DONE, b"done")]
+    assert (world.map.change, world.map.is_paused) == ("drain c", True)
+
+
+def test_a_change_that_the_log_did_not_take_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanting(monkeypatch)
+    world = World("a", "b", "c")
+    world.use_form_2()
+    answers = world.ask("drain", "c")
+    world.tick()
+    world.submitted.clear()
+    world.steward.on_refused("busy")
+    world.tick()
+    assert world.commit() == [OK]
+    assert answers == [(DONE, b"done")]
+
+
+def test_nobody_knows_what_became_of_a_change_whose_leader_has_lost_its_office(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanting(monkeypatch)
+    world = World("a", "b", "c")
+    world.use_form_2()
+    proposed, waiting = world.ask("drain", "c"), world.ask("drain", "b")
+    world.tick()
+    world.is_leader, world.leader_id = False, 3
+    world.steward.on_lost()
+    world.tick()
+    assert proposed[0][0] == LOST
+    assert waiting == [(ELSEWHERE, b"3")]
+    assert world.ask("drain", "b") == [(ELSEWHERE, b"3")]
+
+
+def test_a_seat_that_is_given_up_leaves_no_question_without_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanting(monkeypatch)
+    world = World("a", "b", "c")
+    world.use_form_2()
+    proposed, waiting = world.ask("drain", "c"), world.ask("drain", "b")
+    world.tick()
+    world.steward.close()
+    assert [answers[0][0] for answers in (proposed, waiting)] == [LOST, ELSEWHERE]
+
+
+def test_questions_that_wait_have_a_bound_in_number_and_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanting(monkeypatch)
+    world = World("a", "b", "c")
+    world.use_form_2()
+    all_answers = [world.ask("drain", "c") for _ in range(QUESTIONS_MAX + 2)]
+    assert [len(answers) for answers in all_answers] == [0] * QUESTIONS_MAX + [1, 1]
+    assert all_answers[-1][0][0] == REFUSED
+    for _ in range(QUESTION_TICKS + 1):
+        world.steward.on_refused("busy")  # The log takes nothing.
+        world.submitted.clear()
+        world.tick()
+    assert all(answers for answers in all_answers)
+    assert {answers[0][0] for answers in all_answers[:QUESTIONS_MAX]} == {ELSEWHERE}
+
+
+@pytest.mark.parametrize(("joins", "code"), [(False, REFUSED), (True, LOST)])
+def test_nothing_is_changed_before_each_node_reads_the_second_form(joins: bool, code: int) -> None:
+    """An operator is told which nodes are missing; a node that joins is to ask again."""
+    world = World("a", "b", "c")
+    world.tick()
+    world.commit()
+    world.forms = {2: 2, 3: 1}
+    answers = world.ask("drain", "c", asks_to_join=joins)
+    world.tick()
+    assert answers[0][0] == code
+    assert b"(c)" in answers[0][1]
+
+
+# -- the directory's own steps ------------------------------------------------------------------
+
+
+def stepping(monkeypatch: pytest.MonkeyPatch, *states: str) -> list[Any]:
+    """Each step puts node c into the next of these states; the views that the steps were given."""
+    views: list[Any] = []
+    left = list(states)
+
+    def next_map(present: ClusterMap, view: Any) -> ClusterMap | None:
+        views.append(view)
+        if not left:
+            return None
+        return present.with_node(replace(present.node(3), state=left.pop(0)))
+
+    monkeypatch.setattr(module, "next_map", next_map)
+    return views
+
+
+def test_the_step_of_the_directory_is_looked_for_twice_a_second_and_at_once_after_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World("a", "b", "c")
+    world.use_form_2()
+    views = stepping(monkeypatch, DOWN)
+    world.heard = {2}
+    world.tick()
+    assert world.commit() == [OK]
+    assert world.map.node(3).state == DOWN
+    for _ in range(2 * STEP_TICKS):
+        world.tick()
+    assert len(views) in (3, 4)
+    assert views[-1].heard == {1, 2}
+    assert views[-1].silent_ms[3] >= 500
+
+
+def test_a_question_goes_before_the_directorys_own_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanting(monkeypatch)
+    world = World("a", "b", "c")
+    world.use_form_2()
+    stepping(monkeypatch, DOWN)
+    world.ask("drain", "c")
+    world.tick()
+    world.commit()
+    assert (world.map.change, world.map.node(3).state) == ("drain c", "active")
+
+
+def test_what_happened_is_counted_once_by_the_node_that_leads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World("a", "b", "c")
+    world.use_form_2()
+    stepping(monkeypatch, DOWN, "active", DOWN)
+    for _ in range(8 * STEP_TICKS):
+        world.tick()
+        world.commit()
+    assert world.counters.nodes_down == 2
+    world.is_leader = False
+    world.tick()
+    there = world.map.with_node(replace(world.map.node(2), state=DOWN))
+    world.state.apply(1, 1, [set_map(world.map.epoch, there)])
+    world.tick()
+    world.is_leader = True
+    world.tick()
+    assert world.counters.nodes_down == 2, "another leader has counted it"

@@ -6,6 +6,8 @@ a time.
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -15,19 +17,20 @@ from quorumcache.node.errors import BrokenDataDir, ConfigError, WrongDataDir
 from quorumcache.node.founding.data_dir import (
     Membership,
     accept,
+    accept_joined,
     check_births,
     check_settings,
     condemn,
     membership,
     open_data_dir,
 )
-from quorumcache.node.storage.founding_record import propose
+from quorumcache.node.storage.founding_record import FoundingRecord, propose
 from quorumcache.node.storage.identity import NodeIdentity, lock_data_dir, read_identity
-from quorumcache.node.storage.local_state import LocalState
+from quorumcache.node.storage.local_state import LocalState, encode_births
 from quorumcache.node.storage.secret import Secret, read_secret
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.wal import Wal
-from quorumcache.ring import is_disk_id
+from quorumcache.ring import ClusterMap, is_disk_id
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing, PowerLoss, Survival
 from tests.support.founding import disk_id, founder, record_of
@@ -137,6 +140,123 @@ def test_a_crash_at_any_step_of_accepting_leaves_a_new_or_a_member() -> None:
             assert membership(found, "d").identity.node_id == 2
     assert {*outcomes} == {True, False}
     assert all(outcomes[-6:]), "STEPS_MAX does not reach the end"
+
+
+MAP = replace(record_of("a", "b", "c").first_map(), form=2, directory=(1, 2, 3))
+
+
+def map_with(identity: NodeIdentity, seed: int = 3) -> tuple[FoundingRecord, ClusterMap]:
+    """A cluster that has taken this disk in as node 4."""
+    record = record_of("a", "b", "c", seed=seed)
+    late = replace(founder("d", 4, disk=identity.disk_id), state="joining")
+    return record, replace(MAP, cluster_id=record.cluster_id).with_node(late)
+
+
+SECRET = Secret("the secret of the cluster")
+
+
+def joined(disk: FakeDisk, identity: NodeIdentity, seed: int = 3) -> Membership:
+    record, cluster_map = map_with(identity, seed)
+    return accept_joined(disk, "d", identity, record, 4, cluster_map, Random(5), SECRET)
+
+
+def test_a_node_that_joined_is_recognised_with_its_map_and_without_a_birth() -> None:
+    disk = new_disk()
+    made = joined(disk, opened(disk))
+    disk.crash()
+    found = membership(opened(disk), "d")
+    assert found == made
+    assert (found.identity.node_id, found.identity.name) == (4, "d")
+    assert found.identity.is_complete
+    assert found.identity.is_joined
+    state = LocalState(disk, "d", disk.loop)  # type: ignore[arg-type]
+    state.cluster_id, state.node_id = found.identity.cluster_id, 4
+    assert state.load() == map_with(made.identity)[1]
+    assert state.births == {}
+    assert read_secret(disk, "d") == SECRET
+
+
+def test_a_crash_at_any_step_of_joining_leaves_a_new_or_a_member() -> None:
+    """And a new one can join under another map, or found a cluster, as if that had not been."""
+    outcomes = []
+    for step in range(1, STEPS_MAX):
+        for seed in range(6):
+            disk = new_disk(Survival(Random(seed)))
+            identity = opened(disk)
+            first = disk.steps
+
+            def crash(name: str, path: str, disk: FakeDisk = disk, at: int = first + step) -> None:
+                if disk.steps == at:
+                    disk.crash()
+
+            disk.before_step = crash
+            try:
+                joined(disk, identity)
+                crashed = False
+            except PowerLoss:
+                crashed = True
+            disk.before_step = None
+            disk.crash()
+            found = opened(disk)
+            assert found.disk_id == identity.disk_id
+            outcomes.append(found.is_member)
+            if not found.is_member:
+                assert crashed
+                assert not disk.exists("d/cluster.map")
+                if seed % 2:
+                    joined(disk, found, seed=9)
+                else:
+                    accept(disk, "d", found, record_with(identity, seed=9), Random(6))
+                found = opened(disk)
+            Wal.open(disk, "d/wal", cluster_id=found.cluster_id, node_id=found.node_id)
+            assert membership(found, "d").identity.is_joined == (found.node_id == 4)
+    assert {*outcomes} == {True, False}
+    assert all(outcomes[-6:]), "STEPS_MAX does not reach the end"
+
+
+def test_a_removal_of_leftovers_that_crashes_goes_on_at_the_next_start() -> None:
+    """The map is told from a member's by the births, so it goes before them."""
+    for step in range(1, STEPS_MAX):
+        disk = new_disk(Survival(Random(step)))
+        identity = opened(disk)
+        new = disk.read("d/node.id")
+        joined(disk, identity)
+        disk.write("d/node.id", new)  # As if the crash had been before that last step.
+        first = disk.steps
+
+        def crash(name: str, path: str, disk: FakeDisk = disk, at: int = first + step) -> None:
+            if disk.steps == at:
+                disk.crash()
+
+        disk.before_step = crash
+        with contextlib.suppress(PowerLoss):
+            opened(disk)
+        disk.before_step = None
+        disk.crash()
+        assert opened(disk) == identity
+        assert not disk.exists("d/cluster.map")
+
+
+def test_a_new_id_beside_a_map_and_a_birth_is_broken() -> None:
+    """A node that joined and holds a shard by now was set back to before it joined."""
+    disk = new_disk()
+    identity = opened(disk)
+    new = disk.read("d/node.id")
+    made = joined(disk, identity).identity
+    births = {3: Configuration(())}
+    disk.write("d/groups.born", encode_births(births, made.cluster_id, made.node_id))
+    disk.write("d/node.id", new)
+    with pytest.raises(BrokenDataDir, match=r"there is a cluster\.map"):
+        opened(disk)
+
+
+def test_the_record_of_another_cluster_beside_a_joined_identity_is_broken() -> None:
+    disk = new_disk()
+    identity = joined(disk, opened(disk)).identity
+    other = identity._replace(cluster_id=disk_id(9))
+    for wrong in (other, identity._replace(node_id=2)):
+        with pytest.raises(BrokenDataDir, match="is not that of a cluster that"):
+            membership(wrong, "d")
 
 
 def remove(disk: FakeDisk, prefix: str) -> None:

@@ -44,10 +44,19 @@ def test_a_node_tells_where_others_reach_it() -> None:
     assert own() == NodeInfo(1, "a", "hosta:1", "public:11211", "", "z1", 2.0, disk_id(1))
 
 
-def test_a_node_that_is_not_in_its_initial_cluster_tells_its_own_address() -> None:
-    """One that joins a cluster later is no founder."""
-    late = replace(CONFIG, name="late", peer="late:1")
-    assert own_info(late, 4, disk_id(4), "0.0.0.0:11211", "").peer_address == "late:1"
+def test_a_node_without_an_initial_cluster_tells_its_own_address() -> None:
+    """One that joins a cluster later is no founder. A port of the system's choice is known once it
+    is bound."""
+    late = NodeConfig(name="late", peer="late:1", join="a:1", data_dir="d")
+
+    def told(config: NodeConfig, bound: str = "0.0.0.0:77") -> str:
+        return own_info(config, 4, disk_id(4), "0.0.0.0:11211", "", bound).peer_address
+
+    assert told(late) == "late:1"
+    assert told(replace(late, peer="late:0")) == "late:77"
+    assert told(replace(late, peer="0.0.0.0:0", advertise_peer="outside:0")) == "outside:77"
+    assert told(replace(late, advertise_peer="outside:5")) == "outside:5"
+    assert told(NodeConfig(), "") == "127.0.0.1:0"
 
 
 def test_a_hello_says_what_the_node_is_and_the_other_side_reads_the_same() -> None:
@@ -85,7 +94,7 @@ def test_the_others_are_the_founders_until_there_is_a_map() -> None:
 def test_the_own_settings_say_where_to_dial_then_the_map_and_what_the_node_told() -> None:
     told = replace(MAP.node(3), peer_address="told:1")
     specs = peer_specs(CONFIG, founding(), MAP, {3: told})
-    assert (specs[2].address, specs[2].told) == ("setting:1", "")
+    assert (specs[2].address, specs[2].told) == ("setting:1", MAP.node(2).peer_address)
     assert (specs[3].address, specs[3].told) == (MAP.node(3).peer_address, "told:1")
 
 

@@ -13,6 +13,7 @@ from quorumcache.node.housekeeping.disk_keeper import (
     FILES_LOW,
     HANG_ELECTIONS,
     PROBE_IDLE_NS,
+    SLOW_ELECTIONS,
     DiskKeeper,
 )
 from quorumcache.node.storage.disk_space import plan_space
@@ -72,15 +73,20 @@ class World:
             host=self.host,
             alarms=self.alarms,
             counters=self.counters,
+            on_slow=self._slow,
             on_lost=self.lost.append,
         )
         self.wal.on_full = self.keeper.refused
         self.wal.on_failed = self.lost.append
         self.durable = 0
         self.written = 0
+        self.slow_ticks = 0
         self.keeper.start()
         self.write()
         self.wait(0.1)
+
+    def _slow(self) -> None:
+        self.slow_ticks += 1
 
     def write(self) -> None:
         def done() -> None:
@@ -99,6 +105,27 @@ class World:
 
     def raised(self) -> list[str]:
         return [alarm.name for alarm in self.alarms.raised()]
+
+
+def test_a_write_that_takes_an_election_timeout_is_told_in_every_tick_and_is_no_hang() -> None:
+    """Others then take over without a pause. One of 200 ms is nothing to tell."""
+    world = World()
+    world.disk.delay = lambda random: 0.1  # Write and sync take it each.
+    world.write()
+    world.wait(0.5, step=0.01)
+    assert world.slow_ticks == 0
+    world.disk.delay = lambda random: 0.5
+    world.write()
+    world.wait(SLOW_ELECTIONS * CONFIG.election_ms / 1000 - 0.02, step=0.01)
+    assert world.slow_ticks == 0
+    world.wait(0.1, step=0.01)
+    assert 7 <= world.slow_ticks <= 10
+    world.wait(1.0, step=0.01)
+    told = world.slow_ticks
+    assert world.durable == world.written
+    world.wait(1.0, step=0.01)
+    assert world.slow_ticks == told
+    assert (world.host.trouble, world.raised()) == ([], ["disk_small"])
 
 
 async def _sleep(seconds: float) -> None:

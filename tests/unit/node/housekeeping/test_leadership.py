@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from quorumcache.node.consensus.values import Configuration, Role
+from quorumcache.node.housekeeping.fitness import LATE_NS
 from quorumcache.node.housekeeping.leadership import (
+    GIVEN_UP_ELECTIONS,
     RETURN_DOUBLINGS_MAX,
     SLOW_PASSES,
     SLOW_REST_PASSES,
     STEADY_PASSES,
     TRANSFERS_AT_ONCE_MAX,
 )
+from quorumcache.node.peers.items import FITNESS
 from quorumcache.node.replica.snapshotting import KEEP_ENTRIES
 from tests.support.housekeeping import HERE, THERE, OpenGroup
 from tests.support.housekeeping import HousekeepingWorld as World
@@ -164,3 +167,135 @@ def test_a_follower_hands_nothing_over() -> None:
     world.logs[1].become(Role.FOLLOWER, 2, 3)
     world.keeper.leadership.transfer(world.groups[1], THERE)
     assert world.logs[1].transferred == []
+
+
+# --- a node that is not fit to lead
+
+
+def unfit_world(*group_ids: int) -> World:
+    """It leads groups of three, and the two others keep up."""
+    world = World(*group_ids)
+    world.clock.ns = 1 << 40
+    for log in world.logs.values():
+        log.configuration = Configuration((HERE, THERE, 3))
+        log.members = {THERE: follower(5), 3: follower(5)}
+    for node_id in (THERE, 3):
+        world.fitness.met(node_id, 2)
+    return world
+
+
+def given(world: World) -> list[int]:
+    """To whom leaderships were given since the last call, sorted."""
+    found = sorted(to for log in world.logs.values() for to in log.transferred)
+    for log in world.logs.values():
+        log.transferred.clear()
+    return found
+
+
+def late(world: World, late_ms: int = 60) -> None:
+    """The loop has been late for as long as it takes."""
+    for _ in range(2 + LATE_NS // (10 + late_ms) // MS):
+        world.fitness.tick()
+        world.fitness.look()
+        world.clock.ns += (10 + late_ms) * MS
+
+
+def test_a_node_that_is_fit_gives_nothing_up() -> None:
+    world = unfit_world(0, 1)
+    world.keeper.leadership.give_up()
+    assert given(world) == []
+
+
+def test_with_a_slow_disk_all_go_at_once_to_each_of_the_others() -> None:
+    """The directory, too."""
+    world = unfit_world(*range(2 * TRANSFERS_AT_ONCE_MAX))
+    world.fitness.disk_waits()
+    world.keeper.leadership.give_up()
+    assert given(world) == [THERE] * TRANSFERS_AT_ONCE_MAX + [3] * TRANSFERS_AT_ONCE_MAX
+    world.clock.ns += GIVEN_UP_ELECTIONS * 300 * MS - 1
+    world.fitness.disk_waits()
+    world.keeper.leadership.give_up()
+    assert given(world) == [], "they are on their way"
+    world.clock.ns += 1
+    world.keeper.leadership.give_up()
+    assert len(given(world)) == 2 * TRANSFERS_AT_ONCE_MAX, "they did not take over"
+
+
+def test_one_that_lacks_much_of_the_log_gets_nothing_while_another_has_it() -> None:
+    world = unfit_world(*range(4))
+    for log in world.logs.values():
+        log.members[THERE] = follower(5 + KEEP_ENTRIES + 1)
+    world.fitness.disk_waits()
+    world.keeper.leadership.give_up()
+    assert given(world) == [THERE] * 4
+
+
+@pytest.mark.parametrize(
+    ("configuration", "silent", "goes"),
+    [
+        (Configuration((HERE, THERE, 3)), {3}, False),
+        (Configuration((HERE,)), set(), False),
+        (Configuration((HERE, THERE)), set(), False),
+        (Configuration((HERE, THERE, 3, 4, 5)), {5}, True),
+        (Configuration((HERE, THERE, 3, 4, 5)), {4, 5}, False),
+        (Configuration((THERE, 3, 4), (), (HERE, THERE, 3)), {4}, True),
+        (Configuration((THERE, 3, 4), (), (HERE, THERE, 3)), {3}, False),
+        (Configuration((HERE, THERE, 3), (4, 5)), {3}, False),
+    ],
+)
+def test_with_a_slow_disk_a_group_stays_where_no_other_can_be_elected(
+    configuration: Configuration, silent: set[int], goes: bool
+) -> None:
+    """Without this node's vote, which waits for the disk: it would have no leader at all."""
+    world = unfit_world(1)
+    world.logs[1].configuration = configuration
+    world.logs[1].members = {
+        v: follower(5, active=v not in silent) for v in configuration.members() if v != HERE
+    }
+    world.fitness.disk_waits()
+    world.keeper.leadership.give_up()
+    assert bool(given(world)) == goes
+
+
+def test_a_late_loop_gives_a_few_at_a_time_to_nodes_that_are_better_off() -> None:
+    world = unfit_world(*range(TRANSFERS_AT_ONCE_MAX + 2))
+    late(world)
+    world.fitness.heard(3, (FITNESS, 60, 0))
+    world.keeper.leadership.give_up()
+    assert given(world) == [THERE] * TRANSFERS_AT_ONCE_MAX
+    world.keeper.leadership.give_up()
+    assert given(world) == [THERE] * 2
+
+
+def test_where_all_loops_are_late_everything_stays() -> None:
+    world = unfit_world(1, 2)
+    late(world)
+    for node_id in (THERE, 3):
+        world.fitness.heard(node_id, (FITNESS, 40, 0))
+    assert world.fitness.is_late
+    world.keeper.leadership.give_up()
+    assert given(world) == []
+
+
+def test_who_rests_gets_nothing_neither_what_is_given_up_nor_what_is_its_own() -> None:
+    world = unfit_world(1)
+    world.fitness.heard(THERE, (FITNESS, 0, 5000))
+    passes(world, 3 * STEADY_PASSES)
+    assert given(world) == []
+    world.fitness.disk_waits()
+    world.keeper.leadership.give_up()
+    assert given(world) == [3]
+    world.clock.ns += 5000 * MS
+    passes(world, STEADY_PASSES + 1)
+    assert given(world) == [THERE], "its own again"
+
+
+def test_a_leader_over_slow_links_prefers_a_voter_that_does_not_rest() -> None:
+    world = unfit_world(1)
+    log = world.logs[1]
+    log.lease_until_ns = world.groups[1].lease_until_ns = 0
+    log.members = {THERE: follower(5), 3: follower(7)}
+    world.fitness.heard(3, (FITNESS, 0, 5000))
+    for _ in range(SLOW_PASSES):
+        world.keeper.leadership.hand_over_slow()
+    assert given(world) == [THERE]

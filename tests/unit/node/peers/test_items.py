@@ -9,10 +9,12 @@ import pytest
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers import items
 from quorumcache.node.peers.items import (
+    ADOPTED,
     CHANGE_REPLY,
     CHANGE_REQUEST,
     CONSENSUS_KINDS,
     DIRECTORY_KINDS,
+    FITNESS,
     FOUNDED,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
@@ -36,6 +38,7 @@ MAP_ITEMS: list[tuple[Any, ...]] = [
     (MAP_EPOCH, 2),
     (FOUNDED, 1),
     (STARTED, b"\1"),
+    (ADOPTED, 2),
 ]
 
 
@@ -51,6 +54,7 @@ def test_each_form_of_a_map_item_is_taken(item: tuple[Any, ...]) -> None:
         (MAP_REPLY, 5),
         (MAP_EPOCH, 2, 3),
         (FOUNDED,),
+        (ADOPTED, b"2"),
         (STARTED, b"\0" * (STARTED_BYTES_MAX + 1)),
     ],
 )
@@ -114,5 +118,5 @@ def test_no_two_kinds_have_the_same_number() -> None:
     ]
     assert len(numbers) == len(set(numbers)) > 12
     assert max(HEARTBEATS, HEARTBEAT_REPLIES) < CONSENSUS_KINDS <= min(RARE_KINDS)
-    assert {item[0] for item in [*MAP_ITEMS, *DIRECTORY_ITEMS]} | {TIME} == RARE_KINDS
+    assert {item[0] for item in [*MAP_ITEMS, *DIRECTORY_ITEMS]} | {TIME, FITNESS} == RARE_KINDS
     assert {item[0] for item in DIRECTORY_ITEMS} == set(DIRECTORY_KINDS)

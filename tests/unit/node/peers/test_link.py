@@ -26,7 +26,12 @@ from quorumcache.node.peers.codec import (
     encode_refusal,
     pack_item,
 )
-from quorumcache.node.peers.founding_frames import Blank, encode_blank, encode_found
+from quorumcache.node.peers.founding_frames import (
+    Blank,
+    decode_question,
+    encode_blank,
+    encode_found,
+)
 from quorumcache.node.peers.items import PROOF
 from quorumcache.node.peers.link import (
     CLOSING_TICKS_MAX,
@@ -79,9 +84,12 @@ class Owner:
     def link_ready(self, link: PeerLink) -> None:
         self.told.append(("ready", link.node_id))
 
-    def link_blank(self, link: PeerLink, blank: Blank) -> bytes:
-        self.told.append(("blank", blank))
-        return encode_found(record_of("a", "b"))
+    def link_question(self, link: PeerLink, payload: bytes) -> bool:
+        blank = decode_question(payload)
+        if blank is not None:
+            self.told.append(("blank", blank))
+            link.answer(encode_found(record_of("a", "b")))
+        return blank is not None
 
     def link_refused(self, link: PeerLink, refusal: Refusal, by_peer: bool) -> None:
         self.told.append(("refused", refusal, by_peer))

@@ -86,6 +86,9 @@ class Recorder:
     def on_peer_down(self, node_id: int, why: str) -> None:
         self._add("down", node_id, why)
 
+    def on_question(self, asker: Any, payload: bytes) -> bool:
+        return False
+
     def on_newer_map(self) -> None:
         self._add("newer map")
 

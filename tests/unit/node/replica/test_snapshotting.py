@@ -87,7 +87,11 @@ def test_a_state_that_cannot_be_encoded_is_told() -> None:
 def sending(world: HostWorld) -> tuple[Any, SnapshotSender]:
     loop: Any = Turns()
     return loop, SnapshotSender(
-        loop, world.counters, world.host.mark_dirty, lambda error: pytest.fail(str(error))
+        loop,
+        world.counters,
+        world.host.mark_dirty,
+        lambda error: pytest.fail(str(error)),
+        world.clock,
     )
 
 

@@ -131,3 +131,17 @@ def test_replicas_draw_different_pauses() -> None:
         world.starter.start_shard(group_id, BIRTH, False)
     logs: list[Any] = [group.log for group in world.host.groups.values()]
     assert len({log.timeout_ticks for log in logs}) > 1
+
+
+def test_what_is_forgotten_is_not_started_from() -> None:
+    """The replica was removed; the one that comes later knows nothing."""
+    world = World()
+    world.recovered[GROUP] = RecoveredGroup(HardState(4, 2), [entry(11)])
+    world.found[GROUP] = snapshot(10, b"kept")
+    world.recovered[9] = RecoveredGroup(HardState(1, 0), [])
+    assert world.starter.remembered() == {GROUP, 9}
+    world.starter.forget(GROUP)
+    world.starter.forget(GROUP)
+    assert world.starter.remembered() == {9}
+    group = world.start()
+    assert (group.log.term, group.log.last_index, group.applied_index) == (0, 0, 0)

@@ -18,6 +18,8 @@ from tests.support.manual_loop import ManualLoop
 NEW = NodeIdentity(disk_id(7))
 MEMBER = member_of(record_of("alpha", "beta"), 2).identity
 WAITING = member_of(record_of("alpha", "beta"), 1, is_complete=False).identity
+LATE = MEMBER._replace(node_id=3, name="late", is_joined=True)
+"""It joined later: the record does not name it."""
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def disk() -> FakeDisk:
     return disk
 
 
-@pytest.mark.parametrize("identity", [NEW, MEMBER, WAITING])
+@pytest.mark.parametrize("identity", [NEW, MEMBER, WAITING, LATE])
 def test_what_was_written_is_read(disk: FakeDisk, identity: NodeIdentity) -> None:
     assert read_identity(disk, "d") is None
     disk.write("d/node.id", encode_identity(identity))
@@ -42,7 +44,7 @@ def test_second_process_is_refused(disk: FakeDisk) -> None:
     lock_data_dir(disk, "d")
 
 
-@pytest.mark.parametrize("identity", [NEW, MEMBER])
+@pytest.mark.parametrize("identity", [NEW, MEMBER, LATE])
 def test_every_damaged_bit_is_refused(disk: FakeDisk, identity: NodeIdentity) -> None:
     disk.write("d/node.id", encode_identity(identity))
     for bit in range(8 * len(disk.read("d/node.id"))):
@@ -63,3 +65,10 @@ def test_another_format_version_is_refused_by_number(disk: FakeDisk) -> None:
     disk.put("d/node.id", b"quorumcache data directory\nformat 2\ndisk x\ncrc 0\n")
     with pytest.raises(WrongDataDir, match=r"format 2, .* before snapshots and births named"):
         read_identity(disk, "d")
+
+
+def test_a_version_that_knows_no_nodes_that_joined_refuses_their_file() -> None:
+    """By the number of its format, so that it says what to do."""
+    assert encode_identity(MEMBER).startswith(b"quorumcache data directory\nformat 3\n")
+    assert encode_identity(LATE).startswith(b"quorumcache data directory\nformat 4\n")
+    assert b"\nfounding joined\n" in encode_identity(LATE)

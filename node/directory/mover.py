@@ -1,0 +1,219 @@
+"""Steers the groups led here to where the newest map wants them, and reports how far they are.
+
+The map says what is wanted (`Move`), the group's own log says what is (`Configuration`), and every
+`tick` takes at most one step from the one to the other (`replica/steering.py`). Nothing of it is
+kept: a new leader goes on from the configuration in its log. The directory completes a move when a
+leader reports the committed configuration that the move asked for.
+
+A node of the target becomes a learner only when it has stored a map that knows the move. Until then
+it may still be removing a replica of the same group that an older map took away, and what that one
+has acknowledged would be counted for its successor.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from quorumcache.node.consensus.errors import ConsensusError
+from quorumcache.node.consensus.values import Configuration, PeerStatus
+from quorumcache.node.replica.steering import next_step
+from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring import GroupReport
+
+if TYPE_CHECKING:
+    from quorumcache.node.replica.group import ReplicaGroup
+    from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.ring import ClusterMap
+    from quorumcache.ring.move import Move
+
+log = get_logger("directory")
+
+HAND_OVER_ELECTIONS: Final = 10
+"""Election timeouts for which a leader that has to go tries to hand the group to a target. After
+that it leaves as it is: the voters that stay elect one of themselves."""
+
+
+class _Watch:
+    """What a leader has seen of a group that moves, in its present term."""
+
+    __slots__ = ("hand_over_ns", "marks", "term")
+
+    def __init__(self, term: int) -> None:
+        self.term = term
+        self.marks: deque[tuple[int, int]] = deque()
+        """(when, commit index), ascending; the first is an election timeout old once there is one
+        that old."""
+        self.hand_over_ns = 0
+        """When this leader first tried to hand the group over; 0 = it did not."""
+
+
+class Mover:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        node_id: int,
+        election_ms: int,
+        host: ReplicaHost,
+        newest_map: Callable[[], ClusterMap | None],
+        adopted: Mapping[int, int],
+        is_up: Callable[[int], bool],
+        transfer: Callable[[ReplicaGroup, int], None],
+    ) -> None:
+        """`adopted`: epoch of the map that each other node has stored, as far as it told.
+        `transfer` begins to hand a leadership over.
+        """
+        self._node_id = node_id
+        self._election_ns = election_ms * 1_000_000
+        self._host = host
+        self._newest_map = newest_map
+        self._adopted = adopted
+        self._is_up = is_up
+        self._transfer = transfer
+        self._epoch = 0
+        self._moves: dict[int, Move] = {}
+        """Those of the map of `_epoch` that have started, by group."""
+        self._watches: dict[int, _Watch] = {}
+        """Groups led here that move."""
+
+    def tick(self) -> None:
+        """Take the next step of each group led here, if there is one. Called in every sweep."""
+        self._follow_map()
+        now_ns = self._host.clock.monotonic_ns()
+        for group_id, move in self._moves.items():
+            group = self._led(group_id)
+            if group is None:
+                self._watches.pop(group_id, None)
+                continue
+            watch = self._watches.get(group_id)
+            if watch is None or watch.term != group.log.term:
+                watch = self._watches[group_id] = _Watch(group.log.term)
+            self._mark(watch, now_ns, group.log.commit_index)
+            if self._host.log_writable:
+                self._steer(group, move, watch, now_ns)
+
+    def reports(self) -> list[GroupReport]:
+        """What is committed in the groups led here that move, and how much is copied."""
+        self._follow_map()
+        found = []
+        now_ns = self._host.clock.monotonic_ns()
+        for group_id, move in self._moves.items():
+            group = self._led(group_id)
+            if group is None:
+                continue
+            committed = _committed(group)
+            if committed.voters_outgoing:
+                continue
+            done, total = self._copied(group, move, now_ns)
+            found.append(
+                GroupReport(
+                    group_id,
+                    group.log.term,
+                    committed.decision,
+                    committed.voters,
+                    committed.learners,
+                    done,
+                    total,
+                )
+            )
+        return found
+
+    def _follow_map(self) -> None:
+        cluster_map = self._newest_map()
+        if cluster_map is None or cluster_map.epoch == self._epoch:
+            return
+        self._epoch = cluster_map.epoch
+        self._moves = {move.group_id: move for move in cluster_map.moves if move.decided}
+        for group_id in [g for g in self._watches if g not in self._moves]:
+            del self._watches[group_id]
+
+    def _led(self, group_id: int) -> ReplicaGroup | None:
+        """The group, if it is led here and this leader knows what is committed."""
+        group = self._host.groups.get(group_id)
+        if group is None or not group.is_leader:
+            return None
+        return group if group.applied_index >= group.log.term_start_index > 0 else None
+
+    # -- one step ----------------------------------------------------------------------------
+
+    def _steer(self, group: ReplicaGroup, move: Move, watch: _Watch, now_ns: int) -> None:
+        present = group.log.configuration
+        if _committed(group) != present:
+            return  # One change at a time.
+        ready = self._ready(group, move, watch, now_ns)
+        step = next_step(present, move.target, move.decided, ready, self._node_id)
+        if step is None:
+            return
+        if self._node_id not in step.voters:
+            heir = next((n for n in move.target if n in step.voters and n in ready), 0)
+            watch.hand_over_ns = watch.hand_over_ns or now_ns
+            if heir and now_ns - watch.hand_over_ns < HAND_OVER_ELECTIONS * self._election_ns:
+                self._transfer(group, heir)
+                return
+        try:
+            group.log.change_membership(step)
+        except ConsensusError as error:
+            event(log, "debug", "step_refused", group=group.group_id, step=step, why=error)
+            return
+        event(log, "debug", "step_taken", group=group.group_id, step=step)
+        self._host.mark_dirty(group)
+
+    def _ready(self, group: ReplicaGroup, move: Move, watch: _Watch, now_ns: int) -> set[int]:
+        """Members that answer and are caught up, and nodes that may become learners."""
+        ready = {self._node_id}
+        members = group.log.progress()
+        for node_id, status in members.items():
+            if self._is_caught_up(node_id, status, watch, now_ns):
+                ready.add(node_id)
+        for node_id in move.target:
+            has_map = self._adopted.get(node_id, 0) >= move.decided
+            if node_id not in members and has_map and self._is_up(node_id):
+                ready.add(node_id)
+        return ready
+
+    def _is_caught_up(self, node_id: int, status: PeerStatus, watch: _Watch, now_ns: int) -> bool:
+        """It answers, and has all that was committed an election timeout ago (thesis 4.2.1)."""
+        if now_ns - status.echo_ns >= self._election_ns or not self._is_up(node_id):
+            return False
+        at_ns, commit_index = watch.marks[0]
+        return now_ns - at_ns >= self._election_ns and status.match_index >= commit_index
+
+    def _mark(self, watch: _Watch, now_ns: int, commit_index: int) -> None:
+        marks = watch.marks
+        marks.append((now_ns, commit_index))
+        while len(marks) > 1 and now_ns - marks[1][0] >= self._election_ns:
+            marks.popleft()
+
+    # -- how far -----------------------------------------------------------------------------
+
+    def _copied(self, group: ReplicaGroup, move: Move, now_ns: int) -> tuple[int, int]:
+        """Bytes of the group's state that are at the new nodes, and those that have to get there.
+
+        What goes through the log instead of a snapshot is told by its share of the entries.
+        """
+        size = group.machine.bytes_used
+        members = group.log.progress()
+        last_index = group.log.last_index
+        watch = self._watches.get(group.group_id)
+        done = 0
+        for node_id in move.added:
+            status = members.get(node_id)
+            if status is None:
+                continue
+            if node_id in group.log.configuration.voters or (
+                watch is not None and self._is_caught_up(node_id, status, watch, now_ns)
+            ):
+                done += size
+            elif status.state == "snapshot":
+                done += min(size, status.snapshot_bytes)
+            elif last_index:
+                done += size * status.match_index // last_index
+        return done, size * len(move.added)
+
+
+def _committed(group: ReplicaGroup) -> Configuration:
+    """The newest configuration that is known to be committed: it is applied."""
+    return group.log.snapshot_meta(group.applied_index).configuration

@@ -1,0 +1,72 @@
+"""How fast copies go to new replicas: a bound in bytes per second for the whole node. Pure.
+
+A node that copies many groups to new nodes must leave room on its disk and network for its clients.
+Only copies to learners are held to the rate. A voter that has fallen behind is missed by its group,
+and gets its snapshot as fast as it can take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from quorumcache.node.consensus.values import SnapshotSource
+
+DEPTH_MS: Final = 250
+"""What was not used for longer is lost. A receiver that was given nothing asks again within two
+heartbeats, so it must find what has gathered meanwhile."""
+
+PIECE_BYTES_MIN: Final = 16 << 10
+"""Less than this is not worth a message: it is waited for. A slower rate has smaller pieces."""
+
+
+class Rate:
+    """A token bucket. `bytes_per_second` 0: no bound."""
+
+    __slots__ = ("_filled_ns", "_tokens", "bytes_per_second")
+
+    def __init__(self, bytes_per_second: int = 0) -> None:
+        self.bytes_per_second = bytes_per_second
+        self._tokens = 0
+        """Bytes that may go now, as of `_filled_ns`."""
+        self._filled_ns = 0
+
+    def take(self, wanted: int, now_ns: int) -> int:
+        """How many of `wanted` bytes may go now; they count as gone. 0: none before some time.
+
+        `now_ns` is of a clock that never goes back.
+        """
+        rate = self.bytes_per_second
+        if not rate:
+            return wanted
+        depth = max(rate * DEPTH_MS // 1000, 1)
+        gained = rate * (now_ns - self._filled_ns) // 1_000_000_000
+        if gained > 0:
+            # What is less than a byte stays in the time that has passed.
+            self._filled_ns += -(-gained * 1_000_000_000 // rate)
+            self._tokens += gained
+        if self._tokens >= depth:
+            self._tokens = depth
+            self._filled_ns = now_ns
+        if self._tokens < min(wanted, PIECE_BYTES_MIN, max(depth // 2, 1)):
+            return 0
+        granted = min(wanted, self._tokens)
+        self._tokens -= granted
+        return granted
+
+
+class PacedSource(SnapshotSource):
+    """A source for a learner: a read gives what the rate allows, at times nothing."""
+
+    __slots__ = ("_now_ns", "_rate")
+
+    def __init__(self, source: SnapshotSource, rate: Rate, now_ns: Callable[[], int]) -> None:
+        super().__init__(source.meta, source.pieces)
+        self._rate = rate
+        self._now_ns = now_ns
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset` on."""
+        wanted = min(size, self.total_bytes - offset)
+        granted = self._rate.take(wanted, self._now_ns()) if wanted > 0 else 0
+        return super().read(offset, granted)

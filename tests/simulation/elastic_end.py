@@ -1,0 +1,111 @@
+"""How an elastic cluster has to come to rest, once nothing fails any more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from quorumcache.ring.move import DIRECTORY_GROUP
+from tests.simulation.liveness import LivenessFailure, describe_groups
+
+if TYPE_CHECKING:
+    from quorumcache.ring import ClusterMap
+    from tests.simulation.elastic_world import ElasticWorld
+
+QUIET_SECONDS = 60.0
+ASK_SECONDS = 20.0
+DIRECTORY_MAX = 5
+ACTIVE = "active"
+
+
+async def await_quiet(world: ElasticWorld) -> None:
+    """All moves end, the factor holds everywhere, every group has a leader, and who was drained or
+    removed is gone. The operator lets the moves go on, and gives lost machines a new disk.
+    """
+    await world.operator.insist("resume", ASK_SECONDS)
+    for node in world.elastic_nodes:
+        if node.is_lost:
+            outcome, _ = await world.operator.insist(f"replace {node.name}", ASK_SECONDS)
+            world.trace.tell(f"{node.name} joins on a new disk ({outcome})")
+            world.let_join(node)
+    deadline = world.loop.time() + QUIET_SECONDS
+    while True:
+        for node in world.elastic_nodes:
+            if node.is_due and not node.is_up:
+                if not node.node_id:
+                    node.change_settings(join=",".join(world.seeds()))
+                node.start()
+        left = unfinished(world)
+        if not left:
+            break
+        if world.loop.time() > deadline:
+            text = "\n".join([*left[:20], describe_groups(world)])
+            raise LivenessFailure(f"the cluster does not come to rest:\n{text}")
+        await asyncio.sleep(0.1)
+    world.trace.say("all moves have ended")
+
+
+def unfinished(world: ElasticWorld) -> list[str]:
+    """What is not yet as it has to be; [] when everything is."""
+    newest = world.maps.newest
+    if newest is None:
+        return ["nobody has a map"]
+    left = _of_map(newest)
+    known = {info.node_id: info for info in newest.nodes}
+    running = {}
+    for node in world.elastic_nodes:
+        if not node.is_due:
+            if node.is_up:
+                left.append(f"{node.name} has left, and still runs")
+            continue
+        if not node.is_up or node.node is None or node.node.map is None:
+            left.append(f"{node.name} is no member: {node.joins_refused[-1:]}")
+        elif node.node_id not in known:
+            left.append(f"{node.name} is not in the map, and has not ended")
+        elif node.node.map.epoch != newest.epoch:
+            left.append(f"{node.name} knows the map of {node.node.map.epoch}, not {newest.epoch}")
+        else:
+            running[node.node_id] = node
+    absent = [info for node_id, info in known.items() if node_id not in running]
+    left += [f"{info.name} is in the map, and does not run" for info in absent]
+    if left:
+        return left
+    placed: dict[int, dict[int, Any]] = {}
+    for node_id, node in running.items():
+        for group in node.groups():
+            placed.setdefault(group.group_id, {})[node_id] = group
+    first = DIRECTORY_GROUP if newest.form >= 2 else DIRECTORY_GROUP + 1
+    for group_id in range(first, newest.shard_count + 1):
+        left += _of_group(group_id, placed.get(group_id, {}), newest.replica_set(group_id))
+    return left
+
+
+def _of_map(newest: ClusterMap) -> list[str]:
+    left = [f"{move} is under way" for move in newest.moves]
+    if newest.change:
+        left.append(f"the change {newest.change!r} is under way")
+    if newest.form < 2:
+        return left
+    left += [f"{info.name} is {info.state}" for info in newest.nodes if info.state != ACTIVE]
+    placeable = {info.node_id for info in newest.nodes if info.is_placeable}
+    wanted = min(newest.replication, len(placeable))
+    for shard, replicas in enumerate(newest.replica_sets):
+        if len(replicas) != wanted or not {*replicas} <= placeable:
+            left.append(f"shard {shard} is on {replicas}, of {sorted(placeable)}, wanted {wanted}")
+    if not {*newest.directory} <= placeable or len(newest.directory) % 2 == 0 < len(placeable) - 2:
+        left.append(f"the directory is on {newest.directory}, of {sorted(placeable)}")
+    if len(newest.directory) < min(3, len(placeable) - (len(placeable) + 1) % 2):
+        left.append(f"the directory is on {newest.directory}, of {sorted(placeable)}")
+    return left
+
+
+def _of_group(group_id: int, found: dict[int, Any], wanted: tuple[int, ...]) -> list[str]:
+    if {*found} != {*wanted}:
+        return [f"group {group_id} runs on {sorted(found)}, the map says {wanted}"]
+    leaders = [group for group in found.values() if group.is_leader and group.has_lease()]
+    if len(leaders) != 1:
+        return [f"group {group_id} has {len(leaders)} leaders"]
+    configuration = leaders[0].log.configuration
+    if {*configuration.voters} != {*wanted} or configuration.learners:
+        return [f"group {group_id} is {configuration}, the map says {wanted}"]
+    return []

@@ -1,0 +1,133 @@
+"""What may be true of cluster maps, whoever knows them; looked at every few milliseconds.
+
+- There is one map of each epoch, and no node goes back to an older one.
+- A node id belongs to one disk, for ever.
+- Never more moves at once than the bounds say.
+- A node that the map has let go promises nothing to those who know.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.checkers import InvariantViolation
+
+if TYPE_CHECKING:
+    from quorumcache.ring import ClusterMap
+    from tests.simulation.cluster import SimulatedNode
+    from tests.simulation.elastic_world import ElasticWorld
+
+MOVES_MAX = 8
+MOVES_OF_A_NODE_MAX = 2
+"""Into a node, and likewise out of it."""
+LATE_NS = 1_000_000_000
+"""A link to a node that has gone is closed by then."""
+VOTE_REPLY, APPEND_REPLY = 3, 5
+
+
+class MapWatch:
+    """See the module. `newest`: the newest map that any node has ever known."""
+
+    def __init__(self, world: ElasticWorld) -> None:
+        self.newest: ClusterMap | None = None
+        self._world = world
+        self._by_epoch: dict[int, ClusterMap] = {}
+        self._disks: dict[int, str] = {}
+        self._known: dict[str, tuple[int, Any, int]] = {}
+        """By node: its incarnation, the map it knows, and since when."""
+        self.moves_most = 0
+        self.completed = 0
+        """Moves that came to their end."""
+
+    def has(self, node_id: int) -> bool:
+        """Whether the newest map has a node of this id."""
+        return self.newest is None or any(n.node_id == node_id for n in self.newest.nodes)
+
+    def look(self) -> None:
+        for simulated in self._world.nodes:
+            node = simulated.node
+            if node is None or simulated.process.is_dead or not simulated.has_own_directory:
+                continue
+            found = node.map
+            incarnation, known, _ = self._known.get(simulated.name, (0, None, 0))
+            if found is None or (found is known and incarnation == simulated.incarnation):
+                continue
+            if incarnation == simulated.incarnation and found.epoch < known.epoch:
+                raise InvariantViolation(
+                    f"{simulated.name} goes back from map {known.epoch} to {found.epoch}",
+                    rule="a map goes back",
+                )
+            now_ns = self._world.loop.now_ns
+            self._known[simulated.name] = (simulated.incarnation, found, now_ns)
+            self._take(simulated, found)
+
+    def _take(self, simulated: SimulatedNode, found: ClusterMap) -> None:
+        same = self._by_epoch.setdefault(found.epoch, found)
+        if same is not found and same != found:
+            raise InvariantViolation(
+                f"{simulated.name} has another map of epoch {found.epoch}: {found} and {same}",
+                rule="two maps of one epoch",
+            )
+        if same is found:
+            self._check(found)
+            if self.newest is None or found.epoch > self.newest.epoch:
+                self._tell(self.newest, found)
+                self.newest = found
+
+    def _tell(self, before: ClusterMap | None, now: ClusterMap) -> None:
+        """One line of the story."""
+        moves = [
+            f"group {m.group_id} {'+'.join(map(str, m.origin))}>{'+'.join(map(str, m.target))}"
+            f"{'' if m.decided else ' waits'}"
+            for m in now.moves
+        ]
+        nodes = [f"{n.node_id}={n.name}:{n.state}" for n in now.nodes]
+        self._world.trace.tell(
+            f"map {now.epoch}: {' '.join(nodes)}; {now.change or 'no change'}; "
+            f"{', '.join(moves) or 'no moves'}"
+        )
+        if before is not None:
+            left = {move.group_id for move in now.moves}
+            self.completed += sum(m.decided > 0 and m.group_id not in left for m in before.moves)
+
+    def _check(self, found: ClusterMap) -> None:
+        for info in found.nodes:
+            disk = self._disks.setdefault(info.node_id, info.disk_id)
+            if disk != info.disk_id:
+                raise InvariantViolation(
+                    f"map {found.epoch} gives node id {info.node_id} of disk {disk} to {info}",
+                    rule="a node id is used again",
+                )
+        started = [move for move in found.moves if move.decided]
+        self.moves_most = max(self.moves_most, len(started))
+        into: Counter[int] = Counter(node for move in started for node in move.added)
+        out: Counter[int] = Counter(node for move in started for node in move.removed)
+        most = max([*into.values(), *out.values()], default=0)
+        if len(started) > MOVES_MAX or most > MOVES_OF_A_NODE_MAX:
+            raise InvariantViolation(
+                f"map {found.epoch} has {len(started)} moves at once, {most} of one node",
+                rule="too many moves at once",
+            )
+
+    def on_promise(self, node: SimulatedNode, receiver: SimulatedNode, item: Any) -> None:
+        """A promise leaves a node."""
+        kind, group_id, message = item
+        is_granted = (kind == VOTE_REPLY and message[1]) or (
+            kind == APPEND_REPLY and not message[2]
+        )
+        if not is_granted or receiver.node is None:
+            return
+        incarnation, known, since_ns = self._known.get(receiver.name, (0, None, 0))
+        if known is None or incarnation != receiver.incarnation:
+            return
+        if node.node_id >= known.next_node_id or not known.next_node_id:
+            return
+        if any(info.node_id == node.node_id for info in known.nodes):
+            return
+        if self._world.loop.now_ns - since_ns > LATE_NS:
+            raise InvariantViolation(
+                f"group {group_id}: node {node.node_id}, which map {known.epoch} does not have, "
+                f"promises {item} to {receiver.name}",
+                rule="a node outside the map decides",
+            )

@@ -1,0 +1,254 @@
+"""A model of a cluster whose groups follow the map's moves, for tests of the maps.
+
+A group is a configuration and the nodes that have its data. Its leader acts on whatever map it
+knows, which may be an old one, and what it reports may be late: so what the maps promise must hold
+whatever the order of things. `Broken` is raised by the rules that all maps must keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from quorumcache.ring import ClusterMap, ClusterView, GroupReport, Move, NodeInfo, place
+from quorumcache.ring.changes import Changed, change, join
+from quorumcache.ring.directory_set import directory_size
+from quorumcache.ring.moves import next_map
+from tests.support.clusters import make_node
+
+TICK_MS = 500
+DEAD_AFTER_MS = 2000
+MAPS_KNOWN = 4
+"""A leader's map is one of the last so many."""
+
+BOUNDS = {"in all": 8, "into one node": 2, "out of one node": 2}
+
+
+class Broken(AssertionError):
+    """A rule is broken."""
+
+
+@dataclass
+class Group:
+    """What a group's log has committed, and the nodes with its data."""
+
+    voters: list[int]
+    learners: list[int] = field(default_factory=list)
+    decision: int = 0
+    copied: set[int] = field(default_factory=set)
+    reports: list[GroupReport] = field(default_factory=list)
+
+
+def founded(
+    nodes: list[NodeInfo], shard_count: int, replication: int, directory: tuple[int, ...]
+) -> ClusterMap:
+    """The map of form 2 of a cluster in which every group has started."""
+    return ClusterMap(
+        epoch=1,
+        cluster_id="cluster-a",
+        shard_count=shard_count,
+        replication=replication,
+        nodes=tuple(nodes),
+        replica_sets=place(nodes, shard_count, replication),
+        started=(1 << shard_count) - 1,
+        settings=(("dead_after_ms", str(DEAD_AFTER_MS)), ("shards", str(shard_count))),
+        form=2,
+        directory=directory,
+    )
+
+
+class MovingWorld:
+    """The cluster: `map` is the newest one, `alive` the nodes that are up."""
+
+    def __init__(self, first: ClusterMap, rng: Random) -> None:
+        self.rng = rng
+        self.map = first
+        self.history = [first]
+        self.alive = {node.node_id for node in first.nodes}
+        self.silent_ms: dict[int, int] = {}
+        self.heard_ms = dict.fromkeys(self.alive, 60_000)
+        self.groups = {
+            group_id: Group(list(members), copied=set(members))
+            for group_id, members in enumerate((first.directory, *first.replica_sets))
+        }
+
+    # -- the directory -----------------------------------------------------------------------
+
+    def view(self, *, late: bool = False) -> ClusterView:
+        """What the directory's leader knows. `late`: reports may be old ones."""
+        reports = {}
+        for group_id, group in self.groups.items():
+            if group.reports:
+                reports[group_id] = (
+                    self.rng.choice(group.reports[-3:]) if late else group.reports[-1]
+                )
+        return ClusterView(
+            heard=frozenset(n.node_id for n in self.map.nodes if n.node_id in self.alive),
+            silent_ms=dict(self.silent_ms),
+            heard_ms=dict(self.heard_ms),
+            reports=reports,
+            bytes=dict.fromkeys(self.groups, 1000),
+        )
+
+    def ask(self, *words: str) -> Changed:
+        """An operator's change; `ChangeRefused` changes nothing."""
+        changed = change(self.map, words, self.view())
+        self._accept(changed.map, self.view())
+        return changed
+
+    def join(self, name: str, zone: str = "", weight: float = 1.0) -> NodeInfo:
+        """A node that joins, and is up."""
+        node_id = self.map.next_node_id
+        info = replace(make_node(node_id, zone, weight), name=name, disk_id=f"{node_id:032x}")
+        self._accept(join(self.map, info, self.view()).map, self.view())
+        self.alive.add(node_id)
+        return self.map.node(node_id)
+
+    def tick(self, *, late: bool = False) -> bool:
+        """Half a second passes, and the directory looks; whether it has made a new map."""
+        for node in self.map.nodes:
+            if node.node_id in self.alive:
+                self.silent_ms.pop(node.node_id, None)
+                self.heard_ms[node.node_id] = self.heard_ms.get(node.node_id, 0) + TICK_MS
+            else:
+                self.heard_ms.pop(node.node_id, None)
+                self.silent_ms[node.node_id] = self.silent_ms.get(node.node_id, 0) + TICK_MS
+        view = self.view(late=late)
+        new = next_map(self.map, view)
+        if new is None:
+            return False
+        self._accept(new, view)
+        return True
+
+    def _accept(self, new: ClusterMap, view: ClusterView) -> None:
+        old = self.map
+        if new is old:
+            return
+        if new.epoch != old.epoch + 1:
+            raise Broken(f"epoch {new.epoch} follows {old.epoch}")
+        if ClusterMap.from_bytes(new.to_bytes()) != new:
+            raise Broken("the map is not what its bytes say")
+        self._check_bounds(old, new, view)
+        self.map = new
+        self.history.append(new)
+        for group_id in self.groups:
+            self._check_members(group_id)
+
+    def _check_bounds(self, old: ClusterMap, new: ClusterMap, view: ClusterView) -> None:
+        waited = {m.group_id for m in new.moves if not _is_started(old.move_of(m.group_id))}
+        under_way = [
+            m for m in new.moves if m.decided and 2 * len(view.heard & {*m.origin}) > len(m.origin)
+        ]
+        begun = [m for m in under_way if m.group_id in waited and m.decided == new.epoch]
+        if begun and old.is_paused:
+            raise Broken("a move starts while moves are paused")
+        if begun and len(under_way) > BOUNDS["in all"]:
+            raise Broken(f"{len(under_way)} moves at once")
+        for move in begun:
+            for node_id in move.added:
+                if sum(node_id in m.added for m in under_way) > BOUNDS["into one node"]:
+                    raise Broken(f"too many moves bring replicas to node {node_id}")
+            leader = move.replica_set[0]
+            senders = sum(m.replica_set[0] == leader and bool(m.added) for m in under_way)
+            if move.added and senders > BOUNDS["out of one node"]:
+                raise Broken(f"too many moves copy from node {leader}")
+
+    # -- groups ------------------------------------------------------------------------------
+
+    def step_group(self, group_id: int, known: ClusterMap | None = None) -> bool:
+        """The group's leader does the next thing that the map it knows asks for, and reports."""
+        known = known or self.map
+        group = self.groups[group_id]
+        if 2 * len(self.alive.intersection(group.voters)) <= len(group.voters):
+            return False
+        move = known.move_of(group_id)
+        did = False
+        if move is not None and move.decided and move.decided >= group.decision:
+            did = self._follow(group, move, known)
+        self._check_members(group_id)
+        group.reports.append(
+            GroupReport(
+                *(group_id, 1, group.decision, tuple(group.voters), tuple(group.learners)),
+                *(500, 1000),
+            )
+        )
+        return did
+
+    def _follow(self, group: Group, move: Move, known: ClusterMap) -> bool:
+        for node_id in move.target:
+            if node_id not in group.voters and node_id not in group.learners:
+                group.learners.append(node_id)
+                group.decision = move.decided
+                return True
+        for node_id in move.target:
+            if node_id in group.learners:
+                if node_id not in group.copied:
+                    if node_id not in self.alive:
+                        return False
+                    group.copied.add(node_id)
+                    return True
+                if node_id not in self.alive:
+                    return False
+                group.learners.remove(node_id)
+                group.voters.append(node_id)
+                group.decision = move.decided
+                return True
+        for node_id in group.voters:
+            if node_id not in move.target:
+                rest = [n for n in group.voters if n != node_id]
+                if 2 * len(self.alive.intersection(rest)) <= len(rest):
+                    return False
+                self._check_removal(group, rest, known)
+                group.voters = rest
+                group.copied.discard(node_id)
+                group.decision = move.decided
+                return True
+        for node_id in group.learners:
+            group.learners.remove(node_id)
+            group.copied.discard(node_id)
+            group.decision = move.decided
+            return True
+        if group.decision < move.decided:
+            group.decision = move.decided
+            return True
+        return False
+
+    def _check_removal(self, group: Group, rest: list[int], known: ClusterMap) -> None:
+        """No group falls below what was possible since the leader's map."""
+        maps = self.history[self.history.index(known) :]
+        counts = [sum(node.is_placeable for node in m.nodes) for m in maps]
+        if group is self.groups[0]:
+            least = min(map(directory_size, counts))
+        else:
+            least = min(min(m.replication, n) for m, n in zip(maps, counts, strict=True))
+        if len(group.copied.intersection(rest)) < least:
+            raise Broken(f"{rest} are left with {group.copied}, at least {least} were possible")
+
+    def _check_members(self, group_id: int) -> None:
+        """Whoever the map does not place a group on may remove its replica at any moment."""
+        group = self.groups[group_id]
+        held = self.map.replica_set(group_id)
+        for node_id in (*group.voters, *group.learners):
+            if node_id not in held:
+                raise Broken(f"group {group_id} counts on node {node_id}, the map says {held}")
+
+    def step_all(self, *, late: bool = False) -> None:
+        """Each group takes a step, some by an old map if `late`."""
+        for group_id in self.groups:
+            known = self.rng.choice(self.history[-MAPS_KNOWN:]) if late else self.map
+            self.step_group(group_id, known)
+
+    def settle(self, ticks_max: int = 3000) -> None:
+        """All that is left to do happens, without disturbance."""
+        quiet = 0
+        for _ in range(ticks_max):
+            self.step_all()
+            quiet = 0 if self.tick() or self.map.moves else quiet + 1
+            # Long enough for every silence and return to count.
+            if quiet > 30:
+                return
+        raise Broken(f"no end of it: {self.map.moves[:3]}, change {self.map.change!r}")
+
+
+def _is_started(move: Move | None) -> bool:
+    return move is not None and move.decided > 0
