@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from quorumcache.node.replica.host import ReplicaHost
     from quorumcache.node.telemetry.counters import Counters
     from quorumcache.ring import ClusterMap
-    from quorumcache.ring.moves import GroupReport
+    from quorumcache.ring.cluster_view import GroupReport
 
 
 class OfficePeers(DeskPeers, ReportPeers, Protocol):
@@ -70,6 +70,7 @@ class DirectoryOffice:
         self._seat = seat
         self.settings = MapSettings(config, alarms)
         self.settings.on_item_bytes_max = self._limit_items
+        host.copy_rate.bytes_per_second = config.move_bytes_per_s
         self.on_item_bytes_max: Callable[[int], None] = _unheard
         """Hears of each other limit on items; the host has it already."""
         self.ledger = Ledger(own_id, clock, peers.is_heard)
@@ -126,6 +127,7 @@ class DirectoryOffice:
         self.ledger.learned(cluster_map)
         self.moves_view.learned(cluster_map)
         self.settings.learned(cluster_map)
+        self._host.copy_rate.bytes_per_second = self.settings.move_bytes_per_s
         self.departure.learned(cluster_map)
 
     def sweep(self) -> None:

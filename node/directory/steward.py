@@ -26,7 +26,7 @@ from quorumcache.node.state_machine import Result
 from quorumcache.node.store.results import OK as COMMITTED
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, NodeInfo, RingError
-from quorumcache.ring.changes import ChangeRefused
+from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.moves import next_map
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from quorumcache.node.directory.steward import (
 from quorumcache.node.store.results import EXISTS, OK
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.ring.changes import ChangeRefused
+from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.node_info import DOWN
 from tests.support.fake_node import FakeClock
 from tests.support.founding import disk_id, record_of

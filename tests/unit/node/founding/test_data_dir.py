@@ -365,6 +365,11 @@ def test_a_directory_in_the_wrong_place_and_a_changed_setting_are_refused() -> N
         check_settings(made, "b", SETTINGS | {"shards": "32"}, "d")
 
 
+def test_a_changed_replication_is_no_other_cluster() -> None:
+    """It can be changed in the map, so the founding only has its first value."""
+    check_settings(member(new_disk()), "b", SETTINGS | {"replication": "5"}, "d")
+
+
 def test_the_membership_is_stored_last() -> None:
     """Whatever has the membership has the rest: the order of the steps on the disk says so."""
     disk = new_disk()
