@@ -173,14 +173,14 @@ class ClusterMap:
         )
 
     def bytes_for(self, form: int) -> bytes:
-        """The map for a client that reads forms up to `form`. One that reads none as new as this map
-        gets what it needs to find its way.
+        """The map for a client that reads forms up to `form`: if that is older than the map, what it
+        needs to find its way.
         """
         return self.to_bytes() if form >= self.form else self._in_form_1().to_bytes()
 
     def _in_form_1(self) -> ClusterMap:
-        """Without moves, states and lost nodes; gateways have the least weight. In place of a set of
-        lost nodes stands another node, which forwards.
+        """Without moves, states and lost nodes; gateways have the least weight. In place of a set
+        of lost nodes stands another node, which forwards.
         """
         nodes = tuple(
             replace(node, state=ACTIVE, weight=max(node.weight, WEIGHT_MIN))

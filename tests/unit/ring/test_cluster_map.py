@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from quorumcache.ring import ClusterMap, MapError, NodeInfo, place, shard_of
 from quorumcache.ring.map_form import MAP_BYTES_MAX
 from quorumcache.ring.move import Move
+from quorumcache.ring.node_info import DRAINING, LOST
 from tests.support.clusters import make_map, make_node, make_nodes
 
 NODES = make_nodes(4, zones=2)
@@ -322,6 +323,10 @@ def test_a_map_of_form_1_is_the_same_for_all_clients() -> None:
 
 NODES_OF_FORM_1 = tuple(NodeInfo(n, f"n{n}", f"h:{n}", f"h:{n + 10}", "", "", 1.0) for n in (1, 2))
 FORM_1: dict[str, Any] = {
-    **{"form": 1, "directory": (), "moves": (), "next_node_id": 0, "change": ""},
+    "form": 1,
+    "directory": (),
+    "moves": (),
+    "next_node_id": 0,
+    "change": "",
     "founding_sets": (),
 }
