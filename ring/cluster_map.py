@@ -173,8 +173,8 @@ class ClusterMap:
         )
 
     def bytes_for(self, form: int) -> bytes:
-        """The map for a client that reads forms up to `form`: if that is older than the map, what it
-        needs to find its way.
+        """The map for a client that reads forms up to `form`: for one that reads none as new as
+        this, what it needs to find its way.
         """
         return self.to_bytes() if form >= self.form else self._in_form_1().to_bytes()
 
