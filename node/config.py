@@ -47,6 +47,7 @@ SEGMENT_BYTES_LIMIT = 1 << 30
 FOUNDERS_CHARS_MAX = 2000
 
 WILDCARDS = ("0.0.0.0", "::")
+GATEWAY_FOUNDS = "0 makes a gateway, which holds no shards: it has to join a cluster, with --join"
 DURABILITIES = ("fsync", "memory")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -347,8 +348,8 @@ class NodeConfig:
                 _address(name, value)
         if not is_weight(self.weight):
             raise ConfigError("weight", f"{self.weight!r:.60} is not {WEIGHTS}")
-        if self.weight == 0:
-            raise ConfigError("weight", f"{self.weight!r} makes a gateway, which has to join")
+        if self.weight == 0 and self.initial_cluster:
+            raise ConfigError("weight", GATEWAY_FOUNDS)
         _one_of("log_level", self.log_level, LOG_LEVELS)
         _one_of("log_format", self.log_format, LOG_FORMATS)
 
@@ -364,10 +365,10 @@ class NodeConfig:
                     "initial_cluster",
                     f"node name {name!r} is not 1 to 64 of letters, digits, '.', '_' and '-'",
                 )
-            if self.is_alone and not address:
+            if len(self.members) == 1 and not address:
                 continue
             port = _address(f"initial_cluster, node {name}", address)[1]
-            if port == 0 and not self.is_alone:
+            if port == 0 and len(self.members) > 1:
                 raise ConfigError(
                     "initial_cluster",
                     f"node {name}: {address!r} has port 0, but the other nodes have to know"
@@ -382,7 +383,7 @@ class NodeConfig:
             raise ConfigError(
                 "name", f"{self.name!r} is not in initial_cluster ({', '.join(self.members)})"
             )
-        if not self.is_alone and not self.peer:
+        if len(self.members) > 1 and not self.peer:
             raise ConfigError(
                 "peer",
                 f"a cluster of {len(self.members)} nodes needs an address that the others reach",
@@ -440,7 +441,7 @@ class NodeConfig:
 
     def _validate_durability(self) -> None:
         _one_of("durability", self.durability, DURABILITIES)
-        if self.durability == "memory" and not self.is_alone:
+        if self.durability == "memory" and len(self.members) > 1:
             if self.data_dir:
                 raise ConfigError(
                     "durability",
