@@ -58,8 +58,8 @@ class DirectoryOffice:
         moving: Callable[[], Iterable[GroupReport]],
         on_left: Callable[[NodeLeft], None],
     ) -> None:
-        """`config`: what this node was told itself. `moving`: reports of the groups that move under leaders of this node. `on_left` hears
-        that this node is no member any more.
+        """`config`: what this node was told itself. `moving`: reports of the groups that move under
+        leaders of this node. `on_left` hears that this node is no member any more.
         """
         own_id = members.own_id
         self._config = config
