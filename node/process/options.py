@@ -4,6 +4,8 @@ One table, `OPTIONS`, holds every setting with its flag, its reader and its help
 `quorumcached`, the keys of the file and the words of the error messages all come from it. A
 flag overrides the file, the file overrides the default. Every error is a ConfigError that can
 be printed as one line.
+
+Long: one table of all settings, and what reads it.
 """
 
 from __future__ import annotations
