@@ -29,6 +29,7 @@ from quorumcache.node.replica.starter import ReplicaStarter
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring.secret import SECRET_REQUIRED, SECRET_SETTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -278,7 +279,12 @@ class Member:
         hello = own_hello(config, info, self.founding, basics.incarnation, starts, epoch)
         self.peers = self.inbox.peers = basics.network
         self._specs = others
-        self.peers.join(hello, others, self.inbox, self._durable.peer_starts)
+        self.peers.join(
+            *(hello, others, self.inbox, self._durable.peer_starts),
+            secret=self._durable.secret,
+            entropy=basics.entropy,
+        )
+        self._require_proofs(self._members.map)
         await self.peers.start()
 
     def _peer_specs(self) -> dict[int, PeerSpec]:
@@ -309,8 +315,13 @@ class Member:
         if self.peers is not None:
             self.peers.set_map_epoch(cluster_map.epoch)
             self._update_peers()
+            self._require_proofs(cluster_map)
             self.peers.send_to_all((MAP_EPOCH, cluster_map.epoch))
             self._host.flush_soon()
+
+    def _require_proofs(self, cluster_map: ClusterMap | None) -> None:
+        if self.peers is not None and cluster_map is not None:
+            self.peers.require_proofs(cluster_map.setting(SECRET_SETTING) == SECRET_REQUIRED)
 
     def _decide_join(self, info: NodeInfo, done: Callable[[Verdict], None]) -> None:
         """Have the directory decide about a new node."""

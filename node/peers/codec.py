@@ -123,11 +123,14 @@ KEEPALIVE_FRAME: Final = encode_frame(KEEPALIVE_PAYLOAD)
 class FrameDecoder:
     """Bytes in, payloads out, wherever the bytes were cut. Linear in the bytes received."""
 
-    __slots__ = ("_buffer", "_wanted", "bytes_max")
+    __slots__ = ("_buffer", "_wanted", "bytes_max", "is_stepwise")
 
-    def __init__(self, bytes_max: int = FRAME_BYTES_MAX) -> None:
+    def __init__(self, bytes_max: int = FRAME_BYTES_MAX, *, is_stepwise: bool = False) -> None:
         self.bytes_max = bytes_max
         """Longest payload accepted; may be changed between frames."""
+        self.is_stepwise = is_stepwise
+        """One payload for each call: what follows is looked at in the next one, which may bring no
+        data, and under the `bytes_max` of then."""
         self._buffer = bytearray()
         # Length that the buffer must reach before it is worth looking at again.
         self._wanted = 0
@@ -171,6 +174,8 @@ class FrameDecoder:
                 )
             payloads.append(payload)
             at = start + length
+            if self.is_stepwise:
+                break
         if at < end:
             self._buffer += data[at:]
             self._wanted = wanted
