@@ -127,10 +127,14 @@ class Draft:
         move = self.moves.get(group_id)
         return self.sets[group_id] if move is None else move.target
 
-    def copied(self, group_id: int) -> tuple[int, ...]:
-        """Nodes that hold the group's data whatever becomes of its move."""
+    def holders(self, group_id: int, report: GroupReport | None) -> tuple[int, ...]:
+        """Nodes that hold the group's data whatever becomes of its move. `report`: its last."""
         move = self.moves.get(group_id)
-        return self.sets[group_id] if move is None else move.origin
+        if move is None or move.decided == WAITING:
+            return self.sets[group_id]
+        if report is not None and report.decision == move.decided:
+            return report.voters
+        return move.origin
 
     def present(self, group_id: int) -> tuple[int, ...]:
         """The replica set to keep as far as possible: where data is, or is being copied to."""

@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from quorumcache.ring.cluster_view import ClusterView
+from quorumcache.ring.cluster_view import ClusterView, GroupReport
 from quorumcache.ring.directory_set import choose_directory, directory_size
 from quorumcache.ring.draft import Draft
-from quorumcache.ring.move import DIRECTORY_GROUP
+from quorumcache.ring.move import DIRECTORY_GROUP, WAITING
 from quorumcache.ring.node_info import ACTIVE, DOWN, DRAINING, NodeInfo
 from quorumcache.ring.placement import place
 
@@ -49,14 +49,15 @@ def make_plan(draft: Draft, view: ClusterView, heirs: Mapping[int, int] | None =
     placed = place(placeable, draft.base.shard_count, draft.replication, present=present)
     kept = _kept(draft)
     for group_id, target in enumerate(placed, 1):
+        report = view.reports.get(group_id)
         missing = draft.replication - len(target)
         if missing > 0:
-            copied = draft.copied(group_id)
-            staying = [node.node_id for node in kept if node.node_id in copied]
+            holders = draft.holders(group_id, report)
+            staying = [node.node_id for node in kept if node.node_id in holders]
             target = (*target, *staying[:missing])
-        draft.aim(group_id, target, view.reports.get(group_id))
+        draft.aim(group_id, target, report)
     report = view.reports.get(DIRECTORY_GROUP)
-    draft.aim(DIRECTORY_GROUP, _wanted_directory(draft, placeable, kept), report)
+    draft.aim(DIRECTORY_GROUP, _wanted_directory(draft, placeable, kept, report), report)
 
 
 def _kept(draft: Draft) -> list[NodeInfo]:
@@ -71,17 +72,34 @@ def _kept(draft: Draft) -> list[NodeInfo]:
 
 
 def _wanted_directory(
-    draft: Draft, placeable: Sequence[NodeInfo], kept: Sequence[NodeInfo]
+    draft: Draft,
+    placeable: Sequence[NodeInfo],
+    kept: Sequence[NodeInfo],
+    report: GroupReport | None,
 ) -> tuple[int, ...]:
     # Its size follows the nodes that are to come back, too: it does not shrink with each that dies.
     returning = [node for node in kept if node.weight > 0 and node.state != DRAINING]
-    copied = draft.copied(DIRECTORY_GROUP)
+    holders = draft.holders(DIRECTORY_GROUP, report)
     return choose_directory(
         placeable,
-        [node for node in kept if node.node_id in copied],
+        [node for node in kept if node.node_id in holders],
         draft.present(DIRECTORY_GROUP),
         directory_size(len(placeable) + len(returning)),
     )
+
+
+def waits_in_vain(draft: Draft, view: ClusterView) -> bool:
+    """Whether a group waits for a node that was to keep its replica, and has given it up already:
+    the plan was made when no report of the move had come yet.
+    """
+    for move in draft.moves.values():
+        report = view.reports.get(move.group_id)
+        if report is None or move.decided == WAITING or report.decision != move.decided:
+            continue
+        for node_id in move.target:
+            if node_id not in report.voters and not draft.nodes[node_id].is_placeable:
+                return True
+    return False
 
 
 class Soundness:
