@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from quorumcache.ring import ClusterMap, MapError
+from quorumcache.ring.map_form import FORM_MAX
 from quorumcache.router import codec
 from quorumcache.router.codec import Document, Line, Listing, MapReply, Reply, Value, Values
 from quorumcache.router.errors import (
@@ -158,6 +159,13 @@ def open_session(shard: int) -> Request[int]:
     """The id of a new session. Repeating it is harmless: one that nobody uses expires."""
     data = codec.encode_cluster("session", "open", str(shard))
     return Request(data, partial(_session, shard), Effect.READ)
+
+
+def reads_form(form: int = FORM_MAX) -> Request[bool]:
+    """The newest form of a map that this client reads. A node of form 1 does not know the word; its
+    maps are of form 1 anyway.
+    """
+    return Request(codec.encode_cluster("form", str(form)), _ok_or_refused, Effect.READ)
 
 
 def cluster_map(known_epoch: int = 0) -> Request[MapAnswer]:

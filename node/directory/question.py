@@ -110,4 +110,3 @@ def info_of_joiner(texts: Sequence[str]) -> NodeInfo:
     except ValueError:
         raise ChangeRefused(f"the weight {weight_text!r:.60} is no number") from None
     return NodeInfo(1, name, peer, client, http, zone, weight, disk_id)
-

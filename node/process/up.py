@@ -16,7 +16,8 @@ from typing import IO
 
 from quorumcache.node.errors import ConfigError, DataDirLocked, NodeError
 from quorumcache.node.process.local_cluster import make_plan, save_plan
-from quorumcache.node.process.options import OneLineParser, read_size
+from quorumcache.node.process.options import OneLineParser
+from quorumcache.node.process.setting_table import read_size
 from quorumcache.node.process.supervisor import Supervisor
 from quorumcache.node.process.up_commands import add, remove
 from quorumcache.node.telemetry.streams import LineWriter, write_line

@@ -363,7 +363,7 @@ class FakeCluster:
 
     def answer(self, node: FakeNode, words: list[bytes]) -> bytes:
         """The `cluster` words."""
-        if words[0] in (b"redirect", b"read"):
+        if words[0] in (b"redirect", b"read", b"form"):
             return b"OK\r\n"
         if words[0] == b"map":
             if not self.has_map:
