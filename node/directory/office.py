@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 class OfficePeers(DeskPeers, ReportPeers, Protocol):
     """The peer network, as far as the office needs it."""
 
+    def proven(self) -> set[int]: ...
+
 
 class DirectoryOffice:
     """See the module."""
@@ -119,6 +121,7 @@ class DirectoryOffice:
             form_of=self._peers.form_of,
             first_settings=first_settings(self._config),
             counters=self._counters,
+            proven=self._peers.proven,
         )
 
     def learned(self, cluster_map: ClusterMap) -> None:

@@ -12,7 +12,7 @@ that has lost its leadership without knowing can do no harm.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +28,8 @@ from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, NodeInfo, RingError
 from quorumcache.ring.changes import ChangeRefused
 from quorumcache.ring.moves import next_map
+from quorumcache.ring.node_info import LOST as LOST_NODE
+from quorumcache.ring.secret import SECRET_REQUIRED, SECRET_SETTING
 
 if TYPE_CHECKING:
     from quorumcache.node.directory.reports import Ledger
@@ -73,10 +75,12 @@ class Steward:
         form_of: Callable[[int], int],
         first_settings: Mapping[str, str],
         counters: Counters,
+        proven: Callable[[], Collection[int]] = tuple,
     ) -> None:
         """`known`: what nodes told of themselves when they connected. `form_of`: the newest form of
         the map that another node reads, as it says; 1 if it is not known. `first_settings`: of the
-        settings in the map that can be changed, from this node's own.
+        settings in the map that can be changed, from this node's own. `proven`: the nodes that know
+        the cluster's secret, as far as this one could check, itself included.
         """
         self._own_id = own_id
         self._record = record
@@ -87,6 +91,7 @@ class Steward:
         self._form_of = form_of
         self._first_settings = first_settings
         self._counters = counters
+        self._proven = proven
         self._pending = False
         self._asked: tuple[Question, bytes] | None = None
         """The question whose map is proposed now, and its answer."""
@@ -168,6 +173,7 @@ class Steward:
             or self._with_question(present)
             or self._with_step(present)
             or self._in_second_form(present)
+            or self._with_secret_required(present)
         )
 
     # -- what nodes tell ---------------------------------------------------------------------
@@ -263,6 +269,18 @@ class Steward:
             directory=self._record.directory_voters,
             settings=tuple(sorted(settings.items())),
         )
+
+    def _with_secret_required(self, present: ClusterMap) -> ClusterMap | None:
+        """Once all nodes have proven to this one that they know the secret, each can prove it to
+        each: from then on they accept no connection without a proof.
+        """
+        if present.form < 2 or present.setting(SECRET_SETTING) == SECRET_REQUIRED:
+            return None
+        proven = self._proven()
+        if not all(node.node_id in proven for node in present.nodes if node.state != LOST_NODE):
+            return None
+        settings = {**dict(present.settings), SECRET_SETTING: SECRET_REQUIRED}
+        return replace(present, epoch=present.epoch + 1, settings=tuple(sorted(settings.items())))
 
     def _unread_by(self, present: ClusterMap) -> list[str]:
         """Names of the nodes that are not known to read the second form."""

@@ -62,6 +62,7 @@ class World:
         self.forms = dict.fromkeys(IDS.values(), 1)
         self.counters = Counters()
         self.heard = {2, 3}
+        self.proven: set[int] = set()
         group: Any = self
         self.steward = Steward(
             own_id=1,
@@ -73,6 +74,7 @@ class World:
             form_of=lambda node_id: self.forms[node_id],
             first_settings={"dead_after_ms": "60000", "move_rate": "1000"},
             counters=self.counters,
+            proven=lambda: self.proven,
         )
 
     def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
@@ -109,6 +111,41 @@ class World:
         for result in results:
             self.steward.on_result(result)
         return results
+
+
+def test_proofs_are_required_once_all_nodes_have_proven_the_secret() -> None:
+    world = World("a", "b", "c")
+    world.tick()
+    world.commit()
+    world.proven = {1, 2, 3}
+    world.tick()
+    assert not world.submitted, "the first form can not say it"
+    world.use_form_2()
+    for proven in (set(), {2, 3}, {1, 2}):
+        world.proven = proven
+        world.tick()
+        assert not world.submitted, proven
+    world.proven = {1, 2, 3}
+    world.tick()
+    assert world.commit() == [OK]
+    assert world.map.setting("secret") == "required"
+    assert world.map.setting("move_rate") == "1000"
+    world.proven = {1}
+    world.tick()
+    assert not world.submitted, "it stays so"
+
+
+def test_a_lost_node_has_nothing_to_prove() -> None:
+    world = World("a", "b", "c")
+    world.use_form_2()
+    lost = replace(world.map.node(3), state="lost")
+    world.submit(set_map(world.map.epoch, world.map.with_node(lost)), 0, None)
+    world.commit()
+    world.proven = {1, 2}
+    for _ in range(3):
+        world.tick()
+        world.commit()
+    assert world.map.setting("secret") == "required"
 
 
 def test_the_first_map_follows_from_the_record_and_waits_for_nobody() -> None:
