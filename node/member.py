@@ -75,8 +75,7 @@ class Member:
             election_ms=basics.config.election_ms,
             tick_ms=basics.config.tick_ms,
             alarms=basics.alarms,
-            is_up=basics.network.is_up,
-            send=basics.network.send,
+            peers=basics.network,
         )
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""
@@ -119,7 +118,7 @@ class Member:
             starter=starter,
         )
         self.office = DirectoryOffice(
-            basics.config,
+            durable.own_config,
             clock=basics.clock,
             alarms=basics.alarms,
             counters=basics.counters,

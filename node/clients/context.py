@@ -30,17 +30,19 @@ exceed it."""
 
 
 class ClientSettings:
-    """What a client has chosen for its connection (`cluster redirect`, `cluster read`), and whether
+    """What a client has chosen for its connection (`cluster redirect`, `read`, `form`), and whether
     it may change the cluster (`cluster auth`).
     """
 
-    __slots__ = ("has_proven", "nonce", "redirect", "staleness_ns", "wrong_proofs")
+    __slots__ = ("form", "has_proven", "nonce", "redirect", "staleness_ns", "wrong_proofs")
 
     def __init__(self) -> None:
         self.redirect = False
         """Answer misrouted keys with MOVED instead of forwarding them."""
         self.staleness_ns: int = LINEARIZABLE_NS
         """How old an answer to a read may be (`operations/read_levels.py`)."""
+        self.form = 1
+        """The newest form of a map that it reads; clients of form 1 do not say so."""
         self.nonce = ""
         """What its next proof has to be made with, in hexadecimal digits; "" = it has none."""
         self.has_proven = False

@@ -314,6 +314,8 @@ class PeerLink(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.closing = True
         self.is_ready = False
+        if self.nonces is not None:
+            self.why = "answered a new node, which left it at that"
         if not self.why:
             self.why = f"connection lost: {error}" if error else "closed by the other side"
         self._outbox.clear()

@@ -6,7 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from quorumcache.ring.move import DIRECTORY_GROUP
+from quorumcache.ring.node_info import ACTIVE, LOST
 from tests.simulation.liveness import LivenessFailure, describe_groups
+from tests.simulation.operator import DONE
 
 if TYPE_CHECKING:
     from quorumcache.ring import ClusterMap
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 60.0
 ASK_SECONDS = 20.0
+JOIN_SECONDS = 10.0
+"""Whoever waits for so long to be taken in is told of other members."""
 DIRECTORY_MAX = 5
-ACTIVE = "active"
 
 
 async def await_quiet(world: ElasticWorld) -> None:
@@ -23,18 +26,16 @@ async def await_quiet(world: ElasticWorld) -> None:
     removed is gone. The operator lets the moves go on, and gives lost machines a new disk.
     """
     await world.operator.insist("resume", ASK_SECONDS)
-    for node in world.elastic_nodes:
-        if node.is_lost:
-            outcome, _ = await world.operator.insist(f"replace {node.name}", ASK_SECONDS)
-            world.trace.tell(f"{node.name} joins on a new disk ({outcome})")
-            world.let_join(node)
     deadline = world.loop.time() + QUIET_SECONDS
+    again = 0.0
     while True:
+        if world.loop.time() >= again:
+            again = world.loop.time() + JOIN_SECONDS
+            _point_at_members(world)
         for node in world.elastic_nodes:
             if node.is_due and not node.is_up:
-                if not node.node_id:
-                    node.change_settings(join=",".join(world.seeds()))
                 node.start()
+        await _replace_lost(world)
         left = unfinished(world)
         if not left:
             break
@@ -43,6 +44,33 @@ async def await_quiet(world: ElasticWorld) -> None:
             raise LivenessFailure(f"the cluster does not come to rest:\n{text}")
         await asyncio.sleep(0.1)
     world.trace.say("all moves have ended")
+
+
+def _point_at_members(world: ElasticWorld) -> None:
+    """Those that still want to join may ask at addresses where nobody is any more."""
+    for node in world.elastic_nodes:
+        if node.is_joining:
+            if node.is_up:
+                node.crash()
+            node.join(world.seeds())
+
+
+async def _replace_lost(world: ElasticWorld) -> None:
+    """One after the other: two changes at once are refused."""
+    for node in world.elastic_nodes:
+        newest = world.maps.newest
+        if not node.is_lost or newest is None or newest.change:
+            continue
+        known = newest.node_named(node.name)
+        if known is not None and known.state == LOST:
+            continue  # Removed by force; it leaves the map when it holds nothing.
+        if known is not None:
+            outcome, _ = await world.operator.insist(f"replace {node.name}", ASK_SECONDS)
+            if outcome != DONE:
+                continue
+        world.trace.tell(f"{node.name} joins on a new disk")
+        world.let_join(node)
+        return
 
 
 def unfinished(world: ElasticWorld) -> list[str]:

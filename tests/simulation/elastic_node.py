@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from quorumcache.node.errors import NodeError
+from quorumcache.node.errors import NodeError, NodeLeft
 from quorumcache.ring.secret import Secret
 from tests.simulation.cluster import SimulatedNode
 from tests.simulation.disk import SimulatedDisk
@@ -31,8 +31,8 @@ class ElasticNode(SimulatedNode):
         self.joins_refused: list[str] = []
         self.secret: Callable[[], Secret | None] = lambda: None
         """What the operator gives it as the cluster's secret."""
-        self.is_in_map: Callable[[int], bool] = lambda node_id: True
-        """Whether the cluster still has a node of this id."""
+        self.on_left: Callable[[int], None] = lambda node_id: None
+        """Hears that the node of this id ends because the cluster does without it."""
 
     @property
     def is_joining(self) -> bool:
@@ -79,7 +79,8 @@ class ElasticNode(SimulatedNode):
         if not self.node_id:
             self.joins_refused.append(str(error))
             return True
-        if type(error).__name__ == "NodeLeft" and not self.is_in_map(self.node_id):
+        if isinstance(error, NodeLeft):
+            self.on_left(self.node_id)
             self.has_left = True
             self.is_due = False
             return True

@@ -67,5 +67,5 @@ def draw_elastic_settings(random: Random) -> dict[str, Any]:
     return {
         "dead_after_ms": random.choice(DEAD_AFTER_MS),
         "drain_timeout_ms": random.choice(DRAIN_TIMEOUTS_MS),
-        "move_rate": random.choice((64 << 10, 1 << 20, 64 << 20)),
+        "move_bytes_per_s": random.choice((64 << 10, 1 << 20, 64 << 20)),
     }

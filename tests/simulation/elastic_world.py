@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -57,9 +58,8 @@ class ElasticWorld(World):
         self._is_given_secret = self.random("secret").random() < 0.5
         """Else the founders make one, and those that join are given that one."""
         for node in self.elastic_nodes:
-            node.is_in_map = self.maps.has
-            if self._is_given_secret or not node.is_due:
-                node.secret = self.secret
+            node.on_left = self.maps.on_left
+            node.secret = partial(self._secret_for, node)
         for client in self.clients:
             if hasattr(client, "addresses"):
                 client.addresses = [node.address for node in self.nodes if node.is_due]
@@ -142,6 +142,10 @@ class ElasticWorld(World):
             if node.node_id and node.has_own_directory and path in node.disk.files():
                 return Secret.from_bytes(node.disk.files()[path])
         return None
+
+    def _secret_for(self, node: ElasticNode) -> Secret | None:
+        """What its operator gives it: founders may make one themselves."""
+        return self.secret() if self._is_given_secret or node.config.join else None
 
     def complain(self, text: str) -> None:
         """Something was said that may not be said."""

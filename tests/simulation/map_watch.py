@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 MOVES_MAX = 8
 MOVES_OF_A_NODE_MAX = 2
-"""Into a node, and likewise out of it."""
+"""That bring a replica to a node, and likewise that copy from one."""
 LATE_NS = 1_000_000_000
 """A link to a node that has gone is closed by then."""
+LEFT_NS = 10_000_000_000
+"""A map that was decided is known somewhere by then, unless nobody is up."""
 VOTE_REPLY, APPEND_REPLY = 3, 5
 
 
@@ -36,15 +38,32 @@ class MapWatch:
         self._disks: dict[int, str] = {}
         self._known: dict[str, tuple[int, Any, int]] = {}
         """By node: its incarnation, the map it knows, and since when."""
+        self._left: dict[int, int] = {}
+        """Nodes that have ended because they are in the map no more, and when."""
         self.moves_most = 0
         self.completed = 0
         """Moves that came to their end."""
 
-    def has(self, node_id: int) -> bool:
-        """Whether the newest map has a node of this id."""
-        return self.newest is None or any(n.node_id == node_id for n in self.newest.nodes)
+    def on_left(self, node_id: int) -> None:
+        """A node ends and says that the map has it no more."""
+        self._left.setdefault(node_id, self._world.loop.now_ns)
+
+    def _check_left(self) -> None:
+        """It may have been told before anybody has adopted the map that says so."""
+        for node_id, since_ns in self._left.items():
+            late = self._world.loop.now_ns - since_ns > LEFT_NS
+            if (
+                late
+                and self.newest is not None
+                and any(info.node_id == node_id for info in self.newest.nodes)
+            ):
+                raise InvariantViolation(
+                    f"node {node_id} has left, and is in map {self.newest.epoch}",
+                    rule="a node leaves that the map has",
+                )
 
     def look(self) -> None:
+        self._check_left()
         for simulated in self._world.nodes:
             node = simulated.node
             if node is None or simulated.process.is_dead or not simulated.has_own_directory:
@@ -102,7 +121,8 @@ class MapWatch:
         started = [move for move in found.moves if move.decided]
         self.moves_most = max(self.moves_most, len(started))
         into: Counter[int] = Counter(node for move in started for node in move.added)
-        out: Counter[int] = Counter(node for move in started for node in move.removed)
+        # The preferred leader copies.
+        out: Counter[int] = Counter(move.replica_set[0] for move in started if move.added)
         most = max([*into.values(), *out.values()], default=0)
         if len(started) > MOVES_MAX or most > MOVES_OF_A_NODE_MAX:
             raise InvariantViolation(

@@ -11,7 +11,7 @@ import pytest
 from quorumcache.ring.cluster_map import ClusterMap
 from quorumcache.ring.move import Move
 from tests.simulation.checkers import InvariantViolation
-from tests.simulation.map_watch import LATE_NS, VOTE_REPLY, MapWatch
+from tests.simulation.map_watch import LATE_NS, LEFT_NS, VOTE_REPLY, MapWatch
 from tests.simulation.test_configurations import cluster_map
 
 VOTE = (VOTE_REPLY, 1, (3, True))
@@ -55,8 +55,19 @@ def test_newer_maps_come_and_the_newest_is_known() -> None:
     nodes.know(2, cluster_map((1, 2, 3), epoch=8))
     assert nodes.watch.newest is not None
     assert nodes.watch.newest.epoch == 8
-    assert nodes.watch.has(5)
-    assert not nodes.watch.has(6)
+
+
+def test_who_leaves_is_out_of_the_map() -> None:
+    nodes = Nodes()
+    nodes.know(1, cluster_map((1, 2, 3)))
+    nodes.watch.on_left(6)
+    nodes.loop.now_ns += 2 * LEFT_NS
+    nodes.watch.look()
+    nodes.watch.on_left(5)
+    nodes.watch.look()
+    nodes.loop.now_ns += 2 * LEFT_NS
+    with pytest.raises(InvariantViolation, match="node 5 has left"):
+        nodes.watch.look()
 
 
 def test_there_is_one_map_of_an_epoch() -> None:

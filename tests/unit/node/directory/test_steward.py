@@ -21,7 +21,7 @@ from quorumcache.node.directory.steward import (
 from quorumcache.node.store.results import EXISTS, OK
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.ring.changes import ChangeRefused
+from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.node_info import DOWN
 from tests.support.fake_node import FakeClock
 from tests.support.founding import disk_id, record_of
@@ -72,9 +72,9 @@ class World:
             known=self.known,
             ledger=Ledger(1, self.clock, lambda node_id: node_id in self.heard),
             form_of=lambda node_id: self.forms[node_id],
+            proven=lambda: self.proven,
             first_settings={"dead_after_ms": "60000", "move_rate": "1000"},
             counters=self.counters,
-            proven=lambda: self.proven,
         )
 
     def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
@@ -111,41 +111,6 @@ class World:
         for result in results:
             self.steward.on_result(result)
         return results
-
-
-def test_proofs_are_required_once_all_nodes_have_proven_the_secret() -> None:
-    world = World("a", "b", "c")
-    world.tick()
-    world.commit()
-    world.proven = {1, 2, 3}
-    world.tick()
-    assert not world.submitted, "the first form can not say it"
-    world.use_form_2()
-    for proven in (set(), {2, 3}, {1, 2}):
-        world.proven = proven
-        world.tick()
-        assert not world.submitted, proven
-    world.proven = {1, 2, 3}
-    world.tick()
-    assert world.commit() == [OK]
-    assert world.map.setting("secret") == "required"
-    assert world.map.setting("move_rate") == "1000"
-    world.proven = {1}
-    world.tick()
-    assert not world.submitted, "it stays so"
-
-
-def test_a_lost_node_has_nothing_to_prove() -> None:
-    world = World("a", "b", "c")
-    world.use_form_2()
-    lost = replace(world.map.node(3), state="lost")
-    world.submit(set_map(world.map.epoch, world.map.with_node(lost)), 0, None)
-    world.commit()
-    world.proven = {1, 2}
-    for _ in range(3):
-        world.tick()
-        world.commit()
-    assert world.map.setting("secret") == "required"
 
 
 def test_the_first_map_follows_from_the_record_and_waits_for_nobody() -> None:
@@ -321,6 +286,21 @@ def test_in_the_second_form_zone_and_weight_are_the_maps_and_addresses_the_nodes
     assert world.commit() == [OK]
     node = world.map.node(2)
     assert (node.client_address, node.zone, node.weight) == ("moved:1", "", 1.0)
+
+
+def test_the_secret_is_required_once_all_other_nodes_have_proven_it() -> None:
+    world = World("a", "b", "c")
+    world.use_form_2()
+    world.proven = {2, 9}
+    world.tick()
+    assert not world.submitted
+    world.proven = {2, 3}
+    world.tick()
+    assert world.commit() == [OK]
+    assert world.map.setting("secret") == "required"
+    world.proven = set()
+    world.tick()
+    assert not world.submitted
 
 
 # -- questions ----------------------------------------------------------------------------------
