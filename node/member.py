@@ -118,7 +118,7 @@ class Member:
             starter=starter,
         )
         self.office = DirectoryOffice(
-            basics.config,
+            durable.own_config,
             clock=basics.clock,
             alarms=basics.alarms,
             counters=basics.counters,

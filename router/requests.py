@@ -394,9 +394,13 @@ def _challenge(reply: Reply) -> Challenge:
     if not isinstance(reply, Line) or not reply.text.startswith(b"AUTH "):
         _unexpected(reply)
     words = _text(reply.text).split(" ", 2)
-    if len(words) != 3:
+    if len(words) != 3 or not _is_hex(words[1]):
         raise BadReply(f"bad challenge {_text(reply.text)[:60]!r}")
     return Challenge(words[1], "" if words[2] == "-" else words[2])
+
+
+def _is_hex(text: str) -> bool:
+    return bool(text) and len(text) % 2 == 0 and not text.strip("0123456789abcdef")
 
 
 def _proven(reply: Reply) -> None:

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from quorumcache.node.alarms import Alarms
+from quorumcache.node.clock import Clock
 from quorumcache.node.housekeeping.fitness import Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.replica.group import ReplicaGroup
@@ -11,6 +12,18 @@ from tests.support.scripted_log import HostWorld
 
 DATA = b" 0 1\r\nx\r\n"
 HERE, THERE = 1, 2
+
+
+def fitness(clock: Clock) -> Fitness:
+    """Of a node that is well, and hears nothing else of the others."""
+    return Fitness(
+        clock=clock,
+        election_ms=300,
+        tick_ms=10,
+        alarms=Alarms(),
+        is_up=lambda node_id: True,
+        send=lambda node_id, item: None,
+    )
 
 
 class OpenGroup(ReplicaGroup):
