@@ -22,6 +22,13 @@ from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX
 from quorumcache.ring.errors import AddressError
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
 from quorumcache.ring.node_info import WEIGHTS, is_weight
+from quorumcache.ring.settings import (
+    DEAD_AFTER_MS,
+    DEAD_AFTER_MS_MAX,
+    DEAD_AFTER_MS_MIN,
+    MOVE_RATE_MAX,
+    MOVE_RATE_MIN,
+)
 
 # An item travels whole: in one log entry, one frame between nodes, one write to the log. While it
 # does, a node can do nothing else, and from about 12 MB on that takes longer than the default
@@ -36,16 +43,11 @@ SEEDS_MAX = 64
 # A log file is read whole at the start.
 SEGMENT_BYTES_LIMIT = 1 << 30
 
-# A node that restarts, or a link that is cut, is silent for some seconds. That moves nothing.
-DEAD_AFTER_MS_MIN = 5_000
-DEAD_AFTER_MS_MAX = 86_400_000
-# Below it a move would not keep up with the writes of a few clients.
-MOVE_RATE_MIN = 64 << 10
-
 # Founders are compared by name; a longer list of names is compared by its fingerprint.
 FOUNDERS_CHARS_MAX = 2000
 
 WILDCARDS = ("0.0.0.0", "::")
+GATEWAY_FOUNDS = "0 makes a gateway, which holds no shards: it has to join a cluster, with --join"
 DURABILITIES = ("fsync", "memory")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -172,9 +174,9 @@ class NodeConfig:
     snapshot_bytes_min: int = 4 << 20
     # A node that is silent for so long counts as dead: its replicas are rebuilt elsewhere. A first
     # value: the cluster's is in the map.
-    dead_after_ms: int = 60_000
+    dead_after_ms: int = DEAD_AFTER_MS
     # Bytes a second that a node sends to new replicas, for all groups together: half of what a link
-    # of 1 Gbit/s carries, so that clients keep the other half. A first value, too.
+    # of 1 Gbit/s carries, so that clients keep the other half. 0 = no bound. A first value, too.
     move_bytes_per_s: int = 64 << 20
     # How long a drained node lets its clients stay before it leaves.
     drain_timeout_ms: int = 60_000
@@ -192,6 +194,8 @@ class NodeConfig:
     # Fields that the user has set. What a member's cluster says replaces all others of
     # `fixed_settings`. None = all of them count as set.
     given: frozenset[str] | None = field(default=None, compare=False, repr=False)
+    # Of a member: what its cluster was founded with, whatever the map says by now. 0 = not known.
+    founding_replication: int = field(default=0, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.durability:
@@ -260,8 +264,8 @@ class NodeConfig:
             self,
             cluster_name=settings["cluster_name"],
             durability=settings["durability"],
-            replication=int(settings["replication"]),
             shards=int(settings["shards"]),
+            founding_replication=int(settings["replication"]),
         )
 
     @property
@@ -279,11 +283,13 @@ class NodeConfig:
 
     @property
     def cluster_settings(self) -> ClusterSettings:
-        """The part that must be equal on all nodes."""
+        """The part that must be equal on all nodes. Of a member: as since the founding, so that a
+        replication that was changed later cuts no links.
+        """
         return ClusterSettings(
             cluster_name=self.cluster_name,
             shards=self.shards,
-            replication=self.replication,
+            replication=self.founding_replication or self.replication,
             heartbeat_ms=self.heartbeat_ms,
             election_ms=self.election_ms,
             durability=self.durability,
@@ -346,8 +352,8 @@ class NodeConfig:
                 _address(name, value)
         if not is_weight(self.weight):
             raise ConfigError("weight", f"{self.weight!r:.60} is not {WEIGHTS}")
-        if self.weight == 0:
-            raise ConfigError("weight", f"{self.weight!r} makes a gateway, which has to join")
+        if self.weight == 0 and self.initial_cluster:
+            raise ConfigError("weight", GATEWAY_FOUNDS)
         _one_of("log_level", self.log_level, LOG_LEVELS)
         _one_of("log_format", self.log_format, LOG_FORMATS)
 
@@ -363,10 +369,10 @@ class NodeConfig:
                     "initial_cluster",
                     f"node name {name!r} is not 1 to 64 of letters, digits, '.', '_' and '-'",
                 )
-            if self.is_alone and not address:
+            if len(self.members) == 1 and not address:
                 continue
             port = _address(f"initial_cluster, node {name}", address)[1]
-            if port == 0 and not self.is_alone:
+            if port == 0 and len(self.members) > 1:
                 raise ConfigError(
                     "initial_cluster",
                     f"node {name}: {address!r} has port 0, but the other nodes have to know"
@@ -381,7 +387,7 @@ class NodeConfig:
             raise ConfigError(
                 "name", f"{self.name!r} is not in initial_cluster ({', '.join(self.members)})"
             )
-        if not self.is_alone and not self.peer:
+        if len(self.members) > 1 and not self.peer:
             raise ConfigError(
                 "peer",
                 f"a cluster of {len(self.members)} nodes needs an address that the others reach",
@@ -439,7 +445,7 @@ class NodeConfig:
 
     def _validate_durability(self) -> None:
         _one_of("durability", self.durability, DURABILITIES)
-        if self.durability == "memory" and not self.is_alone:
+        if self.durability == "memory" and len(self.members) > 1:
             if self.data_dir:
                 raise ConfigError(
                     "durability",
@@ -471,7 +477,8 @@ class NodeConfig:
         _in_range("wal_bytes_max", self.wal_bytes_max, self.segment_bytes_max, 1 << 50)
         _in_range("snapshot_bytes_min", self.snapshot_bytes_min, 1, 1 << 40)
         _in_range("dead_after_ms", self.dead_after_ms, DEAD_AFTER_MS_MIN, DEAD_AFTER_MS_MAX)
-        _in_range("move_bytes_per_s", self.move_bytes_per_s, MOVE_RATE_MIN, 1 << 40)
+        if self.move_bytes_per_s != 0:
+            _in_range("move_bytes_per_s", self.move_bytes_per_s, MOVE_RATE_MIN, MOVE_RATE_MAX)
         _in_range("drain_timeout_ms", self.drain_timeout_ms, 0, 86_400_000)
         _in_range("session_idle_ms", self.session_idle_ms, 1000, 1 << 40)
 

@@ -26,9 +26,9 @@ from quorumcache.node.basics import Basics
 from quorumcache.node.clients.cluster_words import ClusterWords
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.server import MemcachedServer
-from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
+from quorumcache.node.config import GATEWAY_FOUNDS, ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
-from quorumcache.node.errors import NodeError, NodeLeft, StartupError
+from quorumcache.node.errors import ConfigError, NodeError, NodeLeft, StartupError
 from quorumcache.node.founding.arrival import check_seeds, new_joining_phase
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.founding.introduction import own_info
@@ -226,7 +226,7 @@ class Node:
         self._plan_rounds()
         if self.member is not None and config.join:
             await check_seeds(config, self.durable, loop=self.loop, random=self._new_random())
-        if config.peer and (joins or config.is_alone):
+        if config.peer and (config.join or config.is_alone):
             # Its address may have a port of the system's choice.
             await basics.listener.start(config.peer)
         if self.member is not None:
@@ -242,6 +242,8 @@ class Node:
             basics.listener.accept = joining.accept
             self._founding_task = self.tasks.end("join", lambda: self._join(joining))
         elif config.is_alone:
+            if config.weight == 0:
+                raise ConfigError("--weight", GATEWAY_FOUNDS)
             founders = [self._own_info()]
             record = propose(basics.random, founders, config.fixed_settings)
             self.durable.accept(record, basics.given_secret or self._new_secret())
@@ -413,6 +415,11 @@ class Node:
     def is_serving(self) -> bool:
         """There is a map, and every shard replicated here has a leader."""
         return self.map is not None and all(group.leader_id for group in self.host.groups.values())
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it belongs to a cluster that has no other nodes."""
+        return self.member is not None and len(self.members.nodes()) == 1
 
     async def wait_serving(self, seconds: float) -> bool:
         """Wait until `is_serving`; False if that took longer, or the node failed."""

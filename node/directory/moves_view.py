@@ -10,7 +10,7 @@ from quorumcache.ring.move import DIRECTORY_GROUP, WAITING, Move
 
 if TYPE_CHECKING:
     from quorumcache.node.directory.reports import Ledger
-    from quorumcache.ring.moves import GroupReport
+    from quorumcache.ring.cluster_view import GroupReport
 
 NO_MAP: Final[dict[str, Any]] = {
     "epoch": 0,

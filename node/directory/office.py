@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from quorumcache.node.replica.host import ReplicaHost
     from quorumcache.node.telemetry.counters import Counters
     from quorumcache.ring import ClusterMap
-    from quorumcache.ring.moves import GroupReport
+    from quorumcache.ring.cluster_view import GroupReport
 
 
 class OfficePeers(DeskPeers, ReportPeers, Protocol):
     """The peer network, as far as the office needs it."""
+
+    def proven(self) -> set[int]: ...
 
 
 class DirectoryOffice:
@@ -58,8 +60,8 @@ class DirectoryOffice:
         moving: Callable[[], Iterable[GroupReport]],
         on_left: Callable[[NodeLeft], None],
     ) -> None:
-        """`moving`: reports of the groups that move under leaders of this node. `on_left` hears
-        that this node is no member any more.
+        """`config`: what this node was told itself. `moving`: reports of the groups that move under
+        leaders of this node. `on_left` hears that this node is no member any more.
         """
         own_id = members.own_id
         self._config = config
@@ -70,6 +72,7 @@ class DirectoryOffice:
         self._seat = seat
         self.settings = MapSettings(config, alarms)
         self.settings.on_item_bytes_max = self._limit_items
+        host.copy_rate.bytes_per_second = config.move_bytes_per_s
         self.on_item_bytes_max: Callable[[int], None] = _unheard
         """Hears of each other limit on items; the host has it already."""
         self.ledger = Ledger(own_id, clock, peers.is_heard)
@@ -117,6 +120,7 @@ class DirectoryOffice:
             known=self._members.told,
             ledger=self.ledger,
             form_of=self._peers.form_of,
+            proven=self._peers.proven,
             first_settings=first_settings(self._config),
             counters=self._counters,
         )
@@ -126,6 +130,7 @@ class DirectoryOffice:
         self.ledger.learned(cluster_map)
         self.moves_view.learned(cluster_map)
         self.settings.learned(cluster_map)
+        self._host.copy_rate.bytes_per_second = self.settings.move_bytes_per_s
         self.departure.learned(cluster_map)
 
     def sweep(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from quorumcache.node.directory.starts import REPORT_MS, started_here
 from quorumcache.node.peers.items import REPORT, STARTED
 from quorumcache.ring import ClusterMap
-from quorumcache.ring.moves import ClusterView, GroupReport
+from quorumcache.ring.cluster_view import ClusterView, GroupReport
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock

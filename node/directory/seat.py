@@ -73,6 +73,8 @@ class DirectorySeat:
 
     def let_go(self) -> None:
         """The replica has left this node."""
+        if self._steward is not None:
+            self._steward.close()
         self._steward = None
 
     def started(self, bits: int) -> None:

@@ -33,7 +33,7 @@ def new_joining_phase(
     secret = durable.secret
     if secret is None:
         raise ConfigError(
-            "join",
+            "--join",
             "needs the secret of the cluster: give --secret-file FILE (a copy of cluster.secret in"
             " the data directory of a member), or set QUORUMCACHE_SECRET",
         )

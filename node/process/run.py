@@ -217,7 +217,7 @@ async def _ready(node: Node) -> None:
     await node.start()
     if node.config.join:
         await node.wait_member()
-    elif node.config.is_alone:
+    elif node.is_alone:
         await node.wait_serving(ALONE_READY_S)
 
 

@@ -19,6 +19,7 @@ from quorumcache.bench.ports import HOST, free_ports
 from quorumcache.bench.processes import repository_environment, start
 from quorumcache.bench.text_client import TargetError, TextClient, Topology
 from quorumcache.ring import shard_of
+from tests.support.old_nodes import old_environment
 from tests.support.wire import DEADLINE_S, Wire
 
 REQUEST_TIMEOUT_MS = 20_000
@@ -40,14 +41,18 @@ class NodeProcess:
         self.flags = list(flags)
         self.log_path = directory / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.sources: Path | None = None
+        """Where the package is that it runs, from its next start on; None: this one."""
 
     def launch(self) -> None:
         """Start the process without waiting for it."""
         assert self.process is None
+        sources = self.sources
         with self.log_path.open("ab") as log:
             self.process = start(
                 [
                     sys.executable,
+                    "-P",
                     "-m",
                     "quorumcache.node",
                     "--listen",
@@ -56,7 +61,9 @@ class NodeProcess:
                 ],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                environment=repository_environment(),
+                environment=(
+                    repository_environment() if sources is None else old_environment(sources)
+                ),
                 cwd=str(self.log_path.parent),
             )
 

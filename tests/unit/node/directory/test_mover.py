@@ -9,7 +9,8 @@ import pytest
 
 from quorumcache.node.consensus.errors import ProposalDropped
 from quorumcache.node.consensus.values import Configuration, PeerStatus, Role, SnapshotMeta
-from quorumcache.node.directory.mover import HAND_OVER_ELECTIONS, GroupReport, Mover
+from quorumcache.node.directory.mover import HAND_OVER_ELECTIONS, Mover
+from quorumcache.ring.cluster_view import GroupReport
 from quorumcache.ring.move import Move
 from tests.support.scripted_log import HostWorld
 

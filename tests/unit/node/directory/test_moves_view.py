@@ -11,8 +11,8 @@ from quorumcache.node.directory.moves_view import MovesView, state_of
 from quorumcache.node.directory.reports import Ledger
 from quorumcache.node.peers.items import REPORT
 from quorumcache.ring import ClusterMap
+from quorumcache.ring.cluster_view import GroupReport
 from quorumcache.ring.move import Move
-from quorumcache.ring.moves import GroupReport
 from tests.support.fake_node import FakeClock
 from tests.support.founding import record_of
 

@@ -15,8 +15,8 @@ from quorumcache.node.directory.reports import (
     Reporter,
 )
 from quorumcache.node.peers.items import REPORT, STARTED, check_directory_item
+from quorumcache.ring.cluster_view import GroupReport
 from quorumcache.ring.move import Move
-from quorumcache.ring.moves import GroupReport
 from tests.support.fake_node import FakeClock
 from tests.support.founding import record_of
 

@@ -31,7 +31,10 @@ class World:
         )
         self.asked: list[Any] = []
         steward: Any = SimpleNamespace(
-            ask=self.asked.append, tick=lambda: None, started=lambda bits: None
+            ask=self.asked.append,
+            tick=lambda: None,
+            started=lambda bits: None,
+            close=lambda: self.asked.append("closed"),
         )
         self.seat.make_steward = lambda group, state: steward
         self.seat.on_map = lambda cluster_map: None

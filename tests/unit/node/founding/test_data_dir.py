@@ -210,6 +210,9 @@ def test_a_crash_at_any_step_of_joining_leaves_a_new_or_a_member() -> None:
                 found = opened(disk)
             Wal.open(disk, "d/wal", cluster_id=found.cluster_id, node_id=found.node_id)
             assert membership(found, "d").identity.is_joined == (found.node_id == 4)
+            if found.is_joined:
+                assert disk.exists("d/cluster.map")
+                assert read_secret(disk, "d") == SECRET
     assert {*outcomes} == {True, False}
     assert all(outcomes[-6:]), "STEPS_MAX does not reach the end"
 
@@ -363,6 +366,11 @@ def test_a_directory_in_the_wrong_place_and_a_changed_setting_are_refused() -> N
         ConfigError, match=r"shards is 32 in the settings of this node, but .* created with 4"
     ):
         check_settings(made, "b", SETTINGS | {"shards": "32"}, "d")
+
+
+def test_a_changed_replication_is_no_other_cluster() -> None:
+    """It can be changed in the map, so the founding only has its first value."""
+    check_settings(member(new_disk()), "b", SETTINGS | {"replication": "5"}, "d")
 
 
 def test_the_membership_is_stored_last() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.errors import AcknowledgedDataLost, SecretDiffers
+from quorumcache.node.errors import AcknowledgedDataLost, NodeLeft, SecretDiffers, WrongDataDir
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.storage.founding_record import FoundingRecord
 from quorumcache.ring.secret import Secret
@@ -70,6 +70,22 @@ def test_without_a_disk_the_given_secret_counts() -> None:
     state = state_of(loop, None, given_secret=GIVEN)
     state.accept(record_with(state), GIVEN)
     assert state.secret == GIVEN
+    loop.close()
+
+
+@pytest.mark.parametrize("was_drained", [True, False])
+def test_the_directory_of_a_node_that_has_left_is_marked_and_starts_no_node(
+    was_drained: bool,
+) -> None:
+    """It holds replicas and votes that the cluster does not count on any more."""
+    loop = VirtualLoop()
+    disk = FakeDisk(loop)
+    state = state_of(loop, disk)
+    state.accept(record_with(state), None)
+    state.failed(NodeLeft("a", "c" * 32, 7, was_drained=was_drained))
+    disk.crash()
+    with pytest.raises(WrongDataDir, match=r"used any more: node a (was drained|is no m)"):
+        state_of(loop, disk)
     loop.close()
 
 

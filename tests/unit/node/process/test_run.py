@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.config import NodeConfig
-from quorumcache.node.errors import DataDirLocked, DiskFailed
+from quorumcache.node.errors import DataDirLocked, DiskFailed, NodeLeft
 from quorumcache.node.process import run
 from quorumcache.node.process.signals import hold, release
 from quorumcache.node.telemetry.timings import Histogram, Timings
@@ -38,6 +38,7 @@ class FakeNode:
         self, config: NodeConfig, *, loop: asyncio.AbstractEventLoop, **seams: object
     ) -> None:
         self.config = config
+        self.is_alone = True
         self.loop = loop
         self.timings = Timings()
         self.failed: asyncio.Future[BaseException] = loop.create_future()
@@ -87,6 +88,20 @@ def send(number: signal.Signals) -> None:
     (thread,) = (one for one in threading.enumerate() if one.name == "signals")
     assert thread.ident is not None
     signal.pthread_kill(thread.ident, number)
+
+
+@pytest.mark.parametrize(("was_drained", "status"), [(True, 0), (False, 3)])
+def test_a_node_that_has_left_its_cluster_is_stopped_and_says_so(
+    node_class: type[FakeNode],
+    was_drained: bool,
+    status: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = NodeLeft("a", "c" * 32, 7, was_drained=was_drained)
+    node_class.started = lambda node: node.failed.set_result(error)
+    assert run.run_node(CONFIG) == status
+    line = capsys.readouterr().err
+    assert line == f"quorumcached: {error}\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
