@@ -194,6 +194,8 @@ class NodeConfig:
     # Fields that the user has set. What a member's cluster says replaces all others of
     # `fixed_settings`. None = all of them count as set.
     given: frozenset[str] | None = field(default=None, compare=False, repr=False)
+    # Of a member: what its cluster was founded with, whatever the map says by now. 0 = not known.
+    founding_replication: int = field(default=0, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.durability:
@@ -262,8 +264,8 @@ class NodeConfig:
             self,
             cluster_name=settings["cluster_name"],
             durability=settings["durability"],
-            replication=int(settings["replication"]),
             shards=int(settings["shards"]),
+            founding_replication=int(settings["replication"]),
         )
 
     @property
@@ -281,11 +283,13 @@ class NodeConfig:
 
     @property
     def cluster_settings(self) -> ClusterSettings:
-        """The part that must be equal on all nodes."""
+        """The part that must be equal on all nodes. Of a member: as since the founding, so that a
+        replication that was changed later cuts no links.
+        """
         return ClusterSettings(
             cluster_name=self.cluster_name,
             shards=self.shards,
-            replication=self.replication,
+            replication=self.founding_replication or self.replication,
             heartbeat_ms=self.heartbeat_ms,
             election_ms=self.election_ms,
             durability=self.durability,

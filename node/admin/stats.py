@@ -266,7 +266,7 @@ def _settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "client_flags_size", 4
     yield "cluster_name", config.cluster_name
     yield "shards", config.shards
-    yield "replication", config.replication
+    yield "replication", node.map.replication if node.map is not None else config.replication
     yield "durability", config.durability
     yield "heartbeat_ms", config.heartbeat_ms
     yield "election_ms", config.election_ms

@@ -14,14 +14,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 from quorumcache.node.consensus.values import Configuration
-from quorumcache.node.founding.data_dir import accept, as_member, open_data_dir
+from quorumcache.node.founding.data_dir import (
+    accept,
+    accept_joined,
+    as_joined,
+    as_member,
+    open_data_dir,
+)
 from quorumcache.node.storage.founding_record import propose
 from quorumcache.node.storage.identity import NodeIdentity, lock_data_dir, read_identity
 from quorumcache.node.storage.local_state import LocalState
+from quorumcache.node.storage.secret import Secret, read_secret
 from quorumcache.ring import ClusterMap, NodeInfo
 from tests.crash.recorder import RecordedDisk
 from tests.support.founding import founder, record_of
@@ -35,6 +43,14 @@ SEED = 5
 NEW = NodeIdentity(f"{Random(SEED).getrandbits(128):032x}")
 RECORD = propose(Random(SEED), [founder("n1", 1, disk=NEW.disk_id)], dict(record_of("n1").settings))
 MEMBER = as_member(NEW, RECORD)
+
+SECRET = Secret("the secret of the cluster")
+OLDER = propose(Random(SEED), [founder("n0", 1)], dict(record_of("n0").settings))
+"""Of a cluster that takes the same disk in later."""
+JOINED_MAP = replace(
+    OLDER.first_map().with_node(founder("n1", 2, disk=NEW.disk_id)), form=2, directory=(1,)
+)
+JOINED = as_joined(NEW, OLDER, 2, JOINED_MAP)
 
 Births = dict[int, Configuration]
 
@@ -80,16 +96,28 @@ class TaskLoop(ManualLoop):
 class NodeHost:
     """See the module. `start` first; after a crash, `start` of a copy on what is left."""
 
-    def __init__(self, disk: Any, loop: Any, *, segment_bytes_max: int, payload_bytes: int) -> None:
+    def __init__(
+        self,
+        disk: Any,
+        loop: Any,
+        *,
+        segment_bytes_max: int,
+        payload_bytes: int,
+        joins: bool = False,
+    ) -> None:
+        """`joins`: it becomes a member by a join, not as a founder."""
+        self.joins = joins
+        self.member = JOINED if joins else MEMBER
         self.disk: RecordedDisk = disk
         self.log = LogHost(disk, loop, segment_bytes_max=segment_bytes_max)
         self.log.payload_bytes = payload_bytes
-        self.log.cluster_id = RECORD.cluster_id
+        self.log.cluster_id = self.member.cluster_id
+        self.log.node_id = self.member.node_id
         self.log.keeps_note = True
         self.identities: list[NodeIdentity | None] = [None]
         """The one that certainly is durable, then those handed in since. So for the next two."""
-        self.maps: list[ClusterMap | None] = [None]
-        self.births: list[Births] = [{0: Configuration((1,))}]
+        self.maps: list[ClusterMap | None] = [JOINED_MAP if joins else None]
+        self.births: list[Births] = [{} if joins else {0: Configuration((1,))}]
         self.local_state: LocalState
 
     def copy(self, disk: Any) -> NodeHost:
@@ -99,6 +127,7 @@ class NodeHost:
             disk.loop,
             segment_bytes_max=self.log.segment_bytes_max,
             payload_bytes=self.log.payload_bytes,
+            joins=self.joins,
         )
         other.log = self.log.copy(disk)
         other.log.payload_bytes = self.log.payload_bytes
@@ -110,7 +139,7 @@ class NodeHost:
     def starting(self) -> NodeHost:
         """A copy that has begun to start: its identity is handed in."""
         other = self.copy(self.disk)
-        other.identities += [i for i in (NEW, MEMBER) if i not in other.identities]
+        other.identities += [i for i in (NEW, self.member) if i not in other.identities]
         return other
 
     def promises(self) -> str:
@@ -132,18 +161,23 @@ class NodeHost:
         lock_data_dir(disk, DIRECTORY)
         found = read_identity(disk, DIRECTORY)
         assert found in self.identities, (found, self.identities)
-        self.identities = [found, *(i for i in (NEW, MEMBER) if i != found)]
+        self.identities = [found, *(i for i in (NEW, self.member) if i != found)]
         identity = open_data_dir(disk, DIRECTORY, Random(SEED))
         if not identity.is_member:
             assert identity == NEW
-            accept(disk, DIRECTORY, identity, RECORD, Random(SEED))
-        self.identities = [MEMBER]
+            if self.joins:
+                place = (OLDER, JOINED.node_id, JOINED_MAP)
+                accept_joined(disk, DIRECTORY, identity, *place, Random(SEED), SECRET)
+            else:
+                accept(disk, DIRECTORY, identity, RECORD, Random(SEED))
+        self.identities = [self.member]
         self.log.start()
         self.local_state = LocalState(disk, DIRECTORY, self.disk.loop)
-        self.local_state.cluster_id = MEMBER.cluster_id
-        self.local_state.node_id = MEMBER.node_id
+        self.local_state.cluster_id = self.member.cluster_id
+        self.local_state.node_id = self.member.node_id
         found_map = self.local_state.load()
         assert found_map in self.maps, (found_map, self.maps)
+        assert read_secret(disk, DIRECTORY) == (SECRET if self.joins else None)
         assert self.local_state.births in self.births, (self.local_state.births, self.births)
         self.maps = [found_map]
         self.births = [dict(self.local_state.births)]
@@ -152,7 +186,7 @@ class NodeHost:
 
     def save_map(self, epoch: int) -> None:
         """A newer map came."""
-        cluster_map = map_of(epoch)
+        cluster_map = map_of(epoch, self.member.cluster_id)
         self.maps.append(cluster_map)
 
         async def save() -> None:
@@ -191,12 +225,12 @@ class NodeHost:
         assert [len(found) for found in (self.maps, self.births)] == [1, 1]
 
 
-def map_of(epoch: int) -> ClusterMap:
+def map_of(epoch: int, cluster_id: str = RECORD.cluster_id) -> ClusterMap:
     """A small map."""
     node = NodeInfo(1, "n1", "h:1", "h:2", "", "", 1.0)
     return ClusterMap(
         epoch=epoch,
-        cluster_id=RECORD.cluster_id,
+        cluster_id=cluster_id,
         shard_count=1,
         replication=1,
         nodes=(node,),

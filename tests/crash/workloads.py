@@ -25,6 +25,8 @@ class Workload:
     segment_bytes_max: int = 400
     payload_bytes: int = 10
     zero_ahead_bytes: int = 0
+    joins: bool = False
+    """The directory becomes a member by a join; else it is a founder's."""
     nested_every: int = 1
     """In the full search, recoveries of one distinct state in so many are crashed as well."""
 
@@ -43,6 +45,7 @@ class Life:
             self.loop,
             segment_bytes_max=workload.segment_bytes_max,
             payload_bytes=workload.payload_bytes,
+            joins=workload.joins,
         )
 
     def _disk(self) -> RecordedDisk:
@@ -110,6 +113,18 @@ def everything(life: Life) -> Iterator[int | None]:
     life.host.save_map(3)
     yield None
     log.append(2)
+    yield None
+
+
+def joins(life: Life) -> Iterator[int | None]:
+    """A node that joins is given a shard, and is started again."""
+    life.host.save_map(50)
+    yield 3
+    life.host.add_birth(1)
+    life.host.log.append(1)
+    yield None
+    life.restart()
+    life.host.log.append(1)
     yield None
 
 
@@ -232,6 +247,7 @@ FIXED = (
     Workload(name="everything", steps=everything),
     Workload(name="rolling", steps=rolling, seed=1),
     Workload(name="suffixes", steps=suffixes, seed=2),
+    Workload(name="joins", steps=joins, seed=6, joins=True),
     Workload(name="restarts", steps=restarts, seed=3),
     Workload(name="pinned", steps=pinned, seed=5, segment_bytes_max=200),
     Workload(name="installs", steps=installs, seed=0, segment_bytes_max=350),

@@ -30,6 +30,29 @@ class OpenGroup(ReplicaGroup):
     """A group is made with slots: here `submit` can be replaced."""
 
 
+class FakePeers:
+    """The other nodes, each of a form; up unless they are `down`. `sent` is what they were told."""
+
+    def __init__(self, forms: dict[int, int]) -> None:
+        self.forms = forms
+        self.down: set[int] = set()
+        self.sent: list[tuple[int, tuple[Any, ...]]] = []
+
+    @property
+    def node_ids(self) -> tuple[int, ...]:
+        return tuple(self.forms)
+
+    def is_up(self, node_id: int) -> bool:
+        return node_id in self.forms and node_id not in self.down
+
+    def form_of(self, node_id: int) -> int:
+        return self.forms.get(node_id, 1)
+
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        self.sent.append((node_id, item))
+        return True
+
+
 class HousekeepingWorld(HostWorld):
     """A housekeeper over groups that lead under a lease; `submitted` replaces their logs."""
 
@@ -49,13 +72,13 @@ class HousekeepingWorld(HostWorld):
             self.logs[group_id].lead()
             group.lease_until_ns = 1
             group.submit = self._submit  # type: ignore[method-assign]
+        self.peers = FakePeers({THERE: 2, 3: 2, 4: 2, 5: 2})
         self.fitness = Fitness(
             clock=self.clock,
             election_ms=config.election_ms,
             tick_ms=10,
             alarms=Alarms(),
-            is_up=lambda node_id: self.up,
-            send=lambda node_id, item: None,
+            peers=self.peers,
         )
         self.keeper = Housekeeper(
             node_id=HERE,

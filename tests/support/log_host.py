@@ -111,6 +111,7 @@ class LogHost:
         self.full: list[bool] = []
         self.payload_bytes = 10
         self.cluster_id = "c"
+        self.node_id = 1
         self.keeps_note = False
         """The directory is a member's: it has a note of the newest segment."""
 
@@ -122,6 +123,7 @@ class LogHost:
         other.durable_count = self.durable_count
         other.durable_before_last_sync = self.durable_before_last_sync
         other.cluster_id = self.cluster_id
+        other.node_id = self.node_id
         other.keeps_note = self.keeps_note
         other.snapshots = {group: list(metas) for group, metas in self.snapshots.items()}
         return other
@@ -140,7 +142,7 @@ class LogHost:
             disk,
             "d/wal",
             cluster_id=self.cluster_id,
-            node_id=1,
+            node_id=self.node_id,
             snapshots=metas,
             newest=read_newest(disk, "d") if self.keeps_note else NOTHING_WRITTEN,
             segment_bytes_max=self.segment_bytes_max,

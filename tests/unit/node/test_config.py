@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -85,7 +87,8 @@ def test_a_data_dir_makes_a_node_durable() -> None:
         ({"peer": "x"}, "peer", "'x'"),
         ({"http": "x"}, "http", "'x'"),
         ({"advertise": "x"}, "advertise", "'x'"),
-        ({"weight": 0.0}, "weight", "0.0"),
+        ({"weight": 0.0}, "weight", "0 makes a gateway, which holds no shards: it has to join"),
+        ({"weight": -1.0}, "weight", "-1.0"),
         ({"weight": 5e-324}, "weight", "5e-324 is not a number from 0.000001 to 1000000"),
         ({"weight": 1e7}, "weight", "10000000.0"),
         ({"weight": float("nan")}, "weight", "nan"),
@@ -211,3 +214,53 @@ def test_the_fingerprint_does_not_change_between_releases() -> None:
 )
 def test_advertised_address(changes: dict[str, object], bound: str, expected: str) -> None:
     assert cluster(**changes).advertised(bound) == expected
+
+
+JOINER = NodeConfig(name="d", peer="10.0.0.4:7000", join="10.0.0.1:7000, [::1]:7001", data_dir="d")
+
+
+def test_a_node_that_joins() -> None:
+    JOINER.validate()
+    assert JOINER.seeds == ("10.0.0.1:7000", "[::1]:7001")
+    assert not JOINER.is_alone
+    assert JOINER.durability == "fsync"
+    replace(JOINER, peer="10.0.0.4:0", weight=0.0).validate()
+    replace(JOINER, peer="0.0.0.0:7", advertise_peer="outside:7000").validate()
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"initial_cluster": {"d": "10.0.0.4:7000"}}, "join", "--initial-cluster"),
+        ({"peer": ""}, "peer", "needed with --join"),
+        ({"peer": "[::]:7000"}, "advertise_peer", "needed with --peer"),
+        ({"advertise_peer": "x"}, "advertise_peer", "'x'"),
+        ({"data_dir": None, "durability": "memory"}, "data_dir", "needed with --join"),
+        ({"join": "a"}, "join", "'a'"),
+        ({"join": "a:1,"}, "join", "''"),
+        ({"join": "a:0"}, "join", "port 0"),
+        ({"join": ",".join(f"a:{n}" for n in range(1, 66))}, "join", "65 addresses, at most 64"),
+    ],
+)
+def test_a_node_that_cannot_join(change: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        replace(JOINER, **change).validate()
+    assert caught.value.field == field
+    assert words in str(caught.value)
+
+
+def test_what_a_node_that_joins_tells_of_its_settings() -> None:
+    """Its defaults are nobody's wish: only what was given may differ from the cluster."""
+    told = {"heartbeat_ms": "50", "election_ms": "300"}
+    assert replace(JOINER, given=frozenset({"name"})).joining_settings == told
+    assert replace(JOINER, given=None).joining_settings == told
+    given = replace(JOINER, given=frozenset({"shards", "replication", "cluster_name"}))
+    assert given.joining_settings == {**told, "shards": "64", "cluster_name": "quorumcache"}
+
+
+def test_a_member_has_the_settings_of_its_cluster() -> None:
+    settings = {"cluster_name": "x", "durability": "fsync", "replication": "5", "shards": "16"}
+    member = JOINER.of_cluster(settings)
+    assert (member.cluster_name, member.shards, member.replication) == ("x", 16, 3)
+    founder = replace(member, join="", shards=16, replication=5, founding_replication=0)
+    assert member.cluster_settings.fingerprint() == founder.cluster_settings.fingerprint()

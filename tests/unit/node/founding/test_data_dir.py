@@ -210,6 +210,9 @@ def test_a_crash_at_any_step_of_joining_leaves_a_new_or_a_member() -> None:
                 found = opened(disk)
             Wal.open(disk, "d/wal", cluster_id=found.cluster_id, node_id=found.node_id)
             assert membership(found, "d").identity.is_joined == (found.node_id == 4)
+            if found.is_joined:
+                assert disk.exists("d/cluster.map")
+                assert read_secret(disk, "d") == SECRET
     assert {*outcomes} == {True, False}
     assert all(outcomes[-6:]), "STEPS_MAX does not reach the end"
 

@@ -38,6 +38,7 @@ class FakeNode:
         self, config: NodeConfig, *, loop: asyncio.AbstractEventLoop, **seams: object
     ) -> None:
         self.config = config
+        self.is_alone = True
         self.loop = loop
         self.timings = Timings()
         self.failed: asyncio.Future[BaseException] = loop.create_future()
