@@ -75,8 +75,7 @@ class Member:
             election_ms=basics.config.election_ms,
             tick_ms=basics.config.tick_ms,
             alarms=basics.alarms,
-            is_up=basics.network.is_up,
-            send=basics.network.send,
+            peers=basics.network,
         )
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""

@@ -44,7 +44,6 @@ TEXT_CHARS_MAX: Final = 255
 SENTENCE_CHARS_MAX: Final = 2000
 SETTINGS_MAX: Final = 64
 RETRY_MS_MAX: Final = 600_000
-FORM_DIGITS_MAX: Final = 4
 
 _HELLO: Final = "hello"
 _REFUSE: Final = "refuse"
@@ -105,12 +104,6 @@ class Refused(HandshakeRefused):
         super().__init__(sentence)
         self.retry_ms = retry_ms
         self.farewell = farewell
-
-
-def form_of(hello: Hello) -> int:
-    """The newest form that the sender speaks. Nodes of form 1 say nothing of it."""
-    told = dict(hello.settings).get("form", "1")
-    return int(told) if told.isdecimal() and len(told) <= FORM_DIGITS_MAX else 1
 
 
 # --- frames
