@@ -12,6 +12,7 @@ from typing import NamedTuple, Self
 
 from quorumcache.bench.errors import TargetError
 from quorumcache.ring import ClusterMap, MapError
+from quorumcache.ring.map_form import FORM_MAX
 
 _REPLY_BYTES_MAX = 64 << 20
 
@@ -118,7 +119,8 @@ class TextClient:
 
     def cluster_map(self) -> ClusterMap | None:
         """The map; None when this is not a QuorumCache node, or it has no map yet."""
-        self._send(b"cluster map\r\n")
+        self._send(b"cluster form %d\r\ncluster map\r\n" % FORM_MAX)
+        self._read_line()  # A node of form 1 does not know the word.
         line = self._read_line()
         if not line.startswith(b"MAP "):
             return None

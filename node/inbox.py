@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.founding.introduction import info_of
-from quorumcache.node.peers.codec import Hello, Items, form_of
+from quorumcache.node.peers.codec import Hello, Items
 from quorumcache.node.peers.consensus_items import (
     DATAGRAM_KINDS,
     ENTRIES_KIND,
@@ -140,7 +140,7 @@ class Inbox:
         info = told[node_id] = info_of(hello)
         if info != before:
             self._on_told()
-        self._fitness.met(node_id, form_of(hello))
+        self._fitness.met(node_id)
         self._founding.accepted(node_id, is_complete=hello.is_founded)
         self._follower.heard_of(node_id, hello.map_epoch)
 

@@ -29,6 +29,7 @@ from quorumcache.node.replica.starter import ReplicaStarter
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring.secret import SECRET_REQUIRED, SECRET_SETTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +75,7 @@ class Member:
             election_ms=basics.config.election_ms,
             tick_ms=basics.config.tick_ms,
             alarms=basics.alarms,
-            is_up=basics.network.is_up,
-            send=basics.network.send,
+            peers=basics.network,
         )
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""
@@ -118,7 +118,7 @@ class Member:
             starter=starter,
         )
         self.office = DirectoryOffice(
-            basics.config,
+            durable.own_config,
             clock=basics.clock,
             alarms=basics.alarms,
             counters=basics.counters,
@@ -278,7 +278,12 @@ class Member:
         hello = own_hello(config, info, self.founding, basics.incarnation, starts, epoch)
         self.peers = self.inbox.peers = basics.network
         self._specs = others
-        self.peers.join(hello, others, self.inbox, self._durable.peer_starts)
+        self.peers.join(
+            *(hello, others, self.inbox, self._durable.peer_starts),
+            secret=self._durable.secret,
+            entropy=basics.entropy,
+        )
+        self._require_proofs(self._members.map)
         await self.peers.start()
 
     def _peer_specs(self) -> dict[int, PeerSpec]:
@@ -309,8 +314,13 @@ class Member:
         if self.peers is not None:
             self.peers.set_map_epoch(cluster_map.epoch)
             self._update_peers()
+            self._require_proofs(cluster_map)
             self.peers.send_to_all((MAP_EPOCH, cluster_map.epoch))
             self._host.flush_soon()
+
+    def _require_proofs(self, cluster_map: ClusterMap | None) -> None:
+        if self.peers is not None and cluster_map is not None:
+            self.peers.require_proofs(cluster_map.setting(SECRET_SETTING) == SECRET_REQUIRED)
 
     def _decide_join(self, info: NodeInfo, done: Callable[[Verdict], None]) -> None:
         """Have the directory decide about a new node."""

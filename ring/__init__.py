@@ -11,7 +11,8 @@ draft.py (a map in the making), directory_set.py and plan.py (where each group s
 healing.py (nodes that come, die and leave), pacing.py (which moves start), moves.py (the
 directory's own step); estimate.py, cancelling.py, words.py, refusals.py, node_changes.py and
 changes.py (what operators ask for, and nodes that join). All of these are pure. names.py (host
-names to addresses) and streams.py (standard streams) touch the world: nothing here imports them.
+names to addresses), streams.py (standard streams) and local_control.py (a local cluster's socket)
+touch the world: nothing here imports them.
 """
 
 from quorumcache.ring.cluster_map import ClusterMap

@@ -26,8 +26,6 @@ from quorumcache.ring.refusals import check_alone, check_targets
 from quorumcache.ring.settings import CHANGEABLE, REPLICATIONS, read_setting
 from quorumcache.ring.words import expect, pairs_of
 
-__all__ = ["ChangeRefused", "Changed", "change", "join"]
-
 
 class Changed(NamedTuple):
     """`map`: the next one; the present one itself if there is nothing to change. `summary`: what

@@ -20,6 +20,7 @@ from quorumcache.ring.node_info import (
     ACTIVE,
     LOST,
     NODE_ID_MAX,
+    WEIGHT_MIN,
     NodeInfo,
     check_int,
     check_node,
@@ -169,6 +170,40 @@ class ClusterMap:
                 self.settings,
             ),
             (self.directory, self.moves, self.next_node_id, self.change, self.is_paused),
+        )
+
+    def bytes_for(self, form: int) -> bytes:
+        """The map for a client that reads forms up to `form`: for one that reads none as new as
+        this, what it needs to find its way.
+        """
+        return self.to_bytes() if form >= self.form else self._in_form_1().to_bytes()
+
+    def _in_form_1(self) -> ClusterMap:
+        """Without moves, states and lost nodes; gateways have the least weight. In place of a set
+        of lost nodes stands another node, which forwards.
+        """
+        nodes = tuple(
+            replace(node, state=ACTIVE, weight=max(node.weight, WEIGHT_MIN))
+            for node in self.nodes
+            if node.state != LOST
+        )
+        kept = {node.node_id for node in nodes}
+        if not kept:
+            raise MapError("all nodes of the map are lost")
+        sets = tuple(
+            tuple(n for n in replicas if n in kept) or (min(kept),)
+            for replicas in self.replica_sets
+        )
+        return ClusterMap(
+            epoch=self.epoch,
+            cluster_id=self.cluster_id,
+            shard_count=self.shard_count,
+            replication=self.replication,
+            nodes=nodes,
+            replica_sets=sets,
+            founding_sets=self.founding_sets,
+            started=self.started,
+            settings=self.settings,
         )
 
     @classmethod

@@ -14,8 +14,6 @@ from quorumcache.ring.move import WAITING, Move
 from quorumcache.ring.pacing import start_moves
 from quorumcache.ring.plan import Soundness, make_plan
 
-__all__ = ["ClusterView", "GroupReport", "next_map"]
-
 
 def next_map(present: ClusterMap, view: ClusterView) -> ClusterMap | None:
     """The next map; None if the present one is right, or is of form 1, which has no moves."""

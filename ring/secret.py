@@ -25,6 +25,11 @@ SECRET_CHARS_MIN: Final = 16
 SECRET_CHARS_MAX: Final = 4096
 """Longer is a mistake: another file."""
 
+SECRET_SETTING: Final = "secret"
+SECRET_REQUIRED: Final = "required"
+"""Setting of the cluster map, and its value once all nodes have proven that they know the secret:
+no connection without a proof is accepted any more."""
+
 PROOF_BYTES: Final = 32
 
 CLIENT: Final = "client"

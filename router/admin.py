@@ -7,12 +7,11 @@ over; once the change was sent it is not sent again, so its outcome may be unkno
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from quorumcache.ring import ClusterMap
+from quorumcache.ring.secret import CLIENT, Secret
 from quorumcache.router.errors import (
     ClusterUnreachable,
     DeadlineExceeded,
@@ -32,13 +31,13 @@ from quorumcache.router.requests import (
 MOVES_ATTEMPT_MS = 1_000
 """How long one node may take to tell of the moves before the next one is asked."""
 
-SecretOf = Callable[[str], bytes]
+SecretOf = Callable[[str], Secret]
 """The cluster's secret, given where the asked node keeps it on its machine ("": unknown)."""
 
 
-def prove(secret: bytes, nonce: str) -> str:
+def prove(secret: Secret, nonce: str) -> str:
     """The answer of a client to a challenge, as hexadecimal digits."""
-    return hmac.new(secret, b"client" + bytes.fromhex(nonce), hashlib.sha256).hexdigest()
+    return secret.proof(CLIENT, bytes.fromhex(nonce)).hex()
 
 
 def addresses_of(cluster_map: ClusterMap) -> list[str]:

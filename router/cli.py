@@ -51,6 +51,8 @@ def _main(argv: Sequence[str] | None) -> int:
     if value is not None:
         options.value = value
     try:
+        if hasattr(options, "run_alone"):  # It needs no node.
+            return int(options.run_alone(options))
         return asyncio.run(run(options))
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -17,7 +17,13 @@ from quorumcache.router.errors import (
     RouterError,
 )
 from quorumcache.router.pool import Pool
-from quorumcache.router.requests import LeaderLine, MapAnswer, cluster_leaders, cluster_map
+from quorumcache.router.requests import (
+    LeaderLine,
+    MapAnswer,
+    cluster_leaders,
+    cluster_map,
+    reads_form,
+)
 
 
 class Sighting(NamedTuple):
@@ -31,8 +37,11 @@ class Sighting(NamedTuple):
 async def look(pool: Pool, address: str, known_epoch: int, deadline: float) -> Sighting:
     """Ask one node for its map and its leaders, in one round trip."""
     connection = await pool.acquire(address, deadline)
+    form_request = reads_form()
     map_request, leaders_request = cluster_map(known_epoch), cluster_leaders()
-    await connection.room(len(map_request.data) + len(leaders_request.data), deadline)
+    size = len(form_request.data) + len(map_request.data) + len(leaders_request.data)
+    await connection.room(size, deadline)
+    form_reply = connection.submit(form_request, deadline)
     map_reply = connection.submit(map_request, deadline)
     leaders_reply = connection.submit(leaders_request, deadline)
     try:
@@ -41,7 +50,7 @@ async def look(pool: Pool, address: str, known_epoch: int, deadline: float) -> S
     except Refused as error:
         raise NotACluster(address, str(error)) from error
     finally:
-        settle(map_reply, leaders_reply)
+        settle(form_reply, map_reply, leaders_reply)
     if answer.cluster_map is not None and answer.cluster_map.epoch != answer.epoch:
         raise BadReply(f"{address} announced epoch {answer.epoch} and sent another one")
     return Sighting(address, answer.cluster_map, leaders)

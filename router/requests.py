@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from quorumcache.ring import ClusterMap, MapError
+from quorumcache.ring.map_form import FORM_MAX
 from quorumcache.router import codec
 from quorumcache.router.codec import Document, Line, Listing, MapReply, Reply, Value, Values
 from quorumcache.router.errors import (
@@ -158,6 +159,13 @@ def open_session(shard: int) -> Request[int]:
     """The id of a new session. Repeating it is harmless: one that nobody uses expires."""
     data = codec.encode_cluster("session", "open", str(shard))
     return Request(data, partial(_session, shard), Effect.READ)
+
+
+def reads_form(form: int = FORM_MAX) -> Request[bool]:
+    """The newest form of a map that this client reads. A node of form 1 does not know the word; its
+    maps are of form 1 anyway.
+    """
+    return Request(codec.encode_cluster("form", str(form)), _ok_or_refused, Effect.READ)
 
 
 def cluster_map(known_epoch: int = 0) -> Request[MapAnswer]:
@@ -386,9 +394,13 @@ def _challenge(reply: Reply) -> Challenge:
     if not isinstance(reply, Line) or not reply.text.startswith(b"AUTH "):
         _unexpected(reply)
     words = _text(reply.text).split(" ", 2)
-    if len(words) != 3:
+    if len(words) != 3 or not _is_hex(words[1]):
         raise BadReply(f"bad challenge {_text(reply.text)[:60]!r}")
     return Challenge(words[1], "" if words[2] == "-" else words[2])
+
+
+def _is_hex(text: str) -> bool:
+    return bool(text) and len(text) % 2 == 0 and not text.strip("0123456789abcdef")
 
 
 def _proven(reply: Reply) -> None:

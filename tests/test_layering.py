@@ -55,6 +55,7 @@ PURE = (
     "node/peers/consensus_items.py",
     "node/peers/codec.py",
     "node/peers/items.py",
+    "node/peers/proofs.py",
     "node/peers/strangers.py",
     "node/alarms.py",
     "node/config.py",

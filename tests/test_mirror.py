@@ -60,6 +60,10 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
         "the commands as processes: what they print, and their exit codes",
     ),
     "router/commands/parser.py": (("tests/unit/router/test_cli.py",), "as keys.py"),
+    "ring/local_control.py": (
+        ("tests/unit/node/process/test_control.py",),
+        "both ends of a socket, tested together",
+    ),
     # Nothing in them runs.
     "node/consensus/transport.py": (
         ("tests/unit/node/peers/test_consensus_transport.py",),

@@ -12,7 +12,7 @@ from quorumcache.ring import ClusterMap
 
 NO_MAP = not_done("no cluster map yet")
 USAGE = (
-    b"CLIENT_ERROR usage: cluster map [known_epoch] | cluster redirect on|off | "
+    b"CLIENT_ERROR usage: cluster map [known_epoch] | cluster form <n> | cluster redirect on|off | "
     b"cluster read linearizable|bounded <ms>|local | cluster leaders | cluster nodes | "
     b"cluster health | cluster session [open <shard>] | "
     b"cluster once <session> <sequence> <floor>\r\n"
@@ -68,9 +68,12 @@ class ClusterWords:
         """The whole reply to `cluster <args>`; some of them change the client's settings."""
         match args:
             case (b"map",):
-                return self._map(0)
+                return self._map(0, settings.form)
             case (b"map", epoch) if epoch.isdigit() and len(epoch) < 20:
-                return self._map(int(epoch))
+                return self._map(int(epoch), settings.form)
+            case (b"form", form) if form.isdigit() and len(form) < 5 and int(form) > 0:
+                settings.form = int(form)
+                return b"OK\r\n"
             case (b"redirect", b"on" | b"off"):
                 settings.redirect = args[1] == b"on"
                 return b"OK\r\n"
@@ -116,13 +119,13 @@ class ClusterWords:
         """The reply to a `cluster session open` that names none of the cluster's shards."""
         return b"CLIENT_ERROR no such shard: it must be 0 to %d\r\n" % (self.shards - 1)
 
-    def _map(self, known_epoch: int) -> bytes:
+    def _map(self, known_epoch: int, form: int) -> bytes:
         cluster_map = self._known.map
         if cluster_map is None:
             return NO_MAP
         if cluster_map.epoch == known_epoch:
             return b"MAP %d unchanged\r\n" % known_epoch
-        data = cluster_map.to_bytes()
+        data = cluster_map.bytes_for(form)
         return b"MAP %d %d\r\n%b\r\n" % (cluster_map.epoch, len(data), data)
 
     def _leaders(self) -> bytes:

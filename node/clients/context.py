@@ -30,15 +30,17 @@ exceed it."""
 
 
 class ClientSettings:
-    """What a client has chosen for its connection (`cluster redirect`, `cluster read`)."""
+    """What a client has chosen for its connection (`cluster redirect`, `read`, `form`)."""
 
-    __slots__ = ("redirect", "staleness_ns")
+    __slots__ = ("form", "redirect", "staleness_ns")
 
     def __init__(self) -> None:
         self.redirect = False
         """Answer misrouted keys with MOVED instead of forwarding them."""
         self.staleness_ns: int = LINEARIZABLE_NS
         """How old an answer to a read may be (`operations/read_levels.py`)."""
+        self.form = 1
+        """The newest form of a map that it reads; clients of form 1 do not say so."""
 
 
 class ClientContext:

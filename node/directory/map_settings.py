@@ -29,6 +29,15 @@ _FIELDS: Final = {
 """Field of `NodeConfig` of each setting that can be changed and is no field of the map."""
 
 
+_FLAGS: Final = {
+    "replication": "replication",
+    "max-item-size": "item_bytes_max",
+    "dead-after-ms": "dead_after_ms",
+    "move-rate": "move_bytes_per_s",
+}
+"""Field of `NodeConfig`, and of `MapSettings`, of each flag that only gives a first value."""
+
+
 def first_settings(config: NodeConfig) -> dict[str, str]:
     """The first values of the settings that can be changed, by name."""
     return {name: str(getattr(config, field)) for name, field in _FIELDS.items()}
@@ -62,16 +71,12 @@ class MapSettings:
         self._warn()
 
     def _warn(self) -> None:
-        """Compare the node's own flags. One that has the default was probably not given."""
+        """Compare the node's own flags, those that its user has given."""
         unequal = [
             f"{flag} is {own} in the settings of this node and {in_force} in the cluster"
-            for flag, own, default, in_force in (
-                self._row("replication", "replication"),
-                self._row("max-item-size", "item_bytes_max"),
-                self._row("dead-after-ms", "dead_after_ms"),
-                self._row("move-rate", "move_bytes_per_s"),
-            )
-            if own not in (default, in_force)
+            for flag, field in _FLAGS.items()
+            if self._is_given(field)
+            and (own := getattr(self._config, field)) != (in_force := getattr(self, field))
         ]
         if unequal:
             self._alarms.raise_alarm(
@@ -82,9 +87,11 @@ class MapSettings:
         else:
             self._alarms.clear(ALARM)
 
-    def _row(self, flag: str, field: str) -> tuple[str, int, int, int]:
-        in_force: int = getattr(self, field)
-        return flag, getattr(self._config, field), getattr(_DEFAULTS, field), in_force
+    def _is_given(self, field: str) -> bool:
+        config = self._config
+        if config.given is None:  # Not from a user: what is not the default was chosen.
+            return bool(getattr(config, field) != getattr(_DEFAULTS, field))
+        return field in config.given
 
 
 def _number(cluster_map: ClusterMap, name: str, default: int) -> int:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 class OfficePeers(DeskPeers, ReportPeers, Protocol):
     """The peer network, as far as the office needs it."""
 
+    def proven(self) -> set[int]: ...
+
 
 class DirectoryOffice:
     """See the module."""
@@ -58,8 +60,8 @@ class DirectoryOffice:
         moving: Callable[[], Iterable[GroupReport]],
         on_left: Callable[[NodeLeft], None],
     ) -> None:
-        """`moving`: reports of the groups that move under leaders of this node. `on_left` hears
-        that this node is no member any more.
+        """`config`: what this node was told itself. `moving`: reports of the groups that move under
+        leaders of this node. `on_left` hears that this node is no member any more.
         """
         own_id = members.own_id
         self._config = config
@@ -118,6 +120,7 @@ class DirectoryOffice:
             known=self._members.told,
             ledger=self.ledger,
             form_of=self._peers.form_of,
+            proven=self._peers.proven,
             first_settings=first_settings(self._config),
             counters=self._counters,
         )

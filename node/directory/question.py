@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.ring.changes import ChangeRefused, change, join
-from quorumcache.ring.errors import RingError
-from quorumcache.ring.moves import ClusterView
+from quorumcache.ring.changes import change, join
+from quorumcache.ring.cluster_view import ClusterView
+from quorumcache.ring.errors import ChangeRefused
 
 OK: Final = 0
 """Done; the payload says what. JSON of a change; of a join the map that names the node."""
@@ -110,6 +110,3 @@ def info_of_joiner(texts: Sequence[str]) -> NodeInfo:
     except ValueError:
         raise ChangeRefused(f"the weight {weight_text!r:.60} is no number") from None
     return NodeInfo(1, name, peer, client, http, zone, weight, disk_id)
-
-
-__all__ = ["ChangeRefused", "Question", "RingError"]

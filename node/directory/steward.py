@@ -2,7 +2,8 @@
 
 In this order: the first map; what nodes tell of their addresses, and groups that have started; the
 changes that somebody asks for; the step that follows from the cluster's state (`ring/moves.py`);
-the map's second form, once every node can read it.
+the map's second form, once every node can read it; that each connection has to prove the cluster's
+secret, once every node has.
 
 Every node with a seat in the directory runs a steward; only the one whose node leads group 0 acts.
 It proposes one whole new map at a time, by compare-and-set on the epoch (state.py), so a steward
@@ -12,7 +13,7 @@ that has lost its leadership without knowing can do no harm.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,7 @@ from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, NodeInfo, RingError
 from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.moves import next_map
+from quorumcache.ring.secret import SECRET_REQUIRED, SECRET_SETTING
 
 if TYPE_CHECKING:
     from quorumcache.node.directory.reports import Ledger
@@ -71,11 +73,13 @@ class Steward:
         known: Mapping[int, NodeInfo],
         ledger: Ledger,
         form_of: Callable[[int], int],
+        proven: Callable[[], Set[int]],
         first_settings: Mapping[str, str],
         counters: Counters,
     ) -> None:
         """`known`: what nodes told of themselves when they connected. `form_of`: the newest form of
-        the map that another node reads, as it says; 1 if it is not known. `first_settings`: of the
+        the map that another node reads, as it says; 1 if it is not known. `proven`: the nodes that
+        have proven to this one that they know the cluster's secret. `first_settings`: of the
         settings in the map that can be changed, from this node's own.
         """
         self._own_id = own_id
@@ -85,6 +89,7 @@ class Steward:
         self._known = known
         self._ledger = ledger
         self._form_of = form_of
+        self._proven = proven
         self._first_settings = first_settings
         self._counters = counters
         self._pending = False
@@ -168,6 +173,7 @@ class Steward:
             or self._with_question(present)
             or self._with_step(present)
             or self._in_second_form(present)
+            or self._with_proofs(present)
         )
 
     # -- what nodes tell ---------------------------------------------------------------------
@@ -263,6 +269,19 @@ class Steward:
             directory=self._record.directory_voters,
             settings=tuple(sorted(settings.items())),
         )
+
+    def _with_proofs(self, present: ClusterMap) -> ClusterMap | None:
+        """From now on each connection has to prove the secret: all other nodes have, here."""
+        others = {node.node_id for node in present.nodes} - {self._own_id}
+        if (
+            present.form < 2
+            or not others
+            or present.setting(SECRET_SETTING) == SECRET_REQUIRED
+            or not others <= self._proven()
+        ):
+            return None
+        settings = {**dict(present.settings), SECRET_SETTING: SECRET_REQUIRED}
+        return replace(present, epoch=present.epoch + 1, settings=tuple(sorted(settings.items())))
 
     def _unread_by(self, present: ClusterMap) -> list[str]:
         """Names of the nodes that are not known to read the second form."""

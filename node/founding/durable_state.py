@@ -96,8 +96,10 @@ class DurableState:
         self.member: Membership | None = None
         self.peer_starts: PeerStarts | None = None
         """Of a member that keeps something: the starts that it has seen of the others."""
+        self.own_config = config
+        """What this node was told."""
         self.config = config
-        """What this node was told. Of a member, with what its cluster says in place of it."""
+        """The same; of a member, with what its cluster says in place of it."""
         self._clock = clock
         self._random = random
         self._loop = loop

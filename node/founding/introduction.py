@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from quorumcache.node.config import NodeConfig
+from quorumcache.node.config import ClusterSettings, NodeConfig
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import PROTOCOL_VERSION, Hello
 from quorumcache.node.peers.peer import PeerSpec
+from quorumcache.node.storage.founding_record import FoundingRecord
 from quorumcache.node.storage.starts import Starts
 from quorumcache.node.version import VERSION
 from quorumcache.ring import ClusterMap, NodeInfo
@@ -45,7 +47,7 @@ def own_hello(
     epoch: int,
 ) -> Hello:
     """The hello of this process."""
-    settings = config.cluster_settings
+    settings = as_founded(config.cluster_settings, founding.record)
     return Hello(
         protocol_version=PROTOCOL_VERSION,
         cluster_id=founding.record.cluster_id,
@@ -65,6 +67,20 @@ def own_hello(
         map_epoch=epoch,
         version=VERSION,
         settings=tuple((name, str(value)) for name, value in settings.as_dict().items()),
+    )
+
+
+def as_founded(settings: ClusterSettings, record: FoundingRecord) -> ClusterSettings:
+    """The settings, with the values of those that were fixed when the cluster was created: so that
+    one that was changed in the map since then parts no nodes.
+    """
+    fixed = dict(record.settings)
+    return replace(
+        settings,
+        cluster_name=fixed.get("cluster_name", settings.cluster_name),
+        shards=int(fixed.get("shards", settings.shards)),
+        replication=int(fixed.get("replication", settings.replication)),
+        durability=fixed.get("durability", settings.durability),
     )
 
 

@@ -21,8 +21,7 @@ they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers.items import FITNESS
@@ -74,6 +73,16 @@ REST_MS_MAX: Final = 2 * (REST_MS << REST_DOUBLINGS_MAX)
 """No node keeps leaderships away from itself for longer by one item."""
 
 
+class Peers(Protocol):
+    """Of the peer network."""
+
+    @property
+    def node_ids(self) -> tuple[int, ...]: ...
+    def is_up(self, node_id: int) -> bool: ...
+    def form_of(self, node_id: int) -> int: ...
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
+
+
 class Told(NamedTuple):
     """What another node said of itself."""
 
@@ -92,17 +101,13 @@ class Fitness:
         election_ms: int,
         tick_ms: int,
         alarms: Alarms,
-        is_up: Callable[[int], bool],
-        send: Callable[[int, tuple[Any, ...]], object],
+        peers: Peers,
     ) -> None:
         self._clock = clock
         self._late_ms_max = max(1, election_ms // LATE_FRACTION)
         self._tick_ns = tick_ms * MS_NS
         self._alarms = alarms
-        self._is_up = is_up
-        self._send = send
-        self._knowing: set[int] = set()
-        """Nodes that know the item."""
+        self._peers = peers
         self._last_tick_ns = 0
         """Of this loop; 0 before the first."""
         self._gaps_ns = 0
@@ -192,9 +197,9 @@ class Fitness:
         has_something = rest_ms > 0 or self.late_ms * BETTER_FACTOR >= self._late_ms_max
         if has_something or self._has_told:  # Once more at the end: it is well.
             item = (FITNESS, self.late_ms, rest_ms)
-            for node_id in sorted(self._knowing):
-                if self._is_up(node_id):
-                    self._send(node_id, item)
+            for node_id in self._peers.node_ids:
+                if self._knows(node_id):
+                    self._peers.send(node_id, item)
         self._has_told = has_something
 
     @property
@@ -222,15 +227,15 @@ class Fitness:
         rest_ms = min(item[2], REST_MS_MAX)
         self._told[node_id] = Told(item[1], now_ns + TOLD_NS, now_ns + rest_ms * MS_NS)
 
-    def met(self, node_id: int, form: int) -> None:
+    def _knows(self, node_id: int) -> bool:
+        """Whether a node can be told, and says itself how it is."""
+        return self._peers.form_of(node_id) >= FITNESS_FORM and self._peers.is_up(node_id)
+
+    def met(self, node_id: int) -> None:
         """The process of a node has introduced itself. What it said before counts no longer, as it
         may be another one: who is still unfit says so again at its next look.
         """
         self._told.pop(node_id, None)
-        if form >= FITNESS_FORM:
-            self._knowing.add(node_id)
-        else:
-            self._knowing.discard(node_id)
 
     def may_lead(self, node_id: int) -> bool:
         """Whether another node may be given leaderships, as far as it has said."""
@@ -239,7 +244,7 @@ class Fitness:
 
     def is_better_off(self, node_id: int) -> bool:
         """Whether the loop of another node is much less late than this one's."""
-        if node_id not in self._knowing:
+        if not self._knows(node_id):
             return False
         told = self._told.get(node_id)
         if told is None or self._clock.monotonic_ns() >= told.until_ns:

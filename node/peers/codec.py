@@ -43,7 +43,6 @@ TEXT_CHARS_MAX: Final = 255
 SENTENCE_CHARS_MAX: Final = 2000
 SETTINGS_MAX: Final = 64
 RETRY_MS_MAX: Final = 600_000
-FORM_DIGITS_MAX: Final = 4
 
 _HELLO: Final = "hello"
 _REFUSE: Final = "refuse"
@@ -84,12 +83,6 @@ class Refusal(NamedTuple):
     retry_ms: int  # how long to wait before trying again
 
 
-def form_of(hello: Hello) -> int:
-    """The newest form that the sender speaks. Nodes of form 1 say nothing of it."""
-    told = dict(hello.settings).get("form", "1")
-    return int(told) if told.isdecimal() and len(told) <= FORM_DIGITS_MAX else 1
-
-
 # --- frames
 
 
@@ -123,11 +116,14 @@ KEEPALIVE_FRAME: Final = encode_frame(KEEPALIVE_PAYLOAD)
 class FrameDecoder:
     """Bytes in, payloads out, wherever the bytes were cut. Linear in the bytes received."""
 
-    __slots__ = ("_buffer", "_wanted", "bytes_max")
+    __slots__ = ("_buffer", "_wanted", "bytes_max", "is_stepwise")
 
-    def __init__(self, bytes_max: int = FRAME_BYTES_MAX) -> None:
+    def __init__(self, bytes_max: int = FRAME_BYTES_MAX, *, is_stepwise: bool = False) -> None:
         self.bytes_max = bytes_max
         """Longest payload accepted; may be changed between frames."""
+        self.is_stepwise = is_stepwise
+        """One payload for each call: what follows is looked at in the next one, which may bring no
+        data, and under the `bytes_max` of then."""
         self._buffer = bytearray()
         # Length that the buffer must reach before it is worth looking at again.
         self._wanted = 0
@@ -171,6 +167,8 @@ class FrameDecoder:
                 )
             payloads.append(payload)
             at = start + length
+            if self.is_stepwise:
+                break
         if at < end:
             self._buffer += data[at:]
             self._wanted = wanted

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Final
 
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,
+    Items,
     encode_hello,
 )
 from quorumcache.node.peers.link import PeerLink, Refused
+from quorumcache.node.peers.proofs import (
+    NONCE_BITS,
+    OWN_FORM,
+    encode_proof,
+    form_of,
+    has_secret,
+    is_proof,
+    make_proof,
+    nonce_of,
+    proof_in,
+    with_extras,
+)
 from quorumcache.node.peers.strangers import KnownPeer, why_stranger
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.storage.starts import Starts
+from quorumcache.ring.secret import SECRET_FILE, SECRET_VARIABLE, Secret
 
 NEWER_MAP_RETRY_MS: Final = 500
 """Pause of a node that we do not know, but whose map is newer than ours."""
@@ -26,15 +41,24 @@ class Handshake:
     """One per node, for all its connections."""
 
     def __init__(
-        self, hello: Hello, starts: PeerStarts | None, on_newer_map: Callable[[], None]
+        self,
+        hello: Hello,
+        starts: PeerStarts | None,
+        on_newer_map: Callable[[], None],
+        entropy: Random,
+        secret: Secret | None = None,
     ) -> None:
         """`starts`: what was seen of the other data directories; without it all are believed.
-        `on_newer_map`: a stranger of our cluster has a newer map.
+        `on_newer_map`: a stranger of our cluster has a newer map. `entropy`: for nonces. `secret`:
+        the cluster's; None if this node has none.
         """
         assert hello.protocol_version == PROTOCOL_VERSION
         self.hello = hello
-        """What this node says of itself."""
-        self.hello_frame = encode_hello(hello)
+        """What this node says of itself, without what is drawn for each connection."""
+        self.requires_proofs = False
+        """No connection is accepted without a proof of the secret, if this node has it."""
+        self.secret = secret
+        self._entropy = entropy
         self._known: dict[int, KnownPeer] = {}
         self._starts = starts
         self._on_newer_map = on_newer_map
@@ -51,12 +75,25 @@ class Handshake:
     def set_map_epoch(self, epoch: int) -> None:
         """The epoch that future hellos tell."""
         self.hello = self.hello._replace(map_epoch=epoch)
-        self.hello_frame = encode_hello(self.hello)
 
     def set_founded(self) -> None:
         """Future hellos tell that the founding is complete."""
         self.hello = self.hello._replace(is_founded=True)
-        self.hello_frame = encode_hello(self.hello)
+
+    def introduce(self, link: PeerLink) -> bytes:
+        """The frame that introduces this node on a connection, with a nonce of its own."""
+        link.nonce = f"{self._entropy.getrandbits(NONCE_BITS):032x}"
+        return encode_hello(with_extras(self.hello, link.nonce, self.secret is not None))
+
+    def proof_frame(self, hello: Hello) -> bytes:
+        """What proves to the node that we dialed that we know the secret; b"" for an earlier
+        release, which would not know what it is.
+        """
+        if form_of(hello) < OWN_FORM:
+            return b""
+        secret = self.secret
+        proof = make_proof(secret, self.hello, hello, nonce_of(hello)) if secret else b""
+        return encode_proof(proof)
 
     def check(self, hello: Hello, dialed_id: int) -> None:
         """Raise `Refused` if the hello is not that of a peer.
@@ -77,10 +114,54 @@ class Handshake:
             if why is not None:
                 raise Refused(why)
 
-    def check_caller(self, hello: Hello, inbound: PeerLink | None) -> None:
-        """Raise `Refused` if another process is connected as the node that calls; else end
-        `inbound`, the connection that the same process had so far.
+    def check_form(self, hello: Hello) -> None:
+        """Raise `Refused` for a caller of a release that has no proofs, if they are required."""
+        if form_of(hello) < OWN_FORM and self._must_prove:
+            raise Refused(self._why_unproven(hello))
+
+    def check_proof(self, hello: Hello, items: Items, nonce: str) -> bool:
+        """Whether the first frame of a caller proves that it knows the secret; `nonce`: of this
+        connection. Raises `Refused` for a wrong proof, and for none if proofs are required.
         """
+        proof, secret = proof_in(items), self.secret
+        if secret is None:
+            return False
+        if proof:
+            if not is_proof(secret, proof, hello, self.hello, nonce):
+                raise Refused(
+                    f"node {hello.name} has another secret than node {self.hello.name}: give all "
+                    f"nodes of the cluster the same {SECRET_FILE}"
+                )
+            return True
+        if self._must_prove:
+            raise Refused(self._why_unproven(hello))
+        return False
+
+    @property
+    def _must_prove(self) -> bool:
+        return self.requires_proofs and self.secret is not None
+
+    def _why_unproven(self, hello: Hello) -> str:
+        return (
+            f"node {hello.name} does not prove that it knows the cluster's secret, which node "
+            f"{self.hello.name} requires: start it with --secret-file or {SECRET_VARIABLE}"
+        )
+
+    def cut_unproven(self, link: PeerLink | None) -> None:
+        """End a connection that was accepted before proofs were required, if they are now."""
+        if link is None or link.closing or link.is_proven or link.hello is None:
+            return
+        if self._must_prove:
+            link.refuse(Refused(self._why_unproven(link.hello)))
+
+    def datagram_secret(self, link: PeerLink) -> Secret | None:
+        """What the datagrams beside a connection depend on: the secret, if both sides have it."""
+        if link.dialed:
+            return self.secret if link.hello is not None and has_secret(link.hello) else None
+        return self.secret if link.is_proven else None
+
+    def check_caller(self, hello: Hello, inbound: PeerLink | None) -> None:
+        """Raise `Refused` if another process is connected as the node that calls."""
         if inbound is None or inbound.hello is None or inbound.closing:
             return
         if inbound.hello.incarnation != hello.incarnation:
@@ -91,7 +172,6 @@ class Handshake:
                 "that process has ended, try again after 2 s",
                 DUPLICATE_RETRY_MS,
             )
-        inbound.abort("replaced by a new connection from the same process")
 
     def accepted(self, hello: Hello) -> None:
         """A connection of this peer is taken: remember the start of its directory."""

@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from quorumcache.node.clock import Clock
+from quorumcache.node.peers.link import PeerLink
 from quorumcache.node.telemetry.logs import event
 
 SAME_LINE_NS: Final = 60_000_000_000
@@ -35,3 +36,12 @@ class LineLog:
             self._logged.clear()
         self._logged[line] = now_ns
         event(self._logger, level, name, **fields)
+
+    def handshake_failed(self, link: PeerLink, name: str) -> None:
+        """A connection ended before both sides accepted each other; `name`: of the node that was
+        dialed.
+        """
+        if link.why and not link.why.startswith(("refused", "answered")):
+            level = "debug" if link.was_probe else "warning"
+            who = name or link.remote.rpartition(":")[0]
+            self.event(level, "peer_handshake_failed", peer=who, why=link.why)

@@ -2,6 +2,9 @@
 
     opened --- hello each way, each accepted by the other ---> ready --- anything wrong ---> closed
 
+For the side that was dialed by a node that can prove the cluster's secret, the proof stands before
+"ready": see `proofs.py`.
+
 The side that dialed sends items; the side that was dialed receives them. Both send something at
 least twice a second: the dialer a keepalive when it has nothing else, the other side an answer to
 what it has heard since its last one. So a dialer that hears nothing knows that the way there or the
@@ -35,6 +38,7 @@ from quorumcache.node.peers.codec import (
     encode_refusal,
 )
 from quorumcache.node.peers.datagrams import DatagramPath
+from quorumcache.node.peers.proofs import OWN_FORM, form_of
 from quorumcache.node.system.kernel_timing import set_retransmission
 
 TICK_SECONDS: Final = 0.25
@@ -62,10 +66,16 @@ _TCP_NOTSENT_LOWAT: Final = 25  # Linux; the socket module has no name for it be
 class LinkOwner(Protocol):
     """What a link asks of, and tells, the network it belongs to."""
 
-    def own_hello_frame(self) -> bytes: ...
+    def own_hello_frame(self, link: PeerLink) -> bytes: ...
     def link_opened(self, link: PeerLink) -> None: ...
     def link_introduced(self, link: PeerLink, hello: Hello) -> None:
         """A hello came. Raises `HandshakeRefused`, with `retry_ms`, if we will not talk to it."""
+
+    def own_proof_frame(self, link: PeerLink, hello: Hello) -> bytes:
+        """What goes first to the node that we dialed; b"" if it does not take a proof."""
+
+    def link_proven(self, link: PeerLink, hello: Hello, items: Items) -> None:
+        """The first frame of a node that said hello. Raises as `link_introduced`."""
 
     def link_ready(self, link: PeerLink) -> None: ...
     def link_question(self, link: PeerLink, payload: bytes) -> bool:
@@ -90,6 +100,7 @@ class PeerLink(asyncio.Protocol):
 
     __slots__ = (
         "_bulk",
+        "_claimed",
         "_decoder",
         "_heard",
         "_hello_ticks_max",
@@ -104,9 +115,11 @@ class PeerLink(asyncio.Protocol):
         "closing",
         "dialed",
         "hello",
+        "is_proven",
         "is_ready",
         "lost",
         "node_id",
+        "nonce",
         "nonces",
         "outbox_bytes",
         "path",
@@ -120,7 +133,7 @@ class PeerLink(asyncio.Protocol):
         """`lost` is done once the connection is gone."""
         self._owner = owner
         self._queue_bytes_max = queue_bytes_max
-        self._decoder = FrameDecoder(HELLO_BYTES_MAX)
+        self._decoder = FrameDecoder(HELLO_BYTES_MAX, is_stepwise=True)
         self._transport: asyncio.Transport | None = None
         self.written_bytes: int = 0
         """Bytes handed to the transport so far, frames with their headers."""
@@ -135,6 +148,12 @@ class PeerLink(asyncio.Protocol):
         self.lost = lost
         self.hello: Hello | None = None
         """The other side's, once it was accepted."""
+        self._claimed: Hello | None = None
+        """The other side's, while its proof is waited for."""
+        self.nonce = ""
+        """What our own hello on this connection had; set by the owner."""
+        self.is_proven = False
+        """The other side dialed us, and has proven that it knows the secret; set by the owner."""
         self.path: DatagramPath | None = None
         """Beside a dialed link; `PeerNetwork` opens and closes it."""
         self.is_ready = False
@@ -191,48 +210,82 @@ class PeerLink(asyncio.Protocol):
         if self.dialed and leads_to_itself(transport):
             self.abort("nothing listens there: the connection led back to its own port")
         if self.dialed and not self.closing:
-            self._write(self._owner.own_hello_frame())
+            self._write(self._owner.own_hello_frame(self))
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
         owner = self._owner
         try:
-            for payload in self._decoder.feed(data):
+            payloads = self._decoder.feed(data)
+            while payloads and not self.is_ready:
                 if self.closing:
                     return
-                if self.is_ready:
-                    items = decode_items(payload)
-                    if isinstance(items, Refusal):
-                        self._refused_by_peer(items)
-                    elif items:
-                        owner.link_items(self, items, HEADER.size + len(payload))
-                else:
-                    self._first_frame(payload)
+                self._handshake_frame(payloads[0])
+                payloads = self._decoder.feed(b"")
+            for payload in payloads:
+                if self.closing:
+                    return
+                items = decode_items(payload)
+                if isinstance(items, Refusal):
+                    self._refused_by_peer(items)
+                elif items:
+                    owner.link_items(self, items, HEADER.size + len(payload))
         except PeerError as error:
             self.close(str(error))
 
-    def _first_frame(self, payload: bytes) -> None:
+    def _handshake_frame(self, payload: bytes) -> None:
         try:
-            if not self.dialed and self._owner.link_question(self, payload):
-                return
-            hello = decode_hello(payload)
-            if isinstance(hello, Refusal):
-                self._refused_by_peer(hello)
-                return
-            self._owner.link_introduced(self, hello)
+            if self._claimed is None:
+                self._first_frame(payload)
+            else:
+                self._proof_frame(self._claimed, payload)
         except HandshakeRefused as error:
-            retry_ms = error.retry_ms if isinstance(error, Refused) else REFUSED_RETRY_MS
-            self._write(encode_refusal(str(error), retry_ms))
-            self._owner.link_refused(self, Refusal(str(error), retry_ms), False)
-            self.close(f"refused: {error}")
+            self.refuse(error)
+
+    def _first_frame(self, payload: bytes) -> None:
+        owner = self._owner
+        if not self.dialed and owner.link_question(self, payload):
             return
+        hello = decode_hello(payload)
+        if isinstance(hello, Refusal):
+            self._refused_by_peer(hello)
+            return
+        owner.link_introduced(self, hello)
+        if self.dialed:
+            proof = owner.own_proof_frame(self, hello)
+            if proof:
+                self._write(proof)
+            self._ready(hello)
+            return
+        self._write(owner.own_hello_frame(self))
+        if form_of(hello) < OWN_FORM:
+            self._ready(hello)
+        else:
+            self._claimed = hello
+
+    def _proof_frame(self, hello: Hello, payload: bytes) -> None:
+        items = decode_items(payload)
+        if isinstance(items, Refusal):
+            self._refused_by_peer(items)
+            return
+        self._owner.link_proven(self, hello, items)
+        self._claimed = None
+        self._ready(hello)
+
+    def _ready(self, hello: Hello) -> None:
         self.hello = hello
+        self.node_id = hello.node_id
         self._decoder.bytes_max = FRAME_BYTES_MAX
+        self._decoder.is_stepwise = False
         self.is_ready = True
-        if not self.dialed:
-            self.node_id = hello.node_id
-            self._write(self._owner.own_hello_frame())
         self._owner.link_ready(self)
+
+    def refuse(self, error: HandshakeRefused) -> None:
+        """Tell the other side why, and end the connection."""
+        retry_ms = error.retry_ms if isinstance(error, Refused) else REFUSED_RETRY_MS
+        self._write(encode_refusal(str(error), retry_ms))
+        self._owner.link_refused(self, Refusal(str(error), retry_ms), False)
+        self.close(f"refused: {error}")
 
     def answer(self, frame: bytes, *, is_last: bool = True) -> None:
         """Answer a new node's question; the last answer ends the connection."""

@@ -24,25 +24,20 @@ from quorumcache.node.clock import Clock
 from quorumcache.node.errors import PeerError
 from quorumcache.node.peers.codec import Hello, Items, Refusal, pack_item
 from quorumcache.node.peers.datagram_paths import DatagramPaths
-from quorumcache.node.peers.datagrams import DatagramPath, items_of
+from quorumcache.node.peers.datagrams import DatagramPath
 from quorumcache.node.peers.dialer import Dialer
 from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, Handshake
 from quorumcache.node.peers.line_log import LineLog
 from quorumcache.node.peers.link import PeerLink
 from quorumcache.node.peers.listener import PeerListener
 from quorumcache.node.peers.open_links import OpenLinks
-from quorumcache.node.peers.peer import (
-    Peer,
-    PeerHandler,
-    PeerSpec,
-    form_told,
-    refusals_of,
-    why_apart,
-)
+from quorumcache.node.peers.peer import Peer, PeerHandler, PeerSpec, refusals_of, why_apart
+from quorumcache.node.peers.proofs import form_of
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event
+from quorumcache.ring.secret import Secret
 
 
 class PeerNetwork:
@@ -66,6 +61,7 @@ class PeerNetwork:
         """
         self._loop = loop
         self._clock = clock
+        self._random = random
         self._listen_address = listen_address
         self.has_joined = False
         """True once this node is a member that has peers."""
@@ -76,11 +72,11 @@ class PeerNetwork:
         self._log = logger if logger is not None else logging.getLogger("quorumcache.peers")
         self._peers: dict[int, Peer] = {}
         self._lines = LineLog(clock, self._log)
+        self._datagrams = DatagramPaths(self._counters, self._lines)
         self._dialer = Dialer(self, loop, clock, random, tasks, self._lines)
         self._ready: dict[int, PeerLink] = {}  # dialed links that take items, by node id
         self._links = OpenLinks(loop, self._lines)
         self._listener = listener if listener is not None else PeerListener(loop)
-        self._datagrams = DatagramPaths()
         self._dials = False
         self._stopping = False
 
@@ -92,15 +88,21 @@ class PeerNetwork:
         peers: Mapping[int, PeerSpec],
         handler: PeerHandler,
         starts: PeerStarts | None = None,
+        *,
+        secret: Secret | None = None,
+        entropy: Random | None = None,
     ) -> None:
         """This node is a member now, and `hello` is what it says of itself; before `start`.
 
         `peers` holds the other nodes by id, `handler` gets what they bring. `starts`: what was seen
-        of the other data directories; without it all are believed.
+        of the other data directories; without it all are believed. `secret`: the cluster's;
+        `entropy`: for nonces, without it the random numbers of the rest.
         """
         assert not self.has_joined
         self._handler = handler
-        self._handshake = Handshake(hello, starts, handler.on_newer_map)
+        self._handshake = Handshake(
+            hello, starts, handler.on_newer_map, entropy or self._random, secret
+        )
         self.has_joined = True
         for node_id in sorted(peers):
             self.add(node_id, peers[node_id])
@@ -136,7 +138,7 @@ class PeerNetwork:
         self._dialer.stop(node_id)
         self._handshake.forget(node_id)
         self._cut(peer, "the node has left the cluster")
-        self._take_datagrams_of(peer, None)
+        self._datagrams.take_none_of(peer)
         self._ready.pop(node_id, None)
         self._datagrams.closed(node_id)
 
@@ -204,10 +206,21 @@ class PeerNetwork:
         return peer is not None and peer.inbound is not None
 
     def form_of(self, node_id: int) -> int:
-        """The form of the map and of the items that a node speaks, as it said last; 1 if it is not
-        known."""
+        """What the node understands, as it said last; 1 while it has not said anything."""
         peer = self._peers.get(node_id)
         return peer.form if peer is not None else 1
+
+    def proven(self) -> set[int]:
+        """The nodes that are heard and have proven that they know the cluster's secret."""
+        return {each for each, peer in self._peers.items() if peer.is_proven}
+
+    def require_proofs(self, is_required: bool) -> None:
+        """Accept no connection without a proof of the secret from now on, and end those that are
+        without; if this node has the secret.
+        """
+        self._handshake.requires_proofs = is_required
+        for peer in self._peers.values():
+            self._handshake.cut_unproven(peer.inbound)
 
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         """Puts an item into a peer's outbox; False if it was dropped (link down, outbox full)."""
@@ -289,31 +302,12 @@ class PeerNetwork:
         link.path = path
         peer = self._peers.get(link.node_id)
         if link.is_ready and peer is not None and peer.link is link:
-            self._datagrams.opened(self._handshake.hello, link)
+            self._datagrams.opened(link, self._handshake)
 
     # --- datagrams
 
     def _datagram(self, data: bytes) -> None:
-        node_id = self._datagrams.sender_of(data)
-        if node_id is not None and not self._is_stalled(node_id):
-            try:
-                self._handler.on_peer_datagram(node_id, items_of(data))
-            except PeerError as error:
-                self._lines.event("warning", "peer_datagram_bad", peer=node_id, why=error)
-            else:
-                self._counters.peer_datagrams_received += 1
-                return
-        self._counters.peer_datagrams_refused += 1
-
-    def _is_stalled(self, node_id: int) -> bool:
-        """Heartbeats that come beside a connection which brings nothing would keep a leader in
-        office whose entries do not arrive: where only small packets pass, for ever.
-        """
-        inbound = self._peers[node_id].inbound
-        return inbound is not None and inbound.is_stalled
-
-    def _take_datagrams_of(self, peer: Peer, hello: Hello | None) -> None:
-        self._datagrams.take_of(peer, hello, self._handshake.hello)
+        self._datagrams.receive(data, self._peers, self._handler)
 
     def _down(self, node_id: int, peer: Peer, why: str) -> None:
         if not peer.suspect and not self._stopping:
@@ -322,9 +316,13 @@ class PeerNetwork:
 
     # --- what the links tell (LinkOwner)
 
-    def own_hello_frame(self) -> bytes:
+    def own_hello_frame(self, link: PeerLink) -> bytes:
         """What we say first."""
-        return self._handshake.hello_frame
+        return self._handshake.introduce(link)
+
+    def own_proof_frame(self, link: PeerLink, hello: Hello) -> bytes:
+        """What we say next to a node that we dialed."""
+        return self._handshake.proof_frame(hello)
 
     def link_opened(self, link: PeerLink) -> None:
         """A connection stands; nothing was said yet."""
@@ -338,8 +336,14 @@ class PeerNetwork:
         """A hello came; `Refused` is raised if it is not of a peer."""
         self._handshake.check(hello, link.node_id)
         if not link.dialed:
+            self._handshake.check_form(hello)
             self._handshake.check_caller(hello, self._peers[hello.node_id].inbound)
-        self._handshake.accepted(hello)
+
+    def link_proven(self, link: PeerLink, hello: Hello, items: Items) -> None:
+        """The first frame of a node that said hello; `Refused` is raised if it is wrong."""
+        # What was known of it may have changed since it said hello.
+        self.link_introduced(link, hello)
+        link.is_proven = self._handshake.check_proof(hello, items, link.nonce)
 
     def link_ready(self, link: PeerLink) -> None:
         """Both sides accepted each other, as far as we know."""
@@ -347,17 +351,20 @@ class PeerNetwork:
         node_id = link.node_id
         peer = self._peers[node_id]
         peer.suspect = False
-        peer.form = form_told(link.hello.settings)
+        peer.form = form_of(link.hello)
+        self._handshake.accepted(link.hello)
         self._links.introduced(link)
         if link.dialed:
             peer.link = self._ready[node_id] = link
-            self._datagrams.opened(self._handshake.hello, link)
+            self._datagrams.opened(link, self._handshake)
             peer.refusal = peer.refused = ""
             if peer.inbound is None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
         else:
+            if peer.inbound is not None:
+                peer.inbound.abort("replaced by a new connection from the same process")
             peer.inbound = link
-            self._take_datagrams_of(peer, link.hello)
+            self._datagrams.take_of(peer, link, self._handshake)
             peer.one_way_since_ns = 0
             peer.refusal = ""  # It dialed us, so it takes us for what we are.
             old = peer.link
@@ -375,17 +382,12 @@ class PeerNetwork:
         """A handshake failed: we refused the other side, or it refused us."""
         self._counters.peer_refused += 1
         peer = self._peers.get(link.node_id)
+        # One that is to be asked again at once is only on its way into the cluster.
+        counts = refusal.retry_ms >= DUPLICATE_RETRY_MS
         if peer is not None and link.dialed:
-            peer.retry_ms = refusal.retry_ms
-            # One that is to be asked again at once is only on its way into the cluster.
-            if refusal.retry_ms >= DUPLICATE_RETRY_MS:
-                if by_peer:
-                    peer.refusal = refusal.sentence
-                else:
-                    peer.refused = refusal.sentence
+            peer.note_refusal(refusal, by_peer, counts)
         self._lines.event(
-            # A node that is to be asked again at once is only on its way into the cluster.
-            "error" if refusal.retry_ms >= DUPLICATE_RETRY_MS else "info",
+            "error" if counts else "info",
             "peer_refused",
             peer=peer.name if peer is not None else link.remote.rpartition(":")[0],
             by="peer" if by_peer else "this_node",
@@ -415,11 +417,8 @@ class PeerNetwork:
         if not self._links.closed(link):
             return
         if link.hello is None:
-            if link.why and not link.why.startswith(("refused", "answered")):
-                known = self._peers.get(link.node_id)
-                who = known.name if known is not None else link.remote.rpartition(":")[0]
-                level = "debug" if link.was_probe else "warning"
-                self._lines.event(level, "peer_handshake_failed", peer=who, why=link.why)
+            known = self._peers.get(link.node_id)
+            self._lines.handshake_failed(link, known.name if known is not None else "")
             return
         node_id = link.node_id
         peer = self._peers.get(node_id)
@@ -435,7 +434,7 @@ class PeerNetwork:
             peer.suspect = False
         elif link is peer.inbound:
             peer.inbound = None
-            self._take_datagrams_of(peer, None)
+            self._datagrams.take_none_of(peer)
             if peer.link is not None:
                 peer.one_way_since_ns = self._clock.monotonic_ns()
         else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from quorumcache.node.peers.codec import Hello, Items
+from quorumcache.node.peers.codec import Hello, Items, Refusal
 from quorumcache.ring.address import parse_address
 
 if TYPE_CHECKING:
@@ -121,16 +121,23 @@ class Peer:
         self.suspect = False  # on_peer_down was called, and nothing came up since
         self.wake: asyncio.Future[None] | None = None  # ends the pause before the next dial
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether its items come from a process that has proven that it knows the secret."""
+        return self.inbound is not None and self.inbound.is_proven
+
+    def note_refusal(self, refusal: Refusal, by_peer: bool, counts: bool) -> None:
+        """A dial ended so. `counts`: it is to be told to people."""
+        self.retry_ms = refusal.retry_ms
+        if counts and by_peer:
+            self.refusal = refusal.sentence
+        elif counts:
+            self.refused = refusal.sentence
+
     def wake_up(self) -> None:
         """End the pause before the next dial, if there is one."""
         if self.wake is not None and not self.wake.done():
             self.wake.set_result(None)
-
-
-def form_told(settings: Iterable[tuple[str, str]]) -> int:
-    """The form that a node tells in its hello, beside its settings; 1 if it tells none."""
-    text = dict(settings).get("form", "")
-    return int(text) if text.isdigit() and text.isascii() and len(text) < 6 else 1
 
 
 def refusals_of(peers: Mapping[int, Peer], now_ns: int) -> dict[int, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from quorumcache.node.peers.codec import Hello, other_protocol
+from quorumcache.node.peers.proofs import without_extras
 
 
 class KnownPeer(NamedTuple):
@@ -40,7 +41,8 @@ def why_stranger(
             "clusters use the same addresses. Give each node its own data directory and addresses"
         )
     if own.settings_fingerprint != other.settings_fingerprint:
-        unequal = setting_differences(own.name, own.settings, other.name, other.settings) or (
+        theirs = without_extras(other.settings)
+        unequal = setting_differences(own.name, own.settings, other.name, theirs) or (
             f"fingerprint {own.settings_fingerprint} at {us}, "
             f"{other.settings_fingerprint} at {them}"
         )

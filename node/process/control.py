@@ -90,10 +90,12 @@ class Control:
         caller = Caller(writer)
         listening: asyncio.Task[None] | None = None
         try:
+            question = json.loads(await reader.readline())
+            if not isinstance(question, dict):
+                raise ValueError(f"{question!r:.60} is no question")
             if len(self._callers) > CALLERS_MAX:
                 caller.end({"code": 1, "error": "too many commands at a time: try again later"})
                 return
-            question = json.loads(await reader.readline())
             listening = asyncio.ensure_future(_until_gone(reader, caller))
             caller.end(await self._handle(question, caller))
         except NodeError as error:

@@ -71,8 +71,8 @@ class LocalNode:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A local cluster. `shards` is fixed when it is created. `founders`: --initial-cluster as it was
-    then, once there are other nodes; "": all nodes are founders."""
+    """A local cluster. `shards` is fixed when it is created. `founders`: --initial-cluster as it
+    was then, once there are other nodes; "": all nodes are founders."""
 
     data_dir: str
     shards: int
@@ -179,7 +179,8 @@ def add_nodes(plan: Plan, count: int) -> Plan:
         node = _layout_one(name, base + letters.index(name))
         ports = [port for _, port in node.ports]
         if not is_laid_out or used & set(ports) or not all(map(is_free, ports)):
-            node = LocalNode(name, *_system_ports(3))
+            listen, http, peer = _system_ports(3)
+            node = LocalNode(name, listen, http, peer)
         node = replace(node, has_joined=True)
         used |= {port for _, port in node.ports}
         added.append(node)

@@ -1,285 +1,31 @@
 """From the command line and a TOML file to a `NodeConfig`.
 
-One table, `OPTIONS`, holds every setting with its flag, its reader and its help; the flags of
-`quorumcached`, the keys of the file and the words of the error messages all come from it. A
-flag overrides the file, the file overrides the default. Every error is a ConfigError that can
-be printed as one line.
-
-Long: one table of all settings, and what reads it.
+The settings are those of `setting_table.py`. A flag overrides the file, the file overrides the
+default. Every error is a ConfigError that can be printed as one line.
 """
 
 from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from quorumcache.node.config import (
-    DURABILITIES,
-    LOG_FORMATS,
-    LOG_LEVELS,
-    NodeConfig,
-    parse_initial_cluster,
-)
+from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import ConfigError
-from quorumcache.ring.errors import SizeError
-from quorumcache.ring.size import format_size, parse_size
-
-Read = Callable[[str, str], Any]
-
-
-def _text(text: str, field: str) -> str:
-    return text
-
-
-def _integer(text: str, field: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(field, f"{text!r} is not a whole number") from None
-
-
-def _number(text: str, field: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(field, f"{text!r} is not a number") from None
-
-
-def read_size(text: str, field: str) -> int:
-    """A size as users write it, such as 512m, as bytes."""
-    try:
-        return parse_size(text)
-    except SizeError as error:
-        raise ConfigError(field, str(error)) from None
-
-
-def _cluster(text: str, field: str) -> dict[str, str]:
-    return parse_initial_cluster(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One setting.
-
-    `name` is the flag without its dashes and the key in the file; `field` is NodeConfig's.
-    """
-
-    name: str
-    field: str
-    read: Read
-    metavar: str
-    help: str
-    # False = a rarely needed setting that only the file takes.
-    is_flag: bool = True
-
-    @property
-    def default(self) -> Any:
-        """What NodeConfig has when nothing is said."""
-        return getattr(_DEFAULTS, self.field)
-
-
-_DEFAULTS = NodeConfig()
-
-OPTIONS: tuple[Option, ...] = (
-    Option("name", "name", _text, "NAME", "this node's name, unique in the cluster"),
-    Option(
-        "listen",
-        "listen",
-        _text,
-        "HOST:PORT",
-        "addresses for memcached clients, separated by commas; port 0 = a free one",
-    ),
-    Option(
-        "peer",
-        "peer",
-        _text,
-        "HOST:PORT",
-        "address for the other nodes (default: as in --initial-cluster)",
-    ),
-    Option(
-        "http",
-        "http",
-        _text,
-        "HOST:PORT",
-        "addresses, separated by commas, for /metrics, /health and /status (default: none)",
-    ),
-    Option(
-        "advertise",
-        "advertise",
-        _text,
-        "HOST:PORT",
-        "address clients are told to use (default: --listen)",
-    ),
-    Option(
-        "advertise-peer",
-        "advertise_peer",
-        _text,
-        "HOST:PORT",
-        "address the other nodes are told to use (default: as in --initial-cluster, else --peer)",
-    ),
-    Option(
-        "data-dir",
-        "data_dir",
-        _text,
-        "DIR",
-        "where the log and the snapshots are kept (default: nothing is kept)",
-    ),
-    Option(
-        "initial-cluster",
-        "initial_cluster",
-        _cluster,
-        "NAME=HOST:PORT,...",
-        "all nodes that create the cluster with their peer addresses, this one included; the same"
-        " on every node",
-    ),
-    Option(
-        "join",
-        "join",
-        _text,
-        "HOST:PORT,...",
-        "peer addresses of members of the cluster that this node joins; a node that is a member"
-        " starts as such",
-    ),
-    Option(
-        "cluster-name",
-        "cluster_name",
-        _text,
-        "NAME",
-        "a name for people; fixed when a cluster is created",
-    ),
-    Option(
-        "shards",
-        "shards",
-        _integer,
-        "N",
-        "partitions of the keys, a power of two; fixed when a cluster is created",
-    ),
-    Option("replication", "replication", _integer, "N", "replicas per shard"),
-    Option("heartbeat-ms", "heartbeat_ms", _integer, "MS", "time between a leader's heartbeats"),
-    Option(
-        "election-ms", "election_ms", _integer, "MS", "silence after which a new leader is elected"
-    ),
-    Option("memory", "memory_bytes", read_size, "SIZE", "memory for items, such as 512m or 1g"),
-    Option("max-item-size", "item_bytes_max", read_size, "SIZE", "largest item, up to 8m"),
-    Option(
-        "durability",
-        "durability",
-        _text,
-        "|".join(DURABILITIES),
-        "fsync: a write is acknowledged when it is on the disks of a majority; memory: nothing is"
-        " kept on disk (default: fsync with a data directory)",
-    ),
-    Option(
-        "zone",
-        "zone",
-        _text,
-        "ZONE",
-        "failure domain; replicas of a shard go to distinct zones first",
-    ),
-    Option(
-        "weight",
-        "weight",
-        _number,
-        "X",
-        "share of the shards relative to other nodes; 0 = a gateway, which holds none",
-    ),
-    Option(
-        "request-timeout-ms",
-        "request_timeout_ms",
-        _integer,
-        "MS",
-        "how long a request waits for a leader",
-    ),
-    Option(
-        "dead-after-ms",
-        "dead_after_ms",
-        _integer,
-        "MS",
-        "silence after which a node counts as dead and its replicas are rebuilt elsewhere; a first"
-        " value, see `quorumcache cluster set`",
-    ),
-    Option(
-        "move-rate",
-        "move_bytes_per_s",
-        read_size,
-        "SIZE",
-        "bytes a second that a node copies to new replicas; a first value, too",
-    ),
-    Option(
-        "drain-timeout-ms",
-        "drain_timeout_ms",
-        _integer,
-        "MS",
-        "how long a drained node waits for its clients before it leaves",
-    ),
-    Option("max-connections", "connections_max", _integer, "N", "client connections"),
-    Option(
-        "slow-client-ms",
-        "slow_client_ms",
-        _integer,
-        "MS",
-        "close a client that takes no reply for this time (0: never)",
-        is_flag=False,
-    ),
-    Option(
-        "idle-timeout-ms",
-        "idle_timeout_ms",
-        _integer,
-        "MS",
-        "close a client that sends nothing for this time (0: never)",
-        is_flag=False,
-    ),
-    Option(
-        "secret-file",
-        "secret_file",
-        _text,
-        "FILE",
-        "file with the cluster's secret, which every node is given (default: the environment"
-        " variable QUORUMCACHE_SECRET, or a secret that the cluster makes when it is created)",
-    ),
-    Option(
-        "log-level",
-        "log_level",
-        _text,
-        "|".join(LOG_LEVELS),
-        "lowest level that is logged to stderr",
-    ),
-    Option("log-format", "log_format", _text, "|".join(LOG_FORMATS), "form of the log lines"),
-    Option(
-        "stop-timeout-ms", "stop_timeout_ms", _integer, "MS", "time for a clean stop", is_flag=False
-    ),
-    Option(
-        "segment-size", "segment_bytes_max", read_size, "SIZE", "size of a log file", is_flag=False
-    ),
-    Option(
-        "log-size",
-        "wal_bytes_max",
-        read_size,
-        "SIZE",
-        "log size that forces snapshots",
-        is_flag=False,
-    ),
-    Option(
-        "snapshot-size",
-        "snapshot_bytes_min",
-        read_size,
-        "SIZE",
-        "log growth of a shard that causes a snapshot",
-        is_flag=False,
-    ),
-    Option(
-        "session-idle-ms",
-        "session_idle_ms",
-        _integer,
-        "MS",
-        "life of an idle client session",
-        is_flag=False,
-    ),
+from quorumcache.node.process.setting_table import (
+    OPTIONS,
+    Option,
+    Read,
+    read_cluster,
+    read_integer,
+    read_number,
+    read_size,
+    read_text,
 )
+from quorumcache.ring.size import format_size
 
 _BY_NAME = {option.name: option for option in OPTIONS}
 _BY_FIELD = {option.field: option for option in OPTIONS}
@@ -409,27 +155,27 @@ def _from_toml(option: Option, value: object) -> object:
     """A TOML value in the type of the field; numbers may be written as numbers or as text."""
     if isinstance(value, str):
         return option.read(value, option.field)
-    if option.read is _cluster and isinstance(value, dict):
+    if option.read is read_cluster and isinstance(value, dict):
         if not all(isinstance(address, str) for address in value.values()):
             raise ConfigError(
                 option.field, "every address is a string, such as a = '10.0.0.1:7000'"
             )
         return value
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    if is_number and option.read in (_integer, read_size):
+    if is_number and option.read in (read_integer, read_size):
         return value
-    if option.read is _number and (is_number or isinstance(value, float)):
+    if option.read is read_number and (is_number or isinstance(value, float)):
         return float(str(value))
     raise ConfigError(option.field, f"{value!r} is not {_kind(option)}")
 
 
 def _kind(option: Option) -> str:
     kinds: dict[Read, str] = {
-        _text: "a string",
-        _integer: "a whole number",
-        _number: "a number",
+        read_text: "a string",
+        read_integer: "a whole number",
+        read_number: "a number",
         read_size: "a size, such as 1048576 or '1m'",
-        _cluster: "a table of name = 'HOST:PORT'",
+        read_cluster: "a table of name = 'HOST:PORT'",
     }
     return kinds[option.read]
 
@@ -454,7 +200,7 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 def _help(option: Option) -> str:
     default = option.default
-    if "(default" in option.help or default in ("", None) or option.read is _cluster:
+    if "(default" in option.help or default in ("", None) or option.read is read_cluster:
         return option.help
     shown = format_size(default) if option.read is read_size else default
     return f"{option.help} (default: {shown})"

@@ -16,7 +16,8 @@ from typing import IO
 
 from quorumcache.node.errors import ConfigError, DataDirLocked, NodeError
 from quorumcache.node.process.local_cluster import make_plan, save_plan
-from quorumcache.node.process.options import OneLineParser, read_size
+from quorumcache.node.process.options import OneLineParser
+from quorumcache.node.process.setting_table import read_size
 from quorumcache.node.process.supervisor import Supervisor
 from quorumcache.node.process.up_commands import add, remove
 from quorumcache.node.telemetry.streams import LineWriter, write_line
@@ -77,8 +78,8 @@ def _parser() -> OneLineParser:
         allow_abbrev=False,
         add_help=False,
         description="Run a whole cluster on this machine until Ctrl-C.",
-        epilog="While it runs: `quorumcached up add` starts another node, `quorumcached up remove NAME`"
-        " takes one away, `quorumcache rolling-restart` restarts all, one after another.",
+        epilog="While it runs: `quorumcached up add` starts another node, `quorumcached up"
+        " remove NAME` takes one away, `quorumcache rolling-restart` restarts all, one by one.",
     )
     parser.add_argument("--nodes", type=int, metavar="N", help="number of nodes (default: 3)")
     parser.add_argument(

@@ -62,8 +62,9 @@ async def moves(client: AsyncClient, options: argparse.Namespace) -> int:
     if options.action is not None:
         return await _change(client, options, [options.action], waits=False)
     answer = await _moves(client, options)
-    if options.wait:
-        return await _wait(client, options, answer["epoch"])
+    names = [name for name in options.wait_for.split(",") if name]
+    if options.wait or names:
+        return await _wait(client, options, answer["epoch"], names)
     if options.json:
         print_json(answer)
     else:
@@ -186,8 +187,11 @@ async def _moves(client: AsyncClient, options: argparse.Namespace) -> dict[str, 
         ) from error
 
 
-async def _wait(client: AsyncClient, options: argparse.Namespace, epoch: int) -> int:
-    """Show the moves until none is left in a map that is not older than `epoch`."""
+async def _wait(
+    client: AsyncClient, options: argparse.Namespace, epoch: int, names: Sequence[str] = ()
+) -> int:
+    """Show the moves until none is left in a map that is not older than `epoch`, and in which the
+    nodes called `names` are active."""
     loop = asyncio.get_running_loop()
     progress, screen, look = Progress(), Screen(), look_of_output()
     heard_at, told_at, told = loop.time(), -LINE_S, ""
@@ -207,7 +211,7 @@ async def _wait(client: AsyncClient, options: argparse.Namespace, epoch: int) ->
             heard_at = loop.time()
             if answer["epoch"] >= epoch:
                 progress.feed(answer, heard_at)
-                if progress.is_done:
+                if progress.is_done and _are_active(answer, names):
                     break
                 if not options.json and screen.is_terminal:
                     screen.show(progress.lines(look))
@@ -228,6 +232,11 @@ async def _wait(client: AsyncClient, options: argparse.Namespace, epoch: int) ->
         done = f"done: {count} {'move' if count == 1 else 'moves'} in {took}"
         screen.show([done if count else "done: no moves are left"])
     return OK
+
+
+def _are_active(answer: Mapping[str, Any], names: Sequence[str]) -> bool:
+    states = {node["name"]: node["state"] for node in answer["nodes"]}
+    return all(states.get(name) == "active" for name in names)
 
 
 def _short(move: Mapping[str, Any]) -> str:

@@ -6,10 +6,12 @@ import argparse
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from quorumcache.router.client import AsyncClient
 from quorumcache.router.commands.basics import MISS, OK, left_ms, look_of_output, print_json
+from quorumcache.router.commands.picture import ring_svg
 from quorumcache.router.commands.progress import Progress
 from quorumcache.router.commands.screen import Screen
 from quorumcache.router.errors import RouterError
@@ -52,11 +54,20 @@ async def status(client: AsyncClient, options: argparse.Namespace) -> int:
 async def ring(client: AsyncClient, options: argparse.Namespace) -> int:
     """Print how the cluster is spread."""
     view = await client.overview(timeout_ms=left_ms(options))
-    if options.json:
+    if options.svg == "-":
+        print(ring_svg(view), end="")
+    elif options.svg is not None:
+        _write(options.svg, ring_svg(view))
+    elif options.json:
         print_json(overview_json(view))
     else:
         print("\n".join(ring_lines(view, look_of_output())))
     return OK
+
+
+def _write(path: str, text: str) -> None:
+    """What cannot be written is told as for all output."""
+    Path(path).write_text(text, encoding="utf-8")
 
 
 def move_lines(

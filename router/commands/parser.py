@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TypeAlias
 
-from quorumcache.router.commands import changes, keys, looks
+from quorumcache.ring.local_control import DATA_DIR
+from quorumcache.ring.secret import SECRET_FILE, SECRET_VARIABLE
+from quorumcache.router.commands import changes, keys, local, looks
 from quorumcache.router.commands.basics import DEFAULT_SEEDS, DEFAULT_TIMEOUT_S, SEEDS_VARIABLE
-from quorumcache.router.commands.secret import SECRET_NAME, SECRET_VARIABLE
 from quorumcache.router.commands.words import seconds_of
 from quorumcache.router.streams import Parser
 
@@ -106,7 +107,15 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="show it again and again, with moves and lag, until Ctrl-C (default: every second)",
     )
-    command("ring", looks.ring, "Show how shards and leaders are spread over nodes and zones")
+    ring = command(
+        "ring", looks.ring, "Show how shards and leaders are spread over nodes and zones"
+    )
+    ring.add_argument(
+        "--svg",
+        metavar="FILE",
+        help="draw it: a picture for any browser, with the moves that are under way (-: standard "
+        "output)",
+    )
     route = command(
         "route",
         keys.route,
@@ -117,6 +126,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     route.add_argument("keys", nargs="*", metavar="KEY")
     _add_changes(commands, common)
+    restart = commands.add_parser(
+        "rolling-restart",
+        help="Restart the nodes of a local cluster, one after another",
+        description="Restart the nodes of a cluster that `quorumcached up` runs on this machine, "
+        "one after another. The next one waits until all nodes are well and the one before leads "
+        "its shards again; it ends at the first node that is not well.",
+    )
+    restart.set_defaults(run_alone=local.rolling_restart)
+    restart.add_argument(
+        "--data-dir", default=DATA_DIR, metavar="DIR", help="of the cluster (default: %(default)s)"
+    )
     return parser
 
 
@@ -191,6 +211,12 @@ def _add_changes(commands: Commands, common: Parser) -> None:
     _ask(moves)
     moves.set_defaults(wait=False)
     moves.add_argument("--wait", action="store_true", help="show the moves until none is left")
+    moves.add_argument(
+        "--wait-for",
+        metavar="NAME[,...]",
+        default="",
+        help="as --wait, and until these nodes, which join, are active",
+    )
 
 
 def _ask(parser: argparse.ArgumentParser) -> None:
@@ -207,7 +233,7 @@ def _ask(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secret-file",
         metavar="FILE",
-        help=f"the cluster's secret (default: ${SECRET_VARIABLE}, or {SECRET_NAME} of a node on "
+        help=f"the cluster's secret (default: ${SECRET_VARIABLE}, or {SECRET_FILE} of a node on "
         "this machine)",
     )
 

@@ -4,49 +4,51 @@ from __future__ import annotations
 
 import os
 
+from quorumcache.ring.errors import SecretError
+from quorumcache.ring.secret import SECRET_CHARS_MAX, SECRET_FILE, SECRET_VARIABLE, Secret
 from quorumcache.router.admin import SecretOf
 from quorumcache.router.commands.basics import MISS, USAGE, Failure
 
-SECRET_VARIABLE = "QUORUMCACHE_SECRET"
-SECRET_NAME = "cluster.secret"
-"""Of the file in a node's data directory. A node that names another file is not believed."""
-SECRET_BYTES_MAX = 4096
 HINT = f"give it with --secret-file FILE or in ${SECRET_VARIABLE}"
+_FILE_BYTES_MAX = 4 * SECRET_CHARS_MAX + 2
 
 
 def secret_source(secret_file: str | None) -> SecretOf:
-    """What finds the secret. A file that was named is read now: what is wrong with it is said
+    """What finds the secret. One that was given is looked at now: what is wrong with it is said
     before anybody is asked for anything."""
     if secret_file is not None:
         named = _read(secret_file, USAGE)
         return lambda _: named
-    if os.environ.get(SECRET_VARIABLE):
-        # As bytes of the environment; a trailing line end is that of `$(cat FILE)` gone wrong.
-        given = os.fsencode(os.environ[SECRET_VARIABLE]).strip()
+    text = os.environ.get(SECRET_VARIABLE)
+    if text:
+        try:
+            given = Secret(text)
+        except SecretError as error:
+            raise Failure(USAGE, f"the secret in ${SECRET_VARIABLE} {error}") from None
         return lambda _: given
     return _beside_the_node
 
 
-def _beside_the_node(path: str) -> bytes:
-    """The secret of a node on this machine, in the file that the node has named."""
-    is_there = os.path.basename(path) == SECRET_NAME and os.path.isabs(path)
+def _beside_the_node(path: str) -> Secret:
+    """The secret of a node on this machine, in the file that the node has named. Another file is
+    not read: a proof made with it would be given to whoever has named it."""
+    is_there = os.path.basename(path) == SECRET_FILE and os.path.isabs(path)
     if not is_there or not os.path.exists(path):
         raise Failure(
             MISS,
-            f"this needs the cluster's secret: {HINT}. Each node keeps it as {SECRET_NAME} in its"
+            f"this needs the cluster's secret: {HINT}. Each node keeps it as {SECRET_FILE} in its"
             " data directory",
         )
     return _read(path, MISS)
 
 
-def _read(path: str, code: int) -> bytes:
+def _read(path: str, code: int) -> Secret:
     try:
         with open(path, "rb") as file:
-            secret = file.read(SECRET_BYTES_MAX).strip()
+            return Secret.from_bytes(file.read(_FILE_BYTES_MAX))
     except OSError as error:
         raise Failure(
             code, f"cannot read the cluster's secret in {path}: {error.strerror}; {HINT}"
         ) from None
-    if not secret:
-        raise Failure(code, f"the cluster's secret in {path} is empty; {HINT}")
-    return secret
+    except SecretError as error:
+        raise Failure(code, f"the secret in {path} {error}; {HINT}") from None

@@ -270,6 +270,7 @@ _FOLLOWER = MapFollower(
 )
 _COORDINATOR: Any = _Coordinator()
 _TIMEKEEPER: Any = SimpleNamespace(heard=_heard)
+_PEERS: Any = SimpleNamespace(node_ids=(), form_of=lambda node_id: 2)
 _INBOX = Inbox(
     host=_HOST,
     transport=ConsensusTransport(_NO_PEERS),
@@ -284,8 +285,7 @@ _INBOX = Inbox(
         election_ms=300,
         tick_ms=10,
         alarms=Alarms(),
-        is_up=lambda node_id: True,
-        send=lambda node_id, item: None,
+        peers=_PEERS,
     ),
     on_told=lambda: None,
 )

@@ -45,6 +45,7 @@ from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal import Wal
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
+from tests.support.housekeeping import fitness
 
 GROUP = 1
 SEEDS = range(12)
@@ -137,6 +138,7 @@ class Life:
             preferred_leader=lambda group: 1,
             is_up=lambda node: True,
             interval=0.003,
+            fitness=fitness(clock),
         )
         self.host.time.bridge()
         self.host.start_ticking([])

@@ -35,6 +35,7 @@ from quorumcache.node.telemetry.counters import Counters
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing, Survival
 from tests.support.founding import founder
+from tests.support.housekeeping import fitness
 from tests.support.scripted_log import ManualClock
 
 GROUP = 1
@@ -100,6 +101,7 @@ class Life:
             counters=self.host.counters,
             preferred_leader=lambda group_id: 1,
             is_up=lambda node_id: True,
+            fitness=fitness(clock),
         )
         self.remover = ReplicaRemover(
             host=self.host,

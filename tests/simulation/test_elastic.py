@@ -9,7 +9,6 @@ from random import Random
 
 import pytest
 
-from quorumcache.node.clients import cluster_words
 from tests.simulation.elastic_faults import ALL_KINDS, ELASTIC_WEIGHTS, draw_elastic_faults
 from tests.simulation.elastic_shape import draw_elastic_shape, draw_spares
 from tests.simulation.elastic_world import ElasticWorld

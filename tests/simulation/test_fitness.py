@@ -97,11 +97,6 @@ def test_a_full_disk_calls_the_successor() -> None:
 # --- a loop that is late all the time
 
 
-@pytest.fixture(autouse=True)
-def _form_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quorumcache.node.inbox.form_of", lambda hello: 2)
-
-
 async def starve(node: SimulatedNode, seconds: float) -> None:
     """It runs for 20 ms and stands for 120, over and over: heartbeats are answered in time."""
     loop = asyncio.get_running_loop()

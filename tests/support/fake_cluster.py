@@ -11,13 +11,13 @@ hits the first command that starts with the prefix, once.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring.secret import Secret
 
 T = TypeVar("T")
 
@@ -217,7 +217,7 @@ class FakeOperators:
     """
 
     def __init__(self) -> None:
-        self.secret = b""
+        self.secret = ""
         self.secret_path = "-"
         self.changes: list[str] = []
         self.answers: list[dict[str, Any] | bytes] = []
@@ -237,8 +237,8 @@ class FakeOperators:
             return b"AUTH %b %b\r\n" % (nonce, self.secret_path.encode())
         if words[0] == b"auth":
             nonce = self._proven.pop(node_id, b"")
-            wanted = hmac.new(self.secret, b"client" + bytes.fromhex(nonce.decode()), "sha256")
-            if not nonce or words[1].decode() != wanted.hexdigest():
+            wanted = Secret(self.secret).proof("client", bytes.fromhex(nonce.decode())).hex()
+            if not nonce or words[1].decode() != wanted:
                 return b"CLIENT_ERROR this is not the cluster's secret\r\n"
             self._proven[node_id] = b""
             return b"OK\r\n"
@@ -363,7 +363,7 @@ class FakeCluster:
 
     def answer(self, node: FakeNode, words: list[bytes]) -> bytes:
         """The `cluster` words."""
-        if words[0] in (b"redirect", b"read"):
+        if words[0] in (b"redirect", b"read", b"form"):
             return b"OK\r\n"
         if words[0] == b"map":
             if not self.has_map:

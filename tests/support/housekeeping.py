@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from quorumcache.node.alarms import Alarms
+from quorumcache.node.clock import Clock
 from quorumcache.node.housekeeping.fitness import Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.replica.group import ReplicaGroup
@@ -13,8 +14,43 @@ DATA = b" 0 1\r\nx\r\n"
 HERE, THERE = 1, 2
 
 
+def fitness(clock: Clock) -> Fitness:
+    """Of a node that is well, and hears nothing else of the others."""
+    return Fitness(
+        clock=clock,
+        election_ms=300,
+        tick_ms=10,
+        alarms=Alarms(),
+        is_up=lambda node_id: True,
+        send=lambda node_id, item: None,
+    )
+
+
 class OpenGroup(ReplicaGroup):
     """A group is made with slots: here `submit` can be replaced."""
+
+
+class FakePeers:
+    """The other nodes, each of a form; up unless they are `down`. `sent` is what they were told."""
+
+    def __init__(self, forms: dict[int, int]) -> None:
+        self.forms = forms
+        self.down: set[int] = set()
+        self.sent: list[tuple[int, tuple[Any, ...]]] = []
+
+    @property
+    def node_ids(self) -> tuple[int, ...]:
+        return tuple(self.forms)
+
+    def is_up(self, node_id: int) -> bool:
+        return node_id in self.forms and node_id not in self.down
+
+    def form_of(self, node_id: int) -> int:
+        return self.forms.get(node_id, 1)
+
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        self.sent.append((node_id, item))
+        return True
 
 
 class HousekeepingWorld(HostWorld):
@@ -36,13 +72,13 @@ class HousekeepingWorld(HostWorld):
             self.logs[group_id].lead()
             group.lease_until_ns = 1
             group.submit = self._submit  # type: ignore[method-assign]
+        self.peers = FakePeers({THERE: 2, 3: 2, 4: 2, 5: 2})
         self.fitness = Fitness(
             clock=self.clock,
             election_ms=config.election_ms,
             tick_ms=10,
             alarms=Alarms(),
-            is_up=lambda node_id: self.up,
-            send=lambda node_id, item: None,
+            peers=self.peers,
         )
         self.keeper = Housekeeper(
             node_id=HERE,

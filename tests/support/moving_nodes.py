@@ -43,6 +43,7 @@ from quorumcache.ring.move import Move
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Survival
 from tests.support.founding import founder
+from tests.support.housekeeping import fitness
 from tests.support.scripted_log import ManualClock
 
 CONFIG = NodeConfig(name="a", data_dir="d", shards=1, snapshot_bytes_min=1 << 16)
@@ -132,6 +133,7 @@ class MovingNode:
             counters=host.counters,
             preferred_leader=self._preferred_leader,
             is_up=self.world.is_up,
+            fitness=fitness(self.clock),
         )
         self.remover = ReplicaRemover(
             host=host, local_state=self.state, forget=self._forget, on_fatal=self._fatal

@@ -118,7 +118,19 @@ class MovingWorld:
         if new is None:
             return False
         self._accept(new, view)
+        self._check_wanted()
         return True
+
+    def _check_wanted(self) -> None:
+        """The directory leaves no group with too few replicas on nodes that may have them."""
+        fit = {node.node_id for node in self.map.nodes if node.is_placeable}
+        if self.map.change.startswith("replace"):
+            return  # A replica waits for its successor.
+        for group_id in range(1, self.map.shard_count + 1):
+            move = self.map.move_of(group_id)
+            wanted = move.target if move is not None else self.map.replica_set(group_id)
+            if len(fit.intersection(wanted)) != min(self.map.replication, len(fit)) and fit:
+                raise Broken(f"group {group_id} is to have {wanted}, of {sorted(fit)}")
 
     def _accept(self, new: ClusterMap, view: ClusterView) -> None:
         old = self.map

@@ -178,7 +178,7 @@ def test_a_node_that_stops_takes_no_notice_of_the_connections_that_it_closes() -
 def test_what_a_peer_tells_of_itself_is_kept_and_a_change_is_told() -> None:
     parts = Parts()
     hello = HELLO._replace(node_id=2, map_epoch=4, is_founded=True)
-    rest = [("met", 2, 1), ("accepted", 2, True), ("heard_of", 2, 4)]
+    rest = [("met", 2), ("accepted", 2, True), ("heard_of", 2, 4)]
     parts.inbox.on_peer_hello(2, hello)
     assert parts.taken() == [("told",), *rest]
     assert parts.members.told[2].client_address == hello.client_address
@@ -187,12 +187,6 @@ def test_what_a_peer_tells_of_itself_is_kept_and_a_change_is_told() -> None:
     parts.inbox.on_peer_hello(2, hello._replace(client_address="moved:1"))
     assert parts.taken() == [("told",), *rest]
     assert parts.members.client_address_of(2) == "moved:1"
-
-
-def test_the_form_that_a_peer_speaks_is_known_of_its_hello() -> None:
-    parts = Parts()
-    parts.inbox.on_peer_hello(2, HELLO._replace(node_id=2, settings=(("form", "2"),)))
-    assert ("met", 2, 2) in parts.taken()
 
 
 def test_what_a_peer_says_of_its_fitness_is_heard() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.storage.founding_record import FoundingRecord
 from quorumcache.node.store.store import ShardStore
 from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring.secret import SECRET_REQUIRED, SECRET_SETTING
 from tests.support.founding import member_of, record_of
 from tests.support.scripted_log import NO_SNAPSHOT, ScriptedLog
 
@@ -94,6 +96,9 @@ class FakePeers:
     def set_map_epoch(self, epoch: int) -> None:
         self.told.append(("epoch", epoch))
 
+    def require_proofs(self, is_required: bool) -> None:
+        self.told.append(("required", is_required))
+
     def set_founded(self) -> None:
         self.told.append("founded")
 
@@ -161,10 +166,14 @@ def test_a_newer_map_is_told_to_the_others_and_a_node_that_moved_is_dialled_ther
         peers: Any = FakePeers()
         member.peers = peers
         member.follower.arrived(pair_map(3, "moved:2"))
-        assert peers.told == [("epoch", 3), (MAP_EPOCH, 3)]
+        assert peers.told == [("epoch", 3), ("required", False), (MAP_EPOCH, 3)]
         assert {n: spec.address for n, spec in peers.specs.items()} == {2: "moved:2"}
         member.follower.arrived(pair_map(2, "old:2"))
-        assert len(peers.told) == 2
+        assert len(peers.told) == 3
+        settings = ((SECRET_SETTING, SECRET_REQUIRED),)
+        newer = replace(pair_map(4, "moved:2"), form=2, directory=(1,), settings=settings)
+        member.follower.arrived(newer)
+        assert ("required", True) in peers.told
         member.peers = None
 
     play(story)

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from quorumcache.node.admin.metrics import NodeCollector, render
 from quorumcache.node.alarms import ALARMS
-from quorumcache.node.process.options import OPTIONS
+from quorumcache.node.process.setting_table import OPTIONS
 from tests.support.fake_node import FakeNode
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from quorumcache.ring import ClusterMap, MapError, NodeInfo, place, shard_of
 from quorumcache.ring.map_form import MAP_BYTES_MAX
 from quorumcache.ring.move import Move
+from quorumcache.ring.node_info import DRAINING, LOST
 from tests.support.clusters import make_map, make_node, make_nodes
 
 NODES = make_nodes(4, zones=2)
@@ -273,3 +274,59 @@ def test_a_map_of_form_2_that_contradicts_itself_is_refused(
 ) -> None:
     with pytest.raises(MapError, match=message):
         newer(**changes)
+
+
+# --- for clients that read older forms
+
+
+def elastic_map() -> ClusterMap:
+    """Of form 2, with all that form 1 cannot say: c was replaced by d, at its addresses."""
+    nodes = (
+        NodeInfo(1, "a", "a:1", "a:2", "", "", 1.0, state=DRAINING),
+        NodeInfo(2, "b", "b:1", "b:2", "", "", 0.0),
+        NodeInfo(3, "c~3", "c:1", "c:2", "", "", 1.0, state=LOST),
+        NodeInfo(4, "c", "c:1", "c:2", "", "", 1.0),
+    )
+    return ClusterMap(
+        epoch=9,
+        cluster_id="x",
+        shard_count=4,
+        replication=2,
+        nodes=nodes,
+        replica_sets=((1, 3), (4, 1), (3,), (1, 4, 3)),
+        started=15,
+        settings=(("replication", "2"),),
+        form=2,
+        directory=(1, 4),
+        moves=(Move(4, (1, 3), (1, 4), 8),),
+        next_node_id=5,
+        change="replace c",
+    )
+
+
+def test_a_client_of_form_1_finds_its_way_by_a_map_of_form_2() -> None:
+    elastic = elastic_map()
+    assert elastic.bytes_for(2) == elastic.bytes_for(3) == elastic.to_bytes()
+    seen = ClusterMap.from_bytes(elastic.bytes_for(1))
+    assert seen.form == 1
+    assert (seen.epoch, seen.cluster_id, seen.shard_count) == (9, "x", 4)
+    assert [(node.node_id, node.name) for node in seen.nodes] == [(1, "a"), (2, "b"), (4, "c")]
+    assert min(node.weight for node in seen.nodes) > 0, "form 1 knows no gateways"
+    assert seen.replica_sets == ((1,), (4, 1), (1,), (1, 4))
+    assert seen.moves == ()
+
+
+def test_a_map_of_form_1_is_the_same_for_all_clients() -> None:
+    plain = replace(elastic_map(), nodes=NODES_OF_FORM_1, replica_sets=((1, 2),) * 4, **FORM_1)
+    assert plain.bytes_for(1) == plain.bytes_for(2) == plain.to_bytes()
+
+
+NODES_OF_FORM_1 = tuple(NodeInfo(n, f"n{n}", f"h:{n}", f"h:{n + 10}", "", "", 1.0) for n in (1, 2))
+FORM_1: dict[str, Any] = {
+    "form": 1,
+    "directory": (),
+    "moves": (),
+    "next_node_id": 0,
+    "change": "",
+    "founding_sets": (),
+}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 
 import pytest
 
 from quorumcache.ring import ClusterMap
+from quorumcache.ring.secret import CLIENT, Secret
 from quorumcache.router import AsyncClient, ClientConfig
 from quorumcache.router.admin import addresses_of, prove
 from quorumcache.router.errors import ClusterUnreachable, OutcomeUnknown, Refused
 from tests.support.clusters import make_map, make_nodes
 from tests.support.fake_cluster import CLOSE_AFTER, CLOSE_BEFORE, FakeCluster, Fault, run
 
-SECRET = b"a secret of sixteen"
+SECRET = "a secret of sixteen"
+GIVEN = Secret(SECRET)
 DRAINING = {"summary": "drain n3", "epoch": 2}
 MOVES = {"epoch": 1, "moves": [], "nodes": [], "settings": {}, "done": 0, "total": 0}
 
@@ -26,10 +26,10 @@ def client_of(cluster: FakeCluster) -> AsyncClient:
 
 def test_the_proof_is_bound_to_the_nonce_and_to_clients() -> None:
     nonce = "00ff" * 8
-    wanted = hmac.new(SECRET, b"client" + bytes.fromhex(nonce), hashlib.sha256).hexdigest()
-    assert prove(SECRET, nonce) == wanted
-    assert prove(SECRET, "01" * 16) != wanted
-    assert prove(SECRET + b"x", nonce) != wanted
+    wanted = prove(GIVEN, nonce)
+    assert GIVEN.is_proof(CLIENT, bytes.fromhex(wanted), bytes.fromhex(nonce))
+    assert prove(GIVEN, "01" * 16) != wanted
+    assert prove(Secret(SECRET + "x"), nonce) != wanted
 
 
 def test_nodes_of_the_directory_are_asked_first() -> None:
@@ -49,9 +49,9 @@ def test_a_change_is_made_with_the_secret_and_passes_over_dead_nodes() -> None:
             await cluster.node(1).stop()
             asked = []
 
-            def secret_of(path: str) -> bytes:
+            def secret_of(path: str) -> Secret:
                 asked.append(path)
-                return SECRET
+                return GIVEN
 
             assert await client.change(["drain", "n3"], secret_of) == DRAINING
             assert cluster.operators.changes == ["drain n3"]
@@ -63,17 +63,17 @@ def test_a_change_is_made_with_the_secret_and_passes_over_dead_nodes() -> None:
 @pytest.mark.parametrize(
     ("secret", "answer", "why"),
     [
-        (b"another one", b"", "this is not the cluster's secret"),
+        ("another one of 16", b"", "this is not the cluster's secret"),
         (SECRET, b"CLIENT_ERROR refused: c is the last node\r\n", "c is the last node"),
     ],
 )
-def test_a_refusal_is_the_sentence_alone(secret: bytes, answer: bytes, why: str) -> None:
+def test_a_refusal_is_the_sentence_alone(secret: str, answer: bytes, why: str) -> None:
     async def main() -> None:
         async with FakeCluster() as cluster, client_of(cluster) as client:
             cluster.operators.secret = SECRET
             cluster.operators.answers = [answer]
             with pytest.raises(Refused) as caught:
-                await client.change(["drain", "n3"], lambda _: secret)
+                await client.change(["drain", "n3"], lambda _: Secret(secret))
             assert str(caught.value) == why
 
     run(main())
@@ -83,7 +83,7 @@ def test_a_node_of_an_older_version_says_so() -> None:
     async def main() -> None:
         async with FakeCluster() as cluster, client_of(cluster) as client:
             with pytest.raises(Refused, match="of an older version"):
-                await client.change(["drain", "n3"], lambda _: SECRET)
+                await client.change(["drain", "n3"], lambda _: GIVEN)
 
     run(main())
 
@@ -96,7 +96,7 @@ def test_a_change_that_was_sent_is_not_sent_again() -> None:
             for node in cluster.nodes:
                 node.faults.append(Fault(b"cluster change", CLOSE_AFTER))
             with pytest.raises(OutcomeUnknown):
-                await client.change(["drain", "n3"], lambda _: SECRET)
+                await client.change(["drain", "n3"], lambda _: GIVEN)
             assert cluster.operators.changes == ["drain n3"]
 
     run(main())
@@ -108,11 +108,11 @@ def test_a_node_that_dies_at_the_challenge_is_passed_over() -> None:
             cluster.operators.secret = SECRET
             cluster.operators.answers = [DRAINING]
             cluster.node(1).faults.append(Fault(b"cluster auth", CLOSE_BEFORE))
-            assert await client.change(["drain", "n3"], lambda _: SECRET) == DRAINING
+            assert await client.change(["drain", "n3"], lambda _: GIVEN) == DRAINING
             for node in cluster.nodes:
                 node.faults.append(Fault(b"cluster auth", CLOSE_BEFORE))
             with pytest.raises(ClusterUnreachable, match="no node of the cluster answers"):
-                await client.change(["drain", "n3"], lambda _: SECRET)
+                await client.change(["drain", "n3"], lambda _: GIVEN)
 
     run(main())
 

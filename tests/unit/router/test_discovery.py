@@ -45,6 +45,22 @@ def test_a_look_is_the_map_and_the_leaders() -> None:
     run(main())
 
 
+def test_the_map_is_asked_for_in_the_newest_form_and_an_older_node_need_not_know_the_word() -> None:
+    async def main() -> None:
+        async with FakeCluster() as cluster:
+            node = cluster.node(1)
+            asked = pool()
+            await look(asked, node.address, 0, later())
+            words = [line for line in node.log if line.split()[1] in (b"form", b"map")]
+            assert words == [b"cluster form 2", b"cluster map"]
+            node.faults.append(Fault(b"cluster form", b"CLIENT_ERROR usage: cluster map\r\n"))
+            seen = await look(asked, node.address, 0, later())
+            assert seen.cluster_map is not None
+            await asked.close()
+
+    run(main())
+
+
 def test_a_dead_node_and_a_silent_one_are_passed_over() -> None:
     async def main() -> None:
         async with FakeCluster() as cluster:

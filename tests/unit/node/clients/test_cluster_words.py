@@ -1,5 +1,6 @@
 """The words of `cluster`, against a node that is only what they look at."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,6 +63,30 @@ def test_the_map_is_sent_unless_it_is_known() -> None:
     assert ask(b"map") == whole
     assert ask(b"map", b"6") == whole
     assert ask(b"map", b"7") == b"MAP 7 unchanged\r\n"
+
+
+def test_a_client_that_names_no_form_gets_a_map_of_form_1() -> None:
+    """One of the release before form 2 goes on to find its way."""
+    node = FakeNode(replace(MAP, form=2, directory=(1, 2, 3), next_node_id=4))
+    settings = ClientSettings()
+
+    def form() -> int:
+        reply = ask(b"map", node=node, settings=settings)
+        return ClusterMap.from_bytes(reply.partition(b"\r\n")[2][:-2]).form
+
+    assert form() == 1
+    assert ask(b"form", b"3", settings=settings) == b"OK\r\n"
+    assert form() == 2
+    assert ask(b"form", b"1", settings=settings) == b"OK\r\n"
+    assert form() == 1
+
+
+@pytest.mark.parametrize("form", [b"0", b"-1", b"x", b"99999", b""])
+def test_a_form_that_is_none_changes_nothing(form: bytes) -> None:
+    settings = ClientSettings()
+    assert ask(b"form", form, settings=settings) == USAGE
+    assert ask(b"form", settings=settings) == USAGE
+    assert settings.form == 1
 
 
 @pytest.mark.parametrize("word", [b"map", b"leaders", b"nodes"])

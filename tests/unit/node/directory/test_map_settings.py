@@ -88,6 +88,14 @@ def test_own_settings_that_differ_are_a_warning_until_they_do_not() -> None:
     assert not world.alarms.raised()
 
 
+@pytest.mark.parametrize(("given", "count"), [({"replication"}, 1), ({"shards"}, 0)])
+def test_a_flag_with_the_default_counts_if_it_was_given(given: set[str], count: int) -> None:
+    world = World()
+    config = replace(world.config, given=frozenset(given))
+    MapSettings(config, world.alarms).learned(a_map(replication=5))
+    assert len(world.alarms.raised()) == count
+
+
 def test_a_setting_that_was_not_given_is_no_difference() -> None:
     world = World()
     world.settings.learned(a_map(replication=5, max_item_size="2m", dead_after_ms="5000"))

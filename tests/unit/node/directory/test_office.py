@@ -104,6 +104,9 @@ class FakeNode:
     def form_of(self, node_id: int) -> int:
         return 2
 
+    def proven(self) -> set[int]:
+        return set()
+
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         self.cluster.sent.append((self.node_id, node_id, item))
         return True

@@ -11,9 +11,10 @@ import pytest
 from quorumcache.node.directory import question as module
 from quorumcache.node.directory.question import Question, info_of_joiner, joiner_texts
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.ring.changes import Changed, ChangeRefused
+from quorumcache.ring.changes import Changed
+from quorumcache.ring.cluster_view import ClusterView
+from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.estimate import Estimate
-from quorumcache.ring.moves import ClusterView
 from tests.support.founding import record_of
 
 MAP = replace(record_of("a", "b", "c").first_map(), form=2, directory=(1, 2, 3))

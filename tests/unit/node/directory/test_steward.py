@@ -62,6 +62,7 @@ class World:
         self.forms = dict.fromkeys(IDS.values(), 1)
         self.counters = Counters()
         self.heard = {2, 3}
+        self.proven: set[int] = set()
         group: Any = self
         self.steward = Steward(
             own_id=1,
@@ -71,6 +72,7 @@ class World:
             known=self.known,
             ledger=Ledger(1, self.clock, lambda node_id: node_id in self.heard),
             form_of=lambda node_id: self.forms[node_id],
+            proven=lambda: self.proven,
             first_settings={"dead_after_ms": "60000", "move_rate": "1000"},
             counters=self.counters,
         )
@@ -284,6 +286,21 @@ def test_in_the_second_form_zone_and_weight_are_the_maps_and_addresses_the_nodes
     assert world.commit() == [OK]
     node = world.map.node(2)
     assert (node.client_address, node.zone, node.weight) == ("moved:1", "", 1.0)
+
+
+def test_the_secret_is_required_once_all_other_nodes_have_proven_it() -> None:
+    world = World("a", "b", "c")
+    world.use_form_2()
+    world.proven = {2, 9}
+    world.tick()
+    assert not world.submitted
+    world.proven = {2, 3}
+    world.tick()
+    assert world.commit() == [OK]
+    assert world.map.setting("secret") == "required"
+    world.proven = set()
+    world.tick()
+    assert not world.submitted
 
 
 # -- questions ----------------------------------------------------------------------------------

@@ -84,9 +84,7 @@ def test_the_directory_of_a_node_that_has_left_is_marked_and_starts_no_node(
     state.accept(record_with(state), None)
     state.failed(NodeLeft("a", "c" * 32, 7, was_drained=was_drained))
     disk.crash()
-    with pytest.raises(
-        WrongDataDir, match=r"used any more: node a (was drained|is no m)"
-    ):
+    with pytest.raises(WrongDataDir, match=r"used any more: node a (was drained|is no m)"):
         state_of(loop, disk)
     loop.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.founding.introduction import info_of, own_hello, own_info, peer_specs
@@ -63,6 +64,25 @@ def test_a_hello_says_what_the_node_is_and_the_other_side_reads_the_same() -> No
     assert (hello.cluster_id, hello.incarnation, hello.map_epoch) == (RECORD.cluster_id, 7, 3)
     assert hello.is_founded
     assert info_of(decode_hello(encode_hello(hello)[HEADER.size :])) == own()
+
+
+def test_the_fingerprint_is_of_what_the_cluster_was_founded_with() -> None:
+    """Else a node that is started with a changed replication cuts itself off from the others."""
+
+    def fingerprint(**changes: Any) -> str:
+        config = replace(CONFIG, **changes)
+        return own_hello(config, own(), founding(), 7, Starts(), 3).settings_fingerprint
+
+    fixed = dict(RECORD.settings)
+    founded = replace(
+        CONFIG, shards=4, replication=int(fixed["replication"]), durability=fixed["durability"]
+    )
+    assert fingerprint() == founded.cluster_settings.fingerprint()
+    assert fingerprint(replication=5) == fingerprint(replication=1) == fingerprint()
+    assert fingerprint(shards=128) == fingerprint()
+    assert fingerprint(election_ms=1000) != fingerprint(), "not fixed, and it has to be equal"
+    told = dict(own_hello(CONFIG, own(), founding(), 7, Starts(), 3).settings)
+    assert told["shards"] == "4"
 
 
 def test_the_others_are_the_founders_until_there_is_a_map() -> None:

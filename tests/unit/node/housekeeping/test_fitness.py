@@ -22,6 +22,7 @@ from quorumcache.node.housekeeping.fitness import (
     Fitness,
 )
 from quorumcache.node.peers.items import FITNESS
+from tests.support.housekeeping import FakePeers
 from tests.support.scripted_log import ManualClock
 
 ELECTION_MS = 400
@@ -33,24 +34,20 @@ NEW, OLD, NEWER = 2, 3, 4
 
 
 class World:
-    """A node's fitness; the others are of form 2, 1 and 3, and `down` are not up."""
+    """A node's fitness; the others are of form 2, 1 and 3."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.clock.ns = 1 << 40
         self.alarms = Alarms()
-        self.down: set[int] = set()
-        self.sent: list[tuple[int, tuple[Any, ...]]] = []
+        self.peers = FakePeers({NEW: 2, OLD: 1, NEWER: 3})
         self.fitness = Fitness(
             clock=self.clock,
             election_ms=ELECTION_MS,
             tick_ms=TICK_MS,
             alarms=self.alarms,
-            is_up=lambda node_id: node_id not in self.down,
-            send=lambda node_id, item: self.sent.append((node_id, item)),
+            peers=self.peers,
         )
-        for node_id, form in ((NEW, 2), (OLD, 1), (NEWER, 3)):
-            self.fitness.met(node_id, form)
         self.fitness.tick()
 
     def passes(self, ms: int) -> None:
@@ -65,7 +62,7 @@ class World:
             self.fitness.look()
 
     def taken(self) -> list[tuple[int, tuple[Any, ...]]]:
-        sent, self.sent = self.sent, []
+        sent, self.peers.sent = self.peers.sent, []
         return sent
 
 
@@ -181,13 +178,13 @@ def test_only_nodes_that_know_the_item_and_are_up_are_told_until_all_is_well() -
     world.run(late_ms)
     item = (FITNESS, late_ms, 0)
     assert world.taken() == [(NEW, item), (NEWER, item)]
-    world.down = {NEW}
+    world.peers.down = {NEW}
     world.run()
     assert world.taken() == [(NEWER, (FITNESS, 0, 0))]
     world.run()
     assert world.taken() == []
-    world.down = set()
-    world.fitness.met(NEW, 1)  # Started anew, with an older version.
+    world.peers.down = set()
+    world.peers.forms[NEW] = 1  # Started anew, with an older version.
     world.run(late_ms)
     assert [node_id for node_id, _ in world.taken()] == [NEWER]
 
@@ -216,7 +213,7 @@ def test_who_rests_may_not_lead_for_so_long() -> None:
     world.passes(REST_MS_MAX)
     assert fitness.may_lead(NEW), "there is a bound to what one item does"
     fitness.heard(NEW, (FITNESS, 0, 3000))
-    fitness.met(NEW, 2)
+    fitness.met(NEW)
     assert fitness.may_lead(NEW), "another process"
 
 

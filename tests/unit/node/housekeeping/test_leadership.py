@@ -179,8 +179,6 @@ def unfit_world(*group_ids: int) -> World:
     for log in world.logs.values():
         log.configuration = Configuration((HERE, THERE, 3))
         log.members = {THERE: follower(5), 3: follower(5)}
-    for node_id in (THERE, 3):
-        world.fitness.met(node_id, 2)
     return world
 
 

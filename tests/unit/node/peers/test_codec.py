@@ -27,7 +27,6 @@ from quorumcache.node.peers.codec import (
     encode_hello,
     encode_items,
     encode_refusal,
-    form_of,
     pack_item,
 )
 from tests.support.founding import disk_id
@@ -249,20 +248,3 @@ def test_another_protocol_version_is_named_whatever_follows() -> None:
 
 def test_the_frame_is_as_documented() -> None:
     assert encode_frame(b"abc") == pack(">II", 3, crc32(b"abc")) + b"abc"
-
-
-@pytest.mark.parametrize(
-    ("settings", "form"),
-    [
-        ((), 1),
-        ((("shards", "4"),), 1),
-        ((("shards", "4"), ("form", "2"), ("nonce", "ab")), 2),
-        ((("form", "17"),), 17),
-        ((("form", "x"),), 1),
-        ((("form", ""),), 1),
-        ((("form", "-2"),), 1),
-        ((("form", "99999"),), 1),
-    ],
-)
-def test_the_form_that_a_hello_tells(settings: tuple[tuple[str, str], ...], form: int) -> None:
-    assert form_of(HELLO._replace(settings=settings)) == form

@@ -4,17 +4,45 @@ at the other end of the accepted one only. (With sockets: `test_datagrams.py`.)
 
 from __future__ import annotations
 
+import logging
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from quorumcache.node.peers.codec import pack_item
+import pytest
+
+from quorumcache.node.clock import SystemClock
+from quorumcache.node.peers.codec import Hello, pack_item
 from quorumcache.node.peers.datagram_paths import DatagramPaths
 from quorumcache.node.peers.datagrams import encode_datagrams, make_token
+from quorumcache.node.peers.handshake import Handshake
+from quorumcache.node.peers.line_log import LineLog
 from quorumcache.node.peers.peer import Peer
+from quorumcache.node.peers.proofs import keyed, with_extras
+from quorumcache.node.telemetry.counters import Counters
+from quorumcache.ring.secret import Secret
 from tests.support.founding import disk_id
-from tests.unit.node.peers.test_network import hello_of
+from tests.unit.node.peers.test_network import Recorder, hello_of
 
 OWN, THEIRS = hello_of(1), hello_of(2)
+SECRET = Secret("the secret of the cluster")
+
+
+def paths_of(counters: Counters | None = None) -> DatagramPaths:
+    log = logging.getLogger("quorumcache.peers")
+    return DatagramPaths(counters or Counters(), LineLog(SystemClock(), log))
+
+
+def handshake_of(secret: Secret | None = None) -> Handshake:
+    return Handshake(OWN, None, lambda: None, Random(1), secret)
+
+
+def dialed(hello: Hello | None, path: Any = None) -> Any:
+    return SimpleNamespace(node_id=2, hello=hello, path=path, dialed=True, is_proven=False)
+
+
+def accepted(hello: Hello, is_proven: bool = False) -> Any:
+    return SimpleNamespace(node_id=2, hello=hello, dialed=False, is_proven=is_proven)
 
 
 class Path:
@@ -31,13 +59,10 @@ class Path:
 
 
 def test_a_path_is_used_while_its_link_stands() -> None:
-    paths = DatagramPaths()
-    path = Path()
-    link: Any = SimpleNamespace(node_id=2, hello=None, path=path)
-    paths.opened(OWN, link)
+    paths, path = paths_of(), Path()
+    paths.opened(dialed(None, path), handshake_of())
     paths.send(2, b"too early")
-    link.hello = THEIRS
-    paths.opened(OWN, link)
+    paths.opened(dialed(THEIRS, path), handshake_of())
     assert path.token == make_token(OWN, THEIRS)
     paths.send(2, b"x")
     paths.send(3, b"to nobody")
@@ -50,19 +75,41 @@ def test_a_path_is_used_while_its_link_stands() -> None:
 
 
 def test_only_the_process_that_introduced_itself_is_taken() -> None:
-    paths = DatagramPaths()
+    counters, handler = Counters(), Recorder()
+    paths = paths_of(counters)
     peer = Peer("b", [], disk_id(2))
     other = THEIRS._replace(incarnation=THEIRS.incarnation + 1)
 
-    def sender(hello: Any) -> int | None:
+    def is_taken(hello: Hello) -> bool:
         [datagram] = encode_datagrams(make_token(hello, OWN), [pack_item((1,))])
-        return paths.sender_of(datagram)
+        before = len(handler.events)
+        paths.receive(datagram, {2: peer}, handler)  # type: ignore[arg-type]
+        return len(handler.events) > before
 
-    assert sender(THEIRS) is None
-    paths.take_of(peer, THEIRS, OWN)
-    assert (sender(THEIRS), sender(other)) == (2, None)
-    paths.take_of(peer, other, OWN)
-    assert (sender(THEIRS), sender(other)) == (None, 2)
-    paths.take_of(peer, None, OWN)
-    assert (sender(THEIRS), sender(other)) == (None, None)
-    assert paths.sender_of(b"") is None
+    assert not is_taken(THEIRS)
+    paths.take_of(peer, accepted(THEIRS), handshake_of())
+    assert (is_taken(THEIRS), is_taken(other)) == (True, False)
+    paths.take_of(peer, accepted(other), handshake_of())
+    assert (is_taken(THEIRS), is_taken(other)) == (False, True)
+    paths.take_none_of(peer)
+    assert (is_taken(THEIRS), is_taken(other)) == (False, False)
+    assert (counters.peer_datagrams_received, counters.peer_datagrams_refused) == (2, 5)
+
+
+@pytest.mark.parametrize("own", [SECRET, None])
+@pytest.mark.parametrize("theirs", [SECRET, None])
+def test_both_ends_make_the_same_token_and_with_the_secret_if_both_have_it(
+    own: Secret | None, theirs: Secret | None
+) -> None:
+    sender, receiver = paths_of(), paths_of()
+    path, peer = Path(), Peer("a", [], disk_id(1))
+    told = with_extras(THEIRS, "0" * 32, theirs is not None)
+    sender.opened(dialed(told, path), handshake_of(own))
+    at_the_other_end = Handshake(THEIRS, None, lambda: None, Random(1), theirs)
+    is_proven = own is not None and theirs is not None
+    link = SimpleNamespace(node_id=1, hello=OWN, dialed=False, is_proven=is_proven)
+    receiver.take_of(peer, link, at_the_other_end)  # type: ignore[arg-type]
+    assert path.token == peer.datagram_token
+    plain = make_token(OWN, THEIRS)
+    assert path.token == (keyed(plain, SECRET) if is_proven else plain)
+    assert keyed(plain, SECRET) != plain

@@ -4,16 +4,28 @@ back; what this node tells of itself is its newest state.
 
 from __future__ import annotations
 
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from quorumcache.node.peers.codec import HEADER, Hello, decode_hello
+from quorumcache.node.peers.codec import HEADER, Hello, Refusal, decode_hello, decode_items
 from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, NEWER_MAP_RETRY_MS, Handshake
+from quorumcache.node.peers.items import PROOF
 from quorumcache.node.peers.link import REFUSED_RETRY_MS, Refused
+from quorumcache.node.peers.proofs import (
+    OWN_FORM,
+    form_of,
+    has_secret,
+    make_proof,
+    nonce_of,
+    with_extras,
+    without_extras,
+)
 from quorumcache.node.storage.start_record import PeerStarts
 from quorumcache.node.storage.starts import Starts
+from quorumcache.ring.secret import Secret
 from tests.support.founding import disk_id
 from tests.unit.node.peers.test_codec import HELLO
 
@@ -35,7 +47,7 @@ class World:
     def __init__(self) -> None:
         self.newer_maps = 0
         starts = PeerStarts(None, "", HELLO.disk_id, fail)
-        self.handshake = Handshake(HELLO, starts, self._newer_map)
+        self.handshake = Handshake(HELLO, starts, self._newer_map, Random(1))
         self.handshake.know(2, "b", disk_id(2))
 
     def _newer_map(self) -> None:
@@ -95,18 +107,117 @@ def test_one_process_at_a_time_speaks_for_a_node() -> None:
     with pytest.raises(Refused, match="another process is connected to node a as node b") as caught:
         handshake.check_caller(THEIRS._replace(incarnation=9), inbound)
     assert caught.value.retry_ms == DUPLICATE_RETRY_MS
-    assert not ended
     handshake.check_caller(THEIRS, inbound)
-    assert ended == ["replaced by a new connection from the same process"]
     inbound.closing = True
     handshake.check_caller(THEIRS._replace(incarnation=9), inbound)
-    assert len(ended) == 1
+    assert not ended
 
 
 def test_the_own_hello_tells_the_newest_state() -> None:
-    handshake = Handshake(HELLO._replace(is_founded=False), None, lambda: None)
+    handshake = Handshake(HELLO._replace(is_founded=False), None, lambda: None, Random(1))
     handshake.set_map_epoch(9)
     handshake.set_founded()
     expected = HELLO._replace(is_founded=True, map_epoch=9)
     assert handshake.hello == expected
-    assert decode_hello(handshake.hello_frame[HEADER.size :]) == expected
+    link: Any = SimpleNamespace()
+    told = decode_hello(handshake.introduce(link)[HEADER.size :])
+    assert isinstance(told, Hello)
+    assert told._replace(settings=without_extras(told.settings)) == expected
+    assert (form_of(told), nonce_of(told), has_secret(told)) == (OWN_FORM, link.nonce, False)
+    other: Any = SimpleNamespace()
+    handshake.introduce(other)
+    assert other.nonce != link.nonce, "each connection has a nonce of its own"
+
+
+SECRET = Secret("the secret of the cluster")
+OTHER = Secret("the secret of another one")
+NONCE = "5" * 32
+
+
+def prove(
+    ours: Secret | None, theirs: Secret | None, *, required: bool = False, **changes: Any
+) -> bool:
+    """Node b, with its secret, dials node a: what a makes of it."""
+    at_a = Handshake(HELLO, None, lambda: None, Random(1), ours)
+    at_b = Handshake(THEIRS._replace(**changes), None, lambda: None, Random(2), theirs)
+    link: Any = SimpleNamespace()
+    told = decode_hello(at_a.introduce(link)[HEADER.size :])
+    assert isinstance(told, Hello)
+    frame = at_b.proof_frame(told)
+    at_a.requires_proofs = required
+    items = decode_items(frame[HEADER.size :])
+    assert not isinstance(items, Refusal)
+    return at_a.check_proof(with_extras(THEIRS, NONCE, False), items, link.nonce)
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_caller_proves_the_secret_that_it_has(required: bool) -> None:
+    assert prove(SECRET, SECRET, required=required)
+    with pytest.raises(Refused, match="node b has another secret than node a") as caught:
+        prove(SECRET, OTHER, required=required)
+    assert caught.value.retry_ms == REFUSED_RETRY_MS
+    # A node without a secret can check nothing.
+    assert not prove(None, SECRET, required=required)
+    assert not prove(None, None, required=required)
+
+
+def test_a_missing_proof_is_refused_once_proofs_are_required() -> None:
+    assert not prove(SECRET, None)
+    with pytest.raises(Refused, match="node b does not prove that it knows the cluster's secret"):
+        prove(SECRET, None, required=True)
+
+
+def test_a_proof_is_good_for_one_connection_and_one_pair_of_nodes() -> None:
+    at_a = Handshake(HELLO, None, lambda: None, Random(1), SECRET)
+    one: Any = SimpleNamespace()
+    told = decode_hello(at_a.introduce(one)[HEADER.size :])
+    assert isinstance(told, Hello)
+    proof = make_proof(SECRET, THEIRS, told, one.nonce)
+    assert at_a.check_proof(THEIRS, ((PROOF, proof),), one.nonce)
+    another: Any = SimpleNamespace()
+    at_a.introduce(another)
+    third = THEIRS._replace(node_id=3, name="c")
+    for sender, receiver, nonce in (
+        (THEIRS, HELLO, another.nonce),
+        (third, HELLO, one.nonce),
+        (THEIRS, HELLO._replace(node_id=7), one.nonce),
+        (THEIRS, HELLO._replace(cluster_id="c9"), one.nonce),
+        (HELLO, THEIRS, one.nonce),
+    ):
+        wrong = make_proof(SECRET, sender, receiver, nonce)
+        with pytest.raises(Refused, match="another secret"):
+            at_a.check_proof(THEIRS, ((PROOF, wrong),), one.nonce)
+    for cut in (proof[:-1], proof[:4], proof + b"x"):
+        with pytest.raises(Refused, match="another secret"):
+            at_a.check_proof(THEIRS, ((PROOF, cut),), one.nonce)
+
+
+def test_the_release_before_gets_no_proof_and_needs_none_until_they_are_required() -> None:
+    handshake = Handshake(HELLO, None, lambda: None, Random(1), SECRET)
+    assert handshake.proof_frame(THEIRS) == b""
+    handshake.check_form(THEIRS)
+    handshake.requires_proofs = True
+    with pytest.raises(Refused, match="does not prove"):
+        handshake.check_form(THEIRS)
+    handshake.check_form(with_extras(THEIRS, NONCE, True))
+    without = Handshake(HELLO, None, lambda: None, Random(1))
+    without.requires_proofs = True
+    without.check_form(THEIRS)
+
+
+def test_connections_of_before_are_ended_once_proofs_are_required() -> None:
+    handshake = Handshake(HELLO, None, lambda: None, Random(1), SECRET)
+    refused: list[Refused] = []
+    link: Any = SimpleNamespace(closing=False, hello=THEIRS, is_proven=False, refuse=refused.append)
+    handshake.cut_unproven(link)
+    handshake.cut_unproven(None)
+    handshake.requires_proofs = True
+    link.is_proven = True
+    handshake.cut_unproven(link)
+    assert not refused
+    link.is_proven = False
+    handshake.cut_unproven(link)
+    assert "does not prove" in str(refused[0])
+    link.closing = True
+    handshake.cut_unproven(link)
+    assert len(refused) == 1

@@ -15,6 +15,7 @@ from quorumcache.node.peers.codec import (
     FRAME_BYTES_MAX,
     HEADER,
     HELLO_BYTES_MAX,
+    KEEPALIVE_FRAME,
     Hello,
     Items,
     Refusal,
@@ -31,6 +32,7 @@ from quorumcache.node.peers.founding_frames import (
     encode_blank,
     encode_found,
 )
+from quorumcache.node.peers.items import PROOF
 from quorumcache.node.peers.link import (
     CLOSING_TICKS_MAX,
     FRAME_BYTES_GOAL,
@@ -41,6 +43,7 @@ from quorumcache.node.peers.link import (
     PeerLink,
     Refused,
 )
+from quorumcache.node.peers.proofs import encode_proof
 from tests.support.founding import disk_id, founder, record_of
 from tests.unit.node.peers.test_codec import HELLO
 
@@ -55,10 +58,20 @@ class Owner:
         self.hello = hello
         self.told: list[tuple[Any, ...]] = []
         self.refuse: Refused | None = None
+        self.refuse_proof: PeerError | None = None
+        self.proof = b""
         self.fail = False
 
-    def own_hello_frame(self) -> bytes:
+    def own_hello_frame(self, link: PeerLink) -> bytes:
         return encode_hello(self.hello)
+
+    def own_proof_frame(self, link: PeerLink, hello: Hello) -> bytes:
+        return self.proof
+
+    def link_proven(self, link: PeerLink, hello: Hello, items: Items) -> None:
+        if self.refuse_proof is not None:
+            raise self.refuse_proof
+        self.told.append(("proven", hello, items))
 
     def link_opened(self, link: PeerLink) -> None:
         self.told.append(("opened",))
@@ -189,6 +202,117 @@ def test_a_refusal_is_told_to_both_sides_and_ends_the_connection() -> None:
         assert a.told("refused") == [("refused", Refusal("not you", 700), True)]
         assert (a.transport.ended, b.transport.ended) == ("closed", "closed")
         assert not a.link.send(pack_item((1,)))
+
+    run(test)
+
+
+A2 = A._replace(settings=(*A.settings, ("form", "2")))
+PROVEN = ((PROOF, b"proof"),)
+
+
+def proving_pair() -> tuple[End, End]:
+    """a, which takes and gives proofs, has dialed b, and b has heard its hello."""
+    a, b = End(A2, 2), End(B, 0)
+    a.owner.proof = encode_proof(b"proof")
+    a.open()
+    b.open()
+    b.link.data_received(a.transport.take())
+    assert b.transport.written, "b introduces itself before the proof"
+    assert not b.link.is_ready
+    return a, b
+
+
+def test_a_caller_that_proves_is_ready_once_its_proof_was_looked_at() -> None:
+    def test() -> None:
+        a, b = proving_pair()
+        assert not b.told("ready")
+        assert not b.link.send(pack_item((1,)))
+        a.link.data_received(b.transport.take())
+        assert a.link.is_ready
+        a.link.send(pack_item((5, bytes(2 * HELLO_BYTES_MAX))))
+        a.link.flush()
+        b.link.data_received(a.transport.take())
+        assert [event[0] for event in b.owner.told[-4:]] == [
+            *("introduced", "proven", "ready", "items"),
+        ]
+        assert b.told("proven") == [("proven", A2, PROVEN)]
+        assert b.told("ready") == [("ready", 1)]
+        assert b.link.hello == A2
+
+    run(test)
+
+
+def test_nothing_but_the_proof_counts_before_it_and_it_is_short() -> None:
+    def test() -> None:
+        for error in (Refused("not your secret", 700), PeerError("no proof")):
+            _, b = proving_pair()
+            b.owner.refuse_proof = error
+            item = pack_item((5, b"x"))
+            b.link.data_received(encode_items([item]) + encode_items([item]))
+            assert not b.told("items")
+            assert not b.told("ready")
+            assert b.transport.ended == "closed"
+            assert b.link.hello is None
+        _, b = proving_pair()
+        b.link.data_received(HEADER.pack(HELLO_BYTES_MAX + 1, 0))
+        assert b.transport.ended == "closed"
+
+    run(test)
+
+
+def test_a_refused_proof_is_told_to_both_sides() -> None:
+    def test() -> None:
+        a, b = proving_pair()
+        b.owner.refuse_proof = Refused("not your secret", 700)
+        a.link.data_received(b.transport.take())
+        b.link.data_received(a.transport.take())
+        refusal = Refusal("not your secret", 700)
+        assert b.told("refused") == [("refused", refusal, False)]
+        a.link.data_received(b.transport.take())
+        assert a.told("refused") == [("refused", refusal, True)]
+
+    run(test)
+
+
+def test_a_caller_that_owes_its_proof_is_let_go_after_a_while() -> None:
+    def test() -> None:
+        _, b = proving_pair()
+        for _ in range(HELLO_TICKS_MAX + 1):
+            b.link.data_received(KEEPALIVE_FRAME[:1])
+            b.link.tick()
+        assert b.transport.ended == "aborted"
+        _, b = proving_pair()
+        b.link.data_received(encode_refusal("no", 5))
+        assert b.told("refused") == [("refused", Refusal("no", 5), True)]
+
+    run(test)
+
+
+def test_the_caller_proves_only_where_it_has_a_proof_to_give() -> None:
+    def test() -> None:
+        a, b = End(A, 2), End(B, 0)
+        a.open()
+        b.open()
+        b.link.data_received(a.transport.take())
+        a.link.data_received(b.transport.take())
+        assert a.link.is_ready
+        assert b.link.is_ready, "the release before proves nothing"
+        assert not a.transport.written
+
+    run(test)
+
+
+def test_every_cut_of_a_handshake_with_a_proof_leads_to_the_same() -> None:
+    def test() -> None:
+        frames = encode_hello(A2) + encode_proof(b"proof") + encode_items([pack_item((5, b"x"))])
+        for cut in range(1, len(frames)):
+            b = End(B, 0)
+            b.open()
+            b.link.data_received(frames[:cut])
+            b.link.data_received(frames[cut:])
+            assert [event[0] for event in b.owner.told] == [
+                *("opened", "introduced", "proven", "ready", "items"),
+            ]
 
     run(test)
 

@@ -35,7 +35,9 @@ from quorumcache.node.peers.link import REFUSED_RETRY_MS
 from quorumcache.node.peers.network import PeerNetwork, PeerSpec
 from quorumcache.node.peers.open_links import UNKNOWN_LINKS_MAX
 from quorumcache.node.peers.peer import ONE_WAY_NS
+from quorumcache.node.peers.proofs import encode_proof, make_proof, nonce_of, with_extras
 from quorumcache.node.telemetry.counters import Counters
+from quorumcache.ring.secret import Secret
 from tests.support.background import background_tasks
 from tests.support.founding import disk_id
 from tests.support.hung_names import HungNames
@@ -164,6 +166,7 @@ class World:
     def make(self, node_id: int, *, peer_name: str = "", **options: Any) -> Any:
         other = 3 - node_id
         hello = options.pop("hello", None) or hello_of(node_id)
+        secret = options.pop("secret", None)
         recorder = Recorder()
         network = PeerNetwork(
             asyncio.get_running_loop(),
@@ -175,7 +178,7 @@ class World:
         )
         name = peer_name or "?abc"[other]
         peers = {other: PeerSpec(name, self.address(other), disk_id(other))}
-        network.join(hello, peers, recorder)
+        network.join(hello, peers, recorder, secret=secret, entropy=random.Random())
         self.networks.append(network)
         return network, recorder
 
@@ -516,6 +519,133 @@ def test_a_refused_node_waits_and_says_so_once(caplog: pytest.LogCaptureFixture)
     assert len(lines) <= 4
 
 
+SECRET, OTHER_SECRET = Secret("the secret of the cluster"), Secret("the secret of another")
+
+
+def test_nodes_with_the_secret_prove_it_to_each_other() -> None:
+    async def test() -> None:
+        async with World() as world:
+            a, at_a = await world.start(1, secret=SECRET)
+            assert (a.form_of(2), a.form_of(7), a.proven()) == (1, 1, set())
+            b, at_b = await world.start(2, secret=SECRET)
+            await at_a.wait("up", 2)
+            await until(lambda: a.proven() == {2} and b.proven() == {1})
+            assert (a.form_of(2), b.form_of(1)) == (2, 2)
+            a.require_proofs(True)
+            b.require_proofs(True)
+            a.send(2, (5, b"x"))
+            a.flush()
+            await at_b.wait("item", 1)
+            assert not at_a.all("down")[1:], "one: b was not there yet"
+            b.abort()
+            await until(lambda: a.proven() == set())
+            assert a.form_of(2) == 2, "what it was when it was heard last"
+
+    run(test())
+
+
+def test_nodes_with_different_secrets_refuse_each_other_and_say_so() -> None:
+    async def test() -> None:
+        async with World() as world:
+            a, at_a = await world.start(1, secret=SECRET)
+            b, at_b = await world.start(2, secret=OTHER_SECRET)
+            for recorder in (at_a, at_b):
+                told = [await recorder.wait("refused", *other) for other in ((0,), ())]
+                assert all("has another secret than node" in event[2] for event in told)
+            await until(lambda: a.refusals() and b.refusals())
+            assert "node b refuses this node: node a has another secret" in a.refusals()[2]
+            for network, recorder in ((a, at_a), (b, at_b)):
+                network.send_to_all((5, b"x"))
+                network.flush()
+                assert network.proven() == set()
+                assert not network.is_heard(1)
+                assert not network.is_heard(2)
+                assert not recorder.all("item")
+
+    run(test())
+
+
+def test_a_node_without_the_secret_is_let_in_until_proofs_are_required() -> None:
+    async def test() -> None:
+        async with World() as world:
+            a, at_a = await world.start(1, secret=SECRET)
+            b, at_b = await world.start(2)
+            await at_a.wait("up", 2)
+            await until(lambda: a.is_heard(2) and b.is_heard(1))
+            assert (a.proven(), b.proven()) == (set(), set())
+            a.require_proofs(True)
+            await until(lambda: not a.is_heard(2))
+            refused = await at_b.wait("refused", 1)
+            assert "node b does not prove that it knows the cluster's secret" in refused[2]
+            await at_a.wait("down", 2)
+            await until(lambda: b.refusals())
+            assert b.is_heard(1), "it can check nothing"
+
+    run(test())
+
+
+def test_a_stranger_that_knows_all_but_the_secret_brings_nothing() -> None:
+    """It says what node b would say, from another process, while b is away."""
+
+    async def test() -> None:
+        async with World() as world:
+            a, at_a = await world.start(1, secret=SECRET)
+            a.require_proofs(True)
+            hello = with_extras(hello_of(2), "0" * 32, True)
+            item = encode_items([pack_item((5, b"x"))])
+            for first in (item, encode_proof(b""), encode_proof(bytes(32)), encode_proof(b"x")):
+                reader, writer = await asyncio.open_connection("127.0.0.1", world.ports[1])
+                writer.write(encode_hello(hello) + first + item)
+                await read_payload(reader)  # a introduces itself
+                await ended(reader)
+                writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", world.ports[1])
+            writer.write(encode_hello(hello_of(2)) + item)
+            refusal = decode_hello(await read_payload(reader))
+            assert isinstance(refusal, Refusal)
+            assert "does not prove" in refusal.sentence
+            writer.close()
+            assert not at_a.all("item")
+            assert not at_a.all("hello")
+            assert not a.is_heard(2)
+
+    run(test())
+
+
+def test_a_proof_that_was_overheard_is_of_no_use_on_another_connection() -> None:
+    async def test() -> None:
+        async with World() as world:
+            a, at_a = await world.start(1, secret=SECRET)
+            a.require_proofs(True)
+            hello = hello_of(2)
+            overheard = b""
+            for is_honest in (True, False):
+                reader, writer = await asyncio.open_connection("127.0.0.1", world.ports[1])
+                writer.write(encode_hello(with_extras(hello, "0" * 32, True)))
+                told = decode_hello(await read_payload(reader))
+                assert isinstance(told, Hello)
+                if is_honest:
+                    overheard = make_proof(SECRET, hello, told, nonce_of(told))
+                writer.write(encode_proof(overheard) + encode_items([pack_item((5, b"x"))]))
+                if is_honest:
+                    await at_a.wait("item", 2)
+                    writer.close()
+                    await until(lambda: not a.is_heard(2))
+                else:
+                    await at_a.wait("refused", 0)
+                    await ended_after_a_frame(reader)
+                    writer.close()
+            assert len(at_a.all("item")) == 1
+
+    run(test())
+
+
+async def ended_after_a_frame(reader: asyncio.StreamReader) -> None:
+    """Waits until the other side has said one thing more and closed the connection."""
+    await read_payload(reader)
+    await ended(reader)
+
+
 def test_a_second_process_of_the_same_name_is_refused_while_the_first_lives() -> None:
     async def test() -> None:
         async with World() as world:
@@ -701,9 +831,9 @@ def test_a_link_cut_one_way_is_noticed_at_both_ends(way: str) -> None:
             a.join(hello_of(1), peers, recorder)
             world.networks.append(a)
             await a.start()
-            _, at_b = await world.start(2)
+            b, at_b = await world.start(2)
             await recorder.wait("up", 2)
-            await at_b.wait("hello", 1)
+            await until(lambda: b.is_heard(1))
             valve.open[way].clear()
             # The dialer hears nothing of what it says; the other side hears nothing, or the end.
             await recorder.until(lambda: not a.is_up(2))

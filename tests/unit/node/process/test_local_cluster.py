@@ -14,7 +14,14 @@ import pytest
 from quorumcache.node.config import NodeConfig, parse_initial_cluster
 from quorumcache.node.errors import ConfigError, StartupError
 from quorumcache.node.process import local_cluster
-from quorumcache.node.process.local_cluster import Plan, is_free, make_plan, save_plan
+from quorumcache.node.process.local_cluster import (
+    Plan,
+    add_nodes,
+    is_free,
+    make_plan,
+    save_plan,
+    without_node,
+)
 
 
 def plan_for(
@@ -120,7 +127,7 @@ def test_a_damaged_plan_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_plan_of_another_version(tmp_path: Path) -> None:
-    (tmp_path / "cluster.json").write_text(json.dumps({"format": 2}))
+    (tmp_path / "cluster.json").write_text(json.dumps({"format": 9}))
     with pytest.raises(StartupError, match="another version"):
         plan_for(tmp_path)
 
@@ -163,3 +170,60 @@ def test_a_plan_is_durable_with_its_name(
     monkeypatch.setattr(os, "replace", noted_replace)
     save_plan(plan_for(tmp_path, nodes=2, base_port=20_000)[0])
     assert order == ["file", "replace", "directory"]
+
+
+# --- nodes that come and go
+
+
+def saved(plan: Plan) -> Plan:
+    """As it is read again."""
+    save_plan(plan)
+    found = local_cluster._load(plan.data_dir)
+    assert found is not None
+    return found
+
+
+def test_nodes_are_added_with_the_next_letters_and_ports(tmp_path: Path, taken: set[int]) -> None:
+    plan, _ = plan_for(tmp_path)
+    founders = plan.initial_cluster
+    more = add_nodes(plan, 2)
+    assert [node.name for node in more.nodes] == ["a", "b", "c", "d", "e"]
+    assert ports(more) == [11211, 11212, 11213, 11214, 11215]
+    assert [node.has_joined for node in more.nodes] == [False] * 3 + [True] * 2
+    assert more.initial_cluster == founders
+    assert more.join_addresses(more.nodes[3]).count("127.0.0.1:") == 4
+    assert saved(more) == more
+    fewer = without_node(without_node(more, "a"), "e")
+    assert [node.name for node in fewer.nodes] == ["b", "c", "d"]
+    assert fewer.initial_cluster == founders
+    assert saved(fewer) == fewer
+    assert [node.name for node in add_nodes(fewer, 2).nodes[3:]] == ["a", "e"]
+
+
+def test_a_port_that_is_taken_is_passed_over(tmp_path: Path, taken: set[int]) -> None:
+    plan, _ = plan_for(tmp_path)
+    taken.add(11314)
+    added = add_nodes(plan, 1).nodes[-1]
+    assert added.listen_port != 11214
+    assert len({port for _, port in added.ports}) == 3
+
+
+def test_a_name_with_a_directory_is_not_given_again(tmp_path: Path, taken: set[int]) -> None:
+    plan, _ = plan_for(tmp_path)
+    (tmp_path / "d").mkdir()
+    assert add_nodes(plan, 1).nodes[-1].name == "e"
+    with pytest.raises(StartupError, match="22 names are left of 26"):
+        add_nodes(plan, 23)
+    with pytest.raises(StartupError, match="0 nodes cannot be added"):
+        add_nodes(plan, 0)
+
+
+def test_a_cluster_of_founders_is_written_as_before(tmp_path: Path, taken: set[int]) -> None:
+    plan, _ = plan_for(tmp_path)
+    save_plan(plan)
+    document = json.loads((tmp_path / "cluster.json").read_text())
+    assert document["format"] == 1
+    assert set(document) == {"format", "shards", "nodes"}
+    assert set(document["nodes"][0]) == {"name", "listen_port", "http_port", "peer_port"}
+    save_plan(add_nodes(plan, 1))
+    assert json.loads((tmp_path / "cluster.json").read_text())["format"] == 2

@@ -12,14 +12,13 @@ import pytest
 from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import ConfigError
 from quorumcache.node.process.options import (
-    OPTIONS,
     Command,
     make_config,
     parser,
     read_command,
     read_file,
-    read_size,
 )
+from quorumcache.node.process.setting_table import OPTIONS, read_size
 
 TEXT_OF: dict[str, str] = {
     "name": "b",

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from quorumcache.node.errors import ConfigError, DataDirLocked, StartupError
-from quorumcache.node.process import supervisor as module
+from quorumcache.node.errors import StartupError
+from quorumcache.node.process.child import Child
 from quorumcache.node.process.local_cluster import LocalNode, Plan
-from quorumcache.node.process.supervisor import BACKOFF_MAX_S, Supervisor, read_health
+from quorumcache.node.process.supervisor import BACKOFF_MAX_S, Supervisor
 from tests.simulation.loop import VirtualLoop
 
 
@@ -29,6 +28,10 @@ class FakeChild:
         self.pid = 17
         self.started_at = 0.0
         self.is_running = True
+        self.is_restarting = False
+        self.restarted = asyncio.Event()
+        self.gone = asyncio.Event()
+        self.is_marked_left = False
         self.lives = lives
         """Seconds of each life; the last one does not end."""
         self.starts: list[float] = []
@@ -37,6 +40,9 @@ class FakeChild:
 
     def has_data(self) -> bool:
         return self.data_is_there
+
+    def has_left(self) -> bool:
+        return self.is_marked_left
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -60,6 +66,8 @@ def watched(child: FakeChild, seconds: float, *, restart: bool = True) -> list[s
     said: list[str] = []
     plan = Plan("d", 4, (child.node,))
     supervisor = Supervisor(plan, passed_on=[], restart=restart, say=said.append)
+
+    supervisor._children = [child]  # type: ignore[list-item]
 
     async def main() -> None:
         child.started_at = asyncio.get_running_loop().time()
@@ -132,48 +140,97 @@ def test_a_start_that_fails_is_told_and_tried_again(error: BaseException, told: 
     assert len(child.starts) == 2
 
 
-# --- /health
+def test_one_that_has_left_is_not_started_again_and_is_forgotten(tmp_path: Path) -> None:
+    child, other = FakeChild([1.0]), LocalNode("n2", 4, 5, 6)
+    child.is_marked_left = True
+    said: list[str] = []
+    plan = Plan(str(tmp_path), 4, (child.node, other))
+    supervisor = Supervisor(plan, passed_on=[], restart=True, say=said.append)
+    supervisor._children[0] = child  # type: ignore[call-overload]
+
+    async def main() -> None:
+        await supervisor._watch(child)  # type: ignore[arg-type]
+        assert child.gone.is_set()
+
+    asyncio.run(main())
+    assert said == ["node n1 has left the cluster; its data is still in n1/data"]
+    assert child.starts == []
+    remembered = json.loads((tmp_path / "cluster.json").read_text())
+    assert [row["name"] for row in remembered["nodes"]] == ["n2"]
+    assert remembered["founders"] == "n1=127.0.0.1:3,n2=127.0.0.1:6"
 
 
-async def served(reply: bytes, then: Callable[[str], Any]) -> Any:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(reply)
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        return await asyncio.wait_for(then(f"127.0.0.1:{port}"), 60)
-    finally:
-        server.close()
+def test_one_that_is_restarted_is_nobody_elses_business() -> None:
+    child = FakeChild([1.0])
+    child.is_restarting = True
+    child.restarted.set()
+    assert watched(child, 100) == []
+    assert child.starts == []
 
 
-def test_the_problems_of_a_node_are_read() -> None:
-    body = json.dumps({"problems": ["shard 1 has no leader"]}).encode()
-    reply = b"HTTP/1.0 503 x\r\n\r\n" + body
-    assert asyncio.run(served(reply, read_health)) == ["shard 1 has no leader"]
+def test_one_that_did_not_come_back_from_a_restart_is_started_again() -> None:
+    child = FakeChild([1.0])
+    child.is_restarting, child.is_running = True, False
+    child.restarted.set()
+    said = watched(child, 100)
+    assert said[0] == "node n1 died (it did not come back); starting it again in 0.5 s"
 
 
-@pytest.mark.parametrize("body", [b"", b"hello", b"[]", b"{}", b'{"problems": 5}'])
-def test_what_is_no_report_is_told(body: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - JSON's error is one, too
-        asyncio.run(served(b"HTTP/1.0 200 OK\r\n\r\n" + body, read_health))
+class FakeCaller:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.has_gone = False
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
 
 
-# --- the command
+def asked(supervisor: Supervisor, *questions: dict[str, Any]) -> list[Any]:
+    async def main() -> list[Any]:
+        caller: Any = FakeCaller()
+        return await asyncio.gather(
+            *(supervisor._handle(question, caller) for question in questions),
+            return_exceptions=True,
+        )
+
+    return asyncio.run(main())
 
 
-def test_two_clusters_never_share_a_directory(tmp_path: Path) -> None:
-    held = module._lock(str(tmp_path))
-    with pytest.raises(DataDirLocked):
-        module._lock(str(tmp_path))
-    held.close()
-    module._lock(str(tmp_path)).close()
+def test_questions_while_it_runs(tmp_path: Path) -> None:
+    plan = Plan(str(tmp_path), 4, (LocalNode("a", 1, 2, 3), LocalNode("b", 4, 5, 6)))
+    supervisor = Supervisor(plan, passed_on=[], restart=True, say=lambda _: None)
+    nodes, left, unknown, few = asked(
+        supervisor,
+        {"do": "nodes"},
+        {"do": "left", "name": "z"},
+        {"do": "dance"},
+        {"do": "rolling-restart"},
+    )
+    assert nodes == {"code": 0, "nodes": [("a", "127.0.0.1:1"), ("b", "127.0.0.1:4")]}
+    assert left == {"code": 0}
+    assert "does not know 'dance'" in str(unknown)
+    assert few == {"code": 1}
 
 
-def test_a_wrong_size_is_told_before_anything_is_made(tmp_path: Path) -> None:
-    directory = tmp_path / "d"
-    with pytest.raises(ConfigError, match="--memory: 'x' is not a size"):
-        module.main(["--data-dir", str(directory), "--memory", "x"])
-    assert not directory.exists()
+def test_one_thing_at_a_time(tmp_path: Path) -> None:
+    plan = Plan(str(tmp_path), 4, (LocalNode("a", 1, 2, 3),))
+    supervisor = Supervisor(plan, passed_on=[], restart=True, say=lambda _: None)
+    supervisor._job = "rolling restart"
+    (answer,) = asked(supervisor, {"do": "add", "nodes": 1})
+    assert isinstance(answer, StartupError)
+    assert "rolling restart is under way" in str(answer)
+
+
+def test_a_node_that_does_not_start_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start(_: Child) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Child, "start", start)
+    plan = Plan(str(tmp_path), 4, (LocalNode("a", 1, 2, 3),))
+    supervisor = Supervisor(plan, passed_on=[], restart=True, say=lambda _: None)
+    (answer,) = asked(supervisor, {"do": "add", "nodes": 2})
+    assert "Permission denied" in str(answer)
+    remembered = json.loads((tmp_path / "cluster.json").read_text())
+    assert [row["name"] for row in remembered["nodes"]] == ["a"]

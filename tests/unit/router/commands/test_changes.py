@@ -50,7 +50,7 @@ async def told(cluster: FakeCluster, *words: str) -> Any:
 
 
 def operators(cluster: FakeCluster, *moves: dict[str, Any], change: Any = DRAIN) -> None:
-    cluster.operators.secret = SECRET.encode()
+    cluster.operators.secret = SECRET
     cluster.operators.answers = [change]
     cluster.operators.moves = list(moves) or [answer(change="")]
 
@@ -174,7 +174,7 @@ def test_refused_unknown_and_without_a_secret() -> None:
             ended = await quorumcache("rebalance", seeds=cluster.seeds, QUORUMCACHE_SECRET="")
             assert ended.code == 1
             assert "this needs the cluster's secret" in one_line(ended)
-            ended = await quorumcache("rebalance", seeds=cluster.seeds, QUORUMCACHE_SECRET="wrong")
+            ended = await quorumcache("rebalance", seeds=cluster.seeds, QUORUMCACHE_SECRET="x" * 16)
             assert one_line(ended) == "quorumcache: not done: this is not the cluster's secret"
 
     run(main())
@@ -194,7 +194,7 @@ def test_nodes_and_settings_are_listed() -> None:
             assert found.out == "dead_after_ms = 60000\nreplication = 3\n"
             as_json = await told(cluster, "node", "list", "--json")
             assert [node["name"] for node in json.loads(as_json.out)] == ["a", "b"]
-            cluster.operators.secret = b""
+            cluster.operators.secret = ""
             older = await told(cluster, "node", "list")
             assert older.code == 1
             assert "of an older version" in one_line(older)

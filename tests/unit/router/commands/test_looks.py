@@ -28,7 +28,7 @@ def test_moves_are_told_only_where_there_are_some() -> None:
 def test_status_shows_moves_and_a_watch_goes_on_over_a_pipe() -> None:
     async def main() -> None:
         async with FakeCluster() as cluster:
-            cluster.operators.secret = b"s"
+            cluster.operators.secret = "a secret of sixteen"
             cluster.operators.moves = [answer(move(1, "copying", 1, 2))]
             once = await quorumcache("status", seeds=cluster.seeds)
             assert once.code == 0

@@ -1,0 +1,79 @@
+"""The directory on whole nodes: changes that are asked for anywhere, steered to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from quorumcache.node.directory.question import OK, REFUSED
+from quorumcache.node.errors import NodeLeft
+from quorumcache.node.node import Node
+from quorumcache.ring import ClusterMap
+from tests.simulation.stage import Stage
+
+
+def map_of(node: Node) -> ClusterMap:
+    assert node.map is not None
+    return node.map
+
+
+async def ask(node: Node, *words: str) -> tuple[int, bytes]:
+    """Ask for a change at a node; the answer."""
+    answers: list[tuple[int, bytes]] = []
+    assert node.member is not None
+    node.member.office.desk.ask(words, lambda *answer: answers.append(answer))
+    while not answers:  # noqa: ASYNC110 - a desk answers within its deadline
+        await asyncio.sleep(0.01)
+    return answers[0]
+
+
+async def form_2(stage: Stage) -> None:
+    await stage.until("form 2", lambda: all(map_of(node).form == 2 for node in stage.up()))
+    await stage.until("starts", lambda: map_of(stage.node("n1")).started == 2**stage.shards - 1)
+
+
+def moves(node: Node) -> dict[str, Any]:
+    assert node.member is not None
+    document: dict[str, Any] = json.loads(node.member.office.desk.moves_json())
+    return document
+
+
+def test_a_drained_node_gives_away_its_shards_and_leaves_and_no_write_is_lost() -> None:
+    async def scenario(stage: Stage) -> None:
+        await form_2(stage)
+        wire = await stage.connect("n1")
+        keys = [stage.key(shard, number) for shard in range(2) for number in range(20)]
+        for key in keys:
+            assert await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key) == b"STORED\r\n"
+        drained = stage.node("n4")
+        client = await stage.connect("n4")
+        assert await client.ask(b"version\r\n") != b""
+        code, payload = await ask(stage.node("n2"), "drain", "n4")
+        assert code == OK, payload
+        code, payload = await ask(stage.node("n4"), "drain", "n3")
+        assert code == REFUSED
+        assert b"drain n4" in payload or b"replication" in payload or b"factor" in payload, payload
+        await stage.until("drained", lambda: map_of(drained).node(4).state == "drained")
+        assert moves(stage.node("n3"))["moves"] == []
+        await asyncio.sleep(3.0)
+        assert not drained.failed.done(), "a client is there"
+        for key in keys:
+            assert await client.ask(b"get %b\r\n" % key, b"END\r\n") == (
+                b"VALUE %b 0 1\r\n5\r\nEND\r\n" % key
+            )
+        client.close()
+        await stage.until("left", drained.failed.done)
+        error = drained.failed.result()
+        assert isinstance(error, NodeLeft)
+        assert error.was_drained
+        (problem,) = stage.nodes["n4"].problems
+        assert "NodeLeft" in problem
+        stage.nodes["n4"].problems.clear()
+        others = [stage.node(name) for name in ("n1", "n2", "n3")]
+        await stage.until("gone", lambda: all(len(map_of(n).nodes) == 3 for n in others))
+        await stage.until("forgotten", lambda: all(4 not in n.members.told for n in others))
+        for key in keys:
+            assert (await wire.ask(b"get %b\r\n" % key, b"END\r\n")).startswith(b"VALUE")
+
+    Stage(nodes=4).run(scenario)

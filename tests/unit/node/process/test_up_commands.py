@@ -1,0 +1,84 @@
+"""`quorumcached up add` and `up remove`: what they ask for, and which command they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from quorumcache.node.process import up, up_commands
+from quorumcache.ring.local_control import ControlError
+
+
+class Asked:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.questions: list[dict[str, Any]] = []
+        self.answers: list[Any] = []
+        self.commands: list[tuple[str, ...]] = []
+        self.status = 0
+        monkeypatch.setattr(up_commands, "ask", self._ask)
+        monkeypatch.setattr(up_commands, "_quorumcache", self._run)
+
+    def _ask(
+        self, data_dir: str, question: dict[str, Any], say: Callable[[str], object]
+    ) -> dict[str, Any]:
+        self.questions.append({"in": data_dir, **question})
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        say("a line")
+        return answer  # type: ignore[no-any-return]
+
+    def _run(self, seeds: list[str], *words: str) -> int:
+        self.commands.append((",".join(seeds), *words))
+        return self.status
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    return Asked(monkeypatch)
+
+
+def test_add_starts_nodes_and_shows_what_moves(asked: Asked, capsys: Any) -> None:
+    asked.answers = [{"code": 0, "names": ["d", "e"], "seeds": ["h:1", "h:2"]}]
+    assert up.main(["add", "--nodes", "2", "--data-dir", "x"]) == 0
+    assert asked.questions == [{"in": "x", "do": "add", "nodes": 2}]
+    assert asked.commands == [("h:1,h:2", "moves", "--wait-for", "d,e")]
+    assert capsys.readouterr().out == "a line\n"
+    asked.answers = [{"code": 0, "names": ["f"], "seeds": ["h:1"]}]
+    assert up.main(["add", "--no-wait"]) == 0
+    assert len(asked.commands) == 1
+
+
+def test_remove_drains_and_waits_until_the_node_has_ended(asked: Asked) -> None:
+    nodes = {"code": 0, "nodes": [["a", "h:1"], ["b", "h:2"]]}
+    asked.answers = [nodes, {"code": 0}]
+    assert up.main(["remove", "a", "--secret-file", "s"]) == 0
+    assert asked.commands == [("h:2,h:1", "node", "drain", "a", "--secret-file", "s")]
+    assert [question["do"] for question in asked.questions] == ["nodes", "left"]
+    asked.answers, asked.status = [nodes], 1
+    assert up.main(["remove", "a"]) == 1, "a refused drain waits for nothing"
+    asked.answers, asked.status = [nodes], 0
+    assert up.main(["remove", "a", "--no-wait"]) == 0
+    assert asked.commands[-1][-1] == "--no-wait"
+
+
+def test_what_goes_wrong_is_one_line(asked: Asked, capsys: Any) -> None:
+    asked.answers = [{"code": 0, "nodes": [["a", "h:1"]]}]
+    assert up.main(["remove", "z"]) == 1
+    assert capsys.readouterr().err == "quorumcached: there is no node z: the nodes are a\n"
+    asked.answers = [ControlError("no `quorumcached up` can be reached")]
+    assert up.main(["add"]) == 1
+    asked.answers = [{"code": 1, "error": "rolling restart is under way"}]
+    assert up.main(["add"]) == 1
+    assert "rolling restart is under way" in capsys.readouterr().err
+    assert asked.commands == []
+
+
+@pytest.mark.parametrize("words", [["add", "--help"], ["remove", "--help"]])
+def test_help(words: list[str], asked: Asked, capsys: Any) -> None:
+    if words[0] == "remove":
+        words = ["remove", "x", "--help"]
+    assert up.main(words) == 0
+    assert "--data-dir" in capsys.readouterr().out

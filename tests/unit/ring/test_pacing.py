@@ -1,0 +1,110 @@
+"""Goal: moves start within the bounds, the most urgent first, and only where they can end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from quorumcache.ring import ClusterView, Move
+from quorumcache.ring.draft import Draft
+from quorumcache.ring.pacing import MOVES_IN_MAX, MOVES_MAX, MOVES_OUT_MAX, sender, start_moves
+from tests.support.clusters import make_nodes
+from tests.support.moving_world import founded
+
+NODES = make_nodes(40)
+ALL = ClusterView(heard=frozenset(range(1, 41)))
+
+
+def draft_of(*moves: tuple[tuple[int, ...], tuple[int, ...]]) -> Draft:
+    """Group 1, 2, ... with these origins and targets."""
+    base = founded(NODES, 16, 3, (1, 2, 3))
+    sets = [origin for origin, _ in moves] + [(38, 39, 40)] * (16 - len(moves))
+    draft = Draft(replace(base, replica_sets=tuple(sets)))
+    for group_id, (_, target) in enumerate(moves, 1):
+        draft.aim(group_id, target)
+    return draft
+
+
+def started(draft: Draft, view: ClusterView = ALL) -> list[int]:
+    """Groups whose moves have started."""
+    start_moves(draft, view)
+    draft.finish()
+    return [group_id for group_id, move in sorted(draft.moves.items()) if move.decided]
+
+
+def test_a_node_receives_so_many_at_once() -> None:
+    draft = draft_of(*(((i, i + 1, i + 2), (i, i + 1, 35)) for i in range(1, 20, 4)))
+    assert started(draft) == [1, 2]
+    assert MOVES_IN_MAX == 2
+
+
+def test_a_node_sends_so_many_at_once() -> None:
+    draft = draft_of(*(((1, 2, 3), (1, 2, i)) for i in range(10, 15)))
+    assert started(draft) == [1, 2]
+    assert MOVES_OUT_MAX == 2
+
+
+def test_so_many_move_in_all() -> None:
+    draft = draft_of(*(((i, 20, 21), (i, 20, i + 21)) for i in range(1, 13)))
+    assert started(draft) == list(range(1, MOVES_MAX + 1))
+    assert started(draft) == list(range(1, MOVES_MAX + 1))
+
+
+def test_what_copies_nothing_only_counts_in_all() -> None:
+    draft = draft_of(*(((1, 2, 3, i), (1, 2, 3)) for i in range(10, 22)))
+    assert len(started(draft)) == MOVES_MAX
+
+
+def test_groups_with_the_fewest_living_replicas_come_first() -> None:
+    draft = draft_of(
+        *[((1, 2, 30, 4), (1, 2, 4))],  # only loses one
+        *(((i, 5, 6), (i, 5, i + 10)) for i in range(7, 14)),  # exchanges, all whole
+        *[((20, 31, 32), (20, 21, 22)), ((23, 24, 31), (23, 24, 25))],  # 1 and 2 are left
+    )
+    for node_id, state in ((31, "down"), (32, "lost")):
+        draft.set_state(draft.nodes[node_id], state)
+    view = ClusterView(heard=frozenset(range(1, 41)) - {31})
+    assert started(draft, view) == [2, 3, 4, 5, 6, 7, 9, 10]
+    order = [m.group_id for m in draft.moves.values() if m.decided]
+    assert len(order) == MOVES_MAX
+
+
+def test_while_paused_nothing_starts() -> None:
+    draft = draft_of(((1, 2, 3), (1, 2, 4)))
+    draft.is_paused = True
+    assert started(draft) == []
+    draft.is_paused = False
+    assert started(draft) == [1]
+
+
+def test_a_move_waits_for_its_newcomer_and_for_a_majority_on_both_sides() -> None:
+    def starts(heard: set[int], target: tuple[int, ...] = (1, 2, 4)) -> bool:
+        draft = draft_of(((1, 2, 3), target))
+        return started(draft, ClusterView(heard=frozenset(heard))) == [1]
+
+    assert starts({1, 2, 4})
+    assert starts({1, 3, 4})
+    assert not starts({1, 2, 3})  # The newcomer is silent.
+    assert not starts({1, 4})  # No majority decides.
+    assert not starts({2, 3, 4, 5}, (1,))  # Nobody would be left to decide.
+
+
+def test_a_group_that_has_not_started_does_not_move() -> None:
+    draft = Draft(replace(founded(NODES, 16, 3, (1, 2, 3)), started=0b10))
+    draft.sets[1] = draft.sets[2] = (1, 2, 3)
+    draft.aim(0, (1, 2, 7))
+    draft.aim(1, (1, 2, 8))
+    draft.aim(2, (1, 2, 9))
+    start_moves(draft, ALL)
+    assert [move.group_id for move in draft.moves.values() if move.decided] == [0, 2]
+
+
+def test_a_group_without_a_majority_holds_up_nobody() -> None:
+    draft = draft_of(*(((i, 20, 21), (i, 20, i + 21)) for i in range(1, 13)))
+    assert started(draft) == [1, 2, 3, 4, 5, 6, 7, 8]
+    silent = ClusterView(heard=frozenset(range(1, 41)) - {1, 2, 20})
+    assert started(draft, silent) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_the_first_that_stays_sends() -> None:
+    assert sender(Move(1, (1, 2, 3), (4, 3, 2))) == 3
+    assert sender(Move(1, (1,), (2,))) == 1
