@@ -139,7 +139,6 @@ def test_a_cluster_is_founded_by_nodes_of_one_version(tmp_path: Path, old: Path)
         cluster.end()
 
 
-@pytest.mark.skip("until hellos tell forms")
 def test_all_nodes_upgraded_the_map_gets_form_2_and_a_node_of_form_1_is_refused(
     tmp_path: Path, old: Path
 ) -> None:
