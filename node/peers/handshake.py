@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Final
 
@@ -13,6 +13,7 @@ from quorumcache.node.peers.codec import (
     encode_hello,
 )
 from quorumcache.node.peers.link import PeerLink, Refused
+from quorumcache.node.peers.peer import Peer
 from quorumcache.node.peers.proofs import (
     NONCE_BITS,
     OWN_FORM,
@@ -155,6 +156,14 @@ class Handshake:
             f"node {hello.name} does not prove that it knows the cluster's secret, which node "
             f"{self.hello.name} requires: start it with --secret-file or {SECRET_VARIABLE}"
         )
+
+    def proven(self, peers: Mapping[int, Peer]) -> set[int]:
+        """The nodes that know the cluster's secret, as far as this one could see: those that have
+        proven it on the connection that stands, and itself. Empty if it has no secret.
+        """
+        if self.secret is None:
+            return set()
+        return {self.hello.node_id, *(each for each, peer in peers.items() if peer.is_proven)}
 
     def cut_unproven(self, link: PeerLink | None) -> None:
         """End a connection that was accepted before proofs were required, if they are now."""

@@ -211,13 +211,11 @@ class PeerNetwork:
         return peer.form if peer is not None else 1
 
     def proven(self) -> set[int]:
-        """The nodes that are heard and have proven that they know the cluster's secret."""
-        return {each for each, peer in self._peers.items() if peer.is_proven}
+        """See `Handshake.proven`."""
+        return self._handshake.proven(self._peers) if self.has_joined else set()
 
     def require_proofs(self, is_required: bool) -> None:
-        """Accept no connection without a proof of the secret from now on, and end those that are
-        without; if this node has the secret.
-        """
+        """Accept no connection without a proof from now on, and end those that are without."""
         self._handshake.requires_proofs = is_required
         for peer in self._peers.values():
             self._handshake.cut_unproven(peer.inbound)
