@@ -207,3 +207,14 @@ def test_far_beyond_the_bound_those_that_hold_the_most_are_closed() -> None:
     assert not little_transport.aborted
     assert not taking_transport.aborted, "it has just taken something"
     assert served.counters.slow_clients_closed == 1
+
+
+def test_clients_that_route_by_themselves_do_not_depend_on_this_node() -> None:
+    served = Served()
+    plain, _ = served.connect()
+    routing, _ = served.connect()
+    assert served.server.count_dependent() == 2
+    routing.data_received(b"cluster redirect on\r\n")
+    served.loop.run()
+    assert served.server.count_dependent() == 1
+    assert (plain.finds_leaders, routing.finds_leaders) == (False, True)
