@@ -55,6 +55,7 @@ from quorumcache.node.peers.items import (
     HEARTBEAT_REPLIES,
     HEARTBEATS,
 )
+from quorumcache.node.peers.joining_frames import decode_join_answer, decode_newcomer
 from quorumcache.node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
 from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
 from quorumcache.node.protocol.requests import Quit, Request, Version
@@ -209,7 +210,7 @@ def peer_payload(data: bytes) -> None:
         if isinstance(hello, Hello) and len(data) <= HELLO_BYTES_MAX:
             again = decode_hello(encode_hello(hello)[HEADER.size :])
             assert again == hello, (again, hello)
-    for decode in (decode_question, decode_answer):
+    for decode in (decode_question, decode_answer, decode_newcomer, decode_join_answer):
         with suppress(PeerFrameError, HandshakeRefused):
             decode(data)
     with suppress(PeerFrameError):
