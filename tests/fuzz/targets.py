@@ -54,6 +54,7 @@ from quorumcache.node.peers.items import (
     FORWARD_RESULT,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
+    check_directory_item,
 )
 from quorumcache.node.peers.joining_frames import decode_join_answer, decode_newcomer
 from quorumcache.node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
@@ -272,11 +273,13 @@ _FOLLOWER = MapFollower(
 _COORDINATOR: Any = _Coordinator()
 _TIMEKEEPER: Any = SimpleNamespace(heard=_heard)
 _PEERS: Any = SimpleNamespace(node_ids=(), form_of=lambda node_id: 2)
+_OFFICE: Any = SimpleNamespace(on_item=lambda node_id, item: check_directory_item(item))
 _INBOX = Inbox(
     host=_HOST,
     transport=ConsensusTransport(_NO_PEERS),
     coordinator=_COORDINATOR,
     follower=_FOLLOWER,
+    office=_OFFICE,
     founding=_FOUNDING,
     timekeeper=_TIMEKEEPER,
     time=SimpleNamespace(is_settled=True),  # type: ignore[arg-type]
@@ -289,6 +292,7 @@ _INBOX = Inbox(
         peers=_PEERS,
     ),
     on_told=lambda: None,
+    on_join=lambda asker, payload: False,
 )
 
 
