@@ -14,12 +14,8 @@ from quorumcache.node.peers.codec import (
     Refused,
     encode_hello,
 )
-<<<<<<< HEAD
-from quorumcache.node.peers.link import PeerLink, Refused
-from quorumcache.node.peers.peer import Peer
-=======
 from quorumcache.node.peers.link import PeerLink
->>>>>>> directory
+from quorumcache.node.peers.peer import Peer
 from quorumcache.node.peers.proofs import (
     NONCE_BITS,
     OWN_FORM,
@@ -67,6 +63,7 @@ class Handshake:
         self.requires_proofs = False
         """No connection is accepted without a proof of the secret, if this node has it."""
         self.secret = secret
+        self._map_form = 1
         self._entropy = entropy
         self._known: dict[int, KnownPeer] = {}
         self._starts = starts
@@ -81,9 +78,10 @@ class Handshake:
         """The node has left the cluster: it is a stranger."""
         del self._known[node_id]
 
-    def set_map_epoch(self, epoch: int) -> None:
-        """The epoch that future hellos tell."""
+    def set_map(self, epoch: int, form: int) -> None:
+        """The newest map: future hellos tell its epoch, and who cannot read it is no peer."""
         self.hello = self.hello._replace(map_epoch=epoch)
+        self._map_form = form
 
     def set_founded(self) -> None:
         """Future hellos tell that the founding is complete."""
@@ -117,6 +115,13 @@ class Handshake:
                 self._on_newer_map()
                 raise Refused(why, NEWER_MAP_RETRY_MS)
             raise Refused(why, farewell=self._farewell(hello))
+        form = form_of(hello)
+        if form < self._map_form:
+            raise Refused(
+                f"node {hello.name} runs quorumcache {hello.version} of form {form}, which cannot "
+                f"read the cluster map of node {own.name}: that has form {self._map_form}. Start "
+                f"node {hello.name} with the version of the other nodes"
+            )
         if self._starts is not None:
             starts = Starts(hello.start_number, hello.start_nonces)
             why = self._starts.why_set_back(own.name, hello.name, hello.disk_id, starts)

@@ -257,9 +257,9 @@ class PeerNetwork:
                 link.flush()
                 self._counters.peer_bytes_sent += link.written_bytes - before
 
-    def set_map_epoch(self, epoch: int) -> None:
-        """The epoch that future hellos tell."""
-        self._handshake.set_map_epoch(epoch)
+    def set_map(self, epoch: int, form: int) -> None:
+        """What future hellos tell, and what peers have to read."""
+        self._handshake.set_map(epoch, form)
 
     def set_founded(self) -> None:
         """Future hellos tell that the founding is complete."""

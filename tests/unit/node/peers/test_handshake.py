@@ -91,11 +91,23 @@ def test_a_stranger_with_a_newer_map_is_told_to_come_again_soon() -> None:
     stranger = THEIRS._replace(node_id=5, map_epoch=HELLO.map_epoch + 1)
     assert world.refusal(stranger).retry_ms == NEWER_MAP_RETRY_MS
     assert world.newer_maps == 1
-    world.handshake.set_map_epoch(HELLO.map_epoch + 1)
+    world.handshake.set_map(HELLO.map_epoch + 1, 1)
     assert world.refusal(stranger).retry_ms == REFUSED_RETRY_MS
     other = stranger._replace(cluster_id="c2", map_epoch=99)
     assert world.refusal(other).retry_ms == REFUSED_RETRY_MS
     assert world.newer_maps == 1
+
+
+def test_who_cannot_read_the_map_is_refused_and_told_so() -> None:
+    world = World()
+    world.handshake.set_map(5, 1)
+    world.handshake.check(THEIRS, 0)
+    world.handshake.set_map(6, 2)
+    assert str(world.refusal(THEIRS)) == (
+        f"node b runs quorumcache {THEIRS.version} of form 1, which cannot read the cluster map of"
+        " node a: that has form 2. Start node b with the version of the other nodes"
+    )
+    world.handshake.check(with_extras(THEIRS, "0" * 32, has_secret=False), 0)
 
 
 def test_a_directory_that_was_set_back_is_refused_once_a_later_start_was_accepted() -> None:
@@ -123,7 +135,7 @@ def test_one_process_at_a_time_speaks_for_a_node() -> None:
 
 def test_the_own_hello_tells_the_newest_state() -> None:
     handshake = Handshake(HELLO._replace(is_founded=False), None, lambda: None, Random(1))
-    handshake.set_map_epoch(9)
+    handshake.set_map(9, 2)
     handshake.set_founded()
     expected = HELLO._replace(is_founded=True, map_epoch=9)
     assert handshake.hello == expected

@@ -911,7 +911,7 @@ def test_a_hello_tells_the_newest_epoch() -> None:
     async def test() -> None:
         async with World() as world:
             a, _ = await world.start(1)
-            a.set_map_epoch(77)
+            a.set_map(77, 1)
             _, at_b = await world.start(2)
             assert (await at_b.wait("hello", 1))[2].map_epoch == 77
 
