@@ -24,7 +24,7 @@ def next_map(present: ClusterMap, view: ClusterView) -> ClusterMap | None:
         if is_complete(move, view.reports.get(move.group_id)):
             draft.complete(move)
     is_plan_needed, heirs = follow_nodes(draft, view)
-    if is_plan_needed or not Soundness(draft).allows_plan(draft):
+    if is_plan_needed or not Soundness(draft).allows_plan(draft, view):
         make_plan(draft, view, heirs)
     start_moves(draft, view)
     let_nodes_leave(draft, view)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from quorumcache.ring.cluster_view import ClusterView
+from quorumcache.ring.cluster_view import ClusterView, GroupReport
 from quorumcache.ring.directory_set import choose_directory, directory_size
 from quorumcache.ring.draft import Draft
 from quorumcache.ring.move import DIRECTORY_GROUP
@@ -51,12 +51,12 @@ def make_plan(draft: Draft, view: ClusterView, heirs: Mapping[int, int] | None =
     for group_id, target in enumerate(placed, 1):
         missing = draft.replication - len(target)
         if missing > 0:
-            copied = draft.copied(group_id)
+            copied = draft.copied(group_id, view.reports.get(group_id))
             staying = [node.node_id for node in kept if node.node_id in copied]
             target = (*target, *staying[:missing])
         draft.aim(group_id, target, view.reports.get(group_id))
     report = view.reports.get(DIRECTORY_GROUP)
-    draft.aim(DIRECTORY_GROUP, _wanted_directory(draft, placeable, kept), report)
+    draft.aim(DIRECTORY_GROUP, _wanted_directory(draft, placeable, kept, report), report)
 
 
 def _kept(draft: Draft) -> list[NodeInfo]:
@@ -71,11 +71,14 @@ def _kept(draft: Draft) -> list[NodeInfo]:
 
 
 def _wanted_directory(
-    draft: Draft, placeable: Sequence[NodeInfo], kept: Sequence[NodeInfo]
+    draft: Draft,
+    placeable: Sequence[NodeInfo],
+    kept: Sequence[NodeInfo],
+    report: GroupReport | None,
 ) -> tuple[int, ...]:
     # Its size follows the nodes that are to come back, too: it does not shrink with each that dies.
     returning = [node for node in kept if node.weight > 0 and node.state != DRAINING]
-    copied = draft.copied(DIRECTORY_GROUP)
+    copied = draft.copied(DIRECTORY_GROUP, report)
     return choose_directory(
         placeable,
         [node for node in kept if node.node_id in copied],
@@ -119,8 +122,17 @@ class Soundness:
         # While its successor is awaited a lost node counts as if it were here.
         return self._awaited in nodes and count + 1 == min(self._replication, len(placeable) + 1)
 
-    def allows_plan(self, draft: Draft) -> bool:
-        """Whether the wanted set of every group is sound."""
-        return all(
-            self.allows(group_id, draft.wanted(group_id)) for group_id in range(len(draft.sets))
-        )
+    def allows_plan(self, draft: Draft, view: ClusterView) -> bool:
+        """Whether the wanted set of every group is sound, and no node is waited for that can get no
+        replica now: it was to get one, and went down before.
+        """
+        for group_id in range(len(draft.sets)):
+            wanted = draft.wanted(group_id)
+            if not self.allows(group_id, wanted):
+                return False
+            away = [node_id for node_id in wanted if node_id not in self._placeable]
+            if away and self._placeable:
+                copied = draft.copied(group_id, view.reports.get(group_id))
+                if any(node_id not in copied for node_id in away):
+                    return False
+        return True

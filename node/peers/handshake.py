@@ -10,9 +10,11 @@ from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,
     Items,
+    Refusal,
+    Refused,
     encode_hello,
 )
-from quorumcache.node.peers.link import PeerLink, Refused
+from quorumcache.node.peers.link import PeerLink
 from quorumcache.node.peers.peer import Peer
 from quorumcache.node.peers.proofs import (
     NONCE_BITS,
@@ -20,7 +22,9 @@ from quorumcache.node.peers.proofs import (
     encode_proof,
     form_of,
     has_secret,
+    is_farewell,
     is_proof,
+    make_farewell,
     make_proof,
     nonce_of,
     proof_in,
@@ -110,7 +114,7 @@ class Handshake:
                 # It may be right, and our map old: see what the others have, then try again.
                 self._on_newer_map()
                 raise Refused(why, NEWER_MAP_RETRY_MS)
-            raise Refused(why)
+            raise Refused(why, farewell=self._farewell(hello))
         form = form_of(hello)
         if form < self._map_form:
             raise Refused(
@@ -123,6 +127,26 @@ class Handshake:
             why = self._starts.why_set_back(own.name, hello.name, hello.disk_id, starts)
             if why is not None:
                 raise Refused(why)
+
+    def _farewell(self, hello: Hello) -> tuple[int, bytes]:
+        """What tells a node that it is no member any more: our map, which is newer, does not name
+        it; (0, b"") if that cannot be said.
+        """
+        own, secret = self.hello, self.secret
+        is_gone = hello.node_id not in self._known and hello.node_id != own.node_id
+        if secret is None or not is_gone or hello.cluster_id != own.cluster_id:
+            return 0, b""
+        if not 0 < hello.map_epoch < own.map_epoch:
+            return 0, b""  # It may be a node that has just joined.
+        return own.map_epoch, make_farewell(secret, hello, own.map_epoch, nonce_of(hello))
+
+    def is_farewell(self, refusal: Refusal, nonce: str) -> bool:
+        """Whether somebody who knows the secret tells us so, in answer to our hello with this
+        nonce."""
+        own, epoch = self.hello, refusal.left_epoch
+        if self.secret is None or epoch <= own.map_epoch:
+            return False
+        return is_farewell(self.secret, refusal.farewell, own, epoch, nonce)
 
     def check_form(self, hello: Hello) -> None:
         """Raise `Refused` for a caller of a release that has no proofs, if they are required."""

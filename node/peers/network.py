@@ -392,6 +392,8 @@ class PeerNetwork:
             why=refusal.sentence,
         )
         self._handler.on_refused(link.node_id, refusal.sentence)
+        if by_peer and link.dialed and self._handshake.is_farewell(refusal, link.nonce):
+            self._handler.on_farewell(refusal.left_epoch)
 
     def link_question(self, link: PeerLink, payload: bytes) -> bool:
         """A first frame came in: a new node may ask with it."""

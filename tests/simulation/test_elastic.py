@@ -17,9 +17,6 @@ from tests.simulation.faults import Shape
 from tests.simulation.schedule import SPARES, Fault, Schedule, parse_schedule
 from tests.simulation.world import WorldConfig
 
-pytestmark = pytest.mark.skipif(
-    b"change" not in cluster_words.USAGE, reason="no operator can ask for changes yet"
-)
 SEEDS = range(1, 11)
 REGRESSIONS: tuple[int, ...] = ()
 """Seeds that once found something."""

@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.peers.codec import HEADER, Hello, Refusal, decode_hello, decode_items
+from quorumcache.node.peers.codec import (
+    HEADER,
+    REFUSED_RETRY_MS,
+    Hello,
+    Refusal,
+    Refused,
+    decode_hello,
+    decode_items,
+    encode_refusal,
+)
 from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, NEWER_MAP_RETRY_MS, Handshake
 from quorumcache.node.peers.items import PROOF
-from quorumcache.node.peers.link import REFUSED_RETRY_MS, Refused
 from quorumcache.node.peers.proofs import (
     OWN_FORM,
     form_of,
@@ -160,6 +168,44 @@ def prove(
     items = decode_items(frame[HEADER.size :])
     assert not isinstance(items, Refusal)
     return at_a.check_proof(with_extras(THEIRS, NONCE, False), items, link.nonce)
+
+
+def farewell(
+    ours: Secret | None, theirs: Secret | None, *, our_epoch: int = 9, their_epoch: int = 8
+) -> tuple[Refused, bool]:
+    """Node b, which node a has forgotten, dials it: how it is refused, and whether it believes
+    that it was removed."""
+    at_a = Handshake(HELLO._replace(map_epoch=our_epoch), None, lambda: None, Random(1), ours)
+    own = THEIRS._replace(map_epoch=their_epoch)
+    at_b = Handshake(own, None, lambda: None, Random(2), theirs)
+    link: Any = SimpleNamespace()
+    told = decode_hello(at_b.introduce(link)[HEADER.size :])
+    assert isinstance(told, Hello)
+    with pytest.raises(Refused) as caught:
+        at_a.check(told, 0)
+    refused = caught.value
+    frame = encode_refusal(str(refused), refused.retry_ms, *refused.farewell)
+    refusal = decode_hello(frame[HEADER.size :])
+    assert isinstance(refusal, Refusal)
+    assert not at_b.is_farewell(refusal, "6" * 32), "it was meant for another connection"
+    return refused, at_b.is_farewell(refusal, link.nonce)
+
+
+def test_a_node_that_was_removed_is_told_so_by_who_knows_the_secret() -> None:
+    refused, is_believed = farewell(SECRET, SECRET)
+    assert is_believed
+    assert refused.farewell[0] == 9
+    assert not farewell(SECRET, OTHER)[1]
+    assert not farewell(SECRET, None)[1]
+    assert farewell(None, SECRET)[0].farewell == (0, b"")
+
+
+@pytest.mark.parametrize("their_epoch", [0, 9, 10])
+def test_a_node_whose_map_may_be_right_is_not_sent_away(their_epoch: int) -> None:
+    """It may have joined a moment ago, and this node has not heard of it."""
+    refused, is_believed = farewell(SECRET, SECRET, their_epoch=their_epoch)
+    assert not is_believed
+    assert refused.farewell == (0, b"")
 
 
 @pytest.mark.parametrize("required", [False, True])

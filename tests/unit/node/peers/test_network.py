@@ -22,6 +22,7 @@ from quorumcache.node.errors import PeerFrameError, StartupError
 from quorumcache.node.peers.codec import (
     FRAME_BYTES_MAX,
     PROTOCOL_VERSION,
+    REFUSED_RETRY_MS,
     FrameDecoder,
     Hello,
     Refusal,
@@ -31,7 +32,6 @@ from quorumcache.node.peers.codec import (
     encode_items,
     pack_item,
 )
-from quorumcache.node.peers.link import REFUSED_RETRY_MS
 from quorumcache.node.peers.network import PeerNetwork, PeerSpec
 from quorumcache.node.peers.open_links import UNKNOWN_LINKS_MAX
 from quorumcache.node.peers.peer import ONE_WAY_NS
@@ -91,6 +91,9 @@ class Recorder:
 
     def on_newer_map(self) -> None:
         self._add("newer map")
+
+    def on_farewell(self, epoch: int) -> None:
+        self._add("farewell", epoch)
 
     def on_refused(self, node_id: int, why: str) -> None:
         self._add("refused", node_id, why)
