@@ -26,7 +26,7 @@ from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.errors import ConfigError, NodeError, NodeLeft
 from quorumcache.node.node import Node
-from quorumcache.node.process.given_secret import given_secret
+from quorumcache.node.process.given_secret import given_secret, kept_secret
 from quorumcache.node.process.signals import StopRequests, hold
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
@@ -137,6 +137,7 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
             loop=loop,
             given_secret=given_secret(config.secret_file, os.environ),
             entropy=SystemRandom(),
+            secret_path=kept_secret(config.data_dir),
         )
         if config.connections_max < wanted:
             node.alarms.raise_alarm(

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from quorumcache.ring.settings import CHANGEABLE
 from quorumcache.router.client import AsyncClient
 from quorumcache.router.commands.basics import (
     MISS,
@@ -53,7 +54,7 @@ async def settings(client: AsyncClient, options: argparse.Namespace) -> int:
     if options.json:
         print_json(found)
     else:
-        print("\n".join(f"{name} = {found[name]}" for name in sorted(found)))
+        print("\n".join(setting_lines(found)))
     return OK
 
 
@@ -257,6 +258,18 @@ def node_lines(answer: Mapping[str, Any]) -> list[str]:
                 *(node["client_address"], node["peer_address"]),
             )
         )
+    return table_lines(rows)
+
+
+def setting_lines(settings: Mapping[str, str]) -> list[str]:
+    """The settings of a `cluster moves`, by the names that `cluster set` takes. Pure."""
+    rows: list[tuple[str, ...]] = [("SETTING", "VALUE", "")]
+    for name in sorted(settings):
+        is_changeable = name in CHANGEABLE or name == "replication"
+        note = "" if is_changeable else "fixed since the founding"
+        if name == "secret":
+            note = "set by the nodes themselves, once all of them prove that they know it"
+        rows.append((name.replace("_", "-"), settings[name], note))
     return table_lines(rows)
 
 

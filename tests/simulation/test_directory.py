@@ -77,3 +77,33 @@ def test_a_drained_node_gives_away_its_shards_and_leaves_and_no_write_is_lost() 
             assert (await wire.ask(b"get %b\r\n" % key, b"END\r\n")).startswith(b"VALUE")
 
     Stage(nodes=4).run(scenario)
+
+
+def test_a_node_that_was_removed_while_it_was_away_ends_when_it_comes_back() -> None:
+    async def scenario(stage: Stage) -> None:
+        await form_2(stage)
+        lost = stage.nodes["n4"]
+        lost.crash()
+        n1 = stage.node("n1")
+
+        async def removed() -> bool:
+            code, _ = await ask(n1, "remove", "n4", "force")
+            return code == OK
+
+        while not await removed():  # Until it has been silent for a moment.
+            await asyncio.sleep(0.5)
+        await stage.until("gone", lambda: len(map_of(n1).nodes) == 3)
+        await asyncio.sleep(2.0)
+        lost.start()
+        await stage.until("it ends", lambda: lost.problems)
+        (problem,) = lost.problems
+        assert "NodeLeft" in problem
+        assert "no member of cluster" in problem
+        lost.problems.clear()
+        lost.start()
+        await stage.until("it is refused", lambda: lost.problems)
+        (problem,) = lost.problems
+        assert "must not be used any more: node n4 is no member" in problem
+        lost.problems.clear()
+
+    Stage(nodes=4).run(scenario)

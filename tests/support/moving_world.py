@@ -7,9 +7,12 @@ whatever the order of things. `Broken` is raised by the rules that all maps must
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from quorumcache.node.consensus.values import Configuration
+from quorumcache.node.replica.steering import next_step
 from quorumcache.ring import ClusterMap, ClusterView, GroupReport, Move, NodeInfo, place
 from quorumcache.ring.changes import Changed, change, join
 from quorumcache.ring.directory_set import directory_size
@@ -94,6 +97,7 @@ class MovingWorld:
         """An operator's change; `ChangeRefused` changes nothing."""
         changed = change(self.map, words, self.view())
         self._accept(changed.map, self.view())
+        self._check_wanted()
         return changed
 
     def join(self, name: str, zone: str = "", weight: float = 1.0) -> NodeInfo:
@@ -187,45 +191,30 @@ class MovingWorld:
         return did
 
     def _follow(self, group: Group, move: Move, known: ClusterMap) -> bool:
-        for node_id in move.target:
-            if node_id not in group.voters and node_id not in group.learners:
-                group.learners.append(node_id)
-                group.decision = move.decided
-                return True
-        for node_id in move.target:
-            if node_id in group.learners:
-                if node_id not in group.copied:
-                    if node_id not in self.alive:
-                        return False
-                    group.copied.add(node_id)
-                    return True
-                if node_id not in self.alive:
-                    return False
-                group.learners.remove(node_id)
-                group.voters.append(node_id)
-                group.decision = move.decided
-                return True
-        for node_id in group.voters:
-            if node_id not in move.target:
-                rest = [n for n in group.voters if n != node_id]
-                if 2 * len(self.alive.intersection(rest)) <= len(rest):
-                    return False
-                self._check_removal(group, rest, known)
-                group.voters = rest
-                group.copied.discard(node_id)
-                group.decision = move.decided
-                return True
-        for node_id in group.learners:
-            group.learners.remove(node_id)
-            group.copied.discard(node_id)
-            group.decision = move.decided
-            return True
-        if group.decision < move.decided:
-            group.decision = move.decided
-            return True
-        return False
+        """A step by the rules of the nodes. A learner that is up gets the data, then votes."""
+        fresh = [n for n in group.learners if n in self.alive and n not in group.copied]
+        if fresh:
+            group.copied.add(fresh[0])
+        members = (*group.voters, *group.learners)
+        ready = [n for n in sorted(self.alive) if n in group.copied or n not in members]
+        leaders = [n for n in group.voters if n in self.alive]
+        before = Configuration(
+            tuple(group.voters), learners=tuple(group.learners), decision=group.decision
+        )
+        after = next_step(before, move.target, move.decided, ready, self.rng.choice(leaders))
+        if after is None:
+            return bool(fresh)
+        rest = [n for n in after.voters if n in self.alive]
+        if 2 * len(rest) <= len(after.voters):
+            return False  # It is not committed.
+        if len(after.voters) < len(group.voters):
+            self._check_removal(group, after.voters, known)
+        group.voters, group.learners = list(after.voters), list(after.learners)
+        group.decision = after.decision
+        group.copied.intersection_update((*after.voters, *after.learners))
+        return True
 
-    def _check_removal(self, group: Group, rest: list[int], known: ClusterMap) -> None:
+    def _check_removal(self, group: Group, rest: Sequence[int], known: ClusterMap) -> None:
         """No group falls below what was possible since the leader's map."""
         maps = self.history[self.history.index(known) :]
         counts = [sum(node.is_placeable for node in m.nodes) for m in maps]
