@@ -166,6 +166,10 @@ class Inbox:
     def on_refused(self, node_id: int, why: str) -> None:
         """A peer and this node do not fit together; logged and counted where it was found."""
 
+    def on_farewell(self, epoch: int) -> None:
+        """The cluster has gone on without this node."""
+        self._office.departure.removed(epoch)
+
     # -- strangers -----------------------------------------------------------------------
 
     def on_newer_map(self) -> None:

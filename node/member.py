@@ -283,7 +283,7 @@ class Member:
             secret=self._durable.secret,
             entropy=basics.entropy,
         )
-        self._require_proofs(self._members.map)
+        self._follow_map(self._members.map)
         await self.peers.start()
 
     def _peer_specs(self) -> dict[int, PeerSpec]:
@@ -312,14 +312,15 @@ class Member:
         self._members.map = cluster_map
         self.office.learned(cluster_map)
         if self.peers is not None:
-            self.peers.set_map_epoch(cluster_map.epoch)
             self._update_peers()
-            self._require_proofs(cluster_map)
+            self._follow_map(cluster_map)
             self.peers.send_to_all((MAP_EPOCH, cluster_map.epoch))
             self._host.flush_soon()
 
-    def _require_proofs(self, cluster_map: ClusterMap | None) -> None:
+    def _follow_map(self, cluster_map: ClusterMap | None) -> None:
+        """Ask of the peers what the map says."""
         if self.peers is not None and cluster_map is not None:
+            self.peers.set_map(cluster_map.epoch, cluster_map.form)
             self.peers.require_proofs(cluster_map.setting(SECRET_SETTING) == SECRET_REQUIRED)
 
     def _decide_join(self, info: NodeInfo, done: Callable[[Verdict], None]) -> None:

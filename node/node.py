@@ -25,6 +25,7 @@ from quorumcache.node.admin.status import health_problems, health_warnings
 from quorumcache.node.basics import Basics
 from quorumcache.node.clients.cluster_words import ClusterWords
 from quorumcache.node.clients.context import ClientContext
+from quorumcache.node.clients.operator_words import OperatorWords
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.config import GATEWAY_FOUNDS, ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
@@ -77,15 +78,18 @@ class Node:
         consensus_bounds: Mapping[str, int] | None = None,
         given_secret: Secret | None = None,
         entropy: Random | None = None,
+        secret_path: str = "",
     ) -> None:
         """`consensus_bounds` replaces bounds of `ConsensusConfig`, by name: a simulation draws
         small ones, so that windows and batches fill up. `given_secret`: what the operator gave the
         node as the cluster's secret. `entropy`: for secrets and nonces, numbers that nobody can
-        guess who has seen others of them; `random` in a simulation.
+        guess who has seen others of them; `random` in a simulation. `secret_path`: where an
+        operator on this machine finds the secret that this node keeps; "" if nowhere.
 
         Locks and reads the data directory; raises NodeError or OSError with what is wrong with it.
         """
         config.validate()
+        self._secret_path = secret_path
         self.failed: asyncio.Future[BaseException] = loop.create_future()
         """Resolved with the reason when the node cannot go on; the process has to end."""
         self.listen_address = ""
@@ -176,6 +180,13 @@ class Node:
             leader_node=self.coordinator.leader_node,
             health=lambda: (health_problems(self), health_warnings(self)),
         )
+        operator = OperatorWords(
+            entropy=self._basics.entropy,
+            secret=lambda: self.durable.secret,
+            secret_path=self._secret_path,
+            desk=lambda: self.member.office.desk if self.member is not None else None,
+            cluster_map=lambda: self.map,
+        )
         context = ClientContext(
             loop=self.loop,
             monotonic_ns=self.clock.monotonic_ns,
@@ -187,6 +198,7 @@ class Node:
             stats=lambda args: stats_reply(self, args),
             cluster=words.reply,
             moved_line=words.moved_line,
+            operator=operator.begin,
         )
         return MemcachedServer(
             context,
@@ -203,7 +215,7 @@ class Node:
         member = self.member = Member(self._basics, self.durable, self.coordinator)
         member.office.on_item_bytes_max = self.server.limit_items
         member.office.departure.stop_accepting = self.server.stop_accepting
-        member.office.departure.count_clients = lambda: len(self.server.connections)
+        member.office.departure.count_clients = self.server.count_dependent
         return member
 
     # -- start -------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def cancel(draft: Draft, view: ClusterView) -> str:
         draft.aim(move.group_id, target, view.reports.get(move.group_id))
         dropped += move.decided == WAITING
         turned += move.decided != WAITING
-    if not soundness.allows_plan(draft):
+    if not soundness.allows_plan(draft, view):
         make_plan(draft, view)  # A target that the change has made too small must not be followed.
     kept = len(draft.base.moves) - dropped - turned
     summary = f"cancelled: {dropped} waiting moves dropped, {turned} turned back"

@@ -127,13 +127,17 @@ class Draft:
         move = self.moves.get(group_id)
         return self.sets[group_id] if move is None else move.target
 
-    def holders(self, group_id: int, report: GroupReport | None) -> tuple[int, ...]:
-        """Nodes that hold the group's data whatever becomes of its move. `report`: its last."""
+    def copied(self, group_id: int, report: GroupReport | None = None) -> tuple[int, ...]:
+        """Nodes that hold the group's data whatever becomes of its move.
+
+        `report`: the group's last. A move that was aimed anew may have come from nodes that never
+        got a replica; the report of its decision tells which ones have one.
+        """
         move = self.moves.get(group_id)
-        if move is None or move.decided == WAITING:
+        if move is None:
             return self.sets[group_id]
-        if report is not None and report.decision == move.decided:
-            return report.voters
+        if move.decided != WAITING and report is not None and report.decision == move.decided:
+            return tuple(node_id for node_id in move.replica_set if node_id in report.voters)
         return move.origin
 
     def present(self, group_id: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from quorumcache.ring.draft import Draft, same_nodes
 from quorumcache.ring.healing import follow_nodes, let_nodes_leave
 from quorumcache.ring.move import WAITING, Move
 from quorumcache.ring.pacing import start_moves
-from quorumcache.ring.plan import Soundness, make_plan, waits_in_vain
+from quorumcache.ring.plan import Soundness, make_plan
 
 
 def next_map(present: ClusterMap, view: ClusterView) -> ClusterMap | None:
@@ -24,7 +24,7 @@ def next_map(present: ClusterMap, view: ClusterView) -> ClusterMap | None:
         if is_complete(move, view.reports.get(move.group_id)):
             draft.complete(move)
     is_plan_needed, heirs = follow_nodes(draft, view)
-    if is_plan_needed or not Soundness(draft).allows_plan(draft) or waits_in_vain(draft, view):
+    if is_plan_needed or not Soundness(draft).allows_plan(draft, view):
         make_plan(draft, view, heirs)
     start_moves(draft, view)
     let_nodes_leave(draft, view)

@@ -21,7 +21,7 @@ from typing import Final
 from quorumcache.ring.cluster_view import ClusterView, GroupReport
 from quorumcache.ring.directory_set import choose_directory, directory_size
 from quorumcache.ring.draft import Draft
-from quorumcache.ring.move import DIRECTORY_GROUP, WAITING
+from quorumcache.ring.move import DIRECTORY_GROUP
 from quorumcache.ring.node_info import ACTIVE, DOWN, DRAINING, NodeInfo
 from quorumcache.ring.placement import place
 
@@ -49,13 +49,12 @@ def make_plan(draft: Draft, view: ClusterView, heirs: Mapping[int, int] | None =
     placed = place(placeable, draft.base.shard_count, draft.replication, present=present)
     kept = _kept(draft)
     for group_id, target in enumerate(placed, 1):
-        report = view.reports.get(group_id)
         missing = draft.replication - len(target)
         if missing > 0:
-            holders = draft.holders(group_id, report)
-            staying = [node.node_id for node in kept if node.node_id in holders]
+            copied = draft.copied(group_id, view.reports.get(group_id))
+            staying = [node.node_id for node in kept if node.node_id in copied]
             target = (*target, *staying[:missing])
-        draft.aim(group_id, target, report)
+        draft.aim(group_id, target, view.reports.get(group_id))
     report = view.reports.get(DIRECTORY_GROUP)
     draft.aim(DIRECTORY_GROUP, _wanted_directory(draft, placeable, kept, report), report)
 
@@ -79,27 +78,13 @@ def _wanted_directory(
 ) -> tuple[int, ...]:
     # Its size follows the nodes that are to come back, too: it does not shrink with each that dies.
     returning = [node for node in kept if node.weight > 0 and node.state != DRAINING]
-    holders = draft.holders(DIRECTORY_GROUP, report)
+    copied = draft.copied(DIRECTORY_GROUP, report)
     return choose_directory(
         placeable,
-        [node for node in kept if node.node_id in holders],
+        [node for node in kept if node.node_id in copied],
         draft.present(DIRECTORY_GROUP),
         directory_size(len(placeable) + len(returning)),
     )
-
-
-def waits_in_vain(draft: Draft, view: ClusterView) -> bool:
-    """Whether a group waits for a node that was to keep its replica, and has given it up already:
-    the plan was made when no report of the move had come yet.
-    """
-    for move in draft.moves.values():
-        report = view.reports.get(move.group_id)
-        if report is None or move.decided == WAITING or report.decision != move.decided:
-            continue
-        for node_id in move.target:
-            if node_id not in report.voters and not draft.nodes[node_id].is_placeable:
-                return True
-    return False
 
 
 class Soundness:
@@ -137,8 +122,17 @@ class Soundness:
         # While its successor is awaited a lost node counts as if it were here.
         return self._awaited in nodes and count + 1 == min(self._replication, len(placeable) + 1)
 
-    def allows_plan(self, draft: Draft) -> bool:
-        """Whether the wanted set of every group is sound."""
-        return all(
-            self.allows(group_id, draft.wanted(group_id)) for group_id in range(len(draft.sets))
-        )
+    def allows_plan(self, draft: Draft, view: ClusterView) -> bool:
+        """Whether the wanted set of every group is sound, and no node is waited for that can get no
+        replica now: it was to get one, and went down before.
+        """
+        for group_id in range(len(draft.sets)):
+            wanted = draft.wanted(group_id)
+            if not self.allows(group_id, wanted):
+                return False
+            away = [node_id for node_id in wanted if node_id not in self._placeable]
+            if away and self._placeable:
+                copied = draft.copied(group_id, view.reports.get(group_id))
+                if any(node_id not in copied for node_id in away):
+                    return False
+        return True

@@ -68,7 +68,9 @@ MAY_IMPORT: dict[str, str] = {
         "version clock alarms compiled cluster_time config telemetry system state_machine"
         " consensus storage store"
     ),
-    "clients": "version telemetry system state_machine store protocol replica operations",
+    "clients": (
+        "version telemetry system state_machine store protocol replica operations directory"
+    ),
     # What puts it together.
     "inbox": (
         "errors cluster_time telemetry peers replica operations founding directory housekeeping"

@@ -57,13 +57,26 @@ def health_problems(node: ObservedNode) -> list[str]:
             f"shard {shard}: its replica here has not started"
             for shard, replicas in enumerate(node.map.replica_sets)
             if node_id in replicas and shard + 1 not in groups
+            if _counts_here(node, shard + 1)
         ]
     stale_ms = max(STALE_MS_MIN, STALE_ELECTIONS * node.config.election_ms)
     for group_id, group in sorted(groups.items()):
         why = _why_not_serving(node, group, stale_ms)
-        if why:
+        if why and _counts_here(node, group_id):
             problems.append(f"{group_name(group_id)}: {why}")
     return _first(problems)
+
+
+def _counts_here(node: ObservedNode, group_id: int) -> bool:
+    """Whether a group needs its replica on this node. One that is being copied here or is about to
+    go does not: the others serve the group."""
+    if node.map is None or group_id > node.map.shard_count:
+        return True
+    placed = node.map.replica_set(group_id)
+    move = node.map.move_of(group_id)
+    if move is not None and node.node_id in (*move.added, *move.removed):
+        return False
+    return not placed or node.node_id in placed
 
 
 def _why_not_serving(node: ObservedNode, group: ObservedGroup, stale_ms: int) -> str:
@@ -97,12 +110,18 @@ def health_warnings(node: ObservedNode) -> list[str]:
             continue
         for replica, status in sorted(group.log.progress().items()):
             missing = group.log.last_index - status.match_index
-            if replica != own_id and missing >= BEHIND_ENTRIES:
+            is_copied = node.map is not None and _is_added(node.map, group_id, replica)
+            if replica != own_id and missing >= BEHIND_ENTRIES and not is_copied:
                 warnings.append(
                     f"{group_name(group_id)}: the replica on node {node.name_of(replica)} "
                     f"lacks {missing} entries"
                 )
     return _first(warnings)
+
+
+def _is_added(cluster_map: ClusterMap, group_id: int, node_id: int) -> bool:
+    move = cluster_map.move_of(group_id)
+    return move is not None and node_id in move.added
 
 
 def _first(sentences: list[str]) -> list[str]:

@@ -30,9 +30,11 @@ exceed it."""
 
 
 class ClientSettings:
-    """What a client has chosen for its connection (`cluster redirect`, `read`, `form`)."""
+    """What a client has chosen for its connection (`cluster redirect`, `read`, `form`), and whether
+    it may change the cluster (`cluster auth`).
+    """
 
-    __slots__ = ("form", "redirect", "staleness_ns")
+    __slots__ = ("form", "has_proven", "nonce", "redirect", "staleness_ns", "wrong_proofs")
 
     def __init__(self) -> None:
         self.redirect = False
@@ -41,6 +43,16 @@ class ClientSettings:
         """How old an answer to a read may be (`operations/read_levels.py`)."""
         self.form = 1
         """The newest form of a map that it reads; clients of form 1 do not say so."""
+        self.nonce = ""
+        """What its next proof has to be made with, in hexadecimal digits; "" = it has none."""
+        self.has_proven = False
+        """It has proven that it knows the cluster's secret."""
+        self.wrong_proofs = 0
+
+
+Operator = Callable[[ClientSettings, str, tuple[bytes, ...], Callable[[bytes], None]], None]
+"""Answers an operator's words: the client's settings, its address, the words, and who hears the
+whole reply, now or later."""
 
 
 class ClientContext:
@@ -61,10 +73,11 @@ class ClientContext:
         stats: Callable[[tuple[bytes, ...]], bytes],
         cluster: Callable[[ClientSettings, tuple[bytes, ...]], bytes],
         moved_line: Callable[[int], bytes],
+        operator: Operator,
     ) -> None:
         """`shards`: their number, a power of two. `stats`, `cluster`: the whole reply to such a
-        command, by its words. `moved_line`: the reply to a client that routes by itself, by the
-        group that this node does not lead.
+        command, by its words. `operator`: likewise, for those of `operator_words.py`. `moved_line`:
+        the reply to a client that routes by itself, by the group that this node does not lead.
         """
         self.loop = loop
         self.monotonic_ns = monotonic_ns
@@ -79,6 +92,7 @@ class ClientContext:
         self.stats = stats
         self.cluster = cluster
         self.moved_line = moved_line
+        self.operator = operator
         self.version_line = version_line(WIRE_VERSION)
         self.reply_bytes_max: int = REPLY_BYTES_MAX
         """The present share of each connection in what all may hold, see `server.py`."""

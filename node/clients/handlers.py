@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from quorumcache.node.clients.conversation import Conversation, Handlers
+from quorumcache.node.clients.operator_words import OPERATOR_WORDS, PROOFS_WRONG_MAX
 from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
 from quorumcache.node.clients.writes import FlushAllShards, OpenSession, PendingWrite
 from quorumcache.node.operations.failure import Failure
@@ -191,6 +192,9 @@ def _cluster(conversation: Conversation, request: Cluster) -> None:
         if shard is not None:
             _open_session(conversation, shard + 1)
             return
+    if args and args[0] in OPERATOR_WORDS:
+        _operate(conversation, args)
+        return
     _reply_checked(conversation, conversation.context.cluster(conversation.settings, args))
 
 
@@ -199,6 +203,20 @@ def _reply_checked(conversation: Conversation, reply: bytes) -> None:
     if reply.startswith((b"ERROR", b"CLIENT_ERROR")):
         conversation.counters.protocol_errors += 1
     conversation.replies.reply(reply)
+
+
+def _operate(conversation: Conversation, args: tuple[bytes, ...]) -> None:
+    replies, settings = conversation.replies, conversation.settings
+    slot = replies.take_slot()
+
+    def done(reply: bytes) -> None:
+        if reply.startswith(b"CLIENT_ERROR"):
+            conversation.counters.protocol_errors += 1
+        replies.fill(slot, reply)
+
+    conversation.context.operator(settings, conversation.client_address, args, done)
+    if settings.wrong_proofs >= PROOFS_WRONG_MAX:
+        conversation.close_after_replies()
 
 
 def _open_session(conversation: Conversation, group_id: int) -> None:

@@ -72,6 +72,10 @@ class Departure:
         else:
             self._state = own.state
 
+    def removed(self, epoch: int) -> None:
+        """The map of this epoch does not name this node, which will not see it."""
+        self._end(epoch)
+
     def look(self) -> None:
         """Do the next step of leaving, if this node was drained."""
         if self._state != DRAINED or self._has_left:

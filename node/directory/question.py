@@ -75,7 +75,7 @@ class Question:
             return Answer(wanted, wanted.to_bytes())
         is_dry = self.texts[-1] == DRY
         changed = change(present, self.texts[:-1] if is_dry else self.texts, view)
-        is_same = is_dry or replace(changed.map, epoch=present.epoch) == present
+        is_same = is_dry or changed.map == replace(present, epoch=changed.map.epoch)
         document = {
             "summary": changed.summary,
             "dry": is_dry,

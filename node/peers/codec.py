@@ -10,7 +10,8 @@ The first frame each way is a hello, or the refusal of one; all others carry ite
 asks a question instead, see `founding_frames.py`.)
 
     hello    ["hello", protocol_version, cluster_id, ... the other fields of `Hello`, in order]
-    refusal  ["refuse", protocol_version, sentence, retry_ms]
+    refusal  ["refuse", protocol_version, sentence, retry_ms], to a node that has left the cluster
+             with left_epoch and farewell behind it
     items    [item, item, ...]           item: an array; no items at all keep the connection alive
 
 Nothing received is trusted: the length is checked against a maximum before anything is buffered,
@@ -81,6 +82,28 @@ class Refusal(NamedTuple):
 
     sentence: str  # says what differs, with both values
     retry_ms: int  # how long to wait before trying again
+    left_epoch: int = 0  # of the map that does not name the refused node any more; 0 = it may
+    farewell: bytes = b""  # proves `left_epoch`, see proofs.py
+
+
+REFUSED_RETRY_MS: Final = 5_000
+
+
+class Refused(HandshakeRefused):
+    """We refuse the other side, and tell it when trying again makes sense.
+
+    `farewell`: `left_epoch` and `farewell` of the refusal, for a node that has left the cluster.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        retry_ms: int = REFUSED_RETRY_MS,
+        farewell: tuple[int, bytes] = (0, b""),
+    ) -> None:
+        super().__init__(sentence)
+        self.retry_ms = retry_ms
+        self.farewell = farewell
 
 
 # --- frames
@@ -194,10 +217,12 @@ def encode_hello(hello: Hello) -> bytes:
     return encode_frame(msgpack.packb((_HELLO, *hello)))
 
 
-def encode_refusal(sentence: str, retry_ms: int) -> bytes:
+def encode_refusal(
+    sentence: str, retry_ms: int, left_epoch: int = 0, farewell: bytes = b""
+) -> bytes:
     """The frame that sends a stranger away. A longer sentence is cut."""
-    cut = sentence[:SENTENCE_CHARS_MAX]
-    return encode_frame(msgpack.packb((_REFUSE, PROTOCOL_VERSION, cut, retry_ms)))
+    fields = (_REFUSE, PROTOCOL_VERSION, sentence[:SENTENCE_CHARS_MAX], retry_ms)
+    return encode_frame(msgpack.packb((*fields, left_epoch, farewell) if left_epoch else fields))
 
 
 def decode_hello(payload: bytes) -> Hello | Refusal:
@@ -240,7 +265,10 @@ def _refusal(fields: tuple[Any, ...]) -> Refusal:
         raise PeerFrameError("a refusal is malformed")
     # It will be logged: one line, of bounded length, whatever was sent.
     sentence = "".join(c if c.isprintable() else "?" for c in fields[2][:SENTENCE_CHARS_MAX])
-    return Refusal(sentence, min(max(fields[3], 0), RETRY_MS_MAX))
+    retry_ms = min(max(fields[3], 0), RETRY_MS_MAX)
+    if len(fields) >= 6 and type(fields[4]) is int and type(fields[5]) is bytes:
+        return Refusal(sentence, retry_ms, fields[4], fields[5])
+    return Refusal(sentence, retry_ms)
 
 
 def _hello(fields: tuple[Any, ...]) -> Hello:

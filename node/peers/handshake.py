@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Final
 
@@ -10,16 +10,21 @@ from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     Hello,
     Items,
+    Refusal,
+    Refused,
     encode_hello,
 )
-from quorumcache.node.peers.link import PeerLink, Refused
+from quorumcache.node.peers.link import PeerLink
+from quorumcache.node.peers.peer import Peer
 from quorumcache.node.peers.proofs import (
     NONCE_BITS,
     OWN_FORM,
     encode_proof,
     form_of,
     has_secret,
+    is_farewell,
     is_proof,
+    make_farewell,
     make_proof,
     nonce_of,
     proof_in,
@@ -58,6 +63,7 @@ class Handshake:
         self.requires_proofs = False
         """No connection is accepted without a proof of the secret, if this node has it."""
         self.secret = secret
+        self._map_form = 1
         self._entropy = entropy
         self._known: dict[int, KnownPeer] = {}
         self._starts = starts
@@ -72,9 +78,10 @@ class Handshake:
         """The node has left the cluster: it is a stranger."""
         del self._known[node_id]
 
-    def set_map_epoch(self, epoch: int) -> None:
-        """The epoch that future hellos tell."""
+    def set_map(self, epoch: int, form: int) -> None:
+        """The newest map: future hellos tell its epoch, and who cannot read it is no peer."""
         self.hello = self.hello._replace(map_epoch=epoch)
+        self._map_form = form
 
     def set_founded(self) -> None:
         """Future hellos tell that the founding is complete."""
@@ -107,12 +114,39 @@ class Handshake:
                 # It may be right, and our map old: see what the others have, then try again.
                 self._on_newer_map()
                 raise Refused(why, NEWER_MAP_RETRY_MS)
-            raise Refused(why)
+            raise Refused(why, farewell=self._farewell(hello))
+        form = form_of(hello)
+        if form < self._map_form:
+            raise Refused(
+                f"node {hello.name} runs quorumcache {hello.version} of form {form}, which cannot "
+                f"read the cluster map of node {own.name}: that has form {self._map_form}. Start "
+                f"node {hello.name} with the version of the other nodes"
+            )
         if self._starts is not None:
             starts = Starts(hello.start_number, hello.start_nonces)
             why = self._starts.why_set_back(own.name, hello.name, hello.disk_id, starts)
             if why is not None:
                 raise Refused(why)
+
+    def _farewell(self, hello: Hello) -> tuple[int, bytes]:
+        """What tells a node that it is no member any more: our map, which is newer, does not name
+        it; (0, b"") if that cannot be said.
+        """
+        own, secret = self.hello, self.secret
+        is_gone = hello.node_id not in self._known and hello.node_id != own.node_id
+        if secret is None or not is_gone or hello.cluster_id != own.cluster_id:
+            return 0, b""
+        if not 0 < hello.map_epoch < own.map_epoch:
+            return 0, b""  # It may be a node that has just joined.
+        return own.map_epoch, make_farewell(secret, hello, own.map_epoch, nonce_of(hello))
+
+    def is_farewell(self, refusal: Refusal, nonce: str) -> bool:
+        """Whether somebody who knows the secret tells us so, in answer to our hello with this
+        nonce."""
+        own, epoch = self.hello, refusal.left_epoch
+        if self.secret is None or epoch <= own.map_epoch:
+            return False
+        return is_farewell(self.secret, refusal.farewell, own, epoch, nonce)
 
     def check_form(self, hello: Hello) -> None:
         """Raise `Refused` for a caller of a release that has no proofs, if they are required."""
@@ -146,6 +180,14 @@ class Handshake:
             f"node {hello.name} does not prove that it knows the cluster's secret, which node "
             f"{self.hello.name} requires: start it with --secret-file or {SECRET_VARIABLE}"
         )
+
+    def proven(self, peers: Mapping[int, Peer]) -> set[int]:
+        """The nodes that know the cluster's secret, as far as this one could see: those that have
+        proven it on the connection that stands, and itself. Empty if it has no secret.
+        """
+        if self.secret is None:
+            return set()
+        return {self.hello.node_id, *(each for each, peer in peers.items() if peer.is_proven)}
 
     def cut_unproven(self, link: PeerLink | None) -> None:
         """End a connection that was accepted before proofs were required, if they are now."""

@@ -32,6 +32,7 @@ from quorumcache.node.peers.codec import (
     Hello,
     Items,
     Refusal,
+    Refused,
     decode_hello,
     decode_items,
     encode_items,
@@ -58,8 +59,6 @@ SMALL_BULK_BYTES: Final = 4 << 10  # values up to this size may fill as much aga
 ITEM_BYTES_MAX: Final = FRAME_BYTES_MAX - 16  # an item must fit into a frame of its own
 FRAME_BYTES_GOAL: Final = 4 << 20  # an outbox that passes this becomes a frame before the turn ends
 
-REFUSED_RETRY_MS: Final = 5_000
-
 _TCP_NOTSENT_LOWAT: Final = 25  # Linux; the socket module has no name for it before 3.12
 
 
@@ -85,14 +84,6 @@ class LinkOwner(Protocol):
     def link_items(self, link: PeerLink, items: Items, size: int) -> None: ...
     def link_item_too_long(self, link: PeerLink, size: int) -> None: ...
     def link_closed(self, link: PeerLink) -> None: ...
-
-
-class Refused(HandshakeRefused):
-    """We refuse the other side, and tell it when trying again makes sense."""
-
-    def __init__(self, sentence: str, retry_ms: int = REFUSED_RETRY_MS) -> None:
-        super().__init__(sentence)
-        self.retry_ms = retry_ms
 
 
 class PeerLink(asyncio.Protocol):
@@ -282,9 +273,10 @@ class PeerLink(asyncio.Protocol):
 
     def refuse(self, error: HandshakeRefused) -> None:
         """Tell the other side why, and end the connection."""
-        retry_ms = error.retry_ms if isinstance(error, Refused) else REFUSED_RETRY_MS
-        self._write(encode_refusal(str(error), retry_ms))
-        self._owner.link_refused(self, Refusal(str(error), retry_ms), False)
+        refused = error if isinstance(error, Refused) else Refused(str(error))
+        refusal = Refusal(str(error), refused.retry_ms, *refused.farewell)
+        self._write(encode_refusal(*refusal))
+        self._owner.link_refused(self, refusal, False)
         self.close(f"refused: {error}")
 
     def answer(self, frame: bytes, *, is_last: bool = True) -> None:

@@ -211,13 +211,11 @@ class PeerNetwork:
         return peer.form if peer is not None else 1
 
     def proven(self) -> set[int]:
-        """The nodes that are heard and have proven that they know the cluster's secret."""
-        return {each for each, peer in self._peers.items() if peer.is_proven}
+        """See `Handshake.proven`."""
+        return self._handshake.proven(self._peers) if self.has_joined else set()
 
     def require_proofs(self, is_required: bool) -> None:
-        """Accept no connection without a proof of the secret from now on, and end those that are
-        without; if this node has the secret.
-        """
+        """Accept no connection without a proof from now on, and end those that are without."""
         self._handshake.requires_proofs = is_required
         for peer in self._peers.values():
             self._handshake.cut_unproven(peer.inbound)
@@ -259,9 +257,9 @@ class PeerNetwork:
                 link.flush()
                 self._counters.peer_bytes_sent += link.written_bytes - before
 
-    def set_map_epoch(self, epoch: int) -> None:
-        """The epoch that future hellos tell."""
-        self._handshake.set_map_epoch(epoch)
+    def set_map(self, epoch: int, form: int) -> None:
+        """What future hellos tell, and what peers have to read."""
+        self._handshake.set_map(epoch, form)
 
     def set_founded(self) -> None:
         """Future hellos tell that the founding is complete."""
@@ -394,6 +392,8 @@ class PeerNetwork:
             why=refusal.sentence,
         )
         self._handler.on_refused(link.node_id, refusal.sentence)
+        if by_peer and link.dialed and self._handshake.is_farewell(refusal, link.nonce):
+            self._handler.on_farewell(refusal.left_epoch)
 
     def link_question(self, link: PeerLink, payload: bytes) -> bool:
         """A first frame came in: a new node may ask with it."""

@@ -76,6 +76,9 @@ class PeerHandler(Protocol):
     def on_refused(self, node_id: int, why: str) -> None:
         """A handshake ended in a refusal by either side. `node_id` 0: a stranger came to us."""
 
+    def on_farewell(self, epoch: int) -> None:
+        """A node that knows the secret says that the map of this epoch names this node no more."""
+
     def on_newer_map(self) -> None:
         """A stranger of our cluster has a newer map: the others may have it, too."""
 

@@ -12,6 +12,10 @@ A node of form 2 that dialed another one of form 2 begins with a frame that hold
                          sender's and the receiver's node id, and the receiver's nonce; empty if the
                          sender has no secret
 
+A node that the map does not name any more is refused with a farewell: an HMAC over the cluster's
+id, its node id, the epoch of that map and its nonce. So only somebody who knows the secret can send
+it away for good.
+
 The other side takes nothing else before that. Datagrams beside the connection have a token that
 depends on the secret if both sides have one.
 """
@@ -35,6 +39,7 @@ _SECRET: Final = "secret"
 _KEPT: Final = "kept"
 _EXTRAS: Final = (_FORM, _NONCE, _SECRET)
 _DATAGRAM: Final = "datagram"
+_FAREWELL: Final = "farewell"
 
 
 def with_extras(hello: Hello, nonce: str, has_secret: bool) -> Hello:
@@ -80,6 +85,21 @@ def is_proof(secret: Secret, given: bytes, sender: Hello, receiver: Hello, nonce
 def _parts(sender: Hello, receiver: Hello, nonce: str) -> tuple[bytes, ...]:
     ids = (str(sender.node_id), str(receiver.node_id))
     return (receiver.cluster_id.encode(), *(each.encode() for each in ids), nonce.encode())
+
+
+def make_farewell(secret: Secret, hello: Hello, epoch: int, nonce: str) -> bytes:
+    """Proves to the node of this hello that the map of this epoch does not name it any more."""
+    return secret.proof(_FAREWELL, *_farewell_parts(hello, epoch, nonce))
+
+
+def is_farewell(secret: Secret, given: bytes, hello: Hello, epoch: int, nonce: str) -> bool:
+    """Whether `given` is that proof. `nonce`: what this node's own hello had."""
+    return secret.is_proof(_FAREWELL, given, *_farewell_parts(hello, epoch, nonce))
+
+
+def _farewell_parts(hello: Hello, epoch: int, nonce: str) -> tuple[bytes, ...]:
+    numbers = (str(hello.node_id), str(epoch))
+    return (hello.cluster_id.encode(), *(each.encode() for each in numbers), nonce.encode())
 
 
 def encode_proof(proof: bytes) -> bytes:

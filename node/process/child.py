@@ -20,6 +20,8 @@ from quorumcache.node.errors import StartupError
 from quorumcache.node.founding.data_dir import LEFT_FILE
 from quorumcache.node.process.local_cluster import LocalNode, Plan
 from quorumcache.node.storage.identity import LOCK_FILE
+from quorumcache.node.storage.local_state import MAP_FILE
+from quorumcache.ring.secret import SECRET_FILE
 
 # A child's own limit for a clean stop is 10 s; then it is killed.
 STOP_S = 15.0
@@ -52,6 +54,9 @@ class Child:
             ),
             *passed_on,
         ]
+        self._other_data_paths = [
+            os.path.join(plan.directory(other), "data") for other in plan.nodes if other != node
+        ]
         self._process: asyncio.subprocess.Process | None = None
         self.started_at = 0.0
         self.is_restarting = False
@@ -72,6 +77,19 @@ class Child:
     def has_data(self) -> bool:
         """Is there the data directory of a node that was ready before?"""
         return os.path.exists(os.path.join(self.data_path, LOCK_FILE))
+
+    def is_member(self) -> bool:
+        """Is it one of the cluster already? A founder is, whatever it has done so far."""
+        return not self.node.has_joined or os.path.exists(os.path.join(self.data_path, MAP_FILE))
+
+    def _secret_words(self) -> list[str]:
+        """A node that joins has to have the secret that the founders may have made."""
+        if not self.node.has_joined:
+            return []
+        data_paths = [self.data_path, *self._other_data_paths]
+        paths = (os.path.join(data_path, SECRET_FILE) for data_path in data_paths)
+        found = next((path for path in paths if os.path.exists(path)), "")
+        return ["--secret-file", found] if found else []
 
     def has_left(self) -> bool:
         """Has the node left its cluster for good?"""
@@ -97,6 +115,7 @@ class Child:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self._words,
+                *self._secret_words(),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

@@ -5,9 +5,11 @@ It is never an argument of the command line, which every user of the machine can
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from quorumcache.node.errors import ConfigError
+from quorumcache.node.storage.secret import secret_path
 from quorumcache.ring.errors import SecretError
 from quorumcache.ring.secret import SECRET_CHARS_MAX, SECRET_VARIABLE, Secret
 
@@ -37,3 +39,10 @@ def given_secret(path: str, environ: Mapping[str, str]) -> Secret | None:
         raise ConfigError(
             SECRET_VARIABLE, f"the secret {error}. Unset the variable if this node needs none"
         ) from None
+
+
+def kept_secret(data_dir: str | None) -> str:
+    """Where an operator on this machine finds the secret that a node keeps, from every directory;
+    "" if it keeps nothing.
+    """
+    return secret_path(os.path.abspath(data_dir)) if data_dir is not None else ""

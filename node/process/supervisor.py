@@ -55,7 +55,10 @@ class Supervisor:
         self._say = say
         self._passed_on = passed_on
         self._restart = restart
-        self._children = [Child(plan, node, passed_on) for node in plan.nodes]
+        children = [Child(plan, node, passed_on) for node in plan.nodes]
+        self._children = [child for child in children if child.is_member()]
+        self._idle = [child for child in children if not child.is_member()]
+        """Nodes of the plan that are to join, and do not run."""
         self._watching: asyncio.TaskGroup | None = None
         self._job = ""
         """What is done now of what was asked for; one thing at a time."""
@@ -74,8 +77,9 @@ class Supervisor:
                 work.cancel()
                 await asyncio.wait({work})
         finally:
-            clean = await asyncio.gather(*(child.stop() for child in self._children))
-        for child, was_clean in zip(self._children, clean, strict=True):
+            children = [*self._children, *self._idle]
+            clean = await asyncio.gather(*(child.stop() for child in children))
+        for child, was_clean in zip(children, clean, strict=True):
             if not was_clean:
                 self._say(f"node {child.node.name} did not stop in {STOP_S:.0f} s and was killed")
         return 0 if all(clean) else 1
@@ -97,6 +101,7 @@ class Supervisor:
                 self._watching = group
                 for child in self._children:
                     group.create_task(self._watch(child))
+                group.create_task(self._join_again())
         raise StartupError("all nodes have died")
 
     async def _wait_ready(self) -> None:
@@ -208,40 +213,62 @@ class Supervisor:
 
     async def _add(self, count: int, caller: Caller) -> dict[str, Any]:
         """Start more nodes, which join. The plan is remembered before: a node that has joined is
-        started again with the cluster, whatever happens here."""
-        known = len(self._plan.nodes)
-        self._plan = add_nodes(self._plan, count)
-        save_plan(self._plan)
-        added = [Child(self._plan, node, self._passed_on) for node in self._plan.nodes[known:]]
-        for child in added:
-            name = child.node.name
-            caller.say(f"starting node {name}")
-            try:
-                await child.start()
-                async with asyncio.timeout(READY_S):
-                    await child.wait_start_line()
-            except (StartupError, OSError, TimeoutError) as error:
-                await child.stop()
-                for failed in added[added.index(child) :]:
-                    if not failed.has_data():
-                        self._plan = without_node(self._plan, failed.node.name)
-                save_plan(self._plan)
-                raise StartupError(
-                    str(error)
-                    or f"node {name} is not ready after {READY_S:.0f} s; its log is"
-                    f" {child.log_path}"
-                ) from None
-            self._children.append(child)
-            assert self._watching is not None
-            self._watching.create_task(self._watch(child))
-            line = (
-                f"node {name} is started: memcached {child.node.listen}, http"
-                f" http://{child.node.http}, pid {child.pid}"
-            )
+        started again with the cluster, whatever happens here. Those that have failed to join come
+        first."""
+        more = count - len(self._idle)
+        if more > 0:
+            known = len(self._plan.nodes)
+            self._plan = add_nodes(self._plan, more)
+            save_plan(self._plan)
+            self._idle += [
+                Child(self._plan, node, self._passed_on) for node in self._plan.nodes[known:]
+            ]
+
+        def say(line: str) -> None:
             self._say(line)
             caller.say(line)
+
+        added = self._idle[:count]
+        try:
+            for child in added:
+                await self._join(child, say)
+        finally:
+            for child in self._idle.copy():
+                if not child.has_data():  # It was never heard of.
+                    self._idle.remove(child)
+                    self._plan = without_node(self._plan, child.node.name)
+                    save_plan(self._plan)
         names = [child.node.name for child in added]
         return {"code": 0, "names": names, "seeds": [c.node.listen for c in self._children]}
+
+    async def _join(self, child: Child, say: Callable[[str], object]) -> None:
+        """Start a node that is no member yet, and watch it. StartupError if it is not taken in."""
+        name = child.node.name
+        say(f"starting node {name}, which joins")
+        try:
+            await child.start()
+            async with asyncio.timeout(READY_S):
+                await child.wait_start_line()
+        except (StartupError, OSError, TimeoutError) as error:
+            await child.stop()
+            late = f"node {name} is not ready after {READY_S:.0f} s; its log is {child.log_path}"
+            raise StartupError(str(error) or late) from None
+        self._idle.remove(child)
+        self._children.append(child)
+        assert self._watching is not None
+        self._watching.create_task(self._watch(child))
+        say(
+            f"node {name} has joined: memcached {child.node.listen}, http"
+            f" http://{child.node.http}, pid {child.pid}"
+        )
+
+    async def _join_again(self) -> None:
+        """Nodes that had not joined when the cluster was stopped."""
+        for child in self._idle.copy():
+            try:
+                await self._join(child, self._say)
+            except StartupError as error:
+                self._say(f"{error}. `quorumcached up add` tries it again")
 
     async def _left(self, name: str, caller: Caller) -> dict[str, Any]:
         """Wait until a node has left."""
@@ -269,7 +296,7 @@ class Supervisor:
         child.gone.set()
 
     def _kill_all(self) -> None:
-        for child in self._children:
+        for child in (*self._children, *self._idle):
             child.kill()
 
     def _welcome(self) -> str:

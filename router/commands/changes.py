@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from quorumcache.ring.settings import CHANGEABLE
 from quorumcache.router.client import AsyncClient
 from quorumcache.router.commands.basics import (
     MISS,
@@ -53,7 +54,7 @@ async def settings(client: AsyncClient, options: argparse.Namespace) -> int:
     if options.json:
         print_json(found)
     else:
-        print("\n".join(f"{name} = {found[name]}" for name in sorted(found)))
+        print("\n".join(setting_lines(found)))
     return OK
 
 
@@ -102,13 +103,7 @@ async def remove(client: AsyncClient, options: argparse.Namespace) -> int:
 
 async def replace(client: AsyncClient, options: argparse.Namespace) -> int:
     """Give up a node's lost disk: a new node of its name takes its place."""
-    code = await _change(client, options, ["replace", options.name], waits=False)
-    if code == OK and options.shows:
-        say(
-            f"start {options.name} now with an empty data directory and --join HOST:PORT, the peer"
-            " address of another node"
-        )
-    return code
+    return await _change(client, options, ["replace", options.name], waits=False)
 
 
 async def set_node(client: AsyncClient, options: argparse.Namespace) -> int:
@@ -213,10 +208,12 @@ async def _wait(
                 progress.feed(answer, heard_at)
                 if progress.is_done and _are_active(answer, names):
                     break
+                joining = f"waiting until {' '.join(names)} is active"
+                line = joining if progress.is_done else progress.line()
                 if not options.json and screen.is_terminal:
-                    screen.show(progress.lines(look))
-                elif not options.json and heard_at - told_at >= LINE_S and progress.line() != told:
-                    told_at, told = heard_at, progress.line()
+                    screen.show([joining] if progress.is_done else progress.lines(look))
+                elif not options.json and heard_at - told_at >= LINE_S and line != told:
+                    told_at, told = heard_at, line
                     screen.show([told])
             await asyncio.sleep(POLL_S)
     except asyncio.CancelledError:
@@ -257,6 +254,18 @@ def node_lines(answer: Mapping[str, Any]) -> list[str]:
                 *(node["client_address"], node["peer_address"]),
             )
         )
+    return table_lines(rows)
+
+
+def setting_lines(settings: Mapping[str, str]) -> list[str]:
+    """The settings of a `cluster moves`, by the names that `cluster set` takes. Pure."""
+    rows: list[tuple[str, ...]] = [("SETTING", "VALUE", "")]
+    for name in sorted(settings):
+        is_changeable = name in CHANGEABLE or name == "replication"
+        note = "" if is_changeable else "fixed since the founding"
+        if name == "secret":
+            note = "set by the nodes themselves, once all of them prove that they know it"
+        rows.append((name.replace("_", "-"), settings[name], note))
     return table_lines(rows)
 
 

@@ -39,7 +39,9 @@ class Progress:
         self._answer: Mapping[str, Any] = {}
         self._first_at: float | None = None
         self._done_bytes = 0
+        self._total_bytes = 0
         self._done_moves = 0
+        self._total_moves = 0
 
     def feed(self, answer: Mapping[str, Any], now: float) -> None:
         """An answer of `cluster moves`; `now` in seconds, of any clock that does not leap."""
@@ -49,11 +51,20 @@ class Progress:
         for key, move in present.items():
             self._sizes[key] = max(self._sizes.get(key, 0), move["bytes"], move["bytes_done"])
         complete = self._sizes.keys() - present.keys()
-        done = sum(self._sizes[key] for key in complete)
-        done += sum(move["bytes_done"] for move in self._moves)
         # Another node may know less of the moves than the one before: nothing is undone by that.
+        if self._moves:
+            self._done_moves = max(self._done_moves, len(complete), answer["done"])
+            self._total_moves = max(self._done_moves + len(self._moves), answer["total"])
+        else:  # The nodes have stopped counting.
+            self._done_moves = self._total_moves = max(self._total_moves, len(complete))
+        # Of moves that were complete before the first answer no size is known: a mean one, then.
+        sizes = sum(self._sizes.values())
+        earlier = max(0, self._done_moves - len(complete))
+        unseen = earlier * sizes // len(self._sizes) if self._sizes and self._moves else 0
+        done = unseen + sum(self._sizes[key] for key in complete)
+        done += sum(move["bytes_done"] for move in self._moves)
         self._done_bytes = max(self._done_bytes, done)
-        self._done_moves = max(self._done_moves, len(complete), answer["done"])
+        self._total_bytes = max(sizes + unseen, self._done_bytes)
         if self._first_at is None:
             self._first_at = now
         self._samples.append(_Sample(now, self._done_bytes, self._done_moves))
@@ -78,12 +89,12 @@ class Progress:
     @property
     def total_moves(self) -> int:
         """Moves that are complete, under way, or wait."""
-        return max(self._done_moves + len(self._moves), int(self._answer["total"]))
+        return self._total_moves
 
     @property
     def total_bytes(self) -> int:
         """What has to be copied in all, as far as it is known."""
-        return max(sum(self._sizes.values()), self._done_bytes)
+        return self._total_bytes
 
     @property
     def fraction(self) -> float:

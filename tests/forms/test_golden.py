@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from quorumcache.node.peers.codec import (
     Refusal,
     decode_hello,
     decode_items,
+    encode_hello,
 )
 from quorumcache.node.peers.consensus_items import check_message, decode_beats, decode_message
 from quorumcache.node.peers.datagrams import items_of, token_of
 from quorumcache.node.peers.founding_frames import Found, decode_answer, decode_question
 from quorumcache.node.peers.items import MAP_KINDS, TIME, check_map_item
+from quorumcache.node.peers.proofs import with_extras
 from quorumcache.node.state_machine import decode_batch
 from quorumcache.node.storage.checksum import checked
 from quorumcache.node.storage.founding_record import FoundingRecord
@@ -45,7 +48,8 @@ from quorumcache.node.wal.format import (
     intact_frame_end,
 )
 from quorumcache.node.wal.newest import NEWEST_FILE, read_newest
-from quorumcache.ring import ClusterMap
+from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring.node_info import LOST
 from tests.fixtures.form_1 import make
 from tests.support.fake_disk import FakeDisk
 from tests.support.manual_loop import ManualLoop
@@ -238,3 +242,46 @@ def test_frames_and_datagrams_are_read() -> None:
     assert token_of(GOLDEN["datagram"]) == GOLDEN["datagram_token"]
     assert len(items_of(GOLDEN["datagram"])) == 2
     assert checked(GOLDEN["file/map"]) == GOLDEN["map"]
+
+
+# --- what nodes of today write, and nodes and clients of form 1 read
+
+READ_BY_OLD = """
+import sys
+from quorumcache.node.peers.codec import FrameDecoder, decode_hello
+from quorumcache.ring import ClusterMap
+
+for line in sys.stdin:
+    kind, data = line.split()
+    data = bytes.fromhex(data)
+    if kind == "map":
+        found = ClusterMap.from_bytes(data)
+        print("map", found.epoch, [node.name for node in found.nodes], found.replica_sets)
+    else:
+        (payload,) = FrameDecoder().feed(data)
+        hello = decode_hello(payload)
+        print("hello", hello.name, dict(hello.settings)["form"])
+"""
+
+
+def test_the_old_code_reads_a_hello_of_today_and_a_map_for_old_clients(tmp_path: Path) -> None:
+    gone = replace(make.NODES[2], name="c~3", state=LOST)
+    heir = NodeInfo(4, "c", gone.peer_address, gone.client_address, "", "", 0.0, "d" * 32)
+    elastic = replace(
+        make.MAP, form=2, nodes=(*make.NODES[:2], gone, heir), directory=(1, 2), next_node_id=5
+    )
+    hello = encode_hello(with_extras(make.HELLO, "0" * 32, has_secret=True))
+    lines = [f"map {elastic.bytes_for(1).hex()}", f"hello {hello.hex()}"]
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", READ_BY_OLD],
+        env=old_environment(unpack_sources(tmp_path)),
+        input="\n".join(lines),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.stdout.splitlines() == [
+        "map 7 ['a', 'b', 'c'] ((1, 2), (2, 1), (1, 2), (2, 1))",
+        "hello a 2",
+    ]

@@ -203,3 +203,52 @@ def test_a_start_that_takes_long_says_what_it_waits_for(tmp_path: Path) -> None:
     with up(tmp_path / "data", *words) as cluster:
         cluster.wait_line("not ready yet: node b: .*set back to an older copy")
         cluster.stop(signal.SIGTERM)
+
+
+def control(command: str, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    module = "quorumcache.node" if command == "up" else "quorumcache.router.cli"
+    environment = {k: v for k, v in os.environ.items() if k != "QUORUMCACHE_SECRET"}
+    return subprocess.run(
+        [sys.executable, "-m", module, command, *words, "--data-dir", str(tmp_path)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S,
+    )  # fmt: skip
+
+
+def test_nodes_are_added_restarted_and_removed_while_it_runs(tmp_path: Path) -> None:
+    """The items are there at each node through all of it, and after the cluster came back."""
+    words = ("--nodes", "3", "--shards", "4", "--base-port", "0")
+    hello = b"VALUE k 0 5\r\nhello\r\nEND\r\n"
+    with up(tmp_path, *words) as cluster:
+        cluster.wait_table(3)
+        first, pids = cluster.nodes["a"][0], {pid for _, pid in cluster.nodes.values()}
+        assert ask(first, b"set k 0 0 5\r\nhello\r\n", b"\r\n") == b"STORED\r\n"
+
+        added = control("up", tmp_path, "add")
+        assert added.returncode == 0, added
+        match = re.search(r"node d has joined: memcached 127\.0\.0\.1:(\d+)", added.stdout)
+        assert match is not None, added
+        fourth = int(match[1])
+        assert ask(fourth, b"get k\r\n", b"END\r\n") == hello
+
+        restarted = control("rolling-restart", tmp_path)
+        assert restarted.returncode == 0, restarted
+        lines = [line[:7] for line in restarted.stdout.splitlines() if line.startswith("node ")]
+        assert lines == ["node a ", "node b ", "node c ", "node d "]
+        assert ask(first, b"get k\r\n", b"END\r\n") == hello
+        assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+        removed = control("up", tmp_path, "remove", "b")
+        assert removed.returncode == 0, removed
+        assert "node b has ended; it is not started again" in removed.stdout
+        cluster.wait_line("node b has left the cluster")
+        assert ask(fourth, b"get k\r\n", b"END\r\n") == hello
+        unknown = control("up", tmp_path, "remove", "b")
+        assert unknown.returncode == 1
+        assert "there is no node b: the nodes are a c d" in unknown.stderr
+        assert cluster.stop(signal.SIGINT) == 0
+    with up(tmp_path) as cluster:
+        cluster.wait_table(3)
+        assert set(cluster.nodes) == {"a", "c", "d"}
+        for port, _ in cluster.nodes.values():
+            assert ask(port, b"get k\r\n", b"END\r\n") == hello
+        assert cluster.stop(signal.SIGINT) == 0

@@ -5,7 +5,7 @@ disks; looked at every few milliseconds.
   was committed. A disk that is gone for good decides nothing, so it does not count as lacking.
 - One step adds or takes one voter. New voters come first: a voter is only taken while all that the
   move wants are voters, and there are never fewer than before or after the move.
-- A learner becomes a voter with everything up to its own coming.
+- A learner becomes a voter with everything that was committed a moment ago.
 - A replica is removed from a node only when the committed configuration does without it.
 - A group with no move has exactly the replicas that the map says. (For a moment the newest
   configuration may be one of which nobody alive knows that it is committed.)
@@ -13,6 +13,7 @@ disks; looked at every few milliseconds.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from quorumcache.ring.move import DIRECTORY_GROUP
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 DIFFERS_NS = 1_000_000_000
 """A difference between the map and the groups that lasts so long is one."""
 DISKS_EVERY_LOOKS = 10
+CAUGHT_UP_NS = 3_000_000_000
+"""Who becomes a voter holds what was committed so long ago: some election timeouts."""
 
 
 class Configurations:
@@ -41,8 +44,9 @@ class Configurations:
         """Of each replica: the group, how many configurations it had, the last one, and commit."""
         self._steps: set[tuple[int, int, Any]] = set()
         """Those looked at: group, index, configuration."""
-        self._added: dict[tuple[int, int], int] = {}
-        """(group, node): index of the newest entry that made it a learner."""
+        self._marks: dict[int, deque[tuple[int, int]]] = {}
+        """Of each group: when more was known to be committed, and how much; the last moments, and
+        the last one before them."""
         self._moves: dict[tuple[int, int], Move] = {}
         """By group and decision."""
         self._removed: dict[str, tuple[Any, int]] = {}
@@ -78,6 +82,9 @@ class Configurations:
         term = log.log.term_at(commit)
         if term is not None and commit > self._commit.get(group_id, (0, 0))[0]:
             self._commit[group_id] = (commit, term)
+            marks = self._marks.setdefault(group_id, deque())
+            marks.append((self._world.loop.now_ns, commit))
+            self._forget_marks(marks)
         before: Any = None
         for index, configuration in configurations:
             if index <= commit and index >= self._committed.get(group_id, (-1, None))[0]:
@@ -89,9 +96,6 @@ class Configurations:
             before = configuration
 
     def _check_step(self, group_id: int, index: int, before: Any, after: Any) -> None:
-        for learner in after.learners:
-            if learner not in before.learners:
-                self._added[group_id, learner] = index
         if before.voters_outgoing or not before.voters:
             return
         added = [voter for voter in after.voters if voter not in before.voters]
@@ -115,14 +119,21 @@ class Configurations:
             self._check_caught_up(group_id, voter, story)
 
     def _check_caught_up(self, group_id: int, voter: int, story: str) -> None:
-        since = self._added.get((group_id, voter), 0)
-        if self._world.promises.is_gone(voter):
+        marks = self._marks.get(group_id)
+        if self._world.promises.is_gone(voter) or not marks:
             return
-        if since and not self._world.promises.reaches(voter, group_id, since):
+        self._forget_marks(marks)
+        since_ns, commit = marks[0]
+        is_old = self._world.loop.now_ns - since_ns > CAUGHT_UP_NS
+        if is_old and not self._world.promises.reaches(voter, group_id, commit):
             raise InvariantViolation(
-                f"{story}, but node {voter} does not even hold the entry {since} that added it",
+                f"{story}, but node {voter} lacks entry {commit}, which was committed long ago",
                 rule="a voter that has not caught up",
             )
+
+    def _forget_marks(self, marks: deque[tuple[int, int]]) -> None:
+        while len(marks) > 1 and self._world.loop.now_ns - marks[1][0] > CAUGHT_UP_NS:
+            marks.popleft()
 
     # -- disks -------------------------------------------------------------------------------------
 

@@ -120,9 +120,8 @@ def _of_map(newest: ClusterMap) -> list[str]:
     for shard, replicas in enumerate(newest.replica_sets):
         if len(replicas) != wanted or not {*replicas} <= placeable:
             left.append(f"shard {shard} is on {replicas}, of {sorted(placeable)}, wanted {wanted}")
-    if not {*newest.directory} <= placeable or len(newest.directory) % 2 == 0 < len(placeable) - 2:
-        left.append(f"the directory is on {newest.directory}, of {sorted(placeable)}")
-    if len(newest.directory) < min(3, len(placeable) - (len(placeable) + 1) % 2):
+    least = min(3, len(placeable))
+    if not {*newest.directory} <= placeable or not least <= len(newest.directory) <= DIRECTORY_MAX:
         left.append(f"the directory is on {newest.directory}, of {sorted(placeable)}")
     return left
 

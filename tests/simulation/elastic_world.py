@@ -12,7 +12,6 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.ring.secret import SECRET_FILE, Secret
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
@@ -35,11 +34,6 @@ from tests.simulation.shape import ClusterShape
 from tests.simulation.world import CONVERGENCE_SECONDS, SERVICE_SECONDS, World, WorldConfig
 
 SECRET = Secret("the secret of the simulation")
-
-
-def known_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Those that this version of the product has."""
-    return {name: value for name, value in settings.items() if name in NodeConfig.__slots__}
 
 
 class ElasticWorld(World):
@@ -77,7 +71,7 @@ class ElasticWorld(World):
         )
 
     def _draw_settings(self, random: Random) -> dict[str, Any]:
-        elastic = known_settings(draw_elastic_settings(self.random("elastic")))
+        elastic = draw_elastic_settings(self.random("elastic"))
         return {**super()._draw_settings(random), **elastic}
 
     def _make_nodes(self, random: Random) -> list[SimulatedNode]:
@@ -94,7 +88,7 @@ class ElasticWorld(World):
                 listen=f"{spare.name}:{CLIENT_PORT}",
                 peer=f"{spare.name}:{PEER_PORT}",
                 initial_cluster={},
-                **known_settings({"join": "unknown:1"}),
+                join="nowhere:7400",
             )
             node = ElasticNode(
                 self.loop,

@@ -15,6 +15,7 @@ from tests.simulation.checkers import InvariantViolation
 
 if TYPE_CHECKING:
     from quorumcache.ring import ClusterMap
+    from quorumcache.ring.move import Move
     from tests.simulation.cluster import SimulatedNode
     from tests.simulation.elastic_world import ElasticWorld
 
@@ -40,6 +41,8 @@ class MapWatch:
         """By node: its incarnation, the map it knows, and since when."""
         self._left: dict[int, int] = {}
         """Nodes that have ended because they are in the map no more, and when."""
+        self._chains: dict[int, list[Move]] = {}
+        """By group: the move that has started, and what it was aimed at since."""
         self.moves_most = 0
         self.completed = 0
         """Moves that came to their end."""
@@ -120,15 +123,31 @@ class MapWatch:
                 )
         started = [move for move in found.moves if move.decided]
         self.moves_most = max(self.moves_most, len(started))
-        into: Counter[int] = Counter(node for move in started for node in move.added)
+        # One that has started and is aimed anew, because a node has died or gone, holds its place.
+        aimed = self._aimed_anew(started)
+        counted = [move for move in started if move not in aimed]
+        into: Counter[int] = Counter(node for move in counted for node in move.added)
         # The preferred leader copies.
-        out: Counter[int] = Counter(move.replica_set[0] for move in started if move.added)
+        out: Counter[int] = Counter(move.replica_set[0] for move in counted if move.added)
         most = max([*into.values(), *out.values()], default=0)
         if len(started) > MOVES_MAX or most > MOVES_OF_A_NODE_MAX:
             raise InvariantViolation(
-                f"map {found.epoch} has {len(started)} moves at once, {most} of one node",
+                f"map {found.epoch} has {len(started)} moves at once, {most} of a node: {started}",
                 rule="too many moves at once",
             )
+
+    def _aimed_anew(self, started: list[Move]) -> set[Move]:
+        """Those of which the map before had another target, and had begun to go there."""
+        for move in started:
+            chain = self._chains.setdefault(move.group_id, [])
+            if move not in chain:
+                before = self.newest.move_of(move.group_id) if self.newest is not None else None
+                self._chains[move.group_id] = (
+                    [*chain, move] if before is not None and before.decided else [move]
+                )
+        return {
+            move for move in started if self._chains[move.group_id].index(move) and move.decided
+        }
 
     def on_promise(self, node: SimulatedNode, receiver: SimulatedNode, item: Any) -> None:
         """A promise leaves a node."""

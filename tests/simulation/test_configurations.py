@@ -12,7 +12,12 @@ from quorumcache.ring.cluster_map import ClusterMap
 from quorumcache.ring.move import Move
 from quorumcache.ring.node_info import NodeInfo
 from tests.simulation.checkers import InvariantViolation
-from tests.simulation.configurations import DIFFERS_NS, DISKS_EVERY_LOOKS, Configurations
+from tests.simulation.configurations import (
+    CAUGHT_UP_NS,
+    DIFFERS_NS,
+    DISKS_EVERY_LOOKS,
+    Configurations,
+)
 
 OLD = Configuration((1, 2, 3))
 LEARNS = Configuration((1, 2, 3), (4,), (), 7)
@@ -137,7 +142,12 @@ def test_an_old_voter_does_not_go_first() -> None:
 
 def test_a_new_voter_holds_what_came_before_it() -> None:
     made = logs()
-    made.lasts[4] = 9
+    made.lasts[4] = 4
+    made.say(1, [(0, OLD), (10, LEARNS), (20, FOUR)], 5)
+    made.look()  # The fifth entry is still young.
+    made = logs()
+    made.lasts[4] = 4
+    made.loop.now_ns += 2 * CAUGHT_UP_NS
     made.say(1, [(0, OLD), (10, LEARNS), (20, FOUR)], 5)
     assert rule(made) == "a voter that has not caught up"
 

@@ -11,11 +11,13 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from quorumcache.node.clients.write_room import WRITE_BYTES_LIMIT
+from quorumcache.node.directory.state import OP_SET_MAP
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.node import Node
 from quorumcache.node.protocol.responses import binary_refusal
@@ -649,6 +651,47 @@ def test_answers_that_a_slow_client_has_no_room_for() -> None:
         assert watch.grown()["get_hits"] == 400
 
     Stage().run(scenario)
+
+
+@raises("nodes_joined", "nodes_left", "nodes_down", "moves_started", "moves_completed")
+def test_nodes_that_come_die_and_leave() -> None:
+    """Counted by the node that leads the directory, whichever it is."""
+
+    async def scenario(stage: Stage) -> None:
+        def steps() -> dict[str, int]:
+            names = ("nodes_joined", "nodes_left", "nodes_down", "moves_started", "moves_completed")
+            return {name: count for name, count in watch.grown().items() if name in names}
+
+        n1 = stage.node("n1")
+        await stage.until("form 2", lambda: n1.map is not None and n1.map.form == 2)
+        await stage.until("starts", lambda: n1.map is not None and n1.map.started == 0b11)
+        watch = Watch(*stage.up())
+        present = n1.map
+        assert present is not None
+        joining = present.with_node(replace(present.node(4), state="joining"))
+        for node in stage.up():
+            group = node.host.groups.get(0)
+            if group is not None and group.is_leader:
+                data = joining.to_bytes()
+                command = (0, 0, 0, OP_SET_MAP, b"", present.epoch, data)
+                waiter: Any = SimpleNamespace(on_result=lambda result: None)
+                group.submit(command, len(data), waiter)
+        await stage.until("it is heard", lambda: "nodes_joined" in steps())
+        assert n1.member is not None
+        answers: list[int] = []
+        n1.member.office.desk.ask(("drain", "n4"), lambda code, payload: answers.append(code))
+        await stage.until("it has left", lambda: "nodes_left" in steps())
+        assert answers == [0]
+        grown = steps()
+        assert (grown["nodes_joined"], grown["nodes_left"]) == (1, 1)
+        assert grown["moves_started"] == grown["moves_completed"] > 0
+        stage.nodes["n4"].problems.clear()
+        n1.member.office.desk.ask(("settings", "dead-after-ms=1000"), lambda *answer: None)
+        stage.nodes["n3"].crash()
+        await stage.until("it is found dead", lambda: "nodes_down" in steps())
+        assert steps()["nodes_down"] == 1
+
+    Stage(nodes=4).run(scenario)
 
 
 @raises("tasks_failed")

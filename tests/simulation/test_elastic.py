@@ -17,7 +17,6 @@ from tests.simulation.faults import Shape
 from tests.simulation.schedule import SPARES, Fault, Schedule, parse_schedule
 from tests.simulation.world import WorldConfig
 
-pytestmark = pytest.mark.skipif("join" not in NodeConfig.__slots__, reason="no node can join yet")
 SEEDS = range(1, 11)
 REGRESSIONS: tuple[int, ...] = ()
 """Seeds that once found something."""

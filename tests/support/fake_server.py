@@ -217,10 +217,22 @@ class FakeServer(ClientContext):
             stats=lambda args: b"STAT a 1\r\nEND\r\n",
             cluster=_cluster,
             moved_line=lambda group_id: b"MOVED 1 %d 2 host:1\r\n" % (group_id - 1),
+            operator=self.operate,
         )
+        self.asked: list[tuple[tuple[bytes, ...], Callable[[bytes], None]]] = []
+        """Words of an operator, and who hears the reply."""
         self.version_line = b"VERSION 1\r\n"
         self.now_ns = 0
         self.full = False
+
+    def operate(
+        self,
+        settings: ClientSettings,
+        client_address: str,
+        args: tuple[bytes, ...],
+        done: Callable[[bytes], None],
+    ) -> None:
+        self.asked.append((args, done))
 
     def admit(self, connection: MemcachedConnection) -> bool:
         return not self.full

@@ -47,7 +47,11 @@ class Parts:
             "transport": self.part(beats=self.beats),
             "coordinator": self.part("on_forward", "peer_up", "peer_down"),
             "follower": self.part("on_item", "heard_of", "ask", epoch=7),
-            "office": self.part(desk=self.part(peer_down=self.note("desk")), on_item=self.told),
+            "office": self.part(
+                desk=self.part(peer_down=self.note("desk")),
+                departure=self.part("removed"),
+                on_item=self.told,
+            ),
             "founding": SimpleNamespace(accepted=self.accepted, answer=self.note("answer")),
             "timekeeper": self.part("heard", peer_up=self.note("tell_time")),
             "time": self.time,
@@ -196,6 +200,12 @@ def test_what_a_peer_says_of_its_fitness_is_heard() -> None:
 
 
 # -- strangers -------------------------------------------------------------------------------------
+
+
+def test_a_node_that_the_cluster_has_gone_on_without_is_told_so() -> None:
+    parts = Parts()
+    parts.inbox.on_farewell(9)
+    assert parts.taken() == [("removed", 9)]
 
 
 def test_a_stranger_with_a_newer_map_makes_this_node_ask_all_peers() -> None:

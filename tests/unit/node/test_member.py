@@ -93,7 +93,7 @@ class FakePeers:
     def is_up(self, node_id: int) -> bool:
         return True
 
-    def set_map_epoch(self, epoch: int) -> None:
+    def set_map(self, epoch: int, form: int) -> None:
         self.told.append(("epoch", epoch))
 
     def require_proofs(self, is_required: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from quorumcache.node.admin.status import (
@@ -9,7 +11,9 @@ from quorumcache.node.admin.status import (
     PROBLEMS_MAX,
     health_document,
     health_problems,
+    health_warnings,
 )
+from quorumcache.ring import Move
 from tests.support.fake_node import FakeGroup, FakeNode, FakeProgress, FakeStore
 
 NEVER = 1 << 62
@@ -66,3 +70,46 @@ def test_many_problems_are_counted(node: FakeNode) -> None:
     found = health_problems(node)
     assert len(found) == PROBLEMS_MAX + 1
     assert found[-1] == "and 27 more"
+
+
+@pytest.mark.parametrize(
+    ("origin", "target", "is_well"),
+    [
+        ((2, 3), (2, 3, 1), True),  # Its replica is being copied here.
+        ((2, 3, 1), (2, 3), True),  # It is about to go.
+        ((1, 2), (1, 3), False),  # It stays, and has to be well.
+    ],
+)
+def test_a_replica_that_comes_or_goes_is_no_problem(
+    node: FakeNode, origin: tuple[int, ...], target: tuple[int, ...], is_well: bool
+) -> None:
+    node.host.groups[1].staleness = NEVER
+    move = Move(1, origin, target, 1)
+    assert node.map is not None
+    sets = (move.replica_set, *node.map.replica_sets[1:])
+    node.map = replace(
+        node.map, form=2, directory=(1, 2, 3), moves=(move,), replica_sets=sets, founding_sets=sets
+    )
+    assert (health_problems(node) == []) is is_well
+
+
+def test_a_replica_that_the_map_does_not_place_here_any_more_is_no_problem(node: FakeNode) -> None:
+    node.host.groups[1].leader_id = 0
+    assert health_problems(node) == ["shard 0: no leader known"]
+    assert node.map is not None
+    sets = ((2, 3), *node.map.replica_sets[1:])
+    node.map = replace(node.map, replica_sets=sets)
+    assert health_problems(node) == []
+
+
+def test_a_replica_that_is_being_copied_may_lack_entries(node: FakeNode) -> None:
+    node.peers = {2: True, 3: True}
+    log = node.host.groups[2].log
+    log.last_index = BEHIND_ENTRIES + 5
+    log.replicas = {1: FakeProgress(0), 3: FakeProgress(5)}
+    assert len(health_warnings(node)) == 1
+    assert node.map is not None
+    move = Move(2, (1, 2), (1, 2, 3), 1)
+    sets = (node.map.replica_sets[0], move.replica_set)
+    node.map = replace(node.map, form=2, directory=(1,), moves=(move,), replica_sets=sets)
+    assert health_warnings(node) == []

@@ -10,6 +10,7 @@ from quorumcache.node.clients.handlers import (
     ONCE_KIND_LINE,
     WRITE_HANDLERS,
 )
+from quorumcache.node.clients.operator_words import PROOFS_WRONG_MAX
 from quorumcache.node.clients.write_room import WRITE_BYTES_LIMIT
 from quorumcache.node.protocol.requests import Request
 from quorumcache.node.store.commands import OP_DELETE, OP_FLUSH
@@ -49,6 +50,41 @@ def test_a_refused_set_deletes_the_old_value_before_the_reply() -> None:
     delete.end(DELETED)
     client.turn()
     assert client.read() == b"SERVER_ERROR object too large for cache\r\n"
+
+
+def test_an_operators_words_are_answered_in_their_place_among_the_replies() -> None:
+    client = Client()
+    client.send(b"cluster moves\r\nversion\r\ncluster change pause\r\n")
+    [(words, moves), (change_words, change)] = client.server.asked
+    assert (words, change_words) == ((b"moves",), (b"change", b"pause"))
+    assert client.read() == b""
+    change(b"CLIENT_ERROR refused: no\r\n")
+    client.turn()
+    assert client.read() == b""
+    moves(b"MOVES 2\r\n{}\r\n")
+    client.turn()
+    assert client.read() == (b"MOVES 2\r\n{}\r\nVERSION 1\r\nCLIENT_ERROR refused: no\r\n")
+    assert client.server.counters.protocol_errors == 1
+
+
+def test_the_answer_to_a_client_that_has_gone_is_dropped() -> None:
+    client = Client()
+    client.send(b"cluster change drain b\r\n")
+    [(_, change)] = client.server.asked
+    client.connection.connection_lost(None)
+    change(b"CHANGE 2\r\n{}\r\n")
+
+
+def test_a_client_whose_proofs_are_wrong_is_let_go() -> None:
+    client = Client()
+    for number in range(1, PROOFS_WRONG_MAX + 1):
+        client.connection.conversation.settings.wrong_proofs = number
+        client.send(b"cluster auth 00\r\nversion\r\n")
+        client.server.asked.pop()[1](b"CLIENT_ERROR no\r\n")
+        client.turn()
+    told = b"CLIENT_ERROR no\r\nVERSION 1\r\n" * (PROOFS_WRONG_MAX - 1)
+    assert client.read() == told + b"CLIENT_ERROR no\r\n"
+    assert client.connection.conversation.closing
 
 
 def test_every_kind_of_request_has_a_handler_also_after_once() -> None:

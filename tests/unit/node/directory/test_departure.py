@@ -141,3 +141,12 @@ def test_a_drain_that_is_taken_back_asks_for_a_restart() -> None:
     world.pass_ms(2 * TIMEOUT_MS)
     assert not world.asked
     assert "Restart it" in world.alarms.raised()[0].sentence
+
+
+def test_a_node_that_missed_the_map_without_it_hears_of_it_by_a_refusal() -> None:
+    world = World()
+    world.departure.learned(with_state("active"))
+    world.departure.removed(9)
+    world.departure.removed(9)
+    (error,) = world.left
+    assert "map 9 does not name it" in str(error)

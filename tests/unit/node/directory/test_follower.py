@@ -337,6 +337,32 @@ def test_what_a_map_that_is_not_in_force_yet_wants_here_stays() -> None:
     assert world.happened("removing") == []
 
 
+def test_a_group_whose_removal_begins_while_a_map_is_stored_is_not_started() -> None:
+    """Its birth is that of a replica whose votes are being forgotten."""
+    world = World()
+    first = held(1)[0]
+    away = without(SECOND, first, 1)
+    world.follower.arrived(away)
+    world.run(world.follower.adopt())
+    world.state.births[first] = Configuration((1, 2, 3))
+    world.on_disk.add(first)
+    world.follower.arrived(replace(SECOND, epoch=away.epoch + 1))
+
+    async def story() -> None:
+        adopting = asyncio.ensure_future(world.follower.adopt())
+        await asyncio.sleep(0.001)
+        world.follower.arrived(replace(away, epoch=away.epoch + 2))
+        letting_go = asyncio.ensure_future(world.follower.let_go())
+        await adopting
+        assert world.state.leaving == {first}
+        assert ("started", first) not in world.events
+        await asyncio.sleep(1)
+        letting_go.cancel()
+
+    world.run(story())
+    assert world.state.births[first] == EMPTY
+
+
 def test_the_directory_starts_where_the_map_says_and_leaves_where_it_does_not() -> None:
     world = World()
     world.follower.arrived(SECOND)

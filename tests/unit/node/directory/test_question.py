@@ -10,7 +10,7 @@ import pytest
 
 from quorumcache.node.directory import question as module
 from quorumcache.node.directory.question import Question, info_of_joiner, joiner_texts
-from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring import ClusterMap, Move, NodeInfo
 from quorumcache.ring.changes import Changed
 from quorumcache.ring.cluster_view import ClusterView
 from quorumcache.ring.errors import ChangeRefused
@@ -68,6 +68,23 @@ def test_a_change_that_is_there_already_is_not_proposed(words: list[tuple[str, .
     wanted, payload = ask("resume").answer(MAP, VIEW)
     assert wanted is None
     assert json.loads(payload)["epoch"] == MAP.epoch
+
+
+def test_a_change_that_aims_a_move_anew_at_once_is_proposed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The move is decided by the next map, which the present one could not say."""
+    move = Move(1, (1, 2, 3), (2, 1, 3), MAP.epoch + 1)
+
+    def change(present: ClusterMap, words: tuple[str, ...], view: ClusterView) -> Changed:
+        sets = (move.replica_set, *present.replica_sets[1:])
+        moved = replace(present, epoch=present.epoch + 1, replica_sets=sets, moves=(move,))
+        return Changed(moved, "", ESTIMATE)
+
+    monkeypatch.setattr(module, "change", change)
+    wanted, _ = ask("drain", "a").answer(MAP, VIEW)
+    assert wanted is not None
+    assert wanted.moves == (move,)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.1, 0.0, 1e6])

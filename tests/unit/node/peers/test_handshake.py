@@ -10,10 +10,18 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.peers.codec import HEADER, Hello, Refusal, decode_hello, decode_items
+from quorumcache.node.peers.codec import (
+    HEADER,
+    REFUSED_RETRY_MS,
+    Hello,
+    Refusal,
+    Refused,
+    decode_hello,
+    decode_items,
+    encode_refusal,
+)
 from quorumcache.node.peers.handshake import DUPLICATE_RETRY_MS, NEWER_MAP_RETRY_MS, Handshake
 from quorumcache.node.peers.items import PROOF
-from quorumcache.node.peers.link import REFUSED_RETRY_MS, Refused
 from quorumcache.node.peers.proofs import (
     OWN_FORM,
     form_of,
@@ -83,11 +91,23 @@ def test_a_stranger_with_a_newer_map_is_told_to_come_again_soon() -> None:
     stranger = THEIRS._replace(node_id=5, map_epoch=HELLO.map_epoch + 1)
     assert world.refusal(stranger).retry_ms == NEWER_MAP_RETRY_MS
     assert world.newer_maps == 1
-    world.handshake.set_map_epoch(HELLO.map_epoch + 1)
+    world.handshake.set_map(HELLO.map_epoch + 1, 1)
     assert world.refusal(stranger).retry_ms == REFUSED_RETRY_MS
     other = stranger._replace(cluster_id="c2", map_epoch=99)
     assert world.refusal(other).retry_ms == REFUSED_RETRY_MS
     assert world.newer_maps == 1
+
+
+def test_who_cannot_read_the_map_is_refused_and_told_so() -> None:
+    world = World()
+    world.handshake.set_map(5, 1)
+    world.handshake.check(THEIRS, 0)
+    world.handshake.set_map(6, 2)
+    assert str(world.refusal(THEIRS)) == (
+        f"node b runs quorumcache {THEIRS.version} of form 1, which cannot read the cluster map of"
+        " node a: that has form 2. Start node b with the version of the other nodes"
+    )
+    world.handshake.check(with_extras(THEIRS, "0" * 32, has_secret=False), 0)
 
 
 def test_a_directory_that_was_set_back_is_refused_once_a_later_start_was_accepted() -> None:
@@ -115,7 +135,7 @@ def test_one_process_at_a_time_speaks_for_a_node() -> None:
 
 def test_the_own_hello_tells_the_newest_state() -> None:
     handshake = Handshake(HELLO._replace(is_founded=False), None, lambda: None, Random(1))
-    handshake.set_map_epoch(9)
+    handshake.set_map(9, 2)
     handshake.set_founded()
     expected = HELLO._replace(is_founded=True, map_epoch=9)
     assert handshake.hello == expected
@@ -148,6 +168,44 @@ def prove(
     items = decode_items(frame[HEADER.size :])
     assert not isinstance(items, Refusal)
     return at_a.check_proof(with_extras(THEIRS, NONCE, False), items, link.nonce)
+
+
+def farewell(
+    ours: Secret | None, theirs: Secret | None, *, our_epoch: int = 9, their_epoch: int = 8
+) -> tuple[Refused, bool]:
+    """Node b, which node a has forgotten, dials it: how it is refused, and whether it believes
+    that it was removed."""
+    at_a = Handshake(HELLO._replace(map_epoch=our_epoch), None, lambda: None, Random(1), ours)
+    own = THEIRS._replace(map_epoch=their_epoch)
+    at_b = Handshake(own, None, lambda: None, Random(2), theirs)
+    link: Any = SimpleNamespace()
+    told = decode_hello(at_b.introduce(link)[HEADER.size :])
+    assert isinstance(told, Hello)
+    with pytest.raises(Refused) as caught:
+        at_a.check(told, 0)
+    refused = caught.value
+    frame = encode_refusal(str(refused), refused.retry_ms, *refused.farewell)
+    refusal = decode_hello(frame[HEADER.size :])
+    assert isinstance(refusal, Refusal)
+    assert not at_b.is_farewell(refusal, "6" * 32), "it was meant for another connection"
+    return refused, at_b.is_farewell(refusal, link.nonce)
+
+
+def test_a_node_that_was_removed_is_told_so_by_who_knows_the_secret() -> None:
+    refused, is_believed = farewell(SECRET, SECRET)
+    assert is_believed
+    assert refused.farewell[0] == 9
+    assert not farewell(SECRET, OTHER)[1]
+    assert not farewell(SECRET, None)[1]
+    assert farewell(None, SECRET)[0].farewell == (0, b"")
+
+
+@pytest.mark.parametrize("their_epoch", [0, 9, 10])
+def test_a_node_whose_map_may_be_right_is_not_sent_away(their_epoch: int) -> None:
+    """It may have joined a moment ago, and this node has not heard of it."""
+    refused, is_believed = farewell(SECRET, SECRET, their_epoch=their_epoch)
+    assert not is_believed
+    assert refused.farewell == (0, b"")
 
 
 @pytest.mark.parametrize("required", [False, True])

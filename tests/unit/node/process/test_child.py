@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from quorumcache.node.errors import StartupError
+from quorumcache.node.founding.data_dir import LEFT_FILE
 from quorumcache.node.process import child as module
 from quorumcache.node.process.child import Child
 from quorumcache.node.process.local_cluster import LocalNode, Plan
 from quorumcache.node.storage.identity import LOCK_FILE
+from quorumcache.node.storage.local_state import MAP_FILE
+from quorumcache.ring.secret import SECRET_FILE
 
 DEADLINE_S = 60.0
 READY = "print('ready', flush=True); import sys; sys.stdin.read()"
@@ -118,3 +121,55 @@ def test_it_has_data_once_it_was_ready(tmp_path: Path) -> None:
     assert not child.has_data(), "an empty directory is none of a node"
     Path(child.data_path, LOCK_FILE).touch()
     assert child.has_data()
+
+
+def test_a_node_that_joins_asks_the_others_with_their_secret(tmp_path: Path) -> None:
+    founder = LocalNode("a", 1, 2, 3)
+    joining = LocalNode("d", 4, 5, 6, has_joined=True)
+    plan = Plan(str(tmp_path), 4, (founder, joining), founders="a=127.0.0.1:3")
+    child = Child(plan, joining, [])
+    given = dict(pairwise(child._words))
+    assert given["--join"] == "127.0.0.1:3"
+    assert "--initial-cluster" not in given
+    assert "--shards" not in given
+    assert child._secret_words() == [], "nobody has one yet"
+    for name in ("a", "d"):
+        path = tmp_path / name / "data" / SECRET_FILE
+        path.parent.mkdir(parents=True)
+        path.touch()
+        assert child._secret_words() == ["--secret-file", str(path)], "its own one goes first"
+    assert Child(plan, founder, [])._secret_words() == []
+    assert not child.is_member()
+    (tmp_path / "d" / "data" / MAP_FILE).touch()
+    assert child.is_member()
+    assert Child(plan, founder, []).is_member()
+
+
+def test_one_that_has_left_says_so_on_its_disk(tmp_path: Path) -> None:
+    child = child_of(tmp_path, READY)
+    assert not child.has_left()
+    Path(child.data_path).mkdir(parents=True)
+    (Path(child.data_path) / LEFT_FILE).touch()
+    assert child.has_left()
+
+
+def test_a_restart_is_another_process_and_says_when_it_is_over(tmp_path: Path) -> None:
+    async def main() -> None:
+        child = child_of(tmp_path, READY)
+        await child.start()
+        await child.wait_start_line()
+        before = child.pid
+        watching = asyncio.ensure_future(child.wait_end())
+        await child.restart()
+        assert await watching
+        assert child.restarted.is_set()
+        assert not child.is_restarting
+        assert child.is_running
+        assert child.pid != before
+        child._words = ["-c", "pass"]
+        with pytest.raises(StartupError):
+            await child.restart()
+        assert child.restarted.is_set()
+        assert not child.is_running
+
+    run(main())

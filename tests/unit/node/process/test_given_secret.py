@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quorumcache.node.errors import ConfigError
-from quorumcache.node.process.given_secret import FILE_BYTES_MAX, given_secret
+from quorumcache.node.process.given_secret import FILE_BYTES_MAX, given_secret, kept_secret
 from quorumcache.ring.secret import SECRET_CHARS_MAX, SECRET_VARIABLE, Secret
 
 IN_FILE, IN_ENVIRONMENT = "secret of the file", "secret of the environment"
@@ -57,3 +57,11 @@ def test_a_variable_without_a_secret_is_named(text: str, why: str) -> None:
     with pytest.raises(ConfigError, match=f"{SECRET_VARIABLE}: the secret {why}") as caught:
         given_secret("", {SECRET_VARIABLE: text})
     assert "too short" not in str(caught.value)
+
+
+def test_what_a_node_keeps_is_found_from_every_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert kept_secret("data/a") == str(tmp_path / "data" / "a" / "cluster.secret")
+    assert kept_secret(None) == ""

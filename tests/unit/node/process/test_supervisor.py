@@ -15,6 +15,7 @@ from quorumcache.node.errors import StartupError
 from quorumcache.node.process.child import Child
 from quorumcache.node.process.local_cluster import LocalNode, Plan
 from quorumcache.node.process.supervisor import BACKOFF_MAX_S, Supervisor
+from quorumcache.node.storage.identity import LOCK_FILE
 from tests.simulation.loop import VirtualLoop
 
 
@@ -43,6 +44,9 @@ class FakeChild:
 
     def has_left(self) -> bool:
         return self.is_marked_left
+
+    def is_member(self) -> bool:
+        return True
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -234,3 +238,68 @@ def test_a_node_that_does_not_start_is_not_remembered(
     assert "Permission denied" in str(answer)
     remembered = json.loads((tmp_path / "cluster.json").read_text())
     assert [row["name"] for row in remembered["nodes"]] == ["a"]
+
+
+def make_data(child: Child) -> None:
+    Path(child.data_path).mkdir(parents=True, exist_ok=True)
+    (Path(child.data_path) / LOCK_FILE).touch()
+
+
+def test_a_node_that_was_not_taken_in_is_tried_first_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be known to the cluster already: its directory and its name are kept."""
+    starts: list[str] = []
+
+    async def start(child: Child) -> None:
+        make_data(child)
+        starts.append(child.node.name)
+
+    async def refused(child: Child) -> None:
+        raise StartupError(f"node {child.node.name} did not start: the name is taken")
+
+    monkeypatch.setattr(Child, "start", start)
+    monkeypatch.setattr(Child, "wait_start_line", refused)
+    plan = Plan(str(tmp_path), 4, (LocalNode("a", 1, 2, 3),))
+    said: list[str] = []
+    supervisor = Supervisor(plan, passed_on=[], restart=True, say=said.append)
+    for _ in range(2):
+        (answer,) = asked(supervisor, {"do": "add", "nodes": 1})
+        assert "the name is taken" in str(answer)
+    assert starts == ["b", "b"]
+    remembered = json.loads((tmp_path / "cluster.json").read_text())
+    assert [row["name"] for row in remembered["nodes"]] == ["a", "b"]
+    asyncio.run(supervisor._join_again())
+    assert said[-1].endswith("`quorumcached up add` tries it again")
+
+
+def test_a_node_joins_and_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(child: Child) -> None:
+        make_data(child)
+
+    async def never(child: Child) -> str:
+        await asyncio.get_running_loop().create_future()
+        return ""
+
+    monkeypatch.setattr(Child, "start", at_once)
+    monkeypatch.setattr(Child, "wait_start_line", at_once)
+    monkeypatch.setattr(Child, "wait_end", never)
+    monkeypatch.setattr(Child, "pid", 17)
+    plan = Plan(str(tmp_path), 4, (LocalNode("a", 1, 2, 3),))
+    supervisor = Supervisor(plan, passed_on=[], restart=True, say=lambda _: None)
+    caller = FakeCaller()
+
+    async def main() -> dict[str, Any]:
+        async with asyncio.TaskGroup() as supervisor._watching:
+            answer = await supervisor._handle({"do": "add", "nodes": 2}, caller)  # type: ignore[arg-type]
+            watching = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+            assert len(watching) == 2
+            for task in watching:
+                task.cancel()
+        return answer
+
+    answer = asyncio.run(main())
+    assert (answer["code"], answer["names"], len(answer["seeds"])) == (0, ["b", "c"], 3)
+    assert caller.said[0] == "starting node b, which joins"
+    assert caller.said[1].startswith("node b has joined: memcached 127.0.0.1:")
+    assert supervisor._idle == []

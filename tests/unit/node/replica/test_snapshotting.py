@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.consensus.values import Role, SnapshotSource
+from quorumcache.node.consensus.values import Configuration, Role, SnapshotSource
 from quorumcache.node.replica.snapshotting import SnapshotEncoder, SnapshotSender, snapshot_of
 from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
@@ -119,6 +119,39 @@ def test_followers_that_ask_meanwhile_share_one_snapshot() -> None:
     sender.want(world.groups[1], 2)
     run_all(loop)
     assert log.provided[-1][1] is not source, "later it is another state"
+
+
+def test_only_copies_to_learners_keep_to_the_rate() -> None:
+    """A voter that has fallen behind is missed by its group."""
+    world = filled(1)
+    log = world.logs[1]
+    log.lead()
+    log.configuration = Configuration((1, 2, 3), (4,))
+    loop, sender = sending(world)
+    sender.rate.bytes_per_second = 8
+    world.clock.ns = 10**9
+    for replica in (2, 4):
+        sender.want(world.groups[1], replica)
+    run_all(loop)
+    (_, free), (_, paced) = log.provided
+    assert paced.meta == free.meta
+    assert free.read(0, 1 << 30) == b"".join(free.pieces)
+    assert len(paced.read(0, 1 << 20)) == 2
+    assert paced.read(2, 1 << 20) == b""
+    world.clock.ns += 10**9
+    assert paced.read(2, 1 << 20) == free.read(2, 2)
+    sender.want(world.groups[1], 4)
+    run_all(loop)
+    world.clock.ns += 10**9
+    assert len(log.provided[-1][1].read(0, 1 << 20)) == 4, "a second copy goes twice as fast"
+    log.configuration = Configuration((1, 2, 3))
+    sender.want(world.groups[1], 4)
+    run_all(loop)
+    log.configuration = Configuration((1, 2, 3), (4,))
+    sender.want(world.groups[1], 4)
+    run_all(loop)
+    world.clock.ns += 10**9
+    assert len(log.provided[-1][1].read(0, 1 << 20)) == 2, "it is another learner"
 
 
 def test_who_does_not_lead_any_more_sends_nothing() -> None:

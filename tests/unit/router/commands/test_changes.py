@@ -185,13 +185,18 @@ def test_nodes_and_settings_are_listed() -> None:
         async with FakeCluster() as cluster:
             shown = answer(change="") | {
                 "nodes": [NODE, {**NODE, "name": "b", "state": "down", "heard": False}],
-                "settings": {"replication": "3", "dead_after_ms": "60000"},
+                "settings": {"replication": "3", "dead_after_ms": "60000", "shards": "64"},
             }
             operators(cluster, shown)
             listed = await told(cluster, "node", "list")
             assert listed.out.splitlines() == node_lines(shown)
             found = await told(cluster, "cluster", "settings")
-            assert found.out == "dead_after_ms = 60000\nreplication = 3\n"
+            assert found.out.splitlines() == [
+                "SETTING        VALUE",
+                "dead-after-ms  60000",
+                "replication        3",
+                "shards            64  fixed since the founding",
+            ]
             as_json = await told(cluster, "node", "list", "--json")
             assert [node["name"] for node in json.loads(as_json.out)] == ["a", "b"]
             cluster.operators.secret = ""

@@ -97,6 +97,15 @@ def test_what_is_done_never_becomes_less() -> None:
     assert progress.bytes_per_s >= 0
 
 
+def test_a_first_look_in_the_middle_counts_what_was_before() -> None:
+    """Of moves that are complete no node tells the size: a mean one is taken."""
+    halfway = answer(move(7, "waiting", 0, 10), move(8, "waiting", 0, 10), done=2)
+    progress = fed((0.0, halfway))
+    assert progress.fraction == 0.5
+    progress.feed(answer(change=""), 1.0)
+    assert (progress.done_moves, progress.total_moves) == (4, 4)
+
+
 def test_paused_moves_promise_nothing() -> None:
     progress = fed(
         (0.0, answer(move(1, "waiting", 0, MIB), paused=True)),
