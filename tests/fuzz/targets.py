@@ -57,6 +57,7 @@ from quorumcache.node.peers.items import (
     HEARTBEATS,
     check_directory_item,
 )
+from quorumcache.node.peers.joining_frames import decode_join_answer, decode_newcomer
 from quorumcache.node.peers.proofs import (
     FORM_MAX,
     OWN_FORM,
@@ -237,7 +238,7 @@ def peer_payload(data: bytes) -> None:
             assert 1 <= form_of(hello) <= FORM_MAX
             assert len(nonce_of(hello)) <= TEXT_CHARS_MAX
             assert form_of(with_extras(hello._replace(settings=()), "0", True)) == OWN_FORM
-    for decode in (decode_question, decode_answer):
+    for decode in (decode_question, decode_answer, decode_newcomer, decode_join_answer):
         with suppress(PeerFrameError, HandshakeRefused):
             decode(data)
     with suppress(PeerFrameError):
