@@ -13,6 +13,7 @@ from quorumcache.node.storage.founding_record import FoundingRecord
 from quorumcache.node.storage.starts import Starts
 from quorumcache.node.version import VERSION
 from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring.node_info import LOST
 
 
 def own_info(
@@ -107,13 +108,17 @@ def peer_specs(
     """The other nodes: of the newest map, or of the founding record while there is none.
 
     They are dialed where this node's own settings say, else where the map says, and in turn where
-    they say themselves that they are (`known`), or where the map says it while they have not.
+    they say themselves that they are (`known`), or where the map says it while they have not. A
+    lost node is not dialed where another node is by now: its successor would answer.
     """
     record = founding.record
     nodes = cluster_map.nodes if cluster_map is not None else record.founders
     specs = {}
+    taken = {node.peer_address for node in nodes if node.state != LOST}
     for node in nodes:
         if node.node_id == founding.identity.node_id:
+            continue
+        if node.state == LOST and node.peer_address in taken:
             continue
         founder = record.founder(node.node_id)
         disk_id = node.disk_id or (founder.disk_id if founder is not None else "")

@@ -11,6 +11,7 @@ from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import HEADER, decode_hello, encode_hello
 from quorumcache.node.storage.starts import Starts
 from quorumcache.ring import NodeInfo
+from quorumcache.ring.node_info import LOST
 from tests.support.founding import disk_id, member_of, record_of
 
 RECORD = record_of("a", "b", "c")
@@ -107,3 +108,14 @@ def test_a_map_may_know_nodes_that_are_no_founders_and_founders_may_have_left() 
         3: ("c", "hostc:1", disk_id(3)),
         9: ("late", "late:1", disk_id(9)),
     }
+
+
+def test_a_lost_node_is_not_dialed_where_its_successor_is() -> None:
+    """The successor would answer, be refused, and lose the connection that is well."""
+    lost = replace(MAP.node(3), name="c~3", state=LOST)
+    others = (*MAP.nodes[:2], lost)
+    before = replace(MAP, form=2, directory=(1, 2, 3), nodes=others)
+    assert {*peer_specs(CONFIG, founding(), before, {})} == {2, 3}
+    successor = replace(MAP.node(3), node_id=4, disk_id=disk_id(4))
+    replaced = replace(before, nodes=(*others, successor))
+    assert {*peer_specs(CONFIG, founding(), replaced, {})} == {2, 4}
