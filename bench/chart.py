@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from math import floor, log10
+from math import ceil, floor, log10
 
 from quorumcache.bench.timeline import Bin, Span
 
@@ -64,9 +64,10 @@ def chart(
     ):
         top = TOP + panel * (PANEL_HEIGHT + GAP)
         step = nice_step(max(values, default=0.0))
-        largest = step * TICKS_MAX
-        for tick in range(TICKS_MAX + 1):
-            y = top + PANEL_HEIGHT * (1 - tick / TICKS_MAX)
+        ticks = max(1, ceil(max(values, default=0.0) / step))
+        largest = step * ticks
+        for tick in range(ticks + 1):
+            y = top + PANEL_HEIGHT * (1 - tick / ticks)
             parts.append(
                 f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" stroke="#ddd"/>'
                 f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick * step:g}</text>'

@@ -215,7 +215,7 @@ class Node:
         member = self.member = Member(self._basics, self.durable, self.coordinator)
         member.office.on_item_bytes_max = self.server.limit_items
         member.office.departure.stop_accepting = self.server.stop_accepting
-        member.office.departure.count_clients = lambda: len(self.server.connections)
+        member.office.departure.count_clients = self.server.count_dependent
         return member
 
     # -- start -------------------------------------------------------------------------

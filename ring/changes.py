@@ -100,8 +100,9 @@ def _check_returning(known: NodeInfo, info: NodeInfo) -> None:
         )
     if known.state != JOINING:
         raise ChangeRefused(
-            f"this data directory belongs to node {known.name}, which is a member already; start "
-            "it without --join"
+            f"this data directory belongs to node {known.name}, which is a member already: it was "
+            "set back to an older copy, or copied, and no longer knows what it promised. Start the "
+            "node with the directory as it was last, or join with an empty one"
         )
     if known.name != info.name:
         raise ChangeRefused(

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.ring.node_info import ACTIVE, DOWN
+from quorumcache.ring.node_info import ACTIVE, DOWN, LOST
 from quorumcache.router.overview import NodeStatus, Overview, ShardStatus
 
 BAR_WIDTH = 10
@@ -320,8 +320,9 @@ def _trouble(view: Overview, look: Look) -> list[str]:
         lines.append(look.paint("red", text) + ranges(s.shard for s in view.leaderless))
         lost = [shard for shard in view.leaderless if not shard.has_quorum]
         if lost:
-            why = f"  {len(lost)} of them have no majority of replicas up: "
-            lines.append(why + _missing(view, lost))
+            why = f"  {len(lost)} of them have no majority of replicas up"
+            missing = _missing(view, lost)
+            lines.append(f"{why}: {missing}" if missing else why)
     if view.degraded:
         lines.append("")
         text = f"Degraded shards ({len(view.degraded)}), served with fewer replicas: "
@@ -333,9 +334,10 @@ def _trouble(view: Overview, look: Look) -> list[str]:
 
 
 def _missing(view: Overview, shards: Sequence[ShardStatus]) -> str:
-    """Which nodes that are down hold replicas of these shards."""
+    """Which nodes that are down, and may come back, hold replicas of these shards."""
     held = {node_id for shard in shards for node_id in shard.replicas}
-    down = [n.info.name for n in view.nodes if not n.is_up and n.info.node_id in held]
+    away = [node for node in view.nodes if not node.is_up and node.info.state != LOST]
+    down = [node.info.name for node in away if node.info.node_id in held]
     return f"start {', '.join(down)} again" if down else ""
 
 

@@ -123,6 +123,11 @@ class MemcachedConnection(asyncio.Protocol):
 
     # -- the owner's calls ---------------------------------------------------------------
 
+    @property
+    def finds_leaders(self) -> bool:
+        """The client is told where a shard is led, and goes there: it needs no particular node."""
+        return self.conversation.settings.redirect
+
     def finish(self) -> None:
         """Take nothing more in; close when every reply is out."""
         self.conversation.backlog.clear()

@@ -101,6 +101,12 @@ class MemcachedServer:
             self._emptied.set()
         self._counters.curr_connections = len(self.connections)
 
+    def count_dependent(self) -> int:
+        """Clients that know no other node to go to. One in redirect mode is told of another node
+        with its next command.
+        """
+        return sum(not c.finds_leaders for c in self.connections.values())
+
     def limit_items(self, item_bytes_max: int) -> None:
         """Clients may store items up to this limit from now on, those that are here included."""
         self.context.item_bytes_max = item_bytes_max

@@ -123,7 +123,11 @@ class DirectoryOffice:
             proven=self._peers.proven,
             first_settings=first_settings(self._config),
             counters=self._counters,
+            on_bug=self._bug,
         )
+
+    def _bug(self, text: str, error: Exception) -> None:
+        self._host.loop.call_exception_handler({"message": text, "exception": error})
 
     def learned(self, cluster_map: ClusterMap) -> None:
         """The follower has a newer map."""

@@ -27,6 +27,9 @@ SIZES_REPORTS: Final = 10_000 // REPORT_MS
 FRESH_NS: Final = 2_500_000_000
 """What a node said of whom it hears counts for so long: five reports. Links give up after 2 s."""
 
+LOOK_MS_MIN: Final = 250
+"""Time between two looks: each goes over all nodes and what they have reported."""
+
 LOOK_MS_MAX: Final = 1000
 """No more than this is added to a silence at one look: time in which this node stood still itself
 is nobody's silence."""
@@ -89,8 +92,13 @@ class Ledger:
         """Whether this node hears another one, or a node that reported a moment ago does."""
         if node_id == self._own_id or self._is_heard(node_id):
             return True
+        return node_id in self._hearsay()
+
+    def _hearsay(self) -> set[int]:
+        """The nodes that others have heard, as they reported a moment ago."""
         since_ns = self._clock.monotonic_ns() - FRESH_NS
-        return any(node_id in heard for at_ns, heard in self._told.values() if at_ns >= since_ns)
+        fresh = (heard for at_ns, heard in self._told.values() if at_ns >= since_ns)
+        return {node_id for heard in fresh for node_id in heard}
 
     def look(self, cluster_map: ClusterMap | None, *, leads: bool) -> None:
         """Count how long each node has been silent, or heard. `leads`: this node leads group 0;
@@ -103,13 +111,16 @@ class Ledger:
             return
         now_ns = self._clock.monotonic_ns()
         passed_ms = (now_ns - self._looked_ns) // 1_000_000 if self._looked_ns else 0
+        if self._looked_ns and passed_ms < LOOK_MS_MIN:
+            return
         passed_ms = min(passed_ms, LOOK_MS_MAX)
         self._looked_ns = now_ns
+        hearsay = self._hearsay()
         silent_ms, heard_ms = self._silent_ms, self._heard_ms
         self._silent_ms, self._heard_ms = {}, {}
         for node in cluster_map.nodes:
             node_id = node.node_id
-            if self.hears(node_id):
+            if node_id == self._own_id or node_id in hearsay or self._is_heard(node_id):
                 self._heard_ms[node_id] = heard_ms.get(node_id, -passed_ms) + passed_ms
             else:
                 self._silent_ms[node_id] = silent_ms.get(node_id, -passed_ms) + passed_ms

@@ -44,6 +44,9 @@ STARTED_TICKS: Final = 10
 STEP_TICKS: Final = 10
 """Calls of `tick` between two steps of the directory's own: twice a second."""
 
+BUG_TICKS: Final = 200
+"""Calls of `tick` until the directory's own step is tried again after it has failed by a bug."""
+
 QUESTIONS_MAX: Final = 64
 """Questions that wait for their turn; each takes a round of group 0, some milliseconds."""
 
@@ -76,11 +79,14 @@ class Steward:
         proven: Callable[[], Set[int]],
         first_settings: Mapping[str, str],
         counters: Counters,
+        on_bug: Callable[[str, Exception], None],
     ) -> None:
         """`known`: what nodes told of themselves when they connected. `form_of`: the newest form of
         the map that another node reads, as it says; 1 if it is not known. `proven`: the nodes that
         have proven to this one that they know the cluster's secret. `first_settings`: of the
-        settings in the map that can be changed, from this node's own.
+        settings in the map that can be changed, from this node's own. `on_bug` hears what failed
+        here by a bug of ours. The node goes on: the next leader would fail over the same, and so
+        would all of them in turn.
         """
         self._own_id = own_id
         self._record = record
@@ -92,6 +98,7 @@ class Steward:
         self._proven = proven
         self._first_settings = first_settings
         self._counters = counters
+        self._on_bug = on_bug
         self._pending = False
         self._asked: tuple[Question, bytes] | None = None
         """The question whose map is proposed now, and its answer."""
@@ -153,6 +160,10 @@ class Steward:
             wanted = self._wanted_map()
         except RingError as error:
             self._complain(str(error))
+            return
+        except Exception as error:
+            self._step_ticks = BUG_TICKS
+            self._on_bug("the directory's next step failed", error)
             return
         if wanted is not None:
             self._propose(wanted)
@@ -230,6 +241,10 @@ class Steward:
             wanted, payload = question.answer(present, self._ledger.view())
         except (ChangeRefused, RingError) as error:
             question.done(REFUSED, str(error).encode())
+            return None, b""
+        except Exception as error:
+            self._on_bug(f"the change {' '.join(question.texts)} failed", error)
+            question.done(REFUSED, b"internal error, nothing was changed: the log says more")
             return None, b""
         if wanted is None:
             question.done(OK, payload)

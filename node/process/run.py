@@ -53,6 +53,9 @@ GC_THRESHOLDS = (2_000, 1_000_000, 1_000_000)
 # append and its sync took 2.1 ms at an interval of 0.5 ms, and 7.4 at the default of 5 ms; a
 # shorter one was no worse.
 SWITCH_INTERVAL_S = 0.0001
+# Other nodes of a cluster that a node joins, or that others join: it cannot know, and more than
+# these take room from clients only when descriptors are scarce.
+PEERS_EXPECTED = 16
 # How long a node that is alone may take to elect itself before it is announced anyway.
 ALONE_READY_S = 10.0
 # Before it is ready nothing was promised: a node that reads its log, and so does not hear of the
@@ -123,7 +126,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
     loop = asyncio.get_running_loop()
     wanted = config.connections_max
-    share = raise_limit(wanted, len(config.members) - 1)
+    share = raise_limit(wanted, _peers_expected(config))
     config = replace(config, connections_max=share.connections_max)
     stop, requests = _stop_request(loop, stop_on_stdin_eof)
     try:
@@ -154,6 +157,13 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
         return await _serve(node, stop)
     finally:
         requests.close()
+
+
+def _peers_expected(config: NodeConfig) -> int:
+    """Other nodes to have descriptors for. Only the initial cluster tells how many there are."""
+    if config.initial_cluster:
+        return len(config.members) - 1
+    return PEERS_EXPECTED if config.peer else 0
 
 
 async def _serve(node: Node, stop: asyncio.Future[str]) -> int:

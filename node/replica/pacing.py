@@ -3,6 +3,10 @@
 A node that copies many groups to new nodes must leave room on its disk and network for its clients.
 Only copies to learners are held to the rate. A voter that has fallen behind is missed by its group,
 and gets its snapshot as fast as it can take it.
+
+A copy that takes long may be of no use at its end, because the log has been dropped beyond it
+meanwhile. The next one to the same learner goes twice as fast, so that a group that is written a
+lot arrives all the same.
 """
 
 from __future__ import annotations
@@ -18,6 +22,10 @@ heartbeats, so it must find what has gathered meanwhile."""
 
 PIECE_BYTES_MIN: Final = 16 << 10
 """Less than this is not worth a message: it is waited for. A slower rate has smaller pieces."""
+
+
+DOUBLINGS_MAX: Final = 6
+"""A copy goes at 64 times the rate at most."""
 
 
 class Rate:
@@ -56,17 +64,25 @@ class Rate:
 
 
 class PacedSource(SnapshotSource):
-    """A source for a learner: a read gives what the rate allows, at times nothing."""
+    """A source for a learner: a read gives what the rate allows, at times nothing. `doublings`: how
+    many copies to this learner were of no use."""
 
-    __slots__ = ("_now_ns", "_rate")
+    __slots__ = ("_doublings", "_now_ns", "_rate")
 
-    def __init__(self, source: SnapshotSource, rate: Rate, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, source: SnapshotSource, rate: Rate, now_ns: Callable[[], int], doublings: int = 0
+    ) -> None:
         super().__init__(source.meta, source.pieces)
         self._rate = rate
         self._now_ns = now_ns
+        self._doublings = min(doublings, DOUBLINGS_MAX)
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset` on."""
         wanted = min(size, self.total_bytes - offset)
-        granted = self._rate.take(wanted, self._now_ns()) if wanted > 0 else 0
-        return super().read(offset, granted)
+        if wanted <= 0:
+            return b""
+        doublings = self._doublings
+        counted = -(-wanted >> doublings)  # rounded up
+        granted = self._rate.take(counted, self._now_ns()) << doublings
+        return super().read(offset, min(granted, wanted))

@@ -110,6 +110,8 @@ class SnapshotSender:
         """Groups whose snapshot is being made, to the replicas that it is for."""
         self._encoders: dict[int, SnapshotEncoder] = {}
         """For the same groups."""
+        self._copies: dict[int, dict[int, int]] = {}
+        """By group: how many copies each of its present learners was sent."""
 
     def want(self, group: ReplicaGroup, replica: int) -> None:
         """Have the present state sent to a replica; the group asks again if that leads nowhere."""
@@ -127,6 +129,7 @@ class SnapshotSender:
     def forget(self, group_id: int) -> None:
         """The group has left this node: its snapshot is for nobody."""
         self._wanted.pop(group_id, None)
+        self._copies.pop(group_id, None)
         encoder = self._encoders.pop(group_id, None)
         if encoder is not None:
             encoder.cancel()
@@ -140,14 +143,22 @@ class SnapshotSender:
         replicas = self._wanted.pop(group.group_id)
         del self._encoders[group.group_id]
         if group.log.role is not Role.LEADER:
+            self._copies.pop(group.group_id, None)
             return  # The leader of now makes its own.
+        before = self._copies.get(group.group_id, {})
+        copies = {learner: before.get(learner, 0) for learner in group.log.configuration.learners}
+        self._copies[group.group_id] = copies
         index = source.meta.last_index
         for replica in replicas:
             self._counters.snapshots_sent += 1
             event(log, "info", "snapshot_sent", group=group.group_id, to=replica, index=index)
-            is_learner = replica in group.log.configuration.learners
-            paced = (
-                PacedSource(source, self.rate, self._clock.monotonic_ns) if is_learner else source
-            )
-            group.log.provide_snapshot(replica, paced)
+            given = self._paced(source, replica, copies) if replica in copies else source
+            group.log.provide_snapshot(replica, given)
         self._mark_dirty(group)
+
+    def _paced(
+        self, source: SnapshotSource, learner: int, copies: dict[int, int]
+    ) -> SnapshotSource:
+        copies[learner] += 1
+        now_ns = self._clock.monotonic_ns
+        return PacedSource(source, self.rate, now_ns, doublings=copies[learner] - 1)

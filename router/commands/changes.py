@@ -103,13 +103,7 @@ async def remove(client: AsyncClient, options: argparse.Namespace) -> int:
 
 async def replace(client: AsyncClient, options: argparse.Namespace) -> int:
     """Give up a node's lost disk: a new node of its name takes its place."""
-    code = await _change(client, options, ["replace", options.name], waits=False)
-    if code == OK and options.shows:
-        say(
-            f"start {options.name} now with an empty data directory and --join HOST:PORT, the peer"
-            " address of another node"
-        )
-    return code
+    return await _change(client, options, ["replace", options.name], waits=False)
 
 
 async def set_node(client: AsyncClient, options: argparse.Namespace) -> int:
@@ -214,10 +208,12 @@ async def _wait(
                 progress.feed(answer, heard_at)
                 if progress.is_done and _are_active(answer, names):
                     break
+                joining = f"waiting until {' '.join(names)} is active"
+                line = joining if progress.is_done else progress.line()
                 if not options.json and screen.is_terminal:
-                    screen.show(progress.lines(look))
-                elif not options.json and heard_at - told_at >= LINE_S and progress.line() != told:
-                    told_at, told = heard_at, progress.line()
+                    screen.show([joining] if progress.is_done else progress.lines(look))
+                elif not options.json and heard_at - told_at >= LINE_S and line != told:
+                    told_at, told = heard_at, line
                     screen.show([told])
             await asyncio.sleep(POLL_S)
     except asyncio.CancelledError:

@@ -186,7 +186,7 @@ def _add_changes(commands: Commands, common: Parser) -> None:
     for made in (drain, remove, replace, set_):
         made.add_argument("name", metavar="NAME", help="the node's name")
         _ask(made)
-    set_.add_argument("pairs", nargs="+", metavar="weight=NUMBER|zone=NAME")
+    set_.add_argument("pairs", nargs="+", metavar="weight=NUMBER|zone=NAME|new-zone=NAME")
     cluster = family("cluster", "Show the cluster's settings, or change them")
     add(cluster, "settings", changes.settings, "Show the settings that all nodes share")
     change = add(

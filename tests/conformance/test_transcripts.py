@@ -20,7 +20,8 @@ from tests.support.text_server import TextServer
 from tests.support.transcripts import PLAYS_MAX, Case, LocalPeer, SocketPeer, Step, load, play, run
 
 CASES = load(Path(__file__).parent / "transcripts")
-SMALL_PIECES = [case for case in CASES if "whole" not in case.tags]
+LOCAL = [case for case in CASES if "node" not in case.tags]
+SMALL_PIECES = [case for case in LOCAL if "whole" not in case.tags]
 OF_MEMCACHED = [case for case in CASES if not case.tags & {"45", "ours", "fine"}]
 WAITING = [case for case in OF_MEMCACHED if case.waits]
 AT_ONCE = [case for case in OF_MEMCACHED if case not in WAITING]
@@ -35,7 +36,7 @@ def name(case: Case) -> str:
     return case.name
 
 
-@pytest.mark.parametrize("case", CASES, ids=name)
+@pytest.mark.parametrize("case", LOCAL, ids=name)
 def test_local(case: Case) -> None:
     run(case, LocalPeer(TextServer()))
 

@@ -27,6 +27,7 @@ from quorumcache.node.peers.codec import (
 )
 from quorumcache.node.peers.consensus_items import encode_message
 from quorumcache.node.peers.founding_frames import Blank, encode_blank, encode_found
+from quorumcache.node.peers.founding_secret import with_secret
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -40,6 +41,7 @@ from quorumcache.node.peers.items import (
     MAP_REPLY,
     MAP_REQUEST,
 )
+from quorumcache.node.peers.proofs import encode_proof, with_extras
 from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.storage.identity import NodeIdentity, encode_identity
 from quorumcache.node.storage.snapshots import encode_snapshot
@@ -56,6 +58,7 @@ from quorumcache.node.wal.format import (
     encode_segment_header,
 )
 from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.ring.secret import Secret
 from tests.fuzz.targets import HEADER_OF_LOG
 from tests.support.founding import disk_id, founder, member_of, record_of
 
@@ -72,6 +75,7 @@ def _requests() -> list[bytes]:
         b"\x80\x01",
         b"add " + b"k" * 251 + b" 0 0 2\r\nab\r\n",
         b"set a 0 0 1\r\nlong\r\n\n",
+        b"cluster auth\r\ncluster auth 00ff\r\ncluster change pause\r\n",
     ]
 
 
@@ -157,6 +161,10 @@ def frames() -> list[bytes]:
         encode_found(record_of("a", "b")),
         *(encode_items([pack_item(item)]) for item in items),
         encode_items([pack_item(item) for item in items[3:8]]),
+        encode_found(record_of("a", "b"), Secret("the secret of the cluster")),
+        encode_blank(Blank(founder("a", 1), with_secret((("shards", "4"),), None))),
+        encode_hello(with_extras(hello(), "0123456789abcdef" * 2, True)),
+        encode_proof(bytes(32)),
     ]
 
 

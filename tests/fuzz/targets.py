@@ -40,6 +40,7 @@ from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.peers.codec import (
     HEADER,
     HELLO_BYTES_MAX,
+    TEXT_CHARS_MAX,
     FrameDecoder,
     Hello,
     decode_hello,
@@ -54,6 +55,16 @@ from quorumcache.node.peers.items import (
     FORWARD_RESULT,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
+    check_directory_item,
+)
+from quorumcache.node.peers.joining_frames import decode_join_answer, decode_newcomer
+from quorumcache.node.peers.proofs import (
+    FORM_MAX,
+    OWN_FORM,
+    form_of,
+    nonce_of,
+    proof_in,
+    with_extras,
 )
 from quorumcache.node.protocol.lines import RETRIEVAL_LINE_BYTES_MAX
 from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
@@ -192,9 +203,24 @@ def peer_frames(data: bytes) -> None:
             return payloads, str(error)
         return payloads, ""
 
+    def read_in_steps() -> list[bytes]:
+        """One payload at a time, as during a handshake."""
+        decoder = FrameDecoder(FRAME_BYTES_MAX, is_stepwise=True)
+        payloads: list[bytes] = []
+        with suppress(PeerFrameError):
+            for part in parts:
+                step = decoder.feed(part)
+                while step:
+                    assert len(step) == 1
+                    payloads += step
+                    step = decoder.feed(b"")
+        return payloads
+
     whole, error = read([stream])
     cut, cut_error = read(parts)
     assert error == cut_error
+    stepwise = read_in_steps()
+    assert stepwise == cut or (error and stepwise[: len(cut)] == cut)
     # A decoder that fails hands out nothing of what the same call brought.
     assert cut == whole or (error and cut[: len(whole)] == whole)
     for payload in cut:
@@ -209,12 +235,17 @@ def peer_payload(data: bytes) -> None:
         if isinstance(hello, Hello) and len(data) <= HELLO_BYTES_MAX:
             again = decode_hello(encode_hello(hello)[HEADER.size :])
             assert again == hello, (again, hello)
-    for decode in (decode_question, decode_answer):
+            assert 1 <= form_of(hello) <= FORM_MAX
+            assert len(nonce_of(hello)) <= TEXT_CHARS_MAX
+            assert form_of(with_extras(hello._replace(settings=()), "0", True)) == OWN_FORM
+    for decode in (decode_question, decode_answer, decode_newcomer, decode_join_answer):
         with suppress(PeerFrameError, HandshakeRefused):
             decode(data)
     with suppress(PeerFrameError):
         items = decode_items(data)
         if isinstance(items, tuple) and not hasattr(items, "retry_ms"):
+            with suppress(PeerFrameError):
+                assert type(proof_in(items)) is bytes
             for item in items:
                 with suppress(PeerError):
                     _INBOX.on_peer_items(1, (item,))
@@ -269,6 +300,7 @@ _FOLLOWER = MapFollower(
     alarms=Alarms(),
 )
 _COORDINATOR: Any = _Coordinator()
+_OFFICE: Any = SimpleNamespace(on_item=lambda node_id, item: check_directory_item(item))
 _TIMEKEEPER: Any = SimpleNamespace(heard=_heard)
 _PEERS: Any = SimpleNamespace(node_ids=(), form_of=lambda node_id: 2)
 _INBOX = Inbox(
@@ -276,6 +308,7 @@ _INBOX = Inbox(
     transport=ConsensusTransport(_NO_PEERS),
     coordinator=_COORDINATOR,
     follower=_FOLLOWER,
+    office=_OFFICE,
     founding=_FOUNDING,
     timekeeper=_TIMEKEEPER,
     time=SimpleNamespace(is_settled=True),  # type: ignore[arg-type]
@@ -288,6 +321,7 @@ _INBOX = Inbox(
         peers=_PEERS,
     ),
     on_told=lambda: None,
+    on_join=lambda asker, payload: False,
 )
 
 
@@ -371,7 +405,8 @@ def _check_snapshot(data: bytes) -> None:
     assert type(group) is int, group
     assert type(meta.last_index) is int, meta
     assert type(meta.last_term) is int, meta
-    for part in meta.configuration:
+    assert type(meta.configuration.decision) is int, meta
+    for part in meta.configuration[:3]:
         assert type(part) is tuple, meta
         assert all(type(replica) is int for replica in part), meta
     again = b"".join(encode_snapshot(group, meta, [snapshot.data]))

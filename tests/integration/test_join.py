@@ -126,6 +126,48 @@ def test_a_gateway_stores_nothing_and_serves_every_key(tmp_path: Path) -> None:
         assert found(gateway, b"key-1") == b"v"
 
 
+@pytest.mark.parametrize("host", ["localhost", "[::1]"])
+def test_names_ipv6_and_addresses_that_differ_inside_and_outside(tmp_path: Path, host: str) -> None:
+    if host == "[::1]" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with elastic(tmp_path) as cluster:
+        port = free_ports(1)[0]
+        everywhere = "[::]" if host == "[::1]" else "0.0.0.0"
+        flags = ["--peer", f"{everywhere}:{port}", "--advertise-peer", f"{host}:{port}"]
+        node = cluster.node("b", *flags, "--join", f"localhost:{cluster.peer_port}")
+        node.flags += ["--advertise", "outside.example:11211"]
+        node.start()
+        wait_until("a knows it", lambda: len(cluster.names(cluster.a)) == 2)
+        for asked in cluster.nodes:
+            line = told(asked, b"cluster nodes")[1].decode()
+            assert f" {host}:{port} outside.example:11211 " in line
+        cluster.a.wait_log("event=peer_up")
+        stored(node, b"k", b"v")
+        assert found(cluster.a, b"k") == b"v"
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_node_that_moves_with_its_data_is_taken_in_at_its_new_addresses(tmp_path: Path) -> None:
+    with elastic(tmp_path) as cluster:
+        node = cluster.joiner("b")
+        node.start()
+        stored(node, b"k", b"v")
+        node.terminate()
+        node.port = free_ports(1)[0]
+        node.start()
+        place = f" {HOST}:{node.port} ".encode()
+        wait_until("the map follows", lambda: place in told(cluster.a, b"cluster nodes")[1])
+        assert found(node, b"k") == b"v"
+        assert cluster.names(cluster.a) == ["a", "b"]
+
+
 def refused(status: int, cluster: Elastic, *flags: str, secret: Path | None = None) -> str:
     """A node that has to end with this status; the one line that it gives as the reason."""
     words = ["--listen", f"{HOST}:0", "--peer", f"{HOST}:0"]

@@ -1,5 +1,5 @@
-"""The cluster's secret between real processes: who gets it, who is sent away, and what a client needs
-to change the cluster.
+"""The cluster's secret between real processes: nodes that get it, strangers that are sent away, and
+what a client needs to change the cluster.
 """
 
 from __future__ import annotations

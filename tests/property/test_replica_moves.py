@@ -266,6 +266,24 @@ def test_copies_keep_to_the_rate_and_clients_hardly_notice_them() -> None:
     run(world, story())
 
 
+def test_a_low_rate_does_not_keep_a_busy_group_from_arriving() -> None:
+    """The log behind a copy is gone before the copy has arrived, again and again."""
+    world = MovingNodes(64, 6, OLD)
+
+    async def story() -> None:
+        client = await settle(world)
+        for node in world.nodes.values():
+            node.host.copy_rate.bytes_per_second = 20_000
+            node.keeper.snapshots._log_bytes_max = lambda: 1 << 18  # type: ignore[method-assign]
+        world.move(GROUP, (1, 2, 4))
+        await world.until(lambda: world.is_moved(GROUP, (1, 2, 4)), seconds=300)
+        received = world.nodes[4].host.counters.snapshots_received
+        assert received > 1
+        await check(world, client, (1, 2, 4))
+
+    run(world, story())
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_whatever_dies_and_whatever_is_decided_nothing_is_lost(seed: int) -> None:
     """Nodes crash, also most of a group at once, and the map changes its mind."""

@@ -90,7 +90,7 @@ def test_a_node_that_was_removed_while_it_was_away_ends_when_it_comes_back() -> 
             code, _ = await ask(n1, "remove", "n4", "force")
             return code == OK
 
-        while not await removed():  # Until it has been silent for a moment.
+        while not await removed():  # noqa: ASYNC110 - until it has been silent for a moment
             await asyncio.sleep(0.5)
         await stage.until("gone", lambda: len(map_of(n1).nodes) == 3)
         await asyncio.sleep(2.0)
@@ -105,5 +105,47 @@ def test_a_node_that_was_removed_while_it_was_away_ends_when_it_comes_back() -> 
         (problem,) = lost.problems
         assert "must not be used any more: node n4 is no member" in problem
         lost.problems.clear()
+
+    Stage(nodes=4).run(scenario)
+
+
+def test_a_larger_item_is_taken_as_soon_as_the_map_says_so() -> None:
+    """Clients that are connected included, and at each node."""
+
+    async def scenario(stage: Stage) -> None:
+        await form_2(stage)
+        store = b"set %b 0 0 100000\r\n" % stage.key(0) + b"x" * 100_000 + b"\r\n"
+        wires = [await stage.connect(name) for name in stage.nodes]
+        for wire in wires:
+            assert (await wire.ask(store)).startswith(b"SERVER_ERROR object too large")
+        code, payload = await ask(stage.node("n3"), "settings", "max-item-size=128k")
+        assert code == OK, payload
+        epoch = json.loads(payload)["epoch"]
+        await stage.until("known", lambda: all(map_of(n).epoch >= epoch for n in stage.up()))
+        for wire in wires:
+            assert await wire.ask(store) == b"STORED\r\n"
+        code, payload = await ask(stage.node("n3"), "settings", "max-item-size=64k")
+        epoch = json.loads(payload)["epoch"]
+        await stage.until("known", lambda: all(map_of(n).epoch >= epoch for n in stage.up()))
+        for wire in wires:
+            assert (await wire.ask(store)).startswith(b"SERVER_ERROR object too large")
+
+    Stage().run(scenario)
+
+
+def test_a_change_survives_the_death_of_the_directorys_leader() -> None:
+    """Whoever leads next goes on from the map alone."""
+
+    async def scenario(stage: Stage) -> None:
+        await form_2(stage)
+        code, payload = await ask(stage.node("n2"), "drain", "n4")
+        assert code == OK, payload
+        leader = next(n for n in stage.up() if n.host.groups[0].is_leader)
+        stage.nodes[leader.config.name].crash()
+        others = [node for node in stage.up() if node.config.name != "n4"]
+        await asyncio.sleep(2.0)
+        stage.nodes[leader.config.name].start()
+        await stage.until("it leaves", lambda: all(len(map_of(n).nodes) == 3 for n in others))
+        stage.nodes["n4"].problems.clear()
 
     Stage(nodes=4).run(scenario)

@@ -21,8 +21,7 @@ def fitness(clock: Clock) -> Fitness:
         election_ms=300,
         tick_ms=10,
         alarms=Alarms(),
-        is_up=lambda node_id: True,
-        send=lambda node_id, item: None,
+        peers=FakePeers({}),
     )
 
 

@@ -17,7 +17,8 @@ In what is sent or expected, `\\r \\n \\t \\0 \\\\ \\xNN` are bytes, `{x*251}` r
 out together.
 
 Tags: `45` for what memcached 1.6.45 does and 1.6.18 does not; `ours` for what only QuorumCache
-does; `fine` for a clock finer than memcached's; `whole` for what must not be split into pieces.
+does; `node` for what only a whole node answers; `fine` for a clock finer than memcached's; `whole`
+for what must not be split into pieces.
 """
 
 import re

@@ -77,8 +77,8 @@ def test_a_joiner_that_asks_again_gets_the_same_answer() -> None:
 @pytest.mark.parametrize(
     ("state", "why"),
     [
-        ("active", "belongs to node d, which is a member already; start it without --join"),
-        ("down", "belongs to node d, which is a member already; start it without --join"),
+        ("active", "belongs to node d, which is a member already: it was set back to an older"),
+        ("down", "belongs to node d, which is a member already: it was set back to an older"),
         ("lost", "belonged to node d, which was removed from the cluster; join with an empty"),
     ],
 )

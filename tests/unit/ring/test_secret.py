@@ -8,7 +8,7 @@ import hmac
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorumcache.ring.errors import SecretError
@@ -32,6 +32,7 @@ def test_a_proof_is_the_hmac_that_others_can_compute() -> None:
     assert len(expected) == PROOF_BYTES
 
 
+@settings(max_examples=100, deadline=None)
 @given(PARTS, PARTS)
 def test_proofs_are_equal_only_of_equal_parts(one: list[bytes], other: list[bytes]) -> None:
     is_equal = SECRET.proof("peer", *one) == SECRET.proof("peer", *other)

@@ -190,6 +190,14 @@ def test_a_gateway_and_a_draining_node_do_not_count_in_the_balance() -> None:
     assert "8 shards x 2 replicas" in text
 
 
+def test_nobody_is_told_to_start_a_node_that_is_lost() -> None:
+    text = "\n".join(
+        status_lines(seen(newer({4: "lost"}), 1, 2, 3, 1, 2, 3, 1, 2, down=(3, 4)), PLAIN)
+    )
+    assert "start n3 again" in text
+    assert "n4 again" not in text
+
+
 def test_lag_has_a_column_where_it_was_measured() -> None:
     view = seen(map_of(3, 8))
     assert "LAG" not in status_lines(view, PLAIN)[3]

@@ -6,6 +6,7 @@ import asyncio
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from prometheus_client import generate_latest
@@ -25,6 +26,7 @@ from quorumcache.node.admin.metrics import (
 )
 from quorumcache.node.telemetry.counters import COUNTER_NAMES, Counters
 from quorumcache.node.telemetry.timings import Histogram
+from quorumcache.ring import Move
 from tests.support.fake_node import FakeGroup, FakeNode, FakeStore
 
 
@@ -107,6 +109,21 @@ def test_gauges(node: FakeNode) -> None:
     assert found["quorumcache_log_syncs_total", ()] == 5
     assert found["quorumcache_peer_up", (("peer", "b"),)] == 1
     assert found["quorumcache_peer_up", (("peer", "c"),)] == 0
+
+
+def test_nodes_and_moves_of_the_map(node: FakeNode) -> None:
+    assert node.map is not None
+    first = node.map.replica_sets[0]
+    waiting = Move(1, first, first[::-1])
+    newer = replace(node.map, form=2, directory=(1, 2), moves=(waiting,), is_paused=True)
+    node.map = newer.with_node(replace(newer.node(3), state="down"))
+    found = scrape(node)
+    assert found["quorumcache_map_form", ()] == 2
+    assert found["quorumcache_nodes", (("state", "active"),)] == 2
+    assert found["quorumcache_nodes", (("state", "down"),)] == 1
+    assert found["quorumcache_moves", (("state", "waiting"),)] == 1
+    assert found["quorumcache_moves", (("state", "started"),)] == 0
+    assert found["quorumcache_moves_paused", ()] == 1
 
 
 def test_replicas_and_lag(node: FakeNode) -> None:

@@ -207,3 +207,25 @@ def test_far_beyond_the_bound_those_that_hold_the_most_are_closed() -> None:
     assert not little_transport.aborted
     assert not taking_transport.aborted, "it has just taken something"
     assert served.counters.slow_clients_closed == 1
+
+
+def test_clients_that_route_by_themselves_do_not_depend_on_this_node() -> None:
+    served = Served()
+    plain, _ = served.connect()
+    routing, _ = served.connect()
+    assert served.server.count_dependent() == 2
+    routing.data_received(b"cluster redirect on\r\n")
+    served.loop.run()
+    assert served.server.count_dependent() == 1
+    assert (plain.finds_leaders, routing.finds_leaders) == (False, True)
+
+
+def test_another_limit_on_items_holds_for_those_that_are_connected_too() -> None:
+    served = Served()
+    store = b"set a 0 0 2000\r\n" + b"x" * 2000 + b"\r\n"
+    earlier, _ = served.connect()
+    served.server.limit_items(1024)
+    later, _ = served.connect()
+    for connection in (earlier, later):
+        connection.data_received(store)
+    assert served.counters.store_too_large == 2

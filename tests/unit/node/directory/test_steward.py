@@ -12,6 +12,7 @@ from quorumcache.node.directory.question import OK as DONE
 from quorumcache.node.directory.reports import Ledger
 from quorumcache.node.directory.state import OP_SET_MAP, DirectoryState
 from quorumcache.node.directory.steward import (
+    BUG_TICKS,
     QUESTION_TICKS,
     QUESTIONS_MAX,
     STARTED_TICKS,
@@ -62,6 +63,7 @@ class World:
         self.forms = dict.fromkeys(IDS.values(), 1)
         self.counters = Counters()
         self.heard = {2, 3}
+        self.bugs: list[str] = []
         self.proven: set[int] = set()
         group: Any = self
         self.steward = Steward(
@@ -75,6 +77,7 @@ class World:
             proven=lambda: self.proven,
             first_settings={"dead_after_ms": "60000", "move_rate": "1000"},
             counters=self.counters,
+            on_bug=lambda text, error: self.bugs.append(text),
         )
 
     def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
@@ -461,7 +464,7 @@ def test_the_step_of_the_directory_is_looked_for_twice_a_second_and_at_once_afte
     world.tick()
     assert world.commit() == [OK]
     assert world.map.node(3).state == DOWN
-    for _ in range(2 * STEP_TICKS):
+    for _ in range(2 * STEP_TICKS + 5):
         world.tick()
     assert len(views) in (3, 4)
     assert views[-1].heard == {1, 2}
@@ -497,3 +500,27 @@ def test_what_happened_is_counted_once_by_the_node_that_leads(
     world.is_leader = True
     world.tick()
     assert world.counters.nodes_down == 2, "another leader has counted it"
+
+
+def test_a_bug_in_what_decides_does_not_end_the_node_that_leads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next leader would decide the same and end, too, and so would all of them in turn."""
+
+    def broken(*args: Any) -> Any:
+        raise ZeroDivisionError
+
+    world = World("a", "b", "c")
+    world.use_form_2()
+    monkeypatch.setattr(module, "next_map", broken)
+    for _ in range(STEP_TICKS + BUG_TICKS // 2):
+        world.tick()
+    assert world.bugs == ["the directory's next step failed"]
+    monkeypatch.setattr(Question, "answer", broken)
+    answers = world.ask("drain", "c")
+    world.tick()
+    assert answers[0][0] == REFUSED
+    assert world.bugs[1:] == ["the change drain c failed"]
+    world.known[2] = info("b", "moved:1")
+    world.tick()
+    assert world.commit() == [OK], "the rest goes on"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorumcache.node.errors import PeerFrameError
@@ -114,6 +114,7 @@ def test_the_first_frame_is_a_proof_alone(proof: bytes) -> None:
     assert proof_in(items) == proof
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.lists(

@@ -177,3 +177,15 @@ def test_a_block_keeps_no_second_copy() -> None:
     assert type(request) is Store
     assert len(request.data) == header + 100_002
     assert parser.buffered_bytes == 0
+
+
+def test_another_limit_holds_from_the_next_storage_line_on() -> None:
+    parser = Parser(item_bytes_max=1 << 20)
+    store = b"set a 0 0 2000\r\n" + b"x" * 2000 + b"\r\n"
+    assert [type(request).__name__ for request in parser.feed(store)] == ["Store"]
+    assert parser.feed(store[:100]) == []
+    parser.limit_items(1024)
+    assert [type(request).__name__ for request in parser.feed(store[100:])] == ["Store"]
+    assert [type(request).__name__ for request in parser.feed(store)] != ["Store"]
+    parser.limit_items(1 << 20)
+    assert [type(request).__name__ for request in parser.feed(store)] == ["Store"]

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorumcache.node.consensus.values import Configuration, SnapshotMeta, SnapshotSource
-from quorumcache.node.replica.pacing import DEPTH_MS, PIECE_BYTES_MIN, PacedSource, Rate
+from quorumcache.node.replica.pacing import (
+    DEPTH_MS,
+    DOUBLINGS_MAX,
+    PIECE_BYTES_MIN,
+    PacedSource,
+    Rate,
+)
 from tests.support.scripted_log import ManualClock
 
 SECOND_NS = 1_000_000_000
@@ -85,3 +91,21 @@ def test_a_paced_source_reads_what_the_rate_allows() -> None:
     assert 70 <= reads <= 130
     assert empty > 5
     assert source.read(len(data), 10) == b""
+
+
+def test_a_copy_that_is_made_again_goes_faster() -> None:
+    meta = SnapshotMeta(9, 2, Configuration((1, 2, 3)))
+    source = SnapshotSource(meta, [bytes(50_000_000)])
+    seconds = []
+    for doublings in (0, 1, 3, DOUBLINGS_MAX, DOUBLINGS_MAX + 5):
+        clock = ManualClock()
+        paced = PacedSource(source, Rate(MIB), clock.monotonic_ns, doublings)
+        offset = 0
+        while offset < source.total_bytes:
+            part = paced.read(offset, 256 << 10)
+            assert part == source.read(offset, len(part))
+            offset += len(part)
+            clock.ns += SECOND_NS // 1000
+        seconds.append(clock.ns / SECOND_NS)
+    assert seconds[0] > 1.8 * seconds[1] > 6 * seconds[2] > 20 * seconds[3]
+    assert seconds[3] == seconds[4]

@@ -140,6 +140,18 @@ def test_only_copies_to_learners_keep_to_the_rate() -> None:
     assert paced.read(2, 1 << 20) == b""
     world.clock.ns += 10**9
     assert paced.read(2, 1 << 20) == free.read(2, 2)
+    sender.want(world.groups[1], 4)
+    run_all(loop)
+    world.clock.ns += 10**9
+    assert len(log.provided[-1][1].read(0, 1 << 20)) == 4, "a second copy goes twice as fast"
+    log.configuration = Configuration((1, 2, 3))
+    sender.want(world.groups[1], 4)
+    run_all(loop)
+    log.configuration = Configuration((1, 2, 3), (4,))
+    sender.want(world.groups[1], 4)
+    run_all(loop)
+    world.clock.ns += 10**9
+    assert len(log.provided[-1][1].read(0, 1 << 20)) == 2, "it is another learner"
 
 
 def test_who_does_not_lead_any_more_sends_nothing() -> None:

@@ -1,0 +1,170 @@
+"""Goal: whatever dies in the middle of a join, the same command line makes the node a member, once.
+
+Method: a node that was founded alone on a virtual loop, and one that joins it. One of them dies
+before each step of its disk, or before each of its callbacks, kill -9 or a power cut, and is
+started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+
+import pytest
+
+from quorumcache.node.errors import JoinRefused
+from quorumcache.ring.secret import Secret
+from tests.simulation.cluster import PEER_PORT, SimulatedNode
+from tests.simulation.directories import copy_of, restore
+from tests.simulation.disk import DiskConfig
+from tests.simulation.town import Town
+
+SECRET = Secret("the secret of this town")
+STEPS_MAX = 60
+"""More than a node that joins takes before it is a member."""
+
+
+class Keeper(SimulatedNode):
+    """It was given the secret. `refused`: why it could not join."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.refused: list[str] = []
+
+    def _more_arguments(self) -> dict[str, Any]:
+        return {"given_secret": SECRET}
+
+    def _may_end(self, error: BaseException) -> bool:
+        if isinstance(error, JoinRefused):
+            self.refused.append(str(error))
+        return isinstance(error, JoinRefused)
+
+
+class Joining(Town):
+    """Node a, which is founded alone, and node d, which joins it."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__([], seed=seed, shards=1, replication=1)
+        self.a = self.keeper("a")
+        self.d = self.keeper("d", join=f"a:{PEER_PORT}")
+
+    def keeper(self, name: str, **changes: Any) -> Keeper:
+        node = Keeper(
+            self.loop,
+            self.network,
+            self.config(name, initial_cluster={}, **changes),
+            Random(self.random.getrandbits(64)),
+            clock_rate_ppm=0,
+            disk_config=DiskConfig(step_seconds=0.0002),
+            consensus_bounds=self.bounds,
+        )
+        node.name = name
+        self.nodes[name] = node
+        self.everybody.append(node)
+        return node
+
+    def states(self) -> dict[str, str]:
+        """By name, as node a knows them."""
+        running = self.a.node
+        if not self.a.is_up or running is None or running.map is None:
+            return {}
+        return {node.name: f"{node.node_id} {node.state}" for node in running.map.nodes}
+
+    def is_joined(self) -> bool:
+        running = self.d.node
+        return (
+            self.states() == {"a": "1 active", "d": "2 active"}
+            and self.d.is_up
+            and running is not None
+            and running.member is not None
+            and running.map is not None
+        )
+
+    async def go_on(self, victim: SimulatedNode) -> None:
+        """Whatever became of it, it runs again, and the join comes to its end."""
+        while not self.is_joined():
+            for node in (self.a, self.d):
+                if not node.is_up:
+                    node.start()
+            await asyncio.sleep(0.05)
+        assert not self.d.problems, self.d.problems
+
+
+@pytest.mark.parametrize("victim", ["a", "d"])
+@pytest.mark.parametrize("is_power_cut", [False, True])
+def test_a_crash_at_any_step_of_the_disk(victim: str, is_power_cut: bool) -> None:
+    reached = []
+    for step in range(1, STEPS_MAX, 1 if victim == "d" else 3):
+        town = Joining(step)
+        crashed: list[int] = []
+
+        async def story(
+            town: Joining = town, step: int = step, crashed: list[int] = crashed
+        ) -> None:
+            async with asyncio.timeout(120):
+                town.a.start()
+                await town.until(lambda: "a" in town.states(), "a is founded")
+                node = town.nodes[victim]
+
+                def crash() -> None:
+                    crashed.append(step)
+                    node.crash(silent=is_power_cut)
+
+                node.arm_steps(step, crash)
+                town.d.start()
+                await town.go_on(node)
+                node.disarm()
+
+        town.run(story())
+        town.check_one_cluster()
+        reached.append(bool(crashed))
+    assert any(reached)
+    if victim == "d":
+        assert not all(reached), "STEPS_MAX does not reach the end of the join"
+
+
+@pytest.mark.parametrize("victim", ["a", "d"])
+def test_a_crash_before_any_callback(victim: str) -> None:
+    for events in range(1, 160, 7):
+        town = Joining(1000 + events)
+
+        async def story(town: Joining = town, events: int = events) -> None:
+            async with asyncio.timeout(120):
+                town.a.start()
+                await town.until(lambda: "a" in town.states(), "a is founded")
+                node = town.nodes[victim]
+                town.d.start()
+                node.arm_events(events, node.crash)
+                await town.go_on(node)
+                node.disarm()
+
+        town.run(story())
+        town.check_one_cluster()
+
+
+def test_a_directory_set_back_to_before_it_joined_is_refused() -> None:
+    """It has forgotten what it promised as a member. Its disk id tells who it was."""
+    town = Joining(5)
+
+    async def story() -> None:
+        async with asyncio.timeout(120):
+            town.a.start()
+            await town.until(lambda: "a" in town.states(), "a is founded")
+            town.d.config = town.config("d", initial_cluster={}, join="nobody:1")
+            town.d.start()
+            await asyncio.sleep(1)
+            before = copy_of(town.d)
+            town.d.crash()
+            town.d.config = town.config("d", initial_cluster={}, join=f"a:{PEER_PORT}")
+            town.d.start()
+            await town.until(town.is_joined, "d has joined")
+            town.d.crash()
+            restore(town.d, before)
+            town.d.start()
+            await town.until(lambda: town.d.refused, "d is refused")
+            assert "was set back to an older copy" in town.d.refused[0]
+            assert town.states()["d"].startswith("2 ")
+
+    town.run(story())
+    town.check_one_cluster()
