@@ -19,5 +19,7 @@ def unpack_sources(directory: Path) -> Path:
 
 
 def old_environment(sources: Path) -> dict[str, str]:
-    """The environment of a process that runs these sources. Start it with `python -P`."""
-    return {**os.environ, "PYTHONPATH": str(sources)}
+    """The environment of a process that runs these sources, which are not compiled. Start it with
+    `python -P`.
+    """
+    return {**os.environ, "PYTHONPATH": str(sources), "QUORUMCACHE_COMPILED": "0"}
