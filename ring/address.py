@@ -10,7 +10,7 @@ Nothing is looked up here (`names.py` does that). Pure.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from quorumcache.ring.errors import AddressError
@@ -92,3 +92,15 @@ def _is_host(host: str) -> bool:
         and host.isprintable()
         and not _NOT_IN_A_HOST.intersection(host)
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by the loopback interface, as far as the text alone tells."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -150,13 +150,6 @@ class ClusterMap:
         sets = tuple(tuple(replica_set) for replica_set in replica_sets)
         return replace(self, epoch=self.epoch + 1, replica_sets=sets)
 
-    def with_replicas(self, shard: int, replicas: Sequence[int]) -> ClusterMap:
-        """The next epoch, in which `shard` is held by `replicas`, the preferred leader first."""
-        if not 0 <= shard < self.shard_count:
-            raise MapError(f"shard is {shard}, expected a number in [0, {self.shard_count})")
-        sets = self.replica_sets
-        return self.with_replica_sets((*sets[:shard], tuple(replicas), *sets[shard + 1 :]))
-
     def to_bytes(self) -> bytes:
         """The msgpack form; equal maps give equal bytes."""
         return encode_map(

@@ -74,14 +74,29 @@ def check_removable(draft: Draft, view: ClusterView, node: NodeInfo, what: str) 
     for group_id in range(len(draft.sets)):
         if node.node_id not in draft.sets[group_id]:
             continue
-        report = view.reports.get(group_id)
-        voters = report.voters if report is not None else draft.copied(group_id)
-        if not view.hears_majority(voters):
+        voters = draft.sets[group_id]
+        if not _has_majority(draft, view, group_id):
             raise ChangeRefused(
                 f"{what}: {group_name(group_id)} has {view.count_heard(voters)} of {len(voters)} "
                 f"replicas on nodes that are heard, no majority; first start "
                 f"{_silent(draft, view, voters)}"
             )
+
+
+def _has_majority(draft: Draft, view: ClusterView, group_id: int) -> bool:
+    """Whether most voters of a group are heard for certain.
+
+    A group that moves may be anywhere between both sets: reports do not tell what it has done just
+    before its leader fell silent. At worst silent newcomers vote already, or silent nodes that are
+    to go vote still.
+    """
+    move = draft.moves.get(group_id)
+    if move is None or move.decided == WAITING:
+        return view.hears_majority(draft.sets[group_id])
+    return all(
+        2 * view.count_heard(nodes) > len(nodes) + len(others) - view.count_heard(others)
+        for nodes, others in ((move.origin, move.added), (move.target, move.removed))
+    )
 
 
 def check_targets(draft: Draft, view: ClusterView, what: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from quorumcache.ring import ClusterMap
+from quorumcache.ring.address import is_loopback, parse_address
 from quorumcache.ring.secret import CLIENT, Secret
 from quorumcache.router.errors import (
     ClusterUnreachable,
@@ -85,7 +86,10 @@ async def _change_at(
 
     try:
         challenge = await ask(cluster_auth())
-        await ask(cluster_proof(prove(secret_of(challenge.secret_path), challenge.nonce)))
+        # A node on another machine could name the secret of a cluster on this one.
+        is_here = is_loopback(parse_address(address)[0])
+        secret = secret_of(challenge.secret_path if is_here else "")
+        await ask(cluster_proof(prove(secret, challenge.nonce)))
     except RouterError as error:
         if error.outcome_known:
             raise

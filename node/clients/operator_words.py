@@ -8,7 +8,6 @@ nonce that is good for one proof on this connection, and `cluster auth <proof>` 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from random import Random
 from typing import Final, Protocol
 
@@ -17,6 +16,7 @@ from quorumcache.node.directory.desk import NO_LEADER, TOO_MANY
 from quorumcache.node.directory.question import LOST, OK
 from quorumcache.node.protocol.responses import OK_LINE, not_done, outcome_unknown
 from quorumcache.ring import ClusterMap
+from quorumcache.ring.address import is_loopback
 from quorumcache.ring.secret import CLIENT, PROOF_BYTES, SECRET_VARIABLE, Secret
 
 OPERATOR_WORDS: Final = frozenset((b"auth", b"change", b"moves", b"settings"))
@@ -112,7 +112,8 @@ class OperatorWords:
         if self._secret() is None:
             return NO_SECRET
         settings.nonce = f"{self._entropy.getrandbits(NONCE_BITS):032x}"
-        path = self._secret_path if is_on_this_machine(client_address) else ""
+        is_here = is_loopback(client_address.rpartition(":")[0])
+        path = self._secret_path if is_here else ""
         return f"AUTH {settings.nonce} {path or '-'}\r\n".encode()
 
     def _check(self, settings: ClientSettings, proof: bytes) -> bytes:
@@ -171,17 +172,6 @@ def answer(code: int, payload: bytes) -> bytes:
 def refused(sentence: str) -> bytes:
     """The reply to a change that is not done, whoever is asked."""
     return f"CLIENT_ERROR refused: {sentence}\r\n".encode()
-
-
-def is_on_this_machine(client_address: str) -> bool:
-    """Whether a client at this HOST:PORT has connected over the loopback interface."""
-    host = client_address.rpartition(":")[0]
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
 
 
 def _from_hex(text: bytes) -> bytes:

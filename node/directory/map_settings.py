@@ -47,7 +47,8 @@ class MapSettings:
     """See the module. `item_bytes_max`, `dead_after_ms`, `move_bytes_per_s`, `replication`: what is
     in force here."""
 
-    def __init__(self, config: NodeConfig, alarms: Alarms) -> None:
+    def __init__(self, own_id: int, config: NodeConfig, alarms: Alarms) -> None:
+        self._own_id = own_id
         self._config = config
         self._alarms = alarms
         self.item_bytes_max = config.item_bytes_max
@@ -68,9 +69,9 @@ class MapSettings:
         if item_bytes_max != self.item_bytes_max:
             self.item_bytes_max = item_bytes_max
             self.on_item_bytes_max(item_bytes_max)
-        self._warn()
+        self._warn(cluster_map)
 
-    def _warn(self) -> None:
+    def _warn(self, cluster_map: ClusterMap) -> None:
         """Compare the node's own flags, those that its user has given."""
         unequal = [
             f"{flag} is {own} in the settings of this node and {in_force} in the cluster"
@@ -78,11 +79,22 @@ class MapSettings:
             if self._is_given(field)
             and (own := getattr(self._config, field)) != (in_force := getattr(self, field))
         ]
+        own = next((n for n in cluster_map.nodes if n.node_id == self._own_id), None)
+        if own is not None and cluster_map.form > 1:  # Form 1 follows the flags.
+            unequal += [
+                f"{flag} is {told} in the settings of this node and {there} in the map"
+                for flag, told, there in (
+                    ("zone", self._config.zone or "-", own.zone or "-"),
+                    ("weight", f"{self._config.weight:g}", f"{own.weight:g}"),
+                )
+                if told != there and self._is_given(flag)
+            ]
         if unequal:
             self._alarms.raise_alarm(
                 ALARM,
                 f"{'; '.join(unequal)}. The cluster's values are in force. Take these settings out"
-                " of the settings of this node, or change them with `quorumcache cluster set`",
+                " of the settings of this node, or change them with `quorumcache cluster set` or"
+                " `quorumcache node set`",
             )
         else:
             self._alarms.clear(ALARM)

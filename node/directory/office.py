@@ -70,7 +70,7 @@ class DirectoryOffice:
         self._peers = peers
         self._host = host
         self._seat = seat
-        self.settings = MapSettings(config, alarms)
+        self.settings = MapSettings(own_id, config, alarms)
         self.settings.on_item_bytes_max = self._limit_items
         host.copy_rate.bytes_per_second = config.move_bytes_per_s
         self.on_item_bytes_max: Callable[[int], None] = _unheard

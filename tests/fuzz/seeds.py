@@ -232,12 +232,14 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "snapshot_meta": lambda: [
         msgpack.packb((6, 9, 2, ((1, 2, 3), (4,), (1,)))),
         msgpack.packb((6, 9, 2, ((), (), ()))),
+        msgpack.packb((6, 9, 2, ((1, 2), (), (), 17))),
     ],
     "store_snapshot": store_snapshots,
     "cluster_map": lambda: [cluster_map().to_bytes()],
     "batch": _batches,
     "local_state": lambda: [
         msgpack.packb(("", 0, {1: ((1, 2, 3), (), ()), 7: ((2,), (3,), (1, 2))})),
+        msgpack.packb(("", 0, {1: ((1, 2, 3), (4,), (), 17), 7: None})),
         cluster_map().to_bytes(),
         encode_identity(NodeIdentity(disk_id(1))),
         msgpack.packb((disk_id(1), 2, b"mar1mar2")),

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from quorumcache.ring.move import DIRECTORY_GROUP
-from quorumcache.ring.node_info import ACTIVE, LOST
+from quorumcache.ring.node_info import ACTIVE, JOINING, LOST
 from tests.simulation.liveness import LivenessFailure, describe_groups
 from tests.simulation.operator import DONE
 
@@ -59,17 +59,18 @@ async def _replace_lost(world: ElasticWorld) -> None:
     """One after the other: two changes at once are refused."""
     for node in world.elastic_nodes:
         newest = world.maps.newest
-        if not node.is_lost or newest is None or newest.change:
+        if not node.is_successor or node.node_id or newest is None or newest.change:
             continue
         known = newest.node_named(node.name)
         if known is not None and known.state == LOST:
             continue  # Removed by force; it leaves the map when it holds nothing.
-        if known is not None:
+        if known is not None and known.state != JOINING:
             outcome, _ = await world.operator.insist(f"replace {node.name}", ASK_SECONDS)
             if outcome != DONE:
                 continue
-        world.trace.tell(f"{node.name} joins on a new disk")
-        world.let_join(node)
+        if node.is_lost:
+            world.trace.tell(f"{node.name} joins on a new disk")
+            world.let_join(node)
         return
 
 

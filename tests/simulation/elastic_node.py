@@ -26,6 +26,8 @@ class ElasticNode(SimulatedNode):
             self._node_id = 0  # It joins.
         self.has_left = False
         self.is_lost = False
+        self.is_successor = False
+        """It has got a new disk, and the cluster may have to be told so."""
         self.is_busy = False
         """Something is being done with its disk that nothing else may come between."""
         self.joins_refused: list[str] = []

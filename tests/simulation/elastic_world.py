@@ -166,7 +166,7 @@ class ElasticWorld(World):
 
     def lose_disk(self, node: ElasticNode) -> None:
         self._replace_disk(node)
-        node.is_lost = True
+        node.is_lost = node.is_successor = True
         node.is_due = False
 
     def _replace_disk(self, node: ElasticNode) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from quorumcache.node.clients import cluster_words
 from quorumcache.ring.secret import CLIENT
 from tests.simulation.client import LOST
 from tests.simulation.process import Process
@@ -75,8 +74,6 @@ class Operator:
         return [n for n in self._world.nodes if n.is_up and n.node is not None and n.node.map]
 
     async def _change(self, node: SimulatedNode, words: str) -> tuple[str, str]:
-        if b"cluster change" not in cluster_words.USAGE:
-            return await self._change_at_desk(node, words)
         writer = None
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -91,25 +88,6 @@ class Operator:
         finally:
             if writer is not None:
                 writer.transport.abort()
-
-    async def _change_at_desk(self, node: SimulatedNode, words: str) -> tuple[str, str]:
-        """As the client words do, while there are none."""
-        running = node.node
-        if running is None or running.member is None or not node.process.is_running:
-            return UNKNOWN, f"{node.name} is down"
-        answered = self._world.loop.create_future()
-
-        def done(code: int, payload: bytes) -> None:
-            if not answered.done():
-                answered.set_result((code, payload))
-
-        node.process.call(running.member.office.desk.ask, tuple(words.split()), done)
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                code, payload = await answered
-        except TimeoutError:
-            return UNKNOWN, f"{node.name} does not answer"
-        return (DONE, REFUSED, UNKNOWN)[min(code, 2)], payload.decode()
 
     async def _prove(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
         """Why the proof is not taken now; "" when it is."""

@@ -639,7 +639,7 @@ def test_a_setting_that_is_fixed_cannot_be_changed_by_a_restart() -> None:
         town.start()
         await town.put_all("abc", OLD)
         town.kill("abc")
-        for name, changes in (("a", {"shards": 4}), ("b", {"replication": 2})):
+        for name, changes in (("a", {"shards": 4}), ("b", {"cluster_name": "other"})):
             town.nodes[name].config = town.config(name, **changes)
             town.nodes[name].start()
             line = await town.refusal(name)

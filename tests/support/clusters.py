@@ -43,6 +43,13 @@ def make_map(
     )
 
 
+def with_replicas(cluster_map: ClusterMap, shard: int, replicas: Sequence[int]) -> ClusterMap:
+    """The next epoch, in which `replicas` hold the shard, the preferred leader first."""
+    sets = list(cluster_map.replica_sets)
+    sets[shard] = tuple(replicas)
+    return cluster_map.with_replica_sets(sets)
+
+
 def loads(nodes: Sequence[NodeInfo], replica_sets: ReplicaSets) -> dict[int, int]:
     """Replicas per node id."""
     result = {node.node_id: 0 for node in nodes}

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.secret import Secret
+from tests.support.clusters import with_replicas
 
 T = TypeVar("T")
 
@@ -350,7 +351,7 @@ class FakeCluster:
 
     def move_shard(self, shard: int, replicas: tuple[int, ...]) -> None:
         """A new epoch, in which `replicas` hold the shard, the first of them leading."""
-        self.map = self.map.with_replicas(shard, replicas)
+        self.map = with_replicas(self.map, shard, replicas)
         self.lead(shard, replicas[0])
 
     def rename(self, cluster_id: str) -> None:

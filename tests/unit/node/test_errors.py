@@ -15,7 +15,7 @@ from tests.test_layering import ROOT, modules
 ELSEWHERE = {
     "node/consensus/errors.py": "the contract of a package that knows nothing of the node",
     "node/admin/server.py": "RequestError: raised and caught there, becomes an HTTP status",
-    "node/peers/link.py": "Refused: a HandshakeRefused with the pause that the peer is told",
+    "node/peers/codec.py": "Refused: a HandshakeRefused with the pause that the peer is told",
     "node/process/run.py": "Stopped: raised and caught there, ends a start",
 }
 """Files with exceptions of their own, and why."""

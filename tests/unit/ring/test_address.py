@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quorumcache.ring import MapError, NodeInfo, check_node
-from quorumcache.ring.address import format_address, parse_address, parse_addresses
+from quorumcache.ring.address import format_address, is_loopback, parse_address, parse_addresses
 from quorumcache.ring.errors import AddressError
 
 GOOD = [
@@ -96,3 +96,16 @@ def test_a_map_holds_only_what_can_be_dialed(text: str) -> None:
             parse_address(text)
     else:
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [
+        *((host, True) for host in ("127.0.0.1", "127.8.0.1", "::1", "[::1]", "::ffff:127.0.0.1")),
+        *((host, True) for host in ("localhost", "LocalHost")),
+        *((host, False) for host in ("10.0.0.1", "fe80::1%eth0", "::ffff:10.0.0.1", "0.0.0.0")),
+        *((host, False) for host in ("", "x", "localhost.example", "127.0.0.1:5", "127.1")),
+    ],
+)
+def test_loopback(host: str, is_here: bool) -> None:
+    assert is_loopback(host) == is_here

@@ -75,9 +75,34 @@ def test_a_node_is_not_removed_from_a_group_that_needs_it() -> None:
         "start node n2 or n4",
     ):
         check_removable(draft, view, MAP.node(4), "no")
-    # The voters that the group's leader reports count, if it is known.
-    reported = replace(view, reports={1: GroupReport(1, 1, 0, (1, 3, 4))})
-    check_removable(draft, reported, MAP.node(4), "no")
+
+
+@pytest.mark.parametrize(
+    ("origin", "target", "heard", "allowed"),
+    [
+        ((1, 2, 3), (1, 2, 4), {1, 2, 3}, True),
+        ((1, 2, 4), (1, 2, 3), {1, 2, 3}, True),
+        ((1, 2, 3), (1, 2, 4), {1, 2}, False),  # (1, 2, 3, 4) needs three.
+        ((1,), (4,), {1}, False),  # The last that was heard of it may be from before 4 had a vote.
+        ((4,), (1,), {1}, False),
+    ],
+)
+def test_a_group_that_moves_may_count_on_all_that_vote_on_the_way(
+    origin: tuple[int, ...], target: tuple[int, ...], heard: set[int], allowed: bool
+) -> None:
+    draft = Draft(replace(MAP, replica_sets=(origin, *((1, 2, 3),) * 3)))
+    draft.aim(1, target)
+    draft.start(draft.moves[1])
+    view = ClusterView(
+        heard=frozenset(heard),
+        silent_ms=LONG_SILENT,
+        reports={1: GroupReport(1, 1, draft.epoch, (1, 2, 3))},
+    )
+    if allowed:
+        check_removable(draft, view, MAP.node(4), "no")
+    else:
+        with pytest.raises(ChangeRefused, match=r"shard 0 has . of . replicas on nodes that are"):
+            check_removable(draft, view, MAP.node(4), "no")
 
 
 def test_no_group_is_to_end_on_silent_nodes() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from quorumcache.ring import ClusterMap
 from quorumcache.ring.secret import CLIENT, Secret
-from quorumcache.router import AsyncClient, ClientConfig
+from quorumcache.router import AsyncClient, ClientConfig, admin
 from quorumcache.router.admin import addresses_of, prove
 from quorumcache.router.errors import ClusterUnreachable, OutcomeUnknown, Refused
 from tests.support.clusters import make_map, make_nodes
@@ -56,6 +56,30 @@ def test_a_change_is_made_with_the_secret_and_passes_over_dead_nodes() -> None:
             assert await client.change(["drain", "n3"], secret_of) == DRAINING
             assert cluster.operators.changes == ["drain n3"]
             assert asked == [""]
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_path_is_believed_from_a_node_of_this_machine_only(
+    is_here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proof made with the secret of another cluster here would open that one to the node."""
+    monkeypatch.setattr(admin, "is_loopback", lambda host: is_here and host == "127.0.0.1")
+
+    async def main() -> None:
+        async with FakeCluster() as cluster, client_of(cluster) as client:
+            cluster.operators.secret = SECRET
+            cluster.operators.secret_path = "/d/cluster.secret"
+            cluster.operators.answers = [DRAINING]
+            asked = []
+
+            def secret_of(path: str) -> Secret:
+                asked.append(path)
+                return GIVEN
+
+            await client.change(["drain", "n3"], secret_of)
+            assert asked == (["/d/cluster.secret"] if is_here else [""])
 
     run(main())
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from quorumcache.router import requests
-from quorumcache.router.codec import Line, Listing, MapReply, Value, Values
+from quorumcache.router.codec import Document, Line, Listing, MapReply, Value, Values
 from quorumcache.router.errors import (
     BadReply,
     Moved,
@@ -134,3 +134,25 @@ def test_a_redirect_names_the_leader_or_nobody() -> None:
 def test_a_reply_to_another_request_is_no_reply(request_: Any, reply: Any) -> None:
     with pytest.raises(BadReply):
         request_.decode(reply)
+
+
+@pytest.mark.parametrize("line", [b"AUTH 0g -", b"AUTH abc -", b"AUTH  -", b"AUTH 00ff"])
+def test_a_challenge_that_is_none_ends_the_connection(line: bytes) -> None:
+    with pytest.raises(BadReply):
+        requests.cluster_auth().decode(Line(line))
+
+
+def test_a_challenge_names_a_path_that_may_have_spaces() -> None:
+    decode = requests.cluster_auth().decode
+    assert decode(Line(b"AUTH 00ff /data of a/cluster.secret")) == (
+        *("00ff", "/data of a/cluster.secret"),
+    )
+    assert decode(Line(b"AUTH 00ff -")).secret_path == ""
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"nonsense"])
+def test_a_document_that_is_no_object_ends_the_connection(data: bytes) -> None:
+    with pytest.raises(BadReply):
+        requests.cluster_moves().decode(Document(b"MOVES", data))
+    with pytest.raises(BadReply):
+        requests.cluster_moves().decode(Document(b"CHANGE", b"{}"))

@@ -26,7 +26,6 @@ from quorumcache.node.clients.operator_words import (
     WRONG_PROOF,
     OperatorWords,
     answer,
-    is_on_this_machine,
 )
 from quorumcache.node.directory.desk import NO_LEADER, TOO_MANY
 from quorumcache.node.directory.question import LOST, OK, REFUSED, UNKNOWN
@@ -178,18 +177,6 @@ def test_the_path_of_the_secret_is_told_on_this_machine_only() -> None:
         assert world.say(b"auth", address=address).endswith(b" -\r\n")
     spaced = World(path="/my data/cluster.secret").say(b"auth", address=HERE)
     assert spaced.split(b" ", 2)[2] == b"/my data/cluster.secret\r\n"
-
-
-@pytest.mark.parametrize(
-    ("address", "is_here"),
-    [
-        *((f"{host}:5", True) for host in ("127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1")),
-        *((f"{host}:5", False) for host in ("10.0.0.1", "fe80::1%eth0", "::ffff:10.0.0.1", "x")),
-        *(("", False), (":5", False), ("127.0.0.1", False)),
-    ],
-)
-def test_a_client_on_this_machine_comes_over_loopback(address: str, is_here: bool) -> None:
-    assert is_on_this_machine(address) == is_here
 
 
 def test_moves_and_settings_need_no_proof() -> None:

@@ -19,6 +19,7 @@ from quorumcache.node.peers.items import ADOPTED, MAP_EPOCH, MAP_REPLY, MAP_REQU
 from quorumcache.node.storage.local_state import LocalState
 from quorumcache.ring import ClusterMap
 from tests.simulation.loop import VirtualLoop
+from tests.support.clusters import with_replicas
 from tests.support.founding import member_of, record_of
 
 RECORD = record_of("a", "b", "c", "d")
@@ -250,7 +251,7 @@ SECOND = replace(MAP, epoch=2, form=2, directory=(1, 2, 3), started=(1 << MAP.sh
 def without(cluster_map: ClusterMap, group_id: int, node_id: int) -> ClusterMap:
     """The next epoch, in which a node does not hold a group any more."""
     rest = tuple(n for n in cluster_map.replica_sets[group_id - 1] if n != node_id)
-    return cluster_map.with_replicas(group_id - 1, rest)
+    return with_replicas(cluster_map, group_id - 1, rest)
 
 
 def test_what_a_newer_map_does_not_place_here_goes_one_replica_at_a_time() -> None:

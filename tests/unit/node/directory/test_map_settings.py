@@ -24,7 +24,7 @@ class World:
         self.alarms = Alarms()
         self.limits: list[int] = []
         self.config = NodeConfig(**config)  # type: ignore[arg-type]
-        self.settings = MapSettings(self.config, self.alarms)
+        self.settings = MapSettings(2, self.config, self.alarms)
         self.settings.on_item_bytes_max = self.limits.append
 
     def warnings(self) -> str:
@@ -92,11 +92,26 @@ def test_own_settings_that_differ_are_a_warning_until_they_do_not() -> None:
 def test_a_flag_with_the_default_counts_if_it_was_given(given: set[str], count: int) -> None:
     world = World()
     config = replace(world.config, given=frozenset(given))
-    MapSettings(config, world.alarms).learned(a_map(replication=5))
+    MapSettings(2, config, world.alarms).learned(a_map(replication=5))
     assert len(world.alarms.raised()) == count
 
 
 def test_a_setting_that_was_not_given_is_no_difference() -> None:
     world = World()
     world.settings.learned(a_map(replication=5, max_item_size="2m", dead_after_ms="5000"))
+    assert not world.alarms.raised()
+
+
+def test_a_zone_and_a_weight_that_were_changed_in_the_map_are_told() -> None:
+    world = World()
+    config = replace(world.config, zone="old", weight=2.0)
+    settings = MapSettings(2, config, world.alarms)
+    first = record_of("a", "b", "c").first_map()
+    settings.learned(first)
+    assert not world.alarms.raised(), "the map of form 1 follows the flags"
+    changed = a_map().with_node(replace(first.node(2), zone="new", weight=2.0))
+    settings.learned(changed)
+    assert "zone is old in the settings of this node and new in the map." in world.warnings()
+    assert "weight" not in world.warnings()
+    settings.learned(changed.with_node(replace(changed.node(2), zone="old")))
     assert not world.alarms.raised()

@@ -117,5 +117,5 @@ def test_a_lost_node_is_not_dialed_where_its_successor_is() -> None:
     before = replace(MAP, form=2, directory=(1, 2, 3), nodes=others)
     assert {*peer_specs(CONFIG, founding(), before, {})} == {2, 3}
     successor = replace(MAP.node(3), node_id=4, disk_id=disk_id(4))
-    replaced = replace(before, nodes=(*others, successor))
+    replaced = replace(before, nodes=(*others, successor), next_node_id=5)
     assert {*peer_specs(CONFIG, founding(), replaced, {})} == {2, 4}

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from quorumcache.node.peers.datagram_paths import DatagramPaths
 from quorumcache.node.peers.datagrams import encode_datagrams, make_token
 from quorumcache.node.peers.handshake import Handshake
 from quorumcache.node.peers.line_log import LineLog
+from quorumcache.node.peers.link import PeerLink
 from quorumcache.node.peers.peer import Peer
 from quorumcache.node.peers.proofs import keyed, with_extras
 from quorumcache.node.telemetry.counters import Counters
@@ -37,12 +37,22 @@ def handshake_of(secret: Secret | None = None) -> Handshake:
     return Handshake(OWN, None, lambda: None, Random(1), secret)
 
 
-def dialed(hello: Hello | None, path: Any = None) -> Any:
-    return SimpleNamespace(node_id=2, hello=hello, path=path, dialed=True, is_proven=False)
+def dialed(hello: Hello | None, path: Any = None) -> PeerLink:
+    return link_of(2, hello, path)
 
 
-def accepted(hello: Hello, is_proven: bool = False) -> Any:
-    return SimpleNamespace(node_id=2, hello=hello, dialed=False, is_proven=is_proven)
+def accepted(hello: Hello, is_proven: bool = False) -> PeerLink:
+    link = link_of(0, hello)
+    link.node_id, link.is_proven = hello.node_id, is_proven
+    return link
+
+
+def link_of(dialed_id: int, hello: Hello | None, path: Any = None) -> PeerLink:
+    """Without a connection and an owner."""
+    nobody: Any = None
+    link = PeerLink(nobody, dialed_id, nobody, 1)
+    link.hello, link.path = hello, path
+    return link
 
 
 class Path:
@@ -107,8 +117,7 @@ def test_both_ends_make_the_same_token_and_with_the_secret_if_both_have_it(
     sender.opened(dialed(told, path), handshake_of(own))
     at_the_other_end = Handshake(THEIRS, None, lambda: None, Random(1), theirs)
     is_proven = own is not None and theirs is not None
-    link = SimpleNamespace(node_id=1, hello=OWN, dialed=False, is_proven=is_proven)
-    receiver.take_of(peer, link, at_the_other_end)  # type: ignore[arg-type]
+    receiver.take_of(peer, accepted(OWN, is_proven), at_the_other_end)
     assert path.token == peer.datagram_token
     plain = make_token(OWN, THEIRS)
     assert path.token == (keyed(plain, SECRET) if is_proven else plain)

@@ -156,7 +156,11 @@ def test_one_that_has_left_is_not_started_again_and_is_forgotten(tmp_path: Path)
         await supervisor._watch(child)  # type: ignore[arg-type]
         assert child.gone.is_set()
 
-    asyncio.run(main())
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(main(), 100))
+    finally:
+        loop.close()
     assert said == ["node n1 has left the cluster; its data is still in n1/data"]
     assert child.starts == []
     remembered = json.loads((tmp_path / "cluster.json").read_text())

@@ -240,3 +240,26 @@ def test_usage(words: tuple[str, ...]) -> None:
             assert cluster.operators.changes == []
 
     run(main())
+
+
+def test_waiting_for_a_node_that_joins() -> None:
+    """It is not over while nothing moves yet: the moves begin once the node is a member."""
+
+    async def main() -> None:
+        async with FakeCluster() as cluster:
+            joining = {"nodes": [{**NODE, "name": "d", "state": "joining"}]}
+            active = {"nodes": [{**NODE, "name": "d"}]}
+            operators(
+                cluster,
+                answer(change="") | {"nodes": []},
+                answer(change="") | {"nodes": []},
+                answer(change="") | joining,
+                answer(move(1, "copying", 0, 100), change="") | active,
+                answer(change="") | active,
+            )
+            ended = await told(cluster, "moves", "--wait-for", "d")
+            assert ended.code == 0
+            assert ended.out.splitlines()[0] == "waiting until d is active"
+            assert ended.out.splitlines()[-1].startswith("done: 1 move in ")
+
+    run(main())

@@ -29,7 +29,7 @@ def test_a_node_on_this_machine_names_its_file(
     path.write_text("beside the node of here\n")
     assert secret_source(None)(str(path)).text == "beside the node of here"
     other = tmp_path / "passwords"
-    other.write_text("something else")
+    other.write_text("something else that is long enough")
     for told in ("", "-", str(other), SECRET_FILE, str(tmp_path / "gone" / SECRET_FILE)):
         with pytest.raises(Failure, match="give it with --secret-file FILE") as caught:
             secret_source(None)(told)
