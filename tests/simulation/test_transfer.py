@@ -32,6 +32,10 @@ def test_a_shard_whose_new_leaders_disk_hangs_is_well_and_served_by_lease() -> N
     async def scenario(stage: Stage) -> None:
         name, leader, log = await another_leads(stage)
         term = log.term
+        member = leader.member
+        assert member is not None
+        # As from a node of form 1, which does not say that it wants no leadership.
+        member.fitness.heard = lambda node_id, item: None  # type: ignore[method-assign]
         stage.nodes[name].disk.hang(20.0)
         await stage.until("it is told to stand", lambda: log.transfer_target)
         begin = stage.loop.time()
