@@ -108,6 +108,8 @@ class Control:
             self._callers.discard(task)
             if listening is not None:
                 listening.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await listening  # Its error, if it has one, is this connection's.
             with contextlib.suppress(OSError):
                 writer.close()
 

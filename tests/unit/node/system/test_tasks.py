@@ -179,6 +179,7 @@ ALLOWED = {
     "node/system/tasks.py": "the helper itself",
     "ring/names.py": "callers that wait get the error; those that come later look up again",
     "node/process/run.py": "awaited where it is started: the process ends with its error",
+    "node/process/control.py": "awaited where it is started, in the task of its connection",
     "node/process/supervisor.py": "awaited, or in a TaskGroup, which hands its errors on",
     "router/discovery.py": "awaited and looked at where it is started",
     "router/pool.py": "every error is kept for the callers that wait for the connection",
