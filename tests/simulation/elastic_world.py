@@ -34,6 +34,8 @@ from tests.simulation.schedule import SPARES, Schedule
 from tests.simulation.shape import ClusterShape
 from tests.simulation.world import CONVERGENCE_SECONDS, SERVICE_SECONDS, World, WorldConfig
 
+PAUSES_SECONDS = (0.008, 0.03, 0.1)
+"""Between the requests of one client."""
 SECRET = Secret("the secret of the simulation")
 
 
@@ -41,6 +43,10 @@ class ElasticWorld(World):
     """See the module."""
 
     def __init__(self, config: WorldConfig) -> None:
+        if not config.workload:
+            # Moves are what matters here, and they take their time.
+            pause = Random(f"{config.seed}/pauses").choice(PAUSES_SECONDS)
+            config = replace(config, workload={"pause_seconds": pause})
         super().__init__(config)
         self.dead = ()
         self.costs = draw_costs(self.random("costs"), self.node_count + SPARES)
