@@ -168,6 +168,39 @@ def test_one_that_has_left_is_not_started_again_and_is_forgotten(tmp_path: Path)
     assert remembered["founders"] == "n1=127.0.0.1:3,n2=127.0.0.1:6"
 
 
+@pytest.mark.parametrize("has_said_line", [True, False])
+def test_one_that_leaves_while_the_cluster_starts_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_said_line: bool
+) -> None:
+    """It was drained before the cluster was stopped, and its last clients are gone."""
+    child, other = FakeChild([]), FakeChild([])
+    other.node = LocalNode("n2", 4, 5, 6)
+    child.is_running, child.is_marked_left = False, True
+
+    async def no_line() -> None:
+        raise StartupError("node n1 did not start: it was drained and has left")
+
+    async def healthy(address: str) -> list[str]:
+        assert address == other.node.http
+        return []
+
+    if not has_said_line:
+        monkeypatch.setattr(child, "wait_start_line", no_line)
+    monkeypatch.setattr("quorumcache.node.process.supervisor.read_health", healthy)
+    said: list[str] = []
+    plan = Plan(str(tmp_path), 4, (child.node, other.node))
+    supervisor = Supervisor(plan, passed_on=[], restart=True, say=said.append)
+    supervisor._children = [child, other]  # type: ignore[list-item]
+
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(supervisor._wait_ready(), 100))
+    finally:
+        loop.close()
+    assert said == ["node n1 has left the cluster; its data is still in n1/data"]
+    assert supervisor._children == [other]
+
+
 def test_one_that_is_restarted_is_nobody_elses_business() -> None:
     child = FakeChild([1.0])
     child.is_restarting = True
