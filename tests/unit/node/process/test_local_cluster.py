@@ -208,9 +208,9 @@ def test_the_command_that_created_it_brings_it_back_whoever_came_and_left(
     save_plan(changed)
     for nodes, base in ((3, 20_000), (4, 20_000), (None, 20_001)):
         assert plan_for(tmp_path, nodes=nodes, shards=8, base_port=base)[0] == changed
-    with pytest.raises(ConfigError, match="5, but .* was created with 3"):
+    with pytest.raises(ConfigError, match=r"5, but .* was created with 3"):
         plan_for(tmp_path, nodes=5)
-    with pytest.raises(ConfigError, match="20002, but .* was created with 20000"):
+    with pytest.raises(ConfigError, match=r"20002, but .* was created with 20000"):
         plan_for(tmp_path, base_port=20_002)
 
 
