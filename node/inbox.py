@@ -12,6 +12,7 @@ from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.founding.introduction import info_of
 from quorumcache.node.peers.codec import Hello, Items
 from quorumcache.node.peers.consensus_items import (
+    ACKNOWLEDGEMENT_KIND,
     DATAGRAM_KINDS,
     ENTRIES_KIND,
     VOTE_KIND,
@@ -122,6 +123,11 @@ class Inbox:
         A vote may make this node a leader, so it has to come behind the time that its voter told
         (`Timekeeper`). While this node does not know the time, only the connection keeps that
         order: the vote comes there, too.
+
+        An acknowledgement may be that of an earlier replica of its sender, which has been removed.
+        The replica that comes after it begins as a learner, and becomes a voter when it holds all
+        that the earlier one can have acknowledged. So those of learners count on their connection
+        only, where they are in order.
         """
         for item in items:
             kind = item[0]
@@ -129,7 +135,13 @@ class Inbox:
                 raise PeerFrameError(f"an item of the kind {kind!r:.60} came as a datagram")
             if kind == VOTE_KIND and not self._time.is_settled:
                 continue
+            if kind == ACKNOWLEDGEMENT_KIND and self._is_of_learner(node_id, item):
+                continue
             deliver_consensus(node_id, item, self._host, self._transport)
+
+    def _is_of_learner(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        is_formed = len(item) > 1 and type(item[1]) is int  # Otherwise its decoder says so.
+        return is_formed and self._host.is_learner(item[1], node_id)
 
     # -- connections ---------------------------------------------------------------------
 

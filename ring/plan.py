@@ -56,7 +56,9 @@ def make_plan(draft: Draft, view: ClusterView, heirs: Mapping[int, int] | None =
             target = (*target, *staying[:missing])
         draft.aim(group_id, target, view.reports.get(group_id))
     report = view.reports.get(DIRECTORY_GROUP)
-    draft.aim(DIRECTORY_GROUP, _wanted_directory(draft, placeable, kept, report), report)
+    current = [heirs.get(node_id, node_id) for node_id in draft.present(DIRECTORY_GROUP)]
+    wanted = _wanted_directory(draft, placeable, kept, current, report)
+    draft.aim(DIRECTORY_GROUP, wanted, report)
 
 
 def _kept(draft: Draft) -> list[NodeInfo]:
@@ -74,6 +76,7 @@ def _wanted_directory(
     draft: Draft,
     placeable: Sequence[NodeInfo],
     kept: Sequence[NodeInfo],
+    current: Sequence[int],
     report: GroupReport | None,
 ) -> tuple[int, ...]:
     # Its size follows the nodes that are to come back, too: it does not shrink with each that dies.
@@ -82,7 +85,7 @@ def _wanted_directory(
     return choose_directory(
         placeable,
         [node for node in kept if node.node_id in copied],
-        draft.present(DIRECTORY_GROUP),
+        current,
         directory_size(len(placeable) + len(returning)),
     )
 

@@ -43,6 +43,8 @@ class Wire:
     come twice, late and in any order."""
     is_first: Callable[[Message], bool]
     """Whether a message of the kind `COPY_IF_FIRST` has nothing before it that it may overtake."""
+    acknowledgement: type[Message]
+    """Says which entries its sender holds."""
     entries: type[Message]
     """Carries entries of the log, so it makes the log of its receiver longer."""
     vote: type[Message]

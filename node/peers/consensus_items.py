@@ -26,6 +26,9 @@ VOTE_KIND: Final = KIND_OF[WIRE.vote]
 """Kind of the item that may make its receiver a leader. As a datagram it may overtake what its
 sender has sent before it on the connection."""
 
+ACKNOWLEDGEMENT_KIND: Final = KIND_OF[WIRE.acknowledgement]
+"""Kind of the item that says which entries its sender holds."""
+
 BEAT_KINDS: dict[type[Message], int] = {
     WIRE.beat: HEARTBEATS,
     WIRE.beat_reply: HEARTBEAT_REPLIES,

@@ -158,6 +158,11 @@ class ReplicaHost(GroupHost):
 
     # -- input -------------------------------------------------------------------------
 
+    def is_learner(self, group_id: int, node_id: int) -> bool:
+        """Whether the replica of a node learns in this node's configuration of a group."""
+        group = self.groups.get(group_id)
+        return group is not None and node_id in group.log.configuration.learners
+
     def step(self, node_id: int, group_id: int, message: Message, grows_log: bool) -> None:
         """Take in what another node's replica of a group says. `grows_log`: it carries entries.
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from quorumcache.ring import ClusterMap
     from tests.simulation.elastic_world import ElasticWorld
 
-QUIET_SECONDS = 60.0
+QUIET_SECONDS = 90.0
+"""Longer than the longest `dead-after-ms` and the moves that it starts."""
 ASK_SECONDS = 20.0
 JOIN_SECONDS = 10.0
 """Whoever waits for so long to be taken in is told of other members."""

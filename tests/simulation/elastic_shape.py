@@ -19,7 +19,7 @@ REPLICATIONS = (3, 3, 3, 3, 3, 1, 5, 2)
 SHARDS = (1, 2, 2, 4, 8)
 WEIGHTS = (1.0, 1.0, 1.0, 2.0, 0.5, 0.0)
 """Of a node that joins; 0: a gateway."""
-DEAD_AFTER_MS = (1_000, 2_000, 4_000, 60_000)
+DEAD_AFTER_MS = (1_000, 2_000, 4_000, 20_000)
 DRAIN_TIMEOUTS_MS = (300, 2_000)
 
 

@@ -131,7 +131,7 @@ def test_only_one_voter_changes_at_once() -> None:
 def test_an_old_voter_does_not_go_first() -> None:
     made = logs()
     made.say(1, [(0, OLD), (10, Configuration((1, 2), (4,), (), 7))], 5)
-    assert rule(made) == "fewer voters than before or after"
+    assert rule(made) == "a voter is taken before the new one is there"
     made = logs()
     move = Move(1, (1, 2, 3), (1, 4), 7)
     made.maps.newest = cluster_map((1, 2, 3), move)

@@ -17,7 +17,7 @@ from tests.simulation.faults import Shape
 from tests.simulation.schedule import SPARES, Fault, Schedule, parse_schedule
 from tests.simulation.world import WorldConfig
 
-SEEDS = range(1, 11)
+SEEDS = range(1, 6)
 REGRESSIONS: tuple[int, ...] = ()
 """Seeds that once found something."""
 
@@ -35,7 +35,7 @@ def run(*faults: Fault, seed: int = 1, nodes: int = 3, seconds: float = 8.0) -> 
 @pytest.mark.parametrize("seed", [*SEEDS, *REGRESSIONS])
 def test_changes_break_no_promise_and_come_to_their_end(seed: int) -> None:
     """Safety while nodes come and go under faults, then everything is where it should be."""
-    config = WorldConfig(seed=seed, fault_seconds=5.0, elastic=True)
+    config = WorldConfig(seed=seed, fault_seconds=4.0, elastic=True)
     report = ElasticWorld(config).run()
     assert report.ok > 0
     assert report.promises > 0
@@ -43,16 +43,16 @@ def test_changes_break_no_promise_and_come_to_their_end(seed: int) -> None:
 
 
 def test_nodes_join_and_leave_again() -> None:
-    """Three become six, and three again."""
-    names = ("n4", "n5", "n6")
-    joins = [Fault(100 + 300 * n, "join", {"who": who, "pick": n}) for n, who in enumerate(names)]
+    """Three become five, and three again."""
+    names = ("n4", "n5")
+    joins = [Fault(100 + 100 * n, "join", {"who": who, "pick": n}) for n, who in enumerate(names)]
     drains = [
-        Fault(6_000 + 4_000 * n, "drain", {"who": who, "pick": n}) for n, who in enumerate(names)
+        Fault(4_000 + 4_000 * n, "drain", {"who": who, "pick": n}) for n, who in enumerate(names)
     ]
-    world = run(*joins, *drains, seconds=20.0)
+    world = run(*joins, *drains, seconds=9.0)
     assert world.maps.completed > 0
     outcomes = [outcome for words, outcome, _ in world.operator.asked if "drain" in words]
-    assert outcomes == ["done"] * 3
+    assert outcomes == ["done"] * 2
     assert {node.name for node in world.nodes if node.is_due} == {"n1", "n2", "n3"}
 
 
@@ -68,12 +68,12 @@ def test_a_lost_machine_is_replaced() -> None:
 def test_the_replicas_of_a_dead_node_are_rebuilt() -> None:
     """Four nodes, of which one stays away for longer than `dead-after-ms`."""
     for seed in range(1, 30):
-        faults = (Fault(300, "be_away", {"who": "n4", "seconds": 15.0}),)
+        faults = (Fault(300, "be_away", {"who": "n4", "seconds": 8.0}),)
         schedule = Schedule(
-            seed=seed, nodes=4, shards=4, fault_seconds=16.0, faults=faults, elastic=True
+            seed=seed, nodes=4, shards=4, fault_seconds=9.0, faults=faults, elastic=True
         )
         world = ElasticWorld(WorldConfig.of(schedule))
-        if world.nodes[0].config.dead_after_ms <= 4_000 and world.shape.replication == 3:
+        if world.nodes[0].config.dead_after_ms <= 2_000 and world.shape.replication == 3:
             world.run()
             assert world.maps.completed > 0
             return

@@ -105,4 +105,5 @@ WIRE: Final = Wire(
     is_first=_is_first,
     entries=Append,
     vote=VoteReply,
+    acknowledgement=AppendReply,
 )

@@ -42,8 +42,15 @@ class Parts:
         self.heard: list[tuple[Any, ...]] = []
         self.time = SimpleNamespace(is_settled=True, lost=self.note("lost"))
         self.members = Members()
+        self.learners: set[tuple[int, int]] = set()
+        """(group, node)."""
         parts: dict[str, Any] = {
-            "host": self.part("step", "peer_unreachable", "flush_soon"),
+            "host": self.part(
+                "step",
+                "peer_unreachable",
+                "flush_soon",
+                is_learner=lambda group_id, node_id: (group_id, node_id) in self.learners,
+            ),
             "transport": self.part(beats=self.beats),
             "coordinator": self.part("on_forward", "peer_up", "peer_down"),
             "follower": self.part("on_item", "heard_of", "ask", epoch=7),
@@ -150,6 +157,21 @@ def test_a_node_that_does_not_know_the_time_takes_votes_from_connections_only() 
     parts.time.is_settled = True
     parts.inbox.on_peer_datagram(2, (encode_message(1, vote),))
     assert parts.taken() == [("step", 2, 1, vote, False)]
+
+
+def test_acknowledgements_of_learners_count_on_their_connection_only() -> None:
+    """A late one may be that of a replica which was removed from that node."""
+    parts = Parts()
+    answer = AppendReply(3, 7, False, 0, 0)
+    parts.learners.add((1, 2))
+    parts.inbox.on_peer_datagram(2, (encode_message(1, answer), encode_message(2, answer)))
+    parts.inbox.on_peer_datagram(3, (encode_message(1, answer),))
+    parts.inbox.on_peer_items(2, (encode_message(1, answer),))
+    assert parts.taken() == [
+        ("step", 2, 2, answer, False),
+        ("step", 3, 1, answer, False),
+        ("step", 2, 1, answer, False),
+    ]
 
 
 # -- connections -----------------------------------------------------------------------------------

@@ -94,6 +94,16 @@ def test_an_heir_gets_what_the_lost_node_held_and_nothing_else_moves() -> None:
         assert draft.wanted(group_id) == tuple(6 if n == 3 else n for n in replicas)
 
 
+def test_an_heir_gets_the_seat_in_the_directory() -> None:
+    """Another node that could have it stays as it is."""
+    six = founded(make_nodes(6), 4, 3, (1, 2, 3, 4, 5))
+    lost = replace(six.node(3), name="n3~3", state="lost")
+    base = replace(six, nodes=(*six.nodes[:2], lost, *six.nodes[3:]), change="replace n3")
+    draft = Draft(base.with_node(replace(six.node(3), node_id=7)))
+    make_plan(draft, VIEW, {3: 7})
+    assert same_nodes(draft.wanted(0), (1, 2, 4, 5, 7))
+
+
 def test_a_gateway_is_never_placed() -> None:
     base = FIVE.with_node(make_node(6, "", 0.0))
     draft = planned(base)
