@@ -220,6 +220,8 @@ class Supervisor:
         """Start more nodes, which join. The plan is remembered before: a node that has joined is
         started again with the cluster, whatever happens here. Those that have failed to join come
         first."""
+        if count < 1:
+            raise StartupError(f"{count} nodes cannot be added: give --nodes a number from 1 on")
         more = count - len(self._idle)
         if more > 0:
             known = len(self._plan.nodes)

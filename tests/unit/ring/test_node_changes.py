@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from quorumcache.ring import ChangeRefused
+from quorumcache.ring.node_info import JOINING
 from tests.support.clusters import make_node, make_nodes
 from tests.support.moving_world import MovingWorld, founded
 
@@ -152,7 +154,13 @@ def test_replacements_that_are_refused() -> None:
     cluster = world()
     cluster.ask("drain", "n2")
     assert refused(cluster, "replace", "n2") == (
-        "node n2 cannot be replaced: it is draining, not a full member"
+        "node n2 cannot be replaced: it is being drained, and frees its name at the end; see "
+        "`quorumcache moves`"
+    )
+    cluster = world()
+    cluster.map = cluster.map.with_node(replace(make_node(6), state=JOINING))
+    assert "`quorumcache node remove n6 --force` frees its name" in refused(
+        cluster, "replace", "n6"
     )
     cluster = world(3)
     silence(cluster, 2, 3)

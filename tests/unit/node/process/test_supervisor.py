@@ -240,16 +240,18 @@ def asked(supervisor: Supervisor, *questions: dict[str, Any]) -> list[Any]:
 def test_questions_while_it_runs(tmp_path: Path) -> None:
     plan = Plan(str(tmp_path), 4, (LocalNode("a", 1, 2, 3), LocalNode("b", 4, 5, 6)))
     supervisor = Supervisor(plan, passed_on=[], restart=True, say=lambda _: None)
-    nodes, left, unknown, few = asked(
+    nodes, left, unknown, nothing, few = asked(
         supervisor,
         {"do": "nodes"},
         {"do": "left", "name": "z"},
         {"do": "dance"},
+        {"do": "add", "nodes": 0},
         {"do": "rolling-restart"},
     )
     assert nodes == {"code": 0, "nodes": [("a", "127.0.0.1:1"), ("b", "127.0.0.1:4")]}
     assert left == {"code": 0}
     assert "does not know 'dance'" in str(unknown)
+    assert str(nothing) == "0 nodes cannot be added: give --nodes a number from 1 on"
     assert few == {"code": 1}
 
 
