@@ -116,9 +116,7 @@ def _check_unique(draft: Draft, node_id: int, info: NodeInfo) -> None:
             continue
         if node.name == info.name:
             # One that has not joined yet has nothing that a successor could take the place of.
-            free = (
-                f"remove {node.name} --force" if node.state == JOINING else f"replace {node.name}"
-            )
+            word, flag = ("remove", " --force") if node.state == JOINING else ("replace", "")
             raise ChangeRefused(
                 f"the name {info.name} is taken by the node at {node.peer_address}; choose another "
                 f"name, or, if that node is lost, run `quorumcache node {word} {info.name}{flag}` "
