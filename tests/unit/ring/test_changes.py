@@ -92,6 +92,11 @@ def test_names_and_addresses_are_unique() -> None:
         "the name n2 is taken by the node at 10.0.0.1:2; choose another name, or, if that node is "
         "lost, run `quorumcache node replace n2` first"
     )
+    # Of one that was taken in and never came nothing is to be replaced.
+    assert "`quorumcache node remove d --force` first" in join_refused(
+        replace(D, disk_id="e" * 32, peer_address="10.0.0.9:1", client_address="10.0.0.9:2"),
+        join(MAP, D, VIEW).map,
+    )
     assert join_refused(replace(D, peer_address="10.0.0.1:3")) == (
         "the peer address 10.0.0.1:3 belongs to node n3; start node d with another one"
     )
