@@ -110,6 +110,7 @@ class Member:
             recovered=durable.recovered,
             snapshots=durable.snapshots_found,
             new_store=ShardStore,
+            promised=durable.local_state.promised,
         )
         self._seat = DirectorySeat(
             self.node_id,

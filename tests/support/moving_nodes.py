@@ -123,6 +123,7 @@ class MovingNode:
             recovered=durable.recovered,
             snapshots=durable.snapshots_found,
             new_store=ShardStore,
+            promised=self.state.promised,
         )
         self.keeper = Housekeeper(
             node_id=self.node_id,

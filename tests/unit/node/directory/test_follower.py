@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.consensus.values import Configuration
+from quorumcache.node.consensus.values import Configuration, HardState
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.errors import DiskFailed, DiskFull, PeerError
 from quorumcache.node.founding.progress import FoundingProgress
@@ -76,7 +76,7 @@ class World:
         self.on_disk.discard(group_id)
         self.events.append(("removing", group_id))
         self.on_removing()
-        await self.state.begin_leaving(group_id)
+        await self.state.begin_leaving(group_id, HardState(2, 1))
         await self.state.end_leaving(group_id)
         self.events.append(("removed", group_id))
 
