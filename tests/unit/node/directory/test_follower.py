@@ -404,3 +404,6 @@ def test_what_others_have_adopted_is_remembered() -> None:
     for node_id, epoch in ((2, 5), (3, 4), (2, 3)):
         follower.on_item(node_id, (ADOPTED, epoch))
     assert follower.adopted_by == {2: 5, 3: 4}
+    held = follower.adopted_by
+    follower.arrived(MAP.with_replica_sets([(1, 2)] * MAP.shard_count).without_node(3))
+    assert held == {2: 5}, "a node that has left is forgotten"
