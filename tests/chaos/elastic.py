@@ -31,7 +31,10 @@ LEAVE_S = 180.0
 """How long a start, and a drain, may take under faults."""
 NOT_STARTED = 1
 NAME_TAKEN = " is taken by the node at "
-"""What a node says that ends with this status since its name is another one's."""
+NOT_REACHABLE = " is not reachable at "
+"""What a node says that ends with this status: its name is another one's; a member that was asked
+has dialed it in vain, as happens while links are cut or slow.
+"""
 SECRET = "the secret of a cluster in chaos"
 SETTINGS = f"""drain-timeout-ms = 2000
 dead-after-ms = {int(DEAD_AFTER_S * 1000)}
@@ -154,7 +157,7 @@ class Changes:
         still be another one's, which is `ChangeGivenUp`.
         """
         node.is_in = node.is_taken = True
-        node.may_end = (NOT_STARTED,) if may_be_taken else ()
+        node.may_end = (NOT_STARTED,)
         self.cluster.set_to_join(node)
         deadline = time.monotonic() + JOIN_S
         node.launch()
@@ -163,10 +166,15 @@ class Changes:
             yield from self._kill_and_start(node, 0.3)
         else:
             yield from self._until_ready(node)
-        if node.ended is not None:
-            if NAME_TAKEN in node.last_words():
-                raise ChangeGivenUp(node.last_words())
-            raise ClusterError(f"node {node.name} does not join: {node.last_words()}")
+        while node.ended is not None:
+            why = node.last_words()
+            if may_be_taken and NAME_TAKEN in why:
+                raise ChangeGivenUp(why)
+            if NOT_REACHABLE not in why or time.monotonic() > deadline:
+                raise ClusterError(f"node {node.name} does not join: {why}")
+            yield from self._sleep(ASK_AGAIN_S)  # what is in between ends some time
+            node.launch()
+            yield from self._until_ready(node)
         node.may_end = ()
         node.is_taken = False
         while self._state(node) not in ("active", "draining"):
