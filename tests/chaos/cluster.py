@@ -30,6 +30,7 @@ DATA = "data"
 DISK_MIB = 24
 SETTINGS = 'segment-size = "256k"\nlog-size = "2m"\nsnapshot-size = "64k"\n'
 """Small, so that segments, snapshots and full disks come within a minute."""
+LEFT_CLUSTER = " event=left_cluster "
 FAULTS_OF_OURS = ("Traceback", "internal_error", "event=message", "page_failed")
 """Words that no log of a node may have."""
 
@@ -57,6 +58,8 @@ class ChaosNode:
         """The statuses it may end with by itself: a drained node has to."""
         self.ended: int | None = None
         """The status of such an end."""
+        self._log_at = 0
+        """Where the log of its last start begins."""
 
     def mount(self) -> None:
         """The small disk."""
@@ -67,6 +70,7 @@ class ChaosNode:
         """Start the process without waiting for it."""
         assert self.process is None
         self.ended = None
+        self._log_at = len(self.log())
         with self.log_path.open("ab") as log:
             self.process = start(
                 self.command,
@@ -103,11 +107,15 @@ class ChaosNode:
     def kill(self) -> None:
         """kill -9."""
         if self._signal(signal.SIGKILL):
-            self._wait()
+            status = self._wait()
+            if status in self.may_end or self._has_left():  # it was quicker
+                self.ended = status
 
     def terminate(self) -> None:
         """SIGTERM: it has to end by itself, with status 0."""
         status = self._wait() if self._signal(signal.SIGTERM) else 0
+        if self._has_left():
+            self.ended = status
         if status not in (0, *self.may_end):
             raise ClusterError(
                 f"node {self.name} stopped with status {status}: {self.last_words()}"
@@ -161,6 +169,10 @@ class ChaosNode:
         """The last line of its log."""
         return (self.log().splitlines() or ["it said nothing"])[-1]
 
+    def _has_left(self) -> bool:
+        """Whether it was about to end as it may."""
+        return bool(self.may_end) and LEFT_CLUSTER in self.log()[self._log_at :]
+
     @property
     def _filler(self) -> Path:
         return self.disk / "filler"
@@ -184,8 +196,6 @@ class ChaosNode:
             self.process.stdout.close()
         self.process = None
         self.is_paused = False
-        if status in self.may_end:
-            self.ended = status
         return status
 
 

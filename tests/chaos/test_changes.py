@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos import ballast
 from tests.chaos.changes import CHANGES, JOINS_FIRST, SPARES, draw_changes
-from tests.chaos.cluster import ChaosCluster, ClusterError
+from tests.chaos.cluster import LEFT_CLUSTER, ChaosCluster, ClusterError
 from tests.chaos.namespaces import Network
 from tests.chaos.operator import REFUSED, UNKNOWN, read_refusal
 from tests.chaos.rest import misplaced, unfinished
@@ -128,6 +128,26 @@ def test_a_node_that_ends_otherwise_is_found(
         node.check_runs()
     assert node.process.stdout is not None
     node.process.stdout.close()
+
+
+def test_a_stop_is_no_end_by_itself(tmp_path: Path) -> None:
+    """A node that is to be drained and stops as asked is started again."""
+    node = cluster_of(tmp_path).nodes[0]
+    node.command = [
+        "sh",
+        "-c",
+        "trap 'exit 0' TERM; echo ' ready: memcached '; while :; do sleep 0.1; done",
+    ]
+    node.may_end = (0,)
+    node.launch()
+    assert node.is_ready(30.0)
+    node.terminate()
+    assert node.ended is None
+    node.launch()
+    assert node.is_ready(30.0)
+    node.log_path.write_text(f"info{LEFT_CLUSTER}node=a\n")
+    node.terminate()
+    assert node.ended == 0
 
 
 # -- the operator ----------------------------------------------------------------------------------
