@@ -140,7 +140,11 @@ class Changes:
     # -- the changes -------------------------------------------------------------------------------
 
     def _join(self, outcome: Outcome) -> Steps:
-        spares = [n for n in self.cluster.nodes if not n.is_in and n.name not in self._names()]
+        spares = [
+            node
+            for node in self.cluster.nodes
+            if not node.is_in and not self._state(node) and not self.faults.is_busy(node)
+        ]
         if not spares:
             return
         node = spares[outcome.fault.node % len(spares)]
@@ -395,9 +399,6 @@ class Changes:
             if not node.is_taken and not node.may_end and self._state(node) == "active"
         ]
         return fit[outcome.fault.node % len(fit)] if fit else None
-
-    def _names(self) -> list[str]:
-        return [node["name"] for node in self.view["nodes"]]
 
     def _state(self, node: ChaosNode) -> str:
         return _state(self.view, node)

@@ -1,4 +1,4 @@
-"""Chaos for real, twice for about half a minute, and that nothing of it stays: needs root and namespaces."""
+"""Chaos for real, two short runs, and that nothing of it stays: needs root and namespaces."""
 
 from __future__ import annotations
 
