@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.chaos import elastic
-from tests.chaos.cluster import ChaosCluster, ChaosNode, ClusterError
+from tests.chaos.cluster import LEFT_CLUSTER, ChaosCluster, ChaosNode, ClusterError
 from tests.chaos.elastic import Changes
 from tests.chaos.faults import Faults, Outcome
 from tests.chaos.namespaces import Network
@@ -296,3 +296,20 @@ def test_moves_are_paused_and_resumed_or_cancelled(scene: Scene) -> None:
     scene.changes.finish()
     scene.run_to_the_end()
     assert scene.operator.asked == ["cancel", "rebalance"]
+
+
+def test_a_name_joins_again_when_no_fault_of_its_disk_is_in_force(scene: Scene) -> None:
+    node = scene.node("c")
+    scene.begin("drain", "calm", node=2)
+    scene.run(lambda: scene.operator.asked == ["drain c"])
+    fault = Fault(9, "kill", "any", 0.0, 1.0, 2)
+    node.log_path.write_text(node.log() + f"info{LEFT_CLUSTER}node=c\n")
+    assert scene.changes.faults.begin(fault) == ["c"]
+    scene.operator.states.pop("c")
+    scene.run_to_the_end()
+    assert not node.is_in
+    outcome = scene.begin("join", "calm", node=0)
+    scene.run(lambda: bool(outcome.nodes))
+    assert outcome.nodes == ["d"]  # and not c
+    scene.changes.faults.end(fault)
+    assert node.process is None
