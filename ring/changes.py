@@ -115,11 +115,11 @@ def _check_unique(draft: Draft, node_id: int, info: NodeInfo) -> None:
         if node.node_id == node_id:
             continue
         if node.name == info.name:
-            # One that has not joined yet has nothing that a successor could take the place of.
-            word, flag = ("remove", " --force") if node.state == JOINING else ("replace", "")
+            # One that was lost before it was heard holds nothing that could be taken over.
+            cure = "remove {} --force" if node.state == JOINING else "replace {}"
             raise ChangeRefused(
                 f"the name {info.name} is taken by the node at {node.peer_address}; choose another "
-                f"name, or, if that node is lost, run `quorumcache node {word} {info.name}{flag}` "
+                f"name, or, if that node is lost, run `quorumcache node {cure.format(info.name)}` "
                 "first"
             )
         if node.state == LOST:

@@ -2,7 +2,8 @@
 
 A cluster in network namespaces of its own (needs root), with kill -9, pauses, partitions, packet
 loss, slow links and full disks, while memcached connections and the client library read and write
-through every node. Their histories are checked for linearizability.
+through every node. With --elastic, nodes join, leave and are lost meanwhile. The clients' histories
+are checked for linearizability.
 
 exit status: 0 all well, 1 a fault was found, 2 it cannot run here, 128 + n ended by signal n
 """
@@ -20,11 +21,12 @@ from random import SystemRandom
 from quorumcache.bench.processes import repository_environment, start
 from tests.chaos import directory as directories
 from tests.chaos.broken import RULES
+from tests.chaos.changes import CHANGES, SPARES
 from tests.chaos.commands import unshare, what_is_missing
 from tests.chaos.history_file import HistoryError, read_history
 from tests.chaos.inside import CANNOT_RUN, FAILED, GOOD
-from tests.chaos.run import Options
-from tests.chaos.schedule import KINDS, draw
+from tests.chaos.run import Options, schedule_of
+from tests.chaos.schedule import KINDS, Fault
 from tests.simulation.linearizability import LEGAL, check_history
 
 NODES_MAX = 9
@@ -40,11 +42,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     kinds = [word.strip() for word in options.faults.split(",")]
     seed = options.seed if options.seed is not None else SystemRandom().randrange(1 << 31)
     try:
-        schedule = draw(seed, options.seconds, options.nodes, kinds)
+        schedule = schedule_of(
+            Options(
+                seed=seed,
+                seconds=options.seconds,
+                nodes=options.nodes,
+                kinds=kinds,
+                elastic=options.elastic,
+                directory="",
+            )
+        )
     except ValueError as error:
         return _fail(str(error))
     if options.show:
-        print("\n".join(fault.describe() for fault in schedule))
+        in_time = sorted(schedule, key=lambda fault: fault.at_s)
+        print("\n".join(fault.describe() for fault in in_time))
         return GOOD
     missing = what_is_missing()
     if missing:
@@ -59,9 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         kinds=kinds,
         directory=str(directory),
         broken=options.broken,
+        elastic=options.elastic,
         every_key=options.verbose,
     )
-    print(f"{run.command()}: {len(schedule)} faults", flush=True)
+    print(f"{run.command()}: {_count(schedule)}", flush=True)
     status = _supervise(run)
     if status == FAILED or (options.keep and status == GOOD):
         directories.keep(directory)
@@ -69,6 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         directories.remove(directory)
     return status
+
+
+def _count(schedule: list[Fault]) -> str:
+    changes = sum(fault.kind in CHANGES for fault in schedule)
+    text = f"{len(schedule) - changes} faults"
+    return f"{text}, {changes} changes" if changes else text
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -101,6 +120,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help=f"nodes of the cluster, 3 to {NODES_MAX} (default 3)",
     )
+    parser.add_argument(
+        "--elastic",
+        action="store_true",
+        help=f"nodes join, leave and are lost meanwhile: --nodes founders and {SPARES} more",
+    )
     parser.add_argument("--show", action="store_true", help="print the schedule, run nothing")
     parser.add_argument("--keep", action="store_true", help="keep logs and history of a good run")
     parser.add_argument("--verbose", action="store_true", help="a line for every key")
@@ -113,7 +137,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="",
         help="break a rule of the product, to see that it is found",
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.elastic and options.nodes + SPARES > NODES_MAX:
+        parser.error(f"--elastic takes --nodes 3 to {NODES_MAX - SPARES}")
+    return options
 
 
 def _number(low: float, high: float):  # type: ignore[no-untyped-def]

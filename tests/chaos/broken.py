@@ -27,7 +27,19 @@ def break_sessions() -> None:
     Write.command = lambda self: (0, 0, 0, *command(self)[3:])  # type: ignore[method-assign]
 
 
-RULES: dict[str, Callable[[], None]] = {"lease": break_lease, "sessions": break_sessions}
+def break_moves() -> None:
+    """A move counts as complete as soon as it has started: nodes drop replicas that still vote."""
+    from quorumcache.ring import moves
+    from quorumcache.ring.move import WAITING
+
+    moves.is_complete = lambda move, report: move.decided != WAITING
+
+
+RULES: dict[str, Callable[[], None]] = {
+    "lease": break_lease,
+    "sessions": break_sessions,
+    "moves": break_moves,
+}
 
 
 def main() -> int:

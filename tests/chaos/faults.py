@@ -8,6 +8,10 @@ from tests.chaos.cluster import ChaosCluster, ChaosNode
 from tests.chaos.namespaces import CLIENTS, Drop, Network
 from tests.chaos.schedule import Fault
 
+OF_PROCESSES = ("kill", "pause", "restart", "disk")
+LEFT, REMOVED = 0, 3
+"""Statuses of a node that is no member any more: it was drained; it was told of it by others."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -38,10 +42,15 @@ class Faults:
         nodes = self._meant(fault)
         busy = self._busy(fault.kind)
         nodes = [node for node in nodes if node not in busy]
+        if fault.kind in OF_PROCESSES:
+            nodes = [node for node in nodes if not node.is_taken and node.process is not None]
         if not nodes:
             return []
+        for node in self.cluster.nodes:
+            if node.may_end == (LEFT,):  # it may miss that it was let go, and be told afterwards
+                node.may_end = (LEFT, REMOVED)
         self._in_force[fault.number] = (fault, nodes)
-        if fault.kind in ("kill", "pause", "restart", "disk"):
+        if fault.kind in OF_PROCESSES:
             for node in nodes:
                 {
                     "kill": node.kill,
@@ -67,13 +76,15 @@ class Faults:
             return
         _, nodes = self._in_force.pop(fault.number)
         if fault.kind in ("kill", "restart"):
+            nodes = [node for node in nodes if node.ended is None]
             for node in nodes:
                 node.launch()
             for node in nodes:
                 node.wait_ready()
         elif fault.kind == "pause":
             for node in nodes:
-                node.resume()
+                if node.process is not None:
+                    node.resume()
         elif fault.kind == "disk":
             for node in nodes:
                 node.free_disk()
@@ -87,20 +98,29 @@ class Faults:
             self.end(fault)
 
     def _meant(self, fault: Fault) -> list[ChaosNode]:
-        nodes = self.cluster.nodes
+        nodes = self.cluster.members
         if fault.variant == "all":
-            return list(nodes)
+            return nodes
         # Who cuts off or stops anybody but a leader learns little.
         if fault.variant == "leader" or fault.kind in ("partition", "loss", "slow"):
             found = self.cluster.leader()
             if found is not None and (fault.variant == "leader" or fault.number % 3):
                 return [found]
-        return [nodes[fault.node]]
+        return [nodes[fault.node % len(nodes)]]
+
+    @property
+    def are_in_force(self) -> bool:
+        """Whether there is any fault now."""
+        return bool(self._in_force)
+
+    def is_busy(self, node: ChaosNode) -> bool:
+        """A fault of its process or disk is in force."""
+        return node in self._busy("kill")
 
     def _busy(self, kind: str) -> list[ChaosNode]:
         alone: tuple[str, ...] = ()
-        if kind in ("kill", "pause", "restart", "disk"):
-            alone = ("kill", "pause", "restart", "disk")
+        if kind in OF_PROCESSES:
+            alone = OF_PROCESSES
         elif kind == "slow":
             alone = ("slow",)
         return [

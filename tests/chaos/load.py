@@ -3,9 +3,9 @@
     python -m tests.chaos.load '{"addresses": [["10.213.0.1", 11211], ...], "shards": 8, ...}'
 
 One process, so that the order of its events is the order of the history. It says how it goes in a
-JSON line per second on stdout. The line `finish` on stdin stops the clients; then every node has to
-take a write to every hot key and to give the value of every key that was used. The end of stdin
-ends it at once: whoever started it is gone.
+JSON line per second on stdout. The line `finish [["10.213.0.1", 11211], ...]` on stdin stops the
+clients; then every node named in it has to take a write to every hot key and to give the value of
+every key that was used. The end of stdin ends it at once: whoever started it is gone.
 """
 
 from __future__ import annotations
@@ -79,12 +79,14 @@ async def main(config: LoadConfig) -> int:
         for task in done - {asked}:
             task.result()
             raise RuntimeError("a client ended by itself")
-        if asked.result().strip() != FINISH.encode():
+        word, _, last = asked.result().partition(b" ")
+        if word != FINISH.encode():
             return 1
         session.stopping.set()
         async with asyncio.timeout(STOP_S):
             await asyncio.gather(*tasks)
-        problem = await _finally(session, addresses, config.final_seconds)
+        last_asked = [(host, port) for host, port in json.loads(last)]
+        problem = await _finally(session, last_asked, config.final_seconds)
         said.cancel()
         _say(session, done=True, unexpected=session.unexpected, problem=problem)
     return 0

@@ -19,14 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from quorumcache.bench.processes import repository_environment, start
+from tests.chaos import ballast
+from tests.chaos.changes import CHANGES, SPARES, draw_changes
 from tests.chaos.clients import TIME_ORIGIN_NS
 from tests.chaos.cluster import ChaosCluster, ClusterError
+from tests.chaos.elastic import SECRET, SETTINGS, STEP_S, Changes
 from tests.chaos.faults import Faults, Outcome
 from tests.chaos.history_file import read_history
 from tests.chaos.load import FINISH, LoadConfig
 from tests.chaos.namespaces import CLIENTS, Network
+from tests.chaos.operator import Operator
 from tests.chaos.progress import Progress
 from tests.chaos.report import Report
+from tests.chaos.rest import misplaced, unfinished
 from tests.chaos.schedule import Fault, draw
 from tests.simulation.linearizability import check_key
 
@@ -35,6 +40,8 @@ LED_S = 90.0
 """How long the cluster may take to have a leader for every shard, at first and after the faults."""
 CALM_S = 1.5
 """Of load without faults, before them and after: what the rest is compared with."""
+REST_S = 240.0
+"""How long the changes that have begun, and all moves, may take after the last fault."""
 FINISH_S = 240.0
 CONFIGURATIONS_MAX = 2_000_000
 
@@ -53,6 +60,8 @@ class Options:
     kinds: list[str]
     directory: str
     broken: str = ""
+    elastic: bool = False
+    """Nodes join, leave and are lost, beside the faults."""
     every_key: bool = False
 
     def as_json(self) -> str:
@@ -62,6 +71,7 @@ class Options:
         """What to type for the same schedule."""
         words = f"python -m tests.chaos --seed {self.seed} --seconds {self.seconds:g}"
         words += f" --nodes {self.nodes} --faults {','.join(self.kinds)}"
+        words += " --elastic" if self.elastic else ""
         return words + (f" --broken {self.broken}" if self.broken else "")
 
 
@@ -71,15 +81,22 @@ class Run:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.directory = Path(options.directory)
-        self.schedule = draw(options.seed, options.seconds, options.nodes, options.kinds)
-        self.network = Network(chr(ord("a") + number) for number in range(options.nodes))
+        self.schedule = schedule_of(options)
+        spares = SPARES if options.elastic else 0
+        self.network = Network(chr(ord("a") + number) for number in range(options.nodes + spares))
         self.cluster = ChaosCluster(
-            self.directory, self.network, shards=SHARDS, broken=options.broken
+            self.directory,
+            self.network,
+            shards=SHARDS,
+            broken=options.broken,
+            spares=spares,
+            settings=self._elastic_settings() if options.elastic else "",
         )
         self.faults = Faults(self.cluster, self.network)
         self.outcomes = [Outcome(fault) for fault in self.schedule]
         self.progress = Progress(sys.stdout)
         self.began_ns = 0
+        self.changes: Changes | None = None
         self._elected_before = 0
         self._load: subprocess.Popen[bytes] | None = None
         self._heard: dict[str, Any] = {}
@@ -106,14 +123,38 @@ class Run:
             took = self.cluster.wait_led(LED_S, self._wait)
             self.progress.say(f"{self.options.nodes} nodes, all shards led after {took:.1f} s")
             self._elected_before = self.cluster.leaders_elected()
+            if self.options.elastic:
+                ballast.store(self.cluster.addresses[0])
             self._start_load()
+            if self.options.elastic:
+                self._start_changes()
             yield
         finally:
+            if self.changes is not None:
+                self.changes.operator.close()
             if self._load is not None:
                 self._load.kill()
                 self._load.wait()
             self.cluster.end()
             self.progress.close()
+
+    def _elastic_settings(self) -> str:
+        secret = self.directory / "secret"
+        secret.write_text(f"{SECRET}\n")
+        return f'{SETTINGS}secret-file = "{secret}"\n'
+
+    def _start_changes(self) -> None:
+        def addresses() -> list[tuple[str, int]]:
+            up = [n for n in self.cluster.members if n.process is not None and not n.is_paused]
+            return [self.cluster.address_of(node) for node in up]
+
+        self.changes = Changes(
+            self.cluster,
+            self.faults,
+            Operator(SECRET, addresses),
+            now_ns=self._now_ns,
+            say=lambda outcome, what: self.progress.fault(self._elapsed(), outcome, what),
+        )
 
     def _start_load(self) -> None:
         self.began_ns = time.monotonic_ns()
@@ -150,7 +191,10 @@ class Run:
             self.cluster.check_run()
             started = time.monotonic()
             outcome = self.outcomes[number]
-            if what == "begin":
+            if what == "begin" and outcome.fault.kind in CHANGES:
+                assert self.changes is not None
+                self.changes.begin(outcome)
+            elif what == "begin":
                 self._begin(outcome)
             elif what == "end":
                 self._end(outcome)
@@ -174,12 +218,14 @@ class Run:
 
     def _finish(self, problems: list[str]) -> None:
         """Is all well again? Then the last writes and reads."""
+        if self.changes is not None:
+            self._come_to_rest(self.changes)
         took = self.cluster.wait_led(LED_S, self._wait)
         self.progress.say(f"all shards led {took:.1f} s after the last fault")
         self._wait(CALM_S)
         assert self._load is not None
         assert self._load.stdin is not None
-        self._load.stdin.write(FINISH.encode() + b"\n")
+        self._load.stdin.write(f"{FINISH} {json.dumps(self._last_asked())}\n".encode())
         self._load.stdin.flush()
         deadline = time.monotonic() + FINISH_S
         while "done" not in self._heard:
@@ -190,6 +236,36 @@ class Run:
         problems += self._heard["unexpected"]
         if self._heard["problem"]:
             problems.append(self._heard["problem"])
+        if self.changes is not None:
+            problems += filter(None, map(ballast.missing, self._last_asked()))
+
+    def _last_asked(self) -> list[tuple[str, int]]:
+        return [self.cluster.address_of(node) for node in self.cluster.members]
+
+    def _come_to_rest(self, changes: Changes) -> None:
+        """What has begun is carried out, all moves end, and every node has its share."""
+        changes.finish()
+        began = time.monotonic()
+        left: list[str] = []
+        while time.monotonic() - began < REST_S:
+            self._wait(0.3)
+            self.cluster.check_run()
+            left = [f"{name} is under way" for name in changes.under_way] or self._unfinished()
+            if not left:
+                took = time.monotonic() - began
+                self.progress.say(f"all moves have ended {took:.1f} s after the last fault")
+                return
+        raise ClusterError(f"no rest {REST_S:g} s after the last fault: {'; '.join(left[:10])}")
+
+    def _unfinished(self) -> list[str]:
+        assert self.changes is not None
+        members = self.cluster.members
+        told = {n.name: self.changes.told.get(self.cluster.address_of(n)) for n in members}
+        left = unfinished(told, SHARDS)
+        if left:
+            return left
+        found = {node.name: self.cluster.replicas(node) for node in members}
+        return misplaced(found, SHARDS, int(self.changes.view["settings"]["replication"]))
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -200,7 +276,9 @@ class Run:
         return (time.monotonic_ns() - self.began_ns) / 1e9
 
     def _wait(self, seconds: float) -> None:
-        """Sleep. Raises Stopped when the run shall end, ClusterError when the load has ended."""
+        """Sleep, and let the changes go on. Raises Stopped when the run shall end, ClusterError
+        when the load has ended.
+        """
         deadline = time.monotonic() + seconds
         while True:
             stdin = sys.stdin.fileno()
@@ -209,6 +287,9 @@ class Run:
                 assert self._load.stdout is not None
                 watched.append(self._load.stdout.fileno())
             left = max(0.0, deadline - time.monotonic())
+            if self.changes is not None:
+                self.changes.step()
+                left = min(left, STEP_S)
             readable, _, _ = select.select(watched, [], [], left)
             if stdin in readable and not os.read(stdin, 4096):
                 raise Stopped
@@ -258,11 +339,25 @@ class Run:
         )
 
 
+def schedule_of(options: Options) -> list[Fault]:
+    """All faults of a run, and behind them the changes. ValueError as `draw`."""
+    if not options.elastic:
+        return draw(options.seed, options.seconds, options.nodes, options.kinds)
+    faults = draw(options.seed, options.seconds, options.nodes + SPARES, options.kinds)
+    changes = draw_changes(options.seed, options.seconds, options.nodes, number=len(faults) + 1)
+    return faults + changes
+
+
 def events(schedule: list[Fault]) -> list[tuple[float, str, int]]:
-    """Begins, ends and changes of sides of all faults in order of time: (seconds, what, index)."""
+    """Begins, ends and changes of sides of all faults in order of time: (seconds, what, index).
+
+    A change of the cluster ends when the cluster has carried it out.
+    """
     found: list[tuple[float, str, int]] = []
     for index, fault in enumerate(schedule):
         found.append((fault.at_s, "begin", index))
+        if fault.kind in CHANGES:
+            continue
         found.append((fault.at_s + fault.seconds, "end", index))
         for number, at_s in enumerate(fault.flaps):
             found.append((fault.at_s + at_s, "cut" if number % 2 else "whole", index))

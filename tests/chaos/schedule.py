@@ -86,8 +86,8 @@ def draw(seed: int, seconds: float, nodes: int, kinds: Sequence[str] = KINDS) ->
     if nodes < 3:
         raise ValueError(f"{nodes} nodes: at least 3, or every fault takes the majority")
     random = Random(f"{seed}/{seconds}/{nodes}/{','.join(kinds)}")
-    kind_deck = _Deck(tuple(kinds), random)
-    variant_decks = {kind: _Deck(VARIANTS[kind], random) for kind in kinds}
+    kind_deck = Deck(tuple(kinds), random)
+    variant_decks = {kind: Deck(VARIANTS[kind], random) for kind in kinds}
     faults: list[Fault] = []
     at_s = FIRST_AT_S
     while True:
@@ -103,7 +103,7 @@ def draw(seed: int, seconds: float, nodes: int, kinds: Sequence[str] = KINDS) ->
             at_s += fault.seconds + random.uniform(*CALM_S)
 
 
-class _Deck:
+class Deck:
     """Deals all cards in random order, then shuffles again."""
 
     def __init__(self, cards: tuple[str, ...], random: Random) -> None:

@@ -1,4 +1,4 @@
-"""Chaos for real, for half a minute, and that nothing of it stays: needs root and namespaces."""
+"""Chaos for real, two short runs, and that nothing of it stays: needs root and namespaces."""
 
 from __future__ import annotations
 
@@ -80,6 +80,19 @@ def test_histories_under_faults_are_linearizable(tmp_path: Path) -> None:
     assert left_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
     assert links() == before
+
+
+@needs_namespaces
+def test_a_cluster_that_changes_meanwhile_loses_nothing(tmp_path: Path) -> None:
+    """Joins, a drain, a lost disk, replication, the directory's leader killed; then all is well."""
+    words = ("--elastic", "--seed", "69", "--seconds", "18", "--faults", "kill,pause,partition")
+    done = chaos(tmp_path, *words)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^ +join [\w-]+ +[1-9]\d* x", done.stdout, re.MULTILINE)
+    assert re.search(r"^all moves have ended", done.stdout, re.MULTILINE)
+    assert " 0 not, 0 undecided" in done.stdout
+    assert left_of(tmp_path) == []
 
 
 def test_a_history_with_a_stale_read_is_found(tmp_path: Path) -> None:
@@ -165,6 +178,7 @@ def children(pid: int) -> list[str]:
         (("--faults", ""), "there is no fault ''"),
         (("--seconds", "0"), "0 is not in 1..86400"),
         (("--nodes", "2"), "invalid choice: 2"),
+        (("--elastic", "--nodes", "7"), "--elastic takes --nodes 3 to 6"),
         (("--check", "no-such-file"), "No such file"),
     ],
 )

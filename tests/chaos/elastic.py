@@ -1,0 +1,422 @@
+"""Carrying out the changes: joins, drains, lost disks and the rest, each step by step.
+
+Every change is a generator that is stepped ten times a second, between the faults; it yields while
+it waits for the cluster. What has to come of it is checked on the way: a drained node ends by
+itself with status 0, a disk that was given up is refused, a node that is started becomes a member.
+Only one change at a time may be asked for by the operator; joins, losses and what happens to moves
+come whenever they are drawn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Any
+
+from tests.chaos.cluster import ChaosCluster, ChaosNode, ClusterError
+from tests.chaos.faults import LEFT, REMOVED, Faults, Outcome
+from tests.chaos.operator import DONE, REFUSED, Address, Answer, Operator
+from tests.chaos.schedule import Fault
+
+STEP_S = 0.1
+LOOK_EVERY_S = 0.3
+DEAD_AFTER_S = 6.0
+"""Longer than a fault lasts, mostly."""
+PATIENCE_S = 15.0
+"""How long a change is asked for again while it is refused: another is under way, for example."""
+ASK_AGAIN_S = 0.4
+JOIN_S = 120.0
+LEAVE_S = 180.0
+"""How long a start, and a drain, may take under faults."""
+NOT_STARTED = 1
+NAME_TAKEN = " is taken by the node at "
+NOT_REACHABLE = " is not reachable at "
+"""What a node says that ends with this status: its name is another one's; a member that was asked
+has dialed it in vain, as happens while links are cut or slow.
+"""
+SECRET = "the secret of a cluster in chaos"
+SETTINGS = f"""drain-timeout-ms = 2000
+dead-after-ms = {int(DEAD_AFTER_S * 1000)}
+move-rate = "256k"
+"""
+"""Moves of some seconds, so that faults meet them."""
+
+Steps = Generator[None, None, None]
+Document = dict[str, Any]
+
+
+class Changes:
+    """The changes under way. `view`: the newest that any node has told of the cluster."""
+
+    def __init__(
+        self,
+        cluster: ChaosCluster,
+        faults: Faults,
+        operator: Operator,
+        *,
+        now_ns: Callable[[], int],
+        say: Callable[[Outcome, str], None],
+    ) -> None:
+        self.cluster = cluster
+        self.faults = faults
+        self.operator = operator
+        self.view: Document = {"epoch": 0, "nodes": [], "moves": [], "change": "", "settings": {}}
+        self.told: dict[Address, Document] = {}
+        """What each node said last, of those that answered."""
+        self.has_cancelled = False
+        """Shards may be where they were before a change, and not where they should be."""
+        self.refused: list[str] = []
+        self._now_ns = now_ns
+        self._say = say
+        self._under_way: list[tuple[Outcome, Steps]] = []
+        self._turn: Outcome | None = None
+        """Whose change the operator has asked for, until it is carried out."""
+        self._is_one_lost = False
+        self._looking: Future[dict[Address, Document]] | None = None
+        self._look_at = 0.0
+        self._is_ending = False
+
+    def begin(self, outcome: Outcome) -> None:
+        """It starts as soon as it may; an outcome without nodes was left out."""
+        steps: dict[str, Callable[[Outcome], Steps]] = {
+            "join": self._join,
+            "drain": self._drain,
+            "lose": self._lose,
+            "replication": self._replication,
+            "moves": self._moves,
+            "directory": self._directory,
+        }
+        self._under_way.append((outcome, steps[outcome.fault.kind](outcome)))
+
+    def step(self) -> None:
+        """To be called every `STEP_S`. ClusterError for what must not happen."""
+        self._look()
+        for entry in list(self._under_way):
+            outcome, steps = entry
+            try:
+                next(steps)
+            except ChangeGivenUp as error:
+                raise ClusterError(f"{outcome.fault.name} is refused for good: {error}") from None
+            except StopIteration:
+                self._under_way.remove(entry)
+                if self._turn is outcome:
+                    self._turn = None
+                if outcome.began_ns:
+                    outcome.ended_ns = self._now_ns()
+                    self._say(outcome, "ends")
+
+    def finish(self) -> None:
+        """No change begins any more; those under way go on. What was cancelled is spread evenly."""
+        self._is_ending = True
+        last = Outcome(Fault(0, "rebalance", "at the end", 0.0, 0.0, 0))
+        self._under_way.append((last, self._rebalance()))
+
+    @property
+    def under_way(self) -> list[str]:
+        """Names of the changes that have begun and not ended."""
+        return [outcome.fault.name for outcome, _ in self._under_way]
+
+    def ask(self, words: str, is_so: Callable[[Document], bool], patience_s: float) -> Steps:
+        """Ask for it until it is done, or refused for so long; then `ChangeGivenUp`.
+
+        `is_so`: whether a view shows it done, for an answer that was lost.
+        """
+        deadline = time.monotonic() + patience_s
+        why = ""
+        while not is_so(self.view):
+            answer: Future[Answer] = self.operator.ask(words)
+            while not answer.done():
+                yield
+            outcome, why, epoch = answer.result()
+            if outcome == DONE:
+                # Only what is known of the map since then counts for what follows.
+                yield from self._until(lambda at=epoch: self.view["epoch"] >= at)
+                return
+            if outcome == REFUSED and time.monotonic() > deadline:
+                raise ChangeGivenUp(why)
+            yield from self._sleep(ASK_AGAIN_S)
+
+    # -- the changes -------------------------------------------------------------------------------
+
+    def _join(self, outcome: Outcome) -> Steps:
+        spares = [
+            node
+            for node in self.cluster.nodes
+            if not node.is_in and not self._state(node) and not self.faults.is_busy(node)
+        ]
+        if not spares:
+            return
+        node = spares[outcome.fault.node % len(spares)]
+        self._begins(outcome, node)
+        after_s = outcome.fault.seconds / 2 if outcome.fault.variant == "killed" else 0.0
+        node.wipe()
+        yield from self._let_join(node, after_s)
+        yield from self._until(lambda: not any(node.name in m["add"] for m in self.view["moves"]))
+
+    def _let_join(
+        self, node: ChaosNode, kill_after_s: float = 0.0, *, may_be_taken: bool = False
+    ) -> Steps:
+        """Start it with an empty disk; it is a member afterwards. `may_be_taken`: its name may
+        still be another one's, which is `ChangeGivenUp`.
+        """
+        node.is_in = node.is_taken = True
+        node.may_end = (NOT_STARTED,)
+        self.cluster.set_to_join(node)
+        deadline = time.monotonic() + JOIN_S
+        node.launch()
+        if kill_after_s:
+            yield from self._sleep(kill_after_s)
+            yield from self._kill_and_start(node, 0.3)
+        else:
+            yield from self._until_ready(node)
+        while node.ended is not None:
+            why = node.last_words()
+            if may_be_taken and NAME_TAKEN in why:
+                raise ChangeGivenUp(why)
+            if NOT_REACHABLE not in why or time.monotonic() > deadline:
+                raise ClusterError(f"node {node.name} does not join: {why}")
+            yield from self._sleep(ASK_AGAIN_S)  # what is in between ends some time
+            node.launch()
+            yield from self._until_ready(node)
+        node.may_end = ()
+        node.is_taken = False
+        while self._state(node) not in ("active", "draining"):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"node {node.name} does not become a member in {JOIN_S:g} s")
+            yield
+
+    def _drain(self, outcome: Outcome) -> Steps:
+        yield from self._take_turn(outcome)
+        if self._is_ending:
+            return
+        node = self._member(outcome)
+        if node is None:
+            return
+        self._begins(outcome, node)
+        variant, seconds = outcome.fault.variant, outcome.fault.seconds
+        # It may have left before we are told that it will, and not know it when it was cut off.
+        node.may_end = (LEFT, REMOVED) if self.faults.are_in_force else (LEFT,)
+        launched = len(node.log())
+        try:
+            is_so = lambda view: _state(view, node) in ("draining", "drained", "")  # noqa: E731
+            yield from self.ask(f"drain {node.name}", is_so, PATIENCE_S)
+        except ChangeGivenUp as error:
+            node.may_end = ()
+            self._refuse(outcome, error)
+            return
+        yield from self._sleep(seconds / 2)
+        if variant == "killed" and node.process is not None and not self.faults.is_busy(node):
+            node.may_end = (LEFT, REMOVED)
+            yield from self._kill_and_start(node, 0.5)
+        if variant == "cancelled":
+            yield from self._cancel()
+        deadline = time.monotonic() + LEAVE_S
+        while node.ended is None:
+            node.check_runs()
+            if self._state(node) == "active":  # somebody has cancelled
+                node.may_end = ()
+                if " event=drained " in node.log()[launched:]:
+                    yield from self._restart(node)
+                return
+            if time.monotonic() > deadline:
+                raise ClusterError(f"node {node.name} was drained {LEAVE_S:g} s ago and still runs")
+            yield
+        self._say(outcome, f"status {node.ended}")
+        node.is_in = False
+        yield from self._until(lambda: not self._state(node))
+
+    def _lose(self, outcome: Outcome) -> Steps:
+        """One disk at a time, or acknowledged writes are lost as they have to be."""
+        fault = outcome.fault
+        yield from self._take_turn(outcome)
+        yield from self._until(lambda: self._is_ending or not self._is_one_lost)
+        node = self._member(outcome)
+        if self._is_ending or node is None or self.faults.is_busy(node):
+            return
+        self._begins(outcome, node)
+        self._is_one_lost = node.is_taken = True
+        node.kill()
+        if fault.variant == "away":
+            self._turn = None
+            yield from self._sleep(DEAD_AFTER_S + fault.seconds)
+            node.launch()
+            yield from self._until_ready(node)
+        elif fault.variant == "replaced" or not (yield from self._remove(outcome, node)):
+            node.wipe()
+            yield from self._replace(node)
+        node.is_taken = False
+        yield from self._until(self._is_whole)
+        self._is_one_lost = False
+
+    def _remove(self, outcome: Outcome, node: ChaosNode) -> Generator[None, None, bool]:
+        """By force; False when it is refused since too few would be left."""
+        yield from self._sleep(outcome.fault.seconds / 2)
+        is_so = lambda view: _state(view, node) in ("lost", "")  # noqa: E731
+        try:
+            yield from self.ask(f"remove {node.name} force", is_so, PATIENCE_S)
+        except ChangeGivenUp as error:
+            self._refuse(outcome, error)
+            return False
+        yield from self._until(lambda: not self._state(node))
+        node.may_end = (REMOVED,)
+        node.launch()
+        deadline = time.monotonic() + LEAVE_S
+        while node.ended is None:
+            node.check_runs()
+            if time.monotonic() > deadline:
+                raise ClusterError(f"node {node.name} was removed, and runs on its old disk")
+            yield
+        self._say(outcome, f"its old disk ends with status {node.ended}")
+        node.is_in = False
+        return True
+
+    def _replace(self, node: ChaosNode) -> Steps:
+        """An empty disk takes the place of the lost one, whatever is cancelled meanwhile."""
+        while True:
+            is_so = lambda view: _state(view, node) in ("lost", "")  # noqa: E731
+            yield from self.ask(f"replace {node.name}", is_so, LEAVE_S)
+            yield from self._until(lambda: self._state(node) != "lost")
+            try:
+                yield from self._let_join(node, may_be_taken=True)
+            except ChangeGivenUp:
+                continue  # a cancel came in between: the name is that of the lost disk again
+            return
+
+    def _replication(self, outcome: Outcome) -> Steps:
+        yield from self._take_turn(outcome)
+        if self._is_ending:
+            return
+        outcome.nodes = ["five"]
+        self._begins(outcome)
+        for factor in ("5", "3"):
+            is_so = lambda view, wanted=factor: view["settings"].get("replication") == wanted  # noqa: E731
+            try:
+                patience_s = PATIENCE_S if factor == "5" else LEAVE_S
+                yield from self.ask(f"settings replication={factor}", is_so, patience_s)
+            except ChangeGivenUp as error:
+                self._refuse(outcome, error)
+                return
+            yield from self._sleep(outcome.fault.seconds)
+
+    def _moves(self, outcome: Outcome) -> Steps:
+        outcome.nodes = [f"{len(self.view['moves'])} under way"]
+        self._begins(outcome)
+        if outcome.fault.variant == "cancelled":
+            yield from self._cancel()
+            return
+        yield from self.ask("pause", lambda view: view["paused"], LEAVE_S)
+        yield from self._sleep(outcome.fault.seconds)
+        yield from self.ask("resume", lambda view: not view["paused"], LEAVE_S)
+
+    def _directory(self, outcome: Outcome) -> Steps:
+        node = self.cluster.directory_leader()
+        if node is None or node.is_taken or node.process is None or self.faults.is_busy(node):
+            return
+        self._begins(outcome, node)
+        yield from self._kill_and_start(node, outcome.fault.seconds)
+
+    def _rebalance(self) -> Steps:
+        yield from self._until(lambda: len(self._under_way) == 1 and self._is_whole())
+        if self.has_cancelled:
+            yield from self.ask("rebalance", lambda view: False, LEAVE_S)
+
+    # -- steps of several --------------------------------------------------------------------------
+
+    def _take_turn(self, outcome: Outcome) -> Steps:
+        yield from self._until(lambda: self._is_ending or self._turn is None)
+        if not self._is_ending:
+            self._turn = outcome
+
+    def _cancel(self) -> Steps:
+        answer = self.operator.ask("cancel")
+        yield from self._until(answer.done)
+        if answer.result().outcome != REFUSED:  # done, or unknown
+            self.has_cancelled = True
+            yield from self._until(lambda: self.view["epoch"] >= answer.result().epoch)
+
+    def _kill_and_start(self, node: ChaosNode, seconds: float) -> Steps:
+        node.is_taken = True
+        node.kill()
+        yield from self._sleep(seconds)
+        if node.ended is None:
+            node.launch()
+            yield from self._until_ready(node)
+        node.is_taken = False
+
+    def _restart(self, node: ChaosNode) -> Steps:
+        yield from self._until(lambda: node.process is not None and not self.faults.is_busy(node))
+        node.is_taken = True
+        node.terminate()
+        node.launch()
+        yield from self._until_ready(node)
+        node.is_taken = False
+
+    def _until_ready(self, node: ChaosNode) -> Steps:
+        deadline = time.monotonic() + JOIN_S
+        while not node.is_ready():
+            if time.monotonic() > deadline:
+                raise ClusterError(f"node {node.name} does not start: {node.last_words()}")
+            yield
+
+    def _sleep(self, seconds: float) -> Steps:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            yield
+
+    def _until(self, is_so: Callable[[], bool]) -> Steps:
+        """As long as it takes: what does not come to an end is found at the end of the run."""
+        while not is_so():
+            yield
+
+    # -- what is known -----------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if self._looking is not None and self._looking.done():
+            self.told = self._looking.result()
+            self._looking = None
+            newest = max(self.told.values(), key=lambda told: told["epoch"], default=self.view)
+            if newest["epoch"] >= self.view["epoch"]:
+                self.view = newest
+        if self._looking is None and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_EVERY_S
+            self._looking = self.operator.look()
+
+    def _begins(self, outcome: Outcome, *nodes: ChaosNode) -> None:
+        outcome.nodes += [node.name for node in nodes]
+        outcome.began_ns = self._now_ns()
+        self._say(outcome, "begins")
+
+    def _refuse(self, outcome: Outcome, why: ChangeGivenUp) -> None:
+        self.refused.append(f"{outcome.fault.name}: {why}")
+        self._say(outcome, f"refused ({why})")
+
+    def _member(self, outcome: Outcome) -> ChaosNode | None:
+        """The one that is meant, of those that are members and in no other change's hands."""
+        fit = [
+            node
+            for node in self.cluster.members
+            if not node.is_taken and not node.may_end and self._state(node) == "active"
+        ]
+        return fit[outcome.fault.node % len(fit)] if fit else None
+
+    def _state(self, node: ChaosNode) -> str:
+        return _state(self.view, node)
+
+    def _is_whole(self) -> bool:
+        """Every group is where it shall be, and all nodes of the map run."""
+        return (
+            not self.view["moves"]
+            and not self.view["change"]
+            and all(node["state"] == "active" for node in self.view["nodes"])
+        )
+
+
+class ChangeGivenUp(Exception):
+    """The cluster goes on refusing it. The text is its reason."""
+
+
+def _state(view: Document, node: ChaosNode) -> str:
+    """What the map says of the node of this name; "" when it names none."""
+    states: list[str] = [n["state"] for n in view["nodes"] if n["name"] == node.name]
+    return states[0] if states else ""
