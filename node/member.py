@@ -110,6 +110,7 @@ class Member:
             recovered=durable.recovered,
             snapshots=durable.snapshots_found,
             new_store=ShardStore,
+            promised=durable.local_state.promised,
         )
         self._seat = DirectorySeat(
             self.node_id,
@@ -194,6 +195,7 @@ class Member:
             adopted=self.follower.adopted_by,
             is_up=basics.network.is_up,
             transfer=self.housekeeper.leadership.transfer,
+            on_bug=self.office.bug,
         )
         self.peers: PeerNetwork | None = None
         """None for a node that is alone and has no address for others."""
@@ -225,11 +227,13 @@ class Member:
         rounds.in_every_tick(self.fitness.tick)
         leadership = self.housekeeper.leadership
         rounds.in_sweeps(self.fitness.look, leadership.give_up, every_ms=LOOK_MS)
-        rounds.in_sweeps(self._seat.tick)
-        rounds.in_sweeps(self.office.sweep)
-        rounds.in_sweeps(self.office.reporter.tell, every_ms=REPORT_MS)
-        rounds.in_sweeps(self.follower.tell_adopted, every_ms=REPORT_MS)
-        rounds.in_sweeps(self.mover.tick)
+        office = self.office
+        rounds.in_sweeps(self._seat.tick, office.sweep, self.mover.tick, on_bug=office.bug)
+        rounds.in_sweeps(
+            *(office.reporter.tell, self.follower.tell_adopted),
+            every_ms=REPORT_MS,
+            on_bug=office.bug,
+        )
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
         rounds.in_sweeps(lambda: watch.look(self.founding, self.peers))
@@ -302,14 +306,14 @@ class Member:
 
     def _forget(self, node_id: int) -> None:
         """A node that has left has had its time to learn of it."""
-        del self._departed[node_id]
+        self._departed.pop(node_id, None)
         self._members.forget(node_id)
         if self.peers is not None and not self.inbox.is_stopping:
             self.peers.update_peers({**self._departed, **self._specs})
 
     def _map_learned(self, cluster_map: ClusterMap) -> None:
         """The follower has a newer map."""
-        self._members.map = cluster_map
+        self._members.learned(cluster_map)
         self.office.learned(cluster_map)
         if self.peers is not None:
             self._update_peers()
@@ -320,7 +324,8 @@ class Member:
     def _follow_map(self, cluster_map: ClusterMap | None) -> None:
         """Ask of the peers what the map says."""
         if self.peers is not None and cluster_map is not None:
-            self.peers.set_map(cluster_map.epoch, cluster_map.form)
+            named = frozenset(node.node_id for node in cluster_map.nodes)
+            self.peers.set_map(cluster_map.epoch, cluster_map.form, named)
             self.peers.require_proofs(cluster_map.setting(SECRET_SETTING) == SECRET_REQUIRED)
 
     def _decide_join(self, info: NodeInfo, done: Callable[[Verdict], None]) -> None:

@@ -115,9 +115,12 @@ def _check_unique(draft: Draft, node_id: int, info: NodeInfo) -> None:
         if node.node_id == node_id:
             continue
         if node.name == info.name:
+            # One that was lost before it was heard holds nothing that could be taken over.
+            cure = "remove {} --force" if node.state == JOINING else "replace {}"
             raise ChangeRefused(
                 f"the name {info.name} is taken by the node at {node.peer_address}; choose another "
-                f"name, or, if that node is lost, run `quorumcache node replace {info.name}` first"
+                f"name, or, if that node is lost, run `quorumcache node {cure.format(info.name)}` "
+                "first"
             )
         if node.state == LOST:
             continue  # Nobody is reached there any more.

@@ -7,9 +7,11 @@ decoded. Its bytes are those of `map_form.py`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any, Self
 
 from quorumcache.ring.errors import MapError
@@ -32,6 +34,8 @@ REPLICATION_MAX = 9  # a wider group only makes the quorum slower
 EPOCH_MAX = (1 << 63) - 1
 SETTINGS_MAX = 64
 CHANGE_CHARS_MAX = 1024  # a node's name, and its zone before and after
+
+_group_of = attrgetter("group_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,9 @@ class ClusterMap:
 
     def move_of(self, group_id: int) -> Move | None:
         """The move of a group; None if it has none."""
-        return next((move for move in self.moves if move.group_id == group_id), None)
+        moves = self.moves
+        place = bisect_left(moves, group_id, key=_group_of)
+        return moves[place] if place < len(moves) and moves[place].group_id == group_id else None
 
     def setting(self, name: str) -> str:
         """A setting's value; "" if the map does not name it."""

@@ -89,7 +89,7 @@ def replace_node(draft: Draft, words: list[str], view: ClusterView) -> str:
     node = node_named(draft, name)
     what = f"node {name} cannot be replaced"
     if node.state not in (ACTIVE, DOWN):
-        raise ChangeRefused(f"{what}: it is {node.state}, not a full member")
+        raise ChangeRefused(f"{what}: {_NOT_REPLACED[node.state].format(name=name)}")
     check_alone(draft.base)
     check_removable(draft, view, node, what)
     draft.nodes[node.node_id] = replace(node, name=name_when_lost(node), state=LOST)
@@ -102,6 +102,15 @@ def replace_node(draft: Draft, words: list[str], view: ClusterView) -> str:
         f"node {name} is given up; start its successor with --join and --name {name}, which takes "
         "its place"
     )
+
+
+_NOT_REPLACED: Final = {
+    JOINING: "it holds nothing yet; `quorumcache node remove {name} --force` frees its name",
+    DRAINING: "it is being drained, and frees its name at the end; see `quorumcache moves`",
+    DRAINED: "it was drained and holds nothing; `quorumcache node remove {name} --force` frees its"
+    " name",
+    LOST: "it was given up already",
+}
 
 
 def set_node(draft: Draft, words: list[str], view: ClusterView) -> str:

@@ -48,7 +48,10 @@ def make_plan(draft: Draft, view: ClusterView, heirs: Mapping[int, int] | None =
     ]
     placed = place(placeable, draft.base.shard_count, draft.replication, present=present)
     kept = _kept(draft)
+    awaiting = _awaiting(draft, view)
     for group_id, target in enumerate(placed, 1):
+        if group_id in awaiting:
+            continue
         missing = draft.replication - len(target)
         if missing > 0:
             copied = draft.copied(group_id, view.reports.get(group_id))
@@ -59,6 +62,23 @@ def make_plan(draft: Draft, view: ClusterView, heirs: Mapping[int, int] | None =
     current = [heirs.get(node_id, node_id) for node_id in draft.present(DIRECTORY_GROUP)]
     wanted = _wanted_directory(draft, placeable, kept, current, report)
     draft.aim(DIRECTORY_GROUP, wanted, report)
+
+
+def _awaiting(draft: Draft, view: ClusterView) -> set[int]:
+    """Groups that stay as they are: the successor of a lost node is awaited for its place there,
+    and nothing else is missing.
+    """
+    awaited = draft.awaited()
+    if awaited is None:
+        return set()
+    soundness = Soundness(draft)
+    return {
+        group_id
+        for group_id in range(len(draft.sets))
+        if awaited.node_id in draft.wanted(group_id)
+        and awaited.node_id in draft.copied(group_id, view.reports.get(group_id))
+        and soundness.allows(group_id, draft.wanted(group_id))
+    }
 
 
 def _kept(draft: Draft) -> list[NodeInfo]:
@@ -117,7 +137,10 @@ class Soundness:
                 return False
         if group_id == DIRECTORY_GROUP:
             size = directory_size(len(placeable))
-            return count >= size and (count == len(nodes) or count == len(placeable))
+            if count >= size and (count == len(nodes) or count == len(placeable)):
+                return True
+            size = directory_size(len(placeable) + 1)
+            return self._awaited in nodes and count + 1 == len(nodes) >= size
         if len(nodes) > self._replication:
             return False
         if count == min(self._replication, len(placeable)):

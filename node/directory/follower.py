@@ -101,6 +101,9 @@ class MapFollower:
         if cluster_map.cluster_id != self._founding.record.cluster_id:
             raise AssertionError("the directory holds the map of another cluster")
         self.map = cluster_map
+        known = {node.node_id for node in cluster_map.nodes}
+        for node_id in self.adopted_by.keys() - known:
+            del self.adopted_by[node_id]  # It has left.
         self._on_map(cluster_map)
         self._learned.set()
 

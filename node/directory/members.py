@@ -7,6 +7,8 @@ counted: an id that is in none of the sources is an unknown node, not an error. 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.storage.founding_record import FoundingRecord
 from quorumcache.ring import ClusterMap, NodeInfo
@@ -34,6 +36,27 @@ class Members:
     def heard_of(self) -> list[int]:
         """Ids of the other nodes that have told of themselves."""
         return [node_id for node_id in self.told if node_id != self.own_id]
+
+    def learned(self, cluster_map: ClusterMap) -> None:
+        """A newer map. What a node told here before it moved, and the map has it from elsewhere, is
+        no news any more: the directory's leader would put the old addresses back.
+        """
+        before = self.map
+        self.map = cluster_map
+        if before is None:
+            return
+        old = {node.node_id: _addresses(node) for node in before.nodes}
+        for node in cluster_map.nodes:
+            told = self.told.get(node.node_id)
+            if (
+                told is not None
+                and node.node_id != self.own_id
+                and _addresses(told) == old.get(node.node_id) != _addresses(node)
+            ):
+                peer, client, http = _addresses(node)
+                self.told[node.node_id] = replace(
+                    told, peer_address=peer, client_address=client, http_address=http
+                )
 
     def forget(self, node_id: int) -> None:
         """A node has left the cluster: what it told of itself means nothing any more."""
@@ -73,3 +96,7 @@ class Members:
         if self.map is None or group_id == DIRECTORY_GROUP_ID or shard >= self.map.shard_count:
             return ()
         return self.map.replica_sets[shard]
+
+
+def _addresses(node: NodeInfo) -> tuple[str, str, str]:
+    return node.peer_address, node.client_address, node.http_address

@@ -35,6 +35,11 @@ HAND_OVER_ELECTIONS: Final = 10
 that it leaves as it is: the voters that stay elect one of themselves."""
 
 
+BUG_NS: Final = 10_000_000_000
+"""A group over which this node fails by a bug is left alone for so long. The others go on, and so
+does the node: the next leader would fail over the same."""
+
+
 class _Watch:
     """What a leader has seen of a group that moves, in its present term."""
 
@@ -62,9 +67,10 @@ class Mover:
         adopted: Mapping[int, int],
         is_up: Callable[[int], bool],
         transfer: Callable[[ReplicaGroup, int], None],
+        on_bug: Callable[[str, Exception], None],
     ) -> None:
         """`adopted`: epoch of the map that each other node has stored, as far as it told.
-        `transfer` begins to hand a leadership over.
+        `transfer` begins to hand a leadership over. `on_bug` hears what failed.
         """
         self._node_id = node_id
         self._election_ns = election_ms * 1_000_000
@@ -73,11 +79,14 @@ class Mover:
         self._adopted = adopted
         self._is_up = is_up
         self._transfer = transfer
+        self._on_bug = on_bug
         self._epoch = 0
         self._moves: dict[int, Move] = {}
         """Those of the map of `_epoch` that have started, by group."""
         self._watches: dict[int, _Watch] = {}
         """Groups led here that move."""
+        self._failed_ns: dict[int, int] = {}
+        """Groups that move and over which this node has failed: when."""
 
     def tick(self) -> None:
         """Take the next step of each group led here, if there is one. Called in every sweep."""
@@ -87,13 +96,28 @@ class Mover:
             group = self._led(group_id)
             if group is None:
                 self._watches.pop(group_id, None)
-                continue
-            watch = self._watches.get(group_id)
-            if watch is None or watch.term != group.log.term:
-                watch = self._watches[group_id] = _Watch(group.log.term)
-            self._mark(watch, now_ns, group.log.commit_index)
-            if self._host.log_writable:
-                self._steer(group, move, watch, now_ns)
+            elif not self._rests(group_id, now_ns):
+                try:
+                    self._tick_group(group, move, now_ns)
+                except Exception as error:
+                    self._failed(group_id, now_ns, error)
+
+    def _tick_group(self, group: ReplicaGroup, move: Move, now_ns: int) -> None:
+        group_id = group.group_id
+        watch = self._watches.get(group_id)
+        if watch is None or watch.term != group.log.term:
+            watch = self._watches[group_id] = _Watch(group.log.term)
+        self._mark(watch, now_ns, group.log.commit_index)
+        if self._host.log_writable:
+            self._steer(group, move, watch, now_ns)
+
+    def _rests(self, group_id: int, now_ns: int) -> bool:
+        failed_ns = self._failed_ns.get(group_id)
+        return failed_ns is not None and now_ns - failed_ns < BUG_NS
+
+    def _failed(self, group_id: int, now_ns: int, error: Exception) -> None:
+        self._failed_ns[group_id] = now_ns
+        self._on_bug(f"the move of group {group_id} failed", error)
 
     def reports(self) -> list[GroupReport]:
         """What is committed in the groups led here that move, and how much is copied."""
@@ -102,24 +126,29 @@ class Mover:
         now_ns = self._host.clock.monotonic_ns()
         for group_id, move in self._moves.items():
             group = self._led(group_id)
-            if group is None:
+            if group is None or self._rests(group_id, now_ns):
                 continue
-            committed = _committed(group)
-            if committed.voters_outgoing:
-                continue
-            done, total = self._copied(group, move, now_ns)
-            found.append(
-                GroupReport(
-                    group_id,
-                    group.log.term,
-                    committed.decision,
-                    committed.voters,
-                    committed.learners,
-                    done,
-                    total,
-                )
-            )
+            try:
+                report = self._report(group, move, now_ns)
+            except Exception as error:
+                self._failed(group_id, now_ns, error)
+            else:
+                found += [report] if report is not None else []
         return found
+
+    def _report(self, group: ReplicaGroup, move: Move, now_ns: int) -> GroupReport | None:
+        """None while the group is between two configurations."""
+        committed = _committed(group)
+        if committed.voters_outgoing:
+            return None
+        return GroupReport(
+            group.group_id,
+            group.log.term,
+            committed.decision,
+            committed.voters,
+            committed.learners,
+            *self._copied(group, move, now_ns),
+        )
 
     def _follow_map(self) -> None:
         cluster_map = self._newest_map()
@@ -129,6 +158,8 @@ class Mover:
         self._moves = {move.group_id: move for move in cluster_map.moves if move.decided}
         for group_id in [g for g in self._watches if g not in self._moves]:
             del self._watches[group_id]
+        for group_id in [g for g in self._failed_ns if g not in self._moves]:
+            del self._failed_ns[group_id]
 
     def _led(self, group_id: int) -> ReplicaGroup | None:
         """The group, if it is led here and this leader knows what is committed."""

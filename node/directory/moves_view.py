@@ -31,19 +31,20 @@ class MovesView:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._map: ClusterMap | None = None
-        self._seen: set[tuple[int, tuple[int, ...]]] = set()
-        """Group and target of each move since there was none."""
+        self._seen: set[int] = set()
+        """Groups that have moved, or are to, since there was no move. One group may never get on:
+        what is counted must not grow with each move of the others."""
 
     def learned(self, cluster_map: ClusterMap) -> None:
         """A newer map."""
         self._map = cluster_map
         if not cluster_map.moves:
             self._seen.clear()
-        self._seen.update((move.group_id, move.target) for move in cluster_map.moves)
+        self._seen.update(move.group_id for move in cluster_map.moves)
 
     @property
     def total(self) -> int:
-        """Moves since there was none: those under way, waiting, and complete."""
+        """Groups with a move since there was none: under way, waiting, or complete."""
         return len(self._seen)
 
     def to_json(self) -> bytes:

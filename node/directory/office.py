@@ -123,10 +123,11 @@ class DirectoryOffice:
             proven=self._peers.proven,
             first_settings=first_settings(self._config),
             counters=self._counters,
-            on_bug=self._bug,
+            on_bug=self.bug,
         )
 
-    def _bug(self, text: str, error: Exception) -> None:
+    def bug(self, text: str, error: Exception) -> None:
+        """Something failed here by a bug. It is logged and counted, and the node goes on."""
         self._host.loop.call_exception_handler({"message": text, "exception": error})
 
     def learned(self, cluster_map: ClusterMap) -> None:

@@ -7,7 +7,11 @@ secret, once every node has.
 
 Every node with a seat in the directory runs a steward; only the one whose node leads group 0 acts.
 It proposes one whole new map at a time, by compare-and-set on the epoch (state.py), so a steward
-that has lost its leadership without knowing can do no harm.
+that has lost its leadership without knowing can do no harm. It reads each map back first: one that
+no node can read would stand in the log, and end each of its replicas again and again.
+
+A decision that fails, by a bug or because of what a node tells, rests for a while. It neither keeps
+the others from being made nor ends the node: the next leader would fail over the same.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ STEP_TICKS: Final = 10
 """Calls of `tick` between two steps of the directory's own: twice a second."""
 
 BUG_TICKS: Final = 200
-"""Calls of `tick` until the directory's own step is tried again after it has failed by a bug."""
+"""Calls of `tick` until a decision is tried again after it has failed by a bug."""
 
 QUESTIONS_MAX: Final = 64
 """Questions that wait for their turn; each takes a round of group 0, some milliseconds."""
@@ -85,8 +89,7 @@ class Steward:
         the map that another node reads, as it says; 1 if it is not known. `proven`: the nodes that
         have proven to this one that they know the cluster's secret. `first_settings`: of the
         settings in the map that can be changed, from this node's own. `on_bug` hears what failed
-        here by a bug of ours. The node goes on: the next leader would fail over the same, and so
-        would all of them in turn.
+        here by a bug of ours.
         """
         self._own_id = own_id
         self._record = record
@@ -103,6 +106,16 @@ class Steward:
         self._asked: tuple[Question, bytes] | None = None
         """The question whose map is proposed now, and its answer."""
         self._questions: deque[Question] = deque()
+        self._decisions: tuple[tuple[str, Callable[[ClusterMap], ClusterMap | None]], ...] = (
+            ("answer to what nodes tell", self._with_news),
+            ("answer to a question", self._with_question),
+            ("next step", self._with_step),
+            ("second form of the map", self._in_second_form),
+            ("demand for proofs", self._with_proofs),
+        )
+        """In order; the first that leads to a map counts."""
+        self._resting: dict[str, int] = {}
+        """Decisions that failed: calls of `tick` until each is tried again."""
         self._complained = ""
         self._started = 0
         """Shards whose groups have started, as their leaders told; a bit each."""
@@ -156,36 +169,44 @@ class Steward:
         self._chronicle(present)
         if self._pending:
             return
+        if present is None:
+            self._propose(self._first_map().to_bytes())
+            return
+        for name, decide in self._decisions:
+            data = self._decided(name, decide, present)
+            if data:
+                self._propose(data)
+                return
+
+    def _decided(
+        self, name: str, decide: Callable[[ClusterMap], ClusterMap | None], present: ClusterMap
+    ) -> bytes:
+        """The map that a decision leads to; b"" if it leads to none now."""
+        rest = self._resting.get(name, 0)
+        if rest:
+            self._resting[name] = rest - 1
+            return b""
+        why = "internal error, nothing was changed: the log says more"
         try:
-            wanted = self._wanted_map()
+            wanted = decide(present)
+            return _readable(wanted) if wanted is not None else b""
         except RingError as error:
             self._complain(str(error))
-            return
+            why, rest = str(error), STEP_TICKS
         except Exception as error:
-            self._step_ticks = BUG_TICKS
-            self._on_bug("the directory's next step failed", error)
-            return
-        if wanted is not None:
-            self._propose(wanted)
+            self._on_bug(f"the directory's {name} failed", error)
+            rest = BUG_TICKS
+        asked = self._take_asked()
+        if asked is not None:
+            asked[0].done(REFUSED, why.encode())
+        else:
+            self._resting[name] = rest
+        return b""
 
-    def _propose(self, wanted: ClusterMap) -> None:
+    def _propose(self, data: bytes) -> None:
         self._pending = True
-        data = wanted.to_bytes()
         command = (0, 0, 0, OP_SET_MAP, b"", self._state.epoch, data)
         self._group.submit(command, len(data), self)
-
-    def _wanted_map(self) -> ClusterMap | None:
-        """The map that should come next; None when the present one is right."""
-        present = self._state.cluster_map
-        if present is None:
-            return self._first_map()
-        return (
-            self._with_news(present)
-            or self._with_question(present)
-            or self._with_step(present)
-            or self._in_second_form(present)
-            or self._with_proofs(present)
-        )
 
     # -- what nodes tell ---------------------------------------------------------------------
 
@@ -319,11 +340,14 @@ class Steward:
         told, self._told = self._told, present
         if present is told or present is None or told is None:
             return
-        for step in steps(told, present):
-            event(log, step.level, step.name, **step.fields)
-            counter = COUNTED.get(step.name)
-            if counter is not None:
-                setattr(self._counters, counter, getattr(self._counters, counter) + 1)
+        try:
+            for step in steps(told, present):
+                event(log, step.level, step.name, **step.fields)
+                counter = COUNTED.get(step.name)
+                if counter is not None:
+                    setattr(self._counters, counter, getattr(self._counters, counter) + 1)
+        except Exception as error:  # What is told must not keep anything from being decided.
+            self._on_bug("the directory's account of a map failed", error)
 
     def _complain(self, why: str, action: str = "fix the settings of the nodes") -> None:
         if why != self._complained:
@@ -357,3 +381,11 @@ class Steward:
         self._pending = False
         asked, self._asked = self._asked, None
         return asked
+
+
+def _readable(wanted: ClusterMap) -> bytes:
+    """The bytes of a map, which every replica of group 0 and every node has to read."""
+    data = wanted.to_bytes()
+    if ClusterMap.from_bytes(data) != wanted:
+        raise AssertionError("a map is not read back as it was written")
+    return data

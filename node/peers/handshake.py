@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from random import Random
 from typing import Final
 
@@ -64,6 +64,8 @@ class Handshake:
         """No connection is accepted without a proof of the secret, if this node has it."""
         self.secret = secret
         self._map_form = 1
+        self._named: Collection[int] = ()
+        """The nodes that the newest map names. A lost one may be among them that is no peer."""
         self._entropy = entropy
         self._known: dict[int, KnownPeer] = {}
         self._starts = starts
@@ -78,10 +80,13 @@ class Handshake:
         """The node has left the cluster: it is a stranger."""
         del self._known[node_id]
 
-    def set_map(self, epoch: int, form: int) -> None:
-        """The newest map: future hellos tell its epoch, and who cannot read it is no peer."""
+    def set_map(self, epoch: int, form: int, named: Collection[int] = ()) -> None:
+        """The newest map: future hellos tell its epoch, and who cannot read it is no peer. `named`:
+        the nodes in it.
+        """
         self.hello = self.hello._replace(map_epoch=epoch)
         self._map_form = form
+        self._named = named
 
     def set_founded(self) -> None:
         """Future hellos tell that the founding is complete."""
@@ -133,7 +138,7 @@ class Handshake:
         it; (0, b"") if that cannot be said.
         """
         own, secret = self.hello, self.secret
-        is_gone = hello.node_id not in self._known and hello.node_id != own.node_id
+        is_gone = hello.node_id not in {own.node_id, *self._known, *self._named}
         if secret is None or not is_gone or hello.cluster_id != own.cluster_id:
             return 0, b""
         if not 0 < hello.map_epoch < own.map_epoch:

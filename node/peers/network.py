@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from random import Random
 from typing import Any
 
@@ -257,9 +257,9 @@ class PeerNetwork:
                 link.flush()
                 self._counters.peer_bytes_sent += link.written_bytes - before
 
-    def set_map(self, epoch: int, form: int) -> None:
-        """What future hellos tell, and what peers have to read."""
-        self._handshake.set_map(epoch, form)
+    def set_map(self, epoch: int, form: int, named: Collection[int] = ()) -> None:
+        """See `Handshake.set_map`."""
+        self._handshake.set_map(epoch, form, named)
 
     def set_founded(self) -> None:
         """Future hellos tell that the founding is complete."""

@@ -16,8 +16,9 @@ import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 
+from quorumcache.node.config import parse_initial_cluster
 from quorumcache.node.errors import ConfigError, StartupError
-from quorumcache.ring.address import format_address
+from quorumcache.ring.address import format_address, parse_address
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
 
 HOST = "127.0.0.1"
@@ -221,12 +222,19 @@ def _load(data_dir: str) -> Plan | None:
 def _check_same(
     plan: Plan, *, nodes: int | None, shards: int | None, base_port: int | None
 ) -> None:
-    for flag, asked, have in (
-        ("--nodes", nodes, len(plan.nodes)),
-        ("--shards", shards, plan.shards),
-        ("--base-port", base_port or None, plan.nodes[0].listen_port),
+    founders = parse_initial_cluster(plan.initial_cluster)
+    # The command that created it brings it back, whoever has joined and left since.
+    base = plan.nodes[0].listen_port
+    ports = {base}
+    if plan.founders:
+        base = parse_address(next(iter(founders.values())))[1] - _PEER_OFFSET
+        ports.add(base)
+    for flag, asked, right, have in (
+        ("--nodes", nodes, {len(founders), len(plan.nodes)}, len(founders)),
+        ("--shards", shards, {plan.shards}, plan.shards),
+        ("--base-port", base_port or None, ports, base),
     ):
-        if asked is not None and asked != have:
+        if asked is not None and asked not in right:
             raise ConfigError(
                 flag,
                 f"{asked}, but the cluster in {plan.data_dir} was created with {have}. Leave"

@@ -111,8 +111,13 @@ class Supervisor:
         tell_at = loop.time() + WAITING_S
         try:
             async with asyncio.timeout(READY_S):
-                for child in self._children:
-                    await child.wait_start_line()
+                for child in self._children.copy():
+                    try:
+                        await child.wait_start_line()
+                    except StartupError:
+                        if not child.has_left():
+                            raise
+                        self._say_left(child)
                 while True:
                     problems = await self._problems()
                     if not problems:
@@ -129,7 +134,10 @@ class Supervisor:
 
     async def _problems(self) -> list[str]:
         problems = []
-        for child in self._children:
+        for child in self._children.copy():
+            if not child.is_running and child.has_left():
+                self._say_left(child)  # It was drained or removed before the last stop.
+                continue
             if not child.is_running:
                 # Its start line was seen: what ended it is in its log.
                 raise StartupError(f"node {child.node.name} died; its log is {child.log_path}")
@@ -153,10 +161,7 @@ class Supervisor:
                     continue
                 how = "it did not come back"
             if child.has_left():
-                self._say(
-                    f"node {name} has left the cluster; its data is still in {child.data_path}"
-                )
-                self._forget(child)
+                self._say_left(child)
                 return
             if not self._restart:
                 self._say(f"node {name} died ({how}); its log is {child.log_path}")
@@ -215,6 +220,8 @@ class Supervisor:
         """Start more nodes, which join. The plan is remembered before: a node that has joined is
         started again with the cluster, whatever happens here. Those that have failed to join come
         first."""
+        if count < 1:
+            raise StartupError(f"{count} nodes cannot be added: give --nodes a number from 1 on")
         more = count - len(self._idle)
         if more > 0:
             known = len(self._plan.nodes)
@@ -287,6 +294,12 @@ class Supervisor:
         say(f"restarting, one after another: {names}")
         is_done = await rolling_restart(self._children.copy(), say, lambda: not caller.has_gone)
         return {"code": 0 if is_done else 1}
+
+    def _say_left(self, child: Child) -> None:
+        self._say(
+            f"node {child.node.name} has left the cluster; its data is still in {child.data_path}"
+        )
+        self._forget(child)
 
     def _forget(self, child: Child) -> None:
         """A node has left: it is not started again, now or with the cluster."""

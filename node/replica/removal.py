@@ -6,9 +6,12 @@ durable, and a replica that starts without that must not vote. So the order is:
  1. The host stops the replica (`ReplicaHost.remove_group`). It promises nothing any more, and
     nothing of it is added to the log or to the snapshots. A save that the disk already has is done
     before the deletion: the disk replaces and removes files in the order of the calls.
- 2. `groups.born` says that the replica is leaving. After a crash before this is durable the replica
-    is there, whole: step 3 has not begun. After it, no start of the node starts the replica,
-    whatever the map says, and each goes on with step 3.
+ 2. `groups.born` says that the replica is leaving, and what term and vote it had: a later replica
+    of the group goes on from there. A leader that stood still through all of this counts what it
+    hears of the later one for the earlier one; it must be refused as the earlier one would have
+    refused it, or it holds a lease beside the leader that this node has voted for. After a crash
+    before this is durable the replica is there, whole: step 3 has not begun. After it, no start of
+    the node starts the replica, whatever the map says, and each goes on with step 3.
  3. The log forgets the group. This is the last thing that the log hears of it.
  4. Its snapshot is deleted. It goes after the log's record: a log that was dropped up to a snapshot
     that is gone does not start.
@@ -87,7 +90,8 @@ class ReplicaRemover:
         state = self._local_state
         try:
             if not is_begun:
-                await self._insist(group_id, state.begin_leaving)
+                promised = self._host.wal.hard_state(group_id)
+                await self._insist(group_id, lambda group: state.begin_leaving(group, promised))
             await self._leave_log(group_id)
             await self._insist(group_id, self._delete_snapshot)
             await self._insist(group_id, state.end_leaving)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,12 @@ class ReplicaStarter:
         recovered: MutableMapping[int, RecoveredGroup],
         snapshots: MutableMapping[int, Snapshot],
         new_store: Callable[[], StateMachine],
+        promised: Mapping[int, HardState],
     ) -> None:
         """`recovered` and `snapshots`: what the log and the snapshots hold, by group; taken out
         when the group starts. `life`: a random number of this process. `new_store` makes the empty
-        state of a shard.
+        state of a shard. `promised`: by group, the term and the vote of the last replica that was
+        removed from this node; a new one must not fall behind them.
         """
         self._config = config
         self._host = host
@@ -42,6 +44,7 @@ class ReplicaStarter:
         self._recovered = recovered
         self._snapshots = snapshots
         self._new_store = new_store
+        self._promised = promised
 
     def remembered(self) -> set[int]:
         """Groups that the disk holds and that have not been started."""
@@ -76,7 +79,10 @@ class ReplicaStarter:
             self._config,
             Random(self._random.getrandbits(64)),
             configuration=meta.configuration,
-            hard_state=recovered.hard_state if recovered is not None else HardState(0, 0),
+            hard_state=max(
+                self._promised.get(group_id, HardState(0, 0)),
+                recovered.hard_state if recovered is not None else HardState(0, 0),
+            ),
             entries=recovered.entries if recovered is not None else (),
             snapshot=meta if found is not None else None,
             applied_index=meta.last_index,

@@ -5,7 +5,8 @@ outgoing voters of a joint change, and the decision if there was one. Until the 
 has to be known again after a restart, whatever the map has become since. A group of which no birth
 is stored has never promised anything here. While a replica is being removed from this node, nil
 stands in place of its birth: it is not to be started, and the next start goes on with the removal.
-After that its birth is the empty configuration, with which a replica neither votes nor stands.
+After that its birth is the empty configuration, with which a replica neither votes nor stands. The
+term and the vote of a replica that was removed are kept: one that comes later goes on from there.
 
 Both files are written whole, by rename, before anything depends on them. Each is msgpack and,
 behind it, its checksum (`checksum.py`). Both name their cluster, and the births their node.
@@ -19,7 +20,7 @@ from typing import Any
 
 import msgpack
 
-from quorumcache.node.consensus.values import Configuration, configuration_of
+from quorumcache.node.consensus.values import Configuration, HardState, configuration_of
 from quorumcache.node.errors import StartupError, WrongDataDir
 from quorumcache.node.storage.checksum import checked, with_checksum
 from quorumcache.node.storage.disk import Disk
@@ -46,6 +47,8 @@ class LocalState:
         self.births: dict[int, Configuration] = {}
         self.leaving: set[int] = set()
         """Groups that are being removed from this node. They have no birth, and must not start."""
+        self.promised: dict[int, HardState] = {}
+        """By group: what the last replica that was removed from this node had promised."""
         self._births_offered: dict[int, Configuration] = {}
         """On their way to the disk: a file that is written behind them holds them, too."""
 
@@ -59,11 +62,16 @@ class LocalState:
         disk.sync_dir(self._directory)
         if disk.exists(self._births_path):
             try:
-                cluster_id, node_id, births = msgpack.unpackb(
+                cluster_id, node_id, births, *rest = msgpack.unpackb(
                     checked(disk.read(self._births_path)), use_list=False, strict_map_key=False
                 )
                 leaving = {_id(g) for g, born in births.items() if born is None}
                 births = {_id(g): configuration_of(b) for g, b in births.items() if b is not None}
+                promised = {
+                    _id(g): HardState(_id(term), _id(vote))
+                    for more in rest
+                    for g, (term, vote) in more.items()
+                }
             except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
                 raise StartupError(
                     f"{self._births_path} is damaged ({error}): restore that file, or leave this "
@@ -81,6 +89,7 @@ class LocalState:
                 )
             self.births = births
             self.leaving = leaving
+            self.promised = promised
         if not disk.exists(self._map_path):
             return None
         try:
@@ -110,11 +119,13 @@ class LocalState:
             for group in births:
                 self._births_offered.pop(group, None)
 
-    async def begin_leaving(self, group_id: int) -> None:
-        """Remember, durably, that a replica is being removed. From the call on it has no birth, and
-        a second try writes that, too."""
+    async def begin_leaving(self, group_id: int, promised: HardState) -> None:
+        """Remember, durably, that a replica is being removed, and what it has promised. From the
+        call on it has no birth, and a second try writes that, too."""
         self.births.pop(group_id, None)
         self.leaving.add(group_id)
+        if promised.term:  # One that was removed before it heard of the group knows less.
+            self.promised[group_id] = max(promised, self.promised.get(group_id, promised))
         await self._write_births()
 
     async def end_leaving(self, group_id: int) -> None:
@@ -126,7 +137,7 @@ class LocalState:
     async def _write_births(self) -> None:
         together = {**self.births, **self._births_offered}
         leaving = self.leaving - together.keys()
-        data = encode_births(together, self.cluster_id, self.node_id, leaving)
+        data = encode_births(together, self.cluster_id, self.node_id, leaving, self.promised)
         await self._write(self._births_path, data)
 
     async def save_map(self, cluster_map: ClusterMap) -> None:
@@ -158,18 +169,21 @@ def encode_births(
     cluster_id: str,
     node_id: int,
     leaving: Iterable[int] = (),
+    promised: Mapping[int, HardState] | None = None,
 ) -> bytes:
-    """The content of `BIRTHS_FILE`."""
+    """The content of `BIRTHS_FILE`. Where no replica was ever removed it is as before there were
+    removals."""
     by_group: dict[int, tuple[Any, ...] | None] = {g: c.form() for g, c in sorted(births.items())}
     by_group.update(dict.fromkeys(sorted(leaving)))
-    packed: bytes = msgpack.packb((cluster_id, node_id, by_group))
+    more = (dict(sorted(promised.items())),) if promised else ()
+    packed: bytes = msgpack.packb((cluster_id, node_id, by_group, *more))
     return with_checksum(packed)
 
 
 def are_empty_births(data: bytes) -> bool:
     """Whether this content of `BIRTHS_FILE` holds no group; False if it is damaged."""
     try:
-        _, _, births = msgpack.unpackb(checked(data), use_list=False, strict_map_key=False)
+        _, _, births, *_ = msgpack.unpackb(checked(data), use_list=False, strict_map_key=False)
     except (ValueError, TypeError, msgpack.UnpackException):
         return False
     return bool(births == {})

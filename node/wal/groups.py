@@ -16,7 +16,7 @@ from quorumcache.node.consensus.values import HardState
 from quorumcache.node.wal.format import GroupHead, Head, Mark, MarkKind, WalRecord
 
 NOTHING: Final = (0, 0)
-_NO_HARD_STATE: Final = HardState(0, 0)
+NO_HARD_STATE: Final = HardState(0, 0)
 
 
 class GroupStates:
@@ -73,7 +73,7 @@ class GroupStates:
             raise ValueError(f"group {group}: entry {first_index} is below its snapshot")
         if first_index <= present_index:
             self.cuts.append((group, first_index - 1))
-        self.hard_states.setdefault(group, _NO_HARD_STATE)
+        self.hard_states.setdefault(group, NO_HARD_STATE)
         self.last_indexes[group] = self.touched[group] = last_index
 
     def _take_mark(self, mark: Mark) -> None:
@@ -86,7 +86,7 @@ class GroupStates:
             return
         if index <= self.bases.get(group, NOTHING)[0]:
             return
-        self.hard_states.setdefault(group, _NO_HARD_STATE)
+        self.hard_states.setdefault(group, NO_HARD_STATE)
         self.bases[group] = (index, term)
         last_index = self.last_indexes.get(group, 0)
         if kind == MarkKind.INSTALLED or index > last_index:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from quorumcache.node.consensus.values import HardState
 from quorumcache.node.wal.format import WalRecord
+from quorumcache.node.wal.groups import NO_HARD_STATE
 from quorumcache.node.wal.queue import OnDurable
 
 
@@ -30,11 +32,15 @@ class MemoryWal:
         self.wants_room = False
         self.bytes_total = 0
         self._loop = loop
+        self._hard_states: dict[int, HardState] = {}
 
     def append(self, records: Sequence[WalRecord], on_durable: OnDurable) -> None:
         """Call `on_durable` soon."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
+        for group, hard_state, _ in records:
+            if hard_state is not None:
+                self._hard_states[group] = hard_state
         self._loop.call_soon(on_durable)
 
     def compacted(self, group: int, index: int, term: int) -> None:
@@ -45,7 +51,12 @@ class MemoryWal:
 
     def forget(self, group: int, on_durable: OnDurable) -> None:
         """Call `on_durable` soon."""
+        self._hard_states.pop(group, None)
         self.append((), on_durable)
+
+    def hard_state(self, group: int) -> HardState:
+        """The newest; the zero one if there is none."""
+        return self._hard_states.get(group, NO_HARD_STATE)
 
     def files(self) -> list[str]:
         """None, ever."""

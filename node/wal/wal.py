@@ -26,7 +26,7 @@ from random import Random
 from typing import Self
 
 from quorumcache.node.clock import Clock
-from quorumcache.node.consensus.values import SnapshotMeta
+from quorumcache.node.consensus.values import HardState, SnapshotMeta
 from quorumcache.node.errors import DiskFull, DiskRefused
 from quorumcache.node.storage.disk import Disk
 from quorumcache.node.wal.chain import SEGMENT_BYTES_LIMIT, SegmentChain
@@ -39,6 +39,7 @@ from quorumcache.node.wal.format import (
     WalRecord,
     encode_frame,
 )
+from quorumcache.node.wal.groups import NO_HARD_STATE
 from quorumcache.node.wal.newest import NOTHING_WRITTEN, NewestSegment
 from quorumcache.node.wal.queue import AppendQueue, OnDurable
 from quorumcache.node.wal.recovery import RecoveredGroup, Recovery, recover
@@ -208,6 +209,11 @@ class Wal:
         The next entry of the group is `index` + 1.
         """
         self._mark(Mark(group, MarkKind.INSTALLED, index, term))
+
+    def hard_state(self, group: int) -> HardState:
+        """The newest that is durable here, or on its way to the disk; the zero one if there is
+        none."""
+        return self._states.hard_states.get(group, NO_HARD_STATE)
 
     def forget(self, group: int, on_durable: OnDurable) -> None:
         """Drop everything of a group that has left this node, its hard state too.

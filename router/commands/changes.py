@@ -82,7 +82,13 @@ async def moves(client: AsyncClient, options: argparse.Namespace) -> int:
 async def drain(client: AsyncClient, options: argparse.Namespace) -> int:
     """Move everything away from a node, which then leaves."""
     code = await _change(client, options, ["drain", options.name])
-    if code == OK and options.shows:
+    if code != OK or not options.wait or options.dry_run:
+        return code
+    nodes = (await client.moves(timeout_ms=POLL_TIMEOUT_MS))["nodes"]
+    state = next((node["state"] for node in nodes if node["name"] == options.name), "")
+    if state not in ("", "draining", "drained"):
+        raise Failure(MISS, f"the drain of {options.name} was cancelled: it is {state}")
+    if options.shows:
         say(
             f"{options.name} holds nothing any more. It serves its clients until they have left,"
             " then it ends"

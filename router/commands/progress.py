@@ -142,6 +142,8 @@ class Progress:
         """How it stands, with a bar for all moves and one for each that is under way."""
         if self.is_done:
             state = "no moves under way"
+            if self.is_paused:
+                state += ", and none starts before `quorumcache moves resume`"
             return [f"{self._title()}: {state}" if self._answer.get("change") else state]
         waiting = sum(move["state"] == "waiting" for move in self._moves)
         under_way = len(self._moves) - waiting

@@ -34,7 +34,7 @@ SIMULATION = "simulation "
 _EDIT_FIELDS = ("file", "old", "new")
 _FIELDS = ("story", *_EDIT_FIELDS, "finders")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,43}")
-_SEEDS = re.compile(r"simulation --seeds \d+\.\.\d+( --[a-z-]+ [\w.,=]+)*")
+_SEEDS = re.compile(r"simulation( --elastic)? --seeds \d+\.\.\d+( --[a-z-]+ [\w.,=]+)*")
 
 
 class MutantError(Exception):

@@ -120,6 +120,7 @@ class Life:
             recovered=self.durable.recovered,
             snapshots=self.durable.snapshots_found,
             new_store=ShardStore,
+            promised=self.state.promised,
         )
         birth = self.state.births[GROUP]
         return starter.start(GROUP, birth, ShardStore(), stands=True)
@@ -224,11 +225,13 @@ def check(life: Life, answered: int) -> str:
         assert GROUP not in state.births
         assert GROUP not in durable.recovered
         assert GROUP not in durable.snapshots_found
+        assert state.promised[GROUP].term > 0
         return "leaving"
     found = durable.recovered.get(GROUP)
     if state.births[GROUP] == EMPTY:
         assert found is None
         assert not life.disk.exists(SNAPSHOT)
+        assert state.promised[GROUP].term > 0
         return "gone"
     assert state.births[GROUP] == VOTER
     assert found is not None, "a voter that has forgotten its votes"
@@ -245,6 +248,7 @@ async def come_again(loop: VirtualLoop, disk: FakeDisk, life: Life) -> None:
     group = life.start_group()
     assert group.log.configuration == EMPTY
     assert group.applied_index == 0
+    assert group.log.term == life.state.promised[GROUP].term
     entry = Entry(1, 9, int(EntryKind.NOOP), b"")
     life.host.step(2, GROUP, Append(9, 0, 0, 0, (entry,)), True)
     await asyncio.sleep(0.1)

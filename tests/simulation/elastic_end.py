@@ -65,8 +65,11 @@ async def _replace_lost(world: ElasticWorld) -> None:
         known = newest.node_named(node.name)
         if known is not None and known.state == LOST:
             continue  # Removed by force; it leaves the map when it holds nothing.
-        if known is not None and known.state != JOINING:
-            outcome, _ = await world.operator.insist(f"replace {node.name}", ASK_SECONDS)
+        if known is not None:
+            # One that was lost before it was heard holds nothing that a successor could take over.
+            is_new = known.state == JOINING
+            words = f"remove {node.name} force" if is_new else f"replace {node.name}"
+            outcome, _ = await world.operator.insist(words, ASK_SECONDS)
             if outcome != DONE:
                 continue
         if node.is_lost:

@@ -73,6 +73,14 @@ ELASTIC_KINDS: dict[str, Kind] = {
         3, lambda r, s: {**_any(r, s), "power": r.random() < 0.5, **_for(r, 0.05, 1.0)}
     ),
     "kill_directory_leader": Kind(5, lambda r, s: {"power": r.random() < 0.5, **_for(r, 0.1, 2.0)}),
+    "catch_a_change": Kind(
+        5,
+        lambda r, s: {
+            "how": r.choice(("kill", "cut")),
+            "skip": r.randint(0, 5),
+            **_for(r, 0.2, 2.5),
+        },
+    ),
     "kill_while_joining": Kind(
         4,
         lambda r, s: {

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from quorumcache.node.errors import NodeError, NodeLeft
+from quorumcache.node.errors import NodeError, NodeLeft, WrongDataDir
 from quorumcache.ring.secret import Secret
 from tests.simulation.cluster import SimulatedNode
 from tests.simulation.disk import SimulatedDisk
@@ -81,7 +81,9 @@ class ElasticNode(SimulatedNode):
         if not self.node_id:
             self.joins_refused.append(str(error))
             return True
-        if isinstance(error, NodeLeft):
+        # A directory that was left says so at each start.
+        is_marked = isinstance(error, WrongDataDir) and "has left cluster" in str(error)
+        if isinstance(error, NodeLeft) or is_marked:
             self.on_left(self.node_id)
             self.has_left = True
             self.is_due = False

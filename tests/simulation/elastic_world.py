@@ -16,6 +16,7 @@ from quorumcache.ring.secret import SECRET_FILE, Secret
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.configurations import Configurations
+from tests.simulation.costs import draw_costs
 from tests.simulation.elastic_end import await_quiet
 from tests.simulation.elastic_faults import draw_elastic_faults
 from tests.simulation.elastic_node import ElasticNode
@@ -29,10 +30,12 @@ from tests.simulation.faults import CLOCK_DRIFT_PPM, Shape
 from tests.simulation.liveness import await_convergence, await_service, read_all
 from tests.simulation.map_watch import MapWatch
 from tests.simulation.operator import Operator
-from tests.simulation.schedule import Schedule
+from tests.simulation.schedule import SPARES, Schedule
 from tests.simulation.shape import ClusterShape
 from tests.simulation.world import CONVERGENCE_SECONDS, SERVICE_SECONDS, World, WorldConfig
 
+PAUSES_SECONDS = (0.008, 0.03, 0.1)
+"""Between the requests of one client."""
 SECRET = Secret("the secret of the simulation")
 
 
@@ -40,8 +43,13 @@ class ElasticWorld(World):
     """See the module."""
 
     def __init__(self, config: WorldConfig) -> None:
+        if not config.workload:
+            # Moves are what matters here, and they take their time.
+            pause = Random(f"{config.seed}/pauses").choice(PAUSES_SECONDS)
+            config = replace(config, workload={"pause_seconds": pause})
         super().__init__(config)
         self.dead = ()
+        self.costs = draw_costs(self.random("costs"), self.node_count + SPARES)
         self.operator = Operator(self)
         self.maps = MapWatch(self)
         self.configurations = Configurations(self)

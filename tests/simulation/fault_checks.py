@@ -85,6 +85,8 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "percent": _check_whole(0, 100),
     "by_ms": _check_whole(-1 << 40, 1 << 40),
     "of": _check_text,
+    "how": _check_word("kill", "cut"),
+    "skip": _check_whole(0, 1000),
     "factor": _check_whole(1, 1_000_000),
     "weight": lambda name, value: void(check_number(name, value, 0.0, 1e6)),
     "zone": _check_word(*ZONES),

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.nemesis_base import FAULT, until
 from tests.simulation.nemesis_elastic import ElasticFaults
 from tests.simulation.nemesis_hosts import HostFaults
-from tests.simulation.nemesis_network import NetworkFaults
 from tests.simulation.nemesis_setup import SetupFaults
 from tests.simulation.schedule import Fault, Schedule
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-class Nemesis(NetworkFaults, HostFaults, SetupFaults, ElasticFaults):
+class Nemesis(ElasticFaults, HostFaults, SetupFaults):
     """Runs as a task of the test, outside of every simulated process."""
 
     def __init__(self, world: World, schedule: Schedule) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.elastic_faults import LIMITS
 from tests.simulation.elastic_node import ElasticNode
-from tests.simulation.nemesis_base import Faults
+from tests.simulation.nemesis_network import NetworkFaults
 from tests.simulation.operator import REFUSED
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ SILENT_SECONDS = 2.0
 """After so long a node that is down is not heard any more."""
 
 
-class ElasticFaults(Faults):
+CATCH_SECONDS = 4.0
+CATCH_EVERY_SECONDS = 0.0005
+"""A step is committed within a few disk steps and latencies."""
+
+
+class ElasticFaults(NetworkFaults):
     """See the module. Other worlds have none of these."""
 
     world: ElasticWorld
@@ -94,6 +99,38 @@ class ElasticFaults(Faults):
                 self._restart(node)
                 return
 
+    async def _catch_a_change(self, how: str, skip: int, seconds: float) -> None:
+        """A leader has written a configuration that is not committed yet: at that moment it is
+        killed, or cut off from those that would commit it, and not from the others. `skip`: so many
+        of such moments pass first.
+        """
+        world = self.world
+        end = world.loop.time() + CATCH_SECONDS
+        seen: set[tuple[str, int, int]] = set()
+        while world.loop.time() < end:
+            for node in world.elastic_nodes:
+                for group in node.groups():
+                    index, configuration = group.log.configurations[-1]
+                    moment = (node.name, group.group_id, index)
+                    if not group.is_leader or index <= group.commit_index or moment in seen:
+                        continue
+                    seen.add(moment)
+                    if len(seen) > skip:
+                        await self._interrupt(node, configuration.members(), how, seconds)
+                        return
+            await asyncio.sleep(CATCH_EVERY_SECONDS)
+
+    async def _interrupt(
+        self, node: ElasticNode, members: tuple[int, ...], how: str, seconds: float
+    ) -> None:
+        if how == "kill":
+            self._crash(node, power=True)
+            await asyncio.sleep(seconds)
+            self._restart(node)
+            return
+        others = [n.name for n in self.world.nodes if n is not node and n.node_id in members]
+        await self._cut([node.name], others, "lose", seconds, one_way=False)
+
     async def _lose_machine(self, then: str, seconds: float, who: str, pick: int) -> None:
         """Its disk is gone for good."""
         node = self._node(who)
@@ -133,7 +170,7 @@ class ElasticFaults(Faults):
     async def _change_address(self, power: bool, seconds: float, who: str) -> None:
         """It comes back elsewhere, with its data."""
         node = self._node(who)
-        if not node.is_due or node.is_busy or not node.node_id:
+        if not node.is_due or node.is_busy or not node.node_id or self._is_anybody_elsewhere(node):
             return
         if node.is_up:
             self._crash(node, power=power)
@@ -144,6 +181,15 @@ class ElasticFaults(Faults):
         self.world.announce(node)
         await asyncio.sleep(seconds)
         self._restart(node)
+
+    def _is_anybody_elsewhere(self, node: ElasticNode) -> bool:
+        """Another node has an address that the map does not say yet. If most nodes of the directory
+        move at once none finds another, and only their settings could tell them.
+        """
+        newest = self.world.maps.newest
+        told = {info.peer_address for info in newest.nodes} if newest is not None else set()
+        others = (other for other in self.world.elastic_nodes if other is not node)
+        return any(other.node_id and other.config.peer not in told for other in others)
 
     async def _kill_while_joining(
         self, steps: int, power: bool, seconds: float, who: str, pick: int

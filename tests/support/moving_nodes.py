@@ -123,6 +123,7 @@ class MovingNode:
             recovered=durable.recovered,
             snapshots=durable.snapshots_found,
             new_store=ShardStore,
+            promised=self.state.promised,
         )
         self.keeper = Housekeeper(
             node_id=self.node_id,
@@ -159,6 +160,7 @@ class MovingNode:
             adopted=self.follower.adopted_by,
             is_up=self.world.is_up,
             transfer=self.keeper.leadership.transfer,
+            on_bug=lambda text, error: self._fatal(error),
         )
         for other in self.world.nodes:
             self.founding.accepted(other, is_complete=True)

@@ -225,6 +225,9 @@ class FakeWal:
         self.story.append(("forget", group))
         self.batches.append(([], on_durable))
 
+    def hard_state(self, group: int) -> HardState:
+        return HARD_STATE
+
     def pinned_groups(self) -> list[int]:
         return self.pinned
 

@@ -38,11 +38,15 @@ def maybe_commit(r: RaftState) -> None:
 def commit_as_told(r: RaftState, index: Index) -> None:
     """Follower: the leader has committed up to `index`, which we hold as it does.
 
-    Raises `AcknowledgedEntriesLost` if we do not: then this replica may not go on.
+    Raises `AcknowledgedEntriesLost` if we do not: then this replica may not go on. But one that
+    knows nothing of its group was born empty, and what was acknowledged was so by another one,
+    which was removed from this node. A leader that stood still meanwhile tells of that.
     """
     if index > r.heard_commit_index:
         r.heard_commit_index = index
     if index > r.log.last_index:
+        if not r.configuration.voters:
+            return
         # Leaders tell of no more than we acknowledged in their term.
         raise AcknowledgedEntriesLost(index, r.log.last_index)
     if index > r.commit_index:

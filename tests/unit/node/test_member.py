@@ -93,8 +93,9 @@ class FakePeers:
     def is_up(self, node_id: int) -> bool:
         return True
 
-    def set_map(self, epoch: int, form: int) -> None:
+    def set_map(self, epoch: int, form: int, named: frozenset[int]) -> None:
         self.told.append(("epoch", epoch))
+        self.named = named
 
     def require_proofs(self, is_required: bool) -> None:
         self.told.append(("required", is_required))
@@ -167,6 +168,7 @@ def test_a_newer_map_is_told_to_the_others_and_a_node_that_moved_is_dialled_ther
         member.peers = peers
         member.follower.arrived(pair_map(3, "moved:2"))
         assert peers.told == [("epoch", 3), ("required", False), (MAP_EPOCH, 3)]
+        assert member.node_id in peers.named
         assert {n: spec.address for n, spec in peers.specs.items()} == {2: "moved:2"}
         member.follower.arrived(pair_map(2, "old:2"))
         assert len(peers.told) == 3

@@ -11,6 +11,7 @@ import pytest
 
 from quorumcache.node.clock import SystemClock
 from quorumcache.node.config import NodeConfig
+from quorumcache.node.consensus.values import HardState
 from quorumcache.node.errors import ConfigError, StartupError, WrongDataDir
 from quorumcache.node.node import Node
 from tests.simulation.loop import VirtualLoop
@@ -189,7 +190,7 @@ def test_a_start_goes_on_with_a_removal_and_the_replica_comes_again_without_a_vo
         assert await first.wait_serving(SECONDS)
         assert first.host.groups[1].log.configuration.voters == (1,)
         first.host.remove_group(1)
-        await first.durable.local_state.begin_leaving(1)
+        await first.durable.local_state.begin_leaving(1, HardState(2, 1))
         await first.stop()
         second = new_node(disk, **ALONE, data_dir="d")
         assert second.durable.local_state.leaving == {1}
@@ -201,7 +202,7 @@ def test_a_start_goes_on_with_a_removal_and_the_replica_comes_again_without_a_vo
         assert second.durable.local_state.leaving == set()
         group = second.host.groups[1]
         assert group.log.configuration.voters == ()
-        assert (group.log.last_index, group.term) == (0, 0)
+        assert (group.log.last_index, group.term) == (0, 2)
         await second.stop()
 
     play(story)

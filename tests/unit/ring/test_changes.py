@@ -92,9 +92,17 @@ def test_names_and_addresses_are_unique() -> None:
         "the name n2 is taken by the node at 10.0.0.1:2; choose another name, or, if that node is "
         "lost, run `quorumcache node replace n2` first"
     )
+    # Of one that was taken in and never came nothing is to be replaced.
+    assert "`quorumcache node remove d --force` first" in join_refused(
+        replace(D, disk_id="e" * 32, peer_address="10.0.0.9:1", client_address="10.0.0.9:2"),
+        join(MAP, D, VIEW).map,
+    )
     assert join_refused(replace(D, peer_address="10.0.0.1:3")) == (
         "the peer address 10.0.0.1:3 belongs to node n3; start node d with another one"
     )
+    joining = MAP.with_node(replace(D, node_id=6, state="joining"))
+    why = join_refused(replace(D, disk_id="e" * 32), joining)
+    assert "if that node is lost, run `quorumcache node remove d --force` first" in why
     assert "the client address 10.0.0.2:3 belongs" in join_refused(
         replace(D, client_address="10.0.0.2:3")
     )

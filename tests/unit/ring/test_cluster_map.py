@@ -222,6 +222,9 @@ def test_form_2_says_where_each_group_is_and_goes() -> None:
     assert move is not None
     assert (move.added, move.removed) == ((4,), (3,))
     assert cluster_map.move_of(1) is None
+    for group_id in range(-1, cluster_map.shard_count + 2):
+        found = [each for each in cluster_map.moves if each.group_id == group_id]
+        assert cluster_map.move_of(group_id) == (found[0] if found else None)
     assert cluster_map.node_named("n2") == NODES[1]
     assert cluster_map.node_named("n9") is None
     assert replace(MAP, settings=(("a", "1"),)).setting("a") == "1"

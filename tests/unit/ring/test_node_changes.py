@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from quorumcache.ring import ChangeRefused
+from quorumcache.ring.node_info import JOINING
 from tests.support.clusters import make_node, make_nodes
 from tests.support.moving_world import MovingWorld, founded
 
@@ -138,6 +140,47 @@ def test_a_replaced_node_makes_room_for_its_name() -> None:
     assert "'n2': the nodes are n1, n2~2, n3" in refused(cluster, "replace", "n2")
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 7])
+def test_nothing_else_moves_until_the_successor_is_there(count: int) -> None:
+    """However many nodes could take the replicas, and whoever comes and goes meanwhile."""
+    cluster = world(count)
+    cluster.settle()
+    before = cluster.map
+    silence(cluster, 2, ticks=3)
+    cluster.ask("replace", "n2")
+    cluster.settle()
+    assert cluster.map.replica_sets == before.replica_sets
+    assert cluster.map.directory == before.directory
+    assert not cluster.map.moves
+    cluster.join("other")
+    cluster.settle()
+    held = [2 in replicas for replicas in before.replica_sets]
+    assert [2 in replicas for replicas in cluster.map.replica_sets] == held
+    heir = cluster.join("n2").node_id
+    cluster.settle()
+    assert cluster.map.node_named("n2") is cluster.map.node(heir)
+    assert [node.name for node in cluster.map.nodes if node.state != "active"] == []
+    assert sum(heir in replicas for replicas in cluster.map.replica_sets) > 0
+
+
+def test_another_loss_is_healed_while_a_successor_is_awaited() -> None:
+    cluster = world(6)
+    silence(cluster, 2, ticks=3)
+    cluster.ask("replace", "n2")
+    before = cluster.map.replica_sets
+    cluster.alive.discard(5)
+    for _ in range(200):
+        cluster.step_all()
+        cluster.tick()
+    healed = 0
+    for old, new in zip(before, cluster.map.replica_sets, strict=True):
+        if 5 in old and 2 not in old:
+            assert 5 not in new
+            assert len(new) == 3
+            healed += 1
+    assert healed
+
+
 def test_a_rebuilding_that_has_not_begun_waits_for_the_successor() -> None:
     cluster = world(5)
     cluster.ask("pause")
@@ -152,7 +195,13 @@ def test_replacements_that_are_refused() -> None:
     cluster = world()
     cluster.ask("drain", "n2")
     assert refused(cluster, "replace", "n2") == (
-        "node n2 cannot be replaced: it is draining, not a full member"
+        "node n2 cannot be replaced: it is being drained, and frees its name at the end; see "
+        "`quorumcache moves`"
+    )
+    cluster = world()
+    cluster.map = cluster.map.with_node(replace(make_node(6), state=JOINING))
+    assert "`quorumcache node remove n6 --force` frees its name" in refused(
+        cluster, "replace", "n6"
     )
     cluster = world(3)
     silence(cluster, 2, 3)

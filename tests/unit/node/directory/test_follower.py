@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.consensus.values import Configuration
+from quorumcache.node.consensus.values import Configuration, HardState
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.errors import DiskFailed, DiskFull, PeerError
 from quorumcache.node.founding.progress import FoundingProgress
@@ -76,7 +76,7 @@ class World:
         self.on_disk.discard(group_id)
         self.events.append(("removing", group_id))
         self.on_removing()
-        await self.state.begin_leaving(group_id)
+        await self.state.begin_leaving(group_id, HardState(2, 1))
         await self.state.end_leaving(group_id)
         self.events.append(("removed", group_id))
 
@@ -404,3 +404,6 @@ def test_what_others_have_adopted_is_remembered() -> None:
     for node_id, epoch in ((2, 5), (3, 4), (2, 3)):
         follower.on_item(node_id, (ADOPTED, epoch))
     assert follower.adopted_by == {2: 5, 3: 4}
+    held = follower.adopted_by
+    follower.arrived(MAP.with_replica_sets([(1, 2)] * MAP.shard_count).without_node(3))
+    assert held == {2: 5}, "a node that has left is forgotten"

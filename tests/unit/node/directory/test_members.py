@@ -100,3 +100,17 @@ def test_the_directorys_nodes_are_the_maps_or_the_founding_voters() -> None:
     assert members.directory() == (1, 2, 3)
     members.map = replace(MAP, form=2, directory=(2,))
     assert members.directory() == (2,)
+
+
+def test_what_a_node_told_here_before_it_moved_is_no_news_any_more() -> None:
+    """It moved while no link led here, and the map has its new addresses from another node."""
+    members = member()
+    members.learned(MAP)
+    for node_id in (1, 2, 3):
+        members.told[node_id] = replace(MAP.node(node_id), zone="told")
+    members.told[3] = replace(MAP.node(3), client_address="newer:1")
+    there = [replace(MAP.node(n), peer_address=f"new{n}:1") for n in (1, 2, 3)]
+    members.learned(MAP.with_nodes(there))
+    assert members.told[1] == replace(there[0], zone="told")
+    assert members.told[2].peer_address == MAP.node(2).peer_address, "this node knows where it is"
+    assert members.told[3].client_address == "newer:1", "the map does not have this yet"

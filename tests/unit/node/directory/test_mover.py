@@ -9,7 +9,7 @@ import pytest
 
 from quorumcache.node.consensus.errors import ProposalDropped
 from quorumcache.node.consensus.values import Configuration, PeerStatus, Role, SnapshotMeta
-from quorumcache.node.directory.mover import HAND_OVER_ELECTIONS, Mover
+from quorumcache.node.directory.mover import BUG_NS, HAND_OVER_ELECTIONS, Mover
 from quorumcache.ring.cluster_view import GroupReport
 from quorumcache.ring.move import Move
 from tests.support.scripted_log import HostWorld
@@ -42,6 +42,7 @@ class World:
         self.adopted = dict.fromkeys(range(2, 10), 5)
         self.down: set[int] = set()
         self.transfers: list[int] = []
+        self.bugs: list[str] = []
         self.map: Any = None
         self.decide(1, *(moves or (MOVE,)))
         self.status: dict[int, tuple[int, int]] = {}
@@ -54,6 +55,7 @@ class World:
             adopted=self.adopted,
             is_up=lambda node_id: node_id not in self.down,
             transfer=lambda group, to: self.transfers.append(to),
+            on_bug=lambda text, error: self.bugs.append(text),
         )
 
     def decide(self, epoch: int, *moves: Move) -> None:
@@ -265,3 +267,23 @@ def test_how_much_is_copied_is_told_for_every_new_replica() -> None:
         6: PeerStatus(0, 1, "snapshot", True, now_ns, 5000),
     }
     assert world.report() == GroupReport(GROUP, 2, 5, (1, 2, 3), (4, 5, 6), 1800, 4000)
+
+
+def test_a_bug_over_one_group_leaves_that_group_alone_for_a_while() -> None:
+    """The node goes on: the next leader would fail over the same, and so would all in turn."""
+    world = World()
+    world.refusal = ZeroDivisionError()
+    world.tick()
+    assert world.bugs == ["the move of group 1 failed"]
+    world.refusal = None
+    world.tick(BUG_NS // TICK_NS - 1)
+    assert (world.steps, world.mover.reports()) == ([], [])
+    world.tick()
+    assert len(world.steps) == 1
+    world.tick()
+    world.log.snapshot_meta = lambda index: [][0]
+    assert world.mover.reports() == []
+    assert len(world.bugs) == 2
+    world.decide(2)
+    world.tick()
+    assert not world.mover._failed_ns, "nothing is kept of groups that do not move"

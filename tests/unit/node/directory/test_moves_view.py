@@ -92,3 +92,16 @@ def test_the_state_of_a_move_is_that_of_the_groups_committed_configuration(
     assert state_of(move, GroupReport(1, 5, 0, voters, (), 0, 0)) == state
     assert state_of(move, None) == "copying"
     assert state_of(move._replace(decided=0), None) == "waiting"
+
+
+def test_what_is_counted_does_not_grow_while_one_group_never_gets_on() -> None:
+    shown, _ = view()
+    stuck = moved(1)
+    for turn in range(50):
+        origin = MAP.replica_sets[1]
+        target = tuple(n for n in ALL if n != ALL[turn % 4])
+        move = Move(2, origin, target)
+        sets = (*stuck.replica_sets[:1], move.replica_set, *stuck.replica_sets[2:])
+        shown.learned(replace(stuck, moves=(*stuck.moves, move), replica_sets=sets))
+        shown.learned(stuck)
+    assert (shown.document()["done"], shown.total) == (1, 2)

@@ -22,7 +22,7 @@ from quorumcache.node.directory.steward import (
 from quorumcache.node.store.results import EXISTS, OK
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring import ClusterMap, NodeInfo
-from quorumcache.ring.errors import ChangeRefused
+from quorumcache.ring.errors import ChangeRefused, MapError
 from quorumcache.ring.node_info import DOWN
 from tests.support.fake_node import FakeClock
 from tests.support.founding import disk_id, record_of
@@ -524,3 +524,63 @@ def test_a_bug_in_what_decides_does_not_end_the_node_that_leads(
     world.known[2] = info("b", "moved:1")
     world.tick()
     assert world.commit() == [OK], "the rest goes on"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), MapError("no such node")])
+def test_what_a_node_tells_keeps_no_change_from_being_decided(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One node that tells nonsense would otherwise stop every join, drain and repair."""
+
+    def broken(*args: Any) -> Any:
+        raise error
+
+    world = World("a", "b", "c")
+    world.use_form_2()
+    monkeypatch.setattr(module, "follow_addresses", broken)
+    world.tick()
+    answers = world.ask("settings", "dead-after-ms=30000")
+    world.tick()
+    assert world.commit() == [OK]
+    assert answers[0][0] == DONE
+    world.heard = {2}
+    for _ in range(20 * 60):
+        world.tick()
+        world.commit()
+    assert world.map.node(3).state == DOWN, "steps are taken, too"
+    assert len(world.bugs) == (type(error) is ZeroDivisionError) * (20 * 60 // BUG_TICKS)
+
+
+def test_a_map_that_cannot_be_read_back_is_not_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the log of group 0 it would end each of its replicas, at every start again."""
+    world = World("a", "b", "c")
+    world.use_form_2()
+    monkeypatch.setattr("quorumcache.ring.map_form.MAP_BYTES_MAX", 10)
+    answers = world.ask("settings", "dead-after-ms=30000")
+    world.tick()
+    assert answers[0][0] == REFUSED
+    assert b"larger than 10" in answers[0][1]
+    world.known[2] = info("b", "moved:1")
+    world.tick()
+    assert not world.submitted
+    monkeypatch.undo()
+    for _ in range(STEP_TICKS + 1):
+        world.tick()
+    assert world.commit() == [OK]
+
+
+def test_a_bug_in_what_is_told_keeps_nothing_from_being_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*args: Any) -> Any:
+        raise ZeroDivisionError
+
+    world = World("a", "b", "c")
+    world.use_form_2()
+    monkeypatch.setattr(module, "steps", broken)
+    answers = world.ask("settings", "dead-after-ms=30000")
+    world.tick()
+    assert world.commit() == [OK]
+    world.tick()
+    assert answers[0][0] == DONE
+    assert world.bugs == ["the directory's account of a map failed"] * 2

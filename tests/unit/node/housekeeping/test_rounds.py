@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorumcache.node.housekeeping.rounds import SWEEP_MS, Rounds
+from quorumcache.node.housekeeping.rounds import BUG_MS, SWEEP_MS, Rounds
 
 
 @pytest.mark.parametrize(("tick_ms", "ticks"), [(1, 50), (10, 5), (20, 2), (50, 1), (400, 1)])
@@ -35,3 +35,27 @@ def test_a_duty_that_is_added_later_is_done_in_the_next_sweep() -> None:
     rounds.tick()
     rounds.tick()
     assert called == ["late"]
+
+
+def test_a_duty_that_fails_rests_and_the_others_go_on() -> None:
+    """Its bug would end the node, and each other one that does the same in its place."""
+    rounds, called, bugs = Rounds(SWEEP_MS), [], []
+
+    def broken() -> None:
+        called.append("broken")
+        raise ZeroDivisionError
+
+    rounds.in_sweeps(broken, lambda: called.append("other"), on_bug=lambda *bug: bugs.append(bug))
+    for _ in range(BUG_MS // SWEEP_MS + 1):
+        rounds.tick()
+    assert called.count("broken") == 2
+    assert called.count("other") == BUG_MS // SWEEP_MS + 1
+    assert [type(error) for _, error in bugs] == [ZeroDivisionError] * 2
+    assert "broken failed" in bugs[0][0]
+
+
+def test_a_failure_that_nobody_hears_ends_the_round() -> None:
+    rounds = Rounds(SWEEP_MS)
+    rounds.in_sweeps(lambda: [][0])
+    with pytest.raises(IndexError):
+        rounds.tick()

@@ -171,11 +171,17 @@ def prove(
 
 
 def farewell(
-    ours: Secret | None, theirs: Secret | None, *, our_epoch: int = 9, their_epoch: int = 8
+    ours: Secret | None,
+    theirs: Secret | None,
+    *,
+    our_epoch: int = 9,
+    their_epoch: int = 8,
+    named: tuple[int, ...] = (),
 ) -> tuple[Refused, bool]:
     """Node b, which node a has forgotten, dials it: how it is refused, and whether it believes
     that it was removed."""
     at_a = Handshake(HELLO._replace(map_epoch=our_epoch), None, lambda: None, Random(1), ours)
+    at_a.set_map(our_epoch, 1, named)
     own = THEIRS._replace(map_epoch=their_epoch)
     at_b = Handshake(own, None, lambda: None, Random(2), theirs)
     link: Any = SimpleNamespace()
@@ -198,6 +204,13 @@ def test_a_node_that_was_removed_is_told_so_by_who_knows_the_secret() -> None:
     assert not farewell(SECRET, OTHER)[1]
     assert not farewell(SECRET, None)[1]
     assert farewell(None, SECRET)[0].farewell == (0, b"")
+
+
+def test_a_lost_node_that_the_map_still_names_is_not_sent_away() -> None:
+    """Its successor has its addresses, so it is no peer. Its data may still be wanted."""
+    refused, is_believed = farewell(SECRET, SECRET, named=(HELLO.node_id, THEIRS.node_id))
+    assert not is_believed
+    assert refused.farewell == (0, b"")
 
 
 @pytest.mark.parametrize("their_epoch", [0, 9, 10])

@@ -200,6 +200,20 @@ def test_nodes_are_added_with_the_next_letters_and_ports(tmp_path: Path, taken: 
     assert [node.name for node in add_nodes(fewer, 2).nodes[3:]] == ["a", "e"]
 
 
+def test_the_command_that_created_it_brings_it_back_whoever_came_and_left(
+    tmp_path: Path, taken: set[int]
+) -> None:
+    plan, _ = plan_for(tmp_path, nodes=3, shards=8, base_port=20_000)
+    changed = without_node(add_nodes(plan, 2), "a")
+    save_plan(changed)
+    for nodes, base in ((3, 20_000), (4, 20_000), (None, 20_001)):
+        assert plan_for(tmp_path, nodes=nodes, shards=8, base_port=base)[0] == changed
+    with pytest.raises(ConfigError, match=r"5, but .* was created with 3"):
+        plan_for(tmp_path, nodes=5)
+    with pytest.raises(ConfigError, match=r"20002, but .* was created with 20000"):
+        plan_for(tmp_path, base_port=20_002)
+
+
 def test_a_port_that_is_taken_is_passed_over(tmp_path: Path, taken: set[int]) -> None:
     plan, _ = plan_for(tmp_path)
     taken.add(11314)

@@ -168,6 +168,39 @@ def test_one_that_has_left_is_not_started_again_and_is_forgotten(tmp_path: Path)
     assert remembered["founders"] == "n1=127.0.0.1:3,n2=127.0.0.1:6"
 
 
+@pytest.mark.parametrize("has_said_line", [True, False])
+def test_one_that_leaves_while_the_cluster_starts_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_said_line: bool
+) -> None:
+    """It was drained before the cluster was stopped, and its last clients are gone."""
+    child, other = FakeChild([]), FakeChild([])
+    other.node = LocalNode("n2", 4, 5, 6)
+    child.is_running, child.is_marked_left = False, True
+
+    async def no_line() -> None:
+        raise StartupError("node n1 did not start: it was drained and has left")
+
+    async def healthy(address: str) -> list[str]:
+        assert address == other.node.http
+        return []
+
+    if not has_said_line:
+        monkeypatch.setattr(child, "wait_start_line", no_line)
+    monkeypatch.setattr("quorumcache.node.process.supervisor.read_health", healthy)
+    said: list[str] = []
+    plan = Plan(str(tmp_path), 4, (child.node, other.node))
+    supervisor = Supervisor(plan, passed_on=[], restart=True, say=said.append)
+    supervisor._children = [child, other]  # type: ignore[list-item]
+
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(supervisor._wait_ready(), 100))
+    finally:
+        loop.close()
+    assert said == ["node n1 has left the cluster; its data is still in n1/data"]
+    assert supervisor._children == [other]
+
+
 def test_one_that_is_restarted_is_nobody_elses_business() -> None:
     child = FakeChild([1.0])
     child.is_restarting = True
@@ -207,16 +240,18 @@ def asked(supervisor: Supervisor, *questions: dict[str, Any]) -> list[Any]:
 def test_questions_while_it_runs(tmp_path: Path) -> None:
     plan = Plan(str(tmp_path), 4, (LocalNode("a", 1, 2, 3), LocalNode("b", 4, 5, 6)))
     supervisor = Supervisor(plan, passed_on=[], restart=True, say=lambda _: None)
-    nodes, left, unknown, few = asked(
+    nodes, left, unknown, nothing, few = asked(
         supervisor,
         {"do": "nodes"},
         {"do": "left", "name": "z"},
         {"do": "dance"},
+        {"do": "add", "nodes": 0},
         {"do": "rolling-restart"},
     )
     assert nodes == {"code": 0, "nodes": [("a", "127.0.0.1:1"), ("b", "127.0.0.1:4")]}
     assert left == {"code": 0}
     assert "does not know 'dance'" in str(unknown)
+    assert str(nothing) == "0 nodes cannot be added: give --nodes a number from 1 on"
     assert few == {"code": 1}
 
 

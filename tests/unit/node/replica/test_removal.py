@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.consensus.raft.messages import VoteReply
-from quorumcache.node.consensus.values import Configuration, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import Configuration, HardState, Snapshot, SnapshotMeta
 from quorumcache.node.errors import DiskFailed, DiskFull
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import SNAPSHOT_RETRY_SECONDS
@@ -289,7 +289,8 @@ class Removal:
             on_fatal=self.world.fatal.append,
         )
 
-    async def _begin(self, group_id: int) -> None:
+    async def _begin(self, group_id: int, promised: HardState) -> None:
+        assert promised == HARD_STATE
         self.state.leaving.add(group_id)
         await self._store("leaving", group_id)
 

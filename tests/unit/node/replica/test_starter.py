@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.consensus.api import ConsensusConfig
+from quorumcache.node.consensus.raft.messages import AppendReply, Heartbeat
 from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
@@ -39,6 +40,7 @@ class World(HostWorld):
         super().__init__()
         self.recovered: dict[int, RecoveredGroup] = {}
         self.found: dict[int, Snapshot] = {}
+        self.promised: dict[int, HardState] = {}
         self.starter = ReplicaStarter(
             ConsensusConfig(replica_id=1),
             host=self.host,
@@ -47,6 +49,7 @@ class World(HostWorld):
             recovered=self.recovered,
             snapshots=self.found,
             new_store=ShardStore,
+            promised=self.promised,
         )
 
     def start(self, stands: bool = False) -> Any:
@@ -145,3 +148,37 @@ def test_what_is_forgotten_is_not_started_from() -> None:
     assert world.starter.remembered() == {9}
     group = world.start()
     assert (group.log.term, group.log.last_index, group.applied_index) == (0, 0, 0)
+
+
+# -- behind one that was removed ------------------------------------------------------------------
+
+EMPTY = Configuration(())
+
+
+def test_a_new_replica_goes_on_in_the_term_of_the_removed_one() -> None:
+    """A leader that stood still since then believes that the removed one votes for it still."""
+    world = World()
+    world.promised[GROUP] = HardState(6, 2)
+    world.starter.start_shard(GROUP, EMPTY, False)
+    log: Any = world.host.groups[GROUP].log
+    assert (log.term, log.voted_for) == (6, 2)
+    log.step(3, Heartbeat(5, 40, 1, 0))
+    assert log.leader_id == 0
+    (reply,) = [message for to, message in log.ready().messages_after_append if to == 3]
+    assert reply == AppendReply(6, 0, True, 0, 0)
+
+
+def test_what_the_log_has_seen_since_counts() -> None:
+    world = World()
+    world.promised[GROUP] = HardState(6, 2)
+    world.recovered[GROUP] = RecoveredGroup(HardState(8, 0), [])
+    assert world.start().log.term == 8
+
+
+def test_entries_of_that_term_need_no_record_of_it() -> None:
+    """The term was not new to the replica that wrote them."""
+    world = World()
+    world.promised[GROUP] = HardState(6, 2)
+    entry = Entry(1, 6, EntryKind.NOOP, b"")
+    world.recovered[GROUP] = RecoveredGroup(HardState(0, 0), [entry])
+    assert world.start().log.last_index == 1

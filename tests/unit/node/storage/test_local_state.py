@@ -7,7 +7,7 @@ from zlib import crc32
 import msgpack
 import pytest
 
-from quorumcache.node.consensus.values import Configuration
+from quorumcache.node.consensus.values import Configuration, HardState
 from quorumcache.node.errors import DiskFull, StartupError
 from quorumcache.node.storage.checksum import with_checksum
 from quorumcache.node.storage.local_state import (
@@ -27,6 +27,7 @@ BIRTHS = {
     9: Configuration(()),
     11: Configuration((2, 3, 4), (), (), 17),
 }
+PROMISED = HardState(6, 2)
 REST = {group_id: birth for group_id, birth in BIRTHS.items() if group_id != 1}
 
 
@@ -216,7 +217,7 @@ def test_a_group_that_leaves_has_no_birth_and_a_start_knows_that_it_was_leaving(
     world = World()
     state = world.state()
     world.run(state.add_births(BIRTHS))
-    world.run(state.begin_leaving(1))
+    world.run(state.begin_leaving(1, PROMISED))
     assert (state.births, state.leaving) == (REST, {1})
     world.disk.crash()
     again = world.state()
@@ -228,6 +229,24 @@ def test_a_group_that_leaves_has_no_birth_and_a_start_knows_that_it_was_leaving(
     last = world.state()
     last.load()
     assert (last.births, last.leaving) == (again.births, set())
+    assert last.promised == {1: PROMISED}
+
+
+def test_what_a_removed_replica_had_promised_is_never_forgotten() -> None:
+    """A later one may be removed before it has heard of the group at all."""
+    world = World()
+    state = world.state()
+    for promised in (PROMISED, HardState(0, 0), HardState(5, 3), HardState(7, 0)):
+        world.run(state.begin_leaving(1, promised))
+        world.run(state.end_leaving(1))
+        world.disk.crash()
+        state = world.state()
+        state.load()
+        assert state.promised == {1: max(promised, PROMISED)}
+
+
+def test_where_no_replica_was_removed_births_have_the_form_before_removals() -> None:
+    assert encode_births(BIRTHS, "c", 3, (), {}) == encode_births(BIRTHS, "c", 3)
 
 
 def test_a_group_goes_on_leaving_in_whatever_is_written_meanwhile() -> None:
@@ -237,9 +256,9 @@ def test_a_group_goes_on_leaving_in_whatever_is_written_meanwhile() -> None:
     world.run(state.add_births({1: BIRTHS[1], 7: BIRTHS[7]}))
     world.disk.capacity_bytes = 0
     with pytest.raises(DiskFull):
-        world.run(state.begin_leaving(1))
+        world.run(state.begin_leaving(1, PROMISED))
     world.disk.capacity_bytes = None
-    world.run(state.begin_leaving(7))
+    world.run(state.begin_leaving(7, PROMISED))
 
     async def both() -> None:
         await asyncio.gather(state.end_leaving(7), state.add_births({9: BIRTHS[9]}))
@@ -255,7 +274,7 @@ def test_a_group_is_leaving_until_its_end_is_durable() -> None:
     world = World()
     state = world.state()
     world.run(state.add_births(BIRTHS))
-    world.run(state.begin_leaving(1))
+    world.run(state.begin_leaving(1, PROMISED))
     world.disk.capacity_bytes = 0
     with pytest.raises(DiskFull):
         world.run(state.end_leaving(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 
-from quorumcache.node.consensus.values import Entry
+from quorumcache.node.consensus.values import Entry, HardState
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.memory import MemoryWal
 from quorumcache.node.wal.wal import Wal
@@ -25,6 +25,16 @@ def test_it_calls_back_on_the_next_turn() -> None:
     assert called == ["a", "b"]
     assert wal.pinned_groups() == []
     asyncio.run(wal.close())
+
+
+def test_it_knows_the_hard_state_until_the_group_is_forgotten() -> None:
+    wal = MemoryWal(ManualLoop())
+    assert wal.hard_state(1) == HardState(0, 0)
+    wal.append([WalRecord(1, HardState(3, 2), ())], lambda: None)
+    wal.append([WalRecord(1, None, (Entry(1, 3, 0, b"x"),))], lambda: None)
+    assert wal.hard_state(1) == HardState(3, 2)
+    wal.forget(1, lambda: None)
+    assert wal.hard_state(1) == HardState(0, 0)
 
 
 def test_it_has_all_that_the_log_on_disk_has() -> None:

@@ -333,6 +333,18 @@ def test_forgotten_group_holds_nothing_back() -> None:
     assert log.open({1: SnapshotMeta(11, 1, META)}) == {1: [12]}
 
 
+def test_it_tells_the_hard_state_of_a_group_until_that_is_forgotten(log: Log) -> None:
+    assert log.wal.hard_state(2) == HardState(0, 0)
+    log.append("a", record(2, 1, term=3))
+    log.run()
+    log.disk.crash()
+    log.open()
+    assert log.wal.hard_state(2) == HardState(3, 1)
+    log.wal.forget(2, lambda: None)
+    log.run()
+    assert log.wal.hard_state(2) == HardState(0, 0)
+
+
 def test_overwritten_entries_hold_nothing_back() -> None:
     """Entries 2 to 5 of the first segment are replaced; a snapshot at 1 covers what is left."""
     log = Log(segment_bytes_max=500)

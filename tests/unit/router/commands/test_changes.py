@@ -123,6 +123,28 @@ def test_without_a_terminal_it_waits_with_a_line_now_and_then() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("words", "state", "code", "said"),
+    [
+        (("--no-wait",), "draining", 0, ""),
+        ((), "drained", 0, "c holds nothing any more"),
+        ((), "active", 1, "the drain of c was cancelled: it is active"),
+    ],
+)
+def test_a_drain_tells_only_what_is_so(
+    words: tuple[str, ...], state: str, code: int, said: str
+) -> None:
+    async def main() -> None:
+        async with FakeCluster() as cluster:
+            node = {**NODE, "name": "c", "state": state}
+            operators(cluster, answer(change="") | {"nodes": [node]})
+            ended = await told(cluster, "node", "drain", "c", *words)
+            assert (ended.code, bool(ended.err)) == (code, bool(said))
+            assert said in ended.err
+
+    run(main())
+
+
 def test_json_is_one_document() -> None:
     async def main() -> None:
         async with FakeCluster() as cluster:

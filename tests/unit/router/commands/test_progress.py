@@ -125,6 +125,9 @@ def test_all_bytes_there_is_not_the_end() -> None:
     assert progress.is_done
     assert progress.fraction == 1.0
     assert progress.lines(PLAIN) == ["no moves under way"]
+    assert fed((0.0, answer(change="", paused=True))).lines(PLAIN) == [
+        "no moves under way, and none starts before `quorumcache moves resume`"
+    ]
     assert (progress.done_moves, progress.total_moves) == (1, 1)
 
 

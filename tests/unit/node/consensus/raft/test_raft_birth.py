@@ -90,6 +90,17 @@ def test_an_empty_replica_joins_from_the_log_alone() -> None:
     assert cluster[4].commit_index == leader.commit_index
 
 
+def test_what_an_earlier_replica_of_the_node_acknowledged_is_no_loss_of_the_new_one() -> None:
+    """A leader stood still while the earlier one was removed and this one was born."""
+    solo = Solo(EMPTY, replica=4)
+    solo.step(1, Heartbeat(1, 3, 0, 0))
+    assert solo.raft.commit_index == 0
+    entry = Entry(1, 1, EntryKind.CONFIG, encode_configuration(Configuration((1, 2, 4))))
+    solo.step(1, Append(1, 0, 0, 0, (entry,)))
+    solo.tick(5 * ELECTION_TICKS)
+    assert solo.raft.role is Role.FOLLOWER, "its log may lack what is committed"
+
+
 # -- a disk that lost acknowledged data ----------------------------------------------------
 
 
