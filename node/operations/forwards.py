@@ -99,6 +99,7 @@ class Forwards:
             return NO_CONNECTION
         if isinstance(operation, Read):
             operation.asked_replica = False
+            operation.is_unordered = relayed
         elif isinstance(operation, Proposal):
             operation.in_flight = True
         return ""

@@ -281,6 +281,7 @@ class Read(Operation):
         "asked_replica",
         "done",
         "found",
+        "is_unordered",
         "keys",
         "owner",
         "parked",
@@ -322,6 +323,9 @@ class Read(Operation):
         """An answer came and was dropped, since its client does not take its replies."""
         self.asked_replica = False
         """The forward under way went to any replica, not to the leader in particular."""
+        self.is_unordered = False
+        """Its last attempt was relayed, so that its answer may overtake others and be overtaken; or
+        it ended without an answer."""
 
     @property
     def keys_left(self) -> tuple[bytes, ...]:
@@ -333,7 +337,7 @@ class Read(Operation):
 
     def on_items(self, items: list[bytes | None]) -> None:
         """Answers for the first of `keys_left`, one or more: the end, or another attempt."""
-        if self.finished or (self.after is not None and self._is_early()):
+        if self.finished or (self.after is not None and self._is_out_of_order()):
             return
         if self.room is not None and not self.room.has_room():
             self._park(self.room)
@@ -381,10 +385,13 @@ class Read(Operation):
     def finish(self, outcome: ReadOutcome) -> None:
         if self.finished:
             return
+        is_answer = not isinstance(outcome, Failure)
         if self.after is not None:
-            if not isinstance(outcome, Failure) and self._is_early():
+            if is_answer and self._is_out_of_order():
                 return
             self.after = None
+        if not is_answer:
+            self.is_unordered = True
         self.finished = True
         # The queue of deadlines refers to it for a while; what its answer was for goes now.
         self.room = None
@@ -396,19 +403,44 @@ class Read(Operation):
             followers, self.then = self.then, None
             owner.turns.take(followers)
 
-    def _is_early(self) -> bool:
-        """Did an answer come while an earlier read of the connection has none?
+    def _is_out_of_order(self) -> bool:
+        """May the answer that came be older than what an earlier read of the connection sees?
 
-        Answers come in the order of the reads unless an attempt is repeated. What the earlier one
-        is going to see is then newer than this answer, and the client would see time run backwards:
-        the answer is dropped, and this read is made again when the earlier one has ended.
+        Answers come in the order of the reads unless an attempt is repeated. If the earlier one has
+        no answer yet, it is going to see a newer state. If it has one, that may be of a repeated
+        attempt, which was made after ours and has seen a newer state, while our answer was under
+        way. The client would see time run backwards: the answer is dropped, and this read is made
+        again, once the earlier one has ended.
         """
         before = self.after
-        if before is None or before.finished:
+        if before is None:
             return False
+        if before.finished:
+            if self._was_sent_behind(before):
+                return False
+            self.after = None
+            self.found = []
+            self.owner.route(self)
+            return True
         self.found = []
         self.wait_for(before)
         return True
+
+    def _was_sent_behind(self, before: Ordered) -> bool:
+        """Whether our attempt took the way of the one that `before` was answered by, and after it.
+
+        On one way neither the attempts nor the answers overtake each other. What is read here is
+        answered in the same moment.
+        """
+        if not self.target:
+            return True
+        assert isinstance(before, Read)
+        return (
+            before.target == self.target
+            and before.request_id < self.request_id
+            and not before.is_unordered
+            and not self.is_unordered
+        )
 
     def expire(self) -> None:
         if self.parked or (self.room is not None and self.room.is_waiting()):

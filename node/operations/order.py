@@ -11,8 +11,9 @@ order, because each knows what the other does not:
 The rules:
  - a write is not sent before the earlier write has ended, unless that one is with the replica
    here: what is submitted here keeps its order in the log (`Write.must_wait`);
- - a read may be sent, but its answer is dropped if it comes before that of the earlier read: the
-   earlier one, repeated, would show a newer state (`Read._is_early`).
+ - a read may be sent, but its answer is dropped if it comes before that of the earlier read, or is
+   of an attempt from before the one that the earlier read was answered by: the earlier one,
+   repeated, has seen a newer state (`Read._is_out_of_order`).
 
 Whichever waits is routed again once the earlier operation has ended.
 """

@@ -8,10 +8,11 @@ from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.order import Ordered, Turns
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
+    FORWARD_READ,
     FORWARD_RESULT,
 )
 from quorumcache.node.store.results import DELETED, OUT_OF_MEMORY, STORED
-from tests.support.coordinator_world import GROUP, HERE, THERE, World
+from tests.support.coordinator_world import ELSEWHERE, GROUP, HERE, THERE, World
 
 
 def test_writes_of_one_connection_are_repeated_in_their_order() -> None:
@@ -77,6 +78,71 @@ def test_a_read_that_is_answered_before_an_earlier_one_is_read_again_after_it() 
     assert world.outcomes == [[b"new"], [b"newer"]]
     assert first.finished
     assert second.finished
+
+
+def answer(world: World, node_id: int, item: tuple[Any, ...], value: bytes) -> None:
+    world.coordinator.on_forward(node_id, (FORWARD_ITEMS, item[1], (value,)))
+
+
+def test_an_answer_from_before_an_earlier_read_was_repeated_is_not_taken() -> None:
+    """It was given long before, and its way back was slow."""
+    world = World()
+    world.lead(THERE)
+    first = world.read()
+    world.sent.clear()
+    world.pass_ms(600)
+    second = world.read(after=first)
+    _, slow = next(entry for entry in world.sent if entry[1][0] == FORWARD_READ)
+    world.sent.clear()
+    world.pass_ms(500)
+    reads = [entry for entry in world.sent if entry[1][0] == FORWARD_READ]
+    ((node_id, again),) = reads
+    world.sent.clear()
+    answer(world, node_id, again, b"new")
+    answer(world, THERE, slow, b"old")
+    assert world.outcomes == [[b"new"]]
+    assert not second.finished
+    node_id, item = world.take()
+    answer(world, node_id, item, b"newer")
+    assert world.outcomes == [[b"new"], [b"newer"]]
+
+
+@pytest.mark.parametrize(("relayed", "node_id"), [(True, THERE), (False, ELSEWHERE)])
+def test_an_answer_that_came_another_way_than_the_earlier_one_is_not_taken(
+    relayed: bool, node_id: int
+) -> None:
+    world = World()
+    first = world.read()  # held: nobody leads
+    forwards = world.coordinator.forwards
+    assert forwards.send(first, node_id, relayed) == ""
+    world.group.leader_id = THERE
+    _, one = world.take()
+    world.read(after=first)
+    _, two = world.take()
+    answer(world, node_id, one, b"new")
+    answer(world, THERE, two, b"old")
+    assert world.outcomes == [[b"new"]]
+    _, item = world.take()
+    answer(world, THERE, item, b"newer")
+    assert world.outcomes == [[b"new"], [b"newer"]]
+
+
+def test_an_answer_behind_one_that_failed_is_not_taken() -> None:
+    """What came before that one may have been answered by a repeated attempt."""
+    world = World()
+    world.lead(THERE)
+    first = world.read()
+    world.clock.ns += 1
+    world.read(after=first)
+    _, two = world.sent[1]
+    world.sent.clear()
+    world.clock.ns = first.deadline_ns
+    world.coordinator.deadlines.expire(world.clock.ns)
+    answer(world, THERE, two, b"old")
+    assert len(world.outcomes) == 1
+    _, item = world.take()
+    answer(world, THERE, item, b"newer")
+    assert world.outcomes[1:] == [[b"newer"]]
 
 
 def test_a_read_under_a_new_lease_does_not_overtake_one_that_asked_a_majority() -> None:
