@@ -228,3 +228,9 @@ def test_a_cancelled_change_makes_room_for_another() -> None:
     cluster.ask("cancel")
     cluster.ask("drain", "n3")
     assert cluster.map.change == "drain n3"
+
+
+def test_the_id_of_a_node_that_has_left_is_not_given_again() -> None:
+    left = MAP.with_node(replace(D, node_id=6)).without_node(6)
+    joined = join(left, replace(D, disk_id="e" * 32), ClusterView()).map
+    assert joined.nodes[-1].node_id == 7
