@@ -70,6 +70,9 @@ def _take_back(draft: Draft) -> None:
     awaited = draft.awaited()
     if awaited is not None:
         name = draft.change.partition(" ")[2]
+        for other in tuple(draft.nodes.values()):
+            if other.name == name:  # A successor that was taken in and has not come.
+                del draft.nodes[other.node_id]
         draft.nodes[awaited.node_id] = replace(awaited, name=name, state=DOWN)
         return
     text, _, before = draft.change.removesuffix(")").partition(_BEFORE)

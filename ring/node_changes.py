@@ -72,6 +72,10 @@ def remove(draft: Draft, words: list[str], view: ClusterView) -> str:
     what = f"node {name} cannot be removed"
     if node.state == LOST:
         raise ChangeRefused(f"{what}: it was removed already")
+    if node.state == JOINING:  # It holds nothing, so this is no change to be watched.
+        check_removable(draft, view, node, what)
+        del draft.nodes[node.node_id]
+        return f"node {name} is removed; it had not joined yet"
     check_alone(draft.base)
     check_removable(draft, view, node, what)
     draft.set_state(node, LOST)

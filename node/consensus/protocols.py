@@ -34,11 +34,14 @@ class MakeReplica(Protocol):
         snapshot: SnapshotMeta | None = None,
         applied_index: Index = 0,
         life: int = 0,
+        is_stored: bool = True,
     ) -> ReplicatedLog:
         """`configuration` is the first one of the group; a snapshot's, and any in `entries`, take
         precedence. `entries` are contiguous and reach back to the snapshot (those it covers are
         skipped). Entries <= `applied_index`, which are committed, are not handed out again.
         `life` is another number after each start of the process, and marks its clock's readings.
+        `is_stored`: the log on the disk has the hard state, too; else it is to be written there
+        before anything else.
         """
 
 

@@ -69,6 +69,8 @@ class ReplicaStarter:
         host = self._host
         found = self._snapshots.pop(group_id, None)
         recovered = self._recovered.pop(group_id, None)
+        stored = recovered.hard_state if recovered is not None else HardState(0, 0)
+        promised = self._promised.get(group_id, stored)
         if found is not None:
             machine.restore(found.data)
             host.time.found(machine.last_now_ms, machine.last_wall_ms)
@@ -79,14 +81,12 @@ class ReplicaStarter:
             self._config,
             Random(self._random.getrandbits(64)),
             configuration=meta.configuration,
-            hard_state=max(
-                self._promised.get(group_id, HardState(0, 0)),
-                recovered.hard_state if recovered is not None else HardState(0, 0),
-            ),
+            hard_state=max(promised, stored),
             entries=recovered.entries if recovered is not None else (),
             snapshot=meta if found is not None else None,
             applied_index=meta.last_index,
             life=self._life,
+            is_stored=promised <= stored,
         )
         group = ReplicaGroup(group_id, replica, machine, host, meta)
         host.add_group(group)

@@ -57,6 +57,13 @@ class DurableGroup:
         self.base_index = 0
         self.last_index = 0
 
+    def copy(self) -> DurableGroup:
+        """Another one with the same content."""
+        twin = DurableGroup()
+        twin.term, twin.voted_for, twin.votes = self.term, self.voted_for, dict(self.votes)
+        twin.terms, twin.base_index, twin.last_index = self.terms, self.base_index, self.last_index
+        return twin
+
     def covers(self, index: int, term: int) -> bool:
         """Is the entry of this index and term durable, in the log or under its snapshot?"""
         return index <= self.base_index or self.terms.get(index) == term

@@ -54,6 +54,29 @@ class _Kept:
             self._log.refresh()
         return self._log
 
+    def promised(self, group_id: int) -> DurableGroup:
+        """What is durable of a group, with the term and the vote of a replica that was removed
+        here, which bind the one that came after it (docs/storage.md).
+        """
+        durable = self._log.group(group_id)
+        if group_id not in self._log.forgotten:
+            return durable
+        term, vote = self._removed().get(group_id, (0, 0))
+        if term <= durable.term:
+            return durable
+        bound = durable.copy()
+        bound.term, bound.voted_for = term, vote
+        if vote:
+            bound.votes[term] = vote
+        return bound
+
+    def _removed(self) -> dict[int, tuple[int, int]]:
+        inode = self._disk.own_synced_names.get("/data/groups.born")
+        if inode is None:
+            return {}
+        fields = msgpack.unpackb(bytes(inode.synced)[:-4], use_list=False, strict_map_key=False)
+        return dict(fields[3]) if len(fields) > 3 else {}
+
     def snapshot_index(self, group_id: int) -> int:
         """Last index of the group's snapshot file: after a crash the log may lag behind it."""
         inode = self._disk.own_synced_names.get(f"/data/snapshots/{group_id:06d}.snapshot")
@@ -160,8 +183,9 @@ class Promises:
             if item[0] not in PROMISES:
                 continue
             if durable is None:
-                durable = self.log_of(node)
-            self._check_promise(node, receiver.node_id, durable.group(item[1]), item)
+                durable = self.log_of(node)  # Taken in once for all.
+            promised = self._disks[node.name].promised(item[1])
+            self._check_promise(node, receiver.node_id, promised, item)
             self.on_promise(node, receiver, item)
 
     def _check_promise(

@@ -93,6 +93,7 @@ class Raft(RaftState):
         snapshot: SnapshotMeta | None = None,
         applied_index: Index = 0,
         life: int = 0,
+        is_stored: bool = True,
     ) -> None:
         """Start from what is durable.
 
@@ -100,10 +101,13 @@ class Raft(RaftState):
         precedence. `entries` are contiguous and reach back to the snapshot (those it covers are
         skipped). Entries <= `applied_index`, which are committed, are not handed out again.
         `life` is another number after each start of the process, and marks its clock's readings.
+        `is_stored`: the log on the disk has the hard state, too; else it is to be written there
+        before anything else.
         """
         config.validate()
         super().__init__(config, random, life)
         self.term, self.voted_for = hard_state
+        self.hard_changed = not is_stored
         base_index, base_term = 0, 0
         if snapshot is not None:
             base_index, base_term, configuration = snapshot

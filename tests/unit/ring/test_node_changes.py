@@ -163,6 +163,26 @@ def test_nothing_else_moves_until_the_successor_is_there(count: int) -> None:
     assert sum(heir in replicas for replicas in cluster.map.replica_sets) > 0
 
 
+@pytest.mark.parametrize("words", [("cancel",), ("remove", "n2", "force")])
+def test_a_successor_that_never_comes_is_in_nobodys_way(words: tuple[str, ...]) -> None:
+    cluster = world(4)
+    silence(cluster, 2, ticks=3)
+    cluster.ask("replace", "n2")
+    silence(cluster, cluster.join("n2").node_id, ticks=4)
+    cluster.ask(*words)
+    names = {node.node_id: (node.name, node.state) for node in cluster.map.nodes}
+    if words == ("cancel",):
+        assert names[2] == ("n2", "down")
+        assert cluster.map.change == ""
+        cluster.settle()  # What it held is rebuilt elsewhere.
+        assert all(2 not in replicas for replicas in cluster.map.replica_sets)
+    else:
+        assert names[2] == ("n2~2", "lost")
+        assert cluster.map.change == "replace n2"
+    assert 5 not in {node.node_id for node in cluster.map.nodes}
+    assert 5 not in names
+
+
 def test_another_loss_is_healed_while_a_successor_is_awaited() -> None:
     cluster = world(6)
     silence(cluster, 2, ticks=3)

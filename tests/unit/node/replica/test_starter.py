@@ -175,10 +175,15 @@ def test_what_the_log_has_seen_since_counts() -> None:
     assert world.start().log.term == 8
 
 
-def test_entries_of_that_term_need_no_record_of_it() -> None:
-    """The term was not new to the replica that wrote them."""
+def test_the_log_has_that_term_before_anything_is_acknowledged_in_it() -> None:
     world = World()
     world.promised[GROUP] = HardState(6, 2)
-    entry = Entry(1, 6, EntryKind.NOOP, b"")
-    world.recovered[GROUP] = RecoveredGroup(HardState(0, 0), [entry])
-    assert world.start().log.last_index == 1
+    world.starter.start_shard(GROUP, EMPTY, False)
+    log: Any = world.host.groups[GROUP].log
+    assert log.has_ready()
+    assert log.ready().hard_state == HardState(6, 2)
+    world.recovered[4] = RecoveredGroup(HardState(6, 2), [])
+    world.promised[4] = HardState(6, 2)
+    world.starter.start_shard(4, EMPTY, False)
+    log = world.host.groups[4].log
+    assert not log.has_ready()
