@@ -160,6 +160,8 @@ class JoiningPhase:
                 nonce = self._entropy.randbytes(NONCE_BYTES)
                 first = decode_join_answer(await asking.ask(encode_join_question(nonce)))
             if isinstance(first, Refusal):
+                if seed == self._own.peer_address:
+                    return _Stranger(f"{seed} is this node itself: give a member's peer address")
                 return _waits(seed, first)
             if not isinstance(first, MemberNonce):
                 raise PeerFrameError("an answer to another question came")

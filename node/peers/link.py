@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from quorumcache.node.errors import HandshakeRefused, PeerError
 from quorumcache.node.peers.codec import (
@@ -161,8 +161,8 @@ class PeerLink(asyncio.Protocol):
     @property
     def remote_address(self) -> tuple[str, int] | None:
         """(address, port) of the other side; None without a connection."""
-        name = self._transport.get_extra_info("peername") if self._transport else None
-        if not isinstance(name, tuple) or len(name) < 2:
+        name = self._peer_name()
+        if name is None:
             return None
         is_link_local = len(name) == 4 and name[3] and "%" not in name[0]
         return (f"{name[0]}%{name[3]}" if is_link_local else name[0], name[1])
@@ -170,8 +170,15 @@ class PeerLink(asyncio.Protocol):
     @property
     def remote(self) -> str:
         """Address of the other side, for people."""
-        name = self._transport.get_extra_info("peername") if self._transport else None
-        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else "unknown:0"
+        name = self._peer_name()
+        return f"{name[0]}:{name[1]}" if name is not None else "unknown:0"
+
+    def _peer_name(self) -> tuple[Any, ...] | None:
+        try:
+            name = self._transport.get_extra_info("peername") if self._transport else None
+        except ValueError:  # uvloop's answer once the socket is closed: it has no descriptor
+            return None
+        return name if isinstance(name, tuple) and len(name) >= 2 else None
 
     @property
     def is_stalled(self) -> bool:

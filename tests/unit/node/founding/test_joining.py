@@ -26,6 +26,7 @@ from quorumcache.node.peers.codec import (
     pack_item,
 )
 from quorumcache.node.peers.joining_frames import Joined, Reached, decode_join_answer, encode_reach
+from quorumcache.ring.address import parse_address
 from quorumcache.ring.secret import Secret
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
@@ -140,6 +141,18 @@ def test_what_is_no_member_ends_the_join_when_there_is_no_other_seed(
         with pytest.raises(JoinRefused, match=told) as refused:
             await phase.run()
         assert "a:1" in str(refused.value)
+        phase.close()
+
+    play(story)
+
+
+def test_a_node_does_not_wait_for_itself() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        own = joining_phase(loop)._own.peer_address
+        phase = joining_phase(loop, own)
+        await loop.create_server(phase.accept, *parse_address(own))
+        with pytest.raises(JoinRefused, match=f"{own} is this node itself: give a member's"):
+            await phase.run()
         phase.close()
 
     play(story)

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from quorumcache.node.errors import PeerError
 from quorumcache.node.peers import link as link_module
 from quorumcache.node.peers.codec import (
@@ -186,6 +188,24 @@ def test_the_handshake_makes_both_sides_ready_and_names_the_caller() -> None:
         b.link.data_received(frame)
         assert b.told("items") == [("items", ((5, b"x"),), len(frame))]
         assert a.link.remote_address == ("fe80::2%3", 2)
+
+    run(test)
+
+
+def test_a_link_that_ended_at_once_has_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side may be killed between the end of a dial and what the dialer does next."""
+
+    def test() -> None:
+        a = End(A, 2)
+        a.open()
+
+        def closed(name: str, default: object = None) -> object:
+            raise ValueError("negative file descriptor")  # as uvloop says it
+
+        monkeypatch.setattr(a.transport, "get_extra_info", closed)
+        a.link.connection_lost(ConnectionResetError(104, "reset"))
+        assert a.link.remote_address is None
+        assert a.link.remote == "unknown:0"
 
     run(test)
 
