@@ -8,18 +8,22 @@ is no number either, though Python counts it as 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import index
 from typing import TypeVar
 
 from quorumcache.router.errors import InvalidArgument
 from quorumcache.router.levels import Bounded, Linearizable, Local, ReadLevel
 
+C = TypeVar("C")
 K = TypeVar("K")
 V = TypeVar("V")
 
 TIME_MS_MAX = 86_400_000
 """Longest time that can be set, a day; no call waits for an answer for longer."""
+
+WORDS_BYTES_MAX = 2_000
+"""Of all words of a change together: a node reads lines of 2 KiB."""
 
 _INT32_MAX = (1 << 31) - 1
 _UINT32_MAX = (1 << 32) - 1
@@ -79,6 +83,26 @@ def truth_of(name: str, value: bool) -> bool:
     """A switch."""
     if not isinstance(value, bool):
         raise InvalidArgument(f"{name} must be True or False, not {shown(value)}")
+    return value
+
+
+def words_of(words: Sequence[str]) -> list[str]:
+    """The words of a `cluster change`, which go into one line, separated by spaces."""
+    if isinstance(words, str | bytes) or not isinstance(words, Sequence) or not words:
+        raise InvalidArgument(f"words must be several words, such as a list, not {shown(words)}")
+    for word in words:
+        if not isinstance(word, str) or not word.isprintable() or not word or " " in word:
+            raise InvalidArgument(f"words must be printable and without spaces, not {shown(word)}")
+    size = sum(len(word.encode()) + 1 for word in words)
+    if size > WORDS_BYTES_MAX:
+        raise InvalidArgument(f"words must take {WORDS_BYTES_MAX} bytes at most, not {size}")
+    return list(words)
+
+
+def callable_of(name: str, value: C) -> C:
+    """Something to call."""
+    if not callable(value):
+        raise InvalidArgument(f"{name} must be something to call, not {shown(value)}")
     return value
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from quorumcache.ring import ClusterMap
 from quorumcache.router import admin, batches, requests
 from quorumcache.router.arguments import (
+    callable_of,
     exptime_of,
     flags_of,
     items_of,
@@ -20,6 +21,7 @@ from quorumcache.router.arguments import (
     shown,
     truth_of,
     unsigned_of,
+    words_of,
 )
 from quorumcache.router.codec import key_bytes, keys_bytes
 from quorumcache.router.config import ClientConfig
@@ -133,6 +135,7 @@ class AsyncClient:
 
         `measures_lag`: also how far replicas are behind, which is a longer answer.
         """
+        truth_of("measures_lag", measures_lag)
         deadline = self._engine.deadline(timeout_ms)
         table = await self._engine.start(deadline)
         return await observe(self._engine.pool, table, deadline, measures_lag)
@@ -154,7 +157,13 @@ class AsyncClient:
     async def change(
         self, words: Sequence[str], secret_of: admin.SecretOf, *, timeout_ms: int | None = None
     ) -> dict[str, Any]:
-        """Change the cluster: see `admin.py`. Once it was sent it is not repeated."""
+        """Change the cluster: see `admin.py`. Once it was sent it is not repeated.
+
+        `words`: those of `cluster change`, such as ("drain", "c"). `secret_of`: gives the cluster's
+        secret; it is called with the path at which the asked node keeps it on this machine, or "".
+        """
+        words = words_of(words)
+        callable_of("secret_of", secret_of)
         deadline = self._engine.deadline(timeout_ms)
         table = await self._engine.start(deadline)
         addresses = admin.addresses_of(table.cluster_map)

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quorumcache.ring.secret import Secret
 from quorumcache.router import (
     AsyncClient,
     Bounded,
@@ -56,6 +57,22 @@ BAD_VALUES: list[Any] = ["text", 1, 1.5, None, True, bytearray(b"v"), memoryview
 BAD_KEY_LISTS: list[Any] = ["abc", b"abc", bytearray(b"ab"), memoryview(b"ab"), None, 5, 1.5, int]
 BAD_MAPPINGS: list[Any] = [[("k", b"v")], "k", b"k", None, 5, {"k"}, iter(())]
 BAD_LEVELS: list[Any] = ["local", b"local", 0, "", False, True, 5, Local, Bounded, Linearizable]
+BAD_WORDS: list[Any] = [
+    *(
+        "drain",
+        b"drain",
+        None,
+        5,
+        {"drain"},
+        iter(["drain"]),
+        [],
+        (),
+        [""],
+        ["drain", 5],
+        [b"drain"],
+    ),
+    *(["a b"], ["a\n"], ["\ud800"], ["x" * 3000], ["x"] * 1500),
+]
 
 BAD: dict[str, list[Any]] = {
     "key": BAD_KEYS,
@@ -64,6 +81,9 @@ BAD: dict[str, list[Any]] = {
     "values": BAD_MAPPINGS,
     "level": BAD_LEVELS,
     "once": [None, 0, 1, "yes", [], 0.5],
+    "measures_lag": [None, 0, 1, "yes", [], 0.5],
+    "words": BAD_WORDS,
+    "secret_of": ["secret", b"secret", None, 1, []],
     **{
         name: [*(bad for bad in NOT_WHOLE), low - 1, high + 1, -(10**5000), 10**5000]
         for name, (low, high) in NUMBERS.items()
@@ -85,6 +105,9 @@ GOOD: dict[str, Any] = {
     "timeout_ms": 20_000,
     "level": Local(),
     "once": False,
+    "measures_lag": True,
+    "words": ["drain", "n1"],
+    "secret_of": lambda path: Secret("a secret of sixteen"),
 }
 
 METHODS = [

@@ -95,7 +95,7 @@ IMPORTED_BY = {
     ),
     "node.cluster_time.TELL_MS": ("node.housekeeping.timekeeper",),
     "node.consensus.progress.SNAPSHOT_SILENT_CHECKS": ("node.consensus.raft.replication",),
-    "node.directory.starts.REPORT_MS": ("node.member",),
+    "node.directory.starts.REPORT_MS": ("node.directory.reports", "node.member"),
     "node.wal.queue.QUEUED_BYTES_MAX": ("node.replica.host",),
     "node.clients.retrievals.WINDOW_KEYS": ("node.clients.handlers",),
     "node.clients.context.REPLY_BYTES_MAX": ("node.clients.server",),
