@@ -72,6 +72,28 @@ def test_a_lone_node_founds_its_cluster_and_serves_and_stops() -> None:
     play(story)
 
 
+def test_a_node_that_leaves_waits_only_for_clients_that_know_no_other() -> None:
+    """One that routes by itself may keep a connection for ever."""
+
+    async def story() -> None:
+        node = new_node(**ALONE)
+        await node.start()
+        assert await node.wait_serving(SECONDS)
+        assert node.member is not None
+        count_clients = node.member.office.departure.count_clients
+        host, port = node.listen_address.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for line, waited_for in ((b"version", 1), (b"cluster redirect on", 0)):
+            writer.write(line + b"\r\n")
+            await reader.readuntil(b"\r\n")
+            assert count_clients() == waited_for
+        writer.close()
+        await writer.wait_closed()
+        await node.stop()
+
+    play(story)
+
+
 def test_a_new_node_waits_for_the_others_and_says_so() -> None:
     async def story() -> None:
         node = new_node(**ONE_OF_TWO)
