@@ -195,6 +195,7 @@ class Member:
             adopted=self.follower.adopted_by,
             is_up=basics.network.is_up,
             transfer=self.housekeeper.leadership.transfer,
+            on_reached=self.office.reporter.tell,
             on_bug=self.office.bug,
         )
         self.peers: PeerNetwork | None = None

@@ -139,6 +139,7 @@ class Node:
                 basics.network,
                 self.members.preferred_leader_of,
                 self.members.replicas_of,
+                self.members.leaves,
             ),
             random=random,
             timings=self.timings,

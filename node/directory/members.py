@@ -97,6 +97,11 @@ class Members:
             return ()
         return self.map.replica_sets[shard]
 
+    def leaves(self, group_id: int) -> bool:
+        """Whether a move that has started takes the group away from this node."""
+        move = self.map.move_of(group_id) if self.map is not None else None
+        return move is not None and bool(move.decided) and self.own_id not in move.target
+
 
 def _addresses(node: NodeInfo) -> tuple[str, str, str]:
     return node.peer_address, node.client_address, node.http_address

@@ -3,7 +3,8 @@
 The map says what is wanted (`Move`), the group's own log says what is (`Configuration`), and every
 `tick` takes at most one step from the one to the other (`replica/steering.py`). Nothing of it is
 kept: a new leader goes on from the configuration in its log. The directory completes a move when a
-leader reports the committed configuration that the move asked for.
+leader reports the committed configuration that the move asked for; a leader that is there reports
+at once.
 
 A node of the target becomes a learner only when it has stored a map that knows the move. Until then
 it may still be removing a replica of the same group that an older map took away, and what that one
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.consensus.values import Configuration, PeerStatus
-from quorumcache.node.replica.steering import next_step
+from quorumcache.node.replica.steering import is_reached, next_step
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import GroupReport
 
@@ -43,7 +44,7 @@ does the node: the next leader would fail over the same."""
 class _Watch:
     """What a leader has seen of a group that moves, in its present term."""
 
-    __slots__ = ("hand_over_ns", "marks", "term")
+    __slots__ = ("hand_over_ns", "marks", "reached", "term")
 
     def __init__(self, term: int) -> None:
         self.term = term
@@ -52,6 +53,8 @@ class _Watch:
         that old."""
         self.hand_over_ns = 0
         """When this leader first tried to hand the group over; 0 = it did not."""
+        self.reached = 0
+        """The last decision whose target was seen to be reached."""
 
 
 class Mover:
@@ -67,10 +70,12 @@ class Mover:
         adopted: Mapping[int, int],
         is_up: Callable[[int], bool],
         transfer: Callable[[ReplicaGroup, int], None],
+        on_reached: Callable[[], None],
         on_bug: Callable[[str, Exception], None],
     ) -> None:
         """`adopted`: epoch of the map that each other node has stored, as far as it told.
-        `transfer` begins to hand a leadership over. `on_bug` hears what failed.
+        `transfer` begins to hand a leadership over. `on_reached` is called when groups led here
+        have come to their targets, `on_bug` hears what failed.
         """
         self._node_id = node_id
         self._election_ns = election_ms * 1_000_000
@@ -79,6 +84,7 @@ class Mover:
         self._adopted = adopted
         self._is_up = is_up
         self._transfer = transfer
+        self._on_reached = on_reached
         self._on_bug = on_bug
         self._epoch = 0
         self._moves: dict[int, Move] = {}
@@ -92,24 +98,34 @@ class Mover:
         """Take the next step of each group led here, if there is one. Called in every sweep."""
         self._follow_map()
         now_ns = self._host.clock.monotonic_ns()
+        is_news = False
         for group_id, move in self._moves.items():
             group = self._led(group_id)
             if group is None:
                 self._watches.pop(group_id, None)
             elif not self._rests(group_id, now_ns):
                 try:
-                    self._tick_group(group, move, now_ns)
+                    is_news = self._tick_group(group, move, now_ns) or is_news
                 except Exception as error:
                     self._failed(group_id, now_ns, error)
+        if is_news:
+            self._on_reached()
 
-    def _tick_group(self, group: ReplicaGroup, move: Move, now_ns: int) -> None:
+    def _tick_group(self, group: ReplicaGroup, move: Move, now_ns: int) -> bool:
+        """Whether the group has come to its target, and this is new."""
         group_id = group.group_id
         watch = self._watches.get(group_id)
         if watch is None or watch.term != group.log.term:
             watch = self._watches[group_id] = _Watch(group.log.term)
         self._mark(watch, now_ns, group.log.commit_index)
+        if watch.reached != move.decided and is_reached(
+            _committed(group), move.target, move.decided
+        ):
+            watch.reached = move.decided
+            return True
         if self._host.log_writable:
             self._steer(group, move, watch, now_ns)
+        return False
 
     def _rests(self, group_id: int, now_ns: int) -> bool:
         failed_ns = self._failed_ns.get(group_id)

@@ -2,7 +2,8 @@
 that they lead get on with their moves.
 
 Every node tells it twice a second to the nodes that hold the directory, and to all nodes while a
-group that it leads moves: so each node can show the progress. The `Ledger` of a node keeps what
+group that it leads moves: so each node can show the progress. It tells at once when such a group
+has come to its target. The `Ledger` of a node keeps what
 came last. The node that leads group 0 makes the `ClusterView` of it by which maps are decided.
 """
 
@@ -56,6 +57,8 @@ class Ledger:
         self._told: dict[int, tuple[int, tuple[int, ...]]] = {}
         """By node: when it reported, and whom it hears."""
         self._moving: dict[int, GroupReport] = {}
+        self.has_news = False
+        """A group has come nearer to its target since the steward last looked."""
         self._sizes: dict[int, int] = {}
         self._looked_ns = 0
         """0 while this node does not lead group 0."""
@@ -70,6 +73,8 @@ class Ledger:
             report = GroupReport(*fields)
             known = self._moving.get(report.group_id)
             if known is None or known.term <= report.term:
+                if known is None or known[1:5] != report[1:5]:
+                    self.has_news = True
                 self._moving[report.group_id] = report
         self._sizes.update(sizes)
 

@@ -48,6 +48,12 @@ STARTED_TICKS: Final = 10
 STEP_TICKS: Final = 10
 """Calls of `tick` between two steps of the directory's own: twice a second."""
 
+STEP_TICKS_MIN: Final = 2
+"""The same where something has just happened (100 ms), for each `SHARDS_PER_STEP` shards: a step
+goes over all of them."""
+
+SHARDS_PER_STEP: Final = 1024
+
 BUG_TICKS: Final = 200
 """Calls of `tick` until a decision is tried again after it has failed by a bug."""
 
@@ -122,7 +128,9 @@ class Steward:
         self._ticks_waited = 0
         """Since one of them was first missed in the map."""
         self._step_ticks = 0
-        """Until the directory's own next step."""
+        """Since the directory's own last step."""
+        self._is_moving = False
+        """That step led to a map: another one may follow from it."""
         self._told: ClusterMap | None = None
         """The map up to which the log and the counters tell what happened."""
 
@@ -283,12 +291,17 @@ class Steward:
     # -- what follows from the state of the cluster ----------------------------------------------
 
     def _with_step(self, present: ClusterMap) -> ClusterMap | None:
-        self._step_ticks -= 1
-        if self._step_ticks > 0 or present.form < 2:
+        self._step_ticks += 1
+        ticks = STEP_TICKS
+        if self._is_moving or self._ledger.has_news:
+            ticks = min(ticks, STEP_TICKS_MIN * -(-present.shard_count // SHARDS_PER_STEP))
+        if present.form < 2 or self._step_ticks < ticks:
             return None
+        self._step_ticks = 0
+        self._ledger.has_news = False
         wanted = next_map(present, self._ledger.view())
+        self._is_moving = wanted is not None
         if wanted is None:
-            self._step_ticks = STEP_TICKS
             return None
         return replace(wanted, epoch=present.epoch + 1)
 

@@ -5,6 +5,10 @@ from the leader, asks the live replicas in turn (`questions`, answered by `told`
 operations wait for the group, once per sweep. The answers carry the term, so that an old one is not
 believed.
 
+A replica that its group has let go hears no leader any more, until the map says that the move is
+over and it is removed. It counts as none here: what clients of this node ask for goes on to those
+that stay.
+
 Nothing is sent to a node that is not up. A leader that is up for another node only is reached
 through that node: one extra hop, since what a relay passes on may not be relayed again.
 """
@@ -57,12 +61,15 @@ class Leaders:
         peers: UpOrDown,
         preferred_leader: Callable[[int], int],
         replicas: Callable[[int], Sequence[int]],
+        leaves: Callable[[int], bool] = lambda group_id: False,
     ) -> None:
+        """`leaves`: whether a move under way takes the group away from this node."""
         self.node_id = node_id
         self.groups = groups
         self.peers = peers
         self.preferred_leader = preferred_leader
         self.replicas = replicas
+        self._leaves = leaves
         self._hints: dict[int, Hint] = {}
         """Leaders by hearsay."""
         self.avoided: dict[int, None] = {}
@@ -74,9 +81,16 @@ class Leaders:
         self._turn = 0
         """Counts rounds of questions, so that the replicas are asked in turn."""
 
+    def _replica(self, group_id: int) -> ReplicaGroup | None:
+        """The replica here, unless its group has let it go."""
+        group = self.groups.get(group_id)
+        if group is None or group.leader_id or not self._leaves(group_id):
+            return group
+        return None
+
     def node_of(self, group_id: int) -> int:
         """Node that leads the group as far as this node knows, up or not; 0 = unknown."""
-        group = self.groups.get(group_id)
+        group = self._replica(group_id)
         if group is not None:
             if group.is_leader:
                 return self.node_id
@@ -91,7 +105,7 @@ class Leaders:
         """Node to send an operation to, and whether it has to relay it; (0, False) = none is
         known."""
         is_up = self.peers.is_up
-        group = self.groups.get(group_id)
+        group = self._replica(group_id)
         hint = self._hints.get(group_id)
         if hint is not None and group is not None and group.term > hint.term:
             del self._hints[group_id]
@@ -128,7 +142,7 @@ class Leaders:
             hint = None
         if (
             hint is None
-            and group_id not in self.groups
+            and self._replica(group_id) is None
             and leader not in (UNKNOWN, node_id, self.node_id)
             and self.peers.is_up(leader)
         ):
@@ -141,7 +155,7 @@ class Leaders:
         for group_id, leader, term in reports:
             if leader in (UNKNOWN, self.node_id):
                 continue
-            group = self.groups.get(group_id)
+            group = self._replica(group_id)
             if group is not None and term < group.term:
                 continue
             known = self._hints.get(group_id)
@@ -180,7 +194,7 @@ class Leaders:
         self._missed = {g: self._missed.get(g, now_ns) for g in group_ids}
         self._turn += 1
         for group_id, since_ns in self._missed.items():
-            if group_id in self.groups and now_ns - since_ns < ASK_LATE_NS:
+            if now_ns - since_ns < ASK_LATE_NS and self._replica(group_id) is not None:
                 continue
             live = [n for n in self.replicas(group_id) if n != self.node_id and self.peers.is_up(n)]
             if not live:
