@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.node import Node
+from quorumcache.node.settings.config import NodeConfig
 from tests.simulation import bounds
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
