@@ -17,6 +17,7 @@ from quorumcache.bench import processes
 from quorumcache.bench.cluster import LocalCluster, LocalNode, wait_for
 from quorumcache.bench.errors import TargetError
 from quorumcache.bench.text_client import TextClient
+from quorumcache.ring.errors import SecretError
 from quorumcache.ring.secret import CLIENT, Secret
 
 ITEM_BYTES = 100
@@ -60,7 +61,11 @@ def change(node: LocalNode, secret_path: Path, *words: str) -> None:
     """Ask one node for a change of the cluster, such as `drain b`. Returns when it is decided, not
     when it is complete. `TargetError` if it is refused.
     """
-    secret = Secret.from_bytes(secret_path.read_bytes())
+    try:
+        secret = Secret.from_bytes(secret_path.read_bytes())
+    except (OSError, SecretError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise TargetError(f"{secret_path}: {why}") from None
     with TextClient(node.address, ANSWER_SECONDS) as client:
         challenge = client.line(b"cluster auth").split(b" ", 2)
         if len(challenge) != 3:

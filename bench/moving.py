@@ -79,7 +79,7 @@ class ShardMove:
         return self.load.errors + self.load.misses + self.load.unanswered
 
 
-class _Mover:
+class Mover:
     """Asks for the drain of a node in the middle of the load, in a thread of its own."""
 
     def __init__(
@@ -98,7 +98,7 @@ class _Mover:
     def start(self, load_began_ns: int) -> None:
         """Move once the load has run for the quiet time."""
         due_ns = load_began_ns + round(self._quiet_seconds * 1e9)
-        self._thread = threading.Thread(target=self._run, args=(due_ns,), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(due_ns,), name="mover", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
@@ -174,7 +174,7 @@ def run_shard_moves(
             cpus=cpus,
         )
         progress.begin(f"move {turn + 1} of {moves}")
-        mover = _Mover(cluster, cluster.node(asked), leaves, quiet_seconds)
+        mover = Mover(cluster, cluster.node(asked), leaves, quiet_seconds)
         try:
             load = run_load(plan, cluster.pids, progress, when_begun=mover.start)
             mover.wait()

@@ -87,6 +87,12 @@ def test_a_change_is_asked_for_with_a_proof(
             assert asked.lines[-1] == b"cluster change drain b"
 
 
+def test_a_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    node = LocalNode("a", [], tmp_path / "log", 1)
+    with pytest.raises(TargetError, match=r"cluster\.secret: No such file"):
+        change(node, tmp_path / "cluster.secret", "drain", "b")
+
+
 def test_moves_are_read() -> None:
     with TinyMemcached(lambda line: b'MOVES 12\r\n{"moves":[]}\r\n') as server:
         assert moves_of(server.address) == {"moves": []}

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from quorumcache.bench.cluster import LocalNode
 from quorumcache.bench.driver import Measured
-from quorumcache.bench.errors import StartError
+from quorumcache.bench.errors import StartError, TargetError
 from quorumcache.bench.mixed_load import MixedLoad
 from quorumcache.bench.moving import (
     Join,
+    Mover,
     choose_nodes,
     join_goals,
     join_table,
@@ -26,6 +31,7 @@ from quorumcache.bench.stages import MOVE, QUIET, Stage, Staged
 from quorumcache.bench.text_client import Topology
 from quorumcache.bench.timeline import Sample, Span
 from quorumcache.ring import ClusterMap, NodeInfo
+from tests.support.tiny_memcached import TinyMemcached
 
 SECOND = 1_000_000_000
 NODES = tuple(
@@ -131,5 +137,70 @@ def test_a_join_lasts_until_no_move_is_left() -> None:
     assert missed == ["the join took 61 s, goal: at most 60 s"]
 
 
-def test_nothing_is_left_running() -> None:
-    assert threading.active_count() == 1
+# --- the thread that asks for the move
+
+
+class FakeCluster:
+    """The part of a local cluster that a mover uses."""
+
+    def __init__(self, directory: Path) -> None:
+        self.secret_path = directory / "cluster.secret"
+
+
+def mover(directory: Path, address: tuple[str, int], quiet_seconds: float) -> Mover:
+    (directory / "cluster.secret").write_text("a secret of a test\n")
+    node = LocalNode("a", [], directory / "log", address[1])
+    return Mover(cast(Any, FakeCluster(directory)), node, "b", quiet_seconds)
+
+
+def answers(replicas: tuple[int, ...]) -> dict[bytes, bytes]:
+    made = ClusterMap(1, "test", 1, 3, NODES, (replicas,)).to_bytes()
+    return {
+        b"cluster auth": b"AUTH 00ff -\r\n",
+        b"cluster change drain b": b"CHANGE 2\r\n{}\r\n",
+        b"cluster map": b"MAP 1 %d\r\n%b\r\n" % (len(made), made),
+    }
+
+
+def test_the_move_begins_after_the_quiet_time_and_ends_when_the_map_has_it(tmp_path: Path) -> None:
+    replies, asked = answers((1, 3, 4)), list[bytes]()
+
+    def hook(line: bytes) -> bytes | None:
+        asked.append(line)
+        return replies.get(line, b"OK\r\n" if line.startswith(b"cluster auth ") else None)
+
+    with TinyMemcached(hook) as server:
+        moving = mover(tmp_path, server.address, 0.05)
+        began_ns = time.monotonic_ns()
+        moving.start(began_ns)
+        moving.wait()
+        moving.stop()
+    assert began_ns + 50_000_000 <= moving.began_ns <= moving.ended_ns
+    assert b"cluster change drain b" in asked
+
+
+def test_a_move_that_is_refused_is_raised_where_it_is_waited_for(tmp_path: Path) -> None:
+    moving = mover(tmp_path, ("127.0.0.1", 1), 0.0)
+    moving.start(time.monotonic_ns())
+    with pytest.raises(TargetError, match="cannot connect"):
+        moving.wait()
+    moving.stop()
+
+
+@pytest.mark.parametrize("quiet_seconds", [0.0, 3600.0])
+def test_it_stops_before_the_move_and_in_it(tmp_path: Path, quiet_seconds: float) -> None:
+    replies, has_asked = answers((1, 2, 3)), threading.Event()
+
+    def hook(line: bytes) -> bytes | None:
+        if line == b"cluster map":
+            has_asked.set()
+        return replies.get(line, b"OK\r\n" if line.startswith(b"cluster auth ") else None)
+
+    with TinyMemcached(hook) as server:
+        moving = mover(tmp_path, server.address, quiet_seconds)
+        moving.start(time.monotonic_ns())
+        if not quiet_seconds:
+            assert has_asked.wait(30)
+        moving.stop()
+        assert moving.ended_ns == 0
+    assert not any("mover" in thread.name for thread in threading.enumerate())
