@@ -26,7 +26,10 @@ MOVE_SECONDS = 300.0
 LEAVE_SECONDS = 90.0
 """A drained node waits up to a minute for its clients."""
 ANSWER_SECONDS = 60.0
-_ITEMS_AT_A_TIME = 500
+_STORED_AT_A_TIME = 2_000
+"""In flight: enough to keep every shard busy."""
+_READ_AT_A_TIME = 500
+"""Keys of one request: its line stays far below what a node takes."""
 
 
 def item(number: int) -> tuple[bytes, bytes]:
@@ -37,7 +40,7 @@ def item(number: int) -> tuple[bytes, bytes]:
 def fill(address: tuple[str, int], items: int) -> None:
     """Store items through one node. `TargetError` if one is refused."""
     with TextClient(address, ANSWER_SECONDS) as client:
-        for numbers in _pieces(items):
+        for numbers in _pieces(items, _STORED_AT_A_TIME):
             client.set_many([item(n) for n in numbers])
 
 
@@ -45,16 +48,15 @@ def count_missing(address: tuple[str, int], items: int) -> int:
     """Stored items that are gone, or hold something else."""
     missing = 0
     with TextClient(address, ANSWER_SECONDS) as client:
-        for numbers in _pieces(items):
+        for numbers in _pieces(items, _READ_AT_A_TIME):
             wanted = dict(map(item, numbers))
             found = client.get_many(list(wanted))
             missing += sum(found.get(key) != value for key, value in wanted.items())
     return missing
 
 
-def _pieces(items: int) -> list[range]:
-    starts = range(0, items, _ITEMS_AT_A_TIME)
-    return [range(start, min(start + _ITEMS_AT_A_TIME, items)) for start in starts]
+def _pieces(items: int, size: int) -> list[range]:
+    return [range(start, min(start + size, items)) for start in range(0, items, size)]
 
 
 def change(node: LocalNode, secret_path: Path, *words: str) -> None:

@@ -29,7 +29,13 @@ class Goal(NamedTuple):
     def __str__(self) -> str:
         which = "at least" if self.is_least else "at most"
         unit = f" {self.unit}" if self.unit else ""
-        return f"{self.what} {self.measured:.3g}{unit}, goal: {which} {self.bound:.3g}{unit}"
+        return (
+            f"{self.what} {_number(self.measured)}{unit}, goal: {which} {_number(self.bound)}{unit}"
+        )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def goal_notes(goals: Sequence[Goal]) -> list[str]:

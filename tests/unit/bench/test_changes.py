@@ -31,13 +31,13 @@ NODES = tuple(NodeInfo(n, f"n{n}", f"h:{n}", f"h:{n + 10}", "", "", 1.0) for n i
 
 def test_items_that_are_gone_or_wrong_are_missing() -> None:
     with TinyMemcached() as server:
-        fill(server.address, 1001)
-        assert len(server.items) == 1001
+        fill(server.address, 2001)
+        assert len(server.items) == 2001
         assert {len(value) for value in server.items.values()} == {ITEM_BYTES}
-        assert count_missing(server.address, 1001) == 0
-        del server.items[b"item:1000"]
+        assert count_missing(server.address, 2001) == 0
+        del server.items[b"item:2000"]
         server.items[b"item:7"] = item(8)[1]
-        assert count_missing(server.address, 1001) == 2
+        assert count_missing(server.address, 2001) == 2
 
 
 def test_an_item_that_is_refused_is_named() -> None:

@@ -31,6 +31,7 @@ def test_each_missed_goal_is_a_line() -> None:
     assert goal_notes([good, good]) == ["all 2 goals met"]
     slow = Goal("throughput", 0.5, 2 / 3, is_least=True)
     late = Goal("the join took", 61.23, 60, "s")
+    assert str(Goal("pause", 1921.4, 200, "ms")) == "pause 1,921 ms, goal: at most 200 ms"
     assert goal_notes([good, slow, late]) == [
         "GOAL MISSED: throughput 0.5, goal: at least 0.667",
         "GOAL MISSED: the join took 61.2 s, goal: at most 60 s",
