@@ -139,7 +139,7 @@ class Node:
                 basics.network,
                 self.members.preferred_leader_of,
                 self.members.replicas_of,
-                self.members.leaves,
+                self.members.leaving,
             ),
             random=random,
             timings=self.timings,

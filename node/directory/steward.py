@@ -49,8 +49,8 @@ STEP_TICKS: Final = 10
 """Calls of `tick` between two steps of the directory's own: twice a second."""
 
 STEP_TICKS_MIN: Final = 2
-"""The same where something has just happened (100 ms), for each `SHARDS_PER_STEP` shards: a step
-goes over all of them."""
+"""The same after something has happened (100 ms), for each `SHARDS_PER_STEP` shards: a step goes
+over all of them."""
 
 SHARDS_PER_STEP: Final = 1024
 
@@ -127,10 +127,10 @@ class Steward:
         """Shards whose groups have started, as their leaders told; a bit each."""
         self._ticks_waited = 0
         """Since one of them was first missed in the map."""
-        self._step_ticks = 0
+        self._step_ticks = STEP_TICKS
         """Since the directory's own last step."""
-        self._is_moving = False
-        """That step led to a map: another one may follow from it."""
+        self._stepped_epoch = 0
+        """Of the map that it looked at."""
         self._told: ClusterMap | None = None
         """The map up to which the log and the counters tell what happened."""
 
@@ -293,17 +293,15 @@ class Steward:
     def _with_step(self, present: ClusterMap) -> ClusterMap | None:
         self._step_ticks += 1
         ticks = STEP_TICKS
-        if self._is_moving or self._ledger.has_news:
+        if self._ledger.has_news or present.epoch != self._stepped_epoch:
             ticks = min(ticks, STEP_TICKS_MIN * -(-present.shard_count // SHARDS_PER_STEP))
         if present.form < 2 or self._step_ticks < ticks:
             return None
         self._step_ticks = 0
+        self._stepped_epoch = present.epoch
         self._ledger.has_news = False
         wanted = next_map(present, self._ledger.view())
-        self._is_moving = wanted is not None
-        if wanted is None:
-            return None
-        return replace(wanted, epoch=present.epoch + 1)
+        return replace(wanted, epoch=present.epoch + 1) if wanted is not None else None
 
     def _in_second_form(self, present: ClusterMap) -> ClusterMap | None:
         if present.form > 1 or self._unread_by(present):

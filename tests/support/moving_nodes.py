@@ -160,6 +160,7 @@ class MovingNode:
             adopted=self.follower.adopted_by,
             is_up=self.world.is_up,
             transfer=self.keeper.leadership.transfer,
+            on_reached=lambda: None,
             on_bug=lambda text, error: self._fatal(error),
         )
         for other in self.world.nodes:

@@ -15,10 +15,13 @@ from quorumcache.node.directory.steward import (
     BUG_TICKS,
     QUESTION_TICKS,
     QUESTIONS_MAX,
+    SHARDS_PER_STEP,
     STARTED_TICKS,
     STEP_TICKS,
+    STEP_TICKS_MIN,
     Steward,
 )
+from quorumcache.node.peers.items import REPORT
 from quorumcache.node.store.results import EXISTS, OK
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring import ClusterMap, NodeInfo
@@ -454,7 +457,7 @@ def stepping(monkeypatch: pytest.MonkeyPatch, *states: str) -> list[Any]:
     return views
 
 
-def test_the_step_of_the_directory_is_looked_for_twice_a_second_and_at_once_after_one(
+def test_the_step_of_the_directory_is_looked_for_twice_a_second_and_sooner_after_a_new_map(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World("a", "b", "c")
@@ -464,11 +467,40 @@ def test_the_step_of_the_directory_is_looked_for_twice_a_second_and_at_once_afte
     world.tick()
     assert world.commit() == [OK]
     assert world.map.node(3).state == DOWN
-    for _ in range(2 * STEP_TICKS + 5):
+    for _ in range(STEP_TICKS_MIN):
         world.tick()
-    assert len(views) in (3, 4)
+    assert len(views) == 2
+    for _ in range(2 * STEP_TICKS):
+        world.tick()
+    assert len(views) == 4
     assert views[-1].heard == {1, 2}
     assert views[-1].silent_ms[3] >= 500
+
+
+@pytest.mark.parametrize("shards", [4, 3 * SHARDS_PER_STEP, 100 * SHARDS_PER_STEP])
+def test_a_report_of_progress_brings_the_next_step_but_no_more_of_them_than_are_cheap(
+    monkeypatch: pytest.MonkeyPatch, shards: int
+) -> None:
+    world = World("a", "b", "c")
+    world.use_form_2()
+    views = stepping(monkeypatch)
+    monkeypatch.setattr(ClusterMap, "shard_count", shards)
+    world.tick()
+    assert len(views) == 1
+    ticks = 6 * STEP_TICKS
+    for tick in range(ticks):
+        report = (1, 2, 3, (1, 2, 3 + tick), (), 0, 0)  # Group, term, decision, voters ...
+        world.steward._ledger.told(2, (REPORT, (), b"", (report,), ()))
+        world.tick()
+    assert len(views) - 1 == ticks // min(
+        STEP_TICKS, STEP_TICKS_MIN * -(-shards // SHARDS_PER_STEP)
+    )
+    world.tick()
+    views.clear()
+    for _ in range(STEP_TICKS - 2):
+        world.steward._ledger.told(2, (REPORT, (), b"", (report,), ()))
+        world.tick()
+    assert views == [], "the same once more is no news"
 
 
 def test_a_question_goes_before_the_directorys_own_step(monkeypatch: pytest.MonkeyPatch) -> None:
