@@ -191,9 +191,15 @@ class Node(Observed):
         self.server.context.use_shards(config.shards)
         member = self.member = Member(self._basics, self.durable, self.coordinator)
         member.office.on_item_bytes_max = self.server.limit_items
-        member.office.departure.stop_accepting = self.server.stop_accepting
-        member.office.departure.count_clients = self.server.count_dependent
+        departure = member.office.departure
+        departure.stop_accepting = self.server.stop_accepting
+        departure.count_clients = self.server.count_dependent
+        departure.serve = self._let_clients_in
         return member
+
+    def _let_clients_in(self) -> None:
+        if not self._stopping:
+            self.tasks.end("clients are let in", self.server.serve)
 
     # -- start -------------------------------------------------------------------------
 
@@ -202,13 +208,14 @@ class Node(Observed):
 
         A node that is new returns once it listens; its founding, or its join, goes on in the
         background. A node that joins takes no clients in before it is a member (`wait_member`): it
-        does not know the shards.
+        does not know the shards. One that was drained takes none in at all.
         """
         config, basics = self.config, self._basics
         joins = self.member is None and bool(config.join)
-        self.listen_address = await self.server.start(
-            parse_addresses(config.listen), serves=not joins
-        )
+        serves = not joins
+        if self.member is not None:
+            serves = self.member.office.departure.may_serve(self.durable.map_found)
+        self.listen_address = await self.server.start(parse_addresses(config.listen), serves=serves)
         if config.http:
             self._admin = AdminServer(self, self.loop, self.tasks)
             self.http_address = await self._admin.start(parse_addresses(config.http))

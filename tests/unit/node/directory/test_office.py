@@ -45,7 +45,7 @@ class FakeNode:
         )
         starter: Any = self
         self.seat = DirectorySeat(
-            node_id, RECORD, births=births_of(RECORD, node_id), starter=starter
+            node_id, RECORD, births=births_of(RECORD, node_id), leaving=(), starter=starter
         )
         self.seat.on_map = cluster.decided
         self.alarms = Alarms()
