@@ -200,6 +200,9 @@ class ScriptedLog:
     def snapshot_meta(self, index: int) -> SnapshotMeta:
         return SnapshotMeta(index, self.term, self.configuration)
 
+    def pace_learners(self, budget: Any) -> None:
+        self.budget = budget
+
     def compact(self, index: int, keep_bytes: int = 0) -> None:
         self.compacted.append(index)
         self.keep_bytes.append(keep_bytes)
