@@ -24,6 +24,8 @@ class Members:
         """None while this node is new."""
         self.map: ClusterMap | None = None
         """The newest map that this node knows."""
+        self.leaving: set[int] = set()
+        """Groups that a move under way takes away from this node, by that map."""
         self.told: dict[int, NodeInfo] = {}
         """What nodes told of themselves, by node id. This node is one of them."""
 
@@ -43,6 +45,12 @@ class Members:
         """
         before = self.map
         self.map = cluster_map
+        self.leaving.clear()
+        self.leaving.update(
+            move.group_id
+            for move in cluster_map.moves
+            if move.decided and self.own_id not in move.target
+        )
         if before is None:
             return
         old = {node.node_id: _addresses(node) for node in before.nodes}
@@ -96,11 +104,6 @@ class Members:
         if self.map is None or group_id == DIRECTORY_GROUP_ID or shard >= self.map.shard_count:
             return ()
         return self.map.replica_sets[shard]
-
-    def leaves(self, group_id: int) -> bool:
-        """Whether a move that has started takes the group away from this node."""
-        move = self.map.move_of(group_id) if self.map is not None else None
-        return move is not None and bool(move.decided) and self.own_id not in move.target
 
 
 def _addresses(node: NodeInfo) -> tuple[str, str, str]:

@@ -33,7 +33,9 @@ from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, NodeInfo, RingError
 from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.moves import next_map
+from quorumcache.ring.refusals import listed
 from quorumcache.ring.secret import SECRET_REQUIRED, SECRET_SETTING
+from quorumcache.ring.vouching import in_second_form, vouched_for
 
 if TYPE_CHECKING:
     from quorumcache.node.directory.reports import Ledger
@@ -49,8 +51,8 @@ STEP_TICKS: Final = 10
 """Calls of `tick` between two steps of the directory's own: twice a second."""
 
 STEP_TICKS_MIN: Final = 2
-"""The same where something has just happened (100 ms), for each `SHARDS_PER_STEP` shards: a step
-goes over all of them."""
+"""The same after something has happened (100 ms), for each `SHARDS_PER_STEP` shards: a step goes
+over all of them."""
 
 SHARDS_PER_STEP: Final = 1024
 
@@ -127,10 +129,10 @@ class Steward:
         """Shards whose groups have started, as their leaders told; a bit each."""
         self._ticks_waited = 0
         """Since one of them was first missed in the map."""
-        self._step_ticks = 0
+        self._step_ticks = STEP_TICKS
         """Since the directory's own last step."""
-        self._is_moving = False
-        """That step led to a map: another one may follow from it."""
+        self._stepped_epoch = 0
+        """Of the map that it looked at."""
         self._told: ClusterMap | None = None
         """The map up to which the log and the counters tell what happened."""
 
@@ -263,9 +265,13 @@ class Steward:
     def _answer(self, question: Question, present: ClusterMap) -> tuple[ClusterMap | None, bytes]:
         """The map to propose and what to say once it is committed; (None, b"") if all is said."""
         if present.form < 2:
-            code = LOST if question.asks_to_join else REFUSED  # A joiner is to ask again.
-            question.done(code, self._why_first_form(present).encode())
-            return None, b""
+            given_up = vouched_for(present, question.words)
+            unread = self._unread_by(present)
+            if given_up is None or unread not in ([], [given_up.name]):
+                code = LOST if question.asks_to_join else REFUSED  # A joiner is to ask again.
+                question.done(code, _why_first_form(unread, given_up).encode())
+                return None, b""
+            present = self._raised(present)
         try:
             wanted, payload = question.answer(present, self._ledger.view())
         except (ChangeRefused, RingError) as error:
@@ -293,31 +299,24 @@ class Steward:
     def _with_step(self, present: ClusterMap) -> ClusterMap | None:
         self._step_ticks += 1
         ticks = STEP_TICKS
-        if self._is_moving or self._ledger.has_news:
+        if self._ledger.has_news or present.epoch != self._stepped_epoch:
             ticks = min(ticks, STEP_TICKS_MIN * -(-present.shard_count // SHARDS_PER_STEP))
         if present.form < 2 or self._step_ticks < ticks:
             return None
         self._step_ticks = 0
+        self._stepped_epoch = present.epoch
         self._ledger.has_news = False
         wanted = next_map(present, self._ledger.view())
-        self._is_moving = wanted is not None
-        if wanted is None:
-            return None
-        return replace(wanted, epoch=present.epoch + 1)
+        return replace(wanted, epoch=present.epoch + 1) if wanted is not None else None
 
     def _in_second_form(self, present: ClusterMap) -> ClusterMap | None:
         if present.form > 1 or self._unread_by(present):
             return None
-        settings = dict(present.settings)
-        for name, value in self._first_settings.items():
-            settings.setdefault(name, value)
-        return replace(
-            present,
-            epoch=present.epoch + 1,
-            form=2,
-            directory=self._record.directory_voters,
-            settings=tuple(sorted(settings.items())),
-        )
+        return replace(self._raised(present), epoch=present.epoch + 1)
+
+    def _raised(self, present: ClusterMap) -> ClusterMap:
+        """The map in its second form, of the same epoch."""
+        return in_second_form(present, self._record.directory_voters, self._first_settings)
 
     def _with_proofs(self, present: ClusterMap) -> ClusterMap | None:
         """From now on each connection has to prove the secret: all other nodes have, here."""
@@ -339,13 +338,6 @@ class Steward:
             for node in present.nodes
             if node.node_id != self._own_id and self._form_of(node.node_id) < 2
         ]
-
-    def _why_first_form(self, present: ClusterMap) -> str:
-        names = ", ".join(self._unread_by(present)) or "none is missing any more"
-        return (
-            "the cluster cannot be changed before each of its nodes runs this version and was heard"
-            f" ({names}): start these nodes with this version, then try again"
-        )
 
     # -- what is told ------------------------------------------------------------------------------
 
@@ -394,6 +386,18 @@ class Steward:
         self._pending = False
         asked, self._asked = self._asked, None
         return asked
+
+
+def _why_first_form(unread: list[str], given_up: NodeInfo | None) -> str:
+    """Why a map of form 1 is not changed. `unread`: nodes that are not known to read form 2."""
+    names = [name for name in unread if given_up is None or name != given_up.name]
+    why = "the cluster cannot be changed before each of its nodes runs this version and was heard"
+    if not names:
+        return f"{why}: all have been a moment ago, try again"
+    cure = f"start node {listed(names)} with this version, then try again"
+    if len(unread) == 1:
+        cure += f"; if it is lost for good, use `quorumcache node remove {names[0]} --force`"
+    return f"{why}: {cure}"
 
 
 def _readable(wanted: ClusterMap) -> bytes:

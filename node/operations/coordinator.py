@@ -175,7 +175,13 @@ class Coordinator(OperationOwner):
             self._begin_late(read)
             return read
         group = self.host.groups.get(group_id)
-        if staleness_ns or group is None or group.is_leader or not group.leader_id:
+        if (
+            staleness_ns
+            or group is None
+            or group.is_leader
+            or not group.leader_id
+            or group_id in self.leaders.leaving
+        ):
             self.route(read)
             if not read.finished:
                 self.deadlines.queue.append(read)

@@ -5,9 +5,9 @@ from the leader, asks the live replicas in turn (`questions`, answered by `told`
 operations wait for the group, once per sweep. The answers carry the term, so that an old one is not
 believed.
 
-A replica that its group has let go hears no leader any more, until the map says that the move is
-over and it is removed. It counts as none here: what clients of this node ask for goes on to those
-that stay.
+A replica that a move takes away hears nothing any more once its group has let it go, until the map
+says that the move is over. What it knows counts less than what others say, and they are asked as if
+there was none here.
 
 Nothing is sent to a node that is not up. A leader that is up for another node only is reached
 through that node: one extra hop, since what a relay passes on may not be relayed again.
@@ -15,7 +15,7 @@ through that node: one extra hop, since what a relay passes on may not be relaye
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ class Leaders:
         peers: UpOrDown,
         preferred_leader: Callable[[int], int],
         replicas: Callable[[int], Sequence[int]],
-        leaves: Callable[[int], bool] = lambda group_id: False,
+        leaving: Container[int] = (),
     ) -> None:
-        """`leaves`: whether a move under way takes the group away from this node."""
+        """`leaving`: groups that a move under way takes away from this node."""
         self.node_id = node_id
         self.groups = groups
         self.peers = peers
         self.preferred_leader = preferred_leader
         self.replicas = replicas
-        self._leaves = leaves
+        self.leaving = leaving
         self._hints: dict[int, Hint] = {}
         """Leaders by hearsay."""
         self.avoided: dict[int, None] = {}
@@ -82,11 +82,11 @@ class Leaders:
         """Counts rounds of questions, so that the replicas are asked in turn."""
 
     def _replica(self, group_id: int) -> ReplicaGroup | None:
-        """The replica here, unless its group has let it go."""
+        """The replica here, unless its group has let it go, or is about to."""
         group = self.groups.get(group_id)
-        if group is None or group.leader_id or not self._leaves(group_id):
-            return group
-        return None
+        if group is not None and group_id in self.leaving and not group.is_leader:
+            return None
+        return group
 
     def node_of(self, group_id: int) -> int:
         """Node that leads the group as far as this node knows, up or not; 0 = unknown."""
@@ -127,10 +127,15 @@ class Leaders:
             if hint.via != hint.leader and is_up(hint.via):
                 return hint.via, True
         elif group is None:
-            preferred = self.preferred_leader(group_id)
-            if preferred not in (UNKNOWN, self.node_id) and is_up(preferred):
-                return preferred, False
+            for likely in (self._last_known(group_id), self.preferred_leader(group_id)):
+                if likely not in (UNKNOWN, self.node_id) and is_up(likely):
+                    return likely, False
         return UNKNOWN, False
+
+    def _last_known(self, group_id: int) -> int:
+        """The leader by a replica here that a move takes away."""
+        leaving = self.groups.get(group_id)
+        return leaving.leader_id if leaving is not None else UNKNOWN
 
     # -- what other nodes say --------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -11,61 +10,24 @@ from typing import Any
 import pytest
 
 from quorumcache.node.clock import SystemClock
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import HardState
 from quorumcache.node.errors import ConfigError, StartupError, WrongDataDir
 from quorumcache.node.node import Node
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.checksum import with_checksum
 from quorumcache.ring import NodeInfo
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
-
-SECONDS = 30.0
-"""A deadline that only a test that hangs reaches."""
-
-ALONE: dict[str, Any] = {"listen": "127.0.0.1:0", "http": "", "shards": 2}
-ONE_OF_TWO: dict[str, Any] = {
-    **ALONE,
-    "name": "a",
-    "data_dir": "d",
-    "peer": "127.0.0.1:0",
-    "initial_cluster": {"a": "127.0.0.1:1", "b": "127.0.0.1:2"},
-}
-"""Nobody listens at the other one's address."""
-
-
-def new_node(disk: FakeDisk | None = None, **settings: Any) -> Node:
-    return Node(
-        NodeConfig(**settings),
-        clock=SystemClock(),
-        disk=disk or FakeDisk(asyncio.get_running_loop()),
-        random=Random(1),
-        loop=asyncio.get_running_loop(),
-    )
-
-
-def play(story: Callable[[], Awaitable[None]]) -> None:
-    async def timed() -> None:
-        async with asyncio.timeout(SECONDS):
-            await story()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, f"still running: {left}"
-
-    asyncio.run(timed())
+from tests.support.new_nodes import ALONE, ONE_OF_TWO, SECONDS, new_node, play
 
 
 def test_a_lone_node_founds_its_cluster_and_serves_and_stops() -> None:
     async def story() -> None:
         node = new_node(**ALONE)
-        assert (node.node_id, node.cluster_id, node.map) == (0, "", None)
         await node.start()
         assert await node.wait_serving(SECONDS)
         assert node.node_id == 1
         assert node.map is not None
-        assert node.map.cluster_id == node.cluster_id
-        assert node.name_of(1) == node.config.name
-        assert node.client_address_of(1) == node.listen_address
-        assert (node.peer_address, node.peers_up(), node.peers_apart()) == ("", {}, {})
         await node.stop()
         await node.stop()
         assert not node.failed.done()
@@ -103,7 +65,6 @@ def test_a_new_node_waits_for_the_others_and_says_so() -> None:
         await node.start()
         assert node.peer_address, "the other founders have to reach it"
         assert not await node.wait_serving(0.3)
-        assert (node.node_id, node.founding, node.peers) == (0, None, None)
         assert not node.host.groups
         await node.stop()
         assert not node.failed.done()

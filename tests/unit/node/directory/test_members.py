@@ -1,10 +1,12 @@
 """What a node knows of the others, and of ids that nobody has."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from quorumcache.node.directory.members import Members
+from quorumcache.ring.move import Move
 from tests.support.founding import record_of
 
 RECORD = record_of("a", "b", "c")
@@ -114,3 +116,17 @@ def test_what_a_node_told_here_before_it_moved_is_no_news_any_more() -> None:
     assert members.told[1] == replace(there[0], zone="told")
     assert members.told[2].peer_address == MAP.node(2).peer_address, "this node knows where it is"
     assert members.told[3].client_address == "newer:1", "the map does not have this yet"
+
+
+def test_a_group_leaves_a_node_once_a_move_that_takes_it_away_has_started() -> None:
+    members = member()
+    leaving = members.leaving
+    moves = (
+        Move(1, (1, 2, 3), (1, 2, 4), 7),  # Node 2 stays.
+        Move(2, (1, 2, 3), (1, 3, 4), 0),  # It waits.
+        Move(3, (1, 2, 3), (1, 3, 4), 7),
+    )
+    members.learned(SimpleNamespace(moves=moves, nodes=()))  # type: ignore[arg-type]
+    assert leaving == {3}
+    members.learned(MAP)
+    assert leaving == set()

@@ -42,6 +42,7 @@ class World:
         self.adopted = dict.fromkeys(range(2, 10), 5)
         self.down: set[int] = set()
         self.transfers: list[int] = []
+        self.reached: list[GroupReport] = []
         self.bugs: list[str] = []
         self.map: Any = None
         self.decide(1, *(moves or (MOVE,)))
@@ -55,6 +56,7 @@ class World:
             adopted=self.adopted,
             is_up=lambda node_id: node_id not in self.down,
             transfer=lambda group, to: self.transfers.append(to),
+            on_reached=lambda: self.reached.append(self.report()),
             on_bug=lambda text, error: self.bugs.append(text),
         )
 
@@ -287,3 +289,25 @@ def test_a_bug_over_one_group_leaves_that_group_alone_for_a_while() -> None:
     world.decide(2)
     world.tick()
     assert not world.mover._failed_ns, "nothing is kept of groups that do not move"
+
+
+def test_a_leader_tells_at_once_and_once_that_its_group_is_there() -> None:
+    world = World(Move(GROUP, (1, 2, 3), (1, 2, 4), 5))
+    world.holds = True
+    for _ in range(40):
+        world.tick()
+        if world.log.configuration == Configuration((1, 2, 4), (), (), 5):
+            break
+        world.committed = world.log.configuration
+    world.tick(3)
+    assert world.reached == [], "it is not committed"
+    world.committed = world.log.configuration
+    world.tick()
+    assert [(r.decision, r.voters, r.learners) for r in world.reached] == [(5, (1, 2, 4), ())]
+    world.tick(5)
+    assert len(world.reached) == 1
+    world.adopted[3] = 6
+    world.decide(2, Move(GROUP, (1, 2, 4), (1, 2, 3), 6))
+    world.holds = False
+    world.tick(20)
+    assert [(r.decision, set(r.voters)) for r in world.reached[1:]] == [(6, {1, 2, 3})]

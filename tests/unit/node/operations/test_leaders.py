@@ -7,7 +7,7 @@ from quorumcache.node.peers.items import (
     LEADERS_REPLY,
     LEADERS_REQUEST,
 )
-from tests.support.coordinator_world import ELSEWHERE, GROUP, THERE, World
+from tests.support.coordinator_world import ELSEWHERE, GROUP, HERE, THERE, World
 
 
 class Stranger(World):
@@ -62,3 +62,70 @@ def test_a_leader_that_only_another_node_reaches_is_reached_through_it() -> None
     assert (to, item[0], item[2][0]) == (ELSEWHERE, FORWARD_RELAY, FORWARD_READ)
     world.coordinator.on_forward(ELSEWHERE, (FORWARD_REFUSED, item[1], 0, "no leader"))
     assert not world.sent, "the way was wrong, and is taken again"
+
+
+class LeavingWorld(World):
+    """This node's replica of the group is on its way out; THERE and ELSEWHERE stay."""
+
+    def __init__(self, *, leaves: bool = True) -> None:
+        super().__init__()
+        leaders = self.coordinator.leaders
+        leaders.preferred_leader = lambda group_id: THERE
+        leaders.replicas = lambda group_id: (THERE, ELSEWHERE, HERE)
+        leaders.leaving = {GROUP} if leaves else ()
+        self.group.leader_id = 0
+
+
+def test_a_replica_that_its_group_has_let_go_keeps_nobody_waiting() -> None:
+    world = LeavingWorld()
+    world.read()
+    to, item = world.take()
+    assert (to, item[0]) == (THERE, FORWARD_READ)
+    world.coordinator.on_forward(THERE, (FORWARD_REFUSED, item[1], ELSEWHERE, "not the leader"))
+    world.pass_ms(50)
+    to, item = world.take()
+    assert (to, item[0]) == (ELSEWHERE, FORWARD_READ), "the one that was named"
+
+
+def test_a_replica_that_waits_for_an_election_sends_nothing_to_those_who_led_before() -> None:
+    world = LeavingWorld(leaves=False)
+    world.read()
+    assert not world.sent
+
+
+def test_a_replica_on_its_way_out_is_asked_first_but_others_know_better() -> None:
+    """The leader that it heard last hands over after its group has let this replica go."""
+    world = LeavingWorld()
+    world.group.leader_id = ELSEWHERE
+    world.read()
+    to, item = world.take()
+    assert to == ELSEWHERE
+    world.coordinator.on_forward(ELSEWHERE, (FORWARD_REFUSED, item[1], THERE, "not the leader"))
+    world.pass_ms(50)
+    to, _ = world.take()
+    assert to == THERE
+    world.group.term = 9  # Whatever it thinks of terms: nobody tells it of one.
+    world.read()
+    to, _ = world.take()
+    assert to == THERE
+
+
+def test_a_leader_on_its_way_out_serves_until_it_has_handed_over() -> None:
+    world = LeavingWorld()
+    world.group.is_leader = True
+    world.read()
+    assert not world.sent
+    assert len(world.outcomes) == 1
+
+
+def test_for_a_group_that_let_go_of_its_replica_here_others_are_asked_at_once() -> None:
+    world = LeavingWorld()
+    world.up.discard(THERE)
+    world.read()
+    world.pass_ms(100)
+    asked = [to for to, item in world.sent if item[0] == LEADERS_REQUEST]
+    assert asked == [ELSEWHERE]
+    world.sent.clear()
+    world.coordinator.on_forward(ELSEWHERE, (LEADERS_REPLY, ((GROUP, ELSEWHERE, 1),)))
+    to, item = world.take()
+    assert (to, item[0]) == (ELSEWHERE, FORWARD_READ)
