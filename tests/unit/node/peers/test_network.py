@@ -430,7 +430,7 @@ def test_a_peer_that_cannot_read_a_new_map_loses_its_links_and_is_refused() -> N
 
     async def test() -> None:
         async with World() as world:
-            a, at_a, b, at_b = await both(world)
+            a, at_a, _, at_b = await both(world)
             a.set_map(5, FORM_MAX + 1)
             await at_a.wait("refused")
             await at_b.wait("down", 1)
