@@ -5,7 +5,7 @@ in the map, its own departure. Every member has one, whether it holds a replica 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.directory.departure import Departure
 from quorumcache.node.directory.desk import ChangeDesk, DeskPeers
@@ -40,6 +40,10 @@ class OfficePeers(DeskPeers, ReportPeers, Protocol):
     """The peer network, as far as the office needs it."""
 
     def proven(self) -> set[int]: ...
+
+
+DISK_TAKES_NOTHING: Final = ("disk_full", "map_not_stored")
+"""Alarms of a node that cannot take a new replica: the map that asks for it is not even stored."""
 
 
 class DirectoryOffice:
@@ -84,6 +88,7 @@ class DirectoryOffice:
             peers=peers,
             ledger=self.ledger,
             moving=moving,
+            is_full=lambda: alarms.is_raised(*DISK_TAKES_NOTHING),
             on_started=seat.started,
             flush=host.flush_soon,
         )
