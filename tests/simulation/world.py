@@ -272,7 +272,7 @@ class World:
         return report
 
     def _charge_piece(self) -> None:
-        """A node has encoded or restored a piece of a snapshot. Looking at a state costs nothing."""
+        """A node has encoded or restored a piece of a snapshot. Looking at one costs nothing."""
         process = PROCESS.get()
         if process is not None and process.is_charged:
             self.loop.charge(self.costs.piece_ns)
