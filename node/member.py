@@ -116,6 +116,7 @@ class Member:
             self.node_id,
             durable.member.record,
             births=durable.local_state.births,
+            leaving=durable.local_state.leaving,
             starter=starter,
         )
         self.office = DirectoryOffice(
@@ -147,6 +148,7 @@ class Member:
         self._seat.on_map = self.follower.arrived
         self.admission = Admission(
             loop=basics.loop,
+            clock=basics.clock,
             entropy=basics.entropy,
             tasks=basics.tasks,
             record=durable.member.record,

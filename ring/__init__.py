@@ -10,9 +10,10 @@ next: settings.py (what can be changed), cluster_view.py (what is known of the c
 draft.py (a map in the making), directory_set.py and plan.py (where each group should be),
 healing.py (nodes that come, die and leave), pacing.py (which moves start), moves.py (the
 directory's own step); estimate.py, cancelling.py, words.py, refusals.py, node_changes.py and
-changes.py (what operators ask for, and nodes that join). All of these are pure. names.py (host
-names to addresses), streams.py (standard streams) and local_control.py (a local cluster's socket)
-touch the world: nothing here imports them.
+changes.py (what operators ask for, and nodes that join), vouching.py (a node that is dead before
+the map has its second form). All of these are pure. names.py (host names to addresses), streams.py
+(standard streams) and local_control.py (a local cluster's socket) touch the world: nothing here
+imports them.
 """
 
 from quorumcache.ring.cluster_map import ClusterMap

@@ -30,7 +30,6 @@ from quorumcache.node.consensus.values import (
     ReadState,
     ReplicaId,
     Role,
-    Snapshot,
     SnapshotMeta,
     SnapshotSource,
     SoftState,
@@ -63,7 +62,7 @@ class Ready:
     """To make durable; None = unchanged."""
     entries: list[Entry]
     """To append. Storage first drops everything at and above `entries[0].index`."""
-    snapshot: Snapshot | None
+    snapshot: SnapshotSource | None
     """To make durable before `entries`; it replaces the whole log and state. Answer with
     `snapshot_installed`."""
     messages: list[Outbound]

@@ -24,13 +24,13 @@ from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 if TYPE_CHECKING:
     from quorumcache.node.alarms import Alarms
     from quorumcache.node.clock import Clock
-    from quorumcache.node.config import NodeConfig
     from quorumcache.node.directory.members import Members
     from quorumcache.node.directory.seat import DirectorySeat
     from quorumcache.node.directory.state import DirectoryState
     from quorumcache.node.errors import NodeLeft
     from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.node.settings.config import NodeConfig
     from quorumcache.node.telemetry.counters import Counters
     from quorumcache.ring import ClusterMap
     from quorumcache.ring.cluster_view import GroupReport

@@ -12,7 +12,6 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Snapshot
 from quorumcache.node.errors import AcknowledgedDataLost, NodeLeft, StorageError
 from quorumcache.node.founding.data_dir import (
@@ -32,6 +31,7 @@ from quorumcache.node.founding.data_dir import (
 )
 from quorumcache.node.founding.found_times import find_times
 from quorumcache.node.peers.joining_frames import Joined
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.disk_space import SpacePlan, plan_space
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, lock_data_dir

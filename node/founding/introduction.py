@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from quorumcache.node.config import ClusterSettings, NodeConfig
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import PROTOCOL_VERSION, Hello
 from quorumcache.node.peers.peer import PeerSpec
+from quorumcache.node.settings.config import ClusterSettings, NodeConfig
 from quorumcache.node.storage.founding_record import FoundingRecord
 from quorumcache.node.storage.starts import Starts
 from quorumcache.node.version import VERSION

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.raft.messages import Append
 from quorumcache.node.consensus.values import Configuration, Entry, EntryKind
@@ -27,6 +26,7 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.state_machine import Result
 from quorumcache.node.storage.founding_record import propose
 from quorumcache.node.store.commands import OP_SET

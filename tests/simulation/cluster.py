@@ -14,9 +14,9 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import DiskFailed, DiskRefused, NodeError, SnapshotCorrupt, WalCorrupt
 from quorumcache.node.node import Node
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.node import Node
+from quorumcache.node.settings.config import NodeConfig
 from tests.simulation import bounds
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
@@ -272,7 +272,7 @@ class World:
         return report
 
     def _charge_piece(self) -> None:
-        """A node has encoded a piece of a snapshot. What only looks at a state pays nothing."""
+        """A node has encoded or restored a piece of a snapshot. Looking at a state costs nothing."""
         process = PROCESS.get()
         if process is not None and process.is_charged:
             self.loop.charge(self.costs.piece_ns)

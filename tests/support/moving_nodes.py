@@ -17,7 +17,6 @@ from typing import Any
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.directory.follower import MapFollower
@@ -34,6 +33,7 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.state_machine import Command, Result
 from quorumcache.node.storage.founding_record import FoundingRecord, propose
 from quorumcache.node.store.store import ShardStore

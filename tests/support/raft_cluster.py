@@ -269,7 +269,7 @@ class RaftCluster:
             member.write(ready)
             if ready.snapshot is not None:
                 member.applied_index = ready.snapshot.meta.last_index
-                member.state = decode_state(ready.snapshot.data)
+                member.state = decode_state(b"".join(ready.snapshot.pieces))
                 member.raft.snapshot_installed(ready.snapshot.meta)
             if ready.must_persist:
                 member.raft.persisted(ready.last_index, ready.last_term)

@@ -29,8 +29,8 @@ from quorumcache.node.consensus.values import (
     ReadState,
     ReplicaId,
     Role,
-    Snapshot,
     SnapshotMeta,
+    SnapshotSource,
     Term,
 )
 
@@ -38,11 +38,14 @@ from quorumcache.node.consensus.values import (
 class IncomingSnapshot:
     """A snapshot that is arriving in chunks. `key` tells it from any other."""
 
-    __slots__ = ("data", "key")
+    __slots__ = ("key", "pieces", "size")
 
     def __init__(self, key: tuple[ReplicaId, Term, Index, Term, int]) -> None:
         self.key = key
-        self.data = bytearray()
+        self.pieces: list[bytes] = []
+        """Nobody joins them: it may be gigabytes."""
+        self.size = 0
+        """Their bytes together."""
 
 
 class RaftState(ReplicatedLog):
@@ -209,7 +212,7 @@ class RaftState(ReplicatedLog):
         """Leader: entries were appended that have not been sent."""
         self.hard_changed = False
         self.soft_changed = False
-        self.snapshot_ready: Snapshot | None = None
+        self.snapshot_ready: SnapshotSource | None = None
         self.messages: list[Outbound] = []
         self.messages_after_append: list[Outbound] = []
         self.read_states: list[ReadState] = []

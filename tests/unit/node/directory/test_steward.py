@@ -436,7 +436,61 @@ def test_nothing_is_changed_before_each_node_reads_the_second_form(joins: bool, 
     answers = world.ask("drain", "c", asks_to_join=joins)
     world.tick()
     assert answers[0][0] == code
-    assert b"(c)" in answers[0][1]
+    assert b"start node c with this version" in answers[0][1]
+
+
+def silence_c(world: World, ticks: int = 40) -> None:
+    """The map is of form 1, and node c has been silent for so many times 50 ms."""
+    world.tick()
+    world.commit()
+    world.heard = {2}
+    world.forms = {2: 2, 3: 1}
+    for _ in range(ticks):
+        world.tick()
+
+
+@pytest.mark.parametrize("words", [("remove", "c", "force"), ("replace", "c")])
+def test_an_operator_vouches_for_a_node_that_is_dead_before_the_second_form(
+    words: tuple[str, ...],
+) -> None:
+    world = World("a", "b", "c")
+    silence_c(world)
+    before = world.map
+    assert before.form == 1
+    # Three nodes, three replicas: a node cannot be removed then, and can be replaced.
+    dry = world.ask(*words, "dry")
+    answers = world.ask(*words)
+    world.tick()
+    if words[0] == "remove":
+        assert b"2 nodes would be left for 3 replicas" in answers[0][1]
+        assert b"`quorumcache node replace c`" in answers[0][1]
+        return
+    assert dry[0][0] == DONE
+    assert world.commit() == [OK]
+    assert [code for code, _ in answers] == [DONE]
+    after = world.map
+    assert (after.form, after.epoch, after.directory) == (2, before.epoch + 1, (1, 2, 3))
+    assert (after.node(3).name, after.node(3).state) == ("c~3", "lost")
+    assert after.setting("dead_after_ms") == "60000"
+    assert after.change == "replace c"
+
+
+def test_nobody_vouches_for_a_node_that_may_live_or_while_another_one_is_unread() -> None:
+    world = World("a", "b", "c")
+    silence_c(world)
+    for heard, forms, expected in (
+        ({2, 3}, {2: 2, 3: 1}, b"it is heard, so it is not lost"),
+        ({2}, {2: 1, 3: 1}, b"start node b with this version, then"),
+    ):
+        world.heard, world.forms = heard, forms
+        for _ in range(10):
+            world.tick()
+        answers = world.ask("replace", "c")
+        world.tick()
+        assert answers[0][0] == REFUSED
+        assert expected in answers[0][1]
+        assert not world.submitted
+    assert world.map.form == 1
 
 
 # -- the directory's own steps ------------------------------------------------------------------

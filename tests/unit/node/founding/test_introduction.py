@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.founding.introduction import info_of, own_hello, own_info, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import HEADER, decode_hello, encode_hello
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.starts import Starts
 from quorumcache.ring import NodeInfo
 from quorumcache.ring.node_info import LOST
