@@ -205,7 +205,8 @@ def test_a_node_that_stops_takes_no_notice_of_the_connections_that_it_closes() -
 def test_what_a_peer_tells_of_itself_is_kept_and_a_change_is_told() -> None:
     parts = Parts()
     hello = HELLO._replace(node_id=2, map_epoch=4, is_founded=True)
-    rest = [("met", 2), ("accepted", 2, True), ("heard_of", 2, 4)]
+    place = ("place", 2, hello.start_number, hello.peer_address)
+    rest = [place, ("met", 2), ("accepted", 2, True), ("heard_of", 2, 4)]
     parts.inbox.on_peer_hello(2, hello)
     assert parts.taken() == [("told",), *rest]
     assert parts.members.told[2].client_address == hello.client_address

@@ -9,6 +9,8 @@ import pytest
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers import items
 from quorumcache.node.peers.items import (
+    ADDRESSES,
+    ADDRESSES_MAX,
     ADOPTED,
     CHANGE_REPLY,
     CHANGE_REQUEST,
@@ -71,6 +73,7 @@ DIRECTORY_ITEMS: list[tuple[Any, ...]] = [
     (CHANGE_REQUEST, 1, False, ("drain", "c")),
     (CHANGE_REQUEST, 1, True, ("d", "h:1", "h:2", "", "", "1.0", "0" * 32)),
     (CHANGE_REPLY, 1, 0, b"{}"),
+    (ADDRESSES, ((2, 1, "b:1"), (3, 9, "[::1]:7400"))),
 ]
 
 
@@ -102,6 +105,13 @@ def test_each_form_of_a_directory_item_is_taken(item: tuple[Any, ...]) -> None:
         (CHANGE_REQUEST, 1, False, ("x" * (WORD_CHARS_MAX + 1),)),
         (CHANGE_REPLY, 1, "0", b"{}"),
         (CHANGE_REPLY, 1, 0, "{}"),
+        (ADDRESSES, ((1, 1, "nowhere"),)),
+        (ADDRESSES, ((0, 1, "a:1"),)),
+        (ADDRESSES, ((1, 0, "a:1"),)),
+        (ADDRESSES, ((1, 1, b"a:1"),)),
+        (ADDRESSES, ((1, 1),)),
+        (ADDRESSES, (1,)),
+        (ADDRESSES, ((1, 1, "a:1"),) * (ADDRESSES_MAX + 1)),
     ],
 )
 def test_any_other_form_of_a_directory_item_is_refused(item: tuple[Any, ...]) -> None:
