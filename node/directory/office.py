@@ -6,7 +6,7 @@ replica of group 0 or not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.directory.address_book import AddressBook
 from quorumcache.node.directory.departure import Departure
@@ -44,6 +44,10 @@ class OfficePeers(DeskPeers, ReportPeers, Protocol):
     """The peer network, as far as the office needs it."""
 
     def proven(self) -> set[int]: ...
+
+
+DISK_TAKES_NOTHING: Final = ("disk_full", "map_not_stored")
+"""Alarms of a node that cannot take a new replica: the map that asks for it is not even stored."""
 
 
 class DirectoryOffice:
@@ -91,6 +95,7 @@ class DirectoryOffice:
             peers=peers,
             ledger=self.ledger,
             moving=moving,
+            is_full=lambda: alarms.is_raised(*DISK_TAKES_NOTHING),
             on_started=seat.started,
             flush=host.flush_soon,
         )
