@@ -87,9 +87,9 @@ REPORT: Final = 49
 """(kind, heard, started, moving, sizes, is_full, memory_bytes), what a node tells of itself and of
 the groups that it leads. heard: ids of the nodes whose items come here. started: bits as in
 STARTED. moving: ((group_id, term, decision, voters, learners, bytes_done, bytes), ...), the
-committed configuration of each group that moves, and how far its learners are. sizes: ((group_id, bytes), ...), now and
-then, the state of each group. is_full: its disk takes no new replica. memory_bytes: what its items
-may take."""
+committed configuration of each group that moves, and how far its learners are. sizes: ((group_id,
+bytes), ...), now and then, the state of each group. is_full: its disk takes no new replica.
+memory_bytes: what its items may take."""
 
 CHANGE_REQUEST: Final = 50
 """(kind, request_id, asks_to_join, texts): the leader of group 0 is to change the cluster. texts:
