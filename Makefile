@@ -12,11 +12,20 @@ TARGET ?=
 SECONDS ?= 60
 SEED ?=
 MUTANTS ?=
+WORKERS ?= 2
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
 SOURCES := setup.py $(shell find node ring quorumcache -name '*.py')
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+# Tests go to the workers one by one; a worker that has nothing left takes some of the other's.
+IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --durations 10
+WHOLE_NODES := tests/property tests/scenarios tests/simulation tests/conformance tests/integration \
+	--ignore-glob='*/test_detection*.py' \
+	$(patsubst %,--ignore=tests/simulation/test_%.py,shrink elections bounds time joining directory fitness) \
+	$(patsubst %,--ignore=tests/property/test_%.py,forwarded_once forwarding apply_purity moves steering) \
+	$(patsubst %,--ignore=tests/integration/test_%.py,join secret mixed_versions)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format bench simulate crash-states power-cut fuzz chaos mutants compile clean
@@ -27,24 +36,15 @@ help: ## Show this list
 run: $(COMPILED) ## Run a local cluster until Ctrl-C (NODES=3)
 	$(BIN)/quorumcached up --nodes $(NODES)
 
-test: $(COMPILED) ## Everything that has to pass: lint, format, types, tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -q
+test: $(READY) ## Everything that has to pass: lint, format, types, tests (WORKERS=2)
+	@echo "1 of 3: lint, format and types; the data path is compiled at the same time"
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint $(COMPILED)
+	@echo "2 of 3: all tests, from the sources"
+	QUORUMCACHE_COMPILED=0 $(IN_PARALLEL) tests
 	@case "$$($(BIN)/quorumcached --version)" in *"(compiled)") ;; *) \
 		echo "SKIPPED: there is no compiled form, so it is not tested" >&2; exit 0;; esac; \
-	echo "The same with the compiled form, where whole nodes run and none of their parts is replaced:" && \
-	QUORUMCACHE_COMPILED=1 $(BIN)/pytest -q tests/property tests/scenarios tests/simulation \
-		tests/conformance tests/integration --ignore-glob='*/test_detection*.py' \
-		--ignore tests/simulation/test_shrink.py --ignore tests/simulation/test_elections.py \
-		--ignore tests/simulation/test_bounds.py --ignore tests/property/test_forwarded_once.py \
-		--ignore tests/property/test_forwarding.py --ignore tests/property/test_apply_purity.py \
-		--ignore tests/simulation/test_time.py --ignore tests/property/test_moves.py \
-		--ignore tests/property/test_steering.py --ignore tests/simulation/test_joining.py \
-		--ignore tests/simulation/test_directory.py --ignore tests/simulation/test_fitness.py \
-		--ignore tests/integration/test_join.py --ignore tests/integration/test_secret.py \
-		--ignore tests/integration/test_mixed_versions.py
+	echo "3 of 3: the compiled form, where whole nodes run and none of their parts is replaced" && \
+	QUORUMCACHE_COMPILED=1 $(IN_PARALLEL) $(WHOLE_NODES)
 
 lint: $(READY) ## Lint and type checks only
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What a node does for the directory and asks of it, put together: reports, the desk, the settings
-in the map, its own departure. Every member has one, whether it holds a replica of group 0 or not.
+in the map, the addresses of the others, its own departure. Every member has one, whether it holds a
+replica of group 0 or not.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from quorumcache.node.directory.address_book import AddressBook
 from quorumcache.node.directory.departure import Departure
 from quorumcache.node.directory.desk import ChangeDesk, DeskPeers
 from quorumcache.node.directory.map_settings import MapSettings, first_settings
@@ -14,6 +16,7 @@ from quorumcache.node.directory.moves_view import MovesView
 from quorumcache.node.directory.reports import Ledger, Reporter, ReportPeers
 from quorumcache.node.directory.steward import Steward
 from quorumcache.node.peers.items import (
+    ADDRESSES,
     CHANGE_REPLY,
     CHANGE_REQUEST,
     REPORT,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.replica.host import ReplicaHost
     from quorumcache.node.settings.config import NodeConfig
+    from quorumcache.node.storage.known_nodes import KnownNodesFile
     from quorumcache.node.telemetry.counters import Counters
     from quorumcache.ring import ClusterMap
     from quorumcache.ring.cluster_view import GroupReport
@@ -63,9 +67,11 @@ class DirectoryOffice:
         seat: DirectorySeat,
         moving: Callable[[], Iterable[GroupReport]],
         on_left: Callable[[NodeLeft], None],
+        known_nodes: KnownNodesFile | None = None,
     ) -> None:
-        """`config`: what this node was told itself. `moving`: reports of the groups that move under
-        leaders of this node. `on_left` hears that this node is no member any more.
+        """`known_nodes`: None where nothing is kept. `config`: what this node was told itself.
+        `moving`: reports of the groups that move under leaders of this node. `on_left` hears that
+        this node is no member any more.
         """
         own_id = members.own_id
         self._config = config
@@ -81,6 +87,7 @@ class DirectoryOffice:
         """Hears of each other limit on items; the host has it already."""
         self.ledger = Ledger(own_id, clock, peers.is_heard)
         self.moves_view = MovesView(self.ledger)
+        self.addresses = AddressBook(members, peers=peers, flush=host.flush_soon, file=known_nodes)
         self.reporter = Reporter(
             own_id,
             groups=host.groups,
@@ -137,6 +144,7 @@ class DirectoryOffice:
 
     def learned(self, cluster_map: ClusterMap) -> None:
         """The follower has a newer map."""
+        self.addresses.learned(cluster_map)
         self.ledger.learned(cluster_map)
         self.moves_view.learned(cluster_map)
         self.settings.learned(cluster_map)
@@ -155,6 +163,8 @@ class DirectoryOffice:
         if kind == REPORT:
             self.ledger.told(node_id, item)
             self._seat.started(int.from_bytes(item[2], "little"))
+        elif kind == ADDRESSES:
+            self.addresses.heard(item)
         elif kind == CHANGE_REQUEST:
             self.desk.on_request(node_id, *item[1:])
         else:

@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.errors import WrongDataDir
-from quorumcache.node.founding.joining import cluster_of
+from quorumcache.node.founding.joining import member_at
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ async def check_seeds(
     do not answer say nothing.
     """
     identity = durable.identity
-    clusters = await asyncio.gather(*(cluster_of(loop, random, seed) for seed in config.seeds))
-    for seed, cluster_id in zip(config.seeds, clusters, strict=True):
-        if cluster_id and cluster_id != identity.cluster_id:
+    found = await asyncio.gather(*(member_at(loop, random, seed) for seed in config.seeds))
+    for seed, member in zip(config.seeds, found, strict=True):
+        if member is not None and member.cluster_id != identity.cluster_id:
             raise WrongDataDir(
                 durable.directory,
-                f"belongs to {identity}, but {seed} is of cluster {cluster_id}. To join that"
+                f"belongs to {identity}, but {seed} is of cluster {member.cluster_id}. To join that"
                 " cluster, give the node an empty directory; to go on in its own, leave out --join",
             )
     event(log, "info", "join_ignored", why="the node is a member already", join=config.join)

@@ -265,8 +265,10 @@ def _waits(seed: str, refusal: Refusal) -> _Wait:
     return _Wait(f"{seed}: {refusal.sentence}")
 
 
-async def cluster_of(loop: asyncio.AbstractEventLoop, random: Random, seed: str) -> str:
-    """The id of the cluster whose member answers at `seed`; "" if none does within a second."""
+async def member_at(
+    loop: asyncio.AbstractEventLoop, random: Random, seed: str
+) -> MemberNonce | None:
+    """What the member says that answers at `seed`; None if none does within a second."""
     names = Names(loop)
     asking = Asking(loop, ANSWER_BYTES_MAX)
     host, port = parse_address(seed)
@@ -276,8 +278,8 @@ async def cluster_of(loop: asyncio.AbstractEventLoop, random: Random, seed: str)
             question = encode_join_question(random.randbytes(NONCE_BYTES))
             answer = decode_join_answer(await asking.ask(question))
     except (OSError, TimeoutError, PeerError):
-        return ""
+        return None
     finally:
         asking.close()
         names.close()
-    return answer.cluster_id if isinstance(answer, MemberNonce) else ""
+    return answer if isinstance(answer, MemberNonce) else None

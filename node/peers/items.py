@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorumcache.node.errors import PeerFrameError
+from quorumcache.ring.address import parse_address
 from quorumcache.ring.cluster_map import NODES_MAX
+from quorumcache.ring.errors import AddressError
 from quorumcache.ring.hashing import SHARD_COUNT_MAX
 from quorumcache.ring.map_form import MAP_BYTES_MAX
 
@@ -119,7 +121,15 @@ FITNESS: Final = 53
 """(kind, late_ms, rest_ms): the sender's loop is so late, and it wants no leadership for so long
 (`housekeeping/fitness.py`). To nodes of form 2 or more only."""
 
-DIRECTORY_KINDS: Final = (REPORT, CHANGE_REQUEST, CHANGE_REPLY)
+ADDRESSES: Final = 54
+"""(kind, ((node_id, version, peer_address), ...)): what nodes have told of themselves otherwise
+than the sender's map says. version: the start of its data directory in which the node told it
+(`directory/address_book.py`)."""
+
+ADDRESSES_MAX: Final = 64
+"""Addresses in one item: some KiB. The others come with the next one."""
+
+DIRECTORY_KINDS: Final = (REPORT, CHANGE_REQUEST, CHANGE_REPLY, ADDRESSES)
 """What `directory/office.py` takes. They are sent to nodes that speak form 2 only."""
 
 RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME, FITNESS))
@@ -147,6 +157,7 @@ _DIRECTORY_FORMS: Final[dict[int, tuple[type, ...]]] = {
     REPORT: (int, tuple, bytes, tuple, tuple, bool),
     CHANGE_REQUEST: (int, int, bool, tuple),
     CHANGE_REPLY: (int, int, int, bytes),
+    ADDRESSES: (int, tuple),
 }
 """Types of the members of each item of `DIRECTORY_KINDS`."""
 
@@ -164,10 +175,23 @@ def check_directory_item(item: tuple[Any, ...]) -> None:
         fits = 0 < len(texts) <= WORDS_MAX and all(
             type(text) is str and len(text) <= WORD_CHARS_MAX for text in texts
         )
+    elif fits and kind == ADDRESSES:
+        fits = len(item[1]) <= ADDRESSES_MAX and all(_is_address(each) for each in item[1])
     elif fits:
         fits = len(item[3]) <= PAYLOAD_BYTES_MAX
     if not fits:
         raise PeerFrameError(f"an item of kind {kind} of an unknown form")
+
+
+def _is_address(told: Any) -> bool:
+    if type(told) is not tuple or tuple(map(type, told)) != (int, int, str):
+        return False
+    node_id, version, address = told
+    try:
+        parse_address(address)
+    except AddressError:
+        return False
+    return bool(node_id > 0 and version > 0)
 
 
 def _is_report(

@@ -94,7 +94,7 @@ class ReplicaHost(GroupHost):
         self.stopped = False
         self._sender = SnapshotSender(loop, counters, self.mark_dirty, on_fatal, clock)
         self.copy_rate = self._sender.rate
-        """Of the snapshots that go to learners."""
+        """Of what goes to learners: snapshots and entries."""
         self._installer = SnapshotInstaller(loop, counters, self._installed, on_fatal)
         self._dirty: list[ReplicaGroup] = []
         self._turn_scheduled = False
@@ -111,6 +111,7 @@ class ReplicaHost(GroupHost):
             raise AssertionError(f"group {group.group_id} added twice")
         self.groups[group.group_id] = group
         self.bytes_used += group.machine.bytes_used
+        group.log.pace_learners(self.copy_rate)
         self.mark_dirty(group)
 
     def remove_group(self, group_id: int) -> None:

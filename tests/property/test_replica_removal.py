@@ -36,7 +36,7 @@ from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing, Survival
 from tests.support.founding import founder
 from tests.support.housekeeping import fitness
-from tests.support.scripted_log import ManualClock
+from tests.support.scripted_log import LoopClock
 
 GROUP = 1
 VOTER = Configuration((1,))
@@ -46,22 +46,13 @@ SNAPSHOT = f"d/snapshots/{GROUP:06d}.snapshot"
 STEPS_MAX = 60
 
 
-class Clock(ManualClock):
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self.loop = loop
-
-    def monotonic_ns(self) -> int:
-        return self.loop.now_ns
-
-
 class Life:
     """A process on this disk, from its start on."""
 
     def __init__(self, loop: VirtualLoop, disk: FakeDisk) -> None:
         self.loop, self.disk = loop, disk
         self.fatal: list[BaseException] = []
-        clock: Any = Clock(loop)
+        clock: Any = LoopClock(loop)
         time = ClusterTime(clock)
         durable = self.durable = DurableState(
             CONFIG,

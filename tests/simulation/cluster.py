@@ -299,17 +299,20 @@ class SimulatedNode:
         self.disarm()
         if self.disk.rotten is not None and self.is_up:
             self.crash()
+        self._mend_host()
+        # One whose sync has failed is about to end itself, and need not have heard of it yet.
+        if self._is_stopping or (self.is_up and self.disk.syncs_failed != self._syncs_failed):
+            self.crash()
+        if self.process.is_dead:
+            self.start()
+
+    def _mend_host(self) -> None:
         if not self.disk.is_own:
             if self.is_up:
                 self.crash()
             self.bring_directory_back()
         self.disk.repair()
         self.process.resume(fully=True)
-        # One whose sync has failed is about to end itself, and need not have heard of it yet.
-        if self._is_stopping or (self.is_up and self.disk.syncs_failed != self._syncs_failed):
-            self.crash()
-        if self.process.is_dead:
-            self.start()
 
 
 def _ignore(simulated: SimulatedNode, node: Node) -> None:

@@ -2,7 +2,8 @@
 
 A simulation that finds nothing is worth what it would have found. The rarest of these faults
 shows in one seed of twenty, and every change of the product changes which: the ranges are wide
-enough that missing it by chance is out of the question, and are left at the first failure.
+enough that missing it by chance is out of the question, and are left at the first failure. Three
+nodes are enough for each of them, and a seed of more nodes takes several times as long.
 """
 
 from collections.abc import Callable
@@ -28,8 +29,9 @@ def first_failure(seeds: range, **config: Any) -> str:
     """Text of the first failing seed; "" when all pass."""
     for seed in seeds:
         try:
-            World(WorldConfig(seed=seed, fault_seconds=4.0, **config)).run()
+            World(WorldConfig(seed=seed, fault_seconds=4.0, node_count=3, **config)).run()
         except SimulationFailure as failure:
+            print(f"found by seed {seed}")
             return str(failure)
     return ""
 

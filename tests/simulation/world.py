@@ -53,7 +53,7 @@ from tests.simulation.process import PROCESS
 from tests.simulation.promises import Promises
 from tests.simulation.report import Report, tell_story
 from tests.simulation.rude_client import RudeClient
-from tests.simulation.schedule import Schedule, in_order
+from tests.simulation.schedule import Fault, Schedule, in_order
 from tests.simulation.settings import (
     draw_bounds,
     draw_network,
@@ -186,6 +186,10 @@ class World:
             seconds = config.fault_seconds
             more = draw_misfortunes(self.random("misfortunes"), shape, seconds=seconds)
             faults = in_order((*faults, *more))
+        return self._schedule_of(faults)
+
+    def _schedule_of(self, faults: tuple[Fault, ...]) -> Schedule:
+        config = self.config
         return Schedule(
             seed=self.seed,
             nodes=self.node_count,
@@ -194,6 +198,7 @@ class World:
             programs=config.program_count,
             fault_seconds=config.fault_seconds,
             faults=faults,
+            elastic=config.elastic,
         )
 
     def _make_nodes(self, random: Random) -> list[SimulatedNode]:

@@ -84,6 +84,7 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
     if m.done:
         p.acknowledged(m.last_index)
         p.become_replicate()
+        p.begin_round(r.log.last_index)
         maybe_commit(r)
         if r.role is Role.LEADER:
             send_appends(r, p)

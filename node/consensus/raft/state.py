@@ -29,6 +29,7 @@ from quorumcache.node.consensus.values import (
     ReadState,
     ReplicaId,
     Role,
+    SendBudget,
     SnapshotMeta,
     SnapshotSource,
     Term,
@@ -72,6 +73,7 @@ class RaftState(ReplicatedLog):
         "incoming",
         "installing",
         "leader_id",
+        "learner_budget",
         "lease_length_ns",
         "lease_until_ns",
         "log",
@@ -203,6 +205,8 @@ class RaftState(ReplicatedLog):
         self.transfer_deadline_tick = 0
 
         # -- snapshots
+        self.learner_budget: SendBudget | None = None
+        """See `ReplicatedLog.pace_learners`."""
         self.incoming: IncomingSnapshot | None = None
         self.installing: SnapshotMeta | None = None
         """Handed to the shell and not yet installed; committed entries wait for it."""

@@ -57,6 +57,7 @@ class Parts:
             "office": self.part(
                 desk=self.part(peer_down=self.note("desk")),
                 departure=self.part("removed"),
+                addresses=self.part(told=self.note("place")),
                 on_item=self.told,
             ),
             "founding": SimpleNamespace(accepted=self.accepted, answer=self.note("answer")),

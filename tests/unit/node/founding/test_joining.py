@@ -16,7 +16,7 @@ import pytest
 
 from quorumcache.node.errors import JoinRefused, PeerError
 from quorumcache.node.founding.admission import Verdict
-from quorumcache.node.founding.joining import UNREACHED_SECONDS, cluster_of
+from quorumcache.node.founding.joining import UNREACHED_SECONDS, member_at
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     FrameDecoder,
@@ -415,12 +415,14 @@ def test_a_refusal_with_a_pause_is_waited_for() -> None:
     play(story)
 
 
-def test_the_cluster_behind_a_seed() -> None:
+def test_the_member_behind_a_seed() -> None:
     async def story(loop: VirtualLoop) -> None:
         await MemberEnd(loop).listen()
         await speaks(loop, "service", b"SSH-2.0-x\r\n")
-        assert await cluster_of(loop, Random(1), "a:1") == RECORD.cluster_id
-        assert await cluster_of(loop, Random(1), "service:1") == ""
-        assert await cluster_of(loop, Random(1), "nobody:1") == ""
+        found = await member_at(loop, Random(1), "a:1")
+        assert found is not None
+        assert (found.cluster_id, found.name) == (RECORD.cluster_id, "a")
+        assert await member_at(loop, Random(1), "service:1") is None
+        assert await member_at(loop, Random(1), "nobody:1") is None
 
     play(story)
