@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Callable
+from io import BytesIO
 from itertools import count
 from time import perf_counter
 from timeit import repeat
@@ -69,7 +70,8 @@ def _item_overhead(items: int) -> float:
 def _longest_step(data: bytes) -> float:
     """Seconds of one turn of the loop at most while a state is restored in the pieces in which it
     comes from a leader."""
-    pieces = [data[at : at + _CHUNK_BYTES] for at in range(0, len(data), _CHUNK_BYTES)]
+    stream = BytesIO(data)
+    pieces = list(iter(lambda: stream.read(_CHUNK_BYTES), b""))
     steps = ShardStore().restoring(pieces)
     longest = 0.0
     is_ended = False
