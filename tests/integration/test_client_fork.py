@@ -21,6 +21,10 @@ import uvloop
 from quorumcache.router import AsyncClient, ClientConfig, WrongEventLoop
 from tests.support.processes import Cluster
 
+# Python 3.12 warns of a fork beside threads. A worker of pytest-xdist has one, which the child does
+# not need.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
 DEADLINE_S = 60
 COUNT = 20
 PATIENT = ClientConfig(

@@ -245,6 +245,68 @@ def _greeting(server: socket.socket, words: bytes) -> Iterator[None]:
         thread.join(10)
 
 
+@contextmanager
+def _relay(port: int, to: int) -> Iterator[None]:
+    """What connects to `port` is connected to `to`, as the port of a container is."""
+    import asyncio
+    import threading
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection(HOST, to)
+        await asyncio.gather(pump(reader, outer), pump(inner, writer))
+
+    async def run() -> None:
+        async with await asyncio.start_server(connected, HOST, port):
+            listening.set()
+            await ended.wait()
+
+    loop = asyncio.new_event_loop()
+    listening, ended = threading.Event(), asyncio.Event()
+
+    def work() -> None:
+        loop.run_until_complete(run())
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0.1))
+        loop.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert listening.wait(10)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(10)
+
+
+def test_a_node_whose_port_opens_late_waits_for_it_and_joins(tmp_path: Path) -> None:
+    with elastic(tmp_path) as cluster:
+        inside, outside = free_ports(2)
+        node = cluster.node("b", "--peer", f"{HOST}:{inside}", "--join", cluster.seed)
+        node.flags += ["--advertise-peer", f"{HOST}:{outside}"]
+        node.launch()
+        line = node.wait_log("founding_waits", "is not reachable at")
+        assert f"{HOST}:{outside} from node a" in line
+        cluster.a.wait_log("joiner_unreachable", f"{HOST}:{outside}")
+        assert node.is_running
+        with _relay(outside, inside):
+            node.wait_ready()
+            assert cluster.names(node) == ["a", "b"]
+            stored(node, b"k", b"v")
+            assert found(cluster.a, b"k") == b"v"
+
+
 def test_a_directory_of_another_cluster_does_not_join(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.gaps import Gaps
 
-SEEDS = range(1, 10)
+SEEDS = range(1, 6)
 MS = 1_000_000
 
 
