@@ -181,6 +181,31 @@ def refused(status: int, cluster: Elastic, *flags: str, secret: Path | None = No
     return line
 
 
+def test_machines_that_have_all_moved_find_each_other_by_one_address(tmp_path: Path) -> None:
+    """All peer ports are others. Only the seed of the command lines is set right."""
+    with elastic(tmp_path) as cluster:
+        for name in ("b", "c"):
+            cluster.joiner(name).start()
+        for node in cluster.nodes:
+            wait_until("every node knows all", lambda node=node: len(cluster.names(node)) == 3)
+        stored(cluster.a, b"k", b"v")
+        for node in cluster.nodes:
+            node.kill()
+        old, cluster.peer_port = cluster.seed, free_ports(1)[0]
+        for node in cluster.nodes:
+            node.flags = [cluster.seed if flag == old else flag for flag in node.flags]
+            node.launch()
+        for node in cluster.nodes:
+            node.wait_ready()
+        place = f" {cluster.seed} ".encode()
+        for node in cluster.nodes:
+            wait_until(
+                "the map follows", lambda node=node: place in told(node, b"cluster nodes")[0]
+            )
+            assert found(node, b"k") == b"v"
+        assert any(node.log_lines("event=seed_answers") for node in cluster.nodes[1:])
+
+
 def test_what_cannot_join_says_why_and_changes_nothing(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("the secret of another cluster\n")
