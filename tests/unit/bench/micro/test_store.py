@@ -22,7 +22,11 @@ def test_all_figures_are_printed(
     """With few items: how many there are changes the figures alone."""
     filled = store._filled
     monkeypatch.setattr(store, "_filled", lambda items: filled(min(items, 1000)))
-    monkeypatch.setattr(store, "range", lambda count: range(min(count, 100)), raising=False)
+
+    def fewer(*bounds: int) -> range:
+        return range(min(bounds[0], 100)) if len(bounds) == 1 else range(*bounds)
+
+    monkeypatch.setattr(store, "range", fewer, raising=False)
     for module in (store, protocol):
         monkeypatch.setattr(module, "repeat", once)
     store.main()
