@@ -4,9 +4,10 @@ Read in this order: errors.py, workload.py, scenarios.py and histogram.py (what 
 long it takes), timer.py, connection.py, loadgen.py and worker.py (the load), ports.py,
 processes.py, procfs.py and driver.py (load processes and who starts them), text_client.py and
 cluster.py (what is measured), environment.py and report.py (the answer), measure.py (one
-measurement), expected.py (what a key may hold), failover.py, timeline.py, chart.py, mixed_load.py
-and elastic.py, idle.py, memory.py and client.py (the other questions), options.py and __main__.py
-(the command line). Each imports only what stands before it.
+measurement), expected.py (what a key may hold), failover.py, timeline.py, chart.py, goals.py (what
+a measurement is held to), changes.py, mixed_load.py and stages.py (a steady load while a cluster
+changes), elastic.py, moving.py, idle.py, memory.py and client.py (the other questions), options.py
+and __main__.py (the command line). Each imports only what stands before it.
 """
 
 from quorumcache.bench.errors import BenchError

@@ -1,7 +1,8 @@
 """The command `quorumcache-bench`: what each of its commands does, signals and exit status.
 
 Status 0: measured. 1: could not measure, said why. 2: wrong arguments. 3: measured, but requests
-failed or reads were wrong. 130 / 143: interrupted.
+failed, reads were wrong, or something was lost. 4: measured, but a goal was missed (`elastic` and
+`move`). 130 / 143: interrupted.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from quorumcache.bench import options, scenarios
+from quorumcache.bench import options, scenarios, stages
 from quorumcache.bench.client import measure_clients
 from quorumcache.bench.cluster import (
     MEMCACHED_MISSING,
+    ClusterOptions,
     LocalCluster,
     LocalMemcached,
     RunningCluster,
@@ -32,9 +34,20 @@ from quorumcache.bench.elastic import elastic_chart, elastic_table, run_elastic
 from quorumcache.bench.environment import read_environment
 from quorumcache.bench.errors import BenchError, Interrupted, StartError
 from quorumcache.bench.failover import failover_table, run_failover
+from quorumcache.bench.goals import Goal, exit_status
 from quorumcache.bench.idle import idle_table, measure_idle
 from quorumcache.bench.measure import Progress, measure_rounds
 from quorumcache.bench.memory import measure_memory, memory_table
+from quorumcache.bench.moving import (
+    WINDOW_SECONDS,
+    join_goals,
+    join_table,
+    run_join,
+    run_shard_moves,
+    shard_goals,
+    shard_table,
+)
+from quorumcache.bench.processes import parse_pinning
 from quorumcache.bench.report import (
     Report,
     Table,
@@ -66,6 +79,7 @@ def _main(arguments: list[str] | None) -> int:
         "run": _run,
         "failover": _failover,
         "elastic": _elastic,
+        "move": _move,
         "idle": _idle,
         "memory": _memory,
         "client": _client,
@@ -172,14 +186,12 @@ def _failover(arguments: argparse.Namespace, command: str) -> int:
         kills = run_failover(cluster, arguments.kills, lambda text: print(text, flush=True))
     table = failover_table(kills)
     _print_table(table, rows=False)
-    _finish(arguments, _with_table(report, table))
+    _finish(arguments, _with_tables(report, table))
     return 3 if any(kill.wrong_reads for kill in kills) else 0
 
 
 def _elastic(arguments: argparse.Namespace, command: str) -> int:
-    cluster_options = options.cluster_options(arguments)
-    if cluster_options.nodes != 3:
-        raise StartError(f"elastic begins with 3 nodes, not {cluster_options.nodes}")
+    cluster_options = _three_nodes(arguments)
     report = _begin(command, cluster_options.describe(), [])
     with LocalCluster(cluster_options) as cluster:
         run = run_elastic(
@@ -187,17 +199,70 @@ def _elastic(arguments: argparse.Namespace, command: str) -> int:
             items=arguments.items,
             rate=arguments.rate,
             quiet_seconds=arguments.quiet_seconds,
-            say=lambda text: print(text, flush=True),
+            say=_sayer(arguments),
         )
     table = elastic_table(run)
     _print_table(table)
-    directory = _finish(arguments, _with_table(report, table))
+    directory = _finish(arguments, _with_tables(report, table))
     picture = directory / "elastic.svg"
     picture.write_text(elastic_chart(run, command))
     print(f"picture: {picture}")
-    is_bad = run.lost_writes or run.load.wrong
-    others = [e for e in run.load.errors if e[0] not in run.clients_of_killed]
-    return 3 if is_bad or others else 0
+    return exit_status(run.failures, stages.goals(run))
+
+
+def _move(arguments: argparse.Namespace, command: str) -> int:
+    cluster_options = _three_nodes(arguments)
+    report = _begin(command, cluster_options.describe(), [])
+    say = _sayer(arguments)
+    tables: list[Table] = []
+    goals: list[Goal] = []
+    failures = 0
+    if arguments.only != "join":
+        with LocalCluster(replace(cluster_options, shards=1)) as cluster:
+            moves = run_shard_moves(
+                cluster,
+                items=arguments.items,
+                moves=arguments.moves,
+                quiet_seconds=arguments.quiet_seconds,
+                window_seconds=WINDOW_SECONDS,
+                cpus=parse_pinning(arguments.pin)[1],
+                progress=Progress(arguments.quiet),
+                say=say,
+            )
+        tables.append(shard_table(moves, arguments.items))
+        goals += shard_goals(moves)
+        failures += sum(move.failures for move in moves)
+        _print_table(tables[-1])
+    if arguments.only != "shard":
+        with LocalCluster(cluster_options) as cluster:
+            join = run_join(
+                cluster,
+                items=arguments.join_items,
+                rate=arguments.rate,
+                quiet_seconds=arguments.quiet_seconds,
+                say=say,
+            )
+        tables.append(join_table(join))
+        goals += join_goals(join)
+        failures += join.run.failures
+        _print_table(tables[-1])
+    _finish(arguments, _with_tables(report, *tables))
+    return exit_status(failures, goals)
+
+
+def _three_nodes(arguments: argparse.Namespace) -> ClusterOptions:
+    found = options.cluster_options(arguments)
+    if found.nodes != 3:
+        raise StartError(f"{arguments.command} begins with 3 nodes, not {found.nodes}")
+    return found
+
+
+def _sayer(arguments: argparse.Namespace) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if not arguments.quiet:
+            print(text, flush=True)
+
+    return say
 
 
 def _idle(arguments: argparse.Namespace, command: str) -> int:
@@ -275,8 +340,8 @@ def _begin(command: str, described: str, notes: list[str]) -> Report:
     return report
 
 
-def _with_table(report: Report, table: Table) -> Report:
-    return replace(report, tables=(table,))
+def _with_tables(report: Report, *tables: Table) -> Report:
+    return replace(report, tables=tables)
 
 
 def _print_table(table: Table, *, rows: bool = True) -> None:
@@ -291,7 +356,7 @@ def _print_table(table: Table, *, rows: bool = True) -> None:
 
 def _finish_table(arguments: argparse.Namespace, report: Report, table: Table) -> int:
     _print_table(table)
-    _finish(arguments, _with_table(report, table))
+    _finish(arguments, _with_tables(report, table))
     return 0
 
 

@@ -25,6 +25,7 @@ from quorumcache.bench.ports import HOST, free_ports
 from quorumcache.bench.text_client import TextClient, Topology
 from quorumcache.ring.address import parse_address, parse_addresses
 from quorumcache.ring.errors import AddressError
+from quorumcache.ring.secret import SECRET_FILE
 
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -241,6 +242,16 @@ class LocalCluster:
             node.start(options.cpus)
         self.wait_until_led()
 
+    def node(self, name: str) -> LocalNode:
+        """By its name."""
+        return next(node for node in self.nodes if node.name == name)
+
+    @property
+    def secret_path(self) -> Path:
+        """The file with the cluster's secret, in the data directory of a running node."""
+        assert self._directory is not None
+        return self._directory / self.nodes[0].name / SECRET_FILE
+
     def add_node(self, name: str) -> LocalNode:
         """Start a node that joins; it is not waited for."""
         options, directory = self.options, self._directory
@@ -249,7 +260,7 @@ class LocalCluster:
         command = [sys.executable, "-P", "-m", "quorumcache.node", "--name", name]
         command += ["--listen", f"{HOST}:{port}", "--peer", f"{HOST}:{peer}"]
         command += ["--join", ",".join(self._peer_addresses.values())]
-        command += ["--secret-file", str(directory / self.nodes[0].name / "cluster.secret")]
+        command += ["--secret-file", str(self.secret_path)]
         command += ["--data-dir", str(directory / name)]
         node = LocalNode(name, [*command, *options.node_flags], directory / f"{name}.log", port)
         self._peer_addresses[name] = f"{HOST}:{peer}"
@@ -259,7 +270,7 @@ class LocalCluster:
 
     def remove_node(self, name: str) -> None:
         """A node has left and ended: it is not started again, and not asked any more."""
-        node = next(node for node in self.nodes if node.name == name)
+        node = self.node(name)
         node.stop()
         self.nodes.remove(node)
         del self._peer_addresses[name]

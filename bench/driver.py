@@ -27,12 +27,14 @@ _GRACE_SECONDS = 15.0
 
 @dataclass(slots=True)
 class Measured:
-    """One load, merged over its processes.
+    """One load, merged over its processes. `began_ns`: when the measured time began, by the
+    monotonic clock.
 
     `server_cpu`, `load_cpu`, `other_cpu` (everybody else on the machine): percent of one
     processor; nan = unknown.
     """
 
+    began_ns: int = 0
     seconds: float = 0.0
     completed: int = 0
     errors: int = 0
@@ -61,9 +63,9 @@ class Measured:
             setattr(self, name, getattr(self, name) + message[name])
         for text, times in message["error_kinds"].items():
             self.error_kinds[text] = self.error_kinds.get(text, 0) + times
-        for second, count in enumerate(message["timeline"]):
-            if second < len(self.timeline):
-                self.timeline[second] += count
+        for step, count in enumerate(message["timeline"]):
+            if step < len(self.timeline):
+                self.timeline[step] += count
             else:
                 self.timeline.append(count)
         for name in ("read", "write", "send_lag"):
@@ -72,7 +74,9 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """How to load. `seed` decides keys, order and arrivals. `cpus`: of the load processes."""
+    """How to load. `seed` decides keys, order and arrivals. `cpus`: of the load processes.
+    `step_seconds`: of the timeline.
+    """
 
     workload: Workload
     routes: Routes
@@ -80,6 +84,7 @@ class LoadPlan:
     processes: int = 1
     warmup_seconds: float = 1.0
     seconds: float = 5.0
+    step_seconds: float = 1.0
     cpus: tuple[int, ...] = ()
 
 
@@ -101,6 +106,7 @@ def split_jobs(plan: LoadPlan) -> list[Job]:
                 rate=plan.workload.rate * connections / plan.workload.connections,
                 warmup_seconds=plan.warmup_seconds,
                 seconds=plan.seconds,
+                step_seconds=plan.step_seconds,
                 cpus=plan.cpus,
             )
         )
@@ -176,11 +182,13 @@ def run_load(
     server_pids: Sequence[int] = (),
     on_progress: Callable[[str, int, int], None] = lambda phase, completed, errors: None,
     before_run: Callable[[], None] = lambda: None,
+    when_begun: Callable[[int], None] = lambda began_ns: None,
 ) -> Measured:
     """Fill, connect, run. TargetError or StartError when the load could not be made.
 
     `on_progress(phase, completed, errors)` with phase `fill` or `run`, sums over all processes.
-    `before_run` is called between the fill and the run.
+    `before_run` is called between the fill and the run, `when_begun` with `Measured.began_ns` at
+    the beginning of the warm-up.
     """
     jobs = split_jobs(plan)
     inbox: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
@@ -200,6 +208,8 @@ def run_load(
         start_ns = time.monotonic_ns() + _START_DELAY_NS
         for worker in workers:
             worker.tell(f"go {start_ns}")
+        measured.began_ns = start_ns + int(plan.warmup_seconds * 1e9)
+        when_begun(measured.began_ns)
         time.sleep((start_ns - time.monotonic_ns()) / 1e9 + plan.warmup_seconds)
         meter = _CpuMeter(server_pids, pids)
 

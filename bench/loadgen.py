@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 from typing import Any, NamedTuple, Self
 
@@ -61,7 +62,7 @@ class Job:
     """What one load process does. Its share of connections and rate is already taken out.
 
     `process`, `processes`: which of how many. `connections`, `rate`: of this process alone.
-    `drain_seconds`: how long replies are waited for after the end.
+    `drain_seconds`: how long replies are waited for after the end. `step_seconds`: of the timeline.
     """
 
     workload: Workload
@@ -74,6 +75,7 @@ class Job:
     warmup_seconds: float = 1.0
     seconds: float = 5.0
     drain_seconds: float = 5.0
+    step_seconds: float = 1.0
     cpus: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,8 +106,8 @@ class Job:
 class LoadResult:
     """What one load process saw.
 
-    `completed` within `seconds`; `timeline`: completions in each second. `stats` also holds what
-    was answered after the end.
+    `completed` within `seconds`; `timeline`: completions in each step of the job. `stats` also
+    holds what was answered after the end.
     """
 
     stats: LoadStats
@@ -281,8 +283,9 @@ class LoadGenerator:
         began_ns = self._clock_ns()
         timeline: list[int] = []
         seen = 0
-        for second in range(1, int(job.seconds) + 2):
-            await self._sleep_until(min(measure_ns + second * 1_000_000_000, end_ns))
+        step_ns = int(job.step_seconds * 1e9)
+        for step in count(1):
+            await self._sleep_until(min(measure_ns + step * step_ns, end_ns))
             timeline.append(self.stats.completed - seen)
             seen = self.stats.completed
             self._on_progress("run", seen, self.stats.errors)

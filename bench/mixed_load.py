@@ -23,6 +23,7 @@ REQUEST_SECONDS = 15.0
 RETRY_SECONDS = 0.05
 STOP_SECONDS = 30.0
 KEYS_PER_CLIENT = 100
+PLAIN, ROUTING = "plain", "routing"
 _FOREVER_NS = 1 << 62
 
 
@@ -47,6 +48,8 @@ class MixedLoad:
         """(client, moment in ns, key) of reads that missed an acknowledged write."""
         self.present: dict[int, tuple[int, int]] = {}
         """By client, from when to when it was there."""
+        self.kinds: dict[int, str] = {}
+        """By client, `PLAIN` or `ROUTING`."""
         self.expected: dict[int, Expected] = {}
 
     def start(self) -> None:
@@ -57,11 +60,11 @@ class MixedLoad:
 
     def add_plain(self, address: tuple[str, int]) -> int:
         """A client on one node; its number."""
-        return self._add(lambda number: self._plain(number, address))
+        return self._add(PLAIN, lambda number: self._plain(number, address))
 
     def add_ours(self, seeds: Sequence[tuple[str, int]]) -> int:
         """A routing client; its number."""
-        return self._add(lambda number: self._ours(number, seeds))
+        return self._add(ROUTING, lambda number: self._ours(number, seeds))
 
     def leave(self, client: int) -> None:
         """The client ends after its request. Returns when it has left."""
@@ -81,8 +84,9 @@ class MixedLoad:
         if self._failure is not None:
             raise StartError(f"the load broke: {self._failure!r}")
 
-    def _add(self, make: Callable[[int], Coroutine[Any, Any, None]]) -> int:
+    def _add(self, kind: str, make: Callable[[int], Coroutine[Any, Any, None]]) -> int:
         number = len(self.present)
+        self.kinds[number] = kind
         self.present[number] = (time.monotonic_ns(), _FOREVER_NS)
         self.expected[number] = Expected()
 

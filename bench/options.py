@@ -22,6 +22,7 @@ _EPILOG = """examples:
   quorumcache-bench run get --cluster 10.0.0.1:11211 --no-memcached
   quorumcache-bench failover --kills 20
   quorumcache-bench elastic                    3 -> 6 -> 3 nodes, then a kill, under load
+  quorumcache-bench move                       how long a shard and a joining node take
   quorumcache-bench idle
   quorumcache-bench memory
   quorumcache-bench client                     AsyncClient beside aiomcache
@@ -45,20 +46,16 @@ def build_parser() -> argparse.ArgumentParser:
     failover.add_argument("--kills", type=_count, default=20, help="number of kills (default: 20)")
     _add_cluster(failover)
     _add_output(failover)
-    elastic = commands.add_parser(
-        "elastic", help="grow, shrink and kill nodes under load and measure what clients notice"
+    _add_elastic(
+        commands.add_parser(
+            "elastic", help="grow, shrink and kill nodes under load and measure what clients notice"
+        )
     )
-    elastic.add_argument(
-        "--items", type=_count, default=200_000, help="items stored before (default: 200000)"
+    _add_move(
+        commands.add_parser(
+            "move", help="move a large shard, then join a node, and measure how long each takes"
+        )
     )
-    elastic.add_argument(
-        "--rate", type=_count, default=100, help="requests per second of each client (default: 100)"
-    )
-    elastic.add_argument(
-        "--quiet-seconds", type=_seconds, default=5.0, help="before and after each change (5)"
-    )
-    _add_cluster(elastic)
-    _add_output(elastic)
     idle = commands.add_parser("idle", help="processor time of an idle cluster")
     idle.add_argument("--seconds", type=_seconds, default=10.0, help="time to watch (default: 10)")
     idle.add_argument(
@@ -148,6 +145,51 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     _add_cluster(run)
     _add_baseline(run)
     _add_output(run)
+
+
+def _add_elastic(elastic: argparse.ArgumentParser) -> None:
+    elastic.add_argument(
+        "--items", type=_count, default=200_000, help="items stored before (default: 200000)"
+    )
+    _add_steady(elastic)
+    _add_cluster(elastic)
+    _add_output(elastic)
+
+
+def _add_move(move: argparse.ArgumentParser) -> None:
+    move.add_argument(
+        "--only", choices=("shard", "join"), help="one of the two measurements (default: both)"
+    )
+    move.add_argument(
+        "--items", type=_count, default=100_000, help="items of the one shard (default: 100000)"
+    )
+    move.add_argument(
+        "--moves", type=_count, default=3, help="how often that shard moves (default: 3)"
+    )
+    move.add_argument(
+        "--join-items",
+        type=_count,
+        default=1_000_000,
+        help="items stored before the join (default: 1000000)",
+    )
+    _add_steady(move)
+    _add_cluster(move)
+    _add_output(move)
+
+
+def _add_steady(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rate",
+        type=_count,
+        default=100,
+        help="requests per second of each client of a steady load (default: 100)",
+    )
+    parser.add_argument(
+        "--quiet-seconds",
+        type=_seconds,
+        default=5.0,
+        help="quiet time before and after each change (default: 5)",
+    )
 
 
 def _add_cluster(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from quorumcache.bench.errors import TargetError
@@ -49,6 +50,27 @@ def machine_busy_seconds() -> float:
         raise TargetError(f"/proc/stat: {error}") from None
     user, nice, system, _idle, _wait, _irq, _softirq, steal = (int(n) for n in first.split()[1:9])
     return (user + nice + system + steal) / _TICKS_PER_SECOND
+
+
+class OthersMeter:
+    """Processor time of everybody else: neither this process nor its children. `pids`: those of
+    the children that run now; what ended ones have used is known to this process.
+    """
+
+    def __init__(self, pids: Callable[[], Sequence[int]]) -> None:
+        self._pids = pids
+        self._at = time.monotonic()
+        self._before = self._read()
+
+    def _read(self) -> float:
+        return machine_busy_seconds() - sum(os.times()[:4]) - total_cpu_seconds(self._pids())
+
+    def percent(self) -> float:
+        """Of one processor, since the last call (the first: since it was made)."""
+        now, used = time.monotonic(), self._read()
+        elapsed, used = now - self._at, used - self._before
+        self._at, self._before = now, self._before + used
+        return max(0.0, 100 * used / elapsed) if elapsed else 0.0
 
 
 def _read(pid: int, name: str) -> str:

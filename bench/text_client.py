@@ -81,6 +81,16 @@ class TextClient:
             raise TargetError("get: END is missing")
         return value, b""
 
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The values of those that are there, in one request. `TargetError` for an error line."""
+        self._send(b"get " + b" ".join(keys) + b"\r\n")
+        found = {}
+        while (line := self._read_line()) != b"END":
+            if not line.startswith(b"VALUE "):
+                raise TargetError(f"get of {len(keys)} keys: {line.decode('utf-8', 'replace')}")
+            found[line.split()[1]] = self._read_block(line)
+        return found
+
     def set_many(self, items: Sequence[tuple[bytes, bytes]]) -> None:
         """Sets in one piece. `TargetError` names the first one that was not stored."""
         self._send(b"".join(b"set %b 0 0 %d\r\n%b\r\n" % (k, len(v), v) for k, v in items))

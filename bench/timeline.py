@@ -44,11 +44,11 @@ class Figures(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """A short piece of the time; `at_seconds` is its middle."""
+    """A short piece of the time; `at_seconds` is its middle. `p99_ms`: None without an answer."""
 
     at_seconds: float
     ops_per_second: float
-    p99_ms: float
+    p99_ms: float | None
 
 
 def figures(
@@ -81,21 +81,35 @@ def _end_of(sample: Sample) -> int:
 
 
 def bins(samples: Sequence[Sample], whole: Span) -> list[Bin]:
-    """The whole time in pieces of `BIN_SECONDS`. A piece without an answer has 0 requests, and the
-    p99 of the piece before it.
-    """
+    """The whole time in pieces of `BIN_SECONDS`; the last may be shorter."""
     width_ns = round(BIN_SECONDS * 1e9)
-    count = max(1, -(-(whole.ended_ns - whole.began_ns) // width_ns))
-    found = [Histogram() for _ in range(count)]
+    length_ns = max(1, whole.ended_ns - whole.began_ns)
+    found = [Histogram() for _ in range(-(-length_ns // width_ns))]
     for sample in samples:
-        place = (sample.ended_ns - whole.began_ns) // width_ns
-        if 0 <= place < count:
-            found[place].record(sample.took_ns)
+        if whole.began_ns <= sample.ended_ns < whole.ended_ns:
+            found[(sample.ended_ns - whole.began_ns) // width_ns].record(sample.took_ns)
     made: list[Bin] = []
-    p99_ms = 0.0
     for place, histogram in enumerate(found):
-        if histogram.count:
-            p99_ms = histogram.percentile(99) / 1e6
-        middle = (place + 0.5) * BIN_SECONDS
-        made.append(Bin(middle, histogram.count / BIN_SECONDS, p99_ms))
+        began_ns = place * width_ns
+        seconds = (min(began_ns + width_ns, length_ns) - began_ns) / 1e9
+        p99_ms = histogram.percentile(99) / 1e6 if histogram.count else None
+        made.append(Bin(began_ns / 1e9 + seconds / 2, histogram.count / seconds, p99_ms))
     return made
+
+
+def rate_between(
+    timeline: Sequence[int], began_ns: int, step_seconds: float, from_ns: int, to_ns: int
+) -> float:
+    """Completions per second from one moment to another. `timeline`: completions in each step since
+    `began_ns`; of a step that lies partly within, that part counts. 0.0 outside of it.
+    """
+    step_ns = step_seconds * 1e9
+    from_ns, to_ns = max(from_ns, began_ns), min(to_ns, began_ns + round(step_ns * len(timeline)))
+    if from_ns >= to_ns:
+        return 0.0
+    total = 0.0
+    for place, completed in enumerate(timeline):
+        first = began_ns + place * step_ns
+        share = (min(to_ns, first + step_ns) - max(from_ns, first)) / step_ns
+        total += completed * max(0.0, share)
+    return total / ((to_ns - from_ns) / 1e9)

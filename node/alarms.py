@@ -68,6 +68,10 @@ class Alarms:
         if alarm is not None and self._on_change is not None:
             self._on_change(alarm, False)
 
+    def is_raised(self, *names: str) -> bool:
+        """Whether one of these is raised now."""
+        return any(name in self._raised for name in names)
+
     def raised(self) -> list[Alarm]:
         """All that are raised now, in order of name."""
         return [alarm for _, alarm in sorted(self._raised.items())]

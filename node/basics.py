@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from quorumcache.node.clock import Clock
-    from quorumcache.node.config import NodeConfig
     from quorumcache.node.errors import NodeLeft
+    from quorumcache.node.settings.config import NodeConfig
     from quorumcache.node.storage.disk import Disk
     from quorumcache.node.storage.secret import Secret
 

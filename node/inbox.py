@@ -152,6 +152,7 @@ class Inbox:
         info = told[node_id] = info_of(hello)
         if info != before:
             self._on_told()
+        self._office.addresses.told(node_id, hello.start_number, hello.peer_address)
         self._fitness.met(node_id)
         self._founding.accepted(node_id, is_complete=hello.is_founded)
         self._follower.heard_of(node_id, hello.map_epoch)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.api import ConsensusConfig
+from quorumcache.node.directory.address_book import TELL_MS
 from quorumcache.node.directory.desk import NO_LEADER, TOO_MANY
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.mover import Mover
@@ -17,6 +19,7 @@ from quorumcache.node.errors import ConfigError
 from quorumcache.node.founding.admission import Admission, Verdict
 from quorumcache.node.founding.introduction import own_hello, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
+from quorumcache.node.founding.seeking import Seeker
 from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
 from quorumcache.node.housekeeping.fitness import LOOK_MS, Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
@@ -116,6 +119,7 @@ class Member:
             self.node_id,
             durable.member.record,
             births=durable.local_state.births,
+            leaving=durable.local_state.leaving,
             starter=starter,
         )
         self.office = DirectoryOffice(
@@ -130,7 +134,9 @@ class Member:
             seat=self._seat,
             moving=lambda: self.mover.reports(),
             on_left=basics.on_left,
+            known_nodes=durable.known_nodes,
         )
+        self.office.addresses.on_news = self._update_peers
         self.follower = MapFollower(
             founding=self.founding,
             local_state=durable.local_state,
@@ -147,6 +153,7 @@ class Member:
         self._seat.on_map = self.follower.arrived
         self.admission = Admission(
             loop=basics.loop,
+            clock=basics.clock,
             entropy=basics.entropy,
             tasks=basics.tasks,
             record=durable.member.record,
@@ -213,6 +220,8 @@ class Member:
         self._plan_rounds()
         if self._durable.map_found is not None:
             self.follower.arrived(self._durable.map_found)
+        else:
+            self.follower.epoch_min = self.office.addresses.stored.epoch
         await self._start_peers(info)
         if self.disk_keeper is not None:
             self.disk_keeper.start()
@@ -235,6 +244,7 @@ class Member:
             every_ms=REPORT_MS,
             on_bug=office.bug,
         )
+        rounds.in_sweeps(office.addresses.tell, every_ms=TELL_MS, on_bug=office.bug)
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
         rounds.in_sweeps(lambda: watch.look(self.founding, self.peers))
@@ -290,10 +300,32 @@ class Member:
         )
         self._follow_map(self._members.map)
         await self.peers.start()
+        if config.seeds:
+            self._own_tasks.append(basics.tasks.restart("seeds", self._new_seeker().run))
+
+    def _new_seeker(self) -> Seeker:
+        basics, network = self._basics, self._basics.network
+
+        def found(name: str, seed: str) -> None:
+            named = [n for n, spec in self._specs.items() if spec.name == name]
+            if named and not network.is_up(named[0]):
+                self.office.addresses.hint(named[0], seed)
+
+        return Seeker(
+            loop=basics.loop,
+            random=Random(basics.random.getrandbits(64)),
+            cluster_id=self.cluster_id,
+            seeds=basics.config.seeds,
+            is_missing=lambda: not all(map(network.is_up, self._specs)),
+            found=found,
+        )
 
     def _peer_specs(self) -> dict[int, PeerSpec]:
-        members = self._members
-        return peer_specs(self._basics.config, self.founding, members.map, members.told)
+        members, addresses = self._members, self.office.addresses
+        return peer_specs(
+            *(self._basics.config, self.founding, members.map, members.told),
+            *(addresses.places, addresses.stored.nodes),
+        )
 
     def _update_peers(self) -> None:
         if self.peers is None:

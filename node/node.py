@@ -1,22 +1,20 @@
 """A node: everything of one process, put together.
 
 Start: lock the data directory, recover the log and the snapshots if it is a member's, bind the
-listeners. A node that is new founds its cluster first, together with the others. Then it meets its
-peers, joins the group of the directory once the founding is complete, and, as soon as a cluster
-map is known, the groups of the shards that the map places here (`Member`). Stop: hand leaderships
-over, answer what is under way, close. Everything it touches is handed in (loop, clock, disk,
-randomness), so a whole cluster also runs inside one simulated process.
-
-Long: everything of a process is put together in one place.
+listeners. A node that is new founds its cluster first, together with the others, or is taken in by
+one (`Beginning`). Then it meets its peers, joins the group of the directory once the founding is
+complete, and, as soon as a cluster map is known, the groups of the shards that the map places here
+(`Member`). Stop: hand leaderships over, answer what is under way, close. What others read of it is
+in `Observed`. Everything it touches is handed in (loop, clock, disk, randomness), so a whole
+cluster also runs inside one simulated process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quorumcache.node.admin.health_log import HealthLog
 from quorumcache.node.admin.server import AdminServer
@@ -27,34 +25,29 @@ from quorumcache.node.clients.cluster_words import ClusterWords
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.operator_words import OperatorWords
 from quorumcache.node.clients.server import MemcachedServer
-from quorumcache.node.config import GATEWAY_FOUNDS, ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
-from quorumcache.node.errors import ConfigError, NodeError, NodeLeft, StartupError
-from quorumcache.node.founding.arrival import check_seeds, new_joining_phase
+from quorumcache.node.errors import NodeError, NodeLeft, StartupError
+from quorumcache.node.founding.arrival import check_seeds
+from quorumcache.node.founding.beginning import Beginning
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.founding.introduction import own_info
-from quorumcache.node.founding.phase import FoundingPhase
 from quorumcache.node.housekeeping.data_dir_watch import DataDirWatch
 from quorumcache.node.housekeeping.limits import LimitWatch
 from quorumcache.node.member import Member
+from quorumcache.node.observed import Observed
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import REPLY_BYTES_MAX, Serving
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX
-from quorumcache.node.peers.founding_frames import Blank
-from quorumcache.node.peers.founding_secret import with_secret
 from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX
-from quorumcache.node.storage.disk import DiskSpace
-from quorumcache.node.storage.founding_record import propose
-from quorumcache.node.storage.secret import Secret, make_secret
-from quorumcache.ring import ClusterMap, NodeInfo
+from quorumcache.node.settings.checks import ITEM_BYTES_LIMIT, check_config
+from quorumcache.node.settings.config import NodeConfig
+from quorumcache.node.storage.secret import Secret
+from quorumcache.ring import NodeInfo
 from quorumcache.ring.address import parse_addresses
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
-    from quorumcache.node.founding.joining import JoiningPhase
-    from quorumcache.node.founding.progress import FoundingProgress
-    from quorumcache.node.peers.network import PeerNetwork
     from quorumcache.node.storage.disk import Disk
 
 assert BATCH_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= ENTRY_BYTES_MAX
@@ -64,7 +57,7 @@ assert REPLY_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= FRAME_BYTES_MAX // 2
 # answer fits a frame.
 
 
-class Node:
+class Node(Observed):
     """One process of the cluster: `start`, then `stop`, or `abort` to leave as a crash would."""
 
     def __init__(
@@ -88,19 +81,8 @@ class Node:
 
         Locks and reads the data directory; raises NodeError or OSError with what is wrong with it.
         """
-        config.validate()
-        self._secret_path = secret_path
-        self.failed: asyncio.Future[BaseException] = loop.create_future()
-        """Resolved with the reason when the node cannot go on; the process has to end."""
-        self.listen_address = ""
-        self.http_address = ""
-        self._leaders_changed = asyncio.Event()
-        self._stopping = False
-        self._admin: AdminServer | None = None
-        self._phase: FoundingPhase | JoiningPhase | None = None
-        self._founding_task: asyncio.Task[None] | None = None
-
-        basics = self._basics = Basics(
+        check_config(config)
+        basics = Basics(
             config,
             clock=clock,
             disk=disk,
@@ -113,17 +95,13 @@ class Node:
             on_fatal=self._fatal,
         )
         basics.on_left = self._left
-        self.clock = clock
-        self.loop = loop
-        self.started_ns = basics.started_ns
-        self.counters = basics.counters
-        self.timings = basics.timings
-        self.alarms = basics.alarms
-        """What is wrong right now, for `/health`, `/status`, `/metrics` and the log."""
+        super().__init__(basics, loop.create_future())
+        self._secret_path = secret_path
+        self._stopping = False
+        self._admin: AdminServer | None = None
+        self._beginning: Beginning | None = None
+        """Of a node that was new when it started."""
         self.tasks = basics.tasks
-        self.time = basics.time
-        self.members = basics.members
-        self.host = basics.host
         self.coordinator = Coordinator(
             Serving(
                 node_id=0,
@@ -157,8 +135,6 @@ class Node:
         )
         self.config = basics.config = self.durable.config
         self.server = self._new_server()
-        self.member: Member | None = None
-        """None while this node is new."""
         self._data_dir_watch: DataDirWatch | None = None
         """Of a node that is new and keeps something."""
         if self.durable.member is not None:
@@ -215,9 +191,15 @@ class Node:
         self.server.context.use_shards(config.shards)
         member = self.member = Member(self._basics, self.durable, self.coordinator)
         member.office.on_item_bytes_max = self.server.limit_items
-        member.office.departure.stop_accepting = self.server.stop_accepting
-        member.office.departure.count_clients = self.server.count_dependent
+        departure = member.office.departure
+        departure.stop_accepting = self.server.stop_accepting
+        departure.count_clients = self.server.count_dependent
+        departure.serve = self._let_clients_in
         return member
+
+    def _let_clients_in(self) -> None:
+        if not self._stopping:
+            self.tasks.end("clients are let in", self.server.serve)
 
     # -- start -------------------------------------------------------------------------
 
@@ -226,46 +208,29 @@ class Node:
 
         A node that is new returns once it listens; its founding, or its join, goes on in the
         background. A node that joins takes no clients in before it is a member (`wait_member`): it
-        does not know the shards.
+        does not know the shards. One that was drained takes none in at all.
         """
         config, basics = self.config, self._basics
         joins = self.member is None and bool(config.join)
-        self.listen_address = await self.server.start(
-            parse_addresses(config.listen), serves=not joins
-        )
+        serves = not joins
+        if self.member is not None:
+            serves = self.member.office.departure.may_serve(self.durable.map_found)
+        self.listen_address = await self.server.start(parse_addresses(config.listen), serves=serves)
         if config.http:
             self._admin = AdminServer(self, self.loop, self.tasks)
             self.http_address = await self._admin.start(parse_addresses(config.http))
         self._plan_rounds()
         if self.member is not None and config.join:
-            await check_seeds(config, self.durable, loop=self.loop, random=self._new_random())
+            random = Random(basics.random.getrandbits(64))
+            await check_seeds(config, self.durable, loop=self.loop, random=random)
         if config.peer and (config.join or config.is_alone):
             # Its address may have a port of the system's choice.
             await basics.listener.start(config.peer)
         if self.member is not None:
             await self.member.join(self._own_info())
-        elif joins:
-            joining = self._phase = new_joining_phase(
-                *(config, self.durable, self._own_info()),
-                loop=self.loop,
-                random=self._new_random(),
-                entropy=basics.entropy,
-                on_waiting=basics.peer_watch.founding_waits,
-            )
-            basics.listener.accept = joining.accept
-            self._founding_task = self.tasks.end("join", lambda: self._join(joining))
-        elif config.is_alone:
-            if config.weight == 0:
-                raise ConfigError("--weight", GATEWAY_FOUNDS)
-            founders = [self._own_info()]
-            record = propose(basics.random, founders, config.fixed_settings)
-            self.durable.accept(record, basics.given_secret or self._new_secret())
-            await self._become_member().join(self._own_info())
         else:
-            await basics.listener.start(config.peer)
-            phase = self._phase = self._new_phase()
-            basics.listener.accept = phase.accept
-            self._founding_task = self.tasks.end("founding", lambda: self._found(phase))
+            self._beginning = self._new_beginning()
+            await self._beginning.start()
         self.host.start_ticking([basics.rounds.tick])
 
     def _own_info(self) -> NodeInfo:
@@ -274,56 +239,30 @@ class Node:
             *(self.listen_address, self.http_address, self.peer_address),
         )
 
-    def _new_random(self) -> Random:
-        return Random(self._basics.random.getrandbits(64))
-
-    def _new_phase(self) -> FoundingPhase:
-        given = self._basics.given_secret
-        return FoundingPhase(
+    def _new_beginning(self) -> Beginning:
+        basics = self._basics
+        return Beginning(
+            self.config,
+            self.durable,
             loop=self.loop,
-            random=self._new_random(),
-            own=Blank(self._own_info(), with_secret(self.config.founding_settings, given)),
-            fixed_settings=self.config.fixed_settings,
-            members=self.config.members,
-            on_waiting=self._basics.peer_watch.founding_waits,
-            given_secret=given,
-            new_secret=self._new_secret,
+            random=basics.random,
+            entropy=basics.entropy,
+            given_secret=basics.given_secret,
+            listener=basics.listener,
+            tasks=basics.tasks,
+            on_waiting=basics.peer_watch.founding_waits,
+            on_failed=self._fatal,
+            own_info=self._own_info,
+            become_member=self._become_member,
+            serve=self.server.serve,
         )
-
-    async def _join(self, phase: JoiningPhase) -> None:
-        """Become a member as soon as a member takes this node in."""
-        try:
-            self.durable.accept_joined(await phase.run())
-            member = self._become_member()
-            phase.close()
-            await member.join(self._own_info())
-            await self.server.serve()
-        except Exception as error:
-            self._fatal(error)
 
     async def wait_member(self) -> None:
         """Wait until this node belongs to a cluster and serves it. Raises what it failed with."""
-        awaited: list[asyncio.Future[Any]] = [self.failed]
-        if self._founding_task is not None:
-            awaited.append(self._founding_task)
-            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if self._beginning is not None:
+            await self._beginning.wait(self.failed)
         if self.failed.done():
             raise self.failed.result()
-
-    def _new_secret(self) -> Secret | None:
-        """For a cluster that was given none; None where nothing keeps it."""
-        return make_secret(self._basics.entropy) if self._basics.disk is not None else None
-
-    async def _found(self, phase: FoundingPhase) -> None:
-        """Become a member as soon as there is a founding record, and join."""
-        try:
-            found = await phase.run()
-            self.durable.accept(found.record, found.secret)
-            member = self._become_member()
-            phase.close()
-            await member.join(self._own_info())
-        except Exception as error:
-            self._fatal(error)
 
     def _plan_rounds(self) -> None:
         config, rounds, now_ns = self.config, self._basics.rounds, self.clock.monotonic_ns
@@ -353,99 +292,6 @@ class Node:
         self.coordinator.leader_changed(group_id)
         self._leaders_changed.set()
 
-    # -- what observers read --------------------------------------------------------------
-
-    @property
-    def node_id(self) -> int:
-        """From the founding record; 0 while this node is new."""
-        return self.members.own_id
-
-    @property
-    def cluster_id(self) -> str:
-        """From the founding record; "" while this node is new."""
-        return self.member.cluster_id if self.member is not None else ""
-
-    @property
-    def disk_id(self) -> str:
-        """Random id of the data directory; of this process where nothing is kept."""
-        return self.durable.identity.disk_id
-
-    @property
-    def map(self) -> ClusterMap | None:
-        """The newest cluster map this node knows."""
-        return self.members.map
-
-    @property
-    def founding(self) -> FoundingProgress | None:
-        """None while this node is new."""
-        return self.member.founding if self.member is not None else None
-
-    @property
-    def peers(self) -> PeerNetwork | None:
-        """None while this node is new, and where it is alone."""
-        return self.member.peers if self.member is not None else None
-
-    @property
-    def peer_address(self) -> str:
-        """Where this node listens to others, as HOST:PORT; "" if it does not."""
-        return self._basics.listener.address
-
-    @property
-    def connections(self) -> Iterable[Any]:
-        """Client connections, for `stats conns`."""
-        return self.server.connections.values()
-
-    @property
-    def disk_waiting_since_ns(self) -> int:
-        """Since when the disk owes an answer to a write or a sync; 0 while it owes none."""
-        keeper = self.member.disk_keeper if self.member is not None else None
-        return keeper.waiting_since_ns if keeper is not None else 0
-
-    @property
-    def disk_space(self) -> DiskSpace:
-        """Of the file system of the data directory; zeros while it is not known."""
-        keeper = self.member.disk_keeper if self.member is not None else None
-        return keeper.space if keeper is not None else DiskSpace(0, 0)
-
-    def name_of(self, node_id: int) -> str:
-        """A node's name, by the map, or by the founding record before there is one."""
-        return self.members.name_of(node_id)
-
-    def client_address_of(self, node_id: int) -> str:
-        """Where clients reach a node; "" if that is not known."""
-        return self.members.client_address_of(node_id)
-
-    def peers_up(self) -> Mapping[int, bool]:
-        """Other nodes, and whether this one has a connection to them."""
-        peers = self.peers
-        return {} if peers is None else {each: peers.is_up(each) for each in peers.node_ids}
-
-    def peers_apart(self) -> Mapping[int, str]:
-        """Other nodes that refuse this one, or that this one refuses, and why."""
-        return self.peers.why_apart() if self.peers is not None else {}
-
-    @property
-    def is_serving(self) -> bool:
-        """There is a map, and every shard replicated here has a leader."""
-        return self.map is not None and all(group.leader_id for group in self.host.groups.values())
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether it belongs to a cluster that has no other nodes."""
-        return self.member is not None and len(self.members.nodes()) == 1
-
-    async def wait_serving(self, seconds: float) -> bool:
-        """Wait until `is_serving`; False if that took longer, or the node failed."""
-        deadline = self.loop.time() + seconds
-        while not self.is_serving:
-            left = deadline - self.loop.time()
-            if left <= 0 or self.failed.done():
-                return False
-            self._leaders_changed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._leaders_changed.wait(), left)
-        return True
-
     # -- stop ------------------------------------------------------------------------------
 
     async def stop(self) -> None:
@@ -456,8 +302,8 @@ class Node:
         self.alarms.raise_alarm("stopping", "the node is stopping: it takes no new clients")
         deadline = self.loop.time() + self.config.stop_timeout_ms / 1000
         self.server.stop_accepting()
-        if self._founding_task is not None:
-            self._founding_task.cancel()
+        if self._beginning is not None:
+            self._beginning.stop()
         if self.member is not None:
             self.member.rest()
         if not self._is_broken:
@@ -515,8 +361,8 @@ class Node:
 
     def _close_listener(self) -> None:
         self._basics.listener.close()
-        if self._phase is not None:
-            self._phase.close()
+        if self._beginning is not None:
+            self._beginning.close()
 
 
 __all__ = ["Node", "NodeError", "StartupError"]

@@ -203,9 +203,20 @@ class StateMachine:
         """The bytes of a snapshot of `view`, in chunks."""
         raise NotImplementedError
 
-    def restore(self, data: bytes) -> None:
-        """Become the state that `encode_view` wrote."""
+    def restoring(self, pieces: Sequence[bytes]) -> Iterator[int]:
+        """Become the state that `encode_view` wrote, whose bytes are those of `pieces`, cut
+        anywhere.
+
+        Each step takes in a piece, and yields how many bytes have been taken. The state stays as it
+        was until the last step, which ends the iteration: if that is never reached, because one
+        before it raises or nobody asks for more, nothing has changed.
+        """
         raise NotImplementedError
+
+    def restore(self, data: bytes) -> None:
+        """The same in one go, for the start of a node."""
+        for _ in self.restoring((data,)):
+            pass
 
     def digest(self) -> bytes:
         """Equal states have equal digests."""

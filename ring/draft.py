@@ -13,7 +13,7 @@ from typing import Final
 from quorumcache.ring.cluster_map import ClusterMap
 from quorumcache.ring.cluster_view import GroupReport
 from quorumcache.ring.move import WAITING, Move
-from quorumcache.ring.node_info import JOINING, LOST, NodeInfo
+from quorumcache.ring.node_info import JOINING, LOST, TEXT_CHARS_MAX, NodeInfo
 
 REPLACE: Final = "replace"
 """First word of the change that waits for a node's successor."""
@@ -21,9 +21,12 @@ REPLACE: Final = "replace"
 _LOST_MARK: Final = "~"
 
 
-def name_when_lost(node: NodeInfo) -> str:
-    """The name of a node whose own name is free for its successor."""
-    return f"{node.name}{_LOST_MARK}{node.node_id}"
+def name_when_lost(name: str, node_id: int) -> str:
+    """The name of a lost node whose own name is free for its successor. Its end is cut off if it
+    would be too long.
+    """
+    mark = f"{_LOST_MARK}{node_id}"
+    return name[: TEXT_CHARS_MAX - len(mark)] + mark
 
 
 class Draft:
@@ -115,7 +118,7 @@ class Draft:
             (
                 node
                 for node in self.nodes.values()
-                if node.state == LOST and node.name == f"{name}{_LOST_MARK}{node.node_id}"
+                if node.state == LOST and node.name == name_when_lost(name, node.node_id)
             ),
             None,
         )

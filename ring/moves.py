@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from quorumcache.ring.cluster_map import ClusterMap
 from quorumcache.ring.cluster_view import ClusterView, GroupReport
+from quorumcache.ring.detours import leave_full_nodes
 from quorumcache.ring.draft import Draft, same_nodes
 from quorumcache.ring.healing import follow_nodes, let_nodes_leave
 from quorumcache.ring.move import WAITING, Move
@@ -26,6 +27,8 @@ def next_map(present: ClusterMap, view: ClusterView) -> ClusterMap | None:
     is_plan_needed, heirs = follow_nodes(draft, view)
     if is_plan_needed or not Soundness(draft).allows_plan(draft, view):
         make_plan(draft, view, heirs)
+    if view.full_ms:
+        leave_full_nodes(draft, view)
     start_moves(draft, view)
     let_nodes_leave(draft, view)
     if not draft.moves and draft.awaited() is None:

@@ -96,7 +96,7 @@ def replace_node(draft: Draft, words: list[str], view: ClusterView) -> str:
         raise ChangeRefused(f"{what}: {_NOT_REPLACED[node.state].format(name=name)}")
     check_alone(draft.base)
     check_removable(draft, view, node, what)
-    draft.nodes[node.node_id] = replace(node, name=name_when_lost(node), state=LOST)
+    draft.nodes[node.node_id] = replace(node, name=name_when_lost(name, node.node_id), state=LOST)
     draft.change = f"{REPLACE} {name}"
     # What would rebuild its replicas elsewhere and has not begun waits for the successor, too.
     for move in tuple(draft.moves.values()):

@@ -1,7 +1,7 @@
 """Which waiting moves start now: never more at once than the bounds allow, the most urgent first.
 
 A move starts only where it can end: its group has a majority that is heard, before and after, and
-each node that gets a replica is heard. Pure.
+each node that gets a replica is heard and has room on its disk. Pure.
 """
 
 from __future__ import annotations
@@ -73,13 +73,8 @@ def start_moves(draft: Draft, view: ClusterView) -> None:
     waiting = [move for move in draft.moves.values() if move.decided == WAITING]
     if not waiting:
         return
-    # A group without a majority does not get on. It keeps nobody else from healing.
     slots = Slots(
-        [
-            move
-            for move in draft.moves.values()
-            if move.decided != WAITING and view.hears_majority(move.origin)
-        ]
+        [move for move in draft.moves.values() if move.decided != WAITING and gets_on(move, view)]
     )
     least = min(draft.replication, len(draft.placeable()))
     for _, move in sorted((_urgency(draft, move, least), move) for move in waiting):
@@ -88,6 +83,18 @@ def start_moves(draft: Draft, view: ClusterView) -> None:
         if _can_end(draft, view, move) and slots.has_room(move):
             slots.take(move)
             draft.start(move)
+
+
+def gets_on(move: Move, view: ClusterView) -> bool:
+    """Whether a move that has started goes on. One that does not keeps nobody else from healing.
+
+    Its group needs a majority: of the voters that were last reported, since a move that was aimed
+    anew comes from all nodes that may have been tried. And a node whose disk is full gets no copy.
+    """
+    report = view.reports.get(move.group_id)
+    voters = move.origin if report is None else report.voters
+    waits = [n for n in move.added if n in view.full_ms and (report is None or n not in voters)]
+    return not waits and view.hears_majority(voters)
 
 
 def _urgency(draft: Draft, move: Move, least: int) -> tuple[int, int, int]:
@@ -112,4 +119,5 @@ def _can_end(draft: Draft, view: ClusterView, move: Move) -> bool:
         and view.hears_majority(move.origin)
         and view.hears_majority(move.target)
         and view.count_heard(move.added) == len(move.added)
+        and not any(node_id in view.full_ms for node_id in move.added)
     )

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from quorumcache.ring.cluster_view import ClusterView, GroupReport
+from quorumcache.ring.detours import Detours
 from quorumcache.ring.directory_set import choose_directory, directory_size
 from quorumcache.ring.draft import Draft
 from quorumcache.ring.move import DIRECTORY_GROUP
@@ -49,6 +50,7 @@ def make_plan(draft: Draft, view: ClusterView, heirs: Mapping[int, int] | None =
     placed = place(placeable, draft.base.shard_count, draft.replication, present=present)
     kept = _kept(draft)
     awaiting = _awaiting(draft, view)
+    detours = Detours(draft, view)
     for group_id, target in enumerate(placed, 1):
         if group_id in awaiting:
             continue
@@ -57,11 +59,12 @@ def make_plan(draft: Draft, view: ClusterView, heirs: Mapping[int, int] | None =
             copied = draft.copied(group_id, view.reports.get(group_id))
             staying = [node.node_id for node in kept if node.node_id in copied]
             target = (*target, *staying[:missing])
+        target = detours.around(group_id, target)
         draft.aim(group_id, target, view.reports.get(group_id))
     report = view.reports.get(DIRECTORY_GROUP)
     current = [heirs.get(node_id, node_id) for node_id in draft.present(DIRECTORY_GROUP)]
     wanted = _wanted_directory(draft, placeable, kept, current, report)
-    draft.aim(DIRECTORY_GROUP, wanted, report)
+    draft.aim(DIRECTORY_GROUP, detours.around(DIRECTORY_GROUP, wanted), report)
 
 
 def _awaiting(draft: Draft, view: ClusterView) -> set[int]:

@@ -58,7 +58,7 @@ PURE = (
     "node/peers/proofs.py",
     "node/peers/strangers.py",
     "node/alarms.py",
-    "node/config.py",
+    "node/settings/*",
     "node/state_machine.py",
     "node/telemetry/counters.py",
     "node/errors.py",

@@ -13,8 +13,8 @@ from typing import Protocol, cast
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.clock import Clock
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Role
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.telemetry.counters import Counters

@@ -30,7 +30,7 @@ from quorumcache.node.consensus.values import (
     ReadState,
     ReplicaId,
     Role,
-    Snapshot,
+    SendBudget,
     SnapshotMeta,
     SnapshotSource,
     SoftState,
@@ -63,7 +63,7 @@ class Ready:
     """To make durable; None = unchanged."""
     entries: list[Entry]
     """To append. Storage first drops everything at and above `entries[0].index`."""
-    snapshot: Snapshot | None
+    snapshot: SnapshotSource | None
     """To make durable before `entries`; it replaces the whole log and state. Answer with
     `snapshot_installed`."""
     messages: list[Outbound]
@@ -274,6 +274,11 @@ class ReplicatedLog:
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         """`Ready.snapshot` is durable and the state machine restored from it."""
+        raise NotImplementedError
+
+    def pace_learners(self, budget: SendBudget) -> None:
+        """Bound the entries that this replica sends to learners while it leads. What they are
+        refused is sent later; voters get everything at once."""
         raise NotImplementedError
 
     def compact(self, index: Index, keep_bytes: int = 0) -> None:

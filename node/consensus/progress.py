@@ -15,7 +15,13 @@ from enum import IntEnum
 from typing import Final
 
 from quorumcache.node.consensus.lease import NEVER_NS
-from quorumcache.node.consensus.values import Index, PeerStatus, ReplicaId, SnapshotSource
+from quorumcache.node.consensus.values import (
+    Index,
+    PeerStatus,
+    ReplicaId,
+    SendBudget,
+    SnapshotSource,
+)
 
 SNAPSHOT_SILENT_CHECKS: Final = 10
 """Election timeouts without a word after which a snapshot is no longer kept for a member."""
@@ -36,6 +42,8 @@ class Progress:
     """See the module docstring. Invariant: 0 <= match_index < next_index."""
 
     __slots__ = (
+        "budget",
+        "doublings",
         "echo_ns",
         "echo_round",
         "inflight",
@@ -45,6 +53,7 @@ class Progress:
         "paused",
         "recent_active",
         "replica_id",
+        "round_end",
         "silent_checks",
         "snapshot",
         "snapshot_asked_tick",
@@ -61,6 +70,12 @@ class Progress:
         """Known to be durable there and equal to the leader's log. Never shrinks in a term."""
         self.next_index = next_index
         """Next entry to send."""
+        self.budget: SendBudget | None = None
+        """Of a learner: what bounds the entries that it is sent."""
+        self.round_end: Index = next_index - 1
+        """Of a learner: the end of the log when the present round began (Raft thesis 4.2.1)."""
+        self.doublings = 0
+        """Of a learner: rounds that have ended."""
         self.state = PROBE
         self.paused = False
         """PROBE only: an Append is under way. Cleared by its answer or by a heartbeat's."""
@@ -178,6 +193,23 @@ class Progress:
         self.next_index = max(min(prev_index, retry_index), self.match_index + 1)
         self.paused = False
         return True
+
+    def may_send(self, wanted: int, now_ns: int) -> int:
+        """How many of `wanted` bytes of entries may go now; 0: none before some time."""
+        budget = self.budget
+        return wanted if budget is None else budget.take(wanted, now_ns, self.doublings)
+
+    def begin_round(self, last_index: Index) -> None:
+        """If a learner holds what the log had when its round began, and more has come: the next
+        round goes twice as fast.
+
+        So it arrives however much is written meanwhile. What was there when it was added never goes
+        faster than the budget says.
+        """
+        if self.budget is not None and self.match_index >= self.round_end:
+            self.round_end = last_index
+            if last_index > self.match_index:
+                self.doublings += 1
 
     def has_room(self, appends_max: int, bytes_max: int) -> bool:
         """REPLICATE: may another Append be under way?"""

@@ -1,8 +1,9 @@
 """How this node leaves its cluster.
 
 A node that was drained holds nothing any more. It takes no new clients, passes on what its clients
-ask until they have left, and then has its name taken out of the map. A node that finds itself in no
-map any more was removed: there is nothing that it could do.
+ask until they have left, and then has its name taken out of the map. One that is started again
+meanwhile knows that by the map that it has stored, and takes no clients at all (`may_serve`). A
+node that finds itself in no map any more was removed: there is nothing that it could do.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Departure:
         self._on_left = on_left
         self.stop_accepting: Callable[[], None] = _nothing
         """Take no new clients."""
+        self.serve: Callable[[], None] = _nothing
+        """Take clients: called if `may_serve` said no, and the drain was taken back since."""
         self.count_clients: Callable[[], int] = _no_clients
         self._state = ""
         self._cluster_id = ""
@@ -62,6 +65,20 @@ class Departure:
         self._next_ns = 0
         self._is_asking = False
         self._has_left = False
+        self._is_closed = False
+        """The listener was opened without taking clients, as `may_serve` said."""
+
+    def may_serve(self, stored: ClusterMap | None) -> bool:
+        """Whether this node may take clients from its start on. `stored`: the map that it has
+        stored, which it takes for the newest when it has started; None if there is none.
+        """
+        if stored is None:
+            return True
+        own = next((n for n in stored.nodes if n.node_id == self._own_id), None)
+        self._is_closed = own is None or own.state == DRAINED
+        if own is not None and self._is_closed:
+            self._raise_alarm()
+        return not self._is_closed
 
     def learned(self, cluster_map: ClusterMap) -> None:
         """A newer map."""
@@ -87,21 +104,30 @@ class Departure:
         if not self._deadline_ns:
             self._deadline_ns = now_ns + self._timeout_ns
             event(log, "info", "drained", clients=count)
-            self._alarms.raise_alarm(
-                ALARM,
-                f"node {self._name} was drained and leaves the cluster once its clients have left:"
-                " it takes no new clients. Connect them to another node",
-            )
-            self.stop_accepting()
+            self._raise_alarm()
+            if not self._is_closed:
+                self.stop_accepting()
         is_due = count == 0 or now_ns >= self._deadline_ns
         if is_due and not self._is_asking and now_ns >= self._next_ns:
             self._is_asking = True
             self._next_ns = now_ns + ASK_MS * 1_000_000
             self._leave(self._answered)
 
+    def _raise_alarm(self) -> None:
+        self._alarms.raise_alarm(
+            ALARM,
+            f"node {self._name} was drained and leaves the cluster once its clients have left:"
+            " it takes no new clients. Connect them to another node",
+        )
+
     def _stay(self) -> None:
-        """The drain was taken back. The listener is closed: it opens again at the next start."""
+        """The drain was taken back. A listener that was closed opens again at the next start."""
         self._deadline_ns = 0
+        if self._is_closed:
+            self._is_closed = False
+            self._alarms.clear(ALARM)
+            self.serve()
+            return
         self._alarms.raise_alarm(
             ALARM,
             f"node {self._name} was drained, and is to stay after all: it takes no new clients"

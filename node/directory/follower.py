@@ -72,6 +72,9 @@ class MapFollower:
         removes one, running or not; before its first wait it has stopped.
         """
         self.map: ClusterMap | None = None
+        self.epoch_min = 0
+        """A map of an older epoch is not taken: this node has lost the newer one that it had. By an
+        older one it would remove replicas that count on it."""
         self._founding = founding
         self._local_state = local_state
         self._host = host
@@ -96,7 +99,7 @@ class MapFollower:
 
     def arrived(self, cluster_map: ClusterMap) -> None:
         """A map came, of this cluster."""
-        if cluster_map.epoch <= self.epoch:
+        if cluster_map.epoch <= self.epoch or cluster_map.epoch < self.epoch_min:
             return
         if cluster_map.cluster_id != self._founding.record.cluster_id:
             raise AssertionError("the directory holds the map of another cluster")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from quorumcache.node.config import ITEM_BYTES_LIMIT, ITEM_BYTES_MIN, NodeConfig
+from quorumcache.node.settings.checks import ITEM_BYTES_LIMIT, ITEM_BYTES_MIN
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.ring import ClusterMap
 from quorumcache.ring.errors import SizeError
 from quorumcache.ring.size import parse_size

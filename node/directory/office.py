@@ -1,12 +1,14 @@
 """What a node does for the directory and asks of it, put together: reports, the desk, the settings
-in the map, its own departure. Every member has one, whether it holds a replica of group 0 or not.
+in the map, the addresses of the others, its own departure. Every member has one, whether it holds a
+replica of group 0 or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from quorumcache.node.directory.address_book import AddressBook
 from quorumcache.node.directory.departure import Departure
 from quorumcache.node.directory.desk import ChangeDesk, DeskPeers
 from quorumcache.node.directory.map_settings import MapSettings, first_settings
@@ -14,6 +16,7 @@ from quorumcache.node.directory.moves_view import MovesView
 from quorumcache.node.directory.reports import Ledger, Reporter, ReportPeers
 from quorumcache.node.directory.steward import Steward
 from quorumcache.node.peers.items import (
+    ADDRESSES,
     CHANGE_REPLY,
     CHANGE_REQUEST,
     REPORT,
@@ -24,13 +27,14 @@ from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 if TYPE_CHECKING:
     from quorumcache.node.alarms import Alarms
     from quorumcache.node.clock import Clock
-    from quorumcache.node.config import NodeConfig
     from quorumcache.node.directory.members import Members
     from quorumcache.node.directory.seat import DirectorySeat
     from quorumcache.node.directory.state import DirectoryState
     from quorumcache.node.errors import NodeLeft
     from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.node.settings.config import NodeConfig
+    from quorumcache.node.storage.known_nodes import KnownNodesFile
     from quorumcache.node.telemetry.counters import Counters
     from quorumcache.ring import ClusterMap
     from quorumcache.ring.cluster_view import GroupReport
@@ -40,6 +44,10 @@ class OfficePeers(DeskPeers, ReportPeers, Protocol):
     """The peer network, as far as the office needs it."""
 
     def proven(self) -> set[int]: ...
+
+
+DISK_TAKES_NOTHING: Final = ("disk_full", "map_not_stored")
+"""Alarms of a node that cannot take a new replica: the map that asks for it is not even stored."""
 
 
 class DirectoryOffice:
@@ -59,9 +67,11 @@ class DirectoryOffice:
         seat: DirectorySeat,
         moving: Callable[[], Iterable[GroupReport]],
         on_left: Callable[[NodeLeft], None],
+        known_nodes: KnownNodesFile | None = None,
     ) -> None:
-        """`config`: what this node was told itself. `moving`: reports of the groups that move under
-        leaders of this node. `on_left` hears that this node is no member any more.
+        """`known_nodes`: None where nothing is kept. `config`: what this node was told itself.
+        `moving`: reports of the groups that move under leaders of this node. `on_left` hears that
+        this node is no member any more.
         """
         own_id = members.own_id
         self._config = config
@@ -77,6 +87,7 @@ class DirectoryOffice:
         """Hears of each other limit on items; the host has it already."""
         self.ledger = Ledger(own_id, clock, peers.is_heard)
         self.moves_view = MovesView(self.ledger)
+        self.addresses = AddressBook(members, peers=peers, flush=host.flush_soon, file=known_nodes)
         self.reporter = Reporter(
             own_id,
             groups=host.groups,
@@ -84,6 +95,7 @@ class DirectoryOffice:
             peers=peers,
             ledger=self.ledger,
             moving=moving,
+            is_full=lambda: alarms.is_raised(*DISK_TAKES_NOTHING),
             on_started=seat.started,
             flush=host.flush_soon,
         )
@@ -132,6 +144,7 @@ class DirectoryOffice:
 
     def learned(self, cluster_map: ClusterMap) -> None:
         """The follower has a newer map."""
+        self.addresses.learned(cluster_map)
         self.ledger.learned(cluster_map)
         self.moves_view.learned(cluster_map)
         self.settings.learned(cluster_map)
@@ -150,6 +163,8 @@ class DirectoryOffice:
         if kind == REPORT:
             self.ledger.told(node_id, item)
             self._seat.started(int.from_bytes(item[2], "little"))
+        elif kind == ADDRESSES:
+            self.addresses.heard(item)
         elif kind == CHANGE_REQUEST:
             self.desk.on_request(node_id, *item[1:])
         else:

@@ -65,6 +65,13 @@ class Question:
         """
         return self.asks_to_join or self.texts[-1] == DRY
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Those of an operator's change; () if a node asks to join."""
+        if self.asks_to_join:
+            return ()
+        return self.texts[:-1] if self.texts[-1] == DRY else self.texts
+
     def answer(self, present: ClusterMap, view: ClusterView) -> Answer:
         """What to do about it. Raises `ChangeRefused` or `RingError` with a sentence."""
         if self.asks_to_join:
@@ -74,7 +81,7 @@ class Question:
             wanted = replace(changed.map, epoch=present.epoch + 1)
             return Answer(wanted, wanted.to_bytes())
         is_dry = self.texts[-1] == DRY
-        changed = change(present, self.texts[:-1] if is_dry else self.texts, view)
+        changed = change(present, self.words, view)
         is_same = is_dry or changed.map == replace(present, epoch=changed.map.epoch)
         document = {
             "summary": changed.summary,

@@ -13,7 +13,7 @@ from quorumcache.node.errors import StartupError
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from quorumcache.node.consensus.values import Configuration
     from quorumcache.node.directory.question import Question
@@ -33,12 +33,16 @@ class DirectorySeat:
         record: FoundingRecord,
         *,
         births: Mapping[int, Configuration],
+        leaving: Collection[int],
         starter: ReplicaStarter,
     ) -> None:
-        """`births`: of the groups of this node."""
+        """`births`: of the groups of this node. `leaving`: those that are being removed from it,
+        which must not start.
+        """
         self._node_id = node_id
         self._record = record
         self._births = births
+        self._leaving = leaving
         self._starter = starter
         self.on_map: Callable[[ClusterMap], None] = _unheard
         """Hears of each map that the directory decides on; set before the seat is taken."""
@@ -57,6 +61,8 @@ class DirectorySeat:
             return
         if cluster_map is not None and cluster_map.directory:
             return
+        if DIRECTORY_GROUP_ID in self._leaving:
+            return  # A map, which this node has lost, took the seat away. The removal goes on.
         birth = self._births.get(DIRECTORY_GROUP_ID)
         if birth is None:
             raise StartupError(

@@ -82,8 +82,10 @@ class DirectoryState(StateMachine):
         """The snapshot's bytes, in chunks."""
         yield view
 
-    def restore(self, data: bytes) -> None:
-        """Replace the state by a snapshot's."""
+    def restoring(self, pieces: Sequence[bytes]) -> Iterator[int]:
+        """See `StateMachine.restoring`: a map is small."""
+        data = b"".join(pieces)
+        yield len(data)
         self.last_now_ms = int.from_bytes(data[:8], "big")
         self.last_wall_ms = 0
         if len(data) > 8:

@@ -33,7 +33,9 @@ from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, NodeInfo, RingError
 from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.moves import next_map
+from quorumcache.ring.refusals import listed
 from quorumcache.ring.secret import SECRET_REQUIRED, SECRET_SETTING
+from quorumcache.ring.vouching import in_second_form, vouched_for
 
 if TYPE_CHECKING:
     from quorumcache.node.directory.reports import Ledger
@@ -263,9 +265,13 @@ class Steward:
     def _answer(self, question: Question, present: ClusterMap) -> tuple[ClusterMap | None, bytes]:
         """The map to propose and what to say once it is committed; (None, b"") if all is said."""
         if present.form < 2:
-            code = LOST if question.asks_to_join else REFUSED  # A joiner is to ask again.
-            question.done(code, self._why_first_form(present).encode())
-            return None, b""
+            given_up = vouched_for(present, question.words)
+            unread = self._unread_by(present)
+            if given_up is None or unread not in ([], [given_up.name]):
+                code = LOST if question.asks_to_join else REFUSED  # A joiner is to ask again.
+                question.done(code, _why_first_form(unread, given_up).encode())
+                return None, b""
+            present = self._raised(present)
         try:
             wanted, payload = question.answer(present, self._ledger.view())
         except (ChangeRefused, RingError) as error:
@@ -306,16 +312,11 @@ class Steward:
     def _in_second_form(self, present: ClusterMap) -> ClusterMap | None:
         if present.form > 1 or self._unread_by(present):
             return None
-        settings = dict(present.settings)
-        for name, value in self._first_settings.items():
-            settings.setdefault(name, value)
-        return replace(
-            present,
-            epoch=present.epoch + 1,
-            form=2,
-            directory=self._record.directory_voters,
-            settings=tuple(sorted(settings.items())),
-        )
+        return replace(self._raised(present), epoch=present.epoch + 1)
+
+    def _raised(self, present: ClusterMap) -> ClusterMap:
+        """The map in its second form, of the same epoch."""
+        return in_second_form(present, self._record.directory_voters, self._first_settings)
 
     def _with_proofs(self, present: ClusterMap) -> ClusterMap | None:
         """From now on each connection has to prove the secret: all other nodes have, here."""
@@ -337,13 +338,6 @@ class Steward:
             for node in present.nodes
             if node.node_id != self._own_id and self._form_of(node.node_id) < 2
         ]
-
-    def _why_first_form(self, present: ClusterMap) -> str:
-        names = ", ".join(self._unread_by(present)) or "none is missing any more"
-        return (
-            "the cluster cannot be changed before each of its nodes runs this version and was heard"
-            f" ({names}): start these nodes with this version, then try again"
-        )
 
     # -- what is told ------------------------------------------------------------------------------
 
@@ -392,6 +386,18 @@ class Steward:
         self._pending = False
         asked, self._asked = self._asked, None
         return asked
+
+
+def _why_first_form(unread: list[str], given_up: NodeInfo | None) -> str:
+    """Why a map of form 1 is not changed. `unread`: nodes that are not known to read form 2."""
+    names = [name for name in unread if given_up is None or name != given_up.name]
+    why = "the cluster cannot be changed before each of its nodes runs this version and was heard"
+    if not names:
+        return f"{why}: all have been a moment ago, try again"
+    cure = f"start node {listed(names)} with this version, then try again"
+    if len(unread) == 1:
+        cure += f"; if it is lost for good, use `quorumcache node remove {names[0]} --force`"
+    return f"{why}: {cure}"
 
 
 def _readable(wanted: ClusterMap) -> bytes:

@@ -1,7 +1,8 @@
 """A member takes a new node into the cluster, or says why not. Edge: it dials the new node.
 
 It answers the questions of `joining_frames`. The new node has to prove the cluster's secret; its
-settings have to be the cluster's; its peer address has to reach it from here. Then the directory
+settings have to be the cluster's; its peer address has to reach it from here: while nothing answers
+there, the new node is told so, and asks again for a while. Then the directory
 decides (`join`), and this node passes its decision on once it has the map that holds it. Every step
 may be done twice: a new node that asks again with the same disk id gets the same answer.
 """
@@ -28,20 +29,24 @@ from quorumcache.node.peers.joining_frames import (
     MemberNonce,
     Reached,
     ReachQuestion,
+    Unreached,
     decode_join_answer,
     decode_newcomer,
     encode_joined,
     encode_nonce,
     encode_reach,
     encode_reached,
+    encode_unreached,
     joined_body,
 )
+from quorumcache.node.peers.line_log import LineLog
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import ClusterMap, MapError
 from quorumcache.ring.address import parse_address
 from quorumcache.ring.names import Names
 
 if TYPE_CHECKING:
+    from quorumcache.node.clock import Clock
     from quorumcache.node.peers.peer import Asker
     from quorumcache.node.storage.founding_record import FoundingRecord
     from quorumcache.node.storage.secret import Secret
@@ -58,7 +63,8 @@ WAIT_MS: Final = 500
 
 REACH_TRIES: Final = 3
 REACH_SECONDS: Final = 1.0
-"""A new node is dialed so often, with so long for an answer, before it counts as out of reach."""
+"""A new node is dialed so often, with so long for an answer, before it is told that it is out of
+reach."""
 
 FORM_MIN: Final = 2
 """Of a map that can name a node that joins."""
@@ -88,6 +94,7 @@ class Admission:
         self,
         *,
         loop: asyncio.AbstractEventLoop,
+        clock: Clock,
         entropy: Random,
         tasks: Tasks,
         record: FoundingRecord,
@@ -111,6 +118,7 @@ class Admission:
         self._decide = decide
         self._under_way = 0
         self._names = Names(loop)
+        self._lines = LineLog(clock, log)
 
     def question(self, asker: Asker, payload: bytes) -> bool:
         """The first frames of a connection that came in; False if this one is nothing of a join.
@@ -206,7 +214,11 @@ class Admission:
         return OK, False
 
     async def _admit(self, asker: Asker, info: NodeInfo, nonce: bytes) -> None:
-        why = await self._why_unreachable(info)
+        why, is_final = await self._why_unreachable(info)
+        if why and not is_final:
+            self._lines.event("warning", "joiner_unreachable", peer=info.name, why=why)
+            asker.answer(encode_unreached(Unreached(why)))
+            return
         if why:
             self._refuse(asker, info, why, is_final=True)
             return
@@ -241,19 +253,23 @@ class Admission:
                 return Joined(self._record, node.node_id, cluster_map)
         return None
 
-    async def _why_unreachable(self, info: NodeInfo) -> str:
-        """Why the peer address that a new node gives does not lead to it; "" if it does."""
-        own, why = self._own(), ""
+    async def _why_unreachable(self, info: NodeInfo) -> tuple[str, bool]:
+        """Why the peer address that a new node gives does not lead to it, "" if it does; and
+        whether that is final: another node answers there.
+        """
+        own, why, is_final = self._own(), "", False
         for turn in range(REACH_TRIES):
-            why = await self._reach(info, turn)
+            why, is_final = await self._reach(info, turn)
             if not why:
-                return ""
+                return "", False
+            if is_final:
+                break
         return (
             f"node {info.name} is not reachable at {info.peer_address} from node {own.name}: {why}."
             " Give it a --peer, or an --advertise-peer, that the other nodes can connect to"
-        )
+        ), is_final
 
-    async def _reach(self, info: NodeInfo, turn: int) -> str:
+    async def _reach(self, info: NodeInfo, turn: int) -> tuple[str, bool]:
         host, port = parse_address(info.peer_address)
         asking = Asking(self._loop, ANSWER_BYTES_MAX)
         try:
@@ -261,24 +277,24 @@ class Admission:
                 await self._names.connect(lambda: asking, host, port, turn)
                 answer = decode_join_answer(await asking.ask(encode_reach()))
         except TimeoutError:
-            return "no answer"
+            return "no answer", False
         except OSError as error:
-            return str(error.strerror or error)
+            return str(error.strerror or error), False
         except HandshakeRefused as error:
-            return str(error)
+            return str(error), True
         except PeerError:
-            return "what answers there is no node of QuorumCache"
+            return "what answers there is no node of QuorumCache", False  # A proxy, perhaps.
         finally:
             asking.close()
         if isinstance(answer, Refusal):
-            return answer.sentence
+            return answer.sentence, False
         if not isinstance(answer, Reached):
-            return "an answer to another question came"
+            return "an answer to another question came", False
         if answer.disk_id != info.disk_id:
-            return f"node {answer.name}, another one, answers there"
-        return ""
+            return f"node {answer.name}, another one, answers there", True
+        return "", False
 
     def _refuse(self, asker: Asker, info: NodeInfo, why: str, *, is_final: bool) -> None:
         level = "warning" if is_final else "info"
-        event(log, level, "join_refused", peer=info.name, why=why)
+        self._lines.event(level, "join_refused", peer=info.name, why=why)
         asker.answer(encode_refusal(why, NEVER_MS if is_final else WAIT_MS))

@@ -12,7 +12,6 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Snapshot
 from quorumcache.node.errors import AcknowledgedDataLost, NodeLeft, StorageError
 from quorumcache.node.founding.data_dir import (
@@ -32,9 +31,11 @@ from quorumcache.node.founding.data_dir import (
 )
 from quorumcache.node.founding.found_times import find_times
 from quorumcache.node.peers.joining_frames import Joined
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.disk_space import SpacePlan, plan_space
 from quorumcache.node.storage.founding_record import FoundingRecord, random_id
 from quorumcache.node.storage.identity import IDENTITY_FILE, NodeIdentity, lock_data_dir
+from quorumcache.node.storage.known_nodes import KnownNodesFile
 from quorumcache.node.storage.local_state import LocalState
 from quorumcache.node.storage.secret import Secret, settle_secret
 from quorumcache.node.storage.snapshots import SnapshotStore
@@ -96,6 +97,8 @@ class DurableState:
         self.member: Membership | None = None
         self.peer_starts: PeerStarts | None = None
         """Of a member that keeps something: the starts that it has seen of the others."""
+        self.known_nodes: KnownNodesFile | None = None
+        """Of a member that keeps something: the other nodes, beside the map."""
         self.own_config = config
         """What this node was told."""
         self.config = config
@@ -200,6 +203,10 @@ class DurableState:
             self.snapshots_found.pop(group_id, None)
         check_births(self.recovered, self.local_state.births, self.directory)
         self.peer_starts = PeerStarts(
+            *(disk, self.directory, member.identity.disk_id),
+            lambda error: self.wal.on_failed(error),
+        )
+        self.known_nodes = KnownNodesFile(
             *(disk, self.directory, member.identity.disk_id),
             lambda error: self.wal.on_failed(error),
         )

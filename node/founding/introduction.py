@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from quorumcache.node.config import ClusterSettings, NodeConfig
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import PROTOCOL_VERSION, Hello
 from quorumcache.node.peers.peer import PeerSpec
+from quorumcache.node.settings.config import ClusterSettings, NodeConfig
 from quorumcache.node.storage.founding_record import FoundingRecord
+from quorumcache.node.storage.known_nodes import KnownNode
 from quorumcache.node.storage.starts import Starts
 from quorumcache.node.version import VERSION
 from quorumcache.ring import ClusterMap, NodeInfo
@@ -104,14 +105,29 @@ def peer_specs(
     founding: FoundingProgress,
     cluster_map: ClusterMap | None,
     known: Mapping[int, NodeInfo],
+    places: Callable[[int], tuple[str, ...]],
+    stored: Mapping[int, KnownNode],
 ) -> dict[int, PeerSpec]:
-    """The other nodes: of the newest map, or of the founding record while there is none.
+    """The other nodes: of the newest map. While there is none they are those that this node knew
+    last (`stored`), or those of the founding record.
 
     They are dialed where this node's own settings say, else where the map says, and in turn where
-    they say themselves that they are (`known`), or where the map says it while they have not. A
-    lost node is not dialed where another node is by now: its successor would answer.
+    they say themselves that they are (`known`), or where the map says it while they have not, and
+    where else they may be (`places`). A lost node is not dialed where another node is by now: its
+    successor would answer.
     """
     record = founding.record
+    if cluster_map is None and stored:
+        return {
+            node_id: PeerSpec(
+                node.name,
+                config.members.get(node.name) or node.peer_address,
+                node.disk_id,
+                node.peer_address,
+                places(node_id),
+            )
+            for node_id, node in stored.items()
+        }
     nodes = cluster_map.nodes if cluster_map is not None else record.founders
     specs = {}
     taken = {node.peer_address for node in nodes if node.state != LOST}
@@ -125,5 +141,6 @@ def peer_specs(
         address = config.members.get(node.name) or node.peer_address
         heard = known.get(node.node_id)
         told = heard.peer_address if heard is not None else node.peer_address
-        specs[node.node_id] = PeerSpec(node.name, address, disk_id, told)
+        more = places(node.node_id)
+        specs[node.node_id] = PeerSpec(node.name, address, disk_id, told, more)
     return specs

@@ -8,8 +8,9 @@ record and the map.
 What changes by itself is waited for: a seed that is down, a member that has no leader of the
 directory, a cluster that is being founded. What does not change by itself ends the attempt with a
 `JoinRefused`: another secret, a name that is taken, settings of another cluster, an address at
-which the members do not reach this node. A seed that is no member at all is left aside; the attempt
-ends when all of them are.
+which another node answers. An address at which the members reach nothing is in between: it is asked
+again for `UNREACHED_SECONDS`, since a port or a name may come up late. A seed that is no member at
+all is left aside; the attempt ends when all of them are.
 
 Nothing is stored here. A process that dies asks again with the same disk id, and gets the same
 answer.
@@ -36,6 +37,7 @@ from quorumcache.node.peers.joining_frames import (
     MemberNonce,
     Reached,
     ReachQuestion,
+    Unreached,
     decode_join_answer,
     decode_newcomer,
     encode_join,
@@ -63,10 +65,20 @@ RETRY_MS: Final = 200
 """Told to a node that dials one that is still joining: it will have accepted soon."""
 
 
+UNREACHED_SECONDS: Final = 60.0
+"""So long may members say that they do not reach this node: the network of a container, a firewall
+or a name that comes up late does so within a minute. After that the address is taken for wrong."""
+
+UNREACHED_MS: Final = (1000, 1500)
+"""Pause after a round in which a member said so, drawn: it has dialed several times already."""
+
+
 class _Wait(NamedTuple):
     """A seed did not take this node in, and may do so later."""
 
     why: str
+    is_unreached: bool = False
+    """A member does not reach this node at the address that it gives."""
 
 
 class _Stranger(NamedTuple):
@@ -134,18 +146,32 @@ class JoiningPhase:
     async def run(self) -> Joined:
         """Ask until a member takes this node in; the answer is not accepted yet. Raises
         `JoinRefused`."""
+        unreached_from: float | None = None
         while True:
-            waits: list[str] = []
+            waits: list[_Wait] = []
             strangers: list[str] = []
             for seed in self._seeds:
                 answer = await self._ask(seed)
                 if isinstance(answer, Joined):
                     return answer
-                (strangers if isinstance(answer, _Stranger) else waits).append(answer.why)
+                if isinstance(answer, _Stranger):
+                    strangers.append(answer.why)
+                else:
+                    waits.append(answer)
             if not waits:
                 raise JoinRefused("; ".join(strangers))
-            self._on_waiting(f"waits to join: {'; '.join([*waits, *strangers])}")
-            await asyncio.sleep(self._random.uniform(*ROUND_MS) / 1000)
+            unreached = [wait.why for wait in waits if wait.is_unreached]
+            now = self._loop.time()
+            if not unreached:
+                unreached_from = None
+            elif unreached_from is None:
+                unreached_from = now
+            elif now - unreached_from >= UNREACHED_SECONDS:
+                raise JoinRefused(f"{unreached[0]} (tried for {UNREACHED_SECONDS:.0f} s)")
+            whys = [*(wait.why for wait in waits), *strangers]
+            self._on_waiting(f"waits to join: {'; '.join(whys)}")
+            pause_ms = UNREACHED_MS if unreached else ROUND_MS
+            await asyncio.sleep(self._random.uniform(*pause_ms) / 1000)
             self._rounds += 1
 
     async def _ask(self, seed: str) -> Joined | _Wait | _Stranger:
@@ -195,6 +221,8 @@ class JoiningPhase:
         answer = decode_join_answer(await asking.ask(encode_join(self._body, proof)))
         if isinstance(answer, Refusal):
             return _waits(seed, answer)
+        if isinstance(answer, Unreached):
+            return _Wait(f"{seed}: {answer.sentence}", is_unreached=True)
         if not isinstance(answer, JoinedAnswer):
             raise PeerFrameError("an answer to another question came")
         joined = answer.joined
@@ -237,8 +265,10 @@ def _waits(seed: str, refusal: Refusal) -> _Wait:
     return _Wait(f"{seed}: {refusal.sentence}")
 
 
-async def cluster_of(loop: asyncio.AbstractEventLoop, random: Random, seed: str) -> str:
-    """The id of the cluster whose member answers at `seed`; "" if none does within a second."""
+async def member_at(
+    loop: asyncio.AbstractEventLoop, random: Random, seed: str
+) -> MemberNonce | None:
+    """What the member says that answers at `seed`; None if none does within a second."""
     names = Names(loop)
     asking = Asking(loop, ANSWER_BYTES_MAX)
     host, port = parse_address(seed)
@@ -248,8 +278,8 @@ async def cluster_of(loop: asyncio.AbstractEventLoop, random: Random, seed: str)
             question = encode_join_question(random.randbytes(NONCE_BYTES))
             answer = decode_join_answer(await asking.ask(question))
     except (OSError, TimeoutError, PeerError):
-        return ""
+        return None
     finally:
         asking.close()
         names.close()
-    return answer.cluster_id if isinstance(answer, MemberNonce) else ""
+    return answer if isinstance(answer, MemberNonce) else None

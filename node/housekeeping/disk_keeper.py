@@ -32,8 +32,8 @@ from quorumcache.node.telemetry.logs import event, get_logger
 if TYPE_CHECKING:
     from quorumcache.node.alarms import Alarms
     from quorumcache.node.clock import Clock
-    from quorumcache.node.config import NodeConfig
     from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.node.settings.config import NodeConfig
     from quorumcache.node.storage.disk import Disk
     from quorumcache.node.storage.disk_space import SpacePlan
     from quorumcache.node.telemetry.counters import Counters

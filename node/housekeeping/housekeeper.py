@@ -15,9 +15,9 @@ from quorumcache.node.housekeeping.leadership import Leadership
 from quorumcache.node.housekeeping.snapshots import Snapshots
 
 if TYPE_CHECKING:
-    from quorumcache.node.config import NodeConfig
     from quorumcache.node.housekeeping.fitness import Fitness
     from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.node.settings.config import NodeConfig
     from quorumcache.node.storage.snapshots import SnapshotStore
     from quorumcache.node.telemetry.counters import Counters
     from quorumcache.node.wal.memory import MemoryWal

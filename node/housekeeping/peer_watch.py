@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from quorumcache.node.peers.line_log import LineLog
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class PeerWatch:
         self._alarms = alarms
         self._clock = clock
         self._late_from_ns = started_ns + FOUNDING_GRACE_NS
-        self._waited = ""
+        self._lines = LineLog(clock, log)
 
     @property
     def _is_late(self) -> bool:
@@ -39,9 +40,7 @@ class PeerWatch:
         """This node is new, and this is why it is not a member yet. Called in every round."""
         if self._is_late:
             self._alarms.raise_alarm(FOUNDING, f"node {self._name} is new and {why}")
-        if why != self._waited:
-            self._waited = why
-            event(log, "info", "founding_waits", why=why)
+        self._lines.event("info", "founding_waits", why=why)
 
     def look(self, founding: FoundingProgress, peers: PeerNetwork | None) -> None:
         """Raise or clear both alarms of a member. Called every few ticks."""

@@ -74,6 +74,8 @@ class Snapshots:
         for group in groups:
             if group.is_removed or group.installing:
                 continue
+            if group.applied_index + 1 < group.log.first_index:
+                continue  # Its leader's snapshot has come, and is installed at the next turn.
             if group.applied_index <= group.snapshot_index:
                 continue
             grown = group.log_bytes_since_snapshot

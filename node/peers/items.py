@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorumcache.node.errors import PeerFrameError
+from quorumcache.ring.address import parse_address
 from quorumcache.ring.cluster_map import NODES_MAX
+from quorumcache.ring.errors import AddressError
 from quorumcache.ring.hashing import SHARD_COUNT_MAX
 from quorumcache.ring.map_form import MAP_BYTES_MAX
 
@@ -82,11 +84,11 @@ PROOF: Final = 48
 """(kind, proof): the sender knows the cluster's secret (`proof.py`)."""
 
 REPORT: Final = 49
-"""(kind, heard, started, moving, sizes), what a node tells of itself and of the groups that it
-leads. heard: ids of the nodes whose items come here. started: bits as in STARTED. moving:
+"""(kind, heard, started, moving, sizes, is_full), what a node tells of itself and of the groups
+that it leads. heard: ids of the nodes whose items come here. started: bits as in STARTED. moving:
 ((group_id, term, decision, voters, learners, bytes_done, bytes), ...), the committed configuration
 of each group that moves, and how far its learners are. sizes: ((group_id, bytes), ...), now and
-then, the state of each group."""
+then, the state of each group. is_full: its disk takes no new replica."""
 
 CHANGE_REQUEST: Final = 50
 """(kind, request_id, asks_to_join, texts): the leader of group 0 is to change the cluster. texts:
@@ -119,7 +121,15 @@ FITNESS: Final = 53
 """(kind, late_ms, rest_ms): the sender's loop is so late, and it wants no leadership for so long
 (`housekeeping/fitness.py`). To nodes of form 2 or more only."""
 
-DIRECTORY_KINDS: Final = (REPORT, CHANGE_REQUEST, CHANGE_REPLY)
+ADDRESSES: Final = 54
+"""(kind, ((node_id, version, peer_address), ...)): what nodes have told of themselves otherwise
+than the sender's map says. version: the start of its data directory in which the node told it
+(`directory/address_book.py`)."""
+
+ADDRESSES_MAX: Final = 64
+"""Addresses in one item: some KiB. The others come with the next one."""
+
+DIRECTORY_KINDS: Final = (REPORT, CHANGE_REQUEST, CHANGE_REPLY, ADDRESSES)
 """What `directory/office.py` takes. They are sent to nodes that speak form 2 only."""
 
 RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME, FITNESS))
@@ -144,9 +154,10 @@ def check_map_item(item: tuple[Any, ...]) -> None:
 
 
 _DIRECTORY_FORMS: Final[dict[int, tuple[type, ...]]] = {
-    REPORT: (int, tuple, bytes, tuple, tuple),
+    REPORT: (int, tuple, bytes, tuple, tuple, bool),
     CHANGE_REQUEST: (int, int, bool, tuple),
     CHANGE_REPLY: (int, int, int, bytes),
+    ADDRESSES: (int, tuple),
 }
 """Types of the members of each item of `DIRECTORY_KINDS`."""
 
@@ -158,16 +169,29 @@ def check_directory_item(item: tuple[Any, ...]) -> None:
     kind = item[0]
     fits = tuple(map(type, item)) == _DIRECTORY_FORMS[kind]
     if fits and kind == REPORT:
-        fits = _is_report(*item[1:])
+        fits = _is_report(*item[1:5])
     elif fits and kind == CHANGE_REQUEST:
         texts = item[3]
         fits = 0 < len(texts) <= WORDS_MAX and all(
             type(text) is str and len(text) <= WORD_CHARS_MAX for text in texts
         )
+    elif fits and kind == ADDRESSES:
+        fits = len(item[1]) <= ADDRESSES_MAX and all(_is_address(each) for each in item[1])
     elif fits:
         fits = len(item[3]) <= PAYLOAD_BYTES_MAX
     if not fits:
         raise PeerFrameError(f"an item of kind {kind} of an unknown form")
+
+
+def _is_address(told: Any) -> bool:
+    if type(told) is not tuple or tuple(map(type, told)) != (int, int, str):
+        return False
+    node_id, version, address = told
+    try:
+        parse_address(address)
+    except AddressError:
+        return False
+    return bool(node_id > 0 and version > 0)
 
 
 def _is_report(

@@ -15,6 +15,12 @@ Before a member takes a node in, it asks what answers at that node's own address
 
     member    ["reach", protocol_version]
     new node  ["reached", protocol_version, name, disk_id]
+
+If nothing does, it answers the request with
+
+    member    ["unreached", protocol_version, sentence]
+
+and the new node asks again for a while: the address may come up.
 """
 
 from __future__ import annotations
@@ -27,6 +33,7 @@ import msgpack
 from quorumcache.node.errors import FoundingError, HandshakeRefused, PeerFrameError
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
+    SENTENCE_CHARS_MAX,
     Refusal,
     decode_hello,
     encode_frame,
@@ -51,7 +58,7 @@ JOIN_PROOF: Final = "join"
 JOINED_PROOF: Final = "joined"
 
 _ASK, _NONCE, _JOIN, _JOINED = "join?", "nonce", "join", "joined"
-_REACH, _REACHED = "reach", "reached"
+_REACH, _REACHED, _UNREACHED = "reach", "reached", "unreached"
 
 
 class JoinQuestion(NamedTuple):
@@ -108,6 +115,12 @@ class Reached(NamedTuple):
     disk_id: str
 
 
+class Unreached(NamedTuple):
+    """A member does not reach the new node at the address that it gives. `sentence` says why."""
+
+    sentence: str
+
+
 def encode_join_question(nonce: bytes) -> bytes:
     """A new node's first frame."""
     return _frame(_ASK, nonce)
@@ -156,6 +169,11 @@ def encode_reached(reached: Reached) -> bytes:
     return _frame(_REACHED, *reached)
 
 
+def encode_unreached(unreached: Unreached) -> bytes:
+    """The answer to a request of a node that cannot be reached."""
+    return _frame(_UNREACHED, *unreached)
+
+
 def decode_newcomer(payload: bytes) -> JoinQuestion | JoinRequest | ReachQuestion | None:
     """A question of a join, as the side that was dialed gets it; None if the frame is something
     else.
@@ -179,7 +197,7 @@ def decode_newcomer(payload: bytes) -> JoinQuestion | JoinRequest | ReachQuestio
     return JoinRequest(new_node(*said[:7]), settings_of(said[7]), body, proof)
 
 
-def decode_join_answer(payload: bytes) -> MemberNonce | JoinedAnswer | Reached | Refusal:
+def decode_join_answer(payload: bytes) -> JoinAnswer:
     """An answer, as the side that dialed gets it. Raises as `decode_newcomer`."""
     fields = unpack_payload(payload)
     word = fields[0] if fields else None
@@ -193,6 +211,11 @@ def decode_join_answer(payload: bytes) -> MemberNonce | JoinedAnswer | Reached |
         if not is_disk_id(disk_id) or type(name) is not str or not name.isprintable():
             raise PeerFrameError("the answer of a node names no data directory")
         return Reached(name[:255], disk_id)
+    if word == _UNREACHED:
+        [sentence] = _rest(fields, 1)
+        if type(sentence) is not str or not sentence.isprintable():
+            raise PeerFrameError("the answer of a member says nothing of why")
+        return Unreached(sentence[:SENTENCE_CHARS_MAX])
     if word == _JOINED:
         body, proof = _rest(fields, 2)
         return JoinedAnswer(_joined(unpack_payload(_bytes(body))), body, _proof(proof))
@@ -200,6 +223,9 @@ def decode_join_answer(payload: bytes) -> MemberNonce | JoinedAnswer | Reached |
     if isinstance(refusal, Refusal):
         return refusal
     raise PeerFrameError("the answer to a question about a join is a hello")
+
+
+JoinAnswer = MemberNonce | JoinedAnswer | Reached | Unreached | Refusal
 
 
 def _frame(word: str, *fields: Any) -> bytes:

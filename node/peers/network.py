@@ -258,8 +258,11 @@ class PeerNetwork:
                 self._counters.peer_bytes_sent += link.written_bytes - before
 
     def set_map(self, epoch: int, form: int, named: Collection[int] = ()) -> None:
-        """See `Handshake.set_map`."""
+        """See `Handshake.set_map`. Links to nodes that cannot read the map are cut."""
         self._handshake.set_map(epoch, form, named)
+        for peer in self._peers.values():
+            if peer.form < form:
+                self._cut(peer, "the node cannot read the newest cluster map")
 
     def set_founded(self) -> None:
         """Future hellos tell that the founding is complete."""

@@ -22,17 +22,18 @@ class PeerSpec(NamedTuple):
     """Another node: its name, where to dial it, and the data directory that may speak for it.
 
     `address`: HOST:PORT, by our settings or the map. `told`: where it says that it is; "" if it has
-    not said so. Dials take turns where the two differ.
+    not said so. `more`: where others say that it is. Dials take turns where they differ.
     """
 
     name: str
     address: str
     disk_id: str
     told: str = ""
+    more: tuple[str, ...] = ()
 
     def addresses(self) -> list[tuple[str, int]]:
         """The (host, port) pairs to dial, in turn."""
-        texts = [self.address, *([self.told] if self.told not in ("", self.address) else [])]
+        texts = dict.fromkeys(text for text in (self.address, self.told, *self.more) if text)
         return [parse_address(text) for text in texts]
 
 

@@ -16,8 +16,8 @@ import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 
-from quorumcache.node.config import parse_initial_cluster
 from quorumcache.node.errors import ConfigError, StartupError
+from quorumcache.node.settings.config import parse_initial_cluster
 from quorumcache.ring.address import format_address, parse_address
 from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
 

@@ -12,10 +12,13 @@ REPLY_S = 5.0
 
 
 class Share(NamedTuple):
-    """Shards that a node should lead when it can, and those of them that it leads."""
+    """Shards that a node should lead when it can, and those of them that it leads. `degraded`: of
+    all that it holds, those with a replica on a node that is not up.
+    """
 
     wanted: int
     led: int
+    degraded: int = 0
 
 
 async def read_health(address: str) -> list[str]:
@@ -35,8 +38,11 @@ async def read_share(address: str) -> Share:
     document = await _get(address, "/status")
     try:
         own_id = document["node_id"]
-        wanted = [row for row in document["shards"] if row.get("replicas", [])[:1] == [own_id]]
-        return Share(len(wanted), sum(row["role"] == "leader" for row in wanted))
+        up = {row["node_id"] for row in document["nodes"] if row["up"]}
+        shards = document["shards"]
+        wanted = [row for row in shards if row.get("replicas", [])[:1] == [own_id]]
+        degraded = sum(not up.issuperset(row.get("replicas", [])) for row in shards)
+        return Share(len(wanted), sum(row["role"] == "leader" for row in wanted), degraded)
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"not a status report: {document!r:.200}") from None
 

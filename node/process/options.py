@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import ConfigError
 from quorumcache.node.process.setting_table import (
     OPTIONS,
@@ -25,6 +24,8 @@ from quorumcache.node.process.setting_table import (
     read_size,
     read_text,
 )
+from quorumcache.node.settings.checks import check_config
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.ring.size import format_size
 
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -122,7 +123,7 @@ def make_config(values: Mapping[str, Any]) -> NodeConfig:
     if members and not given.get("peer"):
         given["peer"] = members.get(given["name"], "")
     config = NodeConfig(**given, given=frozenset(values))
-    config.validate()
+    check_config(config)
     return config
 
 

@@ -1,7 +1,8 @@
 """Restart the nodes of a local cluster, one after another, so that no client notices.
 
-Before each node all of them have to be well; after it the node has to be well again and to lead its
-shards. If something is not well in time, it ends there: the nodes that are left are not touched.
+Before each node all of them have to be well, and no shard may lack a replica; after it the node has
+to be well again and to lead its shards. Moves go on meanwhile (docs/decisions.md). If something is
+not well in time, it ends there: the nodes that are left are not touched.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ async def rolling_restart(
         if not is_wanted():
             say(_stopped(done, "as asked"))
             return False
-        trouble = await _settle(lambda: _troubles(nodes), WELL_S)
+        trouble = await _settle(lambda: _unready(nodes), WELL_S)
         if trouble:
             say(_stopped(done, f"{trouble}; node {name} was not touched"))
             return False
@@ -98,6 +99,25 @@ async def _troubles(nodes: Sequence[Restarted]) -> str:
             return f"node {child.node.name} does not answer: {error!r}"
         if problems:
             return f"node {child.node.name}: {problems[0]}"
+    return ""
+
+
+async def _unready(nodes: Sequence[Restarted]) -> str:
+    """Why no node may be stopped now."""
+    trouble = await _troubles(nodes)
+    if trouble:
+        return trouble
+    for child in nodes:
+        name = child.node.name
+        try:
+            share = await read_share(child.node.http)
+        except (OSError, ValueError, TimeoutError) as error:
+            return f"node {name} does not answer: {error!r}"
+        if share.degraded:
+            return (
+                f"node {name}: a replica is missing from {share.degraded} of its shards: it is on a"
+                " node that is down, or is being rebuilt (`quorumcache moves`)"
+            )
     return ""
 
 

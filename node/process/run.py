@@ -22,12 +22,12 @@ from random import Random, SystemRandom
 from typing import Any
 
 from quorumcache.node.clock import SystemClock
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.errors import ConfigError, NodeError, NodeLeft
 from quorumcache.node.node import Node
 from quorumcache.node.process.given_secret import given_secret, kept_secret
 from quorumcache.node.process.signals import StopRequests, hold
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
 from quorumcache.node.telemetry.logs import configure, event, flush, get_logger, say

@@ -10,14 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from quorumcache.node.config import (
-    DURABILITIES,
-    LOG_FORMATS,
-    LOG_LEVELS,
-    NodeConfig,
-    parse_initial_cluster,
-)
 from quorumcache.node.errors import ConfigError
+from quorumcache.node.settings.checks import DURABILITIES, LOG_FORMATS, LOG_LEVELS
+from quorumcache.node.settings.config import NodeConfig, parse_initial_cluster
 from quorumcache.ring.errors import SizeError
 from quorumcache.ring.size import parse_size
 

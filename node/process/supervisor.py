@@ -60,6 +60,8 @@ class Supervisor:
         self._idle = [child for child in children if not child.is_member()]
         """Nodes of the plan that are to join, and do not run."""
         self._watching: asyncio.TaskGroup | None = None
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        """By node."""
         self._job = ""
         """What is done now of what was asked for; one thing at a time."""
 
@@ -100,7 +102,7 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 self._watching = group
                 for child in self._children:
-                    group.create_task(self._watch(child))
+                    self._watches[child.node.name] = group.create_task(self._watch(child))
                 group.create_task(self._join_again())
         raise StartupError("all nodes have died")
 
@@ -199,6 +201,8 @@ class Supervisor:
                 return {"code": 0, "nodes": nodes}
             case "left":
                 return await self._left(str(question.get("name")), caller)
+            case "give-up":
+                return await self._alone("up remove", self._give_up(str(question["name"]), caller))
             case "add":
                 return await self._alone("up add", self._add(int(question["nodes"]), caller))
             case "rolling-restart":
@@ -263,7 +267,7 @@ class Supervisor:
         self._idle.remove(child)
         self._children.append(child)
         assert self._watching is not None
-        self._watching.create_task(self._watch(child))
+        self._watches[name] = self._watching.create_task(self._watch(child))
         say(
             f"node {name} has joined: memcached {child.node.listen}, http"
             f" http://{child.node.http}, pid {child.pid}"
@@ -285,6 +289,22 @@ class Supervisor:
         caller.say(f"node {name} has ended; it is not started again")
         return {"code": 0}
 
+    async def _give_up(self, name: str, caller: Caller) -> dict[str, Any]:
+        """A lost node was removed from the cluster: it is not started again."""
+        for child in self._children.copy():
+            if child.node.name != name:
+                continue
+            watching = self._watches.pop(name, None)
+            if watching is not None:
+                watching.cancel()
+            await child.stop()
+            if child in self._children:  # Else it was the first to notice.
+                line = f"node {name} was removed; what is left of it is in {child.directory}"
+                self._say(line)
+                caller.say(line)
+                self._forget(child)
+        return {"code": 0}
+
     async def _rolling_restart(self, caller: Caller) -> dict[str, Any]:
         def say(line: str) -> None:
             self._say(line)
@@ -304,6 +324,7 @@ class Supervisor:
     def _forget(self, child: Child) -> None:
         """A node has left: it is not started again, now or with the cluster."""
         self._children.remove(child)
+        self._watches.pop(child.node.name, None)
         self._plan = without_node(self._plan, child.node.name)
         save_plan(self._plan)
         child.gone.set()

@@ -1,11 +1,13 @@
 """`quorumcached up add` and `quorumcached up remove`: change a local cluster while it runs.
 
 They ask the `quorumcached up` of the data directory for its part, and run the `quorumcache` command
-for what any cluster does: showing moves, draining a node.
+for what any cluster does: showing moves, draining or removing a node.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from quorumcache.node.process.child import child_environment
 from quorumcache.node.process.options import OneLineParser
 from quorumcache.node.telemetry.streams import write_line
 from quorumcache.ring.local_control import DATA_DIR, ControlError, ask
+from quorumcache.ring.node_info import LOST
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -45,6 +48,11 @@ def remove(argv: Sequence[str]) -> int:
     flags = _parser("remove", "Move everything away from a node, and take it out of the cluster.")
     flags.add_argument("name", metavar="NAME", help="the node's name")
     flags.add_argument("--secret-file", metavar="FILE", help="the cluster's secret")
+    flags.add_argument(
+        "--force",
+        action="store_true",
+        help="the node is lost: rebuild on the other nodes what it held (refused while it runs)",
+    )
     options = flags.parse_all(argv)
     if options.help:
         print(flags.format_help(), end="")
@@ -57,6 +65,8 @@ def remove(argv: Sequence[str]) -> int:
         wait = [] if options.wait else ["--no-wait"]
         # The other nodes first: this one is going to end.
         seeds = [address for name, address in nodes.items() if name != options.name]
+        if options.force:
+            return _remove_lost(options, seeds, secret)
         seeds.append(nodes[options.name])
         status = _quorumcache(seeds, "node", "drain", options.name, *wait, *secret)
         if status == 0 and options.wait:
@@ -66,6 +76,35 @@ def remove(argv: Sequence[str]) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _remove_lost(options: argparse.Namespace, seeds: Sequence[str], secret: Sequence[str]) -> int:
+    """Remove a node that is lost. It is given up here as soon as the cluster has decided that: what
+    moves then needs nothing of it.
+    """
+    if options.name in _members(seeds):
+        status = _quorumcache(
+            seeds, "node", "remove", options.name, "--force", "--no-wait", *secret
+        )
+        if status != 0:
+            return status
+    _ask(options.data_dir, {"do": "give-up", "name": options.name})
+    return _quorumcache(seeds, "moves", "--wait") if options.wait else 0
+
+
+def _members(seeds: Sequence[str]) -> list[str]:
+    """The names of the nodes that count: `node remove` may have been asked for before."""
+    done = subprocess.run(
+        [*_command(seeds), "node", "list", "--json"],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    try:
+        nodes = json.loads(done.stdout)
+        return [str(node["name"]) for node in nodes if node["state"] != LOST]
+    except (ValueError, KeyError, TypeError):
+        raise ControlError("the other nodes do not say which nodes the cluster has") from None
 
 
 def _parser(name: str, description: str) -> OneLineParser:
@@ -95,8 +134,12 @@ def _ask(data_dir: str, question: dict[str, Any]) -> dict[str, Any]:
 
 def _quorumcache(seeds: Sequence[str], *words: str) -> int:
     """Run the command, which shows on this terminal what it does. Returns its exit status."""
-    command = [sys.executable, "-P", "-m", "quorumcache.router.cli", "--seeds", ",".join(seeds)]
-    return subprocess.run([*command, *words], env=child_environment(), check=False).returncode
+    command = [*_command(seeds), *words]
+    return subprocess.run(command, env=child_environment(), check=False).returncode
+
+
+def _command(seeds: Sequence[str]) -> list[str]:
+    return [sys.executable, "-P", "-m", "quorumcache.router.cli", "--seeds", ",".join(seeds)]
 
 
 def _fail(line: str) -> int:

@@ -12,13 +12,13 @@ A waiter hears exactly one of: `on_result`, `on_refused` (certainly not executed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
-from quorumcache.node.consensus.values import Entry, EntryKind, Role, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta, SnapshotSource
 from quorumcache.node.state_machine import (
     Command,
     ReadWaiter,
@@ -128,7 +128,8 @@ class ReplicaGroup:
         self.dirty = False
         """Already in the host's list for the coming turn."""
         self.installing = False
-        """A snapshot from the leader is being made durable; the log is not drained meanwhile."""
+        """A snapshot from the leader is being restored and made durable (`installing.py`). Nothing
+        is applied, written or promised meanwhile."""
         self.is_removed = False
         """It has left this node (`ReplicaHost.remove_group`). Nothing of it goes to the log, to the
         snapshots or to peers any more."""
@@ -413,11 +414,14 @@ class ReplicaGroup:
 
     # -- snapshots ---------------------------------------------------------------------
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Replace the state by a snapshot's; the log is told by the caller."""
-        before = self.machine.bytes_used
-        self.machine.restore(snapshot.data)
-        self.host.time.found(self.machine.last_now_ms, self.machine.last_wall_ms)
-        self.host.bytes_used += self.machine.bytes_used - before
+    def restoring(self, snapshot: SnapshotSource) -> Iterator[int]:
+        """Replace the state by a snapshot's, a piece in each step; the last step replaces it. The
+        log is told by the caller, who lets nothing be applied meanwhile.
+        """
+        machine = self.machine
+        before = machine.bytes_used
+        yield from machine.restoring(snapshot.pieces)
+        self.host.time.found(machine.last_now_ms, machine.last_wall_ms)
+        self.host.bytes_used += machine.bytes_used - before
         self.applied_index = self.snapshot_index = snapshot.meta.last_index
         self.log_bytes_since_snapshot = 0

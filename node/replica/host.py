@@ -23,14 +23,10 @@ from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.consensus.api import Ready
 from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.transport import Transport
-from quorumcache.node.consensus.values import (
-    Message,
-    Role,
-    Snapshot,
-    SoftState,
-)
+from quorumcache.node.consensus.values import Message, Role, SoftState
 from quorumcache.node.errors import AcknowledgedDataLost
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
+from quorumcache.node.replica.installing import Installation, SnapshotInstaller
 from quorumcache.node.replica.snapshotting import SnapshotSender
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
@@ -53,9 +49,6 @@ The rest is dropped: what arrived during the pause (a leader's heartbeats) must 
 an election timeout can run out, and a late tick only makes promises to a leader last longer,
 never shorter.
 """
-
-SNAPSHOT_RETRY_SECONDS: Final = 1.0
-"""Pause before a snapshot that could not be stored is tried again."""
 
 
 class ReplicaHost(GroupHost):
@@ -101,7 +94,8 @@ class ReplicaHost(GroupHost):
         self.stopped = False
         self._sender = SnapshotSender(loop, counters, self.mark_dirty, on_fatal, clock)
         self.copy_rate = self._sender.rate
-        """Of the snapshots that go to learners."""
+        """Of what goes to learners: snapshots and entries."""
+        self._installer = SnapshotInstaller(loop, counters, self._installed, on_fatal)
         self._dirty: list[ReplicaGroup] = []
         self._turn_scheduled = False
         self._flush_scheduled = False
@@ -117,6 +111,7 @@ class ReplicaHost(GroupHost):
             raise AssertionError(f"group {group.group_id} added twice")
         self.groups[group.group_id] = group
         self.bytes_used += group.machine.bytes_used
+        group.log.pace_learners(self.copy_rate)
         self.mark_dirty(group)
 
     def remove_group(self, group_id: int) -> None:
@@ -130,6 +125,7 @@ class ReplicaHost(GroupHost):
         self._dirty = [other for other in self._dirty if other is not group]
         group.dirty = True  # It never gets into the list again.
         self._sender.forget(group_id)
+        self._installer.forget(group_id)
         group.log.step_down()  # Whoever still holds the group finds no leader.
         if group.led_term:
             self.counters.leaderships_lost += 1
@@ -256,7 +252,7 @@ class ReplicaHost(GroupHost):
         waiting: list[tuple[ReplicaGroup, Ready]] = []
         for group in dirty:
             group.dirty = False
-            if group.installing:
+            if group.installing and not self._installer.has_room(group.group_id):
                 continue  # Marked dirty again when its snapshot is durable.
             if group.queue or group.reads_queued:
                 self.counters.proposals += group.propose_pending()
@@ -267,7 +263,10 @@ class ReplicaHost(GroupHost):
                     self.transport.send(group.group_id, ready.messages, self._ticks_done)
                 self._install(group, ready)
                 continue
-            if ready.entries or ready.hard_state is not None:
+            if group.installing:
+                if ready.entries or ready.hard_state is not None or ready.messages_after_append:
+                    self._installer.hold(group.group_id, ready)
+            elif ready.entries or ready.hard_state is not None:
                 records.append(WalRecord(group.group_id, ready.hard_state, ready.entries))
                 group.unpersisted += 1
                 waiting.append((group, ready))
@@ -355,63 +354,34 @@ class ReplicaHost(GroupHost):
     # -- snapshots between replicas ------------------------------------------------------
 
     def _install(self, group: ReplicaGroup, ready: Ready) -> None:
-        """Our leader sent its state: make it durable, then what follows it, then continue from it.
-
-        The group is not drained meanwhile, so nothing that the snapshot replaces is promised. The
-        state is restored first of all: a snapshot that cannot be ends the node here, before the
-        disk has it and every start would fail. Applying ahead of the disk is always allowed.
-        """
-        snapshot = ready.snapshot
-        assert snapshot is not None
+        """Our leader sent its state: see `installing.py`."""
         if ready.soft_state is not None:
             self._role_changed(group, ready.soft_state)
         if ready.failed_reads:
             group.reads_failed(ready.failed_reads)
-        group.installing = True
-        group.restore(snapshot)
-        self.counters.snapshots_received += 1
-        event(
-            log, "info", "snapshot_received", group=group.group_id, index=snapshot.meta.last_index
-        )
+        self._installer.begin(group, ready, self.wal, self.snapshots)
 
-        def stored(error: BaseException | None) -> None:
-            if self.stopped or group.is_removed:
-                return  # A record now would bring a removed group back.
-            if error is not None:
-                # The leader sends again; a disk that fails for good ends the node elsewhere.
-                event(log, "warning", "snapshot_not_stored", group=group.group_id, why=error)
-                self.loop.call_later(
-                    SNAPSHOT_RETRY_SECONDS, self._store_snapshot, group, snapshot, stored
-                )
-                return
-            meta = snapshot.meta
-            self.wal.installed(group.group_id, meta.last_index, meta.last_term)
-            record = WalRecord(group.group_id, ready.hard_state, tuple(ready.entries))
-            self.wal.append([record], installed)
-
-        def installed() -> None:
-            if self.stopped or group.is_removed:
-                return
-            group.log.snapshot_installed(snapshot.meta)
-            group.installing = False
+    def _installed(self, installation: Installation) -> None:
+        """A snapshot is durable: acknowledge it, and write what was held back meanwhile."""
+        group, ready, held = installation.group, installation.ready, installation.held
+        try:
+            assert ready.snapshot is not None
+            group.log.snapshot_installed(ready.snapshot.meta)
             self.transport.send(group.group_id, ready.messages_after_append, self._ticks_done)
             group.log.persisted(ready.last_index, ready.last_term)
+            if held:
+                group.unpersisted += len(held)
+                records = [
+                    WalRecord(group.group_id, later.hard_state, later.entries)
+                    for later in held
+                    if later.entries or later.hard_state is not None
+                ]
+                waiting = [(group, later) for later in held]
+                self.wal.append(records, lambda: self._durable(waiting))
             self.mark_dirty(group)
-
-        self._store_snapshot(group, snapshot, stored)
-
-    def _store_snapshot(
-        self,
-        group: ReplicaGroup,
-        snapshot: Snapshot,
-        done: Callable[[BaseException | None], None],
-    ) -> None:
-        if group.is_removed:
-            return  # It was to be tried again; by now its file may be deleted.
-        if self.snapshots is None:
-            done(None)
-        else:
-            self.snapshots.save(group.group_id, snapshot.meta, (snapshot.data,), done)
+        except BaseException as error:
+            self.on_fatal(error)
+            raise
 
     # -- the disk ------------------------------------------------------------------------
 
@@ -446,5 +416,6 @@ class ReplicaHost(GroupHost):
         """No more turns and ticks. What is not durable now was never promised."""
         self.stopped = True
         self._sender.stop()
+        self._installer.stop()
         if self._tick_handle is not None:
             self._tick_handle.cancel()

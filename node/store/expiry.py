@@ -42,6 +42,10 @@ class ExpiryHeap:
         if len(entries) > 2 * live_count + _STALE_ALLOWED:
             self.rebuild(dict.fromkeys(key for _, key in entries))
 
+    def add(self, expires_at_ms: int, key: bytes) -> None:
+        """Note that `key`, which has no entry, ends at `expires_at_ms`."""
+        heappush(self._entries, (expires_at_ms, key))
+
     def rebuild(self, keys: Iterable[bytes]) -> None:
         """Start over from the items under `keys`."""
         items = self._items

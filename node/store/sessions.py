@@ -166,19 +166,17 @@ class SessionTable:
             for session, state in self.sessions.items()
         )
 
-    def restore(self, images: Iterable[SessionImage]) -> None:
-        """Become what `images` describe."""
-        self.sessions.clear()
-        self.clients = self.client_results = 0
-        for session, last_active_ms, floor, results in images:
-            state = SessionRecord(last_active_ms)
-            state.floor = floor
-            state.results = dict(results)
-            state.result_bytes = sum(_result_bytes(result) for _, result in results)
-            self.sessions[session] = state
-            if session >= CLIENT_SESSION_MIN:
-                self.clients += 1
-                self.client_results += len(state.results)
+    def add(self, image: SessionImage) -> None:
+        """Take in a session of a snapshot, behind those that are there."""
+        session, last_active_ms, floor, results = image
+        state = SessionRecord(last_active_ms)
+        state.floor = floor
+        state.results = dict(results)
+        state.result_bytes = sum([_result_bytes(result) for _, result in results])
+        self.sessions[session] = state
+        if session >= CLIENT_SESSION_MIN:
+            self.clients += 1
+            self.client_results += len(state.results)
 
 
 def raise_floor(state: SessionRecord, floor: int) -> None:

@@ -1,4 +1,4 @@
-"""Views of a store, their bytes, and digests.
+"""Views of a store, their bytes, and digests. `reading.py` reads the bytes.
 
 A snapshot is a stream of msgpack arrays. The code that stores or sends it adds the checksum.
 
@@ -20,8 +20,6 @@ from typing import Any, Final
 import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.store.item import ITEM_DATA
-from quorumcache.node.store.results import is_result
 from quorumcache.node.store.sessions import SessionImage
 
 _MAGIC: Final = "quorumcache-store"
@@ -79,27 +77,12 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
         yield pack(view.sessions[start : start + 64])
 
 
-def decode_view(data: bytes) -> StoreView:
-    """The view whose chunks, joined, are `data`. Raises SnapshotInvalid."""
-    try:
-        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=max(len(data), 1))
-        unpacker.feed(data)
-        view = _read_view(unpacker)
-    except SnapshotInvalid:
-        raise
-    except Exception as error:
-        raise SnapshotInvalid(f"snapshot of {len(data)} bytes: {error!r}") from error
-    if unpacker.tell() != len(data):
-        raise SnapshotInvalid(f"snapshot has {len(data) - unpacker.tell()} bytes too many")
-    return view
-
-
 def read_times(data: bytes) -> tuple[int, int]:
     """`(last_now_ms, last_wall_ms)` of a snapshot. Raises SnapshotInvalid."""
     try:
         unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=_HEADER_BYTES_MAX)
         unpacker.feed(data[:_HEADER_BYTES_MAX])
-        header = _read_header(unpacker)
+        header = read_header(unpacker)
     except SnapshotInvalid:
         raise
     except Exception as error:
@@ -107,7 +90,8 @@ def read_times(data: bytes) -> tuple[int, int]:
     return header[3], header[4]
 
 
-def _read_header(unpacker: Any) -> tuple[Any, ...]:
+def read_header(unpacker: Any) -> tuple[Any, ...]:
+    """The header, which comes first. Raises SnapshotInvalid."""
     header = unpacker.unpack()
     if type(header) is not tuple or not header or header[0] != _MAGIC:
         raise SnapshotInvalid("not a snapshot of a store")
@@ -119,47 +103,6 @@ def _read_header(unpacker: Any) -> tuple[Any, ...]:
     if len(header) != _HEADER_FIELDS or not all(type(field) is int for field in header[1:]):
         raise SnapshotInvalid("snapshot header is damaged")
     return header
-
-
-def _read_view(unpacker: Any) -> StoreView:
-    header = _read_header(unpacker)
-    _, _, applied_index, last_now_ms, last_wall_ms, pending_flush_ms, cas_counter = header[:7]
-    items_count, count = header[7:]
-    items: dict[bytes, bytes] = {}
-    while len(items) < items_count:
-        before = len(items)
-        flat = iter(unpacker.unpack())
-        items.update(zip(flat, flat, strict=True))
-        if len(items) == before:
-            raise SnapshotInvalid("snapshot repeats its items")
-    if len(items) != items_count:
-        raise SnapshotInvalid(f"snapshot holds {len(items)} items, its header says {items_count}")
-    for key, item in items.items():
-        if type(key) is not bytes or type(item) is not bytes or len(item) <= ITEM_DATA:
-            raise SnapshotInvalid(f"snapshot holds an invalid item: {key!r:.100}")
-    sessions: tuple[SessionImage, ...] = ()
-    while len(sessions) < count:
-        more = unpacker.unpack()
-        if not more:
-            raise SnapshotInvalid("snapshot holds an empty chunk of sessions")
-        sessions += more
-    if len(sessions) != count:
-        raise SnapshotInvalid(f"snapshot holds {len(sessions)} sessions, its header says {count}")
-    for session, last_active_ms, floor, results in sessions:
-        if not all(type(field) is int for field in (session, last_active_ms, floor)):
-            raise SnapshotInvalid("snapshot holds an invalid session")
-        for sequence, result in results:
-            if type(sequence) is not int or not is_result(result):
-                raise SnapshotInvalid("snapshot holds an invalid result of a session")
-    return StoreView(
-        applied_index=applied_index,
-        last_now_ms=last_now_ms,
-        last_wall_ms=last_wall_ms,
-        pending_flush_ms=pending_flush_ms,
-        cas_counter=cas_counter,
-        items=items,
-        sessions=sessions,
-    )
 
 
 def view_digest(view: StoreView) -> bytes:

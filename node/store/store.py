@@ -31,10 +31,10 @@ from quorumcache.node.state_machine import (
 )
 from quorumcache.node.store.commands import OP_EXPIRE, OP_SESSION_OPEN, OP_TICK, own_command
 from quorumcache.node.store.effects import EFFECTS
-from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ITEM_OVERHEAD, cas_unique, unpack_header
+from quorumcache.node.store.item import cas_unique, unpack_header
+from quorumcache.node.store.reading import StoreReader
 from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE
-from quorumcache.node.store.snapshot import StoreView, decode_view, encode_view, view_digest
+from quorumcache.node.store.snapshot import StoreView, encode_view, view_digest
 from quorumcache.node.store.state import ShardState
 
 
@@ -179,22 +179,25 @@ class ShardStore(ShardState):
         """The bytes of a snapshot of `view`, in chunks."""
         return encode_view(view)
 
-    def restore(self, data: bytes) -> None:
-        """Become the state that `encode_view` wrote. Raises SnapshotInvalid, and then nothing has
-        changed.
-        """
-        view = decode_view(data)
-        self.applied_index = view.applied_index
-        self.last_now_ms = view.last_now_ms
-        self.last_wall_ms = view.last_wall_ms
-        self.pending_flush_ms = view.pending_flush_ms
-        self.cas_counter = view.cas_counter
-        self.items = view.items
-        self.bytes_used = sum(map(len, view.items)) + sum(map(len, view.items.values()))
-        self.bytes_used += ITEM_OVERHEAD * len(view.items)
-        self.sessions.restore(view.sessions)
-        self.expiring = sum(item[0] for item in view.items.values())
-        self.expiry = ExpiryHeap(self.items)
+    def restoring(self, pieces: Sequence[bytes]) -> Iterator[int]:
+        """See `StateMachine.restoring`. Raises SnapshotInvalid."""
+        reader = StoreReader(sum(map(len, pieces)))
+        taken = 0
+        for piece in pieces:
+            reader.take(piece)
+            taken += len(piece)
+            yield taken
+        reader.end()
+        self.applied_index = reader.applied_index
+        self.last_now_ms = reader.last_now_ms
+        self.last_wall_ms = reader.last_wall_ms
+        self.pending_flush_ms = reader.pending_flush_ms
+        self.cas_counter = reader.cas_counter
+        self.items = reader.items
+        self.bytes_used = reader.bytes_used
+        self.sessions = reader.sessions
+        self.expiring = reader.expiring
+        self.expiry = reader.expiry
 
     def digest(self) -> bytes:
         """32 bytes that are equal on two replicas if and only if their states are (but for the

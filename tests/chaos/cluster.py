@@ -319,13 +319,13 @@ class ChaosCluster:
         except TargetError:
             return {}
 
-    def directory_leader(self) -> ChaosNode | None:
-        """Who says so itself, in the newest term."""
+    def leader_of(self, group: str) -> ChaosNode | None:
+        """Who says so itself, in the newest term. `group` as `stats shards` names it."""
         leaders = []
         for node in self.members:
             told = self.replicas(node)
-            if told.get("directory:role") == "leader":
-                leaders.append((int(told["directory:term"]), node.name, node))
+            if told.get(f"{group}:role") == "leader":
+                leaders.append((int(told[f"{group}:term"]), node.name, node))
         return max(leaders)[-1] if leaders else None
 
     def wait_led(self, seconds: float, wait: Callable[[float], None]) -> float:

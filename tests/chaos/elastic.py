@@ -12,12 +12,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from typing import Any
 
+from tests.chaos.changes import COMPLETING, LOSSY, RECEIVER
 from tests.chaos.cluster import ChaosCluster, ChaosNode, ClusterError
 from tests.chaos.faults import LEFT, REMOVED, Faults, Outcome
 from tests.chaos.operator import DONE, REFUSED, Address, Answer, Operator
 from tests.chaos.schedule import Fault
+from tests.chaos.steps import JOIN_S, Steps, sleep, until, until_ready
+from tests.chaos.view import (
+    DIRECTORY,
+    Document,
+    empty,
+    group_name,
+    is_whole,
+    moves_at,
+    node_state,
+)
 
 STEP_S = 0.1
 LOOK_EVERY_S = 0.3
@@ -26,9 +36,12 @@ DEAD_AFTER_S = 6.0
 PATIENCE_S = 15.0
 """How long a change is asked for again while it is refused: another is under way, for example."""
 ASK_AGAIN_S = 0.4
-JOIN_S = 120.0
+LOSSY_S = 20.0
+"""How long a node that has joined under loss goes on to lose packets while it receives."""
+MOVING_S = 20.0
+"""How long a move is waited for."""
 LEAVE_S = 180.0
-"""How long a start, and a drain, may take under faults."""
+"""How long a drain may take under faults."""
 NOT_STARTED = 1
 NAME_TAKEN = " is taken by the node at "
 NOT_REACHABLE = " is not reachable at "
@@ -41,9 +54,6 @@ dead-after-ms = {int(DEAD_AFTER_S * 1000)}
 move-rate = "256k"
 """
 """Moves of some seconds, so that faults meet them."""
-
-Steps = Generator[None, None, None]
-Document = dict[str, Any]
 
 
 class Changes:
@@ -61,7 +71,7 @@ class Changes:
         self.cluster = cluster
         self.faults = faults
         self.operator = operator
-        self.view: Document = {"epoch": 0, "nodes": [], "moves": [], "change": "", "settings": {}}
+        self.view: Document = empty()
         self.told: dict[Address, Document] = {}
         """What each node said last, of those that answered."""
         self.has_cancelled = False
@@ -86,6 +96,7 @@ class Changes:
             "replication": self._replication,
             "moves": self._moves,
             "directory": self._directory,
+            "moving": self._moving,
         }
         self._under_way.append((outcome, steps[outcome.fault.kind](outcome)))
 
@@ -131,11 +142,11 @@ class Changes:
             outcome, why, epoch = answer.result()
             if outcome == DONE:
                 # Only what is known of the map since then counts for what follows.
-                yield from self._until(lambda at=epoch: self.view["epoch"] >= at)
+                yield from until(lambda at=epoch: self.view["epoch"] >= at)
                 return
             if outcome == REFUSED and time.monotonic() > deadline:
                 raise ChangeGivenUp(why)
-            yield from self._sleep(ASK_AGAIN_S)
+            yield from sleep(ASK_AGAIN_S)
 
     # -- the changes -------------------------------------------------------------------------------
 
@@ -149,36 +160,49 @@ class Changes:
             return
         node = spares[outcome.fault.node % len(spares)]
         self._begins(outcome, node)
-        after_s = outcome.fault.seconds / 2 if outcome.fault.variant == "killed" else 0.0
+        variant, half_s = outcome.fault.variant, outcome.fault.seconds / 2
+        kill_at: Steps | None = None
+        if variant == "killed":
+            kill_at = sleep(half_s)
+        elif variant == "named":
+            kill_at = until(lambda: bool(self._state(node)) or node.ended is not None)
+        elif variant == LOSSY:
+            self.faults.lose(outcome.fault, node)
         node.wipe()
-        yield from self._let_join(node, after_s)
-        yield from self._until(lambda: not any(node.name in m["add"] for m in self.view["moves"]))
+        yield from self._let_join(node, kill_at)
+        deadline = time.monotonic() + LOSSY_S
+        while any(node.name in move["add"] for move in self.view["moves"]):
+            if time.monotonic() > deadline:
+                self.faults.end(outcome.fault)
+            yield
+        self.faults.end(outcome.fault)
 
     def _let_join(
-        self, node: ChaosNode, kill_after_s: float = 0.0, *, may_be_taken: bool = False
+        self, node: ChaosNode, kill_at: Steps | None = None, *, may_be_taken: bool = False
     ) -> Steps:
-        """Start it with an empty disk; it is a member afterwards. `may_be_taken`: its name may
-        still be another one's, which is `ChangeGivenUp`.
+        """Start it with an empty disk; it is a member afterwards. `kill_at`: when that is over
+        it is killed and started again. `may_be_taken`: its name may still be another one's,
+        which is `ChangeGivenUp`.
         """
         node.is_in = node.is_taken = True
         node.may_end = (NOT_STARTED,)
         self.cluster.set_to_join(node)
         deadline = time.monotonic() + JOIN_S
         node.launch()
-        if kill_after_s:
-            yield from self._sleep(kill_after_s)
+        if kill_at is not None:
+            yield from kill_at
             yield from self._kill_and_start(node, 0.3)
         else:
-            yield from self._until_ready(node)
+            yield from until_ready(node)
         while node.ended is not None:
             why = node.last_words()
             if may_be_taken and NAME_TAKEN in why:
                 raise ChangeGivenUp(why)
             if NOT_REACHABLE not in why or time.monotonic() > deadline:
                 raise ClusterError(f"node {node.name} does not join: {why}")
-            yield from self._sleep(ASK_AGAIN_S)  # what is in between ends some time
+            yield from sleep(ASK_AGAIN_S)  # what is in between ends some time
             node.launch()
-            yield from self._until_ready(node)
+            yield from until_ready(node)
         node.may_end = ()
         node.is_taken = False
         while self._state(node) not in ("active", "draining"):
@@ -199,15 +223,14 @@ class Changes:
         node.may_end = (LEFT, REMOVED) if self.faults.are_in_force else (LEFT,)
         launched = len(node.log())
         try:
-            is_so = lambda view: _state(view, node) in ("draining", "drained", "")  # noqa: E731
+            is_so = lambda view: node_state(view, node.name) in ("draining", "drained", "")  # noqa: E731
             yield from self.ask(f"drain {node.name}", is_so, PATIENCE_S)
         except ChangeGivenUp as error:
             node.may_end = ()
             self._refuse(outcome, error)
             return
-        yield from self._sleep(seconds / 2)
+        yield from sleep(seconds / 2)
         if variant == "killed" and node.process is not None and not self.faults.is_busy(node):
-            node.may_end = (LEFT, REMOVED)
             yield from self._kill_and_start(node, 0.5)
         if variant == "cancelled":
             yield from self._cancel()
@@ -224,13 +247,13 @@ class Changes:
             yield
         self._say(outcome, f"status {node.ended}")
         node.is_in = False
-        yield from self._until(lambda: not self._state(node))
+        yield from until(lambda: not self._state(node))
 
     def _lose(self, outcome: Outcome) -> Steps:
         """One disk at a time, or acknowledged writes are lost as they have to be."""
         fault = outcome.fault
         yield from self._take_turn(outcome)
-        yield from self._until(lambda: self._is_ending or not self._is_one_lost)
+        yield from until(lambda: self._is_ending or not self._is_one_lost)
         node = self._member(outcome)
         if self._is_ending or node is None or self.faults.is_busy(node):
             return
@@ -239,26 +262,26 @@ class Changes:
         node.kill()
         if fault.variant == "away":
             self._turn = None
-            yield from self._sleep(DEAD_AFTER_S + fault.seconds)
+            yield from sleep(DEAD_AFTER_S + fault.seconds)
             node.launch()
-            yield from self._until_ready(node)
+            yield from until_ready(node)
         elif fault.variant == "replaced" or not (yield from self._remove(outcome, node)):
             node.wipe()
             yield from self._replace(node)
         node.is_taken = False
-        yield from self._until(self._is_whole)
+        yield from until(lambda: is_whole(self.view))
         self._is_one_lost = False
 
     def _remove(self, outcome: Outcome, node: ChaosNode) -> Generator[None, None, bool]:
         """By force; False when it is refused since too few would be left."""
-        yield from self._sleep(outcome.fault.seconds / 2)
-        is_so = lambda view: _state(view, node) in ("lost", "")  # noqa: E731
+        yield from sleep(outcome.fault.seconds / 2)
+        is_so = lambda view: node_state(view, node.name) in ("lost", "")  # noqa: E731
         try:
             yield from self.ask(f"remove {node.name} force", is_so, PATIENCE_S)
         except ChangeGivenUp as error:
             self._refuse(outcome, error)
             return False
-        yield from self._until(lambda: not self._state(node))
+        yield from until(lambda: not self._state(node))
         node.may_end = (REMOVED,)
         node.launch()
         deadline = time.monotonic() + LEAVE_S
@@ -274,9 +297,9 @@ class Changes:
     def _replace(self, node: ChaosNode) -> Steps:
         """An empty disk takes the place of the lost one, whatever is cancelled meanwhile."""
         while True:
-            is_so = lambda view: _state(view, node) in ("lost", "")  # noqa: E731
+            is_so = lambda view: node_state(view, node.name) in ("lost", "")  # noqa: E731
             yield from self.ask(f"replace {node.name}", is_so, LEAVE_S)
-            yield from self._until(lambda: self._state(node) != "lost")
+            yield from until(lambda: self._state(node) != "lost")
             try:
                 yield from self._let_join(node, may_be_taken=True)
             except ChangeGivenUp:
@@ -297,7 +320,7 @@ class Changes:
             except ChangeGivenUp as error:
                 self._refuse(outcome, error)
                 return
-            yield from self._sleep(outcome.fault.seconds)
+            yield from sleep(outcome.fault.seconds)
 
     def _moves(self, outcome: Outcome) -> Steps:
         outcome.nodes = [f"{len(self.view['moves'])} under way"]
@@ -306,68 +329,76 @@ class Changes:
             yield from self._cancel()
             return
         yield from self.ask("pause", lambda view: view["paused"], LEAVE_S)
-        yield from self._sleep(outcome.fault.seconds)
+        yield from sleep(outcome.fault.seconds)
         yield from self.ask("resume", lambda view: not view["paused"], LEAVE_S)
 
     def _directory(self, outcome: Outcome) -> Steps:
-        node = self.cluster.directory_leader()
-        if node is None or node.is_taken or node.process is None or self.faults.is_busy(node):
+        node = self.cluster.leader_of(DIRECTORY)
+        if node is None or not self._can_be_killed(node):
             return
         self._begins(outcome, node)
         yield from self._kill_and_start(node, outcome.fault.seconds)
 
+    def _moving(self, outcome: Outcome) -> Steps:
+        """Left out when no move comes to this step meanwhile."""
+        deadline = time.monotonic() + MOVING_S
+        who, step = outcome.fault.variant.split("-")
+        while time.monotonic() < deadline and not self._is_ending:
+            for move in moves_at(self.told.values(), step)[:1]:  # to ask takes its time
+                node = self._at_work(who, move)
+                if node is not None and self._can_be_killed(node):
+                    self._begins(outcome, node)
+                    yield from self._kill_and_start(node, outcome.fault.seconds)
+                    return
+            yield
+
+    def _at_work(self, who: str, move: Document) -> ChaosNode | None:
+        """The node that has this part in a move; None when there is none now."""
+        if who == RECEIVER:
+            return next((n for n in self.cluster.members if n.name in move["add"]), None)
+        return self.cluster.leader_of(DIRECTORY if who == COMPLETING else group_name(move))
+
+    def _can_be_killed(self, node: ChaosNode) -> bool:
+        """No other change and no fault sees to its process."""
+        return node.process is not None and not node.is_taken and not self.faults.is_busy(node)
+
     def _rebalance(self) -> Steps:
-        yield from self._until(lambda: len(self._under_way) == 1 and self._is_whole())
+        yield from until(lambda: len(self._under_way) == 1 and is_whole(self.view))
         if self.has_cancelled:
             yield from self.ask("rebalance", lambda view: False, LEAVE_S)
 
     # -- steps of several --------------------------------------------------------------------------
 
     def _take_turn(self, outcome: Outcome) -> Steps:
-        yield from self._until(lambda: self._is_ending or self._turn is None)
+        yield from until(lambda: self._is_ending or self._turn is None)
         if not self._is_ending:
             self._turn = outcome
 
     def _cancel(self) -> Steps:
         answer = self.operator.ask("cancel")
-        yield from self._until(answer.done)
+        yield from until(answer.done)
         if answer.result().outcome != REFUSED:  # done, or unknown
             self.has_cancelled = True
-            yield from self._until(lambda: self.view["epoch"] >= answer.result().epoch)
+            yield from until(lambda: self.view["epoch"] >= answer.result().epoch)
 
     def _kill_and_start(self, node: ChaosNode, seconds: float) -> Steps:
         node.is_taken = True
+        if node.may_end == (LEFT,):  # it may miss that it was let go, and be told afterwards
+            node.may_end = (LEFT, REMOVED)
         node.kill()
-        yield from self._sleep(seconds)
+        yield from sleep(seconds)
         if node.ended is None:
             node.launch()
-            yield from self._until_ready(node)
+            yield from until_ready(node)
         node.is_taken = False
 
     def _restart(self, node: ChaosNode) -> Steps:
-        yield from self._until(lambda: node.process is not None and not self.faults.is_busy(node))
+        yield from until(lambda: node.process is not None and not self.faults.is_busy(node))
         node.is_taken = True
         node.terminate()
         node.launch()
-        yield from self._until_ready(node)
+        yield from until_ready(node)
         node.is_taken = False
-
-    def _until_ready(self, node: ChaosNode) -> Steps:
-        deadline = time.monotonic() + JOIN_S
-        while not node.is_ready():
-            if time.monotonic() > deadline:
-                raise ClusterError(f"node {node.name} does not start: {node.last_words()}")
-            yield
-
-    def _sleep(self, seconds: float) -> Steps:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            yield
-
-    def _until(self, is_so: Callable[[], bool]) -> Steps:
-        """As long as it takes: what does not come to an end is found at the end of the run."""
-        while not is_so():
-            yield
 
     # -- what is known -----------------------------------------------------------------------------
 
@@ -379,7 +410,8 @@ class Changes:
             if newest["epoch"] >= self.view["epoch"]:
                 self.view = newest
         if self._looking is None and time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + LOOK_EVERY_S
+            waits = any(o.fault.kind == "moving" and not o.began_ns for o, _ in self._under_way)
+            self._look_at = time.monotonic() + (STEP_S if waits else LOOK_EVERY_S)
             self._looking = self.operator.look()
 
     def _begins(self, outcome: Outcome, *nodes: ChaosNode) -> None:
@@ -401,22 +433,8 @@ class Changes:
         return fit[outcome.fault.node % len(fit)] if fit else None
 
     def _state(self, node: ChaosNode) -> str:
-        return _state(self.view, node)
-
-    def _is_whole(self) -> bool:
-        """Every group is where it shall be, and all nodes of the map run."""
-        return (
-            not self.view["moves"]
-            and not self.view["change"]
-            and all(node["state"] == "active" for node in self.view["nodes"])
-        )
+        return node_state(self.view, node.name)
 
 
 class ChangeGivenUp(Exception):
     """The cluster goes on refusing it. The text is its reason."""
-
-
-def _state(view: Document, node: ChaosNode) -> str:
-    """What the map says of the node of this name; "" when it names none."""
-    states: list[str] = [n["state"] for n in view["nodes"] if n["name"] == node.name]
-    return states[0] if states else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.chaos.cluster import ChaosCluster, ChaosNode
 from tests.chaos.namespaces import CLIENTS, Drop, Network
@@ -44,8 +44,15 @@ class Faults:
         nodes = [node for node in nodes if node not in busy]
         if fault.kind in OF_PROCESSES:
             nodes = [node for node in nodes if not node.is_taken and node.process is not None]
-        if not nodes:
-            return []
+        if nodes:
+            self._begin_on(fault, nodes)
+        return [node.name for node in nodes]
+
+    def lose(self, fault: Fault, node: ChaosNode) -> None:
+        """Packets on the links of this node are lost, `fault.amount` percent, until its `end`."""
+        self._begin_on(replace(fault, kind="loss"), [node])
+
+    def _begin_on(self, fault: Fault, nodes: list[ChaosNode]) -> None:
         for node in self.cluster.nodes:
             if node.may_end == (LEFT,):  # it may miss that it was let go, and be told afterwards
                 node.may_end = (LEFT, REMOVED)
@@ -62,7 +69,6 @@ class Faults:
             self.network.slow(nodes[0].name, fault.amount)
         else:
             self.network.drop(fault.number, self._drops(fault, nodes))
-        return [node.name for node in nodes]
 
     def flap(self, fault: Fault, *, cut: bool) -> None:
         """A flapping partition changes sides."""
@@ -74,7 +80,7 @@ class Faults:
         """Undo it. Nothing when it was left out."""
         if fault.number not in self._in_force:
             return
-        _, nodes = self._in_force.pop(fault.number)
+        fault, nodes = self._in_force.pop(fault.number)
         if fault.kind in ("kill", "restart"):
             nodes = [node for node in nodes if node.ended is None]
             for node in nodes:

@@ -19,8 +19,7 @@ class Progress:
         print(text, file=self._stream, flush=True)
 
     def fault(self, at_s: float, outcome: Outcome, what: str) -> None:
-        amount = {"loss": f" {outcome.fault.amount} %", "slow": f" {outcome.fault.amount} kbit/s"}
-        name = outcome.fault.name + amount.get(outcome.fault.kind, "")
+        name = f"{outcome.fault.name} {outcome.fault.amount_text}".rstrip()
         self.say(f"{at_s:7.1f} s  {name} {what}: {', '.join(outcome.nodes)}")
 
     def status(self, at_s: float, outcomes: dict[str, int]) -> None:

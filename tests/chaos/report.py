@@ -83,11 +83,11 @@ class Report:
         found = gaps(self.history, self.shards)
         alone = longest_gaps(found, done, alone=True)
         worst = longest_gaps(found, done)
-        lines = [f"{'longest time without an answer':<28}{'alone':>33}   with others at once"]
+        lines = [f"{'longest time without an answer':<34}{'alone':>33}   with others at once"]
         for name in [*sorted(times), NO_FAULT]:
             count = f"{times[name]:>4} x" if name in times else ""
             also = _gap_text(worst.get(name)) if worst.get(name) != alone.get(name) else ""
-            line = f"  {name:<20}{count:<6}{_gap_text(alone.get(name)):>33}   {also}"
+            line = f"  {name:<26}{count:<6}{_gap_text(alone.get(name)):>33}   {also}"
             lines.append(line.rstrip())
         left_out = len(self.outcomes) - len(done)
         if left_out:

@@ -45,8 +45,8 @@ class Fault:
     """One fault. Times are seconds, `at_s` counts from the begin of the fault phase.
 
     `node`: index of the node that is meant unless the variant is "leader". `amount`: percent of
-    packets lost, or kbit/s; 0 for all other kinds. `flaps`: of a flapping partition, seconds from
-    the begin at which it changes sides (whole, cut, whole, ...), ascending.
+    packets lost, or kbit/s (`slow`); 0 for all that lose nothing. `flaps`: of a flapping
+    partition, seconds from the begin at which it changes sides (whole, cut, whole, ...), ascending.
     """
 
     number: int
@@ -65,10 +65,16 @@ class Fault:
 
     def describe(self) -> str:
         """One line for the reader of a schedule."""
-        unit = {"loss": f", {self.amount} %", "slow": f", {self.amount} kbit/s"}.get(self.kind, "")
+        amount = f", {self.amount_text}" if self.amount else ""
         return (
-            f"{self.at_s:7.2f} s  for {self.seconds:4.1f} s  {self.name} (node {self.node}{unit})"
+            f"{self.at_s:7.2f} s  for {self.seconds:4.1f} s  {self.name} (node {self.node}{amount})"
         )
+
+    @property
+    def amount_text(self) -> str:
+        """With its unit; "" when it has none."""
+        unit = "kbit/s" if self.kind == "slow" else "%"
+        return f"{self.amount} {unit}" if self.amount else ""
 
 
 def draw(seed: int, seconds: float, nodes: int, kinds: Sequence[str] = KINDS) -> list[Fault]:

@@ -16,6 +16,7 @@ from tests.chaos.operator import REFUSED, UNKNOWN, read_refusal
 from tests.chaos.rest import misplaced, unfinished
 from tests.chaos.run import Options, events, schedule_of
 from tests.chaos.schedule import KINDS
+from tests.chaos.view import moves_at
 
 # -- the schedule ----------------------------------------------------------------------------------
 
@@ -159,6 +160,31 @@ def test_answers_to_a_change() -> None:
     assert read_refusal("SERVER_ERROR outcome unknown: look").outcome == UNKNOWN
     with pytest.raises(ClusterError, match="not an answer to a change: CLIENT_ERROR usage"):
         read_refusal("CLIENT_ERROR usage: cluster change <words>")
+
+
+# -- moves -----------------------------------------------------------------------------------------
+
+
+def test_the_move_that_began_last_comes_first_and_those_who_know_count() -> None:
+    def told(epoch: int, *states: str) -> dict[str, object]:
+        moves = [
+            {"group": group, "state": state, "decided": group + 10}
+            for group, state in enumerate(states)
+        ]
+        return {"epoch": epoch, "moves": moves}
+
+    old = told(7, "leaving", "leaving", "leaving")
+    views = [old, told(8, "copying", "copying", "copying"), told(8, "voting", "copying", "voting")]
+    assert [move["group"] for move in moves_at(views, "voting")] == [2, 0]
+    assert [move["group"] for move in moves_at(views, "copying")] == [1]
+    assert moves_at(views, "leaving") == []
+    assert moves_at([], "copying") == []
+
+
+def test_only_what_loses_packets_has_an_amount() -> None:
+    changes = draw_changes(1, 200.0, 3)
+    assert {change.amount > 0 for change in changes if change.name == "join lossy"} == {True}
+    assert not any(change.amount for change in changes if change.name != "join lossy")
 
 
 # -- rest ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from tests.chaos import elastic
 from tests.chaos.cluster import LEFT_CLUSTER, ChaosCluster, ChaosNode, ClusterError
 from tests.chaos.elastic import Changes
 from tests.chaos.faults import Faults, Outcome
-from tests.chaos.namespaces import Network
+from tests.chaos.namespaces import CLIENTS, Drop, Network
 from tests.chaos.operator import DONE, REFUSED, UNKNOWN, Address, Answer, Operator
 from tests.chaos.schedule import Fault
 
@@ -84,8 +84,10 @@ class Scene:
         for _ in range(2):  # they look, and see
             self.changes.step()
 
-    def begin(self, kind: str, variant: str, node: int = 0, seconds: float = 0.02) -> Outcome:
-        outcome = Outcome(Fault(1, kind, variant, 0.0, seconds, node))
+    def begin(
+        self, kind: str, variant: str, node: int = 0, seconds: float = 0.02, amount: int = 0
+    ) -> Outcome:
+        outcome = Outcome(Fault(1, kind, variant, 0.0, seconds, node, amount))
         self.changes.begin(outcome)
         return outcome
 
@@ -183,6 +185,84 @@ def test_a_join_that_is_killed_is_started_again(scene: Scene) -> None:
     first = scene.node("d").process
     scene.run(lambda: scene.node("d").process not in (None, first))
     scene.operator.states["d"] = "active"
+    scene.run_to_the_end()
+
+
+def test_a_join_is_killed_as_soon_as_the_map_names_it(scene: Scene) -> None:
+    scene.begin("join", "named")
+    scene.run(lambda: scene.node("d").process is not None)
+    first = scene.node("d").process
+    for _ in range(20):
+        scene.changes.step()
+    assert scene.node("d").process is first
+    scene.operator.states["d"] = "joining"
+    scene.run(lambda: scene.node("d").process not in (None, first))
+    scene.operator.states["d"] = "active"
+    scene.run_to_the_end()
+
+
+def test_a_join_loses_packets_until_its_moves_have_ended(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: dict[int, list[Drop]] = {}
+    monkeypatch.setattr(scene.changes.faults.network, "drop", lost.__setitem__)
+    monkeypatch.setattr(scene.changes.faults.network, "heal", lost.pop)
+    scene.operator.states["d"] = ""
+    scene.operator.moves = [{"add": ["d"]}]
+    scene.begin("join", "lossy", amount=20)
+    scene.run(lambda: scene.node("d").is_in and not scene.node("d").is_taken)
+    assert {drop.percent for drop in lost[1]} == {20}
+    assert all("d" in (drop.source, drop.target) for drop in lost[1])
+    assert {"a", "b", "c", CLIENTS} == {drop.source for drop in lost[1]} - {"d"}
+    scene.operator.states["d"] = "active"
+    for _ in range(20):
+        scene.changes.step()
+    assert lost
+    scene.operator.moves = []
+    scene.run_to_the_end()
+    assert not lost
+
+
+@pytest.mark.parametrize(
+    ("variant", "victim"),
+    [("receiver-voting", "c"), ("steering-voting", "a"), ("completing-voting", "b")],
+)
+def test_a_node_at_work_is_killed_when_a_move_comes_to_the_step(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, variant: str, victim: str
+) -> None:
+    leads = {"shard:4": "a", "directory": "b"}
+    monkeypatch.setattr(scene.cluster, "leader_of", lambda group: scene.node(leads[group]))
+    move = {"group": 5, "shard": 4, "add": ["c"], "state": "copying", "decided": 7}
+    scene.operator.moves = [move]
+    outcome = scene.begin("moving", variant)
+    for _ in range(20):
+        scene.changes.step()
+    assert not outcome.nodes
+    before = scene.node(victim).process
+    scene.operator.moves = [move | {"state": "voting"}]
+    scene.run_to_the_end()
+    assert outcome.nodes == [victim]
+    assert scene.node(victim).process not in (None, before)
+
+
+def test_without_a_move_nobody_is_killed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elastic, "MOVING_S", 0.1)
+    outcome = scene.begin("moving", "steering-leaving")
+    scene.run_to_the_end()
+    assert outcome.nodes == []
+    assert outcome.began_ns == 0
+
+
+def test_a_node_that_is_killed_while_it_is_drained_may_miss_that_it_was_let_go(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene.cluster, "leader_of", lambda group: scene.node("b"))
+    scene.begin("drain", "calm", node=1)
+    scene.run(lambda: scene.operator.asked == ["drain b"])
+    scene.begin("directory", "leader")
+    scene.run(lambda: scene.changes.under_way == ["drain calm"])
+    ends_with(scene, "b", 3)
+    scene.operator.states.pop("b")
     scene.run_to_the_end()
 
 

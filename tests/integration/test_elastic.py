@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from quorumcache.bench.cluster import ClusterOptions, LocalCluster
 from quorumcache.bench.elastic import elastic_table, run_elastic
+from quorumcache.bench.stages import QUIET, quiet_of
 
 
 def test_a_cluster_grows_shrinks_and_heals_under_load() -> None:
     with LocalCluster(ClusterOptions(shards=8)) as cluster:
         run = run_elastic(cluster, items=500, rate=20, quiet_seconds=0.5)
-    of_others = [e for e in run.load.errors if e[0] not in run.clients_of_killed]
-    assert not of_others
+    assert run.errors_of_others == 0
     assert not run.load.wrong
     assert run.lost_writes == 0
-    assert len(elastic_table(run).rows) == len(run.spans) == 9
+    assert run.lost_items == 0
+    assert len(elastic_table(run).rows) == len(run.stages) == 9
+    changes = [place for place, stage in enumerate(run.stages) if stage.kind != QUIET]
+    assert [quiet_of(run.stages, place) for place in changes] == [2, 2, 6, 6]

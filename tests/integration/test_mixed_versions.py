@@ -5,15 +5,19 @@ The old nodes run the code that is kept in `tests/fixtures/form_1`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from quorumcache.ring.secret import CLIENT, Secret
 from tests.support.load import load
 from tests.support.old_nodes import unpack_sources
-from tests.support.processes import Cluster, running_cluster, wait_until
+from tests.support.processes import HOST, Cluster, NodeProcess, running_cluster, wait_until
+
+SECRET = "the secret of this cluster"
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +83,12 @@ def forms(cluster: Cluster) -> set[int]:
         if topology is not None:
             found.add(topology.map.form)
     return found
+
+
+def form_at(cluster: Cluster, node: NodeProcess) -> int:
+    """Form of the map that a node shows; 0 if it shows none."""
+    topology = cluster.topology(node)
+    return topology.map.form if topology is not None else 0
 
 
 def check_told_apart(cluster: Cluster, old: Path) -> None:
@@ -161,6 +171,82 @@ def test_all_nodes_upgraded_the_map_gets_form_2_and_a_node_of_form_1_is_refused(
         cluster["c"].start()
         with cluster["c"].wire() as wire:
             assert wire.get(b"before") == b"1"
+
+
+def change(cluster: Cluster, *words: str) -> str:
+    """What node a answers to a change; it starts with CHANGE if it was made."""
+    with cluster["a"].wire() as wire:
+        _, nonce, _ = wire.ask(b"cluster auth").split(b" ", 2)
+        proof = Secret(SECRET).proof(CLIENT, bytes.fromhex(nonce.decode()))
+        assert wire.ask(b"cluster auth %s" % proof.hex().encode()) == b"OK\r\n"
+        return wire.ask(f"cluster change {' '.join(words)}".encode()).decode()
+
+
+def nodes_and_moves(cluster: Cluster) -> tuple[list[str], int]:
+    """Names of the nodes, and how many moves are left, as node a shows them."""
+    with cluster["a"].wire() as wire:
+        size = int(wire.ask(b"cluster moves").split()[1])
+        shown = json.loads(wire.exactly(size + 2))
+    return sorted(node["name"] for node in shown["nodes"]), len(shown["moves"])
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_a_node_that_died_with_the_old_version_is_given_up_and_does_no_harm_later(
+    tmp_path: Path, old: Path, count: int
+) -> None:
+    """Of four nodes it is removed, and its replicas are rebuilt; of three a successor takes its
+    place. Its old process comes back with all that it knew, and every node refuses it.
+    """
+    cluster = Cluster(tmp_path, nodes=count)
+    run_with(cluster, old, *cluster.nodes)
+    dead = "abcd"[count - 1]
+    stay = cluster.others(dead)
+    words = ("remove", dead, "force") if count == 4 else ("replace", dead)
+    why = "runs quorumcache 0.1.0 of form 1" if count == 4 else f"belongs to node {dead}~{count}"
+    secret_file = tmp_path / "secret"
+    secret_file.write_text(SECRET)
+    heir = NodeProcess(
+        dead,
+        tmp_path / "heir",
+        [
+            *("--name", dead, "--join", f"{HOST}:{cluster.peer_ports['a']}", "--peer", f"{HOST}:0"),
+            *("--data-dir", str(tmp_path / "heir" / "data"), "--secret-file", str(secret_file)),
+        ],
+    )
+    try:
+        cluster.start()
+        for node in stay:
+            assert node.terminate() == 0
+            run_with(cluster, None, node.name)
+            node.flags += ["--secret-file", str(secret_file)]
+            node.start()
+        cluster.wait_balanced()
+        assert not change(cluster, *words).startswith("CHANGE ")  # It lives, and may even lead.
+        with load("vouched", [node.port for node in stay]) as writers:
+            writers.wait_acks(60)
+            cluster[dead].kill()
+            writers.wait_acks(60)
+            cure = f"node remove {dead} --force"
+            wait_until("the cure is told", lambda: cure in change(cluster, "drain", dead))
+            wait_until("it is given up", lambda: change(cluster, *words).startswith("CHANGE "))
+            for node in stay:
+                wait_until("a map of form 2", lambda node=node: form_at(cluster, node) == 2)
+            cluster[dead].launch()
+            for node in stay:
+                node.wait_log("event=peer_refused", why)
+            writers.wait_acks(100)
+            cluster[dead].kill()
+            if count == 3:
+                heir.start()
+            wait_until("it has left", lambda: nodes_and_moves(cluster) == (["a", "b", "c"], 0))
+            writers.wait_acks(60)
+        writers.check_no_errors()
+        for node in stay:
+            writers.check(node.port)
+    finally:
+        cluster.end()
+        heir.end()
+    cluster.check_logs()
 
 
 def test_repeated_transfers_cost_no_client_an_error(tmp_path: Path) -> None:

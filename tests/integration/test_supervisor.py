@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -242,6 +243,9 @@ def test_nodes_are_added_restarted_and_removed_while_it_runs(tmp_path: Path) -> 
         assert "node b has ended; it is not started again" in removed.stdout
         cluster.wait_line("node b has left the cluster")
         assert ask(fourth, b"get k\r\n", b"END\r\n") == hello
+        refused = control("up", tmp_path, "remove", "d", "--force")
+        assert refused.returncode == 1, refused
+        assert "it is heard, so it is not lost" in refused.stderr
         unknown = control("up", tmp_path, "remove", "b")
         assert unknown.returncode == 1
         assert "there is no node b: the nodes are a c d" in unknown.stderr
@@ -251,4 +255,31 @@ def test_nodes_are_added_restarted_and_removed_while_it_runs(tmp_path: Path) -> 
         assert set(cluster.nodes) == {"a", "c", "d"}
         for port, _ in cluster.nodes.values():
             assert ask(port, b"get k\r\n", b"END\r\n") == hello
+        assert cluster.stop(signal.SIGINT) == 0
+
+
+def test_a_lost_node_is_removed_while_it_runs(tmp_path: Path) -> None:
+    """Its data directory is gone: it is not started again, now or with the cluster."""
+    words = ("--nodes", "4", "--shards", "2", "--base-port", "0")
+    hello = b"VALUE k 0 5\r\nhello\r\nEND\r\n"
+    with up(tmp_path, *words) as cluster:
+        cluster.wait_table(4)
+        first = cluster.nodes["a"][0]
+        assert ask(first, b"set k 0 0 5\r\nhello\r\n", b"\r\n") == b"STORED\r\n"
+        shutil.rmtree(tmp_path / "d" / "data")
+        cluster.wait_line("node d is not started again: its data directory .* is gone")
+        deadline = time.monotonic() + DEADLINE_S
+        removed = control("up", tmp_path, "remove", "d", "--force")
+        while "it was heard a moment ago" in removed.stderr:
+            assert time.monotonic() < deadline, removed
+            time.sleep(0.2)
+            removed = control("up", tmp_path, "remove", "d", "--force")
+        assert removed.returncode == 0, removed
+        assert "node d was removed" in removed.stdout
+        assert ask(first, b"get k\r\n", b"END\r\n") == hello
+        assert cluster.stop(signal.SIGINT) == 0
+    with up(tmp_path) as cluster:
+        cluster.wait_table(3)
+        assert set(cluster.nodes) == {"a", "b", "c"}
+        assert ask(cluster.nodes["c"][0], b"get k\r\n", b"END\r\n") == hello
         assert cluster.stop(signal.SIGINT) == 0

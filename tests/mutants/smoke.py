@@ -14,7 +14,7 @@ from random import Random
 
 from quorumcache.node import node
 from quorumcache.node.clock import SystemClock
-from quorumcache.node.config import NodeConfig
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.router import AsyncClient
 
 ROOT = Path(__file__).parents[2]

@@ -41,7 +41,7 @@ def disturb(world: MovingWorld, step: int) -> None:
     name = rng.choice(names)
     node = world.map.node_named(name)
     assert node is not None
-    kind = rng.randrange(14)
+    kind = rng.randrange(16)
     if kind == 0 and len(names) < 10:
         world.join(f"j{step}", rng.choice(["", "z0", "z1"]), rng.choice([0.0, 1.0, 1.0, 2.0]))
     elif kind == 1:
@@ -69,9 +69,14 @@ def disturb(world: MovingWorld, step: int) -> None:
         world.alive.discard(node.node_id)
     elif kind in (11, 12, 13) and node.state != "lost":
         world.alive.add(node.node_id)
+    elif kind == 14:
+        world.full_ms.setdefault(node.node_id, 0)
+    elif kind == 15:
+        world.full_ms.clear()
 
 
 def everyone_returns(world: MovingWorld) -> None:
+    world.full_ms.clear()
     world.alive |= {node.node_id for node in world.map.nodes if node.state != "lost"}
     world.ask("resume")
 

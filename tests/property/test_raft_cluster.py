@@ -15,7 +15,7 @@ from random import Random
 import pytest
 
 from quorumcache.node.consensus.errors import ConsensusError
-from quorumcache.node.consensus.values import Configuration, Role
+from quorumcache.node.consensus.values import Configuration, Role, SendBudget
 from tests.support.raft_cluster import Member, RaftCluster, configuration_entries
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "40"))
@@ -23,6 +23,25 @@ STEPS = 12_000
 NETWORK_MAX = 200
 REPLICAS_MAX = 6
 DRIFT_PPM = 200_000
+
+
+class Stingy(SendBudget):
+    """Gives a little now and then."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.granted = 0
+        self.refused = 0
+
+    def take(self, wanted: int, now_ns: int, doublings: int = 0) -> int:
+        assert wanted > 0
+        size = min(wanted, self.random.choice((0, 0, 1, 30)))
+        self.granted += size > 0
+        self.refused += size == 0
+        return size
+
+    def give_back(self, size: int, doublings: int = 0) -> None:
+        pass
 
 
 class Walk:
@@ -42,7 +61,12 @@ class Walk:
             snapshot_chunk_bytes=random.choice((7, 50)),
             clock_drift_ppm=DRIFT_PPM,
         )
+        self.budget = Stingy(Random(seed))
+        if seed % 2:
+            self.cluster.budget = self.budget
         for member in self.cluster.members.values():
+            if seed % 2:
+                member.raft.pace_learners(self.budget)
             self.set_clock(member)
         self.chaos = random.choice((0.2, 1.0, 1.0, 3.0))
         self.loss = random.choice((0.0, 0.05, 0.3))
@@ -287,7 +311,7 @@ def test_walks_are_repeatable_and_do_something() -> None:
             walk.step()
         histories.append((walk.cluster.checker.committed, walk.cluster.checker.leaders))
     assert histories[0] == histories[1]
-    leaders = lease_reads = index_reads = 0
+    leaders = lease_reads = index_reads = granted = refused = 0
     for seed in range(8):
         walk = Walk(seed)
         for _ in range(STEPS):
@@ -295,6 +319,10 @@ def test_walks_are_repeatable_and_do_something() -> None:
         leaders += len(walk.cluster.checker.leaders)
         lease_reads += walk.lease_reads
         index_reads += walk.index_reads
+        granted += walk.budget.granted
+        refused += walk.budget.refused
     assert leaders >= 20
     assert lease_reads >= 1000
     assert index_reads >= 200
+    assert granted >= 100
+    assert refused >= 100

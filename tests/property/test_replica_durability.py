@@ -46,22 +46,10 @@ from quorumcache.node.wal import Wal
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.housekeeping import fitness
+from tests.support.scripted_log import LoopClock
 
 GROUP = 1
 SEEDS = range(12)
-
-
-class LoopClock:
-    """The loop's time, as a node's clock."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self.loop = loop
-
-    def monotonic_ns(self) -> int:
-        return self.loop.now_ns
-
-    def wall_ms(self) -> int:
-        return self.loop.now_ns // 1_000_000
 
 
 class Life:

@@ -39,6 +39,7 @@ class Client:
         self.counted = 0
         self.values: dict[bytes, bytes] = {}
         self.is_stopping = False
+        self.rest_seconds = 0.005
 
     async def run(self) -> None:
         await self.do(OP_SESSION_OPEN, b"")
@@ -55,7 +56,7 @@ class Client:
                 await self.do(OP_SET, b"short%d" % number, wire_data(0, b"x"), TTL_SECONDS)
                 == STORED
             )
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(self.rest_seconds)
 
     async def do(self, op: int, key: bytes, *args: object) -> Any:
         self.sequence += 1
@@ -262,6 +263,61 @@ def test_copies_keep_to_the_rate_and_clients_hardly_notice_them() -> None:
         size = world.nodes[NEW[0]].host.groups[GROUP].machine.bytes_used
         assert 0.8 < seconds * rate / (3 * size) < 3
         await check(world, client, NEW)
+
+    run(world, story())
+
+
+def test_what_the_log_still_holds_keeps_to_the_rate_as_well() -> None:
+    """No snapshot is made: the new replicas get the whole log."""
+    world = MovingNodes(65, 6, OLD)
+    rate = 100_000
+
+    async def story() -> None:
+        world.start()
+        world.loop.create_task(world.direct())
+        client = Client(world)
+        client.task = world.loop.create_task(client.run())  # type: ignore[attr-defined]
+        for node in world.nodes.values():
+            node.keeper.snapshots._snapshot_bytes_min = 1 << 30
+        await world.until(lambda: client.counted > 5 * KEYS and world.directory.started == 1)
+        for node in world.nodes.values():
+            node.host.copy_rate.bytes_per_second = rate
+        leader = world.leader(GROUP)
+        assert leader is not None
+        size = leader.log.log_bytes
+        assert size > 2 * rate
+        client.rest_seconds = 0.2
+        start = world.loop.time()
+        before = client.counted
+        world.move(GROUP, NEW)
+        await world.until(lambda: world.is_moved(GROUP, NEW))
+        seconds = world.loop.time() - start
+        assert not any(world.nodes[node_id].host.counters.snapshots_received for node_id in NEW)
+        assert 0.6 < seconds * rate / (3 * size) < 3
+        assert (client.counted - before) / seconds > 3, "writes wait for no copy"
+        await check(world, client, NEW)
+
+    run(world, story())
+
+
+def test_a_low_rate_does_not_keep_the_log_of_a_busy_group_from_arriving() -> None:
+    """More is written than the rate lets through: each round of the log goes twice as fast."""
+    world = MovingNodes(66, 6, OLD)
+
+    async def story() -> None:
+        world.start()
+        world.loop.create_task(world.direct())
+        client = Client(world)
+        client.task = world.loop.create_task(client.run())  # type: ignore[attr-defined]
+        for node in world.nodes.values():
+            node.keeper.snapshots._snapshot_bytes_min = 1 << 30
+            node.host.copy_rate.bytes_per_second = 10_000
+        client.rest_seconds = 0.05
+        await world.until(lambda: client.counted > KEYS and world.directory.started == 1)
+        world.move(GROUP, (1, 2, 4))
+        await world.until(lambda: world.is_moved(GROUP, (1, 2, 4)), seconds=300)
+        assert not world.nodes[4].host.counters.snapshots_received
+        await check(world, client, (1, 2, 4))
 
     run(world, story())
 

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.raft.messages import Append
 from quorumcache.node.consensus.values import Configuration, Entry, EntryKind
@@ -27,6 +26,7 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.state_machine import Result
 from quorumcache.node.storage.founding_record import propose
 from quorumcache.node.store.commands import OP_SET
@@ -36,7 +36,7 @@ from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing, Survival
 from tests.support.founding import founder
 from tests.support.housekeeping import fitness
-from tests.support.scripted_log import ManualClock
+from tests.support.scripted_log import LoopClock
 
 GROUP = 1
 VOTER = Configuration((1,))
@@ -46,22 +46,13 @@ SNAPSHOT = f"d/snapshots/{GROUP:06d}.snapshot"
 STEPS_MAX = 60
 
 
-class Clock(ManualClock):
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self.loop = loop
-
-    def monotonic_ns(self) -> int:
-        return self.loop.now_ns
-
-
 class Life:
     """A process on this disk, from its start on."""
 
     def __init__(self, loop: VirtualLoop, disk: FakeDisk) -> None:
         self.loop, self.disk = loop, disk
         self.fatal: list[BaseException] = []
-        clock: Any = Clock(loop)
+        clock: Any = LoopClock(loop)
         time = ClusterTime(clock)
         durable = self.durable = DurableState(
             CONFIG,

@@ -17,6 +17,7 @@ from quorumcache.router.commands.parser import make_parser
 from quorumcache.router.errors import RouterError
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import PROCESS, Process
+from tests.simulation.program import Program
 
 LATE_SECONDS = 0.3
 """A command may take so much longer than its timeout: closing connections takes a moment."""
@@ -41,29 +42,14 @@ COMMANDS = (
 EXIT_CODES = (basics.OK, basics.MISS, basics.UNREACHABLE, basics.UNKNOWN)
 
 
-class AdminProgram:
-    """Has the face of a client. `outcomes`: exit code of every command that was run."""
+class AdminProgram(Program):
+    """`outcomes`: exit code of every command that was run."""
 
     def __init__(
         self, loop: VirtualLoop, name: str, addresses: list[tuple[str, int]], random: Random
     ) -> None:
-        self.loop = loop
-        self.name = name
-        self.seeds = [f"{host}:{port}" for host, port in addresses]
-        self.random = random
-        self.process = Process(loop, name, host=name)
-        self.unexpected: list[str] = []
+        super().__init__(loop, name, addresses, random)
         self.outcomes: list[tuple[str, int]] = []
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = self.process.spawn(self._run(), name=self.name)
-
-    async def stop(self) -> None:
-        self._stopping = True
-        if self._task is not None:
-            await self._task
 
     async def _run(self) -> None:
         while not self._stopping:

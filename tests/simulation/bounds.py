@@ -106,7 +106,7 @@ IMPORTED_BY = {
 }
 """Modules that have a copy of a bound's name: they have to agree."""
 
-ALWAYS = {"node.config.MEMORY_BYTES_MIN": 1 << 10}
+ALWAYS = {"node.settings.checks.MEMORY_BYTES_MIN": 1 << 10}
 """So that a simulated node may have little memory."""
 
 SHARES = (0.0, 0.1, 0.3, 0.7)

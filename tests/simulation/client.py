@@ -14,7 +14,7 @@ from typing import Any
 from tests.simulation.history import SILENT, History, Operation
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.model import READS, STORES
-from tests.simulation.process import Process
+from tests.simulation.program import Program
 from tests.simulation.workload import Request, Workload
 
 NOT_DONE = b"SERVER_ERROR not done: "
@@ -47,7 +47,7 @@ class UnexpectedReply(Exception):
     """The node said what no memcached says."""
 
 
-class SimulatedClient:
+class SimulatedClient(Program):
     """Runs its workload against the addresses until `stop()`."""
 
     def __init__(
@@ -61,33 +61,17 @@ class SimulatedClient:
         *,
         reply_seconds: float,
     ) -> None:
-        self.loop = loop
-        self.name = name
-        self.addresses = addresses
+        super().__init__(loop, name, addresses, random)
         self.workload = workload
         self.history = history
-        self.random = random
         self.reply_seconds = reply_seconds
         self.silent_ns = 0
         """A node tries a request for longer than this before it gives it up."""
-        self.process = Process(loop, name, host=name)
-        self.unexpected: list[str] = []
         self.sticky = random.random() < 0.5  # stays with its node while that answers
         self._latest: dict[bytes, int] = {}
         """The last operation on a key over the present connection."""
         self._silent: dict[bytes, list[Operation]] = {}
         """Writes with noreply over the present connection that nothing tells of yet."""
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = self.process.spawn(self._run(), name=self.name)
-
-    async def stop(self) -> None:
-        """Finish the batch under way."""
-        self._stopping = True
-        if self._task is not None:
-            await self._task
 
     async def _run(self) -> None:
         while not self._stopping:

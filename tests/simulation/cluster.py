@@ -14,9 +14,9 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import DiskFailed, DiskRefused, NodeError, SnapshotCorrupt, WalCorrupt
 from quorumcache.node.node import Node
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
@@ -299,17 +299,20 @@ class SimulatedNode:
         self.disarm()
         if self.disk.rotten is not None and self.is_up:
             self.crash()
+        self._mend_host()
+        # One whose sync has failed is about to end itself, and need not have heard of it yet.
+        if self._is_stopping or (self.is_up and self.disk.syncs_failed != self._syncs_failed):
+            self.crash()
+        if self.process.is_dead:
+            self.start()
+
+    def _mend_host(self) -> None:
         if not self.disk.is_own:
             if self.is_up:
                 self.crash()
             self.bring_directory_back()
         self.disk.repair()
         self.process.resume(fully=True)
-        # One whose sync has failed is about to end itself, and need not have heard of it yet.
-        if self._is_stopping or (self.is_up and self.disk.syncs_failed != self._syncs_failed):
-            self.crash()
-        if self.process.is_dead:
-            self.start()
 
 
 def _ignore(simulated: SimulatedNode, node: Node) -> None:

@@ -8,7 +8,7 @@ piece of a snapshot, more. The time passes for everybody, as if all nodes shared
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from random import Random
@@ -65,16 +65,24 @@ def draw_costs(random: Random, node_count: int) -> Costs:
 
 @contextlib.contextmanager
 def charged_pieces(charge: Callable[[], None]) -> Iterator[None]:
-    """Call `charge` for every piece of a snapshot that is encoded. Nothing of it when compiled."""
+    """Call `charge` for every piece of a snapshot that is encoded or restored. Nothing of it when
+    compiled."""
     original = ShardStore.encode_view
+    original_restoring = ShardStore.restoring
 
     def encode_view(self: ShardStore, view: Any) -> Iterator[bytes]:
         for piece in original(self, view):
             charge()
             yield piece
 
+    def restoring(self: ShardStore, pieces: Sequence[bytes]) -> Iterator[int]:
+        for taken in original_restoring(self, pieces):
+            charge()
+            yield taken
+
     try:
         ShardStore.encode_view = encode_view  # type: ignore[method-assign]
+        ShardStore.restoring = restoring  # type: ignore[method-assign]
     except (AttributeError, TypeError):
         yield
         return
@@ -82,3 +90,4 @@ def charged_pieces(charge: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         ShardStore.encode_view = original  # type: ignore[method-assign]
+        ShardStore.restoring = original_restoring  # type: ignore[method-assign]

@@ -95,9 +95,4 @@ class ElasticNode(SimulatedNode):
             super().recover()
             return
         self.disarm()
-        if not self.disk.is_own:
-            if self.is_up:
-                self.crash()
-            self.bring_directory_back()
-        self.disk.repair()
-        self.process.resume(fully=True)
+        self._mend_host()

@@ -122,16 +122,7 @@ class ElasticWorld(World):
             Shape(names, tuple(self.client_names)),
             seconds=config.fault_seconds,
         )
-        return Schedule(
-            seed=self.seed,
-            nodes=self.node_count,
-            shards=config.shards,
-            clients=config.client_count,
-            programs=config.program_count,
-            fault_seconds=config.fault_seconds,
-            faults=faults,
-            elastic=True,
-        )
+        return self._schedule_of(faults)
 
     # -- what faults use ---------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
-from quorumcache.node.config import NodeConfig
+from quorumcache.node.settings.config import NodeConfig
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.disk import DiskConfig
 from tests.simulation.liveness import probe_keys

@@ -24,12 +24,12 @@ from quorumcache.router.errors import (
 from tests.simulation.history import History, Operation
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.model import READS
-from tests.simulation.process import Process
+from tests.simulation.program import Program
 from tests.simulation.workload import Request, Workload
 
 
-class RouterProgram:
-    """Has the face of `SimulatedClient`: `start`, `stop`, `unexpected`."""
+class RouterProgram(Program):
+    """See the module."""
 
     def __init__(
         self,
@@ -42,34 +42,18 @@ class RouterProgram:
         *,
         reply_seconds: float,
     ) -> None:
-        self.loop = loop
-        self.name = name
-        self.addresses = addresses
+        super().__init__(loop, name, addresses, random)
         self.workload = workload
         self.history = history
-        self.random = random
         self.timeout_ms = int(reply_seconds * 1000)
-        self.process = Process(loop, name, host=name)
-        self.unexpected: list[str] = []
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = self.process.spawn(self._run(), name=self.name)
-
-    async def stop(self) -> None:
-        self._stopping = True
-        if self._task is not None:
-            await self._task
 
     async def _run(self) -> None:
-        seeds = [f"{host}:{port}" for host, port in self.addresses]
         config = ClientConfig(
             timeout_ms=self.timeout_ms,
             sessions=self.random.random() < 0.85,
             write_attempt_ms=self.random.choice((50, 200, 1_000)),
         )
-        client = AsyncClient(seeds, config, random=Random(self.random.random()))
+        client = AsyncClient(self.seeds, config, random=Random(self.random.random()))
         workers = self.random.randint(1, 3)
         await asyncio.gather(*(self._work(client) for _ in range(workers)))
         await client.close()

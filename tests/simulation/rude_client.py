@@ -8,11 +8,9 @@ It writes to keys of its own and believes nothing that it is told; the run fails
 from __future__ import annotations
 
 import asyncio
-from random import Random
 
 from tests.simulation.client import LOST
-from tests.simulation.loop import VirtualLoop
-from tests.simulation.process import Process
+from tests.simulation.program import Program
 
 LARGE_BYTES = 20_000
 TOO_LARGE_BYTES = 1_200_000
@@ -31,28 +29,8 @@ WORDS = (
 )
 
 
-class RudeClient:
+class RudeClient(Program):
     """One misdeed after the other until `stop()`."""
-
-    def __init__(
-        self, loop: VirtualLoop, name: str, addresses: list[tuple[str, int]], random: Random
-    ) -> None:
-        self.loop = loop
-        self.name = name
-        self.addresses = addresses
-        self.random = random
-        self.process = Process(loop, name, host=name)
-        self.unexpected: list[str] = []
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = self.process.spawn(self._run(), name=self.name)
-
-    async def stop(self) -> None:
-        self._stopping = True
-        if self._task is not None:
-            await self._task
 
     async def _run(self) -> None:
         misdeeds = (

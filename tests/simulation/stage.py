@@ -14,8 +14,8 @@ from random import Random
 from typing import Any
 
 from quorumcache.node.admin.status import health_document
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.node import Node
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.ring import key_token
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.disk import DiskConfig

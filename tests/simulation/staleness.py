@@ -27,7 +27,7 @@ from quorumcache.router.errors import NotDone, OutcomeUnknown, OutOfMemory, Rout
 from quorumcache.router.levels import Bounded, Local, ReadLevel
 from tests.simulation.client import LOST, TOO_MANY_CONNECTIONS
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.process import Process
+from tests.simulation.program import Program
 
 FAIL, INFO, OK = "fail", "info", "ok"
 BOUNDS_MS = (20, 60, 120, 300, 1000)
@@ -127,36 +127,20 @@ def _replaced_ns(write: Write, writes: Iterable[Write]) -> int | None:
     return min(later, default=None)
 
 
-class StaleReaders:
+class StaleReaders(Program):
     """A program with a writer and a reader per key, and a reader over plain connections."""
 
     def __init__(
         self, loop: VirtualLoop, name: str, addresses: list[tuple[str, int]], random: Random
     ) -> None:
-        self.loop = loop
-        self.name = name
-        self.addresses = addresses
-        self.random = random
-        self.process = Process(loop, name, host=name)
+        super().__init__(loop, name, addresses, random)
         self.history = StaleHistory()
-        self.unexpected: list[str] = []
         self.keys = [f"{name}-{number}" for number in range(random.randint(1, 3))]
         self.pause_seconds = random.choice((0.005, 0.02, 0.05))
-        self._stopping = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = self.process.spawn(self._run(), name=self.name)
-
-    async def stop(self) -> None:
-        self._stopping = True
-        if self._task is not None:
-            await self._task
 
     async def _run(self) -> None:
-        seeds = [f"{host}:{port}" for host, port in self.addresses]
         config = ClientConfig(timeout_ms=self.random.choice((300, 1000, 3000)))
-        client = AsyncClient(seeds, config, random=Random(self.random.random()))
+        client = AsyncClient(self.seeds, config, random=Random(self.random.random()))
         await asyncio.gather(
             *(self._write(client, key) for key in self.keys),
             *(self._read(client) for _ in self.keys),

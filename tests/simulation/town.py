@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from quorumcache.node.admin.status import health_warnings
-from quorumcache.node.config import NodeConfig
+from quorumcache.node.settings.config import NodeConfig
 from tests.simulation.client import LOST
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.disk import DiskConfig

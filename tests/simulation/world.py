@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.node import Node
+from quorumcache.node.settings.config import NodeConfig
 from tests.simulation import bounds
 from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
@@ -53,7 +53,7 @@ from tests.simulation.process import PROCESS
 from tests.simulation.promises import Promises
 from tests.simulation.report import Report, tell_story
 from tests.simulation.rude_client import RudeClient
-from tests.simulation.schedule import Schedule, in_order
+from tests.simulation.schedule import Fault, Schedule, in_order
 from tests.simulation.settings import (
     draw_bounds,
     draw_network,
@@ -186,6 +186,10 @@ class World:
             seconds = config.fault_seconds
             more = draw_misfortunes(self.random("misfortunes"), shape, seconds=seconds)
             faults = in_order((*faults, *more))
+        return self._schedule_of(faults)
+
+    def _schedule_of(self, faults: tuple[Fault, ...]) -> Schedule:
+        config = self.config
         return Schedule(
             seed=self.seed,
             nodes=self.node_count,
@@ -194,6 +198,7 @@ class World:
             programs=config.program_count,
             fault_seconds=config.fault_seconds,
             faults=faults,
+            elastic=config.elastic,
         )
 
     def _make_nodes(self, random: Random) -> list[SimulatedNode]:
@@ -272,7 +277,7 @@ class World:
         return report
 
     def _charge_piece(self) -> None:
-        """A node has encoded a piece of a snapshot. What only looks at a state pays nothing."""
+        """A node has encoded or restored a piece of a snapshot. Looking at one costs nothing."""
         process = PROCESS.get()
         if process is not None and process.is_charged:
             self.loop.charge(self.costs.piece_ns)

@@ -23,10 +23,11 @@ Reading order: `Survival`, `FakeDisk`, `_FakeFile`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from random import Random
 from typing import Any, cast
 
@@ -601,3 +602,23 @@ class _Mount:
         file = _FakeFile(self._disk, "", _Inode(), 0)
         file._generation = -1
         return file
+
+
+@contextlib.contextmanager
+def crash_at(disk: FakeDisk, step: int) -> Iterator[list[int]]:
+    """The power fails before so many further steps are made, or at the end. Not empty, after that:
+    it was before the end.
+    """
+    at = disk.steps + step
+    crashes: list[int] = []
+
+    def crash(name: str, path: str) -> None:
+        if disk.steps == at:
+            crashes.append(at)
+            disk.crash()
+
+    disk.before_step = crash
+    with contextlib.suppress(PowerLoss):
+        yield crashes
+    disk.before_step = None
+    disk.crash()

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Role
+from quorumcache.node.settings.checks import check_config
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.telemetry.counters import Counters
@@ -102,7 +103,7 @@ class FakeNode:
         self.config = NodeConfig(
             name="a", peer=members["a"], data_dir="d", initial_cluster=members, shards=2
         )
-        self.config.validate()
+        check_config(self.config)
         self.node_id = 1
         self.cluster_id = CLUSTER_ID
         self.disk_id = disk_id(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.founding.data_dir import Membership, as_member
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.founding_record import FoundingRecord, propose
 from quorumcache.node.storage.identity import NodeIdentity
 from quorumcache.ring import NodeInfo

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from quorumcache.node.alarms import Alarms
@@ -51,8 +52,10 @@ class MemberEnd:
         self.asked: list[NodeInfo] = []
         self.waits_longer = 0
         counters, alarms = Counters(), Alarms()
+        clock: Any = SimpleNamespace(monotonic_ns=lambda: int(loop.time() * 1e9))
         self.admission = Admission(
             loop=loop,
+            clock=clock,
             entropy=Random(name),
             tasks=Tasks(loop, alarms=alarms, counters=counters, fatal=_raise),
             record=RECORD,

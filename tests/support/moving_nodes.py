@@ -17,7 +17,6 @@ from typing import Any
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.api import ConsensusConfig
 from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.directory.follower import MapFollower
@@ -34,6 +33,7 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.state_machine import Command, Result
 from quorumcache.node.storage.founding_record import FoundingRecord, propose
 from quorumcache.node.store.store import ShardStore
@@ -44,26 +44,12 @@ from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Survival
 from tests.support.founding import founder
 from tests.support.housekeeping import fitness
-from tests.support.scripted_log import ManualClock
+from tests.support.scripted_log import LoopClock
 
 CONFIG = NodeConfig(name="a", data_dir="d", shards=1, snapshot_bytes_min=1 << 16)
 NAMES = "abcdefghi"
 LINK_SECONDS = 0.001
 SWEEP_SECONDS = 0.05
-
-
-class LoopClock(ManualClock):
-    """The loop's time, as a node's clock."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self.loop = loop
-
-    def monotonic_ns(self) -> int:
-        return self.loop.now_ns + 1_000_000_000
-
-    def wall_ms(self) -> int:
-        return 1_700_000_000_000 + self.loop.now_ns // 1_000_000
 
 
 class MovingNode:

@@ -70,6 +70,8 @@ class MovingWorld:
         self.alive = {node.node_id for node in first.nodes}
         self.silent_ms: dict[int, int] = {}
         self.heard_ms = dict.fromkeys(self.alive, 60_000)
+        self.full_ms: dict[int, int] = {}
+        """Nodes whose disk is full, and for how long: they store no map and no copy."""
         self.groups = {
             group_id: Group(list(members), copied=set(members))
             for group_id, members in enumerate((first.directory, *first.replica_sets))
@@ -91,6 +93,7 @@ class MovingWorld:
             heard_ms=dict(self.heard_ms),
             reports=reports,
             bytes=dict.fromkeys(self.groups, 1000),
+            full_ms={n: ms for n, ms in self.full_ms.items() if n in self.alive},
         )
 
     def ask(self, *words: str) -> Changed:
@@ -117,6 +120,8 @@ class MovingWorld:
             else:
                 self.heard_ms.pop(node.node_id, None)
                 self.silent_ms[node.node_id] = self.silent_ms.get(node.node_id, 0) + TICK_MS
+        for node_id in self.full_ms:
+            self.full_ms[node_id] += TICK_MS
         view = self.view(late=late)
         new = next_map(self.map, view)
         if new is None:
@@ -152,14 +157,16 @@ class MovingWorld:
 
     def _check_bounds(self, old: ClusterMap, new: ClusterMap, view: ClusterView) -> None:
         waited = {m.group_id for m in new.moves if not _is_started(old.move_of(m.group_id))}
-        under_way = [
-            m for m in new.moves if m.decided and 2 * len(view.heard & {*m.origin}) > len(m.origin)
-        ]
+        under_way = [m for m in new.moves if m.decided and _gets_on(m, view)]
         begun = [m for m in under_way if m.group_id in waited and m.decided == new.epoch]
         if begun and old.is_paused:
             raise Broken("a move starts while moves are paused")
         if begun and len(under_way) > BOUNDS["in all"]:
             raise Broken(f"{len(under_way)} moves at once")
+        for move in new.moves:
+            is_begun = move.group_id in waited and move.decided == new.epoch
+            if is_begun and any(node_id in view.full_ms for node_id in move.added):
+                raise Broken(f"a move starts to a node whose disk is full: {move}")
         for move in begun:
             for node_id in move.added:
                 if sum(node_id in m.added for m in under_way) > BOUNDS["into one node"]:
@@ -192,11 +199,16 @@ class MovingWorld:
 
     def _follow(self, group: Group, move: Move, known: ClusterMap) -> bool:
         """A step by the rules of the nodes. A learner that is up gets the data, then votes."""
-        fresh = [n for n in group.learners if n in self.alive and n not in group.copied]
+        able = self.alive - self.full_ms.keys()
+        fresh = [n for n in group.learners if n in able and n not in group.copied]
         if fresh:
             group.copied.add(fresh[0])
         members = (*group.voters, *group.learners)
-        ready = [n for n in sorted(self.alive) if n in group.copied or n not in members]
+        ready = [
+            n
+            for n in sorted(self.alive)
+            if n in group.copied or (n not in members and n not in self.full_ms)
+        ]
         leaders = [n for n in group.voters if n in self.alive]
         before = Configuration(
             tuple(group.voters), learners=tuple(group.learners), decision=group.decision
@@ -253,3 +265,15 @@ class MovingWorld:
 
 def _is_started(move: Move | None) -> bool:
     return move is not None and move.decided > 0
+
+
+def _gets_on(move: Move, view: ClusterView) -> bool:
+    """Whether a move that has started can go on, as far as is known: it counts against the bounds
+    then.
+    """
+    report = view.reports.get(move.group_id)
+    voters = set(move.origin if report is None else report.voters)
+    has_room = not any(
+        n in view.full_ms and (report is None or n not in voters) for n in move.added
+    )
+    return has_room and 2 * len(view.heard & voters) > len(voters)

@@ -22,6 +22,7 @@ from quorumcache.node.consensus.values import (
     HardState,
     Outbound,
     Role,
+    SendBudget,
     Snapshot,
     SnapshotSource,
 )
@@ -117,6 +118,8 @@ class Member:
             applied_index=self.applied_index,
             life=self.life,
         )
+        if self.cluster.budget is not None:
+            self.raft.pace_learners(self.cluster.budget)
         self.up = True
 
     def crash(self) -> None:
@@ -137,7 +140,7 @@ class Member:
     def write(self, ready: Ready) -> None:
         """Make one Ready durable."""
         if ready.snapshot is not None:
-            self.snapshot = ready.snapshot
+            self.snapshot = Snapshot(ready.snapshot.meta, b"".join(ready.snapshot.pieces))
             last_index = ready.snapshot.meta.last_index
             self.entries = []
             assert not ready.entries or ready.entries[0].index == last_index + 1
@@ -196,6 +199,8 @@ class RaftCluster:
         self.cut_links: dict[tuple[int, int], bool] = {}
         self.configuration = configuration or Configuration(tuple(range(1, count + 1)))
         self.members: dict[int, Member] = {}
+        self.budget: SendBudget | None = None
+        """Of each replica's learners; for those that start from now on."""
         for replica in self.configuration.members():
             self.add(replica)
 
@@ -269,7 +274,7 @@ class RaftCluster:
             member.write(ready)
             if ready.snapshot is not None:
                 member.applied_index = ready.snapshot.meta.last_index
-                member.state = decode_state(ready.snapshot.data)
+                member.state = decode_state(b"".join(ready.snapshot.pieces))
                 member.raft.snapshot_installed(ready.snapshot.meta)
             if ready.must_persist:
                 member.raft.persisted(ready.last_index, ready.last_term)

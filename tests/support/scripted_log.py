@@ -29,6 +29,7 @@ from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal.format import WalRecord
+from tests.simulation.loop import VirtualLoop
 from tests.support.manual_loop import ManualLoop
 
 VOTERS = Configuration((1, 2, 3))
@@ -47,6 +48,19 @@ class ManualClock(Clock):
 
     def wall_ms(self) -> int:
         return self.wall
+
+
+class LoopClock(Clock):
+    """The time of a virtual loop, as a node's clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.loop = loop
+
+    def monotonic_ns(self) -> int:
+        return self.loop.now_ns
+
+    def wall_ms(self) -> int:
+        return self.loop.now_ns // 1_000_000
 
 
 class ScriptedLog:
@@ -185,6 +199,9 @@ class ScriptedLog:
 
     def snapshot_meta(self, index: int) -> SnapshotMeta:
         return SnapshotMeta(index, self.term, self.configuration)
+
+    def pace_learners(self, budget: Any) -> None:
+        self.budget = budget
 
     def compact(self, index: int, keep_bytes: int = 0) -> None:
         self.compacted.append(index)

@@ -52,10 +52,9 @@ class TinyMemcached:
             return b"VERSION tiny\r\n"
         if words[0] != b"get":
             return b"ERROR\r\n"
-        found = self.items.get(words[1])
-        if found is None:
-            return b"END\r\n"
-        return b"VALUE %b 0 %d\r\n%b\r\nEND\r\n" % (words[1], len(found), found)
+        found = [(key, self.items[key]) for key in words[1:] if key in self.items]
+        values = [b"VALUE %b 0 %d\r\n%b\r\n" % (key, len(value), value) for key, value in found]
+        return b"".join(values) + b"END\r\n"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -97,6 +97,12 @@ def build_progress(r: RaftState) -> None:
     _rebuild(r)
 
 
+def learners_paced(r: RaftState) -> None:
+    """A leader has got a budget for its learners."""
+    if r.members:
+        _rebuild(r)
+
+
 def drop_progress(r: RaftState) -> None:
     """No longer leader."""
     r.members = {}
@@ -115,7 +121,8 @@ def _rebuild(r: RaftState) -> None:
     before = r.members
     members: dict[ReplicaId, Progress] = {}
     for replica in configuration.members():
-        members[replica] = before.get(replica) or Progress(replica, next_index)
+        p = members[replica] = before.get(replica) or Progress(replica, next_index)
+        p.budget = None if configuration.is_voter(replica) else r.learner_budget
     r.members = members
     r.peers = tuple(p for replica, p in members.items() if replica != r.replica_id)
     r.voters = tuple(members[replica] for replica in configuration.voters)

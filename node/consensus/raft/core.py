@@ -51,6 +51,7 @@ from quorumcache.node.consensus.values import (
     PeerStatus,
     ReplicaId,
     Role,
+    SendBudget,
     SnapshotMeta,
     SnapshotSource,
     SoftState,
@@ -237,6 +238,10 @@ class Raft(RaftState):
 
     def provide_snapshot(self, to: ReplicaId, source: SnapshotSource) -> None:
         snapshots.provide_snapshot(self, to, source)
+
+    def pace_learners(self, budget: SendBudget) -> None:
+        self.learner_budget = budget
+        configurations.learners_paced(self)
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         assert self.installing is not None

@@ -36,7 +36,7 @@ def broadcast_appends(r: RaftState) -> None:
     size = 0
     out = r.messages if r.term_durable else r.messages_after_append
     for p in r.peers:
-        if p.state is not REPLICATE:
+        if p.state is not REPLICATE or p.budget is not None:
             send_appends(r, p)
             continue
         if p.next_index != next_index or message is None:
@@ -45,7 +45,7 @@ def broadcast_appends(r: RaftState) -> None:
                 send_appends(r, p)
                 message = None
                 continue
-            message, size = _append_from(r, next_index)
+            message, size = _append_from(r, next_index, config.append_bytes_max)
         if not p.has_room(config.inflight_appends_max, config.inflight_bytes_max):
             continue
         p.sent(next_index + len(message[4]) - 1, size)
@@ -55,7 +55,7 @@ def broadcast_appends(r: RaftState) -> None:
 
 
 def send_appends(r: RaftState, p: Progress) -> None:
-    """Send `p` all it lacks, as far as its state and window allow."""
+    """Send `p` all it lacks, as far as its state, its window and a learner's budget allow."""
     log = r.log
     if p.state is REPLICATE:
         config = r.config
@@ -65,22 +65,30 @@ def send_appends(r: RaftState, p: Progress) -> None:
                 return
             if not p.has_room(config.inflight_appends_max, config.inflight_bytes_max):
                 return
-            message, size = _append_from(r, p.next_index)
+            bytes_max = p.may_send(config.append_bytes_max, r.now_ns)
+            if not bytes_max:
+                return  # It is sent more when it answers.
+            message, size = _append_from(r, p.next_index, bytes_max)
+            if p.budget is not None:
+                p.budget.give_back(bytes_max - size, p.doublings)
             p.sent(p.next_index + len(message.entries) - 1, size)
             send_as_leader(r, p.replica_id, message)
     elif p.state is PROBE and not p.paused:
         if p.next_index < log.first_index:
             want_snapshot(r, p)
             return
-        message, _ = _append_from(r, p.next_index)
         p.paused = True
+        if p.budget is not None:
+            send_as_leader(r, p.replica_id, _append_empty(r, p))
+            return
+        message, _ = _append_from(r, p.next_index, r.config.append_bytes_max)
         send_as_leader(r, p.replica_id, message)
 
 
-def _append_from(r: RaftState, next_index: int) -> tuple[Append, int]:
+def _append_from(r: RaftState, next_index: int, bytes_max: int) -> tuple[Append, int]:
     """An Append of what fits from `next_index` on, possibly nothing, and its payload bytes."""
     log = r.log
-    entries, size = log.batch(next_index, r.config.append_bytes_max)
+    entries, size = log.batch(next_index, bytes_max)
     prev_index = next_index - 1
     prev_term = log.term_at(prev_index)
     assert prev_term is not None
@@ -113,7 +121,10 @@ def resume_appends(r: RaftState, p: Progress) -> None:
         p.paused = False
         if p.match_index < r.log.last_index:
             send_appends(r, p)
-    elif p.state is REPLICATE and p.inflight:
+    elif p.state is REPLICATE and not p.inflight:
+        if p.next_index <= r.log.last_index:
+            send_appends(r, p)  # a learner's budget was used up
+    elif p.state is REPLICATE:
         if p.stalled_at == p.match_index:
             # No acknowledgement for a whole heartbeat round. An empty Append at the end of what
             # was sent is refused if something before it is missing, which leads to a probe.
@@ -149,6 +160,7 @@ def handle_append_reply(r: RaftState, sender: ReplicaId, m: AppendReply) -> None
     if p.acknowledged(match_index):
         if p.state is not REPLICATE:
             _caught_on(r, p)
+        p.begin_round(r.log.last_index)
         if match_index > r.commit_index:
             maybe_commit(r)
     elif p.state is PROBE and match_index == p.match_index:

@@ -22,7 +22,6 @@ from quorumcache.node.consensus.values import (
     Outbound,
     ReplicaId,
     Role,
-    Snapshot,
     SnapshotMeta,
     SnapshotSource,
 )
@@ -85,6 +84,7 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
     if m.done:
         p.acknowledged(m.last_index)
         p.become_replicate()
+        p.begin_round(r.log.last_index)
         maybe_commit(r)
         if r.role is Role.LEADER:
             send_appends(r, p)
@@ -116,20 +116,21 @@ def handle_snapshot_chunk(r: RaftState, sender: ReplicaId, m: SnapshotChunk) -> 
     key = (sender, m.term, m.last_index, m.last_term, m.total_bytes)
     if incoming is None or incoming.key != key:
         incoming = r.incoming = IncomingSnapshot(key)
-    if m.offset == len(incoming.data):
-        incoming.data += m.data
-        assert len(incoming.data) <= m.total_bytes, "a chunk reaches beyond its snapshot"
-    next_offset = len(incoming.data)
+    if m.offset == incoming.size and m.data:
+        incoming.pieces.append(m.data)
+        incoming.size += len(m.data)
+        assert incoming.size <= m.total_bytes, "a chunk reaches beyond its snapshot"
+    next_offset = incoming.size
     if next_offset == m.total_bytes:
         meta = SnapshotMeta(m.last_index, m.last_term, m.configuration)
-        _restore(r, Snapshot(meta, bytes(incoming.data)))
+        _restore(r, SnapshotSource(meta, incoming.pieces))
         send_durable(r, sender, SnapshotReply(r.term, m.last_index, m.total_bytes, True))
     else:
         reply = SnapshotReply(r.term, m.last_index, next_offset, False)
         r.messages.append(Outbound(sender, reply))
 
 
-def _restore(r: RaftState, snapshot: Snapshot) -> None:
+def _restore(r: RaftState, snapshot: SnapshotSource) -> None:
     """Replace log and state. Everything here was at most uncommitted."""
     meta = snapshot.meta
     assert meta.last_index > r.commit_index

@@ -29,8 +29,9 @@ from quorumcache.node.consensus.values import (
     ReadState,
     ReplicaId,
     Role,
-    Snapshot,
+    SendBudget,
     SnapshotMeta,
+    SnapshotSource,
     Term,
 )
 
@@ -38,11 +39,14 @@ from quorumcache.node.consensus.values import (
 class IncomingSnapshot:
     """A snapshot that is arriving in chunks. `key` tells it from any other."""
 
-    __slots__ = ("data", "key")
+    __slots__ = ("key", "pieces", "size")
 
     def __init__(self, key: tuple[ReplicaId, Term, Index, Term, int]) -> None:
         self.key = key
-        self.data = bytearray()
+        self.pieces: list[bytes] = []
+        """Nobody joins them: it may be gigabytes."""
+        self.size = 0
+        """Their bytes together."""
 
 
 class RaftState(ReplicatedLog):
@@ -69,6 +73,7 @@ class RaftState(ReplicatedLog):
         "incoming",
         "installing",
         "leader_id",
+        "learner_budget",
         "lease_length_ns",
         "lease_until_ns",
         "log",
@@ -200,6 +205,8 @@ class RaftState(ReplicatedLog):
         self.transfer_deadline_tick = 0
 
         # -- snapshots
+        self.learner_budget: SendBudget | None = None
+        """See `ReplicatedLog.pace_learners`."""
         self.incoming: IncomingSnapshot | None = None
         self.installing: SnapshotMeta | None = None
         """Handed to the shell and not yet installed; committed entries wait for it."""
@@ -209,7 +216,7 @@ class RaftState(ReplicatedLog):
         """Leader: entries were appended that have not been sent."""
         self.hard_changed = False
         self.soft_changed = False
-        self.snapshot_ready: Snapshot | None = None
+        self.snapshot_ready: SnapshotSource | None = None
         self.messages: list[Outbound] = []
         self.messages_after_append: list[Outbound] = []
         self.read_states: list[ReadState] = []

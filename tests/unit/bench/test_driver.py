@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_results_add_up():
 
 def test_a_whole_run_in_two_processes():
     workload = Workload(get=0.5, set=0.5, keys=50, connections=4, depth=2)
-    seen = []
+    seen, begun = [], []
     with TinyMemcached() as server:
         plan = LoadPlan(
             workload=workload,
@@ -53,13 +54,22 @@ def test_a_whole_run_in_two_processes():
             processes=2,
             warmup_seconds=0.05,
             seconds=0.3,
+            step_seconds=0.05,
         )
-        measured = run_load(plan, (), lambda phase, done, errors: seen.append(phase))
+        measured = run_load(
+            plan,
+            (),
+            lambda phase, done, errors: seen.append(phase),
+            when_begun=lambda began_ns: begun.append((began_ns, time.monotonic_ns())),
+        )
         assert len(server.items) == 50
     assert measured.read.count > 0
     assert measured.write.count > 0
     assert measured.errors == measured.misses == measured.unanswered == 0
     assert {"fill", "run"} <= set(seen)
+    ((began_ns, told_ns),) = begun
+    assert began_ns == measured.began_ns > told_ns, "told before the measured time begins"
+    assert sum(measured.timeline) == measured.completed
     assert threading.active_count() == 1
 
 

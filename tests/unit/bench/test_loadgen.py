@@ -111,6 +111,13 @@ def test_reads_of_written_keys_hit_and_are_counted():
     assert result.stats.write.count == 0
 
 
+def test_the_timeline_has_a_step_for_each_part_of_the_time():
+    load = Load(Workload(get=1, keys=10, connections=2), seconds=0.25, step_seconds=0.1)
+    result = load.run()
+    assert 1 <= len(result.timeline) <= 3, "fewer only when the machine held it up"
+    assert sum(result.timeline) == result.completed
+
+
 def test_misses_are_counted_and_are_no_errors():
     load = Load(Workload(get=1, keys=10, connections=2))
     load.before_run = load.items[0].clear

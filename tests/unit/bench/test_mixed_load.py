@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from quorumcache.bench.cluster import wait_for
-from quorumcache.bench.mixed_load import MixedLoad
+from quorumcache.bench.mixed_load import PLAIN, MixedLoad
 from tests.support.tiny_memcached import TinyMemcached
 
 
@@ -31,6 +31,7 @@ def test_answers_are_samples_and_a_client_leaves_between_two() -> None:
     assert not load.wrong
     assert load.present[first][1] <= load.present[second][0]
     assert load.expected[first].acknowledged
+    assert set(load.kinds.values()) == {PLAIN}
 
 
 def test_a_lost_write_is_a_wrong_read() -> None:

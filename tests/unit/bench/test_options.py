@@ -14,6 +14,8 @@ from quorumcache.bench.processes import parse_pinning
 from quorumcache.bench.workload import Workload
 from tests.support.tiny_memcached import TinyMemcached
 
+COMMANDS = ("list", "run", "failover", "elastic", "move", "idle", "memory", "client")
+
 
 def parsed(*words):
     return options.build_parser().parse_args(list(words))
@@ -35,6 +37,9 @@ def parsed(*words):
         (["run", "--mode", "psychic"], "psychic"),
         (["failover", "--kills", "-1"], "number from 1"),
         (["idle", "--pids", "me"], "process ids"),
+        (["move", "--only", "both"], "invalid choice"),
+        (["move", "--moves", "0"], "number from 1"),
+        (["elastic", "--rate", "fast"], "number from 1"),
     ],
 )
 def test_wrong_arguments_end_with_status_2(words, named, capsys):
@@ -55,6 +60,8 @@ def test_wrong_arguments_end_with_status_2(words, named, capsys):
         (["run", "get", "--pin", "0:999"], "processor 999"),
         (["run", "get", "--rate", "-5"], "rate -5"),
         (["failover", "--nodes", "1"], "at least 3 nodes"),
+        (["elastic", "--nodes", "5"], "elastic begins with 3 nodes, not 5"),
+        (["move", "--nodes", "4"], "move begins with 3 nodes, not 4"),
         (["idle", "--nodes", "99"], "1..26"),
         (["idle", "--pids", "999999999", "--seconds", "1"], "does not exist"),
     ],
@@ -64,7 +71,7 @@ def test_what_cannot_be_done_ends_with_status_1(words, named, capsys):
     assert named in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["list"], ["run"], ["failover"], ["idle"], ["memory"]])
+@pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
 def test_every_command_has_help(words, capsys):
     with pytest.raises(SystemExit) as ended:
         command.main([*words, "--help"])

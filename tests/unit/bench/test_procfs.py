@@ -82,6 +82,23 @@ def test_the_machine_is_busy_with_programs_and_not_with_waiting(
     assert procfs.machine_busy_seconds() == 127 / TICKS
 
 
+def test_what_others_use_is_what_neither_we_nor_our_children_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A child that ends in between is counted once, first as itself and then as waited for."""
+    now, machine, ours, running = 10.0, 100.0, 20.0, {1: 5.0, 2: 3.0}
+    monkeypatch.setattr(procfs.time, "monotonic", lambda: now)
+    monkeypatch.setattr(procfs, "machine_busy_seconds", lambda: machine)
+    monkeypatch.setattr(procfs.os, "times", lambda: (ours, 0.0, 0.0, 0.0, now))
+    monkeypatch.setattr(procfs, "cpu_seconds", running.__getitem__)
+    meter = procfs.OthersMeter(lambda: list(running))
+    now, machine, ours, running[1] = 14.0, 106.0, 21.0, 8.0
+    assert meter.percent() == pytest.approx(100 * (6 - 1 - 3) / 4)
+    now, machine, ours = 16.0, 107.0, ours + running.pop(2)
+    assert meter.percent() == pytest.approx(50), "since the last call"
+    assert meter.percent() == 0.0, "no time has passed"
+
+
 def test_a_machine_without_proc_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     use_files(monkeypatch, {})
     with pytest.raises(TargetError, match="/proc/stat"):

@@ -56,6 +56,16 @@ def test_what_is_set_is_got() -> None:
         assert client.version() == "tiny"
 
 
+def test_of_many_keys_those_that_are_there_are_got() -> None:
+    with answering({}) as client:
+        client.set_many([(b"k%d" % n, b"v%d" % n) for n in range(3)])
+        assert client.get_many([b"k0", b"other", b"k2"]) == {b"k0": b"v0", b"k2": b"v2"}
+        assert client.get_many([b"other"]) == {}
+    why = pytest.raises(TargetError, match="get of 2 keys: SERVER_ERROR not now")
+    with saying(b"VALUE a 0 1\r\nx\r\nSERVER_ERROR not now\r\n") as client, why:
+        client.get_many([b"a", b"b"])
+
+
 def test_an_error_is_no_miss() -> None:
     with answering({b"get k": b"SERVER_ERROR not done\r\n"}) as client:
         assert client.get(b"k") == (None, b"SERVER_ERROR not done")

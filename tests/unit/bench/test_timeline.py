@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quorumcache.bench.timeline import BIN_SECONDS, Sample, Span, bins, figures
+from quorumcache.bench.timeline import BIN_SECONDS, Sample, Span, bins, figures, rate_between
 
 MS = 1_000_000
 
@@ -51,7 +51,27 @@ def test_rates_and_percentiles_are_those_of_the_span() -> None:
 
 
 def test_bins_hold_each_request_once() -> None:
-    found = bins(samples(1, 0, 499, 500, 1700), Span("all", 0, 2000 * MS))
-    assert [b.ops_per_second * BIN_SECONDS for b in found] == [2, 1, 0, 1]
-    assert found[2].p99_ms == found[1].p99_ms, "without answers the line goes on"
-    assert [b.at_seconds for b in found] == [0.25, 0.75, 1.25, 1.75]
+    found = bins(samples(1, 0, 499, 500, 1700, 1800, 1900), Span("all", 0, 1800 * MS))
+    assert [b.ops_per_second * BIN_SECONDS for b in found[:3]] == [2, 1, 0]
+    assert found[3].ops_per_second == pytest.approx(1 / 0.3), "the last one is shorter"
+    assert found[2].p99_ms is None, "without answers there is no latency"
+    assert found[1].p99_ms == pytest.approx(2, rel=0.01)
+    assert [b.at_seconds for b in found] == pytest.approx([0.25, 0.75, 1.25, 1.65])
+
+
+@pytest.mark.parametrize(
+    ("from_ms", "to_ms", "rate"),
+    [
+        (1000, 1200, 200),  # Two whole steps: 10 and 30.
+        (1050, 1150, 200),  # Half of each.
+        (1100, 1125, 300),  # A part of one.
+        (0, 1100, 100),  # What was before the timeline is not known.
+        (1200, 9000, 500),  # And so is what came after it.
+        (1300, 9000, 0),
+        (0, 1000, 0),
+        (1200, 1100, 0),
+    ],
+)
+def test_rates_between_two_moments(from_ms: int, to_ms: int, rate: float) -> None:
+    found = rate_between([10, 30, 50], 1000 * MS, 0.1, from_ms * MS, to_ms * MS)
+    assert found == pytest.approx(rate)

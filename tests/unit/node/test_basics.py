@@ -8,10 +8,10 @@ from typing import Any
 
 from quorumcache.node.basics import Basics
 from quorumcache.node.clock import SystemClock
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Role
 from quorumcache.node.errors import TaskFailed
 from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.store.store import ShardStore
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk

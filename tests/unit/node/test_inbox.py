@@ -57,6 +57,7 @@ class Parts:
             "office": self.part(
                 desk=self.part(peer_down=self.note("desk")),
                 departure=self.part("removed"),
+                addresses=self.part(told=self.note("place")),
                 on_item=self.told,
             ),
             "founding": SimpleNamespace(accepted=self.accepted, answer=self.note("answer")),
@@ -110,7 +111,7 @@ def test_each_item_of_a_frame_goes_to_the_part_that_it_concerns() -> None:
     write, beats = (FORWARD_WRITE, 1), (HEARTBEATS, ())
     time, epoch = (TIME, True, 5, 6, 7), (MAP_EPOCH, 9)
     consensus = (encode_message(1, vote), encode_message(2, append), beats)
-    report = (REPORT, (), b"", (), ())
+    report = (REPORT, (), b"", (), (), False)
     parts.inbox.on_peer_items(2, (*consensus, write, time, report, epoch))
     assert parts.taken() == [
         ("step", 2, 1, vote, False),

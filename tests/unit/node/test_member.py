@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from quorumcache.node.clock import SystemClock
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import ConfigError, PeerError
 from quorumcache.node.member import Member
 from quorumcache.node.node import Node
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH, MAP_REPLY
 from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.founding_record import FoundingRecord
 from quorumcache.node.store.store import ShardStore
 from quorumcache.ring import ClusterMap, NodeInfo

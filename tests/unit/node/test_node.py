@@ -3,66 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
 from quorumcache.node.clock import SystemClock
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import HardState
 from quorumcache.node.errors import ConfigError, StartupError, WrongDataDir
 from quorumcache.node.node import Node
+from quorumcache.node.settings.config import NodeConfig
+from quorumcache.node.storage.checksum import with_checksum
+from quorumcache.ring import NodeInfo
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
-
-SECONDS = 30.0
-"""A deadline that only a test that hangs reaches."""
-
-ALONE: dict[str, Any] = {"listen": "127.0.0.1:0", "http": "", "shards": 2}
-ONE_OF_TWO: dict[str, Any] = {
-    **ALONE,
-    "name": "a",
-    "data_dir": "d",
-    "peer": "127.0.0.1:0",
-    "initial_cluster": {"a": "127.0.0.1:1", "b": "127.0.0.1:2"},
-}
-"""Nobody listens at the other one's address."""
-
-
-def new_node(disk: FakeDisk | None = None, **settings: Any) -> Node:
-    return Node(
-        NodeConfig(**settings),
-        clock=SystemClock(),
-        disk=disk or FakeDisk(asyncio.get_running_loop()),
-        random=Random(1),
-        loop=asyncio.get_running_loop(),
-    )
-
-
-def play(story: Callable[[], Awaitable[None]]) -> None:
-    async def timed() -> None:
-        async with asyncio.timeout(SECONDS):
-            await story()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, f"still running: {left}"
-
-    asyncio.run(timed())
+from tests.support.new_nodes import ALONE, ONE_OF_TWO, SECONDS, new_node, play
 
 
 def test_a_lone_node_founds_its_cluster_and_serves_and_stops() -> None:
     async def story() -> None:
         node = new_node(**ALONE)
-        assert (node.node_id, node.cluster_id, node.map) == (0, "", None)
         await node.start()
         assert await node.wait_serving(SECONDS)
         assert node.node_id == 1
         assert node.map is not None
-        assert node.map.cluster_id == node.cluster_id
-        assert node.name_of(1) == node.config.name
-        assert node.client_address_of(1) == node.listen_address
-        assert (node.peer_address, node.peers_up(), node.peers_apart()) == ("", {}, {})
         await node.stop()
         await node.stop()
         assert not node.failed.done()
@@ -100,7 +65,6 @@ def test_a_new_node_waits_for_the_others_and_says_so() -> None:
         await node.start()
         assert node.peer_address, "the other founders have to reach it"
         assert not await node.wait_serving(0.3)
-        assert (node.node_id, node.founding, node.peers) == (0, None, None)
         assert not node.host.groups
         await node.stop()
         assert not node.failed.done()
@@ -225,6 +189,74 @@ def test_a_start_goes_on_with_a_removal_and_the_replica_comes_again_without_a_vo
         group = second.host.groups[1]
         assert group.log.configuration.voters == ()
         assert (group.log.last_index, group.term) == (0, 2)
+        await second.stop()
+
+    play(story)
+
+
+def test_a_start_without_a_map_goes_on_with_the_removal_of_group_0() -> None:
+    """The operator has removed a damaged map. Only that said that this node has no seat any more:
+    the founding record names it as a voter."""
+
+    async def story() -> None:
+        disk = FakeDisk(asyncio.get_running_loop())
+        first = new_node(disk, **ALONE, data_dir="d")
+        await first.start()
+        assert await first.wait_serving(SECONDS)
+        first.host.remove_group(0)
+        await first.durable.local_state.begin_leaving(0, HardState(2, 1))
+        await first.stop()
+        disk.remove("d/cluster.map")
+        second = new_node(disk, **ALONE, data_dir="d")
+        assert (second.map, second.durable.local_state.leaving) == (None, {0})
+        await second.start()
+        for _ in range(1000):
+            if not second.durable.local_state.leaving:
+                break
+            await asyncio.sleep(0.01)
+        assert not second.durable.local_state.leaving
+        assert not second.failed.done()
+        assert 0 not in second.host.groups
+        await second.stop()
+
+    play(story)
+
+
+def test_a_node_that_was_drained_takes_no_client_when_it_starts_again() -> None:
+    """Not even until it has read the map that it has stored."""
+
+    async def story() -> None:
+        settings = {**ALONE, "data_dir": "d", "peer": "127.0.0.1:0"}
+        disk = FakeDisk(asyncio.get_running_loop())
+        first = new_node(disk, **settings)
+        await first.start()
+        assert await first.wait_serving(SECONDS)
+        present = first.map
+        assert present is not None
+        await first.stop()
+        own = replace(present.nodes[0], state="drained")
+        other = NodeInfo(2, "b", "127.0.0.1:1", "127.0.0.1:2", "", "", 1.0, "b" * 32)
+        drained = replace(
+            present,
+            epoch=present.epoch + 1,
+            form=2,
+            nodes=(own, other),
+            replica_sets=((2,), (2,)),
+            directory=(2,),
+            next_node_id=3,
+        )
+        disk.write("d/cluster.map", with_checksum(drained.to_bytes()))
+        second = new_node(disk, **settings)
+        starting = asyncio.ensure_future(second.start())
+        refused = 0
+        while not starting.done() or refused < 5:
+            await asyncio.sleep(0)
+            if second.listen_address:
+                host, port = second.listen_address.rsplit(":", 1)
+                with pytest.raises(ConnectionRefusedError):
+                    await asyncio.open_connection(host, int(port))
+                refused += 1
+        assert [alarm.name for alarm in second.alarms.raised()][:1] == ["drained"]
         await second.stop()
 
     play(story)

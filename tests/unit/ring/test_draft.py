@@ -71,7 +71,7 @@ def test_a_footprint_is_all_that_may_be_in_the_configuration() -> None:
 
 
 def test_a_lost_node_is_awaited_until_its_successor_is_heard() -> None:
-    lost = replace(PLAIN.node(3), name=name_when_lost(PLAIN.node(3)), state="lost")
+    lost = replace(PLAIN.node(3), name=name_when_lost("n3", 3), state="lost")
     assert lost.name == "n3~3"
     nodes = (*PLAIN.nodes[:2], lost, *PLAIN.nodes[3:])
     awaiting = replace(PLAIN, nodes=nodes, change="replace n3")

@@ -299,3 +299,21 @@ def test_a_zone_that_another_node_is_in_needs_no_more_words() -> None:
     cluster = MovingWorld(first, Random(1))
     cluster.ask("node", "n2", "zone=z1")
     assert cluster.map.node(2).zone == "z1"
+
+
+def test_a_node_with_the_longest_name_is_replaced_and_given_back() -> None:
+    name = "n" * 255
+    cluster = world(4)
+    cluster.map = replace(cluster.map.with_node(replace(cluster.map.node(2), name=name)), epoch=1)
+    cluster.history = [cluster.map]
+    silence(cluster, 2, ticks=3)
+    cluster.ask("replace", name)
+    assert cluster.map.node(2).name == "n" * 253 + "~2"
+    cluster.join(name)
+    cluster.ask("cancel")
+    assert cluster.map.node_named(name) == cluster.map.node(2)
+    cluster.ask("replace", name)
+    heir = cluster.join(name).node_id
+    cluster.settle()
+    assert cluster.map.node_named(name) == cluster.map.node(heir)
+    assert 2 not in {node.node_id for node in cluster.map.nodes}

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from quorumcache.ring import ClusterView, Move
+from quorumcache.ring import ClusterView, GroupReport, Move
 from quorumcache.ring.draft import Draft
-from quorumcache.ring.pacing import MOVES_IN_MAX, MOVES_MAX, MOVES_OUT_MAX, sender, start_moves
+from quorumcache.ring.pacing import (
+    MOVES_IN_MAX,
+    MOVES_MAX,
+    MOVES_OUT_MAX,
+    gets_on,
+    sender,
+    start_moves,
+)
 from tests.support.clusters import make_nodes
 from tests.support.moving_world import founded
 
@@ -108,3 +115,44 @@ def test_a_group_without_a_majority_holds_up_nobody() -> None:
 def test_the_first_that_stays_sends() -> None:
     assert sender(Move(1, (1, 2, 3), (4, 3, 2))) == 3
     assert sender(Move(1, (1,), (2,))) == 1
+
+
+def test_a_move_to_a_full_disk_does_not_start_and_one_that_has_does_not_count() -> None:
+    """Four nodes whose disks become full hold no place that others need."""
+    stuck = [((i, 20, 21), (i, 20, 30 + i % 4)) for i in range(1, 9)]
+    draft = draft_of(*stuck, *(((i, 22, 23), (i, 22, 24 + i % 4)) for i in range(9, 13)))
+    for group_id in range(9, 13):
+        del draft.moves[group_id]
+    assert started(draft) == list(range(1, MOVES_MAX + 1))
+    for group_id in range(9, 13):
+        draft.aim(group_id, (group_id, 22, 24 + group_id % 4))
+    assert started(draft) == list(range(1, MOVES_MAX + 1)), "the cluster has no more places"
+    full = replace(ALL, full_ms=dict.fromkeys(range(30, 34), 0))
+    assert started(draft, full) == list(range(1, 13))
+    for group_id in range(1, 9):
+        draft.moves[group_id] = draft.moves[group_id]._replace(decided=0)
+        draft.sets[group_id] = draft.moves[group_id].replica_set
+    assert started(draft, full) == [9, 10, 11, 12]
+
+
+def test_a_full_disk_that_has_the_copy_holds_nothing_up() -> None:
+    draft = draft_of(((1, 2, 3), (1, 2, 4)))
+    started(draft)
+    full = replace(ALL, full_ms={4: 0})
+    assert not gets_on(draft.moves[1], full)
+    voters = GroupReport(1, 5, draft.epoch, (1, 2, 3, 4))
+    assert gets_on(draft.moves[1], replace(full, reports={1: voters}))
+
+
+def test_a_group_whose_real_voters_are_dead_counts_for_nothing_however_it_was_aimed() -> None:
+    """Its move comes from nodes that were only tried, and most of those live."""
+    draft = draft_of(((1, 2, 3), (4, 5, 6)))
+    started(draft)
+    draft.aim(1, (7, 8, 9))
+    move = draft.moves[1]
+    assert move.origin == (1, 2, 3, 4, 5, 6)
+    view = ClusterView(heard=frozenset(range(1, 41)) - {1, 2})
+    assert gets_on(move, view), "nothing is known of it"
+    voters = GroupReport(1, 5, draft.epoch - 1, (1, 2, 3), (4,))
+    assert not gets_on(move, replace(view, reports={1: voters}))
+    assert gets_on(move, replace(ALL, reports={1: voters}))

@@ -14,8 +14,8 @@ from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
     HardState,
-    Snapshot,
     SnapshotMeta,
+    SnapshotSource,
 )
 
 
@@ -45,7 +45,7 @@ def test_what_has_to_be_durable_makes_a_ready_that_has_to_be_stored() -> None:
     for name, value in (
         ("entries", [Entry(1, 1, 0, b"")]),
         ("hard_state", HardState(1, 0)),
-        ("snapshot", Snapshot(SnapshotMeta(1, 1, Configuration((1,))), b"")),
+        ("snapshot", SnapshotSource(SnapshotMeta(1, 1, Configuration((1,))), [])),
     ):
         ready = Ready()
         assert not ready.must_persist

@@ -48,9 +48,19 @@ class World:
         )
         self.departure.count_clients = lambda: self.clients
         self.departure.stop_accepting = self.stop_accepting
+        self.departure.serve = self.serve
 
     def stop_accepting(self) -> None:
         self.accepts = False
+
+    def serve(self) -> None:
+        self.accepts = True
+
+    def start(self, stored: ClusterMap | None) -> None:
+        """As a node does: it listens, then takes the map that it has stored for the newest."""
+        self.accepts = self.departure.may_serve(stored)
+        if stored is not None:
+            self.departure.learned(stored)
 
     def pass_ms(self, ms: int) -> None:
         self.clock.now_ns += ms * 1_000_000
@@ -141,6 +151,50 @@ def test_a_drain_that_is_taken_back_asks_for_a_restart() -> None:
     world.pass_ms(2 * TIMEOUT_MS)
     assert not world.asked
     assert "Restart it" in world.alarms.raised()[0].sentence
+
+
+@pytest.mark.parametrize("state", ["joining", "active", "draining", "down", "lost"])
+def test_a_start_in_any_other_state_takes_clients(state: str) -> None:
+    world = World()
+    world.start(with_state(state))
+    assert world.accepts
+    assert not world.alarms.raised()
+    world.pass_ms(50)
+    assert world.accepts
+
+
+def test_a_start_without_a_map_takes_clients() -> None:
+    world = World()
+    world.start(None)
+    assert world.accepts
+
+
+def test_a_drained_node_that_is_started_again_takes_no_client_from_the_first_moment_on() -> None:
+    world = World()
+    assert not world.departure.may_serve(with_state("drained"))
+    assert [alarm.name for alarm in world.alarms.raised()] == ["drained"]
+    world.clients = 0
+    world.start(with_state("drained"))
+    world.pass_ms(50)
+    assert not world.accepts
+    assert len(world.asked) == 1
+
+
+def test_a_removed_node_that_knows_it_takes_no_client_at_its_start() -> None:
+    world = World()
+    world.start(without())
+    assert not world.accepts
+    assert len(world.left) == 1
+
+
+def test_a_drain_that_was_taken_back_while_the_node_was_down_lets_clients_in() -> None:
+    world = World()
+    world.start(with_state("drained"))
+    world.pass_ms(50)
+    world.departure.learned(with_state("active"))
+    world.pass_ms(50)
+    assert world.accepts
+    assert not world.alarms.raised()
 
 
 def test_a_node_that_missed_the_map_without_it_hears_of_it_by_a_refusal() -> None:

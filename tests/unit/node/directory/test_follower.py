@@ -101,6 +101,17 @@ def held(node_id: int) -> list[int]:
     return [shard + 1 for shard, replicas in enumerate(MAP.replica_sets) if node_id in replicas]
 
 
+def test_a_node_that_has_lost_its_map_takes_no_older_one() -> None:
+    """It had a newer one, by which replicas are here that an older one wants elsewhere."""
+    world = World()
+    world.follower.epoch_min = MAP.epoch + 2
+    for epoch in (MAP.epoch, MAP.epoch + 1):
+        world.follower.arrived(replace(MAP, epoch=epoch))
+        assert world.follower.map is None
+    world.follower.arrived(replace(MAP, epoch=MAP.epoch + 2))
+    assert world.follower.epoch == MAP.epoch + 2
+
+
 def test_births_then_the_map_are_stored_before_any_replica_starts() -> None:
     world = World()
     world.follower.arrived(MAP)

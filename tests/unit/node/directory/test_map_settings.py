@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.config import ITEM_BYTES_LIMIT, NodeConfig
 from quorumcache.node.directory.map_settings import MapSettings, first_settings
+from quorumcache.node.settings.checks import ITEM_BYTES_LIMIT
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.ring import ClusterMap
 from tests.support.founding import record_of
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.directory.members import Members
 from quorumcache.node.directory.office import DirectoryOffice
 from quorumcache.node.directory.question import OK, REFUSED
@@ -18,6 +17,7 @@ from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.errors import NodeLeft, PeerFrameError
 from quorumcache.node.founding.data_dir import births_of
 from quorumcache.node.peers.items import CHANGE_REPLY, CHANGE_REQUEST, REPORT
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.cluster_view import GroupReport
@@ -45,7 +45,7 @@ class FakeNode:
         )
         starter: Any = self
         self.seat = DirectorySeat(
-            node_id, RECORD, births=births_of(RECORD, node_id), starter=starter
+            node_id, RECORD, births=births_of(RECORD, node_id), leaving=(), starter=starter
         )
         self.seat.on_map = cluster.decided
         self.alarms = Alarms()

@@ -42,7 +42,7 @@ class World:
     def told(self, node_id: int, *heard: int, **fields: Any) -> None:
         sizes = fields.get("sizes", ())
         moving = tuple(tuple(report) for report in fields.get("moving", ()))
-        self.ledger.told(node_id, (REPORT, heard, b"", moving, sizes))
+        self.ledger.told(node_id, (REPORT, heard, b"", moving, sizes, fields.get("full", False)))
 
 
 def test_a_node_counts_as_heard_if_one_that_reports_hears_it() -> None:
@@ -145,6 +145,7 @@ class Telling:
         self.heard = {2, 4}
         self.started: list[int] = []
         self.moving: list[GroupReport] = []
+        self.is_full = False
         members = self.members = Members()
         members.own_id, members.record = 1, RECORD
         self.ledger = Ledger(1, FakeClock(), lambda node_id: False)
@@ -156,6 +157,7 @@ class Telling:
             peers=self,
             ledger=self.ledger,
             moving=lambda: self.moving,
+            is_full=lambda: self.is_full,
             on_started=self.started.append,
             flush=lambda: None,
         )
@@ -182,11 +184,51 @@ def test_the_nodes_of_the_directory_hear_it_twice_a_second() -> None:
     telling = Telling()
     assert not telling.tell(), "there is no map yet"
     telling.members.map = replace(MAP, form=2, directory=(1, 2, 3))
-    item = (REPORT, (2, 4), b"\1", (), ((0, 0), (1, 77)))
+    item = (REPORT, (2, 4), b"\1", (), ((0, 0), (1, 77)), False)
     check_directory_item(item)
     assert telling.tell() == [(2, item), (3, item)]
     assert telling.started == [1]
     assert telling.ledger.bytes_of(1) == 77, "its own ledger has it, too"
+
+
+def test_how_long_a_disk_has_been_full_is_counted_while_its_node_is_heard() -> None:
+    world = World()
+    world.heard = {2, 3}
+    world.told(2, full=True)
+    world.told(3)
+    world.look()
+    assert world.ledger.view().full_ms == {2: 0}
+    world.pass_ms(700)
+    world.told(2, full=True)
+    world.look()
+    assert world.ledger.view().full_ms == {2: 700}
+    world.heard = {3}
+    world.pass_ms(FRESH_NS // 1_000_000 + 1)
+    world.look()
+    assert world.ledger.view().full_ms == {}
+    world.heard = {2, 3}
+    world.told(2)
+    world.pass_ms(300)
+    world.look()
+    assert world.ledger.view().full_ms == {}, "there is room again"
+
+
+def test_what_a_node_that_left_said_of_its_disk_is_forgotten() -> None:
+    world = World()
+    world.heard = {2, 3, 4}
+    world.told(4, full=True)
+    world.look()
+    assert world.ledger.view().full_ms == {4: 0}
+    world.ledger.learned(replace(MAP, replica_sets=((1, 2, 3),) * 4).without_node(4))
+    assert world.ledger.view().full_ms == {}
+
+
+def test_a_full_disk_is_told() -> None:
+    telling = Telling()
+    telling.members.map = replace(MAP, form=2, directory=(1, 2, 3))
+    for telling.is_full in (True, False):
+        assert [item[5] for _, item in telling.tell()] == [telling.is_full] * 2
+        assert set(telling.ledger._full_since_ns) == ({1} if telling.is_full else set())
 
 
 def test_sizes_are_told_now_and_then() -> None:

@@ -20,13 +20,19 @@ RECORD = record_of(*"abcdefg")
 class World:
     """A seat; `started` are the arguments of the replicas that it starts."""
 
-    def __init__(self, node_id: int, births: dict[int, Configuration] | None = None) -> None:
+    def __init__(
+        self,
+        node_id: int,
+        births: dict[int, Configuration] | None = None,
+        leaving: tuple[int, ...] = (),
+    ) -> None:
         self.started: list[tuple[int, Configuration, bool]] = []
         starter: Any = self
         self.seat = DirectorySeat(
             node_id,
             RECORD,
             births=births_of(RECORD, node_id) if births is None else births,
+            leaving=leaving,
             starter=starter,
         )
         self.asked: list[Any] = []
@@ -80,6 +86,15 @@ def test_group_0_starts_with_its_whole_birth() -> None:
 def test_a_voter_without_a_birth_is_an_error_that_names_it() -> None:
     with pytest.raises(StartupError, match=r"node 1 votes in the directory.* no birth of group 0"):
         World(1, {}).seat.take()
+
+
+def test_a_seat_that_is_being_taken_away_is_not_taken_again() -> None:
+    """The map that said so is lost: what is left of the replica must not start."""
+    world = World(1, {}, leaving=(0,))
+    world.seat.take()
+    assert not world.started
+    with pytest.raises(StartupError):
+        World(1, {}, leaving=(1,)).seat.take()
 
 
 def test_a_map_that_names_the_directorys_nodes_starts_it_when_it_is_adopted() -> None:

@@ -1,33 +1,11 @@
 """Group 0's state machine: the map, replaced by compare-and-set."""
 
-from typing import Any
-
 import pytest
 
-from quorumcache.node.directory.state import OP_SET_MAP, DirectoryState
+from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.store.results import EXISTS, OK
-from quorumcache.ring import ClusterMap, NodeInfo
-from tests.support.founding import disk_id, record_of
-
-MEMBERS = {"a": "hosta:1", "b": "hostb:1", "c": "hostc:1"}
-IDS = {"a": 1, "b": 2, "c": 3}
-
-
-def info(name: str, client: str = "") -> NodeInfo:
-    address = MEMBERS[name]
-    client = client or f"{name}:11211"
-    return NodeInfo(IDS[name], name, address, client, "", "", 1.0, disk_id(IDS[name]))
-
-
-RECORD = record_of(*MEMBERS)
-
-
-def first_map() -> ClusterMap:
-    return RECORD.first_map()
-
-
-def set_map(expected_epoch: int, cluster_map: ClusterMap) -> tuple[Any, ...]:
-    return (0, 0, 0, OP_SET_MAP, b"", expected_epoch, cluster_map.to_bytes())
+from quorumcache.ring import ClusterMap
+from tests.support.directory import first_map, info, set_map
 
 
 def test_a_map_is_set_once_per_epoch() -> None:

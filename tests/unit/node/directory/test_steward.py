@@ -10,7 +10,7 @@ from quorumcache.node.directory import steward as module
 from quorumcache.node.directory.question import ELSEWHERE, LOST, REFUSED, Answer, Question
 from quorumcache.node.directory.question import OK as DONE
 from quorumcache.node.directory.reports import Ledger
-from quorumcache.node.directory.state import OP_SET_MAP, DirectoryState
+from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.directory.steward import (
     BUG_TICKS,
     QUESTION_TICKS,
@@ -27,28 +27,8 @@ from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.errors import ChangeRefused, MapError
 from quorumcache.ring.node_info import DOWN
+from tests.support.directory import IDS, MEMBERS, RECORD, first_map, info, set_map
 from tests.support.fake_node import FakeClock
-from tests.support.founding import disk_id, record_of
-
-MEMBERS = {"a": "hosta:1", "b": "hostb:1", "c": "hostc:1"}
-IDS = {"a": 1, "b": 2, "c": 3}
-
-
-def info(name: str, client: str = "") -> NodeInfo:
-    address = MEMBERS[name]
-    client = client or f"{name}:11211"
-    return NodeInfo(IDS[name], name, address, client, "", "", 1.0, disk_id(IDS[name]))
-
-
-RECORD = record_of(*MEMBERS)
-
-
-def first_map() -> ClusterMap:
-    return RECORD.first_map()
-
-
-def set_map(expected_epoch: int, cluster_map: ClusterMap) -> tuple[Any, ...]:
-    return (0, 0, 0, OP_SET_MAP, b"", expected_epoch, cluster_map.to_bytes())
 
 
 class World:
@@ -90,6 +70,11 @@ class World:
         """50 ms pass."""
         self.clock.now_ns += 50_000_000
         self.steward.tick()
+
+    def step(self) -> list[Any]:
+        """The steward looks, and what it submits is committed. The results."""
+        self.steward.tick()
+        return self.commit()
 
     def ask(self, *words: str, **kwargs: Any) -> list[tuple[int, bytes]]:
         """Ask for a change; the answers, which come later."""
@@ -134,15 +119,13 @@ def test_the_first_map_follows_from_the_record_and_waits_for_nobody() -> None:
 def test_nodes_that_rotate_their_addresses_change_together(names: str) -> None:
     """Each takes the peer and the client address that the next one has just left."""
     world = World("a", "b", "c")
-    world.steward.tick()
-    world.commit()
+    world.step()
     olds = [world.known[IDS[name]] for name in names]
     for old, new in zip(olds, olds[1:] + olds[:1], strict=True):
         world.known[old.node_id] = replace(
             old, peer_address=new.peer_address, client_address=new.client_address
         )
-    world.steward.tick()
-    assert world.commit() == [OK]
+    assert world.step() == [OK]
     assert world.state.cluster_map is not None
     assert world.state.cluster_map.nodes == tuple(world.known[n] for n in (1, 2, 3))
 
@@ -150,20 +133,17 @@ def test_nodes_that_rotate_their_addresses_change_together(names: str) -> None:
 def test_an_address_is_not_taken_from_a_node_that_was_not_heard_of() -> None:
     """a has b's old address and b is silent: only a's change waits, until b comes."""
     world = World("a", "c")
-    world.steward.tick()
-    world.commit()
+    world.step()
     world.known[1] = replace(info("a"), peer_address=MEMBERS["b"])
     world.known[3] = info("c", "moved:1")
-    world.steward.tick()
-    assert world.commit() == [OK]
+    assert world.step() == [OK]
     after = world.state.cluster_map
     assert after is not None
     assert (after.node(1), after.node(3)) == (info("a"), info("c", "moved:1"))
     world.steward.tick()
     assert not world.submitted
     world.known[2] = replace(info("b"), peer_address="elsewhere:1")
-    world.steward.tick()
-    assert world.commit() == [OK]
+    assert world.step() == [OK]
     assert world.state.cluster_map is not None
     assert world.state.cluster_map.nodes == tuple(world.known[n] for n in (1, 2, 3))
 
@@ -171,8 +151,7 @@ def test_an_address_is_not_taken_from_a_node_that_was_not_heard_of() -> None:
 def test_a_chain_of_claims_on_a_silent_nodes_address_waits_as_a_whole() -> None:
     """b claims the address of c, which is silent, and a the one that b would leave."""
     world = World("a", "b")
-    world.steward.tick()
-    world.commit()
+    world.step()
     world.known[2] = replace(info("b"), peer_address=MEMBERS["c"])
     world.known[1] = replace(info("a"), peer_address=MEMBERS["b"])
     world.steward.tick()
@@ -181,16 +160,14 @@ def test_a_chain_of_claims_on_a_silent_nodes_address_waits_as_a_whole() -> None:
 
 def test_groups_that_have_started_are_told_together_with_what_else_changed() -> None:
     world = World("a", "b", "c")
-    world.steward.tick()
-    world.commit()
+    world.step()
     world.steward.started(0b0101)
     world.steward.tick()
     world.steward.started(0b1000)
     assert not world.submitted
     world.known[2] = info("b", "elsewhere:1")
     for _ in range(STARTED_TICKS):
-        world.steward.tick()
-        world.commit()
+        world.step()
     after = world.state.cluster_map
     assert after is not None
     assert after.started == 0b1101
@@ -216,13 +193,11 @@ def test_only_a_leader_that_has_applied_its_first_entry_acts() -> None:
 
 def test_a_changed_address_becomes_the_next_epoch_and_placement_stays() -> None:
     world = World("a", "b", "c")
-    world.steward.tick()
-    world.commit()
+    world.step()
     before = world.state.cluster_map
     assert before is not None
     world.known[2] = info("b", "elsewhere:1")
-    world.steward.tick()
-    assert world.commit() == [OK]
+    assert world.step() == [OK]
     after = world.state.cluster_map
     assert after is not None
     assert (after.epoch, after.node(2).client_address) == (2, "elsewhere:1")
@@ -231,8 +206,7 @@ def test_a_changed_address_becomes_the_next_epoch_and_placement_stays() -> None:
 
 def test_a_stranger_does_not_get_into_the_map() -> None:
     world = World("a", "b", "c")
-    world.steward.tick()
-    world.commit()
+    world.step()
     world.known[9] = NodeInfo(9, "z", "z:1", "z:2", "", "", 1.0)
     world.steward.tick()
     assert not world.submitted
@@ -246,8 +220,7 @@ def test_a_proposal_that_was_overtaken_changes_nothing_and_is_looked_at_again() 
     world.known[1] = info("a", "moved:1")
     assert world.commit() == [EXISTS]
     assert world.state.cluster_map == other
-    world.steward.tick()
-    assert world.commit() == [OK]
+    assert world.step() == [OK]
     assert world.state.epoch == 2
 
 
@@ -436,7 +409,61 @@ def test_nothing_is_changed_before_each_node_reads_the_second_form(joins: bool, 
     answers = world.ask("drain", "c", asks_to_join=joins)
     world.tick()
     assert answers[0][0] == code
-    assert b"(c)" in answers[0][1]
+    assert b"start node c with this version" in answers[0][1]
+
+
+def silence_c(world: World, ticks: int = 40) -> None:
+    """The map is of form 1, and node c has been silent for so many times 50 ms."""
+    world.tick()
+    world.commit()
+    world.heard = {2}
+    world.forms = {2: 2, 3: 1}
+    for _ in range(ticks):
+        world.tick()
+
+
+@pytest.mark.parametrize("words", [("remove", "c", "force"), ("replace", "c")])
+def test_an_operator_vouches_for_a_node_that_is_dead_before_the_second_form(
+    words: tuple[str, ...],
+) -> None:
+    world = World("a", "b", "c")
+    silence_c(world)
+    before = world.map
+    assert before.form == 1
+    # Three nodes, three replicas: a node cannot be removed then, and can be replaced.
+    dry = world.ask(*words, "dry")
+    answers = world.ask(*words)
+    world.tick()
+    if words[0] == "remove":
+        assert b"2 nodes would be left for 3 replicas" in answers[0][1]
+        assert b"`quorumcache node replace c`" in answers[0][1]
+        return
+    assert dry[0][0] == DONE
+    assert world.commit() == [OK]
+    assert [code for code, _ in answers] == [DONE]
+    after = world.map
+    assert (after.form, after.epoch, after.directory) == (2, before.epoch + 1, (1, 2, 3))
+    assert (after.node(3).name, after.node(3).state) == ("c~3", "lost")
+    assert after.setting("dead_after_ms") == "60000"
+    assert after.change == "replace c"
+
+
+def test_nobody_vouches_for_a_node_that_may_live_or_while_another_one_is_unread() -> None:
+    world = World("a", "b", "c")
+    silence_c(world)
+    for heard, forms, expected in (
+        ({2, 3}, {2: 2, 3: 1}, b"it is heard, so it is not lost"),
+        ({2}, {2: 1, 3: 1}, b"start node b with this version, then"),
+    ):
+        world.heard, world.forms = heard, forms
+        for _ in range(10):
+            world.tick()
+        answers = world.ask("replace", "c")
+        world.tick()
+        assert answers[0][0] == REFUSED
+        assert expected in answers[0][1]
+        assert not world.submitted
+    assert world.map.form == 1
 
 
 # -- the directory's own steps ------------------------------------------------------------------
@@ -490,7 +517,7 @@ def test_a_report_of_progress_brings_the_next_step_but_no_more_of_them_than_are_
     ticks = 6 * STEP_TICKS
     for tick in range(ticks):
         report = (1, 2, 3, (1, 2, 3 + tick), (), 0, 0)  # Group, term, decision, voters ...
-        world.steward._ledger.told(2, (REPORT, (), b"", (report,), ()))
+        world.steward._ledger.told(2, (REPORT, (), b"", (report,), (), False))
         world.tick()
     assert len(views) - 1 == ticks // min(
         STEP_TICKS, STEP_TICKS_MIN * -(-shards // SHARDS_PER_STEP)
@@ -498,7 +525,7 @@ def test_a_report_of_progress_brings_the_next_step_but_no_more_of_them_than_are_
     world.tick()
     views.clear()
     for _ in range(STEP_TICKS - 2):
-        world.steward._ledger.told(2, (REPORT, (), b"", (report,), ()))
+        world.steward._ledger.told(2, (REPORT, (), b"", (report,), (), False))
         world.tick()
     assert views == [], "the same once more is no news"
 

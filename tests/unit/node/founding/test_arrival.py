@@ -1,4 +1,4 @@
-"""What a node with --join begins with."""
+"""A member that is told to join again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.config import NodeConfig
-from quorumcache.node.errors import ConfigError, WrongDataDir
-from quorumcache.node.founding.arrival import check_seeds, new_joining_phase
+from quorumcache.node.errors import WrongDataDir
+from quorumcache.node.founding.arrival import check_seeds
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.identity import NodeIdentity
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.support.founding import disk_id
-from tests.support.joining import RECORD, SECRET, MemberEnd, newcomer
+from tests.support.joining import RECORD, SECRET, MemberEnd
 
 CONFIG = NodeConfig(name="d", peer="d:1", join="a:1,nobody:1", data_dir="dir")
 
@@ -24,20 +24,6 @@ CONFIG = NodeConfig(name="d", peer="d:1", join="a:1,nobody:1", data_dir="dir")
 def durable(secret: Any = SECRET, cluster_id: str = RECORD.cluster_id) -> Any:
     identity = NodeIdentity(disk_id(9), cluster_id, 3, "d", True, "{}", is_joined=True)
     return SimpleNamespace(secret=secret, identity=identity, directory="dir")
-
-
-def test_a_node_that_knows_no_secret_cannot_join() -> None:
-    loop = VirtualLoop()
-    options: dict[str, Any] = {
-        "loop": loop,
-        "random": Random(1),
-        "entropy": Random(1),
-        "on_waiting": lambda why: None,
-    }
-    with pytest.raises(ConfigError, match=r"--secret-file FILE .* QUORUMCACHE_SECRET"):
-        new_joining_phase(CONFIG, durable(secret=None), newcomer(), **options)
-    new_joining_phase(CONFIG, durable(), newcomer(), **options).close()
-    loop.close()
 
 
 def test_a_member_with_seeds_of_another_cluster_does_not_start() -> None:

@@ -6,7 +6,6 @@ a time.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from random import Random
 
@@ -32,7 +31,7 @@ from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.wal import Wal
 from quorumcache.ring import ClusterMap, is_disk_id
 from tests.simulation.loop import VirtualLoop
-from tests.support.fake_disk import FakeDisk, Nothing, PowerLoss, Survival
+from tests.support.fake_disk import FakeDisk, Nothing, Survival, crash_at
 from tests.support.founding import disk_id, founder, record_of
 
 SETTINGS = dict(record_of("a").settings)
@@ -111,26 +110,14 @@ def test_a_crash_at_any_step_of_accepting_leaves_a_new_or_a_member() -> None:
         for seed in range(6):
             disk = new_disk(Survival(Random(seed)))
             identity = opened(disk)
-            first = disk.steps
-
-            def crash(name: str, path: str, disk: FakeDisk = disk, at: int = first + step) -> None:
-                if disk.steps == at:
-                    disk.crash()
-
-            disk.before_step = crash
-            try:
+            with crash_at(disk, step) as crashes:
                 accept(disk, "d", identity, record_with(identity), Random(5), FIRST_SECRET)
-                crashed = False
-            except PowerLoss:
-                crashed = True
-            disk.before_step = None
-            disk.crash()
             found = opened(disk)
             assert found.disk_id == identity.disk_id
             outcomes.append(found.is_member)
             secret: Secret | None = FIRST_SECRET
             if not found.is_member:
-                assert crashed
+                assert crashes
                 secret = SECOND_SECRET if seed % 2 else None
                 accept(disk, "d", found, record_with(identity, seed=9), Random(6), secret)
                 disk.crash()
@@ -183,25 +170,13 @@ def test_a_crash_at_any_step_of_joining_leaves_a_new_or_a_member() -> None:
         for seed in range(6):
             disk = new_disk(Survival(Random(seed)))
             identity = opened(disk)
-            first = disk.steps
-
-            def crash(name: str, path: str, disk: FakeDisk = disk, at: int = first + step) -> None:
-                if disk.steps == at:
-                    disk.crash()
-
-            disk.before_step = crash
-            try:
+            with crash_at(disk, step) as crashes:
                 joined(disk, identity)
-                crashed = False
-            except PowerLoss:
-                crashed = True
-            disk.before_step = None
-            disk.crash()
             found = opened(disk)
             assert found.disk_id == identity.disk_id
             outcomes.append(found.is_member)
             if not found.is_member:
-                assert crashed
+                assert crashes
                 assert not disk.exists("d/cluster.map")
                 if seed % 2:
                     joined(disk, found, seed=9)
@@ -225,17 +200,8 @@ def test_a_removal_of_leftovers_that_crashes_goes_on_at_the_next_start() -> None
         new = disk.read("d/node.id")
         joined(disk, identity)
         disk.write("d/node.id", new)  # As if the crash had been before that last step.
-        first = disk.steps
-
-        def crash(name: str, path: str, disk: FakeDisk = disk, at: int = first + step) -> None:
-            if disk.steps == at:
-                disk.crash()
-
-        disk.before_step = crash
-        with contextlib.suppress(PowerLoss):
+        with crash_at(disk, step):
             opened(disk)
-        disk.before_step = None
-        disk.crash()
         assert opened(disk) == identity
         assert not disk.exists("d/cluster.map")
 

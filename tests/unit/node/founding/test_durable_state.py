@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from quorumcache.node.cluster_time import ClusterTime
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import AcknowledgedDataLost, NodeLeft, SecretDiffers, WrongDataDir
 from quorumcache.node.founding.durable_state import DurableState
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.founding_record import FoundingRecord
 from quorumcache.ring.secret import Secret
 from tests.simulation.loop import VirtualLoop

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.founding.introduction import info_of, own_hello, own_info, peer_specs
 from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.peers.codec import HEADER, decode_hello, encode_hello
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.starts import Starts
 from quorumcache.ring import NodeInfo
 from quorumcache.ring.node_info import LOST
@@ -25,6 +25,10 @@ CONFIG = NodeConfig(
     weight=2.0,
     initial_cluster={"a": "hosta:1", "b": "setting:1"},
 )
+
+
+def nowhere(node_id: int) -> tuple[str, ...]:
+    return ()
 
 
 def founding(node_id: int = 1) -> FoundingProgress:
@@ -87,14 +91,14 @@ def test_the_fingerprint_is_of_what_the_cluster_was_founded_with() -> None:
 
 
 def test_the_others_are_the_founders_until_there_is_a_map() -> None:
-    specs = peer_specs(CONFIG, founding(), None, {})
+    specs = peer_specs(CONFIG, founding(), None, {}, nowhere, {})
     assert {n: spec.name for n, spec in specs.items()} == {2: "b", 3: "c"}
     assert {n: spec.disk_id for n, spec in specs.items()} == {2: disk_id(2), 3: disk_id(3)}
 
 
 def test_the_own_settings_say_where_to_dial_then_the_map_and_what_the_node_told() -> None:
     told = replace(MAP.node(3), peer_address="told:1")
-    specs = peer_specs(CONFIG, founding(), MAP, {3: told})
+    specs = peer_specs(CONFIG, founding(), MAP, {3: told}, nowhere, {})
     assert (specs[2].address, specs[2].told) == ("setting:1", MAP.node(2).peer_address)
     assert (specs[3].address, specs[3].told) == (MAP.node(3).peer_address, "told:1")
 
@@ -103,7 +107,7 @@ def test_a_map_may_know_nodes_that_are_no_founders_and_founders_may_have_left() 
     late = NodeInfo(9, "late", "late:1", "late:2", "", "", 1.0, disk_id(9))
     sets = [(1, 3, 9)] * MAP.shard_count
     cluster_map = MAP.with_node(late).with_replica_sets(sets).without_node(2)
-    specs = peer_specs(CONFIG, founding(), cluster_map, {})
+    specs = peer_specs(CONFIG, founding(), cluster_map, {}, nowhere, {})
     assert {n: (s.name, s.address, s.disk_id) for n, s in specs.items()} == {
         3: ("c", "hostc:1", disk_id(3)),
         9: ("late", "late:1", disk_id(9)),
@@ -115,7 +119,7 @@ def test_a_lost_node_is_not_dialed_where_its_successor_is() -> None:
     lost = replace(MAP.node(3), name="c~3", state=LOST)
     others = (*MAP.nodes[:2], lost)
     before = replace(MAP, form=2, directory=(1, 2, 3), nodes=others)
-    assert {*peer_specs(CONFIG, founding(), before, {})} == {2, 3}
+    assert {*peer_specs(CONFIG, founding(), before, {}, nowhere, {})} == {2, 3}
     successor = replace(MAP.node(3), node_id=4, disk_id=disk_id(4))
     replaced = replace(before, nodes=(*others, successor), next_node_id=5)
-    assert {*peer_specs(CONFIG, founding(), replaced, {})} == {2, 4}
+    assert {*peer_specs(CONFIG, founding(), replaced, {}, nowhere, {})} == {2, 4}

@@ -16,7 +16,7 @@ import pytest
 
 from quorumcache.node.errors import JoinRefused, PeerError
 from quorumcache.node.founding.admission import Verdict
-from quorumcache.node.founding.joining import cluster_of
+from quorumcache.node.founding.joining import UNREACHED_SECONDS, member_at
 from quorumcache.node.peers.codec import (
     PROTOCOL_VERSION,
     FrameDecoder,
@@ -39,7 +39,7 @@ from tests.support.joining import (
     newcomer,
 )
 
-SECONDS = 120.0
+SECONDS = 300.0
 
 
 def play(story: Callable[[VirtualLoop], Awaitable[None]]) -> None:
@@ -313,7 +313,7 @@ def test_an_address_that_does_not_reach_the_new_node_is_refused() -> None:
         await member.listen()
         before = member.map
         for address, told in {
-            "nowhere:1": r"d is not reachable at nowhere:1 from node a: .*--advertise-peer",
+            "nowhere:1": r"d is not reachable at nowhere:1 from node a: .*--advertise-peer.*60 s",
             "a:1": "node a, another one, answers there",
         }.items():
             phase = joining_phase(loop, own=replace(own, peer_address=address))
@@ -322,6 +322,60 @@ def test_an_address_that_does_not_reach_the_new_node_is_refused() -> None:
             phase.close()
         assert member.map == before
         assert not member.asked
+
+    play(story)
+
+
+def test_an_address_that_another_node_answers_at_is_refused_at_once() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        member = MemberEnd(loop)
+        await member.listen()
+        phase = joining_phase(loop, own=replace(newcomer(), peer_address="a:1"))
+        with pytest.raises(JoinRefused, match="another one, answers there"):
+            async with asyncio.timeout(5):
+                await phase.run()
+        phase.close()
+
+    play(story)
+
+
+def test_an_address_that_comes_up_late_is_waited_for() -> None:
+    """The port of a container, a firewall, a name: the node says what it waits for, and joins."""
+
+    async def story(loop: VirtualLoop) -> None:
+        waits: list[str] = []
+        member, phase = MemberEnd(loop), joining_phase(loop, waits=waits)
+        await member.listen()
+        run = loop.create_task(phase.run())
+        await asyncio.sleep(UNREACHED_SECONDS - 5)
+        assert not run.done()
+        assert not member.asked
+        assert "d is not reachable at d:1 from node a" in waits[-1]
+        assert len(waits) < UNREACHED_SECONDS, "at a sensible pace"
+        assert len(set(waits)) < 3, "the same line each time, which is logged once"
+        await listening(phase, loop)
+        assert (await run).node_id == 3
+        phase.close()
+
+    play(story)
+
+
+def test_the_time_for_an_address_counts_anew_after_the_members_had_other_reasons() -> None:
+    async def story(loop: VirtualLoop) -> None:
+        waits: list[str] = []
+        member, phase = MemberEnd(loop), joining_phase(loop, waits=waits)
+        await member.listen()
+        run = loop.create_task(phase.run())
+        await asyncio.sleep(UNREACHED_SECONDS - 5)
+        known, member.map = member.map, None
+        await asyncio.sleep(10)
+        assert "has no map yet" in waits[-1]
+        member.map = known
+        await asyncio.sleep(UNREACHED_SECONDS - 10)
+        assert not run.done()
+        with pytest.raises(JoinRefused, match="is not reachable at d:1"):
+            await run
+        phase.close()
 
     play(story)
 
@@ -361,12 +415,14 @@ def test_a_refusal_with_a_pause_is_waited_for() -> None:
     play(story)
 
 
-def test_the_cluster_behind_a_seed() -> None:
+def test_the_member_behind_a_seed() -> None:
     async def story(loop: VirtualLoop) -> None:
         await MemberEnd(loop).listen()
         await speaks(loop, "service", b"SSH-2.0-x\r\n")
-        assert await cluster_of(loop, Random(1), "a:1") == RECORD.cluster_id
-        assert await cluster_of(loop, Random(1), "service:1") == ""
-        assert await cluster_of(loop, Random(1), "nobody:1") == ""
+        found = await member_at(loop, Random(1), "a:1")
+        assert found is not None
+        assert (found.cluster_id, found.name) == (RECORD.cluster_id, "a")
+        assert await member_at(loop, Random(1), "service:1") is None
+        assert await member_at(loop, Random(1), "nobody:1") is None
 
     play(story)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from quorumcache.node.alarms import Alarms
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.consensus.values import Entry
 from quorumcache.node.errors import DataDirLost, DiskFailed, OutOfResources
 from quorumcache.node.housekeeping.disk_keeper import (
@@ -16,6 +15,7 @@ from quorumcache.node.housekeeping.disk_keeper import (
     SLOW_ELECTIONS,
     DiskKeeper,
 )
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.disk_space import plan_space
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal import Wal, WalRecord

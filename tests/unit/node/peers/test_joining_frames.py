@@ -26,6 +26,7 @@ from quorumcache.node.peers.joining_frames import (
     MemberNonce,
     Reached,
     ReachQuestion,
+    Unreached,
     decode_join_answer,
     decode_newcomer,
     encode_join,
@@ -34,6 +35,7 @@ from quorumcache.node.peers.joining_frames import (
     encode_nonce,
     encode_reach,
     encode_reached,
+    encode_unreached,
     join_body,
     joined_body,
 )
@@ -63,6 +65,8 @@ def test_answers_there_and_back() -> None:
     assert decode_join_answer(payload(encode_nonce(nonce))) == nonce
     reached = Reached("d", disk_id(9))
     assert decode_join_answer(payload(encode_reached(reached))) == reached
+    unreached = Unreached("node d is not reachable at d:1 from node a: no answer")
+    assert decode_join_answer(payload(encode_unreached(unreached))) == unreached
     joined = Joined(RECORD, 2, newest_map())
     body = joined_body(joined)
     answer = decode_join_answer(payload(encode_joined(body, PROOF)))
@@ -102,6 +106,9 @@ def test_malformed_questions_are_refused(fields: tuple[Any, ...]) -> None:
         ("nonce", V, b"", disk_id(1), "a"),
         ("reached", V, "d", "x"),
         ("reached", V, "\n", disk_id(1)),
+        ("unreached", V),
+        ("unreached", V, b"why"),
+        ("unreached", V, "why\n"),
         ("joined", V, b"\x90", PROOF),
         ("joined", V, msgpack.packb(("{}", 1, b"")), PROOF),
         ("joined", V, msgpack.packb((RECORD.to_text(), 1, b"")), PROOF),

@@ -37,6 +37,7 @@ from quorumcache.node.peers.open_links import UNKNOWN_LINKS_MAX
 from quorumcache.node.peers.peer import ONE_WAY_NS
 from quorumcache.node.peers.proofs import encode_proof, make_proof, nonce_of, with_extras
 from quorumcache.node.telemetry.counters import Counters
+from quorumcache.ring.map_form import FORM_MAX
 from quorumcache.ring.secret import Secret
 from tests.support.background import background_tasks
 from tests.support.founding import disk_id
@@ -420,6 +421,21 @@ def test_a_stranger_with_a_newer_map_is_tried_again_once_the_map_names_it() -> N
             a.update_peers({2: PeerSpec("b", world.address(2), disk_id(9))})
             await at_a.wait("up", 2)
             await at_b.wait("up", 1)
+
+    run(test())
+
+
+def test_a_peer_that_cannot_read_a_new_map_loses_its_links_and_is_refused() -> None:
+    """Its version was heard before the map got a form that it does not read."""
+
+    async def test() -> None:
+        async with World() as world:
+            a, at_a, _, at_b = await both(world)
+            a.set_map(5, FORM_MAX + 1)
+            await at_a.wait("refused")
+            await at_b.wait("down", 1)
+            await until(lambda: not a.is_heard(2) and not a.is_up(2))
+            assert "cannot read the cluster map of node a" in at_a.all("refused")[0][2]
 
     run(test())
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from quorumcache.node.config import NodeConfig, parse_initial_cluster
 from quorumcache.node.errors import ConfigError, StartupError
 from quorumcache.node.process import local_cluster
 from quorumcache.node.process.local_cluster import (
@@ -22,6 +21,8 @@ from quorumcache.node.process.local_cluster import (
     save_plan,
     without_node,
 )
+from quorumcache.node.settings.checks import check_config
+from quorumcache.node.settings.config import NodeConfig, parse_initial_cluster
 
 
 def plan_for(
@@ -135,7 +136,7 @@ def test_a_plan_of_another_version(tmp_path: Path) -> None:
 def test_every_node_of_a_plan_is_a_valid_configuration(tmp_path: Path, taken: set[int]) -> None:
     plan, _ = plan_for(tmp_path, nodes=26)
     for node in plan.nodes:
-        NodeConfig(
+        config = NodeConfig(
             name=node.name,
             listen=node.listen,
             peer=node.peer,
@@ -143,7 +144,8 @@ def test_every_node_of_a_plan_is_a_valid_configuration(tmp_path: Path, taken: se
             data_dir=plan.directory(node),
             initial_cluster=parse_initial_cluster(plan.initial_cluster),
             shards=plan.shards,
-        ).validate()
+        )
+        check_config(config)
 
 
 def test_is_free() -> None:

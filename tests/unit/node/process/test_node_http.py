@@ -38,6 +38,12 @@ def test_what_is_no_report_is_told(body: bytes) -> None:
         asyncio.run(served(b"HTTP/1.0 200 OK\r\n\r\n" + body, read_health))
 
 
+def share_of(rows: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> Share:
+    body = json.dumps({"node_id": 1, "shards": rows, "nodes": nodes}).encode()
+    share: Share = asyncio.run(served(b"HTTP/1.0 200 OK\r\n\r\n" + body, read_share))
+    return share
+
+
 def test_the_share_of_a_node_is_what_it_should_lead() -> None:
     rows = [
         {"shard": 0, "role": "leader", "replicas": [1, 2]},
@@ -45,8 +51,10 @@ def test_the_share_of_a_node_is_what_it_should_lead() -> None:
         {"shard": 2, "role": "leader", "replicas": [2, 1]},
         {"shard": 3, "role": "follower"},
     ]
-    body = json.dumps({"node_id": 1, "shards": rows}).encode()
-    reply = b"HTTP/1.0 200 OK\r\n\r\n" + body
-    assert asyncio.run(served(reply, read_share)) == Share(wanted=2, led=1)
+    nodes = [{"node_id": 1, "up": True}, {"node_id": 2, "up": True}]
+    assert share_of(rows, nodes) == Share(wanted=2, led=1)
+    nodes[1]["up"] = False
+    assert share_of(rows, nodes) == Share(wanted=2, led=1, degraded=3)
+    assert share_of(rows, nodes[:1]) == Share(wanted=2, led=1, degraded=3)
     with pytest.raises(ValueError, match="not a status report"):
         asyncio.run(served(b"HTTP/1.0 200 OK\r\n\r\n{}", read_share))

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import ConfigError
 from quorumcache.node.process.options import (
     Command,
@@ -19,6 +18,7 @@ from quorumcache.node.process.options import (
     read_file,
 )
 from quorumcache.node.process.setting_table import OPTIONS, read_size
+from quorumcache.node.settings.config import NodeConfig
 
 TEXT_OF: dict[str, str] = {
     "name": "b",

@@ -25,6 +25,9 @@ class FakeNodes:
                       enumerate("abcdef"[:count], 1)]  # fmt: skip
         self.back_s = 5.0
         self.ill: dict[str, list[str]] = {}
+        self.degraded_s = 0.0
+        """For so long a replica of some shards is missing."""
+        self.begun = 0.0
         monkeypatch.setattr(module, "read_health", self._health)
         monkeypatch.setattr(module, "read_share", self._share)
 
@@ -36,12 +39,14 @@ class FakeNodes:
 
     async def _share(self, address: str) -> Share:
         node = self._of(address)
-        is_back = asyncio.get_running_loop().time() >= node.back_at
-        return Share(20, node.leads if is_back else 0)
+        now = asyncio.get_running_loop().time()
+        is_degraded = now < self.begun + self.degraded_s
+        return Share(20, node.leads if now >= node.back_at else 0, 4 * is_degraded)
 
     def restart(self, is_wanted: Callable[[], bool] = lambda: True) -> tuple[bool, list[str]]:
         said: list[str] = []
         loop = VirtualLoop()
+        self.begun = loop.time()
         try:
             ended = loop.run_until_complete(rolling_restart(self.nodes, said.append, is_wanted))
         finally:
@@ -87,6 +92,18 @@ def test_it_ends_where_a_node_is_not_well(monkeypatch: pytest.MonkeyPatch) -> No
     assert said == [
         "stopped before the first node: node c: the disk is full; node a was not touched"
     ]
+
+
+def test_it_ends_where_a_replica_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a node that was removed: the others are well, and no majority without one of them."""
+    nodes = FakeNodes(monkeypatch)
+    nodes.degraded_s = 1000.0
+    ended, said = nodes.restart()
+    assert not ended
+    assert nodes.events == []
+    assert "before the first node: node a: a replica is missing from 4 of its shards" in said[-1]
+    nodes.degraded_s = 10.0
+    assert nodes.restart()[0], "it waits a while for what is soon done"
 
 
 def test_it_ends_where_a_node_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

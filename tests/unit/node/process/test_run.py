@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import DataDirLocked, DiskFailed, NodeLeft
 from quorumcache.node.process import run
 from quorumcache.node.process.signals import hold, release
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.telemetry.timings import Histogram, Timings
 
 DEADLINE_S = 30.0

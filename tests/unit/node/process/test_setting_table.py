@@ -9,7 +9,6 @@ import dataclasses
 
 import pytest
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import ConfigError
 from quorumcache.node.process.setting_table import (
     OPTIONS,
@@ -20,6 +19,7 @@ from quorumcache.node.process.setting_table import (
     read_size,
     read_text,
 )
+from quorumcache.node.settings.config import NodeConfig
 
 
 def test_each_setting_is_a_field_and_stands_there_once() -> None:

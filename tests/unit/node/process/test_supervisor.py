@@ -312,6 +312,55 @@ def test_a_node_that_was_not_taken_in_is_tried_first_the_next_time(
     assert said[-1].endswith("`quorumcached up add` tries it again")
 
 
+def test_a_lost_node_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be started again and again."""
+    starts: list[str] = []
+
+    async def start(child: Child) -> None:
+        starts.append(child.node.name)
+        raise StartupError("the log is damaged")
+
+    async def died(child: Child) -> str:
+        if child.node.name == "a":
+            await asyncio.get_running_loop().create_future()
+        return "exit status 1"
+
+    monkeypatch.setattr(Child, "start", start)
+    monkeypatch.setattr(Child, "wait_end", died)
+    nodes = (LocalNode("a", 1, 2, 3), LocalNode("b", 4, 5, 6))
+    said: list[str] = []
+    supervisor = Supervisor(
+        Plan(str(tmp_path), 4, nodes), passed_on=[], restart=True, say=said.append
+    )
+    child = supervisor._children[1]
+    make_data(child)
+    caller = FakeCaller()
+
+    async def main() -> dict[str, Any]:
+        async with asyncio.TaskGroup() as group:
+            supervisor._watching = group
+            for each in supervisor._children:
+                supervisor._watches[each.node.name] = group.create_task(supervisor._watch(each))
+            await asyncio.sleep(2)
+            answer = await supervisor._handle({"do": "give-up", "name": "b"}, caller)  # type: ignore[arg-type]
+            begun = len(starts)
+            await asyncio.sleep(100)
+            assert len(starts) == begun
+            supervisor._watches["a"].cancel()
+        return answer
+
+    loop = VirtualLoop()
+    try:
+        assert loop.run_until_complete(main()) == {"code": 0}
+    finally:
+        loop.close()
+    assert set(starts) == {"b"}
+    assert caller.said == [f"node b was removed; what is left of it is in {child.directory}"]
+    remembered = json.loads((tmp_path / "cluster.json").read_text())
+    assert [row["name"] for row in remembered["nodes"]] == ["a"]
+    assert child.gone.is_set()
+
+
 def test_a_node_joins_and_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(child: Child) -> None:
         make_data(child)

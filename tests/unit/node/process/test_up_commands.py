@@ -16,9 +16,11 @@ class Asked:
         self.questions: list[dict[str, Any]] = []
         self.answers: list[Any] = []
         self.commands: list[tuple[str, ...]] = []
+        self.members = ["a", "b"]
         self.status = 0
         monkeypatch.setattr(up_commands, "ask", self._ask)
         monkeypatch.setattr(up_commands, "_quorumcache", self._run)
+        monkeypatch.setattr(up_commands, "_members", lambda seeds: self.members)
 
     def _ask(
         self, data_dir: str, question: dict[str, Any], say: Callable[[str], object]
@@ -64,6 +66,35 @@ def test_remove_drains_and_waits_until_the_node_has_ended(asked: Asked) -> None:
     assert asked.commands[-1][-1] == "--no-wait"
 
 
+def test_a_lost_node_is_removed_and_given_up_before_anything_moves(asked: Asked) -> None:
+    nodes = {"code": 0, "nodes": [["a", "h:1"], ["b", "h:2"]]}
+    asked.answers = [nodes, {"code": 0}]
+    assert up.main(["remove", "a", "--force", "--secret-file", "s"]) == 0
+    assert asked.commands == [
+        ("h:2", "node", "remove", "a", "--force", "--no-wait", "--secret-file", "s"),
+        ("h:2", "moves", "--wait"),
+    ]
+    assert [question["do"] for question in asked.questions] == ["nodes", "give-up"]
+    asked.answers = [nodes, {"code": 0}]
+    assert up.main(["remove", "a", "--force", "--no-wait"]) == 0
+    assert len(asked.commands) == 3
+
+
+def test_a_node_that_is_not_lost_is_not_given_up(asked: Asked) -> None:
+    """The cluster refuses it: the node is heard."""
+    asked.answers, asked.status = [{"code": 0, "nodes": [["a", "h:1"], ["b", "h:2"]]}], 1
+    assert up.main(["remove", "a", "--force"]) == 1
+    assert [question["do"] for question in asked.questions] == ["nodes"]
+
+
+def test_a_node_that_was_removed_from_the_cluster_before_is_given_up(asked: Asked) -> None:
+    asked.members = ["b"]
+    asked.answers = [{"code": 0, "nodes": [["a", "h:1"], ["b", "h:2"]]}, {"code": 0}]
+    assert up.main(["remove", "a", "--force", "--no-wait"]) == 0
+    assert asked.commands == []
+    assert asked.questions[-1] == {"in": "./quorumcache-data", "do": "give-up", "name": "a"}
+
+
 def test_what_goes_wrong_is_one_line(asked: Asked, capsys: Any) -> None:
     asked.answers = [{"code": 0, "nodes": [["a", "h:1"]]}]
     assert up.main(["remove", "z"]) == 1
@@ -81,4 +112,6 @@ def test_help(words: list[str], asked: Asked, capsys: Any) -> None:
     if words[0] == "remove":
         words = ["remove", "x", "--help"]
     assert up.main(words) == 0
-    assert "--data-dir" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "--data-dir" in shown
+    assert ("--force" in shown) == (words[0] == "remove")

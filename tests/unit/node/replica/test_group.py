@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from quorumcache.node.consensus.errors import ProposalDropped
-from quorumcache.node.consensus.values import Entry, EntryKind, Role, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta, SnapshotSource
 from quorumcache.node.replica.group import (
     BATCH_BYTES_MAX,
     COMMAND_OVERHEAD_BYTES,
@@ -267,8 +267,13 @@ def test_a_restored_snapshot_replaces_state_and_memory() -> None:
     world.commit_all()
     source = ShardStore()
     source.apply(7, 1000, [command(b"new")])
-    data = b"".join(source.encode_view(source.view()))
-    world.group.restore(Snapshot(SnapshotMeta(7, 1, VOTERS), data))
+    pieces = list(source.encode_view(source.view()))
+    steps = world.group.restoring(SnapshotSource(SnapshotMeta(7, 1, VOTERS), pieces))
+    for _ in pieces:
+        next(steps)
+        assert list(world.group.machine.items) == [b"old"]  # type: ignore[attr-defined]
+        assert world.group.applied_index < 7
+    assert next(steps, None) is None
     assert list(world.group.machine.items) == [b"new"]  # type: ignore[attr-defined]
     assert world.host.bytes_used == source.bytes_used
     assert world.group.applied_index == world.group.snapshot_index == 7

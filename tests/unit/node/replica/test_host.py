@@ -20,14 +20,14 @@ from quorumcache.node.consensus.values import (
     Entry,
     EntryKind,
     Role,
-    Snapshot,
     SnapshotMeta,
     SnapshotSource,
 )
 from quorumcache.node.errors import AcknowledgedDataLost, DiskFull, PeerFrameError, SnapshotInvalid
 from quorumcache.node.peers.consensus_items import decode_beats, encode_message
 from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
-from quorumcache.node.replica.host import SNAPSHOT_RETRY_SECONDS, TICKS_AT_ONCE_MAX
+from quorumcache.node.replica.host import TICKS_AT_ONCE_MAX
+from quorumcache.node.replica.installing import SNAPSHOT_RETRY_SECONDS
 from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
@@ -39,10 +39,10 @@ BEAT = HeartbeatReply(2, 5, 0)
 TICK_NS = 10_000_000
 
 
-def snapshot_at(index: int) -> Snapshot:
+def snapshot_at(index: int) -> SnapshotSource:
     store = ShardStore()
     store.apply(index, 1000, [(0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0)])
-    return Snapshot(SnapshotMeta(index, 2, VOTERS), b"".join(store.encode_view(store.view())))
+    return SnapshotSource(SnapshotMeta(index, 2, VOTERS), list(store.encode_view(store.view())))
 
 
 def test_who_comes_to_lead_settles_the_time_first() -> None:
@@ -205,17 +205,32 @@ def test_entries_that_come_with_a_snapshot_are_written_before_they_are_promised(
     assert ("send", 2) in world.told()
 
 
-def test_nothing_is_drained_while_a_snapshot_is_being_installed() -> None:
+def test_nothing_is_promised_or_written_while_a_snapshot_is_being_installed() -> None:
     world = HostWorld(1)
     log = install(world)
     world.told()
     log.promise(2, PROMISE)
+    log.say(3, PLAIN)
+    log.append(b"8")
     world.turn(1)
-    assert world.told() == []
+    assert world.told() == [("send", 3)], "the leader is answered"
+    log.promise(2, PROMISE)
+    world.turn(1)
     world.snapshots.end()
+    assert world.told() == [("installed", 1, 7), ("write", [1])]
+    world.wal.sync()
+    assert world.told() == ["synced", ("send", 2), ("write", [1])]
+    assert world.groups[1].unpersisted == 2
+    log.promise(2, PROMISE)
+    world.turn(1)
+    assert world.told() == [("write", [])], "behind what was held back"
     world.wal.sync()
     world.turn()
-    assert world.told().count(("send", 2)) == 2
+    assert world.told() == ["synced", ("send", 2), ("send", 2)]
+    assert log.persisted_calls == [(0, 0), (1, 1), (0, 0)]
+    world.wal.sync()
+    assert world.told() == ["synced", ("send", 2)]
+    assert world.groups[1].unpersisted == 0
 
 
 def test_promises_from_before_a_snapshot_still_leave_in_order() -> None:
@@ -248,7 +263,7 @@ def test_a_snapshot_without_room_is_tried_again() -> None:
 
 def test_a_snapshot_that_cannot_be_restored_never_reaches_the_disk() -> None:
     world = HostWorld(1)
-    world.logs[1].script().snapshot = Snapshot(SnapshotMeta(7, 2, VOTERS), b"nonsense")
+    world.logs[1].script().snapshot = SnapshotSource(SnapshotMeta(7, 2, VOTERS), [b"nonsense"])
     with pytest.raises(SnapshotInvalid):
         world.turn(1)
     assert world.told() == []

@@ -109,3 +109,41 @@ def test_a_copy_that_is_made_again_goes_faster() -> None:
         seconds.append(clock.ns / SECOND_NS)
     assert seconds[0] > 1.8 * seconds[1] > 6 * seconds[2] > 20 * seconds[3]
     assert seconds[3] == seconds[4]
+
+
+def test_doubled_bytes_count_as_one() -> None:
+    rate = Rate(1000)
+    assert rate.take(100, SECOND_NS) == 100
+    assert rate.take(1200, SECOND_NS, 3) == 1200
+    assert rate.take(MIB, SECOND_NS) == 0
+    assert rate.take(MIB, 2 * SECOND_NS, 2) == 1000
+    assert rate.take(3, 3 * SECOND_NS, DOUBLINGS_MAX + 9) == 3
+    assert rate.take(MIB, 3 * SECOND_NS) == 249, "less than one counts as one"
+
+
+def test_what_was_not_needed_goes_later_and_what_was_too_much_is_waited_for() -> None:
+    rate = Rate(1000)
+    assert rate.take(MIB, SECOND_NS) == 250
+    rate.give_back(150)
+    assert rate.take(MIB, SECOND_NS) == 150
+    rate.give_back(-500)
+    for tenths in range(11, 16):
+        assert rate.take(MIB, tenths * SECOND_NS // 10) == 0
+    assert rate.take(MIB, 17 * SECOND_NS // 10) == 200
+    assert rate.take(MIB, 2 * SECOND_NS, 1) == 500
+    rate.give_back(-1, 1)
+    assert rate.take(MIB, 3 * SECOND_NS) == 250, "no more than a burst gathers"
+    unbound = Rate()
+    unbound.give_back(-MIB)
+    unbound.bytes_per_second = 1000
+    assert unbound.take(MIB, SECOND_NS) == 250
+
+
+def test_an_older_reading_of_the_clock_gives_nothing_twice() -> None:
+    """A log goes by its last tick, a snapshot by the moment."""
+    rate = Rate(1000)
+    total = 0
+    for _ in range(1000):
+        total += rate.take(10, 10 * SECOND_NS)
+        total += rate.take(10, 10 * SECOND_NS - SECOND_NS // 100)
+    assert total == 250

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from quorumcache.node.consensus.raft.messages import VoteReply
-from quorumcache.node.consensus.values import Configuration, HardState, Snapshot, SnapshotMeta
+from quorumcache.node.consensus.values import Configuration, HardState, SnapshotMeta, SnapshotSource
 from quorumcache.node.errors import DiskFailed, DiskFull
 from quorumcache.node.replica.group import ReplicaGroup
-from quorumcache.node.replica.host import SNAPSHOT_RETRY_SECONDS
+from quorumcache.node.replica.installing import SNAPSHOT_RETRY_SECONDS
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.store import ShardStore
@@ -128,7 +128,7 @@ def install(world: HostWorld) -> None:
     store.apply(7, 1000, [SET])
     meta = SnapshotMeta(7, 2, VOTERS)
     ready = world.logs[1].script()
-    ready.snapshot = Snapshot(meta, b"".join(store.encode_view(store.view())))
+    ready.snapshot = SnapshotSource(meta, list(store.encode_view(store.view())))
     ready.hard_state = HARD_STATE
     world.logs[1].promise(2, PROMISE)
     world.turn(1)

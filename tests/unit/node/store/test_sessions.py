@@ -118,8 +118,8 @@ def test_restore() -> None:
     remember(state, 8, STORED)
     raise_floor(state, 8)
     other = SessionTable()
-    other.open(99, 1)
-    other.restore(table.images())
+    for image in table.images():
+        other.add(image)
     assert other.images() == table.images()
     assert list(other.sessions) == [1, 2]
     assert other.sessions[2].result_bytes == 3
@@ -186,8 +186,8 @@ def test_the_counts_follow_floors_expiry_and_restore() -> None:
     table.raise_floor(7, table.sessions[7], 5)
     assert (table.clients, table.client_results) == counted(table) == (2, 14)
     other = SessionTable()
-    other.open(C, 0)
-    other.restore(table.images())
+    for image in table.images():
+        other.add(image)
     assert (other.clients, other.client_results) == (2, 14)
     table.expire([A, 7], 10, 5)
     assert (table.clients, table.client_results) == counted(table) == (1, 9)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from quorumcache.node.config import NodeConfig
 from quorumcache.node.errors import ConfigError, StartupError
+from quorumcache.node.settings.checks import check_config
+from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.system.listeners import Listener
 from tests.support.hung_names import HungNames
 
@@ -208,7 +209,7 @@ def test_a_port_below_1024() -> None:
 
 
 def test_settings() -> None:
-    NodeConfig(listen="127.0.0.1:1, [::1]:1", http="127.0.0.1:2,127.0.0.2:2").validate()
+    check_config(NodeConfig(listen="127.0.0.1:1, [::1]:1", http="127.0.0.1:2,127.0.0.2:2"))
     for listen, words in (
         ("[fe80::1]:7400", r"needs its interface, as in \[fe80::1%eth0\]:7400"),
         ("127.0.0.1:1,", "is not HOST:PORT"),
@@ -217,7 +218,7 @@ def test_settings() -> None:
         (",".join(f"127.0.0.{i}:1" for i in range(1, 18)), "17 addresses, at most 16"),
     ):
         with pytest.raises(ConfigError, match=words):
-            NodeConfig(listen=listen).validate()
+            check_config(NodeConfig(listen=listen))
 
 
 def test_one_address_is_told_to_others() -> None:

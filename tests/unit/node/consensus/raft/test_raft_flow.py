@@ -14,7 +14,7 @@ from quorumcache.node.consensus.raft.messages import (
 from quorumcache.node.consensus.values import (
     Configuration,
     Role,
-    Snapshot,
+    SendBudget,
     SnapshotMeta,
     SnapshotSource,
 )
@@ -261,7 +261,9 @@ def test_a_follower_collects_chunks_and_installs() -> None:
     assert solo.flush() == [(2, SnapshotReply(2, 11, 3, False))] * 2
     solo.step(2, second)
     ready = solo.ready()
-    assert ready.snapshot == Snapshot(SnapshotMeta(11, 2, THREE), b"abcdef")
+    assert ready.snapshot is not None
+    assert ready.snapshot.meta == SnapshotMeta(11, 2, THREE)
+    assert ready.snapshot.pieces == [b"abc", b"def"]
     assert not ready.messages, "done is said once it is durable"
     assert ready.messages_after_append == [(2, SnapshotReply(2, 11, 6, True))]
     assert (solo.raft.commit_index, solo.raft.last_index) == (11, 11)
@@ -351,3 +353,142 @@ def test_a_whole_cluster_catches_up_through_lost_chunks() -> None:
     cluster.tick(100)
     assert lost > 50
     assert cluster.states()[2] == cluster.states()[0]
+
+
+# -- learners --------------------------------------------------------------------------------
+
+
+class Purse(SendBudget):
+    """Gives what the test put in."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.doublings: list[int] = []
+
+    def take(self, wanted: int, now_ns: int, doublings: int = 0) -> int:
+        taken = max(0, min(wanted, self.size))
+        self.size -= taken
+        self.doublings.append(doublings)
+        return taken
+
+    def give_back(self, size: int, doublings: int = 0) -> None:
+        self.size += size
+
+
+def led_with_learner(purse: Purse) -> Solo:
+    """Replica 1 leads 2 and 3, and 4 learns: a probe of it has been answered."""
+    solo = Solo(learners=(4,))
+    raft = solo.lead()
+    raft.pace_learners(purse)
+    solo.tick(5)
+    solo.echo(4)
+    solo.step(4, AppendReply(1, 1, False, 0, 0))
+    solo.flush()
+    assert raft.progress()[4].state == "replicate"
+    return solo
+
+
+def test_a_learner_is_sent_what_its_budget_allows_and_voters_everything() -> None:
+    purse = Purse(25)
+    solo = led_with_learner(purse)
+    for _ in range(5):
+        solo.raft.propose(b"x" * 10)
+    sent = solo.flush()
+    voter = [m for to, m in sent if to == 2 and isinstance(m, Append)]
+    learner = [m for to, m in sent if to == 4 and isinstance(m, Append)]
+    assert [e.index for m in voter for e in m.entries] == [2, 3, 4, 5, 6]
+    assert [e.index for m in learner for e in m.entries] == [2, 3, 4], "the last one is larger"
+    assert purse.size == -5, "what it was larger by is owed"
+
+
+def test_a_learner_that_was_refused_is_sent_the_rest_when_it_answers_a_heartbeat() -> None:
+    purse = Purse(0)
+    solo = led_with_learner(purse)
+    solo.raft.propose(b"x" * 10)
+    assert appends_to(solo, 4) == []
+    solo.tick(5)
+    solo.echo(4)
+    assert appends_to(solo, 4) == []
+    purse.size = 100
+    solo.tick(5)
+    solo.echo(4)
+    (append,) = appends_to(solo, 4)
+    assert [e.index for e in append.entries] == [2]
+    assert purse.size == 90
+
+
+def test_a_learner_that_acknowledges_is_sent_more() -> None:
+    purse = Purse(10)
+    solo = led_with_learner(purse)
+    for _ in range(2):
+        solo.raft.propose(b"x" * 10)
+    assert len(appends_to(solo, 4)) == 1
+    purse.size = 10
+    solo.step(4, AppendReply(1, 2, False, 0, 0))
+    (append,) = appends_to(solo, 4)
+    assert [e.index for e in append.entries] == [3]
+
+
+def test_a_probe_of_a_learner_costs_nothing() -> None:
+    purse = Purse(0)
+    solo = Solo(term=1, terms=(1, 1, 1), learners=(4,))
+    raft = solo.raft
+    raft.pace_learners(purse)
+    solo.become_leader()
+    (append,) = appends_to(solo, 4)
+    assert (append.prev_index, append.entries) == (3, ())
+    solo.step(4, AppendReply(2, 3, True, 0, 0))
+    (append,) = appends_to(solo, 4)
+    assert (append.prev_index, append.entries) == (0, ())
+    solo.step(4, AppendReply(2, 0, False, 0, 0))
+    assert appends_to(solo, 4) == []
+    assert raft.progress()[4].state == "replicate"
+    assert purse.doublings
+
+
+def test_each_round_of_a_learner_goes_twice_as_fast() -> None:
+    """A round ends when the learner has what the log held as the round began."""
+    purse = Purse(1000)
+    solo = led_with_learner(purse)
+    raft = solo.raft
+    for _ in range(3):
+        raft.propose(b"x")
+    solo.flush()
+    doublings = []
+    for match_index in (2, 3, 4, 5):
+        solo.step(4, AppendReply(1, match_index, False, 0, 0))
+        raft.propose(b"x")
+        solo.flush()
+        doublings.append(purse.doublings[-1])
+    assert doublings == [1, 1, 2, 2], "a round of two entries, and one of which half is there"
+    for _ in range(3):
+        solo.step(4, AppendReply(1, raft.last_index, False, 0, 0))
+        raft.propose(b"x")
+        solo.flush()
+    assert purse.doublings[-1] == 2, "it keeps up"
+    assert raft.members[2].doublings == 0
+
+
+def test_who_becomes_a_voter_is_held_up_no_longer() -> None:
+    purse = Purse(0)
+    solo = led_with_learner(purse)
+    raft = solo.raft
+    raft.change_membership(Configuration((1, 2, 3, 4)))
+    (append,) = appends_to(solo, 4)
+    assert len(append.entries) == 1
+    solo.step(2, AppendReply(1, 2, False, 0, 0))
+    solo.step(3, AppendReply(1, 2, False, 0, 0))
+    solo.flush()
+    raft.change_membership(Configuration((1, 2, 3), (4,)))
+    raft.propose(b"x" * 10)
+    assert appends_to(solo, 4) == [], "and is paced when it learns again"
+
+
+def test_a_learner_that_is_still_a_voter_in_a_joint_change_is_not_paced() -> None:
+    purse = Purse(0)
+    solo = Solo((1, 2, 3), learners=(4,), outgoing=(1, 2, 4))
+    solo.raft.pace_learners(purse)
+    solo.become_leader(2, 3, 4)
+    (append,) = appends_to(solo, 4)
+    assert len(append.entries) == 1
+    assert purse.doublings == []

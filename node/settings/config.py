@@ -1,58 +1,26 @@
-"""Configuration of a node: one frozen value, checked once, handed to everything.
+"""Configuration of a node: one frozen value, checked once (`checks.py`), handed to everything.
 
 Reading order: `ClusterSettings` (what has to be equal on all nodes of a cluster, and the
 fingerprint that peers compare), `NodeConfig` (everything). How users write addresses and sizes is
 in `ring/address.py` and `ring/size.py`; where the values come from (flags, a TOML file) is
 `process/options.py`. Pure.
-
-Long: all settings of a node are one value, and its checks stand beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import gcd
 
 from quorumcache.node.errors import ConfigError
-from quorumcache.ring.address import format_address, parse_address, parse_addresses
-from quorumcache.ring.cluster_map import NODES_MAX, REPLICATION_MAX
-from quorumcache.ring.errors import AddressError
-from quorumcache.ring.hashing import SHARD_COUNT_MAX, is_shard_count
-from quorumcache.ring.node_info import WEIGHTS, is_weight
-from quorumcache.ring.settings import (
-    DEAD_AFTER_MS,
-    DEAD_AFTER_MS_MAX,
-    DEAD_AFTER_MS_MIN,
-    MOVE_RATE_MAX,
-    MOVE_RATE_MIN,
-)
-
-# An item travels whole: in one log entry, one frame between nodes, one write to the log. While it
-# does, a node can do nothing else, and from about 12 MB on that takes longer than the default
-# election-ms: leaders fall. Until values travel in pieces this is the limit.
-ITEM_BYTES_MIN = 1 << 10
-ITEM_BYTES_LIMIT = 8 << 20
-MEMORY_BYTES_MIN = 1 << 20
-# A machine has a few networks; each address costs a descriptor.
-LISTEN_ADDRESSES_MAX = 16
-# One that answers is enough, and each is asked in turn.
-SEEDS_MAX = 64
-# A log file is read whole at the start.
-SEGMENT_BYTES_LIMIT = 1 << 30
+from quorumcache.ring.address import format_address, parse_address
+from quorumcache.ring.settings import DEAD_AFTER_MS
 
 # Founders are compared by name; a longer list of names is compared by its fingerprint.
 FOUNDERS_CHARS_MAX = 2000
 
 WILDCARDS = ("0.0.0.0", "::")
-GATEWAY_FOUNDS = "0 makes a gateway, which holds no shards: it has to join a cluster, with --join"
-DURABILITIES = ("fsync", "memory")
-LOG_LEVELS = ("debug", "info", "warning", "error")
-LOG_FORMATS = ("text", "json")
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 def parse_initial_cluster(text: str) -> dict[str, str]:
@@ -102,7 +70,7 @@ class ClusterSettings:
 class NodeConfig:
     """Everything a node is told.
 
-    Call `validate()` before use; the defaults alone describe one node that keeps nothing.
+    Call `check_config` before use; the defaults alone describe one node that keeps nothing.
     """
 
     # --- name and addresses
@@ -324,180 +292,6 @@ class NodeConfig:
             host = parse_address(peer_address)[0]
         return format_address(host, port)
 
-    def validate(self) -> None:
-        """Raise ConfigError for the first setting that is wrong, naming it, its value and the
-        limit.
-        """
-        self._validate_names()
-        self._validate_cluster()
-        self._validate_durability()
-        self._validate_resources()
-
-    def _validate_names(self) -> None:
-        for name, value in (("name", self.name), ("cluster_name", self.cluster_name)):
-            if not _NAME.match(value):
-                raise ConfigError(
-                    name, f"{value!r} is not 1 to 64 of letters, digits, '.', '_' and '-'"
-                )
-        if self.zone and not _NAME.match(self.zone):
-            raise ConfigError(
-                "zone", f"{self.zone!r} is not 1 to 64 of letters, digits, '.', '_' and '-'"
-            )
-        for name, value in (("listen", self.listen), ("http", self.http)):
-            if value or name == "listen":
-                _listen_addresses(name, value)
-        addresses = {"peer": self.peer, "advertise": self.advertise}
-        for name, value in {**addresses, "advertise_peer": self.advertise_peer}.items():
-            if value:
-                _address(name, value)
-        if not is_weight(self.weight):
-            raise ConfigError("weight", f"{self.weight!r:.60} is not {WEIGHTS}")
-        if self.weight == 0 and self.initial_cluster:
-            raise ConfigError("weight", GATEWAY_FOUNDS)
-        _one_of("log_level", self.log_level, LOG_LEVELS)
-        _one_of("log_format", self.log_format, LOG_FORMATS)
-
-    def _validate_cluster(self) -> None:
-        if len(self.initial_cluster) > NODES_MAX:
-            raise ConfigError(
-                "initial_cluster", f"{len(self.initial_cluster)} nodes, at most {NODES_MAX}"
-            )
-        owner: dict[str, str] = {}
-        for name, address in self.members.items():
-            if not _NAME.match(name):
-                raise ConfigError(
-                    "initial_cluster",
-                    f"node name {name!r} is not 1 to 64 of letters, digits, '.', '_' and '-'",
-                )
-            if len(self.members) == 1 and not address:
-                continue
-            port = _address(f"initial_cluster, node {name}", address)[1]
-            if port == 0 and len(self.members) > 1:
-                raise ConfigError(
-                    "initial_cluster",
-                    f"node {name}: {address!r} has port 0, but the other nodes have to know"
-                    " the port",
-                )
-            if address in owner:
-                raise ConfigError(
-                    "initial_cluster", f"nodes {owner[address]} and {name} share address {address}"
-                )
-            owner[address] = name
-        if self.name not in self.members:
-            raise ConfigError(
-                "name", f"{self.name!r} is not in initial_cluster ({', '.join(self.members)})"
-            )
-        if len(self.members) > 1 and not self.peer:
-            raise ConfigError(
-                "peer",
-                f"a cluster of {len(self.members)} nodes needs an address that the others reach",
-            )
-        if self.join:
-            self._validate_join()
-        if not is_shard_count(self.shards):
-            raise ConfigError(
-                "shards", f"{self.shards} is not a power of two in 1..{SHARD_COUNT_MAX}"
-            )
-        _in_range("replication", self.replication, 1, REPLICATION_MAX)
-        _in_range("tick_ms", self.tick_ms, 1, 1000)
-        for name, value in (("heartbeat_ms", self.heartbeat_ms), ("election_ms", self.election_ms)):
-            _in_range(name, value, self.tick_ms, 600_000)
-            if value % self.tick_ms:
-                raise ConfigError(
-                    name, f"{value} is not a multiple of the tick ({self.tick_ms} ms)"
-                )
-        if self.election_ms < 3 * self.heartbeat_ms:
-            raise ConfigError(
-                "election_ms",
-                f"{self.election_ms} is less than 3 x heartbeat_ms ({self.heartbeat_ms}): one lost"
-                " heartbeat would start an election",
-            )
-        if self.item_bytes_max > ITEM_BYTES_LIMIT:
-            raise ConfigError(
-                "item_bytes_max",
-                f"{self.item_bytes_max} is more than {ITEM_BYTES_LIMIT} (8m): an item travels"
-                " between the nodes in one piece, and a larger one would hold up heartbeats until"
-                " leaders fall",
-            )
-        _in_range("item_bytes_max", self.item_bytes_max, ITEM_BYTES_MIN, ITEM_BYTES_LIMIT)
-
-    def _validate_join(self) -> None:
-        if self.initial_cluster:
-            raise ConfigError(
-                "join",
-                "not together with --initial-cluster: that one creates a cluster, --join enters one"
-                " that is there",
-            )
-        if len(self.seeds) > SEEDS_MAX:
-            raise ConfigError("join", f"{len(self.seeds)} addresses, at most {SEEDS_MAX}")
-        for seed in self.seeds:
-            if _address("join", seed)[1] == 0:
-                raise ConfigError("join", f"{seed!r} has port 0: give the port of a member")
-        if not self.peer:
-            raise ConfigError("peer", "needed with --join: the members have to reach this node")
-        if parse_address(self.advertise_peer or self.peer)[0] in WILDCARDS:
-            raise ConfigError(
-                "advertise_peer",
-                f"needed with --peer {self.peer}: the members have to know where this node is",
-            )
-        if not self.data_dir:
-            raise ConfigError("data_dir", "needed with --join: a member has to keep its votes")
-
-    def _validate_durability(self) -> None:
-        _one_of("durability", self.durability, DURABILITIES)
-        if self.durability == "memory" and len(self.members) > 1:
-            if self.data_dir:
-                raise ConfigError(
-                    "durability",
-                    "memory for more than one node is not supported yet: a restarted node would"
-                    " not know its votes. Leave it out",
-                )
-            raise ConfigError(
-                "data_dir",
-                f"needed on every node of a cluster of {len(self.members)}: durability memory for"
-                " more than one node is not supported yet, a restarted node would not know its"
-                " votes",
-            )
-        if self.durability == "fsync" and not self.data_dir:
-            raise ConfigError("data_dir", "durability fsync needs a directory: give --data-dir DIR")
-        if self.durability == "memory" and self.data_dir:
-            raise ConfigError(
-                "data_dir",
-                f"{self.data_dir!r} would stay empty under durability memory: leave one out",
-            )
-
-    def _validate_resources(self) -> None:
-        _in_range("memory_bytes", self.memory_bytes, MEMORY_BYTES_MIN, 1 << 50)
-        _in_range("connections_max", self.connections_max, 1, 1_000_000)
-        _in_range("slow_client_ms", self.slow_client_ms, 0, 86_400_000)
-        _in_range("idle_timeout_ms", self.idle_timeout_ms, 0, 86_400_000)
-        _in_range("request_timeout_ms", self.request_timeout_ms, 1, 3_600_000)
-        _in_range("stop_timeout_ms", self.stop_timeout_ms, 1, 3_600_000)
-        _in_range("segment_bytes_max", self.segment_bytes_max, 1 << 10, SEGMENT_BYTES_LIMIT)
-        _in_range("wal_bytes_max", self.wal_bytes_max, self.segment_bytes_max, 1 << 50)
-        _in_range("snapshot_bytes_min", self.snapshot_bytes_min, 1, 1 << 40)
-        _in_range("dead_after_ms", self.dead_after_ms, DEAD_AFTER_MS_MIN, DEAD_AFTER_MS_MAX)
-        if self.move_bytes_per_s != 0:
-            _in_range("move_bytes_per_s", self.move_bytes_per_s, MOVE_RATE_MIN, MOVE_RATE_MAX)
-        _in_range("drain_timeout_ms", self.drain_timeout_ms, 0, 86_400_000)
-        _in_range("session_idle_ms", self.session_idle_ms, 1000, 1 << 40)
-
-
-def _address(name: str, value: str) -> tuple[str, int]:
-    try:
-        return parse_address(value)
-    except AddressError as error:
-        raise ConfigError(name, str(error)) from None
-
-
-def _listen_addresses(name: str, value: str) -> None:
-    try:
-        count = len(parse_addresses(value))
-    except AddressError as error:
-        raise ConfigError(name, str(error)) from None
-    if count > LISTEN_ADDRESSES_MAX:
-        raise ConfigError(name, f"{count} addresses, at most {LISTEN_ADDRESSES_MAX}")
-
 
 def _first_of(addresses: str) -> str:
     return addresses.partition(",")[0]
@@ -507,13 +301,3 @@ def _longest_tick(heartbeat_ms: int, election_ms: int) -> int:
     common = max(1, gcd(heartbeat_ms, election_ms))
     longest = max(1, heartbeat_ms // 2)
     return next(tick for tick in range(min(common, longest), 0, -1) if common % tick == 0)
-
-
-def _in_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ConfigError(name, f"{value} is not in {low}..{high}")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(name, f"{value!r} is not one of {', '.join(allowed)}")

@@ -1,0 +1,147 @@
+"""A store's state out of the bytes of a snapshot, piece by piece (`snapshot.py` has the format).
+
+The bytes may be cut anywhere. Each piece is decoded, checked and counted when it comes, so no step
+takes longer than its piece is long, and nothing of the whole is left to do at the end.
+"""
+
+from typing import Any
+
+import msgpack
+
+from quorumcache.node.errors import SnapshotInvalid
+from quorumcache.node.store.expiry import ExpiryHeap
+from quorumcache.node.store.item import ITEM_DATA, ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.results import is_result
+from quorumcache.node.store.sessions import SessionTable
+from quorumcache.node.store.snapshot import read_header
+
+
+class StoreReader:
+    """What has been read so far, in the fields that a store has."""
+
+    __slots__ = (
+        "_has_header",
+        "_items_count",
+        "_sessions_count",
+        "_taken_bytes",
+        "_total_bytes",
+        "_unpacker",
+        "applied_index",
+        "bytes_used",
+        "cas_counter",
+        "expiring",
+        "expiry",
+        "items",
+        "last_now_ms",
+        "last_wall_ms",
+        "pending_flush_ms",
+        "sessions",
+    )
+
+    def __init__(self, total_bytes: int) -> None:
+        """`total_bytes`: size of all pieces together. Nothing in them may claim to be larger."""
+        self._unpacker: Any = msgpack.Unpacker(use_list=False, max_buffer_size=max(total_bytes, 1))
+        self._total_bytes = total_bytes
+        self._taken_bytes = 0
+        self._has_header = False
+        self._items_count = 0
+        self._sessions_count = 0
+        """Both as the header says."""
+        self.applied_index = 0
+        self.last_now_ms = 0
+        self.last_wall_ms = 0
+        self.pending_flush_ms = 0
+        self.cas_counter = 0
+        self.items: dict[bytes, bytes] = {}
+        self.bytes_used = 0
+        self.expiring = 0
+        self.expiry = ExpiryHeap(self.items)
+        self.sessions = SessionTable()
+
+    def take(self, piece: bytes) -> None:
+        """The next bytes. Raises SnapshotInvalid."""
+        try:
+            self._unpacker.feed(piece)
+            self._taken_bytes += len(piece)
+            self._read()
+        except SnapshotInvalid:
+            raise
+        except Exception as error:
+            raise SnapshotInvalid(f"snapshot of {self._total_bytes} bytes: {error!r}") from error
+
+    def end(self) -> None:
+        """There is no more. Raises SnapshotInvalid unless it is a whole snapshot."""
+        if not self._is_whole():
+            raise SnapshotInvalid(f"snapshot of {self._total_bytes} bytes ends in the middle")
+        more = self._taken_bytes - self._unpacker.tell()
+        if more:
+            raise SnapshotInvalid(f"snapshot has {more} bytes too many")
+
+    def _is_whole(self) -> bool:
+        return (
+            self._has_header
+            and len(self.items) == self._items_count
+            and len(self.sessions) == self._sessions_count
+        )
+
+    def _read(self) -> None:
+        """Take all that is complete."""
+        while not self._is_whole():
+            try:
+                if not self._has_header:
+                    self._take_header()
+                    continue
+                chunk = self._unpacker.unpack()
+            except msgpack.OutOfData:
+                return
+            if len(self.items) != self._items_count:
+                self._take_items(chunk)
+            else:
+                self._take_sessions(chunk)
+
+    def _take_header(self) -> None:
+        header = read_header(self._unpacker)
+        self._has_header = True
+        self.applied_index, self.last_now_ms, self.last_wall_ms = header[2:5]
+        self.pending_flush_ms, self.cas_counter = header[5:7]
+        self._items_count, self._sessions_count = header[7:]
+
+    def _take_items(self, chunk: Any) -> None:
+        items = self.items
+        before = len(items)
+        flat = iter(chunk)
+        added = 0
+        used = 0
+        for key, item in zip(flat, flat, strict=True):
+            if type(key) is not bytes or type(item) is not bytes or len(item) <= ITEM_DATA:
+                raise SnapshotInvalid(f"snapshot holds an invalid item: {key!r:.100}")
+            items[key] = item
+            added += 1
+            used += len(key) + len(item)
+            if item[0]:
+                self.expiring += 1
+                self.expiry.add(unpack_header(item)[1], key)
+        if not added or len(items) != before + added:
+            raise SnapshotInvalid("snapshot repeats its items")
+        if len(items) > self._items_count:
+            raise SnapshotInvalid(
+                f"snapshot holds {len(items)} items, its header says {self._items_count}"
+            )
+        self.bytes_used += used + ITEM_OVERHEAD * added
+
+    def _take_sessions(self, chunk: Any) -> None:
+        if not chunk:
+            raise SnapshotInvalid("snapshot holds an empty chunk of sessions")
+        before = len(self.sessions)
+        for session, last_active_ms, floor, results in chunk:
+            if not all(type(field) is int for field in (session, last_active_ms, floor)):
+                raise SnapshotInvalid("snapshot holds an invalid session")
+            for sequence, result in results:
+                if type(sequence) is not int or not is_result(result):
+                    raise SnapshotInvalid("snapshot holds an invalid result of a session")
+            self.sessions.add((session, last_active_ms, floor, results))
+        count = len(self.sessions)
+        if count != before + len(chunk) or count > self._sessions_count:
+            raise SnapshotInvalid(
+                f"snapshot holds {count} sessions, its header says {self._sessions_count}"
+            )

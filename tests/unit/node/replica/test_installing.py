@@ -1,0 +1,162 @@
+"""A leader's snapshot takes the place of a state a piece at a time: whole, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from quorumcache.node.consensus.raft.messages import PreVoteReply, VoteReply
+from quorumcache.node.consensus.values import SnapshotMeta, SnapshotSource
+from quorumcache.node.errors import SnapshotInvalid
+from quorumcache.node.replica.installing import HELD_MAX
+from quorumcache.node.store.commands import OP_SET
+from quorumcache.node.store.store import ShardStore
+from tests.support.scripted_log import HARD_STATE, VOTERS, HostWorld
+
+PROMISE = VoteReply(2, True)
+PLAIN = PreVoteReply(2, True)
+PIECES = 7
+PIECE_BYTES = 1000
+
+
+def snapshot(index: int = 7) -> SnapshotSource:
+    """A state in `PIECES` pieces, cut without regard to what they hold."""
+    store = ShardStore()
+    data = b" 0 100\r\n%b\r\n" % bytes(100)
+    commands = [(0, 0, 0, OP_SET, b"k%d" % number, data, 0) for number in range(45)]
+    store.apply(index, 1000, commands)
+    whole = b"".join(store.encode_view(store.view()))
+    pieces = [whole[at : at + PIECE_BYTES] for at in range(0, len(whole), PIECE_BYTES)]
+    assert len(pieces) == PIECES
+    return SnapshotSource(SnapshotMeta(index, 2, VOTERS), pieces)
+
+
+def begin(world: HostWorld, source: SnapshotSource | None = None, group_id: int = 1) -> None:
+    """The turn in which the snapshot comes."""
+    log = world.logs[group_id]
+    ready = log.script()
+    ready.snapshot = source or snapshot()
+    ready.hard_state = HARD_STATE
+    log.promise(2, PROMISE)
+    world.host.mark_dirty(world.groups[group_id])
+    world.loop.run(steps_max=1)
+
+
+def items(world: HostWorld) -> int:
+    machine: Any = world.groups[1].machine
+    return len(machine.items)
+
+
+def test_no_turn_of_the_loop_restores_more_than_a_piece() -> None:
+    taken: list[int] = []
+
+    class Watched(ShardStore):
+        def restoring(self, pieces: Sequence[bytes]) -> Iterator[int]:
+            for count in ShardStore.restoring(self, pieces):
+                taken.append(count)
+                yield count
+
+    world = HostWorld(1)
+    world.groups[1].machine = Watched()
+    begin(world)
+    for step in range(PIECES):
+        assert len(taken) == step
+        world.loop.run(steps_max=1)
+        assert items(world) == world.groups[1].applied_index == 0, "the state is as it was"
+        assert world.told() == [], "nothing is stored before the whole is restored"
+    world.loop.run(steps_max=1)
+    assert items(world) == 45
+    assert world.told() == [("save", 1, 7)]
+    assert world.counters.snapshots_received == 1
+    assert b"".join(snapshot().pieces) == world.snapshots.saving[0][1].data
+
+
+def test_other_groups_have_their_turns_between_the_pieces() -> None:
+    world = HostWorld(1, 2)
+    begin(world)
+    for _ in range(PIECES - 1):
+        world.logs[2].say(3, PLAIN)
+        world.host.mark_dirty(world.groups[2])
+        world.loop.run(steps_max=2)
+        assert world.told() == [("send", 3)]
+        assert items(world) == 0
+
+
+@pytest.mark.parametrize("steps", range(PIECES + 1))
+def test_a_group_that_is_removed_at_any_piece_leaves_nothing(steps: int) -> None:
+    world = HostWorld(1)
+    begin(world)
+    world.loop.run(steps_max=steps)
+    group = world.groups[1]
+    world.host.remove_group(1)
+    world.told()
+    world.turn()
+    assert world.host.bytes_used == 0
+    assert len(group.machine.items) == group.applied_index == 0  # type: ignore[attr-defined]
+    assert world.counters.snapshots_received == 0
+    assert world.told() == []
+
+
+@pytest.mark.parametrize("steps", range(PIECES + 1))
+def test_a_node_that_stops_at_any_piece_goes_no_further(steps: int) -> None:
+    world = HostWorld(1)
+    begin(world)
+    world.loop.run(steps_max=steps)
+    world.host.stop()
+    world.turn()
+    assert items(world) == 0
+    assert world.told() == []
+
+
+def test_what_cannot_be_decoded_at_its_end_changes_nothing_and_ends_the_node() -> None:
+    whole = snapshot()
+    for pieces in (
+        whole.pieces[:-1],
+        [*whole.pieces, b"\xc0"],
+        [whole.pieces[0], *whole.pieces],
+        [],
+    ):
+        world = HostWorld(1)
+        begin(world, SnapshotSource(whole.meta, pieces))
+        with pytest.raises(SnapshotInvalid):
+            world.turn()
+        assert len(world.fatal) == 1
+        assert items(world) == world.host.bytes_used == world.groups[1].applied_index == 0
+        world.turn()
+        assert world.told() == []
+
+
+def test_more_than_a_bound_of_turns_is_not_held_back() -> None:
+    world = HostWorld(1)
+    log = world.logs[1]
+    begin(world)
+    world.turn()
+    world.told()
+    for _ in range(HELD_MAX + 3):
+        log.promise(2, PROMISE)
+        log.say(3, PLAIN)
+        world.turn(1)
+    assert world.told() == [("send", 3)] * HELD_MAX
+    world.snapshots.end()
+    world.wal.sync()
+    world.wal.sync()
+    world.turn()
+    assert world.told().count(("send", 2)) == 1 + HELD_MAX + 3, "what came with the snapshot, too"
+    assert world.groups[1].unpersisted == 0
+
+
+def test_a_failure_at_the_end_of_an_installation_ends_the_node() -> None:
+    world = HostWorld(1)
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("our bug")
+
+    world.logs[1].snapshot_installed = fail  # type: ignore[method-assign]
+    begin(world)
+    world.turn()
+    world.snapshots.end()
+    with pytest.raises(AssertionError, match="our bug"):
+        world.wal.sync()
+    assert len(world.fatal) == 1
