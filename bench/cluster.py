@@ -297,7 +297,7 @@ class LocalCluster:
                 if node.pid:
                     with TextClient(node.address, 2.0) as client:
                         found = client.topology()
-                    if found is None or 0 in found.leaders:
+                    if found is None or not found.is_led(node.name):
                         return False
             return True
 

@@ -313,7 +313,7 @@ def _leads_again(cluster: LocalCluster, victim: LocalNode, victim_id: int) -> bo
     victim.check_alive()
     with TextClient(victim.address, 2.0) as client:
         topology = client.topology()
-    if topology is None or 0 in topology.leaders:
+    if topology is None or not topology.is_led(victim.name):
         return False
     wanted = [s for s in range(topology.map.shard_count) if _prefers(topology, s) == victim_id]
     return len(topology.led_by(victim_id)) >= max(1, len(wanted))

@@ -22,14 +22,29 @@ class ConnectionBroken(TargetError):
 
 
 class Topology(NamedTuple):
-    """The cluster as one of its nodes sees it. `leaders`: by shard, 0 = unknown."""
+    """The cluster as one of its nodes sees it. `leaders`: by shard, 0 = unknown. `terms`: by shard,
+    of the node's own replica; 0 = it has none, or none that has started, and its leader is a guess.
+    """
 
     map: ClusterMap
     leaders: tuple[int, ...]
+    terms: tuple[int, ...]
 
     def led_by(self, node_id: int) -> list[int]:
         """Shards that `node_id` leads, ascending."""
         return [shard for shard, leader in enumerate(self.leaders) if leader == node_id]
+
+    def is_led(self, name: str) -> bool:
+        """Whether the node of this name, which said all this, knows the leader of every shard, and
+        does not guess one of a shard that it holds.
+        """
+        node = self.map.node_named(name)
+        if node is None or 0 in self.leaders:
+            return False
+        return all(
+            term or node.node_id not in replicas
+            for term, replicas in zip(self.terms, self.map.replica_sets, strict=True)
+        )
 
 
 class TextClient:
@@ -144,15 +159,15 @@ class TextClient:
         cluster_map = self.cluster_map()
         if cluster_map is None:
             return None
-        leaders = [0] * cluster_map.shard_count
+        leaders, terms = [0] * cluster_map.shard_count, [0] * cluster_map.shard_count
         for line in self.lines(b"cluster leaders"):
             words = line.split()
             if len(words) != 4 or words[0] != b"LEADER":
                 raise TargetError(f"cluster leaders: {line[:100]!r}")
-            shard, node_id = int(words[1]), int(words[3])
+            shard, term, node_id = map(int, words[1:])
             if shard < len(leaders):
-                leaders[shard] = node_id
-        return Topology(cluster_map, tuple(leaders))
+                leaders[shard], terms[shard] = node_id, term
+        return Topology(cluster_map, tuple(leaders), tuple(terms))
 
     # --- bytes
 

@@ -28,8 +28,8 @@ class ClusterView:
     """`heard`: ids of the nodes that are heard now. `silent_ms`: for how long each of the others
     has not been heard. `heard_ms`: for how long each one has been heard without a gap. `reports`:
     the last one of each group that moves. `bytes`: the size of each group's state, if known.
-    `full_ms`: nodes that are heard and whose disk takes no new replica, and for how long they have
-    said so.
+    `memory_bytes`: what items may take on each node, as far as it is known. `full_ms`: nodes that
+    are heard and whose disk takes no new replica, and for how long they have said so.
     """
 
     heard: frozenset[int] = frozenset()
@@ -37,6 +37,7 @@ class ClusterView:
     heard_ms: Mapping[int, int] = field(default_factory=dict)
     reports: Mapping[int, GroupReport] = field(default_factory=dict)
     bytes: Mapping[int, int] = field(default_factory=dict)
+    memory_bytes: Mapping[int, int] = field(default_factory=dict)
     full_ms: Mapping[int, int] = field(default_factory=dict)
 
     def hears_majority(self, node_ids: Sequence[int]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from quorumcache.ring.cluster_map import ClusterMap
 from quorumcache.ring.cluster_view import ClusterView
@@ -22,7 +22,9 @@ COPY_BYTES_PER_S: Final = 50_000_000
 class Estimate(TypedDict):
     """`replicas_moved`: replicas to be copied; `bytes` of them, as far as sizes are known;
     `seconds`: roughly, if nothing else happens. `received`: replicas that each node gets, by name.
-    `leaders_changed`: shards whose preferred leader is to be another node.
+    `leaders_changed`: shards whose preferred leader is to be another node. `too_much`: by name,
+    what nodes that get something would hold, and what their memory holds: writes there will be
+    refused. Only there if there are such nodes.
     """
 
     replicas_moved: int
@@ -30,6 +32,7 @@ class Estimate(TypedDict):
     seconds: int
     received: dict[str, int]
     leaders_changed: int
+    too_much: NotRequired[dict[str, tuple[int, int]]]
 
 
 def estimate(old: ClusterMap, new: ClusterMap, view: ClusterView) -> Estimate:
@@ -51,13 +54,31 @@ def estimate(old: ClusterMap, new: ClusterMap, view: ClusterView) -> Estimate:
     rounds = max(
         ceil(move_count / MOVES_MAX), ceil(max(received.values(), default=0) / MOVES_IN_MAX)
     )
-    return Estimate(
+    cost = Estimate(
         replicas_moved=sum(received.values()),
         bytes=sum(bytes_in.values()),
         seconds=ceil(copy_s + rounds * MOVE_MS / 1000),
         received=dict(sorted(received.items())),
         leaders_changed=_leaders_changed(old, new),
     )
+    too_much = _too_much(new, view)
+    too_much = {name: sizes for name, sizes in sorted(too_much.items()) if name in received}
+    if too_much:
+        cost["too_much"] = too_much
+    return cost
+
+
+def _too_much(new: ClusterMap, view: ClusterView) -> dict[str, tuple[int, int]]:
+    """By name, the nodes that would hold more than their memory does, both in bytes."""
+    held: dict[int, int] = {}
+    for group_id, replicas in enumerate(_wanted(new), 1):
+        for node_id in replicas:
+            held[node_id] = held.get(node_id, 0) + view.bytes.get(group_id, 0)
+    return {
+        node.name: (held[node.node_id], view.memory_bytes[node.node_id])
+        for node in new.nodes
+        if held.get(node.node_id, 0) > view.memory_bytes.get(node.node_id, 0) > 0
+    }
 
 
 def _leaders_changed(old: ClusterMap, new: ClusterMap) -> int:

@@ -89,12 +89,16 @@ def gets_on(move: Move, view: ClusterView) -> bool:
     """Whether a move that has started goes on. One that does not keeps nobody else from healing.
 
     Its group needs a majority: of the voters that were last reported, since a move that was aimed
-    anew comes from all nodes that may have been tried. And a node whose disk is full gets no copy.
+    anew comes from all nodes that may have been tried. And a node whose disk is full gets no copy;
+    nor does it write what counts as its own, so no old replica goes before it has room again.
     """
     report = view.reports.get(move.group_id)
-    voters = move.origin if report is None else report.voters
-    waits = [n for n in move.added if n in view.full_ms and (report is None or n not in voters)]
-    return not waits and view.hears_majority(voters)
+    if not view.hears_majority(move.origin if report is None else report.voters):
+        return False
+    if not any(node_id in view.full_ms for node_id in move.target):
+        return True
+    voters = () if report is None else report.voters
+    return any(n not in view.full_ms and n not in voters for n in move.added)
 
 
 def _urgency(draft: Draft, move: Move, least: int) -> tuple[int, int, int]:

@@ -49,6 +49,10 @@ NO_LEADER: Final = (
     b"the directory has no leader that this node reaches, nothing was changed: see that a majority"
     b" of the directory's nodes is up, then try again"
 )
+OLD_LEADER: Final = (
+    b"the node that leads the directory runs an earlier version, which changes nothing; nothing was"
+    b" changed: upgrade every node, then try again"
+)
 TOO_MANY: Final = b"too many changes wait at this node, nothing was changed: try again later"
 TOO_LONG: Final = b"too many words, or a word that is too long"
 
@@ -232,8 +236,14 @@ class ChangeDesk:
 
     def _end(self, number: int, code: int) -> None:
         question = self._waiting.pop(number).question
-        payload = UNKNOWN if code == LOST else NO_LEADER
+        payload = UNKNOWN if code == LOST else self._why_nowhere()
         question.done(LOST if question.asks_to_join else code, payload)
+
+    def _why_nowhere(self) -> bytes:
+        """Why a question could be sent to nobody."""
+        leader = self._leader()
+        is_old = leader and not self._is_askable(leader) and self._peers.is_up(leader)
+        return OLD_LEADER if is_old else NO_LEADER
 
     def on_request(
         self, node_id: int, number: int, asks_to_join: bool, texts: tuple[str, ...]

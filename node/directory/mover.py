@@ -69,11 +69,13 @@ class Mover:
         newest_map: Callable[[], ClusterMap | None],
         adopted: Mapping[int, int],
         is_up: Callable[[int], bool],
+        may_lead: Callable[[int], bool],
         transfer: Callable[[ReplicaGroup, int], None],
         on_reached: Callable[[], None],
         on_bug: Callable[[str, Exception], None],
     ) -> None:
         """`adopted`: epoch of the map that each other node has stored, as far as it told.
+        `may_lead`: whether a node is fit to lead; one that is not leads if there is no other.
         `transfer` begins to hand a leadership over. `on_reached` is called when groups led here
         have come to their targets, `on_bug` hears what failed.
         """
@@ -83,6 +85,7 @@ class Mover:
         self._newest_map = newest_map
         self._adopted = adopted
         self._is_up = is_up
+        self._may_lead = may_lead
         self._transfer = transfer
         self._on_reached = on_reached
         self._on_bug = on_bug
@@ -195,7 +198,8 @@ class Mover:
         if step is None:
             return
         if self._node_id not in step.voters:
-            heir = next((n for n in move.target if n in step.voters and n in ready), 0)
+            heirs = [n for n in move.target if n in step.voters and n in ready]
+            heir = next(filter(self._may_lead, heirs), heirs[0] if heirs else 0)
             watch.hand_over_ns = watch.hand_over_ns or now_ns
             if heir and now_ns - watch.hand_over_ns < HAND_OVER_ELECTIONS * self._election_ns:
                 self._transfer(group, heir)

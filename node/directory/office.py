@@ -96,6 +96,7 @@ class DirectoryOffice:
             ledger=self.ledger,
             moving=moving,
             is_full=lambda: alarms.is_raised(*DISK_TAKES_NOTHING),
+            memory_bytes=config.memory_bytes,
             on_started=seat.started,
             flush=host.flush_soon,
         )

@@ -1,5 +1,5 @@
 """What nodes report to the directory: whom they hear, which groups have started, how the groups
-that they lead get on with their moves, and whether their disk is full.
+that they lead get on with their moves, whether their disk is full, and how much memory they have.
 
 Every node tells it twice a second to the nodes that hold the directory, and to all nodes while a
 group that it leads moves: so each node can show the progress. It tells at once when such a group
@@ -60,6 +60,7 @@ class Ledger:
         self.has_news = False
         """A group has come nearer to its target since the steward last looked."""
         self._sizes: dict[int, int] = {}
+        self._memory_bytes: dict[int, int] = {}
         self._full_since_ns: dict[int, int] = {}
         """Nodes whose disk takes nothing new: since when they say so."""
         self._looked_ns = 0
@@ -69,9 +70,10 @@ class Ledger:
 
     def told(self, node_id: int, item: tuple[Any, ...]) -> None:
         """A node's report; also this node's own."""
-        _, heard, _, moving, sizes, is_full = item
+        _, heard, _, moving, sizes, is_full, memory_bytes = item
         now_ns = self._clock.monotonic_ns()
         self._told[node_id] = (now_ns, heard)
+        self._memory_bytes[node_id] = memory_bytes
         if is_full:
             self._full_since_ns.setdefault(node_id, now_ns)
         else:
@@ -90,8 +92,9 @@ class Ledger:
         node_ids = {node.node_id for node in cluster_map.nodes}
         moving = {move.group_id for move in cluster_map.moves}
         self._told = {n: told for n, told in self._told.items() if n in node_ids}
-        for node_id in self._full_since_ns.keys() - node_ids:
-            del self._full_since_ns[node_id]
+        for told in (self._full_since_ns, self._memory_bytes):
+            for node_id in told.keys() - node_ids:
+                del told[node_id]
         self._moving = {g: report for g, report in self._moving.items() if g in moving}
 
     def report_of(self, group_id: int) -> GroupReport | None:
@@ -148,6 +151,7 @@ class Ledger:
             heard_ms=dict(self._heard_ms),
             reports=dict(self._moving),
             bytes=dict(self._sizes),
+            memory_bytes=dict(self._memory_bytes),
             full_ms={
                 node_id: (now_ns - since_ns) // 1_000_000
                 for node_id, since_ns in self._full_since_ns.items()
@@ -169,12 +173,14 @@ class Reporter:
         ledger: Ledger,
         moving: Callable[[], Iterable[GroupReport]],
         is_full: Callable[[], bool],
+        memory_bytes: int,
         on_started: Callable[[int], None],
         flush: Callable[[], None],
     ) -> None:
         """`moving`: of the groups that move under leaders of this node. `is_full`: the disk takes
-        no new replica. `on_started` hears of the groups that have started under leaders of this
-        node, a bit per shard. `flush` sends what waits.
+        no new replica. `memory_bytes`: what items may take on this node. `on_started` hears of the
+        groups that have started under leaders of this node, a bit per shard. `flush` sends what
+        waits.
         """
         self._own_id = own_id
         self._groups = groups
@@ -183,6 +189,7 @@ class Reporter:
         self._ledger = ledger
         self._moving = moving
         self._is_full = is_full
+        self._memory_bytes = memory_bytes
         self._on_started = on_started
         self._flush = flush
         self._reports_left = 0
@@ -200,7 +207,8 @@ class Reporter:
             self._on_started(bits)
         heard = tuple(node_id for node_id in peers.node_ids if peers.is_heard(node_id))
         moving = tuple(tuple(report) for report in self._moving())
-        item = (REPORT, heard, started, moving, self._sizes(), self._is_full())
+        own = (self._is_full(), self._memory_bytes)
+        item = (REPORT, heard, started, moving, self._sizes(), *own)
         self._ledger.told(self._own_id, item)
         directory = self._members.directory()
         for node_id in peers.node_ids if moving else directory:

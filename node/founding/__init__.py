@@ -5,6 +5,6 @@ durable of a node), `progress` (a member waits until every founder has accepted)
 (what a node says of itself), `questions` (connections of new nodes), `phase` (a new node looks for
 the others, or proposes the record), `joining` (a new node asks a cluster to take it in),
 `beginning` (which of these a new node does, until it is a member), `arrival` (a member that is told
-to join again), `admission` (a member takes a new node in). The argument for all of it is
-in docs/storage.md, "Founding" and "Joining".
+to join again), `seeking` (it asks there for nodes that it misses), `admission` (a member takes a
+new node in). The argument for all of it is in docs/storage.md, "Founding" and "Joining".
 """

@@ -84,11 +84,12 @@ PROOF: Final = 48
 """(kind, proof): the sender knows the cluster's secret (`proof.py`)."""
 
 REPORT: Final = 49
-"""(kind, heard, started, moving, sizes, is_full), what a node tells of itself and of the groups
-that it leads. heard: ids of the nodes whose items come here. started: bits as in STARTED. moving:
-((group_id, term, decision, voters, learners, bytes_done, bytes), ...), the committed configuration
-of each group that moves, and how far its learners are. sizes: ((group_id, bytes), ...), now and
-then, the state of each group. is_full: its disk takes no new replica."""
+"""(kind, heard, started, moving, sizes, is_full, memory_bytes), what a node tells of itself and of
+the groups that it leads. heard: ids of the nodes whose items come here. started: bits as in
+STARTED. moving: ((group_id, term, decision, voters, learners, bytes_done, bytes), ...), the
+committed configuration of each group that moves, and how far its learners are. sizes: ((group_id,
+bytes), ...), now and then, the state of each group. is_full: its disk takes no new replica.
+memory_bytes: what its items may take."""
 
 CHANGE_REQUEST: Final = 50
 """(kind, request_id, asks_to_join, texts): the leader of group 0 is to change the cluster. texts:
@@ -154,7 +155,7 @@ def check_map_item(item: tuple[Any, ...]) -> None:
 
 
 _DIRECTORY_FORMS: Final[dict[int, tuple[type, ...]]] = {
-    REPORT: (int, tuple, bytes, tuple, tuple, bool),
+    REPORT: (int, tuple, bytes, tuple, tuple, bool, int),
     CHANGE_REQUEST: (int, int, bool, tuple),
     CHANGE_REPLY: (int, int, int, bytes),
     ADDRESSES: (int, tuple),
@@ -169,7 +170,7 @@ def check_directory_item(item: tuple[Any, ...]) -> None:
     kind = item[0]
     fits = tuple(map(type, item)) == _DIRECTORY_FORMS[kind]
     if fits and kind == REPORT:
-        fits = _is_report(*item[1:5])
+        fits = _is_report(*item[1:5]) and item[6] >= 0
     elif fits and kind == CHANGE_REQUEST:
         texts = item[3]
         fits = 0 < len(texts) <= WORDS_MAX and all(

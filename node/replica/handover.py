@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from quorumcache.node.consensus.values import Role
+from quorumcache.node.replica.snapshotting import KEEP_ENTRIES
 
 if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup
@@ -17,11 +18,13 @@ async def hand_over(
     groups: Callable[[], Iterable[ReplicaGroup]],
     *,
     is_up: Callable[[int], bool],
+    may_lead: Callable[[int], bool],
     transfer: Callable[[ReplicaGroup, int], None],
     deadline: float,
     pause_seconds: float,
 ) -> None:
-    """Give every leadership to the replica that is furthest along (thesis 3.10).
+    """Give every leadership to the replica that is furthest along (thesis 3.10). One on a node that
+    is not fit to lead gets it only if no other is nearly as far.
 
     Each once: one that comes back comes from a node that is stopping, too, and the two would hand
     it to and fro until one of them has run out of time. It comes back in the next term but one, at
@@ -42,7 +45,7 @@ async def hand_over(
         for group in led:
             status = group.log.progress()
             candidates = [
-                (status[voter].match_index, -voter)
+                (may_lead(voter), status[voter].match_index, -voter)
                 for voter in group.log.configuration.voters
                 if voter != node_id
                 and voter in status
@@ -52,7 +55,9 @@ async def hand_over(
             if candidates:
                 busy = True
                 given[group.group_id] = group.log.term
-                transfer(group, -max(candidates)[1])
+                most = max(match_index for _, match_index, _ in candidates)
+                near = [each for each in candidates if each[1] + KEEP_ENTRIES >= most]
+                transfer(group, -max(near)[2])
         if not busy:
             return
         await asyncio.sleep(pause_seconds)

@@ -2,5 +2,6 @@
 
 Reading order: `disk` (the interface); `disk_worker`, `disk_calls`, `log_file` and `real_disk` (the
 machine's); `disk_space`, `checksum`; then a file format each: `identity`, `secret`,
-`founding_record`, `starts` with `start_record`, `local_state`, `snapshots`.
+`founding_record`, `starts` with `start_record`, `known_nodes`, `local_state`,
+`snapshots`.
 """

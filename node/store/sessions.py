@@ -46,6 +46,9 @@ forgotten, and a command of a lower sequence that has not come yet will be refus
 RESULT_BYTES_MAX: Final = 1 << 20
 """Bytes of item results (gat) that one session may leave unconfirmed; one may exceed it alone."""
 
+RESULT_BYTES: Final = 16
+"""About what an answer takes in a snapshot, without the item that it may carry."""
+
 SessionImage = tuple[int, int, int, tuple[tuple[int, Result], ...]]
 """A session as snapshots hold it: id, last_active_ms, floor, ((sequence, result), ...)."""
 
@@ -72,6 +75,16 @@ def _result_bytes(result: Result) -> int:
     if type(result) is tuple and type(result[1]) is bytes:
         return len(result[1])
     return 0
+
+
+def image_bytes(image: SessionImage) -> int:
+    """About how many bytes a session takes in a snapshot."""
+    results = image[3]
+    size = RESULT_BYTES * (1 + len(results))
+    for _, result in results:
+        if result.__class__ is tuple:
+            size += _result_bytes(result)
+    return size
 
 
 class SessionTable:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.store.sessions import SessionImage
+from quorumcache.node.store.sessions import SessionImage, image_bytes
 
 _MAGIC: Final = "quorumcache-store"
 _FORMAT_VERSION: Final = 2
@@ -30,7 +30,10 @@ _HEADER_BYTES_MAX: Final = 128
 """More than a header takes."""
 
 CHUNK_BYTES: Final = 256 << 10
-"""A chunk ends after the item that takes it past this size."""
+"""A chunk ends after the item, or the session, that takes it past this size."""
+
+SESSIONS_PER_CHUNK: Final = 64
+"""Sessions of one chunk at most: those that remember little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +76,17 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
             size = 0
     if flat:
         yield pack(flat)
-    for start in range(0, len(view.sessions), 64):
-        yield pack(view.sessions[start : start + 64])
+    images: list[SessionImage] = []
+    size = 0
+    for image in view.sessions:
+        images.append(image)
+        size += image_bytes(image)
+        if len(images) == SESSIONS_PER_CHUNK or size >= CHUNK_BYTES:
+            yield pack(images)
+            images = []
+            size = 0
+    if images:
+        yield pack(images)
 
 
 def read_times(data: bytes) -> tuple[int, int]:

@@ -288,6 +288,12 @@ def plan_lines(answer: Mapping[str, Any]) -> list[str]:
         )
         received: Mapping[str, int] = estimate.get("received") or {}
         lines += [f"  {name} would receive {received[name]}" for name in sorted(received)]
+        too_much: Mapping[str, Sequence[int]] = estimate.get("too_much") or {}
+        lines += [
+            f"  warning: node {name} would hold {size_text(held)} of {size_text(memory)}: writes"
+            " there will be refused"
+            for name, (held, memory) in sorted(too_much.items())
+        ]
     else:
         lines.append("  no replica would move")
     leaders = int(estimate.get("leaders_changed", 0))

@@ -44,10 +44,7 @@ LEAVE_S = 180.0
 """How long a drain may take under faults."""
 NOT_STARTED = 1
 NAME_TAKEN = " is taken by the node at "
-NOT_REACHABLE = " is not reachable at "
-"""What a node says that ends with this status: its name is another one's; a member that was asked
-has dialed it in vain, as happens while links are cut or slow.
-"""
+"""What a node says that ends with this status: its name is another one's."""
 SECRET = "the secret of a cluster in chaos"
 SETTINGS = f"""drain-timeout-ms = 2000
 dead-after-ms = {int(DEAD_AFTER_S * 1000)}
@@ -194,15 +191,12 @@ class Changes:
             yield from self._kill_and_start(node, 0.3)
         else:
             yield from until_ready(node)
-        while node.ended is not None:
+        if node.ended is not None:
             why = node.last_words()
             if may_be_taken and NAME_TAKEN in why:
                 raise ChangeGivenUp(why)
-            if NOT_REACHABLE not in why or time.monotonic() > deadline:
-                raise ClusterError(f"node {node.name} does not join: {why}")
-            yield from sleep(ASK_AGAIN_S)  # what is in between ends some time
-            node.launch()
-            yield from until_ready(node)
+            # It waits for longer than any fault lasts.
+            raise ClusterError(f"node {node.name} does not join: {why}")
         node.may_end = ()
         node.is_taken = False
         while self._state(node) not in ("active", "draining"):

@@ -161,21 +161,11 @@ def test_a_node_that_does_not_become_a_member_is_found(
         scene.run_to_the_end()
 
 
-def test_a_join_is_started_again_while_it_is_not_reachable(scene: Scene) -> None:
-    says = "import sys; sys.exit('quorumcached: node d is not reachable at x from node a')"
-    scene.cluster._program = ["-c", says]
+@pytest.mark.parametrize("why", ["no secret", "node d is not reachable at x from node a"])
+def test_a_join_that_is_refused_is_found(scene: Scene, why: str) -> None:
+    scene.cluster._program = ["-c", f"import sys; sys.exit('quorumcached: {why}')"]
     scene.begin("join", "calm")
-    scene.run(lambda: scene.node("d").ended == 1)
-    scene.node("d").command[2] = LISTENS
-    scene.operator.states["d"] = "active"
-    scene.run_to_the_end()
-    assert scene.node("d").process is not None
-
-
-def test_a_join_that_is_refused_is_found(scene: Scene) -> None:
-    scene.cluster._program = ["-c", "import sys; sys.exit('quorumcached: no secret')"]
-    scene.begin("join", "calm")
-    with pytest.raises(ClusterError, match="node d does not join: quorumcached: no secret"):
+    with pytest.raises(ClusterError, match=f"node d does not join: quorumcached: {why}"):
         scene.run_to_the_end()
 
 

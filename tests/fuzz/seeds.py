@@ -245,6 +245,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
         msgpack.packb((disk_id(1), 2, b"mar1mar2")),
         msgpack.packb((disk_id(1), {disk_id(2): (2, b"mar2")})),
         encode_identity(member_of(record_of("n1", "n2"), 1).identity),
+        msgpack.packb((disk_id(1), 9, {2: (3, "b:1", "b", disk_id(2))})),
     ],
 }
 """Target to its valid inputs."""

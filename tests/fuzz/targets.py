@@ -73,6 +73,7 @@ from quorumcache.node.protocol.responses import BINARY_HEADER_BYTES
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.state_machine import decode_batch, encode_batch
 from quorumcache.node.storage.identity import IDENTITY_FILE, read_identity
+from quorumcache.node.storage.known_nodes import read_known
 from quorumcache.node.storage.local_state import BIRTHS_FILE, MAP_FILE, LocalState
 from quorumcache.node.storage.snapshots import decode_snapshot, encode_snapshot
 from quorumcache.node.storage.start_record import SEEN_FILE, STARTS_FILE, read_seen, read_starts
@@ -88,6 +89,7 @@ from quorumcache.node.wal.format import (
 from quorumcache.node.wal.recovery import recover
 from quorumcache.node.wal.segment import segment_name
 from quorumcache.ring import ClusterMap, MapError
+from quorumcache.ring.address import parse_address
 from quorumcache.router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
 from quorumcache.router.codec import Reply, ReplyParser
 from tests.support.fake_disk import FakeDisk
@@ -488,6 +490,9 @@ def local_state(data: bytes) -> None:
         with suppress(StartupError):
             for number, nonce in read_seen(content, f"d/{SEEN_FILE}", disk_id(1)).values():
                 assert (type(number), type(nonce)) == (int, bytes)
+        with suppress(ValueError):
+            for node in read_known(content, disk_id(1)).nodes.values():
+                parse_address(node.peer_address)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

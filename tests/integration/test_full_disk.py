@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import threading
@@ -11,9 +12,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from quorumcache.ring.secret import CLIENT, Secret
 from tests.support.load import load
 from tests.support.processes import Cluster, NodeProcess, running_cluster, wait_until
 from tests.support.wire import DEADLINE_S
@@ -136,6 +139,66 @@ def test_full_disk_and_back(tmp_path: Path, small_disk: Path) -> None:
         full.kill()
         full.start()
         writers.check(full.port)
+
+
+def test_a_drain_goes_round_a_node_whose_disk_is_full(tmp_path: Path, small_disk: Path) -> None:
+    """Nothing of the drained node goes there, and it loses nothing that it has. Of the shards that
+    it holds the old replica goes when it has room: a third one has to be whole.
+    """
+    (tmp_path / "node.toml").write_text(FILES)
+    with running_cluster(
+        tmp_path,
+        nodes=5,
+        flags=("--config", str(tmp_path / "node.toml")),
+        data_dirs={"e": small_disk / "data"},
+    ) as cluster:
+        cluster.wait_balanced()
+        secret = Secret((cluster.data_dirs["a"] / "cluster.secret").read_text())
+        wait_until("a map of form 2", lambda: moves_shown(cluster["b"])["settings"] != {})
+        e_id = cluster.node_id("e")
+        before = shards_of(cluster, e_id)
+        with load("round", [cluster[name].port for name in "bcd"]) as writers:
+            writers.wait_acks(50)
+            with kept_full(small_disk / "filler"):
+                cluster["e"].wait_log("event=disk_trouble")
+                wait_until("the drain", lambda: is_changed(cluster["b"], secret, "drain a"))
+                others = set(range(8)).difference(before)
+                wait_until("others", lambda: others.isdisjoint(left_to_move(cluster["b"])))
+                assert not any("e" in move["add"] for move in moves_shown(cluster["b"])["moves"])
+            cluster["e"].wait_log("event=disk_well")
+            wait_until("a ends", lambda: not cluster["a"].is_running)
+            assert [n["name"] for n in moves_shown(cluster["b"])["nodes"]] == ["b", "c", "d", "e"]
+            assert shards_of(cluster, e_id) == before
+            writers.wait_acks(50)
+        writers.check_no_errors()
+        for name in "bcde":
+            writers.check(cluster[name].port)
+
+
+def shards_of(cluster: Cluster, node_id: int) -> list[int]:
+    """The shards that a node holds, as node b shows it."""
+    topology = cluster.topology(cluster["b"])
+    assert topology is not None
+    sets = topology.map.replica_sets
+    return [shard for shard, replicas in enumerate(sets) if node_id in replicas]
+
+
+def moves_shown(node: NodeProcess) -> dict[str, Any]:
+    with node.wire() as wire:
+        size = int(wire.ask(b"cluster moves").split()[1])
+        shown: dict[str, Any] = json.loads(wire.exactly(size + 2))
+        return shown
+
+
+def left_to_move(node: NodeProcess) -> set[int]:
+    return {move["shard"] for move in moves_shown(node)["moves"]}
+
+
+def is_changed(node: NodeProcess, secret: Secret, words: str) -> bool:
+    with node.wire() as wire:
+        nonce = bytes.fromhex(wire.ask(b"cluster auth").split()[1].decode())
+        assert wire.ask(b"cluster auth " + secret.proof(CLIENT, nonce).hex().encode()) == b"OK\r\n"
+        return wire.ask(f"cluster change {words}".encode()).startswith(b"CHANGE ")
 
 
 def test_a_node_alone_on_a_full_disk(tmp_path: Path, small_disk: Path) -> None:

@@ -181,6 +181,31 @@ def refused(status: int, cluster: Elastic, *flags: str, secret: Path | None = No
     return line
 
 
+def test_machines_that_have_all_moved_find_each_other_by_one_address(tmp_path: Path) -> None:
+    """All peer ports are others. Only the seed of the command lines is set right."""
+    with elastic(tmp_path) as cluster:
+        for name in ("b", "c"):
+            cluster.joiner(name).start()
+        for node in cluster.nodes:
+            wait_until("every node knows all", lambda node=node: len(cluster.names(node)) == 3)
+        stored(cluster.a, b"k", b"v")
+        for node in cluster.nodes:
+            node.kill()
+        old, cluster.peer_port = cluster.seed, free_ports(1)[0]
+        for node in cluster.nodes:
+            node.flags = [cluster.seed if flag == old else flag for flag in node.flags]
+            node.launch()
+        for node in cluster.nodes:
+            node.wait_ready()
+        place = f" {cluster.seed} ".encode()
+        for node in cluster.nodes:
+            wait_until(
+                "the map follows", lambda node=node: place in told(node, b"cluster nodes")[0]
+            )
+            assert found(node, b"k") == b"v"
+        assert any(node.log_lines("event=seed_answers") for node in cluster.nodes[1:])
+
+
 def test_what_cannot_join_says_why_and_changes_nothing(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("the secret of another cluster\n")
@@ -243,6 +268,68 @@ def _greeting(server: socket.socket, words: bytes) -> Iterator[None]:
     finally:
         server.shutdown(socket.SHUT_RDWR)
         thread.join(10)
+
+
+@contextmanager
+def _relay(port: int, to: int) -> Iterator[None]:
+    """What connects to `port` is connected to `to`, as the port of a container is."""
+    import asyncio
+    import threading
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection(HOST, to)
+        await asyncio.gather(pump(reader, outer), pump(inner, writer))
+
+    async def run() -> None:
+        async with await asyncio.start_server(connected, HOST, port):
+            listening.set()
+            await ended.wait()
+
+    loop = asyncio.new_event_loop()
+    listening, ended = threading.Event(), asyncio.Event()
+
+    def work() -> None:
+        loop.run_until_complete(run())
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0.1))
+        loop.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert listening.wait(10)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(10)
+
+
+def test_a_node_whose_port_opens_late_waits_for_it_and_joins(tmp_path: Path) -> None:
+    with elastic(tmp_path) as cluster:
+        inside, outside = free_ports(2)
+        node = cluster.node("b", "--peer", f"{HOST}:{inside}", "--join", cluster.seed)
+        node.flags += ["--advertise-peer", f"{HOST}:{outside}"]
+        node.launch()
+        line = node.wait_log("founding_waits", "is not reachable at")
+        assert f"{HOST}:{outside} from node a" in line
+        cluster.a.wait_log("joiner_unreachable", f"{HOST}:{outside}")
+        assert node.is_running
+        with _relay(outside, inside):
+            node.wait_ready()
+            assert cluster.names(node) == ["a", "b"]
+            stored(node, b"k", b"v")
+            assert found(cluster.a, b"k") == b"v"
 
 
 def test_a_directory_of_another_cluster_does_not_join(tmp_path: Path) -> None:

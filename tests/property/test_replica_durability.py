@@ -242,9 +242,14 @@ class Leader:
         commit = min(after, self.random.randrange(60))
         return Append(5, after, term, commit, entries)
 
-    def snapshot(self, index: int) -> SnapshotChunk:
+    def snapshot(self, index: int) -> list[SnapshotChunk]:
+        """In as many pieces as it is restored in."""
         data = self.states[index - 1]
-        return SnapshotChunk(5, index, 5, self.voters, 0, len(data), data)
+        size = self.random.choice((len(data), 100, 40))
+        return [
+            SnapshotChunk(5, index, 5, self.voters, at, len(data), data[at : at + size])
+            for at in range(0, len(data), size)
+        ]
 
 
 async def led_until_a_crash(
@@ -261,7 +266,7 @@ async def led_until_a_crash(
         messages: list[Any] = []
         if random.random() < 0.5 and last < 50:
             index = last + random.randint(1, 4)
-            messages.append(leader.snapshot(index))
+            messages += leader.snapshot(index)
             last = index
         if random.random() < 0.8:
             messages.append(leader.append(last, random.randint(1, 4)))

@@ -315,7 +315,7 @@ def test_a_low_rate_does_not_keep_the_log_of_a_busy_group_from_arriving() -> Non
         client.rest_seconds = 0.05
         await world.until(lambda: client.counted > KEYS and world.directory.started == 1)
         world.move(GROUP, (1, 2, 4))
-        await world.until(lambda: world.is_moved(GROUP, (1, 2, 4)), seconds=300)
+        await world.until(lambda: world.is_moved(GROUP, (1, 2, 4)), seconds=120)
         assert not world.nodes[4].host.counters.snapshots_received
         await check(world, client, (1, 2, 4))
 

@@ -18,7 +18,8 @@ QUIET_SECONDS = 90.0
 """Longer than the longest `dead-after-ms` and the moves that it starts."""
 ASK_SECONDS = 20.0
 JOIN_SECONDS = 10.0
-"""Whoever waits for so long to be taken in is told of other members."""
+"""Whoever waits for so long to be taken in is told of other members, and so is, at the second time,
+a member that misses some."""
 DIRECTORY_MAX = 5
 
 
@@ -29,10 +30,14 @@ async def await_quiet(world: ElasticWorld) -> None:
     await world.operator.insist("resume", ASK_SECONDS)
     deadline = world.loop.time() + QUIET_SECONDS
     again = 0.0
+    rounds = 0
     while True:
         if world.loop.time() >= again:
             again = world.loop.time() + JOIN_SECONDS
             _point_at_members(world)
+            rounds += 1
+            if rounds == 3:
+                _name_moved_members(world)
         for node in world.elastic_nodes:
             if node.is_due and not node.is_up:
                 node.start()
@@ -54,6 +59,19 @@ def _point_at_members(world: ElasticWorld) -> None:
             if node.is_up:
                 node.crash()
             node.join(world.seeds())
+
+
+def _name_moved_members(world: ElasticWorld) -> None:
+    """The only one that all others knew may be gone for good, after they had moved. Members that
+    miss others are told addresses, in `--join`."""
+    for node in world.elastic_nodes:
+        peers = node.node.peers if node.is_up and node.node_id and node.node is not None else None
+        if peers is None or all(map(peers.is_up, peers.node_ids)):
+            continue
+        world.trace.tell(f"{node.name} is told where the others are")
+        node.crash()
+        node.change_settings(join=",".join(world.seeds()), initial_cluster={})
+        node.start()
 
 
 async def _replace_lost(world: ElasticWorld) -> None:

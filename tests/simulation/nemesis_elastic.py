@@ -170,7 +170,7 @@ class ElasticFaults(NetworkFaults):
     async def _change_address(self, power: bool, seconds: float, who: str) -> None:
         """It comes back elsewhere, with its data."""
         node = self._node(who)
-        if not node.is_due or node.is_busy or not node.node_id or self._is_anybody_elsewhere(node):
+        if not node.is_due or node.is_busy or not node.node_id or not self._stays_anybody(node):
             return
         if node.is_up:
             self._crash(node, power=power)
@@ -182,14 +182,14 @@ class ElasticFaults(NetworkFaults):
         await asyncio.sleep(seconds)
         self._restart(node)
 
-    def _is_anybody_elsewhere(self, node: ElasticNode) -> bool:
-        """Another node has an address that the map does not say yet. If most nodes of the directory
-        move at once none finds another, and only their settings could tell them.
+    def _stays_anybody(self, node: ElasticNode) -> bool:
+        """Another node is where the map says. By that one all find each other; if all move at once,
+        only their settings could tell them.
         """
         newest = self.world.maps.newest
         told = {info.peer_address for info in newest.nodes} if newest is not None else set()
-        others = (other for other in self.world.elastic_nodes if other is not node)
-        return any(other.node_id and other.config.peer not in told for other in others)
+        others = [other for other in self.world.elastic_nodes if other is not node]
+        return any(o.node_id and o.is_due and o.config.peer in told for o in others)
 
     async def _kill_while_joining(
         self, steps: int, power: bool, seconds: float, who: str, pick: int

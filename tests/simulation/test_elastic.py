@@ -65,6 +65,19 @@ def test_a_lost_machine_is_replaced() -> None:
     assert node.node_id > 3
 
 
+def test_nodes_that_move_at_once_find_each_other() -> None:
+    """One of three stays where it was."""
+    faults = [
+        Fault(300 + 10 * n, "change_address", {"who": who, "seconds": 0.2, "power": False})
+        for n, who in enumerate(("n1", "n2", "n3"))
+    ]
+    world = run(*faults, seconds=3.0)
+    assert world.addresses_used == 2
+    assert world.maps.newest is not None
+    moved = [n.name for n in world.maps.newest.nodes if not n.peer_address.endswith(":7400")]
+    assert moved == ["n1", "n2"]
+
+
 def test_the_replicas_of_a_dead_node_are_rebuilt() -> None:
     """Four nodes, of which one stays away for longer than `dead-after-ms`."""
     for seed in range(1, 30):

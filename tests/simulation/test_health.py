@@ -155,11 +155,11 @@ def test_a_follower_that_stands_still_behind_its_leader() -> None:
         name = next(name for name in stage.nodes if name != leader)
         node = stage.node(name)
         group = node.host.groups[1]
-        group.installing = True  # As while a snapshot is made durable; here it never ends.
+        group.dirty = True  # Its turn is always still to come.
         await stage.ask(leader, b"set %b 0 0 1\r\nx\r\n" % stage.key(0))
         found = await told(stage, node, "shard 0: its leader has not confirmed the replica here")
         assert len(found) == 1
-        group.installing = False
+        group.dirty = False
         node.host.mark_dirty(group)
         await stage.served()
 

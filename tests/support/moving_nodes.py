@@ -145,6 +145,7 @@ class MovingNode:
             newest_map=lambda: self.follower.map,
             adopted=self.follower.adopted_by,
             is_up=self.world.is_up,
+            may_lead=lambda node_id: True,
             transfer=self.keeper.leadership.transfer,
             on_reached=lambda: None,
             on_bug=lambda text, error: self._fatal(error),

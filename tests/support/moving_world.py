@@ -273,7 +273,7 @@ def _gets_on(move: Move, view: ClusterView) -> bool:
     """
     report = view.reports.get(move.group_id)
     voters = set(move.origin if report is None else report.voters)
-    has_room = not any(
-        n in view.full_ms and (report is None or n not in voters) for n in move.added
-    )
-    return has_room and 2 * len(view.heard & voters) > len(voters)
+    can_decide = 2 * len(view.heard & voters) > len(voters)
+    full = view.full_ms.keys()
+    has_copies_left = set(move.added) - full - (voters if report is not None else set())
+    return can_decide and (full.isdisjoint(move.target) or bool(has_copies_left))

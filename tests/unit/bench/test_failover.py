@@ -158,15 +158,15 @@ def test_stopping_does_not_wait_for_a_server_that_never_answers():
 
 
 def test_keys_cover_the_shards_and_no_others():
-    topology = Topology(MAP, (1,) * 8)
+    topology = Topology(MAP, (1,) * 8, (1,) * 8)
     keys = keys_for(topology, [1, 5], "p", 3)
     assert [shard_of(key, 8) for key in keys] == [1, 5, 1, 5, 1, 5]
     assert len(set(keys)) == 6
 
 
 def test_the_victim_leads_most_and_equals_take_turns():
-    assert choose_victim(Topology(MAP, (1, 1, 1, 2, 2, 3, 3, 1)), 5) == 1
-    even = Topology(MAP, (1, 1, 2, 2, 3, 3, 0, 0))
+    assert choose_victim(Topology(MAP, (1, 1, 1, 2, 2, 3, 3, 1), (1,) * 8), 5) == 1
+    even = Topology(MAP, (1, 1, 2, 2, 3, 3, 0, 0), (1,) * 8)
     assert [choose_victim(even, turn) for turn in range(4)] == [1, 2, 3, 1]
 
 

@@ -105,7 +105,7 @@ def test_neither_the_leader_moves_nor_is_it_asked(
     replicas: tuple[int, ...], leader: int, chosen: tuple[str, str, str]
 ) -> None:
     cluster_map = ClusterMap(1, "test", 1, 3, NODES, (replicas,))
-    assert choose_nodes(Topology(cluster_map, (leader,))) == chosen
+    assert choose_nodes(Topology(cluster_map, (leader,), (1,))) == chosen
 
 
 def test_without_a_map_nothing_is_chosen() -> None:

@@ -146,8 +146,26 @@ def test_a_topology_is_the_map_and_who_leads() -> None:
     leaders = b"LEADER 0 5 2\r\nLEADER 2 5 2\r\nLEADER 3 1 3\r\nLEADER 9 1 1\r\nEND\r\n"
     with answering({b"cluster map": MAP_REPLY, b"cluster leaders": leaders}) as client:
         found = client.topology()
-    assert found == Topology(MAP, (2, 0, 2, 3))
+    assert found == Topology(MAP, (2, 0, 2, 3), (5, 0, 5, 1))
     assert (found.led_by(2), found.led_by(1)) == ([0, 2], [])
+
+
+@pytest.mark.parametrize(
+    ("leaders", "terms", "name", "is_led"),
+    [
+        ((1, 2, 3, 1), (4, 1, 1, 2), "n1", True),
+        ((1, 2, 0, 1), (4, 1, 1, 2), "n1", False),  # Not known.
+        ((1, 2, 3, 1), (4, 1, 0, 2), "n1", False),  # A guess: its replica has not started.
+        ((1, 2, 3, 1), (0, 0, 0, 0), "n4", True),  # It has no replica.
+        ((1, 2, 3, 1), (4, 1, 1, 2), "other", False),
+    ],
+)
+def test_a_leader_that_a_node_guesses_before_its_replica_has_started_is_none(
+    leaders: tuple[int, ...], terms: tuple[int, ...], name: str, is_led: bool
+) -> None:
+    nodes = (*NODES, NodeInfo(4, "n4", "h:4", "h:14", "", "", 1.0))
+    cluster_map = ClusterMap(1, "test", 4, 3, nodes, place(NODES, 4, 3))
+    assert Topology(cluster_map, leaders, terms).is_led(name) == is_led
 
 
 def test_what_is_no_cluster_has_no_topology() -> None:

@@ -44,3 +44,12 @@ def test_a_long_sentence_is_cut() -> None:
 def test_an_unknown_name_is_an_error() -> None:
     with pytest.raises(KeyError):
         Alarms().raise_alarm("never heard of", "")
+
+
+def test_whether_one_of_some_alarms_is_raised() -> None:
+    board = Alarms()
+    board.raise_alarm("odd", "it is odd")
+    assert board.is_raised("broken", "odd")
+    assert not board.is_raised("broken")
+    board.clear("odd")
+    assert not board.is_raised("broken", "odd")

@@ -111,7 +111,7 @@ def test_each_item_of_a_frame_goes_to_the_part_that_it_concerns() -> None:
     write, beats = (FORWARD_WRITE, 1), (HEARTBEATS, ())
     time, epoch = (TIME, True, 5, 6, 7), (MAP_EPOCH, 9)
     consensus = (encode_message(1, vote), encode_message(2, append), beats)
-    report = (REPORT, (), b"", (), (), False)
+    report = (REPORT, (), b"", (), (), False, 5)
     parts.inbox.on_peer_items(2, (*consensus, write, time, report, epoch))
     assert parts.taken() == [
         ("step", 2, 1, vote, False),
@@ -205,7 +205,8 @@ def test_a_node_that_stops_takes_no_notice_of_the_connections_that_it_closes() -
 def test_what_a_peer_tells_of_itself_is_kept_and_a_change_is_told() -> None:
     parts = Parts()
     hello = HELLO._replace(node_id=2, map_epoch=4, is_founded=True)
-    rest = [("met", 2), ("accepted", 2, True), ("heard_of", 2, 4)]
+    place = ("place", 2, hello.start_number, hello.peer_address)
+    rest = [place, ("met", 2), ("accepted", 2, True), ("heard_of", 2, 4)]
     parts.inbox.on_peer_hello(2, hello)
     assert parts.taken() == [("told",), *rest]
     assert parts.members.told[2].client_address == hello.client_address

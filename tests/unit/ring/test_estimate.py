@@ -39,6 +39,23 @@ def test_nothing_costs_nothing() -> None:
     assert estimate(MOVED, replace(MOVED, is_paused=True), VIEW) == nothing
 
 
+def test_a_node_that_would_hold_more_than_its_memory_is_named() -> None:
+    """By all that it would hold, not only by what it gets; one that gets nothing is not the
+    change's doing, and one that does not say what it can hold is not judged."""
+    size = dict.fromkeys(range(1, 5), 100)
+
+    def too_much(**memory: int) -> object:
+        view = ClusterView(bytes=size, memory_bytes={int(n[1:]): m for n, m in memory.items()})
+        return estimate(MAP, MOVED, view).get("too_much")
+
+    assert too_much() is None
+    assert too_much(n1=1000, n4=300, n5=100) is None
+    assert too_much(n4=299, n5=99) == {"n4": (300, 299), "n5": (100, 99)}
+    assert too_much(n1=399) is None
+    view = ClusterView(bytes=size, memory_bytes={1: 1})
+    assert "too_much" not in estimate(MAP, MAP, view)
+
+
 def test_only_what_is_new_counts() -> None:
     before = replace(MAP, moves=MOVED.moves[:1])
     assert estimate(before, MOVED, VIEW)["received"] == {"n4": 2, "n5": 1}

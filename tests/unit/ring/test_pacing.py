@@ -135,13 +135,17 @@ def test_a_move_to_a_full_disk_does_not_start_and_one_that_has_does_not_count() 
     assert started(draft, full) == [9, 10, 11, 12]
 
 
-def test_a_full_disk_that_has_the_copy_holds_nothing_up() -> None:
+def test_a_move_counts_until_only_a_full_disk_is_left_to_wait_for() -> None:
+    """No old replica goes while one that is to stay cannot write: but the new one is copied."""
     draft = draft_of(((1, 2, 3), (1, 2, 4)))
     started(draft)
-    full = replace(ALL, full_ms={4: 0})
-    assert not gets_on(draft.moves[1], full)
-    voters = GroupReport(1, 5, draft.epoch, (1, 2, 3, 4))
-    assert gets_on(draft.moves[1], replace(full, reports={1: voters}))
+    move = draft.moves[1]
+    stays = replace(ALL, full_ms={2: 0})
+    copied = {1: GroupReport(1, 5, draft.epoch, (1, 2, 3, 4))}
+    assert gets_on(move, stays)
+    assert not gets_on(move, replace(stays, reports=copied))
+    assert gets_on(move, replace(ALL, reports=copied))
+    assert gets_on(move, replace(ALL, full_ms={3: 0}, reports=copied)), "it goes anyway"
 
 
 def test_a_group_whose_real_voters_are_dead_counts_for_nothing_however_it_was_aimed() -> None:

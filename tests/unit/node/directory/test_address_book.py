@@ -6,8 +6,6 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-import pytest
-
 from quorumcache.node.directory.address_book import AddressBook
 from quorumcache.node.directory.members import Members
 from quorumcache.node.peers.items import ADDRESSES, ADDRESSES_MAX, check_directory_item
@@ -225,22 +223,3 @@ def test_what_is_known_is_kept_and_found_again() -> None:
     again.heard((2, 6, "older:1"))
     assert again.book.places(2) == ("moved:1",)
     assert again.tell()[0][1] == ((2, 7, "moved:1"),)
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        ((1, 1, "nowhere"),),
-        ((0, 1, "a:1"),),
-        ((1, 0, "a:1"),),
-        ((1, 1, b"a:1"),),
-        ((1, 1),),
-        (1,),
-        ((1, 1, "a:1"),) * (ADDRESSES_MAX + 1),
-    ],
-)
-def test_what_means_nothing_is_the_peers_fault(told: Any) -> None:
-    from quorumcache.node.errors import PeerFrameError
-
-    with pytest.raises(PeerFrameError):
-        check_directory_item((ADDRESSES, told))

@@ -135,6 +135,18 @@ def test_a_node_of_the_first_form_is_not_asked() -> None:
     assert [node_id for node_id, _ in world.sent] == [3, 3]
 
 
+def test_an_operator_hears_that_the_directory_is_led_by_an_earlier_version() -> None:
+    world = World()
+    world.forms = {1: 1, 2: 1, 3: 1}
+    for world.leader, expected in ((1, b"runs an earlier version"), (0, b"has no leader")):
+        world.ask("drain", "c")
+        world.pass_ms(DEADLINE_MS)
+        code, sentence = world.answers.pop()
+        assert code == REFUSED
+        assert expected in sentence
+    assert not world.sent
+
+
 def test_a_change_is_never_sent_twice_once_it_may_have_been_decided() -> None:
     world = World()
     world.ask("drain", "c")

@@ -41,6 +41,7 @@ class World:
         self.holds = False
         self.adopted = dict.fromkeys(range(2, 10), 5)
         self.down: set[int] = set()
+        self.unfit: set[int] = set()
         self.transfers: list[int] = []
         self.reached: list[GroupReport] = []
         self.bugs: list[str] = []
@@ -55,6 +56,7 @@ class World:
             newest_map=lambda: self.map,
             adopted=self.adopted,
             is_up=lambda node_id: node_id not in self.down,
+            may_lead=lambda node_id: node_id not in self.unfit,
             transfer=lambda group, to: self.transfers.append(to),
             on_reached=lambda: self.reached.append(self.report()),
             on_bug=lambda text, error: self.bugs.append(text),
@@ -218,6 +220,16 @@ def test_the_group_is_handed_to_a_target_that_is_caught_up() -> None:
     world.status = {2: (10, 0)}
     world.tick()
     assert world.transfers == [2]
+
+
+@pytest.mark.parametrize(("unfit", "heir"), [({2}, 3), ({2, 3, 4}, 2), ({3}, 2)])
+def test_the_group_is_handed_to_a_target_that_is_fit_to_lead_if_there_is_one(
+    unfit: set[int], heir: int
+) -> None:
+    world = World()
+    world.unfit = unfit
+    world.tick(20)
+    assert set(world.transfers) == {heir}
 
 
 def test_a_step_that_is_refused_is_tried_again() -> None:

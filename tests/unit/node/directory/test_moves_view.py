@@ -50,7 +50,7 @@ def test_nodes_settings_and_moves_are_shown() -> None:
     ledger.learned(cluster_map)
     target = cluster_map.moves[0].target
     report = GroupReport(1, 5, 1, target[:2], (target[2],), 40, 90)
-    ledger.told(2, (REPORT, (), b"", (tuple(report),), ((2, 77),), False))
+    ledger.told(2, (REPORT, (), b"", (tuple(report),), ((2, 77),), False, 5))
     document = json.loads(shown.to_json())
     assert (document["change"], document["paused"]) == ("drain d", False)
     assert document["settings"]["replication"] == "3"

@@ -10,7 +10,7 @@ import pytest
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.directory.members import Members
-from quorumcache.node.directory.office import DirectoryOffice
+from quorumcache.node.directory.office import DISK_TAKES_NOTHING, DirectoryOffice
 from quorumcache.node.directory.question import OK, REFUSED
 from quorumcache.node.directory.seat import DirectorySeat
 from quorumcache.node.directory.state import DirectoryState
@@ -227,6 +227,16 @@ def test_a_drained_node_gives_up_what_it_has_then_leaves_by_itself(cluster: Clus
     counters = cluster.nodes[1].counters
     assert counters.nodes_left == 1
     assert counters.moves_started == counters.moves_completed > 0
+
+
+def test_a_node_whose_disk_is_full_gets_no_replica(cluster: Cluster) -> None:
+    for name in DISK_TAKES_NOTHING:
+        cluster.nodes[3].alarms.raise_alarm(name, "the disk is full")
+        cluster.run(40)
+        assert set(cluster.nodes[1].office.ledger.view().full_ms) == {3}
+        cluster.nodes[3].alarms.clear(name)
+        cluster.run(40)
+        assert not cluster.nodes[1].office.ledger.view().full_ms
 
 
 def test_what_is_no_item_is_the_peers_fault(cluster: Cluster) -> None:

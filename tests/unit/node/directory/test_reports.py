@@ -24,6 +24,8 @@ RECORD = record_of("a", "b", "c", "d")
 MAP = RECORD.first_map()
 MOVING = GroupReport(3, 7, 12, (1, 2), (4,), 100, 4000)
 
+MEMORY_BYTES = 1 << 30
+
 
 class World:
     """The ledger of node 1, which hears those of `heard` itself."""
@@ -42,7 +44,8 @@ class World:
     def told(self, node_id: int, *heard: int, **fields: Any) -> None:
         sizes = fields.get("sizes", ())
         moving = tuple(tuple(report) for report in fields.get("moving", ()))
-        self.ledger.told(node_id, (REPORT, heard, b"", moving, sizes, fields.get("full", False)))
+        own = (fields.get("full", False), fields.get("memory_bytes", MEMORY_BYTES))
+        self.ledger.told(node_id, (REPORT, heard, b"", moving, sizes, *own))
 
 
 def test_a_node_counts_as_heard_if_one_that_reports_hears_it() -> None:
@@ -158,6 +161,7 @@ class Telling:
             ledger=self.ledger,
             moving=lambda: self.moving,
             is_full=lambda: self.is_full,
+            memory_bytes=MEMORY_BYTES,
             on_started=self.started.append,
             flush=lambda: None,
         )
@@ -184,7 +188,7 @@ def test_the_nodes_of_the_directory_hear_it_twice_a_second() -> None:
     telling = Telling()
     assert not telling.tell(), "there is no map yet"
     telling.members.map = replace(MAP, form=2, directory=(1, 2, 3))
-    item = (REPORT, (2, 4), b"\1", (), ((0, 0), (1, 77)), False)
+    item = (REPORT, (2, 4), b"\1", (), ((0, 0), (1, 77)), False, MEMORY_BYTES)
     check_directory_item(item)
     assert telling.tell() == [(2, item), (3, item)]
     assert telling.started == [1]
@@ -229,6 +233,15 @@ def test_a_full_disk_is_told() -> None:
     for telling.is_full in (True, False):
         assert [item[5] for _, item in telling.tell()] == [telling.is_full] * 2
         assert set(telling.ledger._full_since_ns) == ({1} if telling.is_full else set())
+
+
+def test_what_each_node_may_hold_is_known_while_it_is_in_the_map() -> None:
+    world = World()
+    world.told(2)
+    world.told(4, memory_bytes=7)
+    assert world.ledger.view().memory_bytes == {2: MEMORY_BYTES, 4: 7}
+    world.ledger.learned(replace(MAP, replica_sets=((1, 2, 3),) * 4).without_node(4))
+    assert world.ledger.view().memory_bytes == {2: MEMORY_BYTES}
 
 
 def test_sizes_are_told_now_and_then() -> None:

@@ -517,7 +517,7 @@ def test_a_report_of_progress_brings_the_next_step_but_no_more_of_them_than_are_
     ticks = 6 * STEP_TICKS
     for tick in range(ticks):
         report = (1, 2, 3, (1, 2, 3 + tick), (), 0, 0)  # Group, term, decision, voters ...
-        world.steward._ledger.told(2, (REPORT, (), b"", (report,), (), False))
+        world.steward._ledger.told(2, (REPORT, (), b"", (report,), (), False, 5))
         world.tick()
     assert len(views) - 1 == ticks // min(
         STEP_TICKS, STEP_TICKS_MIN * -(-shards // SHARDS_PER_STEP)
@@ -525,7 +525,7 @@ def test_a_report_of_progress_brings_the_next_step_but_no_more_of_them_than_are_
     world.tick()
     views.clear()
     for _ in range(STEP_TICKS - 2):
-        world.steward._ledger.told(2, (REPORT, (), b"", (report,), (), False))
+        world.steward._ledger.told(2, (REPORT, (), b"", (report,), (), False, 5))
         world.tick()
     assert views == [], "the same once more is no news"
 

@@ -115,6 +115,16 @@ def test_a_snapshot_of_the_leader_that_came_meanwhile_wins() -> None:
         assert world.logs[1].compacted == []
 
 
+def test_a_group_whose_leader_has_just_sent_a_snapshot_makes_none() -> None:
+    """The log begins behind it from the moment it has come, the state follows in the next turn."""
+    world = World(1)
+    grow(world)
+    world.logs[1].first_index = 2001
+    snapshot(world)
+    assert world.told() == []
+    assert world.logs[1].compacted == []
+
+
 def test_what_was_applied_while_it_was_written_counts_for_the_next() -> None:
     world = World(1)
     grow(world)

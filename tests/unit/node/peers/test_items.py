@@ -9,6 +9,8 @@ import pytest
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers import items
 from quorumcache.node.peers.items import (
+    ADDRESSES,
+    ADDRESSES_MAX,
     ADOPTED,
     CHANGE_REPLY,
     CHANGE_REQUEST,
@@ -66,11 +68,12 @@ def test_any_other_form_of_a_map_item_is_refused(item: tuple[Any, ...]) -> None:
 MOVING = (3, 7, 12, (1, 2), (4,), 100, 4000)
 
 DIRECTORY_ITEMS: list[tuple[Any, ...]] = [
-    (REPORT, (), b"", (), (), False),
-    (REPORT, (1, 2), b"\1", (MOVING,), ((3, 4000), (0, 12)), True),
+    (REPORT, (), b"", (), (), False, 5),
+    (REPORT, (1, 2), b"\1", (MOVING,), ((3, 4000), (0, 12)), True, 5),
     (CHANGE_REQUEST, 1, False, ("drain", "c")),
     (CHANGE_REQUEST, 1, True, ("d", "h:1", "h:2", "", "", "1.0", "0" * 32)),
     (CHANGE_REPLY, 1, 0, b"{}"),
+    (ADDRESSES, ((2, 1, "b:1"), (3, 9, "[::1]:7400"))),
 ]
 
 
@@ -83,19 +86,21 @@ def test_each_form_of_a_directory_item_is_taken(item: tuple[Any, ...]) -> None:
     "item",
     [
         (REPORT, (), b"", (), ()),
-        (REPORT, (), b"", (), (), 0),
-        (REPORT, [1], b"", (), (), False),
-        (REPORT, (True,), b"", (), (), False),
-        (REPORT, (-1,), b"", (), (), False),
-        (REPORT, (), b"\0" * (STARTED_BYTES_MAX + 1), (), (), False),
-        (REPORT, (), b"", (MOVING[:-1],), (), False),
-        (REPORT, (), b"", (5,), (), False),
-        (REPORT, (), b"", ((3, 7, 12, (1, "2"), (4,), 100, 4000),), (), False),
-        (REPORT, (), b"", ((3, 7, 12, (1, 2), ("4",), 100, 4000),), (), False),
-        (REPORT, (), b"", ((3, -7, 12, (1, 2), (4,), 100, 4000),), (), False),
-        (REPORT, (), b"", (), ((3, 4000, 5),), False),
-        (REPORT, (), b"", (), ((3, "4000"),), False),
-        (REPORT, (), b"", (), (3,), False),
+        (REPORT, (), b"", (), (), 0, 5),
+        (REPORT, [1], b"", (), (), False, 5),
+        (REPORT, (True,), b"", (), (), False, 5),
+        (REPORT, (-1,), b"", (), (), False, 5),
+        (REPORT, (), b"\0" * (STARTED_BYTES_MAX + 1), (), (), False, 5),
+        (REPORT, (), b"", (MOVING[:-1],), (), False, 5),
+        (REPORT, (), b"", (5,), (), False, 5),
+        (REPORT, (), b"", ((3, 7, 12, (1, "2"), (4,), 100, 4000),), (), False, 5),
+        (REPORT, (), b"", ((3, 7, 12, (1, 2), ("4",), 100, 4000),), (), False, 5),
+        (REPORT, (), b"", ((3, -7, 12, (1, 2), (4,), 100, 4000),), (), False, 5),
+        (REPORT, (), b"", (), ((3, 4000, 5),), False, 5),
+        (REPORT, (), b"", (), ((3, "4000"),), False, 5),
+        (REPORT, (), b"", (), (3,), False, 5),
+        (REPORT, (), b"", (), (), False),
+        (REPORT, (), b"", (), (), False, -5),
         (CHANGE_REQUEST, 1, False, ()),
         (CHANGE_REQUEST, 1, 0, ("drain", "c")),
         (CHANGE_REQUEST, 1, False, ("drain", b"c")),
@@ -103,6 +108,13 @@ def test_each_form_of_a_directory_item_is_taken(item: tuple[Any, ...]) -> None:
         (CHANGE_REQUEST, 1, False, ("x" * (WORD_CHARS_MAX + 1),)),
         (CHANGE_REPLY, 1, "0", b"{}"),
         (CHANGE_REPLY, 1, 0, "{}"),
+        (ADDRESSES, ((1, 1, "nowhere"),)),
+        (ADDRESSES, ((0, 1, "a:1"),)),
+        (ADDRESSES, ((1, 0, "a:1"),)),
+        (ADDRESSES, ((1, 1, b"a:1"),)),
+        (ADDRESSES, ((1, 1),)),
+        (ADDRESSES, (1,)),
+        (ADDRESSES, ((1, 1, "a:1"),) * (ADDRESSES_MAX + 1)),
     ],
 )
 def test_any_other_form_of_a_directory_item_is_refused(item: tuple[Any, ...]) -> None:

@@ -176,3 +176,22 @@ def test_the_times_of_a_snapshot_are_read_from_its_header() -> None:
     store = filled(50, b"x" * 1000)
     store.apply(9, 1 << 59, [], (1 << 59) + 5)
     assert read_times(b"".join(encode_view(store.view()))) == (1 << 59, (1 << 59) + 5)
+
+
+def test_sessions_that_remember_much_are_cut_into_chunks() -> None:
+    """No turn of the loop encodes all of them, nor those of a client that numbers on for ever."""
+    store = ShardStore()
+    value = wire_data(0, b"x" * 60_000)
+    store.apply(1, 1000, [(0, 0, 0, OP_SET, b"k", value, 0)])
+    for session in range(1, 9):
+        store.apply(2, 1000, [(session, 0, 0, OP_SESSION_OPEN, b"")])
+        gets = [(session, number, 1, OP_GAT, b"k", 0) for number in range(1, 11)]
+        store.apply(3, 1000, gets)
+        store.apply(4, 1000, [(session, number, 1, OP_GAT, b"no", 0) for number in range(20, 5000)])
+    chunks = list(encode_view(store.view()))
+    assert len(chunks) == 2 + 8
+    assert max(map(len, chunks)) < CHUNK_BYTES + 700_000
+    other = ShardStore()
+    for _ in other.restoring(chunks):
+        pass
+    assert other.view() == store.view()

@@ -97,6 +97,10 @@ def test_a_plan_is_told_before_it_is_carried_out() -> None:
         "nothing was changed (--dry-run)",
     ]
     assert plan_lines({"summary": "pause", "estimate": {}})[1] == "  no replica would move"
+    full = DRAIN | {"estimate": ESTIMATE | {"too_much": {"b": [1288490189, 1 << 30]}}}
+    assert plan_lines(full)[4] == (
+        "  warning: node b would hold 1.2 GiB of 1.0 GiB: writes there will be refused"
+    )
 
 
 def test_without_a_terminal_it_waits_with_a_line_now_and_then() -> None:
