@@ -73,15 +73,16 @@ def start_moves(draft: Draft, view: ClusterView) -> None:
     waiting = [move for move in draft.moves.values() if move.decided == WAITING]
     if not waiting:
         return
-    slots = Slots(
-        [move for move in draft.moves.values() if move.decided != WAITING and gets_on(move, view)]
-    )
+    going = [m for m in draft.moves.values() if m.decided != WAITING and gets_on(m, view)]
+    # Groups that can perhaps write nothing have places of their own, where they hold up nobody:
+    # draining the others may be what makes room on the disks that they wait for.
+    slots = Slots([move for move in going if has_room_to_decide(move, view)])
+    doubtful = Slots([move for move in going if not has_room_to_decide(move, view)])
     least = min(draft.replication, len(draft.placeable()))
     for _, move in sorted((_urgency(draft, move, least), move) for move in waiting):
-        if slots.is_full:
-            return
-        if _can_end(draft, view, move) and slots.has_room(move):
-            slots.take(move)
+        places = slots if has_room_to_decide(move, view) else doubtful
+        if places.has_room(move) and _can_end(draft, view, move):
+            places.take(move)
             draft.start(move)
 
 
@@ -99,6 +100,18 @@ def gets_on(move: Move, view: ClusterView) -> bool:
         return True
     voters = () if report is None else report.voters
     return any(n not in view.full_ms and n not in voters for n in move.added)
+
+
+def has_room_to_decide(move: Move, view: ClusterView) -> bool:
+    """Whether most voters of the group are heard and have room on their disks. Otherwise it decides
+    nothing, unless their logs have room ahead: that may be so for a while, and is not known here.
+    """
+    if not view.full_ms:
+        return True
+    report = view.reports.get(move.group_id)
+    voters = move.origin if report is None else report.voters
+    able = sum(n in view.heard and n not in view.full_ms for n in voters)
+    return 2 * able > len(voters)
 
 
 def _urgency(draft: Draft, move: Move, least: int) -> tuple[int, int, int]:

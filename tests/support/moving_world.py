@@ -157,16 +157,24 @@ class MovingWorld:
 
     def _check_bounds(self, old: ClusterMap, new: ClusterMap, view: ClusterView) -> None:
         waited = {m.group_id for m in new.moves if not _is_started(old.move_of(m.group_id))}
-        under_way = [m for m in new.moves if m.decided and _gets_on(m, view)]
+        all_under_way = [m for m in new.moves if m.decided and _gets_on(m, view)]
+        for has_room in (True, False):
+            under_way = [m for m in all_under_way if _has_room(m, view) == has_room]
+            self._check_bounds_of(under_way, old, new, waited)
+        for move in new.moves:
+            is_begun = move.group_id in waited and move.decided == new.epoch
+            if is_begun and any(node_id in view.full_ms for node_id in move.added):
+                raise Broken(f"a move starts to a node whose disk is full: {move}")
+
+    def _check_bounds_of(
+        self, under_way: list[Move], old: ClusterMap, new: ClusterMap, waited: set[int]
+    ) -> None:
+        """Moves that hold places for each other."""
         begun = [m for m in under_way if m.group_id in waited and m.decided == new.epoch]
         if begun and old.is_paused:
             raise Broken("a move starts while moves are paused")
         if begun and len(under_way) > BOUNDS["in all"]:
             raise Broken(f"{len(under_way)} moves at once")
-        for move in new.moves:
-            is_begun = move.group_id in waited and move.decided == new.epoch
-            if is_begun and any(node_id in view.full_ms for node_id in move.added):
-                raise Broken(f"a move starts to a node whose disk is full: {move}")
         for move in begun:
             for node_id in move.added:
                 if sum(node_id in m.added for m in under_way) > BOUNDS["into one node"]:
@@ -277,3 +285,10 @@ def _gets_on(move: Move, view: ClusterView) -> bool:
     full = view.full_ms.keys()
     has_copies_left = set(move.added) - full - (voters if report is not None else set())
     return can_decide and (full.isdisjoint(move.target) or bool(has_copies_left))
+
+
+def _has_room(move: Move, view: ClusterView) -> bool:
+    """Whether most voters of the group can write, as far as is known."""
+    report = view.reports.get(move.group_id)
+    voters = set(move.origin if report is None else report.voters)
+    return 2 * len((view.heard - view.full_ms.keys()) & voters) > len(voters)

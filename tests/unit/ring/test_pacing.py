@@ -135,6 +135,18 @@ def test_a_move_to_a_full_disk_does_not_start_and_one_that_has_does_not_count() 
     assert started(draft, full) == [9, 10, 11, 12]
 
 
+def test_groups_whose_majority_has_full_disks_hold_up_nobody() -> None:
+    """Two nodes with full disks are drained. Groups that have both of them decide nothing until one
+    has room; those that have one of them make it."""
+    both = [((1, 2, i), (i, i + 10, i + 20)) for i in range(3, 13)]
+    draft = draft_of(*both, ((1, 33, 34), (33, 34, 35)), ((2, 36, 37), (36, 37, 38)))
+    full = replace(ALL, full_ms={1: 60_000, 2: 60_000})
+    eight = list(range(1, MOVES_MAX + 1))
+    assert started(draft, full) == [*eight, 11, 12]
+    assert started(draft, full) == [*eight, 11, 12], "they have bounds, too"
+    assert started(draft) == [*eight, 11, 12], "with room again they count like all others"
+
+
 def test_a_move_counts_until_only_a_full_disk_is_left_to_wait_for() -> None:
     """No old replica goes while one that is to stay cannot write: but the new one is copied."""
     draft = draft_of(((1, 2, 3), (1, 2, 4)))
