@@ -12,7 +12,7 @@ from quorumcache.ring.directory_set import directory_size
 from quorumcache.ring.draft import Draft
 from quorumcache.ring.errors import ChangeRefused
 from quorumcache.ring.move import DIRECTORY_GROUP, WAITING, Move
-from quorumcache.ring.node_info import ACTIVE, DOWN, DRAINING
+from quorumcache.ring.node_info import ACTIVE, DOWN, DRAINING, LOST, NodeInfo
 from quorumcache.ring.plan import Soundness, make_plan
 
 _BEFORE: Final = " (was "
@@ -33,7 +33,7 @@ def cancel(draft: Draft, view: ClusterView) -> str:
         raise ChangeRefused("there is nothing to cancel: no move is under way")
     for node in draining:
         draft.set_state(node, ACTIVE)
-    _take_back(draft)
+    stays_lost = _take_back(draft)
     draft.change = ""
     soundness = Soundness(draft)
     dropped = turned = 0
@@ -50,7 +50,7 @@ def cancel(draft: Draft, view: ClusterView) -> str:
     summary = f"cancelled: {dropped} waiting moves dropped, {turned} turned back"
     if kept:
         summary += f", {kept} go on because their groups would be short of replicas"
-    return summary
+    return summary + stays_lost
 
 
 def came_from(draft: Draft, move: Move) -> tuple[int, ...]:
@@ -63,18 +63,25 @@ def came_from(draft: Draft, move: Move) -> tuple[int, ...]:
     return tuple([*fit, *others][:size])
 
 
-def _take_back(draft: Draft) -> None:
+def _take_back(draft: Draft) -> str:
     """Give back what a change has replaced: values of a node or of the settings, and a node that
-    was given up, as long as its successor has not come.
+    was given up, as long as its successor has not come. A node whose address another one has by now
+    cannot come back: it stays lost, and what it held is rebuilt. This is said then, for people.
     """
     awaited = draft.awaited()
     if awaited is not None:
         name = draft.change.partition(" ")[2]
+        tenant = _tenant(draft, awaited, name)
+        if tenant is not None:
+            return (
+                f"; node {name} stays removed, since node {tenant.name} has its address by now, and"
+                " its replicas are rebuilt on other nodes"
+            )
         for other in tuple(draft.nodes.values()):
             if other.name == name:  # A successor that was taken in and has not come.
                 del draft.nodes[other.node_id]
         draft.nodes[awaited.node_id] = replace(awaited, name=name, state=DOWN)
-        return
+        return ""
     text, _, before = draft.change.removesuffix(")").partition(_BEFORE)
     values = dict(word.split("=", 1) for word in before.split())
     if "replication" in values:
@@ -85,3 +92,14 @@ def _take_back(draft: Draft) -> None:
         draft.nodes[node.node_id] = replace(
             draft.nodes[node.node_id], weight=weight, zone=values.get("zone", node.zone)
         )
+    return ""
+
+
+def _tenant(draft: Draft, lost: NodeInfo, name: str) -> NodeInfo | None:
+    """A node with an address of the lost one; its successor, of this name, does not count."""
+    for node in draft.nodes.values():
+        if node.state == LOST or node.name == name:
+            continue
+        if lost.peer_address == node.peer_address or lost.client_address == node.client_address:
+            return node
+    return None

@@ -9,6 +9,7 @@ import pytest
 
 from quorumcache.ring import ChangeRefused, ClusterView, Move
 from quorumcache.ring.cancelling import came_from, cancel, described
+from quorumcache.ring.changes import join
 from quorumcache.ring.draft import Draft
 from tests.support.clusters import make_node, make_nodes
 from tests.support.moving_world import MovingWorld, founded
@@ -78,6 +79,31 @@ def test_a_node_whose_successor_has_not_come_is_down_again() -> None:
     assert cluster.map.node(2).name == "n2~2"
     cluster.ask("cancel")
     assert (cluster.map.node(2).name, cluster.map.node(2).state) == ("n2", "down")
+
+
+@pytest.mark.parametrize("field", ["peer_address", "client_address"])
+def test_a_node_whose_address_another_one_has_by_now_stays_lost(field: str) -> None:
+    """An operator gave n2 up, and started a node of another name on its machine."""
+    cluster = world()
+    cluster.alive.discard(2)
+    for _ in range(3):
+        cluster.tick()
+    cluster.ask("replace", "n2")
+    address = {field: getattr(cluster.map.node(2), field)}
+    other = replace(make_node(6), name="other", disk_id=f"{6:032x}", **address)
+    cluster.map = join(cluster.map, other, cluster.view()).map
+    cluster.alive.add(6)
+    cluster.settle(200)
+    assert cluster.map.node(2).state == "lost"
+    changed = cluster.ask("cancel")
+    assert changed.summary == (
+        "cancelled: 0 waiting moves dropped, 0 turned back; node n2 stays removed, since node other"
+        " has its address by now, and its replicas are rebuilt on other nodes"
+    )
+    cluster.settle()
+    assert [node.name for node in cluster.map.nodes] == ["n1", "n3", "n4", "n5", "other"]
+    assert not cluster.map.moves
+    assert not cluster.map.change
 
 
 def test_what_rebuilds_lost_replicas_goes_on() -> None:
