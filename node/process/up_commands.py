@@ -65,6 +65,11 @@ def remove(argv: Sequence[str]) -> int:
         wait = [] if options.wait else ["--no-wait"]
         # The other nodes first: this one is going to end.
         seeds = [address for name, address in nodes.items() if name != options.name]
+        if options.force and not seeds:
+            # Without seeds the command would ask whatever cluster is at the usual address.
+            return _fail(
+                f"node {options.name} cannot be removed: it is the only node of this cluster"
+            )
         if options.force:
             return _remove_lost(options, seeds, secret)
         seeds.append(nodes[options.name])

@@ -95,6 +95,20 @@ def test_a_node_that_was_removed_from_the_cluster_before_is_given_up(asked: Aske
     assert asked.questions[-1] == {"in": "./quorumcache-data", "do": "give-up", "name": "a"}
 
 
+def test_the_only_node_is_not_given_up_by_what_another_cluster_says(
+    asked: Asked, capsys: Any
+) -> None:
+    """Without seeds the command asks the usual address, where another cluster may be."""
+    for members in (["a"], ["z"]):
+        asked.members = members
+        asked.answers = [{"code": 0, "nodes": [["a", "h:1"]]}]
+        assert up.main(["remove", "a", "--force"]) == 1
+        said = "quorumcached: node a cannot be removed: it is the only node of this cluster\n"
+        assert capsys.readouterr().err == said
+    assert asked.commands == []
+    assert [question["do"] for question in asked.questions] == ["nodes", "nodes"]
+
+
 def test_what_goes_wrong_is_one_line(asked: Asked, capsys: Any) -> None:
     asked.answers = [{"code": 0, "nodes": [["a", "h:1"]]}]
     assert up.main(["remove", "z"]) == 1
