@@ -142,5 +142,8 @@ def peer_specs(
         heard = known.get(node.node_id)
         told = heard.peer_address if heard is not None else node.peer_address
         more = places(node.node_id)
+        if node.state == LOST:
+            told = "" if told in taken else told
+            more = tuple(each for each in more if each not in taken)
         specs[node.node_id] = PeerSpec(node.name, address, disk_id, told, more)
     return specs

@@ -123,3 +123,15 @@ def test_a_lost_node_is_not_dialed_where_its_successor_is() -> None:
     successor = replace(MAP.node(3), node_id=4, disk_id=disk_id(4))
     replaced = replace(before, nodes=(*others, successor), next_node_id=5)
     assert {*peer_specs(CONFIG, founding(), replaced, {}, nowhere, {})} == {2, 4}
+
+
+def test_nor_where_it_told_that_it_was_and_another_node_is_by_now() -> None:
+    """It moved before it was lost, and the map never heard of that."""
+    lost = replace(MAP.node(3), name="c~3", state=LOST)
+    heir = replace(MAP.node(3), node_id=4, disk_id=disk_id(4), peer_address="moved:1")
+    told = replace(MAP.node(3), peer_address="moved:1")
+    nodes = (*MAP.nodes[:2], lost, heir)
+    replaced = replace(MAP, form=2, directory=(1, 2), nodes=nodes, next_node_id=5)
+    specs = peer_specs(CONFIG, founding(), replaced, {3: told}, lambda n: ("moved:1", "or:1"), {})
+    assert specs[3].addresses() == [("hostc", 1), ("or", 1)]
+    assert ("moved", 1) in specs[4].addresses()
