@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from quorumcache.node.errors import WrongDataDir
 from quorumcache.node.founding.joining import member_at
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring.names import Names
 
 if TYPE_CHECKING:
     from quorumcache.node.founding.durable_state import DurableState
@@ -29,7 +30,12 @@ async def check_seeds(
     do not answer say nothing.
     """
     identity = durable.identity
-    found = await asyncio.gather(*(member_at(loop, random, seed) for seed in config.seeds))
+    names = Names(loop)
+    try:
+        asked = [member_at(loop, random, names, seed) for seed in config.seeds]
+        found = await asyncio.gather(*asked)
+    finally:
+        names.close()
     for seed, member in zip(config.seeds, found, strict=True):
         if member is not None and member.cluster_id != identity.cluster_id:
             raise WrongDataDir(

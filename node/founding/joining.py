@@ -266,20 +266,20 @@ def _waits(seed: str, refusal: Refusal) -> _Wait:
 
 
 async def member_at(
-    loop: asyncio.AbstractEventLoop, random: Random, seed: str
+    loop: asyncio.AbstractEventLoop, random: Random, names: Names, seed: str, turn: int = 0
 ) -> MemberNonce | None:
-    """What the member says that answers at `seed`; None if none does within a second."""
-    names = Names(loop)
+    """What the member says that answers at `seed`; None if none does within a second. `turn`: see
+    `Names.connect`.
+    """
     asking = Asking(loop, ANSWER_BYTES_MAX)
     host, port = parse_address(seed)
     try:
         async with asyncio.timeout(ASK_SECONDS):
-            await names.connect(lambda: asking, host, port)
+            await names.connect(lambda: asking, host, port, turn)
             question = encode_join_question(random.randbytes(NONCE_BYTES))
             answer = decode_join_answer(await asking.ask(question))
     except (OSError, TimeoutError, PeerError):
         return None
     finally:
         asking.close()
-        names.close()
     return answer if isinstance(answer, MemberNonce) else None

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import count
 from random import Random
 from typing import Final
 
 from quorumcache.node.founding.joining import member_at
 from quorumcache.node.telemetry.logs import event, get_logger
+from quorumcache.ring.names import Names
 
 log: Final = get_logger("node")
 
@@ -49,14 +51,18 @@ class Seeker:
 
     async def run(self) -> None:
         """Ask, for ever."""
-        while True:
-            await asyncio.sleep(self._random.uniform(*SEEK_MS) / 1000)
-            for seed in self._seeds:
-                if self._is_missing():
-                    await self._ask(seed)
+        names = Names(self._loop)
+        try:
+            for turn in count():
+                await asyncio.sleep(self._random.uniform(*SEEK_MS) / 1000)
+                for seed in self._seeds:
+                    if self._is_missing():
+                        await self._ask(seed, names, turn)
+        finally:
+            names.close()
 
-    async def _ask(self, seed: str) -> None:
-        member = await member_at(self._loop, self._random, seed)
+    async def _ask(self, seed: str, names: Names, turn: int) -> None:
+        member = await member_at(self._loop, self._random, names, seed, turn)
         if member is None or member.cluster_id != self._cluster_id:
             return
         if self._told.get(seed) != member.name:

@@ -27,6 +27,7 @@ from quorumcache.node.peers.codec import (
 )
 from quorumcache.node.peers.joining_frames import Joined, Reached, decode_join_answer, encode_reach
 from quorumcache.ring.address import parse_address
+from quorumcache.ring.names import Names
 from quorumcache.ring.secret import Secret
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
@@ -419,10 +420,11 @@ def test_the_member_behind_a_seed() -> None:
     async def story(loop: VirtualLoop) -> None:
         await MemberEnd(loop).listen()
         await speaks(loop, "service", b"SSH-2.0-x\r\n")
-        found = await member_at(loop, Random(1), "a:1")
+        names = Names(loop)
+        found = await member_at(loop, Random(1), names, "a:1")
         assert found is not None
         assert (found.cluster_id, found.name) == (RECORD.cluster_id, "a")
-        assert await member_at(loop, Random(1), "service:1") is None
-        assert await member_at(loop, Random(1), "nobody:1") is None
+        assert await member_at(loop, Random(1), names, "service:1") is None
+        assert await member_at(loop, Random(1), names, "nobody:1") is None
 
     play(story)
