@@ -141,6 +141,8 @@ class Ledger:
                 self._heard_ms[node_id] = heard_ms.get(node_id, -passed_ms) + passed_ms
             else:
                 self._silent_ms[node_id] = silent_ms.get(node_id, -passed_ms) + passed_ms
+                # It may have got room while it was away: it says so when it is heard again.
+                self._full_since_ns.pop(node_id, None)
 
     def view(self) -> ClusterView:
         """The cluster as it was at the last look."""

@@ -227,6 +227,23 @@ def test_what_a_node_that_left_said_of_its_disk_is_forgotten() -> None:
     assert world.ledger.view().full_ms == {}
 
 
+def test_a_node_that_was_away_is_not_full_before_it_says_so_again() -> None:
+    """It was stopped to get a larger disk: no move to it is aimed elsewhere when it is back."""
+    world = World()
+    world.heard = {2}
+    world.told(2, full=True)
+    world.look()
+    world.heard.clear()
+    world.pass_ms(60_000)
+    world.look()
+    world.heard.add(2)
+    world.pass_ms(500)
+    world.look()
+    assert world.ledger.view().full_ms == {}
+    world.told(2, full=True)
+    assert world.ledger.view().full_ms == {2: 0}
+
+
 def test_a_full_disk_is_told() -> None:
     telling = Telling()
     telling.members.map = replace(MAP, form=2, directory=(1, 2, 3))
