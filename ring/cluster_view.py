@@ -30,6 +30,7 @@ class ClusterView:
     the last one of each group that moves. `bytes`: the size of each group's state, if known.
     `memory_bytes`: what items may take on each node, as far as it is known. `full_ms`: nodes that
     are heard and whose disk takes no new replica, and for how long they have said so.
+    `lately_full`: nodes whose disk has had room again for a short while only.
     """
 
     heard: frozenset[int] = frozenset()
@@ -39,6 +40,7 @@ class ClusterView:
     bytes: Mapping[int, int] = field(default_factory=dict)
     memory_bytes: Mapping[int, int] = field(default_factory=dict)
     full_ms: Mapping[int, int] = field(default_factory=dict)
+    lately_full: frozenset[int] = frozenset()
 
     def hears_majority(self, node_ids: Sequence[int]) -> bool:
         """Whether more than half of these nodes are heard."""

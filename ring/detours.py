@@ -23,12 +23,14 @@ full for a moment only: the log is shortened then, which takes some seconds."""
 class Detours:
     """Finds other nodes for replicas of `draft`. Nodes count as full after `least_ms`."""
 
-    __slots__ = ("_draft", "_full", "_loads", "_view")
+    __slots__ = ("_avoided", "_draft", "_full", "_loads", "_view")
 
     def __init__(self, draft: Draft, view: ClusterView, least_ms: int = 0) -> None:
         self._draft = draft
         self._view = view
         self._full = frozenset(n for n, ms in view.full_ms.items() if ms >= least_ms)
+        self._avoided = view.lately_full | view.full_ms.keys()
+        """A copy that two nodes have no room for would fill the one, then the other, for ever."""
         self._loads: Counter[int] = Counter()
         """Replicas of shards that each node is to hold; counted when it is first needed."""
 
@@ -63,7 +65,7 @@ class Detours:
             )
             for node in draft.placeable()
             if node.node_id not in target
-            and (node.node_id not in self._view.full_ms or node.node_id in copied)
+            and (node.node_id not in self._avoided or node.node_id in copied)
         ]
         if not ranked:
             return 0

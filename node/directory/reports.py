@@ -28,6 +28,9 @@ SIZES_REPORTS: Final = 10_000 // REPORT_MS
 FRESH_NS: Final = 2_500_000_000
 """What a node said of whom it hears counts for so long: five reports. Links give up after 2 s."""
 
+LATELY_FULL_NS: Final = 600_000_000_000
+"""A disk that has room again may owe it to the copy that filled it, and that was dropped."""
+
 LOOK_MS_MIN: Final = 250
 """Time between two looks: each goes over all nodes and what they have reported."""
 
@@ -63,6 +66,8 @@ class Ledger:
         self._memory_bytes: dict[int, int] = {}
         self._full_since_ns: dict[int, int] = {}
         """Nodes whose disk takes nothing new: since when they say so."""
+        self._room_since_ns: dict[int, int] = {}
+        """Nodes whose disk was full before: since when it is not."""
         self._looked_ns = 0
         """0 while this node does not lead group 0."""
         self._silent_ms: dict[int, int] = {}
@@ -76,8 +81,8 @@ class Ledger:
         self._memory_bytes[node_id] = memory_bytes
         if is_full:
             self._full_since_ns.setdefault(node_id, now_ns)
-        else:
-            self._full_since_ns.pop(node_id, None)
+        elif self._full_since_ns.pop(node_id, None) is not None:
+            self._room_since_ns[node_id] = now_ns
         for fields in moving:
             report = GroupReport(*fields)
             known = self._moving.get(report.group_id)
@@ -92,7 +97,7 @@ class Ledger:
         node_ids = {node.node_id for node in cluster_map.nodes}
         moving = {move.group_id for move in cluster_map.moves}
         self._told = {n: told for n, told in self._told.items() if n in node_ids}
-        for told in (self._full_since_ns, self._memory_bytes):
+        for told in (self._full_since_ns, self._room_since_ns, self._memory_bytes):
             for node_id in told.keys() - node_ids:
                 del told[node_id]
         self._moving = {g: report for g, report in self._moving.items() if g in moving}
@@ -143,6 +148,7 @@ class Ledger:
                 self._silent_ms[node_id] = silent_ms.get(node_id, -passed_ms) + passed_ms
                 # It may have got room while it was away: it says so when it is heard again.
                 self._full_since_ns.pop(node_id, None)
+                self._room_since_ns.pop(node_id, None)
 
     def view(self) -> ClusterView:
         """The cluster as it was at the last look."""
@@ -159,6 +165,11 @@ class Ledger:
                 for node_id, since_ns in self._full_since_ns.items()
                 if node_id in self._heard_ms
             },
+            lately_full=frozenset(
+                node_id
+                for node_id, since_ns in self._room_since_ns.items()
+                if now_ns - since_ns < LATELY_FULL_NS
+            ),
         )
 
 

@@ -51,6 +51,17 @@ def test_what_a_full_node_has_already_it_keeps() -> None:
     assert Detours(draft, VIEW).around(1, (1, 3, 5)) == (1, 3, 5)
 
 
+def test_a_copy_does_not_go_to_and_fro_between_disks_that_are_too_small_for_it() -> None:
+    """Node 6 was full until the move was aimed at 5, which is full now."""
+    draft = draft_with((1, 2, 4))
+    for node_id in (3, 4):
+        draft.set_state(draft.nodes[node_id], "down")
+    assert Detours(draft, VIEW).around(1, (1, 2, 5)) == (1, 2, 6)
+    lately = replace(VIEW, lately_full=frozenset([6]))
+    assert Detours(draft, lately).around(1, (1, 2, 5)) == (1, 2, 5)
+    assert Detours(draft, lately).around(1, (1, 2, 6)) == (1, 2, 6), "a plan may count on it"
+
+
 def test_where_no_other_node_is_left_the_full_one_is_waited_for() -> None:
     draft = draft_with((1, 2, 4))
     for node_id in (3, 4, 6):

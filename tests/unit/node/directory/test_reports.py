@@ -9,6 +9,7 @@ from typing import Any
 from quorumcache.node.directory.members import Members
 from quorumcache.node.directory.reports import (
     FRESH_NS,
+    LATELY_FULL_NS,
     LOOK_MS_MAX,
     SIZES_REPORTS,
     Ledger,
@@ -242,6 +243,28 @@ def test_a_node_that_was_away_is_not_full_before_it_says_so_again() -> None:
     assert world.ledger.view().full_ms == {}
     world.told(2, full=True)
     assert world.ledger.view().full_ms == {2: 0}
+
+
+def test_a_disk_that_has_room_again_was_full_lately() -> None:
+    world = World()
+    world.heard = {2, 3}
+    world.told(3)
+    world.told(2, full=True)
+    world.look()
+    assert world.ledger.view().lately_full == frozenset()
+    world.told(2)
+    world.pass_ms(LATELY_FULL_NS // 1_000_000 - 1)
+    world.told(2)
+    assert world.ledger.view().lately_full == {2}
+    world.pass_ms(1)
+    assert world.ledger.view().lately_full == frozenset()
+    world.told(2, full=True)
+    world.told(2)
+    assert world.ledger.view().lately_full == {2}
+    world.heard.clear()
+    world.pass_ms(5000)
+    world.look()
+    assert world.ledger.view().lately_full == frozenset(), "it may have another disk by now"
 
 
 def test_a_full_disk_is_told() -> None:
