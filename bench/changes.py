@@ -23,6 +23,9 @@ from quorumcache.ring.secret import CLIENT, Secret
 ITEM_BYTES = 100
 MOVE_SECONDS = 300.0
 """Bound of every wait for moves: a move that takes longer hangs."""
+LOOK_SECONDS = 0.25
+"""Between two looks at a change under load: each costs the node and the load some processor time,
+and a look by the thread beside the load's holds that one up."""
 LEAVE_SECONDS = 90.0
 """A drained node waits up to a minute for its clients."""
 ANSWER_SECONDS = 60.0
@@ -118,7 +121,7 @@ def wait_until_joined(cluster: LocalCluster, names: Sequence[str]) -> None:
         states = {node["name"]: node["state"] for node in found["nodes"]}
         return all(states.get(name) == "active" for name in names) and not found["moves"]
 
-    wait_for(f"the join of {', '.join(names)}", settled, MOVE_SECONDS)
+    wait_for(f"the join of {', '.join(names)}", settled, MOVE_SECONDS, every_seconds=LOOK_SECONDS)
 
 
 def take_out(cluster: LocalCluster, name: str) -> None:

@@ -54,7 +54,13 @@ class Target(Protocol):
     ) -> None: ...
 
 
-def wait_for(what: str, check: Callable[[], bool], seconds: float = START_SECONDS) -> float:
+def wait_for(
+    what: str,
+    check: Callable[[], bool],
+    seconds: float = START_SECONDS,
+    *,
+    every_seconds: float = POLL_SECONDS,
+) -> float:
     """Poll `check` until it is true; returns the seconds it took. StartError after `seconds`.
 
     A TargetError of `check` means not yet.
@@ -69,7 +75,7 @@ def wait_for(what: str, check: Callable[[], bool], seconds: float = START_SECOND
             last = f" ({error})"
         if time.monotonic() - began > seconds:
             raise StartError(f"{what} took more than {seconds:g} s{last}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(every_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

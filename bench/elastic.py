@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from quorumcache.bench import stages
 from quorumcache.bench.changes import (
     ITEM_BYTES,
+    LOOK_SECONDS,
     MOVE_SECONDS,
     admin,
     fill,
@@ -86,6 +87,7 @@ def run_elastic(
             f"the replicas of {name} elsewhere",
             lambda: is_whole_without(asked, name),
             MOVE_SECONDS,
+            every_seconds=LOOK_SECONDS,
         )
 
     load.start()
