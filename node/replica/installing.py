@@ -2,9 +2,10 @@
 
 In this order, each step done before the next one begins:
 
- 1. The state is restored, one piece per turn of the loop, since the whole of it may be gigabytes. A
-    snapshot that cannot be decoded ends the node here, before the disk has it and every start would
-    fail. Applying ahead of the disk is always allowed.
+ 1. The state is restored, since the whole of it may be gigabytes, in pieces: one per turn of the
+    loop for all groups together, which take turns. A snapshot that cannot be decoded ends the node
+    here, before the disk has it and every start would fail. Applying ahead of the disk is always
+    allowed.
  2. The snapshot is stored.
  3. The log hears that it begins anew, and gets what came with the snapshot.
  4. The replica goes on from the snapshot, and what promised it leaves.
@@ -18,6 +19,7 @@ stops, drops the installation at the step it is at; nothing of it is seen then.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -84,7 +86,6 @@ class Installation:
         self._store = store
         self._done = done
         self._failed = failed
-        loop.call_soon(self._restore_one)
 
     def drop(self) -> None:
         """Go no further, and free the memory."""
@@ -92,21 +93,22 @@ class Installation:
         self._steps = iter(())
         self.held = []
 
-    def _restore_one(self) -> None:
+    def restore_next(self) -> bool:
+        """Take in a piece. False: there is no other one, and the next step has begun."""
         if self.is_dropped:
-            return
+            return False
         try:
             taken = next(self._steps, None)
         except BaseException as error:
             self._failed(error)
             raise
         if taken is not None:
-            self._loop.call_soon(self._restore_one)
-            return
+            return True
         self.counters.snapshots_received += 1
         index = self._snapshot.meta.last_index
         event(log, "info", "snapshot_received", group=self.group.group_id, index=index)
         self._save()
+        return False
 
     def _save(self) -> None:
         if self.is_dropped:
@@ -155,6 +157,8 @@ class SnapshotInstaller:
         self._failed = failed
         self._under_way: dict[int, Installation] = {}
         """By group. Invariant: the groups that are `installing`."""
+        self._restoring: deque[Installation] = deque()
+        """Those whose states are being restored, and dropped ones; the first has the next turn."""
 
     def begin(
         self,
@@ -166,9 +170,21 @@ class SnapshotInstaller:
         """Install the snapshot of a `Ready`."""
         assert not group.installing
         group.installing = True
-        self._under_way[group.group_id] = Installation(
+        installation = self._under_way[group.group_id] = Installation(
             *(self._loop, self._counters, group, ready, wal, store), self._end, self._failed
         )
+        if not self._restoring:
+            self._loop.call_soon(self._restore_one)
+        self._restoring.append(installation)
+
+    def _restore_one(self) -> None:
+        """Restore a piece. A node that comes back after a while gets the states of many groups at a
+        time: a piece of each would hold up the others for long."""
+        installation = self._restoring.popleft()
+        if installation.restore_next():
+            self._restoring.append(installation)
+        if self._restoring:
+            self._loop.call_soon(self._restore_one)
 
     def has_room(self, group_id: int) -> bool:
         """May more be held back for a group?"""
