@@ -19,12 +19,12 @@ stops, drops the installation at the step it is at; nothing of it is seen then.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.consensus.api import Ready
 from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.replica.snapshotting import OnePerTurn
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
@@ -54,6 +54,7 @@ class Installation:
         "_snapshot",
         "_steps",
         "_store",
+        "_turns",
         "_wal",
         "counters",
         "group",
@@ -65,6 +66,7 @@ class Installation:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        turns: OnePerTurn,
         counters: Counters,
         group: ReplicaGroup,
         ready: Ready,
@@ -80,12 +82,14 @@ class Installation:
         self.is_dropped = False
         self.counters = counters
         self._loop = loop
+        self._turns = turns
         self._snapshot = ready.snapshot
         self._steps = group.restoring(ready.snapshot)
         self._wal = wal
         self._store = store
         self._done = done
         self._failed = failed
+        turns.call_soon(self._restore_one)
 
     def drop(self) -> None:
         """Go no further, and free the memory."""
@@ -93,22 +97,21 @@ class Installation:
         self._steps = iter(())
         self.held = []
 
-    def restore_next(self) -> bool:
-        """Take in a piece. False: there is no other one, and the next step has begun."""
+    def _restore_one(self) -> None:
         if self.is_dropped:
-            return False
+            return
         try:
             taken = next(self._steps, None)
         except BaseException as error:
             self._failed(error)
             raise
         if taken is not None:
-            return True
+            self._turns.call_soon(self._restore_one)
+            return
         self.counters.snapshots_received += 1
         index = self._snapshot.meta.last_index
         event(log, "info", "snapshot_received", group=self.group.group_id, index=index)
         self._save()
-        return False
 
     def _save(self) -> None:
         if self.is_dropped:
@@ -152,13 +155,12 @@ class SnapshotInstaller:
     ) -> None:
         """`done` gets what is durable: all but what was held. `failed`: what ends the node."""
         self._loop = loop
+        self._turns = OnePerTurn(loop)
         self._counters = counters
         self._done = done
         self._failed = failed
         self._under_way: dict[int, Installation] = {}
         """By group. Invariant: the groups that are `installing`."""
-        self._restoring: deque[Installation] = deque()
-        """Those whose states are being restored, and dropped ones; the first has the next turn."""
 
     def begin(
         self,
@@ -170,21 +172,10 @@ class SnapshotInstaller:
         """Install the snapshot of a `Ready`."""
         assert not group.installing
         group.installing = True
-        installation = self._under_way[group.group_id] = Installation(
-            *(self._loop, self._counters, group, ready, wal, store), self._end, self._failed
+        self._under_way[group.group_id] = Installation(
+            *(self._loop, self._turns, self._counters, group, ready, wal, store),
+            *(self._end, self._failed),
         )
-        if not self._restoring:
-            self._loop.call_soon(self._restore_one)
-        self._restoring.append(installation)
-
-    def _restore_one(self) -> None:
-        """Restore a piece. A node that comes back after a while gets the states of many groups at a
-        time: a piece of each would hold up the others for long."""
-        installation = self._restoring.popleft()
-        if installation.restore_next():
-            self._restoring.append(installation)
-        if self._restoring:
-            self._loop.call_soon(self._restore_one)
 
     def has_room(self, group_id: int) -> bool:
         """May more be held back for a group?"""
