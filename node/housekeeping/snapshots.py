@@ -10,7 +10,7 @@ from quorumcache.node.replica.snapshotting import KEEP_ENTRIES, snapshot_of
 from quorumcache.node.telemetry.logs import event, get_logger
 
 if TYPE_CHECKING:
-    from quorumcache.node.consensus.values import SnapshotSource
+    from quorumcache.node.consensus.values import SnapshotMeta, SnapshotSource
     from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.replica.host import ReplicaHost
     from quorumcache.node.storage.snapshots import SnapshotStore
@@ -112,6 +112,8 @@ class Snapshots:
             source = await snapshot_of(self._host.loop, group)
             if group.is_removed:
                 return True  # The file would come behind its deletion.
+            if _has_newer(group, meta):
+                return True  # The store would refuse this one, which is no failure.
             error = await self._saved(group, source)
             if error is not None:
                 if not self._host.disk_trouble:  # Else somebody was told already.
@@ -119,8 +121,8 @@ class Snapshots:
                 return not isinstance(error, DiskRefused)
         if group.is_removed:
             return True  # The log may know nothing of the group any more, and has to stay so.
-        if group.installing or group.snapshot_index >= meta.last_index:
-            return True  # A newer one came from the leader meanwhile.
+        if _has_newer(group, meta):
+            return True
         self._counters.snapshots_taken += 1
         group.snapshot_index = meta.last_index
         group.log_bytes_since_snapshot -= grown
@@ -170,3 +172,8 @@ class Snapshots:
 
         self._store.save(group.group_id, source.meta, source.pieces, done)
         return await saved
+
+
+def _has_newer(group: ReplicaGroup, meta: SnapshotMeta) -> bool:
+    """Whether a newer snapshot than this own one has come from the leader meanwhile."""
+    return group.installing or group.snapshot_index >= meta.last_index

@@ -99,7 +99,8 @@ class Leaders:
         hint = self._hints.get(group_id)
         if hint is not None:
             return hint.leader
-        return UNKNOWN if group is not None else self.preferred_leader(group_id)
+        likely = self._likely(group_id) if group is None else []
+        return likely[0] if likely else UNKNOWN
 
     def way_to(self, group_id: int) -> tuple[int, bool]:
         """Node to send an operation to, and whether it has to relay it; (0, False) = none is
@@ -127,15 +128,20 @@ class Leaders:
             if hint.via != hint.leader and is_up(hint.via):
                 return hint.via, True
         elif group is None:
-            for likely in (self._last_known(group_id), self.preferred_leader(group_id)):
-                if likely not in (UNKNOWN, self.node_id) and is_up(likely):
+            for likely in self._likely(group_id):
+                if is_up(likely):
                     return likely, False
         return UNKNOWN, False
 
-    def _last_known(self, group_id: int) -> int:
-        """The leader by a replica here that a move takes away."""
+    def _likely(self, group_id: int) -> list[int]:
+        """Who leads a group in which this node has no say (any more), the likeliest first: the
+        leader by a replica here that a move takes away, and the one that the map prefers. Never
+        this node, which the map may prefer until the move is over.
+        """
         leaving = self.groups.get(group_id)
-        return leaving.leader_id if leaving is not None else UNKNOWN
+        last_known = leaving.leader_id if leaving is not None else UNKNOWN
+        known = (last_known, self.preferred_leader(group_id))
+        return [node_id for node_id in known if node_id not in (UNKNOWN, self.node_id)]
 
     # -- what other nodes say --------------------------------------------------------------
 

@@ -2,9 +2,10 @@
 
 In this order, each step done before the next one begins:
 
- 1. The state is restored, one piece per turn of the loop, since the whole of it may be gigabytes. A
-    snapshot that cannot be decoded ends the node here, before the disk has it and every start would
-    fail. Applying ahead of the disk is always allowed.
+ 1. The state is restored, since the whole of it may be gigabytes, in pieces: one per turn of the
+    loop for all groups together, which take turns. A snapshot that cannot be decoded ends the node
+    here, before the disk has it and every start would fail. Applying ahead of the disk is always
+    allowed.
  2. The snapshot is stored.
  3. The log hears that it begins anew, and gets what came with the snapshot.
  4. The replica goes on from the snapshot, and what promised it leaves.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.consensus.api import Ready
 from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.replica.snapshotting import OnePerTurn
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
@@ -52,6 +54,7 @@ class Installation:
         "_snapshot",
         "_steps",
         "_store",
+        "_turns",
         "_wal",
         "counters",
         "group",
@@ -63,6 +66,7 @@ class Installation:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        turns: OnePerTurn,
         counters: Counters,
         group: ReplicaGroup,
         ready: Ready,
@@ -78,13 +82,14 @@ class Installation:
         self.is_dropped = False
         self.counters = counters
         self._loop = loop
+        self._turns = turns
         self._snapshot = ready.snapshot
         self._steps = group.restoring(ready.snapshot)
         self._wal = wal
         self._store = store
         self._done = done
         self._failed = failed
-        loop.call_soon(self._restore_one)
+        turns.call_soon(self._restore_one)
 
     def drop(self) -> None:
         """Go no further, and free the memory."""
@@ -101,7 +106,7 @@ class Installation:
             self._failed(error)
             raise
         if taken is not None:
-            self._loop.call_soon(self._restore_one)
+            self._turns.call_soon(self._restore_one)
             return
         self.counters.snapshots_received += 1
         index = self._snapshot.meta.last_index
@@ -150,6 +155,7 @@ class SnapshotInstaller:
     ) -> None:
         """`done` gets what is durable: all but what was held. `failed`: what ends the node."""
         self._loop = loop
+        self._turns = OnePerTurn(loop)
         self._counters = counters
         self._done = done
         self._failed = failed
@@ -167,7 +173,8 @@ class SnapshotInstaller:
         assert not group.installing
         group.installing = True
         self._under_way[group.group_id] = Installation(
-            *(self._loop, self._counters, group, ready, wal, store), self._end, self._failed
+            *(self._loop, self._turns, self._counters, group, ready, wal, store),
+            *(self._end, self._failed),
         )
 
     def has_room(self, group_id: int) -> bool:

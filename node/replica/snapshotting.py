@@ -8,6 +8,7 @@ whole of it may be gigabytes. The pieces stay in memory until the last reader le
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,39 @@ KEEP_ENTRIES = 256
 log = get_logger("host")
 
 
+class OnePerTurn:
+    """Makes one call per turn of the loop, in the order in which they were asked for.
+
+    A replica that comes back after a while wants the states of many groups at a time: a piece of
+    each in every turn would hold up all that those groups do.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._calls: deque[Callable[[], None]] = deque()
+        """The first one is due, or being made."""
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Make a call when all that were asked for before are made."""
+        self._calls.append(call)
+        if len(self._calls) == 1:
+            self._loop.call_soon(self._make_one)
+
+    def _make_one(self) -> None:
+        try:
+            self._calls[0]()
+        finally:
+            self._calls.popleft()
+            if self._calls:
+                self._loop.call_soon(self._make_one)
+
+
 class SnapshotEncoder:
     """Encodes a group's present state. `done` gets the source, `failed` what went wrong."""
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        loop: asyncio.AbstractEventLoop | OnePerTurn,
         group: ReplicaGroup,
         done: Callable[[SnapshotSource], None],
         failed: Callable[[BaseException], None],
@@ -102,7 +130,7 @@ class SnapshotSender:
         self.rate = Rate()
         """Of all copies to learners together."""
         self._clock = clock
-        self._loop = loop
+        self._turns = OnePerTurn(loop)
         self._counters = counters
         self._mark_dirty = mark_dirty
         self._failed = failed
@@ -123,7 +151,7 @@ class SnapshotSender:
             return
         self._wanted[group_id] = [replica]
         self._encoders[group_id] = SnapshotEncoder(
-            self._loop, group, lambda source: self._provide(group, source), self._failed
+            self._turns, group, lambda source: self._provide(group, source), self._failed
         )
 
     def forget(self, group_id: int) -> None:

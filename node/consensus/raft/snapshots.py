@@ -76,11 +76,14 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
     if p is None:
         return  # no longer a member
     p.recent_active = True
-    if p.state is not SNAPSHOT or p.snapshot is None:
+    if p.state is not SNAPSHOT:
         return  # an old answer; what it acknowledges will be learned by appends
     source = p.snapshot
-    if m.last_index != source.meta.last_index:
-        return  # about another snapshot
+    is_other = source is None or m.last_index != source.meta.last_index
+    if is_other and (not m.done or m.last_index < r.log.prev_index):
+        # One that was let go, perhaps, because the member was busy with its disk and silent for
+        # long. If it has that, and the log follows on it, no other one is needed.
+        return
     if m.done:
         p.acknowledged(m.last_index)
         p.become_replicate()
@@ -90,7 +93,9 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
             send_appends(r, p)
             if r.transfer_target:
                 maybe_hand_over(r, p)
-    elif m.next_offset != p.snapshot_offset and m.next_offset <= source.total_bytes:
+        return
+    assert source is not None
+    if m.next_offset != p.snapshot_offset and m.next_offset <= source.total_bytes:
         # Usually the next chunk's; lower if the receiver had to start again.
         p.snapshot_offset = m.next_offset
         if m.next_offset < source.total_bytes:
@@ -103,10 +108,15 @@ def handle_snapshot_reply(r: RaftState, sender: ReplicaId, m: SnapshotReply) -> 
 def handle_snapshot_chunk(r: RaftState, sender: ReplicaId, m: SnapshotChunk) -> None:
     hear_leader(r, sender)
     if m.last_index <= r.commit_index or r.log.matches(m.last_index, m.last_term):
-        # We hold all of it. If a snapshot is still being made durable, so is this answer waiting.
         commit_as_told(r, m.last_index)
         r.incoming = None
-        send_durable(r, sender, SnapshotReply(r.term, m.last_index, m.total_bytes, True))
+        if r.installing is None:
+            send_durable(r, sender, SnapshotReply(r.term, m.last_index, m.total_bytes, True))
+        else:
+            # All of it is here, and not durable. The sender need not repeat what it sent last; it
+            # asks again, so that no answers gather here while the disk takes its time.
+            reply = SnapshotReply(r.term, m.last_index, m.total_bytes, False)
+            r.messages.append(Outbound(sender, reply))
         return
     if r.installing is not None:
         return  # one at a time; the sender will ask again

@@ -115,6 +115,30 @@ def test_a_snapshot_of_the_leader_that_came_meanwhile_wins() -> None:
         assert world.logs[1].compacted == []
 
 
+def test_one_that_was_overtaken_while_it_was_encoded_is_not_written() -> None:
+    """The store would refuse it, and an error would be told."""
+    for newer in ("installing", "installed"):
+        world = World(1)
+        grow(world)
+        group = world.groups[1]
+
+        async def run(world: World = world, group: Any = group, newer: str = newer) -> None:
+            world.host.loop = asyncio.get_running_loop()
+            task = asyncio.ensure_future(world.keeper.snapshots.take_due())
+            await asyncio.sleep(0)
+            if newer == "installing":
+                group.installing = True
+            else:
+                group.snapshot_index = 2000
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert task.done()
+
+        asyncio.run(run())
+        assert world.told() == []
+        assert world.logs[1].compacted == []
+
+
 def test_a_group_whose_leader_has_just_sent_a_snapshot_makes_none() -> None:
     """The log begins behind it from the moment it has come, the state follows in the next turn."""
     world = World(1)

@@ -110,6 +110,22 @@ def test_a_replica_on_its_way_out_is_asked_first_but_others_know_better() -> Non
     assert to == THERE
 
 
+def test_a_replica_on_its_way_out_names_the_leader_that_it_heard_last_and_never_its_own_node() -> (
+    None
+):
+    """The map may prefer this node until the move is over: its clients would ask it in vain."""
+    world = LeavingWorld()
+    leaders = world.coordinator.leaders
+    leaders.preferred_leader = lambda group_id: HERE
+    assert world.coordinator.leader_node(GROUP) == 0
+    world.group.leader_id = ELSEWHERE
+    assert world.coordinator.leader_node(GROUP) == ELSEWHERE
+    leaders.preferred_leader = lambda group_id: THERE
+    assert world.coordinator.leader_node(GROUP) == ELSEWHERE
+    world.group.leader_id = 0
+    assert world.coordinator.leader_node(GROUP) == THERE
+
+
 def test_a_leader_on_its_way_out_serves_until_it_has_handed_over() -> None:
     world = LeavingWorld()
     world.group.is_leader = True

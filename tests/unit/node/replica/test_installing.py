@@ -44,6 +44,14 @@ def begin(world: HostWorld, source: SnapshotSource | None = None, group_id: int 
     world.loop.run(steps_max=1)
 
 
+def turn_of_the_loop(world: HostWorld) -> None:
+    """All that is due now, and nothing of what that has called soon."""
+    over: list[bool] = []
+    world.loop.call_soon(over.append, True)
+    while not over:
+        world.loop.run(steps_max=1)
+
+
 def items(world: HostWorld) -> int:
     machine: Any = world.groups[1].machine
     return len(machine.items)
@@ -71,6 +79,31 @@ def test_no_turn_of_the_loop_restores_more_than_a_piece() -> None:
     assert world.told() == [("save", 1, 7)]
     assert world.counters.snapshots_received == 1
     assert b"".join(snapshot().pieces) == world.snapshots.saving[0][1].data
+
+
+def test_no_turn_restores_more_than_a_piece_of_all_groups_together() -> None:
+    """They take turns, so that a small one does not wait for a large one."""
+    taken: list[Any] = []
+
+    class Watched(ShardStore):
+        def restoring(self, pieces: Sequence[bytes]) -> Iterator[int]:
+            for count in ShardStore.restoring(self, pieces):
+                taken.append(self)
+                yield count
+
+    world = HostWorld(1, 2, 3)
+    machines = [Watched() for _ in world.groups]
+    for group, machine in zip(world.groups.values(), machines, strict=True):
+        group.machine = machine
+    for group_id in world.groups:
+        begin(world, group_id=group_id)
+    while not all(machine.items for machine in machines):
+        before = len(taken)
+        turn_of_the_loop(world)
+        assert len(taken) <= before + 1
+    assert [len(machine.items) for machine in machines] == [45] * 3
+    assert len(taken) == 3 * PIECES
+    assert set(taken[6:9]) == set(machines), "in turn"
 
 
 def test_other_groups_have_their_turns_between_the_pieces() -> None:

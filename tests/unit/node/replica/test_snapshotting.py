@@ -66,6 +66,36 @@ def test_no_turn_of_the_loop_encodes_more_than_a_piece() -> None:
     assert b"".join(source.pieces) == whole, "the state as it was when it was asked for"
 
 
+def test_no_turn_encodes_more_than_a_piece_of_all_groups_that_are_wanted() -> None:
+    """Each of several groups has a follower that has come back. The groups take turns."""
+    taken: list[int] = []
+
+    class Watched(ShardStore):
+        def encode_view(self, view: Any) -> Iterator[bytes]:
+            for piece in ShardStore.encode_view(self, view):
+                taken.append(view.applied_index)
+                yield piece
+
+    world = filled(1, 2, 3)
+    loop: Any = Turns()
+    sender = SnapshotSender(
+        loop, world.counters, world.host.mark_dirty, world.fatal.append, world.clock
+    )
+    for group_id, group in world.groups.items():
+        store = Watched()
+        store.items = group.machine.items  # type: ignore[attr-defined]
+        store.applied_index = group_id
+        group.machine = store
+        world.logs[group_id].lead()
+        sender.want(group, 2)
+    while loop.next:
+        before = len(taken)
+        loop.run_one()
+        assert len(taken) <= before + 1
+    assert taken[:6] == [1, 2, 3, 1, 2, 3]
+    assert all(len(log.provided) == 1 for log in world.logs.values())
+
+
 def test_a_state_that_cannot_be_encoded_is_told() -> None:
     class Broken(ShardStore):
         def encode_view(self, view: Any) -> Iterator[bytes]:

@@ -292,6 +292,62 @@ def test_one_snapshot_is_installed_at_a_time() -> None:
     assert solo.ready().snapshot is not None
 
 
+def test_while_a_snapshot_is_installed_its_sender_hears_that_nothing_is_missing() -> None:
+    """Else it repeats its last chunk, which takes from what others are sent, and the answers to all
+    of them wait here."""
+    solo = Solo(term=2)
+    last = SnapshotChunk(2, 11, 2, THREE, 0, 1, b"a")
+    solo.step(2, last)
+    installing = solo.ready()
+    for _ in range(3):
+        solo.step(2, last)
+        ready = solo.ready()
+        assert ready.messages == [(2, SnapshotReply(2, 11, 1, False))]
+        assert not ready.messages_after_append
+    solo.persist(installing)
+    solo.step(2, last._replace(offset=1, data=b""))
+    assert solo.flush() == [(2, SnapshotReply(2, 11, 1, True))]
+
+
+def test_a_sender_polls_with_empty_chunks_once_all_is_there() -> None:
+    solo = compacted_leader(snapshot_chunk_bytes=10)
+    ask_for_snapshot(solo)
+    solo.raft.provide_snapshot(3, SOURCE)
+    (chunk,) = chunks(solo)
+    solo.step(3, HeartbeatReply(2, 0, 0), HeartbeatReply(2, 0, 0))
+    assert chunks(solo) == [chunk], "it may be lost"
+    solo.step(3, SnapshotReply(2, 11, 10, False))
+    solo.step(3, HeartbeatReply(2, 0, 0), HeartbeatReply(2, 0, 0))
+    assert chunks(solo) == [chunk._replace(offset=10, data=b"")]
+
+
+def test_a_snapshot_that_was_let_go_is_not_sent_again_to_who_has_installed_it() -> None:
+    """Its disk kept it from answering for as long as nobody waits."""
+    solo = compacted_leader()
+    ask_for_snapshot(solo)
+    solo.raft.provide_snapshot(3, SOURCE)
+    solo.raft.propose(b"after")
+    solo.flush()
+    pass_checks(solo, SNAPSHOT_SILENT_CHECKS + 1)
+    solo.step(3, SnapshotReply(2, 11, 10, False))
+    assert solo.raft.progress()[3].state == "snapshot"
+    solo.step(3, SnapshotReply(2, 11, 10, True))
+    assert solo.raft.progress()[3].state == "replicate"
+    (append,) = appends_to(solo, 3)
+    assert (append.prev_index, len(append.entries)) == (11, 1)
+
+
+def test_one_that_the_log_does_not_follow_on_does_not_end_the_next_one() -> None:
+    solo = compacted_leader(snapshot_chunk_bytes=4)
+    ask_for_snapshot(solo)
+    solo.raft.provide_snapshot(3, SOURCE)
+    assert chunks(solo)[0].offset == 0
+    solo.step(3, SnapshotReply(2, solo.raft.first_index - 2, 10, True))
+    solo.step(3, SnapshotReply(2, 11, 4, False))
+    assert chunks(solo)[0].offset == 4
+    assert solo.raft.progress()[3].state == "snapshot"
+
+
 def test_an_oversized_snapshot_is_not_taken_in() -> None:
     solo = Solo(term=2, snapshot_bytes_max=100)
     solo.step(2, SnapshotChunk(2, 11, 2, THREE, 0, 101, b"a"))
