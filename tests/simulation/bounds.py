@@ -92,6 +92,7 @@ IMPORTED_BY = {
     "node.replica.snapshotting.KEEP_ENTRIES": (
         "node.housekeeping.leadership",
         "node.housekeeping.snapshots",
+        "node.replica.handover",
     ),
     "node.cluster_time.TELL_MS": ("node.housekeeping.timekeeper",),
     "node.consensus.progress.SNAPSHOT_SILENT_CHECKS": ("node.consensus.raft.replication",),
