@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import SimulatedNode
     from tests.simulation.elastic_world import ElasticWorld
 
-MOVES_MAX = 8
+MOVES_MAX = 5
 MOVES_OF_A_NODE_MAX = 2
 """That bring a replica to a node, and likewise that copy from one."""
 LATE_NS = 1_000_000_000

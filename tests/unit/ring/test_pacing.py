@@ -70,7 +70,7 @@ def test_groups_with_the_fewest_living_replicas_come_first() -> None:
     for node_id, state in ((31, "down"), (32, "lost")):
         draft.set_state(draft.nodes[node_id], state)
     view = ClusterView(heard=frozenset(range(1, 41)) - {31})
-    assert started(draft, view) == [2, 3, 4, 5, 6, 7, 9, 10]
+    assert started(draft, view) == [*range(2, MOVES_MAX), 9, 10]
     order = [m.group_id for m in draft.moves.values() if m.decided]
     assert len(order) == MOVES_MAX
 
@@ -107,9 +107,9 @@ def test_a_group_that_has_not_started_does_not_move() -> None:
 
 def test_a_group_without_a_majority_holds_up_nobody() -> None:
     draft = draft_of(*(((i, 20, 21), (i, 20, i + 21)) for i in range(1, 13)))
-    assert started(draft) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert started(draft) == list(range(1, MOVES_MAX + 1))
     silent = ClusterView(heard=frozenset(range(1, 41)) - {1, 2, 20})
-    assert started(draft, silent) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert started(draft, silent) == list(range(1, MOVES_MAX + 3))
 
 
 def test_the_first_that_stays_sends() -> None:
@@ -119,20 +119,22 @@ def test_the_first_that_stays_sends() -> None:
 
 def test_a_move_to_a_full_disk_does_not_start_and_one_that_has_does_not_count() -> None:
     """Four nodes whose disks become full hold no place that others need."""
-    stuck = [((i, 20, 21), (i, 20, 30 + i % 4)) for i in range(1, 9)]
-    draft = draft_of(*stuck, *(((i, 22, 23), (i, 22, 24 + i % 4)) for i in range(9, 13)))
-    for group_id in range(9, 13):
+    stuck = range(1, MOVES_MAX + 1)
+    late = range(MOVES_MAX + 1, MOVES_MAX + 5)
+    moves = [((i, 20, 21), (i, 20, 30 + i % 4)) for i in stuck]
+    draft = draft_of(*moves, *(((i, 22, 23), (i, 22, 24 + i % 4)) for i in late))
+    for group_id in late:
         del draft.moves[group_id]
-    assert started(draft) == list(range(1, MOVES_MAX + 1))
-    for group_id in range(9, 13):
+    assert started(draft) == [*stuck]
+    for group_id in late:
         draft.aim(group_id, (group_id, 22, 24 + group_id % 4))
-    assert started(draft) == list(range(1, MOVES_MAX + 1)), "the cluster has no more places"
+    assert started(draft) == [*stuck], "the cluster has no more places"
     full = replace(ALL, full_ms=dict.fromkeys(range(30, 34), 0))
-    assert started(draft, full) == list(range(1, 13))
-    for group_id in range(1, 9):
+    assert started(draft, full) == [*stuck, *late]
+    for group_id in stuck:
         draft.moves[group_id] = draft.moves[group_id]._replace(decided=0)
         draft.sets[group_id] = draft.moves[group_id].replica_set
-    assert started(draft, full) == [9, 10, 11, 12]
+    assert started(draft, full) == [*late]
 
 
 def test_groups_whose_majority_has_full_disks_hold_up_nobody() -> None:
@@ -141,10 +143,10 @@ def test_groups_whose_majority_has_full_disks_hold_up_nobody() -> None:
     both = [((1, 2, i), (i, i + 10, i + 20)) for i in range(3, 13)]
     draft = draft_of(*both, ((1, 33, 34), (33, 34, 35)), ((2, 36, 37), (36, 37, 38)))
     full = replace(ALL, full_ms={1: 60_000, 2: 60_000})
-    eight = list(range(1, MOVES_MAX + 1))
-    assert started(draft, full) == [*eight, 11, 12]
-    assert started(draft, full) == [*eight, 11, 12], "they have bounds, too"
-    assert started(draft) == [*eight, 11, 12], "with room again they count like all others"
+    first = list(range(1, MOVES_MAX + 1))
+    assert started(draft, full) == [*first, 11, 12]
+    assert started(draft, full) == [*first, 11, 12], "they have bounds, too"
+    assert started(draft) == [*first, 11, 12], "with room again they count like all others"
 
 
 def test_a_move_counts_until_only_a_full_disk_is_left_to_wait_for() -> None:
