@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from enum import IntEnum
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from quorumcache.node.consensus.errors import ConfigurationRefused
 
@@ -178,22 +178,16 @@ class SnapshotSource:
         return b"".join(found)
 
 
-class SendBudget:
+class SendBudget(Protocol):
     """How much may be sent to learners now: a bound from outside, for all groups of a node
     together. `doublings`: 2 to the power of it bytes count as one.
-
-    A class and no `Protocol`: mypyc calls the methods of a class directly.
     """
-
-    __slots__ = ()
 
     def take(self, wanted: int, now_ns: int, doublings: int = 0) -> int:
         """How many of `wanted` bytes may go now; they count as gone. 0: none before some time."""
-        raise NotImplementedError
 
     def give_back(self, size: int, doublings: int = 0) -> None:
         """So many of the bytes taken did not go; below 0, more did."""
-        raise NotImplementedError
 
 
 class ReadState(NamedTuple):

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from quorumcache.node.consensus.values import SendBudget, SnapshotSource
+from quorumcache.node.consensus.values import SnapshotSource
 
 DEPTH_MS: Final = 250
 """What was not used for longer is lost. A receiver that was given nothing asks again within two
@@ -30,8 +30,8 @@ DOUBLINGS_MAX: Final = 12
 is: more than a log is written with, so each copy arrives at last."""
 
 
-class Rate(SendBudget):
-    """A token bucket. `bytes_per_second` 0: no bound."""
+class Rate:
+    """A token bucket, which is a `SendBudget`. `bytes_per_second` 0: no bound."""
 
     __slots__ = ("_filled_ns", "_tokens", "bytes_per_second")
 

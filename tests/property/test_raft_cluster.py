@@ -15,7 +15,7 @@ from random import Random
 import pytest
 
 from quorumcache.node.consensus.errors import ConsensusError
-from quorumcache.node.consensus.values import Configuration, Role, SendBudget
+from quorumcache.node.consensus.values import Configuration, Role
 from tests.support.raft_cluster import Member, RaftCluster, configuration_entries
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "40"))
@@ -25,7 +25,7 @@ REPLICAS_MAX = 6
 DRIFT_PPM = 200_000
 
 
-class Stingy(SendBudget):
+class Stingy:
     """Gives a little now and then."""
 
     def __init__(self, random: Random) -> None:

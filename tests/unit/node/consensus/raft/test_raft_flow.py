@@ -14,7 +14,6 @@ from quorumcache.node.consensus.raft.messages import (
 from quorumcache.node.consensus.values import (
     Configuration,
     Role,
-    SendBudget,
     SnapshotMeta,
     SnapshotSource,
 )
@@ -414,7 +413,7 @@ def test_a_whole_cluster_catches_up_through_lost_chunks() -> None:
 # -- learners --------------------------------------------------------------------------------
 
 
-class Purse(SendBudget):
+class Purse:
     """Gives what the test put in."""
 
     def __init__(self, size: int) -> None:
