@@ -22,9 +22,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --ed
 # Tests go to the workers one by one; one that has nothing left takes some of the other's.
 IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --durations 10
 
-# Where nodes run whole. Left out is what replaces their parts, and what is about something that is not
+# Where nodes run whole, and the consensus core by itself. Left out is what replaces their parts, and what is about something that is not
 # compiled: the simulation itself, the client, placement, how a process starts and is installed.
-WHOLE_NODES := tests/property tests/scenarios tests/simulation tests/conformance tests/integration
+WHOLE_NODES := tests/unit/node/consensus tests/property tests/scenarios tests/simulation tests/conformance tests/integration
 LEFT_OUT := $(addprefix simulation/test_,bounds command configurations detection detection_expiry \
 	directory elections fitness joining linearizability loop map_watch model_time network schedule \
 	shape shrink time)

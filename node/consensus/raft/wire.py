@@ -58,11 +58,13 @@ def _fits(message: Message) -> bool:
     assert isinstance(message, MESSAGE_TYPES)
     for name, member in zip(message._fields, message, strict=True):
         if isinstance(member, Configuration):
+            # As a plain tuple: compiled code raises where a field of another type is read by name.
+            *parts, decision = tuple(member)
+            fits = fits and type(decision) is int
             fits = fits and all(
                 type(part) is tuple and all(type(replica) is int for replica in part)
-                for part in (member.voters, member.learners, member.voters_outgoing)
+                for part in parts
             )
-            fits = fits and type(member.decision) is int
         elif isinstance(message, Append) and name == "entries":
             fits = fits and all(
                 tuple(map(type, entry)) == (int, int, int, bytes) for entry in message.entries
