@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
-from quorumcache.node.errors import DiskRefused
 from quorumcache.node.storage.checksum import checked, with_checksum
+from quorumcache.node.storage.kept_file import KeptFile
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring.address import parse_address
 from quorumcache.ring.cluster_map import NODES_MAX
@@ -62,37 +62,22 @@ class KnownNodesFile:
         on_failed: Callable[[BaseException], None],
     ) -> None:
         """Reads the file. `on_failed`: the disk failed while it was written."""
-        self._disk = disk
-        self._path = f"{directory}/{KNOWN_FILE}"
-        self._disk_id = disk_id
-        self._on_failed = on_failed
-        self._is_writing = False
+        path = f"{directory}/{KNOWN_FILE}"
         self.found = KnownNodes()
-        if disk.exists(self._path):
+        if disk.exists(path):
             try:
-                self.found = read_known(disk.read(self._path), disk_id)
+                self.found = read_known(disk.read(path), disk_id)
             except ValueError as error:
-                event(log, "warning", "known_nodes_damaged", path=self._path, why=error)
-        self._stored = self.found
+                event(log, "warning", "known_nodes_damaged", path=path, why=error)
+        self._file = KeptFile(
+            disk, path, lambda known: encode_known(known, disk_id), self.found, on_failed
+        )
 
     def store(self, known: KnownNodes) -> None:
-        """Store this if it is something new. One write is under way at a time; called again and
-        again, so that the newest is stored in the end, on a disk that was full, too.
+        """Store this if it is something new. Called again and again: a disk that was full may have
+        room by then.
         """
-        if self._is_writing or known == self._stored:
-            return
-        self._is_writing = True
-
-        def stored(error: BaseException | None) -> None:
-            self._is_writing = False
-            if isinstance(error, DiskRefused):
-                return
-            if error is not None:
-                self._on_failed(error)
-                return
-            self._stored = known
-
-        self._disk.write_atomic(self._path, [encode_known(known, self._disk_id)], stored)
+        self._file.keep(known)
 
 
 def encode_known(known: KnownNodes, disk_id: str) -> bytes:

@@ -23,6 +23,7 @@ import msgpack
 
 from quorumcache.node.errors import BrokenDataDir, DiskRefused, StartupError
 from quorumcache.node.storage.checksum import checked, with_checksum
+from quorumcache.node.storage.kept_file import KeptFile
 from quorumcache.node.storage.starts import NONCE_BYTES, NONCES_MAX, Starts
 from quorumcache.node.telemetry.logs import event, get_logger
 
@@ -84,19 +85,18 @@ class PeerStarts:
         """Reads the file; without one nothing was seen. `StartupError` names one that is damaged.
         `on_failed`: the disk failed while it was written.
         """
-        self._disk = disk
-        self._path = f"{directory}/{SEEN_FILE}"
-        self._disk_id = disk_id
-        self._on_failed = on_failed
         self._seen: dict[str, tuple[int, bytes]] = {}
         """Number and nonce, by the disk id of the directory."""
         self._refused: dict[str, tuple[int, bytes]] = {}
         """The same of the last hello that was refused. In memory only."""
-        self._stored: dict[str, tuple[int, bytes]] = {}
-        self._is_writing = False
-        if disk is not None and disk.exists(self._path):
-            self._stored = read_seen(disk.read(self._path), self._path, disk_id)
-            self._seen = dict(self._stored)
+        self._file: KeptFile[dict[str, tuple[int, bytes]]] | None = None
+        if disk is not None:
+            path = f"{directory}/{SEEN_FILE}"
+            if disk.exists(path):
+                self._seen = read_seen(disk.read(path), path, disk_id)
+            self._file = KeptFile(
+                *(disk, path, lambda seen: encode_seen(seen, disk_id), dict(self._seen), on_failed)
+            )
 
     def why_set_back(self, own_name: str, name: str, disk_id: str, starts: Starts) -> str | None:
         """Why directory `disk_id` is not the one that was seen here; None if it is.
@@ -136,26 +136,14 @@ class PeerStarts:
             self.store_if_due()
 
     def store_if_due(self) -> None:
-        """Store what was seen. One write is under way at a time. Also called now and then: a disk
-        that was full may have room again.
-        """
-        if self._disk is None or self._is_writing or self._seen == self._stored:
-            return
-        self._is_writing = True
-        seen = dict(self._seen)
+        """Store what was seen. Also called now and then: a full disk may have room again."""
+        if self._file is not None and self._seen != self._file.stored:
+            self._file.keep(dict(self._seen))
 
-        def stored(error: BaseException | None) -> None:
-            self._is_writing = False
-            if isinstance(error, DiskRefused):
-                return
-            if error is not None:
-                self._on_failed(error)
-                return
-            self._stored = seen
-            self.store_if_due()
 
-        content = with_checksum(msgpack.packb((self._disk_id, seen)))
-        self._disk.write_atomic(self._path, [content], stored)
+def encode_seen(seen: dict[str, tuple[int, bytes]], disk_id: str) -> bytes:
+    """The content of `SEEN_FILE`."""
+    return with_checksum(msgpack.packb((disk_id, seen)))
 
 
 def read_seen(data: bytes, path: str, disk_id: str) -> dict[str, tuple[int, bytes]]:

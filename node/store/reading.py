@@ -9,15 +9,14 @@ from typing import Any
 import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.store.expiry import ExpiryHeap
 from quorumcache.node.store.item import ITEM_DATA, ITEM_OVERHEAD, unpack_header
 from quorumcache.node.store.results import is_result
-from quorumcache.node.store.sessions import SessionTable
 from quorumcache.node.store.snapshot import read_header
+from quorumcache.node.store.state import ShardState
 
 
 class StoreReader:
-    """What has been read so far, in the fields that a store has."""
+    """`state`: what has been read so far."""
 
     __slots__ = (
         "_has_header",
@@ -26,16 +25,7 @@ class StoreReader:
         "_taken_bytes",
         "_total_bytes",
         "_unpacker",
-        "applied_index",
-        "bytes_used",
-        "cas_counter",
-        "expiring",
-        "expiry",
-        "items",
-        "last_now_ms",
-        "last_wall_ms",
-        "pending_flush_ms",
-        "sessions",
+        "state",
     )
 
     def __init__(self, total_bytes: int) -> None:
@@ -47,16 +37,7 @@ class StoreReader:
         self._items_count = 0
         self._sessions_count = 0
         """Both as the header says."""
-        self.applied_index = 0
-        self.last_now_ms = 0
-        self.last_wall_ms = 0
-        self.pending_flush_ms = 0
-        self.cas_counter = 0
-        self.items: dict[bytes, bytes] = {}
-        self.bytes_used = 0
-        self.expiring = 0
-        self.expiry = ExpiryHeap(self.items)
-        self.sessions = SessionTable()
+        self.state = ShardState()
 
     def take(self, piece: bytes) -> None:
         """The next bytes. Raises SnapshotInvalid."""
@@ -80,8 +61,8 @@ class StoreReader:
     def _is_whole(self) -> bool:
         return (
             self._has_header
-            and len(self.items) == self._items_count
-            and len(self.sessions) == self._sessions_count
+            and len(self.state.items) == self._items_count
+            and len(self.state.sessions) == self._sessions_count
         )
 
     def _read(self) -> None:
@@ -94,7 +75,7 @@ class StoreReader:
                 chunk = self._unpacker.unpack()
             except msgpack.OutOfData:
                 return
-            if len(self.items) != self._items_count:
+            if len(self.state.items) != self._items_count:
                 self._take_items(chunk)
             else:
                 self._take_sessions(chunk)
@@ -102,12 +83,14 @@ class StoreReader:
     def _take_header(self) -> None:
         header = read_header(self._unpacker)
         self._has_header = True
-        self.applied_index, self.last_now_ms, self.last_wall_ms = header[2:5]
-        self.pending_flush_ms, self.cas_counter = header[5:7]
+        state = self.state
+        state.applied_index, state.last_now_ms, state.last_wall_ms = header[2:5]
+        state.pending_flush_ms, state.cas_counter = header[5:7]
         self._items_count, self._sessions_count = header[7:]
 
     def _take_items(self, chunk: Any) -> None:
-        items = self.items
+        state = self.state
+        items = state.items
         before = len(items)
         flat = iter(chunk)
         added = 0
@@ -119,28 +102,28 @@ class StoreReader:
             added += 1
             used += len(key) + len(item)
             if item[0]:
-                self.expiring += 1
-                self.expiry.add(unpack_header(item)[1], key)
+                state.expiring += 1
+                state.expiry.add(unpack_header(item)[1], key)
         if not added or len(items) != before + added:
             raise SnapshotInvalid("snapshot repeats its items")
         if len(items) > self._items_count:
             raise SnapshotInvalid(
                 f"snapshot holds {len(items)} items, its header says {self._items_count}"
             )
-        self.bytes_used += used + ITEM_OVERHEAD * added
+        state.bytes_used += used + ITEM_OVERHEAD * added
 
     def _take_sessions(self, chunk: Any) -> None:
         if not chunk:
             raise SnapshotInvalid("snapshot holds an empty chunk of sessions")
-        before = len(self.sessions)
+        before = len(self.state.sessions)
         for session, last_active_ms, floor, results in chunk:
             if not all(type(field) is int for field in (session, last_active_ms, floor)):
                 raise SnapshotInvalid("snapshot holds an invalid session")
             for sequence, result in results:
                 if type(sequence) is not int or not is_result(result):
                     raise SnapshotInvalid("snapshot holds an invalid result of a session")
-            self.sessions.add((session, last_active_ms, floor, results))
-        count = len(self.sessions)
+            self.state.sessions.add((session, last_active_ms, floor, results))
+        count = len(self.state.sessions)
         if count != before + len(chunk) or count > self._sessions_count:
             raise SnapshotInvalid(
                 f"snapshot holds {count} sessions, its header says {self._sessions_count}"

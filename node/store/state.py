@@ -64,6 +64,19 @@ class ShardState(StateMachine):
         """How many of `items` have an expiry."""
         self.expiry = ExpiryHeap(self.items)
 
+    def become(self, other: "ShardState") -> None:
+        """Take over all of another state, which nobody may use any more."""
+        self.applied_index = other.applied_index
+        self.last_now_ms = other.last_now_ms
+        self.last_wall_ms = other.last_wall_ms
+        self.pending_flush_ms = other.pending_flush_ms
+        self.cas_counter = other.cas_counter
+        self.items = other.items
+        self.bytes_used = other.bytes_used
+        self.sessions = other.sessions
+        self.expiring = other.expiring
+        self.expiry = other.expiry
+
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
         item = self.items.get(key)

@@ -188,16 +188,7 @@ class ShardStore(ShardState):
             taken += len(piece)
             yield taken
         reader.end()
-        self.applied_index = reader.applied_index
-        self.last_now_ms = reader.last_now_ms
-        self.last_wall_ms = reader.last_wall_ms
-        self.pending_flush_ms = reader.pending_flush_ms
-        self.cas_counter = reader.cas_counter
-        self.items = reader.items
-        self.bytes_used = reader.bytes_used
-        self.sessions = reader.sessions
-        self.expiring = reader.expiring
-        self.expiry = reader.expiry
+        self.become(reader.state)
 
     def digest(self) -> bytes:
         """32 bytes that are equal on two replicas if and only if their states are (but for the

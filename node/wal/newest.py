@@ -18,8 +18,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
-from quorumcache.node.errors import DiskRefused, WrongDataDir
+from quorumcache.node.errors import WrongDataDir
 from quorumcache.node.storage.disk import Disk
+from quorumcache.node.storage.kept_file import KeptFile
 
 if TYPE_CHECKING:
     OnFailed = Callable[[BaseException], None]
@@ -59,31 +60,13 @@ def read_newest(disk: Disk, directory: str) -> NewestSegment:
 
 
 class NewestNote:
-    """Keeps the file. One write is under way at a time; of those that wait the last one counts."""
+    """Keeps the file. On a full disk it lags until the next segment, which it may."""
 
     def __init__(self, disk: Disk, directory: str, on_failed: OnFailed) -> None:
         """`on_failed`: the disk failed, as it does for the log itself."""
-        self._disk = disk
-        self._path = f"{directory}/{NEWEST_FILE}"
-        self._on_failed = on_failed
-        self._wanted: NewestSegment | None = None
-        self._is_writing = False
+        path = f"{directory}/{NEWEST_FILE}"
+        self._file = KeptFile(disk, path, encode_newest, NOTHING_WRITTEN, on_failed)
 
     def begun(self, sequence: int, salt: int) -> None:
         """The first frame of this segment is durable."""
-        self._wanted = NewestSegment(sequence, salt)
-        if not self._is_writing:
-            self._write(self._wanted)
-
-    def _write(self, newest: NewestSegment) -> None:
-        self._is_writing = True
-
-        def written(error: BaseException | None) -> None:
-            self._is_writing = False
-            if error is not None and not isinstance(error, DiskRefused):
-                self._on_failed(error)
-            elif self._wanted is not None and self._wanted != newest:
-                self._write(self._wanted)
-            # On a full disk the note lags until the next segment, which it may.
-
-        self._disk.write_atomic(self._path, [encode_newest(newest)], written)
+        self._file.keep(NewestSegment(sequence, salt))

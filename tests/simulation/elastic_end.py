@@ -78,9 +78,14 @@ async def _replace_lost(world: ElasticWorld) -> None:
     """One after the other: two changes at once are refused."""
     for node in world.elastic_nodes:
         newest = world.maps.newest
-        if not node.is_successor or node.node_id or newest is None or newest.change:
+        if newest is None or newest.change:
             continue
         known = newest.node_named(node.name)
+        # The replacement was taken back while the successor was joining: that one was sent away,
+        # and the map counts on the lost disk again.
+        is_sent_away = node.has_left and known is not None and known.node_id != node.node_id
+        if not is_sent_away and (not node.is_successor or node.node_id):
+            continue
         if known is not None and known.state == LOST:
             continue  # Removed by force; it leaves the map when it holds nothing.
         if known is not None:
@@ -90,7 +95,7 @@ async def _replace_lost(world: ElasticWorld) -> None:
             outcome, _ = await world.operator.insist(words, ASK_SECONDS)
             if outcome != DONE:
                 continue
-        if node.is_lost:
+        if node.is_lost or is_sent_away:
             world.trace.tell(f"{node.name} joins on a new disk")
             world.let_join(node)
         return
