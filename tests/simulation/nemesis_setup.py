@@ -113,9 +113,12 @@ class SetupFaults(Faults):
             await self._with_files({node: {}}, seconds, "is empty")
 
     def _somebody_remembers(self, node: SimulatedNode) -> bool:
-        """Another node has its own directory. Where all are without one they found a new cluster:
-        nobody knows of the one before.
+        """Another node has its own directory, and would be asked. Where all are without one they
+        found a new cluster: nobody knows of the one before. So does a node that is told of no other
+        founder.
         """
+        if not node.config.join and len(node.config.members) == 1:
+            return False
         return any(n.has_own_directory for n in self._members() if n is not node)
 
     def _others_decide(self) -> bool:

@@ -70,12 +70,23 @@ class _Kept:
             bound.votes[term] = vote
         return bound
 
+    def leaving(self) -> set[int]:
+        """Groups whose removal has durably begun: no start starts them (docs/storage.md)."""
+        births = self._births()
+        return {group_id for group_id, birth in births[2].items() if birth is None}
+
     def _removed(self) -> dict[int, tuple[int, int]]:
+        births = self._births()
+        return dict(births[3]) if len(births) > 3 else {}
+
+    def _births(self) -> tuple[Any, ...]:
+        """The fields of `groups.born`."""
         inode = self._disk.own_synced_names.get("/data/groups.born")
         if inode is None:
-            return {}
-        fields = msgpack.unpackb(bytes(inode.synced)[:-4], use_list=False, strict_map_key=False)
-        return dict(fields[3]) if len(fields) > 3 else {}
+            return ("", 0, {})
+        data = bytes(inode.synced)[:-4]
+        fields: tuple[Any, ...] = msgpack.unpackb(data, use_list=False, strict_map_key=False)
+        return fields
 
     def snapshot_index(self, group_id: int) -> int:
         """Last index of the group's snapshot file: after a crash the log may lag behind it."""
@@ -341,7 +352,10 @@ class Promises:
         """A node has read its disk, and done nothing else yet: nothing durable may be missing."""
         if not node.has_own_directory:
             return
+        leaving = self._disks[node.name].leaving()
         for group_id, durable in self.log_of(node).groups.items():
+            if group_id in leaving:
+                continue  # The log may have forgotten it, and not know so for certain.
             found = started.durable.recovered.get(group_id)
             snapshot = started.durable.snapshots_found.get(group_id)
             base_index = snapshot.meta.last_index if snapshot is not None else 0
