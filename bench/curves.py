@@ -10,7 +10,7 @@ from quorumcache.bench.chart import Axis, linear_axis
 
 COLUMNS = 3
 PANEL_WIDTH, PANEL_HEIGHT = 300, 200
-LEFT, RIGHT, TOP, GAP_X, GAP_Y, BOTTOM = 70, 20, 100, 60, 70, 50
+LEFT, RIGHT, TOP, GAP_X, GAP_Y, BOTTOM = 70, 20, 100, 60, 70, 60
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
@@ -28,19 +28,21 @@ class Panel(NamedTuple):
     curves: tuple[Curve, ...]
 
 
-def curves(title: str, panels: Sequence[Panel], *, x_name: str, y_name: str) -> str:
-    """The SVG document. Both axes of every panel begin at 0 and end at a round number."""
+def curves(title: str, panels: Sequence[Panel], *, x_name: str, y_name: str, note: str = "") -> str:
+    """The SVG document. `note` stands small at its end. Both axes of every panel begin at 0 and end at a round number."""
     names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
     columns = max(1, min(COLUMNS, len(panels)))
     lines = max(1, -(-len(panels) // columns))
     width = LEFT + columns * PANEL_WIDTH + (columns - 1) * GAP_X + RIGHT
     height = TOP + lines * PANEL_HEIGHT + (lines - 1) * GAP_Y + BOTTOM
+    note_y = height - 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
         f'<text x="{LEFT}" y="24" font-size="15">{escape(title)}</text>',
         f'<text x="{LEFT}" y="44" fill="#555">{escape(y_name)} over {escape(x_name)}</text>',
+        f'<text x="{LEFT}" y="{note_y}" font-size="9" fill="#555">{escape(note)}</text>',
     ]
     for number, name in enumerate(names):
         x = LEFT + 160 * number

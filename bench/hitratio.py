@@ -225,4 +225,6 @@ def hit_ratio_picture(points: Sequence[Point], command: str) -> str:
         panels.append(
             Panel(trace, tuple(Curve(name, tuple(sorted(at))) for name, at in by_server.items()))
         )
-    return curves(f"Hit ratio: {command}", panels, x_name="items held", y_name="hits, %")
+    return curves(
+        "Hit ratio", panels, note=command, x_name="items held at the end", y_name="hits, %"
+    )
