@@ -29,7 +29,10 @@ class Panel(NamedTuple):
 
 
 def curves(title: str, panels: Sequence[Panel], *, x_name: str, y_name: str, note: str = "") -> str:
-    """The SVG document. `note` stands small at its end. Both axes of every panel begin at 0 and end at a round number."""
+    """The SVG document. `note` stands small at its end.
+
+    Both axes of every panel begin at 0 and end at a round number.
+    """
     names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
     columns = max(1, min(COLUMNS, len(panels)))
     lines = max(1, -(-len(panels) // columns))
