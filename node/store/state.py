@@ -11,11 +11,11 @@ from typing import Final
 from quorumcache.node.state_machine import StateMachine
 from quorumcache.node.store.commands import OP_COUNT
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_OVERHEAD, unpack_header
 from quorumcache.node.store.sessions import SessionTable
 
 NO_EXPIRY: Final = bytes(9)
-"""How a packed item without an expiry begins."""
+"""How an ordinary packed item without an expiry begins."""
 
 pack_unique = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
@@ -80,7 +80,7 @@ class ShardState(StateMachine):
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
         item = self.items.get(key)
-        if item is not None and item[0] and unpack_header(item)[1] <= now_ms:
+        if item is not None and item[0] & ENDS and unpack_header(item)[1] <= now_ms:
             self.remove(key)
             return None
         return item
@@ -89,7 +89,7 @@ class ShardState(StateMachine):
         item = self.items.pop(key, None)
         if item is not None:
             self.bytes_used -= len(key) + len(item) + ITEM_OVERHEAD
-            if item[0]:
+            if item[0] & ENDS:
                 self.expiring -= 1
 
     def drop_all(self) -> None:
@@ -107,7 +107,7 @@ class ShardState(StateMachine):
             self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
         else:
             self.bytes_used += len(item) - len(old)
-            if old[0] and not item[0]:
+            if old[0] & ENDS and not item[0] & ENDS:
                 self.expiring -= 1
         self.items[key] = item
 
