@@ -20,6 +20,7 @@ from quorumcache.node.process.setting_table import (
     Read,
     read_cluster,
     read_integer,
+    read_no,
     read_number,
     read_size,
     read_text,
@@ -28,6 +29,8 @@ from quorumcache.node.settings.checks import check_config
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.ring.size import format_size
 
+_NO_DEFAULT: tuple[Read, ...] = (read_cluster, read_no)
+"""What is read so has a default that the help need not show."""
 _BY_NAME = {option.name: option for option in OPTIONS}
 _BY_FIELD = {option.field: option for option in OPTIONS}
 
@@ -81,7 +84,12 @@ def parser() -> OneLineParser:
     for option in OPTIONS:
         if option.is_flag:
             result.add_argument(
-                f"--{option.name}", dest=option.field, metavar=option.metavar, help=_help(option)
+                f"--{option.name}",
+                dest=option.field,
+                metavar=option.metavar,
+                help=_help(option),
+                nargs="?" if option.read is read_no else None,
+                const="yes" if option.read is read_no else None,
             )
     result.add_argument("--stop-on-stdin-eof", action="store_true", help=argparse.SUPPRESS)
     result.add_argument("--version", action="store_true", help="print the version and exit")
@@ -162,6 +170,8 @@ def _from_toml(option: Option, value: object) -> object:
                 option.field, "every address is a string, such as a = '10.0.0.1:7000'"
             )
         return value
+    if option.read is read_no and isinstance(value, bool):
+        return not value
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if is_number and option.read in (read_integer, read_size):
         return value
@@ -176,6 +186,7 @@ def _kind(option: Option) -> str:
         read_integer: "a whole number",
         read_number: "a number",
         read_size: "a size, such as 1048576 or '1m'",
+        read_no: "true or false",
         read_cluster: "a table of name = 'HOST:PORT'",
     }
     return kinds[option.read]
@@ -201,7 +212,7 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 
 def _help(option: Option) -> str:
     default = option.default
-    if "(default" in option.help or default in ("", None) or option.read is read_cluster:
+    if "(default" in option.help or default in ("", None) or option.read in _NO_DEFAULT:
         return option.help
     shown = format_size(default) if option.read is read_size else default
     return f"{option.help} (default: {shown})"

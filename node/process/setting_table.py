@@ -48,6 +48,13 @@ def read_size(text: str, field: str) -> int:
         raise ConfigError(field, str(error)) from None
 
 
+def read_no(text: str, field: str) -> bool:
+    """Of a setting that switches something off: `yes` as False, `no` as True."""
+    if text not in ("yes", "no"):
+        raise ConfigError(field, f"{text!r} is not yes or no")
+    return text == "no"
+
+
 def read_cluster(text: str, field: str) -> dict[str, str]:
     """NAME=HOST:PORT,... as addresses by name."""
     return parse_initial_cluster(text)
@@ -162,6 +169,13 @@ OPTIONS: tuple[Option, ...] = (
         "silence after which a new leader is elected",
     ),
     Option("memory", "memory_bytes", read_size, "SIZE", "memory for items, such as 512m or 1g"),
+    Option(
+        "no-evict",
+        "evicts",
+        read_no,
+        "yes|no",
+        "refuse to store when memory is full, instead of evicting (memcached's -M)",
+    ),
     Option("max-item-size", "item_bytes_max", read_size, "SIZE", "largest item, up to 8m"),
     Option(
         "durability",

@@ -122,6 +122,9 @@ class NodeConfig:
     data_dir: str | None = None
     # Memory for the items of all replicas on this node, as memcached counts it.
     memory_bytes: int = 1 << 30
+    # A full shard drops what was not used for longest. False = it refuses to store, as memcached
+    # does with -M.
+    evicts: bool = True
     connections_max: int = 4096
     # A client that reads none of its replies for this time is closed. 0 = never.
     slow_client_ms: int = 60_000

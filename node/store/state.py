@@ -6,6 +6,7 @@ and the index of when they end. What a command does with them is `effects.py`, w
 """
 
 from struct import Struct
+from sys import getsizeof
 from typing import Final
 
 from quorumcache.node.state_machine import StateMachine
@@ -63,6 +64,11 @@ class ShardState(StateMachine):
         self.expiring = 0
         """How many of `items` have an expiry."""
         self.expiry = ExpiryHeap(self.items)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the state takes in this process: the items, and the tables at their real size."""
+        return self.bytes_used + getsizeof(self.items)
 
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""

@@ -35,6 +35,7 @@ TEXT_OF: dict[str, str] = {
     "heartbeat_ms": "100",
     "election_ms": "1000",
     "memory_bytes": "64m",
+    "evicts": "yes",
     "item_bytes_max": "2m",
     "durability": "fsync",
     "zone": "z",
@@ -102,6 +103,18 @@ def test_a_flag_overrides_the_file_and_the_file_the_default(tmp_path: Path) -> N
     assert config.listen == NodeConfig().listen
 
 
+def test_a_switch_stands_alone_or_with_its_value(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text("no-evict = true\n")
+    assert command().config.evicts
+    assert not command("--no-evict").config.evicts
+    assert not command("--no-evict", "--memory", "2m").config.evicts
+    assert not command("--config", str(path)).config.evicts
+    assert command("--config", str(path), "--no-evict=no").config.evicts
+    with pytest.raises(ConfigError, match="--no-evict: 'x' is not yes or no"):
+        command("--no-evict", "x")
+
+
 def test_the_cluster_may_be_a_table(tmp_path: Path) -> None:
     path = tmp_path / "node.toml"
     path.write_text('name = "a"\ndata-dir = "d"\n[initial-cluster]\na = "h:1"\nb = "h:2"\n')
@@ -123,6 +136,7 @@ def test_a_node_of_a_cluster_has_to_be_named() -> None:
         ("shards = 1.5", "shards: 1.5 is not a whole number"),
         ("memory = [1]", "is not a size"),
         ("name = 5", "name: 5 is not a string"),
+        ("no-evict = 1", "no-evict: 1 is not true or false"),
         ("weight = 'x'", "weight: 'x' is not a number"),
         ("initial-cluster = 5", "is not a table"),
         ("initial-cluster = {a = 5}", "every address is a string"),

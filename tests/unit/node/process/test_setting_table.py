@@ -15,6 +15,7 @@ from quorumcache.node.process.setting_table import (
     Read,
     read_cluster,
     read_integer,
+    read_no,
     read_number,
     read_size,
     read_text,
@@ -37,6 +38,7 @@ def test_each_setting_is_a_field_and_stands_there_once() -> None:
         (read_integer, "-7", -7),
         (read_number, "0.5", 0.5),
         (read_size, "2k", 2048),
+        (read_no, "yes", False),
         (read_cluster, "a=h:1,b=h:2", {"a": "h:1", "b": "h:2"}),
     ],
 )
@@ -50,6 +52,7 @@ def test_a_text_is_read(read: Read, text: str, value: object) -> None:
         (read_integer, "1.5", "'1.5' is not a whole number"),
         (read_number, "much", "'much' is not a number"),
         (read_size, "2 x", "'2 x'"),
+        (read_no, "true", "'true' is not yes or no"),
     ],
 )
 def test_a_wrong_text_is_told_with_its_field(read: Read, text: str, why: str) -> None:
