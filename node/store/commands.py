@@ -65,6 +65,7 @@ COUNT_DELTA: Final = 5
 TOUCH_EXPTIME: Final = 5
 FLUSH_DELAY: Final = 5
 EXPIRE_PAIRS: Final = 5
+EVICT_PAIRS: Final = 5
 EXPIRE_SESSIONS: Final = 5
 EXPIRE_IDLE_MS: Final = 6
 
@@ -121,6 +122,8 @@ COMMANDS: Final[dict[int, CommandKind]] = {
         ),
         # Stands in for a command that the leader had no room for.
         CommandKind(OP_REFUSE, "refuse", by_leader=True),
+        # Remove the items of these (key, cas unique), so that there is room.
+        CommandKind(OP_EVICT, "evict", (("pairs", tuple),), by_leader=True),
     )
 }
 """By op."""

@@ -13,6 +13,7 @@ from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
 from quorumcache.node.store.commands import (
     CAS_UNIQUE,
     COUNT_DELTA,
+    EVICT_PAIRS,
     EXPIRE_IDLE_MS,
     EXPIRE_PAIRS,
     EXPIRE_SESSIONS,
@@ -24,6 +25,7 @@ from quorumcache.node.store.commands import (
     OP_COUNT,
     OP_DECR,
     OP_DELETE,
+    OP_EVICT,
     OP_EXPIRE,
     OP_FLUSH,
     OP_GAT,
@@ -41,9 +43,17 @@ from quorumcache.node.store.commands import (
     TOUCH_EXPTIME,
 )
 from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
-from quorumcache.node.store.item import ENDS, ITEM_DATA, item_fits, pack_header, unpack_header
+from quorumcache.node.store.item import (
+    ENDS,
+    ITEM_DATA,
+    cas_unique,
+    item_fits,
+    pack_header,
+    unpack_header,
+)
 from quorumcache.node.store.results import (
     DELETED,
+    EVICTED,
     EXISTS,
     ITEM,
     NON_NUMERIC,
@@ -229,6 +239,17 @@ def _refuse(state: ShardState, command: Command, now_ms: int) -> Result:
     return OUT_OF_MEMORY
 
 
+def _evict(state: ShardState, command: Command, now_ms: int) -> Result:
+    """A victim that was rewritten since it was chosen stays."""
+    removed = 0
+    for key, unique in command[EVICT_PAIRS]:
+        item = state.items.get(key)
+        if item is not None and cas_unique(item) == unique:
+            state.evict(key)
+            removed += 1
+    return EVICTED, removed
+
+
 def _session_open(state: ShardState, command: Command, now_ms: int) -> Result:
     # Reached for session 0 only, which is no session.
     return SESSION_GONE
@@ -262,6 +283,7 @@ _BY_OP: Final[dict[int, Effect]] = {
     OP_SESSION_OPEN: _session_open,
     OP_SESSION_EXPIRE: _session_expire,
     OP_REFUSE: _refuse,
+    OP_EVICT: _evict,
 }
 
 EFFECTS: Final[tuple[Effect, ...]] = tuple(_BY_OP.get(op, _unknown) for op in range(OP_COUNT))

@@ -3,6 +3,7 @@
 | code | carries |
 |---|---|
 | NUMBER | the number |
+| EVICTED | how many items were evicted |
 | ITEM | the packed item: data, flags, size, CAS and expiry, which `item.py` reads |
 | all others | nothing |
 
@@ -39,6 +40,9 @@ NUMBER: Final = 12
 """Of a pair: the new value after incr or decr follows."""
 ITEM: Final = 13
 """Of a pair: a packed item follows."""
+
+EVICTED: Final = 35
+"""Of a pair: how many items an OP_EVICT removed."""
 
 OUT_OF_MEMORY: Final = 100
 """There was no room at the leader: nothing was stored. Of the state machine only as the answer to
