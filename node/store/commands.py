@@ -65,6 +65,7 @@ COUNT_DELTA: Final = 5
 TOUCH_EXPTIME: Final = 5
 FLUSH_DELAY: Final = 5
 EXPIRE_PAIRS: Final = 5
+EVICT_PAIRS: Final = 5
 EXPIRE_SESSIONS: Final = 5
 EXPIRE_IDLE_MS: Final = 6
 META_FLAGS: Final = 5
@@ -158,6 +159,8 @@ COMMANDS: Final[dict[int, CommandKind]] = {
         ),
         # Stands in for a command that the leader had no room for.
         CommandKind(OP_REFUSE, "refuse", by_leader=True),
+        # Remove the items of these (key, cas unique), so that there is room.
+        CommandKind(OP_EVICT, "evict", (("pairs", tuple),), by_leader=True),
         # The meta commands, as far as they change something; see `meta_effects.py`.
         CommandKind(OP_META_GET, "mg", _META_GET),
         CommandKind(OP_META_SET, "ms", _META_SET),

@@ -14,6 +14,7 @@ from quorumcache.node.store.changes import extended, new_unique, place, rewrite
 from quorumcache.node.store.commands import (
     CAS_UNIQUE,
     COUNT_DELTA,
+    EVICT_PAIRS,
     EXPIRE_IDLE_MS,
     EXPIRE_PAIRS,
     EXPIRE_SESSIONS,
@@ -25,6 +26,7 @@ from quorumcache.node.store.commands import (
     OP_COUNT,
     OP_DECR,
     OP_DELETE,
+    OP_EVICT,
     OP_EXPIRE,
     OP_FLUSH,
     OP_GAT,
@@ -55,6 +57,7 @@ from quorumcache.node.store.meta_effects import (
 )
 from quorumcache.node.store.results import (
     DELETED,
+    EVICTED,
     EXISTS,
     ITEM,
     NON_NUMERIC,
@@ -224,6 +227,17 @@ def _refuse(state: ShardState, command: Command, now_ms: int) -> Result:
     return OUT_OF_MEMORY
 
 
+def _evict(state: ShardState, command: Command, now_ms: int) -> Result:
+    """A victim that was rewritten since it was chosen stays."""
+    removed = 0
+    for key, unique in command[EVICT_PAIRS]:
+        item = state.items.get(key)
+        if item is not None and cas_unique(item) == unique:
+            state.evict(key)
+            removed += 1
+    return EVICTED, removed
+
+
 def _session_open(state: ShardState, command: Command, now_ms: int) -> Result:
     # Reached for session 0 only, which is no session.
     return SESSION_GONE
@@ -257,6 +271,7 @@ _BY_OP: Final[dict[int, Effect]] = {
     OP_SESSION_OPEN: _session_open,
     OP_SESSION_EXPIRE: _session_expire,
     OP_REFUSE: _refuse,
+    OP_EVICT: _evict,
     OP_META_GET: meta_get,
     OP_META_SET: meta_set,
     OP_META_DELETE: meta_delete,

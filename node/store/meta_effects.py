@@ -114,6 +114,8 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
             is_won = is_below(ends, recache, now_ms, state.batch_wall_ms)
     if is_won:
         bits |= WON
+    if item is not None and b"u" not in flags:
+        state.note_hit(key)
     if item is None or ends != old_ends:
         place(state, key, bits, ends, unique, data)
     elif is_won:

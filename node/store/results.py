@@ -3,6 +3,7 @@
 | code | carries |
 |---|---|
 | NUMBER | the number |
+| EVICTED | how many items were evicted |
 | ITEM | the packed item: data, flags, size, CAS and expiry, which `item.py` reads |
 | META_HIT, META_WON, META_MADE | the old end, and the packed item as the command left it |
 | META_STORED | the packed item without its value |
@@ -61,6 +62,8 @@ META_NUMBER_MADE: Final = 20
 
 OLD_END: Final = 8
 """Bytes of the old end, before the item in what META_HIT and its like carry."""
+EVICTED: Final = 35
+"""Of a pair: how many items an OP_EVICT removed."""
 
 OUT_OF_MEMORY: Final = 100
 """There was no room at the leader: nothing was stored. Of the state machine only as the answer to
