@@ -12,7 +12,7 @@ from typing import Final
 from quorumcache.node.state_machine import StateMachine
 from quorumcache.node.store.commands import OP_COUNT
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.item import block_bytes, item_cost, unpack_header
 from quorumcache.node.store.sessions import SessionTable
 
 NO_EXPIRY: Final = bytes(9)
@@ -67,8 +67,15 @@ class ShardState(StateMachine):
 
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process: the items, and the tables at their real size."""
-        return self.bytes_used + getsizeof(self.items)
+        """What the state takes in this process: the items, and all tables at their real size. The
+        tables of equal states differ: their size depends on what was in them before.
+        """
+        return (
+            self.bytes_used
+            + getsizeof(self.items)
+            + self.expiry.memory_bytes(self.expiring)
+            + self.sessions.memory_bytes
+        )
 
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""
@@ -94,7 +101,7 @@ class ShardState(StateMachine):
     def remove(self, key: bytes) -> None:
         item = self.items.pop(key, None)
         if item is not None:
-            self.bytes_used -= len(key) + len(item) + ITEM_OVERHEAD
+            self.bytes_used -= item_cost(key, item)
             if item[0]:
                 self.expiring -= 1
 
@@ -110,9 +117,9 @@ class ShardState(StateMachine):
         """
         old = self.items.get(key)
         if old is None:
-            self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
+            self.bytes_used += item_cost(key, item)
         else:
-            self.bytes_used += len(item) - len(old)
+            self.bytes_used += block_bytes(len(item)) - block_bytes(len(old))
             if old[0] and not item[0]:
                 self.expiring -= 1
         self.items[key] = item
@@ -121,6 +128,6 @@ class ShardState(StateMachine):
         """Place a packed item that ends at `expires_at_ms`."""
         self.remove(key)
         self.items[key] = item
-        self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
+        self.bytes_used += item_cost(key, item)
         self.expiring += 1
         self.expiry.push(expires_at_ms, key, self.expiring)
