@@ -38,14 +38,19 @@ def name(case: Case) -> str:
 
 @pytest.mark.parametrize("case", LOCAL, ids=name)
 def test_local(case: Case) -> None:
-    run(case, LocalPeer(TextServer()))
+    _play_locally(case)
 
 
 @pytest.mark.parametrize("case", SMALL_PIECES, ids=name)
 def test_local_in_pieces(case: Case) -> None:
     """The same when every byte arrives alone, or every 1000 of a case with large values."""
     large = any("0000}" in step.text or "048" in step.text for step in case.steps)
-    run(case, LocalPeer(TextServer(), piece=1000 if large else 1))
+    _play_locally(case, piece=1000 if large else 1)
+
+
+def _play_locally(case: Case, piece: int | None = None) -> None:
+    server = TextServer()
+    run(case, LocalPeer(server, piece), lambda: LocalPeer(server, piece))
 
 
 @contextmanager
