@@ -174,6 +174,11 @@ class StateMachine:
         """Apply one committed batch; results in order of the commands."""
         raise NotImplementedError
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the state takes in this process, tables included. Differs between replicas."""
+        return self.bytes_used
+
     def flush_due(self, now_ms: int) -> bool:
         """Whether something delayed is due by `now_ms`, and waits for a batch to carry it out."""
         return False

@@ -43,9 +43,17 @@ OP_TICK: Final = 14
 OP_SESSION_OPEN: Final = 15
 OP_SESSION_EXPIRE: Final = 16
 OP_REFUSE: Final = 17
+OP_EVICT: Final = 18
+OP_META_GET: Final = 19
+OP_META_SET: Final = 20
+OP_META_DELETE: Final = 21
+OP_META_ARITHMETIC: Final = 22
+OP_PIECE: Final = 23
+OP_STORE_PIECES: Final = 24
+OP_DROP_PIECES: Final = 25
 
-OP_COUNT: Final = 18
-"""One more than the largest op."""
+OP_COUNT: Final = 26
+"""One more than the largest op. An op below it without a row in `COMMANDS` is reserved."""
 
 # Where the arguments of a command stand in its tuple. `COMMANDS` names them in this order; the
 # numbers are written out so that a look costs what it would with a bare number.

@@ -41,7 +41,7 @@ from quorumcache.node.store.commands import (
     TOUCH_EXPTIME,
 )
 from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
-from quorumcache.node.store.item import ITEM_DATA, item_fits, pack_header, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_DATA, item_fits, pack_header, unpack_header
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -70,7 +70,7 @@ def _store(state: ShardState, key: bytes, data: bytes, exptime: int, now_ms: int
     if expires_at_ms == ALREADY_EXPIRED:
         state.remove(key)
     else:
-        state.put_ending(key, pack_header(1, expires_at_ms, unique) + data, expires_at_ms)
+        state.put_ending(key, pack_header(ENDS, expires_at_ms, unique) + data, expires_at_ms)
     return STORED
 
 
@@ -187,10 +187,10 @@ def _retime(state: ShardState, command: Command, now_ms: int) -> bytes | None:
         state.remove(key)
         return item
     if expires_at_ms:
-        item = pack_header(1, expires_at_ms, 0)[:9] + item[9:]
+        item = pack_header(item[0] | ENDS, expires_at_ms, 0)[:9] + item[9:]
         state.put_ending(key, item, expires_at_ms)
-    elif item[0]:
-        item = NO_EXPIRY + item[9:]
+    elif item[0] & ENDS:
+        item = pack_header(item[0] & ~ENDS, 0, 0)[:9] + item[9:]
         state.put(key, item)
     return item
 
@@ -211,7 +211,7 @@ def _expire(state: ShardState, command: Command, now_ms: int) -> Result:
     removed = 0
     for key, unique in command[EXPIRE_PAIRS]:
         item = state.items.get(key)
-        if item is None or not item[0]:
+        if item is None or not item[0] & ENDS:
             continue
         _, expires_at_ms, present = unpack_header(item)
         # A touch keeps the CAS and may have come between the leader's look and this entry.

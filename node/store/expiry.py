@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from typing import Final
 
-from quorumcache.node.store.item import unpack_header
+from quorumcache.node.store.item import ENDS, unpack_header
 
 _STALE_ALLOWED: Final = 64
 """Stale entries that are never worth a rebuild."""
@@ -52,7 +52,7 @@ class ExpiryHeap:
         entries = []
         for key in keys:
             item = items.get(key)
-            if item is not None and item[0]:
+            if item is not None and item[0] & ENDS:
                 entries.append((unpack_header(item)[1], key))
         heapify(entries)
         self._entries = entries
@@ -74,7 +74,7 @@ class ExpiryHeap:
         while entries and entries[0][0] <= now_ms and len(due) < limit:
             entry = heappop(entries)
             item = items.get(entry[1])
-            if item is None or not item[0]:
+            if item is None or not item[0] & ENDS:
                 continue
             _, ends, unique = unpack_header(item)
             if ends != entry[0] or (taken and taken[-1] == entry):

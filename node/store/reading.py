@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.store.item import ITEM_DATA, ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_DATA, ITEM_OVERHEAD, unpack_header
 from quorumcache.node.store.results import is_result
 from quorumcache.node.store.snapshot import read_header
 from quorumcache.node.store.state import ShardState
@@ -101,7 +101,7 @@ class StoreReader:
             items[key] = item
             added += 1
             used += len(key) + len(item)
-            if item[0]:
+            if item[0] & ENDS:
                 state.expiring += 1
                 state.expiry.add(unpack_header(item)[1], key)
         if not added or len(items) != before + added:

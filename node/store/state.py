@@ -6,16 +6,17 @@ and the index of when they end. What a command does with them is `effects.py`, w
 """
 
 from struct import Struct
+from sys import getsizeof
 from typing import Final
 
 from quorumcache.node.state_machine import StateMachine
 from quorumcache.node.store.commands import OP_COUNT
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_OVERHEAD, unpack_header
 from quorumcache.node.store.sessions import SessionTable
 
 NO_EXPIRY: Final = bytes(9)
-"""How a packed item without an expiry begins."""
+"""How an ordinary packed item without an expiry begins."""
 
 pack_unique = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
@@ -64,6 +65,11 @@ class ShardState(StateMachine):
         """How many of `items` have an expiry."""
         self.expiry = ExpiryHeap(self.items)
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the state takes in this process: the items, and the tables at their real size."""
+        return self.bytes_used + getsizeof(self.items)
+
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""
         self.applied_index = other.applied_index
@@ -80,7 +86,7 @@ class ShardState(StateMachine):
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
         item = self.items.get(key)
-        if item is not None and item[0] and unpack_header(item)[1] <= now_ms:
+        if item is not None and item[0] & ENDS and unpack_header(item)[1] <= now_ms:
             self.remove(key)
             return None
         return item
@@ -89,7 +95,7 @@ class ShardState(StateMachine):
         item = self.items.pop(key, None)
         if item is not None:
             self.bytes_used -= len(key) + len(item) + ITEM_OVERHEAD
-            if item[0]:
+            if item[0] & ENDS:
                 self.expiring -= 1
 
     def drop_all(self) -> None:
@@ -107,7 +113,7 @@ class ShardState(StateMachine):
             self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
         else:
             self.bytes_used += len(item) - len(old)
-            if old[0] and not item[0]:
+            if old[0] & ENDS and not item[0] & ENDS:
                 self.expiring -= 1
         self.items[key] = item
 

@@ -23,6 +23,9 @@ from quorumcache.node.settings.config import NodeConfig
 TEXT_OF: dict[str, str] = {
     "name": "b",
     "listen": "127.0.0.1:1,[::1]:2",
+    "unix_path": "/run/quorumcache.sock",
+    "unix_mask": "0770",
+    "listen_backlog": "17",
     "peer": "127.0.0.1:3",
     "http": "127.0.0.1:4",
     "advertise": "h:5",
@@ -35,6 +38,7 @@ TEXT_OF: dict[str, str] = {
     "heartbeat_ms": "100",
     "election_ms": "1000",
     "memory_bytes": "64m",
+    "evicts": "yes",
     "item_bytes_max": "2m",
     "durability": "fsync",
     "zone": "z",
@@ -44,6 +48,11 @@ TEXT_OF: dict[str, str] = {
     "slow_client_ms": "11",
     "idle_timeout_ms": "12",
     "secret_file": "/run/secrets/quorumcache",
+    "auth_file": "/etc/quorumcache/users",
+    "flush_enabled": "yes",
+    "dump_enabled": "yes",
+    "watch_enabled": "yes",
+    "shutdown_enabled": "yes",
     "log_level": "debug",
     "log_format": "json",
     "stop_timeout_ms": "13",
@@ -102,6 +111,22 @@ def test_a_flag_overrides_the_file_and_the_file_the_default(tmp_path: Path) -> N
     assert config.listen == NodeConfig().listen
 
 
+def test_a_switch_stands_alone_or_with_its_value(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text("no-evict = true\n")
+    assert command().config.evicts
+    assert not command("--no-evict").config.evicts
+    assert not command("--no-evict", "--memory", "2m").config.evicts
+    assert not command("--config", str(path)).config.evicts
+    assert command("--config", str(path), "--no-evict=no").config.evicts
+    assert command("--enable-shutdown").config.shutdown_enabled
+    path.write_text("enable-shutdown = true\nunix-mask = 0o770\n")
+    config = command("--config", str(path)).config
+    assert (config.shutdown_enabled, config.unix_mask) == (True, 0o770)
+    with pytest.raises(ConfigError, match="--no-evict: 'x' is not yes or no"):
+        command("--no-evict", "x")
+
+
 def test_the_cluster_may_be_a_table(tmp_path: Path) -> None:
     path = tmp_path / "node.toml"
     path.write_text('name = "a"\ndata-dir = "d"\n[initial-cluster]\na = "h:1"\nb = "h:2"\n')
@@ -123,6 +148,7 @@ def test_a_node_of_a_cluster_has_to_be_named() -> None:
         ("shards = 1.5", "shards: 1.5 is not a whole number"),
         ("memory = [1]", "is not a size"),
         ("name = 5", "name: 5 is not a string"),
+        ("no-evict = 1", "no-evict: 1 is not true or false"),
         ("weight = 'x'", "weight: 'x' is not a number"),
         ("initial-cluster = 5", "is not a table"),
         ("initial-cluster = {a = 5}", "every address is a string"),

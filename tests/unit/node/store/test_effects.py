@@ -3,7 +3,7 @@
 import pytest
 
 from quorumcache.node.errors import CommandError
-from quorumcache.node.state_machine import Result
+from quorumcache.node.state_machine import TIMED, Result
 from quorumcache.node.store.commands import (
     COMMANDS,
     OP_APPEND,
@@ -14,6 +14,10 @@ from quorumcache.node.store.commands import (
 )
 from quorumcache.node.store.effects import EFFECTS
 from quorumcache.node.store.item import (
+    ENDS,
+    STALE,
+    WON,
+    cas_unique,
     expires_at_ms,
     wire_data,
 )
@@ -21,6 +25,7 @@ from quorumcache.node.store.results import (
     ITEM,
     NOT_FOUND,
     NOT_STORED,
+    NUMBER,
     STORED,
     TOUCHED,
 )
@@ -68,12 +73,36 @@ def test_gat_answers_the_item_with_its_new_end() -> None:
     put(store, b"a")
     assert do(store, NOW_MS, OP_GAT, b"a", 10) == (ITEM, store.items[b"a"])
     assert expires_at_ms(store.items[b"a"]) == NOW_MS + 10_000
-    assert store.items[b"a"][0] == 1
+    assert store.items[b"a"][0] == ENDS
     assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, store.items[b"a"])
     assert store.items[b"a"][:9] == bytes(9)
     assert do(store, NOW_MS, OP_GAT, b"no", 0) == NOT_FOUND
     assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
     assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
+
+
+@pytest.mark.parametrize("bits", [STALE, STALE | WON, WON])
+def test_the_bits_of_an_item_are_not_taken_for_an_expiry(bits: int) -> None:
+    """An item that is stale or won, without an expiry, lives; a new expiry leaves its bits."""
+    store = ShardStore()
+    put(store, b"a")
+    store.items[b"a"] = marked = bytes((bits,)) + store.items[b"a"][1:]
+    assert store.peek(b"a") is TIMED, "readers look at it with care"
+    assert store.lookup(b"a", NOW_MS) == marked
+    assert do(store, NOW_MS, OP_EXPIRE, b"", ((b"a", cas_unique(marked)),)) == (NUMBER, 0)
+    assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
+    assert store.items[b"a"][0] == bits | ENDS
+    assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
+    restored = ShardStore()
+    restored.restore(b"".join(store.encode_view(store.view())))
+    assert (restored.items, restored.expiring) == (store.items, 1)
+    assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, marked)
+    assert (store.due_expirations(NOW_MS + 5000, 9), store.expiring) == ([], 0)
+    restored.restore(b"".join(store.encode_view(store.view())))
+    assert (restored.items, restored.expiring) == ({b"a": marked}, 0)
+    assert len(restored.expiry) == 0
+    put(store, b"a")
+    assert store.items[b"a"][0] == 0, "a normal store clears them"
 
 
 def test_an_op_of_a_newer_version_stops_the_replica() -> None:
