@@ -11,16 +11,18 @@ A transcript file holds cases. Every case starts on a new connection to an empty
     @ 1500           that many milliseconds pass
     !                the server closes the connection
     -- b             from here on another connection, b; the first one is a
+    %                the client closes the connection
     ~ title          memcached answers otherwise: see this point of docs/protocol.md
 
 In what is sent or expected, `\\r \\n \\t \\0 \\\\ \\xNN` are bytes, `{x*251}` repeats a text,
 `{name}` in an expected line takes a number and later stands for it, `{name+1}` for that number plus
-1, `{5..30}` in an expected line takes a number from 5 to 30, `{*}` the rest of the line. Lines that
-are sent one after the other go out together.
+1, `{5..30}` in an expected line takes a number from 5 to 30, `{*}` the rest of the line, `{**}`
+anything. Lines that are sent one after the other go out together.
 
 Tags: `45` for what memcached 1.6.45 does and 1.6.18 does not; `ours` for what only QuorumCache
 does; `node` for what only a whole node answers; `fine` for a clock finer than memcached's; `whole`
-for what must not be split into pieces. A case that is `ours` or `fine` has a line with `~`.
+for what must not be split into pieces; `here` if all its connections must go to one node. A case
+that is `ours` or `fine` has a line with `~`.
 """
 
 import re
@@ -47,7 +49,7 @@ shortest life of an item in the cases."""
 
 class Step(NamedTuple):
     kind: str
-    """`send`, `expect`, `wait`, `closed` or `switch`, to another connection."""
+    """`send`, `expect`, `wait`, `closed`, `close`, or `switch` to another connection."""
     text: str
     line: int
 
@@ -126,10 +128,11 @@ _KINDS = {
     "@": "wait",
     "!": "closed",
     "--": "switch",
+    "%": "close",
 }
 
 _ESCAPE = re.compile(
-    r"\\(x[0-9a-f]{2}|.)|\{(\d+)\.\.(\d+)\}|\{(.+?)\*(\d+)\}|\{(\w+)(?:\+(\d+))?\}|\{(\*)\}",
+    r"\\(x[0-9a-f]{2}|.)|\{(\d+)\.\.(\d+)\}|\{(.+?)\*(\d+)\}|\{(\w+)(?:\+(\d+))?\}|\{(\*\*?)\}",
     re.DOTALL,
 )
 _SIMPLE = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\", "{": b"{"}
@@ -158,7 +161,7 @@ def _expand(text: str, numbers: dict[str, int], opened: set[str] | None = None) 
         elif repeated:
             literal(_expand(repeated, numbers) * int(times))
         elif rest:
-            out.append(b"[^\r\n]*")
+            out.append(b"[^\r\n]*" if rest == "*" else b".*?")
         elif name in numbers:
             literal(b"%d" % (numbers[name] + int(plus or 0)))
         else:
@@ -192,7 +195,10 @@ def run(case: Case, peer: Peer, connect: Callable[[], Peer] | None = None) -> No
                     peers[name] = others.enter_context(closing(connect()))
                 peer = peers[name]
             else:
-                assert peer.is_closed(), f"{where}: the connection is still open"
+                if kind == "closed":
+                    assert peer.is_closed(), f"{where}: the connection is still open"
+                else:
+                    peer.close()
                 peers = {name: other for name, other in peers.items() if other is not peer}
         # Nothing more has come, and the connections are still in step.
         for peer in peers.values():
@@ -326,7 +332,7 @@ def play(case: Case, port: int, *, others: Sequence[int] = (), late_s: float = L
         with closing(SocketPeer("127.0.0.1", port)) as peer:
             empty(peer)
         timer = Timer()
-        turn = cycle(others or [port])
+        turn = cycle([port] if "here" in case.tags or not others else others)
         connect = partial(_connect, turn, timer)
         with closing(SocketPeer("127.0.0.1", port, timer)) as peer:
             try:
