@@ -105,6 +105,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/storage/disk_calls.py": {"*": _DISK},
     "node/storage/log_file.py": {"*": _DISK},
     "node/storage/disk_worker.py": {"*": "the threads of the one place where files are touched"},
+    "node/system/heap.py": {"*": "the C library's memory; the simulation has no use for it"},
     "node/system/descriptors.py": {"*": "limits of the process; used by run.py and disk_calls"},
     "node/__main__.py": {"*": _PROCESS},
     "node/compiled.py": {"*": "chooses the form of the code, before there is any"},
