@@ -18,7 +18,6 @@ from quorumcache.node.store.item import (
     cas_unique,
     expires_at_ms,
     item_flags,
-    item_value,
 )
 
 META_NOOP_LINE: Final = b"MN\r\n"
@@ -53,9 +52,10 @@ def meta_hit(
 ) -> bytes:
     """The reply to an `mg` that found an item or made one.
 
-    `item`: packed, as the command left it. `old_expires_at_ms`: when it would have ended without
-    the command's T, 0 for never and for a new one. `is_new`: N made it. `is_won`: this client is
-    told W. `was_hit`, `idle_s`: whether it was read before, and the seconds since it was last used.
+    `item`: packed, as the command left it; its block may be missing unless the value is shown.
+    `old_expires_at_ms`: when it would have ended without the command's T, 0 for never and for a new
+    one. `is_new`: N made it. `is_won`: this client is told W. `was_hit`, `idle_s`: whether it was
+    read before, and the seconds since it was last used.
     """
     reply = request.reply
     letters = reply.letters
@@ -85,7 +85,8 @@ def meta_hit(
         elif letter == 102:  # f
             out += b" f%d" % item_flags(item)
         elif letter == 115:  # s
-            out += b" s%d" % len(item_value(item))
+            length_at = item.index(b" ", ITEM_DATA + 1)
+            out += b" s" + item[length_at + 1 : item.index(b"\r\n", length_at)]
         elif letter == 104:  # h
             out += b" h1" if was_hit else b" h0"
         elif letter == 108:  # l
