@@ -1,8 +1,8 @@
 """The command `quorumcache-bench`: what each of its commands does, signals and exit status.
 
 Status 0: measured. 1: could not measure, said why. 2: wrong arguments. 3: measured, but requests
-failed, reads were wrong, or something was lost. 4: measured, but a goal was missed (`elastic` and
-`move`). 130 / 143: interrupted.
+failed, reads were wrong, or something was lost. 4: measured, but a goal was missed (`elastic`,
+`move` and `hitratio`). 130 / 143: interrupted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -21,6 +22,7 @@ from typing import NoReturn
 from quorumcache.bench import options, scenarios, stages
 from quorumcache.bench.client import measure_clients
 from quorumcache.bench.cluster import (
+    MEMCACHED,
     MEMCACHED_MISSING,
     ClusterOptions,
     LocalCluster,
@@ -35,6 +37,13 @@ from quorumcache.bench.environment import read_environment
 from quorumcache.bench.errors import BenchError, Interrupted, StartError
 from quorumcache.bench.failover import failover_table, run_failover
 from quorumcache.bench.goals import Goal, exit_status
+from quorumcache.bench.hitratio import (
+    Plan,
+    hit_ratio_picture,
+    hit_ratio_table,
+    measure_hit_ratios,
+)
+from quorumcache.bench.hitratio import goals as hit_ratio_goals
 from quorumcache.bench.idle import idle_table, measure_idle
 from quorumcache.bench.measure import Progress, measure_rounds
 from quorumcache.bench.memory import measure_memory, memory_table
@@ -56,6 +65,7 @@ from quorumcache.bench.report import (
     ratio_text,
     text_table,
 )
+from quorumcache.bench.traces import find_traces
 from quorumcache.bench.workload import Workload
 from quorumcache.ring.streams import open_standard_streams, run_command
 from quorumcache.router import streams
@@ -82,6 +92,7 @@ def _main(arguments: list[str] | None) -> int:
         "move": _move,
         "idle": _idle,
         "memory": _memory,
+        "hitratio": _hit_ratio,
         "client": _client,
     }
     caught: list[int] = []
@@ -302,6 +313,41 @@ def _memory(arguments: argparse.Namespace, command: str) -> int:
         with make() as target:
             uses += measure_memory(target, arguments.items, arguments.value_size, progress)
     return _finish_table(arguments, report, memory_table(uses, arguments.value_size))
+
+
+def _hit_ratio(arguments: argparse.Namespace, command: str) -> int:
+    notes: list[str] = []
+    cluster = options.cluster_options(arguments)
+    plan = Plan(
+        traces=find_traces(arguments.traces),
+        keys=arguments.keys,
+        requests=arguments.requests,
+        value_bytes=arguments.value_size,
+        seed=arguments.seed,
+    )
+    memories: tuple[int, ...] = arguments.memory
+    servers = [(LocalCluster.name, partial(_cluster_of, cluster), memories)]
+    if _baseline_wanted(arguments, notes):
+        # One smaller, so that the line to compare with begins below the first point of ours.
+        servers.append((MEMCACHED, partial(_memcached_of, cluster), (memories[0] // 2, *memories)))
+    report = _begin(command, cluster.describe(), notes)
+    points = measure_hit_ratios(plan, servers, Progress(arguments.quiet))
+    table = hit_ratio_table(points, plan)
+    _print_table(table)
+    directory = _finish(arguments, _with_tables(report, table))
+    picture = directory / "hitratio.svg"
+    picture.write_text(hit_ratio_picture(points, command))
+    print(f"picture: {picture}")
+    return exit_status(sum(p.replay.wrong for p in points), hit_ratio_goals(points, plan.traces))
+
+
+def _cluster_of(cluster: ClusterOptions, memory_bytes: int) -> Target:
+    flags = (*cluster.node_flags, "--memory", str(memory_bytes))
+    return LocalCluster(replace(cluster, node_flags=flags))
+
+
+def _memcached_of(cluster: ClusterOptions, memory_bytes: int) -> Target:
+    return LocalMemcached(cluster.cpus, megabytes=max(1, memory_bytes >> 20))
 
 
 def _client(arguments: argparse.Namespace, command: str) -> int:

@@ -9,6 +9,7 @@ from quorumcache.bench import scenarios
 from quorumcache.bench.cluster import ClusterOptions
 from quorumcache.bench.measure import MODES, LoadOptions
 from quorumcache.bench.processes import parse_pinning
+from quorumcache.bench.traces import TRACES
 from quorumcache.bench.workload import Workload
 from quorumcache.ring.errors import SizeError
 from quorumcache.ring.size import parse_size
@@ -25,6 +26,7 @@ _EPILOG = """examples:
   quorumcache-bench move                       how long a shard and a joining node take
   quorumcache-bench idle
   quorumcache-bench memory
+  quorumcache-bench hitratio                   a full cache: which items does it keep?
   quorumcache-bench client                     AsyncClient beside aiomcache
 """
 
@@ -78,6 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cluster(memory, nodes=1, durability="memory")
     _add_baseline(memory)
     _add_output(memory)
+    _add_hit_ratio(
+        commands.add_parser("hitratio", help="hit ratios of a full cache, by generated traces")
+    )
     client = commands.add_parser("client", help="calls per second of AsyncClient and aiomcache")
     client.add_argument("--rounds", type=_count, default=25, help="rounds in turn (default: 25)")
     client.add_argument(
@@ -175,6 +180,35 @@ def _add_move(move: argparse.ArgumentParser) -> None:
     _add_steady(move)
     _add_cluster(move)
     _add_output(move)
+
+
+def _add_hit_ratio(hit_ratio: argparse.ArgumentParser) -> None:
+    hit_ratio.add_argument(
+        "--traces",
+        default="",
+        metavar="NAME,...",
+        help=f"default: all, which are {', '.join(trace.name for trace in TRACES)}",
+    )
+    hit_ratio.add_argument(
+        "--memory",
+        type=_sizes,
+        default=_sizes("16m,32m,64m"),
+        metavar="SIZE,...",
+        help="memory of the server, once for each size (default: 16m,32m,64m)",
+    )
+    hit_ratio.add_argument(
+        "--keys", type=_count, default=400_000, help="popular keys of a trace (default: 400000)"
+    )
+    hit_ratio.add_argument(
+        "--requests", type=_count, default=600_000, help="requests of a trace (default: 600000)"
+    )
+    hit_ratio.add_argument(
+        "--value-size", type=_size, default=500, metavar="BYTES", help="default: 500"
+    )
+    hit_ratio.add_argument("--seed", type=int, default=1, help="seed of the traces (default: 1)")
+    _add_cluster(hit_ratio, nodes=1, durability="memory")
+    _add_baseline(hit_ratio)
+    _add_output(hit_ratio)
 
 
 def _add_steady(parser: argparse.ArgumentParser) -> None:
@@ -317,6 +351,10 @@ def _size(text: str) -> int:
         return parse_size(text)
     except SizeError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_size(part) for part in text.split(",")}))
 
 
 def _size_range(text: str) -> tuple[int, int]:

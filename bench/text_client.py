@@ -7,7 +7,7 @@ It waits for every reply, as pymemcache does, and does not retry.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 from quorumcache.bench.errors import TargetError
@@ -108,11 +108,27 @@ class TextClient:
 
     def set_many(self, items: Sequence[tuple[bytes, bytes]]) -> None:
         """Sets in one piece. `TargetError` names the first one that was not stored."""
-        self._send(b"".join(b"set %b 0 0 %d\r\n%b\r\n" % (k, len(v), v) for k, v in items))
-        for key, _ in items:
-            line = self._read_line()
+        for (key, _), line in zip(items, self.set_each(items), strict=True):
             if line != b"STORED":
                 raise TargetError(f"set {key.decode()}: {line.decode('utf-8', 'replace')}")
+
+    def get_each(self, keys: Iterable[bytes]) -> Iterator[bytes | None]:
+        """The value of each key, or None, of gets in one piece. `TargetError` for an error line."""
+        requests = [b"get %b\r\n" % key for key in keys]
+        self._send(b"".join(requests))
+        for _ in requests:
+            value = None
+            while (line := self._read_line()) != b"END":
+                if not line.startswith(b"VALUE "):
+                    raise TargetError(f"get: {line.decode('utf-8', 'replace')}")
+                value = self._read_block(line)
+            yield value
+
+    def set_each(self, items: Sequence[tuple[bytes, bytes]]) -> Iterator[bytes]:
+        """The reply line to each of the sets, which go out in one piece."""
+        self._send(b"".join(b"set %b 0 0 %d\r\n%b\r\n" % (k, len(v), v) for k, v in items))
+        for _ in items:
+            yield self._read_line()
 
     # --- questions
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import gcd
 
 from quorumcache.node.errors import ConfigError
-from quorumcache.ring.address import format_address, parse_address
+from quorumcache.ring.address import format_address, is_unix, parse_address
 from quorumcache.ring.settings import DEAD_AFTER_MS
 
 # Founders are compared by name; a longer list of names is compared by its fingerprint.
@@ -76,8 +76,15 @@ class NodeConfig:
     # --- name and addresses
     # This node's name. Letters, digits, `.`, `_`, `-`; at most 64.
     name: str = "a"
-    # Addresses for memcached clients, separated by commas. Port 0 = any free one.
+    # Addresses for memcached clients, separated by commas. Port 0 = any free one. "" = none (only
+    # beside `unix_path`, for a node that is alone).
     listen: str = "127.0.0.1:11211"
+    # Path of a Unix socket for memcached clients, beside `listen`. "" = none.
+    unix_path: str = ""
+    # Permissions of that socket.
+    unix_mask: int = 0o700
+    # Connections that the kernel keeps until this node takes them in, for each address.
+    listen_backlog: int = 1024
     # Address for the other nodes. "" = none (only for a node that is alone).
     peer: str = ""
     # Addresses for /metrics, /health and /status, separated by commas. "" = none.
@@ -113,6 +120,18 @@ class NodeConfig:
     # File that holds the secret of the cluster, at least 16 characters. "" = the environment has
     # it, or the data directory.
     secret_file: str = ""
+
+    # --- what memcached clients may do
+    # File with `user:password` lines: clients have to say one of them first. "" = they need none.
+    auth_file: str = ""
+    # False = `flush_all` is refused.
+    flush_enabled: bool = True
+    # False = commands that list keys (`lru_crawler metadump`, `stats cachedump`) are refused.
+    dump_enabled: bool = True
+    # False = `watch` is refused.
+    watch_enabled: bool = True
+    # True = `shutdown` stops this node.
+    shutdown_enabled: bool = False
 
     # --- resources
     # Largest item that clients of this node may store, and that an append at this leader may make.
@@ -268,7 +287,7 @@ class NodeConfig:
 
     def advertised(self, bound: str) -> str:
         """The address to tell others for a listener bound at `bound` (`HOST:PORT`, port known,
-        several separated by commas: the first one).
+        several separated by commas: the first one; `unix:/path` where there is no other).
 
         `advertise` applies to the memcached listener; call this with its bound address. A
         wildcard host is replaced by the host of this node's peer address, which the others can
@@ -276,6 +295,8 @@ class NodeConfig:
         """
         if self.advertise:
             host, port = parse_address(self.advertise)
+            if not port and is_unix(_first_of(bound)):
+                return bound
             return format_address(host, port or parse_address(_first_of(bound))[1])
         return self.reachable(bound)
 
@@ -289,7 +310,10 @@ class NodeConfig:
         """`bound`, with a wildcard host replaced by the host that the other nodes know this
         node by.
         """
-        host, port = parse_address(_first_of(bound))
+        first = _first_of(bound)
+        if is_unix(first):
+            return first
+        host, port = parse_address(first)
         peer_address = self.advertise_peer or self.members[self.name]
         if host in WILDCARDS and peer_address:
             host = parse_address(peer_address)[0]

@@ -10,7 +10,7 @@ from heapq import heapify, heappop, heappush
 from sys import getsizeof
 from typing import Final
 
-from quorumcache.node.store.item import block_bytes, unpack_header
+from quorumcache.node.store.item import ENDS, block_bytes, unpack_header
 
 _STALE_ALLOWED: Final = 64
 """Stale entries that are never worth a rebuild."""
@@ -74,7 +74,7 @@ class ExpiryHeap:
         key_bytes = 0
         for key in keys:
             item = items.get(key)
-            if item is not None and item[0]:
+            if item is not None and item[0] & ENDS:
                 entries.append((unpack_header(item)[1], key))
                 key_bytes += block_bytes(len(key))
         heapify(entries)
@@ -100,7 +100,7 @@ class ExpiryHeap:
             entry = heappop(entries)
             self._key_bytes -= block_bytes(len(entry[1]))
             item = items.get(entry[1])
-            if item is None or not item[0]:
+            if item is None or not item[0] & ENDS:
                 continue
             _, ends, unique = unpack_header(item)
             if ends != entry[0] or (taken and taken[-1] == entry):

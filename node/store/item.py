@@ -1,16 +1,24 @@
 """One cached item, packed into one bytes object, and what it costs.
 
-    offset  0   1 if the item has an expiry, else 0
+    offset  0   bits: ENDS 1, STALE 2, WON 4; all others 0
             1   expires_at_ms, unsigned 64 bits, big endian; 0 = never
             9   cas_unique, unsigned 64 bits, big endian
             17  b" <flags> <length>\\r\\n<value>\\r\\n", as it goes out on the wire
 
-So a hit is `b"VALUE " + key + item[17:]`, one look at `item[0]` settles most expiry checks, and a
-dict of bytes to bytes holds nothing that the garbage collector would walk.
+So a hit is `b"VALUE " + key + item[17:]`, one look at `item[0]` tells that an item is an ordinary
+one which lives whatever the time is, and a dict of bytes to bytes holds nothing that the garbage
+collector would walk.
 """
 
 from struct import Struct
 from typing import Final
+
+ENDS: Final = 1
+"""Bit of `item[0]`: the item has an expiry."""
+STALE: Final = 2
+"""Bit of `item[0]`: `ms` or `md` with the flag I marked the item stale. Readers still get it."""
+WON: Final = 4
+"""Bit of `item[0]`: one client was told that it is to make the item anew, and no other one is."""
 
 ITEM_DATA: Final = 17
 """Offset of the wire data in a packed item."""
@@ -29,9 +37,9 @@ _HEADER_BYTES: Final = 48 + 8 + 1 + 2
 _FLAGS_BYTES: Final = 4
 
 pack_header = Struct(">BQQ").pack
-"""`pack_header(has_expiry, expires_at_ms, cas_unique)`: the first 17 bytes."""
+"""`pack_header(bits, expires_at_ms, cas_unique)`: the first 17 bytes."""
 unpack_header = Struct(">BQQ").unpack_from
-"""`unpack_header(item) -> (has_expiry, expires_at_ms, cas_unique)`."""
+"""`unpack_header(item) -> (bits, expires_at_ms, cas_unique)`."""
 
 
 def item_fits(key_bytes: int, flags: int, value_bytes: int, item_bytes_max: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.store.item import ITEM_DATA, item_cost, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_DATA, item_cost, unpack_header
 from quorumcache.node.store.results import is_result
 from quorumcache.node.store.snapshot import read_header
 from quorumcache.node.store.state import ShardState
@@ -100,8 +100,10 @@ class StoreReader:
                 raise SnapshotInvalid(f"snapshot holds an invalid item: {key!r:.100}")
             items[key] = item
             added += 1
-            used += item_cost(key, item)
-            if item[0]:
+            cost = item_cost(key, item)
+            used += cost
+            state.queue.added(key, cost)
+            if item[0] & ENDS:
                 state.expiring += 1
                 state.expiry.add(unpack_header(item)[1], key)
         if not added or len(items) != before + added:

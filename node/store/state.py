@@ -11,12 +11,13 @@ from typing import Final
 
 from quorumcache.node.state_machine import StateMachine
 from quorumcache.node.store.commands import OP_COUNT
+from quorumcache.node.store.eviction_queue import EvictionQueue, Plan
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import block_bytes, item_cost, unpack_header
+from quorumcache.node.store.item import ENDS, item_cost, unpack_header
 from quorumcache.node.store.sessions import SessionTable
 
 NO_EXPIRY: Final = bytes(9)
-"""How a packed item without an expiry begins."""
+"""How an ordinary packed item without an expiry begins."""
 
 pack_unique = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
@@ -38,6 +39,7 @@ class ShardState(StateMachine):
         "last_wall_ms",
         "op_count",
         "pending_flush_ms",
+        "queue",
         "sessions",
     )
 
@@ -64,6 +66,8 @@ class ShardState(StateMachine):
         self.expiring = 0
         """How many of `items` have an expiry."""
         self.expiry = ExpiryHeap(self.items)
+        self.queue = EvictionQueue(self.items)
+        """Who leaves next; hints of this replica."""
 
     @property
     def memory_bytes(self) -> int:
@@ -73,6 +77,7 @@ class ShardState(StateMachine):
         return (
             self.bytes_used
             + getsizeof(self.items)
+            + self.queue.memory_bytes
             + self.expiry.memory_bytes(self.expiring)
             + self.sessions.memory_bytes
         )
@@ -89,25 +94,35 @@ class ShardState(StateMachine):
         self.sessions = other.sessions
         self.expiring = other.expiring
         self.expiry = other.expiry
+        self.queue = other.queue
 
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
         item = self.items.get(key)
-        if item is not None and item[0] and unpack_header(item)[1] <= now_ms:
+        if item is not None and item[0] & ENDS and unpack_header(item)[1] <= now_ms:
             self.remove(key)
             return None
         return item
 
     def remove(self, key: bytes) -> None:
+        """Remove the item under `key`, if there is one."""
         item = self.items.pop(key, None)
         if item is not None:
-            self.bytes_used -= item_cost(key, item)
-            if item[0]:
+            cost = item_cost(key, item)
+            self.bytes_used -= cost
+            if item[0] & ENDS:
                 self.expiring -= 1
+            self.queue.removed(key, cost)
+
+    def evict(self, key: bytes) -> None:
+        """Remove the item under `key`, which a leader has chosen as a victim."""
+        self.queue.evicted(key, item_cost(key, self.items[key]))
+        self.remove(key)
 
     def drop_all(self) -> None:
         self.items.clear()
         self.expiry.clear()
+        self.queue.clear()
         self.expiring = 0
         self.bytes_used = 0
 
@@ -116,18 +131,51 @@ class ShardState(StateMachine):
         now.
         """
         old = self.items.get(key)
+        cost = item_cost(key, item)
         if old is None:
-            self.bytes_used += item_cost(key, item)
+            self.bytes_used += cost
+            self.queue.added(key, cost)
         else:
-            self.bytes_used += block_bytes(len(item)) - block_bytes(len(old))
-            if old[0] and not item[0]:
+            old_cost = item_cost(key, old)
+            self.bytes_used += cost - old_cost
+            if old[0] & ENDS and not item[0] & ENDS:
                 self.expiring -= 1
+            self.queue.changed(key, cost, old_cost)
         self.items[key] = item
 
     def put_ending(self, key: bytes, item: bytes, expires_at_ms: int) -> None:
         """Place a packed item that ends at `expires_at_ms`."""
-        self.remove(key)
+        old = self.items.get(key)
+        cost = item_cost(key, item)
+        if old is None:
+            self.bytes_used += cost
+            self.expiring += 1
+            self.queue.added(key, cost)
+        else:
+            old_cost = item_cost(key, old)
+            self.bytes_used += cost - old_cost
+            if not old[0] & ENDS:
+                self.expiring += 1
+            self.queue.changed(key, cost, old_cost)
         self.items[key] = item
-        self.bytes_used += item_cost(key, item)
-        self.expiring += 1
         self.expiry.push(expires_at_ms, key, self.expiring)
+
+    # -- hints of this replica -----------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """See `StateMachine.tick`."""
+        self.queue.tick(now_ms)
+
+    def note_hit(self, key: bytes) -> None:
+        """See `StateMachine.note_hit`."""
+        self.queue.note_hit(key)
+
+    def hint(self, key: bytes) -> tuple[bool, int]:
+        """Whether the item under `key` was hit since it was stored, and the second, in cluster
+        time, of the last access; `(False, 0)` if there is none.
+        """
+        return self.queue.hint(key)
+
+    def victims(self, bytes_wanted: int) -> Plan:
+        """Choose items to evict, see `EvictionQueue.victims`."""
+        return self.queue.victims(bytes_wanted, self.bytes_used)

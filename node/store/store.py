@@ -31,7 +31,7 @@ from quorumcache.node.state_machine import (
 )
 from quorumcache.node.store.commands import OP_EXPIRE, OP_SESSION_OPEN, OP_TICK, own_command
 from quorumcache.node.store.effects import EFFECTS
-from quorumcache.node.store.item import cas_unique, unpack_header
+from quorumcache.node.store.item import ENDS, cas_unique, unpack_header
 from quorumcache.node.store.reading import StoreReader
 from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE
 from quorumcache.node.store.snapshot import StoreView, encode_view, view_digest
@@ -59,7 +59,7 @@ class ShardStore(ShardState):
         """The packed item under `key` if it lives whatever the time is, None when there is no item.
 
         TIMED when the time decides: the item has an expiry, or a delayed flush is pending. Then
-        `lookup` tells.
+        `lookup` tells. TIMED also for an item that is stale or whose win was handed out.
         """
         item = self.items.get(key)
         if item is not None and (item[0] or self.pending_flush_ms):
@@ -77,7 +77,7 @@ class ShardStore(ShardState):
         now_ms = max(now_ms, self.last_now_ms)
         if self.flush_due(now_ms):
             return EXPIRED
-        if item[0] and unpack_header(item)[1] <= now_ms:
+        if item[0] & ENDS and unpack_header(item)[1] <= now_ms:
             return EXPIRED
         return item
 
@@ -128,6 +128,7 @@ class ShardStore(ShardState):
         else:
             wall_ms += self.last_now_ms - now_ms  # What it showed, or shows, at that later time.
             now_ms = self.last_now_ms
+        self.queue.tick(now_ms)
         self.batch_wall_ms = wall_ms
         self.batch_item_bytes_max = item_bytes_max
         self.applied_index = index

@@ -24,7 +24,14 @@ from quorumcache.node.store.commands import (
     OP_TICK,
     OP_TOUCH,
 )
-from quorumcache.node.store.item import cas_unique, item_cost, item_flags, item_value, wire_data
+from quorumcache.node.store.item import (
+    ENDS,
+    cas_unique,
+    item_cost,
+    item_flags,
+    item_value,
+    wire_data,
+)
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -202,7 +209,7 @@ def assert_consistent(store: ShardStore) -> None:
     """What must hold of any store at any time."""
     assert store.bytes_used == sum(item_cost(key, item) for key, item in store.items.items())
     due = dict(store.due_expirations(1 << 60, 1 << 30))
-    assert due == {key: cas_unique(item) for key, item in store.items.items() if item[0]}
+    assert due == {key: cas_unique(item) for key, item in store.items.items() if item[0] & ENDS}
     assert store.expiring == len(due), "the heap's bound hangs on it"
     sessions = store.sessions.sessions.values()
     assert store.sessions.results == sum(len(session.results) for session in sessions)

@@ -3,10 +3,11 @@
 import pytest
 
 from quorumcache.node.errors import CommandError
-from quorumcache.node.state_machine import Result
+from quorumcache.node.state_machine import TIMED, Result
 from quorumcache.node.store.commands import (
     COMMANDS,
     OP_APPEND,
+    OP_EVICT,
     OP_EXPIRE,
     OP_GAT,
     OP_SET,
@@ -14,13 +15,20 @@ from quorumcache.node.store.commands import (
 )
 from quorumcache.node.store.effects import EFFECTS
 from quorumcache.node.store.item import (
+    ENDS,
+    STALE,
+    WON,
+    cas_unique,
     expires_at_ms,
+    item_cost,
     wire_data,
 )
 from quorumcache.node.store.results import (
+    EVICTED,
     ITEM,
     NOT_FOUND,
     NOT_STORED,
+    NUMBER,
     STORED,
     TOUCHED,
 )
@@ -39,7 +47,21 @@ def put(store: ShardStore, key: bytes, value: bytes = b"x", exptime: int = 0) ->
 
 def test_every_command_has_an_effect() -> None:
     known = [op for op, effect in enumerate(EFFECTS) if effect is not EFFECTS[0]]
-    assert known == list(COMMANDS)
+    assert known == sorted(COMMANDS)
+
+
+def test_evict_leaves_what_was_stored_or_removed_since_the_leader_chose() -> None:
+    store = ShardStore()
+    for key in (b"stored", b"gone", b"victim", b"other", b"touched"):
+        put(store, key)
+    pairs = tuple((key, cas_unique(item)) for key, item in store.items.items() if key != b"other")
+    put(store, b"stored")
+    store.remove(b"gone")
+    do(store, NOW_MS, OP_TOUCH, b"touched", 100)  # It keeps its unique, and has to make room.
+    assert do(store, NOW_MS, OP_EVICT, b"", pairs) == (EVICTED, 2)
+    assert sorted(store.items) == [b"other", b"stored"]
+    assert store.bytes_used == sum(item_cost(*each) for each in store.items.items())
+    assert do(store, NOW_MS, OP_EVICT, b"", pairs) == (EVICTED, 0)
 
 
 def test_expire_leaves_what_changed_since_the_leader_looked() -> None:
@@ -68,12 +90,36 @@ def test_gat_answers_the_item_with_its_new_end() -> None:
     put(store, b"a")
     assert do(store, NOW_MS, OP_GAT, b"a", 10) == (ITEM, store.items[b"a"])
     assert expires_at_ms(store.items[b"a"]) == NOW_MS + 10_000
-    assert store.items[b"a"][0] == 1
+    assert store.items[b"a"][0] == ENDS
     assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, store.items[b"a"])
     assert store.items[b"a"][:9] == bytes(9)
     assert do(store, NOW_MS, OP_GAT, b"no", 0) == NOT_FOUND
     assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
     assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
+
+
+@pytest.mark.parametrize("bits", [STALE, STALE | WON, WON])
+def test_the_bits_of_an_item_are_not_taken_for_an_expiry(bits: int) -> None:
+    """An item that is stale or won, without an expiry, lives; a new expiry leaves its bits."""
+    store = ShardStore()
+    put(store, b"a")
+    store.items[b"a"] = marked = bytes((bits,)) + store.items[b"a"][1:]
+    assert store.peek(b"a") is TIMED, "readers look at it with care"
+    assert store.lookup(b"a", NOW_MS) == marked
+    assert do(store, NOW_MS, OP_EXPIRE, b"", ((b"a", cas_unique(marked)),)) == (NUMBER, 0)
+    assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
+    assert store.items[b"a"][0] == bits | ENDS
+    assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
+    restored = ShardStore()
+    restored.restore(b"".join(store.encode_view(store.view())))
+    assert (restored.items, restored.expiring) == (store.items, 1)
+    assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, marked)
+    assert (store.due_expirations(NOW_MS + 5000, 9), store.expiring) == ([], 0)
+    restored.restore(b"".join(store.encode_view(store.view())))
+    assert (restored.items, restored.expiring) == ({b"a": marked}, 0)
+    assert len(restored.expiry) == 0
+    put(store, b"a")
+    assert store.items[b"a"][0] == 0, "a normal store clears them"
 
 
 def test_an_op_of_a_newer_version_stops_the_replica() -> None:

@@ -1,28 +1,34 @@
 """The steps by which a shard's state changes keep its counts right."""
 
-from quorumcache.node.store.item import item_cost, pack_header, wire_data
+from quorumcache.node.store.item import ENDS, STALE, WON, item_cost, pack_header, wire_data
 from quorumcache.node.store.state import NO_EXPIRY, ShardState, pack_unique
 
 LASTING = NO_EXPIRY + pack_unique(1) + wire_data(0, b"x")
 LONGER = NO_EXPIRY + pack_unique(2) + wire_data(0, b"longer")
 
 
-def ending(at_ms: int) -> bytes:
-    return pack_header(1, at_ms, 3) + wire_data(0, b"ends")
+STALE_LASTING = bytes((STALE | WON,)) + LASTING[1:]
+
+
+def ending(at_ms: int, bits: int = 0) -> bytes:
+    return pack_header(ENDS | bits, at_ms, 3) + wire_data(0, b"ends")
 
 
 def assert_counted(state: ShardState) -> None:
     items = state.items
     assert state.bytes_used == sum(item_cost(key, item) for key, item in items.items())
-    assert state.expiring == sum(item[0] for item in items.values())
+    assert state.expiring == sum(item[0] & ENDS for item in items.values())
     due = dict(state.expiry.due(1 << 60, 99))
-    assert due.keys() == {key for key, item in items.items() if item[0]}
+    assert due.keys() == {key for key, item in items.items() if item[0] & ENDS}
 
 
 def test_items_that_last_and_items_that_end_take_each_others_place() -> None:
     state = ShardState()
-    for item in (LASTING, ending(5), ending(9), LONGER, LASTING, ending(7)):
-        if item[0]:
+    for item in (
+        *(LASTING, ending(5), ending(9), LONGER, LASTING, ending(7)),
+        *(STALE_LASTING, LASTING, STALE_LASTING, ending(6, STALE), ending(6, WON), STALE_LASTING),
+    ):
+        if item[0] & ENDS:
             state.put_ending(b"k", item, int.from_bytes(item[1:9], "big"))
         else:
             state.put(b"k", item)
