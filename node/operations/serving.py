@@ -94,6 +94,7 @@ class Serving:
         """
         if (
             not retry
+            and not group.evicts
             and command[OP] in BLOCK_OPS
             and self.host.bytes_used + size > self.memory_bytes
         ):
