@@ -52,8 +52,7 @@ ENTRY_BYTES_MAX: Final = 32 << 20
 
 
 Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int, int]
-"""An entry that this process proposed: term, the fields of its `Batch`, waiters, bytes, and by how
-much it makes the state grow."""
+"""An entry proposed here: term, fields of its `Batch`, waiters, bytes, growth of the state."""
 
 
 class GroupHost:

@@ -13,7 +13,7 @@ from quorumcache.node.state_machine import KEY, OP, Command, Eviction, StateMach
 from quorumcache.node.store.commands import BLOCK_OPS, OP_APPEND, OP_COUNT, OP_PREPEND
 from quorumcache.node.store.eviction_queue import EvictionQueue
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ENDS, ITEM_DATA, ITEM_OVERHEAD, item_cost, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_DATA, item_cost, unpack_header
 from quorumcache.node.store.sessions import SessionTable
 
 NO_EXPIRY: Final = bytes(9)
@@ -23,8 +23,9 @@ pack_unique = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
 
 
-ITEM_EXTRA_BYTES: Final = ITEM_OVERHEAD + ITEM_DATA + 16
-"""About what an item takes beside its key and its value; 16 for flags and length."""
+ITEM_EXTRA_BYTES: Final = 2 * 40 + ITEM_DATA + 16
+"""About what an item takes beside its key and its value, the tables not counted: two bytes objects
+and their rounding, the header, and the flags and the length of the wire form."""
 
 
 class ShardState(StateMachine):

@@ -17,7 +17,7 @@ GROUP = 5
 
 
 class World(HostWorld):
-    """One group that leads and may evict. Its items are large, beside which its tables are small."""
+    """One group that leads and may evict. Its items are large: the tables do not count."""
 
     def __init__(self, items: int = 0, share_bytes: int = 0) -> None:
         super().__init__(GROUP)
