@@ -17,8 +17,8 @@ below the least that any node of its replica set grants. Rules:
 7. A leader that has to refuse an item says how much it *wants*, and that is granted before rule 4,
    as far as the floors of the others allow.
 
-The reserve is what one large item of a small shard may take at once: each leader may *lend* its
-shards its part of it (`Lending`), and as their grants follow, all shards give it back together.
+The reserve is what one large item of a small shard may take at once (`replica/memory_room.py`): as
+the grants follow, all shards give it back together.
 """
 
 from __future__ import annotations
@@ -39,12 +39,6 @@ of so many of that, or of an equal part of the memory."""
 
 MEMORY_PARTS_KEPT: Final = 8
 """Of the bytes evicted lately one part of so many is forgotten in a second."""
-
-LENT_PARTS: Final = 4
-"""Of what a leader has lent a shard, one part of so many is called back in a second."""
-
-LENT_BYTES_MIN: Final = 4 << 10
-"""Less than this is called back as a whole."""
 
 
 class Need(NamedTuple):
@@ -163,32 +157,3 @@ def _cut(grants: dict[int, int], needs: Mapping[int, Need], memory_bytes: int) -
         if spare > 0:
             grants[group_id] = grant - -(-spare * cut // free)
     return grants
-
-
-class Lending:
-    """What a leader lets its shards take beyond their shares for a while: parts of the reserves."""
-
-    def __init__(self) -> None:
-        self.limit_bytes = 0
-        """For all shards together: the least that any node has in reserve for this leader."""
-        self._lent: dict[int, int] = {}
-
-    def lent_to(self, group_id: int) -> int:
-        """What the group may hold beyond its share now."""
-        return self._lent.get(group_id, 0)
-
-    def lend(self, group_id: int, size: int) -> int:
-        """Lend the group up to `size`; how much it is."""
-        lent = max(0, min(size, self.limit_bytes - sum(self._lent.values())))
-        if lent:
-            self._lent[group_id] = self.lent_to(group_id) + lent
-        return lent
-
-    def call_back(self) -> None:
-        """A second has passed."""
-        left = {group_id: lent - -(-lent // LENT_PARTS) for group_id, lent in self._lent.items()}
-        self._lent = {g: lent for g, lent in left.items() if lent >= LENT_BYTES_MIN}
-
-    def forget(self, group_id: int) -> None:
-        """This node does not lead the group any more."""
-        self._lent.pop(group_id, None)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from quorumcache.node.housekeeping.memory_shares import (
     FALL_BYTES_MIN,
     FALL_PARTS,
-    Lending,
     Need,
     divide,
     floor_bytes,
@@ -198,23 +197,3 @@ def test_what_was_evicted_is_forgotten() -> None:
     for _ in range(100):
         evicted = lately(evicted, 0)
     assert evicted == 0
-
-
-def test_what_is_lent_comes_back() -> None:
-    lending = Lending()
-    assert lending.lend(1, 100) == 0, "nothing is known of any reserve yet"
-    lending.limit_bytes = 3 * MIB
-    assert lending.lend(1, 2 * MIB) == 2 * MIB
-    assert lending.lend(2, 2 * MIB) == 1 * MIB
-    assert lending.lend(3, 1) == 0
-    assert (lending.lent_to(1), lending.lent_to(2), lending.lent_to(3)) == (2 * MIB, MIB, 0)
-    lending.call_back()
-    assert lending.lent_to(1) == 3 * MIB // 2
-    assert lending.lend(3, MIB) == 3 * MIB // 4
-    lending.forget(1)
-    assert lending.lend(3, 3 * MIB // 2) == 3 * MIB // 2
-    for _ in range(40):
-        lending.call_back()
-    assert lending.lend(2, 9 * MIB) == 3 * MIB
-    lending.limit_bytes = 0
-    assert lending.lend(2, 1) == 0
