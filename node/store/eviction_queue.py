@@ -26,6 +26,7 @@ from quorumcache.node.state_machine import Eviction
 from quorumcache.node.store.commands import OP_EVICT, own_command
 from quorumcache.node.store.ghosts import GhostTable
 from quorumcache.node.store.item import cas_unique, item_cost
+from quorumcache.node.store.tables import shrink
 from quorumcache.ring.hashing import key_token
 
 SMALL_PARTS: Final = 10
@@ -100,6 +101,10 @@ class EvictionQueue:
         taken off a queue's head, are few.
         """
         return getsizeof(self.small) + getsizeof(self.main) + self._ghosts.memory_bytes
+
+    def tidy(self) -> int:
+        """Give back what the tables have too much. How many entries were moved."""
+        return shrink(self.small) + shrink(self.main)
 
     # -- what happens to items -------------------------------------------------------------
 
