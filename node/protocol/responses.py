@@ -28,6 +28,9 @@ OK_LINE: Final = b"OK\r\n"
 
 ERROR_LINE: Final = b"ERROR\r\n"
 BAD_FORMAT_LINE: Final = b"CLIENT_ERROR bad command line format\r\n"
+DELETE_USAGE_LINE: Final = (
+    b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
+)
 BAD_DATA_CHUNK_LINE: Final = b"CLIENT_ERROR bad data chunk\r\n"
 INVALID_EXPTIME_LINE: Final = b"CLIENT_ERROR invalid exptime argument\r\n"
 INVALID_DELTA_LINE: Final = b"CLIENT_ERROR invalid numeric delta argument\r\n"
