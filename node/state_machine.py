@@ -200,6 +200,12 @@ class StateMachine:
         """
         return TIMED
 
+    def note_hit(self, key: bytes) -> None:
+        """A client was served what `peek` or a look-up found under a key: a hint for eviction."""
+
+    def tick(self, now_ms: int) -> None:
+        """It is this time, for the hints; no part of the state depends on it."""
+
     def view(self) -> Any:
         """An immutable picture of the state."""
         raise NotImplementedError

@@ -11,8 +11,9 @@ from typing import Final
 
 from quorumcache.node.state_machine import StateMachine
 from quorumcache.node.store.commands import OP_COUNT
+from quorumcache.node.store.eviction_queue import EvictionQueue, Plan
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ENDS, ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.item import ENDS, item_cost, unpack_header
 from quorumcache.node.store.sessions import SessionTable
 
 NO_EXPIRY: Final = bytes(9)
@@ -38,6 +39,7 @@ class ShardState(StateMachine):
         "last_wall_ms",
         "op_count",
         "pending_flush_ms",
+        "queue",
         "sessions",
     )
 
@@ -64,11 +66,21 @@ class ShardState(StateMachine):
         self.expiring = 0
         """How many of `items` have an expiry."""
         self.expiry = ExpiryHeap(self.items)
+        self.queue = EvictionQueue(self.items)
+        """Who leaves next; hints of this replica."""
 
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process: the items, and the tables at their real size."""
-        return self.bytes_used + getsizeof(self.items)
+        """What the state takes in this process: the items, and all tables at their real size. The
+        tables of equal states differ: their size depends on what was in them before.
+        """
+        return (
+            self.bytes_used
+            + getsizeof(self.items)
+            + self.queue.memory_bytes
+            + self.expiry.memory_bytes(self.expiring)
+            + self.sessions.memory_bytes
+        )
 
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""
@@ -82,6 +94,7 @@ class ShardState(StateMachine):
         self.sessions = other.sessions
         self.expiring = other.expiring
         self.expiry = other.expiry
+        self.queue = other.queue
 
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
@@ -92,15 +105,24 @@ class ShardState(StateMachine):
         return item
 
     def remove(self, key: bytes) -> None:
+        """Remove the item under `key`, if there is one."""
         item = self.items.pop(key, None)
         if item is not None:
-            self.bytes_used -= len(key) + len(item) + ITEM_OVERHEAD
+            cost = item_cost(key, item)
+            self.bytes_used -= cost
             if item[0] & ENDS:
                 self.expiring -= 1
+            self.queue.removed(key, cost)
+
+    def evict(self, key: bytes) -> None:
+        """Remove the item under `key`, which a leader has chosen as a victim."""
+        self.queue.evicted(key, item_cost(key, self.items[key]))
+        self.remove(key)
 
     def drop_all(self) -> None:
         self.items.clear()
         self.expiry.clear()
+        self.queue.clear()
         self.expiring = 0
         self.bytes_used = 0
 
@@ -109,18 +131,51 @@ class ShardState(StateMachine):
         now.
         """
         old = self.items.get(key)
+        cost = item_cost(key, item)
         if old is None:
-            self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
+            self.bytes_used += cost
+            self.queue.added(key, cost)
         else:
-            self.bytes_used += len(item) - len(old)
+            old_cost = item_cost(key, old)
+            self.bytes_used += cost - old_cost
             if old[0] & ENDS and not item[0] & ENDS:
                 self.expiring -= 1
+            self.queue.changed(key, cost, old_cost)
         self.items[key] = item
 
     def put_ending(self, key: bytes, item: bytes, expires_at_ms: int) -> None:
         """Place a packed item that ends at `expires_at_ms`."""
-        self.remove(key)
+        old = self.items.get(key)
+        cost = item_cost(key, item)
+        if old is None:
+            self.bytes_used += cost
+            self.expiring += 1
+            self.queue.added(key, cost)
+        else:
+            old_cost = item_cost(key, old)
+            self.bytes_used += cost - old_cost
+            if not old[0] & ENDS:
+                self.expiring += 1
+            self.queue.changed(key, cost, old_cost)
         self.items[key] = item
-        self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
-        self.expiring += 1
         self.expiry.push(expires_at_ms, key, self.expiring)
+
+    # -- hints of this replica -----------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """See `StateMachine.tick`."""
+        self.queue.tick(now_ms)
+
+    def note_hit(self, key: bytes) -> None:
+        """See `StateMachine.note_hit`."""
+        self.queue.note_hit(key)
+
+    def hint(self, key: bytes) -> tuple[bool, int]:
+        """Whether the item under `key` was hit since it was stored, and the second, in cluster
+        time, of the last access; `(False, 0)` if there is none.
+        """
+        return self.queue.hint(key)
+
+    def victims(self, bytes_wanted: int) -> Plan:
+        """Choose items to evict, see `EvictionQueue.victims`."""
+        return self.queue.victims(bytes_wanted, self.bytes_used)
