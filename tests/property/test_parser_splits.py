@@ -220,7 +220,11 @@ def test_the_short_cut_for_plain_meta_gets_agrees(
         return
     keys, flags = plain
     expected = [
-        MetaGet(key, *flags[:7], reply=MetaReply(flags[7], b"", key, False, flags[8]))
+        MetaGet(
+            *(key, flags.with_value, flags.no_bump, None, None, None, flags.compare),
+            flags.explicit_cas,
+            MetaReply(flags.letters, b"", key, False, flags.is_quiet),
+        )
         for key in keys
     ]
     assert parser.feed(data) == expected
@@ -236,7 +240,7 @@ def test_the_short_cut_for_plain_meta_gets_is_taken() -> None:
         plain = parser.plain_meta_gets(b"mg a%b\r\nmg bc%b\r\n" % (tail, tail))
         assert plain is not None
         assert plain[0] == [b"a", b"bc"]
-        assert plain[1][0] == (b"v" in tail)
+        assert plain[1].with_value == (b"v" in tail)
     for tail in (b" T5", b" v R5", b" v N5", b" v O5", b" b", b" v v", b" x y"):
         assert parser.plain_meta_gets(b"mg aaaa%b\r\n" % tail) is None
 
