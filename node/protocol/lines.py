@@ -9,6 +9,7 @@ looked at.
 from collections.abc import Callable
 from typing import Final
 
+from quorumcache.node.protocol.meta_lines import META_PARSERS
 from quorumcache.node.protocol.numbers import (
     INT32_MAX,
     INT32_MIN,
@@ -241,4 +242,5 @@ _LINE_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"cluster": _cluster,
     b"quit": _quit,
     b"shutdown": _shutdown,
+    **META_PARSERS,
 }
