@@ -71,8 +71,16 @@ class ShardState(StateMachine):
 
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process: the items, and the tables at their real size."""
-        return self.bytes_used + getsizeof(self.items) + self.queue.memory_bytes
+        """What the state takes in this process: the items, and all tables at their real size. The
+        tables of equal states differ: their size depends on what was in them before.
+        """
+        return (
+            self.bytes_used
+            + getsizeof(self.items)
+            + self.queue.memory_bytes
+            + self.expiry.memory_bytes(self.expiring)
+            + self.sessions.memory_bytes
+        )
 
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""
