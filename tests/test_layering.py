@@ -110,6 +110,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/__main__.py": {"*": _PROCESS},
     "node/compiled.py": {"*": "chooses the form of the code, before there is any"},
     "node/process/run.py": {"*": _PROCESS},
+    "node/process/launch.py": {"*": _PROCESS},
     "node/process/supervisor.py": {"*": _PROCESS},
     "node/process/local_cluster.py": {"*": _PROCESS},
     "node/process/given_secret.py": {"*": "reads the secret's file, before there is a node"},
