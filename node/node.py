@@ -176,6 +176,7 @@ class Node(Observed):
             cluster=words.reply,
             moved_line=words.moved_line,
             operator=operator.begin,
+            flush_enabled=config.flush_enabled,
         )
         return MemcachedServer(
             context,
