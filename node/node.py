@@ -109,7 +109,7 @@ class Node(Observed):
                 peers=basics.network,
                 clock=clock,
                 counters=self.counters,
-                memory_bytes=config.memory_bytes,
+                memory=basics.memory,
             ),
             Leaders(
                 0,
@@ -176,6 +176,7 @@ class Node(Observed):
             cluster=words.reply,
             moved_line=words.moved_line,
             operator=operator.begin,
+            flush_enabled=config.flush_enabled,
         )
         return MemcachedServer(
             context,
@@ -273,7 +274,7 @@ class Node(Observed):
         limits = LimitWatch(
             self.alarms,
             self.counters,
-            memory_bytes=config.memory_bytes,
+            memory=self._basics.memory,
             connections_max=config.connections_max,
         )
         health_log = HealthLog(self)
@@ -282,7 +283,7 @@ class Node(Observed):
             self.coordinator.sweep,
             self.server.sweep,
             self._basics.timekeeper.sweep,
-            lambda: limits.look(now_ns(), self.host.bytes_used),
+            lambda: limits.look(now_ns(), self.host.bytes_used, evicts=self.host.may_evict),
             lambda: health_log.look(now_ns()),
         )
 

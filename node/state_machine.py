@@ -169,6 +169,8 @@ class StateMachine:
     op_count: int
     """One more than the largest op that it knows."""
     bytes_used: int
+    evicted_bytes: int
+    """What was evicted in this process ever: a hint of this replica."""
     last_now_ms: int
     last_wall_ms: int
 
@@ -185,8 +187,16 @@ class StateMachine:
 
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process, tables included. Differs between replicas."""
+        """What the state takes in this process, with its tables as of the last `tidy`. Differs
+        between replicas.
+        """
         return self.bytes_used
+
+    def tidy(self) -> int:
+        """Give back what the tables have too much, and measure them. Called about once a second.
+        How many entries of tables were moved for it.
+        """
+        return 0
 
     def flush_due(self, now_ms: int) -> bool:
         """Whether something delayed is due by `now_ms`, and waits for a batch to carry it out."""

@@ -107,6 +107,11 @@ class ReplicaHost(GroupHost):
         self._tick_handle: asyncio.TimerHandle | None = None
         self._every_tick: list[Callable[[], None]] = []
 
+    @property
+    def may_evict(self) -> bool:
+        """Whether shards that this node leads may evict; if not, it refuses what does not fit."""
+        return self.evicts and self.may_use_new_ops
+
     # -- groups ------------------------------------------------------------------------
 
     def add_group(self, group: ReplicaGroup) -> None:

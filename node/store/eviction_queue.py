@@ -31,6 +31,7 @@ from quorumcache.node.state_machine import Eviction
 from quorumcache.node.store.commands import OP_EVICT, own_command
 from quorumcache.node.store.ghosts import GhostTable
 from quorumcache.node.store.item import cas_unique, item_cost
+from quorumcache.node.store.tables import shrink
 from quorumcache.ring.hashing import key_token
 
 SMALL_PARTS: Final = 10
@@ -130,6 +131,10 @@ class EvictionQueue:
             + self._small_ghosts.memory_bytes
             + self._main_ghosts.memory_bytes
         )
+
+    def tidy(self) -> int:
+        """Give back what the tables have too much. How many entries were moved."""
+        return shrink(self.small) + shrink(self.main)
 
     # -- what happens to items -------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from quorumcache.node.store.eviction_queue import EvictionQueue
 from quorumcache.node.store.expiry import ExpiryHeap
 from quorumcache.node.store.item import ENDS, ITEM_DATA, item_cost, unpack_header
 from quorumcache.node.store.sessions import SessionTable
+from quorumcache.node.store.tables import shrink
 
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
@@ -37,6 +38,7 @@ class ShardState(StateMachine):
         "batch_wall_ms",
         "bytes_used",
         "cas_counter",
+        "evicted_bytes",
         "expiring",
         "expiry",
         "items",
@@ -46,6 +48,7 @@ class ShardState(StateMachine):
         "pending_flush_ms",
         "queue",
         "sessions",
+        "table_bytes",
     )
 
     def __init__(self) -> None:
@@ -74,18 +77,26 @@ class ShardState(StateMachine):
         self.queue = EvictionQueue(self.items)
         """Who leaves next; hints of this replica."""
 
+        self.table_bytes = 0
+        """What all tables took at the last `tidy`. Those of equal states differ: their size depends
+        on what was in them before."""
+        self.evicted_bytes = 0
+
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process: the items, and all tables at their real size. The
-        tables of equal states differ: their size depends on what was in them before.
-        """
-        return (
-            self.bytes_used
-            + getsizeof(self.items)
+        """See `StateMachine.memory_bytes`."""
+        return self.bytes_used + self.table_bytes
+
+    def tidy(self) -> int:
+        """See `StateMachine.tidy`."""
+        moved = shrink(self.items) + self.queue.tidy()
+        self.table_bytes = (
+            getsizeof(self.items)
             + self.queue.memory_bytes
             + self.expiry.memory_bytes(self.expiring)
             + self.sessions.memory_bytes
         )
+        return moved
 
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""
@@ -100,6 +111,7 @@ class ShardState(StateMachine):
         self.expiring = other.expiring
         self.expiry = other.expiry
         self.queue = other.queue
+        self.tidy()
 
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
@@ -121,7 +133,9 @@ class ShardState(StateMachine):
 
     def evict(self, key: bytes) -> None:
         """Remove the item under `key`, which a leader has chosen as a victim."""
-        self.queue.evicted(key, item_cost(key, self.items[key]))
+        cost = item_cost(key, self.items[key])
+        self.evicted_bytes += cost
+        self.queue.evicted(key, cost)
         self.remove(key)
 
     def drop_all(self) -> None:

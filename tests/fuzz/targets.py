@@ -35,6 +35,7 @@ from quorumcache.node.errors import (
     WrongDataDir,
 )
 from quorumcache.node.housekeeping.fitness import Fitness
+from quorumcache.node.housekeeping.memory_round import MemoryRound
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.peers.codec import (
@@ -71,6 +72,7 @@ from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
 from quorumcache.node.protocol.requests import Quit, Request, Version
 from quorumcache.node.protocol.responses import BINARY_HEADER_BYTES
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.state_machine import decode_batch, encode_batch
 from quorumcache.node.storage.identity import IDENTITY_FILE, read_identity
 from quorumcache.node.storage.known_nodes import read_known
@@ -92,6 +94,7 @@ from quorumcache.ring import ClusterMap, MapError
 from quorumcache.ring.address import parse_address
 from quorumcache.router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
 from quorumcache.router.codec import Reply, ReplyParser
+from tests.fuzz.meta import META_KINDS, check_meta_request, meta_lines
 from tests.support.fake_disk import FakeDisk
 from tests.support.founding import disk_id, record_of
 from tests.support.manual_loop import ManualLoop
@@ -139,6 +142,9 @@ def parser(data: bytes) -> None:
         assert cut_requests == requests, (cut_requests, requests)
         assert cut.closed == whole.closed
     for instance, found in ((whole, requests), (cut, cut_requests)):
+        for request in found:
+            if isinstance(request, META_KINDS):
+                check_meta_request(request)
         quits = [number for number, request in enumerate(found, 1) if type(request) is Quit]
         assert quits == ([len(found)] if instance.closed else []), found
         _get_back_in_step(instance)
@@ -322,6 +328,7 @@ _INBOX = Inbox(
         alarms=Alarms(),
         peers=_PEERS,
     ),
+    memory=MemoryRound(_HOST, MemoryRoom(1 << 20), _PEERS, ManualClock()),
     on_told=lambda: None,
     on_join=lambda asker, payload: False,
 )
@@ -499,6 +506,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         parser,
+        meta_lines,
         replies,
         peer_frames,
         peer_payload,
