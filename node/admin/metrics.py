@@ -94,7 +94,7 @@ PLAIN: dict[str, str] = {
     "reclaimed": "Expired items removed, as leader.",
     "evictions": "Items removed to make room, as leader.",
     "evicted_unfetched": "Of those: items that were never hit since they were stored.",
-    "evicted_active": "Of those: items that were hit, but not often enough to stay.",
+    "evicted_active": "Of those: items that were hit after they had been chosen.",
     "requests_failed": "Requests answered with SERVER_ERROR not done.",
     "writes_refused": "Writes refused because unfinished writes hold too many bytes.",
     "requests_unknown": "Requests answered with SERVER_ERROR outcome unknown.",
