@@ -38,6 +38,7 @@ NON_NUMERIC_LINE: Final = b"CLIENT_ERROR cannot increment or decrement non-numer
 TOO_LARGE_LINE: Final = b"SERVER_ERROR object too large for cache\r\n"
 OUT_OF_MEMORY_LINE: Final = b"SERVER_ERROR out of memory storing object\r\n"
 SHUTDOWN_LINE: Final = b"SERVER_ERROR: shutdown not enabled\r\n"
+FLUSH_NOT_ALLOWED_LINE: Final = b"CLIENT_ERROR flush_all not allowed\r\n"
 TOO_MANY_CONNECTIONS_LINE: Final = b"ERROR Too many open connections\r\n"
 
 _LINES: Final = {
