@@ -12,7 +12,7 @@ cluster also runs inside one simulated process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -72,12 +72,14 @@ class Node(Observed):
         given_secret: Secret | None = None,
         entropy: Random | None = None,
         secret_path: str = "",
+        give_back_memory: Callable[[], None] | None = None,
     ) -> None:
         """`consensus_bounds` replaces bounds of `ConsensusConfig`, by name: a simulation draws
         small ones, so that windows and batches fill up. `given_secret`: what the operator gave the
         node as the cluster's secret. `entropy`: for secrets and nonces, numbers that nobody can
         guess who has seen others of them; `random` in a simulation. `secret_path`: where an
         operator on this machine finds the secret that this node keeps; "" if nowhere.
+        `give_back_memory`: returns what is free to the system, and takes a while for it.
 
         Locks and reads the data directory; raises NodeError or OSError with what is wrong with it.
         """
@@ -95,6 +97,8 @@ class Node(Observed):
             on_fatal=self._fatal,
         )
         basics.on_left = self._left
+        if give_back_memory is not None:
+            basics.give_back_memory = give_back_memory
         super().__init__(basics, loop.create_future())
         self._secret_path = secret_path
         self._stopping = False

@@ -197,12 +197,13 @@ class NodeCollector(Collector):
             [VERSION, platform.python_version(), form, config.name, config.cluster_name], 1
         )
         yield info
-        held = led = item_count = item_bytes = 0
+        held = led = item_count = item_bytes = table_bytes = 0
         for _, group, store in shard_groups(node):
             held += 1
             led += group.leader_id == node.node_id
             item_count += len(store.items)
             item_bytes += store.bytes_used
+            table_bytes += store.memory_bytes - store.bytes_used
         since_ns = node.disk_waiting_since_ns
         sync_age_s = (node.clock.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
         space = node.disk_space
@@ -213,6 +214,12 @@ class NodeCollector(Collector):
             ("items", "Items of all replicas on this node.", item_count),
             ("item_bytes", "Memory of these items.", item_bytes),
             ("item_bytes_limit", "Memory allowed for items.", config.memory_bytes),
+            ("table_bytes", "Memory of the tables of these items.", table_bytes),
+            (
+                "log_memory_bytes",
+                "Memory of log entries, of all replicas on this node.",
+                sum(group.log.log_bytes for group in node.host.groups.values()),
+            ),
             ("shards_held", "Shards replicated on this node.", held),
             ("shards_led", "Shards led by this node.", led),
             (
@@ -305,6 +312,11 @@ class NodeCollector(Collector):
             ("replica_leader", "Node id of the leader, 0 if unknown.", "leader_id"),
             ("replica_commit_index", "Last index known to be committed.", "commit_index"),
             ("replica_applied_index", "Last index applied to the store.", "applied_index"),
+            (
+                "replica_share_bytes",
+                "What the replica may take before its leader evicts; 0 if nothing is evicted.",
+                "share_bytes",
+            ),
         ):
             yield _heading(name, text)
             for label, group in groups:

@@ -31,6 +31,7 @@ from quorumcache.node.process.signals import StopRequests, hold
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
+from quorumcache.node.system.heap import give_back_free_memory
 from quorumcache.node.telemetry.logs import configure, event, flush, get_logger, say
 from quorumcache.node.telemetry.streams import write_line
 from quorumcache.node.telemetry.timings import Histogram
@@ -152,6 +153,7 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool, launched: Launched)
             given_secret=given_secret(config.secret_file, os.environ),
             entropy=SystemRandom(),
             secret_path=kept_secret(config.data_dir),
+            give_back_memory=give_back_free_memory,
         )
         if config.connections_max < wanted:
             node.alarms.raise_alarm(
