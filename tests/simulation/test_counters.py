@@ -317,7 +317,7 @@ def test_a_full_memory() -> None:
         assert reply == b"SERVER_ERROR out of memory storing object\r\n"
         assert watch.grown()["store_no_memory"] == 1
 
-    Stage(memory_bytes=1 << 20).run(scenario)
+    Stage(memory_bytes=1 << 20, evicts=False).run(scenario)
 
 
 @raises("writes_refused")
