@@ -127,6 +127,8 @@ PLAIN: dict[str, str] = {
     "peer_datagrams_refused": "Datagrams of strangers or of processes that have ended.",
     "reads_paused": "Times a client connection was not read, for back-pressure.",
     "slow_clients_closed": "Client connections closed because they did not read their replies.",
+    "auth_cmds": "Passwords that memcached clients gave.",
+    "auth_errors": "Passwords that were wrong.",
     "idle_kicks": "Client connections closed because they were idle for too long.",
     "answers_dropped": "Values of other nodes dropped and read again later: a client reads slowly.",
     "nodes_joined": "Nodes that joined the cluster while this node led the directory.",
