@@ -16,13 +16,14 @@ from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING
 
+from quorumcache.node.admin.controls import NodeControls
 from quorumcache.node.admin.health_log import HealthLog
 from quorumcache.node.admin.server import AdminServer
 from quorumcache.node.admin.stats import stats_reply
 from quorumcache.node.admin.status import health_problems, health_warnings
 from quorumcache.node.basics import Basics
 from quorumcache.node.clients.cluster_words import ClusterWords
-from quorumcache.node.clients.context import ClientContext
+from quorumcache.node.clients.context import ClientContext, Controls
 from quorumcache.node.clients.operator_words import OperatorWords
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
@@ -134,6 +135,13 @@ class Node(Observed):
             given_secret=given_secret,
         )
         self.config = basics.config = self.durable.config
+        self.controls = NodeControls(self.config, self._use_memory)
+        self._limits = LimitWatch(
+            self.alarms,
+            self.counters,
+            memory_bytes=config.memory_bytes,
+            connections_max=config.connections_max,
+        )
         self.server = self._new_server()
         self._data_dir_watch: DataDirWatch | None = None
         """Of a node that is new and keeps something."""
@@ -176,6 +184,12 @@ class Node(Observed):
             cluster=words.reply,
             moved_line=words.moved_line,
             operator=operator.begin,
+            controls=Controls(
+                wall_ms=self.clock.wall_ms,
+                set_verbosity=self.controls.set_verbosity,
+                limit_memory=self.controls.limit_memory,
+                shut_down=self.controls.shut_down if config.enable_shutdown else None,
+            ),
         )
         return MemcachedServer(
             context,
@@ -183,6 +197,10 @@ class Node(Observed):
             slow_client_ms=config.slow_client_ms,
             idle_timeout_ms=config.idle_timeout_ms,
         )
+
+    def _use_memory(self, memory_bytes: int) -> None:
+        self.coordinator.serving.memory_bytes = memory_bytes
+        self._limits.memory_bytes = memory_bytes
 
     def _become_member(self) -> Member:
         self._data_dir_watch = None
@@ -265,20 +283,14 @@ class Node(Observed):
             raise self.failed.result()
 
     def _plan_rounds(self) -> None:
-        config, rounds, now_ns = self.config, self._basics.rounds, self.clock.monotonic_ns
-        limits = LimitWatch(
-            self.alarms,
-            self.counters,
-            memory_bytes=config.memory_bytes,
-            connections_max=config.connections_max,
-        )
+        rounds, now_ns = self._basics.rounds, self.clock.monotonic_ns
         health_log = HealthLog(self)
         rounds.in_every_tick(self._look_at_disk)
         rounds.in_sweeps(
             self.coordinator.sweep,
             self.server.sweep,
             self._basics.timekeeper.sweep,
-            lambda: limits.look(now_ns(), self.host.bytes_used),
+            lambda: self._limits.look(now_ns(), self.host.bytes_used),
             lambda: health_log.look(now_ns()),
         )
 

@@ -83,7 +83,7 @@ MAY_IMPORT: dict[str, str] = {
         "errors telemetry state_machine consensus store peers replica operations founding directory"
         " housekeeping inbox basics"
     ),
-    "observed": "storage peers founding clients basics member",
+    "observed": "storage peers founding admin clients basics member",
     "node": (
         "errors clock settings consensus storage peers replica operations founding"
         " housekeeping admin clients basics member observed"

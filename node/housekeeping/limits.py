@@ -32,7 +32,8 @@ class LimitWatch:
     ) -> None:
         self._alarms = alarms
         self._counters = counters
-        self._memory_bytes = memory_bytes
+        self.memory_bytes = memory_bytes
+        """Changes with `cache_memlimit`."""
         self._connections_max = connections_max
         self._refusals: dict[str, int] = {}
         """Refusals by each limit as of the last look."""
@@ -42,7 +43,7 @@ class LimitWatch:
     def look(self, now_ns: int, bytes_used: int) -> None:
         """Compare what is used with what is allowed."""
         counters = self._counters
-        percent = bytes_used * 100 // self._memory_bytes
+        percent = bytes_used * 100 // self.memory_bytes
         self._judge(
             MEMORY_FULL,
             now_ns,
@@ -50,7 +51,7 @@ class LimitWatch:
             refusals=counters.since_start("store_no_memory"),
             sentence=(
                 f"the items on this node use {percent} % of the memory allowed "
-                f"({format_size(self._memory_bytes)}). Stores beyond it are refused with 'out of "
+                f"({format_size(self.memory_bytes)}). Stores beyond it are refused with 'out of "
                 "memory', because nothing is evicted. Delete items, or raise `memory`"
             ),
         )

@@ -55,6 +55,11 @@ def read_no(text: str, field: str) -> bool:
     return text == "no"
 
 
+def read_yes(text: str, field: str) -> bool:
+    """Of a setting that switches something on: `yes` as True, `no` as False."""
+    return not read_no(text, field)
+
+
 def read_cluster(text: str, field: str) -> dict[str, str]:
     """NAME=HOST:PORT,... as addresses by name."""
     return parse_initial_cluster(text)
@@ -244,6 +249,13 @@ OPTIONS: tuple[Option, ...] = (
         "MS",
         "close a client that sends nothing for this time (0: never)",
         is_flag=False,
+    ),
+    Option(
+        "enable-shutdown",
+        "enable_shutdown",
+        read_yes,
+        "yes|no",
+        "let clients stop this node with the command shutdown (memcached's -A)",
     ),
     Option(
         "secret-file",

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from quorumcache.node.protocol.lines import LINE_BYTES_MAX, NOREPLY, SILENCE, split_words
+from quorumcache.node.protocol.lines import LINE_BYTES_MAX, split_words
 from quorumcache.node.protocol.numbers import (
     INT64_MAX,
     INT64_MIN,
@@ -16,6 +16,7 @@ from quorumcache.node.protocol.numbers import (
 )
 from quorumcache.node.protocol.requests import Immediate, Quit, Request
 from quorumcache.node.protocol.responses import BAD_FORMAT_LINE, ERROR_LINE
+from quorumcache.node.protocol.words import NOREPLY, SILENCE
 from quorumcache.node.store.commands import BLOCK_OPS, COMMANDS, OP_CAS
 from quorumcache.node.store.item import KEY_BYTES_MAX, VALUE_BYTES_MAX
 

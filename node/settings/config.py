@@ -157,6 +157,9 @@ class NodeConfig:
     # tick that divides both and is at most half a heartbeat: an idle node wakes for every tick.
     tick_ms: int = 0
 
+    # Clients may stop the node with `shutdown`, as memcached's -A allows.
+    enable_shutdown: bool = False
+
     # --- logs
     log_level: str = "info"
     log_format: str = "text"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorumcache.node.protocol.lines import LINE_BYTES_MAX, SILENCE
+from quorumcache.node.protocol.lines import LINE_BYTES_MAX
 from quorumcache.node.protocol.requests import Immediate, Quit
 from quorumcache.node.protocol.responses import BAD_FORMAT_LINE, ERROR_LINE
 from quorumcache.node.protocol.storage_lines import (
@@ -13,6 +13,7 @@ from quorumcache.node.protocol.storage_lines import (
     parse_storage_line,
     parse_tail,
 )
+from quorumcache.node.protocol.words import SILENCE
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
