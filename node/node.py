@@ -188,7 +188,9 @@ class Node(Observed):
                 wall_ms=self.clock.wall_ms,
                 set_verbosity=self.controls.set_verbosity,
                 limit_memory=self.controls.limit_memory,
-                shut_down=self.controls.shut_down if config.enable_shutdown else None,
+                shut_down=self.controls.shut_down if config.shutdown_enabled else None,
+                may_dump=config.dump_enabled,
+                may_watch=config.watch_enabled,
             ),
         )
         return MemcachedServer(

@@ -13,6 +13,9 @@ from quorumcache.node.clients.key_dump import KeyDumping
 from quorumcache.node.protocol.admin_lines import (
     BUSY_LINE,
     MEMLIMIT_FAILED_LINE,
+    NO_METADUMP_LINE,
+    NO_MGDUMP_LINE,
+    NO_WATCH_LINE,
     SHUTDOWN_MODE_LINE,
     TOO_MANY_WATCHERS_LINE,
 )
@@ -65,14 +68,25 @@ class Watching:
             self._replies.fill(self._slot, b"")
 
 
+def _refuse(conversation: Conversation, line: bytes) -> None:
+    conversation.counters.cmd_other += 1
+    conversation.counters.protocol_errors += 1
+    conversation.replies.reply(line)
+
+
 def _watch(conversation: Conversation, request: Watch) -> None:
-    if conversation.alone(request):
+    if not conversation.context.controls.may_watch:
+        _refuse(conversation, NO_WATCH_LINE)
+    elif conversation.alone(request):
         conversation.counters.cmd_other += 1
         Watching(conversation, request.kinds)
 
 
 def _key_dump(conversation: Conversation, request: KeyDump) -> None:
     context = conversation.context
+    if not context.controls.may_dump:
+        _refuse(conversation, NO_MGDUMP_LINE if request.is_meta else NO_METADUMP_LINE)
+        return
     if not conversation.alone(request):
         return
     conversation.counters.cmd_other += 1

@@ -63,7 +63,7 @@ def _nothing_runs() -> bool:
 class Controls:
     """What clients may do to the process, as `node.py` hands it in."""
 
-    __slots__ = ("limit_memory", "set_verbosity", "shut_down", "wall_ms")
+    __slots__ = ("limit_memory", "may_dump", "may_watch", "set_verbosity", "shut_down", "wall_ms")
 
     def __init__(
         self,
@@ -72,14 +72,19 @@ class Controls:
         set_verbosity: Callable[[int], None],
         limit_memory: Callable[[int], bool],
         shut_down: Callable[[], None] | None,
+        may_dump: bool = True,
+        may_watch: bool = True,
     ) -> None:
         """`wall_ms`: Unix time. `set_verbosity`: by memcached's level. `limit_memory`: to so many
         bytes; False if that cannot be. `shut_down`: stop as at SIGTERM; None where clients may not.
+        `may_dump`, `may_watch`: whether they may list keys, and see what other clients do.
         """
         self.wall_ms = wall_ms
         self.set_verbosity = set_verbosity
         self.limit_memory = limit_memory
         self.shut_down = shut_down
+        self.may_dump = may_dump
+        self.may_watch = may_watch
 
 
 class ClientContext:

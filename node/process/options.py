@@ -22,6 +22,7 @@ from quorumcache.node.process.setting_table import (
     read_integer,
     read_no,
     read_number,
+    read_octal,
     read_size,
     read_text,
     read_yes,
@@ -30,10 +31,10 @@ from quorumcache.node.settings.checks import check_config
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.ring.size import format_size
 
-_NO_DEFAULT: tuple[Read, ...] = (read_cluster, read_no, read_yes)
-"""What is read so has a default that the help need not show."""
 _SWITCHES: tuple[Read, ...] = (read_no, read_yes)
-"""What is read so may stand on a command line without a value, which means yes."""
+"""What is read so may stand alone as a flag: it then means yes."""
+_NO_DEFAULT: tuple[Read, ...] = (read_cluster, *_SWITCHES)
+"""What is read so has a default that the help need not show."""
 _BY_NAME = {option.name: option for option in OPTIONS}
 _BY_FIELD = {option.field: option for option in OPTIONS}
 
@@ -174,9 +175,9 @@ def _from_toml(option: Option, value: object) -> object:
             )
         return value
     if option.read in _SWITCHES and isinstance(value, bool):
-        return option.read("yes" if value else "no", option.field)
+        return value is (option.read is read_yes)
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    if is_number and option.read in (read_integer, read_size):
+    if is_number and option.read in (read_integer, read_size, read_octal):
         return value
     if option.read is read_number and (is_number or isinstance(value, float)):
         return float(str(value))
@@ -191,6 +192,7 @@ def _kind(option: Option) -> str:
         read_size: "a size, such as 1048576 or '1m'",
         read_no: "true or false",
         read_yes: "true or false",
+        read_octal: "permissions, such as '0700' or 0o700",
         read_cluster: "a table of name = 'HOST:PORT'",
     }
     return kinds[option.read]
@@ -219,4 +221,6 @@ def _help(option: Option) -> str:
     if "(default" in option.help or default in ("", None) or option.read in _NO_DEFAULT:
         return option.help
     shown = format_size(default) if option.read is read_size else default
+    if option.read is read_octal:
+        shown = f"{default:04o}"
     return f"{option.help} (default: {shown})"

@@ -66,6 +66,9 @@ SLEEP_LINE: Final = b"CLIENT_ERROR sleep must be one second or less\r\n"
 LRU_PERCENT_LINE: Final = b"ERROR hot and warm pcts must not exceed 80\r\n"
 LRU_FACTOR_LINE: Final = b"ERROR hot/warm age factors must be greater than 0\r\n"
 BUSY_LINE: Final = b"BUSY currently processing crawler request\r\n"
+NO_WATCH_LINE: Final = b"CLIENT_ERROR watch commands not allowed\r\n"
+NO_METADUMP_LINE: Final = b"ERROR metadump not allowed\r\n"
+NO_MGDUMP_LINE: Final = b"ERROR key dump not allowed\r\n"
 TOO_MANY_WATCHERS_LINE: Final = b"WATCHER_TOO_MANY log watcher limit reached\r\n"
 
 _factor = re.compile(rb"[+-]?(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})").fullmatch
