@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from quorumcache.node.founding.durable_state import DurableState
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.member import Member
+    from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.network import PeerNetwork
 
 
@@ -31,6 +32,7 @@ class Observed:
     durable: DurableState
     server: MemcachedServer
     controls: NodeControls
+    coordinator: Coordinator
 
     def __init__(self, basics: Basics, failed: asyncio.Future[BaseException]) -> None:
         self._basics = basics
@@ -92,6 +94,10 @@ class Observed:
     def connections(self) -> Iterable[Any]:
         """Client connections, for `stats conns`."""
         return self.server.connections.values()
+
+    def leader_of(self, group_id: int) -> int:
+        """The node that leads a group as far as this one knows; 0 = unknown."""
+        return self.coordinator.leader_node(group_id)
 
     @property
     def memory_bytes(self) -> int:

@@ -157,7 +157,22 @@ class MemcachedConnection(asyncio.Protocol):
             return "watch"
         if self.conversation.closing:
             return "closing"
-        return "paused" if self._reading_paused else "reading"
+        return "mwrite" if self._reading_paused else "read"
+
+    @property
+    def idle_seconds(self) -> int:
+        """Since something came from the client, as of the owner's last look."""
+        return self._watch.quiet_ns() // 1_000_000_000
+
+    @property
+    def replies_waiting(self) -> int:
+        """Replies that are not complete."""
+        return len(self.replies.slots)
+
+    @property
+    def partial_bytes(self) -> int:
+        """Bytes of a request that is not complete."""
+        return self._parser.buffered_bytes
 
     @property
     def unread_bytes(self) -> int:

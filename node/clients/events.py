@@ -26,15 +26,23 @@ from quorumcache.node.protocol.admin_lines import (
 )
 from quorumcache.node.protocol.requests import ITEM_CLASS
 from quorumcache.node.state_machine import Result
-from quorumcache.node.store.commands import BLOCK_OPS, COMMANDS, OP_APPEND, OP_DELETE, OP_PREPEND
+from quorumcache.node.store.commands import (
+    BLOCK_OPS,
+    COMMANDS,
+    OP_APPEND,
+    OP_CAS,
+    OP_DELETE,
+    OP_PREPEND,
+    OP_SET,
+)
 from quorumcache.node.store.item import ITEM_DATA
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
     NOT_FOUND,
     NOT_STORED,
+    OUT_OF_MEMORY,
     STORED,
-    TOO_LARGE,
 )
 from quorumcache.node.telemetry.counters import Counters
 
@@ -46,19 +54,8 @@ LINES_PER_WINDOW_MAX: Final = 2_000
 """20,000 lines a second, which take about a tenth of a processor: more are dropped before anybody
 writes them."""
 
-STORE_STATUSES: Final = ("not_stored", "stored", "exists", "not_found", "too_large", "no_memory")
-"""Words for what became of a store."""
+STORE_UINT32_MAX: Final = (1 << 32) - 1
 
-CLOSE_REASONS: Final = ("error", "normal", "idle_timeout", "shutdown")
-"""Words for why a connection ended; "error" also stands for a client that left without `quit`."""
-
-_STATUSES: Final[dict[int, str]] = {
-    STORED: "stored",
-    NOT_STORED: "not_stored",
-    EXISTS: "exists",
-    NOT_FOUND: "not_found",
-    TOO_LARGE: "too_large",
-}
 _UINT32_MAX: Final = (1 << 32) - 1
 
 
@@ -209,8 +206,7 @@ class ClientEvents:
             exptime = 0 if is_bare else args[1]
             assert type(exptime) is int
             size = len(data) if is_bare else value_bytes(data)
-            status = _STATUSES.get(result, "no_memory") if type(result) is int else "stored"
-            self.stored(client, COMMANDS[op].name, key, status, exptime, size)
+            self.stored(client, COMMANDS[op].name, key, _status(op, result), exptime, size)
 
     def stored(
         self, client: int, command: str, key: bytes, status: str, exptime: int, size: int
@@ -320,6 +316,19 @@ def _place(address: str) -> bytes:
     if not separator or not port.isdigit():
         return b"rip=unix rport=0 transport=local"
     return b"rip=%b rport=%b transport=tcp" % (host.strip("[]").encode(), port.encode())
+
+
+def _status(op: int, result: Result) -> str:
+    """One of STORE_STATUSES, as the reply says it (`PendingWrite` in writes.py)."""
+    if result == STORED:
+        return "stored"
+    if result == NOT_STORED:
+        return "not_stored"
+    if op == OP_CAS and result in (EXISTS, NOT_FOUND):
+        return "exists" if result == EXISTS else "not_found"
+    if result in (OUT_OF_MEMORY, DELETED) or (op == OP_SET and result == NOT_FOUND):
+        return "no_memory"  # A set refused for memory runs as a delete.
+    return "too_large"
 
 
 def _nobody(is_watched: bool) -> None:

@@ -41,6 +41,7 @@ class KeyDumping:
         slot = conversation.replies.take_slot()
         assert slot is not None
         self._slot = slot
+        self._has_ended = False
         self._is_meta = request.is_meta
         groups = conversation.context.groups
         self._groups = [n for n in sorted(groups, reverse=True) if n != DIRECTORY_GROUP_ID]
@@ -53,7 +54,7 @@ class KeyDumping:
 
     def is_running(self) -> bool:
         """Until it has ended, or its client has gone."""
-        return not self._slot.done and self._replies.is_open
+        return not self._has_ended and self._replies.is_open
 
     def start(self) -> None:
         """Begin."""
@@ -83,6 +84,7 @@ class KeyDumping:
             conversation.unfinished = self._go_on
             self._replies.schedule_pump()
         else:
+            self._has_ended = True
             conversation.ended_alone()
             self._replies.fill(self._slot, META_END_LINE if self._is_meta else END_LINE)
 

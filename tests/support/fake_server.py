@@ -142,6 +142,10 @@ class FakeGroup:
         self.machine = ShardStore()
         self.is_leader = False
         self.lease_until_ns = 0
+        self.time_ms = 2000
+
+    def now_ms(self) -> int:
+        return self.time_ms
 
     def lead(self) -> None:
         self.is_leader = True
