@@ -26,6 +26,7 @@ from quorumcache.node.clients.cluster_words import ClusterWords
 from quorumcache.node.clients.context import ClientContext, Controls
 from quorumcache.node.clients.operator_words import OperatorWords
 from quorumcache.node.clients.server import MemcachedServer
+from quorumcache.node.clients.victim_lines import victim_log
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
 from quorumcache.node.errors import NodeError, NodeLeft, StartupError
 from quorumcache.node.founding.arrival import check_seeds
@@ -110,7 +111,7 @@ class Node(Observed):
                 peers=basics.network,
                 clock=clock,
                 counters=self.counters,
-                memory_bytes=config.memory_bytes,
+                memory=basics.memory,
             ),
             Leaders(
                 0,
@@ -136,12 +137,6 @@ class Node(Observed):
         )
         self.config = basics.config = self.durable.config
         self.controls = NodeControls(self.config, self._use_memory)
-        self._limits = LimitWatch(
-            self.alarms,
-            self.counters,
-            memory_bytes=config.memory_bytes,
-            connections_max=config.connections_max,
-        )
         self.server = self._new_server()
         self._data_dir_watch: DataDirWatch | None = None
         """Of a node that is new and keeps something."""
@@ -193,16 +188,22 @@ class Node(Observed):
                 may_watch=config.watch_enabled,
             ),
         )
+        context.events.on_evictions_watched = self._watch_evictions
         return MemcachedServer(
             context,
             connections_max=config.connections_max,
             slow_client_ms=config.slow_client_ms,
             idle_timeout_ms=config.idle_timeout_ms,
+            listen_backlog=config.listen_backlog,
+            unix_path=config.unix_path,
+            unix_mask=config.unix_mask,
         )
 
+    def _watch_evictions(self, is_watched: bool) -> None:
+        self.host.victim_log = victim_log(self.client_events) if is_watched else None
+
     def _use_memory(self, memory_bytes: int) -> None:
-        self.coordinator.serving.memory_bytes = memory_bytes
-        self._limits.memory_bytes = memory_bytes
+        self._basics.memory.memory_bytes = memory_bytes
 
     def _become_member(self) -> Member:
         self._data_dir_watch = None
@@ -235,7 +236,8 @@ class Node(Observed):
         serves = not joins
         if self.member is not None:
             serves = self.member.office.departure.may_serve(self.durable.map_found)
-        self.listen_address = await self.server.start(parse_addresses(config.listen), serves=serves)
+        listen = parse_addresses(config.listen) if config.listen else ()
+        self.listen_address = await self.server.start(listen, serves=serves)
         if config.http:
             self._admin = AdminServer(self, self.loop, self.tasks)
             self.http_address = await self._admin.start(parse_addresses(config.http))
@@ -285,14 +287,20 @@ class Node(Observed):
             raise self.failed.result()
 
     def _plan_rounds(self) -> None:
-        rounds, now_ns = self._basics.rounds, self.clock.monotonic_ns
+        config, rounds, now_ns = self.config, self._basics.rounds, self.clock.monotonic_ns
+        limits = LimitWatch(
+            self.alarms,
+            self.counters,
+            memory=self._basics.memory,
+            connections_max=config.connections_max,
+        )
         health_log = HealthLog(self)
         rounds.in_every_tick(self._look_at_disk)
         rounds.in_sweeps(
             self.coordinator.sweep,
             self.server.sweep,
             self._basics.timekeeper.sweep,
-            lambda: self._limits.look(now_ns(), self.host.bytes_used),
+            lambda: limits.look(now_ns(), self.host.bytes_used, evicts=self.host.may_evict),
             lambda: health_log.look(now_ns()),
         )
 

@@ -57,6 +57,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
     "incr": ("incr_hits", "incr_misses"),
     "decr": ("decr_hits", "decr_misses"),
     "touch": ("cmd_touch",),
+    "me": ("cmd_meta",),
     "flush_all": ("cmd_flush",),
     "other": ("cmd_other",),
 }
@@ -91,6 +92,9 @@ PLAIN: dict[str, str] = {
     "bytes_read": "Bytes received from clients.",
     "bytes_written": "Bytes sent to clients.",
     "reclaimed": "Expired items removed, as leader.",
+    "evictions": "Items removed to make room, as leader.",
+    "evicted_unfetched": "Of those: items that were never hit since they were stored.",
+    "evicted_active": "Of those: items that were hit, but not often enough to stay.",
     "lru_crawler_starts": "Dumps of keys begun.",
     "crawler_items_checked": "Keys that dumps looked at.",
     "log_worker_written": "Lines written for clients that watch.",

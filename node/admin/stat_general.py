@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from quorumcache.node.admin.view import ObservedNode, role_name, shard_groups, uptime_seconds
 from quorumcache.node.version import WIRE_VERSION
-from quorumcache.ring.address import parse_address
+from quorumcache.ring.address import is_unix, parse_address
 
 # Counters that plain `stats` gives under their own name, in memcached's order.
 _PLAIN_COUNTERS = (
@@ -23,6 +23,7 @@ _PLAIN_COUNTERS = (
     "cmd_set",
     "cmd_flush",
     "cmd_touch",
+    "cmd_meta",
     "get_hits",
     "get_misses",
     "get_expired",
@@ -45,6 +46,9 @@ _PLAIN_COUNTERS = (
 # The same, of those that come behind the memory.
 _LATE_COUNTERS = (
     "total_items",
+    "evicted_unfetched",
+    "evicted_active",
+    "evictions",
     "reclaimed",
     "lru_crawler_starts",
     "crawler_items_checked",
@@ -57,7 +61,6 @@ _LATE_COUNTERS = (
 
 # Of memcached 1.6.18 to 1.6.45: what these count does not exist here, so their value is 0.
 _NOTHING = (
-    "cmd_meta",
     "response_obj_oom",
     "read_buf_bytes_free",
     "read_buf_oom",
@@ -80,9 +83,6 @@ _NOTHING = (
     "round_robin_fallback",
     "slab_global_page_pool",
     "expired_unfetched",
-    "evicted_unfetched",
-    "evicted_active",
-    "evictions",
     "crawler_reclaimed",
     "lrutail_reflocked",
     "moves_to_cold",
@@ -192,7 +192,7 @@ def settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "inter", host
     yield "verbosity", node.verbosity
     yield "oldest", 0
-    yield "evictions", "off"
+    yield "evictions", "on" if node.host.may_evict else "off"
     yield "domain_socket", config.unix_path or "NULL"
     yield "umask", f"{config.unix_mask:o}"
     yield "shutdown_command", _yes(config.shutdown_enabled)
@@ -236,7 +236,7 @@ def settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
 def _first_address(addresses: str) -> tuple[str, int]:
     """Of several, separated by commas; where there are none but a Unix socket, ("NULL", 0)."""
     first = addresses.partition(",")[0]
-    return ("NULL", 0) if not first or first.startswith("unix:") else parse_address(first)
+    return ("NULL", 0) if not first or is_unix(first) else parse_address(first)
 
 
 def _yes(is_so: bool) -> str:

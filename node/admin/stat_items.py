@@ -13,6 +13,7 @@ from typing import Final
 from quorumcache.node.admin.view import ObservedNode, role_name, shard_groups
 from quorumcache.node.protocol.requests import ITEM_CLASS, SLAB_CLASS_MAX
 from quorumcache.node.store.item import ITEM_DATA, expires_at_ms
+from quorumcache.ring.address import is_unix
 
 END: Final = b"END\r\n"
 # memcached answers a cachedump with at most this much.
@@ -25,12 +26,15 @@ _PAGE_BYTES: Final = 1 << 20
 _ITEM_COUNTERS: Final = {
     "outofmemory": "store_no_memory",
     "reclaimed": "reclaimed",
+    "evicted": "evictions",
+    "evicted_unfetched": "evicted_unfetched",
+    "evicted_active": "evicted_active",
     "crawler_items_checked": "crawler_items_checked",
 }
 _ITEM_NOTHING: Final = (
     *("number_hot", "number_warm", "number_cold", "age_hot", "age_warm", "age"),
-    *("evicted", "evicted_nonzero", "evicted_time", "tailrepairs", "expired_unfetched"),
-    *("evicted_unfetched", "evicted_active", "crawler_reclaimed", "lrutail_reflocked"),
+    *("evicted_nonzero", "evicted_time", "tailrepairs", "expired_unfetched"),
+    *("crawler_reclaimed", "lrutail_reflocked"),
     *("moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims"),
     *("hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp"),
 )
@@ -99,16 +103,18 @@ def connections(node: ObservedNode) -> Iterator[tuple[str, object]]:
         yield f"{-number}:addr", _with_transport(address)
         yield f"{-number}:state", "conn_listening"
         yield f"{-number}:secs_since_last_cmd", 0
-    first = _with_transport(listeners[0]) if listeners else "-"
     for connection in node.connections:
         yield f"{connection.number}:addr", _with_transport(connection.client_address)
-        yield f"{connection.number}:listen_addr", first
+        yield f"{connection.number}:listen_addr", _with_transport(connection.listen_address)
         yield f"{connection.number}:state", f"conn_{connection.state}"
         yield f"{connection.number}:secs_since_last_cmd", connection.idle_seconds
 
 
 def _with_transport(address: str) -> str:
-    return address if address.startswith("unix:") else f"tcp:{address}"
+    """As memcached writes it: `tcp:1.2.3.4:5`, `tcp6:[::1]:5`, `unix:/path`."""
+    if is_unix(address):
+        return address
+    return f"tcp6:{address}" if address.startswith("[") else f"tcp:{address}"
 
 
 def detail(node: ObservedNode, args: tuple[bytes, ...]) -> bytes:

@@ -89,6 +89,7 @@ class ClientEvents:
 
     __slots__ = (
         "_counters",
+        "_evictions_are_watched",
         "_gid",
         "_lines_left",
         "_monotonic_ns",
@@ -100,6 +101,7 @@ class ClientEvents:
         "is_counting",
         "is_on",
         "kinds",
+        "on_evictions_watched",
         "on_reads_watched",
     )
 
@@ -117,6 +119,7 @@ class ClientEvents:
         self._lines_left = 0
         """Lines that may still be written in the window."""
         self._reads_are_watched = False
+        self._evictions_are_watched = False
         self.kinds = 0
         """What at least one watcher wants to see: bits of `admin_lines.py`."""
         self.is_counting = False
@@ -125,6 +128,8 @@ class ClientEvents:
         """Invariant: is_on == (kinds != 0 or is_counting)."""
         self.on_reads_watched: Callable[[bool], None] = _nobody
         """Told when reads begin to be watched or counted, and when they no longer are."""
+        self.on_evictions_watched: Callable[[bool], None] = _nobody
+        """The same of evictions."""
 
     # -- who watches -------------------------------------------------------------------------
 
@@ -166,12 +171,20 @@ class ClientEvents:
         if reads_are_watched != self._reads_are_watched:
             self._reads_are_watched = reads_are_watched
             self.on_reads_watched(reads_are_watched)
+        evictions_are_watched = kinds & EVICTIONS != 0
+        if evictions_are_watched != self._evictions_are_watched:
+            self._evictions_are_watched = evictions_are_watched
+            self.on_evictions_watched(evictions_are_watched)
 
     # -- what happens. `client` is the number of the connection ------------------------------
 
-    def fetched(self, client: int, key: bytes, item: bytes | None) -> None:
-        """A key was read: the packed item, or None for a miss."""
-        if self.is_counting:
+    def fetched(
+        self, client: int, key: bytes, item: bytes | None, *, is_meta: bool = False
+    ) -> None:
+        """A key was read: the packed item, or None for a miss. `is_meta`: by `mg`, which memcached
+        does not count for its prefix.
+        """
+        if self.is_counting and not is_meta:
             self._prefixes.note_get(key, item is not None)
         if self.kinds & FETCHERS and self._may_write(FETCHERS):
             found = item is not None
@@ -209,12 +222,21 @@ class ClientEvents:
             self.stored(client, COMMANDS[op].name, key, _status(op, result), exptime, size)
 
     def stored(
-        self, client: int, command: str, key: bytes, status: str, exptime: int, size: int
+        self,
+        client: int,
+        command: str,
+        key: bytes,
+        status: str,
+        exptime: int,
+        size: int,
+        *,
+        is_meta: bool = False,
     ) -> None:
         """A store has ended. `command` is memcached's word, `status` one of STORE_STATUSES;
-        `exptime` is that of the request, `size` counts the value that came with it.
+        `exptime` is that of the request, `size` counts the value that came with it. `is_meta`: by
+        `ms`, see `fetched`.
         """
-        if self.is_counting:
+        if self.is_counting and not is_meta:
             self._prefixes.note_set(key)
         if self.kinds & MUTATIONS and self._may_write(MUTATIONS):
             if exptime > 30 * 86_400:
@@ -231,7 +253,7 @@ class ClientEvents:
 
     def deleted(self, command: str, key: bytes, is_hit: bool) -> None:
         """A delete has ended; `command` is `delete` or `md`."""
-        if self.is_counting:
+        if self.is_counting and command == "delete":
             self._prefixes.note_delete(key)
         if is_hit and self.kinds & DELETIONS and self._may_write(DELETIONS):
             self._write(

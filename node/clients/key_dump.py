@@ -117,23 +117,23 @@ class KeyDumping:
                 lines.append(_mgdump_line(key))
             else:
                 exp = (ends_ms + ahead_ms) // 1000 if bits & ENDS else -1
-                lines.append(_metadump_line(store, key, item, exp, unique, ahead_ms + now_ms))
+                lines.append(_metadump_line(store, key, item, exp, unique, ahead_ms))
         return len(keys)
 
 
 def _metadump_line(
-    store: ShardStore, key: bytes, item: bytes, exp: int, unique: int, wall_ms: int
+    store: ShardStore, key: bytes, item: bytes, exp: int, unique: int, ahead_ms: int
 ) -> bytes:
-    """`exp`: Unix seconds, -1 for never. `size` is what the item takes of this node's memory."""
-    was_hit, last_access_s = False, wall_ms // 1000
+    """`exp`: Unix seconds, -1 for never. `ahead_ms`: from cluster time to Unix time."""
+    was_hit, last_access_s = store.hint(key)
     return b"key=%b exp=%d la=%d cas=%d fetch=%b cls=%d size=%d flags=%d\n" % (
         quote_from_bytes(key, safe="").encode(),
         exp,
-        last_access_s,
+        last_access_s + ahead_ms // 1000,
         unique,
         b"yes" if was_hit else b"no",
         ITEM_CLASS,
-        item_cost(key, item),
+        item_cost(key, item),  # What the item takes of this node's memory.
         item_flags(item),
     )
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.operations.failure import LEADERSHIP_CHANGED, NOT_THE_LEADER
+from quorumcache.node.operations.meta_read import ASKS_HINT, NO_BUMP, Hint, MetaRead
+from quorumcache.node.operations.operation import Read
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
@@ -32,11 +34,16 @@ from quorumcache.node.state_machine import (
     Result,
 )
 from quorumcache.node.store.commands import (
-    BLOCK_OPS,
+    GROWING_OPS,
     OP_DELETE,
+    OP_META_ARITHMETIC,
+    OP_META_GET,
+    OP_META_SET,
     OP_REFUSE,
     OP_SET,
+    grows,
     in_place_of,
+    without_growth,
 )
 from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, removed_items
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
@@ -44,8 +51,13 @@ from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
+    from quorumcache.node.cluster_time import ClusterTime
     from quorumcache.node.peers.sender import PeerSender
+    from quorumcache.node.replica.memory_room import MemoryRoom
     from quorumcache.node.telemetry.counters import Counters
+
+CLOCKS_APART_MS: Final = 250
+"""More than clocks of nodes that are settled are apart, and much less than a second."""
 
 REPLY_BYTES_MAX: Final = 4 << 20
 """A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
@@ -57,6 +69,8 @@ class ServingHost(Protocol):
     groups: dict[int, ReplicaGroup]
     bytes_used: int
     disk_trouble: str
+    may_use_new_ops: bool
+    time: ClusterTime
 
     def flush_soon(self) -> None: ...
 
@@ -72,33 +86,38 @@ class Serving:
         peers: PeerSender,
         clock: Clock,
         counters: Counters,
-        memory_bytes: int,
+        memory: MemoryRoom,
     ) -> None:
         self.node_id = node_id
         self.host = host
         self.peers = peers
         self.clock = clock
         self.counters = counters
-        self.memory_bytes = memory_bytes
+        self.memory = memory
 
     def submit(
         self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
     ) -> None:
         """Propose a command of a client, here or forwarded, at this leader.
 
-        At the memory limit what would grow is refused; as in memcached, a refused set also removes
-        the old value, so that no client reads what was to be replaced. A repeated attempt is
-        never refused for memory: the session table has to answer it. What comes under a client's
-        own session may be a repetition that only the client knows of, so the table is asked through
-        the log, by a command that stands in for the refused one.
+        At the memory limit what would grow is refused where nothing is evicted; otherwise only what
+        can find no room (`MemoryRoom`). As in memcached, a refused set also removes the old value,
+        so that no client reads what was to be replaced. A repeated attempt is never refused for
+        memory: the session table has to answer it. What comes under a client's own session may be a
+        repetition that only the client knows of, so the table is asked through the log, by a
+        command that stands in for the refused one.
         """
         if (
             not retry
-            and command[OP] in BLOCK_OPS
-            and self.host.bytes_used + size > self.memory_bytes
+            and command[OP] in GROWING_OPS
+            and self.memory.refuses(group, size, self.host.bytes_used)
+            and grows(command)
         ):
             self.counters.store_no_memory += 1
-            if command[OP] == OP_SET:
+            if command[OP] in (OP_META_GET, OP_META_ARITHMETIC):
+                group.submit(without_growth(command), size, waiter)
+                return
+            if command[OP] in (OP_SET, OP_META_SET):
                 command = in_place_of(command, OP_DELETE)
                 waiter = _OutOfMemory(waiter)
             elif command[SESSION] >= CLIENT_SESSION_MIN:
@@ -109,8 +128,47 @@ class Serving:
             size = len(command[KEY])
         group.submit(command, size, waiter)
 
+    def times(self, group_id: int) -> tuple[int, int]:
+        """Cluster time and wall time, in milliseconds, as this node may show them of an item.
+
+        Where another node leads the group its stamps may be ahead of our clock, and an item of 30
+        seconds would have 31 left. So much later is it here.
+        """
+        time = self.host.time
+        now_ms = time.now_ms()
+        group = self.host.groups.get(group_id)
+        if group is not None:
+            now_ms = max(now_ms, group.machine.last_now_ms)
+        if group is None or not group.is_leader:
+            now_ms += CLOCKS_APART_MS
+        return now_ms, time.wall_of(now_ms)
+
+    def hint(self, group: ReplicaGroup, key: bytes, asks: int) -> Hint | None:
+        """What this replica knows of the use of a key's item before a read that asks so much."""
+        if not asks & ASKS_HINT:
+            return None
+        was_hit, last_access_s = shard_store(group.machine).hint(key)
+        return int(was_hit), max(0, group.now_ms() // 1000 - last_access_s)
+
+    def read(self, group: ReplicaGroup, read: Read) -> list[bytes | None] | None:
+        """`lookup`, for an operation of this node's clients. What a meta command asks besides is
+        told before the item counts as read."""
+        asks = 0
+        if isinstance(read, MetaRead):
+            asks = read.asks
+            read.hint = self.hint(group, read.keys[0], asks)
+        return self.lookup(group, read.keys_left, read, asks)
+
+    def read_stale(self, group: ReplicaGroup, read: Read) -> list[bytes | None] | None:
+        """Likewise, `lookup_stale`."""
+        asks = 0
+        if isinstance(read, MetaRead):
+            asks = read.asks
+            read.hint = self.hint(group, read.keys[0], asks)
+        return self.lookup_stale(group, read.keys_left, read.staleness_ns, asks)
+
     def lookup(
-        self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: ReadWaiter
+        self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: ReadWaiter, asks: int = 0
     ) -> list[bytes | None] | None:
         """Packed items, or None when expired ones have to be removed through the log first."""
         store = shard_store(group.machine)
@@ -123,6 +181,8 @@ class Serving:
                 expired.append(key)
             else:
                 items.append(item)
+                if item is not None and not asks & NO_BUMP:
+                    store.note_hit(key)
         if not expired:
             return items
         self._count_ended(store, now_ms, len(expired))
@@ -139,7 +199,7 @@ class Serving:
         return group.staleness_ns(self.clock.monotonic_ns()) <= staleness_ns
 
     def lookup_stale(
-        self, group: ReplicaGroup, keys: tuple[bytes, ...], staleness_ns: int
+        self, group: ReplicaGroup, keys: tuple[bytes, ...], staleness_ns: int, asks: int = 0
     ) -> list[bytes | None] | None:
         """Packed items as this replica has them; None when it has to be read the linearizable way.
 
@@ -163,6 +223,8 @@ class Serving:
             if item is EXPIRED:
                 ended += 1
                 item = None
+            elif item is not None and not asks & NO_BUMP:
+                store.note_hit(key)
             items.append(item)
         if ended:
             self._count_ended(store, now_ms, ended)
@@ -182,18 +244,20 @@ class Serving:
         """A read that another node forwarded; its form was checked."""
         self.counters.forwarded_in += 1
         _, request_id, group_id, keys, *level = item
+        asks = level[1] if len(level) > 1 else 0
         if level and level[0] > 0:
             replica = self.host.groups.get(group_id)
-            if replica is not None:
-                items = self.lookup_stale(replica, keys, level[0])
+            if replica is not None and group_id != DIRECTORY_GROUP_ID:
+                hint = self.hint(replica, keys[0], asks)
+                items = self.lookup_stale(replica, keys, level[0], asks)
                 if items is not None:
-                    self.reply_first_items(node_id, request_id, items)
+                    self.reply_first_items(node_id, request_id, items, hint)
                     return
         group = self.led_here(group_id)
         if group is None:
             self.refuse(node_id, request_id, group_id, NOT_THE_LEADER)
             return
-        forwarded = ForwardedRead(self, node_id, request_id, group, keys)
+        forwarded = ForwardedRead(self, node_id, request_id, group, keys, asks)
         if group.has_lease():
             self.counters.lease_reads += 1
             forwarded.on_readable()
@@ -231,6 +295,8 @@ class Serving:
             return False
         self.counters.forwarded_in += 1
         self.counters.lease_reads += 1
+        if found is not None:
+            group.machine.note_hit(key)
         self.reply_items(node_id, request_id, (found,))
         return True
 
@@ -255,7 +321,11 @@ class Serving:
         self.host.flush_soon()
 
     def reply_first_items(
-        self, node_id: int, request_id: int, items: Sequence[bytes | None]
+        self,
+        node_id: int,
+        request_id: int,
+        items: Sequence[bytes | None],
+        hint: Hint | None = None,
     ) -> None:
         """Answer a read of another node with as many of its items as one answer may hold."""
         size = 0
@@ -264,11 +334,20 @@ class Serving:
             if size > REPLY_BYTES_MAX:
                 items = items[:count]
                 break
-        self.reply_items(node_id, request_id, items)
+        self.reply_items(node_id, request_id, items, hint)
 
-    def reply_items(self, node_id: int, request_id: int, items: Sequence[bytes | None]) -> None:
+    def reply_items(
+        self,
+        node_id: int,
+        request_id: int,
+        items: Sequence[bytes | None],
+        hint: Hint | None = None,
+    ) -> None:
         """Answer a read of another node; refuse it if too many values are queued for that node."""
-        if not self.peers.send_bulk(node_id, (FORWARD_ITEMS, request_id, items)):
+        answer: tuple[Any, ...] = (FORWARD_ITEMS, request_id, items)
+        if hint is not None:
+            answer = (*answer, hint)
+        if not self.peers.send_bulk(node_id, answer):
             why = "too many values are queued for the node that asked"
             self.peers.send(node_id, (FORWARD_REFUSED, request_id, self.node_id, why))
         self.host.flush_soon()
@@ -298,7 +377,7 @@ class ForwardedWrite:
 class ForwardedRead:
     """Answers the node that forwarded a read to us."""
 
-    __slots__ = ("group", "keys", "node_id", "request_id", "serving")
+    __slots__ = ("asks", "group", "keys", "node_id", "request_id", "serving")
 
     def __init__(
         self,
@@ -307,17 +386,21 @@ class ForwardedRead:
         request_id: int,
         group: ReplicaGroup,
         keys: tuple[bytes, ...],
+        asks: int,
     ) -> None:
         self.serving = serving
         self.node_id = node_id
         self.request_id = request_id
         self.group = group
         self.keys = keys
+        self.asks = asks
 
     def on_readable(self) -> None:
-        items = self.serving.lookup(self.group, self.keys, self)
+        serving = self.serving
+        hint = serving.hint(self.group, self.keys[0], self.asks)
+        items = serving.lookup(self.group, self.keys, self, self.asks)
         if items is not None:
-            self.serving.reply_first_items(self.node_id, self.request_id, items)
+            serving.reply_first_items(self.node_id, self.request_id, items, hint)
 
     def on_refused(self, why: str) -> None:
         self.serving.refuse(self.node_id, self.request_id, self.group.group_id, why)

@@ -10,11 +10,10 @@ FRESH ---------------> BETWEEN ----------------------> BLOCK ----+
   |    no line end yet |  |                                      |
   |                    v  | line end                             |
   |                   LINE                BETWEEN <--------------+
-  +--> CLOSED <--- quit, HTTP, a line over its limit, an `ms` whose length cannot be read
+  +--> CLOSED <--- quit, HTTP, a line over its limit
 ```
 
-Which line is answered how, and which refused line swallows its block, follows memcached 1.6.45. Of
-the meta commands, which are unknown here, `ms` has a block: it is swallowed, too.
+Which line is answered how, and which refused line swallows its block, follows memcached 1.6.45.
 Time is linear in the bytes received: no byte of an unfinished line is searched twice, and the
 pieces of a block are joined once. Memory is bounded by RETRIEVAL_LINE_BYTES_MAX or the item limit.
 """
@@ -26,11 +25,19 @@ from quorumcache.node.protocol.lines import (
     RETRIEVALS,
     parse_line,
 )
+from quorumcache.node.protocol.meta_lines import (
+    META_GET,
+    GetFlags,
+    get_flags,
+    plain_meta_get,
+)
 from quorumcache.node.protocol.requests import (
     BinaryClient,
     Get,
     Immediate,
+    MetaSet,
     Quit,
+    RefusedMetaSet,
     RefusedStore,
     Request,
     Store,
@@ -46,11 +53,14 @@ from quorumcache.node.protocol.storage_lines import (
     CACHED_TAIL_BYTES_MAX,
     META_SET,
     STORAGE_OPS,
+    MetaSetLine,
     RefusedLine,
     StorageLine,
+    finished_meta_set,
     parse_meta_set,
     parse_storage_line,
     parse_tail,
+    plain_meta_set,
 )
 from quorumcache.node.protocol.words import SILENCE
 from quorumcache.node.state_machine import ITEM_BYTES_MAX
@@ -105,7 +115,7 @@ class Parser:
         """Bytes of the block that are still to come. 0 but in BLOCK and SWALLOW."""
         self._block = bytearray()
         """What has arrived of the block, after its wire header. Empty but in BLOCK."""
-        self._store: Store | None = None
+        self._store: Store | MetaSet | None = None
         """The storage line that the block belongs to. None but in BLOCK."""
         self._refusal: Request | None = None
         """What to hand out after the swallowed bytes. None but in SWALLOW."""
@@ -141,6 +151,29 @@ class Parser:
             if not 0 < len(key) <= KEY_BYTES_MAX:
                 return None
         return keys
+
+    def plain_meta_gets(self, data: bytes) -> tuple[list[bytes], GetFlags] | None:
+        """The keys and their flags, if `data` is nothing but whole `mg <key> <flags>` lines with
+        the same flags, which change nothing, and nothing came before.
+
+        None if it is anything else: then it has to be fed. `data` starts with `b"mg "`.
+        """
+        if self._state != _BETWEEN:
+            return None
+        space = data.find(b" ", 3)
+        line_end = data.find(b"\r", 3)
+        flags = get_flags(data[space + 1 : line_end] if 0 < space < line_end else b"")
+        if flags is None or not flags.only_reads or not data.endswith(flags.end):
+            return None
+        keys = data[3 : -len(flags.end)].split(flags.separator)
+        count = len(keys)
+        # A key has neither a space nor a line end if all of them are in what splits the lines.
+        if data.count(b" ") != count * flags.spaces or data.count(b"\n") != count:
+            return None
+        for key in keys:
+            if not 0 < len(key) <= KEY_BYTES_MAX:
+                return None
+        return keys, flags
 
     def feed(self, data: bytes) -> list[Request]:
         """The requests that `data`, after all that was fed before, completes, in order.
@@ -183,11 +216,12 @@ class Parser:
                 if self._state != _BETWEEN:
                     return requests
             elif command == META_SET:
-                position = self._refuse_meta_set(line_text, data, end + 1, requests)
+                position = self._meta_set(line_text, words, data, end + 1, requests)
                 if self._state != _BETWEEN:
                     return requests
             else:
-                request = parse_line(line_text, end + 1 - position)
+                plain = plain_meta_get(words) if command == META_GET else None
+                request = plain or parse_line(line_text, end + 1 - position)
                 position = end + 1
                 if type(request) is Quit:
                     self._close(requests)
@@ -253,17 +287,34 @@ class Parser:
                 return self._begin(op, parsed, data, position, requests)
         return self._begin(op, parse_storage_line(op, line), data, position, requests)
 
-    def _refuse_meta_set(
-        self, line: bytes, data: bytes, position: int, requests: list[Request]
+    def _meta_set(
+        self,
+        line: bytes,
+        words: list[bytes],
+        data: bytes,
+        position: int,
+        requests: list[Request],
     ) -> int:
-        """Answer an `ms` line with an error, and swallow the block that begins at `position`."""
-        refused = parse_meta_set(line)
-        if refused.swallow:
-            return self._begin(0, refused, data, position, requests)
-        # What follows may be a value as well as a command, so nothing of it may run.
-        requests.append(refused.answer)
-        self._close(requests)
-        return position
+        """Take an `ms` line, and its block as far as `data` has it; the position after both."""
+        parsed = plain_meta_set(words) or parse_meta_set(line)
+        if type(parsed) is RefusedLine:
+            return self._swallow(parsed, data, position, requests)
+        assert type(parsed) is MetaSetLine
+        request, length = parsed
+        if length > self._sure_bytes and not item_fits(
+            len(request.key), request.flags, length, self._item_bytes_max
+        ):
+            refusal = RefusedMetaSet(request.key, TOO_LARGE_LINE, request.reply)
+            return self._swallow(RefusedLine(refusal, length + 2), data, position, requests)
+        stop = position + length + 2
+        if stop <= len(data):
+            requests.append(finished_meta_set(request, request.data + data[position:stop]))
+            return stop
+        self._state = _BLOCK
+        self._store = request
+        self._block += request.data
+        self._need = length + 2
+        return self._collect(data, position, requests)
 
     def _begin(
         self,
@@ -275,24 +326,12 @@ class Parser:
     ) -> int:
         """Start to collect or to swallow the block that begins at `position`."""
         if type(parsed) is RefusedLine:
-            answer, swallow = parsed
-            if not swallow:
-                if type(answer) is Quit:
-                    self._close(requests)
-                else:
-                    requests.append(answer)
-                return position
-            self._state = _SWALLOW
-            self._refusal = answer
-            self._need = swallow
-            return self._collect(data, position, requests)
+            return self._swallow(parsed, data, position, requests)
         assert type(parsed) is StorageLine
         key, header, flags, exptime, unique, length, noreply = parsed
         if not item_fits(len(key), flags, length, self._item_bytes_max):
-            self._state = _SWALLOW
-            self._refusal = RefusedStore(op, key, TOO_LARGE_LINE, noreply)
-            self._need = length + 2
-            return self._collect(data, position, requests)
+            refusal = RefusedStore(op, key, TOO_LARGE_LINE, noreply)
+            return self._swallow(RefusedLine(refusal, length + 2), data, position, requests)
         if op in (OP_APPEND, OP_PREPEND):
             header = b""
             exptime = 0
@@ -306,6 +345,22 @@ class Parser:
         self._block += header
         self._need = length + 2
         return self._collect(data, position, requests)
+
+    def _swallow(
+        self, refused: RefusedLine, data: bytes, position: int, requests: list[Request]
+    ) -> int:
+        """Answer a refused line, behind its block if it is known where that ends."""
+        answer, swallow = refused
+        if swallow:
+            self._state = _SWALLOW
+            self._refusal = answer
+            self._need = swallow
+            return self._collect(data, position, requests)
+        if type(answer) is Quit:
+            self._close(requests)
+        else:
+            requests.append(answer)
+        return position
 
     @staticmethod
     def _finish(
@@ -343,6 +398,10 @@ class Parser:
         block = bytes(self._block)
         self._block = bytearray()
         self._store = None
+        if type(store) is MetaSet:
+            requests.append(finished_meta_set(store, block))
+            return stop
+        assert type(store) is Store
         op, key, _, exptime, unique, noreply = store
         self._finish(op, key, block, exptime, unique, noreply, requests)
         return stop

@@ -25,6 +25,7 @@ from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.transport import Transport
 from quorumcache.node.consensus.values import Message, Role, SoftState
 from quorumcache.node.errors import AcknowledgedDataLost
+from quorumcache.node.replica.evicting import VictimLog
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
 from quorumcache.node.replica.snapshotting import SnapshotSender
@@ -68,6 +69,7 @@ class ReplicaHost(GroupHost):
         on_fatal: Callable[[BaseException], None],
         time: ClusterTime | None = None,
         item_bytes_max: int = ITEM_BYTES_MAX,
+        evicts: bool = True,
     ) -> None:
         self.loop = loop
         self.clock = clock
@@ -75,6 +77,11 @@ class ReplicaHost(GroupHost):
         """Which time it is for items; the same for all groups."""
         self.item_bytes_max = item_bytes_max
         """This node's limit, which it puts into what it proposes."""
+        self.evicts = evicts
+        self.victim_log: VictimLog | None = None
+        """While somebody watches evictions."""
+        self.may_use_new_ops = False
+        """By the newest map that this node has learned."""
         self.wal = wal
         self.snapshots = snapshots
         self.counters = counters
@@ -102,6 +109,11 @@ class ReplicaHost(GroupHost):
         self._ticks_done = clock.monotonic_ns() // (tick_ms * 1_000_000)
         self._tick_handle: asyncio.TimerHandle | None = None
         self._every_tick: list[Callable[[], None]] = []
+
+    @property
+    def may_evict(self) -> bool:
+        """Whether shards that this node leads may evict; if not, it refuses what does not fit."""
+        return self.evicts and self.may_use_new_ops
 
     # -- groups ------------------------------------------------------------------------
 

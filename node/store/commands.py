@@ -65,8 +65,31 @@ COUNT_DELTA: Final = 5
 TOUCH_EXPTIME: Final = 5
 FLUSH_DELAY: Final = 5
 EXPIRE_PAIRS: Final = 5
+EVICT_PAIRS: Final = 5
 EXPIRE_SESSIONS: Final = 5
 EXPIRE_IDLE_MS: Final = 6
+META_FLAGS: Final = 5
+META_GET_EXPTIME: Final = 6
+META_GET_VIVIFY: Final = 7
+META_GET_RECACHE: Final = 8
+META_GET_UNIQUE: Final = 9
+META_SET_MODE: Final = 6
+META_SET_DATA: Final = 7
+META_SET_EXPTIME: Final = 8
+META_SET_VIVIFY: Final = 9
+META_SET_COMPARE: Final = 10
+META_SET_UNIQUE: Final = 11
+META_SET_CLIENT_FLAGS: Final = 12
+META_DELETE_COMPARE: Final = 6
+META_DELETE_UNIQUE: Final = 7
+META_DELETE_EXPTIME: Final = 8
+META_DELETE_CLIENT_FLAGS: Final = 9
+META_COUNT_DELTA: Final = 6
+META_COUNT_INITIAL: Final = 7
+META_COUNT_VIVIFY: Final = 8
+META_COUNT_EXPTIME: Final = 9
+META_COUNT_COMPARE: Final = 10
+META_COUNT_UNIQUE: Final = 11
 
 
 class CommandKind(NamedTuple):
@@ -87,6 +110,21 @@ _STORE: Final = (("data", bytes), ("exptime", int))
 _EXTEND: Final = (("value", bytes),)
 _COUNT: Final = (("delta", int),)
 _TOUCH: Final = (("exptime", int),)
+_META_GET: Final = (
+    *(("flags", bytes), ("exptime", int), ("vivify", int), ("recache", int), ("unique", int)),
+)
+_META_SET: Final = (
+    *(("flags", bytes), ("mode", int), ("data", bytes), ("exptime", int), ("vivify", int)),
+    *(("compare", int), ("unique", int), ("client_flags", int)),
+)
+_META_DELETE: Final = (
+    *(("flags", bytes), ("compare", int), ("unique", int), ("exptime", int)),
+    ("client_flags", int),
+)
+_META_ARITHMETIC: Final = (
+    *(("flags", bytes), ("delta", int), ("initial", int), ("vivify", int), ("exptime", int)),
+    *(("compare", int), ("unique", int)),
+)
 
 # `data` is the wire form of a value, `b" <flags> <length>\r\n<value>\r\n"`; `value` is the bare
 # bytes. `exptime` and `delay` are the numbers of the memcached line: the times of the batch give
@@ -121,12 +159,22 @@ COMMANDS: Final[dict[int, CommandKind]] = {
         ),
         # Stands in for a command that the leader had no room for.
         CommandKind(OP_REFUSE, "refuse", by_leader=True),
+        # Remove the items of these (key, cas unique), so that there is room.
+        CommandKind(OP_EVICT, "evict", (("pairs", tuple),), by_leader=True),
+        # The meta commands, as far as they change something; see `meta_effects.py`.
+        CommandKind(OP_META_GET, "mg", _META_GET),
+        CommandKind(OP_META_SET, "ms", _META_SET),
+        CommandKind(OP_META_DELETE, "md", _META_DELETE),
+        CommandKind(OP_META_ARITHMETIC, "ma", _META_ARITHMETIC),
     )
 }
 """By op."""
 
 BLOCK_OPS: Final = frozenset(op for op, kind in COMMANDS.items() if kind.has_block)
-"""Commands with a data block: those that make a store grow."""
+"""Classic commands with a data block: those that make a store grow."""
+
+GROWING_OPS: Final = frozenset((*BLOCK_OPS, OP_META_GET, OP_META_SET, OP_META_ARITHMETIC))
+"""Commands that may make a store grow; of mg and ma only those that may make an item (`grows`)."""
 
 _ENVELOPE: Final = (int, int, int, int, bytes)
 
@@ -155,6 +203,19 @@ def own_command(op: int, *args: object) -> Command:
 def in_place_of(command: Command, op: int) -> Command:
     """The command `op`, which has no arguments, under the identity and with the key of another."""
     return (*command[:OP], op, command[KEY])
+
+
+def grows(command: Command) -> bool:
+    """Whether one of GROWING_OPS makes the store grow, as far as the command tells."""
+    if command[OP] in (OP_META_GET, OP_META_ARITHMETIC):
+        return b"N" in command[META_FLAGS]
+    return True
+
+
+def without_growth(command: Command) -> Command:
+    """An mg or ma that makes no item: it answers OUT_OF_MEMORY where it would have made one."""
+    flags = command[META_FLAGS].replace(b"N", b"n")
+    return (*command[:META_FLAGS], flags, *command[META_FLAGS + 1 :])
 
 
 def block_args(op: int, data: bytes, exptime: int, unique: int) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.store.item import ENDS, ITEM_DATA, ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_DATA, item_cost, unpack_header
 from quorumcache.node.store.results import is_result
 from quorumcache.node.store.snapshot import read_header
 from quorumcache.node.store.state import ShardState
@@ -100,7 +100,9 @@ class StoreReader:
                 raise SnapshotInvalid(f"snapshot holds an invalid item: {key!r:.100}")
             items[key] = item
             added += 1
-            used += len(key) + len(item)
+            cost = item_cost(key, item)
+            used += cost
+            state.queue.added(key, cost)
             if item[0] & ENDS:
                 state.expiring += 1
                 state.expiry.add(unpack_header(item)[1], key)
@@ -110,7 +112,7 @@ class StoreReader:
             raise SnapshotInvalid(
                 f"snapshot holds {len(items)} items, its header says {self._items_count}"
             )
-        state.bytes_used += used + ITEM_OVERHEAD * added
+        state.bytes_used += used
 
     def _take_sessions(self, chunk: Any) -> None:
         if not chunk:

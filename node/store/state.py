@@ -9,17 +9,24 @@ from struct import Struct
 from sys import getsizeof
 from typing import Final
 
-from quorumcache.node.state_machine import StateMachine
-from quorumcache.node.store.commands import OP_COUNT
+from quorumcache.node.state_machine import KEY, OP, Command, Eviction, StateMachine
+from quorumcache.node.store.commands import BLOCK_OPS, OP_APPEND, OP_COUNT, OP_PREPEND
+from quorumcache.node.store.eviction_queue import EvictionQueue
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ENDS, ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_DATA, item_cost, unpack_header
 from quorumcache.node.store.sessions import SessionTable
+from quorumcache.node.store.tables import shrink
 
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
 
 pack_unique = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
+
+
+ITEM_EXTRA_BYTES: Final = 2 * 40 + ITEM_DATA + 16
+"""About what an item takes beside its key and its value, the tables not counted: two bytes objects
+and their rounding, the header, and the flags and the length of the wire form."""
 
 
 class ShardState(StateMachine):
@@ -31,6 +38,7 @@ class ShardState(StateMachine):
         "batch_wall_ms",
         "bytes_used",
         "cas_counter",
+        "evicted_bytes",
         "expiring",
         "expiry",
         "items",
@@ -38,7 +46,9 @@ class ShardState(StateMachine):
         "last_wall_ms",
         "op_count",
         "pending_flush_ms",
+        "queue",
         "sessions",
+        "table_bytes",
     )
 
     def __init__(self) -> None:
@@ -64,11 +74,29 @@ class ShardState(StateMachine):
         self.expiring = 0
         """How many of `items` have an expiry."""
         self.expiry = ExpiryHeap(self.items)
+        self.queue = EvictionQueue(self.items)
+        """Who leaves next; hints of this replica."""
+
+        self.table_bytes = 0
+        """What all tables took at the last `tidy`. Those of equal states differ: their size depends
+        on what was in them before."""
+        self.evicted_bytes = 0
 
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process: the items, and the tables at their real size."""
-        return self.bytes_used + getsizeof(self.items)
+        """See `StateMachine.memory_bytes`."""
+        return self.bytes_used + self.table_bytes
+
+    def tidy(self) -> int:
+        """See `StateMachine.tidy`."""
+        moved = shrink(self.items) + self.queue.tidy()
+        self.table_bytes = (
+            getsizeof(self.items)
+            + self.queue.memory_bytes
+            + self.expiry.memory_bytes(self.expiring)
+            + self.sessions.memory_bytes
+        )
+        return moved
 
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""
@@ -82,6 +110,8 @@ class ShardState(StateMachine):
         self.sessions = other.sessions
         self.expiring = other.expiring
         self.expiry = other.expiry
+        self.queue = other.queue
+        self.tidy()
 
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
@@ -92,15 +122,26 @@ class ShardState(StateMachine):
         return item
 
     def remove(self, key: bytes) -> None:
+        """Remove the item under `key`, if there is one."""
         item = self.items.pop(key, None)
         if item is not None:
-            self.bytes_used -= len(key) + len(item) + ITEM_OVERHEAD
+            cost = item_cost(key, item)
+            self.bytes_used -= cost
             if item[0] & ENDS:
                 self.expiring -= 1
+            self.queue.removed(key, cost)
+
+    def evict(self, key: bytes) -> None:
+        """Remove the item under `key`, which a leader has chosen as a victim."""
+        cost = item_cost(key, self.items[key])
+        self.evicted_bytes += cost
+        self.queue.evicted(key, cost)
+        self.remove(key)
 
     def drop_all(self) -> None:
         self.items.clear()
         self.expiry.clear()
+        self.queue.clear()
         self.expiring = 0
         self.bytes_used = 0
 
@@ -109,18 +150,76 @@ class ShardState(StateMachine):
         now.
         """
         old = self.items.get(key)
+        cost = item_cost(key, item)
         if old is None:
-            self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
+            self.bytes_used += cost
+            self.queue.added(key, cost)
         else:
-            self.bytes_used += len(item) - len(old)
+            old_cost = item_cost(key, old)
+            self.bytes_used += cost - old_cost
             if old[0] & ENDS and not item[0] & ENDS:
                 self.expiring -= 1
+            self.queue.changed(key, cost, old_cost)
         self.items[key] = item
 
     def put_ending(self, key: bytes, item: bytes, expires_at_ms: int) -> None:
         """Place a packed item that ends at `expires_at_ms`."""
-        self.remove(key)
+        old = self.items.get(key)
+        cost = item_cost(key, item)
+        if old is None:
+            self.bytes_used += cost
+            self.expiring += 1
+            self.queue.added(key, cost)
+        else:
+            old_cost = item_cost(key, old)
+            self.bytes_used += cost - old_cost
+            if not old[0] & ENDS:
+                self.expiring += 1
+            self.queue.changed(key, cost, old_cost)
         self.items[key] = item
-        self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
-        self.expiring += 1
         self.expiry.push(expires_at_ms, key, self.expiring)
+
+    # -- hints of this replica -----------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """See `StateMachine.tick`."""
+        self.queue.tick(now_ms)
+
+    def note_hit(self, key: bytes) -> None:
+        """See `StateMachine.note_hit`."""
+        self.queue.note_hit(key)
+
+    def hint(self, key: bytes) -> tuple[bool, int]:
+        """Whether the item under `key` was hit since it was stored, and the second, in cluster
+        time, of the last access; `(False, 0)` if there is none.
+        """
+        return self.queue.hint(key)
+
+    # -- eviction, at the leader ---------------------------------------------------------------
+
+    @property
+    def planned_bytes(self) -> int:
+        """See `StateMachine.planned_bytes`."""
+        return self.queue.planned_bytes
+
+    def plan_eviction(self, bytes_wanted: int) -> Eviction | None:
+        """See `StateMachine.plan_eviction`."""
+        return self.queue.victims(bytes_wanted, self.bytes_used)
+
+    def spare(self, eviction: Eviction) -> None:
+        """See `StateMachine.spare`."""
+        self.queue.spare(eviction.keys)
+
+    def growth(self, command: Command, size: int) -> int:
+        """See `StateMachine.growth`. A store of a key that has an item takes its place."""
+        op = command[OP]
+        if op not in BLOCK_OPS:
+            return 0
+        key = command[KEY]
+        old = self.items.get(key)
+        if op in (OP_APPEND, OP_PREPEND):
+            return size if old is not None else 0
+        cost = size + ITEM_EXTRA_BYTES
+        if old is not None:
+            cost -= item_cost(key, old)
+        return cost if cost > 0 else 0

@@ -30,6 +30,7 @@ class Counters:
     cmd_set: int = 0  # stores that got a buffer, whatever the answer
     cmd_flush: int = 0
     cmd_touch: int = 0  # keys of touch, gat, gats, and mg with T
+    cmd_meta: int = 0  # me
     get_hits: int = 0
     get_misses: int = 0
     # Found here, by this node's replicas, whichever node the client asked.
@@ -55,6 +56,10 @@ class Counters:
     bytes_read: int = 0
     bytes_written: int = 0
     reclaimed: int = 0  # items removed because they had expired
+    # Counted by the leader that chose them, when they were removed.
+    evictions: int = 0  # items removed to make room
+    evicted_unfetched: int = 0  # of those: never hit since they were stored
+    evicted_active: int = 0  # of those: hit, but not often enough to stay
     lru_crawler_starts: int = 0  # dumps of keys begun
     crawler_items_checked: int = 0  # keys that dumps looked at
     log_worker_dropped: int = 0  # log lines that were one too many, and not written for any watcher

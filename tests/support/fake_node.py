@@ -90,6 +90,7 @@ class FakeWal:
 class FakeHost:
     groups: dict[int, FakeGroup] = field(default_factory=dict)
     item_bytes_max: int = 1 << 20
+    may_evict: bool = False
     log_writable: bool = True
     wal: FakeWal = field(default_factory=FakeWal)
 
@@ -98,6 +99,7 @@ class FakeConnection(NamedTuple):
     number: int
     client_address: str
     state: str
+    listen_address: str = "127.0.0.1:11211"
     idle_seconds: int = 0
     replies_waiting: int = 0
     unread_bytes: int = 0

@@ -232,3 +232,25 @@ def test_prefixes_are_counted_without_a_watcher() -> None:
     assert events.prefix_lines() == b"PREFIX a get 1 hit 1 set 1 del 1\r\n"
     events.forget_prefixes()
     assert events.prefix_lines() == b""
+
+
+def test_evictions_are_asked_for_only_while_somebody_watches_them() -> None:
+    world = World(FETCHERS)
+    switched: list[bool] = []
+    world.events.on_evictions_watched = switched.append
+    other = Watcher(EVICTIONS, world._take)
+    world.events.add(other)
+    world.events.remove(other)
+    assert switched == [True, False]
+
+
+def test_meta_commands_are_told_and_not_counted_by_prefix() -> None:
+    world = World()
+    world.events.count_prefixes(True)
+    world.events.fetched(1, b"a:k", item(), is_meta=True)
+    world.events.stored(1, "set", b"a:k", "stored", 0, 1, is_meta=True)
+    world.events.deleted("md", b"a:k", True)
+    assert [line.partition(b" ")[0] for line in world.told()] == [
+        *(b"type=item_get", b"type=item_store", b"type=deleted"),
+    ]
+    assert world.events.prefix_lines() == b""
