@@ -148,6 +148,15 @@ TIMED: Final = _Timed.TIMED
 Peeked = bytes | _Timed | None
 
 
+class Eviction(NamedTuple):
+    """Victims that a leader has chosen, and the command that removes them."""
+
+    command: Command
+    keys: Sequence[bytes]
+    cost_bytes: int
+    """What their items take."""
+
+
 class StateMachine:
     """Deterministic: state depends on the applied entries alone.
 
@@ -160,6 +169,8 @@ class StateMachine:
     op_count: int
     """One more than the largest op that it knows."""
     bytes_used: int
+    evicted_bytes: int
+    """What was evicted in this process ever: a hint of this replica."""
     last_now_ms: int
     last_wall_ms: int
 
@@ -176,8 +187,16 @@ class StateMachine:
 
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process, tables included. Differs between replicas."""
+        """What the state takes in this process, with its tables as of the last `tidy`. Differs
+        between replicas.
+        """
         return self.bytes_used
+
+    def tidy(self) -> int:
+        """Give back what the tables have too much, and measure them. Called about once a second.
+        How many entries of tables were moved for it.
+        """
+        return 0
 
     def flush_due(self, now_ms: int) -> bool:
         """Whether something delayed is due by `now_ms`, and waits for a batch to carry it out."""
@@ -205,6 +224,35 @@ class StateMachine:
 
     def tick(self, now_ms: int) -> None:
         """It is this time, for the hints; no part of the state depends on it."""
+
+    @property
+    def planned_bytes(self) -> int:
+        """Cost of the items that were chosen by `plan_eviction`, and are still there."""
+        return 0
+
+    def plan_eviction(self, bytes_wanted: int) -> Eviction | None:
+        """Choose items that take so much together, as far as one command may name them. They are
+        not chosen again until the command was applied or `spare` was called. None: there is nothing
+        to evict.
+        """
+        return None
+
+    def take_eviction_tallies(self) -> tuple[int, int]:
+        """Of the chosen items that were removed since the last call: how many were never hit, and
+        how many were hit after they had been chosen.
+        """
+        return 0, 0
+
+    def spare(self, eviction: Eviction) -> None:
+        """The command is in no log, as far as this replica can tell: its items may be chosen
+        again.
+        """
+
+    def growth(self, command: Command, size: int) -> int:
+        """About how much a command makes the state grow, in bytes; `size` is that of its key and
+        value.
+        """
+        return 0
 
     def view(self) -> Any:
         """An immutable picture of the state."""

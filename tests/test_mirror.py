@@ -24,6 +24,7 @@ UNIT = "tests/unit/"
 _RAFT = "tests/unit/node/consensus/raft/test_raft_"
 _PAPER, _SAFETY, _FLOW = f"{_RAFT}paper.py", f"{_RAFT}safety.py", f"{_RAFT}flow.py"
 _TIMING, _STALENESS, _BIRTH = f"{_RAFT}timing.py", f"{_RAFT}staleness.py", f"{_RAFT}birth.py"
+_LEARNER = f"{_RAFT}learner.py"
 _ONLY_TYPES = "declares types and runs no code; this tests what implements them"
 _ONLY_CLASSES = "classes of errors without code; this tests when they are raised"
 
@@ -32,7 +33,7 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
     "node/consensus/raft/core.py": ((_PAPER, _SAFETY), "every theme of Raft passes it"),
     "node/consensus/raft/state.py": ((_PAPER, _SAFETY), "what the other modules of Raft share"),
     "node/consensus/raft/roles.py": ((_PAPER, _TIMING), "who becomes what, and when"),
-    "node/consensus/raft/election.py": ((_PAPER, _TIMING, _SAFETY), "elections"),
+    "node/consensus/raft/election.py": ((_PAPER, _TIMING, _SAFETY, _LEARNER), "elections"),
     "node/consensus/raft/proposals.py": ((_PAPER, _SAFETY), "what a leader takes into its log"),
     "node/consensus/raft/replication.py": ((_PAPER, _FLOW), "appends, and how many at a time"),
     "node/consensus/raft/commit.py": ((_PAPER, _SAFETY), "which entries are committed"),
@@ -88,6 +89,7 @@ THEMES: dict[str, str] = {
     _TIMING: "when replicas stand for election",
     _STALENESS: "stamps of heartbeats, from the leader to the replica and back",
     _BIRTH: "replicas that are born empty, and those that have lost entries",
+    _LEARNER: "learners whose log nobody can do without",
     "tests/unit/node/clients/test_once_prefix.py": "`cluster once`, from the connection to the log",
     "tests/unit/node/test_main.py": "the command `quorumcached` as a process",
     "tests/unit/node/test_operations_document.py": "docs/operations.md names all that there is",

@@ -26,12 +26,10 @@ from quorumcache.node.protocol.lines import (
     SILENCE,
     parse_line,
 )
-from quorumcache.node.protocol.meta_flags import OPAQUE
 from quorumcache.node.protocol.meta_lines import (
     META_GET,
-    TAIL_BYTES_MAX,
-    GetTail,
-    get_tail,
+    GetFlags,
+    get_flags,
     plain_meta_get,
 )
 from quorumcache.node.protocol.requests import (
@@ -154,29 +152,23 @@ class Parser:
                 return None
         return keys
 
-    def plain_meta_gets(self, data: bytes) -> tuple[list[bytes], GetTail] | None:
+    def plain_meta_gets(self, data: bytes) -> tuple[list[bytes], GetFlags] | None:
         """The keys and their flags, if `data` is nothing but whole `mg <key> <flags>` lines with
-        the same flags, which change nothing, and nothing came before.
+        the same flags, which the item alone answers, and nothing came before.
 
         None if it is anything else: then it has to be fed. `data` starts with `b"mg "`.
         """
-        if self._state != _BETWEEN or data[-2:] != b"\r\n":
+        if self._state != _BETWEEN:
             return None
         space = data.find(b" ", 3)
-        line_end = data.find(b"\r\n", 3)
-        tail = data[space:line_end] if 0 <= space < line_end else b""
-        if len(tail) > TAIL_BYTES_MAX or OPAQUE in tail:
+        line_end = data.find(b"\r", 3)
+        flags = get_flags(data[space + 1 : line_end] if 0 < space < line_end else b"")
+        if flags is None or not flags.is_plain or not data.endswith(flags.end):
             return None
-        flags = get_tail(tail)
-        if flags is None or not flags[9]:
-            return None
-        separator = tail + b"\r\nmg "
-        keys = (data + b"mg ")[3:].split(separator)
-        if keys.pop():
-            return None
-        # A key has no space and no line end if there are no others than in the separators.
+        keys = data[3 : -len(flags.end)].split(flags.separator)
         count = len(keys)
-        if data.count(b" ") != count * (tail.count(b" ") + 1) or data.count(b"\n") != count:
+        # A key has neither a space nor a line end if all of them are in what splits the lines.
+        if data.count(b" ") != count * flags.spaces or data.count(b"\n") != count:
             return None
         for key in keys:
             if not 0 < len(key) <= KEY_BYTES_MAX:

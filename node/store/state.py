@@ -9,18 +9,24 @@ from struct import Struct
 from sys import getsizeof
 from typing import Final
 
-from quorumcache.node.state_machine import StateMachine
-from quorumcache.node.store.commands import OP_COUNT
-from quorumcache.node.store.eviction_queue import EvictionQueue, Plan
+from quorumcache.node.state_machine import KEY, OP, Command, Eviction, StateMachine
+from quorumcache.node.store.commands import BLOCK_OPS, OP_APPEND, OP_COUNT, OP_PREPEND
+from quorumcache.node.store.eviction_queue import EvictionQueue
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ENDS, item_cost, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_DATA, item_cost, unpack_header
 from quorumcache.node.store.sessions import SessionTable
+from quorumcache.node.store.tables import shrink
 
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
 
 pack_unique = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
+
+
+ITEM_EXTRA_BYTES: Final = 2 * 40 + ITEM_DATA + 16
+"""About what an item takes beside its key and its value, the tables not counted: two bytes objects
+and their rounding, the header, and the flags and the length of the wire form."""
 
 
 class ShardState(StateMachine):
@@ -32,6 +38,7 @@ class ShardState(StateMachine):
         "batch_wall_ms",
         "bytes_used",
         "cas_counter",
+        "evicted_bytes",
         "expiring",
         "expiry",
         "items",
@@ -41,6 +48,7 @@ class ShardState(StateMachine):
         "pending_flush_ms",
         "queue",
         "sessions",
+        "table_bytes",
     )
 
     def __init__(self) -> None:
@@ -69,18 +77,26 @@ class ShardState(StateMachine):
         self.queue = EvictionQueue(self.items)
         """Who leaves next; hints of this replica."""
 
+        self.table_bytes = 0
+        """What all tables took at the last `tidy`. Those of equal states differ: their size depends
+        on what was in them before."""
+        self.evicted_bytes = 0
+
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process: the items, and all tables at their real size. The
-        tables of equal states differ: their size depends on what was in them before.
-        """
-        return (
-            self.bytes_used
-            + getsizeof(self.items)
+        """See `StateMachine.memory_bytes`."""
+        return self.bytes_used + self.table_bytes
+
+    def tidy(self) -> int:
+        """See `StateMachine.tidy`."""
+        moved = shrink(self.items) + self.queue.tidy()
+        self.table_bytes = (
+            getsizeof(self.items)
             + self.queue.memory_bytes
             + self.expiry.memory_bytes(self.expiring)
             + self.sessions.memory_bytes
         )
+        return moved
 
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""
@@ -95,6 +111,7 @@ class ShardState(StateMachine):
         self.expiring = other.expiring
         self.expiry = other.expiry
         self.queue = other.queue
+        self.tidy()
 
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
@@ -116,7 +133,9 @@ class ShardState(StateMachine):
 
     def evict(self, key: bytes) -> None:
         """Remove the item under `key`, which a leader has chosen as a victim."""
-        self.queue.evicted(key, item_cost(key, self.items[key]))
+        cost = item_cost(key, self.items[key])
+        self.evicted_bytes += cost
+        self.queue.evicted(key, cost)
         self.remove(key)
 
     def drop_all(self) -> None:
@@ -176,6 +195,35 @@ class ShardState(StateMachine):
         """
         return self.queue.hint(key)
 
-    def victims(self, bytes_wanted: int) -> Plan:
-        """Choose items to evict, see `EvictionQueue.victims`."""
+    # -- eviction, at the leader ---------------------------------------------------------------
+
+    @property
+    def planned_bytes(self) -> int:
+        """See `StateMachine.planned_bytes`."""
+        return self.queue.planned_bytes
+
+    def plan_eviction(self, bytes_wanted: int) -> Eviction | None:
+        """See `StateMachine.plan_eviction`."""
         return self.queue.victims(bytes_wanted, self.bytes_used)
+
+    def take_eviction_tallies(self) -> tuple[int, int]:
+        """See `StateMachine.take_eviction_tallies`."""
+        return self.queue.take_tallies()
+
+    def spare(self, eviction: Eviction) -> None:
+        """See `StateMachine.spare`."""
+        self.queue.spare(eviction.keys)
+
+    def growth(self, command: Command, size: int) -> int:
+        """See `StateMachine.growth`. A store of a key that has an item takes its place."""
+        op = command[OP]
+        if op not in BLOCK_OPS:
+            return 0
+        key = command[KEY]
+        old = self.items.get(key)
+        if op in (OP_APPEND, OP_PREPEND):
+            return size if old is not None else 0
+        cost = size + ITEM_EXTRA_BYTES
+        if old is not None:
+            cost -= item_cost(key, old)
+        return cost if cost > 0 else 0
