@@ -328,10 +328,7 @@ class MemcachedConnection(asyncio.Protocol):
             self._flush()
 
     def _plain_meta_gets(self, keys: list[bytes], flags: GetFlags) -> None:
-        """The same for `mg` lines that all have these flags, which are answered by the item alone.
-
-        It takes X us for one `mg key v`, Y us in a pipeline of 16.
-        """
+        """The same for `mg` lines that all have these flags, which the item alone answers."""
         groups = self._groups
         shift = self._token_shift
         replies = self.replies
