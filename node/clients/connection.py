@@ -294,7 +294,8 @@ class MemcachedConnection(asyncio.Protocol):
                 and size < WRITE_CHUNK_BYTES
                 and len(slots) < SLOTS_MAX
             ):
-                item = group.machine.peek(key)
+                machine = group.machine
+                item = machine.peek(key)
                 if item is None:
                     misses += 1
                     reply = END_LINE
@@ -302,6 +303,7 @@ class MemcachedConnection(asyncio.Protocol):
                     reply = b""
                 else:
                     hits += 1
+                    machine.note_hit(key)
                     reply = b"VALUE " + key + item[ITEM_DATA:] + END_LINE
                     size += len(reply)
                 if reply:
