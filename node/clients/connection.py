@@ -142,6 +142,28 @@ class MemcachedConnection(asyncio.Protocol):
         if transport is not None:
             transport.abort()
 
+    # -- while a gate stands before it (`authentication.py`) ----------------------------------
+
+    @property
+    def is_closing(self) -> bool:
+        """Nothing more of what comes is looked at."""
+        return self.conversation.closing or self._transport is None
+
+    def heard(self, size: int) -> None:
+        """So many bytes came that are not for this connection yet."""
+        self._counters.bytes_read += size
+        self._watch.heard = True
+
+    def tell(self, line: bytes) -> None:
+        """Answer what was not for this connection."""
+        self.replies.reply(line)
+        self.replies.schedule_pump()
+
+    def take_over(self, data: bytes) -> None:
+        """What came behind the password."""
+        self._counters.bytes_read -= len(data)
+        self.data_received(data)
+
     @property
     def client_address(self) -> str:
         """HOST:PORT of the client, unix:/path of a socket it came by; "" if that is not known."""

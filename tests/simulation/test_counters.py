@@ -610,6 +610,22 @@ def test_clients_of_the_binary_protocol() -> None:
     Stage(nodes=1).run(scenario)
 
 
+@raises("auth_cmds", "auth_errors")
+def test_clients_that_give_passwords() -> None:
+    async def scenario(stage: Stage) -> None:
+        watch = Watch(stage.node("n1"))
+        wire = await stage.connect("n1")
+        assert await wire.ask(b"set k 0 0 6\r\nann no\r\n") == (
+            b"CLIENT_ERROR authentication failure\r\n"
+        )
+        assert await wire.ask(b"version\r\n") == b"CLIENT_ERROR unauthenticated\r\n"
+        assert await wire.ask(b"set k 0 0 10\r\nann secret\r\n") == b"STORED\r\n"
+        assert (await wire.ask(b"version\r\n")).startswith(b"VERSION ")
+        watch.check(auth_cmds=2, auth_errors=1, total_connections=1, cmd_other=1)
+
+    Stage(nodes=1, auth_file="users").run(scenario)
+
+
 @raises("slow_clients_closed", "idle_kicks")
 def test_clients_that_do_not_read_and_clients_that_say_nothing() -> None:
     async def scenario(stage: Stage) -> None:
