@@ -67,6 +67,14 @@ FLUSH_DELAY: Final = 5
 EXPIRE_PAIRS: Final = 5
 EXPIRE_SESSIONS: Final = 5
 EXPIRE_IDLE_MS: Final = 6
+PIECE_UPLOAD: Final = 5
+PIECE_POSITION: Final = 6
+PIECE_TOTAL: Final = 7
+PIECE_DATA: Final = 8
+PIECES_UPLOAD: Final = 5
+PIECES_INNER: Final = 6
+DROP_UPLOAD: Final = 5
+DROP_IDLE_MS: Final = 6
 
 
 class CommandKind(NamedTuple):
@@ -121,12 +129,26 @@ COMMANDS: Final[dict[int, CommandKind]] = {
         ),
         # Stands in for a command that the leader had no room for.
         CommandKind(OP_REFUSE, "refuse", by_leader=True),
+        # One piece of a large value, to be stored later: `staging.py`.
+        CommandKind(
+            OP_PIECE,
+            "piece",
+            (("upload", int), ("position", int), ("total_bytes", int), ("piece", bytes)),
+        ),
+        # Run the command `inner`, one with a data block, on the value of an upload: `large.py`.
+        CommandKind(OP_STORE_PIECES, "store_pieces", (("upload", int), ("inner", tuple))),
+        # Drop an upload, unless a piece of it has come within `idle_ms`.
+        CommandKind(OP_DROP_PIECES, "drop_pieces", (("upload", int), ("idle_ms", int))),
     )
 }
 """By op."""
 
 BLOCK_OPS: Final = frozenset(op for op, kind in COMMANDS.items() if kind.has_block)
 """Commands with a data block: those that make a store grow."""
+
+GROWING_OPS: Final = BLOCK_OPS | {OP_PIECE}
+"""Commands that are refused when memory is short. What stores the pieces that are there already is
+not."""
 
 _ENVELOPE: Final = (int, int, int, int, bytes)
 
@@ -144,7 +166,15 @@ def may_be_forwarded(command: tuple[Any, ...]) -> bool:
         len(command) >= ARGS
         and type(command[OP]) is int
         and tuple(map(type, command)) == _FORWARDED_FORMS.get(command[OP])
+        and (command[OP] != OP_STORE_PIECES or _is_inner(command[PIECES_INNER]))
     )
+
+
+def _is_inner(inner: tuple[Any, ...]) -> bool:
+    """Whether a tuple is the rest of a command with a data block, from its op on."""
+    if not inner or type(inner[0]) is not int or inner[0] not in BLOCK_OPS:
+        return False
+    return tuple(map(type, inner[1:])) == _FORWARDED_FORMS[inner[0]][ARGS:]
 
 
 def own_command(op: int, *args: object) -> Command:

@@ -13,6 +13,8 @@ from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
 from quorumcache.node.store.commands import (
     CAS_UNIQUE,
     COUNT_DELTA,
+    DROP_IDLE_MS,
+    DROP_UPLOAD,
     EXPIRE_IDLE_MS,
     EXPIRE_PAIRS,
     EXPIRE_SESSIONS,
@@ -24,16 +26,19 @@ from quorumcache.node.store.commands import (
     OP_COUNT,
     OP_DECR,
     OP_DELETE,
+    OP_DROP_PIECES,
     OP_EXPIRE,
     OP_FLUSH,
     OP_GAT,
     OP_INCR,
+    OP_PIECE,
     OP_PREPEND,
     OP_REFUSE,
     OP_REPLACE,
     OP_SESSION_EXPIRE,
     OP_SESSION_OPEN,
     OP_SET,
+    OP_STORE_PIECES,
     OP_TICK,
     OP_TOUCH,
     STORE_DATA,
@@ -41,7 +46,22 @@ from quorumcache.node.store.commands import (
     TOUCH_EXPTIME,
 )
 from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
-from quorumcache.node.store.item import ENDS, ITEM_DATA, item_fits, pack_header, unpack_header
+from quorumcache.node.store.item import (
+    ENDS,
+    ITEM_DATA,
+    PIECES,
+    item_fits,
+    pack_header,
+    unpack_header,
+)
+from quorumcache.node.store.large import (
+    adopt_value,
+    drop_upload,
+    extend_large,
+    inner_of,
+    is_extended_large,
+    stage_piece,
+)
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -52,6 +72,7 @@ from quorumcache.node.store.results import (
     NUMBER,
     OK,
     OUT_OF_MEMORY,
+    PIECES_MISSING,
     SESSION_GONE,
     STORED,
     TOUCHED,
@@ -116,6 +137,8 @@ def _extend(state: ShardState, command: Command, now_ms: int, *, before: bool) -
     space = item.index(b" ", ITEM_DATA + 1)
     line_end = item.index(b"\r\n", space)
     length = len(item) - line_end - 4 + len(added)
+    if is_extended_large(state, item, length):
+        return extend_large(state, key, item, added, before=before)
     flags = int(item[ITEM_DATA + 1 : space])
     if not item_fits(len(key), flags, length, state.batch_item_bytes_max):
         return NOT_STORED
@@ -157,6 +180,8 @@ def _arithmetic(state: ShardState, command: Command, now_ms: int, *, increment: 
     item = state.live(key, now_ms)
     if item is None:
         return NOT_FOUND
+    if item[0] & PIECES:
+        return NON_NUMERIC
     space = item.index(b" ", ITEM_DATA + 1)
     text = item[item.index(b"\r\n", space) + 2 : -2]
     number = parse_number(text)
@@ -240,6 +265,20 @@ def _session_expire(state: ShardState, command: Command, now_ms: int) -> Result:
     return OK
 
 
+def _store_pieces(state: ShardState, command: Command, now_ms: int) -> Result:
+    inner = inner_of(state, command)
+    if inner is None:
+        return PIECES_MISSING
+    result = EFFECTS[inner[OP]](state, inner, now_ms)
+    adopt_value(state, command[KEY])
+    return result
+
+
+def _drop_pieces(state: ShardState, command: Command, now_ms: int) -> Result:
+    drop_upload(state, command[DROP_UPLOAD], now_ms, command[DROP_IDLE_MS])
+    return OK
+
+
 def _unknown(state: ShardState, command: Command, now_ms: int) -> Result:
     raise CommandError(f"op {command[OP]} is unknown to this version")
 
@@ -262,6 +301,9 @@ _BY_OP: Final[dict[int, Effect]] = {
     OP_SESSION_OPEN: _session_open,
     OP_SESSION_EXPIRE: _session_expire,
     OP_REFUSE: _refuse,
+    OP_PIECE: stage_piece,
+    OP_STORE_PIECES: _store_pieces,
+    OP_DROP_PIECES: _drop_pieces,
 }
 
 EFFECTS: Final[tuple[Effect, ...]] = tuple(_BY_OP.get(op, _unknown) for op in range(OP_COUNT))

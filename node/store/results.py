@@ -40,6 +40,13 @@ NUMBER: Final = 12
 ITEM: Final = 13
 """Of a pair: a packed item follows."""
 
+PIECE_STAGED: Final = 30
+"""The piece of a large value waits for the others."""
+PIECES_MISSING: Final = 31
+"""Pieces of the value are not there, or not any more: nothing was stored."""
+STAGING_FULL: Final = 32
+"""So many large values are on their way into the shard that there is no room for one more yet."""
+
 OUT_OF_MEMORY: Final = 100
 """There was no room at the leader: nothing was stored. Of the state machine only as the answer to
 OP_REFUSE; otherwise the leader gives it, and it is not stored.

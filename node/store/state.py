@@ -12,8 +12,9 @@ from typing import Final
 from quorumcache.node.state_machine import StateMachine
 from quorumcache.node.store.commands import OP_COUNT
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ENDS, ITEM_OVERHEAD, unpack_header
+from quorumcache.node.store.item import ENDS, ITEM_OVERHEAD, PIECES, unpack_header, value_id
 from quorumcache.node.store.sessions import SessionTable
+from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
 
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
@@ -33,12 +34,16 @@ class ShardState(StateMachine):
         "cas_counter",
         "expiring",
         "expiry",
+        "incoming",
         "items",
         "last_now_ms",
         "last_wall_ms",
         "op_count",
         "pending_flush_ms",
         "sessions",
+        "staging",
+        "value_counter",
+        "values",
     )
 
     def __init__(self) -> None:
@@ -46,7 +51,8 @@ class ShardState(StateMachine):
         """Key -> packed item (see item.py). Holds ended items until somebody removes them."""
         self.op_count = OP_COUNT
         self.bytes_used = 0
-        """Sum of `item_cost` over `items`; the same on all replicas."""
+        """Sum of `item_cost` over `items`, and what `values` and `staging` take; the same on all
+        replicas."""
         self.last_now_ms = 0
         """Latest cluster time seen in a batch, milliseconds. Never decreases."""
         self.last_wall_ms = 0
@@ -57,6 +63,14 @@ class ShardState(StateMachine):
         """The CAS unique handed out last. Never decreases, a flush does not reset it."""
         self.applied_index = 0
         """Index of the last batch applied; part of snapshots, not of digests."""
+        self.values: dict[int, tuple[bytes, ...]] = {}
+        """The values of large items, in pieces. Invariant: its keys are the value ids of the items
+        with the bit PIECES, and no two items have the same."""
+        self.value_counter = 1
+        """The value id handed out last. Always odd, never decreases."""
+        self.staging = Staging()
+        self.incoming: tuple[bytes, ...] = ()
+        """The value of the OP_STORE_PIECES that is being applied."""
         self.sessions = SessionTable()
         self.batch_item_bytes_max = 0
         self.batch_wall_ms = 0
@@ -79,6 +93,9 @@ class ShardState(StateMachine):
         self.cas_counter = other.cas_counter
         self.items = other.items
         self.bytes_used = other.bytes_used
+        self.values = other.values
+        self.value_counter = other.value_counter
+        self.staging = other.staging
         self.sessions = other.sessions
         self.expiring = other.expiring
         self.expiry = other.expiry
@@ -97,12 +114,15 @@ class ShardState(StateMachine):
             self.bytes_used -= len(key) + len(item) + ITEM_OVERHEAD
             if item[0] & ENDS:
                 self.expiring -= 1
+            if item[0] & PIECES:
+                self._drop_value(item)
 
     def drop_all(self) -> None:
         self.items.clear()
         self.expiry.clear()
         self.expiring = 0
-        self.bytes_used = 0
+        self.values.clear()
+        self.bytes_used = self.staging.bytes_used
 
     def put(self, key: bytes, item: bytes) -> None:
         """Place a packed item without an expiry, or with the expiry that the item of that key has
@@ -113,14 +133,41 @@ class ShardState(StateMachine):
             self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
         else:
             self.bytes_used += len(item) - len(old)
-            if old[0] & ENDS and not item[0] & ENDS:
-                self.expiring -= 1
+            if old[0]:
+                if old[0] & ENDS and not item[0] & ENDS:
+                    self.expiring -= 1
+                if old[0] & PIECES and not (item[0] & PIECES and value_id(item) == value_id(old)):
+                    self._drop_value(old)
         self.items[key] = item
 
     def put_ending(self, key: bytes, item: bytes, expires_at_ms: int) -> None:
         """Place a packed item that ends at `expires_at_ms`."""
-        self.remove(key)
+        if item[0] & PIECES:  # It has been there, with another expiry.
+            value = self.values[value_id(item)]
+            self.remove(key)
+            self.add_value(value_id(item), value)
+        else:
+            self.remove(key)
         self.items[key] = item
         self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
         self.expiring += 1
         self.expiry.push(expires_at_ms, key, self.expiring)
+
+    def add_value(self, number: int, value: tuple[bytes, ...]) -> None:
+        """Keep the value of a large item under its number."""
+        self.values[number] = value
+        self.bytes_used += value_cost(value)
+
+    def _drop_value(self, item: bytes) -> None:
+        self.bytes_used -= value_cost(self.values.pop(value_id(item)))
+
+    def next_value_id(self) -> int:
+        """A number for one more value. It is odd, so no item without the bit PIECES, which ends
+        with a line feed, looks as if it ended with one."""
+        self.value_counter += 2
+        return self.value_counter
+
+
+def value_cost(value: tuple[bytes, ...]) -> int:
+    """What the value of a large item adds to `bytes_used`, beside its item."""
+    return sum(map(len, value)) + PIECE_OVERHEAD * len(value)

@@ -29,11 +29,19 @@ from quorumcache.node.state_machine import (
     Result,
     StateMachine,
 )
-from quorumcache.node.store.commands import OP_EXPIRE, OP_SESSION_OPEN, OP_TICK, own_command
+from quorumcache.node.store.commands import (
+    OP_EXPIRE,
+    OP_SESSION_OPEN,
+    OP_STORE_PIECES,
+    OP_TICK,
+    PIECES_UPLOAD,
+    own_command,
+)
 from quorumcache.node.store.effects import EFFECTS
-from quorumcache.node.store.item import ENDS, cas_unique, unpack_header
+from quorumcache.node.store.item import ENDS, PIECES, cas_unique, unpack_header, value_id
+from quorumcache.node.store.large import drop_upload
 from quorumcache.node.store.reading import StoreReader
-from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE
+from quorumcache.node.store.results import PIECES_MISSING, SESSION_GONE, STALE_SEQUENCE
 from quorumcache.node.store.snapshot import StoreView, encode_view, view_digest
 from quorumcache.node.store.state import ShardState
 
@@ -104,6 +112,15 @@ class ShardStore(ShardState):
         """Sessions idle for `idle_ms` or more: the arguments of an OP_SESSION_EXPIRE."""
         return self.sessions.idle(now_ms, idle_ms)
 
+    def idle_uploads(self, now_ms: int, idle_ms: int) -> list[int]:
+        """Uploads of which no piece has come for `idle_ms`, each for an OP_DROP_PIECES."""
+        return self.staging.idle(now_ms, idle_ms) if self.staging.uploads else []
+
+    def value_of(self, item: bytes) -> tuple[bytes, ...] | None:
+        """The value of a large item that a reader of this state was just given; None for another
+        item, and once the value is here no more."""
+        return self.values.get(value_id(item)) if item[0] & PIECES else None
+
     # Applying -------------------------------------------------------------------------------------
 
     def apply(
@@ -156,8 +173,12 @@ class ShardStore(ShardState):
             return STALE_SEQUENCE
         first = state.results.get(sequence)
         if first is not None:
+            if op == OP_STORE_PIECES:  # A client that repeats it has uploaded the value again.
+                drop_upload(self, command[PIECES_UPLOAD], now_ms, 0)
             return first
         result = EFFECTS[op](self, command, now_ms)
+        if result == PIECES_MISSING:
+            return result  # Nothing was done: a repetition with all pieces may do it.
         self.sessions.remember(session, state, sequence, result)
         return result
 
@@ -172,6 +193,9 @@ class ShardStore(ShardState):
             pending_flush_ms=self.pending_flush_ms,
             cas_counter=self.cas_counter,
             items=self.items.copy(),
+            value_counter=self.value_counter,
+            values=self.values.copy(),
+            uploads=self.staging.images(),
             sessions=self.sessions.images(),
         )
 
