@@ -17,6 +17,7 @@ from quorumcache.node.clients.writes import FlushAllShards, OpenSession, Pending
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
+from quorumcache.node.protocol.meta_replies import META_NOOP_LINE
 from quorumcache.node.protocol.numbers import strict_number
 from quorumcache.node.protocol.requests import (
     Arithmetic,
@@ -27,8 +28,15 @@ from quorumcache.node.protocol.requests import (
     Get,
     GetAndTouch,
     Immediate,
+    MetaArithmetic,
+    MetaDebug,
+    MetaDelete,
+    MetaGet,
+    MetaNoop,
+    MetaSet,
     Once,
     Quit,
+    RefusedMetaSet,
     RefusedStore,
     Stats,
     Store,
@@ -36,7 +44,7 @@ from quorumcache.node.protocol.requests import (
     Verbosity,
     Version,
 )
-from quorumcache.node.protocol.responses import OK_LINE, once_error
+from quorumcache.node.protocol.responses import ERROR_LINE, OK_LINE, once_error
 from quorumcache.node.store.commands import OP_CAS, OP_DELETE, OP_SET, OP_TOUCH, block_args
 
 TOO_MANY_WRITES: Final = "this node has too many unfinished writes; retry more slowly"
@@ -184,6 +192,16 @@ def _immediate(conversation: Conversation, request: Immediate) -> None:
         conversation.replies.reply(request.reply)
 
 
+def _meta_noop(conversation: Conversation, request: MetaNoop) -> None:
+    conversation.counters.cmd_other += 1
+    conversation.replies.reply(META_NOOP_LINE)
+
+
+def _meta(conversation: Conversation, request: Any) -> None:
+    conversation.counters.protocol_errors += 1
+    conversation.replies.reply(ERROR_LINE)
+
+
 def _cluster(conversation: Conversation, request: Cluster) -> None:
     conversation.counters.cmd_other += 1
     args = request.args
@@ -299,6 +317,13 @@ HANDLERS: Handlers = {
     Delete: _delete,
     Arithmetic: _arithmetic,
     Touch: _touch,
+    MetaGet: _meta,
+    MetaSet: _meta,
+    RefusedMetaSet: _meta,
+    MetaDelete: _meta,
+    MetaArithmetic: _meta,
+    MetaDebug: _meta,
+    MetaNoop: _meta_noop,
     FlushAll: _flush_all,
     Stats: _stats,
     Version: _version,

@@ -22,14 +22,18 @@ from quorumcache.node.process.setting_table import (
     read_integer,
     read_no,
     read_number,
+    read_octal,
     read_size,
     read_text,
+    read_yes,
 )
 from quorumcache.node.settings.checks import check_config
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.ring.size import format_size
 
-_NO_DEFAULT: tuple[Read, ...] = (read_cluster, read_no)
+_SWITCHES: tuple[Read, ...] = (read_no, read_yes)
+"""What is read so may stand alone as a flag: it then means yes."""
+_NO_DEFAULT: tuple[Read, ...] = (read_cluster, *_SWITCHES)
 """What is read so has a default that the help need not show."""
 _BY_NAME = {option.name: option for option in OPTIONS}
 _BY_FIELD = {option.field: option for option in OPTIONS}
@@ -88,8 +92,8 @@ def parser() -> OneLineParser:
                 dest=option.field,
                 metavar=option.metavar,
                 help=_help(option),
-                nargs="?" if option.read is read_no else None,
-                const="yes" if option.read is read_no else None,
+                nargs="?" if option.read in _SWITCHES else None,
+                const="yes" if option.read in _SWITCHES else None,
             )
     result.add_argument("--stop-on-stdin-eof", action="store_true", help=argparse.SUPPRESS)
     result.add_argument("--version", action="store_true", help="print the version and exit")
@@ -170,10 +174,10 @@ def _from_toml(option: Option, value: object) -> object:
                 option.field, "every address is a string, such as a = '10.0.0.1:7000'"
             )
         return value
-    if option.read is read_no and isinstance(value, bool):
-        return not value
+    if option.read in _SWITCHES and isinstance(value, bool):
+        return value is (option.read is read_yes)
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    if is_number and option.read in (read_integer, read_size):
+    if is_number and option.read in (read_integer, read_size, read_octal):
         return value
     if option.read is read_number and (is_number or isinstance(value, float)):
         return float(str(value))
@@ -187,6 +191,8 @@ def _kind(option: Option) -> str:
         read_number: "a number",
         read_size: "a size, such as 1048576 or '1m'",
         read_no: "true or false",
+        read_yes: "true or false",
+        read_octal: "permissions, such as '0700' or 0o700",
         read_cluster: "a table of name = 'HOST:PORT'",
     }
     return kinds[option.read]
@@ -215,4 +221,6 @@ def _help(option: Option) -> str:
     if "(default" in option.help or default in ("", None) or option.read in _NO_DEFAULT:
         return option.help
     shown = format_size(default) if option.read is read_size else default
+    if option.read is read_octal:
+        shown = f"{default:04o}"
     return f"{option.help} (default: {shown})"

@@ -55,6 +55,19 @@ def read_no(text: str, field: str) -> bool:
     return text == "no"
 
 
+def read_yes(text: str, field: str) -> bool:
+    """Of a setting that switches something on: `yes` as True, `no` as False."""
+    return not read_no(text, field)
+
+
+def read_octal(text: str, field: str) -> int:
+    """Permissions in octal digits, such as 0700."""
+    digits = text.removeprefix("0o")
+    if not digits or digits.strip("01234567"):
+        raise ConfigError(field, f"{text!r:.60} is not permissions in octal digits, such as 0700")
+    return int(digits, 8)
+
+
 def read_cluster(text: str, field: str) -> dict[str, str]:
     """NAME=HOST:PORT,... as addresses by name."""
     return parse_initial_cluster(text)
@@ -91,6 +104,27 @@ OPTIONS: tuple[Option, ...] = (
         read_text,
         "HOST:PORT",
         "addresses for memcached clients, separated by commas; port 0 = a free one",
+    ),
+    Option(
+        "unix-path",
+        "unix_path",
+        read_text,
+        "PATH",
+        "Unix socket for memcached clients, beside --listen (default: none)",
+    ),
+    Option(
+        "unix-mask",
+        "unix_mask",
+        read_octal,
+        "MODE",
+        "permissions of the Unix socket, in octal digits",
+    ),
+    Option(
+        "listen-backlog",
+        "listen_backlog",
+        read_integer,
+        "N",
+        "connections that wait in the kernel until the node takes them in, for each address",
     ),
     Option(
         "peer",
@@ -253,6 +287,19 @@ OPTIONS: tuple[Option, ...] = (
         "file with the cluster's secret, which every node is given (default: the environment"
         " variable QUORUMCACHE_SECRET, or a secret that the cluster makes when it is created)",
     ),
+    Option(
+        "auth-file",
+        "auth_file",
+        read_text,
+        "FILE",
+        "file of user:password lines: memcached clients have to give one of them first",
+    ),
+    Option("disable-flush-all", "flush_enabled", read_no, "yes|no", "refuse the command flush_all"),
+    Option(
+        "disable-dumping", "dump_enabled", read_no, "yes|no", "refuse the commands that list keys"
+    ),
+    Option("disable-watch", "watch_enabled", read_no, "yes|no", "refuse the command watch"),
+    Option("enable-shutdown", "shutdown_enabled", read_yes, "yes|no", "let clients stop the node"),
     Option(
         "log-level",
         "log_level",

@@ -73,6 +73,133 @@ class Touch(NamedTuple):
     noreply: bool
 
 
+class MetaReply(NamedTuple):
+    """How a meta command wants to be answered."""
+
+    letters: bytes
+    """The flags that the reply shows, in the order of the request, with T, N and R between them
+    where they stand: a `t` before a T shows the old time, one after it the new. Only those that
+    the command knows, see `meta_lines.py`; `O` has its token in `opaque`.
+    """
+    opaque: bytes
+    """The token of `O`, without the letter; at most 31 bytes."""
+    key: bytes
+    """The key as it was written, which `k` shows."""
+    is_base64: bool
+    """Whether it was written in base64: `b` then follows it."""
+    is_quiet: bool
+    """Whether the usual answer is not sent (`q`). Errors are sent all the same."""
+
+
+class MetaGet(NamedTuple):
+    """`mg`. Numbers that were not given are None."""
+
+    key: bytes
+    with_value: bool
+    """`v`."""
+    no_bump: bool
+    """`u`: the read does not count as a use of the item."""
+    exptime: int | None
+    """`T`: the hit gets this exptime. Signed 32 bits, as in all meta commands."""
+    vivify: int | None
+    """`N`: a miss makes an empty item with this exptime, and wins."""
+    recache: int | None
+    """`R`: of those who find less time left than this, one wins."""
+    compare: int | None
+    """`C`: no value is sent if the CAS unique is this one. Unsigned 64 bits, as in all of them."""
+    explicit_cas: int | None
+    """`E`: the CAS unique of an item that `N` makes."""
+    reply: MetaReply
+
+
+class MetaSet(NamedTuple):
+    """`ms` with its complete data block."""
+
+    key: bytes
+    mode: int
+    """OP_SET, OP_ADD, OP_REPLACE, OP_APPEND or OP_PREPEND (`M`)."""
+    data: bytes
+    """As in Store; for append and prepend the bare value."""
+    flags: int
+    """`F`, 32 bits, 0 when not given. They are in `data` as well, but for append and prepend, which
+    need them to make an item (`N`)."""
+    exptime: int | None
+    """`T`."""
+    vivify: int | None
+    """`N`: append and prepend make a missing item, with this exptime."""
+    compare: int | None
+    """`C`."""
+    explicit_cas: int | None
+    """`E`: the CAS unique that the item gets."""
+    invalidates: bool
+    """`I`: where `C` is lower than the item's unique, store and mark as stale."""
+    reply: MetaReply
+
+
+class RefusedMetaSet(NamedTuple):
+    """An `ms` beyond the item limit; its block was swallowed.
+
+    Whatever its mode, the old value has to be deleted before `answer` goes out.
+    """
+
+    key: bytes
+    answer: bytes
+    reply: MetaReply
+
+
+class MetaDelete(NamedTuple):
+    """`md`."""
+
+    key: bytes
+    compare: int | None
+    """`C`."""
+    explicit_cas: int | None
+    """`E`: the CAS unique of the item that stays, stale or emptied."""
+    invalidates: bool
+    """`I`: the item stays and is marked as stale."""
+    exptime: int | None
+    """`T`, of use with `I` and `x`."""
+    empties: bool
+    """`x`: the item stays, its value becomes empty."""
+    flags: int
+    """`F`, 32 bits: the flags of the emptied item; 0 when not given."""
+    reply: MetaReply
+
+
+class MetaArithmetic(NamedTuple):
+    """`ma`."""
+
+    key: bytes
+    increments: bool
+    """False: decrements (`M`)."""
+    delta: int
+    """`D`, unsigned 64 bits; 1 when not given."""
+    initial: int
+    """`J`: the number of an item that `N` makes, unsigned 64 bits; 0 when not given."""
+    vivify: int | None
+    """`N`: a missing item is made, with this exptime."""
+    exptime: int | None
+    """`T`."""
+    compare: int | None
+    """`C`; 0 is no comparison here."""
+    explicit_cas: int | None
+    """`E`: the CAS unique that the item gets."""
+    with_value: bool
+    """`v`."""
+    reply: MetaReply
+
+
+class MetaDebug(NamedTuple):
+    """`me`."""
+
+    key: bytes
+    reply: MetaReply
+
+
+class MetaNoop(NamedTuple):
+    """`mn`: answered when everything before it is."""
+
+
 class FlushAll(NamedTuple):
     """`flush_all`; `delay` is signed, 32 bits, 0 when none was given."""
 
@@ -140,6 +267,13 @@ Request = (
     | Delete
     | Arithmetic
     | Touch
+    | MetaGet
+    | MetaSet
+    | RefusedMetaSet
+    | MetaDelete
+    | MetaArithmetic
+    | MetaDebug
+    | MetaNoop
     | FlushAll
     | Version
     | Verbosity

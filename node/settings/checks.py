@@ -29,6 +29,8 @@ ITEM_BYTES_LIMIT = 8 << 20
 MEMORY_BYTES_MIN = 1 << 20
 # A machine has a few networks; each address costs a descriptor.
 LISTEN_ADDRESSES_MAX = 16
+# Of `sun_path`, with its zero byte 108.
+UNIX_PATH_BYTES_MAX = 107
 # One that answers is enough, and each is asked in turn.
 SEEDS_MAX = 64
 # A log file is read whole at the start.
@@ -61,8 +63,10 @@ def _check_names(config: NodeConfig) -> None:
             "zone", f"{config.zone!r} is not 1 to 64 of letters, digits, '.', '_' and '-'"
         )
     for name, value in (("listen", config.listen), ("http", config.http)):
-        if value or name == "listen":
+        if value or (name == "listen" and not config.unix_path):
             _listen_addresses(name, value)
+    if config.unix_path:
+        _check_unix_path(config)
     addresses = {"peer": config.peer, "advertise": config.advertise}
     for name, value in {**addresses, "advertise_peer": config.advertise_peer}.items():
         if value:
@@ -73,6 +77,22 @@ def _check_names(config: NodeConfig) -> None:
         raise ConfigError("weight", GATEWAY_FOUNDS)
     _one_of("log_level", config.log_level, LOG_LEVELS)
     _one_of("log_format", config.log_format, LOG_FORMATS)
+
+
+def _check_unix_path(config: NodeConfig) -> None:
+    path = config.unix_path
+    size = len(path.encode(errors="surrogateescape"))
+    if size > UNIX_PATH_BYTES_MAX:
+        raise ConfigError(
+            "unix_path", f"{size} bytes long, and a Unix socket may have {UNIX_PATH_BYTES_MAX}"
+        )
+    if not path.isprintable() or set(path) & {" ", ","}:
+        raise ConfigError("unix_path", f"{path!r} has a character that a path here may not have")
+    if not config.listen and (config.peer or not config.is_alone):
+        raise ConfigError(
+            "listen",
+            "needed on a node that has peers: other machines cannot reach a Unix socket",
+        )
 
 
 def _check_cluster(config: NodeConfig) -> None:
@@ -187,6 +207,9 @@ def _check_durability(config: NodeConfig) -> None:
 def _check_resources(config: NodeConfig) -> None:
     _in_range("memory_bytes", config.memory_bytes, MEMORY_BYTES_MIN, 1 << 50)
     _in_range("connections_max", config.connections_max, 1, 1_000_000)
+    _in_range("listen_backlog", config.listen_backlog, 1, 1 << 20)
+    if not 0 < config.unix_mask <= 0o777:
+        raise ConfigError("unix_mask", f"{config.unix_mask:o} is not in 1..777")
     _in_range("slow_client_ms", config.slow_client_ms, 0, 86_400_000)
     _in_range("idle_timeout_ms", config.idle_timeout_ms, 0, 86_400_000)
     _in_range("request_timeout_ms", config.request_timeout_ms, 1, 3_600_000)

@@ -76,8 +76,15 @@ class NodeConfig:
     # --- name and addresses
     # This node's name. Letters, digits, `.`, `_`, `-`; at most 64.
     name: str = "a"
-    # Addresses for memcached clients, separated by commas. Port 0 = any free one.
+    # Addresses for memcached clients, separated by commas. Port 0 = any free one. "" = none (only
+    # beside `unix_path`, for a node that is alone).
     listen: str = "127.0.0.1:11211"
+    # Path of a Unix socket for memcached clients, beside `listen`. "" = none.
+    unix_path: str = ""
+    # Permissions of that socket.
+    unix_mask: int = 0o700
+    # Connections that the kernel keeps until this node takes them in, for each address.
+    listen_backlog: int = 1024
     # Address for the other nodes. "" = none (only for a node that is alone).
     peer: str = ""
     # Addresses for /metrics, /health and /status, separated by commas. "" = none.
@@ -113,6 +120,18 @@ class NodeConfig:
     # File that holds the secret of the cluster, at least 16 characters. "" = the environment has
     # it, or the data directory.
     secret_file: str = ""
+
+    # --- what memcached clients may do
+    # File with `user:password` lines: clients have to say one of them first. "" = they need none.
+    auth_file: str = ""
+    # False = `flush_all` is refused.
+    flush_enabled: bool = True
+    # False = commands that list keys (`lru_crawler metadump`, `stats cachedump`) are refused.
+    dump_enabled: bool = True
+    # False = `watch` is refused.
+    watch_enabled: bool = True
+    # True = `shutdown` stops this node.
+    shutdown_enabled: bool = False
 
     # --- resources
     # Largest item that clients of this node may store, and that an append at this leader may make.

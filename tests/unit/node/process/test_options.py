@@ -23,6 +23,9 @@ from quorumcache.node.settings.config import NodeConfig
 TEXT_OF: dict[str, str] = {
     "name": "b",
     "listen": "127.0.0.1:1,[::1]:2",
+    "unix_path": "/run/quorumcache.sock",
+    "unix_mask": "0770",
+    "listen_backlog": "17",
     "peer": "127.0.0.1:3",
     "http": "127.0.0.1:4",
     "advertise": "h:5",
@@ -45,6 +48,11 @@ TEXT_OF: dict[str, str] = {
     "slow_client_ms": "11",
     "idle_timeout_ms": "12",
     "secret_file": "/run/secrets/quorumcache",
+    "auth_file": "/etc/quorumcache/users",
+    "flush_enabled": "yes",
+    "dump_enabled": "yes",
+    "watch_enabled": "yes",
+    "shutdown_enabled": "yes",
     "log_level": "debug",
     "log_format": "json",
     "stop_timeout_ms": "13",
@@ -111,6 +119,10 @@ def test_a_switch_stands_alone_or_with_its_value(tmp_path: Path) -> None:
     assert not command("--no-evict", "--memory", "2m").config.evicts
     assert not command("--config", str(path)).config.evicts
     assert command("--config", str(path), "--no-evict=no").config.evicts
+    assert command("--enable-shutdown").config.shutdown_enabled
+    path.write_text("enable-shutdown = true\nunix-mask = 0o770\n")
+    config = command("--config", str(path)).config
+    assert (config.shutdown_enabled, config.unix_mask) == (True, 0o770)
     with pytest.raises(ConfigError, match="--no-evict: 'x' is not yes or no"):
         command("--no-evict", "x")
 

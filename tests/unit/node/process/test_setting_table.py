@@ -17,8 +17,10 @@ from quorumcache.node.process.setting_table import (
     read_integer,
     read_no,
     read_number,
+    read_octal,
     read_size,
     read_text,
+    read_yes,
 )
 from quorumcache.node.settings.config import NodeConfig
 
@@ -39,6 +41,10 @@ def test_each_setting_is_a_field_and_stands_there_once() -> None:
         (read_number, "0.5", 0.5),
         (read_size, "2k", 2048),
         (read_no, "yes", False),
+        (read_yes, "yes", True),
+        (read_yes, "no", False),
+        (read_octal, "0700", 0o700),
+        (read_octal, "0o77", 0o77),
         (read_cluster, "a=h:1,b=h:2", {"a": "h:1", "b": "h:2"}),
     ],
 )
@@ -53,6 +59,10 @@ def test_a_text_is_read(read: Read, text: str, value: object) -> None:
         (read_number, "much", "'much' is not a number"),
         (read_size, "2 x", "'2 x'"),
         (read_no, "true", "'true' is not yes or no"),
+        (read_yes, "1", "'1' is not yes or no"),
+        (read_octal, "0780", "'0780' is not permissions in octal digits"),
+        (read_octal, "-7", "'-7' is not permissions"),
+        (read_octal, "", "'' is not permissions"),
     ],
 )
 def test_a_wrong_text_is_told_with_its_field(read: Read, text: str, why: str) -> None:

@@ -118,3 +118,33 @@ def test_a_node_that_cannot_join(change: dict[str, Any], field: str, words: str)
         check_config(replace(JOINER, **change))
     assert caught.value.field == field
     assert words in str(caught.value)
+
+
+def test_a_unix_socket_stands_beside_tcp_or_alone() -> None:
+    check_config(cluster(unix_path="/run/q.sock"))
+    check_config(NodeConfig(unix_path="/run/q.sock", listen=""))
+    with pytest.raises(ConfigError, match="'' is not HOST:PORT"):
+        check_config(NodeConfig(listen=""))
+    for config in (cluster(unix_path="/run/q.sock", listen=""), replace(JOINER, unix_path="/q")):
+        with pytest.raises(ConfigError, match="other machines cannot reach a Unix") as caught:
+            check_config(replace(config, listen=""))
+        assert caught.value.field == "listen"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"unix_path": "/" + "x" * 107}, "unix_path", "108 bytes long, and .* may have 107"),
+        ({"unix_path": "/" + "\u00e9" * 54}, "unix_path", "109 bytes long"),
+        ({"unix_path": "/a b"}, "unix_path", "'/a b' has a character"),
+        ({"unix_path": "/a,b"}, "unix_path", "'/a,b' has a character"),
+        ({"unix_path": "/a\n"}, "unix_path", "has a character"),
+        ({"unix_mask": 0}, "unix_mask", "0 is not in 1..777"),
+        ({"unix_mask": 0o1000}, "unix_mask", "1000 is not in 1..777"),
+        ({"listen_backlog": 0}, "listen_backlog", "0 is not in"),
+    ],
+)
+def test_what_is_no_use_to_the_listeners(changes: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        check_config(cluster(**changes))
+    assert caught.value.field == field
