@@ -97,5 +97,6 @@ class Basics:
             on_fatal=on_fatal,
             time=self.time,
             item_bytes_max=config.item_bytes_max,
+            evicts=config.evicts,
         )
         self.timekeeper = Timekeeper(self.time, self.alarms, self.network, self.members.heard_of)

@@ -182,6 +182,9 @@ class Node(Observed):
             connections_max=config.connections_max,
             slow_client_ms=config.slow_client_ms,
             idle_timeout_ms=config.idle_timeout_ms,
+            listen_backlog=config.listen_backlog,
+            unix_path=config.unix_path,
+            unix_mask=config.unix_mask,
         )
 
     def _become_member(self) -> Member:
@@ -215,7 +218,8 @@ class Node(Observed):
         serves = not joins
         if self.member is not None:
             serves = self.member.office.departure.may_serve(self.durable.map_found)
-        self.listen_address = await self.server.start(parse_addresses(config.listen), serves=serves)
+        listen = parse_addresses(config.listen) if config.listen else ()
+        self.listen_address = await self.server.start(listen, serves=serves)
         if config.http:
             self._admin = AdminServer(self, self.loop, self.tasks)
             self.http_address = await self._admin.start(parse_addresses(config.http))

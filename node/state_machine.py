@@ -32,6 +32,10 @@ DIRECTORY_GROUP_ID: Final = 0
 ITEM_BYTES_MAX: Final = 1 << 20
 """Default of the item limit, memcached's `-I 1m`."""
 
+WHOLE_ITEM_BYTES_MAX: Final = 8 << 20
+"""The largest limit on items in a cluster with nodes that know no values in pieces: there an item
+travels whole, and a larger one would hold up heartbeats until leaders fall."""
+
 BATCH_VERSION: Final = 2
 """See the module docstring. Version 1 was `[ now_ms, [ command, ... ] ]`."""
 
@@ -199,6 +203,12 @@ class StateMachine:
         takes the read.
         """
         return TIMED
+
+    def note_hit(self, key: bytes) -> None:
+        """A client was served what `peek` or a look-up found under a key: a hint for eviction."""
+
+    def tick(self, now_ms: int) -> None:
+        """It is this time, for the hints; no part of the state depends on it."""
 
     def view(self) -> Any:
         """An immutable picture of the state."""

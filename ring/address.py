@@ -17,6 +17,9 @@ from quorumcache.ring.errors import AddressError
 
 PORT_MAX: Final = 65_535
 
+UNIX_PREFIX: Final = "unix:"
+"""`unix:/path` stands for a Unix socket, where clients connect to one."""
+
 HOST_CHARS_MAX: Final = 253
 """Source: RFC 1035, section 2.3.4."""
 
@@ -92,6 +95,11 @@ def _is_host(host: str) -> bool:
         and host.isprintable()
         and not _NOT_IN_A_HOST.intersection(host)
     )
+
+
+def is_unix(address: str) -> bool:
+    """Whether this is `unix:/path`."""
+    return address.startswith(UNIX_PREFIX)
 
 
 def is_loopback(host: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from quorumcache.ring.address import parse_address
+from quorumcache.ring.address import is_unix, parse_address
 from quorumcache.ring.errors import AddressError, MapError
 
 NODE_ID_MAX = (1 << 31) - 1
@@ -41,7 +41,8 @@ class NodeInfo:
     """One node.
 
     `node_id`: from 1, never used again for another node. `name`: unique, without white space. The
-    three addresses are host:port; `http_address` may be "" (no HTTP endpoint). `zone`: failure
+    three addresses are host:port; `http_address` may be "" (no HTTP endpoint), `client_address` is
+    `unix:/path` on a node that takes clients in on a Unix socket alone. `zone`: failure
     domain, "" if there are none. `weight`: share of the replicas relative to the other nodes; 0: a
     gateway, which holds no replicas. `disk_id`: the random id of the data directory that may speak
     for this node; "" where no process stands behind the map. `state`: one of `STATES`.
@@ -72,7 +73,10 @@ def check_node(node: NodeInfo) -> None:
     where = f"node {node.node_id}"
     check_text(f"{where}: name", node.name)
     check_address(f"{where}: peer_address", node.peer_address)
-    check_address(f"{where}: client_address", node.client_address)
+    if is_unix(node.client_address):
+        check_text(f"{where}: client_address", node.client_address)
+    else:
+        check_address(f"{where}: client_address", node.client_address)
     if node.http_address != "":
         check_address(f"{where}: http_address", node.http_address)
     if node.zone != "":

@@ -105,6 +105,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/storage/disk_calls.py": {"*": _DISK},
     "node/storage/log_file.py": {"*": _DISK},
     "node/storage/disk_worker.py": {"*": "the threads of the one place where files are touched"},
+    "node/system/heap.py": {"*": "the C library's memory; the simulation has no use for it"},
     "node/system/descriptors.py": {"*": "limits of the process; used by run.py and disk_calls"},
     "node/__main__.py": {"*": _PROCESS},
     "node/compiled.py": {"*": "chooses the form of the code, before there is any"},
@@ -129,6 +130,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/system/kernel_timing.py": {"socket": "options of TCP, set on what the loop opened"},
     "node/clients/watch.py": {"socket": "constants: SO_KEEPALIVE"},
     "node/system/listeners.py": {"socket": "constants: AI_PASSIVE"},
+    "node/system/unix_sockets.py": {"*": "Unix sockets are files; the simulation has none"},
     # Of `ring`, what nodes and clients both need of the world. The rest of it is pure, and so is
     # what `import quorumcache.ring` loads.
     "ring/streams.py": {"*": "the standard streams of every command, before there is any more"},

@@ -30,7 +30,7 @@ from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.item import ITEM_DATA, expires_at_ms
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.version import WIRE_VERSION
-from quorumcache.ring.address import parse_address
+from quorumcache.ring.address import is_unix, parse_address
 
 Pairs = Iterable[tuple[str, object]]
 
@@ -229,7 +229,8 @@ def _plain(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, obj
 
 def _settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
     config = node.config
-    host, port = parse_address((node.listen_address or config.listen).partition(",")[0])
+    first = (node.listen_address or config.listen).partition(",")[0]
+    host, port = ("NULL", 0) if is_unix(first) or not first else parse_address(first)
     yield "maxbytes", config.memory_bytes
     yield "maxconns", config.connections_max
     yield "tcpport", port
@@ -238,7 +239,7 @@ def _settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "verbosity", 1 if config.log_level == "debug" else 0
     yield "oldest", 0
     yield "evictions", "off"
-    yield "domain_socket", "NULL"
+    yield "domain_socket", config.unix_path or "NULL"
     yield "shutdown_command", "no"
     yield "num_threads", 1
     yield "stat_key_prefix", ":"
@@ -299,13 +300,21 @@ def _sizes(node: ObservedNode) -> Iterator[tuple[str, object]]:
 
 
 def _connections(node: ObservedNode) -> Iterator[tuple[str, object]]:
-    if node.listen_address:
-        yield "0:addr", f"tcp:{node.listen_address}"
-        yield "0:state", "conn_listening"
+    # Connections have numbers from 1 on, so listeners have those below.
+    for number, address in enumerate(filter(None, node.listen_address.split(","))):
+        yield f"{-number}:addr", _with_family(address)
+        yield f"{-number}:state", "conn_listening"
     for connection in node.connections:
-        yield f"{connection.number}:addr", f"tcp:{connection.client_address}"
-        yield f"{connection.number}:listen_addr", f"tcp:{node.listen_address}"
+        yield f"{connection.number}:addr", _with_family(connection.client_address)
+        yield f"{connection.number}:listen_addr", _with_family(connection.listen_address)
         yield f"{connection.number}:state", f"conn_{connection.state}"
+
+
+def _with_family(address: str) -> str:
+    """An address as memcached writes it: `tcp:1.2.3.4:5`, `tcp6:[::1]:5`, `unix:/path`."""
+    if is_unix(address):
+        return address
+    return f"tcp6:{address}" if address.startswith("[") else f"tcp:{address}"
 
 
 def _shards(node: ObservedNode) -> Iterator[tuple[str, object]]:

@@ -18,7 +18,7 @@ from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
-from quorumcache.node.clients.watch import Watch, keep_alive
+from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
 from quorumcache.node.protocol.parser import Parser
 from quorumcache.node.protocol.requests import Get, Quit, Request
 from quorumcache.node.protocol.responses import END_LINE, TOO_MANY_CONNECTIONS_LINE
@@ -88,8 +88,7 @@ class MemcachedConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's.
         made = cast(asyncio.Transport, transport)
-        peer = made.get_extra_info("peername")
-        self.conversation.client_address = f"{peer[0]}:{peer[1]}" if peer else ""
+        self.conversation.client_address = client_address(made)
         keep_alive(made)
         if self._owner.admit(self):
             self._transport = made
@@ -143,8 +142,14 @@ class MemcachedConnection(asyncio.Protocol):
 
     @property
     def client_address(self) -> str:
-        """HOST:PORT of the client; "" if that is not known."""
+        """HOST:PORT of the client, unix:/path of a socket it came by; "" if that is not known."""
         return self.conversation.client_address
+
+    @property
+    def listen_address(self) -> str:
+        """HOST:PORT or unix:/path at which the client came in; "" if that is not known."""
+        transport = self._transport or self._closed
+        return listen_address(transport) if transport is not None else ""
 
     @property
     def state(self) -> str:

@@ -16,7 +16,7 @@ from quorumcache.node.directory.desk import NO_LEADER, TOO_MANY
 from quorumcache.node.directory.question import LOST, OK
 from quorumcache.node.protocol.responses import OK_LINE, not_done, outcome_unknown
 from quorumcache.ring import ClusterMap
-from quorumcache.ring.address import is_loopback
+from quorumcache.ring.address import is_loopback, is_unix
 from quorumcache.ring.secret import CLIENT, PROOF_BYTES, SECRET_VARIABLE, Secret
 
 OPERATOR_WORDS: Final = frozenset((b"auth", b"change", b"moves", b"settings"))
@@ -89,7 +89,8 @@ class OperatorWords:
         done: Callable[[bytes], None],
     ) -> None:
         """Answer `cluster <args>`, whose first word is one of `OPERATOR_WORDS`: `done` hears the
-        whole reply, now or later. `client_address`: HOST:PORT of the client.
+        whole reply, now or later. `client_address`: HOST:PORT of the client,
+        or unix:/path.
         """
         match args:
             case (b"auth",):
@@ -112,7 +113,7 @@ class OperatorWords:
         if self._secret() is None:
             return NO_SECRET
         settings.nonce = f"{self._entropy.getrandbits(NONCE_BITS):032x}"
-        is_here = is_loopback(client_address.rpartition(":")[0])
+        is_here = is_unix(client_address) or is_loopback(client_address.rpartition(":")[0])
         path = self._secret_path if is_here else ""
         return f"AUTH {settings.nonce} {path or '-'}\r\n".encode()
 

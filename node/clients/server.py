@@ -11,6 +11,7 @@ from quorumcache.node.clients.connection import MemcachedConnection
 from quorumcache.node.clients.context import REPLY_BYTES_MAX, ClientContext
 from quorumcache.node.clients.watch import IDLE, SLOW
 from quorumcache.node.system.listeners import Listener
+from quorumcache.node.system.unix_sockets import UnixListener
 from quorumcache.node.telemetry.logs import event, get_logger
 
 log = get_logger("server")
@@ -39,9 +40,13 @@ class MemcachedServer:
         connections_max: int,
         slow_client_ms: int,
         idle_timeout_ms: int,
+        listen_backlog: int = 1024,
+        unix_path: str = "",
+        unix_mask: int = 0o700,
     ) -> None:
         """`slow_client_ms`, `idle_timeout_ms`: for how long a client may take no replies, or say
-        nothing; 0 = for any time.
+        nothing; 0 = for any time. `unix_path`: of a Unix socket to listen on as well, "" = none,
+        with the permissions `unix_mask`.
         """
         self.context = context
         self._counters = context.counters
@@ -58,20 +63,34 @@ class MemcachedServer:
         self.watched_ns = 0
         """For how long clients were watched: the time of the looks, without that in which this node
         stood still."""
+        self._backlog = listen_backlog
         self._listener = Listener(context.loop, "--listen")
+        self._unix_listener = (
+            UnixListener(context.loop, unix_path, mask=unix_mask, backlog=listen_backlog)
+            if unix_path
+            else None
+        )
 
     async def start(self, addresses: Sequence[str], *, serves: bool = True) -> str:
-        """Listen; the bound addresses, separated by commas. `serves` False: clients are refused
-        until `serve`.
+        """Listen; the bound addresses, separated by commas, the Unix socket last. `serves` False:
+        clients are refused until `serve`.
         """
         bound = await self._listener.start(
-            self._new_connection, addresses, serves=serves, backlog=1024
+            self._new_connection, addresses, serves=serves, backlog=self._backlog
         )
+        if self._unix_listener is not None:
+            try:
+                bound.append(await self._unix_listener.start(self._new_connection, serves=serves))
+            except BaseException:
+                self._listener.close()
+                raise
         return ",".join(bound)
 
     async def serve(self) -> None:
         """Take clients in from now on."""
         await self._listener.serve()
+        if self._unix_listener is not None:
+            await self._unix_listener.serve()
 
     def _new_connection(self) -> MemcachedConnection:
         number = self._next_number
@@ -116,6 +135,8 @@ class MemcachedServer:
     def stop_accepting(self) -> None:
         """No new clients."""
         self._listener.close()
+        if self._unix_listener is not None:
+            self._unix_listener.close()
 
     def close(self) -> None:
         """Close the listener, and every connection once its replies are out."""

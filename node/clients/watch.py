@@ -13,6 +13,8 @@ import contextlib
 import socket
 from typing import Final
 
+from quorumcache.ring.address import UNIX_PREFIX, format_address
+
 SLOW: Final = "it does not read its replies"
 IDLE: Final = "it was idle for too long"
 
@@ -31,6 +33,24 @@ def keep_alive(transport: asyncio.Transport) -> None:
         for name, value in KEEPALIVE_OPTIONS:
             if hasattr(socket, name):
                 endpoint.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def client_address(transport: asyncio.Transport) -> str:
+    """HOST:PORT of the client; unix:/path of the socket by which it came, since a client of a Unix
+    socket has no address; "" if neither is known.
+    """
+    peer = transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        return format_address(peer[0], peer[1])
+    return listen_address(transport)
+
+
+def listen_address(transport: asyncio.Transport) -> str:
+    """Where the client came in: HOST:PORT, or unix:/path; "" if that is not known."""
+    own = transport.get_extra_info("sockname")
+    if isinstance(own, tuple):
+        return format_address(own[0], own[1])
+    return UNIX_PREFIX + own if isinstance(own, str) and own else ""
 
 
 class Watch:

@@ -64,6 +64,10 @@ class GroupHost:
     time: ClusterTime
     item_bytes_max: int
     log_is_behind: bool
+    evicts: bool
+    """Items may be evicted; otherwise what does not fit is refused."""
+    may_use_new_ops: bool
+    """Every node of the cluster knows the commands that came with maps of form 2."""
 
     def mark_dirty(self, group: ReplicaGroup) -> None:
         """Have the group drained at the end of this turn."""
@@ -93,6 +97,7 @@ class ReplicaGroup:
         "machine",
         "queue",
         "reads_queued",
+        "share_bytes",
         "snapshot_index",
         "stood_term",
         "unpersisted",
@@ -125,6 +130,8 @@ class ReplicaGroup:
         self.fresh_ns = NEVER_NS
         """`machine` holds all that was committed before this moment of our clock (see
         `ReplicatedLog.fresh_ns`): readers that put up with some staleness ask for it."""
+        self.share_bytes = 0
+        """What the state may take before the leader evicts; 0: no bound is known."""
         self.dirty = False
         """Already in the host's list for the coming turn."""
         self.installing = False

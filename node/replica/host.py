@@ -68,6 +68,7 @@ class ReplicaHost(GroupHost):
         on_fatal: Callable[[BaseException], None],
         time: ClusterTime | None = None,
         item_bytes_max: int = ITEM_BYTES_MAX,
+        evicts: bool = True,
     ) -> None:
         self.loop = loop
         self.clock = clock
@@ -75,6 +76,9 @@ class ReplicaHost(GroupHost):
         """Which time it is for items; the same for all groups."""
         self.item_bytes_max = item_bytes_max
         """This node's limit, which it puts into what it proposes."""
+        self.evicts = evicts
+        self.may_use_new_ops = False
+        """By the newest map that this node has learned."""
         self.wal = wal
         self.snapshots = snapshots
         self.counters = counters

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import gcd
 
 from quorumcache.node.errors import ConfigError
-from quorumcache.ring.address import format_address, parse_address
+from quorumcache.ring.address import format_address, is_unix, parse_address
 from quorumcache.ring.settings import DEAD_AFTER_MS
 
 # Founders are compared by name; a longer list of names is compared by its fingerprint.
@@ -287,7 +287,7 @@ class NodeConfig:
 
     def advertised(self, bound: str) -> str:
         """The address to tell others for a listener bound at `bound` (`HOST:PORT`, port known,
-        several separated by commas: the first one).
+        several separated by commas: the first one; `unix:/path` where there is no other).
 
         `advertise` applies to the memcached listener; call this with its bound address. A
         wildcard host is replaced by the host of this node's peer address, which the others can
@@ -295,6 +295,8 @@ class NodeConfig:
         """
         if self.advertise:
             host, port = parse_address(self.advertise)
+            if not port and is_unix(_first_of(bound)):
+                return bound
             return format_address(host, port or parse_address(_first_of(bound))[1])
         return self.reachable(bound)
 
@@ -308,7 +310,10 @@ class NodeConfig:
         """`bound`, with a wildcard host replaced by the host that the other nodes know this
         node by.
         """
-        host, port = parse_address(_first_of(bound))
+        first = _first_of(bound)
+        if is_unix(first):
+            return first
+        host, port = parse_address(first)
         peer_address = self.advertise_peer or self.members[self.name]
         if host in WILDCARDS and peer_address:
             host = parse_address(peer_address)[0]

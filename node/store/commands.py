@@ -65,6 +65,7 @@ COUNT_DELTA: Final = 5
 TOUCH_EXPTIME: Final = 5
 FLUSH_DELAY: Final = 5
 EXPIRE_PAIRS: Final = 5
+EVICT_PAIRS: Final = 5
 EXPIRE_SESSIONS: Final = 5
 EXPIRE_IDLE_MS: Final = 6
 PIECE_UPLOAD: Final = 5
@@ -75,6 +76,28 @@ PIECES_UPLOAD: Final = 5
 PIECES_INNER: Final = 6
 DROP_UPLOAD: Final = 5
 DROP_IDLE_MS: Final = 6
+META_FLAGS: Final = 5
+META_GET_EXPTIME: Final = 6
+META_GET_VIVIFY: Final = 7
+META_GET_RECACHE: Final = 8
+META_GET_UNIQUE: Final = 9
+META_SET_MODE: Final = 6
+META_SET_DATA: Final = 7
+META_SET_EXPTIME: Final = 8
+META_SET_VIVIFY: Final = 9
+META_SET_COMPARE: Final = 10
+META_SET_UNIQUE: Final = 11
+META_SET_CLIENT_FLAGS: Final = 12
+META_DELETE_COMPARE: Final = 6
+META_DELETE_UNIQUE: Final = 7
+META_DELETE_EXPTIME: Final = 8
+META_DELETE_CLIENT_FLAGS: Final = 9
+META_COUNT_DELTA: Final = 6
+META_COUNT_INITIAL: Final = 7
+META_COUNT_VIVIFY: Final = 8
+META_COUNT_EXPTIME: Final = 9
+META_COUNT_COMPARE: Final = 10
+META_COUNT_UNIQUE: Final = 11
 
 
 class CommandKind(NamedTuple):
@@ -95,6 +118,21 @@ _STORE: Final = (("data", bytes), ("exptime", int))
 _EXTEND: Final = (("value", bytes),)
 _COUNT: Final = (("delta", int),)
 _TOUCH: Final = (("exptime", int),)
+_META_GET: Final = (
+    *(("flags", bytes), ("exptime", int), ("vivify", int), ("recache", int), ("unique", int)),
+)
+_META_SET: Final = (
+    *(("flags", bytes), ("mode", int), ("data", bytes), ("exptime", int), ("vivify", int)),
+    *(("compare", int), ("unique", int), ("client_flags", int)),
+)
+_META_DELETE: Final = (
+    *(("flags", bytes), ("compare", int), ("unique", int), ("exptime", int)),
+    ("client_flags", int),
+)
+_META_ARITHMETIC: Final = (
+    *(("flags", bytes), ("delta", int), ("initial", int), ("vivify", int), ("exptime", int)),
+    *(("compare", int), ("unique", int)),
+)
 
 # `data` is the wire form of a value, `b" <flags> <length>\r\n<value>\r\n"`; `value` is the bare
 # bytes. `exptime` and `delay` are the numbers of the memcached line: the times of the batch give
@@ -129,6 +167,13 @@ COMMANDS: Final[dict[int, CommandKind]] = {
         ),
         # Stands in for a command that the leader had no room for.
         CommandKind(OP_REFUSE, "refuse", by_leader=True),
+        # Remove the items of these (key, cas unique), so that there is room.
+        CommandKind(OP_EVICT, "evict", (("pairs", tuple),), by_leader=True),
+        # The meta commands, as far as they change something; see `meta_effects.py`.
+        CommandKind(OP_META_GET, "mg", _META_GET),
+        CommandKind(OP_META_SET, "ms", _META_SET),
+        CommandKind(OP_META_DELETE, "md", _META_DELETE),
+        CommandKind(OP_META_ARITHMETIC, "ma", _META_ARITHMETIC),
         # One piece of a large value, to be stored later: `staging.py`.
         CommandKind(
             OP_PIECE,
@@ -144,11 +189,14 @@ COMMANDS: Final[dict[int, CommandKind]] = {
 """By op."""
 
 BLOCK_OPS: Final = frozenset(op for op, kind in COMMANDS.items() if kind.has_block)
-"""Commands with a data block: those that make a store grow."""
+"""Classic commands with a data block: those that make a store grow."""
 
-GROWING_OPS: Final = BLOCK_OPS | {OP_PIECE}
-"""Commands that are refused when memory is short. What stores the pieces that are there already is
-not."""
+GROWING_OPS: Final = frozenset((*BLOCK_OPS, OP_META_GET, OP_META_SET, OP_META_ARITHMETIC, OP_PIECE))
+"""Commands that may make a store grow; of mg and ma only those that may make an item (`grows`).
+What stores pieces that are there already is not among them."""
+
+INNER_OPS: Final = BLOCK_OPS | {OP_META_SET}
+"""Commands that OP_STORE_PIECES may run on a value in pieces."""
 
 _ENVELOPE: Final = (int, int, int, int, bytes)
 
@@ -167,12 +215,29 @@ def may_be_forwarded(command: tuple[Any, ...]) -> bool:
         and type(command[OP]) is int
         and tuple(map(type, command)) == _FORWARDED_FORMS.get(command[OP])
         and (command[OP] != OP_STORE_PIECES or _is_inner(command[PIECES_INNER]))
+        and (command[OP] not in INNER_OPS or _is_whole(command))
     )
+
+
+def _is_whole(command: tuple[Any, ...]) -> bool:
+    """Whether the data of a command with a data block are not those of a large item."""
+    if extends(command):
+        return True
+    data: bytes = command[META_SET_DATA if command[OP] == OP_META_SET else STORE_DATA]
+    return data.endswith(b"\r\n") or not data
+
+
+def extends(command: Command) -> bool:
+    """Whether one of INNER_OPS adds to a value: then its data are a bare value."""
+    op: int = command[OP]
+    if op == OP_META_SET:
+        op = command[META_SET_MODE]
+    return op in (OP_APPEND, OP_PREPEND)
 
 
 def _is_inner(inner: tuple[Any, ...]) -> bool:
     """Whether a tuple is the rest of a command with a data block, from its op on."""
-    if not inner or type(inner[0]) is not int or inner[0] not in BLOCK_OPS:
+    if not inner or type(inner[0]) is not int or inner[0] not in INNER_OPS:
         return False
     return tuple(map(type, inner[1:])) == _FORWARDED_FORMS[inner[0]][ARGS:]
 
@@ -185,6 +250,19 @@ def own_command(op: int, *args: object) -> Command:
 def in_place_of(command: Command, op: int) -> Command:
     """The command `op`, which has no arguments, under the identity and with the key of another."""
     return (*command[:OP], op, command[KEY])
+
+
+def grows(command: Command) -> bool:
+    """Whether one of GROWING_OPS makes the store grow, as far as the command tells."""
+    if command[OP] in (OP_META_GET, OP_META_ARITHMETIC):
+        return b"N" in command[META_FLAGS]
+    return True
+
+
+def without_growth(command: Command) -> Command:
+    """An mg or ma that makes no item: it answers OUT_OF_MEMORY where it would have made one."""
+    flags = command[META_FLAGS].replace(b"N", b"n")
+    return (*command[:META_FLAGS], flags, *command[META_FLAGS + 1 :])
 
 
 def block_args(op: int, data: bytes, exptime: int, unique: int) -> tuple[object, ...]:

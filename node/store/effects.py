@@ -10,11 +10,13 @@ from typing import Final
 from quorumcache.node.errors import CommandError
 from quorumcache.node.state_machine import KEY, OP, Command, Result
 from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
+from quorumcache.node.store.changes import new_unique, place, rewrite
 from quorumcache.node.store.commands import (
     CAS_UNIQUE,
     COUNT_DELTA,
     DROP_IDLE_MS,
     DROP_UPLOAD,
+    EVICT_PAIRS,
     EXPIRE_IDLE_MS,
     EXPIRE_PAIRS,
     EXPIRE_SESSIONS,
@@ -27,10 +29,15 @@ from quorumcache.node.store.commands import (
     OP_DECR,
     OP_DELETE,
     OP_DROP_PIECES,
+    OP_EVICT,
     OP_EXPIRE,
     OP_FLUSH,
     OP_GAT,
     OP_INCR,
+    OP_META_ARITHMETIC,
+    OP_META_DELETE,
+    OP_META_GET,
+    OP_META_SET,
     OP_PIECE,
     OP_PREPEND,
     OP_REFUSE,
@@ -50,20 +57,26 @@ from quorumcache.node.store.item import (
     ENDS,
     ITEM_DATA,
     PIECES,
-    item_fits,
+    cas_unique,
     pack_header,
     unpack_header,
 )
 from quorumcache.node.store.large import (
-    adopt_value,
     drop_upload,
-    extend_large,
+    extended,
+    incoming_done,
     inner_of,
-    is_extended_large,
     stage_piece,
+)
+from quorumcache.node.store.meta_effects import (
+    meta_arithmetic,
+    meta_delete,
+    meta_get,
+    meta_set,
 )
 from quorumcache.node.store.results import (
     DELETED,
+    EVICTED,
     EXISTS,
     ITEM,
     NON_NUMERIC,
@@ -84,14 +97,11 @@ Effect = Callable[[ShardState, Command, int], Result]
 
 def _store(state: ShardState, key: bytes, data: bytes, exptime: int, now_ms: int) -> Result:
     state.cas_counter = unique = state.cas_counter + 1
-    if not exptime:
-        state.put(key, NO_EXPIRY + pack_unique(unique) + data)
-        return STORED
-    expires_at_ms = resolve_exptime(exptime, now_ms, state.batch_wall_ms)
-    if expires_at_ms == ALREADY_EXPIRED:
-        state.remove(key)
+    if exptime or state.incoming:
+        ends = resolve_exptime(exptime, now_ms, state.batch_wall_ms) if exptime else 0
+        place(state, key, 0, ends, unique, data)
     else:
-        state.put_ending(key, pack_header(ENDS, expires_at_ms, unique) + data, expires_at_ms)
+        state.put(key, NO_EXPIRY + pack_unique(unique) + data)
     return STORED
 
 
@@ -115,8 +125,9 @@ def _cas(state: ShardState, command: Command, now_ms: int) -> Result:
     item = state.live(command[KEY], now_ms)
     if item is None:
         return NOT_FOUND
-    # A unique of 0 never matches: the counter starts at 1.
-    if unpack_header(item)[2] != command[CAS_UNIQUE]:
+    # A unique of 0 never matches, also if a client has set it (`E0` of a meta command).
+    unique = command[CAS_UNIQUE]
+    if not unique or cas_unique(item) != unique:
         return EXISTS
     return _store(state, command[KEY], command[STORE_DATA], command[STORE_EXPTIME], now_ms)
 
@@ -130,34 +141,15 @@ def _prepend(state: ShardState, command: Command, now_ms: int) -> Result:
 
 
 def _extend(state: ShardState, command: Command, now_ms: int, *, before: bool) -> Result:
-    key, added = command[KEY], command[EXTEND_VALUE]
+    key = command[KEY]
     item = state.live(key, now_ms)
     if item is None:
         return NOT_STORED
-    space = item.index(b" ", ITEM_DATA + 1)
-    line_end = item.index(b"\r\n", space)
-    length = len(item) - line_end - 4 + len(added)
-    if is_extended_large(state, item, length):
-        return extend_large(state, key, item, added, before=before)
-    flags = int(item[ITEM_DATA + 1 : space])
-    if not item_fits(len(key), flags, length, state.batch_item_bytes_max):
+    data = extended(state, key, item, command[EXTEND_VALUE], before=before)
+    if data is None:
         return NOT_STORED
-    value = item[line_end + 2 : -2]
-    value = added + value if before else value + added
-    _rewrite(state, key, item, space, value)
+    rewrite(state, key, item, 0, new_unique(state, None), data)
     return STORED
-
-
-def _rewrite(state: ShardState, key: bytes, item: bytes, space: int, value: bytes) -> None:
-    """Give an item a new value and CAS; it keeps its expiry and its flags, which end at
-    `space`.
-    """
-    state.cas_counter = unique = state.cas_counter + 1
-    state.put(
-        key,
-        b"%b%b%b %d\r\n%b\r\n"
-        % (item[:9], pack_unique(unique), item[ITEM_DATA:space], len(value), value),
-    )
 
 
 def _delete(state: ShardState, command: Command, now_ms: int) -> Result:
@@ -188,7 +180,10 @@ def _arithmetic(state: ShardState, command: Command, now_ms: int, *, increment: 
     if number is None:
         return NON_NUMERIC
     number = add_delta(number, command[COUNT_DELTA], increment=increment)
-    _rewrite(state, key, item, space, padded(number, len(text)))
+    text = padded(number, len(text))
+    data = b"%b %d\r\n%b\r\n" % (item[ITEM_DATA:space], len(text), text)
+    # Unlike memcached, where a longer number makes a stale item fresh and a shorter one does not.
+    rewrite(state, key, item, item[0], new_unique(state, None), data)
     return NUMBER, number
 
 
@@ -254,6 +249,17 @@ def _refuse(state: ShardState, command: Command, now_ms: int) -> Result:
     return OUT_OF_MEMORY
 
 
+def _evict(state: ShardState, command: Command, now_ms: int) -> Result:
+    """A victim that was rewritten since it was chosen stays."""
+    removed = 0
+    for key, unique in command[EVICT_PAIRS]:
+        item = state.items.get(key)
+        if item is not None and cas_unique(item) == unique:
+            state.evict(key)
+            removed += 1
+    return EVICTED, removed
+
+
 def _session_open(state: ShardState, command: Command, now_ms: int) -> Result:
     # Reached for session 0 only, which is no session.
     return SESSION_GONE
@@ -269,8 +275,9 @@ def _store_pieces(state: ShardState, command: Command, now_ms: int) -> Result:
     inner = inner_of(state, command)
     if inner is None:
         return PIECES_MISSING
+    number = state.value_counter
     result = EFFECTS[inner[OP]](state, inner, now_ms)
-    adopt_value(state, command[KEY])
+    incoming_done(state, command[KEY], number)
     return result
 
 
@@ -304,6 +311,11 @@ _BY_OP: Final[dict[int, Effect]] = {
     OP_PIECE: stage_piece,
     OP_STORE_PIECES: _store_pieces,
     OP_DROP_PIECES: _drop_pieces,
+    OP_EVICT: _evict,
+    OP_META_GET: meta_get,
+    OP_META_SET: meta_set,
+    OP_META_DELETE: meta_delete,
+    OP_META_ARITHMETIC: meta_arithmetic,
 }
 
 EFFECTS: Final[tuple[Effect, ...]] = tuple(_BY_OP.get(op, _unknown) for op in range(OP_COUNT))

@@ -28,6 +28,24 @@ def resolve_exptime(exptime: int, now_ms: int, wall_ms: int) -> int:
     return now_ms + left_ms if left_ms > 0 else ALREADY_EXPIRED
 
 
+def seconds_left(ends_ms: int, now_ms: int) -> int:
+    """Whole seconds until `ends_ms`, a part counts as one, as in memcached, whose clock shows no
+    parts: an item stored for 30 seconds has 30 left until one has passed. Not below 0.
+    """
+    return max(0, (ends_ms - now_ms + 999) // 1000)
+
+
+def is_below(ends_ms: int, bound: int, now_ms: int, wall_ms: int) -> bool:
+    """Whether an item that ends at `ends_ms` (0 = never) has less time left than the exptime
+    `bound`, the R of an `mg`. Neither is true of an item that never ends, nor of a bound of 0 or
+    below.
+    """
+    if not ends_ms or bound <= 0:
+        return False
+    bound_ms = resolve_exptime(bound, now_ms, wall_ms)
+    return bound_ms > 0 and seconds_left(ends_ms, now_ms) < seconds_left(bound_ms, now_ms)
+
+
 def resolve_flush(delay: int, now_ms: int, wall_ms: int) -> int:
     """Cluster time at which a `flush_all delay` given at that moment takes effect.
 

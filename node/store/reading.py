@@ -12,8 +12,8 @@ from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.item import (
     ENDS,
     ITEM_DATA,
-    ITEM_OVERHEAD,
     PIECES,
+    item_cost,
     unpack_header,
     value_bytes,
     value_id,
@@ -135,11 +135,13 @@ class StoreReader:
                 raise SnapshotInvalid(f"snapshot holds an invalid item: {key!r:.100}")
             items[key] = item
             added += 1
-            used += len(key) + len(item)
             if item[0] & PIECES:
                 if value_id(item) in self._large:
                     raise SnapshotInvalid("two items of a snapshot have the same value")
                 self._large[value_id(item)] = value_bytes(item)
+            cost = item_cost(key, item)
+            used += cost
+            state.queue.added(key, cost)
             if item[0] & ENDS:
                 state.expiring += 1
                 state.expiry.add(unpack_header(item)[1], key)
@@ -149,7 +151,7 @@ class StoreReader:
             raise SnapshotInvalid(
                 f"snapshot holds {len(items)} items, its header says {self._items_count}"
             )
-        state.bytes_used += used + ITEM_OVERHEAD * added
+        state.bytes_used += used
 
     def _take_sessions(self, chunk: Any) -> None:
         if not chunk:
@@ -206,7 +208,7 @@ class StoreReader:
                 raise SnapshotInvalid("snapshot holds a value that none of its items has")
             if self._value_id in state.values:
                 raise SnapshotInvalid("snapshot repeats a value")
-            state.add_value(self._value_id, tuple(pieces))
+            state.values[self._value_id] = tuple(pieces)
             return
         before = state.staging.bytes_used
         if not state.staging.add(*self._upload, pieces):

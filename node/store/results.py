@@ -3,12 +3,17 @@
 | code | carries |
 |---|---|
 | NUMBER | the number |
+| EVICTED | how many items were evicted |
 | ITEM | the packed item: data, flags, size, CAS and expiry, which `item.py` reads |
+| META_HIT, META_WON, META_MADE | the old end, and the packed item as the command left it |
+| META_STORED | the packed item without its value |
+| META_COUNTED, META_NUMBER_MADE | as META_HIT, with the number's digits in place of the data |
 | all others | nothing |
 
-A code of its own may carry any number or bytes: log, peers and snapshots take both forms. An answer
-with a CAS unique, such as a meta command's, is a pair of a code and that number; one with an item's
-size or times is a pair with the packed item.
+A code of its own may carry any number or bytes: log, peers and snapshots take both forms. A meta
+command that shows nothing of the item is answered by a code alone, and the item comes without its
+value unless that was asked for. The old end, OLD_END bytes, is when the item would have ended
+without the command.
 
 Results travel between nodes and lie in snapshots (the session table), so a code never changes its
 meaning, nor what it carries.
@@ -40,6 +45,25 @@ NUMBER: Final = 12
 ITEM: Final = 13
 """Of a pair: a packed item follows."""
 
+META_HIT: Final = 14
+"""Of a pair: `mg` found the item."""
+META_WON: Final = 15
+"""Of a pair: `mg` found the item, and its client is the one that has to make it anew."""
+META_MADE: Final = 16
+"""Of a pair: `mg` made an empty item, and its client is the one that has to fill it."""
+META_STORED: Final = 17
+"""Of a pair: `ms` has stored the item."""
+META_MARKED: Final = 18
+"""`md` has marked the item stale."""
+META_COUNTED: Final = 19
+"""Of a pair: `ma` has changed the number."""
+META_NUMBER_MADE: Final = 20
+"""Of a pair: `ma` has made an item with its first number."""
+
+OLD_END: Final = 8
+"""Bytes of the old end, before the item in what META_HIT and its like carry."""
+EVICTED: Final = 35
+"""Of a pair: how many items an OP_EVICT removed."""
 PIECE_STAGED: Final = 30
 """The piece of a large value waits for the others."""
 PIECES_MISSING: Final = 31

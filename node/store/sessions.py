@@ -49,6 +49,11 @@ RESULT_BYTES_MAX: Final = 1 << 20
 RESULT_BYTES: Final = 16
 """About what an answer takes in a snapshot, without the item that it may carry."""
 
+SESSION_BYTES: Final = 400
+ANSWER_BYTES: Final = 96
+"""About what the process takes for a session, and for each answer that it remembers, without the
+item that the answer may carry: places in tables, numbers, a small record."""
+
 SessionImage = tuple[int, int, int, tuple[tuple[int, Result], ...]]
 """A session as snapshots hold it: id, last_active_ms, floor, ((sequence, result), ...)."""
 
@@ -90,7 +95,7 @@ def image_bytes(image: SessionImage) -> int:
 class SessionTable:
     """All sessions of a shard, the longest idle first."""
 
-    __slots__ = ("client_results", "clients", "sessions")
+    __slots__ = ("client_results", "clients", "item_bytes", "results", "sessions")
 
     def __init__(self) -> None:
         self.sessions: OrderedDict[int, SessionRecord] = OrderedDict()
@@ -98,9 +103,18 @@ class SessionTable:
         """How many of `sessions` are clients'."""
         self.client_results = 0
         """How many answers those remember."""
+        self.results = 0
+        """How many answers all remember."""
+        self.item_bytes = 0
+        """Sum of `result_bytes` of all."""
 
     def __len__(self) -> int:
         return len(self.sessions)
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what the table takes in this process."""
+        return len(self.sessions) * SESSION_BYTES + self.results * ANSWER_BYTES + self.item_bytes
 
     def open(self, session: int, now_ms: int) -> Result:
         """Open a session, or note that it is alive when it was opened before (a retry of the same
@@ -122,31 +136,36 @@ class SessionTable:
 
     def _drop(self, session: int) -> None:
         state = self.sessions.pop(session)
+        self.results -= len(state.results)
+        self.item_bytes -= state.result_bytes
         if session >= CLIENT_SESSION_MIN:
             self.clients -= 1
             self.client_results -= len(state.results)
 
     def raise_floor(self, session: int, state: SessionRecord, floor: int) -> None:
         """Forget all answers of a session below `floor`, which is above its present one."""
+        before = len(state.results)
+        self.item_bytes -= state.result_bytes
+        raise_floor(state, floor)
+        self.item_bytes += state.result_bytes
+        forgotten = before - len(state.results)
+        self.results -= forgotten
         if session >= CLIENT_SESSION_MIN:
-            self.client_results -= len(state.results)
-            raise_floor(state, floor)
-            self.client_results += len(state.results)
-        else:
-            raise_floor(state, floor)
+            self.client_results -= forgotten
 
     def remember(self, session: int, state: SessionRecord, sequence: int, result: Result) -> None:
         """Keep the first answer to `sequence`, within the bounds of a session and of clients."""
+        results = state.results
+        before = len(results)
+        self.item_bytes -= state.result_bytes
+        remember(state, sequence, result)
         if session >= CLIENT_SESSION_MIN:
-            results = state.results
-            self.client_results -= len(results)
-            remember(state, sequence, result)
-            others = self.client_results
+            others = self.client_results - before
             if others + len(results) > CLIENT_RESULTS_MAX and len(results) > CLIENT_RESULTS_LEAST:
                 raise_floor(state, sorted(results)[-CLIENT_RESULTS_LEAST])
             self.client_results = others + len(results)
-        else:
-            remember(state, sequence, result)
+        self.results += len(results) - before
+        self.item_bytes += state.result_bytes
 
     def touch(self, session: int, now_ms: int) -> SessionRecord | None:
         """The session, noted as active at `now_ms`; None when there is none of that id."""
@@ -187,6 +206,8 @@ class SessionTable:
         state.results = dict(results)
         state.result_bytes = sum([_result_bytes(result) for _, result in results])
         self.sessions[session] = state
+        self.results += len(state.results)
+        self.item_bytes += state.result_bytes
         if session >= CLIENT_SESSION_MIN:
             self.clients += 1
             self.client_results += len(state.results)

@@ -11,10 +11,11 @@ from typing import Final
 
 from quorumcache.node.state_machine import StateMachine
 from quorumcache.node.store.commands import OP_COUNT
+from quorumcache.node.store.eviction_queue import EvictionQueue, Plan
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ENDS, ITEM_OVERHEAD, PIECES, unpack_header, value_id
+from quorumcache.node.store.item import ENDS, PIECES, item_cost, unpack_header, value_id
 from quorumcache.node.store.sessions import SessionTable
-from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
+from quorumcache.node.store.staging import Staging
 
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
@@ -40,6 +41,7 @@ class ShardState(StateMachine):
         "last_wall_ms",
         "op_count",
         "pending_flush_ms",
+        "queue",
         "sessions",
         "staging",
         "value_counter",
@@ -64,8 +66,8 @@ class ShardState(StateMachine):
         self.applied_index = 0
         """Index of the last batch applied; part of snapshots, not of digests."""
         self.values: dict[int, tuple[bytes, ...]] = {}
-        """The values of large items, in pieces. Invariant: its keys are the value ids of the items
-        with the bit PIECES, and no two items have the same."""
+        """The values of large items, in pieces. Invariant between commands: its keys are the value
+        ids of the items with the bit PIECES, and no two items have the same."""
         self.value_counter = 1
         """The value id handed out last. Always odd, never decreases."""
         self.staging = Staging()
@@ -78,11 +80,21 @@ class ShardState(StateMachine):
         self.expiring = 0
         """How many of `items` have an expiry."""
         self.expiry = ExpiryHeap(self.items)
+        self.queue = EvictionQueue(self.items)
+        """Who leaves next; hints of this replica."""
 
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process: the items, and the tables at their real size."""
-        return self.bytes_used + getsizeof(self.items)
+        """What the state takes in this process: the items, and all tables at their real size. The
+        tables of equal states differ: their size depends on what was in them before.
+        """
+        return (
+            self.bytes_used
+            + getsizeof(self.items)
+            + self.queue.memory_bytes
+            + self.expiry.memory_bytes(self.expiring)
+            + self.sessions.memory_bytes
+        )
 
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""
@@ -99,6 +111,7 @@ class ShardState(StateMachine):
         self.sessions = other.sessions
         self.expiring = other.expiring
         self.expiry = other.expiry
+        self.queue = other.queue
 
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
@@ -109,17 +122,26 @@ class ShardState(StateMachine):
         return item
 
     def remove(self, key: bytes) -> None:
+        """Remove the item under `key`, if there is one."""
         item = self.items.pop(key, None)
         if item is not None:
-            self.bytes_used -= len(key) + len(item) + ITEM_OVERHEAD
+            cost = item_cost(key, item)
+            self.bytes_used -= cost
             if item[0] & ENDS:
                 self.expiring -= 1
             if item[0] & PIECES:
-                self._drop_value(item)
+                del self.values[value_id(item)]
+            self.queue.removed(key, cost)
+
+    def evict(self, key: bytes) -> None:
+        """Remove the item under `key`, which a leader has chosen as a victim."""
+        self.queue.evicted(key, item_cost(key, self.items[key]))
+        self.remove(key)
 
     def drop_all(self) -> None:
         self.items.clear()
         self.expiry.clear()
+        self.queue.clear()
         self.expiring = 0
         self.values.clear()
         self.bytes_used = self.staging.bytes_used
@@ -129,45 +151,74 @@ class ShardState(StateMachine):
         now.
         """
         old = self.items.get(key)
+        cost = item_cost(key, item)
         if old is None:
-            self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
+            self.bytes_used += cost
+            self.queue.added(key, cost)
         else:
-            self.bytes_used += len(item) - len(old)
+            old_cost = item_cost(key, old)
+            self.bytes_used += cost - old_cost
             if old[0]:
                 if old[0] & ENDS and not item[0] & ENDS:
                     self.expiring -= 1
-                if old[0] & PIECES and not (item[0] & PIECES and value_id(item) == value_id(old)):
-                    self._drop_value(old)
+                if old[0] & PIECES:
+                    self._replaced(old, item)
+            self.queue.changed(key, cost, old_cost)
         self.items[key] = item
 
     def put_ending(self, key: bytes, item: bytes, expires_at_ms: int) -> None:
         """Place a packed item that ends at `expires_at_ms`."""
-        if item[0] & PIECES:  # It has been there, with another expiry.
-            value = self.values[value_id(item)]
-            self.remove(key)
-            self.add_value(value_id(item), value)
+        old = self.items.get(key)
+        cost = item_cost(key, item)
+        if old is None:
+            self.bytes_used += cost
+            self.expiring += 1
+            self.queue.added(key, cost)
         else:
-            self.remove(key)
+            old_cost = item_cost(key, old)
+            self.bytes_used += cost - old_cost
+            if not old[0] & ENDS:
+                self.expiring += 1
+            if old[0] & PIECES:
+                self._replaced(old, item)
+            self.queue.changed(key, cost, old_cost)
         self.items[key] = item
-        self.bytes_used += len(key) + len(item) + ITEM_OVERHEAD
-        self.expiring += 1
         self.expiry.push(expires_at_ms, key, self.expiring)
 
-    def add_value(self, number: int, value: tuple[bytes, ...]) -> None:
-        """Keep the value of a large item under its number."""
-        self.values[number] = value
-        self.bytes_used += value_cost(value)
+    # -- values in pieces ----------------------------------------------------------------------
 
-    def _drop_value(self, item: bytes) -> None:
-        self.bytes_used -= value_cost(self.values.pop(value_id(item)))
+    def _replaced(self, old: bytes, item: bytes) -> None:
+        """A large item is replaced: its value goes, unless the new one has the same."""
+        number = value_id(old)
+        if not (item[0] & PIECES and value_id(item) == number):
+            del self.values[number]
 
-    def next_value_id(self) -> int:
-        """A number for one more value. It is odd, so no item without the bit PIECES, which ends
-        with a line feed, looks as if it ended with one."""
+    def new_value(self, value: tuple[bytes, ...]) -> bytes:
+        """Keep a value for an item that is placed next; what that has to end with.
+
+        The number is odd, so no item without the bit PIECES, which ends with a line feed, looks as
+        if it ended with one.
+        """
         self.value_counter += 2
-        return self.value_counter
+        self.values[self.value_counter] = value
+        return pack_unique(self.value_counter)
 
+    # -- hints of this replica -----------------------------------------------------------------
 
-def value_cost(value: tuple[bytes, ...]) -> int:
-    """What the value of a large item adds to `bytes_used`, beside its item."""
-    return sum(map(len, value)) + PIECE_OVERHEAD * len(value)
+    def tick(self, now_ms: int) -> None:
+        """See `StateMachine.tick`."""
+        self.queue.tick(now_ms)
+
+    def note_hit(self, key: bytes) -> None:
+        """See `StateMachine.note_hit`."""
+        self.queue.note_hit(key)
+
+    def hint(self, key: bytes) -> tuple[bool, int]:
+        """Whether the item under `key` was hit since it was stored, and the second, in cluster
+        time, of the last access; `(False, 0)` if there is none.
+        """
+        return self.queue.hint(key)
+
+    def victims(self, bytes_wanted: int) -> Plan:
+        """Choose items to evict, see `EvictionQueue.victims`."""
+        return self.queue.victims(bytes_wanted, self.bytes_used)

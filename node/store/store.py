@@ -145,6 +145,7 @@ class ShardStore(ShardState):
         else:
             wall_ms += self.last_now_ms - now_ms  # What it showed, or shows, at that later time.
             now_ms = self.last_now_ms
+        self.queue.tick(now_ms)
         self.batch_wall_ms = wall_ms
         self.batch_item_bytes_max = item_bytes_max
         self.applied_index = index

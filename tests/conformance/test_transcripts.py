@@ -3,6 +3,7 @@
 And against an installed memcached, which proves the transcripts themselves right.
 """
 
+import re
 import shutil
 import socketserver
 import subprocess
@@ -19,10 +20,14 @@ from tests.support.processes import wait_until
 from tests.support.text_server import TextServer
 from tests.support.transcripts import PLAYS_MAX, Case, LocalPeer, SocketPeer, Step, load, play, run
 
-CASES = load(Path(__file__).parent / "transcripts")
+TRANSCRIPTS = Path(__file__).parent / "transcripts"
+CASES = load(TRANSCRIPTS)
+COMING = load(TRANSCRIPTS / "coming")
+"""Of commands that are being built: tried against memcached only."""
+
 LOCAL = [case for case in CASES if "node" not in case.tags]
 SMALL_PIECES = [case for case in LOCAL if "whole" not in case.tags]
-OF_MEMCACHED = [case for case in CASES if not case.tags & {"45", "ours", "fine"}]
+OF_MEMCACHED = [case for case in CASES + COMING if not case.tags & {"45", "ours", "fine"}]
 WAITING = [case for case in OF_MEMCACHED if case.waits]
 AT_ONCE = [case for case in OF_MEMCACHED if case not in WAITING]
 
@@ -38,14 +43,19 @@ def name(case: Case) -> str:
 
 @pytest.mark.parametrize("case", LOCAL, ids=name)
 def test_local(case: Case) -> None:
-    run(case, LocalPeer(TextServer()))
+    _play_locally(case)
 
 
 @pytest.mark.parametrize("case", SMALL_PIECES, ids=name)
 def test_local_in_pieces(case: Case) -> None:
     """The same when every byte arrives alone, or every 1000 of a case with large values."""
     large = any("0000}" in step.text or "048" in step.text for step in case.steps)
-    run(case, LocalPeer(TextServer(), piece=1000 if large else 1))
+    _play_locally(case, piece=1000 if large else 1)
+
+
+def _play_locally(case: Case, piece: int | None = None) -> None:
+    server = TextServer()
+    run(case, LocalPeer(server, piece), lambda: LocalPeer(server, piece))
 
 
 @contextmanager
@@ -99,6 +109,25 @@ def test_disconnect_in_mid_value_has_no_effect() -> None:
     assert [item[-5:] for item in server.store.items.values()] == [b"old\r\n"]
 
 
+@pytest.mark.parametrize("case", CASES + COMING, ids=name)
+def test_differences_from_memcached_are_documented(case: Case) -> None:
+    """A case that memcached would fail says why, by the title of a point in docs/protocol.md."""
+    differs = bool(case.tags & {"ours", "fine"})
+    assert bool(case.differences) == differs
+    missing = set(case.differences) - DOCUMENTED
+    assert not missing, f"{case.where}: docs/protocol.md, Differences from memcached, lacks it"
+
+
+def _documented() -> set[str]:
+    """What stands in bold at the beginning of the points."""
+    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    section = text[text.index("## Differences from memcached") :]
+    return {title.rstrip(".:") for title in re.findall(r"^- \*\*(.+?)\*\*", section, re.MULTILINE)}
+
+
+DOCUMENTED = _documented()
+
+
 def test_a_wrong_transcript_is_noticed() -> None:
     """Guards the guard: a case fails on a wrong byte, on surplus bytes, on missing ones."""
     (case,) = [case for case in CASES if case.name == "storage: set always wins"]
@@ -108,6 +137,28 @@ def test_a_wrong_transcript_is_noticed() -> None:
                 steps = (*case.steps[:at], step._replace(text=text), *case.steps[at + 1 :])
                 with pytest.raises(AssertionError):
                     run(case._replace(steps=steps), LocalPeer(TextServer()))
+
+
+@pytest.mark.parametrize(
+    ("expected", "is_right"),
+    [
+        ("VALUE a 0 {1..3}", True),
+        ("VALUE a 0 {2..3}", False),
+        ("VALUE a {n} 1", True),
+        ("VALUE a 0 {n}\\r\\n{n}", True),
+        ("VALUE a {n} {n}", False),
+        ("VALUE {*}", True),
+        ("VALUE{**}1", True),
+        ("VALUE a 0{**}2", False),
+    ],
+)
+def test_patterns_of_a_transcript_mean_what_they_say(expected: str, is_right: bool) -> None:
+    lines = "1" if r"\r" not in expected else ""
+    sent = Step("send", r"set a 0 0 1\r\n1\r\nget a\r\n", 1)
+    text = rf"STORED\r\n{expected}\r\n{lines}" + (r"\r\n" if lines else "") + r"END\r\n"
+    case = Case("case", frozenset(), (sent, Step("expect", text, 2)), "here")
+    with nullcontext() if is_right else pytest.raises(AssertionError):
+        run(case, LocalPeer(TextServer()))
 
 
 class _Scripted(socketserver.BaseRequestHandler):

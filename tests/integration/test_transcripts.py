@@ -26,8 +26,11 @@ def test_one_node(case: Case, alone: NodeProcess) -> None:
 @pytest.mark.parametrize("case", AT_ONCE, ids=lambda case: case.name)
 @pytest.mark.parametrize("name", ["a", "b", "c"])
 def test_each_node_of_a_cluster(case: Case, name: str, cluster: Cluster) -> None:
-    """Two thirds of the keys of each are led elsewhere: forwarded, and answered the same."""
-    play(case, cluster[name].port)
+    """Two thirds of the keys of each are led elsewhere: forwarded, and answered the same.
+
+    Further connections of a case go to the other nodes.
+    """
+    play(case, cluster[name].port, others=[node.port for node in cluster.others(name)])
 
 
 def test_waiting_on_one_node(tmp_path: Path) -> None:

@@ -48,7 +48,6 @@ from quorumcache.node.store.results import (
     TOUCHED,
 )
 from quorumcache.node.store.snapshot import encode_view
-from quorumcache.node.store.state import value_cost
 from quorumcache.node.store.store import EXPIRED, ShardStore
 
 START_MS = 1_700_000_000_000
@@ -210,17 +209,17 @@ def batches(steps: Steps) -> list[tuple[int, list[tuple[object, ...]]]]:
 
 def assert_consistent(store: ShardStore) -> None:
     """What must hold of any store at any time."""
-    pieces = [*store.values.values()]
-    pieces += [tuple(upload.pieces.values()) for upload in store.staging.uploads.values()]
-    assert store.bytes_used == sum(item_cost(key, item) for key, item in store.items.items()) + sum(
-        map(value_cost, pieces)
-    )
+    items = sum(item_cost(key, item) for key, item in store.items.items())
+    assert store.bytes_used == items + store.staging.bytes_used
     large = [value_id(item) for item in store.items.values() if item[0] & PIECES]
     assert len(set(large)) == len(large)
     assert set(large) == store.values.keys()
     due = dict(store.due_expirations(1 << 60, 1 << 30))
     assert due == {key: cas_unique(item) for key, item in store.items.items() if item[0] & ENDS}
     assert store.expiring == len(due), "the heap's bound hangs on it"
+    sessions = store.sessions.sessions.values()
+    assert store.sessions.results == sum(len(session.results) for session in sessions)
+    assert store.sessions.item_bytes == sum(session.result_bytes for session in sessions)
     assert all(cas_unique(item) <= store.cas_counter for item in store.items.values())
 
 

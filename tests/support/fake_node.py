@@ -93,6 +93,7 @@ class FakeConnection(NamedTuple):
     number: int
     client_address: str
     state: str
+    listen_address: str = "127.0.0.1:11211"
 
 
 class FakeNode:

@@ -41,6 +41,8 @@ class NodeProcess:
         self.flags = list(flags)
         self.log_path = directory / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.listen: str | None = None
+        """What it is told to listen on, in place of its port."""
         self.sources: Path | None = None
         """Where the package is that it runs, from its next start on; None: this one."""
 
@@ -56,7 +58,7 @@ class NodeProcess:
                     "-m",
                     "quorumcache.node",
                     "--listen",
-                    f"{HOST}:{self.port}",
+                    f"{HOST}:{self.port}" if self.listen is None else self.listen,
                     *self.flags,
                 ],
                 stdout=subprocess.PIPE,
@@ -74,7 +76,9 @@ class NodeProcess:
         readable, _, _ = select.select([self.process.stdout], [], [], DEADLINE_S)
         line = self.process.stdout.readline().decode() if readable else ""
         assert " ready: memcached " in line, f"node {self.name} is not ready:\n{self.log()}"
-        self.port = int(line.split(" memcached ")[1].split()[0].rpartition(":")[2])
+        first = line.split(" memcached ")[1].split()[0].partition(",")[0]
+        if not first.startswith("unix:"):
+            self.port = int(first.rpartition(":")[2])
         return line
 
     def start(self) -> str:

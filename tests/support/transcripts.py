@@ -10,22 +10,28 @@ A transcript file holds cases. Every case starts on a new connection to an empty
     << expected as it is
     @ 1500           that many milliseconds pass
     !                the server closes the connection
+    -- b             from here on another connection, b; the first one is a
+    %                the client closes the connection
+    ~ title          memcached answers otherwise: see this point of docs/protocol.md
 
 In what is sent or expected, `\\r \\n \\t \\0 \\\\ \\xNN` are bytes, `{x*251}` repeats a text,
 `{name}` in an expected line takes a number and later stands for it, `{name+1}` for that number plus
-1, `{*}` in an expected line takes the rest of the line. Lines that are sent one after the other go
-out together.
+1, `{5..30}` in an expected line takes a number from 5 to 30, `{*}` the rest of the line, `{**}`
+anything. Lines that are sent one after the other go out together.
 
 Tags: `45` for what memcached 1.6.45 does and 1.6.18 does not; `ours` for what only QuorumCache
 does; `node` for what only a whole node answers; `fine` for a clock finer than memcached's; `whole`
-for what must not be split into pieces.
+for what must not be split into pieces; `here` if all its connections must go to one node. A case
+that is `ours` or `fine` has a line with `~`.
 """
 
 import re
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -43,7 +49,7 @@ shortest life of an item in the cases."""
 
 class Step(NamedTuple):
     kind: str
-    """`send`, `expect`, `wait` or `closed`."""
+    """`send`, `expect`, `wait`, `closed`, `close`, or `switch` to another connection."""
     text: str
     line: int
 
@@ -53,6 +59,8 @@ class Case(NamedTuple):
     tags: frozenset[str]
     steps: tuple[Step, ...]
     where: str
+    differences: tuple[str, ...] = ()
+    """Titles of points in docs/protocol.md: why memcached answers otherwise."""
 
     @property
     def waits(self) -> bool:
@@ -81,88 +89,137 @@ def load(directory: Path) -> list[Case]:
 
 
 def _read(path: Path) -> Iterator[Case]:
-    name, tags, steps, start = "", frozenset[str](), [], 0
+    blocks: list[list[tuple[int, str]]] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        mark, _, text = line.partition(" ")
-        if mark == "==":
-            if name:
-                yield Case(name, tags, tuple(steps), f"{path.name}:{start}")
-            match = re.fullmatch(r"(.*?)(?: \[([a-z0-9 ]+)\])?", text)
-            assert match, line
-            name = f"{path.stem}: {match[1]}"
-            tags = frozenset((match[2] or "").split())
-            steps, start = [], number
-        elif mark in (">", ">>", "<", "<<"):
-            kind = "send" if mark[0] == ">" else "expect"
-            steps.append(Step(kind, text + ("\\r\\n" if len(mark) == 1 else ""), number))
-        elif mark == "@":
-            steps.append(Step("wait", text, number))
-        elif mark == "!":
-            steps.append(Step("closed", "", number))
-        else:
-            assert not line.strip() or mark.startswith("#"), f"{path.name}:{number}: {line}"
-    yield Case(name, tags, tuple(steps), f"{path.name}:{start}")
+        if line.startswith("== "):
+            blocks.append([])
+        if line.strip() and not line.startswith("#"):
+            assert blocks, f"{path.name}:{number}: {line}"
+            blocks[-1].append((number, line))
+    return (_case(path, block) for block in blocks)
 
+
+def _case(path: Path, block: list[tuple[int, str]]) -> Case:
+    steps, differences = [], []
+    (start, title), *rest = block
+    head = re.fullmatch(r"== (.*?)(?: \[([a-z0-9 ]+)\])?", title)
+    assert head, title
+    for number, line in rest:
+        mark, _, text = line.partition(" ")
+        if mark == "~":
+            differences.append(text)
+            continue
+        assert mark in _KINDS, f"{path.name}:{number}: {line}"
+        steps.append(Step(_KINDS[mark], text + ("\\r\\n" if mark in "<>" else ""), number))
+    return Case(
+        f"{path.stem}: {head[1]}",
+        frozenset((head[2] or "").split()),
+        tuple(steps),
+        f"{path.name}:{start}",
+        tuple(differences),
+    )
+
+
+_KINDS = {
+    ">": "send",
+    ">>": "send",
+    "<": "expect",
+    "<<": "expect",
+    "@": "wait",
+    "!": "closed",
+    "--": "switch",
+    "%": "close",
+}
 
 _ESCAPE = re.compile(
-    r"\\(x[0-9a-f]{2}|.)|\{(.+?)\*(\d+)\}|\{(\w+)(?:\+(\d+))?\}|\{(\*)\}", re.DOTALL
+    r"\\(x[0-9a-f]{2}|.)|\{(\d+)\.\.(\d+)\}|\{(.+?)\*(\d+)\}|\{(\w+)(?:\+(\d+))?\}|\{(\*\*?)\}",
+    re.DOTALL,
 )
 _SIMPLE = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\", "{": b"{"}
 
 
-def _expand(text: str, numbers: dict[str, int], *, pattern: bool) -> bytes:
-    """The bytes of a step; with `pattern` the source of a pattern for them."""
+def _expand(text: str, numbers: dict[str, int], opened: set[str] | None = None) -> bytes:
+    """The bytes of a step.
+
+    With `opened` the source of a pattern for them; the names of its groups are added there.
+    """
     out = []
     at = 0
 
     def literal(data: bytes) -> None:
-        out.append(re.escape(data) if pattern else data)
+        out.append(data if opened is None else re.escape(data))
 
     for match in _ESCAPE.finditer(text):
         literal(text[at : match.start()].encode("latin-1"))
         at = match.end()
-        escape, repeated, times, name, plus, rest = match.groups()
+        escape, low, high, repeated, times, name, plus, rest = match.groups()
+        if low:
+            # A group's name holds its bounds, and its place among the groups keeps it apart.
+            name = f"from_{low}_to_{high}_{len(opened or ())}"
         if escape:
             literal(bytes.fromhex(escape[1:]) if len(escape) == 3 else _SIMPLE[escape])
         elif repeated:
-            literal(repeated.encode() * int(times))
+            literal(_expand(repeated, numbers) * int(times))
         elif rest:
-            out.append(b"[^\r\n]*")
+            out.append(b"[^\r\n]*" if rest == "*" else b".*?")
         elif name in numbers:
             literal(b"%d" % (numbers[name] + int(plus or 0)))
         else:
-            assert pattern, f"{{{name}}} is sent before it was received"
-            out.append(b"(?P<%b>[0-9]+)" % name.encode())
+            assert opened is not None, f"{{{name}}} is sent before it was received"
+            out.append((b"(?P=%b)" if name in opened else b"(?P<%b>[0-9]+)") % name.encode())
+            opened.add(name)
     literal(text[at:].encode("latin-1"))
     return b"".join(out)
 
 
-def run(case: Case, peer: Peer) -> None:
-    """Play a case; AssertionError names the first line that came out differently."""
+def run(case: Case, peer: Peer, connect: Callable[[], Peer] | None = None) -> None:
+    """Play a case; AssertionError names the first line that came out differently.
+
+    `connect` opens the further connections of a case that has several.
+    """
     numbers: dict[str, int] = {}
-    for kind, steps in _grouped(case.steps):
-        where = f"{case.where} line {steps[0].line}, {case.name!r}"
-        if kind == "send":
-            peer.send(b"".join(_expand(step.text, numbers, pattern=False) for step in steps))
-        elif kind == "expect":
-            sources = []
-            for step in steps:
-                known = dict(numbers)
-                sources.append(_expand(step.text, known, pattern=True))
-            pattern = re.compile(b"".join(sources), re.DOTALL)
-            reply = peer.receive(pattern)
-            match = pattern.fullmatch(reply)
-            assert match, f"{where}: expected {_short(pattern.pattern)}, got {_short(reply)}"
-            numbers.update({name: int(value) for name, value in match.groupdict().items()})
-        elif kind == "wait":
-            peer.wait(sum(int(step.text) for step in steps))
-        else:
-            assert peer.is_closed(), f"{where}: the connection is still open"
-            return
-    # Nothing more has come, and the connection is still in step.
-    peer.send(b"get \x01in\x01step\r\n")
-    reply = peer.receive(re.compile(b"END\r\n"))
-    assert reply == b"END\r\n", f"{case.where} {case.name!r}: left over: {_short(reply)}"
+    peers = {"a": peer}
+    with ExitStack() as others:
+        for kind, steps in _grouped(case.steps):
+            where = f"{case.where} line {steps[0].line}, {case.name!r}"
+            if kind == "send":
+                peer.send(b"".join(_expand(step.text, numbers) for step in steps))
+            elif kind == "expect":
+                numbers |= _expect(peer, steps, numbers, where)
+            elif kind == "wait":
+                peer.wait(sum(int(step.text) for step in steps))
+            elif kind == "switch":
+                name = steps[-1].text
+                if name not in peers:
+                    assert connect is not None, f"{where}: needs a second connection"
+                    peers[name] = others.enter_context(closing(connect()))
+                peer = peers[name]
+            else:
+                if kind == "closed":
+                    assert peer.is_closed(), f"{where}: the connection is still open"
+                else:
+                    peer.close()
+                peers = {name: other for name, other in peers.items() if other is not peer}
+        # Nothing more has come, and the connections are still in step.
+        for peer in peers.values():
+            peer.send(b"get \x01in\x01step\r\n")
+            reply = peer.receive(re.compile(b"END\r\n"))
+            assert reply == b"END\r\n", f"{case.where} {case.name!r}: left over: {_short(reply)}"
+
+
+def _expect(peer: Peer, steps: list[Step], numbers: dict[str, int], where: str) -> dict[str, int]:
+    """Receive these steps; the numbers that they take."""
+    opened: set[str] = set()
+    pattern = re.compile(b"".join(_expand(step.text, numbers, opened) for step in steps), re.DOTALL)
+    reply = peer.receive(pattern)
+    match = pattern.fullmatch(reply)
+    assert match, f"{where}: expected {_short(pattern.pattern)}, got {_short(reply)}"
+    taken = {name: int(value) for name, value in match.groupdict().items()}
+    for name in [name for name in taken if name.startswith("from_")]:
+        low, high = (int(word) for word in name.split("_")[1:4:2])
+        number = taken.pop(name)
+        assert low <= number <= high, f"{where}: {number} is not from {low} to {high}"
+    return taken
 
 
 def _grouped(steps: tuple[Step, ...]) -> Iterator[tuple[str, list[Step]]]:
@@ -207,23 +264,30 @@ class LocalPeer:
         pass
 
 
-class SocketPeer:
-    """A connection to a real server."""
+class Timer:
+    """When the bytes of a play came and went, over all its connections."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._socket = socket.create_connection((host, port), timeout=DEADLINE_S)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._began_s = self._last_s = time.monotonic()
-        self._waits_s = 0.0
+    def __init__(self) -> None:
+        self.began_s = self.last_s = time.monotonic()
+        self.waits_s = 0.0
 
     @property
     def late_s(self) -> float:
         """Seconds from the beginning to the last byte that came or went, without the waits."""
-        return self._last_s - self._began_s - self._waits_s
+        return self.last_s - self.began_s - self.waits_s
+
+
+class SocketPeer:
+    """A connection to a real server."""
+
+    def __init__(self, host: str, port: int, timer: Timer | None = None) -> None:
+        self._socket = socket.create_connection((host, port), timeout=DEADLINE_S)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._timer = timer or Timer()
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
-        self._last_s = time.monotonic()
+        self._timer.last_s = time.monotonic()
 
     def receive(self, done: "re.Pattern[bytes]") -> bytes:
         received = b""
@@ -235,12 +299,12 @@ class SocketPeer:
             if not more:
                 break
             received += more
-            self._last_s = time.monotonic()
+            self._timer.last_s = time.monotonic()
         return received
 
     def wait(self, ms: int) -> None:
         time.sleep(ms / 1000)
-        self._waits_s += ms / 1000
+        self._timer.waits_s += ms / 1000
 
     def is_closed(self) -> bool:
         try:
@@ -258,18 +322,26 @@ def empty(peer: Peer) -> None:
     assert peer.receive(re.compile(b"OK\r\n")) == b"OK\r\n"
 
 
-def play(case: Case, port: int, *, late_s: float = LATE_S) -> None:
+def play(case: Case, port: int, *, others: Sequence[int] = (), late_s: float = LATE_S) -> None:
     """Play a case on an emptied server on loopback.
 
-    Again, if it fails after more than `late_s` seconds were lost between its commands.
+    Its further connections go to `others` in turn, the same cache at other ports. Again, if it
+    fails after more than `late_s` seconds were lost between its commands.
     """
     for plays_left in reversed(range(PLAYS_MAX if case.waits else 1)):
         with closing(SocketPeer("127.0.0.1", port)) as peer:
             empty(peer)
-        with closing(SocketPeer("127.0.0.1", port)) as peer:
+        timer = Timer()
+        turn = cycle([port] if "here" in case.tags or not others else others)
+        connect = partial(_connect, turn, timer)
+        with closing(SocketPeer("127.0.0.1", port, timer)) as peer:
             try:
-                run(case, peer)
+                run(case, peer, connect)
                 return
             except AssertionError:
-                if not plays_left or peer.late_s <= late_s:
+                if not plays_left or timer.late_s <= late_s:
                     raise
+
+
+def _connect(ports: Iterator[int], timer: Timer) -> SocketPeer:
+    return SocketPeer("127.0.0.1", next(ports), timer)

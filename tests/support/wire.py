@@ -11,19 +11,23 @@ DEADLINE_S = 90.0
 
 
 class Wire:
-    """One TCP connection to a memcached port, or to anything else that listens on loopback."""
+    """One connection to a memcached port, to anything else that listens on loopback, or to the Unix
+    socket of a path.
+    """
 
-    def __init__(self, port: int, *, receive_buffer: int = 0, deadline_s: float = DEADLINE_S):
-        self.socket = socket.socket()
+    def __init__(self, port: int | str, *, receive_buffer: int = 0, deadline_s: float = DEADLINE_S):
+        is_unix = isinstance(port, str)
+        self.socket = socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET)
         self.socket.settimeout(deadline_s)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
-            self.socket.connect(("127.0.0.1", port))
+            self.socket.connect(port if is_unix else ("127.0.0.1", port))
         except BaseException:
             self.socket.close()
             raise
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not is_unix:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
 
     def __enter__(self) -> Self:

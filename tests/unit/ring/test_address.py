@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from quorumcache.ring import MapError, NodeInfo, check_node
-from quorumcache.ring.address import format_address, is_loopback, parse_address, parse_addresses
+from quorumcache.ring.address import (
+    format_address,
+    is_loopback,
+    is_unix,
+    parse_address,
+    parse_addresses,
+)
 from quorumcache.ring.errors import AddressError
 
 GOOD = [
@@ -96,6 +102,15 @@ def test_a_map_holds_only_what_can_be_dialed(text: str) -> None:
             parse_address(text)
     else:
         parse_address(text)
+
+
+def test_a_map_may_hold_the_unix_socket_of_a_node_for_its_clients() -> None:
+    check_node(NodeInfo(1, "a", "h:1", "unix:/run/q", "", "", 1.0))
+    for peer, client in (("unix:/run/q", "h:1"), ("h:1", "unix:/a b"), ("h:1", "unix:/a\n")):
+        with pytest.raises(MapError):
+            check_node(NodeInfo(1, "a", peer, client, "", "", 1.0))
+    assert is_unix("unix:/run/q")
+    assert not is_unix("unix.example:11211")
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,8 @@ def test_a_node_without_a_secret_changes_nothing_and_says_why() -> None:
 
 
 def test_the_path_of_the_secret_is_told_on_this_machine_only() -> None:
-    assert World().say(b"auth", address=HERE).endswith(f" {PATH}\r\n".encode())
+    for address in (HERE, "[::1]:4", "unix:/run/q.sock"):
+        assert World().say(b"auth", address=address).endswith(f" {PATH}\r\n".encode())
     for world, address in ((World(), THERE), (World(path=""), HERE), (World(path="/a\nb"), HERE)):
         assert world.say(b"auth", address=address).endswith(b" -\r\n")
     spaced = World(path="/my data/cluster.secret").say(b"auth", address=HERE)

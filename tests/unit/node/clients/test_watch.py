@@ -3,7 +3,16 @@
 import socket
 from typing import Any
 
-from quorumcache.node.clients.watch import IDLE, SLOW, Watch, keep_alive
+import pytest
+
+from quorumcache.node.clients.watch import (
+    IDLE,
+    SLOW,
+    Watch,
+    client_address,
+    keep_alive,
+    listen_address,
+)
 
 SECOND = 1_000_000_000
 
@@ -69,3 +78,29 @@ def test_the_kernel_is_asked_to_find_out_who_is_gone() -> None:
     left, right = socket.socketpair()
     with left, right:
         keep_alive(Transport(left))  # type: ignore[arg-type]
+
+
+class Ends:
+    """The two ends of a connection, as a transport tells them."""
+
+    def __init__(self, peername: Any, sockname: Any) -> None:
+        self.ends = {"peername": peername, "sockname": sockname}
+
+    def get_extra_info(self, name: str) -> Any:
+        return self.ends[name]
+
+
+@pytest.mark.parametrize(
+    ("peer", "own", "client", "listen"),
+    [
+        (("1.2.3.4", 5), ("6.7.8.9", 10), "1.2.3.4:5", "6.7.8.9:10"),
+        (("::1", 5, 0, 0), ("::1", 10, 0, 0), "[::1]:5", "[::1]:10"),
+        ("", "/run/q.sock", "unix:/run/q.sock", "unix:/run/q.sock"),
+        ("/tmp/its-own", "/run/q.sock", "unix:/run/q.sock", "unix:/run/q.sock"),
+        (None, None, "", ""),
+    ],
+)
+def test_where_a_client_is_and_came_in(peer: Any, own: Any, client: str, listen: str) -> None:
+    transport: Any = Ends(peer, own)
+    assert client_address(transport) == client
+    assert listen_address(transport) == listen

@@ -109,6 +109,10 @@ def test_the_fingerprint_does_not_change_between_releases() -> None:
         ({}, "[::]:11211", "10.0.0.1:11211"),
         ({"advertise": "cache.example:9"}, "0.0.0.0:11211", "cache.example:9"),
         ({"advertise": "cache.example:0"}, "0.0.0.0:11211", "cache.example:11211"),
+        ({}, "127.0.0.1:11211,unix:/run/q", "127.0.0.1:11211"),
+        ({}, "unix:/run/q", "unix:/run/q"),
+        ({"advertise": "cache.example:0"}, "unix:/run/q", "unix:/run/q"),
+        ({"advertise": "cache.example:9"}, "unix:/run/q", "cache.example:9"),
     ],
 )
 def test_advertised_address(changes: dict[str, object], bound: str, expected: str) -> None:

@@ -19,10 +19,15 @@ from quorumcache.node.store.commands import (
     OP_DECR,
     OP_DELETE,
     OP_DROP_PIECES,
+    OP_EVICT,
     OP_EXPIRE,
     OP_FLUSH,
     OP_GAT,
     OP_INCR,
+    OP_META_ARITHMETIC,
+    OP_META_DELETE,
+    OP_META_GET,
+    OP_META_SET,
     OP_PIECE,
     OP_PREPEND,
     OP_REFUSE,
@@ -34,9 +39,11 @@ from quorumcache.node.store.commands import (
     OP_TICK,
     OP_TOUCH,
     block_args,
+    grows,
     in_place_of,
     may_be_forwarded,
     own_command,
+    without_growth,
 )
 
 DATA = b" 3 1\r\nx\r\n"
@@ -66,6 +73,23 @@ SAMPLES: dict[int, tuple[tuple[Any, ...], str]] = {
         ((7, 0, 0, OP_SESSION_OPEN, b""), "950700000fc400"),
         ((0, 0, 0, OP_SESSION_EXPIRE, b"", (7, 8), 1000), "9700000010c400920708cd03e8"),
         ((7, 1, 1, OP_REFUSE, b"k"), "9507010111c4016b"),
+        ((0, 0, 0, OP_EVICT, b"", ((b"k", 5),)), "9600000012c4009192c4016b05"),
+        (
+            (7, 1, 1, OP_META_GET, b"k", b"TRv", 60, 0, 30, 0),
+            "9a07010113c4016bc4035452763c001e00",
+        ),
+        (
+            (7, 1, 1, OP_META_SET, b"k", b"CE", OP_SET, DATA, 0, 0, 5, 2**64 - 1, 3),
+            "9d07010114c4016bc402434501c409203320310d0a780d0a000005cfffffffffffffffff03",
+        ),
+        (
+            (7, 1, 1, OP_META_DELETE, b"k", b"IT", 0, 0, 60, 0),
+            "9a07010115c4016bc402495400003c00",
+        ),
+        (
+            (7, 1, 1, OP_META_ARITHMETIC, b"k", b"N-", 1, 9, 60, 0, 0, 0),
+            "9c07010116c4016bc4024e2d01093c000000",
+        ),
         ((7, 1, 1, OP_PIECE, b"k", 9, 2, 300, b"ab"), "9907010117c4016b0902cd012cc4026162"),
         (
             (7, 2, 1, OP_STORE_PIECES, b"k", 9, (OP_SET, b" 0 2\r\n", 60)),
@@ -76,12 +100,13 @@ SAMPLES: dict[int, tuple[tuple[Any, ...], str]] = {
 }
 
 
-RESERVED = range(18, 23)
+META_OPS = {OP_META_GET, OP_META_SET, OP_META_DELETE, OP_META_ARITHMETIC}
+RESERVED = {op for op in range(18, OP_COUNT) if op not in COMMANDS}
 """Ops that have a number and no row yet."""
 
 
 def test_every_command_has_its_row_and_its_sample() -> None:
-    assert list(COMMANDS) == [op for op in range(1, OP_COUNT) if op not in RESERVED]
+    assert set(range(1, 18)) <= COMMANDS.keys() <= set(range(1, OP_COUNT))
     assert SAMPLES.keys() == COMMANDS.keys()
     assert len({kind.name for kind in COMMANDS.values()}) == len(COMMANDS)
     numbers = {value for name, value in vars(commands).items() if name.startswith("OP_")}
@@ -116,8 +141,31 @@ def test_a_sample_has_the_form_of_its_row(op: int) -> None:
         (OP_GAT, "exptime", commands.TOUCH_EXPTIME),
         (OP_FLUSH, "delay", commands.FLUSH_DELAY),
         (OP_EXPIRE, "pairs", commands.EXPIRE_PAIRS),
+        (OP_EVICT, "pairs", commands.EVICT_PAIRS),
         (OP_SESSION_EXPIRE, "sessions", commands.EXPIRE_SESSIONS),
         (OP_SESSION_EXPIRE, "idle_ms", commands.EXPIRE_IDLE_MS),
+        *((op, "flags", commands.META_FLAGS) for op in META_OPS),
+        (OP_META_GET, "exptime", commands.META_GET_EXPTIME),
+        (OP_META_GET, "vivify", commands.META_GET_VIVIFY),
+        (OP_META_GET, "recache", commands.META_GET_RECACHE),
+        (OP_META_GET, "unique", commands.META_GET_UNIQUE),
+        (OP_META_SET, "mode", commands.META_SET_MODE),
+        (OP_META_SET, "data", commands.META_SET_DATA),
+        (OP_META_SET, "exptime", commands.META_SET_EXPTIME),
+        (OP_META_SET, "vivify", commands.META_SET_VIVIFY),
+        (OP_META_SET, "compare", commands.META_SET_COMPARE),
+        (OP_META_SET, "unique", commands.META_SET_UNIQUE),
+        (OP_META_SET, "client_flags", commands.META_SET_CLIENT_FLAGS),
+        (OP_META_DELETE, "compare", commands.META_DELETE_COMPARE),
+        (OP_META_DELETE, "unique", commands.META_DELETE_UNIQUE),
+        (OP_META_DELETE, "exptime", commands.META_DELETE_EXPTIME),
+        (OP_META_DELETE, "client_flags", commands.META_DELETE_CLIENT_FLAGS),
+        (OP_META_ARITHMETIC, "delta", commands.META_COUNT_DELTA),
+        (OP_META_ARITHMETIC, "initial", commands.META_COUNT_INITIAL),
+        (OP_META_ARITHMETIC, "vivify", commands.META_COUNT_VIVIFY),
+        (OP_META_ARITHMETIC, "exptime", commands.META_COUNT_EXPTIME),
+        (OP_META_ARITHMETIC, "compare", commands.META_COUNT_COMPARE),
+        (OP_META_ARITHMETIC, "unique", commands.META_COUNT_UNIQUE),
         (OP_PIECE, "upload", commands.PIECE_UPLOAD),
         (OP_PIECE, "position", commands.PIECE_POSITION),
         (OP_PIECE, "total_bytes", commands.PIECE_TOTAL),
@@ -134,7 +182,8 @@ def test_the_places_of_arguments_are_those_of_the_table(op: int, name: str, plac
 
 def test_what_nodes_forward_to_each_other() -> None:
     forwarded = {op for op, (command, _) in SAMPLES.items() if may_be_forwarded(command)}
-    assert forwarded == set(COMMANDS) - {OP_EXPIRE, OP_TICK, OP_SESSION_EXPIRE, OP_REFUSE}
+    own = {OP_EXPIRE, OP_TICK, OP_SESSION_EXPIRE, OP_REFUSE, OP_EVICT}
+    assert forwarded == set(COMMANDS) - own
 
 
 @pytest.mark.parametrize("op", [op for op, kind in COMMANDS.items() if not kind.by_leader])
@@ -161,6 +210,7 @@ def test_a_command_of_another_form_is_not_forwarded(op: int) -> None:
         (OP_SET, b"", 0, 0),
         (OP_SET, {}, 0),
         (OP_CAS, b"", 0, b"1"),
+        (OP_META_SET, b"", OP_SET, b"", 0, 0, 0, 0),
         (OP_APPEND, 1),
         (True, b"", 0),
     ],
@@ -169,16 +219,25 @@ def test_an_inner_command_that_no_store_could_run_is_not_forwarded(inner: Any) -
     assert not may_be_forwarded((7, 2, 1, OP_STORE_PIECES, b"k", 9, inner))
 
 
-@pytest.mark.parametrize("op", sorted(BLOCK_OPS))
+@pytest.mark.parametrize("op", sorted({*BLOCK_OPS, OP_META_SET}))
 def test_every_command_with_a_block_may_be_an_inner_one(op: int) -> None:
-    args = block_args(op, DATA, 60, 5)
-    assert may_be_forwarded((7, 2, 1, OP_STORE_PIECES, b"k", 9, (op, *args)))
+    command, _ = SAMPLES[op]
+    inner = (op, *command[ARGS:])
+    assert may_be_forwarded((7, 2, 1, OP_STORE_PIECES, b"k", 9, inner))
 
 
 def test_commands_with_a_block_are_those_that_make_a_store_grow() -> None:
     growing = {OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND}
     assert growing == BLOCK_OPS
-    assert {*growing, OP_PIECE} == GROWING_OPS, "what is staged takes memory, too"
+
+
+def test_meta_commands_that_may_make_a_store_grow() -> None:
+    assert BLOCK_OPS | META_OPS - {OP_META_DELETE} | {OP_PIECE} == GROWING_OPS
+    assert all(grows(SAMPLES[op][0]) for op in GROWING_OPS - {OP_META_GET})
+    assert not grows(SAMPLES[OP_META_GET][0]), "it makes no item"
+    command, _ = SAMPLES[OP_META_ARITHMETIC]
+    assert not grows(without_growth(command))
+    assert without_growth(command) == (*command[:5], b"n-", *command[6:])
 
 
 def test_commands_made_of_others() -> None:

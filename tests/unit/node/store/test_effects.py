@@ -7,6 +7,7 @@ from quorumcache.node.state_machine import TIMED, Result
 from quorumcache.node.store.commands import (
     COMMANDS,
     OP_APPEND,
+    OP_EVICT,
     OP_EXPIRE,
     OP_GAT,
     OP_SET,
@@ -19,9 +20,11 @@ from quorumcache.node.store.item import (
     WON,
     cas_unique,
     expires_at_ms,
+    item_cost,
     wire_data,
 )
 from quorumcache.node.store.results import (
+    EVICTED,
     ITEM,
     NOT_FOUND,
     NOT_STORED,
@@ -44,7 +47,21 @@ def put(store: ShardStore, key: bytes, value: bytes = b"x", exptime: int = 0) ->
 
 def test_every_command_has_an_effect() -> None:
     known = [op for op, effect in enumerate(EFFECTS) if effect is not EFFECTS[0]]
-    assert known == list(COMMANDS)
+    assert known == sorted(COMMANDS)
+
+
+def test_evict_leaves_what_was_stored_or_removed_since_the_leader_chose() -> None:
+    store = ShardStore()
+    for key in (b"stored", b"gone", b"victim", b"other", b"touched"):
+        put(store, key)
+    pairs = tuple((key, cas_unique(item)) for key, item in store.items.items() if key != b"other")
+    put(store, b"stored")
+    store.remove(b"gone")
+    do(store, NOW_MS, OP_TOUCH, b"touched", 100)  # It keeps its unique, and has to make room.
+    assert do(store, NOW_MS, OP_EVICT, b"", pairs) == (EVICTED, 2)
+    assert sorted(store.items) == [b"other", b"stored"]
+    assert store.bytes_used == sum(item_cost(*each) for each in store.items.items())
+    assert do(store, NOW_MS, OP_EVICT, b"", pairs) == (EVICTED, 0)
 
 
 def test_expire_leaves_what_changed_since_the_leader_looked() -> None:

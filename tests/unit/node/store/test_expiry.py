@@ -27,6 +27,24 @@ def test_an_item_is_named_once_though_pushed_twice() -> None:
     assert heap.due(10, 10) == [(b"a", 1)]
 
 
+def test_the_memory_of_entries_is_counted_with_the_keys_that_only_they_hold() -> None:
+    items = {b"%d" % number: item(1000) for number in range(50)}
+    heap = ExpiryHeap(items)
+    of_one = ExpiryHeap({}).memory_bytes(0)
+    for key in items:
+        items[key] = item(2000)
+        heap.push(2000, key, len(items))
+    assert len(heap) == 100
+    counted = heap.memory_bytes(50)
+    assert counted >= of_one + 100 * 112 + 50 * 48
+    assert heap.memory_bytes(100) == counted - 50 * 48
+    heap.due(10**6, 1000)
+    assert len(heap) == 50, "stale ones have surfaced"
+    assert heap.memory_bytes(50) < counted - 50 * 112 - 50 * 48
+    heap.clear()
+    assert heap.memory_bytes(0) == of_one
+
+
 def test_entries_of_other_times_are_stale() -> None:
     items = {b"a": item(10)}
     heap = ExpiryHeap(items)

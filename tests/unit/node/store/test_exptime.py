@@ -2,7 +2,13 @@
 
 import pytest
 
-from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
+from quorumcache.node.store.exptime import (
+    ALREADY_EXPIRED,
+    is_below,
+    resolve_exptime,
+    resolve_flush,
+    seconds_left,
+)
 
 NOW_MS = 1_700_000_000_123
 
@@ -23,6 +29,30 @@ NOW_MS = 1_700_000_000_123
 )
 def test_resolve_exptime(exptime: int, expires_at_ms: int) -> None:
     assert resolve_exptime(exptime, NOW_MS, NOW_MS) == expires_at_ms
+
+
+def test_a_part_of_a_second_that_is_left_counts_as_one() -> None:
+    left = [seconds_left(NOW_MS + ms, NOW_MS) for ms in (30_000, 29_001, 29_000, 1, 0, -5)]
+    assert left == [30, 30, 29, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("left_ms", "bound", "expected"),
+    [
+        (30_000, 30, False),
+        (29_001, 30, False),
+        (29_000, 30, True),
+        (30_000, 1_700_000_000 + 30, False),
+        (28_000, 1_700_000_000 + 30, True),
+        (1000, 0, False),
+        (1000, -1, False),
+        (1000, 1_700_000_000, False),
+        (-1, 1, True),
+    ],
+)
+def test_what_is_below_a_bound(left_ms: int, bound: int, expected: bool) -> None:
+    assert is_below(NOW_MS + left_ms, bound, NOW_MS, NOW_MS) is expected
+    assert not is_below(0, bound, NOW_MS, NOW_MS), "what never ends is below no bound"
 
 
 def test_an_absolute_time_that_is_now_has_passed() -> None:

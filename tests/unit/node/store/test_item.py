@@ -1,12 +1,15 @@
 """The packed form of an item, and the limits that memcached would hold it to."""
 
+from sys import getsizeof
+
 import pytest
 
 from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.item import (
+    BLOCK_SMALL_MAX,
     ITEM_DATA,
-    ITEM_OVERHEAD,
     KEY_BYTES_MAX,
+    block_bytes,
     cas_unique,
     expires_at_ms,
     item_cost,
@@ -27,7 +30,19 @@ def test_what_was_packed_is_read(value: bytes, flags: int) -> None:
     assert unpack_header(item) == (1, 2**60, 2**64 - 1)
     assert (expires_at_ms(item), cas_unique(item)) == (2**60, 2**64 - 1)
     assert (item_flags(item), item_value(item)) == (flags, value)
-    assert item_cost(b"key", item) == 3 + len(item) + ITEM_OVERHEAD
+    assert item_cost(b"key", item) == 48 + block_bytes(len(item))
+
+
+def test_a_block_is_what_the_allocator_hands_out() -> None:
+    """Small objects come in steps of 16 bytes; beyond 512 malloc's head of 8 bytes comes to it."""
+    for length in range(2000):
+        object_bytes = getsizeof(bytes(length))
+        assert object_bytes == length + 33
+        is_small = object_bytes <= 512
+        assert is_small == (length <= BLOCK_SMALL_MAX)
+        expected = object_bytes if is_small else object_bytes + 8
+        assert 0 <= block_bytes(length) - expected < 16
+        assert block_bytes(length) % 16 == 0
 
 
 def test_the_bytes_of_a_packed_item() -> None:

@@ -1,28 +1,35 @@
 """Items whose values are kept in pieces. More of it: `tests/property/test_large_items.py`."""
 
+from typing import Any
+
 import pytest
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.state_machine import TIMED
+from quorumcache.node.state_machine import TIMED, WHOLE_ITEM_BYTES_MAX
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
     OP_DELETE,
     OP_GAT,
     OP_INCR,
+    OP_META_ARITHMETIC,
+    OP_META_DELETE,
+    OP_META_GET,
+    OP_META_SET,
     OP_PIECE,
     OP_PREPEND,
     OP_SET,
     OP_STORE_PIECES,
     OP_TOUCH,
 )
-from quorumcache.node.store.item import ENDS, PIECES, cas_unique, value_bytes, wire_data
-from quorumcache.node.store.large import LARGE_VALUE_BYTES, PIECE_BYTES, WHOLE_ITEM_BYTES_MAX
+from quorumcache.node.store.item import ENDS, PIECES, STALE, WON, cas_unique, value_bytes, wire_data
+from quorumcache.node.store.large import LARGE_VALUE_BYTES, PIECE_BYTES
 from quorumcache.node.store.results import (
     DELETED,
     ITEM,
     NON_NUMERIC,
     NOT_STORED,
+    PIECES_MISSING,
     STORED,
     TOUCHED,
 )
@@ -105,18 +112,88 @@ def test_what_is_not_stored_leaves_neither_pieces_nor_a_value() -> None:
     assert (store.items, store.values, store.bytes_used) == ({}, {}, 0)
 
 
-def test_a_whole_item_that_ends_like_a_number_of_a_value_stays_whole() -> None:
-    """A failed add must not take what is there for its own."""
+def test_a_number_never_looks_like_the_end_of_a_whole_item() -> None:
+    """By its last byte it is told whether an item is large."""
     store = ShardStore()
-    for number in range(1, 3340):
-        store.value_counter = number * 2 - 1
-        mark = (number * 2 + 1).to_bytes(8, "big")
-        assert mark[-1] != 10
-    store.value_counter = 1
-    store.apply(1, NOW_MS, [(0, 0, 0, OP_SET, b"k", wire_data(0, bytes(6)), 0)])
-    item = store.items[b"k"]
-    assert stored(store, OP_ADD, b"abc") == NOT_STORED
-    assert store.items[b"k"] == item
+    assert all(store.new_value((b"x",))[-1] != 10 for _ in range(600))
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        (OP_SET, b"", 0),
+        (OP_SET, b" 0 4\r\n", 0),
+        (OP_SET, b" x 3\r\n", 0),
+        (OP_SET, b"  3\r\n", 0),
+        (OP_SET, b" 0 3", 0),
+        (OP_SET, b" 0 3\r\nabc\r\n", 0),
+        (OP_APPEND, b"x"),
+        (OP_META_SET, b"", OP_SET, b"", 0, 0, 0, 0, 0),
+        (OP_META_SET, b"", OP_APPEND, b" 0 3\r\n", 0, 0, 0, 0, 0),
+    ],
+)
+def test_an_inner_command_whose_data_do_not_fit_the_value_stores_nothing(inner: Any) -> None:
+    store = ShardStore()
+    store.apply(1, NOW_MS, [(0, 0, 0, OP_SET, b"k", wire_data(0, b"old"), 0)])
+    staged(store, 1, b"abc")
+    command = (0, 0, 0, OP_STORE_PIECES, b"k", 1, inner)
+    assert store.apply(2, NOW_MS, [command]) == [PIECES_MISSING]
+    assert store.items[b"k"].endswith(b"old\r\n")
+    assert (store.values, store.staging.uploads) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("inner", "there", "result", "value"),
+    [
+        ((b"", OP_SET, b" 3 3\r\n", 0, 0, 0, 0, 3), b"", STORED, b" 3 3\r\nabc"),
+        ((b"", OP_ADD, b" 3 3\r\n", 0, 0, 0, 0, 3), b"old", NOT_STORED, b" 0 3\r\nold"),
+        ((b"N", OP_APPEND, b"", 0, 60, 0, 0, 3), b"", STORED, b" 3 3\r\nabc"),
+        ((b"", OP_APPEND, b"", 0, 60, 0, 0, 3), b"", NOT_STORED, None),
+        ((b"", OP_PREPEND, b"", 0, 60, 0, 0, 3), b"old", STORED, b" 0 6\r\nabcold"),
+        ((b"CI", OP_SET, b" 3 3\r\n", 0, 0, 1, 0, 3), b"old", STORED, b" 3 3\r\nabc"),
+    ],
+)
+def test_a_meta_set_in_pieces(
+    inner: Any, there: bytes, result: object, value: bytes | None
+) -> None:
+    store = ShardStore()
+    store.apply(1, NOW_MS, [(0, 0, 0, OP_DELETE, b"k"), (0, 0, 0, OP_DELETE, b"k")])
+    if there:
+        store.cas_counter = 0
+        store.apply(1, NOW_MS, [(0, 0, 0, OP_SET, b"k", wire_data(0, there), 0)])
+    staged(store, 1, b"ab", b"c")
+    command = (0, 0, 0, OP_STORE_PIECES, b"k", 1, (OP_META_SET, *inner))
+    assert store.apply(2, NOW_MS, [command]) == [result]
+    item = store.items.get(b"k")
+    if value is None:
+        assert item is None
+    else:
+        assert item is not None
+        pieces = store.value_of(item)
+        shown = item[17:-2] if pieces is None else item[17:-8] + b"".join(pieces)
+        assert shown == value
+    assert len(store.values) == bool(item and item[0] & PIECES)
+    assert not store.staging.uploads
+
+
+def test_marks_and_wins_leave_a_large_item_its_value() -> None:
+    store = ShardStore()
+    stored(store, OP_SET, b"abc")
+    for command in (
+        (0, 0, 0, OP_META_GET, b"k", b"Tv", 60, 0, 0, 0),
+        (0, 0, 0, OP_META_DELETE, b"k", b"I", 0, 0, 0, 0),
+        (0, 0, 0, OP_META_GET, b"k", b"R", 0, 0, 100, 0),
+    ):
+        store.apply(3, NOW_MS, [command])
+        item = store.items[b"k"]
+        assert item[0] & PIECES
+        assert store.value_of(item) == (b"abc",)
+    assert item[0] == PIECES | ENDS | STALE | WON
+    arithmetic = (0, 0, 0, OP_META_ARITHMETIC, b"k", b"", 1, 0, 0, 0, 0, 0)
+    assert store.apply(3, NOW_MS, [arithmetic]) == [NON_NUMERIC]
+    store.apply(4, NOW_MS, [(0, 0, 0, OP_META_DELETE, b"k", b"x", 0, 0, 0, 0)])
+    assert store.values == {}
+    assert store.items[b"k"][0] & PIECES == 0
 
 
 def test_appends_beyond_the_threshold_make_a_large_item() -> None:

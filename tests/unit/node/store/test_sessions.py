@@ -125,11 +125,35 @@ def test_restore() -> None:
     assert other.sessions[2].result_bytes == 3
 
 
+def test_the_memory_of_sessions_is_counted() -> None:
+    table = SessionTable()
+    assert table.memory_bytes == 0
+    table.open(7, 0)
+    with_one = table.memory_bytes
+    state = table.touch(7, 0)
+    assert state is not None
+    table.remember(7, state, 1, STORED)
+    with_answer = table.memory_bytes
+    table.remember(7, state, 2, (ITEM, b"x" * 5000))
+    assert 0 < with_one < with_answer < table.memory_bytes - 5000
+    other = SessionTable()
+    for image in table.images():
+        other.add(image)
+    assert other.memory_bytes == table.memory_bytes
+    table.raise_floor(7, state, 3)
+    assert table.memory_bytes == with_one
+    table.expire([7], 10**9, 1)
+    assert table.memory_bytes == 0
+
+
 # -- sessions of clients ---------------------------------------------------------------------------
 
 
 def counted(table: SessionTable) -> tuple[int, int]:
-    """What `clients` and `client_results` should be."""
+    """What `clients` and `client_results` should be; what counts for all is looked at here."""
+    everyone = table.sessions.values()
+    assert table.results == sum(len(state.results) for state in everyone)
+    assert table.item_bytes == sum(state.result_bytes for state in everyone)
     of_clients = [s for i, s in table.sessions.items() if i >= CLIENT_SESSION_MIN]
     return len(of_clients), sum(len(state.results) for state in of_clients)
 

@@ -20,7 +20,7 @@ from quorumcache.node.store.commands import (
     OP_TOUCH,
 )
 from quorumcache.node.store.item import (
-    ITEM_OVERHEAD,
+    block_bytes,
     cas_unique,
     expires_at_ms,
     item_value,
@@ -171,11 +171,11 @@ def test_bytes_used() -> None:
     store = ShardStore()
     put(store, b"key", b"12345")
     packed = 17 + len(b" 0 5\r\n12345\r\n")
-    assert store.bytes_used == 3 + packed + ITEM_OVERHEAD
+    assert store.bytes_used == 48 + block_bytes(packed)
     do(store, NOW_MS, OP_APPEND, b"key", b"67")
-    assert store.bytes_used == 3 + packed + 2 + ITEM_OVERHEAD
+    assert store.bytes_used == 48 + block_bytes(packed + 2)
     do(store, NOW_MS, OP_TOUCH, b"key", 10)
-    assert store.bytes_used == 3 + packed + 2 + ITEM_OVERHEAD
+    assert store.bytes_used == 48 + block_bytes(packed + 2)
     do(store, NOW_MS + 10_000, OP_DELETE, b"key")
     assert store.bytes_used == 0
 

@@ -1,0 +1,98 @@
+"""A real node on a Unix socket: beside TCP and alone, killed, started again, and started twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import last_line, run_to_end, running_node, wait_until
+from tests.support.wire import Wire
+
+
+def test_beside_tcp(tmp_path: Path) -> None:
+    path = str(tmp_path / "q.sock")
+    with running_node(
+        tmp_path, "--unix-path", path, "--unix-mask", "0750", "--http", "127.0.0.1:0", ready=False
+    ) as node:
+        line = node.wait_ready()
+        assert f"memcached 127.0.0.1:{node.port},unix:{path} peer" in line
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o750
+        with Wire(path) as local, node.wire() as far:
+            assert local.set(b"k", b"v") == b"STORED\r\n"
+            assert far.get(b"k") == b"v"
+            found = far.stats(b"conns")
+            lines = [value for name, value in found.items() if name.endswith(":addr")]
+            assert f"unix:{path}" in lines
+            assert sum(value.startswith("tcp:127.0.0.1:") for value in lines) >= 2
+            assert far.stats(b"settings")["domain_socket"] == path
+        http = line.split(" http ")[1].strip()
+        with urllib.request.urlopen(f"http://{http}/status", timeout=60) as reply:
+            status = json.load(reply)
+        assert status["listen_address"] == f"127.0.0.1:{node.port},unix:{path}"
+        assert node.terminate() == 0
+        assert not os.path.lexists(path)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_alone_on_both_loops_killed_and_stopped(
+    tmp_path: Path, loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "q.sock")
+    if loop == "asyncio":
+        (tmp_path / "uvloop.py").write_text("raise ImportError('not here')\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    data = str(tmp_path / "data")
+    with running_node(tmp_path, "--unix-path", path, "--data-dir", data, ready=False) as node:
+        node.end()
+        node.listen = ""
+        assert f" ready: memcached unix:{path} peer - http -" in node.start()
+        with Wire(path) as wire:
+            assert wire.set(b"k", b"v") == b"STORED\r\n"
+            assert wire.stats(b"settings")["inter"] == "NULL"
+        node.kill()
+        assert os.path.lexists(path), "nobody was left to remove it"
+        node.start()
+        with Wire(path) as wire:
+            assert wire.get(b"k") == b"v"
+            node.signal(signal.SIGTERM)
+            assert wire.rest() == b""
+        assert node.wait_end() == 0
+        assert not os.path.lexists(path)
+
+
+def test_a_second_process_is_told_who_has_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "q.sock")
+    with running_node(tmp_path, "--unix-path", path) as node:
+        status, out, err = run_to_end("--listen", "", "--unix-path", path)
+        assert (status, out) == (1, "")
+        assert f"cannot listen on unix:{path}: process {node.pid} (" in last_line(err)
+        node.pause()  # It is there, though it does not answer.
+        status, _, err = run_to_end("--listen", "", "--unix-path", path)
+        assert status == 1
+        assert f"process {node.pid} (" in last_line(err)
+        node.resume()
+        with Wire(path) as wire:
+            assert wire.get(b"k") is None
+
+
+def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+    status, _, err = run_to_end("--listen", "127.0.0.1:0", "--unix-path", "/" + "x" * 199)
+    assert status == 2
+    assert "--unix-path: 200 bytes long, and a Unix socket may have 107" in last_line(err)
+
+
+def test_a_client_that_half_closes_is_answered(tmp_path: Path) -> None:
+    path = str(tmp_path / "q.sock")
+    with running_node(tmp_path, "--unix-path", path) as node:
+        with Wire(path) as wire:
+            wire.send(b"set k 0 0 1\r\nx\r\nget k\r\n")
+            wire.half_close()
+            assert wire.rest() == b"STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n"
+        with node.wire() as other:
+            wait_until("its end", lambda: other.stats()["curr_connections"] == "1")

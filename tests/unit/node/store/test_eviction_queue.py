@@ -1,0 +1,233 @@
+"""The order in which items leave, and what a replica knows of accesses."""
+
+import sys
+
+from quorumcache.node.store.eviction_queue import (
+    HITS_MAX,
+    SMALL_PARTS,
+    STEPS_MAX,
+    VICTIMS_MAX,
+    EvictionQueue,
+)
+from quorumcache.node.store.item import cas_unique, item_cost, pack_header, wire_data
+
+
+class Shelf:
+    """Items, and the queue that is told of them."""
+
+    def __init__(self, names: str = "") -> None:
+        self.items: dict[bytes, bytes] = {}
+        self.queue = EvictionQueue(self.items)
+        self.unique = 0
+        self.bytes_used = 0
+        for name in names:
+            self.put(name)
+
+    def put(self, name: str, size: int = 100) -> None:
+        key = name.encode()
+        self.unique += 1
+        item = pack_header(0, 0, self.unique) + wire_data(0, bytes(size))
+        old, cost = self.items.get(key), item_cost(key, item)
+        self.bytes_used += cost - (item_cost(key, old) if old is not None else 0)
+        if old is None:
+            self.queue.added(key, cost)
+        else:
+            self.queue.changed(key, cost, item_cost(key, old))
+        self.items[key] = item
+
+    def hit(self, names: str, times: int = 1) -> None:
+        for name in names * times:
+            self.queue.note_hit(name.encode())
+
+    def plan(self, count: int) -> str:
+        """Choose about so many victims."""
+        cost = self.bytes_used // max(1, len(self.items))
+        plan = self.queue.victims(cost * count - cost // 2, self.bytes_used)
+        assert all(cas_unique(self.items[key]) == unique for key, unique in plan.pairs)
+        return b"".join(key for key, _ in plan.pairs).decode()
+
+    def evict(self, names: str) -> None:
+        for name in names:
+            key = name.encode()
+            cost = item_cost(key, self.items[key])
+            self.queue.evicted(key, cost)
+            del self.items[key]
+            self.bytes_used -= cost
+
+    def check(self) -> None:
+        """Each item is in one queue, and the sums are right."""
+        queue = self.queue
+        queued = [*queue.small, *queue.main, *queue.planned]
+        assert sorted(queued) == sorted(self.items)
+        for keys, sum_ in ((queue.small, queue.small_bytes), (queue.planned, queue.planned_bytes)):
+            assert sum_ == sum(item_cost(key, self.items[key]) for key in keys)
+
+
+def test_items_that_nobody_asks_for_leave_in_the_order_in_which_they_came() -> None:
+    shelf = Shelf("abcdefgh")
+    assert shelf.plan(3) == "abc"
+    shelf.check()
+    shelf.evict("abc")
+    shelf.check()
+    assert shelf.plan(2) == "de"
+
+
+def test_what_was_hit_twice_stays_when_its_turn_comes() -> None:
+    shelf = Shelf("abcdefgh")
+    shelf.hit("ac", 2)
+    shelf.hit("b")
+    assert shelf.plan(3) == "bde"
+    assert list(shelf.queue.main) == [b"a", b"c"]
+    shelf.check()
+
+
+def test_the_main_queue_goes_round_once_for_each_hit() -> None:
+    shelf = Shelf("abcd")
+    shelf.hit("abcd", 2)
+    shelf.put("e")
+    assert shelf.plan(1) == "e"  # All others go to the main queue, with no hit left.
+    shelf.evict("e")
+    shelf.hit("a", 2)
+    shelf.hit("b")
+    assert shelf.plan(2) == "cd"
+    assert shelf.plan(1) == "b"
+    shelf.check()
+
+
+def test_a_key_that_comes_back_after_it_was_evicted_is_in_the_main_queue() -> None:
+    shelf = Shelf("abcdefgh")
+    shelf.evict(shelf.plan(2))
+    shelf.put("a")
+    shelf.put("x")
+    assert list(shelf.queue.main) == [b"a"]
+    shelf.queue.removed(b"x", item_cost(b"x", shelf.items.pop(b"x")))
+    shelf.put("x")
+    assert list(shelf.queue.main) == [b"a"]  # What its owner removed is no ghost.
+
+
+def test_a_follower_makes_ghosts_of_what_its_leader_evicts() -> None:
+    shelf = Shelf("abcd")
+    shelf.evict("ab")
+    shelf.put("b")
+    assert list(shelf.queue.main) == [b"b"]
+    shelf.check()
+
+
+def test_the_small_queue_keeps_its_part_of_the_bytes() -> None:
+    names = [chr(0x100 + each) for each in range(100)]
+    shelf = Shelf()
+    for name in names:
+        shelf.put(name)
+        shelf.hit(name, 2)
+    assert shelf.plan(1) == names[0]  # Those before the last tenth were moved to the main queue.
+    assert 8 <= len(shelf.queue.small) <= 10
+    shelf.plan(5)
+    assert 8 <= len(shelf.queue.small) <= 10
+    shelf.put("L", 20 * 300)
+    assert shelf.queue.small_bytes * SMALL_PARTS > shelf.bytes_used
+    shelf.put("x")
+    assert shelf.plan(1) == "L"  # Those before it were hit.
+    shelf.check()
+
+
+def test_a_large_item_leaves_before_the_small_ones_that_are_asked_for() -> None:
+    shelf = Shelf("abcdefgh")
+    shelf.hit("abcdefgh", 2)
+    shelf.put("L", 100_000)
+    plan = shelf.queue.victims(1000, shelf.bytes_used)
+    assert [key for key, _ in plan.pairs] == [b"L"]
+
+
+def test_a_plan_is_bounded_and_does_not_look_for_ever() -> None:
+    shelf = Shelf()
+    count = STEPS_MAX + 2 * VICTIMS_MAX
+    names = [chr(0x1000 + each) for each in range(count)]
+    for name in names:
+        shelf.put(name, 1)
+        shelf.hit(name, HITS_MAX)
+    plan = shelf.queue.victims(1 << 40, shelf.bytes_used)
+    assert len(plan.pairs) == VICTIMS_MAX
+    assert len(shelf.queue.main) == STEPS_MAX
+    assert plan.active == VICTIMS_MAX
+    shelf.check()
+
+
+def test_an_empty_queue_has_no_victims() -> None:
+    shelf = Shelf("ab")
+    assert shelf.plan(5) == "ab"
+    assert shelf.plan(5) == ""
+    shelf.check()
+    shelf.queue.clear()
+    shelf.items.clear()
+    shelf.bytes_used = 0
+    shelf.check()
+    assert shelf.plan(1) == ""
+
+
+def test_planned_items_are_chosen_again_when_the_leadership_was_lost() -> None:
+    shelf = Shelf("abcd")
+    assert shelf.plan(2) == "ab"
+    shelf.queue.victims_back()
+    shelf.check()
+    assert shelf.plan(4) == "cdab"
+
+
+def test_a_planned_item_that_is_stored_again_stays() -> None:
+    shelf = Shelf("abcd")
+    assert shelf.plan(2) == "ab"
+    shelf.put("a", 500)
+    shelf.check()
+    assert list(shelf.queue.main) == [b"a"]
+    assert list(shelf.queue.planned) == [b"b"]
+
+
+def test_a_plan_says_how_its_victims_were_used() -> None:
+    shelf = Shelf("abcdef")
+    shelf.hit("bc")
+    plan = shelf.queue.victims(1 << 40, shelf.bytes_used)
+    assert (len(plan.pairs), plan.unfetched, plan.active) == (6, 4, 2)
+    assert plan.cost_bytes == shelf.bytes_used
+
+
+def test_hints_of_an_item() -> None:
+    shelf = Shelf()
+    queue = shelf.queue
+    assert queue.hint(b"a") == (False, 0)
+    queue.tick(5_999)
+    shelf.put("a")
+    assert queue.hint(b"a") == (False, 5)
+    queue.tick(7_000)
+    shelf.hit("a")
+    assert queue.hint(b"a") == (True, 7)
+    queue.tick(9_000)
+    shelf.put("a")
+    assert queue.hint(b"a") == (False, 9)
+    assert shelf.plan(1) == "a"
+    shelf.hit("a")
+    assert queue.hint(b"a") == (True, 9)
+    shelf.hit("z")  # Nothing is under this key.
+    assert queue.hint(b"z") == (False, 0)
+
+
+def test_items_of_one_second_share_their_stamps() -> None:
+    shelf = Shelf()
+    shelf.queue.tick(1 << 50)
+    names = [chr(0x1000 + each) for each in range(1000)]
+    for name in names:
+        shelf.put(name)
+        shelf.hit(name, 2)
+    shelf.plan(1)
+    stamps = [*shelf.queue.main.values(), *shelf.queue.small.values()]
+    assert len(stamps) > 900
+    assert len({id(stamp) for stamp in stamps}) <= 3
+
+
+def test_the_keys_are_those_of_the_items_and_the_tables_are_counted() -> None:
+    shelf = Shelf()
+    for number in range(1000):
+        shelf.put(f"key-{number}")
+        shelf.put(f"key-{number}")
+    keys = {id(key) for key in shelf.items}
+    assert {id(key) for key in shelf.queue.small} == keys
+    assert shelf.queue.memory_bytes >= sys.getsizeof(shelf.queue.small)
+    assert shelf.queue.memory_bytes < 100 * len(shelf.items)
