@@ -46,6 +46,8 @@ from quorumcache.node.operations.operation import (
     WriteOutcome,
 )
 from quorumcache.node.operations.order import Turns
+from quorumcache.node.operations.piece_reads import PieceReads
+from quorumcache.node.operations.read_values import PieceRead
 from quorumcache.node.operations.relays import Relayed, Relays
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.operations.sessions import ClientSessionOpening, NodeSessions
@@ -102,6 +104,7 @@ class Coordinator(OperationOwner):
         )
         self.deadlines = Deadlines(serving.clock, timeout_ns, self.forwards.forget)
         self.sessions = NodeSessions(random)
+        self.pieces = PieceReads(serving, self.forwards, self.deadlines)
         self.relays = Relays(serving, leaders, self.forwards, self.deadlines)
         self.turns = Turns()
         self._held = Held()
@@ -279,6 +282,8 @@ class Coordinator(OperationOwner):
         """Answer a read that allows some staleness from a replica, here or elsewhere. False: the
         leader has to answer it.
         """
+        if isinstance(read, PieceRead):
+            return self.pieces.attempt(read)
         if group is not None:
             items = self.serving.lookup_stale(group, read.keys_left, read.staleness_ns)
             if items is None:
@@ -426,6 +431,7 @@ class Coordinator(OperationOwner):
         """Expire what is past its deadline, and try the held again. Called every few ticks."""
         now_ns = self.clock.monotonic_ns()
         self.deadlines.expire(now_ns)
+        self.serving.read_values.sweep(now_ns)
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + LOOK_NS
             for operation in self.forwards.due(now_ns):

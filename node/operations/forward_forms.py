@@ -26,7 +26,11 @@ from quorumcache.node.store.results import is_result
 _ITEM: Final = (int, int)
 _FORMS: Final[dict[int, tuple[tuple[type, ...], ...]]] = {
     FORWARD_WRITE: ((*_ITEM, int, int, bool, tuple),),
-    FORWARD_READ: ((*_ITEM, int, tuple), (*_ITEM, int, tuple, int)),
+    FORWARD_READ: (
+        (*_ITEM, int, tuple),
+        (*_ITEM, int, tuple, int),
+        (*_ITEM, int, tuple, int, int, int),
+    ),
     FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),
     FORWARD_ITEMS: ((*_ITEM, tuple),),
     FORWARD_REFUSED: ((*_ITEM, int, str),),

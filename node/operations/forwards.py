@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.failure import NO_CONNECTION
 from quorumcache.node.operations.operation import Operation, Proposal, Read, Write
+from quorumcache.node.operations.read_values import PieceRead
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_READ,
@@ -225,6 +226,9 @@ class Forwards:
 
 
 def _read_item(read: Read, request_id: int) -> tuple[Any, ...]:
+    if isinstance(read, PieceRead):
+        place = (read.value_id, read.position)
+        return (FORWARD_READ, request_id, read.group_id, read.keys, read.staleness_ns, *place)
     if read.staleness_ns:
         return (FORWARD_READ, request_id, read.group_id, read.keys_left, read.staleness_ns)
     return (FORWARD_READ, request_id, read.group_id, read.keys_left)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.operations.failure import LEADERSHIP_CHANGED, NOT_THE_LEADER
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
+from quorumcache.node.operations.read_values import ReadValues
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -32,13 +33,21 @@ from quorumcache.node.state_machine import (
     Result,
 )
 from quorumcache.node.store.commands import (
-    BLOCK_OPS,
+    GROWING_OPS,
     OP_DELETE,
     OP_REFUSE,
     OP_SET,
     in_place_of,
 )
-from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, removed_items
+from quorumcache.node.store.item import PIECES
+from quorumcache.node.store.item import value_id as value_id_of
+from quorumcache.node.store.results import (
+    DELETED,
+    NOT_FOUND,
+    OUT_OF_MEMORY,
+    removed_items,
+    shown_item,
+)
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
 
@@ -80,6 +89,7 @@ class Serving:
         self.clock = clock
         self.counters = counters
         self.memory_bytes = memory_bytes
+        self.read_values = ReadValues()
 
     def submit(
         self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
@@ -94,7 +104,7 @@ class Serving:
         """
         if (
             not retry
-            and command[OP] in BLOCK_OPS
+            and command[OP] in GROWING_OPS
             and self.host.bytes_used + size > self.memory_bytes
         ):
             self.counters.store_no_memory += 1
@@ -182,12 +192,15 @@ class Serving:
         """A read that another node forwarded; its form was checked."""
         self.counters.forwarded_in += 1
         _, request_id, group_id, keys, *level = item
+        if len(level) > 1:
+            self._forwarded_piece_read(node_id, request_id, group_id, level[1], level[2])
+            return
         if level and level[0] > 0:
             replica = self.host.groups.get(group_id)
             if replica is not None:
                 items = self.lookup_stale(replica, keys, level[0])
                 if items is not None:
-                    self.reply_first_items(node_id, request_id, items)
+                    self.reply_first_items(node_id, request_id, group_id, items)
                     return
         group = self.led_here(group_id)
         if group is None:
@@ -200,6 +213,33 @@ class Serving:
         else:
             self.counters.index_reads += 1
             group.when_readable(forwarded)
+
+    def _forwarded_piece_read(
+        self, node_id: int, request_id: int, group_id: int, value_id: int, position: int
+    ) -> None:
+        piece = self.piece(group_id, value_id, position)
+        if piece is None and self.led_here(group_id) is None:
+            self.refuse(node_id, request_id, group_id, NOT_THE_LEADER)
+        else:
+            self.reply_items(node_id, request_id, (piece,))
+
+    def piece(self, group_id: int, value_id: int, position: int) -> bytes | None:
+        """A piece of a large value, if it is here: in a replica, or kept for its readers."""
+        now_ns = self.clock.monotonic_ns()
+        piece = self.read_values.piece(group_id, value_id, position, now_ns)
+        group = self.host.groups.get(group_id)
+        if piece is not None or group is None or group_id == DIRECTORY_GROUP_ID:
+            return piece
+        value = shard_store(group.machine).values.get(value_id)
+        return value[position] if value is not None and 0 <= position < len(value) else None
+
+    def keep_value(self, group_id: int, item: bytes) -> None:
+        """Another node is given an item of this replica: if it is a large one, keep its value."""
+        if item[0] & PIECES:
+            value = shard_store(self.host.groups[group_id].machine).value_of(item)
+            if value is not None:
+                now_ns = self.clock.monotonic_ns()
+                self.read_values.keep(group_id, value_id_of(item), value, now_ns)
 
     def forwarded_write(self, node_id: int, item: tuple[Any, ...]) -> None:
         """A write that another node forwarded; its form was checked."""
@@ -255,11 +295,13 @@ class Serving:
         self.host.flush_soon()
 
     def reply_first_items(
-        self, node_id: int, request_id: int, items: Sequence[bytes | None]
+        self, node_id: int, request_id: int, group_id: int, items: Sequence[bytes | None]
     ) -> None:
         """Answer a read of another node with as many of its items as one answer may hold."""
         size = 0
         for count, item in enumerate(items, 1):
+            if item is not None and item[0] & PIECES:
+                self.keep_value(group_id, item)
             size += len(item) if item is not None else 1
             if size > REPLY_BYTES_MAX:
                 items = items[:count]
@@ -286,6 +328,9 @@ class ForwardedWrite:
         self.group_id = group_id
 
     def on_result(self, result: Result) -> None:
+        item = shown_item(result)
+        if item is not None:
+            self.serving.keep_value(self.group_id, item)
         self.serving.reply(self.node_id, (FORWARD_RESULT, self.request_id, result))
 
     def on_refused(self, why: str) -> None:
@@ -317,7 +362,8 @@ class ForwardedRead:
     def on_readable(self) -> None:
         items = self.serving.lookup(self.group, self.keys, self)
         if items is not None:
-            self.serving.reply_first_items(self.node_id, self.request_id, items)
+            group_id = self.group.group_id
+            self.serving.reply_first_items(self.node_id, self.request_id, group_id, items)
 
     def on_refused(self, why: str) -> None:
         self.serving.refuse(self.node_id, self.request_id, self.group.group_id, why)

@@ -2,7 +2,7 @@
 
 Reading order: `requests` (what a client may ask), `responses` and `meta_replies` (results to
 bytes), `numbers` (how memcached reads a number), `lines` and `storage_lines` (one line to one
-request), `parser` (bytes to requests).
+request), `value_blocks` (large values), `parser` (bytes to requests).
 """
 
 from quorumcache.node.protocol.parser import Parser

@@ -60,7 +60,7 @@ from quorumcache.node.store.item import (
     pack_header,
     wire_data,
 )
-from quorumcache.node.store.large import extended, made_data
+from quorumcache.node.store.large import LINE_FEED, extended, made_data
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -123,6 +123,8 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
     elif is_won:
         rewrite(state, key, item, bits, unique, data)
     shown = data if b"v" in flags else data[: data.index(b"\r\n") + 2]
+    if shown[-1] != LINE_FEED:
+        bits |= PIECES
     code = META_MADE if is_made else META_WON if is_won else META_HIT
     return code, pack_unique(old_ends) + _header(bits, ends, unique) + shown
 

@@ -97,6 +97,16 @@ def carried_item(result: Result) -> bytes | None:
     return None
 
 
+def shown_item(result: Result) -> bytes | None:
+    """The packed item in the answer of a `gat`, or of an `mg` through the log, if there is one."""
+    if type(result) is tuple and type(result[1]) is bytes:
+        if result[0] == ITEM:
+            return result[1]
+        if result[0] in (META_HIT, META_WON):
+            return result[1][OLD_END:]
+    return None
+
+
 def removed_items(result: Result) -> int:
     """How many items an OP_EXPIRE removed; 0 for the result of anything else."""
     if type(result) is tuple and result[0] == NUMBER and type(result[1]) is int:
