@@ -71,7 +71,7 @@ class MemcachedConnection(asyncio.Protocol):
         self.number = number
         self.replies = Replies(context, self._pump)
         self.conversation = Conversation(context, self.replies, HANDLERS)
-        self._parser = Parser(item_bytes_max=context.item_bytes_max)
+        self._parser = Parser(context.item_bytes_max, context.large_values)
         self._transport: asyncio.Transport | None = None
         """While it is read and written to. `replies.is_open` says the same."""
         self._closed: asyncio.Transport | None = None
@@ -323,6 +323,8 @@ class MemcachedConnection(asyncio.Protocol):
         order = conversation.order
         if replies.out:
             self._flush()
+        if replies.stream is not None and not self._go_on_streaming():
+            return
         if conversation.unfinished is not None and not replies.is_paused:
             begin, conversation.unfinished = conversation.unfinished, None
             begin()
@@ -345,6 +347,21 @@ class MemcachedConnection(asyncio.Protocol):
         elif self._reading_paused and not backlog and not conversation.is_blocked():
             self._reading_paused = False
             transport.resume_reading()
+
+    def _go_on_streaming(self) -> bool:
+        """Send the next piece of the large value that is being sent, one per turn of the loop.
+        False: the rest of it cannot be had, and the connection is closed.
+        """
+        replies = self.replies
+        stream = replies.stream
+        assert stream is not None
+        if stream.is_broken:
+            self._counters.large_reads_broken += 1
+            self.abort()
+            return False
+        if not replies.is_paused and not replies.out and replies.pull():
+            self._flush()
+        return True
 
     def _flush(self) -> None:
         """Hand replies to the transport until it has enough."""
