@@ -152,6 +152,19 @@ TIMED: Final = _Timed.TIMED
 Peeked = bytes | _Timed | None
 
 
+class Eviction(NamedTuple):
+    """Victims that a leader has chosen, and the command that removes them."""
+
+    command: Command
+    keys: Sequence[bytes]
+    cost_bytes: int
+    """What their items take."""
+    unfetched: int
+    """How many of them were never hit."""
+    active: int
+    """How many of them were hit since they came, or since they were last spared."""
+
+
 class StateMachine:
     """Deterministic: state depends on the applied entries alone.
 
@@ -209,6 +222,29 @@ class StateMachine:
 
     def tick(self, now_ms: int) -> None:
         """It is this time, for the hints; no part of the state depends on it."""
+
+    @property
+    def planned_bytes(self) -> int:
+        """Cost of the items that were chosen by `plan_eviction`, and are still there."""
+        return 0
+
+    def plan_eviction(self, bytes_wanted: int) -> Eviction | None:
+        """Choose items that take so much together, as far as one command may name them. They are
+        not chosen again until the command was applied or `spare` was called. None: there is nothing
+        to evict.
+        """
+        return None
+
+    def spare(self, eviction: Eviction) -> None:
+        """The command is in no log, as far as this replica can tell: its items may be chosen
+        again.
+        """
+
+    def growth(self, command: Command, size: int) -> int:
+        """About how much a command makes the state grow, in bytes; `size` is that of its key and
+        value.
+        """
+        return 0
 
     def view(self) -> Any:
         """An immutable picture of the state."""

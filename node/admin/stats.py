@@ -2,8 +2,8 @@
 
 Reading order: `stats_reply` picks the section by the first word; every section is a function
 from the node's view to `STAT name value` pairs. Plain `stats` has every key of memcached 1.6.45; a
-key that counts what does not exist here (slabs, LRU segments, meta commands, evictions) is a
-constant 0 of `_NOTHING`: no slab was moved, nothing was evicted. What readers insist on: `cmd_set`
+key that counts what does not exist here (slabs, LRU segments, meta commands) is a
+constant 0 of `_NOTHING`: no slab was moved. What readers insist on: `cmd_set`
 and the `cas_*` keys, `rusage_*` with one dot, booleans as yes and no, and a plain reply under 4,096
 bytes, since collectd reads no further.
 
@@ -106,9 +106,6 @@ _NOTHING = (
     "round_robin_fallback",
     "slab_global_page_pool",
     "expired_unfetched",
-    "evicted_unfetched",
-    "evicted_active",
-    "evictions",
     "crawler_reclaimed",
     "crawler_items_checked",
     "lrutail_reflocked",
@@ -206,6 +203,9 @@ def _plain(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, obj
     yield "curr_items", item_count
     yield "total_items", counters.total_items
     yield "reclaimed", counters.reclaimed
+    yield "evictions", counters.evictions
+    yield "evicted_unfetched", counters.evicted_unfetched
+    yield "evicted_active", counters.evicted_active
     for name in _NOTHING:
         yield name, 0
     # The cluster's own.

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from quorumcache.node.housekeeping.evictions import Evictions
 from quorumcache.node.housekeeping.expiry import Expiry
 from quorumcache.node.housekeeping.leadership import Leadership
 from quorumcache.node.housekeeping.snapshots import Snapshots
@@ -44,6 +45,7 @@ class Housekeeper:
         self._host = host
         self._interval = interval
         self.expiry = Expiry(host, counters, session_idle_ms=config.session_idle_ms)
+        self.evictions = Evictions(host)
         self.leadership = Leadership(
             host,
             node_id=node_id,
@@ -64,6 +66,7 @@ class Housekeeper:
     def forget(self, group_id: int) -> None:
         """The group has left this node: one of the same number that comes later is another."""
         self.expiry.forget(group_id)
+        self.evictions.forget(group_id)
         self.leadership.forget(group_id)
         self.snapshots.forget(group_id)
 
@@ -73,6 +76,7 @@ class Housekeeper:
             await asyncio.sleep(self._interval)
             if not self._host.disk_trouble:
                 self.expiry.sweep()
+                self.evictions.sweep()
                 self.leadership.hand_over_slow()
                 self.leadership.return_to_preferred()
             if not self._host.disk_hangs:

@@ -104,6 +104,7 @@ class Serving:
         """
         if (
             not retry
+            and not group.evicts
             and command[OP] in GROWING_OPS
             and self.host.bytes_used + size > self.memory_bytes
         ):

@@ -19,6 +19,7 @@ from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta, SnapshotSource
+from quorumcache.node.replica.evicting import make_room
 from quorumcache.node.state_machine import (
     Command,
     ReadWaiter,
@@ -31,6 +32,7 @@ from quorumcache.node.state_machine import (
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
     from quorumcache.node.cluster_time import ClusterTime
+    from quorumcache.node.telemetry.counters import Counters
 
 BATCH_BYTES_MAX: Final = 1 << 20
 """A turn's commands are cut into entries of about this size, so that one append stays one
@@ -49,8 +51,8 @@ ENTRY_BYTES_MAX: Final = 32 << 20
 """
 
 
-Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int]
-"""An entry that this process proposed: term, the fields of its `Batch`, waiters, bytes."""
+Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int, int]
+"""An entry proposed here: term, fields of its `Batch`, waiters, bytes, growth of the state."""
 
 
 class GroupHost:
@@ -62,12 +64,11 @@ class GroupHost:
     bytes_used: int
     clock: Clock
     time: ClusterTime
+    counters: Counters
     item_bytes_max: int
     log_is_behind: bool
-    evicts: bool
-    """Items may be evicted; otherwise what does not fit is refused."""
-    may_use_new_ops: bool
-    """Every node of the cluster knows the commands that came with maps of form 2."""
+    evicts: bool  # otherwise what does not fit is refused
+    may_use_new_ops: bool  # every node of the cluster knows what came with maps of form 2
 
     def mark_dirty(self, group: ReplicaGroup) -> None:
         """Have the group drained at the end of this turn."""
@@ -87,6 +88,7 @@ class ReplicaGroup:
         "dirty",
         "fresh_ns",
         "group_id",
+        "growing_bytes",
         "host",
         "installing",
         "is_removed",
@@ -132,18 +134,18 @@ class ReplicaGroup:
         `ReplicatedLog.fresh_ns`): readers that put up with some staleness ask for it."""
         self.share_bytes = 0
         """What the state may take before the leader evicts; 0: no bound is known."""
+        self.growing_bytes = 0
+        """By how much entries that were proposed here, and are not applied, let it grow."""
         self.dirty = False
         """Already in the host's list for the coming turn."""
         self.installing = False
-        """A snapshot from the leader is being restored and made durable (`installing.py`). Nothing
-        is applied, written or promised meanwhile."""
+        """The leader's snapshot is being restored and made durable (`installing.py`): nothing is
+        applied, written or promised."""
         self.is_removed = False
         """It has left this node (`ReplicaHost.remove_group`). Nothing of it goes to the log, to the
         snapshots or to peers any more."""
         self.unpersisted = 0
-        """Batches of this group that the disk has not confirmed; messages that promise wait for
-        0.
-        """
+        """Batches that the disk has not confirmed; messages that promise wait for 0."""
         self.queue: list[tuple[Command, Waiter, int]] = []
         """Commands of this turn, with their waiters and cost: `propose_pending` takes them."""
         self._proposed: dict[int, Proposed] = {}
@@ -177,6 +179,12 @@ class ReplicaGroup:
     @property
     def is_leader(self) -> bool:
         return self.log.role is Role.LEADER
+
+    @property
+    def evicts(self) -> bool:
+        """Whether what does not fit here takes the place of other items; if not, it is refused."""
+        may_evict = self.host.evicts and self.host.may_use_new_ops
+        return may_evict and self.share_bytes > 0 and self.is_leader
 
     def now_ms(self) -> int:
         """Cluster time: what a leader stamps, and by which every replica tells what has ended.
@@ -237,6 +245,10 @@ class ReplicaGroup:
         time = host.time
         if not time.is_settled and self.is_leader:
             time.bridge()
+        growth = 0
+        if self.evicts and not why:
+            bounds = self.share_bytes, self.growing_bytes
+            growth = make_room(self.machine, host.counters, *bounds, batch, size)
         commands = [item[0] for item in batch]
         now_ms, wall_ms = time.stamp()
         last_ms = self.machine.last_now_ms
@@ -267,7 +279,9 @@ class ReplicaGroup:
             item_bytes_max,
             waiters,
             size,
+            growth,
         )
+        self.growing_bytes += growth
         return ""
 
     # -- reads -------------------------------------------------------------------------
@@ -331,10 +345,11 @@ class ReplicaGroup:
                 self.log_bytes_since_snapshot += len(payload)
                 before = machine.bytes_used
                 if proposed is not None and proposed[0] == term:
-                    _, now_ms, commands, wall_ms, item_bytes_max, waiters, size = proposed
+                    _, now_ms, commands, wall_ms, item_bytes_max, waiters, size, growth = proposed
                     results = machine.apply(index, now_ms, commands, wall_ms, item_bytes_max)
                     self.host.bytes_used += machine.bytes_used - before
                     self._inflight_bytes -= size
+                    self.growing_bytes -= growth
                     for waiter, result in zip(waiters, results, strict=True):
                         waiter.on_result(result)
                 else:
@@ -416,6 +431,7 @@ class ReplicaGroup:
 
     def _lose(self, proposed: Proposed) -> None:
         self._inflight_bytes -= proposed[6]
+        self.growing_bytes -= proposed[7]
         for waiter in proposed[5]:
             waiter.on_lost()
 

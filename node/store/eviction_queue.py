@@ -17,11 +17,13 @@ items' dict. A stamp is one small int, shared by all items that have the same:
     (seconds of the last access << 3) | (fetched << 2) | hits, 0..3
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from sys import getsizeof
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
+from quorumcache.node.state_machine import Eviction
+from quorumcache.node.store.commands import OP_EVICT, own_command
 from quorumcache.node.store.ghosts import GhostTable
 from quorumcache.node.store.item import cas_unique, item_cost
 from quorumcache.ring.hashing import key_token
@@ -51,19 +53,6 @@ SHARED_MAX: Final = 4096
 
 _FETCHED: Final = 4
 _HITS: Final = 3
-
-
-class Plan(NamedTuple):
-    """Victims, for one OP_EVICT."""
-
-    pairs: list[tuple[bytes, int]]
-    """Key and CAS unique of each."""
-    cost_bytes: int
-    """What their items take."""
-    unfetched: int
-    """How many of them were never hit."""
-    active: int
-    """How many of them were hit since they came, or since they last went round."""
 
 
 class EvictionQueue:
@@ -107,15 +96,10 @@ class EvictionQueue:
 
     @property
     def memory_bytes(self) -> int:
-        """What the tables take, beside the items and their keys."""
-        return (
-            getsizeof(self.small)
-            + getsizeof(self.main)
-            + getsizeof(self.planned)
-            + getsizeof(self._small_scan)
-            + getsizeof(self._main_scan)
-            + self._ghosts.memory_bytes
-        )
+        """What the queues take beside the items and their keys. Planned items, and keys that were
+        taken off a queue's head, are few.
+        """
+        return getsizeof(self.small) + getsizeof(self.main) + self._ghosts.memory_bytes
 
     # -- what happens to items -------------------------------------------------------------
 
@@ -211,7 +195,7 @@ class EvictionQueue:
 
     # -- victims -------------------------------------------------------------------------------
 
-    def victims(self, bytes_wanted: int, bytes_used: int) -> Plan:
+    def victims(self, bytes_wanted: int, bytes_used: int) -> Eviction | None:
         """Choose what is to leave: items that take `bytes_wanted` together, `VICTIMS_MAX` of them
         at most. From now on they are planned. `bytes_used`: cost of all items.
         """
@@ -248,15 +232,21 @@ class EvictionQueue:
             unfetched += not stamp & _FETCHED
             active += hits > 0
         self.planned_bytes += freed
-        return Plan(pairs, freed, unfetched, active)
+        if not pairs:
+            return None
+        command = own_command(OP_EVICT, tuple(pairs))
+        return Eviction(command, [key for key, _ in pairs], freed, unfetched, active)
 
-    def victims_back(self) -> None:
-        """No entry of this replica removes the planned ones any more, as far as it can tell."""
-        for key, stamp in self.planned.items():
-            self.small[key] = stamp
-        self.small_bytes += self.planned_bytes
-        self.planned.clear()
-        self.planned_bytes = 0
+    def spare(self, keys: Sequence[bytes]) -> None:
+        """No entry of this replica removes these any more, as far as it can tell."""
+        items, planned = self._items, self.planned
+        for key in keys:
+            stamp = planned.pop(key, None)
+            if stamp is not None:
+                cost = item_cost(key, items[key])
+                self.planned_bytes -= cost
+                self.small[key] = stamp
+                self.small_bytes += cost
 
     def _next_small(self) -> bytes | None:
         scan, queue = self._small_scan, self.small

@@ -9,19 +9,31 @@ from struct import Struct
 from sys import getsizeof
 from typing import Final
 
-from quorumcache.node.state_machine import StateMachine
-from quorumcache.node.store.commands import OP_COUNT
-from quorumcache.node.store.eviction_queue import EvictionQueue, Plan
+from quorumcache.node.state_machine import KEY, OP, Command, Eviction, StateMachine
+from quorumcache.node.store.commands import BLOCK_OPS, OP_APPEND, OP_COUNT, OP_PIECE, OP_PREPEND
+from quorumcache.node.store.eviction_queue import EvictionQueue
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ENDS, PIECES, item_cost, unpack_header, value_id
+from quorumcache.node.store.item import (
+    ENDS,
+    ITEM_DATA,
+    PIECES,
+    item_cost,
+    unpack_header,
+    value_id,
+)
 from quorumcache.node.store.sessions import SessionTable
-from quorumcache.node.store.staging import Staging
+from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
 
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
 
 pack_unique = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
+
+
+ITEM_EXTRA_BYTES: Final = 2 * 40 + ITEM_DATA + 16
+"""About what an item takes beside its key and its value, the tables not counted: two bytes objects
+and their rounding, the header, and the flags and the length of the wire form."""
 
 
 class ShardState(StateMachine):
@@ -219,6 +231,33 @@ class ShardState(StateMachine):
         """
         return self.queue.hint(key)
 
-    def victims(self, bytes_wanted: int) -> Plan:
-        """Choose items to evict, see `EvictionQueue.victims`."""
+    # -- eviction, at the leader ---------------------------------------------------------------
+
+    @property
+    def planned_bytes(self) -> int:
+        """See `StateMachine.planned_bytes`."""
+        return self.queue.planned_bytes
+
+    def plan_eviction(self, bytes_wanted: int) -> Eviction | None:
+        """See `StateMachine.plan_eviction`."""
         return self.queue.victims(bytes_wanted, self.bytes_used)
+
+    def spare(self, eviction: Eviction) -> None:
+        """See `StateMachine.spare`."""
+        self.queue.spare(eviction.keys)
+
+    def growth(self, command: Command, size: int) -> int:
+        """See `StateMachine.growth`. A store of a key that has an item takes its place."""
+        op = command[OP]
+        if op == OP_PIECE:  # What stores the pieces then takes no more.
+            return size + PIECE_OVERHEAD
+        if op not in BLOCK_OPS:
+            return 0
+        key = command[KEY]
+        old = self.items.get(key)
+        if op in (OP_APPEND, OP_PREPEND):
+            return size if old is not None else 0
+        cost = size + ITEM_EXTRA_BYTES
+        if old is not None:
+            cost -= item_cost(key, old)
+        return cost if cost > 0 else 0

@@ -55,6 +55,10 @@ class Counters:
     bytes_read: int = 0
     bytes_written: int = 0
     reclaimed: int = 0  # items removed because they had expired
+    # Counted by the leader that chose them, when they were removed.
+    evictions: int = 0  # items removed to make room
+    evicted_unfetched: int = 0  # of those: never hit since they were stored
+    evicted_active: int = 0  # of those: hit, but not often enough to stay
     # the cluster's
     cmd_other: int = 0  # version, verbosity, stats, cluster
     binary_clients: int = 0  # connections closed because they began in the binary protocol

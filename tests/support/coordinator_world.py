@@ -42,6 +42,7 @@ class ScriptedGroup:
         self.leader_id = 0
         self.term = 1
         self.lease = True
+        self.evicts = False
         self.machine = ShardStore()
         self.submitted: list[tuple[Any, ...]] = []
         self.waiters: list[Any] = []
