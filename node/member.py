@@ -348,7 +348,7 @@ class Member:
     def _map_learned(self, cluster_map: ClusterMap) -> None:
         """The follower has a newer map."""
         self._members.learned(cluster_map)
-        self._host.may_use_new_ops = cluster_map.form > 1
+        self._host.use_new_ops(cluster_map.form > 1)
         self.office.learned(cluster_map)
         if self.peers is not None:
             self._update_peers()

@@ -210,6 +210,10 @@ class StateMachine:
         """Sessions that have been idle for `idle_ms` or more; empty if it has none."""
         return []
 
+    def idle_uploads(self, now_ms: int, idle_ms: int) -> list[int]:
+        """Uploads of large values that have been idle for `idle_ms`; empty if it has none."""
+        return []
+
     def peek(self, key: bytes) -> Peeked:
         """What a reader of one key is served when that needs no time: the packed item, or None for
         a miss. TIMED: the time decides, or this state machine has no keys; then the general way

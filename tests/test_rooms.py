@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, str] = {
     # What one node is made of.
     "peers": "errors clock telemetry system consensus storage",
     "replica": "errors clock cluster_time telemetry state_machine consensus storage wal",
-    "operations": "errors clock telemetry state_machine store peers replica",
+    "operations": "errors clock cluster_time telemetry state_machine store peers replica",
     "founding": (
         "version errors clock cluster_time settings telemetry system state_machine consensus"
         " storage wal store peers"

@@ -57,6 +57,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
     "incr": ("incr_hits", "incr_misses"),
     "decr": ("decr_hits", "decr_misses"),
     "touch": ("cmd_touch",),
+    "me": ("cmd_meta",),
     "flush_all": ("cmd_flush",),
     "other": ("cmd_other",),
 }

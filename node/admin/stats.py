@@ -49,6 +49,7 @@ _PLAIN_COUNTERS = (
     "cmd_set",
     "cmd_flush",
     "cmd_touch",
+    "cmd_meta",
     "get_hits",
     "get_misses",
     "get_expired",
@@ -71,7 +72,6 @@ _PLAIN_COUNTERS = (
 
 # Of memcached 1.6.18 to 1.6.45: what these count does not exist here, so their value is 0.
 _NOTHING = (
-    "cmd_meta",
     "response_obj_oom",
     "response_obj_count",
     "response_obj_bytes",

@@ -1,8 +1,9 @@
 """Client connections.
 
 Reading order: `failures` (error lines), `write_room` (bounds on unfinished writes), `context` (what
-all connections share), `lanes` and `order` (which requests may run), `replies`, `conversation` (one
-client); then `retrievals`, `writes`, `operator_words` (changes of the cluster), `handlers` (a
-function for each kind of request), `cluster_words`, `watch` (slow and idle clients), `connection`,
-`server`.
+all connections share), `lanes` and `order` (which requests may run), `replies`, `value_streams`
+(large values), `conversation` (one client); then `retrievals`, `writes`, `meta_args`,
+`meta_requests`, `meta_writes`, `meta_handlers` (the meta commands), `uploads` and `large_handlers`
+(large values), `operator_words` (changes of the cluster), `handlers` (a function for each kind of
+request), `cluster_words`, `watch` (slow and idle clients), `connection`, `server`.
 """

@@ -24,7 +24,10 @@ from quorumcache.node.protocol.requests import Get, Quit, Request
 from quorumcache.node.protocol.responses import END_LINE, TOO_MANY_CONNECTIONS_LINE
 from quorumcache.node.state_machine import TIMED
 from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import key_token
+
+log = get_logger("server")
 
 
 class ConnectionOwner(Protocol):
@@ -71,7 +74,7 @@ class MemcachedConnection(asyncio.Protocol):
         self.number = number
         self.replies = Replies(context, self._pump)
         self.conversation = Conversation(context, self.replies, HANDLERS)
-        self._parser = Parser(context.item_bytes_max, context.large_values)
+        self._parser = Parser(context.item_bytes_max, context.value_limits)
         self._transport: asyncio.Transport | None = None
         """While it is read and written to. `replies.is_open` says the same."""
         self._closed: asyncio.Transport | None = None
@@ -356,7 +359,7 @@ class MemcachedConnection(asyncio.Protocol):
         stream = replies.stream
         assert stream is not None
         if stream.is_broken:
-            self._counters.large_reads_broken += 1
+            event(log, "warning", "value_cut", client=self.client_address)
             self.abort()
             return False
         if not replies.is_paused and not replies.out and replies.pull():

@@ -11,13 +11,23 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from quorumcache.node.clients.conversation import Conversation, Handlers
+from quorumcache.node.clients.large_handlers import value_begins, value_ends, value_piece
+from quorumcache.node.clients.meta_handlers import (
+    TOO_MANY_WRITES,
+    meta_arithmetic,
+    meta_debug,
+    meta_delete,
+    meta_get,
+    meta_noop,
+    meta_set,
+    refused_meta_set,
+)
 from quorumcache.node.clients.operator_words import OPERATOR_WORDS, PROOFS_WRONG_MAX
 from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
 from quorumcache.node.clients.writes import FlushAllShards, OpenSession, PendingWrite
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
-from quorumcache.node.protocol.meta_replies import META_NOOP_LINE
 from quorumcache.node.protocol.numbers import strict_number
 from quorumcache.node.protocol.requests import (
     Arithmetic,
@@ -41,17 +51,19 @@ from quorumcache.node.protocol.requests import (
     Stats,
     Store,
     Touch,
+    ValueBegins,
+    ValueEnds,
+    ValuePiece,
     Verbosity,
     Version,
 )
-from quorumcache.node.protocol.responses import ERROR_LINE, OK_LINE, once_error
+from quorumcache.node.protocol.responses import OK_LINE, once_error
 from quorumcache.node.store.commands import OP_CAS, OP_DELETE, OP_SET, OP_TOUCH, block_args
-
-TOO_MANY_WRITES: Final = "this node has too many unfinished writes; retry more slowly"
 
 ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
 ONCE_KIND_LINE: Final = once_error(
-    b"it may go before set, add, replace, append, prepend, cas, delete, incr, decr or touch only"
+    b"it may go before set, add, replace, append, prepend, cas, delete, incr, decr, touch,"
+    b" mg, ms, md or ma only"
 )
 
 
@@ -192,16 +204,6 @@ def _immediate(conversation: Conversation, request: Immediate) -> None:
         conversation.replies.reply(request.reply)
 
 
-def _meta_noop(conversation: Conversation, request: MetaNoop) -> None:
-    conversation.counters.cmd_other += 1
-    conversation.replies.reply(META_NOOP_LINE)
-
-
-def _meta(conversation: Conversation, request: Any) -> None:
-    conversation.counters.protocol_errors += 1
-    conversation.replies.reply(ERROR_LINE)
-
-
 def _cluster(conversation: Conversation, request: Cluster) -> None:
     conversation.counters.cmd_other += 1
     args = request.args
@@ -304,10 +306,18 @@ WRITE_HANDLERS: Final[dict[type, Callable[[Conversation, Any, WriteId], None]]] 
     Delete: _delete,
     Arithmetic: _arithmetic,
     Touch: _touch,
+    ValueBegins: value_begins,
+    MetaGet: meta_get,
+    MetaSet: meta_set,
+    RefusedMetaSet: refused_meta_set,
+    MetaDelete: meta_delete,
+    MetaArithmetic: meta_arithmetic,
 }
 """The writes of one key: those that a client may give an identity."""
 
-NOREPLY_KINDS: Final = (Store, RefusedStore, Delete, Arithmetic, Touch, FlushAll, Verbosity)
+NOREPLY_KINDS: Final = (
+    *(Store, RefusedStore, Delete, Arithmetic, Touch, ValueBegins, FlushAll, Verbosity),
+)
 
 HANDLERS: Handlers = {
     Get: _get,
@@ -317,13 +327,16 @@ HANDLERS: Handlers = {
     Delete: _delete,
     Arithmetic: _arithmetic,
     Touch: _touch,
-    MetaGet: _meta,
-    MetaSet: _meta,
-    RefusedMetaSet: _meta,
-    MetaDelete: _meta,
-    MetaArithmetic: _meta,
-    MetaDebug: _meta,
-    MetaNoop: _meta_noop,
+    MetaGet: meta_get,
+    MetaSet: meta_set,
+    RefusedMetaSet: refused_meta_set,
+    MetaDelete: meta_delete,
+    MetaArithmetic: meta_arithmetic,
+    MetaDebug: meta_debug,
+    MetaNoop: meta_noop,
+    ValueBegins: value_begins,
+    ValuePiece: value_piece,
+    ValueEnds: value_ends,
     FlushAll: _flush_all,
     Stats: _stats,
     Version: _version,

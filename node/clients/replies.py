@@ -65,6 +65,10 @@ class ValueStream:
         """Nobody takes the rest."""
         raise NotImplementedError
 
+    def again(self) -> ValueStream:
+        """The same value once more. Nothing of this one was taken yet."""
+        raise NotImplementedError
+
 
 class Slot:
     """The place of one reply in the order of replies."""
@@ -221,7 +225,7 @@ class Replies:
         return True
 
     def pull(self) -> bool:
-        """Take the next piece of the stream, which is there, to `out`. False: it is not here yet."""
+        """Take the next piece of the stream to `out`. False: it is not here yet."""
         stream = self.stream
         assert stream is not None
         piece = stream.take()

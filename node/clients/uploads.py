@@ -11,18 +11,31 @@ shard's leader if this node could not say so.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation, UploadRoom
-from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Slot
 from quorumcache.node.clients.write_room import WRITE_OVERHEAD_BYTES
 from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId
-from quorumcache.node.operations.operation import Write, WriteOutcome
-from quorumcache.node.store.commands import OP_DROP_PIECES, OP_PIECE, OP_STORE_PIECES
+from quorumcache.node.operations.operation import WriteOutcome
+from quorumcache.node.protocol.requests import MetaSet, Store
+from quorumcache.node.state_machine import ARGS
+from quorumcache.node.store.commands import (
+    META_SET_MODE,
+    OP_CAS,
+    OP_DELETE,
+    OP_DROP_PIECES,
+    OP_META_SET,
+    OP_PIECE,
+    OP_SET,
+    OP_STORE_PIECES,
+)
 from quorumcache.node.store.results import (
+    DELETED,
+    EXISTS,
+    NOT_FOUND,
     OUT_OF_MEMORY,
     PIECE_STAGED,
     PIECES_MISSING,
@@ -37,6 +50,10 @@ FULL_RETRY_SECONDS: Final = 0.05
 """Pause before a shard that takes in as many values as it can is asked again."""
 
 DROPPED: Final = "pieces of the value were dropped, since no more came for too long; send it again"
+
+
+_NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY)
+"""Results of the write in place of one that was refused, unless it was executed before."""
 
 
 class Upload(UploadRoom):
@@ -55,18 +72,25 @@ class Upload(UploadRoom):
         "failure",
         "identity",
         "is_out_of_memory",
+        "noreply",
         "request",
         "upload_id",
         "waiting",
     )
 
     def __init__(
-        self, conversation: Conversation, request: Any, total_bytes: int, identity: WriteId | None
+        self,
+        conversation: Conversation,
+        request: Store | MetaSet,
+        total_bytes: int,
+        noreply: bool,
+        identity: WriteId | None,
     ) -> None:
         """`request`: the storage command, without its value."""
         super().__init__()
         self._conversation = conversation
         self.request = request
+        self.noreply = noreply
         self.identity = identity
         self._key: bytes = request.key
         self._group_id = conversation.context.group_of(self._key)
@@ -168,29 +192,15 @@ def _ignore(outcome: WriteOutcome) -> None:
     """If the shard does not hear of it, its leader drops the pieces later."""
 
 
-class LargeWrite(PendingWrite):
+class LargeWrite:
     """The command that stores an uploaded value, from its lane to its reply."""
 
-    __slots__ = ("_deadline_ns", "_instead", "_upload")
+    __slots__ = ("_deadline_ns", "_pending", "_upload")
 
-    def __init__(
-        self,
-        conversation: Conversation,
-        slot: Slot | None,
-        lane: GroupLane,
-        upload: Upload,
-        op: int,
-        args: tuple[object, ...],
-        instead: tuple[int, bytes] | None,
-    ) -> None:
-        """`op`, `args`: the storage command. `instead`: what is written if the leader has no memory
-        for the value, and what is answered then; None = a refusal without a write.
-        """
-        key: bytes = upload.request.key
-        identity = upload.identity
-        super().__init__(conversation, slot, lane, op, key, args, len(key), None, identity)
+    def __init__(self, upload: Upload, pending: PendingWrite) -> None:
+        """`pending`: the storage command without its value. It renders the reply."""
         self._upload = upload
-        self._instead = instead
+        self._pending = pending
         self._deadline_ns = 0
 
     def start(self, deadline_ns: int) -> None:
@@ -203,32 +213,56 @@ class LargeWrite(PendingWrite):
 
     def go_on(self) -> None:
         """All pieces have their outcome."""
-        upload = self._upload
+        upload, pending = self._upload, self._pending
         if upload.failure is not None:
-            self.done(upload.failure)
+            self._done(upload.failure)
         elif upload.is_out_of_memory:
             upload.drop()
-            if self._instead is None:
-                self.done(OUT_OF_MEMORY)
-            else:
-                self.op, self.reply = self._instead
-                self._write(self.op, ())
+            self._write_instead()
         else:
-            self._write(OP_STORE_PIECES, (upload.upload_id, (self.op, *self.args)))
+            args = (upload.upload_id, (pending.op, *pending.args))
+            self._write(OP_STORE_PIECES, args, self._done)
 
-    def _write(self, op: int, args: tuple[object, ...]) -> None:
-        lane = self.lane
-        write: Write = self.conversation.coordinator.write(
-            *(lane.group_id, op, self.key, args, self.size, self.done),
-            *(lane.last_write, self.identity, self._deadline_ns),
+    def _write_instead(self) -> None:
+        """The leader has no memory for the value."""
+        pending = self._pending
+        op = pending.args[META_SET_MODE - ARGS] if pending.op == OP_META_SET else pending.op
+        if op == OP_SET:
+            # As in memcached: no client may read what was to be replaced.
+            self._write(OP_DELETE, (), self._refused)
+        elif pending.identity is not None:
+            # It may be a repetition of what was done before: the session tells. A cas with a unique
+            # that no item has changes nothing.
+            self._write(OP_CAS, (b"", 0, 0), self._refused)
+        else:
+            pending.done(OUT_OF_MEMORY)
+
+    def _write(
+        self, op: int, args: tuple[object, ...], done: Callable[[WriteOutcome], None]
+    ) -> None:
+        pending = self._pending
+        lane = pending.lane
+        write = pending.conversation.coordinator.write(
+            lane.group_id,
+            op,
+            pending.key,
+            args,
+            pending.size,
+            done,
+            lane.last_write,
+            pending.identity,
+            self._deadline_ns,
         )
         if not write.finished:
-            self.write = lane.last_write = write
+            pending.write = lane.last_write = write
 
-    def done(self, outcome: WriteOutcome) -> None:
-        """The outcome."""
+    def _refused(self, outcome: WriteOutcome) -> None:
+        """The outcome of what was written instead."""
+        self._pending.done(OUT_OF_MEMORY if outcome in _NOTHING_STORED else outcome)
+
+    def _done(self, outcome: WriteOutcome) -> None:
         if isinstance(outcome, Failure):
             self._upload.drop()
         elif outcome == PIECES_MISSING:
             outcome = Failure(DROPPED, outcome_known=True)
-        super().done(outcome)
+        self._pending.done(outcome)

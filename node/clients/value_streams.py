@@ -4,8 +4,8 @@ A *stream* stands among the pieces of a reply (`replies.py`). The connection ask
 per turn of the loop while its transport takes more, so a value holds up nobody and is copied
 nowhere. Where the value comes from:
 
- - a replica here: it may be the leader's or any other one, since the bytes of a value's number never
-   change. The stream refers to the pieces, and keeps them if the item is replaced meanwhile;
+ - a replica here: the leader's or any other one, since the bytes of a value's number never change.
+   The stream refers to the pieces, and keeps them if the item is replaced meanwhile;
  - another node: a few pieces are asked for ahead of the client.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from quorumcache.node.clients.context import ClientContext
-from quorumcache.node.clients.replies import Replies, ValueStream
+from quorumcache.node.clients.replies import Replies, Slot, ValueStream
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import ReadOutcome
 from quorumcache.node.store.item import value_bytes, value_id
@@ -52,6 +52,10 @@ class HeldStream(ValueStream):
         """For `ValueStream`."""
         self._value = ()
 
+    def again(self) -> ValueStream:
+        """For `ValueStream`."""
+        return HeldStream(self._value)
+
 
 class FetchedStream(ValueStream):
     """Of a value that another node has."""
@@ -61,6 +65,7 @@ class FetchedStream(ValueStream):
         "_group_id",
         "_is_asking",
         "_is_closed",
+        "_item",
         "_key",
         "_left_bytes",
         "_opened",
@@ -85,6 +90,7 @@ class FetchedStream(ValueStream):
         self._replies = replies
         self._group_id = group_id
         self._key = key
+        self._item = item
         self._value_id = value_id(item)
         self._left_bytes = value_bytes(item)
         """Of pieces that have not come."""
@@ -114,6 +120,13 @@ class FetchedStream(ValueStream):
         """For `ValueStream`."""
         self._is_closed = True
         self._pieces.clear()
+
+    def again(self) -> ValueStream:
+        """For `ValueStream`."""
+        place = (self._context, self._replies, self._group_id, self._key)
+        other = FetchedStream(*place, self._item, self._source)
+        other._ask()
+        return other
 
     def _ask(self) -> None:
         if (
@@ -157,6 +170,16 @@ class FetchedStream(ValueStream):
         else:
             self._replies.schedule_pump()
         self._ask()
+
+
+def fill_with_stream(
+    replies: Replies, slot: Slot, head: bytes, stream: ValueStream, tail: bytes
+) -> None:
+    """Complete a reply that holds one large value: what goes before it, the value, what follows."""
+    slot.pieces.append(head)
+    replies.reply_bytes += len(head)
+    replies.add_stream(slot, stream)
+    replies.fill(slot, tail)
 
 
 def open_stream(

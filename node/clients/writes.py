@@ -121,7 +121,10 @@ class PendingWrite:
         else:
             data = self._render(outcome)
         conversation.order.ended(self.lane, True)
-        conversation.replies.fill(self.slot, data)
+        self._fill(data)
+
+    def _fill(self, data: bytes) -> None:
+        self.conversation.replies.fill(self.slot, data)
 
     def _render(self, result: Any) -> bytes:
         if self.reply is not None:

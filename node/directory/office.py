@@ -177,7 +177,7 @@ class DirectoryOffice:
         return group.leader_id if group is not None else 0
 
     def _limit_items(self, item_bytes_max: int) -> None:
-        self._host.item_bytes_max = item_bytes_max
+        self._host.limit_items(item_bytes_max)
         self.on_item_bytes_max(item_bytes_max)
 
 

@@ -15,7 +15,6 @@ What ends an attempt, and what follows:
     executed, with the last reason.
 
 Held operations are tried again when a leader appears, a peer comes back, or the next sweep is due.
-
 The coordinator decides where an operation goes next. Its parts do the rest: `Serving` carries it
 out here, `Leaders` knows the way, `Forwards` has those that are with another node, `Held` those
 that wait for a leader, `Relays` those of other nodes; `NodeSessions` numbers writes, `Deadlines`
@@ -34,6 +33,7 @@ from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.operations.forwards import Forwards
 from quorumcache.node.operations.held import Held
 from quorumcache.node.operations.leaders import Leaders
+from quorumcache.node.operations.meta_read import MetaRead
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import (
     Operation,
@@ -85,7 +85,7 @@ class Coordinator(OperationOwner):
         timeout_ms: int,
     ) -> None:
         """`timeout_ms`: how long an operation of a client is tried."""
-        timeout_ns = timeout_ms * 1_000_000
+        self._timeout_ns = timeout_ns = timeout_ms * 1_000_000
         self.serving = serving
         self.leaders = leaders
         self.host = serving.host
@@ -93,7 +93,6 @@ class Coordinator(OperationOwner):
         self.counters = serving.counters
         self.timings = timings
         self.timeout_ms = timeout_ms
-        self._timeout_ns = timeout_ns
         self.forwards = Forwards(
             peers=serving.peers,
             clock=serving.clock,
@@ -115,7 +114,6 @@ class Coordinator(OperationOwner):
         self.serving.node_id = self.leaders.node_id = node_id
 
     # -- operations of this node's clients ----------------------------------------------
-
     def write(
         self,
         group_id: int,
@@ -146,12 +144,7 @@ class Coordinator(OperationOwner):
             identity,
         )
         write.after = after
-        if deadline_ns:
-            self._begin_late(write)
-            return write
-        self.route(write)
-        if not write.finished:
-            self.deadlines.queue.append(write)
+        self.begin(write, deadline_ns != 0)
         return write
 
     def read(
@@ -203,6 +196,15 @@ class Coordinator(OperationOwner):
 
     def deadline_ns(self) -> int:
         return self.clock.monotonic_ns() + self._timeout_ns
+
+    def begin(self, operation: Operation, is_late: bool) -> None:
+        """Make the first attempt. `is_late`: its request had to wait in its connection."""
+        if is_late:
+            self._begin_late(operation)
+        else:
+            self.route(operation)
+            if not operation.finished:
+                self.deadlines.queue.append(operation)
 
     def _begin_late(self, operation: Operation) -> None:
         """Its time has run since its request came."""
@@ -285,7 +287,7 @@ class Coordinator(OperationOwner):
         if isinstance(read, PieceRead):
             return self.pieces.attempt(read)
         if group is not None:
-            items = self.serving.lookup_stale(group, read.keys_left, read.staleness_ns)
+            items = self.serving.read_stale(group, read)
             if items is None:
                 return False
             read.target = 0
@@ -305,7 +307,7 @@ class Coordinator(OperationOwner):
 
     def serve_read(self, read: Read) -> None:
         """Read under the lease or a confirmed read index."""
-        items = self.serving.lookup(self.host.groups[read.group_id], read.keys_left, read)
+        items = self.serving.read(self.host.groups[read.group_id], read)
         if items is not None:
             read.on_items(items)
 
@@ -368,6 +370,8 @@ class Coordinator(OperationOwner):
             operation.on_answer(item)
         elif kind == FORWARD_ITEMS:
             assert isinstance(operation, Read)
+            if isinstance(operation, MetaRead):
+                operation.hint = item[3] if len(item) > 3 else None
             operation.on_items(list(item[2]))
         elif kind == FORWARD_RESULT:
             assert isinstance(operation, Proposal)
@@ -440,11 +444,7 @@ class Coordinator(OperationOwner):
                 operation.on_lost()
         for group_id in self._held.groups():
             self._release(group_id)
-        self._ask(now_ns)
-
-    def _ask(self, now_ns: int) -> None:
-        """Ask live replicas for the leaders of groups without an answer or a known leader."""
-        wanted = self.forwards.silent_groups(now_ns)
-        wanted.update(dict.fromkeys(self._held.groups()))
+        # Ask live replicas for the leaders of groups without an answer or a known leader.
+        wanted = self.forwards.silent_groups(now_ns) | dict.fromkeys(self._held.groups())
         for node_id, asked in self.leaders.questions(wanted, now_ns).items():
             self.serving.reply(node_id, (LEADERS_REQUEST, tuple(asked)))

@@ -30,9 +30,10 @@ _FORMS: Final[dict[int, tuple[tuple[type, ...], ...]]] = {
         (*_ITEM, int, tuple),
         (*_ITEM, int, tuple, int),
         (*_ITEM, int, tuple, int, int, int),
+        (*_ITEM, int, tuple, int, int),
     ),
     FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),
-    FORWARD_ITEMS: ((*_ITEM, tuple),),
+    FORWARD_ITEMS: ((*_ITEM, tuple), (*_ITEM, tuple, tuple)),
     FORWARD_REFUSED: ((*_ITEM, int, str),),
     FORWARD_LOST: (_ITEM,),
     FORWARD_RELAY: ((*_ITEM, tuple),),
@@ -40,6 +41,9 @@ _FORMS: Final[dict[int, tuple[tuple[type, ...], ...]]] = {
     LEADERS_REPLY: ((int, tuple),),
 }
 """Types of the members of each kind of item: one row for each form that it may have."""
+
+_HINT: Final = (int, int)
+"""Types of what a FORWARD_ITEMS tells of the use of an item."""
 
 _REPORT: Final = (int, int, int)
 """Types of one group's member in a LEADERS_REPLY."""
@@ -56,6 +60,7 @@ def check_forward(item: tuple[Any, ...]) -> None:
         fits = bool(item[3]) and all(type(key) is bytes for key in item[3])
     elif fits and kind == FORWARD_ITEMS:
         fits = all(found is None or type(found) is bytes for found in item[2])
+        fits = fits and all(tuple(map(type, hint)) == _HINT for hint in item[3:])
     elif fits and kind == FORWARD_RESULT:
         fits = is_result(item[2])
     elif fits and kind == FORWARD_RELAY:

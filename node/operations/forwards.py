@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.failure import NO_CONNECTION
+from quorumcache.node.operations.meta_read import MetaRead
 from quorumcache.node.operations.operation import Operation, Proposal, Read, Write
 from quorumcache.node.operations.read_values import PieceRead
 from quorumcache.node.peers.items import (
@@ -229,6 +230,9 @@ def _read_item(read: Read, request_id: int) -> tuple[Any, ...]:
     if isinstance(read, PieceRead):
         place = (read.value_id, read.position)
         return (FORWARD_READ, request_id, read.group_id, read.keys, read.staleness_ns, *place)
+    if isinstance(read, MetaRead) and read.asks:
+        level = (read.staleness_ns, read.asks)
+        return (FORWARD_READ, request_id, read.group_id, read.keys_left, *level)
     if read.staleness_ns:
         return (FORWARD_READ, request_id, read.group_id, read.keys_left, read.staleness_ns)
     return (FORWARD_READ, request_id, read.group_id, read.keys_left)

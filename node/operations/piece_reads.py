@@ -45,7 +45,7 @@ class PieceReads:
         to answer it.
         """
         group = self._serving.host.groups.get(read.group_id)
-        piece = self._serving.piece(read.group_id, read.value_id, read.position)
+        piece = self._serving.read_values.piece(read.group_id, read.value_id, read.position)
         if piece is not None or (group is not None and group.is_leader):
             read.target = 0
             read.finish([piece])

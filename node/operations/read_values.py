@@ -11,11 +11,18 @@ gets all of it when the item is replaced meanwhile.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.operations.operation import OperationOwner, Read, ReadOutcome
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
+from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
+from quorumcache.node.store.item import value_id
+from quorumcache.node.store.store import shard_store
+
+if TYPE_CHECKING:
+    from quorumcache.node.clock import Clock
 
 KEPT_NS: Final = 10_000_000_000
 """A value that was not asked for during so long is not kept for its readers any more. A reader
@@ -38,54 +45,68 @@ class PieceRead(Read):
         group_id: int,
         deadline_ns: int,
         key: bytes,
-        value_id: int,
+        number: int,
         position: int,
         source: int,
         done: Callable[[ReadOutcome], None],
     ) -> None:
-        """`position`: 0, 1, 2, ... `source`: the node that answered with the item; 0 = not
-        known.
+        """`number`: the value id. `position`: 0, 1, 2, ... `source`: the node that answered with
+        the item; 0 = not known.
         """
         # Any staleness will do; by that the coordinator tells it from other reads.
         super().__init__(owner, group_id, deadline_ns, (key,), done, ANY_STALENESS_NS)
-        self.value_id = value_id
+        self.value_id = number
         self.position = position
         self.source = source
 
 
 class ReadValues:
-    """Values of large items that readers are at."""
+    """The values of large items of this node's replicas, and those that readers are at."""
 
-    __slots__ = ("_kept", "kept_bytes")
+    __slots__ = ("_clock", "_groups", "_kept", "kept_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Mapping[int, ReplicaGroup], clock: Clock) -> None:
+        self._groups = groups
+        self._clock = clock
         self._kept: OrderedDict[tuple[int, int], tuple[tuple[bytes, ...], int, int]] = OrderedDict()
         """By group and value id: the value, its length, and when it was asked for last, in ns. The
         one that was asked for longest ago comes first."""
         self.kept_bytes = 0
 
-    def keep(self, group_id: int, value_id: int, value: tuple[bytes, ...], now_ns: int) -> None:
-        """A reader is going to ask for this value."""
-        key = (group_id, value_id)
+    def keep(self, group_id: int, item: bytes) -> None:
+        """Another node is given an item of a replica here. If it is a large one, that node is going
+        to ask for its value.
+        """
+        value = shard_store(self._groups[group_id].machine).value_of(item)
+        if value is None:
+            return
+        key = (group_id, value_id(item))
         before = self._kept.pop(key, None)
         if before is None:
             size = sum(map(len, value))
             self.kept_bytes += size
         else:
             size = before[1]
-        self._kept[key] = (value, size, now_ns)
+        self._kept[key] = (value, size, self._clock.monotonic_ns())
         while self.kept_bytes > KEPT_BYTES_MAX and len(self._kept) > 1:
             self._forget_first()
 
-    def piece(self, group_id: int, value_id: int, position: int, now_ns: int) -> bytes | None:
-        """A piece of a value that is kept; None if it is not."""
-        key = (group_id, value_id)
+    def piece(self, group_id: int, number: int, position: int) -> bytes | None:
+        """A piece of the value of this number; None if it is not here."""
+        key = (group_id, number)
         found = self._kept.get(key)
-        if found is None or not 0 <= position < len(found[0]):
+        value: tuple[bytes, ...] | None
+        if found is not None:
+            value = found[0]
+            self._kept[key] = (value, found[1], self._clock.monotonic_ns())
+            self._kept.move_to_end(key)
+        else:
+            group = self._groups.get(group_id)
+            if group is None or group_id == DIRECTORY_GROUP_ID:
+                return None
+            value = shard_store(group.machine).values.get(number)
+        if value is None or not 0 <= position < len(value):
             return None
-        value, size, _ = found
-        self._kept[key] = (value, size, now_ns)
-        self._kept.move_to_end(key)
         return value[position]
 
     def sweep(self, now_ns: int) -> None:

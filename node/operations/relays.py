@@ -12,6 +12,7 @@ from quorumcache.node.operations.deadlines import Deadlines
 from quorumcache.node.operations.failure import NO_LEADER, RELAY_WITHOUT_ANSWER
 from quorumcache.node.operations.forwards import TOO_MANY_BYTES, Forwards
 from quorumcache.node.operations.leaders import Leaders
+from quorumcache.node.operations.meta_read import Hint
 from quorumcache.node.operations.operation import Operation
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.items import (
@@ -80,9 +81,11 @@ class Relays:
         """Answer the node that asked."""
         self._serving.reply(node_id, item)
 
-    def reply_items(self, node_id: int, request_id: int, items: tuple[bytes | None, ...]) -> None:
+    def reply_items(
+        self, node_id: int, request_id: int, items: tuple[bytes | None, ...], hint: Hint | None
+    ) -> None:
         """Likewise, with the items of a read."""
-        self._serving.reply_items(node_id, request_id, items)
+        self._serving.reply_items(node_id, request_id, items, hint)
 
 
 class Relayed(Operation):
@@ -110,7 +113,8 @@ class Relayed(Operation):
         kind = item[0]
         if kind == FORWARD_ITEMS and self.is_read:
             self._end()
-            self.relays.reply_items(self.node_id, self.from_id, item[2])
+            hint = item[3] if len(item) > 3 else None
+            self.relays.reply_items(self.node_id, self.from_id, item[2], hint)
         elif kind == FORWARD_RESULT and not self.is_read:
             self._end()
             self.relays.reply(self.node_id, (FORWARD_RESULT, self.from_id, item[2]))

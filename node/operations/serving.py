@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from quorumcache.node.operations.failure import LEADERSHIP_CHANGED, NOT_THE_LEADER
+from quorumcache.node.operations.failure import NOT_THE_LEADER
+from quorumcache.node.operations.meta_read import ASKS_HINT, NO_BUMP, Hint, MetaRead
+from quorumcache.node.operations.operation import Read
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.operations.read_values import ReadValues
+from quorumcache.node.operations.stand_ins import AfterRemoval, OutOfMemory
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -35,17 +38,18 @@ from quorumcache.node.state_machine import (
 from quorumcache.node.store.commands import (
     GROWING_OPS,
     OP_DELETE,
+    OP_META_ARITHMETIC,
+    OP_META_GET,
+    OP_META_SET,
     OP_REFUSE,
     OP_SET,
+    grows,
     in_place_of,
+    without_growth,
 )
 from quorumcache.node.store.item import PIECES
-from quorumcache.node.store.item import value_id as value_id_of
 from quorumcache.node.store.results import (
-    DELETED,
-    NOT_FOUND,
     OUT_OF_MEMORY,
-    removed_items,
     shown_item,
 )
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
@@ -53,8 +57,12 @@ from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
+    from quorumcache.node.cluster_time import ClusterTime
     from quorumcache.node.peers.sender import PeerSender
     from quorumcache.node.telemetry.counters import Counters
+
+CLOCKS_APART_MS: Final = 250
+"""More than clocks of nodes that are settled are apart, and much less than a second."""
 
 REPLY_BYTES_MAX: Final = 4 << 20
 """A forwarded read is answered up to the item that passes this; the reader asks for the rest."""
@@ -66,6 +74,8 @@ class ServingHost(Protocol):
     groups: dict[int, ReplicaGroup]
     bytes_used: int
     disk_trouble: str
+    may_use_new_ops: bool
+    time: ClusterTime
 
     def flush_soon(self) -> None: ...
 
@@ -89,7 +99,7 @@ class Serving:
         self.clock = clock
         self.counters = counters
         self.memory_bytes = memory_bytes
-        self.read_values = ReadValues()
+        self.read_values = ReadValues(host.groups, clock)
 
     def submit(
         self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
@@ -107,11 +117,15 @@ class Serving:
             and not group.evicts
             and command[OP] in GROWING_OPS
             and self.host.bytes_used + size > self.memory_bytes
+            and grows(command)
         ):
             self.counters.store_no_memory += 1
-            if command[OP] == OP_SET:
+            if command[OP] in (OP_META_GET, OP_META_ARITHMETIC):
+                group.submit(without_growth(command), size, waiter)
+                return
+            if command[OP] in (OP_SET, OP_META_SET):
                 command = in_place_of(command, OP_DELETE)
-                waiter = _OutOfMemory(waiter)
+                waiter = OutOfMemory(waiter)
             elif command[SESSION] >= CLIENT_SESSION_MIN:
                 command = in_place_of(command, OP_REFUSE)
             else:
@@ -120,8 +134,47 @@ class Serving:
             size = len(command[KEY])
         group.submit(command, size, waiter)
 
+    def times(self, group_id: int) -> tuple[int, int]:
+        """Cluster time and wall time, in milliseconds, as this node may show them of an item.
+
+        Where another node leads the group its stamps may be ahead of our clock, and an item of 30
+        seconds would have 31 left. So much later is it here.
+        """
+        time = self.host.time
+        now_ms = time.now_ms()
+        group = self.host.groups.get(group_id)
+        if group is not None:
+            now_ms = max(now_ms, group.machine.last_now_ms)
+        if group is None or not group.is_leader:
+            now_ms += CLOCKS_APART_MS
+        return now_ms, time.wall_of(now_ms)
+
+    def hint(self, group: ReplicaGroup, key: bytes, asks: int) -> Hint | None:
+        """What this replica knows of the use of a key's item before a read that asks so much."""
+        if not asks & ASKS_HINT:
+            return None
+        was_hit, last_access_s = shard_store(group.machine).hint(key)
+        return int(was_hit), max(0, group.now_ms() // 1000 - last_access_s)
+
+    def read(self, group: ReplicaGroup, read: Read) -> list[bytes | None] | None:
+        """`lookup`, for an operation of this node's clients. What a meta command asks besides is
+        told before the item counts as read."""
+        asks = 0
+        if isinstance(read, MetaRead):
+            asks = read.asks
+            read.hint = self.hint(group, read.keys[0], asks)
+        return self.lookup(group, read.keys_left, read, asks)
+
+    def read_stale(self, group: ReplicaGroup, read: Read) -> list[bytes | None] | None:
+        """Likewise, `lookup_stale`."""
+        asks = 0
+        if isinstance(read, MetaRead):
+            asks = read.asks
+            read.hint = self.hint(group, read.keys[0], asks)
+        return self.lookup_stale(group, read.keys_left, read.staleness_ns, asks)
+
     def lookup(
-        self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: ReadWaiter
+        self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: ReadWaiter, asks: int = 0
     ) -> list[bytes | None] | None:
         """Packed items, or None when expired ones have to be removed through the log first."""
         store = shard_store(group.machine)
@@ -134,11 +187,13 @@ class Serving:
                 expired.append(key)
             else:
                 items.append(item)
+                if item is not None and not asks & NO_BUMP:
+                    store.note_hit(key)
         if not expired:
             return items
         self._count_ended(store, now_ms, len(expired))
         removal = store.removal_of(expired, now_ms)
-        group.submit(removal, 64 * len(expired), _AfterRemoval(waiter, self.counters))
+        group.submit(removal, 64 * len(expired), AfterRemoval(waiter, self.counters))
         return None
 
     def is_fresh(self, group: ReplicaGroup, staleness_ns: int) -> bool:
@@ -150,7 +205,7 @@ class Serving:
         return group.staleness_ns(self.clock.monotonic_ns()) <= staleness_ns
 
     def lookup_stale(
-        self, group: ReplicaGroup, keys: tuple[bytes, ...], staleness_ns: int
+        self, group: ReplicaGroup, keys: tuple[bytes, ...], staleness_ns: int, asks: int = 0
     ) -> list[bytes | None] | None:
         """Packed items as this replica has them; None when it has to be read the linearizable way.
 
@@ -174,6 +229,8 @@ class Serving:
             if item is EXPIRED:
                 ended += 1
                 item = None
+            elif item is not None and not asks & NO_BUMP:
+                store.note_hit(key)
             items.append(item)
         if ended:
             self._count_ended(store, now_ms, ended)
@@ -193,21 +250,23 @@ class Serving:
         """A read that another node forwarded; its form was checked."""
         self.counters.forwarded_in += 1
         _, request_id, group_id, keys, *level = item
-        if len(level) > 1:
+        if len(level) > 2:
             self._forwarded_piece_read(node_id, request_id, group_id, level[1], level[2])
             return
+        asks = level[1] if len(level) > 1 else 0
         if level and level[0] > 0:
             replica = self.host.groups.get(group_id)
-            if replica is not None:
-                items = self.lookup_stale(replica, keys, level[0])
+            if replica is not None and group_id != DIRECTORY_GROUP_ID:
+                hint = self.hint(replica, keys[0], asks)
+                items = self.lookup_stale(replica, keys, level[0], asks)
                 if items is not None:
-                    self.reply_first_items(node_id, request_id, group_id, items)
+                    self.reply_first_items(node_id, request_id, group_id, items, hint)
                     return
         group = self.led_here(group_id)
         if group is None:
             self.refuse(node_id, request_id, group_id, NOT_THE_LEADER)
             return
-        forwarded = ForwardedRead(self, node_id, request_id, group, keys)
+        forwarded = ForwardedRead(self, node_id, request_id, group, keys, asks)
         if group.has_lease():
             self.counters.lease_reads += 1
             forwarded.on_readable()
@@ -218,29 +277,11 @@ class Serving:
     def _forwarded_piece_read(
         self, node_id: int, request_id: int, group_id: int, value_id: int, position: int
     ) -> None:
-        piece = self.piece(group_id, value_id, position)
+        piece = self.read_values.piece(group_id, value_id, position)
         if piece is None and self.led_here(group_id) is None:
             self.refuse(node_id, request_id, group_id, NOT_THE_LEADER)
         else:
             self.reply_items(node_id, request_id, (piece,))
-
-    def piece(self, group_id: int, value_id: int, position: int) -> bytes | None:
-        """A piece of a large value, if it is here: in a replica, or kept for its readers."""
-        now_ns = self.clock.monotonic_ns()
-        piece = self.read_values.piece(group_id, value_id, position, now_ns)
-        group = self.host.groups.get(group_id)
-        if piece is not None or group is None or group_id == DIRECTORY_GROUP_ID:
-            return piece
-        value = shard_store(group.machine).values.get(value_id)
-        return value[position] if value is not None and 0 <= position < len(value) else None
-
-    def keep_value(self, group_id: int, item: bytes) -> None:
-        """Another node is given an item of this replica: if it is a large one, keep its value."""
-        if item[0] & PIECES:
-            value = shard_store(self.host.groups[group_id].machine).value_of(item)
-            if value is not None:
-                now_ns = self.clock.monotonic_ns()
-                self.read_values.keep(group_id, value_id_of(item), value, now_ns)
 
     def forwarded_write(self, node_id: int, item: tuple[Any, ...]) -> None:
         """A write that another node forwarded; its form was checked."""
@@ -272,6 +313,8 @@ class Serving:
             return False
         self.counters.forwarded_in += 1
         self.counters.lease_reads += 1
+        if found is not None:
+            group.machine.note_hit(key)
         self.reply_items(node_id, request_id, (found,))
         return True
 
@@ -296,22 +339,36 @@ class Serving:
         self.host.flush_soon()
 
     def reply_first_items(
-        self, node_id: int, request_id: int, group_id: int, items: Sequence[bytes | None]
+        self,
+        node_id: int,
+        request_id: int,
+        group_id: int,
+        items: Sequence[bytes | None],
+        hint: Hint | None = None,
     ) -> None:
         """Answer a read of another node with as many of its items as one answer may hold."""
         size = 0
         for count, item in enumerate(items, 1):
             if item is not None and item[0] & PIECES:
-                self.keep_value(group_id, item)
+                self.read_values.keep(group_id, item)
             size += len(item) if item is not None else 1
             if size > REPLY_BYTES_MAX:
                 items = items[:count]
                 break
-        self.reply_items(node_id, request_id, items)
+        self.reply_items(node_id, request_id, items, hint)
 
-    def reply_items(self, node_id: int, request_id: int, items: Sequence[bytes | None]) -> None:
+    def reply_items(
+        self,
+        node_id: int,
+        request_id: int,
+        items: Sequence[bytes | None],
+        hint: Hint | None = None,
+    ) -> None:
         """Answer a read of another node; refuse it if too many values are queued for that node."""
-        if not self.peers.send_bulk(node_id, (FORWARD_ITEMS, request_id, items)):
+        answer: tuple[Any, ...] = (FORWARD_ITEMS, request_id, items)
+        if hint is not None:
+            answer = (*answer, hint)
+        if not self.peers.send_bulk(node_id, answer):
             why = "too many values are queued for the node that asked"
             self.peers.send(node_id, (FORWARD_REFUSED, request_id, self.node_id, why))
         self.host.flush_soon()
@@ -331,7 +388,7 @@ class ForwardedWrite:
     def on_result(self, result: Result) -> None:
         item = shown_item(result)
         if item is not None:
-            self.serving.keep_value(self.group_id, item)
+            self.serving.read_values.keep(self.group_id, item)
         self.serving.reply(self.node_id, (FORWARD_RESULT, self.request_id, result))
 
     def on_refused(self, why: str) -> None:
@@ -344,7 +401,7 @@ class ForwardedWrite:
 class ForwardedRead:
     """Answers the node that forwarded a read to us."""
 
-    __slots__ = ("group", "keys", "node_id", "request_id", "serving")
+    __slots__ = ("asks", "group", "keys", "node_id", "request_id", "serving")
 
     def __init__(
         self,
@@ -353,59 +410,22 @@ class ForwardedRead:
         request_id: int,
         group: ReplicaGroup,
         keys: tuple[bytes, ...],
+        asks: int,
     ) -> None:
         self.serving = serving
         self.node_id = node_id
         self.request_id = request_id
         self.group = group
         self.keys = keys
+        self.asks = asks
 
     def on_readable(self) -> None:
-        items = self.serving.lookup(self.group, self.keys, self)
+        serving = self.serving
+        hint = serving.hint(self.group, self.keys[0], self.asks)
+        items = serving.lookup(self.group, self.keys, self, self.asks)
         if items is not None:
             group_id = self.group.group_id
-            self.serving.reply_first_items(self.node_id, self.request_id, group_id, items)
+            serving.reply_first_items(self.node_id, self.request_id, group_id, items, hint)
 
     def on_refused(self, why: str) -> None:
         self.serving.refuse(self.node_id, self.request_id, self.group.group_id, why)
-
-
-class _AfterRemoval:
-    """Reads again once the expired items are out of the log's state."""
-
-    __slots__ = ("counters", "reader")
-
-    def __init__(self, reader: ReadWaiter, counters: Counters) -> None:
-        self.reader = reader
-        self.counters = counters
-
-    def on_result(self, result: Result) -> None:
-        self.counters.reclaimed += removed_items(result)
-        # The removal was committed after the read began, so the state is current as of then.
-        self.reader.on_readable()
-
-    def on_refused(self, why: str) -> None:
-        self.reader.on_refused(why)
-
-    def on_lost(self) -> None:
-        self.reader.on_refused(LEADERSHIP_CHANGED)
-
-
-class _OutOfMemory:
-    """Turns the result of the delete that stands in for a refused set into the refusal."""
-
-    __slots__ = ("waiter",)
-
-    def __init__(self, waiter: Any) -> None:
-        self.waiter = waiter
-
-    def on_result(self, result: Result) -> None:
-        # Anything else is no result of a delete: the session's state, or what an earlier attempt of
-        # the client had as its first answer.
-        self.waiter.on_result(OUT_OF_MEMORY if result in (DELETED, NOT_FOUND) else result)
-
-    def on_refused(self, why: str) -> None:
-        self.waiter.on_refused(why)
-
-    def on_lost(self) -> None:
-        self.waiter.on_lost()

@@ -33,14 +33,17 @@ refuse it."""
 
 FORWARD_READ: Final = 33
 """(kind, request_id, group_id, keys): read these keys linearizably as the group's leader. With a
-fifth member, staleness_ns: any replica that is behind by no more than that may answer."""
+fifth member, staleness_ns: any replica that is behind by no more than that may answer. With a
+sixth, asks: what a meta command asks besides (`operations/meta_read.py`), of one key; to nodes of
+form 2 or more only."""
 
 FORWARD_RESULT: Final = 34
 """(kind, request_id, result): the write's result."""
 
 FORWARD_ITEMS: Final = 35
 """(kind, request_id, items): the packed items of the read's first keys, None for a miss. One or
-more; fewer than were asked for when they would make too long a frame."""
+more; fewer than were asked for when they would make too long a frame. With a fourth member, if the
+read asked for it: (was_hit, idle_seconds) of the one key."""
 
 FORWARD_REFUSED: Final = 36
 """(kind, request_id, leader_node_id, why): certainly not executed; 0 = leader unknown here."""

@@ -8,6 +8,7 @@ included, once the line has words enough to be looked at.
 from collections.abc import Callable
 from typing import Final
 
+from quorumcache.node.protocol.meta_lines import META_PARSERS
 from quorumcache.node.protocol.numbers import (
     INT32_MAX,
     INT32_MIN,
@@ -236,4 +237,5 @@ _LINE_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"cluster": _cluster,
     b"quit": _quit,
     b"shutdown": _shutdown,
+    **META_PARSERS,
 }

@@ -18,7 +18,6 @@ from quorumcache.node.store.item import (
     cas_unique,
     expires_at_ms,
     item_flags,
-    item_value,
 )
 
 META_NOOP_LINE: Final = b"MN\r\n"
@@ -41,6 +40,25 @@ def ttl_s(expires_ms: int, now_ms: int) -> int:
     return max(0, (expires_ms - now_ms + 999) // 1000)
 
 
+class _Times:
+    """What a `t` shows, from one flag to the next: T and N, which change it, may stand before it or
+    behind it."""
+
+    __slots__ = ("_before_last", "_left", "_new", "shown_ms")
+
+    def __init__(self, letters: bytes, old_ms: int, new_ms: int, is_new: bool) -> None:
+        """`old_ms`: the end before the last of T and N, `new_ms`: behind it."""
+        self._before_last = old_ms
+        self._new = new_ms
+        self._left = int(b"T" in letters) + int(is_new and b"N" in letters)
+        self.shown_ms = 0 if is_new else old_ms
+
+    def pass_one(self) -> None:
+        """A T, or the N of a new item."""
+        self._left -= 1
+        self.shown_ms = self._before_last if self._left else self._new
+
+
 def meta_hit(
     request: MetaGet,
     item: bytes,
@@ -53,9 +71,10 @@ def meta_hit(
 ) -> bytes:
     """The reply to an `mg` that found an item or made one.
 
-    `item`: packed, as the command left it. `old_expires_at_ms`: when it would have ended without
-    the command's T, 0 for never and for a new one. `is_new`: N made it. `is_won`: this client is
-    told W. `was_hit`, `idle_s`: whether it was read before, and the seconds since it was last used.
+    `item`: packed, as the command left it; its block may be missing unless the value is shown.
+    `old_expires_at_ms`: when it would have ended without the last of T and N, 0 = never. `is_new`:
+    N made it. `is_won`: this client is told W. `was_hit`, `idle_s`: whether it was read before, and
+    the seconds since it was last used.
     """
     reply = request.reply
     letters = reply.letters
@@ -72,20 +91,21 @@ def meta_hit(
             return b"HD\r\n"
         out = DONE
         block = b"\r\n"
-    expires_ms = old_expires_at_ms
+    times = _Times(letters, old_expires_at_ms, expires_at_ms(item), is_new)
     for letter in letters:
         if letter == 79 or letter == 107:  # O, k
             out += _echo(reply, letter)
         elif letter == 84 or (letter == 78 and is_new):  # T, N
-            expires_ms = expires_at_ms(item)
+            times.pass_one()
         elif letter == 116:  # t
-            out += b" t%d" % ttl_s(expires_ms, now_ms)
+            out += b" t%d" % ttl_s(times.shown_ms, now_ms)
         elif letter == 99:  # c
             out += b" c%d" % cas_unique(item)
         elif letter == 102:  # f
             out += b" f%d" % item_flags(item)
         elif letter == 115:  # s
-            out += b" s%d" % len(item_value(item))
+            length_at = item.index(b" ", ITEM_DATA + 1)
+            out += b" s" + item[length_at + 1 : item.index(b"\r\n", length_at)]
         elif letter == 104:  # h
             out += b" h1" if was_hit else b" h0"
         elif letter == 108:  # l
@@ -146,14 +166,14 @@ def meta_counted(
         return b""
     digits = b"%d" % number
     out = b"VA %d" % len(digits) if with_value else DONE
-    shown_ms = old_expires_at_ms
+    times = _Times(reply.letters, old_expires_at_ms, expires_ms, is_new)
     for letter in reply.letters:
         if letter == 99:  # c
             out += b" c%d" % unique
         elif letter == 116:  # t
-            out += b" t%d" % ttl_s(shown_ms, now_ms)
+            out += b" t%d" % ttl_s(times.shown_ms, now_ms)
         elif letter == 84 or (letter == 78 and is_new):  # T, N
-            shown_ms = expires_ms
+            times.pass_one()
         else:
             out += _echo(reply, letter)
     return b"%b\r\n%b\r\n" % (out, digits) if with_value else out + b"\r\n"

@@ -9,12 +9,11 @@ FRESH ---------------> BETWEEN ----------------------> BLOCK ----+
   |                    |  |  +----------------------> SWALLOW ---+ refusal, or bad data chunk
   |    no line end yet |  |                                      |
   |                    v  | line end                             |
-  |                   LINE                BETWEEN <--------------+
-  +--> CLOSED <--- quit, HTTP, a line over its limit, an `ms` whose length cannot be read
+  |                   LINE                BETWEEN <--------------+      (a large value: VALUE in
+  +--> CLOSED <--- quit, HTTP, a line over its limit                    place of BLOCK)
 ```
 
-Which line is answered how, and which refused line swallows its block, follows memcached 1.6.45. Of
-the meta commands, which are unknown here, `ms` has a block: it is swallowed, too.
+Which line is answered how, and which refused line swallows its block, follows memcached 1.6.45.
 Time is linear in the bytes received: no byte of an unfinished line is searched twice, and the
 pieces of a block are joined once. Memory is bounded by RETRIEVAL_LINE_BYTES_MAX or the item limit.
 """
@@ -27,14 +26,23 @@ from quorumcache.node.protocol.lines import (
     SILENCE,
     parse_line,
 )
+from quorumcache.node.protocol.meta_lines import (
+    META_GET,
+    GetTail,
+    meta_gets,
+    plain_meta_get,
+)
 from quorumcache.node.protocol.requests import (
     BinaryClient,
     Get,
     Immediate,
+    MetaSet,
     Quit,
+    RefusedMetaSet,
     RefusedStore,
     Request,
     Store,
+    ValueBegins,
 )
 from quorumcache.node.protocol.responses import (
     BAD_DATA_CHUNK_LINE,
@@ -47,15 +55,19 @@ from quorumcache.node.protocol.storage_lines import (
     CACHED_TAIL_BYTES_MAX,
     META_SET,
     STORAGE_OPS,
+    MetaSetLine,
     RefusedLine,
     StorageLine,
+    finished_meta_set,
     parse_meta_set,
     parse_storage_line,
     parse_tail,
+    plain_meta_set,
 )
+from quorumcache.node.protocol.value_blocks import ALL_WHOLE, ValueBlock, ValueLimits
 from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.commands import OP_APPEND, OP_CAS, OP_PREPEND
-from quorumcache.node.store.item import KEY_BYTES_MAX, item_fits, value_bytes_sure
+from quorumcache.node.store.item import KEY_BYTES_MAX, value_bytes_sure
 
 UNFINISHED_LINE_BYTES_MAX: Final = 2048
 """An unfinished line beyond it closes the connection, as in memcached, unless it is a retrieval.
@@ -70,6 +82,7 @@ _LINE: Final = 2
 _BLOCK: Final = 3
 _SWALLOW: Final = 4
 _CLOSED: Final = 5
+_VALUE: Final = 6
 
 _CR: Final = 13
 
@@ -89,15 +102,21 @@ class Parser:
         "_state",
         "_store",
         "_sure_bytes",
+        "_value",
+        "_value_limits",
     )
 
-    def __init__(self, item_bytes_max: int = ITEM_BYTES_MAX) -> None:
+    def __init__(
+        self, item_bytes_max: int = ITEM_BYTES_MAX, value_limits: ValueLimits = ALL_WHOLE
+    ) -> None:
         """A parser at the start of a connection; `item_bytes_max` is the limit of item.py."""
         self._state = _FRESH
         """Moves in this module only; see the picture above."""
-        self._item_bytes_max = item_bytes_max
-        self._sure_bytes = value_bytes_sure(item_bytes_max)
-        """Values up to this length fit whatever key and flags they come with."""
+        self._value_limits = value_limits
+        self._value: ValueBlock | None = None
+        """The large value that is being received. None but in VALUE."""
+        self._item_bytes_max = self._sure_bytes = 0
+        self.limit_items(item_bytes_max)
         self._line = bytearray()
         """The unfinished line, or the unfinished header of a binary client. Empty but in LINE and
         FRESH."""
@@ -105,7 +124,7 @@ class Parser:
         """Bytes of the block that are still to come. 0 but in BLOCK and SWALLOW."""
         self._block = bytearray()
         """What has arrived of the block, after its wire header. Empty but in BLOCK."""
-        self._store: Store | None = None
+        self._store: Store | MetaSet | None = None
         """The storage line that the block belongs to. None but in BLOCK."""
         self._refusal: Request | None = None
         """What to hand out after the swallowed bytes. None but in SWALLOW."""
@@ -113,7 +132,9 @@ class Parser:
     def limit_items(self, item_bytes_max: int) -> None:
         """The limit is another one from the next storage line on."""
         self._item_bytes_max = item_bytes_max
-        self._sure_bytes = value_bytes_sure(item_bytes_max)
+        self._sure_bytes = min(value_bytes_sure(item_bytes_max), self._value_limits.large_bytes)
+        """Values up to this length are no large ones, and fit whatever key and flags they come
+        with."""
 
     @property
     def closed(self) -> bool:
@@ -123,7 +144,8 @@ class Parser:
     @property
     def buffered_bytes(self) -> int:
         """Bytes held of what is unfinished."""
-        return len(self._line) + len(self._block)
+        held = len(self._line) + len(self._block)
+        return held if self._value is None else held + self._value.buffered_bytes
 
     def plain_gets(self, data: bytes) -> list[bytes] | None:
         """The keys, if `data` is nothing but whole `get <key>\\r\\n` lines and nothing came before.
@@ -141,6 +163,14 @@ class Parser:
             if not 0 < len(key) <= KEY_BYTES_MAX:
                 return None
         return keys
+
+    def plain_meta_gets(self, data: bytes) -> tuple[list[bytes], GetTail] | None:
+        """The keys and their flags, if `data` is nothing but whole `mg <key> <flags>` lines with
+        the same flags, which change nothing, and nothing came before.
+
+        None if it is anything else: then it has to be fed. `data` starts with `b"mg "`.
+        """
+        return meta_gets(data) if self._state == _BETWEEN else None
 
     def feed(self, data: bytes) -> list[Request]:
         """The requests that `data`, after all that was fed before, completes, in order.
@@ -183,11 +213,12 @@ class Parser:
                 if self._state != _BETWEEN:
                     return requests
             elif command == META_SET:
-                position = self._refuse_meta_set(line_text, data, end + 1, requests)
+                position = self._meta_set(line_text, words, data, end + 1, requests)
                 if self._state != _BETWEEN:
                     return requests
             else:
-                request = parse_line(line_text, end + 1 - position)
+                plain = plain_meta_get(words) if command == META_GET else None
+                request = plain or parse_line(line_text, end + 1 - position)
                 position = end + 1
                 if type(request) is Quit:
                     self._close(requests)
@@ -219,6 +250,8 @@ class Parser:
                 requests.append(BinaryClient(binary_refusal(bytes(self._line))))
                 self._close(requests)
             return len(data)
+        if self._state == _VALUE:
+            return self._collect_value(data, 0, requests)
         return self._collect(data, 0, requests)
 
     def _storage(
@@ -253,17 +286,37 @@ class Parser:
                 return self._begin(op, parsed, data, position, requests)
         return self._begin(op, parse_storage_line(op, line), data, position, requests)
 
-    def _refuse_meta_set(
-        self, line: bytes, data: bytes, position: int, requests: list[Request]
+    def _meta_set(
+        self,
+        line: bytes,
+        words: list[bytes],
+        data: bytes,
+        position: int,
+        requests: list[Request],
     ) -> int:
-        """Answer an `ms` line with an error, and swallow the block that begins at `position`."""
-        refused = parse_meta_set(line)
-        if refused.swallow:
-            return self._begin(0, refused, data, position, requests)
-        # What follows may be a value as well as a command, so nothing of it may run.
-        requests.append(refused.answer)
-        self._close(requests)
-        return position
+        """Take an `ms` line, and its block as far as `data` has it; the position after both."""
+        parsed = plain_meta_set(words) or parse_meta_set(line)
+        if type(parsed) is RefusedLine:
+            return self._swallow(parsed, data, position, requests)
+        assert type(parsed) is MetaSetLine
+        request, length = parsed
+        if length > self._sure_bytes:
+            limits = self._value_limits
+            if not limits.fits(len(request.key), request.flags, length, self._item_bytes_max):
+                refusal = RefusedMetaSet(request.key, TOO_LARGE_LINE, request.reply)
+                return self._swallow(RefusedLine(refusal, length + 2), data, position, requests)
+            if limits.is_large(length):
+                begins = ValueBegins(request, length, False)
+                return self._begin_value(begins, data, position, requests)
+        stop = position + length + 2
+        if stop <= len(data):
+            requests.append(finished_meta_set(request, request.data + data[position:stop]))
+            return stop
+        self._state = _BLOCK
+        self._store = request
+        self._block += request.data
+        self._need = length + 2
+        return self._collect(data, position, requests)
 
     def _begin(
         self,
@@ -275,27 +328,20 @@ class Parser:
     ) -> int:
         """Start to collect or to swallow the block that begins at `position`."""
         if type(parsed) is RefusedLine:
-            answer, swallow = parsed
-            if not swallow:
-                if type(answer) is Quit:
-                    self._close(requests)
-                else:
-                    requests.append(answer)
-                return position
-            self._state = _SWALLOW
-            self._refusal = answer
-            self._need = swallow
-            return self._collect(data, position, requests)
+            return self._swallow(parsed, data, position, requests)
         assert type(parsed) is StorageLine
         key, header, flags, exptime, unique, length, noreply = parsed
-        if not item_fits(len(key), flags, length, self._item_bytes_max):
-            self._state = _SWALLOW
-            self._refusal = RefusedStore(op, key, TOO_LARGE_LINE, noreply)
-            self._need = length + 2
-            return self._collect(data, position, requests)
+        limits = self._value_limits
+        if not limits.fits(len(key), flags, length, self._item_bytes_max):
+            refusal = RefusedStore(op, key, TOO_LARGE_LINE, noreply)
+            return self._swallow(RefusedLine(refusal, length + 2), data, position, requests)
         if op in (OP_APPEND, OP_PREPEND):
             header = b""
             exptime = 0
+        if limits.is_large(length):
+            store = Store(op, key, header, exptime, unique, noreply)
+            begins = ValueBegins(store, length, noreply)
+            return self._begin_value(begins, data, position, requests)
         stop = position + length + 2
         if stop <= len(data):
             block = header + data[position:stop]
@@ -306,6 +352,39 @@ class Parser:
         self._block += header
         self._need = length + 2
         return self._collect(data, position, requests)
+
+    def _begin_value(
+        self, begins: ValueBegins, data: bytes, position: int, requests: list[Request]
+    ) -> int:
+        requests.append(begins)
+        self._state = _VALUE
+        self._value = ValueBlock(begins.value_bytes, self._value_limits.piece_bytes)
+        return self._collect_value(data, position, requests)
+
+    def _collect_value(self, data: bytes, position: int, requests: list[Request]) -> int:
+        value = self._value
+        assert value is not None
+        position = value.take(data, position, requests)
+        if value.is_over:
+            self._value = None
+            self._state = _BETWEEN
+        return position
+
+    def _swallow(
+        self, refused: RefusedLine, data: bytes, position: int, requests: list[Request]
+    ) -> int:
+        """Answer a refused line, behind its block if it is known where that ends."""
+        answer, swallow = refused
+        if swallow:
+            self._state = _SWALLOW
+            self._refusal = answer
+            self._need = swallow
+            return self._collect(data, position, requests)
+        if type(answer) is Quit:
+            self._close(requests)
+        else:
+            requests.append(answer)
+        return position
 
     @staticmethod
     def _finish(
@@ -343,6 +422,10 @@ class Parser:
         block = bytes(self._block)
         self._block = bytearray()
         self._store = None
+        if type(store) is MetaSet:
+            requests.append(finished_meta_set(store, block))
+            return stop
+        assert type(store) is Store
         op, key, _, exptime, unique, noreply = store
         self._finish(op, key, block, exptime, unique, noreply, requests)
         return stop

@@ -4,15 +4,17 @@ from struct import pack
 from typing import Final
 
 from quorumcache.node.state_machine import Result
-from quorumcache.node.store.item import ITEM_DATA, cas_unique
+from quorumcache.node.store.item import ITEM_DATA, VALUE_ID_BYTES, cas_unique
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
+    META_MARKED,
     NON_NUMERIC,
     NOT_FOUND,
     NOT_STORED,
     NUMBER,
     OK,
+    OUT_OF_MEMORY,
     SESSION_GONE,
     STALE_SEQUENCE,
     STORED,
@@ -45,6 +47,9 @@ _LINES: Final = {
     OK: OK_LINE,
     NON_NUMERIC: NON_NUMERIC_LINE,
     TOO_LARGE: TOO_LARGE_LINE,
+    # These two come to a classic command whose client has used its identity for a meta command.
+    META_MARKED: b"HD\r\n",
+    OUT_OF_MEMORY: OUT_OF_MEMORY_LINE,
     # Both come to a command that was not executed this time, but may have been when it was first
     # sent.
     SESSION_GONE: b"SERVER_ERROR outcome unknown: session expired\r\n",
@@ -88,7 +93,8 @@ def render(result: Result) -> bytes:
         return _LINES[result]
     assert type(result) is tuple, result
     code, number = result
-    assert code == NUMBER, result
+    if code != NUMBER:  # Of such a meta command, too.
+        return _LINES[META_MARKED]
     assert type(number) is int, result
     return b"%d\r\n" % number
 
@@ -99,6 +105,11 @@ def value_line(key: bytes, item: bytes, with_cas: bool) -> bytes:
         return b"VALUE " + key + item[ITEM_DATA:]
     line_end = item.index(b"\r\n", ITEM_DATA)
     return b"VALUE %b%b %d%b" % (key, item[ITEM_DATA:line_end], cas_unique(item), item[line_end:])
+
+
+def value_head(key: bytes, item: bytes, with_cas: bool) -> bytes:
+    """The header line of a hit, of a large item: its value and a line end follow."""
+    return value_line(key, item[:-VALUE_ID_BYTES], with_cas)
 
 
 def value_of(key: bytes, result: Result, with_cas: bool) -> bytes:

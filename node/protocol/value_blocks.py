@@ -1,13 +1,54 @@
 """The data block of a large value, handed out in pieces as it arrives.
 
-A block above the threshold is not collected: its request goes out at once (`ValueBegins`), then its
+A block above a threshold is not collected: its request goes out at once (`ValueBegins`), then its
 pieces (`ValuePiece`), all of the same length but the last, then whether the block ended as it has
 to (`ValueEnds`). So a connection holds one piece of a value, however large that is.
 """
 
-from quorumcache.node.protocol.requests import Request, ValueEnds, ValuePiece
+from collections.abc import Callable
+from typing import Final
 
-_END: bytes = b"\r\n"
+from quorumcache.node.protocol.requests import Request, ValueEnds, ValuePiece
+from quorumcache.node.state_machine import WHOLE_ITEM_BYTES_MAX
+from quorumcache.node.store.item import item_fits
+from quorumcache.node.store.large import LARGE_VALUE_BYTES, PIECE_BYTES
+
+_END: Final = b"\r\n"
+
+
+class ValueLimits:
+    """Which values are handed out in pieces, and how."""
+
+    __slots__ = ("large_bytes", "may_use_pieces", "piece_bytes")
+
+    def __init__(
+        self,
+        may_use_pieces: Callable[[], bool],
+        large_bytes: int = LARGE_VALUE_BYTES,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
+        """`may_use_pieces`: whether all nodes of the cluster know them. `large_bytes`: values above
+        it go in pieces of `piece_bytes`.
+        """
+        self.may_use_pieces = may_use_pieces
+        self.large_bytes = large_bytes
+        self.piece_bytes = piece_bytes
+
+    def is_large(self, length: int) -> bool:
+        """Whether a value of this length goes in pieces."""
+        return length > self.large_bytes and self.may_use_pieces()
+
+    def fits(self, key_bytes: int, flags: int, length: int, item_bytes_max: int) -> bool:
+        """Whether such an item may be stored. One that is larger than what travels whole also needs
+        nodes that know pieces.
+        """
+        if item_bytes_max > WHOLE_ITEM_BYTES_MAX and not self.may_use_pieces():
+            item_bytes_max = WHOLE_ITEM_BYTES_MAX
+        return item_fits(key_bytes, flags, length, item_bytes_max)
+
+
+ALL_WHOLE: Final = ValueLimits(lambda: False)
+"""No value is handed out in pieces."""
 
 
 class ValueBlock:

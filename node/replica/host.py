@@ -28,7 +28,7 @@ from quorumcache.node.errors import AcknowledgedDataLost
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
 from quorumcache.node.replica.snapshotting import SnapshotSender
-from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, WHOLE_ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.queue import QUEUED_BYTES_MAX
@@ -74,8 +74,10 @@ class ReplicaHost(GroupHost):
         self.clock = clock
         self.time = time or ClusterTime(clock)
         """Which time it is for items; the same for all groups."""
-        self.item_bytes_max = item_bytes_max
-        """This node's limit, which it puts into what it proposes."""
+        self._item_bytes_wanted = item_bytes_max
+        self.item_bytes_max = min(item_bytes_max, WHOLE_ITEM_BYTES_MAX)
+        """This node's limit, which it puts into what it proposes. No more than what travels whole
+        while some nodes know no values in pieces."""
         self.evicts = evicts
         self.may_use_new_ops = False
         """By the newest map that this node has learned."""
@@ -106,6 +108,17 @@ class ReplicaHost(GroupHost):
         self._ticks_done = clock.monotonic_ns() // (tick_ms * 1_000_000)
         self._tick_handle: asyncio.TimerHandle | None = None
         self._every_tick: list[Callable[[], None]] = []
+
+    def limit_items(self, item_bytes_max: int) -> None:
+        """The limit on items is another one."""
+        self._item_bytes_wanted = item_bytes_max
+        whole_max = item_bytes_max if self.may_use_new_ops else WHOLE_ITEM_BYTES_MAX
+        self.item_bytes_max = min(item_bytes_max, whole_max)
+
+    def use_new_ops(self, may_use: bool) -> None:
+        """Whether all nodes of the cluster know what came with maps of form 2."""
+        self.may_use_new_ops = may_use
+        self.limit_items(self._item_bytes_wanted)
 
     # -- groups ------------------------------------------------------------------------
 

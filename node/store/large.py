@@ -42,8 +42,9 @@ from quorumcache.node.store.item import (
 from quorumcache.node.store.state import ShardState
 
 LARGE_VALUE_BYTES: Final = 1 << 20
-"""Values above it travel in pieces. A log entry holds about as much at once anyway
-(`BATCH_BYTES_MAX`), and with the default item limit no value is larger."""
+"""An append that makes a value longer than this makes a large item. Values of clients that are
+longer travel in pieces: a log entry holds about as much at once anyway (`BATCH_BYTES_MAX`), and
+with the default item limit no value is larger."""
 
 PIECE_BYTES: Final = 128 << 10
 """Length of all pieces of a value but the last. Whatever is done with one takes well below a

@@ -106,10 +106,13 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
         data = item[ITEM_DATA:]
     old_ends = ends
     is_won = is_made or bits & (STALE | WON) == STALE
+    before = ends
     for letter in flags:
         if letter == _T:
+            before = ends
             ends = resolve_exptime(command[META_GET_EXPTIME], now_ms, state.batch_wall_ms)
         elif letter == _N and is_made:
+            before = ends
             ends = resolve_exptime(command[META_GET_VIVIFY], now_ms, state.batch_wall_ms)
         elif letter == _R and not (is_won or bits & WON):
             recache = command[META_GET_RECACHE]
@@ -126,7 +129,12 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
     if shown[-1] != LINE_FEED:
         bits |= PIECES
     code = META_MADE if is_made else META_WON if is_won else META_HIT
-    return code, pack_unique(old_ends) + _header(bits, ends, unique) + shown
+    return code, _old_end(before) + _header(bits, ends, unique) + shown
+
+
+def _old_end(ends: int) -> bytes:
+    """When the item would have ended without the last T or N. Of the moment see `_header`."""
+    return pack_unique(1 if ends == ALREADY_EXPIRED else ends)
 
 
 def _header(bits: int, ends: int, unique: int) -> bytes:
@@ -245,11 +253,13 @@ def meta_arithmetic(state: ShardState, command: Command, now_ms: int) -> Result:
         data = b"%b %d\r\n%b\r\n" % (item[ITEM_DATA:space], len(text), text)
         bits = item[0] & (STALE | WON)
         old_ends = expires_at_ms(item)
-    ends = old_ends
+    before = ends = old_ends
     for letter in flags:
         if letter == _T:
+            before = ends
             ends = resolve_exptime(command[META_COUNT_EXPTIME], now_ms, state.batch_wall_ms)
         elif letter == _N and item is None:
+            before = ends
             ends = resolve_exptime(command[META_COUNT_VIVIFY], now_ms, state.batch_wall_ms)
     unique = _unique(state, flags, command[META_COUNT_UNIQUE])
     if item is not None and ends == old_ends:
@@ -259,4 +269,4 @@ def meta_arithmetic(state: ShardState, command: Command, now_ms: int) -> Result:
     if item is not None and b"c" not in flags:
         return NUMBER, number
     code = META_COUNTED if item is not None else META_NUMBER_MADE
-    return code, pack_unique(old_ends) + _header(bits, ends, unique) + b"%d" % number
+    return code, _old_end(before) + _header(bits, ends, unique) + b"%d" % number

@@ -13,7 +13,7 @@
 A code of its own may carry any number or bytes: log, peers and snapshots take both forms. A meta
 command that shows nothing of the item is answered by a code alone, and the item comes without its
 value unless that was asked for. The old end, OLD_END bytes, is when the item would have ended
-without the command.
+without the last T or N of the command.
 
 Results travel between nodes and lie in snapshots (the session table), so a code never changes its
 meaning, nor what it carries.

@@ -30,6 +30,7 @@ class Counters:
     cmd_set: int = 0  # stores that got a buffer, whatever the answer
     cmd_flush: int = 0
     cmd_touch: int = 0  # keys of touch, gat, gats, and mg with T
+    cmd_meta: int = 0  # me
     get_hits: int = 0
     get_misses: int = 0
     # Found here, by this node's replicas, whichever node the client asked.

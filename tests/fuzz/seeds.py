@@ -66,6 +66,18 @@ CUTS = b"\0\1\2\3"
 """Stands for where a stream is cut."""
 
 
+def _meta_lines() -> list[bytes]:
+    return [
+        b"mg a v\r\nmg b v\r\nmg c v\r\n",
+        b"mg a k v t T30 s c f h l u q O123 N5 R60 C7 E8\r\nmg Zm9v b k\r\n",
+        b"ms a 3 T0 F1 I C5 E6 c k s q O1\r\nms Zm8= 1 b MA N30\r\nms a S3\r\nms a 1 MX\r\n",
+        b"md a q I T30 C1 E2 x F3 k O9\r\nma a N0 J5 D2 MD v t c q\r\nma a M+\r\n",
+        b"me a b\r\nme Zm9v b\r\nmn\r\nmg  a  v\r\nmg a\r\n",
+        b"mg a v v\r\nmg a S1\r\nmg a Tx Jx Fx\r\nmg Z b\r\nmg a P1 L2 O" + b"x" * 32 + b"\r\n",
+        b"mg " + b"k" * 250 + b" k\r\nmg " + b"k" * 251 + b"\r\nmd a" + b" q" * 20 + b"\r\n",
+    ]
+
+
 def _requests() -> list[bytes]:
     return [
         b"set a 1 2 3\r\nabc\r\nget a b\r\ngets a\r\ncas a 0 0 2 77 noreply\r\nxy\r\n",
@@ -75,6 +87,9 @@ def _requests() -> list[bytes]:
         b"\x80\x01",
         b"add " + b"k" * 251 + b" 0 0 2\r\nab\r\n",
         b"set a 0 0 1\r\nlong\r\n\n",
+        b"ms a 3 T0 F1 c\r\nabc\r\nmg a v k O7\r\nms a 1 MA q\r\nx\r\nmn\r\n",
+        b"ms Zm9v 2 b k S\r\nxy\r\nmg Zm9v b k v\r\nms a 1 C9 E8 I\r\nx\r\nms a\r\nms a 3000\r\n",
+        b"md a I T30\r\nma n N0 J5 v\r\nme a\r\nmn\r\n",
         b"cluster auth\r\ncluster auth 00ff\r\ncluster change pause\r\n",
     ]
 
@@ -222,6 +237,7 @@ def _with_lengths(payloads: Iterable[bytes]) -> bytes:
 
 
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
+    "meta_lines": _meta_lines,
     "parser": lambda: [CUTS + stream for stream in _requests()],
     "replies": lambda: [CUTS + stream for stream in _replies()],
     "peer_frames": lambda: [CUTS + frame for frame in frames()] + [CUTS + b"".join(frames())],

@@ -92,6 +92,7 @@ from quorumcache.ring import ClusterMap, MapError
 from quorumcache.ring.address import parse_address
 from quorumcache.router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
 from quorumcache.router.codec import Reply, ReplyParser
+from tests.fuzz.meta import META_KINDS, check_meta_request, meta_lines
 from tests.support.fake_disk import FakeDisk
 from tests.support.founding import disk_id, record_of
 from tests.support.manual_loop import ManualLoop
@@ -139,6 +140,9 @@ def parser(data: bytes) -> None:
         assert cut_requests == requests, (cut_requests, requests)
         assert cut.closed == whole.closed
     for instance, found in ((whole, requests), (cut, cut_requests)):
+        for request in found:
+            if isinstance(request, META_KINDS):
+                check_meta_request(request)
         quits = [number for number, request in enumerate(found, 1) if type(request) is Quit]
         assert quits == ([len(found)] if instance.closed else []), found
         _get_back_in_step(instance)
@@ -499,6 +503,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (
         parser,
+        meta_lines,
         replies,
         peer_frames,
         peer_payload,

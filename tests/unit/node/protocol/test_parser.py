@@ -13,7 +13,13 @@ from quorumcache.node.protocol.requests import (
     Get,
     GetAndTouch,
     Immediate,
+    MetaDelete,
+    MetaGet,
+    MetaNoop,
+    MetaReply,
+    MetaSet,
     Quit,
+    RefusedMetaSet,
     RefusedStore,
     Request,
     Stats,
@@ -23,6 +29,7 @@ from quorumcache.node.protocol.requests import (
     Version,
 )
 from quorumcache.node.protocol.responses import (
+    BAD_DATA_CHUNK_LINE,
     BAD_FORMAT_LINE,
     ERROR_LINE,
     TOO_LARGE_LINE,
@@ -31,6 +38,8 @@ from quorumcache.node.protocol.responses import (
 from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.commands import OP_ADD, OP_APPEND, OP_CAS, OP_DECR, OP_INCR, OP_SET
 from quorumcache.node.store.item import item_fits, value_bytes_sure
+
+PLAIN = MetaReply(b"", b"", b"a", False, False)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +74,17 @@ from quorumcache.node.store.item import item_fits, value_bytes_sure
         (b"cluster map 7\r\n", Cluster((b"map", b"7"))),
         (b"cluster\r\n", Cluster(())),
         (b"quit\r\n", Quit()),
-        (b"mg a v\r\n", Immediate(ERROR_LINE)),
+        (b"mg a v\r\n", MetaGet(b"a", True, False, *[None] * 5, reply=PLAIN)),
+        (b"md a\r\n", MetaDelete(b"a", None, None, False, None, False, 0, PLAIN)),
+        (b"mn\r\n", MetaNoop()),
+        (
+            b"ms a 1 F1 T2\r\nx\r\n",
+            MetaSet(b"a", OP_SET, b" 1 1\r\nx\r\n", 1, 2, *[None] * 3, False, PLAIN),
+        ),
+        (
+            b"ms a 1 MA N5 F7\r\nx\r\n",
+            MetaSet(b"a", OP_APPEND, b"x", 7, None, 5, None, None, False, PLAIN),
+        ),
     ],
 )
 def test_requests(data: bytes, request_: Request) -> None:
@@ -116,6 +135,56 @@ def test_the_item_limit_is_exact(item_bytes_max: int, key: bytes, flags: int) ->
         (request,) = Parser(item_bytes_max).feed(line + b"x" * length + b"\r\n")
         assert type(request) is kind
     assert value_bytes_sure(item_bytes_max) <= largest
+
+
+@pytest.mark.parametrize("item_bytes_max", [400, 1000])
+@pytest.mark.parametrize("mode", [b"S", b"E", b"A", b"P", b"R"])
+@pytest.mark.parametrize("flags", [0, 1])
+def test_the_item_limit_is_exact_for_meta_sets(
+    item_bytes_max: int, mode: bytes, flags: int
+) -> None:
+    largest = item_bytes_max - 59 - 3 - (4 if flags else 0)
+    for length in (largest, largest + 1):
+        # The key counts as it is stored, not as it is written.
+        line = b"ms Zm9v %d M%b F%d b k q\r\n" % (length, mode, flags)
+        (request,) = Parser(item_bytes_max).feed(line + b"x" * length + b"\r\n")
+        assert type(request) is (MetaSet if length == largest else RefusedMetaSet)
+        assert request.key == b"foo"
+        assert request.reply == MetaReply(b"k", b"", b"Zm9v", True, True)
+
+
+def test_a_meta_set_that_is_too_large_is_told_after_its_block() -> None:
+    parser = Parser()
+    assert parser.feed(b"ms k 2000000 O1\r\n" + b"x" * 1000) == []
+    assert parser.buffered_bytes == 0
+    reply = MetaReply(b"O", b"1", b"k", False, False)
+    assert parser.feed(b"x" * 1_999_000 + b"\r\nversion\r\n") == [
+        RefusedMetaSet(b"k", TOO_LARGE_LINE, reply),
+        Version(),
+    ]
+
+
+@pytest.mark.parametrize("flags", [b"v v", b"Tx", b"Fx", b"S9", b"MX", b"b", b"O" + b"x" * 32])
+def test_a_refused_meta_set_swallows_its_block(flags: bytes) -> None:
+    for quiet in (b"", b" q"):
+        data = b"ms key 11 %b%b\r\nflush_all\r\n\r\nversion\r\n" % (flags, quiet)
+        first, second = Parser().feed(data)
+        assert type(first) is Immediate
+        assert first.reply.startswith(b"CLIENT_ERROR ")
+        assert second == Version()
+
+
+@pytest.mark.parametrize("length", [b"", b" S5", b" x", b" -1", b" +5", b" 2147483646", b" 5x"])
+def test_the_block_of_a_meta_set_without_a_length_is_read_as_commands(length: bytes) -> None:
+    """As with set: it is not known where the block ends."""
+    requests = Parser().feed(b"ms key%b\r\nmn\r\n" % length)
+    assert requests == [Immediate(BAD_FORMAT_LINE), MetaNoop()]
+
+
+@pytest.mark.parametrize("quiet", [b"", b" q"])
+def test_a_meta_set_needs_the_end_of_its_block(quiet: bytes) -> None:
+    requests = Parser().feed(b"ms k 2%b\r\nxyz\r\nmn\r\n" % quiet)
+    assert requests == [Immediate(BAD_DATA_CHUNK_LINE), Immediate(BAD_FORMAT_LINE), MetaNoop()]
 
 
 def test_limits_of_an_unfinished_line() -> None:
