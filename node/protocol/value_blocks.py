@@ -24,15 +24,15 @@ class ValueLimits:
     def __init__(
         self,
         may_use_pieces: Callable[[], bool],
-        large_bytes: int = LARGE_VALUE_BYTES,
-        piece_bytes: int = PIECE_BYTES,
+        large_bytes: int = 0,
+        piece_bytes: int = 0,
     ) -> None:
         """`may_use_pieces`: whether all nodes of the cluster know them. `large_bytes`: values above
-        it go in pieces of `piece_bytes`.
+        it go in pieces of `piece_bytes`; 0 = the product's own.
         """
         self.may_use_pieces = may_use_pieces
-        self.large_bytes = large_bytes
-        self.piece_bytes = piece_bytes
+        self.large_bytes = large_bytes or LARGE_VALUE_BYTES
+        self.piece_bytes = piece_bytes or PIECE_BYTES
 
     def is_large(self, length: int) -> bool:
         """Whether a value of this length goes in pieces."""

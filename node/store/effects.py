@@ -192,6 +192,9 @@ def _touch(state: ShardState, command: Command, now_ms: int) -> Result:
 
 
 def _gat(state: ShardState, command: Command, now_ms: int) -> Result:
+    item = state.live(command[KEY], now_ms)
+    if item is not None and item[0] & PIECES:
+        state.show(item)
     item = _retime(state, command, now_ms)
     return NOT_FOUND if item is None else (ITEM, item)
 

@@ -104,6 +104,8 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
         bits = item[0] & (STALE | WON)
         ends = expires_at_ms(item)
         data = item[ITEM_DATA:]
+        if item[0] & PIECES:
+            state.show(item)
     old_ends = ends
     is_won = is_made or bits & (STALE | WON) == STALE
     before = ends

@@ -55,6 +55,7 @@ class ShardState(StateMachine):
         "pending_flush_ms",
         "queue",
         "sessions",
+        "shown",
         "staging",
         "value_counter",
         "values",
@@ -83,6 +84,9 @@ class ShardState(StateMachine):
         self.value_counter = 1
         """The value id handed out last. Always odd, never decreases."""
         self.staging = Staging()
+        self.shown: dict[int, tuple[bytes, ...]] = {}
+        """Values of large items that results of the last batch carry. A later command of the batch
+        may have replaced the item before the waiters hear of it. No part of the state."""
         self.incoming: tuple[bytes, ...] = ()
         """The value of the OP_STORE_PIECES that is being applied."""
         self.sessions = SessionTable()
@@ -204,6 +208,11 @@ class ShardState(StateMachine):
         number = value_id(old)
         if not (item[0] & PIECES and value_id(item) == number):
             del self.values[number]
+
+    def show(self, item: bytes) -> None:
+        """A result carries a large item."""
+        number = value_id(item)
+        self.shown[number] = self.values[number]
 
     def new_value(self, value: tuple[bytes, ...]) -> bytes:
         """Keep a value for an item that is placed next; what that has to end with.

@@ -117,9 +117,13 @@ class ShardStore(ShardState):
         return self.staging.idle(now_ms, idle_ms) if self.staging.uploads else []
 
     def value_of(self, item: bytes) -> tuple[bytes, ...] | None:
-        """The value of a large item that a reader of this state was just given; None for another
-        item, and once the value is here no more."""
-        return self.values.get(value_id(item)) if item[0] & PIECES else None
+        """The value of a large item that a reader of this state, or a waiter of its last batch,
+        was just given; None for another item, and once the value is here no more."""
+        if not item[0] & PIECES:
+            return None
+        number = value_id(item)
+        value = self.values.get(number)
+        return self.shown.get(number) if value is None else value
 
     # Applying -------------------------------------------------------------------------------------
 
@@ -147,6 +151,8 @@ class ShardStore(ShardState):
             now_ms = self.last_now_ms
         self.queue.tick(now_ms)
         self.batch_wall_ms = wall_ms
+        if self.shown:
+            self.shown.clear()
         self.batch_item_bytes_max = item_bytes_max
         self.applied_index = index
         if self.pending_flush_ms and self.pending_flush_ms <= now_ms:

@@ -32,6 +32,7 @@ from quorumcache.node.store.results import (
     PIECES_MISSING,
     STORED,
     TOUCHED,
+    shown_item,
 )
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import EXPIRED, ShardStore
@@ -174,6 +175,24 @@ def test_a_meta_set_in_pieces(
         assert shown == value
     assert len(store.values) == bool(item and item[0] & PIECES)
     assert not store.staging.uploads
+
+
+def test_what_a_batch_answers_with_is_there_until_the_next_one() -> None:
+    """A later command of the same batch may replace it before the waiters hear."""
+    store = ShardStore()
+    for command in (
+        (0, 0, 0, OP_GAT, b"k", 50),
+        (0, 0, 0, OP_GAT, b"k", -1),
+        (0, 0, 0, OP_META_GET, b"k", b"Tv", 60, 0, 0, 0),
+    ):
+        stored(store, OP_SET, b"abc")
+        results = store.apply(3, NOW_MS, [command, (0, 0, 0, OP_DELETE, b"k")])
+        item = shown_item(results[0])
+        assert item is not None
+        assert store.value_of(item) == (b"abc",)
+        assert store.values == {}
+        store.apply(4, NOW_MS, [])
+        assert store.value_of(item) is None
 
 
 def test_marks_and_wins_leave_a_large_item_its_value() -> None:
