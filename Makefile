@@ -13,6 +13,7 @@ SECONDS ?= 60
 SEED ?=
 MUTANTS ?=
 WORKERS ?= 2
+NODE_CLIENTS := memcached@2.2.2 memjs@1.3.2
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
@@ -95,7 +96,10 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	QUORUMCACHE_COMPILED=0 $(INSTALL) '.[dev]'
+	QUORUMCACHE_COMPILED=0 $(INSTALL) '.[dev,conformance]'
+	@command -v npm >/dev/null || { echo "SKIPPED: no npm, so no client of Node.js is tested" >&2; touch $@; exit 0; }; \
+		npm install --silent --no-audit --no-fund --prefix $(VENV)/node-clients $(NODE_CLIENTS) || \
+		echo "SKIPPED: npm could not install $(NODE_CLIENTS), so they are not tested" >&2
 	@touch $@
 
 $(COMPILED): $(READY) $(SOURCES)

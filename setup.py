@@ -43,7 +43,7 @@ ROOMS = {
         " peer"
     ),
     "protocol": "*",
-    "replica": "evicting group host installing pacing snapshotting",
+    "replica": "evicting group host installing memory_room pacing snapshotting",
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",

@@ -54,6 +54,9 @@ def _main(words: list[str]) -> int:
 
 
 def _node(words: list[str]) -> int:
+    from quorumcache.node.process.given_users import given_users
+    from quorumcache.node.process.launch import launch
+    from quorumcache.node.process.memcached_flags import LICENSE
     from quorumcache.node.process.options import parser, read_command
 
     flags = parser()
@@ -61,16 +64,32 @@ def _node(words: list[str]) -> int:
     if namespace.help:
         print(flags.format_help(), end="")  # print_help hides errors.
         return 0
-    if namespace.version:
+    if namespace.memcached_i:
+        print(LICENSE, end="")
+        return 0
+    if namespace.version or namespace.memcached_V:
         from quorumcache.node.compiled import describe
         from quorumcache.node.version import VERSION
 
         print(f"quorumcached {VERSION} ({describe()})")
         return 0
     command = read_command(namespace)
+    users = given_users(command.config.auth_file)  # While it may still read the file.
+    launched = launch(command.launch)
+    if isinstance(launched, int):
+        return launched
     from quorumcache.node.process.run import run_node
 
-    return run_node(command.config, stop_on_stdin_eof=command.stop_on_stdin_eof)
+    ignored = list(command.ignored)
+    if launched.ignored:
+        ignored.append(("-u", launched.ignored))
+    return run_node(
+        command.config,
+        stop_on_stdin_eof=command.stop_on_stdin_eof,
+        launched=launched,
+        ignored=ignored,
+        users=users,
+    )
 
 
 def _fail(line: str) -> int:

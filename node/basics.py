@@ -15,6 +15,7 @@ from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.peers.listener import PeerListener
 from quorumcache.node.peers.network import PeerNetwork
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.system.tasks import Tasks
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.timings import Timings
@@ -85,6 +86,9 @@ class Basics:
             listener=self.listener,
         )
         self.transport = ConsensusTransport(self.network)
+        self.memory = MemoryRoom(config.memory_bytes)
+        self.give_back_memory: Callable[[], None] = lambda: None
+        """Returns what is free to the system. Nothing in a simulation."""
         self.host = ReplicaHost(
             loop=loop,
             clock=clock,

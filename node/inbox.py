@@ -26,6 +26,7 @@ from quorumcache.node.peers.items import (
     HEARTBEAT_REPLIES,
     HEARTBEATS,
     MAP_REQUEST,
+    MEMORY,
     RARE_KINDS,
     TIME,
 )
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from quorumcache.node.directory.office import DirectoryOffice
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.housekeeping.fitness import Fitness
+    from quorumcache.node.housekeeping.memory_round import MemoryRound
     from quorumcache.node.housekeeping.timekeeper import Timekeeper
     from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.consensus_transport import ConsensusTransport
@@ -64,6 +66,7 @@ class Inbox:
         time: ClusterTime,
         members: Members,
         fitness: Fitness,
+        memory: MemoryRound,
         on_told: Callable[[], None],
         on_join: Callable[[Asker, bytes], bool],
     ) -> None:
@@ -80,6 +83,7 @@ class Inbox:
         self._time = time
         self._members = members
         self._fitness = fitness
+        self._memory = memory
         self._on_told = on_told
         self._on_join = on_join
         self.peers: PeerNetwork | None = None
@@ -114,6 +118,8 @@ class Inbox:
             self._office.on_item(node_id, item)
         elif item[0] == FITNESS:
             self._fitness.heard(node_id, item)
+        elif item[0] == MEMORY:
+            self._memory.heard(node_id, item)
         else:
             self._follower.on_item(node_id, item)
 

@@ -23,6 +23,7 @@ from quorumcache.node.founding.seeking import Seeker
 from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
 from quorumcache.node.housekeeping.fitness import LOOK_MS, Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
+from quorumcache.node.housekeeping.memory_round import ROUND_MS, MemoryRound
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
 from quorumcache.node.peers.peer import PeerSpec
@@ -80,6 +81,7 @@ class Member:
             alarms=basics.alarms,
             peers=basics.network,
         )
+        self.memory = MemoryRound(host, basics.memory, basics.network, basics.clock)
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""
         if durable.disk is not None and durable.plan is not None:
@@ -134,6 +136,7 @@ class Member:
             seat=self._seat,
             moving=lambda: self.mover.reports(),
             on_left=basics.on_left,
+            memory_bytes=lambda: basics.memory.memory_bytes,
             known_nodes=durable.known_nodes,
         )
         self.office.addresses.on_news = self._update_peers
@@ -174,6 +177,7 @@ class Member:
             time=basics.time,
             members=members,
             fitness=self.fitness,
+            memory=self.memory,
             on_told=self._update_peers,
             on_join=self.admission.question,
         )
@@ -187,6 +191,8 @@ class Member:
             preferred_leader=members.preferred_leader_of,
             is_up=basics.network.is_up,
             fitness=self.fitness,
+            memory=basics.memory,
+            give_back=basics.give_back_memory,
         )
         self.remover = ReplicaRemover(
             host=host,
@@ -245,6 +251,8 @@ class Member:
             every_ms=REPORT_MS,
             on_bug=office.bug,
         )
+        rounds.in_sweeps(self.memory.tidy)
+        rounds.in_sweeps(self.memory.decide, every_ms=ROUND_MS)
         rounds.in_sweeps(office.addresses.tell, every_ms=TELL_MS, on_bug=office.bug)
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
@@ -273,6 +281,7 @@ class Member:
 
     def _forget_replica(self, group_id: int) -> None:
         self.housekeeper.forget(group_id)
+        self.memory.forget(group_id)
         self._starter.forget(group_id)
         if group_id == DIRECTORY_GROUP_ID:
             self._seat.let_go()
@@ -348,7 +357,7 @@ class Member:
     def _map_learned(self, cluster_map: ClusterMap) -> None:
         """The follower has a newer map."""
         self._members.learned(cluster_map)
-        self._host.use_new_ops(cluster_map.form > 1)
+        self._host.may_use_new_ops = cluster_map.form > 1
         self.office.learned(cluster_map)
         if self.peers is not None:
             self._update_peers()

@@ -159,10 +159,6 @@ class Eviction(NamedTuple):
     keys: Sequence[bytes]
     cost_bytes: int
     """What their items take."""
-    unfetched: int
-    """How many of them were never hit."""
-    active: int
-    """How many of them were hit since they came, or since they were last spared."""
 
 
 class StateMachine:
@@ -177,6 +173,8 @@ class StateMachine:
     op_count: int
     """One more than the largest op that it knows."""
     bytes_used: int
+    evicted_bytes: int
+    """What was evicted in this process ever: a hint of this replica."""
     last_now_ms: int
     last_wall_ms: int
 
@@ -193,8 +191,16 @@ class StateMachine:
 
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process, tables included. Differs between replicas."""
+        """What the state takes in this process, with its tables as of the last `tidy`. Differs
+        between replicas.
+        """
         return self.bytes_used
+
+    def tidy(self) -> int:
+        """Give back what the tables have too much, and measure them. Called about once a second.
+        How many entries of tables were moved for it.
+        """
+        return 0
 
     def flush_due(self, now_ms: int) -> bool:
         """Whether something delayed is due by `now_ms`, and waits for a batch to carry it out."""
@@ -238,6 +244,12 @@ class StateMachine:
         to evict.
         """
         return None
+
+    def take_eviction_tallies(self) -> tuple[int, int]:
+        """Of the chosen items that were removed since the last call: how many were never hit, and
+        how many were hit after they had been chosen.
+        """
+        return 0, 0
 
     def spare(self, eviction: Eviction) -> None:
         """The command is in no log, as far as this replica can tell: its items may be chosen

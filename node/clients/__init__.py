@@ -5,5 +5,6 @@ all connections share), `lanes` and `order` (which requests may run), `replies`,
 (large values), `conversation` (one client); then `retrievals`, `writes`, `meta_args`,
 `meta_requests`, `meta_writes`, `meta_handlers` (the meta commands), `uploads` and `large_handlers`
 (large values), `operator_words` (changes of the cluster), `handlers` (a function for each kind of
-request), `cluster_words`, `watch` (slow and idle clients), `connection`, `server`.
+request), `cluster_words`, `watch` (slow and idle clients), `connection`, `authentication` (clients
+that have to give a password), `server`.
 """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.settings.checks import ITEM_BYTES_LIMIT, ITEM_BYTES_MIN
 from quorumcache.node.settings.config import NodeConfig
+from quorumcache.node.state_machine import WHOLE_ITEM_BYTES_MAX
 from quorumcache.ring import ClusterMap
 from quorumcache.ring.errors import SizeError
 from quorumcache.ring.size import parse_size
@@ -66,7 +67,9 @@ class MapSettings:
         self.dead_after_ms = _number(cluster_map, "dead_after_ms", config.dead_after_ms)
         self.move_bytes_per_s = _number(cluster_map, "move_rate", config.move_bytes_per_s)
         wanted = _number(cluster_map, "max_item_size", config.item_bytes_max)
-        item_bytes_max = min(max(wanted, ITEM_BYTES_MIN), ITEM_BYTES_LIMIT)
+        # While some nodes know no values in pieces, items travel whole.
+        limit = ITEM_BYTES_LIMIT if cluster_map.form > 1 else WHOLE_ITEM_BYTES_MAX
+        item_bytes_max = min(max(wanted, ITEM_BYTES_MIN), limit)
         if item_bytes_max != self.item_bytes_max:
             self.item_bytes_max = item_bytes_max
             self.on_item_bytes_max(item_bytes_max)

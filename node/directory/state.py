@@ -30,7 +30,15 @@ _MAP_BYTES: Final = 6
 class DirectoryState(StateMachine):
     """State of group 0."""
 
-    __slots__ = ("bytes_used", "cluster_map", "last_now_ms", "last_wall_ms", "on_map", "op_count")
+    __slots__ = (
+        "bytes_used",
+        "cluster_map",
+        "evicted_bytes",
+        "last_now_ms",
+        "last_wall_ms",
+        "on_map",
+        "op_count",
+    )
 
     def __init__(self, on_map: Callable[[ClusterMap], None]) -> None:
         self.cluster_map: ClusterMap | None = None
@@ -39,6 +47,7 @@ class DirectoryState(StateMachine):
         """Of the entries applied since the start; no part of the state."""
         self.op_count = OP_SET_MAP + 1
         self.bytes_used = 0
+        self.evicted_bytes = 0
         """Always 0: the map is not part of the cache's memory."""
         self.on_map = on_map
 

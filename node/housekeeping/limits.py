@@ -7,11 +7,14 @@ the counters now and then. An alarm ends when there is room again and no client 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring.size import format_size
+
+if TYPE_CHECKING:
+    from quorumcache.node.replica.memory_room import MemoryRoom
 
 MEMORY_FULL: Final = "memory_full"
 CONNECTIONS_FULL: Final = "connections_full"
@@ -28,31 +31,43 @@ class LimitWatch:
     """See the module. `look` is called a few times a second."""
 
     def __init__(
-        self, alarms: Alarms, counters: Counters, *, memory_bytes: int, connections_max: int
+        self, alarms: Alarms, counters: Counters, *, memory: MemoryRoom, connections_max: int
     ) -> None:
         self._alarms = alarms
         self._counters = counters
-        self._memory_bytes = memory_bytes
+        self._memory = memory
         self._connections_max = connections_max
         self._refusals: dict[str, int] = {}
         """Refusals by each limit as of the last look."""
         self._quiet_from_ns: dict[str, int] = {}
         """When the alarm of a limit may go."""
 
-    def look(self, now_ns: int, bytes_used: int) -> None:
-        """Compare what is used with what is allowed."""
-        counters = self._counters
-        percent = bytes_used * 100 // self._memory_bytes
+    def look(self, now_ns: int, item_bytes: int, *, evicts: bool) -> None:
+        """Compare what is used with what is allowed. `item_bytes`: of all items, without tables.
+        `evicts`: a full memory is no alarm, it is how a cache works. To refuse is one.
+        """
+        counters, memory = self._counters, self._memory
+        percent = memory.used_bytes(item_bytes) * 100 // memory.memory_bytes
+        allowed = format_size(memory.memory_bytes)
+        if evicts:
+            sentence = (
+                f"stores were refused with 'out of memory' in the last 10 seconds, although this"
+                f" node evicts: the items are too large for their shards. It may use {allowed} for"
+                " items, and so may the other nodes of a shard. Raise `memory` on the node that has"
+                " least, or store smaller items"
+            )
+        else:
+            sentence = (
+                f"the items on this node use {percent} % of the memory allowed ({allowed}). Stores"
+                " beyond it are refused with 'out of memory', because nothing is evicted. Delete"
+                " items, or raise `memory`"
+            )
         self._judge(
             MEMORY_FULL,
             now_ns,
-            is_full=percent >= FULL_PERCENT,
+            is_full=percent >= FULL_PERCENT and not evicts,
             refusals=counters.since_start("store_no_memory"),
-            sentence=(
-                f"the items on this node use {percent} % of the memory allowed "
-                f"({format_size(self._memory_bytes)}). Stores beyond it are refused with 'out of "
-                "memory', because nothing is evicted. Delete items, or raise `memory`"
-            ),
+            sentence=sentence,
         )
         self._judge(
             CONNECTIONS_FULL,

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
     from quorumcache.node.cluster_time import ClusterTime
     from quorumcache.node.peers.sender import PeerSender
+    from quorumcache.node.replica.memory_room import MemoryRoom
     from quorumcache.node.telemetry.counters import Counters
 
 CLOCKS_APART_MS: Final = 250
@@ -91,14 +92,14 @@ class Serving:
         peers: PeerSender,
         clock: Clock,
         counters: Counters,
-        memory_bytes: int,
+        memory: MemoryRoom,
     ) -> None:
         self.node_id = node_id
         self.host = host
         self.peers = peers
         self.clock = clock
         self.counters = counters
-        self.memory_bytes = memory_bytes
+        self.memory = memory
         self.read_values = ReadValues(host.groups, clock)
 
     def submit(
@@ -106,17 +107,17 @@ class Serving:
     ) -> None:
         """Propose a command of a client, here or forwarded, at this leader.
 
-        At the memory limit what would grow is refused; as in memcached, a refused set also removes
-        the old value, so that no client reads what was to be replaced. A repeated attempt is
-        never refused for memory: the session table has to answer it. What comes under a client's
-        own session may be a repetition that only the client knows of, so the table is asked through
-        the log, by a command that stands in for the refused one.
+        At the memory limit what would grow is refused where nothing is evicted; otherwise only what
+        can find no room (`MemoryRoom`). As in memcached, a refused set also removes the old value,
+        so that no client reads what was to be replaced. A repeated attempt is never refused for
+        memory: the session table has to answer it. What comes under a client's own session may be a
+        repetition that only the client knows of, so the table is asked through the log, by a
+        command that stands in for the refused one.
         """
         if (
             not retry
-            and not group.evicts
             and command[OP] in GROWING_OPS
-            and self.host.bytes_used + size > self.memory_bytes
+            and self.memory.refuses(group, size, self.host.bytes_used)
             and grows(command)
         ):
             self.counters.store_no_memory += 1

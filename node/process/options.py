@@ -14,6 +14,8 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from quorumcache.node.errors import ConfigError
+from quorumcache.node.process.launch import NO_LAUNCH, Launch
+from quorumcache.node.process.memcached_flags import add_flags, read_flags
 from quorumcache.node.process.setting_table import (
     OPTIONS,
     Option,
@@ -46,6 +48,9 @@ class Command:
     config: NodeConfig
     # Stop when standard input ends: a parent that dies takes the node with it.
     stop_on_stdin_eof: bool
+    launch: Launch = NO_LAUNCH
+    # (flag of memcached, why it has no effect here).
+    ignored: tuple[tuple[str, str], ...] = ()
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -60,7 +65,9 @@ class OneLineParser(argparse.ArgumentParser):
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]
             word = unknown[0].partition("=")[0]
-            raise ConfigError("", f"unknown argument {word}{_nearest(word, flags)}")
+            # Letters are near to any other letter.
+            nearest = "" if word[:1] == "-" and word[:2] != "--" else _nearest(word, flags)
+            raise ConfigError("", f"unknown argument {word}{nearest}")
         return namespace
 
 
@@ -92,9 +99,15 @@ def parser() -> OneLineParser:
                 dest=option.field,
                 metavar=option.metavar,
                 help=_help(option),
+                action="append" if option.is_list else "store",
                 nargs="?" if option.read in _SWITCHES else None,
                 const="yes" if option.read in _SWITCHES else None,
             )
+    of_memcached = result.add_argument_group(
+        "memcached's flags",
+        "Each is the setting named beside it. docs/memcached-users.md has all of them.",
+    )
+    add_flags(of_memcached.add_argument)
     result.add_argument("--stop-on-stdin-eof", action="store_true", help=argparse.SUPPRESS)
     result.add_argument("--version", action="store_true", help="print the version and exit")
     result.add_argument("--help", "-h", action="store_true", help="print this and exit")
@@ -106,20 +119,28 @@ def read_command(namespace: argparse.Namespace) -> Command:
 
     ConfigError names the flag, or the file and the key.
     """
-    flags = {
-        option.field: namespace_value
-        for option in OPTIONS
-        if (namespace_value := getattr(namespace, option.field, None)) is not None
-    }
     values: dict[str, Any] = {}
     if namespace.config is not None:
         values.update(read_file(namespace.config))
+    given = read_flags(vars(namespace), namespace.listen or (), file_has_listen="listen" in values)
+    flags = {
+        option.field: ",".join(text) if option.is_list else text
+        for option in OPTIONS
+        if (text := getattr(namespace, option.field, None)) is not None
+    }
+    for field, name in given.names.items():
+        if field in flags and field != "listen":
+            ours = f"--{_BY_FIELD[field].name}"
+            raise ConfigError(name, f"says the same as {ours}: leave one of them out")
+    flags.update(given.texts)
     try:
         values.update({field: _BY_FIELD[field].read(text, field) for field, text in flags.items()})
         config = make_config(values)
     except ConfigError as error:
-        raise _named(error, flags, values, namespace.config) from None
-    return Command(config, namespace.stop_on_stdin_eof)
+        raise _named(error, flags, given.names, values, namespace.config) from None
+    if given.launch.in_background and namespace.stop_on_stdin_eof:
+        raise ConfigError("-d", "not together with --stop-on-stdin-eof: nothing is left to read")
+    return Command(config, namespace.stop_on_stdin_eof, given.launch, tuple(given.ignored))
 
 
 def make_config(values: Mapping[str, Any]) -> NodeConfig:
@@ -168,6 +189,8 @@ def _from_toml(option: Option, value: object) -> object:
     """A TOML value in the type of the field; numbers may be written as numbers or as text."""
     if isinstance(value, str):
         return option.read(value, option.field)
+    if option.is_list and isinstance(value, list) and all(isinstance(x, str) for x in value):
+        return ",".join(value)
     if option.read is read_cluster and isinstance(value, dict):
         if not all(isinstance(address, str) for address in value.values()):
             raise ConfigError(
@@ -199,7 +222,11 @@ def _kind(option: Option) -> str:
 
 
 def _named(
-    error: ConfigError, flags: Mapping[str, str], values: Mapping[str, Any], path: str | None
+    error: ConfigError,
+    flags: Mapping[str, str],
+    names: Mapping[str, str],
+    values: Mapping[str, Any],
+    path: str | None,
 ) -> ConfigError:
     """The error under the name by which the user knows the setting."""
     field = error.field.partition(",")[0]
@@ -208,7 +235,8 @@ def _named(
         return error
     if field not in flags and field in values and path is not None:
         return ConfigError("config", f"{path}: {option.name}: {error.why}")
-    return ConfigError(f"--{option.name}" if option.is_flag else option.name, error.why)
+    name = f"--{option.name}" if option.is_flag else option.name
+    return ConfigError(names.get(field, name), error.why)
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

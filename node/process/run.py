@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from random import Random, SystemRandom
 from typing import Any
@@ -26,10 +26,13 @@ from quorumcache.node.consensus.errors import ConsensusError
 from quorumcache.node.errors import ConfigError, NodeError, NodeLeft
 from quorumcache.node.node import Node
 from quorumcache.node.process.given_secret import given_secret, kept_secret
+from quorumcache.node.process.launch import NO_LAUNCH, PID_FILE, Launched
 from quorumcache.node.process.signals import StopRequests, hold
 from quorumcache.node.settings.config import NodeConfig
+from quorumcache.node.settings.users import Users
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
+from quorumcache.node.system.heap import give_back_free_memory
 from quorumcache.node.telemetry.logs import configure, event, flush, get_logger, say
 from quorumcache.node.telemetry.streams import write_line
 from quorumcache.node.telemetry.timings import Histogram
@@ -71,8 +74,16 @@ class Stopped(Exception):
     """A signal came before the node was ready."""
 
 
-def run_node(config: NodeConfig, *, stop_on_stdin_eof: bool = False) -> int:
-    """Run one node until it is told to stop.
+def run_node(
+    config: NodeConfig,
+    *,
+    stop_on_stdin_eof: bool = False,
+    launched: Launched | None = None,
+    ignored: Sequence[tuple[str, str]] = (),
+    users: Users | None = None,
+) -> int:
+    """Run one node until it is told to stop. `launched`: what is still to be done once it is ready.
+    `ignored`: flags without effect, and why. `users`: who may use the cache; None = everybody.
 
     Returns the exit status; never raises for what the world does.
     """
@@ -80,8 +91,10 @@ def run_node(config: NodeConfig, *, stop_on_stdin_eof: bool = False) -> int:
     configure(level=config.log_level, log_format=config.log_format, node=config.name)
     threading.excepthook = _thread_failed
     sys.unraisablehook = _unraisable
+    for flag, why in ignored:
+        event(_log, "warning", "flag_ignored", flag=flag, why=why)
     try:
-        return _run(_live(config, stop_on_stdin_eof))
+        return _run(_live(config, stop_on_stdin_eof, launched or Launched(NO_LAUNCH), users))
     except Stopped:
         return EXIT_OK
     except ConfigError as error:
@@ -95,6 +108,7 @@ def run_node(config: NodeConfig, *, stop_on_stdin_eof: bool = False) -> int:
     finally:
         threading.excepthook = threading.__excepthook__
         sys.unraisablehook = sys.__unraisablehook__
+        PID_FILE.remove()
         flush()
 
 
@@ -123,7 +137,9 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     return int(uvloop.run(main))
 
 
-async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
+async def _live(
+    config: NodeConfig, stop_on_stdin_eof: bool, launched: Launched, users: Users | None
+) -> int:
     loop = asyncio.get_running_loop()
     wanted = config.connections_max
     share = raise_limit(wanted, _peers_expected(config))
@@ -141,6 +157,8 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
             given_secret=given_secret(config.secret_file, os.environ),
             entropy=SystemRandom(),
             secret_path=kept_secret(config.data_dir),
+            give_back_memory=give_back_free_memory,
+            users=users,
         )
         if config.connections_max < wanted:
             node.alarms.raise_alarm(
@@ -154,7 +172,7 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool) -> int:
         requests.be_patient(
             config.stop_timeout_ms / 1000 + STOP_GRACE_S, EXIT_FAILED, _too_late(config)
         )
-        return await _serve(node, stop)
+        return await _serve(node, stop, launched)
     finally:
         requests.close()
 
@@ -166,13 +184,16 @@ def _peers_expected(config: NodeConfig) -> int:
     return PEERS_EXPECTED if config.peer else 0
 
 
-async def _serve(node: Node, stop: asyncio.Future[str]) -> int:
+async def _serve(node: Node, stop: asyncio.Future[str], launched: Launched) -> int:
     """From the start line to the end of a clean stop."""
     config = node.config
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _tune_collector(node.timings.gc_pause_seconds)
     lag = LagProbe(node.loop, node.timings.loop_lag_seconds)
+    launched.note_pid()
     _announce(node)
+    flush()
+    launched.ready()
     await _first(stop, node.failed)
     lag.stop()
     if node.failed.done():
@@ -313,6 +334,7 @@ async def _finished(work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
 
 
 def _exit_now(status: int) -> None:
+    PID_FILE.remove()
     flush()
     os._exit(status)
 

@@ -87,6 +87,8 @@ class Option:
     help: str
     # False = a rarely needed setting that only the file takes.
     is_flag: bool = True
+    # Several values, separated by commas, or by giving the flag again; in the file also a list.
+    is_list: bool = False
 
     @property
     def default(self) -> Any:
@@ -104,6 +106,7 @@ OPTIONS: tuple[Option, ...] = (
         read_text,
         "HOST:PORT",
         "addresses for memcached clients, separated by commas; port 0 = a free one",
+        is_list=True,
     ),
     Option(
         "unix-path",
@@ -139,6 +142,7 @@ OPTIONS: tuple[Option, ...] = (
         read_text,
         "HOST:PORT",
         "addresses, separated by commas, for /metrics, /health and /status (default: none)",
+        is_list=True,
     ),
     Option(
         "advertise",
@@ -176,6 +180,7 @@ OPTIONS: tuple[Option, ...] = (
         "HOST:PORT,...",
         "peer addresses of members of the cluster that this node joins; a node that is a member"
         " starts as such",
+        is_list=True,
     ),
     Option(
         "cluster-name",
@@ -203,6 +208,13 @@ OPTIONS: tuple[Option, ...] = (
         "silence after which a new leader is elected",
     ),
     Option("memory", "memory_bytes", read_size, "SIZE", "memory for items, such as 512m or 1g"),
+    Option(
+        "log-memory",
+        "log_memory_bytes",
+        read_size,
+        "SIZE",
+        "memory for log entries (default: 64m, or a quarter of --memory if that is more)",
+    ),
     Option(
         "no-evict",
         "evicts",

@@ -1,8 +1,9 @@
 """One command line without a data block, to one request.
 
-The answers to what is wrong follow memcached 1.6.45: a known command with too few words, a bad
-number or an over-long key is bad format; `noreply` as the last word hides every answer, errors
-included, once the line has words enough to be looked at.
+The answers to what is wrong follow memcached 1.6.45, those to words after the key of `delete`
+1.6.18: a known command with too few words, a bad number or an over-long key is bad format;
+`noreply` as the last word hides every answer, errors included, once the line has words enough to be
+looked at.
 """
 
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from quorumcache.node.protocol.requests import (
 )
 from quorumcache.node.protocol.responses import (
     BAD_FORMAT_LINE,
+    DELETE_USAGE_LINE,
     ERROR_LINE,
     INVALID_DELTA_LINE,
     INVALID_EXPTIME_LINE,
@@ -128,9 +130,12 @@ def _gat(words: list[bytes]) -> Request:
 def _delete(words: list[bytes]) -> Request:
     if len(words) < 2:
         return Immediate(BAD_FORMAT_LINE)
-    noreply = words[-1] == NOREPLY
+    noreply = len(words) > 2 and words[-1] == NOREPLY
     if len(words[1]) > KEY_BYTES_MAX:
         return _answer(BAD_FORMAT_LINE, noreply)
+    more = words[2:-1] if noreply else words[2:]
+    if more and more != [b"0"]:
+        return _answer(DELETE_USAGE_LINE, noreply)
     return Delete(words[1], noreply)
 
 

@@ -28,7 +28,7 @@ from quorumcache.node.protocol.lines import (
 )
 from quorumcache.node.protocol.meta_lines import (
     META_GET,
-    GetTail,
+    GetFlags,
     meta_gets,
     plain_meta_get,
 )
@@ -164,9 +164,9 @@ class Parser:
                 return None
         return keys
 
-    def plain_meta_gets(self, data: bytes) -> tuple[list[bytes], GetTail] | None:
+    def plain_meta_gets(self, data: bytes) -> tuple[list[bytes], GetFlags] | None:
         """The keys and their flags, if `data` is nothing but whole `mg <key> <flags>` lines with
-        the same flags, which change nothing, and nothing came before.
+        the same flags, which the item alone answers, and nothing came before.
 
         None if it is anything else: then it has to be fed. `data` starts with `b"mg "`.
         """

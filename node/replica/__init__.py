@@ -1,8 +1,9 @@
 """The replicas of one node.
 
 Reading order: `evicting` (a leader's plan of what leaves), `group` (one replica of one shard),
-`pacing` (how fast copies go to new replicas), `snapshotting` (its state as bytes), `installing` (a
-leader's snapshot takes the place of a state), `host` (all groups on one log), `starter` (starts a
-replica from what the disk holds), `removal` (one leaves the node), `steering` (a group's next step
-to another replica set), `handover` (a node that stops gives its leaderships away).
+`memory_room` (what a node may use, and which writes it refuses), `pacing` (how fast copies go to
+new replicas), `snapshotting` (its state as bytes), `installing` (a leader's snapshot takes the
+place of a state), `host` (all groups on one log), `starter` (starts a replica from what the disk
+holds), `removal` (one leaves the node), `steering` (a group's next step to another replica set),
+`handover` (a node that stops gives its leaderships away).
 """

@@ -28,7 +28,7 @@ from quorumcache.node.errors import AcknowledgedDataLost
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
 from quorumcache.node.replica.snapshotting import SnapshotSender
-from quorumcache.node.state_machine import ITEM_BYTES_MAX, WHOLE_ITEM_BYTES_MAX, group_name
+from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
 from quorumcache.node.wal.queue import QUEUED_BYTES_MAX
@@ -74,10 +74,8 @@ class ReplicaHost(GroupHost):
         self.clock = clock
         self.time = time or ClusterTime(clock)
         """Which time it is for items; the same for all groups."""
-        self._item_bytes_wanted = item_bytes_max
-        self.item_bytes_max = min(item_bytes_max, WHOLE_ITEM_BYTES_MAX)
-        """This node's limit, which it puts into what it proposes. No more than what travels whole
-        while some nodes know no values in pieces."""
+        self.item_bytes_max = item_bytes_max
+        """This node's limit, which it puts into what it proposes."""
         self.evicts = evicts
         self.may_use_new_ops = False
         """By the newest map that this node has learned."""
@@ -97,6 +95,11 @@ class ReplicaHost(GroupHost):
         """The trouble is that the disk does not answer: nothing can be written at all."""
         self.log_is_behind = False
         """So much waits for the disk that nothing more is taken in (`QUEUED_BYTES_MAX`)."""
+        self.log_is_full = False
+        """Entries take so much memory that nothing more is proposed (`Snapshots`). Those of other
+        leaders are taken: without them the log might never commit what it holds, nor free it."""
+        self.held_why = ""
+        """Why nothing may be proposed, by one of the two."""
         self.stopped = False
         self._sender = SnapshotSender(loop, counters, self.mark_dirty, on_fatal, clock)
         self.copy_rate = self._sender.rate
@@ -109,16 +112,10 @@ class ReplicaHost(GroupHost):
         self._tick_handle: asyncio.TimerHandle | None = None
         self._every_tick: list[Callable[[], None]] = []
 
-    def limit_items(self, item_bytes_max: int) -> None:
-        """The limit on items is another one."""
-        self._item_bytes_wanted = item_bytes_max
-        whole_max = item_bytes_max if self.may_use_new_ops else WHOLE_ITEM_BYTES_MAX
-        self.item_bytes_max = min(item_bytes_max, whole_max)
-
-    def use_new_ops(self, may_use: bool) -> None:
-        """Whether all nodes of the cluster know what came with maps of form 2."""
-        self.may_use_new_ops = may_use
-        self.limit_items(self._item_bytes_wanted)
+    @property
+    def may_evict(self) -> bool:
+        """Whether shards that this node leads may evict; if not, it refuses what does not fit."""
+        return self.evicts and self.may_use_new_ops
 
     # -- groups ------------------------------------------------------------------------
 
@@ -315,14 +312,23 @@ class ReplicaHost(GroupHost):
                 group.update_freshness()
         if waiting:
             self.wal.append(records, lambda: self._durable(waiting))
-            self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
+            self._look_at_log()
         self.transport.flush()
+
+    def _look_at_log(self) -> None:
+        self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
+        if self.log_is_behind:
+            self.held_why = "the disk of the node does not keep up"
+        elif self.log_is_full:
+            self.held_why = "the log of the node takes too much memory: a snapshot is under way"
+        else:
+            self.held_why = ""
 
     def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
         """A batch is on disk: acknowledge it to the groups, send what promised it."""
         if self.stopped:
             return
-        self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
+        self._look_at_log()
         try:
             self._acknowledge(waiting)
         except BaseException as error:

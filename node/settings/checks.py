@@ -28,9 +28,11 @@ ITEM_BYTES_MIN = 1 << 10
 ITEM_BYTES_DEFAULT = 1 << 20
 ITEM_BYTES_LIMIT = MAX_ITEM_SIZE_MAX
 MEMORY_BYTES_MIN = 1 << 20
+# Below it every entry of its usual size would be followed by a snapshot.
+LOG_MEMORY_BYTES_MIN = 4 << 20
 # A machine has a few networks; each address costs a descriptor.
 LISTEN_ADDRESSES_MAX = 16
-# Of `sun_path`, with its zero byte 108.
+# Of `sun_path` in unix(7), without its last zero byte.
 UNIX_PATH_BYTES_MAX = 107
 # One that answers is enough, and each is asked in turn.
 SEEDS_MAX = 64
@@ -212,6 +214,8 @@ def _check_resources(config: NodeConfig) -> None:
             f"{config.item_bytes_max} is more than half of memory ({config.memory_bytes}): such an"
             " item could not be stored beside the one that it replaces. Raise memory",
         )
+    if config.log_memory_bytes != 0:
+        _in_range("log_memory_bytes", config.log_memory_bytes, LOG_MEMORY_BYTES_MIN, 1 << 50)
     _in_range("connections_max", config.connections_max, 1, 1_000_000)
     _in_range("listen_backlog", config.listen_backlog, 1, 1 << 20)
     if not 0 < config.unix_mask <= 0o777:

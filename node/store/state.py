@@ -23,6 +23,7 @@ from quorumcache.node.store.item import (
 )
 from quorumcache.node.store.sessions import SessionTable
 from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
+from quorumcache.node.store.tables import shrink
 
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
@@ -45,6 +46,7 @@ class ShardState(StateMachine):
         "batch_wall_ms",
         "bytes_used",
         "cas_counter",
+        "evicted_bytes",
         "expiring",
         "expiry",
         "incoming",
@@ -57,6 +59,7 @@ class ShardState(StateMachine):
         "sessions",
         "shown",
         "staging",
+        "table_bytes",
         "value_counter",
         "values",
     )
@@ -99,18 +102,26 @@ class ShardState(StateMachine):
         self.queue = EvictionQueue(self.items)
         """Who leaves next; hints of this replica."""
 
+        self.table_bytes = 0
+        """What all tables took at the last `tidy`. Those of equal states differ: their size depends
+        on what was in them before."""
+        self.evicted_bytes = 0
+
     @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process: the items, and all tables at their real size. The
-        tables of equal states differ: their size depends on what was in them before.
-        """
-        return (
-            self.bytes_used
-            + getsizeof(self.items)
+        """See `StateMachine.memory_bytes`."""
+        return self.bytes_used + self.table_bytes
+
+    def tidy(self) -> int:
+        """See `StateMachine.tidy`."""
+        moved = shrink(self.items) + self.queue.tidy()
+        self.table_bytes = (
+            getsizeof(self.items)
             + self.queue.memory_bytes
             + self.expiry.memory_bytes(self.expiring)
             + self.sessions.memory_bytes
         )
+        return moved
 
     def become(self, other: "ShardState") -> None:
         """Take over all of another state, which nobody may use any more."""
@@ -128,6 +139,7 @@ class ShardState(StateMachine):
         self.expiring = other.expiring
         self.expiry = other.expiry
         self.queue = other.queue
+        self.tidy()
 
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
@@ -151,7 +163,9 @@ class ShardState(StateMachine):
 
     def evict(self, key: bytes) -> None:
         """Remove the item under `key`, which a leader has chosen as a victim."""
-        self.queue.evicted(key, item_cost(key, self.items[key]))
+        cost = item_cost(key, self.items[key])
+        self.evicted_bytes += cost
+        self.queue.evicted(key, cost)
         self.remove(key)
 
     def drop_all(self) -> None:
@@ -250,6 +264,10 @@ class ShardState(StateMachine):
     def plan_eviction(self, bytes_wanted: int) -> Eviction | None:
         """See `StateMachine.plan_eviction`."""
         return self.queue.victims(bytes_wanted, self.bytes_used)
+
+    def take_eviction_tallies(self) -> tuple[int, int]:
+        """See `StateMachine.take_eviction_tallies`."""
+        return self.queue.take_tallies()
 
     def spare(self, eviction: Eviction) -> None:
         """See `StateMachine.spare`."""

@@ -32,7 +32,6 @@ from quorumcache.node.protocol.requests import (
     MetaDebug,
     MetaDelete,
     MetaGet,
-    MetaReply,
     MetaSet,
     RefusedMetaSet,
     Request,
@@ -75,8 +74,8 @@ def _check_pipeline(data: bytes) -> None:
     requests = instance.feed(data)
     assert len(requests) == len(keys), (requests, keys)
     for request, key in zip(requests, keys, strict=True):
-        reply = MetaReply(flags[7], b"", key, False, flags[8])
-        assert request == MetaGet(key, *flags[:7], reply=reply), (request, plain)
+        assert request == plain_meta_get([b"mg", key, flags.end[1:-2]]), (request, plain)
+        assert type(request) is MetaGet
 
 
 def _check_line(line: bytes) -> None:

@@ -32,7 +32,7 @@ def refused(status: int, *flags: str) -> str:
         (("--shards", "7"), ("shards", "7", "power of two")),
         (("--shards", "many"), ("shards", "many")),
         (("--memory", "1x"), ("memory", "1x")),
-        (("--listen", "nowhere"), ("listen", "nowhere")),
+        (("--listen", "h:port"), ("listen", "h:port")),
         (("--name", "b", "--initial-cluster", "a=127.0.0.1:1"), ("name", "'b'", "a")),
         (("--initial-cluster", "a=127.0.0.1:1,b=127.0.0.1:2"), ("name",)),
         (

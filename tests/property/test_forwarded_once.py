@@ -20,6 +20,7 @@ from quorumcache.node.peers.items import (
     FORWARD_RESULT,
     FORWARD_WRITE,
 )
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
 from quorumcache.node.store.results import NUMBER
 from quorumcache.node.store.store import ShardStore
@@ -109,7 +110,7 @@ class Walk:
                 peers=Wire(self, node),
                 clock=self.clock,
                 counters=Counters(),
-                memory_bytes=1 << 30,
+                memory=MemoryRoom(1 << 30),
             )
             for node, replica in self.replicas.items()
         }
@@ -122,7 +123,7 @@ class Walk:
                 peers=wire,
                 clock=self.clock,
                 counters=Counters(),
-                memory_bytes=1 << 30,
+                memory=MemoryRoom(1 << 30),
             ),
             Leaders(
                 HERE,

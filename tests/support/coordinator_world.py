@@ -11,6 +11,7 @@ from quorumcache.node.peers.items import (
     FORWARD_RESULT,
     FORWARD_WRITE,
 )
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.store.commands import OP_SESSION_OPEN, OP_SET
 from quorumcache.node.store.results import OK
 from quorumcache.node.store.store import ShardStore
@@ -109,7 +110,7 @@ class World:
                 peers=self,
                 clock=self.clock,
                 counters=Counters(),
-                memory_bytes=1000,
+                memory=MemoryRoom(1000),
             ),
             Leaders(HERE, self.groups, self, lambda group_id: 0, lambda group_id: ()),
             random=Random(1),

@@ -61,6 +61,7 @@ def main(count: int, value_bytes: int, ttl: int, rounds: int) -> None:
             run(store, iter([(0, 0, 0, OP_DELETE, key(numbers[place]))]))
             numbers[place] += count
             run(store, map(store_command, [numbers[place]]))
+    store.tidy()
     gc.collect()
     give_back_free_memory()
     print(rss_bytes() - before, store.memory_bytes)

@@ -22,6 +22,7 @@ from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, encode_batch
 from quorumcache.node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
 from quorumcache.node.store.store import ShardStore
@@ -80,7 +81,7 @@ class ToyNode:
         self.item_bytes_max = ITEM_BYTES_MAX
         self.bytes_used = 0
         self.disk_trouble = ""
-        self.log_is_behind = False
+        self.held_why = ""
         self.log = ToyLog(cluster, node_id)
         log: Any = self.log
         host: Any = self
@@ -94,7 +95,7 @@ class ToyNode:
                 peers=peers,
                 clock=cluster.clock,
                 counters=Counters(),
-                memory_bytes=1 << 30,
+                memory=MemoryRoom(1 << 30),
             ),
             Leaders(node_id, self.groups, peers, lambda group_id: NODES[0], lambda group_id: NODES),
             random=Random(cluster.random.random()),

@@ -26,6 +26,7 @@ from quorumcache.node.peers.items import (
     HEARTBEATS,
     MAP_EPOCH,
     MAP_REQUEST,
+    MEMORY,
     REPORT,
     TIME,
 )
@@ -64,6 +65,7 @@ class Parts:
             "timekeeper": self.part("heard", peer_up=self.note("tell_time")),
             "time": self.time,
             "fitness": self.part(heard=self.note("fitness"), met=self.note("met")),
+            "memory": self.part(heard=self.note("memory")),
         }
         self.inbox = Inbox(
             **parts,
@@ -221,6 +223,13 @@ def test_what_a_peer_says_of_its_fitness_is_heard() -> None:
     parts = Parts()
     parts.inbox.on_peer_items(2, ((FITNESS, 5, 0),))
     assert parts.taken() == [("fitness", 2, (FITNESS, 5, 0))]
+
+
+def test_what_a_peer_says_of_its_memory_is_heard() -> None:
+    parts = Parts()
+    item = (MEMORY, 1, 2, False, (), ())
+    parts.inbox.on_peer_items(2, (item,))
+    assert parts.taken() == [("memory", 2, item)]
 
 
 # -- strangers -------------------------------------------------------------------------------------

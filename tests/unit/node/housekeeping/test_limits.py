@@ -6,6 +6,7 @@ import pytest
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.housekeeping.limits import QUIET_NS, LimitWatch
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.telemetry.counters import Counters
 
 S = 1_000_000_000
@@ -16,12 +17,12 @@ class Limits:
         self.told: list[tuple[str, bool]] = []
         self.alarms = Alarms(lambda alarm, raised: self.told.append((alarm.name, raised)))
         self.counters = Counters()
-        self.watch = LimitWatch(
-            self.alarms, self.counters, memory_bytes=1 << 20, connections_max=10
-        )
+        self.memory = MemoryRoom(1 << 20)
+        self.watch = LimitWatch(self.alarms, self.counters, memory=self.memory, connections_max=10)
+        self.evicts = False
 
     def names(self, now_ns: int, bytes_used: int = 0) -> list[str]:
-        self.watch.look(now_ns, bytes_used)
+        self.watch.look(now_ns, bytes_used, evicts=self.evicts)
         return [alarm.name for alarm in self.alarms.raised()]
 
 
@@ -37,6 +38,25 @@ def test_memory_that_is_nearly_full(limits: Limits) -> None:
     assert limits.names(2 * S + QUIET_NS - 1) == ["memory_full"]
     assert limits.names(2 * S + QUIET_NS) == []
     assert limits.told == [("memory_full", True), ("memory_full", False)]
+
+
+def test_tables_count_and_so_does_another_setting(limits: Limits) -> None:
+    limits.memory.table_bytes = 1 << 19
+    assert limits.names(S, 1 << 18) == []
+    assert limits.names(S, 1 << 19) == ["memory_full"]
+    limits.memory.memory_bytes = 1 << 21
+    assert limits.names(S + QUIET_NS, 1 << 19) == []
+
+
+def test_a_full_cache_that_evicts_is_no_alarm_but_a_refusal_is(limits: Limits) -> None:
+    limits.evicts = True
+    assert limits.names(S, 1 << 20) == []
+    limits.counters.store_no_memory += 1
+    assert limits.names(2 * S, 1 << 20) == ["memory_full"]
+    sentence = limits.alarms.warnings()[0]
+    assert "although this node evicts" in sentence
+    assert "nothing is evicted" not in sentence
+    assert limits.names(2 * S + QUIET_NS, 1 << 20) == []
 
 
 def test_a_refused_store_raises_it_whatever_is_used(limits: Limits) -> None:

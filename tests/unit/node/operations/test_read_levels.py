@@ -24,6 +24,7 @@ from quorumcache.node.operations.read_levels import (
 )
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.items import FORWARD_ITEMS, FORWARD_READ, FORWARD_REFUSED
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID, decode_batch, encode_batch
 from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SET
 from quorumcache.node.store.item import cas_unique
@@ -57,7 +58,7 @@ class World(HostWorld):
                 peers=peers,
                 clock=self.clock,
                 counters=self.counters,
-                memory_bytes=1000,
+                memory=MemoryRoom(1000),
             ),
             Leaders(
                 HERE,

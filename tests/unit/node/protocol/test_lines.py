@@ -27,6 +27,7 @@ from quorumcache.node.protocol.requests import (
 )
 from quorumcache.node.protocol.responses import (
     BAD_FORMAT_LINE,
+    DELETE_USAGE_LINE,
     ERROR_LINE,
     INVALID_DELTA_LINE,
     INVALID_EXPTIME_LINE,
@@ -48,6 +49,11 @@ def test_words_stand_between_spaces_only() -> None:
         (b"get a b", Get((b"a", b"b"), False)),
         (b"gats 7 a", GetAndTouch(7, (b"a",), True)),
         (b"delete a", Delete(b"a", False)),
+        (b"delete noreply", Delete(b"noreply", False)),
+        (b"delete a 0 noreply", Delete(b"a", True)),
+        (b"delete a 5", Immediate(DELETE_USAGE_LINE)),
+        (b"delete a 0 0", Immediate(DELETE_USAGE_LINE)),
+        (b"delete a 5 noreply", SILENCE),
         (b"flush_all -1", FlushAll(-1, False)),
         (b"stats items now", Stats((b"items", b"now"))),
         (b"cluster map", Cluster((b"map",))),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from quorumcache.node.protocol import meta_lines
 from quorumcache.node.protocol.lines import LINE_BYTES_MAX, parse_line
 from quorumcache.node.protocol.meta_flags import (
     BAD_KEY_LINE,
@@ -15,7 +16,7 @@ from quorumcache.node.protocol.meta_lines import (
     INVALID_OR_DUPLICATE_LINE,
     MODE_OF_ARITHMETIC_LINE,
     TAIL_BYTES_MAX,
-    get_tail,
+    get_flags,
     plain_meta_get,
 )
 from quorumcache.node.protocol.requests import (
@@ -175,13 +176,25 @@ def test_the_short_way_leaves_the_unusual_to_the_long_one(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "reads_only"),
+    ("tail", "is_plain"),
     [
-        *((b"", True), (b"v k q t c s f h l u C7", True), (b"E5 MS D1", True)),
-        *((b"T1", False), (b"v N1", False), (b"R1 k", False)),
+        *((b"", True), (b"v k q t c s f u C7", True), (b"E5 MS D1", True)),
+        *((b"T1", False), (b"v N1", False), (b"R1 k", False), (b"h", False), (b"v l", False)),
     ],
 )
-def test_what_only_reads_is_known_as_such(tail: bytes, reads_only: bool) -> None:
-    flags = get_tail(tail)
+def test_what_the_item_alone_answers_is_known_as_such(tail: bytes, is_plain: bool) -> None:
+    flags = get_flags(tail)
     assert flags is not None
-    assert flags[-1] == reads_only
+    assert flags.is_plain == is_plain
+
+
+def test_few_flags_are_remembered() -> None:
+    known = meta_lines._known
+    known.clear()
+    for number in range(meta_lines._GET_FLAGS_MAX + 1):
+        assert get_flags(b"v C%d" % number) is not None
+        assert len(known) <= meta_lines._GET_FLAGS_MAX
+    assert get_flags(b"v C0") is get_flags(b"v C0")
+    for tail in (b"v v", b"b", b"O1", b"S", b"v " + b" " * TAIL_BYTES_MAX):
+        assert get_flags(tail) is None
+        assert tail not in known

@@ -1,0 +1,233 @@
+"""Divides this node's memory among its replicas, tells the leaders, and hears of other nodes.
+
+What to grant is decided in `memory_shares.py`. A grant is told without the tables of the node that
+grants, since tables of equal states differ: the leader adds its own. Its share is the least of what
+the nodes of the replica set grant, those of learners included: a new replica has to find room, too.
+A node that was not heard of for `SILENT_NS` does not count. It is away and takes nothing in. When
+it comes back, with less memory than its replicas hold, it says so within a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.housekeeping.memory_shares import (
+    Need,
+    divide,
+    lately,
+    most_bytes,
+    reserve_bytes,
+)
+from quorumcache.node.peers.items import GROUPS_MAX, MEMORY
+from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
+
+if TYPE_CHECKING:
+    from quorumcache.node.clock import Clock
+    from quorumcache.node.replica.group import ReplicaGroup
+    from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.node.replica.memory_room import MemoryRoom
+
+ROUND_MS: Final = 1000
+"""Time between two decisions."""
+
+SILENT_NS: Final = 10_000_000_000
+"""What a node said counts for so long."""
+
+MEMORY_FORM: Final = 2
+"""Nodes of this form, or a later one, know the item."""
+
+FULL_PARTS: Final = 64
+"""Without eviction a node counts as full for the leaders of other nodes when less than this part of
+its memory is free: they hear of it a second late."""
+
+TIDY_ENTRIES: Final = 1 << 14
+"""Entries of tables that one look moves, beyond which the next groups wait: a millisecond."""
+
+LOOKS_PER_ROUND: Final = 20
+"""Looks at tables in the time of a round."""
+
+_AMOUNT_MAX: Final = 1 << 60
+
+
+class Peers(Protocol):
+    """Of the peer network."""
+
+    @property
+    def node_ids(self) -> tuple[int, ...]: ...
+    def form_of(self, node_id: int) -> int: ...
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool: ...
+
+
+class Told(NamedTuple):
+    """What a node said last."""
+
+    at_ns: int
+    reserve: int
+    most: int
+    is_full: bool
+    grants: dict[int, int]
+    wanted: dict[int, int]
+
+
+class MemoryRound:
+    """See the module. `decide` is called every `ROUND_MS`, `tidy` several times in between."""
+
+    def __init__(self, host: ReplicaHost, room: MemoryRoom, peers: Peers, clock: Clock) -> None:
+        self._host = host
+        self._room = room
+        self._peers = peers
+        self._clock = clock
+        self._own_id = 0
+        self._grants: dict[int, int] = {}
+        """What was granted last."""
+        self._lately: dict[int, int] = {}
+        """Bytes evicted lately, by group."""
+        self._evicted: dict[int, int] = {}
+        """Bytes evicted ever, by group, as of the last look."""
+        self._told: dict[int, Told] = {}
+        self._to_tidy: list[ReplicaGroup] = []
+        self._per_look = 0
+
+    # -- tables --------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Let the next groups give back what their tables have too much."""
+        if not self._to_tidy:
+            self._to_tidy = list(self._groups())
+            self._per_look = len(self._to_tidy) // LOOKS_PER_ROUND + 1
+        moved = 0
+        for _ in range(self._per_look):
+            if not self._to_tidy or moved > TIDY_ENTRIES:
+                return
+            moved += self._to_tidy.pop().machine.tidy()
+
+    # -- the decision --------------------------------------------------------------------------
+
+    def decide(self) -> None:
+        """Grant, tell, and take what the others grant."""
+        room = self._room
+        room.pass_second()
+        groups = list(self._groups())
+        room.table_bytes = sum(g.machine.memory_bytes - g.machine.bytes_used for g in groups)
+        told = self._fresh()
+        needs = {group.group_id: self._need(group, told) for group in groups}
+        grants = self._grants = divide(room.memory_bytes, needs, self._grants)
+        may_evict = self._host.may_evict
+        full = set()
+        for group in groups:
+            group_id = group.group_id
+            tables = group.machine.memory_bytes - group.machine.bytes_used
+            own = max(0, grants[group_id] - tables)
+            if not group.is_leader:
+                room.forget(group_id)
+                group.share_bytes = own + tables if may_evict else 0
+                continue
+            others = [told[m] for m in group.log.configuration.members() if m in told]
+            share = min([own, *(t.grants[group_id] for t in others if group_id in t.grants)])
+            group.share_bytes = share + tables + room.lent_to(group_id) if may_evict else 0
+            own_most = most_bytes(room.memory_bytes, len(groups))
+            room.most_bytes[group_id] = min([own_most, *(t.most for t in others)])
+            if any(t.is_full for t in others):
+                full.add(group_id)
+        room.full_groups = frozenset(full)
+        self._tell(groups)
+        self._set_limit_of_loans(groups, told)
+
+    def _need(self, group: ReplicaGroup, told: dict[int, Told]) -> Need:
+        machine = group.machine
+        group_id = group.group_id
+        before = self._evicted.get(group_id, machine.evicted_bytes)
+        self._evicted[group_id] = machine.evicted_bytes
+        evicted = lately(self._lately.get(group_id, 0), machine.evicted_bytes - before)
+        held = machine.memory_bytes
+        over = max(0, held - self._grants.get(group_id, held))
+        self._lately[group_id] = evicted
+        if group.is_leader:
+            wanted = self._room.wanted.get(group_id, (0, 0))[0]
+        else:
+            wanted = max([0, *(t.wanted.get(group_id, 0) for t in told.values())])
+        if wanted:
+            wanted += held - machine.bytes_used
+        return Need(held, evicted + over, wanted)
+
+    def _tell(self, groups: list[ReplicaGroup]) -> None:
+        host, room = self._host, self._room
+        if not host.may_use_new_ops:
+            return  # Nothing new goes over the wire before all nodes are known to speak it.
+        memory = room.memory_bytes
+        leaders = {group.leader_id for group in groups if group.leader_id}
+        reserve = reserve_bytes(memory) // max(1, len(leaders))
+        is_full = room.used_bytes(host.bytes_used) > memory - memory // FULL_PARTS
+        own = reserve, most_bytes(memory, len(groups)), is_full
+        wanted = tuple(
+            (g.group_id, room.wanted[g.group_id][0])
+            for g in groups
+            if g.is_leader and g.group_id in room.wanted
+        )
+        for node_id in self._peers.node_ids:
+            if self._peers.form_of(node_id) < MEMORY_FORM:
+                continue
+            granted = tuple(
+                (g.group_id, max(0, self._grants[g.group_id] - _tables(g)))
+                for g in groups
+                if g.leader_id == node_id
+            )
+            if granted or wanted:
+                self._peers.send(node_id, (MEMORY, *own, granted, wanted))
+        host.flush_soon()
+
+    def _set_limit_of_loans(self, groups: list[ReplicaGroup], told: dict[int, Told]) -> None:
+        leaders = {group.leader_id for group in groups if group.leader_id}
+        own = reserve_bytes(self._room.memory_bytes) // max(1, len(leaders))
+        members = {
+            m for g in groups if g.is_leader for m in g.log.configuration.members() if m in told
+        }
+        self._room.lent_bytes_max = min([own, *(told[member].reserve for member in members)])
+
+    def forget(self, group_id: int) -> None:
+        """The group has left this node: one of the same number that comes later is another."""
+        for of_groups in (self._grants, self._lately, self._evicted):
+            of_groups.pop(group_id, None)
+        self._room.forget(group_id)
+
+    def _groups(self) -> Iterator[ReplicaGroup]:
+        for group_id, group in self._host.groups.items():
+            if group_id != DIRECTORY_GROUP_ID:
+                yield group
+
+    # -- the others ----------------------------------------------------------------------------
+
+    def heard(self, node_id: int, item: tuple[Any, ...]) -> None:
+        """What another node grants. `PeerFrameError` if the item has another form."""
+        form = (int, int, int, bool, tuple, tuple)
+        if (
+            tuple(map(type, item)) != form
+            or not all(0 <= amount <= _AMOUNT_MAX for amount in item[1:3])
+            or not (_are_amounts(item[4]) and _are_amounts(item[5]))
+        ):
+            raise PeerFrameError(f"an item of kind {MEMORY} of an unknown form")
+        _, reserve, most, is_full, grants, wanted = item
+        now_ns = self._clock.monotonic_ns()
+        self._told[node_id] = Told(now_ns, reserve, most, is_full, dict(grants), dict(wanted))
+
+    def _fresh(self) -> dict[int, Told]:
+        """What counts of what the others said."""
+        since_ns = self._clock.monotonic_ns() - SILENT_NS
+        self._told = {node_id: t for node_id, t in self._told.items() if t.at_ns >= since_ns}
+        return self._told
+
+
+def _tables(group: ReplicaGroup) -> int:
+    return group.machine.memory_bytes - group.machine.bytes_used
+
+
+def _are_amounts(pairs: tuple[Any, ...]) -> bool:
+    return len(pairs) <= GROUPS_MAX and all(
+        type(pair) is tuple
+        and tuple(map(type, pair)) == (int, int)
+        and pair[0] > 0
+        and 0 <= pair[1] <= _AMOUNT_MAX
+        for pair in pairs
+    )
