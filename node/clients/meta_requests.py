@@ -269,6 +269,10 @@ def render_get(
     counters = conversation.counters
     code, carried = parts_of(result)
     is_hit = code in (META_HIT, META_WON, META_MADE)
+    events = conversation.context.events
+    if events.is_on:
+        item = carried[OLD_END:] if is_hit else None
+        events.fetched(conversation.number, request.key, item, is_meta=True)
     if request.exptime is not None:
         counters.touch_hits += is_hit
         counters.touch_misses += not is_hit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_requests import VALUE_GONE, fill_meta_hit, parts_of, render_get
@@ -31,6 +31,7 @@ from quorumcache.node.protocol.requests import (
 from quorumcache.node.protocol.responses import OUT_OF_MEMORY_LINE, render
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.commands import (
+    COMMANDS,
     OP_APPEND,
     OP_META_ARITHMETIC,
     OP_META_DELETE,
@@ -60,6 +61,15 @@ from quorumcache.node.store.results import (
     STORED,
     shown_item,
 )
+
+_STATUSES: Final[dict[int, str]] = {
+    STORED: "stored",
+    META_STORED: "stored",
+    NOT_STORED: "not_stored",
+    EXISTS: "exists",
+    NOT_FOUND: "not_found",
+}
+"""Words of `watch` for what became of an `ms`."""
 
 
 class MetaWrite(PendingWrite):
@@ -112,6 +122,23 @@ class MetaWrite(PendingWrite):
             super()._fill(data)
         else:
             fill_meta_hit(self.conversation.replies, self.slot, data, self.stream)
+
+    def _tell(self, outcome: WriteOutcome) -> None:
+        if isinstance(outcome, Failure):
+            return
+        events, number = self.conversation.context.events, self.conversation.number
+        code, request = parts_of(outcome)[0], self.request
+        if self.op == OP_META_SET:
+            is_cas = request.compare is not None and request.mode in (OP_SET, OP_REPLACE)
+            status = _STATUSES.get(code, "no_memory")
+            if code == NOT_FOUND and not is_cas:
+                status = "no_memory"
+            word = "cas" if is_cas else COMMANDS[request.mode].name
+            size = _value_bytes(request, b"")
+            exptime = request.exptime or 0
+            events.stored(number, word, self.key, status, exptime, size, is_meta=True)
+        elif self.op == OP_META_DELETE:
+            events.deleted("md", self.key, code == DELETED)
 
     def _render(self, result: Any) -> bytes:
         op = self.op
@@ -202,7 +229,7 @@ def _value_bytes(request: MetaSet, carried: bytes) -> int:
     """Length of the value: of the stored item, if its header was carried; else of the request."""
     if carried:
         space = carried.index(b" ", ITEM_DATA + 1)
-        return int(carried[space + 1 : -2])
+        return int(carried[space + 1 : carried.index(b"\r\n", space)])
     data = request.data
     if request.mode in (OP_APPEND, OP_PREPEND):
         return len(data)

@@ -96,6 +96,10 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.operations.read_values.KEPT_BYTES_MAX": (1, 16 << 10),
     "node.operations.read_values.KEPT_NS": (20_000_000,),
     "node.housekeeping.expiry.UPLOAD_IDLE_MS": (100, 1_000),
+    "node.store.eviction_queue.VICTIMS_MAX": (1, 3),
+    "node.store.eviction_queue.STEPS_MAX": (0, 2),
+    "node.store.eviction_queue.SCAN_KEYS_MIN": (1, 4),
+    "node.replica.evicting.SLACK_BYTES_MAX": (0, 100),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
