@@ -86,7 +86,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.store.expiry._STALE_ALLOWED": (0, 4),
     "node.housekeeping.disk_keeper.PROBE_IDLE_NS": (20_000_000, 200_000_000),
     # Large values.
-    "node.store.large.LARGE_VALUE_BYTES": (8, 8, 64, 4 << 10),
+    "node.store.large.LARGE_VALUE_BYTES": (24, 24, 100, 4 << 10),
     "node.store.large.PIECE_BYTES": (64, 1 << 10),
     "node.store.staging.STAGED_BYTES_MAX": (32 << 10, 128 << 10),
     "node.store.staging.UPLOADS_MAX": (1, 4),
