@@ -108,7 +108,14 @@ COMMANDS: tuple[tuple[bytes, bytes, dict[str, int]], ...] = (
     (b"nonsense\r\n", b"ERROR\r\n", {"protocol_errors": 1}),
     (b"nonsense noreply\r\nversion\r\n", b"\r\n", {"protocol_errors": 1, "cmd_other": 1}),
     (b"incr %b x\r\n", b"\r\n", {"protocol_errors": 1}),
-    (b"shutdown\r\n", b"\r\n", {}),
+    (b"shutdown\r\n", b"\r\n", {"cmd_other": 1}),
+    (b"cache_memlimit 1000\r\n", b"OK\r\n", {"cmd_other": 1}),
+    (b"lru_crawler sleep x\r\n", b"\r\n", {"protocol_errors": 1}),
+    (
+        b"lru_crawler mgdump 2\r\n",
+        b"EN\r\n",
+        {"cmd_other": 1, "lru_crawler_starts": 1},
+    ),
 )
 
 
@@ -116,7 +123,7 @@ COMMANDS: tuple[tuple[bytes, bytes, dict[str, int]], ...] = (
     *("cmd_get", "cmd_set", "cmd_touch", "cmd_other", "get_hits", "get_misses"),
     *("incr_hits", "incr_misses", "decr_hits", "decr_misses", "delete_hits", "delete_misses"),
     *("touch_hits", "touch_misses", "cas_badval", "cas_misses", "total_items"),
-    *("protocol_errors", "proposals", "lease_reads"),
+    *("protocol_errors", "proposals", "lease_reads", "lru_crawler_starts"),
 )
 def test_each_command_counts_once() -> None:
     async def scenario(stage: Stage) -> None:
@@ -185,6 +192,43 @@ def test_a_forwarded_command_counts_where_it_came_in_and_once_as_forwarded() -> 
         there = Watch(stage.node(leader))
         await wire.ask(b"get %b\r\n" % key, b"END\r\n")
         there.check(forwarded_in=1, lease_reads=1)
+
+    Stage().run(scenario)
+
+
+@raises(
+    *("crawler_items_checked", "log_worker_written", "log_watcher_sent"),
+    *("log_worker_dropped", "log_watcher_skipped"),
+)
+def test_dumps_and_watchers() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.node(stage.leader(0))
+        wire = await stage.connect(stage.leader(0))
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % stage.key(0))
+        watch = Watch(leader)
+        dump = await wire.ask(b"lru_crawler metadump all\r\n", b"END\r\n")
+        assert dump.count(b"key=") == 1
+        looked_at = stage.shards + 1  # Each shard, and the key.
+        watch.check(cmd_other=1, lru_crawler_starts=1, crawler_items_checked=looked_at)
+
+        watcher = await stage.connect(stage.leader(0))
+        await watcher.ask(b"watch\r\n", b"OK\r\n")
+        watch = Watch(leader)
+        await wire.ask(b"get %b\r\n" % stage.key(0), b"END\r\n")
+        read = {"cmd_get": 1, "get_hits": 1, "lease_reads": 1}
+        watch.check(**read, log_worker_written=1, log_watcher_sent=1)
+
+        leader.client_events._lines_left = 0
+        watch = Watch(leader)
+        await wire.ask(b"get %b\r\n" % stage.key(0), b"END\r\n")
+        watch.check(**read, log_worker_dropped=1)
+
+        leader.client_events._lines_left = 1
+        [watching] = leader.client_events._watchers
+        watching._offer = lambda line: False
+        watch = Watch(leader)
+        await wire.ask(b"get %b\r\n" % stage.key(0), b"END\r\n")
+        watch.check(**read, log_worker_written=1, log_watcher_skipped=1)
 
     Stage().run(scenario)
 
