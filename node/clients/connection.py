@@ -277,9 +277,7 @@ class MemcachedConnection(asyncio.Protocol):
     def _plain_gets(self, keys: list[bytes]) -> None:
         """Answer gets of one key each, on the spot where this node leads their shards by a lease.
 
-        This is the whole data path of a client that routes by itself, so it is written out: it
-        takes 1.0 us for one get, 0.6 us in a pipeline of 16, where the general way takes 1.9 and
-        1.2.
+        This is the whole data path of a client that routes by itself, so it is written out.
         """
         groups = self._groups
         shift = self._token_shift
@@ -297,8 +295,7 @@ class MemcachedConnection(asyncio.Protocol):
                 and size < WRITE_CHUNK_BYTES
                 and len(slots) < SLOTS_MAX
             ):
-                machine = group.machine
-                item = machine.peek(key)
+                item = group.machine.peek(key)
                 if item is None:
                     misses += 1
                     reply = END_LINE
@@ -306,7 +303,7 @@ class MemcachedConnection(asyncio.Protocol):
                     reply = b""
                 else:
                     hits += 1
-                    machine.note_hit(key)
+                    group.machine.note_hit(key)
                     reply = b"VALUE " + key + item[ITEM_DATA:] + END_LINE
                     size += len(reply)
                 if reply:
