@@ -31,8 +31,8 @@ LIBRARY = "quorumcache.node.native"
 ROOMS = {
     ".": "cluster_time inbox state_machine",
     "clients": (
-        "connection context conversation failures handlers lanes order replies retrievals watch"
-        " write_room writes"
+        "connection context conversation failures handlers lanes meta_args meta_handlers"
+        " meta_requests order plain_meta_gets replies retrievals watch write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",

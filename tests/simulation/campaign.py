@@ -37,6 +37,7 @@ EXERCISED = (
     "snapshots_taken",
     "snapshots_sent",
     "snapshots_received",
+    "wins",
     "requests_failed",
     "requests_unknown",
     "peer_refused",

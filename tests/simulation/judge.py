@@ -11,6 +11,7 @@ from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
 from tests.simulation.model import Model
 from tests.simulation.report import Report
 from tests.simulation.slow_reader import SlowReaders
+from tests.simulation.winners import check_winners
 
 if TYPE_CHECKING:
     from tests.simulation.nemesis import Nemesis
@@ -41,6 +42,7 @@ def check_histories(world: World, report: Report) -> None:
     counts = history.counts()
     report.ok, report.fail, report.info = counts["ok"], counts["fail"], counts["info"]
     report.kinds.update(operation.kind for operation in history.operations)
+    report.totals["wins"] = check_winners(history)
     for key, verdict in check_history(history, model_of(world)).items():
         if verdict.kind == ILLEGAL:
             raise NotLinearizable(verdict.describe(), key)
