@@ -47,6 +47,7 @@ EXERCISED = (
     "disk_syncs_failed",
     "disk_opens_refused",
     "out_of_memory",
+    "evictions",
     "slow_clients_closed",
     "slow_reads_finished",
     "rejected_connections",

@@ -85,6 +85,7 @@ class Model:
 
     `item_limits`: the item limits that a leader may have had, in bytes.
     `memory_is_limited`: any set may find that there is no room, and then removes the old value.
+    `may_evict`: any item may be gone at any moment, and then it stays gone.
     `keeps_silent_writes`: a write with noreply that nothing delayed was certainly executed. (It may
     be dropped when its session ends in the middle of its repetition, which takes a jump of a clock
     as long as a session may be idle.)
@@ -95,11 +96,13 @@ class Model:
         *,
         item_limits: Collection[int] = (1 << 20,),
         memory_is_limited: bool = False,
+        may_evict: bool = False,
         walls: TimeBounds | None = None,
         keeps_silent_writes: bool = True,
     ) -> None:
         self.limits = sorted({*item_limits})
         self.memory_is_limited = memory_is_limited
+        self.may_evict = may_evict
         self.walls = walls or WallBounds()
         self.keeps_silent_writes = keeps_silent_writes
         self._spans: dict[int, tuple[Operation, Span]] = {}
@@ -119,6 +122,9 @@ class Model:
         if state.ends is not None or state.flush is not None:
             last = hi if until_ns is None else min(hi, self.walls.latest_ms(until_ns))
             views = tuple(_views(state, operation, lo, last))
+        if self.may_evict and state.value is not None:
+            evicted = [_removed(view) for view in views if view.value is not None]
+            views = tuple(dict.fromkeys((*views, *evicted)))
         after: list[State] = []
         if operation.outcome == INFO:
             for view in views:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from quorumcache.node.clients.connection import MemcachedConnection
-from quorumcache.node.clients.context import ClientContext, ClientSettings
+from quorumcache.node.clients.context import ClientContext, ClientSettings, Controls
 from quorumcache.node.operations.read_levels import parse_level
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.item import pack_header
@@ -166,6 +166,10 @@ class FakeGroup:
         self.machine = ShardStore()
         self.is_leader = False
         self.lease_until_ns = 0
+        self.time_ms = 2000
+
+    def now_ms(self) -> int:
+        return self.time_ms
 
     def lead(self) -> None:
         self.is_leader = True
@@ -242,12 +246,25 @@ class FakeServer(ClientContext):
             cluster=_cluster,
             moved_line=lambda group_id: b"MOVED 1 %d 2 host:1\r\n" % (group_id - 1),
             operator=self.operate,
+            controls=Controls(
+                wall_ms=lambda: 1_700_000_000_000 + self.now_ns // 1_000_000,
+                set_verbosity=lambda level: self.said.append(("verbosity", level)),
+                limit_memory=self.limit_memory,
+                shut_down=None,
+            ),
         )
+        self.said: list[tuple[str, int]] = []
+        """What clients asked of the process."""
+        self.memory_bytes_max = 1 << 40
         self.asked: list[tuple[tuple[bytes, ...], Callable[[bytes], None]]] = []
         """Words of an operator, and who hears the reply."""
         self.version_line = b"VERSION 1\r\n"
         self.now_ns = 0
         self.full = False
+
+    def limit_memory(self, memory_bytes: int) -> bool:
+        self.said.append(("memory", memory_bytes))
+        return memory_bytes <= self.memory_bytes_max
 
     def operate(
         self,
