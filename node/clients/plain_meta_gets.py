@@ -31,7 +31,7 @@ def answer_plain_meta_gets(
     read. Replies go to `out`, or behind those that others wait for. Returns the position of the
     first key that is not answered, and the new size.
     """
-    groups = context.groups
+    groups = context.quick_groups
     shift = context.token_shift
     slots = replies.slots
     letters = flags.letters

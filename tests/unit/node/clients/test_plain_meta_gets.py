@@ -111,3 +111,13 @@ def test_plain_meta_gets_of_much_are_cut_into_pieces() -> None:
     client.send(b"mg k v\r\n" * 10)
     assert client.read().count(b"VA ") == 10
     assert len(client.coordinator.meta_reads) >= 7, "the rest goes the general way"
+
+
+def test_while_reads_are_watched_all_go_the_general_way() -> None:
+    client = Client()
+    client.lead_all()
+    client.put(b"k", b"x")
+    greet(client)
+    client.server.quick_groups = {}
+    client.send(b"mg k v\r\n")
+    assert [read.keys for read in client.coordinator.meta_reads] == [(b"k",)]
