@@ -114,6 +114,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/process/supervisor.py": {"*": _PROCESS},
     "node/process/local_cluster.py": {"*": _PROCESS},
     "node/process/given_secret.py": {"*": "reads the secret's file, before there is a node"},
+    "node/process/given_users.py": {"*": "reads the file of users, before there is a node"},
     "node/process/control.py": {"*": _PROCESS},
     "node/process/up.py": {"*": _PROCESS},
     "node/process/up_commands.py": {"*": _PROCESS},
@@ -123,7 +124,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/process/child.py": {"*": _PROCESS},
     "node/telemetry/logs.py": {"datetime": "formats the time that a log record carries"},
     "node/admin/metrics.py": {"*": "scraped over HTTP; nothing of it decides anything"},
-    "node/admin/stats.py": {
+    "node/admin/stat_general.py": {
         "os": "process id, a number in `stats`",
         "resource": "processor time, numbers in `stats`",
     },

@@ -31,7 +31,7 @@ MEMORY_BYTES_MIN = 1 << 20
 LOG_MEMORY_BYTES_MIN = 4 << 20
 # A machine has a few networks; each address costs a descriptor.
 LISTEN_ADDRESSES_MAX = 16
-# Of `sun_path`, with its zero byte 108.
+# Of `sun_path` in unix(7), without its last zero byte.
 UNIX_PATH_BYTES_MAX = 107
 # One that answers is enough, and each is asked in turn.
 SEEDS_MAX = 64

@@ -40,7 +40,7 @@ class UnixListener:
         self, loop: asyncio.AbstractEventLoop, path: str, *, mask: int, backlog: int
     ) -> None:
         self._loop = loop
-        self._path = path
+        self._path = os.path.abspath(path)
         self._mask = mask
         self._backlog = backlog
         self._factory: Callable[[], asyncio.BaseProtocol] | None = None
