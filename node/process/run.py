@@ -32,6 +32,7 @@ from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.settings.users import Users
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
+from quorumcache.node.system.unix_sockets import remove_files
 from quorumcache.node.telemetry.logs import configure, event, flush, get_logger, say
 from quorumcache.node.telemetry.streams import write_line
 from quorumcache.node.telemetry.timings import Histogram
@@ -333,6 +334,7 @@ async def _finished(work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
 
 def _exit_now(status: int) -> None:
     PID_FILE.remove()
+    remove_files()
     flush()
     os._exit(status)
 

@@ -230,6 +230,43 @@ def test_a_path_that_was_taken_before_it_serves_is_taken_back_or_given_up(
     run(main())
 
 
+def test_of_many_that_start_at_the_same_time_one_listens(run: Run, path: str) -> None:
+    """Whichever it is, all others are told, and nobody serves on a socket without a file."""
+
+    async def main() -> None:
+        dead_socket(path)
+        for _ in range(10):
+            listeners = [listener(path) for _ in range(5)]
+            outcomes = await asyncio.gather(
+                *(each.start(Greeting) for each in listeners), return_exceptions=True
+            )
+            refused = [outcome for outcome in outcomes if isinstance(outcome, StartupError)]
+            assert (len(refused), outcomes.count(f"unix:{path}")) == (4, 1), outcomes
+            assert await greeting(path) == b"hello"
+            for each in listeners:
+                each.close()
+            assert not is_there(path)
+
+    run(main())
+
+
+def test_a_process_that_ends_at_once_removes_its_files(run: Run, path: str) -> None:
+    async def main() -> None:
+        ours, waiting = listener(path), listener(f"{path}2")
+        await ours.start(Greeting)
+        await waiting.start(Greeting, serves=False)
+        unix_sockets.remove_files()
+        assert not is_there(path)
+        assert not is_there(f"{path}2")
+        dead_socket(path)
+        unix_sockets.remove_files()
+        assert is_there(path)
+        ours.close()
+        waiting.close()
+
+    run(main())
+
+
 def test_processes_that_start_at_the_same_time_take_turns(
     run: Run, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
