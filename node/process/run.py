@@ -109,6 +109,7 @@ def run_node(
         threading.excepthook = threading.__excepthook__
         sys.unraisablehook = sys.__unraisablehook__
         PID_FILE.remove()
+        remove_files()
         flush()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import socket
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,33 @@ def test_of_many_that_start_at_the_same_time_one_listens(run: Run, path: str) ->
             assert not is_there(path)
 
     run(main())
+
+
+def test_it_listens_before_the_next_one_may_look(
+    run: Run, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else that one takes it for the socket of a dead process."""
+    turn = unix_sockets._turn
+    seen: list[bool] = []
+
+    @contextlib.asynccontextmanager
+    async def watched(directory: str) -> AsyncIterator[None]:
+        async with turn(directory):
+            yield
+        with socket.socket(socket.AF_UNIX) as probe:
+            seen.append(probe.connect_ex(path) == 0)
+
+    monkeypatch.setattr(unix_sockets, "_turn", watched)
+
+    async def main() -> None:
+        for serves in (True, False):
+            ours = listener(path)
+            await ours.start(Greeting, serves=serves)
+            await ours.serve()
+            ours.close()
+
+    run(main())
+    assert seen == [True, True, False, True]
 
 
 def test_a_process_that_ends_at_once_removes_its_files(run: Run, path: str) -> None:
