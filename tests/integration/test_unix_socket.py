@@ -96,7 +96,10 @@ def test_a_start_that_fails_or_is_stopped_leaves_no_file(tmp_path: Path) -> None
         assert "cannot listen on 127.0.0.1" in last_line(err)
         assert not os.path.lexists(path)
         # A node that waits to be taken in has its socket, and serves nobody yet.
+        secret = tmp_path / "secret"
+        secret.write_text("the secret of the cluster\n")
         joins = ("--join", http, "--peer", "127.0.0.1:0", "--name", "b")
+        joins = (*joins, "--secret-file", str(secret))
         flags = (*joins, "--data-dir", str(tmp_path / "data"), "--unix-path", path)
         with running_node(tmp_path, *flags, ready=False) as node:
             wait_until("its socket", lambda: os.path.lexists(path))
