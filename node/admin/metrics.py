@@ -94,7 +94,13 @@ PLAIN: dict[str, str] = {
     "reclaimed": "Expired items removed, as leader.",
     "evictions": "Items removed to make room, as leader.",
     "evicted_unfetched": "Of those: items that were never hit since they were stored.",
-    "evicted_active": "Of those: items that were hit, but not often enough to stay.",
+    "evicted_active": "Of those: items that were hit after they had been chosen.",
+    "lru_crawler_starts": "Dumps of keys begun.",
+    "crawler_items_checked": "Keys that dumps looked at.",
+    "log_worker_written": "Lines written for clients that watch.",
+    "log_worker_dropped": "Lines that were too many to be written for clients that watch.",
+    "log_watcher_sent": "Lines handed to clients that watch, each client counted.",
+    "log_watcher_skipped": "Lines for which a client that watches had no room.",
     "requests_failed": "Requests answered with SERVER_ERROR not done.",
     "writes_refused": "Writes refused because unfinished writes hold too many bytes.",
     "requests_unknown": "Requests answered with SERVER_ERROR outcome unknown.",
@@ -146,6 +152,12 @@ _RENAMED = {
     "total_items": "items_stored",
     "total_connections": "connections_accepted",
     "listen_disabled_num": "connections_limit_reached",
+    "lru_crawler_starts": "key_dumps",
+    "crawler_items_checked": "key_dump_keys",
+    "log_worker_written": "watch_lines_written",
+    "log_worker_dropped": "watch_lines_dropped",
+    "log_watcher_sent": "watch_lines_sent",
+    "log_watcher_skipped": "watch_lines_skipped",
 }
 
 
@@ -199,22 +211,30 @@ class NodeCollector(Collector):
             [VERSION, platform.python_version(), form, config.name, config.cluster_name], 1
         )
         yield info
-        held = led = item_count = item_bytes = 0
+        held = led = item_count = item_bytes = table_bytes = 0
         for _, group, store in shard_groups(node):
             held += 1
             led += group.leader_id == node.node_id
             item_count += len(store.items)
             item_bytes += store.bytes_used
+            table_bytes += store.memory_bytes - store.bytes_used
         since_ns = node.disk_waiting_since_ns
         sync_age_s = (node.clock.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
         space = node.disk_space
         values: tuple[tuple[str, str, float], ...] = (
             ("uptime_seconds", "Time since the node started.", uptime_seconds(node)),
             ("connections", "Open client connections.", node.counters.curr_connections),
+            ("watchers", "Clients that watch.", node.counters.log_watchers),
             ("connections_limit", "Client connections allowed.", config.connections_max),
             ("items", "Items of all replicas on this node.", item_count),
             ("item_bytes", "Memory of these items.", item_bytes),
-            ("item_bytes_limit", "Memory allowed for items.", config.memory_bytes),
+            ("item_bytes_limit", "Memory allowed for items.", node.memory_bytes),
+            ("table_bytes", "Memory of the tables of these items.", table_bytes),
+            (
+                "log_memory_bytes",
+                "Memory of log entries, of all replicas on this node.",
+                sum(group.log.log_bytes for group in node.host.groups.values()),
+            ),
             ("shards_held", "Shards replicated on this node.", held),
             ("shards_led", "Shards led by this node.", led),
             (
@@ -307,6 +327,11 @@ class NodeCollector(Collector):
             ("replica_leader", "Node id of the leader, 0 if unknown.", "leader_id"),
             ("replica_commit_index", "Last index known to be committed.", "commit_index"),
             ("replica_applied_index", "Last index applied to the store.", "applied_index"),
+            (
+                "replica_share_bytes",
+                "What the replica may take before its leader evicts; 0 if nothing is evicted.",
+                "share_bytes",
+            ),
         ):
             yield _heading(name, text)
             for label, group in groups:

@@ -1,9 +1,9 @@
 """One memcached client's connection: bytes in, requests begun, replies out.
 
-Reading: the parser turns what arrived into requests. A get of a key whose shard this node leads
-under a lease is answered on the spot; everything else goes to its handler (`handlers.py`), which
-sees the client's `Conversation` and not this connection: there are the order of the requests
-(`order.py`), of their replies (`replies.py`), and the bounds of both.
+Reading: the parser turns what arrived into requests. A get or a plain `mg` of a key whose shard
+this node leads under a lease is answered on the spot; everything else goes to its handler
+(`handlers.py`), which sees the client's `Conversation` and not this connection: there are the order
+of the requests (`order.py`), of their replies (`replies.py`), and the bounds of both.
 
 Bounds: while the conversation is blocked, requests wait in a backlog that is at most what one read
 of the socket brought, and the socket is not read.
@@ -19,8 +19,10 @@ from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
+from quorumcache.node.protocol.meta_lines import GetFlags
+from quorumcache.node.protocol.meta_replies import meta_hit, meta_miss
 from quorumcache.node.protocol.parser import Parser
-from quorumcache.node.protocol.requests import Get, Quit, Request
+from quorumcache.node.protocol.requests import Get, MetaGet, Quit, Request
 from quorumcache.node.protocol.responses import END_LINE, TOO_MANY_CONNECTIONS_LINE
 from quorumcache.node.state_machine import TIMED
 from quorumcache.node.store.item import ITEM_DATA
@@ -65,12 +67,12 @@ class MemcachedConnection(asyncio.Protocol):
         self._context = context
         self._owner = owner
         self._counters = context.counters
-        self._groups = context.groups
+        self._groups = context.quick_groups
         self._token_shift = context.token_shift
         self._monotonic_ns = context.monotonic_ns
         self.number = number
         self.replies = Replies(context, self._pump)
-        self.conversation = Conversation(context, self.replies, HANDLERS)
+        self.conversation = Conversation(context, self.replies, HANDLERS, number)
         self._parser = Parser(item_bytes_max=context.item_bytes_max)
         self._transport: asyncio.Transport | None = None
         """While it is read and written to. `replies.is_open` says the same."""
@@ -125,7 +127,11 @@ class MemcachedConnection(asyncio.Protocol):
     @property
     def finds_leaders(self) -> bool:
         """The client is told where a shard is led, and goes there: it needs no particular node."""
-        return self.conversation.settings.redirect
+        return self.conversation.settings.redirect or self.conversation.watching is not None
+
+    def use_quick_groups(self) -> None:
+        """The context's `quick_groups` are others from now on."""
+        self._groups = self._context.quick_groups
 
     def finish(self) -> None:
         """Take nothing more in; close when every reply is out."""
@@ -176,9 +182,26 @@ class MemcachedConnection(asyncio.Protocol):
     @property
     def state(self) -> str:
         """A word for `stats conns`."""
+        if self.conversation.watching is not None:
+            return "watch"
         if self.conversation.closing:
             return "closing"
-        return "paused" if self._reading_paused else "reading"
+        return "mwrite" if self._reading_paused else "read"
+
+    @property
+    def idle_seconds(self) -> int:
+        """Since something came from the client, as of the owner's last look."""
+        return self._watch.quiet_ns() // 1_000_000_000
+
+    @property
+    def replies_waiting(self) -> int:
+        """Replies that are not complete."""
+        return len(self.replies.slots)
+
+    @property
+    def partial_bytes(self) -> int:
+        """Bytes of a request that is not complete."""
+        return self._parser.buffered_bytes
 
     @property
     def unread_bytes(self) -> int:
@@ -192,6 +215,8 @@ class MemcachedConnection(asyncio.Protocol):
         conversation = self.conversation
         replies = self.replies
         waiting = 0
+        if conversation.watching is not None:
+            return ""  # It loses lines instead.
         if replies.is_paused and transport is not None:
             waiting = transport.get_write_buffer_size()
         is_idle = not (
@@ -218,7 +243,8 @@ class MemcachedConnection(asyncio.Protocol):
         replies = self.replies
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, and a client that does not read has neither.
-        if data[:4] == b"get " and not (
+        is_get = data[:4] == b"get "
+        if (is_get or data[:3] == b"mg ") and not (
             replies.slots
             or conversation.order.lanes
             or replies.is_paused
@@ -227,10 +253,16 @@ class MemcachedConnection(asyncio.Protocol):
             or conversation.once
             or conversation.settings.staleness_ns
         ):
-            keys = self._parser.plain_gets(data)
-            if keys is not None:
-                self._plain_gets(keys)
-                return
+            if is_get:
+                keys = self._parser.plain_gets(data)
+                if keys is not None:
+                    self._plain_gets(keys)
+                    return
+            else:
+                plain = self._parser.plain_meta_gets(data)
+                if plain is not None:
+                    self._plain_meta_gets(plain[0], plain[1])
+                    return
         requests = self._parser.feed(data)
         if conversation.backlog:
             conversation.backlog.extend(requests)
@@ -262,7 +294,8 @@ class MemcachedConnection(asyncio.Protocol):
                 and size < WRITE_CHUNK_BYTES
                 and len(slots) < SLOTS_MAX
             ):
-                item = group.machine.peek(key)
+                machine = group.machine
+                item = machine.peek(key)
                 if item is None:
                     misses += 1
                     reply = END_LINE
@@ -270,6 +303,7 @@ class MemcachedConnection(asyncio.Protocol):
                     reply = b""
                 else:
                     hits += 1
+                    machine.note_hit(key)
                     reply = b"VALUE " + key + item[ITEM_DATA:] + END_LINE
                     size += len(reply)
                 if reply:
@@ -285,6 +319,63 @@ class MemcachedConnection(asyncio.Protocol):
                 self._wait_for_room([Get((later,), False) for later in keys[position:]])
                 break
             HANDLERS[Get](self.conversation, Get((key,), False))
+        counters = self._counters
+        counters.cmd_get += hits + misses
+        counters.get_hits += hits
+        counters.get_misses += misses
+        counters.lease_reads += hits + misses
+        if out:
+            self._write_now(out)
+        elif replies.out:
+            self._flush()
+
+    def _plain_meta_gets(self, keys: list[bytes], flags: GetFlags) -> None:
+        """The same for `mg` lines that all have these flags, which the item alone answers."""
+        groups = self._groups
+        shift = self._token_shift
+        replies = self.replies
+        slots = replies.slots
+        now_ns = self._monotonic_ns()
+        is_bare = flags.with_value and flags.compare is None and not flags.letters
+        bumps = not flags.no_bump
+        out: list[bytes] = []
+        size = hits = misses = 0
+        for position, key in enumerate(keys):
+            group = groups.get((key_token(key) >> shift) + 1)
+            if (
+                group is not None
+                and now_ns < group.lease_until_ns
+                and size < WRITE_CHUNK_BYTES
+                and len(slots) < SLOTS_MAX
+            ):
+                item = group.machine.peek(key)
+                if item is None:
+                    misses += 1
+                    reply = meta_miss(flags.request(key).reply) if flags.letters else flags.miss
+                elif item is TIMED:
+                    reply = None
+                else:
+                    hits += 1
+                    if bumps:
+                        group.machine.note_hit(key)
+                    if is_bare:
+                        reply = b"VA" + item[item.index(b" ", ITEM_DATA + 1) :]
+                    else:
+                        reply = meta_hit(flags.request(key), item, 0, 0, False, False, False, 0)
+                    size += len(reply)
+                if reply is not None:
+                    if slots:
+                        replies.reply(reply)
+                    elif reply:
+                        out.append(reply)
+                    continue
+            if out:
+                self._write_now(out)
+                out = []
+            if self.conversation.is_blocked():
+                self._wait_for_room([flags.request(later) for later in keys[position:]])
+                break
+            HANDLERS[MetaGet](self.conversation, flags.request(key))
         counters = self._counters
         counters.cmd_get += hits + misses
         counters.get_hits += hits

@@ -32,6 +32,7 @@ from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.settings.users import Users
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
+from quorumcache.node.system.heap import give_back_free_memory
 from quorumcache.node.system.unix_sockets import remove_files
 from quorumcache.node.telemetry.logs import configure, event, flush, get_logger, say
 from quorumcache.node.telemetry.streams import write_line
@@ -158,6 +159,7 @@ async def _live(
             given_secret=given_secret(config.secret_file, os.environ),
             entropy=SystemRandom(),
             secret_path=kept_secret(config.data_dir),
+            give_back_memory=give_back_free_memory,
             users=users,
         )
         if config.connections_max < wanted:
@@ -167,6 +169,7 @@ async def _live(
                 f" may open no more than {share.limit} files. Raise that limit (ulimit -n, or"
                 " LimitNOFILE in systemd), or lower max-connections",
             )
+        node.controls.ask_stop = requests.ask
         loop.set_exception_handler(lambda _, context: node.tasks.loop_error(context))
         await _start(node, stop)
         requests.be_patient(

@@ -61,10 +61,11 @@ class GetFlags:
         "end",
         "explicit_cas",
         "exptime",
+        "is_plain",
         "is_quiet",
         "letters",
+        "miss",
         "no_bump",
-        "only_reads",
         "recache",
         "separator",
         "spaces",
@@ -82,14 +83,38 @@ class GetFlags:
         self.explicit_cas: int | None = flags.explicit_cas
         self.letters: bytes = shown(flags.letters, GET_LETTERS)
         self.is_quiet: bool = flags.is_quiet
-        self.only_reads: bool = flags.exptime is flags.vivify is flags.recache is None
-        """Whether nothing changes whatever is found, but for the win of a stale item."""
+        self.is_plain: bool = (
+            flags.exptime is flags.vivify is flags.recache is None
+            and b"h" not in flags.letters
+            and b"l" not in flags.letters
+        )
+        """Whether the item alone answers: nothing changes whatever is found, but for the win of a
+        stale item, and nothing is asked about its uses."""
+        self.miss: bytes = b"" if flags.is_quiet else b"EN\r\n"
+        """The reply to a miss, unless the letters have it show more."""
         self.end: bytes = (b" " + tail if tail else b"") + b"\r\n"
         """What follows the key of a line."""
         self.separator: bytes = self.end + b"mg "
         """What stands between the keys of two such lines."""
         self.spaces: int = self.separator.count(b" ")
         """Of one line whose key has none."""
+
+    def request(self, key: bytes, opaque: bytes = b"") -> MetaGet:
+        """The request of a line with these flags."""
+        return _new(
+            MetaGet,
+            (
+                key,
+                self.with_value,
+                self.no_bump,
+                self.exptime,
+                self.vivify,
+                self.recache,
+                self.compare,
+                self.explicit_cas,
+                _new(MetaReply, (self.letters, opaque, key, False, self.is_quiet)),
+            ),
+        )
 
 
 _GET_FLAGS_MAX: Final = 4096
@@ -142,21 +167,7 @@ def plain_meta_get(words: list[bytes]) -> MetaGet | None:
         flags = get_flags(tail)
         if flags is None:
             return None
-    key = words[1]
-    return _new(
-        MetaGet,
-        (
-            key,
-            flags.with_value,
-            flags.no_bump,
-            flags.exptime,
-            flags.vivify,
-            flags.recache,
-            flags.compare,
-            flags.explicit_cas,
-            _new(MetaReply, (flags.letters, opaque, key, False, flags.is_quiet)),
-        ),
-    )
+    return flags.request(words[1], opaque)
 
 
 def named(word: bytes, flags: MetaFlags, known: bytes) -> tuple[bytes, MetaReply]:
