@@ -188,9 +188,8 @@ def _plain(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, obj
     yield "connection_structures", counters.curr_connections
     for name in _PLAIN_COUNTERS:
         yield name, getattr(counters, name)
-    # There is no authentication; libmemcached's tools look for the keys.
-    yield "auth_cmds", 0
-    yield "auth_errors", 0
+    yield "auth_cmds", counters.auth_cmds
+    yield "auth_errors", counters.auth_errors
     yield "bytes_read", counters.bytes_read
     yield "bytes_written", counters.bytes_written
     yield "limit_maxbytes", config.memory_bytes
@@ -247,7 +246,7 @@ def _settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "cas_enabled", "yes"
     yield "binding_protocol", "ascii"
     yield "auth_enabled_sasl", "no"
-    yield "auth_enabled_ascii", "no"
+    yield "auth_enabled_ascii", config.auth_file or "no"
     yield "item_size_max", node.host.item_bytes_max
     yield "maxconns_fast", "yes"
     yield "slab_reassign", "no"

@@ -4,5 +4,6 @@ Reading order: `failures` (error lines), `write_room` (bounds on unfinished writ
 all connections share), `lanes` and `order` (which requests may run), `replies`, `conversation` (one
 client); then `retrievals`, `writes`, `meta_args`, `meta_requests`, `meta_handlers` (the meta
 commands), `operator_words` (changes of the cluster), `handlers` (a function for each kind of
-request), `cluster_words`, `watch` (slow and idle clients), `connection`, `server`.
+request), `cluster_words`, `watch` (slow and idle clients), `connection`,
+`authentication` (clients that have to give a password), `server`.
 """

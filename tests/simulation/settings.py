@@ -44,6 +44,8 @@ def draw_own_settings(random: Random, *, memory_is_limited: bool) -> dict[str, A
         "wal_bytes_max": segment_bytes * random.choice((1, 2, 8)),
         "snapshot_bytes_min": random.choice((128, 512, 4 << 10, 32 << 10, 256 << 10)),
         "memory_bytes": memory_bytes if memory_is_limited else 1 << 30,
+        # Where there is little memory, stores are refused: the models know no item that vanishes.
+        "evicts": not memory_is_limited,
         "connections_max": random.choice((4096, 4096, 24, 40)),
     }
 

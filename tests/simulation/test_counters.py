@@ -317,7 +317,7 @@ def test_a_full_memory() -> None:
         assert reply == b"SERVER_ERROR out of memory storing object\r\n"
         assert watch.grown()["store_no_memory"] == 1
 
-    Stage(memory_bytes=1 << 20).run(scenario)
+    Stage(memory_bytes=1 << 20, evicts=False).run(scenario)
 
 
 @raises("writes_refused")
@@ -608,6 +608,22 @@ def test_clients_of_the_binary_protocol() -> None:
         watch.check(binary_clients=2, total_connections=2)
 
     Stage(nodes=1).run(scenario)
+
+
+@raises("auth_cmds", "auth_errors")
+def test_clients_that_give_passwords() -> None:
+    async def scenario(stage: Stage) -> None:
+        watch = Watch(stage.node("n1"))
+        wire = await stage.connect("n1")
+        assert await wire.ask(b"set k 0 0 6\r\nann no\r\n") == (
+            b"CLIENT_ERROR authentication failure\r\n"
+        )
+        assert await wire.ask(b"version\r\n") == b"CLIENT_ERROR unauthenticated\r\n"
+        assert await wire.ask(b"set k 0 0 10\r\nann secret\r\n") == b"STORED\r\n"
+        assert (await wire.ask(b"version\r\n")).startswith(b"VERSION ")
+        watch.check(auth_cmds=2, auth_errors=1, total_connections=1, cmd_other=1)
+
+    Stage(nodes=1, auth_file="users").run(scenario)
 
 
 @raises("slow_clients_closed", "idle_kicks")
