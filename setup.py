@@ -31,8 +31,8 @@ LIBRARY = "quorumcache.node.native"
 ROOMS = {
     ".": "cluster_time inbox state_machine",
     "clients": (
-        "connection context conversation failures handlers lanes order replies retrievals watch"
-        " write_room writes"
+        "connection context conversation events failures handlers key_dump lanes order prefixes"
+        " replies retrievals watch write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",

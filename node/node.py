@@ -16,15 +16,17 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING
 
+from quorumcache.node.admin.controls import NodeControls
 from quorumcache.node.admin.health_log import HealthLog
 from quorumcache.node.admin.server import AdminServer
 from quorumcache.node.admin.stats import stats_reply
 from quorumcache.node.admin.status import health_problems, health_warnings
 from quorumcache.node.basics import Basics
 from quorumcache.node.clients.cluster_words import ClusterWords
-from quorumcache.node.clients.context import ClientContext
+from quorumcache.node.clients.context import ClientContext, Controls
 from quorumcache.node.clients.operator_words import OperatorWords
 from quorumcache.node.clients.server import MemcachedServer
+from quorumcache.node.clients.victim_lines import victim_log
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
 from quorumcache.node.errors import ConfigError, NodeError, NodeLeft, StartupError
 from quorumcache.node.founding.arrival import check_seeds
@@ -144,6 +146,7 @@ class Node(Observed):
             given_secret=given_secret,
         )
         self.config = basics.config = self.durable.config
+        self.controls = NodeControls(self.config, self._use_memory)
         self.server = self._new_server()
         self._data_dir_watch: DataDirWatch | None = None
         """Of a node that is new and keeps something."""
@@ -187,7 +190,16 @@ class Node(Observed):
             moved_line=words.moved_line,
             operator=operator.begin,
             flush_enabled=config.flush_enabled,
+            controls=Controls(
+                wall_ms=self.clock.wall_ms,
+                set_verbosity=self.controls.set_verbosity,
+                limit_memory=self.controls.limit_memory,
+                shut_down=self.controls.shut_down if config.shutdown_enabled else None,
+                may_dump=config.dump_enabled,
+                may_watch=config.watch_enabled,
+            ),
         )
+        context.events.on_evictions_watched = self._watch_evictions
         return MemcachedServer(
             context,
             connections_max=config.connections_max,
@@ -198,6 +210,12 @@ class Node(Observed):
             unix_mask=config.unix_mask,
             is_user=None if self._users is None else self._users.has,
         )
+
+    def _watch_evictions(self, is_watched: bool) -> None:
+        self.host.victim_log = victim_log(self.client_events) if is_watched else None
+
+    def _use_memory(self, memory_bytes: int) -> None:
+        self._basics.memory.memory_bytes = memory_bytes
 
     def _become_member(self) -> Member:
         self._data_dir_watch = None

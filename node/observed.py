@@ -15,11 +15,14 @@ from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.ring import ClusterMap
 
 if TYPE_CHECKING:
+    from quorumcache.node.admin.controls import NodeControls
     from quorumcache.node.basics import Basics
+    from quorumcache.node.clients.events import ClientEvents
     from quorumcache.node.clients.server import MemcachedServer
     from quorumcache.node.founding.durable_state import DurableState
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.member import Member
+    from quorumcache.node.operations.coordinator import Coordinator
     from quorumcache.node.peers.network import PeerNetwork
 
 
@@ -28,6 +31,8 @@ class Observed:
 
     durable: DurableState
     server: MemcachedServer
+    controls: NodeControls
+    coordinator: Coordinator
 
     def __init__(self, basics: Basics, failed: asyncio.Future[BaseException]) -> None:
         self._basics = basics
@@ -89,6 +94,30 @@ class Observed:
     def connections(self) -> Iterable[Any]:
         """Client connections, for `stats conns`."""
         return self.server.connections.values()
+
+    def leader_of(self, group_id: int) -> int:
+        """The node that leads a group as far as this one knows; 0 = unknown."""
+        return self.coordinator.leader_node(group_id)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What items may take; changes with `cache_memlimit`."""
+        return self.controls.memory_bytes
+
+    @property
+    def verbosity(self) -> int:
+        """memcached's level, as a client has set it."""
+        return self.controls.verbosity
+
+    @property
+    def client_events(self) -> ClientEvents:
+        """Who watches what clients do."""
+        return self.server.context.events
+
+    @property
+    def is_dumping(self) -> bool:
+        """A dump of keys is under way."""
+        return self.server.context.is_dumping()
 
     @property
     def disk_waiting_since_ns(self) -> int:

@@ -124,7 +124,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/process/child.py": {"*": _PROCESS},
     "node/telemetry/logs.py": {"datetime": "formats the time that a log record carries"},
     "node/admin/metrics.py": {"*": "scraped over HTTP; nothing of it decides anything"},
-    "node/admin/stats.py": {
+    "node/admin/stat_general.py": {
         "os": "process id, a number in `stats`",
         "resource": "processor time, numbers in `stats`",
     },

@@ -28,7 +28,12 @@ _LEARNER = f"{_RAFT}learner.py"
 _ONLY_TYPES = "declares types and runs no code; this tests what implements them"
 _ONLY_CLASSES = "classes of errors without code; this tests when they are raised"
 
+_STATS = "tests/unit/node/admin/test_stats.py"
+
 ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
+    "node/admin/stat_general.py": ((_STATS,), "read as a client reads them: by the command"),
+    "node/admin/stat_items.py": ((_STATS,), "read as a client reads them: by the command"),
+    "node/admin/stat_cluster.py": ((_STATS,), "read as a client reads them: by the command"),
     # A rule of Raft is kept by several of its modules together, so the tests are by theme.
     "node/consensus/raft/core.py": ((_PAPER, _SAFETY), "every theme of Raft passes it"),
     "node/consensus/raft/state.py": ((_PAPER, _SAFETY), "what the other modules of Raft share"),

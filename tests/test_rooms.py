@@ -66,7 +66,7 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "admin": (
         "version clock alarms compiled cluster_time settings telemetry system state_machine"
-        " consensus storage store"
+        " consensus storage store protocol"
     ),
     "clients": (
         "version telemetry system state_machine store protocol replica operations directory"
@@ -83,7 +83,7 @@ MAY_IMPORT: dict[str, str] = {
         "errors telemetry state_machine consensus store peers replica operations founding directory"
         " housekeeping inbox basics"
     ),
-    "observed": "storage peers founding clients basics member",
+    "observed": "storage peers operations founding admin clients basics member",
     "node": (
         "errors clock settings consensus storage peers replica operations founding"
         " housekeeping admin clients basics member observed"

@@ -95,6 +95,12 @@ PLAIN: dict[str, str] = {
     "evictions": "Items removed to make room, as leader.",
     "evicted_unfetched": "Of those: items that were never hit since they were stored.",
     "evicted_active": "Of those: items that were hit after they had been chosen.",
+    "lru_crawler_starts": "Dumps of keys begun.",
+    "crawler_items_checked": "Keys that dumps looked at.",
+    "log_worker_written": "Lines written for clients that watch.",
+    "log_worker_dropped": "Lines that were too many to be written for clients that watch.",
+    "log_watcher_sent": "Lines handed to clients that watch, each client counted.",
+    "log_watcher_skipped": "Lines for which a client that watches had no room.",
     "requests_failed": "Requests answered with SERVER_ERROR not done.",
     "writes_refused": "Writes refused because unfinished writes hold too many bytes.",
     "requests_unknown": "Requests answered with SERVER_ERROR outcome unknown.",
@@ -146,6 +152,12 @@ _RENAMED = {
     "total_items": "items_stored",
     "total_connections": "connections_accepted",
     "listen_disabled_num": "connections_limit_reached",
+    "lru_crawler_starts": "key_dumps",
+    "crawler_items_checked": "key_dump_keys",
+    "log_worker_written": "watch_lines_written",
+    "log_worker_dropped": "watch_lines_dropped",
+    "log_watcher_sent": "watch_lines_sent",
+    "log_watcher_skipped": "watch_lines_skipped",
 }
 
 
@@ -212,10 +224,11 @@ class NodeCollector(Collector):
         values: tuple[tuple[str, str, float], ...] = (
             ("uptime_seconds", "Time since the node started.", uptime_seconds(node)),
             ("connections", "Open client connections.", node.counters.curr_connections),
+            ("watchers", "Clients that watch.", node.counters.log_watchers),
             ("connections_limit", "Client connections allowed.", config.connections_max),
             ("items", "Items of all replicas on this node.", item_count),
             ("item_bytes", "Memory of these items.", item_bytes),
-            ("item_bytes_limit", "Memory allowed for items.", config.memory_bytes),
+            ("item_bytes_limit", "Memory allowed for items.", node.memory_bytes),
             ("table_bytes", "Memory of the tables of these items.", table_bytes),
             (
                 "log_memory_bytes",

@@ -67,12 +67,12 @@ class MemcachedConnection(asyncio.Protocol):
         self._context = context
         self._owner = owner
         self._counters = context.counters
-        self._groups = context.groups
+        self._groups = context.quick_groups
         self._token_shift = context.token_shift
         self._monotonic_ns = context.monotonic_ns
         self.number = number
         self.replies = Replies(context, self._pump)
-        self.conversation = Conversation(context, self.replies, HANDLERS)
+        self.conversation = Conversation(context, self.replies, HANDLERS, number)
         self._parser = Parser(item_bytes_max=context.item_bytes_max)
         self._transport: asyncio.Transport | None = None
         """While it is read and written to. `replies.is_open` says the same."""
@@ -127,7 +127,11 @@ class MemcachedConnection(asyncio.Protocol):
     @property
     def finds_leaders(self) -> bool:
         """The client is told where a shard is led, and goes there: it needs no particular node."""
-        return self.conversation.settings.redirect
+        return self.conversation.settings.redirect or self.conversation.watching is not None
+
+    def use_quick_groups(self) -> None:
+        """The context's `quick_groups` are others from now on."""
+        self._groups = self._context.quick_groups
 
     def finish(self) -> None:
         """Take nothing more in; close when every reply is out."""
@@ -178,9 +182,26 @@ class MemcachedConnection(asyncio.Protocol):
     @property
     def state(self) -> str:
         """A word for `stats conns`."""
+        if self.conversation.watching is not None:
+            return "watch"
         if self.conversation.closing:
             return "closing"
-        return "paused" if self._reading_paused else "reading"
+        return "mwrite" if self._reading_paused else "read"
+
+    @property
+    def idle_seconds(self) -> int:
+        """Since something came from the client, as of the owner's last look."""
+        return self._watch.quiet_ns() // 1_000_000_000
+
+    @property
+    def replies_waiting(self) -> int:
+        """Replies that are not complete."""
+        return len(self.replies.slots)
+
+    @property
+    def partial_bytes(self) -> int:
+        """Bytes of a request that is not complete."""
+        return self._parser.buffered_bytes
 
     @property
     def unread_bytes(self) -> int:
@@ -194,6 +215,8 @@ class MemcachedConnection(asyncio.Protocol):
         conversation = self.conversation
         replies = self.replies
         waiting = 0
+        if conversation.watching is not None:
+            return ""  # It loses lines instead.
         if replies.is_paused and transport is not None:
             waiting = transport.get_write_buffer_size()
         is_idle = not (
@@ -271,7 +294,8 @@ class MemcachedConnection(asyncio.Protocol):
                 and size < WRITE_CHUNK_BYTES
                 and len(slots) < SLOTS_MAX
             ):
-                item = group.machine.peek(key)
+                machine = group.machine
+                item = machine.peek(key)
                 if item is None:
                     misses += 1
                     reply = END_LINE
@@ -279,6 +303,7 @@ class MemcachedConnection(asyncio.Protocol):
                     reply = b""
                 else:
                     hits += 1
+                    machine.note_hit(key)
                     reply = b"VALUE " + key + item[ITEM_DATA:] + END_LINE
                     size += len(reply)
                 if reply:
@@ -305,10 +330,7 @@ class MemcachedConnection(asyncio.Protocol):
             self._flush()
 
     def _plain_meta_gets(self, keys: list[bytes], flags: GetFlags) -> None:
-        """The same for `mg` lines that all have these flags, which are answered by the item alone.
-
-        It takes X us for one `mg key v`, Y us in a pipeline of 16.
-        """
+        """The same for `mg` lines that all have these flags, which the item alone answers."""
         groups = self._groups
         shift = self._token_shift
         replies = self.replies

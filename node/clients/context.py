@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from quorumcache.node.clients.events import ClientEvents
 from quorumcache.node.clients.failures import failure_line
 from quorumcache.node.clients.write_room import WriteRoom
 from quorumcache.node.operations.coordinator import Coordinator
@@ -55,6 +56,37 @@ Operator = Callable[[ClientSettings, str, tuple[bytes, ...], Callable[[bytes], N
 whole reply, now or later."""
 
 
+def _nothing_runs() -> bool:
+    return False
+
+
+class Controls:
+    """What clients may do to the process, as `node.py` hands it in."""
+
+    __slots__ = ("limit_memory", "may_dump", "may_watch", "set_verbosity", "shut_down", "wall_ms")
+
+    def __init__(
+        self,
+        *,
+        wall_ms: Callable[[], int],
+        set_verbosity: Callable[[int], None],
+        limit_memory: Callable[[int], bool],
+        shut_down: Callable[[], None] | None,
+        may_dump: bool = True,
+        may_watch: bool = True,
+    ) -> None:
+        """`wall_ms`: Unix time. `set_verbosity`: by memcached's level. `limit_memory`: to so many
+        bytes; False if that cannot be. `shut_down`: stop as at SIGTERM; None where clients may not.
+        `may_dump`, `may_watch`: whether they may list keys, and see what other clients do.
+        """
+        self.wall_ms = wall_ms
+        self.set_verbosity = set_verbosity
+        self.limit_memory = limit_memory
+        self.shut_down = shut_down
+        self.may_dump = may_dump
+        self.may_watch = may_watch
+
+
 class ClientContext:
     """See the module docstring. A class and no `Protocol`: each request looks at it, and mypyc
     reads the attributes of a class directly.
@@ -74,6 +106,7 @@ class ClientContext:
         cluster: Callable[[ClientSettings, tuple[bytes, ...]], bytes],
         moved_line: Callable[[int], bytes],
         operator: Operator,
+        controls: Controls,
         flush_enabled: bool = True,
     ) -> None:
         """`shards`: their number, a power of two. `stats`, `cluster`: the whole reply to such a
@@ -87,6 +120,8 @@ class ClientContext:
         self.counters = counters
         self.groups = groups
         """This node's replicas, by group id."""
+        self.quick_groups: dict[int, ReplicaGroup] = groups
+        """Those whose gets connections answer on the spot: none while reads are watched."""
         self.shard_count = shards
         self.token_shift = 64 - (shards.bit_length() - 1)
         """shard = key_token(key) >> token_shift; group = shard + 1."""
@@ -100,6 +135,10 @@ class ClientContext:
         self.reply_bytes_max: int = REPLY_BYTES_MAX
         """The present share of each connection in what all may hold, see `server.py`."""
         self.write_room = WriteRoom()
+        self.controls = controls
+        self.events = ClientEvents(counters, monotonic_ns, controls.wall_ms)
+        self.is_dumping: Callable[[], bool] = _nothing_runs
+        """Is a dump of keys under way?"""
 
     def use_shards(self, shards: int) -> None:
         """The cluster has so many. Before this node takes any clients in."""

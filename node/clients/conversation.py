@@ -23,21 +23,28 @@ class Conversation:
     __slots__ = (
         "backlog",
         "client_address",
+        "close_reason",
         "closing",
         "context",
         "coordinator",
         "counters",
         "handlers",
         "inflight_bytes",
+        "number",
         "once",
         "order",
         "replies",
         "settings",
         "unfinished",
+        "watching",
     )
 
-    def __init__(self, context: ClientContext, replies: Replies, handlers: Handlers) -> None:
+    def __init__(
+        self, context: ClientContext, replies: Replies, handlers: Handlers, number: int = 0
+    ) -> None:
+        """`number`: the connection's, for those who watch what clients do."""
         self.context = context
+        self.number = number
         self.coordinator = context.coordinator
         self.counters = context.counters
         self.replies = replies
@@ -56,6 +63,10 @@ class Conversation:
         """Begins the next window of a long retrieval, once its last one has left."""
         self.closing = False
         """Nothing more is executed; close when all replies are out."""
+        self.watching: Callable[[], None] | None = None
+        """Of a client that watches, and gets nothing else any more: ends it."""
+        self.close_reason = "error"
+        """Why the connection ends, in the words of `events.py`; "error" until it says `quit`."""
 
     def is_blocked(self) -> bool:
         """Must the next request wait?"""
@@ -89,12 +100,19 @@ class Conversation:
     def close_after_replies(self) -> None:
         """Run nothing more; close when all replies are out."""
         self.closing = True
+        self._end_watching()
         self.replies.schedule_pump()
+
+    def _end_watching(self) -> None:
+        if self.watching is not None:
+            end, self.watching = self.watching, None
+            end()
 
     def lost(self) -> None:
         """The client is gone. Its operations end by themselves."""
         self.backlog.clear()
         self.unfinished = None
+        self._end_watching()
         self.replies.lost()
 
     # -- clients that route by themselves ----------------------------------------------------

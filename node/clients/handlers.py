@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from quorumcache.node.clients.admin_words import ADMIN_HANDLERS
 from quorumcache.node.clients.conversation import Conversation, Handlers
 from quorumcache.node.clients.meta_handlers import (
     TOO_MANY_WRITES,
@@ -31,6 +32,7 @@ from quorumcache.node.protocol.numbers import strict_number
 from quorumcache.node.protocol.requests import (
     Arithmetic,
     BinaryClient,
+    CacheMemlimit,
     Cluster,
     Delete,
     FlushAll,
@@ -47,13 +49,14 @@ from quorumcache.node.protocol.requests import (
     Quit,
     RefusedMetaSet,
     RefusedStore,
+    Shutdown,
     Stats,
     Store,
     Touch,
     Verbosity,
     Version,
 )
-from quorumcache.node.protocol.responses import FLUSH_NOT_ALLOWED_LINE, OK_LINE, once_error
+from quorumcache.node.protocol.responses import FLUSH_NOT_ALLOWED_LINE, once_error
 from quorumcache.node.store.commands import OP_CAS, OP_DELETE, OP_SET, OP_TOUCH, block_args
 
 ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
@@ -191,12 +194,6 @@ def _version(conversation: Conversation, request: Version) -> None:
     conversation.replies.reply(conversation.context.version_line)
 
 
-def _verbosity(conversation: Conversation, request: Verbosity) -> None:
-    conversation.counters.cmd_other += 1
-    if not request.noreply:
-        conversation.replies.reply(OK_LINE)
-
-
 def _immediate(conversation: Conversation, request: Immediate) -> None:
     if not request.reply.startswith(b"SERVER_ERROR"):
         conversation.counters.protocol_errors += 1
@@ -297,6 +294,7 @@ def _binary_client(conversation: Conversation, request: BinaryClient) -> None:
 
 
 def _quit(conversation: Conversation, request: Quit) -> None:
+    conversation.close_reason = "normal"
     conversation.close_after_replies()
 
 
@@ -314,7 +312,17 @@ WRITE_HANDLERS: Final[dict[type, Callable[[Conversation, Any, WriteId], None]]] 
 }
 """The writes of one key: those that a client may give an identity."""
 
-NOREPLY_KINDS: Final = (Store, RefusedStore, Delete, Arithmetic, Touch, FlushAll, Verbosity)
+NOREPLY_KINDS: Final = (
+    Store,
+    RefusedStore,
+    Delete,
+    Arithmetic,
+    Touch,
+    FlushAll,
+    Verbosity,
+    CacheMemlimit,
+    Shutdown,
+)
 
 HANDLERS: Handlers = {
     Get: _get,
@@ -334,7 +342,7 @@ HANDLERS: Handlers = {
     FlushAll: _flush_all,
     Stats: _stats,
     Version: _version,
-    Verbosity: _verbosity,
+    **ADMIN_HANDLERS,
     Immediate: _immediate,
     BinaryClient: _binary_client,
     Cluster: _cluster,

@@ -42,6 +42,7 @@ from quorumcache.node.protocol.requests import (
 from quorumcache.node.protocol.responses import OUT_OF_MEMORY_LINE, render
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.commands import (
+    COMMANDS,
     OP_APPEND,
     OP_META_ARITHMETIC,
     OP_META_DELETE,
@@ -84,6 +85,15 @@ NEEDS_UPGRADE: Final = (
 )
 
 _NO_HINT: Final[Hint] = (0, 0)
+
+_STATUSES: Final[dict[int, str]] = {
+    STORED: "stored",
+    META_STORED: "stored",
+    NOT_STORED: "not_stored",
+    EXISTS: "exists",
+    NOT_FOUND: "not_found",
+}
+"""Words of `watch` for what became of an `ms`."""
 
 
 class MetaRetrieval(Retrieval):
@@ -243,6 +253,10 @@ def render_get(
     counters = conversation.counters
     code, carried = _parts(result)
     is_hit = code in (META_HIT, META_WON, META_MADE)
+    events = conversation.context.events
+    if events.is_on:
+        item = carried[OLD_END:] if is_hit else None
+        events.fetched(conversation.number, request.key, item, is_meta=True)
     if request.exptime is not None:
         counters.touch_hits += is_hit
         counters.touch_misses += not is_hit
@@ -295,6 +309,23 @@ class MetaWrite(PendingWrite):
     ) -> None:
         super().__init__(conversation, slot, lane, op, request.key, args, size, None, identity)
         self.request: Any = request
+
+    def _tell(self, outcome: WriteOutcome) -> None:
+        if isinstance(outcome, Failure):
+            return
+        events, number = self.conversation.context.events, self.conversation.number
+        code, request = _parts(outcome)[0], self.request
+        if self.op == OP_META_SET:
+            is_cas = request.compare is not None and request.mode in (OP_SET, OP_REPLACE)
+            status = _STATUSES.get(code, "no_memory")
+            if code == NOT_FOUND and not is_cas:
+                status = "no_memory"
+            word = "cas" if is_cas else COMMANDS[request.mode].name
+            size = _value_bytes(request, b"")
+            exptime = request.exptime or 0
+            events.stored(number, word, self.key, status, exptime, size, is_meta=True)
+        elif self.op == OP_META_DELETE:
+            events.deleted("md", self.key, code == DELETED)
 
     def _render(self, result: Any) -> bytes:
         op = self.op
@@ -385,7 +416,7 @@ def _value_bytes(request: MetaSet, carried: bytes) -> int:
     """Length of the value: of the stored item, if its header was carried; else of the request."""
     if carried:
         space = carried.index(b" ", ITEM_DATA + 1)
-        return int(carried[space + 1 : -2])
+        return int(carried[space + 1 : carried.index(b"\r\n", space)])
     data = request.data
     if request.mode in (OP_APPEND, OP_PREPEND):
         return len(data)

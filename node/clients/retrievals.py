@@ -103,6 +103,8 @@ class SingleGet(Retrieval):
             data = conversation.context.failed(outcome)
         else:
             item = outcome[0]
+            if conversation.context.events.is_on:
+                conversation.context.events.fetched(conversation.number, self.keys[0], item)
             if item is None:
                 counters.get_misses += 1
                 data = END_LINE
@@ -238,7 +240,11 @@ class MultiGet(Windows):
                 else:
                     pieces.append(memoryview(item)[ITEM_DATA:])
                 size += 6 + len(key) + len(item) - ITEM_DATA
-        counters = self.conversation.counters
+        conversation = self.conversation
+        if conversation.context.events.is_on:
+            for key in self.window:
+                conversation.context.events.fetched(conversation.number, key, self.found[key])
+        counters = conversation.counters
         counters.get_hits += hits
         counters.get_misses += len(self.window) - hits
         self.found.clear()
@@ -306,10 +312,14 @@ class MultiTouch(Windows):
                 failure = Failure(failure.why, outcome_known=False)
             self._fail(failure)
             return
-        counters = self.conversation.counters
+        conversation = self.conversation
+        counters = conversation.counters
+        events = conversation.context.events
         pieces = self.slot.pieces
         size = 0
         for key, item in zip(self.window, self.items, strict=True):
+            if events.is_on:
+                events.fetched(conversation.number, key, item)
             if item is None:
                 counters.touch_misses += 1
             else:

@@ -69,6 +69,7 @@ class MemcachedServer:
         self._backlog = listen_backlog
         self._is_user = is_user
         self._listener = Listener(context.loop, "--listen")
+        context.events.on_reads_watched = self._watch_reads
         self._unix_listener = (
             UnixListener(context.loop, unix_path, mask=unix_mask, backlog=listen_backlog)
             if unix_path
@@ -107,6 +108,12 @@ class MemcachedServer:
         self._next_number += 1
         return MemcachedConnection(self.context, self, number, self.watched_ns)
 
+    def _watch_reads(self, is_watched: bool) -> None:
+        """Have all gets go the general way, which tells of them, or no longer."""
+        self.context.quick_groups = {} if is_watched else self.context.groups
+        for connection in self.connections.values():
+            connection.use_quick_groups()
+
     def admit(self, connection: MemcachedConnection) -> bool:
         """Take a connection in, unless there are too many."""
         counters = self._counters
@@ -119,11 +126,14 @@ class MemcachedServer:
         counters.total_connections += 1
         self.connections[connection.number] = connection
         counters.curr_connections = len(self.connections)
+        self.context.events.connected(connection.number, connection.client_address)
         return True
 
     def left(self, connection: MemcachedConnection) -> None:
         """A connection is gone."""
-        self.connections.pop(connection.number, None)
+        if self.connections.pop(connection.number, None) is not None:
+            reason = connection.conversation.close_reason
+            self.context.events.closed(connection.number, connection.client_address, reason)
         if len(self.connections) < self._connections_max:
             self._is_full = False
         if not self.connections:
@@ -197,6 +207,8 @@ class MemcachedServer:
                 self._kick(self.connections[number], SLOW)
 
     def _kick(self, connection: MemcachedConnection, why: str) -> None:
+        if why == IDLE:
+            connection.conversation.close_reason = "idle_timeout"
         if why == SLOW:
             self._counters.slow_clients_closed += 1
         else:

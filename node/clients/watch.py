@@ -56,7 +56,7 @@ def listen_address(transport: asyncio.Transport) -> str:
 class Watch:
     """What was seen of one connection, look by look."""
 
-    __slots__ = ("_heard_ns", "_taken_ns", "_waiting", "heard", "taken")
+    __slots__ = ("_heard_ns", "_looked_ns", "_taken_ns", "_waiting", "heard", "taken")
 
     def __init__(self, now_ns: int) -> None:
         self.heard = False
@@ -65,6 +65,7 @@ class Watch:
         """So much was taken since the last look that more replies were handed out: as many bytes
         may wait as before."""
         self._heard_ns = now_ns
+        self._looked_ns = now_ns
         self._taken_ns = now_ns
         self._waiting = 0
 
@@ -72,10 +73,15 @@ class Watch:
         """For how long nothing of what waits was taken, as of the last look."""
         return now_ns - self._taken_ns
 
+    def quiet_ns(self) -> int:
+        """For how long nothing came and nothing was under way, as of the last look."""
+        return 0 if self.heard else self._looked_ns - self._heard_ns
+
     def look(self, now_ns: int, waiting: int, is_idle: bool, slow_ns: int, idle_ns: int) -> str:
         """Why to close it, or "". `waiting`: bytes that the kernel has not taken while nothing is
         added to them; 0 if it takes all. A time of 0: never for that reason.
         """
+        self._looked_ns = now_ns
         if self.taken or not waiting or waiting < self._waiting or not self._waiting:
             self.taken = False
             self._taken_ns = now_ns

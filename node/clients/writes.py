@@ -114,6 +114,8 @@ class PendingWrite:
         conversation = self.conversation
         conversation.inflight_bytes -= self.size + WRITE_OVERHEAD_BYTES
         conversation.context.write_room.taken_bytes -= self.size + WRITE_OVERHEAD_BYTES
+        if conversation.context.events.is_on:
+            self._tell(outcome)
         self.args = ()
         self.lane.ended_write(self.write)
         if isinstance(outcome, Failure):
@@ -122,6 +124,13 @@ class PendingWrite:
             data = self._render(outcome)
         conversation.order.ended(self.lane, True)
         conversation.replies.fill(self.slot, data)
+
+    def _tell(self, outcome: WriteOutcome) -> None:
+        """Somebody watches: tell of what was executed."""
+        conversation = self.conversation
+        if not isinstance(outcome, Failure):
+            events = conversation.context.events
+            events.wrote(conversation.number, self.op, self.key, self.args, outcome, self.reply)
 
     def _render(self, result: Any) -> bytes:
         if self.reply is not None:

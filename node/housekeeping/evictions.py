@@ -64,7 +64,7 @@ class _Sweep(EvictionWaiter):
     __slots__ = ("_evictions", "_group")
 
     def __init__(self, evictions: Evictions, group: ReplicaGroup, eviction: Eviction) -> None:
-        super().__init__(group.machine, group.host.counters, eviction)
+        super().__init__(group.machine, group.host.counters, eviction, group.host.victim_log)
         self._group = group
         self._evictions = evictions
 

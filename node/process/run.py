@@ -167,6 +167,7 @@ async def _live(
                 f" may open no more than {share.limit} files. Raise that limit (ulimit -n, or"
                 " LimitNOFILE in systemd), or lower max-connections",
             )
+        node.controls.ask_stop = requests.ask
         loop.set_exception_handler(lambda _, context: node.tasks.loop_error(context))
         await _start(node, stop)
         requests.be_patient(

@@ -9,13 +9,13 @@ looked at.
 from collections.abc import Callable
 from typing import Final
 
+from quorumcache.node.protocol.admin_lines import ADMIN_PARSERS
 from quorumcache.node.protocol.meta_lines import META_PARSERS
 from quorumcache.node.protocol.numbers import (
     INT32_MAX,
     INT32_MIN,
     INT64_MAX,
     strict_number,
-    unsigned32,
     unsigned64,
 )
 from quorumcache.node.protocol.requests import (
@@ -31,7 +31,6 @@ from quorumcache.node.protocol.requests import (
     Request,
     Stats,
     Touch,
-    Verbosity,
     Version,
 )
 from quorumcache.node.protocol.responses import (
@@ -40,9 +39,9 @@ from quorumcache.node.protocol.responses import (
     ERROR_LINE,
     INVALID_DELTA_LINE,
     INVALID_EXPTIME_LINE,
-    SHUTDOWN_LINE,
     once_error,
 )
+from quorumcache.node.protocol.words import NOREPLY, answer
 from quorumcache.node.store.commands import OP_DECR, OP_INCR
 from quorumcache.node.store.item import KEY_BYTES_MAX
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
@@ -55,11 +54,6 @@ RETRIEVAL_LINE_BYTES_MAX: Final = 1 << 20
 
 LINE_BYTES_MAX: Final = 1 << 14
 """Limit of any other line; a longer one closes the connection."""
-
-NOREPLY: Final = b"noreply"
-
-SILENCE: Final = Immediate(b"")
-"""A line that is wrong, and hides it by its `noreply`."""
 
 ONCE_WORDS_ERROR: Final = once_error(b"usage is cluster once <session> <sequence> <floor>")
 ONCE_SESSION_ERROR: Final = once_error(b"this is not a session number from 'cluster session open'")
@@ -93,14 +87,10 @@ def parse_line(line: bytes, line_bytes: int) -> Request:
     return _LINE_PARSERS.get(words[0], _unknown)(words)
 
 
-def _answer(reply: bytes, noreply: bool) -> Immediate:
-    return SILENCE if noreply else Immediate(reply)
-
-
 def _unknown(words: list[bytes]) -> Request:
     if len(words) > 1 and words[-1].startswith(b"HTTP/"):
         return Quit()
-    return _answer(ERROR_LINE, words[-1] == NOREPLY)
+    return answer(ERROR_LINE, words[-1] == NOREPLY)
 
 
 def _retrieval_keys(words: list[bytes]) -> tuple[bytes, ...] | None:
@@ -132,10 +122,10 @@ def _delete(words: list[bytes]) -> Request:
         return Immediate(BAD_FORMAT_LINE)
     noreply = len(words) > 2 and words[-1] == NOREPLY
     if len(words[1]) > KEY_BYTES_MAX:
-        return _answer(BAD_FORMAT_LINE, noreply)
+        return answer(BAD_FORMAT_LINE, noreply)
     more = words[2:-1] if noreply else words[2:]
     if more and more != [b"0"]:
-        return _answer(DELETE_USAGE_LINE, noreply)
+        return answer(DELETE_USAGE_LINE, noreply)
     return Delete(words[1], noreply)
 
 
@@ -144,10 +134,10 @@ def _arithmetic(words: list[bytes]) -> Request:
         return Immediate(BAD_FORMAT_LINE)
     noreply = words[-1] == NOREPLY
     if len(words[1]) > KEY_BYTES_MAX:
-        return _answer(BAD_FORMAT_LINE, noreply)
+        return answer(BAD_FORMAT_LINE, noreply)
     delta = unsigned64(words[2])
     if delta is None:
-        return _answer(INVALID_DELTA_LINE, noreply)
+        return answer(INVALID_DELTA_LINE, noreply)
     return Arithmetic(OP_INCR if words[0] == b"incr" else OP_DECR, words[1], delta, noreply)
 
 
@@ -156,10 +146,10 @@ def _touch(words: list[bytes]) -> Request:
         return Immediate(BAD_FORMAT_LINE)
     noreply = words[-1] == NOREPLY
     if len(words[1]) > KEY_BYTES_MAX:
-        return _answer(BAD_FORMAT_LINE, noreply)
+        return answer(BAD_FORMAT_LINE, noreply)
     exptime = strict_number(words[2], INT32_MIN, INT32_MAX)
     if exptime is None:
-        return _answer(INVALID_EXPTIME_LINE, noreply)
+        return answer(INVALID_EXPTIME_LINE, noreply)
     return Touch(words[1], exptime, noreply)
 
 
@@ -168,14 +158,7 @@ def _flush_all(words: list[bytes]) -> Request:
     if len(words) == (2 if noreply else 1):
         return FlushAll(0, noreply)
     delay = strict_number(words[1], INT32_MIN, INT32_MAX)
-    return _answer(INVALID_EXPTIME_LINE, noreply) if delay is None else FlushAll(delay, noreply)
-
-
-def _verbosity(words: list[bytes]) -> Request:
-    noreply = words[-1] == NOREPLY
-    if len(words) < 2 or unsigned32(words[1]) is None:
-        return _answer(BAD_FORMAT_LINE, noreply)
-    return Verbosity(noreply)
+    return answer(INVALID_EXPTIME_LINE, noreply) if delay is None else FlushAll(delay, noreply)
 
 
 def _version(words: list[bytes]) -> Request:
@@ -219,10 +202,6 @@ def _quit(words: list[bytes]) -> Request:
     return Quit()
 
 
-def _shutdown(words: list[bytes]) -> Request:
-    return Immediate(SHUTDOWN_LINE)
-
-
 _RETRIEVAL_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"get": _get,
     b"gets": _get,
@@ -236,11 +215,10 @@ _LINE_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"decr": _arithmetic,
     b"touch": _touch,
     b"flush_all": _flush_all,
-    b"verbosity": _verbosity,
     b"version": _version,
     b"stats": _stats,
     b"cluster": _cluster,
     b"quit": _quit,
-    b"shutdown": _shutdown,
+    **ADMIN_PARSERS,
     **META_PARSERS,
 }

@@ -23,7 +23,6 @@ from typing import Final
 from quorumcache.node.protocol.lines import (
     RETRIEVAL_LINE_BYTES_MAX,
     RETRIEVALS,
-    SILENCE,
     parse_line,
 )
 from quorumcache.node.protocol.meta_lines import (
@@ -63,6 +62,7 @@ from quorumcache.node.protocol.storage_lines import (
     parse_tail,
     plain_meta_set,
 )
+from quorumcache.node.protocol.words import SILENCE
 from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.commands import OP_APPEND, OP_CAS, OP_PREPEND
 from quorumcache.node.store.item import KEY_BYTES_MAX, item_fits, value_bytes_sure

@@ -4,7 +4,13 @@ The ops of `Store`, `RefusedStore` and `Arithmetic` are those of `node.store.com
 1 to 250 bytes, numbers are within the range the protocol gives them.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+SLAB_CLASS_MAX: Final = 63
+"""memcached's slab classes are 1 to 63."""
+
+ITEM_CLASS: Final = 1
+"""The class that all items are told to be in, so that tools which walk classes find them."""
 
 
 class Get(NamedTuple):
@@ -212,9 +218,38 @@ class Version(NamedTuple):
 
 
 class Verbosity(NamedTuple):
-    """`verbosity`, with a well-formed level, which is of no use here."""
+    """`verbosity`, with a level of 32 bits."""
 
+    level: int
     noreply: bool
+
+
+class CacheMemlimit(NamedTuple):
+    """`cache_memlimit`: 8 megabytes or more."""
+
+    megabytes: int
+    noreply: bool
+
+
+class Shutdown(NamedTuple):
+    """`shutdown` and `shutdown graceful`; `is_known` is False for any other words."""
+
+    is_known: bool
+    noreply: bool
+
+
+class Watch(NamedTuple):
+    """`watch`: the bits of `admin_lines.py` for what the client wants to see."""
+
+    kinds: int
+
+
+class KeyDump(NamedTuple):
+    """`lru_crawler metadump`, or `mgdump` (`is_meta`)."""
+
+    is_meta: bool
+    has_items: bool
+    """False: of slab classes that hold no items here."""
 
 
 class Stats(NamedTuple):
@@ -277,6 +312,10 @@ Request = (
     | FlushAll
     | Version
     | Verbosity
+    | CacheMemlimit
+    | Shutdown
+    | Watch
+    | KeyDump
     | Stats
     | Cluster
     | Once

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from quorumcache.node.protocol.lines import LINE_BYTES_MAX, NOREPLY, SILENCE, split_words
+from quorumcache.node.protocol.lines import LINE_BYTES_MAX, split_words
 from quorumcache.node.protocol.meta_flags import (
     META_WORDS_MAX,
     NO_MODE,
@@ -31,6 +31,7 @@ from quorumcache.node.protocol.requests import (
     Request,
 )
 from quorumcache.node.protocol.responses import BAD_DATA_CHUNK_LINE, BAD_FORMAT_LINE
+from quorumcache.node.protocol.words import NOREPLY, SILENCE
 from quorumcache.node.store.commands import (
     COMMANDS,
     OP_ADD,

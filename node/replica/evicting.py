@@ -10,6 +10,7 @@ are proposed before the first one is applied do not evict for the same bytes twi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.state_machine import Command, Eviction, Result, StateMachine, Waiter
@@ -29,6 +30,10 @@ VICTIM_BYTES: Final = 16
 """About what one victim takes in a log entry beside its key."""
 
 
+VictimLog = Callable[[StateMachine, Sequence[bytes]], Callable[[int], None]]
+"""Hears which keys were chosen, and answers who hears how many of them were removed."""
+
+
 def memory_ahead(machine: StateMachine, growing_bytes: int) -> int:
     """What the state takes when all that is under way has happened. `growing_bytes`: by how much
     proposed entries make it grow.
@@ -43,6 +48,7 @@ def make_room(
     growing_bytes: int,
     batch: list[tuple[Command, Waiter, int]],
     size: int,
+    victim_log: VictimLog | None = None,
 ) -> int:
     """Put the victims of a batch before its commands, if it needs any. `size`: of its commands.
 
@@ -57,7 +63,9 @@ def make_room(
         growth += machine.growth(command, cost)
     eviction = excess(machine, share_bytes, growing_bytes + growth)
     if eviction is not None:
-        batch.insert(0, (eviction.command, EvictionWaiter(machine, counters, eviction), 0))
+        batch.insert(
+            0, (eviction.command, EvictionWaiter(machine, counters, eviction, victim_log), 0)
+        )
     return growth
 
 
@@ -81,12 +89,19 @@ class EvictionWaiter:
     to that leader may be gone all the same, and counts nowhere.
     """
 
-    __slots__ = ("_counters", "_eviction", "_machine")
+    __slots__ = ("_counters", "_eviction", "_machine", "_tell")
 
-    def __init__(self, machine: StateMachine, counters: Counters, eviction: Eviction) -> None:
+    def __init__(
+        self,
+        machine: StateMachine,
+        counters: Counters,
+        eviction: Eviction,
+        victim_log: VictimLog | None = None,
+    ) -> None:
         self._machine = machine
         self._counters = counters
         self._eviction = eviction
+        self._tell = victim_log(machine, eviction.keys) if victim_log is not None else None
 
     def on_result(self, result: Result) -> None:
         """So many of the victims were still there."""
@@ -97,6 +112,8 @@ class EvictionWaiter:
         counters.evictions += evicted
         counters.evicted_unfetched += unfetched
         counters.evicted_active += active
+        if self._tell is not None:
+            self._tell(evicted)
 
     def on_refused(self, why: str) -> None:
         """It never came to the log."""

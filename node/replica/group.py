@@ -19,7 +19,7 @@ from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta, SnapshotSource
-from quorumcache.node.replica.evicting import make_room
+from quorumcache.node.replica.evicting import VictimLog, make_room
 from quorumcache.node.state_machine import (
     Command,
     ReadWaiter,
@@ -50,7 +50,6 @@ ENTRY_BYTES_MAX: Final = 32 << 20
 (`append_bytes_max`). Commands that respect the limit on items stay far below (see `node.py`).
 """
 
-
 Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int, int]
 """An entry proposed here: term, fields of its `Batch`, waiters, bytes, growth of the state."""
 
@@ -68,6 +67,7 @@ class GroupHost:
     item_bytes_max: int
     held_why: str  # nothing may be proposed now; "" = it may
     evicts: bool  # otherwise what does not fit is refused
+    victim_log: VictimLog | None  # while somebody watches evictions
     may_use_new_ops: bool  # every node of the cluster knows what came with maps of form 2
 
     def mark_dirty(self, group: ReplicaGroup) -> None:
@@ -247,8 +247,8 @@ class ReplicaGroup:
             time.bridge()
         growth = 0
         if self.evicts and not why:
-            bounds = self.share_bytes, self.growing_bytes
-            growth = make_room(self.machine, host.counters, *bounds, batch, size)
+            rest = self.share_bytes, self.growing_bytes, batch, size, host.victim_log
+            growth = make_room(self.machine, host.counters, *rest)
         commands = [item[0] for item in batch]
         now_ms, wall_ms = time.stamp()
         last_ms = self.machine.last_now_ms

@@ -12,7 +12,7 @@ from array import array
 from sys import getsizeof
 from typing import Final
 
-SLOTS_MIN: Final = 1 << 8
+SLOTS_MIN: Final = 1 << 6
 SLOTS_MAX: Final = 1 << 22
 """16 MiB: a shard with more items forgets its ghosts sooner."""
 

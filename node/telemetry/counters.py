@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, fields
 class Counters:
     """All counters of one node.
 
-    `curr_connections` is a gauge: it follows open client connections and is not reset. All
-    others only grow, until `reset()`. Invariant: every value >= 0.
+    `curr_connections` and `log_watchers` are gauges, which are not reset. All others only grow,
+    until `reset()`. Invariant: every value >= 0.
     """
 
     # memcached's own
@@ -60,8 +60,14 @@ class Counters:
     evictions: int = 0  # items removed to make room
     evicted_unfetched: int = 0  # of those: never hit since they were stored
     evicted_active: int = 0  # of those: hit after they had been chosen
+    lru_crawler_starts: int = 0  # dumps of keys begun
+    crawler_items_checked: int = 0  # keys that dumps looked at
+    log_worker_dropped: int = 0  # log lines that were one too many, and not written for any watcher
+    log_worker_written: int = 0  # log lines written for watchers
+    log_watcher_skipped: int = 0  # log lines for which a watcher had no room, per watcher
+    log_watcher_sent: int = 0  # log lines handed to watchers, per watcher
     # the cluster's
-    cmd_other: int = 0  # version, verbosity, stats, cluster
+    cmd_other: int = 0  # version, stats, cluster, and what admin_words.py handles
     binary_clients: int = 0  # connections closed because they began in the binary protocol
     requests_failed: int = 0  # answered with SERVER_ERROR, outcome known: nothing was done
     writes_refused: int = 0  # of those: the unfinished writes held too many bytes
@@ -109,8 +115,9 @@ class Counters:
     disk_full: int = 0  # times the disk became full, as a write to the log found
     descriptors_exhausted: int = 0  # looks that found no file descriptor left
     tasks_failed: int = 0  # background tasks and callbacks that failed, by a bug of ours
-    # Gauge: client connections open now.
+    # Gauges: client connections open now, and clients that watch.
     curr_connections: int = 0
+    log_watchers: int = 0
     # What reset() took away, by name. Grows only; empty until the first reset.
     _reset_away: dict[str, int] = field(default_factory=dict)
 
@@ -130,5 +137,7 @@ class Counters:
 
 
 COUNTER_NAMES: tuple[str, ...] = tuple(
-    f.name for f in fields(Counters) if f.name not in ("curr_connections", "_reset_away")
+    f.name
+    for f in fields(Counters)
+    if f.name not in ("curr_connections", "log_watchers", "_reset_away")
 )

@@ -76,6 +76,11 @@ def configure(
         other.propagate = False
 
 
+def use_level(level: str) -> None:
+    """Log events of this level and above from now on."""
+    logging.getLogger(ROOT_LOGGER).setLevel(_LEVELS[level])
+
+
 def say(line: str) -> None:
     """Put a sentence for people on stderr, after all that was logged before it."""
     if _writer is None:

@@ -21,6 +21,7 @@ from quorumcache.node.directory.state import OP_SET_MAP
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.node import Node
 from quorumcache.node.protocol.responses import binary_refusal
+from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
 from quorumcache.ring.address import parse_address
 from tests.simulation.stage import Stage
@@ -107,7 +108,14 @@ COMMANDS: tuple[tuple[bytes, bytes, dict[str, int]], ...] = (
     (b"nonsense\r\n", b"ERROR\r\n", {"protocol_errors": 1}),
     (b"nonsense noreply\r\nversion\r\n", b"\r\n", {"protocol_errors": 1, "cmd_other": 1}),
     (b"incr %b x\r\n", b"\r\n", {"protocol_errors": 1}),
-    (b"shutdown\r\n", b"\r\n", {}),
+    (b"shutdown\r\n", b"\r\n", {"cmd_other": 1}),
+    (b"cache_memlimit 1000\r\n", b"OK\r\n", {"cmd_other": 1}),
+    (b"lru_crawler sleep x\r\n", b"\r\n", {"protocol_errors": 1}),
+    (
+        b"lru_crawler mgdump 2\r\n",
+        b"EN\r\n",
+        {"cmd_other": 1, "lru_crawler_starts": 1},
+    ),
 )
 
 
@@ -115,7 +123,7 @@ COMMANDS: tuple[tuple[bytes, bytes, dict[str, int]], ...] = (
     *("cmd_get", "cmd_set", "cmd_touch", "cmd_other", "get_hits", "get_misses"),
     *("incr_hits", "incr_misses", "decr_hits", "decr_misses", "delete_hits", "delete_misses"),
     *("touch_hits", "touch_misses", "cas_badval", "cas_misses", "total_items"),
-    *("protocol_errors", "proposals", "lease_reads"),
+    *("protocol_errors", "proposals", "lease_reads", "lru_crawler_starts"),
 )
 def test_each_command_counts_once() -> None:
     async def scenario(stage: Stage) -> None:
@@ -184,6 +192,43 @@ def test_a_forwarded_command_counts_where_it_came_in_and_once_as_forwarded() -> 
         there = Watch(stage.node(leader))
         await wire.ask(b"get %b\r\n" % key, b"END\r\n")
         there.check(forwarded_in=1, lease_reads=1)
+
+    Stage().run(scenario)
+
+
+@raises(
+    *("crawler_items_checked", "log_worker_written", "log_watcher_sent"),
+    *("log_worker_dropped", "log_watcher_skipped"),
+)
+def test_dumps_and_watchers() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.node(stage.leader(0))
+        wire = await stage.connect(stage.leader(0))
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % stage.key(0))
+        watch = Watch(leader)
+        dump = await wire.ask(b"lru_crawler metadump all\r\n", b"END\r\n")
+        assert dump.count(b"key=") == 1
+        looked_at = stage.shards + 1  # Each shard, and the key.
+        watch.check(cmd_other=1, lru_crawler_starts=1, crawler_items_checked=looked_at)
+
+        watcher = await stage.connect(stage.leader(0))
+        await watcher.ask(b"watch\r\n", b"OK\r\n")
+        watch = Watch(leader)
+        await wire.ask(b"get %b\r\n" % stage.key(0), b"END\r\n")
+        read = {"cmd_get": 1, "get_hits": 1, "lease_reads": 1}
+        watch.check(**read, log_worker_written=1, log_watcher_sent=1)
+
+        leader.client_events._lines_left = 0
+        watch = Watch(leader)
+        await wire.ask(b"get %b\r\n" % stage.key(0), b"END\r\n")
+        watch.check(**read, log_worker_dropped=1)
+
+        leader.client_events._lines_left = 1
+        [watching] = leader.client_events._watchers
+        watching._offer = lambda line: False
+        watch = Watch(leader)
+        await wire.ask(b"get %b\r\n" % stage.key(0), b"END\r\n")
+        watch.check(**read, log_worker_written=1, log_watcher_skipped=1)
 
     Stage().run(scenario)
 
@@ -318,6 +363,33 @@ def test_a_full_memory() -> None:
         assert watch.grown()["store_no_memory"] == 1
 
     Stage(memory_bytes=1 << 20, evicts=False).run(scenario)
+
+
+@raises("evictions", "evicted_unfetched", "evicted_active")
+def test_a_full_memory_where_items_make_room() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        wire = await stage.connect(leader)
+        store = stage.node(leader).host.groups[1].machine
+        assert isinstance(store, ShardStore)
+        watch = Watch(*stage.up())
+        await asyncio.sleep(2)  # Until the share is known.
+        for number in range(200):
+            wire.writer.write(b"set key-%d 0 0 20000\r\n%b\r\n" % (number, bytes(20_000)))
+            while b"key-%d" % number not in store.items:
+                for victim in list(store.queue.planned)[: number % 2]:
+                    store.note_hit(victim)  # As a get does that comes before the entry is applied.
+                await asyncio.sleep(0.0001)
+            assert await wire.reader.readline() == b"STORED\r\n"
+        grown = watch.grown()
+        assert grown["cmd_set"] == 200
+        assert "store_no_memory" not in grown
+        assert grown["evictions"] == 200 - len(store.items) > 100
+        assert 0 < grown["evicted_active"] <= grown["evictions"] - grown["evicted_unfetched"]
+        one = Watch(stage.node(leader)).before
+        assert one["evictions"] == grown["evictions"]  # The leader counts, and nobody else.
+
+    Stage(memory_bytes=1 << 20, shards=1).run(scenario)
 
 
 @raises("writes_refused")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from quorumcache.node.alarms import Alarms
+from quorumcache.node.clients.events import ClientEvents
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.consensus.values import Role
 from quorumcache.node.settings.checks import check_config
@@ -90,6 +91,7 @@ class FakeWal:
 class FakeHost:
     groups: dict[int, FakeGroup] = field(default_factory=dict)
     item_bytes_max: int = 1 << 20
+    may_evict: bool = False
     log_writable: bool = True
     wal: FakeWal = field(default_factory=FakeWal)
 
@@ -99,6 +101,10 @@ class FakeConnection(NamedTuple):
     client_address: str
     state: str
     listen_address: str = "127.0.0.1:11211"
+    idle_seconds: int = 0
+    replies_waiting: int = 0
+    unread_bytes: int = 0
+    partial_bytes: int = 0
 
 
 class FakeNode:
@@ -141,6 +147,13 @@ class FakeNode:
         self.host.groups[2] = FakeGroup(
             2, role=Role.LEADER, leader_id=1, log=leader_log, machine=FakeStore()
         )
+        self.memory_bytes = self.config.memory_bytes
+        self.verbosity = 0
+        self.client_events = ClientEvents(
+            self.counters, self.clock.monotonic_ns, self.clock.wall_ms
+        )
+        self.is_dumping = False
+        self.leaders = {0: 2, 1: 2, 2: 1}
         self.listen_address = "127.0.0.1:11211"
         self.peer_address = "127.0.0.1:7000"
         self.http_address = ""
@@ -152,6 +165,9 @@ class FakeNode:
 
     def name_of(self, node_id: int) -> str:
         return [*self.config.members][node_id - 1]
+
+    def leader_of(self, group_id: int) -> int:
+        return self.leaders.get(group_id, 0)
 
     def peers_up(self) -> Mapping[int, bool]:
         return self.peers

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from quorumcache.node.clients.connection import MemcachedConnection
-from quorumcache.node.clients.context import ClientContext, ClientSettings
+from quorumcache.node.clients.context import ClientContext, ClientSettings, Controls
 from quorumcache.node.operations.read_levels import parse_level
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.item import pack_header
@@ -39,6 +40,7 @@ class Started:
         self.op = op
         self.after = after
         self.identity = identity
+        self.args: tuple[object, ...] = ()
         self.finished = False
         self.staleness_ns = 0
         self.room: Any = None
@@ -71,7 +73,14 @@ class ScriptedCoordinator:
         self.started: list[Started] = []
         self.answer: Callable[[Started], Any] | None = None
         self.serving = self
+        self.host = SimpleNamespace(may_use_new_ops=True)
+        self.timings = SimpleNamespace(read_seconds=None)
+        self.now_ms = 1_000_000
         self.deadline = 1
+        self.meta_reads: list[Any] = []
+        self.found: Callable[[bytes], Any] | None = None
+        """What such a read finds at once; None: the test says it later."""
+        self.hint: tuple[int, int] | None = None
         self.fresh_groups: list[Any] = []
         """Groups that are fresh enough for any bound."""
 
@@ -99,7 +108,22 @@ class ScriptedCoordinator:
         identity: Any = None,
         deadline_ns: int = 0,
     ) -> Started:
-        return self._start(Started(True, group_id, (key,), done, op, after, identity))
+        started = Started(True, group_id, (key,), done, op, after, identity)
+        started.args = args
+        return self._start(started)
+
+    def begin(self, read: Any, is_late: bool) -> None:
+        """A read that its request has made."""
+        self.meta_reads.append(read)
+        if self.found is not None:
+            read.hint = self.hint
+            read.finish(self.found(read.keys[0]))
+
+    def times(self, group_id: int) -> tuple[int, int]:
+        return self.now_ms, self.now_ms
+
+    def took(self, operation: Any, here: Any) -> None:
+        """For `OperationOwner`."""
 
     def open_client_session(self, group_id: int, done: Callable[[Any], None]) -> None:
         self._start(Started(True, group_id, (), done))
@@ -142,6 +166,10 @@ class FakeGroup:
         self.machine = ShardStore()
         self.is_leader = False
         self.lease_until_ns = 0
+        self.time_ms = 2000
+
+    def now_ms(self) -> int:
+        return self.time_ms
 
     def lead(self) -> None:
         self.is_leader = True
@@ -218,12 +246,25 @@ class FakeServer(ClientContext):
             cluster=_cluster,
             moved_line=lambda group_id: b"MOVED 1 %d 2 host:1\r\n" % (group_id - 1),
             operator=self.operate,
+            controls=Controls(
+                wall_ms=lambda: 1_700_000_000_000 + self.now_ns // 1_000_000,
+                set_verbosity=lambda level: self.said.append(("verbosity", level)),
+                limit_memory=self.limit_memory,
+                shut_down=None,
+            ),
         )
+        self.said: list[tuple[str, int]] = []
+        """What clients asked of the process."""
+        self.memory_bytes_max = 1 << 40
         self.asked: list[tuple[tuple[bytes, ...], Callable[[bytes], None]]] = []
         """Words of an operator, and who hears the reply."""
         self.version_line = b"VERSION 1\r\n"
         self.now_ns = 0
         self.full = False
+
+    def limit_memory(self, memory_bytes: int) -> bool:
+        self.said.append(("memory", memory_bytes))
+        return memory_bytes <= self.memory_bytes_max
 
     def operate(
         self,

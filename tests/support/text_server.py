@@ -113,7 +113,7 @@ class TextConnection:
                 return self._reply(server.apply(OP_FLUSH, b"", delay), noreply)
             case Version():
                 return version_line("1.6.45")
-            case Verbosity(noreply):
+            case Verbosity(_, noreply):
                 return b"" if noreply else OK_LINE
             case Immediate(reply) | BinaryClient(reply):
                 return reply

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from quorumcache.node.admin.stats import ProcessFacts, stats_reply
+from quorumcache.node.admin.stat_general import ProcessFacts
+from quorumcache.node.admin.stats import stats_reply
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
+from quorumcache.ring.move import Move
 from tests.conformance.test_transcripts import running_memcached
 from tests.support.fake_node import FakeConnection, FakeNode
 from tests.support.wire import Wire
@@ -83,6 +86,17 @@ _MEMCACHED_KEYS = """
 """
 
 
+_ITEM_KEYS = """
+    number age crawler_reclaimed evicted evicted_nonzero evicted_time evicted_unfetched
+    expired_unfetched outofmemory reclaimed tailrepairs mem_requested number_hot number_warm
+    number_cold
+"""
+_SLAB_KEYS = """
+    chunk_size chunks_per_page total_pages total_chunks used_chunks free_chunks free_chunks_end
+    get_hits cmd_set delete_hits incr_hits decr_hits cas_hits cas_badval touch_hits
+"""
+
+
 def lines(reply: bytes) -> dict[str, str]:
     """STAT lines as a dict; fails on any other line, as Telegraf does."""
     assert reply.endswith(b"END\r\n")
@@ -112,7 +126,7 @@ def test_plain_has_every_key_of_memcached() -> None:
     for name in COUNTER_NAMES:
         setattr(node.counters, name, 7)
     after = lines(stats_reply(node, ()))
-    for name in ("slabs_moved", "hash_bytes", "malloc_fails"):
+    for name in ("slabs_moved", "hash_power_level", "malloc_fails"):
         assert (before[name], after[name]) == ("0", "0")
 
 
@@ -182,25 +196,60 @@ def test_settings_say_what_is_so(node: FakeNode) -> None:
 def test_items_is_one_class_and_empty_when_there_is_nothing(node: FakeNode) -> None:
     assert stats_reply(node, (b"items",)) == b"END\r\n"
     node.store(1).put(b"k", b"v")
-    assert lines(stats_reply(node, (b"items",)))["items:1:number"] == "1"
+    node.counters.store_no_memory = 3
+    found = lines(stats_reply(node, (b"items",)))
+    assert (found["items:1:number"], found["items:1:outofmemory"]) == ("1", "3")
+    assert set(found) >= {f"items:1:{name}" for name in _ITEM_KEYS.split()}
 
 
-def test_slabs_have_no_class_lines(node: FakeNode) -> None:
-    # A class line without cas_* keys would make the Prometheus exporter report the node as down.
+def test_slabs_are_one_class_whose_sums_come_out_right(node: FakeNode) -> None:
     assert lines(stats_reply(node, (b"slabs",))) == {"active_slabs": "0", "total_malloced": "0"}
+    for number in range(3):
+        node.store(0).put(b"%d" % number, b"v" * number)
+    node.counters.cmd_set = 9
+    found = lines(stats_reply(node, (b"slabs",)))
+    assert set(found) >= {f"1:{name}" for name in _SLAB_KEYS.split()}
+    size = node.store(0).bytes_used
+    assert (found["active_slabs"], found["total_malloced"]) == ("1", str(size))
+    assert (found["1:used_chunks"], found["1:total_chunks"]) == ("3", "3")
+    assert size <= 3 * int(found["1:chunk_size"]) < size + 3
+    assert (found["1:cmd_set"], found["1:total_pages"]) == ("9", "1")
+
+
+@pytest.mark.parametrize("section", [b"items", b"slabs", b"conns"])
+@pytest.mark.skipif(shutil.which("memcached") is None, reason="memcached is not installed")
+def test_sections_have_all_keys_of_the_installed_memcached(node: FakeNode, section: bytes) -> None:
+    with running_memcached() as port, Wire(port) as wire:
+        wire.set(b"k", b"v")
+        theirs = wire.stats(section)
+    node.store(0).put(b"k", b"v")
+    node.connections = [FakeConnection(24, "127.0.0.1:5000", "read")]
+    ours = lines(stats_reply(node, (section,)))
+    # Numbers of classes and connections differ.
+    assert {key.rpartition(":")[2] for key in theirs} <= {key.rpartition(":")[2] for key in ours}
 
 
 def test_sizes_and_extstore(node: FakeNode) -> None:
-    assert stats_reply(node, (b"sizes",)) == b"STAT sizes_status disabled\r\nEND\r\n"
+    disabled = b"STAT sizes_status disabled\r\nEND\r\n"
+    assert stats_reply(node, (b"sizes",)) == disabled
+    assert stats_reply(node, (b"sizes_disable",)) == disabled
+    assert stats_reply(node, (b"sizes_enable",)) == (
+        b"STAT sizes_status error\r\nSTAT sizes_error not_supported\r\nEND\r\n"
+    )
     assert stats_reply(node, (b"extstore",)) == b"END\r\n"
 
 
 def test_conns(node: FakeNode) -> None:
-    node.connections = [FakeConnection(24, "127.0.0.1:5000", "reading")]
+    node.connections = [
+        FakeConnection(24, "127.0.0.1:5000", "read", idle_seconds=7),
+        FakeConnection(25, "unix:/run/q.sock", "watch"),
+    ]
     found = lines(stats_reply(node, (b"conns",)))
     assert found["0:state"] == "conn_listening"
     assert found["24:addr"] == "tcp:127.0.0.1:5000"
-    assert found["24:state"] == "conn_reading"
+    assert found["24:state"] == "conn_read"
+    assert found["24:secs_since_last_cmd"] == "7"
+    assert (found["25:addr"], found["25:state"]) == ("unix:/run/q.sock", "conn_watch")
 
 
 def test_shards(node: FakeNode) -> None:
@@ -218,6 +267,82 @@ def test_shards(node: FakeNode) -> None:
     assert found["shard:0:staleness_ms"] == "120"
     node.host.groups[1].staleness = 1 << 62
     assert lines(stats_reply(node, (b"shards",)))["shard:0:staleness_ms"] == "-"
+
+
+def test_shards_tell_of_memory(node: FakeNode) -> None:
+    node.store(1).put(b"k", b"v")
+    found = lines(stats_reply(node, (b"shards",)))
+    assert int(found["shard:1:memory"]) == node.store(1).memory_bytes
+    assert int(found["shard:1:bytes"]) == node.store(1).bytes_used
+
+
+def test_cluster_tells_of_members_leaders_memory_and_moves_as_seen_here(node: FakeNode) -> None:
+    assert node.map is not None
+    moves = (Move(1, (1, 2), (2, 3), 4), Move(2, (1, 2, 3), (2, 3)))
+    sets = (moves[0].replica_set, (1, 2, 3))
+    node.map = replace(node.map, form=2, directory=(1,), moves=moves, replica_sets=sets)
+    node.store(1).put(b"k", b"v")
+    found = lines(stats_reply(node, (b"cluster",)))
+    assert (found["cluster:name"], found["cluster:seen_by"]) == ("quorumcache", "a")
+    assert (found["map:epoch"], found["map:shards"], found["map:nodes"]) == ("4", "2", "3")
+    assert (found["node:a:up"], found["node:b:up"], found["node:c:up"]) == ("yes", "yes", "no")
+    assert (found["node:a:state"], found["node:c:client_address"]) == ("active", "127.0.0.1:11213")
+    assert (found["node:a:shards_held"], found["node:a:shards_led"]) == ("2", "1")
+    assert (found["leader:directory"], found["leader:shard:0"]) == ("b", "b")
+    assert found["leader:shard:1"] == "a"
+    assert found["memory:limit"] == str(1 << 30)
+    assert int(found["memory:items"]) < int(found["memory:used"])
+    assert (found["map:moves"], found["move:shard:0:state"]) == ("2", "started")
+    assert (found["move:shard:1:from"], found["move:shard:1:to"]) == ("a,b,c", "b,c")
+    assert found["move:shard:1:state"] == "waiting"
+    node.leaders.clear()
+    assert lines(stats_reply(node, (b"cluster",)))["leader:shard:1"] == "-"
+    node.map = None
+    assert lines(stats_reply(node, (b"cluster",)))["map:epoch"] == "0"
+
+
+def test_plain_tells_of_buffers(node: FakeNode) -> None:
+    node.connections = [
+        FakeConnection(1, "h:1", "read", replies_waiting=2, unread_bytes=300, partial_bytes=40),
+        FakeConnection(2, "h:2", "read", replies_waiting=1),
+    ]
+    node.store(0).put(b"k", b"v")
+    node.is_dumping = True
+    found = lines(stats_reply(node, ()))
+    assert (found["response_obj_count"], found["response_obj_bytes"]) == ("3", "300")
+    assert (found["read_buf_count"], found["read_buf_bytes"]) == ("1", "40")
+    assert int(found["hash_bytes"]) == 2000
+    assert found["lru_crawler_running"] == "1"
+
+
+def test_what_clients_have_changed_is_told(node: FakeNode) -> None:
+    node.memory_bytes = 64 << 20
+    node.verbosity = 2
+    assert lines(stats_reply(node, ()))["limit_maxbytes"] == str(64 << 20)
+    found = lines(stats_reply(node, (b"settings",)))
+    assert (found["maxbytes"], found["verbosity"]) == (str(64 << 20), "2")
+    assert found["detail_enabled"] == "no"
+    stats_reply(node, (b"detail", b"on"))
+    assert lines(stats_reply(node, (b"settings",)))["detail_enabled"] == "yes"
+
+
+def test_what_is_switched_off_is_told_and_refused() -> None:
+    node = FakeNode()
+    node.config = replace(
+        node.config,
+        flush_enabled=False,
+        dump_enabled=False,
+        watch_enabled=False,
+        shutdown_enabled=True,
+        unix_path="/run/q.sock",
+    )
+    found = lines(stats_reply(node, (b"settings",)))
+    assert [found[f"{name}_enabled"] for name in ("flush", "dump", "watch")] == ["no"] * 3
+    assert found["shutdown_command"] == "yes"
+    assert (found["domain_socket"], found["umask"]) == ("/run/q.sock", "700")
+    for word in (b"cachedump", b"detail"):
+        reply = stats_reply(node, (word, b"1", b"0"))
+        assert reply == b"CLIENT_ERROR stats %b not allowed\r\n" % word
 
 
 def test_reset_zeroes_events_and_keeps_gauges_and_prometheus_totals(node: FakeNode) -> None:
@@ -245,15 +370,28 @@ def test_detail(node: FakeNode) -> None:
         assert stats_reply(node, (b"detail", *args)) == reply
 
 
+def test_detail_counts_while_it_is_on_and_reset_forgets(node: FakeNode) -> None:
+    stats_reply(node, (b"detail", b"on"))
+    node.client_events.fetched(1, b"a:b", None)
+    stats_reply(node, (b"detail", b"off"))
+    node.client_events.fetched(1, b"a:b", None)
+    line = b"PREFIX a get 1 hit 0 set 0 del 0\r\nEND\r\n"
+    assert stats_reply(node, (b"detail", b"dump")) == line
+    stats_reply(node, (b"reset",))
+    assert stats_reply(node, (b"detail", b"dump")) == b"END\r\n"
+
+
 def test_cachedump(node: FakeNode) -> None:
     node.clock.now_ns += 5_000_000_000
-    node.store(0).put(b"never", b"abc")
-    node.store(0).put(b"later", b"", expires_at_ms=65_000)
+    node.store(1).put(b"never", b"abc")
+    node.store(1).put(b"later", b"", expires_at_ms=65_000)
     node.store(1).put(b"gone", b"abc", expires_at_ms=5000)
+    node.store(0).put(b"led elsewhere", b"abc")
     dump = stats_reply(node, (b"cachedump", b"1", b"0"))
     assert dump == b"ITEM never [3 b; 0 s]\r\nITEM later [0 b; 1700000065 s]\r\nEND\r\n"
     assert stats_reply(node, (b"cachedump", b"1", b"1")).count(b"ITEM") == 1
-    assert stats_reply(node, (b"cachedump", b"2", b"0")) == b"END\r\n"
+    for other in (b"0", b"2", b"63"):
+        assert stats_reply(node, (b"cachedump", other, b"0")) == b"END\r\n"
 
 
 @pytest.mark.parametrize(
@@ -264,7 +402,7 @@ def test_cachedump(node: FakeNode) -> None:
         ((b"x", b"0"), b"bad command line format\r\n"),
         ((b"1", b"-1"), b"bad command line format\r\n"),
         ((b"99", b"0"), b"Illegal slab id\r\n"),
-        ((b"0", b"0"), b"Illegal slab id\r\n"),
+        ((b"64", b"0"), b"Illegal slab id\r\n"),
         ((b"1" * 6000, b"0"), b"bad command line format\r\n"),
     ],
 )
@@ -274,5 +412,5 @@ def test_bad_cachedump(node: FakeNode, args: tuple[bytes, ...], words: bytes) ->
 
 def test_cachedump_is_bounded(node: FakeNode) -> None:
     for number in range(12_000):
-        node.store(0).put(b"%0240d" % number, b"v")
-    assert len(stats_reply(node, (b"cachedump", b"1", b"0"))) <= 2 << 20
+        node.store(1).put(b"%0240d" % number, b"v")
+    assert 2 << 19 < len(stats_reply(node, (b"cachedump", b"1", b"0"))) <= 2 << 20

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from quorumcache.node.admin.controls import NodeControls
 from quorumcache.node.errors import DataDirLocked, DiskFailed, NodeLeft
 from quorumcache.node.process import run
 from quorumcache.node.process.signals import hold, release
@@ -45,6 +46,7 @@ class FakeNode:
         self.listen_address = config.listen
         self.peer_address = self.http_address = ""
         self.cluster_id = ""
+        self.controls = NodeControls(config, lambda memory_bytes: None)
 
     async def start(self) -> None:
         if self.start_error is not None:

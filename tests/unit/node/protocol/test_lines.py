@@ -9,7 +9,6 @@ from quorumcache.node.protocol.lines import (
     ONCE_SESSION_ERROR,
     ONCE_WORDS_ERROR,
     RETRIEVAL_LINE_BYTES_MAX,
-    SILENCE,
     parse_line,
     split_words,
 )
@@ -32,6 +31,7 @@ from quorumcache.node.protocol.responses import (
     INVALID_DELTA_LINE,
     INVALID_EXPTIME_LINE,
 )
+from quorumcache.node.protocol.words import SILENCE
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 
 

@@ -68,7 +68,7 @@ PLAIN = MetaReply(b"", b"", b"a", False, False)
         (b"flush_all noreply\r\n", FlushAll(0, True)),
         (b"flush_all 7 noreply\r\n", FlushAll(7, True)),
         (b"version\r\n", Version()),
-        (b"verbosity 1 noreply\r\n", Verbosity(True)),
+        (b"verbosity 1 noreply\r\n", Verbosity(1, True)),
         (b"stats\r\n", Stats(())),
         (b"stats items now\r\n", Stats((b"items", b"now"))),
         (b"cluster map 7\r\n", Cluster((b"map", b"7"))),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorumcache.node.protocol.lines import LINE_BYTES_MAX, SILENCE
+from quorumcache.node.protocol.lines import LINE_BYTES_MAX
 from quorumcache.node.protocol.meta_flags import (
     BAD_KEY_LINE,
     BAD_TOKEN_LINE,
@@ -25,6 +25,7 @@ from quorumcache.node.protocol.storage_lines import (
     parse_tail,
     plain_meta_set,
 )
+from quorumcache.node.protocol.words import SILENCE
 from quorumcache.node.store.commands import (
     OP_ADD,
     OP_APPEND,
