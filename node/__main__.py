@@ -54,6 +54,7 @@ def _main(words: list[str]) -> int:
 
 
 def _node(words: list[str]) -> int:
+    from quorumcache.node.process.given_users import given_users
     from quorumcache.node.process.launch import launch
     from quorumcache.node.process.memcached_flags import LICENSE
     from quorumcache.node.process.options import parser, read_command
@@ -73,6 +74,7 @@ def _node(words: list[str]) -> int:
         print(f"quorumcached {VERSION} ({describe()})")
         return 0
     command = read_command(namespace)
+    users = given_users(command.config.auth_file)  # While it may still read the file.
     launched = launch(command.launch)
     if isinstance(launched, int):
         return launched
@@ -86,6 +88,7 @@ def _node(words: list[str]) -> int:
         stop_on_stdin_eof=command.stop_on_stdin_eof,
         launched=launched,
         ignored=ignored,
+        users=users,
     )
 
 

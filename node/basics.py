@@ -87,6 +87,8 @@ class Basics:
         )
         self.transport = ConsensusTransport(self.network)
         self.memory = MemoryRoom(config.memory_bytes)
+        self.give_back_memory: Callable[[], None] = lambda: None
+        """Returns what is free to the system. Nothing in a simulation."""
         self.host = ReplicaHost(
             loop=loop,
             clock=clock,

@@ -136,6 +136,7 @@ class Member:
             seat=self._seat,
             moving=lambda: self.mover.reports(),
             on_left=basics.on_left,
+            memory_bytes=lambda: basics.memory.memory_bytes,
             known_nodes=durable.known_nodes,
         )
         self.office.addresses.on_news = self._update_peers
@@ -190,6 +191,8 @@ class Member:
             preferred_leader=members.preferred_leader_of,
             is_up=basics.network.is_up,
             fitness=self.fitness,
+            memory=basics.memory,
+            give_back=basics.give_back_memory,
         )
         self.remover = ReplicaRemover(
             host=host,

@@ -12,7 +12,7 @@ cluster also runs inside one simulated process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from quorumcache.node.clients.operator_words import OperatorWords
 from quorumcache.node.clients.server import MemcachedServer
 from quorumcache.node.clients.victim_lines import victim_log
 from quorumcache.node.consensus.api import APPEND_BYTES_MAX
-from quorumcache.node.errors import NodeError, NodeLeft, StartupError
+from quorumcache.node.errors import ConfigError, NodeError, NodeLeft, StartupError
 from quorumcache.node.founding.arrival import check_seeds
 from quorumcache.node.founding.beginning import Beginning
 from quorumcache.node.founding.durable_state import DurableState
@@ -44,6 +44,7 @@ from quorumcache.node.peers.codec import FRAME_BYTES_MAX
 from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX
 from quorumcache.node.settings.checks import ITEM_BYTES_LIMIT, check_config
 from quorumcache.node.settings.config import NodeConfig
+from quorumcache.node.settings.users import Users
 from quorumcache.node.storage.secret import Secret
 from quorumcache.ring import NodeInfo
 from quorumcache.ring.address import parse_addresses
@@ -74,16 +75,22 @@ class Node(Observed):
         given_secret: Secret | None = None,
         entropy: Random | None = None,
         secret_path: str = "",
+        give_back_memory: Callable[[], None] | None = None,
+        users: Users | None = None,
     ) -> None:
         """`consensus_bounds` replaces bounds of `ConsensusConfig`, by name: a simulation draws
         small ones, so that windows and batches fill up. `given_secret`: what the operator gave the
         node as the cluster's secret. `entropy`: for secrets and nonces, numbers that nobody can
         guess who has seen others of them; `random` in a simulation. `secret_path`: where an
         operator on this machine finds the secret that this node keeps; "" if nowhere.
+        `give_back_memory`: returns what is free to the system, and takes a while for it. `users`:
+        who may use the cache, by the file of `auth_file`.
 
         Locks and reads the data directory; raises NodeError or OSError with what is wrong with it.
         """
         check_config(config)
+        if config.auth_file and users is None:
+            raise ConfigError("auth_file", "its users were not handed to the node")
         basics = Basics(
             config,
             clock=clock,
@@ -97,8 +104,11 @@ class Node(Observed):
             on_fatal=self._fatal,
         )
         basics.on_left = self._left
+        if give_back_memory is not None:
+            basics.give_back_memory = give_back_memory
         super().__init__(basics, loop.create_future())
         self._secret_path = secret_path
+        self._users = users
         self._stopping = False
         self._admin: AdminServer | None = None
         self._beginning: Beginning | None = None
@@ -179,6 +189,7 @@ class Node(Observed):
             cluster=words.reply,
             moved_line=words.moved_line,
             operator=operator.begin,
+            flush_enabled=config.flush_enabled,
             controls=Controls(
                 wall_ms=self.clock.wall_ms,
                 set_verbosity=self.controls.set_verbosity,
@@ -197,6 +208,7 @@ class Node(Observed):
             listen_backlog=config.listen_backlog,
             unix_path=config.unix_path,
             unix_mask=config.unix_mask,
+            is_user=None if self._users is None else self._users.has,
         )
 
     def _watch_evictions(self, is_watched: bool) -> None:

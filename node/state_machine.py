@@ -155,10 +155,6 @@ class Eviction(NamedTuple):
     keys: Sequence[bytes]
     cost_bytes: int
     """What their items take."""
-    unfetched: int
-    """How many of them were never hit."""
-    active: int
-    """How many of them were hit since they came, or since they were last spared."""
 
 
 class StateMachine:
@@ -240,6 +236,12 @@ class StateMachine:
         to evict.
         """
         return None
+
+    def take_eviction_tallies(self) -> tuple[int, int]:
+        """Of the chosen items that were removed since the last call: how many were never hit, and
+        how many were hit after they had been chosen.
+        """
+        return 0, 0
 
     def spare(self, eviction: Eviction) -> None:
         """The command is in no log, as far as this replica can tell: its items may be chosen

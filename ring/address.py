@@ -98,8 +98,8 @@ def _is_host(host: str) -> bool:
 
 
 def is_unix(address: str) -> bool:
-    """Whether this is `unix:/path`."""
-    return address.startswith(UNIX_PREFIX)
+    """Whether this is `unix:/path`. `unix:11211` is a host of that name."""
+    return address.startswith(f"{UNIX_PREFIX}/")
 
 
 def is_loopback(host: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from quorumcache.ring import ClusterMap
 from quorumcache.ring.address import is_loopback, parse_address
 from quorumcache.ring.secret import CLIENT, Secret
+from quorumcache.router.config import unix_path
 from quorumcache.router.errors import (
     ClusterUnreachable,
     DeadlineExceeded,
@@ -87,7 +88,7 @@ async def _change_at(
     try:
         challenge = await ask(cluster_auth())
         # A node on another machine could name the secret of a cluster on this one.
-        is_here = is_loopback(parse_address(address)[0])
+        is_here = bool(unix_path(address)) or is_loopback(parse_address(address)[0])
         secret = secret_of(challenge.secret_path if is_here else "")
         await ask(cluster_proof(prove(secret, challenge.nonce)))
     except RouterError as error:

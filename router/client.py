@@ -80,7 +80,8 @@ class AsyncClient:
         *,
         random: Random | None = None,
     ) -> None:
-        """`seeds`: addresses "host:port" of some nodes; any one that answers is enough.
+        """`seeds`: addresses "host:port" or "unix:/path" of some nodes; any one that answers is
+        enough.
 
         `random` draws the jitter of pauses; hand in a seeded one for repeatable runs.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from quorumcache.ring.address import format_address, parse_address
+from quorumcache.ring.address import UNIX_PREFIX, format_address, is_unix, parse_address
 from quorumcache.ring.errors import AddressError
 from quorumcache.router.arguments import TIME_MS_MAX, shown, truth_of, whole
 from quorumcache.router.errors import InvalidArgument
@@ -101,7 +101,9 @@ _MOST = {
 
 
 def seed_addresses(seeds: Iterable[str]) -> tuple[str, ...]:
-    """The addresses a client starts from, each once, as `host:port`. Raises `InvalidArgument`."""
+    """The addresses a client starts from, each once, as `host:port` or `unix:/path`. Raises
+    `InvalidArgument`.
+    """
     if isinstance(seeds, str):
         seeds = (seeds,)
     try:
@@ -118,9 +120,20 @@ def seed_addresses(seeds: Iterable[str]) -> tuple[str, ...]:
                 f'seeds must be texts of the form "host:port"; one is {shown(seed)}'
             )
     try:
-        return tuple(dict.fromkeys(format_address(*node_address(seed)) for seed in found))
+        return tuple(
+            dict.fromkeys(
+                seed.strip() if unix_path(seed) else format_address(*node_address(seed))
+                for seed in found
+            )
+        )
     except AddressError as error:
         raise InvalidArgument(f"seeds: {error}") from None
+
+
+def unix_path(text: str) -> str:
+    """The path in `unix:/path`; "" if this is an address of another kind."""
+    address = text.strip()
+    return address.removeprefix(UNIX_PREFIX) if is_unix(address) else ""
 
 
 def node_address(text: str) -> tuple[str, int]:

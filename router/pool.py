@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from quorumcache.ring.errors import AddressError
 from quorumcache.ring.names import Names
-from quorumcache.router.config import ClientConfig, node_address
+from quorumcache.router.config import ClientConfig, node_address, unix_path
 from quorumcache.router.connection import Connection
 from quorumcache.router.errors import (
     ClientClosed,
@@ -223,10 +223,14 @@ class Pool:
         deadline = self._loop.time() + config.connect_timeout_ms / 1000
         connection = Connection(address, self._loop, config, self._drop)
         try:
-            host, port = node_address(address)
+            path = unix_path(address)
+            host, port = ("", 0) if path else node_address(address)
             async with asyncio.timeout_at(deadline):
                 self._turn += 1
-                await self._names.connect(lambda: connection, host, port, self._turn)
+                if path:
+                    await self._loop.create_unix_connection(lambda: connection, path)
+                else:
+                    await self._names.connect(lambda: connection, host, port, self._turn)
                 self._all.append(connection)
                 connection.closed.add_done_callback(lambda _: self._all.remove(connection))
                 await connection.submit(redirect_on(), deadline)

@@ -114,6 +114,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/process/supervisor.py": {"*": _PROCESS},
     "node/process/local_cluster.py": {"*": _PROCESS},
     "node/process/given_secret.py": {"*": "reads the secret's file, before there is a node"},
+    "node/process/given_users.py": {"*": "reads the file of users, before there is a node"},
     "node/process/control.py": {"*": _PROCESS},
     "node/process/up.py": {"*": _PROCESS},
     "node/process/up_commands.py": {"*": _PROCESS},
@@ -131,6 +132,7 @@ EDGES: dict[str, dict[str, str]] = {
     "node/system/kernel_timing.py": {"socket": "options of TCP, set on what the loop opened"},
     "node/clients/watch.py": {"socket": "constants: SO_KEEPALIVE"},
     "node/system/listeners.py": {"socket": "constants: AI_PASSIVE"},
+    "node/system/port_holder.py": {"*": "asks Linux who has a port, when a node cannot start"},
     "node/system/unix_sockets.py": {"*": "Unix sockets are files; the simulation has none"},
     # Of `ring`, what nodes and clients both need of the world. The rest of it is pure, and so is
     # what `import quorumcache.ring` loads.

@@ -94,7 +94,7 @@ PLAIN: dict[str, str] = {
     "reclaimed": "Expired items removed, as leader.",
     "evictions": "Items removed to make room, as leader.",
     "evicted_unfetched": "Of those: items that were never hit since they were stored.",
-    "evicted_active": "Of those: items that were hit, but not often enough to stay.",
+    "evicted_active": "Of those: items that were hit after they had been chosen.",
     "lru_crawler_starts": "Dumps of keys begun.",
     "crawler_items_checked": "Keys that dumps looked at.",
     "log_worker_written": "Lines written for clients that watch.",
@@ -133,6 +133,8 @@ PLAIN: dict[str, str] = {
     "peer_datagrams_refused": "Datagrams of strangers or of processes that have ended.",
     "reads_paused": "Times a client connection was not read, for back-pressure.",
     "slow_clients_closed": "Client connections closed because they did not read their replies.",
+    "auth_cmds": "Passwords that memcached clients gave.",
+    "auth_errors": "Passwords that were wrong.",
     "idle_kicks": "Client connections closed because they were idle for too long.",
     "answers_dropped": "Values of other nodes dropped and read again later: a client reads slowly.",
     "nodes_joined": "Nodes that joined the cluster while this node led the directory.",
@@ -209,12 +211,13 @@ class NodeCollector(Collector):
             [VERSION, platform.python_version(), form, config.name, config.cluster_name], 1
         )
         yield info
-        held = led = item_count = item_bytes = 0
+        held = led = item_count = item_bytes = table_bytes = 0
         for _, group, store in shard_groups(node):
             held += 1
             led += group.leader_id == node.node_id
             item_count += len(store.items)
             item_bytes += store.bytes_used
+            table_bytes += store.memory_bytes - store.bytes_used
         since_ns = node.disk_waiting_since_ns
         sync_age_s = (node.clock.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
         space = node.disk_space
@@ -226,6 +229,12 @@ class NodeCollector(Collector):
             ("items", "Items of all replicas on this node.", item_count),
             ("item_bytes", "Memory of these items.", item_bytes),
             ("item_bytes_limit", "Memory allowed for items.", node.memory_bytes),
+            ("table_bytes", "Memory of the tables of these items.", table_bytes),
+            (
+                "log_memory_bytes",
+                "Memory of log entries, of all replicas on this node.",
+                sum(group.log.log_bytes for group in node.host.groups.values()),
+            ),
             ("shards_held", "Shards replicated on this node.", held),
             ("shards_led", "Shards led by this node.", led),
             (
@@ -318,6 +327,11 @@ class NodeCollector(Collector):
             ("replica_leader", "Node id of the leader, 0 if unknown.", "leader_id"),
             ("replica_commit_index", "Last index known to be committed.", "commit_index"),
             ("replica_applied_index", "Last index applied to the store.", "applied_index"),
+            (
+                "replica_share_bytes",
+                "What the replica may take before its leader evicts; 0 if nothing is evicted.",
+                "share_bytes",
+            ),
         ):
             yield _heading(name, text)
             for label, group in groups:

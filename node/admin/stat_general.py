@@ -144,8 +144,8 @@ def general(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, ob
     yield "read_buf_bytes", partial_bytes
     for name in _PLAIN_COUNTERS:
         yield name, getattr(counters, name)
-    yield "auth_cmds", 0
-    yield "auth_errors", 0
+    yield "auth_cmds", counters.auth_cmds
+    yield "auth_errors", counters.auth_errors
     yield "bytes_read", counters.bytes_read
     yield "bytes_written", counters.bytes_written
     yield "limit_maxbytes", node.memory_bytes

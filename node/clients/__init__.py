@@ -6,5 +6,5 @@ Reading order: `failures` (error lines), `write_room` (bounds on unfinished writ
 `writes`, `meta_args`, `meta_requests`, `meta_handlers` (the meta commands), `operator_words`
 (changes of the cluster), `key_dump`, `victim_lines` and `admin_words` (for those who look after a
 server), `handlers` (a function for each kind of request), `cluster_words`, `watch` (slow and idle
-clients), `connection`, `server`.
+clients), `connection`, `authentication` (clients that have to give a password), `server`.
 """

@@ -1,9 +1,9 @@
 """One memcached client's connection: bytes in, requests begun, replies out.
 
-Reading: the parser turns what arrived into requests. A get of a key whose shard this node leads
-under a lease is answered on the spot; everything else goes to its handler (`handlers.py`), which
-sees the client's `Conversation` and not this connection: there are the order of the requests
-(`order.py`), of their replies (`replies.py`), and the bounds of both.
+Reading: the parser turns what arrived into requests. A get or a plain `mg` of a key whose shard
+this node leads under a lease is answered on the spot; everything else goes to its handler
+(`handlers.py`), which sees the client's `Conversation` and not this connection: there are the order
+of the requests (`order.py`), of their replies (`replies.py`), and the bounds of both.
 
 Bounds: while the conversation is blocked, requests wait in a backlog that is at most what one read
 of the socket brought, and the socket is not read.
@@ -19,8 +19,10 @@ from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
+from quorumcache.node.protocol.meta_lines import GetFlags
+from quorumcache.node.protocol.meta_replies import meta_hit, meta_miss
 from quorumcache.node.protocol.parser import Parser
-from quorumcache.node.protocol.requests import Get, Quit, Request
+from quorumcache.node.protocol.requests import Get, MetaGet, Quit, Request
 from quorumcache.node.protocol.responses import END_LINE, TOO_MANY_CONNECTIONS_LINE
 from quorumcache.node.state_machine import TIMED
 from quorumcache.node.store.item import ITEM_DATA
@@ -144,6 +146,28 @@ class MemcachedConnection(asyncio.Protocol):
         if transport is not None:
             transport.abort()
 
+    # -- while a gate stands before it (`authentication.py`) ----------------------------------
+
+    @property
+    def is_closing(self) -> bool:
+        """Nothing more of what comes is looked at."""
+        return self.conversation.closing or self._transport is None
+
+    def heard(self, size: int) -> None:
+        """So many bytes came that are not for this connection yet."""
+        self._counters.bytes_read += size
+        self._watch.heard = True
+
+    def tell(self, line: bytes) -> None:
+        """Answer what was not for this connection."""
+        self.replies.reply(line)
+        self.replies.schedule_pump()
+
+    def take_over(self, data: bytes) -> None:
+        """What came behind the password."""
+        self._counters.bytes_read -= len(data)
+        self.data_received(data)
+
     @property
     def client_address(self) -> str:
         """HOST:PORT of the client, unix:/path of a socket it came by; "" if that is not known."""
@@ -219,7 +243,8 @@ class MemcachedConnection(asyncio.Protocol):
         replies = self.replies
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, and a client that does not read has neither.
-        if data[:4] == b"get " and not (
+        is_get = data[:4] == b"get "
+        if (is_get or data[:3] == b"mg ") and not (
             replies.slots
             or conversation.order.lanes
             or replies.is_paused
@@ -228,10 +253,16 @@ class MemcachedConnection(asyncio.Protocol):
             or conversation.once
             or conversation.settings.staleness_ns
         ):
-            keys = self._parser.plain_gets(data)
-            if keys is not None:
-                self._plain_gets(keys)
-                return
+            if is_get:
+                keys = self._parser.plain_gets(data)
+                if keys is not None:
+                    self._plain_gets(keys)
+                    return
+            else:
+                plain = self._parser.plain_meta_gets(data)
+                if plain is not None:
+                    self._plain_meta_gets(plain[0], plain[1])
+                    return
         requests = self._parser.feed(data)
         if conversation.backlog:
             conversation.backlog.extend(requests)
@@ -263,7 +294,8 @@ class MemcachedConnection(asyncio.Protocol):
                 and size < WRITE_CHUNK_BYTES
                 and len(slots) < SLOTS_MAX
             ):
-                item = group.machine.peek(key)
+                machine = group.machine
+                item = machine.peek(key)
                 if item is None:
                     misses += 1
                     reply = END_LINE
@@ -271,6 +303,7 @@ class MemcachedConnection(asyncio.Protocol):
                     reply = b""
                 else:
                     hits += 1
+                    machine.note_hit(key)
                     reply = b"VALUE " + key + item[ITEM_DATA:] + END_LINE
                     size += len(reply)
                 if reply:
@@ -286,6 +319,63 @@ class MemcachedConnection(asyncio.Protocol):
                 self._wait_for_room([Get((later,), False) for later in keys[position:]])
                 break
             HANDLERS[Get](self.conversation, Get((key,), False))
+        counters = self._counters
+        counters.cmd_get += hits + misses
+        counters.get_hits += hits
+        counters.get_misses += misses
+        counters.lease_reads += hits + misses
+        if out:
+            self._write_now(out)
+        elif replies.out:
+            self._flush()
+
+    def _plain_meta_gets(self, keys: list[bytes], flags: GetFlags) -> None:
+        """The same for `mg` lines that all have these flags, which the item alone answers."""
+        groups = self._groups
+        shift = self._token_shift
+        replies = self.replies
+        slots = replies.slots
+        now_ns = self._monotonic_ns()
+        is_bare = flags.with_value and flags.compare is None and not flags.letters
+        bumps = not flags.no_bump
+        out: list[bytes] = []
+        size = hits = misses = 0
+        for position, key in enumerate(keys):
+            group = groups.get((key_token(key) >> shift) + 1)
+            if (
+                group is not None
+                and now_ns < group.lease_until_ns
+                and size < WRITE_CHUNK_BYTES
+                and len(slots) < SLOTS_MAX
+            ):
+                item = group.machine.peek(key)
+                if item is None:
+                    misses += 1
+                    reply = meta_miss(flags.request(key).reply) if flags.letters else flags.miss
+                elif item is TIMED:
+                    reply = None
+                else:
+                    hits += 1
+                    if bumps:
+                        group.machine.note_hit(key)
+                    if is_bare:
+                        reply = b"VA" + item[item.index(b" ", ITEM_DATA + 1) :]
+                    else:
+                        reply = meta_hit(flags.request(key), item, 0, 0, False, False, False, 0)
+                    size += len(reply)
+                if reply is not None:
+                    if slots:
+                        replies.reply(reply)
+                    elif reply:
+                        out.append(reply)
+                    continue
+            if out:
+                self._write_now(out)
+                out = []
+            if self.conversation.is_blocked():
+                self._wait_for_room([flags.request(later) for later in keys[position:]])
+                break
+            HANDLERS[MetaGet](self.conversation, flags.request(key))
         counters = self._counters
         counters.cmd_get += hits + misses
         counters.get_hits += hits

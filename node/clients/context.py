@@ -107,10 +107,12 @@ class ClientContext:
         moved_line: Callable[[int], bytes],
         operator: Operator,
         controls: Controls,
+        flush_enabled: bool = True,
     ) -> None:
         """`shards`: their number, a power of two. `stats`, `cluster`: the whole reply to such a
         command, by its words. `operator`: likewise, for those of `operator_words.py`. `moved_line`:
         the reply to a client that routes by itself, by the group that this node does not lead.
+        `flush_enabled` False: `flush_all` is refused.
         """
         self.loop = loop
         self.monotonic_ns = monotonic_ns
@@ -128,6 +130,7 @@ class ClientContext:
         self.cluster = cluster
         self.moved_line = moved_line
         self.operator = operator
+        self.flush_enabled = flush_enabled
         self.version_line = version_line(WIRE_VERSION)
         self.reply_bytes_max: int = REPLY_BYTES_MAX
         """The present share of each connection in what all may hold, see `server.py`."""

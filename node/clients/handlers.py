@@ -56,7 +56,7 @@ from quorumcache.node.protocol.requests import (
     Verbosity,
     Version,
 )
-from quorumcache.node.protocol.responses import once_error
+from quorumcache.node.protocol.responses import FLUSH_NOT_ALLOWED_LINE, once_error
 from quorumcache.node.store.commands import OP_CAS, OP_DELETE, OP_SET, OP_TOUCH, block_args
 
 ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
@@ -175,7 +175,11 @@ def _write(
 
 
 def _flush_all(conversation: Conversation, request: FlushAll) -> None:
-    if conversation.alone(request):
+    if not conversation.context.flush_enabled:
+        conversation.counters.cmd_flush += 1
+        if not request.noreply:
+            conversation.replies.reply(FLUSH_NOT_ALLOWED_LINE)
+    elif conversation.alone(request):
         conversation.counters.cmd_flush += 1
         FlushAllShards(conversation, request).start()
 

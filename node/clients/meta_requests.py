@@ -416,7 +416,7 @@ def _value_bytes(request: MetaSet, carried: bytes) -> int:
     """Length of the value: of the stored item, if its header was carried; else of the request."""
     if carried:
         space = carried.index(b" ", ITEM_DATA + 1)
-        return int(carried[space + 1 : -2])
+        return int(carried[space + 1 : carried.index(b"\r\n", space)])
     data = request.data
     if request.mode in (OP_APPEND, OP_PREPEND):
         return len(data)

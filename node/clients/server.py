@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final
 
+from quorumcache.node.clients.authentication import Gate, IsUser
 from quorumcache.node.clients.connection import MemcachedConnection
 from quorumcache.node.clients.context import REPLY_BYTES_MAX, ClientContext
 from quorumcache.node.clients.watch import IDLE, SLOW
@@ -43,10 +44,12 @@ class MemcachedServer:
         listen_backlog: int = 1024,
         unix_path: str = "",
         unix_mask: int = 0o700,
+        is_user: IsUser | None = None,
     ) -> None:
         """`slow_client_ms`, `idle_timeout_ms`: for how long a client may take no replies, or say
         nothing; 0 = for any time. `unix_path`: of a Unix socket to listen on as well, "" = none,
-        with the permissions `unix_mask`.
+        with the permissions `unix_mask`. `is_user`: whether a client may use the cache that gives
+        this user and password; None = all may.
         """
         self.context = context
         self._counters = context.counters
@@ -64,6 +67,7 @@ class MemcachedServer:
         """For how long clients were watched: the time of the looks, without that in which this node
         stood still."""
         self._backlog = listen_backlog
+        self._is_user = is_user
         self._listener = Listener(context.loop, "--listen")
         context.events.on_reads_watched = self._watch_reads
         self._unix_listener = (
@@ -77,11 +81,11 @@ class MemcachedServer:
         clients are refused until `serve`.
         """
         bound = await self._listener.start(
-            self._new_connection, addresses, serves=serves, backlog=self._backlog
+            self._new_client, addresses, serves=serves, backlog=self._backlog
         )
         if self._unix_listener is not None:
             try:
-                bound.append(await self._unix_listener.start(self._new_connection, serves=serves))
+                bound.append(await self._unix_listener.start(self._new_client, serves=serves))
             except BaseException:
                 self._listener.close()
                 raise
@@ -92,6 +96,12 @@ class MemcachedServer:
         await self._listener.serve()
         if self._unix_listener is not None:
             await self._unix_listener.serve()
+
+    def _new_client(self) -> asyncio.Protocol:
+        connection = self._new_connection()
+        if self._is_user is None:
+            return connection
+        return Gate(connection, self._is_user, self._counters)
 
     def _new_connection(self) -> MemcachedConnection:
         number = self._next_number

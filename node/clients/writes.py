@@ -200,14 +200,19 @@ class OpenSession:
 
 
 class FlushAllShards:
-    """flush_all: one command to every shard; OK when all have it."""
+    """flush_all: one command to every shard; OK when all have it. Each shard is flushed as a whole.
+    Those that took the flush keep it when others did not.
+    """
 
     def __init__(self, conversation: Conversation, request: FlushAll) -> None:
         self.conversation = conversation
         self.delay = request.delay
         self.slot = conversation.replies.take_slot(request.noreply)
         self.pending = 0
-        self.failure: Failure | None = None
+        self.refused = 0
+        self.in_doubt = 0
+        self.why = ""
+        """Of the first shard that is in doubt, or else of the first that did not take it."""
 
     def start(self) -> None:
         shards = self.conversation.context.shard_count
@@ -218,14 +223,34 @@ class FlushAllShards:
             )
 
     def _done(self, outcome: WriteOutcome) -> None:
-        if isinstance(outcome, Failure) and (self.failure is None or outcome.outcome_known):
-            # Shards that were flushed stay so: the whole is in doubt, not undone.
-            self.failure = Failure(outcome.why, outcome_known=False)
+        if isinstance(outcome, Failure):
+            if not outcome.outcome_known:
+                if not self.in_doubt:
+                    self.why = outcome.why
+                self.in_doubt += 1
+            else:
+                if not (self.in_doubt or self.refused):
+                    self.why = outcome.why
+                self.refused += 1
         self.pending -= 1
         if self.pending == 0:
             conversation = self.conversation
             conversation.ended_alone()
-            if self.failure is not None:
-                conversation.replies.fill(self.slot, conversation.context.failed(self.failure))
+            if self.refused or self.in_doubt:
+                conversation.replies.fill(self.slot, conversation.context.failed(self._failure()))
             else:
                 conversation.replies.fill(self.slot, OK_LINE)
+
+    def _failure(self) -> Failure:
+        """How far it came."""
+        shards = self.conversation.context.shard_count
+        flushed = shards - self.refused - self.in_doubt
+        if not flushed and not self.in_doubt:
+            return Failure(f"no shard was flushed: {self.why}", outcome_known=True)
+        others = []
+        if self.refused:
+            others.append(f"{self.refused} {'was' if self.refused == 1 else 'were'} not")
+        if self.in_doubt:
+            others.append(f"{self.in_doubt} {'is' if self.in_doubt == 1 else 'are'} in doubt")
+        text = f"{flushed} of {shards} shards {'was' if flushed == 1 else 'were'} flushed"
+        return Failure(f"{text}, {' and '.join(others)}: {self.why}", outcome_known=False)

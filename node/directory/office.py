@@ -67,11 +67,12 @@ class DirectoryOffice:
         seat: DirectorySeat,
         moving: Callable[[], Iterable[GroupReport]],
         on_left: Callable[[NodeLeft], None],
+        memory_bytes: Callable[[], int],
         known_nodes: KnownNodesFile | None = None,
     ) -> None:
         """`known_nodes`: None where nothing is kept. `config`: what this node was told itself.
         `moving`: reports of the groups that move under leaders of this node. `on_left` hears that
-        this node is no member any more.
+        this node is no member any more. `memory_bytes`: what items may take on this node.
         """
         own_id = members.own_id
         self._config = config
@@ -96,7 +97,7 @@ class DirectoryOffice:
             ledger=self.ledger,
             moving=moving,
             is_full=lambda: alarms.is_raised(*DISK_TAKES_NOTHING),
-            memory_bytes=config.memory_bytes,
+            memory_bytes=memory_bytes,
             on_started=seat.started,
             flush=host.flush_soon,
         )

@@ -186,7 +186,7 @@ class Reporter:
         ledger: Ledger,
         moving: Callable[[], Iterable[GroupReport]],
         is_full: Callable[[], bool],
-        memory_bytes: int,
+        memory_bytes: Callable[[], int],
         on_started: Callable[[int], None],
         flush: Callable[[], None],
     ) -> None:
@@ -220,7 +220,7 @@ class Reporter:
             self._on_started(bits)
         heard = tuple(node_id for node_id in peers.node_ids if peers.is_heard(node_id))
         moving = tuple(tuple(report) for report in self._moving())
-        own = (self._is_full(), self._memory_bytes)
+        own = (self._is_full(), self._memory_bytes())
         item = (REPORT, heard, started, moving, self._sizes(), *own)
         self._ledger.told(self._own_id, item)
         directory = self._members.directory()

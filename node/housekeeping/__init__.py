@@ -3,6 +3,6 @@
 Reading order: `rounds` (what is due when), `expiry` (ended items, old sessions), `evictions`
 (shards that take too much), `memory_shares` and `memory_round` (how much that is), `fitness`
 (whether this node should lead), `leadership` (leaders in their places), `snapshots` (logs that have
-grown), and `housekeeper`, their loop. Then `data_dir_watch` and `disk_keeper` (the disk), `limits`
-and `peer_watch` (alarms), `timekeeper` (the cluster's time).
+grown), `rest` (when memory is given back) and `housekeeper`, their loop. Then `data_dir_watch` and
+`disk_keeper` (the disk), `limits` and `peer_watch` (alarms), `timekeeper` (the cluster's time).
 """

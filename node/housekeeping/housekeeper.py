@@ -13,16 +13,22 @@ from typing import TYPE_CHECKING
 from quorumcache.node.housekeeping.evictions import Evictions
 from quorumcache.node.housekeeping.expiry import Expiry
 from quorumcache.node.housekeeping.leadership import Leadership
+from quorumcache.node.housekeeping.rest import Rest
 from quorumcache.node.housekeeping.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from quorumcache.node.housekeeping.fitness import Fitness
     from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.node.replica.memory_room import MemoryRoom
     from quorumcache.node.settings.config import NodeConfig
     from quorumcache.node.storage.snapshots import SnapshotStore
     from quorumcache.node.telemetry.counters import Counters
     from quorumcache.node.wal.memory import MemoryWal
     from quorumcache.node.wal.wal import Wal
+
+
+def _nothing() -> None:
+    """Where nobody else needs the memory."""
 
 
 class Housekeeper:
@@ -40,10 +46,14 @@ class Housekeeper:
         preferred_leader: Callable[[int], int],
         is_up: Callable[[int], bool],
         fitness: Fitness,
+        memory: MemoryRoom,
+        give_back: Callable[[], None] = _nothing,
         interval: float = 0.5,
     ) -> None:
+        """`give_back`: return free memory to the system, which takes a while."""
         self._host = host
         self._interval = interval
+        self._rest = Rest(counters, give_back)
         self.expiry = Expiry(host, counters, session_idle_ms=config.session_idle_ms)
         self.evictions = Evictions(host)
         self.leadership = Leadership(
@@ -59,7 +69,8 @@ class Housekeeper:
             wal,
             snapshots,
             counters,
-            memory_bytes=config.memory_bytes,
+            memory=memory,
+            log_memory_bytes=config.log_memory_bytes,
             snapshot_bytes_min=config.snapshot_bytes_min,
         )
 
@@ -80,4 +91,5 @@ class Housekeeper:
                 self.leadership.hand_over_slow()
                 self.leadership.return_to_preferred()
             if not self._host.disk_hangs:
+                self._rest.look()
                 await self.snapshots.take_due()  # On a full disk, too: it is what makes room there.

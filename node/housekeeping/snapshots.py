@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quorumcache.node.consensus.values import SnapshotMeta, SnapshotSource
     from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.replica.host import ReplicaHost
+    from quorumcache.node.replica.memory_room import MemoryRoom
     from quorumcache.node.storage.snapshots import SnapshotStore
     from quorumcache.node.telemetry.counters import Counters
     from quorumcache.node.wal.memory import MemoryWal
@@ -21,8 +22,16 @@ if TYPE_CHECKING:
 log = get_logger("housekeeper")
 
 LOG_BYTES_MIN = 64 << 20
-"""Entries of all groups may take so much memory, or a quarter of what the items may take if that is
-more; beyond it the largest logs are snapshotted first."""
+"""Where no `log-memory` is set, entries of all groups may take so much memory, or a quarter of what
+the items may take if that is more; beyond it the largest logs are snapshotted first."""
+
+HELD_FACTOR = 2
+"""Where entries take this many times what they may, nothing is proposed here until they take less:
+the snapshots that would free them do not keep up."""
+
+KEPT_PARTS = 64
+"""Of entries that a snapshot covers, so many are kept as make one part of so many of the state: to
+send more of them to a replica saves too little against a snapshot."""
 
 REST_PASSES = 10
 REST_BYTES_MIN = 64 << 10
@@ -41,14 +50,17 @@ class Snapshots:
         store: SnapshotStore | None,
         counters: Counters,
         *,
-        memory_bytes: int,
+        memory: MemoryRoom,
+        log_memory_bytes: int,
         snapshot_bytes_min: int,
     ) -> None:
+        """`log_memory_bytes`: what entries of all groups may take; 0 = see `LOG_BYTES_MIN`."""
         self._host = host
         self._wal = wal
         self._store = store
         self._counters = counters
-        self._memory_bytes = memory_bytes
+        self._memory = memory
+        self._log_memory_bytes = log_memory_bytes
         self._snapshot_bytes_min = snapshot_bytes_min
         self._resting: dict[int, tuple[int, int]] = {}
         """Group to its applied index, and passes since that last moved."""
@@ -65,11 +77,12 @@ class Snapshots:
         self._let_go()
         pinned = set(self._wal.pinned_groups())
         least = self._snapshot_bytes_min
-        in_memory_max = self._log_bytes_max()
+        in_memory_max = self.log_bytes_max
         groups = sorted(
             self._host.groups.values(), key=lambda g: g.log_bytes_since_snapshot, reverse=True
         )
         in_memory = sum(group.log.log_bytes for group in groups)
+        self._host.log_is_full = in_memory > HELD_FACTOR * in_memory_max
         rested = 0
         for group in groups:
             if group.is_removed or group.installing:
@@ -131,7 +144,11 @@ class Snapshots:
         first = group.log.first_index
         if meta.last_index - keep >= first:
             self._compact(group, meta.last_index - keep)
-        if group.log.log_bytes > self._snapshot_bytes_min and meta.last_index >= first:
+        kept_max = max(REST_BYTES_MIN, group.machine.bytes_used // KEPT_PARTS)
+        if (
+            group.log.log_bytes > min(kept_max, self._snapshot_bytes_min)
+            and meta.last_index >= first
+        ):
             self._compact(group, meta.last_index)
         return True
 
@@ -145,7 +162,7 @@ class Snapshots:
         self._kept.pop(group.group_id, None)
         groups = self._host.groups
         kept = sum(groups[other].log.log_bytes for other in self._kept if other in groups)
-        group.log.compact(index, max(0, self._log_bytes_max() // 2 - kept))
+        group.log.compact(index, max(0, self.log_bytes_max // 2 - kept))
         if group.log.first_index <= index:
             self._kept[group.group_id] = index
 
@@ -158,8 +175,10 @@ class Snapshots:
             else:
                 self._compact(group, index)
 
-    def _log_bytes_max(self) -> int:
-        return max(LOG_BYTES_MIN, self._memory_bytes // 4)
+    @property
+    def log_bytes_max(self) -> int:
+        """What the entries of all groups may take in memory."""
+        return self._log_memory_bytes or max(LOG_BYTES_MIN, self._memory.memory_bytes // 4)
 
     async def _saved(self, group: ReplicaGroup, source: SnapshotSource) -> BaseException | None:
         """Make a snapshot durable; what kept it from being so, or None."""

@@ -1,7 +1,7 @@
 """The process around a node.
 
 Reading order: `setting_table` (all settings), `signals`, `launch` (in the background, as another
-user), `memcached_flags`, `options` (command line and TOML file), `given_secret`, `run` (one node);
-then `local_cluster`, `child`, `node_http`, `rolling`,
-`control`, `supervisor`, `up_commands` and `up`, which are `quorumcached up`.
+user), `memcached_flags`, `options` (command line and TOML file), `given_secret`, `given_users`,
+`run` (one node); then `local_cluster`, `child`, `node_http`, `rolling`, `control`, `supervisor`,
+`up_commands` and `up`, which are `quorumcached up`.
 """

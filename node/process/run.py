@@ -29,8 +29,10 @@ from quorumcache.node.process.given_secret import given_secret, kept_secret
 from quorumcache.node.process.launch import NO_LAUNCH, PID_FILE, Launched
 from quorumcache.node.process.signals import StopRequests, hold
 from quorumcache.node.settings.config import NodeConfig
+from quorumcache.node.settings.users import Users
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
+from quorumcache.node.system.heap import give_back_free_memory
 from quorumcache.node.telemetry.logs import configure, event, flush, get_logger, say
 from quorumcache.node.telemetry.streams import write_line
 from quorumcache.node.telemetry.timings import Histogram
@@ -78,9 +80,10 @@ def run_node(
     stop_on_stdin_eof: bool = False,
     launched: Launched | None = None,
     ignored: Sequence[tuple[str, str]] = (),
+    users: Users | None = None,
 ) -> int:
     """Run one node until it is told to stop. `launched`: what is still to be done once it is ready.
-    `ignored`: flags without effect, and why.
+    `ignored`: flags without effect, and why. `users`: who may use the cache; None = everybody.
 
     Returns the exit status; never raises for what the world does.
     """
@@ -91,7 +94,7 @@ def run_node(
     for flag, why in ignored:
         event(_log, "warning", "flag_ignored", flag=flag, why=why)
     try:
-        return _run(_live(config, stop_on_stdin_eof, launched or Launched(NO_LAUNCH)))
+        return _run(_live(config, stop_on_stdin_eof, launched or Launched(NO_LAUNCH), users))
     except Stopped:
         return EXIT_OK
     except ConfigError as error:
@@ -134,7 +137,9 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     return int(uvloop.run(main))
 
 
-async def _live(config: NodeConfig, stop_on_stdin_eof: bool, launched: Launched) -> int:
+async def _live(
+    config: NodeConfig, stop_on_stdin_eof: bool, launched: Launched, users: Users | None
+) -> int:
     loop = asyncio.get_running_loop()
     wanted = config.connections_max
     share = raise_limit(wanted, _peers_expected(config))
@@ -152,6 +157,8 @@ async def _live(config: NodeConfig, stop_on_stdin_eof: bool, launched: Launched)
             given_secret=given_secret(config.secret_file, os.environ),
             entropy=SystemRandom(),
             secret_path=kept_secret(config.data_dir),
+            give_back_memory=give_back_free_memory,
+            users=users,
         )
         if config.connections_max < wanted:
             node.alarms.raise_alarm(

@@ -209,6 +209,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("memory", "memory_bytes", read_size, "SIZE", "memory for items, such as 512m or 1g"),
     Option(
+        "log-memory",
+        "log_memory_bytes",
+        read_size,
+        "SIZE",
+        "memory for log entries (default: 64m, or a quarter of --memory if that is more)",
+    ),
+    Option(
         "no-evict",
         "evicts",
         read_no,

@@ -36,9 +36,6 @@ TOO_MANY_WORDS_LINE: Final = b"CLIENT_ERROR options flags are too long\r\n"
 
 NO_MODE: Final = 0
 
-OPAQUE: Final = b"O"
-"""Its flag: a line without this byte has none."""
-
 _LETTERS: Final = frozenset(b"bcfhklqstuvxCDEFIJLMNOPRT")
 _LETTERS_END: Final = 127
 """memcached calls a byte from here on a duplicate, whether it is one or not."""

@@ -154,7 +154,7 @@ class Parser:
 
     def plain_meta_gets(self, data: bytes) -> tuple[list[bytes], GetFlags] | None:
         """The keys and their flags, if `data` is nothing but whole `mg <key> <flags>` lines with
-        the same flags, which change nothing, and nothing came before.
+        the same flags, which the item alone answers, and nothing came before.
 
         None if it is anything else: then it has to be fed. `data` starts with `b"mg "`.
         """
@@ -163,7 +163,7 @@ class Parser:
         space = data.find(b" ", 3)
         line_end = data.find(b"\r", 3)
         flags = get_flags(data[space + 1 : line_end] if 0 < space < line_end else b"")
-        if flags is None or not flags.only_reads or not data.endswith(flags.end):
+        if flags is None or not flags.is_plain or not data.endswith(flags.end):
             return None
         keys = data[3 : -len(flags.end)].split(flags.separator)
         count = len(keys)

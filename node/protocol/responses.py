@@ -25,6 +25,7 @@ from quorumcache.node.store.results import (
 
 END_LINE: Final = b"END\r\n"
 OK_LINE: Final = b"OK\r\n"
+STORED_LINE: Final = b"STORED\r\n"
 
 ERROR_LINE: Final = b"ERROR\r\n"
 BAD_FORMAT_LINE: Final = b"CLIENT_ERROR bad command line format\r\n"
@@ -38,10 +39,16 @@ NON_NUMERIC_LINE: Final = b"CLIENT_ERROR cannot increment or decrement non-numer
 TOO_LARGE_LINE: Final = b"SERVER_ERROR object too large for cache\r\n"
 OUT_OF_MEMORY_LINE: Final = b"SERVER_ERROR out of memory storing object\r\n"
 SHUTDOWN_LINE: Final = b"SERVER_ERROR: shutdown not enabled\r\n"
+UNAUTHENTICATED_LINE: Final = b"CLIENT_ERROR unauthenticated\r\n"
+AUTHENTICATION_FAILURE_LINE: Final = b"CLIENT_ERROR authentication failure\r\n"
+BAD_TOKEN_LINE: Final = b"CLIENT_ERROR bad authentication token format\r\n"
+BAD_TERMINATION_LINE: Final = b"CLIENT_ERROR bad command line termination\r\n"
+TOKEN_TOO_LONG_LINE: Final = b"CLIENT_ERROR auth token too long\r\n"
+FLUSH_NOT_ALLOWED_LINE: Final = b"CLIENT_ERROR flush_all not allowed\r\n"
 TOO_MANY_CONNECTIONS_LINE: Final = b"ERROR Too many open connections\r\n"
 
 _LINES: Final = {
-    STORED: b"STORED\r\n",
+    STORED: STORED_LINE,
     NOT_STORED: b"NOT_STORED\r\n",
     EXISTS: b"EXISTS\r\n",
     NOT_FOUND: b"NOT_FOUND\r\n",

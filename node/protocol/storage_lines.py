@@ -7,7 +7,6 @@ from quorumcache.node.protocol.lines import LINE_BYTES_MAX, split_words
 from quorumcache.node.protocol.meta_flags import (
     META_WORDS_MAX,
     NO_MODE,
-    OPAQUE,
     MetaFlags,
     read_flags,
     shown,
@@ -160,13 +159,10 @@ def plain_meta_set(words: list[bytes]) -> MetaSetLine | None:
     """
     if len(words) < 3 or not 0 < len(words[1]) <= KEY_BYTES_MAX:
         return None
-    tail = words[2]
-    opaque = b""
-    if OPAQUE in tail:
-        parts = without_opaque(tail)
-        if parts is None:
-            return None
-        tail, opaque = parts
+    parts = without_opaque(words[2])
+    if parts is None:
+        return None
+    tail, opaque = parts
     parsed = _meta_set_tail(tail) if len(tail) <= CACHED_TAIL_BYTES_MAX else None
     if parsed is None:
         return None

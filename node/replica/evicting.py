@@ -107,10 +107,11 @@ class EvictionWaiter:
         """So many of the victims were still there."""
         evicted = result[1] if type(result) is tuple else 0
         assert type(evicted) is int, result
-        counters, eviction = self._counters, self._eviction
+        unfetched, active = self._machine.take_eviction_tallies()
+        counters = self._counters
         counters.evictions += evicted
-        counters.evicted_unfetched += min(eviction.unfetched, evicted)
-        counters.evicted_active += min(eviction.active, evicted)
+        counters.evicted_unfetched += unfetched
+        counters.evicted_active += active
         if self._tell is not None:
             self._tell(evicted)
 

@@ -65,7 +65,7 @@ class GroupHost:
     time: ClusterTime
     counters: Counters
     item_bytes_max: int
-    log_is_behind: bool
+    held_why: str  # nothing may be proposed now; "" = it may
     evicts: bool  # otherwise what does not fit is refused
     victim_log: VictimLog | None  # while somebody watches evictions
     may_use_new_ops: bool  # every node of the cluster knows what came with maps of form 2
@@ -255,8 +255,7 @@ class ReplicaGroup:
         if last_ms > now_ms:
             now_ms = last_ms
         item_bytes_max = host.item_bytes_max
-        if host.log_is_behind:
-            why = why or "the disk of the node does not keep up"
+        why = why or host.held_why
         if not why:
             try:
                 payload = encode_batch(now_ms, commands, wall_ms, item_bytes_max)

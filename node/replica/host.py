@@ -98,6 +98,11 @@ class ReplicaHost(GroupHost):
         """The trouble is that the disk does not answer: nothing can be written at all."""
         self.log_is_behind = False
         """So much waits for the disk that nothing more is taken in (`QUEUED_BYTES_MAX`)."""
+        self.log_is_full = False
+        """Entries take so much memory that nothing more is proposed (`Snapshots`). Those of other
+        leaders are taken: without them the log might never commit what it holds, nor free it."""
+        self.held_why = ""
+        """Why nothing may be proposed, by one of the two."""
         self.stopped = False
         self._sender = SnapshotSender(loop, counters, self.mark_dirty, on_fatal, clock)
         self.copy_rate = self._sender.rate
@@ -310,14 +315,23 @@ class ReplicaHost(GroupHost):
                 group.update_freshness()
         if waiting:
             self.wal.append(records, lambda: self._durable(waiting))
-            self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
+            self._look_at_log()
         self.transport.flush()
+
+    def _look_at_log(self) -> None:
+        self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
+        if self.log_is_behind:
+            self.held_why = "the disk of the node does not keep up"
+        elif self.log_is_full:
+            self.held_why = "the log of the node takes too much memory: a snapshot is under way"
+        else:
+            self.held_why = ""
 
     def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
         """A batch is on disk: acknowledge it to the groups, send what promised it."""
         if self.stopped:
             return
-        self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
+        self._look_at_log()
         try:
             self._acknowledge(waiting)
         except BaseException as error:

@@ -27,9 +27,11 @@ from quorumcache.ring.settings import (
 ITEM_BYTES_MIN = 1 << 10
 ITEM_BYTES_LIMIT = 8 << 20
 MEMORY_BYTES_MIN = 1 << 20
+# Below it every entry of its usual size would be followed by a snapshot.
+LOG_MEMORY_BYTES_MIN = 4 << 20
 # A machine has a few networks; each address costs a descriptor.
 LISTEN_ADDRESSES_MAX = 16
-# Of `sun_path`, with its zero byte 108.
+# Of `sun_path` in unix(7), without its last zero byte.
 UNIX_PATH_BYTES_MAX = 107
 # One that answers is enough, and each is asked in turn.
 SEEDS_MAX = 64
@@ -206,6 +208,8 @@ def _check_durability(config: NodeConfig) -> None:
 
 def _check_resources(config: NodeConfig) -> None:
     _in_range("memory_bytes", config.memory_bytes, MEMORY_BYTES_MIN, 1 << 50)
+    if config.log_memory_bytes != 0:
+        _in_range("log_memory_bytes", config.log_memory_bytes, LOG_MEMORY_BYTES_MIN, 1 << 50)
     _in_range("connections_max", config.connections_max, 1, 1_000_000)
     _in_range("listen_backlog", config.listen_backlog, 1, 1 << 20)
     if not 0 < config.unix_mask <= 0o777:

@@ -141,6 +141,9 @@ class NodeConfig:
     data_dir: str | None = None
     # Memory for the items of all replicas on this node, as memcached counts it.
     memory_bytes: int = 1 << 30
+    # Memory for log entries, of all replicas on this node. 0 = 64 MiB, or a quarter of
+    # `memory_bytes` if that is more.
+    log_memory_bytes: int = 0
     # A full shard drops what was not used for longest. False = it refuses to store, as memcached
     # does with -M.
     evicts: bool = True

@@ -1,11 +1,16 @@
 """In which order items leave when memory is short: S3-FIFO over the items of a shard.
 
 Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction" (SOSP 2023). A new
-item goes to the *small* queue, a tenth of the bytes. If it is hit there, it is moved to the *main*
-queue when its turn to leave comes; otherwise it leaves, and its key becomes a *ghost*. A key that
-comes back while it is a ghost goes to the main queue at once. What reaches the head of the main
-queue goes round again as often as it was hit, three times at most. So what is asked for once
-(a scan) passes through the small queue and leaves the rest alone, and a hit moves nothing.
+item goes to the *small* queue. If it is hit there, it is moved to the *main* queue when its turn to
+leave comes; otherwise it leaves, and its key becomes a *ghost*. A key that comes back while it is a
+ghost goes to the main queue at once. What reaches the head of the main queue goes round again as
+often as it was hit, three times at most. So what is asked for once (a scan) passes through the
+small queue and leaves the rest alone, and a hit moves nothing.
+
+How much the small queue may hold adapts, as in ARC (Megiddo, Modha, FAST 2003) and S3-FIFO-D: keys
+that come back after they left the small queue make it larger, those that left the main queue make
+it smaller. While it is large, recency counts for more than frequency, so the main queue forgets
+all hits of an item in one round. docs/eviction.md has the measurements behind the numbers.
 
 Everything here is a hint of this replica: queues and stamps are in no log, digest or snapshot. Only
 the leader chooses victims (`victims`), and they leave through the log (OP_EVICT). A victim that is
@@ -30,11 +35,21 @@ from quorumcache.node.store.tables import shrink
 from quorumcache.ring.hashing import key_token
 
 SMALL_PARTS: Final = 10
-"""The small queue has one part of so many of the bytes."""
+SMALL_PARTS_MIN: Final = 2
+SMALL_PARTS_MAX: Final = 50
+"""The small queue has one part of so many of the bytes: at first, at most and at least."""
+
+RECENCY_PARTS: Final = 5
+"""With a larger small queue than one part of so many, hits last one round of the main queue."""
+
+STEP_MAX: Final = 10
+"""Items by which one ghost that comes back moves the bound between the queues, at most."""
+
+GHOST_PARTS: Final = 2
+"""Each queue remembers one ghost for so many items."""
 
 HITS_MAX: Final = 3
-HITS_TO_STAY: Final = 2
-"""Hits in the small queue by which an item gets to the main one."""
+"""Hits that count. One in the small queue is enough to get to the main one."""
 
 VICTIMS_MAX: Final = 1024
 """Victims of one plan: with keys of 250 bytes a quarter of a log entry's usual size."""
@@ -60,20 +75,25 @@ class EvictionQueue:
     """See the module."""
 
     __slots__ = (
-        "_ghosts",
+        "_active",
+        "_has_ghosts",
         "_items",
+        "_main_ghosts",
         "_main_scan",
         "_new",
         "_now_s",
         "_read",
         "_shared",
+        "_small_ghosts",
         "_small_scan",
+        "_unfetched",
         "_written",
         "main",
         "planned",
         "planned_bytes",
         "small",
         "small_bytes",
+        "small_target_bytes",
     )
 
     def __init__(self, items: Mapping[bytes, bytes]) -> None:
@@ -87,7 +107,12 @@ class EvictionQueue:
         self.small_bytes = 0
         self.planned_bytes = 0
         """Cost of the items in `small` and in `planned`."""
-        self._ghosts = GhostTable()
+        self.small_target_bytes = 0
+        """What `small` may hold before it gives victims; 0 until the first time."""
+        self._small_ghosts = GhostTable()
+        self._main_ghosts = GhostTable()
+        self._has_ghosts = False
+        self._unfetched = self._active = 0
         self._small_scan: list[bytes] = []
         self._main_scan: list[bytes] = []
         """The next keys of each queue, the next one last; those that have left are still there."""
@@ -100,7 +125,12 @@ class EvictionQueue:
         """What the queues take beside the items and their keys. Planned items, and keys that were
         taken off a queue's head, are few.
         """
-        return getsizeof(self.small) + getsizeof(self.main) + self._ghosts.memory_bytes
+        return (
+            getsizeof(self.small)
+            + getsizeof(self.main)
+            + self._small_ghosts.memory_bytes
+            + self._main_ghosts.memory_bytes
+        )
 
     def tidy(self) -> int:
         """Give back what the tables have too much. How many entries were moved."""
@@ -121,11 +151,28 @@ class EvictionQueue:
 
     def added(self, key: bytes, cost: int) -> None:
         """There is an item under a key that had none."""
-        if self._ghosts.take(key_token(key)):
+        if self._has_ghosts and self._was_ghost(key, cost):
             self.main[key] = self._new
         else:
             self.small[key] = self._new
             self.small_bytes += cost
+
+    def _was_ghost(self, key: bytes, cost: int) -> bool:
+        """Whether a key comes back from the ghosts. Its queue should have been larger."""
+        token = key_token(key)
+        small, main = self._small_ghosts, self._main_ghosts
+        if small.take(token):
+            # The fewer ghosts a queue has, the more one of them tells.
+            step = max(1, min(STEP_MAX, main.count // (small.count + 1)))
+            if self.small_target_bytes:
+                self.small_target_bytes += step * cost
+            return True
+        if main.take(token):
+            step = max(1, min(STEP_MAX, small.count // (main.count + 1)))
+            if self.small_target_bytes:
+                self.small_target_bytes = max(1, self.small_target_bytes - step * cost)
+            return True
+        return False
 
     def changed(self, key: bytes, cost: int, old_cost: int) -> None:
         """The item under a key is another one, or has another expiry. It counts as an access, but
@@ -156,9 +203,26 @@ class EvictionQueue:
 
     def evicted(self, key: bytes, cost: int) -> None:
         """The item under a key, of this cost, is gone by an OP_EVICT, of whichever leader."""
-        if key in self.small:  # One that this replica has planned is a ghost already.
-            self._ghosts.add(key_token(key), len(self._items))
+        stamp = self.planned.get(key)
+        if stamp is not None:  # Its ghost is there already.
+            number = cast(int, stamp)
+            self._unfetched += not number & _FETCHED
+            self._active += number & _HITS > 0
+        else:
+            self._bury(key, self._small_ghosts if key in self.small else self._main_ghosts)
         self.removed(key, cost)
+
+    def take_tallies(self) -> tuple[int, int]:
+        """Of the planned items that were evicted since the last call: how many were never hit, and
+        how many were hit after they had been chosen.
+        """
+        tallies = self._unfetched, self._active
+        self._unfetched = self._active = 0
+        return tallies
+
+    def _bury(self, key: bytes, ghosts: GhostTable) -> None:
+        self._has_ghosts = True
+        ghosts.add(key_token(key), len(self._items) // GHOST_PARTS)
 
     def clear(self) -> None:
         """All items are gone."""
@@ -167,8 +231,10 @@ class EvictionQueue:
         self.planned.clear()
         self._small_scan.clear()
         self._main_scan.clear()
-        self._ghosts.clear()
-        self.small_bytes = self.planned_bytes = 0
+        self._small_ghosts.clear()
+        self._main_ghosts.clear()
+        self._has_ghosts = False
+        self.small_bytes = self.planned_bytes = self.small_target_bytes = 0
 
     # -- hits --------------------------------------------------------------------------------
 
@@ -206,11 +272,15 @@ class EvictionQueue:
         """
         items, small, main, planned = self._items, self.small, self.main, self.planned
         pairs: list[tuple[bytes, int]] = []
-        freed = unfetched = active = 0
+        freed = 0
         steps = STEPS_MAX
         queued = bytes_used - self.planned_bytes
+        target = self.small_target_bytes or queued // SMALL_PARTS
+        target = max(1, min(max(target, queued // SMALL_PARTS_MAX), queued // SMALL_PARTS_MIN))
+        self.small_target_bytes = target
+        is_recent = target * RECENCY_PARTS > queued
         while freed < bytes_wanted and len(pairs) < VICTIMS_MAX:
-            is_small = bool(small) and (self.small_bytes * SMALL_PARTS > queued or not main)
+            is_small = bool(small) and (self.small_bytes >= target or not main)
             key = self._next_small() if is_small else self._next_main()
             if key is None:
                 break
@@ -221,26 +291,26 @@ class EvictionQueue:
             hits = stamp & _HITS
             if is_small:
                 self.small_bytes -= cost
-                if hits >= HITS_TO_STAY and steps:
+                if hits and steps:
                     steps -= 1
                     main[key] = self._share(stamp & ~_HITS)
                     continue
-                self._ghosts.add(key_token(key), len(items))
-            elif hits and steps:
-                steps -= 1
-                main[key] = self._share(stamp - 1)
-                continue
-            planned[key] = self._share(stamp)
+                self._bury(key, self._small_ghosts)
+            else:
+                if hits and steps:
+                    steps -= 1
+                    main[key] = self._share(stamp & ~_HITS if is_recent else stamp - 1)
+                    continue
+                self._bury(key, self._main_ghosts)
+            planned[key] = self._share(stamp & ~_HITS)
             pairs.append((key, cas_unique(item)))
             freed += cost
             queued -= cost
-            unfetched += not stamp & _FETCHED
-            active += hits > 0
         self.planned_bytes += freed
         if not pairs:
             return None
         command = own_command(OP_EVICT, tuple(pairs))
-        return Eviction(command, [key for key, _ in pairs], freed, unfetched, active)
+        return Eviction(command, [key for key, _ in pairs], freed)
 
     def spare(self, keys: Sequence[bytes]) -> None:
         """No entry of this replica removes these any more, as far as it can tell."""

@@ -1,7 +1,7 @@
 """Remembers which keys were evicted lately, by a fingerprint of a few bytes each.
 
-The ghost queue of S3-FIFO (`eviction_queue.py`): a key that comes back soon after it was evicted
-was evicted too early. A wrong answer costs a place in the wrong queue and nothing else, so a table
+A ghost queue of S3-FIFO (`eviction_queue.py`): a key that comes back soon after it was evicted was
+evicted too early. A wrong answer costs a place in the wrong queue and nothing else, so a table
 of fingerprints does, and no keys are kept.
 
 A slot is 32 bits: 24 of the key's token, and 8 that tell in which sixteenth of a lifetime it was
@@ -12,7 +12,7 @@ from array import array
 from sys import getsizeof
 from typing import Final
 
-SLOTS_MIN: Final = 1 << 8
+SLOTS_MIN: Final = 1 << 6
 SLOTS_MAX: Final = 1 << 22
 """16 MiB: a shard with more items forgets its ghosts sooner."""
 
@@ -27,7 +27,7 @@ _FINGERPRINT_MASK: Final = (1 << 24) - 1
 class GhostTable:
     """See the module. Empty until the first `add`."""
 
-    __slots__ = ("_left", "_part", "_slots")
+    __slots__ = ("_left", "_part", "_slots", "count")
 
     def __init__(self) -> None:
         self._slots = array("I")
@@ -35,6 +35,8 @@ class GhostTable:
         """Number of the present part of a lifetime, modulo 256."""
         self._left = 1
         """Keys until the next part begins."""
+        self.count = 0
+        """About how many keys are remembered."""
 
     @property
     def memory_bytes(self) -> int:
@@ -44,6 +46,7 @@ class GhostTable:
     def clear(self) -> None:
         """Forget everything."""
         self._slots = array("I")
+        self.count = 0
 
     def add(self, token: int, remembered: int) -> None:
         """Note a key by its token. It is forgotten about `remembered` keys later."""
@@ -54,6 +57,7 @@ class GhostTable:
         if self._left <= 0:
             self._part = (self._part + 1) & _LIFE_MASK
             self._left = max(1, remembered // PARTS)
+        self.count = min(self.count + 1, remembered)
         part = self._part
         place = token & (len(slots) - 1)
         other = place ^ 1
@@ -77,7 +81,9 @@ class GhostTable:
             slot = slots[each]
             if slot >> _LIFE_BITS == fingerprint:
                 slots[each] = 0
-                return (self._part - slot) & _LIFE_MASK <= PARTS
+                if (self._part - slot) & _LIFE_MASK <= PARTS:
+                    self.count = max(0, self.count - 1)
+                    return True
         return False
 
     def _grow(self, remembered: int) -> "array[int]":

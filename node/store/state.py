@@ -206,6 +206,10 @@ class ShardState(StateMachine):
         """See `StateMachine.plan_eviction`."""
         return self.queue.victims(bytes_wanted, self.bytes_used)
 
+    def take_eviction_tallies(self) -> tuple[int, int]:
+        """See `StateMachine.take_eviction_tallies`."""
+        return self.queue.take_tallies()
+
     def spare(self, eviction: Eviction) -> None:
         """See `StateMachine.spare`."""
         self.queue.spare(eviction.keys)

@@ -1,5 +1,5 @@
 """What the operating system gives a node.
 
-Reading order: `descriptors` (open files), `heap` (memory that malloc holds), `listeners`,
-`unix_sockets`, `kernel_timing`, `tasks` (background tasks of the loop).
+Reading order: `descriptors` (open files), `heap` (memory that malloc holds), `port_holder`,
+`listeners`, `unix_sockets`, `kernel_timing`, `tasks` (background tasks of the loop).
 """

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from quorumcache.node.errors import StartupError
+from quorumcache.node.system.port_holder import port_holder
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring.address import format_address, parse_address
 from quorumcache.ring.names import is_address, look_up
@@ -164,9 +165,10 @@ class Listener:
         flag = self._setting
         number = _errno_of(error)
         if number == errno.EADDRINUSE:
+            port = parse_address(address)[1]
             return StartupError(
-                f"cannot listen on {address}: the port is in use by another process. Stop that one,"
-                f" or choose another port with {flag}"
+                f"cannot listen on {address}: the port is in use by {port_holder(port)}. Stop that"
+                f" one, or choose another port with {flag}"
             )
         if number in _NOT_HERE:
             return StartupError(

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from quorumcache.node.errors import StartupError
+from quorumcache.node.system.port_holder import process_name
 from quorumcache.ring.address import UNIX_PREFIX
 
 SETTING: Final = "--unix-path"
@@ -39,7 +40,7 @@ class UnixListener:
         self, loop: asyncio.AbstractEventLoop, path: str, *, mask: int, backlog: int
     ) -> None:
         self._loop = loop
-        self._path = path
+        self._path = os.path.abspath(path)
         self._mask = mask
         self._backlog = backlog
         self._factory: Callable[[], asyncio.BaseProtocol] | None = None
@@ -193,12 +194,7 @@ def _holder(connected: socket.socket) -> str:
     pid: int = _PEER_CREDENTIALS.unpack(raw)[0]
     if pid <= 0:  # In another container.
         return "another process listens there"
-    try:
-        with open(f"/proc/{pid}/comm") as file:
-            name = f" ({file.read().strip()})"
-    except OSError:
-        name = ""
-    return f"process {pid}{name} listens there"
+    return f"process {pid}{process_name(pid)} listens there"
 
 
 def _refused(path: str, error: OSError) -> OSError | StartupError:

@@ -59,7 +59,7 @@ class Counters:
     # Counted by the leader that chose them, when they were removed.
     evictions: int = 0  # items removed to make room
     evicted_unfetched: int = 0  # of those: never hit since they were stored
-    evicted_active: int = 0  # of those: hit, but not often enough to stay
+    evicted_active: int = 0  # of those: hit after they had been chosen
     lru_crawler_starts: int = 0  # dumps of keys begun
     crawler_items_checked: int = 0  # keys that dumps looked at
     log_worker_dropped: int = 0  # log lines that were one too many, and not written for any watcher
@@ -102,6 +102,8 @@ class Counters:
     peer_datagrams_refused: int = 0  # datagrams of strangers, of processes that ended, damaged
     reads_paused: int = 0  # times a client connection was not read for back-pressure
     slow_clients_closed: int = 0  # connections closed because their client did not read
+    auth_cmds: int = 0  # passwords that clients gave, right ones and wrong ones
+    auth_errors: int = 0  # those that were wrong
     idle_kicks: int = 0  # connections closed because their client was idle for idle_timeout_ms
     answers_dropped: int = 0  # values read again later: their client had to take others first
     # Of the directory: counted by the node that leads it, from the maps that it decides.

@@ -35,6 +35,7 @@ from quorumcache.node.errors import (
     WrongDataDir,
 )
 from quorumcache.node.housekeeping.fitness import Fitness
+from quorumcache.node.housekeeping.memory_round import MemoryRound
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.peers.codec import (
@@ -71,6 +72,7 @@ from quorumcache.node.protocol.parser import UNFINISHED_LINE_BYTES_MAX, Parser
 from quorumcache.node.protocol.requests import Quit, Request, Version
 from quorumcache.node.protocol.responses import BINARY_HEADER_BYTES
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.state_machine import decode_batch, encode_batch
 from quorumcache.node.storage.identity import IDENTITY_FILE, read_identity
 from quorumcache.node.storage.known_nodes import read_known
@@ -326,6 +328,7 @@ _INBOX = Inbox(
         alarms=Alarms(),
         peers=_PEERS,
     ),
+    memory=MemoryRound(_HOST, MemoryRoom(1 << 20), _PEERS, ManualClock()),
     on_told=lambda: None,
     on_join=lambda asker, payload: False,
 )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from quorumcache.bench.processes import repository_environment
+from quorumcache.router import AsyncClient
 from tests.support.processes import last_line, run_to_end, running_node, wait_until
-from tests.support.wire import Wire
+from tests.support.wire import DEADLINE_S, Wire
 
 
 def test_beside_tcp(tmp_path: Path) -> None:
@@ -96,3 +101,39 @@ def test_a_client_that_half_closes_is_answered(tmp_path: Path) -> None:
             assert wire.rest() == b"STORED\r\nVALUE k 0 1\r\nx\r\nEND\r\n"
         with node.wire() as other:
             wait_until("its end", lambda: other.stats()["curr_connections"] == "1")
+
+
+def test_our_own_client_finds_its_way(tmp_path: Path) -> None:
+    """To a node that has no other address, and to one that has."""
+    path = str(tmp_path / "q.sock")
+
+    async def use(seed: str) -> None:
+        async with AsyncClient([seed]) as client:
+            await client.set("k", b"v")
+            assert await client.get("k") == b"v"
+
+    with running_node(tmp_path, "--unix-path", path, ready=False) as node:
+        node.end()
+        for listen in ("", "127.0.0.1:0"):
+            node.listen = listen
+            node.start()
+            asyncio.run(use(f"unix:{path}"))
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "quorumcache.router.cli",
+                    "-s",
+                    f"unix:{path}",
+                    "status",
+                ],
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE_S,
+                env=repository_environment(),
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            assert (f"unix:{path}" in done.stdout) == (listen == "")
+            assert node.terminate() == 0

@@ -37,6 +37,7 @@ from quorumcache.node.peers.consensus_items import decode_message, encode_messag
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.state_machine import Command, encode_batch
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.store.commands import OP_SET
@@ -113,7 +114,7 @@ class Life:
             node_id=1,
             session_idle_ms=60_000,
             snapshot_bytes_min=300_000,
-            memory_bytes=1 << 30,
+            log_memory_bytes=0,
             election_ms=300,
         )
         self.keeper = Housekeeper(
@@ -127,6 +128,7 @@ class Life:
             is_up=lambda node: True,
             interval=0.003,
             fitness=fitness(clock),
+            memory=MemoryRoom(1 << 30),
         )
         self.host.time.bridge()
         self.host.start_ticking([])

@@ -85,6 +85,10 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.directory.steward.STARTED_TICKS": (1,),
     "node.store.expiry._STALE_ALLOWED": (0, 4),
     "node.housekeeping.disk_keeper.PROBE_IDLE_NS": (20_000_000, 200_000_000),
+    "node.store.eviction_queue.VICTIMS_MAX": (1, 3),
+    "node.store.eviction_queue.STEPS_MAX": (0, 2),
+    "node.store.eviction_queue.SCAN_KEYS_MIN": (1, 4),
+    "node.replica.evicting.SLACK_BYTES_MAX": (0, 100),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from tests.simulation.history import SILENT, History, Operation
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.meta_model import META_KINDS
+from tests.simulation.meta_words import encode_meta, read_meta
 from tests.simulation.model import READS, STORES
 from tests.simulation.program import Program
 from tests.simulation.workload import Request, Workload
@@ -158,6 +160,13 @@ class SimulatedClient(Program):
         elif line.startswith(OUTCOME_UNKNOWN):
             if request.kind in READS:
                 raise UnexpectedReply(f"{operations[0].describe()}: {line!r} to a read")
+        elif request.kind in META_KINDS:
+            found = await read_meta(reader, request.kind, line)
+            if found is None:
+                raise UnexpectedReply(f"{operations[0].describe()}: {line!r}")
+            if found[0] == "hit":
+                self.workload.saw_unique(request.key, found[2])
+            self._ok(operations[0], found)
         elif retrieves:
             hits, end = await self._read_values(reader, line, request)
             for operation in operations:
@@ -239,6 +248,8 @@ def _result(kind: str, line: bytes) -> Any:
 
 def encode(request: Request) -> bytes:
     """The bytes of a request."""
+    if request.kind in META_KINDS:
+        return encode_meta(request)
     kind, argument = request.kind.encode(), request.argument
     noreply = b" noreply" if request.noreply else b""
     keys = b" ".join(request.keys)

@@ -17,6 +17,7 @@ from typing import Any
 from quorumcache.node.errors import DiskFailed, DiskRefused, NodeError, SnapshotCorrupt, WalCorrupt
 from quorumcache.node.node import Node
 from quorumcache.node.settings.config import NodeConfig
+from quorumcache.node.settings.users import Users
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
 from tests.simulation.disk import DiskConfig, SimulatedDisk
 from tests.simulation.loop import VirtualLoop
@@ -24,6 +25,8 @@ from tests.simulation.network import Network
 from tests.simulation.process import HostClock, Process, ProcessExit
 from tests.support.fake_disk import PowerLoss
 
+USERS = Users([(b"ann", b"secret")])
+"""Of the nodes that have an `auth_file`."""
 CLIENT_PORT = 11211
 PEER_PORT = 7400
 
@@ -180,7 +183,7 @@ class SimulatedNode:
 
     def _more_arguments(self) -> dict[str, Any]:
         """For `Node`, besides what every simulated node has."""
-        return {}
+        return {"users": USERS} if self.config.auth_file else {}
 
     # -- crashes that wait for a moment ------------------------------------------------------------
 

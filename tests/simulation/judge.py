@@ -11,6 +11,7 @@ from tests.simulation.linearizability import ILLEGAL, UNKNOWN, check_history
 from tests.simulation.model import Model
 from tests.simulation.report import Report
 from tests.simulation.slow_reader import SlowReaders
+from tests.simulation.winners import check_winners
 
 if TYPE_CHECKING:
     from tests.simulation.nemesis import Nemesis
@@ -26,6 +27,7 @@ def model_of(world: World) -> Model:
     return Model(
         item_limits=limits,
         memory_is_limited=world.memory_is_limited,
+        may_evict=world.may_evict,
         walls=world.times,
         keeps_silent_writes=(
             world.times.largest_leap_ms < idle_ms // 2
@@ -41,6 +43,7 @@ def check_histories(world: World, report: Report) -> None:
     counts = history.counts()
     report.ok, report.fail, report.info = counts["ok"], counts["fail"], counts["info"]
     report.kinds.update(operation.kind for operation in history.operations)
+    report.totals["wins"] = check_winners(history)
     for key, verdict in check_history(history, model_of(world)).items():
         if verdict.kind == ILLEGAL:
             raise NotLinearizable(verdict.describe(), key)
@@ -50,6 +53,7 @@ def check_histories(world: World, report: Report) -> None:
         world.stale.history,
         [o.invoked_ns for o in history.operations if o.kind == "flush_all"],
         memory_is_limited=world.memory_is_limited,
+        may_evict=world.may_evict,
     )
     if stale:
         raise AssertionError("read below its level:\n" + "\n".join(stale[:20]))
@@ -96,9 +100,15 @@ def describe_world(world: World, report: Report) -> None:
         "zones": str(len({*shape.zones}) if shape.zones[0] else 0),
         "gone for good": str(len(world.dead)),
         "slow readers": "none" if world.slow is None else f"given up {_after(world.slow)}",
-        "memory": "little" if world.memory_is_limited else "ample",
+        "memory": _memory(world),
         "time of computing": "charged" if world.costs.callback_ns else "none",
     }
+
+
+def _memory(world: World) -> str:
+    if not world.memory_is_limited:
+        return "ample"
+    return "little, evicts" if world.may_evict else "little"
 
 
 def _after(slow: SlowReaders) -> str:

@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from tests.simulation.history import EVERY_KEY, INFO, OK, History, Operation, show_key
+from tests.simulation.meta_model import META_KINDS
 from tests.simulation.model import INITIAL, NOTHING, PLAIN, STORES, Model, State
 
 LEGAL = "ok"
@@ -40,6 +41,8 @@ ILLEGAL = "illegal"
 UNKNOWN = "unknown"
 
 CONFIGURATIONS_MAX = 1_000_000
+
+IDLE_WORDS = ("NOT_STORED", "NOT_FOUND", "EXISTS", "NON_NUMERIC", "NF", "EX")
 
 MARK_EVERY_EVENTS = 40
 """Distance of the places to which a sparing walk may go back."""
@@ -181,6 +184,8 @@ def may_explain(operation: Operation, target: Operation) -> bool:
     Only a guess, for a sparing walk. What a read shows is told by the value.
     """
     kind, result = operation.kind, target.result
+    if kind in META_KINDS:
+        return True
     if result[0] == "hit" and target.outcome == OK:
         if kind in STORES:
             return operation.argument in result[1]
@@ -396,7 +401,7 @@ def is_idle(operation: Operation) -> bool:
     if operation.is_read:
         return True
     result = operation.result
-    return result == ("miss",) or result in ("NOT_STORED", "NOT_FOUND", "EXISTS", "NON_NUMERIC")
+    return result == ("miss",) or result in IDLE_WORDS
 
 
 def _add(configurations: Configurations, state: State, done: int, used: int) -> bool:

@@ -21,7 +21,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol
 
+from tests.simulation import meta_model
 from tests.simulation.history import INFO, SILENT, Operation
+from tests.simulation.meta_model import META_KINDS, META_READS
 from tests.simulation.wall_bounds import FOREVER_MS, WallBounds
 
 UINT64 = 1 << 64
@@ -39,7 +41,7 @@ Interval = tuple[int, int]
 class State(NamedTuple):
     """`value` None: no item. `unique` 0: not yet seen. `floor`: the largest unique seen for this
     key. `ends`: when the item expires; None for never. `flush`: when a delayed flush runs; None
-    when none is pending.
+    when none is pending. `stale`: marked so; `won`: a client was told that it is to make it anew.
     """
 
     value: bytes | None
@@ -48,6 +50,8 @@ class State(NamedTuple):
     flags: int = 0
     ends: Interval | None = None
     flush: Interval | None = None
+    stale: bool = False
+    won: bool = False
 
 
 INITIAL = State(None, 0, 0)
@@ -81,6 +85,7 @@ class Model:
 
     `item_limits`: the item limits that a leader may have had, in bytes.
     `memory_is_limited`: any set may find that there is no room, and then removes the old value.
+    `may_evict`: any item may be gone at any moment, and then it stays gone.
     `keeps_silent_writes`: a write with noreply that nothing delayed was certainly executed. (It may
     be dropped when its session ends in the middle of its repetition, which takes a jump of a clock
     as long as a session may be idle.)
@@ -91,11 +96,13 @@ class Model:
         *,
         item_limits: Collection[int] = (1 << 20,),
         memory_is_limited: bool = False,
+        may_evict: bool = False,
         walls: TimeBounds | None = None,
         keeps_silent_writes: bool = True,
     ) -> None:
         self.limits = sorted({*item_limits})
         self.memory_is_limited = memory_is_limited
+        self.may_evict = may_evict
         self.walls = walls or WallBounds()
         self.keeps_silent_writes = keeps_silent_writes
         self._spans: dict[int, tuple[Operation, Span]] = {}
@@ -115,6 +122,9 @@ class Model:
         if state.ends is not None or state.flush is not None:
             last = hi if until_ns is None else min(hi, self.walls.latest_ms(until_ns))
             views = tuple(_views(state, operation, lo, last))
+        if self.may_evict and state.value is not None:
+            evicted = [_removed(view) for view in views if view.value is not None]
+            views = tuple(dict.fromkeys((*views, *evicted)))
         after: list[State] = []
         if operation.outcome == INFO:
             for view in views:
@@ -154,18 +164,20 @@ class Model:
     def _explained(self, view: State, operation: Operation, span: Span) -> Iterator[State]:
         """States after `operation` as it was answered."""
         kind, result = operation.kind, operation.result
-        if kind in READS or kind in READ_AND_TOUCH:
-            seen = _read(view, result)
+        if kind in META_KINDS:
+            yield from meta_model.explained(self, view, operation, span)
+        elif kind in READS or kind in READ_AND_TOUCH:
+            seen = read(view, result)
             if seen is None:
                 return
             if kind in READS or seen.value is None:
                 yield seen
             else:
-                yield from _retimed(seen, operation.exptime, span)
+                yield from retimed(seen, operation.exptime, span)
         elif kind == "cas" and result == "STORED":
-            bound = None if view.value is None else _bound(view, operation.unique)
-            if bound is not None and not self.is_too_large(operation, max(self.limits)):
-                yield from _stored(bound, operation, span)
+            known = None if view.value is None else bound(view, operation.unique)
+            if known is not None and not self.is_too_large(operation, max(self.limits)):
+                yield from stored(known, operation, span)
         else:
             for new, reply in self._run(view, operation, span):
                 if reply == result:
@@ -173,6 +185,9 @@ class Model:
 
     def _run(self, view: State, operation: Operation, span: Span) -> Iterator[Step]:
         """What may happen, with its reply: once for every choice the server has."""
+        if operation.kind in META_KINDS:
+            yield from meta_model.run(self, view, operation, span)
+            return
         for limit in self.limits:
             yield from self._run_within(view, operation, span, limit)
 
@@ -184,12 +199,12 @@ class Model:
             # A repetition of what another node refused for its size hears this as well.
             was_refused = self.is_too_large(operation, self.limits[0])
             if self.memory_is_limited or was_refused:
-                yield _removed(view), "OUT_OF_MEMORY"
+                yield removed(view), "OUT_OF_MEMORY"
         if self.is_too_large(operation, limit):
             # As in memcached: nobody may read what a set was meant to replace.
-            yield (_removed(view) if kind == "set" else view), "TOO_LARGE"
+            yield (removed(view) if kind == "set" else view), "TOO_LARGE"
         elif kind == "set" or (kind == "add" and old is None):
-            yield from _replies(_stored(view, operation, span), "STORED")
+            yield from _replies(stored(view, operation, span), "STORED")
         elif kind == "flush_all":
             yield from _replies(_flushed(view, operation.exptime, span), "OK")
         elif kind == "add":
@@ -197,7 +212,7 @@ class Model:
         elif old is None:
             yield view, "NOT_STORED" if kind in ("replace", "append", "prepend") else "NOT_FOUND"
         elif kind == "replace":
-            yield from _replies(_stored(view, operation, span), "STORED")
+            yield from _replies(stored(view, operation, span), "STORED")
         elif kind in ("append", "prepend"):
             argument = operation.argument
             value = old + argument if kind == "append" else argument + old
@@ -206,17 +221,17 @@ class Model:
             else:
                 yield view, "NOT_STORED"
         elif kind == "cas":
-            bound = _bound(view, operation.unique)
-            if bound is not None:
-                yield from _replies(_stored(bound, operation, span), "STORED")
+            known = bound(view, operation.unique)
+            if known is not None:
+                yield from _replies(stored(known, operation, span), "STORED")
             if view.unique != operation.unique:
                 yield view, "EXISTS"
         elif kind == "delete":
-            yield _removed(view), "DELETED"
+            yield removed(view), "DELETED"
         elif kind in ("incr", "decr"):
-            yield _counted(view, old, operation)
+            yield counted(view, old, operation)
         elif kind == "touch" or kind in READ_AND_TOUCH:
-            yield from _replies(_retimed(view, operation.exptime, span), "TOUCHED")
+            yield from _replies(retimed(view, operation.exptime, span), "TOUCHED")
         else:
             raise ValueError(f"no rule for {kind}")
 
@@ -239,7 +254,7 @@ def _views(state: State, operation: Operation, lo: int, hi: int) -> Iterator[Sta
     """
     flush, ends = state.flush, state.ends
     if flush is not None:
-        if state.value is None and operation.kind in READS:
+        if state.value is None and operation.kind in (*READS, *META_READS):
             yield state  # A read that finds nothing moves nothing: the flush still waits.
             return
         if hi >= flush[0]:
@@ -249,10 +264,10 @@ def _views(state: State, operation: Operation, lo: int, hi: int) -> Iterator[Sta
     if ends is None or lo < ends[1]:
         yield state
     if ends is not None and hi >= ends[0]:
-        yield _removed(state)
+        yield removed(state)
 
 
-def _expiries(exptime: int, span: Span) -> Iterator[Interval | None]:
+def expiries(exptime: int, span: Span) -> Iterator[Interval | None]:
     """What an exptime means to a command that runs within `span`: an interval, None for never,
     GONE.
     """
@@ -302,18 +317,18 @@ def _replies(states: Iterator[State], reply: str) -> Iterator[Step]:
         yield state, reply
 
 
-def _stored(view: State, operation: Operation, span: Span) -> Iterator[State]:
-    for ends in _expiries(operation.exptime, span):
+def stored(view: State, operation: Operation, span: Span) -> Iterator[State]:
+    for ends in expiries(operation.exptime, span):
         if ends is GONE:
-            yield _removed(view)
+            yield removed(view)
         else:
             yield State(operation.argument, 0, view.floor, operation.flags, ends, view.flush)
 
 
-def _retimed(view: State, exptime: int, span: Span) -> Iterator[State]:
+def retimed(view: State, exptime: int, span: Span) -> Iterator[State]:
     """A new expiry; value, flags and unique stay."""
-    for ends in _expiries(exptime, span):
-        yield _removed(view) if ends is GONE else view._replace(ends=ends)
+    for ends in expiries(exptime, span):
+        yield removed(view) if ends is GONE else view._replace(ends=ends)
 
 
 def _rewritten(view: State, value: bytes) -> State:
@@ -321,18 +336,18 @@ def _rewritten(view: State, value: bytes) -> State:
     return State(value, 0, view.floor, view.flags, view.ends, view.flush)
 
 
-def _removed(view: State) -> State:
+def removed(view: State) -> State:
     return State(None, 0, view.floor, 0, None, view.flush)
 
 
-def _bound(state: State, unique: int) -> State | None:
+def bound(state: State, unique: int) -> State | None:
     """`state` with its unique known to be `unique`, or None when it cannot be."""
     if state.unique:
         return state if state.unique == unique else None
     return state._replace(unique=unique, floor=unique) if unique > state.floor else None
 
 
-def _read(view: State, result: tuple[object, ...]) -> State | None:
+def read(view: State, result: tuple[object, ...]) -> State | None:
     """The state with what a read has told of it, or None when it tells something else."""
     if view.value is None:
         return view if result[0] == "miss" else None
@@ -342,14 +357,15 @@ def _read(view: State, result: tuple[object, ...]) -> State | None:
         return None
     unique = result[2]
     assert isinstance(unique, int)
-    return _bound(view, unique) if unique else view
+    return bound(view, unique) if unique else view
 
 
-def _counted(view: State, old: bytes, operation: Operation) -> Step:
+def counted(view: State, old: bytes, operation: Operation) -> Step:
     digits = old.rstrip(b" ")
     if not digits.isdigit() or int(digits) >= UINT64:
         return view, "NON_NUMERIC"
     number, delta = int(digits), operation.argument
     number = (number + delta) % UINT64 if operation.kind == "incr" else max(0, number - delta)
     # A result that is not longer than the old text is written in place and padded.
-    return _rewritten(view, str(number).encode().ljust(len(old))), ("number", number)
+    new = _rewritten(view, str(number).encode().ljust(len(old)))
+    return new._replace(stale=view.stale, won=view.won), ("number", number)

@@ -23,6 +23,7 @@ from quorumcache.router.errors import (
 )
 from tests.simulation.history import History, Operation
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.meta_model import META_KINDS
 from tests.simulation.model import READS
 from tests.simulation.program import Program
 from tests.simulation.workload import Request, Workload
@@ -63,6 +64,8 @@ class RouterProgram(Program):
             request = self.workload.batch(self.loop.now_ns)[0]
             if request.kind == "flush_all":  # The library takes no delay that is over.
                 request.exptime = max(0, request.exptime)
+            if request.kind in META_KINDS:  # The library has none of them.
+                request.kind, request.argument = "get", None
             if request.kind in ("gat", "gats"):  # The library has neither.
                 request.kind = "get" if request.kind == "gat" else "gets"
             if request.kind == "get" and (request.more_keys or self.random.random() < 0.3):

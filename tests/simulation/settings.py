@@ -10,6 +10,10 @@ from tests.simulation.network import NetworkConfig
 MEMORY_SHARE = 0.25
 """Of the seeds, how many have so little memory that it is used up."""
 
+EVICTING_SEGMENTS = (16 << 10, 1 << 20)
+"""Of the nodes that have little memory, those with segments of these sizes evict, and the others
+refuse. It is no draw of its own, so that the seeds of before draw what they did."""
+
 REQUEST_TIMEOUTS_MS = (400, 1000, 2000, 5000)
 """Ascending."""
 
@@ -37,6 +41,9 @@ def draw_own_settings(random: Random, *, memory_is_limited: bool) -> dict[str, A
     """Settings that each node may have its own of, and change with any restart."""
     segment_bytes = random.choice((4 << 10, 16 << 10, 64 << 10, 1 << 20))
     memory_bytes = random.choice((8 << 10, 32 << 10, 128 << 10))
+    evicts = not memory_is_limited or segment_bytes in EVICTING_SEGMENTS
+    if memory_is_limited and evicts:
+        memory_bytes //= 2  # There is a reserve besides, and something has to be evicted.
     return {
         "request_timeout_ms": random.choice(REQUEST_TIMEOUTS_MS),
         "stop_timeout_ms": random.choice((200, 2000, 10_000)),
@@ -44,6 +51,7 @@ def draw_own_settings(random: Random, *, memory_is_limited: bool) -> dict[str, A
         "wal_bytes_max": segment_bytes * random.choice((1, 2, 8)),
         "snapshot_bytes_min": random.choice((128, 512, 4 << 10, 32 << 10, 256 << 10)),
         "memory_bytes": memory_bytes if memory_is_limited else 1 << 30,
+        "evicts": evicts,
         "connections_max": random.choice((4096, 4096, 24, 40)),
     }
 

@@ -71,11 +71,16 @@ class StaleHistory:
 
 
 def check(
-    history: StaleHistory, flushes_ns: Iterable[int] = (), *, memory_is_limited: bool = False
+    history: StaleHistory,
+    flushes_ns: Iterable[int] = (),
+    *,
+    memory_is_limited: bool = False,
+    may_evict: bool = False,
 ) -> list[str]:
     """What no replica may have told, a line each. `flushes_ns`: when a flush_all was sent.
 
     `memory_is_limited`: any write may have been refused, and have removed the value before it.
+    `may_evict`: any value may have gone at any time, so a miss says nothing.
     """
     problems = []
     if memory_is_limited:
@@ -83,6 +88,8 @@ def check(
         flushes_ns = [*flushes_ns, *(write.invoked_ns for write in writes)]
     flushes = [Write(None, at_ns) for at_ns in flushes_ns]
     for read in history.reads:
+        if may_evict and read.value is None:
+            continue
         why = why_wrong(read, [*history.writes.get(read.key, ()), *flushes])
         if why:
             problems.append(f"{read.describe()}: {why}")

@@ -21,6 +21,7 @@ from quorumcache.node.directory.state import OP_SET_MAP
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.node import Node
 from quorumcache.node.protocol.responses import binary_refusal
+from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
 from quorumcache.ring.address import parse_address
 from tests.simulation.stage import Stage
@@ -361,7 +362,34 @@ def test_a_full_memory() -> None:
         assert reply == b"SERVER_ERROR out of memory storing object\r\n"
         assert watch.grown()["store_no_memory"] == 1
 
-    Stage(memory_bytes=1 << 20).run(scenario)
+    Stage(memory_bytes=1 << 20, evicts=False).run(scenario)
+
+
+@raises("evictions", "evicted_unfetched", "evicted_active")
+def test_a_full_memory_where_items_make_room() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        wire = await stage.connect(leader)
+        store = stage.node(leader).host.groups[1].machine
+        assert isinstance(store, ShardStore)
+        watch = Watch(*stage.up())
+        await asyncio.sleep(2)  # Until the share is known.
+        for number in range(200):
+            wire.writer.write(b"set key-%d 0 0 20000\r\n%b\r\n" % (number, bytes(20_000)))
+            while b"key-%d" % number not in store.items:
+                for victim in list(store.queue.planned)[: number % 2]:
+                    store.note_hit(victim)  # As a get does that comes before the entry is applied.
+                await asyncio.sleep(0.0001)
+            assert await wire.reader.readline() == b"STORED\r\n"
+        grown = watch.grown()
+        assert grown["cmd_set"] == 200
+        assert "store_no_memory" not in grown
+        assert grown["evictions"] == 200 - len(store.items) > 100
+        assert 0 < grown["evicted_active"] <= grown["evictions"] - grown["evicted_unfetched"]
+        one = Watch(stage.node(leader)).before
+        assert one["evictions"] == grown["evictions"]  # The leader counts, and nobody else.
+
+    Stage(memory_bytes=1 << 20, shards=1).run(scenario)
 
 
 @raises("writes_refused")
@@ -652,6 +680,22 @@ def test_clients_of_the_binary_protocol() -> None:
         watch.check(binary_clients=2, total_connections=2)
 
     Stage(nodes=1).run(scenario)
+
+
+@raises("auth_cmds", "auth_errors")
+def test_clients_that_give_passwords() -> None:
+    async def scenario(stage: Stage) -> None:
+        watch = Watch(stage.node("n1"))
+        wire = await stage.connect("n1")
+        assert await wire.ask(b"set k 0 0 6\r\nann no\r\n") == (
+            b"CLIENT_ERROR authentication failure\r\n"
+        )
+        assert await wire.ask(b"version\r\n") == b"CLIENT_ERROR unauthenticated\r\n"
+        assert await wire.ask(b"set k 0 0 10\r\nann secret\r\n") == b"STORED\r\n"
+        assert (await wire.ask(b"version\r\n")).startswith(b"VERSION ")
+        watch.check(auth_cmds=2, auth_errors=1, total_connections=1, cmd_other=1)
+
+    Stage(nodes=1, auth_file="users").run(scenario)
 
 
 @raises("slow_clients_closed", "idle_kicks")

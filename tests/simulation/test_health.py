@@ -238,7 +238,7 @@ def test_a_full_memory_is_a_warning() -> None:
         await stage.ask(leader, b"flush_all\r\n")
         await stage.until("it goes", lambda: warnings(node) == [])
 
-    Stage(memory_bytes=1 << 20).run(scenario)
+    Stage(memory_bytes=1 << 20, evicts=False).run(scenario)
 
 
 def test_the_limit_of_connections_is_a_warning() -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from quorumcache.ring import key_token
+from tests.simulation.client import LOST
 from tests.simulation.town import ANSWER_SECONDS, Town
 
 NODES = ("a", "b", "c")
 FENCE = b"MN\r\n"
+SHARD = (key_token(b"new") >> 63) & 1
+"""Of two, the one of the key `new`."""
 
 # What is sent to one node after the other, and what each answers. From memcached 1.6.18, where its
 # answers are those of 1.6.45. `@` is the round, `#` its number.
@@ -126,3 +132,72 @@ def test_one_request_after_the_other_through_different_nodes() -> None:
 
 def test_all_requests_at_once_through_each_node() -> None:
     _play(pipelined=True, seed=2)
+
+
+def test_a_repeated_mg_hears_that_it_has_won_and_no_other_client_does() -> None:
+    town = Town(NODES, seed=3)
+
+    async def story() -> None:
+        town.start()
+        await town.put_all(NODES, {"k": "x"})
+        await asyncio.sleep(2)
+        (opened,) = await town.client.spawn(_ask(town, "a", [b"cluster session open %d" % SHARD]))
+        session = int(opened.split()[2])
+        once = b"cluster once %d 1 1\r\n" % session
+        for name in (*NODES, *NODES):
+            reply = await town.client.spawn(_ask(town, name, [once + b"mg new N30 v"]))
+            assert reply == [b"VA 0 W\r\n\r\n"], name
+            reply = await town.client.spawn(_ask(town, name, [b"mg new N30 v"]))
+            assert reply == [b"VA 0 Z\r\n\r\n"], name
+        for name in NODES:
+            (reply,) = await town.client.spawn(_ask(town, name, [once + b"ms new 3 c\r\nabc"]))
+            assert reply == b"HD\r\n", "the identity is spent: it hears that all is done"
+            (reply,) = await town.client.spawn(_ask(town, name, [b"mg new v"]))
+            assert reply == b"VA 0 Z\r\n\r\n"
+
+    town.run(story())
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("level", [b"linearizable", b"bounded 5000", b"local"])
+def test_one_winner_while_the_leader_dies(seed: int, level: bytes) -> None:
+    """Many clients of all nodes ask for a stale item, at each read level, and its leader is killed
+    among them. Those that are told of no outcome may have won; of the others one has, at most.
+    """
+    town = Town(NODES, seed=seed, shards=1)
+    replies: list[bytes] = []
+
+    async def ask(name: str, seconds: float, level: bytes) -> None:
+        await asyncio.sleep(seconds)
+        try:
+            lines = [b"cluster read " + level, b"mg k v"]
+            _, reply = await _ask(town, name, lines)
+        except LOST:
+            return
+        replies.append(reply)
+
+    async def story() -> None:
+        town.start()
+        await town.put_all(NODES, {"k": "x"})
+        await asyncio.sleep(2)
+        assert await town.client.spawn(_ask(town, "a", [b"md k I"])) == [b"HD\r\n"]
+        await asyncio.sleep(0.2)
+        nodes = {name: town.nodes[name].node for name in NODES}
+        (leader,) = [name for name, node in nodes.items() if node and node.host.groups[1].is_leader]
+        clients = [
+            town.client.spawn(ask(name, town.random.random() * 0.02, level))
+            for name in NODES
+            for _ in range(20)
+        ]
+        await asyncio.sleep(town.random.random() * 0.02)
+        town.kill([leader])
+        await asyncio.gather(*clients)
+        others = [name for name in NODES if name != leader]
+        for name in others:
+            await town.client.spawn(ask(name, 0, b"linearizable"))
+
+    town.run(story())
+    won = sum(reply.startswith(b"VA 1 X W\r\n") for reply in replies)
+    lost = sum(reply.startswith(b"VA 1 Z X\r\n") for reply in replies)
+    assert won <= 1
+    assert lost >= 2, "the last ones certainly"

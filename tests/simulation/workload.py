@@ -25,6 +25,13 @@ COUNTER_KINDS = (("incr", 40), ("decr", 12), ("get", 30), ("gets", 4), ("set", 6
 EXPIRING_KINDS = (("touch", 10), ("gat", 6), ("gats", 4), ("get", 12), ("gets", 4), ("set", 10))
 """What is asked now and then instead, for every key, in a run with expiry."""
 
+META_KINDS = (
+    *(("mg", 30), ("mgN", 14), ("mgR", 12), ("mgT", 6), ("mdI", 14), ("mdx", 3), ("msI", 6)),
+    *(("msE", 4), ("delete", 4), ("set", 8), ("gets", 4)),
+)
+"""What is asked instead where clients use the meta commands; see `meta_model.py`."""
+META_COUNTER_KINDS = (*META_KINDS, ("maN", 40))
+
 LONG_VALUE_BYTES = 20_000
 OVERSIZE_LIMIT_MAX = 64 << 10
 """Values of a larger limit would only be slow."""
@@ -44,7 +51,8 @@ class WorkloadConfig:
     Shares of the requests: `expiring` carry an exptime or change one, `flushes` are a flush_all,
     `silent` say noreply (of the writes), `many` ask for several keys (of the reads), `oversize`
     are too large for `item_bytes_max` or nearly so (of the values), `reads` are a plain get in any
-    case: what is hardly ever written leaves a shard without news of the time.
+    case: what is hardly ever written leaves a shard without news of the time. `meta` are meta
+    commands (of the others).
     """
 
     registers: int = 5
@@ -58,6 +66,7 @@ class WorkloadConfig:
     many: float = 0.0
     oversize: float = 0.0
     reads: float = 0.0
+    meta: float = 0.0
     item_bytes_max: int = 1 << 20
 
 
@@ -74,6 +83,7 @@ def draw_workload(random: Random, item_bytes_max: int) -> WorkloadConfig:
         long_values=random.choice((0.0, 0.02, 0.02, 0.3)),
         oversize=random.choice((0.0, 0.05, 0.1)),
         reads=random.choice((0.0, 0.0, 0.8)),
+        meta=random.choice((0.0, 0.2, 0.6)),
         item_bytes_max=item_bytes_max,
     )
 
@@ -129,6 +139,8 @@ class Workload:
         key = self._keys[number]
         if config.reads and random.random() < config.reads:
             return Request("get", key, None)
+        if config.meta and random.random() < config.meta:
+            return self._meta_request(key, number >= config.registers, now_seconds)
         expires = config.expiring and random.random() < config.expiring
         if expires:
             kind = _draw(random, EXPIRING_KINDS)
@@ -146,6 +158,27 @@ class Workload:
         if config.many and kind in ("get", "gets", "gat", "gats") and random.random() < config.many:
             others = [other for other in self._keys if other != key]
             request.more_keys = random.sample(others, random.randint(0, len(others)))
+        return request
+
+    def _meta_request(self, key: bytes, is_counter: bool, now_seconds: int) -> Request:
+        random = self.random
+        kind = _draw(random, META_COUNTER_KINDS if is_counter else META_KINDS)
+        request = Request(kind, key, None)
+        if kind == "mgR":
+            request.exptime = random.choice((1, 2, 3, 60, 4000))
+        elif kind in ("mgN", "mgT"):
+            request.exptime = self._exptime(now_seconds)
+        elif kind == "maN":
+            request.argument = random.randrange(1000)
+        elif kind in ("msI", "msE", "set"):
+            self._values_made += 1
+            value = f"{self.name}.{self._values_made};".encode()
+            request.argument = b"%d" % random.randrange(1000) if is_counter else value
+            request.exptime = random.choice((0, 0, 2, 4))
+        if kind == "msI":
+            request.unique = self._uniques.get(key, 1) - random.choice((0, 0, 1))
+        elif kind == "msE":
+            request.unique = self._uniques.get(key, 1) + random.choice((1, 1000, 10**6))
         return request
 
     def _argument(self, kind: str, is_counter: bool) -> bytes | int | None:

@@ -247,6 +247,12 @@ class World:
         """So that it was, or may have been, used up."""
         return any(config.memory_bytes < MUCH_MEMORY for n in self.nodes for config in n.configs)
 
+    @property
+    def may_evict(self) -> bool:
+        """So that an item may have left to make room."""
+        configs = [config for node in self.nodes for config in node.configs]
+        return self.memory_is_limited and any(config.evicts for config in configs)
+
     # -- running -----------------------------------------------------------------------------------
 
     def run(self) -> Report:

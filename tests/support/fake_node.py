@@ -55,7 +55,7 @@ class FakeStore:
 
     @property
     def memory_bytes(self) -> int:
-        return self.bytes_used + 64
+        return self.bytes_used + 1000
 
     def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> None:
         header = bytes([expires_at_ms > 0]) + expires_at_ms.to_bytes(8, "big") + bytes(8)
@@ -71,6 +71,7 @@ class FakeGroup:
     leader_id: int = 2
     commit_index: int = 11
     applied_index: int = 10
+    share_bytes: int = 0
     log: FakeLog = field(default_factory=FakeLog)
     machine: object = None
     staleness: int = 120_000_000

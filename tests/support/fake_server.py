@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from quorumcache.node.clients.connection import MemcachedConnection
@@ -39,6 +40,7 @@ class Started:
         self.op = op
         self.after = after
         self.identity = identity
+        self.args: tuple[object, ...] = ()
         self.finished = False
         self.staleness_ns = 0
         self.room: Any = None
@@ -71,7 +73,14 @@ class ScriptedCoordinator:
         self.started: list[Started] = []
         self.answer: Callable[[Started], Any] | None = None
         self.serving = self
+        self.host = SimpleNamespace(may_use_new_ops=True)
+        self.timings = SimpleNamespace(read_seconds=None)
+        self.now_ms = 1_000_000
         self.deadline = 1
+        self.meta_reads: list[Any] = []
+        self.found: Callable[[bytes], Any] | None = None
+        """What such a read finds at once; None: the test says it later."""
+        self.hint: tuple[int, int] | None = None
         self.fresh_groups: list[Any] = []
         """Groups that are fresh enough for any bound."""
 
@@ -99,7 +108,22 @@ class ScriptedCoordinator:
         identity: Any = None,
         deadline_ns: int = 0,
     ) -> Started:
-        return self._start(Started(True, group_id, (key,), done, op, after, identity))
+        started = Started(True, group_id, (key,), done, op, after, identity)
+        started.args = args
+        return self._start(started)
+
+    def begin(self, read: Any, is_late: bool) -> None:
+        """A read that its request has made."""
+        self.meta_reads.append(read)
+        if self.found is not None:
+            read.hint = self.hint
+            read.finish(self.found(read.keys[0]))
+
+    def times(self, group_id: int) -> tuple[int, int]:
+        return self.now_ms, self.now_ms
+
+    def took(self, operation: Any, here: Any) -> None:
+        """For `OperationOwner`."""
 
     def open_client_session(self, group_id: int, done: Callable[[Any], None]) -> None:
         self._start(Started(True, group_id, (), done))

@@ -8,6 +8,7 @@ from quorumcache.node.clock import Clock
 from quorumcache.node.housekeeping.fitness import Fitness
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.replica.memory_room import MemoryRoom
 from tests.support.scripted_log import HostWorld
 
 DATA = b" 0 1\r\nx\r\n"
@@ -64,7 +65,7 @@ class HousekeepingWorld(HostWorld):
             node_id=HERE,
             session_idle_ms=60_000,
             snapshot_bytes_min=1000,
-            memory_bytes=1 << 30,
+            log_memory_bytes=0,
             election_ms=300,
         )
         for group_id, group in self.groups.items():
@@ -79,6 +80,7 @@ class HousekeepingWorld(HostWorld):
             alarms=Alarms(),
             peers=self.peers,
         )
+        self.memory = MemoryRoom(1 << 30)
         self.keeper = Housekeeper(
             node_id=HERE,
             config=config,
@@ -89,6 +91,7 @@ class HousekeepingWorld(HostWorld):
             preferred_leader=lambda group_id: THERE,
             is_up=lambda node_id: self.up,
             fitness=self.fitness,
+            memory=self.memory,
         )
 
     def _submit(self, command: Any, size: int, waiter: Any) -> None:

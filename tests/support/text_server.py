@@ -43,6 +43,7 @@ from quorumcache.node.store.commands import (
     block_args,
 )
 from quorumcache.node.store.store import EXPIRED, ShardStore
+from tests.support.text_meta import meta_answer
 
 START_MS = 1_700_000_000_000
 
@@ -57,6 +58,7 @@ class TextServer:
 
     def apply(self, *command: object) -> Result:
         self.index += 1
+        self.store.tick(self.now_ms)
         batch = decode_batch(encode_batch(self.now_ms, [(0, 0, 0, *command)]))
         return self.store.apply(self.index, *batch)[0]
 
@@ -90,6 +92,8 @@ class TextConnection:
                     for key in keys
                     if (item := server.lookup(key)) is not None
                 ]
+                for key in keys:
+                    server.store.note_hit(key)
                 return b"".join(lines) + END_LINE
             case GetAndTouch(exptime, keys, with_cas):
                 hits = [value_of(key, server.apply(OP_GAT, key, exptime), with_cas) for key in keys]
@@ -120,7 +124,8 @@ class TextConnection:
             case Quit():
                 self.closed = True
                 return b""
-        return ERROR_LINE
+        reply = meta_answer(server, request)
+        return ERROR_LINE if reply is None else reply
 
     @staticmethod
     def _reply(result: Result, noreply: bool) -> bytes:

@@ -81,7 +81,7 @@ class ToyNode:
         self.item_bytes_max = ITEM_BYTES_MAX
         self.bytes_used = 0
         self.disk_trouble = ""
-        self.log_is_behind = False
+        self.held_why = ""
         self.log = ToyLog(cluster, node_id)
         log: Any = self.log
         host: Any = self

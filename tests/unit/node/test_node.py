@@ -260,3 +260,13 @@ def test_a_node_that_was_drained_takes_no_client_when_it_starts_again() -> None:
         await second.stop()
 
     play(story)
+
+
+def test_a_node_with_an_auth_file_has_to_be_handed_its_users() -> None:
+    """It reads no files itself, and must not let everybody in."""
+
+    async def story() -> None:
+        with pytest.raises(ConfigError, match="its users were not handed to the node"):
+            new_node(**ALONE, auth_file="users")
+
+    play(story)

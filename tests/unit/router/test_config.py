@@ -68,6 +68,7 @@ def test_a_client_gives_up_after_the_node_has_said_why() -> None:
 def test_seeds_are_asked_once_each_in_their_order() -> None:
     seeds = ["b:2", " a ", "b:2", f"a:{DEFAULT_PORT}", "[::1]:5"]
     assert seed_addresses(seeds) == ("b:2", "a:11211", "[::1]:5")
+    assert seed_addresses([" unix:/run/q ", "unix:5"]) == ("unix:/run/q", "unix:5")
     assert seed_addresses(iter(["a:1"])) == ("a:1",)
     assert seed_addresses("a:1") == ("a:1",), "one text is one seed, and not its letters"
 

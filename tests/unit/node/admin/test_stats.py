@@ -242,14 +242,14 @@ def test_sizes_and_extstore(node: FakeNode) -> None:
 def test_conns(node: FakeNode) -> None:
     node.connections = [
         FakeConnection(24, "127.0.0.1:5000", "read", idle_seconds=7),
-        FakeConnection(25, "unix:", "watch"),
+        FakeConnection(25, "unix:/run/q.sock", "watch"),
     ]
     found = lines(stats_reply(node, (b"conns",)))
     assert found["0:state"] == "conn_listening"
     assert found["24:addr"] == "tcp:127.0.0.1:5000"
     assert found["24:state"] == "conn_read"
     assert found["24:secs_since_last_cmd"] == "7"
-    assert (found["25:addr"], found["25:state"]) == ("unix:", "conn_watch")
+    assert (found["25:addr"], found["25:state"]) == ("unix:/run/q.sock", "conn_watch")
 
 
 def test_shards(node: FakeNode) -> None:
@@ -311,7 +311,7 @@ def test_plain_tells_of_buffers(node: FakeNode) -> None:
     found = lines(stats_reply(node, ()))
     assert (found["response_obj_count"], found["response_obj_bytes"]) == ("3", "300")
     assert (found["read_buf_count"], found["read_buf_bytes"]) == ("1", "40")
-    assert int(found["hash_bytes"]) == 128
+    assert int(found["hash_bytes"]) == 2000
     assert found["lru_crawler_running"] == "1"
 
 

@@ -18,16 +18,53 @@ from quorumcache.node.store.results import (
 from tests.support.fake_server import Client, set_line
 
 
-def test_a_flush_all_that_one_shard_did_not_do_is_in_doubt() -> None:
+@pytest.mark.parametrize(
+    ("outcomes", "reply"),
+    [
+        ("kkkk", b"OK\r\n"),
+        ("nkkk", b"outcome unknown: 3 of 4 shards were flushed, 1 was not: no leader 0"),
+        ("kknn", b"outcome unknown: 2 of 4 shards were flushed, 2 were not: no leader 2"),
+        ("kkku", b"outcome unknown: 3 of 4 shards were flushed, 1 is in doubt: lost 3"),
+        (
+            "nuku",
+            b"outcome unknown: 1 of 4 shards was flushed, 1 was not and 2 are in doubt: lost 1",
+        ),
+        (
+            "unuu",
+            b"outcome unknown: 0 of 4 shards were flushed, 1 was not and 3 are in doubt: lost 0",
+        ),
+        ("nnnn", b"not done: no shard was flushed: no leader 0"),
+    ],
+)
+def test_a_flush_all_tells_how_far_it_came(outcomes: str, reply: bytes) -> None:
     client = Client()
     client.send(b"flush_all\r\n")
-    first, *others = client.coordinator.started
+    started = list(client.coordinator.started)
     client.coordinator.started.clear()
-    first.end(Failure("no leader", outcome_known=True))
-    for flush in others:
-        flush.end(OK)
+    for number, (flush, outcome) in enumerate(zip(started, outcomes, strict=True)):
+        if outcome == "k":
+            flush.end(OK)
+        else:
+            why = "no leader" if outcome == "n" else "lost"
+            flush.end(Failure(f"{why} {number}", outcome_known=outcome == "n"))
     client.turn()
-    assert client.read() == b"SERVER_ERROR outcome unknown: no leader\r\n"
+    assert client.read() == (reply if reply == b"OK\r\n" else b"SERVER_ERROR " + reply + b"\r\n")
+    counters = client.server.counters
+    assert counters.cmd_flush == 1
+    assert counters.requests_failed == (outcomes == "nnnn")
+    assert counters.requests_unknown == ("k" in outcomes and outcomes != "kkkk") + (
+        outcomes == "unuu"
+    )
+
+
+def test_a_flush_all_that_is_not_allowed_is_refused_and_counted() -> None:
+    client = Client()
+    client.server.flush_enabled = False
+    client.send(b"flush_all\r\nflush_all 5 noreply\r\nflush_all 7\r\nversion\r\n")
+    refused = b"CLIENT_ERROR flush_all not allowed\r\n"
+    assert client.read() == refused * 2 + b"VERSION 1\r\n"
+    assert client.coordinator.started == []
+    assert client.server.counters.cmd_flush == 3
 
 
 @pytest.mark.parametrize("result", [OUT_OF_MEMORY, DELETED, NOT_FOUND])

@@ -62,6 +62,7 @@ class FakeNode:
             seat=self.seat,
             moving=self.moving,
             on_left=self.left.append,
+            memory_bytes=lambda: 1 << 30,
         )
 
     def start(self, group_id: int, birth: Any, machine: DirectoryState, *, stands: bool) -> Any:

@@ -162,7 +162,7 @@ class Telling:
             ledger=self.ledger,
             moving=lambda: self.moving,
             is_full=lambda: self.is_full,
-            memory_bytes=MEMORY_BYTES,
+            memory_bytes=lambda: MEMORY_BYTES,
             on_started=self.started.append,
             flush=lambda: None,
         )

@@ -23,6 +23,7 @@ from quorumcache.node.peers.items import (
     MAP_EPOCH,
     MAP_REPLY,
     MAP_REQUEST,
+    MEMORY,
     RARE_KINDS,
     REPORT,
     STARTED,
@@ -131,5 +132,6 @@ def test_no_two_kinds_have_the_same_number() -> None:
     ]
     assert len(numbers) == len(set(numbers)) > 12
     assert max(HEARTBEATS, HEARTBEAT_REPLIES) < CONSENSUS_KINDS <= min(RARE_KINDS)
-    assert {item[0] for item in [*MAP_ITEMS, *DIRECTORY_ITEMS]} | {TIME, FITNESS} == RARE_KINDS
+    told = {item[0] for item in [*MAP_ITEMS, *DIRECTORY_ITEMS]}
+    assert told | {TIME, FITNESS, MEMORY} == RARE_KINDS
     assert {item[0] for item in DIRECTORY_ITEMS} == set(DIRECTORY_KINDS)

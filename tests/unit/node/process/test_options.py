@@ -39,6 +39,7 @@ TEXT_OF: dict[str, str] = {
     "election_ms": "1000",
     "memory_bytes": "64m",
     "evicts": "yes",
+    "log_memory_bytes": "5m",
     "item_bytes_max": "2m",
     "durability": "fsync",
     "zone": "z",

@@ -176,16 +176,16 @@ def test_the_short_way_leaves_the_unusual_to_the_long_one(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "reads_only"),
+    ("tail", "is_plain"),
     [
-        *((b"", True), (b"v k q t c s f h l u C7", True), (b"E5 MS D1", True)),
-        *((b"T1", False), (b"v N1", False), (b"R1 k", False)),
+        *((b"", True), (b"v k q t c s f u C7", True), (b"E5 MS D1", True)),
+        *((b"T1", False), (b"v N1", False), (b"R1 k", False), (b"h", False), (b"v l", False)),
     ],
 )
-def test_what_only_reads_is_known_as_such(tail: bytes, reads_only: bool) -> None:
+def test_what_the_item_alone_answers_is_known_as_such(tail: bytes, is_plain: bool) -> None:
     flags = get_flags(tail)
     assert flags is not None
-    assert flags.only_reads == reads_only
+    assert flags.is_plain == is_plain
 
 
 def test_few_flags_are_remembered() -> None:

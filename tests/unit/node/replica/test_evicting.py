@@ -8,7 +8,7 @@ from quorumcache.node.consensus.values import Role
 from quorumcache.node.replica.evicting import SLACK_PARTS, memory_ahead
 from quorumcache.node.state_machine import decode_batch
 from quorumcache.node.store.commands import OP_EVICT, OP_SET
-from quorumcache.node.store.item import item_cost, wire_data
+from quorumcache.node.store.item import cas_unique, item_cost, wire_data
 from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore, shard_store
 from tests.support.scripted_log import Hears, HostWorld
@@ -182,12 +182,23 @@ def test_a_victim_that_is_stored_again_meanwhile_stays_and_is_not_counted() -> N
     assert world.counters.evictions == 0
 
 
-def test_victims_that_were_hit_are_counted_as_active() -> None:
+def test_victims_that_are_hit_after_they_were_chosen_are_counted_as_active() -> None:
     world = full()
-    world.store.note_hit(b"old-0")
+    world.put(b"new-0")
+    world.put(b"new-1")
+    world.turn()
+    world.store.note_hit(b"old-1")
+    world.commit_all()
+    counters = world.counters
+    assert (counters.evictions, counters.evicted_unfetched, counters.evicted_active) == (2, 1, 1)
+
+
+def test_what_another_leader_evicted_is_not_counted_here() -> None:
+    world = full()
+    unique = cas_unique(world.store.items[b"old-0"])
+    world.store.apply(99, 0, [(0, 0, 0, OP_EVICT, b"", ((b"old-0", unique),))])
     world.put(b"new-0")
     world.put(b"new-1")
     world.turn()
     world.commit_all()
-    counters = world.counters
-    assert (counters.evictions, counters.evicted_unfetched, counters.evicted_active) == (2, 1, 1)
+    assert world.counters.evictions == world.counters.evicted_unfetched == 1

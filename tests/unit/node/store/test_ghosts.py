@@ -2,7 +2,7 @@
 
 import pytest
 
-from quorumcache.node.store.ghosts import SLOTS_MAX, SLOTS_MIN, GhostTable
+from quorumcache.node.store.ghosts import SLOTS_MAX, GhostTable
 from quorumcache.ring import key_token
 
 
@@ -37,8 +37,8 @@ def test_most_of_the_last_keys_are_remembered_and_few_older_ones(remembered: int
 def test_what_was_added_before_the_table_grew_is_still_found() -> None:
     ghosts = GhostTable()
     for number in range(100):
-        ghosts.add(token(number), SLOTS_MIN)
-    ghosts.add(token(1000), 16 * SLOTS_MIN)
+        ghosts.add(token(number), 256)
+    ghosts.add(token(1000), 16 * 256)
     assert sum(ghosts.take(token(number)) for number in range(100)) > 90
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -15,6 +16,7 @@ from quorumcache.node.errors import ConfigError, StartupError
 from quorumcache.node.settings.checks import check_config
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.system.listeners import Listener
+from quorumcache.node.system.port_holder import process_name
 from tests.support.hung_names import HungNames
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -118,8 +120,8 @@ def test_one_of_them_is_taken(run: Run) -> None:
         with pytest.raises(StartupError) as caught:
             run(bound(f"127.0.0.1:{port}", f"127.0.0.2:{port}"))
         assert str(caught.value) == (
-            f"cannot listen on 127.0.0.2:{port}: the port is in use by another process. Stop that"
-            " one, or choose another port with --listen"
+            f"cannot listen on 127.0.0.2:{port}: the port is in use by process {os.getpid()}"
+            f"{process_name(os.getpid())}. Stop that one, or choose another port with --listen"
         )
         probe.bind(("127.0.0.1", port))
 

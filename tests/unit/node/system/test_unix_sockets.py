@@ -262,3 +262,22 @@ def test_a_lock_that_is_held_for_long_is_not_waited_for(
     fcntl.flock(fd, fcntl.LOCK_EX)
     run(start_and_close(path))
     os.close(fd)
+
+
+def test_a_path_from_here_is_told_whole(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def main() -> None:
+        ours = listener("q.sock")
+        assert await ours.start(Greeting) == f"unix:{tmp_path}/q.sock"
+        assert await greeting("q.sock") == b"hello"
+        ours.close()
+
+    run(main())
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.chdir(deep)
+    with pytest.raises(StartupError, match=r"x/q\.sock: .*path too long.*--unix-path"):
+        run(start_and_close("q.sock"))

@@ -1,0 +1,60 @@
+"""When memory is given back: once after each spell of work, and not while clients wait."""
+
+from __future__ import annotations
+
+from quorumcache.node.housekeeping.rest import READ_PASSES, READS_MAX, REST_PASSES, Rest
+from quorumcache.node.telemetry.counters import Counters
+
+
+class World:
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.given_back = 0
+        self.rest = Rest(self.counters, self._give_back)
+
+    def _give_back(self) -> None:
+        self.given_back += 1
+
+    def look(self, times: int = 1, *, reads: int = 0) -> int:
+        for _ in range(times):
+            self.counters.cmd_get += reads
+            self.rest.look()
+        return self.given_back
+
+
+def test_a_node_that_did_nothing_has_nothing_to_give() -> None:
+    assert World().look(1000) == 0
+
+
+def test_once_after_each_spell_of_work() -> None:
+    world = World()
+    world.counters.entries_applied = 5
+    assert world.look(REST_PASSES) == 0
+    assert world.look() == 1
+    assert world.look(1000) == 1
+    world.counters.snapshots_taken = 1
+    assert world.look(REST_PASSES + 1) == 2
+
+
+def test_work_puts_it_off() -> None:
+    world = World()
+    for number in range(100):
+        world.counters.entries_applied = number
+        assert world.look(REST_PASSES) == 0
+
+
+def test_readers_put_it_off_but_not_for_ever() -> None:
+    world = World()
+    world.counters.entries_applied = 5
+    assert world.look(READ_PASSES, reads=READS_MAX + 1) == 0
+    assert world.look(reads=READS_MAX + 1) == 1
+    world.counters.entries_applied = 6
+    assert world.look(REST_PASSES + 1, reads=READS_MAX) == 2, "so few do not count"
+
+
+def test_a_reset_of_the_statistics_is_no_work() -> None:
+    world = World()
+    world.counters.entries_applied = 5
+    world.look(REST_PASSES + 1)
+    world.counters.reset()
+    assert world.look(1000) == 1
