@@ -7,5 +7,5 @@ client); then `retrievals`, `writes`, `meta_args`, `meta_requests`, `meta_writes
 (the meta commands), `uploads` and `large_handlers` (large values), `operator_words` (changes of the
 cluster), `key_dump`, `victim_lines` and `admin_words` (for those who look after a server),
 `handlers` (a function for each kind of request), `cluster_words`, `watch` (slow and idle clients),
-`connection`, `authentication` (clients that have to give a password), `server`.
+`plain_meta_gets`, `connection`, `authentication` (clients that have to give a password), `server`.
 """

@@ -138,6 +138,7 @@ class ShardState(StateMachine):
         self.sessions = other.sessions
         self.expiring = other.expiring
         self.expiry = other.expiry
+        other.queue.succeed(self.queue)
         self.queue = other.queue
         self.tidy()
 

@@ -221,6 +221,11 @@ def assert_consistent(store: ShardStore) -> None:
     assert store.sessions.results == sum(len(session.results) for session in sessions)
     assert store.sessions.item_bytes == sum(session.result_bytes for session in sessions)
     assert all(cas_unique(item) <= store.cas_counter for item in store.items.values())
+    queue = store.queue
+    queued = sorted([*queue.small, *queue.main, *queue.planned])
+    assert queued == sorted(store.items), "each item is in one queue"
+    assert queue.small_bytes == sum(item_cost(key, store.items[key]) for key in queue.small)
+    assert queue.planned_bytes == sum(item_cost(key, store.items[key]) for key in queue.planned)
 
 
 @settings(max_examples=500, deadline=None)
