@@ -26,7 +26,10 @@ from quorumcache.node.protocol.requests import Get, MetaGet, Quit, Request
 from quorumcache.node.protocol.responses import END_LINE, TOO_MANY_CONNECTIONS_LINE
 from quorumcache.node.state_machine import TIMED
 from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.ring import key_token
+
+log = get_logger("server")
 
 
 class ConnectionOwner(Protocol):
@@ -73,7 +76,7 @@ class MemcachedConnection(asyncio.Protocol):
         self.number = number
         self.replies = Replies(context, self._pump)
         self.conversation = Conversation(context, self.replies, HANDLERS, number)
-        self._parser = Parser(item_bytes_max=context.item_bytes_max)
+        self._parser = Parser(context.item_bytes_max, context.value_limits)
         self._transport: asyncio.Transport | None = None
         """While it is read and written to. `replies.is_open` says the same."""
         self._closed: asyncio.Transport | None = None
@@ -274,9 +277,7 @@ class MemcachedConnection(asyncio.Protocol):
     def _plain_gets(self, keys: list[bytes]) -> None:
         """Answer gets of one key each, on the spot where this node leads their shards by a lease.
 
-        This is the whole data path of a client that routes by itself, so it is written out: it
-        takes 1.0 us for one get, 0.6 us in a pipeline of 16, where the general way takes 1.9 and
-        1.2.
+        This is the whole data path of a client that routes by itself, so it is written out.
         """
         groups = self._groups
         shift = self._token_shift
@@ -294,8 +295,7 @@ class MemcachedConnection(asyncio.Protocol):
                 and size < WRITE_CHUNK_BYTES
                 and len(slots) < SLOTS_MAX
             ):
-                machine = group.machine
-                item = machine.peek(key)
+                item = group.machine.peek(key)
                 if item is None:
                     misses += 1
                     reply = END_LINE
@@ -303,7 +303,7 @@ class MemcachedConnection(asyncio.Protocol):
                     reply = b""
                 else:
                     hits += 1
-                    machine.note_hit(key)
+                    group.machine.note_hit(key)
                     reply = b"VALUE " + key + item[ITEM_DATA:] + END_LINE
                     size += len(reply)
                 if reply:
@@ -401,6 +401,8 @@ class MemcachedConnection(asyncio.Protocol):
         order = conversation.order
         if replies.out:
             self._flush()
+        if replies.stream is not None and not self._go_on_streaming():
+            return
         if conversation.unfinished is not None and not replies.is_paused:
             begin, conversation.unfinished = conversation.unfinished, None
             begin()
@@ -423,6 +425,21 @@ class MemcachedConnection(asyncio.Protocol):
         elif self._reading_paused and not backlog and not conversation.is_blocked():
             self._reading_paused = False
             transport.resume_reading()
+
+    def _go_on_streaming(self) -> bool:
+        """Send the next piece of the large value that is being sent, one per turn of the loop.
+        False: the rest of it cannot be had, and the connection is closed.
+        """
+        replies = self.replies
+        stream = replies.stream
+        assert stream is not None
+        if stream.is_broken:
+            event(log, "warning", "value_cut", client=self.client_address)
+            self.abort()
+            return False
+        if not replies.is_paused and not replies.out and replies.pull():
+            self._flush()
+        return True
 
     def _flush(self) -> None:
         """Hand replies to the transport until it has enough."""
