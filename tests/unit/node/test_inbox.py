@@ -229,7 +229,7 @@ def test_what_a_peer_says_of_its_fitness_is_heard() -> None:
 
 def test_what_a_peer_says_of_its_memory_is_heard() -> None:
     parts = Parts()
-    item = (MEMORY, 1, 2, False, (), ())
+    item = (MEMORY, 1, 2, 3, (), ())
     parts.inbox.on_peer_items(2, (item,))
     assert parts.taken() == [("memory", 2, item)]
 
