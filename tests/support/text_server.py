@@ -115,6 +115,8 @@ class TextConnection:
                 return self._reply(server.apply(OP_FLUSH, b"", delay), noreply)
             case Version():
                 return version_line("1.6.45")
+            case Shutdown(_, noreply):
+                return b"" if noreply else SHUTDOWN_LINE
             case Verbosity(_, noreply):
                 return b"" if noreply else OK_LINE
             case Shutdown(_, noreply):
