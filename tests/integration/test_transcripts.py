@@ -23,7 +23,11 @@ def test_one_node(case: Case, alone: NodeProcess) -> None:
     play(case, alone.port)
 
 
-@pytest.mark.parametrize("case", AT_ONCE, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [case for case in AT_ONCE if "single" not in case.tags],
+    ids=lambda case: case.name,
+)
 @pytest.mark.parametrize("name", ["a", "b", "c"])
 def test_each_node_of_a_cluster(case: Case, name: str, cluster: Cluster) -> None:
     """Two thirds of the keys of each are led elsewhere: forwarded, and answered the same.

@@ -21,8 +21,9 @@ anything. Lines that are sent one after the other go out together.
 
 Tags: `45` for what memcached 1.6.45 does and 1.6.18 does not; `ours` for what only QuorumCache
 does; `node` for what only a whole node answers; `fine` for a clock finer than memcached's; `whole`
-for what must not be split into pieces; `here` if all its connections must go to one node. A case
-that is `ours` or `fine` has a line with `~`.
+for what must not be split into pieces; `here` if all its connections must go to one node; `single`
+where what a node answers depends on the shards that it leads. A case that is `ours` or `fine` has a
+line with `~`.
 """
 
 import re
