@@ -31,8 +31,9 @@ LIBRARY = "quorumcache.node.native"
 ROOMS = {
     ".": "cluster_time inbox state_machine",
     "clients": (
-        "connection context conversation events failures handlers key_dump lanes order prefixes"
-        " replies retrievals watch write_room writes"
+        "connection context conversation events failures handlers key_dump lanes meta_args"
+        " meta_handlers meta_requests order plain_meta_gets prefixes replies retrievals watch"
+        " write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",

@@ -7,6 +7,7 @@ grows with the items: the items themselves, hash tables, allocator overhead, exp
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quorumcache.bench import procfs
@@ -18,6 +19,12 @@ from quorumcache.bench.report import Table
 from quorumcache.bench.workload import Workload
 
 SETTLE_SECONDS = 2.0
+REST_SECONDS = 10.0
+REST_SECONDS_MAX = 120.0
+"""A target is at rest when its resident memory has not fallen for `REST_SECONDS`: snapshots of the
+last writes are taken then, and what they freed was given back. No longer than the second."""
+FALL_BYTES = 1 << 20
+"""Less is no fall."""
 _WARM_KEYS = 1000
 
 
@@ -60,8 +67,7 @@ def measure_memory(
     empty = [procfs.rss_bytes(pid) for pid in target.pids]
     plan = LoadPlan(workload=workload, routes=routes, warmup_seconds=0.1, seconds=2.0)
     measured = run_load(plan, (), progress)
-    time.sleep(SETTLE_SECONDS)
-    full = [procfs.rss_bytes(pid) for pid in target.pids]
+    full = _rss_at_rest(target.pids)
     progress.end()
     if measured.misses:
         raise TargetError(
@@ -76,6 +82,18 @@ def measure_memory(
         MemoryUse(process=name, items=new_items, rss_empty=before, rss_full=after)
         for name, before, after in zip(names, empty, full, strict=True)
     ]
+
+
+def _rss_at_rest(pids: Sequence[int]) -> list[int]:
+    time.sleep(SETTLE_SECONDS)
+    began = fell = time.monotonic()
+    least = [procfs.rss_bytes(pid) for pid in pids]
+    while (now := time.monotonic()) - fell < REST_SECONDS and now - began < REST_SECONDS_MAX:
+        time.sleep(SETTLE_SECONDS)
+        found = [procfs.rss_bytes(pid) for pid in pids]
+        if sum(found) < sum(least) - FALL_BYTES:
+            least, fell = found, time.monotonic()
+    return [procfs.rss_bytes(pid) for pid in pids]
 
 
 def memory_table(uses: list[MemoryUse], value_bytes: int) -> Table:

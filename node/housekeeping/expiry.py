@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumcache.node.state_machine import Result
-from quorumcache.node.store.commands import OP_EXPIRE, OP_SESSION_EXPIRE, OP_TICK
+from quorumcache.node.store.commands import (
+    OP_DROP_PIECES,
+    OP_EXPIRE,
+    OP_SESSION_EXPIRE,
+    OP_TICK,
+)
 from quorumcache.node.store.results import removed_items
 
 if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.replica.host import ReplicaHost
     from quorumcache.node.telemetry.counters import Counters
+
+UPLOAD_IDLE_MS = 60_000
+"""A large value of which no piece has come for so long is given up, and what is there of it is
+dropped. A client that is alive sends more in that time (`slow-client-ms` is as long); one whose
+node was killed never will."""
 
 EXPIRE_BATCH = 256
 """Items of one shard removed by one log entry of the sweep."""
@@ -47,6 +57,11 @@ class Expiry:
             old = machine.expired_sessions(now_ms, idle_ms)
             if old:
                 self._submit(group, (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(old), idle_ms))
+                continue
+            for upload_id in machine.idle_uploads(now_ms, UPLOAD_IDLE_MS):
+                drop = (0, 0, 0, OP_DROP_PIECES, b"", upload_id, UPLOAD_IDLE_MS)
+                self._submit(group, drop)
+                break
 
     def forget(self, group_id: int) -> None:
         """The group has left this node."""

@@ -38,10 +38,6 @@ SILENT_NS: Final = 10_000_000_000
 MEMORY_FORM: Final = 2
 """Nodes of this form, or a later one, know the item."""
 
-FULL_PARTS: Final = 64
-"""Without eviction a node counts as full for the leaders of other nodes when less than this part of
-its memory is free: they hear of it a second late."""
-
 TIDY_ENTRIES: Final = 1 << 14
 """Entries of tables that one look moves, beyond which the next groups wait: a millisecond."""
 
@@ -66,7 +62,7 @@ class Told(NamedTuple):
     at_ns: int
     reserve: int
     most: int
-    is_full: bool
+    free: int
     grants: dict[int, int]
     wanted: dict[int, int]
 
@@ -76,7 +72,7 @@ class MemoryRound:
 
     def __init__(self, host: ReplicaHost, room: MemoryRoom, peers: Peers, clock: Clock) -> None:
         self._host = host
-        self._room = room
+        self.room = room
         self._peers = peers
         self._clock = clock
         self._own_id = 0
@@ -107,7 +103,7 @@ class MemoryRound:
 
     def decide(self) -> None:
         """Grant, tell, and take what the others grant."""
-        room = self._room
+        room = self.room
         room.pass_second()
         groups = list(self._groups())
         room.table_bytes = sum(g.machine.memory_bytes - g.machine.bytes_used for g in groups)
@@ -115,7 +111,7 @@ class MemoryRound:
         needs = {group.group_id: self._need(group, told) for group in groups}
         grants = self._grants = divide(room.memory_bytes, needs, self._grants)
         may_evict = self._host.may_evict
-        full = set()
+        free: dict[int, int] = {}
         for group in groups:
             group_id = group.group_id
             tables = group.machine.memory_bytes - group.machine.bytes_used
@@ -129,9 +125,9 @@ class MemoryRound:
             group.share_bytes = share + tables + room.lent_to(group_id) if may_evict else 0
             own_most = most_bytes(room.memory_bytes, len(groups))
             room.most_bytes[group_id] = min([own_most, *(t.most for t in others)])
-            if any(t.is_full for t in others):
-                full.add(group_id)
-        room.full_groups = frozenset(full)
+            if others:
+                free[group_id] = min(t.free for t in others)
+        room.free_bytes = free
         self._tell(groups)
         self._set_limit_of_loans(groups, told)
 
@@ -145,7 +141,7 @@ class MemoryRound:
         over = max(0, held - self._grants.get(group_id, held))
         self._lately[group_id] = evicted
         if group.is_leader:
-            wanted = self._room.wanted.get(group_id, (0, 0))[0]
+            wanted = self.room.wanted.get(group_id, (0, 0))[0]
         else:
             wanted = max([0, *(t.wanted.get(group_id, 0) for t in told.values())])
         if wanted:
@@ -153,14 +149,14 @@ class MemoryRound:
         return Need(held, evicted + over, wanted)
 
     def _tell(self, groups: list[ReplicaGroup]) -> None:
-        host, room = self._host, self._room
+        host, room = self._host, self.room
         if not host.may_use_new_ops:
             return  # Nothing new goes over the wire before all nodes are known to speak it.
         memory = room.memory_bytes
         leaders = {group.leader_id for group in groups if group.leader_id}
         reserve = reserve_bytes(memory) // max(1, len(leaders))
-        is_full = room.used_bytes(host.bytes_used) > memory - memory // FULL_PARTS
-        own = reserve, most_bytes(memory, len(groups)), is_full
+        free = max(0, memory - room.used_bytes(host.bytes_used)) // max(1, len(leaders))
+        own = reserve, most_bytes(memory, len(groups)), free
         wanted = tuple(
             (g.group_id, room.wanted[g.group_id][0])
             for g in groups
@@ -180,17 +176,17 @@ class MemoryRound:
 
     def _set_limit_of_loans(self, groups: list[ReplicaGroup], told: dict[int, Told]) -> None:
         leaders = {group.leader_id for group in groups if group.leader_id}
-        own = reserve_bytes(self._room.memory_bytes) // max(1, len(leaders))
+        own = reserve_bytes(self.room.memory_bytes) // max(1, len(leaders))
         members = {
             m for g in groups if g.is_leader for m in g.log.configuration.members() if m in told
         }
-        self._room.lent_bytes_max = min([own, *(told[member].reserve for member in members)])
+        self.room.lent_bytes_max = min([own, *(told[member].reserve for member in members)])
 
     def forget(self, group_id: int) -> None:
         """The group has left this node: one of the same number that comes later is another."""
         for of_groups in (self._grants, self._lately, self._evicted):
             of_groups.pop(group_id, None)
-        self._room.forget(group_id)
+        self.room.forget(group_id)
 
     def _groups(self) -> Iterator[ReplicaGroup]:
         for group_id, group in self._host.groups.items():
@@ -201,16 +197,16 @@ class MemoryRound:
 
     def heard(self, node_id: int, item: tuple[Any, ...]) -> None:
         """What another node grants. `PeerFrameError` if the item has another form."""
-        form = (int, int, int, bool, tuple, tuple)
+        form = (int, int, int, int, tuple, tuple)
         if (
             tuple(map(type, item)) != form
-            or not all(0 <= amount <= _AMOUNT_MAX for amount in item[1:3])
+            or not all(0 <= amount <= _AMOUNT_MAX for amount in item[1:4])
             or not (_are_amounts(item[4]) and _are_amounts(item[5]))
         ):
             raise PeerFrameError(f"an item of kind {MEMORY} of an unknown form")
-        _, reserve, most, is_full, grants, wanted = item
+        _, reserve, most, free, grants, wanted = item
         now_ns = self._clock.monotonic_ns()
-        self._told[node_id] = Told(now_ns, reserve, most, is_full, dict(grants), dict(wanted))
+        self._told[node_id] = Told(now_ns, reserve, most, free, dict(grants), dict(wanted))
 
     def _fresh(self) -> dict[int, Told]:
         """What counts of what the others said."""

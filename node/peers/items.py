@@ -134,17 +134,23 @@ ADDRESSES_MAX: Final = 64
 """Addresses in one item: some KiB. The others come with the next one."""
 
 MEMORY: Final = 55
-"""(kind, reserve_bytes, most_bytes, is_full, grants, wanted), every second, to nodes of form 2 or
-more in a cluster whose map is of form 2. reserve_bytes: what the receiver may lend shards that have
-a replica at the sender. most_bytes: the most that a replica there can ever be granted. is_full: its
-memory is used up. grants: ((group_id, bytes), ...), what items may take there of each group that
-the receiver leads. wanted: ((group_id, bytes), ...), what groups that the sender leads want to be
-able to hold (`housekeeping/memory_round.py`)."""
+"""(kind, reserve_bytes, most_bytes, free_bytes, grants, wanted), every second, to nodes of form 2
+or more in a cluster whose map is of form 2. reserve_bytes: what the receiver may lend shards that
+have a replica at the sender. most_bytes: the most that a replica there can ever be granted.
+free_bytes: what the receiver may still store there where nothing is evicted. grants: ((group_id,
+bytes), ...), what items may take there of each group that the receiver leads. wanted: ((group_id,
+bytes), ...), what groups that the sender leads want to be able to hold
+(`housekeeping/memory_round.py`)."""
+
+HOT_KEYS: Final = 58
+"""(kind, group_id, bits), every few seconds while memory is short, to the replicas of a group that
+the sender leads and that are on nodes of form 2 or more, in a cluster whose map is of form 2. bits:
+which of its items were hit lately (`store/hot_keys.py`)."""
 
 DIRECTORY_KINDS: Final = (REPORT, CHANGE_REQUEST, CHANGE_REPLY, ADDRESSES)
 """What `directory/office.py` takes. They are sent to nodes that speak form 2 only."""
 
-RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME, FITNESS, MEMORY))
+RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME, FITNESS, MEMORY, HOT_KEYS))
 """What concerns neither consensus nor forwards."""
 
 _MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {

@@ -42,8 +42,13 @@ class MemoryRoom:
         """What items may take on this node: the setting, or what an operator has made of it."""
         self.table_bytes = 0
         """What the tables of all replicas take beside the items, as of the last look."""
-        self.full_groups: frozenset[int] = frozenset()
-        """Without eviction: groups of which another node has no room left."""
+        self.free_bytes: dict[int, int] = {}
+        """Without eviction: for each group, the least that another of its nodes has free for what
+        this node leads, as it said last."""
+        self._stored_bytes = 0
+        self._stored_before = 0
+        """What was let in since the last look, and between the two before: the others count it a
+        little later."""
         self.most_bytes: dict[int, int] = {}
         """The largest item that each group can ever hold, by what its nodes said last."""
         self.lent_bytes_max = 0
@@ -65,7 +70,11 @@ class MemoryRoom:
             return size * LARGE_PARTS > group.share_bytes and not self._fits(group, size)
         if self.used_bytes(item_bytes) + size > self.memory_bytes:
             return True
-        return group.group_id in self.full_groups
+        free = self.free_bytes.get(group.group_id)
+        if free is not None and self._stored_before + self._stored_bytes + size > free:
+            return True
+        self._stored_bytes += size
+        return False
 
     def _fits(self, group: ReplicaGroup, size: int) -> bool:
         """Make room for a large item as far as that is possible."""
@@ -95,6 +104,7 @@ class MemoryRoom:
 
     def pass_second(self) -> None:
         """A part of what was lent is called back, and old wishes are forgotten."""
+        self._stored_before, self._stored_bytes = self._stored_bytes, 0
         for group_id, lent in list(self._lent.items()):
             left = lent - -(-lent // LENT_PARTS)
             if left >= LENT_BYTES_MIN:

@@ -19,7 +19,7 @@ from typing import Final
 
 from quorumcache.node.state_machine import KEY, Command, Result
 from quorumcache.node.store.arithmetic import UINT64_MAX, add_delta, padded, parse_number
-from quorumcache.node.store.changes import extended, new_unique, place, rewrite
+from quorumcache.node.store.changes import new_unique, place, rewrite
 from quorumcache.node.store.commands import (
     META_COUNT_COMPARE,
     META_COUNT_DELTA,
@@ -52,6 +52,7 @@ from quorumcache.node.store.exptime import ALREADY_EXPIRED, is_below, resolve_ex
 from quorumcache.node.store.item import (
     ENDS,
     ITEM_DATA,
+    PIECES,
     STALE,
     WON,
     cas_unique,
@@ -59,6 +60,7 @@ from quorumcache.node.store.item import (
     pack_header,
     wire_data,
 )
+from quorumcache.node.store.large import LINE_FEED, extended, made_data
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -102,6 +104,8 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
         bits = item[0] & (STALE | WON)
         ends = expires_at_ms(item)
         data = item[ITEM_DATA:]
+        if item[0] & PIECES:
+            state.show(item)
     old_ends = ends
     is_won = is_made or bits & (STALE | WON) == STALE
     before = ends
@@ -124,6 +128,8 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
     elif is_won:
         rewrite(state, key, item, bits, unique, data)
     shown = data if b"v" in flags else data[: data.index(b"\r\n") + 2]
+    if shown[-1] != LINE_FEED:
+        bits |= PIECES
     code = META_MADE if is_made else META_WON if is_won else META_HIT
     return code, _old_end(before) + _header(bits, ends, unique) + shown
 
@@ -151,7 +157,7 @@ def meta_set(state: ShardState, command: Command, now_ms: int) -> Result:
             return _extend(state, command, item)
         if b"N" not in flags:
             return NOT_STORED
-        data = wire_data(command[META_SET_CLIENT_FLAGS], data)
+        data = made_data(state, command[META_SET_CLIENT_FLAGS], data)
         exptime = command[META_SET_VIVIFY]
     else:
         exptime = command[META_SET_EXPTIME]
@@ -192,13 +198,8 @@ def _extend(state: ShardState, command: Command, item: bytes) -> Result:
     compare = command[META_SET_COMPARE] if b"C" in flags else 0
     if compare and compare != cas_unique(item):
         return EXISTS
-    data = extended(
-        key,
-        item,
-        command[META_SET_DATA],
-        state.batch_item_bytes_max,
-        before=command[META_SET_MODE] == OP_PREPEND,
-    )
+    before = command[META_SET_MODE] == OP_PREPEND
+    data = extended(state, key, item, command[META_SET_DATA], before=before)
     if data is None:
         return NOT_STORED
     unique = _unique(state, flags, command[META_SET_UNIQUE])
@@ -246,7 +247,7 @@ def meta_arithmetic(state: ShardState, command: Command, now_ms: int) -> Result:
         compare = command[META_COUNT_COMPARE] if b"C" in flags else 0
         if compare and compare != cas_unique(item):
             return EXISTS
-        present = parse_number(text)
+        present = None if item[0] & PIECES else parse_number(text)
         if present is None:
             return NON_NUMERIC
         number = add_delta(present, command[META_COUNT_DELTA], increment=b"-" not in flags)

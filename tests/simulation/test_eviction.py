@@ -148,3 +148,33 @@ def test_without_eviction_stores_are_refused() -> None:
         assert all(b"key-0" in store.items for store in stores(stage).values())
 
     Stage(memory_bytes=2 << 20, shards=1, evicts=False).run(scenario)
+
+
+def test_a_new_leader_keeps_what_was_asked_for_under_the_old_one() -> None:
+    """It has seen no read. The old leader's sketch tells it enough."""
+
+    async def scenario(stage: Stage) -> None:
+        await asyncio.sleep(2)
+        old = stage.leader(0)
+        wire = await stage.connect(old)
+        await fill(wire, 600)
+        hot = sorted(stores(stage)[old].items)[::4]
+        for key in hot:
+            await wire.ask(b"get %b\r\n" % key, b"END\r\n")
+        await asyncio.sleep(8)
+        stage.nodes[old].crash()
+        await stage.until("another one leads", lambda: stage.leader(0) not in ("", old))
+        new = stage.leader(0)
+        wire = await stage.connect(new)
+        await stage.until("it evicts", lambda: stage.node(new).host.groups[1].evicts)
+        await asyncio.sleep(2)
+        items = stores(stage)[new].items
+        before = len(items)
+        held = [key for key in hot if key in items]
+        await fill(wire, before * 2 // 3, first=10_000)
+        kept = sum(key in items for key in held)
+        others = sum(not key.startswith(b"key-1") or len(key) < 9 for key in items) - kept
+        assert kept > 0.8 * len(held)
+        assert others < 0.5 * (before - len(held))
+
+    Stage(memory_bytes=2 << 20, shards=1).run(scenario)

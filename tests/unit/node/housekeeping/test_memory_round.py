@@ -9,7 +9,6 @@ import pytest
 from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.housekeeping.memory_round import (
-    FULL_PARTS,
     LOOKS_PER_ROUND,
     SILENT_NS,
     TIDY_ENTRIES,
@@ -95,11 +94,11 @@ class World:
         *,
         reserve: int = 4 * MIB,
         most: int = 1 << 40,
-        is_full: bool = False,
+        free: int = 1 << 40,
         wanted: dict[int, int] | None = None,
     ) -> None:
         pairs = tuple(grants.items()), tuple((wanted or {}).items())
-        self.round.heard(node_id, (MEMORY, reserve, most, is_full, *pairs))
+        self.round.heard(node_id, (MEMORY, reserve, most, free, *pairs))
 
     def decide(self) -> list[tuple[int, tuple[Any, ...]]]:
         self.clock.ns += 1_000_000_000
@@ -173,7 +172,7 @@ def test_each_leader_is_told_what_its_groups_may_take_here() -> None:
         MEMORY,
         reserve,
         most_bytes(64 * MIB, 4),
-        False,
+        64 * MIB // 3,
         ((2, 15 * MIB),),
         (),
     )
@@ -191,21 +190,18 @@ def test_nothing_is_told_to_nodes_that_do_not_know_it_nor_before_all_do() -> Non
     assert world.groups[2].share_bytes == 0, "nothing may be evicted"
 
 
-def test_without_eviction_there_are_no_shares_but_full_nodes_are_known() -> None:
-    world = World(led(1), led(2, HERE, ELSEWHERE), Group(3, THERE, HERE, THERE))
+def test_without_eviction_there_are_no_shares_but_what_is_free_elsewhere_is_known() -> None:
+    world = World(led(1), led(2, HERE, ELSEWHERE), led(4, HERE), Group(3, THERE, HERE, THERE))
     world.evicts = False
-    world.hear(THERE, {1: MIB}, is_full=True)
-    world.hear(ELSEWHERE, {1: MIB, 2: MIB})
+    world.groups[3].machine.bytes_used = 40 * MIB
+    world.groups[3].machine.tables = 2 * MIB
+    world.hear(THERE, {1: MIB}, free=3)
+    world.hear(ELSEWHERE, {1: MIB, 2: MIB}, free=5)
     ((_, item),) = world.decide()
     assert world.groups[1].share_bytes == 0
-    assert world.room.full_groups == {1}
-    assert item[3] is False
-    world.groups[3].machine.bytes_used = 64 * MIB - 64 * MIB // FULL_PARTS
-    world.groups[3].machine.tables = 1
-    world.decide()
-    ((_, item),) = world.decide()
-    assert item[3] is True
-    assert world.room.table_bytes == 1
+    assert world.room.free_bytes == {1: 3, 2: 5}
+    assert world.room.table_bytes == 2 * MIB
+    assert item[3] == 11 * MIB, "22 MiB, for two leaders"
 
 
 def test_what_is_lent_comes_on_top_and_is_called_back() -> None:
@@ -325,15 +321,15 @@ def test_one_look_moves_a_bounded_number_of_entries() -> None:
     "item",
     [
         (MEMORY,),
-        (MEMORY, 1, 1, True, ()),
-        (MEMORY, -1, 1, True, (), ()),
-        (MEMORY, 1, 1, 1, (), ()),
-        (MEMORY, 1, 1, True, ((1,),), ()),
-        (MEMORY, 1, 1, True, ((1, -1),), ()),
-        (MEMORY, 1, 1, True, ((0, 1),), ()),
-        (MEMORY, 1, 1, True, (), ((1, "x"),)),
-        (MEMORY, 1, 1 << 61, True, (), ()),
-        (MEMORY, 1, 1, True, ((1, 1),) * 5000, ()),
+        (MEMORY, 1, 1, 1, ()),
+        (MEMORY, -1, 1, 1, (), ()),
+        (MEMORY, 1, 1, True, (), ()),
+        (MEMORY, 1, 1, 1, ((1,),), ()),
+        (MEMORY, 1, 1, 1, ((1, -1),), ()),
+        (MEMORY, 1, 1, 1, ((0, 1),), ()),
+        (MEMORY, 1, 1, 1, (), ((1, "x"),)),
+        (MEMORY, 1, 1 << 61, 1, (), ()),
+        (MEMORY, 1, 1, 1, ((1, 1),) * 5000, ()),
     ],
 )
 def test_an_item_of_another_form_is_refused(item: tuple[Any, ...]) -> None:

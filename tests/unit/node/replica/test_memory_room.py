@@ -57,12 +57,18 @@ def test_without_eviction_the_nodes_memory_decides_tables_included(room: MemoryR
     assert not refuses(room, group, MIB, 63 * MIB)
 
 
-def test_without_eviction_a_full_node_of_the_shard_refuses_as_well(room: MemoryRoom) -> None:
-    room.full_groups = frozenset((OTHER,))
+def test_without_eviction_what_is_free_on_other_nodes_counts_as_well(room: MemoryRoom) -> None:
+    room.free_bytes = {OTHER: 100}
     one, other = Group(GROUP), Group(OTHER)
     one.evicts = other.evicts = False
-    assert not refuses(room, one, 1)
+    assert refuses(room, other, 101)
+    assert not refuses(room, one, 60), "not there, but this node cannot tell"
+    assert not refuses(room, other, 40)
     assert refuses(room, other, 1)
+    room.pass_second()
+    assert refuses(room, other, 1), "they may not have counted it yet"
+    room.pass_second()
+    assert not refuses(room, other, 100)
 
 
 def test_with_eviction_small_items_always_fit_and_are_lent_nothing(room: MemoryRoom) -> None:
