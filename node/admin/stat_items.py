@@ -26,6 +26,7 @@ _PAGE_BYTES: Final = 1 << 20
 _ITEM_COUNTERS: Final = {
     "outofmemory": "store_no_memory",
     "reclaimed": "reclaimed",
+    "expired_unfetched": "expired_unfetched",
     "evicted": "evictions",
     "evicted_unfetched": "evicted_unfetched",
     "evicted_active": "evicted_active",
@@ -33,7 +34,7 @@ _ITEM_COUNTERS: Final = {
 }
 _ITEM_NOTHING: Final = (
     *("number_hot", "number_warm", "number_cold", "age_hot", "age_warm", "age"),
-    *("evicted_nonzero", "evicted_time", "tailrepairs", "expired_unfetched"),
+    *("evicted_nonzero", "evicted_time", "tailrepairs"),
     *("crawler_reclaimed", "lrutail_reflocked"),
     *("moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims"),
     *("hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp"),
