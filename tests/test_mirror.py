@@ -75,7 +75,7 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
         "a large value from its line to its end, with what brings it into its shard",
     ),
     "node/clients/meta_writes.py": (
-        ("tests/unit/node/clients/test_meta_requests.py",),
+        ("tests/unit/node/clients/test_meta_handlers.py",),
         "meta commands that are writes, beside those that are reads",
     ),
     # Nothing in them runs.
