@@ -12,6 +12,7 @@ from quorumcache.node.store.commands import (
     OP_TICK,
 )
 from quorumcache.node.store.results import removed_items
+from quorumcache.node.store.store import shard_store
 
 if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup
@@ -51,7 +52,9 @@ class Expiry:
                 continue
             due = machine.due_expirations(now_ms, EXPIRE_BATCH)
             if due:
-                self._submit(group, (0, 0, 0, OP_EXPIRE, b"", tuple(due)))
+                hint = shard_store(machine).hint
+                unfetched = sum(not hint(key)[0] for key, _ in due)
+                self._submit(group, (0, 0, 0, OP_EXPIRE, b"", tuple(due)), unfetched)
                 continue
             idle_ms = self._session_idle_ms
             old = machine.expired_sessions(now_ms, idle_ms)
@@ -67,8 +70,8 @@ class Expiry:
         """The group has left this node."""
         self._expiring.discard(group_id)
 
-    def _submit(self, group: ReplicaGroup, command: tuple[object, ...]) -> None:
-        sweep = _Sweep(self._expiring, group.group_id, self._counters)
+    def _submit(self, group: ReplicaGroup, command: tuple[object, ...], unfetched: int = 0) -> None:
+        sweep = _Sweep(self._expiring, group.group_id, self._counters, unfetched)
         self._expiring.add(group.group_id)
         try:
             group.submit(command, 0, sweep)
@@ -80,15 +83,21 @@ class Expiry:
 class _Sweep:
     """Waiter of a sweep's command: whatever became of it, the group may be swept again."""
 
-    __slots__ = ("_counters", "_expiring", "_group_id")
+    __slots__ = ("_counters", "_expiring", "_group_id", "_unfetched")
 
-    def __init__(self, expiring: set[int], group_id: int, counters: Counters) -> None:
+    def __init__(
+        self, expiring: set[int], group_id: int, counters: Counters, unfetched: int
+    ) -> None:
+        """`unfetched`: how many of the items that it removes were never hit."""
+        self._unfetched = unfetched
         self._counters = counters
         self._expiring = expiring
         self._group_id = group_id
 
     def on_result(self, result: Result) -> None:
-        self._counters.reclaimed += removed_items(result)
+        removed = removed_items(result)
+        self._counters.reclaimed += removed
+        self._counters.expired_unfetched += min(self._unfetched, removed)
         self._expiring.discard(self._group_id)
 
     def on_refused(self, why: str) -> None:
