@@ -401,8 +401,13 @@ class MemcachedConnection(asyncio.Protocol):
         order = conversation.order
         if replies.out:
             self._flush()
-        if replies.stream is not None and not self._go_on_streaming():
-            return
+        if replies.stream is not None:
+            if replies.is_cut():
+                event(log, "warning", "value_cut", client=self.client_address)
+                self.abort()
+                return
+            if not replies.is_paused and replies.pull():
+                self._flush()
         if conversation.unfinished is not None and not replies.is_paused:
             begin, conversation.unfinished = conversation.unfinished, None
             begin()
@@ -425,21 +430,6 @@ class MemcachedConnection(asyncio.Protocol):
         elif self._reading_paused and not backlog and not conversation.is_blocked():
             self._reading_paused = False
             transport.resume_reading()
-
-    def _go_on_streaming(self) -> bool:
-        """Send the next piece of the large value that is being sent, one per turn of the loop.
-        False: the rest of it cannot be had, and the connection is closed.
-        """
-        replies = self.replies
-        stream = replies.stream
-        assert stream is not None
-        if stream.is_broken:
-            event(log, "warning", "value_cut", client=self.client_address)
-            self.abort()
-            return False
-        if not replies.is_paused and not replies.out and replies.pull():
-            self._flush()
-        return True
 
     def _flush(self) -> None:
         """Hand replies to the transport until it has enough."""

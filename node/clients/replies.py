@@ -224,12 +224,17 @@ class Replies:
         pieces.clear()
         return True
 
+    def is_cut(self) -> bool:
+        """The rest of the value that is being sent cannot be had."""
+        return self.stream is not None and self.stream.is_broken
+
     def pull(self) -> bool:
-        """Take the next piece of the stream to `out`. False: it is not here yet."""
+        """Take the next piece of the value that is being sent to `out`, one per turn of the loop.
+        False: it is not here yet, or has to wait.
+        """
         stream = self.stream
-        assert stream is not None
-        piece = stream.take()
-        if piece is None:
+        piece = None if stream is None or self.out else stream.take()
+        if stream is None or piece is None:
             return False
         self.out.append(piece)
         self.reply_bytes += len(piece)

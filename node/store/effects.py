@@ -183,7 +183,10 @@ def _arithmetic(state: ShardState, command: Command, now_ms: int, *, increment: 
     text = padded(number, len(text))
     data = b"%b %d\r\n%b\r\n" % (item[ITEM_DATA:space], len(text), text)
     # Unlike memcached, where a longer number makes a stale item fresh and a shorter one does not.
+    was_hit = state.hint(key)[0]
     rewrite(state, key, item, item[0], new_unique(state, None), data)
+    if was_hit:
+        state.note_hit(key)  # It is the same item as before.
     return NUMBER, number
 
 
@@ -215,6 +218,7 @@ def _retime(state: ShardState, command: Command, now_ms: int) -> bytes | None:
     elif item[0] & ENDS:
         item = pack_header(item[0] & ~ENDS, 0, 0)[:9] + item[9:]
         state.put(key, item)
+    state.note_hit(key)
     return item
 
 

@@ -121,12 +121,16 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
             is_won = is_below(ends, recache, now_ms, state.batch_wall_ms)
     if is_won:
         bits |= WON
-    if item is not None and b"u" not in flags:
-        state.note_hit(key)
     if item is None or ends != old_ends:
+        was_hit = state.hint(key)[0]
         place(state, key, bits, ends, unique, data)
-    elif is_won:
-        rewrite(state, key, item, bits, unique, data)
+    else:
+        was_hit = False
+        if is_won:
+            was_hit = state.hint(key)[0]
+            rewrite(state, key, item, bits, unique, data)
+    if was_hit or b"u" not in flags:
+        state.note_hit(key)  # It is the same item as before, and one that N makes counts as used.
     shown = data if b"v" in flags else data[: data.index(b"\r\n") + 2]
     if shown[-1] != LINE_FEED:
         bits |= PIECES
@@ -225,7 +229,10 @@ def meta_delete(state: ShardState, command: Command, now_ms: int) -> Result:
         ends = resolve_exptime(command[META_DELETE_EXPTIME], now_ms, state.batch_wall_ms)
     data = wire_data(command[META_DELETE_CLIENT_FLAGS], b"") if empties else item[ITEM_DATA:]
     unique = _unique(state, flags, command[META_DELETE_UNIQUE])
+    was_hit = state.hint(key)[0]
     place(state, key, STALE if marks else 0, ends, unique, data)
+    if was_hit and not empties:
+        state.note_hit(key)  # It is the same value as before.
     return META_MARKED if marks else DELETED
 
 
@@ -264,10 +271,13 @@ def meta_arithmetic(state: ShardState, command: Command, now_ms: int) -> Result:
             before = ends
             ends = resolve_exptime(command[META_COUNT_VIVIFY], now_ms, state.batch_wall_ms)
     unique = _unique(state, flags, command[META_COUNT_UNIQUE])
+    was_hit = state.hint(key)[0]
     if item is not None and ends == old_ends:
         rewrite(state, key, item, bits, unique, data)
     else:
         place(state, key, bits, ends, unique, data)
+    if was_hit:
+        state.note_hit(key)  # It is the same item as before.
     if item is not None and b"c" not in flags:
         return NUMBER, number
     code = META_COUNTED if item is not None else META_NUMBER_MADE

@@ -18,7 +18,6 @@ from tests.support.wire import DEADLINE_S
 def test_pymemcache_integration_tests(empty_cluster: Cluster, tmp_path: Path) -> None:
     file = Path(library("pymemcache").__file__).parent / "test" / "test_integration.py"
     words = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "-W", "ignore", "-m", "integration"]
-    words += ["-k", "not test_misc"]  # cache_memlimit
     server = ["--server=127.0.0.1", f"--port={empty_cluster['b'].port}"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words, f"--rootdir={tmp_path}", str(file), *server],

@@ -115,8 +115,14 @@ IMPORTED_BY = {
     "node.wal.queue.QUEUED_BYTES_MAX": ("node.replica.host",),
     "node.clients.retrievals.WINDOW_KEYS": ("node.clients.handlers",),
     "node.clients.context.REPLY_BYTES_MAX": ("node.clients.server",),
-    "node.clients.replies.SLOTS_MAX": ("node.clients.connection",),
-    "node.clients.replies.WRITE_CHUNK_BYTES": ("node.clients.connection",),
+    "node.clients.replies.SLOTS_MAX": (
+        "node.clients.connection",
+        "node.clients.plain_meta_gets",
+    ),
+    "node.clients.replies.WRITE_CHUNK_BYTES": (
+        "node.clients.connection",
+        "node.clients.plain_meta_gets",
+    ),
     "node.replica.group.BATCH_BYTES_MAX": ("node.node",),
     "node.store.large.LARGE_VALUE_BYTES": ("node.protocol.value_blocks",),
     "node.store.large.PIECE_BYTES": ("node.protocol.value_blocks",),

@@ -8,6 +8,7 @@ import pytest
 
 from quorumcache.node.node import Node
 from quorumcache.node.store.store import ShardStore, shard_store
+from tests.simulation.elastic_world import ElasticWorld
 from tests.simulation.linearizability import ILLEGAL, LEGAL, check_key
 from tests.simulation.model import Model
 from tests.simulation.stage import Stage, Wire
@@ -62,6 +63,16 @@ def test_faults_while_memory_is_short(seed: int) -> None:
     world = World(WorldConfig(seed=seed, fault_seconds=3.0))
     assert world.may_evict
     assert world.run().totals["evictions"] > 0
+
+
+@pytest.mark.parametrize("seed", [17, 46])
+def test_replicas_move_while_memory_is_short(seed: int) -> None:
+    """Nodes come and go; a new replica gets a snapshot, and evicts when it comes to lead."""
+    world = ElasticWorld(WorldConfig(seed=seed, fault_seconds=4.0, elastic=True))
+    assert world.may_evict
+    totals = world.run().totals
+    assert totals["evictions"] > 0
+    assert totals["moves_completed"] > 0
 
 
 # -- step by step ----------------------------------------------------------------------------------

@@ -119,6 +119,8 @@ class TextConnection:
                 return b"" if noreply else SHUTDOWN_LINE
             case Verbosity(_, noreply):
                 return b"" if noreply else OK_LINE
+            case Shutdown(_, noreply):
+                return b"" if noreply else SHUTDOWN_LINE
             case Immediate(reply) | BinaryClient(reply):
                 return reply
             case Quit():

@@ -21,9 +21,8 @@ anything. Lines that are sent one after the other go out together.
 
 Tags: `45` for what memcached 1.6.45 does and 1.6.18 does not; `ours` for what only QuorumCache
 does; `node` for what only a whole node answers; `fine` for a clock finer than memcached's; `whole`
-for what must not be split into pieces; `here` if all its connections must go to one node; `single`
-where what a node answers depends on the shards that it leads. A case that is `ours` or `fine` has a
-line with `~`.
+for what must not be split into pieces; `here` if all its connections must go to one node; `alone`
+for a node that leads all shards. A case that is `ours` or `fine` has a line with `~`.
 """
 
 import re
@@ -40,7 +39,7 @@ from tests.support.text_server import TextConnection, TextServer
 from tests.support.wire import DEADLINE_S
 
 PLAYS_MAX = 5
-"""How often a case that waits is played over a socket at most."""
+"""How often a case that waits, or looks at times, is played over a socket at most."""
 
 LATE_S = 0.5
 """A play that lost more time than this between its commands proves nothing: an item of one second
@@ -67,6 +66,11 @@ class Case(NamedTuple):
     def waits(self) -> bool:
         """Time has to pass in it."""
         return any(step.kind == "wait" for step in self.steps)
+
+    @property
+    def is_timed(self) -> bool:
+        """How fast it is played shows in its replies."""
+        return self.waits or any(re.search(r"\{\d+\.\.\d+\}", step.text) for step in self.steps)
 
 
 class Pattern(Protocol):
@@ -355,7 +359,7 @@ def play(case: Case, port: int, *, others: Sequence[int] = (), late_s: float = L
     Its further connections go to `others` in turn, the same cache at other ports. Again, if it
     fails after more than `late_s` seconds were lost between its commands.
     """
-    for plays_left in reversed(range(PLAYS_MAX if case.waits else 1)):
+    for plays_left in reversed(range(PLAYS_MAX if case.is_timed else 1)):
         with closing(SocketPeer("127.0.0.1", port)) as peer:
             empty(peer)
         timer = Timer()
