@@ -31,12 +31,14 @@ LIBRARY = "quorumcache.node.native"
 ROOMS = {
     ".": "cluster_time inbox state_machine",
     "clients": (
-        "connection context conversation events failures handlers key_dump lanes order prefixes"
-        " replies retrievals watch write_room writes"
+        "connection context conversation events failures handlers key_dump lanes large_handlers"
+        " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets prefixes replies"
+        " retrievals uploads value_streams watch write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",
     "directory": "state",
+    "housekeeping": "evictions",
     "operations": "*",
     "peers": (
         "codec consensus_items consensus_transport datagram_paths items link network open_links"
@@ -55,7 +57,8 @@ COMPILED = sorted(
     for path in glob(f"{PACKAGE}/{room}/{name}.py")
     if not path.endswith("__init__.py")
 )
-"""What a request passes. Not: what starts, watches and tells, where time is no matter."""
+"""What a request passes, and whatever inherits from it, since no interpreted class can inherit from
+a compiled one. Not: what starts, watches and tells, where time is no matter."""
 
 
 BUILDS = {"build", "build_ext", "bdist_wheel", "develop", "editable_wheel", "install"}

@@ -2,7 +2,7 @@
 
 Status 0: measured. 1: could not measure, said why. 2: wrong arguments. 3: measured, but requests
 failed, reads were wrong, or something was lost. 4: measured, but a goal was missed (`elastic`,
-`move` and `hitratio`). 130 / 143: interrupted.
+`move`, `hitratio` and `large`). 130 / 143: interrupted.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ from quorumcache.bench.hitratio import (
 )
 from quorumcache.bench.hitratio import goals as hit_ratio_goals
 from quorumcache.bench.idle import idle_table, measure_idle
+from quorumcache.bench.large import goals as large_goals
+from quorumcache.bench.large import large_table, measure_large
 from quorumcache.bench.measure import Progress, measure_rounds
 from quorumcache.bench.memory import measure_memory, memory_table
 from quorumcache.bench.moving import (
@@ -93,6 +95,7 @@ def _main(arguments: list[str] | None) -> int:
         "idle": _idle,
         "memory": _memory,
         "hitratio": _hit_ratio,
+        "large": _large,
         "client": _client,
     }
     caught: list[int] = []
@@ -339,6 +342,25 @@ def _hit_ratio(arguments: argparse.Namespace, command: str) -> int:
     picture.write_text(hit_ratio_picture(points, command))
     print(f"picture: {picture}")
     return exit_status(sum(p.replay.wrong for p in points), hit_ratio_goals(points, plan.traces))
+
+
+def _large(arguments: argparse.Namespace, command: str) -> int:
+    cluster = options.cluster_options(arguments)
+    flags = ("--max-item-size", str(2 * arguments.value_size), *cluster.node_flags)
+    cluster = replace(cluster, node_flags=flags)
+    report = _begin(command, cluster.describe(), [])
+    with LocalCluster(cluster) as target:
+        rows = measure_large(
+            target,
+            value_bytes=arguments.value_size,
+            rate=arguments.rate,
+            seconds=arguments.seconds,
+            say=_sayer(arguments),
+        )
+    table = large_table(rows, arguments.value_size, arguments.rate)
+    _print_table(table)
+    _finish(arguments, _with_tables(report, table))
+    return exit_status(sum(row.failures for row in rows), large_goals(rows))
 
 
 def _cluster_of(cluster: ClusterOptions, memory_bytes: int) -> Target:

@@ -27,6 +27,7 @@ _EPILOG = """examples:
   quorumcache-bench idle
   quorumcache-bench memory
   quorumcache-bench hitratio                   a full cache: which items does it keep?
+  quorumcache-bench large                      small gets beside values of 16 MiB
   quorumcache-bench client                     AsyncClient beside aiomcache
 """
 
@@ -82,6 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_output(memory)
     _add_hit_ratio(
         commands.add_parser("hitratio", help="hit ratios of a full cache, by generated traces")
+    )
+    _add_large(
+        commands.add_parser("large", help="latency of small gets beside large sets and gets")
     )
     client = commands.add_parser("client", help="calls per second of AsyncClient and aiomcache")
     client.add_argument("--rounds", type=_count, default=25, help="rounds in turn (default: 25)")
@@ -209,6 +213,20 @@ def _add_hit_ratio(hit_ratio: argparse.ArgumentParser) -> None:
     _add_cluster(hit_ratio, nodes=1, durability="memory")
     _add_baseline(hit_ratio)
     _add_output(hit_ratio)
+
+
+def _add_large(large: argparse.ArgumentParser) -> None:
+    large.add_argument(
+        "--value-size", type=_size, default=16 << 20, metavar="BYTES", help="default: 16m"
+    )
+    large.add_argument(
+        "--rate", type=_count, default=500, help="small gets per second (default: 500)"
+    )
+    large.add_argument(
+        "--seconds", type=_seconds, default=20.0, help="time for each stream (default: 20)"
+    )
+    _add_cluster(large)
+    _add_output(large)
 
 
 def _add_steady(parser: argparse.ArgumentParser) -> None:

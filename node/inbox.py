@@ -25,6 +25,7 @@ from quorumcache.node.peers.items import (
     FITNESS,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
+    HOT_KEYS,
     MAP_REQUEST,
     MEMORY,
     RARE_KINDS,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from quorumcache.node.directory.office import DirectoryOffice
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.housekeeping.fitness import Fitness
+    from quorumcache.node.housekeeping.hot_keys import HotKeysTeller
     from quorumcache.node.housekeeping.memory_round import MemoryRound
     from quorumcache.node.housekeeping.timekeeper import Timekeeper
     from quorumcache.node.operations.coordinator import Coordinator
@@ -67,6 +69,7 @@ class Inbox:
         members: Members,
         fitness: Fitness,
         memory: MemoryRound,
+        hot_keys: HotKeysTeller,
         on_told: Callable[[], None],
         on_join: Callable[[Asker, bytes], bool],
     ) -> None:
@@ -84,6 +87,7 @@ class Inbox:
         self._members = members
         self._fitness = fitness
         self._memory = memory
+        self._hot_keys = hot_keys
         self._on_told = on_told
         self._on_join = on_join
         self.peers: PeerNetwork | None = None
@@ -120,6 +124,8 @@ class Inbox:
             self._fitness.heard(node_id, item)
         elif item[0] == MEMORY:
             self._memory.heard(node_id, item)
+        elif item[0] == HOT_KEYS:
+            self._hot_keys.heard(node_id, item)
         else:
             self._follower.on_item(node_id, item)
 

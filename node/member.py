@@ -22,6 +22,8 @@ from quorumcache.node.founding.progress import FoundingProgress
 from quorumcache.node.founding.seeking import Seeker
 from quorumcache.node.housekeeping.disk_keeper import DiskKeeper
 from quorumcache.node.housekeeping.fitness import LOOK_MS, Fitness
+from quorumcache.node.housekeeping.hot_keys import LOOK_MS as HOT_KEYS_LOOK_MS
+from quorumcache.node.housekeeping.hot_keys import HotKeysTeller
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.housekeeping.memory_round import ROUND_MS, MemoryRound
 from quorumcache.node.inbox import Inbox
@@ -82,6 +84,7 @@ class Member:
             peers=basics.network,
         )
         self.memory = MemoryRound(host, basics.memory, basics.network, basics.clock)
+        self._hot_keys = HotKeysTeller(host, basics.network, basics.clock)
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""
         if durable.disk is not None and durable.plan is not None:
@@ -178,6 +181,7 @@ class Member:
             members=members,
             fitness=self.fitness,
             memory=self.memory,
+            hot_keys=self._hot_keys,
             on_told=self._update_peers,
             on_join=self.admission.question,
         )
@@ -252,6 +256,7 @@ class Member:
             on_bug=office.bug,
         )
         rounds.in_sweeps(self.memory.tidy)
+        rounds.in_sweeps(self._hot_keys.look, every_ms=HOT_KEYS_LOOK_MS, on_bug=self.office.bug)
         rounds.in_sweeps(self.memory.decide, every_ms=ROUND_MS)
         rounds.in_sweeps(office.addresses.tell, every_ms=TELL_MS, on_bug=office.bug)
         if self._durable.peer_starts is not None:

@@ -42,9 +42,10 @@ from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import REPLY_BYTES_MAX, Serving
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX
 from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX
-from quorumcache.node.settings.checks import ITEM_BYTES_LIMIT, check_config
+from quorumcache.node.settings.checks import check_config
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.settings.users import Users
+from quorumcache.node.state_machine import WHOLE_ITEM_BYTES_MAX
 from quorumcache.node.storage.secret import Secret
 from quorumcache.ring import NodeInfo
 from quorumcache.ring.address import parse_addresses
@@ -53,11 +54,11 @@ if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
     from quorumcache.node.storage.disk import Disk
 
-assert BATCH_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= ENTRY_BYTES_MAX
+assert BATCH_BYTES_MAX + 2 * WHOLE_ITEM_BYTES_MAX <= ENTRY_BYTES_MAX
 assert ENTRY_BYTES_MAX + APPEND_BYTES_MAX <= FRAME_BYTES_MAX * 3 // 4
-assert REPLY_BYTES_MAX + 2 * ITEM_BYTES_LIMIT <= FRAME_BYTES_MAX // 2
-# An item is at most twice its limit long, whatever is packed around it. So every entry, append and
-# answer fits a frame.
+assert REPLY_BYTES_MAX + 2 * WHOLE_ITEM_BYTES_MAX <= FRAME_BYTES_MAX // 2
+# An item that travels whole is at most twice that long, whatever is packed around it. So every
+# entry, append and answer fits a frame.
 
 
 class Node(Observed):

@@ -32,6 +32,10 @@ DIRECTORY_GROUP_ID: Final = 0
 ITEM_BYTES_MAX: Final = 1 << 20
 """Default of the item limit, memcached's `-I 1m`."""
 
+WHOLE_ITEM_BYTES_MAX: Final = 8 << 20
+"""The largest limit on items in a cluster with nodes that know no values in pieces: there an item
+travels whole, and a larger one would hold up heartbeats until leaders fall."""
+
 BATCH_VERSION: Final = 2
 """See the module docstring. Version 1 was `[ now_ms, [ command, ... ] ]`."""
 
@@ -210,6 +214,10 @@ class StateMachine:
 
     def expired_sessions(self, now_ms: int, idle_ms: int) -> list[int]:
         """Sessions that have been idle for `idle_ms` or more; empty if it has none."""
+        return []
+
+    def idle_uploads(self, now_ms: int, idle_ms: int) -> list[int]:
+        """Uploads of large values that have been idle for `idle_ms`; empty if it has none."""
         return []
 
     def peek(self, key: bytes) -> Peeked:

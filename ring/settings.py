@@ -24,7 +24,7 @@ MOVE_RATE_MIN: Final = 64 << 10
 MOVE_RATE_MAX: Final = 1 << 40
 
 MAX_ITEM_SIZE_MIN: Final = 1 << 10
-MAX_ITEM_SIZE_MAX: Final = 8 << 20
+MAX_ITEM_SIZE_MAX: Final = 128 << 20
 
 REPLICATIONS: Final = (1, 3, 5)
 """An even number of replicas bears no more failures than one less."""

@@ -85,7 +85,7 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "observed": "storage peers operations founding admin clients basics member",
     "node": (
-        "errors clock settings consensus storage peers replica operations founding"
+        "errors clock settings state_machine consensus storage peers replica operations founding"
         " housekeeping admin clients basics member observed"
     ),
     "process": "errors clock settings telemetry system consensus storage founding node",

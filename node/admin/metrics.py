@@ -92,6 +92,7 @@ PLAIN: dict[str, str] = {
     "bytes_read": "Bytes received from clients.",
     "bytes_written": "Bytes sent to clients.",
     "reclaimed": "Expired items removed, as leader.",
+    "expired_unfetched": "Of those that the sweep removed: items never hit since they were stored.",
     "evictions": "Items removed to make room, as leader.",
     "evicted_unfetched": "Of those: items that were never hit since they were stored.",
     "evicted_active": "Of those: items that were hit after they had been chosen.",

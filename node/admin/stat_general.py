@@ -46,6 +46,7 @@ _PLAIN_COUNTERS = (
 # The same, of those that come behind the memory.
 _LATE_COUNTERS = (
     "total_items",
+    "expired_unfetched",
     "evicted_unfetched",
     "evicted_active",
     "evictions",
@@ -82,7 +83,6 @@ _NOTHING = (
     "unexpected_napi_ids",
     "round_robin_fallback",
     "slab_global_page_pool",
-    "expired_unfetched",
     "crawler_reclaimed",
     "lrutail_reflocked",
     "moves_to_cold",

@@ -12,7 +12,7 @@ from typing import Final
 
 from quorumcache.node.admin.view import ObservedNode, role_name, shard_groups
 from quorumcache.node.protocol.requests import ITEM_CLASS, SLAB_CLASS_MAX
-from quorumcache.node.store.item import ITEM_DATA, expires_at_ms
+from quorumcache.node.store.item import expires_at_ms, value_bytes
 from quorumcache.ring.address import is_unix
 
 END: Final = b"END\r\n"
@@ -26,6 +26,7 @@ _PAGE_BYTES: Final = 1 << 20
 _ITEM_COUNTERS: Final = {
     "outofmemory": "store_no_memory",
     "reclaimed": "reclaimed",
+    "expired_unfetched": "expired_unfetched",
     "evicted": "evictions",
     "evicted_unfetched": "evicted_unfetched",
     "evicted_active": "evicted_active",
@@ -33,7 +34,7 @@ _ITEM_COUNTERS: Final = {
 }
 _ITEM_NOTHING: Final = (
     *("number_hot", "number_warm", "number_cold", "age_hot", "age_warm", "age"),
-    *("evicted_nonzero", "evicted_time", "tailrepairs", "expired_unfetched"),
+    *("evicted_nonzero", "evicted_time", "tailrepairs"),
     *("crawler_reclaimed", "lrutail_reflocked"),
     *("moves_to_cold", "moves_to_warm", "moves_within_lru", "direct_reclaims"),
     *("hits_to_hot", "hits_to_warm", "hits_to_cold", "hits_to_temp"),
@@ -162,7 +163,5 @@ def _item_lines(node: ObservedNode) -> Iterator[bytes]:
             end_ms = expires_at_ms(item)
             if end_ms and end_ms <= now_ms:
                 continue
-            # Wire data: b" <flags> <len>\r\n<value>\r\n".
-            value_bytes = item[ITEM_DATA : item.index(b"\r\n", ITEM_DATA)].rsplit(b" ", 1)[1]
             end = node.time.wall_of(end_ms) // 1000 if end_ms else 0
-            yield b"ITEM %s [%s b; %d s]\r\n" % (key, value_bytes, end)
+            yield b"ITEM %s [%d b; %d s]\r\n" % (key, value_bytes(item), end)

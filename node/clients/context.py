@@ -17,6 +17,7 @@ from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.read_levels import LINEARIZABLE_NS
 from quorumcache.node.protocol.responses import version_line
+from quorumcache.node.protocol.value_blocks import ValueLimits
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event, get_logger
@@ -135,6 +136,8 @@ class ClientContext:
         self.reply_bytes_max: int = REPLY_BYTES_MAX
         """The present share of each connection in what all may hold, see `server.py`."""
         self.write_room = WriteRoom()
+        self.value_limits = ValueLimits(lambda: coordinator.host.may_use_new_ops)
+        """Which values of clients go in pieces."""
         self.controls = controls
         self.events = ClientEvents(counters, monotonic_ns, controls.wall_ms)
         self.is_dumping: Callable[[], bool] = _nothing_runs

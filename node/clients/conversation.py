@@ -17,6 +17,27 @@ from quorumcache.node.operations.read_levels import LINEARIZABLE_NS
 from quorumcache.node.protocol.requests import Once, Request
 
 
+class UploadRoom:
+    """A large value that is being received, as its conversation sees it (`uploads.py`).
+
+    A class and no `Protocol`: mypyc reads the attributes of a class directly.
+    """
+
+    __slots__ = ("is_full",)
+
+    def __init__(self) -> None:
+        self.is_full: bool = False
+        """Must the next piece wait?"""
+
+    def piece(self, piece: bytes) -> None:
+        """The next piece has arrived."""
+        raise NotImplementedError
+
+    def drop(self) -> None:
+        """The rest does not come: nothing may be stored, and nothing be left."""
+        raise NotImplementedError
+
+
 class Conversation:
     """See the module docstring."""
 
@@ -36,6 +57,7 @@ class Conversation:
         "replies",
         "settings",
         "unfinished",
+        "upload",
         "watching",
     )
 
@@ -61,6 +83,8 @@ class Conversation:
         """Requests that wait until there is room. Bound: what one read of the socket brought."""
         self.unfinished: Callable[[], None] | None = None
         """Begins the next window of a long retrieval, once its last one has left."""
+        self.upload: UploadRoom | None = None
+        """The large value that is being received; None also if it is received to no effect."""
         self.closing = False
         """Nothing more is executed; close when all replies are out."""
         self.watching: Callable[[], None] | None = None
@@ -78,6 +102,7 @@ class Conversation:
             or self.closing
             or self.replies.is_full
             or self.context.write_room.is_short(self.inflight_bytes)
+            or (self.upload is not None and self.upload.is_full)
         )
 
     def alone(self, request: Request) -> bool:
@@ -112,6 +137,9 @@ class Conversation:
         """The client is gone. Its operations end by themselves."""
         self.backlog.clear()
         self.unfinished = None
+        if self.upload is not None:
+            self.upload.drop()
+            self.upload = None
         self._end_watching()
         self.replies.lost()
 

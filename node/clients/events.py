@@ -35,7 +35,7 @@ from quorumcache.node.store.commands import (
     OP_PREPEND,
     OP_SET,
 )
-from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.node.store.item import value_bytes
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -188,7 +188,7 @@ class ClientEvents:
             self._prefixes.note_get(key, item is not None)
         if self.kinds & FETCHERS and self._may_write(FETCHERS):
             found = item is not None
-            size = 0 if item is None else value_bytes(item, ITEM_DATA)
+            size = 0 if item is None else value_bytes(item)
             status = b"found" if found else b"not_found"
             self._write(
                 FETCHERS,
@@ -218,7 +218,7 @@ class ClientEvents:
             is_bare = op in (OP_APPEND, OP_PREPEND)
             exptime = 0 if is_bare else args[1]
             assert type(exptime) is int
-            size = len(data) if is_bare else value_bytes(data)
+            size = len(data) if is_bare else _length(data)
             self.stored(client, COMMANDS[op].name, key, _status(op, result), exptime, size)
 
     def stored(
@@ -322,10 +322,10 @@ class ClientEvents:
                     counters.log_watcher_skipped += 1
 
 
-def value_bytes(data: bytes, start: int = 0) -> int:
-    """Length of a value, from its wire form `b" <flags> <length>\\r\\n..."` at `start`."""
-    end = data.index(b"\r\n", start)
-    return int(data[data.rindex(b" ", start, end) + 1 : end])
+def _length(data: bytes) -> int:
+    """Length of a value, from its wire form `b" <flags> <length>\\r\\n..."`."""
+    end = data.index(b"\r\n")
+    return int(data[data.rindex(b" ", 0, end) + 1 : end])
 
 
 def _quoted(key: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from quorumcache.node.clients.admin_words import ADMIN_HANDLERS
 from quorumcache.node.clients.conversation import Conversation, Handlers
+from quorumcache.node.clients.large_handlers import value_begins, value_ends, value_piece
 from quorumcache.node.clients.meta_handlers import (
     TOO_MANY_WRITES,
     meta_arithmetic,
@@ -53,6 +54,9 @@ from quorumcache.node.protocol.requests import (
     Stats,
     Store,
     Touch,
+    ValueBegins,
+    ValueEnds,
+    ValuePiece,
     Verbosity,
     Version,
 )
@@ -304,6 +308,7 @@ WRITE_HANDLERS: Final[dict[type, Callable[[Conversation, Any, WriteId], None]]] 
     Delete: _delete,
     Arithmetic: _arithmetic,
     Touch: _touch,
+    ValueBegins: value_begins,
     MetaGet: meta_get,
     MetaSet: meta_set,
     RefusedMetaSet: refused_meta_set,
@@ -318,6 +323,7 @@ NOREPLY_KINDS: Final = (
     Delete,
     Arithmetic,
     Touch,
+    ValueBegins,
     FlushAll,
     Verbosity,
     CacheMemlimit,
@@ -339,6 +345,9 @@ HANDLERS: Handlers = {
     MetaArithmetic: meta_arithmetic,
     MetaDebug: meta_debug,
     MetaNoop: meta_noop,
+    ValueBegins: value_begins,
+    ValuePiece: value_piece,
+    ValueEnds: value_ends,
     FlushAll: _flush_all,
     Stats: _stats,
     Version: _version,

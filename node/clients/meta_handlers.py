@@ -16,8 +16,8 @@ from quorumcache.node.clients.meta_requests import (
     NEEDS_UPGRADE,
     MetaDebugging,
     MetaGetting,
-    MetaWrite,
 )
+from quorumcache.node.clients.meta_writes import MetaWrite
 from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.meta_read import ASKS_HINT

@@ -8,92 +8,58 @@ of its client's, is a write from the start, as `ms`, `md` and `ma` are.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_args import meta_get_args, meta_get_asks
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Slot
+from quorumcache.node.clients.replies import Replies, Slot, ValueStream
 from quorumcache.node.clients.retrievals import Retrieval
-from quorumcache.node.clients.writes import PendingWrite
+from quorumcache.node.clients.value_streams import fill_with_stream
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.meta_read import ASKS_HINT, NO_BUMP, Hint, MetaRead
-from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import ReadOutcome, WriteOutcome
 from quorumcache.node.protocol.meta_replies import (
-    DONE,
-    meta_counted,
     meta_debug,
     meta_hit,
     meta_miss,
-    meta_status,
-    meta_stored,
 )
-from quorumcache.node.protocol.meta_replies import EXISTS as EXISTS_CODE
-from quorumcache.node.protocol.meta_replies import MISSING as MISSING_CODE
-from quorumcache.node.protocol.meta_replies import NOT_STORED as NOT_STORED_CODE
 from quorumcache.node.protocol.requests import (
-    MetaArithmetic,
     MetaDebug,
-    MetaDelete,
     MetaGet,
-    MetaSet,
 )
-from quorumcache.node.protocol.responses import OUT_OF_MEMORY_LINE, render
+from quorumcache.node.protocol.responses import render
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.commands import (
-    COMMANDS,
-    OP_APPEND,
-    OP_META_ARITHMETIC,
-    OP_META_DELETE,
     OP_META_GET,
-    OP_META_SET,
-    OP_PREPEND,
-    OP_REPLACE,
-    OP_SET,
 )
 from quorumcache.node.store.exptime import is_below
 from quorumcache.node.store.item import (
     ENDS,
-    ITEM_DATA,
+    PIECES,
     STALE,
+    VALUE_ID_BYTES,
     WON,
-    cas_unique,
     expires_at_ms,
     item_cost,
 )
 from quorumcache.node.store.results import (
-    DELETED,
-    EXISTS,
-    META_COUNTED,
     META_HIT,
     META_MADE,
-    META_MARKED,
-    META_NUMBER_MADE,
-    META_STORED,
     META_WON,
     NOT_FOUND,
-    NOT_STORED,
-    NUMBER,
     OLD_END,
     OUT_OF_MEMORY,
-    STORED,
+    shown_item,
 )
 
 NEEDS_UPGRADE: Final = (
     "some nodes do not know the meta commands that change items: finish the upgrade"
 )
 
-_NO_HINT: Final[Hint] = (0, 0)
+VALUE_GONE: Final = "the value was replaced before it could be sent"
 
-_STATUSES: Final[dict[int, str]] = {
-    STORED: "stored",
-    META_STORED: "stored",
-    NOT_STORED: "not_stored",
-    EXISTS: "exists",
-    NOT_FOUND: "not_found",
-}
-"""Words of `watch` for what became of an `ms`."""
+_NO_HINT: Final[Hint] = (0, 0)
 
 
 class MetaRetrieval(Retrieval):
@@ -156,10 +122,53 @@ class MetaRetrieval(Retrieval):
         if isinstance(outcome, Failure):
             data = conversation.context.failed(outcome)
         else:
+            item = self.shown(outcome[0])
+            if item is not None and item[0] & PIECES:
+                self._open(outcome[0], item)
+                return
             data = self.answer(outcome[0])
         self.replies.came(self.reserved, 1, len(data))
         conversation.order.ended(self.lane, False)
         self.replies.fill(self.slot, data)
+
+    def shown(self, item: bytes | None) -> bytes | None:
+        """The packed item whose value the reply has; None if it has none."""
+        return None
+
+    def _open(self, item: bytes | None, shown: bytes) -> None:
+        """The reply has the value of a large item."""
+        read = self.read
+        assert read is not None
+
+        def opened(stream: ValueStream | Failure | None) -> None:
+            conversation, replies = self.conversation, self.replies
+            if stream is None and read.result is None:
+                self.start(conversation.coordinator.deadline_ns())
+                return
+            if stream is None:
+                stream = Failure(VALUE_GONE, outcome_known=False)
+            conversation.order.ended(self.lane, False)
+            if isinstance(stream, Failure):
+                data = conversation.context.failed(stream)
+            else:
+                data = self.answer(item)
+            replies.came(self.reserved, 1, len(data))
+            fill_meta_hit(replies, self.slot, data, stream)
+
+        self.open_value(self.lane.group_id, self.key, shown, read.target, opened)
+
+
+def fill_meta_hit(replies: Replies, slot: Slot, data: bytes, stream: ValueStream | Failure) -> None:
+    """Complete the reply to an `mg` of a large item. `data`: as rendered of the item, so with the
+    number of the value in place of the value, if it has one at all.
+    """
+    if isinstance(stream, Failure):
+        replies.fill(slot, data)
+    elif data.startswith(b"VA "):
+        fill_with_stream(replies, slot, data[:-VALUE_ID_BYTES], stream, b"\r\n")
+    else:
+        stream.close()
+        replies.fill(slot, data)
 
 
 class MetaGetting(MetaRetrieval):
@@ -211,6 +220,13 @@ class MetaGetting(MetaRetrieval):
         assert read is not None
         read.changed(outcome)
 
+    def shown(self, item: bytes | None) -> bytes | None:
+        if not self.request.with_value:
+            return None
+        read = self.read
+        assert read is not None
+        return item if read.result is None else shown_item(read.result)
+
     def answer(self, item: bytes | None) -> bytes:
         read = self.read
         assert read is not None
@@ -251,7 +267,7 @@ def render_get(
 ) -> bytes:
     """The reply to an `mg`, and its counting, by the result of OP_META_GET."""
     counters = conversation.counters
-    code, carried = _parts(result)
+    code, carried = parts_of(result)
     is_hit = code in (META_HIT, META_WON, META_MADE)
     events = conversation.context.events
     if events.is_on:
@@ -282,142 +298,10 @@ def render_get(
     return render(result)
 
 
-def _parts(result: Result) -> tuple[int, bytes]:
+def parts_of(result: Result) -> tuple[int, bytes]:
     """The code of a result, and the bytes that it carries, if it does."""
     if type(result) is int:
         return result, b""
     assert type(result) is tuple
     code, carried = result
     return code, carried if type(carried) is bytes else b""
-
-
-class MetaWrite(PendingWrite):
-    """A meta command that is a write from the start, from its lane to its reply."""
-
-    __slots__ = ("request",)
-
-    def __init__(
-        self,
-        conversation: Conversation,
-        slot: Slot | None,
-        lane: GroupLane,
-        op: int,
-        request: MetaGet | MetaSet | MetaDelete | MetaArithmetic,
-        args: tuple[object, ...],
-        size: int,
-        identity: WriteId | None,
-    ) -> None:
-        super().__init__(conversation, slot, lane, op, request.key, args, size, None, identity)
-        self.request: Any = request
-
-    def _tell(self, outcome: WriteOutcome) -> None:
-        if isinstance(outcome, Failure):
-            return
-        events, number = self.conversation.context.events, self.conversation.number
-        code, request = _parts(outcome)[0], self.request
-        if self.op == OP_META_SET:
-            is_cas = request.compare is not None and request.mode in (OP_SET, OP_REPLACE)
-            status = _STATUSES.get(code, "no_memory")
-            if code == NOT_FOUND and not is_cas:
-                status = "no_memory"
-            word = "cas" if is_cas else COMMANDS[request.mode].name
-            size = _value_bytes(request, b"")
-            exptime = request.exptime or 0
-            events.stored(number, word, self.key, status, exptime, size, is_meta=True)
-        elif self.op == OP_META_DELETE:
-            events.deleted("md", self.key, code == DELETED)
-
-    def _render(self, result: Any) -> bytes:
-        op = self.op
-        if op == OP_META_SET:
-            return self._render_set(self.request, result)
-        if op == OP_META_DELETE:
-            return self._render_delete(self.request, result)
-        if op == OP_META_ARITHMETIC:
-            return self._render_count(self.request, result)
-        return render_get(self.conversation, self.lane.group_id, self.request, result, None)
-
-    def _render_set(self, request: MetaSet, result: Result) -> bytes:
-        counters = self.conversation.counters
-        code, carried = _parts(result)
-        is_cas = request.compare is not None and request.mode in (OP_SET, OP_REPLACE)
-        reply = request.reply
-        if code in (STORED, META_STORED):
-            counters.total_items += 1
-            counters.cas_hits += is_cas
-            unique = cas_unique(carried) if carried else 0
-            return meta_stored(reply, DONE, unique, _value_bytes(request, carried))
-        if code == EXISTS:
-            counters.cas_badval += is_cas
-            return meta_stored(reply, EXISTS_CODE, 0, _value_bytes(request, b""))
-        if code == NOT_FOUND and is_cas:
-            counters.cas_misses += 1
-            return meta_stored(reply, MISSING_CODE, 0, _value_bytes(request, b""))
-        if code == NOT_STORED:
-            return meta_stored(reply, NOT_STORED_CODE, 0, _value_bytes(request, b""))
-        if code in (OUT_OF_MEMORY, DELETED, NOT_FOUND):
-            # One that is refused for memory runs as a delete (see Serving.submit).
-            return OUT_OF_MEMORY_LINE
-        return render(result)
-
-    def _render_delete(self, request: MetaDelete, result: Result) -> bytes:
-        counters = self.conversation.counters
-        reply = request.reply
-        if result == DELETED:
-            counters.delete_hits += 1
-            counters.total_items += request.empties
-            return meta_status(reply, DONE)
-        if result == META_MARKED:
-            return meta_status(reply, DONE)
-        if result == NOT_FOUND:
-            counters.delete_misses += 1
-            return meta_status(reply, MISSING_CODE)
-        if result == EXISTS:
-            counters.delete_misses += 1
-            return meta_status(reply, EXISTS_CODE)
-        return render(result)
-
-    def _render_count(self, request: MetaArithmetic, result: Result) -> bytes:
-        counters = self.conversation.counters
-        code, carried = _parts(result)
-        reply = request.reply
-        if code in (NUMBER, META_COUNTED, META_NUMBER_MADE):
-            is_made = code == META_NUMBER_MADE
-            counters.total_items += is_made
-            counters.incr_hits += request.increments and not is_made
-            counters.decr_hits += not request.increments and not is_made
-            with_value = request.with_value
-            if code == NUMBER:
-                assert type(result) is tuple
-                number = result[1]
-                assert type(number) is int
-                return meta_counted(reply, with_value, number, 0, 0, 0, 0, False)
-            item = carried[OLD_END:]
-            return meta_counted(
-                reply,
-                with_value,
-                int(item[ITEM_DATA:]),
-                cas_unique(item),
-                self.conversation.coordinator.serving.times(self.lane.group_id)[0],
-                expires_at_ms(item),
-                int.from_bytes(carried[:OLD_END], "big"),
-                is_made,
-            )
-        if code == NOT_FOUND:
-            counters.incr_misses += request.increments
-            counters.decr_misses += not request.increments
-            return meta_status(reply, MISSING_CODE)
-        if code == EXISTS:
-            return meta_status(reply, EXISTS_CODE)
-        return OUT_OF_MEMORY_LINE if code == OUT_OF_MEMORY else render(result)
-
-
-def _value_bytes(request: MetaSet, carried: bytes) -> int:
-    """Length of the value: of the stored item, if its header was carried; else of the request."""
-    if carried:
-        space = carried.index(b" ", ITEM_DATA + 1)
-        return int(carried[space + 1 : carried.index(b"\r\n", space)])
-    data = request.data
-    if request.mode in (OP_APPEND, OP_PREPEND):
-        return len(data)
-    return int(data[data.index(b" ", 1) + 1 : data.index(b"\r\n")])

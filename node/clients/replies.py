@@ -38,13 +38,45 @@ WRITE_CHUNK_BYTES: Final = 256 << 10
 read costs this much and the transport's own bound."""
 
 
+STREAMS_MAX: Final = 4
+"""Values of large items that wait for their turn in one connection. Beyond it answers are dropped,
+as if there was no room for them, and asked for again."""
+
+
+class ValueStream:
+    """A value that comes in pieces, in its place among the pieces of a reply.
+
+    A class and no `Protocol`: mypyc calls the methods of a class directly.
+    """
+
+    __slots__ = ("is_broken", "is_over")
+
+    def __init__(self) -> None:
+        self.is_over = False
+        """All was taken."""
+        self.is_broken = False
+        """The rest cannot be had: the client has to learn so by the end of its connection."""
+
+    def take(self) -> bytes | None:
+        """The next piece; None if it is not here yet: then a pump is scheduled once it is."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nobody takes the rest."""
+        raise NotImplementedError
+
+    def again(self) -> ValueStream:
+        """The same value once more. Nothing of this one was taken yet."""
+        raise NotImplementedError
+
+
 class Slot:
     """The place of one reply in the order of replies."""
 
     __slots__ = ("done", "pieces")
 
     def __init__(self) -> None:
-        self.pieces: list[bytes | memoryview] = []
+        self.pieces: list[bytes | memoryview | ValueStream] = []
         self.done = False
 
 
@@ -78,6 +110,8 @@ class Replies:
         "pump_scheduled",
         "reply_bytes",
         "slots",
+        "stream",
+        "streams",
     )
 
     def __init__(self, context: ClientContext, pump: Callable[[], None]) -> None:
@@ -96,6 +130,10 @@ class Replies:
         """Pieces for the transport."""
         self.reply_bytes: int = 0
         """Bytes in `out` and in the pieces of `slots`, and what reads under way may bring."""
+        self.stream: ValueStream | None = None
+        """The value whose pieces are being sent: its slot is the first one."""
+        self.streams: int = 0
+        """It, and those in the slots behind it."""
         self._reserved_bytes: int = 0
         """Of those: what reads under way may bring."""
         self._parked: list[Parked] = []
@@ -136,7 +174,7 @@ class Replies:
         if slot is not None:
             self.reply_bytes += len(data)
             slots = self.slots
-            if slots[0] is slot and not slot.pieces:
+            if slots[0] is slot and not slot.pieces and self.stream is None:
                 # It is its turn: the detour of its pieces would be for nothing.
                 slots.popleft()
                 if data:
@@ -157,12 +195,55 @@ class Replies:
         out = self.out
         while slots:
             head = slots[0]
-            if head.pieces:
-                out.extend(head.pieces)
+            if self.streams:
+                if not self._release_pieces(head):
+                    return
+            elif head.pieces:
+                out.extend(head.pieces)  # type: ignore[arg-type]
                 head.pieces.clear()
             if not head.done:
                 return
             slots.popleft()
+
+    def add_stream(self, slot: Slot, stream: ValueStream) -> None:
+        """Put a value behind what a slot has."""
+        slot.pieces.append(stream)
+        self.streams += 1
+
+    def _release_pieces(self, head: Slot) -> bool:
+        """Move the pieces of the first slot to `out`, up to a stream. False: there is one."""
+        pieces = head.pieces
+        if self.stream is not None:
+            return False
+        for position, piece in enumerate(pieces):
+            if isinstance(piece, ValueStream):
+                self.stream = piece
+                del pieces[: position + 1]
+                return False
+            self.out.append(piece)
+        pieces.clear()
+        return True
+
+    def is_cut(self) -> bool:
+        """The rest of the value that is being sent cannot be had."""
+        return self.stream is not None and self.stream.is_broken
+
+    def pull(self) -> bool:
+        """Take the next piece of the value that is being sent to `out`, one per turn of the loop.
+        False: it is not here yet, or has to wait.
+        """
+        stream = self.stream
+        piece = None if stream is None or self.out else stream.take()
+        if stream is None or piece is None:
+            return False
+        self.out.append(piece)
+        self.reply_bytes += len(piece)
+        if stream.is_over:
+            self.stream = None
+            self.streams -= 1
+            self.release()
+        self.schedule_pump()
+        return True
 
     def next_chunk(self) -> bytes | memoryview:
         """Take about WRITE_CHUNK_BYTES from `out`, which is not empty, for the transport."""
@@ -209,6 +290,8 @@ class Replies:
         """May an answer for this slot be kept? If it is its turn it may as soon as the client takes
         replies: all that is here waits for it."""
         unread_bytes = self.reply_bytes - self._reserved_bytes
+        if self.streams >= STREAMS_MAX:
+            return self._is_next(slot)
         return (
             unread_bytes == 0  # The common case, without a look at the context.
             or unread_bytes < self._context.reply_bytes_max
@@ -236,6 +319,8 @@ class Replies:
     def resume_parked(self) -> None:
         """Read again what was dropped, as much as there is room for."""
         room = self._context.reply_bytes_max - self.unread_bytes
+        if self.streams >= STREAMS_MAX:
+            room = 0
         waiting, self._parked = self._parked, []
         for parked in waiting:
             if room > 0 or self._is_next(parked.slot):
@@ -249,6 +334,15 @@ class Replies:
         self.is_open = False
         self._pump = _nothing
         self.out.clear()
+        if self.stream is not None:
+            self.stream.close()
+        for slot in self.slots:
+            for piece in slot.pieces:
+                if isinstance(piece, ValueStream):
+                    piece.close()
+            slot.pieces.clear()
+        self.stream = None
+        self.streams = 0
         for parked in self._parked:
             parked.read.parked = False  # Its deadline ends it.
         self._parked.clear()

@@ -12,7 +12,8 @@ from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.order import GroupLane
-from quorumcache.node.clients.replies import Slot
+from quorumcache.node.clients.replies import Slot, ValueStream
+from quorumcache.node.clients.value_streams import StreamOpened, fill_with_stream, open_stream
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import (
     Read,
@@ -22,9 +23,9 @@ from quorumcache.node.operations.operation import (
     WriteOutcome,
 )
 from quorumcache.node.protocol.requests import GetAndTouch
-from quorumcache.node.protocol.responses import END_LINE, value_line
+from quorumcache.node.protocol.responses import END_LINE, value_head, value_line
 from quorumcache.node.store.commands import OP_GAT
-from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.node.store.item import ITEM_DATA, PIECES
 from quorumcache.node.store.results import carried_item
 
 WINDOW_KEYS: Final = 64
@@ -57,6 +58,13 @@ class Retrieval(ReplyRoom):
     def park(self, read: Read) -> None:
         """For `ReplyRoom`."""
         self.replies.park(self.slot, read)
+
+    def open_value(
+        self, group_id: int, key: bytes, item: bytes, source: int, done: StreamOpened
+    ) -> None:
+        """Make the stream of a large item's value, see `open_stream`."""
+        context = self.conversation.context
+        open_stream(context, self.replies, group_id, key, item, source, done)
 
 
 class SingleGet(Retrieval):
@@ -108,12 +116,38 @@ class SingleGet(Retrieval):
             if item is None:
                 counters.get_misses += 1
                 data = END_LINE
+            elif item[0] & PIECES:
+                self._open(item)
+                return
             else:
                 counters.get_hits += 1
                 data = value_line(self.keys[0], item, self.with_cas) + END_LINE
         self.replies.came(self.reserved, 1, len(data))
         conversation.order.ended(self.lane, False)
         self.replies.fill(self.slot, data)
+
+    def _open(self, item: bytes) -> None:
+        """It is a large item."""
+        source = self.read.target if self.read is not None else 0
+        self.read = None
+
+        def opened(stream: ValueStream | Failure | None) -> None:
+            conversation = self.conversation
+            replies = self.replies
+            if stream is None:
+                self.start(conversation.coordinator.deadline_ns())
+                return
+            conversation.order.ended(self.lane, False)
+            if isinstance(stream, Failure):
+                replies.came(self.reserved, 1, 0)
+                replies.fill(self.slot, conversation.context.failed(stream))
+                return
+            conversation.counters.get_hits += 1
+            head = value_head(self.keys[0], item, self.with_cas)
+            replies.came(self.reserved, 1, len(head))
+            fill_with_stream(replies, self.slot, head, stream, b"\r\n" + END_LINE)
+
+        self.open_value(self.lane.group_id, self.keys[0], item, source, opened)
 
 
 class Windows(Retrieval):
@@ -150,6 +184,14 @@ class Windows(Retrieval):
         if self.pending == 0:
             self._window_ended()
 
+    def add_large(self, key: bytes, item: bytes, with_cas: bool, stream: ValueStream) -> int:
+        """Put a large item behind what the slot has; the bytes of that without the value."""
+        head = value_head(key, item, with_cas)
+        self.slot.pieces.append(head)
+        self.replies.add_stream(self.slot, stream)
+        self.slot.pieces.append(b"\r\n")
+        return len(head) + 2
+
     def _go_on(self, size: int) -> None:
         """The window's lines, of so many bytes, are in the slot."""
         replies = self.replies
@@ -181,6 +223,8 @@ class MultiGet(Windows):
         self.with_cas = with_cas
         self.staleness_ns = conversation.settings.staleness_ns
         self.found: dict[bytes, bytes | None] = {}
+        self.opened: dict[bytes, ValueStream] = {}
+        """The values of large items."""
         self.failure: Failure | None = None
 
     def _begin(self) -> None:
@@ -204,6 +248,9 @@ class MultiGet(Windows):
                 self.failure = outcome
             else:
                 self.found.update(zip(keys, outcome, strict=True))
+                for key, item in zip(keys, outcome, strict=True):
+                    if item is not None and item[0] & PIECES:
+                        self._open(group_id, key, item, read.target if read is not None else 0)
             order.ended(lane, False)
             self._one_ended()
 
@@ -218,18 +265,42 @@ class MultiGet(Windows):
 
         order.begin(lane, False, start)
 
+    def _open(self, group_id: int, key: bytes, item: bytes, source: int) -> None:
+        self.pending += 1
+
+        def opened(stream: ValueStream | Failure | None) -> None:
+            if stream is None:
+                self._read(group_id, (key,))
+                return
+            if isinstance(stream, Failure):
+                self.failure = stream
+            else:
+                self.opened[key] = stream
+            self._one_ended()
+
+        self.open_value(group_id, key, item, source, opened)
+
     def _window_ended(self) -> None:
+        opened, self.opened = self.opened, {}
         if self.failure is not None:
+            for stream in opened.values():
+                stream.close()
             self._fail(self.failure)
             return
         pieces = self.slot.pieces
+        spare: dict[bytes, ValueStream] = {}
         hits = size = 0
         for key in self.window:
             item = self.found[key]
             if item is None:
                 continue
             hits += 1
-            if self.with_cas:
+            if item[0] & PIECES:
+                # The client may name a key twice.
+                stream = opened.pop(key) if key in opened else spare[key].again()
+                spare[key] = stream
+                size += self.add_large(key, item, self.with_cas, stream)
+            elif self.with_cas:
                 line = value_line(key, item, True)
                 pieces.append(line)
                 size += len(line)
@@ -258,6 +329,8 @@ class MultiTouch(Windows):
         super().__init__(conversation, request.keys)
         self.exptime = request.exptime
         self.with_cas = request.with_cas
+        self.opened: dict[int, ValueStream] = {}
+        """The values of large items, by their places in the window."""
         self.items: list[bytes | None] = []
         """What the keys of the window hold."""
         self.failure: Failure | None = None
@@ -283,7 +356,12 @@ class MultiTouch(Windows):
                     self.failure = outcome
             else:
                 self.some_done = True
-                self.items[place] = carried_item(outcome)
+                item = self.items[place] = carried_item(outcome)
+                if item is not None and item[0] & PIECES:
+                    order.ended(lane, True)
+                    source = write.target if write is not None else 0
+                    self._open(lane.group_id, place, item, source)
+                    return
             order.ended(lane, True)
             self._one_ended()
 
@@ -305,9 +383,29 @@ class MultiTouch(Windows):
 
         order.begin(lane, True, start)
 
+    def _open(self, group_id: int, place: int, item: bytes, source: int) -> None:
+        key = self.window[place]
+
+        def opened(stream: ValueStream | Failure | None) -> None:
+            if stream is None:
+                self._touch(place, key)  # It was replaced at once: touch what is there now.
+                return
+            if isinstance(stream, Failure):
+                self.failure = stream
+            elif place in self.opened:
+                stream.close()
+            else:
+                self.opened[place] = stream
+            self._one_ended()
+
+        self.open_value(group_id, key, item, source, opened)
+
     def _window_ended(self) -> None:
         failure = self.failure
+        opened, self.opened = self.opened, {}
         if failure is not None:
+            for stream in opened.values():
+                stream.close()
             if self.some_done:
                 failure = Failure(failure.why, outcome_known=False)
             self._fail(failure)
@@ -317,13 +415,16 @@ class MultiTouch(Windows):
         events = conversation.context.events
         pieces = self.slot.pieces
         size = 0
-        for key, item in zip(self.window, self.items, strict=True):
+        for place, (key, item) in enumerate(zip(self.window, self.items, strict=True)):
             if events.is_on:
                 events.fetched(conversation.number, key, item)
             if item is None:
                 counters.touch_misses += 1
+                continue
+            counters.touch_hits += 1
+            if item[0] & PIECES:
+                size += self.add_large(key, item, self.with_cas, opened[place])
             else:
-                counters.touch_hits += 1
                 line = value_line(key, item, self.with_cas)
                 pieces.append(line)
                 size += len(line)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from quorumcache.node.clients.events import ClientEvents, value_bytes
+from quorumcache.node.clients.events import ClientEvents
 from quorumcache.node.replica.evicting import VictimLog
 from quorumcache.node.state_machine import StateMachine
-from quorumcache.node.store.item import ENDS, ITEM_DATA, expires_at_ms
+from quorumcache.node.store.item import ENDS, expires_at_ms, value_bytes
 from quorumcache.node.store.store import ShardStore, shard_store
 
 
@@ -42,4 +42,4 @@ def _facts(store: ShardStore, key: bytes) -> tuple[bytes, int, bool, int, int]:
     was_hit, last_access_s = store.hint(key)
     ttl_s = max(0, expires_at_ms(item) - now_ms) // 1000 if item[0] & ENDS else -1
     idle_s = max(0, now_ms // 1000 - last_access_s)
-    return key, value_bytes(item, ITEM_DATA), was_hit, ttl_s, idle_s
+    return key, value_bytes(item), was_hit, ttl_s, idle_s

@@ -123,7 +123,10 @@ class PendingWrite:
         else:
             data = self._render(outcome)
         conversation.order.ended(self.lane, True)
-        conversation.replies.fill(self.slot, data)
+        self._fill(data)
+
+    def _fill(self, data: bytes) -> None:
+        self.conversation.replies.fill(self.slot, data)
 
     def _tell(self, outcome: WriteOutcome) -> None:
         """Somebody watches: tell of what was executed."""

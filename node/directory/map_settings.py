@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.settings.checks import ITEM_BYTES_LIMIT, ITEM_BYTES_MIN
 from quorumcache.node.settings.config import NodeConfig
+from quorumcache.node.state_machine import WHOLE_ITEM_BYTES_MAX
 from quorumcache.ring import ClusterMap
 from quorumcache.ring.errors import SizeError
 from quorumcache.ring.size import parse_size
@@ -57,7 +58,8 @@ class MapSettings:
         self.move_bytes_per_s = config.move_bytes_per_s
         self.replication = config.replication
         self.on_item_bytes_max: Callable[[int], None] = _unheard
-        """Hears of each other limit on items."""
+        """Hears of each other limit on items that is in force."""
+        self._told_bytes_max = config.item_bytes_max
 
     def learned(self, cluster_map: ClusterMap) -> None:
         """A newer map."""
@@ -66,9 +68,11 @@ class MapSettings:
         self.dead_after_ms = _number(cluster_map, "dead_after_ms", config.dead_after_ms)
         self.move_bytes_per_s = _number(cluster_map, "move_rate", config.move_bytes_per_s)
         wanted = _number(cluster_map, "max_item_size", config.item_bytes_max)
-        item_bytes_max = min(max(wanted, ITEM_BYTES_MIN), ITEM_BYTES_LIMIT)
-        if item_bytes_max != self.item_bytes_max:
-            self.item_bytes_max = item_bytes_max
+        item_bytes_max = self.item_bytes_max = min(max(wanted, ITEM_BYTES_MIN), ITEM_BYTES_LIMIT)
+        if cluster_map.form == 1:  # Some nodes know no values in pieces: items travel whole.
+            item_bytes_max = min(item_bytes_max, WHOLE_ITEM_BYTES_MAX)
+        if item_bytes_max != self._told_bytes_max:
+            self._told_bytes_max = item_bytes_max
             self.on_item_bytes_max(item_bytes_max)
         self._warn(cluster_map)
 

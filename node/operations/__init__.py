@@ -1,6 +1,7 @@
 """Operations of clients, on their way from the node that was asked to the leader and back.
 
-Reading order: `failure`, `numbering`, `order`, `operation`, `meta_read`, `read_levels`, `serving`
-(where the replica is), `leaders` (where it is believed to be), `held`, `forwards`,
-`forward_forms`, `deadlines`, `relays`, `sessions`, `coordinator`.
+Reading order: `failure`, `numbering`, `order`, `operation`, `meta_read`, `read_levels`,
+`read_values` (large values that readers are at), `stand_ins`, `serving` (where the replica is),
+`leaders` (where it is believed to be), `held`, `forwards`, `forward_forms`, `deadlines`,
+`piece_reads`, `relays`, `sessions`, `coordinator`.
 """

@@ -15,7 +15,6 @@ What ends an attempt, and what follows:
     executed, with the last reason.
 
 Held operations are tried again when a leader appears, a peer comes back, or the next sweep is due.
-
 The coordinator decides where an operation goes next. Its parts do the rest: `Serving` carries it
 out here, `Leaders` knows the way, `Forwards` has those that are with another node, `Held` those
 that wait for a leader, `Relays` those of other nodes; `NodeSessions` numbers writes, `Deadlines`
@@ -47,6 +46,8 @@ from quorumcache.node.operations.operation import (
     WriteOutcome,
 )
 from quorumcache.node.operations.order import Turns
+from quorumcache.node.operations.piece_reads import PieceReads
+from quorumcache.node.operations.read_values import PieceRead
 from quorumcache.node.operations.relays import Relayed, Relays
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.operations.sessions import ClientSessionOpening, NodeSessions
@@ -84,7 +85,7 @@ class Coordinator(OperationOwner):
         timeout_ms: int,
     ) -> None:
         """`timeout_ms`: how long an operation of a client is tried."""
-        timeout_ns = timeout_ms * 1_000_000
+        self._timeout_ns = timeout_ns = timeout_ms * 1_000_000
         self.serving = serving
         self.leaders = leaders
         self.host = serving.host
@@ -92,7 +93,6 @@ class Coordinator(OperationOwner):
         self.counters = serving.counters
         self.timings = timings
         self.timeout_ms = timeout_ms
-        self._timeout_ns = timeout_ns
         self.forwards = Forwards(
             peers=serving.peers,
             clock=serving.clock,
@@ -103,6 +103,7 @@ class Coordinator(OperationOwner):
         )
         self.deadlines = Deadlines(serving.clock, timeout_ns, self.forwards.forget)
         self.sessions = NodeSessions(random)
+        self.pieces = PieceReads(serving, self.forwards, self.deadlines)
         self.relays = Relays(serving, leaders, self.forwards, self.deadlines)
         self.turns = Turns()
         self._held = Held()
@@ -113,7 +114,6 @@ class Coordinator(OperationOwner):
         self.serving.node_id = self.leaders.node_id = node_id
 
     # -- operations of this node's clients ----------------------------------------------
-
     def write(
         self,
         group_id: int,
@@ -284,6 +284,8 @@ class Coordinator(OperationOwner):
         """Answer a read that allows some staleness from a replica, here or elsewhere. False: the
         leader has to answer it.
         """
+        if isinstance(read, PieceRead):
+            return self.pieces.attempt(read)
         if group is not None:
             items = self.serving.read_stale(group, read)
             if items is None:
@@ -433,6 +435,7 @@ class Coordinator(OperationOwner):
         """Expire what is past its deadline, and try the held again. Called every few ticks."""
         now_ns = self.clock.monotonic_ns()
         self.deadlines.expire(now_ns)
+        self.serving.read_values.sweep(now_ns)
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + LOOK_NS
             for operation in self.forwards.due(now_ns):
@@ -441,10 +444,7 @@ class Coordinator(OperationOwner):
                 operation.on_lost()
         for group_id in self._held.groups():
             self._release(group_id)
-        self._ask(now_ns)
-
-    def _ask(self, now_ns: int) -> None:
-        """Ask live replicas for the leaders of groups without an answer or a known leader."""
+        # Ask live replicas for the leaders of groups without an answer or a known leader.
         wanted = self.forwards.silent_groups(now_ns) | dict.fromkeys(self._held.groups())
         for node_id, asked in self.leaders.questions(wanted, now_ns).items():
             self.serving.reply(node_id, (LEADERS_REQUEST, tuple(asked)))

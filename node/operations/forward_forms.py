@@ -29,6 +29,7 @@ _FORMS: Final[dict[int, tuple[tuple[type, ...], ...]]] = {
     FORWARD_READ: (
         (*_ITEM, int, tuple),
         (*_ITEM, int, tuple, int),
+        (*_ITEM, int, tuple, int, int, int),
         (*_ITEM, int, tuple, int, int),
     ),
     FORWARD_RESULT: ((*_ITEM, int), (*_ITEM, tuple)),

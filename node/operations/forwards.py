@@ -13,6 +13,7 @@ from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.failure import NO_CONNECTION
 from quorumcache.node.operations.meta_read import MetaRead
 from quorumcache.node.operations.operation import Operation, Proposal, Read, Write
+from quorumcache.node.operations.read_values import PieceRead
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_READ,
@@ -226,6 +227,9 @@ class Forwards:
 
 
 def _read_item(read: Read, request_id: int) -> tuple[Any, ...]:
+    if isinstance(read, PieceRead):
+        place = (read.value_id, read.position)
+        return (FORWARD_READ, request_id, read.group_id, read.keys, read.staleness_ns, *place)
     if isinstance(read, MetaRead) and read.asks:
         level = (read.staleness_ns, read.asks)
         return (FORWARD_READ, request_id, read.group_id, read.keys_left, *level)

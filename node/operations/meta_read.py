@@ -68,15 +68,12 @@ class MetaRead(Read):
     def finish(self, outcome: ReadOutcome) -> None:
         if self.finished or self.is_changing:
             return
-        if not isinstance(outcome, Failure):
-            if self.after is not None and self._is_out_of_order():
-                return
-            if self.needs_change(outcome[0]):
-                self.is_changing = True
-                self.room = None  # The answer to a write cannot be dropped.
-                self.change()
-                return
-        super().finish(outcome)
+        if not isinstance(outcome, Failure) and self.needs_change(outcome[0]):
+            self.is_changing = True
+            self.room = None  # The answer to a write cannot be dropped.
+            self.change()
+        else:
+            super().finish(outcome)
 
     def changed(self, outcome: WriteOutcome) -> None:
         """The outcome of the write."""

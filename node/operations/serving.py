@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from quorumcache.node.operations.failure import LEADERSHIP_CHANGED, NOT_THE_LEADER
+from quorumcache.node.operations.failure import NOT_THE_LEADER
 from quorumcache.node.operations.meta_read import ASKS_HINT, NO_BUMP, Hint, MetaRead
 from quorumcache.node.operations.operation import Read
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
+from quorumcache.node.operations.read_values import ReadValues
+from quorumcache.node.operations.stand_ins import AfterRemoval, OutOfMemory
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -45,7 +47,11 @@ from quorumcache.node.store.commands import (
     in_place_of,
     without_growth,
 )
-from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, removed_items
+from quorumcache.node.store.item import PIECES
+from quorumcache.node.store.results import (
+    OUT_OF_MEMORY,
+    shown_item,
+)
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
 
@@ -94,6 +100,7 @@ class Serving:
         self.clock = clock
         self.counters = counters
         self.memory = memory
+        self.read_values = ReadValues(host.groups, clock)
 
     def submit(
         self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
@@ -119,7 +126,7 @@ class Serving:
                 return
             if command[OP] in (OP_SET, OP_META_SET):
                 command = in_place_of(command, OP_DELETE)
-                waiter = _OutOfMemory(waiter)
+                waiter = OutOfMemory(waiter)
             elif command[SESSION] >= CLIENT_SESSION_MIN:
                 command = in_place_of(command, OP_REFUSE)
             else:
@@ -187,7 +194,7 @@ class Serving:
             return items
         self._count_ended(store, now_ms, len(expired))
         removal = store.removal_of(expired, now_ms)
-        group.submit(removal, 64 * len(expired), _AfterRemoval(waiter, self.counters))
+        group.submit(removal, 64 * len(expired), AfterRemoval(waiter, self.counters))
         return None
 
     def is_fresh(self, group: ReplicaGroup, staleness_ns: int) -> bool:
@@ -244,6 +251,9 @@ class Serving:
         """A read that another node forwarded; its form was checked."""
         self.counters.forwarded_in += 1
         _, request_id, group_id, keys, *level = item
+        if len(level) > 2:
+            self._forwarded_piece_read(node_id, request_id, group_id, level[1], level[2])
+            return
         asks = level[1] if len(level) > 1 else 0
         if level and level[0] > 0:
             replica = self.host.groups.get(group_id)
@@ -251,7 +261,7 @@ class Serving:
                 hint = self.hint(replica, keys[0], asks)
                 items = self.lookup_stale(replica, keys, level[0], asks)
                 if items is not None:
-                    self.reply_first_items(node_id, request_id, items, hint)
+                    self.reply_first_items(node_id, request_id, group_id, items, hint)
                     return
         group = self.led_here(group_id)
         if group is None:
@@ -264,6 +274,15 @@ class Serving:
         else:
             self.counters.index_reads += 1
             group.when_readable(forwarded)
+
+    def _forwarded_piece_read(
+        self, node_id: int, request_id: int, group_id: int, value_id: int, position: int
+    ) -> None:
+        piece = self.read_values.piece(group_id, value_id, position)
+        if piece is None and self.led_here(group_id) is None:
+            self.refuse(node_id, request_id, group_id, NOT_THE_LEADER)
+        else:
+            self.reply_items(node_id, request_id, (piece,))
 
     def forwarded_write(self, node_id: int, item: tuple[Any, ...]) -> None:
         """A write that another node forwarded; its form was checked."""
@@ -324,12 +343,15 @@ class Serving:
         self,
         node_id: int,
         request_id: int,
+        group_id: int,
         items: Sequence[bytes | None],
         hint: Hint | None = None,
     ) -> None:
         """Answer a read of another node with as many of its items as one answer may hold."""
         size = 0
         for count, item in enumerate(items, 1):
+            if item is not None and item[0] & PIECES:
+                self.read_values.keep(group_id, item)
             size += len(item) if item is not None else 1
             if size > REPLY_BYTES_MAX:
                 items = items[:count]
@@ -365,6 +387,9 @@ class ForwardedWrite:
         self.group_id = group_id
 
     def on_result(self, result: Result) -> None:
+        item = shown_item(result)
+        if item is not None:
+            self.serving.read_values.keep(self.group_id, item)
         self.serving.reply(self.node_id, (FORWARD_RESULT, self.request_id, result))
 
     def on_refused(self, why: str) -> None:
@@ -400,48 +425,8 @@ class ForwardedRead:
         hint = serving.hint(self.group, self.keys[0], self.asks)
         items = serving.lookup(self.group, self.keys, self, self.asks)
         if items is not None:
-            serving.reply_first_items(self.node_id, self.request_id, items, hint)
+            group_id = self.group.group_id
+            serving.reply_first_items(self.node_id, self.request_id, group_id, items, hint)
 
     def on_refused(self, why: str) -> None:
         self.serving.refuse(self.node_id, self.request_id, self.group.group_id, why)
-
-
-class _AfterRemoval:
-    """Reads again once the expired items are out of the log's state."""
-
-    __slots__ = ("counters", "reader")
-
-    def __init__(self, reader: ReadWaiter, counters: Counters) -> None:
-        self.reader = reader
-        self.counters = counters
-
-    def on_result(self, result: Result) -> None:
-        self.counters.reclaimed += removed_items(result)
-        # The removal was committed after the read began, so the state is current as of then.
-        self.reader.on_readable()
-
-    def on_refused(self, why: str) -> None:
-        self.reader.on_refused(why)
-
-    def on_lost(self) -> None:
-        self.reader.on_refused(LEADERSHIP_CHANGED)
-
-
-class _OutOfMemory:
-    """Turns the result of the delete that stands in for a refused set into the refusal."""
-
-    __slots__ = ("waiter",)
-
-    def __init__(self, waiter: Any) -> None:
-        self.waiter = waiter
-
-    def on_result(self, result: Result) -> None:
-        # Anything else is no result of a delete: the session's state, or what an earlier attempt of
-        # the client had as its first answer.
-        self.waiter.on_result(OUT_OF_MEMORY if result in (DELETED, NOT_FOUND) else result)
-
-    def on_refused(self, why: str) -> None:
-        self.waiter.on_refused(why)
-
-    def on_lost(self) -> None:
-        self.waiter.on_lost()

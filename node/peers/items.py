@@ -142,10 +142,15 @@ bytes), ...), what items may take there of each group that the receiver leads. w
 bytes), ...), what groups that the sender leads want to be able to hold
 (`housekeeping/memory_round.py`)."""
 
+HOT_KEYS: Final = 58
+"""(kind, group_id, bits), every few seconds while memory is short, to the replicas of a group that
+the sender leads and that are on nodes of form 2 or more, in a cluster whose map is of form 2. bits:
+which of its items were hit lately (`store/hot_keys.py`)."""
+
 DIRECTORY_KINDS: Final = (REPORT, CHANGE_REQUEST, CHANGE_REPLY, ADDRESSES)
 """What `directory/office.py` takes. They are sent to nodes that speak form 2 only."""
 
-RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME, FITNESS, MEMORY))
+RARE_KINDS: Final = frozenset((*MAP_KINDS, *DIRECTORY_KINDS, TIME, FITNESS, MEMORY, HOT_KEYS))
 """What concerns neither consensus nor forwards."""
 
 _MAP_FORMS: Final[dict[int, tuple[type, ...]]] = {

@@ -33,6 +33,7 @@ from quorumcache.node.settings.users import Users
 from quorumcache.node.storage.real_disk import RealDisk
 from quorumcache.node.system.descriptors import raise_limit
 from quorumcache.node.system.heap import give_back_free_memory
+from quorumcache.node.system.unix_sockets import remove_files
 from quorumcache.node.telemetry.logs import configure, event, flush, get_logger, say
 from quorumcache.node.telemetry.streams import write_line
 from quorumcache.node.telemetry.timings import Histogram
@@ -109,6 +110,7 @@ def run_node(
         threading.excepthook = threading.__excepthook__
         sys.unraisablehook = sys.__unraisablehook__
         PID_FILE.remove()
+        remove_files()
         flush()
 
 
@@ -336,6 +338,7 @@ async def _finished(work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
 
 def _exit_now(status: int) -> None:
     PID_FILE.remove()
+    remove_files()
     flush()
     os._exit(status)
 

@@ -222,7 +222,7 @@ OPTIONS: tuple[Option, ...] = (
         "yes|no",
         "refuse to store when memory is full, instead of evicting (memcached's -M)",
     ),
-    Option("max-item-size", "item_bytes_max", read_size, "SIZE", "largest item, up to 8m"),
+    Option("max-item-size", "item_bytes_max", read_size, "SIZE", "largest item, up to 128m"),
     Option(
         "durability",
         "durability",

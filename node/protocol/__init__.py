@@ -2,7 +2,8 @@
 
 Reading order: `requests` (what a client may ask), `responses` and `meta_replies` (results to
 bytes), `numbers` (how memcached reads a number), `words`, `admin_lines`, `meta_flags`,
-`meta_lines`, `lines` and `storage_lines` (one line to one request), `parser` (bytes to requests).
+`meta_lines`, `lines` and `storage_lines` (one line to one request), `value_blocks` (large values),
+`parser` (bytes to requests).
 """
 
 from quorumcache.node.protocol.parser import Parser

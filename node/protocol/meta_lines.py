@@ -286,3 +286,21 @@ META_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"mn": _meta_noop,
 }
 """By the first word of the line."""
+
+
+def meta_gets(data: bytes) -> tuple[list[bytes], GetFlags] | None:
+    """See `Parser.plain_meta_gets`."""
+    space = data.find(b" ", 3)
+    line_end = data.find(b"\r", 3)
+    flags = get_flags(data[space + 1 : line_end] if 0 < space < line_end else b"")
+    if flags is None or not flags.is_plain or not data.endswith(flags.end):
+        return None
+    keys = data[3 : -len(flags.end)].split(flags.separator)
+    count = len(keys)
+    # A key has neither a space nor a line end if all of them are in what splits the lines.
+    if data.count(b" ") != count * flags.spaces or data.count(b"\n") != count:
+        return None
+    for key in keys:
+        if not 0 < len(key) <= KEY_BYTES_MAX:
+            return None
+    return keys, flags

@@ -17,7 +17,6 @@ from quorumcache.node.store.item import (
     WON,
     cas_unique,
     expires_at_ms,
-    item_flags,
 )
 
 META_NOOP_LINE: Final = b"MN\r\n"
@@ -78,42 +77,52 @@ def meta_hit(
     """
     reply = request.reply
     letters = reply.letters
-    shows_value = request.with_value and request.compare != cas_unique(item)
-    if shows_value:
-        length_at = item.index(b" ", ITEM_DATA + 1)
-        if not letters and not is_won and not item[0] & _MARKED:
+    bits = item[0]
+    is_bare = not letters and not is_won and not bits & _MARKED
+    length_at = item.index(b" ", ITEM_DATA + 1)
+    compare = request.compare
+    if request.with_value and (compare is None or compare != cas_unique(item)):
+        if is_bare:
             return b"VA" + item[length_at:]
         line_end = item.index(b"\r\n", length_at)
         out = b"VA" + item[length_at:line_end]
         block = item[line_end:]
     else:
-        if not letters and not is_won and not item[0] & _MARKED:
+        if is_bare:
             return b"HD\r\n"
+        line_end = -1
         out = DONE
         block = b"\r\n"
-    times = _Times(letters, old_expires_at_ms, expires_at_ms(item), is_new)
+    times: _Times | None = None
+    if b"t" in letters:
+        times = _Times(letters, old_expires_at_ms, expires_at_ms(item), is_new)
     for letter in letters:
-        if letter == 79 or letter == 107:  # O, k
-            out += _echo(reply, letter)
-        elif letter == 84 or (letter == 78 and is_new):  # T, N
-            times.pass_one()
-        elif letter == 116:  # t
-            out += b" t%d" % ttl_s(times.shown_ms, now_ms)
+        if letter == 107:  # k
+            out += b" k%b b" % reply.key if reply.is_base64 else b" k" + reply.key
+        elif letter == 79:  # O
+            out += b" O" + reply.opaque
+        elif letter == 102:  # f
+            out += b" f" + item[ITEM_DATA + 1 : length_at]
         elif letter == 99:  # c
             out += b" c%d" % cas_unique(item)
-        elif letter == 102:  # f
-            out += b" f%d" % item_flags(item)
         elif letter == 115:  # s
-            length_at = item.index(b" ", ITEM_DATA + 1)
-            out += b" s" + item[length_at + 1 : item.index(b"\r\n", length_at)]
+            if line_end < 0:
+                line_end = item.index(b"\r\n", length_at)
+            out += b" s" + item[length_at + 1 : line_end]
+        elif letter == 116:  # t
+            assert times is not None
+            out += b" t%d" % ttl_s(times.shown_ms, now_ms)
         elif letter == 104:  # h
             out += b" h1" if was_hit else b" h0"
         elif letter == 108:  # l
             out += b" l%d" % idle_s
-    if item[0] & WON and not is_won:
-        out += b" Z"
-    if item[0] & STALE:
-        out += b" X"
+        elif times is not None and (letter == 84 or (letter == 78 and is_new)):  # T, N
+            times.pass_one()
+    if bits & _MARKED:
+        if bits & WON and not is_won:
+            out += b" Z"
+        if bits & STALE:
+            out += b" X"
     if is_won:
         out += b" W"
     return out + block

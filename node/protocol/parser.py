@@ -9,8 +9,8 @@ FRESH ---------------> BETWEEN ----------------------> BLOCK ----+
   |                    |  |  +----------------------> SWALLOW ---+ refusal, or bad data chunk
   |    no line end yet |  |                                      |
   |                    v  | line end                             |
-  |                   LINE                BETWEEN <--------------+
-  +--> CLOSED <--- quit, HTTP, a line over its limit
+  |                   LINE                BETWEEN <--------------+      (a large value: VALUE in
+  +--> CLOSED <--- quit, HTTP, a line over its limit                    place of BLOCK)
 ```
 
 Which line is answered how, and which refused line swallows its block, follows memcached 1.6.45.
@@ -28,7 +28,7 @@ from quorumcache.node.protocol.lines import (
 from quorumcache.node.protocol.meta_lines import (
     META_GET,
     GetFlags,
-    get_flags,
+    meta_gets,
     plain_meta_get,
 )
 from quorumcache.node.protocol.requests import (
@@ -41,6 +41,7 @@ from quorumcache.node.protocol.requests import (
     RefusedStore,
     Request,
     Store,
+    ValueBegins,
 )
 from quorumcache.node.protocol.responses import (
     BAD_DATA_CHUNK_LINE,
@@ -62,10 +63,11 @@ from quorumcache.node.protocol.storage_lines import (
     parse_tail,
     plain_meta_set,
 )
+from quorumcache.node.protocol.value_blocks import ALL_WHOLE, ValueBlock, ValueLimits
 from quorumcache.node.protocol.words import SILENCE
 from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.commands import OP_APPEND, OP_CAS, OP_PREPEND
-from quorumcache.node.store.item import KEY_BYTES_MAX, item_fits, value_bytes_sure
+from quorumcache.node.store.item import KEY_BYTES_MAX, value_bytes_sure
 
 UNFINISHED_LINE_BYTES_MAX: Final = 2048
 """An unfinished line beyond it closes the connection, as in memcached, unless it is a retrieval.
@@ -80,6 +82,7 @@ _LINE: Final = 2
 _BLOCK: Final = 3
 _SWALLOW: Final = 4
 _CLOSED: Final = 5
+_VALUE: Final = 6
 
 _CR: Final = 13
 
@@ -99,15 +102,21 @@ class Parser:
         "_state",
         "_store",
         "_sure_bytes",
+        "_value",
+        "_value_limits",
     )
 
-    def __init__(self, item_bytes_max: int = ITEM_BYTES_MAX) -> None:
+    def __init__(
+        self, item_bytes_max: int = ITEM_BYTES_MAX, value_limits: ValueLimits = ALL_WHOLE
+    ) -> None:
         """A parser at the start of a connection; `item_bytes_max` is the limit of item.py."""
         self._state = _FRESH
         """Moves in this module only; see the picture above."""
-        self._item_bytes_max = item_bytes_max
-        self._sure_bytes = value_bytes_sure(item_bytes_max)
-        """Values up to this length fit whatever key and flags they come with."""
+        self._value_limits = value_limits
+        self._value: ValueBlock | None = None
+        """The large value that is being received. None but in VALUE."""
+        self._item_bytes_max = self._sure_bytes = 0
+        self.limit_items(item_bytes_max)
         self._line = bytearray()
         """The unfinished line, or the unfinished header of a binary client. Empty but in LINE and
         FRESH."""
@@ -123,7 +132,9 @@ class Parser:
     def limit_items(self, item_bytes_max: int) -> None:
         """The limit is another one from the next storage line on."""
         self._item_bytes_max = item_bytes_max
-        self._sure_bytes = value_bytes_sure(item_bytes_max)
+        self._sure_bytes = min(value_bytes_sure(item_bytes_max), self._value_limits.large_bytes)
+        """Values up to this length are no large ones, and fit whatever key and flags they come
+        with."""
 
     @property
     def closed(self) -> bool:
@@ -133,7 +144,8 @@ class Parser:
     @property
     def buffered_bytes(self) -> int:
         """Bytes held of what is unfinished."""
-        return len(self._line) + len(self._block)
+        held = len(self._line) + len(self._block)
+        return held if self._value is None else held + self._value.buffered_bytes
 
     def plain_gets(self, data: bytes) -> list[bytes] | None:
         """The keys, if `data` is nothing but whole `get <key>\\r\\n` lines and nothing came before.
@@ -158,22 +170,7 @@ class Parser:
 
         None if it is anything else: then it has to be fed. `data` starts with `b"mg "`.
         """
-        if self._state != _BETWEEN:
-            return None
-        space = data.find(b" ", 3)
-        line_end = data.find(b"\r", 3)
-        flags = get_flags(data[space + 1 : line_end] if 0 < space < line_end else b"")
-        if flags is None or not flags.is_plain or not data.endswith(flags.end):
-            return None
-        keys = data[3 : -len(flags.end)].split(flags.separator)
-        count = len(keys)
-        # A key has neither a space nor a line end if all of them are in what splits the lines.
-        if data.count(b" ") != count * flags.spaces or data.count(b"\n") != count:
-            return None
-        for key in keys:
-            if not 0 < len(key) <= KEY_BYTES_MAX:
-                return None
-        return keys, flags
+        return meta_gets(data) if self._state == _BETWEEN else None
 
     def feed(self, data: bytes) -> list[Request]:
         """The requests that `data`, after all that was fed before, completes, in order.
@@ -253,6 +250,8 @@ class Parser:
                 requests.append(BinaryClient(binary_refusal(bytes(self._line))))
                 self._close(requests)
             return len(data)
+        if self._state == _VALUE:
+            return self._collect_value(data, 0, requests)
         return self._collect(data, 0, requests)
 
     def _storage(
@@ -301,11 +300,14 @@ class Parser:
             return self._swallow(parsed, data, position, requests)
         assert type(parsed) is MetaSetLine
         request, length = parsed
-        if length > self._sure_bytes and not item_fits(
-            len(request.key), request.flags, length, self._item_bytes_max
-        ):
-            refusal = RefusedMetaSet(request.key, TOO_LARGE_LINE, request.reply)
-            return self._swallow(RefusedLine(refusal, length + 2), data, position, requests)
+        if length > self._sure_bytes:
+            limits = self._value_limits
+            if not limits.fits(len(request.key), request.flags, length, self._item_bytes_max):
+                refusal = RefusedMetaSet(request.key, TOO_LARGE_LINE, request.reply)
+                return self._swallow(RefusedLine(refusal, length + 2), data, position, requests)
+            if limits.is_large(length):
+                begins = ValueBegins(request, length, False)
+                return self._begin_value(begins, data, position, requests)
         stop = position + length + 2
         if stop <= len(data):
             requests.append(finished_meta_set(request, request.data + data[position:stop]))
@@ -329,12 +331,17 @@ class Parser:
             return self._swallow(parsed, data, position, requests)
         assert type(parsed) is StorageLine
         key, header, flags, exptime, unique, length, noreply = parsed
-        if not item_fits(len(key), flags, length, self._item_bytes_max):
+        limits = self._value_limits
+        if not limits.fits(len(key), flags, length, self._item_bytes_max):
             refusal = RefusedStore(op, key, TOO_LARGE_LINE, noreply)
             return self._swallow(RefusedLine(refusal, length + 2), data, position, requests)
         if op in (OP_APPEND, OP_PREPEND):
             header = b""
             exptime = 0
+        if limits.is_large(length):
+            store = Store(op, key, header, exptime, unique, noreply)
+            begins = ValueBegins(store, length, noreply)
+            return self._begin_value(begins, data, position, requests)
         stop = position + length + 2
         if stop <= len(data):
             block = header + data[position:stop]
@@ -345,6 +352,23 @@ class Parser:
         self._block += header
         self._need = length + 2
         return self._collect(data, position, requests)
+
+    def _begin_value(
+        self, begins: ValueBegins, data: bytes, position: int, requests: list[Request]
+    ) -> int:
+        requests.append(begins)
+        self._state = _VALUE
+        self._value = ValueBlock(begins.value_bytes, self._value_limits.piece_bytes)
+        return self._collect_value(data, position, requests)
+
+    def _collect_value(self, data: bytes, position: int, requests: list[Request]) -> int:
+        value = self._value
+        assert value is not None
+        position = value.take(data, position, requests)
+        if value.is_over:
+            self._value = None
+            self._state = _BETWEEN
+        return position
 
     def _swallow(
         self, refused: RefusedLine, data: bytes, position: int, requests: list[Request]

@@ -206,6 +206,31 @@ class MetaNoop(NamedTuple):
     """`mn`: answered when everything before it is."""
 
 
+class ValueBegins(NamedTuple):
+    """A storage command with a large value, whose pieces follow: any number of `ValuePiece`, then
+    `ValueEnds`.
+    """
+
+    store: Store | MetaSet
+    """`data` is the wire form as far as it goes before the value: `b" <flags> <length>\\r\\n"`; for
+    append and prepend it is empty."""
+    value_bytes: int
+    noreply: bool
+
+
+class ValuePiece(NamedTuple):
+    """The next bytes of a large value."""
+
+    piece: bytes
+
+
+class ValueEnds(NamedTuple):
+    """The block of a large value is complete."""
+
+    is_whole: bool
+    """False: what followed the value was no line end, so nothing may be stored."""
+
+
 class FlushAll(NamedTuple):
     """`flush_all`; `delay` is signed, 32 bits, 0 when none was given."""
 
@@ -309,6 +334,9 @@ Request = (
     | MetaArithmetic
     | MetaDebug
     | MetaNoop
+    | ValueBegins
+    | ValuePiece
+    | ValueEnds
     | FlushAll
     | Version
     | Verbosity

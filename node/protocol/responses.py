@@ -4,7 +4,7 @@ from struct import pack
 from typing import Final
 
 from quorumcache.node.state_machine import Result
-from quorumcache.node.store.item import ITEM_DATA, cas_unique
+from quorumcache.node.store.item import ITEM_DATA, VALUE_ID_BYTES, cas_unique
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -115,6 +115,11 @@ def value_line(key: bytes, item: bytes, with_cas: bool) -> bytes:
         return b"VALUE " + key + item[ITEM_DATA:]
     line_end = item.index(b"\r\n", ITEM_DATA)
     return b"VALUE %b%b %d%b" % (key, item[ITEM_DATA:line_end], cas_unique(item), item[line_end:])
+
+
+def value_head(key: bytes, item: bytes, with_cas: bool) -> bytes:
+    """The header line of a hit, of a large item: its value and a line end follow."""
+    return value_line(key, item[:-VALUE_ID_BYTES], with_cas)
 
 
 def value_of(key: bytes, result: Result, with_cas: bool) -> bytes:

@@ -17,15 +17,16 @@ from quorumcache.ring.node_info import WEIGHTS, is_weight
 from quorumcache.ring.settings import (
     DEAD_AFTER_MS_MAX,
     DEAD_AFTER_MS_MIN,
+    MAX_ITEM_SIZE_MAX,
     MOVE_RATE_MAX,
     MOVE_RATE_MIN,
 )
 
-# An item travels whole: in one log entry, one frame between nodes, one write to the log. While it
-# does, a node can do nothing else, and from about 12 MB on that takes longer than the default
-# election-ms: leaders fall. Until values travel in pieces this is the limit.
+# Values travel in pieces, so this is a matter of memory alone: a shard takes in two such values at
+# a time (`STAGED_BYTES_MAX` in store/staging.py), and every replica holds them.
 ITEM_BYTES_MIN = 1 << 10
-ITEM_BYTES_LIMIT = 8 << 20
+ITEM_BYTES_DEFAULT = 1 << 20
+ITEM_BYTES_LIMIT = MAX_ITEM_SIZE_MAX
 MEMORY_BYTES_MIN = 1 << 20
 # Below it every entry of its usual size would be followed by a snapshot.
 LOG_MEMORY_BYTES_MIN = 4 << 20
@@ -152,9 +153,8 @@ def _check_cluster(config: NodeConfig) -> None:
     if config.item_bytes_max > ITEM_BYTES_LIMIT:
         raise ConfigError(
             "item_bytes_max",
-            f"{config.item_bytes_max} is more than {ITEM_BYTES_LIMIT} (8m): an item travels"
-            " between the nodes in one piece, and a larger one would hold up heartbeats until"
-            " leaders fall",
+            f"{config.item_bytes_max} is more than {ITEM_BYTES_LIMIT} (128m), the largest item that"
+            " nodes take in",
         )
     _in_range("item_bytes_max", config.item_bytes_max, ITEM_BYTES_MIN, ITEM_BYTES_LIMIT)
 
@@ -208,6 +208,12 @@ def _check_durability(config: NodeConfig) -> None:
 
 def _check_resources(config: NodeConfig) -> None:
     _in_range("memory_bytes", config.memory_bytes, MEMORY_BYTES_MIN, 1 << 50)
+    if config.item_bytes_max > max(config.memory_bytes // 2, ITEM_BYTES_DEFAULT):
+        raise ConfigError(
+            "item_bytes_max",
+            f"{config.item_bytes_max} is more than half of memory ({config.memory_bytes}): such an"
+            " item could not be stored beside the one that it replaces. Raise memory",
+        )
     if config.log_memory_bytes != 0:
         _in_range("log_memory_bytes", config.log_memory_bytes, LOG_MEMORY_BYTES_MIN, 1 << 50)
     _in_range("connections_max", config.connections_max, 1, 1_000_000)

@@ -8,7 +8,8 @@ hands out by itself was set by a client before.
 from typing import Final
 
 from quorumcache.node.store.exptime import ALREADY_EXPIRED
-from quorumcache.node.store.item import ENDS, ITEM_DATA, item_fits, pack_header
+from quorumcache.node.store.item import ENDS, PIECES, pack_header
+from quorumcache.node.store.large import LINE_FEED, is_large
 from quorumcache.node.store.state import ShardState, pack_unique
 
 COUNTED_BELOW: Final = 1 << 63
@@ -33,8 +34,10 @@ def place(
 ) -> None:
     """Put an item that ends at `expires_at_ms` (0 = never, ALREADY_EXPIRED = it is gone at once).
 
-    `bits`: STALE and WON, or neither. `data`: what follows the header.
+    `bits`: STALE and WON, or neither. `data`: what follows the header; it tells a large item.
     """
+    if data[-1] != LINE_FEED and is_large(state, data):
+        bits |= PIECES
     if expires_at_ms == ALREADY_EXPIRED:
         state.remove(key)
     elif expires_at_ms:
@@ -44,27 +47,11 @@ def place(
         state.put(key, pack_header(bits, 0, unique) + data)
 
 
-def extended(
-    key: bytes, item: bytes, added: bytes, item_bytes_max: int, *, before: bool
-) -> bytes | None:
-    """The data of an item with `added` before or behind its value; None if it would be too large.
-
-    Its flags stay.
-    """
-    space = item.index(b" ", ITEM_DATA + 1)
-    line_end = item.index(b"\r\n", space)
-    length = len(item) - line_end - 4 + len(added)
-    flags = int(item[ITEM_DATA + 1 : space])
-    if not item_fits(len(key), flags, length, item_bytes_max):
-        return None
-    value = item[line_end + 2 : -2]
-    value = added + value if before else value + added
-    return b"%b %d\r\n%b\r\n" % (item[ITEM_DATA:space], length, value)
-
-
 def rewrite(
     state: ShardState, key: bytes, item: bytes, bits: int, unique: int, data: bytes
 ) -> None:
     """Give an item other data, with the unique and bits that it shall have; its expiry stays."""
+    if data[-1] != LINE_FEED and is_large(state, data):
+        bits |= PIECES
     head = bytes((bits | (item[0] & ENDS),)) + item[1:9]
     state.put(key, head + pack_unique(unique) + data)

@@ -68,6 +68,14 @@ EXPIRE_PAIRS: Final = 5
 EVICT_PAIRS: Final = 5
 EXPIRE_SESSIONS: Final = 5
 EXPIRE_IDLE_MS: Final = 6
+PIECE_UPLOAD: Final = 5
+PIECE_POSITION: Final = 6
+PIECE_TOTAL: Final = 7
+PIECE_DATA: Final = 8
+PIECES_UPLOAD: Final = 5
+PIECES_INNER: Final = 6
+DROP_UPLOAD: Final = 5
+DROP_IDLE_MS: Final = 6
 META_FLAGS: Final = 5
 META_GET_EXPTIME: Final = 6
 META_GET_VIVIFY: Final = 7
@@ -166,6 +174,16 @@ COMMANDS: Final[dict[int, CommandKind]] = {
         CommandKind(OP_META_SET, "ms", _META_SET),
         CommandKind(OP_META_DELETE, "md", _META_DELETE),
         CommandKind(OP_META_ARITHMETIC, "ma", _META_ARITHMETIC),
+        # One piece of a large value, to be stored later: `staging.py`.
+        CommandKind(
+            OP_PIECE,
+            "piece",
+            (("upload", int), ("position", int), ("total_bytes", int), ("piece", bytes)),
+        ),
+        # Run the command `inner`, one with a data block, on the value of an upload: `large.py`.
+        CommandKind(OP_STORE_PIECES, "store_pieces", (("upload", int), ("inner", tuple))),
+        # Drop an upload, unless a piece of it has come within `idle_ms`.
+        CommandKind(OP_DROP_PIECES, "drop_pieces", (("upload", int), ("idle_ms", int))),
     )
 }
 """By op."""
@@ -173,8 +191,12 @@ COMMANDS: Final[dict[int, CommandKind]] = {
 BLOCK_OPS: Final = frozenset(op for op, kind in COMMANDS.items() if kind.has_block)
 """Classic commands with a data block: those that make a store grow."""
 
-GROWING_OPS: Final = frozenset((*BLOCK_OPS, OP_META_GET, OP_META_SET, OP_META_ARITHMETIC))
-"""Commands that may make a store grow; of mg and ma only those that may make an item (`grows`)."""
+GROWING_OPS: Final = frozenset((*BLOCK_OPS, OP_META_GET, OP_META_SET, OP_META_ARITHMETIC, OP_PIECE))
+"""Commands that may make a store grow; of mg and ma only those that may make an item (`grows`).
+What stores pieces that are there already is not among them."""
+
+INNER_OPS: Final = BLOCK_OPS | {OP_META_SET}
+"""Commands that OP_STORE_PIECES may run on a value in pieces."""
 
 _ENVELOPE: Final = (int, int, int, int, bytes)
 
@@ -192,7 +214,32 @@ def may_be_forwarded(command: tuple[Any, ...]) -> bool:
         len(command) >= ARGS
         and type(command[OP]) is int
         and tuple(map(type, command)) == _FORWARDED_FORMS.get(command[OP])
+        and (command[OP] != OP_STORE_PIECES or _is_inner(command[PIECES_INNER]))
+        and (command[OP] not in INNER_OPS or _is_whole(command))
     )
+
+
+def _is_whole(command: tuple[Any, ...]) -> bool:
+    """Whether the data of a command with a data block are not those of a large item."""
+    if extends(command):
+        return True
+    data: bytes = command[META_SET_DATA if command[OP] == OP_META_SET else STORE_DATA]
+    return data.endswith(b"\r\n") or not data
+
+
+def extends(command: Command) -> bool:
+    """Whether one of INNER_OPS adds to a value: then its data are a bare value."""
+    op: int = command[OP]
+    if op == OP_META_SET:
+        op = command[META_SET_MODE]
+    return op in (OP_APPEND, OP_PREPEND)
+
+
+def _is_inner(inner: tuple[Any, ...]) -> bool:
+    """Whether a tuple is the rest of a command with a data block, from its op on."""
+    if not inner or type(inner[0]) is not int or inner[0] not in INNER_OPS:
+        return False
+    return tuple(map(type, inner[1:])) == _FORWARDED_FORMS[inner[0]][ARGS:]
 
 
 def own_command(op: int, *args: object) -> Command:

@@ -10,10 +10,12 @@ from typing import Final
 from quorumcache.node.errors import CommandError
 from quorumcache.node.state_machine import KEY, OP, Command, Result
 from quorumcache.node.store.arithmetic import add_delta, padded, parse_number
-from quorumcache.node.store.changes import extended, new_unique, place, rewrite
+from quorumcache.node.store.changes import new_unique, place, rewrite
 from quorumcache.node.store.commands import (
     CAS_UNIQUE,
     COUNT_DELTA,
+    DROP_IDLE_MS,
+    DROP_UPLOAD,
     EVICT_PAIRS,
     EXPIRE_IDLE_MS,
     EXPIRE_PAIRS,
@@ -26,6 +28,7 @@ from quorumcache.node.store.commands import (
     OP_COUNT,
     OP_DECR,
     OP_DELETE,
+    OP_DROP_PIECES,
     OP_EVICT,
     OP_EXPIRE,
     OP_FLUSH,
@@ -35,12 +38,14 @@ from quorumcache.node.store.commands import (
     OP_META_DELETE,
     OP_META_GET,
     OP_META_SET,
+    OP_PIECE,
     OP_PREPEND,
     OP_REFUSE,
     OP_REPLACE,
     OP_SESSION_EXPIRE,
     OP_SESSION_OPEN,
     OP_SET,
+    OP_STORE_PIECES,
     OP_TICK,
     OP_TOUCH,
     STORE_DATA,
@@ -48,7 +53,21 @@ from quorumcache.node.store.commands import (
     TOUCH_EXPTIME,
 )
 from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
-from quorumcache.node.store.item import ENDS, ITEM_DATA, cas_unique, pack_header, unpack_header
+from quorumcache.node.store.item import (
+    ENDS,
+    ITEM_DATA,
+    PIECES,
+    cas_unique,
+    pack_header,
+    unpack_header,
+)
+from quorumcache.node.store.large import (
+    drop_upload,
+    extended,
+    incoming_done,
+    inner_of,
+    stage_piece,
+)
 from quorumcache.node.store.meta_effects import (
     meta_arithmetic,
     meta_delete,
@@ -66,6 +85,7 @@ from quorumcache.node.store.results import (
     NUMBER,
     OK,
     OUT_OF_MEMORY,
+    PIECES_MISSING,
     SESSION_GONE,
     STORED,
     TOUCHED,
@@ -77,8 +97,8 @@ Effect = Callable[[ShardState, Command, int], Result]
 
 def _store(state: ShardState, key: bytes, data: bytes, exptime: int, now_ms: int) -> Result:
     state.cas_counter = unique = state.cas_counter + 1
-    if exptime:
-        ends = resolve_exptime(exptime, now_ms, state.batch_wall_ms)
+    if exptime or state.incoming:
+        ends = resolve_exptime(exptime, now_ms, state.batch_wall_ms) if exptime else 0
         place(state, key, 0, ends, unique, data)
     else:
         state.put(key, NO_EXPIRY + pack_unique(unique) + data)
@@ -125,7 +145,7 @@ def _extend(state: ShardState, command: Command, now_ms: int, *, before: bool) -
     item = state.live(key, now_ms)
     if item is None:
         return NOT_STORED
-    data = extended(key, item, command[EXTEND_VALUE], state.batch_item_bytes_max, before=before)
+    data = extended(state, key, item, command[EXTEND_VALUE], before=before)
     if data is None:
         return NOT_STORED
     rewrite(state, key, item, 0, new_unique(state, None), data)
@@ -152,6 +172,8 @@ def _arithmetic(state: ShardState, command: Command, now_ms: int, *, increment: 
     item = state.live(key, now_ms)
     if item is None:
         return NOT_FOUND
+    if item[0] & PIECES:
+        return NON_NUMERIC
     space = item.index(b" ", ITEM_DATA + 1)
     text = item[item.index(b"\r\n", space) + 2 : -2]
     number = parse_number(text)
@@ -161,7 +183,10 @@ def _arithmetic(state: ShardState, command: Command, now_ms: int, *, increment: 
     text = padded(number, len(text))
     data = b"%b %d\r\n%b\r\n" % (item[ITEM_DATA:space], len(text), text)
     # Unlike memcached, where a longer number makes a stale item fresh and a shorter one does not.
+    was_hit = state.hint(key)[0]
     rewrite(state, key, item, item[0], new_unique(state, None), data)
+    if was_hit:
+        state.note_hit(key)  # It is the same item as before.
     return NUMBER, number
 
 
@@ -170,6 +195,9 @@ def _touch(state: ShardState, command: Command, now_ms: int) -> Result:
 
 
 def _gat(state: ShardState, command: Command, now_ms: int) -> Result:
+    item = state.live(command[KEY], now_ms)
+    if item is not None and item[0] & PIECES:
+        state.show(item)
     item = _retime(state, command, now_ms)
     return NOT_FOUND if item is None else (ITEM, item)
 
@@ -190,6 +218,7 @@ def _retime(state: ShardState, command: Command, now_ms: int) -> bytes | None:
     elif item[0] & ENDS:
         item = pack_header(item[0] & ~ENDS, 0, 0)[:9] + item[9:]
         state.put(key, item)
+    state.note_hit(key)
     return item
 
 
@@ -249,6 +278,21 @@ def _session_expire(state: ShardState, command: Command, now_ms: int) -> Result:
     return OK
 
 
+def _store_pieces(state: ShardState, command: Command, now_ms: int) -> Result:
+    inner = inner_of(state, command)
+    if inner is None:
+        return PIECES_MISSING
+    number = state.value_counter
+    result = EFFECTS[inner[OP]](state, inner, now_ms)
+    incoming_done(state, command[KEY], number)
+    return result
+
+
+def _drop_pieces(state: ShardState, command: Command, now_ms: int) -> Result:
+    drop_upload(state, command[DROP_UPLOAD], now_ms, command[DROP_IDLE_MS])
+    return OK
+
+
 def _unknown(state: ShardState, command: Command, now_ms: int) -> Result:
     raise CommandError(f"op {command[OP]} is unknown to this version")
 
@@ -271,6 +315,9 @@ _BY_OP: Final[dict[int, Effect]] = {
     OP_SESSION_OPEN: _session_open,
     OP_SESSION_EXPIRE: _session_expire,
     OP_REFUSE: _refuse,
+    OP_PIECE: stage_piece,
+    OP_STORE_PIECES: _store_pieces,
+    OP_DROP_PIECES: _drop_pieces,
     OP_EVICT: _evict,
     OP_META_GET: meta_get,
     OP_META_SET: meta_set,

@@ -30,6 +30,7 @@ from typing import Final, cast
 from quorumcache.node.state_machine import Eviction
 from quorumcache.node.store.commands import OP_EVICT, own_command
 from quorumcache.node.store.ghosts import GhostTable
+from quorumcache.node.store.hot_keys import HotKeys
 from quorumcache.node.store.item import cas_unique, item_cost
 from quorumcache.node.store.tables import shrink
 from quorumcache.ring.hashing import key_token
@@ -77,6 +78,8 @@ class EvictionQueue:
     __slots__ = (
         "_active",
         "_has_ghosts",
+        "_hot",
+        "_hot_left",
         "_items",
         "_main_ghosts",
         "_main_scan",
@@ -112,6 +115,10 @@ class EvictionQueue:
         self._small_ghosts = GhostTable()
         self._main_ghosts = GhostTable()
         self._has_ghosts = False
+        self._hot: HotKeys | None = None
+        self._hot_left = 0
+        """What an earlier leader said of hits, and for how many more victims it is asked: each item
+        is spared once for it."""
         self._unfetched = self._active = 0
         self._small_scan: list[bytes] = []
         self._main_scan: list[bytes] = []
@@ -119,6 +126,11 @@ class EvictionQueue:
         self._shared: dict[int, object] = {}
         self._now_s = -1
         self.tick(0)
+
+    def succeed(self, other: "EvictionQueue") -> None:
+        """Take over what another queue of the same shard, which ends, knows of hits."""
+        self._hot = other._hot
+        self._hot_left = len(self._items)
 
     @property
     def memory_bytes(self) -> int:
@@ -264,6 +276,27 @@ class EvictionQueue:
         number = cast(int, stamp)
         return bool(number & _FETCHED), number >> 3
 
+    def hits(self, key: bytes) -> int:
+        """Hits that count of the item under a key; 0 if there is none."""
+        stamp = self.main.get(key) or self.small.get(key)
+        return 0 if stamp is None else cast(int, stamp) & _HITS
+
+    def hear_hot(self, hot: HotKeys | None) -> None:
+        """What the leader says of hits. It counts if this replica comes to lead."""
+        self._hot = hot
+        self._hot_left = len(self._items)
+
+    def _is_hot(self, key: bytes) -> bool:
+        """Whether an item without hits here was hit under an earlier leader."""
+        hot = self._hot
+        if hot is None:
+            return False
+        self._hot_left -= 1
+        if self._hot_left < 0:
+            self._hot = None
+            return False
+        return hot.has(key_token(key))
+
     # -- victims -------------------------------------------------------------------------------
 
     def victims(self, bytes_wanted: int, bytes_used: int) -> Eviction | None:
@@ -289,6 +322,9 @@ class EvictionQueue:
             item = items[key]
             cost = item_cost(key, item)
             hits = stamp & _HITS
+            if not hits and self._hot is not None and self._is_hot(key):
+                hits = 1
+                stamp |= 1
             if is_small:
                 self.small_bytes -= cost
                 if hits and steps:

@@ -1,9 +1,14 @@
 """One cached item, packed into one bytes object, and what it costs.
 
-    offset  0   bits: ENDS 1, STALE 2, WON 4; all others 0
+    offset  0   bits: ENDS 1, STALE 2, WON 4, PIECES 8; all others 0
             1   expires_at_ms, unsigned 64 bits, big endian; 0 = never
             9   cas_unique, unsigned 64 bits, big endian
             17  b" <flags> <length>\\r\\n<value>\\r\\n", as it goes out on the wire
+
+A *large* item (bit PIECES) holds its value apart, in pieces (`large.py`). Its own bytes end with
+the number of that value instead:
+
+            17  b" <flags> <length>\\r\\n", then value_id, unsigned 64 bits, big endian
 
 So a hit is `b"VALUE " + key + item[17:]`, one look at `item[0]` tells that an item is an ordinary
 one which lives whatever the time is, and a dict of bytes to bytes holds nothing that the garbage
@@ -19,6 +24,9 @@ STALE: Final = 2
 """Bit of `item[0]`: `ms` or `md` with the flag I marked the item stale. Readers still get it."""
 WON: Final = 4
 """Bit of `item[0]`: one client was told that it is to make the item anew, and no other one is."""
+
+PIECES: Final = 8
+"""Bit of `item[0]`: the value is not in the item, see above."""
 
 ITEM_DATA: Final = 17
 """Offset of the wire data in a packed item."""
@@ -62,8 +70,24 @@ def wire_data(flags: int, value: bytes) -> bytes:
     return b" %d %d\r\n%b\r\n" % (flags, len(value), value)
 
 
+VALUE_ID_BYTES: Final = 8
+"""The number of a value at the end of a large item."""
+
+
+def value_id(item: bytes) -> int:
+    """The number of the value of a large item."""
+    return int.from_bytes(item[-VALUE_ID_BYTES:], "big")
+
+
+def value_bytes(item: bytes) -> int:
+    """Length of an item's value, also of a large one."""
+    line_end = item.index(b"\r\n", ITEM_DATA)
+    return int(item[item.index(b" ", ITEM_DATA + 1) + 1 : line_end])
+
+
 def item_value(item: bytes) -> bytes:
-    """The bare value of a packed item."""
+    """The bare value of a packed item that is not large."""
+    assert not item[0] & PIECES
     return item[item.index(b"\r\n", ITEM_DATA) + 2 : -2]
 
 
@@ -96,6 +120,11 @@ def block_bytes(length: int) -> int:
 
 def item_cost(key: bytes, item: bytes) -> int:
     """What one item adds to `bytes_used`: its key and its packed form, as the allocator rounds
-    them. Its places in the tables are counted with the tables (`memory_bytes`).
+    them, and the value of a large one. Its places in the tables are counted with the tables
+    (`memory_bytes`).
     """
+    if item[0] & PIECES:
+        length = value_bytes(item)
+        # Heads and rounding of the pieces are at most 128 of each 128 KiB.
+        return block_bytes(len(key)) + block_bytes(len(item)) + length + (length >> 10)
     return block_bytes(len(key)) + block_bytes(len(item))

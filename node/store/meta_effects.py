@@ -19,7 +19,7 @@ from typing import Final
 
 from quorumcache.node.state_machine import KEY, Command, Result
 from quorumcache.node.store.arithmetic import UINT64_MAX, add_delta, padded, parse_number
-from quorumcache.node.store.changes import extended, new_unique, place, rewrite
+from quorumcache.node.store.changes import new_unique, place, rewrite
 from quorumcache.node.store.commands import (
     META_COUNT_COMPARE,
     META_COUNT_DELTA,
@@ -52,6 +52,7 @@ from quorumcache.node.store.exptime import ALREADY_EXPIRED, is_below, resolve_ex
 from quorumcache.node.store.item import (
     ENDS,
     ITEM_DATA,
+    PIECES,
     STALE,
     WON,
     cas_unique,
@@ -59,6 +60,7 @@ from quorumcache.node.store.item import (
     pack_header,
     wire_data,
 )
+from quorumcache.node.store.large import LINE_FEED, extended, made_data
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
@@ -102,6 +104,8 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
         bits = item[0] & (STALE | WON)
         ends = expires_at_ms(item)
         data = item[ITEM_DATA:]
+        if item[0] & PIECES:
+            state.show(item)
     old_ends = ends
     is_won = is_made or bits & (STALE | WON) == STALE
     before = ends
@@ -117,13 +121,19 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
             is_won = is_below(ends, recache, now_ms, state.batch_wall_ms)
     if is_won:
         bits |= WON
-    if item is not None and b"u" not in flags:
-        state.note_hit(key)
     if item is None or ends != old_ends:
+        was_hit = state.hint(key)[0]
         place(state, key, bits, ends, unique, data)
-    elif is_won:
-        rewrite(state, key, item, bits, unique, data)
+    else:
+        was_hit = False
+        if is_won:
+            was_hit = state.hint(key)[0]
+            rewrite(state, key, item, bits, unique, data)
+    if was_hit or b"u" not in flags:
+        state.note_hit(key)  # It is the same item as before, and one that N makes counts as used.
     shown = data if b"v" in flags else data[: data.index(b"\r\n") + 2]
+    if shown[-1] != LINE_FEED:
+        bits |= PIECES
     code = META_MADE if is_made else META_WON if is_won else META_HIT
     return code, _old_end(before) + _header(bits, ends, unique) + shown
 
@@ -151,7 +161,7 @@ def meta_set(state: ShardState, command: Command, now_ms: int) -> Result:
             return _extend(state, command, item)
         if b"N" not in flags:
             return NOT_STORED
-        data = wire_data(command[META_SET_CLIENT_FLAGS], data)
+        data = made_data(state, command[META_SET_CLIENT_FLAGS], data)
         exptime = command[META_SET_VIVIFY]
     else:
         exptime = command[META_SET_EXPTIME]
@@ -192,13 +202,8 @@ def _extend(state: ShardState, command: Command, item: bytes) -> Result:
     compare = command[META_SET_COMPARE] if b"C" in flags else 0
     if compare and compare != cas_unique(item):
         return EXISTS
-    data = extended(
-        key,
-        item,
-        command[META_SET_DATA],
-        state.batch_item_bytes_max,
-        before=command[META_SET_MODE] == OP_PREPEND,
-    )
+    before = command[META_SET_MODE] == OP_PREPEND
+    data = extended(state, key, item, command[META_SET_DATA], before=before)
     if data is None:
         return NOT_STORED
     unique = _unique(state, flags, command[META_SET_UNIQUE])
@@ -224,7 +229,10 @@ def meta_delete(state: ShardState, command: Command, now_ms: int) -> Result:
         ends = resolve_exptime(command[META_DELETE_EXPTIME], now_ms, state.batch_wall_ms)
     data = wire_data(command[META_DELETE_CLIENT_FLAGS], b"") if empties else item[ITEM_DATA:]
     unique = _unique(state, flags, command[META_DELETE_UNIQUE])
+    was_hit = state.hint(key)[0]
     place(state, key, STALE if marks else 0, ends, unique, data)
+    if was_hit and not empties:
+        state.note_hit(key)  # It is the same value as before.
     return META_MARKED if marks else DELETED
 
 
@@ -246,7 +254,7 @@ def meta_arithmetic(state: ShardState, command: Command, now_ms: int) -> Result:
         compare = command[META_COUNT_COMPARE] if b"C" in flags else 0
         if compare and compare != cas_unique(item):
             return EXISTS
-        present = parse_number(text)
+        present = None if item[0] & PIECES else parse_number(text)
         if present is None:
             return NON_NUMERIC
         number = add_delta(present, command[META_COUNT_DELTA], increment=b"-" not in flags)
@@ -263,10 +271,13 @@ def meta_arithmetic(state: ShardState, command: Command, now_ms: int) -> Result:
             before = ends
             ends = resolve_exptime(command[META_COUNT_VIVIFY], now_ms, state.batch_wall_ms)
     unique = _unique(state, flags, command[META_COUNT_UNIQUE])
+    was_hit = state.hint(key)[0]
     if item is not None and ends == old_ends:
         rewrite(state, key, item, bits, unique, data)
     else:
         place(state, key, bits, ends, unique, data)
+    if was_hit:
+        state.note_hit(key)  # It is the same item as before.
     if item is not None and b"c" not in flags:
         return NUMBER, number
     code = META_COUNTED if item is not None else META_NUMBER_MADE

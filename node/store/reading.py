@@ -9,7 +9,15 @@ from typing import Any
 import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.store.item import ENDS, ITEM_DATA, item_cost, unpack_header
+from quorumcache.node.store.item import (
+    ENDS,
+    ITEM_DATA,
+    PIECES,
+    item_cost,
+    unpack_header,
+    value_bytes,
+    value_id,
+)
 from quorumcache.node.store.results import is_result
 from quorumcache.node.store.snapshot import read_header
 from quorumcache.node.store.state import ShardState
@@ -21,10 +29,17 @@ class StoreReader:
     __slots__ = (
         "_has_header",
         "_items_count",
+        "_large",
+        "_pieces",
+        "_pieces_left",
         "_sessions_count",
         "_taken_bytes",
         "_total_bytes",
         "_unpacker",
+        "_upload",
+        "_uploads_count",
+        "_value_id",
+        "_values_count",
         "state",
     )
 
@@ -36,7 +51,17 @@ class StoreReader:
         self._has_header = False
         self._items_count = 0
         self._sessions_count = 0
-        """Both as the header says."""
+        self._values_count = 0
+        self._uploads_count = 0
+        """All four as the header says."""
+        self._large: dict[int, int] = {}
+        """Lengths of the values that the items refer to, by value id."""
+        self._pieces_left = 0
+        """Pieces that are still to come of the value, or the upload, that was begun."""
+        self._pieces: list[Any] = []
+        self._value_id = 0
+        """Of the value that was begun; 0 = it is an upload."""
+        self._upload: tuple[int, int, int] = (0, 0, 0)
         self.state = ShardState()
 
     def take(self, piece: bytes) -> None:
@@ -54,6 +79,8 @@ class StoreReader:
         """There is no more. Raises SnapshotInvalid unless it is a whole snapshot."""
         if not self._is_whole():
             raise SnapshotInvalid(f"snapshot of {self._total_bytes} bytes ends in the middle")
+        if self._large.keys() != self.state.values.keys():
+            raise SnapshotInvalid("the large items of a snapshot are not those of its values")
         more = self._taken_bytes - self._unpacker.tell()
         if more:
             raise SnapshotInvalid(f"snapshot has {more} bytes too many")
@@ -63,6 +90,8 @@ class StoreReader:
             self._has_header
             and len(self.state.items) == self._items_count
             and len(self.state.sessions) == self._sessions_count
+            and len(self.state.values) == self._values_count
+            and len(self.state.staging.uploads) == self._uploads_count
         )
 
     def _read(self) -> None:
@@ -77,8 +106,12 @@ class StoreReader:
                 return
             if len(self.state.items) != self._items_count:
                 self._take_items(chunk)
-            else:
+            elif len(self.state.sessions) != self._sessions_count:
                 self._take_sessions(chunk)
+            elif self._pieces_left:
+                self._take_piece(chunk)
+            else:
+                self._begin_pieces(chunk)
 
     def _take_header(self) -> None:
         header = read_header(self._unpacker)
@@ -86,7 +119,9 @@ class StoreReader:
         state = self.state
         state.applied_index, state.last_now_ms, state.last_wall_ms = header[2:5]
         state.pending_flush_ms, state.cas_counter = header[5:7]
-        self._items_count, self._sessions_count = header[7:]
+        self._items_count, self._sessions_count = header[7:9]
+        if len(header) > 9:
+            state.value_counter, self._values_count, self._uploads_count = header[9:]
 
     def _take_items(self, chunk: Any) -> None:
         state = self.state
@@ -100,6 +135,10 @@ class StoreReader:
                 raise SnapshotInvalid(f"snapshot holds an invalid item: {key!r:.100}")
             items[key] = item
             added += 1
+            if item[0] & PIECES:
+                if value_id(item) in self._large:
+                    raise SnapshotInvalid("two items of a snapshot have the same value")
+                self._large[value_id(item)] = value_bytes(item)
             cost = item_cost(key, item)
             used += cost
             state.queue.added(key, cost)
@@ -130,3 +169,48 @@ class StoreReader:
             raise SnapshotInvalid(
                 f"snapshot holds {count} sessions, its header says {self._sessions_count}"
             )
+
+    def _begin_pieces(self, chunk: Any) -> None:
+        """What comes before the pieces of a value, or of an upload."""
+        if not all(type(field) is int for field in chunk):
+            raise SnapshotInvalid("snapshot holds an invalid value in pieces")
+        self._pieces = []
+        if len(self.state.values) != self._values_count:
+            self._value_id, self._pieces_left = chunk
+            if not 0 < self._value_id <= self.state.value_counter or self._pieces_left < 1:
+                raise SnapshotInvalid("snapshot holds an invalid value in pieces")
+        else:
+            self._value_id = 0
+            *upload, self._pieces_left = chunk
+            self._upload = tuple(upload)
+        if not self._pieces_left:
+            self._end_pieces()
+
+    def _take_piece(self, chunk: Any) -> None:
+        piece = chunk
+        if not self._value_id:
+            position, piece = chunk
+            if type(position) is not int:
+                raise SnapshotInvalid("snapshot holds an invalid piece of an upload")
+        if type(piece) is not bytes or not piece:
+            raise SnapshotInvalid("snapshot holds an empty piece of a value")
+        self._pieces.append(chunk)
+        self._pieces_left -= 1
+        if not self._pieces_left:
+            self._end_pieces()
+
+    def _end_pieces(self) -> None:
+        """All pieces of a value, or of an upload, are here."""
+        state = self.state
+        pieces, self._pieces = self._pieces, []
+        if self._value_id:
+            if self._large.get(self._value_id) != sum(map(len, pieces)):
+                raise SnapshotInvalid("snapshot holds a value that none of its items has")
+            if self._value_id in state.values:
+                raise SnapshotInvalid("snapshot repeats a value")
+            state.values[self._value_id] = tuple(pieces)
+            return
+        before = state.staging.bytes_used
+        if not state.staging.add(*self._upload, pieces):
+            raise SnapshotInvalid("snapshot holds an invalid upload")
+        state.bytes_used += state.staging.bytes_used - before

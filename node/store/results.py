@@ -64,6 +64,12 @@ OLD_END: Final = 8
 """Bytes of the old end, before the item in what META_HIT and its like carry."""
 EVICTED: Final = 35
 """Of a pair: how many items an OP_EVICT removed."""
+PIECE_STAGED: Final = 30
+"""The piece of a large value waits for the others."""
+PIECES_MISSING: Final = 31
+"""Pieces of the value are not there, or not any more: nothing was stored."""
+STAGING_FULL: Final = 32
+"""So many large values are on their way into the shard that there is no room for one more yet."""
 
 OUT_OF_MEMORY: Final = 100
 """There was no room at the leader: nothing was stored. Of the state machine only as the answer to
@@ -88,6 +94,16 @@ def carried_item(result: Result) -> bytes | None:
         item = result[1]
         assert type(item) is bytes, result
         return item
+    return None
+
+
+def shown_item(result: Result) -> bytes | None:
+    """The packed item in the answer of a `gat`, or of an `mg` through the log, if there is one."""
+    if type(result) is tuple and type(result[1]) is bytes:
+        if result[0] == ITEM:
+            return result[1]
+        if result[0] in (META_HIT, META_WON):
+            return result[1][OLD_END:]
     return None
 
 

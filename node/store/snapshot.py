@@ -3,17 +3,24 @@
 A snapshot is a stream of msgpack arrays. The code that stores or sends it adds the checksum.
 
     header    [ "quorumcache-store", 2, applied_index, last_now_ms, last_wall_ms, pending_flush_ms,
-                cas_counter, item count, session count ]
+                cas_counter, item count, session count ]      and in version 3 also
+                [ ..., value_counter, value count, upload count ]
     items     [ key, packed item, key, packed item, ... ]      as often as needed
     sessions  [ [ id, last_active_ms, floor, [ [sequence, result], ... ] ], ... ]      as often as
     needed
+    values    [ value_id, piece count ], then so many pieces, each a msgpack bin     for each value
+    uploads   [ id, total_bytes, last_active_ms, piece count ],
+              then so many [ position, piece ]                                 for each upload
 
-Items and sessions keep their order, so that a restored replica and one that ran the log write equal
-bytes.
+The last two are there in version 3 only. A state that has had no value in pieces is written in
+version 2, which nodes of the release before read, too.
+
+Items, sessions, values and uploads keep their order, so that a restored replica and one that ran
+the log write equal bytes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -21,11 +28,14 @@ import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.sessions import SessionImage, image_bytes
+from quorumcache.node.store.staging import UploadImage
 
 _MAGIC: Final = "quorumcache-store"
 _FORMAT_VERSION: Final = 2
 """Version 1 had no `last_wall_ms`, and its times were those of a wall clock."""
-_HEADER_FIELDS: Final = 9
+_PIECES_VERSION: Final = 3
+"""Version of a state with values in pieces."""
+_HEADER_FIELDS: Final = {_FORMAT_VERSION: 9, _PIECES_VERSION: 12}
 _HEADER_BYTES_MAX: Final = 128
 """More than a header takes."""
 
@@ -47,24 +57,33 @@ class StoreView:
     cas_counter: int
     items: dict[bytes, bytes]
     sessions: tuple[SessionImage, ...]
+    value_counter: int = 1
+    values: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+    uploads: tuple[UploadImage, ...] = ()
+
+    @property
+    def has_pieces(self) -> bool:
+        """There are, or were, values in pieces."""
+        return bool(self.value_counter > 1 or self.uploads)
 
 
 def encode_view(view: StoreView) -> Iterator[bytes]:
     """The snapshot of a view, in chunks of about CHUNK_BYTES (more when one item is larger)."""
     pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
-    yield pack(
-        (
-            _MAGIC,
-            _FORMAT_VERSION,
-            view.applied_index,
-            view.last_now_ms,
-            view.last_wall_ms,
-            view.pending_flush_ms,
-            view.cas_counter,
-            len(view.items),
-            len(view.sessions),
-        )
+    header: tuple[object, ...] = (
+        _MAGIC,
+        _PIECES_VERSION if view.has_pieces else _FORMAT_VERSION,
+        view.applied_index,
+        view.last_now_ms,
+        view.last_wall_ms,
+        view.pending_flush_ms,
+        view.cas_counter,
+        len(view.items),
+        len(view.sessions),
     )
+    if view.has_pieces:
+        header = (*header, view.value_counter, len(view.values), len(view.uploads))
+    yield pack(header)
     flat: list[bytes] = []
     size = 0
     for key, item in view.items.items():
@@ -87,6 +106,14 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
             size = 0
     if images:
         yield pack(images)
+    for number, value in view.values.items():
+        yield pack((number, len(value)))
+        for piece in value:
+            yield pack(piece)
+    for upload_id, total_bytes, last_active_ms, pieces in view.uploads:
+        yield pack((upload_id, total_bytes, last_active_ms, len(pieces)))
+        for place in pieces:
+            yield pack(place)
 
 
 def read_times(data: bytes) -> tuple[int, int]:
@@ -107,12 +134,13 @@ def read_header(unpacker: Any) -> tuple[Any, ...]:
     header = unpacker.unpack()
     if type(header) is not tuple or not header or header[0] != _MAGIC:
         raise SnapshotInvalid("not a snapshot of a store")
-    if header[1] != _FORMAT_VERSION:
+    if header[1] not in _HEADER_FIELDS:
         raise SnapshotInvalid(
             f"a snapshot of version {header[1]!r:.20}, which only development versions of 0.1.0 "
-            f"read; this quorumcached reads version {_FORMAT_VERSION}"
+            f"read; this quorumcached reads versions {_FORMAT_VERSION} and {_PIECES_VERSION}"
         )
-    if len(header) != _HEADER_FIELDS or not all(type(field) is int for field in header[1:]):
+    fields = _HEADER_FIELDS[header[1]]
+    if len(header) != fields or not all(type(field) is int for field in header[1:]):
         raise SnapshotInvalid("snapshot header is damaged")
     return header
 
@@ -128,4 +156,8 @@ def view_digest(view: StoreView) -> bytes:
     digest.update(pack(view.sessions))
     for key in sorted(view.items):
         digest.update(pack((key, view.items[key])))
+    if view.has_pieces:
+        digest.update(pack((view.value_counter, view.uploads)))
+        for number in sorted(view.values):
+            digest.update(pack((number, view.values[number])))
     return digest.digest()

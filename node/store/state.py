@@ -10,11 +10,19 @@ from sys import getsizeof
 from typing import Final
 
 from quorumcache.node.state_machine import KEY, OP, Command, Eviction, StateMachine
-from quorumcache.node.store.commands import BLOCK_OPS, OP_APPEND, OP_COUNT, OP_PREPEND
+from quorumcache.node.store.commands import BLOCK_OPS, OP_APPEND, OP_COUNT, OP_PIECE, OP_PREPEND
 from quorumcache.node.store.eviction_queue import EvictionQueue
 from quorumcache.node.store.expiry import ExpiryHeap
-from quorumcache.node.store.item import ENDS, ITEM_DATA, item_cost, unpack_header
+from quorumcache.node.store.item import (
+    ENDS,
+    ITEM_DATA,
+    PIECES,
+    item_cost,
+    unpack_header,
+    value_id,
+)
 from quorumcache.node.store.sessions import SessionTable
+from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
 from quorumcache.node.store.tables import shrink
 
 NO_EXPIRY: Final = bytes(9)
@@ -41,6 +49,7 @@ class ShardState(StateMachine):
         "evicted_bytes",
         "expiring",
         "expiry",
+        "incoming",
         "items",
         "last_now_ms",
         "last_wall_ms",
@@ -48,7 +57,11 @@ class ShardState(StateMachine):
         "pending_flush_ms",
         "queue",
         "sessions",
+        "shown",
+        "staging",
         "table_bytes",
+        "value_counter",
+        "values",
     )
 
     def __init__(self) -> None:
@@ -56,7 +69,8 @@ class ShardState(StateMachine):
         """Key -> packed item (see item.py). Holds ended items until somebody removes them."""
         self.op_count = OP_COUNT
         self.bytes_used = 0
-        """Sum of `item_cost` over `items`; the same on all replicas."""
+        """Sum of `item_cost` over `items`, and what `values` and `staging` take; the same on all
+        replicas."""
         self.last_now_ms = 0
         """Latest cluster time seen in a batch, milliseconds. Never decreases."""
         self.last_wall_ms = 0
@@ -67,6 +81,17 @@ class ShardState(StateMachine):
         """The CAS unique handed out last. Never decreases, a flush does not reset it."""
         self.applied_index = 0
         """Index of the last batch applied; part of snapshots, not of digests."""
+        self.values: dict[int, tuple[bytes, ...]] = {}
+        """The values of large items, in pieces. Invariant between commands: its keys are the value
+        ids of the items with the bit PIECES, and no two items have the same."""
+        self.value_counter = 1
+        """The value id handed out last. Always odd, never decreases."""
+        self.staging = Staging()
+        self.shown: dict[int, tuple[bytes, ...]] = {}
+        """Values of large items that results of the last batch carry. A later command of the batch
+        may have replaced the item before the waiters hear of it. No part of the state."""
+        self.incoming: tuple[bytes, ...] = ()
+        """The value of the OP_STORE_PIECES that is being applied."""
         self.sessions = SessionTable()
         self.batch_item_bytes_max = 0
         self.batch_wall_ms = 0
@@ -107,9 +132,13 @@ class ShardState(StateMachine):
         self.cas_counter = other.cas_counter
         self.items = other.items
         self.bytes_used = other.bytes_used
+        self.values = other.values
+        self.value_counter = other.value_counter
+        self.staging = other.staging
         self.sessions = other.sessions
         self.expiring = other.expiring
         self.expiry = other.expiry
+        other.queue.succeed(self.queue)
         self.queue = other.queue
         self.tidy()
 
@@ -129,6 +158,8 @@ class ShardState(StateMachine):
             self.bytes_used -= cost
             if item[0] & ENDS:
                 self.expiring -= 1
+            if item[0] & PIECES:
+                del self.values[value_id(item)]
             self.queue.removed(key, cost)
 
     def evict(self, key: bytes) -> None:
@@ -143,7 +174,8 @@ class ShardState(StateMachine):
         self.expiry.clear()
         self.queue.clear()
         self.expiring = 0
-        self.bytes_used = 0
+        self.values.clear()
+        self.bytes_used = self.staging.bytes_used
 
     def put(self, key: bytes, item: bytes) -> None:
         """Place a packed item without an expiry, or with the expiry that the item of that key has
@@ -157,8 +189,11 @@ class ShardState(StateMachine):
         else:
             old_cost = item_cost(key, old)
             self.bytes_used += cost - old_cost
-            if old[0] & ENDS and not item[0] & ENDS:
-                self.expiring -= 1
+            if old[0]:
+                if old[0] & ENDS and not item[0] & ENDS:
+                    self.expiring -= 1
+                if old[0] & PIECES:
+                    self._replaced(old, item)
             self.queue.changed(key, cost, old_cost)
         self.items[key] = item
 
@@ -175,9 +210,34 @@ class ShardState(StateMachine):
             self.bytes_used += cost - old_cost
             if not old[0] & ENDS:
                 self.expiring += 1
+            if old[0] & PIECES:
+                self._replaced(old, item)
             self.queue.changed(key, cost, old_cost)
         self.items[key] = item
         self.expiry.push(expires_at_ms, key, self.expiring)
+
+    # -- values in pieces ----------------------------------------------------------------------
+
+    def _replaced(self, old: bytes, item: bytes) -> None:
+        """A large item is replaced: its value goes, unless the new one has the same."""
+        number = value_id(old)
+        if not (item[0] & PIECES and value_id(item) == number):
+            del self.values[number]
+
+    def show(self, item: bytes) -> None:
+        """A result carries a large item."""
+        number = value_id(item)
+        self.shown[number] = self.values[number]
+
+    def new_value(self, value: tuple[bytes, ...]) -> bytes:
+        """Keep a value for an item that is placed next; what that has to end with.
+
+        The number is odd, so no item without the bit PIECES, which ends with a line feed, looks as
+        if it ended with one.
+        """
+        self.value_counter += 2
+        self.values[self.value_counter] = value
+        return pack_unique(self.value_counter)
 
     # -- hints of this replica -----------------------------------------------------------------
 
@@ -217,6 +277,8 @@ class ShardState(StateMachine):
     def growth(self, command: Command, size: int) -> int:
         """See `StateMachine.growth`. A store of a key that has an item takes its place."""
         op = command[OP]
+        if op == OP_PIECE:  # What stores the pieces then takes no more.
+            return size + PIECE_OVERHEAD
         if op not in BLOCK_OPS:
             return 0
         key = command[KEY]

@@ -29,11 +29,19 @@ from quorumcache.node.state_machine import (
     Result,
     StateMachine,
 )
-from quorumcache.node.store.commands import OP_EXPIRE, OP_SESSION_OPEN, OP_TICK, own_command
+from quorumcache.node.store.commands import (
+    OP_EXPIRE,
+    OP_SESSION_OPEN,
+    OP_STORE_PIECES,
+    OP_TICK,
+    PIECES_UPLOAD,
+    own_command,
+)
 from quorumcache.node.store.effects import EFFECTS
-from quorumcache.node.store.item import ENDS, cas_unique, unpack_header
+from quorumcache.node.store.item import ENDS, PIECES, cas_unique, unpack_header, value_id
+from quorumcache.node.store.large import drop_upload
 from quorumcache.node.store.reading import StoreReader
-from quorumcache.node.store.results import SESSION_GONE, STALE_SEQUENCE
+from quorumcache.node.store.results import PIECES_MISSING, SESSION_GONE, STALE_SEQUENCE
 from quorumcache.node.store.snapshot import StoreView, encode_view, view_digest
 from quorumcache.node.store.state import ShardState
 
@@ -104,6 +112,19 @@ class ShardStore(ShardState):
         """Sessions idle for `idle_ms` or more: the arguments of an OP_SESSION_EXPIRE."""
         return self.sessions.idle(now_ms, idle_ms)
 
+    def idle_uploads(self, now_ms: int, idle_ms: int) -> list[int]:
+        """Uploads of which no piece has come for `idle_ms`, each for an OP_DROP_PIECES."""
+        return self.staging.idle(now_ms, idle_ms) if self.staging.uploads else []
+
+    def value_of(self, item: bytes) -> tuple[bytes, ...] | None:
+        """The value of a large item that a reader of this state, or a waiter of its last batch,
+        was just given; None for another item, and once the value is here no more."""
+        if not item[0] & PIECES:
+            return None
+        number = value_id(item)
+        value = self.values.get(number)
+        return self.shown.get(number) if value is None else value
+
     # Applying -------------------------------------------------------------------------------------
 
     def apply(
@@ -130,6 +151,8 @@ class ShardStore(ShardState):
             now_ms = self.last_now_ms
         self.queue.tick(now_ms)
         self.batch_wall_ms = wall_ms
+        if self.shown:
+            self.shown.clear()
         self.batch_item_bytes_max = item_bytes_max
         self.applied_index = index
         if self.pending_flush_ms and self.pending_flush_ms <= now_ms:
@@ -157,8 +180,12 @@ class ShardStore(ShardState):
             return STALE_SEQUENCE
         first = state.results.get(sequence)
         if first is not None:
+            if op == OP_STORE_PIECES:  # A client that repeats it has uploaded the value again.
+                drop_upload(self, command[PIECES_UPLOAD], now_ms, 0)
             return first
         result = EFFECTS[op](self, command, now_ms)
+        if result == PIECES_MISSING:
+            return result  # Nothing was done: a repetition with all pieces may do it.
         self.sessions.remember(session, state, sequence, result)
         return result
 
@@ -173,6 +200,9 @@ class ShardStore(ShardState):
             pending_flush_ms=self.pending_flush_ms,
             cas_counter=self.cas_counter,
             items=self.items.copy(),
+            value_counter=self.value_counter,
+            values=self.values.copy(),
+            uploads=self.staging.images(),
             sessions=self.sessions.images(),
         )
 

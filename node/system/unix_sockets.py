@@ -57,7 +57,7 @@ class UnixListener:
         `serve`. `StartupError` says why not, and then nothing is left behind.
         """
         self._factory = factory
-        await self._claim()
+        await self._claim(listens=serves)
         if serves:
             await self.serve()
         return UNIX_PREFIX + self._path
@@ -66,9 +66,7 @@ class UnixListener:
         """Take connections from now on."""
         if self._server is not None or self._closed:
             return
-        if self._socket is None or not self._is_own_file():
-            # Another process has taken it for one that a dead process left behind.
-            await self._claim()
+        await self._claim(listens=True)
         assert self._socket is not None
         assert self._factory is not None
         try:
@@ -85,44 +83,59 @@ class UnixListener:
         """Take no more connections, and remove the file."""
         self._closed = True
         # First the file: while the socket is open, nobody else's can have the same inode.
-        if self._is_own_file():
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
-        self._file = None
+        self.remove_file()
         if self._server is not None:
             self._server.close()
         if self._socket is not None:
             self._socket.close()
+
+    def remove_file(self) -> None:
+        """Remove the file, if it is this listener's."""
+        if self._is_own_file():
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+        self._file = None
+        _OPEN.discard(self)
 
     async def wait_closed(self) -> None:
         """Wait until the socket is closed."""
         if self._server is not None:
             await self._server.wait_closed()
 
-    async def _claim(self) -> None:
+    async def _claim(self, *, listens: bool) -> None:
+        """Have the file, and listen if asked to, all in one turn: a socket on which nobody listens
+        looks as if a dead process had left it behind.
+        """
         path = self._path
-        if self._socket is not None:
-            self._socket.close()
-        endpoint = self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            async with _turn(os.path.dirname(path) or "."):
-                try:
-                    endpoint.bind(path)
-                except OSError as error:
-                    if error.errno not in _IN_USE:
-                        raise
-                    _remove_dead(path)
-                    endpoint.bind(path)
-                # Nobody can connect before `listen`, so nobody does with other permissions.
-                os.chmod(path, self._mask)
-                found = os.lstat(path)
-                self._file = (found.st_dev, found.st_ino)
+            async with _turn(os.path.dirname(path)):
+                if self._socket is None or not self._is_own_file():
+                    self._bind()
+                if listens and self._socket is not None:
+                    self._socket.listen(self._backlog)
         except BaseException as error:
-            endpoint.close()
-            self._socket = None
+            self.close()
             if isinstance(error, OSError):
                 raise _refused(path, error) from error
             raise
+
+    def _bind(self) -> None:
+        path = self._path
+        if self._socket is not None:  # Another process has taken its file.
+            self._socket.close()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.bind(path)
+        except OSError as error:
+            if error.errno not in _IN_USE:
+                raise
+            _remove_dead(path)
+            self._socket.bind(path)
+        # Nobody can connect before `listen`, so nobody does with other permissions.
+        os.chmod(path, self._mask)
+        found = os.lstat(path)
+        self._file = (found.st_dev, found.st_ino)
+        _OPEN.add(self)
 
     def _is_own_file(self) -> bool:
         try:
@@ -130,6 +143,16 @@ class UnixListener:
         except OSError:
             return False
         return self._file == (found.st_dev, found.st_ino)
+
+
+_OPEN: Final[set[UnixListener]] = set()
+"""Of this process."""
+
+
+def remove_files() -> None:
+    """Remove the files of all listeners, for a process that ends at once."""
+    for listener in list(_OPEN):
+        listener.remove_file()
 
 
 @contextlib.asynccontextmanager

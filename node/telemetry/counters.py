@@ -56,6 +56,7 @@ class Counters:
     bytes_read: int = 0
     bytes_written: int = 0
     reclaimed: int = 0  # items removed because they had expired
+    expired_unfetched: int = 0  # of those that the sweep removed: never hit since they were stored
     # Counted by the leader that chose them, when they were removed.
     evictions: int = 0  # items removed to make room
     evicted_unfetched: int = 0  # of those: never hit since they were stored

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conformance.test_transcripts import needs_memcached, running_memcached
 from tests.support.clients import library
+from tests.support.processes import Cluster
 from tests.support.wire import DEADLINE_S
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -36,6 +37,10 @@ def test_memcached_itself() -> None:
     """Guards the scenario: it is one of memcached's."""
     with running_memcached() as port:
         everything(connect([port]))
+
+
+def test_cluster(empty_cluster: Cluster) -> None:
+    everything(connect([node.port for node in empty_cluster]))
 
 
 def everything(client: Any) -> None:

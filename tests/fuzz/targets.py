@@ -35,6 +35,7 @@ from quorumcache.node.errors import (
     WrongDataDir,
 )
 from quorumcache.node.housekeeping.fitness import Fitness
+from quorumcache.node.housekeeping.hot_keys import HotKeysTeller
 from quorumcache.node.housekeeping.memory_round import MemoryRound
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.operations.forward_forms import check_forward
@@ -329,6 +330,7 @@ _INBOX = Inbox(
         peers=_PEERS,
     ),
     memory=MemoryRound(_HOST, MemoryRoom(1 << 20), _PEERS, ManualClock()),
+    hot_keys=HotKeysTeller(_HOST, _PEERS, ManualClock()),
     on_told=lambda: None,
     on_join=lambda asker, payload: False,
 )

@@ -14,6 +14,7 @@ CASES = load(Path(__file__).parents[1] / "conformance" / "transcripts")
 WAITS = [case for case in CASES if case.waits]
 WAITING = [case for case in WAITS if "fine" not in case.tags]  # Those need a clock of their own.
 AT_ONCE = [case for case in CASES if case not in WAITS]
+ON_A_CLUSTER = [case for case in AT_ONCE if "alone" not in case.tags]
 # The others of the waiting cases differ in the store only, which is the same behind every node.
 WAITING_ON_A_CLUSTER = ("an item ends", "touch and gat set a new end", "writes see a delayed flush")
 
@@ -23,7 +24,7 @@ def test_one_node(case: Case, alone: NodeProcess) -> None:
     play(case, alone.port)
 
 
-@pytest.mark.parametrize("case", AT_ONCE, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ON_A_CLUSTER, ids=lambda case: case.name)
 @pytest.mark.parametrize("name", ["a", "b", "c"])
 def test_each_node_of_a_cluster(case: Case, name: str, cluster: Cluster) -> None:
     """Two thirds of the keys of each are led elsewhere: forwarded, and answered the same.

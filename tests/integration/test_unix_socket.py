@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -84,6 +85,42 @@ def test_a_second_process_is_told_who_has_it(tmp_path: Path) -> None:
         node.resume()
         with Wire(path) as wire:
             assert wire.get(b"k") is None
+
+
+def test_a_start_that_fails_or_is_stopped_leaves_no_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "q.sock")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        http = f"127.0.0.1:{taken.getsockname()[1]}"
+        status, _, err = run_to_end("--listen", "", "--unix-path", path, "--http", http)
+        assert status == 1
+        assert "cannot listen on 127.0.0.1" in last_line(err)
+        assert not os.path.lexists(path)
+        # A node that waits to be taken in has its socket, and serves nobody yet.
+        secret = tmp_path / "secret"
+        secret.write_text("the secret of the cluster\n")
+        joins = ("--join", http, "--peer", "127.0.0.1:0", "--name", "b")
+        joins = (*joins, "--secret-file", str(secret))
+        flags = (*joins, "--data-dir", str(tmp_path / "data"), "--unix-path", path)
+        with running_node(tmp_path, *flags, ready=False) as node:
+            wait_until("its socket", lambda: os.path.lexists(path))
+            with pytest.raises(ConnectionRefusedError):
+                Wire(path)
+            assert node.terminate() == 0
+        assert not os.path.lexists(path)
+
+
+def test_a_second_signal_leaves_no_file(tmp_path: Path) -> None:
+    path = str(tmp_path / "q.sock")
+    with running_node(tmp_path, "--unix-path", path) as node:
+        # A client that reads nothing holds the clean stop up.
+        with Wire(path, receive_buffer=4096) as wire:
+            assert wire.set(b"k", b"v" * 500_000) == b"STORED\r\n"
+            wire.send(b"get k\r\n" * 50)
+            node.signal(signal.SIGTERM)
+            node.wait_log("event=stopping")
+            node.signal(signal.SIGTERM)
+            assert node.wait_end() in (0, 128 + signal.SIGTERM)
+        assert not os.path.lexists(path)
 
 
 def test_a_path_that_is_too_long(tmp_path: Path) -> None:

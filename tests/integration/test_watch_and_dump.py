@@ -177,6 +177,44 @@ def test_a_dump_of_all_nodes_names_each_key_once(cluster: Cluster) -> None:
     assert sorted(mine) == sorted(names)
 
 
+def test_evictions_are_counted_told_and_watched(tmp_path: Path) -> None:
+    """`evictions on` is true, and every reader of the statistics sees them."""
+    with running_node(tmp_path, "--memory", "16m", "--shards", "4") as node, node.wire() as wire:
+
+        def may_evict() -> bool:
+            return wire.stats(b"settings")["evictions"] == "on"
+
+        wait_until("the cluster has the form that evicts", may_evict)
+        with node.wire() as watcher:
+            watcher.send(b"watch evictions\r\n")
+            assert watcher.line() == b"OK\r\n"
+            value = b"x" * 5000
+            stored = 0
+
+            def evicts() -> bool:
+                nonlocal stored
+                for _ in range(500):
+                    assert wire.set(b"k:%d" % stored, value) == b"STORED\r\n"
+                    stored += 1
+                return int(wire.stats()["evictions"]) > 100
+
+            wait_until("the node evicts", evicts)
+            line = watcher.line()
+            assert re.fullmatch(
+                rb"ts=\d+\.\d{6} gid=\d+ type=eviction key=k%3A\d+ fetch=no ttl=-1 la=\d+ clsid=1"
+                rb" size=5000\n",
+                line,
+            ), line
+        found, items = wire.stats(), wire.stats(b"items")
+        assert items["items:1:evicted"] == found["evictions"]
+        assert int(found["evicted_unfetched"]) > 0
+        assert int(found["bytes"]) < 16 << 20
+        # Nobody watches any more, and it goes on.
+        assert wire.set(b"after", value) == b"STORED\r\n"
+    with running_node(tmp_path, "--no-evict", name="b") as node, node.wire() as wire:
+        assert wire.stats(b"settings")["evictions"] == "off"
+
+
 def test_memory_is_limited_at_run_time(tmp_path: Path) -> None:
     value = b"x" * 500_000
     with running_node(tmp_path, "--memory", "64m", "--no-evict") as node, node.wire() as wire:

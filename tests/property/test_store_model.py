@@ -26,10 +26,12 @@ from quorumcache.node.store.commands import (
 )
 from quorumcache.node.store.item import (
     ENDS,
+    PIECES,
     cas_unique,
     item_cost,
     item_flags,
     item_value,
+    value_id,
     wire_data,
 )
 from quorumcache.node.store.results import (
@@ -207,7 +209,11 @@ def batches(steps: Steps) -> list[tuple[int, list[tuple[object, ...]]]]:
 
 def assert_consistent(store: ShardStore) -> None:
     """What must hold of any store at any time."""
-    assert store.bytes_used == sum(item_cost(key, item) for key, item in store.items.items())
+    items = sum(item_cost(key, item) for key, item in store.items.items())
+    assert store.bytes_used == items + store.staging.bytes_used
+    large = [value_id(item) for item in store.items.values() if item[0] & PIECES]
+    assert len(set(large)) == len(large)
+    assert set(large) == store.values.keys()
     due = dict(store.due_expirations(1 << 60, 1 << 30))
     assert due == {key: cas_unique(item) for key, item in store.items.items() if item[0] & ENDS}
     assert store.expiring == len(due), "the heap's bound hangs on it"
@@ -215,6 +221,11 @@ def assert_consistent(store: ShardStore) -> None:
     assert store.sessions.results == sum(len(session.results) for session in sessions)
     assert store.sessions.item_bytes == sum(session.result_bytes for session in sessions)
     assert all(cas_unique(item) <= store.cas_counter for item in store.items.values())
+    queue = store.queue
+    queued = sorted([*queue.small, *queue.main, *queue.planned])
+    assert queued == sorted(store.items), "each item is in one queue"
+    assert queue.small_bytes == sum(item_cost(key, store.items[key]) for key in queue.small)
+    assert queue.planned_bytes == sum(item_cost(key, store.items[key]) for key in queue.planned)
 
 
 @settings(max_examples=500, deadline=None)

@@ -85,6 +85,17 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.directory.steward.STARTED_TICKS": (1,),
     "node.store.expiry._STALE_ALLOWED": (0, 4),
     "node.housekeeping.disk_keeper.PROBE_IDLE_NS": (20_000_000, 200_000_000),
+    # Large values.
+    "node.store.large.LARGE_VALUE_BYTES": (24, 24, 100, 4 << 10),
+    "node.store.large.PIECE_BYTES": (64, 1 << 10),
+    "node.store.staging.STAGED_BYTES_MAX": (32 << 10, 128 << 10),
+    "node.store.staging.UPLOADS_MAX": (1, 4),
+    "node.clients.uploads.PIECES_UNDER_WAY_MAX": (1, 2),
+    "node.clients.value_streams.PIECES_AHEAD": (1,),
+    "node.clients.replies.STREAMS_MAX": (1,),
+    "node.operations.read_values.KEPT_BYTES_MAX": (1, 16 << 10),
+    "node.operations.read_values.KEPT_NS": (20_000_000,),
+    "node.housekeeping.expiry.UPLOAD_IDLE_MS": (100, 1_000),
     "node.store.eviction_queue.VICTIMS_MAX": (1, 3),
     "node.store.eviction_queue.STEPS_MAX": (0, 2),
     "node.store.eviction_queue.SCAN_KEYS_MIN": (1, 4),
@@ -104,9 +115,17 @@ IMPORTED_BY = {
     "node.wal.queue.QUEUED_BYTES_MAX": ("node.replica.host",),
     "node.clients.retrievals.WINDOW_KEYS": ("node.clients.handlers",),
     "node.clients.context.REPLY_BYTES_MAX": ("node.clients.server",),
-    "node.clients.replies.SLOTS_MAX": ("node.clients.connection",),
-    "node.clients.replies.WRITE_CHUNK_BYTES": ("node.clients.connection",),
+    "node.clients.replies.SLOTS_MAX": (
+        "node.clients.connection",
+        "node.clients.plain_meta_gets",
+    ),
+    "node.clients.replies.WRITE_CHUNK_BYTES": (
+        "node.clients.connection",
+        "node.clients.plain_meta_gets",
+    ),
     "node.replica.group.BATCH_BYTES_MAX": ("node.node",),
+    "node.store.large.LARGE_VALUE_BYTES": ("node.protocol.value_blocks",),
+    "node.store.large.PIECE_BYTES": ("node.protocol.value_blocks",),
     "node.operations.serving.REPLY_BYTES_MAX": ("node.node",),
 }
 """Modules that have a copy of a bound's name: they have to agree."""

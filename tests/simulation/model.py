@@ -123,7 +123,7 @@ class Model:
             last = hi if until_ns is None else min(hi, self.walls.latest_ms(until_ns))
             views = tuple(_views(state, operation, lo, last))
         if self.may_evict and state.value is not None:
-            evicted = [_removed(view) for view in views if view.value is not None]
+            evicted = [removed(view) for view in views if view.value is not None]
             views = tuple(dict.fromkeys((*views, *evicted)))
         after: list[State] = []
         if operation.outcome == INFO:

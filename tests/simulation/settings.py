@@ -43,7 +43,7 @@ def draw_own_settings(random: Random, *, memory_is_limited: bool) -> dict[str, A
     memory_bytes = random.choice((8 << 10, 32 << 10, 128 << 10))
     evicts = not memory_is_limited or segment_bytes in EVICTING_SEGMENTS
     if memory_is_limited and evicts:
-        memory_bytes //= 2  # There is a reserve besides, and something has to be evicted.
+        memory_bytes = max(4 << 10, memory_bytes // 4)  # Few enough for something to be evicted.
     return {
         "request_timeout_ms": random.choice(REQUEST_TIMEOUTS_MS),
         "stop_timeout_ms": random.choice((200, 2000, 10_000)),

@@ -100,6 +100,7 @@ COMMANDS: tuple[tuple[bytes, bytes, dict[str, int]], ...] = (
     (b"gat 0 %b\r\n", b"END\r\n", {"cmd_touch": 1, "touch_misses": 1, "proposals": 1}),
     (b"cas %b 0 0 1 1\r\n5\r\n", b"\r\n", {"cmd_set": 1, "cas_misses": 1, "proposals": 1}),
     (b"cluster once 1 1 1\r\nset %b 0 0 1\r\n5\r\n", b"\r\n", {"protocol_errors": 1}),
+    (b"me %b\r\n", b"EN\r\n", {"cmd_meta": 1, "lease_reads": 1}),
     (b"version\r\n", b"\r\n", {"cmd_other": 1}),
     (b"verbosity 1\r\n", b"OK\r\n", {"cmd_other": 1}),
     (b"stats\r\n", b"END\r\n", {"cmd_other": 1}),
@@ -123,7 +124,7 @@ COMMANDS: tuple[tuple[bytes, bytes, dict[str, int]], ...] = (
     *("cmd_get", "cmd_set", "cmd_touch", "cmd_other", "get_hits", "get_misses"),
     *("incr_hits", "incr_misses", "decr_hits", "decr_misses", "delete_hits", "delete_misses"),
     *("touch_hits", "touch_misses", "cas_badval", "cas_misses", "total_items"),
-    *("protocol_errors", "proposals", "lease_reads", "lru_crawler_starts"),
+    *("protocol_errors", "proposals", "lease_reads", "lru_crawler_starts", "cmd_meta"),
 )
 def test_each_command_counts_once() -> None:
     async def scenario(stage: Stage) -> None:
@@ -330,6 +331,7 @@ def test_reads_of_what_has_ended() -> None:
     Stage().run(scenario)
 
 
+@raises("expired_unfetched")
 def test_the_sweep_counts_what_it_removed_once_on_the_leader_only() -> None:
     async def scenario(stage: Stage) -> None:
         leader = stage.leader(0)
@@ -337,10 +339,13 @@ def test_the_sweep_counts_what_it_removed_once_on_the_leader_only() -> None:
         watch = Watch(*stage.up())
         for number in range(300):  # More than one batch of the sweep.
             await wire.ask(b"set %b 0 1 1\r\nx\r\n" % stage.key(0, number))
+        for number in range(280, 300):
+            await wire.ask(b"get %b\r\n" % stage.key(0, number), b"END\r\n")
         store: Any = stage.node(leader).host.groups[1].machine
         await stage.until("the sweep removes all", lambda: not store.items)
         await asyncio.sleep(0.2)
         assert watch.grown()["reclaimed"] == 300
+        assert watch.grown()["expired_unfetched"] == 280
         assert Watch(stage.node(leader)).before["reclaimed"] == 300
 
     Stage().run(scenario)

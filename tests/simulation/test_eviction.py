@@ -8,6 +8,7 @@ import pytest
 
 from quorumcache.node.node import Node
 from quorumcache.node.store.store import ShardStore, shard_store
+from tests.simulation.elastic_world import ElasticWorld
 from tests.simulation.linearizability import ILLEGAL, LEGAL, check_key
 from tests.simulation.model import Model
 from tests.simulation.stage import Stage, Wire
@@ -62,6 +63,16 @@ def test_faults_while_memory_is_short(seed: int) -> None:
     world = World(WorldConfig(seed=seed, fault_seconds=3.0))
     assert world.may_evict
     assert world.run().totals["evictions"] > 0
+
+
+@pytest.mark.parametrize("seed", [17, 46])
+def test_replicas_move_while_memory_is_short(seed: int) -> None:
+    """Nodes come and go; a new replica gets a snapshot, and evicts when it comes to lead."""
+    world = ElasticWorld(WorldConfig(seed=seed, fault_seconds=4.0, elastic=True))
+    assert world.may_evict
+    totals = world.run().totals
+    assert totals["evictions"] > 0
+    assert totals["moves_completed"] > 0
 
 
 # -- step by step ----------------------------------------------------------------------------------
@@ -148,3 +159,33 @@ def test_without_eviction_stores_are_refused() -> None:
         assert all(b"key-0" in store.items for store in stores(stage).values())
 
     Stage(memory_bytes=2 << 20, shards=1, evicts=False).run(scenario)
+
+
+def test_a_new_leader_keeps_what_was_asked_for_under_the_old_one() -> None:
+    """It has seen no read. The old leader's sketch tells it enough."""
+
+    async def scenario(stage: Stage) -> None:
+        await asyncio.sleep(2)
+        old = stage.leader(0)
+        wire = await stage.connect(old)
+        await fill(wire, 600)
+        hot = sorted(stores(stage)[old].items)[::4]
+        for key in hot:
+            await wire.ask(b"get %b\r\n" % key, b"END\r\n")
+        await asyncio.sleep(8)
+        stage.nodes[old].crash()
+        await stage.until("another one leads", lambda: stage.leader(0) not in ("", old))
+        new = stage.leader(0)
+        wire = await stage.connect(new)
+        await stage.until("it evicts", lambda: stage.node(new).host.groups[1].evicts)
+        await asyncio.sleep(2)
+        items = stores(stage)[new].items
+        before = len(items)
+        held = [key for key in hot if key in items]
+        await fill(wire, before * 2 // 3, first=10_000)
+        kept = sum(key in items for key in held)
+        others = sum(not key.startswith(b"key-1") or len(key) < 9 for key in items) - kept
+        assert kept > 0.8 * len(held)
+        assert others < 0.5 * (before - len(held))
+
+    Stage(memory_bytes=2 << 20, shards=1).run(scenario)

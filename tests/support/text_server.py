@@ -17,6 +17,7 @@ from quorumcache.node.protocol.requests import (
     Quit,
     RefusedStore,
     Request,
+    Shutdown,
     Store,
     Touch,
     Verbosity,
@@ -26,6 +27,7 @@ from quorumcache.node.protocol.responses import (
     END_LINE,
     ERROR_LINE,
     OK_LINE,
+    SHUTDOWN_LINE,
     render,
     value_line,
     value_of,
@@ -113,8 +115,12 @@ class TextConnection:
                 return self._reply(server.apply(OP_FLUSH, b"", delay), noreply)
             case Version():
                 return version_line("1.6.45")
+            case Shutdown(_, noreply):
+                return b"" if noreply else SHUTDOWN_LINE
             case Verbosity(_, noreply):
                 return b"" if noreply else OK_LINE
+            case Shutdown(_, noreply):
+                return b"" if noreply else SHUTDOWN_LINE
             case Immediate(reply) | BinaryClient(reply):
                 return reply
             case Quit():

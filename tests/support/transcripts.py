@@ -21,8 +21,8 @@ anything. Lines that are sent one after the other go out together.
 
 Tags: `45` for what memcached 1.6.45 does and 1.6.18 does not; `ours` for what only QuorumCache
 does; `node` for what only a whole node answers; `fine` for a clock finer than memcached's; `whole`
-for what must not be split into pieces; `here` if all its connections must go to one node. A case
-that is `ours` or `fine` has a line with `~`.
+for what must not be split into pieces; `here` if all its connections must go to one node; `alone`
+for a node that leads all shards. A case that is `ours` or `fine` has a line with `~`.
 """
 
 import re
@@ -39,7 +39,7 @@ from tests.support.text_server import TextConnection, TextServer
 from tests.support.wire import DEADLINE_S
 
 PLAYS_MAX = 5
-"""How often a case that waits is played over a socket at most."""
+"""How often a case that waits, or looks at times, is played over a socket at most."""
 
 LATE_S = 0.5
 """A play that lost more time than this between its commands proves nothing: an item of one second
@@ -67,12 +67,25 @@ class Case(NamedTuple):
         """Time has to pass in it."""
         return any(step.kind == "wait" for step in self.steps)
 
+    @property
+    def is_timed(self) -> bool:
+        """How fast it is played shows in its replies."""
+        return self.waits or any(re.search(r"\{\d+\.\.\d+\}", step.text) for step in self.steps)
+
+
+class Pattern(Protocol):
+    """What is expected."""
+
+    @property
+    def pattern(self) -> bytes: ...
+    def fullmatch(self, data: bytes, /) -> "re.Match[bytes] | None": ...
+
 
 class Peer(Protocol):
     """One client connection to whatever is tested."""
 
     def send(self, data: bytes) -> None: ...
-    def receive(self, done: "re.Pattern[bytes]") -> bytes:
+    def receive(self, done: Pattern) -> bytes:
         """What has come since the last call: until `done` matches it, or nothing more comes."""
         ...
 
@@ -207,10 +220,28 @@ def run(case: Case, peer: Peer, connect: Callable[[], Peer] | None = None) -> No
             assert reply == b"END\r\n", f"{case.where} {case.name!r}: left over: {_short(reply)}"
 
 
+class _Literal:
+    """A pattern of nothing but fixed bytes, which may be millions: no expression is made of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.pattern = data
+
+    def fullmatch(self, data: bytes) -> "re.Match[bytes] | None":
+        return _ANYTHING.fullmatch(data) if data == self.pattern else None
+
+
+_ANYTHING = re.compile(b".*", re.DOTALL)
+
+
 def _expect(peer: Peer, steps: list[Step], numbers: dict[str, int], where: str) -> dict[str, int]:
     """Receive these steps; the numbers that they take."""
     opened: set[str] = set()
-    pattern = re.compile(b"".join(_expand(step.text, numbers, opened) for step in steps), re.DOTALL)
+    source = b"".join(_expand(step.text, numbers, opened) for step in steps)
+    pattern: Pattern
+    if opened or any("{*" in step.text for step in steps):
+        pattern = re.compile(source, re.DOTALL)
+    else:
+        pattern = _Literal(b"".join(_expand(step.text, numbers) for step in steps))
     reply = peer.receive(pattern)
     match = pattern.fullmatch(reply)
     assert match, f"{where}: expected {_short(pattern.pattern)}, got {_short(reply)}"
@@ -250,7 +281,7 @@ class LocalPeer:
         for start in range(0, len(data), piece):
             self._received += self._connection.feed(data[start : start + piece])
 
-    def receive(self, done: "re.Pattern[bytes]") -> bytes:
+    def receive(self, done: Pattern) -> bytes:
         received, self._received = self._received, b""
         return received
 
@@ -289,7 +320,7 @@ class SocketPeer:
         self._socket.sendall(data)
         self._timer.last_s = time.monotonic()
 
-    def receive(self, done: "re.Pattern[bytes]") -> bytes:
+    def receive(self, done: Pattern) -> bytes:
         received = b""
         while not done.fullmatch(received):
             try:
@@ -328,7 +359,7 @@ def play(case: Case, port: int, *, others: Sequence[int] = (), late_s: float = L
     Its further connections go to `others` in turn, the same cache at other ports. Again, if it
     fails after more than `late_s` seconds were lost between its commands.
     """
-    for plays_left in reversed(range(PLAYS_MAX if case.waits else 1)):
+    for plays_left in reversed(range(PLAYS_MAX if case.is_timed else 1)):
         with closing(SocketPeer("127.0.0.1", port)) as peer:
             empty(peer)
         timer = Timer()

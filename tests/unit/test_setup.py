@@ -5,6 +5,7 @@ Method: its build command runs on a small package whose only extension cannot be
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -104,3 +105,43 @@ def test_every_room_of_the_compiled_form_has_what_is_named(setup: ModuleType) ->
     for room, names in setup.ROOMS.items():
         for name in names.split():
             assert list((ROOT / "node" / room).glob(f"{name}.py")), f"node/{room} has no {name}.py"
+
+
+def test_no_interpreted_class_inherits_from_a_compiled_one(setup: ModuleType) -> None:
+    """It could not be instantiated, and only in the compiled form. Protocols and tuples are
+    interpreted wherever they stand."""
+    compiled = {path.removeprefix("src/quorumcache/") for path in setup.COMPILED}
+    assert "node/clients/connection.py" in compiled
+    trees = {
+        str(path.relative_to(ROOT)): ast.parse(path.read_text())
+        for path in sorted((ROOT / "node").rglob("*.py"))
+    }
+    native = {
+        (path, found.name)
+        for path in compiled
+        for found in ast.walk(trees[path])
+        if isinstance(found, ast.ClassDef)
+        and not {"Protocol", "NamedTuple", "Enum", "IntEnum"} & {*map(ast.unparse, found.bases)}
+        and not any("Error" in ast.unparse(base) for base in found.bases)
+    }
+    wrong = [
+        f"{path}: {found.name}({ast.unparse(base)})"
+        for path, tree in trees.items()
+        if path not in compiled
+        for found in ast.walk(tree)
+        if isinstance(found, ast.ClassDef)
+        for base in found.bases
+        if (imports_of(tree).get(ast.unparse(base)), ast.unparse(base)) in native
+    ]
+    assert not wrong, f"add their modules to COMPILED in setup.py: {wrong}"
+
+
+def imports_of(tree: ast.Module) -> dict[str, str]:
+    """The names that a module imports from the package, and the files where they are."""
+    return {
+        name.asname or name.name: statement.module.removeprefix("quorumcache.").replace(".", "/")
+        + ".py"
+        for statement in ast.walk(tree)
+        if isinstance(statement, ast.ImportFrom) and statement.module
+        for name in statement.names
+    }

@@ -24,6 +24,7 @@ from quorumcache.node.peers.items import (
     FITNESS,
     FORWARD_WRITE,
     HEARTBEATS,
+    HOT_KEYS,
     MAP_EPOCH,
     MAP_REQUEST,
     MEMORY,
@@ -66,6 +67,7 @@ class Parts:
             "time": self.time,
             "fitness": self.part(heard=self.note("fitness"), met=self.note("met")),
             "memory": self.part(heard=self.note("memory")),
+            "hot_keys": self.part(heard=self.note("hot_keys")),
         }
         self.inbox = Inbox(
             **parts,
@@ -230,6 +232,13 @@ def test_what_a_peer_says_of_its_memory_is_heard() -> None:
     item = (MEMORY, 1, 2, 3, (), ())
     parts.inbox.on_peer_items(2, (item,))
     assert parts.taken() == [("memory", 2, item)]
+
+
+def test_what_a_leader_says_of_hits_is_heard() -> None:
+    parts = Parts()
+    item = (HOT_KEYS, 1, bytes(8))
+    parts.inbox.on_peer_items(2, (item,))
+    assert parts.taken() == [("hot_keys", 2, item)]
 
 
 # -- strangers -------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def test_a_value_is_a_decimal_number_in_the_map(name: str, text: str, value: str
         ("dead_after_ms", "999", "dead-after-ms is '999'"),
         ("dead_after_ms", "0", "dead-after-ms is '0'"),
         ("move_rate", "1k", "move-rate is '1k', expected 65536 to 1099511627776 bytes per second"),
-        ("max_item_size", "9m", "max-item-size is '9m', expected 1024 to 8388608 bytes"),
+        ("max_item_size", "129m", "max-item-size is '129m', expected 1024 to 134217728 bytes"),
     ],
 )
 def test_other_values_are_refused_with_the_bounds(name: str, text: str, why: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from quorumcache.node.clients.admin_words import WATCHER_BYTES_MAX
 from quorumcache.node.clients.events import LINES_PER_WINDOW_MAX, WATCHERS_MAX, WINDOW_NS
-from quorumcache.node.store.results import DELETED, STORED
+from quorumcache.node.store.results import DELETED, EXISTS, NOT_FOUND, STORED
 from tests.support.fake_server import Client, item, set_line
 
 
@@ -61,6 +61,24 @@ def test_gets_that_are_answered_on_the_spot_are_seen_too() -> None:
     assert facts(watcher) == [line, line]
     client.send(b"get k l\r\ngat 0 k\r\n")
     assert facts(watcher)[:2] == [line, line.replace(b"key=k", b"key=l")]
+
+
+def test_meta_commands_are_seen_too() -> None:
+    watcher, client = watching(b" fetchers mutations deletions")
+    client.lead_all()
+    client.put(b"k", b"abc")
+    client.server.coordinator.host.may_use_new_ops = True
+    client.send(b"ms k 3 T30\r\nabc\r\nms k 1 C5 MR\r\nx\r\nmd k\r\nma k\r\n")
+    for started, result in zip(
+        client.coordinator.started, (STORED, EXISTS, DELETED, NOT_FOUND), strict=True
+    ):
+        started.end(result)
+    client.coordinator.started.clear()
+    assert facts(watcher) == [
+        b"type=item_store key=k status=stored cmd=set ttl=30 clsid=1 cfd=1 size=3",
+        b"type=item_store key=k status=exists cmd=cas ttl=0 clsid=0 cfd=1 size=1",
+        b"type=deleted key=k cmd=md clsid=1 size=0",
+    ]
 
 
 def test_a_write_that_was_not_done_is_not_told() -> None:

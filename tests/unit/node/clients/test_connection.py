@@ -1,8 +1,6 @@
 """One client connection against a scripted coordinator and a transport moved by hand."""
 
 from random import Random
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -10,7 +8,7 @@ from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES
 from quorumcache.node.clients.retrievals import WINDOW_KEYS
 from quorumcache.node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
 from quorumcache.node.store.commands import OP_FLUSH
-from quorumcache.node.store.item import ENDS, STALE, WON, pack_header
+from quorumcache.node.store.item import pack_header
 from quorumcache.node.store.results import OK, STORED
 from tests.support.fake_server import LEASE_NS, Client, item, keys_of, set_line, value_lines
 
@@ -54,81 +52,6 @@ def test_a_plain_get_of_what_may_be_gone_is_left_to_the_coordinator(trouble: str
     client.coordinator.take().end([None])
     client.turn()
     assert client.read() == b"END\r\n"
-
-
-def meta_reads(client: Client) -> list[tuple[bytes, ...]]:
-    """The keys of the reads of meta commands that are begun from now on."""
-    begun: list[tuple[bytes, ...]] = []
-    coordinator: Any = client.coordinator
-    coordinator.host = SimpleNamespace(may_use_new_ops=True)
-    coordinator.begin = lambda read, is_late: begun.append(read.keys)
-    return begun
-
-
-def test_a_plain_meta_get_is_answered_on_the_spot_while_the_lease_lasts_and_not_after() -> None:
-    client = Client()
-    client.lead_all()
-    client.put(b"k", b"x")
-    client.put(b"l", b"yy")
-    greet(client)
-    client.server.now_ns = LEASE_NS - 1
-    for data, answer in (
-        (b"mg k\r\n", b"HD\r\n"),
-        (b"mg k v\r\n", b"VA 1\r\nx\r\n"),
-        (b"mg k v\r\nmg n v\r\nmg l v\r\n", b"VA 1\r\nx\r\nEN\r\nVA 2\r\nyy\r\n"),
-        (b"mg k v q\r\nmg n v q\r\nmg l v q\r\n", b"VA 1\r\nx\r\nVA 2\r\nyy\r\n"),
-        (b"mg l t k s v f\r\nmg n t k s v f\r\n", b"VA 2 t-1 kl s2 f0\r\nyy\r\nEN kn\r\n"),
-        (b"mg n k q\r\n", b""),
-        (b"mg n q\r\n", b""),
-    ):
-        client.send(data)
-        assert client.coordinator.started == []
-        assert client.read() == answer
-    client.send(b"mg k c\r\n")
-    unique = int(client.read()[4:])
-    client.send(b"mg k v C%d\r\nmg k v C%d\r\n" % (unique, unique))
-    assert client.read() == b"HD\r\n" * 2
-    client.send(b"mg k v C%d\r\n" % (unique + 1))
-    assert client.read() == b"VA 1\r\nx\r\n"
-    counters = client.server.counters
-    assert (counters.cmd_get, counters.get_hits, counters.get_misses) == (16, 11, 5)
-    begun = meta_reads(client)
-    client.server.now_ns = LEASE_NS
-    client.send(b"mg k v\r\n")
-    assert client.read() == b""
-    assert begun == [(b"k",)]
-
-
-@pytest.mark.parametrize("bits", [ENDS, STALE, WON])
-@pytest.mark.parametrize("line", [b"mg k v\r\n", b"mg k\r\n", b"mg k q k\r\n"])
-def test_a_plain_meta_get_of_what_is_not_plain_is_left_to_the_coordinator(
-    bits: int, line: bytes
-) -> None:
-    client = Client()
-    client.lead_all()
-    client.put(b"k", b"x")
-    store = client.server.groups[client.server.group_of(b"k")].machine
-    store.items[b"k"] = pack_header(bits, 1000, 7) + b" 0 1\r\nx\r\n"
-    greet(client)
-    begun = meta_reads(client)
-    client.send(line)
-    assert client.read() == b""
-    assert begun == [(b"k",)]
-
-
-def test_uses_are_noted_unless_the_client_wants_none() -> None:
-    client = Client()
-    client.lead_all()
-    client.put(b"k", b"x")
-    greet(client)
-    noted: list[bytes] = []
-    group: Any = client.server.groups[client.server.group_of(b"k")]
-    group.machine = SimpleNamespace(peek=group.machine.peek, note_hit=noted.append)
-    client.send(b"mg k v u\r\n")
-    assert noted == []
-    client.send(b"mg k v\r\nmg k v\r\n")
-    assert noted == [b"k", b"k"]
-    client.read()
 
 
 def test_a_client_that_does_not_read_is_not_read_either() -> None:

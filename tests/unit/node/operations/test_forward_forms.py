@@ -27,12 +27,13 @@ from quorumcache.node.store.commands import OP_DELETE, OP_SET
 from tests.unit.node.peers.test_codec import values
 from tests.unit.node.peers.test_items import MAP_ITEMS
 
-WRITE = (FORWARD_WRITE, 7, 1, 20, False, (1, 2, 1, OP_SET, b"k", b"v", 0))
+WRITE = (FORWARD_WRITE, 7, 1, 20, False, (1, 2, 1, OP_SET, b"k", b" 0 1\r\nv\r\n", 0))
 READ = (FORWARD_READ, 7, 1, (b"k",))
 FORWARDS: list[tuple[Any, ...]] = [
     WRITE,
     READ,
     (*READ, 5_000_000),
+    (*READ, 5_000_000, 3, 0),
     (FORWARD_RESULT, 7, 1),
     (FORWARD_RESULT, 7, (1, b"5")),
     (FORWARD_ITEMS, 7, (b"item", None)),

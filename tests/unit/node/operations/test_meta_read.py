@@ -122,6 +122,19 @@ def test_a_later_read_of_the_connection_is_made_again_behind_the_write() -> None
     assert [item[0] for _, item in world.sent[4:]] == [FORWARD_READ]
 
 
+def test_a_later_read_whose_answer_comes_behind_the_write_is_made_again() -> None:
+    """It was sent before the write was made: what it tells may be of before the win."""
+    world = followed()
+    first = Asked(world, changes=True)
+    world.read(after=first.read)
+    [(_, one), (_, two)] = world.sent
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, one[1], (ITEM,)))
+    first.read.changed(WON)
+    world.coordinator.on_forward(THERE, (FORWARD_ITEMS, two[1], (ITEM,)))
+    assert not world.outcomes
+    assert [item[0] for _, item in world.sent[2:]] == [FORWARD_READ]
+
+
 def test_a_read_that_answers_before_an_earlier_one_does_not_decide_yet() -> None:
     world = followed()
     first = world.read()

@@ -20,6 +20,7 @@ from quorumcache.node.peers.items import (
     FOUNDED,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
+    HOT_KEYS,
     MAP_EPOCH,
     MAP_REPLY,
     MAP_REQUEST,
@@ -133,5 +134,5 @@ def test_no_two_kinds_have_the_same_number() -> None:
     assert len(numbers) == len(set(numbers)) > 12
     assert max(HEARTBEATS, HEARTBEAT_REPLIES) < CONSENSUS_KINDS <= min(RARE_KINDS)
     told = {item[0] for item in [*MAP_ITEMS, *DIRECTORY_ITEMS]}
-    assert told | {TIME, FITNESS, MEMORY} == RARE_KINDS
+    assert told | {TIME, FITNESS, MEMORY, HOT_KEYS} == RARE_KINDS
     assert {item[0] for item in DIRECTORY_ITEMS} == set(DIRECTORY_KINDS)

@@ -65,7 +65,12 @@ def test_so_many_addresses_may_be_listened_on(field: str) -> None:
         ({"data_dir": None}, "data_dir", "durability memory"),
         ({"data_dir": None, "durability": "fsync"}, "data_dir", "--data-dir"),
         ({"item_bytes_max": 10}, "item_bytes_max", "10"),
-        ({"item_bytes_max": (8 << 20) + 1}, "item_bytes_max", "more than 8388608 (8m)"),
+        ({"item_bytes_max": (128 << 20) + 1}, "item_bytes_max", "more than 134217728 (128m)"),
+        (
+            {"item_bytes_max": 33 << 20, "memory_bytes": 64 << 20},
+            "item_bytes_max",
+            "34603008 is more than half of memory (67108864)",
+        ),
         ({"memory_bytes": 10}, "memory_bytes", "10"),
         ({"connections_max": 0}, "connections_max", "0"),
         ({"request_timeout_ms": 0}, "request_timeout_ms", "0"),

@@ -1,8 +1,9 @@
 """The steps that all changes of an item share."""
 
-from quorumcache.node.store.changes import extended, new_unique, place, rewrite
+from quorumcache.node.store.changes import new_unique, place, rewrite
 from quorumcache.node.store.exptime import ALREADY_EXPIRED
 from quorumcache.node.store.item import ENDS, STALE, WON, cas_unique, expires_at_ms, wire_data
+from quorumcache.node.store.large import extended
 from quorumcache.node.store.state import ShardState
 
 DATA = wire_data(7, b"ab")
@@ -46,7 +47,9 @@ def test_an_extended_value_keeps_its_flags_and_its_limit() -> None:
     state = ShardState()
     place(state, b"k", 0, 0, 9, DATA)
     item = state.items[b"k"]
-    assert extended(b"k", item, b"c", 1000, before=False) == wire_data(7, b"abc")
-    assert extended(b"k", item, b"c", 1000, before=True) == wire_data(7, b"cab")
-    assert extended(b"k", item, b"c" * 34, 100, before=True) == wire_data(7, b"c" * 34 + b"ab")
-    assert extended(b"k", item, b"c" * 35, 100, before=True) is None
+    state.batch_item_bytes_max = 1000
+    assert extended(state, b"k", item, b"c", before=False) == wire_data(7, b"abc")
+    assert extended(state, b"k", item, b"c", before=True) == wire_data(7, b"cab")
+    state.batch_item_bytes_max = 100
+    assert extended(state, b"k", item, b"c" * 34, before=True) == wire_data(7, b"c" * 34 + b"ab")
+    assert extended(state, b"k", item, b"c" * 35, before=True) is None

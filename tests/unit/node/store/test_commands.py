@@ -18,6 +18,7 @@ from quorumcache.node.store.commands import (
     OP_COUNT,
     OP_DECR,
     OP_DELETE,
+    OP_DROP_PIECES,
     OP_EVICT,
     OP_EXPIRE,
     OP_FLUSH,
@@ -27,12 +28,14 @@ from quorumcache.node.store.commands import (
     OP_META_DELETE,
     OP_META_GET,
     OP_META_SET,
+    OP_PIECE,
     OP_PREPEND,
     OP_REFUSE,
     OP_REPLACE,
     OP_SESSION_EXPIRE,
     OP_SESSION_OPEN,
     OP_SET,
+    OP_STORE_PIECES,
     OP_TICK,
     OP_TOUCH,
     block_args,
@@ -87,6 +90,12 @@ SAMPLES: dict[int, tuple[tuple[Any, ...], str]] = {
             (7, 1, 1, OP_META_ARITHMETIC, b"k", b"N-", 1, 9, 60, 0, 0, 0),
             "9c07010116c4016bc4024e2d01093c000000",
         ),
+        ((7, 1, 1, OP_PIECE, b"k", 9, 2, 300, b"ab"), "9907010117c4016b0902cd012cc4026162"),
+        (
+            (7, 2, 1, OP_STORE_PIECES, b"k", 9, (OP_SET, b" 0 2\r\n", 60)),
+            "9707020118c4016b099301c40620302032 0d0a3c".replace(" ", ""),
+        ),
+        ((7, 3, 1, OP_DROP_PIECES, b"k", 9, 1000), "9707030119c4016b09cd03e8"),
     )
 }
 
@@ -157,6 +166,14 @@ def test_a_sample_has_the_form_of_its_row(op: int) -> None:
         (OP_META_ARITHMETIC, "exptime", commands.META_COUNT_EXPTIME),
         (OP_META_ARITHMETIC, "compare", commands.META_COUNT_COMPARE),
         (OP_META_ARITHMETIC, "unique", commands.META_COUNT_UNIQUE),
+        (OP_PIECE, "upload", commands.PIECE_UPLOAD),
+        (OP_PIECE, "position", commands.PIECE_POSITION),
+        (OP_PIECE, "total_bytes", commands.PIECE_TOTAL),
+        (OP_PIECE, "piece", commands.PIECE_DATA),
+        (OP_STORE_PIECES, "upload", commands.PIECES_UPLOAD),
+        (OP_STORE_PIECES, "inner", commands.PIECES_INNER),
+        (OP_DROP_PIECES, "upload", commands.DROP_UPLOAD),
+        (OP_DROP_PIECES, "idle_ms", commands.DROP_IDLE_MS),
     ],
 )
 def test_the_places_of_arguments_are_those_of_the_table(op: int, name: str, place: int) -> None:
@@ -181,13 +198,41 @@ def test_a_command_of_another_form_is_not_forwarded(op: int) -> None:
     assert not may_be_forwarded((*command[:3], OP_COUNT, *command[4:]))
 
 
+@pytest.mark.parametrize(
+    "inner",
+    [
+        (),
+        (OP_DELETE,),
+        (OP_STORE_PIECES, 9, (OP_SET, b"", 0)),
+        (OP_PIECE, 9, 0, 1, b"x"),
+        ("x", b"", 0),
+        (OP_SET, b""),
+        (OP_SET, b"", 0, 0),
+        (OP_SET, {}, 0),
+        (OP_CAS, b"", 0, b"1"),
+        (OP_META_SET, b"", OP_SET, b"", 0, 0, 0, 0),
+        (OP_APPEND, 1),
+        (True, b"", 0),
+    ],
+)
+def test_an_inner_command_that_no_store_could_run_is_not_forwarded(inner: Any) -> None:
+    assert not may_be_forwarded((7, 2, 1, OP_STORE_PIECES, b"k", 9, inner))
+
+
+@pytest.mark.parametrize("op", sorted({*BLOCK_OPS, OP_META_SET}))
+def test_every_command_with_a_block_may_be_an_inner_one(op: int) -> None:
+    command, _ = SAMPLES[op]
+    inner = (op, *command[ARGS:])
+    assert may_be_forwarded((7, 2, 1, OP_STORE_PIECES, b"k", 9, inner))
+
+
 def test_commands_with_a_block_are_those_that_make_a_store_grow() -> None:
     growing = {OP_SET, OP_ADD, OP_REPLACE, OP_CAS, OP_APPEND, OP_PREPEND}
     assert growing == BLOCK_OPS
 
 
 def test_meta_commands_that_may_make_a_store_grow() -> None:
-    assert BLOCK_OPS | META_OPS - {OP_META_DELETE} == GROWING_OPS
+    assert BLOCK_OPS | META_OPS - {OP_META_DELETE} | {OP_PIECE} == GROWING_OPS
     assert all(grows(SAMPLES[op][0]) for op in GROWING_OPS - {OP_META_GET})
     assert not grows(SAMPLES[OP_META_GET][0]), "it makes no item"
     command, _ = SAMPLES[OP_META_ARITHMETIC]

@@ -10,6 +10,7 @@ from quorumcache.node.store.commands import (
     OP_EVICT,
     OP_EXPIRE,
     OP_GAT,
+    OP_INCR,
     OP_SET,
     OP_TOUCH,
 )
@@ -125,3 +126,26 @@ def test_the_bits_of_an_item_are_not_taken_for_an_expiry(bits: int) -> None:
 def test_an_op_of_a_newer_version_stops_the_replica() -> None:
     with pytest.raises(CommandError):
         do(ShardStore(), NOW_MS, 0, b"a")
+
+
+@pytest.mark.parametrize("command", [(OP_TOUCH, 100), (OP_TOUCH, 0), (OP_GAT, 100), (OP_GAT, 0)])
+@pytest.mark.parametrize("exptime", [0, 100])
+def test_a_new_expiry_counts_as_a_use(command: tuple[int, int], exptime: int) -> None:
+    """As in memcached, whose `h` then shows 1."""
+    store = ShardStore()
+    put(store, b"k", exptime=exptime)
+    assert not store.hint(b"k")[0]
+    do(store, NOW_MS, command[0], b"k", command[1])
+    assert store.hint(b"k")[0]
+
+
+@pytest.mark.parametrize("was_hit", [False, True])
+def test_counting_leaves_an_item_as_used_as_it_was(was_hit: bool) -> None:
+    store = ShardStore()
+    put(store, b"k", b"1")
+    if was_hit:
+        store.note_hit(b"k")
+    do(store, NOW_MS, OP_INCR, b"k", 1)
+    assert store.hint(b"k")[0] == was_hit
+    do(store, NOW_MS, OP_APPEND, b"k", b"0")
+    assert not store.hint(b"k")[0], "that is another item"

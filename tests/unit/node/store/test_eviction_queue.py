@@ -12,7 +12,9 @@ from quorumcache.node.store.eviction_queue import (
     VICTIMS_MAX,
     EvictionQueue,
 )
+from quorumcache.node.store.hot_keys import new_sketch
 from quorumcache.node.store.item import cas_unique, item_cost, pack_header, wire_data
+from quorumcache.ring import key_token
 
 
 class Shelf:
@@ -287,6 +289,45 @@ def test_hints_of_an_item() -> None:
     assert queue.hint(b"a") == (True, 9)
     shelf.hit("z")  # Nothing is under this key.
     assert queue.hint(b"z") == (False, 0)
+
+
+def test_what_an_earlier_leader_saw_hit_is_spared_once() -> None:
+    shelf = Shelf("abcdefgh")
+    hot = new_sketch(64)
+    for key in (b"a", b"c", b"d"):
+        hot.add(key_token(key))
+    shelf.queue.hear_hot(hot)
+    assert shelf.plan(3) == "bef"
+    assert list(shelf.queue.main) == [b"a", b"c", b"d"]
+    assert shelf.plan(2) == "gh"
+    again = Shelf("abcdefgh")
+    again.queue.succeed(shelf.queue)  # Its items came with a snapshot.
+    assert again.plan(3) == "bef"
+    assert shelf.plan(3) == "acd"  # A second time they go.
+    shelf.check()
+
+
+def test_what_was_said_of_hits_is_forgotten_after_one_round() -> None:
+    shelf = Shelf("ab")
+    hot = new_sketch(64)
+    hot.add(key_token(b"x"))
+    shelf.queue.hear_hot(hot)
+    shelf.evict(shelf.plan(2))
+    for name in "cdx":
+        shelf.put(name)
+    assert shelf.plan(3) == "cdx"
+
+
+def test_hits_of_an_item() -> None:
+    shelf = Shelf("abcd")
+    shelf.hit("a", 2)
+    shelf.hit("b", 9)
+    shelf.plan(1)
+    assert [shelf.queue.hits(key) for key in (b"d", b"z")] == [0, 0]
+    shelf = Shelf("ab")
+    shelf.hit("a", 2)
+    shelf.hit("b", 9)
+    assert [shelf.queue.hits(key) for key in (b"a", b"b", b"z")] == [2, HITS_MAX, 0]
 
 
 def test_items_of_one_second_share_their_stamps() -> None:

@@ -535,3 +535,38 @@ def test_a_repeated_command_has_the_first_answer_and_no_second_winner() -> None:
     restored.restore(b"".join(shard.store.encode_view(shard.store.view())))
     assert restored.apply(3, NOW_MS, [first]) == [results[0]]
     assert restored.digest() == shard.store.digest()
+
+
+@pytest.mark.parametrize("was_hit", [False, True])
+def test_what_counts_as_a_use(was_hit: bool) -> None:
+    """As in memcached, whose `h` then shows 1: what N makes and T prolongs, unless `u` is given."""
+    for flags, is_use in (
+        *((b"T", True), (b"Tu", False), (b"R", True), (b"Ru", False), (b"", True), (b"u", False)),
+    ):
+        shard = Shard()
+        shard.ms(b"1", exptime=50)
+        if was_hit:
+            shard.store.note_hit(b"k")
+        shard.mg(flags, exptime=70, recache=100)
+        assert shard.store.hint(b"k")[0] == (was_hit or is_use), flags
+    for flags in (b"", b"T", b"t"):
+        shard = Shard()
+        shard.ms(b"1", exptime=50)
+        if was_hit:
+            shard.store.note_hit(b"k")
+        shard.ma(flags, exptime=70)
+        assert shard.store.hint(b"k")[0] == was_hit
+        shard.md(b"I" + flags, exptime=90)
+        assert shard.store.hint(b"k")[0] == was_hit
+        shard.md(b"x")
+        assert not shard.store.hint(b"k")[0]
+
+
+@pytest.mark.parametrize(("flags", "is_use"), [(b"N", True), (b"Nu", False)])
+def test_what_n_makes_counts_as_used(flags: bytes, is_use: bool) -> None:
+    shard = Shard()
+    shard.mg(flags, vivify=50)
+    assert shard.store.hint(b"k")[0] == is_use
+    shard.md(b"")
+    shard.ma(b"N", vivify=50)
+    assert not shard.store.hint(b"k")[0]

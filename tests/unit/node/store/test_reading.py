@@ -54,6 +54,12 @@ def test_wherever_it_is_cut_the_state_is_the_same(cuts: list[int]) -> None:
     assert store.bytes_used == sum(item_cost(*pair) for pair in STORE.items.items())
     assert store.expiring == STORE.expiring == 30
     assert store.due_expirations(NOW_MS * 2, 100) == STORE.due_expirations(NOW_MS * 2, 100)
+    assert list(store.queue.small) == list(store.items), "all may be evicted, in this order"
+    assert store.queue.small_bytes == store.bytes_used
+    eviction = store.plan_eviction(store.bytes_used)
+    assert eviction is not None
+    assert eviction.keys == list(store.items)
+    store.spare(eviction)
     assert store.sessions.clients == STORE.sessions.clients == 1
     assert store.sessions.client_results == STORE.sessions.client_results == 1
 

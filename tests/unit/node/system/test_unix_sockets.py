@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import socket
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,70 @@ def test_a_path_that_was_taken_before_it_serves_is_taken_back_or_given_up(
         second.close()
         assert await greeting(path) == b"hello", "what is the first one's stays"
         first.close()
+
+    run(main())
+
+
+def test_of_many_that_start_at_the_same_time_one_listens(run: Run, path: str) -> None:
+    """Whichever it is, all others are told, and nobody serves on a socket without a file."""
+
+    async def main() -> None:
+        dead_socket(path)
+        for _ in range(10):
+            listeners = [listener(path) for _ in range(5)]
+            outcomes = await asyncio.gather(
+                *(each.start(Greeting) for each in listeners), return_exceptions=True
+            )
+            refused = [outcome for outcome in outcomes if isinstance(outcome, StartupError)]
+            assert (len(refused), outcomes.count(f"unix:{path}")) == (4, 1), outcomes
+            assert await greeting(path) == b"hello"
+            for each in listeners:
+                each.close()
+            assert not is_there(path)
+
+    run(main())
+
+
+def test_it_listens_before_the_next_one_may_look(
+    run: Run, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else that one takes it for the socket of a dead process."""
+    turn = unix_sockets._turn
+    seen: list[bool] = []
+
+    @contextlib.asynccontextmanager
+    async def watched(directory: str) -> AsyncIterator[None]:
+        async with turn(directory):
+            yield
+        with socket.socket(socket.AF_UNIX) as probe:
+            seen.append(probe.connect_ex(path) == 0)
+
+    monkeypatch.setattr(unix_sockets, "_turn", watched)
+
+    async def main() -> None:
+        for serves in (True, False):
+            ours = listener(path)
+            await ours.start(Greeting, serves=serves)
+            await ours.serve()
+            ours.close()
+
+    run(main())
+    assert seen == [True, True, False, True]
+
+
+def test_a_process_that_ends_at_once_removes_its_files(run: Run, path: str) -> None:
+    async def main() -> None:
+        ours, waiting = listener(path), listener(f"{path}2")
+        await ours.start(Greeting)
+        await waiting.start(Greeting, serves=False)
+        unix_sockets.remove_files()
+        assert not is_there(path)
+        assert not is_there(f"{path}2")
+        dead_socket(path)
+        unix_sockets.remove_files()
+        assert is_there(path)
+        ours.close()
+        waiting.close()
 
     run(main())
 

@@ -1,0 +1,230 @@
+"""Measures what small gets notice of large values: their latency alone, and beside a stream of
+large sets and gets.
+
+Small gets go at a steady rate to every node in turn and count from the moment at which they were
+due. Beside them one or two clients, processes of their own, set or get large values one after the
+other, as fast as they are answered. The quiet time is measured before and after.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.synchronize import Event
+from random import Random
+
+from quorumcache.bench.cluster import Target
+from quorumcache.bench.errors import TargetError
+from quorumcache.bench.goals import Goal, goal_notes
+from quorumcache.bench.histogram import Histogram
+from quorumcache.bench.report import Table, milliseconds
+from quorumcache.bench.text_client import TextClient
+
+RATIO_MAX = 3.0
+"""The p99 of small gets beside large values is at most so many times the quiet one."""
+
+SMALL_KEYS = 1000
+SMALL_BYTES = 100
+LARGE_KEYS = 4
+"""Large values in turn; each replaces the one of the round before."""
+
+SETTLE_SECONDS = 1.0
+
+QUIET = "quiet"
+STREAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (QUIET, ()),
+    ("sets", ("set",)),
+    ("gets", ("get",)),
+    ("sets and gets", ("set", "get")),
+    ("quiet again", ()),
+)
+"""What is measured, and what its clients do meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Small gets beside something. `large_values`: how many large ones were set or got."""
+
+    what: str
+    latency: Histogram
+    seconds: float
+    large_values: int
+    failures: int
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing went on beside them."""
+        return self.what.startswith(QUIET)
+
+
+def measure_large(
+    target: Target,
+    *,
+    value_bytes: int,
+    rate: float,
+    seconds: float,
+    say: Callable[[str], None],
+) -> list[Beside]:
+    """Measure the started `target`, `seconds` for each row of STREAMS, with `rate` small gets per
+    second.
+    """
+    clients = [TextClient(address, 60.0) for address in target.addresses]
+    try:
+        value = Random(1).randbytes(SMALL_BYTES)
+        clients[0].set_many([(b"small-%d" % number, value) for number in range(SMALL_KEYS)])
+        large = Random(2).randbytes(value_bytes)
+        for number in range(LARGE_KEYS):
+            line = clients[0].set(b"large-%d" % number, large)
+            if line != b"STORED":
+                raise TargetError(f"a value of {value_bytes} bytes is not stored: {line.decode()}")
+        found = []
+        for what, kinds in STREAMS:
+            found.append(_measure_one(target, clients, what, kinds, value_bytes, rate, seconds))
+            say(_line(found[-1]))
+        return found
+    finally:
+        for client in clients:
+            client.close()
+
+
+def _measure_one(
+    target: Target,
+    clients: Sequence[TextClient],
+    what: str,
+    kinds: Sequence[str],
+    value_bytes: int,
+    rate: float,
+    seconds: float,
+) -> Beside:
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    counts = [context.Value("q", 0) for _ in kinds]
+    failed = context.Value("q", 0)
+    streams = [
+        context.Process(
+            target=stream, args=(kind, target.addresses[place], value_bytes, stop, count, failed)
+        )
+        for place, (kind, count) in enumerate(zip(kinds, counts, strict=True))
+    ]
+    for process in streams:
+        process.start()
+    try:
+        time.sleep(SETTLE_SECONDS if not streams else 2 * SETTLE_SECONDS)
+        before = sum(count.value for count in counts)
+        latency, misses = probe(clients, rate, seconds)
+        done = sum(count.value for count in counts) - before
+    finally:
+        stop.set()
+        for process in streams:
+            process.join()
+    return Beside(
+        what=what,
+        latency=latency,
+        seconds=seconds,
+        large_values=done,
+        failures=misses + failed.value,
+    )
+
+
+def probe(clients: Sequence[TextClient], rate: float, seconds: float) -> tuple[Histogram, int]:
+    """Small gets at a steady rate; how long they took from when they were due, and how many were
+    wrong.
+    """
+    latency = Histogram()
+    random = Random(3)
+    wrong = 0
+    began = time.perf_counter()
+    for number in range(int(rate * seconds)):
+        due = began + number / rate
+        wait = due - time.perf_counter()
+        if wait > 0:
+            time.sleep(wait)
+        client = clients[number % len(clients)]
+        value, _ = client.get(b"small-%d" % random.randrange(SMALL_KEYS))
+        latency.record(int((time.perf_counter() - due) * 1e9))
+        wrong += value is None or len(value) != SMALL_BYTES
+    return latency, wrong
+
+
+def stream(
+    kind: str,
+    address: tuple[str, int],
+    value_bytes: int,
+    stop: Event,
+    count: multiprocessing.Value,  # type: ignore[valid-type]
+    failed: multiprocessing.Value,  # type: ignore[valid-type]
+) -> None:
+    """The body of a client process: large values one after the other until `stop`."""
+    value = Random(4).randbytes(value_bytes)
+    with TextClient(address, 60.0) as client:
+        number = 0
+        while not stop.is_set():
+            key = b"large-%d" % (number % LARGE_KEYS)
+            number += 1
+            if kind == "set":
+                is_good = client.set(key, value) == b"STORED"
+            else:
+                found, _ = client.get(key)
+                is_good = found is not None and len(found) == value_bytes
+            count.value += 1  # type: ignore[attr-defined]
+            failed.value += not is_good  # type: ignore[attr-defined]
+
+
+def quiet_p99(rows: Sequence[Beside]) -> float:
+    """Nanoseconds, of all quiet times together."""
+    quiet = Histogram()
+    for row in rows:
+        if row.is_quiet:
+            quiet.merge(row.latency)
+    return quiet.percentile(99)
+
+
+def goals(rows: Sequence[Beside]) -> list[Goal]:
+    """Each kind of stream against the quiet time."""
+    quiet = quiet_p99(rows)
+    return [
+        Goal(f"p99 of small gets beside {row.what}:", ratio, RATIO_MAX, "x")
+        for row in rows
+        if not row.is_quiet
+        for ratio in [row.latency.percentile(99) / quiet]
+    ]
+
+
+def _line(row: Beside) -> str:
+    p99 = milliseconds(row.latency.percentile(99) / 1000)
+    return f"{row.what:14} p99 {p99} ms, {row.large_values / row.seconds:.1f} large values/s"
+
+
+def large_table(rows: Sequence[Beside], value_bytes: int, rate: float) -> Table:
+    """One row per stream."""
+    quiet = quiet_p99(rows)
+    body = []
+    for row in rows:
+        p50, p99, p999 = (row.latency.percentile(percent) for percent in (50, 99, 99.9))
+        body.append(
+            (
+                row.what,
+                "",
+                *(milliseconds(value / 1000) for value in (p50, p99, p999, row.latency.max_value)),
+                "" if row.is_quiet else f"{p99 / quiet:.2f}",
+                f"{row.large_values / row.seconds:.1f}",
+                f"{row.large_values * value_bytes / row.seconds / 2**20:.0f}",
+                str(row.failures),
+            )
+        )
+    return Table(
+        title=f"Small gets beside large values of {value_bytes / 2**20:g} MiB",
+        columns=(
+            *("beside", "", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "p99 / quiet"),
+            *("large/s", "MiB/s", "failures"),
+        ),
+        rows=tuple(body),
+        notes=(
+            f"{rate:g} small gets per second, to all nodes in turn, from when they were due.",
+            "One client for each kind of stream, which waits for each answer.",
+            *goal_notes(goals(rows)),
+        ),
+        data={"p99_ns": {row.what: row.latency.percentile(99) for row in rows}},
+    )
