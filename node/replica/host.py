@@ -318,6 +318,11 @@ class ReplicaHost(GroupHost):
             self._look_at_log()
         self.transport.flush()
 
+    def set_log_full(self, is_full: bool) -> None:
+        """The entries of all groups take too much memory, or no longer do."""
+        self.log_is_full = is_full
+        self._look_at_log()
+
     def _look_at_log(self) -> None:
         self.log_is_behind = self.wal.queued_bytes > QUEUED_BYTES_MAX
         if self.log_is_behind:
