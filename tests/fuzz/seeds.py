@@ -92,6 +92,7 @@ def _requests() -> list[bytes]:
         b"set a 1 2 3\r\nabc\r\nget a b\r\ngets a\r\ncas a 0 0 2 77 noreply\r\nxy\r\n",
         b"append a 0 0 1\r\nx\r\nprepend a 0 0 1 noreply\r\ny\r\ndelete a\r\nincr a 5\r\n",
         b"gat 10 a b\r\ntouch a 10\r\nflush_all 5\r\nverbosity 1\r\nversion\r\nstats\r\nquit\r\n",
+        b"lru_crawler metadump 1,2\r\nlru tune 1 2 .3 4\r\nslabs automove ratio 0.5\r\nwatch\r\n",
         b"set a 0 0 3000\r\nset a x 0 1\r\ny\r\nreplace k 0 0 -1\r\ncluster map\r\nGET HTTP/1\r\n",
         b"\x80\x01",
         b"add " + b"k" * 251 + b" 0 0 2\r\nab\r\n",
