@@ -364,7 +364,9 @@ def test_a_leader_that_dies_while_its_value_is_read() -> None:
             wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
             assert await wire.ask(b"") == b"VALUE %b 0 %d\r\n" % (key, size)
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionResetError):
-                assert await wire.reader.readexactly(size + 2) == value(number, size) + b"\r\n"
+                async with asyncio.timeout(12):
+                    rest = await wire.reader.readexactly(size + 2)
+                assert rest == value(number, size) + b"\r\n"
                 assert not is_replaced, "nobody had the rest"
                 stage.nodes[leader].start()
                 continue

@@ -9,7 +9,7 @@ from quorumcache.node.peers.items import (
     FORWARD_WRITE,
 )
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
-from quorumcache.node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SET
+from quorumcache.node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_PIECE, OP_SET
 from quorumcache.node.store.results import OUT_OF_MEMORY, STORED
 from tests.support.coordinator_world import DATA, ELSEWHERE, GROUP, HERE, THERE, World
 
@@ -39,6 +39,23 @@ def test_at_the_memory_limit_a_set_is_refused_and_removes_the_old_value() -> Non
     world.group.commit()
     assert world.outcomes == [STORED, OUT_OF_MEMORY]
     assert world.group.machine.items == {}
+
+
+def test_a_large_value_is_refused_for_memory_with_its_first_piece() -> None:
+    """Not when most of it is here already, and has pushed out others."""
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.open_session_here()
+    world.group.commit()
+    for position, total, is_taken in ((0, 900, True), (0, 1001, False), (1, 1001, True)):
+        world.outcomes.clear()
+        args = (9, position, total, b"piece")
+        world.coordinator.write(GROUP, OP_PIECE, b"k", args, 5, world.outcomes.append)
+        assert bool(world.group.submitted) is is_taken
+        assert world.outcomes == ([] if is_taken else [OUT_OF_MEMORY])
+        world.group.submitted.clear()
+        world.group.waiters.clear()
 
 
 def test_a_repeated_attempt_is_not_refused_for_memory() -> None:
