@@ -19,10 +19,11 @@ from quorumcache.bench.report import Table
 from quorumcache.bench.workload import Workload
 
 SETTLE_SECONDS = 2.0
-REST_SECONDS = 10.0
-REST_SECONDS_MAX = 120.0
-"""A target is at rest when its resident memory has not fallen for `REST_SECONDS`: snapshots of the
-last writes are taken then, and what they freed was given back. No longer than the second."""
+REST_LOOKS = 5
+REST_LOOKS_MAX = 60
+"""A target is at rest when its resident memory has not fallen for so many looks, `SETTLE_SECONDS`
+apart: snapshots of the last writes are taken then, and what they freed was given back. No more
+looks than the second."""
 FALL_BYTES = 1 << 20
 """Less is no fall."""
 _WARM_KEYS = 1000
@@ -85,14 +86,15 @@ def measure_memory(
 
 
 def _rss_at_rest(pids: Sequence[int]) -> list[int]:
-    time.sleep(SETTLE_SECONDS)
-    began = fell = time.monotonic()
-    least = [procfs.rss_bytes(pid) for pid in pids]
-    while (now := time.monotonic()) - fell < REST_SECONDS and now - began < REST_SECONDS_MAX:
+    least, looks = 0, 0
+    for _ in range(REST_LOOKS_MAX):
         time.sleep(SETTLE_SECONDS)
-        found = [procfs.rss_bytes(pid) for pid in pids]
-        if sum(found) < sum(least) - FALL_BYTES:
-            least, fell = found, time.monotonic()
+        found = sum(procfs.rss_bytes(pid) for pid in pids)
+        looks += 1
+        if not least or found < least - FALL_BYTES:
+            least, looks = found, 0
+        elif looks >= REST_LOOKS:
+            break
     return [procfs.rss_bytes(pid) for pid in pids]
 
 

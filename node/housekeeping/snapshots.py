@@ -82,7 +82,7 @@ class Snapshots:
             self._host.groups.values(), key=lambda g: g.log_bytes_since_snapshot, reverse=True
         )
         in_memory = sum(group.log.log_bytes for group in groups)
-        self._host.log_is_full = in_memory > HELD_FACTOR * in_memory_max
+        self._host.set_log_full(in_memory > HELD_FACTOR * in_memory_max)
         rested = 0
         for group in groups:
             if group.is_removed or group.installing:

@@ -78,6 +78,15 @@ def _meta_lines() -> list[bytes]:
     ]
 
 
+def _passwords() -> list[bytes]:
+    return [
+        b"get k\r\nset k 0 0 3\r\nu p\r\nversion\r\n",
+        b"set k 0 0 3\r\nu x\r\nset k 0 0 1\r\nu\r\nset k 0 0 3 noreply\r\nu pxx\n",
+        b"set k 0 0 16385\r\nset k 0 0 -1\r\nset k 0 0\r\n\n\r\nquit\r\nset k 0 0 3\r\nu p\r\n",
+        b"set k 0 0 10\r\n  u   p  x\r\n\x80\x01",
+    ]
+
+
 def _requests() -> list[bytes]:
     return [
         b"set a 1 2 3\r\nabc\r\nget a b\r\ngets a\r\ncas a 0 0 2 77 noreply\r\nxy\r\n",
@@ -239,6 +248,7 @@ def _with_lengths(payloads: Iterable[bytes]) -> bytes:
 
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "meta_lines": _meta_lines,
+    "gate": lambda: [CUTS + stream for stream in _passwords()],
     "parser": lambda: [CUTS + stream for stream in _requests()],
     "replies": lambda: [CUTS + stream for stream in _replies()],
     "peer_frames": lambda: [CUTS + frame for frame in frames()] + [CUTS + b"".join(frames())],

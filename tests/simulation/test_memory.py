@@ -16,9 +16,13 @@ import pytest
 from quorumcache.node.node import Node
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.ring import key_token
+from quorumcache.ring.secret import Secret
+from tests.simulation.cluster import CLIENT_PORT, PEER_PORT
 from tests.simulation.stage import Stage
+from tests.simulation.town import Town
 
 MIB = 1 << 20
+SECRET = Secret("the secret of this town")
 VALUE = 16 << 10
 """Large, so that a few hundred fill a node; the tables hardly count."""
 
@@ -31,8 +35,10 @@ def keys_of(shards: int, shard: int) -> list[bytes]:
     return [key for key in keys if shards == 1 or key_token(key) >> shift == shard]
 
 
-def used(node: Node) -> int:
+def used(node: Node | None) -> int:
     """What items and tables take on a node, measured now."""
+    if node is None:
+        return 0
     stores = [g.machine for i, g in node.host.groups.items() if i != DIRECTORY_GROUP_ID]
     return sum(store.memory_bytes for store in stores)
 
@@ -249,3 +255,44 @@ def test_without_eviction_a_full_node_refuses_for_its_leaders_too() -> None:
 
     own = {"n3": {"memory_bytes": 2 * MIB}}
     Stage(memory_bytes=64 * MIB, evicts=False, own=own).run(story)
+
+
+def test_a_new_replica_on_a_node_with_too_little_memory_for_what_comes() -> None:
+    """Node d joins a, and has a quarter of the memory that a shard of a takes."""
+    town = Town([], shards=2, replication=1, memory_bytes=16 * MIB)
+    bounds = {"snapshot_chunk_bytes": 256 << 10, "append_bytes_max": 1 << 20}
+    town.bounds = bounds
+    town.nodes["a"] = town.make("a", initial_cluster={})
+    town.nodes["d"] = town.make(
+        "d", initial_cluster={}, join=f"a:{PEER_PORT}", memory_bytes=MIB, host="d"
+    )
+    for node in town.nodes.values():
+        node._more_arguments = lambda: {"given_secret": SECRET}  # type: ignore[method-assign]
+        town.everybody.append(node)
+
+    async def story() -> None:
+        town.start(["a"])
+        await town.until(lambda: leads(town, "a") == {1, 2}, "a leads all shards")
+        reader, writer = await asyncio.open_connection("a", CLIENT_PORT)
+        for shard in range(2):
+            for number in range(250):
+                key = keys_of(2, shard)[number]
+                writer.write(b"set %b 0 0 %d\r\n%b\r\n" % (key, VALUE, bytes(VALUE)))
+                assert await reader.readline() == b"STORED\r\n"
+        held = used(town.nodes["a"].node)
+        assert held > 7 * MIB
+        town.start(["d"])
+        await town.until(lambda: len(leads(town, "d")) == 1, "d leads a shard")
+        await town.until(lambda: 0 < used(town.nodes["d"].node) <= MIB, "d has what fits")
+        assert used(town.nodes["a"].node) > held // 3, "the other shard keeps its items"
+        writer.close()
+
+    town.run(story())
+
+
+def leads(town: Town, name: str) -> set[int]:
+    """Shards' groups that a node leads."""
+    node = town.nodes[name].node
+    if node is None:
+        return set()
+    return {i for i, g in node.host.groups.items() if g.is_leader and i != DIRECTORY_GROUP_ID}

@@ -184,3 +184,46 @@ def test_a_snapshot_that_ends_after_its_node_has_stopped_disturbs_nobody() -> No
     asyncio.run(run())
     assert unhandled == []
     assert world.groups[1].snapshot_index == 0
+
+
+def test_the_memory_of_the_log_has_a_setting_of_its_own_or_follows_that_of_items() -> None:
+    world = World(1)
+    snapshots = world.keeper.snapshots
+    assert snapshots.log_bytes_max == (1 << 30) // 4
+    world.memory.memory_bytes = 100 << 20
+    assert snapshots.log_bytes_max == 64 << 20
+    snapshots._log_memory_bytes = 5 << 20
+    assert snapshots.log_bytes_max == 5 << 20
+
+
+def test_beyond_its_memory_the_largest_logs_are_snapshotted_and_at_twice_as_much_it_is_held() -> (
+    None
+):
+    world = World(1, 2)
+    world.keeper.snapshots._log_memory_bytes = 10 << 20
+    world.logs[1].log_bytes = 8 << 20
+    world.logs[2].log_bytes = 4 << 20
+    grow(world, size=100)
+    snapshot(world)
+    assert world.told() == [("save", 1, 1000), ("compacted", 1, 1000)]
+    assert not world.host.log_is_full
+    world.logs[2].log_bytes = 13 << 20
+    snapshot(world)
+    assert world.host.log_is_full
+    world.logs[2].log_bytes = 1 << 20
+    snapshot(world)
+    assert not world.host.log_is_full
+
+
+def test_few_entries_are_kept_behind_the_snapshot_of_a_small_state() -> None:
+    world = World(1)
+    world.logs[1].log_bytes = 60 << 10
+    grow(world)
+    world.keeper.snapshots._snapshot_bytes_min = 1 << 20
+    world.groups[1].log_bytes_since_snapshot = 2 << 20
+    snapshot(world)
+    assert world.logs[1].compacted == [1000 - KEEP_ENTRIES]
+    grow(world, index=2000, size=2 << 20)
+    world.logs[1].log_bytes = 70 << 10
+    snapshot(world)
+    assert world.logs[1].compacted[-1] == 2000, "more than 64 KiB and than 1/64 of the state"

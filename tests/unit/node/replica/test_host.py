@@ -286,6 +286,24 @@ def test_who_lost_the_leadership_hears_it_before_a_snapshot_is_stored() -> None:
     assert not world.groups[1].has_lease()
 
 
+def test_a_log_that_takes_too_much_memory_takes_nothing_more_to_propose() -> None:
+    world = HostWorld(1)
+    world.logs[1].lead()
+    world.turn(1)
+    world.host.set_log_full(True)
+    refused, taken = Hears(), Hears()
+    command = (0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0)
+    world.groups[1].submit(command, 10, refused)
+    world.turn()
+    assert world.logs[1].proposed == []
+    assert refused.heard == ["refused"]
+    assert "takes too much memory" in world.host.held_why
+    world.host.set_log_full(False)  # Nothing else has happened meanwhile.
+    world.groups[1].submit(command, 10, taken)
+    world.turn()
+    assert len(world.logs[1].proposed) == 1
+
+
 def test_a_follower_that_is_far_behind_is_sent_the_state_without_waiting_for_a_tick() -> None:
     world = HostWorld(1)
     log = world.logs[1]
