@@ -201,7 +201,7 @@ class Node(Observed):
             ),
         )
         context.events.on_evictions_watched = self._watch_evictions
-        return MemcachedServer(
+        server = MemcachedServer(
             context,
             connections_max=config.connections_max,
             slow_client_ms=config.slow_client_ms,
@@ -211,6 +211,10 @@ class Node(Observed):
             unix_mask=config.unix_mask,
             is_user=None if self._users is None else self._users.has,
         )
+        if config.prefix_delimiter:
+            context.events.delimit_prefixes(config.prefix_delimiter.encode())
+            context.events.count_prefixes(True)
+        return server
 
     def _watch_evictions(self, is_watched: bool) -> None:
         self.host.victim_log = victim_log(self.client_events) if is_watched else None

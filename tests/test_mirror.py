@@ -74,10 +74,6 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
         ("tests/unit/node/clients/test_uploads.py",),
         "a large value from its line to its end, with what brings it into its shard",
     ),
-    "node/clients/meta_writes.py": (
-        ("tests/unit/node/clients/test_meta_requests.py",),
-        "meta commands that are writes, beside those that are reads",
-    ),
     # Nothing in them runs.
     "node/consensus/transport.py": (
         ("tests/unit/node/peers/test_consensus_transport.py",),

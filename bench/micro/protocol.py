@@ -5,6 +5,8 @@ from time import process_time
 from timeit import repeat
 from typing import Final
 
+from quorumcache.node.protocol.meta_lines import get_flags
+from quorumcache.node.protocol.meta_replies import meta_hit
 from quorumcache.node.protocol.parser import Parser
 from quorumcache.node.protocol.responses import render, value_line
 from quorumcache.node.store.item import pack_header, wire_data
@@ -40,6 +42,9 @@ def main() -> None:
     sets = b"".join([b"set %b 0 0 100\r\n%b\r\n" % (key, value) for key in keys])
     timed = b"".join([b"set %b 7 3600 100 noreply\r\n%b\r\n" % (key, value) for key in keys])
     cas = b"".join([b"cas %b 0 0 100 12345\r\n%b\r\n" % (key, value) for key in keys])
+    mgs = b"".join([b"mg %b v\r\n" % key for key in keys])
+    quiet = b"".join([b"mg %b k v q O%d\r\n" % (key, at) for at, key in enumerate(keys)])
+    mss = b"".join([b"ms %b 100 T0\r\n%b\r\n" % (key, value) for key in keys])
     incrs = b"".join([b"incr %b 1\r\n" % key for key in keys])
     report("parse get, 16 pipelined", microseconds(_fed(parser, gets), _BATCH))
     report("parse get, alone", microseconds(_fed(parser, b"get user:00000001\r\n"), 1))
@@ -47,6 +52,13 @@ def main() -> None:
         "parse get of 16 keys, per key",
         microseconds(_fed(parser, b"get " + b" ".join(keys) + b"\r\n"), _BATCH),
     )
+    report("parse mg, 16 pipelined", microseconds(_fed(parser, mgs), _BATCH))
+    report("parse mg with an opaque, 16 pipelined", microseconds(_fed(parser, quiet), _BATCH))
+    report("parse 16 pipelined gets at once", microseconds(lambda: parser.plain_gets(gets), _BATCH))
+    report(
+        "parse 16 pipelined mg at once", microseconds(lambda: parser.plain_meta_gets(mgs), _BATCH)
+    )
+    report("parse ms of 100 bytes, 16 pipelined", microseconds(_fed(parser, mss), _BATCH))
     report("parse set of 100 bytes, 16 pipelined", microseconds(_fed(parser, sets), _BATCH))
     report(
         "parse set of 100 bytes, alone",
@@ -76,6 +88,19 @@ def main() -> None:
         "render a hit with CAS",
         microseconds(lambda: [value_line(b"user:00000001", item, True) for _ in keys], _BATCH),
     )
+    for tail in (b"v", b"k v f c"):
+        flags = get_flags(tail)
+        assert flags is not None
+        request = flags.request(b"user:00000001")
+        report(
+            f"render a hit of mg {tail.decode()}",
+            microseconds(
+                lambda request=request: [  # type: ignore[misc]
+                    meta_hit(request, item, 0, 0, False, False, False, 0) for _ in keys
+                ],
+                _BATCH,
+            ),
+        )
     report("render STORED", microseconds(lambda: [render(STORED) for _ in keys], _BATCH))
 
 

@@ -88,7 +88,7 @@ PLAIN: dict[str, str] = {
     "total_items": "Stores that changed something.",
     "total_connections": "Client connections accepted, without the rejected ones.",
     "rejected_connections": "Client connections refused because connections_max was reached.",
-    "listen_disabled_num": "Times connections_max was reached.",
+    "connections_limit_reached": "Times connections_max was reached.",
     "bytes_read": "Bytes received from clients.",
     "bytes_written": "Bytes sent to clients.",
     "reclaimed": "Expired items removed, as leader.",
@@ -152,7 +152,6 @@ PLAIN: dict[str, str] = {
 _RENAMED = {
     "total_items": "items_stored",
     "total_connections": "connections_accepted",
-    "listen_disabled_num": "connections_limit_reached",
     "lru_crawler_starts": "key_dumps",
     "crawler_items_checked": "key_dump_keys",
     "log_worker_written": "watch_lines_written",

@@ -66,6 +66,7 @@ _NOTHING = (
     "read_buf_bytes_free",
     "read_buf_oom",
     "reserved_fds",
+    "listen_disabled_num",
     "time_in_listen_disabled_us",
     "hash_power_level",
     "hash_is_expanding",
@@ -136,6 +137,8 @@ def general(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, ob
     yield "curr_connections", counters.curr_connections
     yield "total_connections", counters.total_connections
     yield "rejected_connections", counters.rejected_connections
+    if config.idle_timeout_ms:
+        yield "idle_kicks", counters.idle_kicks
     yield "connection_structures", counters.curr_connections
     # Replies under way, and what has arrived of requests that are not complete.
     yield "response_obj_count", replies
@@ -149,8 +152,8 @@ def general(node: ObservedNode, process: ProcessFacts) -> Iterator[tuple[str, ob
     yield "bytes_read", counters.bytes_read
     yield "bytes_written", counters.bytes_written
     yield "limit_maxbytes", node.memory_bytes
-    yield "accepting_conns", int(counters.curr_connections < config.connections_max)
-    yield "listen_disabled_num", counters.listen_disabled_num
+    # As with memcached's maxconns_fast: one client too many is taken in, told so and closed.
+    yield "accepting_conns", 1
     yield "threads", 1
     # memcached's word for a connection that has to wait because it asks for too much at once.
     yield "conn_yields", counters.reads_paused
@@ -197,7 +200,7 @@ def settings(node: ObservedNode) -> Iterator[tuple[str, object]]:
     yield "umask", f"{config.unix_mask:o}"
     yield "shutdown_command", _yes(config.shutdown_enabled)
     yield "num_threads", 1
-    yield "stat_key_prefix", ":"
+    yield "stat_key_prefix", config.prefix_delimiter or ":"
     yield "detail_enabled", _yes(node.client_events.is_counting)
     yield "cas_enabled", "yes"
     yield "tcp_backlog", config.listen_backlog

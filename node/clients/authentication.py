@@ -75,19 +75,21 @@ class Gate(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Look at whole lines and values; once one opens the gate, the rest is the connection's."""
         connection = self._connection
-        connection.heard(len(data))
+        self._counters.bytes_read += len(data)
+        connection.watch.heard = True
         self._data += data
         self._position = 0
-        while not connection.is_closing:
+        while connection.replies.is_open and not connection.conversation.closing:
             reply = self._next()
             if reply is None:
                 break
             if reply is STORED_LINE:
                 self._open()
                 return
-            connection.tell(reply)
+            self._tell(reply)
             if connection.unread_bytes > UNREAD_BYTES_MAX:
                 connection.abort()
+                return
         del self._data[: self._position]
 
     def _next(self) -> bytes | None:
@@ -135,9 +137,15 @@ class Gate(asyncio.Protocol):
     def _open(self) -> None:
         transport, rest = self._transport, bytes(self._data[self._position :])
         self._data.clear()
-        self._connection.tell(STORED_LINE)
+        self._tell(STORED_LINE)
         if transport is None:
             return
         transport.set_protocol(self._connection)
         if rest:
-            self._connection.take_over(rest)
+            self._counters.bytes_read -= len(rest)  # It counts them, too.
+            self._connection.data_received(rest)
+
+    def _tell(self, line: bytes) -> None:
+        replies = self._connection.replies
+        replies.reply(line)
+        replies.schedule_pump()

@@ -56,10 +56,10 @@ class MemcachedConnection(asyncio.Protocol):
         "_reading_paused",
         "_token_shift",
         "_transport",
-        "_watch",
         "conversation",
         "number",
         "replies",
+        "watch",
     )
 
     def __init__(
@@ -81,7 +81,7 @@ class MemcachedConnection(asyncio.Protocol):
         """While it is read and written to. `replies.is_open` says the same."""
         self._closed: asyncio.Transport | None = None
         """The transport once it was closed: it lives until the client has read everything."""
-        self._watch = Watch(watched_ns)
+        self.watch = Watch(watched_ns)
         self._reading_paused = False
 
     def limit_items(self, item_bytes_max: int) -> None:
@@ -122,7 +122,7 @@ class MemcachedConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.replies.is_paused = False
-        self._watch.taken = True
+        self.watch.taken = True
         self._pump()
 
     # -- the owner's calls ---------------------------------------------------------------
@@ -149,28 +149,6 @@ class MemcachedConnection(asyncio.Protocol):
         if transport is not None:
             transport.abort()
 
-    # -- while a gate stands before it (`authentication.py`) ----------------------------------
-
-    @property
-    def is_closing(self) -> bool:
-        """Nothing more of what comes is looked at."""
-        return self.conversation.closing or self._transport is None
-
-    def heard(self, size: int) -> None:
-        """So many bytes came that are not for this connection yet."""
-        self._counters.bytes_read += size
-        self._watch.heard = True
-
-    def tell(self, line: bytes) -> None:
-        """Answer what was not for this connection."""
-        self.replies.reply(line)
-        self.replies.schedule_pump()
-
-    def take_over(self, data: bytes) -> None:
-        """What came behind the password."""
-        self._counters.bytes_read -= len(data)
-        self.data_received(data)
-
     @property
     def client_address(self) -> str:
         """HOST:PORT of the client, unix:/path of a socket it came by; "" if that is not known."""
@@ -194,7 +172,7 @@ class MemcachedConnection(asyncio.Protocol):
     @property
     def idle_seconds(self) -> int:
         """Since something came from the client, as of the owner's last look."""
-        return self._watch.quiet_ns() // 1_000_000_000
+        return self.watch.quiet_ns() // 1_000_000_000
 
     @property
     def replies_waiting(self) -> int:
@@ -229,17 +207,17 @@ class MemcachedConnection(asyncio.Protocol):
             or replies.out
             or waiting
         )
-        return self._watch.look(now_ns, waiting, is_idle, slow_ns, idle_ns)
+        return self.watch.look(now_ns, waiting, is_idle, slow_ns, idle_ns)
 
     def stalled_ns(self, now_ns: int) -> int:
         """For how long the client has read nothing of what waits for it."""
-        return self._watch.stalled_ns(now_ns)
+        return self.watch.stalled_ns(now_ns)
 
     # -- requests --------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         self._counters.bytes_read += len(data)
-        self._watch.heard = True
+        self.watch.heard = True
         conversation = self.conversation
         if conversation.closing:
             return

@@ -152,6 +152,10 @@ class ClientEvents:
         self.is_counting = is_on
         self._changed()
 
+    def delimit_prefixes(self, delimiter: bytes) -> None:
+        """What ends a prefix, in place of `:`."""
+        self._prefixes.delimiter = delimiter
+
     def forget_prefixes(self) -> None:
         """`stats reset`."""
         self._prefixes.clear()

@@ -1,8 +1,8 @@
 """Counts per prefix of keys, for `stats detail`, while somebody has switched them on.
 
-A prefix is what stands before the first `:` of a key; keys without one are not counted. Counted are
-keys of get, gets, gat and gats, and the commands set, add, replace, append, prepend, cas and
-delete, as in memcached. Pure.
+A prefix is what stands before the first `:` of a key, or before another `delimiter`; keys without
+one are not counted. Counted are keys of get, gets, gat and gats, and the commands set, add,
+replace, append, prepend, cas and delete, as in memcached. Pure.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _DELETE: Final = 3
 class PrefixCounts:
     """See the module docstring."""
 
-    __slots__ = ("_counts",)
+    __slots__ = ("_counts", "delimiter")
 
     def __init__(self) -> None:
+        self.delimiter = b":"
         self._counts: dict[bytes, list[int]] = {}
         """Prefix -> gets, hits, sets, deletes."""
 
@@ -48,7 +49,7 @@ class PrefixCounts:
             counts[_DELETE] += 1
 
     def _of(self, key: bytes) -> list[int] | None:
-        prefix, separator, _ = key.partition(b":")
+        prefix, separator, _ = key.partition(self.delimiter)
         if not separator:
             return None
         counts = self._counts.get(prefix)

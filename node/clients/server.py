@@ -121,7 +121,7 @@ class MemcachedServer:
             counters.rejected_connections += 1
             if not self._is_full:
                 self._is_full = True
-                counters.listen_disabled_num += 1
+                counters.connections_limit_reached += 1
             return False
         counters.total_connections += 1
         self.connections[connection.number] = connection

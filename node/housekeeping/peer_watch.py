@@ -17,6 +17,7 @@ log = get_logger("node")
 
 FOUNDING = "founding"
 PEERS_REFUSE = "peers_refuse"
+STOPPING = "stopping"
 
 FOUNDING_GRACE_NS: Final = 2_000_000_000
 """So long may a founding take before it is an alarm that it is not complete."""
@@ -80,6 +81,8 @@ def log_alarm(alarm: Alarm, raised: bool) -> None:
     """An alarm came or went."""
     if raised:
         level = "error" if alarm.serious else "warning"
+        if alarm.name == STOPPING:  # Serious for whoever asks /health, and what was asked for.
+            level = "info"
         event(log, level, "alarm_raised", alarm=alarm.name, why=alarm.sentence)
     else:
         event(log, "info", "alarm_cleared", alarm=alarm.name)

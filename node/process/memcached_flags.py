@@ -91,6 +91,7 @@ FLAGS: Final = (
     Flag("X", "", "", _W, "disable-dumping"),
     Flag("W", "", "", _W, "disable-watch"),
     Flag("Y", "", "FILE", _W, "auth-file"),
+    Flag("D", "", "CHAR", _W, "prefix-delimiter"),
     Flag(
         "o",
         "extended",
@@ -122,7 +123,6 @@ FLAGS: Final = (
     Flag("f", "slab-growth-factor", "X", _I, "there are no slabs"),
     Flag("n", "slab-min-size", "BYTES", _I, "there are no slabs"),
     Flag("L", "enable-largepages", "", _I, "there are no slabs; see transparent_hugepage of Linux"),
-    Flag("D", "", "CHAR", _I, "there are no statistics by prefix"),
     Flag("N", "napi_ids", "N", _I, "there are no threads to choose from"),
     Flag(
         *("S", "enable-sasl", "", _R),
@@ -171,6 +171,7 @@ _PLAIN: Final[Mapping[str, tuple[str, str]]] = {
     "s": ("unix_path", ""),
     "I": ("item_bytes_max", ""),
     "Y": ("auth_file", ""),
+    "D": ("prefix_delimiter", ""),
     "M": ("evicts", "yes"),
     "A": ("shutdown_enabled", "yes"),
     "F": ("flush_enabled", "yes"),

@@ -310,6 +310,14 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "disable-dumping", "dump_enabled", read_no, "yes|no", "refuse the commands that list keys"
     ),
+    Option(
+        "prefix-delimiter",
+        "prefix_delimiter",
+        read_text,
+        "CHAR",
+        "count by prefixes of keys that end with this character, from the start (default: `:`, and"
+        " once a client has sent `stats detail on`)",
+    ),
     Option("disable-watch", "watch_enabled", read_no, "yes|no", "refuse the command watch"),
     Option("enable-shutdown", "shutdown_enabled", read_yes, "yes|no", "let clients stop the node"),
     Option(

@@ -80,8 +80,7 @@ class ReplicaHost(GroupHost):
         self.evicts = evicts
         self.victim_log: VictimLog | None = None
         """While somebody watches evictions."""
-        self.may_use_new_ops = False
-        """By the newest map that this node has learned."""
+        self.may_use_new_ops = False  # By the newest map that this node has learned.
         self.wal = wal
         self.snapshots = snapshots
         self.counters = counters
@@ -95,12 +94,12 @@ class ReplicaHost(GroupHost):
         self.disk_trouble = ""
         """Why the log cannot be written now, in words; empty when it can."""
         self.disk_hangs = False
-        """The trouble is that the disk does not answer: nothing can be written at all."""
+        """The disk does not answer: nothing can be written at all."""
         self.log_is_behind = False
         """So much waits for the disk that nothing more is taken in (`QUEUED_BYTES_MAX`)."""
         self.log_is_full = False
-        """Entries take so much memory that nothing more is proposed (`Snapshots`). Those of other
-        leaders are taken: without them the log might never commit what it holds, nor free it."""
+        """Entries take too much memory: nothing is proposed (`Snapshots`). Those of other leaders
+        are taken: the log may need them to commit what it holds, and so to free it."""
         self.held_why = ""
         """Why nothing may be proposed, by one of the two."""
         self.stopped = False
@@ -292,9 +291,8 @@ class ReplicaHost(GroupHost):
                     group.unpersisted += 1
                     waiting.append((group, ready))
                 else:
-                    self.transport.send(
-                        group.group_id, ready.messages_after_append, self._ticks_done
-                    )
+                    late = ready.messages_after_append
+                    self.transport.send(group.group_id, late, self._ticks_done)
             if ready.messages:
                 self.transport.send(group.group_id, ready.messages, self._ticks_done)
             if ready.committed_entries:

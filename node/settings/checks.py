@@ -78,6 +78,9 @@ def _check_names(config: NodeConfig) -> None:
         raise ConfigError("weight", f"{config.weight!r:.60} is not {WEIGHTS}")
     if config.weight == 0 and config.initial_cluster:
         raise ConfigError("weight", GATEWAY_FOUNDS)
+    delimiter = config.prefix_delimiter
+    if delimiter and not (len(delimiter) == 1 and "!" <= delimiter <= "~"):
+        raise ConfigError("prefix_delimiter", f"{delimiter!r:.60} is not one character of a key")
     _one_of("log_level", config.log_level, LOG_LEVELS)
     _one_of("log_format", config.log_format, LOG_FORMATS)
 

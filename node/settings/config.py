@@ -130,6 +130,9 @@ class NodeConfig:
     dump_enabled: bool = True
     # False = `watch` is refused.
     watch_enabled: bool = True
+    # What ends the prefix of a key in `stats detail`, which then counts from the start.
+    # "" = `:`, and it counts once a client has switched it on.
+    prefix_delimiter: str = ""
     # True = `shutdown` stops this node.
     shutdown_enabled: bool = False
 

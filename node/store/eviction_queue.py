@@ -49,6 +49,10 @@ STEP_MAX: Final = 10
 GHOST_PARTS: Final = 2
 """Each queue remembers one ghost for so many items."""
 
+TOKEN_MASK: Final = (1 << 48) - 1
+"""Bits of a key's token that ghosts are known by. They fit a small int of compiled code, and the
+first bits are the same for all keys of a shard."""
+
 HITS_MAX: Final = 3
 """Hits that count. One in the small queue is enough to get to the main one."""
 
@@ -171,7 +175,7 @@ class EvictionQueue:
 
     def _was_ghost(self, key: bytes, cost: int) -> bool:
         """Whether a key comes back from the ghosts. Its queue should have been larger."""
-        token = key_token(key)
+        token = key_token(key) & TOKEN_MASK
         small, main = self._small_ghosts, self._main_ghosts
         if small.take(token):
             # The fewer ghosts a queue has, the more one of them tells.
@@ -215,14 +219,20 @@ class EvictionQueue:
 
     def evicted(self, key: bytes, cost: int) -> None:
         """The item under a key, of this cost, is gone by an OP_EVICT, of whichever leader."""
-        stamp = self.planned.get(key)
+        stamp = self.planned.pop(key, None)
         if stamp is not None:  # Its ghost is there already.
+            self.planned_bytes -= cost
             number = cast(int, stamp)
-            self._unfetched += not number & _FETCHED
-            self._active += number & _HITS > 0
+            if not number & _FETCHED:
+                self._unfetched += 1
+            if number & _HITS:
+                self._active += 1
+        elif self.small.pop(key, None) is not None:
+            self.small_bytes -= cost
+            self._bury(key, self._small_ghosts)
         else:
-            self._bury(key, self._small_ghosts if key in self.small else self._main_ghosts)
-        self.removed(key, cost)
+            self.main.pop(key, None)
+            self._bury(key, self._main_ghosts)
 
     def take_tallies(self) -> tuple[int, int]:
         """Of the planned items that were evicted since the last call: how many were never hit, and
@@ -234,7 +244,7 @@ class EvictionQueue:
 
     def _bury(self, key: bytes, ghosts: GhostTable) -> None:
         self._has_ghosts = True
-        ghosts.add(key_token(key), len(self._items) // GHOST_PARTS)
+        ghosts.add(key_token(key) & TOKEN_MASK, len(self._items) // GHOST_PARTS)
 
     def clear(self) -> None:
         """All items are gone."""
@@ -318,7 +328,8 @@ class EvictionQueue:
             if key is None:
                 break
             queue = small if is_small else main
-            stamp = cast(int, queue.pop(key))
+            known = queue.pop(key)
+            stamp = cast(int, known)
             item = items[key]
             cost = item_cost(key, item)
             hits = stamp & _HITS
@@ -338,7 +349,7 @@ class EvictionQueue:
                     main[key] = self._share(stamp & ~_HITS if is_recent else stamp - 1)
                     continue
                 self._bury(key, self._main_ghosts)
-            planned[key] = self._share(stamp & ~_HITS)
+            planned[key] = self._share(stamp & ~_HITS) if stamp & _HITS else known
             pairs.append((key, cas_unique(item)))
             freed += cost
             queued -= cost

@@ -5,7 +5,7 @@ evicted too early. A wrong answer costs a place in the wrong queue and nothing e
 of fingerprints does, and no keys are kept.
 
 A slot is 32 bits: 24 of the key's token, and 8 that tell in which sixteenth of a lifetime it was
-written. A key has two slots that it may take, next to each other.
+written. A key has one slot, and takes it from whichever key was there.
 """
 
 from array import array
@@ -49,7 +49,9 @@ class GhostTable:
         self.count = 0
 
     def add(self, token: int, remembered: int) -> None:
-        """Note a key by its token. It is forgotten about `remembered` keys later."""
+        """Note a key by its token, of which the last 48 bits count. It is forgotten about
+        `remembered` keys later, or when another one takes its slot.
+        """
         slots = self._slots
         if not slots or (len(slots) < remembered and len(slots) < SLOTS_MAX):
             slots = self._grow(remembered)
@@ -58,17 +60,9 @@ class GhostTable:
             self._part = (self._part + 1) & _LIFE_MASK
             self._left = max(1, remembered // PARTS)
         self.count = min(self.count + 1, remembered)
-        part = self._part
-        place = token & (len(slots) - 1)
-        other = place ^ 1
-        if slots[place]:
-            age = (part - slots[place]) & _LIFE_MASK
-            other_age = (part - slots[other]) & _LIFE_MASK if slots[other] else PARTS + 1
-            if other_age > age:
-                place = other
         # A fingerprint of 0 would be an empty slot.
         fingerprint = ((token >> 24) & _FINGERPRINT_MASK) | 1
-        slots[place] = fingerprint << _LIFE_BITS | part
+        slots[token & (len(slots) - 1)] = fingerprint << _LIFE_BITS | self._part
 
     def take(self, token: int) -> bool:
         """Whether the key was added and is not forgotten; it is, from now on."""
@@ -76,15 +70,14 @@ class GhostTable:
         if not slots:
             return False
         place = token & (len(slots) - 1)
-        fingerprint = ((token >> 24) & _FINGERPRINT_MASK) | 1
-        for each in (place, place ^ 1):
-            slot = slots[each]
-            if slot >> _LIFE_BITS == fingerprint:
-                slots[each] = 0
-                if (self._part - slot) & _LIFE_MASK <= PARTS:
-                    self.count = max(0, self.count - 1)
-                    return True
-        return False
+        slot = slots[place]
+        if slot >> _LIFE_BITS != ((token >> 24) & _FINGERPRINT_MASK) | 1:
+            return False
+        slots[place] = 0
+        if (self._part - slot) & _LIFE_MASK > PARTS:
+            return False
+        self.count = max(0, self.count - 1)
+        return True
 
     def _grow(self, remembered: int) -> "array[int]":
         """Make room for so many keys.

@@ -154,20 +154,23 @@ class ShardState(StateMachine):
         """Remove the item under `key`, if there is one."""
         item = self.items.pop(key, None)
         if item is not None:
-            cost = item_cost(key, item)
-            self.bytes_used -= cost
-            if item[0] & ENDS:
-                self.expiring -= 1
-            if item[0] & PIECES:
-                del self.values[value_id(item)]
-            self.queue.removed(key, cost)
+            self.queue.removed(key, self._taken_out(key, item))
 
     def evict(self, key: bytes) -> None:
         """Remove the item under `key`, which a leader has chosen as a victim."""
-        cost = item_cost(key, self.items[key])
+        cost = self._taken_out(key, self.items.pop(key))
         self.evicted_bytes += cost
         self.queue.evicted(key, cost)
-        self.remove(key)
+
+    def _taken_out(self, key: bytes, item: bytes) -> int:
+        """An item is out of `items`: keep the counts. Answers its cost."""
+        cost = item_cost(key, item)
+        self.bytes_used -= cost
+        if item[0] & ENDS:
+            self.expiring -= 1
+        if item[0] & PIECES:
+            del self.values[value_id(item)]
+        return cost
 
     def drop_all(self) -> None:
         self.items.clear()

@@ -52,7 +52,7 @@ class Counters:
     total_items: int = 0  # stores that changed something
     total_connections: int = 0  # taken in, without the rejected ones
     rejected_connections: int = 0
-    listen_disabled_num: int = 0  # times that connections_max was reached
+    connections_limit_reached: int = 0  # times that connections_max was reached
     bytes_read: int = 0
     bytes_written: int = 0
     reclaimed: int = 0  # items removed because they had expired

@@ -55,10 +55,11 @@ def _play_locally(case: Case, piece: int | None = None) -> None:
 
 
 @contextmanager
-def running_memcached() -> Iterator[int]:
+def running_memcached(*flags: str) -> Iterator[int]:
     (port,) = free_ports(1)
     arguments = [MEMCACHED, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-m", "64"]
-    with subprocess.Popen([*arguments, "-u", "nobody"]) as process:
+    user = "root" if "-Y" in flags else "nobody"  # Who may read the file.
+    with subprocess.Popen([*arguments, "-u", user, *flags]) as process:
         try:
 
             def listens() -> bool:

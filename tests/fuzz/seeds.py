@@ -78,11 +78,21 @@ def _meta_lines() -> list[bytes]:
     ]
 
 
+def _passwords() -> list[bytes]:
+    return [
+        b"get k\r\nset k 0 0 3\r\nu p\r\nversion\r\n",
+        b"set k 0 0 3\r\nu x\r\nset k 0 0 1\r\nu\r\nset k 0 0 3 noreply\r\nu pxx\n",
+        b"set k 0 0 16385\r\nset k 0 0 -1\r\nset k 0 0\r\n\n\r\nquit\r\nset k 0 0 3\r\nu p\r\n",
+        b"set k 0 0 10\r\n  u   p  x\r\n\x80\x01",
+    ]
+
+
 def _requests() -> list[bytes]:
     return [
         b"set a 1 2 3\r\nabc\r\nget a b\r\ngets a\r\ncas a 0 0 2 77 noreply\r\nxy\r\n",
         b"append a 0 0 1\r\nx\r\nprepend a 0 0 1 noreply\r\ny\r\ndelete a\r\nincr a 5\r\n",
         b"gat 10 a b\r\ntouch a 10\r\nflush_all 5\r\nverbosity 1\r\nversion\r\nstats\r\nquit\r\n",
+        b"lru_crawler metadump 1,2\r\nlru tune 1 2 .3 4\r\nslabs automove ratio 0.5\r\nwatch\r\n",
         b"set a 0 0 3000\r\nset a x 0 1\r\ny\r\nreplace k 0 0 -1\r\ncluster map\r\nGET HTTP/1\r\n",
         b"\x80\x01",
         b"add " + b"k" * 251 + b" 0 0 2\r\nab\r\n",
@@ -238,6 +248,7 @@ def _with_lengths(payloads: Iterable[bytes]) -> bytes:
 
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "meta_lines": _meta_lines,
+    "gate": lambda: [CUTS + stream for stream in _passwords()],
     "parser": lambda: [CUTS + stream for stream in _requests()],
     "replies": lambda: [CUTS + stream for stream in _replies()],
     "peer_frames": lambda: [CUTS + frame for frame in frames()] + [CUTS + b"".join(frames())],

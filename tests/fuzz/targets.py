@@ -95,6 +95,7 @@ from quorumcache.ring import ClusterMap, MapError
 from quorumcache.ring.address import parse_address
 from quorumcache.router.codec import LINE_BYTES_MAX as REPLY_LINE_BYTES_MAX
 from quorumcache.router.codec import Reply, ReplyParser
+from tests.fuzz.gate import password_gate
 from tests.fuzz.meta import META_KINDS, check_meta_request, meta_lines
 from tests.support.fake_disk import FakeDisk
 from tests.support.founding import disk_id, record_of
@@ -149,6 +150,11 @@ def parser(data: bytes) -> None:
         quits = [number for number, request in enumerate(found, 1) if type(request) is Quit]
         assert quits == ([len(found)] if instance.closed else []), found
         _get_back_in_step(instance)
+
+
+def gate(data: bytes) -> None:
+    """What a client sends that has to give a password first (`password_gate`)."""
+    password_gate(*pieces(data))
 
 
 def _feed_parser(instance: Parser, parts: list[bytes]) -> Iterator[Request]:
@@ -509,6 +515,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for function in (
         parser,
         meta_lines,
+        gate,
         replies,
         peer_frames,
         peer_payload,

@@ -83,6 +83,7 @@ def test_few_descriptors_leave_room_for_all_but_clients(tmp_path: Path) -> None:
             assert stats["max_connections"] == stats["curr_connections"] == str(taken)
             assert stats["total_connections"] == str(taken)
             assert stats["rejected_connections"] == str(crowd.refused)
+            assert (stats["accepting_conns"], stats["listen_disabled_num"]) == ("1", "0")
             status, document = health(http)
             assert status == 200
             assert "client connections are in use" in str(document["warnings"])
@@ -181,5 +182,6 @@ def test_an_idle_client_is_closed_without_a_word(tmp_path: Path) -> None:
 
         wait_until("it is closed", is_closed)
         assert closed == [b""]
-        assert busy.stats()["curr_connections"] == "1"
+        stats = busy.stats()
+        assert (stats["idle_kicks"], stats["curr_connections"]) == ("1", "1")
         assert busy.stats(b"settings")["idle_timeout"] == "2"

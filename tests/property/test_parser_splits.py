@@ -62,6 +62,7 @@ def storage(draw: st.DrawFn) -> bytes:
 def line(draw: st.DrawFn) -> bytes:
     commands = [b"get", b"gets", b"gat", b"gats", b"delete", b"incr", b"decr", b"touch", b"GET"]
     commands += [b"flush_all", b"verbosity", b"version", b"stats", b"cluster", b"mg", b"", b"x"]
+    commands += [b"watch", b"lru_crawler", b"lru tune", b"slabs", b"cache_memlimit", b"shutdown"]
     commands += [b"cluster once", b"cluster once 4611686018427387905", b"mn", b"me"]
     words = [draw(st.sampled_from(commands))]
     words += draw(st.lists(odd_keys | numbers, max_size=4))

@@ -650,7 +650,7 @@ def test_no_descriptors_left() -> None:
     Stage().run(scenario)
 
 
-@raises("total_connections", "rejected_connections", "listen_disabled_num")
+@raises("total_connections", "rejected_connections", "connections_limit_reached")
 def test_the_limit_of_connections() -> None:
     async def scenario(stage: Stage) -> None:
         node = stage.node("n1")
@@ -665,7 +665,7 @@ def test_the_limit_of_connections() -> None:
             grown = watch.grown()
             assert grown["total_connections"] == 2
             assert grown["rejected_connections"] == 3
-            assert grown["listen_disabled_num"] == 1
+            assert grown["connections_limit_reached"] == 1
             for wire in wires:
                 wire.close()
             await stage.until("they are gone", lambda: not node.counters.curr_connections)

@@ -270,3 +270,24 @@ def test_a_node_with_an_auth_file_has_to_be_handed_its_users() -> None:
             new_node(**ALONE, auth_file="users")
 
     play(story)
+
+
+def test_a_node_that_counts_prefixes_from_the_start() -> None:
+    async def story() -> None:
+        node = new_node(**ALONE, prefix_delimiter="/")
+        await node.start()
+        assert await node.wait_serving(SECONDS)
+        host, port = node.listen_address.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for line in (b"set a/b 0 0 1\r\nx\r\n", b"set c:d 0 0 1\r\nx\r\n"):
+            writer.write(line)
+            assert await reader.readuntil(b"\r\n") == b"STORED\r\n"
+        writer.write(b"stats detail dump\r\n")
+        assert await reader.readuntil(b"END\r\n") == (
+            b"PREFIX a get 0 hit 0 set 1 del 0\r\nEND\r\n"
+        )
+        writer.close()
+        await writer.wait_closed()
+        await node.stop()
+
+    play(story)

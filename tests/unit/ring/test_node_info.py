@@ -39,3 +39,11 @@ def test_shards_go_to_active_nodes_with_a_weight(
 def test_a_weight_is_0_or_within_bounds() -> None:
     assert all(map(is_weight, (0, 0.0, 1, 1e-6, 1e6)))
     assert not any(map(is_weight, (-1, 1e-7, 1e7, True, "1", None, float("nan"))))
+
+
+@pytest.mark.parametrize("field", ["name", "peer_address", "client_address", "http_address"])
+@pytest.mark.parametrize("value", [None, 7, b"h:1", ["h:1"]])
+def test_what_is_no_text_is_refused_as_such(field: str, value: object) -> None:
+    """A map comes from outside: it may have anything in the place of a text."""
+    with pytest.raises(MapError, match=f"node 1: {field}"):
+        check_node(replace(make_node(1), **{field: value}))

@@ -113,14 +113,14 @@ def test_what_has_ended_is_left_out() -> None:
 
 
 def test_a_turn_of_the_loop_writes_so_many_keys_and_the_next_requests_wait() -> None:
-    client, keys = loaded(3 * KEYS_PER_TURN)
+    client, keys = loaded(400)
     client.connection.data_received(b"lru_crawler metadump all\r\nversion\r\n")
     turns = 0
     reply = b""
     while b"VERSION" not in reply:
         client.server.loop.run(steps_max=1)
         piece = client.transport.drain()
-        assert piece.count(b"key=") <= 2 * KEYS_PER_TURN  # A turn, and the flush of the one before.
+        assert piece.count(b"key=") <= 200  # Of one turn, and what was flushed of the one before.
         reply += piece
         turns += 1
     assert turns >= 3

@@ -27,3 +27,11 @@ def test_the_number_of_prefixes_is_bounded() -> None:
     told = counts.lines()
     assert told.count(b"PREFIX") == PREFIXES_MAX
     assert b"PREFIX 0 get 0 hit 0 set 2 del 0\r\n" in told
+
+
+def test_another_byte_may_end_a_prefix() -> None:
+    counts = PrefixCounts()
+    counts.delimiter = b"/"
+    counts.note_set(b"a/b:c")
+    counts.note_set(b"a:b")
+    assert counts.lines() == b"PREFIX a get 0 hit 0 set 1 del 0\r\n"

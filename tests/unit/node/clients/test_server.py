@@ -73,7 +73,7 @@ def test_clients_are_taken_in_up_to_the_bound() -> None:
         assert bytes(rejected.unread) == TOO_MANY_CONNECTIONS_LINE
     counters = served.counters
     assert (counters.curr_connections, counters.total_connections) == (2, 2)
-    assert (counters.rejected_connections, counters.listen_disabled_num) == (2, 1)
+    assert (counters.rejected_connections, counters.connections_limit_reached) == (2, 1)
     first.connection_lost(None)
     assert counters.curr_connections == 1
     _, taken = served.connect()

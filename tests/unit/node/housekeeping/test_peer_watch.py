@@ -124,3 +124,8 @@ def test_alarms_are_logged_when_they_come_and_go(caplog: pytest.LogCaptureFixtur
     alarms.raise_alarm(PEERS_REFUSE, "nobody accepts it")
     alarms.clear(PEERS_REFUSE)
     assert [record.message for record in caplog.records] == ["alarm_raised", "alarm_cleared"]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    caplog.clear()
+    for name in ("stopping", "disk_full"):
+        alarms.raise_alarm(name, "why")
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR"], "it was asked for"

@@ -60,6 +60,7 @@ def command(text: str, *words: str) -> Command:
         ("-X", "dump_enabled", False),
         ("-W", "watch_enabled", False),
         ("-Y /f", "auth_file", "/f"),
+        ("-D /", "prefix_delimiter", "/"),
         ("-o idle_timeout=30", "idle_timeout_ms", 30_000),
         ("-o maxconns_fast,idle_timeout=7 -o idle_timeout=8", "idle_timeout_ms", 8_000),
         ("-U 0 -B ascii", "listen", DEFAULT.listen),
@@ -89,7 +90,7 @@ def test_a_line_as_memcached_is_started_with() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["-t 4", "--threads 4", "-k", "-C", "-R 20", "-f 1.25", "-n 48", "-L", "-D :", "-N 4",
+    ["-t 4", "--threads 4", "-k", "-C", "-R 20", "-f 1.25", "-n 48", "-L", "-N 4",
      "-o slab_reassign", "-o no_lru_crawler,hashpower=20"],
 )  # fmt: skip
 def test_what_has_no_effect_is_told(text: str) -> None:
@@ -142,6 +143,8 @@ def test_words_that_say_what_is_so_are_not_talked_about() -> None:
         ("-s /q --unix-path /q", "-s: says the same as --unix-path"),
         ("-s /q --name a --initial-cluster a=h:1", "--?[a-z]+: needed on a node that has peers"),
         ("-d --stop-on-stdin-eof", "-d: not together with"),
+        ("-D ab", "-D: 'ab' is not one character of a key"),
+        ("-D \u00e9", "-D: '\u00e9' is not one"),
         ("-q", "^unknown argument -q$"),
     ],
 )  # fmt: skip

@@ -51,6 +51,7 @@ TEXT_OF: dict[str, str] = {
     "secret_file": "/run/secrets/quorumcache",
     "auth_file": "/etc/quorumcache/users",
     "flush_enabled": "yes",
+    "prefix_delimiter": "/",
     "dump_enabled": "yes",
     "watch_enabled": "yes",
     "shutdown_enabled": "yes",

@@ -1,6 +1,7 @@
 """Pieces of values that wait for the command that stores them: the bounds of what may wait."""
 
 from quorumcache.node.store.commands import (
+    OP_APPEND,
     OP_DROP_PIECES,
     OP_PIECE,
     OP_SESSION_OPEN,
@@ -97,3 +98,15 @@ def test_a_store_without_all_pieces_may_be_done_by_its_repetition() -> None:
     pieces = [(0, 0, 0, OP_PIECE, b"k", 2, at, 2, bytes([97 + at])) for at in (0, 1)]
     assert store.apply(4, 1, [*pieces, (*stores[:5], 2, inner)])[-1] == STORED
     assert store.value_of(store.items[b"k"]) == (b"a", b"b")
+
+
+def test_an_append_without_all_pieces_adds_nothing() -> None:
+    store = ShardStore()
+    store.apply(1, 1, [(0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0)])
+    for positions in ([0], [0, 2], []):
+        for at in positions:
+            store.apply(2, 1, [(0, 0, 0, OP_PIECE, b"k", 1, at, 3, b"a")])
+        append = (0, 0, 0, OP_STORE_PIECES, b"k", 1, (OP_APPEND, b""))
+        assert store.apply(3, 1, [append], None, 1000) == [PIECES_MISSING]
+        assert store.items[b"k"].endswith(b" 0 1\r\nx\r\n")
+        assert (store.values, store.staging.uploads) == ({}, {})
