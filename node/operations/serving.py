@@ -41,8 +41,11 @@ from quorumcache.node.store.commands import (
     OP_META_ARITHMETIC,
     OP_META_GET,
     OP_META_SET,
+    OP_PIECE,
     OP_REFUSE,
     OP_SET,
+    PIECE_POSITION,
+    PIECE_TOTAL,
     grows,
     in_place_of,
     without_growth,
@@ -117,7 +120,7 @@ class Serving:
         if (
             not retry
             and command[OP] in GROWING_OPS
-            and self.memory.refuses(group, size, self.host.bytes_used)
+            and self.memory.refuses(group, _bytes_to_come(command, size), self.host.bytes_used)
             and grows(command)
         ):
             self.counters.store_no_memory += 1
@@ -430,3 +433,10 @@ class ForwardedRead:
 
     def on_refused(self, why: str) -> None:
         self.serving.refuse(self.node_id, self.request_id, self.group.group_id, why)
+
+
+def _bytes_to_come(command: Command, size: int) -> int:
+    """What a command needs room for: the first piece of a large value, for all of them."""
+    if command[OP] == OP_PIECE and command[PIECE_POSITION] == 0:
+        return int(command[PIECE_TOTAL])
+    return size
