@@ -21,7 +21,7 @@ from quorumcache.node.store.commands import (
     grows,
 )
 from quorumcache.node.store.eviction_queue import EvictionQueue
-from quorumcache.node.store.expiry import ExpiryHeap
+from quorumcache.node.store.expiry import ExpiryIndex
 from quorumcache.node.store.item import (
     ENDS,
     ITEM_DATA,
@@ -110,7 +110,7 @@ class ShardState(StateMachine):
         """Both of the batch that is being applied."""
         self.expiring = 0
         """How many of `items` have an expiry."""
-        self.expiry = ExpiryHeap(self.items)
+        self.expiry = ExpiryIndex(self.items)
         self.queue = EvictionQueue(self.items)
         """Who leaves next; hints of this replica."""
 
@@ -229,7 +229,8 @@ class ShardState(StateMachine):
                 self._replaced(old, item)
             self.queue.changed(key, cost, old_cost)
         self.items[key] = item
-        self.expiry.push(expires_at_ms, key, self.expiring)
+        is_new = old is None
+        self.expiry.push(expires_at_ms, key, self.expiring, self.last_now_ms, is_new=is_new)
 
     # -- values in pieces ----------------------------------------------------------------------
 
