@@ -1,5 +1,7 @@
 """What a leader does with an operation: memory, expiry, and what other nodes forward."""
 
+from typing import Any
+
 from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
@@ -56,6 +58,20 @@ def test_a_large_value_is_refused_for_memory_with_its_first_piece() -> None:
         assert world.outcomes == ([] if is_taken else [OUT_OF_MEMORY])
         world.group.submitted.clear()
         world.group.waiters.clear()
+
+
+def test_the_first_piece_of_a_large_value_asks_for_the_room_of_all() -> None:
+    world = World()
+    world.lead(HERE)
+    asked: list[int] = []
+    memory: Any = world.coordinator.serving.memory
+    memory.refuses = lambda group, size, item_bytes: asked.append(size)
+    for position in range(3):
+        command = (0, 0, 0, OP_PIECE, b"k", 77, position, 3_000_000, b"x" * 1000)
+        waiter: Any = None
+        group: Any = world.group
+        world.coordinator.serving.submit(group, command, 1001, waiter, retry=False)
+    assert asked == [3_000_000, 1001, 1001]
 
 
 def test_a_repeated_attempt_is_not_refused_for_memory() -> None:
