@@ -98,7 +98,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	QUORUMCACHE_COMPILED=0 $(INSTALL) '.[dev,conformance]'
 	@command -v npm >/dev/null || { echo "SKIPPED: no npm, so no client of Node.js is tested" >&2; touch $@; exit 0; }; \
-		npm install --silent --no-audit --no-fund --prefix $(VENV)/node-clients $(NODE_CLIENTS) || \
+		npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(VENV)/node-clients $(NODE_CLIENTS) || \
 		echo "SKIPPED: npm could not install $(NODE_CLIENTS), so they are not tested" >&2
 	@touch $@
 

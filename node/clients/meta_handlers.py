@@ -103,6 +103,9 @@ def refused_meta_set(
     if conversation.settings.redirect and conversation.redirected((key,), False):
         return
     conversation.counters.store_too_large += 1
+    if conversation.context.events.is_on:
+        number, events = conversation.number, conversation.context.events
+        events.stored(number, "set", key, "too_large", 0, 0, is_meta=True)
     if not _may_write(conversation, len(key)):
         return
     order = conversation.order

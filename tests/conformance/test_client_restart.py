@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -140,15 +141,19 @@ def test_every_client_finds_the_way_back(empty_cluster: Cluster) -> None:
         clients = {
             name: stack.enter_context(connect(node.port)) for name, connect in CLIENTS.items()
         }
-        for name, (set_, get) in clients.items():
-            assert set_(f"{name}-key", "before"), name
-            until(name, lambda get=get, name=name: get(f"{name}-key"), "before")  # type: ignore[misc]
+        for name, calls in clients.items():
+            store(name, calls, "before")
         node.kill()
         for name, (_, get) in clients.items():
             assert not found_or_none(get, f"{name}-key"), name
         node.start()
         empty_cluster.wait_led()
-        for name, (set_, get) in clients.items():
-            until(name, lambda get=get, name=name: get(f"{name}-key"), "before")  # type: ignore[misc]
-            assert set_(f"{name}-key", "after"), name
-            until(name, lambda get=get, name=name: get(f"{name}-key"), "after")  # type: ignore[misc]
+        for name, calls in clients.items():
+            until(name, partial(calls[1], f"{name}-key"), "before")
+            store(name, calls, "after")
+
+
+def store(name: str, calls: Calls, value: str) -> None:
+    set_, get = calls
+    until(name, partial(set_, f"{name}-key", value), True)
+    until(name, partial(get, f"{name}-key"), value)
