@@ -257,8 +257,8 @@ class StateMachine:
         """
 
     def growth(self, command: Command, size: int) -> int:
-        """About how much a command makes the state grow, in bytes; `size` is that of its key and
-        value.
+        """By how much a command makes the state grow, in bytes, at most; `size` is that of its key
+        and value.
         """
         return 0
 

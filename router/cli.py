@@ -18,6 +18,7 @@ from quorumcache.ring.streams import open_standard_streams, run_command
 from quorumcache.router import requests
 from quorumcache.router.client import AsyncClient
 from quorumcache.router.commands.basics import (
+    CREDENTIALS_VARIABLE,
     DEFAULT_SEEDS,
     DEFAULT_TIMEOUT_S,
     INTERRUPTED,
@@ -33,8 +34,14 @@ from quorumcache.router.commands.basics import (
 )
 from quorumcache.router.commands.parser import make_parser
 from quorumcache.router.commands.words import take_value_out
-from quorumcache.router.config import ClientConfig
-from quorumcache.router.errors import ClusterUnreachable, DeadlineExceeded, NotDone, RouterError
+from quorumcache.router.config import ClientConfig, is_credentials
+from quorumcache.router.errors import (
+    ClusterUnreachable,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotDone,
+    RouterError,
+)
 from quorumcache.router.levels import parse_level
 from quorumcache.router.streams import note
 
@@ -78,7 +85,11 @@ async def run(options: argparse.Namespace, random: Random | None = None) -> int:
     timeout_s = getattr(options, "timeout", DEFAULT_TIMEOUT_S)
     options.deadline = asyncio.get_running_loop().time() + timeout_s
     timeout_ms = round(1000 * timeout_s)
-    client = AsyncClient(seeds, ClientConfig(timeout_ms=timeout_ms), random=random)
+    credentials = os.environ.get(CREDENTIALS_VARIABLE, "")
+    if credentials and not is_credentials(credentials):
+        raise InvalidArgument(f"${CREDENTIALS_VARIABLE} must be user:password, without spaces")
+    config = ClientConfig(timeout_ms=timeout_ms, credentials=credentials)
+    client = AsyncClient(seeds, config, random=random)
     try:
         try:
             await client.connect(once=True)

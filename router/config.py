@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from quorumcache.ring.address import UNIX_PREFIX, format_address, is_unix, parse_address
 from quorumcache.ring.errors import AddressError
@@ -68,6 +68,9 @@ class ClientConfig:
     read_level: ReadLevel = LINEARIZABLE
     """Of reads that name none."""
 
+    credentials: str = field(default="", repr=False)
+    """`user:password`, for nodes with an `auth-file`. Said only to a node that asks for it."""
+
     def __post_init__(self) -> None:
         self.validate()
 
@@ -76,10 +79,12 @@ class ClientConfig:
         if not isinstance(self.read_level, ReadLevel):
             raise InvalidArgument(f"read_level must be a read level, not {shown(self.read_level)}")
         truth_of("sessions", self.sessions)
-        for field in fields(self):
-            if field.name not in ("read_level", "sessions"):
-                most = TIME_MS_MAX if field.name.endswith("_ms") else _MOST[field.name]
-                whole(field.name, getattr(self, field.name), 1, most)
+        for each in fields(self):
+            if each.name not in ("read_level", "sessions", "credentials"):
+                most = TIME_MS_MAX if each.name.endswith("_ms") else _MOST[each.name]
+                whole(each.name, getattr(self, each.name), 1, most)
+        if self.credentials and not is_credentials(self.credentials):
+            raise InvalidArgument("credentials must be user:password, without spaces")
         if self.backoff_first_ms > self.backoff_max_ms:
             raise InvalidArgument(
                 f"backoff_first_ms {self.backoff_first_ms} is above "
@@ -98,6 +103,14 @@ _MOST = {
     "keys_per_get_max": 4_096,
 }
 """Largest values of the settings that are no times."""
+
+
+def is_credentials(text: object) -> bool:
+    """Whether this is `user:password` as a node's auth-file may hold it."""
+    if not isinstance(text, str) or any(letter.isspace() for letter in text):
+        return False
+    user, _, password = text.partition(":")
+    return bool(user and password)
 
 
 def seed_addresses(seeds: Iterable[str]) -> tuple[str, ...]:

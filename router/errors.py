@@ -132,6 +132,14 @@ class NotACluster(NotDone):
         self.said = said
 
 
+class PasswordNeeded(NotACluster):
+    """The node wants a user and a password first, and was given none, or wrong ones."""
+
+    def __init__(self, address: str, said: str) -> None:
+        super().__init__(address, said)
+        self.args = (f"{address} wants a user and a password first: {said}",)
+
+
 class WrongCluster(NotDone):
     """The known addresses now serve another cluster than the one this client started with."""
 

@@ -30,12 +30,16 @@ from quorumcache.router.errors import (
     NotACluster,
     NotDone,
     OutcomeUnknown,
+    PasswordNeeded,
     Refused,
     ReplyTimeout,
     RouterError,
 )
-from quorumcache.router.requests import knows_sessions, redirect_on
+from quorumcache.router.requests import knows_sessions, redirect_on, store
 from quorumcache.router.retry import Backoff
+
+UNAUTHENTICATED = "unauthenticated"
+"""How a node's answer ends that wants a password first."""
 
 CLOSE_TIMEOUT_MS = 1_000
 """How long `close` lets connections say good-bye before it stops waiting."""
@@ -233,7 +237,7 @@ class Pool:
                     await self._names.connect(lambda: connection, host, port, self._turn)
                 self._all.append(connection)
                 connection.closed.add_done_callback(lambda _: self._all.remove(connection))
-                await connection.submit(redirect_on(), deadline)
+                await self._introduce(connection, deadline)
                 if config.sessions:
                     connection.knows_sessions = await connection.submit(knows_sessions(), deadline)
         except TimeoutError:
@@ -252,7 +256,29 @@ class Pool:
             raise
         return connection
 
+    async def _introduce(self, connection: Connection, deadline: float) -> None:
+        """Say `cluster redirect on`, and before it a password to a node that asks for one. One that
+        asks for none would store it as a value.
+        """
+        try:
+            await connection.submit(redirect_on(), deadline)
+            return
+        except Refused as error:
+            if not str(error).endswith(UNAUTHENTICATED):
+                raise
+        address, credentials = connection.address, self._config.credentials
+        if not credentials:
+            raise PasswordNeeded(address, "none was given")
+        token = credentials.replace(":", " ", 1).encode()
+        try:
+            await connection.submit(store(b"set", b"auth", token, 0, 0), deadline)
+        except Refused as error:
+            raise PasswordNeeded(address, "those that were given are wrong") from error
+        await connection.submit(redirect_on(), deadline)
+
     def _handshake_error(self, address: str, error: RouterError) -> NotDone:
+        if isinstance(error, PasswordNeeded):
+            return error
         if isinstance(error, NodeBusy):
             return NodeBusy(address)
         if isinstance(error, Refused):

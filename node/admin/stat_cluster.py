@@ -33,6 +33,7 @@ def shards(node: ObservedNode) -> Iterator[tuple[str, object]]:
         yield f"shard:{shard}:items", len(store.items)
         yield f"shard:{shard}:bytes", store.bytes_used
         yield f"shard:{shard}:memory", store.memory_bytes
+        yield f"shard:{shard}:share", group.share_bytes
 
 
 def _replica(prefix: str, group: ObservedGroup, now_ns: int) -> Iterator[tuple[str, object]]:

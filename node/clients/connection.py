@@ -308,7 +308,7 @@ class MemcachedConnection(asyncio.Protocol):
             self._flush()
 
     def _plain_meta_gets(self, keys: list[bytes], flags: GetFlags) -> None:
-        """The same for `mg` lines that all have these flags: X us for one, Y us in a pipeline."""
+        """The same for `mg` lines that all have these flags, which takes as long."""
         conversation = self.conversation
         now_ns = self._monotonic_ns()
         position = size = 0
@@ -326,6 +326,8 @@ class MemcachedConnection(asyncio.Protocol):
                 break
             HANDLERS[MetaGet](conversation, flags.request(keys[position]))
             position += 1
+            if self.replies.reply_bytes > WRITE_CHUNK_BYTES and self.replies.out:
+                self._flush()
         if self.replies.out:
             self._flush()
 

@@ -23,11 +23,13 @@ class UploadRoom:
     A class and no `Protocol`: mypyc reads the attributes of a class directly.
     """
 
-    __slots__ = ("is_full",)
+    __slots__ = ("is_ended", "is_full")
 
     def __init__(self) -> None:
         self.is_full: bool = False
-        """Must the next piece wait?"""
+        """Must the next piece, or the next request, wait?"""
+        self.is_ended = False
+        """All of it has come from the client."""
 
     def piece(self, piece: bytes) -> None:
         """The next piece has arrived."""
@@ -138,7 +140,8 @@ class Conversation:
         self.backlog.clear()
         self.unfinished = None
         if self.upload is not None:
-            self.upload.drop()
+            if not self.upload.is_ended:
+                self.upload.drop()
             self.upload = None
         self._end_watching()
         self.replies.lost()

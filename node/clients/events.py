@@ -207,14 +207,9 @@ class ClientEvents:
         key: bytes,
         args: tuple[object, ...],
         result: Result,
-        refusal: bytes | None,
     ) -> None:
-        """A classic write of one key was executed: its op and arguments, and its result. `refusal`:
-        the reply that was settled before, of a store that was too large; otherwise None.
-        """
-        if refusal is not None:
-            self.stored(client, "set", key, "too_large", 0, 0)
-        elif op == OP_DELETE:
+        """A classic write of one key was executed: its op and arguments, and its result."""
+        if op == OP_DELETE:
             self.deleted("delete", key, result == DELETED)
         elif op in BLOCK_OPS:
             data = args[0]

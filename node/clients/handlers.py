@@ -61,7 +61,14 @@ from quorumcache.node.protocol.requests import (
     Version,
 )
 from quorumcache.node.protocol.responses import FLUSH_NOT_ALLOWED_LINE, once_error
-from quorumcache.node.store.commands import OP_CAS, OP_DELETE, OP_SET, OP_TOUCH, block_args
+from quorumcache.node.store.commands import (
+    COMMANDS,
+    OP_CAS,
+    OP_DELETE,
+    OP_SET,
+    OP_TOUCH,
+    block_args,
+)
 
 ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
 ONCE_KIND_LINE: Final = once_error(
@@ -121,6 +128,9 @@ def _refused_store(
     if is_asked and conversation.settings.redirect and conversation.redirected((key,), noreply):
         return
     conversation.counters.store_too_large += 1
+    if conversation.context.events.is_on:
+        word = COMMANDS[request.op].name
+        conversation.context.events.stored(conversation.number, word, key, "too_large", 0, 0)
     if is_set:
         # As in memcached: no client may read what was to be replaced.
         _write(conversation, OP_DELETE, key, (), len(key), noreply, reply, identity)

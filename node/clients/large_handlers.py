@@ -8,6 +8,7 @@ from typing import Final
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_args import meta_set_args
 from quorumcache.node.clients.meta_writes import MetaWrite
+from quorumcache.node.clients.replies import Slot
 from quorumcache.node.clients.uploads import LargeWrite, Upload
 from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.numbering import WriteId
@@ -43,7 +44,6 @@ def value_ends(conversation: Conversation, request: ValueEnds) -> None:
     if upload is None:
         return
     assert isinstance(upload, Upload)
-    store = upload.request
     if not request.is_whole:
         upload.drop()
         conversation.counters.protocol_errors += 1
@@ -51,10 +51,19 @@ def value_ends(conversation: Conversation, request: ValueEnds) -> None:
             conversation.replies.reply(BAD_DATA_CHUNK_LINE)
         return
     conversation.counters.cmd_set += 1
+    slot = conversation.replies.take_slot(upload.noreply)
+    conversation.upload = upload  # Nothing else begins before it is in its lane.
+    upload.when_settled(lambda: _store(conversation, upload, slot))
+
+
+def _store(conversation: Conversation, upload: Upload, slot: Slot | None) -> None:
+    """All pieces have their outcome: store the value, in its place among the writes."""
+    if conversation.upload is upload:
+        conversation.upload = None
+    store = upload.request
     key: bytes = store.key
     order = conversation.order
     lane = order.lane_of(conversation.context.group_of(key))
-    slot = conversation.replies.take_slot(upload.noreply)
     place = (conversation, slot, lane)
     pending: PendingWrite
     if isinstance(store, MetaSet):

@@ -18,6 +18,7 @@ from quorumcache.node.clients.meta_requests import (
     MetaGetting,
 )
 from quorumcache.node.clients.meta_writes import MetaWrite
+from quorumcache.node.clients.plain_meta_gets import answer_at_once
 from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.meta_read import ASKS_HINT
@@ -46,6 +47,8 @@ TOO_MANY_WRITES: Final = "this node has too many unfinished writes; retry more s
 
 def meta_get(conversation: Conversation, request: MetaGet, identity: WriteId | None = None) -> None:
     """`mg`."""
+    if identity is None and answer_at_once(conversation, request):
+        return
     settings = conversation.settings
     touches = request.exptime is not None
     is_write = identity is not None or (touches and not meta_get_asks(request) & ASKS_HINT)
@@ -100,6 +103,9 @@ def refused_meta_set(
     if conversation.settings.redirect and conversation.redirected((key,), False):
         return
     conversation.counters.store_too_large += 1
+    if conversation.context.events.is_on:
+        number, events = conversation.number, conversation.context.events
+        events.stored(number, "set", key, "too_large", 0, 0, is_meta=True)
     if not _may_write(conversation, len(key)):
         return
     order = conversation.order

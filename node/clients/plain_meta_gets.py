@@ -1,18 +1,34 @@
-"""Answers `mg` lines on the spot, where the item alone decides the reply.
+"""Answers `mg` on the spot, where this node leads the key's shard under a lease and the item is to
+stay as it is.
 
-As `MemcachedConnection._plain_gets` does for gets: of keys whose shard this node leads under a
-lease, and of items that live whatever the time is.
+`answer_plain_meta_gets` does for whole reads of the socket what `MemcachedConnection._plain_gets`
+does for gets. `answer_at_once` does it for one `mg` among other requests.
 """
 
 from __future__ import annotations
 
 from quorumcache.node.clients.context import ClientContext
+from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.protocol.meta_lines import GetFlags
 from quorumcache.node.protocol.meta_replies import meta_hit, meta_miss
-from quorumcache.node.state_machine import TIMED
-from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.node.protocol.requests import MetaGet
+from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.state_machine import TIMED, Peeked
+from quorumcache.node.store.item import ITEM_DATA, PIECES, STALE, WON, expires_at_ms
+from quorumcache.node.store.store import EXPIRED, shard_store
 from quorumcache.ring import key_token
+
+
+def _settled(group: ReplicaGroup, key: bytes) -> Peeked:
+    """What `peek` called TIMED, by the time that it is: the item, or TIMED if it has to be changed,
+    removed or put together."""
+    item = shard_store(group.machine).lookup(key, group.now_ms())
+    if item is None or item is EXPIRED:
+        return TIMED
+    assert type(item) is bytes
+    bits = item[0]
+    return TIMED if bits & PIECES or bits & (STALE | WON) == STALE else item
 
 
 def answer_plain_meta_gets(
@@ -51,7 +67,9 @@ def answer_plain_meta_gets(
             break
         item = group.machine.peek(key)
         if item is TIMED:
-            break
+            item = _settled(group, key)
+            if item is TIMED:
+                break
         if item is None:
             misses += 1
             reply = meta_miss(flags.request(key).reply) if letters else flags.miss
@@ -59,10 +77,10 @@ def answer_plain_meta_gets(
             hits += 1
             if bumps:
                 group.machine.note_hit(key)
-            if is_bare:
+            if is_bare and not item[0] & WON:
                 reply = b"VA" + item[item.index(b" ", ITEM_DATA + 1) :]
             else:
-                reply = meta_hit(flags.request(key), item, 0, 0, False, False, False, 0)
+                reply = _hit(group, flags.request(key), item, False, 0)
             size += len(reply)
         if slots:
             replies.reply(reply)
@@ -75,3 +93,57 @@ def answer_plain_meta_gets(
     counters.get_misses += misses
     counters.lease_reads += hits + misses
     return position, size
+
+
+def _hit(
+    group: ReplicaGroup, request: MetaGet, item: bytes, was_hit: bool, last_access_s: int
+) -> bytes:
+    if not item[0]:
+        if not last_access_s:
+            return meta_hit(request, item, 0, 0, False, False, was_hit, 0)
+        ends = 0
+    else:
+        ends = expires_at_ms(item)
+    now_ms = group.now_ms()
+    idle_s = max(0, now_ms // 1000 - last_access_s)
+    return meta_hit(request, item, now_ms, ends, False, False, was_hit, idle_s)
+
+
+def answer_at_once(conversation: Conversation, request: MetaGet) -> bool:
+    """Answer an `mg` without an identity, if nothing is under way that it could overtake."""
+    order = conversation.order
+    if (
+        order.lanes
+        or order.barrier
+        or conversation.settings.staleness_ns
+        or request.exptime is not None
+        or request.vivify is not None
+        or request.recache is not None
+    ):
+        return False
+    context = conversation.context
+    key = request.key
+    group = context.quick_groups.get((key_token(key) >> context.token_shift) + 1)
+    if group is None or context.monotonic_ns() >= group.lease_until_ns:
+        return False
+    item = group.machine.peek(key)
+    if item is TIMED:
+        item = _settled(group, key)
+        if item is TIMED:
+            return False
+    counters = context.counters
+    counters.cmd_get += 1
+    counters.lease_reads += 1
+    if item is None:
+        counters.get_misses += 1
+        conversation.replies.reply(meta_miss(request.reply))
+        return True
+    counters.get_hits += 1
+    letters = request.reply.letters
+    was_hit, last_access_s = False, 0
+    if b"h" in letters or b"l" in letters:
+        was_hit, last_access_s = shard_store(group.machine).hint(key)
+    if not request.no_bump:
+        group.machine.note_hit(key)
+    conversation.replies.reply(_hit(group, request, item, was_hit, last_access_s))
+    return True

@@ -2,8 +2,8 @@
 
 Each piece is a write of its own (OP_PIECE) under the node's session, sent as soon as it is here and
 there is room; they need no order among each other or with other requests, since nothing sees them.
-When the block has ended, the command that stores (OP_STORE_PIECES) takes its place among the
-writes of the connection, and runs once all pieces are there.
+When the block has ended and all pieces are there, the command that stores (OP_STORE_PIECES) takes
+its place among the writes of the connection. Until then no later request begins.
 
 A value that was not stored, for whatever reason, is dropped: by OP_DROP_PIECES from here, or by the
 shard's leader if this node could not say so.
@@ -67,6 +67,7 @@ class Upload(UploadRoom):
         "_is_over",
         "_key",
         "_next",
+        "_settled",
         "_total_bytes",
         "_under_way",
         "failure",
@@ -75,7 +76,6 @@ class Upload(UploadRoom):
         "noreply",
         "request",
         "upload_id",
-        "waiting",
     )
 
     def __init__(
@@ -109,13 +109,8 @@ class Upload(UploadRoom):
         """Why the value cannot be stored."""
         self.is_out_of_memory = False
         """The leader has no memory for it."""
-        self.waiting: LargeWrite | None = None
+        self._settled: Callable[[], None] | None = None
         """Goes on once all pieces have their outcome."""
-
-    @property
-    def is_settled(self) -> bool:
-        """No piece is under way."""
-        return self._under_way == 0
 
     def piece(self, piece: bytes) -> None:
         """For `UploadRoom`. The first piece has to be taken in before others are sent."""
@@ -161,13 +156,15 @@ class Upload(UploadRoom):
         else:
             self.fail(DROPPED)
         self._count(-1, -size - WRITE_OVERHEAD_BYTES)
-        if not self._under_way and self.waiting is not None:
-            self.waiting.go_on()
+        if not self._under_way and self._settled is not None:
+            self._settled()
         self._conversation.replies.schedule_pump()
 
     def _count(self, pieces: int, size: int) -> None:
         self._under_way += pieces
-        self.is_full = self._under_way >= (PIECES_UNDER_WAY_MAX if self._is_begun else 1)
+        self.is_full = self.is_ended or self._under_way >= (
+            PIECES_UNDER_WAY_MAX if self._is_begun else 1
+        )
         self._conversation.inflight_bytes += size
         self._conversation.context.write_room.taken_bytes += size
 
@@ -176,6 +173,17 @@ class Upload(UploadRoom):
         self._is_over = True
         if self.failure is None:  # Nothing was stored, whatever became of a piece.
             self.failure = Failure(why, outcome_known=True)
+
+    def when_settled(self, call: Callable[[], None]) -> None:
+        """All of it is here: call back when all pieces have their outcome. Until then no later
+        request of the connection begins, since it could come before what stores the value.
+        """
+        self.is_ended = True
+        if self._under_way:
+            self.is_full = True
+            self._settled = call
+        else:
+            call()
 
     def drop(self) -> None:
         """For `UploadRoom`: have what the shard holds of the value dropped."""
@@ -204,15 +212,8 @@ class LargeWrite:
         self._deadline_ns = 0
 
     def start(self, deadline_ns: int) -> None:
-        """Store it, in its lane, when all its pieces are there."""
+        """Store it, in its lane. All pieces have their outcome."""
         self._deadline_ns = deadline_ns
-        if self._upload.is_settled:
-            self.go_on()
-        else:
-            self._upload.waiting = self
-
-    def go_on(self) -> None:
-        """All pieces have their outcome."""
         upload, pending = self._upload, self._pending
         if upload.failure is not None:
             self._done(upload.failure)

@@ -129,11 +129,12 @@ class PendingWrite:
         self.conversation.replies.fill(self.slot, data)
 
     def _tell(self, outcome: WriteOutcome) -> None:
-        """Somebody watches: tell of what was executed."""
+        """Somebody watches: tell of what was executed. What stands for a refused store is not told:
+        the refusal was."""
         conversation = self.conversation
-        if not isinstance(outcome, Failure):
+        if self.reply is None and not isinstance(outcome, Failure):
             events = conversation.context.events
-            events.wrote(conversation.number, self.op, self.key, self.args, outcome, self.reply)
+            events.wrote(conversation.number, self.op, self.key, self.args, outcome)
 
     def _render(self, result: Any) -> bytes:
         if self.reply is not None:

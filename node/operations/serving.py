@@ -43,6 +43,7 @@ from quorumcache.node.store.commands import (
     OP_META_SET,
     OP_REFUSE,
     OP_SET,
+    announced_bytes,
     grows,
     in_place_of,
     without_growth,
@@ -117,7 +118,7 @@ class Serving:
         if (
             not retry
             and command[OP] in GROWING_OPS
-            and self.memory.refuses(group, size, self.host.bytes_used)
+            and self.memory.refuses(group, announced_bytes(command, size), self.host.bytes_used)
             and grows(command)
         ):
             self.counters.store_no_memory += 1

@@ -259,6 +259,16 @@ def grows(command: Command) -> bool:
     return True
 
 
+def announced_bytes(command: Command, size: int) -> int:
+    """How much a command of `size` bytes of key and value is going to store: the first piece of a
+    large value tells of the whole.
+    """
+    if command[OP] == OP_PIECE and not command[PIECE_POSITION]:
+        total: int = command[PIECE_TOTAL]
+        return total if total > size else size
+    return size
+
+
 def without_growth(command: Command) -> Command:
     """An mg or ma that makes no item: it answers OUT_OF_MEMORY where it would have made one."""
     flags = command[META_FLAGS].replace(b"N", b"n")

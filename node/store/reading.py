@@ -144,7 +144,7 @@ class StoreReader:
             state.queue.added(key, cost)
             if item[0] & ENDS:
                 state.expiring += 1
-                state.expiry.add(unpack_header(item)[1], key)
+                state.expiry.add(unpack_header(item)[1], key, state.last_now_ms)
         if not added or len(items) != before + added:
             raise SnapshotInvalid("snapshot repeats its items")
         if len(items) > self._items_count:

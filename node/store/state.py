@@ -10,9 +10,18 @@ from sys import getsizeof
 from typing import Final
 
 from quorumcache.node.state_machine import KEY, OP, Command, Eviction, StateMachine
-from quorumcache.node.store.commands import BLOCK_OPS, OP_APPEND, OP_COUNT, OP_PIECE, OP_PREPEND
+from quorumcache.node.store.commands import (
+    GROWING_OPS,
+    META_SET_MODE,
+    OP_APPEND,
+    OP_COUNT,
+    OP_META_SET,
+    OP_PIECE,
+    OP_PREPEND,
+    grows,
+)
 from quorumcache.node.store.eviction_queue import EvictionQueue
-from quorumcache.node.store.expiry import ExpiryHeap
+from quorumcache.node.store.expiry import ExpiryIndex
 from quorumcache.node.store.item import (
     ENDS,
     ITEM_DATA,
@@ -32,9 +41,12 @@ pack_unique = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
 
 
-ITEM_EXTRA_BYTES: Final = 2 * 40 + ITEM_DATA + 16
-"""About what an item takes beside its key and its value, the tables not counted: two bytes objects
-and their rounding, the header, and the flags and the length of the wire form."""
+EXTENDED_EXTRA_BYTES: Final = 32
+"""What append takes at most beside what it adds: rounding, and a length of more digits."""
+
+ITEM_EXTRA_BYTES: Final = 48 + 56 + ITEM_DATA + 26
+"""What an item takes at most beside its key and its value, tables not counted: two bytes objects
+(`block_bytes`), the header, and the flags, the length and the line ends of the wire form."""
 
 
 class ShardState(StateMachine):
@@ -98,7 +110,7 @@ class ShardState(StateMachine):
         """Both of the batch that is being applied."""
         self.expiring = 0
         """How many of `items` have an expiry."""
-        self.expiry = ExpiryHeap(self.items)
+        self.expiry = ExpiryIndex(self.items)
         self.queue = EvictionQueue(self.items)
         """Who leaves next; hints of this replica."""
 
@@ -217,7 +229,8 @@ class ShardState(StateMachine):
                 self._replaced(old, item)
             self.queue.changed(key, cost, old_cost)
         self.items[key] = item
-        self.expiry.push(expires_at_ms, key, self.expiring)
+        is_new = old is None
+        self.expiry.push(expires_at_ms, key, self.expiring, self.last_now_ms, is_new=is_new)
 
     # -- values in pieces ----------------------------------------------------------------------
 
@@ -282,12 +295,13 @@ class ShardState(StateMachine):
         op = command[OP]
         if op == OP_PIECE:  # What stores the pieces then takes no more.
             return size + PIECE_OVERHEAD
-        if op not in BLOCK_OPS:
+        if op not in GROWING_OPS or not grows(command):
             return 0
         key = command[KEY]
         old = self.items.get(key)
-        if op in (OP_APPEND, OP_PREPEND):
-            return size if old is not None else 0
+        mode = command[META_SET_MODE] if op == OP_META_SET else op
+        if old is not None and mode in (OP_APPEND, OP_PREPEND):
+            return size + EXTENDED_EXTRA_BYTES
         cost = size + ITEM_EXTRA_BYTES
         if old is not None:
             cost -= item_cost(key, old)

@@ -18,6 +18,7 @@ from quorumcache.router.errors import (
     NotACluster,
     NotDone,
     OutcomeUnknown,
+    PasswordNeeded,
     RouterError,
     ValueTooLarge,
     WrongCluster,
@@ -29,6 +30,7 @@ OK, MISS, USAGE, UNREACHABLE, UNKNOWN = range(5)
 OUTPUT_FAILED = 5
 INTERRUPTED = 130
 SEEDS_VARIABLE = "QUORUMCACHE_SEEDS"
+CREDENTIALS_VARIABLE = "QUORUMCACHE_CREDENTIALS"
 DEFAULT_SEEDS = "127.0.0.1:11211"
 DEFAULT_TIMEOUT_S = 6.0
 
@@ -89,6 +91,8 @@ def explain(error: RouterError) -> tuple[int, str]:
             UNKNOWN,
             f"outcome unknown: {text}; read the key later to see what happened",
         )
+    if isinstance(error, PasswordNeeded):
+        return UNREACHABLE, f"{text}; set ${CREDENTIALS_VARIABLE} to user:password"
     if isinstance(error, NotACluster):
         return UNREACHABLE, f"{text}; give the address of a quorumcached node with --seeds"
     if isinstance(error, NodeBusy):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from quorumcache.bench.processes import repository_environment
+from quorumcache.router import AsyncClient, ClientConfig, PasswordNeeded
 from tests.support.processes import last_line, run_to_end, running_node
-from tests.support.wire import Wire
+from tests.support.wire import DEADLINE_S, Wire
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -46,3 +51,39 @@ def test_a_file_of_no_use_is_told(tmp_path: Path) -> None:
     status, _, err = run_to_end("-p", "-1", "-Y", str(tmp_path / "none"))
     assert status == 2
     assert "--auth-file: cannot read" in last_line(err)
+
+
+def test_our_own_client_gives_the_password_where_it_is_wanted(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text("ann:secret\n")
+
+    async def use(seed: str, credentials: str) -> object:
+        async with AsyncClient([seed], ClientConfig(credentials=credentials)) as client:
+            await client.set("k", b"v")
+            return await client.get("auth")
+
+    with (
+        running_node(tmp_path, "-Y", str(users)) as closed,
+        running_node(tmp_path, name="b") as open_for_all,
+    ):
+        seed = f"127.0.0.1:{closed.port}"
+        assert asyncio.run(use(seed, "ann:secret")) is None
+        for credentials, words in (("", "none was given"), ("ann:no", "given are wrong")):
+            with pytest.raises(PasswordNeeded, match=words):
+                asyncio.run(use(seed, credentials))
+        # A node that wants none would store it.
+        assert asyncio.run(use(f"127.0.0.1:{open_for_all.port}", "ann:secret")) is None
+        for credentials, status, words in (
+            ("", 3, "set $QUORUMCACHE_CREDENTIALS to user:password"),
+            ("ann:secret", 0, ""),
+            ("ann", 2, "must be user:password"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "quorumcache.router.cli", "-s", seed, "status"],
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE_S,
+                env={**repository_environment(), "QUORUMCACHE_CREDENTIALS": credentials},
+                check=False,
+            )
+            assert (done.returncode, words in done.stderr) == (status, True), done.stderr

@@ -216,7 +216,7 @@ def assert_consistent(store: ShardStore) -> None:
     assert set(large) == store.values.keys()
     due = dict(store.due_expirations(1 << 60, 1 << 30))
     assert due == {key: cas_unique(item) for key, item in store.items.items() if item[0] & ENDS}
-    assert store.expiring == len(due), "the heap's bound hangs on it"
+    assert store.expiring == len(due), "the index's bound hangs on it"
     sessions = store.sessions.sessions.values()
     assert store.sessions.results == sum(len(session.results) for session in sessions)
     assert store.sessions.item_bytes == sum(session.result_bytes for session in sessions)

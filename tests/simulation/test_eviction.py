@@ -147,6 +147,34 @@ def test_a_follower_with_less_memory_bounds_its_shard_and_a_lowered_setting_does
     Stage(memory_bytes=2 << 20, shards=1).run(scenario)
 
 
+def test_a_shard_that_grows_takes_room_from_one_that_rests() -> None:
+    async def scenario(stage: Stage) -> None:
+        await asyncio.sleep(2)
+
+        def held(shard: int) -> int:
+            node = stage.node(stage.leader(shard))
+            return node.host.groups[shard + 1].machine.bytes_used
+
+        async def write(shard: int, first: int) -> None:
+            wire = await stage.connect(stage.leader(shard))
+            for number in range(first, first + 400):
+                key = stage.key(shard, number)
+                request = b"set %b 0 0 %d\r\n%b\r\n" % (key, len(VALUE), VALUE)
+                assert await wire.ask(request) == b"STORED\r\n"
+                await asyncio.sleep(0.02)
+
+        await write(0, 0)
+        before = held(0)
+        await write(1, 0)
+        await write(1, 400)
+        await within_memory(stage)
+        assert held(0) < 0.9 * before
+        assert held(1) > held(0)
+        await same_everywhere(stage)
+
+    Stage(memory_bytes=2 << 20, shards=2).run(scenario)
+
+
 def test_without_eviction_stores_are_refused() -> None:
     async def scenario(stage: Stage) -> None:
         await asyncio.sleep(2)

@@ -177,6 +177,35 @@ def test_two_clients_that_store_under_the_same_key_at_once() -> None:
     play(scenario)
 
 
+def test_a_large_value_and_what_its_client_sends_behind_it() -> None:
+    """Through the leader's node, where writes of a connection follow each other at once."""
+
+    async def scenario(stage: Stage) -> None:
+        key = stage.key(0)
+        large = b"set %b 0 0 1000%b\r\n%b\r\n"
+        small = b"set %b 0 0 3\r\nnew\r\n" % key
+        for name in stage.nodes:
+            wire = await stage.connect(name)
+            for noreply in (b"", b" noreply"):
+                wire.writer.write(large % (key, noreply, value(1)) + small + b"get %b\r\n" % key)
+                expected = b"" if noreply else b"STORED\r\n"
+                expected += b"STORED\r\nVALUE %b 0 3\r\nnew\r\nEND\r\n" % key
+                assert await wire.ask(b"", b"END\r\n") == expected
+            wire.writer.write(large % (key, b" noreply", value(2)))
+            wire.writer.write_eof()
+            assert await wire.rest() == b""
+
+            stored = b"VALUE %b 0 1000\r\n%b\r\nEND\r\n" % (key, value(2))
+            for _ in range(500):
+                if await stage.ask(name, b"get %b\r\n" % key, b"END\r\n") == stored:
+                    break
+                await asyncio.sleep(0.01)
+            else:
+                pytest.fail("a silent set of a client that is gone is lost")
+
+    play(scenario)
+
+
 def test_a_client_that_goes_in_mid_value_leaves_nothing() -> None:
     async def scenario(stage: Stage) -> None:
         key = stage.key(0)
@@ -364,7 +393,9 @@ def test_a_leader_that_dies_while_its_value_is_read() -> None:
             wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
             assert await wire.ask(b"") == b"VALUE %b 0 %d\r\n" % (key, size)
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionResetError):
-                assert await wire.reader.readexactly(size + 2) == value(number, size) + b"\r\n"
+                async with asyncio.timeout(12):
+                    rest = await wire.reader.readexactly(size + 2)
+                assert rest == value(number, size) + b"\r\n"
                 assert not is_replaced, "nobody had the rest"
                 stage.nodes[leader].start()
                 continue

@@ -13,7 +13,8 @@ from quorumcache.router.config import DEFAULT_PORT, ClientConfig, node_address, 
 from quorumcache.router.errors import InvalidArgument
 from quorumcache.router.levels import LINEARIZABLE, Bounded
 
-NUMBERS = [f.name for f in fields(ClientConfig) if f.name not in ("read_level", "sessions")]
+OTHERS = ("read_level", "sessions", "credentials")
+NUMBERS = [f.name for f in fields(ClientConfig) if f.name not in OTHERS]
 
 
 def config(**settings: Any) -> ClientConfig:
@@ -58,6 +59,14 @@ def test_a_pause_that_shrinks_is_refused_and_both_settings_are_named() -> None:
 def test_what_is_no_number_is_checked_as_well(settings: dict[str, Any], name: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^{name} must be"):
         config(**settings)
+
+
+@pytest.mark.parametrize("wrong", ["ann", "ann:", ":pw", "an n:pw", "ann:p w", "ann:pw\n", 5])
+def test_credentials_are_a_user_and_a_password_and_are_not_shown(wrong: Any) -> None:
+    assert "secret" not in repr(config(credentials="ann:se:cret"))
+    with pytest.raises(InvalidArgument, match=r"^credentials must be user:password") as caught:
+        config(credentials=wrong)
+    assert "ann" not in str(caught.value)
 
 
 def test_a_client_gives_up_after_the_node_has_said_why() -> None:

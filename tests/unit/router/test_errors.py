@@ -19,6 +19,7 @@ from quorumcache.router.errors import (
     NotACluster,
     NotSent,
     PartialFailure,
+    PasswordNeeded,
     ReplyTimeout,
     RouterError,
 )
@@ -29,6 +30,7 @@ OF_PARTS = [
     NotSent("10.0.0.1:11211", "it broke"),
     NodeBusy("10.0.0.1:11211"),
     NotACluster("10.0.0.1:11211", "ERROR"),
+    PasswordNeeded("10.0.0.1:11211", "none was given"),
     ConnectionLost("10.0.0.1:11211", "it broke"),
     ReplyTimeout("10.0.0.1:11211"),
     PartialFailure({"k": NodeBusy("10.0.0.1:11211")}, {b"other": b"value"}),

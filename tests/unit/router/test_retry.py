@@ -34,6 +34,7 @@ FINAL = [
     errors.OutOfMemory("full"),
     errors.DeadlineExceeded("late"),
     errors.NotACluster("h:1", "ERROR"),
+    errors.PasswordNeeded("h:1", "none was given"),
     errors.WrongCluster("other"),
     errors.ClientClosed("closed"),
 ]

@@ -274,6 +274,9 @@ def test_shards_tell_of_memory(node: FakeNode) -> None:
     found = lines(stats_reply(node, (b"shards",)))
     assert int(found["shard:1:memory"]) == node.store(1).memory_bytes
     assert int(found["shard:1:bytes"]) == node.store(1).bytes_used
+    node.host.groups[2].share_bytes = 77
+    found = lines(stats_reply(node, (b"shards",)))
+    assert (found["shard:0:share"], found["shard:1:share"]) == ("0", "77")
 
 
 def test_cluster_tells_of_members_leaders_memory_and_moves_as_seen_here(node: FakeNode) -> None:

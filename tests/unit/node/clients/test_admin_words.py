@@ -81,6 +81,15 @@ def test_meta_commands_are_seen_too() -> None:
     ]
 
 
+def test_stores_that_are_too_large_are_told_once() -> None:
+    watcher, client = watching(b" mutations deletions")
+    block = b"2000000\r\n" + b"x" * 2_000_000 + b"\r\n"
+    client.send(b"set k 0 0 " + block + b"add k 0 0 " + block + b"ms k " + block)
+    client.coordinator.end_all(DELETED)
+    told = b"type=item_store key=k status=too_large cmd=%b ttl=0 clsid=0 cfd=1 size=0"
+    assert facts(watcher) == [told % b"set", told % b"add", told % b"set"]
+
+
 def test_a_write_that_was_not_done_is_not_told() -> None:
     watcher, client = watching(b" mutations")
     client.server.write_room.taken_bytes = 1 << 40

@@ -20,7 +20,6 @@ from quorumcache.node.protocol.admin_lines import (
     FETCHERS,
     MUTATIONS,
 )
-from quorumcache.node.protocol.responses import TOO_LARGE_LINE
 from quorumcache.node.store.commands import (
     OP_APPEND,
     OP_CAS,
@@ -105,18 +104,18 @@ def test_reads() -> None:
 )
 def test_stores(op: int, args: tuple[Any, ...], result: int, told: bytes) -> None:
     world = World()
-    world.events.wrote(7, op, b"k", args, result, None)
+    world.events.wrote(7, op, b"k", args, result)
     assert world.told() == [b"type=item_store key=k " + told]
 
 
 def test_other_writes() -> None:
     world = World()
-    world.events.wrote(7, OP_DELETE, b"k", (), NOT_FOUND, TOO_LARGE_LINE)
-    world.events.wrote(7, OP_DELETE, b"k", (), DELETED, None)
-    world.events.wrote(7, OP_DELETE, b"k", (), NOT_FOUND, None)
-    world.events.wrote(7, OP_INCR, b"k", (1,), NOT_FOUND, None)
+    world.events.stored(7, "add", b"k", "too_large", 0, 0)
+    world.events.wrote(7, OP_DELETE, b"k", (), DELETED)
+    world.events.wrote(7, OP_DELETE, b"k", (), NOT_FOUND)
+    world.events.wrote(7, OP_INCR, b"k", (1,), NOT_FOUND)
     assert world.told() == [
-        b"type=item_store key=k status=too_large cmd=set ttl=0 clsid=0 cfd=7 size=0",
+        b"type=item_store key=k status=too_large cmd=add ttl=0 clsid=0 cfd=7 size=0",
         b"type=deleted key=k cmd=delete clsid=1 size=0",
     ]
 
@@ -225,8 +224,8 @@ def test_prefixes_are_counted_without_a_watcher() -> None:
     events.count_prefixes(True)
     assert events.is_on
     events.fetched(1, b"a:k", item())
-    events.wrote(1, OP_SET, b"a:k", (DATA, 0), EXISTS, None)
-    events.wrote(1, OP_DELETE, b"a:k", (), NOT_FOUND, None)
+    events.wrote(1, OP_SET, b"a:k", (DATA, 0), EXISTS)
+    events.wrote(1, OP_DELETE, b"a:k", (), NOT_FOUND)
     events.count_prefixes(False)
     events.fetched(1, b"a:k", item())
     assert events.prefix_lines() == b"PREFIX a get 1 hit 1 set 1 del 1\r\n"

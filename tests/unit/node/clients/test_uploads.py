@@ -115,7 +115,7 @@ class World:
             *(cast(Any, self), Slot(), GroupLane(1), self.request.op, b"k"),
             *((self.request.data, 0), 1, None, self.identity),
         )
-        LargeWrite(upload, pending).start(0)
+        upload.when_settled(lambda: LargeWrite(upload, pending).start(0))
 
 
 def test_the_first_piece_goes_alone_then_a_few_at_a_time() -> None:
@@ -157,6 +157,35 @@ def test_it_is_stored_when_all_its_pieces_are_there() -> None:
     world.answer(STORED)
     assert world.told == [b"STORED\r\n"]
     assert (world.writes, world.inflight_bytes) == ([], 0)
+
+
+def test_no_later_request_begins_before_it_is_in_its_lane() -> None:
+    """At the leader's node writes follow each other at once, in the order in which they begin."""
+    world = World()
+    conversation = cast(Any, world)
+    value_begins(conversation, ValueBegins(world.request, 9, False))
+    value_piece(conversation, ValuePiece(b"123456789"))
+    world.answer(PIECE_STAGED)
+    value_piece(conversation, ValuePiece(b"12"))
+    value_ends(conversation, ValueEnds(True))
+    assert world.upload.is_full
+    assert len(world.writes) == 1
+    world.answer(PIECE_STAGED)
+    assert world.upload is None
+    assert world.writes[0][0] == OP_STORE_PIECES
+
+
+def test_a_client_that_goes_after_the_end_of_its_value_has_it_stored() -> None:
+    """As any write that was sent whole, a silent one in particular."""
+    world = World()
+    conversation = cast(Any, world)
+    value_begins(conversation, ValueBegins(world.request, 9, True))
+    value_piece(conversation, ValuePiece(b"123456789"))
+    value_ends(conversation, ValueEnds(True))
+    assert world.upload.is_ended
+    world.upload = None
+    world.answer(PIECE_STAGED)
+    assert world.writes[0][0] == OP_STORE_PIECES
 
 
 def test_a_client_s_identity_goes_with_what_stores_and_not_with_the_pieces() -> None:
@@ -273,8 +302,8 @@ def test_a_block_from_its_line_to_its_end() -> None:
     value_begins(conversation, ValueBegins(world.request, 9, False))
     value_piece(conversation, ValuePiece(b"123456789"))
     value_ends(conversation, ValueEnds(True))
-    assert world.upload is None
     world.answer(PIECE_STAGED)
+    assert world.upload is None
     world.answer(STORED)
     assert world.told == [b"STORED\r\n"]
     assert world.counters.cmd_set == 1

@@ -1,5 +1,7 @@
 """What a leader does with an operation: memory, expiry, and what other nodes forward."""
 
+from typing import Any
+
 from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
@@ -9,7 +11,7 @@ from quorumcache.node.peers.items import (
     FORWARD_WRITE,
 )
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
-from quorumcache.node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_SET
+from quorumcache.node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_PIECE, OP_SET
 from quorumcache.node.store.results import OUT_OF_MEMORY, STORED
 from tests.support.coordinator_world import DATA, ELSEWHERE, GROUP, HERE, THERE, World
 
@@ -39,6 +41,37 @@ def test_at_the_memory_limit_a_set_is_refused_and_removes_the_old_value() -> Non
     world.group.commit()
     assert world.outcomes == [STORED, OUT_OF_MEMORY]
     assert world.group.machine.items == {}
+
+
+def test_a_large_value_is_refused_for_memory_with_its_first_piece() -> None:
+    """Not when most of it is here already, and has pushed out others."""
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.open_session_here()
+    world.group.commit()
+    for position, total, is_taken in ((0, 900, True), (0, 1001, False), (1, 1001, True)):
+        world.outcomes.clear()
+        args = (9, position, total, b"piece")
+        world.coordinator.write(GROUP, OP_PIECE, b"k", args, 5, world.outcomes.append)
+        assert bool(world.group.submitted) is is_taken
+        assert world.outcomes == ([] if is_taken else [OUT_OF_MEMORY])
+        world.group.submitted.clear()
+        world.group.waiters.clear()
+
+
+def test_the_first_piece_of_a_large_value_asks_for_the_room_of_all() -> None:
+    world = World()
+    world.lead(HERE)
+    asked: list[int] = []
+    memory: Any = world.coordinator.serving.memory
+    memory.refuses = lambda group, size, item_bytes: asked.append(size)
+    for position in range(3):
+        command = (0, 0, 0, OP_PIECE, b"k", 77, position, 3_000_000, b"x" * 1000)
+        waiter: Any = None
+        group: Any = world.group
+        world.coordinator.serving.submit(group, command, 1001, waiter, retry=False)
+    assert asked == [3_000_000, 1001, 1001]
 
 
 def test_a_repeated_attempt_is_not_refused_for_memory() -> None:

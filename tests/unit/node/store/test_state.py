@@ -1,7 +1,25 @@
 """The steps by which a shard's state changes keep its counts right."""
 
+from typing import Any
+
+import pytest
+
+from quorumcache.node.store.commands import (
+    OP_ADD,
+    OP_APPEND,
+    OP_CAS,
+    OP_DELETE,
+    OP_INCR,
+    OP_META_ARITHMETIC,
+    OP_META_GET,
+    OP_META_SET,
+    OP_PREPEND,
+    OP_REPLACE,
+    OP_SET,
+)
 from quorumcache.node.store.item import ENDS, STALE, WON, item_cost, pack_header, wire_data
 from quorumcache.node.store.state import NO_EXPIRY, ShardState, pack_unique
+from quorumcache.node.store.store import ShardStore
 
 LASTING = NO_EXPIRY + pack_unique(1) + wire_data(0, b"x")
 LONGER = NO_EXPIRY + pack_unique(2) + wire_data(0, b"longer")
@@ -68,3 +86,42 @@ def test_dropping_all_keeps_what_is_no_item() -> None:
     state.drop_all()
     assert_counted(state)
     assert (state.bytes_used, state.cas_counter, len(state.sessions)) == (0, 7, 1)
+
+
+VALUE = b"v" * 500
+META_GET = (OP_META_GET, b"k", b"N", 0, 60, 0, 0)
+META_APPEND = (OP_META_SET, b"k", b"N", OP_APPEND, VALUE, 0, 60, 0, 0, 0)
+META_SET = (OP_META_SET, b"k", b"", OP_SET, wire_data(0, VALUE), 0, 0, 0, 0, 0)
+META_COUNT = (OP_META_ARITHMETIC, b"k", b"N", 1, 5, 60, 0, 0, 0)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [
+        (OP_SET, b"k", wire_data(1 << 31, VALUE), 0),
+        (OP_ADD, b"k", wire_data(0, VALUE), 60),
+        (OP_REPLACE, b"k", wire_data(0, VALUE), 60),
+        (OP_CAS, b"k", wire_data(0, VALUE), 0, 1),
+        (OP_APPEND, b"k", VALUE),
+        (OP_PREPEND, b"k", VALUE),
+        (OP_INCR, b"k", 1),
+        (OP_DELETE, b"k"),
+        META_GET,
+        META_APPEND,
+        META_SET,
+        META_COUNT,
+    ],
+)
+def test_no_command_makes_the_state_grow_by_more_than_was_said(
+    command: tuple[Any, ...], is_there: bool
+) -> None:
+    store = ShardStore()
+    if is_there:
+        store.apply(1, 1000, [(0, 0, 0, OP_SET, b"k", wire_data(0, b"7"), 0)])
+    before = store.bytes_used
+    full = (0, 0, 0, *command)
+    said = store.growth(full, 1 + len(VALUE))
+    store.apply(2, 1000, [full])
+    grown = store.bytes_used - before
+    assert grown <= said <= max(0, grown) + 1000
