@@ -225,7 +225,7 @@ def test_an_item_that_can_never_fit_is_refused_and_one_that_can_is_stored_later(
         wire = await stage.connect(stage.leader(0))
         assert (await wire.ask(b"set %b 0 0 4\r\nsome\r\n" % key)) == b"STORED\r\n"
         request = b"set %b 0 0 %d\r\n%b\r\n"
-        size = 1_500_000
+        size = 2_096_000
         assert await wire.ask(request % (key, size, bytes(size))) == no_room
         assert await wire.ask(b"get %b\r\n" % key) == b"END\r\n", "the old value is gone"
         size = 700_000
@@ -236,7 +236,7 @@ def test_an_item_that_can_never_fit_is_refused_and_one_that_can_is_stored_later(
             replies.append(await wire.ask(request % (key, size, bytes(size))))
         assert replies[-1] == b"STORED\r\n", "its shard was given room"
 
-    settings = {"memory_bytes": 2 * MIB, "item_bytes_max": 2 * MIB}
+    settings = {"memory_bytes": 4 * MIB, "item_bytes_max": 2 * MIB}
     watched(Stage(nodes=1, shards=16, **settings), story)
 
 
