@@ -9,6 +9,7 @@ other, as fast as they are answered. The quiet time is measured before and after
 from __future__ import annotations
 
 import multiprocessing
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ LARGE_KEYS = 4
 """Large values in turn; each replaces the one of the round before."""
 
 SETTLE_SECONDS = 1.0
+TIMEOUT_SECONDS = 60.0
+READ_BYTES = 1 << 20
 
 QUIET = "quiet"
 STREAMS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -70,7 +73,7 @@ def measure_large(
     """Measure the started `target`, `seconds` for each row of STREAMS, with `rate` small gets per
     second.
     """
-    clients = [TextClient(address, 60.0) for address in target.addresses]
+    clients = [TextClient(address, TIMEOUT_SECONDS) for address in target.addresses]
     try:
         value = Random(1).randbytes(SMALL_BYTES)
         clients[0].set_many([(b"small-%d" % number, value) for number in range(SMALL_KEYS)])
@@ -158,18 +161,38 @@ def stream(
 ) -> None:
     """The body of a client process: large values one after the other until `stop`."""
     value = Random(4).randbytes(value_bytes)
-    with TextClient(address, 60.0) as client:
+    buffer = bytearray(READ_BYTES)
+    with socket.create_connection(address, TIMEOUT_SECONDS) as connection:
         number = 0
         while not stop.is_set():
             key = b"large-%d" % (number % LARGE_KEYS)
             number += 1
             if kind == "set":
-                is_good = client.set(key, value) == b"STORED"
+                connection.sendall(b"set %b 0 0 %d\r\n%b\r\n" % (key, value_bytes, value))
+                is_good = connection.recv(READ_BYTES) == b"STORED\r\n"
             else:
-                found, _ = client.get(key)
-                is_good = found is not None and len(found) == value_bytes
+                is_good = _get(connection, key, value_bytes, buffer)
             count.value += 1  # type: ignore[attr-defined]
             failed.value += not is_good  # type: ignore[attr-defined]
+
+
+def _get(connection: socket.socket, key: bytes, value_bytes: int, buffer: bytearray) -> bool:
+    """Read a value of that length and throw it away: a client that joined it would take a processor
+    from the servers. False: the reply was another one.
+    """
+    connection.sendall(b"get %b\r\n" % key)
+    head = b"VALUE %b 0 %d\r\n" % (key, value_bytes)
+    left = len(head) + value_bytes + len(b"\r\nEND\r\n")
+    is_first = True
+    while left > 0:
+        size = connection.recv_into(buffer)
+        if is_first and not buffer.startswith(head[:size]):
+            return False
+        is_first = False
+        if not size:
+            return False
+        left -= size
+    return left == 0
 
 
 def quiet_p99(rows: Sequence[Beside]) -> float:

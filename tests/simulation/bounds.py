@@ -87,7 +87,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.housekeeping.disk_keeper.PROBE_IDLE_NS": (20_000_000, 200_000_000),
     # Large values.
     "node.store.large.LARGE_VALUE_BYTES": (24, 24, 100, 4 << 10),
-    "node.store.large.PIECE_BYTES": (64, 1 << 10),
+    "node.store.large.PIECE_BYTES": (256, 1 << 10),
     "node.store.staging.STAGED_BYTES_MAX": (32 << 10, 128 << 10),
     "node.store.staging.UPLOADS_MAX": (1, 4),
     "node.clients.uploads.PIECES_UNDER_WAY_MAX": (1, 2),
