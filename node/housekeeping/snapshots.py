@@ -26,8 +26,8 @@ LOG_BYTES_MIN = 64 << 20
 the items may take if that is more; beyond it the largest logs are snapshotted first."""
 
 HELD_FACTOR = 2
-"""Where entries take this many times what they may, nothing is proposed here until they take less:
-the snapshots that would free them do not keep up."""
+"""Where entries that no snapshot covers take this many times what all may, nothing is proposed here
+until they take less: the snapshots that free them do not keep up."""
 
 KEPT_PARTS = 64
 """Of entries that a snapshot covers, so many are kept as make one part of so many of the state: to
@@ -82,7 +82,9 @@ class Snapshots:
             self._host.groups.values(), key=lambda g: g.log_bytes_since_snapshot, reverse=True
         )
         in_memory = sum(group.log.log_bytes for group in groups)
-        self._host.set_log_full(in_memory > HELD_FACTOR * in_memory_max)
+        # Only what snapshots are going to free: what is kept behind them would hold it for ever.
+        to_free = sum(group.log_bytes_since_snapshot for group in groups)
+        self._host.set_log_full(to_free > HELD_FACTOR * in_memory_max)
         rested = 0
         for group in groups:
             if group.is_removed or group.installing:
@@ -90,6 +92,8 @@ class Snapshots:
             if group.applied_index + 1 < group.log.first_index:
                 continue  # Its leader's snapshot has come, and is installed at the next turn.
             if group.applied_index <= group.snapshot_index:
+                if in_memory > in_memory_max and group.log.first_index <= group.snapshot_index:
+                    in_memory -= self._free(group, group.snapshot_index)
                 continue
             grown = group.log_bytes_since_snapshot
             at_rest = self._is_at_rest(group) and grown >= REST_BYTES_MIN and not rested
@@ -103,7 +107,15 @@ class Snapshots:
                 before = group.log.log_bytes
                 if not await self._snapshot(group):
                     return  # The next one would not fare better; the next pass tries again.
+                if in_memory > in_memory_max and group.log.first_index <= group.snapshot_index:
+                    self._free(group, group.snapshot_index)
                 in_memory -= before - group.log.log_bytes
+
+    def _free(self, group: ReplicaGroup, index: int) -> int:
+        """Drop the log up to `index`, which a snapshot covers; the bytes that it took."""
+        before = group.log.log_bytes
+        self._compact(group, index)
+        return before - group.log.log_bytes
 
     def forget(self, group_id: int) -> None:
         """The group has left this node."""

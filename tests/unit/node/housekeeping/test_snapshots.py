@@ -207,12 +207,27 @@ def test_beyond_its_memory_the_largest_logs_are_snapshotted_and_at_twice_as_much
     snapshot(world)
     assert world.told() == [("save", 1, 1000), ("compacted", 1, 1000)]
     assert not world.host.log_is_full
-    world.logs[2].log_bytes = 13 << 20
+    world.logs[2].log_bytes = 22 << 20
+    grow(world, 2, size=21 << 20)
     snapshot(world)
     assert world.host.log_is_full
-    world.logs[2].log_bytes = 1 << 20
+    snapshot(world)
+    assert not world.host.log_is_full, "the snapshot was taken"
+
+
+def test_what_is_kept_behind_snapshots_holds_nothing_up() -> None:
+    """It goes when the budget is short."""
+    world = World(1, 2)
+    world.keeper.snapshots._log_memory_bytes = 1 << 10
+    for group_id in (1, 2):
+        grow(world, group_id, size=10)
+    snapshot(world)
+    for group_id in (1, 2):
+        world.logs[group_id].log_bytes = 60 << 10
+        del world.logs[group_id].compacted[:]
     snapshot(world)
     assert not world.host.log_is_full
+    assert [world.logs[n].compacted[-1] for n in (1, 2)] == [1000, 1000]
 
 
 def test_few_entries_are_kept_behind_the_snapshot_of_a_small_state() -> None:
