@@ -55,10 +55,8 @@ Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int, int
 
 
 class GroupHost:
-    """What a group needs of the process it lives in.
-
-    A class and no `Protocol`: each batch asks it, and mypyc reads the fields of a class directly.
-    """
+    """What a group needs of the process it lives in. A class and no `Protocol`: each batch asks it,
+    and mypyc reads the fields of a class directly."""
 
     bytes_used: int
     clock: Clock
@@ -183,8 +181,12 @@ class ReplicaGroup:
     @property
     def evicts(self) -> bool:
         """Whether what does not fit here takes the place of other items; if not, it is refused."""
-        may_evict = self.host.evicts and self.host.may_use_new_ops
-        return may_evict and self.share_bytes > 0 and self.is_leader
+        return self.share_bytes > 0 and self.may_evict
+
+    @property
+    def may_evict(self) -> bool:
+        """It evicts once it has a share."""
+        return self.host.evicts and self.host.may_use_new_ops and self.is_leader
 
     def now_ms(self) -> int:
         """Cluster time: what a leader stamps, and by which every replica tells what has ended.
@@ -437,9 +439,8 @@ class ReplicaGroup:
     # -- snapshots ---------------------------------------------------------------------
 
     def restoring(self, snapshot: SnapshotSource) -> Iterator[int]:
-        """Replace the state by a snapshot's, a piece in each step; the last step replaces it. The
-        log is told by the caller, who lets nothing be applied meanwhile.
-        """
+        """Replace the state by a snapshot's, a piece in each step, as a whole in the last one. The
+        caller tells the log, and lets nothing be applied meanwhile."""
         machine = self.machine
         before = machine.bytes_used
         yield from machine.restoring(snapshot.pieces)

@@ -66,6 +66,10 @@ class MemoryRoom:
         """Whether a command that stores `size` bytes of key and value is refused at this leader.
         `item_bytes`: what all items of the node take.
         """
+        if not group.share_bytes and group.may_evict:
+            # Until the first round, soon after the start: what it has, and half of what is free.
+            left: int = self.memory_bytes - self.used_bytes(item_bytes)
+            group.share_bytes = group.machine.memory_bytes + max(1, left // 2)
         if group.evicts:
             return size * LARGE_PARTS > group.share_bytes and not self._fits(group, size)
         if self.used_bytes(item_bytes) + size > self.memory_bytes:

@@ -156,7 +156,7 @@ class EvictionQueue:
 
     def tick(self, now_ms: int) -> None:
         """It is this time, cluster time in milliseconds; accesses are of its second."""
-        now_s = now_ms // 1000
+        now_s = max(1, now_ms // 1000)  # A second of 0 would mean that there is none.
         if now_s == self._now_s:
             return
         self._now_s = now_s

@@ -212,7 +212,8 @@ def test_what_cannot_join_says_why_and_changes_nothing(tmp_path: Path) -> None:
     with elastic(tmp_path) as cluster:
         cluster.joiner("b").start()
         wait_until("b is known", lambda: cluster.names(cluster.a) == ["a", "b"])
-        new = ("--name", "x", "--data-dir", str(tmp_path / "x"), "--join", cluster.seed)
+        named = ("--name", "x", "--data-dir", str(tmp_path / "x"))
+        new = (*named, "--join", cluster.seed)
 
         assert "does not know the secret of cluster" in refused(1, cluster, *new, secret=wrong)
         taken = (*new, "--name", "b")
@@ -223,13 +224,13 @@ def test_what_cannot_join_says_why_and_changes_nothing(tmp_path: Path) -> None:
         )
         elsewhere = (*new, "--advertise-peer", cluster.seed)
         assert "another one, answers there" in refused(1, cluster, *elsewhere)
-        client_port = (*new, "--join", f"{HOST}:{cluster.a.port}")
+        client_port = (*named, "--join", f"{HOST}:{cluster.a.port}")
         assert "is an address for memcached clients" in refused(1, cluster, *client_port)
         with socket.create_server((HOST, 0)) as other:
             # Another service: it says what it is, as many do.
             port = other.getsockname()[1]
             with _greeting(other, b"220 mail ready\r\n"):
-                service = (*new, "--join", f"{HOST}:{port}")
+                service = (*named, "--join", f"{HOST}:{port}")
                 assert "is not the peer address of a member" in refused(1, cluster, *service)
         assert cluster.names(cluster.a) == ["a", "b"], "nothing was changed"
 

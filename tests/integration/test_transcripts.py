@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Cluster, NodeProcess, running_node
+from tests.support.processes import Cluster, NodeProcess, running_node, wait_until
 from tests.support.transcripts import Case, load, play
+from tests.support.wire import Wire
 
 CASES = load(Path(__file__).parents[1] / "conformance" / "transcripts")
 WAITS = [case for case in CASES if case.waits]
 WAITING = [case for case in WAITS if "fine" not in case.tags]  # Those need a clock of their own.
+NODES_AT_ONCE = 8  # Each needs a second of processor to start.
 AT_ONCE = [case for case in CASES if case not in WAITS]
 ON_A_CLUSTER = [case for case in AT_ONCE if "alone" not in case.tags]
 # The others of the waiting cases differ in the store only, which is the same behind every node.
@@ -34,14 +36,21 @@ def test_each_node_of_a_cluster(case: Case, name: str, cluster: Cluster) -> None
     play(case, cluster[name].port, others=[node.port for node in cluster.others(name)])
 
 
+def _evicts(wire: Wire) -> bool:
+    """The map has the form with which eviction came, and all meta commands."""
+    return wire.stats(b"settings")["evictions"] == "on"
+
+
 def test_waiting_on_one_node(tmp_path: Path) -> None:
-    """The cases that wait, side by side, each on a node of its own."""
+    """The cases that wait, some of them side by side, each on a node of its own."""
 
     def one(case: Case) -> None:
         with running_node(tmp_path / str(WAITING.index(case))) as node:
+            with node.wire() as wire:
+                wait_until("the meta commands are in force", lambda: _evicts(wire))
             play(case, node.port)
 
-    with ThreadPoolExecutor(len(WAITING)) as pool:
+    with ThreadPoolExecutor(NODES_AT_ONCE) as pool:
         for done in [pool.submit(one, case) for case in WAITING]:
             done.result()
 

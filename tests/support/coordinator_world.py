@@ -43,7 +43,8 @@ class ScriptedGroup:
         self.leader_id = 0
         self.term = 1
         self.lease = True
-        self.evicts = False
+        self.evicts = self.may_evict = False
+        self.share_bytes = 0
         self.machine = ShardStore()
         self.submitted: list[tuple[Any, ...]] = []
         self.waiters: list[Any] = []

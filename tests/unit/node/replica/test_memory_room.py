@@ -31,11 +31,29 @@ class Group:
         self.growing_bytes = 0
         self.machine = Machine()
         self.machine.memory_bytes = used
-        self.evicts = True
+        self.may_evict = True
+
+    @property
+    def evicts(self) -> bool:
+        return self.may_evict and self.share_bytes > 0
 
 
 def refuses(room: MemoryRoom, group: Any, size: int, item_bytes: int = 0) -> bool:
     return room.refuses(group, size, item_bytes)
+
+
+def test_before_the_first_round_a_shard_may_have_half_of_what_is_free(room: MemoryRoom) -> None:
+    """A node that starts full refuses nothing that it may evict for."""
+    group = Group(share=0, used=10 * MIB)
+    assert not refuses(room, group, 1000, 44 * MIB)
+    assert group.share_bytes == 20 * MIB
+    full = Group(share=0, used=10 * MIB)
+    assert not refuses(room, full, 1000, 70 * MIB)
+    assert full.share_bytes == 10 * MIB + 1
+    keeps = Group(share=0)
+    keeps.may_evict = False
+    assert refuses(room, keeps, 1000, 64 * MIB)
+    assert keeps.share_bytes == 0
 
 
 @pytest.fixture
@@ -48,7 +66,7 @@ def room() -> MemoryRoom:
 
 def test_without_eviction_the_nodes_memory_decides_tables_included(room: MemoryRoom) -> None:
     group = Group()
-    group.evicts = False
+    group.may_evict = False
     assert not refuses(room, group, MIB, 63 * MIB)
     assert refuses(room, group, MIB + 1, 63 * MIB)
     room.table_bytes = 1
@@ -60,7 +78,7 @@ def test_without_eviction_the_nodes_memory_decides_tables_included(room: MemoryR
 def test_without_eviction_what_is_free_on_other_nodes_counts_as_well(room: MemoryRoom) -> None:
     room.free_bytes = {OTHER: 100}
     one, other = Group(GROUP), Group(OTHER)
-    one.evicts = other.evicts = False
+    one.evicts = other.may_evict = False
     assert refuses(room, other, 101)
     assert not refuses(room, one, 60), "not there, but this node cannot tell"
     assert not refuses(room, other, 40)

@@ -352,3 +352,15 @@ def test_the_keys_are_those_of_the_items_and_the_tables_are_counted() -> None:
     assert {id(key) for key in shelf.queue.small} == keys
     assert shelf.queue.memory_bytes >= sys.getsizeof(shelf.queue.small)
     assert shelf.queue.memory_bytes < 100 * len(shelf.items)
+
+
+def test_an_access_in_the_first_second_of_a_cluster_is_one() -> None:
+    """Cluster time begins at 0."""
+    items = {b"k": b"\x00" * 17 + b" 0 1\r\nx\r\n"}
+    queue = EvictionQueue(items)
+    queue.tick(0)
+    queue.added(b"k", 100)
+    assert queue.hint(b"k") == (False, 1)
+    queue.note_hit(b"k")
+    queue.tick(5_000)
+    assert queue.hint(b"k") == (True, 1)
