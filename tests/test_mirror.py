@@ -98,7 +98,6 @@ THEMES: dict[str, str] = {
     _TIMING: "when replicas stand for election",
     _STALENESS: "stamps of heartbeats, from the leader to the replica and back",
     _BIRTH: "replicas that are born empty, and those that have lost entries",
-    _LEARNER: "learners whose log nobody can do without",
     "tests/unit/node/clients/test_once_prefix.py": "`cluster once`, from the connection to the log",
     "tests/unit/node/test_main.py": "the command `quorumcached` as a process",
     "tests/unit/node/test_operations_document.py": "docs/operations.md names all that there is",
