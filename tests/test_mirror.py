@@ -24,7 +24,6 @@ UNIT = "tests/unit/"
 _RAFT = "tests/unit/node/consensus/raft/test_raft_"
 _PAPER, _SAFETY, _FLOW = f"{_RAFT}paper.py", f"{_RAFT}safety.py", f"{_RAFT}flow.py"
 _TIMING, _STALENESS, _BIRTH = f"{_RAFT}timing.py", f"{_RAFT}staleness.py", f"{_RAFT}birth.py"
-_LEARNER = f"{_RAFT}learner.py"
 _ONLY_TYPES = "declares types and runs no code; this tests what implements them"
 _ONLY_CLASSES = "classes of errors without code; this tests when they are raised"
 
@@ -38,7 +37,7 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
     "node/consensus/raft/core.py": ((_PAPER, _SAFETY), "every theme of Raft passes it"),
     "node/consensus/raft/state.py": ((_PAPER, _SAFETY), "what the other modules of Raft share"),
     "node/consensus/raft/roles.py": ((_PAPER, _TIMING), "who becomes what, and when"),
-    "node/consensus/raft/election.py": ((_PAPER, _TIMING, _SAFETY, _LEARNER), "elections"),
+    "node/consensus/raft/election.py": ((_PAPER, _TIMING, _SAFETY), "elections"),
     "node/consensus/raft/proposals.py": ((_PAPER, _SAFETY), "what a leader takes into its log"),
     "node/consensus/raft/replication.py": ((_PAPER, _FLOW), "appends, and how many at a time"),
     "node/consensus/raft/commit.py": ((_PAPER, _SAFETY), "which entries are committed"),
