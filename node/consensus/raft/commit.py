@@ -31,8 +31,6 @@ def maybe_commit(r: RaftState) -> None:
         renew_lease(r)
         if r.configuration.voters_outgoing and not r.pending_config_index:
             configuration_committed(r)  # our predecessor did not get to leave the joint one
-        elif not r.pending_config_index and not r.configuration.is_voter(r.replica_id):
-            configuration_committed(r)  # a learner that stood: the voters have its log by now
     if r.pending_config_index and index >= r.pending_config_index:
         configuration_committed(r)
 

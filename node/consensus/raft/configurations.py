@@ -7,15 +7,9 @@ is not 0, is a fourth part: `b"1,2,3;4;;17"`.
 
 from __future__ import annotations
 
-from typing import Final
-
 from quorumcache.node.consensus.progress import Progress
 from quorumcache.node.consensus.raft.state import RaftState
 from quorumcache.node.consensus.values import Configuration, Index, ReplicaId
-
-ASKED_ELECTIONS: Final = 4
-"""A learner that was asked for its vote may stand for so many election timeouts: its own timeout
-takes up to two, and whoever asked does so again within two."""
 
 
 def encode_configuration(configuration: Configuration) -> bytes:
@@ -89,8 +83,6 @@ def is_promotable(r: RaftState) -> bool:
         return False
     if r.configuration.is_voter(r.replica_id):
         return True
-    if r.ticks - r.asked_tick < ASKED_ELECTIONS * r.config.election_ticks:
-        return r.replica_id in r.configuration.learners
     index = r.configurations[-1][0]
     return (
         index > r.commit_index

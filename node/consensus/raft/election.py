@@ -203,8 +203,6 @@ def handle_pre_vote(r: RaftState, sender: ReplicaId, m: PreVote) -> None:
             # vote.
             become_follower(r, r.term, 0)
     else:
-        if m.term > r.term and not r.log.is_up_to_date(m.last_index, m.last_term):
-            r.asked_tick = r.ticks
         send_durable(r, sender, PreVoteReply(r.term, False))
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import deque
 from random import Random
-from typing import Final
 
 from quorumcache.node.consensus.api import ConsensusConfig, ReplicatedLog
 from quorumcache.node.consensus.lease import NEVER_NS, lease_ns, promise_ns
@@ -36,9 +35,6 @@ from quorumcache.node.consensus.values import (
     Term,
 )
 
-NEVER_ASKED: Final = -(1 << 62)
-"""An `asked_tick` before all time."""
-
 
 class IncomingSnapshot:
     """A snapshot that is arriving in chunks. `key` tells it from any other."""
@@ -58,7 +54,6 @@ class RaftState(ReplicatedLog):
 
     __slots__ = (
         "append_due",
-        "asked_tick",
         "commit_index",
         "config",
         "configuration",
@@ -174,9 +169,6 @@ class RaftState(ReplicatedLog):
         and is independent of term and role: a newer term does not end it."""
         self.heard_ns = NEVER_NS
         """Clock at the first tick after heard_tick, so never before the true moment."""
-        self.asked_tick = NEVER_ASKED
-        """Learner: when a replica whose log is behind ours last asked for our vote (see
-        `configurations.is_promotable`)."""
         self.timer_tick = 0
         """When the election timer was last restarted for another reason."""
         self.timeout_ticks = 0
