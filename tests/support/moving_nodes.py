@@ -31,6 +31,7 @@ from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.peers.items import CONSENSUS_KINDS
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
 from quorumcache.node.settings.config import NodeConfig
@@ -121,6 +122,7 @@ class MovingNode:
             preferred_leader=self._preferred_leader,
             is_up=self.world.is_up,
             fitness=fitness(self.clock),
+            memory=MemoryRoom(CONFIG.memory_bytes),
         )
         self.remover = ReplicaRemover(
             host=host, local_state=self.state, forget=self._forget, on_fatal=self._fatal
