@@ -83,7 +83,7 @@ class ClientConfig:
             if each.name not in ("read_level", "sessions", "credentials"):
                 most = TIME_MS_MAX if each.name.endswith("_ms") else _MOST[each.name]
                 whole(each.name, getattr(self, each.name), 1, most)
-        if self.credentials and not is_credentials(self.credentials):
+        if self.credentials != "" and not is_credentials(self.credentials):
             raise InvalidArgument("credentials must be user:password, without spaces")
         if self.backoff_first_ms > self.backoff_max_ms:
             raise InvalidArgument(

@@ -24,6 +24,7 @@ from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
+from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.replica.starter import ReplicaStarter
 from quorumcache.node.settings.config import NodeConfig
@@ -93,6 +94,7 @@ class Life:
             preferred_leader=lambda group_id: 1,
             is_up=lambda node_id: True,
             fitness=fitness(clock),
+            memory=MemoryRoom(CONFIG.memory_bytes),
         )
         self.remover = ReplicaRemover(
             host=self.host,
