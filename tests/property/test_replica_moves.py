@@ -330,7 +330,7 @@ def test_a_low_rate_does_not_keep_a_busy_group_from_arriving() -> None:
         client = await settle(world)
         for node in world.nodes.values():
             node.host.copy_rate.bytes_per_second = 20_000
-            node.keeper.snapshots._log_bytes_max = lambda: 1 << 18  # type: ignore[method-assign]
+            node.keeper.snapshots._log_memory_bytes = 1 << 18
         world.move(GROUP, (1, 2, 4))
         await world.until(lambda: world.is_moved(GROUP, (1, 2, 4)), seconds=300)
         received = world.nodes[4].host.counters.snapshots_received
