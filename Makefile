@@ -27,11 +27,10 @@ IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --dur
 # compiled: the simulation itself, the client, placement, how a process starts and is installed.
 WHOLE_NODES := tests/unit/node/consensus tests/property tests/scenarios tests/simulation tests/conformance tests/integration
 LEFT_OUT := $(addprefix simulation/test_,bounds command configurations detection detection_expiry \
-	directory elections fitness joining linearizability loop map_watch model_time network schedule \
+	directory elections fitness joining large linearizability loop map_watch model_time network schedule \
 	shape shrink time)
-LEFT_OUT += $(addprefix property/test_,apply_purity client_arguments eviction_room forwarded_once forwarding \
-	meta_like_memcached moves \
-	placement reply_parser steering)
+LEFT_OUT += $(addprefix property/test_,apply_purity client_arguments eviction_room forwarded_once \
+	forwarding meta_like_memcached moves placement reply_parser steering)
 LEFT_OUT += $(addprefix integration/test_,client_advice client_fork installed join mixed_versions \
 	secret streams supervisor)
 COMPILED_TESTS := $(WHOLE_NODES) $(patsubst %,--ignore=tests/%.py,$(LEFT_OUT))
