@@ -205,8 +205,8 @@ def test_evictions_are_counted_told_and_watched(tmp_path: Path) -> None:
                 rb" size=5000\n",
                 line,
             ), line
-        found, items = wire.stats(), wire.stats(b"items")
-        assert items["items:1:evicted"] == found["evictions"]
+        items, found = wire.stats(b"items"), wire.stats()
+        assert 0 < int(items["items:1:evicted"]) <= int(found["evictions"]), "it may go on"
         assert int(found["evicted_unfetched"]) > 0
         assert int(found["bytes"]) < 16 << 20
         # Nobody watches any more, and it goes on.
