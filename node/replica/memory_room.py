@@ -27,9 +27,6 @@ ITEM_EXTRA_BYTES: Final = 192
 WANTED_SECONDS: Final = 10
 """So long does a leader ask for the room that an item lacked: its client may try again."""
 
-EARLY_PARTS: Final = 16
-"""A shard that has no share yet may have one part of so many of what is free."""
-
 LENT_PARTS: Final = 4
 """Of what a shard was lent, one part of so many is called back in a second."""
 
@@ -60,8 +57,6 @@ class MemoryRoom:
         self.wanted: dict[int, tuple[int, int]] = {}
         """Bytes that a group wants to be able to hold, and for how many seconds more."""
         self._lent: dict[int, int] = {}
-        self._early_bytes = 0
-        """What shards without a share were given since the last round."""
 
     def used_bytes(self, item_bytes: int) -> int:
         """What all items take with their tables. `item_bytes`: without them."""
@@ -72,11 +67,9 @@ class MemoryRoom:
         `item_bytes`: what all items of the node take.
         """
         if not group.share_bytes and group.may_evict:
-            # Until the first round, soon after the start: what it has, and a part of what is free.
-            left: int = self.memory_bytes - self.used_bytes(item_bytes) - self._early_bytes
-            part = max(1, left // EARLY_PARTS)
-            self._early_bytes += part
-            group.share_bytes = group.machine.memory_bytes + part
+            # Until the first round, soon after the start: what it has, and half of what is free.
+            left: int = self.memory_bytes - self.used_bytes(item_bytes)
+            group.share_bytes = group.machine.memory_bytes + max(1, left // 2)
         if group.evicts:
             return size * LARGE_PARTS > group.share_bytes and not self._fits(group, size)
         if self.used_bytes(item_bytes) + size > self.memory_bytes:
@@ -115,7 +108,6 @@ class MemoryRoom:
 
     def pass_second(self) -> None:
         """A part of what was lent is called back, and old wishes are forgotten."""
-        self._early_bytes = 0
         self._stored_before, self._stored_bytes = self._stored_bytes, 0
         for group_id, lent in list(self._lent.items()):
             left = lent - -(-lent // LENT_PARTS)
