@@ -78,7 +78,7 @@ def test_without_eviction_the_nodes_memory_decides_tables_included(room: MemoryR
 def test_without_eviction_what_is_free_on_other_nodes_counts_as_well(room: MemoryRoom) -> None:
     room.free_bytes = {OTHER: 100}
     one, other = Group(GROUP), Group(OTHER)
-    one.evicts = other.may_evict = False
+    one.may_evict = other.may_evict = False
     assert refuses(room, other, 101)
     assert not refuses(room, one, 60), "not there, but this node cannot tell"
     assert not refuses(room, other, 40)
