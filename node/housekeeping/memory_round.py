@@ -85,6 +85,7 @@ class MemoryRound:
         self._told: dict[int, Told] = {}
         self._to_tidy: list[ReplicaGroup] = []
         self._per_look = 0
+        room.decide_now = self.decide
 
     # -- tables --------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ shards give the memory back together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.replica.evicting import memory_ahead
@@ -32,6 +33,10 @@ LENT_PARTS: Final = 4
 
 LENT_BYTES_MIN: Final = 4 << 10
 """Less than this is called back as a whole."""
+
+
+def _nothing() -> None:
+    """Stands in for a round that is not there."""
 
 
 class MemoryRoom:
@@ -57,6 +62,8 @@ class MemoryRoom:
         self.wanted: dict[int, tuple[int, int]] = {}
         """Bytes that a group wants to be able to hold, and for how many seconds more."""
         self._lent: dict[int, int] = {}
+        self.decide_now: Callable[[], None] = _nothing
+        """Gives every shard here its share at once."""
 
     def used_bytes(self, item_bytes: int) -> int:
         """What all items take with their tables. `item_bytes`: without them."""
@@ -67,9 +74,7 @@ class MemoryRoom:
         `item_bytes`: what all items of the node take.
         """
         if not group.share_bytes and group.may_evict:
-            # Until the first round, soon after the start: what it has, and half of what is free.
-            left: int = self.memory_bytes - self.used_bytes(item_bytes)
-            group.share_bytes = group.machine.memory_bytes + max(1, left // 2)
+            self.decide_now()  # It leads since the last round, or there was none yet.
         if group.evicts:
             return size * LARGE_PARTS > group.share_bytes and not self._fits(group, size)
         if self.used_bytes(item_bytes) + size > self.memory_bytes:

@@ -42,18 +42,23 @@ def refuses(room: MemoryRoom, group: Any, size: int, item_bytes: int = 0) -> boo
     return room.refuses(group, size, item_bytes)
 
 
-def test_before_the_first_round_a_shard_may_have_half_of_what_is_free(room: MemoryRoom) -> None:
-    """A node that starts full refuses nothing that it may evict for."""
+def test_a_shard_without_a_share_gets_one_before_anything_is_refused(room: MemoryRoom) -> None:
+    """A node that has just started waits for no round, be it empty or full since before."""
     group = Group(share=0, used=10 * MIB)
-    assert not refuses(room, group, 1000, 44 * MIB)
-    assert group.share_bytes == 20 * MIB
-    full = Group(share=0, used=10 * MIB)
-    assert not refuses(room, full, 1000, 70 * MIB)
-    assert full.share_bytes == 10 * MIB + 1
+    decided: list[int] = []
+
+    def decide() -> None:
+        decided.append(1)
+        group.share_bytes = 8 * MIB
+
+    room.decide_now = decide
+    assert not refuses(room, group, 1000, 70 * MIB)
+    assert not refuses(room, group, 1000, 70 * MIB)
+    assert decided == [1]
     keeps = Group(share=0)
     keeps.may_evict = False
     assert refuses(room, keeps, 1000, 64 * MIB)
-    assert keeps.share_bytes == 0
+    assert decided == [1]
 
 
 @pytest.fixture
