@@ -27,13 +27,14 @@ from itertools import islice
 from sys import getsizeof
 from typing import Final, cast
 
+from mmh3 import mmh3_x64_128_digest
+
 from quorumcache.node.state_machine import Eviction
 from quorumcache.node.store.commands import OP_EVICT, own_command
 from quorumcache.node.store.ghosts import GhostTable
 from quorumcache.node.store.hot_keys import HotKeys
 from quorumcache.node.store.item import cas_unique, item_cost
 from quorumcache.node.store.tables import shrink
-from quorumcache.ring.hashing import key_token
 
 SMALL_PARTS: Final = 10
 SMALL_PARTS_MIN: Final = 2
@@ -48,10 +49,6 @@ STEP_MAX: Final = 10
 
 GHOST_PARTS: Final = 2
 """Each queue remembers one ghost for so many items."""
-
-TOKEN_MASK: Final = (1 << 48) - 1
-"""Bits of a key's token that ghosts are known by. They fit a small int of compiled code, and the
-first bits are the same for all keys of a shard."""
 
 HITS_MAX: Final = 3
 """Hits that count. One in the small queue is enough to get to the main one."""
@@ -74,6 +71,17 @@ SHARED_MAX: Final = 4096
 
 _FETCHED: Final = 4
 _HITS: Final = 3
+
+_digest: Final = mmh3_x64_128_digest
+
+
+def _token(key: bytes) -> int:
+    """The last 48 bits of a key's token (`ring/hashing.py`): by them ghosts and hot keys are known.
+    They fit a small int of compiled code. The first bits are the same for all keys of a shard.
+    """
+    digest = _digest(key, 0)
+    low = digest[0] | digest[1] << 8 | digest[2] << 16
+    return low | digest[3] << 24 | digest[4] << 32 | digest[5] << 40
 
 
 class EvictionQueue:
@@ -175,7 +183,7 @@ class EvictionQueue:
 
     def _was_ghost(self, key: bytes, cost: int) -> bool:
         """Whether a key comes back from the ghosts. Its queue should have been larger."""
-        token = key_token(key) & TOKEN_MASK
+        token = _token(key)
         small, main = self._small_ghosts, self._main_ghosts
         if small.take(token):
             # The fewer ghosts a queue has, the more one of them tells.
@@ -244,7 +252,7 @@ class EvictionQueue:
 
     def _bury(self, key: bytes, ghosts: GhostTable) -> None:
         self._has_ghosts = True
-        ghosts.add(key_token(key) & TOKEN_MASK, len(self._items) // GHOST_PARTS)
+        ghosts.add(_token(key), len(self._items) // GHOST_PARTS)
 
     def clear(self) -> None:
         """All items are gone."""
@@ -305,7 +313,7 @@ class EvictionQueue:
         if self._hot_left < 0:
             self._hot = None
             return False
-        return hot.has(key_token(key))
+        return hot.has(_token(key))
 
     # -- victims -------------------------------------------------------------------------------
 

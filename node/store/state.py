@@ -37,7 +37,7 @@ from quorumcache.node.store.tables import shrink
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
 
-pack_unique = Struct(">Q").pack
+pack_unique: Final = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
 
 
