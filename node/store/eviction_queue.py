@@ -202,20 +202,21 @@ class EvictionQueue:
         """The item under a key is another one, or has another expiry. It counts as an access, but
         the new item was not fetched yet. One that was planned may stay: its unique has changed, or
         else its removal is applied all the same."""
-        main = self.main
-        stamp = main.get(key)
+        queue = self.main
+        stamp = queue.get(key)
+        if stamp is None:
+            queue = self.small
+            stamp = queue.get(key)
+            if stamp is not None:
+                self.small_bytes += cost - old_cost
         if stamp is not None:
-            main[key] = self._written[cast(int, stamp) & _HITS]
-            return
-        small = self.small
-        stamp = small.get(key)
-        if stamp is not None:
-            small[key] = self._written[cast(int, stamp) & _HITS]
-            self.small_bytes += cost - old_cost
+            new = self._written[cast(int, stamp) & _HITS]
+            if new is not stamp:
+                queue[key] = new
             return
         if self.planned.pop(key, None) is not None:
             self.planned_bytes -= old_cost
-        main[key] = self._new
+        self.main[key] = self._new
 
     def removed(self, key: bytes, cost: int) -> None:
         """The item under a key, of this cost, is gone."""
