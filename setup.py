@@ -45,7 +45,9 @@ ROOMS = {
         " peer"
     ),
     "protocol": "*",
-    "replica": "evicting group host installing memory_room pacing snapshotting",
+    "replica": (
+        "evicting group host installing memory_room pacing read_rounds snapshotting ticking"
+    ),
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",

@@ -144,7 +144,7 @@ class ClientContext:
         self.reply_bytes_max: int = REPLY_BYTES_MAX
         """The present share of each connection in what all may hold, see `server.py`."""
         self.write_room = WriteRoom()
-        self.value_limits = ValueLimits(lambda: coordinator.host.may_use_new_ops)
+        self.value_limits = ValueLimits(coordinator.new_ops.may_begin)
         """Which values of clients go in pieces."""
         self.controls = controls
         self.events = ClientEvents(counters, monotonic_ns, controls.wall_ms)

@@ -202,8 +202,11 @@ def _flush_all(conversation: Conversation, request: FlushAll) -> None:
 
 
 def _stats(conversation: Conversation, request: Stats) -> None:
-    conversation.counters.cmd_other += 1
-    _reply_checked(conversation, conversation.context.stats(request.args))
+    if conversation.alone(request):  # It tells of all that came before it.
+        conversation.counters.cmd_other += 1
+        reply = conversation.context.stats(request.args)
+        conversation.ended_alone()
+        _reply_checked(conversation, reply)
 
 
 def _version(conversation: Conversation, request: Version) -> None:

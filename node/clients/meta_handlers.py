@@ -13,7 +13,6 @@ from quorumcache.node.clients.meta_args import (
     meta_set_args,
 )
 from quorumcache.node.clients.meta_requests import (
-    NEEDS_UPGRADE,
     MetaDebugging,
     MetaGetting,
 )
@@ -148,13 +147,10 @@ def meta_noop(conversation: Conversation, request: MetaNoop) -> None:
 def _may_write(conversation: Conversation, size: int) -> bool:
     """Whether a write may begin; if not, it is answered."""
     context = conversation.context
-    if not context.coordinator.host.may_use_new_ops:
-        refusal = Failure(NEEDS_UPGRADE, outcome_known=True)
-    elif not context.write_room.has_room(size):
-        conversation.counters.writes_refused += 1
-        refusal = Failure(TOO_MANY_WRITES, outcome_known=True)
-    else:
+    if context.write_room.has_room(size):
         return True
+    conversation.counters.writes_refused += 1
+    refusal = Failure(TOO_MANY_WRITES, outcome_known=True)
     conversation.replies.reply(context.failed(refusal))
     return False
 

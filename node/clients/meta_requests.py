@@ -53,10 +53,6 @@ from quorumcache.node.store.results import (
     shown_item,
 )
 
-NEEDS_UPGRADE: Final = (
-    "some nodes do not know the meta commands that change items: finish the upgrade"
-)
-
 VALUE_GONE: Final = "the value was replaced before it could be sent"
 
 _NO_HINT: Final[Hint] = (0, 0)
@@ -199,9 +195,6 @@ class MetaGetting(MetaRetrieval):
         read = self.read
         assert read is not None
         coordinator = self.conversation.coordinator
-        if not coordinator.host.may_use_new_ops:
-            read.changed(Failure(NEEDS_UPGRADE, outcome_known=True))
-            return
         request = self.request
         coordinator.write(
             self.lane.group_id,

@@ -3,7 +3,8 @@
 In this order: the first map; what nodes tell of their addresses, and groups that have started; the
 changes that somebody asks for; the step that follows from the cluster's state (`ring/moves.py`);
 the map's second form, once every node can read it; that each connection has to prove the cluster's
-secret, once every node has.
+secret, once every node has. The first map has the second form already if all founders were heard to
+read it, which is soon after a founding.
 
 Every node with a seat in the directory runs a steward; only the one whose node leads group 0 acts.
 It proposes one whole new map at a time, by compare-and-set on the epoch (state.py), so a steward
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from quorumcache.node.telemetry.counters import Counters
 
 log = get_logger("directory")
+
+FIRST_MAP_TICKS: Final = 40
+"""How long (in calls of `tick`, 2 s) the first map waits until all founders were heard to read the
+second form. Writes wait for it, for longer."""
 
 STARTED_TICKS: Final = 10
 """How long (in calls of `tick`, half a second) it waits for more groups that have started."""
@@ -125,6 +130,8 @@ class Steward:
         self._resting: dict[str, int] = {}
         """Decisions that failed: calls of `tick` until each is tried again."""
         self._complained = ""
+        self._first_map_ticks = 0
+        """Calls of `tick` for which the first map has waited."""
         self._started = 0
         """Shards whose groups have started, as their leaders told; a bit each."""
         self._ticks_waited = 0
@@ -180,7 +187,9 @@ class Steward:
         if self._pending:
             return
         if present is None:
-            self._propose(self._first_map().to_bytes())
+            first = self._first_map()
+            if first is not None:
+                self._propose(first.to_bytes())
             return
         for name, decide in self._decisions:
             data = self._decided(name, decide, present)
@@ -232,8 +241,13 @@ class Steward:
             return present.with_nodes(changed)
         return None
 
-    def _first_map(self) -> ClusterMap:
+    def _first_map(self) -> ClusterMap | None:
         first = self._record.first_map()
+        if not self._unread_by(first):
+            first = self._raised(first)
+        elif self._first_map_ticks < FIRST_MAP_TICKS:
+            self._first_map_ticks += 1
+            return None
         event(
             log,
             "info",

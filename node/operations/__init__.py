@@ -2,6 +2,6 @@
 
 Reading order: `failure`, `numbering`, `order`, `operation`, `meta_read`, `read_levels`,
 `read_values` (large values that readers are at), `stand_ins`, `serving` (where the replica is),
-`leaders` (where it is believed to be), `held`, `forwards`, `forward_forms`, `deadlines`,
+`leaders` (where it is believed to be), `new_ops`, `held`, `forwards`, `forward_forms`, `deadlines`,
 `piece_reads`, `relays`, `sessions`, `coordinator`.
 """

@@ -34,6 +34,7 @@ from quorumcache.node.operations.forwards import Forwards
 from quorumcache.node.operations.held import Held
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.meta_read import MetaRead
+from quorumcache.node.operations.new_ops import FIRST_NEW_OP, NewOps
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import (
     Operation,
@@ -106,6 +107,7 @@ class Coordinator(OperationOwner):
         self.pieces = PieceReads(serving, self.forwards, self.deadlines)
         self.relays = Relays(serving, leaders, self.forwards, self.deadlines)
         self.turns = Turns()
+        self.new_ops = NewOps(serving.host, leaders)
         self._held = Held()
         self._next_look_ns = 0
 
@@ -132,17 +134,8 @@ class Coordinator(OperationOwner):
         `identity`: the client's own (session, sequence, floor), in place of one of this node.
         `deadline_ns`: of a request that had to wait in its connection; 0 = it begins now.
         """
-        write = Write(
-            self,
-            group_id,
-            deadline_ns or self.deadline_ns(),
-            op,
-            key,
-            args,
-            size,
-            done,
-            identity,
-        )
+        until_ns = deadline_ns or self.deadline_ns()
+        write = Write(self, group_id, until_ns, op, key, args, size, done, identity)
         write.after = after
         self.begin(write, deadline_ns != 0)
         return write
@@ -227,6 +220,8 @@ class Coordinator(OperationOwner):
         group = self.host.groups.get(operation.group_id)
         is_local = group is not None and group.is_leader
         if isinstance(operation, Write):
+            if operation.op >= FIRST_NEW_OP and self.new_ops.stops(operation):
+                return
             if (
                 operation.session is None
                 and operation.identity is None

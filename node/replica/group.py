@@ -20,6 +20,7 @@ from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta, SnapshotSource
 from quorumcache.node.replica.evicting import EvictingHost, make_room
+from quorumcache.node.replica.read_rounds import ReadRounds
 from quorumcache.node.state_machine import (
     Command,
     ReadWaiter,
@@ -75,10 +76,8 @@ class ReplicaGroup:
 
     __slots__ = (
         "_inflight_bytes",
-        "_next_context",
         "_proposed",
-        "_reading",
-        "_reads_at",
+        "_rounds",
         "applied_index",
         "dirty",
         "fresh_ns",
@@ -145,13 +144,9 @@ class ReplicaGroup:
         """Commands of this turn, with their waiters and cost: `propose_pending` takes them."""
         self._proposed: dict[int, Proposed] = {}
         self._inflight_bytes = 0
-        self._next_context = 1
         self.reads_queued: list[ReadWaiter] = []
         """Waiting for the next read round of the coming turn."""
-        self._reading: dict[int, list[ReadWaiter]] = {}
-        """Read rounds under way, by context."""
-        self._reads_at: list[tuple[int, list[ReadWaiter]]] = []
-        """Confirmed reads that wait until `applied_index` reaches their read index."""
+        self._rounds = ReadRounds(log)
 
     # -- what others ask ---------------------------------------------------------------
 
@@ -231,7 +226,7 @@ class ReplicaGroup:
                 proposed += 0 if why else 1
         if self.reads_queued:
             waiters, self.reads_queued = self.reads_queued, []
-            self._start_read_round(waiters)
+            self._rounds.start(waiters, self.host.clock.monotonic_ns())
         return proposed
 
     def _propose(self, batch: list[tuple[Command, Waiter, int]], size: int, why: str) -> str:
@@ -297,33 +292,13 @@ class ReplicaGroup:
         if not self.dirty:
             self.host.mark_dirty(self)
 
-    def _start_read_round(self, waiters: list[ReadWaiter]) -> None:
-        context = self._next_context
-        self._next_context += 1
-        try:
-            self.log.request_read(context, self.host.clock.monotonic_ns())
-        except NotLeader as error:
-            for waiter in waiters:
-                waiter.on_refused(str(error))
-            return
-        self._reading[context] = waiters
-
     def reads_confirmed(self, context: int, read_index: int) -> None:
         """The log confirmed a read round: its reads run once `read_index` is applied."""
-        waiters = self._reading.pop(context, None)
-        if waiters is None:
-            return
-        if self.applied_index >= read_index:
-            for waiter in waiters:
-                waiter.on_readable()
-        else:
-            self._reads_at.append((read_index, waiters))
+        self._rounds.confirm(context, read_index, self.applied_index)
 
     def reads_failed(self, contexts: Iterable[int]) -> None:
         """The log can no longer confirm these rounds here."""
-        for context in contexts:
-            for waiter in self._reading.pop(context, ()):
-                waiter.on_refused("leadership changed")
+        self._rounds.fail(contexts)
 
     # -- what the log decided ----------------------------------------------------------
 
@@ -363,18 +338,8 @@ class ReplicaGroup:
                 self._lose(proposed)
         if is_new:  # What this process stamped is no later than its own reading.
             self.host.time.found(machine.last_now_ms, machine.last_wall_ms)
-        if self._reads_at:
-            self._release_reads()
-
-    def _release_reads(self) -> None:
-        waiting: list[tuple[int, list[ReadWaiter]]] = []
-        for read_index, waiters in self._reads_at:
-            if self.applied_index >= read_index:
-                for waiter in waiters:
-                    waiter.on_readable()
-            else:
-                waiting.append((read_index, waiters))
-        self._reads_at = waiting
+        if self._rounds.confirmed:
+            self._rounds.applied(self.applied_index)
 
     def update_lease(self) -> None:
         """Copy the log's lease, held back until this term's no-op is applied (thesis 6.4)."""
@@ -421,11 +386,9 @@ class ReplicaGroup:
         for item in proposed.values():
             self._lose(item)
         reads, self.reads_queued = self.reads_queued, []
-        for waiter_list in [reads, *self._reading.values(), *(w for _, w in self._reads_at)]:
-            for reader in waiter_list:
-                reader.on_refused(why)
-        self._reading = {}
-        self._reads_at = []
+        for reader in reads:
+            reader.on_refused(why)
+        self._rounds.refuse(why)
 
     def _lose(self, proposed: Proposed) -> None:
         self._inflight_bytes -= proposed[6]

@@ -29,6 +29,7 @@ from quorumcache.node.replica.evicting import VictimLog
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
 from quorumcache.node.replica.snapshotting import SnapshotSender
+from quorumcache.node.replica.ticking import Ticker
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
@@ -110,8 +111,7 @@ class ReplicaHost(GroupHost):
         self._dirty: list[ReplicaGroup] = []
         self._turn_scheduled = False
         self._flush_scheduled = False
-        self._ticks_done = clock.monotonic_ns() // (tick_ms * 1_000_000)
-        self._tick_handle: asyncio.TimerHandle | None = None
+        self.ticker = Ticker(loop, clock, tick_ms, self._pass_ticks, on_fatal)
         self._every_tick: list[Callable[[], None]] = []
 
     @property
@@ -212,29 +212,9 @@ class ReplicaHost(GroupHost):
     def start_ticking(self, every_tick: list[Callable[[], None]]) -> None:
         """Begin to pass time to the groups, and to `every_tick` after them."""
         self._every_tick = every_tick
-        self._ticks_done = self.clock.monotonic_ns() // (self.tick_ms * 1_000_000)
-        self._arm()
+        self.ticker.start()
 
-    def _arm(self) -> None:
-        tick_ns = self.tick_ms * 1_000_000
-        wait_ns = tick_ns - self.clock.monotonic_ns() % tick_ns
-        self._tick_handle = self.loop.call_later(wait_ns / 1e9 + 0.0002, self._tick)
-
-    def _tick(self) -> None:
-        if self.stopped:
-            return
-        try:
-            self._pass_time()
-        except BaseException as error:
-            self.on_fatal(error)  # A node without ticks would hold its promises for ever.
-            raise
-        self._arm()
-
-    def _pass_time(self) -> None:
-        now_ns = self.clock.monotonic_ns()
-        ticks = now_ns // (self.tick_ms * 1_000_000)
-        due = ticks - self._ticks_done
-        self._ticks_done = ticks
+    def _pass_ticks(self, now_ns: int, due: int) -> None:
         for _ in range(0 if self.disk_trouble else min(due, TICKS_AT_ONCE_MAX)):
             for group in self.groups.values():
                 log_ = group.log
@@ -245,9 +225,8 @@ class ReplicaHost(GroupHost):
                     self.mark_dirty(group)
                 elif group.led_term and log_.lease_until_ns > group.lease_until_ns:
                     group.update_lease()  # Alone: no answer of anybody else renews it.
-        if due:
-            for call in self._every_tick:
-                call()
+        for call in self._every_tick:
+            call()
 
     # -- the turn ----------------------------------------------------------------------
 
@@ -276,7 +255,7 @@ class ReplicaHost(GroupHost):
             ready = replica.ready()
             if ready.snapshot is not None:
                 if ready.messages:
-                    self.transport.send(group.group_id, ready.messages, self._ticks_done)
+                    self.transport.send(group.group_id, ready.messages, self.ticker.done)
                 self._install(group, ready)
                 continue
             if group.installing:
@@ -292,9 +271,9 @@ class ReplicaHost(GroupHost):
                     waiting.append((group, ready))
                 else:
                     late = ready.messages_after_append
-                    self.transport.send(group.group_id, late, self._ticks_done)
+                    self.transport.send(group.group_id, late, self.ticker.done)
             if ready.messages:
-                self.transport.send(group.group_id, ready.messages, self._ticks_done)
+                self.transport.send(group.group_id, ready.messages, self.ticker.done)
             if ready.committed_entries:
                 self.counters.entries_applied += len(ready.committed_entries)
                 group.apply(ready.committed_entries)
@@ -347,7 +326,7 @@ class ReplicaHost(GroupHost):
                 continue  # Its removal is under way: it promises nothing any more.
             group.unpersisted -= 1
             if ready.messages_after_append:
-                self.transport.send(group.group_id, ready.messages_after_append, self._ticks_done)
+                self.transport.send(group.group_id, ready.messages_after_append, self.ticker.done)
                 self.flush_soon()
             replica = group.log
             replica.persisted(ready.last_index, ready.last_term)
@@ -396,7 +375,7 @@ class ReplicaHost(GroupHost):
         try:
             assert ready.snapshot is not None
             group.log.snapshot_installed(ready.snapshot.meta)
-            self.transport.send(group.group_id, ready.messages_after_append, self._ticks_done)
+            self.transport.send(group.group_id, ready.messages_after_append, self.ticker.done)
             group.log.persisted(ready.last_index, ready.last_term)
             if held:
                 group.unpersisted += len(held)
@@ -446,5 +425,4 @@ class ReplicaHost(GroupHost):
         self.stopped = True
         self._sender.stop()
         self._installer.stop()
-        if self._tick_handle is not None:
-            self._tick_handle.cancel()
+        self.ticker.stop()

@@ -29,9 +29,15 @@ def test_no_flags_at_all(alone: NodeProcess) -> None:
     assert there == [alone.log_path.name], "it wrote into its working directory"
 
 
+def test_the_first_thing_that_a_new_node_hears_may_be_a_meta_command(tmp_path: Path) -> None:
+    with running_node(tmp_path) as node, node.wire() as wire:
+        assert wire.ask(b"ms k 1\r\nv") == b"HD\r\n"
+        assert wire.ask(b"ma n N0 J5 v\r\nmn") == b"VA 1\r\n"
+
+
 def test_memory_limit(tmp_path: Path) -> None:
     """What does not fit is refused as memcached with -M does; deleting makes room again."""
-    with running_node(tmp_path, "--memory", "1m") as node, node.wire() as wire:
+    with running_node(tmp_path, "--memory", "1m", "--no-evict") as node, node.wire() as wire:
         value = b"x" * 100_000
         stored = 0
         while (reply := wire.set(b"fill-%d" % stored, value)) == b"STORED\r\n":

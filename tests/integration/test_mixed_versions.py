@@ -17,6 +17,7 @@ from tests.support.load import load
 from tests.support.old_nodes import unpack_sources
 from tests.support.processes import HOST, Cluster, NodeProcess, running_cluster, wait_until
 
+REFUSED = b"SERVER_ERROR not done: some nodes do not know this command yet: finish the upgrade\r\n"
 SECRET = "the secret of this cluster"
 
 
@@ -110,6 +111,9 @@ def test_nodes_are_upgraded_one_by_one_and_set_back_under_load(tmp_path: Path, o
         restart(cluster, "b", None, "up-b")
         check_told_apart(cluster, old)
         assert forms(cluster) == {1}
+        with cluster["a"].wire() as wire:
+            for request in (b"ms k 1\r\nv", b"ma k N0", b"mg k N5", b"md k"):
+                assert wire.ask(request) == REFUSED
         restart(cluster, "a", old, "down-a")
         restart(cluster, "b", old, "down-b")
         assert forms(cluster) == {1}

@@ -756,7 +756,6 @@ def test_nodes_that_come_die_and_leave() -> None:
             return {name: count for name, count in watch.grown().items() if name in names}
 
         n1 = stage.node("n1")
-        await stage.until("form 2", lambda: n1.map is not None and n1.map.form == 2)
         await stage.until("starts", lambda: n1.map is not None and n1.map.started == 0b11)
         watch = Watch(*stage.up())
         present = n1.map

@@ -28,8 +28,7 @@ async def ask(node: Node, *words: str) -> tuple[int, bytes]:
     return answers[0]
 
 
-async def form_2(stage: Stage) -> None:
-    await stage.until("form 2", lambda: all(map_of(node).form == 2 for node in stage.up()))
+async def started(stage: Stage) -> None:
     await stage.until("starts", lambda: map_of(stage.node("n1")).started == 2**stage.shards - 1)
 
 
@@ -41,7 +40,7 @@ def moves(node: Node) -> dict[str, Any]:
 
 def test_a_drained_node_gives_away_its_shards_and_leaves_and_no_write_is_lost() -> None:
     async def scenario(stage: Stage) -> None:
-        await form_2(stage)
+        await started(stage)
         wire = await stage.connect("n1")
         keys = [stage.key(shard, number) for shard in range(2) for number in range(20)]
         for key in keys:
@@ -81,7 +80,7 @@ def test_a_drained_node_gives_away_its_shards_and_leaves_and_no_write_is_lost() 
 
 def test_a_node_that_was_removed_while_it_was_away_ends_when_it_comes_back() -> None:
     async def scenario(stage: Stage) -> None:
-        await form_2(stage)
+        await started(stage)
         lost = stage.nodes["n4"]
         lost.crash()
         n1 = stage.node("n1")
@@ -113,7 +112,7 @@ def test_a_larger_item_is_taken_as_soon_as_the_map_says_so() -> None:
     """Clients that are connected included, and at each node."""
 
     async def scenario(stage: Stage) -> None:
-        await form_2(stage)
+        await started(stage)
         store = b"set %b 0 0 100000\r\n" % stage.key(0) + b"x" * 100_000 + b"\r\n"
         wires = [await stage.connect(name) for name in stage.nodes]
         for wire in wires:
@@ -137,7 +136,7 @@ def test_a_change_survives_the_death_of_the_directorys_leader() -> None:
     """Whoever leads next goes on from the map alone."""
 
     async def scenario(stage: Stage) -> None:
-        await form_2(stage)
+        await started(stage)
         code, payload = await ask(stage.node("n2"), "drain", "n4")
         assert code == OK, payload
         leader = next(n for n in stage.up() if n.host.groups[0].is_leader)

@@ -28,10 +28,6 @@ async def found(stage: Stage, wire: Wire) -> list[bool]:
     return replies
 
 
-def of_form_2(node: Node) -> bool:
-    return node.map is not None and node.map.form == 2
-
-
 def ask_for(node: Node, *words: str) -> list[int]:
     """Ask for a change of the cluster; the code of its answer, once it is there."""
     answers: list[int] = []
@@ -103,7 +99,6 @@ def test_through_a_gateway_and_in_redirect_mode() -> None:
 
     async def scenario(stage: Stage) -> None:
         n1, gateway = stage.node("n1"), stage.node("n4")
-        await stage.until("form 2", lambda: of_form_2(n1))
         ask_for(n1, "node", "n4", "weight=0")
         await stage.until("it holds no shard", lambda: set(gateway.host.groups) <= {0})
         for redirects in (False, True):
@@ -147,7 +142,6 @@ def test_a_pending_flush_moves_with_its_shard() -> None:
 
     async def scenario(stage: Stage) -> None:
         n1 = stage.node("n1")
-        await stage.until("form 2", lambda: of_form_2(n1))
         ask_for(n1, "settings", "replication=1")
         await stage.until(
             "one replica each",
@@ -177,7 +171,6 @@ def test_a_pending_flush_moves_with_its_shard() -> None:
 def test_flushes_while_a_shard_moves_lose_nothing_and_leave_nothing() -> None:
     async def scenario(stage: Stage) -> None:
         n1 = stage.node("n1")
-        await stage.until("form 2", lambda: of_form_2(n1))
         wire = await stage.connect("n1")
         ask_for(n1, "drain", "n4")
         rounds = 0

@@ -21,7 +21,7 @@ from tests.simulation.disk import DiskConfig
 from tests.simulation.town import Town
 
 SECRET = Secret("the secret of this town")
-STEPS_MAX = 60
+STEPS_MAX = 90
 """More than a node that joins takes before it is a member."""
 
 

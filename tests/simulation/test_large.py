@@ -52,14 +52,8 @@ def play(
     bounds: dict[str, int] | None = None,
     **settings: Any,
 ) -> None:
-    async def prepared(stage: Stage) -> None:
-        await stage.until(
-            "all nodes know pieces", lambda: all(n.host.may_use_new_ops for n in stage.up())
-        )
-        await scenario(stage)
-
     with applied({**BOUNDS, **(bounds or {})}):
-        Stage(**settings).run(prepared)
+        Stage(**settings).run(scenario)
 
 
 def dialogue(first: bytes, second: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -242,7 +242,6 @@ def test_an_item_that_can_never_fit_is_refused_and_one_that_can_is_stored_later(
 
 def test_without_eviction_a_full_node_refuses_for_its_leaders_too() -> None:
     async def story(stage: Stage) -> None:
-        await stage.until("form 2", lambda: all(n.host.may_use_new_ops for n in stage.up()))
         refused = 0
         for first in range(0, 200, 20):
             for shard in range(2):

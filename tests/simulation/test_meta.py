@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
 from quorumcache.ring import key_token
 from tests.simulation.client import LOST
+from tests.simulation.stage import Stage
 from tests.simulation.town import ANSWER_SECONDS, Town
 
 NODES = ("a", "b", "c")
@@ -201,3 +203,34 @@ def test_one_winner_while_the_leader_dies(seed: int, level: bytes) -> None:
     lost = sum(reply.startswith(b"VA 1 Z X\r\n") for reply in replies)
     assert won <= 1
     assert lost >= 2, "the last ones certainly"
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_new_cluster_answers_no_command_with_an_error(nodes: int) -> None:
+    """Each node is asked from the moment on at which it listens: before there is a map."""
+    without_map: list[str] = []
+
+    async def first_words(stage: Stage, name: str) -> None:
+        wire = None
+        while wire is None:
+            with contextlib.suppress(OSError):
+                wire = await stage.connect(name)
+            await asyncio.sleep(0.001)
+        if stage.node(name).map is None:
+            without_map.append(name)
+        for shard in range(stage.shards):
+            key = b"%b-%b" % (stage.key(shard), name.encode())
+            for request, reply in (
+                (b"mg %b N5 s", b"HD s0 W\r\n"),
+                (b"ms %b 1\r\na", b"HD\r\n"),
+                (b"md %b", b"HD\r\n"),
+                (b"ma %b N0 J7", b"HD\r\n"),
+            ):
+                assert await wire.ask(request % key + b"\r\n") == reply
+
+    async def scenario(stage: Stage) -> None:
+        await asyncio.gather(*(first_words(stage, name) for name in stage.nodes))
+        assert all(node.map is not None and node.map.form == 2 for node in stage.up())
+
+    Stage(nodes=nodes, request_timeout_ms=5000).run(scenario, all_well=False)
+    assert len(without_map) == nodes

@@ -100,6 +100,9 @@ class World:
         self.groups: dict[int, Any] = {GROUP: self.group}
         self.bytes_used = 0
         self.disk_trouble = ""
+        self.may_use_new_ops = True
+        self.replicas: tuple[int, ...] = ()
+        """Of each group, by the map."""
         self.sent: list[tuple[int, tuple[Any, ...]]] = []
         self.up = {THERE, ELSEWHERE}
         self.outcomes: list[Any] = []
@@ -113,7 +116,7 @@ class World:
                 counters=Counters(),
                 memory=MemoryRoom(1000),
             ),
-            Leaders(HERE, self.groups, self, lambda group_id: 0, lambda group_id: ()),
+            Leaders(HERE, self.groups, self, lambda group_id: 0, lambda group_id: self.replicas),
             random=Random(1),
             timings=self.timings,
             timeout_ms=5000,

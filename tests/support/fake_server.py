@@ -74,6 +74,7 @@ class ScriptedCoordinator:
         self.answer: Callable[[Started], Any] | None = None
         self.serving = self
         self.host = SimpleNamespace(may_use_new_ops=True)
+        self.new_ops = SimpleNamespace(may_begin=lambda: self.host.may_use_new_ops)
         self.timings = SimpleNamespace(read_seconds=None)
         self.now_ms = 1_000_000
         self.deadline = 1

@@ -2,11 +2,21 @@
 
 from typing import Any
 
+import pytest
+
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS, LINEARIZABLE_NS
 from quorumcache.node.protocol.requests import FlushAll
 from quorumcache.node.store.commands import OP_FLUSH
 from quorumcache.node.store.results import OK, STORED
-from tests.support.fake_server import SHARDS, Client, FakeServer, keys_of, set_line
+from tests.support.fake_server import (
+    SHARDS,
+    Client,
+    FakeServer,
+    item,
+    keys_of,
+    set_line,
+    value_lines,
+)
 
 
 def test_a_get_waits_for_flush_all_noreply() -> None:
@@ -72,6 +82,28 @@ def test_what_was_chosen_holds_for_one_client() -> None:
     assert client.connection.conversation.settings.staleness_ns == ANY_STALENESS_NS
     assert not other.connection.conversation.settings.redirect
     assert other.connection.conversation.settings.staleness_ns == LINEARIZABLE_NS
+
+
+@pytest.mark.parametrize("noreply", [False, True])
+def test_stats_tell_of_all_that_came_before_them_and_of_nothing_behind(noreply: bool) -> None:
+    client = Client()
+    counters = client.server.counters
+    client.server.stats = lambda args: b"%d %d\r\n" % (counters.total_items, counters.get_hits)
+    client.send(
+        set_line(b"a", noreply=noreply)
+        + b"get a\r\nstats\r\n"
+        + set_line(b"a")
+        + b"stats\r\nversion\r\n"
+    )
+    assert [operation.is_write for operation in client.coordinator.started] == [True]
+    client.coordinator.take().end(STORED)
+    client.turn()
+    client.coordinator.take().end([item()])
+    client.turn()
+    client.coordinator.take().end(STORED)
+    client.turn()
+    replies = client.read().removeprefix(b"" if noreply else b"STORED\r\n")
+    assert replies.startswith(value_lines(b"a") + b"END\r\n1 1\r\nSTORED\r\n2 1\r\nVERSION ")
 
 
 def test_a_request_that_must_run_alone_waits_and_is_handled_anew() -> None:

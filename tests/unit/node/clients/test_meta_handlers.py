@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from quorumcache.node.clients.meta_handlers import TOO_MANY_WRITES
-from quorumcache.node.clients.meta_requests import NEEDS_UPGRADE
 from quorumcache.node.clients.write_room import WRITE_BYTES_LIMIT
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.store.commands import (
@@ -75,24 +74,14 @@ def test_in_redirect_mode_the_client_is_sent_to_the_leader(line: bytes) -> None:
     assert client.server.counters.redirects == 1
 
 
-@pytest.mark.parametrize("line", WRITES)
-def test_what_changes_items_waits_for_the_end_of_an_upgrade(line: bytes) -> None:
-    client = Client()
-    client.coordinator.host.may_use_new_ops = False
-    client.send(line)
-    client.turn()
-    assert client.read() == f"SERVER_ERROR not done: {NEEDS_UPGRADE}\r\n".encode()
-    assert not client.coordinator.started
-
-
-def test_reads_that_need_no_change_do_not() -> None:
+def test_no_hint_is_asked_for_before_all_nodes_know_that_question() -> None:
     client = Client()
     client.coordinator.host.may_use_new_ops = False
     client.coordinator.found = lambda key: [None]
-    client.send(b"mg k N5\r\nmg k R3 h\r\n")
+    client.send(b"mg k R3 h\r\n")
     client.turn()
-    assert client.read() == f"SERVER_ERROR not done: {NEEDS_UPGRADE}\r\n".encode() + b"EN\r\n"
-    assert [read.asks for read in client.coordinator.meta_reads] == [0, 0]
+    assert client.read() == b"EN\r\n"
+    assert [read.asks for read in client.coordinator.meta_reads] == [0]
 
 
 def test_there_is_a_limit_on_unfinished_writes() -> None:

@@ -13,6 +13,7 @@ from quorumcache.node.directory.reports import Ledger
 from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.directory.steward import (
     BUG_TICKS,
+    FIRST_MAP_TICKS,
     QUESTION_TICKS,
     QUESTIONS_MAX,
     SHARDS_PER_STEP,
@@ -32,9 +33,11 @@ from tests.support.fake_node import FakeClock
 
 
 class World:
-    """A steward whose group is a list of proposals."""
+    """A steward whose group is a list of proposals. It has waited for founders that read the second
+    form, unless it `waits` still.
+    """
 
-    def __init__(self, *known: str) -> None:
+    def __init__(self, *known: str, waits: bool = False) -> None:
         self.state = DirectoryState(lambda m: None)
         self.known = {IDS[name]: info(name) for name in known}
         self.is_leader = True
@@ -62,6 +65,8 @@ class World:
             counters=self.counters,
             on_bug=lambda text, error: self.bugs.append(text),
         )
+        for _ in range(0 if waits else FIRST_MAP_TICKS):
+            self.tick()
 
     def submit(self, command: tuple[Any, ...], size: int, waiter: Any) -> None:
         self.submitted.append(command)
@@ -104,14 +109,36 @@ class World:
         return results
 
 
-def test_the_first_map_follows_from_the_record_and_waits_for_nobody() -> None:
-    world = World("a")
-    world.steward.tick()
-    world.steward.tick()
+def test_the_first_map_is_of_the_second_form_if_all_founders_read_it() -> None:
+    world = World("a", waits=True)
+    world.forms = {2: 2, 3: 1}
+    world.tick()
+    assert not world.submitted
+    world.forms[3] = 2
+    world.tick()
+    world.tick()
+    assert len(world.submitted) == 1
+    assert world.commit() == [OK]
+    first = world.map
+    assert (first.form, first.epoch, first.directory) == (2, 1, (1, 2, 3))
+    assert (first.setting("dead_after_ms"), first.setting("move_rate")) == ("60000", "1000")
+    assert replace(first, form=1, directory=(), settings=first_map().settings) == first_map()
+    world.tick()
+    assert not world.submitted
+
+
+def test_the_first_map_does_not_wait_for_ever_for_founders_that_are_not_heard() -> None:
+    """It follows from the record alone then."""
+    world = World("a", waits=True)
+    for _ in range(FIRST_MAP_TICKS):
+        world.tick()
+        assert not world.submitted
+    world.tick()
+    world.tick()
     assert len(world.submitted) == 1
     assert world.commit() == [OK]
     assert world.state.cluster_map == first_map()
-    world.steward.tick()
+    world.tick()
     assert not world.submitted
 
 

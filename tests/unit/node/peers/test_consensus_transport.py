@@ -84,7 +84,7 @@ def test_entries_go_once_and_one_acknowledgement_in_a_tick_goes_twice() -> None:
         world.turn(1)
     assert len(sender.again) == 1
     world.clock.ns += TICK_NS
-    world.host._pass_time()
+    world.host.ticker.look()
     log.say(2, AppendReply(1, 9, False, 0, 0))
     world.turn(1)
     assert len(sender.again) == 2

@@ -51,7 +51,7 @@ def test_a_removed_group_has_no_turns_ticks_or_messages_any_more() -> None:
     assert [len(world.logs[group].stepped) for group in (1, 2)] == [0, 1]
     world.host.start_ticking([])
     world.clock.ns += TICK_NS
-    world.host._tick()
+    world.host.ticker.look()
     assert [world.logs[group].tick_count for group in (1, 2)] == [0, 1]
     assert not world.fatal
 
