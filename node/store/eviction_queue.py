@@ -53,6 +53,11 @@ GHOST_PARTS: Final = 2
 HITS_MAX: Final = 3
 """Hits that count. One in the small queue is enough to get to the main one."""
 
+ROOMY_TIMES: Final = 2
+"""An item stays for one hit if it takes up to so many times the mean, for two hits if up to twice
+that, and for HITS_MAX hits whatever it takes. So large items do not drive out many small ones that
+are asked for as often."""
+
 VICTIMS_MAX: Final = 1024
 """Victims of one plan: with keys of 250 bytes a quarter of a log entry's usual size."""
 
@@ -331,6 +336,7 @@ class EvictionQueue:
         target = max(1, min(max(target, queued // SMALL_PARTS_MAX), queued // SMALL_PARTS_MIN))
         self.small_target_bytes = target
         is_recent = target * RECENCY_PARTS > queued
+        roomy = ROOMY_TIMES * queued // (len(small) + len(main) or 1)
         while freed < bytes_wanted and len(pairs) < VICTIMS_MAX:
             is_small = bool(small) and (self.small_bytes >= target or not main)
             key = self._next_small() if is_small else self._next_main()
@@ -345,6 +351,8 @@ class EvictionQueue:
             if not hits and self._hot is not None and self._is_hot(key):
                 hits = 1
                 stamp |= 1
+            if cost > roomy * hits and hits < HITS_MAX:
+                hits = 0
             if is_small:
                 self.small_bytes -= cost
                 if hits and steps:
