@@ -22,7 +22,6 @@ from typing import NoReturn
 from quorumcache.bench import options, scenarios, stages
 from quorumcache.bench.client import measure_clients
 from quorumcache.bench.cluster import (
-    MEMCACHED,
     MEMCACHED_MISSING,
     ClusterOptions,
     LocalCluster,
@@ -329,12 +328,10 @@ def _hit_ratio(arguments: argparse.Namespace, command: str) -> int:
         seed=arguments.seed,
     )
     memories: tuple[int, ...] = arguments.memory
-    servers = [(LocalCluster.name, partial(_cluster_of, cluster), memories)]
-    if _baseline_wanted(arguments, notes):
-        # One smaller, so that the line to compare with begins below the first point of ours.
-        servers.append((MEMCACHED, partial(_memcached_of, cluster), (memories[0] // 2, *memories)))
+    ours = LocalCluster.name, partial(_cluster_of, cluster)
+    peer = partial(_memcached_of, cluster) if _baseline_wanted(arguments, notes) else None
     report = _begin(command, cluster.describe(), notes)
-    points = measure_hit_ratios(plan, servers, Progress(arguments.quiet))
+    points = measure_hit_ratios(plan, memories, ours, peer, Progress(arguments.quiet))
     table = hit_ratio_table(points, plan)
     _print_table(table)
     directory = _finish(arguments, _with_tables(report, table))

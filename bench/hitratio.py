@@ -2,13 +2,15 @@
 
 Each trace of `traces.py` is replayed (`replay.py`) against a fresh server of each kind and memory.
 Two comparisons follow: at the same memory, as it comes, and at the same number of items, which
-tells the policy apart from the bytes that an item takes. For the second one memcached's hit ratio
-is read from the line between its neighbouring measurements.
+tells the policy apart from the bytes that an item takes. For the second one memcached is measured
+with a megabyte more and less than it needs for as many items, and its hit ratio is read from the
+line between the two. Where values differ in size, equal numbers of items say nothing, so there is
+no second comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ from quorumcache.bench.measure import Progress
 from quorumcache.bench.replay import Replay, replay
 from quorumcache.bench.report import Table
 from quorumcache.bench.text_client import TextClient
-from quorumcache.bench.traces import Trace
+from quorumcache.bench.traces import TRACES, Trace
 from quorumcache.ring.size import format_size
 
 WARM_SHARE = 0.5
@@ -64,23 +66,64 @@ class Plan(NamedTuple):
 MakeTarget = Callable[[int], Target]
 """A server, not started yet, with so many bytes of memory."""
 
+MEMORY_STEP = 1 << 20
+"""memcached's memory is a whole number of these."""
+
+STEPS_MAX = 8
+"""Measurements of memcached at most for one point of ours."""
+
 
 def measure_hit_ratios(
     plan: Plan,
-    servers: Sequence[tuple[str, MakeTarget, Sequence[int]]],
+    memories: Sequence[int],
+    ours: tuple[str, MakeTarget],
+    peer: MakeTarget | None,
     progress: Progress,
 ) -> list[Point]:
-    """Replay every trace against every server (name, maker, memories in bytes). TargetError."""
+    """Replay every trace against our server (its name and maker) with each memory in bytes, and
+    against `peer`, a memcached, if there is one. TargetError.
+    """
     points = []
     for trace in plan.traces:
-        for name, make, memories in servers:
-            for memory_bytes in memories:
-                progress.begin(f"{trace.name}, {name}, {format_size(memory_bytes)}")
-                points.append(
-                    _measure(plan, trace, name, make(memory_bytes), memory_bytes, progress)
-                )
+
+        def measured(name: str, make: MakeTarget, memory_bytes: int, trace: Trace = trace) -> Point:
+            progress.begin(f"{trace.name}, {name}, {format_size(memory_bytes)}")
+            return _measure(plan, trace, name, make(memory_bytes), memory_bytes, progress)
+
+        mine = [measured(*ours, memory_bytes) for memory_bytes in memories]
+        points += mine
+        if peer is None:
+            continue
+        theirs = {m: measured(MEMCACHED, peer, m) for m in memories}
+        for point in mine if not trace.has_sizes else ():
+            for _ in range(STEPS_MAX):
+                wanted = next_memory(point, theirs)
+                if not wanted:
+                    break
+                theirs[wanted] = measured(MEMCACHED, peer, wanted)
+        points += theirs.values()
     progress.end()
     return points
+
+
+def next_memory(point: Point, theirs: Mapping[int, Point]) -> int:
+    """With which memory memcached is measured next, so that a point of ours has a neighbour of
+    about as many items on both sides; 0 = it has. `theirs`: by their memory, one at least.
+    """
+    low = max((m for m, p in theirs.items() if p.items <= point.items), default=0)
+    high = min((m for m, p in theirs.items() if p.items >= point.items and m >= low), default=0)
+    low_items = theirs[low].items if low else 0
+    if high:
+        if high - low <= MEMORY_STEP:
+            return 0
+        share = (point.items - low_items) / max(1, theirs[high].items - low_items)
+        wanted = min(low + int((high - low) * share), high - 1)
+    else:
+        if not theirs[low].evictions:
+            return 0  # It has all that was asked for.
+        wanted = low * point.items // max(1, low_items) + MEMORY_STEP
+    wanted = max(low // MEMORY_STEP + 1, wanted // MEMORY_STEP) * MEMORY_STEP
+    return wanted if wanted not in theirs else 0
 
 
 def _measure(
@@ -126,8 +169,9 @@ def ratio_at(points: Sequence[Point], items: int) -> float:
 
 def compare(points: Sequence[Point]) -> list[tuple[Point, float | None, float | None]]:
     """Each point that is not memcached's, with memcached's hit ratio at the same memory and at the
-    same number of items; None where memcached was not measured.
+    same number of items; None where memcached was not measured, or sizes differ.
     """
+    with_sizes = {trace.name for trace in TRACES if trace.has_sizes}
     found = []
     for point in points:
         if point.server == MEMCACHED:
@@ -135,7 +179,11 @@ def compare(points: Sequence[Point]) -> list[tuple[Point, float | None, float | 
         peers = [p for p in points if p.server == MEMCACHED and p.trace == point.trace]
         same = [p.hit_ratio for p in peers if p.memory_bytes == point.memory_bytes]
         found.append(
-            (point, same[0] if same else None, ratio_at(peers, point.items) if peers else None)
+            (
+                point,
+                same[0] if same else None,
+                ratio_at(peers, point.items) if peers and point.trace not in with_sizes else None,
+            )
         )
     return found
 

@@ -196,15 +196,15 @@ def _add_hit_ratio(hit_ratio: argparse.ArgumentParser) -> None:
     hit_ratio.add_argument(
         "--memory",
         type=_sizes,
-        default=_sizes("16m,32m,64m"),
+        default=_sizes("8m,24m"),
         metavar="SIZE,...",
-        help="memory of the server, once for each size (default: 16m,32m,64m)",
+        help="memory of the server, once for each size (default: 8m,24m)",
     )
     hit_ratio.add_argument(
-        "--keys", type=_count, default=400_000, help="popular keys of a trace (default: 400000)"
+        "--keys", type=_count, default=100_000, help="popular keys of a trace (default: 100000)"
     )
     hit_ratio.add_argument(
-        "--requests", type=_count, default=600_000, help="requests of a trace (default: 600000)"
+        "--requests", type=_count, default=700_000, help="requests of a trace (default: 700000)"
     )
     hit_ratio.add_argument(
         "--value-size", type=_size, default=500, metavar="BYTES", help="default: 500"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from quorumcache.bench import hitratio
@@ -36,6 +38,9 @@ def test_points_are_compared_within_their_trace() -> None:
     found = compare([ours, point(MEMCACHED, 200, 60.0), point(MEMCACHED, 9, 1.0, trace="loop")])
     assert found == [(ours, 60.0, pytest.approx(30.0))]
     assert compare([ours]) == [(ours, None, None)]
+    mixed = point("quorumcache", 100, 50.0, trace="sizes")
+    peer = point(MEMCACHED, 200, 60.0, trace="sizes")
+    assert compare([mixed, peer]) == [(mixed, 60.0, None)], "equal numbers of items say nothing"
 
 
 @pytest.mark.parametrize(
@@ -119,18 +124,54 @@ class Started:
 
 def test_every_trace_meets_every_server_with_every_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hitratio, "TextClient", Client)
-    servers = [("quorumcache", Started, (5, 10)), (MEMCACHED, Started, (100,))]
-    points = hitratio.measure_hit_ratios(plan("loop"), servers, Progress(quiet=True))  # type: ignore[arg-type]
+    ours: Any = ("quorumcache", Started)
+    peer: Any = Started
+    points = hitratio.measure_hit_ratios(plan("loop"), (5, 10), ours, peer, Progress(quiet=True))
     assert [(p.server, p.memory_bytes, p.items) for p in points] == [
         ("quorumcache", 5, 5),
         ("quorumcache", 10, 10),
-        (MEMCACHED, 100, 10),
+        (MEMCACHED, 5, 5),
+        (MEMCACHED, 10, 10),
     ]
+    alone = hitratio.measure_hit_ratios(plan("loop"), (5,), ours, None, Progress(quiet=True))
+    assert [(p.server, p.memory_bytes, p.items) for p in alone] == [("quorumcache", 5, 5)]
     # Ten keys go round: five of them are never enough for the one that is asked for next but in
     # a batch, which is asked for as a whole before anything is stored.
     assert points[0].replay.requests == 640
-    assert points[0].hit_ratio < points[1].hit_ratio == points[2].hit_ratio == 100.0
+    assert points[0].hit_ratio < points[1].hit_ratio == points[3].hit_ratio == 100.0
     assert points[0].evictions > 0 == points[1].evictions
+
+
+@pytest.mark.parametrize(
+    ("items", "measured", "more"),
+    [
+        (1000, {8: 1750}, [4, 5]),
+        (1000, {8: 1000}, []),
+        (5000, {8: 1750}, [23, 22]),
+        (1000, {8: 1750, 24: 5250}, [4, 5]),
+        (2000, {8: 1750, 24: 5250}, [9, 10]),
+        (10, {8: 1750}, [1]),
+    ],
+)
+def test_memcached_is_measured_on_both_sides_of_as_many_items(
+    items: int, measured: dict[int, int], more: list[int]
+) -> None:
+    """It holds about 219 items per megabyte."""
+    ours = point("quorumcache", items, 50.0, mib=8)
+    theirs = {m * MIB: point(MEMCACHED, held, 50.0, mib=m) for m, held in measured.items()}
+    made = []
+    while wanted := hitratio.next_memory(ours, theirs):
+        assert wanted % MIB == 0
+        assert wanted not in theirs
+        made.append(wanted // MIB)
+        theirs[wanted] = point(MEMCACHED, wanted // MIB * 219, 50.0, mib=wanted // MIB)
+    assert made == more
+
+
+def test_a_memcached_that_evicted_nothing_has_enough_memory() -> None:
+    ours = point("quorumcache", 500, 100.0, mib=8)
+    full = point(MEMCACHED, 499, 100.0, mib=8)._replace(evictions=0)
+    assert hitratio.next_memory(ours, {8 * MIB: full}) == 0
 
 
 def test_the_picture_has_a_panel_for_each_trace() -> None:
