@@ -14,7 +14,7 @@ from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.meta_args import meta_get_args, meta_get_asks
 from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.replies import Replies, Slot, ValueStream
-from quorumcache.node.clients.retrievals import Retrieval
+from quorumcache.node.clients.retrievals import Retrieval, end_read
 from quorumcache.node.clients.value_streams import fill_with_stream
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.meta_read import ASKS_HINT, NO_BUMP, Hint, MetaRead
@@ -61,12 +61,14 @@ _NO_HINT: Final[Hint] = (0, 0)
 class MetaRetrieval(Retrieval):
     """What `mg` and `me` have in common: a read of one key in its lane."""
 
-    __slots__ = ("key", "lane", "read", "reserved", "staleness_ns")
+    __slots__ = ("first", "key", "lane", "read", "reserved", "staleness_ns")
 
     def __init__(self, conversation: Conversation, lane: GroupLane, key: bytes) -> None:
         super().__init__(conversation)
         self.lane = lane
         self.key = key
+        self.first: MetaRead | None = None
+        """What later reads of the lane follow: the first one that was made."""
         self.read: MetaRead | None = None
         self.staleness_ns = conversation.settings.staleness_ns
         self.reserved = self.replies.reserve(1)
@@ -89,11 +91,12 @@ class MetaRetrieval(Retrieval):
             self.change,
         )
         read.room = self
-        if not staleness_ns:  # Others have no order among each other.
+        is_ordered = not staleness_ns and self.first is None
+        if is_ordered:  # Others have no order among each other.
             read.after = lane.last_read
         coordinator.begin(read, deadline_ns != 0)
-        if not staleness_ns and not read.finished:
-            lane.last_read = read
+        if is_ordered and not read.finished:
+            self.first = lane.last_read = read
 
     def asks(self) -> int:
         """See `MetaRead`."""
@@ -114,7 +117,6 @@ class MetaRetrieval(Retrieval):
     def done(self, outcome: ReadOutcome) -> None:
         """The outcome of the read, and of the write that it may have become."""
         conversation = self.conversation
-        self.lane.ended_read(self.read)
         if isinstance(outcome, Failure):
             data = conversation.context.failed(outcome)
         else:
@@ -123,6 +125,7 @@ class MetaRetrieval(Retrieval):
                 self._open(outcome[0], item)
                 return
             data = self.answer(outcome[0])
+        end_read(self.lane, self.first, self.read)
         self.replies.came(self.reserved, 1, len(data))
         conversation.order.ended(self.lane, False)
         self.replies.fill(self.slot, data)
@@ -135,6 +138,8 @@ class MetaRetrieval(Retrieval):
         """The reply has the value of a large item."""
         read = self.read
         assert read is not None
+        if self.first is not None:
+            self.first.is_unsettled = True
 
         def opened(stream: ValueStream | Failure | None) -> None:
             conversation, replies = self.conversation, self.replies
@@ -143,6 +148,7 @@ class MetaRetrieval(Retrieval):
                 return
             if stream is None:
                 stream = Failure(VALUE_GONE, outcome_known=False)
+            end_read(self.lane, self.first, read)
             conversation.order.ended(self.lane, False)
             if isinstance(stream, Failure):
                 data = conversation.context.failed(stream)

@@ -67,10 +67,17 @@ class Retrieval(ReplyRoom):
         open_stream(context, self.replies, group_id, key, item, source, done)
 
 
+def end_read(lane: GroupLane, first: Read | None, newest: Read | None) -> None:
+    """A retrieval has all of its answer. `first`: its read that later ones of the lane follow."""
+    lane.ended_read(first)
+    if first is not None and first.is_unsettled:
+        first.settle(newest is not first)
+
+
 class SingleGet(Retrieval):
     """get and gets of one key that could not be answered on the spot."""
 
-    __slots__ = ("keys", "lane", "read", "reserved", "staleness_ns", "with_cas")
+    __slots__ = ("first", "keys", "lane", "read", "reserved", "staleness_ns", "with_cas")
 
     def __init__(
         self,
@@ -83,7 +90,10 @@ class SingleGet(Retrieval):
         self.lane = lane
         self.keys = keys
         self.with_cas = with_cas
+        self.first: Read | None = None
+        """What later reads of the lane follow."""
         self.read: Read | None = None
+        """The newest: the first, or one that was made since its value was gone."""
         self.staleness_ns = conversation.settings.staleness_ns
         self.reserved = self.replies.reserve(1)
 
@@ -100,12 +110,11 @@ class SingleGet(Retrieval):
             lane.group_id, self.keys, self.done, lane.last_read, 0, self, deadline_ns
         )
         if not read.finished:
-            self.read = lane.last_read = read
+            self.first = self.read = lane.last_read = read
 
     def done(self, outcome: ReadOutcome) -> None:
         """The outcome of the read."""
         conversation = self.conversation
-        self.lane.ended_read(self.read)
         counters = conversation.counters
         if isinstance(outcome, Failure):
             data = conversation.context.failed(outcome)
@@ -122,21 +131,33 @@ class SingleGet(Retrieval):
             else:
                 counters.get_hits += 1
                 data = value_line(self.keys[0], item, self.with_cas) + END_LINE
+        end_read(self.lane, self.first, self.read)
         self.replies.came(self.reserved, 1, len(data))
         conversation.order.ended(self.lane, False)
         self.replies.fill(self.slot, data)
 
+    def _read_again(self) -> None:
+        """The value is gone. Later reads still follow the first one."""
+        self.read = None
+        coordinator = self.conversation.coordinator
+        deadline_ns = coordinator.deadline_ns()
+        self.read = coordinator.read(
+            self.lane.group_id, self.keys, self.done, None, self.staleness_ns, self, deadline_ns
+        )
+
     def _open(self, item: bytes) -> None:
         """It is a large item."""
         source = self.read.target if self.read is not None else 0
-        self.read = None
+        if self.first is not None:
+            self.first.is_unsettled = True
 
         def opened(stream: ValueStream | Failure | None) -> None:
             conversation = self.conversation
             replies = self.replies
             if stream is None:
-                self.start(conversation.coordinator.deadline_ns())
+                self._read_again()
                 return
+            end_read(self.lane, self.first, self.read)
             conversation.order.ended(self.lane, False)
             if isinstance(stream, Failure):
                 replies.came(self.reserved, 1, 0)
@@ -240,46 +261,81 @@ class MultiGet(Windows):
         coordinator = self.conversation.coordinator
         order = self.conversation.order
         lane = order.lane_of(group_id)
-        read: Read | None = None
+        first: Read | None = None
+        newest: Read | None = None
+        left = 1
+        """The read, then the values of large items that are not here."""
+
+        def ended() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                end_read(lane, first, newest)
+                order.ended(lane, False)
+                self._one_ended()
+
+        def fail(failure: Failure) -> None:
+            self.failure = failure
+            ended()
 
         def done(outcome: ReadOutcome) -> None:
-            lane.ended_read(read)
+            nonlocal left
             if isinstance(outcome, Failure):
-                self.failure = outcome
-            else:
-                found = self.found
-                for key, item in zip(keys, outcome, strict=True):
-                    found[key] = item
-                    if item is not None and item[0] & PIECES:
-                        self._open(group_id, key, item, read.target if read is not None else 0)
-            order.ended(lane, False)
-            self._one_ended()
+                fail(outcome)
+                return
+            found = self.found
+            for key, item in zip(keys, outcome, strict=True):
+                found[key] = item
+                if item is not None and item[0] & PIECES:
+                    left += 1
+                    open_item(key, item, first.target if first is not None else 0)
+            ended()
+
+        def open_item(key: bytes, item: bytes, source: int) -> None:
+            if first is not None:
+                first.is_unsettled = True
+
+            def opened(stream: ValueStream | Failure | None) -> None:
+                if stream is None:
+                    read_again(key)
+                elif isinstance(stream, Failure):
+                    fail(stream)
+                else:
+                    self.opened[key] = stream
+                    ended()
+
+            self.open_value(group_id, key, item, source, opened)
+
+        def read_again(key: bytes) -> None:
+            nonlocal newest
+            read: Read | None = None
+
+            def came(outcome: ReadOutcome) -> None:
+                if isinstance(outcome, Failure):
+                    fail(outcome)
+                    return
+                item = self.found[key] = outcome[0]
+                if item is not None and item[0] & PIECES:
+                    open_item(key, item, read.target if read is not None else 0)
+                else:
+                    ended()
+
+            newest = None
+            deadline_ns = coordinator.deadline_ns()
+            read = coordinator.read(
+                group_id, (key,), came, None, self.staleness_ns, self, deadline_ns
+            )
 
         def start(deadline_ns: int) -> None:
-            nonlocal read
+            nonlocal first, newest
             if self.staleness_ns:
                 coordinator.read(group_id, keys, done, None, self.staleness_ns, self, deadline_ns)
                 return
             started = coordinator.read(group_id, keys, done, lane.last_read, 0, self, deadline_ns)
             if not started.finished:
-                read = lane.last_read = started
+                first = newest = lane.last_read = started
 
         order.begin(lane, False, start)
-
-    def _open(self, group_id: int, key: bytes, item: bytes, source: int) -> None:
-        self.pending += 1
-
-        def opened(stream: ValueStream | Failure | None) -> None:
-            if stream is None:
-                self._read(group_id, (key,))
-                return
-            if isinstance(stream, Failure):
-                self.failure = stream
-            else:
-                self.opened[key] = stream
-            self._one_ended()
-
-        self.open_value(group_id, key, item, source, opened)
 
     def _window_ended(self) -> None:
         opened, self.opened = self.opened, {}

@@ -303,6 +303,7 @@ class Read(Operation):
         self.group_id = group_id
         self.deadline_ns = deadline_ns
         self.finished = False
+        self.is_unsettled = False
         self.after = None
         self.then = None
         self.request_id = 0
@@ -399,9 +400,19 @@ class Read(Operation):
         owner.took(self, owner.timings.read_seconds)
         done, self.done = self.done, _ignore
         done(outcome)
-        if self.then is not None:
+        if self.then is not None and not self.is_unsettled:
             followers, self.then = self.then, None
             owner.turns.take(followers)
+
+    def settle(self, is_repeated: bool) -> None:
+        """The value of the large item that was found is here, or none is to come. `is_repeated`: it
+        was gone, and the item was read again: answers that later reads got before are older.
+        """
+        self.is_unsettled = False
+        self.is_unordered = self.is_unordered or is_repeated
+        if self.then is not None:
+            followers, self.then = self.then, None
+            self.owner.turns.take(followers)
 
     def _is_out_of_order(self) -> bool:
         """May the answer that came be older than what an earlier read of the connection sees?
@@ -415,7 +426,7 @@ class Read(Operation):
         before = self.after
         if before is None:
             return False
-        if before.finished:
+        if before.finished and not before.is_unsettled:
             if self._was_sent_behind(before):
                 return False
             self.after = None

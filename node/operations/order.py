@@ -13,7 +13,8 @@ The rules:
    here: what is submitted here keeps its order in the log (`Write.must_wait`);
  - a read may be sent, but its answer is dropped if it comes before that of the earlier read, or is
    of an attempt from before the one that the earlier read was answered by: the earlier one,
-   repeated, has seen a newer state (`Read._is_out_of_order`).
+   repeated, has seen a newer state (`Read._is_out_of_order`). So it is while the earlier one, which
+   has found a large item, may still miss its value (`Read.settle`).
 
 Whichever waits is routed again once the earlier operation has ended.
 """
@@ -26,11 +27,13 @@ from collections import deque
 class Ordered:
     """An operation that may have to follow an earlier one of its connection."""
 
-    __slots__ = ("after", "finished", "then")
+    __slots__ = ("after", "finished", "is_unsettled", "then")
 
     def __init__(self) -> None:
         self.finished = False
         """It has its outcome. It finishes exactly once."""
+        self.is_unsettled = False
+        """It has one, which may have to be asked for again (`Read.settle`): later ones wait."""
         self.after: Ordered | None = None
         """The earlier operation; None once that has no say any more."""
         self.then: list[Ordered] | None = None

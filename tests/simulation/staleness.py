@@ -111,11 +111,13 @@ def why_wrong(read: Read, writes: Sequence[Write]) -> str:
     if read.bound_ns is None:
         return ""
     bound_ns = read.bound_ns * (1_000_000 + RATE_ERROR_PPM) // 1_000_000
-    replaced_ns = [_replaced_ns(write, writes) for write in possible]
     begin_ns = read.invoked_ns - bound_ns
-    if any(at_ns is None or at_ns >= begin_ns for at_ns in replaced_ns):
-        return ""
-    latest_ns = max(at_ns for at_ns in replaced_ns if at_ns is not None)
+    latest_ns = 0
+    for write in reversed(possible):  # The last ones explain most reads.
+        at_ns = _replaced_ns(write, writes)
+        if at_ns is None or at_ns >= begin_ns:
+            return ""
+        latest_ns = max(latest_ns, at_ns)
     return f"replaced {(read.invoked_ns - latest_ns) / 1e6:.1f} ms before it was asked for"
 
 

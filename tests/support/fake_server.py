@@ -42,6 +42,7 @@ class Started:
         self.identity = identity
         self.args: tuple[object, ...] = ()
         self.finished = False
+        self.is_unsettled = False
         self.staleness_ns = 0
         self.room: Any = None
         self.parked = False

@@ -256,3 +256,58 @@ def test_an_error_in_one_does_not_stop_the_turns_for_ever() -> None:
         turns.take([broken])
     turns.take([Step(turns, 1, ended)])
     assert ended == [0, 1]
+
+
+def test_an_answer_that_comes_before_an_earlier_read_has_its_value_is_asked_for_again() -> None:
+    """The value of the large item that it found may be gone: then it sees a newer state."""
+    world = World()
+    world.lead(THERE)
+    first = world.read()
+    second = world.read(after=first)
+    world.pass_ms(1)
+    items = [item for _, item in world.sent]
+    world.sent.clear()
+    first.is_unsettled = True  # As its client does that hears of the item.
+    answer(world, THERE, items[0], b"large")
+    answer(world, THERE, items[1], b"old")
+    assert world.outcomes == [[b"large"]]
+    assert not second.finished
+    first.settle(True)
+    _, again = world.take()
+    answer(world, THERE, again, b"new")
+    assert world.outcomes == [[b"large"], [b"new"]]
+
+
+def test_an_answer_from_before_a_repeated_read_is_asked_for_again() -> None:
+    """It was under way while the value of an earlier one was found to be gone, and read again."""
+    world = World()
+    world.lead(THERE)
+    first = world.read()
+    second = world.read(after=first)
+    world.pass_ms(1)
+    items = [item for _, item in world.sent]
+    world.sent.clear()
+    first.is_unsettled = True
+    answer(world, THERE, items[0], b"large")
+    first.settle(True)
+    answer(world, THERE, items[1], b"old")
+    assert not second.finished
+    _, again = world.take()
+    answer(world, THERE, again, b"new")
+    assert world.outcomes == [[b"large"], [b"new"]]
+
+
+def test_an_answer_that_comes_after_an_earlier_value_is_taken() -> None:
+    world = World()
+    world.lead(THERE)
+    first = world.read()
+    second = world.read(after=first)
+    world.pass_ms(1)
+    items = [item for _, item in world.sent]
+    world.sent.clear()
+    first.is_unsettled = True
+    answer(world, THERE, items[0], b"large")
+    first.settle(False)
+    answer(world, THERE, items[1], b"old")
+    assert second.finished
+    assert world.outcomes == [[b"large"], [b"old"]]
