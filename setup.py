@@ -45,7 +45,7 @@ ROOMS = {
         " peer"
     ),
     "protocol": "*",
-    "replica": "evicting group host installing memory_room pacing snapshotting",
+    "replica": "evicting read_rounds group host installing memory_room pacing snapshotting ticking",
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",
