@@ -32,8 +32,8 @@ ROOMS = {
     ".": "cluster_time inbox state_machine",
     "clients": (
         "connection context conversation events failures handlers key_dump lanes large_handlers"
-        " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets prefixes replies"
-        " retrievals uploads value_streams watch write_room writes"
+        " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets prefixes"
+        " quick_gets replies retrievals uploads value_streams watch write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",
@@ -45,7 +45,9 @@ ROOMS = {
         " peer"
     ),
     "protocol": "*",
-    "replica": "evicting read_rounds group host installing memory_room pacing snapshotting ticking",
+    "replica": (
+        "evicting group host installing memory_room pacing read_rounds snapshotting ticking"
+    ),
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",

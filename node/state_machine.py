@@ -227,6 +227,10 @@ class StateMachine:
         """
         return TIMED
 
+    def serve(self, key: bytes) -> Peeked:
+        """`peek`, and `note_hit` if that found an item."""
+        return TIMED
+
     def note_hit(self, key: bytes) -> None:
         """A client was served what `peek` or a look-up found under a key: a hint for eviction."""
 

@@ -18,16 +18,14 @@ from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
+from quorumcache.node.clients.quick_gets import answer_plain_gets
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
 from quorumcache.node.protocol.meta_lines import GetFlags
 from quorumcache.node.protocol.parser import Parser
 from quorumcache.node.protocol.requests import Get, MetaGet, Quit, Request
-from quorumcache.node.protocol.responses import END_LINE, TOO_MANY_CONNECTIONS_LINE
-from quorumcache.node.state_machine import TIMED
-from quorumcache.node.store.item import ITEM_DATA
+from quorumcache.node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
 from quorumcache.node.telemetry.logs import event, get_logger
-from quorumcache.ring import key_token
 
 log = get_logger("server")
 
@@ -54,7 +52,6 @@ class MemcachedConnection(asyncio.Protocol):
         "_owner",
         "_parser",
         "_reading_paused",
-        "_token_shift",
         "_transport",
         "conversation",
         "number",
@@ -71,7 +68,6 @@ class MemcachedConnection(asyncio.Protocol):
         self._owner = owner
         self._counters = context.counters
         self._groups = context.quick_groups
-        self._token_shift = context.token_shift
         self._monotonic_ns = context.monotonic_ns
         self.number = number
         self.replies = Replies(context, self._pump)
@@ -253,58 +249,26 @@ class MemcachedConnection(asyncio.Protocol):
             self._flush()
 
     def _plain_gets(self, keys: list[bytes]) -> None:
-        """Answer gets of one key each, on the spot where this node leads their shards by a lease.
-
-        This is the whole data path of a client that routes by itself, so it is written out.
-        """
-        groups = self._groups
-        shift = self._token_shift
-        replies = self.replies
-        slots = replies.slots
+        """Answer gets of one key each."""
+        conversation = self.conversation
         # Read after the requests' bytes: a lease that holds now held after they were sent.
         now_ns = self._monotonic_ns()
-        out: list[bytes] = []
-        size = hits = misses = 0
-        for position, key in enumerate(keys):
-            group = groups.get((key_token(key) >> shift) + 1)
-            if (
-                group is not None
-                and now_ns < group.lease_until_ns
-                and size < WRITE_CHUNK_BYTES
-                and len(slots) < SLOTS_MAX
-            ):
-                item = group.machine.peek(key)
-                if item is None:
-                    misses += 1
-                    reply = END_LINE
-                elif item is TIMED:
-                    reply = b""
-                else:
-                    hits += 1
-                    group.machine.note_hit(key)
-                    reply = b"VALUE " + key + item[ITEM_DATA:] + END_LINE
-                    size += len(reply)
-                if reply:
-                    if slots:
-                        replies.reply(reply)
-                    else:
-                        out.append(reply)
-                    continue
+        position = size = 0
+        while True:
+            out: list[bytes] = []
+            position, size = answer_plain_gets(
+                self._context, self.replies, self._groups, keys, position, size, now_ns, out
+            )
             if out:
                 self._write_now(out)
-                out = []
-            if self.conversation.is_blocked():
-                self._wait_for_room([Get((later,), False) for later in keys[position:]])
+            if position == len(keys):
                 break
-            HANDLERS[Get](self.conversation, Get((key,), False))
-        counters = self._counters
-        counters.cmd_get += hits + misses
-        counters.get_hits += hits
-        counters.get_misses += misses
-        counters.lease_reads += hits + misses
-        if out:
-            self._write_now(out)
-        elif replies.out:
+            if conversation.is_blocked():
+                self._wait_for_room([Get((key,), False) for key in keys[position:]])
+                break
+            HANDLERS[Get](conversation, Get((keys[position],), False))
+            position += 1
+        if self.replies.out:
             self._flush()
 
     def _plain_meta_gets(self, keys: list[bytes], flags: GetFlags) -> None:

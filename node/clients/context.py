@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from mmh3 import mmh3_x64_128_digest
+
 from quorumcache.node.clients.events import ClientEvents
 from quorumcache.node.clients.failures import failure_line
 from quorumcache.node.clients.write_room import WriteRoom
@@ -22,7 +24,6 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.version import WIRE_VERSION
-from quorumcache.ring import key_token
 
 log = get_logger("server")
 
@@ -55,6 +56,14 @@ class ClientSettings:
 Operator = Callable[[ClientSettings, str, tuple[bytes, ...], Callable[[bytes], None]], None]
 """Answers an operator's words: the client's settings, its address, the words, and who hears the
 whole reply, now or later."""
+
+
+_digest: Final = mmh3_x64_128_digest
+
+
+def _shift_of(shards: int) -> int:
+    """By how much the first 16 bits of a token are shifted to the right for its shard."""
+    return 16 - (shards.bit_length() - 1)
 
 
 def _nothing_runs() -> bool:
@@ -124,8 +133,7 @@ class ClientContext:
         self.quick_groups: dict[int, ReplicaGroup] = groups
         """Those whose gets connections answer on the spot: none while reads are watched."""
         self.shard_count = shards
-        self.token_shift = 64 - (shards.bit_length() - 1)
-        """shard = key_token(key) >> token_shift; group = shard + 1."""
+        self._shift = _shift_of(shards)
         self.item_bytes_max = item_bytes_max
         self.stats = stats
         self.cluster = cluster
@@ -146,11 +154,16 @@ class ClientContext:
     def use_shards(self, shards: int) -> None:
         """The cluster has so many. Before this node takes any clients in."""
         self.shard_count = shards
-        self.token_shift = 64 - (shards.bit_length() - 1)
+        self._shift = _shift_of(shards)
 
     def group_of(self, key: bytes) -> int:
-        """Group of the key's shard."""
-        return (key_token(key) >> self.token_shift) + 1
+        """Group of the key's shard, which is `ring.shard_of` it.
+
+        Each request passes here, so it is done by compiled code, and by two bytes of the digest:
+        the token as a whole is a large integer.
+        """
+        digest = _digest(key, 0)
+        return ((digest[7] << 8 | digest[6]) >> self._shift) + 1
 
     def leads(self, group_id: int) -> bool:
         """Does this node lead the group?"""

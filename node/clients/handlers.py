@@ -24,6 +24,7 @@ from quorumcache.node.clients.meta_handlers import (
     refused_meta_set,
 )
 from quorumcache.node.clients.operator_words import OPERATOR_WORDS, PROOFS_WRONG_MAX
+from quorumcache.node.clients.quick_gets import get_at_once
 from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
 from quorumcache.node.clients.writes import FlushAllShards, OpenSession, PendingWrite
 from quorumcache.node.operations.failure import Failure
@@ -82,6 +83,8 @@ def _get(conversation: Conversation, request: Get) -> None:
     if conversation.settings.redirect and conversation.redirected(
         request.keys, False, staleness_ns
     ):
+        return
+    if get_at_once(conversation, request):
         return
     keys, with_cas = request
     if len(keys) > WINDOW_KEYS and not conversation.alone(request):

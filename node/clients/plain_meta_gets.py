@@ -1,34 +1,29 @@
 """Answers `mg` on the spot, where this node leads the key's shard under a lease and the item is to
 stay as it is.
 
-`answer_plain_meta_gets` does for whole reads of the socket what `MemcachedConnection._plain_gets`
-does for gets. `answer_at_once` does it for one `mg` among other requests.
+`answer_plain_meta_gets` does for whole reads of the socket what `answer_plain_gets` does for gets.
+`answer_at_once` does it for one `mg` among other requests.
 """
 
 from __future__ import annotations
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.quick_gets import settled
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.protocol.meta_lines import GetFlags
 from quorumcache.node.protocol.meta_replies import meta_hit, meta_miss
 from quorumcache.node.protocol.requests import MetaGet
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import TIMED, Peeked
-from quorumcache.node.store.item import ITEM_DATA, PIECES, STALE, WON, expires_at_ms
-from quorumcache.node.store.store import EXPIRED, shard_store
-from quorumcache.ring import key_token
+from quorumcache.node.store.item import ITEM_DATA, STALE, WON, expires_at_ms
+from quorumcache.node.store.store import shard_store
 
 
 def _settled(group: ReplicaGroup, key: bytes) -> Peeked:
-    """What `peek` called TIMED, by the time that it is: the item, or TIMED if it has to be changed,
-    removed or put together."""
-    item = shard_store(group.machine).lookup(key, group.now_ms())
-    if item is None or item is EXPIRED:
-        return TIMED
-    assert type(item) is bytes
-    bits = item[0]
-    return TIMED if bits & PIECES or bits & (STALE | WON) == STALE else item
+    """`settled`; TIMED also if the reader of a stale item is to win it."""
+    item = settled(group, key)
+    return TIMED if type(item) is bytes and item[0] & (STALE | WON) == STALE else item
 
 
 def answer_plain_meta_gets(
@@ -48,7 +43,6 @@ def answer_plain_meta_gets(
     first key that is not answered, and the new size.
     """
     groups = context.quick_groups
-    shift = context.token_shift
     slots = replies.slots
     letters = flags.letters
     is_bare = flags.with_value and flags.compare is None and not letters
@@ -57,7 +51,7 @@ def answer_plain_meta_gets(
     position = start
     while position < len(keys):
         key = keys[position]
-        group = groups.get((key_token(key) >> shift) + 1)
+        group = groups.get(context.group_of(key))
         if (
             group is None
             or now_ns >= group.lease_until_ns
@@ -123,7 +117,7 @@ def answer_at_once(conversation: Conversation, request: MetaGet) -> bool:
         return False
     context = conversation.context
     key = request.key
-    group = context.quick_groups.get((key_token(key) >> context.token_shift) + 1)
+    group = context.quick_groups.get(context.group_of(key))
     if group is None or context.monotonic_ns() >= group.lease_until_ns:
         return False
     item = group.machine.peek(key)

@@ -247,8 +247,9 @@ class MultiGet(Windows):
             if isinstance(outcome, Failure):
                 self.failure = outcome
             else:
-                self.found.update(zip(keys, outcome, strict=True))
+                found = self.found
                 for key, item in zip(keys, outcome, strict=True):
+                    found[key] = item
                     if item is not None and item[0] & PIECES:
                         self._open(group_id, key, item, read.target if read is not None else 0)
             order.ended(lane, False)

@@ -48,6 +48,7 @@ class Progress:
         "echo_round",
         "inflight",
         "inflight_bytes",
+        "is_learner",
         "match_index",
         "next_index",
         "paused",
@@ -70,6 +71,8 @@ class Progress:
         """Known to be durable there and equal to the leader's log. Never shrinks in a term."""
         self.next_index = next_index
         """Next entry to send."""
+        self.is_learner = False
+        """It is sent committed entries only."""
         self.budget: SendBudget | None = None
         """Of a learner: what bounds the entries that it is sent."""
         self.round_end: Index = next_index - 1

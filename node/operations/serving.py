@@ -310,13 +310,11 @@ class Serving:
         group = self.host.groups.get(group_id)
         if type(key) is not bytes or group is None or not group.has_lease():
             return False
-        found = group.machine.peek(key)
+        found = group.machine.serve(key)
         if found is TIMED:
             return False
         self.counters.forwarded_in += 1
         self.counters.lease_reads += 1
-        if found is not None:
-            group.machine.note_hit(key)
         self.reply_items(node_id, request_id, (found,))
         return True
 

@@ -34,6 +34,15 @@ VictimLog = Callable[[StateMachine, Sequence[bytes]], Callable[[int], None]]
 """Hears which keys were chosen, and answers who hears how many of them were removed."""
 
 
+class EvictingHost:
+    """What a plan needs of the process it is made in. A class and no `Protocol`: each batch asks
+    it, and mypyc reads the fields of a class directly.
+    """
+
+    counters: Counters
+    victim_log: VictimLog | None  # while somebody watches evictions
+
+
 def memory_ahead(machine: StateMachine, growing_bytes: int) -> int:
     """What the state takes when all that is under way has happened. `growing_bytes`: by how much
     proposed entries make it grow.
@@ -43,12 +52,11 @@ def memory_ahead(machine: StateMachine, growing_bytes: int) -> int:
 
 def make_room(
     machine: StateMachine,
-    counters: Counters,
+    host: EvictingHost,
     share_bytes: int,
     growing_bytes: int,
     batch: list[tuple[Command, Waiter, int]],
     size: int,
-    victim_log: VictimLog | None = None,
 ) -> int:
     """Put the victims of a batch before its commands, if it needs any. `size`: of its commands.
 
@@ -63,9 +71,8 @@ def make_room(
         growth += machine.growth(command, cost)
     eviction = excess(machine, share_bytes, growing_bytes + growth)
     if eviction is not None:
-        batch.insert(
-            0, (eviction.command, EvictionWaiter(machine, counters, eviction, victim_log), 0)
-        )
+        waiter = EvictionWaiter(machine, host.counters, eviction, host.victim_log)
+        batch.insert(0, (eviction.command, waiter, 0))
     return growth
 
 

@@ -19,7 +19,7 @@ from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta, SnapshotSource
-from quorumcache.node.replica.evicting import VictimLog, make_room
+from quorumcache.node.replica.evicting import EvictingHost, make_room
 from quorumcache.node.replica.read_rounds import ReadRounds
 from quorumcache.node.state_machine import (
     Command,
@@ -33,7 +33,6 @@ from quorumcache.node.state_machine import (
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
     from quorumcache.node.cluster_time import ClusterTime
-    from quorumcache.node.telemetry.counters import Counters
 
 BATCH_BYTES_MAX: Final = 1 << 20
 """A turn's commands are cut into entries of about this size, so that one append stays one
@@ -55,18 +54,16 @@ Proposed = tuple[int, int, Sequence[Command], int, int, list["Waiter"], int, int
 """An entry proposed here: term, fields of its `Batch`, waiters, bytes, growth of the state."""
 
 
-class GroupHost:
+class GroupHost(EvictingHost):
     """What a group needs of the process it lives in. A class and no `Protocol`: each batch asks it,
     and mypyc reads the fields of a class directly."""
 
     bytes_used: int
     clock: Clock
     time: ClusterTime
-    counters: Counters
     item_bytes_max: int
     held_why: str  # nothing may be proposed now; "" = it may
     evicts: bool  # otherwise what does not fit is refused
-    victim_log: VictimLog | None  # while somebody watches evictions
     may_use_new_ops: bool  # every node of the cluster knows what came with maps of form 2
 
     def mark_dirty(self, group: ReplicaGroup) -> None:
@@ -243,9 +240,9 @@ class ReplicaGroup:
         if not time.is_settled and self.is_leader:
             time.bridge()
         growth = 0
+        share_bytes = self.share_bytes
         if self.evicts and not why:
-            rest = self.share_bytes, self.growing_bytes, batch, size, host.victim_log
-            growth = make_room(self.machine, host.counters, *rest)
+            growth = make_room(self.machine, host, share_bytes, self.growing_bytes, batch, size)
         commands = [item[0] for item in batch]
         now_ms, wall_ms = time.stamp()
         last_ms = self.machine.last_now_ms

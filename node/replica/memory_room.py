@@ -73,10 +73,11 @@ class MemoryRoom:
         """Whether a command that stores `size` bytes of key and value is refused at this leader.
         `item_bytes`: what all items of the node take.
         """
-        if not group.share_bytes and group.may_evict:
-            self.decide_now()  # It leads since the last round, or there was none yet.
-        if group.evicts:
-            return size * LARGE_PARTS > group.share_bytes and not self._fits(group, size)
+        if group.may_evict:
+            if not group.share_bytes:
+                self.decide_now()  # It leads since the last round, or there was none yet.
+            if group.share_bytes:
+                return size * LARGE_PARTS > group.share_bytes and not self._fits(group, size)
         if self.used_bytes(item_bytes) + size > self.memory_bytes:
             return True
         free = self.free_bytes.get(group.group_id)

@@ -27,13 +27,14 @@ from itertools import islice
 from sys import getsizeof
 from typing import Final, cast
 
+from mmh3 import mmh3_x64_128_digest
+
 from quorumcache.node.state_machine import Eviction
 from quorumcache.node.store.commands import OP_EVICT, own_command
 from quorumcache.node.store.ghosts import GhostTable
 from quorumcache.node.store.hot_keys import HotKeys
 from quorumcache.node.store.item import cas_unique, item_cost
 from quorumcache.node.store.tables import shrink
-from quorumcache.ring.hashing import key_token
 
 SMALL_PARTS: Final = 10
 SMALL_PARTS_MIN: Final = 2
@@ -49,12 +50,13 @@ STEP_MAX: Final = 10
 GHOST_PARTS: Final = 2
 """Each queue remembers one ghost for so many items."""
 
-TOKEN_MASK: Final = (1 << 48) - 1
-"""Bits of a key's token that ghosts are known by. They fit a small int of compiled code, and the
-first bits are the same for all keys of a shard."""
-
 HITS_MAX: Final = 3
 """Hits that count. One in the small queue is enough to get to the main one."""
+
+ROOMY_TIMES: Final = 2
+"""An item stays for one hit if it takes up to so many times the mean, for two hits if up to twice
+that, and for HITS_MAX hits whatever it takes. So large items do not drive out many small ones that
+are asked for as often."""
 
 VICTIMS_MAX: Final = 1024
 """Victims of one plan: with keys of 250 bytes a quarter of a log entry's usual size."""
@@ -74,6 +76,17 @@ SHARED_MAX: Final = 4096
 
 _FETCHED: Final = 4
 _HITS: Final = 3
+
+_digest: Final = mmh3_x64_128_digest
+
+
+def _token(key: bytes) -> int:
+    """The last 48 bits of a key's token (`ring/hashing.py`): by them ghosts and hot keys are known.
+    They fit a small int of compiled code. The first bits are the same for all keys of a shard.
+    """
+    digest = _digest(key, 0)
+    low = digest[0] | digest[1] << 8 | digest[2] << 16
+    return low | digest[3] << 24 | digest[4] << 32 | digest[5] << 40
 
 
 class EvictionQueue:
@@ -175,7 +188,7 @@ class EvictionQueue:
 
     def _was_ghost(self, key: bytes, cost: int) -> bool:
         """Whether a key comes back from the ghosts. Its queue should have been larger."""
-        token = key_token(key) & TOKEN_MASK
+        token = _token(key)
         small, main = self._small_ghosts, self._main_ghosts
         if small.take(token):
             # The fewer ghosts a queue has, the more one of them tells.
@@ -194,20 +207,21 @@ class EvictionQueue:
         """The item under a key is another one, or has another expiry. It counts as an access, but
         the new item was not fetched yet. One that was planned may stay: its unique has changed, or
         else its removal is applied all the same."""
-        main = self.main
-        stamp = main.get(key)
+        queue = self.main
+        stamp = queue.get(key)
+        if stamp is None:
+            queue = self.small
+            stamp = queue.get(key)
+            if stamp is not None:
+                self.small_bytes += cost - old_cost
         if stamp is not None:
-            main[key] = self._written[cast(int, stamp) & _HITS]
-            return
-        small = self.small
-        stamp = small.get(key)
-        if stamp is not None:
-            small[key] = self._written[cast(int, stamp) & _HITS]
-            self.small_bytes += cost - old_cost
+            new = self._written[cast(int, stamp) & _HITS]
+            if new is not stamp:
+                queue[key] = new
             return
         if self.planned.pop(key, None) is not None:
             self.planned_bytes -= old_cost
-        main[key] = self._new
+        self.main[key] = self._new
 
     def removed(self, key: bytes, cost: int) -> None:
         """The item under a key, of this cost, is gone."""
@@ -244,7 +258,7 @@ class EvictionQueue:
 
     def _bury(self, key: bytes, ghosts: GhostTable) -> None:
         self._has_ghosts = True
-        ghosts.add(key_token(key) & TOKEN_MASK, len(self._items) // GHOST_PARTS)
+        ghosts.add(_token(key), len(self._items) // GHOST_PARTS)
 
     def clear(self) -> None:
         """All items are gone."""
@@ -305,7 +319,7 @@ class EvictionQueue:
         if self._hot_left < 0:
             self._hot = None
             return False
-        return hot.has(key_token(key))
+        return hot.has(_token(key))
 
     # -- victims -------------------------------------------------------------------------------
 
@@ -322,6 +336,7 @@ class EvictionQueue:
         target = max(1, min(max(target, queued // SMALL_PARTS_MAX), queued // SMALL_PARTS_MIN))
         self.small_target_bytes = target
         is_recent = target * RECENCY_PARTS > queued
+        roomy = ROOMY_TIMES * queued // (len(small) + len(main) or 1)
         while freed < bytes_wanted and len(pairs) < VICTIMS_MAX:
             is_small = bool(small) and (self.small_bytes >= target or not main)
             key = self._next_small() if is_small else self._next_main()
@@ -336,6 +351,8 @@ class EvictionQueue:
             if not hits and self._hot is not None and self._is_hot(key):
                 hits = 1
                 stamp |= 1
+            if cost > roomy * hits and hits < HITS_MAX:
+                hits = 0
             if is_small:
                 self.small_bytes -= cost
                 if hits and steps:

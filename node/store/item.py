@@ -44,9 +44,9 @@ VALUE_BYTES_MAX: Final = (1 << 31) - 3
 _HEADER_BYTES: Final = 48 + 8 + 1 + 2
 _FLAGS_BYTES: Final = 4
 
-pack_header = Struct(">BQQ").pack
+pack_header: Final = Struct(">BQQ").pack
 """`pack_header(bits, expires_at_ms, cas_unique)`: the first 17 bytes."""
-unpack_header = Struct(">BQQ").unpack_from
+unpack_header: Final = Struct(">BQQ").unpack_from
 """`unpack_header(item) -> (bits, expires_at_ms, cas_unique)`."""
 
 

@@ -37,7 +37,7 @@ from quorumcache.node.store.tables import shrink
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
 
-pack_unique = Struct(">Q").pack
+pack_unique: Final = Struct(">Q").pack
 """`pack_unique(cas_unique)`: what follows it."""
 
 
@@ -201,6 +201,8 @@ class ShardState(StateMachine):
         if old is None:
             self.bytes_used += cost
             self.queue.added(key, cost)
+        elif len(old) == len(item) and not (old[0] or item[0]):
+            self.queue.changed(key, cost, cost)
         else:
             old_cost = item_cost(key, old)
             self.bytes_used += cost - old_cost

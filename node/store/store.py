@@ -74,6 +74,15 @@ class ShardStore(ShardState):
             return TIMED
         return item
 
+    def serve(self, key: bytes) -> Peeked:
+        """See `StateMachine.serve`."""
+        item = self.items.get(key)
+        if item is not None:
+            if item[0] or self.pending_flush_ms:
+                return TIMED
+            self.queue.note_hit(key)
+        return item
+
     def lookup(self, key: bytes, now_ms: int) -> bytes | _Expired | None:
         """The packed item under `key` at `now_ms`, None when there is none, or EXPIRED (rule 3
         above).

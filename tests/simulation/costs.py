@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
 from random import Random
 from typing import Any
 
@@ -19,8 +19,9 @@ from quorumcache.node.store.store import ShardStore
 US = 1_000
 MS = 1_000_000
 DRAWS = 509
-"""Costs are drawn once and used over and over: a prime, so that no loop of callbacks meets the same
-one again and again."""
+"""Small costs are drawn once and used over and over: a prime, so that no loop of callbacks meets
+the same one again and again. Stalls are drawn as they come: one among these would come back all the
+time, and leave the nodes no time for anything else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +42,14 @@ class Costs:
 
     def of_callbacks(self, random: Random) -> Iterator[int]:
         """For ever: what the next callback costs."""
-        costs = []
-        for _ in range(DRAWS):
-            cost_ns = int(random.expovariate(1.0) * self.callback_ns)
-            if self.stall_every and random.random() * self.stall_every < 1:
-                cost_ns += int(random.random() * 2 * self.stall_ns)
-            costs.append(cost_ns)
-        return cycle(costs)
+        costs = cycle([int(random.expovariate(1.0) * self.callback_ns) for _ in range(DRAWS)])
+        return self._with_stalls(costs, random) if self.stall_every else costs
+
+    def _with_stalls(self, costs: Iterator[int], random: Random) -> Iterator[int]:
+        while True:
+            callbacks = int(random.expovariate(1 / self.stall_every))
+            yield from islice(costs, callbacks)
+            yield next(costs) + int(random.random() * 2 * self.stall_ns)
 
 
 def draw_costs(random: Random, node_count: int) -> Costs:

@@ -32,6 +32,7 @@ from tests.simulation.map_watch import MapWatch
 from tests.simulation.operator import Operator
 from tests.simulation.schedule import SPARES, Schedule
 from tests.simulation.shape import ClusterShape
+from tests.simulation.steadiness import Steadiness
 from tests.simulation.world import CONVERGENCE_SECONDS, SERVICE_SECONDS, World, WorldConfig
 
 PAUSES_SECONDS = (0.008, 0.03, 0.1)
@@ -51,6 +52,7 @@ class ElasticWorld(World):
         self.dead = ()
         self.costs = draw_costs(self.random("costs"), self.node_count + SPARES)
         self.operator = Operator(self)
+        self.steadiness = Steadiness(self)
         self.maps = MapWatch(self)
         self.configurations = Configurations(self)
         self.promises.on_promise = self.maps.on_promise
@@ -182,10 +184,15 @@ class ElasticWorld(World):
     def _look(self, *, digests: bool = True) -> None:
         super()._look(digests=digests)
         self.configurations.look()
+        self.steadiness.look()
         self.maps.look()
         self.configurations.judge(self.maps.newest)
         if self._complaint:
             raise InvariantViolation(self._complaint, rule="an answer to the operator")
+
+    def unsteady_nodes(self) -> frozenset[int]:
+        """Those that others need not hear now."""
+        return self.steadiness.unsteady()
 
     def own_totals(self) -> dict[str, int]:
         outcomes = Counter(outcome for _, outcome, _ in self.operator.asked)

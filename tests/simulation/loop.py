@@ -64,6 +64,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._debug = False
         self._buried: list[VirtualTask[Any]] = []
         self._costs: Iterator[int] | None = None
+        self.charged_ns = 0
+        """What long computing took, of all time."""
         self._exception_handler: Callable[[Any, dict[str, Any]], Any] | None = None
 
     def charge_callbacks(self, costs: Iterator[int]) -> None:
@@ -73,6 +75,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def charge(self, cost_ns: int) -> None:
         """What runs now has computed for so long."""
         self.now_ns += cost_ns
+        self.charged_ns += cost_ns
 
     # -- time and scheduling -----------------------------------------------------------------------
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 MOVES_MAX = 5
 MOVES_OF_A_NODE_MAX = 2
-"""That bring a replica to a node, and likewise that copy from one."""
+"""That bring a replica to a node, and likewise that copy from one. All these are of moves that get
+on: one whose group has no majority, or whose targets have no room, keeps nobody else from moving.
+"""
 LATE_NS = 1_000_000_000
 """A link to a node that has gone is closed by then."""
 LEFT_NS = 10_000_000_000
@@ -121,7 +123,8 @@ class MapWatch:
                     f"map {found.epoch} gives node id {info.node_id} of disk {disk} to {info}",
                     rule="a node id is used again",
                 )
-        started = [move for move in found.moves if move.decided]
+        unsteady = self._world.unsteady_nodes()
+        started = [move for move in found.moves if move.decided and _gets_on(move, unsteady)]
         self.moves_most = max(self.moves_most, len(started))
         # One that has started and is aimed anew, because a node has died or gone, holds its place.
         aimed = self._aimed_anew(started)
@@ -170,3 +173,10 @@ class MapWatch:
                 f"promises {item} to {receiver.name}",
                 rule="a node outside the map decides",
             )
+
+
+def _gets_on(move: Move, unsteady: frozenset[int]) -> bool:
+    """Whether it certainly does, however far it has come."""
+    least = min(len(move.origin), len(move.target))
+    troubled = unsteady.intersection((*move.origin, *move.target))
+    return 2 * len(troubled) < least and unsteady.isdisjoint(move.added)

@@ -88,6 +88,11 @@ class Link:
         self.loss = 0.0
         self._widths.clear()
 
+    @property
+    def is_in_trouble(self) -> bool:
+        """Some fault is at work on it."""
+        return bool(self.fault or self.extra_latency_ns or self.bytes_per_second or self.loss)
+
     def departure_ns(self, now_ns: int, size: int) -> int:
         """When the last of `size` bytes has left a link of limited width."""
         begin_ns = max(now_ns, self.busy_until_ns)
@@ -521,6 +526,10 @@ class Network:
         for source, target in links:
             self.link(source, target).cut(fault, -1)
         self._release_held()
+
+    def hosts_in_trouble(self) -> set[str]:
+        """At the ends of links that are cut, slow or narrow, or lose something."""
+        return {host for ends, link in self._links.items() if link.is_in_trouble for host in ends}
 
     def heal(self) -> None:
         """All links work again; what was held is on its way."""

@@ -43,9 +43,12 @@ class SlowWatch:
         self._network = network
         self._nodes = {node.name: node for node in nodes}
         self._looks = 0
+        self._looked_ns = network.loop.now_ns
+        self._stood_ns = 0
+        """For how long computing has kept everybody from looking: nodes do not count that time."""
         self._stalls: dict[VirtualTransport, tuple[int, int, int]] = {}
-        """Of an end with bytes that wait: when some were taken last, until when its process had
-        stood still for how long.
+        """Of an end with bytes that wait: when some were taken last, since when this is known, and
+        for how long its process had stood still by then.
         """
         self._counted: dict[str, tuple[int, int]] = {}
         """Incarnation of a node, and its counter of closed clients, as of the last abort."""
@@ -98,6 +101,7 @@ class SlowWatch:
         self._looks += 1
         if self._looks % LOOK_EVERY_CHECKS:
             return
+        self._count_stood()
         stalls, self._stalls = self._stalls, {}
         for end in self._network.transports():
             simulated = self._node_of(end)
@@ -111,10 +115,10 @@ class SlowWatch:
             now_ns = self._network.loop.now_ns
             stall = stalls.get(end)
             if stall is None or stall[0] != end.taken_ns or end.room_ns is not None:
-                stall = (end.taken_ns, now_ns, process.paused_ns)
+                stall = (end.taken_ns, now_ns, process.paused_ns + self._stood_ns)
             self._stalls[end] = stall
-            _, since_ns, paused_ns = stall
-            waited_ns = now_ns - since_ns - (process.paused_ns - paused_ns)
+            _, since_ns, stood_ns = stall
+            waited_ns = now_ns - since_ns - (process.paused_ns + self._stood_ns - stood_ns)
             self.stalled_most_ns = max(self.stalled_most_ns, waited_ns)
             slow_ns = simulated.config.slow_client_ms * MS
             if slow_ns and waited_ns > slow_ns * DRIFT + 2 * servers.LOOK_NS + LATE_NS:
@@ -124,6 +128,14 @@ class SlowWatch:
                     f"and slow_client_ms={simulated.config.slow_client_ms}",
                     rule="a slow client is not closed",
                 )
+
+    def _count_stood(self) -> None:
+        """A node takes no more than two looks' time for the time between two of its looks."""
+        now_ns = self._network.loop.now_ns
+        elapsed_ns = now_ns - self._looked_ns
+        self._looked_ns = now_ns
+        if elapsed_ns > servers.LOOK_NS:
+            self._stood_ns += elapsed_ns
 
     def _check_held(self, simulated: SimulatedNode, end: VirtualTransport) -> None:
         held = getattr(end.protocol, "unread_bytes", 0) + end.get_write_buffer_size()

@@ -12,6 +12,7 @@ from quorumcache.ring.cluster_map import ClusterMap
 from quorumcache.ring.move import Move
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.map_watch import LATE_NS, LEFT_NS, VOTE_REPLY, MapWatch
+from tests.simulation.steadiness import STEADY_NS, Steadiness
 from tests.simulation.test_configurations import cluster_map
 
 VOTE = (VOTE_REPLY, 1, (3, True))
@@ -23,6 +24,7 @@ class Nodes:
 
     def __init__(self) -> None:
         self.loop = SimpleNamespace(now_ns=0)
+        self.unsteady: frozenset[int] = frozenset()
         self.trace = SimpleNamespace(tell=lambda text: None)
         self.nodes: list[Any] = [
             SimpleNamespace(
@@ -36,6 +38,9 @@ class Nodes:
             for number in (1, 2)
         ]
         self.watch = MapWatch(self)  # type: ignore[arg-type]
+
+    def unsteady_nodes(self) -> frozenset[int]:
+        return self.unsteady
 
     def know(self, number: int, found: ClusterMap) -> None:
         self.nodes[number - 1].node.map = found
@@ -104,6 +109,54 @@ def test_moves_are_bounded() -> None:
         moves=tuple(move._replace(group_id=group) for group in (2, 3, 4)),
     )
     assert rule(nodes, 1, many) == "too many moves at once"
+
+
+def test_a_move_that_cannot_get_on_keeps_no_place() -> None:
+    nodes = Nodes()
+    move = Move(1, (1, 2, 3), (1, 2, 4), 7)
+    many = replace(
+        cluster_map((), move),
+        shard_count=4,
+        replica_sets=(move.replica_set,) * 4,
+        founding_sets=((1, 2, 3),) * 4,
+        moves=tuple(move._replace(group_id=group) for group in (1, 2, 3, 4)),
+    )
+    nodes.unsteady = frozenset((2, 3))  # No majority of the voters, or perhaps none.
+    nodes.know(1, many)
+    assert nodes.watch.moves_most == 0
+    nodes.unsteady = frozenset((4,))  # The copy may have no room.
+    nodes.know(1, replace(many, epoch=8))
+    assert nodes.watch.moves_most == 0
+    nodes.unsteady = frozenset((3,))
+    assert rule(nodes, 1, replace(many, epoch=9)) == "too many moves at once"
+
+
+def test_a_node_is_steady_again_when_nothing_has_happened_to_it_for_a_while() -> None:
+    process = SimpleNamespace(is_running=True)
+    disk = SimpleNamespace(capacity_bytes=None)
+    node = SimpleNamespace(name="n1", host="n1", node_id=1, process=process, node=1, disk=disk)
+    troubled: set[str] = set()
+    network = SimpleNamespace(hosts_in_trouble=lambda: troubled)
+    loop = SimpleNamespace(now_ns=0)
+    world: Any = SimpleNamespace(nodes=[node], network=network, loop=loop)
+    steadiness = Steadiness(world)
+    for begin, end in (
+        (lambda: troubled.add("n1"), troubled.clear),
+        (
+            lambda: setattr(process, "is_running", False),
+            lambda: setattr(process, "is_running", True),
+        ),
+        (lambda: setattr(disk, "capacity_bytes", 1), lambda: setattr(disk, "capacity_bytes", None)),
+    ):
+        steadiness.look()
+        assert not steadiness.unsteady()
+        begin()
+        steadiness.look()
+        end()
+        loop.now_ns += STEADY_NS - 1
+        steadiness.look()
+        assert steadiness.unsteady() == {1}
+        loop.now_ns += 1
 
 
 def test_a_node_that_the_map_let_go_decides_nothing() -> None:

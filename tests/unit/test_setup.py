@@ -19,6 +19,15 @@ from setuptools import Distribution, Extension
 
 ROOT = Path(__file__).parents[2]
 
+INTERPRETED = """
+    clients/admin_words clients/operator_words clock errors founding/introduction
+    peers/datagrams peers/dialer peers/founding_frames peers/handshake peers/line_log
+    peers/listener peers/proofs storage/disk storage/start_record storage/starts
+    system/kernel_timing system/tasks telemetry/logs version wal/newest wal/recovery wal/segment
+"""
+"""What compiled modules import, and is not compiled: errors, constants, protocols, what starts and
+connects, what is rare."""
+
 
 @pytest.fixture
 def setup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
@@ -107,6 +116,18 @@ def test_every_room_of_the_compiled_form_has_what_is_named(setup: ModuleType) ->
             assert list((ROOT / "node" / room).glob(f"{name}.py")), f"node/{room} has no {name}.py"
 
 
+def test_what_a_compiled_module_imports_is_compiled_or_known_not_to_be(setup: ModuleType) -> None:
+    """A new module of the data path would run from its source without a word."""
+    compiled = {path.removeprefix("src/quorumcache/") for path in setup.COMPILED}
+    found = {
+        path.removeprefix("node/").removesuffix(".py")
+        for importer in compiled
+        for path in top_imports_of(ast.parse((ROOT / importer).read_text()))
+        if path not in compiled and (ROOT / path).exists()
+    }
+    assert found == set(INTERPRETED.split()), "see ROOMS in setup.py"
+
+
 def test_no_interpreted_class_inherits_from_a_compiled_one(setup: ModuleType) -> None:
     """It could not be instantiated, and only in the compiled form. Protocols and tuples are
     interpreted wherever they stand."""
@@ -134,6 +155,17 @@ def test_no_interpreted_class_inherits_from_a_compiled_one(setup: ModuleType) ->
         if (imports_of(tree).get(ast.unparse(base)), ast.unparse(base)) in native
     ]
     assert not wrong, f"add their modules to COMPILED in setup.py: {wrong}"
+
+
+def top_imports_of(tree: ast.Module) -> set[str]:
+    """The files of `node/` that a module imports as it is run, not for type checkers."""
+    return {
+        statement.module.removeprefix("quorumcache.").replace(".", "/") + ".py"
+        for statement in tree.body
+        if isinstance(statement, ast.ImportFrom)
+        and statement.module
+        and statement.module.startswith("quorumcache.node.")
+    }
 
 
 def imports_of(tree: ast.Module) -> dict[str, str]:

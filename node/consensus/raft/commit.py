@@ -24,6 +24,8 @@ def maybe_commit(r: RaftState) -> None:
         return
     assert index <= r.log.last_index
     r.commit_index = index
+    if r.configuration.learners:
+        r.append_due = True  # They are sent what is committed.
     for entry in r.log.slice(before + 1, index + 1):
         r.uncommitted_bytes -= len(entry[3])
     assert r.uncommitted_bytes >= 0

@@ -122,7 +122,8 @@ def _rebuild(r: RaftState) -> None:
     members: dict[ReplicaId, Progress] = {}
     for replica in configuration.members():
         p = members[replica] = before.get(replica) or Progress(replica, next_index)
-        p.budget = None if configuration.is_voter(replica) else r.learner_budget
+        p.is_learner = not configuration.is_voter(replica)
+        p.budget = r.learner_budget if p.is_learner else None
     r.members = members
     r.peers = tuple(p for replica, p in members.items() if replica != r.replica_id)
     r.voters = tuple(members[replica] for replica in configuration.voters)

@@ -36,7 +36,7 @@ def broadcast_appends(r: RaftState) -> None:
     size = 0
     out = r.messages if r.term_durable else r.messages_after_append
     for p in r.peers:
-        if p.state is not REPLICATE or p.budget is not None:
+        if p.state is not REPLICATE or p.is_learner:
             send_appends(r, p)
             continue
         if p.next_index != next_index or message is None:
@@ -55,11 +55,16 @@ def broadcast_appends(r: RaftState) -> None:
 
 
 def send_appends(r: RaftState, p: Progress) -> None:
-    """Send `p` all it lacks, as far as its state, its window and a learner's budget allow."""
+    """Send `p` all it lacks, as far as its state, its window and a learner's budget allow.
+
+    A learner is sent what is committed, and nothing else: a replica that counts it among the voters
+    already may need its vote, and no voter could win against a newer log (docs/consensus.md).
+    """
     log = r.log
     if p.state is REPLICATE:
         config = r.config
-        while p.next_index <= log.last_index:
+        last_index = r.commit_index if p.is_learner else log.last_index
+        while p.next_index <= last_index:
             if p.next_index < log.first_index:
                 want_snapshot(r, p)
                 return
@@ -69,6 +74,8 @@ def send_appends(r: RaftState, p: Progress) -> None:
             if not bytes_max:
                 return  # It is sent more when it answers.
             message, size = _append_from(r, p.next_index, bytes_max)
+            if p.is_learner:
+                message, size = _cut(message, size, last_index)
             if p.budget is not None:
                 p.budget.give_back(bytes_max - size, p.doublings)
             p.sent(p.next_index + len(message.entries) - 1, size)
@@ -78,7 +85,7 @@ def send_appends(r: RaftState, p: Progress) -> None:
             want_snapshot(r, p)
             return
         p.paused = True
-        if p.budget is not None:
+        if p.is_learner:
             send_as_leader(r, p.replica_id, _append_empty(r, p))
             return
         message, _ = _append_from(r, p.next_index, r.config.append_bytes_max)
@@ -93,6 +100,14 @@ def _append_from(r: RaftState, next_index: int, bytes_max: int) -> tuple[Append,
     prev_term = log.term_at(prev_index)
     assert prev_term is not None
     return _new(Append, (r.term, prev_index, prev_term, r.commit_index, entries)), size
+
+
+def _cut(message: Append, size: int, last_index: Index) -> tuple[Append, int]:
+    """What of it ends at `last_index` at the latest, and its payload bytes."""
+    entries = message.entries[: last_index - message.prev_index]
+    if len(entries) == len(message.entries):
+        return message, size
+    return message._replace(entries=entries), sum(len(entry.payload) for entry in entries)
 
 
 def want_snapshot(r: RaftState, p: Progress) -> None:
@@ -160,7 +175,7 @@ def handle_append_reply(r: RaftState, sender: ReplicaId, m: AppendReply) -> None
     if p.acknowledged(match_index):
         if p.state is not REPLICATE:
             _caught_on(r, p)
-        p.begin_round(r.log.last_index)
+        p.begin_round(r.commit_index)
         if match_index > r.commit_index:
             maybe_commit(r)
     elif p.state is PROBE and match_index == p.match_index:

@@ -21,6 +21,15 @@ def test_a_key_belongs_to_the_group_after_its_shard() -> None:
     assert groups == set(range(1, SHARDS + 1))
 
 
+@pytest.mark.parametrize("bits", range(13))
+def test_it_does_for_any_number_of_shards(bits: int) -> None:
+    context = FakeServer()
+    context.use_shards(1 << bits)
+    for number in range(1000):
+        key = b"key:%d" % number
+        assert context.group_of(key) == shard_of(key, 1 << bits) + 1
+
+
 def test_only_a_replica_here_leads_or_is_fresh() -> None:
     context = FakeServer()
     assert not context.leads(1)

@@ -1,5 +1,7 @@
 """One client as its requests see it: what must run alone, and what is answered with MOVED."""
 
+from typing import Any
+
 import pytest
 
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS, LINEARIZABLE_NS
@@ -21,13 +23,14 @@ def test_a_get_waits_for_flush_all_noreply() -> None:
     client = Client()
     client.lead_all()
     client.put(b"k", b"old")
+    store: Any = client.server.groups[client.server.group_of(b"k")].machine
     client.send(b"flush_all noreply\r\n")
     assert [o.op for o in client.coordinator.started] == [OP_FLUSH] * SHARDS
     client.send(b"get k\r\n")
     assert client.read() == b""
     client.coordinator.end_all(OK)
+    store.drop_all()
     client.turn()
-    client.coordinator.end_all()
     client.turn()
     assert client.read() == b"END\r\n"
 

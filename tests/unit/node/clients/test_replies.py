@@ -32,6 +32,10 @@ def test_replies_leave_in_request_order_whatever_the_order_of_outcomes(seed: int
     client = Client()
     if random.random() < 0.5:
         client.lead_all()
+        for number in range(60):
+            for key in (b"k%d" % number, b"k%d2" % number):
+                group: Any = client.server.groups[client.server.group_of(key)]
+                group.machine.put(key, item())
     expected = b""
     data = b""
     for number in range(60):

@@ -208,7 +208,7 @@ def test_what_is_lent_comes_on_top_and_is_called_back() -> None:
     world = World(led(1, HERE))
     world.decide()
     group: Any = world.groups[1]
-    group.evicts, group.growing_bytes = True, 0
+    group.may_evict, group.growing_bytes = True, 0
     group.machine.planned_bytes = 0
     group.machine.bytes_used = 59 * MIB
     assert world.room.lent_bytes_max == 4 * MIB

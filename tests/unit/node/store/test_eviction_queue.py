@@ -102,6 +102,31 @@ def test_the_main_queue_goes_round_once_for_each_hit() -> None:
     shelf.check()
 
 
+def test_a_large_item_needs_more_hits_to_stay_and_three_are_always_enough() -> None:
+    """It takes the room of many others, which were asked for as often."""
+    shelf = Shelf("abcdefgh")
+    for name, hits in (("X", 1), ("Y", 2), ("Z", 3)):
+        shelf.put(name, 4000)
+        shelf.hit(name, hits)
+    for name in "ijklmnopqrstuvwxyz":
+        shelf.put(name)
+    mean = shelf.bytes_used // len(shelf.items)
+    assert 2 * 2 * mean < item_cost(b"X", shelf.items[b"X"])
+    assert shelf.plan(17).rstrip("jk") == "abcdefghXYi"
+    assert list(shelf.queue.main) == [b"Z"]
+    shelf.check()
+
+
+def test_an_item_that_is_not_much_larger_than_others_stays_for_one_hit() -> None:
+    shelf = Shelf("abcdefgh")
+    shelf.put("X", 250)
+    shelf.hit("X")
+    for name in "ijklmnop":
+        shelf.put(name)
+    assert shelf.plan(9) == "abcdefghi"
+    assert list(shelf.queue.main) == [b"X"]
+
+
 def test_a_key_that_comes_back_after_it_was_evicted_is_in_the_main_queue() -> None:
     shelf = Shelf("abcdefgh")
     shelf.evict(shelf.plan(2))

@@ -450,16 +450,52 @@ def test_a_learner_is_sent_what_its_budget_allows_and_voters_everything() -> Non
         solo.raft.propose(b"x" * 10)
     sent = solo.flush()
     voter = [m for to, m in sent if to == 2 and isinstance(m, Append)]
+    solo.acknowledge(2)
+    sent = solo.flush()
     learner = [m for to, m in sent if to == 4 and isinstance(m, Append)]
     assert [e.index for m in voter for e in m.entries] == [2, 3, 4, 5, 6]
     assert [e.index for m in learner for e in m.entries] == [2, 3, 4], "the last one is larger"
     assert purse.size == -5, "what it was larger by is owed"
 
 
+def test_a_learner_is_sent_what_is_committed_and_nothing_else() -> None:
+    """It holds no entry that a voter may have to win without."""
+    solo = led_with_learner(Purse(1000))
+    for payload in (b"a", b"b", b"c"):
+        solo.raft.propose(payload)
+    assert appends_to(solo, 4) == []
+    solo.step(2, AppendReply(1, 3, False, 0, 0))
+    (append,) = appends_to(solo, 4)
+    assert [e.index for e in append.entries] == [2, 3], "at once, and not with the next heartbeat"
+    assert append.commit_index == 3
+    solo.tick(5)
+    solo.echo(4)
+    assert [m.entries for m in appends_to(solo, 4)] == []
+    solo.acknowledge(2)
+    (append,) = appends_to(solo, 4)
+    assert [e.index for e in append.entries] == [4]
+
+
+def test_a_learner_without_a_budget_is_sent_no_more() -> None:
+    solo = Solo(learners=(4,))
+    solo.lead()
+    solo.tick(5)
+    solo.echo(4)
+    solo.step(4, AppendReply(1, 1, False, 0, 0))
+    solo.flush()
+    solo.raft.propose(b"a")
+    assert appends_to(solo, 4) == []
+    solo.acknowledge(2)
+    (append,) = appends_to(solo, 4)
+    assert [e.index for e in append.entries] == [2]
+
+
 def test_a_learner_that_was_refused_is_sent_the_rest_when_it_answers_a_heartbeat() -> None:
     purse = Purse(0)
     solo = led_with_learner(purse)
     solo.raft.propose(b"x" * 10)
+    solo.flush()
+    solo.acknowledge(2)
     assert appends_to(solo, 4) == []
     solo.tick(5)
     solo.echo(4)
@@ -477,6 +513,8 @@ def test_a_learner_that_acknowledges_is_sent_more() -> None:
     solo = led_with_learner(purse)
     for _ in range(2):
         solo.raft.propose(b"x" * 10)
+    solo.flush()
+    solo.acknowledge(2)
     assert len(appends_to(solo, 4)) == 1
     purse.size = 10
     solo.step(4, AppendReply(1, 2, False, 0, 0))
@@ -495,6 +533,7 @@ def test_a_probe_of_a_learner_costs_nothing() -> None:
     solo.step(4, AppendReply(2, 3, True, 0, 0))
     (append,) = appends_to(solo, 4)
     assert (append.prev_index, append.entries) == (0, ())
+    solo.acknowledge(2)
     solo.step(4, AppendReply(2, 0, False, 0, 0))
     assert appends_to(solo, 4) == []
     assert raft.progress()[4].state == "replicate"
@@ -509,10 +548,13 @@ def test_each_round_of_a_learner_goes_twice_as_fast() -> None:
     for _ in range(3):
         raft.propose(b"x")
     solo.flush()
+    solo.acknowledge(2)
     doublings = []
     for match_index in (2, 3, 4, 5):
         solo.step(4, AppendReply(1, match_index, False, 0, 0))
         raft.propose(b"x")
+        solo.flush()
+        solo.acknowledge(2)
         solo.flush()
         doublings.append(purse.doublings[-1])
     assert doublings == [1, 1, 2, 2], "a round of two entries, and one of which half is there"
@@ -520,7 +562,12 @@ def test_each_round_of_a_learner_goes_twice_as_fast() -> None:
         solo.step(4, AppendReply(1, raft.last_index, False, 0, 0))
         raft.propose(b"x")
         solo.flush()
+        solo.acknowledge(2)
+        solo.flush()
     assert purse.doublings[-1] == 2, "it keeps up"
+    raft.propose(b"not committed")
+    solo.step(4, AppendReply(1, raft.commit_index, False, 0, 0))
+    assert raft.members[4].doublings == 2, "it has all that it may have"
     assert raft.members[2].doublings == 0
 
 
