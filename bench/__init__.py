@@ -1,9 +1,9 @@
 """quorumcache-bench: measures a cluster beside a real memcached, on this machine.
 
-Read in this order: errors.py, workload.py, scenarios.py and histogram.py (what is asked, and how
-long it takes), timer.py, connection.py, loadgen.py and worker.py (the load), ports.py,
-processes.py, procfs.py and driver.py (load processes and who starts them), text_client.py and
-cluster.py (what is measured), environment.py and report.py (the answer), measure.py (one
+Read in this order: errors.py, addresses.py, workload.py, scenarios.py and histogram.py (what is
+asked, and how long it takes), timer.py, connection.py, loadgen.py and worker.py (the load),
+ports.py, processes.py, procfs.py and driver.py (load processes and who starts them), text_client.py
+and cluster.py (what is measured), environment.py and report.py (the answer), measure.py (one
 measurement), expected.py (what a key may hold), failover.py, timeline.py, chart.py, goals.py (what
 a measurement is held to), changes.py, mixed_load.py and stages.py (a steady load while a cluster
 changes), elastic.py, moving.py, idle.py, memory.py, large.py and client.py (the other questions),

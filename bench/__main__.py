@@ -20,6 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from quorumcache.bench import options, scenarios, stages
+from quorumcache.bench.addresses import read_addresses
 from quorumcache.bench.client import measure_clients
 from quorumcache.bench.cluster import (
     MEMCACHED_MISSING,
@@ -29,7 +30,6 @@ from quorumcache.bench.cluster import (
     RunningCluster,
     Target,
     memcached_path,
-    read_addresses,
 )
 from quorumcache.bench.elastic import elastic_chart, elastic_table, run_elastic
 from quorumcache.bench.environment import read_environment

@@ -23,8 +23,6 @@ from quorumcache.bench import processes
 from quorumcache.bench.errors import StartError, TargetError
 from quorumcache.bench.ports import HOST, free_ports
 from quorumcache.bench.text_client import TextClient, Topology
-from quorumcache.ring.address import parse_address, parse_addresses
-from quorumcache.ring.errors import AddressError
 from quorumcache.ring.secret import SECRET_FILE
 
 START_SECONDS = 60.0
@@ -409,11 +407,3 @@ def memcached_path() -> str | None:
     return shutil.which(MEMCACHED) or shutil.which(
         MEMCACHED, path="/usr/local/bin:/usr/bin:/usr/sbin:/usr/local/sbin"
     )
-
-
-def read_addresses(text: str) -> list[tuple[str, int]]:
-    """`host:port,host:port` as pairs. TargetError says what is wrong."""
-    try:
-        return [parse_address(part) for part in parse_addresses(text, port_min=1)]
-    except AddressError as error:
-        raise TargetError(str(error)) from None

@@ -16,6 +16,7 @@ from itertools import count
 from random import Random
 from typing import Any, NamedTuple, Self
 
+from quorumcache.bench.addresses import Address, shown, unix_path
 from quorumcache.bench.connection import UNLIMITED, UNLIMITED_OPEN, LoadConnection, LoadStats
 from quorumcache.bench.errors import TargetError
 from quorumcache.bench.timer import FineTimer
@@ -41,11 +42,11 @@ RECONNECT_SECONDS = 0.1
 class Routes(NamedTuple):
     """Which node is asked for which key.
 
-    `addresses`: host and port of each node. `owners`: for each shard an index into `addresses`; ()
+    `addresses`: of each node. `owners`: for each shard an index into `addresses`; ()
     = any node takes any key.
     """
 
-    addresses: tuple[tuple[str, int], ...]
+    addresses: tuple[Address, ...]
     owners: tuple[int, ...] = ()
 
     def node_of(self, key: bytes) -> int:
@@ -252,16 +253,20 @@ class LoadGenerator:
         )
 
     async def _connect(self, connection: LoadConnection) -> None:
-        host, port = self.job.routes.addresses[connection.node]
+        address = self.job.routes.addresses[connection.node]
+        path = unix_path(address)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await self._loop.create_connection(lambda: connection, host, port)
+                if path:
+                    await self._loop.create_unix_connection(lambda: connection, path)
+                else:
+                    await self._loop.create_connection(lambda: connection, *address)
         except TimeoutError:
             raise TargetError(
-                f"{host}:{port} did not accept a connection in {CONNECT_SECONDS:g} s"
+                f"{shown(address)} did not accept a connection in {CONNECT_SECONDS:g} s"
             ) from None
         except OSError as error:
-            raise TargetError(f"cannot connect to {host}:{port}: {error}") from None
+            raise TargetError(f"cannot connect to {shown(address)}: {error}") from None
 
     # --- the run
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from quorumcache.bench.addresses import Address, read_address, shown
 from quorumcache.bench.cluster import Target, wait_for
 from quorumcache.bench.driver import LoadPlan, Measured, run_load
 from quorumcache.bench.errors import TargetError
@@ -16,7 +17,6 @@ from quorumcache.bench.loadgen import Routes
 from quorumcache.bench.report import Latency, Result
 from quorumcache.bench.text_client import TextClient
 from quorumcache.bench.workload import Workload
-from quorumcache.ring.address import parse_address
 
 ROUTED, ANY_NODE = "routed", "any-node"
 MODES = ("auto", ROUTED, ANY_NODE)
@@ -78,10 +78,11 @@ class LoadOptions:
     cpus: tuple[int, ...] = ()
 
 
-def find_routes(addresses: Sequence[tuple[str, int]], mode: str) -> Routes:
+def find_routes(addresses: Sequence[Address], mode: str) -> Routes:
     """Routes for `mode`. With `auto`: routed where there is a cluster map, any-node elsewhere.
 
-    The addresses of a routed cluster come from its map, so one address is enough to name it.
+    The addresses of a routed cluster come from its map, so one address is enough to name it. That
+    of a node which is alone is the one that was given.
     """
     given = tuple(addresses)
     if mode == ANY_NODE:
@@ -90,7 +91,7 @@ def find_routes(addresses: Sequence[tuple[str, int]], mode: str) -> Routes:
         if client.cluster_map() is None:
             if mode == ROUTED:
                 raise TargetError(
-                    f"{given[0][0]}:{given[0][1]} has no cluster map: only --mode any-node works"
+                    f"{shown(given[0])} has no cluster map: only --mode any-node works"
                 )
             return Routes(given)
 
@@ -103,9 +104,9 @@ def find_routes(addresses: Sequence[tuple[str, int]], mode: str) -> Routes:
     assert topology is not None
     nodes = topology.map.nodes
     position = {node.node_id: number for number, node in enumerate(nodes)}
-    known = []
-    for node in nodes:
-        known.append(parse_address(node.client_address))
+    known = [read_address(node.client_address) for node in nodes]
+    if len(nodes) == 1:
+        known = [given[0]]  # The map has one of its addresses, which may be another.
     return Routes(tuple(known), tuple(position[leader] for leader in topology.leaders))
 
 

@@ -106,7 +106,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--cluster",
         metavar="HOST:PORT,...",
-        help="load this running cluster (or memcached) instead of starting one",
+        help="load this running cluster (or memcached) instead of starting one; unix:/path is a"
+        " Unix socket",
     )
     run.add_argument(
         "--mode",

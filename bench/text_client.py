@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
+from quorumcache.bench.addresses import Address, shown, unix_path
 from quorumcache.bench.errors import TargetError
 from quorumcache.ring import ClusterMap, MapError
 from quorumcache.ring.map_form import FORM_MAX
@@ -50,14 +51,12 @@ class Topology(NamedTuple):
 class TextClient:
     """One connection. Every call is bounded by `timeout_seconds` per wait."""
 
-    def __init__(self, address: tuple[str, int], timeout_seconds: float = 10.0) -> None:
+    def __init__(self, address: Address, timeout_seconds: float = 10.0) -> None:
         self.address = address
         try:
-            self._socket = socket.create_connection(address, timeout_seconds)
+            self._socket = _connected(address, timeout_seconds)
         except OSError as error:
-            where = f"{address[0]}:{address[1]}"
-            raise ConnectionBroken(f"cannot connect to {where}: {error}") from None
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raise ConnectionBroken(f"cannot connect to {shown(address)}: {error}") from None
         self._buffer = b""
 
     def __enter__(self) -> Self:
@@ -222,3 +221,19 @@ class TextClient:
             self._receive()
         block, self._buffer = self._buffer[:size], self._buffer[size + 2 :]
         return block
+
+
+def _connected(address: Address, timeout_seconds: float) -> socket.socket:
+    path = unix_path(address)
+    if not path:
+        found = socket.create_connection(address, timeout_seconds)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return found
+    found = socket.socket(socket.AF_UNIX)
+    found.settimeout(timeout_seconds)
+    try:
+        found.connect(path)
+    except OSError:
+        found.close()
+        raise
+    return found

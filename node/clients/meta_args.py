@@ -38,11 +38,7 @@ def meta_get_args(request: MetaGet) -> tuple[object, ...]:
 
 def meta_set_args(request: MetaSet) -> tuple[object, ...]:
     """The arguments of OP_META_SET."""
-    flags = b""
-    if request.compare is not None:
-        flags += b"C"
-    if request.explicit_cas is not None:
-        flags += b"E"
+    flags = _uniques(request.compare, request.explicit_cas)
     if request.invalidates:
         flags += b"I"
     extends = request.mode in (OP_APPEND, OP_PREPEND)
@@ -64,11 +60,7 @@ def meta_set_args(request: MetaSet) -> tuple[object, ...]:
 
 def meta_delete_args(request: MetaDelete) -> tuple[object, ...]:
     """The arguments of OP_META_DELETE."""
-    flags = b""
-    if request.compare is not None:
-        flags += b"C"
-    if request.explicit_cas is not None:
-        flags += b"E"
+    flags = _uniques(request.compare, request.explicit_cas)
     if request.invalidates:
         flags += b"I"
     if request.exptime is not None:
@@ -82,10 +74,7 @@ def meta_delete_args(request: MetaDelete) -> tuple[object, ...]:
 def meta_arithmetic_args(request: MetaArithmetic) -> tuple[object, ...]:
     """The arguments of OP_META_ARITHMETIC."""
     flags = bytes([letter for letter in request.reply.letters if letter in b"TN"])
-    if request.compare is not None:
-        flags += b"C"
-    if request.explicit_cas is not None:
-        flags += b"E"
+    flags += _uniques(request.compare, request.explicit_cas)
     if not request.increments:
         flags += b"-"
     if _shows(request.reply, b"ct"):
@@ -99,6 +88,13 @@ def meta_arithmetic_args(request: MetaArithmetic) -> tuple[object, ...]:
         request.compare or 0,
         request.explicit_cas or 0,
     )
+
+
+def _uniques(compare: int | None, explicit_cas: int | None) -> bytes:
+    """Which CAS uniques are given: one to compare with, one to set."""
+    if compare is None:
+        return b"" if explicit_cas is None else b"E"
+    return b"C" if explicit_cas is None else b"CE"
 
 
 def _shows(reply: MetaReply, letters: bytes) -> bool:

@@ -233,6 +233,8 @@ def test_a_node_that_died_with_the_old_version_is_given_up_and_does_no_harm_late
             cure = f"node remove {dead} --force"
             wait_until("the cure is told", lambda: cure in change(cluster, "drain", dead))
             wait_until("it is given up", lambda: change(cluster, *words).startswith("CHANGE "))
+            if count == 4:  # It would be a stranger once its replicas are rebuilt.
+                assert change(cluster, "pause").startswith("CHANGE ")
             for node in stay:
                 wait_until("a map of form 2", lambda node=node: form_at(cluster, node) == 2)
             cluster[dead].launch()
@@ -240,6 +242,8 @@ def test_a_node_that_died_with_the_old_version_is_given_up_and_does_no_harm_late
                 node.wait_log("event=peer_refused", why)
             writers.wait_acks(100)
             cluster[dead].kill()
+            if count == 4:
+                assert change(cluster, "resume").startswith("CHANGE ")
             if count == 3:
                 heir.start()
             wait_until("it has left", lambda: nodes_and_moves(cluster) == (["a", "b", "c"], 0))

@@ -174,3 +174,23 @@ def test_our_own_client_finds_its_way(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stderr
             assert (f"unix:{path}" in done.stdout) == (listen == "")
             assert node.terminate() == 0
+
+
+@pytest.mark.parametrize("mode", ["auto", "any-node"])
+def test_the_benchmark_loads_a_node_by_its_socket(tmp_path: Path, mode: str) -> None:
+    """Also if the cluster map has another address of the node."""
+    path = str(tmp_path / "q.sock")
+    words = ["-m", "quorumcache.bench", "run", "get", "--cluster", f"unix:{path}", "--mode", mode]
+    words += ["--no-memcached", "--seconds", "1", "--warmup", "0.2", "--connections", "2"]
+    words += ["--out", str(tmp_path / "report")]
+    with running_node(tmp_path, "--unix-path", path) as node:
+        with node.wire() as wire:
+            before = int(wire.stats()["get_hits"])
+        environment = repository_environment()
+        subprocess.run(
+            [sys.executable, *words], check=True, env=environment, timeout=DEADLINE_S, cwd=tmp_path
+        )
+        with node.wire() as wire:
+            assert int(wire.stats()["get_hits"]) > before
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["results"][0]["ops_per_second"] > 0

@@ -16,7 +16,7 @@ GAP_SECONDS = 0.15
 """Half an election timeout. What waits for a replica that nobody tells anything any more waits
 longer."""
 
-FORM_2_SECONDS = 1.0
+CALM_SECONDS = 1.0
 
 MOVE_SECONDS = 0.5
 """An election timeout for which the new replica keeps up, and a few steps. To wait for the next
@@ -67,7 +67,7 @@ def test_no_client_of_any_node_notices_a_move(words: Sequence[str]) -> None:
     world = Moves(1, nodes=4)
 
     async def play() -> None:
-        await world.measure(FORM_2_SECONDS)
+        await world.measure(CALM_SECONDS)
         assert world.map.form == 2
         before = [world.members(shard) for shard in range(SHARDS)]
         world.ask(*words)
@@ -87,7 +87,7 @@ def test_no_client_waits_for_a_directory_that_does_not_complete_a_move(
     world = Moves(1, nodes=4)
 
     async def play() -> None:
-        await world.measure(FORM_2_SECONDS)
+        await world.measure(CALM_SECONDS)
         monkeypatch.setattr(moves, "is_complete", lambda move, report: False)
         world.ask("drain", "n4")
         await world.measure(4.0)
@@ -104,7 +104,7 @@ def test_a_move_takes_little_longer_than_its_new_replica_has_to_keep_up() -> Non
     lasted: list[float] = []
 
     async def play() -> None:
-        await world.measure(FORM_2_SECONDS)
+        await world.measure(CALM_SECONDS)
         world.ask("drain", "n4")
         began: dict[int, float] = {}
         for _ in range(600):

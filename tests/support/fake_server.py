@@ -316,6 +316,11 @@ class Client:
         self.connection.data_received(data)
         self.turn()
 
+    def greet(self) -> None:
+        """The short cuts are not taken by the very first request of a connection."""
+        self.send(b"version\r\n")
+        assert self.read() == b"VERSION 1\r\n"
+
     def turn(self) -> None:
         """Run what is scheduled."""
         self.server.loop.run()

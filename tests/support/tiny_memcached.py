@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import socketserver
 import threading
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 
 class TinyMemcached:
-    """`with TinyMemcached() as server:` listens on `server.address`.
+    """`with TinyMemcached() as server:` listens on `server.address`, with `path` on a Unix socket.
 
     `hook(line)` is asked first: bytes are the whole reply, None means the ordinary one. It may
     block, which stalls that connection alone.
     """
 
-    def __init__(self, hook: Callable[[bytes], bytes | None] = lambda line: None) -> None:
+    def __init__(
+        self, hook: Callable[[bytes], bytes | None] = lambda line: None, *, path: str = ""
+    ) -> None:
         self.items: dict[bytes, bytes] = {}
         self.hook = hook
         outer = self
@@ -40,8 +43,14 @@ class TinyMemcached:
             request_queue_size = 128
             block_on_close = False
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.address: tuple[str, int] = self._server.server_address[:2]
+        class UnixServer(Server):
+            address_family = socket.AF_UNIX
+
+        place: Any = path
+        self._server = UnixServer(place, Handler) if path else Server(("127.0.0.1", 0), Handler)
+        self.address: tuple[str, int] = (f"unix:{path}", 0)
+        if not path:
+            self.address = self._server.server_address[:2]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     def _answer(self, words: list[bytes], value: bytes) -> bytes:

@@ -17,7 +17,6 @@ from quorumcache.bench.cluster import (
     LocalMemcached,
     LocalNode,
     RunningCluster,
-    read_addresses,
     wait_for,
 )
 from quorumcache.bench.errors import StartError, TargetError
@@ -154,13 +153,6 @@ def test_a_memcached_that_ends_at_once_is_not_waited_for(
     with pytest.raises(StartError, match="memcached ended with status 71"), memcached:
         raise AssertionError("it has ended")
     assert memcached.pids == []
-
-
-def test_addresses_are_read_in_their_order() -> None:
-    assert read_addresses("a:1, [::1]:2") == [("a", 1), ("::1", 2)]
-    for text in ("a", "a:0", "a:1,,b:2", ""):
-        with pytest.raises(TargetError):
-            read_addresses(text)
 
 
 # -- waiting -----------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import pytest
 
 from quorumcache.bench import __main__ as command
 from quorumcache.bench import options
-from quorumcache.bench.cluster import read_addresses
 from quorumcache.bench.errors import BenchError
 from quorumcache.bench.processes import parse_pinning
 from quorumcache.bench.workload import Workload
@@ -117,13 +116,6 @@ def test_without_flags_a_scenario_is_as_written():
 def test_node_flags_are_handed_on():
     found = options.cluster_options(parsed("run", "--node-flag=--memory=2g", "--nodes", "5"))
     assert (found.node_flags, found.nodes) == (("--memory=2g",), 5)
-
-
-def test_addresses():
-    assert read_addresses("a:1, [::1]:2") == [("a", 1), ("::1", 2)]
-    for wrong in ("a", "a:", ":1", "a:0", "a:65536", "a:1,"):
-        with pytest.raises(BenchError, match=r"is not HOST:PORT|is not in 1\.\.65535"):
-            read_addresses(wrong)
 
 
 def test_pinning():

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -186,3 +187,13 @@ def test_what_is_no_cluster_has_no_topology() -> None:
 def test_nonsense_about_the_cluster_is_shown(replies: dict[bytes, bytes], why: str) -> None:
     with answering(replies) as client, pytest.raises(TargetError, match=why):
         client.topology()
+
+
+def test_a_unix_socket_is_spoken_to_as_a_port_is(tmp_path: Path) -> None:
+    path = str(tmp_path / "q.sock")
+    with TinyMemcached(path=path) as server, TextClient(server.address, LONG) as client:
+        assert client.set(b"k", b"v") == b"STORED"
+        assert client.get(b"k") == (b"v", b"")
+    gone = str(tmp_path / "gone.sock")
+    with pytest.raises(ConnectionBroken, match=f"cannot connect to unix:{gone}: "):
+        TextClient((f"unix:{gone}", 0), LONG)

@@ -13,18 +13,12 @@ from quorumcache.node.store.results import OK, STORED
 from tests.support.fake_server import LEASE_NS, Client, item, keys_of, set_line, value_lines
 
 
-def greet(client: Client) -> None:
-    """The short cut for plain gets is not taken by the very first request of a connection."""
-    client.send(b"version\r\n")
-    assert client.read() == b"VERSION 1\r\n"
-
-
 def test_a_plain_get_is_answered_on_the_spot_while_the_lease_lasts_and_not_after() -> None:
     """The clock is read after the request came, and a leader without a lease asks first."""
     client = Client()
     client.lead_all()
     client.put(b"k", b"x")
-    greet(client)
+    client.greet()
     client.server.now_ns = LEASE_NS - 1
     client.send(b"get k\r\n")
     assert client.coordinator.started == []
@@ -46,7 +40,7 @@ def test_a_plain_get_of_what_may_be_gone_is_left_to_the_coordinator(trouble: str
         store.pending_flush_ms = 1000
     else:
         store.items[b"k"] = pack_header(1, 1000, 7) + b" 0 1\r\nx\r\n"
-    greet(client)
+    client.greet()
     client.send(b"get k\r\n")
     assert client.read() == b""
     client.coordinator.take().end([None])

@@ -13,18 +13,12 @@ NOW_MS = 2000
 """The time of the fake groups."""
 
 
-def greet(client: Client) -> None:
-    """The short cut is not taken by the very first request of a connection."""
-    client.send(b"version\r\n")
-    assert client.read() == b"VERSION 1\r\n"
-
-
 def test_a_plain_meta_get_is_answered_on_the_spot_while_the_lease_lasts_and_not_after() -> None:
     client = Client()
     client.lead_all()
     client.put(b"k", b"x")
     client.put(b"l", b"yy")
-    greet(client)
+    client.greet()
     client.server.now_ns = LEASE_NS - 1
     for data, answer in (
         (b"mg k\r\n", b"HD\r\n"),
@@ -62,7 +56,7 @@ def test_a_plain_meta_get_of_what_is_not_plain_is_left_to_the_coordinator(
     client.put(b"k", b"x")
     store = client.server.groups[client.server.group_of(b"k")].machine
     store.items[b"k"] = pack_header(bits, 1000, 7) + b" 0 1\r\nx\r\n"
-    greet(client)
+    client.greet()
     client.send(line)
     assert client.read() == b""
     assert [read.keys for read in client.coordinator.meta_reads] == [(b"k",)]
@@ -72,7 +66,7 @@ def test_uses_are_noted_unless_the_client_wants_none() -> None:
     client = Client()
     client.lead_all()
     client.put(b"k", b"x")
-    greet(client)
+    client.greet()
     noted: list[bytes] = []
     group: Any = client.server.groups[client.server.group_of(b"k")]
     group.machine = SimpleNamespace(peek=group.machine.peek, note_hit=noted.append)
@@ -92,7 +86,7 @@ def test_what_lives_or_was_won_is_answered_on_the_spot(before: bytes) -> None:
         store = client.server.groups[client.server.group_of(key)].machine
         ends_ms = NOW_MS + 9001 if bits & ENDS else 0
         store.items[key] = pack_header(bits, ends_ms, 7) + b" 3 1\r\nv\r\n"
-    greet(client)
+    client.greet()
     answers = {
         b"mg e v\r\n": b"VA 1\r\nv\r\n",
         b"mg e t s f\r\n": b"HD t10 s1 f3\r\n",
@@ -116,7 +110,7 @@ def test_the_use_before_this_one_is_told_on_the_spot() -> None:
     client = Client()
     client.lead_all()
     client.put(b"k", b"x")
-    greet(client)
+    client.greet()
     for answer in (b"HD h0 l1\r\n", b"HD h1 l1\r\n"):
         client.send(b"mg k h l\r\n")
         assert client.coordinator.meta_reads == []
@@ -128,7 +122,7 @@ def test_what_may_change_an_item_goes_the_general_way(flags: bytes) -> None:
     client = Client()
     client.lead_all()
     client.put(b"k", b"x")
-    greet(client)
+    client.greet()
     client.send(b"mg k %b\r\n" % flags)
     assert client.coordinator.meta_reads or client.coordinator.started
     assert client.read() == b""
@@ -147,7 +141,7 @@ def test_replies_keep_their_order_around_what_goes_the_general_way(
         client.put(key, b"v")
     group: Any = client.server.groups[1]
     group.lease_until_ns = 0
-    greet(client)
+    client.greet()
     line = b"mg %b v k" + quiet + b"\r\n"
     client.send(b"".join(line % key for key in (a, b, c, missing, d)) + last)
 
@@ -169,7 +163,7 @@ def test_a_get_waits_for_a_write_that_came_before_it(write: bytes) -> None:
     client = Client()
     client.lead_all()
     client.put(b"k", b"x")
-    greet(client)
+    client.greet()
     client.send(write + b"mg k v\r\n")
     client.send(b"mg k v\r\n")
     assert client.read() == b""
@@ -181,7 +175,7 @@ def test_plain_meta_gets_of_much_are_cut_into_pieces() -> None:
     client = Client(high=1 << 30)
     client.lead_all()
     client.put(b"k", b"v" * (WRITE_CHUNK_BYTES // 2))
-    greet(client)
+    client.greet()
     client.send(b"mg k v\r\n" * 10)
     assert client.read().count(b"VA ") == 10
 
@@ -190,7 +184,7 @@ def test_a_client_that_does_not_read_is_not_read_either() -> None:
     client = Client(high=10_000)
     client.lead_all()
     client.put(b"k", b"v" * 1000)
-    greet(client)
+    client.greet()
     sent = 0
     while client.transport.is_reading:
         client.send(b"mg k v\r\n")
@@ -207,7 +201,7 @@ def test_while_reads_are_watched_all_go_the_general_way() -> None:
     client = Client()
     client.lead_all()
     client.put(b"k", b"x")
-    greet(client)
+    client.greet()
     client.server.quick_groups = {}
     client.send(b"mg k v\r\n")
     assert [read.keys for read in client.coordinator.meta_reads] == [(b"k",)]
