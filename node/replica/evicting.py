@@ -11,7 +11,7 @@ are proposed before the first one is applied do not evict for the same bytes twi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.state_machine import Command, Eviction, Result, StateMachine, Waiter
 
@@ -33,6 +33,10 @@ VICTIM_BYTES: Final = 16
 VictimLog = Callable[[StateMachine, Sequence[bytes]], Callable[[int], None]]
 """Hears which keys were chosen, and answers who hears how many of them were removed."""
 
+Borrow = Callable[[Any, int], int]
+"""Raises a group's share by what it lacks, as far as the nodes have memory that nobody was granted,
+and answers what the share is then (`MemoryRoom.borrow`)."""
+
 
 def memory_ahead(machine: StateMachine, growing_bytes: int) -> int:
     """What the state takes when all that is under way has happened. `growing_bytes`: by how much
@@ -49,8 +53,11 @@ def make_room(
     batch: list[tuple[Command, Waiter, int]],
     size: int,
     victim_log: VictimLog | None = None,
+    borrow: Borrow | None = None,
+    group: Any = None,
 ) -> int:
-    """Put the victims of a batch before its commands, if it needs any. `size`: of its commands.
+    """Borrow what a batch lacks, for the group, or put its victims before its commands. `size`: of
+    its commands.
 
     Answers how much the batch makes the state grow, at most.
     """
@@ -61,6 +68,9 @@ def make_room(
     growth = 0
     for command, _, cost in batch:
         growth += machine.growth(command, cost)
+    over = used + growth - share_bytes
+    if over > 0 and borrow is not None:
+        share_bytes = borrow(group, over)
     eviction = excess(machine, share_bytes, growing_bytes + growth)
     if eviction is not None:
         batch.insert(

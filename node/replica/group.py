@@ -19,7 +19,7 @@ from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta, SnapshotSource
-from quorumcache.node.replica.evicting import VictimLog, make_room
+from quorumcache.node.replica.evicting import Borrow, VictimLog, make_room
 from quorumcache.node.state_machine import (
     Command,
     ReadWaiter,
@@ -66,6 +66,7 @@ class GroupHost:
     held_why: str  # nothing may be proposed now; "" = it may
     evicts: bool  # otherwise what does not fit is refused
     victim_log: VictimLog | None  # while somebody watches evictions
+    borrow: Borrow | None  # of memory that is free
     may_use_new_ops: bool  # every node of the cluster knows what came with maps of form 2
 
     def mark_dirty(self, group: ReplicaGroup) -> None:
@@ -250,7 +251,7 @@ class ReplicaGroup:
         growth = 0
         if self.evicts and not why:
             rest = self.share_bytes, self.growing_bytes, batch, size, host.victim_log
-            growth = make_room(self.machine, host.counters, *rest)
+            growth = make_room(self.machine, host.counters, *rest, host.borrow, self)
         commands = [item[0] for item in batch]
         now_ms, wall_ms = time.stamp()
         last_ms = self.machine.last_now_ms
@@ -272,16 +273,8 @@ class ReplicaGroup:
                 waiter.on_refused(why)
             return why
         waiters = [item[1] for item in batch]
-        self._proposed[index] = (
-            self.log.term,
-            now_ms,
-            commands,
-            wall_ms,
-            item_bytes_max,
-            waiters,
-            size,
-            growth,
-        )
+        stamped = now_ms, commands, wall_ms, item_bytes_max
+        self._proposed[index] = (self.log.term, *stamped, waiters, size, growth)
         self.growing_bytes += growth
         return ""
 

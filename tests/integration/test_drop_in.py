@@ -31,7 +31,7 @@ def test_no_flags_at_all(alone: NodeProcess) -> None:
 
 def test_memory_limit(tmp_path: Path) -> None:
     """What does not fit is refused as memcached with -M does; deleting makes room again."""
-    with running_node(tmp_path, "--memory", "1m") as node, node.wire() as wire:
+    with running_node(tmp_path, "--memory", "1m", "--no-evict") as node, node.wire() as wire:
         value = b"x" * 100_000
         stored = 0
         while (reply := wire.set(b"fill-%d" % stored, value)) == b"STORED\r\n":
