@@ -136,7 +136,9 @@ class MemoryRound:
             group.share_bytes = share if may_evict else 0
         room.free_bytes = free
         leaders = len({group.leader_id for group in groups if group.leader_id})
-        taken = sum(max(need.held, grants[group_id]) for group_id, need in needs.items())
+        # What uploads have announced is not lent, but nothing is evicted for it before it is there.
+        held = {g.group_id: g.machine.memory_bytes + g.machine.promised_bytes for g in groups}
+        taken = sum(max(held[group_id], grant) for group_id, grant in grants.items())
         lendable = max(0, room.memory_bytes - taken) // max(1, leaders)
         self._tell(groups, members, leaders, lendable)
         self._set_lendable(groups, members, told, leaders, lendable)
@@ -147,7 +149,7 @@ class MemoryRound:
         before = self._evicted.get(group_id, machine.evicted_bytes)
         self._evicted[group_id] = machine.evicted_bytes
         evicted = lately(self._lately.get(group_id, 0), machine.evicted_bytes - before)
-        held = machine.memory_bytes + machine.promised_bytes
+        held = machine.memory_bytes
         over = max(0, held - self._grants.get(group_id, held))
         self._lately[group_id] = evicted
         if group.is_leader:

@@ -195,10 +195,14 @@ def test_who_comes_to_lead_knows_the_least_that_the_others_grant() -> None:
 def test_what_nobody_was_granted_is_told_and_nothing_of_what_is_held() -> None:
     world = World(Group(1, THERE, HERE, THERE), Group(2, THERE, HERE, THERE))
     grants = divide(64 * MIB, {1: Need(20 * MIB), 2: Need(10 * MIB)}, {})
-    world.groups[1].machine.bytes_used = 15 * MIB
-    world.groups[1].machine.promised_bytes = 5 * MIB
+    world.groups[1].machine.bytes_used = 20 * MIB
     world.groups[2].machine.bytes_used = 10 * MIB
-    assert dict(world.decide())[THERE][1] == 64 * MIB - sum(grants.values())
+    item = dict(world.decide())[THERE]
+    assert item[1] == 64 * MIB - sum(grants.values())
+    world.groups[1].machine.promised_bytes = 20 * MIB
+    again = dict(world.decide())[THERE]
+    assert again[1] == 64 * MIB - 40 * MIB - grants[2], "an upload will bring it"
+    assert again[4] == item[4], "but nobody has to evict for it yet"
     world.groups[1].machine.bytes_used = 52 * MIB
     assert dict(world.decide())[THERE][1] == 0, "it holds more than it was granted"
 
