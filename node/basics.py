@@ -103,4 +103,5 @@ class Basics:
             item_bytes_max=config.item_bytes_max,
             evicts=config.evicts,
         )
+        self.host.borrow = self.memory.borrow
         self.timekeeper = Timekeeper(self.time, self.alarms, self.network, self.members.heard_of)

@@ -196,6 +196,11 @@ class StateMachine:
         """
         return self.bytes_used
 
+    @property
+    def promised_bytes(self) -> int:
+        """What uploads under way have announced, and not brought yet."""
+        return 0
+
     def tidy(self) -> int:
         """Give back what the tables have too much, and measure them. Called about once a second.
         How many entries of tables were moved for it.

@@ -39,7 +39,7 @@ class NodeControls:
             use_level(self._log_level)
         else:
             use_level("info" if self.verbosity == 1 else "debug")
-        event(_log, "info", "verbosity_changed", level=self.verbosity)
+        event(_log, "info", "verbosity_changed", verbosity=self.verbosity)
 
     def limit_memory(self, memory_bytes: int) -> bool:
         """`cache_memlimit`."""

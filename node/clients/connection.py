@@ -107,6 +107,7 @@ class MemcachedConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # What was asked before the client closed its side is still answered.
         conversation = self.conversation
+        conversation.close_reason = "normal"
         if conversation.backlog:
             conversation.backlog.append(Quit())
         else:

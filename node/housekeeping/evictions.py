@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quorumcache.node.replica.evicting import EvictionWaiter, entry_bytes, excess
+from quorumcache.node.replica.evicting import EvictionWaiter, entry_bytes, excess, memory_ahead
 
 if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup
@@ -38,6 +38,9 @@ class Evictions:
         """
         if not group.evicts:
             return
+        over = memory_ahead(group.machine, group.growing_bytes) - group.share_bytes
+        if over > 0 and self._host.borrow is not None:
+            self._host.borrow(group, over)  # The nodes may not have seen yet what it holds.
         eviction = excess(group.machine, group.share_bytes, group.growing_bytes)
         if eviction is None:
             return

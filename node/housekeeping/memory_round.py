@@ -3,6 +3,7 @@
 What to grant is decided in `memory_shares.py`. A grant is told without the tables of the node that
 grants, since tables of equal states differ: the leader adds its own. Its share is the least of what
 the nodes of the replica set grant, those of learners included: a new replica has to find room, too.
+All members of a group are told, so that one which comes to lead knows the least at once.
 A node that was not heard of for `SILENT_NS` does not count. It is away and takes nothing in. When
 it comes back, with less memory than its replicas hold, it says so within a second.
 """
@@ -41,6 +42,9 @@ MEMORY_FORM: Final = 2
 TIDY_ENTRIES: Final = 1 << 14
 """Entries of tables that one look moves, beyond which the next groups wait: a millisecond."""
 
+LATE_SECONDS: Final = 2
+"""A node that speaks may not know yet what was lent in so many seconds before."""
+
 LOOKS_PER_ROUND: Final = 20
 """Looks at tables in the time of a round."""
 
@@ -60,7 +64,7 @@ class Told(NamedTuple):
     """What a node said last."""
 
     at_ns: int
-    reserve: int
+    lendable: int
     most: int
     free: int
     grants: dict[int, int]
@@ -113,24 +117,31 @@ class MemoryRound:
         grants = self._grants = divide(room.memory_bytes, needs, self._grants)
         may_evict = self._host.may_evict
         free: dict[int, int] = {}
+        members = {g.group_id: g.log.configuration.members() for g in groups}
         for group in groups:
             group_id = group.group_id
-            tables = group.machine.memory_bytes - group.machine.bytes_used
+            tables = _tables(group)
             own = max(0, grants[group_id] - tables)
-            if not group.is_leader:
-                room.forget(group_id)
-                group.share_bytes = own + tables if may_evict else 0
-                continue
-            others = [told[m] for m in group.log.configuration.members() if m in told]
+            others = [told[m] for m in members[group_id] if m in told]
             share = min([own, *(t.grants[group_id] for t in others if group_id in t.grants)])
-            group.share_bytes = share + tables + room.lent_to(group_id) if may_evict else 0
-            own_most = most_bytes(room.memory_bytes, len(groups))
-            room.most_bytes[group_id] = min([own_most, *(t.most for t in others)])
-            if others:
-                free[group_id] = min(t.free for t in others)
+            share += tables
+            if group.is_leader:
+                share += room.cover(group, share)
+                own_most = most_bytes(room.memory_bytes, len(groups))
+                room.most_bytes[group_id] = min([own_most, *(t.most for t in others)])
+                if others:
+                    free[group_id] = min(t.free for t in others)
+            else:
+                room.forget(group_id)
+            group.share_bytes = share if may_evict else 0
         room.free_bytes = free
-        self._tell(groups)
-        self._set_limit_of_loans(groups, told)
+        leaders = len({group.leader_id for group in groups if group.leader_id})
+        # What uploads have announced is not lent, but nothing is evicted for it before it is there.
+        held = {g.group_id: g.machine.memory_bytes + g.machine.promised_bytes for g in groups}
+        taken = sum(max(held[group_id], grant) for group_id, grant in grants.items())
+        lendable = max(0, room.memory_bytes - taken) // max(1, leaders)
+        self._tell(groups, members, leaders, lendable)
+        self._set_lendable(groups, members, told, leaders, lendable)
 
     def _need(self, group: ReplicaGroup, told: dict[int, Told]) -> Need:
         machine = group.machine
@@ -147,41 +158,58 @@ class MemoryRound:
             wanted = max([0, *(t.wanted.get(group_id, 0) for t in told.values())])
         if wanted:
             wanted += held - machine.bytes_used
-        return Need(held, evicted + over, wanted)
+        return Need(held, evicted, wanted, over)
 
-    def _tell(self, groups: list[ReplicaGroup]) -> None:
+    def _tell(
+        self,
+        groups: list[ReplicaGroup],
+        members: dict[int, tuple[int, ...]],
+        leaders: int,
+        lendable: int,
+    ) -> None:
         host, room = self._host, self.room
         if not host.may_use_new_ops:
             return  # Nothing new goes over the wire before all nodes are known to speak it.
         memory = room.memory_bytes
-        leaders = {group.leader_id for group in groups if group.leader_id}
-        reserve = reserve_bytes(memory) // max(1, len(leaders))
-        free = max(0, memory - room.used_bytes(host.bytes_used)) // max(1, len(leaders))
-        own = reserve, most_bytes(memory, len(groups)), free
+        free = max(0, memory - room.used_bytes(host.bytes_used)) // max(1, leaders)
+        own = lendable, most_bytes(memory, len(groups)), free
         wanted = tuple(
             (g.group_id, room.wanted[g.group_id][0])
             for g in groups
             if g.is_leader and g.group_id in room.wanted
         )
-        for node_id in self._peers.node_ids:
-            if self._peers.form_of(node_id) < MEMORY_FORM:
-                continue
-            granted = tuple(
-                (g.group_id, max(0, self._grants[g.group_id] - _tables(g)))
-                for g in groups
-                if g.leader_id == node_id
-            )
-            if granted or wanted:
-                self._peers.send(node_id, (MEMORY, *own, granted, wanted))
+        granted: dict[int, list[tuple[int, int]]] = {node: [] for node in self._peers.node_ids}
+        for group in groups:
+            group_id = group.group_id
+            pair = group_id, max(0, self._grants[group_id] - _tables(group))
+            for node_id in {*members[group_id], group.leader_id}:
+                if node_id in granted:
+                    granted[node_id].append(pair)
+        for node_id, pairs in granted.items():
+            if (pairs or wanted) and self._peers.form_of(node_id) >= MEMORY_FORM:
+                self._peers.send(node_id, (MEMORY, *own, tuple(pairs), wanted))
         host.flush_soon()
 
-    def _set_limit_of_loans(self, groups: list[ReplicaGroup], told: dict[int, Told]) -> None:
-        leaders = {group.leader_id for group in groups if group.leader_id}
-        own = reserve_bytes(self.room.memory_bytes) // max(1, len(leaders))
-        members = {
-            m for g in groups if g.is_leader for m in g.log.configuration.members() if m in told
-        }
-        self.room.lent_bytes_max = min([own, *(told[member].reserve for member in members)])
+    def _set_lendable(
+        self,
+        groups: list[ReplicaGroup],
+        members: dict[int, tuple[int, ...]],
+        told: dict[int, Told],
+        leaders: int,
+        lendable: int,
+    ) -> None:
+        """What may be lent in the coming second: the least of what the nodes concerned have left,
+        each less what was lent since it knew.
+        """
+        room = self.room
+        now_ns = self._clock.monotonic_ns()
+        concerned = {m for g in groups if g.is_leader for m in members[g.group_id] if m in told}
+        left = [lendable - room.lent_lately(1)]
+        for node_id in concerned:
+            age = (now_ns - told[node_id].at_ns) // 1_000_000_000
+            left.append(told[node_id].lendable - room.lent_lately(age + LATE_SECONDS))
+        room.lendable_bytes = max(0, min(left))
+        room.reserve_bytes = reserve_bytes(room.memory_bytes) // max(1, leaders)
 
     def forget(self, group_id: int) -> None:
         """The group has left this node: one of the same number that comes later is another."""
@@ -205,9 +233,9 @@ class MemoryRound:
             or not (_are_amounts(item[4]) and _are_amounts(item[5]))
         ):
             raise PeerFrameError(f"an item of kind {MEMORY} of an unknown form")
-        _, reserve, most, free, grants, wanted = item
+        _, lendable, most, free, grants, wanted = item
         now_ns = self._clock.monotonic_ns()
-        self._told[node_id] = Told(now_ns, reserve, most, free, dict(grants), dict(wanted))
+        self._told[node_id] = Told(now_ns, lendable, most, free, dict(grants), dict(wanted))
 
     def _fresh(self) -> dict[int, Told]:
         """What counts of what the others said."""

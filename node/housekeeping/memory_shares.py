@@ -6,19 +6,23 @@ below the least that any node of its replica set grants. Rules:
 1. All grants together are at most the memory less the *reserve*, a sixteenth of it.
 2. Nobody is granted less than the *floor*, half of an equal part, however little it holds: a shard
    that was empty gets that far at once.
-3. While there is room, everybody is granted what it holds and an equal part of what is free.
+3. While there is room, everybody is granted what it holds and an equal part of half of what is
+   free. The rest is lent to whoever needs it first.
 4. When there is none, what is left above the floors goes to those that evict, in proportion to the
    bytes that they evicted lately. So all shards drop items of about the same age, as one cache for
-   all of them would. A shard that evicts nothing keeps what it holds, and little more.
+   all of them would. A shard that evicts nothing gets no more than what it holds, and a little. It
+   gives up nothing of that while an eighth of the memory is free; the less is free, the more.
 5. A grant falls below what its replica holds by a sixteenth of that in a second at most, so that a
    moment's need does not empty others. It falls at once where the memory itself was lowered.
 6. What a replica holds beyond its grant (a snapshot that came, a table that grew) is not there for
    the others: what they might still take is cut by it once the reserve is used up.
 7. A leader that has to refuse an item says how much it *wants*, and that is granted before rule 4,
-   as far as the floors of the others allow.
+   as far as the floors of the others allow. Several wants together get half of that at most: the
+   rest is lent to whoever comes.
 
-The reserve is what one large item of a small shard may take at once (`replica/memory_room.py`): as
-the grants follow, all shards give it back together.
+What nobody was granted, the reserve and more while there is room, is what large items of small
+shards may take at once (`replica/memory_room.py`): as the grants follow, all shards give it back
+together.
 """
 
 from __future__ import annotations
@@ -37,6 +41,16 @@ ROOM_PARTS: Final = 8
 """What a replica that evicts nothing is granted beyond what it holds, while others evict: one part
 of so many of that, or of an equal part of the memory."""
 
+EVICTED_FACTOR: Final = 8
+"""A replica that evicts is granted so many times what it evicted lately beyond that, if there is
+room."""
+
+FREE_PARTS: Final = 2
+"""Of what is free after all that, one part of so many is granted equally: rule 3."""
+
+KEPT_PARTS: Final = 8
+"""While one part of so many of the memory is free, everybody keeps what it holds: rule 4."""
+
 MEMORY_PARTS_KEPT: Final = 8
 """Of the bytes evicted lately one part of so many is forgotten in a second."""
 
@@ -50,6 +64,8 @@ class Need(NamedTuple):
     """What was evicted from it lately, see `lately`."""
     wanted: int = 0
     """What its leader wants it to be able to hold; 0 = nothing in particular."""
+    over: int = 0
+    """What it holds beyond its grant."""
 
 
 def reserve_bytes(memory_bytes: int) -> int:
@@ -92,20 +108,29 @@ def _targets(memory_bytes: int, needs: Mapping[int, Need]) -> dict[int, int]:
     floor = floor_bytes(memory_bytes, count)
     left = total - count * floor
     targets: dict[int, int] = {}
+    half = left // 2
     for group_id, need in needs.items():
         more = min(max(0, need.wanted - floor), left)
+        if left < total - count * floor and more > left - half:
+            more = 0  # Not the first one, and beyond the half.
         targets[group_id] = floor + more
         left -= more
+    unheld = total - sum(max(need.held, floor) for need in needs.values())
+    kept_part = max(0, min(total, unheld * KEPT_PARTS))
+    for group_id, need in needs.items():
+        kept = min(max(0, need.held - targets[group_id]) * kept_part // total, left) if total else 0
+        targets[group_id] += kept
+        left -= kept
     room_min = total // count // ROOM_PARTS
     open_: list[tuple[float, int, int, int]] = []
     weights = 0
     for group_id, need in needs.items():
         room = max(need.held // ROOM_PARTS, room_min)
-        ceiling = total if need.evicted else need.held + room
+        ceiling = need.held + room + EVICTED_FACTOR * need.evicted
         gap = ceiling - targets[group_id]
         if gap > 0:
             # Who holds much has the right of way over nobody: it only decides where nobody evicts.
-            weight = 1 + need.held // 1024 + need.evicted
+            weight = 1 + need.held // 1024 + need.evicted + need.over
             open_.append((gap / weight, group_id, gap, weight))
             weights += weight
     # Water: whoever needs least for its weight is full first, and leaves more to the others.
@@ -114,7 +139,7 @@ def _targets(memory_bytes: int, needs: Mapping[int, Need]) -> dict[int, int]:
         targets[group_id] += given
         left -= given
         weights -= weight
-    part = left // count
+    part = left // FREE_PARTS // count
     return {group_id: target + part for group_id, target in targets.items()}
 
 

@@ -134,12 +134,12 @@ ADDRESSES_MAX: Final = 64
 """Addresses in one item: some KiB. The others come with the next one."""
 
 MEMORY: Final = 55
-"""(kind, reserve_bytes, most_bytes, free_bytes, grants, wanted), every second, to nodes of form 2
-or more in a cluster whose map is of form 2. reserve_bytes: what the receiver may lend shards that
+"""(kind, lendable_bytes, most_bytes, free_bytes, grants, wanted), every second, to nodes of form 2
+or more in a cluster whose map is of form 2. lendable_bytes: what the receiver may lend shards that
 have a replica at the sender. most_bytes: the most that a replica there can ever be granted.
 free_bytes: what the receiver may still store there where nothing is evicted. grants: ((group_id,
-bytes), ...), what items may take there of each group that the receiver leads. wanted: ((group_id,
-bytes), ...), what groups that the sender leads want to be able to hold
+bytes), ...), what items may take there of each group that the receiver leads or has a replica of.
+wanted: ((group_id, bytes), ...), what groups that the sender leads want to be able to hold
 (`housekeeping/memory_round.py`)."""
 
 HOT_KEYS: Final = 58

@@ -11,6 +11,7 @@ Reading order: `Launch`, `launch`, `Launched`, `PidFile`.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import resource
@@ -24,6 +25,10 @@ from quorumcache.node.process.signals import release
 from quorumcache.node.telemetry.logs import event, get_logger
 
 EXIT_INTERRUPTED: Final = 130
+
+_PARTS: Final = ("asyncio", "msgpack", "quorumcache.node.process.run")
+"""Modules that a node imports once it is another user: of Python, of the packages that it needs,
+and of its own."""
 
 _log = get_logger("process")
 
@@ -131,9 +136,17 @@ def _become(user: str) -> str:
         return ""
     if own != 0:
         return "only root can run a node as another user"
+    specs = [importlib.util.find_spec(part) for part in _PARTS]
     os.initgroups(user, entry.pw_gid)
     os.setgid(entry.pw_gid)
     os.setuid(entry.pw_uid)
+    for spec in specs:
+        if spec is not None and spec.origin and not os.access(spec.origin, os.R_OK):
+            raise ConfigError(
+                "-u",
+                f"user {user!r:.60} may not read {spec.origin}, which is part of the program: "
+                "install it where that user may read it, or leave -u out",
+            )
     return ""
 
 

@@ -26,6 +26,11 @@ DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 11_211
 ALL_HOSTS: Final = "::"
 NUMBER_CHARS_MAX: Final = 12
+
+MEGABYTES_MAX: Final = 1 << 30
+IDLE_SECONDS_MAX: Final = 86_400
+"""The most that the settings behind `-m` and `idle_timeout` take. What is out of range is told in
+the unit of the flag, not in that of the setting."""
 LICENSE: Final = (
     "QuorumCache is licensed under the Apache License 2.0:"
     " https://www.apache.org/licenses/LICENSE-2.0\n"
@@ -306,6 +311,9 @@ def _read_extended(given: Given, words: str) -> None:
         bare = name.removeprefix("no_")
         if name == "idle_timeout":
             seconds = _number("o", value, "idle_timeout needs seconds, as in idle_timeout=60")
+            if seconds > IDLE_SECONDS_MAX:
+                why = f"idle_timeout: {seconds} is not in 0..{IDLE_SECONDS_MAX}, which are seconds"
+                raise ConfigError("-o", why)
             given.say("o", "idle_timeout_ms", str(seconds * 1000))
             continue
         for prefix, why in EXTENDED_REFUSED.items():
@@ -323,7 +331,10 @@ def _read_extended(given: Given, words: str) -> None:
 
 def _megabytes(text: str) -> int:
     why = f"{text!r:.60} is not a number of megabytes; --memory takes sizes, as in --memory 1g"
-    return _number("m", text, why)
+    number = _number("m", text, why)
+    if not 1 <= number <= MEGABYTES_MAX:
+        raise ConfigError("-m", f"{number} is not in 1..{MEGABYTES_MAX}, which are megabytes")
+    return number
 
 
 def _number(letter: str, text: str, why: str = "") -> int:

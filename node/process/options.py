@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from quorumcache.node.errors import ConfigError
 from quorumcache.node.process.launch import NO_LAUNCH, Launch
@@ -32,6 +32,11 @@ from quorumcache.node.process.setting_table import (
 from quorumcache.node.settings.checks import check_config
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.ring.size import format_size
+
+ITEMS_PER_SHARD: Final = 16
+SHARDS_IN_MEMORY_MIN: Final = 4
+"""Of a node in memory alone: a shard's part of the memory holds so many items of the largest size,
+as far as so many shards allow."""
 
 _SWITCHES: tuple[Read, ...] = (read_no, read_yes)
 """What is read so may stand alone as a flag: it then means yes."""
@@ -157,7 +162,17 @@ def make_config(values: Mapping[str, Any]) -> NodeConfig:
         given["peer"] = members.get(given["name"], "")
     config = NodeConfig(**given, given=frozenset(values))
     check_config(config)
+    if config.durability == "memory" and "shards" not in values:
+        return replace(config, shards=shards_in_memory(config))
     return config
+
+
+def shards_in_memory(config: NodeConfig) -> int:
+    """How many shards a node in memory alone has, if nobody says: it will always be alone, so it
+    needs no more than spread its tables. Large items need large shards.
+    """
+    fitting = config.memory_bytes // (config.item_bytes_max * ITEMS_PER_SHARD)
+    return min(config.shards, max(SHARDS_IN_MEMORY_MIN, 1 << max(0, fitting.bit_length() - 1)))
 
 
 def read_file(path: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ are proposed before the first one is applied do not evict for the same bytes twi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.state_machine import Command, Eviction, Result, StateMachine, Waiter
 
@@ -33,6 +33,10 @@ VICTIM_BYTES: Final = 16
 VictimLog = Callable[[StateMachine, Sequence[bytes]], Callable[[int], None]]
 """Hears which keys were chosen, and answers who hears how many of them were removed."""
 
+Borrow = Callable[[Any, int], int]
+"""Raises a group's share by what it lacks, as far as the nodes have memory that nobody was granted,
+and answers what the share is then (`MemoryRoom.borrow`)."""
+
 
 class EvictingHost:
     """What a plan needs of the process it is made in. A class and no `Protocol`: each batch asks
@@ -41,6 +45,17 @@ class EvictingHost:
 
     counters: Counters
     victim_log: VictimLog | None  # while somebody watches evictions
+    borrow: Borrow | None  # of memory that is free
+
+
+class EvictingGroup:
+    """What a plan needs of its group, likewise."""
+
+    __slots__ = ()
+
+    machine: StateMachine
+    share_bytes: int
+    growing_bytes: int
 
 
 def memory_ahead(machine: StateMachine, growing_bytes: int) -> int:
@@ -51,25 +66,28 @@ def memory_ahead(machine: StateMachine, growing_bytes: int) -> int:
 
 
 def make_room(
-    machine: StateMachine,
+    group: EvictingGroup,
     host: EvictingHost,
-    share_bytes: int,
-    growing_bytes: int,
     batch: list[tuple[Command, Waiter, int]],
     size: int,
 ) -> int:
-    """Put the victims of a batch before its commands, if it needs any. `size`: of its commands.
+    """Borrow what a batch lacks, for the group, or put its victims before its commands. `size`: of
+    its commands.
 
     Answers how much the batch makes the state grow, at most.
     """
+    machine, growing_bytes = group.machine, group.growing_bytes
     used = memory_ahead(machine, growing_bytes)
     growth = size + COMMAND_EXTRA_BYTES * len(batch)
-    if used + growth <= share_bytes:
+    if used + growth <= group.share_bytes:
         return growth
     growth = 0
     for command, _, cost in batch:
         growth += machine.growth(command, cost)
-    eviction = excess(machine, share_bytes, growing_bytes + growth)
+    over = used + growth - group.share_bytes
+    if over > 0 and host.borrow is not None:
+        host.borrow(group, over)
+    eviction = excess(machine, group.share_bytes, growing_bytes + growth)
     if eviction is not None:
         waiter = EvictionWaiter(machine, host.counters, eviction, host.victim_log)
         batch.insert(0, (eviction.command, waiter, 0))

@@ -19,7 +19,7 @@ from quorumcache.node.consensus.api import ReplicatedLog
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta, SnapshotSource
-from quorumcache.node.replica.evicting import EvictingHost, make_room
+from quorumcache.node.replica.evicting import EvictingGroup, EvictingHost, make_room
 from quorumcache.node.replica.read_rounds import ReadRounds
 from quorumcache.node.state_machine import (
     Command,
@@ -71,7 +71,7 @@ class GroupHost(EvictingHost):
         raise NotImplementedError
 
 
-class ReplicaGroup:
+class ReplicaGroup(EvictingGroup):
     """A replica: `log` decides, `machine` remembers, waiters are told."""
 
     __slots__ = (
@@ -240,9 +240,8 @@ class ReplicaGroup:
         if not time.is_settled and self.is_leader:
             time.bridge()
         growth = 0
-        share_bytes = self.share_bytes
         if self.evicts and not why:
-            growth = make_room(self.machine, host, share_bytes, self.growing_bytes, batch, size)
+            growth = make_room(self, host, batch, size)
         commands = [item[0] for item in batch]
         now_ms, wall_ms = time.stamp()
         last_ms = self.machine.last_now_ms
@@ -264,16 +263,8 @@ class ReplicaGroup:
                 waiter.on_refused(why)
             return why
         waiters = [item[1] for item in batch]
-        self._proposed[index] = (
-            self.log.term,
-            now_ms,
-            commands,
-            wall_ms,
-            item_bytes_max,
-            waiters,
-            size,
-            growth,
-        )
+        stamped = now_ms, commands, wall_ms, item_bytes_max
+        self._proposed[index] = (self.log.term, *stamped, waiters, size, growth)
         self.growing_bytes += growth
         return ""
 

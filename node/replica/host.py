@@ -25,7 +25,7 @@ from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.transport import Transport
 from quorumcache.node.consensus.values import Message, Role, SoftState
 from quorumcache.node.errors import AcknowledgedDataLost
-from quorumcache.node.replica.evicting import VictimLog
+from quorumcache.node.replica.evicting import Borrow, VictimLog
 from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
 from quorumcache.node.replica.snapshotting import SnapshotSender
@@ -79,8 +79,8 @@ class ReplicaHost(GroupHost):
         self.item_bytes_max = item_bytes_max
         """This node's limit, which it puts into what it proposes."""
         self.evicts = evicts
-        self.victim_log: VictimLog | None = None
-        """While somebody watches evictions."""
+        self.victim_log: VictimLog | None = None  # While somebody watches evictions.
+        self.borrow: Borrow | None = None
         self.may_use_new_ops = False  # By the newest map that this node has learned.
         self.wal = wal
         self.snapshots = snapshots

@@ -124,6 +124,11 @@ class ShardState(StateMachine):
         """See `StateMachine.memory_bytes`."""
         return self.bytes_used + self.table_bytes
 
+    @property
+    def promised_bytes(self) -> int:
+        """See `StateMachine.promised_bytes`."""
+        return max(0, self.staging.reserved_bytes - self.staging.bytes_used)
+
     def tidy(self) -> int:
         """See `StateMachine.tidy`."""
         moved = shrink(self.items) + self.queue.tidy()

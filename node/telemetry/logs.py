@@ -47,7 +47,9 @@ def get_logger(part: str) -> logging.Logger:
 
 
 def event(logger: logging.Logger, level: str, name: str, /, **fields: object) -> None:
-    """Log one event. `level` is debug, info, warning or error; `fields` are simple values."""
+    """Log one event. `level` is debug, info, warning or error; `fields` are simple values. None of
+    them is called time, level, event or node: these begin every line.
+    """
     number = _LEVELS[level]
     if logger.isEnabledFor(number):
         logger.log(number, name, extra={"fields": fields})

@@ -215,6 +215,56 @@ def test_a_large_item_does_not_empty_its_shard() -> None:
     watched(Stage(nodes=1, shards=16, memory_bytes=8 * MIB, item_bytes_max=MIB), story)
 
 
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_large_items_of_an_empty_cluster_are_stored_and_stay(nodes: int) -> None:
+    """A third of the memory, in items that are each larger than a shard's equal part of it."""
+
+    async def story(stage: Stage, watch: Watch) -> None:
+        for shard in range(16):
+            replies = await fill(stage, shard, 1, size=170 << 10, pause=0.1)
+            assert replies == [b"STORED\r\n"], shard
+        await asyncio.sleep(20.0)
+        assert evictions(stage) == 0
+        for node in stage.up():
+            assert used(node) > 16 * (170 << 10)
+
+    watched(Stage(nodes=nodes, shards=32, memory_bytes=8 * MIB, item_bytes_max=MIB), story)
+
+
+def test_small_items_fill_the_memory_before_any_is_evicted() -> None:
+    """All in one shard, more than twice what it was granted, and faster than shares follow."""
+
+    async def story(stage: Stage, watch: Watch) -> None:
+        node = stage.node("n1")
+        for first in range(0, 140, 20):
+            await fill(stage, 0, 20, first=first, pause=0.002)
+        assert used(node) > 140 * VALUE
+        assert evictions(stage) == 0
+
+    watched(Stage(nodes=1, shards=8, memory_bytes=8 * MIB), story)
+
+
+def test_a_node_that_comes_to_lead_keeps_to_what_a_smaller_node_has() -> None:
+    """n3 may hold a quarter of what n1 and n2 may, and its shards change their leader."""
+
+    async def story(stage: Stage, watch: Watch) -> None:
+        for shard in range(4):
+            await fill(stage, shard, 60)
+        for round_ in range(4):
+            for shard in range(4):
+                group = stage.node(stage.leader(shard) or "n1").host.groups[shard + 1]
+                others = [
+                    m for m in group.log.configuration.voters if m not in (group.leader_id, 3)
+                ]
+                group.log.transfer_leadership(others[0])
+                group.host.mark_dirty(group)
+                await stage.until("it has another leader", lambda g=group: not g.is_leader)
+                await fill(stage, shard, 60, first=100 * (round_ + 1))
+
+    own = {"n3": {"memory_bytes": 2 * MIB}}
+    watched(Stage(shards=4, memory_bytes=8 * MIB, own=own), story)
+
+
 def test_an_item_that_can_never_fit_is_refused_and_one_that_can_is_stored_later() -> None:
     async def story(stage: Stage, watch: Watch) -> None:
         for first in range(0, 20, 10):

@@ -130,7 +130,9 @@ def test_eof_answers_what_was_asked() -> None:
     client = Client()
     keys = keys_of(client.server, 1, 2 * WINDOW_KEYS)
     client.send(b"get " + b" ".join(keys) + b"\r\n")
+    assert client.connection.conversation.close_reason == "error"
     assert client.connection.eof_received()
+    assert client.connection.conversation.close_reason == "normal", "as memcached calls it"
     client.turn()
     for _ in range(2):
         client.coordinator.take().end([None] * WINDOW_KEYS)

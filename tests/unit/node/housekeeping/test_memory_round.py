@@ -9,19 +9,22 @@ import pytest
 from quorumcache.node.consensus.values import Configuration
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.housekeeping.memory_round import (
+    LATE_SECONDS,
     LOOKS_PER_ROUND,
     SILENT_NS,
     TIDY_ENTRIES,
     MemoryRound,
 )
-from quorumcache.node.housekeeping.memory_shares import most_bytes, reserve_bytes
+from quorumcache.node.housekeeping.memory_shares import Need, divide, most_bytes
 from quorumcache.node.peers.items import MEMORY
-from quorumcache.node.replica.memory_room import MemoryRoom
+from quorumcache.node.replica.memory_room import LENT_SECONDS, MemoryRoom
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from tests.support.coordinator_world import ManualClock
 from tests.support.housekeeping import FakePeers
 
 MIB = 1 << 20
+ALONE = divide(64 * MIB, {1: Need(0)}, {})[1]
+"""What a node of 64 MiB grants its only replica, which is empty."""
 HERE, THERE, ELSEWHERE = 1, 2, 3
 
 
@@ -32,6 +35,7 @@ class Machine:
         self.bytes_used = 0
         self.tables = 0
         self.evicted_bytes = 0
+        self.planned_bytes = self.promised_bytes = 0
         self.moves = 0
         self.looks = 0
 
@@ -92,13 +96,13 @@ class World:
         node_id: int,
         grants: dict[int, int],
         *,
-        reserve: int = 4 * MIB,
+        lendable: int = 4 * MIB,
         most: int = 1 << 40,
         free: int = 1 << 40,
         wanted: dict[int, int] | None = None,
     ) -> None:
         pairs = tuple(grants.items()), tuple((wanted or {}).items())
-        self.round.heard(node_id, (MEMORY, reserve, most, free, *pairs))
+        self.round.heard(node_id, (MEMORY, lendable, most, free, *pairs))
 
     def decide(self) -> list[tuple[int, tuple[Any, ...]]]:
         self.clock.ns += 1_000_000_000
@@ -114,7 +118,7 @@ def led(group_id: int, *members: int) -> Group:
 def test_a_leaders_share_is_the_least_that_any_node_grants() -> None:
     world = World(led(1))
     world.decide()
-    assert world.groups[1].share_bytes == 60 * MIB, "nobody else has said anything yet"
+    assert world.groups[1].share_bytes == ALONE, "nobody else has said anything yet"
     world.hear(THERE, {1: 30 * MIB})
     world.hear(ELSEWHERE, {1: 20 * MIB})
     world.decide()
@@ -122,7 +126,7 @@ def test_a_leaders_share_is_the_least_that_any_node_grants() -> None:
     world.hear(ELSEWHERE, {1: 100 * MIB})
     world.hear(THERE, {1: 90 * MIB})
     world.decide()
-    assert world.groups[1].share_bytes == 60 * MIB
+    assert world.groups[1].share_bytes == ALONE
     assert world.groups[DIRECTORY_GROUP_ID].share_bytes == 0
 
 
@@ -132,17 +136,17 @@ def test_tables_are_those_of_the_leader() -> None:
     world.groups[1].machine.tables = 3 * MIB
     world.groups[2].machine.tables = 5 * MIB
     world.hear(THERE, {1: 10 * MIB})
-    ((to, item),) = world.decide()
+    sent = dict(world.decide())
     assert world.groups[1].share_bytes == 13 * MIB
-    assert to == THERE
-    assert item[4] == ((2, 25 * MIB),), "half of 60 MiB"
+    grants = divide(64 * MIB, {1: Need(3 * MIB), 2: Need(5 * MIB)}, {})
+    assert sent[THERE][4] == ((1, grants[1] - 3 * MIB), (2, grants[2] - 5 * MIB))
 
 
 def test_a_learner_counts_and_a_stranger_does_not() -> None:
     world = World(led(1, HERE))
     world.hear(THERE, {1: MIB})
     world.decide()
-    assert world.groups[1].share_bytes == 60 * MIB
+    assert world.groups[1].share_bytes == ALONE
     world.groups[1].log.configuration = Configuration((HERE,), learners=(THERE,))
     world.decide()
     assert world.groups[1].share_bytes == MIB
@@ -155,7 +159,7 @@ def test_a_node_that_is_silent_does_not_count() -> None:
     assert world.groups[1].share_bytes == MIB
     world.clock.ns += SILENT_NS
     world.decide()
-    assert world.groups[1].share_bytes == 60 * MIB
+    assert world.groups[1].share_bytes == ALONE
     world.hear(THERE, {1: 2 * MIB})
     world.decide()
     assert world.groups[1].share_bytes == 2 * MIB
@@ -167,18 +171,40 @@ def test_each_leader_is_told_what_its_groups_may_take_here() -> None:
     )
     sent = dict(world.decide())
     assert sent.keys() == {THERE, ELSEWHERE}
-    reserve = reserve_bytes(64 * MIB) // 3
+    each = divide(64 * MIB, {g: Need(0) for g in range(1, 5)}, {})[1]
     assert sent[THERE] == (
         MEMORY,
-        reserve,
+        (64 * MIB - 4 * each) // 3,
         most_bytes(64 * MIB, 4),
         64 * MIB // 3,
-        ((2, 15 * MIB),),
+        ((1, each), (2, each)),
         (),
     )
-    assert sent[ELSEWHERE][4] == ((3, 15 * MIB),)
+    assert sent[ELSEWHERE][4] == ((1, each), (3, each))
     assert world.flushes == 1
-    assert world.groups[2].share_bytes == 15 * MIB, "until the others speak, should it come to lead"
+
+
+def test_who_comes_to_lead_knows_the_least_that_the_others_grant() -> None:
+    """They told it before: a follower with less memory would pass its limit until they speak."""
+    world = World(Group(2, THERE, HERE, THERE, ELSEWHERE))
+    world.hear(ELSEWHERE, {2: 3 * MIB})
+    world.decide()
+    assert world.groups[2].share_bytes == 3 * MIB
+
+
+def test_what_nobody_was_granted_is_told_and_nothing_of_what_is_held() -> None:
+    world = World(Group(1, THERE, HERE, THERE), Group(2, THERE, HERE, THERE))
+    grants = divide(64 * MIB, {1: Need(20 * MIB), 2: Need(10 * MIB)}, {})
+    world.groups[1].machine.bytes_used = 20 * MIB
+    world.groups[2].machine.bytes_used = 10 * MIB
+    item = dict(world.decide())[THERE]
+    assert item[1] == 64 * MIB - sum(grants.values())
+    world.groups[1].machine.promised_bytes = 20 * MIB
+    again = dict(world.decide())[THERE]
+    assert again[1] == 64 * MIB - 40 * MIB - grants[2], "an upload will bring it"
+    assert again[4] == item[4], "but nobody has to evict for it yet"
+    world.groups[1].machine.bytes_used = 52 * MIB
+    assert dict(world.decide())[THERE][1] == 0, "it holds more than it was granted"
 
 
 def test_nothing_is_told_to_nodes_that_do_not_know_it_nor_before_all_do() -> None:
@@ -197,23 +223,33 @@ def test_without_eviction_there_are_no_shares_but_what_is_free_elsewhere_is_know
     world.groups[3].machine.tables = 2 * MIB
     world.hear(THERE, {1: MIB}, free=3)
     world.hear(ELSEWHERE, {1: MIB, 2: MIB}, free=5)
-    ((_, item),) = world.decide()
+    item = dict(world.decide())[THERE]
     assert world.groups[1].share_bytes == 0
     assert world.room.free_bytes == {1: 3, 2: 5}
     assert world.room.table_bytes == 2 * MIB
     assert item[3] == 11 * MIB, "22 MiB, for two leaders"
 
 
-def test_what_is_lent_comes_on_top_and_is_called_back() -> None:
-    world = World(led(1, HERE))
-    world.decide()
+def borrower(world: World, used: int) -> Any:
     group: Any = world.groups[1]
     group.may_evict, group.growing_bytes = True, 0
-    group.machine.planned_bytes = 0
-    group.machine.bytes_used = 59 * MIB
-    assert world.room.lent_bytes_max == 4 * MIB
+    group.machine.bytes_used = used
+    return group
+
+
+def test_what_is_lent_comes_on_top_and_is_called_back() -> None:
+    world = World(led(1, HERE))
+    group = borrower(world, 59 * MIB)
+    world.decide()
+    assert group.share_bytes == 60 * MIB
+    assert world.room.lendable_bytes == 4 * MIB
     assert not world.room.refuses(group, 5 * MIB, 0)
     assert group.share_bytes == 64 * MIB
+    group.machine.bytes_used = 64 * MIB
+    for _ in range(LENT_SECONDS):
+        world.decide()
+        assert group.share_bytes == 64 * MIB
+        assert world.room.lendable_bytes == 0
     world.decide()
     assert group.share_bytes == 63 * MIB
     for _ in range(40):
@@ -221,14 +257,52 @@ def test_what_is_lent_comes_on_top_and_is_called_back() -> None:
     assert group.share_bytes == 60 * MIB
 
 
-def test_loans_stay_within_the_least_reserve_of_the_nodes_concerned() -> None:
+def test_while_there_is_room_the_shares_follow_what_is_lent() -> None:
+    """Ten values of 5 MiB, each of another shard, one after the other: all of them stay."""
+    world = World(*(led(number, HERE) for number in range(1, 65)))
+    world.room.memory_bytes = 128 * MIB
+    groups: list[Any] = [world.groups[number] for number in range(1, 11)]
+    for group in groups:
+        group.may_evict, group.growing_bytes = True, 0
+        world.decide()
+        assert not world.room.refuses(group, 5 * MIB, 0)
+        group.machine.bytes_used = 5 * MIB
+        assert sum(g.share_bytes for g in world.groups.values()) <= 128 * MIB
+    for _ in range(LENT_SECONDS + 20):
+        world.decide()
+        assert all(group.share_bytes >= 5 * MIB for group in groups)
+        assert sum(g.share_bytes for g in world.groups.values()) <= 128 * MIB
+    assert all(world.room.lent_to(group.group_id) == 0 for group in groups)
+
+
+def test_loans_stay_within_the_least_that_the_nodes_concerned_have_to_lend() -> None:
     world = World(led(1, HERE, THERE), Group(2, ELSEWHERE, HERE, ELSEWHERE))
-    world.hear(ELSEWHERE, {}, reserve=1)
+    world.hear(ELSEWHERE, {}, lendable=1)
     world.decide()
-    assert world.room.lent_bytes_max == 2 * MIB, "its own, of which there are two leaders"
-    world.hear(THERE, {}, reserve=MIB)
+    own = sum(divide(64 * MIB, {1: Need(0), 2: Need(0)}, {}).values())
+    assert world.room.lendable_bytes == (64 * MIB - own) // 2, "its own, for two leaders"
+    assert world.room.reserve_bytes == 2 * MIB
+    world.hear(THERE, {}, lendable=MIB)
     world.decide()
-    assert world.room.lent_bytes_max == MIB
+    assert world.room.lendable_bytes == MIB
+
+
+def test_what_was_lent_after_a_node_spoke_is_not_lent_again() -> None:
+    world = World(led(1, HERE, THERE))
+    group = borrower(world, 10 * MIB)
+    world.hear(THERE, {1: 10 * MIB}, lendable=3 * MIB)
+    world.decide()
+    assert not world.room.refuses(group, MIB, 0)
+    lent = world.room.lent_to(1)
+    group.machine.bytes_used += lent
+    for _ in range(8):
+        world.decide()
+        assert world.room.lendable_bytes == 3 * MIB - lent, "it has said nothing since"
+    for _ in range(LATE_SECONDS + 1):
+        world.hear(THERE, {1: 12 * MIB}, lendable=2 * MIB)
+        world.decide()
+    assert world.room.lendable_bytes == 2 * MIB
+    assert world.room.lent_to(1) == 0, "its grant covers it"
 
 
 def test_an_item_larger_than_any_node_can_ever_grant_is_known() -> None:
@@ -296,7 +370,7 @@ def test_a_group_that_left_is_forgotten() -> None:
     del world.groups[2]
     world.round.forget(2)
     world.decide()
-    assert world.groups[1].share_bytes == 60 * MIB
+    assert world.groups[1].share_bytes == ALONE
     assert world.room.most_bytes.keys() == {1}
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from quorumcache.node.housekeeping.memory_shares import (
     FALL_BYTES_MIN,
     FALL_PARTS,
+    FREE_PARTS,
     Need,
     divide,
     floor_bytes,
@@ -23,7 +24,10 @@ MIB = 1 << 20
 memories = st.integers(1, 1 << 40)
 amounts = st.integers(0, 1 << 34)
 all_needs = st.dictionaries(
-    st.integers(1, 100), st.builds(Need, amounts, amounts, amounts), min_size=1, max_size=20
+    st.integers(1, 100),
+    st.builds(Need, amounts, amounts, amounts, amounts),
+    min_size=1,
+    max_size=20,
 )
 
 
@@ -93,11 +97,28 @@ def test_it_comes_to_rest(memory_bytes: int, needs: dict[int, Need]) -> None:
     assert grants == before
 
 
-def test_while_there_is_room_everybody_may_grow() -> None:
+def test_while_there_is_room_everybody_may_grow_and_most_of_it_is_left_to_lend() -> None:
     needs = {1: Need(10 * MIB), 2: Need(1 * MIB), 3: Need(0)}
     grants = divide(64 * MIB, needs, {})
-    assert all(grants[g] >= needs[g].held + 10 * MIB for g in needs)
-    assert sum(grants.values()) > 59 * MIB
+    assert all(grants[g] >= needs[g].held + 3 * MIB for g in needs)
+    assert all(grants[g] >= floor_bytes(64 * MIB, 3) for g in needs)
+    assert sum(grants.values()) < 48 * MIB
+
+
+def test_who_evicts_takes_nothing_from_others_while_there_is_room() -> None:
+    """One shard has borrowed for a large item, and another one evicts and evicts."""
+    needs = dict.fromkeys(range(1, 65), Need(0))
+    needs[1], needs[2] = Need(15 * MIB), Need(MIB // 2, evicted=100 * MIB)
+    grants = divide(64 * MIB, needs, {})
+    assert grants[1] >= 15 * MIB
+    assert grants[2] > 5 * MIB
+
+
+def test_what_a_replica_holds_for_the_moment_beyond_its_grant_gets_little_more_than_that() -> None:
+    needs = dict.fromkeys(range(1, 65), Need(0))
+    needs[1] = Need(15 * MIB, over=14 * MIB)
+    grants = divide(1024 * MIB, needs, {})
+    assert 15 * MIB <= grants[1] < 30 * MIB
 
 
 def test_one_shard_may_have_nearly_all_that_the_others_do_not_need() -> None:
@@ -184,9 +205,18 @@ def test_what_a_leader_wants_is_granted_before_others_rise() -> None:
     assert 0 <= most_bytes(64 * MIB, 64) - grants[7] < 64 * 1024
 
 
+def test_all_wants_together_get_half_of_what_is_left_above_the_floors() -> None:
+    needs = {g: Need(0, wanted=5 * MIB) for g in range(1, 65)}
+    grants = divide(64 * MIB, needs, {})
+    got = [g for g, grant in grants.items() if grant >= 5 * MIB]
+    assert got == [1, 2, 3]
+    assert sum(grants.values()) < 60 * MIB - 7 * MIB
+
+
 def test_the_numbers_of_one_replica_and_of_none() -> None:
     assert divide(64 * MIB, {}, {1: 5}) == {}
-    assert divide(64 * MIB, {3: Need(0)}, {}) == {3: 60 * MIB}
+    assert divide(64 * MIB, {3: Need(0)}, {}) == {3: 30 * MIB + 30 * MIB // FREE_PARTS}
+    assert divide(64 * MIB, {3: Need(58 * MIB)}, {}) == {3: 60 * MIB}
     assert most_bytes(64 * MIB, 1) == 60 * MIB
     assert most_bytes(64 * MIB, 0) == 60 * MIB
     assert most_bytes(64 * MIB, 2) == 45 * MIB

@@ -117,6 +117,14 @@ def test_root_becomes_another_user_groups_first(monkeypatch: pytest.MonkeyPatch)
         launched_as("nobody-here")
 
 
+def test_a_user_who_may_not_read_the_program_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where it is installed in a directory of root's: a node would fail at its next import."""
+    Identity(monkeypatch, 0)
+    monkeypatch.setattr(os, "access", lambda path, mode: not path.endswith("run.py"))
+    with pytest.raises(ConfigError, match=r"-u: user 'cache' may not read /.*/run\.py, which is"):
+        launched_as("cache")
+
+
 def test_others_cannot_and_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     identity = Identity(monkeypatch, 77)
     assert launched_as("cache").ignored == ""

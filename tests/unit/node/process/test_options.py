@@ -192,3 +192,22 @@ def test_sizes(text: str, size: Any) -> None:
     assert read_size(text, "memory") == size
     with pytest.raises(ConfigError, match="memory: 'x' is not a size"):
         read_size("x", "memory")
+
+
+@pytest.mark.parametrize(
+    ("words", "shards"),
+    [
+        ("", 64),
+        ("-m 1024 -I 4m", 16),
+        ("-m 100", 4),
+        ("-m 64 -I 5m", 4),
+        ("-m 256 -I 128m", 4),
+        ("-m 100000", 64),
+        ("-m 64 -I 5m --shards 32", 32),
+        ("-m 64 -I 5m --data-dir /d", 64),
+    ],
+)
+def test_a_node_in_memory_alone_has_shards_that_hold_its_largest_items(
+    words: str, shards: int
+) -> None:
+    assert command(*words.split()).config.shards == shards

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,19 @@ def start() -> Iterator[Write]:
         logger.handlers[:] = handlers
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+def test_no_field_has_the_name_of_what_begins_each_line() -> None:
+    """It would stand there in place of the time, the level or the event."""
+    rooms = Path(__file__).parents[4] / "node"
+    wrong = []
+    for path in rooms.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "event":
+                names = {keyword.arg for keyword in call.keywords}
+                if names & {"time", "level", "event", "node"}:
+                    wrong.append(f"{path}:{call.lineno}")
+    assert not wrong
 
 
 def test_text(start: Write) -> None:
