@@ -33,7 +33,7 @@ ROOMS = {
     "clients": (
         "connection context conversation events failures handlers key_dump lanes large_handlers"
         " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets prefixes"
-        " quick_gets replies retrievals uploads value_streams watch write_room writes"
+        " quick_gets replies retrievals touches uploads value_streams watch write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",

@@ -25,7 +25,8 @@ from quorumcache.node.clients.meta_handlers import (
 )
 from quorumcache.node.clients.operator_words import OPERATOR_WORDS, PROOFS_WRONG_MAX
 from quorumcache.node.clients.quick_gets import get_at_once
-from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, MultiTouch, SingleGet
+from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, SingleGet
+from quorumcache.node.clients.touches import MultiTouch
 from quorumcache.node.clients.writes import FlushAllShards, OpenSession, PendingWrite
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId

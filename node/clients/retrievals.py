@@ -1,4 +1,4 @@
-"""Retrievals of a client that are under way: get, gets, gat, gats.
+"""Retrievals of a client that are under way: get and gets; `touches.py` has gat and gats.
 
 Each takes its place in the order of replies when it is made, starts its operations at the
 coordinator, and fills its place when they have ended. A retrieval of many keys goes in windows, so
@@ -19,14 +19,10 @@ from quorumcache.node.operations.operation import (
     Read,
     ReadOutcome,
     ReplyRoom,
-    Write,
-    WriteOutcome,
 )
-from quorumcache.node.protocol.requests import GetAndTouch
+from quorumcache.node.operations.read_values import settle
 from quorumcache.node.protocol.responses import END_LINE, value_head, value_line
-from quorumcache.node.store.commands import OP_GAT
 from quorumcache.node.store.item import ITEM_DATA, PIECES
-from quorumcache.node.store.results import carried_item
 
 WINDOW_KEYS: Final = 64
 """Keys of one retrieval that are looked up, or touched, at a time."""
@@ -71,7 +67,7 @@ def end_read(lane: GroupLane, first: Read | None, newest: Read | None) -> None:
     """A retrieval has all of its answer. `first`: its read that later ones of the lane follow."""
     lane.ended_read(first)
     if first is not None and first.is_unsettled:
-        first.settle(newest is not first)
+        settle(first, newest is not first)
 
 
 class SingleGet(Retrieval):
@@ -376,114 +372,4 @@ class MultiGet(Windows):
         counters.get_hits += hits
         counters.get_misses += len(self.window) - hits
         self.found.clear()
-        self._go_on(size)
-
-
-class MultiTouch(Windows):
-    """gat and gats: one write per key."""
-
-    def __init__(self, conversation: Conversation, request: GetAndTouch) -> None:
-        super().__init__(conversation, request.keys)
-        self.exptime = request.exptime
-        self.with_cas = request.with_cas
-        self.opened: dict[int, ValueStream] = {}
-        """The values of large items, by their places in the window."""
-        self.items: list[bytes | None] = []
-        """What the keys of the window hold."""
-        self.failure: Failure | None = None
-        self.some_done = False
-        """A key was touched, or found missing: the whole cannot be "not done" any more."""
-
-    def _begin(self) -> None:
-        self.items = [None] * len(self.window)
-        self.pending = len(self.window)
-        for place, key in enumerate(self.window):
-            self._touch(place, key)
-
-    def _touch(self, place: int, key: bytes) -> None:
-        coordinator = self.conversation.coordinator
-        order = self.conversation.order
-        lane = order.lane_of(self.conversation.context.group_of(key))
-        write: Write | None = None
-
-        def done(outcome: WriteOutcome) -> None:
-            lane.ended_write(write)
-            if isinstance(outcome, Failure):
-                if self.failure is None or self.failure.outcome_known:
-                    self.failure = outcome
-            else:
-                self.some_done = True
-                item = self.items[place] = carried_item(outcome)
-                if item is not None and item[0] & PIECES:
-                    order.ended(lane, True)
-                    source = write.target if write is not None else 0
-                    self._open(lane.group_id, place, item, source)
-                    return
-            order.ended(lane, True)
-            self._one_ended()
-
-        def start(deadline_ns: int) -> None:
-            nonlocal write
-            started = coordinator.write(
-                lane.group_id,
-                OP_GAT,
-                key,
-                (self.exptime,),
-                len(key),
-                done,
-                lane.last_write,
-                None,
-                deadline_ns,
-            )
-            if not started.finished:
-                write = lane.last_write = started
-
-        order.begin(lane, True, start)
-
-    def _open(self, group_id: int, place: int, item: bytes, source: int) -> None:
-        key = self.window[place]
-
-        def opened(stream: ValueStream | Failure | None) -> None:
-            if stream is None:
-                self._touch(place, key)  # It was replaced at once: touch what is there now.
-                return
-            if isinstance(stream, Failure):
-                self.failure = stream
-            elif place in self.opened:
-                stream.close()
-            else:
-                self.opened[place] = stream
-            self._one_ended()
-
-        self.open_value(group_id, key, item, source, opened)
-
-    def _window_ended(self) -> None:
-        failure = self.failure
-        opened, self.opened = self.opened, {}
-        if failure is not None:
-            for stream in opened.values():
-                stream.close()
-            if self.some_done:
-                failure = Failure(failure.why, outcome_known=False)
-            self._fail(failure)
-            return
-        conversation = self.conversation
-        counters = conversation.counters
-        events = conversation.context.events
-        pieces = self.slot.pieces
-        size = 0
-        for place, (key, item) in enumerate(zip(self.window, self.items, strict=True)):
-            if events.is_on:
-                events.fetched(conversation.number, key, item)
-            if item is None:
-                counters.touch_misses += 1
-                continue
-            counters.touch_hits += 1
-            if item[0] & PIECES:
-                size += self.add_large(key, item, self.with_cas, opened[place])
-            else:
-                line = value_line(key, item, self.with_cas)
-                pieces.append(line)
-                size += len(line)
-        self.items = []
         self._go_on(size)

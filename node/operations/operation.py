@@ -263,9 +263,8 @@ class Write(Proposal):
         owner.took(self, owner.timings.write_seconds)
         done, self.done = self.done, _ignore
         done(outcome)
-        followers, self.then = self.then, None
-        if followers:
-            owner.turns.take(followers)
+        if self.then is not None:
+            owner.turns.end(self)
 
     def expire(self) -> None:
         if self.finished:
@@ -401,18 +400,7 @@ class Read(Operation):
         done, self.done = self.done, _ignore
         done(outcome)
         if self.then is not None and not self.is_unsettled:
-            followers, self.then = self.then, None
-            owner.turns.take(followers)
-
-    def settle(self, is_repeated: bool) -> None:
-        """The value of the large item that was found is here, or none is to come. `is_repeated`: it
-        was gone, and the item was read again: answers that later reads got before are older.
-        """
-        self.is_unsettled = False
-        self.is_unordered = self.is_unordered or is_repeated
-        if self.then is not None:
-            followers, self.then = self.then, None
-            self.owner.turns.take(followers)
+            owner.turns.end(self)
 
     def _is_out_of_order(self) -> bool:
         """May the answer that came be older than what an earlier read of the connection sees?

@@ -14,7 +14,7 @@ The rules:
  - a read may be sent, but its answer is dropped if it comes before that of the earlier read, or is
    of an attempt from before the one that the earlier read was answered by: the earlier one,
    repeated, has seen a newer state (`Read._is_out_of_order`). So it is while the earlier one, which
-   has found a large item, may still miss its value (`Read.settle`).
+   has found a large item, may still miss its value (`read_values.settle`).
 
 Whichever waits is routed again once the earlier operation has ended.
 """
@@ -33,7 +33,7 @@ class Ordered:
         self.finished = False
         """It has its outcome. It finishes exactly once."""
         self.is_unsettled = False
-        """It has one, which may have to be asked for again (`Read.settle`): later ones wait."""
+        """It has one, which may have to be asked for again (see `settle`): later ones wait."""
         self.after: Ordered | None = None
         """The earlier operation; None once that has no say any more."""
         self.then: list[Ordered] | None = None
@@ -67,6 +67,12 @@ class Turns:
         self._waiting: deque[Ordered] = deque()
         """In the order in which they go on."""
         self._is_at_work = False
+
+    def end(self, before: Ordered) -> None:
+        """What follows this one goes on."""
+        followers, before.then = before.then, None
+        if followers:
+            self.take(followers)
 
     def take(self, followers: list[Ordered]) -> None:
         """These may go on."""

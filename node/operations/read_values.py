@@ -34,6 +34,16 @@ KEPT_BYTES_MAX: Final = 256 << 20
 asked for longest ago. Most of them are in the store as well, and take nothing here."""
 
 
+def settle(read: Read, is_repeated: bool) -> None:
+    """The value of the large item that was found is here, or none is to come: later reads, which
+    have waited since `is_unsettled` was set, go on. `is_repeated`: the value was gone, and the item
+    was read again: answers that later reads got before are older.
+    """
+    read.is_unsettled = False
+    read.is_unordered = read.is_unordered or is_repeated
+    read.owner.turns.end(read)
+
+
 class PieceRead(Read):
     """A read of one piece. `done` hears a list of the piece, or of None when the value is gone."""
 

@@ -6,6 +6,7 @@ import pytest
 
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.order import Ordered, Turns
+from quorumcache.node.operations.read_values import settle
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_READ,
@@ -272,7 +273,7 @@ def test_an_answer_that_comes_before_an_earlier_read_has_its_value_is_asked_for_
     answer(world, THERE, items[1], b"old")
     assert world.outcomes == [[b"large"]]
     assert not second.finished
-    first.settle(True)
+    settle(first, True)
     _, again = world.take()
     answer(world, THERE, again, b"new")
     assert world.outcomes == [[b"large"], [b"new"]]
@@ -289,7 +290,7 @@ def test_an_answer_from_before_a_repeated_read_is_asked_for_again() -> None:
     world.sent.clear()
     first.is_unsettled = True
     answer(world, THERE, items[0], b"large")
-    first.settle(True)
+    settle(first, True)
     answer(world, THERE, items[1], b"old")
     assert not second.finished
     _, again = world.take()
@@ -307,7 +308,7 @@ def test_an_answer_that_comes_after_an_earlier_value_is_taken() -> None:
     world.sent.clear()
     first.is_unsettled = True
     answer(world, THERE, items[0], b"large")
-    first.settle(False)
+    settle(first, False)
     answer(world, THERE, items[1], b"old")
     assert second.finished
     assert world.outcomes == [[b"large"], [b"old"]]
