@@ -197,6 +197,11 @@ class StateMachine:
         return self.bytes_used
 
     @property
+    def uploading_bytes(self) -> int:
+        """What uploads under way have announced. None of it can be evicted."""
+        return 0
+
+    @property
     def promised_bytes(self) -> int:
         """What uploads under way have announced, and not brought yet."""
         return 0

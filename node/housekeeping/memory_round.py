@@ -137,8 +137,7 @@ class MemoryRound:
         room.free_bytes = free
         leaders = len({group.leader_id for group in groups if group.leader_id})
         # What uploads have announced is not lent, but nothing is evicted for it before it is there.
-        held = {g.group_id: g.machine.memory_bytes + g.machine.promised_bytes for g in groups}
-        taken = sum(max(held[group_id], grant) for group_id, grant in grants.items())
+        taken = sum(max(needs[g].held + needs[g].promised, grant) for g, grant in grants.items())
         lendable = max(0, room.memory_bytes - taken) // max(1, leaders)
         self._tell(groups, members, leaders, lendable)
         self._set_lendable(groups, members, told, leaders, lendable)
@@ -158,7 +157,7 @@ class MemoryRound:
             wanted = max([0, *(t.wanted.get(group_id, 0) for t in told.values())])
         if wanted:
             wanted += held - machine.bytes_used
-        return Need(held, evicted, wanted, over)
+        return Need(held, evicted, wanted, over, machine.promised_bytes)
 
     def _tell(
         self,

@@ -14,8 +14,9 @@ below the least that any node of its replica set grants. Rules:
    gives up nothing of that while an eighth of the memory is free; the less is free, the more.
 5. A grant falls below what its replica holds by a sixteenth of that in a second at most, so that a
    moment's need does not empty others. It falls at once where the memory itself was lowered.
-6. What a replica holds beyond its grant (a snapshot that came, a table that grew) is not there for
-   the others: what they might still take is cut by it once the reserve is used up.
+6. What a replica holds beyond its grant (a snapshot that came, a table that grew), or will hold (an
+   upload under way), is not there for the others: what they might still take is cut by it once the
+   reserve is used up.
 7. A leader that has to refuse an item says how much it *wants*, and that is granted before rule 4,
    as far as the floors of the others allow. Several wants together get half of that at most: the
    rest is lent to whoever comes.
@@ -66,6 +67,8 @@ class Need(NamedTuple):
     """What its leader wants it to be able to hold; 0 = nothing in particular."""
     over: int = 0
     """What it holds beyond its grant."""
+    promised: int = 0
+    """What uploads under way will bring yet."""
 
 
 def reserve_bytes(memory_bytes: int) -> int:
@@ -172,13 +175,14 @@ def _slowed(
 
 def _cut(grants: dict[int, int], needs: Mapping[int, Need], memory_bytes: int) -> dict[int, int]:
     """Rule 6. Nothing is evicted for it: what a replica holds stays granted."""
-    over = sum(max(needs[g].held, grant) for g, grant in grants.items()) - memory_bytes
-    free = sum(max(0, grant - needs[g].held) for g, grant in grants.items())
+    held = {group_id: need.held + need.promised for group_id, need in needs.items()}
+    over = sum(max(held[g], grant) for g, grant in grants.items()) - memory_bytes
+    free = sum(max(0, grant - held[g]) for g, grant in grants.items())
     if over <= 0 or not free:
         return grants
     cut = min(over, free)
     for group_id, grant in grants.items():
-        spare = grant - needs[group_id].held
+        spare = grant - held[group_id]
         if spare > 0:
             grants[group_id] = grant - -(-spare * cut // free)
     return grants

@@ -41,6 +41,7 @@ from quorumcache.node.store.commands import (
     OP_META_ARITHMETIC,
     OP_META_GET,
     OP_META_SET,
+    OP_PIECE,
     OP_REFUSE,
     OP_SET,
     announced_bytes,
@@ -51,6 +52,7 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.item import PIECES
 from quorumcache.node.store.results import (
     OUT_OF_MEMORY,
+    STAGING_FULL,
     shown_item,
 )
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
@@ -121,6 +123,9 @@ class Serving:
             and self.memory.refuses(group, announced_bytes(command, size), self.host.bytes_used)
             and grows(command)
         ):
+            if command[OP] == OP_PIECE and self.memory.waits(group, announced_bytes(command, size)):
+                waiter.on_result(STAGING_FULL)
+                return
             self.counters.store_no_memory += 1
             if command[OP] in (OP_META_GET, OP_META_ARITHMETIC):
                 group.submit(without_growth(command), size, waiter)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LARGE_PARTS: Final = 16
 """An item is large from this part of its shard's share on."""
 
+WHOLE_BYTES_MAX: Final = 1 << 20
+"""What announces more is the first piece of an upload."""
+
 ITEM_EXTRA_BYTES: Final = 192
 """More than an item takes beside its key and its value, places in tables included."""
 
@@ -111,7 +114,8 @@ class MemoryRoom:
             if not group.share_bytes:
                 self.decide_now()  # It leads since the last round, or there was none yet.
             if group.share_bytes:
-                return size * LARGE_PARTS > group.share_bytes and not self._fits(group, size)
+                is_large = size > WHOLE_BYTES_MAX or size * LARGE_PARTS > group.share_bytes
+                return is_large and not self._fits(group, size)
         if self.used_bytes(item_bytes) + size > self.memory_bytes:
             return True
         free = self.free_bytes.get(group.group_id)
@@ -131,9 +135,17 @@ class MemoryRoom:
         if cost > share + lent:
             self.wanted[group_id] = (cost, WANTED_SECONDS)
             return False
+        if size > WHOLE_BYTES_MAX and group.machine.uploading_bytes + cost > share + lent:
+            return False  # Nothing that could be evicted makes room for all of them.
         if lent:
             self._lend(group, lent)
         return True
+
+    def waits(self, group: ReplicaGroup, size: int) -> bool:
+        """Whether an upload that was refused just now has room once others have ended."""
+        if not group.evicts or not group.machine.uploading_bytes:
+            return False
+        return size + size // LENT_EXTRA_PARTS + ITEM_EXTRA_BYTES <= group.share_bytes
 
     # -- lending -------------------------------------------------------------------------------
 

@@ -125,6 +125,11 @@ class ShardState(StateMachine):
         return self.bytes_used + self.table_bytes
 
     @property
+    def uploading_bytes(self) -> int:
+        """See `StateMachine.uploading_bytes`."""
+        return self.staging.reserved_bytes
+
+    @property
     def promised_bytes(self) -> int:
         """See `StateMachine.promised_bytes`."""
         return max(0, self.staging.reserved_bytes - self.staging.bytes_used)

@@ -35,7 +35,7 @@ class Machine:
         self.bytes_used = 0
         self.tables = 0
         self.evicted_bytes = 0
-        self.planned_bytes = self.promised_bytes = 0
+        self.planned_bytes = self.promised_bytes = self.uploading_bytes = 0
         self.moves = 0
         self.looks = 0
 

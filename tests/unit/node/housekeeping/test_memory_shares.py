@@ -25,7 +25,7 @@ memories = st.integers(1, 1 << 40)
 amounts = st.integers(0, 1 << 34)
 all_needs = st.dictionaries(
     st.integers(1, 100),
-    st.builds(Need, amounts, amounts, amounts, amounts),
+    st.builds(Need, *[amounts] * 5),
     min_size=1,
     max_size=20,
 )
@@ -66,7 +66,7 @@ def test_the_floor_is_kept_but_where_others_hold_what_is_not_theirs(
 ) -> None:
     floor = floor_bytes(memory_bytes, len(needs))
     grants = divide(memory_bytes, needs, before)
-    taken = sum(max(need.held, grants[g]) for g, need in needs.items())
+    taken = sum(max(need.held + need.promised, grants[g]) for g, need in needs.items())
     for group_id, grant in grants.items():
         if taken < memory_bytes - len(needs):
             assert grant >= floor
@@ -188,6 +188,14 @@ def test_what_a_replica_holds_beyond_its_grant_is_not_there_for_others() -> None
     needs[1] = Need(60 * MIB)
     grants = divide(64 * MIB, needs, grants)
     assert grants[2] == grants[3] == 10 * MIB, "no room is left at all"
+
+
+def test_what_an_upload_will_bring_is_not_there_for_others_either() -> None:
+    needs = {1: Need(5 * MIB, promised=35 * MIB), 2: Need(10 * MIB), 3: Need(10 * MIB)}
+    grants = divide(64 * MIB, needs, dict.fromkeys(needs, 20 * MIB))
+    most = 40 * MIB + grants[2] + grants[3]
+    assert most <= 64 * MIB
+    assert min(grants[2], grants[3]) >= 10 * MIB, "nobody evicts for it"
 
 
 def test_what_a_leader_wants_is_granted_before_others_rise() -> None:

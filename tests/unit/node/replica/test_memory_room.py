@@ -22,6 +22,7 @@ GROUP, OTHER = 1, 2
 class Machine:
     planned_bytes = 0
     promised_bytes = 0
+    uploading_bytes = 0
     memory_bytes = 0
 
 
@@ -128,6 +129,23 @@ def test_what_uploads_under_way_will_bring_is_not_there_for_others(room: MemoryR
     group.machine.promised_bytes = 3 * MIB
     assert not refuses(room, group, 2 * MIB)
     assert MIB < room.lent_to(GROUP) < MIB + MIB // 10
+
+
+def test_uploads_of_a_shard_begin_only_if_there_is_room_for_all_of_them(room: MemoryRoom) -> None:
+    """Their pieces cannot be evicted: a dozen slow clients would take many times the memory."""
+    group: Any = Group(share=10 * MIB, used=10 * MIB)
+    room.lendable_bytes = 0
+    assert not refuses(room, group, 4 * MIB)
+    group.machine.uploading_bytes = 4 * MIB
+    assert not refuses(room, group, 5 * MIB)
+    group.machine.uploading_bytes = 9 * MIB
+    assert refuses(room, group, 2 * MIB)
+    assert room.waits(group, 2 * MIB), "until one of them has ended"
+    assert room.wanted == {}
+    assert not refuses(room, group, 128 << 10), "a later piece of one that was let in"
+    assert not room.waits(group, 20 * MIB)
+    group.machine.uploading_bytes = 0
+    assert not room.waits(group, 20 * MIB)
 
 
 def test_all_shards_together_are_lent_no_more_than_is_there(room: MemoryRoom) -> None:
