@@ -50,6 +50,8 @@ class SlowWatch:
         """Of an end with bytes that wait: when some were taken last, since when this is known, and
         for how long its process had stood still by then.
         """
+        self._rooms: dict[VirtualTransport, tuple[int, int]] = {}
+        """Of an end with room: since when, and for how long its process had stood still by then."""
         self._counted: dict[str, tuple[int, int]] = {}
         """Incarnation of a node, and its counter of closed clients, as of the last abort."""
         self.closed = 0
@@ -77,7 +79,7 @@ class SlowWatch:
         waited_ns = now_ns - end.taken_ns
         slow_ns = simulated.config.slow_client_ms * MS
         if slow_ns and waited_ns * DRIFT >= slow_ns:
-            if end.room_ns is not None and now_ns - end.room_ns > TURN_NS:
+            if self._room_seen_ns(end) > TURN_NS:
                 raise InvariantViolation(
                     f"{simulated.name} closes {end.remote_host} as slow, though there has been room"
                     f" for its replies for {(now_ns - end.room_ns) // MS} ms",
@@ -94,6 +96,15 @@ class SlowWatch:
                 rule="a client that reads is closed as slow",
             )
 
+    def _room_seen_ns(self, end: VirtualTransport) -> int:
+        """For how long its process has run since there is room: it can see none while it stands."""
+        if end.room_ns is None or end.process is None:
+            return 0
+        room_ns, paused_ns = self._rooms.get(end, (0, 0))
+        if room_ns != end.room_ns:
+            paused_ns = end.process.paused_ns
+        return self._network.loop.now_ns - end.room_ns - (end.process.paused_ns - paused_ns)
+
     # -- not closed --------------------------------------------------------------------------------
 
     def look(self) -> None:
@@ -103,11 +114,16 @@ class SlowWatch:
             return
         self._count_stood()
         stalls, self._stalls = self._stalls, {}
+        rooms, self._rooms = self._rooms, {}
         for end in self._network.transports():
             simulated = self._node_of(end)
             if simulated is None or end.protocol is None or end.is_gone():
                 continue
             self._check_held(simulated, end)
+            if end.room_ns is not None and end.process is not None:
+                room = rooms.get(end, (0, 0))
+                is_new = room[0] != end.room_ns
+                self._rooms[end] = (end.room_ns, end.process.paused_ns) if is_new else room
             if end.get_write_buffer_size() <= HIGH_WATER_BYTES:
                 continue
             process = end.process

@@ -10,7 +10,7 @@ import pytest
 
 from quorumcache.node.clients import server as servers
 from tests.simulation.checkers import InvariantViolation
-from tests.simulation.slow_watch import LATE_NS, LOOK_EVERY_CHECKS, MS, SlowWatch
+from tests.simulation.slow_watch import LATE_NS, LOOK_EVERY_CHECKS, MS, TURN_NS, SlowWatch
 from tests.simulation.transport import HIGH_WATER_BYTES
 
 SLOW_MS = 2_000
@@ -30,7 +30,7 @@ class Wire:
             is_serving=True,
             config=SimpleNamespace(slow_client_ms=SLOW_MS),
         )
-        end = Mock(
+        end = self.end = Mock(
             local_host="n1",
             local_port=11211,
             remote_host="x1",
@@ -70,3 +70,14 @@ def test_time_in_which_nobody_could_look_does_not_count() -> None:
     wire.pass_ms(LATE_MS - 10 * LOOK_MS)
     with pytest.raises(InvariantViolation, match="n1 has not closed x1"):
         wire.pass_ms(20 * LOOK_MS)
+
+
+def test_room_that_was_made_while_the_node_stood_still_cannot_have_been_seen() -> None:
+    wire = Wire()
+    wire.end.room_ns = wire.loop.now_ns
+    wire.pass_ms(LOOK_MS)
+    wire.node.process.paused_ns += 1_000 * MS
+    wire.loop.now_ns += 1_000 * MS
+    assert wire.watch._room_seen_ns(wire.end) <= LOOK_MS * MS
+    wire.pass_ms(400)
+    assert wire.watch._room_seen_ns(wire.end) > TURN_NS
