@@ -138,6 +138,6 @@ def get_at_once(conversation: Conversation, request: Get) -> bool:
     counters.cmd_get += len(keys)
     counters.get_hits += len(keys) - misses
     counters.get_misses += misses
-    counters.lease_reads += len(keys)
+    counters.lease_reads += 1
     conversation.replies.reply(b"".join(pieces) if len(pieces) > 1 else END_LINE)
     return True

@@ -118,10 +118,12 @@ IMPORTED_BY = {
     "node.clients.replies.SLOTS_MAX": (
         "node.clients.connection",
         "node.clients.plain_meta_gets",
+        "node.clients.quick_gets",
     ),
     "node.clients.replies.WRITE_CHUNK_BYTES": (
         "node.clients.connection",
         "node.clients.plain_meta_gets",
+        "node.clients.quick_gets",
     ),
     "node.replica.group.BATCH_BYTES_MAX": ("node.node",),
     "node.store.large.LARGE_VALUE_BYTES": ("node.protocol.value_blocks",),

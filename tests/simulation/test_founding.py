@@ -318,7 +318,8 @@ def test_a_part_of_another_clusters_directory_is_refused(part: str, told: str) -
         for round_number in range(8):
             await other.put_all("abc", values_of(12, f"other{round_number}"))
         await other.until(
-            lambda: any("snapshots/" in path for path in copy_of(other.nodes["b"])), "no snapshot"
+            lambda: any(path.endswith(".snapshot") for path in copy_of(other.nodes["b"])),
+            "no snapshot",
         )
         other.kill("b")
 
@@ -406,7 +407,9 @@ def test_an_identity_set_back_to_that_of_a_new_directory_is_refused_beside_anyth
         town.start()
         for number in range(9):
             await town.put_all("abc", values_of(12, f"round{number}"))
-        await town.until(lambda: any("snapshots/" in path for path in copy_of(b)), "no snapshot")
+        await town.until(
+            lambda: any(path.endswith(".snapshot") for path in copy_of(b)), "no snapshot"
+        )
         town.kill("b")
         latest = copy_of(b)
         identity = {path: data for path, data in before.items() if "node.id" in path}

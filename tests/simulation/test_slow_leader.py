@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.gaps import Gaps
 
-SEEDS = range(1, 6)
+SEEDS = range(1, 16)
 MS = 1_000_000
 
 
