@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from multiprocessing.synchronize import Event
 from random import Random
 
@@ -106,10 +107,8 @@ def _measure_one(
     counts = [context.Value("q", 0) for _ in kinds]
     failed = context.Value("q", 0)
     streams = [
-        context.Process(
-            target=stream, args=(kind, target.addresses[place], value_bytes, stop, count, failed)
-        )
-        for place, (kind, count) in enumerate(zip(kinds, counts, strict=True))
+        context.Process(target=stream, args=(kind, address, value_bytes, stop, count, failed))
+        for kind, count, address in zip(kinds, counts, cycle(target.addresses), strict=False)
     ]
     for process in streams:
         process.start()

@@ -49,20 +49,21 @@ def test_each_stream_is_held_against_all_quiet_time() -> None:
 
 
 class Cluster:
-    """Two targets that are one server."""
+    """So many nodes that are one server."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], nodes: int = 2) -> None:
         self.name = "tiny"
-        self.addresses = [address, address]
+        self.addresses = [address] * nodes
         self.pids: list[int] = []
 
 
-def test_a_whole_measurement_of_a_tiny_server() -> None:
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_whole_measurement_of_a_tiny_server(nodes: int) -> None:
     """Every stream runs beside its gets, in a process of its own."""
     with TinyMemcached() as server:
         told: list[str] = []
         rows = measure_large(
-            Cluster(server.address),  # type: ignore[arg-type]
+            Cluster(server.address, nodes),  # type: ignore[arg-type]
             value_bytes=50_000,
             rate=100,
             seconds=0.3,
