@@ -12,7 +12,8 @@ import json
 import os
 import signal
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -56,7 +57,8 @@ def in_child(work: Callable[[], object]) -> Callable[[], Any]:
     def result() -> Any:
         with os.fdopen(reading, "rb") as pipe:
             text = pipe.read()
-        os.waitpid(pid, 0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert text, f"the child ended without an answer, with {status}"
         word, found = json.loads(text)
         assert word == "ok", found
         return found
@@ -74,6 +76,20 @@ async def count(client: AsyncClient, key: str, times: int = COUNT) -> list[int]:
 
 def bounded(work: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
     return asyncio.wait_for(work, DEADLINE_S)
+
+
+@contextmanager
+def as_if_running(loop: Loop) -> Iterator[None]:
+    """Let a client of this thread believe that `loop` runs.
+
+    The parent runs the same loop at this moment, and both share what the kernel keeps for it. With
+    uvloop that is a ring of io_uring too: libuv ends a process that finds another one in it.
+    """
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(None)
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)
