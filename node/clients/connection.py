@@ -111,7 +111,7 @@ class MemcachedConnection(asyncio.Protocol):
         if conversation.backlog:
             conversation.backlog.append(Quit())
         else:
-            conversation.close_after_replies()
+            HANDLERS[Quit](conversation, Quit())
         return True
 
     def pause_writing(self) -> None:

@@ -58,6 +58,7 @@ class Conversation:
         "order",
         "replies",
         "settings",
+        "silent_writes",
         "unfinished",
         "upload",
         "watching",
@@ -81,6 +82,8 @@ class Conversation:
         """The identity that the client gave to its next command."""
         self.inflight_bytes: int = 0
         """Of this client's unfinished writes, see `write_room.py`."""
+        self.silent_writes: int = 0
+        """Unfinished writes without a reply, for which no later reply waits by itself."""
         self.backlog: deque[Request] = deque()
         """Requests that wait until there is room. Bound: what one read of the socket brought."""
         self.unfinished: Callable[[], None] | None = None
@@ -114,11 +117,23 @@ class Conversation:
         """
         order = self.order
         if self.replies.slots or order.lanes:
-            order.draining = True
-            self.backlog.append(request)
+            self._wait(request)
             return False
         order.barrier = True
         return True
+
+    def behind_silent_writes(self, request: Request) -> bool:
+        """May a request begin whose reply tells that all before it was executed? If not, it waits
+        until all requests before it have ended, and is then handled again.
+        """
+        if self.silent_writes:
+            self._wait(request)
+            return False
+        return True
+
+    def _wait(self, request: Request) -> None:
+        self.order.draining = True
+        self.backlog.append(request)
 
     def ended_alone(self) -> None:
         """The request that ran alone has ended."""

@@ -211,6 +211,8 @@ def _stats(conversation: Conversation, request: Stats) -> None:
 
 
 def _version(conversation: Conversation, request: Version) -> None:
+    if not conversation.behind_silent_writes(request):
+        return
     conversation.counters.cmd_other += 1
     conversation.replies.reply(conversation.context.version_line)
 
@@ -315,6 +317,8 @@ def _binary_client(conversation: Conversation, request: BinaryClient) -> None:
 
 
 def _quit(conversation: Conversation, request: Quit) -> None:
+    if not conversation.behind_silent_writes(request):
+        return
     conversation.close_reason = "normal"
     conversation.close_after_replies()
 

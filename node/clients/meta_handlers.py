@@ -140,6 +140,8 @@ def meta_arithmetic(
 
 def meta_noop(conversation: Conversation, request: MetaNoop) -> None:
     """`mn`: its place among the replies is all that it is for."""
+    if not conversation.behind_silent_writes(request):
+        return
     conversation.counters.cmd_other += 1
     conversation.replies.reply(META_NOOP_LINE)
 

@@ -280,7 +280,8 @@ def render_get(
         counters.get_misses += not is_hit
     if is_hit:
         counters.total_items += code == META_MADE
-        was_hit, idle_s = hint or _NO_HINT
+        # What N has made was not used, whatever the read before has found.
+        was_hit, idle_s = _NO_HINT if hint is None or code == META_MADE else hint
         now_ms, _ = conversation.coordinator.serving.times(group_id)
         return meta_hit(
             request,

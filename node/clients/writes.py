@@ -89,6 +89,8 @@ class PendingWrite:
         self.identity = identity
         """The client's own (session, sequence, floor)."""
         self.write: Write | None = None
+        if slot is None:
+            conversation.silent_writes += 1
         conversation.inflight_bytes += size + WRITE_OVERHEAD_BYTES
         conversation.context.write_room.taken_bytes += size + WRITE_OVERHEAD_BYTES
 
@@ -112,6 +114,8 @@ class PendingWrite:
     def done(self, outcome: WriteOutcome) -> None:
         """The outcome of the write."""
         conversation = self.conversation
+        if self.slot is None:
+            conversation.silent_writes -= 1
         conversation.inflight_bytes -= self.size + WRITE_OVERHEAD_BYTES
         conversation.context.write_room.taken_bytes -= self.size + WRITE_OVERHEAD_BYTES
         if conversation.context.events.is_on:

@@ -157,11 +157,19 @@ class Serving:
         return now_ms, time.wall_of(now_ms)
 
     def hint(self, group: ReplicaGroup, key: bytes, asks: int) -> Hint | None:
-        """What this replica knows of the use of a key's item before a read that asks so much."""
+        """What this replica knows of the use of a key's item before a read that asks so much.
+
+        One that is not there, or has ended, was not used: the read may be about to make another.
+        """
         if not asks & ASKS_HINT:
             return None
-        was_hit, last_access_s = shard_store(group.machine).hint(key)
-        return int(was_hit), max(0, group.now_ms() // 1000 - last_access_s)
+        store = shard_store(group.machine)
+        now_ms = group.now_ms()
+        item = store.lookup(key, now_ms)
+        if item is None or item is EXPIRED:
+            return 0, 0
+        was_hit, last_access_s = store.hint(key)
+        return int(was_hit), max(0, now_ms // 1000 - last_access_s)
 
     def read(self, group: ReplicaGroup, read: Read) -> list[bytes | None] | None:
         """`lookup`, for an operation of this node's clients. What a meta command asks besides is

@@ -148,6 +148,8 @@ def _arithmetic(server: TextServer, request: MetaArithmetic) -> bytes:
 
 def _hint(server: TextServer, key: bytes) -> tuple[bool, int]:
     """Whether the item was hit, and the seconds since it was used."""
+    if key not in server.store.items:
+        return False, 0
     was_hit, used_s = server.store.hint(key)
     return was_hit, server.now_ms // 1000 - used_s
 

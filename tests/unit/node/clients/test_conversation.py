@@ -135,6 +135,54 @@ def test_a_request_that_cannot_run_alone_yet_stops_the_reading_though_nothing_fo
     assert client.transport.is_reading
 
 
+@pytest.mark.parametrize(("fence", "reply"), [(b"mn", b"MN\r\n"), (b"version", b"VERSION ")])
+def test_a_fence_is_answered_when_writes_without_reply_are_done(fence: bytes, reply: bytes) -> None:
+    """Other clients can see them then, as behind the same reply of a memcached."""
+    client = Client()
+    (other,) = keys_of(client.server, client.server.group_of(b"k") % SHARDS + 1, 1)
+    client.send(
+        set_line(b"k", noreply=True) + set_line(other, noreply=True) + fence + b"\r\nget k\r\n"
+    )
+    first, second = client.coordinator.started
+    client.coordinator.started.clear()
+    first.end(STORED)
+    client.turn()
+    assert client.read() == b""
+    second.end(STORED)
+    client.turn()
+    assert client.read().startswith(reply)
+    client.coordinator.take().end([item()])
+    client.turn()
+    assert client.read() == value_lines(b"k") + b"END\r\n"
+    assert client.transport.is_reading
+
+
+def test_a_fence_does_not_wait_for_writes_that_are_answered() -> None:
+    """They have their place before it, and what follows it may begin at once."""
+    client = Client()
+    (other,) = keys_of(client.server, client.server.group_of(b"k") % SHARDS + 1, 1)
+    client.send(set_line(b"k") + b"mn\r\n" + set_line(other))
+    assert len(client.coordinator.started) == 2
+    client.coordinator.end_all(STORED)
+    client.turn()
+    assert client.read() == b"STORED\r\nMN\r\nSTORED\r\n"
+
+
+@pytest.mark.parametrize("ends_by", ["quit", "end of file"])
+def test_a_client_that_ends_is_closed_when_its_writes_without_reply_are_done(ends_by: str) -> None:
+    client = Client()
+    client.send(set_line(b"k", noreply=True) + (b"quit\r\nget k\r\n" if ends_by == "quit" else b""))
+    if ends_by != "quit":
+        assert client.connection.eof_received()
+    client.turn()
+    assert not client.transport.closed
+    client.coordinator.take().end(STORED)
+    client.turn()
+    assert client.transport.closed
+    assert not client.coordinator.started
+    assert client.connection.conversation.close_reason == "normal"
+
+
 def test_a_lost_client_leaves_nothing_behind() -> None:
     client = Client()
     client.send(set_line(b"k") + b"flush_all\r\nversion\r\n")

@@ -10,6 +10,7 @@ from quorumcache.node.operations.failure import Failure
 from quorumcache.node.store.commands import OP_META_GET
 from quorumcache.node.store.item import ENDS, STALE, WON, item_cost, pack_header
 from quorumcache.node.store.results import (
+    META_MADE,
     META_WON,
 )
 from tests.support.fake_server import Client
@@ -94,6 +95,16 @@ def test_reads_that_become_writes(
     client.turn()
     assert client.read().endswith((b" X W\r\n", b" X W\r\nx\r\n"))
     assert not client.connection.conversation.order.lanes
+
+
+def test_what_n_has_made_was_not_used_though_an_item_was_found_that_has_ended_since() -> None:
+    client = Client()
+    client.coordinator.found = lambda key: [item()]
+    client.coordinator.hint = (1, 42)
+    client.send(b"mg k T9 N5 h l\r\n")
+    client.coordinator.take().end((META_MADE, bytes(8) + item(WON)))
+    client.turn()
+    assert client.read() == b"HD h0 l0 W\r\n"
 
 
 def test_a_write_that_failed_is_told_as_one() -> None:

@@ -59,7 +59,7 @@ class World:
             take_slot=self.take_slot,
         )
         self.counters = Counters()
-        self.inflight_bytes = 0
+        self.inflight_bytes = self.silent_writes = 0
         self.upload: Any = None
         self.settings = SimpleNamespace(redirect=False)
         self.order = self

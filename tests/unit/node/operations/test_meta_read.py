@@ -24,6 +24,7 @@ class Asked:
         *,
         changes: bool,
         asks: int = 0,
+        key: bytes = b"k",
         after: Any = None,
         staleness_ns: int = 0,
     ) -> None:
@@ -37,7 +38,7 @@ class Asked:
             world.coordinator,
             GROUP,
             deadline_ns,
-            b"k",
+            key,
             self.outcomes.append,
             staleness_ns,
             asks,
@@ -174,3 +175,15 @@ def test_a_read_here_tells_it_likewise() -> None:
     hints = [Asked(world, changes=False, asks=ASKS_HINT).read.hint for _ in range(2)]
     assert [hint and hint[0] for hint in hints] == [0, 1]
     assert Asked(world, changes=False).read.hint is None
+
+
+def test_what_is_not_there_or_has_ended_was_not_used() -> None:
+    """memcached shows h0 l0 of the item that N then makes."""
+    world = led()
+    machine = world.group.machine
+    machine.apply(2, world.group.now_ms(), [(0, 0, 0, OP_SET, b"ends", DATA, 1)])
+    machine.note_hit(b"ends")
+    assert Asked(world, changes=False, asks=ASKS_HINT, key=b"ends").read.hint == (1, 0)
+    world.pass_ms(60_000)
+    for key in (b"ends", b"missing"):
+        assert Asked(world, changes=False, asks=ASKS_HINT, key=key).read.hint == (0, 0)
