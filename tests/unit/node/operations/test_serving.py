@@ -84,7 +84,7 @@ def test_the_first_piece_of_a_large_value_asks_for_the_room_of_all() -> None:
         waiter: Any = None
         group: Any = world.group
         world.coordinator.serving.submit(group, command, 1001, waiter, retry=False)
-    assert asked == [3_000_000, 1001, 1001]
+    assert asked == [3_000_000, 0, 0]
 
 
 @pytest.mark.parametrize("retry", [False, True])
