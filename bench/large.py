@@ -1,9 +1,9 @@
 """Measures what small gets notice of large values: their latency alone, and beside a stream of
 large sets and gets.
 
-Small gets go at a steady rate to every node in turn and count from the moment at which they were
-due. Beside them one or two clients, processes of their own, set or get large values one after the
-other, as fast as they are answered. The quiet time is measured before and after.
+Small gets go at a steady rate to every node in turn (`probe`). Beside them one or two clients,
+processes of their own, set or get large values one after the other, as fast as they are answered.
+The quiet time is measured before and after.
 """
 
 from __future__ import annotations
@@ -21,19 +21,17 @@ from quorumcache.bench.cluster import Target
 from quorumcache.bench.errors import TargetError
 from quorumcache.bench.goals import Goal, goal_notes
 from quorumcache.bench.histogram import Histogram
+from quorumcache.bench.probe import TIMEOUT_SECONDS, probe, small_items
 from quorumcache.bench.report import Table, milliseconds
 from quorumcache.bench.text_client import TextClient
 
 RATIO_MAX = 3.0
 """The p99 of small gets beside large values is at most so many times the quiet one."""
 
-SMALL_KEYS = 1000
-SMALL_BYTES = 100
 LARGE_KEYS = 4
 """Large values in turn; each replaces the one of the round before."""
 
 SETTLE_SECONDS = 1.0
-TIMEOUT_SECONDS = 60.0
 READ_BYTES = 1 << 20
 
 QUIET = "quiet"
@@ -74,28 +72,22 @@ def measure_large(
     """Measure the started `target`, `seconds` for each row of STREAMS, with `rate` small gets per
     second.
     """
-    clients = [TextClient(address, TIMEOUT_SECONDS) for address in target.addresses]
-    try:
-        value = Random(1).randbytes(SMALL_BYTES)
-        clients[0].set_many([(b"small-%d" % number, value) for number in range(SMALL_KEYS)])
+    with TextClient(target.addresses[0], TIMEOUT_SECONDS) as client:
+        client.set_many(small_items())
         large = Random(2).randbytes(value_bytes)
         for number in range(LARGE_KEYS):
-            line = clients[0].set(b"large-%d" % number, large)
+            line = client.set(b"large-%d" % number, large)
             if line != b"STORED":
                 raise TargetError(f"a value of {value_bytes} bytes is not stored: {line.decode()}")
-        found = []
-        for what, kinds in STREAMS:
-            found.append(_measure_one(target, clients, what, kinds, value_bytes, rate, seconds))
-            say(_line(found[-1]))
-        return found
-    finally:
-        for client in clients:
-            client.close()
+    found = []
+    for what, kinds in STREAMS:
+        found.append(_measure_one(target, what, kinds, value_bytes, rate, seconds))
+        say(_line(found[-1]))
+    return found
 
 
 def _measure_one(
     target: Target,
-    clients: Sequence[TextClient],
     what: str,
     kinds: Sequence[str],
     value_bytes: int,
@@ -115,7 +107,7 @@ def _measure_one(
     try:
         time.sleep(SETTLE_SECONDS if not streams else 2 * SETTLE_SECONDS)
         before = sum(count.value for count in counts)
-        latency, misses = probe(clients, rate, seconds)
+        latency, misses = probe(target.addresses, rate, seconds)
         done = sum(count.value for count in counts) - before
     finally:
         stop.set()
@@ -128,26 +120,6 @@ def _measure_one(
         large_values=done,
         failures=misses + failed.value,
     )
-
-
-def probe(clients: Sequence[TextClient], rate: float, seconds: float) -> tuple[Histogram, int]:
-    """Small gets at a steady rate; how long they took from when they were due, and how many were
-    wrong.
-    """
-    latency = Histogram()
-    random = Random(3)
-    wrong = 0
-    began = time.perf_counter()
-    for number in range(int(rate * seconds)):
-        due = began + number / rate
-        wait = due - time.perf_counter()
-        if wait > 0:
-            time.sleep(wait)
-        client = clients[number % len(clients)]
-        value, _ = client.get(b"small-%d" % random.randrange(SMALL_KEYS))
-        latency.record(int((time.perf_counter() - due) * 1e9))
-        wrong += value is None or len(value) != SMALL_BYTES
-    return latency, wrong
 
 
 def stream(

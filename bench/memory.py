@@ -19,11 +19,11 @@ from quorumcache.bench.report import Table
 from quorumcache.bench.workload import Workload
 
 SETTLE_SECONDS = 2.0
-REST_LOOKS = 5
-REST_LOOKS_MAX = 60
+REST_LOOKS = 20
+REST_LOOKS_MAX = 120
 """A target is at rest when its resident memory has not fallen for so many looks, `SETTLE_SECONDS`
-apart: snapshots of the last writes are taken then, and what they freed was given back. No more
-looks than the second."""
+apart. A node at rest takes a snapshot every half second and then gives back what that has freed, so
+the memory of 64 shards falls late and all at once. No more looks than the second."""
 FALL_BYTES = 1 << 20
 """Less is no fall."""
 _WARM_KEYS = 1000

@@ -247,6 +247,9 @@ class StateMachine:
     def tick(self, now_ms: int) -> None:
         """It is this time, for the hints; no part of the state depends on it."""
 
+    def lead(self, leads: bool, now_ms: int) -> None:
+        """This replica leads its group from now on, or does not: also for the hints alone."""
+
     @property
     def planned_bytes(self) -> int:
         """Cost of the items that were chosen by `plan_eviction`, and are still there."""

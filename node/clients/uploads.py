@@ -46,6 +46,11 @@ PIECES_UNDER_WAY_MAX: Final = 4
 """Pieces of one client that have no outcome yet: enough to keep disk and followers busy, and little
 for others to wait behind."""
 
+PIECE_NS: Final = 20_000_000
+"""For each such time that the last piece took, one more goes at once: a client gets through some 6
+MB/s where the disk is slow or replicas are far apart. Elsewhere one piece at a time fills as much
+of the disk as several do, and small requests wait less behind it."""
+
 FULL_RETRY_SECONDS: Final = 0.05
 """Pause before a shard that takes in as many values as it can is asked again."""
 
@@ -67,6 +72,7 @@ class Upload(UploadRoom):
         "_is_over",
         "_key",
         "_next",
+        "_piece_ns",
         "_settled",
         "_total_bytes",
         "_under_way",
@@ -99,6 +105,8 @@ class Upload(UploadRoom):
         self._next = 0
         """Position of the next piece."""
         self._under_way = 0
+        self._piece_ns = 0
+        """How long the last piece took."""
         self._is_begun = False
         """The shard has taken the first piece in, and so has room for all."""
         self._is_over = False
@@ -123,7 +131,10 @@ class Upload(UploadRoom):
             self._send(position, piece)
 
     def _send(self, position: int, piece: bytes) -> None:
+        sent_ns = self._conversation.context.monotonic_ns()
+
         def done(outcome: WriteOutcome) -> None:
+            self._piece_ns = self._conversation.context.monotonic_ns() - sent_ns
             if outcome == STAGING_FULL and self._may_ask_again():
                 loop = self._conversation.context.loop
                 loop.call_later(FULL_RETRY_SECONDS, lambda: self._send(position, piece))
@@ -162,11 +173,15 @@ class Upload(UploadRoom):
 
     def _count(self, pieces: int, size: int) -> None:
         self._under_way += pieces
-        self.is_full = self.is_ended or self._under_way >= (
-            PIECES_UNDER_WAY_MAX if self._is_begun else 1
-        )
+        self.is_full = self.is_ended or self._under_way >= self._under_way_max()
         self._conversation.inflight_bytes += size
         self._conversation.context.write_room.taken_bytes += size
+
+    def _under_way_max(self) -> int:
+        """How many pieces may be without an outcome now. The first one of a value goes alone."""
+        if not self._is_begun:
+            return 1
+        return min(PIECES_UNDER_WAY_MAX, 1 + self._piece_ns // PIECE_NS)
 
     def fail(self, why: str) -> None:
         """The value cannot be stored. Its block is still received, and thrown away."""

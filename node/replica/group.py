@@ -119,6 +119,7 @@ class ReplicaGroup(EvictingGroup):
         """Payload bytes applied after `snapshot_index`; decides when the next snapshot is due."""
         self.led_term = 0
         """Term in which waiters were taken on; 0 when not leader."""
+        machine.lead(False, 0)
         self.stood_term = 0
         """Last term in which this replica was seen as a candidate."""
         self.lease_until_ns = 0

@@ -338,12 +338,14 @@ class ReplicaHost(GroupHost):
             self.counters.leaderships_lost += 1
             group.led_term = 0
             group.leadership_lost()
+            group.machine.lead(False, 0)
         if state.role is Role.LEADER:
             self.time.bridge()  # Before anything is read or stamped under this leadership.
             if not group.led_term:
                 self.counters.elections_won += 1
                 if group.stood_term != state.term:  # Alone, it wins in the turn it stands in.
                     self.counters.elections += 1
+                group.machine.lead(True, group.now_ms())
             group.led_term = state.term
         elif state.role is Role.CANDIDATE:
             self.counters.elections += 1

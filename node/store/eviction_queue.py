@@ -98,6 +98,8 @@ class EvictionQueue:
         "_hot",
         "_hot_left",
         "_items",
+        "_leads",
+        "_led_s",
         "_main_ghosts",
         "_main_scan",
         "_new",
@@ -141,6 +143,10 @@ class EvictionQueue:
         self._main_scan: list[bytes] = []
         """The next keys of each queue, the next one last; those that have left are still there."""
         self._shared: dict[int, object] = {}
+        self._leads = True
+        """This replica leads: it notes every access."""
+        self._led_s = 0
+        """Since when, in seconds of cluster time. Of the time before, stamps may be wrong."""
         self._now_s = -1
         self.tick(0)
 
@@ -148,6 +154,14 @@ class EvictionQueue:
         """Take over what another queue of the same shard, which ends, knows of hits."""
         self._hot = other._hot
         self._hot_left = len(self._items)
+        self._leads, self._led_s = other._leads, other._led_s
+
+    def lead(self, leads: bool, now_ms: int) -> None:
+        """This replica leads its group from now on, at `now_ms` of cluster time, or does not."""
+        if leads and not self._leads:
+            self.tick(now_ms)
+            self._led_s = self._now_s
+        self._leads = leads
 
     @property
     def memory_bytes(self) -> int:
@@ -206,7 +220,13 @@ class EvictionQueue:
     def changed(self, key: bytes, cost: int, old_cost: int) -> None:
         """The item under a key is another one, or has another expiry. It counts as an access, but
         the new item was not fetched yet. One that was planned may stay: its unique has changed, or
-        else its removal is applied all the same."""
+        else its removal is applied all the same.
+
+        A replica that does not lead has planned nothing, and its stamps are asked for once it
+        leads: it saves two look-ups where nothing else has changed.
+        """
+        if cost == old_cost and not self._leads and not self.planned:
+            return
         queue = self.main
         stamp = queue.get(key)
         if stamp is None:
@@ -292,13 +312,17 @@ class EvictionQueue:
 
     def hint(self, key: bytes) -> tuple[bool, int]:
         """Whether the item under a key was hit since it was stored, and the second, in cluster
-        time, of the last access. `(False, 0)` if there is none.
+        time, of the last access. `(False, 0)` if there is none. What happened before this replica
+        came to lead counts as one access at that moment.
         """
         stamp = self.main.get(key) or self.small.get(key) or self.planned.get(key)
         if stamp is None:
             return False, 0
         number = cast(int, stamp)
-        return bool(number & _FETCHED), number >> 3
+        access_s = number >> 3
+        if access_s < self._led_s:
+            return False, self._led_s
+        return bool(number & _FETCHED), access_s
 
     def hits(self, key: bytes) -> int:
         """Hits that count of the item under a key; 0 if there is none."""

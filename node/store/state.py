@@ -273,6 +273,10 @@ class ShardState(StateMachine):
         """See `StateMachine.tick`."""
         self.queue.tick(now_ms)
 
+    def lead(self, leads: bool, now_ms: int) -> None:
+        """See `StateMachine.lead`."""
+        self.queue.lead(leads, now_ms)
+
     def note_hit(self, key: bytes) -> None:
         """See `StateMachine.note_hit`."""
         self.queue.note_hit(key)

@@ -16,6 +16,10 @@ from quorumcache.node.store.commands import (
     OP_FLUSH,
     OP_GAT,
     OP_INCR,
+    OP_META_ARITHMETIC,
+    OP_META_DELETE,
+    OP_META_GET,
+    OP_META_SET,
     OP_PREPEND,
     OP_REPLACE,
     OP_SESSION_EXPIRE,
@@ -51,6 +55,8 @@ from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import EXPIRED, ShardStore
 
 START_MS = 1_700_000_000_000
+
+Steps = list[tuple[int, list[tuple[object, ...]]]]
 
 
 @dataclass
@@ -181,11 +187,46 @@ commands = st.one_of(
     st.tuples(st.just(OP_FLUSH), st.just(b""), st.sampled_from([0, -1, 1, 3, 2_592_001])),
     st.tuples(st.just(OP_TICK), st.just(b"")),
 )
-steps = st.lists(
-    st.tuples(st.sampled_from([0, 0, 1, 500, 1000, 2000, -700]), st.lists(commands, max_size=4)),
-    max_size=25,
+
+
+def flag_letters(letters: bytes) -> st.SearchStrategy[bytes]:
+    """Some of them, in any order."""
+    return st.lists(st.sampled_from([b"%c" % letter for letter in letters]), unique=True).map(
+        b"".join
+    )
+
+
+uniques = st.integers(0, 12)
+meta_commands = st.one_of(
+    st.tuples(
+        *(st.just(OP_META_GET), keys, flag_letters(b"TNREvu"), exptimes, exptimes),
+        *(st.sampled_from([0, 1, 2, 60, -1]), uniques),
+    ),
+    st.tuples(
+        *(st.just(OP_META_SET), keys, flag_letters(b"CEINc")),
+        st.sampled_from([OP_SET, OP_ADD, OP_REPLACE, OP_APPEND, OP_PREPEND]),
+        *(st.builds(wire_data, flags, values), exptimes, exptimes, uniques, uniques, flags),
+    ),
+    st.tuples(
+        *(st.just(OP_META_DELETE), keys, flag_letters(b"CEITx"), uniques, uniques, exptimes, flags)
+    ),
+    st.tuples(
+        *(st.just(OP_META_ARITHMETIC), keys, flag_letters(b"TNCEc-"), deltas, deltas),
+        *(exptimes, exptimes, uniques, uniques),
+    ),
 )
-Steps = list[tuple[int, list[tuple[object, ...]]]]
+"""What they answer is held against models elsewhere (tests/simulation/meta_model.py), and against a
+real memcached."""
+
+
+def steps_of(commands: st.SearchStrategy[tuple[object, ...]]) -> st.SearchStrategy[Steps]:
+    """Batches of commands, and how much later each comes."""
+    spans = st.sampled_from([0, 0, 1, 500, 1000, 2000, -700])
+    return st.lists(st.tuples(spans, st.lists(commands, max_size=4)), max_size=25)
+
+
+steps = steps_of(commands)
+steps_with_meta = steps_of(st.one_of(commands, meta_commands))
 
 
 def wire(command: tuple[object, ...], session: tuple[int, int, int] = (0, 0, 0)) -> Command:
@@ -259,7 +300,7 @@ def test_store_against_the_model(steps: Steps) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(steps, st.integers(0, 25))
+@given(steps_with_meta, st.integers(0, 25))
 def test_replicas_agree_also_one_that_began_with_a_snapshot(steps: Steps, at: int) -> None:
     first, second = ShardStore(), ShardStore()
     for index, (now_ms, commands) in enumerate(batches(steps), 1):
@@ -278,7 +319,7 @@ def test_replicas_agree_also_one_that_began_with_a_snapshot(steps: Steps, at: in
 
 
 @settings(max_examples=200, deadline=None)
-@given(steps, st.data())
+@given(steps_with_meta, st.data())
 def test_expiring_through_the_log_changes_nothing_that_shows(
     steps: Steps, data: st.DataObject
 ) -> None:
@@ -297,7 +338,7 @@ def test_expiring_through_the_log_changes_nothing_that_shows(
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps, st.data())
+@given(steps_with_meta, st.data())
 def test_a_command_of_a_session_happens_once(steps: Steps, data: st.DataObject) -> None:
     """Retries, in any order and at any later time, answer the first result and change nothing."""
     once, retried = ShardStore(), ShardStore()

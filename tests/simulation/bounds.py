@@ -91,6 +91,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.store.staging.STAGED_BYTES_MAX": (32 << 10, 128 << 10),
     "node.store.staging.UPLOADS_MAX": (1, 4),
     "node.clients.uploads.PIECES_UNDER_WAY_MAX": (1, 2),
+    "node.clients.uploads.PIECE_NS": (1, 1_000_000),
     "node.clients.value_streams.PIECES_AHEAD": (1,),
     "node.clients.replies.STREAMS_MAX": (1,),
     "node.operations.read_values.KEPT_BYTES_MAX": (1, 16 << 10),

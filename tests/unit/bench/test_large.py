@@ -10,15 +10,13 @@ from quorumcache.bench.errors import TargetError
 from quorumcache.bench.histogram import Histogram
 from quorumcache.bench.large import (
     LARGE_KEYS,
-    SMALL_BYTES,
-    SMALL_KEYS,
     Beside,
     goals,
     large_table,
     measure_large,
-    probe,
     stream,
 )
+from quorumcache.bench.probe import SMALL_KEYS
 from quorumcache.bench.text_client import TextClient
 from tests.support.tiny_memcached import TinyMemcached
 
@@ -90,19 +88,6 @@ def test_a_server_that_takes_no_such_value_is_told_at_once() -> None:
             seconds=0.1,
             say=print,
         )
-
-
-def test_a_get_counts_from_when_it_was_due() -> None:
-    def hook(line: bytes) -> bytes | None:
-        time.sleep(0.05)
-        return None
-
-    with TinyMemcached(hook) as server, TextClient(server.address) as client:
-        for number in range(SMALL_KEYS):
-            server.items[b"small-%d" % number] = bytes(SMALL_BYTES)
-        latency, wrong = probe([client], rate=100, seconds=0.1)
-    assert (latency.count, wrong) == (10, 0)
-    assert latency.max_value > 300_000_000, "the later ones waited for the earlier ones"
 
 
 def test_values_that_are_wrong_are_counted() -> None:

@@ -8,7 +8,13 @@ import pytest
 from quorumcache.node.clients.large_handlers import value_begins, value_ends, value_piece
 from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.replies import Slot
-from quorumcache.node.clients.uploads import DROPPED, PIECES_UNDER_WAY_MAX, LargeWrite, Upload
+from quorumcache.node.clients.uploads import (
+    DROPPED,
+    PIECE_NS,
+    PIECES_UNDER_WAY_MAX,
+    LargeWrite,
+    Upload,
+)
 from quorumcache.node.clients.write_room import WriteRoom
 from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.failure import Failure
@@ -118,22 +124,47 @@ class World:
         upload.when_settled(lambda: LargeWrite(upload, pending).start(0))
 
 
-def test_the_first_piece_goes_alone_then_a_few_at_a_time() -> None:
+@pytest.mark.parametrize(
+    ("took_ns", "at_once"),
+    [
+        *((0, 1), (PIECE_NS - 1, 1), (PIECE_NS, 2), (3 * PIECE_NS, 4)),
+        (100 * PIECE_NS, PIECES_UNDER_WAY_MAX),
+    ],
+)
+def test_the_first_piece_goes_alone_then_as_many_as_its_time_is_long(
+    took_ns: int, at_once: int
+) -> None:
     world = World()
     upload = world.start()
     assert not upload.is_full
     upload.piece(b"a")
     assert upload.is_full
     assert world.writes[0][:2] == (OP_PIECE, (77, 0, 9, b"a"))
+    world.now_ns += took_ns
     world.answer(PIECE_STAGED)
-    for number in range(PIECES_UNDER_WAY_MAX):
+    for number in range(at_once):
         assert not upload.is_full
         upload.piece(b"%d" % number)
     assert upload.is_full
-    assert [write[1][1] for write in world.writes] == [1, 2, 3, 4]
+    assert [write[1][1] for write in world.writes] == list(range(1, at_once + 1))
+    world.now_ns += took_ns
     world.answer(PIECE_STAGED)
     assert not upload.is_full
     assert world.pumps == 2
+
+
+def test_pieces_that_get_faster_go_in_smaller_numbers() -> None:
+    world = World()
+    upload = world.start()
+    upload.piece(b"a")
+    world.now_ns += PIECE_NS
+    world.answer(PIECE_STAGED)
+    upload.piece(b"b")
+    upload.piece(b"c")
+    world.answer(PIECE_STAGED)  # At once.
+    assert upload.is_full, "the other one is still under way"
+    world.answer(PIECE_STAGED)
+    assert not upload.is_full
 
 
 def test_what_is_under_way_counts_as_unfinished_writes() -> None:

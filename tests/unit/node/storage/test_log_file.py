@@ -55,12 +55,27 @@ def test_zeros_are_written_ahead_once_and_overwritten_then(tmp_path: Path) -> No
     for _ in range(10):
         assert appended(file, b"x" * 100) is None
         assert os.path.getsize(file.path) == size, "the file did not grow"
-    assert appended(file, b"y" * 8000) is None
-    assert os.path.getsize(file.path) > file.size == 6 + 1000 + 8000
+    for _ in range(3):
+        assert appended(file, b"y" * 3000) is None
+    assert os.path.getsize(file.path) > file.size == 6 + 1000 + 9000
     assert os.path.getsize(file.path) % 4096 == 0, "whole blocks"
     on_disk = Path(file.path).read_bytes()
-    assert on_disk[: file.size] == b"header" + b"x" * 1000 + b"y" * 8000
+    assert on_disk[: file.size] == b"header" + b"x" * 1000 + b"y" * 9000
     assert not on_disk[file.size :].strip(b"\0")
+    file.close()
+
+
+def test_no_zeros_follow_a_long_append(tmp_path: Path) -> None:
+    file = made(tmp_path)
+    filled = os.path.getsize(file.path)
+    assert appended(file, b"x" * (len(ZEROS) // 2)) is None
+    assert os.path.getsize(file.path) == filled, "it fits into the zeros of before"
+    assert appended(file, b"y" * len(ZEROS)) is None
+    assert os.path.getsize(file.path) == file.size
+    assert appended(file, b"z") is None
+    assert os.path.getsize(file.path) > file.size, "a short one again"
+    data = b"header" + b"x" * (len(ZEROS) // 2) + b"y" * len(ZEROS) + b"z"
+    assert Path(file.path).read_bytes().rstrip(b"\0") == data
     file.close()
 
 

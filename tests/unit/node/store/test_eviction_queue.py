@@ -316,6 +316,50 @@ def test_hints_of_an_item() -> None:
     assert queue.hint(b"z") == (False, 0)
 
 
+def test_hints_begin_anew_with_each_lead() -> None:
+    shelf = Shelf()
+    queue = shelf.queue
+    queue.tick(5_000)
+    shelf.put("a")
+    shelf.hit("a")
+    shelf.put("b")
+    queue.lead(False, 0)
+    queue.tick(7_000)
+    shelf.put("a")  # Nobody is told of it here.
+    queue.tick(8_000)
+    shelf.put("c")
+    queue.lead(True, 9_000)
+    assert [queue.hint(key) for key in (b"a", b"b", b"c", b"z")] == [(False, 9)] * 3 + [(False, 0)]
+    queue.lead(True, 11_000)  # In another term.
+    assert queue.hint(b"a") == (False, 9)
+    shelf.hit("a")
+    assert queue.hint(b"a") == (True, 9)
+    queue.tick(12_000)
+    shelf.put("a")
+    assert queue.hint(b"a") == (False, 12)
+
+
+def test_a_follower_keeps_the_bytes_of_its_queues() -> None:
+    shelf = Shelf("abc")
+    queue = shelf.queue
+    queue.lead(False, 0)
+    shelf.put("a", 500)
+    shelf.put("b")
+    shelf.check()
+    queue.lead(True, 1_000)
+    assert sorted(shelf.plan(2)) == ["a", "b", "c"]
+    shelf.check()
+
+
+def test_what_is_planned_when_the_lead_ends_may_still_be_replaced() -> None:
+    shelf = Shelf("abc")
+    assert shelf.plan(1) == "a"
+    shelf.queue.lead(False, 0)
+    shelf.put("a")
+    assert not shelf.queue.planned
+    shelf.check()
+
+
 def test_what_an_earlier_leader_saw_hit_is_spared_once() -> None:
     shelf = Shelf("abcdefgh")
     hot = new_sketch(64)
