@@ -27,7 +27,7 @@ IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --dur
 # compiled: the simulation itself, the client, placement, how a process starts and is installed.
 WHOLE_NODES := tests/unit/node/consensus tests/property tests/scenarios tests/simulation tests/conformance tests/integration
 LEFT_OUT := $(addprefix simulation/test_,bounds command configurations detection detection_expiry \
-	directory elections fitness joining large large_order linearizability loop map_watch model_time network schedule \
+	directory elections fitness joining large large_memory large_order linearizability loop map_watch model_time network schedule \
 	shape shrink time)
 LEFT_OUT += $(addprefix property/test_,apply_purity client_arguments eviction_room forwarded_once \
 	forwarding meta_like_memcached moves placement reply_parser steering)

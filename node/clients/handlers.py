@@ -139,8 +139,8 @@ def _refused_store(
         # As in memcached: no client may read what was to be replaced.
         _write(conversation, OP_DELETE, key, (), len(key), noreply, reply, identity)
     elif identity is not None:
-        # It may be a repetition of what a node with a larger limit has done. A cas with a unique
-        # that no item has changes nothing, and the session tells.
+        # It may be a repetition of what a node with a larger limit has done: the session tells. A
+        # cas without data changes nothing; the leader makes a refusal of it (`Serving.submit`).
         _write(conversation, OP_CAS, key, (b"", 0, 0), len(key), noreply, reply, identity)
     elif not noreply:
         conversation.replies.reply(reply)

@@ -16,9 +16,8 @@ from quorumcache.node.clients.meta_requests import (
     MetaDebugging,
     MetaGetting,
 )
-from quorumcache.node.clients.meta_writes import MetaWrite
+from quorumcache.node.clients.meta_writes import MetaWrite, RefusedMetaWrite
 from quorumcache.node.clients.plain_meta_gets import answer_at_once
-from quorumcache.node.clients.writes import PendingWrite
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.meta_read import ASKS_HINT
 from quorumcache.node.operations.numbering import WriteId
@@ -34,7 +33,6 @@ from quorumcache.node.protocol.requests import (
     RefusedMetaSet,
 )
 from quorumcache.node.store.commands import (
-    OP_DELETE,
     OP_META_ARITHMETIC,
     OP_META_DELETE,
     OP_META_GET,
@@ -111,9 +109,7 @@ def refused_meta_set(
     lane = order.lane_of(conversation.context.group_of(key))
     slot = conversation.replies.take_slot()
     # As in memcached: no client may read what was to be replaced.
-    pending = PendingWrite(
-        *(conversation, slot, lane, OP_DELETE, key, (), len(key), request.answer, identity)
-    )
+    pending = RefusedMetaWrite(conversation, slot, lane, request, identity)
     order.begin(lane, True, pending.start)
 
 

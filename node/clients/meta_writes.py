@@ -27,12 +27,14 @@ from quorumcache.node.protocol.requests import (
     MetaDelete,
     MetaGet,
     MetaSet,
+    RefusedMetaSet,
 )
 from quorumcache.node.protocol.responses import OUT_OF_MEMORY_LINE, render
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.commands import (
     COMMANDS,
     OP_APPEND,
+    OP_DELETE,
     OP_META_ARITHMETIC,
     OP_META_DELETE,
     OP_META_SET,
@@ -225,11 +227,48 @@ class MetaWrite(PendingWrite):
         return OUT_OF_MEMORY_LINE if code == OUT_OF_MEMORY else render(result)
 
 
+class RefusedMetaWrite(PendingWrite):
+    """The delete that stands for an `ms` that is too large. If it is the repetition of one that a
+    node with a larger limit has executed, its client hears what came of that.
+    """
+
+    __slots__ = ("request",)
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        slot: Slot | None,
+        lane: GroupLane,
+        request: RefusedMetaSet,
+        identity: WriteId | None,
+    ) -> None:
+        key, size = request.key, len(request.key)
+        more = (OP_DELETE, key, (), size, request.answer, identity)
+        super().__init__(conversation, slot, lane, *more)
+        self.request = request
+
+    def _render(self, result: Any) -> bytes:
+        request = self.request
+        code, carried = parts_of(result)
+        size = _stored_bytes(carried) if carried else request.value_bytes
+        if code in (STORED, META_STORED):
+            unique = cas_unique(carried) if carried else 0
+            return meta_stored(request.reply, DONE, unique, size)
+        if code == NOT_STORED:
+            return meta_stored(request.reply, NOT_STORED_CODE, 0, size)
+        return request.answer
+
+
+def _stored_bytes(carried: bytes) -> int:
+    """Length of the value of a stored item whose header was carried."""
+    space = carried.index(b" ", ITEM_DATA + 1)
+    return int(carried[space + 1 : carried.index(b"\r\n", space)])
+
+
 def _value_bytes(request: MetaSet, carried: bytes) -> int:
     """Length of the value: of the stored item, if its header was carried; else of the request."""
     if carried:
-        space = carried.index(b" ", ITEM_DATA + 1)
-        return int(carried[space + 1 : carried.index(b"\r\n", space)])
+        return _stored_bytes(carried)
     data = request.data
     if request.mode in (OP_APPEND, OP_PREPEND):
         return len(data)

@@ -43,8 +43,8 @@ from quorumcache.node.store.results import (
 )
 
 _NOTHING_STORED: Final = (DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY)
-"""Results of the write that stands for a refused one, when it was not executed before. A leader
-whose memory is full refuses that one as well.
+"""Results of the write that stands for a refused one, when it was not executed before. A leader of
+the release before executes the cas that stands for others than set: EXISTS or NOT_FOUND.
 """
 
 
@@ -156,7 +156,8 @@ class PendingWrite:
                 # A set refused for memory runs as a delete (see Serving.submit).
                 return OUT_OF_MEMORY_LINE
             elif op != OP_CAS and result in (EXISTS, NOT_FOUND):
-                # Another node refused it for its size (see `_refused_store`).
+                # Another node refused it for its size, and the leader was one of the release before
+                # (see `_refused_store`).
                 return TOO_LARGE_LINE
             elif op == OP_CAS:
                 if result == EXISTS:

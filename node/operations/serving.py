@@ -37,6 +37,7 @@ from quorumcache.node.state_machine import (
 )
 from quorumcache.node.store.commands import (
     GROWING_OPS,
+    OP_CAS,
     OP_DELETE,
     OP_META_ARITHMETIC,
     OP_META_GET,
@@ -44,6 +45,7 @@ from quorumcache.node.store.commands import (
     OP_PIECE,
     OP_REFUSE,
     OP_SET,
+    STORE_DATA,
     announced_bytes,
     grows,
     in_place_of,
@@ -116,7 +118,12 @@ class Serving:
         memory: the session table has to answer it. What comes under a client's own session may be a
         repetition that only the client knows of, so the table is asked through the log, by a
         command that stands in for the refused one.
+
+        A cas without data is such a command of a client's node, which has refused a store.
         """
+        if command[OP] == OP_CAS and not command[STORE_DATA]:
+            # What it finds under the key would be remembered as the result of the store.
+            command = in_place_of(command, OP_REFUSE)
         if (
             not retry
             and command[OP] in GROWING_OPS

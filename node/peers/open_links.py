@@ -50,12 +50,10 @@ class OpenLinks:
         """Close the oldest accepted link that has not introduced itself if there are too many."""
         if self._unknown_count > UNKNOWN_LINKS_MAX:
             self._lines.event("warning", "peer_connections_full", limit=UNKNOWN_LINKS_MAX)
-            oldest = next(
-                known
-                for known in self._links
-                if not (known.dialed or known.is_ready or known.closing)
-            )
-            oldest.abort("too many connections that have not introduced themselves")
+            for known in self._links:
+                if not (known.dialed or known.is_ready or known.closing):
+                    known.abort("too many connections that have not introduced themselves")
+                    break  # With none left, all of them are being closed.
 
     def introduced(self, link: PeerLink) -> None:
         """The other side's hello was accepted."""

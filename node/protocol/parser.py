@@ -303,7 +303,7 @@ class Parser:
         if length > self._sure_bytes:
             limits = self._value_limits
             if not limits.fits(len(request.key), request.flags, length, self._item_bytes_max):
-                refusal = RefusedMetaSet(request.key, TOO_LARGE_LINE, request.reply)
+                refusal = RefusedMetaSet(request.key, TOO_LARGE_LINE, request.reply, length)
                 return self._swallow(RefusedLine(refusal, length + 2), data, position, requests)
             if limits.is_large(length):
                 begins = ValueBegins(request, length, False)

@@ -151,6 +151,8 @@ class RefusedMetaSet(NamedTuple):
     key: bytes
     answer: bytes
     reply: MetaReply
+    value_bytes: int
+    """Of the block."""
 
 
 class MetaDelete(NamedTuple):

@@ -108,7 +108,7 @@ class MemoryRoom:
 
     def refuses(self, group: ReplicaGroup, size: int, item_bytes: int) -> bool:
         """Whether a command that stores `size` bytes of key and value is refused at this leader.
-        `item_bytes`: what all items of the node take.
+        `size` 0: it brings what was let in before. `item_bytes`: what all items of the node take.
         """
         if group.may_evict:
             if not group.share_bytes:
@@ -119,8 +119,10 @@ class MemoryRoom:
         if self.used_bytes(item_bytes) + size > self.memory_bytes:
             return True
         free = self.free_bytes.get(group.group_id)
-        if free is not None and self._stored_before + self._stored_bytes + size > free:
-            return True
+        if free is not None:
+            expected = self._stored_before + self._stored_bytes + size if size else 1
+            if expected > free:
+                return True
         self._stored_bytes += size
         return False
 

@@ -261,12 +261,14 @@ def grows(command: Command) -> bool:
 
 def announced_bytes(command: Command, size: int) -> int:
     """How much a command of `size` bytes of key and value is going to store: the first piece of a
-    large value tells of the whole.
+    large value tells of the whole, and the others of nothing more.
     """
-    if command[OP] == OP_PIECE and not command[PIECE_POSITION]:
-        total: int = command[PIECE_TOTAL]
-        return total if total > size else size
-    return size
+    if command[OP] != OP_PIECE:
+        return size
+    if command[PIECE_POSITION]:
+        return 0
+    total: int = command[PIECE_TOTAL]
+    return total if total > size else size
 
 
 def without_growth(command: Command) -> Command:

@@ -126,10 +126,12 @@ class SimulatedNode:
 
     async def _main(self) -> None:
         try:
-            self.node = self.process_node()
-            await self.node.start()
-            error = await self.node.failed
-            if isinstance(error, DiskRefused) and not self.process.is_dead:
+            node = self.node = self.process_node()
+            await node.start()
+            error = await node.failed
+            # One that is no member yet may end for it, as at any start.
+            may_wait = node.member is not None and not self.process.is_dead
+            if isinstance(error, DiskRefused) and may_wait:
                 self.problems.append(f"{self.name} ended itself for want of room: {error!r}")
         except PowerLoss:
             return  # In the middle of its recovery.

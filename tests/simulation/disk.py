@@ -155,6 +155,16 @@ class SimulatedDisk(FakeDisk):
             if path in self._names:
                 self.flip_bit(path, offset * 8 + bit)
 
+    def as_synced(self, path: str) -> bytes | None:
+        """What was synced of a file of the node itself, whichever bit has turned since."""
+        inode = self.own_synced_names.get(path)
+        if inode is None:
+            return None
+        data = bytearray(inode.synced)
+        if self.rotten is not None and self.rotten.path == path:
+            data[self.rotten.offset] ^= 1 << self.rotten.bit
+        return bytes(data)
+
     # --- other directories
 
     def files(self) -> dict[str, bytes]:

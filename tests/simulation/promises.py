@@ -89,11 +89,12 @@ class _Kept:
         return fields
 
     def snapshot_index(self, group_id: int) -> int:
-        """Last index of the group's snapshot file: after a crash the log may lag behind it."""
-        inode = self._disk.own_synced_names.get(f"/data/snapshots/{group_id:06d}.snapshot")
-        if inode is None:
+        """Last index of the group's snapshot file: after a crash the log may lag behind it. One in
+        which a bit has turned is there: its node does not start before it has it back.
+        """
+        data = self._disk.as_synced(f"/data/snapshots/{group_id:06d}.snapshot")
+        if data is None:
             return 0
-        data = bytes(inode.synced)
         length = int.from_bytes(data[12:16], "big")
         meta = msgpack.unpackb(data[20 : 20 + length], use_list=False)
         return int(meta[1])

@@ -7,8 +7,10 @@ nodes are enough for each of them, and a seed of more nodes takes several times 
 """
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
+import msgpack
 import pytest
 
 from quorumcache.node.consensus.raft import commit, heartbeats, state
@@ -21,7 +23,7 @@ from quorumcache.node.wal import format as format_
 from quorumcache.node.wal import segment
 from quorumcache.node.wal.wal import Wal
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.promises import Promises
+from tests.simulation.promises import Promises, _Kept
 from tests.simulation.world import SimulationFailure, World, WorldConfig
 
 
@@ -139,6 +141,20 @@ def test_serving_from_a_rotten_log(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (segment, format_):
         monkeypatch.setattr(module, "intact_frame_end", believing_frame_end)
     assert first_failure(range(1, 200), weights={"bit_rot": 1})
+
+
+def test_a_turned_bit_hides_no_snapshot() -> None:
+    """Others go on to count on what a node had promised, while that node has no sound disk."""
+    node = World(WorldConfig(seed=1, node_count=1)).nodes[0]
+    meta = msgpack.packb((1, 77, 1))
+    snapshot = bytes(12) + len(meta).to_bytes(4, "big") + bytes(4) + meta + b"items"
+    node.disk.put("/data/snapshots/000001.snapshot", snapshot)
+    turned = set()
+    for seed in range(400):
+        turned.add(node.disk.rot(Random(seed)))
+        assert _Kept(node).snapshot_index(1) == 77
+        node.disk.unrot()
+    assert len(turned) > 100
 
 
 def believing_frame_end(data: bytes, offset: int, salt: int) -> int:

@@ -91,6 +91,30 @@ class Joining(Town):
         assert not self.d.problems, self.d.problems
 
 
+def test_a_disk_that_is_full_at_any_step() -> None:
+    """Who finds no room before it is a member ends, as at any start; it is started again. A member
+    waits for room."""
+    ended = []
+    for step in range(1, STEPS_MAX):
+        town = Joining(step)
+
+        async def story(town: Joining = town, step: int = step) -> None:
+            async with asyncio.timeout(120):
+                town.a.start()
+                await town.until(lambda: "a" in town.states(), "a is founded")
+                town.d.arm_steps(step, town.d.disk.fill)
+                town.d.start()
+                await asyncio.sleep(1)
+                if not town.d.is_up:
+                    ended.append(step)
+                town.d.disk.make_space()
+                await town.go_on(town.d)
+
+        town.run(story())
+        town.check_one_cluster()
+    assert 0 < len(ended) < STEPS_MAX - 1
+
+
 @pytest.mark.parametrize("victim", ["a", "d"])
 @pytest.mark.parametrize("is_power_cut", [False, True])
 def test_a_crash_at_any_step_of_the_disk(victim: str, is_power_cut: bool) -> None:

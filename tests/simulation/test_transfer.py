@@ -26,16 +26,19 @@ async def another_leads(stage: Stage) -> tuple[str, Node, ReplicatedLog]:
     return name, leader, leader.host.groups[1].log
 
 
+def hear_nothing_of_fitness(node: Node) -> None:
+    """As from nodes of form 1, which do not say that they want no leadership."""
+    assert node.member is not None
+    node.member.fitness.heard = lambda node_id, item: None  # type: ignore[method-assign]
+
+
 def test_a_shard_whose_new_leaders_disk_hangs_is_well_and_served_by_lease() -> None:
     """Without a lease nobody learns how fresh its state is: after 3 s all report to be unwell."""
 
     async def scenario(stage: Stage) -> None:
         name, leader, log = await another_leads(stage)
         term = log.term
-        member = leader.member
-        assert member is not None
-        # As from a node of form 1, which does not say that it wants no leadership.
-        member.fitness.heard = lambda node_id, item: None  # type: ignore[method-assign]
+        hear_nothing_of_fitness(leader)
         stage.nodes[name].disk.hang(20.0)
         await stage.until("it is told to stand", lambda: log.transfer_target)
         begin = stage.loop.time()
@@ -64,6 +67,7 @@ def test_a_node_with_a_slow_disk_is_offered_its_shards_less_and_less_often() -> 
     async def scenario(stage: Stage) -> None:
         name, leader, log = await another_leads(stage)
         term = log.term
+        hear_nothing_of_fitness(leader)
         stage.nodes[name].disk.delay = lambda random: 0.4
         for _ in range(240):
             await asyncio.sleep(0.25)

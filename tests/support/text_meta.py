@@ -69,7 +69,7 @@ def meta_answer(server: TextServer, request: Request) -> bytes | None:
             return _get(server, request)
         case MetaSet():
             return _set(server, request)
-        case RefusedMetaSet(key, answer, _):
+        case RefusedMetaSet(key, answer, _, _):
             server.apply(OP_DELETE, key)
             return answer
         case MetaDelete():

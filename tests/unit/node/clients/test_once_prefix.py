@@ -2,6 +2,8 @@
 does not; the coordinator is scripted.
 """
 
+from typing import Any
+
 import pytest
 
 from quorumcache.node.operations.failure import Failure, SessionGone, StaleSequence
@@ -14,7 +16,16 @@ from quorumcache.node.store.commands import (
     OP_SET,
     OP_TOUCH,
 )
-from quorumcache.node.store.results import DELETED, EXISTS, NOT_FOUND, OUT_OF_MEMORY, STORED
+from quorumcache.node.store.item import pack_header
+from quorumcache.node.store.results import (
+    DELETED,
+    EXISTS,
+    META_STORED,
+    NOT_FOUND,
+    NOT_STORED,
+    OUT_OF_MEMORY,
+    STORED,
+)
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from tests.support.fake_server import SHARDS, Client
 
@@ -328,3 +339,23 @@ def test_a_repetition_of_what_another_node_refused_for_its_size_hears_that(word:
         client.coordinator.take().end(result)
         client.turn()
         assert client.read() == TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("result", "answer"),
+    [
+        (STORED, b"HD Oq s2097152\r\n"),
+        ((META_STORED, pack_header(0, 0, 9) + b" 0 12\r\n"), b"HD Oq s12\r\n"),
+        (NOT_STORED, b"NS Oq s2097152\r\n"),
+        *((nothing, TOO_LARGE) for nothing in (DELETED, NOT_FOUND, EXISTS, OUT_OF_MEMORY)),
+    ],
+)
+def test_a_refused_ms_may_be_a_repetition_of_one_that_was_taken(result: Any, answer: bytes) -> None:
+    """It is answered as an `ms`, with the flags that it asked for."""
+    client = Client()
+    client.send(ONCE + b"ms k %d Oq s\r\n" % (2 << 20) + b"x" * (2 << 20) + b"\r\n")
+    asked = client.coordinator.take()
+    assert (asked.op, asked.identity) == (OP_DELETE, IDENTITY)
+    asked.end(result)
+    client.turn()
+    assert client.read() == answer

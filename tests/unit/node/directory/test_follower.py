@@ -241,6 +241,7 @@ def test_a_group_that_is_being_removed_starts_when_that_is_done_and_is_born_empt
         following = asyncio.ensure_future(world.follower.follow())
         await asyncio.sleep(5)
         assert [*world.groups] == others
+        assert first not in world.state.births, "a restart would let it vote a second time"
         await world.state.end_leaving(first)
         await asyncio.sleep(5)
         following.cancel()

@@ -1,6 +1,9 @@
 """What a leader does with an operation: memory, expiry, and what other nodes forward."""
 
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from quorumcache.node.directory.state import DirectoryState
 from quorumcache.node.peers.items import (
@@ -11,8 +14,18 @@ from quorumcache.node.peers.items import (
     FORWARD_WRITE,
 )
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
-from quorumcache.node.store.commands import OP_DELETE, OP_EXPIRE, OP_INCR, OP_PIECE, OP_SET
+from quorumcache.node.store.commands import (
+    OP_CAS,
+    OP_DELETE,
+    OP_EXPIRE,
+    OP_INCR,
+    OP_PIECE,
+    OP_REFUSE,
+    OP_SESSION_OPEN,
+    OP_SET,
+)
 from quorumcache.node.store.results import OUT_OF_MEMORY, STORED
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from tests.support.coordinator_world import DATA, ELSEWHERE, GROUP, HERE, THERE, World
 
 
@@ -71,7 +84,24 @@ def test_the_first_piece_of_a_large_value_asks_for_the_room_of_all() -> None:
         waiter: Any = None
         group: Any = world.group
         world.coordinator.serving.submit(group, command, 1001, waiter, retry=False)
-    assert asked == [3_000_000, 1001, 1001]
+    assert asked == [3_000_000, 0, 0]
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_what_stands_in_for_a_refused_store_is_remembered_as_a_refusal(retry: bool) -> None:
+    """And not as what a cas finds under the key. A cas of a client always has data."""
+    world = World()
+    world.lead(HERE)
+    group: Any = world.group
+    results: list[Any] = []
+    waiter: Any = SimpleNamespace(on_result=results.append)
+    stands_in, cas = ((CLIENT_SESSION_MIN, 3, 1, OP_CAS, b"k", data, 0, 0) for data in (b"", DATA))
+    for command in (stands_in, cas):
+        world.coordinator.serving.submit(group, command, 1, waiter, retry=retry)
+    assert world.group.submitted == [(CLIENT_SESSION_MIN, 3, 1, OP_REFUSE, b"k"), cas]
+    session = (CLIENT_SESSION_MIN, 0, 0, OP_SESSION_OPEN, b"")
+    first, again = world.group.machine.apply(1, 1, [session, *world.group.submitted])[1:]
+    assert first == again == OUT_OF_MEMORY
 
 
 def test_a_repeated_attempt_is_not_refused_for_memory() -> None:

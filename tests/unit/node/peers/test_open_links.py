@@ -127,3 +127,16 @@ def test_all_links_are_ticked_until_the_end() -> None:
         assert not timers
 
     asyncio.run(test())
+
+
+def test_a_link_that_opens_while_all_unknown_ones_are_being_closed() -> None:
+    async def test() -> None:
+        links = open_links()
+        for _ in range(UNKNOWN_LINKS_MAX + 1):
+            link = Link(asyncio.get_running_loop())
+            links.opened(link)
+            link.close("its frame was broken")
+        links.opened(Link(asyncio.get_running_loop(), dialed=True))
+        links.bound_unknown()
+
+    asyncio.run(test())

@@ -159,7 +159,7 @@ def test_a_meta_set_that_is_too_large_is_told_after_its_block() -> None:
     assert parser.buffered_bytes == 0
     reply = MetaReply(b"O", b"1", b"k", False, False)
     assert parser.feed(b"x" * 1_999_000 + b"\r\nversion\r\n") == [
-        RefusedMetaSet(b"k", TOO_LARGE_LINE, reply),
+        RefusedMetaSet(b"k", TOO_LARGE_LINE, reply, 2_000_000),
         Version(),
     ]
 

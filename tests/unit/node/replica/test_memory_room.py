@@ -99,6 +99,23 @@ def test_without_eviction_what_is_free_on_other_nodes_counts_as_well(room: Memor
     assert not refuses(room, other, 100)
 
 
+def test_without_eviction_what_an_upload_brings_was_counted_when_it_began(room: MemoryRoom) -> None:
+    """While there is room at all: by then others may have taken it."""
+    room.free_bytes = {GROUP: 100}
+    group = Group(GROUP)
+    group.may_evict = False
+    assert not refuses(room, group, 60)
+    assert not refuses(room, group, 0)
+    assert not refuses(room, group, 40)
+    assert not refuses(room, group, 0)
+    room.free_bytes = {GROUP: 1}
+    assert not refuses(room, group, 0)
+    room.free_bytes = {GROUP: 0}
+    assert refuses(room, group, 0)
+    room.free_bytes = {}
+    assert refuses(room, group, 0, room.memory_bytes + 1)
+
+
 def test_with_eviction_small_items_always_fit_and_are_lent_nothing(room: MemoryRoom) -> None:
     group = Group(used=MIB)
     assert not refuses(room, group, MIB // LARGE_PARTS, 1 << 50)
