@@ -41,6 +41,9 @@ async def await_quiet(world: ElasticWorld) -> None:
         for node in world.elastic_nodes:
             if node.is_due and not node.is_up:
                 node.start()
+        if world.maps.newest is not None and world.maps.newest.is_paused:
+            # One to pause whose answer was lost may be carried out later than the one to go on.
+            await world.operator.insist("resume", ASK_SECONDS)
         await _replace_lost(world)
         left = unfinished(world)
         if not left:
