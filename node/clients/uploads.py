@@ -21,9 +21,7 @@ from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import WriteOutcome
 from quorumcache.node.protocol.requests import MetaSet, Store
-from quorumcache.node.state_machine import ARGS
 from quorumcache.node.store.commands import (
-    META_SET_MODE,
     OP_CAS,
     OP_DELETE,
     OP_DROP_PIECES,
@@ -242,9 +240,8 @@ class LargeWrite:
     def _write_instead(self) -> None:
         """The leader has no memory for the value."""
         pending = self._pending
-        op = pending.args[META_SET_MODE - ARGS] if pending.op == OP_META_SET else pending.op
-        if op == OP_SET:
-            # As in memcached: no client may read what was to be replaced.
+        if pending.op in (OP_SET, OP_META_SET):
+            # As in memcached, for ms in every mode: nobody may read what was to be replaced.
             self._write(OP_DELETE, (), self._refused)
         elif pending.identity is not None:
             # It may be a repetition of what was done before: the session tells. A cas with a unique
