@@ -164,9 +164,8 @@ class Serving:
         return now_ms, time.wall_of(now_ms)
 
     def hint(self, group: ReplicaGroup, key: bytes, asks: int) -> Hint | None:
-        """What this replica knows of the use of a key's item before a read that asks so much.
-
-        One that is not there, or has ended, was not used: the read may be about to make another.
+        """What this replica knows of the use of a key's item before a read that asks so much. One
+        that is not there, or has ended, was not used: the read may be about to make another.
         """
         if not asks & ASKS_HINT:
             return None
