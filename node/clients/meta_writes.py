@@ -242,9 +242,9 @@ class RefusedMetaWrite(PendingWrite):
         request: RefusedMetaSet,
         identity: WriteId | None,
     ) -> None:
-        key, size = request.key, len(request.key)
-        more = (OP_DELETE, key, (), size, request.answer, identity)
-        super().__init__(conversation, slot, lane, *more)
+        key, size, reply = request.key, len(request.key), request.answer
+        # Not from a tuple: mypyc hands a starred one on as a single argument.
+        super().__init__(conversation, slot, lane, OP_DELETE, key, (), size, reply, identity)
         self.request = request
 
     def _render(self, result: Any) -> bytes:
