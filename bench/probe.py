@@ -9,7 +9,8 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 
 from quorumcache.bench.addresses import Address, shown
@@ -38,8 +39,9 @@ class _Connection:
 
     def __init__(self, address: Address) -> None:
         self._name = shown(address)
-        self._socket = socket.create_connection(address, TIMEOUT_SECONDS)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._told():
+            self._socket = socket.create_connection(address, TIMEOUT_SECONDS)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         self.waiting: deque[tuple[float, bytes]] = deque()
         self.wrong = 0
@@ -50,12 +52,14 @@ class _Connection:
 
     def send(self, key: bytes, due: float) -> None:
         """Ask for a key."""
-        self._socket.sendall(b"get %b\r\n" % key)
+        with self._told():
+            self._socket.sendall(b"get %b\r\n" % key)
         self.waiting.append((due, b"VALUE %b 0 %d\r\n" % (key, SMALL_BYTES)))
 
     def receive(self, latency: Histogram) -> None:
         """Read what is there, and count the answers that are whole."""
-        data = self._socket.recv(READ_BYTES)
+        with self._told():
+            data = self._socket.recv(READ_BYTES)
         if not data:
             raise TargetError(f"{self._name} has closed the connection of the small gets")
         now = time.perf_counter()
@@ -84,7 +88,17 @@ class _Connection:
     def check(self, now: float) -> None:
         """TargetError when an answer has not come for too long."""
         if self.waiting and now - self.waiting[0][0] > TIMEOUT_SECONDS:
-            raise TargetError(f"{self._name} has not answered a small get for {TIMEOUT_SECONDS} s")
+            raise TargetError(
+                f"{self._name} has not answered a small get for {TIMEOUT_SECONDS:g} s"
+            )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What goes wrong with the connection is a TargetError."""
+        try:
+            yield
+        except OSError as error:
+            raise TargetError(f"{self._name}: connection of the small gets: {error}") from None
 
     def close(self) -> None:
         """End the connection."""

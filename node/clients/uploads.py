@@ -244,8 +244,8 @@ class LargeWrite:
             # As in memcached, for ms in every mode: nobody may read what was to be replaced.
             self._write(OP_DELETE, (), self._refused)
         elif pending.identity is not None:
-            # It may be a repetition of what was done before: the session tells. A cas with a unique
-            # that no item has changes nothing.
+            # It may be a repetition of what was done before: the session tells. If not, the leader
+            # takes a cas without data for a refusal, which the session remembers.
             self._write(OP_CAS, (b"", 0, 0), self._refused)
         else:
             pending.done(OUT_OF_MEMORY)

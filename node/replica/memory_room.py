@@ -120,6 +120,7 @@ class MemoryRoom:
             return True
         free = self.free_bytes.get(group.group_id)
         if free is not None:
+            # What was let in before is refused only where nothing at all is free.
             expected = self._stored_before + self._stored_bytes + size if size else 1
             if expected > free:
                 return True

@@ -217,3 +217,28 @@ def test_a_new_leader_keeps_what_was_asked_for_under_the_old_one() -> None:
         assert others < 0.5 * (before - len(held))
 
     Stage(memory_bytes=2 << 20, shards=1).run(scenario)
+
+
+def test_hints_begin_anew_at_a_new_leader() -> None:
+    """It knows that the item is there, and of no access before it came to lead."""
+
+    async def scenario(stage: Stage) -> None:
+        await asyncio.sleep(2)
+        old = stage.leader(0)
+        wire = await stage.connect(old)
+        assert await wire.ask(b"set k 0 0 1\r\na\r\n") == b"STORED\r\n"
+        await wire.ask(b"get k\r\n", b"END\r\n")
+        await asyncio.sleep(20)
+        assert await wire.ask(b"set k 0 0 1\r\nb\r\n") == b"STORED\r\n"  # Of the same size.
+        await wire.ask(b"get k\r\n", b"END\r\n")
+        await asyncio.sleep(20)
+        assert await wire.ask(b"mg k h l v u\r\n", b"b\r\n") == b"VA 1 h1 l20\r\nb\r\n"
+        stage.nodes[old].crash()
+        await stage.until("another one leads", lambda: stage.leader(0) not in ("", old))
+        wire = await stage.connect(stage.leader(0))
+        first = await wire.ask(b"mg k h l v\r\n", b"b\r\n")
+        assert first in (b"VA 1 h0 l0\r\nb\r\n", b"VA 1 h0 l1\r\nb\r\n")
+        await asyncio.sleep(5)
+        assert await wire.ask(b"mg k h l v\r\n", b"b\r\n") == b"VA 1 h1 l5\r\nb\r\n"
+
+    Stage(shards=1).run(scenario)

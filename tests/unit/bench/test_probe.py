@@ -1,5 +1,8 @@
 """Small gets in an open loop: from when each counts, and which answers are wrong."""
 
+import socket
+import struct
+import threading
 import time
 
 import pytest
@@ -55,6 +58,47 @@ def test_a_server_that_goes_is_told() -> None:
 
     with TinyMemcached(hook) as server, pytest.raises(TargetError, match="closed the connection"):
         probe([server.address], rate=100, seconds=0.1)
+
+
+def test_an_answer_that_never_comes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quorumcache.bench.probe.TIMEOUT_SECONDS", 0.2)
+    ended = threading.Event()
+
+    def hook(line: bytes) -> bytes | None:
+        ended.wait()
+        return None
+
+    told = r"has not answered a small get for 0\.2 s"
+    with TinyMemcached(hook) as server:
+        try:
+            with pytest.raises(TargetError, match=told):
+                probe([server.address], rate=100, seconds=0.1)
+        finally:
+            ended.set()
+
+
+def test_a_connection_that_is_refused_or_reset_is_told() -> None:
+    told = "connection of the small gets: "
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = closed.getsockname()[:2]
+    with pytest.raises(TargetError, match=told):
+        probe([address], rate=100, seconds=0.1)
+
+    def reset() -> None:
+        connection, _ = server.accept()
+        connection.recv(100)
+        linger = struct.pack("ii", 1, 0)  # Closing answers with a reset.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=reset)
+        thread.start()
+        try:
+            with pytest.raises(TargetError, match=told):
+                probe([server.getsockname()[:2]], rate=100, seconds=0.1)
+        finally:
+            thread.join()
 
 
 def test_another_value_is_told() -> None:

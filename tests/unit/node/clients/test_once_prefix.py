@@ -297,6 +297,21 @@ def test_other_shards_are_left_to_the_words_of_cluster(shard: bytes) -> None:
     assert not client.coordinator.started
 
 
+LARGE = 2 << 20
+
+
+def answer_of_refused(line: bytes, op: int, result: Any) -> bytes:
+    """What a client hears of a value that is too large for this node. `op`: what is asked of the
+    leader instead, whose answer is `result`."""
+    client = Client()
+    client.send(ONCE + line + b"\r\n" + b"x" * LARGE + b"\r\n")
+    asked = client.coordinator.take()
+    assert (asked.op, asked.identity) == (op, IDENTITY)
+    asked.end(result)
+    client.turn()
+    return client.read()
+
+
 @pytest.mark.parametrize("word", [b"add", b"append", b"cas"])
 def test_a_refused_value_may_be_a_repetition_of_one_that_was_taken(word: bytes) -> None:
     """The first attempt went to a node with a larger limit; its answer was lost. This node refuses
@@ -306,28 +321,17 @@ def test_a_refused_value_may_be_a_repetition_of_one_that_was_taken(word: bytes) 
         (STORED, b"STORED\r\n"),
         *((nothing_stored, TOO_LARGE) for nothing_stored in (NOT_FOUND, EXISTS, OUT_OF_MEMORY)),
     ):
-        client = Client()
         unique = b" 9" if word == b"cas" else b""
-        size = 2 << 20
-        client.send(ONCE + b"%b k 0 0 %d%b\r\n" % (word, size, unique) + b"x" * size + b"\r\n")
-        asked = client.coordinator.take()
-        assert (asked.op, asked.identity) == (OP_CAS, IDENTITY)
-        asked.end(result)
-        client.turn()
-        assert client.read() == answer
+        line = b"%b k 0 0 %d%b" % (word, LARGE, unique)
+        assert answer_of_refused(line, OP_CAS, result) == answer
 
 
 @pytest.mark.parametrize(("result", "answer"), [(STORED, b"STORED\r\n"), (DELETED, b"")])
 def test_a_refused_set_may_be_a_repetition_of_one_that_was_taken(
     result: int, answer: bytes
 ) -> None:
-    client = Client()
-    client.send(ONCE + b"set k 0 0 %d\r\n" % (2 << 20) + b"x" * (2 << 20) + b"\r\n")
-    asked = client.coordinator.take()
-    assert (asked.op, asked.identity) == (OP_DELETE, IDENTITY)
-    asked.end(result)
-    client.turn()
-    assert client.read() == (answer or TOO_LARGE)
+    line = b"set k 0 0 %d" % LARGE
+    assert answer_of_refused(line, OP_DELETE, result) == (answer or TOO_LARGE)
 
 
 @pytest.mark.parametrize("word", [b"add", b"replace", b"append", b"prepend"])
@@ -352,10 +356,4 @@ def test_a_repetition_of_what_another_node_refused_for_its_size_hears_that(word:
 )
 def test_a_refused_ms_may_be_a_repetition_of_one_that_was_taken(result: Any, answer: bytes) -> None:
     """It is answered as an `ms`, with the flags that it asked for."""
-    client = Client()
-    client.send(ONCE + b"ms k %d Oq s\r\n" % (2 << 20) + b"x" * (2 << 20) + b"\r\n")
-    asked = client.coordinator.take()
-    assert (asked.op, asked.identity) == (OP_DELETE, IDENTITY)
-    asked.end(result)
-    client.turn()
-    assert client.read() == answer
+    assert answer_of_refused(b"ms k %d Oq s" % LARGE, OP_DELETE, result) == answer

@@ -143,6 +143,36 @@ def test_everybody_hears_of_a_change_of_role() -> None:
     assert (counters.elections, counters.elections_won, counters.leaderships_lost) == (1, 1, 1)
 
 
+def test_the_state_machine_hears_whether_it_leads() -> None:
+    """A replica that does not lead notes no second write, and tells of none once it leads."""
+    world = HostWorld(1)
+    machine = world.groups[1].machine
+    assert isinstance(machine, ShardStore)
+    indices = iter(range(1, 100))
+
+    def write(now_ms: int) -> None:
+        machine.apply(next(indices), now_ms, [(0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0)])
+
+    def lead(term: int, now_ms: int) -> None:
+        world.host.time.found(now_ms, world.clock.wall)
+        world.logs[1].lead(term)
+        world.turn(1)
+
+    write(1_000)
+    write(3_000)
+    assert machine.hint(b"k") == (False, 1)
+    lead(2, 5_000)
+    assert machine.hint(b"k") == (False, 5)
+    write(6_000)
+    assert machine.hint(b"k") == (False, 6)
+    world.logs[1].become(Role.FOLLOWER, 3, 2)
+    world.turn(1)
+    write(7_000)
+    assert machine.hint(b"k") == (False, 6)
+    lead(4, 9_000)
+    assert machine.hint(b"k") == (False, 9)
+
+
 def test_heartbeats_of_all_groups_to_a_peer_are_one_item() -> None:
     world = HostWorld(1, 2, 3)
     for log in world.logs.values():

@@ -339,6 +339,18 @@ def test_hints_begin_anew_with_each_lead() -> None:
     assert queue.hint(b"a") == (False, 12)
 
 
+def test_a_queue_that_came_by_snapshot_knows_whether_its_replica_leads() -> None:
+    before, after = Shelf("a"), Shelf("a")
+    before.queue.lead(False, 0)
+    after.queue.succeed(before.queue)
+    after.hit("a")
+    after.queue.lead(True, 9_000)
+    assert after.queue.hint(b"a") == (False, 9)
+    again = Shelf("a")
+    again.queue.succeed(after.queue)
+    assert again.queue.hint(b"a") == (False, 9)
+
+
 def test_a_follower_keeps_the_bytes_of_its_queues() -> None:
     shelf = Shelf("abc")
     queue = shelf.queue
