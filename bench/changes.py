@@ -118,10 +118,24 @@ def wait_until_joined(cluster: LocalCluster, names: Sequence[str]) -> None:
         for node in cluster.nodes:
             node.check_alive()
         found = moves_of(cluster.nodes[0].address)
-        states = {node["name"]: node["state"] for node in found["nodes"]}
-        return all(states.get(name) == "active" for name in names) and not found["moves"]
+        left = _left_to_do(found, names)
+        if left:
+            raise TargetError(left)
+        return True
 
     wait_for(f"the join of {', '.join(names)}", settled, MOVE_SECONDS, every_seconds=LOOK_SECONDS)
+
+
+def _left_to_do(found: dict[str, Any], names: Sequence[str]) -> str:
+    """What is missing until these nodes are active members and nothing moves; "" if nothing is.
+    `found`: see `moves_of`.
+    """
+    states = {node["name"]: node["state"] for node in found["nodes"]}
+    left = [f"node {name} is {states.get(name, 'no member')}" for name in names]
+    left = [text for text in left if not text.endswith(" active")]
+    left += [f"group {move['group']} is {move['state']}" for move in found["moves"]]
+    silent = [f"node {node['name']} is not heard" for node in found["nodes"] if not node["heard"]]
+    return ", ".join([*left, *silent]) if left else ""
 
 
 def take_out(cluster: LocalCluster, name: str) -> None:

@@ -173,7 +173,7 @@ class Inbox:
         """The connection to a peer is ready."""
         self._timekeeper.peer_up(node_id)  # Before anything that could make the peer a leader.
         event(log, "info", "peer_up", peer=node_id)
-        self._follower.ask(node_id)
+        self._follower.peer_up(node_id)
         self._coordinator.peer_up(node_id)
 
     def on_peer_down(self, node_id: int, why: str) -> None:

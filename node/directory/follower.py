@@ -3,7 +3,9 @@ peers.
 
 A map comes from the directory's log or from a peer; only a newer epoch of the own cluster counts.
 Each new epoch is told to all peers at once, and a peer that is behind asks for the map. So nodes
-that do not vote in the directory learn it as fast as the others.
+that do not vote in the directory learn it as fast as the others. What is lost on the way is told
+again: when a connection is ready, since its hello may be older than the newest map, and with each
+`ADOPTED`.
 
 The order of adopting one: the founding is complete, the births of new replicas are durable, the map
 is durable, and only then do replicas start, and those that it places nowhere here any more go, one
@@ -124,6 +126,7 @@ class MapFollower:
             self.heard_of(node_id, item[1])
         elif kind == ADOPTED:
             self.adopted_by[node_id] = max(item[1], self.adopted_by.get(node_id, 0))
+            self.heard_of(node_id, item[1])
         elif kind == STARTED:
             self._on_started(int.from_bytes(item[1], "little"))
         elif kind == FOUNDED:
@@ -140,11 +143,18 @@ class MapFollower:
     def heard_of(self, node_id: int, epoch: int) -> None:
         """A peer has a map of this epoch."""
         if epoch > self.epoch:
-            self.ask(node_id)
+            self._send(node_id, (MAP_REQUEST, self.epoch))
+            self._host.flush_soon()
 
-    def ask(self, node_id: int) -> None:
-        """Ask a peer for its map, if that is newer."""
+    def peer_up(self, node_id: int) -> None:
+        """A connection to a peer is ready: ask for its map, if that is newer, and tell what this
+        node knows. Its hello said the same, but that was before the peer answered.
+        """
         self._send(node_id, (MAP_REQUEST, self.epoch))
+        if self.epoch:
+            self._send(node_id, (MAP_EPOCH, self.epoch))
+        if self._founding.is_complete:
+            self._send(node_id, (FOUNDED, 1))
         self._host.flush_soon()
 
     def tell_adopted(self) -> None:

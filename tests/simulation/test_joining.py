@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.errors import JoinRefused
+from quorumcache.node.peers.items import MAP_EPOCH
 from quorumcache.ring.secret import Secret
 from tests.simulation.cluster import PEER_PORT, SimulatedNode
 from tests.simulation.directories import copy_of, restore
@@ -44,8 +46,8 @@ class Keeper(SimulatedNode):
 class Joining(Town):
     """Node a, which is founded alone, and node d, which joins it."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__([], seed=seed, shards=1, replication=1)
+    def __init__(self, seed: int, replication: int = 1) -> None:
+        super().__init__([], seed=seed, shards=1, replication=replication)
         self.a = self.keeper("a")
         self.d = self.keeper("d", join=f"a:{PEER_PORT}")
 
@@ -192,3 +194,35 @@ def test_a_directory_set_back_to_before_it_joined_is_refused() -> None:
 
     town.run(story())
     town.check_one_cluster()
+
+
+def test_a_map_of_which_the_new_node_was_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was decided while the nodes connected: after the hellos, and before the connections were
+    ready. The new node gets its replicas only if it hears of that map all the same.
+    """
+    take, lost = MapFollower.on_item, []
+
+    def lose(self: MapFollower, node_id: int, item: tuple[Any, ...]) -> None:
+        if item[0] == MAP_EPOCH:
+            lost.append(item)
+        else:
+            take(self, node_id, item)
+
+    monkeypatch.setattr(MapFollower, "on_item", lose)
+    town = Joining(8, replication=2)
+
+    async def story() -> None:
+        town.a.start()
+        await town.until(lambda: "a" in town.states(), "a is founded")
+        town.d.start()
+        await town.until(lambda: town.is_joined() and is_whole(), "d has its replicas")
+
+    def is_whole() -> bool:
+        assert town.a.node is not None
+        assert town.a.node.map is not None
+        found = town.a.node.map
+        return not found.moves and [len(nodes) for nodes in found.replica_sets] == [2]
+
+    town.run(story())
+    town.check_one_cluster()
+    assert lost

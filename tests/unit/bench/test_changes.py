@@ -5,7 +5,12 @@ Changes of a real cluster: tests/integration/test_elastic.py and test_moving.py.
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,9 +22,10 @@ from quorumcache.bench.changes import (
     is_whole_without,
     item,
     moves_of,
+    wait_until_joined,
 )
 from quorumcache.bench.cluster import LocalNode
-from quorumcache.bench.errors import TargetError
+from quorumcache.bench.errors import StartError, TargetError
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.secret import CLIENT, Secret
 from tests.support.tiny_memcached import TinyMemcached
@@ -96,6 +102,46 @@ def test_a_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_moves_are_read() -> None:
     with TinyMemcached(lambda line: b'MOVES 12\r\n{"moves":[]}\r\n') as server:
         assert moves_of(server.address) == {"moves": []}
+
+
+def moves_reply(
+    nodes: Sequence[tuple[str, str, bool]], moves: Sequence[tuple[int, str]] = ()
+) -> bytes:
+    found = {
+        "nodes": [{"name": n, "state": state, "heard": heard} for n, state, heard in nodes],
+        "moves": [{"group": group, "state": state} for group, state in moves],
+    }
+    data = json.dumps(found).encode()
+    return b"MOVES %d\r\n%b\r\n" % (len(data), data)
+
+
+def test_a_join_that_takes_too_long_tells_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quorumcache.bench.changes.MOVE_SECONDS", 0.1)
+    a = ("a", "active", True)
+    replies = {
+        "the join of d took more than 0.1 s (node d is no member)": moves_reply([a]),
+        "(node d is joining, node d is not heard)": moves_reply([a, ("d", "joining", False)]),
+        "(group 3 is copying, group 0 is waiting)": moves_reply(
+            [a, ("d", "active", True)], [(3, "copying"), (0, "waiting")]
+        ),
+    }
+    for why, reply in replies.items():
+        with TinyMemcached(lambda line, reply=reply: reply) as server:  # type: ignore[misc]
+            cluster: Any = SimpleNamespace(
+                nodes=[LocalNode("a", [], tmp_path / "log", server.address[1])]
+            )
+            with pytest.raises(StartError, match=re.escape(why)):
+                wait_until_joined(cluster, ["d"])
+
+
+def test_a_join_is_complete_when_the_node_is_active_and_nothing_moves(tmp_path: Path) -> None:
+    reply = moves_reply([("a", "active", True), ("b", "down", False), ("d", "active", True)])
+    with TinyMemcached(lambda line: reply) as server:
+        node = LocalNode("a", [], tmp_path / "log", server.address[1])
+        cluster: Any = SimpleNamespace(nodes=[node])
+        wait_until_joined(cluster, ["d"])
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Parts:
             ),
             "transport": self.part(beats=self.beats),
             "coordinator": self.part("on_forward", "peer_up", "peer_down"),
-            "follower": self.part("on_item", "heard_of", "ask", epoch=7),
+            "follower": self.part("on_item", "heard_of", peer_up=self.note("tell_map"), epoch=7),
             "office": self.part(
                 desk=self.part(peer_down=self.note("desk")),
                 departure=self.part("removed"),
@@ -186,7 +186,7 @@ def test_the_first_item_on_a_connection_tells_the_time() -> None:
     """So that whoever is elected by the other side's votes has heard of its time before."""
     parts = Parts()
     parts.inbox.on_peer_up(2)
-    assert parts.taken() == [("tell_time", 2), ("ask", 2), ("peer_up", 2)]
+    assert parts.taken() == [("tell_time", 2), ("tell_map", 2), ("peer_up", 2)]
 
 
 @pytest.mark.parametrize("is_heard", [False, True])

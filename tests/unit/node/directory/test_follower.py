@@ -15,7 +15,14 @@ from quorumcache.node.consensus.values import Configuration, HardState
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.errors import DiskFailed, DiskFull, PeerError
 from quorumcache.node.founding.progress import FoundingProgress
-from quorumcache.node.peers.items import ADOPTED, MAP_EPOCH, MAP_REPLY, MAP_REQUEST, STARTED
+from quorumcache.node.peers.items import (
+    ADOPTED,
+    FOUNDED,
+    MAP_EPOCH,
+    MAP_REPLY,
+    MAP_REQUEST,
+    STARTED,
+)
 from quorumcache.node.storage.local_state import LocalState
 from quorumcache.ring import ClusterMap
 from tests.simulation.loop import VirtualLoop
@@ -216,6 +223,23 @@ def test_a_node_that_is_behind_asks_and_one_that_is_ahead_answers() -> None:
     assert world.sent == [(3, (MAP_REPLY, MAP.to_bytes()))]
 
 
+def test_what_a_hello_told_before_is_told_again_when_the_connection_is_ready() -> None:
+    """A map may have been decided meanwhile. It was told to those that were connected."""
+    world = World()
+    world.follower.peer_up(2)
+    assert world.sent == [(2, (MAP_REQUEST, 0)), (2, (FOUNDED, 1))]
+    world.sent.clear()
+    world.follower.arrived(MAP)
+    world.follower.peer_up(2)
+    assert world.sent == [(2, (MAP_REQUEST, 1)), (2, (MAP_EPOCH, 1)), (2, (FOUNDED, 1))]
+
+
+def test_a_node_that_does_not_know_that_the_founding_is_complete_does_not_say_so() -> None:
+    world = World(is_complete=False)
+    world.follower.peer_up(2)
+    assert world.sent == [(2, (MAP_REQUEST, 0))]
+
+
 def test_maps_that_mean_nothing_here_are_the_peers_fault() -> None:
     other = record_of("a", seed=2).first_map()
     for data in (b"", other.to_bytes()):
@@ -412,10 +436,13 @@ def test_all_nodes_hear_which_map_is_in_force_here_once_it_is_stored() -> None:
 
 
 def test_what_others_have_adopted_is_remembered() -> None:
-    follower = World().follower
+    world = World()
+    follower = world.follower
     for node_id, epoch in ((2, 5), (3, 4), (2, 3)):
         follower.on_item(node_id, (ADOPTED, epoch))
     assert follower.adopted_by == {2: 5, 3: 4}
+    asked = [(node_id, (MAP_REQUEST, 0)) for node_id in (2, 3, 2)]
+    assert world.sent == asked, "each of them is newer than what is known here"
     held = follower.adopted_by
     follower.arrived(MAP.with_replica_sets([(1, 2)] * MAP.shard_count).without_node(3))
     assert held == {2: 5}, "a node that has left is forgotten"
