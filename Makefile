@@ -24,15 +24,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --ed
 IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --durations 10
 
 # Where nodes run whole, and the consensus core by itself. Left out is what replaces their parts, and what is about something that is not
-# compiled: the simulation itself, the client, placement, how a process starts and is installed.
+# compiled: the simulation itself, the client, placement, how a process is founded, starts, stops and is installed.
 WHOLE_NODES := tests/unit/node/consensus tests/property tests/scenarios tests/simulation tests/conformance tests/integration
 LEFT_OUT := $(addprefix simulation/test_,bounds command configurations detection detection_expiry \
-	directory elections fitness joining large large_memory large_order linearizability loop map_watch model_time network schedule \
+	directory elections fitness founding joining large large_memory large_order linearizability loop map_watch model_time network schedule \
 	shape shrink time)
 LEFT_OUT += $(addprefix property/test_,apply_purity client_arguments eviction_room forwarded_once \
 	forwarding meta_like_memcached moves placement reply_parser steering)
-LEFT_OUT += $(addprefix integration/test_,client_advice client_fork installed join mixed_versions \
-	secret streams supervisor)
+LEFT_OUT += $(addprefix integration/test_,client_advice client_fork data_directory_gone installed join mixed_versions \
+	secret signals start stop streams supervisor)
+LEFT_OUT += conformance/test_flags
 COMPILED_TESTS := $(WHOLE_NODES) $(patsubst %,--ignore=tests/%.py,$(LEFT_OUT))
 
 .DEFAULT_GOAL := help

@@ -145,7 +145,7 @@ def test_a_flush_that_spares_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
             conversation.coordinator.write(shard + 1, OP_FLUSH, b"", (self.delay,), 0, self._done)
 
     monkeypatch.setattr(FlushAllShards, "start", start)
-    seeds_until_found(50, STEADY, flushes=0.01)
+    seeds_until_found(50, STEADY, flushes=0.02)
 
 
 def test_a_delayed_flush_that_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
