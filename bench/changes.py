@@ -131,8 +131,8 @@ def _left_to_do(found: dict[str, Any], names: Sequence[str]) -> str:
     `found`: see `moves_of`.
     """
     states = {node["name"]: node["state"] for node in found["nodes"]}
-    left = [f"node {name} is {states.get(name, 'no member')}" for name in names]
-    left = [text for text in left if not text.endswith(" active")]
+    found_states = [(name, states.get(name, "no member")) for name in names]
+    left = [f"node {name} is {state}" for name, state in found_states if state != "active"]
     left += [f"group {move['group']} is {move['state']}" for move in found["moves"]]
     silent = [f"node {node['name']} is not heard" for node in found["nodes"] if not node["heard"]]
     return ", ".join([*left, *silent]) if left else ""

@@ -39,7 +39,7 @@ class _Connection:
 
     def __init__(self, address: Address) -> None:
         self._name = shown(address)
-        with self._told():
+        with self._errors_told():
             self._socket = socket.create_connection(address, TIMEOUT_SECONDS)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
@@ -52,13 +52,13 @@ class _Connection:
 
     def send(self, key: bytes, due: float) -> None:
         """Ask for a key."""
-        with self._told():
+        with self._errors_told():
             self._socket.sendall(b"get %b\r\n" % key)
         self.waiting.append((due, b"VALUE %b 0 %d\r\n" % (key, SMALL_BYTES)))
 
     def receive(self, latency: Histogram) -> None:
         """Read what is there, and count the answers that are whole."""
-        with self._told():
+        with self._errors_told():
             data = self._socket.recv(READ_BYTES)
         if not data:
             raise TargetError(f"{self._name} has closed the connection of the small gets")
@@ -93,7 +93,7 @@ class _Connection:
             )
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_told(self) -> Iterator[None]:
         """What goes wrong with the connection is a TargetError."""
         try:
             yield

@@ -69,7 +69,8 @@ MAP_REPLY: Final = 41
 """(kind, map_bytes)."""
 
 MAP_EPOCH: Final = 42
-"""(kind, epoch): the sender has just learned this epoch of the map."""
+"""(kind, epoch): the newest map that the sender knows. Told when it learns one, and on a connection
+that has become ready. Who has an older one asks for it."""
 
 FOUNDED: Final = 43
 """(kind, 1): the sender knows durably that all founders have accepted the founding record."""
@@ -112,7 +113,7 @@ PAYLOAD_BYTES_MAX: Final = MAP_BYTES_MAX
 
 ADOPTED: Final = 52
 """(kind, epoch): the sender has stored the map of this epoch, and never goes back to what an older
-one wanted of it. Told of maps of form 2 only."""
+one wanted of it. Told again and again, of maps of form 2 only. Who has an older one asks for it."""
 
 MAP_KINDS: Final = (MAP_REQUEST, MAP_REPLY, MAP_EPOCH, FOUNDED, STARTED, ADOPTED)
 """What the follower of the map takes."""
