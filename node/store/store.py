@@ -212,6 +212,10 @@ class ShardStore(ShardState):
             value_counter=self.value_counter,
             values=self.values.copy(),
             uploads=self.staging.images(),
+            fence_counter=self.fence_counter,
+            locks=self.locks.images(),
+            fences=self.fences.images(),
+            transactions=self.transactions.images(),
             sessions=self.sessions.images(),
         )
 
