@@ -320,15 +320,11 @@ class LockTable:
 
     def images(self) -> tuple[LockImage, ...]:
         """The whole table as plain values, in its order."""
-        return tuple(
-            [
-                (
-                    *(name, record.kind, record.limit),
-                    *(tuple(record.holders.values()), tuple(record.waiters.values())),
-                )
-                for name, record in self.locks.items()
-            ]
-        )
+        images: list[LockImage] = []
+        for name, record in self.locks.items():
+            holders, waiters = tuple(record.holders.values()), tuple(record.waiters.values())
+            images.append((name, record.kind, record.limit, holders, waiters))
+        return tuple(images)
 
     def add(self, image: Any) -> None:
         """Take in a lock of a snapshot, behind those that are there. `last_token` is known before.

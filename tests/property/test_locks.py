@@ -365,7 +365,22 @@ def test_fences_that_forget_nothing(uses: list[tuple[bytes, int, bytes, bool]]) 
 def test_fences_that_forget_take_no_old_token(
     uses: list[tuple[bytes, int, bytes, bool]], locks_max: int, keys_max: int
 ) -> None:
-    """And what they refuse wrongly is never newer than all that was forgotten."""
+    forget(uses, locks_max, keys_max)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_long_uses_of_fences_that_forget(seed: int) -> None:
+    random = Random(seed)
+    locks = [b"lock-%d" % number for number in range(6)]
+    uses = [
+        (random.choice(locks), random.randint(0, 40), b"key-%d" % number, not random.randrange(9))
+        for number in range(100)
+    ]
+    forget(uses, random.randint(1, 3), 4)
+
+
+def forget(uses: list[tuple[bytes, int, bytes, bool]], locks_max: int, keys_max: int) -> None:
+    """No old token is taken. What is refused wrongly is never newer than all that was forgotten."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fences, "FENCED_LOCKS_MAX", locks_max)
         patch.setattr(fences, "GUARDED_KEYS_MAX", keys_max)
