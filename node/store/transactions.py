@@ -18,7 +18,6 @@ A key is held alone by the one transaction that writes it, or shared by those th
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from itertools import islice
-from sys import getsizeof
 from typing import Any, Final
 
 from quorumcache.node.store.commands import OP_DELETE, OP_SET
@@ -49,8 +48,8 @@ ABSENT: Final = 0
 # About what the process takes for each: places in tables, numbers, small objects.
 PREPARED_BYTES: Final = 400
 HOLD_BYTES: Final = 360
-RECORD_BYTES: Final = 320
-FINISHED_BYTES: Final = 200
+RECORD_BYTES: Final = 400
+FINISHED_BYTES: Final = 280
 
 Write = tuple[Any, ...]
 """`(key, OP_SET, data, exptime)` or `(key, OP_DELETE)`."""
@@ -175,7 +174,6 @@ class TransactionTable:
             + len(self.holds) * HOLD_BYTES
             + len(self.records) * RECORD_BYTES
             + len(self.finished) * FINISHED_BYTES
-            + getsizeof(self._ends)
         )
 
     # -- holds -----------------------------------------------------------------------------------
