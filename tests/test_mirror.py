@@ -30,6 +30,10 @@ _ONLY_CLASSES = "classes of errors without code; this tests when they are raised
 _STATS = "tests/unit/node/admin/test_stats.py"
 
 ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
+    "node/operations/forwarded.py": (
+        ("tests/property/test_forwarded_once.py",),
+        "the answers of `Serving` to other nodes",
+    ),
     "node/admin/stat_general.py": ((_STATS,), "read as a client reads them: by the command"),
     "node/admin/stat_items.py": ((_STATS,), "read as a client reads them: by the command"),
     "node/admin/stat_cluster.py": ((_STATS,), "read as a client reads them: by the command"),

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.operations.failure import NOT_THE_LEADER
+from quorumcache.node.operations.forwarded import Answering, ForwardedRead, ForwardedWrite
 from quorumcache.node.operations.meta_read import ASKS_HINT, NO_BUMP, Hint, MetaRead
 from quorumcache.node.operations.operation import Read
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
@@ -20,9 +21,7 @@ from quorumcache.node.operations.read_values import ReadValues
 from quorumcache.node.operations.stand_ins import AfterRemoval, OutOfMemory
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
-    FORWARD_LOST,
     FORWARD_REFUSED,
-    FORWARD_RESULT,
 )
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import (
@@ -33,7 +32,6 @@ from quorumcache.node.state_machine import (
     TIMED,
     Command,
     ReadWaiter,
-    Result,
 )
 from quorumcache.node.store.commands import (
     GROWING_OPS,
@@ -55,7 +53,6 @@ from quorumcache.node.store.item import PIECES
 from quorumcache.node.store.results import (
     OUT_OF_MEMORY,
     STAGING_FULL,
-    shown_item,
 )
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
@@ -86,7 +83,7 @@ class ServingHost(Protocol):
     def flush_soon(self) -> None: ...
 
 
-class Serving:
+class Serving(Answering):
     """See the module docstring."""
 
     def __init__(
@@ -391,60 +388,3 @@ class Serving:
             why = "too many values are queued for the node that asked"
             self.peers.send(node_id, (FORWARD_REFUSED, request_id, self.node_id, why))
         self.host.flush_soon()
-
-
-class ForwardedWrite:
-    """Answers the node that forwarded a write to us."""
-
-    __slots__ = ("group_id", "node_id", "request_id", "serving")
-
-    def __init__(self, serving: Serving, node_id: int, request_id: int, group_id: int) -> None:
-        self.serving = serving
-        self.node_id = node_id
-        self.request_id = request_id
-        self.group_id = group_id
-
-    def on_result(self, result: Result) -> None:
-        item = shown_item(result)
-        if item is not None:
-            self.serving.read_values.keep(self.group_id, item)
-        self.serving.reply(self.node_id, (FORWARD_RESULT, self.request_id, result))
-
-    def on_refused(self, why: str) -> None:
-        self.serving.refuse(self.node_id, self.request_id, self.group_id, why)
-
-    def on_lost(self) -> None:
-        self.serving.reply(self.node_id, (FORWARD_LOST, self.request_id))
-
-
-class ForwardedRead:
-    """Answers the node that forwarded a read to us."""
-
-    __slots__ = ("asks", "group", "keys", "node_id", "request_id", "serving")
-
-    def __init__(
-        self,
-        serving: Serving,
-        node_id: int,
-        request_id: int,
-        group: ReplicaGroup,
-        keys: tuple[bytes, ...],
-        asks: int,
-    ) -> None:
-        self.serving = serving
-        self.node_id = node_id
-        self.request_id = request_id
-        self.group = group
-        self.keys = keys
-        self.asks = asks
-
-    def on_readable(self) -> None:
-        serving = self.serving
-        hint = serving.hint(self.group, self.keys[0], self.asks)
-        items = serving.lookup(self.group, self.keys, self, self.asks)
-        if items is not None:
-            group_id = self.group.group_id
-            serving.reply_first_items(self.node_id, self.request_id, group_id, items, hint)
-
-    def on_refused(self, why: str) -> None:
-        self.serving.refuse(self.node_id, self.request_id, self.group.group_id, why)

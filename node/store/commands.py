@@ -52,7 +52,18 @@ OP_PIECE: Final = 23
 OP_STORE_PIECES: Final = 24
 OP_DROP_PIECES: Final = 25
 
-OP_COUNT: Final = 26
+OP_LOCK_ACQUIRE: Final = 26
+OP_LOCK_RENEW: Final = 27
+OP_LOCK_RELEASE: Final = 28
+OP_LOCK_EXPIRE: Final = 29
+OP_FENCED: Final = 30
+OP_TXN_PREPARE: Final = 31
+OP_TXN_COMMIT: Final = 32
+OP_TXN_ABORT: Final = 33
+OP_TXN_RESOLVE: Final = 34
+OP_TXN_FORGET: Final = 35
+
+OP_COUNT: Final = 36
 """One more than the largest op. An op below it without a row in `COMMANDS` is reserved."""
 
 # Where the arguments of a command stand in its tuple. `COMMANDS` names them in this order; the
@@ -76,6 +87,29 @@ PIECES_UPLOAD: Final = 5
 PIECES_INNER: Final = 6
 DROP_UPLOAD: Final = 5
 DROP_IDLE_MS: Final = 6
+LOCK_OWNER: Final = 5
+ACQUIRE_TTL_MS: Final = 6
+ACQUIRE_KIND: Final = 7
+ACQUIRE_LIMIT: Final = 8
+ACQUIRE_QUEUES: Final = 9
+LOCK_TOKEN: Final = 6
+RENEW_TTL_MS: Final = 7
+EXPIRE_LOCKS: Final = 5
+FENCE_LOCK: Final = 5
+FENCE_TOKEN: Final = 6
+FENCED_INNER: Final = 7
+TXN_ID: Final = 5
+PREPARE_RECORD_GROUP: Final = 6
+PREPARE_DEADLINE_MS: Final = 7
+PREPARE_CHECKS: Final = 8
+PREPARE_WRITES: Final = 9
+COMMIT_DEADLINE_MS: Final = 6
+COMMIT_PARTICIPANTS: Final = 7
+COMMIT_CHECKS: Final = 8
+COMMIT_WRITES: Final = 9
+ABORT_DEADLINE_MS: Final = 6
+RESOLVE_DEADLINE_MS: Final = 6
+RESOLVE_COMMITTED: Final = 7
 META_FLAGS: Final = 5
 META_GET_EXPTIME: Final = 6
 META_GET_VIVIFY: Final = 7
@@ -184,6 +218,45 @@ COMMANDS: Final[dict[int, CommandKind]] = {
         CommandKind(OP_STORE_PIECES, "store_pieces", (("upload", int), ("inner", tuple))),
         # Drop an upload, unless a piece of it has come within `idle_ms`.
         CommandKind(OP_DROP_PIECES, "drop_pieces", (("upload", int), ("idle_ms", int))),
+        # Locks: `locks.py`. The key is the lock's name.
+        CommandKind(
+            OP_LOCK_ACQUIRE,
+            "lock_acquire",
+            (("owner", bytes), ("ttl_ms", int), ("kind", int), ("limit", int), ("queues", int)),
+        ),
+        CommandKind(
+            OP_LOCK_RENEW, "lock_renew", (("owner", bytes), ("token", int), ("ttl_ms", int))
+        ),
+        CommandKind(OP_LOCK_RELEASE, "lock_release", (("owner", bytes), ("token", int))),
+        # End the leases of these locks that are over.
+        CommandKind(OP_LOCK_EXPIRE, "lock_expire", (("names", tuple),), by_leader=True),
+        # Run the command `inner` under the fencing token of a lock: `fences.py`.
+        CommandKind(OP_FENCED, "fenced", (("lock", bytes), ("token", int), ("inner", tuple))),
+        # Transactions: `transactions.py`. `deadline_ms`: cluster time after which no step of the
+        # transaction has an effect any more.
+        CommandKind(
+            OP_TXN_PREPARE,
+            "txn_prepare",
+            (
+                *(("txn", bytes), ("record_group", int), ("deadline_ms", int)),
+                *(("checks", tuple), ("writes", tuple)),
+            ),
+        ),
+        CommandKind(
+            OP_TXN_COMMIT,
+            "txn_commit",
+            (
+                *(("txn", bytes), ("deadline_ms", int), ("participants", tuple)),
+                *(("checks", tuple), ("writes", tuple)),
+            ),
+        ),
+        CommandKind(OP_TXN_ABORT, "txn_abort", (("txn", bytes), ("deadline_ms", int))),
+        CommandKind(
+            OP_TXN_RESOLVE,
+            "txn_resolve",
+            (("txn", bytes), ("deadline_ms", int), ("committed", int)),
+        ),
+        CommandKind(OP_TXN_FORGET, "txn_forget", (("txn", bytes),)),
     )
 }
 """By op."""
@@ -191,12 +264,25 @@ COMMANDS: Final[dict[int, CommandKind]] = {
 BLOCK_OPS: Final = frozenset(op for op, kind in COMMANDS.items() if kind.has_block)
 """Classic commands with a data block: those that make a store grow."""
 
-GROWING_OPS: Final = frozenset((*BLOCK_OPS, OP_META_GET, OP_META_SET, OP_META_ARITHMETIC, OP_PIECE))
-"""Commands that may make a store grow; of mg and ma only those that may make an item (`grows`).
-What stores pieces that are there already is not among them."""
+GROWING_OPS: Final = frozenset(
+    (
+        *(*BLOCK_OPS, OP_META_GET, OP_META_SET, OP_META_ARITHMETIC, OP_PIECE),
+        *(OP_FENCED, OP_TXN_PREPARE, OP_TXN_COMMIT),
+    )
+)
+"""Commands that may make a store grow; of some only those that may make an item (`grows`). What
+stores pieces that are there already is not among them, nor is the end of a prepared transaction."""
 
 INNER_OPS: Final = BLOCK_OPS | {OP_META_SET}
 """Commands that OP_STORE_PIECES may run on a value in pieces."""
+
+FENCED_OPS: Final = frozenset(
+    (
+        *(*INNER_OPS, OP_DELETE, OP_INCR, OP_DECR, OP_TOUCH, OP_GAT, OP_STORE_PIECES),
+        *(OP_META_GET, OP_META_DELETE, OP_META_ARITHMETIC),
+    )
+)
+"""Commands that OP_FENCED may run: those of one key. OP_META_GET is a read through the log."""
 
 _ENVELOPE: Final = (int, int, int, int, bytes)
 
@@ -216,7 +302,16 @@ def may_be_forwarded(command: tuple[Any, ...]) -> bool:
         and tuple(map(type, command)) == _FORWARDED_FORMS.get(command[OP])
         and (command[OP] != OP_STORE_PIECES or _is_inner(command[PIECES_INNER]))
         and (command[OP] not in INNER_OPS or _is_whole(command))
+        and (command[OP] != OP_FENCED or _is_fenced(command))
     )
+
+
+def _is_fenced(command: tuple[Any, ...]) -> bool:
+    """Whether the inner command of an OP_FENCED is one that it may run, in its form."""
+    inner = command[FENCED_INNER]
+    if not inner or type(inner[0]) is not int or inner[0] not in FENCED_OPS:
+        return False
+    return may_be_forwarded(unfenced(command))
 
 
 def _is_whole(command: tuple[Any, ...]) -> bool:
@@ -254,9 +349,20 @@ def in_place_of(command: Command, op: int) -> Command:
 
 def grows(command: Command) -> bool:
     """Whether one of GROWING_OPS makes the store grow, as far as the command tells."""
+    if command[OP] == OP_FENCED:
+        inner = unfenced(command)
+        return inner[OP] in GROWING_OPS and grows(inner)
+    if command[OP] in (OP_TXN_PREPARE, OP_TXN_COMMIT):
+        return bool(command[COMMIT_WRITES])  # In the same place in both.
     if command[OP] in (OP_META_GET, OP_META_ARITHMETIC):
         return b"N" in command[META_FLAGS]
     return True
+
+
+def unfenced(command: Command) -> Command:
+    """The command that an OP_FENCED runs, under the identity and with the key of the whole."""
+    inner: tuple[Any, ...] = command[FENCED_INNER]
+    return (*command[:OP], inner[0], command[KEY], *inner[1:])
 
 
 def announced_bytes(command: Command, size: int) -> int:

@@ -21,6 +21,8 @@ from quorumcache.node.store.commands import (
     EXPIRE_PAIRS,
     EXPIRE_SESSIONS,
     EXTEND_VALUE,
+    FENCE_LOCK,
+    FENCE_TOKEN,
     FLUSH_DELAY,
     OP_ADD,
     OP_APPEND,
@@ -31,9 +33,14 @@ from quorumcache.node.store.commands import (
     OP_DROP_PIECES,
     OP_EVICT,
     OP_EXPIRE,
+    OP_FENCED,
     OP_FLUSH,
     OP_GAT,
     OP_INCR,
+    OP_LOCK_ACQUIRE,
+    OP_LOCK_EXPIRE,
+    OP_LOCK_RELEASE,
+    OP_LOCK_RENEW,
     OP_META_ARITHMETIC,
     OP_META_DELETE,
     OP_META_GET,
@@ -48,9 +55,15 @@ from quorumcache.node.store.commands import (
     OP_STORE_PIECES,
     OP_TICK,
     OP_TOUCH,
+    OP_TXN_ABORT,
+    OP_TXN_COMMIT,
+    OP_TXN_FORGET,
+    OP_TXN_PREPARE,
+    OP_TXN_RESOLVE,
     STORE_DATA,
     STORE_EXPTIME,
     TOUCH_EXPTIME,
+    unfenced,
 )
 from quorumcache.node.store.exptime import ALREADY_EXPIRED, resolve_exptime, resolve_flush
 from quorumcache.node.store.item import (
@@ -62,11 +75,18 @@ from quorumcache.node.store.item import (
     unpack_header,
 )
 from quorumcache.node.store.large import (
+    drop_repeated,
     drop_upload,
     extended,
     incoming_done,
     inner_of,
     stage_piece,
+)
+from quorumcache.node.store.lock_effects import (
+    lock_acquire,
+    lock_expire,
+    lock_release,
+    lock_renew,
 )
 from quorumcache.node.store.meta_effects import (
     meta_arithmetic,
@@ -91,6 +111,13 @@ from quorumcache.node.store.results import (
     TOUCHED,
 )
 from quorumcache.node.store.state import NO_EXPIRY, ShardState, pack_unique
+from quorumcache.node.store.transaction_effects import (
+    txn_abort,
+    txn_commit,
+    txn_forget,
+    txn_prepare,
+    txn_resolve,
+)
 
 Effect = Callable[[ShardState, Command, int], Result]
 
@@ -293,6 +320,15 @@ def _drop_pieces(state: ShardState, command: Command, now_ms: int) -> Result:
     return OK
 
 
+def _fenced(state: ShardState, command: Command, now_ms: int) -> Result:
+    refusal = state.fences.check(command[FENCE_LOCK], command[FENCE_TOKEN], command[KEY])
+    if refusal is not None:
+        drop_repeated(state, command, now_ms)
+        return refusal
+    inner = unfenced(command)
+    return EFFECTS[inner[OP]](state, inner, now_ms)
+
+
 def _unknown(state: ShardState, command: Command, now_ms: int) -> Result:
     raise CommandError(f"op {command[OP]} is unknown to this version")
 
@@ -323,6 +359,16 @@ _BY_OP: Final[dict[int, Effect]] = {
     OP_META_SET: meta_set,
     OP_META_DELETE: meta_delete,
     OP_META_ARITHMETIC: meta_arithmetic,
+    OP_LOCK_ACQUIRE: lock_acquire,
+    OP_LOCK_RENEW: lock_renew,
+    OP_LOCK_RELEASE: lock_release,
+    OP_LOCK_EXPIRE: lock_expire,
+    OP_FENCED: _fenced,
+    OP_TXN_PREPARE: txn_prepare,
+    OP_TXN_COMMIT: txn_commit,
+    OP_TXN_ABORT: txn_abort,
+    OP_TXN_RESOLVE: txn_resolve,
+    OP_TXN_FORGET: txn_forget,
 }
 
 EFFECTS: Final[tuple[Effect, ...]] = tuple(_BY_OP.get(op, _unknown) for op in range(OP_COUNT))

@@ -27,14 +27,17 @@ class StoreReader:
     """`state`: what has been read so far."""
 
     __slots__ = (
+        "_fences_count",
         "_has_header",
         "_items_count",
         "_large",
+        "_locks_count",
         "_pieces",
         "_pieces_left",
         "_sessions_count",
         "_taken_bytes",
         "_total_bytes",
+        "_transactions_count",
         "_unpacker",
         "_upload",
         "_uploads_count",
@@ -53,7 +56,10 @@ class StoreReader:
         self._sessions_count = 0
         self._values_count = 0
         self._uploads_count = 0
-        """All four as the header says."""
+        self._locks_count = 0
+        self._fences_count = 0
+        self._transactions_count = 0
+        """All of them as the header says."""
         self._large: dict[int, int] = {}
         """Lengths of the values that the items refer to, by value id."""
         self._pieces_left = 0
@@ -92,6 +98,9 @@ class StoreReader:
             and len(self.state.sessions) == self._sessions_count
             and len(self.state.values) == self._values_count
             and len(self.state.staging.uploads) == self._uploads_count
+            and len(self.state.locks) == self._locks_count
+            and len(self.state.fences) == self._fences_count
+            and len(self.state.transactions) == self._transactions_count
         )
 
     def _read(self) -> None:
@@ -110,8 +119,13 @@ class StoreReader:
                 self._take_sessions(chunk)
             elif self._pieces_left:
                 self._take_piece(chunk)
-            else:
+            elif (
+                len(self.state.values) != self._values_count
+                or len(self.state.staging.uploads) != self._uploads_count
+            ):
                 self._begin_pieces(chunk)
+            else:
+                self._take_images(chunk)
 
     def _take_header(self) -> None:
         header = read_header(self._unpacker)
@@ -121,7 +135,10 @@ class StoreReader:
         state.pending_flush_ms, state.cas_counter = header[5:7]
         self._items_count, self._sessions_count = header[7:9]
         if len(header) > 9:
-            state.value_counter, self._values_count, self._uploads_count = header[9:]
+            state.value_counter, self._values_count, self._uploads_count = header[9:12]
+        if len(header) > 12:
+            state.locks.last_token, self._locks_count, self._fences_count = header[12:15]
+            self._transactions_count = header[15]
 
     def _take_items(self, chunk: Any) -> None:
         state = self.state
@@ -169,6 +186,21 @@ class StoreReader:
             raise SnapshotInvalid(
                 f"snapshot holds {count} sessions, its header says {self._sessions_count}"
             )
+
+    def _take_images(self, chunk: Any) -> None:
+        """Locks, then fences, then transactions."""
+        state = self.state
+        if not chunk:
+            raise SnapshotInvalid("snapshot holds an empty chunk of locks")
+        for image in chunk:
+            if len(state.locks) != self._locks_count:
+                state.locks.add(image)
+            elif len(state.fences) != self._fences_count:
+                state.fences.add(image)
+            elif len(state.transactions) != self._transactions_count:
+                state.transactions.add(image)
+            else:
+                raise SnapshotInvalid("snapshot holds more locks than its header says")
 
     def _begin_pieces(self, chunk: Any) -> None:
         """What comes before the pieces of a value, or of an upload."""

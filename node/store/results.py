@@ -7,6 +7,9 @@
 | ITEM | the packed item: data, flags, size, CAS and expiry, which `item.py` reads |
 | META_HIT, META_WON, META_MADE | the old end, and the packed item as the command left it |
 | META_STORED | the packed item without its value |
+| LOCKED, FENCE_STALE | a fencing token |
+| LOCK_QUEUED | the place in the queue |
+| TXN_CONFLICT | a key |
 | META_COUNTED, META_NUMBER_MADE | as META_HIT, with the number's digits in place of the data |
 | all others | nothing |
 
@@ -70,6 +73,36 @@ PIECES_MISSING: Final = 31
 """Pieces of the value are not there, or not any more: nothing was stored."""
 STAGING_FULL: Final = 32
 """So many large values are on their way into the shard that there is no room for one more yet."""
+
+LOCKED: Final = 40
+"""Of a pair: the lock is held, with this fencing token."""
+LOCK_QUEUED: Final = 41
+"""Of a pair: the owner waits for the lock, at this place, from 1."""
+LOCK_BUSY: Final = 42
+"""The lock is not free, and its owner did not want to wait."""
+LOCK_KIND: Final = 43
+"""The lock is there, of another kind or with another limit."""
+LOCKS_FULL: Final = 44
+"""There is no room for one more lock, holder or waiter."""
+LOCK_RELEASED: Final = 45
+LOCK_NOT_HELD: Final = 46
+"""The owner does not hold the lock, or not with this token."""
+FENCE_STALE: Final = 47
+"""Of a pair: the command's token is older than this one, which the shard has seen. Nothing was
+done."""
+FENCE_OTHER_LOCK: Final = 48
+"""The key is guarded by another lock. Nothing was done."""
+TXN_PREPARED: Final = 50
+TXN_COMMITTED: Final = 51
+TXN_ABORTED: Final = 52
+TXN_CONFLICT: Final = 53
+"""Of a pair: the key that is held by another transaction, or is not as it was read."""
+TXN_TOO_LATE: Final = 54
+"""The time of the transaction is over. This step had no effect."""
+TXN_FULL: Final = 55
+"""There is no room for one more transaction."""
+HELD: Final = 56
+"""A transaction holds the key. Nothing was done, and no session remembers it."""
 
 OUT_OF_MEMORY: Final = 100
 """There was no room at the leader: nothing was stored. Of the state machine only as the answer to

@@ -4,18 +4,20 @@ A snapshot is a stream of msgpack arrays. The code that stores or sends it adds 
 
     header    [ "quorumcache-store", 2, applied_index, last_now_ms, last_wall_ms, pending_flush_ms,
                 cas_counter, item count, session count ]      and in version 3 also
-                [ ..., value_counter, value count, upload count ]
+                [ ..., value_counter, value count, upload count ]      and in version 4 also
+                [ ..., fence_counter, lock count, fence count, transaction count ]
     items     [ key, packed item, key, packed item, ... ]      as often as needed
     sessions  [ [ id, last_active_ms, floor, [ [sequence, result], ... ] ], ... ]      as often as
     needed
     values    [ value_id, piece count ], then so many pieces, each a msgpack bin     for each value
     uploads   [ id, total_bytes, last_active_ms, piece count ],
               then so many [ position, piece ]                                 for each upload
+    locks, fences, transactions   [ image, ... ]      as often as needed, in this order
 
-The last two are there in version 3 only. A state that has had no value in pieces is written in
-version 2, which nodes of the release before read, too.
+Values and uploads are there from version 3 on, what follows them in version 4. A state is written
+in the lowest version that it fits into: nodes of the release before read version 2 only.
 
-Items, sessions, values and uploads keep their order, so that a restored replica and one that ran
+All of them keep their order, so that a restored replica and one that ran
 the log write equal bytes.
 """
 
@@ -27,15 +29,20 @@ from typing import Any, Final
 import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
+from quorumcache.node.store.fences import FenceImage
+from quorumcache.node.store.lock_records import LEASE_IMAGE_BYTES, LockImage
 from quorumcache.node.store.sessions import SessionImage, image_bytes
 from quorumcache.node.store.staging import UploadImage
+from quorumcache.node.store.transactions import TransactionImage
 
 _MAGIC: Final = "quorumcache-store"
 _FORMAT_VERSION: Final = 2
 """Version 1 had no `last_wall_ms`, and its times were those of a wall clock."""
 _PIECES_VERSION: Final = 3
 """Version of a state with values in pieces."""
-_HEADER_FIELDS: Final = {_FORMAT_VERSION: 9, _PIECES_VERSION: 12}
+_LOCKS_VERSION: Final = 4
+"""Version of a state with locks, fences or transactions."""
+_HEADER_FIELDS: Final = {_FORMAT_VERSION: 9, _PIECES_VERSION: 12, _LOCKS_VERSION: 16}
 _HEADER_BYTES_MAX: Final = 128
 """More than a header takes."""
 
@@ -44,6 +51,9 @@ CHUNK_BYTES: Final = 256 << 10
 
 SESSIONS_PER_CHUNK: Final = 64
 """Sessions of one chunk at most: those that remember little."""
+
+IMAGES_PER_CHUNK: Final = 64
+"""Locks, or fences, of one chunk. Of transactions, which may be large, there is one in each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +70,15 @@ class StoreView:
     value_counter: int = 1
     values: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
     uploads: tuple[UploadImage, ...] = ()
+    fence_counter: int = 0
+    locks: tuple[LockImage, ...] = ()
+    fences: tuple[FenceImage, ...] = ()
+    transactions: tuple[TransactionImage, ...] = ()
+
+    @property
+    def has_locks(self) -> bool:
+        """There are, or were, locks, fences or transactions."""
+        return bool(self.fence_counter or self.locks or self.fences or self.transactions)
 
     @property
     def has_pieces(self) -> bool:
@@ -70,9 +89,12 @@ class StoreView:
 def encode_view(view: StoreView) -> Iterator[bytes]:
     """The snapshot of a view, in chunks of about CHUNK_BYTES (more when one item is larger)."""
     pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+    version = _PIECES_VERSION if view.has_pieces else _FORMAT_VERSION
+    if view.has_locks:
+        version = _LOCKS_VERSION
     header: tuple[object, ...] = (
         _MAGIC,
-        _PIECES_VERSION if view.has_pieces else _FORMAT_VERSION,
+        version,
         view.applied_index,
         view.last_now_ms,
         view.last_wall_ms,
@@ -81,8 +103,11 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
         len(view.items),
         len(view.sessions),
     )
-    if view.has_pieces:
+    if version >= _PIECES_VERSION:
         header = (*header, view.value_counter, len(view.values), len(view.uploads))
+    if version >= _LOCKS_VERSION:
+        counts = (len(view.locks), len(view.fences), len(view.transactions))
+        header = (*header, view.fence_counter, *counts)
     yield pack(header)
     flat: list[bytes] = []
     size = 0
@@ -114,6 +139,21 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
         yield pack((upload_id, total_bytes, last_active_ms, len(pieces)))
         for place in pieces:
             yield pack(place)
+    locks: list[LockImage] = []
+    size = 0
+    for lock in view.locks:
+        locks.append(lock)
+        size += LEASE_IMAGE_BYTES * (len(lock[3]) + len(lock[4]))
+        if len(locks) == IMAGES_PER_CHUNK or size >= CHUNK_BYTES:
+            yield pack(locks)
+            locks = []
+            size = 0
+    if locks:
+        yield pack(locks)
+    for start in range(0, len(view.fences), IMAGES_PER_CHUNK):
+        yield pack(view.fences[start : start + IMAGES_PER_CHUNK])
+    for transaction in view.transactions:
+        yield pack((transaction,))
 
 
 def read_times(data: bytes) -> tuple[int, int]:
@@ -137,7 +177,7 @@ def read_header(unpacker: Any) -> tuple[Any, ...]:
     if header[1] not in _HEADER_FIELDS:
         raise SnapshotInvalid(
             f"a snapshot of version {header[1]!r:.20}, which only development versions of 0.1.0 "
-            f"read; this quorumcached reads versions {_FORMAT_VERSION} and {_PIECES_VERSION}"
+            f"read; this quorumcached reads versions {_FORMAT_VERSION} to {_LOCKS_VERSION}"
         )
     fields = _HEADER_FIELDS[header[1]]
     if len(header) != fields or not all(type(field) is int for field in header[1:]):
@@ -160,4 +200,6 @@ def view_digest(view: StoreView) -> bytes:
         digest.update(pack((view.value_counter, view.uploads)))
         for number in sorted(view.values):
             digest.update(pack((number, view.values[number])))
+    if view.has_locks:
+        digest.update(pack((view.fence_counter, view.locks, view.fences, view.transactions)))
     return digest.digest()

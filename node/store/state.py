@@ -15,13 +15,16 @@ from quorumcache.node.store.commands import (
     META_SET_MODE,
     OP_APPEND,
     OP_COUNT,
+    OP_FENCED,
     OP_META_SET,
     OP_PIECE,
     OP_PREPEND,
     grows,
+    unfenced,
 )
 from quorumcache.node.store.eviction_queue import EvictionQueue
 from quorumcache.node.store.expiry import ExpiryIndex
+from quorumcache.node.store.fences import FenceTable
 from quorumcache.node.store.item import (
     ENDS,
     ITEM_DATA,
@@ -30,9 +33,11 @@ from quorumcache.node.store.item import (
     unpack_header,
     value_id,
 )
+from quorumcache.node.store.locks import LockTable
 from quorumcache.node.store.sessions import SessionTable
 from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
 from quorumcache.node.store.tables import shrink
+from quorumcache.node.store.transactions import TransactionTable
 
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
@@ -61,10 +66,12 @@ class ShardState(StateMachine):
         "evicted_bytes",
         "expiring",
         "expiry",
+        "fences",
         "incoming",
         "items",
         "last_now_ms",
         "last_wall_ms",
+        "locks",
         "op_count",
         "pending_flush_ms",
         "queue",
@@ -72,6 +79,7 @@ class ShardState(StateMachine):
         "shown",
         "staging",
         "table_bytes",
+        "transactions",
         "value_counter",
         "values",
     )
@@ -105,6 +113,9 @@ class ShardState(StateMachine):
         self.incoming: tuple[bytes, ...] = ()
         """The value of the OP_STORE_PIECES that is being applied."""
         self.sessions = SessionTable()
+        self.locks = LockTable()
+        self.fences = FenceTable()
+        self.transactions = TransactionTable()
         self.batch_item_bytes_max = 0
         self.batch_wall_ms = 0
         """Both of the batch that is being applied."""
@@ -125,6 +136,11 @@ class ShardState(StateMachine):
         return self.bytes_used + self.table_bytes
 
     @property
+    def fence_counter(self) -> int:
+        """The fencing token that this shard has handed out last."""
+        return self.locks.last_token
+
+    @property
     def uploading_bytes(self) -> int:
         """See `StateMachine.uploading_bytes`."""
         return self.staging.reserved_bytes
@@ -142,6 +158,9 @@ class ShardState(StateMachine):
             + self.queue.memory_bytes
             + self.expiry.memory_bytes(self.expiring)
             + self.sessions.memory_bytes
+            + self.locks.memory_bytes
+            + self.fences.memory_bytes
+            + self.transactions.memory_bytes
         )
         return moved
 
@@ -158,6 +177,9 @@ class ShardState(StateMachine):
         self.value_counter = other.value_counter
         self.staging = other.staging
         self.sessions = other.sessions
+        self.locks = other.locks
+        self.fences = other.fences
+        self.transactions = other.transactions
         self.expiring = other.expiring
         self.expiry = other.expiry
         other.queue.succeed(self.queue)
@@ -313,6 +335,8 @@ class ShardState(StateMachine):
             return size + PIECE_OVERHEAD
         if op not in GROWING_OPS or not grows(command):
             return 0
+        if op == OP_FENCED:
+            return self.growth(unfenced(command), size)
         key = command[KEY]
         old = self.items.get(key)
         mode = command[META_SET_MODE] if op == OP_META_SET else op

@@ -11,6 +11,7 @@ from quorumcache.node.store import commands
 from quorumcache.node.store.commands import (
     BLOCK_OPS,
     COMMANDS,
+    FENCED_OPS,
     GROWING_OPS,
     OP_ADD,
     OP_APPEND,
@@ -21,9 +22,14 @@ from quorumcache.node.store.commands import (
     OP_DROP_PIECES,
     OP_EVICT,
     OP_EXPIRE,
+    OP_FENCED,
     OP_FLUSH,
     OP_GAT,
     OP_INCR,
+    OP_LOCK_ACQUIRE,
+    OP_LOCK_EXPIRE,
+    OP_LOCK_RELEASE,
+    OP_LOCK_RENEW,
     OP_META_ARITHMETIC,
     OP_META_DELETE,
     OP_META_GET,
@@ -38,14 +44,21 @@ from quorumcache.node.store.commands import (
     OP_STORE_PIECES,
     OP_TICK,
     OP_TOUCH,
+    OP_TXN_ABORT,
+    OP_TXN_COMMIT,
+    OP_TXN_FORGET,
+    OP_TXN_PREPARE,
+    OP_TXN_RESOLVE,
     block_args,
     grows,
     in_place_of,
     may_be_forwarded,
     own_command,
+    unfenced,
     without_growth,
 )
 
+TXN = b"0123456789abcdef"
 DATA = b" 3 1\r\nx\r\n"
 HEAD = "9502cd03e8cd07d0cd0bb891"
 """Version 2, the times 1000 and 2000, the limit 3000, one command."""
@@ -96,6 +109,32 @@ SAMPLES: dict[int, tuple[tuple[Any, ...], str]] = {
             "9707020118c4016b099301c40620302032 0d0a3c".replace(" ", ""),
         ),
         ((7, 3, 1, OP_DROP_PIECES, b"k", 9, 1000), "9707030119c4016b09cd03e8"),
+        (
+            (7, 1, 1, OP_LOCK_ACQUIRE, b"k", b"me", 10000, 0, 0, 1),
+            "9a0701011ac4016bc4026d65cd2710000001",
+        ),
+        ((7, 1, 1, OP_LOCK_RENEW, b"k", b"me", 5, 10000), "980701011bc4016bc4026d6505cd2710"),
+        ((7, 1, 1, OP_LOCK_RELEASE, b"k", b"me", 5), "970701011cc4016bc4026d6505"),
+        ((0, 0, 0, OP_LOCK_EXPIRE, b"", (b"k",)), "960000001dc40091c4016b"),
+        ((7, 1, 1, OP_FENCED, b"k", b"l", 5, (OP_INCR, 1)), "980701011ec4016bc4016c05920801"),
+        (
+            (7, 1, 1, OP_TXN_PREPARE, b"", TXN, 3, 9000, ((b"k", 5),), ((b"k", OP_DELETE),)),
+            "9a0701011fc400c4103031323334353637383961626364656603cd23289192c4016b059192c4016b07",
+        ),
+        (
+            (7, 1, 1, OP_TXN_COMMIT, b"", TXN, 9000, (4,), (), ((b"k", OP_SET, DATA, 0),)),
+            "9a07010120c400c41030313233343536373839616263646566cd23289104909194c4016b01c4"
+            "09203320310d0a780d0a00",
+        ),
+        (
+            (7, 1, 1, OP_TXN_ABORT, b"", TXN, 9000),
+            "9707010121c400c41030313233343536373839616263646566cd2328",
+        ),
+        (
+            (7, 1, 1, OP_TXN_RESOLVE, b"", TXN, 9000, 1),
+            "9807010122c400c41030313233343536373839616263646566cd232801",
+        ),
+        ((7, 1, 1, OP_TXN_FORGET, b"", TXN), "9607010123c400c41030313233343536373839616263646566"),
     )
 }
 
@@ -174,6 +213,32 @@ def test_a_sample_has_the_form_of_its_row(op: int) -> None:
         (OP_STORE_PIECES, "inner", commands.PIECES_INNER),
         (OP_DROP_PIECES, "upload", commands.DROP_UPLOAD),
         (OP_DROP_PIECES, "idle_ms", commands.DROP_IDLE_MS),
+        (OP_LOCK_ACQUIRE, "owner", commands.LOCK_OWNER),
+        (OP_LOCK_ACQUIRE, "ttl_ms", commands.ACQUIRE_TTL_MS),
+        (OP_LOCK_ACQUIRE, "kind", commands.ACQUIRE_KIND),
+        (OP_LOCK_ACQUIRE, "limit", commands.ACQUIRE_LIMIT),
+        (OP_LOCK_ACQUIRE, "queues", commands.ACQUIRE_QUEUES),
+        (OP_LOCK_RENEW, "owner", commands.LOCK_OWNER),
+        (OP_LOCK_RENEW, "token", commands.LOCK_TOKEN),
+        (OP_LOCK_RENEW, "ttl_ms", commands.RENEW_TTL_MS),
+        (OP_LOCK_RELEASE, "owner", commands.LOCK_OWNER),
+        (OP_LOCK_RELEASE, "token", commands.LOCK_TOKEN),
+        (OP_LOCK_EXPIRE, "names", commands.EXPIRE_LOCKS),
+        (OP_FENCED, "lock", commands.FENCE_LOCK),
+        (OP_FENCED, "token", commands.FENCE_TOKEN),
+        (OP_FENCED, "inner", commands.FENCED_INNER),
+        (OP_TXN_PREPARE, "txn", commands.TXN_ID),
+        (OP_TXN_PREPARE, "record_group", commands.PREPARE_RECORD_GROUP),
+        (OP_TXN_PREPARE, "deadline_ms", commands.PREPARE_DEADLINE_MS),
+        (OP_TXN_PREPARE, "checks", commands.PREPARE_CHECKS),
+        (OP_TXN_PREPARE, "writes", commands.PREPARE_WRITES),
+        (OP_TXN_COMMIT, "deadline_ms", commands.COMMIT_DEADLINE_MS),
+        (OP_TXN_COMMIT, "participants", commands.COMMIT_PARTICIPANTS),
+        (OP_TXN_COMMIT, "checks", commands.COMMIT_CHECKS),
+        (OP_TXN_COMMIT, "writes", commands.COMMIT_WRITES),
+        (OP_TXN_ABORT, "deadline_ms", commands.ABORT_DEADLINE_MS),
+        (OP_TXN_RESOLVE, "deadline_ms", commands.RESOLVE_DEADLINE_MS),
+        (OP_TXN_RESOLVE, "committed", commands.RESOLVE_COMMITTED),
     ],
 )
 def test_the_places_of_arguments_are_those_of_the_table(op: int, name: str, place: int) -> None:
@@ -182,7 +247,7 @@ def test_the_places_of_arguments_are_those_of_the_table(op: int, name: str, plac
 
 def test_what_nodes_forward_to_each_other() -> None:
     forwarded = {op for op, (command, _) in SAMPLES.items() if may_be_forwarded(command)}
-    own = {OP_EXPIRE, OP_TICK, OP_SESSION_EXPIRE, OP_REFUSE, OP_EVICT}
+    own = {OP_EXPIRE, OP_TICK, OP_SESSION_EXPIRE, OP_REFUSE, OP_EVICT, OP_LOCK_EXPIRE}
     assert forwarded == set(COMMANDS) - own
 
 
@@ -232,12 +297,24 @@ def test_commands_with_a_block_are_those_that_make_a_store_grow() -> None:
 
 
 def test_meta_commands_that_may_make_a_store_grow() -> None:
-    assert BLOCK_OPS | META_OPS - {OP_META_DELETE} | {OP_PIECE} == GROWING_OPS
-    assert all(grows(SAMPLES[op][0]) for op in GROWING_OPS - {OP_META_GET})
+    others = {OP_PIECE, OP_FENCED, OP_TXN_PREPARE, OP_TXN_COMMIT}
+    assert BLOCK_OPS | META_OPS - {OP_META_DELETE} | others == GROWING_OPS
+    assert all(grows(SAMPLES[op][0]) for op in GROWING_OPS - {OP_META_GET, OP_FENCED})
     assert not grows(SAMPLES[OP_META_GET][0]), "it makes no item"
     command, _ = SAMPLES[OP_META_ARITHMETIC]
     assert not grows(without_growth(command))
     assert without_growth(command) == (*command[:5], b"n-", *command[6:])
+
+
+@pytest.mark.parametrize("op", sorted(FENCED_OPS))
+def test_a_fenced_command_grows_and_is_forwarded_as_what_it_runs(op: int) -> None:
+    command, _ = SAMPLES[op]
+    fenced = (*command[:3], OP_FENCED, command[4], b"l", 5, (op, *command[ARGS:]))
+    assert unfenced(fenced) == command
+    assert may_be_forwarded(fenced)
+    assert grows(fenced) == (op in GROWING_OPS and grows(command))
+    for inner in ((), (OP_FENCED, b"l", 5, (OP_DELETE,)), (op, *command[ARGS:], 0), (OP_TICK,)):
+        assert not may_be_forwarded((*fenced[:7], inner))
 
 
 def test_commands_made_of_others() -> None:

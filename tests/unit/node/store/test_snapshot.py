@@ -167,7 +167,7 @@ def test_a_snapshot_of_another_version_is_refused_by_its_number() -> None:
         b"quorumcache-store\x02", b"quorumcache-store\x01"
     )
     with pytest.raises(
-        SnapshotInvalid, match=r"version 1, .* this quorumcached reads versions 2 and 3"
+        SnapshotInvalid, match=r"version 1, .* this quorumcached reads versions 2 to 4"
     ):
         ShardStore().restore(data)
     with pytest.raises(SnapshotInvalid, match="version 1"):
