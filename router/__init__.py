@@ -1,11 +1,12 @@
 """QuorumCache's client library: routes every request to the leader of its key's shard.
 
 Read in this order: errors.py, levels.py, arguments.py and config.py (what callers hand in),
-codec.py (bytes), retry.py, requests.py (what they mean), routing.py (decisions), connection.py,
-pool.py and forks.py (sockets), sessions.py (exactly once), attempts.py, discovery.py and
-map_keeper.py (the map), dispatcher.py and batches.py (a request's life), overview.py, admin.py and
-client.py (the verbs), and streams.py, report.py, the commands in commands/ and cli.py (the command
-line). Each imports only what stands before it.
+codec.py (bytes), retry.py, requests.py, transaction_requests.py and transaction_draft.py (what they
+mean), routing.py (decisions), connection.py, pool.py and forks.py (sockets), sessions.py (exactly
+once), attempts.py, discovery.py and map_keeper.py (the map), dispatcher.py and batches.py (a
+request's life), transactions.py, overview.py, admin.py and client.py (the verbs), and streams.py,
+report.py, the commands in commands/ and cli.py (the command line). Each imports only what stands
+before it.
 """
 
 from quorumcache.router.client import AsyncClient, CasResult, Item
@@ -14,6 +15,8 @@ from quorumcache.router.errors import (
     BadReply,
     ClientClosed,
     ClusterUnreachable,
+    ConditionFailed,
+    Conflict,
     ConnectFailed,
     ConnectionLost,
     DeadlineExceeded,
@@ -21,6 +24,7 @@ from quorumcache.router.errors import (
     InvalidKey,
     InvalidRequest,
     Moved,
+    NestedTransaction,
     NodeBusy,
     NotACluster,
     NotANumber,
@@ -35,6 +39,9 @@ from quorumcache.router.errors import (
     RouterError,
     SessionForgotten,
     SessionGone,
+    TransactionEnded,
+    TransactionTooLarge,
+    TransactionTooLong,
     ValueTooLarge,
     WrongCluster,
     WrongEventLoop,
@@ -42,6 +49,7 @@ from quorumcache.router.errors import (
 from quorumcache.router.levels import Bounded, Linearizable, Local, ReadLevel
 from quorumcache.router.overview import Overview
 from quorumcache.router.routing import Route
+from quorumcache.router.transactions import Transaction
 
 __all__ = [
     "AsyncClient",
@@ -51,6 +59,8 @@ __all__ = [
     "ClientClosed",
     "ClientConfig",
     "ClusterUnreachable",
+    "ConditionFailed",
+    "Conflict",
     "ConnectFailed",
     "ConnectionLost",
     "DeadlineExceeded",
@@ -61,6 +71,7 @@ __all__ = [
     "Linearizable",
     "Local",
     "Moved",
+    "NestedTransaction",
     "NodeBusy",
     "NotACluster",
     "NotANumber",
@@ -78,6 +89,10 @@ __all__ = [
     "RouterError",
     "SessionForgotten",
     "SessionGone",
+    "Transaction",
+    "TransactionEnded",
+    "TransactionTooLarge",
+    "TransactionTooLong",
     "ValueTooLarge",
     "WrongCluster",
     "WrongEventLoop",

@@ -30,6 +30,7 @@ from quorumcache.router.errors import InvalidArgument, PartialFailure, RouterErr
 from quorumcache.router.levels import ReadLevel
 from quorumcache.router.overview import Overview, observe
 from quorumcache.router.routing import Route
+from quorumcache.router.transactions import TransactionCalls
 
 K = TypeVar("K", str, bytes)
 
@@ -54,7 +55,7 @@ class CasResult(Enum):
         return self is CasResult.STORED
 
 
-class AsyncClient:
+class AsyncClient(TransactionCalls):
     """Talks to every node of a cluster, and sends each key straight to the leader of its shard;
     reads below `Linearizable` go to its replicas in turn.
 

@@ -31,11 +31,13 @@ from quorumcache.router.attempts import Attempts
 from quorumcache.router.config import ClientConfig, seed_addresses
 from quorumcache.router.errors import (
     ClientClosed,
+    Conflict,
     Moved,
     NotANumber,
     NotDone,
     OutcomeUnknown,
     OutOfMemory,
+    Refused,
     RouterError,
     SessionForgotten,
     SessionGone,
@@ -51,6 +53,7 @@ from quorumcache.router.requests import Request, open_session
 from quorumcache.router.retry import Effect, may_retry
 from quorumcache.router.routing import RoutingTable
 from quorumcache.router.sessions import ClientSessions, ClientWrite
+from quorumcache.router.transaction_requests import TransactionRequest
 
 T = TypeVar("T")
 
@@ -60,7 +63,7 @@ _READ, _WRITE = Effect.READ, Effect.WRITE
 ANY_NODE = -1
 """In place of a shard: a request that every node can answer."""
 
-RESULTS = (ValueTooLarge, NotANumber, OutOfMemory)
+RESULTS = (ValueTooLarge, NotANumber, OutOfMemory, Conflict)
 """Refusals that are a write's first result, also when they answer a repetition."""
 
 
@@ -264,7 +267,9 @@ class Dispatcher:
                 table = keeper.table or await keeper.start(deadline)
                 address = self.target(table, shard, attempts, request)
                 connection = pool.ready(address) or await pool.acquire(address, deadline)
-                if write is not None:
+                if isinstance(request, TransactionRequest) and not connection.knows_transactions:
+                    raise Refused(f"{address}: a node of an older version, without transactions")
+                if write is not None and write.needs_session:
                     if connection.knows_sessions and not write.is_numbered and not write.number():
                         await self._sessions.wait(shard, deadline)
                         continue  # Much may have changed meanwhile.

@@ -112,7 +112,7 @@ def gets(key: bytes, level: ReadLevel = LINEARIZABLE) -> Request[Value | None]:
 
 
 def get_many(keys: Sequence[bytes], level: ReadLevel = LINEARIZABLE) -> Request[tuple[Value, ...]]:
-    return Request(codec.encode_get(keys), partial(_hits, keys), Effect.READ, level.words)
+    return Request(codec.encode_get(keys), partial(hits, keys), Effect.READ, level.words)
 
 
 def level_taken(reply: Reply) -> None:
@@ -152,7 +152,7 @@ def redirect_on() -> Request[None]:
 
 def knows_sessions() -> Request[bool]:
     """Whether the node takes numbered writes; one of an older version does not."""
-    return Request(codec.encode_cluster("session"), _ok_or_refused, Effect.READ)
+    return Request(codec.encode_cluster("session"), ok_or_refused, Effect.READ)
 
 
 def open_session(shard: int) -> Request[int]:
@@ -165,7 +165,7 @@ def reads_form(form: int = FORM_MAX) -> Request[bool]:
     """The newest form of a map that this client reads. A node of form 1 does not know the word; its
     maps are of form 1 anyway.
     """
-    return Request(codec.encode_cluster("form", str(form)), _ok_or_refused, Effect.READ)
+    return Request(codec.encode_cluster("form", str(form)), ok_or_refused, Effect.READ)
 
 
 def cluster_map(known_epoch: int = 0) -> Request[MapAnswer]:
@@ -224,7 +224,7 @@ def _why(line: bytes) -> str:
     return _text(why if colon else line)
 
 
-def _unexpected(reply: Reply) -> NoReturn:
+def unexpected(reply: Reply) -> NoReturn:
     """Raise what a reply other than the expected ones means."""
     if not isinstance(reply, Line):
         raise BadReply(f"a {type(reply).__name__} reply to another kind of request")
@@ -262,10 +262,10 @@ def _moved(line: bytes) -> Moved | BadReply:
     return Moved(epoch, shard, leader_id, address)
 
 
-def _hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
+def hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
     """Hits come in the order of the request; anything else belongs to somebody else."""
     if not isinstance(reply, Values):
-        _unexpected(reply)
+        unexpected(reply)
     asked = iter(keys)
     for item in reply.items:
         for key in asked:
@@ -277,7 +277,7 @@ def _hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
 
 
 def _one_hit(key: bytes, reply: Reply) -> Value | None:
-    items = _hits((key,), reply)
+    items = hits((key,), reply)
     return items[0] if items else None
 
 
@@ -296,7 +296,7 @@ def _one_value(key: bytes, reply: Reply) -> bytes | None:
 def _word(accepted: tuple[bytes, ...], reply: Reply) -> bytes:
     if isinstance(reply, Line) and reply.text in accepted:
         return reply.text
-    _unexpected(reply)
+    unexpected(reply)
 
 
 def _deleted(reply: Reply) -> bool:
@@ -311,7 +311,7 @@ def _ok(reply: Reply) -> None:
     _word((b"OK",), reply)
 
 
-def _ok_or_refused(reply: Reply) -> bool:
+def ok_or_refused(reply: Reply) -> bool:
     try:
         _ok(reply)
     except Refused:
@@ -325,7 +325,7 @@ def _session(shard: int, reply: Reply) -> int:
         if len(words) == 3 and words[1] == b"%d" % shard and words[2].isdigit():
             return int(words[2])
         raise BadReply(f"bad session line {_text(reply.text)[:60]!r}")
-    _unexpected(reply)
+    unexpected(reply)
 
 
 def _number(reply: Reply) -> int | None:
@@ -334,12 +334,12 @@ def _number(reply: Reply) -> int | None:
             return int(reply.text)
         if reply.text == b"NOT_FOUND":
             return None
-    _unexpected(reply)
+    unexpected(reply)
 
 
 def _map(reply: Reply) -> MapAnswer:
     if not isinstance(reply, MapReply):
-        _unexpected(reply)
+        unexpected(reply)
     if reply.data is None:
         return MapAnswer(reply.epoch, None)
     try:
@@ -352,7 +352,7 @@ def _listing(reply: Reply, word: bytes) -> list[list[bytes]]:
     if isinstance(reply, Values) and not reply.items:
         return []
     if not isinstance(reply, Listing):
-        _unexpected(reply)
+        unexpected(reply)
     lines = [line.split(b" ") for line in reply.lines]
     if any(words[0] != word for words in lines):
         raise BadReply(f"a listing with lines that do not begin with {_text(word)}")
@@ -379,7 +379,7 @@ def _nodes(reply: Reply) -> tuple[NodeLine, ...]:
 
 def _health(reply: Reply) -> HealthAnswer:
     if not isinstance(reply, Listing):
-        _unexpected(reply)
+        unexpected(reply)
     found: dict[bytes, list[str]] = {b"HEALTH": [], b"PROBLEM": [], b"WARNING": []}
     for line in reply.lines:
         word, _, sentence = line.partition(b" ")
@@ -392,7 +392,7 @@ def _health(reply: Reply) -> HealthAnswer:
 def _challenge(reply: Reply) -> Challenge:
     _refused(reply)
     if not isinstance(reply, Line) or not reply.text.startswith(b"AUTH "):
-        _unexpected(reply)
+        unexpected(reply)
     words = _text(reply.text).split(" ", 2)
     if len(words) != 3 or not _is_hex(words[1]):
         raise BadReply(f"bad challenge {_text(reply.text)[:60]!r}")
@@ -411,7 +411,7 @@ def _proven(reply: Reply) -> None:
 def _document(word: bytes, reply: Reply) -> dict[str, Any]:
     _refused(reply)
     if not isinstance(reply, Document):
-        _unexpected(reply)
+        unexpected(reply)
     try:
         document = json.loads(reply.data)
     except ValueError:

@@ -80,6 +80,8 @@ PURE = (
     "router/requests.py",
     "router/retry.py",
     "router/routing.py",
+    "router/transaction_draft.py",
+    "router/transaction_requests.py",
     "bench/errors.py",
     "bench/histogram.py",
     "bench/workload.py",
