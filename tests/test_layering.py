@@ -72,6 +72,7 @@ PURE = (
     "node/telemetry/timings.py",
     "node/version.py",
     "router/arguments.py",
+    "router/commands/script.py",
     "router/commands/words.py",
     "router/codec.py",
     "router/config.py",
