@@ -28,7 +28,7 @@ IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --dur
 WHOLE_NODES := tests/unit/node/consensus tests/property tests/scenarios tests/simulation tests/conformance tests/integration
 LEFT_OUT := $(addprefix simulation/test_,bounds command configurations detection detection_expiry \
 	directory elections fitness founding joining large large_memory large_order linearizability loop map_watch model_time network schedule \
-	shape shrink time)
+	serializability shape shrink time)
 LEFT_OUT += $(addprefix property/test_,apply_purity client_arguments eviction_room forwarded_once \
 	forwarding meta_like_memcached moves placement reply_parser steering)
 LEFT_OUT += $(addprefix integration/test_,client_advice client_fork data_directory_gone installed join mixed_versions \

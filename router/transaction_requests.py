@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from quorumcache.router.arguments import exptime_of, flags_of
 from quorumcache.router.codec import Line, Reply, encode_cluster
+from quorumcache.router.error_lines import text_of, unexpected
 from quorumcache.router.errors import (
     BadReply,
     Conflict,
@@ -27,7 +28,7 @@ from quorumcache.router.errors import (
     TransactionTooLarge,
     TransactionTooLong,
 )
-from quorumcache.router.requests import Request, hits, ok_or_refused, unexpected
+from quorumcache.router.requests import Request, hits, ok_or_refused
 from quorumcache.router.retry import Effect
 
 T_co = TypeVar("T_co", covariant=True)
@@ -151,7 +152,7 @@ def _begun(reply: Reply) -> Begun:
 
 def _reads(keys: Sequence[bytes], reply: Reply) -> dict[bytes, Read]:
     if isinstance(reply, Line) and reply.text.startswith(_LARGE):
-        why = _text(reply.text.removeprefix(b"CLIENT_ERROR "))
+        why = text_of(reply.text.removeprefix(b"CLIENT_ERROR "))
         raise TransactionTooLarge(f"not read: {why}")
     found = dict.fromkeys(keys, MISSING)
     for key, flags, value, version in hits(keys, reply):
@@ -182,11 +183,7 @@ def _committed(reply: Reply) -> None:
         raise TransactionTooLong("the transaction reached the cluster after its time")
     # Unlike a refused `set`, a refused transaction leaves the old values.
     if reply.text.startswith(_TOO_LARGE):
-        raise TransactionTooLarge(f"nothing was changed: {_text(reply.text)}")
+        raise TransactionTooLarge(f"nothing was changed: {text_of(reply.text)}")
     if reply.text.startswith(_NO_MEMORY):
         raise Refused("out of memory: no room for the transaction; nothing was changed")
     unexpected(reply)
-
-
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace")

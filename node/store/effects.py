@@ -75,6 +75,7 @@ from quorumcache.node.store.item import (
     unpack_header,
 )
 from quorumcache.node.store.large import (
+    drop_repeated,
     drop_upload,
     extended,
     incoming_done,
@@ -322,6 +323,7 @@ def _drop_pieces(state: ShardState, command: Command, now_ms: int) -> Result:
 def _fenced(state: ShardState, command: Command, now_ms: int) -> Result:
     refusal = state.fences.check(command[FENCE_LOCK], command[FENCE_TOKEN], command[KEY])
     if refusal is not None:
+        drop_repeated(state, command, now_ms)
         return refusal
     inner = unfenced(command)
     return EFFECTS[inner[OP]](state, inner, now_ms)

@@ -137,7 +137,7 @@ class StoreReader:
         if len(header) > 9:
             state.value_counter, self._values_count, self._uploads_count = header[9:12]
         if len(header) > 12:
-            state.fence_counter, self._locks_count, self._fences_count = header[12:15]
+            state.locks.last_token, self._locks_count, self._fences_count = header[12:15]
             self._transactions_count = header[15]
 
     def _take_items(self, chunk: Any) -> None:

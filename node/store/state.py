@@ -66,7 +66,6 @@ class ShardState(StateMachine):
         "evicted_bytes",
         "expiring",
         "expiry",
-        "fence_counter",
         "fences",
         "incoming",
         "items",
@@ -115,8 +114,6 @@ class ShardState(StateMachine):
         """The value of the OP_STORE_PIECES that is being applied."""
         self.sessions = SessionTable()
         self.locks = LockTable()
-        self.fence_counter = 0
-        """The fencing token handed out last. Never decreases."""
         self.fences = FenceTable()
         self.transactions = TransactionTable()
         self.batch_item_bytes_max = 0
@@ -137,6 +134,11 @@ class ShardState(StateMachine):
     def memory_bytes(self) -> int:
         """See `StateMachine.memory_bytes`."""
         return self.bytes_used + self.table_bytes
+
+    @property
+    def fence_counter(self) -> int:
+        """The fencing token that this shard has handed out last."""
+        return self.locks.last_token
 
     @property
     def uploading_bytes(self) -> int:
@@ -176,7 +178,6 @@ class ShardState(StateMachine):
         self.staging = other.staging
         self.sessions = other.sessions
         self.locks = other.locks
-        self.fence_counter = other.fence_counter
         self.fences = other.fences
         self.transactions = other.transactions
         self.expiring = other.expiring

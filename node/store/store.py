@@ -32,14 +32,12 @@ from quorumcache.node.state_machine import (
 from quorumcache.node.store.commands import (
     OP_EXPIRE,
     OP_SESSION_OPEN,
-    OP_STORE_PIECES,
     OP_TICK,
-    PIECES_UPLOAD,
     own_command,
 )
 from quorumcache.node.store.effects import EFFECTS
 from quorumcache.node.store.item import ENDS, PIECES, cas_unique, unpack_header, value_id
-from quorumcache.node.store.large import drop_upload
+from quorumcache.node.store.large import drop_repeated
 from quorumcache.node.store.reading import StoreReader
 from quorumcache.node.store.results import PIECES_MISSING, SESSION_GONE, STALE_SEQUENCE
 from quorumcache.node.store.snapshot import StoreView, encode_view, view_digest
@@ -189,8 +187,7 @@ class ShardStore(ShardState):
             return STALE_SEQUENCE
         first = state.results.get(sequence)
         if first is not None:
-            if op == OP_STORE_PIECES:  # A client that repeats it has uploaded the value again.
-                drop_upload(self, command[PIECES_UPLOAD], now_ms, 0)
+            drop_repeated(self, command, now_ms)
             return first
         result = EFFECTS[op](self, command, now_ms)
         if result == PIECES_MISSING:
@@ -212,7 +209,7 @@ class ShardStore(ShardState):
             value_counter=self.value_counter,
             values=self.values.copy(),
             uploads=self.staging.images(),
-            fence_counter=self.fence_counter,
+            fence_counter=self.locks.last_token,
             locks=self.locks.images(),
             fences=self.fences.images(),
             transactions=self.transactions.images(),

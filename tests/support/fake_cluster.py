@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.secret import Secret
 from tests.support.clusters import with_replicas
+from tests.support.fake_locks import FakeLocks
 from tests.support.fake_transactions import FakeTransactions
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class FakeNode:
         self.knows_sessions = cluster.sessions is not None
         self.knows_transactions = cluster.transactions is not None
         self.faults: list[Fault] = []
+        self.delays: dict[bytes, float] = {}  # by prefix: seconds until it is answered
         self.log: list[bytes] = []  # command lines received
         self.executed: list[bytes] = []  # command lines of writes executed
         self.reads: list[tuple[bytes, bytes]] = []  # (level, line) of reads answered, not moved
@@ -120,9 +122,14 @@ class FakeNode:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         redirects = False
         once: tuple[int, ...] = ()
+        fence: tuple[bytes, ...] = ()
         level = b"linearizable"
         while line := await reader.readline():
             words = line.split()
+            if words[:2] == [b"cluster", b"fence"]:
+                fence = tuple(words[2:])
+                self.log.append(line.rstrip())
+                continue
             if self.knows_sessions and words[:2] == [b"cluster", b"once"]:
                 once = tuple(map(int, words[2:]))
                 self.log.append(line.rstrip())
@@ -141,12 +148,12 @@ class FakeNode:
             if fault is not None:
                 self.faults.remove(fault)
                 if fault.action == CLOSE_AFTER:
-                    self._execute(words, data, redirects, level, once)
+                    self._execute(words, data, redirects, level, once, fence)
                 fault.event.set()
                 if fault.action in (CLOSE_BEFORE, CLOSE_AFTER):
                     return
                 if fault.action == HANG_AFTER:
-                    self._execute(words, data, redirects, level, once)
+                    self._execute(words, data, redirects, level, once, fence)
                 if fault.action in (HANG, HANG_AFTER):
                     await reader.read()
                     fault.closed.set()
@@ -154,8 +161,14 @@ class FakeNode:
                 assert isinstance(fault.action, bytes)
                 writer.write(fault.action)
             else:
-                writer.write(self._execute(words, data, redirects, level, once))
-            once = ()
+                answer = self._execute(words, data, redirects, level, once, fence)
+                if answer.startswith(b"WAITING ") and int(words[6]):
+                    answer = await self.cluster.locks.wait(words[3], words[4], int(words[6]))
+                for prefix, seconds in list(self.delays.items()):
+                    if line.startswith(prefix):
+                        await asyncio.sleep(seconds)
+                writer.write(answer)
+            once, fence = (), ()
             await writer.drain()
 
     def _may_answer(self, shard: int, is_read: bool, level: bytes) -> bool:
@@ -179,6 +192,7 @@ class FakeNode:
         redirects: bool,
         level: bytes,
         once: tuple[int, ...],
+        fence: tuple[bytes, ...],
     ) -> bytes:
         if words[:2] == [b"cluster", b"session"] and self.knows_sessions:
             if words[2:3] != [b"open"]:
@@ -187,6 +201,16 @@ class FakeNode:
             if redirects and self.cluster.leader(shard) != self.node_id:
                 return self.cluster.moved(shard)
             return self.cluster.open_session(shard)
+        if words[:2] == [b"cluster", b"lock"]:
+            shard = self.cluster.map.shard_of(words[3])
+            if redirects and self.cluster.leader(shard) != self.node_id:
+                return self.cluster.moved(shard)
+            known = self.cluster.known_result(once)
+            if known is None:
+                self.executed.append(b" ".join(words))
+                known = self.cluster.locks.command(words[2:])
+                self.cluster.remember(once, known)
+            return known
         if words[:2] == [b"cluster", b"txn"] and self.knows_transactions:
             assert self.cluster.transactions is not None
             return self.cluster.transactions.answer(
@@ -207,14 +231,19 @@ class FakeNode:
                 shard = self.cluster.map.shard_of(key)
                 if not self._may_answer(shard, is_read, level):
                     return self.cluster.moved(shard)
+        refused = b""
+        known = self.cluster.known_result(once)
+        if known is None and fence:
+            shard = self.cluster.map.shard_of(keys[0])
+            refused = self.cluster.locks.fence(shard, keys[0], fence[0], int(fence[1]))
         if is_read:
             self.reads.append((level, b" ".join(words)))
-            return self.cluster.execute(words, data)
-        known = self.cluster.known_result(once)
+            return refused or self.cluster.execute(words, data)
         if known is not None:
             return known
-        self.executed.append(b" ".join(words))
-        result = self.cluster.execute(words, data)
+        if not refused:
+            self.executed.append(b" ".join(words))
+        result = refused or self.cluster.execute(words, data)
         self.cluster.remember(once, result)
         return result
 
@@ -290,6 +319,7 @@ class FakeCluster:
         self.nodes = [FakeNode(self, node_id) for node_id in range(1, nodes + 1)]
         self.items: dict[bytes, tuple[bytes, bytes, int]] = {}  # flags, value, cas_unique
         self.operators = FakeOperators()
+        self.locks = FakeLocks()
         self.has_map = True
         self._cas = 0
         self._shape = (shards, min(replication, nodes), zones)
