@@ -55,7 +55,7 @@ from quorumcache.node.store.results import (
     STAGING_FULL,
 )
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
-from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
+from quorumcache.node.store.store import EXPIRED, HELD_KEY, ShardStore, shard_store
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
@@ -204,6 +204,7 @@ class Serving(Answering):
             if item is EXPIRED:
                 expired.append(key)
             else:
+                assert item is not HELD_KEY  # No node prepares transactions yet.
                 items.append(item)
                 if item is not None and not asks & NO_BUMP:
                     store.note_hit(key)
@@ -244,6 +245,10 @@ class Serving(Answering):
         ended = 0
         for key in keys:
             item = store.lookup(key, now_ms)
+            if item is HELD_KEY:
+                if staleness_ns < ANY_STALENESS_NS:
+                    return None
+                item = store.lookup_before(key, now_ms)
             if item is EXPIRED:
                 ended += 1
                 item = None

@@ -284,6 +284,9 @@ FENCED_OPS: Final = frozenset(
 )
 """Commands that OP_FENCED may run: those of one key. OP_META_GET is a read through the log."""
 
+HELD_OPS: Final = FENCED_OPS | {OP_FENCED}
+"""Commands that read or change the item under their key: not run while a transaction holds it."""
+
 _ENVELOPE: Final = (int, int, int, int, bytes)
 
 _FORWARDED_FORMS: Final[dict[int, tuple[type, ...]]] = {

@@ -11,6 +11,7 @@ import pytest
 from quorumcache.router import (
     AsyncClient,
     Bounded,
+    ClientConfig,
     FenceOfAnotherLock,
     FencingToken,
     InvalidArgument,
@@ -158,5 +159,39 @@ def test_a_fenced_write_that_is_repeated_hears_its_first_result() -> None:
             assert cluster.items[b"k"][1] == b"1"
             with pytest.raises(StaleFence):
                 await client.incr("k", fence=FencingToken(b"lock", 1))
+
+    run(main())
+
+
+def test_a_refusal_whose_answer_was_lost_is_told_when_it_is_repeated() -> None:
+    async def main() -> None:
+        async with (
+            FakeCluster(sessions=True) as cluster,
+            AsyncClient(cluster.seeds) as client,
+        ):
+            await client.set("k", b"1", fence=FencingToken(b"lock", 2))
+            cluster.leader_node("k").faults.append(Fault(b"set", CLOSE_AFTER))
+            with pytest.raises(StaleFence):
+                await client.set("k", b"0", fence=FencingToken(b"lock", 1))
+            assert cluster.items[b"k"][1] == b"1"
+
+    run(main())
+
+
+def test_a_fenced_read_ignores_the_configured_level() -> None:
+    """It has to go through the log, whatever is usual."""
+
+    async def main() -> None:
+        config = ClientConfig(read_level=Local())
+        async with (
+            FakeCluster(sessions=True) as cluster,
+            AsyncClient(cluster.seeds, config) as client,
+        ):
+            leader = cluster.leader_node("k")
+            for _ in range(6):
+                await client.get("k", fence=FencingToken(b"lock", 1))
+                await client.gets("k", fence=FencingToken(b"lock", 1))
+            assert len(leader.reads) == 12
+            assert {level for level, _ in leader.reads} == {b"linearizable"}
 
     run(main())

@@ -366,6 +366,56 @@ def test_a_renewal_counts_from_when_it_was_sent() -> None:
     virtual(main)
 
 
+def test_an_answer_that_took_the_locks_time_is_not_relied_on() -> None:
+    """The lock is asked for again, which renews it; and given up when it is always so."""
+
+    async def main(world: VirtualWorld) -> None:
+        client = world.client()
+        await client.connect()
+        leader = world.cluster.leader_node(NAME)
+        slow = leader.delays
+        slow[b"cluster lock acquire"] = 0.95
+        lock = client.lock(NAME, 1_000)
+        asking = asyncio.ensure_future(lock.acquire())
+        await asyncio.sleep(1.2)
+        assert not asking.done()
+        slow.clear()
+        token = await asking
+        (holder,) = world.cluster.locks.holders(KEY)
+        assert holder.token == token.number
+        assert sum(b"acquire" in line for line in leader.executed) == 3
+        await lock.release()
+        slow[b"cluster lock acquire"] = 0.95
+        with pytest.raises(LockTimeout, match="lasts 1000 ms, and the answers take longer"):
+            await lock.acquire()
+        slow.clear()
+        await settle(world)
+        assert owners(world) == []
+
+    virtual(main)
+
+
+def test_a_process_that_stood_still_knows_at_the_first_look() -> None:
+    """The loop has not come round to the timer: a look at the clock is enough."""
+
+    async def main(world: VirtualWorld) -> None:
+        lock = world.client().lock(NAME)
+        await lock.acquire()
+        lost = lock.lost
+        holding = lock._holding
+        assert holding is not None
+        holding._timer.cancel()
+        holding._renewal.cancel()
+        await asyncio.sleep(8.9)
+        assert lock.is_held
+        await asyncio.sleep(0.1)
+        assert not lost.is_set()
+        assert lock.token is None
+        assert lost.is_set()
+
+    virtual(main)
+
+
 def test_an_error_in_the_block_is_told_and_not_the_loss() -> None:
     async def main(world: VirtualWorld) -> None:
         lock = world.client().lock(NAME, 3_000)
