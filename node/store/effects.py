@@ -265,7 +265,7 @@ def _expire(state: ShardState, command: Command, now_ms: int) -> Result:
     removed = 0
     for key, unique in command[EXPIRE_PAIRS]:
         item = state.items.get(key)
-        if item is None or not item[0] & ENDS:
+        if item is None or not item[0] & ENDS or key in state.holds:
             continue
         _, expires_at_ms, present = unpack_header(item)
         # A touch keeps the CAS and may have come between the leader's look and this entry.
@@ -284,11 +284,13 @@ def _refuse(state: ShardState, command: Command, now_ms: int) -> Result:
 
 
 def _evict(state: ShardState, command: Command, now_ms: int) -> Result:
-    """A victim that was rewritten since it was chosen stays."""
+    """A victim that was rewritten since it was chosen stays, and one that a transaction holds."""
     removed = 0
     for key, unique in command[EVICT_PAIRS]:
         item = state.items.get(key)
-        if item is not None and cas_unique(item) == unique:
+        if key in state.holds:
+            state.queue.spare((key,))
+        elif item is not None and cas_unique(item) == unique:
             state.evict(key)
             removed += 1
     return EVICTED, removed

@@ -198,7 +198,9 @@ class StoreReader:
             elif len(state.fences) != self._fences_count:
                 state.fences.add(image)
             elif len(state.transactions) != self._transactions_count:
+                before = state.transactions.bytes_used
                 state.transactions.add(image)
+                state.bytes_used += state.transactions.bytes_used - before
             else:
                 raise SnapshotInvalid("snapshot holds more locks than its header says")
 
