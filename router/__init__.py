@@ -1,13 +1,14 @@
 """QuorumCache's client library: routes every request to the leader of its key's shard.
 
 Read in this order: errors.py, levels.py, arguments.py and config.py (what callers hand in),
-codec.py (bytes), retry.py, error_lines.py and requests.py (what they mean), routing.py (decisions),
-connection.py, pool.py, wait_pool.py and forks.py (sockets), sessions.py (exactly once),
-attempts.py, discovery.py and map_keeper.py (the map), dispatcher.py and batches.py (a request's
-life), fencing.py, leases.py, lock_requests.py, lock_keeper.py, locks.py, lock_kinds.py, barrier.py,
-election.py and lock_calls.py (locks), overview.py, admin.py, cluster_calls.py and client.py (the
-verbs), and streams.py, report.py, the commands in commands/ and cli.py (the command line). Each
-imports only what stands before it.
+codec.py (bytes), retry.py, error_lines.py, requests.py, transaction_requests.py and
+transaction_draft.py (what they mean), routing.py (decisions), connection.py, pool.py, wait_pool.py
+and forks.py (sockets), sessions.py (exactly once), attempts.py, discovery.py and map_keeper.py (the
+map), dispatcher.py and batches.py (a request's life), fencing.py, leases.py, lock_requests.py,
+lock_keeper.py, locks.py, lock_kinds.py, barrier.py, election.py and lock_calls.py (locks),
+transactions.py, overview.py, admin.py, cluster_calls.py and client.py (the verbs), and streams.py,
+report.py, the commands in commands/ and cli.py (the command line). Each imports only what stands
+before it.
 """
 
 from quorumcache.router.barrier import Barrier
@@ -18,6 +19,8 @@ from quorumcache.router.errors import (
     BadReply,
     ClientClosed,
     ClusterUnreachable,
+    ConditionFailed,
+    Conflict,
     ConnectFailed,
     ConnectionLost,
     DeadlineExceeded,
@@ -31,6 +34,7 @@ from quorumcache.router.errors import (
     LockOfAnotherKind,
     LockTimeout,
     Moved,
+    NestedTransaction,
     NodeBusy,
     NotACluster,
     NotANumber,
@@ -46,6 +50,9 @@ from quorumcache.router.errors import (
     SessionForgotten,
     SessionGone,
     StaleFence,
+    TransactionEnded,
+    TransactionTooLarge,
+    TransactionTooLong,
     ValueTooLarge,
     WrongCluster,
     WrongEventLoop,
@@ -57,6 +64,7 @@ from quorumcache.router.lock_requests import LockHolder, LockState, LockWaiter
 from quorumcache.router.locks import Lock
 from quorumcache.router.overview import Overview
 from quorumcache.router.routing import Route
+from quorumcache.router.transactions import Transaction
 
 __all__ = [
     "AsyncClient",
@@ -68,6 +76,8 @@ __all__ = [
     "ClientClosed",
     "ClientConfig",
     "ClusterUnreachable",
+    "ConditionFailed",
+    "Conflict",
     "ConnectFailed",
     "ConnectionLost",
     "DeadlineExceeded",
@@ -90,6 +100,7 @@ __all__ = [
     "LockTimeout",
     "LockWaiter",
     "Moved",
+    "NestedTransaction",
     "NodeBusy",
     "NotACluster",
     "NotANumber",
@@ -110,6 +121,10 @@ __all__ = [
     "SessionForgotten",
     "SessionGone",
     "StaleFence",
+    "Transaction",
+    "TransactionEnded",
+    "TransactionTooLarge",
+    "TransactionTooLong",
     "ValueTooLarge",
     "WrongCluster",
     "WrongEventLoop",

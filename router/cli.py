@@ -35,6 +35,7 @@ from quorumcache.router.commands.basics import (
     say,
 )
 from quorumcache.router.commands.parser import make_parser
+from quorumcache.router.commands.transaction import steps_of
 from quorumcache.router.commands.words import take_command_out, take_value_out
 from quorumcache.router.config import ClientConfig, is_credentials
 from quorumcache.router.errors import (
@@ -84,6 +85,8 @@ async def run(options: argparse.Namespace, random: Random | None = None) -> int:
         requests.store(b"set", options.keys[0], options.value, options.flags, options.ttl)
     if options.command == "get":
         options.level = parse_level(options.read)
+    if options.command == "txn":
+        options.steps = steps_of(options.file)
     if options.command == "lock":
         locks.check(options)
     if options.command == "route" and not options.keys:

@@ -28,6 +28,7 @@ from quorumcache.router.errors import InvalidArgument, PartialFailure, RouterErr
 from quorumcache.router.fencing import FencingToken, fenced, fenced_level
 from quorumcache.router.levels import ReadLevel
 from quorumcache.router.lock_calls import LockCalls
+from quorumcache.router.transactions import TransactionCalls
 
 K = TypeVar("K", str, bytes)
 
@@ -52,7 +53,7 @@ class CasResult(Enum):
         return self is CasResult.STORED
 
 
-class AsyncClient(ClusterCalls, LockCalls):
+class AsyncClient(ClusterCalls, LockCalls, TransactionCalls):
     """Talks to every node of a cluster, and sends each key straight to the leader of its shard;
     reads below `Linearizable` go to its replicas in turn.
 

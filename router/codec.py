@@ -75,6 +75,7 @@ _ONE_LINE = frozenset(
         *(b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"TOUCHED", b"OK"),
         *(b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR", b"MOVED", b"VERSION", b"SESSION"),
         *(b"AUTH", b"LOCKED", b"WAITING", b"BUSY", b"NOT_HELD", b"RELEASED"),
+        *(b"TXN", b"COMMITTED", b"CONFLICT", b"ABORTED", b"TOO_LATE"),
     )
 )
 _WHOLE_LINES = frozenset(

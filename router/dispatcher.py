@@ -31,18 +31,13 @@ from quorumcache.router.attempts import Attempts
 from quorumcache.router.config import ClientConfig, seed_addresses
 from quorumcache.router.errors import (
     ClientClosed,
-    FenceOfAnotherLock,
-    LockOfAnotherKind,
     Moved,
-    NotANumber,
     NotDone,
     OutcomeUnknown,
-    OutOfMemory,
+    Refused,
     RouterError,
     SessionForgotten,
     SessionGone,
-    StaleFence,
-    ValueTooLarge,
     WrongCluster,
     WrongEventLoop,
 )
@@ -51,9 +46,10 @@ from quorumcache.router.levels import Linearizable, ReadLevel
 from quorumcache.router.map_keeper import MapKeeper
 from quorumcache.router.pool import Pool
 from quorumcache.router.requests import Request, open_session
-from quorumcache.router.retry import Effect, may_retry
+from quorumcache.router.retry import RESULTS, Effect, may_retry
 from quorumcache.router.routing import RoutingTable
 from quorumcache.router.sessions import ClientSessions, ClientWrite
+from quorumcache.router.transaction_requests import TransactionRequest
 from quorumcache.router.wait_pool import WaitPool
 
 T = TypeVar("T")
@@ -63,12 +59,6 @@ _READ, _WRITE = Effect.READ, Effect.WRITE
 
 ANY_NODE = -1
 """In place of a shard: a request that every node can answer."""
-
-RESULTS = (
-    *(ValueTooLarge, NotANumber, OutOfMemory),
-    *(StaleFence, FenceOfAnotherLock, LockOfAnotherKind),
-)
-"""Refusals that are a write's first result, also when they answer a repetition."""
 
 
 class Dispatcher:
@@ -285,7 +275,9 @@ class Dispatcher:
                 table = keeper.table or await keeper.start(deadline)
                 address = self.target(table, shard, attempts, request)
                 connection = pool.ready(address) or await pool.acquire(address, deadline)
-                if write is not None:
+                if isinstance(request, TransactionRequest) and not connection.knows_transactions:
+                    raise Refused(f"{address}: a node of an older version, without transactions")
+                if write is not None and write.needs_session:
                     if connection.knows_sessions and not write.is_numbered and not write.number():
                         await self._sessions.wait(shard, deadline)
                         continue  # Much may have changed meanwhile.

@@ -11,15 +11,16 @@ The two branches a caller of a write tells apart are `NotDone` (certainly not ex
 
     RouterError
       InvalidRequest        the caller's fault, nothing was sent: InvalidKey, InvalidArgument,
-                            WrongEventLoop, LockInUse
+                            WrongEventLoop, LockInUse, TransactionEnded, NestedTransaction
       ClientClosed
       NotDone               certainly not executed
         Moved, ConnectFailed, NotSent, NodeBusy, ClusterUnreachable, NotACluster, WrongCluster,
-        SessionForgotten
+        SessionForgotten, TransactionTooLong
         Refused             a node understood and said no: ValueTooLarge, NotANumber, OutOfMemory,
-                            StaleFence, FenceOfAnotherLock, LockOfAnotherKind
+                            StaleFence, FenceOfAnotherLock, LockOfAnotherKind, TransactionTooLarge
         LockTimeout         others held the lock for as long as the call would wait
         LockNotHeld         a release of what is not held, or not any more
+        Conflict, ConditionFailed   of a transaction: nothing of it was done
         DeadlineExceeded    tried until the deadline, without success
       OutcomeUnknown        a write that may have happened: ConnectionLost, ReplyTimeout, BadReply,
                             SessionGone
@@ -197,6 +198,51 @@ class SessionForgotten(NotDone):
     """The shard does not know this client's session, or the number of this write, any more, and did
     not execute the write this time. The client opens another session and goes on, unless an earlier
     attempt is in doubt: then the call ends in `SessionGone`."""
+
+
+class Conflict(NotDone):
+    """Nothing of the transaction was done, nor will be: somebody else changed what it had read, or
+    is changing it now. Run as a whole once more it may succeed; `transact` does so by itself.
+
+    `key`: where they met; None if it was given up by the cluster without one.
+    """
+
+    retriable = False
+
+    def __init__(self, key: bytes | None) -> None:
+        at = "" if key is None else f" of {key.decode('utf-8', 'backslashreplace')}"
+        super().__init__(f"another write{at} came between: nothing of the transaction was done")
+        self.key = key
+
+
+class ConditionFailed(NotDone):
+    """What the transaction requires of `key` does not hold. `transact` does not repeat it."""
+
+    retriable = False
+
+    def __init__(self, key: bytes, why: str) -> None:
+        super().__init__(f"{key.decode('utf-8', 'backslashreplace')} {why}")
+        self.key = key
+
+
+class TransactionTooLarge(Refused):
+    """Too many keys, too many bytes, or a value that is too large to be part of a transaction.
+    Nothing of it was done."""
+
+
+class TransactionTooLong(NotDone):
+    """The transaction took longer than its `limit_ms`. Nothing of it was done."""
+
+    retriable = False
+
+
+class TransactionEnded(InvalidRequest):
+    """The transaction is used after its end, or before its begin."""
+
+
+class NestedTransaction(InvalidRequest):
+    """A transaction begins inside of another one of the same client. They could not be one: what
+    the inner one changes would stay when the outer one is given up."""
 
 
 class DeadlineExceeded(NotDone):

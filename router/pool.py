@@ -37,6 +37,7 @@ from quorumcache.router.errors import (
 )
 from quorumcache.router.requests import knows_sessions, redirect_on, store
 from quorumcache.router.retry import Backoff
+from quorumcache.router.transaction_requests import knows_transactions
 
 UNAUTHENTICATED = "unauthenticated"
 """How a node's answer ends that wants a password first."""
@@ -232,7 +233,7 @@ class Pool:
 
     async def _connect(self, address: str) -> Connection:
         """Dial and say `cluster redirect on`: nothing else is sent to a stranger. Then ask whether
-        the node knows sessions."""
+        the node knows sessions and transactions."""
         config = self._config
         deadline = self._loop.time() + config.connect_timeout_ms / 1000
         connection = Connection(address, self._loop, config, self._drop)
@@ -248,8 +249,12 @@ class Pool:
                 self._all.append(connection)
                 connection.closed.add_done_callback(lambda _: self._all.remove(connection))
                 await self._introduce(connection, deadline)
+                asked = [connection.submit(knows_transactions(), deadline)]
                 if config.sessions:
-                    connection.knows_sessions = await connection.submit(knows_sessions(), deadline)
+                    asked.append(connection.submit(knows_sessions(), deadline))
+                known = await asyncio.gather(*asked)
+                connection.knows_transactions = known[0]
+                connection.knows_sessions = config.sessions and known[1]
         except TimeoutError:
             connection.abort("connecting took too long")
             why = f"no answer within {config.connect_timeout_ms} ms"

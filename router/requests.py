@@ -98,7 +98,7 @@ def gets(key: bytes, level: ReadLevel = LINEARIZABLE) -> Request[Value | None]:
 
 
 def get_many(keys: Sequence[bytes], level: ReadLevel = LINEARIZABLE) -> Request[tuple[Value, ...]]:
-    return Request(codec.encode_get(keys), partial(_hits, keys), Effect.READ, level.words)
+    return Request(codec.encode_get(keys), partial(hits, keys), Effect.READ, level.words)
 
 
 def level_taken(reply: Reply) -> None:
@@ -138,7 +138,7 @@ def redirect_on() -> Request[None]:
 
 def knows_sessions() -> Request[bool]:
     """Whether the node takes numbered writes; one of an older version does not."""
-    return Request(codec.encode_cluster("session"), _ok_or_refused, Effect.READ)
+    return Request(codec.encode_cluster("session"), ok_or_refused, Effect.READ)
 
 
 def open_session(shard: int) -> Request[int]:
@@ -151,7 +151,7 @@ def reads_form(form: int = FORM_MAX) -> Request[bool]:
     """The newest form of a map that this client reads. A node of form 1 does not know the word; its
     maps are of form 1 anyway.
     """
-    return Request(codec.encode_cluster("form", str(form)), _ok_or_refused, Effect.READ)
+    return Request(codec.encode_cluster("form", str(form)), ok_or_refused, Effect.READ)
 
 
 def cluster_map(known_epoch: int = 0) -> Request[MapAnswer]:
@@ -200,7 +200,7 @@ def node_stats(section: str) -> Request[tuple[tuple[str, str], ...]]:
     return Request(b"stats %b\r\n" % section.encode(), _stats, Effect.READ)
 
 
-def _hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
+def hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
     """Hits come in the order of the request; anything else belongs to somebody else."""
     if not isinstance(reply, Values):
         unexpected(reply)
@@ -215,7 +215,7 @@ def _hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
 
 
 def _one_hit(key: bytes, reply: Reply) -> Value | None:
-    items = _hits((key,), reply)
+    items = hits((key,), reply)
     return items[0] if items else None
 
 
@@ -249,7 +249,7 @@ def _ok(reply: Reply) -> None:
     _word((b"OK",), reply)
 
 
-def _ok_or_refused(reply: Reply) -> bool:
+def ok_or_refused(reply: Reply) -> bool:
     try:
         _ok(reply)
     except Refused:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from quorumcache.ring.local_control import DATA_DIR
 from quorumcache.ring.secret import SECRET_FILE, SECRET_VARIABLE
-from quorumcache.router.commands import changes, keys, local, locks, looks
+from quorumcache.router.commands import changes, keys, local, locks, looks, transaction
 from quorumcache.router.commands.basics import DEFAULT_SEEDS, DEFAULT_TIMEOUT_S, SEEDS_VARIABLE
 from quorumcache.router.commands.words import duration_ms_of, seconds_of
 from quorumcache.router.fencing import LOCK_VARIABLE, TOKEN_VARIABLE
@@ -93,6 +93,20 @@ def make_parser() -> argparse.ArgumentParser:
     set_.add_argument("--flags", type=int, default=0, help="client flags (default: 0)")
     delete = command("delete", keys.delete, "Remove keys", has_json=False)
     delete.add_argument("keys", nargs="+", metavar="KEY")
+    txn = command(
+        "txn",
+        transaction.txn,
+        "Run a file of commands as one transaction: all of it happens, or nothing",
+        "One command a line, words quoted as in a shell: get KEY...; set, add or replace KEY VALUE "
+        "[ttl=SECONDS] [flags=N]; delete KEY; incr or decr KEY [N]; and conditions: check KEY "
+        "VALUE, present KEY, absent KEY. Lines that begin with # are comments. A condition that "
+        "does not hold, an add of a key that is there, a replace, incr or decr of one that is not: "
+        "nothing is done, exit code 1. After a conflict with others it is run again.",
+    )
+    txn.add_argument("file", metavar="FILE", help="the file, or - to read standard input")
+    txn.add_argument(
+        "--dry-run", action="store_true", help="read and check, but change nothing; show what would"
+    )
     command("map", looks.print_map, "Print the cluster map: nodes, and the replicas of each shard")
     status = command(
         "status",

@@ -20,6 +20,7 @@ from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.secret import Secret
 from tests.support.clusters import with_replicas
 from tests.support.fake_locks import FakeLocks
+from tests.support.fake_transactions import FakeTransactions
 
 T = TypeVar("T")
 
@@ -55,7 +56,8 @@ class Fault:
 
 class FakeNode:
     """One listener. `is_plain`: answers ERROR to `cluster`, as memcached does. `knows_sessions`:
-    takes `cluster once`; otherwise it is a node of an older version.
+    takes `cluster once`; otherwise it is a node of an older version. `knows_transactions`: the same
+    for `cluster txn`.
     """
 
     def __init__(self, cluster: FakeCluster, node_id: int) -> None:
@@ -64,6 +66,7 @@ class FakeNode:
         self.port = 0
         self.is_plain = False
         self.knows_sessions = cluster.sessions is not None
+        self.knows_transactions = cluster.transactions is not None
         self.faults: list[Fault] = []
         self.delays: dict[bytes, float] = {}  # by prefix: seconds until it is answered
         self.log: list[bytes] = []  # command lines received
@@ -135,6 +138,8 @@ class FakeNode:
             data = b""
             if words[0] in (b"set", b"add", b"replace", b"append", b"prepend", b"cas"):
                 data = (await reader.readexactly(int(words[4]) + 2))[:-2]
+            if self.knows_transactions and words[:3] == [b"cluster", b"txn", b"commit"]:
+                data = (await reader.readexactly(int(words[5]) + 2))[:-2]
             if words[:2] == [b"cluster", b"redirect"] and not self.is_plain:
                 redirects = words[2] == b"on"
             if words[:2] == [b"cluster", b"read"]:
@@ -173,6 +178,13 @@ class FakeNode:
             return False
         return level == b"local" or (level.startswith(b"bounded ") and not self.is_behind)
 
+    def _moved_of(self, keys: list[bytes]) -> bytes:
+        for key in keys:
+            shard = self.cluster.map.shard_of(key)
+            if self.cluster.leader(shard) != self.node_id:
+                return self.cluster.moved(shard)
+        return b""
+
     def _execute(
         self,
         words: list[bytes],
@@ -199,6 +211,11 @@ class FakeNode:
                 known = self.cluster.locks.command(words[2:])
                 self.cluster.remember(once, known)
             return known
+        if words[:2] == [b"cluster", b"txn"] and self.knows_transactions:
+            assert self.cluster.transactions is not None
+            return self.cluster.transactions.answer(
+                words[2:], data, lambda keys: self._moved_of(keys) if redirects else b""
+            )
         if words[0] == b"cluster":
             return b"ERROR\r\n" if self.is_plain else self.cluster.answer(self, words[1:])
         if words == [b"stats", b"shards"]:
@@ -294,7 +311,9 @@ class FakeCluster:
         replication: int = 3,
         zones: bool = False,
         sessions: bool = False,
+        transactions: bool = False,
     ) -> None:
+        self.transactions = FakeTransactions(self) if transactions else None
         self.sessions: dict[int, FakeSession] | None = {} if sessions else None
         self.sessions_opened = 0
         self.nodes = [FakeNode(self, node_id) for node_id in range(1, nodes + 1)]
@@ -469,7 +488,7 @@ class FakeCluster:
             return b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
         sign = 1 if verb == b"incr" else -1
         number = max(0, int(known[1]) + sign * int(words[2]))
-        self._put(key, known[0], b"%d" % number)
+        self.put(key, known[0], b"%d" % number)
         return b"%d\r\n" % number
 
     def _value(self, verb: bytes, key: bytes) -> bytes:
@@ -498,9 +517,9 @@ class FakeCluster:
             return b"NOT_STORED\r\n"
         if known is not None and verb in (b"append", b"prepend"):
             data = known[1] + data if verb == b"append" else data + known[1]
-        self._put(key, words[2], data)
+        self.put(key, words[2], data)
         return b"STORED\r\n"
 
-    def _put(self, key: bytes, flags: bytes, value: bytes) -> None:
+    def put(self, key: bytes, flags: bytes, value: bytes) -> None:
         self._cas += 1
         self.items[key] = (flags, value, self._cas)

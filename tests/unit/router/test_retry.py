@@ -44,6 +44,12 @@ FINAL = [
     errors.PasswordNeeded("h:1", "none was given"),
     errors.WrongCluster("other"),
     errors.ClientClosed("closed"),
+    errors.Conflict(b"k"),
+    errors.ConditionFailed(b"k", "is not there"),
+    errors.TransactionTooLarge("129 keys"),
+    errors.TransactionTooLong("6 s"),
+    errors.TransactionEnded("ended"),
+    errors.NestedTransaction("nested"),
 ]
 
 
