@@ -66,6 +66,7 @@ PURE = (
     "node/clients/write_room.py",
     "node/operations/failure.py",
     "node/operations/forward_forms.py",
+    "node/operations/lock_answers.py",
     "node/operations/numbering.py",
     "node/operations/order.py",
     "node/operations/read_levels.py",

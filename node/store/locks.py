@@ -49,6 +49,9 @@ LOCKS_MAX: Final = 1 << 14
 """Locks of a shard that are held or waited for."""
 LEASES_MAX: Final = 1 << 16
 """Holders and waiters of all locks of a shard."""
+LEAVES_QUEUE: Final = -1
+"""In place of the token of a release: it gives up a place in the queue, and no hold. A client that
+is gone may have come back through another node, and hold the lock by then."""
 QUEUE_LEASE_MS: Final = 10_000
 """How long a waiter keeps its place without asking again."""
 
@@ -165,7 +168,7 @@ class LockTable:
 
     def release(self, name: bytes, owner: bytes, token: int, now_ms: int) -> Result:
         """End what `owner` has of a lock: if it holds it with this token, or with token 0 whatever
-        it holds, or waits for.
+        it holds, or waits for. Token LEAVES_QUEUE: only if it waits for it.
         """
         self.expire(name, now_ms)
         record = self.locks.get(name)
@@ -174,7 +177,7 @@ class LockTable:
         holder = record.holders.get(owner)
         if holder is not None and token in (0, holder.token):
             self._end_holder(record, holder.owner)
-        elif not token and owner in record.waiters:
+        elif token in (0, LEAVES_QUEUE) and owner in record.waiters:
             self._end_waiter(record, owner)
         else:
             return LOCK_NOT_HELD
