@@ -34,8 +34,13 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
         ("tests/property/test_forwarded_once.py",),
         "the answers of `Serving` to other nodes",
     ),
+    "node/protocol/lock_requests.py": (
+        ("tests/unit/node/protocol/test_lock_lines.py",),
+        _ONLY_TYPES,
+    ),
     "node/admin/stat_general.py": ((_STATS,), "read as a client reads them: by the command"),
     "node/admin/stat_items.py": ((_STATS,), "read as a client reads them: by the command"),
+    "node/admin/stat_locks.py": ((_STATS,), "read as a client reads them: by the command"),
     "node/admin/stat_cluster.py": ((_STATS,), "read as a client reads them: by the command"),
     # A rule of Raft is kept by several of its modules together, so the tests are by theme.
     "node/consensus/raft/core.py": ((_PAPER, _SAFETY), "every theme of Raft passes it"),

@@ -368,6 +368,11 @@ def unfenced(command: Command) -> Command:
     return (*command[:OP], inner[0], command[KEY], *inner[1:])
 
 
+def refenced(command: Command, inner: Command) -> Command:
+    """An OP_FENCED with another command in it, under the same lock and token."""
+    return (*command[:FENCED_INNER], (inner[OP], *inner[ARGS:]))
+
+
 def announced_bytes(command: Command, size: int) -> int:
     """How much a command of `size` bytes of key and value is going to store: the first piece of a
     large value tells of the whole, and the others of nothing more.

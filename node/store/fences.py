@@ -13,6 +13,8 @@ older than those forgotten may be refused, too, and has to acquire its lock agai
 
 A shard also remembers by which lock a key is guarded, to tell clients that use two locks for the
 same key. That is help against a mistake only: it is forgotten when there is no room.
+
+Bounds and floors are part of the log's format: a change of one raises `BATCH_VERSION`.
 """
 
 from collections import OrderedDict

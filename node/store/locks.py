@@ -10,6 +10,9 @@ So a reader that comes behind a waiting writer waits, too, and writers do not st
 hands out a *fencing token*, a number that only grows (`fences.py`).
 
 A lock of any kind is gone once nobody holds it or waits for it.
+
+All of it moves only with the log, and lies in snapshots and digests, so the bounds here and in
+`lock_records.py` are part of the log's format: a change of one raises `BATCH_VERSION`.
 """
 
 from heapq import heapify, heappop, heappush
@@ -46,6 +49,9 @@ LOCKS_MAX: Final = 1 << 14
 """Locks of a shard that are held or waited for."""
 LEASES_MAX: Final = 1 << 16
 """Holders and waiters of all locks of a shard."""
+LEAVES_QUEUE: Final = -1
+"""In place of the token of a release: it gives up a place in the queue, and no hold. A client that
+is gone may have come back through another node, and hold the lock by then."""
 QUEUE_LEASE_MS: Final = 10_000
 """How long a waiter keeps its place without asking again."""
 
@@ -140,6 +146,8 @@ class LockTable:
         if name not in self.locks:
             self.locks[name] = record
             self._name_bytes += block_bytes(len(name))
+        if is_next and kind != KIND_BARRIER:
+            return LOCKED, self._let_in(name, record, owner, shared, ttl_ms, now_ms)
         self._enqueue(record, Waiter(owner, shared, ttl_ms, ends_ms))
         if is_next:
             self._grant(name, record, now_ms)
@@ -160,7 +168,7 @@ class LockTable:
 
     def release(self, name: bytes, owner: bytes, token: int, now_ms: int) -> Result:
         """End what `owner` has of a lock: if it holds it with this token, or with token 0 whatever
-        it holds, or waits for.
+        it holds, or waits for. Token LEAVES_QUEUE: only if it waits for it.
         """
         self.expire(name, now_ms)
         record = self.locks.get(name)
@@ -168,8 +176,8 @@ class LockTable:
             return LOCK_NOT_HELD
         holder = record.holders.get(owner)
         if holder is not None and token in (0, holder.token):
-            self._end_holder(record, owner)
-        elif not token and owner in record.waiters:
+            self._end_holder(record, holder.owner)
+        elif token in (0, LEAVES_QUEUE) and owner in record.waiters:
             self._end_waiter(record, owner)
         else:
             return LOCK_NOT_HELD
@@ -262,13 +270,18 @@ class LockTable:
                 return
             for waiter in list(islice(record.waiters.values(), count)):
                 self._end_waiter(record, waiter.owner)
-                self.last_token += 1
-                ends_ms = now_ms + waiter.ttl_ms
-                granted = Holder(
-                    waiter.owner, self.last_token, waiter.shared, ends_ms, waiter.ttl_ms
-                )
-                self._hold(record, granted)
-                self._note_end(name, record, ends_ms)
+                owner, shared, ttl_ms, _ = waiter
+                self._let_in(name, record, owner, shared, ttl_ms, now_ms)
+
+    def _let_in(
+        self, name: bytes, record: LockRecord, owner: bytes, shared: int, ttl_ms: int, now_ms: int
+    ) -> int:
+        """Let somebody hold a lock. Answers the token."""
+        self.last_token = token = self.last_token + 1
+        ends_ms = now_ms + ttl_ms
+        self._hold(record, Holder(owner, token, shared, ends_ms, ttl_ms))
+        self._note_end(name, record, ends_ms)
+        return token
 
     def _hold(self, record: LockRecord, holder: Holder) -> None:
         record.holders[holder.owner] = holder
@@ -310,15 +323,11 @@ class LockTable:
 
     def images(self) -> tuple[LockImage, ...]:
         """The whole table as plain values, in its order."""
-        return tuple(
-            [
-                (
-                    *(name, record.kind, record.limit),
-                    *(tuple(record.holders.values()), tuple(record.waiters.values())),
-                )
-                for name, record in self.locks.items()
-            ]
-        )
+        images: list[LockImage] = []
+        for name, record in self.locks.items():
+            holders, waiters = tuple(record.holders.values()), tuple(record.waiters.values())
+            images.append((name, record.kind, record.limit, holders, waiters))
+        return tuple(images)
 
     def add(self, image: Any) -> None:
         """Take in a lock of a snapshot, behind those that are there. `last_token` is known before.

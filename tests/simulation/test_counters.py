@@ -145,6 +145,47 @@ def test_each_command_counts_once() -> None:
     Stage().run(scenario)
 
 
+@raises(
+    *("locks_acquired", "locks_released", "lock_waits_over", "lock_leases_ended"),
+    "fences_refused",
+)
+def test_locks_and_fences() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        wire = await stage.connect(leader)
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        acquire = b"cluster lock acquire %b %%b 60000 %%d\r\n" % key
+        release = b"cluster lock release %b %%b\r\n" % key
+        for request, expected in (
+            (acquire % (b"a", 0), {"locks_acquired": 1}),
+            (acquire % (b"b", 0), {}),
+            (acquire % (b"b", 300), {"lock_waits_over": 1, "lease_reads": 1}),
+            (b"cluster lock renew %b a 1 60000\r\n" % key, {}),
+            (release % b"a", {"locks_released": 1}),
+            (release % b"a", {}),
+            (acquire % (b"b", 300), {"locks_acquired": 1}),
+        ):
+            watch = Watch(*stage.up())
+            await wire.ask(request)
+            watch.check(cmd_other=1, proposals=1, **expected)
+        watch = Watch(*stage.up())
+        await wire.ask(b"cluster lock show %b\r\n" % key, b"END\r\n")
+        watch.check(cmd_other=1, lease_reads=1)
+        await wire.ask(b"cluster lock renew %b b 2 100\r\n" % key)
+        watch = Watch(*stage.up())
+        await stage.until("it is over", lambda: "lock_leases_ended" in watch.grown())
+        watch.check(lock_leases_ended=1, proposals=1)
+        fenced = b"cluster fence lock %%d\r\nincr %b 1\r\n" % key
+        watch = Watch(*stage.up())
+        assert await wire.ask(fenced % 8) == b"6\r\n"
+        watch.check(proposals=1, incr_hits=1)
+        watch = Watch(*stage.up())
+        assert (await wire.ask(fenced % 7)).startswith(b"CLIENT_ERROR stale fence")
+        watch.check(proposals=1, fences_refused=1)
+
+    Stage().run(scenario)
+
+
 @raises("cas_hits", "store_too_large", "cmd_flush", "bytes_read", "bytes_written")
 def test_commands_of_more_than_one_step() -> None:
     async def scenario(stage: Stage) -> None:

@@ -32,6 +32,7 @@ from quorumcache.node.store.commands import (
     OP_TOUCH,
 )
 from quorumcache.node.store.effects import EFFECTS
+from quorumcache.node.store.fences import FENCED_LOCKS_MAX, FLOORS, GUARDED_KEYS_MAX
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.store.lock_effects import (
     lock_acquire,
@@ -39,6 +40,14 @@ from quorumcache.node.store.lock_effects import (
     lock_release,
     lock_renew,
 )
+from quorumcache.node.store.lock_records import (
+    HOLDERS_MAX,
+    OWNER_BYTES_MAX,
+    TTL_MAX_MS,
+    TTL_MIN_MS,
+    WAITERS_MAX,
+)
+from quorumcache.node.store.locks import LEASES_MAX, LOCKS_MAX, QUEUE_LEASE_MS
 from quorumcache.node.store.results import (
     DELETED,
     FENCE_OTHER_LOCK,
@@ -338,6 +347,29 @@ def test_a_snapshot_that_breaks_a_rule_is_refused(field: str) -> None:
     with pytest.raises(SnapshotInvalid):
         other.restore(b"".join(store.encode_view(store.view())))
     assert other.digest() == before
+
+
+def test_what_a_fixed_log_leaves() -> None:
+    """All bounds of locks and fences. A change here is a new version of batches."""
+    leases = (LOCKS_MAX, LEASES_MAX, HOLDERS_MAX, WAITERS_MAX, QUEUE_LEASE_MS)
+    assert leases == (1 << 14, 1 << 16, 1 << 10, 1 << 10, 10_000)
+    assert (OWNER_BYTES_MAX, TTL_MIN_MS, TTL_MAX_MS) == (100, 100, 86_400_000)
+    assert (FENCED_LOCKS_MAX, GUARDED_KEYS_MAX, FLOORS) == (1 << 14, 1 << 16, 1 << 12)
+    store = ShardStore()
+    for kind, limit in ((0, 0), (1, 0), (2, 3), (4, 5)):
+        name = b"lock-%d" % kind
+        for number in range(20):
+            owner = b"owner-%d" % number
+            args = (name, owner, 50 * number, kind, limit, number & 1)
+            run(store, (0, 0, 0, OP_LOCK_ACQUIRE, *args), NOW_MS + 10 * number)
+        run(store, (0, 0, 0, OP_LOCK_RELEASE, name, b"owner-1", 0), NOW_MS + 200)
+    commands = [
+        fenced(number % 7 + 1, OP_DELETE, lock=b"%d" % number, key=b"k%d" % (number * 5))
+        for number in range(FENCED_LOCKS_MAX + 300)
+    ]
+    store.apply(999, NOW_MS + 300, commands)
+    assert len(store.fences.floors) > 200
+    assert store.digest().hex()[:16] == "8bcd7cee85f3f553"
 
 
 def test_every_fenced_command_is_one_of_a_single_key() -> None:

@@ -17,7 +17,13 @@ from quorumcache.node.store.lock_records import (
     Holder,
     Waiter,
 )
-from quorumcache.node.store.locks import LEASES_MAX, LOCKS_MAX, QUEUE_LEASE_MS, LockTable
+from quorumcache.node.store.locks import (
+    LEASES_MAX,
+    LEAVES_QUEUE,
+    LOCKS_MAX,
+    QUEUE_LEASE_MS,
+    LockTable,
+)
 from quorumcache.node.store.results import (
     LOCK_BUSY,
     LOCK_KIND,
@@ -148,6 +154,16 @@ def test_a_release_is_of_the_holder_with_its_token() -> None:
     acquire(table, b"a")
     assert table.release(NAME, b"a", 0, 1000 + TTL_MS) == LOCK_NOT_HELD, "after its end"
     assert (len(table), table.holders, table.waiters) == (0, 0, 0)
+
+
+def test_a_client_that_is_gone_leaves_the_queue_and_keeps_what_it_holds() -> None:
+    table = LockTable()
+    acquire(table, b"a")
+    acquire(table, b"b")
+    assert table.release(NAME, b"a", LEAVES_QUEUE, 1000) == LOCK_NOT_HELD
+    assert table.holder(NAME, b"a", 1000) == 1
+    assert table.release(NAME, b"b", LEAVES_QUEUE, 1000) == LOCK_RELEASED
+    assert (table.holders, table.waiters) == (1, 0)
 
 
 def test_a_waiter_leaves_with_token_0_only() -> None:
