@@ -9,8 +9,8 @@ then nobody can tell which value is the right one. Nothing of it is visible half
    its connection wait behind it (`order.py`). One of another node waits by its item.
  - While a prepare is on its way through the log here, its keys count as held for new writes.
    Otherwise those would stand behind it in the log, and `apply` would not execute them (HELD).
- - Who waits goes before new transactions: a prepare of its key is refused with a conflict. So a
-   stream of transactions starves nobody.
+ - A write that waits goes before new transactions, and a read that has waited for a while: a
+   prepare of its key is refused with a conflict. So a stream of transactions starves nobody.
 
 What waits is bounded in number, and by its own deadline: an operation of this node's by the
 coordinator's (`deadlines.py`), one of another node's by `PARK_NS`, after which it is refused as
@@ -36,7 +36,7 @@ from quorumcache.node.store.commands import (
     TXN_ID,
 )
 from quorumcache.node.store.results import TXN_CONFLICT, TXN_PREPARED
-from quorumcache.node.store.store import shard_store
+from quorumcache.node.store.store import HELD_KEY, shard_store
 from quorumcache.node.store.transaction_effects import flush_overdue
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ PARKED_MAX: Final = 16_384
 
 PARK_NS: Final = 800_000_000
 """How long an operation of another node waits: less than after what that node repeats it."""
+
+READ_NS: Final = 100_000_000
+"""A read that has waited for so long goes before new transactions, as a write always does. Others
+do not, or each read of a key that many transactions change would make one of them fail."""
 
 TOO_MANY_WAIT: Final = "too many operations wait for transactions; retry more slowly"
 
@@ -99,9 +103,9 @@ class HoldWaits:
     def concern(self, group: ReplicaGroup, op: int) -> bool:
         """Whether a command of this op has to be shown to `take`."""
         return (
-            op in (OP_TXN_PREPARE, OP_TXN_RESOLVE)
-            or group in self._pending
-            or bool(shard_store(group.machine).holds)
+            bool(shard_store(group.machine).holds)
+            or bool(self._pending)
+            or op in (OP_TXN_PREPARE, OP_TXN_RESOLVE)
         )
 
     def take(
@@ -139,14 +143,25 @@ class HoldWaits:
             and not retry
             and command[TXN_ID] not in shard_store(group.machine).transactions.prepared
         ):
-            barred = keys if WHOLE_SHARD in waiting else [key for key in keys if key in waiting]
-            if barred:
-                waiter.on_result((TXN_CONFLICT, barred[0]))
+            barred = self._barred(waiting, keys)
+            if barred is not None:
+                waiter.on_result((TXN_CONFLICT, barred))
                 return None
         pending = self._pending.setdefault(group, {})
         for key in keys:
             pending[key] = pending.get(key, 0) + 1
         return _Preparing(self, group, keys, waiter)
+
+    def _barred(self, waiting: dict[bytes, list[_Parked]], keys: tuple[bytes, ...]) -> bytes | None:
+        """The first key that no other transaction may hold now, since somebody waits for it."""
+        if WHOLE_SHARD in waiting:
+            return keys[0]
+        long_ago_ns = self._clock.monotonic_ns() - READ_NS
+        for key in keys:
+            for parked in waiting.get(key, ()):
+                if parked.command is not None or parked.since_ns <= long_ago_ns:
+                    return key
+        return None
 
     def park_read(self, group: ReplicaGroup, key: bytes, waiter: ReadWaiter) -> None:
         """A look-up has met a hold. `waiter` is told once it may be made again."""
@@ -211,15 +226,18 @@ class HoldWaits:
         self, group: ReplicaGroup, by_key: dict[bytes, list[_Parked]], key: bytes
     ) -> None:
         store = shard_store(group.machine)
-        if key in store.holds:
-            return
         is_held = self._is_held(group, key)
-        waiting = by_key.pop(key)
-        # Reads do not wait for what is on its way through the log.
-        staying = [parked for parked in waiting if is_held and parked.command is not None]
+        # Reads do not wait for what is on its way through the log, nor for those who only check.
+        is_in_doubt = is_held and store.lookup(key, group.now_ms()) is HELD_KEY
+        going: list[_Parked] = []
+        staying: list[_Parked] = []
+        for parked in by_key[key]:
+            stays = is_in_doubt if parked.command is None else is_held
+            (staying if stays else going).append(parked)
         if staying:
             by_key[key] = staying
-        going = [parked for parked in waiting if not (is_held and parked.command is not None)]
+        else:
+            del by_key[key]
         self.count -= len(going)
         for parked in going:
             self._go_on(group, parked)

@@ -8,7 +8,7 @@ import pytest
 
 from quorumcache.node.operations import hold_waits
 from quorumcache.node.operations.failure import HELD_WHY, Failure
-from quorumcache.node.operations.hold_waits import PARK_NS, TOO_MANY_WAIT
+from quorumcache.node.operations.hold_waits import PARK_NS, READ_NS, TOO_MANY_WAIT
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
@@ -344,6 +344,36 @@ def test_who_waits_goes_before_new_transactions(world: Leading) -> None:
     world.group.commit()
     # The same transaction, sent again, is prepared already.
     assert world.prepare(checks=(b"k",)) == []
+
+
+def test_a_read_goes_before_new_transactions_once_it_has_waited_for_a_while(world: Leading) -> None:
+    world.hold(b"k")
+    world.read(b"k")
+    world.step(OP_TXN_RESOLVE, TXN, DEADLINE_MS, 1)
+    assert world.prepare(b"k", txn=OTHER) == [], "one behind the other in the log"
+    world.group.commit()
+    assert world.outcomes == [], "it is held again"
+    world.pass_ms(READ_NS // 1_000_000)
+    world.step(OP_TXN_RESOLVE, OTHER, DEADLINE_MS, 1)
+    assert world.prepare(b"k", txn=bytes([2] * 16)) == [(TXN_CONFLICT, b"k")]
+    world.group.commit()
+    assert len(world.outcomes) == 1
+
+
+def test_a_read_does_not_wait_for_those_who_only_check(world: Leading) -> None:
+    world.set(b"k")
+    world.group.commit()
+    world.hold(b"k")
+    world.outcomes.clear()
+    world.read(b"k")
+    world.set(b"k")
+    world.step(OP_TXN_RESOLVE, TXN, DEADLINE_MS, 0)
+    args = (OTHER, 9, DEADLINE_MS, ((b"k", -1),), ())
+    command = (0, 0, 0, OP_TXN_PREPARE, b"", *args)
+    world.forwarded((FORWARD_WRITE, 7, GROUP, 1, True, command))
+    world.group.commit()
+    assert len(world.outcomes) == 1
+    assert world.waits.count == 1, "the write does"
 
 
 def test_a_waiting_flush_goes_before_all_new_transactions_of_its_shard(world: Leading) -> None:
