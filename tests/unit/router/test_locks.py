@@ -404,8 +404,8 @@ def test_a_process_that_stood_still_knows_at_the_first_look() -> None:
         lost = lock.lost
         holding = lock._holding
         assert holding is not None
-        holding._timer.cancel()
-        holding._renewal.cancel()
+        holding._end.cancel()
+        holding._due.cancel()
         await asyncio.sleep(8.9)
         assert lock.is_held
         await asyncio.sleep(0.1)
