@@ -220,6 +220,20 @@ def test_two_locks_for_one_key_are_told() -> None:
     assert store.items[b"k"].endswith(b" 0 1\r\nv\r\n")
 
 
+def test_a_key_that_is_deleted_under_its_lock_may_get_another_one() -> None:
+    store = ShardStore()
+    run(store, fenced_set(5))
+    assert run(store, fenced(4, OP_DELETE)) == (FENCE_STALE, 5)
+    assert run(store, fenced(9, OP_DELETE, lock=b"other")) == FENCE_OTHER_LOCK
+    used = store.fences.memory_bytes
+    assert run(store, fenced(5, OP_DELETE)) == DELETED
+    assert store.fences.memory_bytes < used
+    assert run(store, fenced(5, OP_DELETE)) == NOT_FOUND
+    assert run(store, fenced_set(9, lock=b"other")) == STORED
+    assert run(store, fenced_set(4)) == (FENCE_STALE, 5), "its old holders stay shut out"
+    assert run(store, fenced_set(5)) == FENCE_OTHER_LOCK
+
+
 def test_a_flush_leaves_locks_and_fences_alone() -> None:
     store = ShardStore()
     run(store, acquire(b"a"))
@@ -297,7 +311,7 @@ def test_digests_tell_locks_and_fences_apart() -> None:
         (0, 0, 0, OP_LOCK_RELEASE, NAME, b"a", 1),
         fenced(5, OP_DELETE),
         fenced(6, OP_DELETE),
-        fenced(6, OP_DELETE, key=b"j"),
+        fenced(6, OP_INCR, 1, key=b"j"),
     ):
         run(store, command)
         digests.add(store.digest())
@@ -364,7 +378,7 @@ def test_what_a_fixed_log_leaves() -> None:
             run(store, (0, 0, 0, OP_LOCK_ACQUIRE, *args), NOW_MS + 10 * number)
         run(store, (0, 0, 0, OP_LOCK_RELEASE, name, b"owner-1", 0), NOW_MS + 200)
     commands = [
-        fenced(number % 7 + 1, OP_DELETE, lock=b"%d" % number, key=b"k%d" % (number * 5))
+        fenced(number % 7 + 1, OP_INCR, 1, lock=b"%d" % number, key=b"k%d" % (number * 5))
         for number in range(FENCED_LOCKS_MAX + 300)
     ]
     store.apply(999, NOW_MS + 300, commands)
