@@ -25,6 +25,8 @@ from quorumcache.node.housekeeping.fitness import LOOK_MS, Fitness
 from quorumcache.node.housekeeping.hot_keys import LOOK_MS as HOT_KEYS_LOOK_MS
 from quorumcache.node.housekeeping.hot_keys import HotKeysTeller
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
+from quorumcache.node.housekeeping.leases import LOOK_MS as LEASES_LOOK_MS
+from quorumcache.node.housekeeping.leases import Leases
 from quorumcache.node.housekeeping.memory_round import ROUND_MS, MemoryRound
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.peers.items import FOUNDED, MAP_EPOCH
@@ -85,6 +87,7 @@ class Member:
         )
         self.memory = MemoryRound(host, basics.memory, basics.network, basics.clock)
         self._hot_keys = HotKeysTeller(host, basics.network, basics.clock)
+        self._leases = Leases(host, basics.counters, coordinator.serving.lock_waits.wake)
         self.disk_keeper: DiskKeeper | None = None
         """None where nothing is kept."""
         if durable.disk is not None and durable.plan is not None:
@@ -258,6 +261,7 @@ class Member:
         rounds.in_sweeps(self.memory.tidy)
         rounds.in_sweeps(self._hot_keys.look, every_ms=HOT_KEYS_LOOK_MS, on_bug=self.office.bug)
         rounds.in_sweeps(self.memory.decide, every_ms=ROUND_MS)
+        rounds.in_sweeps(self._leases.look, every_ms=LEASES_LOOK_MS)
         rounds.in_sweeps(office.addresses.tell, every_ms=TELL_MS, on_bug=office.bug)
         if self._durable.peer_starts is not None:
             rounds.in_sweeps(self._durable.peer_starts.store_if_due)
@@ -286,6 +290,7 @@ class Member:
 
     def _forget_replica(self, group_id: int) -> None:
         self.housekeeper.forget(group_id)
+        self._leases.forget(group_id)
         self.memory.forget(group_id)
         self._starter.forget(group_id)
         if group_id == DIRECTORY_GROUP_ID:

@@ -120,6 +120,11 @@ class Observed:
         return self.server.context.is_dumping()
 
     @property
+    def lock_waits_kept(self) -> int:
+        """Waits for locks that this node keeps, as leader of their shards."""
+        return self.coordinator.serving.lock_waits.count
+
+    @property
     def disk_waiting_since_ns(self) -> int:
         """Since when the disk owes an answer to a write or a sync; 0 while it owes none."""
         keeper = self.member.disk_keeper if self.member is not None else None

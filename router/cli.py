@@ -2,7 +2,8 @@
 
 Exit codes: 0 ok; 1 miss, certainly not done, or (of `status`) something is wrong in the cluster;
 2 usage; 3 cannot reach the cluster; 4 the outcome of a write is unknown; 5 the output could not be
-written. Results go to standard output; everything else, one line each, to standard error.
+written; of `lock` those of the command that it runs. Results go to standard output; everything
+else, one line each, to standard error.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from random import Random
 from quorumcache.ring.streams import open_standard_streams, run_command
 from quorumcache.router import requests
 from quorumcache.router.client import AsyncClient
+from quorumcache.router.commands import locks
 from quorumcache.router.commands.basics import (
     CREDENTIALS_VARIABLE,
     DEFAULT_SEEDS,
@@ -33,7 +35,8 @@ from quorumcache.router.commands.basics import (
     say,
 )
 from quorumcache.router.commands.parser import make_parser
-from quorumcache.router.commands.words import take_value_out
+from quorumcache.router.commands.transaction import steps_of
+from quorumcache.router.commands.words import take_command_out, take_value_out
 from quorumcache.router.config import ClientConfig, is_credentials
 from quorumcache.router.errors import (
     ClusterUnreachable,
@@ -54,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     words, value = take_value_out(sys.argv[1:] if argv is None else argv)
+    words, to_run = take_command_out(words)
     options = make_parser().parse_args(words)
+    options.words = to_run
     if value is not None:
         options.value = value
     try:
@@ -80,9 +85,14 @@ async def run(options: argparse.Namespace, random: Random | None = None) -> int:
         requests.store(b"set", options.keys[0], options.value, options.flags, options.ttl)
     if options.command == "get":
         options.level = parse_level(options.read)
+    if options.command == "txn":
+        options.steps = steps_of(options.file)
+    if options.command == "lock":
+        locks.check(options)
     if options.command == "route" and not options.keys:
         options.keys = read_keys()
     timeout_s = getattr(options, "timeout", DEFAULT_TIMEOUT_S)
+    options.timeout_s = timeout_s
     options.deadline = asyncio.get_running_loop().time() + timeout_s
     timeout_ms = round(1000 * timeout_s)
     credentials = os.environ.get(CREDENTIALS_VARIABLE, "")

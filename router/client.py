@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from random import Random
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from quorumcache.ring import ClusterMap
-from quorumcache.router import admin, batches, requests
+from quorumcache.router import batches, requests
 from quorumcache.router.arguments import (
-    callable_of,
     exptime_of,
     flags_of,
     items_of,
@@ -21,15 +19,16 @@ from quorumcache.router.arguments import (
     shown,
     truth_of,
     unsigned_of,
-    words_of,
 )
+from quorumcache.router.cluster_calls import ClusterCalls
 from quorumcache.router.codec import key_bytes, keys_bytes
 from quorumcache.router.config import ClientConfig
 from quorumcache.router.dispatcher import ANY_NODE, Dispatcher
 from quorumcache.router.errors import InvalidArgument, PartialFailure, RouterError
+from quorumcache.router.fencing import FencingToken, fenced, fenced_level
 from quorumcache.router.levels import ReadLevel
-from quorumcache.router.overview import Overview, observe
-from quorumcache.router.routing import Route
+from quorumcache.router.lock_calls import LockCalls
+from quorumcache.router.transactions import TransactionCalls
 
 K = TypeVar("K", str, bytes)
 
@@ -54,7 +53,7 @@ class CasResult(Enum):
         return self is CasResult.STORED
 
 
-class AsyncClient:
+class AsyncClient(ClusterCalls, LockCalls, TransactionCalls):
     """Talks to every node of a cluster, and sends each key straight to the leader of its shard;
     reads below `Linearizable` go to its replicas in turn.
 
@@ -71,6 +70,9 @@ class AsyncClient:
 
     `exptime` is memcached's: 0 never, 1 to 2,592,000 seconds from now, above that a Unix time,
     negative at once.
+
+    `fence`: the token of a lock that is held. The shard does not execute the request once it has
+    seen a newer token of this lock: `StaleFence`.
     """
 
     def __init__(
@@ -89,7 +91,10 @@ class AsyncClient:
             raise InvalidArgument(f"config must be a ClientConfig, not {shown(config)}")
         if random is not None and not isinstance(random, Random):
             raise InvalidArgument(f"random must be a random.Random, not {shown(random)}")
-        self._engine = Dispatcher(seeds, config or ClientConfig(), random or Random())
+        random = random or Random()
+        engine = Dispatcher(seeds, config or ClientConfig(), random)
+        ClusterCalls.__init__(self, engine)
+        LockCalls.__init__(self, engine, random)
         self._read_level = self._engine.config.read_level
 
     async def __aenter__(self) -> Self:
@@ -115,85 +120,43 @@ class AsyncClient:
         return table.cluster_map
 
     async def close(self) -> None:
-        """Close all connections. Calls under way end as if their connection had broken."""
+        """Give locks back that are held, and close all connections. Calls under way end as if
+        their connection had broken."""
+        await self._locks.close()
         await self._engine.close()
 
-    @property
-    def cluster_map(self) -> ClusterMap | None:
-        """The newest map this client knows; None before it has connected."""
-        table = self._engine.table
-        return table.cluster_map if table else None
-
-    async def route(self, key: str | bytes, *, timeout_ms: int | None = None) -> Route:
-        """Shard, leader and replicas of a key, as this client believes; explains where it goes."""
-        sent = key_bytes(key)
-        return (await self._engine.start(self._engine.deadline(timeout_ms))).route(sent)
-
-    async def overview(
-        self, *, timeout_ms: int | None = None, measures_lag: bool = False
-    ) -> Overview:
-        """Ask every node what it sees: who is up, who leads which shard, what moves.
-
-        `measures_lag`: also how far replicas are behind, which is a longer answer.
-        """
-        truth_of("measures_lag", measures_lag)
-        deadline = self._engine.deadline(timeout_ms)
-        table = await self._engine.start(deadline)
-        return await observe(self._engine.pool, table, deadline, measures_lag)
-
-    async def refresh(self, *, timeout_ms: int | None = None) -> ClusterMap:
-        """Fetch the newest map now: a client asks for it by itself only when it meets a change.
-
-        Raises as `connect` does; the client goes on with the map it has.
-        """
-        deadline = self._engine.deadline(timeout_ms)
-        await self._engine.start(deadline)
-        keeper = self._engine.keeper
-        left = deadline - asyncio.get_running_loop().time()
-        await asyncio.wait((keeper.refresh_soon(urgent=True),), timeout=max(0.0, left))
-        if keeper.refresh_error is not None:
-            raise keeper.refresh_error
-        return (await self._engine.start(deadline)).cluster_map
-
-    async def change(
-        self, words: Sequence[str], secret_of: admin.SecretOf, *, timeout_ms: int | None = None
-    ) -> dict[str, Any]:
-        """Change the cluster: see `admin.py`. Once it was sent it is not repeated.
-
-        `words`: those of `cluster change`, such as ("drain", "c"). `secret_of`: gives the cluster's
-        secret; it is called with the path at which the asked node keeps it on this machine, or "".
-        """
-        words = words_of(words)
-        callable_of("secret_of", secret_of)
-        deadline = self._engine.deadline(timeout_ms)
-        table = await self._engine.start(deadline)
-        addresses = admin.addresses_of(table.cluster_map)
-        return await admin.change(self._engine.pool, addresses, words, secret_of, deadline)
-
-    async def moves(self, *, timeout_ms: int | None = None) -> dict[str, Any]:
-        """Nodes, settings and moves under way, as the first node that answers knows them."""
-        deadline = self._engine.deadline(timeout_ms)
-        table = await self._engine.start(deadline)
-        addresses = admin.addresses_of(table.cluster_map)
-        now = asyncio.get_running_loop().time
-        return await admin.moves(self._engine.pool, addresses, deadline, now)
-
     async def get(
-        self, key: str | bytes, *, level: ReadLevel | None = None, timeout_ms: int | None = None
+        self,
+        key: str | bytes,
+        *,
+        level: ReadLevel | None = None,
+        fence: FencingToken | None = None,
+        timeout_ms: int | None = None,
     ) -> bytes | None:
         """The value of `key`, or None. `level`: how old the answer may be; the configured one."""
         sent = key_bytes(key)
-        request = requests.get(sent, level_of(level, self._read_level))
+        level = level_of(level, self._read_level) if fence is None else fenced_level(level)
+        request = requests.get(sent, level)
+        if fence is not None:
+            request = fenced(request, fence)
         return await self._engine.call_key(sent, request, timeout_ms)
 
     async def gets(
-        self, key: str | bytes, *, level: ReadLevel | None = None, timeout_ms: int | None = None
+        self,
+        key: str | bytes,
+        *,
+        level: ReadLevel | None = None,
+        fence: FencingToken | None = None,
+        timeout_ms: int | None = None,
     ) -> Item | None:
         """Value, flags and `cas_unique` of `key`, or None. A `cas` with the unique of an old item
         ends in `EXISTS` and does no harm.
         """
         sent = key_bytes(key)
-        request = requests.gets(sent, level_of(level, self._read_level))
+        level = level_of(level, self._read_level) if fence is None else fenced_level(level)
+        request = requests.gets(sent, level)
+        if fence is not None:
+            request = fenced(request, fence)
         hit = await self._engine.call_key(sent, request, timeout_ms)
         return Item(hit.value, hit.flags, hit.cas_unique) if hit else None
 
@@ -235,10 +198,11 @@ class AsyncClient:
         *,
         exptime: int = 0,
         flags: int = 0,
+        fence: FencingToken | None = None,
         timeout_ms: int | None = None,
     ) -> None:
         """Store `value`. Raises `ValueTooLarge` over the item limit; the old value is then gone."""
-        await self._store(b"set", key, value, exptime, flags, timeout_ms)
+        await self._store(b"set", key, value, exptime, flags, fence, timeout_ms)
 
     async def set_many(
         self,
@@ -278,10 +242,11 @@ class AsyncClient:
         *,
         exptime: int = 0,
         flags: int = 0,
+        fence: FencingToken | None = None,
         timeout_ms: int | None = None,
     ) -> bool:
         """Store only if the key does not exist; False if it does."""
-        return await self._store(b"add", key, value, exptime, flags, timeout_ms) == b"STORED"
+        return await self._store(b"add", key, value, exptime, flags, fence, timeout_ms) == b"STORED"
 
     async def replace(
         self,
@@ -290,22 +255,36 @@ class AsyncClient:
         *,
         exptime: int = 0,
         flags: int = 0,
+        fence: FencingToken | None = None,
         timeout_ms: int | None = None,
     ) -> bool:
         """Store only if the key exists; False if it does not."""
-        return await self._store(b"replace", key, value, exptime, flags, timeout_ms) == b"STORED"
+        return (
+            await self._store(b"replace", key, value, exptime, flags, fence, timeout_ms)
+            == b"STORED"
+        )
 
     async def append(
-        self, key: str | bytes, value: bytes, *, timeout_ms: int | None = None
+        self,
+        key: str | bytes,
+        value: bytes,
+        *,
+        fence: FencingToken | None = None,
+        timeout_ms: int | None = None,
     ) -> bool:
         """Add bytes behind the value; False if the key does not exist or the result is too big."""
-        return await self._store(b"append", key, value, 0, 0, timeout_ms) == b"STORED"
+        return await self._store(b"append", key, value, 0, 0, fence, timeout_ms) == b"STORED"
 
     async def prepend(
-        self, key: str | bytes, value: bytes, *, timeout_ms: int | None = None
+        self,
+        key: str | bytes,
+        value: bytes,
+        *,
+        fence: FencingToken | None = None,
+        timeout_ms: int | None = None,
     ) -> bool:
         """Add bytes before the value; False if the key does not exist or the result is too big."""
-        return await self._store(b"prepend", key, value, 0, 0, timeout_ms) == b"STORED"
+        return await self._store(b"prepend", key, value, 0, 0, fence, timeout_ms) == b"STORED"
 
     async def cas(
         self,
@@ -315,42 +294,62 @@ class AsyncClient:
         *,
         exptime: int = 0,
         flags: int = 0,
+        fence: FencingToken | None = None,
         timeout_ms: int | None = None,
     ) -> CasResult:
         """Store only if the item is still the one whose `cas_unique` `gets` told."""
         unique = unsigned_of("cas_unique", cas_unique)
-        word = await self._store(b"cas", key, value, exptime, flags, timeout_ms, unique)
+        word = await self._store(b"cas", key, value, exptime, flags, fence, timeout_ms, unique)
         return _CAS_RESULTS[word]
 
-    async def delete(self, key: str | bytes, *, timeout_ms: int | None = None) -> bool:
+    async def delete(
+        self,
+        key: str | bytes,
+        *,
+        fence: FencingToken | None = None,
+        timeout_ms: int | None = None,
+    ) -> bool:
         """Remove the key; False if it did not exist."""
         sent = key_bytes(key)
-        return await self._engine.call_key(sent, requests.delete(sent), timeout_ms)
+        request = fenced(requests.delete(sent), fence)
+        return await self._engine.call_key(sent, request, timeout_ms)
 
     async def incr(
-        self, key: str | bytes, delta: int = 1, *, timeout_ms: int | None = None
+        self,
+        key: str | bytes,
+        delta: int = 1,
+        *,
+        fence: FencingToken | None = None,
+        timeout_ms: int | None = None,
     ) -> int | None:
         """Add to an unsigned 64-bit decimal, wrapping at 2**64: the new number, or None if the key
         does not exist. Raises `NotANumber`.
         """
-        sent = key_bytes(key)
-        return await self._engine.call_key(
-            sent, requests.arithmetic(b"incr", sent, delta), timeout_ms
-        )
+        return await self._arithmetic(b"incr", key, delta, fence, timeout_ms)
 
     async def decr(
-        self, key: str | bytes, delta: int = 1, *, timeout_ms: int | None = None
+        self,
+        key: str | bytes,
+        delta: int = 1,
+        *,
+        fence: FencingToken | None = None,
+        timeout_ms: int | None = None,
     ) -> int | None:
         """As `incr`, downwards; stops at 0."""
-        sent = key_bytes(key)
-        return await self._engine.call_key(
-            sent, requests.arithmetic(b"decr", sent, delta), timeout_ms
-        )
+        return await self._arithmetic(b"decr", key, delta, fence, timeout_ms)
 
-    async def touch(self, key: str | bytes, exptime: int, *, timeout_ms: int | None = None) -> bool:
+    async def touch(
+        self,
+        key: str | bytes,
+        exptime: int,
+        *,
+        fence: FencingToken | None = None,
+        timeout_ms: int | None = None,
+    ) -> bool:
         """Give the item a new expiry; False if it does not exist."""
         sent = key_bytes(key)
-        return await self._engine.call_key(sent, requests.touch(sent, exptime), timeout_ms)
+        request = fenced(requests.touch(sent, exptime), fence)
+        return await self._engine.call_key(sent, request, timeout_ms)
 
     async def flush_all(self, delay: int = 0, *, timeout_ms: int | None = None) -> None:
         """Make every item of the cluster disappear, now or after `delay` seconds; above 2,592,000
@@ -363,6 +362,18 @@ class AsyncClient:
         await self._engine.start(deadline)
         await self._engine.call(request, ANY_NODE, deadline)
 
+    async def _arithmetic(
+        self,
+        verb: bytes,
+        key: str | bytes,
+        delta: int,
+        fence: FencingToken | None,
+        timeout_ms: int | None,
+    ) -> int | None:
+        sent = key_bytes(key)
+        request = fenced(requests.arithmetic(verb, sent, delta), fence)
+        return await self._engine.call_key(sent, request, timeout_ms)
+
     async def _store(
         self,
         verb: bytes,
@@ -370,11 +381,12 @@ class AsyncClient:
         value: bytes,
         exptime: int,
         flags: int,
+        fence: FencingToken | None,
         timeout_ms: int | None,
         cas_unique: int | None = None,
     ) -> bytes:
         sent = key_bytes(key)
-        request = requests.store(verb, sent, value, flags, exptime, cas_unique)
+        request = fenced(requests.store(verb, sent, value, flags, exptime, cas_unique), fence)
         return await self._engine.call_key(sent, request, timeout_ms)
 
 

@@ -74,7 +74,8 @@ _ONE_LINE = frozenset(
     (
         *(b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND", b"DELETED", b"TOUCHED", b"OK"),
         *(b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR", b"MOVED", b"VERSION", b"SESSION"),
-        b"AUTH",
+        *(b"AUTH", b"LOCKED", b"WAITING", b"BUSY", b"NOT_HELD", b"RELEASED"),
+        *(b"TXN", b"COMMITTED", b"CONFLICT", b"ABORTED", b"TOO_LATE"),
     )
 )
 _WHOLE_LINES = frozenset(
@@ -82,7 +83,10 @@ _WHOLE_LINES = frozenset(
 )
 _ERRORS = (b"ERROR", b"CLIENT_ERROR ", b"SERVER_ERROR ", b"MOVED ")
 _DOCUMENTS = (b"CHANGE ", b"MOVES ")
-_LISTED = (b"LEADER ", b"NODE ", b"STAT ", b"HEALTH ", b"PROBLEM ", b"WARNING ")
+_LISTED = (
+    *(b"LEADER ", b"NODE ", b"STAT ", b"HEALTH ", b"PROBLEM ", b"WARNING "),
+    *(b"HOLDER ", b"WAITER "),
+)
 
 
 class ReplyParser:
@@ -366,6 +370,11 @@ def encode_flush_all(delay: int) -> bytes:
 def encode_once(session: int, sequence: int, floor: int) -> bytes:
     """The line that gives the command after it its identity; it has no reply of its own."""
     return b"cluster once %d %d %d\r\n" % (session, sequence, floor)
+
+
+def encode_fence(lock: bytes, number: int) -> bytes:
+    """The line that puts the command after it behind a fence; it has no reply of its own."""
+    return b"cluster fence %b %d\r\n" % (lock, number)
 
 
 def encode_cluster(*words: str) -> bytes:

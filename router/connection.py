@@ -81,6 +81,7 @@ class Connection(asyncio.Protocol):
         "closed",
         "is_usable",
         "knows_sessions",
+        "knows_transactions",
         "lost_why",
     )
 
@@ -94,6 +95,7 @@ class Connection(asyncio.Protocol):
         self.address = address
         self.is_usable = True  # False for ever once broken, silent for too long, or retired
         self.knows_sessions = False  # whether the node takes numbered writes; the pool asks it
+        self.knows_transactions = False  # the same for transactions
         self.lost_why = ""  # why the connection ended
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop

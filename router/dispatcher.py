@@ -32,14 +32,12 @@ from quorumcache.router.config import ClientConfig, seed_addresses
 from quorumcache.router.errors import (
     ClientClosed,
     Moved,
-    NotANumber,
     NotDone,
     OutcomeUnknown,
-    OutOfMemory,
+    Refused,
     RouterError,
     SessionForgotten,
     SessionGone,
-    ValueTooLarge,
     WrongCluster,
     WrongEventLoop,
 )
@@ -48,9 +46,11 @@ from quorumcache.router.levels import Linearizable, ReadLevel
 from quorumcache.router.map_keeper import MapKeeper
 from quorumcache.router.pool import Pool
 from quorumcache.router.requests import Request, open_session
-from quorumcache.router.retry import Effect, may_retry
+from quorumcache.router.retry import RESULTS, Effect, may_retry
 from quorumcache.router.routing import RoutingTable
 from quorumcache.router.sessions import ClientSessions, ClientWrite
+from quorumcache.router.transaction_requests import TransactionRequest
+from quorumcache.router.wait_pool import WaitPool
 
 T = TypeVar("T")
 
@@ -59,9 +59,6 @@ _READ, _WRITE = Effect.READ, Effect.WRITE
 
 ANY_NODE = -1
 """In place of a shard: a request that every node can answer."""
-
-RESULTS = (ValueTooLarge, NotANumber, OutOfMemory)
-"""Refusals that are a write's first result, also when they answer a repetition."""
 
 
 class Dispatcher:
@@ -73,6 +70,7 @@ class Dispatcher:
         self._random = random
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: Pool | None = None
+        self._wait_pool: WaitPool | None = None  # opened by the first request that waits
         self._keeper: MapKeeper | None = None
         self._sessions = ClientSessions(self._open_session)
         self._is_closed = False
@@ -80,7 +78,7 @@ class Dispatcher:
         # After a fork: what belongs to the parent process. It is kept, since the end of such
         # objects would disturb the parent's event loop.
         self._inherited: list[
-            tuple[asyncio.AbstractEventLoop, Pool, MapKeeper, ClientSessions]
+            tuple[asyncio.AbstractEventLoop, Pool, WaitPool | None, MapKeeper, ClientSessions]
         ] = []
         self._table: RoutingTable | None = None  # to start from, after a fork
         watch(self)
@@ -91,6 +89,15 @@ class Dispatcher:
         if self._pool is None or self._is_closed:
             raise ClientClosed("the client is closed")
         return self._pool
+
+    @property
+    def _waiting(self) -> WaitPool:
+        """The connections of requests whose answers nodes keep back."""
+        if self._wait_pool is None:
+            loop, _ = self._loop, self.pool
+            assert loop is not None
+            self._wait_pool = WaitPool(loop, self.config, self._random)
+        return self._wait_pool
 
     @property
     def keeper(self) -> MapKeeper:
@@ -140,14 +147,16 @@ class Dispatcher:
 
     def forked(self) -> None:
         """This is the child process now: leave sockets and sessions to the parent, start anew."""
-        loop, pool, keeper = self._loop, self._pool, self._keeper
+        loop, pool, waiting, keeper = self._loop, self._pool, self._wait_pool, self._keeper
         if loop is None or pool is None or keeper is None:
             return
-        self._inherited.append((loop, pool, keeper, self._sessions))
+        self._inherited.append((loop, pool, waiting, keeper, self._sessions))
         self._table = keeper.table
-        self._loop = self._pool = self._keeper = None
+        self._loop = self._pool = self._wait_pool = self._keeper = None
         self._sessions = ClientSessions(self._open_session)
         pool.disown()
+        if waiting is not None:
+            waiting.disown()
 
     async def start(self, deadline: float, once: bool = False) -> RoutingTable:
         """The routing table; fetched from the seeds at the first call.
@@ -205,8 +214,9 @@ class Dispatcher:
         await self._sessions.close()
         if self._keeper is not None:
             await self._keeper.close()
-        if self._pool is not None:
-            await self._pool.close()
+        for pool in (self._pool, self._wait_pool):
+            if pool is not None:
+                await pool.close()
 
     def write(self, request: Request[T], shard: int) -> ClientWrite[T] | None:
         """What numbers a request, if it is one that can have a number."""
@@ -256,7 +266,8 @@ class Dispatcher:
         attempts: Attempts | None,
         write: ClientWrite[Any] | None,
     ) -> T:
-        pool, keeper = self.pool, self.keeper
+        keeper = self.keeper
+        pool = self._waiting if request.wait_ms else self.pool
         sent = request
         while True:
             address = ""
@@ -264,7 +275,9 @@ class Dispatcher:
                 table = keeper.table or await keeper.start(deadline)
                 address = self.target(table, shard, attempts, request)
                 connection = pool.ready(address) or await pool.acquire(address, deadline)
-                if write is not None:
+                if isinstance(request, TransactionRequest) and not connection.knows_transactions:
+                    raise Refused(f"{address}: a node of an older version, without transactions")
+                if write is not None and write.needs_session:
                     if connection.knows_sessions and not write.is_numbered and not write.number():
                         await self._sessions.wait(shard, deadline)
                         continue  # Much may have changed meanwhile.
@@ -392,7 +405,7 @@ class Dispatcher:
         if request.effect is _READ:
             first_ms = self.config.read_attempt_ms
         elif write is not None and write.is_numbered:
-            first_ms = self.config.write_attempt_ms
+            first_ms = self.config.write_attempt_ms + request.wait_ms
         else:
             return deadline
         assert self._loop is not None

@@ -11,15 +11,20 @@ The two branches a caller of a write tells apart are `NotDone` (certainly not ex
 
     RouterError
       InvalidRequest        the caller's fault, nothing was sent: InvalidKey, InvalidArgument,
-                            WrongEventLoop
+                            WrongEventLoop, LockInUse, TransactionEnded, NestedTransaction
       ClientClosed
       NotDone               certainly not executed
         Moved, ConnectFailed, NotSent, NodeBusy, ClusterUnreachable, NotACluster, WrongCluster,
-        SessionForgotten
-        Refused             a node understood and said no: ValueTooLarge, NotANumber, OutOfMemory
+        SessionForgotten, TransactionTooLong
+        Refused             a node understood and said no: ValueTooLarge, NotANumber, OutOfMemory,
+                            StaleFence, FenceOfAnotherLock, LockOfAnotherKind, TransactionTooLarge
+        LockTimeout         others held the lock for as long as the call would wait
+        LockNotHeld         a release of what is not held, or not any more
+        Conflict, ConditionFailed   of a transaction: nothing of it was done
         DeadlineExceeded    tried until the deadline, without success
       OutcomeUnknown        a write that may have happened: ConnectionLost, ReplyTimeout, BadReply,
                             SessionGone
+      LockLost              the lock ended before the work under it did
       PartialFailure        a call for many keys: the errors by key
 """
 
@@ -59,6 +64,11 @@ class InvalidArgument(InvalidRequest):
 class WrongEventLoop(InvalidRequest):
     """A client serves the event loop that used it first, in the process that used it first. After
     a fork it serves a new loop of the child as well."""
+
+
+class LockInUse(InvalidRequest):
+    """A lock object holds its lock, or is about to: it is not reentrant, and is held once at a
+    time. Another task that wants the lock uses an object of its own."""
 
 
 class ClientClosed(RouterError):
@@ -166,16 +176,98 @@ class OutOfMemory(Refused):
     value."""
 
 
+class StaleFence(Refused):
+    """A newer holder of the lock has been at this shard: the lock of this token has ended, and what
+    was to be done under it was not done. `newest`: the highest token that the shard has seen of
+    this lock."""
+
+    def __init__(self, message: str, newest: int = 0) -> None:
+        super().__init__(message)
+        self.newest = newest
+
+
+class FenceOfAnotherLock(Refused):
+    """The key is guarded by another lock than the one whose token came with the request."""
+
+
+class LockOfAnotherKind(Refused):
+    """The name is in use as another kind of lock, or with another number of permits or parties."""
+
+
 class SessionForgotten(NotDone):
     """The shard does not know this client's session, or the number of this write, any more, and did
     not execute the write this time. The client opens another session and goes on, unless an earlier
     attempt is in doubt: then the call ends in `SessionGone`."""
 
 
+class Conflict(NotDone):
+    """Nothing of the transaction was done, nor will be: somebody else changed what it had read, or
+    is changing it now. Run as a whole once more it may succeed; `transact` does so by itself.
+
+    `key`: where they met; None if it was given up by the cluster without one.
+    """
+
+    retriable = False
+
+    def __init__(self, key: bytes | None) -> None:
+        at = "" if key is None else f" of {key.decode('utf-8', 'backslashreplace')}"
+        super().__init__(f"another write{at} came between: nothing of the transaction was done")
+        self.key = key
+
+
+class ConditionFailed(NotDone):
+    """What the transaction requires of `key` does not hold. `transact` does not repeat it."""
+
+    retriable = False
+
+    def __init__(self, key: bytes, why: str) -> None:
+        super().__init__(f"{key.decode('utf-8', 'backslashreplace')} {why}")
+        self.key = key
+
+
+class TransactionTooLarge(Refused):
+    """Too many keys, too many bytes, or a value that is too large to be part of a transaction.
+    Nothing of it was done."""
+
+
+class TransactionTooLong(NotDone):
+    """The transaction took longer than its `limit_ms`. Nothing of it was done."""
+
+    retriable = False
+
+
+class TransactionEnded(InvalidRequest):
+    """The transaction is used after its end, or before its begin."""
+
+
+class NestedTransaction(InvalidRequest):
+    """A transaction begins inside of another one of the same client. They could not be one: what
+    the inner one changes would stay when the outer one is given up."""
+
+
 class DeadlineExceeded(NotDone):
     """The deadline passed, and no attempt was executed. `__cause__` is the last failure."""
 
     retriable = False
+
+
+class LockTimeout(NotDone):
+    """Others held the lock for as long as the call was willing to wait. The place in the queue was
+    given up."""
+
+    retriable = False
+
+
+class LockNotHeld(NotDone):
+    """The lock is not held by whom it was to be released for: it was released before, it is
+    another object's, or its time was over."""
+
+    retriable = False
+
+
+class LockLost(RouterError):
+    """The lock ended before the work under it did: it could not be renewed in time. Another may
+    hold it by now. What was done with its token as fence was done in time, or was refused."""
 
 
 class OutcomeUnknown(RouterError):

@@ -37,6 +37,7 @@ from quorumcache.router.errors import (
 )
 from quorumcache.router.requests import knows_sessions, redirect_on, store
 from quorumcache.router.retry import Backoff
+from quorumcache.router.transaction_requests import knows_transactions
 
 UNAUTHENTICATED = "unauthenticated"
 """How a node's answer ends that wants a password first."""
@@ -66,7 +67,7 @@ def choose(loads: Sequence[int], is_opening: bool, count_max: int, load_high: in
     return Choice(index, wants_more and not is_opening)
 
 
-class _Peer:
+class Peer:
     """What the pool knows of one address."""
 
     __slots__ = ("address", "backoff", "error", "open", "opening", "retry_at")
@@ -89,7 +90,7 @@ class Pool:
         self._loop = loop
         self._config = config
         self._random = random
-        self._peers: dict[str, _Peer] = {}
+        self._peers: dict[str, Peer] = {}
         self._all: list[Connection] = []  # open ones and those that still owe replies
         self._is_closed = False
         self._names = Names(loop)
@@ -110,6 +111,16 @@ class Pool:
         peer = self._peers.get(address)
         return peer is not None and bool(peer.open)
 
+    def opened(self, address: str) -> Sequence[Connection]:
+        """The connections to this address that are open now."""
+        peer = self._peers.get(address)
+        return peer.open if peer is not None else ()
+
+    def trouble(self, address: str) -> NotDone | None:
+        """Why the last attempt to connect to this address failed; None after a success."""
+        peer = self._peers.get(address)
+        return peer.error if peer is not None else None
+
     def is_at_hand(self, address: str) -> bool:
         """Whether a connection to this address is open now. If not, one is opened in the background
         unless that has failed just now: for callers that can do without it now, and would use it
@@ -117,7 +128,7 @@ class Pool:
         """
         if self._is_closed:
             return False
-        peer = self._peers.setdefault(address, _Peer(address))
+        peer = self._peers.setdefault(address, Peer(address))
         if peer.open:
             return True
         if peer.opening is None and (peer.error is None or self._loop.time() >= peer.retry_at):
@@ -128,7 +139,7 @@ class Pool:
         """A usable connection, opened if need be. `NotDone` errors tell why there is none."""
         if self._is_closed:
             raise ClientClosed("the client is closed")
-        peer = self._peers.setdefault(address, _Peer(address))
+        peer = self._peers.setdefault(address, Peer(address))
         connection = self._pick(peer)
         if connection is not None:
             return connection
@@ -187,7 +198,7 @@ class Pool:
             connection.disown(harmless)
         os.close(harmless)
 
-    def _pick(self, peer: _Peer) -> Connection | None:
+    def _pick(self, peer: Peer) -> Connection | None:
         loads = [connection.load for connection in peer.open]
         limit = self._config.connections_per_node
         index, open_another = choose(loads, peer.opening is not None, limit, self._load_high)
@@ -197,10 +208,10 @@ class Pool:
             self._start_opening(peer)
         return peer.open[index]
 
-    def _start_opening(self, peer: _Peer) -> None:
+    def _start_opening(self, peer: Peer) -> None:
         peer.opening = self._loop.create_task(self._open(peer))
 
-    async def _open(self, peer: _Peer) -> None:
+    async def _open(self, peer: Peer) -> None:
         """One attempt to connect; the result is in `peer.open` or in `peer.error`."""
         try:
             connection = await self._connect(peer.address)
@@ -222,7 +233,7 @@ class Pool:
 
     async def _connect(self, address: str) -> Connection:
         """Dial and say `cluster redirect on`: nothing else is sent to a stranger. Then ask whether
-        the node knows sessions."""
+        the node knows sessions and transactions."""
         config = self._config
         deadline = self._loop.time() + config.connect_timeout_ms / 1000
         connection = Connection(address, self._loop, config, self._drop)
@@ -238,8 +249,12 @@ class Pool:
                 self._all.append(connection)
                 connection.closed.add_done_callback(lambda _: self._all.remove(connection))
                 await self._introduce(connection, deadline)
+                asked = [connection.submit(knows_transactions(), deadline)]
                 if config.sessions:
-                    connection.knows_sessions = await connection.submit(knows_sessions(), deadline)
+                    asked.append(connection.submit(knows_sessions(), deadline))
+                known = await asyncio.gather(*asked)
+                connection.knows_transactions = known[0]
+                connection.knows_sessions = config.sessions and known[1]
         except TimeoutError:
             connection.abort("connecting took too long")
             why = f"no answer within {config.connect_timeout_ms} ms"

@@ -9,25 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from quorumcache.ring import ClusterMap, MapError
 from quorumcache.ring.map_form import FORM_MAX
 from quorumcache.router import codec
 from quorumcache.router.codec import Document, Line, Listing, MapReply, Reply, Value, Values
-from quorumcache.router.errors import (
-    BadReply,
-    Moved,
-    NodeBusy,
-    NotANumber,
-    NotDone,
-    OutcomeUnknown,
-    OutOfMemory,
-    Refused,
-    SessionForgotten,
-    SessionGone,
-    ValueTooLarge,
-)
+from quorumcache.router.error_lines import text_of, unexpected
+from quorumcache.router.errors import BadReply, Refused
 from quorumcache.router.levels import LINEARIZABLE, Linearizable, ReadLevel
 from quorumcache.router.retry import Effect
 
@@ -36,17 +25,14 @@ _READ = Effect.READ
 
 T_co = TypeVar("T_co", covariant=True)
 
-_NOT_DONE = b"SERVER_ERROR not done"
-_UNKNOWN = b"SERVER_ERROR outcome unknown"
-_SESSION = (b"SERVER_ERROR session gone: ", b"SERVER_ERROR stale sequence: ")
-_TOO_MANY = b"ERROR Too many open connections"
-_NON_NUMERIC = b"cannot increment or decrement non-numeric value"
-
 
 class Request(Generic[T_co]):
     """Bytes to send, and how to read the reply."""
 
     __slots__ = ("any_replica", "data", "decode", "effect", "level")
+
+    wait_ms = 0
+    """How long the node may keep the answer back. Not 0: it goes on a connection of its own."""
 
     def __init__(
         self,
@@ -112,7 +98,7 @@ def gets(key: bytes, level: ReadLevel = LINEARIZABLE) -> Request[Value | None]:
 
 
 def get_many(keys: Sequence[bytes], level: ReadLevel = LINEARIZABLE) -> Request[tuple[Value, ...]]:
-    return Request(codec.encode_get(keys), partial(_hits, keys), Effect.READ, level.words)
+    return Request(codec.encode_get(keys), partial(hits, keys), Effect.READ, level.words)
 
 
 def level_taken(reply: Reply) -> None:
@@ -152,7 +138,7 @@ def redirect_on() -> Request[None]:
 
 def knows_sessions() -> Request[bool]:
     """Whether the node takes numbered writes; one of an older version does not."""
-    return Request(codec.encode_cluster("session"), _ok_or_refused, Effect.READ)
+    return Request(codec.encode_cluster("session"), ok_or_refused, Effect.READ)
 
 
 def open_session(shard: int) -> Request[int]:
@@ -165,7 +151,7 @@ def reads_form(form: int = FORM_MAX) -> Request[bool]:
     """The newest form of a map that this client reads. A node of form 1 does not know the word; its
     maps are of form 1 anyway.
     """
-    return Request(codec.encode_cluster("form", str(form)), _ok_or_refused, Effect.READ)
+    return Request(codec.encode_cluster("form", str(form)), ok_or_refused, Effect.READ)
 
 
 def cluster_map(known_epoch: int = 0) -> Request[MapAnswer]:
@@ -214,58 +200,10 @@ def node_stats(section: str) -> Request[tuple[tuple[str, str], ...]]:
     return Request(b"stats %b\r\n" % section.encode(), _stats, Effect.READ)
 
 
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace")
-
-
-def _why(line: bytes) -> str:
-    """What stands after the first colon of an error line, or all of it."""
-    _, colon, why = line.partition(b": ")
-    return _text(why if colon else line)
-
-
-def _unexpected(reply: Reply) -> NoReturn:
-    """Raise what a reply other than the expected ones means."""
-    if not isinstance(reply, Line):
-        raise BadReply(f"a {type(reply).__name__} reply to another kind of request")
-    line = reply.text
-    if line.startswith(b"MOVED "):
-        raise _moved(line)
-    if line.startswith(_NOT_DONE):
-        raise NotDone(_why(line))
-    if line.startswith(_UNKNOWN):
-        raise OutcomeUnknown(_why(line))
-    if line.startswith(_SESSION):
-        if line.endswith(b": outcome unknown"):
-            raise SessionGone(_text(line.removeprefix(b"SERVER_ERROR ")))
-        raise SessionForgotten(_text(line.removeprefix(b"SERVER_ERROR ")))
-    if line.startswith(_TOO_MANY):
-        raise NodeBusy("the node")
-    if line.startswith(b"SERVER_ERROR object too large"):
-        raise ValueTooLarge("the value is over the cluster's item limit (1 MiB by default)")
-    if line.startswith(b"SERVER_ERROR out of memory"):
-        raise OutOfMemory("out of memory: the cluster has no room for the value")
-    if line.startswith(b"CLIENT_ERROR ") and line.endswith(_NON_NUMERIC):
-        raise NotANumber("the stored value is not an unsigned 64-bit decimal number")
-    if line.startswith((b"SERVER_ERROR ", b"CLIENT_ERROR ", b"ERROR")):
-        raise Refused(f"the node refused the request: {_text(line)}")
-    raise BadReply(f"{_text(line)[:60]!r} is no reply to this request")
-
-
-def _moved(line: bytes) -> Moved | BadReply:
-    words = line.split(b" ")
-    numbers = words[1:4]
-    if len(words) != 5 or not all(word.isdigit() for word in numbers):
-        return BadReply(f"bad redirect {_text(line)[:60]!r}")
-    epoch, shard, leader_id = (int(word) for word in numbers)
-    address = "" if words[4] == b"-" or not leader_id else _text(words[4])
-    return Moved(epoch, shard, leader_id, address)
-
-
-def _hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
+def hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
     """Hits come in the order of the request; anything else belongs to somebody else."""
     if not isinstance(reply, Values):
-        _unexpected(reply)
+        unexpected(reply)
     asked = iter(keys)
     for item in reply.items:
         for key in asked:
@@ -277,7 +215,7 @@ def _hits(keys: Sequence[bytes], reply: Reply) -> tuple[Value, ...]:
 
 
 def _one_hit(key: bytes, reply: Reply) -> Value | None:
-    items = _hits((key,), reply)
+    items = hits((key,), reply)
     return items[0] if items else None
 
 
@@ -296,7 +234,7 @@ def _one_value(key: bytes, reply: Reply) -> bytes | None:
 def _word(accepted: tuple[bytes, ...], reply: Reply) -> bytes:
     if isinstance(reply, Line) and reply.text in accepted:
         return reply.text
-    _unexpected(reply)
+    unexpected(reply)
 
 
 def _deleted(reply: Reply) -> bool:
@@ -311,7 +249,7 @@ def _ok(reply: Reply) -> None:
     _word((b"OK",), reply)
 
 
-def _ok_or_refused(reply: Reply) -> bool:
+def ok_or_refused(reply: Reply) -> bool:
     try:
         _ok(reply)
     except Refused:
@@ -324,8 +262,8 @@ def _session(shard: int, reply: Reply) -> int:
         words = reply.text.split(b" ")
         if len(words) == 3 and words[1] == b"%d" % shard and words[2].isdigit():
             return int(words[2])
-        raise BadReply(f"bad session line {_text(reply.text)[:60]!r}")
-    _unexpected(reply)
+        raise BadReply(f"bad session line {text_of(reply.text)[:60]!r}")
+    unexpected(reply)
 
 
 def _number(reply: Reply) -> int | None:
@@ -334,12 +272,12 @@ def _number(reply: Reply) -> int | None:
             return int(reply.text)
         if reply.text == b"NOT_FOUND":
             return None
-    _unexpected(reply)
+    unexpected(reply)
 
 
 def _map(reply: Reply) -> MapAnswer:
     if not isinstance(reply, MapReply):
-        _unexpected(reply)
+        unexpected(reply)
     if reply.data is None:
         return MapAnswer(reply.epoch, None)
     try:
@@ -352,10 +290,10 @@ def _listing(reply: Reply, word: bytes) -> list[list[bytes]]:
     if isinstance(reply, Values) and not reply.items:
         return []
     if not isinstance(reply, Listing):
-        _unexpected(reply)
+        unexpected(reply)
     lines = [line.split(b" ") for line in reply.lines]
     if any(words[0] != word for words in lines):
-        raise BadReply(f"a listing with lines that do not begin with {_text(word)}")
+        raise BadReply(f"a listing with lines that do not begin with {text_of(word)}")
     return lines
 
 
@@ -363,7 +301,7 @@ def _leaders(reply: Reply) -> tuple[LeaderLine, ...]:
     found = []
     for words in _listing(reply, b"LEADER"):
         if len(words) < 4 or not all(word.isdigit() for word in words[1:4]):
-            raise BadReply(f"bad leader line {_text(b' '.join(words))[:60]!r}")
+            raise BadReply(f"bad leader line {text_of(b' '.join(words))[:60]!r}")
         found.append(LeaderLine(*(int(word) for word in words[1:4])))
     return tuple(found)
 
@@ -372,30 +310,30 @@ def _nodes(reply: Reply) -> tuple[NodeLine, ...]:
     found = []
     for words in _listing(reply, b"NODE"):
         if len(words) < 9 or not words[1].isdigit():
-            raise BadReply(f"bad node line {_text(b' '.join(words))[:60]!r}")
-        found.append(NodeLine(int(words[1]), _text(words[2]), words[8] == b"up"))
+            raise BadReply(f"bad node line {text_of(b' '.join(words))[:60]!r}")
+        found.append(NodeLine(int(words[1]), text_of(words[2]), words[8] == b"up"))
     return tuple(found)
 
 
 def _health(reply: Reply) -> HealthAnswer:
     if not isinstance(reply, Listing):
-        _unexpected(reply)
+        unexpected(reply)
     found: dict[bytes, list[str]] = {b"HEALTH": [], b"PROBLEM": [], b"WARNING": []}
     for line in reply.lines:
         word, _, sentence = line.partition(b" ")
         if word not in found:
-            raise BadReply(f"bad health line {_text(line)[:60]!r}")
-        found[word].append(_text(sentence))
+            raise BadReply(f"bad health line {text_of(line)[:60]!r}")
+        found[word].append(text_of(sentence))
     return HealthAnswer(tuple(found[b"PROBLEM"]), tuple(found[b"WARNING"]))
 
 
 def _challenge(reply: Reply) -> Challenge:
     _refused(reply)
     if not isinstance(reply, Line) or not reply.text.startswith(b"AUTH "):
-        _unexpected(reply)
-    words = _text(reply.text).split(" ", 2)
+        unexpected(reply)
+    words = text_of(reply.text).split(" ", 2)
     if len(words) != 3 or not _is_hex(words[1]):
-        raise BadReply(f"bad challenge {_text(reply.text)[:60]!r}")
+        raise BadReply(f"bad challenge {text_of(reply.text)[:60]!r}")
     return Challenge(words[1], "" if words[2] == "-" else words[2])
 
 
@@ -411,13 +349,13 @@ def _proven(reply: Reply) -> None:
 def _document(word: bytes, reply: Reply) -> dict[str, Any]:
     _refused(reply)
     if not isinstance(reply, Document):
-        _unexpected(reply)
+        unexpected(reply)
     try:
         document = json.loads(reply.data)
     except ValueError:
         document = None
     if reply.word != word or not isinstance(document, dict):
-        raise BadReply(f"a {_text(reply.word)} that is not the document asked for")
+        raise BadReply(f"a {text_of(reply.word)} that is not the document asked for")
     return document
 
 
@@ -427,11 +365,11 @@ def _refused(reply: Reply) -> None:
         sentence = reply.text.removeprefix(b"CLIENT_ERROR ").removeprefix(b"refused: ")
         if sentence.startswith(b"usage: cluster map"):
             raise Refused("this node is of an older version, which cannot change the cluster")
-        raise Refused(_text(sentence))
+        raise Refused(text_of(sentence))
 
 
 def _stats(reply: Reply) -> tuple[tuple[str, str], ...]:
-    pairs = [_text(b" ".join(words[1:])).partition(" ") for words in _listing(reply, b"STAT")]
+    pairs = [text_of(b" ".join(words[1:])).partition(" ") for words in _listing(reply, b"STAT")]
     return tuple((name, value) for name, _, value in pairs)
 
 

@@ -11,10 +11,27 @@ from __future__ import annotations
 from enum import Enum
 from random import Random
 
-from quorumcache.router.errors import Moved, RouterError, SessionGone
+from quorumcache.router.errors import (
+    Conflict,
+    FenceOfAnotherLock,
+    LockOfAnotherKind,
+    Moved,
+    NotANumber,
+    OutOfMemory,
+    RouterError,
+    SessionGone,
+    StaleFence,
+    ValueTooLarge,
+)
 
 IMMEDIATE_MOVES_MAX = 2
 """Redirects followed without a pause. More in one call mean that the nodes disagree for now."""
+
+RESULTS = (
+    *(ValueTooLarge, NotANumber, OutOfMemory, Conflict),
+    *(StaleFence, FenceOfAnotherLock, LockOfAnotherKind),
+)
+"""Refusals that are a write's first result, also when they answer a repetition."""
 
 
 class Effect(Enum):

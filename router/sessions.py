@@ -67,6 +67,8 @@ class ClientWrite(Generic[T]):
     """One write, from its caller's call to its end, over all attempts."""
 
     __slots__ = ("_sequence", "_session", "doubt", "plain", "request", "sessions", "shard")
+    needs_session = True
+    """Whether only a node that knows sessions executes it once."""
 
     def __init__(self, sessions: ClientSessions, shard: int, request: Request[T]) -> None:
         self.sessions = sessions
@@ -111,6 +113,25 @@ class ClientWrite(Generic[T]):
             session.outstanding.pop(self._sequence, None)
             self.request = self.plain
         self.sessions.wake(self.shard)
+
+
+class OwnIdentity(ClientWrite[T]):
+    """A write whose bytes carry its identity, so that it needs no number of a session."""
+
+    __slots__ = ()
+    needs_session = False
+
+    def __init__(self, shard: int, request: Request[T]) -> None:
+        self.shard = shard
+        self.plain = self.request = request
+        self.doubt = None
+
+    @property
+    def is_numbered(self) -> bool:
+        return True
+
+    def end(self) -> None:
+        """Nothing was taken."""
 
 
 class ClientSessions:

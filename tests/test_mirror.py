@@ -34,8 +34,13 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
         ("tests/property/test_forwarded_once.py",),
         "the answers of `Serving` to other nodes",
     ),
+    "node/protocol/lock_requests.py": (
+        ("tests/unit/node/protocol/test_lock_lines.py",),
+        _ONLY_TYPES,
+    ),
     "node/admin/stat_general.py": ((_STATS,), "read as a client reads them: by the command"),
     "node/admin/stat_items.py": ((_STATS,), "read as a client reads them: by the command"),
+    "node/admin/stat_locks.py": ((_STATS,), "read as a client reads them: by the command"),
     "node/admin/stat_cluster.py": ((_STATS,), "read as a client reads them: by the command"),
     # A rule of Raft is kept by several of its modules together, so the tests are by theme.
     "node/consensus/raft/core.py": ((_PAPER, _SAFETY), "every theme of Raft passes it"),
@@ -102,6 +107,7 @@ THEMES: dict[str, str] = {
     _STALENESS: "stamps of heartbeats, from the leader to the replica and back",
     _BIRTH: "replicas that are born empty, and those that have lost entries",
     "tests/unit/node/clients/test_once_prefix.py": "`cluster once`, from the connection to the log",
+    "tests/unit/node/store/test_holds.py": "what held keys mean to everything else in a store",
     "tests/unit/node/test_main.py": "the command `quorumcached` as a process",
     "tests/unit/node/test_operations_document.py": "docs/operations.md names all that there is",
     "tests/unit/router/test_virtual_time.py": "the whole client on a virtual loop",

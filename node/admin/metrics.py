@@ -138,6 +138,11 @@ PLAIN: dict[str, str] = {
     "auth_errors": "Passwords that were wrong.",
     "idle_kicks": "Client connections closed because they were idle for too long.",
     "answers_dropped": "Values of other nodes dropped and read again later: a client reads slowly.",
+    "locks_acquired": "Acquires of locks that were answered LOCKED.",
+    "locks_released": "Locks released, and places in their queues given up, by clients.",
+    "lock_waits_over": "Acquires whose wait was over before it was their turn.",
+    "lock_leases_ended": "Holders and waiters of locks whose lease has ended, as leader.",
+    "fences_refused": "Commands that were not executed because of their fence.",
     "nodes_joined": "Nodes that joined the cluster while this node led the directory.",
     "nodes_left": "Nodes that left the cluster while this node led the directory.",
     "nodes_down": "Nodes that were found dead while this node led the directory.",
@@ -212,9 +217,14 @@ class NodeCollector(Collector):
         )
         yield info
         held = led = item_count = item_bytes = table_bytes = 0
+        locks = holders = waiters = 0
         for _, group, store in shard_groups(node):
             held += 1
-            led += group.leader_id == node.node_id
+            if group.leader_id == node.node_id:
+                led += 1
+                locks += len(store.locks)
+                holders += store.locks.holders
+                waiters += store.locks.waiters
             item_count += len(store.items)
             item_bytes += store.bytes_used
             table_bytes += store.memory_bytes - store.bytes_used
@@ -242,6 +252,9 @@ class NodeCollector(Collector):
                 "Epoch of the cluster map known here.",
                 node.map.epoch if node.map else 0,
             ),
+            ("locks", "Locks of the shards led by this node.", locks),
+            ("lock_holders", "Holders of these locks.", holders),
+            ("lock_waiters", "Clients that wait for these locks.", waiters),
             ("log_bytes", "Size of the log on disk.", node.host.wal.bytes_total),
             ("log_writable", "0 while the disk is full or hangs.", int(node.host.log_writable)),
             ("log_sync_age_seconds", "Age of the write to the log under way.", sync_age_s),

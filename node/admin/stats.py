@@ -1,7 +1,7 @@
 """The `stats` command: memcached's own words, answered from what this node knows.
 
 `stats_reply` picks the section by the first word; a section is a function from the node's view to
-`STAT name value` pairs (`stat_general.py`, `stat_items.py`, `stat_cluster.py`).
+`STAT name value` pairs (`stat_general.py`, `stat_items.py`, `stat_cluster.py`, `stat_locks.py`).
 
 Numbers are this node's: commands that clients sent to it, items of all replicas it holds.
 """
@@ -22,6 +22,7 @@ from quorumcache.node.admin.stat_items import (
     sizes_refused,
     slabs,
 )
+from quorumcache.node.admin.stat_locks import locks
 from quorumcache.node.admin.view import ObservedNode
 
 Pairs = Iterable[tuple[str, object]]
@@ -77,5 +78,6 @@ _SECTIONS: dict[bytes, Callable[[ObservedNode], Pairs]] = {
     b"conns": connections,
     b"shards": shards,
     b"cluster": cluster,
+    b"locks": locks,
     b"extstore": _nothing,
 }

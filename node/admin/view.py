@@ -46,8 +46,30 @@ class ObservedLog(Protocol):
     def progress(self) -> Mapping[int, ObservedProgress]: ...
 
 
+class ObservedLocks(Protocol):
+    """The locks of one shard."""
+
+    @property
+    def holders(self) -> int: ...
+    @property
+    def waiters(self) -> int: ...
+    # The fencing token handed out last.
+    @property
+    def last_token(self) -> int: ...
+    def __len__(self) -> int: ...
+
+
+class ObservedFences(Protocol):
+    """The fencing tokens that one shard has seen."""
+
+    @property
+    def seen(self) -> Mapping[bytes, int]: ...
+    @property
+    def guards(self) -> Mapping[bytes, int]: ...
+
+
 class ObservedStore(Protocol):
-    """The items of one shard."""
+    """The items and locks of one shard."""
 
     @property
     def items(self) -> Mapping[bytes, bytes]: ...
@@ -56,6 +78,10 @@ class ObservedStore(Protocol):
     # With the tables.
     @property
     def memory_bytes(self) -> int: ...
+    @property
+    def locks(self) -> ObservedLocks: ...
+    @property
+    def fences(self) -> ObservedFences: ...
 
 
 class ObservedGroup(Protocol):
@@ -210,6 +236,9 @@ class ObservedNode(Protocol):
     # A dump of keys is under way.
     @property
     def is_dumping(self) -> bool: ...
+    # Waits for locks that are kept here, as leader.
+    @property
+    def lock_waits_kept(self) -> int: ...
     # The node that leads a group as far as this one knows; 0 = unknown.
     def leader_of(self, group_id: int) -> int: ...
     def peers_up(self) -> Mapping[int, bool]: ...

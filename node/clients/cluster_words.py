@@ -15,7 +15,8 @@ USAGE = (
     b"CLIENT_ERROR usage: cluster map [known_epoch] | cluster form <n> | cluster redirect on|off | "
     b"cluster read linearizable|bounded <ms>|local | cluster leaders | cluster nodes | "
     b"cluster health | cluster session [open <shard>] | "
-    b"cluster once <session> <sequence> <floor> | cluster auth [<proof>] | "
+    b"cluster once <session> <sequence> <floor> | cluster lock [acquire|renew|release|show ...] | "
+    b"cluster fence <lock> <token> | cluster auth [<proof>] | "
     b"cluster change <words> | cluster moves | cluster settings\r\n"
 )
 READ_USAGE = (

@@ -108,6 +108,7 @@ class MemcachedConnection(asyncio.Protocol):
         # What was asked before the client closed its side is still answered.
         conversation = self.conversation
         conversation.close_reason = "normal"
+        conversation.end_waiting(True)  # It cannot renew a lock, nor release it.
         if conversation.backlog:
             conversation.backlog.append(Quit())
         else:
@@ -228,7 +229,7 @@ class MemcachedConnection(asyncio.Protocol):
             or replies.is_paused
             or conversation.backlog
             or conversation.order.barrier
-            or conversation.once
+            or conversation.prefixes
             or conversation.settings.staleness_ns
         ):
             if is_get:

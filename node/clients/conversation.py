@@ -14,6 +14,7 @@ from quorumcache.node.clients.context import ClientContext, ClientSettings
 from quorumcache.node.clients.order import RequestOrder
 from quorumcache.node.clients.replies import Replies
 from quorumcache.node.operations.read_levels import LINEARIZABLE_NS
+from quorumcache.node.protocol.lock_requests import Fence
 from quorumcache.node.protocol.requests import Once, Request
 
 
@@ -40,6 +41,16 @@ class UploadRoom:
         raise NotImplementedError
 
 
+class Prefixes:
+    """What a client has sent before its next command (`command_prefixes.py`)."""
+
+    __slots__ = ("fence", "once")
+
+    def __init__(self) -> None:
+        self.once: Once | None = None
+        self.fence: Fence | None = None
+
+
 class Conversation:
     """See the module docstring."""
 
@@ -51,16 +62,18 @@ class Conversation:
         "context",
         "coordinator",
         "counters",
+        "fence",
         "handlers",
         "inflight_bytes",
         "number",
-        "once",
         "order",
+        "prefixes",
         "replies",
         "settings",
         "silent_writes",
         "unfinished",
         "upload",
+        "waiting",
         "watching",
     )
 
@@ -77,9 +90,11 @@ class Conversation:
         self.settings = ClientSettings()
         self.client_address = ""
         self.handlers: Handlers = handlers
-        """What to do with the next request: others while `once` waits for its command."""
-        self.once: Once | None = None
-        """The identity that the client gave to its next command."""
+        """What to do with the next request: others while a prefix waits for its command."""
+        self.prefixes: Prefixes | None = None
+        """Of the next command, if it has any."""
+        self.fence: Fence | None = None
+        """Of the command that is being begun, if it has one."""
         self.inflight_bytes: int = 0
         """Of this client's unfinished writes, see `write_room.py`."""
         self.silent_writes: int = 0
@@ -94,6 +109,8 @@ class Conversation:
         """Nothing more is executed; close when all replies are out."""
         self.watching: Callable[[], None] | None = None
         """Of a client that watches, and gets nothing else any more: ends it."""
+        self.waiting: Callable[[bool], None] | None = None
+        """Of a client that waits for a lock: ends the wait. Whether the client is gone is told."""
         self.close_reason = "error"
         """Why the connection ends, in the words of `events.py`; "error" until it says `quit`."""
 
@@ -110,17 +127,15 @@ class Conversation:
             or (self.upload is not None and self.upload.is_full)
         )
 
-    def alone(self, request: Request) -> bool:
+    def alone(self, request: Request, once: Once | None = None) -> bool:
         """May a request that must run alone begin? If not, it waits until all requests before it
-        have ended, and is then handled again. If so, no later one begins until it calls
-        `ended_alone`.
+        have ended, and is then handled again, behind its `once`. If so, no later one begins until
+        it calls `ended_alone`.
         """
-        order = self.order
-        if self.replies.slots or order.lanes:
-            self._wait(request)
-            return False
-        order.barrier = True
-        return True
+        if self.behind_all(request, once):
+            self.order.barrier = True
+            return True
+        return False
 
     def behind_silent_writes(self, request: Request) -> bool:
         """May a request begin whose reply tells that all before it was executed? If not, it waits
@@ -130,6 +145,17 @@ class Conversation:
             self._wait(request)
             return False
         return True
+
+    def behind_all(self, request: Request, once: Once | None = None) -> bool:
+        """May a request begin whose effect must not come before that of any other one? If not, it
+        waits until all requests before it have ended, and is then handled again, behind its `once`.
+        """
+        if not self.replies.slots and not self.order.lanes:
+            return True
+        if once is not None:
+            self.backlog.append(once)
+        self._wait(request)
+        return False
 
     def _wait(self, request: Request) -> None:
         self.order.draining = True
@@ -143,7 +169,14 @@ class Conversation:
         """Run nothing more; close when all replies are out."""
         self.closing = True
         self._end_watching()
+        self.end_waiting(False)
         self.replies.schedule_pump()
+
+    def end_waiting(self, is_gone: bool) -> None:
+        """Wait for a lock no longer. `is_gone`: the client will not hear of it."""
+        if self.waiting is not None:
+            end, self.waiting = self.waiting, None
+            end(is_gone)
 
     def _end_watching(self) -> None:
         if self.watching is not None:
@@ -159,6 +192,7 @@ class Conversation:
                 self.upload.drop()
             self.upload = None
         self._end_watching()
+        self.end_waiting(True)
         self.replies.lost()
 
     # -- clients that route by themselves ----------------------------------------------------

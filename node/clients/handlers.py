@@ -11,8 +11,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from quorumcache.node.clients.admin_words import ADMIN_HANDLERS
+from quorumcache.node.clients.command_prefixes import with_prefixes
 from quorumcache.node.clients.conversation import Conversation, Handlers
+from quorumcache.node.clients.fenced_gets import fenced_get
 from quorumcache.node.clients.large_handlers import value_begins, value_ends, value_piece
+from quorumcache.node.clients.lock_handlers import LOCK_HANDLERS, LOCK_WRITE_HANDLERS
 from quorumcache.node.clients.meta_handlers import (
     TOO_MANY_WRITES,
     meta_arithmetic,
@@ -48,7 +51,6 @@ from quorumcache.node.protocol.requests import (
     MetaGet,
     MetaNoop,
     MetaSet,
-    Once,
     Quit,
     RefusedMetaSet,
     RefusedStore,
@@ -62,7 +64,7 @@ from quorumcache.node.protocol.requests import (
     Verbosity,
     Version,
 )
-from quorumcache.node.protocol.responses import FLUSH_NOT_ALLOWED_LINE, once_error
+from quorumcache.node.protocol.responses import FLUSH_NOT_ALLOWED_LINE
 from quorumcache.node.store.commands import (
     COMMANDS,
     OP_CAS,
@@ -70,12 +72,6 @@ from quorumcache.node.store.commands import (
     OP_SET,
     OP_TOUCH,
     block_args,
-)
-
-ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
-ONCE_KIND_LINE: Final = once_error(
-    b"it may go before set, add, replace, append, prepend, cas, delete, incr, decr, touch,"
-    b" mg, ms, md or ma only"
 )
 
 
@@ -139,6 +135,7 @@ def _refused_store(
         # As in memcached: no client may read what was to be replaced.
         _write(conversation, OP_DELETE, key, (), len(key), noreply, reply, identity)
     elif identity is not None:
+        conversation.fence = None  # Nothing is written.
         # It may be a repetition of what a node with a larger limit has done: the session tells. A
         # cas without data changes nothing; the leader makes a refusal of it (`Serving.submit`).
         _write(conversation, OP_CAS, key, (b"", 0, 0), len(key), noreply, reply, identity)
@@ -265,45 +262,6 @@ def _open_session(conversation: Conversation, group_id: int) -> None:
     OpenSession(conversation, group_id).start()
 
 
-def _once(conversation: Conversation, request: Once) -> None:
-    conversation.once = request
-    conversation.handlers = HANDLERS_AFTER_ONCE
-
-
-def _once_again(conversation: Conversation, request: Once) -> None:
-    conversation.once = Once(0, 0, 0, ONCE_TWICE_LINE)
-
-
-def _identified(conversation: Conversation, request: Any) -> None:
-    """A write with the identity that its client gave it."""
-    once = _take_once(conversation)
-    if once.error:
-        _refuse(conversation, request, once.error)
-    else:
-        identity = (once.session, once.sequence, once.floor)
-        WRITE_HANDLERS[type(request)](conversation, request, identity)
-
-
-def _unfit(conversation: Conversation, request: Any) -> None:
-    """Anything else after `cluster once`: not executed."""
-    once = _take_once(conversation)
-    _refuse(conversation, request, once.error or ONCE_KIND_LINE)
-
-
-def _wrong_line(conversation: Conversation, request: Immediate) -> None:
-    """A line that would have been answered without being looked at any further."""
-    _take_once(conversation)
-    _immediate(conversation, request)
-
-
-def _take_once(conversation: Conversation) -> Once:
-    once = conversation.once
-    assert once is not None
-    conversation.once = None
-    conversation.handlers = HANDLERS
-    return once
-
-
 def _refuse(conversation: Conversation, request: Any, line: bytes) -> None:
     conversation.counters.protocol_errors += 1
     noreply = isinstance(request, NOREPLY_KINDS) and request.noreply
@@ -323,7 +281,7 @@ def _quit(conversation: Conversation, request: Quit) -> None:
     conversation.close_after_replies()
 
 
-WRITE_HANDLERS: Final[dict[type, Callable[[Conversation, Any, WriteId], None]]] = {
+WRITE_HANDLERS: Final[dict[type, Callable[[Conversation, Any, WriteId | None], None]]] = {
     Store: _store,
     RefusedStore: _refused_store,
     Delete: _delete,
@@ -376,16 +334,12 @@ HANDLERS: Handlers = {
     Immediate: _immediate,
     BinaryClient: _binary_client,
     Cluster: _cluster,
-    Once: _once,
+    **LOCK_HANDLERS,
     Quit: _quit,
 }
-"""By the type of the request."""
+"""By the type of the request; those of the prefixes are added below."""
 
-HANDLERS_AFTER_ONCE: Handlers = {
-    **dict.fromkeys(HANDLERS, _unfit),
-    **dict.fromkeys(WRITE_HANDLERS, _identified),
-    Once: _once_again,
-    Immediate: _wrong_line,
-    Quit: _quit,
-}
-"""The same, for the one request after a `cluster once`."""
+HANDLERS_BEHIND_PREFIX: Handlers = with_prefixes(
+    HANDLERS, WRITE_HANDLERS, LOCK_WRITE_HANDLERS, fenced_get, _refuse
+)
+"""The same, for the one request after `cluster once` or `cluster fence`."""

@@ -72,4 +72,5 @@ def _store(conversation: Conversation, upload: Upload, slot: Slot | None) -> Non
     else:
         args = block_args(store.op, store.data, store.exptime, store.cas_unique)
         pending = PendingWrite(*place, store.op, key, args, len(key), None, upload.identity)
+    pending.fence = upload.fence
     order.begin(lane, True, LargeWrite(upload, pending).start)

@@ -44,11 +44,12 @@ TOO_MANY_WRITES: Final = "this node has too many unfinished writes; retry more s
 
 def meta_get(conversation: Conversation, request: MetaGet, identity: WriteId | None = None) -> None:
     """`mg`."""
-    if identity is None and answer_at_once(conversation, request):
+    is_write = identity is not None or conversation.fence is not None
+    if not is_write and answer_at_once(conversation, request):
         return
     settings = conversation.settings
     touches = request.exptime is not None
-    is_write = identity is not None or (touches and not meta_get_asks(request) & ASKS_HINT)
+    is_write = is_write or (touches and not meta_get_asks(request) & ASKS_HINT)
     staleness_ns = 0 if is_write else settings.staleness_ns
     key = request.key
     if settings.redirect and conversation.redirected((key,), False, staleness_ns):

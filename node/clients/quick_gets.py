@@ -19,7 +19,7 @@ from quorumcache.node.protocol.responses import END_LINE, value_line
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import TIMED, Peeked
 from quorumcache.node.store.item import ITEM_DATA, PIECES
-from quorumcache.node.store.store import EXPIRED, shard_store
+from quorumcache.node.store.store import shard_store
 
 KEYS_MAX: Final = 256
 """Keys of one get that are answered in one go, in about 0.2 ms."""
@@ -27,12 +27,11 @@ KEYS_MAX: Final = 256
 
 def settled(group: ReplicaGroup, key: bytes) -> Peeked:
     """What `peek` called TIMED, by the time that it is: the item, or TIMED if it has to be removed
-    or put together.
+    or put together, or waited for.
     """
     item = shard_store(group.machine).lookup(key, group.now_ms())
-    if item is None or item is EXPIRED:
+    if type(item) is not bytes:
         return TIMED
-    assert type(item) is bytes
     return TIMED if item[0] & PIECES else item
 
 

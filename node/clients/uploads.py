@@ -16,7 +16,7 @@ from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation, UploadRoom
 from quorumcache.node.clients.write_room import WRITE_OVERHEAD_BYTES
-from quorumcache.node.clients.writes import PendingWrite
+from quorumcache.node.clients.writes import PendingWrite, fenced_args
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import WriteOutcome
@@ -25,6 +25,7 @@ from quorumcache.node.store.commands import (
     OP_CAS,
     OP_DELETE,
     OP_DROP_PIECES,
+    OP_FENCED,
     OP_META_SET,
     OP_PIECE,
     OP_SET,
@@ -75,6 +76,7 @@ class Upload(UploadRoom):
         "_total_bytes",
         "_under_way",
         "failure",
+        "fence",
         "identity",
         "is_out_of_memory",
         "noreply",
@@ -96,6 +98,8 @@ class Upload(UploadRoom):
         self.request = request
         self.noreply = noreply
         self.identity = identity
+        self.fence = conversation.fence
+        """Of the storage command, if it has one. The pieces need none: nobody sees them."""
         self._key: bytes = request.key
         self._group_id = conversation.context.group_of(self._key)
         self._total_bytes = total_bytes
@@ -255,6 +259,8 @@ class LargeWrite:
     ) -> None:
         pending = self._pending
         lane = pending.lane
+        if pending.fence is not None and op != OP_CAS:  # That one stores nothing.
+            op, args = OP_FENCED, fenced_args(pending.fence, op, args)
         write = pending.conversation.coordinator.write(
             lane.group_id,
             op,

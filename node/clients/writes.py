@@ -16,6 +16,7 @@ from quorumcache.node.clients.write_room import WRITE_OVERHEAD_BYTES
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import Write, WriteOutcome
+from quorumcache.node.protocol.lock_requests import Fence
 from quorumcache.node.protocol.requests import FlushAll
 from quorumcache.node.protocol.responses import (
     OK_LINE,
@@ -28,6 +29,7 @@ from quorumcache.node.store.commands import (
     BLOCK_OPS,
     OP_CAS,
     OP_DELETE,
+    OP_FENCED,
     OP_FLUSH,
     OP_INCR,
     OP_SET,
@@ -36,6 +38,8 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
+    FENCE_OTHER_LOCK,
+    FENCE_STALE,
     NOT_FOUND,
     OUT_OF_MEMORY,
     STORED,
@@ -54,6 +58,7 @@ class PendingWrite:
     __slots__ = (
         "args",
         "conversation",
+        "fence",
         "identity",
         "key",
         "lane",
@@ -88,6 +93,8 @@ class PendingWrite:
         result."""
         self.identity = identity
         """The client's own (session, sequence, floor)."""
+        self.fence = conversation.fence
+        """The lock and the token under which it is to run; None = it is not fenced."""
         self.write: Write | None = None
         if slot is None:
             conversation.silent_writes += 1
@@ -97,11 +104,14 @@ class PendingWrite:
     def start(self, deadline_ns: int) -> None:
         """Write it, in its lane."""
         lane = self.lane
+        op, args = self.op, self.args
+        if self.fence is not None:
+            op, args = OP_FENCED, fenced_args(self.fence, op, args)
         write = self.conversation.coordinator.write(
             lane.group_id,
-            self.op,
+            op,
             self.key,
-            self.args,
+            args,
             self.size,
             self.done,
             lane.last_write,
@@ -118,12 +128,16 @@ class PendingWrite:
             conversation.silent_writes -= 1
         conversation.inflight_bytes -= self.size + WRITE_OVERHEAD_BYTES
         conversation.context.write_room.taken_bytes -= self.size + WRITE_OVERHEAD_BYTES
-        if conversation.context.events.is_on:
+        is_stopped = self.fence is not None and is_stopped_by_fence(outcome)
+        if conversation.context.events.is_on and not is_stopped:
             self._tell(outcome)
         self.args = ()
         self.lane.ended_write(self.write)
         if isinstance(outcome, Failure):
             data = conversation.context.failed(outcome)
+        elif is_stopped:
+            conversation.counters.fences_refused += 1
+            data = render(outcome)
         else:
             data = self._render(outcome)
         conversation.order.ended(self.lane, True)
@@ -185,6 +199,18 @@ class PendingWrite:
             else:
                 counters.decr_hits += 1
         return render(result)
+
+
+def fenced_args(fence: Fence, op: int, args: tuple[object, ...]) -> tuple[object, ...]:
+    """The arguments of the OP_FENCED that runs a command."""
+    return (fence.lock, fence.token, (op, *args))
+
+
+def is_stopped_by_fence(outcome: WriteOutcome) -> bool:
+    """Whether a fenced command was not executed because of its fence."""
+    if type(outcome) is tuple:
+        return outcome[0] == FENCE_STALE
+    return outcome == FENCE_OTHER_LOCK
 
 
 class OpenSession:

@@ -1,7 +1,8 @@
 """Operations of clients, on their way from the node that was asked to the leader and back.
 
 Reading order: `failure`, `numbering`, `order`, `operation`, `meta_read`, `read_levels`,
-`read_values` (large values that readers are at), `stand_ins`, `forwarded`, `serving` (where the
-replica is), `leaders` (where it is believed to be), `new_ops`, `held`, `forwards`, `forward_forms`,
-`deadlines`, `piece_reads`, `relays`, `sessions`, `coordinator`.
+`read_values` (large values that readers are at), `lock_answers`, `lock_reads`, `lock_waits` (where
+the lock is led), `stand_ins`, `forwarded`, `serving` (where the replica is), `leaders` (where it is
+believed to be), `new_ops`, `held`, `forwards`, `forward_forms`, `deadlines`, `piece_reads`,
+`relays`, `sessions`, `coordinator`, `lock_acquire` (where its client is).
 """

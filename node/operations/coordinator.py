@@ -431,6 +431,7 @@ class Coordinator(OperationOwner):
         now_ns = self.clock.monotonic_ns()
         self.deadlines.expire(now_ns)
         self.serving.read_values.sweep(now_ns)
+        self.serving.lock_waits.sweep(now_ns)
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + LOOK_NS
             for operation in self.forwards.due(now_ns):

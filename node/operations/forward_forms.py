@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.operations.lock_answers import LOCK_ASKS, LOCK_SHOW, LOCK_WAIT
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -42,6 +43,9 @@ _FORMS: Final[dict[int, tuple[tuple[type, ...], ...]]] = {
 }
 """Types of the members of each kind of item: one row for each form that it may have."""
 
+_LOCK_NAMES: Final = {LOCK_WAIT: 2, LOCK_SHOW: 1}
+"""How many names such a read has in place of keys, by its `asks`."""
+
 _HINT: Final = (int, int)
 """Types of what a FORWARD_ITEMS tells of the use of an item."""
 
@@ -58,6 +62,8 @@ def check_forward(item: tuple[Any, ...]) -> None:
         fits = may_be_forwarded(item[5])
     elif fits and kind == FORWARD_READ:
         fits = bool(item[3]) and all(type(key) is bytes for key in item[3])
+        if len(item) == 6 and item[5] & LOCK_ASKS:
+            fits = fits and len(item[3]) == _LOCK_NAMES.get(item[5])
     elif fits and kind == FORWARD_ITEMS:
         fits = all(found is None or type(found) is bytes for found in item[2])
         fits = fits and all(tuple(map(type, hint)) == _HINT for hint in item[3:])

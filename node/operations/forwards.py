@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.failure import NO_CONNECTION
+from quorumcache.node.operations.lock_reads import LockRead
 from quorumcache.node.operations.meta_read import MetaRead
 from quorumcache.node.operations.operation import Operation, Proposal, Read, Write
 from quorumcache.node.operations.read_values import PieceRead
@@ -233,6 +234,8 @@ def _read_item(read: Read, request_id: int) -> tuple[Any, ...]:
     if isinstance(read, MetaRead) and read.asks:
         level = (read.staleness_ns, read.asks)
         return (FORWARD_READ, request_id, read.group_id, read.keys_left, *level)
+    if isinstance(read, LockRead):
+        return (FORWARD_READ, request_id, read.group_id, read.asked, read.park_ms, read.asks)
     if read.staleness_ns:
         return (FORWARD_READ, request_id, read.group_id, read.keys_left, read.staleness_ns)
     return (FORWARD_READ, request_id, read.group_id, read.keys_left)

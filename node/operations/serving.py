@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.operations.failure import NOT_THE_LEADER
 from quorumcache.node.operations.forwarded import Answering, ForwardedRead, ForwardedWrite
+from quorumcache.node.operations.lock_answers import LOCK_ASKS
+from quorumcache.node.operations.lock_reads import LockRead
+from quorumcache.node.operations.lock_waits import LockWaits, Waking
 from quorumcache.node.operations.meta_read import ASKS_HINT, NO_BUMP, Hint, MetaRead
 from quorumcache.node.operations.operation import Read
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.operations.read_values import ReadValues
-from quorumcache.node.operations.stand_ins import AfterRemoval, OutOfMemory
+from quorumcache.node.operations.stand_ins import (
+    AfterRemoval,
+    OutOfMemory,
+    submit_without_growth,
+)
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_REFUSED,
@@ -37,6 +44,9 @@ from quorumcache.node.store.commands import (
     GROWING_OPS,
     OP_CAS,
     OP_DELETE,
+    OP_FENCED,
+    OP_LOCK_ACQUIRE,
+    OP_LOCK_RELEASE,
     OP_META_ARITHMETIC,
     OP_META_GET,
     OP_META_SET,
@@ -55,7 +65,7 @@ from quorumcache.node.store.results import (
     STAGING_FULL,
 )
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
-from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
+from quorumcache.node.store.store import EXPIRED, HELD_KEY, ShardStore, shard_store
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
@@ -103,6 +113,7 @@ class Serving(Answering):
         self.counters = counters
         self.memory = memory
         self.read_values = ReadValues(host.groups, clock)
+        self.lock_waits = LockWaits(host.groups, clock)
 
     def submit(
         self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
@@ -131,6 +142,9 @@ class Serving(Answering):
                 waiter.on_result(STAGING_FULL)
                 return
             self.counters.store_no_memory += 1
+            if command[OP] == OP_FENCED:
+                submit_without_growth(group, command, size, waiter)
+                return
             if command[OP] in (OP_META_GET, OP_META_ARITHMETIC):
                 group.submit(without_growth(command), size, waiter)
                 return
@@ -143,6 +157,8 @@ class Serving(Answering):
                 waiter.on_result(OUT_OF_MEMORY)
                 return
             size = len(command[KEY])
+        elif OP_LOCK_ACQUIRE <= command[OP] <= OP_LOCK_RELEASE:
+            waiter = Waking(self.lock_waits, group.group_id, command[KEY], waiter)
         group.submit(command, size, waiter)
 
     def times(self, group_id: int) -> tuple[int, int]:
@@ -181,6 +197,8 @@ class Serving(Answering):
         if isinstance(read, MetaRead):
             asks = read.asks
             read.hint = self.hint(group, read.keys[0], asks)
+        elif isinstance(read, LockRead):
+            return self.lock_waits.read(group, read)
         return self.lookup(group, read.keys_left, read, asks)
 
     def read_stale(self, group: ReplicaGroup, read: Read) -> list[bytes | None] | None:
@@ -204,6 +222,7 @@ class Serving(Answering):
             if item is EXPIRED:
                 expired.append(key)
             else:
+                assert item is not HELD_KEY  # No node prepares transactions yet.
                 items.append(item)
                 if item is not None and not asks & NO_BUMP:
                     store.note_hit(key)
@@ -244,6 +263,10 @@ class Serving(Answering):
         ended = 0
         for key in keys:
             item = store.lookup(key, now_ms)
+            if item is HELD_KEY:
+                if staleness_ns < ANY_STALENESS_NS:
+                    return None
+                item = store.lookup_before(key, now_ms)
             if item is EXPIRED:
                 ended += 1
                 item = None
@@ -272,6 +295,9 @@ class Serving(Answering):
             self._forwarded_piece_read(node_id, request_id, group_id, level[1], level[2])
             return
         asks = level[1] if len(level) > 1 else 0
+        if asks & LOCK_ASKS:
+            self.lock_waits.forwarded(self, node_id, item)
+            return
         if level and level[0] > 0:
             replica = self.host.groups.get(group_id)
             if replica is not None and group_id != DIRECTORY_GROUP_ID:

@@ -5,10 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.operations.failure import LEADERSHIP_CHANGED
-from quorumcache.node.state_machine import ReadWaiter, Result
+from quorumcache.node.state_machine import KEY, OP, SESSION, Command, ReadWaiter, Result
+from quorumcache.node.store.commands import (
+    OP_DELETE,
+    OP_META_ARITHMETIC,
+    OP_META_GET,
+    OP_META_SET,
+    OP_REFUSE,
+    OP_SET,
+    in_place_of,
+    refenced,
+    unfenced,
+    without_growth,
+)
 from quorumcache.node.store.results import DELETED, NOT_FOUND, OUT_OF_MEMORY, removed_items
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 
 if TYPE_CHECKING:
+    from quorumcache.node.replica.group import ReplicaGroup
     from quorumcache.node.telemetry.counters import Counters
 
 
@@ -51,3 +65,19 @@ class OutOfMemory:
 
     def on_lost(self) -> None:
         self.waiter.on_lost()
+
+
+def submit_without_growth(group: ReplicaGroup, command: Command, size: int, waiter: Any) -> None:
+    """There is no memory for an OP_FENCED: propose in its place what `Serving.submit` proposes for
+    its inner command. The fence counts all the same: who holds it no more deletes nothing.
+    """
+    inner = unfenced(command)
+    if inner[OP] in (OP_META_GET, OP_META_ARITHMETIC):
+        group.submit(refenced(command, without_growth(inner)), size, waiter)
+    elif inner[OP] in (OP_SET, OP_META_SET):
+        delete = refenced(command, in_place_of(inner, OP_DELETE))
+        group.submit(delete, len(command[KEY]), OutOfMemory(waiter))
+    elif command[SESSION] >= CLIENT_SESSION_MIN:
+        group.submit(in_place_of(command, OP_REFUSE), len(command[KEY]), waiter)
+    else:
+        waiter.on_result(OUT_OF_MEMORY)

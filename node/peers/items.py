@@ -35,7 +35,9 @@ FORWARD_READ: Final = 33
 """(kind, request_id, group_id, keys): read these keys linearizably as the group's leader. With a
 fifth member, staleness_ns: any replica that is behind by no more than that may answer. With a
 sixth, asks: what a meta command asks besides (`operations/meta_read.py`), of one key; to nodes of
-form 2 or more only."""
+form 2 or more only. With 4 or 8 for asks (`operations/lock_answers.py`) it is about a lock: the
+names of a lock and of an owner who waits for it, or that of a lock, stand in place of keys, and
+milliseconds for which the leader may keep the read in place of the staleness."""
 
 FORWARD_RESULT: Final = 34
 """(kind, request_id, result): the write's result."""

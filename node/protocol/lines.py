@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from quorumcache.node.protocol.admin_lines import ADMIN_PARSERS
+from quorumcache.node.protocol.lock_lines import parse_fence, parse_lock
 from quorumcache.node.protocol.meta_lines import META_PARSERS
 from quorumcache.node.protocol.numbers import (
     INT32_MAX,
@@ -170,9 +171,8 @@ def _stats(words: list[bytes]) -> Request:
 
 
 def _cluster(words: list[bytes]) -> Request:
-    if len(words) > 1 and words[1] == b"once":
-        return _once(words)
-    return Cluster(tuple(words[1:]))
+    parser = _CLUSTER_PARSERS.get(words[1]) if len(words) > 1 else None
+    return Cluster(tuple(words[1:])) if parser is None else parser(words)
 
 
 def _once(words: list[bytes]) -> Once:
@@ -208,6 +208,13 @@ _RETRIEVAL_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"gat": _gat,
     b"gats": _gat,
 }
+
+_CLUSTER_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
+    b"once": _once,
+    b"lock": parse_lock,
+    b"fence": parse_fence,
+}
+"""By the word behind `cluster`. Other words come to the handlers as they are."""
 
 _LINE_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"delete": _delete,

@@ -6,6 +6,14 @@ The ops of `Store`, `RefusedStore` and `Arithmetic` are those of `node.store.com
 
 from typing import Final, NamedTuple
 
+from quorumcache.node.protocol.lock_requests import (
+    Fence,
+    LockAcquire,
+    LockRelease,
+    LockRenew,
+    LockShow,
+)
+
 SLAB_CLASS_MAX: Final = 63
 """memcached's slab classes are 1 to 63."""
 
@@ -349,6 +357,11 @@ Request = (
     | Stats
     | Cluster
     | Once
+    | Fence
+    | LockAcquire
+    | LockRenew
+    | LockRelease
+    | LockShow
     | Immediate
     | BinaryClient
     | Quit

@@ -8,6 +8,8 @@ from quorumcache.node.store.item import ITEM_DATA, VALUE_ID_BYTES, cas_unique
 from quorumcache.node.store.results import (
     DELETED,
     EXISTS,
+    FENCE_OTHER_LOCK,
+    FENCE_STALE,
     META_MARKED,
     NON_NUMERIC,
     NOT_FOUND,
@@ -45,6 +47,9 @@ BAD_TOKEN_LINE: Final = b"CLIENT_ERROR bad authentication token format\r\n"
 BAD_TERMINATION_LINE: Final = b"CLIENT_ERROR bad command line termination\r\n"
 TOKEN_TOO_LONG_LINE: Final = b"CLIENT_ERROR auth token too long\r\n"
 FLUSH_NOT_ALLOWED_LINE: Final = b"CLIENT_ERROR flush_all not allowed\r\n"
+FENCE_OTHER_LOCK_LINE: Final = (
+    b"CLIENT_ERROR fence of another lock: this key is guarded by another one\r\n"
+)
 TOO_MANY_CONNECTIONS_LINE: Final = b"ERROR Too many open connections\r\n"
 
 _LINES: Final = {
@@ -60,6 +65,7 @@ _LINES: Final = {
     # These two come to a classic command whose client has used its identity for a meta command.
     META_MARKED: b"HD\r\n",
     OUT_OF_MEMORY: OUT_OF_MEMORY_LINE,
+    FENCE_OTHER_LOCK: FENCE_OTHER_LOCK_LINE,
     # Both come to a command that was not executed this time, but may have been when it was first
     # sent.
     SESSION_GONE: b"SERVER_ERROR outcome unknown: session expired\r\n",
@@ -103,9 +109,11 @@ def render(result: Result) -> bytes:
         return _LINES[result]
     assert type(result) is tuple, result
     code, number = result
-    if code != NUMBER:  # Of such a meta command, too.
+    if code not in (NUMBER, FENCE_STALE):  # Of such a meta command, too.
         return _LINES[META_MARKED]
     assert type(number) is int, result
+    if code == FENCE_STALE:
+        return b"CLIENT_ERROR stale fence: the newest token seen here is %d\r\n" % number
     return b"%d\r\n" % number
 
 
@@ -167,6 +175,11 @@ def session_line(shard: int, session: int) -> bytes:
 def once_error(why: bytes) -> bytes:
     """What a command gets in place of its own reply for a `cluster once` that is of no use."""
     return b"CLIENT_ERROR once: %b; not done\r\n" % why
+
+
+def fence_error(why: bytes) -> bytes:
+    """What a command gets in place of its own reply for a `cluster fence` that is of no use."""
+    return b"CLIENT_ERROR fence: %b; not done\r\n" % why
 
 
 def moved(epoch: int, shard: int, leader_id: int, address: str) -> bytes:

@@ -3,9 +3,9 @@
 Reading order: `commands` (what the log holds), `results` (what apply answers), `item` (one cached
 value), `exptime` (what an exptime means), `arithmetic` (incr and decr), `expiry` (which items end
 when), `tables` (dicts at their size), `ghosts`, `hot_keys` and `eviction_queue` (which leave when
-memory is short), `sessions` (exactly once), `staging` (pieces of values to come), `locks` and
-`fences` (who may write), `transactions` (writes of several shards), `state` (all that together),
-`large` (values in pieces), `changes` (of one item), `meta_effects`, `lock_effects`,
+memory is short), `sessions` (exactly once), `staging` (pieces of values to come), `lock_records`,
+`locks` and `fences` (who may write), `transactions` (writes of several shards), `state` (all that
+together), `large` (values in pieces), `changes` (of one item), `meta_effects`, `lock_effects`,
 `transaction_effects` and `effects` (what each command does with the state), `snapshot` (views,
 their bytes, digests), `reading` (a state out of such bytes), `store` (apply and look up).
 """

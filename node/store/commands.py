@@ -284,6 +284,9 @@ FENCED_OPS: Final = frozenset(
 )
 """Commands that OP_FENCED may run: those of one key. OP_META_GET is a read through the log."""
 
+HELD_OPS: Final = FENCED_OPS | {OP_FENCED}
+"""Commands that read or change the item under their key: not run while a transaction holds it."""
+
 _ENVELOPE: Final = (int, int, int, int, bytes)
 
 _FORWARDED_FORMS: Final[dict[int, tuple[type, ...]]] = {
@@ -363,6 +366,11 @@ def unfenced(command: Command) -> Command:
     """The command that an OP_FENCED runs, under the identity and with the key of the whole."""
     inner: tuple[Any, ...] = command[FENCED_INNER]
     return (*command[:OP], inner[0], command[KEY], *inner[1:])
+
+
+def refenced(command: Command, inner: Command) -> Command:
+    """An OP_FENCED with another command in it, under the same lock and token."""
+    return (*command[:FENCED_INNER], (inner[OP], *inner[ARGS:]))
 
 
 def announced_bytes(command: Command, size: int) -> int:

@@ -75,6 +75,7 @@ from quorumcache.node.store.item import (
     unpack_header,
 )
 from quorumcache.node.store.large import (
+    drop_repeated,
     drop_upload,
     extended,
     incoming_done,
@@ -264,7 +265,7 @@ def _expire(state: ShardState, command: Command, now_ms: int) -> Result:
     removed = 0
     for key, unique in command[EXPIRE_PAIRS]:
         item = state.items.get(key)
-        if item is None or not item[0] & ENDS:
+        if item is None or not item[0] & ENDS or key in state.holds:
             continue
         _, expires_at_ms, present = unpack_header(item)
         # A touch keeps the CAS and may have come between the leader's look and this entry.
@@ -283,11 +284,13 @@ def _refuse(state: ShardState, command: Command, now_ms: int) -> Result:
 
 
 def _evict(state: ShardState, command: Command, now_ms: int) -> Result:
-    """A victim that was rewritten since it was chosen stays."""
+    """A victim that was rewritten since it was chosen stays, and one that a transaction holds."""
     removed = 0
     for key, unique in command[EVICT_PAIRS]:
         item = state.items.get(key)
-        if item is not None and cas_unique(item) == unique:
+        if key in state.holds:
+            state.queue.spare((key,))
+        elif item is not None and cas_unique(item) == unique:
             state.evict(key)
             removed += 1
     return EVICTED, removed
@@ -322,6 +325,7 @@ def _drop_pieces(state: ShardState, command: Command, now_ms: int) -> Result:
 def _fenced(state: ShardState, command: Command, now_ms: int) -> Result:
     refusal = state.fences.check(command[FENCE_LOCK], command[FENCE_TOKEN], command[KEY])
     if refusal is not None:
+        drop_repeated(state, command, now_ms)
         return refusal
     inner = unfenced(command)
     return EFFECTS[inner[OP]](state, inner, now_ms)

@@ -15,6 +15,7 @@ one which lives whatever the time is, and a dict of bytes to bytes holds nothing
 collector would walk.
 """
 
+from hashlib import blake2b
 from struct import Struct
 from typing import Final
 
@@ -104,6 +105,17 @@ def expires_at_ms(item: bytes) -> int:
 def cas_unique(item: bytes) -> int:
     """The item's CAS unique."""
     return int.from_bytes(item[9:17], "big")
+
+
+def fingerprint(item: bytes) -> int:
+    """What tells apart the versions of an item that transactions read: 64 bits, never 0.
+
+    The expiry does not count, nor does the place of a large value: that is known by its number. A
+    client may give an item the unique and the value that it had before. It is the same then, also
+    for who has read it.
+    """
+    bits = bytes((item[0] & (STALE | WON),))
+    return int.from_bytes(blake2b(bits + item[9:], digest_size=8).digest(), "big") or 1
 
 
 def block_bytes(length: int) -> int:

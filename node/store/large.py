@@ -21,7 +21,9 @@ from quorumcache.node.state_machine import (
 )
 from quorumcache.node.store.commands import (
     META_SET_DATA,
+    OP_FENCED,
     OP_META_SET,
+    OP_STORE_PIECES,
     PIECE_DATA,
     PIECE_POSITION,
     PIECE_TOTAL,
@@ -30,6 +32,7 @@ from quorumcache.node.store.commands import (
     PIECES_UPLOAD,
     STORE_DATA,
     extends,
+    unfenced,
 )
 from quorumcache.node.store.item import (
     ITEM_DATA,
@@ -83,6 +86,16 @@ def drop_upload(state: ShardState, upload_id: int, now_ms: int, idle_ms: int) ->
     else:
         staging.drop(upload_id)
     state.bytes_used += staging.bytes_used - before
+
+
+def drop_repeated(state: ShardState, command: Command, now_ms: int) -> None:
+    """A command is not run, or not again: if it was to store pieces, they go. A client that repeats
+    it has uploaded the value once more.
+    """
+    if command[OP] == OP_FENCED:
+        command = unfenced(command)
+    if command[OP] == OP_STORE_PIECES:
+        drop_upload(state, command[PIECES_UPLOAD], now_ms, 0)
 
 
 def inner_of(state: ShardState, command: Command) -> Command | None:

@@ -7,6 +7,7 @@ not there are 0. Letters of our own:
     v   the answer carries the item's value
     c   the answer carries the item's header
     u   the item does not count as used
+    g   a `get`: it takes no win
     n   stands for an N that the leader had no memory for
     -   `ma` decrements
 
@@ -107,7 +108,7 @@ def meta_get(state: ShardState, command: Command, now_ms: int) -> Result:
         if item[0] & PIECES:
             state.show(item)
     old_ends = ends
-    is_won = is_made or bits & (STALE | WON) == STALE
+    is_won = is_made or (bits & (STALE | WON) == STALE and b"g" not in flags)
     before = ends
     for letter in flags:
         if letter == _T:

@@ -137,7 +137,7 @@ class StoreReader:
         if len(header) > 9:
             state.value_counter, self._values_count, self._uploads_count = header[9:12]
         if len(header) > 12:
-            state.fence_counter, self._locks_count, self._fences_count = header[12:15]
+            state.locks.last_token, self._locks_count, self._fences_count = header[12:15]
             self._transactions_count = header[15]
 
     def _take_items(self, chunk: Any) -> None:
@@ -198,7 +198,9 @@ class StoreReader:
             elif len(state.fences) != self._fences_count:
                 state.fences.add(image)
             elif len(state.transactions) != self._transactions_count:
+                before = state.transactions.bytes_used
                 state.transactions.add(image)
+                state.bytes_used += state.transactions.bytes_used - before
             else:
                 raise SnapshotInvalid("snapshot holds more locks than its header says")
 

@@ -30,7 +30,7 @@ import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.fences import FenceImage
-from quorumcache.node.store.locks import LockImage
+from quorumcache.node.store.lock_records import LEASE_IMAGE_BYTES, LockImage
 from quorumcache.node.store.sessions import SessionImage, image_bytes
 from quorumcache.node.store.staging import UploadImage
 from quorumcache.node.store.transactions import TransactionImage
@@ -139,9 +139,19 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
         yield pack((upload_id, total_bytes, last_active_ms, len(pieces)))
         for place in pieces:
             yield pack(place)
-    for small in (view.locks, view.fences):
-        for start in range(0, len(small), IMAGES_PER_CHUNK):
-            yield pack(small[start : start + IMAGES_PER_CHUNK])
+    locks: list[LockImage] = []
+    size = 0
+    for lock in view.locks:
+        locks.append(lock)
+        size += LEASE_IMAGE_BYTES * (len(lock[3]) + len(lock[4]))
+        if len(locks) == IMAGES_PER_CHUNK or size >= CHUNK_BYTES:
+            yield pack(locks)
+            locks = []
+            size = 0
+    if locks:
+        yield pack(locks)
+    for start in range(0, len(view.fences), IMAGES_PER_CHUNK):
+        yield pack(view.fences[start : start + IMAGES_PER_CHUNK])
     for transaction in view.transactions:
         yield pack((transaction,))
 

@@ -11,15 +11,23 @@ from typing import Final
 
 from quorumcache.node.state_machine import KEY, OP, Command, Eviction, StateMachine
 from quorumcache.node.store.commands import (
+    COMMIT_WRITES,
+    EVICT_PAIRS,
     GROWING_OPS,
     META_SET_MODE,
     OP_APPEND,
     OP_COUNT,
+    OP_EVICT,
     OP_FENCED,
     OP_META_SET,
     OP_PIECE,
     OP_PREPEND,
+    OP_SET,
+    OP_TXN_COMMIT,
+    OP_TXN_PREPARE,
+    PREPARE_WRITES,
     grows,
+    own_command,
     unfenced,
 )
 from quorumcache.node.store.eviction_queue import EvictionQueue
@@ -37,7 +45,7 @@ from quorumcache.node.store.locks import LockTable
 from quorumcache.node.store.sessions import SessionTable
 from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
 from quorumcache.node.store.tables import shrink
-from quorumcache.node.store.transactions import TransactionTable
+from quorumcache.node.store.transactions import TransactionTable, Write, writes_cost
 
 NO_EXPIRY: Final = bytes(9)
 """How an ordinary packed item without an expiry begins."""
@@ -66,8 +74,8 @@ class ShardState(StateMachine):
         "evicted_bytes",
         "expiring",
         "expiry",
-        "fence_counter",
         "fences",
+        "holds",
         "incoming",
         "items",
         "last_now_ms",
@@ -90,8 +98,8 @@ class ShardState(StateMachine):
         """Key -> packed item (see item.py). Holds ended items until somebody removes them."""
         self.op_count = OP_COUNT
         self.bytes_used = 0
-        """Sum of `item_cost` over `items`, and what `values` and `staging` take; the same on all
-        replicas."""
+        """Sum of `item_cost` over `items`, and what `values`, `staging` and the writes of prepared
+        transactions take; the same on all replicas."""
         self.last_now_ms = 0
         """Latest cluster time seen in a batch, milliseconds. Never decreases."""
         self.last_wall_ms = 0
@@ -115,10 +123,10 @@ class ShardState(StateMachine):
         """The value of the OP_STORE_PIECES that is being applied."""
         self.sessions = SessionTable()
         self.locks = LockTable()
-        self.fence_counter = 0
-        """The fencing token handed out last. Never decreases."""
         self.fences = FenceTable()
         self.transactions = TransactionTable()
+        self.holds = self.transactions.holds
+        """Keys that transactions hold: each command and each read looks whether there are any."""
         self.batch_item_bytes_max = 0
         self.batch_wall_ms = 0
         """Both of the batch that is being applied."""
@@ -137,6 +145,11 @@ class ShardState(StateMachine):
     def memory_bytes(self) -> int:
         """See `StateMachine.memory_bytes`."""
         return self.bytes_used + self.table_bytes
+
+    @property
+    def fence_counter(self) -> int:
+        """The fencing token that this shard has handed out last."""
+        return self.locks.last_token
 
     @property
     def uploading_bytes(self) -> int:
@@ -176,9 +189,9 @@ class ShardState(StateMachine):
         self.staging = other.staging
         self.sessions = other.sessions
         self.locks = other.locks
-        self.fence_counter = other.fence_counter
         self.fences = other.fences
         self.transactions = other.transactions
+        self.holds = other.holds
         self.expiring = other.expiring
         self.expiry = other.expiry
         other.queue.succeed(self.queue)
@@ -221,7 +234,7 @@ class ShardState(StateMachine):
         self.queue.clear()
         self.expiring = 0
         self.values.clear()
-        self.bytes_used = self.staging.bytes_used
+        self.bytes_used = self.staging.bytes_used + self.transactions.bytes_used
 
     def put(self, key: bytes, item: bytes) -> None:
         """Place a packed item without an expiry, or with the expiry that the item of that key has
@@ -317,7 +330,24 @@ class ShardState(StateMachine):
 
     def plan_eviction(self, bytes_wanted: int) -> Eviction | None:
         """See `StateMachine.plan_eviction`."""
-        return self.queue.victims(bytes_wanted, self.bytes_used)
+        eviction = self.queue.victims(bytes_wanted, self.bytes_used)
+        if eviction is None or not self.holds:
+            return eviction
+        return self._without_held(eviction)
+
+    def _without_held(self, eviction: Eviction) -> Eviction | None:
+        """An eviction without the items that transactions hold: those would stay anyway."""
+        held = [key for key in eviction.keys if key in self.holds]
+        if not held:
+            return eviction
+        self.queue.spare(held)
+        cost = eviction.cost_bytes
+        for key in held:
+            cost -= item_cost(key, self.items[key])
+        pairs = tuple([pair for pair in eviction.command[EVICT_PAIRS] if pair[0] not in self.holds])
+        if not pairs:
+            return None
+        return Eviction(own_command(OP_EVICT, pairs), [key for key, _ in pairs], cost)
 
     def take_eviction_tallies(self) -> tuple[int, int]:
         """See `StateMachine.take_eviction_tallies`."""
@@ -328,7 +358,9 @@ class ShardState(StateMachine):
         self.queue.spare(eviction.keys)
 
     def growth(self, command: Command, size: int) -> int:
-        """See `StateMachine.growth`. A store of a key that has an item takes its place."""
+        """See `StateMachine.growth`. A store of a key that has an item takes its place. Writes that
+        are prepared are kept beside the items.
+        """
         op = command[OP]
         if op == OP_PIECE:  # What stores the pieces then takes no more.
             return size + PIECE_OVERHEAD
@@ -336,6 +368,10 @@ class ShardState(StateMachine):
             return 0
         if op == OP_FENCED:
             return self.growth(unfenced(command), size)
+        if op == OP_TXN_PREPARE:
+            return writes_cost(command[PREPARE_WRITES])
+        if op == OP_TXN_COMMIT:
+            return self._written(command[COMMIT_WRITES])
         key = command[KEY]
         old = self.items.get(key)
         mode = command[META_SET_MODE] if op == OP_META_SET else op
@@ -345,3 +381,14 @@ class ShardState(StateMachine):
         if old is not None:
             cost -= item_cost(key, old)
         return cost if cost > 0 else 0
+
+    def _written(self, writes: tuple[Write, ...]) -> int:
+        """By how much writes of a transaction make the items grow, at most."""
+        growth = 0
+        for write in writes:
+            if write[1] == OP_SET:
+                key = write[0]
+                old = self.items.get(key)
+                cost = writes_cost((write,)) - (item_cost(key, old) if old is not None else 0)
+                growth += max(0, cost)
+        return growth

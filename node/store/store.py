@@ -11,7 +11,13 @@ Rules that make it a state machine:
    A command that meets one in `apply` removes it. `lookup`, which may not, answers EXPIRED, and the
    leader logs the removal before it reports the miss; so no later leader with a slower clock brings
    the item back.
-4. A delayed flush runs at the start of the first batch whose time has reached it.
+4. A delayed flush runs at the start of the first batch whose time has reached it. While a
+   transaction holds keys it waits, and runs when the last of them is released.
+5. What a transaction holds does not change but by that transaction. A command that would change it,
+   or read it through the log, is answered HELD, and no session remembers that: who sent it sends it
+   again. `lookup` answers HELD_KEY for a key that a transaction is to write, since nobody here
+   knows whether it was committed; and for an item that has ended under the eyes of one that relies
+   on it. Everything else reads and passes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,28 +38,31 @@ from quorumcache.node.state_machine import (
 from quorumcache.node.store.commands import (
     OP_EXPIRE,
     OP_SESSION_OPEN,
-    OP_STORE_PIECES,
     OP_TICK,
-    PIECES_UPLOAD,
     own_command,
 )
 from quorumcache.node.store.effects import EFFECTS
 from quorumcache.node.store.item import ENDS, PIECES, cas_unique, unpack_header, value_id
-from quorumcache.node.store.large import drop_upload
+from quorumcache.node.store.large import drop_repeated
 from quorumcache.node.store.reading import StoreReader
-from quorumcache.node.store.results import PIECES_MISSING, SESSION_GONE, STALE_SEQUENCE
+from quorumcache.node.store.results import HELD, PIECES_MISSING, SESSION_GONE, STALE_SEQUENCE
 from quorumcache.node.store.snapshot import StoreView, encode_view, view_digest
 from quorumcache.node.store.state import ShardState
+from quorumcache.node.store.transaction_effects import is_held
 
 
-class _Expired(Enum):
+class _Unread(Enum):
     EXPIRED = "expired"
+    HELD_KEY = "held"
 
 
-EXPIRED: Final = _Expired.EXPIRED
+EXPIRED: Final = _Unread.EXPIRED
 """Answer of `lookup`: the key holds an item that has ended (or a flush is due), and the log does
 not say so yet.
 """
+
+HELD_KEY: Final = _Unread.HELD_KEY
+"""Answer of `lookup`: a transaction holds the key, and what a reader gets depends on it."""
 
 
 class ShardStore(ShardState):
@@ -67,8 +76,11 @@ class ShardStore(ShardState):
         """The packed item under `key` if it lives whatever the time is, None when there is no item.
 
         TIMED when the time decides: the item has an expiry, or a delayed flush is pending. Then
-        `lookup` tells. TIMED also for an item that is stale or whose win was handed out.
+        `lookup` tells. TIMED also for an item that is stale or whose win was handed out, and for a
+        key that a transaction is to write.
         """
+        if self.holds and self.transactions.is_written(key):
+            return TIMED
         item = self.items.get(key)
         if item is not None and (item[0] or self.pending_flush_ms):
             return TIMED
@@ -76,6 +88,8 @@ class ShardStore(ShardState):
 
     def serve(self, key: bytes) -> Peeked:
         """See `StateMachine.serve`."""
+        if self.holds and self.transactions.is_written(key):
+            return TIMED
         item = self.items.get(key)
         if item is not None:
             if item[0] or self.pending_flush_ms:
@@ -83,24 +97,40 @@ class ShardStore(ShardState):
             self.queue.note_hit(key)
         return item
 
-    def lookup(self, key: bytes, now_ms: int) -> bytes | _Expired | None:
-        """The packed item under `key` at `now_ms`, None when there is none, or EXPIRED (rule 3
-        above).
+    def lookup(self, key: bytes, now_ms: int) -> bytes | _Unread | None:
+        """The packed item under `key` at `now_ms`, None when there is none, EXPIRED (rule 3 above)
+        or HELD_KEY (rule 5).
         """
         found = self.peek(key)
-        return self._lookup_timed(self.items[key], now_ms) if found is TIMED else found
+        return self._lookup_timed(key, now_ms) if found is TIMED else found
 
-    def _lookup_timed(self, item: bytes, now_ms: int) -> bytes | _Expired:
+    def _lookup_timed(self, key: bytes, now_ms: int) -> bytes | _Unread:
+        hold = self.holds.get(key)
+        if hold is not None and hold.writer:
+            return HELD_KEY
+        item = self.items[key]
         now_ms = max(now_ms, self.last_now_ms)
         if self.flush_due(now_ms):
             return EXPIRED
         if item[0] & ENDS and unpack_header(item)[1] <= now_ms:
-            return EXPIRED
+            return EXPIRED if hold is None else HELD_KEY
+        return item
+
+    def lookup_before(self, key: bytes, now_ms: int) -> bytes | None:
+        """`lookup` for readers that take what is old: without what a transaction may have committed
+        by now. None also for an item that has ended.
+        """
+        item = self.items.get(key)
+        if item is not None and item[0] & ENDS:
+            ends = unpack_header(item)[1]
+            return item if ends > max(now_ms, self.last_now_ms) else None
         return item
 
     def flush_due(self, now_ms: int) -> bool:
-        """Whether a delayed flush_all waits for a batch (an OP_TICK will do) to carry it out."""
-        return 0 < self.pending_flush_ms <= now_ms
+        """Whether a delayed flush_all waits for a batch (an OP_TICK will do) to carry it out. While
+        keys are held none would.
+        """
+        return 0 < self.pending_flush_ms <= now_ms and not self.holds
 
     def removal_of(self, keys: Sequence[bytes], now_ms: int) -> Command:
         """The command that removes what `lookup` called EXPIRED at `now_ms` under `keys`."""
@@ -115,7 +145,10 @@ class ShardStore(ShardState):
 
         Asked again before that command was applied, it names the same items again.
         """
-        return self.expiry.due(now_ms, limit)
+        due = self.expiry.due(now_ms, limit)
+        if not self.holds:
+            return due
+        return [pair for pair in due if pair[0] not in self.holds]
 
     def expired_sessions(self, now_ms: int, idle_ms: int) -> list[int]:
         """Sessions idle for `idle_ms` or more: the arguments of an OP_SESSION_EXPIRE."""
@@ -164,13 +197,16 @@ class ShardStore(ShardState):
             self.shown.clear()
         self.batch_item_bytes_max = item_bytes_max
         self.applied_index = index
-        if self.pending_flush_ms and self.pending_flush_ms <= now_ms:
+        holds = self.holds
+        if self.pending_flush_ms and self.pending_flush_ms <= now_ms and not holds:
             self.pending_flush_ms = 0
             self.drop_all()
         effects = EFFECTS
         return [
             self._apply_once(command, now_ms)
             if command[SESSION]
+            else HELD
+            if holds and is_held(self, command, now_ms)
             else effects[command[OP]](self, command, now_ms)
             for command in commands
         ]
@@ -189,9 +225,10 @@ class ShardStore(ShardState):
             return STALE_SEQUENCE
         first = state.results.get(sequence)
         if first is not None:
-            if op == OP_STORE_PIECES:  # A client that repeats it has uploaded the value again.
-                drop_upload(self, command[PIECES_UPLOAD], now_ms, 0)
+            drop_repeated(self, command, now_ms)
             return first
+        if self.holds and is_held(self, command, now_ms):
+            return HELD  # Nothing was done, either.
         result = EFFECTS[op](self, command, now_ms)
         if result == PIECES_MISSING:
             return result  # Nothing was done: a repetition with all pieces may do it.
@@ -212,7 +249,7 @@ class ShardStore(ShardState):
             value_counter=self.value_counter,
             values=self.values.copy(),
             uploads=self.staging.images(),
-            fence_counter=self.fence_counter,
+            fence_counter=self.locks.last_token,
             locks=self.locks.images(),
             fences=self.fences.images(),
             transactions=self.transactions.images(),

@@ -107,6 +107,11 @@ class Counters:
     auth_errors: int = 0  # those that were wrong
     idle_kicks: int = 0  # connections closed because their client was idle for idle_timeout_ms
     answers_dropped: int = 0  # values read again later: their client had to take others first
+    locks_acquired: int = 0  # acquires and repetitions of them that were answered LOCKED
+    locks_released: int = 0
+    lock_waits_over: int = 0  # acquires whose wait was over before it was their turn
+    lock_leases_ended: int = 0  # holders and waiters that did not ask again in time, as leader
+    fences_refused: int = 0  # commands that were not executed because of their fence
     # Of the directory: counted by the node that leads it, from the maps that it decides.
     nodes_joined: int = 0
     nodes_left: int = 0

@@ -36,7 +36,7 @@ async def get(client: AsyncClient, options: argparse.Namespace) -> int:
         value = await client.get(keys[0], timeout_ms=timeout_ms, level=level)
         values = {} if value is None else {keys[0]: value}
     if options.json:
-        print_json([_json_item(key, values.get(key)) for key in keys])
+        print_json([json_item(key, values.get(key)) for key in keys])
     for key in keys:
         value = values.get(key)
         if failure is not None and key in failure.errors:
@@ -99,7 +99,8 @@ async def route(client: AsyncClient, options: argparse.Namespace) -> int:
     return OK
 
 
-def _json_item(key: bytes, value: bytes | None) -> dict[str, object]:
+def json_item(key: bytes, value: bytes | None) -> dict[str, object]:
+    """A key and its value for JSON; a value that is no text as base64."""
     shown: dict[str, object] = {"key": show_key(key), "found": value is not None}
     if value is not None:
         try:

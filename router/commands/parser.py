@@ -7,9 +7,11 @@ from typing import TypeAlias
 
 from quorumcache.ring.local_control import DATA_DIR
 from quorumcache.ring.secret import SECRET_FILE, SECRET_VARIABLE
-from quorumcache.router.commands import changes, keys, local, looks
+from quorumcache.router.commands import changes, keys, local, locks, looks, transaction
 from quorumcache.router.commands.basics import DEFAULT_SEEDS, DEFAULT_TIMEOUT_S, SEEDS_VARIABLE
-from quorumcache.router.commands.words import seconds_of
+from quorumcache.router.commands.words import duration_ms_of, seconds_of
+from quorumcache.router.fencing import LOCK_VARIABLE, TOKEN_VARIABLE
+from quorumcache.router.locks import TTL_MS
 from quorumcache.router.streams import Parser
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -91,6 +93,20 @@ def make_parser() -> argparse.ArgumentParser:
     set_.add_argument("--flags", type=int, default=0, help="client flags (default: 0)")
     delete = command("delete", keys.delete, "Remove keys", has_json=False)
     delete.add_argument("keys", nargs="+", metavar="KEY")
+    txn = command(
+        "txn",
+        transaction.txn,
+        "Run a file of commands as one transaction: all of it happens, or nothing",
+        "One command a line, words quoted as in a shell: get KEY...; set, add or replace KEY VALUE "
+        "[ttl=SECONDS] [flags=N]; delete KEY; incr or decr KEY [N]; and conditions: check KEY "
+        "VALUE, present KEY, absent KEY. Lines that begin with # are comments. A condition that "
+        "does not hold, an add of a key that is there, a replace, incr or decr of one that is not: "
+        "nothing is done, exit code 1. After a conflict with others it is run again.",
+    )
+    txn.add_argument("file", metavar="FILE", help="the file, or - to read standard input")
+    txn.add_argument(
+        "--dry-run", action="store_true", help="read and check, but change nothing; show what would"
+    )
     command("map", looks.print_map, "Print the cluster map: nodes, and the replicas of each shard")
     status = command(
         "status",
@@ -125,6 +141,55 @@ def make_parser() -> argparse.ArgumentParser:
         "Without KEY, keys are read from standard input, one per line.",
     )
     route.add_argument("keys", nargs="*", metavar="KEY")
+    lock = command(
+        "lock",
+        locks.lock,
+        "Run a command while holding a lock",
+        "The command stands behind --: quorumcache lock NAME [options] -- COMMAND [ARGUMENTS]. It "
+        f"finds the lock's name and its token in ${LOCK_VARIABLE} and ${TOKEN_VARIABLE}. SIGTERM, "
+        "SIGINT and SIGHUP are passed on to it. When the lock is lost it is ended. Exit code: the "
+        f"command's, 128 and its number after a signal; {locks.NOT_FREE}: the lock was not free "
+        f"in time, the command was not run; {locks.LOST}: the lock was lost; 126, 127: the command "
+        "cannot be run, is not there.",
+        has_json=False,
+    )
+    lock.add_argument("keys", nargs=1, metavar="NAME")
+    lock.add_argument(
+        "--ttl",
+        type=duration_ms_of,
+        default=TTL_MS,
+        metavar="SPAN",
+        help="when the lock ends if it is not renewed, as it is all the time: 500ms, 10s, 1m "
+        "(default: 10s)",
+    )
+    lock.add_argument(
+        "--wait",
+        type=duration_ms_of,
+        default=None,
+        metavar="SPAN",
+        help="how long to wait while others hold it; 0: not at all (default: without limit)",
+    )
+    lock.add_argument(
+        "--owner",
+        default="",
+        metavar="NAME",
+        help="how others see this holder (default: host and process id)",
+    )
+    lock.add_argument(
+        "--grace",
+        type=duration_ms_of,
+        default=5_000,
+        metavar="SPAN",
+        help="time from SIGTERM to SIGKILL for a command whose lock is lost (default: 5s)",
+    )
+    shown = command(
+        "locks",
+        locks.locks,
+        "Show who holds a lock, and who waits for it",
+        "One line each: holder OWNER TOKEN MODE LEFT ms left; waiter OWNER PLACE MODE. Exit code "
+        "1: nobody holds it.",
+    )
+    shown.add_argument("keys", nargs=1, metavar="NAME")
     _add_changes(commands, common)
     restart = commands.add_parser(
         "rolling-restart",

@@ -27,6 +27,7 @@ from quorumcache.router import (
     AsyncClient,
     Bounded,
     ClientConfig,
+    FencingToken,
     Linearizable,
     Local,
     PartialFailure,
@@ -74,8 +75,19 @@ BAD_WORDS: list[Any] = [
     *(["a b"], ["a\n"], ["\ud800"], ["x" * 3000], ["x"] * 1500),
 ]
 
+BAD_FENCES: list[Any] = [
+    5,
+    b"lock",
+    "lock",
+    ("lock", 5),
+    True,
+    FencingToken(b"l", 1, "a semaphore"),
+]
+
 BAD: dict[str, list[Any]] = {
     "key": BAD_KEYS,
+    "name": BAD_KEYS,
+    "fence": BAD_FENCES,
     "keys": BAD_KEY_LISTS,
     "value": BAD_VALUES,
     "values": BAD_MAPPINGS,
@@ -103,7 +115,9 @@ GOOD: dict[str, Any] = {
     "delta": 1,
     "cas_unique": 1,
     "timeout_ms": 20_000,
-    "level": Local(),
+    "level": Linearizable(),
+    "name": "a-lock",
+    "fence": FencingToken(b"a-lock", 1),
     "once": False,
     "measures_lag": True,
     "words": ["drain", "n1"],

@@ -30,6 +30,16 @@ class Program:
         """The addresses, as users write them."""
         return [f"{host}:{port}" for host, port in self.addresses]
 
+    @property
+    def now_ns(self) -> int:
+        """Virtual time."""
+        return self.loop.now_ns
+
+    @property
+    def is_stopping(self) -> bool:
+        """It was told to stop."""
+        return self._stopping
+
     def start(self) -> None:
         self._task = self.process.spawn(self._run(), name=self.name)
 

@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 from quorumcache.ring import ClusterMap, NodeInfo
 from quorumcache.ring.secret import Secret
 from tests.support.clusters import with_replicas
+from tests.support.fake_locks import FakeLocks
+from tests.support.fake_transactions import FakeTransactions
 
 T = TypeVar("T")
 
@@ -54,7 +56,8 @@ class Fault:
 
 class FakeNode:
     """One listener. `is_plain`: answers ERROR to `cluster`, as memcached does. `knows_sessions`:
-    takes `cluster once`; otherwise it is a node of an older version.
+    takes `cluster once`; otherwise it is a node of an older version. `knows_transactions`: the same
+    for `cluster txn`.
     """
 
     def __init__(self, cluster: FakeCluster, node_id: int) -> None:
@@ -63,7 +66,9 @@ class FakeNode:
         self.port = 0
         self.is_plain = False
         self.knows_sessions = cluster.sessions is not None
+        self.knows_transactions = cluster.transactions is not None
         self.faults: list[Fault] = []
+        self.delays: dict[bytes, float] = {}  # by prefix: seconds until it is answered
         self.log: list[bytes] = []  # command lines received
         self.executed: list[bytes] = []  # command lines of writes executed
         self.reads: list[tuple[bytes, bytes]] = []  # (level, line) of reads answered, not moved
@@ -117,9 +122,14 @@ class FakeNode:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         redirects = False
         once: tuple[int, ...] = ()
+        fence: tuple[bytes, ...] = ()
         level = b"linearizable"
         while line := await reader.readline():
             words = line.split()
+            if words[:2] == [b"cluster", b"fence"]:
+                fence = tuple(words[2:])
+                self.log.append(line.rstrip())
+                continue
             if self.knows_sessions and words[:2] == [b"cluster", b"once"]:
                 once = tuple(map(int, words[2:]))
                 self.log.append(line.rstrip())
@@ -128,6 +138,8 @@ class FakeNode:
             data = b""
             if words[0] in (b"set", b"add", b"replace", b"append", b"prepend", b"cas"):
                 data = (await reader.readexactly(int(words[4]) + 2))[:-2]
+            if self.knows_transactions and words[:3] == [b"cluster", b"txn", b"commit"]:
+                data = (await reader.readexactly(int(words[5]) + 2))[:-2]
             if words[:2] == [b"cluster", b"redirect"] and not self.is_plain:
                 redirects = words[2] == b"on"
             if words[:2] == [b"cluster", b"read"]:
@@ -136,12 +148,12 @@ class FakeNode:
             if fault is not None:
                 self.faults.remove(fault)
                 if fault.action == CLOSE_AFTER:
-                    self._execute(words, data, redirects, level, once)
+                    self._execute(words, data, redirects, level, once, fence)
                 fault.event.set()
                 if fault.action in (CLOSE_BEFORE, CLOSE_AFTER):
                     return
                 if fault.action == HANG_AFTER:
-                    self._execute(words, data, redirects, level, once)
+                    self._execute(words, data, redirects, level, once, fence)
                 if fault.action in (HANG, HANG_AFTER):
                     await reader.read()
                     fault.closed.set()
@@ -149,8 +161,14 @@ class FakeNode:
                 assert isinstance(fault.action, bytes)
                 writer.write(fault.action)
             else:
-                writer.write(self._execute(words, data, redirects, level, once))
-            once = ()
+                answer = self._execute(words, data, redirects, level, once, fence)
+                if answer.startswith(b"WAITING ") and int(words[6]):
+                    answer = await self.cluster.locks.wait(words[3], words[4], int(words[6]))
+                for prefix, seconds in list(self.delays.items()):
+                    if line.startswith(prefix):
+                        await asyncio.sleep(seconds)
+                writer.write(answer)
+            once, fence = (), ()
             await writer.drain()
 
     def _may_answer(self, shard: int, is_read: bool, level: bytes) -> bool:
@@ -160,6 +178,13 @@ class FakeNode:
             return False
         return level == b"local" or (level.startswith(b"bounded ") and not self.is_behind)
 
+    def _moved_of(self, keys: list[bytes]) -> bytes:
+        for key in keys:
+            shard = self.cluster.map.shard_of(key)
+            if self.cluster.leader(shard) != self.node_id:
+                return self.cluster.moved(shard)
+        return b""
+
     def _execute(
         self,
         words: list[bytes],
@@ -167,6 +192,7 @@ class FakeNode:
         redirects: bool,
         level: bytes,
         once: tuple[int, ...],
+        fence: tuple[bytes, ...],
     ) -> bytes:
         if words[:2] == [b"cluster", b"session"] and self.knows_sessions:
             if words[2:3] != [b"open"]:
@@ -175,6 +201,21 @@ class FakeNode:
             if redirects and self.cluster.leader(shard) != self.node_id:
                 return self.cluster.moved(shard)
             return self.cluster.open_session(shard)
+        if words[:2] == [b"cluster", b"lock"]:
+            shard = self.cluster.map.shard_of(words[3])
+            if redirects and self.cluster.leader(shard) != self.node_id:
+                return self.cluster.moved(shard)
+            known = self.cluster.known_result(once)
+            if known is None:
+                self.executed.append(b" ".join(words))
+                known = self.cluster.locks.command(words[2:])
+                self.cluster.remember(once, known)
+            return known
+        if words[:2] == [b"cluster", b"txn"] and self.knows_transactions:
+            assert self.cluster.transactions is not None
+            return self.cluster.transactions.answer(
+                words[2:], data, lambda keys: self._moved_of(keys) if redirects else b""
+            )
         if words[0] == b"cluster":
             return b"ERROR\r\n" if self.is_plain else self.cluster.answer(self, words[1:])
         if words == [b"stats", b"shards"]:
@@ -190,14 +231,19 @@ class FakeNode:
                 shard = self.cluster.map.shard_of(key)
                 if not self._may_answer(shard, is_read, level):
                     return self.cluster.moved(shard)
+        refused = b""
+        known = self.cluster.known_result(once)
+        if known is None and fence:
+            shard = self.cluster.map.shard_of(keys[0])
+            refused = self.cluster.locks.fence(shard, keys[0], fence[0], int(fence[1]))
         if is_read:
             self.reads.append((level, b" ".join(words)))
-            return self.cluster.execute(words, data)
-        known = self.cluster.known_result(once)
+            return refused or self.cluster.execute(words, data)
         if known is not None:
             return known
-        self.executed.append(b" ".join(words))
-        result = self.cluster.execute(words, data)
+        if not refused:
+            self.executed.append(b" ".join(words))
+        result = refused or self.cluster.execute(words, data)
         self.cluster.remember(once, result)
         return result
 
@@ -265,12 +311,15 @@ class FakeCluster:
         replication: int = 3,
         zones: bool = False,
         sessions: bool = False,
+        transactions: bool = False,
     ) -> None:
+        self.transactions = FakeTransactions(self) if transactions else None
         self.sessions: dict[int, FakeSession] | None = {} if sessions else None
         self.sessions_opened = 0
         self.nodes = [FakeNode(self, node_id) for node_id in range(1, nodes + 1)]
         self.items: dict[bytes, tuple[bytes, bytes, int]] = {}  # flags, value, cas_unique
         self.operators = FakeOperators()
+        self.locks = FakeLocks()
         self.has_map = True
         self._cas = 0
         self._shape = (shards, min(replication, nodes), zones)
@@ -439,7 +488,7 @@ class FakeCluster:
             return b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
         sign = 1 if verb == b"incr" else -1
         number = max(0, int(known[1]) + sign * int(words[2]))
-        self._put(key, known[0], b"%d" % number)
+        self.put(key, known[0], b"%d" % number)
         return b"%d\r\n" % number
 
     def _value(self, verb: bytes, key: bytes) -> bytes:
@@ -468,9 +517,9 @@ class FakeCluster:
             return b"NOT_STORED\r\n"
         if known is not None and verb in (b"append", b"prepend"):
             data = known[1] + data if verb == b"append" else data + known[1]
-        self._put(key, words[2], data)
+        self.put(key, words[2], data)
         return b"STORED\r\n"
 
-    def _put(self, key: bytes, flags: bytes, value: bytes) -> None:
+    def put(self, key: bytes, flags: bytes, value: bytes) -> None:
         self._cas += 1
         self.items[key] = (flags, value, self._cas)

@@ -13,7 +13,9 @@ from quorumcache.node.consensus.values import Role
 from quorumcache.node.settings.checks import check_config
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.disk import DiskSpace
+from quorumcache.node.store.fences import FenceTable
 from quorumcache.node.store.item import wire_data
+from quorumcache.node.store.locks import LockTable
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.timings import Timings
 from quorumcache.ring import ClusterMap, NodeInfo, place
@@ -52,6 +54,8 @@ class FakeLog:
 class FakeStore:
     items: dict[bytes, bytes] = field(default_factory=dict)
     bytes_used: int = 0
+    locks: LockTable = field(default_factory=LockTable)
+    fences: FenceTable = field(default_factory=FenceTable)
 
     @property
     def memory_bytes(self) -> int:
@@ -153,6 +157,7 @@ class FakeNode:
             self.counters, self.clock.monotonic_ns, self.clock.wall_ms
         )
         self.is_dumping = False
+        self.lock_waits_kept = 0
         self.leaders = {0: 2, 1: 2, 2: 1}
         self.listen_address = "127.0.0.1:11211"
         self.peer_address = "127.0.0.1:7000"

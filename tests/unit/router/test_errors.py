@@ -12,6 +12,8 @@ import pytest
 
 from quorumcache.router import errors
 from quorumcache.router.errors import (
+    ConditionFailed,
+    Conflict,
     ConnectFailed,
     ConnectionLost,
     Moved,
@@ -33,6 +35,8 @@ OF_PARTS = [
     PasswordNeeded("10.0.0.1:11211", "none was given"),
     ConnectionLost("10.0.0.1:11211", "it broke"),
     ReplyTimeout("10.0.0.1:11211"),
+    Conflict(b"k"),
+    ConditionFailed(b"k", "is not there"),
     PartialFailure({"k": NodeBusy("10.0.0.1:11211")}, {b"other": b"value"}),
 ]
 OF_A_MESSAGE = [

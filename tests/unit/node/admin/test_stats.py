@@ -417,3 +417,26 @@ def test_cachedump_is_bounded(node: FakeNode) -> None:
     for number in range(12_000):
         node.store(1).put(b"%0240d" % number, b"v")
     assert 2 << 19 < len(stats_reply(node, (b"cachedump", b"1", b"0"))) <= 2 << 20
+
+
+def test_locks_are_told_by_the_leader_of_their_shard() -> None:
+    node = FakeNode()
+    for shard in (0, 1):
+        store = node.store(shard)
+        for owner in (b"a", b"b"):
+            store.locks.acquire(b"l", owner, 1000, 0, 0, True, 1)
+        assert store.fences.check(b"l", 5, b"k") is None
+    node.lock_waits_kept = 3
+    node.counters.fences_refused = 2
+    lines = stats_reply(node, (b"locks",)).decode().split("\r\n")
+    assert lines[:7] == [
+        "STAT locks 1",
+        "STAT lock_holders 1",
+        "STAT lock_waiters 1",
+        "STAT lock_waits_kept 3",
+        "STAT newest_token 1",
+        "STAT fenced_locks 1",
+        "STAT guarded_keys 1",
+    ]
+    assert "STAT fences_refused 2" in lines
+    assert lines[-2:] == ["END", ""]

@@ -4,10 +4,10 @@ from typing import get_args
 
 import pytest
 
+from quorumcache.node.clients.command_prefixes import ONCE_KIND_LINE
 from quorumcache.node.clients.handlers import (
     HANDLERS,
-    HANDLERS_AFTER_ONCE,
-    ONCE_KIND_LINE,
+    HANDLERS_BEHIND_PREFIX,
     WRITE_HANDLERS,
 )
 from quorumcache.node.clients.operator_words import PROOFS_WRONG_MAX
@@ -87,10 +87,10 @@ def test_a_client_whose_proofs_are_wrong_is_let_go() -> None:
     assert client.connection.conversation.closing
 
 
-def test_every_kind_of_request_has_a_handler_also_after_once() -> None:
+def test_every_kind_of_request_has_a_handler_also_behind_a_prefix() -> None:
     kinds = set(get_args(Request))
     assert set(HANDLERS) == kinds
-    assert set(HANDLERS_AFTER_ONCE) == kinds
+    assert set(HANDLERS_BEHIND_PREFIX) == kinds
     assert set(WRITE_HANDLERS) < kinds
 
 

@@ -61,6 +61,7 @@ class World:
         self.counters = Counters()
         self.inflight_bytes = self.silent_writes = 0
         self.upload: Any = None
+        self.fence: Any = None
         self.settings = SimpleNamespace(redirect=False)
         self.order = self
         self.coordinator = SimpleNamespace(

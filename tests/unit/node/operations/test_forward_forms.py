@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.forward_forms import check_forward
+from quorumcache.node.operations.lock_answers import LOCK_SHOW, LOCK_WAIT
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
     FORWARD_LOST,
@@ -34,6 +35,8 @@ FORWARDS: list[tuple[Any, ...]] = [
     READ,
     (*READ, 5_000_000),
     (*READ, 5_000_000, 3, 0),
+    (FORWARD_READ, 7, 1, (b"lock", b"owner"), 500, LOCK_WAIT),
+    (FORWARD_READ, 7, 1, (b"lock",), 0, LOCK_SHOW),
     (FORWARD_RESULT, 7, 1),
     (FORWARD_RESULT, 7, (1, b"5")),
     (FORWARD_ITEMS, 7, (b"item", None)),
@@ -69,6 +72,11 @@ def test_a_map_item_is_no_forward(item: tuple[Any, ...]) -> None:
         (FORWARD_READ, 7, 1, ()),
         (FORWARD_READ, 7, 1, ("k",)),
         (*READ, "5"),
+        (FORWARD_READ, 7, 1, (b"lock",), 500, LOCK_WAIT),
+        (FORWARD_READ, 7, 1, (b"lock", b"owner", b"k"), 500, LOCK_WAIT),
+        (FORWARD_READ, 7, 1, (b"lock", b"owner"), 500, LOCK_SHOW),
+        (FORWARD_READ, 7, 1, (b"lock", b"owner"), 500, LOCK_WAIT | LOCK_SHOW),
+        (FORWARD_READ, 7, 1, (b"lock", b"owner"), 500, LOCK_WAIT | 1),
         (FORWARD_RESULT, 7, (1, "5")),
         (FORWARD_RESULT, 7, (1, 2, 3)),
         (FORWARD_ITEMS, 7, (b"item", 5)),

@@ -2,13 +2,13 @@
 
 from typing import get_args
 
-from quorumcache.node.clients.handlers import HANDLERS, HANDLERS_AFTER_ONCE, NOREPLY_KINDS
+from quorumcache.node.clients.handlers import HANDLERS, HANDLERS_BEHIND_PREFIX, NOREPLY_KINDS
 from quorumcache.node.protocol.requests import Request
 
 
 def test_every_kind_of_request_has_a_handler() -> None:
     kinds = set(get_args(Request))
-    assert kinds == set(HANDLERS) == set(HANDLERS_AFTER_ONCE)
+    assert kinds == set(HANDLERS) == set(HANDLERS_BEHIND_PREFIX)
 
 
 def test_what_can_be_silent_is_known_as_such() -> None:

@@ -7,11 +7,16 @@ import pytest
 from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.item import (
     BLOCK_SMALL_MAX,
+    ENDS,
     ITEM_DATA,
     KEY_BYTES_MAX,
+    PIECES,
+    STALE,
+    WON,
     block_bytes,
     cas_unique,
     expires_at_ms,
+    fingerprint,
     item_cost,
     item_fits,
     item_flags,
@@ -65,3 +70,24 @@ def test_a_sure_value_fits_under_any_key_and_flags() -> None:
     assert item_fits(KEY_BYTES_MAX, 1, sure, ITEM_BYTES_MAX)
     assert not item_fits(KEY_BYTES_MAX, 1, sure + 1, ITEM_BYTES_MAX)
     assert value_bytes_sure(1) < 0
+
+
+def test_a_fingerprint_tells_versions_apart() -> None:
+    data = wire_data(0, b"value")
+    item = pack_header(0, 0, 7) + data
+    known = fingerprint(item)
+    assert 0 < known < 1 << 64
+    assert fingerprint(pack_header(0, 0, 7) + data) == known
+    others = [
+        pack_header(0, 0, 8) + data,
+        pack_header(0, 0, 7) + wire_data(1, b"value"),
+        pack_header(0, 0, 7) + wire_data(0, b"Value"),
+        pack_header(STALE, 0, 7) + data,
+        pack_header(WON, 0, 7) + data,
+        pack_header(STALE | WON, 0, 7) + data,
+        pack_header(PIECES, 0, 7) + b" 0 5\r\n" + bytes(7) + b"\x03",
+        pack_header(PIECES, 0, 7) + b" 0 5\r\n" + bytes(7) + b"\x05",
+    ]
+    assert len({known, *map(fingerprint, others)}) == 1 + len(others)
+    # A touch makes no other version of it.
+    assert fingerprint(pack_header(ENDS, 99, 7) + data) == known
