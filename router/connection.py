@@ -80,6 +80,7 @@ class Connection(asyncio.Protocol):
         "address",
         "closed",
         "is_usable",
+        "knows_locks",
         "knows_sessions",
         "knows_transactions",
         "lost_why",
@@ -96,6 +97,7 @@ class Connection(asyncio.Protocol):
         self.is_usable = True  # False for ever once broken, silent for too long, or retired
         self.knows_sessions = False  # whether the node takes numbered writes; the pool asks it
         self.knows_transactions = False  # the same for transactions
+        self.knows_locks = False  # and for locks and fences
         self.lost_why = ""  # why the connection ended
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop

@@ -174,6 +174,8 @@ class Dispatcher:
         shard = table.shard_of(key)
         if request.any_replica:
             return await self.attempt(request, shard, deadline)
+        if request.is_fenced:
+            return await self.call(request, shard, deadline)
         write = None
         if request.effect is _WRITE and self.config.sessions:
             write = ClientWrite(self._sessions, shard, request)
@@ -277,6 +279,8 @@ class Dispatcher:
                 connection = pool.ready(address) or await pool.acquire(address, deadline)
                 if isinstance(request, TransactionRequest) and not connection.knows_transactions:
                     raise Refused(f"{address}: a node of an older version, without transactions")
+                if request.is_fenced and not connection.knows_locks:
+                    raise Refused(f"{address}: a node of an older version, without fences")
                 if write is not None and write.needs_session:
                     if connection.knows_sessions and not write.is_numbered and not write.number():
                         await self._sessions.wait(shard, deadline)
@@ -290,7 +294,7 @@ class Dispatcher:
                     await connection.room(len(sent.data), deadline)
                 count = attempts.count if attempts else 0
                 until = self.attempt_deadline(request, write, count, deadline)
-                return await connection.submit(sent, until)
+                return await connection.submit(sent, until, True)
             except RouterError as error:
                 if not address:
                     raise

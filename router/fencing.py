@@ -93,13 +93,21 @@ def fence_of(fence: FencingToken) -> FencingToken:
     return fence
 
 
+class FencedRequest(Request[T]):
+    """A request behind a fence."""
+
+    __slots__ = ()
+
+    is_fenced = True
+
+
 def fenced(request: Request[T], fence: FencingToken | None) -> Request[T]:
     """The request behind its fence: the shard executes it unless it has seen a newer token."""
     if fence is None:
         return request
     fence = fence_of(fence)
     prefix = encode_fence(fence.lock, fence.number)
-    return Request(prefix + request.data, request.decode, request.effect, request.level)
+    return FencedRequest(prefix + request.data, request.decode, request.effect, request.level)
 
 
 def fenced_level(level: ReadLevel | None) -> ReadLevel:

@@ -35,7 +35,7 @@ from quorumcache.router.errors import (
     ReplyTimeout,
     RouterError,
 )
-from quorumcache.router.requests import knows_sessions, redirect_on, store
+from quorumcache.router.requests import knows_locks, knows_sessions, redirect_on, store
 from quorumcache.router.retry import Backoff
 from quorumcache.router.transaction_requests import knows_transactions
 
@@ -233,7 +233,7 @@ class Pool:
 
     async def _connect(self, address: str) -> Connection:
         """Dial and say `cluster redirect on`: nothing else is sent to a stranger. Then ask whether
-        the node knows sessions and transactions."""
+        the node knows sessions, transactions and locks."""
         config = self._config
         deadline = self._loop.time() + config.connect_timeout_ms / 1000
         connection = Connection(address, self._loop, config, self._drop)
@@ -249,12 +249,13 @@ class Pool:
                 self._all.append(connection)
                 connection.closed.add_done_callback(lambda _: self._all.remove(connection))
                 await self._introduce(connection, deadline)
-                asked = [connection.submit(knows_transactions(), deadline)]
+                questions = (knows_transactions(), knows_locks())
+                asked = [connection.submit(question, deadline) for question in questions]
                 if config.sessions:
                     asked.append(connection.submit(knows_sessions(), deadline))
                 known = await asyncio.gather(*asked)
-                connection.knows_transactions = known[0]
-                connection.knows_sessions = config.sessions and known[1]
+                connection.knows_transactions, connection.knows_locks = known[:2]
+                connection.knows_sessions = config.sessions and known[2]
         except TimeoutError:
             connection.abort("connecting took too long")
             why = f"no answer within {config.connect_timeout_ms} ms"

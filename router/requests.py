@@ -34,6 +34,9 @@ class Request(Generic[T_co]):
     wait_ms = 0
     """How long the node may keep the answer back. Not 0: it goes on a connection of its own."""
 
+    is_fenced = False
+    """Whether it goes only to a node that knows fences: another would execute it without."""
+
     def __init__(
         self,
         data: bytes,
@@ -139,6 +142,11 @@ def redirect_on() -> Request[None]:
 def knows_sessions() -> Request[bool]:
     """Whether the node takes numbered writes; one of an older version does not."""
     return Request(codec.encode_cluster("session"), ok_or_refused, Effect.READ)
+
+
+def knows_locks() -> Request[bool]:
+    """Whether the node knows locks and fences; one of an older version does not."""
+    return Request(codec.encode_cluster("lock"), ok_or_refused, Effect.READ)
 
 
 def open_session(shard: int) -> Request[int]:

@@ -20,17 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorumcache.node.store import fences
 from quorumcache.node.store.commands import (
-    OP_DELETE,
     OP_FENCED,
     OP_FLUSH,
     OP_LOCK_ACQUIRE,
     OP_LOCK_EXPIRE,
     OP_LOCK_RELEASE,
     OP_LOCK_RENEW,
+    OP_TOUCH,
 )
-from quorumcache.node.store.fences import FenceTable
 from quorumcache.node.store.lock_records import KIND_BARRIER, KIND_LOCK, KIND_SEMAPHORE
 from quorumcache.node.store.locks import QUEUE_LEASE_MS
 from quorumcache.node.store.results import (
@@ -344,7 +342,7 @@ def test_fences_that_forget_nothing(uses: list[tuple[bytes, int, bytes, bool]]) 
     newest: dict[bytes, int] = {}
     guards: dict[bytes, bytes] = {}
     for index, (lock, token, key, cut) in enumerate(uses, 1):
-        (result,) = store.apply(index, 1, [(0, 0, 0, OP_FENCED, key, lock, token, (OP_DELETE,))])
+        (result,) = store.apply(index, 1, [(0, 0, 0, OP_FENCED, key, lock, token, (OP_TOUCH, 9))])
         expected: object = NOT_FOUND
         if token < max(newest.get(lock, 0), 1):
             expected = (FENCE_STALE, newest.get(lock, 0))
@@ -358,48 +356,3 @@ def test_fences_that_forget_nothing(uses: list[tuple[bytes, int, bytes, bool]]) 
             other.restore(b"".join(store.encode_view(store.view())))
             assert other.digest() == store.digest()
             store = other
-
-
-@settings(max_examples=200, deadline=None)
-@given(fenced, st.integers(1, 4), st.integers(1, 4))
-def test_fences_that_forget_take_no_old_token(
-    uses: list[tuple[bytes, int, bytes, bool]], locks_max: int, keys_max: int
-) -> None:
-    forget(uses, locks_max, keys_max)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_long_uses_of_fences_that_forget(seed: int) -> None:
-    random = Random(seed)
-    locks = [b"lock-%d" % number for number in range(6)]
-    uses = [
-        (random.choice(locks), random.randint(0, 40), b"key-%d" % number, not random.randrange(9))
-        for number in range(100)
-    ]
-    forget(uses, random.randint(1, 3), 4)
-
-
-def forget(uses: list[tuple[bytes, int, bytes, bool]], locks_max: int, keys_max: int) -> None:
-    """No old token is taken. What is refused wrongly is never newer than all that was forgotten."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fences, "FENCED_LOCKS_MAX", locks_max)
-        patch.setattr(fences, "GUARDED_KEYS_MAX", keys_max)
-        # All locks are of one shard here, and share the floor.
-        patch.setattr(fences, "floor_of", lambda lock: 7)
-        table = FenceTable()
-        newest: dict[bytes, int] = {}
-        for lock, token, key, cut in uses:
-            result = table.check(lock, token, key)
-            if result is None:
-                assert token >= max(newest.get(lock, 0), 1)
-                newest[lock] = token
-            elif result != FENCE_OTHER_LOCK:
-                assert token < max([1, *newest.values()])
-            assert len(table.seen) <= locks_max
-            assert len(table.guards) <= keys_max
-            if cut:
-                other = FenceTable()
-                for image in table.images():
-                    other.add(image)
-                assert other.images() == table.images()
-                table = other

@@ -21,6 +21,8 @@ from quorumcache.node.directory.state import OP_SET_MAP
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.node import Node
 from quorumcache.node.protocol.responses import binary_refusal
+from quorumcache.node.store.commands import OP_DELETE, OP_TXN_PREPARE
+from quorumcache.node.store.results import TXN_PREPARED
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
 from quorumcache.ring.address import parse_address
@@ -141,6 +143,47 @@ def test_each_command_counts_once() -> None:
             watch.check(**expected)
             assert grown["bytes_read"] == len(text), request
             assert grown["bytes_written"] == len(reply), request
+
+    Stage().run(scenario)
+
+
+@raises(
+    *("locks_acquired", "locks_released", "lock_waits_over", "lock_leases_ended"),
+    "fences_refused",
+)
+def test_locks_and_fences() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        wire = await stage.connect(leader)
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        acquire = b"cluster lock acquire %b %%b 60000 %%d\r\n" % key
+        release = b"cluster lock release %b %%b\r\n" % key
+        for request, expected in (
+            (acquire % (b"a", 0), {"locks_acquired": 1}),
+            (acquire % (b"b", 0), {}),
+            (acquire % (b"b", 300), {"lock_waits_over": 1, "lease_reads": 1}),
+            (b"cluster lock renew %b a 1 60000\r\n" % key, {}),
+            (release % b"a", {"locks_released": 1}),
+            (release % b"a", {}),
+            (acquire % (b"b", 300), {"locks_acquired": 1}),
+        ):
+            watch = Watch(*stage.up())
+            await wire.ask(request)
+            watch.check(cmd_other=1, proposals=1, **expected)
+        watch = Watch(*stage.up())
+        await wire.ask(b"cluster lock show %b\r\n" % key, b"END\r\n")
+        watch.check(cmd_other=1, lease_reads=1)
+        await wire.ask(b"cluster lock renew %b b 2 100\r\n" % key)
+        watch = Watch(*stage.up())
+        await stage.until("it is over", lambda: "lock_leases_ended" in watch.grown())
+        watch.check(lock_leases_ended=1, proposals=1)
+        fenced = b"cluster fence lock %%d\r\nincr %b 1\r\n" % key
+        watch = Watch(*stage.up())
+        assert await wire.ask(fenced % 8) == b"6\r\n"
+        watch.check(proposals=1, incr_hits=1)
+        watch = Watch(*stage.up())
+        assert (await wire.ask(fenced % 7)).startswith(b"CLIENT_ERROR stale fence")
+        watch.check(proposals=1, fences_refused=1)
 
     Stage().run(scenario)
 
@@ -440,6 +483,56 @@ def test_requests_that_cannot_be_answered() -> None:
         assert (grown["requests_unknown"], grown["requests_failed"]) == (1, 1)
         assert "incr_hits" not in grown
         assert "get_misses" not in grown
+        stage.network.heal()
+
+    Stage().run(scenario)
+
+
+@raises(
+    *("transactions_begun", "transactions_committed", "transactions_conflicts"),
+    *("transactions_aborted", "transactions_in_doubt", "transactions_recovered", "hold_waits"),
+)
+def test_transactions() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        node, wire = stage.node(leader), await stage.connect(leader)
+        key, other = stage.key(0), stage.key(1)
+
+        async def commit(*lines: bytes, wait: float = 0.0, limit_ms: int = 5000) -> bytes:
+            begun = await wire.ask(b"cluster txn begin %d\r\n" % limit_ms)
+            await asyncio.sleep(wait)
+            txn, deadline_ms = begun.split()[1:]
+            block = b"".join(line + b"\r\n" for line in lines)
+            head = b"cluster txn commit %b %b %d\r\n" % (txn, deadline_ms, len(block))
+            return await wire.ask(head + block + b"\r\n")
+
+        def told() -> dict[str, int]:
+            grown = watch.grown()
+            return {n: v for n, v in grown.items() if n.startswith(("transactions_", "hold_"))}
+
+        watch = Watch(*stage.up())
+        both = [b"set %b 0 0 1\r\nx" % each for each in (key, other)]
+        assert await commit(*both) == b"COMMITTED\r\n"
+        assert told() == {"transactions_begun": 1, "transactions_committed": 1}
+        watch = Watch(*stage.up())
+        assert await commit(*both, b"check %b 0" % key) == b"CONFLICT %b\r\n" % key
+        assert told() == {"transactions_begun": 1, "transactions_conflicts": 1}
+        watch = Watch(*stage.up())
+        assert await commit(*both, wait=0.5, limit_ms=100) == b"TOO_LATE\r\n"
+        assert told() == {"transactions_begun": 1, "transactions_aborted": 1}
+        await asyncio.sleep(1.0)
+        watch = Watch(*stage.up())
+        args = (bytes(16), 2, node.time.now_ms() + 5000, (), ((key, OP_DELETE),))
+        heard: list[object] = []
+        node.coordinator.write(1, OP_TXN_PREPARE, b"", args, 10, heard.append)  # By nobody.
+        await stage.until("it is prepared", lambda: heard)
+        assert heard == [TXN_PREPARED]
+        assert await wire.ask(b"get %b\r\n" % key, b"END\r\n") != b"END\r\n"
+        assert told() == {"transactions_recovered": 1, "hold_waits": 1}
+        watch = Watch(node)
+        stage.network.partition([leader], [name for name in stage.nodes if name != leader])
+        assert b"outcome unknown" in await commit(both[0])
+        assert told() == {"transactions_begun": 1, "transactions_in_doubt": 1}
         stage.network.heal()
 
     Stage().run(scenario)

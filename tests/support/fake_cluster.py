@@ -66,6 +66,7 @@ class FakeNode:
         self.port = 0
         self.is_plain = False
         self.knows_sessions = cluster.sessions is not None
+        self.knows_locks = True
         self.knows_transactions = cluster.transactions is not None
         self.faults: list[Fault] = []
         self.delays: dict[bytes, float] = {}  # by prefix: seconds until it is answered
@@ -201,6 +202,8 @@ class FakeNode:
             if redirects and self.cluster.leader(shard) != self.node_id:
                 return self.cluster.moved(shard)
             return self.cluster.open_session(shard)
+        if words == [b"cluster", b"lock"] and not self.is_plain:
+            return b"OK\r\n" if self.knows_locks else b"CLIENT_ERROR usage: cluster map\r\n"
         if words[:2] == [b"cluster", b"lock"]:
             shard = self.cluster.map.shard_of(words[3])
             if redirects and self.cluster.leader(shard) != self.node_id:

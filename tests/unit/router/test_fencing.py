@@ -18,6 +18,7 @@ from quorumcache.router import (
     InvalidKey,
     Linearizable,
     Local,
+    Refused,
     StaleFence,
 )
 from quorumcache.router.fencing import fence_of, fenced, fenced_level
@@ -174,6 +175,27 @@ def test_a_refusal_whose_answer_was_lost_is_told_when_it_is_repeated() -> None:
             with pytest.raises(StaleFence):
                 await client.set("k", b"0", fence=FencingToken(b"lock", 1))
             assert cluster.items[b"k"][1] == b"1"
+
+    run(main())
+
+
+def test_a_node_that_knows_no_fences_gets_no_fenced_request() -> None:
+    """It would answer the fence by an error, and execute the command all the same."""
+
+    async def main() -> None:
+        async with FakeCluster(sessions=True) as cluster:
+            for node in cluster.nodes:
+                node.knows_locks = False
+            async with AsyncClient(cluster.seeds) as client:
+                await client.set("k", b"1")
+                for call in (
+                    client.set("k", b"2", fence=FencingToken(b"lock", 1)),
+                    client.get("k", fence=FencingToken(b"lock", 1)),
+                ):
+                    with pytest.raises(Refused, match="an older version, without fences"):
+                        await call
+                assert cluster.items[b"k"][1] == b"1"
+                assert not any(b"fence" in line for node in cluster.nodes for line in node.log)
 
     run(main())
 

@@ -18,13 +18,14 @@ from quorumcache.node.store.commands import (
     OP_CAS,
     OP_DELETE,
     OP_EXPIRE,
+    OP_FENCED,
     OP_INCR,
     OP_PIECE,
     OP_REFUSE,
     OP_SESSION_OPEN,
     OP_SET,
 )
-from quorumcache.node.store.results import OUT_OF_MEMORY, STORED
+from quorumcache.node.store.results import FENCE_STALE, NOT_FOUND, OUT_OF_MEMORY, STORED
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from tests.support.coordinator_world import DATA, ELSEWHERE, GROUP, HERE, THERE, World
 
@@ -54,6 +55,27 @@ def test_at_the_memory_limit_a_set_is_refused_and_removes_the_old_value() -> Non
     world.group.commit()
     assert world.outcomes == [STORED, OUT_OF_MEMORY]
     assert world.group.machine.items == {}
+
+
+def test_at_the_memory_limit_a_fenced_set_removes_the_old_value_under_its_fence() -> None:
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.open_session_here()
+    world.group.commit()
+    world.outcomes.clear()
+    world.bytes_used = 1000
+    for token, outcome in ((8, OUT_OF_MEMORY), (7, (FENCE_STALE, 8))):
+        args = (b"lock", token, (OP_SET, DATA, 0))
+        world.coordinator.write(GROUP, OP_FENCED, b"k", args, 10, world.outcomes.append)
+        (command,) = world.group.submitted
+        assert (command[3], command[7]) == (OP_FENCED, (OP_DELETE,))
+        world.group.commit()
+        assert world.outcomes.pop() == outcome
+    args = (b"lock", 8, (OP_DELETE,))
+    world.coordinator.write(GROUP, OP_FENCED, b"k", args, 10, world.outcomes.append)
+    world.group.commit()
+    assert world.outcomes == [NOT_FOUND], "what makes nothing grow is not refused"
 
 
 def test_a_large_value_is_refused_for_memory_with_its_first_piece() -> None:

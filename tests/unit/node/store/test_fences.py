@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -202,3 +203,40 @@ def test_a_snapshot_with_more_than_may_be_is_refused(monkeypatch: pytest.MonkeyP
     for form in (1, 2):
         with pytest.raises(ValueError, match="too many"):
             table.add((form, b"b", 1))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_long_uses_of_a_table_that_forgets(seed: int) -> None:
+    random = Random(seed)
+    locks = [b"lock-%d" % number for number in range(6)]
+    uses = [
+        (random.choice(locks), random.randint(0, 40), b"key-%d" % number, not random.randrange(9))
+        for number in range(100)
+    ]
+    forget(uses, random.randint(1, 3), 4)
+
+
+def forget(uses: list[tuple[bytes, int, bytes, bool]], locks_max: int, keys_max: int) -> None:
+    """No old token is taken. What is refused wrongly is never newer than all that was forgotten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fences, "FENCED_LOCKS_MAX", locks_max)
+        patch.setattr(fences, "GUARDED_KEYS_MAX", keys_max)
+        # All locks are of one shard here, and share the floor.
+        patch.setattr(fences, "floor_of", lambda lock: 7)
+        table = FenceTable()
+        newest: dict[bytes, int] = {}
+        for lock, token, key, cut in uses:
+            result = table.check(lock, token, key)
+            if result is None:
+                assert token >= max(newest.get(lock, 0), 1)
+                newest[lock] = token
+            elif result != FENCE_OTHER_LOCK:
+                assert token < max([1, *newest.values()])
+            assert len(table.seen) <= locks_max
+            assert len(table.guards) <= keys_max
+            if cut:
+                other = FenceTable()
+                for image in table.images():
+                    other.add(image)
+                assert other.images() == table.images()
+                table = other

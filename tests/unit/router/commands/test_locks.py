@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,15 +32,24 @@ time.sleep(600)
 """
 
 
-async def begin(cluster: FakeCluster, *words: str) -> asyncio.subprocess.Process:
-    """Start `quorumcache lock`, and leave it running. It is no foreground job of a terminal."""
-    return await asyncio.create_subprocess_exec(
+@asynccontextmanager
+async def begun(cluster: FakeCluster, *words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`quorumcache lock`, running in a session of its own, so that it is no job of a terminal. It
+    and its command are gone at the end.
+    """
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "quorumcache.router.cli", "-s", cluster.seeds[0], "lock", *words),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
         cwd=ROOT,
     )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def ready(process: asyncio.subprocess.Process) -> None:
@@ -96,8 +107,8 @@ def test_a_lock_that_is_not_free_in_time() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_are_the_commands(number: signal.Signals) -> None:
     async def main() -> None:
-        async with FakeCluster(sessions=True) as cluster:
-            process = await begin(cluster, "n", "--", sys.executable, "-c", COUNTS)
+        words = ("n", "--", sys.executable, "-c", COUNTS)
+        async with FakeCluster(sessions=True) as cluster, begun(cluster, *words) as process:
             await ready(process)
             os.kill(process.pid, number)
             out, err = await process.communicate()
@@ -113,8 +124,8 @@ def test_a_signal_while_it_waits_leaves_the_queue() -> None:
             FakeCluster(sessions=True) as cluster,
             AsyncClient(cluster.seeds) as client,
             client.lock("n"),
+            begun(cluster, "n", "--", "echo", "ran") as process,
         ):
-            process = await begin(cluster, "n", "--", "echo", "ran")
             await until(cluster, b"n", holders=1, waiters=1)
             process.terminate()
             out, err = await process.communicate()
@@ -127,13 +138,13 @@ def test_a_signal_while_it_waits_leaves_the_queue() -> None:
 def test_a_command_whose_lock_is_lost_is_ended() -> None:
     async def main() -> None:
         async with FakeCluster(sessions=True) as cluster:
-            words = ("n", "--ttl", "1s", "--", sys.executable, "-c", WAITS)
-            process = await begin(cluster, *words)
-            await ready(process)
-            cluster.locks.give_away(b"n")
-            out, err = await process.communicate()
-            assert (process.returncode, out) == (LOST, b"")
-            assert err == b"quorumcache: the lock n was lost: the command is ended\n"
+            words = ("n", "--ttl", "3s", "--", sys.executable, "-c", WAITS)
+            async with begun(cluster, *words) as process:
+                await until(cluster, b"n", holders=1, waiters=0)
+                cluster.locks.give_away(b"n")
+                _, err = await process.communicate()
+                assert process.returncode == LOST
+                assert err == b"quorumcache: the lock n was lost: the command is ended\n"
 
     run(main())
 
@@ -141,14 +152,14 @@ def test_a_command_whose_lock_is_lost_is_ended() -> None:
 def test_a_command_whose_lock_cannot_be_renewed_is_ended() -> None:
     async def main() -> None:
         async with FakeCluster(sessions=True) as cluster:
-            words = ("n", "--ttl", "500ms", "--", sys.executable, "-c", WAITS)
-            process = await begin(cluster, *words)
-            await ready(process)
-            for node in cluster.nodes:
-                node.faults += [Fault(b"cluster lock renew", HANG) for _ in range(100)]
-            _, err = await process.communicate()
-            assert process.returncode == LOST
-            assert err == b"quorumcache: the lock n was lost: the command is ended\n"
+            words = ("n", "--ttl", "2s", "--", sys.executable, "-c", WAITS)
+            async with begun(cluster, *words) as process:
+                await until(cluster, b"n", holders=1, waiters=0)
+                for node in cluster.nodes:
+                    node.faults += [Fault(b"cluster lock renew", HANG) for _ in range(100)]
+                _, err = await process.communicate()
+                assert process.returncode == LOST
+                assert err == b"quorumcache: the lock n was lost: the command is ended\n"
 
     run(main())
 
@@ -159,16 +170,14 @@ def test_a_lock_that_was_lost_unseen_is_told_at_the_end(tmp_path: Path) -> None:
         os.mkfifo(go)
         async with FakeCluster(sessions=True) as cluster:
             words = ("n", "--ttl", "1h", "--", "sh", "-c", f"echo ready; read _ <{go}")
-            process = await begin(cluster, *words)
-            await ready(process)
-            cluster.locks.give_away(b"n")
-            writer = await asyncio.create_subprocess_exec("sh", "-c", f"echo >{go}")
-            await writer.wait()
-            _, err = await process.communicate()
-            assert process.returncode == LOST
-            assert err == (
-                b"quorumcache: the lock n was lost before the command ended (with exit code 0)\n"
-            )
+            async with begun(cluster, *words) as process:
+                await ready(process)
+                cluster.locks.give_away(b"n")
+                writer = await asyncio.create_subprocess_exec("sh", "-c", f"echo >{go}")
+                await writer.wait()
+                _, err = await process.communicate()
+                assert process.returncode == LOST
+                assert b": the lock n was lost before the command ended (with exit code 0)" in err
 
     run(main())
 
