@@ -16,10 +16,12 @@ from quorumcache.router import (
     CasResult,
     ClientConfig,
     Conflict,
+    Refused,
     Transaction,
     TransactionTooLarge,
 )
 from tests.support.command_line import quorumcache
+from tests.support.old_nodes import unpack_sources
 from tests.support.processes import Cluster, running_cluster
 from tests.support.wire import DEADLINE_S, Wire
 
@@ -209,6 +211,32 @@ def test_the_command(cluster: Cluster) -> None:
         assert ended == (0, "cmd:a 3\ncmd:b 9\ncommitted\n", "")
 
     asyncio.run(main())
+
+
+def test_a_node_of_an_older_version(tmp_path: Path) -> None:
+    """Its clients hear so, and it is sent nothing that it could take for commands."""
+    cluster = Cluster(tmp_path, nodes=1, shards=2)
+    for node in cluster:
+        node.sources = unpack_sources(tmp_path)
+
+    async def story(client: AsyncClient) -> None:
+        async def writes(tx: Transaction) -> None:
+            await tx.set("old", b"1")
+
+        async def reads(tx: Transaction) -> None:
+            await tx.get("old")
+
+        for fn in (writes, reads):
+            with pytest.raises(Refused, match="a node of an older version, without transactions"):
+                await client.transact(fn)
+        assert await client.get("old") is None
+        await client.set("old", b"2")
+
+    try:
+        cluster.start()
+        run_with(cluster, story)
+    finally:
+        cluster.end()
 
 
 class Bank:
