@@ -272,7 +272,7 @@ class Dispatcher:
         write: ClientWrite[Any] | None,
     ) -> T:
         keeper = self.keeper
-        pool = self._waiting if request.wait_ms else self.pool
+        pool = self._waiting if request.is_alone else self.pool
         sent = request
         while True:
             address = ""
