@@ -328,7 +328,8 @@ class Lock:
             return f"{what} lasts {self._ttl_ms} ms, and the answers take longer"
         if wait_ms == 0:
             return f"{what} is not free"
-        return f"{what} was not free within {wait_ms} ms; place {reply.place} in the queue"
+        place = f"; place {reply.place} in the queue" if reply.place else ""
+        return f"{what} was not free within {wait_ms} ms{place}"
 
 
 def _text(name: bytes) -> str:
