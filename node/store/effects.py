@@ -328,6 +328,8 @@ def _fenced(state: ShardState, command: Command, now_ms: int) -> Result:
         drop_repeated(state, command, now_ms)
         return refusal
     inner = unfenced(command)
+    if inner[OP] == OP_DELETE:
+        state.fences.unguard(command[KEY])
     return EFFECTS[inner[OP]](state, inner, now_ms)
 
 

@@ -12,7 +12,8 @@ that all locks of its home shard share, so an old token is never taken; a holder
 older than those forgotten may be refused, too, and has to acquire its lock again.
 
 A shard also remembers by which lock a key is guarded, to tell clients that use two locks for the
-same key. That is help against a mistake only: it is forgotten when there is no room.
+same key. That is help against a mistake only: it is forgotten when there is no room, and when the
+key is deleted under its lock, so that it may get another one.
 
 Bounds and floors are part of the log's format: a change of one raises `BATCH_VERSION`.
 """
@@ -123,6 +124,11 @@ class FenceTable:
         if len(guards) > GUARDED_KEYS_MAX:
             forgotten, _ = guards.popitem(last=False)
             self._key_bytes -= block_bytes(len(forgotten))
+
+    def unguard(self, key: bytes) -> None:
+        """The key is free for another lock: it is deleted under its own one."""
+        if self.guards.pop(key, None) is not None:
+            self._key_bytes -= block_bytes(len(key))
 
     def images(self) -> tuple[FenceImage, ...]:
         """The whole table as plain values: floors by their number, the others in their order."""

@@ -21,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorumcache.node.store.commands import (
-    OP_DELETE,
     OP_FENCED,
     OP_FLUSH,
     OP_LOCK_ACQUIRE,
     OP_LOCK_EXPIRE,
     OP_LOCK_RELEASE,
     OP_LOCK_RENEW,
+    OP_TOUCH,
 )
 from quorumcache.node.store.lock_records import KIND_BARRIER, KIND_LOCK, KIND_SEMAPHORE
 from quorumcache.node.store.locks import QUEUE_LEASE_MS
@@ -342,7 +342,7 @@ def test_fences_that_forget_nothing(uses: list[tuple[bytes, int, bytes, bool]]) 
     newest: dict[bytes, int] = {}
     guards: dict[bytes, bytes] = {}
     for index, (lock, token, key, cut) in enumerate(uses, 1):
-        (result,) = store.apply(index, 1, [(0, 0, 0, OP_FENCED, key, lock, token, (OP_DELETE,))])
+        (result,) = store.apply(index, 1, [(0, 0, 0, OP_FENCED, key, lock, token, (OP_TOUCH, 9))])
         expected: object = NOT_FOUND
         if token < max(newest.get(lock, 0), 1):
             expected = (FENCE_STALE, newest.get(lock, 0))

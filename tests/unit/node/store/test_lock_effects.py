@@ -57,6 +57,7 @@ from quorumcache.node.store.results import (
     LOCK_QUEUED,
     LOCK_RELEASED,
     LOCKED,
+    LOCKS_FULL,
     META_HIT,
     NOT_FOUND,
     NOT_STORED,
@@ -164,6 +165,20 @@ def test_a_repeated_command_of_a_session_gets_its_first_answer() -> None:
     assert run(store, acquire(b"a", (7, 1, 1))) == STALE_SEQUENCE
 
 
+def test_who_found_no_room_may_ask_again_under_the_same_number() -> None:
+    """A client repeats what was not done until its time is over."""
+    store = ShardStore()
+    run(store, (7, 0, 0, OP_SESSION_OPEN, b""))
+    for number in range(WAITERS_MAX + 1):
+        run(store, acquire(b"%d" % number))
+    assert run(store, acquire(b"me", (7, 1, 1))) == LOCKS_FULL
+    assert run(store, (0, 0, 0, OP_LOCK_RELEASE, NAME, b"3", 0)) == LOCK_RELEASED
+    assert run(store, acquire(b"me", (7, 1, 1))) == (LOCK_QUEUED, WAITERS_MAX)
+    run(store, (0, 0, 0, OP_LOCK_RELEASE, NAME, b"me", 0))
+    assert run(store, acquire(b"me", (7, 1, 1))) == (LOCK_QUEUED, WAITERS_MAX), "remembered"
+    assert store.locks.place(NAME, b"me", NOW_MS) == 0
+
+
 def test_an_old_token_changes_nothing_whatever_it_carries() -> None:
     store = ShardStore()
     run(store, fenced_set(5, b"7"))
@@ -218,6 +233,20 @@ def test_two_locks_for_one_key_are_told() -> None:
     run(store, fenced_set(5))
     assert run(store, fenced_set(9, b"other", lock=b"other")) == FENCE_OTHER_LOCK
     assert store.items[b"k"].endswith(b" 0 1\r\nv\r\n")
+
+
+def test_a_key_that_is_deleted_under_its_lock_may_get_another_one() -> None:
+    store = ShardStore()
+    run(store, fenced_set(5))
+    assert run(store, fenced(4, OP_DELETE)) == (FENCE_STALE, 5)
+    assert run(store, fenced(9, OP_DELETE, lock=b"other")) == FENCE_OTHER_LOCK
+    used = store.fences.memory_bytes
+    assert run(store, fenced(5, OP_DELETE)) == DELETED
+    assert store.fences.memory_bytes < used
+    assert run(store, fenced(5, OP_DELETE)) == NOT_FOUND
+    assert run(store, fenced_set(9, lock=b"other")) == STORED
+    assert run(store, fenced_set(4)) == (FENCE_STALE, 5), "its old holders stay shut out"
+    assert run(store, fenced_set(5)) == FENCE_OTHER_LOCK
 
 
 def test_a_flush_leaves_locks_and_fences_alone() -> None:
@@ -297,7 +326,7 @@ def test_digests_tell_locks_and_fences_apart() -> None:
         (0, 0, 0, OP_LOCK_RELEASE, NAME, b"a", 1),
         fenced(5, OP_DELETE),
         fenced(6, OP_DELETE),
-        fenced(6, OP_DELETE, key=b"j"),
+        fenced(6, OP_INCR, 1, key=b"j"),
     ):
         run(store, command)
         digests.add(store.digest())
@@ -364,7 +393,7 @@ def test_what_a_fixed_log_leaves() -> None:
             run(store, (0, 0, 0, OP_LOCK_ACQUIRE, *args), NOW_MS + 10 * number)
         run(store, (0, 0, 0, OP_LOCK_RELEASE, name, b"owner-1", 0), NOW_MS + 200)
     commands = [
-        fenced(number % 7 + 1, OP_DELETE, lock=b"%d" % number, key=b"k%d" % (number * 5))
+        fenced(number % 7 + 1, OP_INCR, 1, lock=b"%d" % number, key=b"k%d" % (number * 5))
         for number in range(FENCED_LOCKS_MAX + 300)
     ]
     store.apply(999, NOW_MS + 300, commands)
