@@ -149,6 +149,7 @@ class Dispatcher:
 
     def forked(self) -> None:
         """This is the child process now: leave sockets and sessions to the parent, start anew."""
+        self.identities.forget()
         loop, pool, waiting, keeper = self._loop, self._pool, self._wait_pool, self._keeper
         if loop is None or pool is None or keeper is None:
             return
@@ -156,7 +157,6 @@ class Dispatcher:
         self._table = keeper.table
         self._loop = self._pool = self._wait_pool = self._keeper = None
         self._sessions = ClientSessions(self._open_session)
-        self.identities.forget()
         pool.disown()
         if waiting is not None:
             waiting.disown()
