@@ -22,6 +22,7 @@ ALARMS: Final[dict[str, bool]] = {
     "disk_small": False,
     "drained": True,
     "founding": True,
+    "holds_late": False,
     "log_held": True,
     "loop_late": False,
     "map_not_stored": False,

@@ -34,12 +34,17 @@ from quorumcache.node.founding.beginning import Beginning
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.founding.introduction import own_info
 from quorumcache.node.housekeeping.data_dir_watch import DataDirWatch
+from quorumcache.node.housekeeping.hold_watch import LOOK_MS as HOLDS_LOOK_MS
+from quorumcache.node.housekeeping.hold_watch import HoldWatch
 from quorumcache.node.housekeeping.limits import LimitWatch
 from quorumcache.node.member import Member
 from quorumcache.node.observed import Observed
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.leaders import Leaders
+from quorumcache.node.operations.recovery import LOOK_MS as RECOVERY_LOOK_MS
+from quorumcache.node.operations.recovery import Recovery
 from quorumcache.node.operations.serving import REPLY_BYTES_MAX, Serving
+from quorumcache.node.operations.transactions import Transactions
 from quorumcache.node.peers.codec import FRAME_BYTES_MAX
 from quorumcache.node.replica.group import BATCH_BYTES_MAX, ENTRY_BYTES_MAX
 from quorumcache.node.settings.checks import check_config
@@ -136,6 +141,8 @@ class Node(Observed):
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
+        self.commits = Transactions(self.coordinator, random)
+        self.recovery = Recovery(self.coordinator)
         self.durable = DurableState(
             config,
             basics.disk,
@@ -182,6 +189,7 @@ class Node(Observed):
             loop=self.loop,
             monotonic_ns=self.clock.monotonic_ns,
             coordinator=self.coordinator,
+            transactions=self.commits,
             counters=self.counters,
             groups=self.host.groups,
             shards=config.shards,
@@ -312,6 +320,7 @@ class Node(Observed):
             connections_max=config.connections_max,
         )
         health_log = HealthLog(self)
+        holds = HoldWatch(self.alarms, self.recovery.overdue)
         rounds.in_every_tick(self._look_at_disk)
         rounds.in_sweeps(
             self.coordinator.sweep,
@@ -320,6 +329,8 @@ class Node(Observed):
             lambda: limits.look(now_ns(), self.host.bytes_used, evicts=self.host.may_evict),
             lambda: health_log.look(now_ns()),
         )
+        rounds.in_sweeps(self.recovery.look, every_ms=RECOVERY_LOOK_MS)
+        rounds.in_sweeps(holds.look, every_ms=HOLDS_LOOK_MS)
 
     def _look_at_disk(self) -> None:
         if self._data_dir_watch is not None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from quorumcache.node.founding.progress import FoundingProgress
     from quorumcache.node.member import Member
     from quorumcache.node.operations.coordinator import Coordinator
+    from quorumcache.node.operations.transactions import Transactions
     from quorumcache.node.peers.network import PeerNetwork
 
 
@@ -33,6 +34,7 @@ class Observed:
     server: MemcachedServer
     controls: NodeControls
     coordinator: Coordinator
+    commits: Transactions
 
     def __init__(self, basics: Basics, failed: asyncio.Future[BaseException]) -> None:
         self._basics = basics

@@ -83,6 +83,10 @@ ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
         "a large value from its line to its end, with what brings it into its shard",
     ),
     # Nothing in them runs.
+    "node/operations/reply_room.py": (
+        ("tests/unit/node/clients/test_retrievals.py",),
+        _ONLY_TYPES,
+    ),
     "node/consensus/transport.py": (
         ("tests/unit/node/peers/test_consensus_transport.py",),
         _ONLY_TYPES,

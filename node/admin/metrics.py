@@ -29,6 +29,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from quorumcache.node import compiled
+from quorumcache.node.admin.stat_transactions import held as transactions_held
 from quorumcache.node.admin.view import (
     ObservedNode,
     shard_groups,
@@ -138,6 +139,13 @@ PLAIN: dict[str, str] = {
     "auth_errors": "Passwords that were wrong.",
     "idle_kicks": "Client connections closed because they were idle for too long.",
     "answers_dropped": "Values of other nodes dropped and read again later: a client reads slowly.",
+    "transactions_begun": "Commits of transactions that clients sent.",
+    "transactions_committed": "Of those: committed.",
+    "transactions_conflicts": "Of those: a key was held, or not as it was read.",
+    "transactions_aborted": "Of those: not done for another reason.",
+    "transactions_in_doubt": "Of those: answered with SERVER_ERROR outcome unknown.",
+    "transactions_recovered": "Transactions whose coordinator was gone, finished as leader.",
+    "hold_waits": "Reads and writes that waited here for a key that a transaction held.",
     "locks_acquired": "Acquires of locks that were answered LOCKED.",
     "locks_released": "Locks released, and places in their queues given up, by clients.",
     "lock_waits_over": "Acquires whose wait was over before it was their turn.",
@@ -231,6 +239,7 @@ class NodeCollector(Collector):
         since_ns = node.disk_waiting_since_ns
         sync_age_s = (node.clock.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
         space = node.disk_space
+        kept, waiting = transactions_held(node), node.commits.waiting_at_holds
         values: tuple[tuple[str, str, float], ...] = (
             ("uptime_seconds", "Time since the node started.", uptime_seconds(node)),
             ("connections", "Open client connections.", node.counters.curr_connections),
@@ -245,6 +254,9 @@ class NodeCollector(Collector):
                 "Memory of log entries, of all replicas on this node.",
                 sum(group.log.log_bytes for group in node.host.groups.values()),
             ),
+            ("held_transactions", "Transactions that hold keys of shards led here.", kept.prepared),
+            ("held_keys", "Keys that they hold.", kept.keys),
+            ("hold_waiting", "Reads and writes that wait for such keys.", waiting),
             ("shards_held", "Shards replicated on this node.", held),
             ("shards_led", "Shards led by this node.", led),
             (

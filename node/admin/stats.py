@@ -1,7 +1,8 @@
 """The `stats` command: memcached's own words, answered from what this node knows.
 
 `stats_reply` picks the section by the first word; a section is a function from the node's view to
-`STAT name value` pairs (`stat_general.py`, `stat_items.py`, `stat_cluster.py`, `stat_locks.py`).
+`STAT name value` pairs (`stat_general.py`, `stat_items.py`, `stat_cluster.py`, `stat_locks.py`,
+`stat_transactions.py`).
 
 Numbers are this node's: commands that clients sent to it, items of all replicas it holds.
 """
@@ -23,6 +24,7 @@ from quorumcache.node.admin.stat_items import (
     slabs,
 )
 from quorumcache.node.admin.stat_locks import locks
+from quorumcache.node.admin.stat_transactions import transactions
 from quorumcache.node.admin.view import ObservedNode
 
 Pairs = Iterable[tuple[str, object]]
@@ -78,6 +80,7 @@ _SECTIONS: dict[bytes, Callable[[ObservedNode], Pairs]] = {
     b"conns": connections,
     b"shards": shards,
     b"cluster": cluster,
+    b"transactions": transactions,
     b"locks": locks,
     b"extstore": _nothing,
 }

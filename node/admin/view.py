@@ -17,6 +17,7 @@ from quorumcache.node.consensus.values import Role
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.storage.disk import DiskSpace
+from quorumcache.node.store.transactions import TransactionTable
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.timings import Timings
 from quorumcache.ring import ClusterMap
@@ -82,6 +83,22 @@ class ObservedStore(Protocol):
     def locks(self) -> ObservedLocks: ...
     @property
     def fences(self) -> ObservedFences: ...
+    @property
+    def transactions(self) -> TransactionTable: ...
+
+
+class ObservedCommits(Protocol):
+    """The transactions of a node's clients, and who meets what transactions hold."""
+
+    # Whose clients wait.
+    @property
+    def under_way(self) -> int: ...
+    # Whose participants are being told.
+    @property
+    def resolving(self) -> int: ...
+    # Operations that wait for a key.
+    @property
+    def waiting_at_holds(self) -> int: ...
 
 
 class ObservedGroup(Protocol):
@@ -233,6 +250,8 @@ class ObservedNode(Protocol):
     def verbosity(self) -> int: ...
     @property
     def client_events(self) -> ObservedEvents: ...
+    @property
+    def commits(self) -> ObservedCommits: ...
     # A dump of keys is under way.
     @property
     def is_dumping(self) -> bool: ...

@@ -17,7 +17,7 @@ USAGE = (
     b"cluster health | cluster session [open <shard>] | "
     b"cluster once <session> <sequence> <floor> | cluster lock [acquire|renew|release|show ...] | "
     b"cluster fence <lock> <token> | cluster auth [<proof>] | "
-    b"cluster change <words> | cluster moves | cluster settings\r\n"
+    b"cluster change <words> | cluster moves | cluster settings | cluster txn <words>\r\n"
 )
 READ_USAGE = (
     b"CLIENT_ERROR usage: cluster read linearizable|bounded <ms>|local, ms from 1 to %d\r\n"
@@ -91,7 +91,7 @@ class ClusterWords:
                 return self._nodes()
             case (b"health",):
                 return self._health_lines()
-            case (b"session",):
+            case (b"session",) | (b"txn",):
                 return b"OK\r\n"
             case (b"session", b"open", _):
                 # Where there is such a shard its log has the answer: see `handlers.py`.

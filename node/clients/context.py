@@ -18,6 +18,7 @@ from quorumcache.node.clients.write_room import WriteRoom
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.read_levels import LINEARIZABLE_NS
+from quorumcache.node.operations.transactions import Transactions
 from quorumcache.node.protocol.responses import version_line
 from quorumcache.node.protocol.value_blocks import ValueLimits
 from quorumcache.node.replica.group import ReplicaGroup
@@ -117,6 +118,7 @@ class ClientContext:
         moved_line: Callable[[int], bytes],
         operator: Operator,
         controls: Controls,
+        transactions: Transactions,
         flush_enabled: bool = True,
     ) -> None:
         """`shards`: their number, a power of two. `stats`, `cluster`: the whole reply to such a
@@ -127,6 +129,7 @@ class ClientContext:
         self.loop = loop
         self.monotonic_ns = monotonic_ns
         self.coordinator = coordinator
+        self.transactions = transactions
         self.counters = counters
         self.groups = groups
         """This node's replicas, by group id."""

@@ -30,6 +30,7 @@ from quorumcache.node.clients.operator_words import OPERATOR_WORDS, PROOFS_WRONG
 from quorumcache.node.clients.quick_gets import get_at_once
 from quorumcache.node.clients.retrievals import WINDOW_KEYS, MultiGet, SingleGet
 from quorumcache.node.clients.touches import MultiTouch
+from quorumcache.node.clients.transaction_handlers import TRANSACTION_HANDLERS
 from quorumcache.node.clients.writes import FlushAllShards, OpenSession, PendingWrite
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.numbering import WriteId
@@ -331,6 +332,7 @@ HANDLERS: Handlers = {
     Stats: _stats,
     Version: _version,
     **ADMIN_HANDLERS,
+    **TRANSACTION_HANDLERS,
     Immediate: _immediate,
     BinaryClient: _binary_client,
     Cluster: _cluster,

@@ -18,9 +18,9 @@ from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import (
     Read,
     ReadOutcome,
-    ReplyRoom,
 )
 from quorumcache.node.operations.read_values import settle
+from quorumcache.node.operations.reply_room import ReplyRoom
 from quorumcache.node.protocol.responses import END_LINE, value_head, value_line
 from quorumcache.node.store.item import ITEM_DATA, PIECES
 

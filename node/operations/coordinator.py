@@ -42,7 +42,6 @@ from quorumcache.node.operations.operation import (
     Proposal,
     Read,
     ReadOutcome,
-    ReplyRoom,
     Write,
     WriteOutcome,
 )
@@ -50,6 +49,7 @@ from quorumcache.node.operations.order import Turns
 from quorumcache.node.operations.piece_reads import PieceReads
 from quorumcache.node.operations.read_values import PieceRead
 from quorumcache.node.operations.relays import Relayed, Relays
+from quorumcache.node.operations.reply_room import ReplyRoom
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.operations.sessions import ClientSessionOpening, NodeSessions
 from quorumcache.node.peers.items import (
@@ -65,6 +65,7 @@ from quorumcache.node.peers.items import (
 )
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import Result
+from quorumcache.node.store.results import HELD
 
 if TYPE_CHECKING:
     from quorumcache.node.telemetry.timings import Histogram, Timings
@@ -222,14 +223,14 @@ class Coordinator(OperationOwner):
         if isinstance(operation, Write):
             if operation.op >= FIRST_NEW_OP and self.new_ops.stops(operation):
                 return
+            if operation.after is not None and operation.must_wait(is_local):
+                return
             if (
                 operation.session is None
                 and operation.identity is None
                 and not self.sessions.number(operation)
             ):
                 self._wait_for_session(operation)
-                return
-            if operation.after is not None and operation.must_wait(is_local):
                 return
         elif (
             isinstance(operation, Read)
@@ -307,7 +308,9 @@ class Coordinator(OperationOwner):
             read.on_items(items)
 
     def answered(self, write: Write, result: Result) -> None:
-        if not self.sessions.settle(write, result):
+        if result == HELD:
+            self.serving.hold_waits.met(write)
+        elif not self.sessions.settle(write, result):
             self.route(write)
 
     def took(self, operation: Operation, here: Histogram) -> None:
@@ -395,6 +398,7 @@ class Coordinator(OperationOwner):
 
     def leader_changed(self, group_id: int) -> None:
         """The group's leader as this replica knows it is another one, or none."""
+        self.serving.hold_waits.leader_changed(group_id)
         group = self.host.groups.get(group_id)
         if group is not None and (group.is_leader or group.leader_id):
             self._way_changed(group_id)
@@ -430,8 +434,7 @@ class Coordinator(OperationOwner):
         """Expire what is past its deadline, and try the held again. Called every few ticks."""
         now_ns = self.clock.monotonic_ns()
         self.deadlines.expire(now_ns)
-        self.serving.read_values.sweep(now_ns)
-        self.serving.lock_waits.sweep(now_ns)
+        self.serving.sweep(now_ns)
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + LOOK_NS
             for operation in self.forwards.due(now_ns):

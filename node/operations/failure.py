@@ -9,6 +9,7 @@ NOT_THE_LEADER: Final = "not the leader"
 LEADERSHIP_CHANGED: Final = "leadership changed"
 CONNECTION_LOST: Final = "connection to the leader lost"
 NO_CONNECTION: Final = "no connection to the leader's node"
+HELD_WHY: Final = "the key is held by a transaction"
 RELAY_WITHOUT_ANSWER: Final = "the leader did not answer the relaying node"
 
 ROUTINE_REASONS: Final = frozenset(

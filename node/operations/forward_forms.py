@@ -21,8 +21,10 @@ from quorumcache.node.peers.items import (
     LEADERS_REPLY,
     LEADERS_REQUEST,
 )
+from quorumcache.node.state_machine import OP
 from quorumcache.node.store.commands import may_be_forwarded
 from quorumcache.node.store.results import is_result
+from quorumcache.node.store.transaction_forms import TRANSACTION_OPS, is_transaction
 
 _ITEM: Final = (int, int)
 _FORMS: Final[dict[int, tuple[tuple[type, ...], ...]]] = {
@@ -59,7 +61,9 @@ def check_forward(item: tuple[Any, ...]) -> None:
     form = tuple(map(type, item))
     fits = form in _FORMS.get(kind, ())
     if fits and kind == FORWARD_WRITE:
-        fits = may_be_forwarded(item[5])
+        command = item[5]
+        fits = may_be_forwarded(command)
+        fits = fits and (command[OP] not in TRANSACTION_OPS or is_transaction(command))
     elif fits and kind == FORWARD_READ:
         fits = bool(item[3]) and all(type(key) is bytes for key in item[3])
         if len(item) == 6 and item[5] & LOCK_ASKS:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from quorumcache.node.operations.failure import HELD_WHY
 from quorumcache.node.operations.meta_read import Hint
 from quorumcache.node.operations.read_values import ReadValues
 from quorumcache.node.peers.items import FORWARD_LOST, FORWARD_RESULT
-from quorumcache.node.state_machine import ReadWaiter, Result
-from quorumcache.node.store.results import shown_item
+from quorumcache.node.state_machine import Command, ReadWaiter, Result
+from quorumcache.node.store.results import HELD, shown_item
 
 if TYPE_CHECKING:
     from quorumcache.node.replica.group import ReplicaGroup
@@ -23,6 +24,12 @@ class Answering:
     """
 
     read_values: ReadValues
+
+    def submit(
+        self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
+    ) -> None:
+        """Propose a command of a client at this leader."""
+        raise NotImplementedError
 
     def reply(self, node_id: int, item: tuple[Any, ...]) -> None:
         """Send an answer to another node."""
@@ -66,6 +73,9 @@ class ForwardedWrite:
         self.group_id = group_id
 
     def on_result(self, result: Result) -> None:
+        if result == HELD:  # It was not executed, and that node tries it again.
+            self.on_refused(HELD_WHY)
+            return
         item = shown_item(result)
         if item is not None:
             self.serving.read_values.keep(self.group_id, item)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from quorumcache.node.operations.failure import (
     CONNECTION_LOST,
+    HELD_WHY,
     LEADERSHIP_CHANGED,
     ROUTINE_REASONS,
     Failure,
 )
 from quorumcache.node.operations.numbering import NodeSession, WriteId
 from quorumcache.node.operations.order import Ordered, Turns
+from quorumcache.node.operations.reply_room import ReplyRoom
 from quorumcache.node.state_machine import Command, Result
 
 if TYPE_CHECKING:
@@ -64,27 +66,6 @@ class OperationOwner:
 
     def timeout_reason(self, operation: Operation) -> str:
         """Why it could not be done in time, for the client."""
-        raise NotImplementedError
-
-
-class ReplyRoom:
-    """Where the answer to a read goes: a client's connection, which may be full of others.
-
-    A class and no `Protocol`: each read asks it, and mypyc calls the methods of a class directly.
-    """
-
-    __slots__ = ()
-
-    def has_room(self) -> bool:
-        """May an answer be kept?"""
-        raise NotImplementedError
-
-    def is_waiting(self) -> bool:
-        """Are answers dropped until the client has taken others?"""
-        raise NotImplementedError
-
-    def park(self, read: Read) -> None:
-        """`read.unpark` is called once there is room."""
         raise NotImplementedError
 
 
@@ -182,7 +163,7 @@ class Proposal(Operation):
 class Write(Proposal):
     """One state-changing command."""
 
-    __slots__ = ("args", "done", "identity", "key", "op", "sequence", "session")
+    __slots__ = ("args", "done", "identity", "is_followed", "key", "op", "sequence", "session")
 
     def __init__(
         self,
@@ -206,6 +187,8 @@ class Write(Proposal):
         """The client's own; None = it gets a sequence of this node's session."""
         self.session: NodeSession | None = None
         self.sequence = 0 if identity is None else identity[1]
+        self.is_followed = False
+        """A later write of its connection was submitted behind an attempt of it."""
 
     def command(self) -> Command:
         identity = self.identity
@@ -234,6 +217,8 @@ class Write(Proposal):
         elif not (leads and before.is_submitted_here()):
             self.wait_for(before)
             return True
+        elif isinstance(before, Write):
+            before.is_followed = True
         return False
 
     def is_submitted_here(self) -> bool:
@@ -241,6 +226,19 @@ class Write(Proposal):
 
     def go_on(self) -> None:
         self.owner.route(self)
+
+    def on_refused(self, why: str) -> None:
+        if why == HELD_WHY:
+            self.give_number_back()
+        super().on_refused(why)
+
+    def give_number_back(self) -> None:
+        """It waits, for longer than others of its session take: get another sequence after that,
+        so that the answers of those can be forgotten meanwhile."""
+        session = self.session
+        if session is not None and not self.uncertain:
+            session.outstanding.pop(self.sequence, None)
+            self.session = None
 
     def on_result(self, result: Result) -> None:
         """The group's answer: the write is executed, now or by an earlier attempt."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from quorumcache.node.operations.failure import NOT_THE_LEADER
 from quorumcache.node.operations.forwarded import Answering, ForwardedRead, ForwardedWrite
+from quorumcache.node.operations.hold_waits import HoldWaits
 from quorumcache.node.operations.lock_answers import LOCK_ASKS
 from quorumcache.node.operations.lock_reads import LockRead
 from quorumcache.node.operations.lock_waits import LockWaits, Waking
@@ -113,7 +114,15 @@ class Serving(Answering):
         self.counters = counters
         self.memory = memory
         self.read_values = ReadValues(host.groups, clock)
+        self.hold_waits = HoldWaits(self, clock, counters)
         self.lock_waits = LockWaits(host.groups, clock)
+
+    def sweep(self, now_ns: int) -> None:
+        """Forget what nobody has asked for, and look after those that wait. Called every few
+        ticks."""
+        self.read_values.sweep(now_ns)
+        self.hold_waits.sweep(now_ns)
+        self.lock_waits.sweep(now_ns)
 
     def submit(
         self, group: ReplicaGroup, command: Command, size: int, waiter: Any, *, retry: bool
@@ -128,7 +137,13 @@ class Serving(Answering):
         command that stands in for the refused one.
 
         A cas without data is such a command of a client's node, which has refused a store.
+
+        What meets a key that a transaction holds waits first.
         """
+        if self.hold_waits.concern(group, command[OP]):
+            waiter = self.hold_waits.take(group, command, size, waiter, retry)
+            if waiter is None:
+                return
         if command[OP] == OP_CAS and not command[STORE_DATA]:
             # What it finds under the key would be remembered as the result of the store.
             command = in_place_of(command, OP_REFUSE)
@@ -212,7 +227,8 @@ class Serving(Answering):
     def lookup(
         self, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: ReadWaiter, asks: int = 0
     ) -> list[bytes | None] | None:
-        """Packed items, or None when expired ones have to be removed through the log first."""
+        """Packed items, or None when expired ones have to be removed through the log first, or
+        when a transaction holds one of them."""
         store = shard_store(group.machine)
         now_ms = group.now_ms()
         expired: list[bytes] = []
@@ -221,8 +237,10 @@ class Serving(Answering):
             item = store.lookup(key, now_ms)
             if item is EXPIRED:
                 expired.append(key)
+            elif item is HELD_KEY:
+                self.hold_waits.park_read(group, key, waiter)
+                return None
             else:
-                assert item is not HELD_KEY  # No node prepares transactions yet.
                 items.append(item)
                 if item is not None and not asks & NO_BUMP:
                     store.note_hit(key)
@@ -264,6 +282,7 @@ class Serving(Answering):
         for key in keys:
             item = store.lookup(key, now_ms)
             if item is HELD_KEY:
+                # Only the group of the decision knows which value is the right one.
                 if staleness_ns < ANY_STALENESS_NS:
                     return None
                 item = store.lookup_before(key, now_ms)

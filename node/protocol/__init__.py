@@ -2,8 +2,9 @@
 
 Reading order: `lock_requests` and `requests` (what a client may ask), `responses`, `lock_replies`
 and `meta_replies` (results to bytes), `numbers` (how memcached reads a number), `words`,
-`admin_lines`, `lock_lines`, `meta_flags`, `meta_lines`, `lines` and `storage_lines` (one line to
-one request), `value_blocks` (large values), `parser` (bytes to requests).
+`admin_lines`, `lock_lines`, `transaction_lines`, `meta_flags`, `meta_lines`, `lines` and
+`storage_lines` (one line to one request), `value_blocks` (large values), `parser` (bytes to
+requests).
 """
 
 from quorumcache.node.protocol.parser import Parser

@@ -42,12 +42,13 @@ from quorumcache.node.protocol.responses import (
     INVALID_EXPTIME_LINE,
     once_error,
 )
+from quorumcache.node.protocol.transaction_lines import TXN_GET, parse_transaction
 from quorumcache.node.protocol.words import NOREPLY, answer
 from quorumcache.node.store.commands import OP_DECR, OP_INCR
 from quorumcache.node.store.item import KEY_BYTES_MAX
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 
-RETRIEVALS: Final = (b"get ", b"gets ", b"gat ", b"gats ")
+RETRIEVALS: Final = (b"get ", b"gets ", b"gat ", b"gats ", TXN_GET)
 """How the lines begin that may name many keys, and so be long."""
 
 RETRIEVAL_LINE_BYTES_MAX: Final = 1 << 20
@@ -213,6 +214,7 @@ _CLUSTER_PARSERS: Final[dict[bytes, Callable[[list[bytes]], Request]]] = {
     b"once": _once,
     b"lock": parse_lock,
     b"fence": parse_fence,
+    b"txn": parse_transaction,
 }
 """By the word behind `cluster`. Other words come to the handlers as they are."""
 

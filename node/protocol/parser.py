@@ -41,10 +41,10 @@ from quorumcache.node.protocol.requests import (
     RefusedStore,
     Request,
     Store,
+    TransactionHead,
     ValueBegins,
 )
 from quorumcache.node.protocol.responses import (
-    BAD_DATA_CHUNK_LINE,
     BINARY_HEADER_BYTES,
     BINARY_MAGIC,
     TOO_LARGE_LINE,
@@ -58,13 +58,18 @@ from quorumcache.node.protocol.storage_lines import (
     RefusedLine,
     StorageLine,
     finished_meta_set,
+    finished_store,
     parse_meta_set,
     parse_storage_line,
     parse_tail,
     plain_meta_set,
 )
+from quorumcache.node.protocol.transaction_lines import (
+    commit_words,
+    parse_block,
+    parse_commit,
+)
 from quorumcache.node.protocol.value_blocks import ALL_WHOLE, ValueBlock, ValueLimits
-from quorumcache.node.protocol.words import SILENCE
 from quorumcache.node.state_machine import ITEM_BYTES_MAX
 from quorumcache.node.store.commands import OP_APPEND, OP_CAS, OP_PREPEND
 from quorumcache.node.store.item import KEY_BYTES_MAX, value_bytes_sure
@@ -124,8 +129,8 @@ class Parser:
         """Bytes of the block that are still to come. 0 but in BLOCK and SWALLOW."""
         self._block = bytearray()
         """What has arrived of the block, after its wire header. Empty but in BLOCK."""
-        self._store: Store | MetaSet | None = None
-        """The storage line that the block belongs to. None but in BLOCK."""
+        self._store: Store | MetaSet | TransactionHead | None = None
+        """The line that the block belongs to. None but in BLOCK."""
         self._refusal: Request | None = None
         """What to hand out after the swallowed bytes. None but in SWALLOW."""
 
@@ -214,6 +219,10 @@ class Parser:
                     return requests
             elif command == META_SET:
                 position = self._meta_set(line_text, words, data, end + 1, requests)
+                if self._state != _BETWEEN:
+                    return requests
+            elif command == b"cluster" and (commit := commit_words(line_text)) is not None:
+                position = self._transaction(commit, data, end + 1, requests)
                 if self._state != _BETWEEN:
                     return requests
             else:
@@ -318,6 +327,19 @@ class Parser:
         self._need = length + 2
         return self._collect(data, position, requests)
 
+    def _transaction(
+        self, words: list[bytes], data: bytes, position: int, requests: list[Request]
+    ) -> int:
+        """Take the line of a `cluster txn commit`, and its block as far as `data` has it."""
+        head, need = parse_commit(words)
+        if type(head) is not TransactionHead:
+            assert type(head) is Immediate
+            return self._swallow(RefusedLine(head, need), data, position, requests)
+        self._state = _BLOCK
+        self._store = head
+        self._need = need
+        return self._collect(data, position, requests)
+
     def _begin(
         self,
         op: int,
@@ -345,7 +367,7 @@ class Parser:
         stop = position + length + 2
         if stop <= len(data):
             block = header + data[position:stop]
-            self._finish(op, key, block, exptime, unique, noreply, requests)
+            requests.append(finished_store(op, key, block, exptime, unique, noreply))
             return stop
         self._state = _BLOCK
         self._store = Store(op, key, b"", exptime, unique, noreply)
@@ -386,24 +408,6 @@ class Parser:
             requests.append(answer)
         return position
 
-    @staticmethod
-    def _finish(
-        op: int,
-        key: bytes,
-        block: bytes,
-        exptime: int,
-        unique: int,
-        noreply: bool,
-        requests: list[Request],
-    ) -> None:
-        """Hand out a storage command whose block is complete; `block` begins with its header."""
-        if not block.endswith(b"\r\n"):
-            requests.append(SILENCE if noreply else Immediate(BAD_DATA_CHUNK_LINE))
-            return
-        if op in (OP_APPEND, OP_PREPEND):
-            block = block[:-2]
-        requests.append(_new(Store, (op, key, block, exptime, unique, noreply)))
-
     def _collect(self, data: bytes, position: int, requests: list[Request]) -> int:
         """Take what `data` has of the block from `position`; when it is complete, hand out."""
         stop = min(position + self._need, len(data))
@@ -425,9 +429,12 @@ class Parser:
         if type(store) is MetaSet:
             requests.append(finished_meta_set(store, block))
             return stop
+        if type(store) is TransactionHead:
+            requests.append(parse_block(store, block, self._item_bytes_max))
+            return stop
         assert type(store) is Store
         op, key, _, exptime, unique, noreply = store
-        self._finish(op, key, block, exptime, unique, noreply, requests)
+        requests.append(finished_store(op, key, block, exptime, unique, noreply))
         return stop
 
 

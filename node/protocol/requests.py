@@ -311,6 +311,41 @@ class Once(NamedTuple):
     """Empty when all is well; otherwise the numbers are 0."""
 
 
+class TransactionBegin(NamedTuple):
+    """`cluster txn begin`."""
+
+    limit_ms: int
+
+
+class TransactionGet(NamedTuple):
+    """`cluster txn get`: one or more keys, each once."""
+
+    keys: tuple[bytes, ...]
+
+
+class TransactionHead(NamedTuple):
+    """The line of a `cluster txn commit`, whose block is to come. Never handed out."""
+
+    txn: bytes
+    deadline_ms: int
+
+
+class TransactionCommit(NamedTuple):
+    """`cluster txn commit` with its block."""
+
+    txn: bytes
+    """16 bytes."""
+    deadline_ms: int
+    """Cluster time."""
+    checks: tuple[tuple[bytes, int], ...]
+    """Keys, each once, with the version of the item that was read; 0: there must be none, -1: there
+    must be one."""
+    writes: tuple[tuple[object, ...], ...]
+    """Each key once: (key, OP_SET, data, exptime) or (key, OP_DELETE)."""
+    size: int
+    """Bytes of keys and values."""
+
+
 class Immediate(NamedTuple):
     """Nothing to do: `reply` is finished and takes its place among the replies."""
 
@@ -357,6 +392,9 @@ Request = (
     | Stats
     | Cluster
     | Once
+    | TransactionBegin
+    | TransactionGet
+    | TransactionCommit
     | Fence
     | LockAcquire
     | LockRenew

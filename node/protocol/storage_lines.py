@@ -29,6 +29,7 @@ from quorumcache.node.protocol.requests import (
     MetaSet,
     Quit,
     Request,
+    Store,
 )
 from quorumcache.node.protocol.responses import BAD_DATA_CHUNK_LINE, BAD_FORMAT_LINE
 from quorumcache.node.protocol.words import NOREPLY, SILENCE
@@ -254,3 +255,14 @@ def parse_meta_set(line: bytes) -> MetaSetLine | RefusedLine:
         reply,
     )
     return MetaSetLine(request, length)
+
+
+def finished_store(
+    op: int, key: bytes, block: bytes, exptime: int, unique: int, noreply: bool
+) -> Request:
+    """A classic storage command whose block is complete; `block` begins with its header."""
+    if not block.endswith(b"\r\n"):
+        return SILENCE if noreply else Immediate(BAD_DATA_CHUNK_LINE)
+    if op in (OP_APPEND, OP_PREPEND):
+        block = block[:-2]
+    return _new(Store, (op, key, block, exptime, unique, noreply))

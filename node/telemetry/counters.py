@@ -106,6 +106,13 @@ class Counters:
     auth_cmds: int = 0  # passwords that clients gave, right ones and wrong ones
     auth_errors: int = 0  # those that were wrong
     idle_kicks: int = 0  # connections closed because their client was idle for idle_timeout_ms
+    transactions_begun: int = 0  # commits that clients sent to this node
+    transactions_committed: int = 0  # of those
+    transactions_conflicts: int = 0  # of those: a key was held, or not as it was read
+    transactions_aborted: int = 0  # of those: not done for another reason
+    transactions_in_doubt: int = 0  # of those: outcome unknown
+    transactions_recovered: int = 0  # left by their coordinator, and finished by a leader here
+    hold_waits: int = 0  # operations that waited here for a key that a transaction held
     answers_dropped: int = 0  # values read again later: their client had to take others first
     locks_acquired: int = 0  # acquires and repetitions of them that were answered LOCKED
     locks_released: int = 0

@@ -21,6 +21,8 @@ from quorumcache.node.directory.state import OP_SET_MAP
 from quorumcache.node.inbox import Inbox
 from quorumcache.node.node import Node
 from quorumcache.node.protocol.responses import binary_refusal
+from quorumcache.node.store.commands import OP_DELETE, OP_TXN_PREPARE
+from quorumcache.node.store.results import TXN_PREPARED
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
 from quorumcache.ring.address import parse_address
@@ -481,6 +483,56 @@ def test_requests_that_cannot_be_answered() -> None:
         assert (grown["requests_unknown"], grown["requests_failed"]) == (1, 1)
         assert "incr_hits" not in grown
         assert "get_misses" not in grown
+        stage.network.heal()
+
+    Stage().run(scenario)
+
+
+@raises(
+    *("transactions_begun", "transactions_committed", "transactions_conflicts"),
+    *("transactions_aborted", "transactions_in_doubt", "transactions_recovered", "hold_waits"),
+)
+def test_transactions() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader = stage.leader(0)
+        node, wire = stage.node(leader), await stage.connect(leader)
+        key, other = stage.key(0), stage.key(1)
+
+        async def commit(*lines: bytes, wait: float = 0.0, limit_ms: int = 5000) -> bytes:
+            begun = await wire.ask(b"cluster txn begin %d\r\n" % limit_ms)
+            await asyncio.sleep(wait)
+            txn, deadline_ms = begun.split()[1:]
+            block = b"".join(line + b"\r\n" for line in lines)
+            head = b"cluster txn commit %b %b %d\r\n" % (txn, deadline_ms, len(block))
+            return await wire.ask(head + block + b"\r\n")
+
+        def told() -> dict[str, int]:
+            grown = watch.grown()
+            return {n: v for n, v in grown.items() if n.startswith(("transactions_", "hold_"))}
+
+        watch = Watch(*stage.up())
+        both = [b"set %b 0 0 1\r\nx" % each for each in (key, other)]
+        assert await commit(*both) == b"COMMITTED\r\n"
+        assert told() == {"transactions_begun": 1, "transactions_committed": 1}
+        watch = Watch(*stage.up())
+        assert await commit(*both, b"check %b 0" % key) == b"CONFLICT %b\r\n" % key
+        assert told() == {"transactions_begun": 1, "transactions_conflicts": 1}
+        watch = Watch(*stage.up())
+        assert await commit(*both, wait=0.5, limit_ms=100) == b"TOO_LATE\r\n"
+        assert told() == {"transactions_begun": 1, "transactions_aborted": 1}
+        await asyncio.sleep(1.0)
+        watch = Watch(*stage.up())
+        args = (bytes(16), 2, node.time.now_ms() + 5000, (), ((key, OP_DELETE),))
+        heard: list[object] = []
+        node.coordinator.write(1, OP_TXN_PREPARE, b"", args, 10, heard.append)  # By nobody.
+        await stage.until("it is prepared", lambda: heard)
+        assert heard == [TXN_PREPARED]
+        assert await wire.ask(b"get %b\r\n" % key, b"END\r\n") != b"END\r\n"
+        assert told() == {"transactions_recovered": 1, "hold_waits": 1}
+        watch = Watch(node)
+        stage.network.partition([leader], [name for name in stage.nodes if name != leader])
+        assert b"outcome unknown" in await commit(both[0])
+        assert told() == {"transactions_begun": 1, "transactions_in_doubt": 1}
         stage.network.heal()
 
     Stage().run(scenario)

@@ -5,7 +5,7 @@ from typing import Any
 
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.leaders import Leaders
-from quorumcache.node.operations.operation import ReplyRoom
+from quorumcache.node.operations.reply_room import ReplyRoom
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.items import (
     FORWARD_RESULT,

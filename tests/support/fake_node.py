@@ -16,6 +16,7 @@ from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.store.fences import FenceTable
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.store.locks import LockTable
+from quorumcache.node.store.transactions import TransactionTable
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.timings import Timings
 from quorumcache.ring import ClusterMap, NodeInfo, place
@@ -54,6 +55,7 @@ class FakeLog:
 class FakeStore:
     items: dict[bytes, bytes] = field(default_factory=dict)
     bytes_used: int = 0
+    transactions: TransactionTable = field(default_factory=TransactionTable)
     locks: LockTable = field(default_factory=LockTable)
     fences: FenceTable = field(default_factory=FenceTable)
 
@@ -98,6 +100,13 @@ class FakeHost:
     may_evict: bool = False
     log_writable: bool = True
     wal: FakeWal = field(default_factory=FakeWal)
+
+
+@dataclass
+class FakeCommits:
+    under_way: int = 0
+    resolving: int = 0
+    waiting_at_holds: int = 0
 
 
 class FakeConnection(NamedTuple):
@@ -157,6 +166,7 @@ class FakeNode:
             self.counters, self.clock.monotonic_ns, self.clock.wall_ms
         )
         self.is_dumping = False
+        self.commits = FakeCommits()
         self.lock_waits_kept = 0
         self.leaders = {0: 2, 1: 2, 2: 1}
         self.listen_address = "127.0.0.1:11211"

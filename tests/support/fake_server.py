@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 from quorumcache.node.clients.connection import MemcachedConnection
 from quorumcache.node.clients.context import ClientContext, ClientSettings, Controls
 from quorumcache.node.operations.read_levels import parse_level
+from quorumcache.node.operations.transactions import Transactions
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.item import pack_header
 from quorumcache.node.store.results import STORED
@@ -74,7 +76,9 @@ class ScriptedCoordinator:
         self.started: list[Started] = []
         self.answer: Callable[[Started], Any] | None = None
         self.serving = self
-        self.host = SimpleNamespace(may_use_new_ops=True)
+        self.time = SimpleNamespace(is_settled=True, now_ms=lambda: self.now_ms)
+        self.host = SimpleNamespace(may_use_new_ops=True, time=self.time)
+        self.timeout_ms = 5000
         self.new_ops = SimpleNamespace(may_begin=lambda: self.host.may_use_new_ops)
         self.timings = SimpleNamespace(read_seconds=None)
         self.now_ms = 1_000_000
@@ -234,13 +238,14 @@ class FakeServer(ClientContext):
 
     def __init__(self) -> None:
         coordinator: Any = ScriptedCoordinator()
+        coordinator.counters = counters = Counters()
         groups: Any = {shard + 1: FakeGroup() for shard in range(SHARDS)}
         loop: Any = ManualLoop()
         super().__init__(
             loop=loop,
             monotonic_ns=lambda: self.now_ns,
             coordinator=coordinator,
-            counters=Counters(),
+            counters=counters,
             groups=groups,
             shards=SHARDS,
             item_bytes_max=1 << 20,
@@ -254,6 +259,7 @@ class FakeServer(ClientContext):
                 limit_memory=self.limit_memory,
                 shut_down=None,
             ),
+            transactions=Transactions(coordinator, Random(1)),
         )
         self.said: list[tuple[str, int]] = []
         """What clients asked of the process."""

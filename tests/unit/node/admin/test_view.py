@@ -54,5 +54,5 @@ def test_a_node_offers_nothing_to_observers_that_the_contract_does_not_name() ->
     assert {"map", "peers_up", "disk_space", "alarms"} <= names
     assert {name for name in names if not hasattr(Node, name)} == {
         *("config", "counters", "timings", "alarms", "clock", "time", "started_ns", "host"),
-        *("listen_address", "http_address"),
+        *("listen_address", "http_address", "commits"),
     }, "set in `__init__`"
