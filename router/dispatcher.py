@@ -294,7 +294,7 @@ class Dispatcher:
                     await connection.room(len(sent.data), deadline)
                 count = attempts.count if attempts else 0
                 until = self.attempt_deadline(request, write, count, deadline)
-                return await connection.submit(sent, until)
+                return await connection.submit(sent, until, True)
             except RouterError as error:
                 if not address:
                     raise

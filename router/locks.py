@@ -67,17 +67,15 @@ class Holding:
     """A lock that is held: renews it, and knows when it is lost."""
 
     def __init__(self, keeper: LockKeeper, token: FencingToken, owner: bytes, lease: Lease) -> None:
-        loop = asyncio.get_running_loop()
         self.token = token
         self.owner = owner
         self.lost = asyncio.Event()
         self.why = ""
         """Why it was lost; "" while it is held."""
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._keeper = keeper
-        self._lease = lease
-        self._timer = loop.call_at(lease.ends_at, self._time_is_over)
-        self._renewal = loop.create_task(self._renew())
+        self._renewal: asyncio.Task[None] | None = None  # under way
+        self._rely_on(lease)
         keeper.held[self] = None
 
     @property
@@ -99,8 +97,16 @@ class Holding:
     def stop(self) -> None:
         """Renew it no more, and watch its time no longer."""
         self._keeper.held.pop(self, None)
-        self._timer.cancel()
-        self._renewal.cancel()
+        self._end.cancel()
+        self._due.cancel()
+        if self._renewal is not None:
+            self._renewal.cancel()
+
+    def _rely_on(self, lease: Lease) -> None:
+        """If this process stood still, the lease may be an old one: then its end comes at once."""
+        self._lease = lease
+        self._end = self._loop.call_at(lease.ends_at, self._time_is_over)
+        self._due = self._loop.call_at(lease.renew_at, self._begin)
 
     def _time_is_over(self) -> None:
         self._lose("it could not be renewed in time")
@@ -112,30 +118,29 @@ class Holding:
         # The store may hold it for a little longer: others need not wait for that.
         self._keeper.give_back(self.token.lock, self.owner, self.token.number)
 
+    def _begin(self) -> None:
+        self._renewal = self._loop.create_task(self._renew())
+
     async def _renew(self) -> None:
-        name, number = self.token.lock, self.token.number
+        ttl_ms = self._lease.ttl_ms
+        request = renew(self.token.lock, self.owner, self.token.number, ttl_ms)
         while True:
-            lease = self._lease
-            await asyncio.sleep(max(0.0, lease.renew_at - self._loop.time()))
             sent_at = self._loop.time()
-            request = renew(name, self.owner, number, lease.ttl_ms)
-            until = min(sent_at + lease.ttl_ms / RENEW_PARTS / 1000, lease.ends_at)
+            until = min(sent_at + ttl_ms / RENEW_PARTS / 1000, self._lease.ends_at)
             try:
-                is_held = await self._keeper.call(request, name, until)
+                is_held = await self._keeper.call(request, self.token.lock, until)
             except (ClientClosed, Refused) as error:
                 self._lose(str(error))
                 return
             except RouterError:
-                await asyncio.sleep(lease.ttl_ms / PAUSE_PARTS / 1000)
+                await asyncio.sleep(ttl_ms / PAUSE_PARTS / 1000)
                 continue
             if not is_held:
                 self._lose("it had ended in the store when it was to be renewed")
                 return
-            # If this process stood still, the answer may be an old one: then the timer fires at
-            # once.
-            self._lease = lease = Lease(sent_at, lease.ttl_ms)
-            self._timer.cancel()
-            self._timer = self._loop.call_at(lease.ends_at, self._time_is_over)
+            self._end.cancel()
+            self._rely_on(Lease(sent_at, ttl_ms))
+            return
 
 
 class _Asking:
@@ -323,7 +328,8 @@ class Lock:
             return f"{what} lasts {self._ttl_ms} ms, and the answers take longer"
         if wait_ms == 0:
             return f"{what} is not free"
-        return f"{what} was not free within {wait_ms} ms; place {reply.place} in the queue"
+        place = f"; place {reply.place} in the queue" if reply.place else ""
+        return f"{what} was not free within {wait_ms} ms{place}"
 
 
 def _text(name: bytes) -> str:

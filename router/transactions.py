@@ -408,6 +408,9 @@ async def _attempt(transaction: Transaction, fn: Callable[[Transaction], Awaitab
         if not inspect.isawaitable(started):
             raise InvalidArgument(f"fn must be an async function: it returned {shown(started)}")
         result = await started
+    except (Conflict, DeadlineExceeded, TransactionTooLong):
+        await transaction.abandon()
+        raise
     except Exception:
         await transaction.abandon()
         if not await transaction.is_snapshot():

@@ -19,6 +19,7 @@ from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.lock_acquire import WaitingAcquire
 from quorumcache.node.operations.lock_answers import LOCK_SHOW, read_lock
 from quorumcache.node.operations.lock_reads import LockRead
+from quorumcache.node.operations.new_ops import NEEDS_UPGRADE
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import ReadOutcome, WriteOutcome
 from quorumcache.node.protocol.lock_replies import lock_line, lock_lines
@@ -187,6 +188,9 @@ class LockShowing:
     def start(self, deadline_ns: int) -> None:
         """Read it, in its lane."""
         coordinator = self._conversation.coordinator
+        if not coordinator.new_ops.may_begin():
+            self._done(Failure(NEEDS_UPGRADE, outcome_known=True))
+            return
         read = LockRead(
             coordinator,
             self._lane.group_id,

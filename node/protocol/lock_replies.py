@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from quorumcache.node.protocol.responses import END_LINE, not_done
+from quorumcache.node.protocol.responses import END_LINE, NUMBER_USED_LINE, not_done
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.lock_records import KIND_BARRIER, KIND_LOCK, KIND_SEMAPHORE
 from quorumcache.node.store.results import (
@@ -45,14 +45,13 @@ _MODES: Final = {
 def lock_line(result: Result) -> bytes:
     """The reply to a command of `cluster lock`."""
     if type(result) is int:
-        return _LINES[result]
+        return _LINES.get(result, NUMBER_USED_LINE)
     assert type(result) is tuple, result
     code, number = result
+    if code not in (LOCKED, LOCK_QUEUED):
+        return NUMBER_USED_LINE
     assert type(number) is int, result
-    if code == LOCKED:
-        return b"LOCKED %d\r\n" % number
-    assert code == LOCK_QUEUED, result
-    return b"WAITING %d\r\n" % number
+    return (b"LOCKED %d\r\n" if code == LOCKED else b"WAITING %d\r\n") % number
 
 
 def lock_lines(view: LockView | None) -> bytes:

@@ -10,6 +10,8 @@ from quorumcache.node.store.results import (
     EXISTS,
     FENCE_OTHER_LOCK,
     FENCE_STALE,
+    LOCK_QUEUED,
+    LOCKED,
     META_MARKED,
     NON_NUMERIC,
     NOT_FOUND,
@@ -51,6 +53,9 @@ FENCE_OTHER_LOCK_LINE: Final = (
     b"CLIENT_ERROR fence of another lock: this key is guarded by another one\r\n"
 )
 TOO_MANY_CONNECTIONS_LINE: Final = b"ERROR Too many open connections\r\n"
+
+NUMBER_USED_LINE: Final = b"CLIENT_ERROR once: another command has used this number; not done\r\n"
+"""To a command under a number that its client has used for a command of another kind before."""
 
 _LINES: Final = {
     STORED: STORED_LINE,
@@ -106,9 +111,11 @@ def render(result: Result) -> bytes:
     decr.
     """
     if type(result) is int:
-        return _LINES[result]
+        return _LINES.get(result, NUMBER_USED_LINE)
     assert type(result) is tuple, result
     code, number = result
+    if code in (LOCKED, LOCK_QUEUED):
+        return NUMBER_USED_LINE
     if code not in (NUMBER, FENCE_STALE):  # Of such a meta command, too.
         return _LINES[META_MARKED]
     assert type(number) is int, result

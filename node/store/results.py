@@ -110,6 +110,10 @@ OP_REFUSE; otherwise the leader gives it, and it is not stored.
 """
 
 
+UNDONE: Final[frozenset[Result]] = frozenset((PIECES_MISSING, LOCKS_FULL))
+"""Answers of large values and locks that no session remembers: nothing was done, and a repetition,
+with all pieces or when there is room, may do it."""
+
 _CARRYING_FORMS: Final = ((int, int), (int, bytes))
 """Types of a result that carries something."""
 

@@ -38,6 +38,7 @@ from quorumcache.node.state_machine import (
 from quorumcache.node.store.commands import (
     OP_EXPIRE,
     OP_SESSION_OPEN,
+    OP_STORE_PIECES,
     OP_TICK,
     own_command,
 )
@@ -45,7 +46,7 @@ from quorumcache.node.store.effects import EFFECTS
 from quorumcache.node.store.item import ENDS, PIECES, cas_unique, unpack_header, value_id
 from quorumcache.node.store.large import drop_repeated
 from quorumcache.node.store.reading import StoreReader
-from quorumcache.node.store.results import HELD, PIECES_MISSING, SESSION_GONE, STALE_SEQUENCE
+from quorumcache.node.store.results import HELD, SESSION_GONE, STALE_SEQUENCE, UNDONE
 from quorumcache.node.store.snapshot import StoreView, encode_view, view_digest
 from quorumcache.node.store.state import ShardState
 from quorumcache.node.store.transaction_effects import is_held
@@ -230,8 +231,8 @@ class ShardStore(ShardState):
         if self.holds and is_held(self, command, now_ms):
             return HELD  # Nothing was done, either.
         result = EFFECTS[op](self, command, now_ms)
-        if result == PIECES_MISSING:
-            return result  # Nothing was done: a repetition with all pieces may do it.
+        if op >= OP_STORE_PIECES and result in UNDONE:
+            return result
         self.sessions.remember(session, state, sequence, result)
         return result
 

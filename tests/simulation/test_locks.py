@@ -166,6 +166,43 @@ def test_the_leader_dies_while_the_lock_is_held_and_waited_for(silent: bool) -> 
     Stage().run(scenario)
 
 
+def test_nodes_without_a_replica_of_the_locks_shard() -> None:
+    async def scenario(stage: Stage) -> None:
+        wire = await stage.connect("n1")
+        tokens = [token_of(await wire.ask(acquire(b"o0")))]
+        tasks = await waits(stage, wire, *(b"o%d" % number for number in range(1, 6)))
+        for number, task in enumerate(tasks):
+            before = stage.loop.time()
+            assert await wire.ask(release(b"o%d" % number)) == b"RELEASED\r\n"
+            tokens.append(token_of(await task))
+            assert stage.loop.time() - before < 0.1
+        assert tokens == sorted(set(tokens))
+
+    Stage(nodes=5).run(scenario)
+
+
+def test_the_leader_hands_over_while_the_lock_is_waited_for() -> None:
+    async def scenario(stage: Stage) -> None:
+        wire = await stage.connect("n1")
+        tokens = [token_of(await wire.ask(acquire(b"o0")))]
+        tasks = await waits(stage, wire, b"o1", b"o2", b"o3")
+        for number, task in enumerate(tasks):
+            leader = stage.leader(home(stage))
+            group = stage.node(leader).host.groups[home(stage) + 1]
+            target = next(n for n in (1, 2, 3) if n != stage.node(leader).node_id)
+            stage.node(leader).member.housekeeper.leadership.transfer(group, target)
+            await stage.until("another one leads", lambda old=leader: has_moved(stage, old))
+            assert await wire.ask(release(b"o%d" % number)) == b"RELEASED\r\n"
+            tokens.append(token_of(await task))
+        assert tokens == sorted(set(tokens))
+
+    Stage().run(scenario)
+
+
+def has_moved(stage: Stage, leader: str) -> bool:
+    return stage.leader(home(stage)) not in ("", leader)
+
+
 def test_a_client_that_goes_gives_up_its_place_and_no_hold() -> None:
     async def scenario(stage: Stage) -> None:
         wire, other, third = [await stage.connect(name) for name in stage.nodes]

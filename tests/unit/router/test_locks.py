@@ -181,6 +181,32 @@ def test_time_to_wait() -> None:
     virtual(main)
 
 
+def test_a_place_that_was_lost_is_taken_again() -> None:
+    """A node that has seen a connection end gives the place up: a repetition hears BUSY."""
+
+    async def main(world: VirtualWorld) -> None:
+        holder, lock = world.client().lock(NAME), world.client().lock(NAME)
+        await holder.acquire()
+        leader = world.cluster.leader_node(NAME)
+        asking = asyncio.ensure_future(lock.acquire())
+        await until_queued(world, 1)
+        for _ in range(3):
+            leader.faults.append(Fault(b"cluster lock acquire", b"BUSY\r\n"))
+            world.cluster.locks.waiters(KEY).clear()
+            await until_queued(world, 1)
+        before = len(leader.log)
+        await asyncio.sleep(5)
+        assert len(leader.log) - before < 40  # It does not ask without a pause.
+        await holder.release()
+        await asking
+        leader.faults.append(Fault(b"cluster lock acquire", b"BUSY\r\n"))
+        with pytest.raises(LockTimeout, match="within 1 ms"):
+            await world.client().lock(NAME, wait_ms=1).acquire()
+        await lock.release()
+
+    virtual(main)
+
+
 def test_a_cancelled_acquire_leaves_the_queue() -> None:
     async def main(world: VirtualWorld) -> None:
         holder = world.client().lock(NAME)
@@ -404,8 +430,8 @@ def test_a_process_that_stood_still_knows_at_the_first_look() -> None:
         lost = lock.lost
         holding = lock._holding
         assert holding is not None
-        holding._timer.cancel()
-        holding._renewal.cancel()
+        holding._end.cancel()
+        holding._due.cancel()
         await asyncio.sleep(8.9)
         assert lock.is_held
         await asyncio.sleep(0.1)

@@ -174,6 +174,15 @@ def test_a_lock_is_shown(client: Client) -> None:
     assert client.read() == b"SERVER_ERROR not done: why\r\n"
 
 
+def test_no_node_is_asked_what_it_may_not_know(client: Client) -> None:
+    client.coordinator.host.may_use_new_ops = False
+    client.send(b"cluster lock show l\r\n")
+    assert not client.coordinator.meta_reads
+    assert client.read() == (
+        b"SERVER_ERROR not done: some nodes do not know this command yet: finish the upgrade\r\n"
+    )
+
+
 def test_redirect(client: Client) -> None:
     client.send(b"cluster redirect on\r\n" + ACQUIRE + WAIT + b"cluster lock show l\r\n")
     assert client.read().count(b"MOVED ") == 3

@@ -3,7 +3,7 @@
 import pytest
 
 from quorumcache.node.protocol.lock_replies import lock_line, lock_lines
-from quorumcache.node.protocol.responses import render
+from quorumcache.node.protocol.responses import NUMBER_USED_LINE, render
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.results import (
     FENCE_OTHER_LOCK,
@@ -15,6 +15,10 @@ from quorumcache.node.store.results import (
     LOCK_RELEASED,
     LOCKED,
     LOCKS_FULL,
+    META_HIT,
+    NOT_FOUND,
+    NUMBER,
+    STORED,
 )
 
 
@@ -43,6 +47,14 @@ def test_a_command_that_its_fence_has_stopped() -> None:
     assert render(FENCE_OTHER_LOCK) == (
         b"CLIENT_ERROR fence of another lock: this key is guarded by another one\r\n"
     )
+
+
+@pytest.mark.parametrize("result", [STORED, NOT_FOUND, (NUMBER, 5), (META_HIT, b"x")])
+def test_a_number_that_another_command_has_used(result: Result) -> None:
+    """Its first result is none that a command of a lock can have, and the other way round."""
+    assert lock_line(result) == NUMBER_USED_LINE
+    for of_lock in ((LOCKED, 7), (LOCK_QUEUED, 2), LOCK_BUSY, LOCK_RELEASED, LOCK_NOT_HELD):
+        assert render(of_lock) == NUMBER_USED_LINE
 
 
 def test_a_lock_is_shown_with_those_who_hold_it_and_those_who_wait() -> None:

@@ -57,6 +57,7 @@ from quorumcache.node.store.results import (
     LOCK_QUEUED,
     LOCK_RELEASED,
     LOCKED,
+    LOCKS_FULL,
     META_HIT,
     NOT_FOUND,
     NOT_STORED,
@@ -162,6 +163,20 @@ def test_a_repeated_command_of_a_session_gets_its_first_answer() -> None:
     assert store.items == {}
     assert run(store, acquire(b"c", (7, 7, 7))) == (LOCK_QUEUED, 1)
     assert run(store, acquire(b"a", (7, 1, 1))) == STALE_SEQUENCE
+
+
+def test_who_found_no_room_may_ask_again_under_the_same_number() -> None:
+    """A client repeats what was not done until its time is over."""
+    store = ShardStore()
+    run(store, (7, 0, 0, OP_SESSION_OPEN, b""))
+    for number in range(WAITERS_MAX + 1):
+        run(store, acquire(b"%d" % number))
+    assert run(store, acquire(b"me", (7, 1, 1))) == LOCKS_FULL
+    assert run(store, (0, 0, 0, OP_LOCK_RELEASE, NAME, b"3", 0)) == LOCK_RELEASED
+    assert run(store, acquire(b"me", (7, 1, 1))) == (LOCK_QUEUED, WAITERS_MAX)
+    run(store, (0, 0, 0, OP_LOCK_RELEASE, NAME, b"me", 0))
+    assert run(store, acquire(b"me", (7, 1, 1))) == (LOCK_QUEUED, WAITERS_MAX), "remembered"
+    assert store.locks.place(NAME, b"me", NOW_MS) == 0
 
 
 def test_an_old_token_changes_nothing_whatever_it_carries() -> None:
