@@ -42,6 +42,7 @@ from quorumcache.router.errors import (
     WrongEventLoop,
 )
 from quorumcache.router.forks import watch
+from quorumcache.router.identities import Identities
 from quorumcache.router.levels import Linearizable, ReadLevel
 from quorumcache.router.map_keeper import MapKeeper
 from quorumcache.router.pool import Pool
@@ -73,6 +74,7 @@ class Dispatcher:
         self._wait_pool: WaitPool | None = None  # opened by the first request that waits
         self._keeper: MapKeeper | None = None
         self._sessions = ClientSessions(self._open_session)
+        self.identities = Identities()
         self._is_closed = False
         self._turn = 0  # counts calls that any replica may answer
         # After a fork: what belongs to the parent process. It is kept, since the end of such
@@ -154,6 +156,7 @@ class Dispatcher:
         self._table = keeper.table
         self._loop = self._pool = self._wait_pool = self._keeper = None
         self._sessions = ClientSessions(self._open_session)
+        self.identities = Identities()
         pool.disown()
         if waiting is not None:
             waiting.disown()

@@ -32,6 +32,8 @@ from quorumcache.router import (
     TransactionTooLarge,
     TransactionTooLong,
 )
+from quorumcache.router.attempts import Attempts
+from quorumcache.router.pool import Pool
 from tests.support.fake_cluster import (
     CLOSE_AFTER,
     CLOSE_BEFORE,
@@ -162,7 +164,8 @@ def test_what_takes_no_round_trip() -> None:
             assert await tx.get("k") == b"v"
             assert await tx.present("k")
             assert await tx.add("k", b"w") is False
-        assert words_sent(cluster) == ["begin", "commit"]
+        assert "get" not in words_sent(cluster)
+        assert len(fakes(cluster).blocks) == 1
         assert await client.get("k") == b"v"
 
     play(story)
@@ -355,7 +358,8 @@ def test_transact_repeats_after_a_conflict() -> None:
 
         assert await client.transact(add_one) == 301
         assert runs == 4
-        assert fakes(cluster).begun == 4  # each under an identity of its own
+        identities = {line.split()[3] for line in lines_of(cluster, b"cluster txn commit")}
+        assert len(identities) == 4  # each under one of its own
         assert await client.get("n") == b"301"
 
     play(story)
@@ -398,34 +402,32 @@ def test_transact_gives_up_at_its_deadline() -> None:
     play(story)
 
 
-def test_pauses_come_from_the_clients_random() -> None:
-    """Two clients with equal seeds pause equally long, and others do not."""
+def test_each_conflict_costs_a_pause_that_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As between attempts of any call: from the client's random."""
 
     async def story(cluster: FakeCluster, client: AsyncClient) -> None:
-        async def drawn(seed: int, conflicts: int) -> float:
-            random = Random(seed)
-            async with AsyncClient(cluster.seeds, PATIENT, random=random) as other:
-                await other.set("n", b"0")
-                before = random.getstate()
-                runs = 0
+        await client.set("n", b"0")
+        paused: list[tuple[object, ...]] = []
+        pause = Attempts.pause
 
-                async def fails(tx: Transaction) -> None:
-                    nonlocal runs
-                    runs += 1
-                    await tx.incr("n")
-                    if runs <= conflicts:
-                        await client.incr("n")
+        async def noted(attempts: Attempts, error: RouterError, *rest: Any) -> None:
+            if isinstance(error, Conflict):
+                paused.append((error.key, attempts))
+            await pause(attempts, error, *rest)
 
-                await other.transact(fails)
-                expected = Random()
-                expected.setstate(before)
-                for _ in range(conflicts):
-                    expected.random()  # one for each pause
-                assert random.getstate() == expected.getstate()
-                return random.random()
+        monkeypatch.setattr(Attempts, "pause", noted)
+        runs = 0
 
-        assert await drawn(5, 2) == await drawn(5, 2)
-        assert await drawn(5, 2) != await drawn(6, 2)
+        async def fails_twice(tx: Transaction) -> None:
+            nonlocal runs
+            runs += 1
+            await tx.incr("n")
+            if runs <= 2:
+                await client.incr("n")
+
+        await client.transact(fails_twice)
+        assert [key for key, _ in paused] == [b"n", b"n"]
+        assert paused[0][1] is paused[1][1]  # which doubles with each
 
     play(story)
 
@@ -636,6 +638,69 @@ def test_too_late_at_the_first_attempt_is_too_long() -> None:
         fakes(cluster).now_ms += 6_000
         with pytest.raises(TransactionTooLong):
             await tx.commit()
+
+    play(story)
+
+
+def test_identities_are_made_of_one_that_was_told() -> None:
+    """One begin serves for a while; each transaction has an identity of its own."""
+
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        async def change(tx: Transaction) -> None:
+            await tx.set("k", b"1")
+
+        for _ in range(5):
+            await client.transact(change)
+        commits = [line.split() for line in lines_of(cluster, b"cluster txn commit")]
+        first = int(commits[0][3], 16)
+        assert [int(words[3], 16) - first for words in commits] == [0, 1, 2, 3, 4]
+        assert fakes(cluster).begun == 1
+        assert len(fakes(cluster).blocks) == 5
+        await client.transact(change, limit_ms=999)
+        assert fakes(cluster).begun == 2  # So little time has to be told exactly.
+
+    play(story)
+
+
+def test_a_time_that_was_wrong_is_asked_for_again() -> None:
+    """This machine was suspended, or the cluster was down for long."""
+
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        async def change(tx: Transaction) -> None:
+            await tx.set("k", b"1")
+
+        await client.transact(change)
+        fakes(cluster).now_ms += 3_600_000
+        await client.transact(change)
+        assert fakes(cluster).begun == 2
+        assert len(fakes(cluster).blocks) == 2
+        # Only if no attempt is in doubt: nobody may be told twice.
+        fakes(cluster).now_ms += 3_600_000
+        cluster.leader_node("k").faults.append(Fault(b"cluster txn commit", CLOSE_AFTER))
+        with pytest.raises(OutcomeUnknown):
+            await client.transact(change)
+        assert len(fakes(cluster).blocks) == 2
+
+    play(story)
+
+
+def test_a_child_process_makes_no_identities_of_its_parents(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Pool, "disown", lambda pool: None)  # The connections stay this process's.
+
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        async with client.transaction() as tx:
+            await tx.set("k", b"1")
+        engine = client._engine
+        now = asyncio.get_running_loop().time()
+        assert engine.identities.take(LIMIT_MS, now) is not None
+        names = ("_pool", "_wait_pool", "_loop", "_keeper")
+        parents = {name: getattr(engine, name) for name in names}
+        engine.forked()
+        assert engine.identities.take(LIMIT_MS, now) is None
+        for name, value in parents.items():
+            setattr(engine, name, value)
 
     play(story)
 
