@@ -74,7 +74,7 @@ class Dispatcher:
         self._wait_pool: WaitPool | None = None  # opened by the first request that waits
         self._keeper: MapKeeper | None = None
         self._sessions = ClientSessions(self._open_session)
-        self.identities = Identities()
+        self.identities = Identities()  # of transactions
         self._is_closed = False
         self._turn = 0  # counts calls that any replica may answer
         # After a fork: what belongs to the parent process. It is kept, since the end of such
@@ -149,6 +149,7 @@ class Dispatcher:
 
     def forked(self) -> None:
         """This is the child process now: leave sockets and sessions to the parent, start anew."""
+        self.identities.forget()
         loop, pool, waiting, keeper = self._loop, self._pool, self._wait_pool, self._keeper
         if loop is None or pool is None or keeper is None:
             return
@@ -156,7 +157,6 @@ class Dispatcher:
         self._table = keeper.table
         self._loop = self._pool = self._wait_pool = self._keeper = None
         self._sessions = ClientSessions(self._open_session)
-        self.identities = Identities()
         pool.disown()
         if waiting is not None:
             waiting.disown()

@@ -1,8 +1,8 @@
 """Transactions over any keys: all of it happens at one moment, or nothing.
 
-    open: reads at the leaders, with the version of each key; writes are kept here; an identity,
-       |  made here or by `cluster txn begin` beside the first read
-    commit: `check` lines for what was read, and the writes
+    open: reads at the leaders, with the version of each key -----+
+          writes are kept here                                    |  now and then cluster txn begin,
+    commit: `check` lines for what was read, the writes  <--------+  beside the first read
        |-- COMMITTED --> done
        |-- CONFLICT ---> somebody changed what was read: run it again (`transact` does)
        |-- no answer --> the same commit through another node; it is executed once
@@ -63,7 +63,7 @@ LIMIT_MS: Final = 5_000
 """How long a transaction may take from its first call to its commit, unless it says otherwise."""
 
 QUICK_S: Final = 0.1
-"""An answer that took longer tells the cluster's time too badly for others to be made of it."""
+"""After more time the answer to a begin tells the cluster's time too badly for others."""
 
 _NEW, _OPEN, _ENDED = range(3)
 
@@ -88,7 +88,7 @@ class Transaction:
         self._until = until
         self._state = _NEW
         self._begin: asyncio.Task[Begun] | None = None
-        self._made: Begun | None = None  # an identity that needed no begin
+        self._begun: Begun | None = None  # who it is, if that needed no question
         self._ends_at = 0.0  # loop time before which the commit has to leave, once begun
         self._draft = Draft()
         self._outer: Transaction | None = None
@@ -287,19 +287,20 @@ class Transaction:
     def _start(self, shard: int) -> None:
         """Take an identity, or ask for one beside whatever comes next. Its time counts from here,
         so it ends here before it ends in the cluster."""
-        if self._begin is None and self._made is None:
+        if self._begin is None and self._begun is None:
             loop = asyncio.get_running_loop()
-            self._ends_at = loop.time() + self._limit_ms / 1000
-            self._made = self._engine.identities.take(self._limit_ms, loop.time())
-            if self._made is None:
+            now = loop.time()
+            self._ends_at = now + self._limit_ms / 1000
+            self._begun = self._engine.identities.take(self._limit_ms, now)
+            if self._begun is None:
                 self._begin = loop.create_task(self._ask(shard))
 
     async def _ask(self, shard: int) -> Begun:
-        loop = asyncio.get_running_loop()
-        sent_at = loop.time()
+        now = asyncio.get_running_loop().time
+        asked_at = now()
         begun = await self._call(begin(self._limit_ms), shard, self._call_until())
-        if loop.time() - sent_at < QUICK_S:
-            self._engine.identities.learn(begun, self._limit_ms, loop.time())
+        if now() - asked_at < QUICK_S:
+            self._engine.identities.learn(begun, self._limit_ms, now())
         return begun
 
     def _start_for(self, key: bytes) -> None:
@@ -345,15 +346,15 @@ class Transaction:
         try:
             await self._send(block, shard, until)
         except TransactionTooLong:
-            if self._made is None:
-                raise
-            # It was not done. Was the time wrong that its identity was made of? Once more, then.
             engine.identities.forget()
-            self._made, self._begin = None, asyncio.create_task(self._ask(shard))
+            if self._begun is None:
+                raise
+            # Nothing was done. It may be later than was believed here: once more, as a node says.
+            self._begun, self._begin = None, asyncio.create_task(self._ask(shard))
             await self._send(block, shard, until)
 
     async def _send(self, block: bytes, shard: int, until: float) -> None:
-        begun = self._made
+        begun = self._begun
         if begun is None:
             assert self._begin is not None
             begun = await self._begin
@@ -363,7 +364,7 @@ class Transaction:
         await self._engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
 
     async def _forget_begin(self) -> None:
-        task, self._begin, self._made = self._begin, None, None
+        task, self._begin = self._begin, None
         if task is None:
             return
         if not task.done():

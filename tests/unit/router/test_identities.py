@@ -1,36 +1,46 @@
-"""Identities made of one that was told: nobody else has them, and no deadline is too late."""
+"""`quorumcache.router.identities`."""
 
-from __future__ import annotations
-
-from quorumcache.router.identities import FRESH_S, LIMIT_MS_LEAST, Identities
+from quorumcache.router.identities import KEPT_S, Identities
 from quorumcache.router.transaction_requests import Begun
 
-
-def begun(number: int, deadline_ms: int) -> Begun:
-    return Begun(b"%032x" % number, deadline_ms)
+GIVEN = Begun(b"0123456789abcdef01234567fffffffe", 105_000)
 
 
-def test_numbers_follow_the_one_that_was_told() -> None:
+def test_there_is_none_before_a_node_has_given_one() -> None:
+    assert Identities().take(5_000, 0.0) is None
+
+
+def test_it_counts_on_and_never_repeats_one() -> None:
     identities = Identities()
-    assert identities.take(5_000, 100.0) is None
-    identities.learn(begun(7, 1_005_000), 5_000, 100.0)
-    assert identities.take(5_000, 100.0) == begun(8, 1_005_000)
-    assert identities.take(2_000, 103.5) == begun(9, 1_005_500)
-    identities.learn(begun(70, 1_010_000), 5_000, 104.0)
-    assert identities.take(5_000, 104.0) == begun(71, 1_010_000)
+    identities.learn(GIVEN, 5_000, 7.0)
+    taken = [identities.take(5_000, 7.0) for _ in range(3)]
+    ids = [begun.transaction_id for begun in taken if begun is not None]
+    assert ids == [
+        GIVEN.transaction_id[:24] + end for end in (b"ffffffff", b"00000000", b"00000001")
+    ]
+    assert GIVEN.transaction_id not in ids
+
+
+def test_deadlines_count_from_the_begin_of_each() -> None:
+    identities = Identities()
+    identities.learn(GIVEN, 5_000, 7.0)
+    first, second = identities.take(5_000, 7.0), identities.take(200, 9.5)
+    assert first is not None
+    assert first.deadline_ms == 105_000
+    assert second is not None
+    assert second.deadline_ms == 100_000 + 2_500 + 200
+
+
+def test_after_a_while_a_node_is_asked_again() -> None:
+    identities = Identities()
+    identities.learn(GIVEN, 5_000, 7.0)
+    assert identities.take(5_000, 7.0 + KEPT_S - 0.1) is not None
+    assert identities.take(5_000, 7.0 + KEPT_S) is None
+    assert identities.take(5_000, 6.9) is None, "a clock that went back tells nothing"
+
+
+def test_a_child_process_counts_on_by_itself_no_more() -> None:
+    identities = Identities()
+    identities.learn(GIVEN, 5_000, 7.0)
     identities.forget()
-    assert identities.take(5_000, 104.0) is None
-
-
-def test_the_last_number_is_followed_by_the_first() -> None:
-    identities = Identities()
-    identities.learn(begun((1 << 128) - 1, 6_000), 5_000, 0.0)
-    assert identities.take(5_000, 0.0) == begun(0, 6_000)
-
-
-def test_one_serves_for_a_while_and_not_for_little_time() -> None:
-    identities = Identities()
-    identities.learn(begun(7, 6_000), 5_000, 50.0)
-    assert identities.take(LIMIT_MS_LEAST - 1, 50.0) is None
-    assert identities.take(LIMIT_MS_LEAST, 50.0 + FRESH_S - 0.01) is not None
-    assert identities.take(LIMIT_MS_LEAST, 50.0 + FRESH_S) is None
+    assert identities.take(5_000, 7.0) is None

@@ -33,7 +33,8 @@ from quorumcache.router import (
     TransactionTooLong,
 )
 from quorumcache.router.attempts import Attempts
-from quorumcache.router.pool import Pool
+from quorumcache.router.dispatcher import Dispatcher
+from quorumcache.router.transaction_requests import Begun
 from tests.support.fake_cluster import (
     CLOSE_AFTER,
     CLOSE_BEFORE,
@@ -164,8 +165,7 @@ def test_what_takes_no_round_trip() -> None:
             assert await tx.get("k") == b"v"
             assert await tx.present("k")
             assert await tx.add("k", b"w") is False
-        assert "get" not in words_sent(cluster)
-        assert len(fakes(cluster).blocks) == 1
+        assert words_sent(cluster) == ["begin", "commit"]
         assert await client.get("k") == b"v"
 
     play(story)
@@ -358,8 +358,8 @@ def test_transact_repeats_after_a_conflict() -> None:
 
         assert await client.transact(add_one) == 301
         assert runs == 4
-        identities = {line.split()[3] for line in lines_of(cluster, b"cluster txn commit")}
-        assert len(identities) == 4  # each under one of its own
+        assert fakes(cluster).begun == 1
+        assert len(fakes(cluster).records) == 4  # each under an identity of its own
         assert await client.get("n") == b"301"
 
     play(story)
@@ -638,69 +638,6 @@ def test_too_late_at_the_first_attempt_is_too_long() -> None:
         fakes(cluster).now_ms += 6_000
         with pytest.raises(TransactionTooLong):
             await tx.commit()
-
-    play(story)
-
-
-def test_identities_are_made_of_one_that_was_told() -> None:
-    """One begin serves for a while; each transaction has an identity of its own."""
-
-    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
-        async def change(tx: Transaction) -> None:
-            await tx.set("k", b"1")
-
-        for _ in range(5):
-            await client.transact(change)
-        commits = [line.split() for line in lines_of(cluster, b"cluster txn commit")]
-        first = int(commits[0][3], 16)
-        assert [int(words[3], 16) - first for words in commits] == [0, 1, 2, 3, 4]
-        assert fakes(cluster).begun == 1
-        assert len(fakes(cluster).blocks) == 5
-        await client.transact(change, limit_ms=999)
-        assert fakes(cluster).begun == 2  # So little time has to be told exactly.
-
-    play(story)
-
-
-def test_a_time_that_was_wrong_is_asked_for_again() -> None:
-    """This machine was suspended, or the cluster was down for long."""
-
-    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
-        async def change(tx: Transaction) -> None:
-            await tx.set("k", b"1")
-
-        await client.transact(change)
-        fakes(cluster).now_ms += 3_600_000
-        await client.transact(change)
-        assert fakes(cluster).begun == 2
-        assert len(fakes(cluster).blocks) == 2
-        # Only if no attempt is in doubt: nobody may be told twice.
-        fakes(cluster).now_ms += 3_600_000
-        cluster.leader_node("k").faults.append(Fault(b"cluster txn commit", CLOSE_AFTER))
-        with pytest.raises(OutcomeUnknown):
-            await client.transact(change)
-        assert len(fakes(cluster).blocks) == 2
-
-    play(story)
-
-
-def test_a_child_process_makes_no_identities_of_its_parents(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Pool, "disown", lambda pool: None)  # The connections stay this process's.
-
-    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
-        async with client.transaction() as tx:
-            await tx.set("k", b"1")
-        engine = client._engine
-        now = asyncio.get_running_loop().time()
-        assert engine.identities.take(LIMIT_MS, now) is not None
-        names = ("_pool", "_wait_pool", "_loop", "_keeper")
-        parents = {name: getattr(engine, name) for name in names}
-        engine.forked()
-        assert engine.identities.take(LIMIT_MS, now) is None
-        for name, value in parents.items():
-            setattr(engine, name, value)
 
     play(story)
 
@@ -1056,3 +993,31 @@ def test_errors_of_reads_are_passed_on() -> None:
             await client.transact(reads, timeout_ms=200)
 
     play(story)
+
+
+def test_a_node_is_asked_again_when_the_cluster_is_further_than_the_client_believes() -> None:
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        async def put(tx: Transaction) -> None:
+            await tx.set("n", b"1")
+
+        await client.transact(put)
+        fakes(cluster).now_ms += 60_000  # The client's machine was suspended.
+        await client.transact(put)
+        assert fakes(cluster).begun == 2
+        assert len(fakes(cluster).blocks) == 2
+        # Only when no attempt is in doubt: it could be done twice.
+        fakes(cluster).now_ms += 60_000
+        cluster.leader_node("n").faults.append(Fault(b"cluster txn commit", CLOSE_AFTER))
+        with pytest.raises(OutcomeUnknown):
+            await client.transact(put)
+        assert len(fakes(cluster).blocks) == 2
+
+    play(story)
+
+
+def test_a_child_process_does_not_count_on_from_its_parents_identity() -> None:
+    engine = Dispatcher(("127.0.0.1:1",), ClientConfig(), Random())
+    engine.identities.learn(Begun(b"0" * 32, 105_000), 5_000, 0.0)
+    assert engine.identities.take(5_000, 0.0) is not None
+    engine.forked()
+    assert engine.identities.take(5_000, 0.0) is None
