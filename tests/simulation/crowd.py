@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Client = SimulatedClient | RouterProgram | RudeClient | StaleReaders | AdminProgram | Dealer
 
-DEALINGS_SHARE = 0.25
+DEALINGS_SHARE = 0.5
 """Of the seeds whose items stay, how many have clients with transactions and locks."""
 
 

@@ -1,7 +1,8 @@
 """The simulation notices broken rules of transactions and locks: each test breaks one by hand and
 expects a seed to fail.
 
-As in `test_detection.py` the ranges are wide, and are left at the first failure.
+As in `test_detection.py` the range is wide, and is left at the first failure. What shows once in
+very many seeds, as a late prepare of what has ended, is searched for in `tests/models`.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from quorumcache.node.store.transactions import TransactionTable
 from tests.simulation.campaign import make_world
 from tests.simulation.world import SimulationFailure, WorldConfig
 
+# A run that ends in the middle leaves tasks of the client library behind.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def first_failure(seeds: range = range(1, 100), **config: Any) -> str:
     """Text of the first failing seed; "" when all pass."""
     for seed in seeds:
-        settings: dict[str, Any] = {"client_count": 0, "program_count": 0, **config}
+        settings: dict[str, Any] = {"client_count": 0, "program_count": 0, "shards": 2, **config}
         world = WorldConfig(
-            seed=seed, fault_seconds=3.0, node_count=3, transactions=True, **settings
+            seed=seed, fault_seconds=2.0, node_count=3, transactions=True, **settings
         )
         try:
             make_world(world).run()
@@ -99,12 +103,6 @@ def test_a_commit_that_is_executed_again(monkeypatch: pytest.MonkeyPatch) -> Non
     replace_effect(monkeypatch, "txn_commit", again)
     failure = first_failure()
     assert is_torn(failure) or "which disagree" in failure
-
-
-def test_what_has_ended_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A late, repeated prepare holds again, and the record writes a second time."""
-    monkeypatch.setattr(TransactionTable, "finish", lambda *_: None)
-    assert is_torn(first_failure(range(1, 300)))
 
 
 def test_resolutions_that_write_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
