@@ -92,6 +92,8 @@ class LockKeeper:
             held.disown()
         self.held = {}
         self._requests, self._farewells = {}, {}
+        # From here on the parent's would draw the same owner words.
+        self._random = Random(os.getpid() << 64 | self._random.getrandbits(64))
 
     async def _give_back(
         self, name: bytes, owner: bytes, token: int, after: asyncio.Task[Any] | None
