@@ -1,8 +1,8 @@
 """Transactions over any keys: all of it happens at one moment, or nothing.
 
     open: reads at the leaders, with the version of each key -----+
-          writes are kept here                                    |  cluster txn begin, beside the
-    commit: `check` lines for what was read, the writes  <--------+  first read
+          writes are kept here                                    |  now and then cluster txn begin,
+    commit: `check` lines for what was read, the writes  <--------+  beside the first read
        |-- COMMITTED --> done
        |-- CONFLICT ---> somebody changed what was read: run it again (`transact` does)
        |-- no answer --> the same commit through another node; it is executed once
@@ -62,6 +62,9 @@ K = TypeVar("K", str, bytes)
 LIMIT_MS: Final = 5_000
 """How long a transaction may take from its first call to its commit, unless it says otherwise."""
 
+QUICK_S: Final = 0.1
+"""After more time the answer to a begin tells the cluster's time too badly for others."""
+
 _NEW, _OPEN, _ENDED = range(3)
 
 
@@ -85,6 +88,7 @@ class Transaction:
         self._until = until
         self._state = _NEW
         self._begin: asyncio.Task[Begun] | None = None
+        self._begun: Begun | None = None  # who it is, if that needed no question
         self._ends_at = 0.0  # loop time before which the commit has to leave, once begun
         self._draft = Draft()
         self._outer: Transaction | None = None
@@ -281,13 +285,23 @@ class Transaction:
             raise
 
     def _start(self, shard: int) -> None:
-        """Ask for an identity, beside whatever comes next. Its time counts from here, so it ends
-        here before it ends in the cluster."""
-        if self._begin is None:
+        """Take an identity, or ask for one beside whatever comes next. Its time counts from here,
+        so it ends here before it ends in the cluster."""
+        if self._begin is None and self._begun is None:
             loop = asyncio.get_running_loop()
-            self._ends_at = loop.time() + self._limit_ms / 1000
-            call = self._call(begin(self._limit_ms), shard, self._call_until())
-            self._begin = loop.create_task(call)
+            now = loop.time()
+            self._ends_at = now + self._limit_ms / 1000
+            self._begun = self._engine.identities.take(self._limit_ms, now)
+            if self._begun is None:
+                self._begin = loop.create_task(self._ask(shard))
+
+    async def _ask(self, shard: int) -> Begun:
+        now = asyncio.get_running_loop().time
+        asked_at = now()
+        begun = await self._call(begin(self._limit_ms), shard, self._call_until())
+        if now() - asked_at < QUICK_S:
+            self._engine.identities.learn(begun, self._limit_ms, now())
+        return begun
 
     def _start_for(self, key: bytes) -> None:
         """The same for a write that sends nothing yet."""
@@ -329,12 +343,25 @@ class Transaction:
         table = await engine.start(until)
         shard = table.shard_of(self._draft.first_key)
         self._start(shard)
-        assert self._begin is not None
-        begun = await self._begin
+        try:
+            await self._send(block, shard, until)
+        except TransactionTooLong:
+            engine.identities.forget()
+            if self._begun is None:
+                raise
+            # Nothing was done. It may be later than was believed here: once more, as a node says.
+            self._begun, self._begin = None, asyncio.create_task(self._ask(shard))
+            await self._send(block, shard, until)
+
+    async def _send(self, block: bytes, shard: int, until: float) -> None:
+        begun = self._begun
+        if begun is None:
+            assert self._begin is not None
+            begun = await self._begin
         if asyncio.get_running_loop().time() >= self._ends_at:
             raise self._too_long()
         request = commit(begun, block)
-        await engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
+        await self._engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
 
     async def _forget_begin(self) -> None:
         task, self._begin = self._begin, None

@@ -32,6 +32,9 @@ from quorumcache.router import (
     TransactionTooLarge,
     TransactionTooLong,
 )
+from quorumcache.router.attempts import Attempts
+from quorumcache.router.dispatcher import Dispatcher
+from quorumcache.router.transaction_requests import Begun
 from tests.support.fake_cluster import (
     CLOSE_AFTER,
     CLOSE_BEFORE,
@@ -355,7 +358,8 @@ def test_transact_repeats_after_a_conflict() -> None:
 
         assert await client.transact(add_one) == 301
         assert runs == 4
-        assert fakes(cluster).begun == 4  # each under an identity of its own
+        assert fakes(cluster).begun == 1
+        assert len(fakes(cluster).records) == 4  # each under an identity of its own
         assert await client.get("n") == b"301"
 
     play(story)
@@ -398,34 +402,32 @@ def test_transact_gives_up_at_its_deadline() -> None:
     play(story)
 
 
-def test_pauses_come_from_the_clients_random() -> None:
-    """Two clients with equal seeds pause equally long, and others do not."""
+def test_each_conflict_costs_a_pause_that_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As between attempts of any call: from the client's random."""
 
     async def story(cluster: FakeCluster, client: AsyncClient) -> None:
-        async def drawn(seed: int, conflicts: int) -> float:
-            random = Random(seed)
-            async with AsyncClient(cluster.seeds, PATIENT, random=random) as other:
-                await other.set("n", b"0")
-                before = random.getstate()
-                runs = 0
+        await client.set("n", b"0")
+        paused: list[tuple[object, ...]] = []
+        pause = Attempts.pause
 
-                async def fails(tx: Transaction) -> None:
-                    nonlocal runs
-                    runs += 1
-                    await tx.incr("n")
-                    if runs <= conflicts:
-                        await client.incr("n")
+        async def noted(attempts: Attempts, error: RouterError, *rest: Any) -> None:
+            if isinstance(error, Conflict):
+                paused.append((error.key, attempts))
+            await pause(attempts, error, *rest)
 
-                await other.transact(fails)
-                expected = Random()
-                expected.setstate(before)
-                for _ in range(conflicts):
-                    expected.random()  # one for each pause
-                assert random.getstate() == expected.getstate()
-                return random.random()
+        monkeypatch.setattr(Attempts, "pause", noted)
+        runs = 0
 
-        assert await drawn(5, 2) == await drawn(5, 2)
-        assert await drawn(5, 2) != await drawn(6, 2)
+        async def fails_twice(tx: Transaction) -> None:
+            nonlocal runs
+            runs += 1
+            await tx.incr("n")
+            if runs <= 2:
+                await client.incr("n")
+
+        await client.transact(fails_twice)
+        assert [key for key, _ in paused] == [b"n", b"n"]
+        assert paused[0][1] is paused[1][1]  # which doubles with each
 
     play(story)
 
@@ -530,16 +532,37 @@ def test_a_hanging_node_is_passed_by() -> None:
     async def story(cluster: FakeCluster, client: AsyncClient) -> None:
         key = cluster.key_of(0)
         await client.set(key, b"1")
-        old = cluster.leader_node(key)
         hung = Fault(b"cluster txn commit", HANG_AFTER)
-        old.faults += [hung, *(Fault(b"cluster redirect", HANG) for _ in range(9))]
+        cluster.leader_node(key).faults.append(hung)
         async with client.transaction(limit_ms=LIMIT_MS) as tx:
             await tx.incr(key)
         assert hung.event.is_set()
-        assert await client.get_many([]) == {}
         assert cluster.items[key.encode()][1] == b"2"
 
     play(story, HASTY)
+
+
+def test_a_commit_holds_up_nothing_else() -> None:
+    """A node begins nothing that is sent behind a commit before that has ended."""
+
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        key = cluster.key_of(0)
+        hung = Fault(b"cluster txn commit", HANG)
+        cluster.leader_node(key).faults.append(hung)
+
+        async def change(tx: Transaction) -> None:
+            await tx.set(key, b"1")
+
+        first = asyncio.create_task(client.transact(change))
+        await hung.event.wait()
+        assert await client.get(key) is None
+        await client.transact(change)
+        assert await client.get(key) == b"1"
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    play(story)
 
 
 def test_not_done_is_sent_again_elsewhere() -> None:
@@ -970,3 +993,31 @@ def test_errors_of_reads_are_passed_on() -> None:
             await client.transact(reads, timeout_ms=200)
 
     play(story)
+
+
+def test_a_node_is_asked_again_when_the_cluster_is_further_than_the_client_believes() -> None:
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        async def put(tx: Transaction) -> None:
+            await tx.set("n", b"1")
+
+        await client.transact(put)
+        fakes(cluster).now_ms += 60_000  # The client's machine was suspended.
+        await client.transact(put)
+        assert fakes(cluster).begun == 2
+        assert len(fakes(cluster).blocks) == 2
+        # Only when no attempt is in doubt: it could be done twice.
+        fakes(cluster).now_ms += 60_000
+        cluster.leader_node("n").faults.append(Fault(b"cluster txn commit", CLOSE_AFTER))
+        with pytest.raises(OutcomeUnknown):
+            await client.transact(put)
+        assert len(fakes(cluster).blocks) == 2
+
+    play(story)
+
+
+def test_a_child_process_does_not_count_on_from_its_parents_identity() -> None:
+    engine = Dispatcher(("127.0.0.1:1",), ClientConfig(), Random())
+    engine.identities.learn(Begun(b"0" * 32, 105_000), 5_000, 0.0)
+    assert engine.identities.take(5_000, 0.0) is not None
+    engine.forked()
+    assert engine.identities.take(5_000, 0.0) is None
