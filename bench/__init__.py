@@ -6,9 +6,10 @@ ports.py, processes.py, procfs.py and driver.py (load processes and who starts t
 and cluster.py (what is measured), environment.py and report.py (the answer), measure.py (one
 measurement), expected.py (what a key may hold), failover.py, timeline.py, chart.py, goals.py (what
 a measurement is held to), changes.py, mixed_load.py and stages.py (a steady load while a cluster
-changes), elastic.py, moving.py, idle.py, memory.py, probe.py, large.py and client.py (the other
-questions), traces.py, replay.py, curves.py and hitratio.py (which items a full cache keeps),
-options.py and __main__.py (the command line). Each imports only what stands before it.
+changes), elastic.py, moving.py, idle.py, memory.py, probe.py, large.py, client.py, tasks.py,
+locks.py, transactions.py and contended.py (the other questions), traces.py, replay.py, curves.py
+and hitratio.py (which items a full cache keeps), options.py and __main__.py (the command line).
+Each imports only what stands before it.
 """
 
 from quorumcache.bench.errors import BenchError

@@ -2,7 +2,7 @@
 
 Status 0: measured. 1: could not measure, said why. 2: wrong arguments. 3: measured, but requests
 failed, reads were wrong, or something was lost. 4: measured, but a goal was missed (`elastic`,
-`move`, `hitratio` and `large`). 130 / 143: interrupted.
+`move`, `hitratio`, `large`, and `run` of `locks` and `transactions`). 130 / 143: interrupted.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from quorumcache.bench.cluster import (
     Target,
     memcached_path,
 )
+from quorumcache.bench.contended import CONTENDED, measure_contended
 from quorumcache.bench.elastic import elastic_chart, elastic_table, run_elastic
 from quorumcache.bench.environment import read_environment
 from quorumcache.bench.errors import BenchError, Interrupted, StartError
@@ -58,16 +59,8 @@ from quorumcache.bench.moving import (
     shard_table,
 )
 from quorumcache.bench.processes import parse_pinning
-from quorumcache.bench.report import (
-    Report,
-    Table,
-    milliseconds,
-    percent_text,
-    ratio_text,
-    text_table,
-)
+from quorumcache.bench.report import Report, Table, text_table, workload_lines
 from quorumcache.bench.traces import find_traces
-from quorumcache.bench.workload import Workload
 from quorumcache.ring.streams import open_standard_streams, run_command
 from quorumcache.router import streams
 
@@ -124,10 +117,14 @@ def _main(arguments: list[str] | None) -> int:
 def _list(arguments: argparse.Namespace, command: str) -> int:
     for workload in scenarios.load_all(()):
         print(f"{workload.name:16} {workload.description}\n{'':16} {workload.summary()}")
+    for name, description in CONTENDED.items():
+        print(f"{name:16} {description}")
     return 0
 
 
 def _run(arguments: argparse.Namespace, command: str) -> int:
+    if options.is_contended(arguments):
+        return _contended(arguments, command)
     workloads = options.chosen_workloads(arguments)
     load = options.load_options(arguments)
     progress = Progress(arguments.quiet)
@@ -150,44 +147,26 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         found = measure_rounds(workload, targets, load, arguments.rounds, progress)
         results += found
         report = replace(report, results=tuple(results))
-        _print_workload(report, workload)
+        print(f"\n{workload.name}: {workload.summary()}")
+        print("\n".join(workload_lines(report, workload.name)), flush=True)
     _finish(arguments, report)
     return 3 if any(result.errors or result.unanswered for result in results) else 0
 
 
-def _print_workload(report: Report, workload: Workload) -> None:
-    columns = (
-        "target", "mode", "ops/s", "x memcached", "p50 ms", "p99 ms", "p99.9 ms", "max ms",
-        "misses", "errors", "server CPU", "load CPU",
-    )  # fmt: skip
-    rows = []
-    print(f"\n{workload.name}: {workload.summary()}")
-    for result in report.results:
-        if result.workload.name != workload.name:
-            continue
-        baseline, latency = report.baseline_of(result), result.latency
-        rows.append(
-            (
-                result.target,
-                result.mode,
-                f"{result.ops_per_second:,.0f}",
-                ratio_text(result, baseline) if baseline else "-",
-                *(milliseconds(v) for v in (latency.p50, latency.p99, latency.p999, latency.max)),
-                str(result.misses),
-                str(result.errors),
-                percent_text(result.server_cpu),
-                percent_text(result.load_cpu),
-            )
-        )
-    for line in text_table(columns, rows):
-        print("  " + line)
-    for result in report.results:
-        if result.workload.name == workload.name:
-            if result.send_lag is not None:
-                print(f"  {result.target}: {result.send_lag_text()}")
-            for warning in result.warnings():
-                print(f"  WARNING, {result.target}: {warning}")
-    sys.stdout.flush()
+def _contended(arguments: argparse.Namespace, command: str) -> int:
+    cluster = options.cluster_options(arguments)
+    say = _sayer(arguments)
+    report = _begin(command, cluster.describe(), [])
+    tables: list[Table] = []
+    found: list[Goal] = []
+    with LocalCluster(cluster) as target:
+        for name in arguments.scenarios:
+            table, goals = measure_contended(name, target, seconds=arguments.seconds, say=say)
+            tables.append(table)
+            found += goals
+            _print_table(tables[-1])
+    _finish(arguments, _with_tables(report, *tables))
+    return exit_status(0, found)
 
 
 def _failover(arguments: argparse.Namespace, command: str) -> int:

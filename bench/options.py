@@ -7,6 +7,8 @@ from typing import Any
 
 from quorumcache.bench import scenarios
 from quorumcache.bench.cluster import ClusterOptions
+from quorumcache.bench.contended import CONTENDED
+from quorumcache.bench.errors import WorkloadError
 from quorumcache.bench.measure import MODES, LoadOptions
 from quorumcache.bench.processes import parse_pinning
 from quorumcache.bench.traces import TRACES
@@ -21,6 +23,7 @@ _EPILOG = """examples:
   quorumcache-bench run get set --nodes 1 --pin
   quorumcache-bench run mixed --rate 20000 --seconds 30
   quorumcache-bench run get --cluster 10.0.0.1:11211 --no-memcached
+  quorumcache-bench run locks transactions     how long they take, alone and contended
   quorumcache-bench failover --kills 20
   quorumcache-bench elastic                    3 -> 6 -> 3 nodes, then a kill, under load
   quorumcache-bench move                       how long a shard and a joining node take
@@ -291,6 +294,20 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 # --- flags as values
+
+
+def is_contended(arguments: argparse.Namespace) -> bool:
+    """Whether nothing but these is to be run. WorkloadError if they are mixed with workloads, or
+    with a running cluster.
+    """
+    chosen = set(arguments.scenarios) & set(CONTENDED)
+    if not chosen:
+        return False
+    if chosen != set(arguments.scenarios):
+        raise WorkloadError(f"run {' and '.join(sorted(chosen))} without other scenarios")
+    if arguments.cluster:
+        raise WorkloadError(f"{' and '.join(sorted(chosen))} start a cluster: leave out --cluster")
+    return True
 
 
 def chosen_workloads(arguments: argparse.Namespace) -> list[Workload]:

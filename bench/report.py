@@ -313,3 +313,34 @@ def text_table(columns: tuple[str, ...], rows: Any) -> list[str]:
         ).rstrip()
         for row in table
     ]
+
+
+def workload_lines(report: Report, name: str) -> list[str]:
+    """What a person is shown of all results of a workload: a table, then what to know of them."""
+    results = [result for result in report.results if result.workload.name == name]
+    columns = (
+        "target", "mode", "ops/s", "x memcached", "p50 ms", "p99 ms", "p99.9 ms", "max ms",
+        "misses", "errors", "server CPU", "load CPU",
+    )  # fmt: skip
+    rows = []
+    for result in results:
+        baseline, latency = report.baseline_of(result), result.latency
+        rows.append(
+            (
+                result.target,
+                result.mode,
+                f"{result.ops_per_second:,.0f}",
+                ratio_text(result, baseline) if baseline else "-",
+                *(milliseconds(v) for v in (latency.p50, latency.p99, latency.p999, latency.max)),
+                str(result.misses),
+                str(result.errors),
+                percent_text(result.server_cpu),
+                percent_text(result.load_cpu),
+            )
+        )
+    lines = [f"  {line}" for line in text_table(columns, rows)]
+    for result in results:
+        if result.send_lag is not None:
+            lines.append(f"  {result.target}: {result.send_lag_text()}")
+        lines += [f"  WARNING, {result.target}: {warning}" for warning in result.warnings()]
+    return lines

@@ -1,7 +1,7 @@
 """QuorumCache's client library: routes every request to the leader of its key's shard.
 
 Read in this order: errors.py, levels.py, arguments.py and config.py (what callers hand in),
-codec.py (bytes), retry.py, error_lines.py, requests.py, transaction_requests.py and
+codec.py (bytes), retry.py, error_lines.py, requests.py, transaction_requests.py, identities.py and
 transaction_draft.py (what they mean), routing.py (decisions), connection.py, pool.py, wait_pool.py
 and forks.py (sockets), sessions.py (exactly once), attempts.py, discovery.py and map_keeper.py (the
 map), dispatcher.py and batches.py (a request's life), fencing.py, leases.py, wait_turns.py,

@@ -85,7 +85,8 @@ class AsyncClient(ClusterCalls, LockCalls, TransactionCalls):
         """`seeds`: addresses "host:port" or "unix:/path" of some nodes; any one that answers is
         enough.
 
-        `random` draws the jitter of pauses; hand in a seeded one for repeatable runs.
+        `random` draws the jitter of pauses and the owner words of locks; hand in a seeded one for
+        repeatable runs, and another seed for each client: those that draw the same are one owner.
         """
         if config is not None and not isinstance(config, ClientConfig):
             raise InvalidArgument(f"config must be a ClientConfig, not {shown(config)}")

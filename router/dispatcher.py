@@ -42,6 +42,7 @@ from quorumcache.router.errors import (
     WrongEventLoop,
 )
 from quorumcache.router.forks import watch
+from quorumcache.router.identities import Identities
 from quorumcache.router.levels import Linearizable, ReadLevel
 from quorumcache.router.map_keeper import MapKeeper
 from quorumcache.router.pool import Pool
@@ -73,6 +74,7 @@ class Dispatcher:
         self._wait_pool: WaitPool | None = None  # opened by the first request that waits
         self._keeper: MapKeeper | None = None
         self._sessions = ClientSessions(self._open_session)
+        self.identities = Identities()  # of transactions
         self._is_closed = False
         self._turn = 0  # counts calls that any replica may answer
         # After a fork: what belongs to the parent process. It is kept, since the end of such
@@ -147,6 +149,7 @@ class Dispatcher:
 
     def forked(self) -> None:
         """This is the child process now: leave sockets and sessions to the parent, start anew."""
+        self.identities.forget()
         loop, pool, waiting, keeper = self._loop, self._pool, self._wait_pool, self._keeper
         if loop is None or pool is None or keeper is None:
             return
@@ -269,7 +272,7 @@ class Dispatcher:
         write: ClientWrite[Any] | None,
     ) -> T:
         keeper = self.keeper
-        pool = self._waiting if request.wait_ms else self.pool
+        pool = self._waiting if request.is_alone else self.pool
         sent = request
         while True:
             address = ""

@@ -98,6 +98,8 @@ class LockKeeper:
         self.held = {}
         self.turns = WaitTurns()
         self._requests, self._farewells = {}, {}
+        # From here on the parent's would draw the same owner words.
+        self._random = Random(os.getpid() << 64 | self._random.getrandbits(64))
 
     async def _give_back(
         self, name: bytes, owner: bytes, token: int, after: asyncio.Task[Any] | None

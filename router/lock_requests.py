@@ -75,6 +75,7 @@ class WaitingRequest(Request[AcquireReply]):
     """An acquire that waits: the node may keep its answer back for `wait_ms`."""
 
     __slots__ = ("wait_ms",)
+    is_alone = True
 
     def __init__(self, data: bytes, decode: Callable[[Reply], AcquireReply], wait_ms: int) -> None:
         super().__init__(data, decode, Effect.WRITE)

@@ -32,7 +32,11 @@ class Request(Generic[T_co]):
     __slots__ = ("any_replica", "data", "decode", "effect", "level")
 
     wait_ms = 0
-    """How long the node may keep the answer back. Not 0: it goes on a connection of its own."""
+    """How long the node may keep the answer back."""
+
+    is_alone = False
+    """Whether it has a connection to itself while it is under way: nodes answer in order, and what
+    is sent behind it would wait for it."""
 
     is_fenced = False
     """Whether it goes only to a node that knows fences: another would execute it without."""

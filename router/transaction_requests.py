@@ -85,6 +85,13 @@ class TransactionRequest(Request[T_co]):
     __slots__ = ()
 
 
+class CommitRequest(TransactionRequest[None]):
+    """A node begins nothing that is sent behind a commit before it is decided."""
+
+    __slots__ = ()
+    is_alone = True
+
+
 def knows_transactions() -> Request[bool]:
     """Whether the node knows transactions; one of an older version does not."""
     return Request(encode_cluster("txn"), ok_or_refused, Effect.READ)
@@ -107,12 +114,12 @@ def look(key: bytes) -> TransactionRequest[dict[bytes, Read]]:
     return TransactionRequest(b"cluster txn get %b\r\n" % key, partial(_look, key), Effect.READ)
 
 
-def commit(begun: Begun, block: bytes) -> TransactionRequest[None]:
+def commit(begun: Begun, block: bytes) -> CommitRequest:
     """Raises `Conflict`: nothing of it was done, nor will be. `TransactionTooLong`: this attempt
     did nothing; of earlier ones it says nothing.
     """
     head = b"cluster txn commit %b %d %d\r\n" % (*begun, len(block))
-    return TransactionRequest(head + block + b"\r\n", _committed, Effect.WRITE)
+    return CommitRequest(head + block + b"\r\n", _committed, Effect.WRITE)
 
 
 def check_line(key: bytes, version: int) -> bytes:

@@ -1,8 +1,8 @@
 """Transactions over any keys: all of it happens at one moment, or nothing.
 
     open: reads at the leaders, with the version of each key -----+
-          writes are kept here                                    |  cluster txn begin, beside the
-    commit: `check` lines for what was read, the writes  <--------+  first read
+          writes are kept here                                    |  now and then cluster txn begin,
+    commit: `check` lines for what was read, the writes  <--------+  beside the first read
        |-- COMMITTED --> done
        |-- CONFLICT ---> somebody changed what was read: run it again (`transact` does)
        |-- no answer --> the same commit through another node; it is executed once
@@ -85,6 +85,7 @@ class Transaction:
         self._until = until
         self._state = _NEW
         self._begin: asyncio.Task[Begun] | None = None
+        self._begun: Begun | None = None  # who it is, if that needed no question
         self._ends_at = 0.0  # loop time before which the commit has to leave, once begun
         self._draft = Draft()
         self._outer: Transaction | None = None
@@ -281,13 +282,21 @@ class Transaction:
             raise
 
     def _start(self, shard: int) -> None:
-        """Ask for an identity, beside whatever comes next. Its time counts from here, so it ends
-        here before it ends in the cluster."""
-        if self._begin is None:
+        """Take an identity, or ask for one beside whatever comes next. Its time counts from here,
+        so it ends here before it ends in the cluster."""
+        if self._begin is None and self._begun is None:
             loop = asyncio.get_running_loop()
-            self._ends_at = loop.time() + self._limit_ms / 1000
-            call = self._call(begin(self._limit_ms), shard, self._call_until())
-            self._begin = loop.create_task(call)
+            now = loop.time()
+            self._ends_at = now + self._limit_ms / 1000
+            self._begun = self._engine.identities.take(self._limit_ms, now)
+            if self._begun is None:
+                self._begin = loop.create_task(self._ask(shard))
+
+    async def _ask(self, shard: int) -> Begun:
+        begun = await self._call(begin(self._limit_ms), shard, self._call_until())
+        now = asyncio.get_running_loop().time()
+        self._engine.identities.learn(begun, self._limit_ms, now)
+        return begun
 
     def _start_for(self, key: bytes) -> None:
         """The same for a write that sends nothing yet."""
@@ -329,12 +338,18 @@ class Transaction:
         table = await engine.start(until)
         shard = table.shard_of(self._draft.first_key)
         self._start(shard)
-        assert self._begin is not None
-        begun = await self._begin
+        begun = self._begun
+        if begun is None:
+            assert self._begin is not None
+            begun = await self._begin
         if asyncio.get_running_loop().time() >= self._ends_at:
             raise self._too_long()
         request = commit(begun, block)
-        await engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
+        try:
+            await engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
+        except TransactionTooLong:
+            engine.identities.forget()  # It may be later in the cluster than it is believed here.
+            raise
 
     async def _forget_begin(self) -> None:
         task, self._begin = self._begin, None

@@ -1,4 +1,5 @@
-"""Connections for requests whose answers a node keeps back: those that wait for a lock.
+"""Connections for requests whose answers a node keeps back: those that wait for a lock, and commits
+of transactions.
 
 Replies come in the order of the requests. On the connection that all calls share, one that waits a
 second would hold up all that were sent after it. So each such request has a connection to itself

@@ -23,6 +23,7 @@ from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.commands import OP_TXN_ABORT, OP_TXN_FORGET, OP_TXN_RESOLVE
 from quorumcache.node.store.results import OK, TXN_ABORTED, TXN_COMMITTED, TXN_TOO_LATE
 from quorumcache.node.store.store import shard_store
+from quorumcache.node.store.transactions import PREPARED_MAX
 
 if TYPE_CHECKING:
     from quorumcache.node.operations.coordinator import Coordinator
@@ -34,8 +35,15 @@ PATIENCE_MS: Final = 1_000
 LOOK_MS: Final = 100
 """Time between two looks."""
 
-RECOVERIES_MAX: Final = 256
-"""Transactions that a node finishes at a time."""
+RECOVERIES_MAX: Final = 64
+"""Transactions that a node finishes at a time, of each group that it has to ask, or to tell for.
+One that does not answer holds up none of the others."""
+
+REST_NS: Final = 1_000_000_000
+"""How long one that could not be finished rests, so that others come to their turn."""
+
+LOOKED_AT_MAX: Final = 1_024
+"""Commits of a group that are looked at for such whose turn it is."""
 
 LATE_MS: Final = 10_000
 """Holds that are so much older than the transaction's time are told in `/health`."""
@@ -47,15 +55,26 @@ Recovered = tuple[int, bytes]
 class Recovery:
     """See the module docstring. `look` is called every `LOOK_MS`."""
 
-    __slots__ = ("_coordinator", "_counters", "under_way")
+    __slots__ = ("_coordinator", "_counters", "_resting", "_taken", "under_way")
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._counters = coordinator.counters
-        self.under_way: dict[Recovered, None] = {}
+        self.under_way: dict[Recovered, int] = {}
+        """What is being finished, and by which group it is counted."""
+        self._taken: dict[int, int] = {}
+        """How many are counted by each group."""
+        self._resting: dict[Recovered, int] = {}
+        """What could not be finished, and until when it rests, the earliest first."""
 
     def look(self) -> None:
         """Go on with what has stayed in the groups that this node leads."""
+        now_ns = self._coordinator.clock.monotonic_ns()
+        while self._resting:
+            rested = next(iter(self._resting))
+            if self._resting[rested] > now_ns:
+                break
+            del self._resting[rested]
         for group in self._coordinator.host.groups.values():
             if group.lease_until_ns and group.group_id != DIRECTORY_GROUP_ID:
                 table = shard_store(group.machine).transactions
@@ -74,33 +93,42 @@ class Recovery:
                     found += table.overdue(group.now_ms(), LATE_MS)
         return found
 
-    def _begin(self, group: ReplicaGroup, txn: bytes) -> bool:
+    def _begin(self, group_id: int, txn: bytes, counted_by: int) -> bool:
         """Whether this one is to be finished now."""
-        if (group.group_id, txn) in self.under_way or len(self.under_way) >= RECOVERIES_MAX:
+        this = group_id, txn
+        taken = self._taken.get(counted_by, 0)
+        if this in self.under_way or this in self._resting or taken >= RECOVERIES_MAX:
             return False
-        self.under_way[group.group_id, txn] = None
+        self.under_way[this] = counted_by
+        self._taken[counted_by] = taken + 1
         return True
 
     def ended(self, group_id: int, txn: bytes, is_finished: bool) -> None:
-        """It is finished, or is looked at again."""
-        self.under_way.pop((group_id, txn), None)
+        """It is finished, or is looked at again after a while."""
+        this = group_id, txn
+        counted_by = self.under_way.pop(this)
+        left = self._taken.pop(counted_by) - 1
+        if left:
+            self._taken[counted_by] = left
         if is_finished:
             self._counters.transactions_recovered += 1
+        else:
+            self._resting[this] = self._coordinator.clock.monotonic_ns() + REST_NS
 
     def _ask(self, group: ReplicaGroup) -> None:
         table = shard_store(group.machine).transactions
         for txn, record_group, deadline_ms in table.undecided(
-            group.now_ms(), PATIENCE_MS, RECOVERIES_MAX
+            group.now_ms(), PATIENCE_MS, PREPARED_MAX
         ):
-            if self._begin(group, txn):
+            if self._begin(group.group_id, txn, record_group):
                 _Asking(self, self._coordinator, group.group_id, txn, deadline_ms).ask(record_group)
 
     def _tell(self, group: ReplicaGroup) -> None:
         table = shard_store(group.machine).transactions
         for txn, deadline_ms, participants in table.unheard(
-            group.now_ms(), PATIENCE_MS, RECOVERIES_MAX
+            group.now_ms(), PATIENCE_MS, LOOKED_AT_MAX
         ):
-            if self._begin(group, txn):
+            if self._begin(group.group_id, txn, group.group_id):
                 _Telling(self, self._coordinator, group.group_id, txn).tell(
                     deadline_ms, participants
                 )

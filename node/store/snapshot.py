@@ -33,7 +33,7 @@ from quorumcache.node.store.fences import FenceImage
 from quorumcache.node.store.lock_records import LEASE_IMAGE_BYTES, LockImage
 from quorumcache.node.store.sessions import SessionImage, image_bytes
 from quorumcache.node.store.staging import UploadImage
-from quorumcache.node.store.transactions import TransactionImage
+from quorumcache.node.store.transactions import TransactionImage, writes_bytes
 
 _MAGIC: Final = "quorumcache-store"
 _FORMAT_VERSION: Final = 2
@@ -53,7 +53,7 @@ SESSIONS_PER_CHUNK: Final = 64
 """Sessions of one chunk at most: those that remember little."""
 
 IMAGES_PER_CHUNK: Final = 64
-"""Locks, or fences, of one chunk. Of transactions, which may be large, there is one in each."""
+"""Locks, fences or transactions of one chunk at most: those that are small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +152,17 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
         yield pack(locks)
     for start in range(0, len(view.fences), IMAGES_PER_CHUNK):
         yield pack(view.fences[start : start + IMAGES_PER_CHUNK])
+    transactions: list[TransactionImage] = []
+    size = 0
     for transaction in view.transactions:
-        yield pack((transaction,))
+        transactions.append(transaction)
+        size += writes_bytes(transaction)
+        if len(transactions) == IMAGES_PER_CHUNK or size >= CHUNK_BYTES:
+            yield pack(transactions)
+            transactions = []
+            size = 0
+    if transactions:
+        yield pack(transactions)
 
 
 def read_times(data: bytes) -> tuple[int, int]:

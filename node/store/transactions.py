@@ -139,6 +139,14 @@ def writes_cost(writes: tuple[Write, ...]) -> int:
     return cost
 
 
+def writes_bytes(image: TransactionImage) -> int:
+    """About what the writes of an image take in a snapshot: nothing else in it is large."""
+    if image[0] != PREPARED_IMAGE:
+        return 0
+    writes: tuple[Write, ...] = image[6]
+    return writes_cost(writes)
+
+
 class TransactionTable:
     """All that a shard knows of transactions."""
 
@@ -330,11 +338,11 @@ class TransactionTable:
             images.append(
                 (PREPARED_IMAGE, txn, waits.record_group, *times, waits.checked, waits.writes)
             )
-        for txn, record in self.records.items():
-            times = (record.deadline_ms, record.since_ms)
-            images.append((RECORD_IMAGE, txn, record.decision, *times, record.participants))
-        for txn, deadline_ms in self.finished.items():
-            images.append((FINISHED_IMAGE, txn, deadline_ms))
+        images += [
+            (RECORD_IMAGE, txn, made.decision, made.deadline_ms, made.since_ms, made.participants)
+            for txn, made in self.records.items()
+        ]
+        images += [(FINISHED_IMAGE, txn, ends_ms) for txn, ends_ms in self.finished.items()]
         return tuple(images)
 
     def add(self, image: TransactionImage) -> None:

@@ -19,7 +19,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from quorumcache.router import AsyncClient, ClientConfig, WrongEventLoop
+from quorumcache.router import (
+    AsyncClient,
+    ClientConfig,
+    LockNotHeld,
+    LockTimeout,
+    WrongEventLoop,
+)
 from tests.support.processes import Cluster
 
 # Python 3.12 warns of a fork beside threads. A worker of pytest-xdist has one, which the child does
@@ -162,6 +168,55 @@ def test_fork_inside_a_running_loop(cluster: Cluster) -> None:
 async def close_elsewhere(client: AsyncClient) -> None:
     with pytest.raises(WrongEventLoop, match="first used in another event loop"):
         await client.close()
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_lock_stays_with_the_parent(cluster: Cluster, new_loop: Callable[[], Loop]) -> None:
+    """The child holds nothing, gives nothing back, and is another owner, under the same label."""
+    name = f"forked-lock-{new_loop.__module__}"
+    loop = new_loop()
+    client = AsyncClient(seeds_of(cluster), PATIENT)
+    lock = client.lock(name, 1000 * DEADLINE_S, owner="web")
+
+    async def holders() -> list[str]:
+        return [holder.owner for holder in (await client.lock_state(name)).holders]
+
+    try:
+        token = loop.run_until_complete(bounded(lock.acquire()))
+
+        def child() -> str:
+            async def main() -> str:
+                assert not lock.is_held
+                with pytest.raises(LockNotHeld, match="the process that this one was forked from"):
+                    await lock.release()
+                async with client.lock(f"{name}-2", owner="web"):
+                    (holder,) = (await client.lock_state(f"{name}-2")).holders
+                with pytest.raises(LockTimeout):
+                    await client.lock(name, owner="web").acquire(wait_ms=0)
+                await client.close()
+                return holder.owner
+
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                owner: str = runner.run(bounded(main()))
+            return owner
+
+        childs_owner = in_child(child)()
+        assert lock.is_held
+        (owner,) = loop.run_until_complete(bounded(holders()))
+        assert lock.token == token
+
+        async def same_name_as_the_child() -> list[str]:
+            async with client.lock(f"{name}-2", owner="web"):
+                state = await client.lock_state(f"{name}-2")
+                return [holder.owner for holder in state.holders]
+
+        mine = loop.run_until_complete(bounded(same_name_as_the_child()))
+        assert len({childs_owner, owner, *mine}) == 3
+        loop.run_until_complete(bounded(lock.release()))
+        assert loop.run_until_complete(bounded(holders())) == []
+    finally:
+        loop.run_until_complete(bounded(client.close()))
+        loop.close()
 
 
 def test_a_call_without_a_loop_says_so(cluster: Cluster) -> None:

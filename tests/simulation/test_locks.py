@@ -5,6 +5,8 @@ a connection, to any node.
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
@@ -423,3 +425,26 @@ def test_a_large_value_under_a_fence() -> None:
         await stage.until("no pieces are left", is_dropped)
 
     Stage(item_bytes_max=8 << 20).run(scenario)
+
+
+def test_the_example_of_the_protocol() -> None:
+    """docs/protocol.md, line by line."""
+    document = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    lines = re.findall(r"^    ([AB])([<>]) (.*)$", document, re.M)
+    assert len(lines) == 20
+
+    async def scenario(stage: Stage) -> None:
+        wires = {"A": await stage.connect("n1"), "B": await stage.connect("n2")}
+        other = await stage.connect("n3")
+        await other.ask(b"set job:next 0 0 1\r\n7\r\n")
+        for _ in range(40):
+            token_of(await other.ask(b"cluster lock acquire jobs o 1000\r\n"))
+            await other.ask(b"cluster lock release jobs o\r\n")
+        for who, direction, text in lines:
+            if direction == ">":
+                wires[who].writer.write(text.encode() + b"\r\n")
+                await asyncio.sleep(0.5)
+            else:
+                assert await wires[who].ask(b"") == text.encode() + b"\r\n", text
+
+    Stage().run(scenario)

@@ -33,7 +33,8 @@ class FakeTransactions:
         if words[0] == b"begin":
             self.begun += 1
             deadline_ms = self.now_ms + int(words[1] if words[1:] else b"5000")
-            return b"TXN %032x %d\r\n" % (self.begun, deadline_ms)
+            # Clients count on from it at its end.
+            return b"TXN %016x%016x %d\r\n" % (self.begun, self.begun, deadline_ms)
         if words[0] == b"get":
             moved: bytes = moved_of(words[1:])
             return moved or self._get(words[1:])

@@ -44,6 +44,8 @@ class ScriptedSteps:
         self.counters = Counters()
         self.timeout_ms = TIMEOUT_MS
         self.now_ms = 1_000_000
+        self.now_ns = 0
+        self.clock = SimpleNamespace(monotonic_ns=lambda: self.now_ns)
         self.groups: dict[int, Any] = {}
         self.time = SimpleNamespace(is_settled=True, now_ms=lambda: self.now_ms)
         self.host = SimpleNamespace(time=self.time, groups=self.groups)

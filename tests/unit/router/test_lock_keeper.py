@@ -116,6 +116,7 @@ def test_a_child_process_owns_nothing() -> None:
         keeper.forked()
         await keeper.close()
         assert thing.said == ["disown"]
+        assert keeper.owner_word("web") != keeper_of(world).owner_word("web")
         await keeper.engine.close()
 
     virtual(main)

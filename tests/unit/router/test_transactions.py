@@ -32,6 +32,8 @@ from quorumcache.router import (
     TransactionTooLarge,
     TransactionTooLong,
 )
+from quorumcache.router.dispatcher import Dispatcher
+from quorumcache.router.transaction_requests import Begun
 from tests.support.fake_cluster import (
     CLOSE_AFTER,
     CLOSE_BEFORE,
@@ -355,7 +357,8 @@ def test_transact_repeats_after_a_conflict() -> None:
 
         assert await client.transact(add_one) == 301
         assert runs == 4
-        assert fakes(cluster).begun == 4  # each under an identity of its own
+        assert fakes(cluster).begun == 1
+        assert len(fakes(cluster).records) == 4  # each under an identity of its own
         assert await client.get("n") == b"301"
 
     play(story)
@@ -530,16 +533,37 @@ def test_a_hanging_node_is_passed_by() -> None:
     async def story(cluster: FakeCluster, client: AsyncClient) -> None:
         key = cluster.key_of(0)
         await client.set(key, b"1")
-        old = cluster.leader_node(key)
         hung = Fault(b"cluster txn commit", HANG_AFTER)
-        old.faults += [hung, *(Fault(b"cluster redirect", HANG) for _ in range(9))]
+        cluster.leader_node(key).faults.append(hung)
         async with client.transaction(limit_ms=LIMIT_MS) as tx:
             await tx.incr(key)
         assert hung.event.is_set()
-        assert await client.get_many([]) == {}
         assert cluster.items[key.encode()][1] == b"2"
 
     play(story, HASTY)
+
+
+def test_a_commit_holds_up_nothing_else() -> None:
+    """A node begins nothing that is sent behind a commit before that has ended."""
+
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        key = cluster.key_of(0)
+        hung = Fault(b"cluster txn commit", HANG)
+        cluster.leader_node(key).faults.append(hung)
+
+        async def change(tx: Transaction) -> None:
+            await tx.set(key, b"1")
+
+        first = asyncio.create_task(client.transact(change))
+        await hung.event.wait()
+        assert await client.get(key) is None
+        await client.transact(change)
+        assert await client.get(key) == b"1"
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    play(story)
 
 
 def test_not_done_is_sent_again_elsewhere() -> None:
@@ -970,3 +994,26 @@ def test_errors_of_reads_are_passed_on() -> None:
             await client.transact(reads, timeout_ms=200)
 
     play(story)
+
+
+def test_the_next_one_asks_again_when_the_cluster_is_further_than_the_client_believes() -> None:
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        async def put(tx: Transaction) -> None:
+            await tx.set("n", b"1")
+
+        await client.transact(put)
+        fakes(cluster).now_ms += 60_000  # The client's machine was suspended.
+        with pytest.raises(TransactionTooLong):
+            await client.transact(put)
+        await client.transact(put)
+        assert fakes(cluster).begun == 2
+
+    play(story)
+
+
+def test_a_child_process_does_not_count_on_from_its_parents_identity() -> None:
+    engine = Dispatcher(("127.0.0.1:1",), ClientConfig(), Random())
+    engine.identities.learn(Begun(b"0" * 32, 105_000), 5_000, 0.0)
+    assert engine.identities.take(5_000, 0.0) is not None
+    engine.forked()
+    assert engine.identities.take(5_000, 0.0) is None

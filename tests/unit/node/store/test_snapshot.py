@@ -11,6 +11,8 @@ from quorumcache.node.store.commands import (
     OP_INCR,
     OP_SESSION_OPEN,
     OP_SET,
+    OP_TXN_ABORT,
+    OP_TXN_PREPARE,
 )
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.store.snapshot import CHUNK_BYTES, encode_view, read_times
@@ -197,3 +199,23 @@ def test_sessions_that_remember_much_are_cut_into_chunks() -> None:
     for _ in other.restoring(chunks):
         pass
     assert other.view() == store.view()
+
+
+def test_transactions_are_cut_into_chunks() -> None:
+    store = ShardStore()
+    value = wire_data(0, b"x" * 60_000)
+    for number in range(200):
+        txn = b"%016d" % number
+        store.apply(1, 1000, [(0, 0, 0, OP_TXN_ABORT, b"", txn, 9000)])
+        if number < 10:
+            writes = ((b"k%d" % number, OP_SET, value, 0),)
+            prepare = (0, 0, 0, OP_TXN_PREPARE, b"", txn, 7, 9000, (), writes)
+            store.apply(1, 1000, [prepare])
+    chunks = list(encode_view(store.view()))
+    assert len(chunks) == 1 + 2 + 4
+    assert max(map(len, chunks)) < CHUNK_BYTES + 70_000
+    other = ShardStore()
+    for _ in other.restoring(chunks):
+        pass
+    assert other.view() == store.view()
+    assert (other.bytes_used, len(other.holds)) == (store.bytes_used, 10)
