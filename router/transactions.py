@@ -62,6 +62,9 @@ K = TypeVar("K", str, bytes)
 LIMIT_MS: Final = 5_000
 """How long a transaction may take from its first call to its commit, unless it says otherwise."""
 
+QUICK_S: Final = 0.1
+"""After more time the answer to a begin tells the cluster's time too badly for others."""
+
 _NEW, _OPEN, _ENDED = range(3)
 
 
@@ -293,9 +296,11 @@ class Transaction:
                 self._begin = loop.create_task(self._ask(shard))
 
     async def _ask(self, shard: int) -> Begun:
+        now = asyncio.get_running_loop().time
+        asked_at = now()
         begun = await self._call(begin(self._limit_ms), shard, self._call_until())
-        now = asyncio.get_running_loop().time()
-        self._engine.identities.learn(begun, self._limit_ms, now)
+        if now() - asked_at < QUICK_S:
+            self._engine.identities.learn(begun, self._limit_ms, now())
         return begun
 
     def _start_for(self, key: bytes) -> None:
@@ -338,6 +343,17 @@ class Transaction:
         table = await engine.start(until)
         shard = table.shard_of(self._draft.first_key)
         self._start(shard)
+        try:
+            await self._send(block, shard, until)
+        except TransactionTooLong:
+            engine.identities.forget()
+            if self._begun is None:
+                raise
+            # Nothing was done. It may be later than was believed here: once more, as a node says.
+            self._begun, self._begin = None, asyncio.create_task(self._ask(shard))
+            await self._send(block, shard, until)
+
+    async def _send(self, block: bytes, shard: int, until: float) -> None:
         begun = self._begun
         if begun is None:
             assert self._begin is not None
@@ -345,11 +361,7 @@ class Transaction:
         if asyncio.get_running_loop().time() >= self._ends_at:
             raise self._too_long()
         request = commit(begun, block)
-        try:
-            await engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
-        except TransactionTooLong:
-            engine.identities.forget()  # It may be later in the cluster than it is believed here.
-            raise
+        await self._engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
 
     async def _forget_begin(self) -> None:
         task, self._begin = self._begin, None
