@@ -37,6 +37,7 @@ from quorumcache.router.errors import (
     DeadlineExceeded,
     InvalidArgument,
     NestedTransaction,
+    OutcomeUnknown,
     RouterError,
     TransactionEnded,
     TransactionTooLong,
@@ -350,6 +351,11 @@ class Transaction:
         except TransactionTooLong:
             engine.identities.forget()  # It may be later in the cluster than it is believed here.
             raise
+        except OutcomeUnknown as error:
+            if self._draft.writes:
+                raise
+            # It would have changed nothing.
+            raise DeadlineExceeded(f"what was read could not be checked: {error}") from error
 
     async def _forget_begin(self) -> None:
         task, self._begin = self._begin, None

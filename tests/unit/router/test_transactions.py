@@ -592,6 +592,21 @@ def test_no_answer_at_all_is_an_unknown_outcome() -> None:
     play(story)
 
 
+def test_a_transaction_that_only_reads_is_never_in_doubt() -> None:
+    """Whether its checks were made or not: nothing was changed."""
+
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        for node in cluster.nodes:
+            node.faults += [Fault(b"cluster txn commit", CLOSE_AFTER) for _ in range(999)]
+        tx = client.transaction(timeout_ms=200)
+        tx.open()
+        await tx.get_many(["a", "b"])
+        with pytest.raises(DeadlineExceeded, match="could not be checked"):
+            await tx.commit()
+
+    play(story)
+
+
 def test_too_late_says_nothing_about_an_attempt_in_doubt() -> None:
     """The first attempt was committed, and its record has gone with the deadline."""
 
