@@ -407,7 +407,9 @@ class TransactionCalls:
         until = engine.deadline(timeout_ms)
         attempts = engine.attempts()
         conflict: Conflict | None = None
+        now = asyncio.get_running_loop().time
         while True:
+            began_at = now()
             transaction = Transaction(engine, limit_ms, None, until)
             try:
                 return await _attempt(transaction, fn)
@@ -418,7 +420,8 @@ class TransactionCalls:
             except Conflict as error:
                 conflict = error
                 # Whoever met here meets again if both wait equally long: the pause is drawn.
-                await attempts.pause(error, False, until)
+                # One that cannot end in time is not begun: its outcome would be unknown.
+                await attempts.pause(error, False, until - 2 * (now() - began_at))
 
 
 async def _attempt(transaction: Transaction, fn: Callable[[Transaction], Awaitable[T]]) -> T:
