@@ -14,16 +14,13 @@ behind, and no two transactions wait for each other here.
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from quorumcache.router.arguments import (
-    callable_of,
     keys_of,
-    shown,
     timeout_of,
     truth_of,
     unsigned_of,
@@ -37,6 +34,7 @@ from quorumcache.router.errors import (
     DeadlineExceeded,
     InvalidArgument,
     NestedTransaction,
+    OutcomeUnknown,
     RouterError,
     TransactionEnded,
     TransactionTooLong,
@@ -361,7 +359,13 @@ class Transaction:
         if asyncio.get_running_loop().time() >= self._ends_at:
             raise self._too_long()
         request = commit(begun, block)
-        await self._engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
+        try:
+            await self._engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
+        except OutcomeUnknown as error:
+            if self._draft.writes:
+                raise
+            # It would have changed nothing.
+            raise DeadlineExceeded(f"what was read could not be checked: {error}") from error
 
     async def _forget_begin(self) -> None:
         task, self._begin = self._begin, None
@@ -376,75 +380,3 @@ class Transaction:
 
 _current: ContextVar[Transaction | None] = ContextVar("quorumcache_transaction", default=None)
 """The transaction that this task is in."""
-
-
-class TransactionCalls:
-    """The calls of a client that begin a transaction."""
-
-    _engine: Dispatcher
-
-    def transaction(
-        self, *, limit_ms: int = LIMIT_MS, timeout_ms: int | None = None
-    ) -> Transaction:
-        """`async with client.transaction() as tx`: all that is done with `tx` happens at the end of
-        the block, or nothing does. An exception gives it up.
-
-        Raises `Conflict` at the end if somebody else changed what was read. `limit_ms` (100 to
-        60,000): the time from its first call to its commit. `timeout_ms` bounds each call.
-        """
-        return Transaction(self._engine, limit_ms, timeout_ms)
-
-    async def transact(
-        self,
-        fn: Callable[[Transaction], Awaitable[T]],
-        *,
-        limit_ms: int = LIMIT_MS,
-        timeout_ms: int | None = None,
-    ) -> T:
-        """Run `await fn(tx)` as one transaction; returns its result.
-
-        After a `Conflict` it is run again, after a random pause, until the deadline of the call:
-        then `DeadlineExceeded`. So `fn` must do nothing that may not be repeated. An exception of
-        `fn` gives the transaction up and is passed on, unless what `fn` had read was of different
-        moments: then it is run again, too.
-        """
-        callable_of("fn", fn)
-        engine = self._engine
-        until = engine.deadline(timeout_ms)
-        attempts = engine.attempts()
-        conflict: Conflict | None = None
-        while True:
-            transaction = Transaction(engine, limit_ms, None, until)
-            try:
-                return await _attempt(transaction, fn)
-            except DeadlineExceeded as error:
-                if conflict is None:
-                    raise
-                raise DeadlineExceeded(f"{error}; and before: {conflict}") from conflict
-            except Conflict as error:
-                conflict = error
-                # Whoever met here meets again if both wait equally long: the pause is drawn.
-                await attempts.pause(error, False, until)
-
-
-async def _attempt(transaction: Transaction, fn: Callable[[Transaction], Awaitable[T]]) -> T:
-    """Run `fn` in the transaction, and commit it."""
-    transaction.open()
-    try:
-        started = fn(transaction)
-        if not inspect.isawaitable(started):
-            raise InvalidArgument(f"fn must be an async function: it returned {shown(started)}")
-        result = await started
-    except (Conflict, DeadlineExceeded, TransactionTooLong):
-        await transaction.abandon()
-        raise
-    except Exception:
-        await transaction.abandon()
-        if not await transaction.is_snapshot():
-            raise Conflict(None) from None
-        raise
-    except BaseException:
-        await transaction.abandon()
-        raise
-    await transaction.commit()
-    return result
