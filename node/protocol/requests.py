@@ -334,7 +334,7 @@ class TransactionCommit(NamedTuple):
     """`cluster txn commit` with its block."""
 
     txn: bytes
-    """16 bytes."""
+    """16 bytes: the client's identity, deadline and block in one."""
     deadline_ms: int
     """Cluster time."""
     checks: tuple[tuple[bytes, int], ...]

@@ -14,6 +14,7 @@ The block of a commit holds the whole transaction, one line for each thing that 
 A block is swallowed whole, whatever is wrong in it.
 """
 
+from hashlib import blake2b
 from typing import Final
 
 from quorumcache.node.protocol.numbers import (
@@ -152,7 +153,20 @@ def parse_block(head: TransactionHead, block: bytes, item_bytes_max: int) -> Req
     if error:
         return Immediate(error)
     checks, writes = tuple(reader.checks.items()), tuple(reader.writes.values())
-    return TransactionCommit(head.txn, head.deadline_ms, checks, writes, reader.size)
+    txn = _identity(head, block)
+    return TransactionCommit(txn, head.deadline_ms, checks, writes, reader.size)
+
+
+def _identity(head: TransactionHead, block: bytes) -> bytes:
+    """Who the transaction is for the shards: only a repetition of the same bytes is the same one.
+
+    Each shard knows its own part of a transaction alone. Two that differ, under one identity, would
+    take the prepared part of the other one for their own, and be executed in part.
+    """
+    digest = blake2b(head.txn, digest_size=TXN_ID_BYTES)
+    digest.update(head.deadline_ms.to_bytes(8, "big"))
+    digest.update(block)
+    return digest.digest()
 
 
 class _BlockReader:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.processes import Cluster, running_cluster, wait_until
-from tests.support.transactions import balance, begin, commit, transfer, versions
+from tests.support.transactions import balance, begin, commit, commit_bytes, transfer, versions
 from tests.support.wire import Wire
 
 ACCOUNTS = [b"account-%d" % number for number in range(12)]
@@ -74,6 +74,23 @@ def test_a_deadline_that_has_passed(wires: list[Wire]) -> None:
     wait_until("the time is over", lambda: begin(first, 100)[1] > deadline_ms + 200, seconds=60)
     assert commit(first, (txn, deadline_ms), b"delete a", b"delete b") == b"TOO_LATE\r\n"
     assert commit(first, (txn, deadline_ms + 10**9), b"delete a").startswith(b"CLIENT_ERROR ")
+
+
+def test_two_blocks_under_one_id_are_two_transactions(wires: list[Wire]) -> None:
+    first, second, third = wires
+    for turn in range(60):
+        keys = [b"id-%d-%d" % (turn, number) for number in range(3)]
+        txn = begin(first)
+        sides: list[tuple[Wire, bytes, list[bytes]]] = [
+            (first, b"x", keys),
+            (second, b"y", keys[::-1]),
+        ]
+        for wire, value, order in sides:
+            lines = [b"set %b 0 0 1\r\n%b" % (key, value) for key in order]
+            wire.send(commit_bytes(txn, *lines))
+        answers = [wire.line() for wire, _, _ in sides]
+        found = {third.get(key) for key in keys}
+        assert len(found) == 1, f"{answers}: one of them was done in part: {found}"
 
 
 def test_a_pipeline_keeps_its_order(wires: list[Wire]) -> None:

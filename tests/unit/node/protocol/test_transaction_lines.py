@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from itertools import pairwise
 
 import pytest
@@ -55,7 +56,7 @@ WHOLE = (
     b"delete c\r\n"
 )
 COMMIT = TransactionCommit(
-    TXN,
+    blake2b(TXN + (5000).to_bytes(8, "big") + WHOLE + b"\r\n", digest_size=16).digest(),
     5000,
     ((b"a", (1 << 64) - 1), (b"b", 0), (b"c", -1)),
     (
@@ -112,6 +113,26 @@ def test_a_whole_commit() -> None:
     assert feed(lines_of(WHOLE) + b"version\r\n") == [COMMIT, Version()]
     spaced = lines_of(WHOLE).replace(b"cluster txn", b"cluster  txn ", 1)
     assert feed(spaced) == [COMMIT]
+
+
+def txn_of(data: bytes) -> bytes:
+    (request,) = feed(data)
+    assert isinstance(request, TransactionCommit)
+    return request.txn
+
+
+def test_only_the_same_bytes_are_the_same_transaction() -> None:
+    whole = lines_of(WHOLE)
+    assert txn_of(whole) == txn_of(whole) != TXN
+    others = [
+        lines_of(WHOLE.replace(b"delete c", b"delete e")),
+        lines_of(WHOLE.replace(b"check b 0", b"check b 1")),
+        lines_of(WHOLE.replace(b"x\r\ny", b"x\r\nz")),
+        lines_of(b"delete c\r\n" + WHOLE.removesuffix(b"delete c\r\n")),
+        whole.replace(b" 5000 ", b" 5001 ", 1),
+        whole.replace(TXN.hex().encode(), b"f" * 32, 1),
+    ]
+    assert len({txn_of(other) for other in (whole, *others)}) == 1 + len(others)
 
 
 @given(st.lists(st.integers(0, len(lines_of(WHOLE))), max_size=5))
