@@ -135,7 +135,7 @@ class SegmentChain:
         """Create the spare segment; `on_created` on the loop, with the error if there is one.
 
         Does nothing while one is being created, or is there: a second one would leave the first
-        behind without a frame, and the next start would take that for damage.
+        behind without a frame, in front of segments with frames. No start believes such a log.
         """
         if self._is_creating or self.spare is not None:
             return
