@@ -322,6 +322,7 @@ class Node(Observed):
         health_log = HealthLog(self)
         holds = HoldWatch(self.alarms, self.recovery.overdue)
         rounds.in_every_tick(self._look_at_disk)
+        rounds.in_every_tick(self.commits.snapshots.tick)
         rounds.in_sweeps(
             self.coordinator.sweep,
             self.server.sweep,

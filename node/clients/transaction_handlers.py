@@ -1,4 +1,7 @@
-"""What `cluster txn` does for a client: begin, get, commit. The words are in docs/protocol.md."""
+"""What `cluster txn` does for a client: begin, get, snapshot, commit.
+
+The words are in docs/protocol.md.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from quorumcache.node.protocol.requests import (
     TransactionBegin,
     TransactionCommit,
     TransactionGet,
+    TransactionSnapshot,
 )
 from quorumcache.node.protocol.responses import END_LINE, OUT_OF_MEMORY_LINE, not_done
 from quorumcache.node.protocol.transaction_lines import ID_LINE, LARGE_VALUE_LINE, version_line
@@ -57,6 +61,19 @@ def transaction_get(conversation: Conversation, request: TransactionGet) -> None
         return
     conversation.counters.cmd_get += len(request.keys)
     TransactionRead(conversation, request.keys).start()
+
+
+def transaction_snapshot(conversation: Conversation, request: TransactionSnapshot) -> None:
+    """`cluster txn snapshot`: items with their versions, all of one moment. Alone on its connection
+    as a commit is.
+    """
+    if not conversation.coordinator.new_ops.may_begin():
+        conversation.replies.reply(not_done(NEEDS_UPGRADE))
+    elif not conversation.context.transactions.knows_time():
+        conversation.replies.reply(not_done(NO_TIME))
+    elif conversation.alone(request):
+        conversation.counters.cmd_get += len(request.keys)
+        PendingSnapshot(conversation, request.keys).take(request.limit_ms)
 
 
 def transaction_commit(conversation: Conversation, request: TransactionCommit) -> None:
@@ -114,7 +131,7 @@ class TransactionRead(Retrieval):
             conversation.order.ended(lane, False)
             self.pending -= 1
             if not self.pending:
-                self._finish()
+                self.finish()
 
         def start(deadline_ns: int) -> None:
             nonlocal read
@@ -126,16 +143,18 @@ class TransactionRead(Retrieval):
 
         conversation.order.begin(lane, False, start)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """All keys are read, or one cannot be."""
         conversation = self.conversation
-        data = self._reply()
+        data = self.reply()
         self.replies.came(self.reserved, len(self.keys), len(data))
         self.replies.fill(self.slot, data)
         if conversation.context.events.is_on:
             for key, item in self.found.items():
                 conversation.context.events.fetched(conversation.number, key, item)
 
-    def _reply(self) -> bytes:
+    def reply(self) -> bytes:
+        """What the client hears."""
         conversation = self.conversation
         if self.failure is not None:
             return conversation.context.failed(self.failure)
@@ -151,6 +170,27 @@ class TransactionRead(Retrieval):
         conversation.counters.get_misses += len(self.keys) - len(lines)
         lines.append(END_LINE)
         return b"".join(lines)
+
+
+class PendingSnapshot(TransactionRead):
+    """A `cluster txn snapshot`: all keys are held while they are read."""
+
+    __slots__ = ()
+
+    def take(self, limit_ms: int) -> None:
+        """Take it within that time. Nothing else of the connection is under way."""
+        context = self.conversation.context
+        context.transactions.snapshots.take(
+            self.keys, limit_ms, context.group_of, self, self._taken
+        )
+
+    def _taken(self, outcome: dict[bytes, bytes | None] | Failure) -> None:
+        if isinstance(outcome, Failure):
+            self.failure = outcome
+        else:
+            self.found = outcome
+        self.conversation.ended_alone()
+        self.finish()
 
 
 class PendingCommit:
@@ -197,5 +237,6 @@ class PendingCommit:
 TRANSACTION_HANDLERS: Handlers = {
     TransactionBegin: transaction_begin,
     TransactionGet: transaction_get,
+    TransactionSnapshot: transaction_snapshot,
     TransactionCommit: transaction_commit,
 }

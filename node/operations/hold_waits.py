@@ -11,6 +11,9 @@ then nobody can tell which value is the right one. Nothing of it is visible half
    Otherwise those would stand behind it in the log, and `apply` would not execute them (HELD).
  - A write that waits goes before new transactions, and a read that has waited for a while: a
    prepare of its key is refused with a conflict. So a stream of transactions starves nobody.
+ - Nor does it starve a snapshot (`transaction_snapshots.py`), which is refused where a key is held
+   for writing, and asks again: it leaves a *bar* there. Until it has come, or has not asked for
+   `BAR_NS`, prepares that want to write its keys are refused.
 
 What waits is bounded in number, and by its own deadline: an operation of this node's by the
 coordinator's (`deadlines.py`), one of another node's by `PARK_NS`, after which it is refused as
@@ -38,6 +41,7 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.results import TXN_CONFLICT, TXN_PREPARED
 from quorumcache.node.store.store import HELD_KEY, shard_store
 from quorumcache.node.store.transaction_effects import flush_overdue
+from quorumcache.node.store.transactions import ANY
 
 if TYPE_CHECKING:
     from quorumcache.node.clock import Clock
@@ -53,6 +57,12 @@ PARK_NS: Final = 800_000_000
 READ_NS: Final = 100_000_000
 """A read that has waited for so long goes before new transactions, as a write always does. Others
 do not, or each read of a key that many transactions change would make one of them fail."""
+
+BAR_NS: Final = 200_000_000
+"""How long a bar stands: some times the pause after which a refused snapshot asks again."""
+
+BARS_MAX: Final = 16_384
+"""Keys of all groups that are barred at a node. Beyond it a snapshot waits its luck."""
 
 TOO_MANY_WAIT: Final = "too many operations wait for transactions; retry more slowly"
 
@@ -85,7 +95,7 @@ class _Parked:
 class HoldWaits:
     """See the module docstring."""
 
-    __slots__ = ("_clock", "_counters", "_parked", "_pending", "_serving", "count")
+    __slots__ = ("_bars", "_clock", "_counters", "_parked", "_pending", "_serving", "count")
 
     def __init__(self, serving: Answering, clock: Clock, counters: Counters) -> None:
         self._serving = serving
@@ -95,6 +105,8 @@ class HoldWaits:
         """By group and key, in the order in which they came."""
         self._pending: dict[ReplicaGroup, dict[bytes, int]] = {}
         """Keys of prepares that are on their way through the log, and of how many each."""
+        self._bars: dict[tuple[int, bytes], int] = {}
+        """By group and key, until when nobody may begin to write it. In the order of their ends."""
         self.count = 0
         """How many wait."""
 
@@ -135,22 +147,26 @@ class HoldWaits:
 
     def _take_prepare(self, group: ReplicaGroup, command: Command, waiter: Any, retry: bool) -> Any:
         keys = prepared_keys(command)
+        seen = tuple([key for key, version in command[PREPARE_CHECKS] if version == ANY])
         waiting = self._parked.get(group)
         # An attempt that may have been executed before gets its answer from the log, and so does a
         # transaction that is prepared already.
         if (
-            waiting
+            (waiting or self._bars)
             and not retry
             and command[TXN_ID] not in shard_store(group.machine).transactions.prepared
         ):
-            barred = self._barred(waiting, keys)
+            barred = self._barred(waiting, keys) if waiting else None
+            if barred is None:
+                barred = self._barred_by_snapshot(group, command)
             if barred is not None:
+                self.bar(group, seen)
                 waiter.on_result((TXN_CONFLICT, barred))
                 return None
         pending = self._pending.setdefault(group, {})
         for key in keys:
             pending[key] = pending.get(key, 0) + 1
-        return _Preparing(self, group, keys, waiter)
+        return _Preparing(self, group, keys, seen, waiter)
 
     def _barred(self, waiting: dict[bytes, list[_Parked]], keys: tuple[bytes, ...]) -> bytes | None:
         """The first key that no other transaction may hold now, since somebody waits for it."""
@@ -162,6 +178,36 @@ class HoldWaits:
                 if parked.command is not None or parked.since_ns <= long_ago_ns:
                     return key
         return None
+
+    def _barred_by_snapshot(self, group: ReplicaGroup, command: Command) -> bytes | None:
+        """The first key that must not be held for writing now, since a snapshot waits for it."""
+        now_ns = self._clock.monotonic_ns()
+        for write in command[PREPARE_WRITES]:
+            key: bytes = write[0]
+            if self._bars.get((group.group_id, key), 0) > now_ns:
+                return key
+        return None
+
+    def bar(self, group: ReplicaGroup, keys: tuple[bytes, ...]) -> None:
+        """A snapshot of these keys was refused here, and comes again."""
+        if not keys:
+            return
+        now_ns = self._clock.monotonic_ns()
+        bars = self._bars
+        while bars:
+            first = next(iter(bars))
+            if bars[first] > now_ns:
+                break
+            del bars[first]
+        for key in keys:
+            bars.pop((group.group_id, key), None)
+            if len(bars) < BARS_MAX:
+                bars[group.group_id, key] = now_ns + BAR_NS
+
+    def unbar(self, group: ReplicaGroup, keys: tuple[bytes, ...]) -> None:
+        """A snapshot holds these keys, or needs them no more."""
+        for key in keys:
+            self._bars.pop((group.group_id, key), None)
 
     def park_read(self, group: ReplicaGroup, key: bytes, waiter: ReadWaiter) -> None:
         """A look-up has met a hold. `waiter` is told once it may be made again."""
@@ -315,18 +361,29 @@ class HoldWaits:
 class _Preparing:
     """Waits for a prepare in the log of this leader."""
 
-    __slots__ = ("_group", "_keys", "_waiter", "_waits")
+    __slots__ = ("_group", "_keys", "_seen", "_waiter", "_waits")
 
     def __init__(
-        self, waits: HoldWaits, group: ReplicaGroup, keys: tuple[bytes, ...], waiter: Waiter
+        self,
+        waits: HoldWaits,
+        group: ReplicaGroup,
+        keys: tuple[bytes, ...],
+        seen: tuple[bytes, ...],
+        waiter: Waiter,
     ) -> None:
+        """`seen`: those of the keys of which it takes a snapshot."""
         self._waits = waits
         self._group = group
         self._keys = keys
+        self._seen = seen
         self._waiter = waiter
 
     def on_result(self, result: Result) -> None:
         self._waits.prepare_ended(self._group, self._keys)
+        if type(result) is tuple:
+            self._waits.bar(self._group, self._seen)
+        else:
+            self._waits.unbar(self._group, self._seen)
         self._waiter.on_result(result)
         if result != TXN_PREPARED:
             self._waits.wake(self._group, self._keys)

@@ -21,7 +21,12 @@ from quorumcache.node.operations.operation import WriteOutcome
 from quorumcache.node.operations.transactions import STEP_BYTES
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.store.commands import OP_TXN_ABORT, OP_TXN_FORGET, OP_TXN_RESOLVE
-from quorumcache.node.store.results import OK, TXN_ABORTED, TXN_COMMITTED, TXN_TOO_LATE
+from quorumcache.node.store.results import (
+    RESOLVED,
+    TXN_ABORTED,
+    TXN_COMMITTED,
+    TXN_TOO_LATE,
+)
 from quorumcache.node.store.store import shard_store
 from quorumcache.node.store.transactions import PREPARED_MAX
 
@@ -168,7 +173,7 @@ class _Asking:
         )
 
     def _resolved(self, outcome: WriteOutcome) -> None:
-        self._recovery.ended(self._group_id, self._txn, outcome == OK)
+        self._recovery.ended(self._group_id, self._txn, outcome in RESOLVED)
 
 
 class _Telling:
@@ -193,7 +198,7 @@ class _Telling:
             self._coordinator.write(group_id, OP_TXN_RESOLVE, b"", args, STEP_BYTES, self._told)
 
     def _told(self, outcome: WriteOutcome) -> None:
-        if outcome != OK:
+        if outcome not in RESOLVED:
             self._some_failed = True
         self._left -= 1
         if self._left:

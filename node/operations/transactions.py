@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Final
 
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.operation import Write, WriteOutcome
+from quorumcache.node.operations.transaction_snapshots import Snapshots
 from quorumcache.node.store.commands import (
     OP_SET,
     OP_TXN_ABORT,
@@ -42,8 +43,8 @@ from quorumcache.node.store.commands import (
     OP_TXN_RESOLVE,
 )
 from quorumcache.node.store.results import (
-    OK,
     OUT_OF_MEMORY,
+    RESOLVED,
     TXN_ABORTED,
     TXN_COMMITTED,
     TXN_CONFLICT,
@@ -99,7 +100,7 @@ class Part:
 class Transactions:
     """The transactions under way at this node. See the module docstring."""
 
-    __slots__ = ("_random", "coordinator", "counters", "resolving", "under_way")
+    __slots__ = ("_random", "coordinator", "counters", "resolving", "snapshots", "under_way")
 
     def __init__(self, coordinator: Coordinator, random: Random) -> None:
         self._random = random
@@ -109,6 +110,7 @@ class Transactions:
         """Whose clients wait."""
         self.resolving = 0
         """Whose participants are being told."""
+        self.snapshots = Snapshots(coordinator, random)
 
     @property
     def waiting_at_holds(self) -> int:
@@ -370,7 +372,7 @@ class TransactionRun:
             self._write(group_id, OP_TXN_RESOLVE, args, STEP_BYTES, self._told)
 
     def _told(self, outcome: WriteOutcome) -> None:
-        if outcome != OK:
+        if outcome not in RESOLVED:
             self._unheard = True
         self._telling -= 1
         if self._telling:

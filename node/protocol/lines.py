@@ -42,13 +42,13 @@ from quorumcache.node.protocol.responses import (
     INVALID_EXPTIME_LINE,
     once_error,
 )
-from quorumcache.node.protocol.transaction_lines import TXN_GET, parse_transaction
+from quorumcache.node.protocol.transaction_lines import TXN_GET, TXN_SNAPSHOT, parse_transaction
 from quorumcache.node.protocol.words import NOREPLY, answer
 from quorumcache.node.store.commands import OP_DECR, OP_INCR
 from quorumcache.node.store.item import KEY_BYTES_MAX
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 
-RETRIEVALS: Final = (b"get ", b"gets ", b"gat ", b"gats ", TXN_GET)
+RETRIEVALS: Final = (b"get ", b"gets ", b"gat ", b"gats ", TXN_GET, TXN_SNAPSHOT)
 """How the lines begin that may name many keys, and so be long."""
 
 RETRIEVAL_LINE_BYTES_MAX: Final = 1 << 20
@@ -84,7 +84,7 @@ def parse_line(line: bytes, line_bytes: int) -> Request:
     retrieval = _RETRIEVAL_PARSERS.get(words[0])
     if retrieval is not None:
         return Quit() if len(line) > RETRIEVAL_LINE_BYTES_MAX else retrieval(words)
-    if len(line) > LINE_BYTES_MAX:
+    if len(line) > LINE_BYTES_MAX and not line.startswith(TXN_SNAPSHOT):
         return Quit()
     return _LINE_PARSERS.get(words[0], _unknown)(words)
 

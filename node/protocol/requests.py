@@ -323,6 +323,13 @@ class TransactionGet(NamedTuple):
     keys: tuple[bytes, ...]
 
 
+class TransactionSnapshot(NamedTuple):
+    """`cluster txn snapshot`: one or more keys, each once."""
+
+    limit_ms: int
+    keys: tuple[bytes, ...]
+
+
 class TransactionHead(NamedTuple):
     """The line of a `cluster txn commit`, whose block is to come. Never handed out."""
 
@@ -394,6 +401,7 @@ Request = (
     | Once
     | TransactionBegin
     | TransactionGet
+    | TransactionSnapshot
     | TransactionCommit
     | Fence
     | LockAcquire

@@ -2,6 +2,7 @@
 
     cluster txn begin [<limit_ms>]
     cluster txn get <key>*
+    cluster txn snapshot <limit_ms> <key>*
     cluster txn commit <id> <deadline_ms> <bytes>
 
 The block of a commit holds the whole transaction, one line for each thing that it asks:
@@ -33,6 +34,7 @@ from quorumcache.node.protocol.requests import (
     TransactionCommit,
     TransactionGet,
     TransactionHead,
+    TransactionSnapshot,
 )
 from quorumcache.node.protocol.responses import (
     BAD_DATA_CHUNK_LINE,
@@ -63,17 +65,25 @@ BLOCK_BYTES_MAX: Final = TXN_BYTES_MAX + 2 * TXN_KEYS_MAX * 64
 """Keys and values of a transaction, and the words and numbers of its lines."""
 
 TXN_GET: Final = b"cluster txn get "
+TXN_SNAPSHOT: Final = b"cluster txn snapshot "
 """How the lines begin that may name many keys, and so be long."""
 
 USAGE_LINE: Final = (
     b"CLIENT_ERROR usage: cluster txn [begin [<limit_ms>] | get <key>* | "
-    b"commit <id> <deadline_ms> <bytes>]\r\n"
+    b"snapshot <limit_ms> <key>* | commit <id> <deadline_ms> <bytes>]\r\n"
 )
 LIMIT_LINE: Final = b"CLIENT_ERROR the limit of a transaction must be %d to %d ms\r\n" % (
     LIMIT_MS_MIN,
     LIMIT_MS_MAX,
 )
 GET_KEYS_LINE: Final = b"CLIENT_ERROR at most %d keys in one cluster txn get\r\n" % GET_KEYS_MAX
+SNAPSHOT_KEYS_LINE: Final = (
+    b"CLIENT_ERROR at most %d keys in one cluster txn snapshot\r\n" % TXN_KEYS_MAX
+)
+SNAPSHOT_LIMIT_LINE: Final = b"CLIENT_ERROR the limit of a snapshot must be %d to %d ms\r\n" % (
+    LIMIT_MS_MIN,
+    LIMIT_MS_MAX,
+)
 ID_LINE: Final = (
     b"CLIENT_ERROR a transaction needs the id and the deadline of cluster txn begin\r\n"
 )
@@ -110,6 +120,15 @@ def parse_transaction(words: list[bytes]) -> Request:
         if len(keys) > GET_KEYS_MAX:
             return Immediate(GET_KEYS_LINE)
         return TransactionGet(tuple(dict.fromkeys(keys)))
+    if word == b"snapshot" and len(words) > 4:
+        limit_ms = strict_number(words[3], LIMIT_MS_MIN, LIMIT_MS_MAX)
+        if limit_ms is None:
+            return Immediate(SNAPSHOT_LIMIT_LINE)
+        if max(map(len, words[4:])) > KEY_BYTES_MAX:
+            return Immediate(BAD_FORMAT_LINE)
+        if len(words) - 4 > TXN_KEYS_MAX:
+            return Immediate(SNAPSHOT_KEYS_LINE)
+        return TransactionSnapshot(limit_ms, tuple(dict.fromkeys(words[4:])))
     return Immediate(USAGE_LINE)
 
 

@@ -103,6 +103,8 @@ TXN_FULL: Final = 55
 """There is no room for one more transaction."""
 HELD: Final = 56
 """A transaction holds the key. Nothing was done, and no session remembers it."""
+TXN_RELEASED: Final = 57
+"""The transaction has held its keys until now, and does no longer. None of its writes was done."""
 
 OUT_OF_MEMORY: Final = 100
 """There was no room at the leader: nothing was stored. Of the state machine only as the answer to
@@ -113,6 +115,9 @@ OP_REFUSE; otherwise the leader gives it, and it is not stored.
 UNDONE: Final[frozenset[Result]] = frozenset((PIECES_MISSING, LOCKS_FULL))
 """Answers of large values and locks that no session remembers: nothing was done, and a repetition,
 with all pieces or when there is room, may do it."""
+
+RESOLVED: Final[frozenset[Result]] = frozenset((OK, TXN_RELEASED))
+"""Answers to a resolution: the transaction holds nothing in the group any more."""
 
 _CARRYING_FORMS: Final = ((int, int), (int, bytes))
 """Types of a result that carries something."""

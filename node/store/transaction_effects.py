@@ -33,12 +33,14 @@ from quorumcache.node.store.results import (
     TXN_CONFLICT,
     TXN_FULL,
     TXN_PREPARED,
+    TXN_RELEASED,
     TXN_TOO_LATE,
 )
 from quorumcache.node.store.state import ShardState
 from quorumcache.node.store.transactions import (
     ABORTS_MAX,
     ABSENT,
+    ANY,
     PRESENT,
     Prepared,
     Write,
@@ -129,7 +131,7 @@ def txn_abort(state: ShardState, command: Command, now_ms: int) -> Result:
 
 def txn_resolve(state: ShardState, command: Command, now_ms: int) -> Result:
     """OP_TXN_RESOLVE: the record's group has decided so. Never refused, and only the first one
-    writes.
+    writes. If it was not committed the answer tells whether the keys were held until now.
     """
     table = state.transactions
     table.purge(now_ms)
@@ -149,7 +151,7 @@ def txn_resolve(state: ShardState, command: Command, now_ms: int) -> Result:
     if not state.holds and flush_overdue(state, now_ms):
         state.pending_flush_ms = 0
         state.drop_all()
-    return OK
+    return OK if command[RESOLVE_COMMITTED] else TXN_RELEASED
 
 
 def txn_forget(state: ShardState, command: Command, now_ms: int) -> Result:
@@ -185,6 +187,8 @@ def _conflict(
                 return key
     for key, version in checks:
         item = state.live(key, now_ms)
+        if version == ANY:
+            continue
         if item is None:
             if version != ABSENT:
                 return key

@@ -25,7 +25,7 @@ from quorumcache.node.store.commands import (
     TXN_ID,
 )
 from quorumcache.node.store.item import KEY_BYTES_MAX
-from quorumcache.node.store.transactions import TXN_BYTES_MAX, TXN_KEYS_MAX
+from quorumcache.node.store.transactions import ANY, TXN_BYTES_MAX, TXN_KEYS_MAX
 
 TXN_ID_BYTES: Final = 16
 
@@ -35,7 +35,6 @@ GROUP_MAX: Final = 1 << 16
 _INT64_MAX: Final = (1 << 63) - 1
 _UINT32_MAX: Final = (1 << 32) - 1
 _UINT64_MAX: Final = (1 << 64) - 1
-_PRESENT: Final = -1
 _DIGITS_MAX: Final = 10
 
 TRANSACTION_OPS: Final = frozenset(
@@ -107,7 +106,7 @@ def _is_check(check: Any) -> bool:
         and len(check) == 2
         and _is_key(check[0])
         and type(check[1]) is int
-        and _PRESENT <= check[1] <= _UINT64_MAX
+        and ANY <= check[1] <= _UINT64_MAX
     )
 
 

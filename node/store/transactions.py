@@ -43,7 +43,9 @@ PURGED_MAX: Final = 64
 
 PRESENT: Final = -1
 ABSENT: Final = 0
-"""Versions that a check may name instead of a fingerprint: any item, and none."""
+ANY: Final = -2
+"""Versions that a check may name instead of a fingerprint: any item, none, and whatever is there or
+not. The last one only holds the key."""
 
 # About what the process takes for each: places in tables, numbers, small objects.
 PREPARED_BYTES: Final = 400

@@ -68,6 +68,18 @@ def test_what_was_changed_meanwhile_is_a_conflict(wires: list[Wire]) -> None:
     assert commit(first, txn, b"present missing", b"delete c1") == b"CONFLICT missing\r\n"
 
 
+def test_a_snapshot_of_all_shards(wires: list[Wire]) -> None:
+    first, second, third = wires
+    keys = [b"seen-%d" % number for number in range(100)]
+    for key in keys:
+        assert first.set(key, key) == b"STORED\r\n"
+    found = versions(third, *keys[:64], command=b"snapshot 5000")
+    assert found == versions(second, *keys[:64])
+    missing = b"seen-missing"
+    assert sorted(versions(second, missing, *keys, command=b"snapshot 5000")) == sorted(keys)
+    assert first.set(keys[0], b"new") == b"STORED\r\n", "nothing is held"
+
+
 def test_a_deadline_that_has_passed(wires: list[Wire]) -> None:
     first = wires[0]
     txn, deadline_ms = begin(first, 100)

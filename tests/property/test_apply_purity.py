@@ -49,6 +49,7 @@ from quorumcache.node.store.store import ShardStore
 from quorumcache.node.store.transactions import (
     ABORTS_MAX,
     ABSENT,
+    ANY,
     PREPARED_BYTES_MAX,
     PREPARED_MAX,
     PRESENT,
@@ -66,7 +67,9 @@ values = st.sampled_from([b"7", b"x" * 30, b"y" * 100, b"5 0"])
 exptimes = st.sampled_from([0, 0, 1, 60, -1, UNIX + 2, UNIX + 4000, UNIX - 5])
 txns = st.sampled_from([b"1" * 16, b"2" * 16, b"3" * 16])
 deadlines = st.sampled_from([900, 2000, 9000])
-checks = st.lists(st.tuples(keys, st.sampled_from([ABSENT, PRESENT, 5])), max_size=2).map(tuple)
+checks = st.lists(st.tuples(keys, st.sampled_from([ABSENT, PRESENT, ANY, 5])), max_size=2).map(
+    tuple
+)
 writes = st.lists(
     st.one_of(
         st.tuples(keys, st.just(OP_SET), values.map(lambda value: wire_data(0, value)), exptimes),

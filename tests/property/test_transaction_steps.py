@@ -48,6 +48,7 @@ from quorumcache.node.store.results import (
     HELD,
     NOT_FOUND,
     OK,
+    RESOLVED,
     STORED,
     TXN_ABORTED,
     TXN_COMMITTED,
@@ -328,7 +329,7 @@ class Walk:
             assert (number in world.committed) == (told == TXN_COMMITTED)
             heard = replace(heard, decision=told)
         elif op == OP_TXN_RESOLVE:
-            assert code == OK
+            assert code in RESOLVED
             heard = replace(heard, resolved=heard.resolved | {shard})
         return replace(world, heard=(*world.heard[:number], heard, *world.heard[number + 1 :]))
 

@@ -79,6 +79,7 @@ class ScriptedCoordinator:
         self.time = SimpleNamespace(is_settled=True, now_ms=lambda: self.now_ms)
         self.host = SimpleNamespace(may_use_new_ops=True, time=self.time)
         self.timeout_ms = 5000
+        self.clock = SimpleNamespace(monotonic_ns=lambda: 0)
         self.new_ops = SimpleNamespace(may_begin=lambda: self.host.may_use_new_ops)
         self.timings = SimpleNamespace(read_seconds=None)
         self.now_ms = 1_000_000

@@ -35,12 +35,23 @@ class Step:
         return f"{COMMANDS[self.op].name.removeprefix('txn_')} {self.group_id}"
 
 
+class StepRead:
+    """Keys that are read in a group."""
+
+    def __init__(self, group_id: int, keys: tuple[bytes, ...], done: Callable[[Any], None]) -> None:
+        self.group_id = group_id
+        self.keys = keys
+        self.end = done
+
+
 class ScriptedSteps:
     """See the module."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         """Those that have not ended."""
+        self.reads: list[StepRead] = []
+        """Likewise."""
         self.counters = Counters()
         self.timeout_ms = TIMEOUT_MS
         self.now_ms = 1_000_000
@@ -52,7 +63,7 @@ class ScriptedSteps:
         self.answer_at_once: dict[str, Any] = {}
 
     def deadline_ns(self) -> int:
-        return TIMEOUT_MS * 1_000_000
+        return self.now_ns + TIMEOUT_MS * 1_000_000
 
     def write(
         self,
@@ -72,6 +83,24 @@ class ScriptedSteps:
             done(self.answer_at_once[step.name])
         else:
             self.steps.append(step)
+
+    def read(
+        self,
+        group_id: int,
+        keys: tuple[bytes, ...],
+        done: Callable[[Any], None],
+        after: Any = None,
+        staleness_ns: int = 0,
+        room: Any = None,
+        deadline_ns: int = 0,
+    ) -> None:
+        assert not staleness_ns
+        self.reads.append(StepRead(group_id, keys, done))
+
+    def take_reads(self) -> list[StepRead]:
+        """Those under way; the test ends them."""
+        reads, self.reads = self.reads, []
+        return reads
 
     @property
     def names(self) -> list[str]:

@@ -29,9 +29,9 @@ def commit_bytes(begun: Begun, *lines: bytes) -> bytes:
     return b"cluster txn commit %b %d %d\r\n%b\r\n" % (*begun, len(block), block)
 
 
-def read(wire: Wire, *keys: bytes) -> dict[bytes, tuple[int, bytes]]:
+def read(wire: Wire, *keys: bytes, command: bytes = b"get") -> dict[bytes, tuple[int, bytes]]:
     """Version and value of those keys that hold something."""
-    wire.send(b"cluster txn get " + b" ".join(keys) + b"\r\n")
+    wire.send(b"cluster txn %b %b\r\n" % (command, b" ".join(keys)))
     found = {}
     while (line := wire.line()) != b"END\r\n":
         word, key, _, length, version = line.split()
@@ -40,9 +40,9 @@ def read(wire: Wire, *keys: bytes) -> dict[bytes, tuple[int, bytes]]:
     return found
 
 
-def versions(wire: Wire, *keys: bytes) -> dict[bytes, int]:
+def versions(wire: Wire, *keys: bytes, command: bytes = b"get") -> dict[bytes, int]:
     """Versions of those keys that hold something."""
-    return {key: version for key, (version, _) in read(wire, *keys).items()}
+    return {key: version for key, (version, _) in read(wire, *keys, command=command).items()}
 
 
 def transfer(wire: Wire, source: bytes, target: bytes, amount: int) -> bool:

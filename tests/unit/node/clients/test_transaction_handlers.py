@@ -12,7 +12,7 @@ from quorumcache.node.clients.write_room import WRITE_BYTES_LIMIT, WRITE_OVERHEA
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.new_ops import NEEDS_UPGRADE
 from quorumcache.node.protocol.transaction_lines import ID_LINE, LARGE_VALUE_LINE
-from quorumcache.node.store.commands import OP_TXN_COMMIT, OP_TXN_PREPARE
+from quorumcache.node.store.commands import OP_TXN_COMMIT, OP_TXN_PREPARE, OP_TXN_RESOLVE
 from quorumcache.node.store.item import PIECES, fingerprint, pack_header
 from quorumcache.node.store.results import (
     OUT_OF_MEMORY,
@@ -21,6 +21,7 @@ from quorumcache.node.store.results import (
     TXN_COMMITTED,
     TXN_CONFLICT,
     TXN_PREPARED,
+    TXN_RELEASED,
     TXN_TOO_LATE,
 )
 from tests.support.fake_server import Client, Started, item, keys_of, set_line
@@ -134,6 +135,65 @@ def test_a_get_waits_for_the_writes_before_it(client: Client) -> None:
     assert client.read().startswith(b"STORED\r\nVALUE a 0 1 ")
 
 
+# -- snapshot ----------------------------------------------------------------------------------
+
+
+def end_all(client: Client, op: int, outcome: Any) -> None:
+    """All steps of this kind end so."""
+    started, client.coordinator.started[:] = list(client.coordinator.started), []
+    for step in started:
+        assert step.op == op
+        step.end(outcome)
+
+
+def test_a_snapshot_waits_for_what_was_sent_before_and_holds_up_what_comes_behind(
+    client: Client,
+) -> None:
+    server = client.server
+    one, two = keys_of(server, 1, 1)[0], keys_of(server, 2, 1)[0]
+    missing = keys_of(server, 2, 2)[1]
+    client.send(
+        set_line(b"k") + b"cluster txn snapshot 2000 %b %b %b\r\nget k\r\n" % (two, one, missing)
+    )
+    only(client).end(STORED)
+    client.turn()
+    end_all(client, OP_TXN_PREPARE, TXN_PREPARED)
+    reads = list(client.coordinator.started)
+    client.coordinator.started.clear()
+    for read in reads:
+        read.end([item(b"first")] if read.group_id == 1 else [item(b"second"), None])
+    end_all(client, OP_TXN_RESOLVE, TXN_RELEASED)
+    client.turn()
+    expected = b"STORED\r\nVALUE %b 0 6 %d\r\nsecond\r\n" % (two, fingerprint(item(b"second")))
+    expected += b"VALUE %b 0 5 %d\r\nfirst\r\nEND\r\n" % (one, fingerprint(item(b"first")))
+    assert client.read() == expected
+    only(client).end([item(b"x")])
+    client.turn()
+    assert client.read().startswith(b"VALUE k ")
+    assert (server.counters.get_hits, server.counters.get_misses) == (3, 1)
+
+
+def test_a_snapshot_that_fails(client: Client) -> None:
+    client.send(b"cluster txn snapshot 100 a\r\n")
+    only(client).end((TXN_CONFLICT, b"a"))
+    snapshots = client.connection.conversation.context.transactions.snapshots
+    (run,) = snapshots.runs
+    run.tick(run.until_ns)
+    client.turn()
+    assert client.read().startswith(b"SERVER_ERROR not done: no snapshot of the keys within ")
+    client.send(b"cluster txn\r\n")
+    assert client.read() == b"OK\r\n"
+
+
+def test_a_snapshot_while_the_cluster_is_upgraded_or_its_time_is_not_known(client: Client) -> None:
+    client.coordinator.time.is_settled = False
+    client.send(b"cluster txn snapshot 100 a\r\n")
+    assert client.read() == b"SERVER_ERROR not done: %b\r\n" % NO_TIME.encode()
+    client.coordinator.host.may_use_new_ops = False
+    client.send(b"cluster txn snapshot 100 a\r\n")
+    assert client.read() == b"SERVER_ERROR not done: %b\r\n" % NEEDS_UPGRADE.encode()
+
+
 # -- commit ------------------------------------------------------------------------------------
 
 
@@ -150,7 +210,7 @@ def test_what_a_commit_of_one_shard_is_answered(client: Client, outcome: Any, re
     client.send(commit_line(b"check k 5", b"set k 0 0 1\r\nx"))
     started = only(client)
     assert started.op == OP_TXN_COMMIT
-    assert started.args[0] == bytes.fromhex(TXN.decode())
+    assert len(started.args[0]) == 16
     started.end(outcome)
     client.turn()
     assert client.read() == reply

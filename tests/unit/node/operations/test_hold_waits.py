@@ -8,7 +8,7 @@ import pytest
 
 from quorumcache.node.operations import hold_waits
 from quorumcache.node.operations.failure import HELD_WHY, Failure
-from quorumcache.node.operations.hold_waits import PARK_NS, READ_NS, TOO_MANY_WAIT
+from quorumcache.node.operations.hold_waits import BAR_NS, PARK_NS, READ_NS, TOO_MANY_WAIT
 from quorumcache.node.operations.read_levels import ANY_STALENESS_NS
 from quorumcache.node.peers.items import (
     FORWARD_ITEMS,
@@ -33,7 +33,9 @@ from quorumcache.node.store.results import (
     STORED,
     TXN_CONFLICT,
     TXN_PREPARED,
+    TXN_RELEASED,
 )
+from quorumcache.node.store.transactions import ANY
 from tests.support.coordinator_world import DATA, ELSEWHERE, GROUP, HERE, THERE, World
 
 TXN, OTHER = bytes(16), bytes([1] * 16)
@@ -77,7 +79,7 @@ class Leading(World):
     def resolve(self, committed: bool = True, txn: bytes = TXN) -> None:
         heard = self.step(OP_TXN_RESOLVE, txn, DEADLINE_MS, int(committed))
         self.group.commit()
-        assert heard == [OK]
+        assert heard == [OK if committed else TXN_RELEASED]
 
     def submitted(self) -> list[tuple[int, bytes]]:
         return [(command[3], command[4]) for command in self.group.submitted]
@@ -434,6 +436,61 @@ def test_another_node_tries_again_what_apply_has_not_executed(world: Leading) ->
     (waiter,) = world.group.waiters
     waiter.on_result(HELD)
     assert world.take() == (THERE, (FORWARD_REFUSED, 7, HERE, HELD_WHY))
+
+
+# -- snapshots ---------------------------------------------------------------------------------
+
+
+def snapshot(world: Leading, *keys: bytes, txn: bytes = OTHER) -> list[Any]:
+    checks = tuple((key, ANY) for key in keys)
+    heard = world.step(OP_TXN_PREPARE, txn, 9, DEADLINE_MS, checks, ())
+    world.group.commit()
+    return heard
+
+
+def test_a_refused_snapshot_bars_those_who_want_to_write_its_keys(world: Leading) -> None:
+    world.hold(b"k")
+    assert snapshot(world, b"k", b"j") == [(TXN_CONFLICT, b"k")]
+    third = bytes([2] * 16)
+    assert world.prepare(b"other", b"j", txn=third) == [(TXN_CONFLICT, b"j")], "the door is closed"
+    assert world.submitted() == [], "the log has not seen it"
+    world.hold(b"free", checks=(b"j",), txn=third)
+    world.resolve(txn=third)
+    world.resolve()
+    assert world.prepare(b"k", txn=third) == [(TXN_CONFLICT, b"k")], "its turn is not over"
+    assert snapshot(world, b"k", b"j") == [TXN_PREPARED]
+    world.resolve(committed=False, txn=OTHER)
+    world.hold(b"k", b"j", txn=bytes([3] * 16))
+
+
+def test_a_bar_falls_when_its_snapshot_does_not_come_again(world: Leading) -> None:
+    world.hold(b"k")
+    assert snapshot(world, b"k", b"j") == [(TXN_CONFLICT, b"k")]
+    third = bytes([2] * 16)
+    world.pass_ms(BAR_NS // 1_000_000 - 1)
+    assert world.prepare(b"j", txn=third) == [(TXN_CONFLICT, b"j")]
+    world.pass_ms(1)
+    world.hold(b"j", txn=third)
+    # Each refusal sets it anew, also one by those that wait.
+    world.set(b"k")
+    assert snapshot(world, b"k") == [(TXN_CONFLICT, b"k")]
+    world.resolve()
+    world.group.commit()
+    assert world.prepare(b"k") == [(TXN_CONFLICT, b"k")]
+
+
+def test_so_many_keys_are_barred_and_no_more(
+    world: Leading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hold_waits, "BARS_MAX", 2)
+    world.hold(b"k")
+    assert snapshot(world, b"k", b"i", b"j") == [(TXN_CONFLICT, b"k")]
+    third, fourth = bytes([2] * 16), bytes([3] * 16)
+    assert world.prepare(b"i", txn=third) == [(TXN_CONFLICT, b"i")]
+    world.hold(b"j", txn=third)
+    world.pass_ms(BAR_NS // 1_000_000)
+    assert snapshot(world, b"k", b"l") == [(TXN_CONFLICT, b"k")]
+    assert world.prepare(b"l", txn=fourth) == [(TXN_CONFLICT, b"l")], "old ones have made room"
 
 
 # -- bounds, and the end of leading --------------------------------------------------------------

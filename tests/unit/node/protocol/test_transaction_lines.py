@@ -18,6 +18,7 @@ from quorumcache.node.protocol.requests import (
     TransactionBegin,
     TransactionCommit,
     TransactionGet,
+    TransactionSnapshot,
     Version,
 )
 from quorumcache.node.protocol.responses import (
@@ -37,6 +38,8 @@ from quorumcache.node.protocol.transaction_lines import (
     KEYS_LINE,
     LIMIT_LINE,
     LIMIT_MS,
+    SNAPSHOT_KEYS_LINE,
+    SNAPSHOT_LIMIT_LINE,
     USAGE_LINE,
     WRITTEN_TWICE_LINE,
     version_line,
@@ -92,6 +95,18 @@ def feed(data: bytes) -> list[Request]:
         (b"cluster txn  get b a b", TransactionGet((b"b", b"a"))),
         (b"cluster txn get " + b"k" * 251, Immediate(BAD_FORMAT_LINE)),
         (b"cluster txn get " + b"k " * (GET_KEYS_MAX + 1), Immediate(GET_KEYS_LINE)),
+        (b"cluster txn snapshot", Immediate(USAGE_LINE)),
+        (b"cluster txn snapshot 2000", Immediate(USAGE_LINE)),
+        (b"cluster txn snapshot 2000 a", TransactionSnapshot(2000, (b"a",))),
+        (b"cluster txn  snapshot 100 b a b", TransactionSnapshot(100, (b"b", b"a"))),
+        (b"cluster txn snapshot 99 a", Immediate(SNAPSHOT_LIMIT_LINE)),
+        (b"cluster txn snapshot 60001 a", Immediate(SNAPSHOT_LIMIT_LINE)),
+        (b"cluster txn snapshot a b", Immediate(SNAPSHOT_LIMIT_LINE)),
+        (b"cluster txn snapshot 100 " + b"k" * 251, Immediate(BAD_FORMAT_LINE)),
+        (
+            b"cluster txn snapshot 100 " + b"k " * (TXN_KEYS_MAX + 1),
+            Immediate(SNAPSHOT_KEYS_LINE),
+        ),
         (b"cluster txn rollback", Immediate(USAGE_LINE)),
     ],
 )
@@ -105,6 +120,10 @@ def test_a_get_of_the_most_and_longest_keys_arrives_in_pieces() -> None:
     line = b"cluster txn get " + b" ".join(keys)
     assert parser.feed(line[:10_000]) == []
     assert parser.feed(line[10_000:] + b"\r\n") == [TransactionGet(keys)]
+    keys = tuple(b"%03d" % number + b"k" * 247 for number in range(TXN_KEYS_MAX))
+    line = b"cluster txn snapshot 2000 " + b" ".join(keys)
+    assert parser.feed(line[:30_000]) == []
+    assert parser.feed(line[30_000:] + b"\r\n") == [TransactionSnapshot(2000, keys)]
     # Other lines of such a length still end the connection.
     assert Parser().feed(b"cluster txn  get " + b"x" * 3000) == [Quit()]
 

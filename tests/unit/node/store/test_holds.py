@@ -55,6 +55,7 @@ from quorumcache.node.store.results import (
     TXN_COMMITTED,
     TXN_CONFLICT,
     TXN_PREPARED,
+    TXN_RELEASED,
     TXN_TOO_LATE,
 )
 from quorumcache.node.store.snapshot import encode_view
@@ -234,7 +235,7 @@ def test_a_flush_waits_for_holds(delay: int, held: str) -> None:
     assert run(store, (OP_FLUSH, b"", delay)) == [HELD]
     assert b"k" in store.items
     assert store.pending_flush_ms == 0
-    assert run(store, resolve(T1), (OP_FLUSH, b"", 0)) == [OK, OK]
+    assert run(store, resolve(T1), (OP_FLUSH, b"", 0)) == [TXN_RELEASED, OK]
     assert (store.items, store.bytes_used) == ({}, 0)
 
 
@@ -259,7 +260,9 @@ def test_a_delayed_flush_waits_for_holds_and_lets_no_others_begin() -> None:
     assert run(store, resolve(T1, 1), (OP_SET, b"d", DATA, 0), now_ms=due) == [OK, HELD]
     assert item_value(store.items[b"c"]) == b"new"
     # The last of them is released, the flush runs, and what comes behind it stays.
-    assert run(store, resolve(T2), (OP_SET, b"d", DATA, 0), now_ms=due) == [OK, STORED]
+    assert run(store, resolve(T2), (OP_SET, b"d", DATA, 0), now_ms=due) == [
+        *(TXN_RELEASED, STORED),
+    ]
     assert store.items.keys() == {b"d"}
     assert (store.pending_flush_ms, store.expiring) == (0, 0)
     assert store.bytes_used == item_cost(b"d", store.items[b"d"])

@@ -26,6 +26,7 @@ from quorumcache.node.store.item import (
     wire_data,
 )
 from quorumcache.node.store.results import (
+    HELD,
     OK,
     STORED,
     TXN_ABORTED,
@@ -33,6 +34,7 @@ from quorumcache.node.store.results import (
     TXN_CONFLICT,
     TXN_FULL,
     TXN_PREPARED,
+    TXN_RELEASED,
     TXN_TOO_LATE,
 )
 from quorumcache.node.store.store import ShardStore
@@ -43,7 +45,7 @@ from quorumcache.node.store.transaction_effects import (
     txn_prepare,
     txn_resolve,
 )
-from quorumcache.node.store.transactions import ABSENT, PRESENT
+from quorumcache.node.store.transactions import ABSENT, ANY, PRESENT
 
 NOW, DEADLINE = 1000, 5000
 T1, T2, T3 = b"1" * 16, b"2" * 16, b"3" * 16
@@ -131,12 +133,34 @@ def test_a_participant_prepares_and_writes_when_it_is_committed() -> None:
     assert not shard.store.holds
 
 
+def test_a_snapshot_holds_whatever_is_there() -> None:
+    shard = Shard(b"a", b"w")
+    shard.set(b"ends", b"soon", exptime=1)
+    shard.now_ms += 1000
+    seen = tuple((key, ANY) for key in (b"a", b"gone", b"ends"))
+    assert shard.prepare(T1, seen) == TXN_PREPARED
+    assert shard.store.transactions.keys_of(T1) == (b"a", b"gone", b"ends")
+    assert b"ends" not in shard.store.items, "it can be read at once that it is not there"
+    assert shard.prepare(T2, seen) == TXN_PREPARED, "shared"
+    for key in (b"a", b"gone", b"ends"):
+        assert shard.set(key, b"later") == HELD
+        assert shard.prepare(T3, (), (write(key),)) == (TXN_CONFLICT, key)
+        assert shard.commit(key.ljust(16), (), (write(key),)) == (TXN_CONFLICT, key)
+    assert shard.resolve(T1, 0) == TXN_RELEASED
+    assert shard.resolve(T1, 0) == OK, "it was not held any more"
+    assert shard.prepare(T1, seen) == TXN_TOO_LATE
+    assert shard.resolve(T2, 0) == TXN_RELEASED
+    assert shard.set(b"a", b"later") == STORED
+    assert shard.prepare(T3, (), (write(b"w"),)) == TXN_PREPARED
+    assert shard.prepare(b"4" * 16, ((b"w", ANY),)) == (TXN_CONFLICT, b"w")
+
+
 def test_nothing_is_written_when_it_is_aborted() -> None:
     shard = Shard(b"a")
     used = shard.store.bytes_used
     assert shard.prepare(T1, (shard.check(b"a"),), (write(b"a"), write(b"b"))) == TXN_PREPARED
     assert shard.store.bytes_used > used
-    assert shard.resolve(T1, 0) == OK
+    assert shard.resolve(T1, 0) == TXN_RELEASED
     assert (shard.value(b"a"), shard.value(b"b")) == (b"first", None)
     assert shard.store.bytes_used == used
     assert not shard.store.holds
@@ -183,8 +207,8 @@ def test_who_finds_a_key_held_is_refused(step: str) -> None:
     assert run(b"4" * 15, ((b"c", ABSENT),)) == (TXN_CONFLICT, b"c")
     assert run(b"5" * 15, (), (write(b"b"),)) == (TXN_CONFLICT, b"b")
     assert [shard.value(key) for key in (b"a", b"b", b"c")] == [b"first", b"first", None]
-    assert shard.resolve(T1, 0) == OK
-    assert shard.resolve(b"x" * 16, 0) == OK
+    assert shard.resolve(T1, 0) == TXN_RELEASED
+    assert shard.resolve(b"x" * 16, 0) == (TXN_RELEASED if step == "prepare" else OK)
     assert run(T2, (a,), (write(b"a"), write(b"c"))) == done
 
 

@@ -35,7 +35,7 @@ from quorumcache.node.store.transactions import TXN_BYTES_MAX, TXN_KEYS_MAX
 
 TXN = bytes(16)
 DATA = b" 0 1\r\nx\r\n"
-CHECKS: tuple[Any, ...] = ((b"a", 5), (b"b", 0), (b"c", -1))
+CHECKS: tuple[Any, ...] = ((b"a", 5), (b"b", 0), (b"c", -1), (b"e", -2))
 WRITES: tuple[Any, ...] = ((b"a", OP_SET, DATA, 0), (b"d", OP_DELETE))
 
 
@@ -85,7 +85,7 @@ BAD = [
     prepare(checks=(("a", 5),)),
     prepare(checks=((b"", 5),)),
     prepare(checks=((b"k" * 251, 5),)),
-    prepare(checks=((b"a", -2),)),
+    prepare(checks=((b"a", -3),)),
     prepare(checks=((b"a", 1 << 64),)),
     prepare(checks=((b"a", True),)),
     prepare(checks=((b"a", b"5"),)),
@@ -124,7 +124,7 @@ BAD = [
     commit(tuple(range(1, TXN_KEYS_MAX + 2))),
     commit(deadline_ms=-1),
     commit(checks=(), writes=()),
-    commit(checks=((b"a", -2),)),
+    commit(checks=((b"a", -3),)),
     envelope(OP_TXN_ABORT, TXN[:5], 1),
     envelope(OP_TXN_ABORT, TXN, -1),
     envelope(OP_TXN_RESOLVE, TXN, 5, 2),
@@ -159,7 +159,7 @@ def test_every_step_is_looked_at() -> None:
 
 _VALUES: st.SearchStrategy[Any] = st.recursive(
     st.one_of(
-        st.integers(-2, 3),
+        st.integers(-3, 3),
         st.sampled_from([b"", b"a", b"b", DATA, 1 << 64, -(1 << 63), True, None, "x", TXN]),
     ),
     lambda inner: st.lists(inner, max_size=4).map(tuple),
