@@ -79,8 +79,8 @@ power-cut: $(READY) ## Cut the power of a real file system under a real node, as
 fuzz: $(READY) ## Fuzz one reader, guided by coverage (TARGET=parser SECONDS=60; extra fuzz)
 	$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(SECONDS)
 
-chaos: $(COMPILED) ## A real cluster under kill, pause, partition, loss, full disk; needs root (SECONDS=60 SEED=7 ELASTIC=1)
-	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(ELASTIC),--elastic)
+chaos: $(COMPILED) ## A real cluster under kill, pause, partition, loss, full disk; needs root (SECONDS=60 SEED=7 ELASTIC=1 BANK=1)
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(if $(ELASTIC),--elastic) $(if $(BANK),--bank)
 
 mutants: $(READY) ## Put bugs in on purpose, and see which test finds each (MUTANTS=names)
 	$(BIN)/python -m tests.mutants --every $(MUTANTS)

@@ -34,7 +34,7 @@ ROOMS = {
         "command_prefixes connection context conversation events failures fenced_gets handlers"
         " key_dump lanes large_handlers lock_handlers meta_args meta_handlers meta_requests"
         " meta_writes order plain_meta_gets prefixes quick_gets replies retrievals touches uploads"
-        " value_streams watch write_room writes"
+        " transaction_handlers value_streams watch write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",

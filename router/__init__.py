@@ -4,11 +4,11 @@ Read in this order: errors.py, levels.py, arguments.py and config.py (what calle
 codec.py (bytes), retry.py, error_lines.py, requests.py, transaction_requests.py, identities.py and
 transaction_draft.py (what they mean), routing.py (decisions), connection.py, pool.py, wait_pool.py
 and forks.py (sockets), sessions.py (exactly once), attempts.py, discovery.py and map_keeper.py (the
-map), dispatcher.py and batches.py (a request's life), fencing.py, leases.py, lock_requests.py,
-lock_keeper.py, locks.py, lock_kinds.py, barrier.py, election.py and lock_calls.py (locks),
-transactions.py, overview.py, admin.py, cluster_calls.py and client.py (the verbs), and streams.py,
-report.py, the commands in commands/ and cli.py (the command line). Each imports only what stands
-before it.
+map), dispatcher.py and batches.py (a request's life), fencing.py, leases.py, wait_turns.py,
+lock_requests.py, lock_keeper.py, locks.py, lock_kinds.py, barrier.py, election.py and lock_calls.py
+(locks), transactions.py, transaction_calls.py, overview.py, admin.py, cluster_calls.py and
+client.py (the verbs), and streams.py, report.py, the commands in commands/ and cli.py (the command
+line). Each imports only what stands before it.
 """
 
 from quorumcache.router.barrier import Barrier

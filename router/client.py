@@ -28,7 +28,7 @@ from quorumcache.router.errors import InvalidArgument, PartialFailure, RouterErr
 from quorumcache.router.fencing import FencingToken, fenced, fenced_level
 from quorumcache.router.levels import ReadLevel
 from quorumcache.router.lock_calls import LockCalls
-from quorumcache.router.transactions import TransactionCalls
+from quorumcache.router.transaction_calls import TransactionCalls
 
 K = TypeVar("K", str, bytes)
 

@@ -22,6 +22,7 @@ from quorumcache.router.errors import InvalidArgument, InvalidKey, RouterError
 from quorumcache.router.forks import watch
 from quorumcache.router.lock_requests import release
 from quorumcache.router.requests import Request
+from quorumcache.router.wait_turns import WaitTurns
 
 T = TypeVar("T")
 
@@ -49,6 +50,9 @@ class LockKeeper:
         self.engine = engine
         self.held: dict[Held, None] = {}
         """What the store holds for this client now, oldest first."""
+        self.turns = WaitTurns()
+        self.is_closing = False
+        """Nothing is taken any more, also not by a request that was sent before."""
         self._random = random
         self._requests: dict[asyncio.Task[Any], None] = {}
         self._farewells: dict[asyncio.Task[Any], None] = {}
@@ -78,7 +82,8 @@ class LockKeeper:
             _begin(self._give_back(name, owner, token, after), self._farewells)
 
     async def close(self) -> None:
-        """Give back what is held, within a short time."""
+        """Give back what is held, and what is being asked for, within a short time."""
+        self.is_closing = True
         for held in list(self.held):
             held.let_go()
         if self._farewells:
@@ -91,6 +96,7 @@ class LockKeeper:
         for held in self.held:
             held.disown()
         self.held = {}
+        self.turns = WaitTurns()
         self._requests, self._farewells = {}, {}
         # From here on the parent's would draw the same owner words.
         self._random = Random(os.getpid() << 64 | self._random.getrandbits(64))

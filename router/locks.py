@@ -39,7 +39,9 @@ from quorumcache.router.lock_requests import (
     release,
     renew,
 )
+from quorumcache.router.requests import Request
 from quorumcache.router.wait_pool import WAIT_PIECE_MS
+from quorumcache.router.wait_turns import pause_s
 
 TTL_MS: Final = 10_000
 """For how long a lock lasts unless its holder renews it, when nothing else is said."""
@@ -48,6 +50,10 @@ TTL_MS_MIN: Final = 100
 
 PAUSE_PARTS: Final = 30
 """A renewal that failed is repeated after one of so many parts of the lock's time."""
+
+LOOK_MS: Final = SHORT_WAIT_MS + 1
+"""The wait of one who only asks how it stands. So it has a connection to itself as well, and what
+the client has to release is not behind it."""
 
 LATE_MAX: Final = 3
 """So often may the answer to an acquire take nearly the lock's time, before it is given up."""
@@ -149,14 +155,28 @@ class _Asking:
     def __init__(self, keeper: LockKeeper, name: bytes, owner: bytes) -> None:
         self.is_known = False
         """Whether the store may know of it."""
+        self.request: asyncio.Task[AcquireReply] | None = None
+        """The last one that was sent."""
         self._keeper = keeper
         self._name = name
         self._owner = owner
         keeper.held[self] = None
 
+    async def answer(self, request: Request[AcquireReply], deadline: float) -> AcquireReply:
+        """Ask the store. The request goes on if this call is cancelled."""
+        self._check_open()
+        self.request = self._keeper.send(request, self._name, deadline)
+        reply = await asyncio.shield(self.request)
+        self._check_open()
+        return reply
+
+    def _check_open(self) -> None:
+        if self._keeper.is_closing:
+            raise ClientClosed("the client is closed")
+
     def let_go(self) -> None:
-        """The client is being closed."""
-        self.give_back()
+        """The client is being closed. What a request under way takes is given back as well."""
+        self.give_back(self.request)
 
     def disown(self) -> None:
         """The parent process goes on with it."""
@@ -283,7 +303,7 @@ class Lock:
             raise LockNotHeld(f"{what} had ended before it was released")
 
     async def _take(self, wait_ms: int | None, timeout_ms: int | None) -> Holding:
-        asked: asyncio.Task[AcquireReply] | None = None
+        turns, has_turn = self._keeper.turns, False
         owner = self._keeper.owner_word(self._label)
         asking = _Asking(self._keeper, self.name, owner)
         try:
@@ -295,8 +315,7 @@ class Lock:
                 sent_at = loop.time()
                 deadline = self._keeper.engine.deadline(timeout_ms) + wait_now_ms / 1000
                 request = acquire(self.name, owner, self._ttl_ms, wait_now_ms, self._mode)
-                asked = self._keeper.send(request, self.name, deadline)
-                reply = await asyncio.shield(asked)
+                reply = await asking.answer(request, deadline)
                 now = loop.time()
                 lease = Lease(sent_at, self._ttl_ms)
                 if reply.token and now < lease.ends_at:
@@ -311,16 +330,22 @@ class Lock:
                     # A node that does not keep its answer back is not asked without a pause.
                     early_s = (wait_now_ms / 2) / 1000 - (now - sent_at)
                     await asyncio.sleep(max(0.0, early_s))
-                wait_now_ms = piece_ms(self._ttl_ms, (until - now) * 1000, WAIT_PIECE_MS)
+                    pause = pause_s(reply.place, self._ttl_ms, until - now)
+                    had_turn, has_turn = has_turn, False
+                    has_turn = await turns.take(reply.place, pause, has_turn=had_turn)
+                left_ms = (until - loop.time()) * 1000 if has_turn else LOOK_MS
+                wait_now_ms = piece_ms(self._ttl_ms, left_ms, WAIT_PIECE_MS)
         except RouterError as error:
             if asking.is_known or not error.outcome_known:
                 asking.give_back()
             raise
         except BaseException:
-            asking.give_back(after=asked)
+            asking.give_back(after=asking.request)
             raise
         finally:
             asking.end()
+            if has_turn:
+                turns.leave()
 
     def _too_late(self, reply: AcquireReply, wait_ms: int | None) -> str:
         what = f"{self._WHAT} {_text(self.name)}"

@@ -14,16 +14,13 @@ behind, and no two transactions wait for each other here.
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from quorumcache.router.arguments import (
-    callable_of,
     keys_of,
-    shown,
     timeout_of,
     truth_of,
     unsigned_of,
@@ -62,6 +59,9 @@ K = TypeVar("K", str, bytes)
 
 LIMIT_MS: Final = 5_000
 """How long a transaction may take from its first call to its commit, unless it says otherwise."""
+
+QUICK_S: Final = 0.1
+"""After more time the answer to a begin tells the cluster's time too badly for others."""
 
 _NEW, _OPEN, _ENDED = range(3)
 
@@ -294,9 +294,11 @@ class Transaction:
                 self._begin = loop.create_task(self._ask(shard))
 
     async def _ask(self, shard: int) -> Begun:
+        now = asyncio.get_running_loop().time
+        asked_at = now()
         begun = await self._call(begin(self._limit_ms), shard, self._call_until())
-        now = asyncio.get_running_loop().time()
-        self._engine.identities.learn(begun, self._limit_ms, now)
+        if now() - asked_at < QUICK_S:
+            self._engine.identities.learn(begun, self._limit_ms, now())
         return begun
 
     def _start_for(self, key: bytes) -> None:
@@ -339,6 +341,17 @@ class Transaction:
         table = await engine.start(until)
         shard = table.shard_of(self._draft.first_key)
         self._start(shard)
+        try:
+            await self._send(block, shard, until)
+        except TransactionTooLong:
+            engine.identities.forget()
+            if self._begun is None:
+                raise
+            # Nothing was done. It may be later than was believed here: once more, as a node says.
+            self._begun, self._begin = None, asyncio.create_task(self._ask(shard))
+            await self._send(block, shard, until)
+
+    async def _send(self, block: bytes, shard: int, until: float) -> None:
         begun = self._begun
         if begun is None:
             assert self._begin is not None
@@ -347,10 +360,7 @@ class Transaction:
             raise self._too_long()
         request = commit(begun, block)
         try:
-            await engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
-        except TransactionTooLong:
-            engine.identities.forget()  # It may be later in the cluster than it is believed here.
-            raise
+            await self._engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
         except OutcomeUnknown as error:
             if self._draft.writes:
                 raise
@@ -370,78 +380,3 @@ class Transaction:
 
 _current: ContextVar[Transaction | None] = ContextVar("quorumcache_transaction", default=None)
 """The transaction that this task is in."""
-
-
-class TransactionCalls:
-    """The calls of a client that begin a transaction."""
-
-    _engine: Dispatcher
-
-    def transaction(
-        self, *, limit_ms: int = LIMIT_MS, timeout_ms: int | None = None
-    ) -> Transaction:
-        """`async with client.transaction() as tx`: all that is done with `tx` happens at the end of
-        the block, or nothing does. An exception gives it up.
-
-        Raises `Conflict` at the end if somebody else changed what was read. `limit_ms` (100 to
-        60,000): the time from its first call to its commit. `timeout_ms` bounds each call.
-        """
-        return Transaction(self._engine, limit_ms, timeout_ms)
-
-    async def transact(
-        self,
-        fn: Callable[[Transaction], Awaitable[T]],
-        *,
-        limit_ms: int = LIMIT_MS,
-        timeout_ms: int | None = None,
-    ) -> T:
-        """Run `await fn(tx)` as one transaction; returns its result.
-
-        After a `Conflict` it is run again, after a random pause, until the deadline of the call:
-        then `DeadlineExceeded`. So `fn` must do nothing that may not be repeated. An exception of
-        `fn` gives the transaction up and is passed on, unless what `fn` had read was of different
-        moments: then it is run again, too.
-        """
-        callable_of("fn", fn)
-        engine = self._engine
-        until = engine.deadline(timeout_ms)
-        attempts = engine.attempts()
-        conflict: Conflict | None = None
-        now = asyncio.get_running_loop().time
-        while True:
-            began_at = now()
-            transaction = Transaction(engine, limit_ms, None, until)
-            try:
-                return await _attempt(transaction, fn)
-            except DeadlineExceeded as error:
-                if conflict is None:
-                    raise
-                raise DeadlineExceeded(f"{error}; and before: {conflict}") from conflict
-            except Conflict as error:
-                conflict = error
-                # Whoever met here meets again if both wait equally long: the pause is drawn.
-                # One that cannot end in time is not begun: its outcome would be unknown.
-                await attempts.pause(error, False, until - 2 * (now() - began_at))
-
-
-async def _attempt(transaction: Transaction, fn: Callable[[Transaction], Awaitable[T]]) -> T:
-    """Run `fn` in the transaction, and commit it."""
-    transaction.open()
-    try:
-        started = fn(transaction)
-        if not inspect.isawaitable(started):
-            raise InvalidArgument(f"fn must be an async function: it returned {shown(started)}")
-        result = await started
-    except (Conflict, DeadlineExceeded, TransactionTooLong):
-        await transaction.abandon()
-        raise
-    except Exception:
-        await transaction.abandon()
-        if not await transaction.is_snapshot():
-            raise Conflict(None) from None
-        raise
-    except BaseException:
-        await transaction.abandon()
-        raise
-    await transaction.commit()
-    return result

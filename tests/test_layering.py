@@ -81,6 +81,7 @@ PURE = (
     "router/errors.py",
     "router/fencing.py",
     "router/leases.py",
+    "router/identities.py",
     "router/levels.py",
     "router/lock_requests.py",
     "router/requests.py",

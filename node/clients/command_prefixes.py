@@ -22,7 +22,7 @@ WriteHandlers = Mapping[type, Callable[[Conversation, Any, WriteId | None], None
 ONCE_TWICE_LINE: Final = once_error(b"only one may go before a command")
 ONCE_KIND_LINE: Final = once_error(
     b"it may go before set, add, replace, append, prepend, cas, delete, incr, decr, touch,"
-    b" mg, ms, md or ma only"
+    b" mg, ms, md, ma and cluster lock acquire, renew or release only"
 )
 FENCE_TWICE_LINE: Final = fence_error(b"only one may go before a command")
 FENCE_KIND_LINE: Final = fence_error(

@@ -153,8 +153,11 @@ class WaitingClient:
 
     def start(self) -> None:
         """Ask for the lock."""
-        self._conversation.waiting = self._leave
+        conversation = self._conversation
+        conversation.waiting = self._leave
         self._acquire.start()
+        if conversation.close_reason == "normal":
+            conversation.end_waiting(True)  # Its client has closed its side before this began.
 
     def _leave(self, is_gone: bool) -> None:
         self._acquire.leave(is_gone=is_gone)

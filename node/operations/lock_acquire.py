@@ -28,7 +28,7 @@ from quorumcache.node.operations.lock_waits import PARK_MS
 from quorumcache.node.operations.numbering import WriteId
 from quorumcache.node.operations.operation import ReadOutcome, WriteOutcome
 from quorumcache.node.store.commands import OP_LOCK_ACQUIRE, OP_LOCK_RELEASE
-from quorumcache.node.store.locks import LEAVES_QUEUE
+from quorumcache.node.store.locks import LEAVES_QUEUE, QUEUE_LEASE_MS
 from quorumcache.node.store.results import LOCK_BUSY, LOCK_QUEUED, LOCKED
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ comes to nothing does no harm."""
 FRESH_NS: Final = 1_000_000_000
 """Before the last answer the place is renewed if its lease is older than this, so that the client
 has time to ask again."""
+
+LEASE_NS: Final = QUEUE_LEASE_MS * 1_000_000
+"""A place that is not there any more, and is younger than that, was given up by its owner."""
 
 TOO_MANY_WAIT: Final = "too many clients wait for locks of the leader's node; retry later"
 
@@ -182,17 +185,17 @@ class WaitingAcquire:
             self._ended((LOCKED, number))
         elif code == WAITS:
             self._place = number
-            age_ns = self._coordinator.clock.monotonic_ns() - self._asked_ns
-            if age_ns >= (RENEW_NS if self._left_ns() > 0 else FRESH_NS):
+            if self._age_ns() >= (RENEW_NS if self._left_ns() > 0 else FRESH_NS):
                 self._acquire(None)
             elif self._left_ns() > 0:
                 self._ask()
             else:
                 self._ended((LOCK_QUEUED, number))
-        elif code == GONE and self._identity is None:
+        elif code == GONE and self._identity is None and self._age_ns() >= LEASE_NS:
             self._acquire(None)  # Its lease has ended, as after a long time without a leader.
         elif code == GONE:
-            # Or it is a late repetition, and its client has had the lock meanwhile.
+            # The owner has given up its place elsewhere. Or this is a late repetition, and its
+            # client has had the lock meanwhile.
             self._ended(LOCK_BUSY)
         else:
             self._give_up()
@@ -206,6 +209,10 @@ class WaitingAcquire:
 
     def _left_ns(self) -> int:
         return self._ends_ns - self._coordinator.clock.monotonic_ns()
+
+    def _age_ns(self) -> int:
+        """How long ago the place was given or renewed, at most."""
+        return self._coordinator.clock.monotonic_ns() - self._asked_ns
 
     def _ended(self, outcome: WriteOutcome) -> None:
         if self._is_over:

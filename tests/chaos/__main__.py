@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 nodes=options.nodes,
                 kinds=kinds,
                 elastic=options.elastic,
+                bank=options.bank,
                 directory="",
             )
         )
@@ -72,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         directory=str(directory),
         broken=options.broken,
         elastic=options.elastic,
+        bank=options.bank,
         every_key=options.verbose,
     )
     print(f"{run.command()}: {_count(schedule)}", flush=True)
@@ -124,6 +126,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--elastic",
         action="store_true",
         help=f"nodes join, leave and are lost meanwhile: --nodes founders and {SPARES} more",
+    )
+    parser.add_argument(
+        "--bank",
+        action="store_true",
+        help="transactions over 64 shards between 100 accounts, and locks, meanwhile",
     )
     parser.add_argument("--show", action="store_true", help="print the schedule, run nothing")
     parser.add_argument("--keep", action="store_true", help="keep logs and history of a good run")

@@ -16,9 +16,11 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.chaos.bank import Bank
 from tests.chaos.clients import (
     LOST,
     Program,
@@ -53,6 +55,7 @@ class LoadConfig:
     text_clients: int = 6
     programs: int = 2
     final_seconds: float = 60.0
+    bank: bool = False
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))
@@ -72,7 +75,9 @@ async def main(config: LoadConfig) -> int:
             clients.append(Reader(session, f"r{number}", [address], Random(random.random())))
         for number in range(config.programs):
             clients.append(Program(session, f"p{number}", addresses, Random(random.random())))
-        tasks = [asyncio.create_task(client.run()) for client in clients]
+        bank = Bank(session, addresses, random) if config.bank else None
+        tellers = bank.clients if bank is not None else []
+        tasks = [asyncio.create_task(client.run()) for client in (*clients, *tellers)]
         said = asyncio.create_task(_say_how_it_goes(session))
         asked = asyncio.create_task(stdin.readline())
         done, _ = await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -88,7 +93,13 @@ async def main(config: LoadConfig) -> int:
         last_asked = [(host, port) for host, port in json.loads(last)]
         problem = await _finally(session, last_asked, config.final_seconds)
         said.cancel()
-        _say(session, done=True, unexpected=session.unexpected, problem=problem)
+        told: dict[str, int] = {}
+        if bank is not None:
+            deadline = time.monotonic() + config.final_seconds
+            problem = problem or await bank.read_all(last_asked, deadline)
+            problem = problem or bank.judge(Path(config.history).with_name("transactions.txt"))
+            told = bank.totals()
+        _say(session, done=True, unexpected=session.unexpected, problem=problem, bank=told)
     return 0
 
 

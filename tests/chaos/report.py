@@ -52,6 +52,8 @@ class Report:
     check_seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
     """Everything wrong that is not in the verdicts: lines for the reader."""
+    bank: dict[str, int] = field(default_factory=dict)
+    """What the clients with transactions and locks have done."""
     replay: str = ""
     """The command that runs the same schedule."""
 
@@ -73,6 +75,9 @@ class Report:
             "",
             *self._verdict_lines(every_key),
         ]
+        if self.bank:
+            done_at_bank = ", ".join(f"{word} {count}" for word, count in self.bank.items())
+            lines.append(f"the bank: {done_at_bank}")
         lines += [f"FAULT: {problem}" for problem in self.problems]
         if not self.is_good:
             lines += ["", "The same schedule again:", f"    {self.replay}"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from quorumcache.bench.processes import repository_environment, start
-from tests.chaos import ballast
+from tests.chaos import ballast, bank
 from tests.chaos.changes import CHANGES, SPARES, draw_changes
 from tests.chaos.clients import TIME_ORIGIN_NS
 from tests.chaos.cluster import ChaosCluster, ClusterError
@@ -62,6 +62,8 @@ class Options:
     broken: str = ""
     elastic: bool = False
     """Nodes join, leave and are lost, beside the faults."""
+    bank: bool = False
+    """Transactions over many shards, and locks, beside the other clients."""
     every_key: bool = False
 
     def as_json(self) -> str:
@@ -72,6 +74,7 @@ class Options:
         words = f"python -m tests.chaos --seed {self.seed} --seconds {self.seconds:g}"
         words += f" --nodes {self.nodes} --faults {','.join(self.kinds)}"
         words += " --elastic" if self.elastic else ""
+        words += " --bank" if self.bank else ""
         return words + (f" --broken {self.broken}" if self.broken else "")
 
 
@@ -82,12 +85,13 @@ class Run:
         self.options = options
         self.directory = Path(options.directory)
         self.schedule = schedule_of(options)
+        self.shards = bank.SHARDS if options.bank else SHARDS
         spares = SPARES if options.elastic else 0
         self.network = Network(chr(ord("a") + number) for number in range(options.nodes + spares))
         self.cluster = ChaosCluster(
             self.directory,
             self.network,
-            shards=SHARDS,
+            shards=self.shards,
             broken=options.broken,
             spares=spares,
             settings=self._elastic_settings() if options.elastic else "",
@@ -160,11 +164,14 @@ class Run:
         self.began_ns = time.monotonic_ns()
         config = LoadConfig(
             addresses=self.cluster.addresses,
-            shards=SHARDS,
+            shards=self.shards,
             seed=self.options.seed,
             history=str(self.directory / "history.jsonl"),
             began_ns=self.began_ns,
+            bank=self.options.bank,
         )
+        if self.options.bank:
+            config.text_clients, config.programs = 2, 1
         module = ["-m", "tests.chaos.load", config.as_json()]
         with (self.directory / "load.log").open("ab") as log:
             self._load = start(
@@ -261,11 +268,11 @@ class Run:
         assert self.changes is not None
         members = self.cluster.members
         told = {n.name: self.changes.told.get(self.cluster.address_of(n)) for n in members}
-        left = unfinished(told, SHARDS)
+        left = unfinished(told, self.shards)
         if left:
             return left
         found = {node.name: self.cluster.replicas(node) for node in members}
-        return misplaced(found, SHARDS, int(self.changes.view["settings"]["replication"]))
+        return misplaced(found, self.shards, int(self.changes.view["settings"]["replication"]))
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -328,13 +335,14 @@ class Run:
             seed=self.options.seed,
             seconds=self.options.seconds,
             nodes=self.options.nodes,
-            shards=SHARDS,
+            shards=self.shards,
             history=history,
             verdicts=verdicts,
             outcomes=self.outcomes,
             leaders_elected=self.cluster.leaders_elected() - self._elected_before,
             check_seconds=time.monotonic() - began,
             problems=problems,
+            bank=self._heard.get("bank", {}),
             replay=self.options.command(),
         )
 

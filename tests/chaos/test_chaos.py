@@ -95,6 +95,19 @@ def test_a_cluster_that_changes_meanwhile_loses_nothing(tmp_path: Path) -> None:
     assert left_of(tmp_path) == []
 
 
+@needs_namespaces
+def test_the_money_of_a_bank_stays_over_kills_and_partitions(tmp_path: Path) -> None:
+    """100 accounts on 64 shards: every look at all of them shows the same sum."""
+    words = ("--bank", "--seed", "4", "--seconds", "12", "--faults", "kill,partition")
+    done = chaos(tmp_path, *words)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for word in ("snapshots_of_the_bank", "transfer_done", "section_done", "tally_done"):
+        assert re.search(rf"^the bank: .*\b{word} [1-9]", done.stdout, re.MULTILINE), word
+    assert " 0 not, 0 undecided" in done.stdout
+    assert left_of(tmp_path) == []
+
+
 def test_a_history_with_a_stale_read_is_found(tmp_path: Path) -> None:
     """What `--broken lease` gives by chance, here for certain: a value that had been replaced."""
     path = tmp_path / "history.jsonl"

@@ -30,6 +30,11 @@ from quorumcache.node.store.commands import (
     OP_SET,
     OP_TICK,
     OP_TOUCH,
+    OP_TXN_ABORT,
+    OP_TXN_COMMIT,
+    OP_TXN_FORGET,
+    OP_TXN_PREPARE,
+    OP_TXN_RESOLVE,
 )
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.store.sessions import (
@@ -41,6 +46,15 @@ from quorumcache.node.store.sessions import (
     SESSIONS_MAX,
 )
 from quorumcache.node.store.store import ShardStore
+from quorumcache.node.store.transactions import (
+    ABORTS_MAX,
+    ABSENT,
+    PREPARED_BYTES_MAX,
+    PREPARED_MAX,
+    PRESENT,
+    PURGED_MAX,
+    RECORDS_MAX,
+)
 from tests.support.scripted_log import Hears, HostWorld
 
 GROUP = 5
@@ -50,7 +64,31 @@ UNIX = START_MS // 1000
 keys = st.sampled_from([b"a", b"b"])
 values = st.sampled_from([b"7", b"x" * 30, b"y" * 100, b"5 0"])
 exptimes = st.sampled_from([0, 0, 1, 60, -1, UNIX + 2, UNIX + 4000, UNIX - 5])
+txns = st.sampled_from([b"1" * 16, b"2" * 16, b"3" * 16])
+deadlines = st.sampled_from([900, 2000, 9000])
+checks = st.lists(st.tuples(keys, st.sampled_from([ABSENT, PRESENT, 5])), max_size=2).map(tuple)
+writes = st.lists(
+    st.one_of(
+        st.tuples(keys, st.just(OP_SET), values.map(lambda value: wire_data(0, value)), exptimes),
+        st.tuples(keys, st.just(OP_DELETE)),
+    ),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda write: write[0],
+).map(tuple)
+no_key = st.just(b"")
+steps = st.one_of(
+    st.tuples(st.just(OP_TXN_PREPARE), no_key, txns, st.just(7), deadlines, checks, writes),
+    st.tuples(
+        *(st.just(OP_TXN_COMMIT), no_key, txns, deadlines, st.sampled_from([(), (8,)])),
+        *(checks, writes),
+    ),
+    st.tuples(st.just(OP_TXN_ABORT), no_key, txns, deadlines),
+    st.tuples(st.just(OP_TXN_RESOLVE), no_key, txns, deadlines, st.sampled_from([0, 1])),
+    st.tuples(st.just(OP_TXN_FORGET), no_key, txns),
+)
 commands = st.one_of(
+    steps,
     st.tuples(
         st.sampled_from([OP_SET, OP_SET, OP_ADD, OP_REPLACE]),
         keys,
@@ -126,6 +164,7 @@ def test_any_two_nodes_make_the_same_of_a_log(
             data = b"".join(replayed.encode_view(replayed.view()))
             replayed = ShardStore()
             replayed.restore(data)
+    assert replayed.bytes_used == leader_store.bytes_used
     digests = {store.digest() for store in (leader_store, replayed)}
     digests |= {replica.group.machine.digest() for replica in replicas}
     assert len(digests) == 1
@@ -166,3 +205,32 @@ def test_what_a_fixed_log_leaves() -> None:
     apply(7, (0, 0, 0, OP_FLUSH, b"", 3), (0, 0, 0, OP_SESSION_EXPIRE, b"", (9, 10), 5))
     assert BATCH_VERSION == 2
     assert store.digest().hex()[:16] == "61fc9de4efebf7e8"
+
+
+def test_what_a_fixed_log_of_transactions_leaves() -> None:
+    """Likewise: the rules and bounds of transactions."""
+    bounds = (PREPARED_MAX, PREPARED_BYTES_MAX, RECORDS_MAX, ABORTS_MAX, PURGED_MAX)
+    assert bounds == (4096, 64 << 20, 65_536, 69_632, 64)
+    store = ShardStore()
+
+    def apply(now_ms: int, *batch: tuple[Any, ...]) -> None:
+        store.apply(now_ms, now_ms, [(0, 0, 0, *command) for command in batch], START_MS + now_ms)
+
+    data = wire_data(0, b"value")
+    for number in range(200):
+        txn, key = b"%016d" % number, b"k%d" % (number % 40)
+        deadline_ms = 500 + number * 7 % 300
+        step = (txn, 3, deadline_ms, ((b"k%d" % (number % 7), ABSENT),), ((key, OP_SET, data, 60),))
+        apply(
+            number,
+            (OP_TXN_PREPARE, b"", *step),
+            (OP_TXN_COMMIT, b"", txn[::-1], deadline_ms, (4, 5), (), ((key, OP_DELETE),)),
+            (OP_TXN_ABORT, b"", b"%08d" % (number // 2) * 2, deadline_ms),
+            (OP_SET, key, data, 0),
+        )
+        if number % 3:
+            apply(number, (OP_TXN_RESOLVE, b"", txn, deadline_ms, number % 2))
+            apply(number, (OP_TXN_FORGET, b"", txn[::-1]))
+    apply(600, (OP_TXN_FORGET, b"", b"9" * 16))
+    assert BATCH_VERSION == 2
+    assert store.digest().hex()[:16] == "53914fddd2018a5a"

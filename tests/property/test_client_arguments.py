@@ -32,6 +32,7 @@ from quorumcache.router import (
     Local,
     PartialFailure,
     RouterError,
+    Transaction,
 )
 from quorumcache.router.config import node_address
 from quorumcache.router.errors import InvalidArgument, InvalidRequest
@@ -96,6 +97,8 @@ BAD: dict[str, list[Any]] = {
     "measures_lag": [None, 0, 1, "yes", [], 0.5],
     "words": BAD_WORDS,
     "secret_of": ["secret", b"secret", None, 1, []],
+    "fn": ["nothing", b"nothing", None, 1, []],
+    "limit_ms": [*NOT_WHOLE, 99, 60_001, -(10**5000), 10**5000],
     **{
         name: [*(bad for bad in NOT_WHOLE), low - 1, high + 1, -(10**5000), 10**5000]
         for name, (low, high) in NUMBERS.items()
@@ -103,6 +106,11 @@ BAD: dict[str, list[Any]] = {
 }
 # What None says for these is documented: the configured one.
 BAD["timeout_ms"] = [bad for bad in BAD["timeout_ms"] if bad is not None]
+
+
+async def nothing(tx: Transaction) -> None:
+    """A transaction that reads and writes nothing."""
+
 
 GOOD: dict[str, Any] = {
     "key": "k",
@@ -121,6 +129,8 @@ GOOD: dict[str, Any] = {
     "once": False,
     "measures_lag": True,
     "words": ["drain", "n1"],
+    "fn": nothing,
+    "limit_ms": 1_000,
     "secret_of": lambda path: Secret("a secret of sixteen"),
 }
 

@@ -503,3 +503,8 @@ def test_three_shards() -> None:
     other = Plan(((0, Part(checks=(X,))), (2, Part(writes=((b"z", b"z2"),)))), record=2)
     items = (*ITEMS, (2, b"z", b"z0", 0))
     assert search(Scene((three, other), items)) > 1000
+
+
+def test_three_transactions() -> None:
+    plans = (REMOVAL, READS_X_WRITES_Y, READS_Y_WRITES_X)
+    assert search(Scene(plans, ITEMS, ((1, SET_Y),), (START_MS,))) > 1000

@@ -131,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--elastic", action="store_true", help="clusters whose nodes join, leave, move and die"
     )
+    parser.add_argument(
+        "--transactions",
+        action="store_true",
+        help="clients that use transactions and locks, above all",
+    )
     parser.add_argument("--verbose", action="store_true", help="print the events as they happen")
     parser.add_argument("--each", action="store_true", help="print a line for every seed")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at a failing seed")
@@ -173,7 +178,10 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         shards=options.shards,
         verbose=options.verbose,
         elastic=options.elastic,
+        transactions=options.transactions,
     )
+    if options.transactions:
+        config.client_count = config.program_count = 1
     if options.write_schedule is not None:
         if options.seed is None:
             parser.error("--write-schedule needs --seed")

@@ -63,6 +63,18 @@ ELASTIC = (
 )
 """Likewise, of clusters whose nodes come and go."""
 
+DEALINGS = (
+    "snapshots_of_the_bank",
+    *(f"{kind}_{end}" for kind in ("transfer", "mix") for end in ("done", "refused", "unknown")),
+    "section_done",
+    "section_refused",
+    "locks_granted",
+    "acquire_waiting",
+    "renew_not_held",
+    "fences_stale",
+)
+"""Likewise, of clients with transactions and locks."""
+
 """Counters, of the nodes above all, that tell whether rare paths were taken at all."""
 
 
@@ -108,7 +120,7 @@ class Summary:
         self.kinds.update(report.kinds)
         self.faults.update(report.faults)
         self.met.update(report.met)
-        counted = {name for name in (*EXERCISED, *ELASTIC) if report.totals[name]}
+        counted = {name for name in (*EXERCISED, *ELASTIC, *DEALINGS) if report.totals[name]}
         self.met_seeds.update({*report.met} | counted)
         self.totals.update(report.totals)
         self.bounds.update(report.small_bounds)
@@ -146,7 +158,11 @@ class Summary:
             "exercised (x in so many seeds): "
             + ", ".join(
                 f"{name} {self.totals[name]} x {self.met_seeds[name]}"
-                for name in (*EXERCISED, *(ELASTIC if self.totals["maps"] else ()))
+                for name in (
+                    *EXERCISED,
+                    *(ELASTIC if self.totals["maps"] else ()),
+                    *(DEALINGS if self.totals["locks_granted"] else ()),
+                )
             ),
         ]
         if self.undecided:

@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.admin_program import AdminProgram
 from tests.simulation.client import SimulatedClient
+from tests.simulation.dealer import Dealer
+from tests.simulation.dealings import Dealings
+from tests.simulation.library_user import LibraryUser
+from tests.simulation.lock_client import LockClient
 from tests.simulation.router_client import RouterProgram
 from tests.simulation.rude_client import RudeClient
 from tests.simulation.settings import REQUEST_TIMEOUTS_MS
 from tests.simulation.slow_reader import SlowReader
 from tests.simulation.staleness import StaleReaders
+from tests.simulation.transaction_client import TransactionClient
 from tests.simulation.workload import Workload, WorkloadConfig
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-Client = SimulatedClient | RouterProgram | RudeClient | StaleReaders | AdminProgram
+Client = SimulatedClient | RouterProgram | RudeClient | StaleReaders | AdminProgram | Dealer
+
+DEALINGS_SHARE = 0.5
+"""Of the seeds whose items stay, how many have clients with transactions and locks."""
 
 
 def gather_clients(
@@ -40,7 +48,37 @@ def gather_clients(
     clients.append(stale)
     if random.random() < 0.5:
         clients.append(AdminProgram(world.loop, "a1", addresses, world.random("admin")))
+    if world.dealings is not None:
+        clients += _dealers(world, world.dealings)
     return clients, stale
+
+
+def draw_dealings(world: World, workload: WorkloadConfig) -> Dealings | None:
+    """Not where a flush or an eviction takes items away: the rules would have to know of them."""
+    random = world.random("dealings")
+    share = 1.0 if world.config.transactions else DEALINGS_SHARE
+    is_wanted = random.random() < share
+    if not is_wanted or workload.flushes or world.memory_is_limited:
+        return None
+    return Dealings(random)
+
+
+def _dealers(world: World, dealings: Dealings) -> list[Dealer]:
+    random = world.random("dealers")
+    few, many = (2, 4) if world.config.transactions else (1, 1)
+    pause_seconds = random.choice((0.001, 0.005, 0.03))
+    kinds: list[tuple[str, type[TransactionClient | LockClient | LibraryUser]]] = [
+        *((f"t{number}", TransactionClient) for number in range(1, random.randint(few, many) + 1)),
+        *((f"k{number}", LockClient) for number in range(1, random.randint(few, many) + 1)),
+        *((f"u{number}", LibraryUser) for number in range(1, random.randint(0, many - 1) + 1)),
+    ]
+    dealers = []
+    for name, kind in kinds:
+        addresses = [node.address for node in world.nodes]
+        dealer = Dealer(world.loop, name, addresses, world.random(name))
+        dealer.client = kind(dealer, dealings, pause_seconds=pause_seconds)
+        dealers.append(dealer)
+    return dealers
 
 
 def slow_readers(world: World) -> list[SlowReader]:

@@ -17,6 +17,7 @@ from tests.simulation.checkers import InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.configurations import Configurations
 from tests.simulation.costs import draw_costs
+from tests.simulation.dealings_end import end_dealings
 from tests.simulation.elastic_end import await_quiet
 from tests.simulation.elastic_faults import draw_elastic_faults
 from tests.simulation.elastic_node import ElasticNode
@@ -214,5 +215,6 @@ class ElasticWorld(World):
 
     async def _agree(self) -> None:
         gone = [node.name for node in self.nodes if not node.is_due]
+        await self._bounded(end_dealings(self, without=gone))
         await self._bounded(read_all(self, self.keys, without=gone))
         await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))

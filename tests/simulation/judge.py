@@ -49,6 +49,10 @@ def check_histories(world: World, report: Report) -> None:
             raise NotLinearizable(verdict.describe(), key)
         if verdict.kind == UNKNOWN:
             report.undecided.append(show_key(key))
+    if world.dealings is not None:
+        report.totals.update(world.dealings.totals())
+        if not world.dealings.judge(world.times):
+            report.undecided.append("the transactions")
     stale = staleness.check(
         world.stale.history,
         [o.invoked_ns for o in history.operations if o.kind == "flush_all"],
@@ -61,6 +65,9 @@ def check_histories(world: World, report: Report) -> None:
         world.trace.record("read", read.describe())
     for operation in history.operations:
         world.trace.record("operation", operation.number, operation.outcome, operation.result)
+    if world.dealings is not None:
+        for transaction in world.dealings.history.all:
+            world.trace.record("transaction", transaction.describe())
     report.digest = world.trace.digest()
 
 
@@ -101,6 +108,7 @@ def describe_world(world: World, report: Report) -> None:
         "gone for good": str(len(world.dead)),
         "slow readers": "none" if world.slow is None else f"given up {_after(world.slow)}",
         "memory": _memory(world),
+        "transactions": "none" if world.dealings is None else "some",
         "time of computing": "charged" if world.costs.callback_ns else "none",
     }
 

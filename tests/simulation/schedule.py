@@ -31,6 +31,8 @@ SHARDS_MAX = 256
 FAULT_SECONDS_MAX = 36_000.0
 FAULTS_MAX = 100_000
 _HEAD = ("format", "seed", "nodes", "shards", "clients", "programs", "fault_seconds", "faults")
+_MODES = ("elastic", "transactions")
+"""Kinds of worlds; a schedule names those that it is of."""
 
 
 class ScheduleError(ValueError):
@@ -64,12 +66,15 @@ class Schedule:
     faults: tuple[Fault, ...] = ()
     elastic: bool = False
     """Nodes come and go; `nodes` are the founders."""
+    transactions: bool = False
+    """Clients use transactions and locks, above all."""
 
     def to_text(self) -> str:
         head: dict[str, Any] = {"format": FORMAT}
         head.update({name: getattr(self, name) for name in _HEAD[1:-1]})
-        if self.elastic:
-            head["elastic"] = True
+        for name in _MODES:
+            if getattr(self, name):
+                head[name] = True
         lines = [
             "  " + json.dumps({"at_ms": f.at_ms, "fault": f.name, **f.parameters})
             for f in self.faults
@@ -117,7 +122,7 @@ def parse_schedule(text: str) -> Schedule:
         raise ScheduleError("no JSON: nested too deeply") from error
     if not isinstance(value, dict):
         raise ScheduleError("is not a JSON object with a seed and faults")
-    elastic = value.pop("elastic", False)
+    modes = {name: value.pop(name, False) for name in _MODES}
     unknown, missing = sorted(value.keys() - {*_HEAD}), [n for n in _HEAD if n not in value]
     if unknown or missing:
         what = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(missing)}"
@@ -135,13 +140,14 @@ def parse_schedule(text: str) -> Schedule:
     if shards & (shards - 1):
         raise ScheduleError(f"shards: {shards} is neither 0 nor a power of two")
     seconds = check_number("fault_seconds", value["fault_seconds"], 0.0, FAULT_SECONDS_MAX)
-    if not isinstance(elastic, bool):
-        raise ScheduleError(f"elastic: {_short(elastic)} is neither true nor false")
+    for name, is_on in modes.items():
+        if not isinstance(is_on, bool):
+            raise ScheduleError(f"{name}: {_short(is_on)} is neither true nor false")
     if not isinstance(value["faults"], list) or len(value["faults"]) > FAULTS_MAX:
         raise ScheduleError(f"faults: not a list of at most {FAULTS_MAX}")
-    names = whole["nodes"] + (SPARES if elastic else 0)
+    names = whole["nodes"] + (SPARES if modes["elastic"] else 0)
     faults = [check_fault(raw, number, names) for number, raw in enumerate(value["faults"], 1)]
-    return Schedule(**whole, fault_seconds=seconds, faults=in_order(faults), elastic=elastic)
+    return Schedule(**whole, fault_seconds=seconds, faults=in_order(faults), **modes)
 
 
 def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:

@@ -171,7 +171,7 @@ class _Search:
     """`required`: the transactions that need a place; the others may have one."""
 
     def __init__(self, transactions: Sequence[Transaction], initial: Mapping[bytes, Value]) -> None:
-        required, optional = _sorted_out(transactions)
+        required, optional = _sorted_out(transactions, initial)
         needed = {transaction.number for transaction in required}
         self._all = sorted((*required, *optional), key=lambda t: t.invoked)
         self._is_required = [t.number in needed for t in self._all]
@@ -310,17 +310,17 @@ class _Search:
 
 
 def _sorted_out(
-    transactions: Sequence[Transaction],
+    transactions: Sequence[Transaction], initial: Mapping[bytes, Value]
 ) -> tuple[list[Transaction], list[Transaction]]:
     """Those that need a place, and those that may have one. The rest changes nothing."""
     known = [t for t in transactions if t.outcome == OK]
     unknown = [t for t in transactions if t.outcome == INFO and t.writes]
-    writes = Counter(item for t in (*known, *unknown) for item in t.writes.items())
+    once = _written_once((*known, *unknown), initial)
     required, seen = known, {item for t in known for item in t.reads.items()}
     new = known
     while new:
         # What one of them has read tells of another one.
-        new = [t for t in unknown if any(writes[i] == 1 and i in seen for i in t.writes.items())]
+        new = [t for t in unknown if any(i in once and i in seen for i in t.writes.items())]
         unknown = [t for t in unknown if t not in new]
         required = [*required, *new]
         seen.update(item for t in new for item in t.reads.items())
@@ -343,6 +343,7 @@ def _may_show(write: tuple[bytes, Value], seen: set[tuple[bytes, Value]]) -> boo
 def _written_once(
     transactions: Sequence[Transaction], state: Mapping[bytes, Value]
 ) -> frozenset[tuple[bytes, Value]]:
+    """Keys with values that tell who wrote them. That there is none tells nothing."""
     counts = Counter(item for t in transactions for item in t.writes.items())
     counts.update(state.items())
     return frozenset(i for i, count in counts.items() if count == 1 and i[1] is not None)

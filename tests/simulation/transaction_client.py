@@ -25,6 +25,8 @@ from tests.simulation.serializability import PRESENT, Transaction, Value
 from tests.simulation.talk import Host, Talk
 
 ATTEMPTS_MAX = 6
+GET_KEYS_MAX = 64
+"""In one `cluster txn get`."""
 DONE, NEVER, NOT_YET, IN_DOUBT = "done", "never", "not yet", "in doubt"
 """What the answer to one attempt of a commit says."""
 WORDS = (b"END", b"STORED", b"NOT_STORED", b"DELETED", b"NOT_FOUND", b"TOUCHED")
@@ -213,14 +215,18 @@ class TransactionClient:
 
     async def _read(self, talk: Talk, keys: list[bytes]) -> dict[bytes, Seen] | None:
         """Each key by itself is linearizable; together they are not one snapshot."""
-        records = [self._invoke("read") for _ in keys]
-        found, end = await talk.values(b"cluster txn get %b\r\n" % b" ".join(keys))
-        for record, key in zip(records, keys, strict=True):
-            record.reads = {key: found[key][0] if key in found else None}
-            self._ended(record, end)
-        if end != b"END":
-            return None
-        return {key: Seen(*found.get(key, (None, 0))) for key in keys}
+        seen: dict[bytes, Seen] = {}
+        for at in range(0, len(keys), GET_KEYS_MAX):
+            part = keys[at : at + GET_KEYS_MAX]
+            records = [self._invoke("read") for _ in part]
+            found, end = await talk.values(b"cluster txn get %b\r\n" % b" ".join(part))
+            for record, key in zip(records, part, strict=True):
+                record.reads = {key: found[key][0] if key in found else None}
+                self._ended(record, end)
+            if end != b"END":
+                return None
+            seen |= {key: Seen(*found.get(key, (None, 0))) for key in part}
+        return seen
 
     async def _commit(
         self,

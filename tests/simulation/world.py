@@ -26,7 +26,8 @@ from tests.simulation.checkers import Invariants, InvariantViolation
 from tests.simulation.cluster import CLIENT_PORT, PEER_PORT, SimulatedNode
 from tests.simulation.cluster_times import ClusterTimes
 from tests.simulation.costs import charged_pieces, draw_costs
-from tests.simulation.crowd import gather_clients, slow_readers
+from tests.simulation.crowd import draw_dealings, gather_clients, slow_readers
+from tests.simulation.dealings_end import end_dealings
 from tests.simulation.disk import DiskConfig
 from tests.simulation.failure import LogToTrace, NotLinearizable, SimulationFailure
 from tests.simulation.faults import (
@@ -98,6 +99,8 @@ class WorldConfig:
     verbose: bool = False
     elastic: bool = False
     """Nodes come and go (`elastic_world.py`)."""
+    transactions: bool = False
+    """Clients use transactions and locks, above all (`dealings.py`)."""
 
     @classmethod
     def of(cls, schedule: Schedule, *, verbose: bool = False) -> WorldConfig:
@@ -112,6 +115,7 @@ class WorldConfig:
             schedule=schedule,
             verbose=verbose,
             elastic=schedule.elastic,
+            transactions=schedule.transactions,
         )
 
 
@@ -119,12 +123,16 @@ class World:
     """See the module."""
 
     def __init__(self, config: WorldConfig) -> None:
+        if config.transactions:
+            config = replace(config, workload={"flushes": 0.0, **config.workload})
         self.config = config
         self.seed = config.seed
         self.loop = VirtualLoop(events_max=config.events_max)
         self.trace = Trace(self.loop, verbose=config.verbose)
         random = self.random("world")
         self.shape = self._draw_shape()
+        if config.transactions and not config.shards and self.shape.shards == 1:
+            self.shape = replace(self.shape, shards=2)  # With one there is nothing to agree on.
         self.node_count = self.shape.nodes
         self.bounds = bounds.draw_product_bounds(self.random("product bounds"))
         self.costs = draw_costs(self.random("costs"), self.node_count)
@@ -138,6 +146,8 @@ class World:
         workload_config = draw_workload(random, self.nodes[0].config.item_bytes_max)
         workload_config = replace(workload_config, **config.workload)
         self.keys = Workload("final", workload_config, random).keys()
+        self.dealings = draw_dealings(self, workload_config)
+        """Of the clients that use transactions and locks, if the seed has any."""
         self.clients, self.stale = gather_clients(self, workload_config, random)
         self.client_names = [client.name for client in self.clients]
         """Hosts that faults may cut off."""
@@ -199,6 +209,7 @@ class World:
             fault_seconds=config.fault_seconds,
             faults=faults,
             elastic=config.elastic,
+            transactions=config.transactions,
         )
 
     def _make_nodes(self, random: Random) -> list[SimulatedNode]:
@@ -209,6 +220,8 @@ class World:
             "replication": self.shape.replication,
             **self._draw_settings(random),
         }
+        if self.config.transactions:  # What they have written does not vanish.
+            common["memory_bytes"] = 1 << 30
         self.slow = draw_slow_readers(
             self.random("slow readers"),
             item_bytes_max=common["item_bytes_max"],
@@ -396,6 +409,7 @@ class World:
 
     async def _agree(self) -> None:
         """Nobody writes any more: every node tells the same, and replicas become equal."""
+        await self._bounded(end_dealings(self))
         await self._bounded(read_all(self, self.keys))
         await self._bounded(await_convergence(self, CONVERGENCE_SECONDS))
 
@@ -460,6 +474,8 @@ class World:
         words = [f"python -m tests.simulation --seed {self.seed}"]
         if config.elastic:
             words.append("--elastic")
+        if config.transactions:
+            words.append("--transactions")
         if config.node_count:
             words.append(f"--nodes {config.node_count}")
         if config.shards:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from quorumcache.router import (
     AsyncClient,
+    ClientClosed,
     ClientConfig,
     FencingToken,
     InvalidArgument,
@@ -500,6 +502,96 @@ def test_closing_the_client_gives_its_locks_back() -> None:
             await asking
         with pytest.raises(RouterError):
             await lock.release()
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("after_ms", [0, 1, 2, 3, 5, 8, 12])
+def test_closing_the_client_gives_back_what_is_being_acquired(after_ms: int) -> None:
+    """Whatever of the request has been done when the client is closed, or is done after it."""
+
+    async def main(world: VirtualWorld) -> None:
+        client = world.client()
+        await client.connect()
+        asking = asyncio.ensure_future(client.lock(NAME, 60_000).acquire())
+        await asyncio.sleep(after_ms / 1000)
+        is_late = asking.done()
+        await client.close()
+        await asyncio.wait([asking])
+        await settle(world)
+        assert owners(world) == []
+        assert is_late or isinstance(asking.exception(), ClientClosed)
+
+    virtual(main)
+
+
+def test_closing_the_client_gives_back_what_a_late_request_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The request is held up on its way, and executed after the place was given back."""
+
+    async def main(world: VirtualWorld) -> None:
+        client = world.client()
+        await client.connect()
+        keeper, gate = client._locks, asyncio.Event()
+        call = keeper.call
+
+        async def late(request: Any, name: bytes, deadline: float) -> Any:
+            if b" acquire " in request.data:
+                await gate.wait()
+            return await call(request, name, deadline)
+
+        monkeypatch.setattr(keeper, "call", late)
+        asking = asyncio.ensure_future(client.lock(NAME, 60_000).acquire())
+        await asyncio.sleep(0.1)
+        world.loop.call_later(0.3, gate.set)
+        await client.close()
+        with pytest.raises(ClientClosed):
+            await asking
+        executed = world.cluster.leader_node(NAME).executed
+        assert sum(b"acquire" in line for line in executed) == 1
+        assert owners(world) == []
+
+    virtual(main)
+
+
+def test_a_client_that_is_being_closed_acquires_nothing_more() -> None:
+    async def main(world: VirtualWorld) -> None:
+        client = world.client()
+        held, other = client.lock(NAME), client.lock("other")
+        await held.acquire()
+        closing = asyncio.ensure_future(client.close())
+        await asyncio.sleep(0)
+        with pytest.raises(ClientClosed):
+            await other.acquire()
+        await closing
+        assert world.cluster.locks.records == {}
+
+    virtual(main)
+
+
+def test_many_of_one_client_wait_and_none_loses_its_place() -> None:
+    """Far more than have a connection to themselves, for a lock that lasts for a short time."""
+
+    async def main(world: VirtualWorld) -> None:
+        client, order = world.client(), list[int]()
+
+        async def work(number: int) -> None:
+            async with client.lock(NAME, 3_000):
+                order.append(number)
+                await asyncio.sleep(0.05)
+
+        async with world.client().lock(NAME):
+            works = []
+            for number in range(200):
+                works.append(asyncio.ensure_future(work(number)))
+                await until_queued(world, number + 1)
+            await asyncio.sleep(20)
+            assert queue(world) == 200
+        before = world.loop.time()
+        await asyncio.gather(*works)
+        assert order == list(range(200))
+        assert world.loop.time() - before < 60
 
     virtual(main)
 

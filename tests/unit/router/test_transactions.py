@@ -32,6 +32,7 @@ from quorumcache.router import (
     TransactionTooLarge,
     TransactionTooLong,
 )
+from quorumcache.router.attempts import Attempts
 from quorumcache.router.dispatcher import Dispatcher
 from quorumcache.router.transaction_requests import Begun
 from tests.support.fake_cluster import (
@@ -401,34 +402,32 @@ def test_transact_gives_up_at_its_deadline() -> None:
     play(story)
 
 
-def test_pauses_come_from_the_clients_random() -> None:
-    """Two clients with equal seeds pause equally long, and others do not."""
+def test_each_conflict_costs_a_pause_that_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As between attempts of any call: from the client's random."""
 
     async def story(cluster: FakeCluster, client: AsyncClient) -> None:
-        async def drawn(seed: int, conflicts: int) -> float:
-            random = Random(seed)
-            async with AsyncClient(cluster.seeds, PATIENT, random=random) as other:
-                await other.set("n", b"0")
-                before = random.getstate()
-                runs = 0
+        await client.set("n", b"0")
+        paused: list[tuple[object, ...]] = []
+        pause = Attempts.pause
 
-                async def fails(tx: Transaction) -> None:
-                    nonlocal runs
-                    runs += 1
-                    await tx.incr("n")
-                    if runs <= conflicts:
-                        await client.incr("n")
+        async def noted(attempts: Attempts, error: RouterError, *rest: Any) -> None:
+            if isinstance(error, Conflict):
+                paused.append((error.key, attempts))
+            await pause(attempts, error, *rest)
 
-                await other.transact(fails)
-                expected = Random()
-                expected.setstate(before)
-                for _ in range(conflicts):
-                    expected.random()  # one for each pause
-                assert random.getstate() == expected.getstate()
-                return random.random()
+        monkeypatch.setattr(Attempts, "pause", noted)
+        runs = 0
 
-        assert await drawn(5, 2) == await drawn(5, 2)
-        assert await drawn(5, 2) != await drawn(6, 2)
+        async def fails_twice(tx: Transaction) -> None:
+            nonlocal runs
+            runs += 1
+            await tx.incr("n")
+            if runs <= 2:
+                await client.incr("n")
+
+        await client.transact(fails_twice)
+        assert [key for key, _ in paused] == [b"n", b"n"]
+        assert paused[0][1] is paused[1][1]  # which doubles with each
 
     play(story)
 
@@ -1032,17 +1031,22 @@ def test_errors_of_reads_are_passed_on() -> None:
     play(story)
 
 
-def test_the_next_one_asks_again_when_the_cluster_is_further_than_the_client_believes() -> None:
+def test_a_node_is_asked_again_when_the_cluster_is_further_than_the_client_believes() -> None:
     async def story(cluster: FakeCluster, client: AsyncClient) -> None:
         async def put(tx: Transaction) -> None:
             await tx.set("n", b"1")
 
         await client.transact(put)
         fakes(cluster).now_ms += 60_000  # The client's machine was suspended.
-        with pytest.raises(TransactionTooLong):
-            await client.transact(put)
         await client.transact(put)
         assert fakes(cluster).begun == 2
+        assert len(fakes(cluster).blocks) == 2
+        # Only when no attempt is in doubt: it could be done twice.
+        fakes(cluster).now_ms += 60_000
+        cluster.leader_node("n").faults.append(Fault(b"cluster txn commit", CLOSE_AFTER))
+        with pytest.raises(OutcomeUnknown):
+            await client.transact(put)
+        assert len(fakes(cluster).blocks) == 2
 
     play(story)
 

@@ -35,7 +35,7 @@ IDENTITY = (SESSION, 5, 3)
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 KIND_LINE = (
     b"CLIENT_ERROR once: it may go before set, add, replace, append, prepend, cas, delete, incr, "
-    b"decr, touch, mg, ms, md or ma only; not done\r\n"
+    b"decr, touch, mg, ms, md, ma and cluster lock acquire, renew or release only; not done\r\n"
 )
 
 WRITES = [

@@ -6,6 +6,7 @@ import pytest
 
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.lock_acquire import (
+    LEASE_NS,
     RENEW_NS,
     TOO_MANY_WAIT,
     WAIT_NS_MAX,
@@ -133,9 +134,20 @@ def test_no_wait_is_longer_than_a_minute() -> None:
     assert world.outcomes == [(LOCK_QUEUED, 1)]
 
 
-def test_a_place_that_was_lost_is_asked_for_anew() -> None:
+def test_a_place_that_was_given_up_elsewhere_is_not_asked_for_again() -> None:
+    """As by a client that was cut off, and has released its owner word over another connection."""
     world = World()
     world.acquired(QUEUED)
+    world.ns = LEASE_NS - 1
+    world.looked(GONE)
+    assert world.outcomes == [LOCK_BUSY]
+    assert not world.writes
+
+
+def test_a_place_that_was_lost_is_asked_for_anew() -> None:
+    world = World(wait_ms=20_000)
+    world.acquired(QUEUED)
+    world.ns = LEASE_NS
     world.looked(GONE)
     world.acquired((LOCKED, 9))
     assert world.outcomes == [(LOCKED, 9)]

@@ -162,6 +162,21 @@ def test_one_that_is_given_up_takes_no_place() -> None:
     assert not world.outcomes
 
 
+def test_a_command_that_changes_nothing_for_those_who_wait_costs_next_to_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of them renews its place now and then. To find the places of all with each renewal would
+    keep a leader busy for good: a thousand waiters had that."""
+    world = LockWorld()
+    world.wait(b"b")
+    world.wait(b"c")
+    monkeypatch.setattr(lock_waits, "standing", lambda *_: pytest.fail("a place was looked for"))
+    command = (0, 0, 0, OP_LOCK_ACQUIRE, b"lock", b"c", TTL_MS, 0, 0, 1)
+    world.coordinator.on_forward(THERE, (FORWARD_WRITE, 1, GROUP, 9, False, command))
+    world.group.commit()
+    assert (world.outcomes, world.waits.count) == ([], 2)
+
+
 def test_one_wait_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_waits, "PARKED_MAX", 1)
     world = LockWorld()

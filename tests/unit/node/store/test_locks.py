@@ -409,6 +409,18 @@ def test_what_is_noted_of_ends_does_not_grow_with_time() -> None:
     assert table.due(9000 + TTL_MS, 10) == [NAME]
 
 
+def test_who_waits() -> None:
+    table = LockTable()
+    for owner in (b"a", b"b"):
+        acquire(table, owner)
+    ends_ms = 1000 + QUEUE_LEASE_MS
+    assert [table.waits(NAME, owner, ends_ms - 1) for owner in (b"a", b"b", b"c")] == [
+        *(False, True, False)
+    ]
+    assert not table.waits(NAME, b"b", ends_ms)
+    assert not table.waits(b"other", b"b", 1000)
+
+
 def test_a_reader_sees_what_there_is() -> None:
     table = LockTable()
     assert table.show(NAME) is None

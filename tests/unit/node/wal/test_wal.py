@@ -196,6 +196,29 @@ def test_full_disk_while_a_segment_is_created_ahead() -> None:
     assert log.segments() == ["0000000001.wal", "0000000002.wal"]
 
 
+def test_a_segment_that_was_refused_is_not_created_twice() -> None:
+    """What was to create it again comes when another append has done so. A second one would leave
+    the first without a frame: damage, at the next start."""
+    log = Log(segment_bytes_max=400, retry_ms=500)
+    log.append("a", record(1, 1, size=400))
+    log.disk.capacity_bytes = 650
+    log.run()
+    log.append("b", record(1, 2))
+    log.loop.run(until=0.1)
+    assert log.full == [True]
+    log.disk.capacity_bytes = None
+    log.append("c", record(1, 3, size=100))
+    log.loop.run(until=0.3)
+    assert log.called == ["a", "b", "c"]
+    assert log.segments() == ["0000000001.wal", "0000000002.wal", "0000000003.wal"]
+    log.loop.run(until=2.0)
+    for index in range(4, 8):
+        log.append(str(index), record(1, index, size=200))
+        log.run()
+    log.disk.crash()
+    assert log.open() == {1: [1, 2, 3, 4, 5, 6, 7]}
+
+
 def test_failed_sync_ends_it(log: Log) -> None:
     """Never retried: the kernel may have dropped the pages, and would call the next sync good."""
     log.append("a", record(1, 1))
