@@ -102,14 +102,6 @@ def test_a_segment_that_could_not_be_created_is_tried_under_the_same_number(file
     assert files.disk.paths() == ["w/0000000001.wal"]
 
 
-def test_a_spare_is_created_once(files: Files) -> None:
-    files.chain.create(files.told.append)
-    files.loop.run()
-    files.chain.create(files.told.append)
-    files.loop.run()
-    assert files.disk.paths() == ["w/0000000001.wal"]
-
-
 def test_the_next_one_is_due_at_half_and_taken_when_full(files: Files) -> None:
     files.roll()
     files.write(700)
