@@ -410,7 +410,7 @@ class Dispatcher:
         is not sent twice.
         """
         if request.effect is _READ:
-            first_ms = self.config.read_attempt_ms
+            first_ms = self.config.read_attempt_ms + request.wait_ms
         elif write is not None and write.is_numbered:
             first_ms = self.config.write_attempt_ms + request.wait_ms
         else:

@@ -7,7 +7,7 @@ presence has to hold. Of a key that is not there, that it is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from quorumcache.router.errors import NotANumber, TransactionTooLarge
@@ -38,13 +38,15 @@ class Buffered(NamedTuple):
 
 
 class Draft:
-    """Keys are valid ones."""
+    """Keys are valid ones. `seen`: what keys held at one moment, for those that are asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Mapping[bytes, Read] | None = None) -> None:
         self.reads: dict[bytes, Read] = {}
         """What each key held when it was read first."""
         self.writes: dict[bytes, Buffered] = {}
         """The last write of each key, in the order of the first ones."""
+        self._seen = seen or {}
+        self._has_read = False  # something that is not of that moment
         self._exact: dict[bytes, None] = {}  # keys read of which more than their presence counts
         self._write_bytes = 0
 
@@ -55,19 +57,23 @@ class Draft:
 
     @property
     def needs_commit(self) -> bool:
-        """One key that was read is a snapshot by itself."""
-        return bool(self.writes) or len(self.reads) > 1
+        """One key that was read is a snapshot by itself, and what was seen at one moment is one."""
+        return bool(self.writes) or (self._has_read and len(self.reads) > 1)
 
     def unread(self, keys: Sequence[bytes]) -> list[bytes]:
         """Those of `keys` that have to be read before they can be seen. Raises
         `TransactionTooLarge` if they would be too many.
         """
         self._check_count(keys)
+        for key in keys:
+            if key in self._seen and key not in self.reads and key not in self.writes:
+                self.reads[key] = self._seen[key]
         known = (self.reads, self.writes)
         return [key for key in dict.fromkeys(keys) if not any(key in places for places in known)]
 
     def note(self, found: dict[bytes, Read]) -> None:
         """Take what was read. Two tasks may have read the same key: what came first stays."""
+        self._has_read = True
         for key, entry in found.items():
             self.reads.setdefault(key, entry)
 

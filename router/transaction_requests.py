@@ -3,6 +3,7 @@
     cluster txn                       OK: this node knows the words below
     cluster txn begin <limit_ms>      TXN <id> <deadline_ms>
     cluster txn get <key>...          VALUE <key> <flags> <bytes> <version> ... END
+    cluster txn snapshot <limit_ms> <key>...   the same, of one moment
     cluster txn commit <id> <deadline_ms> <bytes>   and a block of checks and writes
         COMMITTED | CONFLICT <key> | ABORTED | TOO_LATE
 
@@ -54,6 +55,7 @@ LARGE: Final = -1
 """In place of a version: the key holds a value that is too large to be read in a transaction."""
 
 _LARGE = b"CLIENT_ERROR large value"
+_USAGE = b"CLIENT_ERROR usage: "
 _TOO_LARGE = (b"SERVER_ERROR object too large", b"CLIENT_ERROR transaction too large")
 _NO_MEMORY = b"SERVER_ERROR out of memory"
 _HEX = frozenset(b"0123456789abcdef")
@@ -92,6 +94,18 @@ class CommitRequest(TransactionRequest[None]):
     is_alone = True
 
 
+class SnapshotRequest(TransactionRequest[dict[bytes, Read] | None]):
+    """A node begins nothing that is sent behind it before it is answered. It may take `wait_ms`."""
+
+    __slots__ = ("wait_ms",)
+    is_alone = True
+
+    def __init__(self, keys: Sequence[bytes], limit_ms: int) -> None:
+        data = b"cluster txn snapshot %d %b\r\n" % (limit_ms, b" ".join(keys))
+        super().__init__(data, partial(_snapshot, keys), Effect.READ)
+        self.wait_ms = limit_ms
+
+
 def knows_transactions() -> Request[bool]:
     """Whether the node knows transactions; one of an older version does not."""
     return Request(encode_cluster("txn"), ok_or_refused, Effect.READ)
@@ -112,6 +126,11 @@ def read(keys: Sequence[bytes]) -> TransactionRequest[dict[bytes, Read]]:
 def look(key: bytes) -> TransactionRequest[dict[bytes, Read]]:
     """The same of one key; a value that is too large to be read is there all the same."""
     return TransactionRequest(b"cluster txn get %b\r\n" % key, partial(_look, key), Effect.READ)
+
+
+def snapshot(keys: Sequence[bytes], limit_ms: int) -> SnapshotRequest:
+    """What these keys of any shards hold at one moment. None: the node does not know this word."""
+    return SnapshotRequest(keys, limit_ms)
 
 
 def commit(begun: Begun, block: bytes) -> CommitRequest:
@@ -167,6 +186,12 @@ def _reads(keys: Sequence[bytes], reply: Reply) -> dict[bytes, Read]:
             raise BadReply(f"a value of {key[:40]!r} without a version")
         found[key] = Read(version, flags, value)
     return found
+
+
+def _snapshot(keys: Sequence[bytes], reply: Reply) -> dict[bytes, Read] | None:
+    if isinstance(reply, Line) and reply.text.startswith(_USAGE):
+        return None
+    return _reads(keys, reply)
 
 
 def _look(key: bytes, reply: Reply) -> dict[bytes, Read]:

@@ -14,7 +14,7 @@ behind, and no two transactions wait for each other here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -46,6 +46,7 @@ from quorumcache.router.transaction_requests import (
     LIMIT_MS_MAX,
     LIMIT_MS_MIN,
     Begun,
+    Read,
     TransactionRequest,
     begin,
     commit,
@@ -77,9 +78,16 @@ class Transaction:
     """
 
     def __init__(
-        self, engine: Dispatcher, limit_ms: int, timeout_ms: int | None, until: float | None = None
+        self,
+        engine: Dispatcher,
+        limit_ms: int,
+        timeout_ms: int | None,
+        until: float | None = None,
+        seen: Mapping[bytes, Read] | None = None,
     ) -> None:
-        """`until`: loop time at which all of it has to end; None: each call has `timeout_ms`."""
+        """`until`: loop time at which all of it has to end; None: each call has `timeout_ms`.
+        `seen`: what keys held at one moment after the call began. They need not be read.
+        """
         self._engine = engine
         self._limit_ms = whole("limit_ms", limit_ms, LIMIT_MS_MIN, LIMIT_MS_MAX, "milliseconds")
         self._timeout_ms = None if timeout_ms is None else timeout_of(timeout_ms)
@@ -88,8 +96,18 @@ class Transaction:
         self._begin: asyncio.Task[Begun] | None = None
         self._begun: Begun | None = None  # who it is, if that needed no question
         self._ends_at = 0.0  # loop time before which the commit has to leave, once begun
-        self._draft = Draft()
+        self._draft = Draft(seen)
         self._outer: Transaction | None = None
+
+    @property
+    def keys_read(self) -> tuple[bytes, ...]:
+        """The keys that it has read so far, as bytes."""
+        return tuple(self._draft.reads)
+
+    @property
+    def has_written(self) -> bool:
+        """Whether it changes anything at its commit."""
+        return bool(self._draft.writes)
 
     @property
     def is_open(self) -> bool:

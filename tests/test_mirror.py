@@ -30,10 +30,6 @@ _ONLY_CLASSES = "classes of errors without code; this tests when they are raised
 _STATS = "tests/unit/node/admin/test_stats.py"
 
 ELSEWHERE: dict[str, tuple[tuple[str, ...], str]] = {
-    "router/transaction_calls.py": (
-        ("tests/unit/router/test_transactions.py",),
-        "a transaction is begun by them",
-    ),
     "node/operations/forwarded.py": (
         ("tests/property/test_forwarded_once.py",),
         "the answers of `Serving` to other nodes",

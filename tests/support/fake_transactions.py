@@ -25,6 +25,7 @@ class FakeTransactions:
         self.records: dict[bytes, bytes] = {}
         self.blocks: list[bytes] = []
         self.large: set[bytes] = set()
+        self.knows_snapshots = True
 
     def answer(self, words: list[bytes], block: bytes, moved_of: Any) -> bytes:
         """The words behind `cluster txn`. `moved_of`: the redirect for some keys, if one is due."""
@@ -38,6 +39,8 @@ class FakeTransactions:
         if words[0] == b"get":
             moved: bytes = moved_of(words[1:])
             return moved or self._get(words[1:])
+        if words[0] == b"snapshot":
+            return self._get(words[2:]) if self.knows_snapshots else b"CLIENT_ERROR usage: ...\r\n"
         assert words[0] == b"commit"
         return self._commit(words[1], int(words[2]), block)
 

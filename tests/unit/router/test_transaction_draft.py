@@ -38,6 +38,24 @@ def test_what_was_read_first_stays() -> None:
     assert draft.block() == b"check k 7\r\ncheck l 0\r\n"
 
 
+def test_what_was_seen_at_one_moment_needs_no_commit() -> None:
+    seen = {b"k": Read(7, 0, b"1"), b"l": MISSING, b"m": Read(9, 0, b"3")}
+    draft = Draft(seen)
+    assert draft.unread([b"k", b"l"]) == []
+    assert (draft.see(b"k"), draft.see(b"l")) == (b"1", None)
+    assert not draft.needs_commit
+    assert draft.block() == b"check k 7\r\ncheck l 0\r\n", "what was not asked for has no check"
+    assert draft.unread([b"k", b"m", b"other"]) == [b"other"]
+    draft.note({b"other": MISSING})
+    assert draft.needs_commit
+    draft = Draft(seen)
+    draft.put(b"k", b"2", 0, 0)
+    assert draft.unread([b"k"]) == []
+    assert draft.see(b"k") == b"2"
+    assert draft.needs_commit
+    assert draft.block() == b"set k 0 0 1\r\n2\r\n"
+
+
 def test_writes_are_seen_and_the_last_one_counts() -> None:
     draft = Draft()
     draft.put(b"k", b"1", 3, 0)
