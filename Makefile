@@ -26,13 +26,13 @@ IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --dur
 # Where nodes run whole, and the consensus core by itself. Left out is what replaces their parts, and what is about something that is not
 # compiled: the simulation itself, the client, placement, how a process is founded, starts, stops and is installed.
 WHOLE_NODES := tests/unit/node/consensus tests/property tests/scenarios tests/simulation tests/conformance tests/integration
-LEFT_OUT := $(addprefix simulation/test_,bounds command configurations dealers dealings detection detection_expiry \
-	directory elections fitness founding joining large large_memory large_order linearizability lock_watch loop map_watch model_time network schedule \
+LEFT_OUT := $(addprefix simulation/test_,bounds calm_moves command configurations dealers dealings dealings_under_faults \
+	detection detection_expiry detection_transactions directory elections fitness founding joining large large_memory large_order linearizability lock_watch loop map_watch model_time network schedule \
 	serializability shape shrink time)
 LEFT_OUT += $(addprefix property/test_,apply_purity client_arguments eviction_room forwarded_once \
 	forwarding meta_like_memcached moves placement reply_parser steering)
-LEFT_OUT += $(addprefix integration/test_,client_advice client_fork data_directory_gone installed join mixed_versions \
-	secret signals start stop streams supervisor)
+LEFT_OUT += $(addprefix integration/test_,client_advice client_fork client_locks data_directory_gone installed join \
+	lock_meetings mixed_versions paused_holder secret signals start stop streams supervisor)
 LEFT_OUT += conformance/test_flags
 COMPILED_TESTS := $(WHOLE_NODES) $(patsubst %,--ignore=tests/%.py,$(LEFT_OUT))
 

@@ -49,6 +49,12 @@ def may_retry(effect: Effect, error: RouterError) -> bool:
     return error.retriable or not (error.outcome_known or isinstance(error, SessionGone))
 
 
+CONFLICT_PAUSE_MAX_MS = 2_000
+"""Pauses between attempts of a transaction double for longer than others: those that meet others
+share the room that there is, and with pauses of one length the attempts of a hundred would leave
+none."""
+
+
 class Backoff:
     """Pauses of one call, one per failure. `random` gives the jitter."""
 
@@ -75,5 +81,8 @@ class Backoff:
         if self._failure_count == 1 and elsewhere:
             return 0.0
         doublings = min(self._failure_count - 1, 20)
-        ceiling = min(self._max_ms, self._first_ms << doublings)
+        most_ms = self._max_ms
+        if isinstance(error, Conflict):
+            most_ms = max(most_ms, CONFLICT_PAUSE_MAX_MS)
+        ceiling = min(most_ms, self._first_ms << doublings)
         return ceiling * (0.5 + 0.5 * self._random.random())

@@ -79,9 +79,11 @@ class TransactionCalls:
         until = engine.deadline(timeout_ms)
         attempts = engine.attempts()
         conflict: Conflict | None = None
+        now = asyncio.get_running_loop().time
         seen: dict[bytes, Read] | None = None
         lost = 0
         while True:
+            began_at = now()
             transaction = Transaction(engine, limit_ms, None, until, seen)
             seen = None
             try:
@@ -93,7 +95,8 @@ class TransactionCalls:
             except Conflict as error:
                 conflict = error
                 # Whoever met here meets again if both wait equally long: the pause is drawn.
-                await attempts.pause(error, False, until)
+                # One that cannot end in time is not begun: its outcome would be unknown.
+                await attempts.pause(error, False, until - 2 * (now() - began_at))
                 if not transaction.has_written:
                     lost += 1
                     if lost >= LOST_MAX:

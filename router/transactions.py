@@ -34,6 +34,7 @@ from quorumcache.router.errors import (
     DeadlineExceeded,
     InvalidArgument,
     NestedTransaction,
+    OutcomeUnknown,
     RouterError,
     TransactionEnded,
     TransactionTooLong,
@@ -376,7 +377,13 @@ class Transaction:
         if asyncio.get_running_loop().time() >= self._ends_at:
             raise self._too_long()
         request = commit(begun, block)
-        await self._engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
+        try:
+            await self._engine.attempt(request, shard, until, None, OwnIdentity(shard, request))
+        except OutcomeUnknown as error:
+            if self._draft.writes:
+                raise
+            # It would have changed nothing.
+            raise DeadlineExceeded(f"what was read could not be checked: {error}") from error
 
     async def _forget_begin(self) -> None:
         task, self._begin = self._begin, None

@@ -373,7 +373,12 @@ class MemcachedConnection(asyncio.Protocol):
                 self._transport, self._closed = None, transport
                 replies.is_open = False
                 transport.close()
-        elif self._reading_paused and not backlog and not conversation.is_blocked():
+        elif (
+            self._reading_paused
+            and not backlog
+            # Of a client that waits for a lock it has to be noticed that it goes away.
+            and (conversation.waiting is not None or not conversation.is_blocked())
+        ):
             self._reading_paused = False
             transport.resume_reading()
 

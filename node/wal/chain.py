@@ -134,9 +134,10 @@ class SegmentChain:
     def create(self, on_created: OnCreated) -> None:
         """Create the spare segment; `on_created` on the loop, with the error if there is one.
 
-        Does nothing while one is being created.
+        Does nothing while one is being created, or is there: a second one would leave the first
+        behind without a frame, in front of segments with frames. No start believes such a log.
         """
-        if self._is_creating:
+        if self._is_creating or self.spare is not None:
             return
         self._is_creating = True
         sequence = self._last_sequence + 1

@@ -243,8 +243,8 @@ class Wal:
 
     def _next_frame(self) -> None:
         """Turn what is pending into a frame and write it. Called when no frame is under way."""
-        if self._failure is not None:
-            return
+        if self._failure is not None or self._held_action is not None:
+            return  # What is held goes first: `retry` comes back here.
         queue = self._queue
         if not queue.items:
             for _, callback in queue.take_callbacks():  # Of appends without records.
@@ -325,6 +325,7 @@ class Wal:
         """Hold everything and try again when the disk refuses it; give up for good otherwise."""
         self.waiting_since_ns = 0
         if isinstance(error, DiskRefused) and not self._is_closing:
+            self._take_held()  # One timer is enough.
             self.held_why = error
             self._held_action = retry
             self._retry_timer = self._timers().call_later(self._retry_seconds, self.retry)
@@ -339,10 +340,7 @@ class Wal:
 
     def retry(self) -> None:
         """Try what is held once more, now: there may be room. Nothing is held: nothing happens."""
-        action, self._held_action = self._held_action, None
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
-            self._retry_timer = None
+        action = self._take_held()
         if action is None:
             return
         if self._is_closing:
@@ -350,6 +348,13 @@ class Wal:
             self._nothing_waits()
         else:
             action()
+
+    def _take_held(self) -> Callable[[], None] | None:
+        action, self._held_action = self._held_action, None
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
+        return action
 
     # --- segments
 
@@ -367,6 +372,7 @@ class Wal:
             self._chain.close_spare()
         elif error is None:
             if is_needed:
+                self._take_held()  # It waited for this, whoever had it created.
                 self._next_frame()
         elif is_needed or not isinstance(error, DiskRefused):
             self._not_written(error, self._create)

@@ -145,14 +145,15 @@ def make_parser() -> argparse.ArgumentParser:
         "lock",
         locks.lock,
         "Run a command while holding a lock",
-        "The command stands behind --: quorumcache lock NAME [options] -- COMMAND [ARGUMENTS]. It "
-        f"finds the lock's name and its token in ${LOCK_VARIABLE} and ${TOKEN_VARIABLE}. SIGTERM, "
-        "SIGINT and SIGHUP are passed on to it. When the lock is lost it is ended. Exit code: the "
+        f"The command finds the lock's name and its token in ${LOCK_VARIABLE} and "
+        f"${TOKEN_VARIABLE}. SIGTERM, SIGINT and SIGHUP are passed on to it. When the lock is "
+        "lost it is ended. Exit code: the "
         f"command's, 128 and its number after a signal; {locks.NOT_FREE}: the lock was not free "
         f"in time, the command was not run; {locks.LOST}: the lock was lost; 126, 127: the command "
         "cannot be run, is not there.",
         has_json=False,
     )
+    lock.usage = "quorumcache lock NAME [options] -- COMMAND [ARGUMENTS]"
     lock.add_argument("keys", nargs=1, metavar="NAME")
     lock.add_argument(
         "--ttl",

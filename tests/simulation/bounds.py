@@ -101,6 +101,21 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.store.eviction_queue.STEPS_MAX": (0, 2),
     "node.store.eviction_queue.SCAN_KEYS_MIN": (1, 4),
     "node.replica.evicting.SLACK_BYTES_MAX": (0, 100),
+    # Transactions and locks.
+    "node.store.transactions.PURGED_MAX": (1,),
+    "node.store.transactions.PREPARED_MAX": (1, 4),
+    "node.operations.transactions.TRANSACTIONS_MAX": (1, 3),
+    "node.operations.transactions.RESOLVING_MAX": (0, 1),
+    "node.operations.recovery.PATIENCE_MS": (30, 200),
+    "node.operations.recovery.RECOVERIES_MAX": (1,),
+    "node.operations.hold_waits.PARKED_MAX": (0, 2),
+    "node.operations.hold_waits.PARK_NS": (50_000_000,),
+    "node.operations.lock_waits.PARKED_MAX": (0, 2),
+    "node.store.locks.LEASES_MAX": (1, 4),
+    "node.store.locks.QUEUE_LEASE_MS": (300, 2_000),
+    "node.store.lock_records.WAITERS_MAX": (1,),
+    "node.store.fences.FENCED_LOCKS_MAX": (1,),
+    "node.store.fences.GUARDED_KEYS_MAX": (1,),
 }
 """Module and name (or class and argument), and what is drawn for it."""
 
@@ -127,7 +142,12 @@ IMPORTED_BY = {
         "node.clients.quick_gets",
     ),
     "node.replica.group.BATCH_BYTES_MAX": ("node.node",),
-    "node.store.large.LARGE_VALUE_BYTES": ("node.protocol.value_blocks",),
+    "node.store.large.LARGE_VALUE_BYTES": (
+        "node.protocol.transaction_lines",
+        "node.protocol.value_blocks",
+    ),
+    "node.store.lock_records.WAITERS_MAX": ("node.store.locks",),
+    "node.store.transactions.PREPARED_MAX": ("node.operations.recovery",),
     "node.store.large.PIECE_BYTES": ("node.protocol.value_blocks",),
     "node.operations.serving.REPLY_BYTES_MAX": ("node.node",),
 }

@@ -20,7 +20,7 @@ from quorumcache.node.consensus.values import (
     HardState,
     SnapshotMeta,
 )
-from quorumcache.node.errors import DiskFull
+from quorumcache.node.errors import DiskRefused
 from quorumcache.node.storage.snapshots import SnapshotStore
 from quorumcache.node.wal.format import Mark, MarkKind
 from quorumcache.node.wal.newest import NOTHING_WRITTEN, NewestNote, read_newest
@@ -272,7 +272,7 @@ class LogHost:
             if kind == MarkKind.INSTALLED:
                 self.blocked.discard(group)
             if error is not None:
-                assert isinstance(error, DiskFull), error
+                assert isinstance(error, DiskRefused), error
                 handed_in.remove(meta)
                 return
             assert handed_in is self.snapshots[group]

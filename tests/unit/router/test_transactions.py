@@ -591,6 +591,42 @@ def test_no_answer_at_all_is_an_unknown_outcome() -> None:
     play(story)
 
 
+def test_no_attempt_begins_that_could_not_end_in_time() -> None:
+    """Conflicts alone must not end in an unknown outcome: that of a last commit, sent too late."""
+
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        runs = 0
+
+        async def slow(tx: Transaction) -> None:
+            nonlocal runs
+            runs += 1
+            await tx.incr("n")
+            await client.incr("n")
+            await asyncio.sleep(0.6)
+
+        await client.set("n", b"0")
+        with pytest.raises(DeadlineExceeded, match="n"):
+            await client.transact(slow, timeout_ms=1_000)
+        assert runs == 1
+
+    play(story)
+
+
+def test_a_transaction_that_only_reads_is_never_in_doubt() -> None:
+    """Whether its checks were made or not: nothing was changed."""
+
+    async def story(cluster: FakeCluster, client: AsyncClient) -> None:
+        for node in cluster.nodes:
+            node.faults += [Fault(b"cluster txn commit", CLOSE_AFTER) for _ in range(999)]
+        tx = client.transaction(timeout_ms=200)
+        tx.open()
+        await tx.get_many(["a", "b"])
+        with pytest.raises(DeadlineExceeded, match="could not be checked"):
+            await tx.commit()
+
+    play(story)
+
+
 def test_too_late_says_nothing_about_an_attempt_in_doubt() -> None:
     """The first attempt was committed, and its record has gone with the deadline."""
 

@@ -142,6 +142,21 @@ def test_so_does_one_that_closes_its_side_and_it_hears_that(client: Client) -> N
     assert client.transport.closed
 
 
+def test_one_that_waits_is_listened_to_also_if_it_had_to_wait_for_its_turn(client: Client) -> None:
+    """Otherwise nobody notices for the whole wait that it has gone."""
+    client.lead_all()
+    client.send(set_line(b"k") + WAIT)
+    assert not client.transport.is_reading
+    client.coordinator.take().end(STORED)
+    client.turn()
+    queue(client)
+    assert client.transport.is_reading
+    client.connection.eof_received()
+    client.turn()
+    assert left_queue(client)
+    assert client.read() == b"STORED\r\nBUSY\r\n"
+
+
 def test_so_does_one_that_closes_its_side_before_the_acquire_begins(client: Client) -> None:
     client.lead_all()
     client.send(set_line(b"k") + WAIT)

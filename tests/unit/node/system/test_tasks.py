@@ -186,6 +186,10 @@ ALLOWED = {
     "router/sessions.py": "callers that wait get the error as the cause of theirs",
     "router/dispatcher.py": "callers that wait ask for its result",
     "router/map_keeper.py": "callers that wait ask for its result",
+    "router/transactions.py": "the commit asks for its result, and so does the end without one",
+    "router/locks.py": "a lock whose renewal dies is lost at the end of its lease, and says so",
+    "router/lock_keeper.py": "callers that wait get the error; what is given back ends by itself",
+    "router/commands/locks.py": "awaited where they are started",
 }
 STARTERS = {"create_task", "ensure_future", "run_coroutine_threadsafe"}
 

@@ -79,6 +79,18 @@ def test_one_segment_is_created_at_a_time(files: Files) -> None:
     assert files.disk.paths() == ["w/0000000001.wal"]
 
 
+def test_no_second_one_is_created_while_one_waits_for_its_first_frame(files: Files) -> None:
+    """It would take the place of the first one, which would stay behind without a frame."""
+    for _ in range(2):
+        files.chain.create(files.told.append)
+        files.loop.run()
+    assert files.told == [None]
+    assert files.disk.paths() == ["w/0000000001.wal"]
+    assert files.chain.roll() is not None
+    files.write()
+    assert files.chain.files() == ["w/0000000001.wal"]
+
+
 def test_a_segment_that_could_not_be_created_is_tried_under_the_same_number(files: Files) -> None:
     files.disk.capacity_bytes = 10
     files.chain.create(files.told.append)

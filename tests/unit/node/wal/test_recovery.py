@@ -147,6 +147,16 @@ def test_older_segment_that_lost_its_last_frames_is_damage(files: Files) -> None
         files.recover()
 
 
+def test_a_segment_in_the_middle_that_lost_all_its_frames_is_damage(files: Files) -> None:
+    """Even where the next head fits to the one before: the two may have ended at the same place."""
+    files.segment(1, [TERM_1])
+    end = files.end
+    path = files.segment(2, tail=bytes(100))
+    files.segment(3, [], previous_end=end)
+    with pytest.raises(WalCorrupt, match=f"{path} is damaged at offset 128: there is no whole"):
+        files.recover()
+
+
 def test_missing_segment_is_damage(files: Files) -> None:
     files.segment(1, [TERM_1])
     files.segment(3, [])

@@ -196,6 +196,80 @@ def test_full_disk_while_a_segment_is_created_ahead() -> None:
     assert log.segments() == ["0000000001.wal", "0000000002.wal"]
 
 
+def held_without_descriptors() -> Log:
+    """A log whose segment is full, and which cannot open the next one that a batch waits for."""
+    log = Log(segment_bytes_max=400, retry_ms=500)
+    log.append("a", record(1, 1))
+    log.run()
+    log.disk.descriptors_left = 0
+    log.append("b", record(1, 2, size=400))
+    log.append("c", record(1, 3))
+    log.loop.run(until=log.loop.now + 0.1)
+    assert (log.called, log.full) == (["a", "b"], [True])
+    return log
+
+
+@pytest.mark.parametrize("meanwhile", ["append", "mark", "room", "retry", "nothing"])
+@pytest.mark.parametrize("size", [10, 250, 400])
+def test_a_segment_that_was_waited_for_leaves_no_empty_one_behind(
+    meanwhile: str, size: int
+) -> None:
+    """The descriptors are back before the log tries again by itself, and something else has the
+    segment created. The later try must not create another one in front of the one that is used."""
+    log = held_without_descriptors()
+    log.disk.descriptors_left = 1000
+    indexes = [1, 2, 3]
+    match meanwhile:
+        case "append":
+            indexes.append(4)
+            log.append("d", record(1, 4))
+        case "mark":
+            log.wal.forget(9, lambda: None)
+        case "room":
+            log.wal.make_room()
+        case "retry":
+            log.wal.retry()
+    log.loop.run(until=log.loop.now + 0.1)
+    for _ in range(3):  # Each fills the next segment to another part, before and after the retry.
+        indexes.append(indexes[-1] + 1)
+        log.append("more", record(1, indexes[-1], size=size))
+        log.loop.run(until=log.loop.now + 0.1)
+    log.run()
+    assert log.full == [True, False]
+    for index in range(indexes[-1] + 1, indexes[-1] + 5):
+        indexes.append(index)
+        log.append("more", record(1, index, size=size))
+        log.run()
+    assert len(log.called) == len(indexes)
+    log.disk.crash(power=False)
+    assert log.open() == {1: indexes}
+
+
+def test_room_that_is_made_lets_go_what_is_held_and_its_timer() -> None:
+    log = held_without_descriptors()
+    log.disk.descriptors_left = 1000
+    log.wal.make_room()
+    log.loop.run(until=log.loop.now + 0.1)
+    assert log.called == ["a", "b", "c"]
+    log.run()
+    assert log.segments() == ["0000000001.wal", "0000000002.wal"], "the third is not due yet"
+
+
+def test_what_comes_while_a_batch_is_held_does_not_ask_the_disk_again() -> None:
+    log = held_without_descriptors()
+    refused = log.disk.opens_refused
+    for index in range(4, 9):
+        log.append(str(index), record(1, index))
+        log.wal.forget(9, lambda: None)
+        log.loop.run(until=log.loop.now + 0.02)
+    assert log.disk.opens_refused == refused
+    log.loop.run(until=log.loop.now + 10 * 0.5)
+    assert refused < log.disk.opens_refused <= refused + 11, "one try every half second"
+    log.disk.descriptors_left = 1000
+    log.run()
+    assert log.called == ["a", "b", "c", *"45678"]
+
+
 def test_failed_sync_ends_it(log: Log) -> None:
     """Never retried: the kernel may have dropped the pages, and would call the next sync good."""
     log.append("a", record(1, 1))

@@ -200,6 +200,8 @@ def test_what_is_wrong_is_said_before_the_lock_is_taken() -> None:
             assert ended.code == 2
             assert "'x' is not a span of time" in ended.err
             assert not any(node.executed for node in cluster.nodes)
+            ended = await quorumcache("lock", seeds=cluster.seeds)
+            assert "usage: quorumcache lock NAME [options] -- COMMAND" in ended.err
             missing = await quorumcache("lock", "n", "--", "not-there", seeds=cluster.seeds)
             assert missing == (127, "", "quorumcache: not-there: command not found\n")
             assert cluster.locks.holders(b"n") == []

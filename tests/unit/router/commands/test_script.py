@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quorumcache.router import InvalidArgument
-from quorumcache.router.commands.script import Step, parse_script
+from quorumcache.router.commands.script import Step, parse_script, split_words
 
 
 def test_every_verb() -> None:
@@ -37,6 +42,27 @@ absent j#k
         Step(13, "present", (b"i",)),
         Step(14, "absent", (b"j#k",)),
     )
+
+
+@given(st.text("ab'\"\\ \t#\u00e9\xa0", max_size=20))
+def test_words_are_those_of_a_shell(text: str) -> None:
+    try:
+        expected = shlex.split(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="not closed"):
+            split_words(text)
+    else:
+        assert split_words(text) == expected
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_a_value_of_a_megabyte_costs_no_time(quote: str) -> None:
+    """Some milliseconds of the processor; `shlex` took half a minute."""
+    value = "x" * (1 << 20)
+    began = time.process_time()
+    (step,) = parse_script(f"set k {quote}{value}{quote}".encode())
+    assert step.value == value.encode()
+    assert time.process_time() - began < 10
 
 
 def test_any_bytes_are_kept() -> None:
