@@ -54,10 +54,11 @@ from quorumcache.node.store.results import (
     TXN_COMMITTED,
     TXN_CONFLICT,
     TXN_PREPARED,
+    TXN_RELEASED,
     TXN_TOO_LATE,
 )
 from quorumcache.node.store.store import EXPIRED, HELD_KEY, ShardStore
-from quorumcache.node.store.transactions import ABSENT, PRESENT
+from quorumcache.node.store.transactions import ABSENT, ANY, PRESENT
 
 START_MS: Final = 1000
 DEADLINE_MS: Final = 2500
@@ -85,9 +86,12 @@ class Plan:
 
     parts: tuple[tuple[int, Part], ...]
     record: int = 0
+    is_snapshot: bool = False
+    """It holds its `checks`, whatever they are, in all shards; its node resolves when it likes."""
 
     def participants(self) -> tuple[int, ...]:
-        return tuple(shard for shard, _ in self.parts if shard != self.record)
+        """Who prepares."""
+        return tuple(shard for shard, _ in self.parts if self.is_snapshot or shard != self.record)
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,10 @@ class Walk:
                 for key in (*part.checks, *part.present, *part.absent, *written):
                     self.home[key] = shard
                 self.checks[number, shard] = (
-                    *((key, version(stores[shard], key)) for key in part.checks),
+                    *(
+                        (key, ANY if plan.is_snapshot else version(stores[shard], key))
+                        for key in part.checks
+                    ),
                     *((key, PRESENT) for key in part.present),
                     *((key, ABSENT) for key in part.absent),
                 )
@@ -178,6 +185,7 @@ class Walk:
                 assert len(seen) < STATES_MAX, "what is repeated has an effect each time"
                 self.check(world)
                 for name, after in self.after(world):
+                    self.check_snapshots(world, after)
                     if after not in seen:
                         seen.add(after)
                         todo.append((after, (path, name)))
@@ -206,10 +214,15 @@ class Walk:
         plan = self.scene.plans[number]
         txn = bytes((number,)) * 16
         for shard, part in plan.parts:
-            if shard != plan.record:
+            if shard in plan.participants():
                 checks = self.checks[number, shard]
                 args = (txn, plan.record, DEADLINE_MS, checks, writes_of(part))
                 yield self.apply(world, shard, (OP_TXN_PREPARE, b"", *args), number)
+        if plan.is_snapshot:
+            for shard in plan.participants():
+                step = (OP_TXN_RESOLVE, b"", txn, DEADLINE_MS, 0)
+                yield self.apply(world, shard, step, number)
+            return
         if heard.prepared.issuperset(plan.participants()):
             checks = self.checks.get((number, plan.record), ())
             part = dict(plan.parts).get(plan.record, Part())
@@ -234,6 +247,8 @@ class Walk:
         before = self.store(world.shards[shard])
         data, result = self.delivered(world.shards[shard], now_ms, step)
         store = self.store(data)
+        if step[0] == OP_TXN_RESOLVE and not step[-1]:
+            assert (result == TXN_RELEASED) == (step[2] in before.transactions.prepared)
         if before.flush_due(now_ms):
             world = self.flushed(world, shard)
         op = step[0]
@@ -339,6 +354,19 @@ class Walk:
         self.check_reads(world, may_wait=True)
         self.check_reads(self.recovered(world), may_wait=False)
 
+    def check_snapshots(self, world: World, after: World) -> None:
+        """While all keys of a snapshot are held, none of them changes."""
+        for number, plan in enumerate(self.scene.plans):
+            txn = bytes((number,)) * 16
+            if plan.is_snapshot and all(
+                txn in self.store(state.shards[shard]).transactions.prepared
+                for state in (world, after)
+                for shard in plan.participants()
+            ):
+                for _, part in plan.parts:
+                    for key in part.checks:
+                        assert dict(world.model).get(key) == dict(after.model).get(key)
+
     def check_reads(self, world: World, *, may_wait: bool) -> None:
         model = dict(world.model)
         for shard, data in enumerate(world.shards):
@@ -366,7 +394,7 @@ class Walk:
         for number, plan in enumerate(self.scene.plans):
             part = dict(plan.parts).get(shard, Part())
             is_prepared = bytes((number,)) * 16 in store.transactions.prepared
-            if is_prepared and key in (*part.checks, *part.present):
+            if is_prepared and not plan.is_snapshot and key in (*part.checks, *part.present):
                 return True
         return False
 
@@ -444,6 +472,7 @@ REMOVAL = Plan(
 READS_X_WRITES_Y = Plan(((0, Part(checks=(X,))), (1, Part(writes=((Y, b"y1"),)))), record=1)
 READS_Y_WRITES_X = Plan(((0, Part(writes=((X, b"x2"),))), (1, Part(checks=(Y,)))), record=0)
 READS_BOTH = Plan(((0, Part(checks=(X,))), (1, Part(checks=(Y,)))), record=0)
+SNAPSHOT = Plan(((0, Part(checks=(X,))), (1, Part(checks=(Y,)))), is_snapshot=True)
 NEEDS_Y = Plan(((0, Part(writes=((X, b"x1"),))), (1, Part(present=(Y,)))))
 
 
@@ -461,6 +490,8 @@ def test_one_transaction_among_plain_writes(plan: Plan) -> None:
         pytest.param((READS_X_WRITES_Y, READS_Y_WRITES_X), id="each writes what the other reads"),
         pytest.param((READS_BOTH, TRANSFER), id="one reads what the other writes"),
         pytest.param((NEEDS_Y, REMOVAL), id="one needs what the other removes"),
+        pytest.param((SNAPSHOT, TRANSFER), id="a snapshot of what the other changes"),
+        pytest.param((SNAPSHOT, REMOVAL), id="a snapshot of what the other removes"),
     ],
 )
 def test_two_transactions(plans: tuple[Plan, ...]) -> None:

@@ -37,6 +37,8 @@ class Bank:
         self.unknown = 0
         """Those of which a client does not know."""
         self.snapshots = 0
+        self.held = 0
+        """Snapshots that a node has taken by holding the keys."""
 
     async def connect(self, random: Random) -> Wire:
         while True:
@@ -51,8 +53,11 @@ class Bank:
         while not self.is_closed:
             await asyncio.sleep(random.uniform(0.0, 0.1))
             try:
-                if random.random() < 0.4:
+                kind = random.random()
+                if kind < 0.2:
                     await self.check(wire)
+                elif kind < 0.4:
+                    await self.look(wire)
                 else:
                     await self.transfer(wire, random)
             except LOST:
@@ -66,6 +71,12 @@ class Bank:
         checks = [b"check %b %d" % (key, version) for key, (version, _) in found.items()]
         if await wire.ask(commit_bytes(begun, *checks)) == b"COMMITTED\r\n":
             self.snapshots += 1
+            assert sum(balance for _, balance in found.values()) == START * len(ACCOUNTS)
+
+    async def look(self, wire: Wire) -> None:
+        found = await read(wire, *ACCOUNTS, command=b"snapshot 1500")
+        if found is not None:
+            self.held += 1
             assert sum(balance for _, balance in found.values()) == START * len(ACCOUNTS)
 
     async def transfer(self, wire: Wire, random: Random) -> None:
@@ -145,9 +156,9 @@ def commit_bytes(begun: tuple[bytes, int], *lines: bytes) -> bytes:
     return b"cluster txn commit %b %d %d\r\n%b\r\n" % (*begun, len(block), block)
 
 
-async def read(wire: Wire, *keys: bytes) -> Found | None:
+async def read(wire: Wire, *keys: bytes, command: bytes = b"get") -> Found | None:
     """None when the cluster did not answer in time."""
-    line = await wire.ask(b"cluster txn get " + b" ".join(keys) + b"\r\n")
+    line = await wire.ask(b"cluster txn %b %b\r\n" % (command, b" ".join(keys)))
     found = {}
     while line != b"END\r\n":
         if not line.startswith(b"VALUE "):
@@ -183,6 +194,7 @@ def test_a_bank_under_faults(seed: int) -> None:
         found = await read(await stage.connect("n2"), *ACCOUNTS)
         assert found is not None
         assert bank.snapshots
+        assert bank.held
         assert bank.ledger
         assert sum(balance for _, balance in found.values()) == START * len(ACCOUNTS)
         if not bank.unknown:
