@@ -36,6 +36,12 @@ LEFT_OUT += $(addprefix integration/test_,client_advice client_fork client_locks
 LEFT_OUT += conformance/test_flags
 COMPILED_TESTS := $(WHOLE_NODES) $(patsubst %,--ignore=tests/%.py,$(LEFT_OUT))
 
+# Tests of real processes that run once, in the compiled form if there is one: they take their time, and the sources run whole nodes
+# in the simulation, in the scenarios and in the conformance tests.
+ONCE := bad_clients bad_peers elastic exactly_once full_disk herds kill_all kill_leader large_items limits locks memory_accounting moving \
+	numbered_meta_writes paused_leader read_levels snapshots stalled_disk transaction_words transactions transcripts unix_socket watch_and_dump
+IS_COMPILED := case "$$($(BIN)/quorumcached --version)" in *"(compiled)") true;; *) false;; esac
+
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format bench simulate crash-states power-cut fuzz chaos mutants compile clean
 
@@ -48,10 +54,11 @@ run: $(COMPILED) ## Run a local cluster until Ctrl-C (NODES=3)
 test: $(READY) ## Everything that has to pass: lint, format, types, tests (WORKERS=2)
 	@echo "1 of 3: lint, format and types; the data path is compiled at the same time"
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint $(COMPILED)
-	@echo "2 of 3: all tests, from the sources"
-	QUORUMCACHE_COMPILED=0 $(IN_PARALLEL) tests
-	@case "$$($(BIN)/quorumcached --version)" in *"(compiled)") ;; *) \
-		echo "SKIPPED: there is no compiled form, so it is not tested" >&2; exit 0;; esac; \
+	@echo "2 of 3: all tests, from the sources; those of real processes in step 3, if there is a compiled form"
+	@once=""; if $(IS_COMPILED); then once="$(ONCE:%=--ignore=tests/integration/test_%.py)"; fi; \
+	QUORUMCACHE_COMPILED=0 $(IN_PARALLEL) tests $$once
+	@if ! $(IS_COMPILED); then \
+		echo "SKIPPED: there is no compiled form, so it is not tested" >&2; exit 0; fi; \
 	echo "3 of 3: the compiled form, where whole nodes run and none of their parts is replaced" && \
 	QUORUMCACHE_COMPILED=1 $(IN_PARALLEL) $(COMPILED_TESTS)
 

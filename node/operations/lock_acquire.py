@@ -45,9 +45,6 @@ FRESH_NS: Final = 1_000_000_000
 """Before the last answer the place is renewed if its lease is older than this, so that the client
 has time to ask again."""
 
-LEASE_NS: Final = QUEUE_LEASE_MS * 1_000_000
-"""A place that is not there any more, and is younger than that, was given up by its owner."""
-
 TOO_MANY_WAIT: Final = "too many clients wait for locks of the leader's node; retry later"
 
 _NS: Final = 1_000_000
@@ -191,7 +188,7 @@ class WaitingAcquire:
                 self._ask()
             else:
                 self._ended((LOCK_QUEUED, number))
-        elif code == GONE and self._identity is None and self._age_ns() >= LEASE_NS:
+        elif code == GONE and self._identity is None and self._may_have_ended():
             self._acquire(None)  # Its lease has ended, as after a long time without a leader.
         elif code == GONE:
             # The owner has given up its place elsewhere. Or this is a late repetition, and its
@@ -209,6 +206,10 @@ class WaitingAcquire:
 
     def _left_ns(self) -> int:
         return self._ends_ns - self._coordinator.clock.monotonic_ns()
+
+    def _may_have_ended(self) -> bool:
+        """Whether the lease of the place may be over. A younger one was given up by its owner."""
+        return self._age_ns() >= QUEUE_LEASE_MS * 1_000_000
 
     def _age_ns(self) -> int:
         """How long ago the place was given or renewed, at most."""

@@ -152,7 +152,7 @@ def test_the_example_of_the_document(cluster: Cluster) -> None:
     """docs/transactions.md, "From other languages", as it stands there: other versions and another
     identity in the same places."""
     text = (Path(__file__).parents[2] / "docs/transactions.md").read_text()
-    example = text.split("Four lines of text")[1].split("cluster txn commit")[1]
+    example = text.split("Some lines of text")[1].split("cluster txn commit")[1]
     lines = [line.strip().split("\\r\\n") for line in example.split("\n\n")[0].splitlines()]
     first, *block_lines = [part.strip() for line in lines for part in line[:-1] or line]
     assert [line.split()[0] for line in block_lines[:2]] == ["check", "check"]

@@ -142,6 +142,7 @@ IMPORTED_BY = {
         "node.clients.quick_gets",
     ),
     "node.replica.group.BATCH_BYTES_MAX": ("node.node",),
+    "node.store.locks.QUEUE_LEASE_MS": ("node.operations.lock_acquire",),
     "node.store.large.LARGE_VALUE_BYTES": (
         "node.protocol.transaction_lines",
         "node.protocol.value_blocks",

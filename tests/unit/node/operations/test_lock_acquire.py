@@ -6,7 +6,6 @@ import pytest
 
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.lock_acquire import (
-    LEASE_NS,
     RENEW_NS,
     TOO_MANY_WAIT,
     WAIT_NS_MAX,
@@ -20,7 +19,7 @@ from quorumcache.node.operations.lock_answers import (
     pack_standing,
 )
 from quorumcache.node.store.commands import OP_LOCK_ACQUIRE, OP_LOCK_RELEASE
-from quorumcache.node.store.locks import LEAVES_QUEUE
+from quorumcache.node.store.locks import LEAVES_QUEUE, QUEUE_LEASE_MS
 from quorumcache.node.store.results import LOCK_BUSY, LOCK_KIND, LOCK_QUEUED, LOCKED
 
 MS = 1_000_000
@@ -138,7 +137,7 @@ def test_a_place_that_was_given_up_elsewhere_is_not_asked_for_again() -> None:
     """As by a client that was cut off, and has released its owner word over another connection."""
     world = World()
     world.acquired(QUEUED)
-    world.ns = LEASE_NS - 1
+    world.ns = QUEUE_LEASE_MS * 1_000_000 - 1
     world.looked(GONE)
     assert world.outcomes == [LOCK_BUSY]
     assert not world.writes
@@ -147,7 +146,7 @@ def test_a_place_that_was_given_up_elsewhere_is_not_asked_for_again() -> None:
 def test_a_place_that_was_lost_is_asked_for_anew() -> None:
     world = World(wait_ms=20_000)
     world.acquired(QUEUED)
-    world.ns = LEASE_NS
+    world.ns = QUEUE_LEASE_MS * 1_000_000
     world.looked(GONE)
     world.acquired((LOCKED, 9))
     assert world.outcomes == [(LOCKED, 9)]
