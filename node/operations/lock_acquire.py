@@ -41,6 +41,10 @@ RENEW_NS: Final = 3_000_000_000
 """Time between two acquires of a client that waits: a third of the lease of its place, so one that
 comes to nothing does no harm."""
 
+SHORT_NS: Final = 5_000_000
+"""With less left of a wait the leader is not asked: a kept question ends with a sweep, which would
+be long after."""
+
 FRESH_NS: Final = 1_000_000_000
 """Before the last answer the place is renewed if its lease is older than this, so that the client
 has time to ask again."""
@@ -151,7 +155,7 @@ class WaitingAcquire:
             assert type(outcome[1]) is int
             self._is_queued = True
             self._place = outcome[1]
-            if not self._is_stopping and self._left_ns() > 0:
+            if not self._is_stopping and self._left_ns() >= SHORT_NS:
                 self._ask()
                 return
         self._ended(outcome)

@@ -97,6 +97,15 @@ def test_the_leader_is_asked_until_it_is_the_owners_turn() -> None:
     assert not world.writes
 
 
+def test_a_very_short_wait_asks_nobody() -> None:
+    """The leader answers a question that it keeps with a sweep: 50 ms for a wait of one."""
+    for wait_ms, asks in ((1, False), (4, False), (5, True)):
+        world = World(wait_ms)
+        world.acquired(QUEUED)
+        assert world.outcomes == ([] if asks else [QUEUED])
+        assert len(world.reads) == asks
+
+
 def test_a_wait_ends_in_time_with_its_newest_place() -> None:
     world = World(wait_ms=600)
     world.acquired(QUEUED)
