@@ -155,7 +155,8 @@ class WaitingAcquire:
             assert type(outcome[1]) is int
             self._is_queued = True
             self._place = outcome[1]
-            if not self._is_stopping and self._left_ns() >= SHORT_NS:
+            is_short = self._left_ns() < SHORT_NS and self._age_ns() < FRESH_NS
+            if not self._is_stopping and self._left_ns() > 0 and not is_short:
                 self._ask()
                 return
         self._ended(outcome)
