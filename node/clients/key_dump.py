@@ -20,7 +20,7 @@ from quorumcache.node.protocol.requests import ITEM_CLASS, KeyDump
 from quorumcache.node.protocol.responses import END_LINE, OK_LINE
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
-from quorumcache.node.store.item import ENDS, item_cost, item_flags, unpack_header
+from quorumcache.node.store.item import ENDS, item_flags, object_bytes, unpack_header
 from quorumcache.node.store.store import ShardStore, shard_store
 
 KEYS_PER_TURN: Final = 100
@@ -133,7 +133,7 @@ def _metadump_line(
         unique,
         b"yes" if was_hit else b"no",
         ITEM_CLASS,
-        item_cost(key, item),  # What the item takes of this node's memory.
+        object_bytes(key, item),  # What the item takes of this node's memory.
         item_flags(item),
     )
 

@@ -33,7 +33,7 @@ from quorumcache.node.state_machine import Eviction
 from quorumcache.node.store.commands import OP_EVICT, own_command
 from quorumcache.node.store.ghosts import GhostTable
 from quorumcache.node.store.hot_keys import HotKeys
-from quorumcache.node.store.item import cas_unique, item_cost
+from quorumcache.node.store.item import cas_unique, object_bytes
 from quorumcache.node.store.tables import shrink
 
 SMALL_PARTS: Final = 10
@@ -370,7 +370,7 @@ class EvictionQueue:
             known = queue.pop(key)
             stamp = cast(int, known)
             item = items[key]
-            cost = item_cost(key, item)
+            cost = object_bytes(key, item)
             hits = stamp & _HITS
             if not hits and self._hot is not None and self._is_hot(key):
                 hits = 1
@@ -406,7 +406,7 @@ class EvictionQueue:
         for key in keys:
             stamp = planned.pop(key, None)
             if stamp is not None:
-                cost = item_cost(key, items[key])
+                cost = object_bytes(key, items[key])
                 self.planned_bytes -= cost
                 self.small[key] = stamp
                 self.small_bytes += cost

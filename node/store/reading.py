@@ -13,7 +13,7 @@ from quorumcache.node.store.item import (
     ENDS,
     ITEM_DATA,
     PIECES,
-    item_cost,
+    object_bytes,
     unpack_header,
     value_bytes,
     value_id,
@@ -156,7 +156,7 @@ class StoreReader:
                 if value_id(item) in self._large:
                     raise SnapshotInvalid("two items of a snapshot have the same value")
                 self._large[value_id(item)] = value_bytes(item)
-            cost = item_cost(key, item)
+            cost = object_bytes(key, item)
             used += cost
             state.queue.added(key, cost)
             if item[0] & ENDS:

@@ -37,7 +37,7 @@ from quorumcache.node.store.item import (
     ENDS,
     ITEM_DATA,
     PIECES,
-    item_cost,
+    object_bytes,
     unpack_header,
     value_id,
 )
@@ -98,7 +98,7 @@ class ShardState(StateMachine):
         """Key -> packed item (see item.py). Holds ended items until somebody removes them."""
         self.op_count = OP_COUNT
         self.bytes_used = 0
-        """Sum of `item_cost` over `items`, and what `values`, `staging` and the writes of prepared
+        """Sum of `object_bytes` over `items`, and what `values`, `staging`, and writes of prepared
         transactions take; the same on all replicas."""
         self.last_now_ms = 0
         """Latest cluster time seen in a batch, milliseconds. Never decreases."""
@@ -220,7 +220,7 @@ class ShardState(StateMachine):
 
     def _taken_out(self, key: bytes, item: bytes) -> int:
         """An item is out of `items`: keep the counts. Answers its cost."""
-        cost = item_cost(key, item)
+        cost = object_bytes(key, item)
         self.bytes_used -= cost
         if item[0] & ENDS:
             self.expiring -= 1
@@ -241,14 +241,14 @@ class ShardState(StateMachine):
         now.
         """
         old = self.items.get(key)
-        cost = item_cost(key, item)
+        cost = object_bytes(key, item)
         if old is None:
             self.bytes_used += cost
             self.queue.added(key, cost)
         elif len(old) == len(item) and not (old[0] or item[0]):
             self.queue.changed(key, cost, cost)
         else:
-            old_cost = item_cost(key, old)
+            old_cost = object_bytes(key, old)
             self.bytes_used += cost - old_cost
             if old[0]:
                 if old[0] & ENDS and not item[0] & ENDS:
@@ -261,13 +261,13 @@ class ShardState(StateMachine):
     def put_ending(self, key: bytes, item: bytes, expires_at_ms: int) -> None:
         """Place a packed item that ends at `expires_at_ms`."""
         old = self.items.get(key)
-        cost = item_cost(key, item)
+        cost = object_bytes(key, item)
         if old is None:
             self.bytes_used += cost
             self.expiring += 1
             self.queue.added(key, cost)
         else:
-            old_cost = item_cost(key, old)
+            old_cost = object_bytes(key, old)
             self.bytes_used += cost - old_cost
             if not old[0] & ENDS:
                 self.expiring += 1
@@ -343,7 +343,7 @@ class ShardState(StateMachine):
         self.queue.spare(held)
         cost = eviction.cost_bytes
         for key in held:
-            cost -= item_cost(key, self.items[key])
+            cost -= object_bytes(key, self.items[key])
         pairs = tuple([pair for pair in eviction.command[EVICT_PAIRS] if pair[0] not in self.holds])
         if not pairs:
             return None
@@ -379,7 +379,7 @@ class ShardState(StateMachine):
             return size + EXTENDED_EXTRA_BYTES
         cost = size + ITEM_EXTRA_BYTES
         if old is not None:
-            cost -= item_cost(key, old)
+            cost -= object_bytes(key, old)
         return cost if cost > 0 else 0
 
     def _written(self, writes: tuple[Write, ...]) -> int:
@@ -389,6 +389,6 @@ class ShardState(StateMachine):
             if write[1] == OP_SET:
                 key = write[0]
                 old = self.items.get(key)
-                cost = writes_cost((write,)) - (item_cost(key, old) if old is not None else 0)
+                cost = writes_cost((write,)) - (object_bytes(key, old) if old is not None else 0)
                 growth += max(0, cost)
         return growth

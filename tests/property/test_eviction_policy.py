@@ -16,11 +16,11 @@ import pytest
 
 from quorumcache.bench.traces import find_traces
 from quorumcache.node.store.eviction_queue import EvictionQueue
-from quorumcache.node.store.item import item_cost, pack_header, wire_data
+from quorumcache.node.store.item import object_bytes, pack_header, wire_data
 
 KEYS, REQUESTS = 6_000, 90_000
 ITEM = pack_header(0, 0, 1) + wire_data(0, bytes(100))
-COST = item_cost(bytes(8), ITEM)
+COST = object_bytes(bytes(8), ITEM)
 
 
 class Cache(Protocol):

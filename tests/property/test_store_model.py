@@ -32,9 +32,9 @@ from quorumcache.node.store.item import (
     ENDS,
     PIECES,
     cas_unique,
-    item_cost,
     item_flags,
     item_value,
+    object_bytes,
     value_id,
     wire_data,
 )
@@ -250,7 +250,7 @@ def batches(steps: Steps) -> list[tuple[int, list[tuple[object, ...]]]]:
 
 def assert_consistent(store: ShardStore) -> None:
     """What must hold of any store at any time."""
-    items = sum(item_cost(key, item) for key, item in store.items.items())
+    items = sum(object_bytes(key, item) for key, item in store.items.items())
     assert store.bytes_used == items + store.staging.bytes_used
     large = [value_id(item) for item in store.items.values() if item[0] & PIECES]
     assert len(set(large)) == len(large)
@@ -265,8 +265,8 @@ def assert_consistent(store: ShardStore) -> None:
     queue = store.queue
     queued = sorted([*queue.small, *queue.main, *queue.planned])
     assert queued == sorted(store.items), "each item is in one queue"
-    assert queue.small_bytes == sum(item_cost(key, store.items[key]) for key in queue.small)
-    assert queue.planned_bytes == sum(item_cost(key, store.items[key]) for key in queue.planned)
+    assert queue.small_bytes == sum(object_bytes(key, store.items[key]) for key in queue.small)
+    assert queue.planned_bytes == sum(object_bytes(key, store.items[key]) for key in queue.planned)
 
 
 @settings(max_examples=500, deadline=None)

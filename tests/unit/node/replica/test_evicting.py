@@ -8,7 +8,7 @@ from quorumcache.node.consensus.values import Role
 from quorumcache.node.replica.evicting import SLACK_PARTS, memory_ahead
 from quorumcache.node.state_machine import decode_batch
 from quorumcache.node.store.commands import OP_EVICT, OP_SET
-from quorumcache.node.store.item import cas_unique, item_cost, wire_data
+from quorumcache.node.store.item import cas_unique, object_bytes, wire_data
 from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore, shard_store
 from tests.support.scripted_log import Hears, HostWorld
@@ -65,7 +65,7 @@ class World(HostWorld):
     @property
     def bytes_per_item(self) -> int:
         key, item = next(iter(self.store.items.items()))
-        return item_cost(key, item)
+        return object_bytes(key, item)
 
 
 def full(items: int = 40) -> World:

@@ -21,7 +21,7 @@ from quorumcache.node.store.item import (
     WON,
     cas_unique,
     expires_at_ms,
-    item_cost,
+    object_bytes,
     wire_data,
 )
 from quorumcache.node.store.results import (
@@ -61,7 +61,7 @@ def test_evict_leaves_what_was_stored_or_removed_since_the_leader_chose() -> Non
     do(store, NOW_MS, OP_TOUCH, b"touched", 100)  # It keeps its unique, and has to make room.
     assert do(store, NOW_MS, OP_EVICT, b"", pairs) == (EVICTED, 2)
     assert sorted(store.items) == [b"other", b"stored"]
-    assert store.bytes_used == sum(item_cost(*each) for each in store.items.items())
+    assert store.bytes_used == sum(object_bytes(*each) for each in store.items.items())
     assert do(store, NOW_MS, OP_EVICT, b"", pairs) == (EVICTED, 0)
 
 

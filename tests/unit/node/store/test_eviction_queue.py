@@ -13,7 +13,7 @@ from quorumcache.node.store.eviction_queue import (
     EvictionQueue,
 )
 from quorumcache.node.store.hot_keys import new_sketch
-from quorumcache.node.store.item import cas_unique, item_cost, pack_header, wire_data
+from quorumcache.node.store.item import cas_unique, object_bytes, pack_header, wire_data
 from quorumcache.ring import key_token
 
 
@@ -32,12 +32,12 @@ class Shelf:
         key = name.encode()
         self.unique += 1
         item = pack_header(0, 0, self.unique) + wire_data(0, bytes(size))
-        old, cost = self.items.get(key), item_cost(key, item)
-        self.bytes_used += cost - (item_cost(key, old) if old is not None else 0)
+        old, cost = self.items.get(key), object_bytes(key, item)
+        self.bytes_used += cost - (object_bytes(key, old) if old is not None else 0)
         if old is None:
             self.queue.added(key, cost)
         else:
-            self.queue.changed(key, cost, item_cost(key, old))
+            self.queue.changed(key, cost, object_bytes(key, old))
         self.items[key] = item
 
     def hit(self, names: str, times: int = 1) -> None:
@@ -58,7 +58,7 @@ class Shelf:
     def evict(self, names: str) -> None:
         for name in names:
             key = name.encode()
-            cost = item_cost(key, self.items[key])
+            cost = object_bytes(key, self.items[key])
             self.queue.evicted(key, cost)
             del self.items[key]
             self.bytes_used -= cost
@@ -69,7 +69,7 @@ class Shelf:
         queued = [*queue.small, *queue.main, *queue.planned]
         assert sorted(queued) == sorted(self.items)
         for keys, sum_ in ((queue.small, queue.small_bytes), (queue.planned, queue.planned_bytes)):
-            assert sum_ == sum(item_cost(key, self.items[key]) for key in keys)
+            assert sum_ == sum(object_bytes(key, self.items[key]) for key in keys)
 
 
 def test_items_that_nobody_asks_for_leave_in_the_order_in_which_they_came() -> None:
@@ -111,7 +111,7 @@ def test_a_large_item_needs_more_hits_to_stay_and_three_are_always_enough() -> N
     for name in "ijklmnopqrstuvwxyz":
         shelf.put(name)
     mean = shelf.bytes_used // len(shelf.items)
-    assert 2 * 2 * mean < item_cost(b"X", shelf.items[b"X"])
+    assert 2 * 2 * mean < object_bytes(b"X", shelf.items[b"X"])
     assert shelf.plan(17).rstrip("jk") == "abcdefghXYi"
     assert list(shelf.queue.main) == [b"Z"]
     shelf.check()
@@ -133,7 +133,7 @@ def test_a_key_that_comes_back_after_it_was_evicted_is_in_the_main_queue() -> No
     shelf.put("a")
     shelf.put("x")
     assert list(shelf.queue.main) == [b"a"]
-    shelf.queue.removed(b"x", item_cost(b"x", shelf.items.pop(b"x")))
+    shelf.queue.removed(b"x", object_bytes(b"x", shelf.items.pop(b"x")))
     shelf.put("x")
     assert list(shelf.queue.main) == [b"a"]  # What its owner removed is no ghost.
 

@@ -39,8 +39,8 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.item import (
     cas_unique,
     fingerprint,
-    item_cost,
     item_value,
+    object_bytes,
     wire_data,
 )
 from quorumcache.node.store.results import (
@@ -265,7 +265,7 @@ def test_a_delayed_flush_waits_for_holds_and_lets_no_others_begin() -> None:
     ]
     assert store.items.keys() == {b"d"}
     assert (store.pending_flush_ms, store.expiring) == (0, 0)
-    assert store.bytes_used == item_cost(b"d", store.items[b"d"])
+    assert store.bytes_used == object_bytes(b"d", store.items[b"d"])
 
 
 def test_a_flush_that_is_not_due_yet_does_not_run_when_holds_end() -> None:
@@ -292,7 +292,7 @@ def test_a_held_key_is_not_evicted() -> None:
 
 def test_a_held_key_is_not_chosen() -> None:
     store = held_store()
-    free = item_cost(b"free", store.items[b"free"])
+    free = object_bytes(b"free", store.items[b"free"])
     eviction = store.plan_eviction(1 << 20)
     assert eviction is not None
     assert eviction.keys == [b"free"]
@@ -339,7 +339,7 @@ def test_a_large_item_is_checked_by_the_number_of_its_value_and_replaced() -> No
     assert (store.values, item_value(store.items[b"k"])) == ({}, b"new")
     assert run(store, (OP_STORE_PIECES, b"k", 2, (OP_SET, b" 0 4\r\n", 0))) == [STORED]
     assert run(store, prepare(T2, (old,))) == [(TXN_CONFLICT, b"k")]
-    used = item_cost(b"k", store.items[b"k"])
+    used = object_bytes(b"k", store.items[b"k"])
     assert store.bytes_used == used
     delete = ((b"k", OP_DELETE),)
     commit = (OP_TXN_COMMIT, b"", b"3" * 16, DEADLINE, (), (check(store, b"k"),), delete)
@@ -363,7 +363,7 @@ def test_a_resolution_needs_no_more_than_was_counted_before() -> None:
         counted = store.bytes_used
         run(store, resolve(T1, 1))
         assert store.bytes_used <= counted
-        assert store.bytes_used == sum(item_cost(*pair) for pair in store.items.items())
+        assert store.bytes_used == sum(object_bytes(*pair) for pair in store.items.items())
 
 
 def test_by_how_much_a_transaction_makes_the_store_grow() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.commands import OP_GAT, OP_SESSION_OPEN, OP_SET
-from quorumcache.node.store.item import item_cost, wire_data
+from quorumcache.node.store.item import object_bytes, wire_data
 from quorumcache.node.store.reading import StoreReader
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from quorumcache.node.store.snapshot import encode_view
@@ -51,7 +51,7 @@ def test_wherever_it_is_cut_the_state_is_the_same(cuts: list[int]) -> None:
     assert taken[-1] == len(DATA)
     assert store.view() == STORE.view()
     assert list(store.items) == list(STORE.items)
-    assert store.bytes_used == sum(item_cost(*pair) for pair in STORE.items.items())
+    assert store.bytes_used == sum(object_bytes(*pair) for pair in STORE.items.items())
     assert store.expiring == STORE.expiring == 30
     assert store.due_expirations(NOW_MS * 2, 100) == STORE.due_expirations(NOW_MS * 2, 100)
     assert list(store.queue.small) == list(store.items), "all may be evicted, in this order"

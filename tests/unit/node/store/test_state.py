@@ -17,7 +17,7 @@ from quorumcache.node.store.commands import (
     OP_REPLACE,
     OP_SET,
 )
-from quorumcache.node.store.item import ENDS, STALE, WON, item_cost, pack_header, wire_data
+from quorumcache.node.store.item import ENDS, STALE, WON, object_bytes, pack_header, wire_data
 from quorumcache.node.store.state import NO_EXPIRY, ShardState, pack_unique
 from quorumcache.node.store.store import ShardStore
 
@@ -34,7 +34,7 @@ def ending(at_ms: int, bits: int = 0) -> bytes:
 
 def assert_counted(state: ShardState) -> None:
     items = state.items
-    assert state.bytes_used == sum(item_cost(key, item) for key, item in items.items())
+    assert state.bytes_used == sum(object_bytes(key, item) for key, item in items.items())
     assert state.expiring == sum(item[0] & ENDS for item in items.values())
     due = dict(state.expiry.due(1 << 60, 99))
     assert due.keys() == {key for key, item in items.items() if item[0] & ENDS}
