@@ -69,13 +69,14 @@ def find_works(names: Sequence[str]) -> list[Work]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """One lap, and what the servers used for it. `cpu_us`: processor time of all the racer's
-    processes for one request, microseconds. `ours_idle`: percent of a processor that our own nodes
-    used while another racer ran.
+    processes for one request, microseconds. In percent of a processor, `ours_idle`: what our own
+    nodes used while another racer ran; `others`: what all used that is no part of the race.
     """
 
     lap: Lap
     cpu_us: float
     ours_idle: float = 0.0
+    others: float = 0.0
 
 
 @dataclass(slots=True)
@@ -119,14 +120,14 @@ def run_race(
     with a fault is the last one of all.
     """
     for racer in racers:
-        targets = {id(target): target for target in (racer.reads, racer.writes)}
-        for target in targets.values():
+        for target in _targets([racer]):
             say(f"{plan.keys:,} keys are stored in {racer.name}")
             lap = _lap(generator, racer, target, _filling(plan), plan, fill=True)
             if lap.faults or lap.filled < plan.keys:
                 raise TargetError(
                     f"{racer.name} stored {lap.filled:,} of {plan.keys:,} keys: {lap.told()}"
                 )
+    meter = procfs.OthersMeter(lambda: [pid for target in _targets(racers) for pid in target.pids])
     for work in works:
         found = Figures(replace_keys(work, plan.keys))
         for number in range(plan.rounds):
@@ -134,7 +135,9 @@ def run_race(
             for racer in racers if number % 2 == 0 else list(reversed(racers)):
                 if takes_part(racer, work):
                     say(f"{work.name}: round {number + 1} of {plan.rounds}, {racer.name}")
+                    meter.percent()
                     measured = _measure(generator, racers[0], racer, found.work, plan)
+                    measured = replace(measured, others=meter.percent())
                     found.laps.setdefault(racer.name, []).append(measured)
             if found.faults:
                 break
@@ -142,6 +145,12 @@ def run_race(
         yield found
         if found.faults:
             return
+
+
+def _targets(racers: Sequence[Racer]) -> list[Target]:
+    """Each once."""
+    both = [target for racer in racers for target in (racer.reads, racer.writes)]
+    return list({id(target): target for target in both}.values())
 
 
 def replace_keys(work: Work, keys: int) -> Work:

@@ -11,9 +11,18 @@ from quorumcache.bench.cluster import MEMCACHED
 from quorumcache.bench.goals import Goal
 from quorumcache.bench.race import WORKS, Figures, Measured
 from quorumcache.bench.race_peers import OURS, REDIS
-from quorumcache.bench.report import LOAD_CPU_LIMIT, Table, milliseconds
+from quorumcache.bench.report import LOAD_CPU_LIMIT, OTHER_CPU_LIMIT, Table, milliseconds
 
-COLUMNS: Final = ("workload", "server", "per second", "p50 ms", "p99 ms", "CPU us", "ours x")
+COLUMNS: Final = (
+    "workload",
+    "server",
+    "per second",
+    "p50 ms",
+    "p99 ms",
+    "CPU us",
+    "ours x",
+    "CPU x",
+)
 
 
 class Wanted(NamedTuple):
@@ -42,11 +51,6 @@ P99_MOST: Final = 1.5
 P99_WORKS: Final = ("set50", "set200", "set50x16")
 
 
-def peers_of(figures: Figures) -> list[str]:
-    """Who ran it beside us."""
-    return [name for name in figures.laps if name != OURS]
-
-
 def median_of(figures: Figures, name: str, value: Callable[[Measured], float]) -> float:
     """The median over the laps of racer `name`."""
     return statistics.median(value(one) for one in figures.laps[name])
@@ -69,6 +73,11 @@ def cpu_us(one: Measured) -> float:
     return one.cpu_us
 
 
+def per_cpu(one: Measured) -> float:
+    """Requests for a microsecond of processor time; 0 when it was too little to be seen."""
+    return 1 / one.cpu_us if one.cpu_us else 0.0
+
+
 def p99(one: Measured) -> float:
     """In milliseconds."""
     return one.lap.p99
@@ -78,7 +87,10 @@ def work_rows(figures: Figures) -> list[tuple[str, ...]]:
     """A row for each racer, ours first."""
     rows: list[tuple[str, ...]] = []
     for name in figures.laps:
-        compared = "-" if name == OURS else f"{ratio_to(figures, name, rate):.2f}"
+        compared = ("-", "-")
+        if name != OURS:
+            ratios = ratio_to(figures, name, rate), ratio_to(figures, name, per_cpu)
+            compared = f"{ratios[0]:.2f}", f"{ratios[1]:.2f}"
         rows.append(
             (
                 figures.work.name if name == OURS else "",
@@ -87,13 +99,13 @@ def work_rows(figures: Figures) -> list[tuple[str, ...]]:
                 milliseconds(1000 * median_of(figures, name, lambda one: one.lap.p50)),
                 milliseconds(1000 * median_of(figures, name, p99)),
                 f"{median_of(figures, name, cpu_us) / figures.work.per_request:.2f}",
-                compared,
+                *compared,
             )
         )
     return rows
 
 
-_WIDTHS: Final = (10, 12, 12, 9, 9, 8, 7)
+_WIDTHS: Final = (10, 12, 12, 9, 9, 8, 7, 7)
 
 
 def work_lines(figures: Figures) -> list[str]:
@@ -157,18 +169,20 @@ def goal_lines(found: Sequence[Goal]) -> list[str]:
 
 def race_table(all_figures: Sequence[Figures], rounds: int, seconds: float) -> Table:
     """All workloads, as one table."""
-    idle = [
-        one.ours_idle
-        for figures in all_figures
-        for peer in peers_of(figures)
-        for one in figures.laps[peer]
-    ]
+    laps = [(name, one) for found in all_figures for name in found.laps for one in found.laps[name]]
+    idle = [one.ours_idle for name, one in laps if name != OURS]
+    others = statistics.median([one.others for _, one in laps] or [0.0])
     notes = [note for figures in all_figures for note in work_notes(figures)]
     notes.append(
         f"Medians of {rounds} rounds of {seconds:g} s. ours x: the median of the rounds' ratios."
-        " CPU us: processor time of all processes of the server, for a request or a key. redis for"
-        " sets: appendfsync always, with two replicas that do the same."
+        " CPU us: processor time of all processes of the server, for a request or a key; CPU x: the"
+        " peer's by ours. redis for sets: appendfsync always, with two replicas that do the same."
     )
+    if others >= OTHER_CPU_LIMIT:
+        notes.append(
+            f"BUSY: other processes used {others:.0f} % of a processor meanwhile. Of one that is"
+            " shared our three processes get more than a single one: read CPU x, not ours x."
+        )
     if idle:
         notes.append(
             f"While a peer was measured, our idle nodes used {statistics.median(idle):.1f} % of a"
@@ -199,6 +213,7 @@ def race_data(all_figures: Sequence[Figures]) -> dict[str, Any]:
                     if name == OURS
                     else {
                         "ratio": round(ratio_to(figures, name, rate), 4),
+                        "cpu_ratio": round(ratio_to(figures, name, per_cpu), 4),
                         "p99_ratio": round(ratio_to(figures, name, p99), 4),
                     }
                 ),

@@ -80,6 +80,16 @@ class Generator:
         return self.laps.pop(0) if self.laps else lap()
 
 
+class Meter:
+    """Everybody else takes 30 % all the time."""
+
+    def __init__(self, pids: Any) -> None:
+        assert pids() == [1, 3, 4, 5]
+
+    def percent(self) -> float:
+        return 30.0
+
+
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     def find_routes(addresses: Any, mode: str) -> Routes:
@@ -93,6 +103,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
     monkeypatch.setattr(race, "find_routes", find_routes)
     monkeypatch.setattr(race.procfs, "total_cpu_seconds", cpu)
+    monkeypatch.setattr(race.procfs, "OthersMeter", Meter)
     places = Places(servers=(0,), load=(1,))
     return Plan(rounds=2, seconds=1.7, keys=KEYS, places=places, directory=tmp_path)
 
@@ -115,7 +126,7 @@ def test_every_server_is_filled_once_and_then_they_take_turns(plan: Plan) -> Non
     assert list(found.laps) == ["quorumcache", "memcached", "redis"]
     assert {len(laps) for laps in found.laps.values()} == {2}
     ours = found.laps["quorumcache"][0]
-    assert ours.ours_idle == 0.0
+    assert (ours.ours_idle, ours.others) == (0.0, 30.0)
     assert ours.cpu_us == pytest.approx(1e6 * 0.002 / 50)
     assert found.laps["redis"][0].ours_idle == pytest.approx(100 * 0.002 / 2.0)
 

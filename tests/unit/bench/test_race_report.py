@@ -27,7 +27,14 @@ NOTHING = Times(count=0, p50=0, p99=0, p999=0, max=0)
 
 
 def measured(
-    per_second: int, *, p99: float = 2.0, wrong: int = 0, load_cpu: float = 50, is_set: bool = False
+    per_second: int,
+    *,
+    p99: float = 2.0,
+    wrong: int = 0,
+    load_cpu: float = 50,
+    is_set: bool = False,
+    cpu_us: float = 12.5,
+    others: float = 3,
 ) -> Measured:
     kind = Times(count=2 * per_second, p50=p99 / 2, p99=p99, p999=p99, max=p99)
     lap = Lap(
@@ -43,7 +50,7 @@ def measured(
         get=NOTHING if is_set else kind,
         set=kind if is_set else NOTHING,
     )
-    return Measured(lap=lap, cpu_us=12.5, ours_idle=7.0)
+    return Measured(lap=lap, cpu_us=cpu_us, ours_idle=7.0, others=others)
 
 
 def figures(name: str, **laps: list[Measured]) -> Figures:
@@ -59,8 +66,8 @@ def test_a_ratio_is_the_median_of_the_rounds_and_not_of_the_medians() -> None:
     )
     rows = race_report.work_rows(found)
     assert rows == [
-        ("get1", "quorumcache", "150", "1.00", "2.00", "12.50", "-"),
-        ("", "memcached", "200", "1.00", "2.00", "12.50", "1.00"),
+        ("get1", "quorumcache", "150", "1.00", "2.00", "12.50", "-", "-"),
+        ("", "memcached", "200", "1.00", "2.00", "12.50", "1.00", "1.00"),
     ]
     assert [len(row) for row in rows] == [len(race_report.COLUMNS)] * 2
     lines = [head_line(), *work_lines(found)]
@@ -68,10 +75,25 @@ def test_a_ratio_is_the_median_of_the_rounds_and_not_of_the_medians() -> None:
     assert len(set(starts)) == 1
 
 
+def test_on_a_busy_machine_processor_time_is_what_counts() -> None:
+    found = figures(
+        "get1",
+        quorumcache=[measured(150, cpu_us=20, others=90)],
+        memcached=[measured(100, cpu_us=10, others=80)],
+    )
+    assert race_report.work_rows(found)[1][-2:] == ("1.50", "0.50")
+    assert race_data([found])["get1"]["memcached"]["cpu_ratio"] == 0.5
+    notes = race_table([found], 1, 2.0).notes
+    assert any("BUSY: other processes used 85 % of a processor" in note for note in notes)
+    quiet = figures("get1", quorumcache=[measured(150)], memcached=[measured(9, cpu_us=0)])
+    assert not any("BUSY" in note for note in race_table([quiet], 1, 2.0).notes)
+    assert race_report.work_rows(quiet)[1][-1] == "nan", "too short to be seen"
+
+
 def test_keys_are_counted_where_a_request_has_many() -> None:
     found = figures("mget50", quorumcache=[measured(10)], memcached=[measured(5)])
     (ours, theirs) = race_report.work_rows(found)
-    assert (ours[2], theirs[2], theirs[-1]) == ("500", "250", "2.00")
+    assert (ours[2], theirs[2], theirs[6]) == ("500", "250", "2.00")
     assert (ours[5], race_data([found])["mget50"]["quorumcache"]["cpu_us"]) == ("0.25", 0.25)
 
 
@@ -97,7 +119,7 @@ def test_without_peers_there_are_no_goals_and_no_ratios() -> None:
     found = [figures("get1", quorumcache=[measured(96)])]
     assert goals(found) == []
     table = race_table(found, 5, 2.0)
-    assert table.rows == (("get1", "quorumcache", "96", "1.00", "2.00", "12.50", "-"),)
+    assert table.rows == (("get1", "quorumcache", "96", "1.00", "2.00", "12.50", "-", "-"),)
     assert not any("idle nodes" in note for note in table.notes)
     assert "ratio" not in table.data["get1"]["quorumcache"]
 
