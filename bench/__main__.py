@@ -8,6 +8,7 @@ failed, reads were wrong, or something was lost. 4: measured, but a goal was mis
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import signal
 import sys
@@ -59,6 +60,9 @@ from quorumcache.bench.moving import (
     shard_table,
 )
 from quorumcache.bench.processes import parse_pinning
+from quorumcache.bench.race import Figures
+from quorumcache.bench.race_command import Race, write_text
+from quorumcache.bench.race_report import head_line, race_picture, race_table, work_lines
 from quorumcache.bench.report import Report, Table, text_table, workload_lines
 from quorumcache.bench.traces import find_traces
 from quorumcache.ring.streams import open_standard_streams, run_command
@@ -81,6 +85,7 @@ def _main(arguments: list[str] | None) -> int:
     commands: dict[str, Callable[[argparse.Namespace, str], int]] = {
         "list": _list,
         "run": _run,
+        "race": _race,
         "failover": _failover,
         "elastic": _elastic,
         "move": _move,
@@ -167,6 +172,32 @@ def _contended(arguments: argparse.Namespace, command: str) -> int:
             _print_table(tables[-1])
     _finish(arguments, _with_tables(report, *tables))
     return exit_status(0, found)
+
+
+def _race(arguments: argparse.Namespace, command: str) -> int:
+    race = Race.of(arguments)
+    notes: list[str] = []
+    report = _begin(command, race.describe(), notes)
+    progress = Progress(arguments.quiet)
+
+    print(f"\n{head_line()}", flush=True)
+
+    def show(figures: Figures) -> None:
+        progress.end()
+        print("\n".join(work_lines(figures)), flush=True)
+
+    found = race.run(notes, progress.say, show)
+    progress.end()
+    table = race_table(found, arguments.rounds, arguments.seconds)
+    for note in (*notes, *table.notes):
+        print(note)
+    directory = _finish(arguments, _with_tables(replace(report, notes=tuple(notes)), table))
+    picture = Path(arguments.svg) if arguments.svg else directory / "race.svg"
+    write_text(picture, race_picture(table.data, command))
+    print(f"picture: {picture}")
+    if arguments.json:
+        write_text(Path(arguments.json), json.dumps(table.data, indent=1) + "\n")
+    return 3 if any(figures.faults for figures in found) else 0
 
 
 def _failover(arguments: argparse.Namespace, command: str) -> int:

@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 from quorumcache.node.store.item_table import ItemTable
 from quorumcache.node.store.plain_item_table import PlainItemTable
+from tests.support.native_core import native
 
 FORMS: list[Callable[[], ItemTable]] = [PlainItemTable]
+if items := native("items"):
+    FORMS.append(items.ItemTable)
 
 
 def items_of(table: ItemTable) -> dict[bytes, bytes]:
