@@ -258,8 +258,8 @@ def assert_consistent(store: ShardStore) -> None:
     due = dict(store.due_expirations(1 << 60, 1 << 30))
     assert due == {key: cas_unique(item) for key, item in store.items.items() if item[0] & ENDS}
     assert store.expiring == len(due), "the index's bound hangs on it"
-    sessions = store.sessions.sessions.values()
-    assert store.sessions.results == sum(len(session.results) for session in sessions)
+    sessions = store.sessions.records()
+    assert store.sessions.results == sum(session.count for session in sessions)
     assert store.sessions.item_bytes == sum(session.result_bytes for session in sessions)
     assert all(cas_unique(item) <= store.cas_counter for item in store.items.values())
     queue = store.queue
