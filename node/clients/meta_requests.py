@@ -41,7 +41,7 @@ from quorumcache.node.store.item import (
     VALUE_ID_BYTES,
     WON,
     expires_at_ms,
-    object_bytes,
+    item_cost,
 )
 from quorumcache.node.store.results import (
     META_HIT,
@@ -257,7 +257,7 @@ class MetaDebugging(MetaRetrieval):
         assert read is not None
         was_hit, idle_s = read.hint or _NO_HINT
         now_ms, _ = self.conversation.coordinator.serving.times(self.lane.group_id)
-        size = object_bytes(self.key, item)
+        size = item_cost(self.key, item)
         return meta_debug(self.reply, item, now_ms, bool(was_hit), idle_s, size)
 
 

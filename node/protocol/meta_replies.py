@@ -191,7 +191,7 @@ def meta_counted(
 def meta_debug(
     reply: MetaReply, item: bytes, now_ms: int, was_hit: bool, idle_s: int, size: int
 ) -> bytes:
-    """The reply to an `me` that found an item. `size`: what it costs (`object_bytes`)."""
+    """The reply to an `me` that found an item. `size`: what it costs (`item_cost`)."""
     return b"ME %b exp=%d la=%d cas=%d fetch=%b cls=1 size=%d\r\n" % (
         reply.key,
         ttl_s(expires_at_ms(item), now_ms),

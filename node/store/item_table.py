@@ -8,7 +8,7 @@ A key has 1 to 250 bytes. An item is packed as `item.py` tells: longer than its 
 bits than the four, and without the bit ENDS the eight bytes of its end are zero; one with the bit
 PIECES tells the length of its value. `put` and `load` raise ValueError for others. What comes out
 of the table is, byte by byte, what was put into it. `stamps.py` has the queues and the stamps; each
-`now_s` is a second of cluster time, 1 to NOW_S_MAX.
+`now_s` is a second as stamps have it, 1 to NOW_S_MAX.
 
 Methods that take a key do nothing where there is no item under it, and answer as they say.
 """

@@ -93,8 +93,8 @@ class PlainItemImage:
 
     def pairs(self) -> Iterator[tuple[bytes, bytes]]:
         """See `ItemImage.pairs`."""
+        self._check()
         for key, item in self._items.items():
-            self._check()
             yield key, item
             self._check()
 

@@ -25,5 +25,5 @@ SECOND_SHIFT: Final = 3
 """Where the second begins in a stamp."""
 
 NOW_S_MAX: Final = (1 << 29) - 1
-"""The last second that a stamp of 32 bits can tell: 17 years after the cluster was created. From
-then on all stamps tell this second: what they are for goes on, but for the times."""
+"""The last second of a stamp of 32 bits. The seconds begin again after so many, every 17 years;
+`EvictionQueue` knows which it means."""

@@ -47,7 +47,7 @@ from quorumcache.node.store.commands import (
     OP_META_GET,
     OP_META_SET,
 )
-from quorumcache.node.store.item import ITEM_DATA, cas_unique, expires_at_ms, object_bytes
+from quorumcache.node.store.item import ITEM_DATA, cas_unique, expires_at_ms, item_cost
 
 if TYPE_CHECKING:
     from tests.support.text_server import TextServer
@@ -82,7 +82,7 @@ def meta_answer(server: TextServer, request: Request) -> bytes | None:
             if item is None:
                 return meta_miss(reply)
             hint = _hint(server, key)
-            return meta_debug(reply, item, server.now_ms, *hint, object_bytes(key, item))
+            return meta_debug(reply, item, server.now_ms, *hint, item_cost(key, item))
         case MetaNoop():
             return META_NOOP_LINE
     return None

@@ -8,7 +8,7 @@ import pytest
 
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.store.commands import OP_META_GET
-from quorumcache.node.store.item import ENDS, STALE, WON, object_bytes, pack_header
+from quorumcache.node.store.item import ENDS, STALE, WON, item_cost, pack_header
 from quorumcache.node.store.results import (
     META_MADE,
     META_WON,
@@ -120,7 +120,7 @@ def test_a_write_that_failed_is_told_as_one() -> None:
 def test_me() -> None:
     found = item(left_s=9)
     client, said = read(b"me k\r\nme k\r\n", found, (1, 42))
-    size = object_bytes(b"k", found)
+    size = item_cost(b"k", found)
     line = b"ME k exp=9 la=42 cas=7 fetch=yes cls=1 size=%d\r\n" % size
     assert (said, counted(client)) == (line * 2, {})
     client, said = read(b"me k\r\n", item(STALE))

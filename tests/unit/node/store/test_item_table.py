@@ -415,6 +415,8 @@ def test_a_closed_image_ends_its_iterators(table: ItemTable) -> None:
         next(pairs)
     with pytest.raises(ValueError, match="closed"):
         next(chunks)
+    with pytest.raises(ValueError, match="closed"):
+        next(image.pairs())
 
 
 def test_an_image_lives_longer_than_its_table(form: Form) -> None:
