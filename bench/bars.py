@@ -12,6 +12,7 @@ from typing import NamedTuple
 NAMES_WIDTH, BARS_WIDTH, RIGHT, TOP, BOTTOM = 230, 560, 60, 90, 60
 BAR_HEIGHT, GROUP_GAP = 14, 12
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
+_ROOM = 0.8
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
@@ -75,14 +76,12 @@ def bars(title: str, groups: Sequence[Group], *, note: str = "") -> str:
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """From the last one below all values to the first one above them; 1 is among them."""
-    least, most = min([1.0, *values]), max([1.0, *values])
+    """From the last one below all values to the first one above them, with room for a number beside
+    each bar; 1 is among them."""
+    least, most = _ROOM * min([1.0, *values]), max([1.0, *values]) / _ROOM
     below = [tick for tick in _TICKS if tick <= least] or [_TICKS[0]]
     above = [tick for tick in _TICKS if tick >= most] or [_TICKS[-1]]
-    first, last = below[-1], above[0]
-    if first == last:
-        first, last = 0.5, 2.0
-    return [tick for tick in _TICKS if first <= tick <= last]
+    return [tick for tick in _TICKS if below[-1] <= tick <= above[0]]
 
 
 def _legend(names: Sequence[str]) -> list[str]:

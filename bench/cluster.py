@@ -174,9 +174,13 @@ class LocalNode:
                 f"node {self.name} ended with status {self._process.returncode}:\n{self.log_end()}"
             )
 
+    def log_bytes(self) -> bytes:
+        """Its log, from its first start on."""
+        return self._log_path.read_bytes() if self._log_path.exists() else b""
+
     def log_end(self) -> str:
         """The last lines of its log."""
-        text = self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        text = self.log_bytes().decode(errors="replace")
         return "\n".join("    " + line for line in text.splitlines()[-_LOG_LINES_SHOWN:])
 
 

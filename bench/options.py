@@ -30,6 +30,7 @@ _EPILOG = """examples:
   quorumcache-bench move                       how long a shard and a joining node take
   quorumcache-bench idle
   quorumcache-bench memory
+  quorumcache-bench restart
   quorumcache-bench hitratio                   a full cache: which items does it keep?
   quorumcache-bench large                      small gets beside values of 16 MiB
   quorumcache-bench client                     AsyncClient beside aiomcache
@@ -87,9 +88,18 @@ def build_parser() -> argparse.ArgumentParser:
     memory.add_argument(
         "--value-size", type=flag_values.size, default=100, metavar="BYTES", help="default: 100"
     )
+    memory.add_argument(
+        "--redis", action="store_true", help="measure redis, too; its items are stored by a C load"
+    )
     _add_cluster(memory, nodes=1, durability="memory")
     _add_baseline(memory)
     _add_output(memory)
+    restart = commands.add_parser("restart", help="how fast a node is back, by its items")
+    restart.add_argument(
+        "--items", type=flag_values.count, default=1_000_000, help="default: 1000000"
+    )
+    _add_cluster(restart)
+    _add_output(restart)
     _add_hit_ratio(
         commands.add_parser("hitratio", help="hit ratios of a full cache, by generated traces")
     )

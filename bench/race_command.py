@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Self
 
 from quorumcache.bench.cluster import ClusterOptions
-from quorumcache.bench.errors import BenchError
+from quorumcache.bench.measure import Progress
+from quorumcache.bench.memory import MemoryUse, measure_memory
 from quorumcache.bench.race import Figures, Plan, Work, find_works, run_race
-from quorumcache.bench.race_load import Generator
-from quorumcache.bench.race_peers import PEERS, Places, find_places, started_racers
+from quorumcache.bench.race_load import Generator, Load
+from quorumcache.bench.race_peers import (
+    PEERS,
+    LocalRedis,
+    Places,
+    find_places,
+    started_racers,
+)
 
 NODES = 3
 
@@ -85,10 +92,19 @@ class Race:
         return found
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file; its directory is made if missing. BenchError when that is impossible."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror}") from None
+def redis_memory(
+    cpus: tuple[int, ...], items: int, value_bytes: int, progress: Progress
+) -> list[MemoryUse]:
+    """Bytes per item of a redis that keeps nothing on disk."""
+    with tempfile.TemporaryDirectory(prefix="quorumcache-bench-race-") as place:
+        generator = Generator(Path(place))
+        servers = cpus or tuple(sorted(os.sched_getaffinity(0)))[:1]
+        with LocalRedis(Places(servers=servers, load=())) as redis:
+            ports = [port for _, port in redis.addresses]
+
+            def fill(keys: int) -> int:
+                load = Load(connections=8, gets=0, keys=keys, value_bytes=value_bytes)
+                lap = generator.run(ports, load, seconds=0, fill=True, is_resp=True)
+                return keys - lap.filled + lap.faults
+
+            return measure_memory(redis, items, value_bytes, progress, fill)

@@ -131,7 +131,8 @@ def _store(state: ShardState, key: bytes, data: bytes, exptime: int, now_ms: int
     return STORED
 
 
-def _set(state: ShardState, command: Command, now_ms: int) -> Result:
+def set_item(state: ShardState, command: Command, now_ms: int) -> Result:
+    """OP_SET."""
     return _store(state, command[KEY], command[STORE_DATA], command[STORE_EXPTIME], now_ms)
 
 
@@ -337,7 +338,7 @@ def _unknown(state: ShardState, command: Command, now_ms: int) -> Result:
 
 
 _BY_OP: Final[dict[int, Effect]] = {
-    OP_SET: _set,
+    OP_SET: set_item,
     OP_ADD: _add,
     OP_REPLACE: _replace,
     OP_CAS: _cas,

@@ -25,9 +25,10 @@ from enum import Enum
 from typing import Final
 
 from quorumcache.node.state_machine import (
+    FLOOR,
     ITEM_BYTES_MAX,
-    KEY,
     OP,
+    SEQUENCE,
     SESSION,
     TIMED,
     Command,
@@ -38,11 +39,12 @@ from quorumcache.node.state_machine import (
 from quorumcache.node.store.commands import (
     OP_EXPIRE,
     OP_SESSION_OPEN,
+    OP_SET,
     OP_STORE_PIECES,
     OP_TICK,
     own_command,
 )
-from quorumcache.node.store.effects import EFFECTS
+from quorumcache.node.store.effects import EFFECTS, set_item
 from quorumcache.node.store.item import ENDS, PIECES, expires_at_ms, value_id
 from quorumcache.node.store.large import drop_repeated
 from quorumcache.node.store.reading import StoreReader
@@ -215,26 +217,33 @@ class ShardStore(ShardState):
 
     def _apply_once(self, command: Command, now_ms: int) -> Result:
         """Run a command of a session unless it was answered before (Raft thesis 6.3)."""
-        session, sequence, floor, op = command[:KEY]
+        session: int = command[SESSION]
+        sequence: int = command[SEQUENCE]
+        floor: int = command[FLOOR]
+        op: int = command[OP]
+        sessions = self.sessions
         if op == OP_SESSION_OPEN:
-            return self.sessions.open(session, now_ms)
-        state = self.sessions.touch(session, now_ms)
+            return sessions.open(session, now_ms)
+        state = sessions.touch(session, now_ms)
         if state is None:
             return SESSION_GONE
         if floor > state.floor:
-            self.sessions.raise_floor(session, state, floor)
+            sessions.raise_floor(state, floor)
         if sequence < state.floor:
             return STALE_SEQUENCE
-        first = state.results.get(sequence)
+        first = state.answer(sequence)
         if first is not None:
             drop_repeated(self, command, now_ms)
             return first
         if self.holds and is_held(self, command, now_ms):
             return HELD  # Nothing was done, either.
-        result = EFFECTS[op](self, command, now_ms)
-        if op >= OP_STORE_PIECES and result in UNDONE:
-            return result
-        self.sessions.remember(session, state, sequence, result)
+        if op == OP_SET:  # Most are: a call of its function by name takes half the time.
+            result = set_item(self, command, now_ms)
+        else:
+            result = EFFECTS[op](self, command, now_ms)
+            if op >= OP_STORE_PIECES and result in UNDONE:
+                return result
+        sessions.remember(state, sequence, result)
         return result
 
     # Snapshots ------------------------------------------------------------------------------------

@@ -261,8 +261,8 @@ def assert_consistent(store: ShardStore) -> None:
     due = dict(store.due_expirations(1 << 60, 1 << 30))
     assert due == {key: cas_unique(item) for key, item in found.items() if item[0] & ENDS}
     assert store.items.expiring == len(due), "the index's bound hangs on it"
-    sessions = store.sessions.sessions.values()
-    assert store.sessions.results == sum(len(session.results) for session in sessions)
+    sessions = store.sessions.records()
+    assert store.sessions.results == sum(session.count for session in sessions)
     assert store.sessions.item_bytes == sum(session.result_bytes for session in sessions)
     assert all(cas_unique(item) <= store.cas_counter for item in items_of(store.items).values())
     queues = [queued(store.items, queue) for queue in (SMALL, MAIN, PLANNED)]

@@ -9,6 +9,7 @@ from quorumcache.node.store.plain_item_table import PlainItemTable
 from tests.support.native_core import native
 
 FORMS: list[Callable[[], ItemTable]] = [PlainItemTable]
+
 if items := native("items"):
     FORMS.append(items.ItemTable)
 

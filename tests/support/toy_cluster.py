@@ -300,7 +300,8 @@ class ToyCluster:
     def expire_sessions(self) -> None:
         """The leader expires all sessions, as it does with idle ones."""
         for node in self.nodes.values():
-            sessions = list(node.group.machine.sessions.sessions)  # type: ignore[attr-defined]
+            records = node.group.machine.sessions.records()  # type: ignore[attr-defined]
+            sessions = [state.session for state in records]
             if node.log.role is Role.LEADER and node.log.term == self.term and sessions:
                 command = (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(sessions))
                 node.group.submit(command, 0, _Nobody())

@@ -42,9 +42,10 @@ def test_a_peer_has_one_colour_in_all_groups() -> None:
 
 
 def test_a_goal_is_a_mark_where_it_is() -> None:
-    tree = drawn(Group("get", (Bar("theirs", 0.5, 2.0),)))
+    tree = drawn(Group("get", (Bar("theirs", 2.0, 2.0),)))
     marks = [line for line in tree.iter(f"{SVG}line") if line.get("stroke") == "black"]
-    assert float(marks[-1].get("x1", 0)) == pytest.approx(NAMES_WIDTH + BARS_WIDTH, abs=0.1)
+    ((_, right, _),) = rectangles(tree)
+    assert float(marks[-1].get("x1", 0)) == pytest.approx(right, abs=0.2)
 
 
 def test_what_is_no_ratio_is_not_drawn() -> None:

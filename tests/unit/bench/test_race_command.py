@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from quorumcache.bench import __main__ as command
-from quorumcache.bench import options, race_command
-from quorumcache.bench.errors import BenchError
+from quorumcache.bench import memory, options, race_command
+from quorumcache.bench.errors import TargetError
+from quorumcache.bench.measure import Progress
 from quorumcache.bench.race import Figures, find_works
-from quorumcache.bench.race_command import Race, write_text
+from quorumcache.bench.race_command import Race, redis_memory
 from tests.unit.bench.test_race_report import measured
 
 
@@ -122,7 +123,41 @@ def test_a_race_is_run_with_all_that_it_needs(
     assert not seen["plan"].directory.exists()
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BenchError, match=r"cannot write .*file/race\.svg"):
-        write_text(tmp_path / "file" / "race.svg", "")
+@pytest.mark.parametrize(("misses", "told"), [(0, ""), (3, "redis lost 6 of the items")])
+def test_the_memory_of_redis_is_filled_in_its_own_words(
+    misses: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    class Redis:
+        name = "redis"
+        addresses = (("h", 7),)
+        pids = (1,)
+
+        def __init__(self, places: Any) -> None:
+            assert places.of(0) == (0,)
+
+        def __enter__(self) -> Redis:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    class Generator:
+        def __init__(self, place: Path) -> None: ...
+
+        def run(self, ports: Any, load: Any, **named: Any) -> Any:
+            asked.append((ports, load.keys, load.value_bytes, named["is_resp"], named["fill"]))
+            return measured(5, wrong=misses, filled=load.keys - misses).lap
+
+    monkeypatch.setattr(race_command, "LocalRedis", Redis)
+    monkeypatch.setattr(race_command, "Generator", Generator)
+    monkeypatch.setattr(memory.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(memory.procfs, "rss_bytes", lambda pid: 1000)
+    monkeypatch.setattr(memory, "rss_at_rest", lambda pids: [11_000])
+    if told:
+        with pytest.raises(TargetError, match=told):
+            redis_memory((), 1100, 50, Progress(quiet=True))
+        return
+    (use,) = redis_memory((), 1100, 50, Progress(quiet=True))
+    assert asked == [([7], 1000, 50, True, True), ([7], 1100, 50, True, True)]
+    assert (use.process, use.bytes_per_item) == ("redis", 100.0)

@@ -35,11 +35,12 @@ def measured(
     is_set: bool = False,
     cpu_us: float = 12.5,
     others: float = 3,
+    filled: int = 0,
 ) -> Measured:
     kind = Times(count=2 * per_second, p50=p99 / 2, p99=p99, p999=p99, max=p99)
     lap = Lap(
         seconds=2,
-        filled=0,
+        filled=filled,
         answered=3 * per_second,
         errors=0,
         wrong=wrong,
