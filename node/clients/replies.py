@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Final
 
 from quorumcache.node.clients.context import ClientContext
+from quorumcache.node.clients.pumps import Pumped
 from quorumcache.node.operations.operation import Read
 
 SLOTS_MAX: Final = 1024
@@ -94,14 +95,14 @@ def _nothing() -> None:
     """Stands in for the pump of a connection that is gone."""
 
 
-class Replies:
+class Replies(Pumped):
     """See the module docstring."""
 
     __slots__ = (
         "_context",
-        "_loop",
         "_parked",
         "_pump",
+        "_pumps",
         "_read_bytes",
         "_reserved_bytes",
         "is_open",
@@ -117,7 +118,7 @@ class Replies:
     def __init__(self, context: ClientContext, pump: Callable[[], None]) -> None:
         """`pump`: the connection's, which sends what is ready and goes on with what waits."""
         self._context = context
-        self._loop = context.loop
+        self._pumps = context.pumps
         self._pump = pump
         self.pump_scheduled = False
         self.is_open = False
@@ -146,7 +147,12 @@ class Replies:
         """Have the connection go on, in the next turn of the loop."""
         if not self.pump_scheduled:
             self.pump_scheduled = True
-            self._loop.call_soon(self._pump)
+            self._pumps.add(self)
+
+    def pump(self) -> None:
+        """For `Pumps`."""
+        self.pump_scheduled = False
+        self._pump()
 
     # -- replies in their order ------------------------------------------------------------
 
