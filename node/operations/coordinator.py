@@ -174,11 +174,11 @@ class Coordinator(OperationOwner):
         ):
             self.route(read)
             if not read.finished:
-                self.deadlines.queue.append(read)
+                self.deadlines.watch(read)
         else:  # The common case, without the detours of the general one.
             if not self.forwards.send_first_read(read, group.leader_id):
                 self.hold(read, NO_LEADER)
-            self.deadlines.queue.append(read)
+            self.deadlines.watch(read)
         return read
 
     def open_client_session(self, group_id: int, done: Callable[[int | Failure], None]) -> None:
@@ -198,7 +198,7 @@ class Coordinator(OperationOwner):
         else:
             self.route(operation)
             if not operation.finished:
-                self.deadlines.queue.append(operation)
+                self.deadlines.watch(operation)
 
     def _begin_late(self, operation: Operation) -> None:
         """Its time has run since its request came."""
