@@ -237,7 +237,7 @@ class Write(Proposal):
         so that the answers of those can be forgotten meanwhile."""
         session = self.session
         if session is not None and not self.uncertain:
-            session.outstanding.pop(self.sequence, None)
+            session.end(self.sequence)
             self.session = None
 
     def on_result(self, result: Result) -> None:
@@ -252,7 +252,7 @@ class Write(Proposal):
         self.finished = True
         session = self.session
         if session is not None:
-            session.outstanding.pop(self.sequence, None)
+            session.end(self.sequence)
         # Whoever still refers to a finished write (the next one of its connection, the queue of
         # deadlines) must not keep its value alive, nor all the writes before it.
         self.args = ()
