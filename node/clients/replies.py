@@ -74,11 +74,25 @@ class ValueStream:
 class Slot:
     """The place of one reply in the order of replies."""
 
-    __slots__ = ("done", "pieces")
+    __slots__ = ("_pieces", "done")
 
     def __init__(self) -> None:
-        self.pieces: list[bytes | memoryview | ValueStream] = []
+        self._pieces: list[bytes | memoryview | ValueStream] | None = None
+        """None until somebody asks: most replies leave as one piece, and never lie here."""
         self.done = False
+
+    @property
+    def pieces(self) -> list[bytes | memoryview | ValueStream]:
+        """What the reply has so far, to be changed in place."""
+        pieces = self._pieces
+        if pieces is None:
+            pieces = self._pieces = []
+        return pieces
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing of the reply lies here."""
+        return not self._pieces
 
 
 class Parked:
@@ -180,12 +194,12 @@ class Replies(Pumped):
         if slot is not None:
             self.reply_bytes += len(data)
             slots = self.slots
-            if slots[0] is slot and not slot.pieces and self.stream is None:
+            if slots[0] is slot and slot.is_empty and self.stream is None:
                 # It is its turn: the detour of its pieces would be for nothing.
                 slots.popleft()
                 if data:
                     self.out.append(data)
-                if slots and (slots[0].done or slots[0].pieces):
+                if slots and (slots[0].done or not slots[0].is_empty):
                     self.release()
             else:
                 if data:
@@ -204,7 +218,7 @@ class Replies(Pumped):
             if self.streams:
                 if not self._release_pieces(head):
                     return
-            elif head.pieces:
+            elif not head.is_empty:
                 out.extend(head.pieces)  # type: ignore[arg-type]
                 head.pieces.clear()
             if not head.done:
