@@ -19,7 +19,7 @@ NODE_CLIENTS := memcached@2.2.2 memjs@1.3.2
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
-SOURCES := setup.py $(shell find node ring quorumcache -name '*.py')
+SOURCES := setup.py $(shell find node ring quorumcache -name '*.py') $(wildcard node/core/*.[ch] node/core/*.p[xy][xdi])
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 # Tests go to the workers one by one; one that has nothing left takes some of the other's.
