@@ -29,7 +29,7 @@ SOURCE = "src"
 PACKAGE = f"{SOURCE}/quorumcache/node"
 LIBRARY = "quorumcache.node.native"
 
-CORE = {"items": ("item_table.c",)}
+CORE = {"items": ("item_table.c",), "gets": ("gets.c", "item_table.c")}
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
 
 CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")
