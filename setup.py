@@ -30,7 +30,7 @@ SOURCE = "src"
 PACKAGE = f"{SOURCE}/quorumcache/node"
 LIBRARY = "quorumcache.node.native"
 
-CORE = {"items": ("item_table.c",)}
+CORE = {"items": ("item_table.c",), "gets": ("get_lines.c", "item_table.c")}
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
 
 CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")
@@ -41,8 +41,8 @@ ROOMS = {
     "clients": (
         "command_prefixes connection context conversation events failures fenced_gets handlers"
         " key_dump lanes large_handlers lock_handlers meta_args meta_handlers meta_requests"
-        " meta_writes order plain_meta_gets prefixes quick_gets replies retrievals touches uploads"
-        " transaction_handlers value_streams watch write_room writes"
+        " meta_writes order plain_meta_gets prefixes pumps quick_gets replies retrievals touches"
+        " transaction_handlers uploads value_streams watch write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",
@@ -297,7 +297,7 @@ def core_extensions() -> list:
         )
         for name, files in CORE.items()
     ]
-    return cythonize(found, build_dir="build/core", language_level=3)
+    return cythonize(found, build_dir="build/core", include_path=[SOURCE], language_level=3)
 
 
 def missing_links() -> str:
