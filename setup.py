@@ -6,8 +6,8 @@ this did not work (`node/compiled.py` chooses). Without a C compiler the install
 goes on. `QUORUMCACHE_COMPILED=0 pip install .` does not even try.
 
 mypyc writes one C file per module, and all of them become one library, so that calls between
-modules stay calls of C functions. They are compiled on all processors at once, those of `HOT` with a
-link that optimises across them. docs/decisions.md tells what the build takes, and what else was tried.
+modules stay calls of C functions. They are compiled on all processors at once, those of `HOT` with
+a link that optimises across them (docs/decisions.md, "The build").
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ BUILDS = {"build", "build_ext", "bdist_wheel", "develop", "editable_wheel", "ins
 HOT = """
     inbox state_machine
     clients/connection clients/conversation clients/handlers clients/lanes clients/order
-    clients/plain_meta_gets clients/quick_gets clients/replies clients/retrievals clients/writes
+    clients/plain_meta_gets clients/pumps clients/quick_gets clients/replies clients/retrievals
+    clients/writes
     consensus/log consensus/progress
     consensus/raft/commit consensus/raft/core consensus/raft/heartbeats consensus/raft/proposals
     consensus/raft/replication consensus/raft/state consensus/raft/wire
@@ -93,9 +94,9 @@ HOT = """
     store/effects store/eviction_queue store/item store/sessions store/store
     wal/format wal/groups wal/queue wal/wal
 """
-"""Modules whose code a get or a set of an ordinary item runs. They are optimised most, and linked as
-one: forwarded requests took 4 % more without that, and the build took half as long again when it
-was done for all. Not: modules that only declare types."""
+"""Modules whose code a get or a set of an ordinary item runs. They are optimised most, and linked
+as one: forwarded requests took 4 % more without that, and the build took much longer when it was
+done for all. Not: modules that only declare types."""
 
 HOT_FLAGS = ["-O2", "-flto"]
 COLD_FLAGS = ["-O1"]
@@ -144,11 +145,17 @@ def together(sources: list[str], name: str) -> list[str]:
         room -= os.path.getsize(source)
     made = []
     for number, chunk in enumerate(chunks):
-        path = Path("build/chunks", f"{name}_{number}.c")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f'#include "{os.path.abspath(source)}"\n' for source in chunk))
-        made.append(str(path))
+        text = "".join(f'#include "{os.path.abspath(source)}"\n' for source in chunk)
+        made.append(chunk_file(f"{name}_{number}", text))
     return made
+
+
+def chunk_file(name: str, text: str) -> str:
+    """The path of a C file that holds `text`."""
+    path = Path("build/chunks", f"{name}.c")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
 
 
 def is_shim(extension: Extension) -> bool:
@@ -209,19 +216,18 @@ class CompileAndTell(build_ext):
     def shims_of(self, room: str) -> str:
         """The library with the shims of all modules of a room."""
         if room not in self.shims:
-            source = Path("build/chunks", f"shims_{len(self.shims)}.c")
             shims = [one for one in self.extensions if is_shim(one) and room_of(one) == room]
             # Each has a PyInit___init__ beside its own, for which nobody asks.
-            source.write_text(
-                "".join(
-                    f"#define PyInit___init__ unused_{number}\n"
-                    f'#include "{os.path.abspath(shim.sources[0])}"\n'
-                    "#undef PyInit___init__\n"
-                    for number, shim in enumerate(shims)
-                )
+            text = "".join(
+                f"#define PyInit___init__ unused_{number}\n"
+                f'#include "{os.path.abspath(shim.sources[0])}"\n'
+                "#undef PyInit___init__\n"
+                for number, shim in enumerate(shims)
             )
             objects = self.compiler.compile(
-                [str(source)], output_dir=self.build_temp, extra_postargs=["-Os", "-g0", "-w"]
+                [chunk_file(f"shims_{len(self.shims)}", text)],
+                output_dir=self.build_temp,
+                extra_postargs=["-Os", "-g0", "-w"],
             )
             path = str(Path(self.build_temp, f"shims_{len(self.shims)}.so"))
             self.compiler.link_shared_object(objects, path, extra_postargs=["-s"])
