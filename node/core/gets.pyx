@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False
-"""`ReadGate` of store/read_gate.py and `GetRoutes` of clients/get_routes.py over gets.h.
+"""`ReadGate` of store/read_gate.py and `GetRoutes` of clients/get_routes.py over get_lines.h.
 
 Nothing here runs Python code between the look at a table and the copy of what it holds: the replies
 are written to a place of their own first, and no pointer is kept after a call.
@@ -14,7 +14,7 @@ from libc.string cimport memset
 from quorumcache.node.core.items cimport ItemTable, item_table
 
 
-cdef extern from "gets.h" nogil:
+cdef extern from "get_lines.h" nogil:
     ctypedef struct read_gate:
         item_table *table
         int64_t lease_until_ns

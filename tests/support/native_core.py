@@ -21,7 +21,7 @@ from tests.test_layering import ROOT
 
 VARIABLE = "SANITIZED_CORE"
 
-MODULES = {"items": ("item_table.c",), "gets": ("gets.c", "item_table.c")}
+MODULES = {"items": ("item_table.c",), "gets": ("get_lines.c", "item_table.c")}
 """As in setup.py, whose test compares them. Each may use those before it."""
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")

@@ -5,8 +5,8 @@ the first one that needs more than the tables: nothing of that was written or co
 and where their keys begin and end, is as in protocol/parser.py; what may be answered is what
 clients/get_routes.py says. */
 
-#ifndef QUORUMCACHE_GETS_H
-#define QUORUMCACHE_GETS_H
+#ifndef QUORUMCACHE_GET_LINES_H
+#define QUORUMCACHE_GET_LINES_H
 
 #include "item_table.h"
 

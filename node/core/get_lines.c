@@ -1,6 +1,6 @@
-/* See gets.h. */
+/* See get_lines.h. */
 
-#include "gets.h"
+#include "get_lines.h"
 
 #include <string.h>
 
