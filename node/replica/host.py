@@ -154,6 +154,7 @@ class ReplicaHost(BundleHost):
             self.counters.leaderships_lost += 1
             group.led_term = 0
         group.leadership_lost("the replica has left this node")
+        group.machine.retire()
         self.on_leader_change(group_id)
 
     def mark_dirty(self, group: ReplicaGroup) -> None:
