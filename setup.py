@@ -50,12 +50,12 @@ ROOMS = {
     "housekeeping": "evictions",
     "operations": "*",
     "peers": (
-        "codec consensus_items consensus_transport datagram_paths items link network open_links"
-        " peer"
+        "bundles codec consensus_items consensus_transport datagram_paths items link network"
+        " open_links peer"
     ),
     "protocol": "*",
     "replica": (
-        "evicting group host installing memory_room pacing read_rounds snapshotting ticking"
+        "bundled evicting group host installing memory_room pacing read_rounds snapshotting ticking"
     ),
     "store": "*",
     "telemetry": "counters timings",

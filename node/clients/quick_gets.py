@@ -99,12 +99,12 @@ def answer_plain_gets(
 
 
 def get_at_once(conversation: Conversation, request: Get) -> bool:
-    """Answer a get or gets, if nothing is under way that it could overtake, and its answer is small
-    enough to be made in one go.
+    """Answer a get or gets, if nothing is under way in its groups that it could overtake, and its
+    answer is small enough to be made in one go.
     """
     order = conversation.order
     keys, with_cas = request
-    if order.lanes or order.barrier or conversation.settings.staleness_ns or len(keys) > KEYS_MAX:
+    if order.barrier or conversation.settings.staleness_ns or len(keys) > KEYS_MAX:
         return False
     context = conversation.context
     groups = context.quick_groups
@@ -113,8 +113,9 @@ def get_at_once(conversation: Conversation, request: Get) -> bool:
     pieces: list[bytes] = []
     size = misses = 0
     for key in keys:
-        group = groups.get(context.group_of(key))
-        if group is None or now_ns >= group.lease_until_ns:
+        group_id = context.group_of(key)
+        group = groups.get(group_id)
+        if group is None or now_ns >= group.lease_until_ns or group_id in order.lanes:
             return False
         item = group.machine.serve(key)
         if item is TIMED:

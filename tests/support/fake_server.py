@@ -183,8 +183,17 @@ class FakeGroup:
     def __init__(self) -> None:
         self.machine = ShardStore()
         self.is_leader = False
-        self.lease_until_ns = 0
+        self._lease_until_ns = 0
         self.time_ms = 2000
+
+    @property
+    def lease_until_ns(self) -> int:
+        return self._lease_until_ns
+
+    @lease_until_ns.setter
+    def lease_until_ns(self, until_ns: int) -> None:
+        self._lease_until_ns = until_ns
+        self.machine.lend(until_ns)
 
     def now_ms(self) -> int:
         return self.time_ms
