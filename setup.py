@@ -29,7 +29,7 @@ SOURCE = "src"
 PACKAGE = f"{SOURCE}/quorumcache/node"
 LIBRARY = "quorumcache.node.native"
 
-CORE = {"items": ("item_table.c",)}
+CORE = {"items": ("item_table.c",), "gets": ("get_lines.c", "item_table.c")}
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
 
 CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")
@@ -188,7 +188,7 @@ def core_extensions() -> list:
         )
         for name, files in CORE.items()
     ]
-    return cythonize(found, build_dir="build/core", language_level=3)
+    return cythonize(found, build_dir="build/core", include_path=[SOURCE], language_level=3)
 
 
 def missing_links() -> str:

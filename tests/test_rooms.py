@@ -70,7 +70,7 @@ MAY_IMPORT: dict[str, str] = {
         " consensus storage store protocol"
     ),
     "clients": (
-        "version telemetry system state_machine store protocol replica operations directory"
+        "version telemetry system state_machine core store protocol replica operations directory"
     ),
     # What puts it together.
     "inbox": (

@@ -360,12 +360,19 @@ static segment *new_segment(item_table *t, uint32_t items, uint32_t depth)
     return made;
 }
 
+static void free_segment(item_table *t, segment *s)
+{
+    t->index_bytes -= segment_bytes(s->size);
+    free(s);
+}
+
+/* The table's own reference: what others still hold is there for images alone from now on. */
 static void release_segment(item_table *t, segment *s)
 {
-    if (--s->references == 0) {
-        t->index_bytes -= segment_bytes(s->size);
-        free(s);
-    }
+    if (--s->references == 0)
+        free_segment(t, s);
+    else
+        t->imaged_bytes += segment_bytes(s->size);
 }
 
 static void insert_slot(segment *s, uint64_t slot)
@@ -787,8 +794,13 @@ bool item_image_open(item_table *t, item_image *image)
 
 void item_image_close(item_table *t, item_image *image)
 {
-    for (uint32_t i = 0; i < image->segment_count; i++)
-        release_segment(t, image->segments[i]);
+    for (uint32_t i = 0; i < image->segment_count; i++) {
+        segment *s = image->segments[i];
+        if (--s->references == 0) {
+            t->imaged_bytes -= segment_bytes(s->size);
+            free_segment(t, s);
+        }
+    }
     free(image->segments);
     image->segments = NULL;
     image->segment_count = 0;

@@ -80,7 +80,8 @@ typedef struct {
     uint64_t seed;
     uint64_t count, bytes_used, expiring;
     uint64_t pieces_bytes; /* of bytes_used, what values in pieces take, which are not in here */
-    uint64_t index_bytes;
+    uint64_t index_bytes;  /* of the directory and of all segments */
+    uint64_t imaged_bytes; /* of index_bytes, what only images have */
     item_queue queues[QUEUES];
     item *retired;
     uint64_t retired_count, retired_bytes;

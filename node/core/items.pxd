@@ -27,6 +27,7 @@ cdef extern from "item_table.h" nogil:
         uint64_t bytes_used
         uint64_t expiring
         uint64_t index_bytes
+        uint64_t imaged_bytes
         item_queue *queues
         uint64_t retired_bytes
 

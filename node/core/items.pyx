@@ -80,7 +80,11 @@ cdef class ItemTable:
 
     @property
     def memory_bytes(self):
-        return sizeof(item_table) + self.table.index_bytes + self.table.retired_bytes
+        return sizeof(item_table) + self.table.index_bytes - self.table.imaged_bytes
+
+    @property
+    def retired_bytes(self):
+        return self.table.retired_bytes + self.table.imaged_bytes
 
     def __len__(self):
         return self.table.count

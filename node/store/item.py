@@ -164,6 +164,11 @@ def _plain_value_bytes(item: bytes) -> int:
     return length if is_length and item[ITEM_DATA] == 32 else -1
 
 
+def is_plain_text(item: bytes) -> bool:
+    """Whether an item is not large, and its text just as `wire_data` writes it."""
+    return not item[0] & PIECES and _plain_value_bytes(item) >= 0
+
+
 def item_cost(key: bytes, item: bytes) -> int:
     """What one item adds to `bytes_used`: what the native table takes for it, as malloc rounds it,
     and the value of a large one. The same in all forms and on all replicas. The tables have places

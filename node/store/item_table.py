@@ -72,8 +72,15 @@ class ItemTable(Protocol):
 
     @property
     def memory_bytes(self) -> int:
-        """What the table takes now beside `bytes_used`: its index, what is kept for images, and
-        what its items take beyond `item_cost`."""
+        """What the table takes now beside `bytes_used` and `retired_bytes`: its index, and what its
+        items take beyond `item_cost`."""
+
+    @property
+    def retired_bytes(self) -> int:
+        """What it keeps of items that are gone: while images are open, and for a while after.
+
+        Apart from `memory_bytes`, by which a leader evicts: an item that leaves while an image has
+        it frees nothing, so the leader would evict one after the other."""
 
     def __len__(self) -> int:
         """How many items there are."""

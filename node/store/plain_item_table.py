@@ -172,6 +172,11 @@ class PlainItemTable:
         tables = getsizeof(self._items) + getsizeof(self._queues[0]) + getsizeof(self._queues[1])
         return tables + max(0, self._object_bytes - self.bytes_used)
 
+    @property
+    def retired_bytes(self) -> int:
+        """See `ItemTable`. It keeps nothing itself: images have a dict of their own."""
+        return 0
+
     def __len__(self) -> int:
         return len(self._items)
 

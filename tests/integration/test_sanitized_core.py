@@ -17,7 +17,11 @@ import pytest
 from tests.support.native_core import MODULES, build, environment, native
 from tests.test_layering import ROOT
 
-TESTS = ("tests/unit/node/store/test_item_table.py",)
+TESTS = (
+    "tests/unit/node/store/test_item_table.py",
+    "tests/unit/node/store/test_read_gate.py",
+    "tests/unit/node/clients/test_get_routes.py",
+)
 """What runs over every form of something that the core has."""
 
 pytestmark = [
@@ -49,7 +53,9 @@ def run(built: Path, *command: str) -> subprocess.CompletedProcess[str]:
 def test_the_tests_of_all_forms_pass_over_the_sanitized_core(built: Path) -> None:
     done = run(built, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    assert "ItemTable" in run(built, "-m", "pytest", "--collect-only", "-q", *TESTS).stdout
+    collected = run(built, "-m", "pytest", "--collect-only", "-q", *TESTS).stdout
+    assert "ItemTable" in collected
+    assert "native_gets" in collected
 
 
 def test_a_read_beyond_a_block_is_reported(built: Path, tmp_path: Path) -> None:

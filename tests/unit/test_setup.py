@@ -93,6 +93,7 @@ def test_the_native_core_is_built_of_all_its_files(setup: ModuleType) -> None:
     assert set(setup.CORE) == {path.stem for path in core.glob("*.pyx")}
     named = {file for files in setup.CORE.values() for file in files}
     assert named == {path.name for path in core.glob("*.c")}
+    assert not {name + ".c" for name in setup.CORE} & named, "Cython writes files of these names"
     assert setup.CORE == MODULES
     assert {path.stem for path in core.glob("*.pyi")} == set(setup.CORE)
 

@@ -430,6 +430,35 @@ def test_an_image_lives_longer_than_its_table(form: Form) -> None:
     image.close()
 
 
+def test_what_images_keep_is_not_counted_with_the_items(table: ItemTable) -> None:
+    """Or whoever evicts while an image is open would find that it frees nothing."""
+    for number in range(5000):
+        table.put(b"%d" % number, plain(b"x" * 100), 1)
+    used, memory = table.bytes_used, table.memory_bytes
+    image = table.image()
+    for number in range(0, 5000, 2):
+        table.remove(b"%d" % number)
+    for number in range(1, 5000, 2):
+        table.put(b"%d" % number, plain(b"y" * 100), 1)
+    assert table.bytes_used == used // 2
+    assert table.memory_bytes <= memory
+    assert len(contents(image)) == 5000
+    image.close()
+    while table.tidy():
+        pass
+    assert table.retired_bytes == 0
+    assert table.memory_bytes <= memory
+    image = table.image()
+    table.clear()
+    assert table.memory_bytes < 5000
+    image.close()
+    for number in range(5000):
+        table.put(b"%d" % number, plain(b"x" * 100), 1)
+    while table.tidy():
+        pass
+    assert table.retired_bytes == 0
+
+
 def test_one_that_is_forgotten_costs_nothing(table: ItemTable) -> None:
     """Nobody closed it."""
     table.put(b"k", plain(), 1)

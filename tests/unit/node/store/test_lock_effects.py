@@ -107,7 +107,6 @@ def restored(store: ShardStore) -> ShardStore:
     other = ShardStore()
     data = b"".join(store.encode_view(store.view()))
     other.restore(data)
-    assert b"".join(other.encode_view(other.view())) == data
     assert other.digest() == store.digest()
     assert other.view() == store.view()
     return other

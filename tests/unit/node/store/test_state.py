@@ -78,6 +78,23 @@ def test_what_has_ended_is_removed_by_a_look() -> None:
     assert_counted(state)
 
 
+def test_what_is_evicted_while_a_snapshot_is_made_counts_as_gone() -> None:
+    """Its image keeps it. A leader that found no room by that would evict on and on."""
+    store = ShardStore()
+    for number in range(1000):
+        store.put(b"%d" % number, LONGER)
+    view = store.view()
+    before = store.memory_bytes
+    wanted = store.bytes_used // 2
+    eviction = store.plan_eviction(wanted)
+    assert eviction is not None
+    for key in eviction.keys:
+        store.evict(key, item_cost(key, LONGER))
+    assert store.evicted_bytes == eviction.cost_bytes >= wanted
+    assert store.memory_bytes <= before - wanted
+    store.end_view(view)
+
+
 def test_dropping_all_keeps_what_is_no_item() -> None:
     state = ShardState()
     state.cas_counter = 7
