@@ -16,6 +16,7 @@ from typing import Protocol, cast
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
 from quorumcache.node.clients.quick_gets import answer_plain_gets
@@ -221,11 +222,13 @@ class MemcachedConnection(asyncio.Protocol):
             return
         replies = self.replies
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
-        # slot, and a client that does not read has neither.
+        # slot, and a client that does not read has neither. What only has a slot is no matter to
+        # gets of one key, which see to their order themselves.
         is_get = data[:4] == b"get "
-        if (is_get or data[:3] == b"mg ") and not (
-            replies.slots
-            or conversation.order.lanes
+        if (is_get or (data[:3] == b"mg " and not replies.slots)) and not (
+            conversation.order.lanes
+            or conversation.order.draining
+            or replies.is_full
             or replies.is_paused
             or conversation.backlog
             or conversation.order.barrier
@@ -257,12 +260,15 @@ class MemcachedConnection(asyncio.Protocol):
         now_ns = self._monotonic_ns()
         position = size = 0
         while True:
-            out: list[bytes] = []
-            position, size = answer_plain_gets(
-                self._context, self.replies, self._groups, keys, position, size, now_ns, out
-            )
-            if out:
-                self._write_now(out)
+            if not self.replies.slots:
+                out: list[bytes] = []
+                position, size = answer_plain_gets(
+                    self._context, self.replies, self._groups, keys, position, size, now_ns, out
+                )
+                if out:
+                    self._write_now(out)
+            if position < len(keys):
+                position = forward_plain_gets(conversation, self._groups, keys, position, now_ns)
             if position == len(keys):
                 break
             if conversation.is_blocked():

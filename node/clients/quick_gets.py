@@ -35,8 +35,8 @@ def settled(group: ReplicaGroup, key: bytes) -> Peeked:
     return TIMED if item[0] & PIECES else item
 
 
-def _settled_hit(group: ReplicaGroup, key: bytes) -> Peeked:
-    """`settled`, and it counts as a hit."""
+def settled_hit(group: ReplicaGroup, key: bytes) -> Peeked:
+    """`settled`, and an item counts as hit."""
     item = settled(group, key)
     if item is not TIMED:
         group.machine.note_hit(key)
@@ -75,7 +75,7 @@ def answer_plain_gets(
             break
         item = group.machine.serve(key)
         if item is TIMED:
-            item = _settled_hit(group, key)
+            item = settled_hit(group, key)
             if item is TIMED:
                 break
         if item is None:
@@ -113,12 +113,13 @@ def get_at_once(conversation: Conversation, request: Get) -> bool:
     pieces: list[bytes] = []
     size = misses = 0
     for key in keys:
-        group = groups.get(context.group_of(key))
-        if group is None or now_ns >= group.lease_until_ns:
+        group_id = context.group_of(key)
+        group = groups.get(group_id)
+        if group is None or now_ns >= group.lease_until_ns or group_id in order.quick:
             return False
         item = group.machine.serve(key)
         if item is TIMED:
-            item = _settled_hit(group, key)
+            item = settled_hit(group, key)
             if item is TIMED:
                 return False
         if item is None:

@@ -18,7 +18,7 @@ from quorumcache.node.peers.link import PeerLink
 from quorumcache.node.peers.peer import Peer
 from quorumcache.node.peers.proofs import (
     NONCE_BITS,
-    OWN_FORM,
+    PROOF_FORM,
     encode_proof,
     form_of,
     has_secret,
@@ -101,7 +101,7 @@ class Handshake:
         """What proves to the node that we dialed that we know the secret; b"" for an earlier
         release, which would not know what it is.
         """
-        if form_of(hello) < OWN_FORM:
+        if form_of(hello) < PROOF_FORM:
             return b""
         secret = self.secret
         proof = make_proof(secret, self.hello, hello, nonce_of(hello)) if secret else b""
@@ -155,7 +155,7 @@ class Handshake:
 
     def check_form(self, hello: Hello) -> None:
         """Raise `Refused` for a caller of a release that has no proofs, if they are required."""
-        if form_of(hello) < OWN_FORM and self._must_prove:
+        if form_of(hello) < PROOF_FORM and self._must_prove:
             raise Refused(self._why_unproven(hello))
 
     def check_proof(self, hello: Hello, items: Items, nonce: str) -> bool:

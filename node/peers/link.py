@@ -39,7 +39,7 @@ from quorumcache.node.peers.codec import (
     encode_refusal,
 )
 from quorumcache.node.peers.datagrams import DatagramPath
-from quorumcache.node.peers.proofs import OWN_FORM, form_of
+from quorumcache.node.peers.proofs import PROOF_FORM, form_of
 from quorumcache.node.system.kernel_timing import set_retransmission
 
 TICK_SECONDS: Final = 0.25
@@ -256,7 +256,7 @@ class PeerLink(asyncio.Protocol):
             self._ready(hello)
             return
         self._write(owner.own_hello_frame(self))
-        if form_of(hello) < OWN_FORM:
+        if form_of(hello) < PROOF_FORM:
             self._ready(hello)
         else:
             self._claimed = hello

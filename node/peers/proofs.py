@@ -2,11 +2,11 @@
 
 Among the settings of a hello stand pairs that earlier releases read and ignore:
 
-    ("form", "2")        what the sender understands; 1 without it: the release before
+    ("form", "3")        what the sender understands; 1 without it: the first release
     ("nonce", hex)       32 digits, drawn for this connection
     ("secret", "kept")   the sender has the cluster's secret
 
-A node of form 2 that dialed another one of form 2 begins with a frame that holds one item:
+A node of form 2 or more that dialed another such node begins with a frame that holds one item:
 
     (PROOF, proof)       an HMAC under the secret (`ring/secret.py`), over the cluster's id, the
                          sender's and the receiver's node id, and the receiver's nonce; empty if the
@@ -29,7 +29,13 @@ from quorumcache.node.peers.codec import Hello, Items, encode_items, pack_item
 from quorumcache.node.peers.items import PROOF
 from quorumcache.ring.secret import PEER, Secret
 
-OWN_FORM: Final = 2
+OWN_FORM: Final = 3
+"""2: the directory, proofs, and maps of form 2. 3: gets that come together. The next form of the
+map has to be a later one than this: a node of form 3 reads maps of form 2."""
+
+PROOF_FORM: Final = 2
+"""Who is of this form begins with a proof, and waits for one."""
+
 FORM_MAX: Final = 1_000_000
 NONCE_BITS: Final = 128
 

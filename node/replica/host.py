@@ -53,6 +53,10 @@ never shorter.
 """
 
 
+def _nothing() -> None:
+    """Until somebody collects."""
+
+
 class ReplicaHost(GroupHost):
     """Owner of this node's replicas."""
 
@@ -73,6 +77,8 @@ class ReplicaHost(GroupHost):
         evicts: bool = True,
     ) -> None:
         self.loop = loop
+        self.before_flush: Callable[[], None] = _nothing
+        """Gives the peers what was collected for them in this turn."""
         self.clock = clock
         self.time = time or ClusterTime(clock)
         """Which time it is for items; the same for all groups."""
@@ -166,6 +172,7 @@ class ReplicaHost(GroupHost):
 
     def _flush(self) -> None:
         self._flush_scheduled = False
+        self.before_flush()
         self.transport.flush()
 
     # -- input -------------------------------------------------------------------------
@@ -293,6 +300,7 @@ class ReplicaHost(GroupHost):
         if waiting:
             self.wal.append(records, lambda: self._durable(waiting))
             self._look_at_log()
+        self.before_flush()
         self.transport.flush()
 
     def set_log_full(self, is_full: bool) -> None:

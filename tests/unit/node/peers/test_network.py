@@ -35,9 +35,14 @@ from quorumcache.node.peers.codec import (
 from quorumcache.node.peers.network import PeerNetwork, PeerSpec
 from quorumcache.node.peers.open_links import UNKNOWN_LINKS_MAX
 from quorumcache.node.peers.peer import ONE_WAY_NS
-from quorumcache.node.peers.proofs import encode_proof, make_proof, nonce_of, with_extras
+from quorumcache.node.peers.proofs import (
+    OWN_FORM,
+    encode_proof,
+    make_proof,
+    nonce_of,
+    with_extras,
+)
 from quorumcache.node.telemetry.counters import Counters
-from quorumcache.ring.map_form import FORM_MAX
 from quorumcache.ring.secret import Secret
 from tests.support.background import background_tasks
 from tests.support.founding import disk_id
@@ -431,7 +436,7 @@ def test_a_peer_that_cannot_read_a_new_map_loses_its_links_and_is_refused() -> N
     async def test() -> None:
         async with World() as world:
             a, at_a, _, at_b = await both(world)
-            a.set_map(5, FORM_MAX + 1)
+            a.set_map(5, OWN_FORM + 1)
             await at_a.wait("refused")
             await at_b.wait("down", 1)
             await until(lambda: not a.is_heard(2) and not a.is_up(2))
@@ -549,7 +554,7 @@ def test_nodes_with_the_secret_prove_it_to_each_other() -> None:
             b, at_b = await world.start(2, secret=SECRET)
             await at_a.wait("up", 2)
             await until(lambda: a.proven() == b.proven() == {1, 2})
-            assert (a.form_of(2), b.form_of(1)) == (2, 2)
+            assert (a.form_of(2), b.form_of(1)) == (OWN_FORM, OWN_FORM)
             a.require_proofs(True)
             b.require_proofs(True)
             a.send(2, (5, b"x"))
@@ -558,7 +563,7 @@ def test_nodes_with_the_secret_prove_it_to_each_other() -> None:
             assert not at_a.all("down")[1:], "one: b was not there yet"
             b.abort()
             await until(lambda: a.proven() == {1})
-            assert a.form_of(2) == 2, "what it was when it was heard last"
+            assert a.form_of(2) == OWN_FORM, "what it was when it was heard last"
 
     run(test())
 
