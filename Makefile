@@ -12,12 +12,14 @@ TARGET ?=
 SECONDS ?= 60
 SEED ?=
 MUTANTS ?=
+ROUNDS ?=
+ONLY ?=
 WORKERS ?= 2
 NODE_CLIENTS := memcached@2.2.2 memjs@1.3.2
 
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
-SOURCES := setup.py $(shell find node ring quorumcache -name '*.py')
+SOURCES := setup.py $(shell find node ring quorumcache -name '*.py') $(wildcard node/core/*.[ch] node/core/*.p[xy][xdi])
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 # Tests go to the workers one by one; one that has nothing left takes some of the other's.
@@ -39,11 +41,11 @@ COMPILED_TESTS := $(WHOLE_NODES) $(patsubst %,--ignore=tests/%.py,$(LEFT_OUT))
 # Tests of real processes that run once, in the compiled form if there is one: they take their time, and the sources run whole nodes
 # in the simulation, in the scenarios and in the conformance tests.
 ONCE := bad_clients bad_peers elastic exactly_once full_disk herds kill_all kill_leader large_items limits locks memory_accounting moving \
-	numbered_meta_writes paused_leader read_levels snapshots stalled_disk transaction_words transactions transcripts unix_socket watch_and_dump
+	numbered_meta_writes paused_leader race read_levels snapshots stalled_disk transaction_words transactions transcripts unix_socket watch_and_dump
 IS_COMPILED := case "$$($(BIN)/quorumcached --version)" in *"(compiled)") true;; *) false;; esac
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench simulate crash-states power-cut fuzz chaos mutants compile clean
+.PHONY: help run test lint format bench race simulate crash-states power-cut fuzz chaos mutants compile clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST) | expand -t 20
@@ -73,6 +75,10 @@ format: $(READY) ## Rewrite the code in the project's format
 
 bench: $(COMPILED) ## Measure a local cluster, beside memcached where it is installed
 	$(BIN)/quorumcache-bench run
+
+race: $(COMPILED) ## Race memcached and redis, side by side; installs them as root (ROUNDS=5 ONLY=get1,set50)
+	@.ci/install memcached:memcached redis-server:redis-server
+	$(BIN)/quorumcache-bench race $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 simulate: $(READY) ## Simulate whole clusters under faults (SEEDS=1000, or SEEDS=500..600)
 	$(BIN)/python -m tests.simulation --seeds '$(SEEDS)' --keep-going

@@ -1,4 +1,5 @@
-"""Compiles the data path with mypyc where that is possible; everything else is in pyproject.toml.
+"""Compiles the data path with mypyc, and the native core with Cython, where that is possible;
+everything else is in pyproject.toml.
 
 mypyc makes C extensions of typed Python: the sources stay the only ones, and are what runs where
 this did not work (`node/compiled.py` chooses). Without a C compiler the installation says so and
@@ -19,7 +20,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCE = "src"
@@ -28,13 +29,19 @@ SOURCE = "src"
 PACKAGE = f"{SOURCE}/quorumcache/node"
 LIBRARY = "quorumcache.node.native"
 
+CORE = {"items": ("item_table.c",), "gets": ("get_lines.c", "item_table.c")}
+"""The native core, `node/core`: each Cython module, and the C files that belong to it."""
+
+CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")
+"""What the compiled form is made of, here and in `ring`."""
+
 ROOMS = {
     ".": "cluster_time inbox state_machine",
     "clients": (
         "command_prefixes connection context conversation events failures fenced_gets"
         " forwarded_answers forwarded_gets handlers key_dump lanes large_handlers lock_handlers"
-        " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets prefixes"
-        " quick_gets replies retrievals touches uploads transaction_handlers value_streams watch"
+        " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets prefixes pumps"
+        " quick_gets replies retrievals touches transaction_handlers uploads value_streams watch"
         " write_room writes"
     ),
     "consensus": "*",
@@ -132,7 +139,8 @@ class CompileAndTell(build_ext):
         sources = {
             os.path.relpath(path, PACKAGE): path.read_bytes()
             for package in (PACKAGE, f"{SOURCE}/quorumcache/ring")
-            for path in Path(package).rglob("*.py")
+            for pattern in CORE_SOURCES
+            for path in Path(package).rglob(pattern)
         }
         names = [str(path.relative_to(directory)) for path in binaries]
         suffix = self.get_ext_filename("x").removeprefix("x")
@@ -145,6 +153,7 @@ def extensions() -> list:  # of setuptools.Extension
     try:
         from mypyc.build import mypycify
 
+        core = core_extensions()
         made = mypycify(
             # Types are checked strictly elsewhere, with all that is imported at hand.
             ["--config-file=", "--ignore-missing-imports", "--cache-dir=build/mypy", *COMPILED],
@@ -157,12 +166,30 @@ def extensions() -> list:  # of setuptools.Extension
         print(f"quorumcache: not compiled: {error!r}", file=sys.stderr)
         return []
     for extension in made:
-        extension.optional = True
         # Where mypyc puts the headers of a library whose name has a dot: it looks in build/.
         extension.include_dirs.append("build/quorumcache/node")
         # Nobody outside calls these functions: calls between modules need no detour.
         extension.extra_compile_args = [*extension.extra_compile_args, "-fvisibility=hidden"]
+    made += core
+    for extension in made:
+        extension.optional = True
     return made
+
+
+def core_extensions() -> list:
+    """The native core; the C that Cython makes stays in `build`."""
+    from Cython.Build import cythonize
+
+    found = [
+        Extension(
+            f"quorumcache.node.core.{name}",
+            [f"{PACKAGE}/core/{name}.pyx", *(f"{PACKAGE}/core/{file}" for file in files)],
+            include_dirs=[f"{PACKAGE}/core"],
+            extra_compile_args=["-std=c11", "-O2", "-g0", "-fvisibility=hidden"],
+        )
+        for name, files in CORE.items()
+    ]
+    return cythonize(found, build_dir="build/core", include_path=[SOURCE], language_level=3)
 
 
 def missing_links() -> str:

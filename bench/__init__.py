@@ -8,7 +8,10 @@ measurement), expected.py (what a key may hold), failover.py, timeline.py, chart
 a measurement is held to), changes.py, mixed_load.py and stages.py (a steady load while a cluster
 changes), elastic.py, moving.py, idle.py, memory.py, probe.py, large.py, client.py, tasks.py,
 locks.py, transactions.py and contended.py (the other questions), traces.py, replay.py, curves.py
-and hitratio.py (which items a full cache keeps), options.py and __main__.py (the command line).
+and hitratio.py (which items a full cache keeps), race_load.py (a load in C), race_peers.py,
+race.py, bars.py, race_report.py and race_command.py (side by side with memcached and redis),
+restart.py (how fast a node is back), flag_values.py, options.py, outcome.py and __main__.py (the
+command line).
 Each imports only what stands before it.
 """
 

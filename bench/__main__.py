@@ -8,18 +8,19 @@ failed, reads were wrong, or something was lost. 4: measured, but a goal was mis
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from quorumcache.bench import options, scenarios, stages
+from quorumcache.bench import options, outcome, scenarios, stages
 from quorumcache.bench.addresses import read_addresses
 from quorumcache.bench.client import measure_clients
 from quorumcache.bench.cluster import (
@@ -33,7 +34,6 @@ from quorumcache.bench.cluster import (
 )
 from quorumcache.bench.contended import CONTENDED, measure_contended
 from quorumcache.bench.elastic import elastic_chart, elastic_table, run_elastic
-from quorumcache.bench.environment import read_environment
 from quorumcache.bench.errors import BenchError, Interrupted, StartError
 from quorumcache.bench.failover import failover_table, run_failover
 from quorumcache.bench.goals import Goal, exit_status
@@ -59,7 +59,12 @@ from quorumcache.bench.moving import (
     shard_table,
 )
 from quorumcache.bench.processes import parse_pinning
-from quorumcache.bench.report import Report, Table, text_table, workload_lines
+from quorumcache.bench.race import Figures
+from quorumcache.bench.race_command import Race, redis_memory
+from quorumcache.bench.race_load import Generator
+from quorumcache.bench.race_report import head_line, race_picture, race_table, work_lines
+from quorumcache.bench.report import Table, workload_lines
+from quorumcache.bench.restart import measure_restart, restart_table
 from quorumcache.bench.traces import find_traces
 from quorumcache.ring.streams import open_standard_streams, run_command
 from quorumcache.router import streams
@@ -81,11 +86,13 @@ def _main(arguments: list[str] | None) -> int:
     commands: dict[str, Callable[[argparse.Namespace, str], int]] = {
         "list": _list,
         "run": _run,
+        "race": _race,
         "failover": _failover,
         "elastic": _elastic,
         "move": _move,
         "idle": _idle,
         "memory": _memory,
+        "restart": _restart,
         "hitratio": _hit_ratio,
         "large": _large,
         "client": _client,
@@ -141,7 +148,7 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         described += f"; processors {arguments.pin or '0:1'} (servers:load)"
     if _baseline_wanted(arguments, notes):
         targets.append(lambda: LocalMemcached(cpus))
-    report = _begin(command, described, notes)
+    report = outcome.begin(command, described, notes)
     results = []
     for workload in workloads:
         found = measure_rounds(workload, targets, load, arguments.rounds, progress)
@@ -149,14 +156,14 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
         report = replace(report, results=tuple(results))
         print(f"\n{workload.name}: {workload.summary()}")
         print("\n".join(workload_lines(report, workload.name)), flush=True)
-    _finish(arguments, report)
+    outcome.finish(arguments, report)
     return 3 if any(result.errors or result.unanswered for result in results) else 0
 
 
 def _contended(arguments: argparse.Namespace, command: str) -> int:
     cluster = options.cluster_options(arguments)
     say = _sayer(arguments)
-    report = _begin(command, cluster.describe(), [])
+    report = outcome.begin(command, cluster.describe(), [])
     tables: list[Table] = []
     found: list[Goal] = []
     with LocalCluster(cluster) as target:
@@ -164,27 +171,54 @@ def _contended(arguments: argparse.Namespace, command: str) -> int:
             table, goals = measure_contended(name, target, seconds=arguments.seconds, say=say)
             tables.append(table)
             found += goals
-            _print_table(tables[-1])
-    _finish(arguments, _with_tables(report, *tables))
+            outcome.print_table(tables[-1])
+    outcome.finish(arguments, outcome.with_tables(report, *tables))
     return exit_status(0, found)
+
+
+def _race(arguments: argparse.Namespace, command: str) -> int:
+    race = Race.of(arguments)
+    notes: list[str] = []
+    report = outcome.begin(command, race.describe(), notes)
+    progress = Progress(arguments.quiet)
+
+    print(f"\n{head_line()}", flush=True)
+
+    def show(figures: Figures) -> None:
+        progress.end()
+        print("\n".join(work_lines(figures)), flush=True)
+
+    found = race.run(notes, progress.say, show)
+    progress.end()
+    table = race_table(found, arguments.rounds, arguments.seconds)
+    for note in (*notes, *table.notes):
+        print(note)
+    report = outcome.with_tables(replace(report, notes=tuple(notes)), table)
+    directory = outcome.finish(arguments, report)
+    picture = Path(arguments.svg) if arguments.svg else directory / "race.svg"
+    outcome.write_text(picture, race_picture(table.data, command))
+    print(f"picture: {picture}")
+    if arguments.json:
+        outcome.write_text(Path(arguments.json), json.dumps(table.data, indent=1) + "\n")
+    return 3 if any(figures.faults for figures in found) else 0
 
 
 def _failover(arguments: argparse.Namespace, command: str) -> int:
     cluster_options = options.cluster_options(arguments)
     if cluster_options.nodes < 3:
         raise StartError(f"failover needs at least 3 nodes, not {cluster_options.nodes}")
-    report = _begin(command, cluster_options.describe(), [])
+    report = outcome.begin(command, cluster_options.describe(), [])
     with LocalCluster(cluster_options) as cluster:
         kills = run_failover(cluster, arguments.kills, lambda text: print(text, flush=True))
     table = failover_table(kills)
-    _print_table(table, rows=False)
-    _finish(arguments, _with_tables(report, table))
+    outcome.print_table(table, rows=False)
+    outcome.finish(arguments, outcome.with_tables(report, table))
     return 3 if any(kill.wrong_reads for kill in kills) else 0
 
 
 def _elastic(arguments: argparse.Namespace, command: str) -> int:
     cluster_options = _three_nodes(arguments)
-    report = _begin(command, cluster_options.describe(), [])
+    report = outcome.begin(command, cluster_options.describe(), [])
     with LocalCluster(cluster_options) as cluster:
         run = run_elastic(
             cluster,
@@ -194,8 +228,8 @@ def _elastic(arguments: argparse.Namespace, command: str) -> int:
             say=_sayer(arguments),
         )
     table = elastic_table(run)
-    _print_table(table)
-    directory = _finish(arguments, _with_tables(report, table))
+    outcome.print_table(table)
+    directory = outcome.finish(arguments, outcome.with_tables(report, table))
     picture = directory / "elastic.svg"
     picture.write_text(elastic_chart(run, command))
     print(f"picture: {picture}")
@@ -204,7 +238,7 @@ def _elastic(arguments: argparse.Namespace, command: str) -> int:
 
 def _move(arguments: argparse.Namespace, command: str) -> int:
     cluster_options = _three_nodes(arguments)
-    report = _begin(command, cluster_options.describe(), [])
+    report = outcome.begin(command, cluster_options.describe(), [])
     say = _sayer(arguments)
     tables: list[Table] = []
     goals: list[Goal] = []
@@ -224,7 +258,7 @@ def _move(arguments: argparse.Namespace, command: str) -> int:
         tables.append(shard_table(moves, arguments.items))
         goals += shard_goals(moves)
         failures += sum(move.failures for move in moves)
-        _print_table(tables[-1])
+        outcome.print_table(tables[-1])
     if arguments.only != "shard":
         with LocalCluster(cluster_options) as cluster:
             join = run_join(
@@ -237,8 +271,8 @@ def _move(arguments: argparse.Namespace, command: str) -> int:
         tables.append(join_table(join))
         goals += join_goals(join)
         failures += join.run.failures
-        _print_table(tables[-1])
-    _finish(arguments, _with_tables(report, *tables))
+        outcome.print_table(tables[-1])
+    outcome.finish(arguments, outcome.with_tables(report, *tables))
     return exit_status(failures, goals)
 
 
@@ -260,14 +294,14 @@ def _sayer(arguments: argparse.Namespace) -> Callable[[str], None]:
 def _idle(arguments: argparse.Namespace, command: str) -> int:
     notes: list[str] = []
     if arguments.pids:
-        report = _begin(command, f"processes {', '.join(map(str, arguments.pids))}", notes)
+        report = outcome.begin(command, f"processes {', '.join(map(str, arguments.pids))}", notes)
         percents = measure_idle([(str(pid), pid) for pid in arguments.pids], arguments.seconds)
-        return _finish_table(arguments, report, idle_table(percents, arguments.seconds, ""))
+        return outcome.finish_table(arguments, report, idle_table(percents, arguments.seconds, ""))
     cluster = options.cluster_options(arguments)
     targets: list[Callable[[], Target]] = [lambda: LocalCluster(cluster)]
     if _baseline_wanted(arguments, notes):
         targets.append(lambda: LocalMemcached(cluster.cpus))
-    report = _begin(command, cluster.describe(), notes)
+    report = outcome.begin(command, cluster.describe(), notes)
     percents = {}
     for make in targets:
         with make() as target:
@@ -278,7 +312,7 @@ def _idle(arguments: argparse.Namespace, command: str) -> int:
             measure_idle(watched, _IDLE_SETTLE_SECONDS)  # what starting left to do
             percents |= measure_idle(watched, arguments.seconds)
     table = idle_table(percents, arguments.seconds, cluster.describe())
-    return _finish_table(arguments, report, table)
+    return outcome.finish_table(arguments, report, table)
 
 
 def _memory(arguments: argparse.Namespace, command: str) -> int:
@@ -288,12 +322,25 @@ def _memory(arguments: argparse.Namespace, command: str) -> int:
     targets: list[Callable[[], Target]] = [lambda: LocalCluster(cluster)]
     if _baseline_wanted(arguments, notes):
         targets.append(lambda: LocalMemcached(cluster.cpus))
-    report = _begin(command, cluster.describe(), notes)
+    report = outcome.begin(command, cluster.describe(), notes)
     uses = []
     for make in targets:
         with make() as target:
             uses += measure_memory(target, arguments.items, arguments.value_size, progress)
-    return _finish_table(arguments, report, memory_table(uses, arguments.value_size))
+    if arguments.redis:
+        uses += redis_memory(cluster.cpus, arguments.items, arguments.value_size, progress)
+    return outcome.finish_table(arguments, report, memory_table(uses, arguments.value_size))
+
+
+def _restart(arguments: argparse.Namespace, command: str) -> int:
+    cluster = _three_nodes(arguments)
+    report = outcome.begin(command, cluster.describe(), [])
+    with tempfile.TemporaryDirectory(prefix="quorumcache-bench-restart-") as place:
+        generator = Generator(Path(place))
+        with LocalCluster(cluster) as target:
+            items, say = arguments.items, _sayer(arguments)
+            found = measure_restart(target, generator, items, Path(place), say)
+    return outcome.finish_table(arguments, report, restart_table(found))
 
 
 def _hit_ratio(arguments: argparse.Namespace, command: str) -> int:
@@ -309,11 +356,11 @@ def _hit_ratio(arguments: argparse.Namespace, command: str) -> int:
     memories: tuple[int, ...] = arguments.memory
     ours = LocalCluster.name, partial(_cluster_of, cluster)
     peer = partial(_memcached_of, cluster) if _baseline_wanted(arguments, notes) else None
-    report = _begin(command, cluster.describe(), notes)
+    report = outcome.begin(command, cluster.describe(), notes)
     points = measure_hit_ratios(plan, memories, ours, peer, Progress(arguments.quiet))
     table = hit_ratio_table(points, plan)
-    _print_table(table)
-    directory = _finish(arguments, _with_tables(report, table))
+    outcome.print_table(table)
+    directory = outcome.finish(arguments, outcome.with_tables(report, table))
     picture = directory / "hitratio.svg"
     picture.write_text(hit_ratio_picture(points, command))
     print(f"picture: {picture}")
@@ -324,7 +371,7 @@ def _large(arguments: argparse.Namespace, command: str) -> int:
     cluster = options.cluster_options(arguments)
     flags = ("--max-item-size", str(2 * arguments.value_size), *cluster.node_flags)
     cluster = replace(cluster, node_flags=flags)
-    report = _begin(command, cluster.describe(), [])
+    report = outcome.begin(command, cluster.describe(), [])
     with LocalCluster(cluster) as target:
         rows = measure_large(
             target,
@@ -334,8 +381,8 @@ def _large(arguments: argparse.Namespace, command: str) -> int:
             say=_sayer(arguments),
         )
     table = large_table(rows, arguments.value_size, arguments.rate)
-    _print_table(table)
-    _finish(arguments, _with_tables(report, table))
+    outcome.print_table(table)
+    outcome.finish(arguments, outcome.with_tables(report, table))
     return exit_status(sum(row.failures for row in rows), large_goals(rows))
 
 
@@ -349,10 +396,10 @@ def _memcached_of(cluster: ClusterOptions, memory_bytes: int) -> Target:
 
 
 def _client(arguments: argparse.Namespace, command: str) -> int:
-    report = _begin(command, "AsyncClient and aiomcache, each alone on the same node", [])
+    report = outcome.begin(command, "AsyncClient and aiomcache, each alone on the same node", [])
     progress = Progress(arguments.quiet)
     table = measure_clients(arguments.rounds, arguments.seconds, progress)
-    return _finish_table(arguments, report, table)
+    return outcome.finish_table(arguments, report, table)
 
 
 # --- common to all
@@ -365,51 +412,6 @@ def _baseline_wanted(arguments: argparse.Namespace, notes: list[str]) -> bool:
         return True
     notes.append(f"NO COMPARISON: {MEMCACHED_MISSING}")
     return False
-
-
-def _begin(command: str, described: str, notes: list[str]) -> Report:
-    report = Report(
-        command=command,
-        started_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        environment=read_environment(),
-        target=described,
-        notes=tuple(notes),
-    )
-    for line in report.environment.lines():
-        print(line)
-    print(f"measured  {described}", flush=True)
-    for note in notes:
-        line = "*" * min(100, len(note))
-        print(f"{line}\n{note}\n{line}", flush=True)
-    return report
-
-
-def _with_tables(report: Report, *tables: Table) -> Report:
-    return replace(report, tables=tables)
-
-
-def _print_table(table: Table, *, rows: bool = True) -> None:
-    print(f"\n{table.title}")
-    if rows:
-        for line in text_table(table.columns, table.rows):
-            print("  " + line)
-    for note in table.notes:
-        if note:
-            print("  " + note)
-
-
-def _finish_table(arguments: argparse.Namespace, report: Report, table: Table) -> int:
-    _print_table(table)
-    _finish(arguments, _with_tables(report, table))
-    return 0
-
-
-def _finish(arguments: argparse.Namespace, report: Report) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    directory = Path(arguments.out) if arguments.out else Path("bench-results") / stamp
-    paths = report.write(directory)
-    print(f"\nwritten: {paths[0]} and {paths[1]}")
-    return directory
 
 
 if __name__ == "__main__":

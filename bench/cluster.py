@@ -80,6 +80,7 @@ def wait_for(
 class ClusterOptions:
     """A local cluster. `durability`: fsync, or memory (one node only: the node refuses others).
 
+    `cpus`: of all nodes; with `core_per_node` the nth node has the nth of them alone.
     `node_flags`: handed to every node as they are.
     """
 
@@ -89,6 +90,7 @@ class ClusterOptions:
     durability: str = "fsync"
     data_root: str | None = None
     cpus: tuple[int, ...] = ()
+    core_per_node: bool = False
     node_flags: tuple[str, ...] = ()
 
     def validate(self) -> Self:
@@ -100,6 +102,12 @@ class ClusterOptions:
                 f"--durability memory runs on one node only, not {self.nodes}: add --nodes 1"
             )
         return self
+
+    def cpus_of(self, number: int) -> tuple[int, ...]:
+        """Those of the node with that number, from 0."""
+        if not self.core_per_node or not self.cpus:
+            return self.cpus
+        return (self.cpus[number % len(self.cpus)],)
 
     def describe(self) -> str:
         """One line for people."""
@@ -166,9 +174,13 @@ class LocalNode:
                 f"node {self.name} ended with status {self._process.returncode}:\n{self.log_end()}"
             )
 
+    def log_bytes(self) -> bytes:
+        """Its log, from its first start on."""
+        return self._log_path.read_bytes() if self._log_path.exists() else b""
+
     def log_end(self) -> str:
         """The last lines of its log."""
-        text = self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        text = self.log_bytes().decode(errors="replace")
         return "\n".join("    " + line for line in text.splitlines()[-_LOG_LINES_SHOWN:])
 
 
@@ -243,7 +255,7 @@ class LocalCluster:
                 command += ["--data-dir", str(directory / name)]
             node = LocalNode(name, [*command, *options.node_flags], directory / f"{name}.log", port)
             self.nodes.append(node)
-            node.start(options.cpus)
+            node.start(options.cpus_of(len(self.nodes) - 1))
         self.wait_until_led()
 
     def node(self, name: str) -> LocalNode:

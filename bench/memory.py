@@ -7,7 +7,7 @@ grows with the items: the items themselves, hash tables, allocator overhead, exp
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from quorumcache.bench import procfs
@@ -45,34 +45,28 @@ class MemoryUse:
 
 
 def measure_memory(
-    target: Target, items: int, value_bytes: int, progress: Progress
+    target: Target,
+    items: int,
+    value_bytes: int,
+    progress: Progress,
+    fill: Callable[[int], int] | None = None,
 ) -> list[MemoryUse]:
     """Fill the started `target` with `items` items. Per process; with as many replicas as nodes
-    every node holds every item.
+    every node holds every item. `fill`: stores so many items, and returns how many of them are
+    missing; without it they are stored in memcached's protocol.
     """
-    workload = Workload(
-        name="memory",
-        get=1.0,
-        keys=items,
-        value_bytes_min=value_bytes,
-        value_bytes_max=value_bytes,
-        connections=1,
-    ).validate()
     progress.begin(f"memory of {target.name}")
-    routes = find_routes(target.addresses, "auto")
+    fill = fill or _filler(target, items, value_bytes, progress)
     # Buffers, code and tables that come with the first requests are not the items'.
-    warm = workload.with_changes(keys=_WARM_KEYS)
-    plan = LoadPlan(workload=warm, routes=routes, warmup_seconds=0.1, seconds=0.5)
-    run_load(plan, (), progress)
+    fill(min(_WARM_KEYS, items))
     time.sleep(SETTLE_SECONDS)
     empty = [procfs.rss_bytes(pid) for pid in target.pids]
-    plan = LoadPlan(workload=workload, routes=routes, warmup_seconds=0.1, seconds=2.0)
-    measured = run_load(plan, (), progress)
-    full = _rss_at_rest(target.pids)
+    misses = fill(items)
+    full = rss_at_rest(target.pids)
     progress.end()
-    if measured.misses:
+    if misses:
         raise TargetError(
-            f"{target.name} lost {measured.misses} of the items that were read back: it has too"
+            f"{target.name} lost {misses} of the items that were read back: it has too"
             " little memory for this many, use fewer --items"
         )
     names = [f"{target.name} {chr(ord('a') + n)}" for n in range(len(full))]
@@ -85,7 +79,33 @@ def measure_memory(
     ]
 
 
-def _rss_at_rest(pids: Sequence[int]) -> list[int]:
+def _filler(
+    target: Target, items: int, value_bytes: int, progress: Progress
+) -> Callable[[int], int]:
+    workload = Workload(
+        name="memory",
+        get=1.0,
+        keys=items,
+        value_bytes_min=value_bytes,
+        value_bytes_max=value_bytes,
+        connections=1,
+    ).validate()
+    routes = find_routes(target.addresses, "auto")
+
+    def fill(keys: int) -> int:
+        plan = LoadPlan(
+            workload=workload.with_changes(keys=keys),
+            routes=routes,
+            warmup_seconds=0.1,
+            seconds=0.5 if keys < items else 2.0,
+        )
+        return run_load(plan, (), progress).misses
+
+    return fill
+
+
+def rss_at_rest(pids: Sequence[int]) -> list[int]:
+    """Resident memory of each process, once that of all has not fallen for some time."""
     least, looks = 0, 0
     for _ in range(REST_LOOKS_MAX):
         time.sleep(SETTLE_SECONDS)

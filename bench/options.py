@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from quorumcache.bench import scenarios
+from quorumcache.bench import flag_values, scenarios
 from quorumcache.bench.cluster import ClusterOptions
 from quorumcache.bench.contended import CONTENDED
 from quorumcache.bench.errors import WorkloadError
 from quorumcache.bench.measure import MODES, LoadOptions
 from quorumcache.bench.processes import parse_pinning
+from quorumcache.bench.race import WORKS
+from quorumcache.bench.race_peers import PEERS
 from quorumcache.bench.traces import TRACES
 from quorumcache.bench.workload import Workload
-from quorumcache.ring.errors import SizeError
-from quorumcache.ring.size import parse_size
 from quorumcache.router.streams import Parser
 
 _EPILOG = """examples:
@@ -24,11 +24,13 @@ _EPILOG = """examples:
   quorumcache-bench run mixed --rate 20000 --seconds 30
   quorumcache-bench run get --cluster 10.0.0.1:11211 --no-memcached
   quorumcache-bench run locks transactions     how long they take, alone and contended
+  quorumcache-bench race                       beside memcached and redis, in turns
   quorumcache-bench failover --kills 20
   quorumcache-bench elastic                    3 -> 6 -> 3 nodes, then a kill, under load
   quorumcache-bench move                       how long a shard and a joining node take
   quorumcache-bench idle
   quorumcache-bench memory
+  quorumcache-bench restart
   quorumcache-bench hitratio                   a full cache: which items does it keep?
   quorumcache-bench large                      small gets beside values of 16 MiB
   quorumcache-bench client                     AsyncClient beside aiomcache
@@ -46,10 +48,13 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="show the named workloads")
     _add_run(commands.add_parser("run", help="run workloads and print throughput and latency"))
+    _add_race(commands.add_parser("race", help="race memcached and redis, in turns of one run"))
     failover = commands.add_parser(
         "failover", help="kill and restart nodes under load and measure the pauses"
     )
-    failover.add_argument("--kills", type=_count, default=20, help="number of kills (default: 20)")
+    failover.add_argument(
+        "--kills", type=flag_values.count, default=20, help="number of kills (default: 20)"
+    )
     _add_cluster(failover)
     _add_output(failover)
     _add_elastic(
@@ -63,10 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
     idle = commands.add_parser("idle", help="processor time of an idle cluster")
-    idle.add_argument("--seconds", type=_seconds, default=10.0, help="time to watch (default: 10)")
+    idle.add_argument(
+        "--seconds", type=flag_values.seconds, default=10.0, help="time to watch (default: 10)"
+    )
     idle.add_argument(
         "--pids",
-        type=_pids,
+        type=flag_values.pids,
         default=(),
         metavar="PID,...",
         help="watch these processes instead of starting a cluster",
@@ -76,14 +83,23 @@ def build_parser() -> argparse.ArgumentParser:
     _add_output(idle)
     memory = commands.add_parser("memory", help="bytes of memory per item")
     memory.add_argument(
-        "--items", type=_count, default=300_000, help="number of items (default: 300000)"
+        "--items", type=flag_values.count, default=300_000, help="number of items (default: 300000)"
     )
     memory.add_argument(
-        "--value-size", type=_size, default=100, metavar="BYTES", help="default: 100"
+        "--value-size", type=flag_values.size, default=100, metavar="BYTES", help="default: 100"
+    )
+    memory.add_argument(
+        "--redis", action="store_true", help="measure redis, too; its items are stored by a C load"
     )
     _add_cluster(memory, nodes=1, durability="memory")
     _add_baseline(memory)
     _add_output(memory)
+    restart = commands.add_parser("restart", help="how fast a node is back, by its items")
+    restart.add_argument(
+        "--items", type=flag_values.count, default=1_000_000, help="default: 1000000"
+    )
+    _add_cluster(restart)
+    _add_output(restart)
     _add_hit_ratio(
         commands.add_parser("hitratio", help="hit ratios of a full cache, by generated traces")
     )
@@ -91,9 +107,14 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser("large", help="latency of small gets beside large sets and gets")
     )
     client = commands.add_parser("client", help="calls per second of AsyncClient and aiomcache")
-    client.add_argument("--rounds", type=_count, default=25, help="rounds in turn (default: 25)")
     client.add_argument(
-        "--seconds", type=_seconds, default=0.2, help="per client, load and round (default: 0.2)"
+        "--rounds", type=flag_values.count, default=25, help="rounds in turn (default: 25)"
+    )
+    client.add_argument(
+        "--seconds",
+        type=flag_values.seconds,
+        default=0.2,
+        help="per client, load and round (default: 0.2)",
     )
     _add_output(client)
     return parser
@@ -121,20 +142,30 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     load = run.add_argument_group("workload (instead of what the scenario says)")
     load.add_argument(
-        "--reads", type=_fraction, metavar="0..1", help="share of gets; the rest are sets"
+        "--reads",
+        type=flag_values.fraction,
+        metavar="0..1",
+        help="share of gets; the rest are sets",
     )
-    load.add_argument("--keys", type=_count, help="number of keys")
+    load.add_argument("--keys", type=flag_values.count, help="number of keys")
     load.add_argument(
         "--value-size",
-        type=_size_range,
+        type=flag_values.size_range,
         metavar="BYTES[-BYTES]",
         help="size of the values, such as 100 or 10-4k",
     )
-    load.add_argument("--distribution", type=_distribution, metavar="uniform|zipf[:EXPONENT]")
     load.add_argument(
-        "--connections", type=_count, metavar="N", help="connections of all load processes together"
+        "--distribution", type=flag_values.distribution, metavar="uniform|zipf[:EXPONENT]"
     )
-    load.add_argument("--depth", type=_count, metavar="N", help="requests in flight per connection")
+    load.add_argument(
+        "--connections",
+        type=flag_values.count,
+        metavar="N",
+        help="connections of all load processes together",
+    )
+    load.add_argument(
+        "--depth", type=flag_values.count, metavar="N", help="requests in flight per connection"
+    )
     load.add_argument(
         "--rate",
         type=float,
@@ -146,23 +177,68 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     load.add_argument("--no-fill", action="store_true", help="do not write the keys first")
     timing = run.add_argument_group("measurement")
-    timing.add_argument("--seconds", type=_seconds, default=5.0, help="measured time (default: 5)")
     timing.add_argument(
-        "--warmup", type=_seconds, default=1.0, help="load before the measurement (default: 1)"
+        "--seconds", type=flag_values.seconds, default=5.0, help="measured time (default: 5)"
     )
     timing.add_argument(
-        "--rounds", type=_count, default=1, help="repeat and report the median (default: 1)"
+        "--warmup",
+        type=flag_values.seconds,
+        default=1.0,
+        help="load before the measurement (default: 1)",
     )
-    timing.add_argument("--processes", type=_count, default=1, help="load processes (default: 1)")
+    timing.add_argument(
+        "--rounds",
+        type=flag_values.count,
+        default=1,
+        help="repeat and report the median (default: 1)",
+    )
+    timing.add_argument(
+        "--processes", type=flag_values.count, default=1, help="load processes (default: 1)"
+    )
     timing.add_argument("--seed", type=int, default=1, help="seed of keys and order (default: 1)")
     _add_cluster(run)
     _add_baseline(run)
     _add_output(run)
 
 
+def _add_race(race: argparse.ArgumentParser) -> None:
+    race.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="NAME,...",
+        help=f"these workloads; there are {', '.join(work.name for work in WORKS)}",
+    )
+    race.add_argument("--rounds", type=flag_values.count, default=5, help="default: 5")
+    race.add_argument(
+        "--seconds", type=flag_values.seconds, default=2.0, help="of one lap (default: 2)"
+    )
+    race.add_argument("--keys", type=flag_values.count, default=10_000, help="default: 10000")
+    race.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=PEERS,
+        help="leave a peer out; may be repeated",
+    )
+    race.add_argument(
+        "--core-per-node",
+        action="store_true",
+        help="a processor for each node, and one for the load; without it all servers share one",
+    )
+    race.add_argument("--shards", type=flag_values.count, default=64, help="default: 64")
+    race.add_argument("--data-root", metavar="DIR", help="where data goes (default: $TMPDIR)")
+    race.add_argument("--json", metavar="FILE", help="the figures alone, as JSON")
+    race.add_argument("--svg", metavar="FILE", help="the picture (default: race.svg in --out)")
+    _add_output(race)
+
+
 def _add_elastic(elastic: argparse.ArgumentParser) -> None:
     elastic.add_argument(
-        "--items", type=_count, default=200_000, help="items stored before (default: 200000)"
+        "--items",
+        type=flag_values.count,
+        default=200_000,
+        help="items stored before (default: 200000)",
     )
     _add_steady(elastic)
     _add_cluster(elastic)
@@ -174,14 +250,17 @@ def _add_move(move: argparse.ArgumentParser) -> None:
         "--only", choices=("shard", "join"), help="one of the two measurements (default: both)"
     )
     move.add_argument(
-        "--items", type=_count, default=100_000, help="items of the one shard (default: 100000)"
+        "--items",
+        type=flag_values.count,
+        default=100_000,
+        help="items of the one shard (default: 100000)",
     )
     move.add_argument(
-        "--moves", type=_count, default=3, help="how often that shard moves (default: 3)"
+        "--moves", type=flag_values.count, default=3, help="how often that shard moves (default: 3)"
     )
     move.add_argument(
         "--join-items",
-        type=_count,
+        type=flag_values.count,
         default=1_000_000,
         help="items stored before the join (default: 1000000)",
     )
@@ -199,19 +278,25 @@ def _add_hit_ratio(hit_ratio: argparse.ArgumentParser) -> None:
     )
     hit_ratio.add_argument(
         "--memory",
-        type=_sizes,
-        default=_sizes("8m,24m"),
+        type=flag_values.sizes,
+        default=flag_values.sizes("8m,24m"),
         metavar="SIZE,...",
         help="memory of the server, once for each size (default: 8m,24m)",
     )
     hit_ratio.add_argument(
-        "--keys", type=_count, default=100_000, help="popular keys of a trace (default: 100000)"
+        "--keys",
+        type=flag_values.count,
+        default=100_000,
+        help="popular keys of a trace (default: 100000)",
     )
     hit_ratio.add_argument(
-        "--requests", type=_count, default=700_000, help="requests of a trace (default: 700000)"
+        "--requests",
+        type=flag_values.count,
+        default=700_000,
+        help="requests of a trace (default: 700000)",
     )
     hit_ratio.add_argument(
-        "--value-size", type=_size, default=500, metavar="BYTES", help="default: 500"
+        "--value-size", type=flag_values.size, default=500, metavar="BYTES", help="default: 500"
     )
     hit_ratio.add_argument("--seed", type=int, default=1, help="seed of the traces (default: 1)")
     _add_cluster(hit_ratio, nodes=1, durability="memory")
@@ -221,13 +306,20 @@ def _add_hit_ratio(hit_ratio: argparse.ArgumentParser) -> None:
 
 def _add_large(large: argparse.ArgumentParser) -> None:
     large.add_argument(
-        "--value-size", type=_size, default=16 << 20, metavar="BYTES", help="default: 16m"
+        "--value-size",
+        type=flag_values.size,
+        default=16 << 20,
+        metavar="BYTES",
+        help="default: 16m",
     )
     large.add_argument(
-        "--rate", type=_count, default=500, help="small gets per second (default: 500)"
+        "--rate", type=flag_values.count, default=500, help="small gets per second (default: 500)"
     )
     large.add_argument(
-        "--seconds", type=_seconds, default=20.0, help="time for each stream (default: 20)"
+        "--seconds",
+        type=flag_values.seconds,
+        default=20.0,
+        help="time for each stream (default: 20)",
     )
     _add_cluster(large)
     _add_output(large)
@@ -236,13 +328,13 @@ def _add_large(large: argparse.ArgumentParser) -> None:
 def _add_steady(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate",
-        type=_count,
+        type=flag_values.count,
         default=100,
         help="requests per second of each client of a steady load (default: 100)",
     )
     parser.add_argument(
         "--quiet-seconds",
-        type=_seconds,
+        type=flag_values.seconds,
         default=5.0,
         help="quiet time before and after each change (default: 5)",
     )
@@ -252,9 +344,9 @@ def _add_cluster(
     parser: argparse.ArgumentParser, *, nodes: int = 3, durability: str = "fsync"
 ) -> None:
     group = parser.add_argument_group("the cluster that is started")
-    group.add_argument("--nodes", type=_count, default=nodes, help=f"default: {nodes}")
-    group.add_argument("--shards", type=_count, default=64, help="default: 64")
-    group.add_argument("--replication", type=_count, default=3, help="default: 3")
+    group.add_argument("--nodes", type=flag_values.count, default=nodes, help=f"default: {nodes}")
+    group.add_argument("--shards", type=flag_values.count, default=64, help="default: 64")
+    group.add_argument("--replication", type=flag_values.count, default=3, help="default: 3")
     group.add_argument(
         "--durability",
         choices=("fsync", "memory"),
@@ -354,65 +446,3 @@ def cluster_options(arguments: argparse.Namespace) -> ClusterOptions:
         node_flags=tuple(arguments.node_flag),
     )
     return options.validate()
-
-
-def _count(text: str) -> int:
-    if not text.replace("_", "").isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
-    if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} seconds is not in 0..86400 (0 excluded)")
-    return value
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1") from None
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in 0..1")
-    return value
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except SizeError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_size(part) for part in text.split(",")}))
-
-
-def _size_range(text: str) -> tuple[int, int]:
-    low, dash, high = text.partition("-")
-    sizes = _size(low), _size(high if dash else low)
-    if sizes[0] > sizes[1]:
-        raise argparse.ArgumentTypeError(f"{text!r}: the first size is the larger one")
-    return sizes
-
-
-def _distribution(text: str) -> tuple[str, float | None]:
-    name, colon, exponent = text.partition(":")
-    if name not in ("uniform", "zipf") or (colon and name != "zipf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not uniform, zipf or zipf:EXPONENT")
-    try:
-        return name, float(exponent) if colon else None
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: {exponent!r} is not a number") from None
-
-
-def _pids(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of process ids")
-    return tuple(int(part) for part in parts)

@@ -1,4 +1,7 @@
-"""Which form of the data path runs: the Python source, or what mypyc compiled of it.
+"""Which form of the data path runs: the Python source, or what was compiled.
+
+Compiled are the modules that mypyc makes of the sources, and the native core (`core/`), which has
+twins in Python.
 
 There is one source. Where a C compiler is at hand, installing the package compiles the modules of
 the data path (`setup.py` names them) into extension modules beside their sources, and writes a
@@ -53,7 +56,8 @@ class _SourcesOnly(MetaPathFinder):
             spec = finder.find_spec(fullname)
             if spec is not None:
                 return spec
-        return None
+        # Of the native core, whose users have a twin for it. No other finder may find it, either.
+        raise ModuleNotFoundError(f"{fullname} has no source in Python", name=fullname)
 
 
 def fingerprint(source: bytes) -> str:

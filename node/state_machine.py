@@ -172,7 +172,6 @@ class StateMachine:
 
     op_count: int
     """One more than the largest op that it knows."""
-    bytes_used: int
     evicted_bytes: int
     """What was evicted in this process ever: a hint of this replica."""
     last_now_ms: int
@@ -190,9 +189,14 @@ class StateMachine:
         raise NotImplementedError
 
     @property
+    def bytes_used(self) -> int:
+        """What the state takes by the same count on all replicas; without its tables."""
+        return 0
+
+    @property
     def memory_bytes(self) -> int:
-        """What the state takes in this process, with its tables as of the last `tidy`. Differs
-        between replicas.
+        """What the state takes in this process, with some of its tables as of the last `tidy`.
+        Differs between replicas.
         """
         return self.bytes_used
 
@@ -280,8 +284,11 @@ class StateMachine:
         return 0
 
     def view(self) -> Any:
-        """An immutable picture of the state."""
+        """An immutable picture of the state. Whoever asked for it ends it (`end_view`)."""
         raise NotImplementedError
+
+    def end_view(self, view: Any) -> None:
+        """Nobody reads a view any more, so what is kept for it alone may go. Again does nothing."""
 
     def encode_view(self, view: Any) -> Iterator[bytes]:
         """The bytes of a snapshot of `view`, in chunks."""

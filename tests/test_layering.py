@@ -35,6 +35,7 @@ PROJECT = "quorumcache"
 PURE = (
     "ring/*",
     "node/consensus/*",
+    "node/core/*",
     "node/store/*",
     "node/protocol/*",
     "node/directory/addresses.py",
@@ -203,7 +204,7 @@ def called_name(node: ast.AST) -> str:
 def file_of(dotted: str) -> str | None:
     """The file of a module of this project; None for names that are no module."""
     path = dotted.removeprefix(f"{PROJECT}.").replace(".", "/")
-    for candidate in (f"{path}.py", f"{path}/__init__.py"):
+    for candidate in (f"{path}.py", f"{path}/__init__.py", f"{path}.pyi"):
         if (ROOT / candidate).is_file():
             return candidate
     return None

@@ -42,11 +42,12 @@ MAY_IMPORT: dict[str, str] = {
     "system": "errors alarms telemetry",
     # What decides: pure.
     "state_machine": "errors",
+    "core": "",  # It is C and Cython, which nothing here reads; of the node it knows `TIMED`.
     "consensus": "",
     # What lasts.
     "storage": "version errors telemetry system consensus",
     "wal": "version errors clock consensus storage",
-    "store": "errors state_machine",
+    "store": "errors state_machine core",
     "protocol": "state_machine store",
     # What one node is made of.
     "peers": "errors clock telemetry system consensus storage",
@@ -69,7 +70,7 @@ MAY_IMPORT: dict[str, str] = {
         " consensus storage store protocol"
     ),
     "clients": (
-        "version telemetry system state_machine store protocol replica operations directory"
+        "version telemetry system state_machine core store protocol replica operations directory"
     ),
     # What puts it together.
     "inbox": (

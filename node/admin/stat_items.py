@@ -19,6 +19,9 @@ END: Final = b"END\r\n"
 # memcached answers a cachedump with at most this much.
 CACHEDUMP_BYTES_MAX: Final = 2 << 20
 
+KEYS_PER_STEP: Final = 1000
+"""Keys that a list of items takes from a table at a time."""
+
 _PAGE_BYTES: Final = 1 << 20
 
 # Of memcached's keys of a class: what is counted here, by its counter, and what does not exist
@@ -159,9 +162,16 @@ def _item_lines(node: ObservedNode) -> Iterator[bytes]:
     for _, group, store in shard_groups(node):
         if role_name(group) != "leader":
             continue
-        for key, item in store.items.items():
-            end_ms = expires_at_ms(item)
-            if end_ms and end_ms <= now_ms:
-                continue
-            end = node.time.wall_of(end_ms) // 1000 if end_ms else 0
-            yield b"ITEM %s [%d b; %d s]\r\n" % (key, value_bytes(item), end)
+        cursor, is_first = 0, True
+        while cursor or is_first:
+            is_first = False
+            cursor, keys = store.items.keys_after(cursor, KEYS_PER_STEP)
+            for key in keys:
+                item = store.items.get(key)
+                if item is None:
+                    continue
+                end_ms = expires_at_ms(item)
+                if end_ms and end_ms <= now_ms:
+                    continue
+                end = node.time.wall_of(end_ms) // 1000 if end_ms else 0
+                yield b"ITEM %s [%d b; %d s]\r\n" % (key, value_bytes(item), end)

@@ -17,6 +17,7 @@ from quorumcache.node.consensus.values import Role
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.state_machine import DIRECTORY_GROUP_ID
 from quorumcache.node.storage.disk import DiskSpace
+from quorumcache.node.store.item_table import ItemTable
 from quorumcache.node.store.transactions import TransactionTable
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.timings import Timings
@@ -73,7 +74,7 @@ class ObservedStore(Protocol):
     """The items and locks of one shard."""
 
     @property
-    def items(self) -> Mapping[bytes, bytes]: ...
+    def items(self) -> ItemTable: ...
     @property
     def bytes_used(self) -> int: ...
     # With the tables.

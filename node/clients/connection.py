@@ -345,7 +345,6 @@ class MemcachedConnection(asyncio.Protocol):
     def _pump(self) -> None:
         """Send what is ready, then go on with the backlog as far as there is room."""
         replies = self.replies
-        replies.pump_scheduled = False
         transport = self._transport
         if transport is None:
             return

@@ -14,6 +14,7 @@ from mmh3 import mmh3_x64_128_digest
 
 from quorumcache.node.clients.events import ClientEvents
 from quorumcache.node.clients.failures import failure_line
+from quorumcache.node.clients.pumps import Pumps
 from quorumcache.node.clients.write_room import WriteRoom
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
@@ -127,6 +128,7 @@ class ClientContext:
         `flush_enabled` False: `flush_all` is refused.
         """
         self.loop = loop
+        self.pumps = Pumps(loop)
         self.monotonic_ns = monotonic_ns
         self.coordinator = coordinator
         self.transactions = transactions

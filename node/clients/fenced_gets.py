@@ -59,9 +59,8 @@ class FencedGet(PendingWrite):
                 self._finish(outcome)
 
         conversation, group_id = self.conversation, self.lane.group_id
-        source = self.write.target if self.write is not None else 0
         place = (conversation.context, conversation.replies, group_id, self.key)
-        open_stream(*place, item, source, opened)
+        open_stream(*place, item, self.source, opened)
 
     def _finish(self, outcome: WriteOutcome) -> None:
         super().done(outcome)

@@ -58,8 +58,12 @@ class ForwardedAnswers(GetsReceiver):
                     continue
                 replies.came(bundle.reserved[index], 1, len(data))
                 replies.reply_bytes += len(data)
-                slot.pieces.append(data)
-                slot.done = True
+                if slot.is_empty and replies.slots[0] is slot and replies.stream is None:
+                    replies.slots.popleft()
+                    replies.out.append(data)
+                else:
+                    slot.pieces.append(data)
+                    slot.done = True
                 if replies is not filled:
                     if filled is not None:
                         send(filled)

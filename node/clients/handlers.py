@@ -190,7 +190,10 @@ def _write(
     order = conversation.order
     lane = order.lane_of(conversation.context.group_of(key))
     pending = PendingWrite(conversation, slot, lane, op, key, args, size, reply, identity)
-    order.begin(lane, True, pending.start)
+    if order.starts(lane, True):
+        pending.start(0)
+    else:
+        order.wait(lane, True, pending.start)
 
 
 def _flush_all(conversation: Conversation, request: FlushAll) -> None:

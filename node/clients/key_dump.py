@@ -1,12 +1,12 @@
 """`lru_crawler metadump` and `mgdump`: the keys of the shards that this node leads.
 
-So a client that asks all nodes gets each key of the cluster once, while no leader changes. A shard
-is listed from a copy of its keys, and each key is looked up when its turn comes: what is stored or
-deleted meanwhile may or may not be listed, and no key is listed twice.
+So a client that asks all nodes gets each key of the cluster, while no leader changes. A shard is
+listed step by step, and each key is looked up when its turn comes: what is stored or deleted
+meanwhile may or may not be listed. A key that stays is listed, and seldom twice: only where the
+table of the shard was rebuilt meanwhile.
 
 KEYS_PER_TURN keys are written in one turn of the loop, and none while the client does not read, so
-a dump holds nobody up. One dump runs at a time, as in memcached; so the copies of keys take 8 bytes
-for each key of one shard.
+a dump holds nobody up. One dump runs at a time, as in memcached.
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ class KeyDumping:
         if not request.has_items:
             self._groups.clear()
         self._group: ReplicaGroup | None = None
+        self._is_scanning = False
+        self._cursor = 0
+        """Whether, and where, the scan of that group's keys goes on."""
         self._keys: list[bytes] = []
-        """Of that group, those that are still to come, the next one last."""
+        """What the last step of the scan has found, and is still to come, the next one last."""
 
     def is_running(self) -> bool:
         """Until it has ended, or its client has gone."""
@@ -70,9 +73,11 @@ class KeyDumping:
         """What one turn of the loop has time for."""
         lines: list[bytes] = []
         looked_at = 0
-        while looked_at < KEYS_PER_TURN and (self._keys or self._groups):
+        while looked_at < KEYS_PER_TURN and self._has_more():
             if self._keys:
                 looked_at += self._list(KEYS_PER_TURN - looked_at, lines)
+            elif self._is_scanning:
+                self._scan()
             else:
                 looked_at += 1
                 self._open(self._groups.pop())
@@ -80,7 +85,7 @@ class KeyDumping:
         conversation.counters.crawler_items_checked += looked_at
         if lines:
             self._say(b"".join(lines))
-        if self._keys or self._groups:
+        if self._has_more():
             conversation.unfinished = self._go_on
             self._replies.schedule_pump()
         else:
@@ -88,12 +93,23 @@ class KeyDumping:
             conversation.ended_alone()
             self._replies.fill(self._slot, META_END_LINE if self._is_meta else END_LINE)
 
+    def _has_more(self) -> bool:
+        return bool(self._keys or self._is_scanning or self._groups)
+
     def _open(self, group_id: int) -> None:
         group = self._conversation.context.groups.get(group_id)
         if group is not None and group.is_leader:
             self._group = group
-            self._keys = list(shard_store(group.machine).items)
-            self._keys.reverse()
+            self._is_scanning = True
+            self._cursor = 0
+
+    def _scan(self) -> None:
+        """Get the next keys of the group."""
+        assert self._group is not None
+        items = shard_store(self._group.machine).items
+        self._cursor, self._keys = items.keys_after(self._cursor, KEYS_PER_TURN)
+        self._keys.reverse()
+        self._is_scanning = self._cursor != 0
 
     def _list(self, count: int, lines: list[bytes]) -> int:
         """Write up to `count` keys of the group; how many were looked at."""

@@ -64,9 +64,9 @@ class LockWrite(PendingWrite):
 
     def _render(self, result: Any) -> bytes:
         counters = self.conversation.counters
-        if self.op == OP_LOCK_ACQUIRE:
+        if self.asked == OP_LOCK_ACQUIRE:
             counters.locks_acquired += type(result) is tuple and result[0] == LOCKED
-        elif self.op == OP_LOCK_RELEASE:
+        elif self.asked == OP_LOCK_RELEASE:
             counters.locks_released += result == LOCK_RELEASED
         return lock_line(result)
 

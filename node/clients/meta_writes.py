@@ -112,9 +112,8 @@ class MetaWrite(PendingWrite):
                 self._finish(outcome)
 
         conversation, group_id = self.conversation, self.lane.group_id
-        source = self.write.target if self.write is not None else 0
         place = (conversation.context, conversation.replies, group_id, self.key)
-        open_stream(*place, item, source, opened)
+        open_stream(*place, item, self.source, opened)
 
     def _finish(self, outcome: WriteOutcome) -> None:
         super().done(outcome)
@@ -130,7 +129,7 @@ class MetaWrite(PendingWrite):
             return
         events, number = self.conversation.context.events, self.conversation.number
         code, request = parts_of(outcome)[0], self.request
-        if self.op == OP_META_SET:
+        if self.asked == OP_META_SET:
             is_cas = request.compare is not None and request.mode in (OP_SET, OP_REPLACE)
             status = _STATUSES.get(code, "no_memory")
             if code == NOT_FOUND and not is_cas:
@@ -139,11 +138,11 @@ class MetaWrite(PendingWrite):
             size = _value_bytes(request, b"")
             exptime = request.exptime or 0
             events.stored(number, word, self.key, status, exptime, size, is_meta=True)
-        elif self.op == OP_META_DELETE:
+        elif self.asked == OP_META_DELETE:
             events.deleted("md", self.key, code == DELETED)
 
     def _render(self, result: Any) -> bytes:
-        op = self.op
+        op = self.asked
         if op == OP_META_SET:
             return self._render_set(self.request, result)
         if op == OP_META_DELETE:

@@ -71,13 +71,28 @@ class RequestOrder:
         """Start a request, now or when its lane is free for it. Its time runs from now on: `start`
         hears the deadline of a request that had to wait; 0 = it begins now.
         """
-        is_first = not self.quick or lane.group_id not in self.quick
-        if is_first and lane.may_start(is_write, is_write and self._context.leads(lane.group_id)):
-            lane.started(is_write)
+        if self.starts(lane, is_write):
             start(0)
         else:
-            deadline_ns = self._context.coordinator.deadline_ns()
-            lane.wait(is_write, lambda: start(deadline_ns))
+            self.wait(lane, is_write, start)
+
+    def starts(self, lane: GroupLane, is_write: bool) -> bool:
+        """Whether a request is to start now, with the deadline 0: its lane counts on it. If not it
+        has to `wait`. The two make up `begin`, for those that hand over nothing to call."""
+        if self.quick and lane.group_id in self.quick:
+            return False
+        # Who leads is asked only where it matters: between two writes.
+        if lane.may_start(
+            is_write, is_write and lane.writes > 0 and self._context.leads(lane.group_id)
+        ):
+            lane.started(is_write)
+            return True
+        return False
+
+    def wait(self, lane: GroupLane, is_write: bool, start: Callable[[int], None]) -> None:
+        """Start it when its lane is free for it."""
+        deadline_ns = self._context.coordinator.deadline_ns()
+        lane.wait(is_write, lambda: start(deadline_ns))
 
     def ended(self, lane: GroupLane, is_write: bool) -> None:
         """An operation has its outcome: start what waited for it."""

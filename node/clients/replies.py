@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Final
 
 from quorumcache.node.clients.context import ClientContext
+from quorumcache.node.clients.pumps import Pumped
 from quorumcache.node.operations.operation import Read
 
 SLOTS_MAX: Final = 1024
@@ -73,11 +74,25 @@ class ValueStream:
 class Slot:
     """The place of one reply in the order of replies."""
 
-    __slots__ = ("done", "pieces")
+    __slots__ = ("_pieces", "done")
 
     def __init__(self) -> None:
-        self.pieces: list[bytes | memoryview | ValueStream] = []
+        self._pieces: list[bytes | memoryview | ValueStream] | None = None
+        """None until somebody asks: most replies leave as one piece, and never lie here."""
         self.done = False
+
+    @property
+    def pieces(self) -> list[bytes | memoryview | ValueStream]:
+        """What the reply has so far, to be changed in place."""
+        pieces = self._pieces
+        if pieces is None:
+            pieces = self._pieces = []
+        return pieces
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing of the reply lies here."""
+        return not self._pieces
 
 
 class Parked:
@@ -94,14 +109,14 @@ def _nothing() -> None:
     """Stands in for the pump of a connection that is gone."""
 
 
-class Replies:
+class Replies(Pumped):
     """See the module docstring."""
 
     __slots__ = (
         "_context",
-        "_loop",
         "_parked",
         "_pump",
+        "_pumps",
         "_read_bytes",
         "_reserved_bytes",
         "is_open",
@@ -117,7 +132,7 @@ class Replies:
     def __init__(self, context: ClientContext, pump: Callable[[], None]) -> None:
         """`pump`: the connection's, which sends what is ready and goes on with what waits."""
         self._context = context
-        self._loop = context.loop
+        self._pumps = context.pumps
         self._pump = pump
         self.pump_scheduled = False
         self.is_open = False
@@ -146,7 +161,12 @@ class Replies:
         """Have the connection go on, in the next turn of the loop."""
         if not self.pump_scheduled:
             self.pump_scheduled = True
-            self._loop.call_soon(self._pump)
+            self._pumps.add(self)
+
+    def pump(self) -> None:
+        """For `Pumps`."""
+        self.pump_scheduled = False
+        self._pump()
 
     # -- replies in their order ------------------------------------------------------------
 
@@ -174,12 +194,12 @@ class Replies:
         if slot is not None:
             self.reply_bytes += len(data)
             slots = self.slots
-            if slots[0] is slot and not slot.pieces and self.stream is None:
+            if slots[0] is slot and slot.is_empty and self.stream is None:
                 # It is its turn: the detour of its pieces would be for nothing.
                 slots.popleft()
                 if data:
                     self.out.append(data)
-                if slots and (slots[0].done or slots[0].pieces):
+                if slots and (slots[0].done or not slots[0].is_empty):
                     self.release()
             else:
                 if data:
@@ -198,7 +218,7 @@ class Replies:
             if self.streams:
                 if not self._release_pieces(head):
                     return
-            elif head.pieces:
+            elif not head.is_empty:
                 out.extend(head.pieces)  # type: ignore[arg-type]
                 head.pieces.clear()
             if not head.done:

@@ -273,7 +273,7 @@ class LargeWrite:
             self._deadline_ns,
         )
         if not write.finished:
-            pending.write = lane.last_write = write
+            pending.carrier = lane.last_write = write
 
     def _refused(self, outcome: WriteOutcome) -> None:
         """The outcome of what was written instead."""

@@ -37,7 +37,8 @@ def _facts(store: ShardStore, key: bytes) -> tuple[bytes, int, bool, int, int]:
     """Key, bytes of the value, whether it was ever hit, seconds that it had left (-1: for ever),
     and since its last access; as of the shard's last batch.
     """
-    item = store.items[key]
+    item = store.items.get(key)
+    assert item is not None
     now_ms = store.last_now_ms
     was_hit, last_access_s = store.hint(key)
     ttl_s = max(0, expires_at_ms(item) - now_ms) // 1000 if item[0] & ENDS else -1

@@ -21,12 +21,15 @@ from quorumcache.node.protocol.requests import FlushAll
 from quorumcache.node.protocol.responses import (
     OK_LINE,
     OUT_OF_MEMORY_LINE,
+    STORED_LINE,
     TOO_LARGE_LINE,
     render,
     session_line,
 )
+from quorumcache.node.state_machine import ARGS
 from quorumcache.node.store.commands import (
     BLOCK_OPS,
+    FENCED_INNER,
     OP_CAS,
     OP_DELETE,
     OP_FENCED,
@@ -52,22 +55,10 @@ the release before executes the cas that stands for others than set: EXISTS or N
 """
 
 
-class PendingWrite:
+class PendingWrite(Write):
     """A write of one key, from its lane to its reply."""
 
-    __slots__ = (
-        "args",
-        "conversation",
-        "fence",
-        "identity",
-        "key",
-        "lane",
-        "op",
-        "reply",
-        "size",
-        "slot",
-        "write",
-    )
+    __slots__ = ("asked", "carrier", "conversation", "fence", "lane", "reply", "slot")
 
     def __init__(
         self,
@@ -81,21 +72,20 @@ class PendingWrite:
         reply: bytes | None,
         identity: WriteId | None = None,
     ) -> None:
+        # Its time runs from its start on.
+        super().__init__(conversation.coordinator, lane.group_id, 0, op, key, args, size, identity)
         self.conversation = conversation
         self.slot = slot
         self.lane = lane
-        self.op = op
-        self.key = key
-        self.args = args
-        self.size = size
+        self.asked = op
+        """What the client has asked for: `op` is OP_FENCED in its place if it is fenced."""
         self.reply = reply
         """What to answer once it is done, unless it was done before under its identity; None = the
         result."""
-        self.identity = identity
-        """The client's own (session, sequence, floor)."""
         self.fence = conversation.fence
         """The lock and the token under which it is to run; None = it is not fenced."""
-        self.write: Write | None = None
+        self.carrier: Write | None = None
+        """Another write that is sent in its place (`LargeWrite`)."""
         if slot is None:
             conversation.silent_writes += 1
         conversation.inflight_bytes += size + WRITE_OVERHEAD_BYTES
@@ -103,23 +93,21 @@ class PendingWrite:
 
     def start(self, deadline_ns: int) -> None:
         """Write it, in its lane."""
-        lane = self.lane
-        op, args = self.op, self.args
         if self.fence is not None:
-            op, args = OP_FENCED, fenced_args(self.fence, op, args)
-        write = self.conversation.coordinator.write(
-            lane.group_id,
-            op,
-            self.key,
-            args,
-            self.size,
-            self.done,
-            lane.last_write,
-            self.identity,
-            deadline_ns,
-        )
-        if not write.finished:
-            self.write = lane.last_write = write
+            self.args = fenced_args(self.fence, self.op, self.args)
+            self.op = OP_FENCED
+        lane = self.lane
+        coordinator = self.conversation.coordinator
+        self.deadline_ns = deadline_ns or coordinator.deadline_ns()
+        self.after = lane.last_write
+        coordinator.begin(self, deadline_ns != 0)
+        if not self.finished:
+            lane.last_write = self
+
+    @property
+    def source(self) -> int:
+        """The node that has answered it; 0 = this one."""
+        return self.target if self.carrier is None else self.carrier.target
 
     def done(self, outcome: WriteOutcome) -> None:
         """The outcome of the write."""
@@ -132,7 +120,7 @@ class PendingWrite:
         if conversation.context.events.is_on and not is_stopped:
             self._tell(outcome)
         self.args = ()
-        self.lane.ended_write(self.write)
+        self.lane.ended_write(self if self.carrier is None else self.carrier)
         if isinstance(outcome, Failure):
             data = conversation.context.failed(outcome)
         elif is_stopped:
@@ -151,16 +139,24 @@ class PendingWrite:
         the refusal was."""
         conversation = self.conversation
         if self.reply is None and not isinstance(outcome, Failure):
+            args = self.args
+            if self.op != self.asked:
+                inner = args[FENCED_INNER - ARGS]
+                assert isinstance(inner, tuple)
+                args = inner[1:]
             events = conversation.context.events
-            events.wrote(conversation.number, self.op, self.key, self.args, outcome)
+            events.wrote(conversation.number, self.asked, self.key, args, outcome)
 
     def _render(self, result: Any) -> bytes:
         if self.reply is not None:
             if self.identity is None or result in _NOTHING_STORED:
                 return self.reply
             return render(result)  # A repetition hears what the first attempt did.
-        op = self.op
+        op = self.asked
         counters = self.conversation.counters
+        if op == OP_SET and isinstance(result, int) and result == STORED:
+            counters.total_items += 1
+            return STORED_LINE
         if op in BLOCK_OPS:
             if result == STORED:
                 counters.total_items += 1

@@ -31,7 +31,6 @@ class DirectoryState(StateMachine):
     """State of group 0."""
 
     __slots__ = (
-        "bytes_used",
         "cluster_map",
         "evicted_bytes",
         "last_now_ms",
@@ -46,7 +45,6 @@ class DirectoryState(StateMachine):
         self.last_wall_ms = 0
         """Of the entries applied since the start; no part of the state."""
         self.op_count = OP_SET_MAP + 1
-        self.bytes_used = 0
         self.evicted_bytes = 0
         """Always 0: the map is not part of the cache's memory."""
         self.on_map = on_map

@@ -57,8 +57,8 @@ class HotKeysTeller:
         """Those of this round that are to come."""
         self._group: ReplicaGroup | None = None
         self._store: ShardStore | None = None
-        self._keys: list[bytes] = []
-        """Of the group under way, those to come."""
+        self._cursor = 0
+        """Where the scan of the group under way goes on; 0 = it begins."""
         self._sketch = HotKeys(bytearray(1))
         self._hits = 1
 
@@ -72,13 +72,12 @@ class HotKeysTeller:
         if not group.evicts or group.is_removed or shard_store(group.machine) is not store:
             self._group = None
             return
-        keys, sketch, queue = self._keys, self._sketch, store.queue
-        some = keys[-KEYS_PER_LOOK:]
-        del keys[-KEYS_PER_LOOK:]
-        for key in some:
+        sketch, queue = self._sketch, store.queue
+        self._cursor, keys = store.items.keys_after(self._cursor, KEYS_PER_LOOK)
+        for key in keys:
             if queue.hits(key) >= self._hits:
                 sketch.add(key_token(key))
-        if not keys:
+        if not self._cursor:
             self._group = None
             self._tell(group)
 
@@ -97,7 +96,7 @@ class HotKeysTeller:
                 continue
             store = self._store = shard_store(group.machine)
             count = len(store.items)
-            self._keys = list(store.items)
+            self._cursor = 0
             self._sketch = new_sketch(count)
             self._hits = hits_to_be_hot(count)
             self._group = group

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from quorumcache.node.operations.called_write import CalledWrite
 from quorumcache.node.operations.deadlines import Deadlines
 from quorumcache.node.operations.failure import NO_LEADER, Failure, timeout_reason
 from quorumcache.node.operations.forward_forms import check_forward
@@ -138,7 +139,7 @@ class Coordinator(OperationOwner):
         `deadline_ns`: of a request that had to wait in its connection; 0 = it begins now.
         """
         until_ns = deadline_ns or self.deadline_ns()
-        write = Write(self, group_id, until_ns, op, key, args, size, done, identity)
+        write = CalledWrite(self, group_id, until_ns, op, key, args, size, done, identity)
         write.after = after
         self.begin(write, deadline_ns != 0)
         return write
@@ -175,12 +176,11 @@ class Coordinator(OperationOwner):
             or group_id in self.leaders.leaving
         ):
             self.route(read)
-            if not read.finished:
-                self.deadlines.queue.append(read)
-        else:  # The common case, without the detours of the general one.
-            if not self.forwards.send_first_read(read, group.leader_id):
-                self.hold(read, NO_LEADER)
-            self.deadlines.queue.append(read)
+        # The common case, without the detours of the general one.
+        elif not self.forwards.send_first_read(read, group.leader_id):
+            self.hold(read, NO_LEADER)
+        if not read.finished:
+            self.deadlines.watch(read)
         return read
 
     def open_client_session(self, group_id: int, done: Callable[[int | Failure], None]) -> None:
@@ -200,7 +200,7 @@ class Coordinator(OperationOwner):
         else:
             self.route(operation)
             if not operation.finished:
-                self.deadlines.queue.append(operation)
+                self.deadlines.watch(operation)
 
     def _begin_late(self, operation: Operation) -> None:
         """Its time has run since its request came."""
@@ -253,19 +253,19 @@ class Coordinator(OperationOwner):
 
     def _run_here(self, operation: Operation, group: ReplicaGroup) -> None:
         operation.why = ""
-        if isinstance(operation, Read):
+        if isinstance(operation, Proposal):
+            operation.in_flight = True
+            self.serving.submit(
+                group, operation.command(), operation.size, operation, retry=operation.uncertain
+            )
+        else:
+            assert isinstance(operation, Read)
             if group.has_lease():
                 self.counters.lease_reads += 1
                 self.serve_read(operation)
             else:
                 self.counters.index_reads += 1
                 group.when_readable(operation)
-        else:
-            assert isinstance(operation, Proposal)
-            operation.in_flight = True
-            self.serving.submit(
-                group, operation.command(), operation.size, operation, retry=operation.uncertain
-            )
 
     def _send_to_leader(self, operation: Operation) -> None:
         """Forward it to the node that leads its group, or hold it while no way to it is known."""

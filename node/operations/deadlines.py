@@ -2,6 +2,9 @@
 
 The timeout is the same for all, so those that begin at once are in order of deadline as they come.
 Those that had waited in their connection are kept apart; they are few.
+
+Nearly all have ended long before. Each that comes takes some of those out, so that their memory is
+used again while it is still in the processor's cache.
 """
 
 from __future__ import annotations
@@ -17,6 +20,11 @@ if TYPE_CHECKING:
 
 DEADLINES_MIN: Final = 10_000
 """Operations, finished or not, that the queue may hold before it is tidied up."""
+
+
+TAKEN_OUT_MAX: Final = 4
+"""Finished operations that a new one takes out. More than one, so that the queue becomes short
+again when an old one has ended; few, so that this takes no time that anybody notices."""
 
 
 class Deadlines:
@@ -42,7 +50,17 @@ class Deadlines:
 
     def watch(self, operation: Operation) -> None:
         """Watch one that began now: of all in the queue it has the most time left."""
-        self.queue.append(operation)
+        queue = self.queue
+        taken_out = 0
+        while taken_out < TAKEN_OUT_MAX and queue:
+            oldest = queue[0]
+            if not oldest.finished:
+                break
+            queue.popleft()
+            taken_out += 1
+            if oldest.request_id:
+                self.forget(oldest.request_id)
+        queue.append(operation)
 
     def watch_late(self, operation: Operation) -> None:
         """Watch one that is not the last of all to run out of time."""
@@ -53,15 +71,15 @@ class Deadlines:
         queue = self.queue
         while queue:
             operation = queue[0]
+            if not operation.finished and operation.deadline_ns > now_ns:
+                break
+            queue.popleft()  # First: others may begin as it ends, and look at the queue.
             if not operation.finished:
-                if operation.deadline_ns > now_ns:
-                    break
                 operation.expire()
                 if not operation.finished:
                     self._late.append(operation)  # It was given more time.
             if operation.finished and operation.request_id:
                 self.forget(operation.request_id)
-            queue.popleft()
         if self._late:
             late, self._late = self._late, []
             for operation in late:

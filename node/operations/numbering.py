@@ -24,24 +24,36 @@ WriteId = tuple[int, int, int]
 class NodeSession:
     """This process towards one group: an id known to the group's log, and sequences in flight."""
 
-    __slots__ = ("next_sequence", "outstanding", "session_id")
+    __slots__ = ("_ended", "_floor", "next_sequence", "session_id")
 
     def __init__(self, session_id: int) -> None:
         self.session_id = session_id
-        self.next_sequence = FIRST_SEQUENCE
-        self.outstanding: dict[int, None] = {}
-        """Sequences of unfinished writes, lowest first. The lowest is the floor: what lies below
-        is answered, and the group may forget it."""
+        self.next_sequence: int = FIRST_SEQUENCE
+        self._floor: int = FIRST_SEQUENCE
+        self._ended: set[int] = set()
+        """Sequences above the floor that need not be repeated any more. Most end in their order, so
+        it is empty most of the time."""
 
     def take(self) -> int:
         """The sequence of one more write."""
         sequence = self.next_sequence
         self.next_sequence = sequence + 1
-        self.outstanding[sequence] = None
         return sequence
 
+    def end(self, sequence: int) -> None:
+        """Its write will not be sent any more."""
+        ended = self._ended
+        if sequence != self._floor:
+            if sequence > self._floor:
+                ended.add(sequence)
+            return
+        sequence += 1
+        while ended and sequence in ended:
+            ended.remove(sequence)
+            sequence += 1
+        self._floor = sequence
+
     def floor(self) -> int:
-        """The lowest sequence that may still be repeated."""
-        for sequence in self.outstanding:
-            return sequence
-        return self.next_sequence
+        """The lowest sequence that may still be repeated. What lies below is answered, and the
+        group may forget it."""
+        return self._floor

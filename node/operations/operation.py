@@ -161,9 +161,11 @@ class Proposal(Operation):
 
 
 class Write(Proposal):
-    """One state-changing command."""
+    """One state-changing command. Whoever asks for it inherits from it, and so hears its outcome; a
+    `CalledWrite` tells a function.
+    """
 
-    __slots__ = ("args", "done", "identity", "is_followed", "key", "op", "sequence", "session")
+    __slots__ = ("args", "identity", "is_followed", "key", "op", "sequence", "session")
 
     def __init__(
         self,
@@ -174,7 +176,6 @@ class Write(Proposal):
         key: bytes,
         args: tuple[object, ...],
         size: int,
-        done: Callable[[WriteOutcome], None],
         identity: WriteId | None = None,
     ) -> None:
         super().__init__(owner, group_id, deadline_ns)
@@ -182,13 +183,16 @@ class Write(Proposal):
         self.key = key
         self.args = args
         self.size = size
-        self.done = done
         self.identity = identity
         """The client's own; None = it gets a sequence of this node's session."""
         self.session: NodeSession | None = None
         self.sequence = 0 if identity is None else identity[1]
         self.is_followed = False
         """A later write of its connection was submitted behind an attempt of it."""
+
+    def done(self, outcome: WriteOutcome) -> None:
+        """Hears the outcome, once."""
+        raise NotImplementedError
 
     def command(self) -> Command:
         identity = self.identity
@@ -237,7 +241,7 @@ class Write(Proposal):
         so that the answers of those can be forgotten meanwhile."""
         session = self.session
         if session is not None and not self.uncertain:
-            session.outstanding.pop(self.sequence, None)
+            session.end(self.sequence)
             self.session = None
 
     def on_result(self, result: Result) -> None:
@@ -252,15 +256,14 @@ class Write(Proposal):
         self.finished = True
         session = self.session
         if session is not None:
-            session.outstanding.pop(self.sequence, None)
-        # Whoever still refers to a finished write (the next one of its connection, the queue of
-        # deadlines) must not keep its value alive, nor all the writes before it.
-        self.args = ()
+            session.end(self.sequence)
         self.after = None
         owner = self.owner
         owner.took(self, owner.timings.write_seconds)
-        done, self.done = self.done, _ignore
-        done(outcome)
+        self.done(outcome)
+        # Whoever still refers to a finished write (the next one of its connection, the queue of
+        # deadlines) must not keep its value alive, nor all the writes before it.
+        self.args = ()
         if self.then is not None:
             owner.turns.end(self)
 

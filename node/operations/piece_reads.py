@@ -38,7 +38,7 @@ class PieceReads:
         read = PieceRead(owner, group_id, deadline_ns, key, value_id, position, source, done)
         owner.route(read)
         if not read.finished:
-            self._deadlines.queue.append(read)
+            self._deadlines.watch(read)
 
     def attempt(self, read: PieceRead) -> bool:
         """Answer it here, or ask the node that answered with its item. False: the leader's node has

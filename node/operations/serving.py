@@ -140,30 +140,32 @@ class Serving(Answering):
 
         What meets a key that a transaction holds waits first.
         """
-        if self.hold_waits.concern(group, command[OP]):
+        op: int = command[OP]
+        if self.hold_waits.concern(group, op):
             waiter = self.hold_waits.take(group, command, size, waiter, retry)
             if waiter is None:
                 return
-        if command[OP] == OP_CAS and not command[STORE_DATA]:
+        if op == OP_CAS and not command[STORE_DATA]:
             # What it finds under the key would be remembered as the result of the store.
             command = in_place_of(command, OP_REFUSE)
+            op = OP_REFUSE
         if (
             not retry
-            and command[OP] in GROWING_OPS
+            and op in GROWING_OPS
             and self.memory.refuses(group, announced_bytes(command, size), self.host.bytes_used)
             and grows(command)
         ):
-            if command[OP] == OP_PIECE and self.memory.waits(group, announced_bytes(command, size)):
+            if op == OP_PIECE and self.memory.waits(group, announced_bytes(command, size)):
                 waiter.on_result(STAGING_FULL)
                 return
             self.counters.store_no_memory += 1
-            if command[OP] == OP_FENCED:
+            if op == OP_FENCED:
                 submit_without_growth(group, command, size, waiter)
                 return
-            if command[OP] in (OP_META_GET, OP_META_ARITHMETIC):
+            if op in (OP_META_GET, OP_META_ARITHMETIC):
                 group.submit(without_growth(command), size, waiter)
                 return
-            if command[OP] in (OP_SET, OP_META_SET):
+            if op in (OP_SET, OP_META_SET):
                 command = in_place_of(command, OP_DELETE)
                 waiter = OutOfMemory(waiter)
             elif command[SESSION] >= CLIENT_SESSION_MIN:
@@ -172,7 +174,7 @@ class Serving(Answering):
                 waiter.on_result(OUT_OF_MEMORY)
                 return
             size = len(command[KEY])
-        elif OP_LOCK_ACQUIRE <= command[OP] <= OP_LOCK_RELEASE:
+        elif OP_LOCK_ACQUIRE <= op <= OP_LOCK_RELEASE:
             waiter = Waking(self.lock_waits, group.group_id, command[KEY], waiter)
         group.submit(command, size, waiter)
 

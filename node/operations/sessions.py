@@ -75,7 +75,7 @@ class NodeSessions:
             if self._open.get(write.group_id) is session:
                 del self._open[write.group_id]
             if not write.uncertain:
-                session.outstanding.pop(write.sequence, None)
+                session.end(write.sequence)
                 write.session = None
                 return False
             write.finish(Failure("the session expired before the answer came", outcome_known=False))

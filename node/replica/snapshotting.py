@@ -66,7 +66,9 @@ class SnapshotEncoder:
     ) -> None:
         self._loop = loop
         self._meta = group.log.snapshot_meta(group.applied_index)
-        self._chunks: Iterator[bytes] = group.machine.encode_view(group.machine.view())
+        self._machine = group.machine
+        self._view = self._machine.view()
+        self._chunks: Iterator[bytes] = self._machine.encode_view(self._view)
         self._pieces: list[bytes] = []
         self._done = done
         self._failed = failed
@@ -76,8 +78,12 @@ class SnapshotEncoder:
     def cancel(self) -> None:
         """Stop encoding without a callback, and free the memory. Does nothing once it is done."""
         self._is_cancelled = True
-        self._chunks = iter(())
+        self._end()
         self._pieces = []
+
+    def _end(self) -> None:
+        self._chunks = iter(())
+        self._machine.end_view(self._view)
 
     def _encode_one(self) -> None:
         if self._is_cancelled:
@@ -85,9 +91,11 @@ class SnapshotEncoder:
         try:
             piece = next(self._chunks, None)
             if piece is None:
+                self._end()
                 self._done(SnapshotSource(self._meta, self._pieces))
                 return
         except BaseException as error:
+            self._end()
             self._failed(error)
             raise
         self._pieces.append(piece)

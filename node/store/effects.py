@@ -72,7 +72,6 @@ from quorumcache.node.store.item import (
     PIECES,
     cas_unique,
     pack_header,
-    unpack_header,
 )
 from quorumcache.node.store.large import (
     drop_repeated,
@@ -132,18 +131,19 @@ def _store(state: ShardState, key: bytes, data: bytes, exptime: int, now_ms: int
     return STORED
 
 
-def _set(state: ShardState, command: Command, now_ms: int) -> Result:
+def set_item(state: ShardState, command: Command, now_ms: int) -> Result:
+    """OP_SET."""
     return _store(state, command[KEY], command[STORE_DATA], command[STORE_EXPTIME], now_ms)
 
 
 def _add(state: ShardState, command: Command, now_ms: int) -> Result:
-    if state.live(command[KEY], now_ms) is not None:
+    if state.lives(command[KEY], now_ms):
         return NOT_STORED
     return _store(state, command[KEY], command[STORE_DATA], command[STORE_EXPTIME], now_ms)
 
 
 def _replace(state: ShardState, command: Command, now_ms: int) -> Result:
-    if state.live(command[KEY], now_ms) is None:
+    if not state.lives(command[KEY], now_ms):
         return NOT_STORED
     return _store(state, command[KEY], command[STORE_DATA], command[STORE_EXPTIME], now_ms)
 
@@ -180,7 +180,7 @@ def _extend(state: ShardState, command: Command, now_ms: int, *, before: bool) -
 
 
 def _delete(state: ShardState, command: Command, now_ms: int) -> Result:
-    if state.live(command[KEY], now_ms) is None:
+    if not state.lives(command[KEY], now_ms):
         return NOT_FOUND
     state.remove(command[KEY])
     return DELETED
@@ -264,12 +264,11 @@ def _expire(state: ShardState, command: Command, now_ms: int) -> Result:
     """Answers how many of the items it removed."""
     removed = 0
     for key, unique in command[EXPIRE_PAIRS]:
-        item = state.items.get(key)
-        if item is None or not item[0] & ENDS or key in state.holds:
+        facts = state.items.facts(key)
+        if facts is None or not facts[0] & ENDS or key in state.holds:
             continue
-        _, expires_at_ms, present = unpack_header(item)
         # A touch keeps the CAS and may have come between the leader's look and this entry.
-        if present == unique and expires_at_ms <= now_ms:
+        if facts[2] == unique and facts[1] <= now_ms:
             state.remove(key)
             removed += 1
     return NUMBER, removed
@@ -287,11 +286,12 @@ def _evict(state: ShardState, command: Command, now_ms: int) -> Result:
     """A victim that was rewritten since it was chosen stays, and one that a transaction holds."""
     removed = 0
     for key, unique in command[EVICT_PAIRS]:
-        item = state.items.get(key)
         if key in state.holds:
             state.queue.spare((key,))
-        elif item is not None and cas_unique(item) == unique:
-            state.evict(key)
+            continue
+        facts = state.items.facts(key)
+        if facts is not None and facts[2] == unique:
+            state.evict(key, facts[3])
             removed += 1
     return EVICTED, removed
 
@@ -338,7 +338,7 @@ def _unknown(state: ShardState, command: Command, now_ms: int) -> Result:
 
 
 _BY_OP: Final[dict[int, Effect]] = {
-    OP_SET: _set,
+    OP_SET: set_item,
     OP_ADD: _add,
     OP_REPLACE: _replace,
     OP_CAS: _cas,

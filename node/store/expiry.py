@@ -5,17 +5,21 @@ it counts only while its item still ends at a time of that bucket. Stale ones go
 is looked at, or when they are the majority.
 
 A bucket is as long as a sixteenth to a thirty-second of the time until it, and a second at least.
-When it has come, its keys move to finer ones, a few times in the life of an item. So a key costs
-one place in a list, and there are some hundred buckets, whatever is in them (a hierarchical timing
-wheel: Varghese and Lauck, "Hashed and hierarchical timing wheels", 1987).
+When it has come, its keys move to finer ones, a few times in the life of an item. So there are some
+hundred buckets, whatever is in them (a hierarchical timing wheel: Varghese and Lauck, "Hashed and
+hierarchical timing wheels", 1987).
+
+A bucket is a stack of keys in one bytearray, each followed by its length: one byte more than a key
+is long, where a bytes object in a list would take 56 or more.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from heapq import heappop, heappush
 from sys import getsizeof
 from typing import Final
 
-from quorumcache.node.store.item import ENDS, block_bytes, unpack_header
+from quorumcache.node.store.item import ENDS
+from quorumcache.node.store.item_table import ItemTable
 
 _STALE_ALLOWED: Final = 64
 """Stale keys that are never worth a rebuild."""
@@ -32,6 +36,20 @@ STEPS_MAX: Final = 1 << 13
 _SHIFT_BITS: Final = 6
 
 
+def pop_key(bucket: bytearray) -> bytes:
+    """Take the last key out of a bucket that is not empty."""
+    start = len(bucket) - 1 - bucket[-1]
+    key = bytes(bucket[start:-1])
+    del bucket[start:]
+    return key
+
+
+def keys_of(bucket: bytearray) -> Iterator[bytes]:
+    """Take all keys out of a bucket."""
+    while bucket:
+        yield pop_key(bucket)
+
+
 class ExpiryIndex:
     """See the module.
 
@@ -39,57 +57,35 @@ class ExpiryIndex:
     are held after `push`.
     """
 
-    __slots__ = ("_buckets", "_count", "_items", "_key_bytes", "_own_count", "_starts")
+    __slots__ = ("_buckets", "_count", "_items", "_starts")
 
-    def __init__(self, items: Mapping[bytes, bytes]) -> None:
-        """An index over `items`, which it only reads."""
+    def __init__(self, items: ItemTable) -> None:
+        """An empty index over `items`, which it only reads."""
         self._items = items
-        self._buckets: dict[int, list[bytes]] = {}
+        self._buckets: dict[int, bytearray] = {}
         """By number: the time of the bucket in units of its length, and the bits of that length."""
         self._starts: list[tuple[int, int]] = []
         """A heap of when each bucket begins, with its number."""
         self._count = 0
-        self._key_bytes = 0
-        """Of all keys that are held."""
-        self._own_count = 0
-        """About how many of them were noted for items that there were already: the items' dict goes
-        on to hold another key, which is equal."""
-        self.rebuild(items.keys())
 
     def __len__(self) -> int:
         return self._count
 
-    def memory_bytes(self, live_count: int) -> int:
-        """What the index takes, for `live_count` items with an expiry; the keys that nobody else
-        holds included, as far as it can tell.
-        """
-        count = self._count
-        own = max(self._own_count, count - live_count)
-        own_keys = self._key_bytes * min(own, count) // count if count > 0 and own > 0 else 0
-        lists = sum([getsizeof(keys) for keys in self._buckets.values()])
-        return getsizeof(self._buckets) + getsizeof(self._starts) + lists + own_keys
+    @property
+    def memory_bytes(self) -> int:
+        """What the index takes."""
+        keys = sum([getsizeof(bucket) for bucket in self._buckets.values()])
+        return getsizeof(self._buckets) + getsizeof(self._starts) + keys
 
-    def push(
-        self,
-        expires_at_ms: int,
-        key: bytes,
-        live_count: int,
-        now_ms: int = 0,
-        *,
-        is_new: bool = True,
-    ) -> None:
+    def push(self, expires_at_ms: int, key: bytes, live_count: int, now_ms: int = 0) -> None:
         """Note that `key` now ends at `expires_at_ms`; `live_count` is how many items have an
-        expiry. `is_new`: there was no item under it before.
+        expiry.
         """
         self.add(expires_at_ms, key, now_ms)
-        if not is_new:
-            self._own_count += 1
         if self._count > 2 * live_count + _STALE_ALLOWED:
-            count, own = self._count, self._own_count
             held = list(self._buckets.values())
             self.clear()
-            self.rebuild((key for keys in held for key in keys), now_ms)
-            self._own_count = own * self._count // count
+            self._rebuild((key for bucket in held for key in keys_of(bucket)), now_ms)
 
     def add(self, expires_at_ms: int, key: bytes, now_ms: int = 0) -> None:
         """Note that `key` ends at `expires_at_ms`. The index may grow without bound by this."""
@@ -98,33 +94,31 @@ class ExpiryIndex:
             shift = max(SHIFT_MIN, (expires_at_ms - now_ms).bit_length() - PART_BITS)
         place = expires_at_ms >> shift
         number = place << _SHIFT_BITS | shift
-        keys = self._buckets.get(number)
-        if keys is None:
-            self._buckets[number] = [key]
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            bucket = self._buckets[number] = bytearray()
             heappush(self._starts, (place << shift, number))
-        else:
-            keys.append(key)
+        bucket += key
+        bucket.append(len(key))
         self._count += 1
-        self._key_bytes += block_bytes(len(key))
 
-    def rebuild(self, keys: Iterable[bytes], now_ms: int = 0) -> None:
+    def _rebuild(self, keys: Iterable[bytes], now_ms: int) -> None:
         """Take in the items under `keys`, each once. Before, the index is empty."""
         items = self._items
         seen: set[bytes] = set()
         for key in keys:
             if key in seen:
                 continue
-            item = items.get(key)
-            if item is not None and item[0] & ENDS:
+            facts = items.facts(key)
+            if facts is not None and facts[0] & ENDS:
                 seen.add(key)
-                self.add(unpack_header(item)[1], key, now_ms)
+                self.add(facts[1], key, now_ms)
 
     def clear(self) -> None:
         """Forget everything: the items were flushed."""
         self._buckets.clear()
         self._starts.clear()
-        self._count = self._own_count = 0
-        self._key_bytes = 0
+        self._count = 0
 
     def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Up to `limit` pairs `(key, cas_unique)` of items that ended by `now_ms`, earliest first
@@ -138,21 +132,19 @@ class ExpiryIndex:
         kept: list[tuple[int, bytes]] = []
         """Ends and keys that stay in the index."""
         steps = STEPS_MAX + limit
-        count = self._count
         starts = self._starts
         while starts and starts[0][0] <= now_ms and len(found) < limit and steps > 0:
             number = starts[0][1]
-            keys = self._buckets[number]
+            bucket = self._buckets[number]
             shift = number & ((1 << _SHIFT_BITS) - 1)
-            while keys and steps > 0:
+            while bucket and steps > 0:
                 steps -= 1
-                key = keys.pop()
+                key = pop_key(bucket)
                 self._count -= 1
-                self._key_bytes -= block_bytes(len(key))
-                item = items.get(key)
-                if item is None or not item[0] & ENDS:
+                facts = items.facts(key)
+                if facts is None or not facts[0] & ENDS:
                     continue
-                _, ends, unique = unpack_header(item)
+                ends, unique = facts[1], facts[2]
                 if ends >> shift != number >> _SHIFT_BITS:
                     continue
                 if ends <= now_ms:
@@ -160,12 +152,10 @@ class ExpiryIndex:
                         continue
                     found[key] = ends, unique
                 kept.append((ends, key))
-            if not keys:
+            if not bucket:
                 heappop(starts)
                 del self._buckets[number]
         for ends, key in kept:
             self.add(ends, key, now_ms)
-        if self._count != count:
-            self._own_count = self._own_count * self._count // count
         due = sorted([(ends, key, unique) for key, (ends, unique) in found.items()])
         return [(key, unique) for _, key, unique in due[:limit]]

@@ -36,6 +36,12 @@ BLOCK_SMALL_MAX: Final = 479
 """Up to this length a bytes object, with its head of 33 bytes, is one of CPython's small objects
 (512 bytes)."""
 
+BLOCK_HEAD_BYTES: Final = 38
+"""The native table's head of an item: links of its queue, stamp, unique and lengths. The end of an
+item that has one takes 8 bytes more, flags that are not 0 take 4."""
+
+FLAGS_MAX: Final = (1 << 32) - 1
+
 KEY_BYTES_MAX: Final = 250
 VALUE_BYTES_MAX: Final = (1 << 31) - 3
 """The largest length that a storage line may announce at all."""
@@ -130,13 +136,59 @@ def block_bytes(length: int) -> int:
     return (length + 48) & -16
 
 
-def item_cost(key: bytes, item: bytes) -> int:
-    """What one item adds to `bytes_used`: its key and its packed form, as the allocator rounds
-    them, and the value of a large one. Its places in the tables are counted with the tables
-    (`memory_bytes`).
-    """
+def object_bytes(key: bytes, item: bytes) -> int:
+    """What an item takes as two bytes objects, and the value of a large one."""
+    size = block_bytes(len(key)) + block_bytes(len(item))
     if item[0] & PIECES:
         length = value_bytes(item)
         # Heads and rounding of the pieces are at most 128 of each 128 KiB.
-        return block_bytes(len(key)) + block_bytes(len(item)) + length + (length >> 10)
-    return block_bytes(len(key)) + block_bytes(len(item))
+        size += length + (length >> 10)
+    return size
+
+
+def _plain_value_bytes(item: bytes) -> int:
+    """Length of the value of an ordinary item; -1 if the text before it, or behind it, is not just
+    as `wire_data` writes it.
+    """
+    space = item.find(b" ", ITEM_DATA + 1)
+    line_end = item.find(b"\r\n", space + 1)
+    length = len(item) - line_end - 4
+    if space < 0 or line_end < 0 or length < 0 or not item.endswith(b"\r\n"):
+        return -1
+    flags = item[ITEM_DATA + 1 : space]
+    if flags != b"0" and not (
+        flags.isdigit() and len(flags) <= 10 and flags[0] != 48 and int(flags) <= FLAGS_MAX
+    ):
+        return -1
+    is_length = item[space + 1 : line_end] == b"%d" % length
+    return length if is_length and item[ITEM_DATA] == 32 else -1
+
+
+def is_plain_text(item: bytes) -> bool:
+    """Whether an item is not large, and its text just as `wire_data` writes it."""
+    return not item[0] & PIECES and _plain_value_bytes(item) >= 0
+
+
+def item_cost(key: bytes, item: bytes) -> int:
+    """What one item adds to `bytes_used`: what the native table takes for it, as malloc rounds it,
+    and the value of a large one. The same in all forms and on all replicas. The tables have places
+    for it beside (`memory_bytes`).
+
+    The native table keeps an item as a head, the key, and the bare value. It has the whole text of
+    an item that is large, or not just as `wire_data` writes it.
+    """
+    bits = item[0]
+    size = BLOCK_HEAD_BYTES + len(key) + (8 if bits & ENDS else 0)
+    pieces_bytes = 0
+    if bits & PIECES:
+        length = value_bytes(item)
+        # Heads and rounding of the pieces are at most 128 of each 128 KiB.
+        pieces_bytes = length + (length >> 10)
+        size += len(item) - ITEM_DATA
+    else:
+        length = _plain_value_bytes(item)
+        if length < 0:
+            size += len(item) - ITEM_DATA
+        else:
+            size += length + (0 if item.startswith(b" 0 ", ITEM_DATA) else 4)
+    return ((size + 23) & -16) + pieces_bytes

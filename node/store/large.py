@@ -64,28 +64,21 @@ def is_large(state: ShardState, data: bytes) -> bool:
 
 def stage_piece(state: ShardState, command: Command, now_ms: int) -> Result:
     """OP_PIECE."""
-    staging = state.staging
-    before = staging.bytes_used
-    result = staging.stage(
+    return state.staging.stage(
         command[PIECE_UPLOAD],
         command[PIECE_POSITION],
         command[PIECE_TOTAL],
         command[PIECE_DATA],
         now_ms,
     )
-    state.bytes_used += staging.bytes_used - before
-    return result
 
 
 def drop_upload(state: ShardState, upload_id: int, now_ms: int, idle_ms: int) -> None:
     """Forget an upload that has been idle for so long; 0 = in any case."""
-    staging = state.staging
-    before = staging.bytes_used
     if idle_ms > 0:
-        staging.drop_idle(upload_id, now_ms, idle_ms)
+        state.staging.drop_idle(upload_id, now_ms, idle_ms)
     else:
-        staging.drop(upload_id)
-    state.bytes_used += staging.bytes_used - before
+        state.staging.drop(upload_id)
 
 
 def drop_repeated(state: ShardState, command: Command, now_ms: int) -> None:
@@ -104,10 +97,7 @@ def inner_of(state: ShardState, command: Command) -> Command | None:
 
     `incoming_done` has to follow once it has run.
     """
-    staging = state.staging
-    before = staging.bytes_used
-    value = staging.take(command[PIECES_UPLOAD])
-    state.bytes_used += staging.bytes_used - before
+    value = state.staging.take(command[PIECES_UPLOAD])
     inner = (*command[:OP], command[PIECES_INNER][0], command[KEY], *command[PIECES_INNER][1:])
     place = META_SET_DATA if inner[OP] == OP_META_SET else STORE_DATA
     if not value or (inner[place] if extends(inner) else not _fits(inner[place], value)):

@@ -2,6 +2,9 @@
 
 The bytes may be cut anywhere. Each piece is decoded, checked and counted when it comes, so no step
 takes longer than its piece is long, and nothing of the whole is left to do at the end.
+
+The header comes first, then the items, which the table takes in by itself (`ItemTable.load`) but
+for large ones. All that follows is unpacked here.
 """
 
 from typing import Any
@@ -9,18 +12,28 @@ from typing import Any
 import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
-from quorumcache.node.store.item import (
-    ENDS,
-    ITEM_DATA,
-    PIECES,
-    item_cost,
-    unpack_header,
-    value_bytes,
-    value_id,
-)
+from quorumcache.node.store.item import ENDS, PIECES, expires_at_ms, value_bytes, value_id
+from quorumcache.node.store.plain_item_table import bin_at
 from quorumcache.node.store.results import is_result
-from quorumcache.node.store.snapshot import read_header
+from quorumcache.node.store.snapshot import HEADER_BYTES_MAX, read_header
 from quorumcache.node.store.state import ShardState
+
+
+def array_at(data: bytes, offset: int) -> tuple[int, int]:
+    """`(start, count)` of the contents of an array of msgpack; `(0, 0)` if its head is not whole.
+    SnapshotInvalid if there is something else.
+    """
+    if offset >= len(data):
+        return 0, 0
+    kind = data[offset]
+    if kind >> 4 == 0x9:
+        return offset + 1, kind & 0xF
+    if not 0xDC <= kind <= 0xDD:
+        raise SnapshotInvalid(f"snapshot has a byte {kind:#x} where items begin")
+    start = offset + 1 + (2 << (kind - 0xDC))
+    if start > len(data):
+        return 0, 0
+    return start, int.from_bytes(data[offset + 1 : start], "big")
 
 
 class StoreReader:
@@ -32,12 +45,15 @@ class StoreReader:
         "_items_count",
         "_large",
         "_locks_count",
+        "_pairs_left",
         "_pieces",
         "_pieces_left",
+        "_rest",
         "_sessions_count",
         "_taken_bytes",
         "_total_bytes",
         "_transactions_count",
+        "_unpacked_from",
         "_unpacker",
         "_upload",
         "_uploads_count",
@@ -51,6 +67,10 @@ class StoreReader:
         self._unpacker: Any = msgpack.Unpacker(use_list=False, max_buffer_size=max(total_bytes, 1))
         self._total_bytes = total_bytes
         self._taken_bytes = 0
+        self._rest = b""
+        """What has come of the header, or of the items, and is not read yet."""
+        self._unpacked_from = 0
+        """How many bytes came before those that the unpacker gets."""
         self._has_header = False
         self._items_count = 0
         self._sessions_count = 0
@@ -60,6 +80,8 @@ class StoreReader:
         self._fences_count = 0
         self._transactions_count = 0
         """All of them as the header says."""
+        self._pairs_left = 0
+        """Items that are still to come of the array that was begun."""
         self._large: dict[int, int] = {}
         """Lengths of the values that the items refer to, by value id."""
         self._pieces_left = 0
@@ -73,8 +95,18 @@ class StoreReader:
     def take(self, piece: bytes) -> None:
         """The next bytes. Raises SnapshotInvalid."""
         try:
-            self._unpacker.feed(piece)
             self._taken_bytes += len(piece)
+            if not self._has_header or len(self.state.items) != self._items_count:
+                piece = self._rest + piece
+                taken = self._take_header(piece) if not self._has_header else 0
+                if self._has_header:
+                    taken = self._take_items(piece, taken)
+                self._rest = piece = piece[taken:]
+                if not self._has_header or len(self.state.items) != self._items_count:
+                    return
+                self._unpacked_from = self._taken_bytes - len(piece)
+                self._rest = b""
+            self._unpacker.feed(piece)
             self._read()
         except SnapshotInvalid:
             raise
@@ -87,7 +119,7 @@ class StoreReader:
             raise SnapshotInvalid(f"snapshot of {self._total_bytes} bytes ends in the middle")
         if self._large.keys() != self.state.values.keys():
             raise SnapshotInvalid("the large items of a snapshot are not those of its values")
-        more = self._taken_bytes - self._unpacker.tell()
+        more = self._taken_bytes - self._unpacked_from - self._unpacker.tell()
         if more:
             raise SnapshotInvalid(f"snapshot has {more} bytes too many")
 
@@ -104,18 +136,13 @@ class StoreReader:
         )
 
     def _read(self) -> None:
-        """Take all that is complete."""
+        """Take all that is complete of what follows the items."""
         while not self._is_whole():
             try:
-                if not self._has_header:
-                    self._take_header()
-                    continue
                 chunk = self._unpacker.unpack()
             except msgpack.OutOfData:
                 return
-            if len(self.state.items) != self._items_count:
-                self._take_items(chunk)
-            elif len(self.state.sessions) != self._sessions_count:
+            if len(self.state.sessions) != self._sessions_count:
                 self._take_sessions(chunk)
             elif self._pieces_left:
                 self._take_piece(chunk)
@@ -127,8 +154,16 @@ class StoreReader:
             else:
                 self._take_images(chunk)
 
-    def _take_header(self) -> None:
-        header = read_header(self._unpacker)
+    def _take_header(self, data: bytes) -> int:
+        """Read the header if it is whole; how many bytes it has."""
+        unpacker: Any = msgpack.Unpacker(use_list=False, max_buffer_size=HEADER_BYTES_MAX)
+        unpacker.feed(data[:HEADER_BYTES_MAX])
+        try:
+            header = read_header(unpacker)
+        except msgpack.OutOfData:
+            if len(data) >= HEADER_BYTES_MAX:
+                raise SnapshotInvalid("snapshot header is damaged") from None
+            return 0
         self._has_header = True
         state = self.state
         state.applied_index, state.last_now_ms, state.last_wall_ms = header[2:5]
@@ -139,36 +174,61 @@ class StoreReader:
         if len(header) > 12:
             state.locks.last_token, self._locks_count, self._fences_count = header[12:15]
             self._transactions_count = header[15]
+        taken: int = unpacker.tell()
+        return taken
 
-    def _take_items(self, chunk: Any) -> None:
+    def _take_items(self, data: bytes, offset: int) -> int:
+        """Take all items that are whole, from `offset` on; the offset behind them."""
         state = self.state
-        items = state.items
-        before = len(items)
-        flat = iter(chunk)
-        added = 0
-        used = 0
-        for key, item in zip(flat, flat, strict=True):
-            if type(key) is not bytes or type(item) is not bytes or len(item) <= ITEM_DATA:
-                raise SnapshotInvalid(f"snapshot holds an invalid item: {key!r:.100}")
-            items[key] = item
-            added += 1
-            if item[0] & PIECES:
-                if value_id(item) in self._large:
-                    raise SnapshotInvalid("two items of a snapshot have the same value")
-                self._large[value_id(item)] = value_bytes(item)
-            cost = item_cost(key, item)
-            used += cost
-            state.queue.added(key, cost)
-            if item[0] & ENDS:
-                state.expiring += 1
-                state.expiry.add(unpack_header(item)[1], key, state.last_now_ms)
-        if not added or len(items) != before + added:
-            raise SnapshotInvalid("snapshot repeats its items")
-        if len(items) > self._items_count:
+        items, expiry = state.items, state.expiry
+        while len(items) != self._items_count:
+            if not self._pairs_left:
+                start, fields = array_at(data, offset)
+                if not start:
+                    break
+                self._begin_items(fields)
+                offset = start
+            offset, taken, ending = items.load(data, offset, self._pairs_left, state.queue.now_s)
+            self._pairs_left -= taken
+            for ends_ms, key in ending:
+                expiry.add(ends_ms, key, state.last_now_ms)
+            if self._pairs_left:
+                end = self._take_large(data, offset)
+                if not end:
+                    break
+                offset = end
+        return offset
+
+    def _begin_items(self, fields: int) -> None:
+        """An array of keys and items comes."""
+        if not fields or fields % 2:
+            raise SnapshotInvalid(f"snapshot has {fields} fields where keys and items belong")
+        self._pairs_left = fields // 2
+        count = len(self.state.items) + self._pairs_left
+        if count > self._items_count:
             raise SnapshotInvalid(
-                f"snapshot holds {len(items)} items, its header says {self._items_count}"
+                f"snapshot holds {count} items, its header says {self._items_count}"
             )
-        state.bytes_used += used
+
+    def _take_large(self, data: bytes, offset: int) -> int:
+        """Take the large item at an offset, if it is whole; the offset behind it, or 0."""
+        key_start, key_end = bin_at(data, offset)
+        item_start, item_end = bin_at(data, key_end) if key_end else (0, 0)
+        if not item_end:
+            return 0
+        key, item = data[key_start:key_end], data[item_start:item_end]
+        state = self.state
+        if not item or not item[0] & PIECES:
+            raise SnapshotInvalid(f"snapshot holds an invalid item: {key!r:.100}")
+        if value_id(item) in self._large:
+            raise SnapshotInvalid("two items of a snapshot have the same value")
+        self._large[value_id(item)] = value_bytes(item)
+        if state.items.put(key, item, state.queue.now_s) is not None:
+            raise SnapshotInvalid("snapshot repeats its items")
+        if item[0] & ENDS:
+            state.expiry.add(expires_at_ms(item), key, state.last_now_ms)
+        self._pairs_left -= 1
+        return item_end
 
     def _take_sessions(self, chunk: Any) -> None:
         if not chunk:
@@ -198,9 +258,7 @@ class StoreReader:
             elif len(state.fences) != self._fences_count:
                 state.fences.add(image)
             elif len(state.transactions) != self._transactions_count:
-                before = state.transactions.bytes_used
                 state.transactions.add(image)
-                state.bytes_used += state.transactions.bytes_used - before
             else:
                 raise SnapshotInvalid("snapshot holds more locks than its header says")
 
@@ -244,7 +302,5 @@ class StoreReader:
                 raise SnapshotInvalid("snapshot repeats a value")
             state.values[self._value_id] = tuple(pieces)
             return
-        before = state.staging.bytes_used
         if not state.staging.add(*self._upload, pieces):
             raise SnapshotInvalid("snapshot holds an invalid upload")
-        state.bytes_used += state.staging.bytes_used - before

@@ -10,11 +10,14 @@ Two kinds of client have sessions: the nodes, for what plain memcached clients a
 of the cluster that number their writes themselves. The id tells which kind it is. What the second
 kind can occupy is bounded as a whole, and none of it is at the cost of the first.
 
+Most answers are of one kind: those to writes in their order, all STORED. A session keeps such a run
+by its two ends and what it consists of, and only what differs in a table: an answer of a run costs
+no look-up, and no object.
+
 All of it is replicated state: it moves only with the log, and lies in snapshots and digests. So the
 bounds below are part of the log's format: a change of one raises `BATCH_VERSION` of `commands.py`.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
@@ -51,29 +54,11 @@ RESULT_BYTES: Final = 16
 
 SESSION_BYTES: Final = 400
 ANSWER_BYTES: Final = 96
-"""About what the process takes for a session, and for each answer that it remembers, without the
-item that the answer may carry: places in tables, numbers, a small record."""
+"""About what the process takes for a session, and at most for each answer of it, without the item
+that the answer carries: places in tables, numbers, a small record."""
 
 SessionImage = tuple[int, int, int, tuple[tuple[int, Result], ...]]
 """A session as snapshots hold it: id, last_active_ms, floor, ((sequence, result), ...)."""
-
-
-class SessionRecord:
-    """One client's memory in one shard."""
-
-    __slots__ = ("floor", "last_active_ms", "result_bytes", "results")
-
-    def __init__(self, last_active_ms: int) -> None:
-        self.last_active_ms = last_active_ms
-        """Cluster time of the last command that named the session, ms. Never decreases."""
-        self.floor = 0
-        """Sequences below it are forgotten. Never decreases. Invariant: no key of `results` is
-        below it.
-        """
-        self.results: dict[int, Result] = {}
-        """Sequence -> first answer, at most RESULTS_MAX."""
-        self.result_bytes = 0
-        """Bytes of the item results in `results`."""
 
 
 def _result_bytes(result: Result) -> int:
@@ -92,100 +77,259 @@ def image_bytes(image: SessionImage) -> int:
     return size
 
 
-class SessionTable:
-    """All sessions of a shard, the longest idle first."""
+class SessionRecord:
+    """One client's memory in one shard."""
 
-    __slots__ = ("client_results", "clients", "item_bytes", "results", "sessions")
+    __slots__ = (
+        "_others",
+        "_run_end",
+        "_run_result",
+        "_run_start",
+        "floor",
+        "is_client",
+        "is_late",
+        "last_active_ms",
+        "result_bytes",
+        "session",
+        "touched",
+    )
+
+    def __init__(self, session: int, last_active_ms: int) -> None:
+        self.session: int = session
+        """Its id."""
+        self.is_client = session >= CLIENT_SESSION_MIN
+        self.last_active_ms: int = last_active_ms
+        """Cluster time of the last command that named the session, ms. Never decreases."""
+        self.floor: int = 0
+        """Sequences below it are forgotten. Never decreases. Invariant: nothing below it is
+        remembered.
+        """
+        self._run_start: int = 0
+        self._run_end: int = 0
+        """From the one up to the other, the end not included, all sequences were answered with
+        `_run_result`. Equal: there is no run."""
+        self._run_result: int = 0
+        self._others: dict[int, Result] = {}
+        """Sequence -> first answer, of those that are in no run."""
+        self.result_bytes: int = 0
+        """Bytes of the item results."""
+        self.touched: int = 0
+        """Number of the last touch: see `SessionTable`."""
+        self.is_late = False
+        """It was touched since its table was in order."""
+
+    @property
+    def count(self) -> int:
+        """How many answers it remembers, at most RESULTS_MAX."""
+        return self._run_end - self._run_start + len(self._others)
+
+    def answer(self, sequence: int) -> Result | None:
+        """The first answer to `sequence`, if it is remembered."""
+        if sequence < self._run_end and sequence >= self._run_start:
+            return self._run_result
+        return self._others.get(sequence) if self._others else None
+
+    def answers(self) -> list[tuple[int, Result]]:
+        """All answers with their sequences, lowest first."""
+        answers: list[tuple[int, Result]] = [
+            (sequence, self._run_result) for sequence in range(self._run_start, self._run_end)
+        ]
+        if self._others:
+            answers.extend(self._others.items())
+            answers.sort(key=_sequence_of)
+        return answers
+
+    def sequences(self) -> list[int]:
+        """Those of the answers, lowest first."""
+        return sorted([*range(self._run_start, self._run_end), *self._others])
+
+    def keep(self, sequence: int, result: Result) -> None:
+        """Take an answer in. The sequence has none yet."""
+        if isinstance(result, int):
+            if sequence == self._run_end and result == self._run_result:
+                self._run_end = sequence + 1
+                return
+            if self._run_start == self._run_end:
+                self._run_start = sequence
+                self._run_end = sequence + 1
+                self._run_result = result
+                return
+        else:
+            self.result_bytes += _result_bytes(result)
+        self._others[sequence] = result
+
+    def raise_floor(self, floor: int) -> None:
+        """Forget all answers below `floor`, which is above the present one."""
+        others = self._others
+        if others:
+            if floor - self.floor <= len(others):
+                forgotten: Iterable[int] = range(self.floor, floor)
+            else:
+                forgotten = [sequence for sequence in others if sequence < floor]
+            for sequence in forgotten:
+                result = others.pop(sequence, None)
+                if result.__class__ is tuple:
+                    self.result_bytes -= _result_bytes(result)
+        if floor >= self._run_end:
+            self._run_start = self._run_end = floor
+        elif floor > self._run_start:
+            self._run_start = floor
+        self.floor = floor
+
+    def remember(self, sequence: int, result: Result) -> None:
+        """Keep the first answer to `sequence`, within the bounds of a session."""
+        self.keep(sequence, result)
+        while self.count > RESULTS_MAX or (self.result_bytes > RESULT_BYTES_MAX and self.count > 1):
+            sequences = self.sequences()
+            self.raise_floor(sequences[max(1, len(sequences) // 8)])
+
+
+class SessionTable:
+    """All sessions of a shard, the longest idle first.
+
+    Each command touches its session. The order is only asked for now and then, so a touch leaves a
+    number, by which `_put_in_order` makes up for all touches since it was called last.
+    """
+
+    __slots__ = (
+        "_late",
+        "_newest",
+        "_sessions",
+        "_touches",
+        "client_results",
+        "clients",
+        "item_bytes",
+        "results",
+    )
 
     def __init__(self) -> None:
-        self.sessions: OrderedDict[int, SessionRecord] = OrderedDict()
-        self.clients = 0
-        """How many of `sessions` are clients'."""
-        self.client_results = 0
+        self._sessions: dict[int, SessionRecord] = {}
+        """By id. Those that are not late stand in their order."""
+        self._late: list[SessionRecord] = []
+        """What was touched since it was in order, in no order. None of them was dropped."""
+        self._touches: int = 0
+        """How many there were; but for those of what was touched last."""
+        self._newest: SessionRecord | None = None
+        """What was touched last. Most commands are of the session of the one before."""
+        self.clients: int = 0
+        """How many of the sessions are clients'."""
+        self.client_results: int = 0
         """How many answers those remember."""
-        self.results = 0
+        self.results: int = 0
         """How many answers all remember."""
-        self.item_bytes = 0
+        self.item_bytes: int = 0
         """Sum of `result_bytes` of all."""
 
     def __len__(self) -> int:
-        return len(self.sessions)
+        return len(self._sessions)
 
     @property
     def memory_bytes(self) -> int:
         """About what the table takes in this process."""
-        return len(self.sessions) * SESSION_BYTES + self.results * ANSWER_BYTES + self.item_bytes
+        return len(self._sessions) * SESSION_BYTES + self.results * ANSWER_BYTES + self.item_bytes
+
+    def records(self) -> list[SessionRecord]:
+        """All of them, the longest idle first."""
+        self._put_in_order()
+        return list(self._sessions.values())
 
     def open(self, session: int, now_ms: int) -> Result:
         """Open a session, or note that it is alive when it was opened before (a retry of the same
         command).
         """
-        sessions = self.sessions
-        if session in sessions:
-            self.touch(session, now_ms)
+        if self.touch(session, now_ms) is not None:
             return OK
+        sessions = self._sessions
         is_client = session >= CLIENT_SESSION_MIN
         if (self.clients if is_client else len(sessions) - self.clients) >= SESSIONS_MAX:
-            for idle in sessions:
-                if (idle >= CLIENT_SESSION_MIN) is is_client:
+            for idle in self.records():
+                if idle.is_client is is_client:
                     self._drop(idle)
                     break
-        sessions[session] = SessionRecord(now_ms)
+        state = sessions[session] = SessionRecord(session, now_ms)
         self.clients += is_client
+        self._touch(state)
         return OK
 
-    def _drop(self, session: int) -> None:
-        state = self.sessions.pop(session)
-        self.results -= len(state.results)
+    def _drop(self, state: SessionRecord) -> None:
+        """Forget a session that is not late."""
+        del self._sessions[state.session]
+        if self._newest is state:
+            self._newest = None
+        self.results -= state.count
         self.item_bytes -= state.result_bytes
-        if session >= CLIENT_SESSION_MIN:
+        if state.is_client:
             self.clients -= 1
-            self.client_results -= len(state.results)
+            self.client_results -= state.count
 
-    def raise_floor(self, session: int, state: SessionRecord, floor: int) -> None:
+    def raise_floor(self, state: SessionRecord, floor: int) -> None:
         """Forget all answers of a session below `floor`, which is above its present one."""
-        before = len(state.results)
+        before = state.count
         self.item_bytes -= state.result_bytes
-        raise_floor(state, floor)
+        state.raise_floor(floor)
         self.item_bytes += state.result_bytes
-        forgotten = before - len(state.results)
+        forgotten = before - state.count
         self.results -= forgotten
-        if session >= CLIENT_SESSION_MIN:
+        if state.is_client:
             self.client_results -= forgotten
 
-    def remember(self, session: int, state: SessionRecord, sequence: int, result: Result) -> None:
+    def remember(self, state: SessionRecord, sequence: int, result: Result) -> None:
         """Keep the first answer to `sequence`, within the bounds of a session and of clients."""
-        results = state.results
-        before = len(results)
+        before = state.count
         self.item_bytes -= state.result_bytes
-        remember(state, sequence, result)
-        if session >= CLIENT_SESSION_MIN:
+        state.remember(sequence, result)
+        if state.is_client:
             others = self.client_results - before
-            if others + len(results) > CLIENT_RESULTS_MAX and len(results) > CLIENT_RESULTS_LEAST:
-                raise_floor(state, sorted(results)[-CLIENT_RESULTS_LEAST])
-            self.client_results = others + len(results)
-        self.results += len(results) - before
+            if others + state.count > CLIENT_RESULTS_MAX and state.count > CLIENT_RESULTS_LEAST:
+                state.raise_floor(state.sequences()[-CLIENT_RESULTS_LEAST])
+            self.client_results = others + state.count
+        self.results += state.count - before
         self.item_bytes += state.result_bytes
 
     def touch(self, session: int, now_ms: int) -> SessionRecord | None:
         """The session, noted as active at `now_ms`; None when there is none of that id."""
-        state = self.sessions.get(session)
-        if state is not None:
-            state.last_active_ms = now_ms
-            self.sessions.move_to_end(session)
+        state = self._newest
+        if state is None or state.session != session:
+            state = self._sessions.get(session)
+            if state is None:
+                return None
+            self._touch(state)
+        state.last_active_ms = now_ms
         return state
+
+    def _touch(self, state: SessionRecord) -> None:
+        self._newest = state
+        self._touches += 1
+        state.touched = self._touches
+        if not state.is_late:
+            state.is_late = True
+            self._late.append(state)
+
+    def _put_in_order(self) -> None:
+        """Move what was touched behind what was not."""
+        late = self._late
+        if not late:
+            return
+        self._late = []
+        late.sort(key=_touch_of)
+        sessions = self._sessions
+        for state in late:
+            state.is_late = False
+            sessions[state.session] = sessions.pop(state.session)
 
     def expire(self, sessions: Iterable[int], now_ms: int, idle_ms: int) -> None:
         """Forget those of `sessions` that are idle for `idle_ms` or more."""
+        self._put_in_order()
         for session in sessions:
-            state = self.sessions.get(session)
+            state = self._sessions.get(session)
             if state is not None and state.last_active_ms + idle_ms <= now_ms:
-                self._drop(session)
+                self._drop(state)
 
     def idle(self, now_ms: int, idle_ms: int) -> list[int]:
         """Ids of the sessions that are idle for `idle_ms` or more, longest first."""
+        self._put_in_order()
         idle = []
-        for session, state in self.sessions.items():
+        for session, state in self._sessions.items():
             if state.last_active_ms + idle_ms > now_ms:
                 break
             idle.append(session)
@@ -194,47 +338,30 @@ class SessionTable:
     def images(self) -> tuple[SessionImage, ...]:
         """The whole table as plain values, longest idle first."""
         return tuple(
-            (session, state.last_active_ms, state.floor, tuple(sorted(state.results.items())))
-            for session, state in self.sessions.items()
+            [
+                (state.session, state.last_active_ms, state.floor, tuple(state.answers()))
+                for state in self.records()
+            ]
         )
 
     def add(self, image: SessionImage) -> None:
-        """Take in a session of a snapshot, behind those that are there."""
+        """Take in a session of a snapshot, behind those that are there. None was touched yet."""
         session, last_active_ms, floor, results = image
-        state = SessionRecord(last_active_ms)
+        state = SessionRecord(session, last_active_ms)
         state.floor = floor
-        state.results = dict(results)
-        state.result_bytes = sum([_result_bytes(result) for _, result in results])
-        self.sessions[session] = state
-        self.results += len(state.results)
+        for sequence, result in dict(results).items():
+            state.keep(sequence, result)
+        self._sessions[session] = state
+        self.results += state.count
         self.item_bytes += state.result_bytes
-        if session >= CLIENT_SESSION_MIN:
+        if state.is_client:
             self.clients += 1
-            self.client_results += len(state.results)
+            self.client_results += state.count
 
 
-def raise_floor(state: SessionRecord, floor: int) -> None:
-    """Forget all answers below `floor`, which is above the session's present one."""
-    results = state.results
-    if floor - state.floor <= len(results):
-        forgotten: Iterable[int] = range(state.floor, floor)
-    else:
-        forgotten = [sequence for sequence in results if sequence < floor]
-    for sequence in forgotten:
-        result = results.pop(sequence, None)
-        if result.__class__ is tuple:
-            state.result_bytes -= _result_bytes(result)
-    state.floor = floor
+def _touch_of(state: SessionRecord) -> int:
+    return state.touched
 
 
-def remember(state: SessionRecord, sequence: int, result: Result) -> None:
-    """Keep the first answer to `sequence`, within the bounds of a session."""
-    results = state.results
-    results[sequence] = result
-    if result.__class__ is tuple:
-        state.result_bytes += _result_bytes(result)
-    while len(results) > RESULTS_MAX or (
-        state.result_bytes > RESULT_BYTES_MAX and len(results) > 1
-    ):
-        sequences = sorted(results)
-        raise_floor(state, sequences[max(1, len(sequences) // 8)])
+def _sequence_of(answer: tuple[int, Result]) -> int:
+    return answer[0]

@@ -17,8 +17,8 @@ A snapshot is a stream of msgpack arrays. The code that stores or sends it adds 
 Values and uploads are there from version 3 on, what follows them in version 4. A state is written
 in the lowest version that it fits into: nodes of the release before read version 2 only.
 
-All of them keep their order, so that a restored replica and one that ran
-the log write equal bytes.
+All of them but the items keep their order, so that a restored replica and one that ran the log
+differ in the order of the items at most. That order is the table's (`item_table.py`).
 """
 
 from collections.abc import Iterator
@@ -30,6 +30,7 @@ import msgpack
 
 from quorumcache.node.errors import SnapshotInvalid
 from quorumcache.node.store.fences import FenceImage
+from quorumcache.node.store.item_table import ItemImage
 from quorumcache.node.store.lock_records import LEASE_IMAGE_BYTES, LockImage
 from quorumcache.node.store.sessions import SessionImage, image_bytes
 from quorumcache.node.store.staging import UploadImage
@@ -43,7 +44,7 @@ _PIECES_VERSION: Final = 3
 _LOCKS_VERSION: Final = 4
 """Version of a state with locks, fences or transactions."""
 _HEADER_FIELDS: Final = {_FORMAT_VERSION: 9, _PIECES_VERSION: 12, _LOCKS_VERSION: 16}
-_HEADER_BYTES_MAX: Final = 128
+HEADER_BYTES_MAX: Final = 128
 """More than a header takes."""
 
 CHUNK_BYTES: Final = 256 << 10
@@ -56,16 +57,19 @@ IMAGES_PER_CHUNK: Final = 64
 """Locks, fences or transactions of one chunk at most: those that are small."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoreView:
-    """An immutable image of a store: what it refers to is never changed."""
+    """An immutable image of a store: what it refers to is never changed. Its items are closed by
+    whoever asked for it (`StateMachine.end_view`)."""
+
+    __hash__ = None  # type: ignore[assignment]
 
     applied_index: int
     last_now_ms: int
     last_wall_ms: int
     pending_flush_ms: int
     cas_counter: int
-    items: dict[bytes, bytes]
+    items: ItemImage
     sessions: tuple[SessionImage, ...]
     value_counter: int = 1
     values: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
@@ -74,6 +78,20 @@ class StoreView:
     locks: tuple[LockImage, ...] = ()
     fences: tuple[FenceImage, ...] = ()
     transactions: tuple[TransactionImage, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, StoreView)
+            and self._fields() == other._fields()
+            and dict(self.items.pairs()) == dict(other.items.pairs())
+        )
+
+    def _fields(self) -> tuple[object, ...]:
+        """All but the items."""
+        times = (self.last_now_ms, self.last_wall_ms, self.pending_flush_ms)
+        values = (self.value_counter, self.values, self.uploads)
+        locks = (self.fence_counter, self.locks, self.fences, self.transactions)
+        return (self.applied_index, times, self.cas_counter, self.sessions, values, locks)
 
     @property
     def has_locks(self) -> bool:
@@ -109,17 +127,7 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
         counts = (len(view.locks), len(view.fences), len(view.transactions))
         header = (*header, view.fence_counter, *counts)
     yield pack(header)
-    flat: list[bytes] = []
-    size = 0
-    for key, item in view.items.items():
-        flat += (key, item)
-        size += len(key) + len(item)
-        if size >= CHUNK_BYTES:
-            yield pack(flat)
-            flat = []
-            size = 0
-    if flat:
-        yield pack(flat)
+    yield from view.items.chunks(CHUNK_BYTES)
     images: list[SessionImage] = []
     size = 0
     for image in view.sessions:
@@ -168,8 +176,8 @@ def encode_view(view: StoreView) -> Iterator[bytes]:
 def read_times(data: bytes) -> tuple[int, int]:
     """`(last_now_ms, last_wall_ms)` of a snapshot. Raises SnapshotInvalid."""
     try:
-        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=_HEADER_BYTES_MAX)
-        unpacker.feed(data[:_HEADER_BYTES_MAX])
+        unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=HEADER_BYTES_MAX)
+        unpacker.feed(data[:HEADER_BYTES_MAX])
         header = read_header(unpacker)
     except SnapshotInvalid:
         raise
@@ -203,8 +211,8 @@ def view_digest(view: StoreView) -> bytes:
     times = (view.last_now_ms, view.last_wall_ms)
     digest.update(pack((*times, view.pending_flush_ms, view.cas_counter)))
     digest.update(pack(view.sessions))
-    for key in sorted(view.items):
-        digest.update(pack((key, view.items[key])))
+    for pair in sorted(view.items.pairs()):
+        digest.update(pack(pair))
     if view.has_pieces:
         digest.update(pack((view.value_counter, view.uploads)))
         for number in sorted(view.values):

@@ -1,12 +1,11 @@
 """The state of one shard: its items, and the few steps by which they change.
 
-The steps keep what hangs together: the items, the bytes they take, how many of them have an expiry,
-and the index of when they end. What a command does with them is `effects.py`, when that happens
+The steps keep what hangs together: the items, the values of large ones, and the index of when they
+end. What a command does with them is `effects.py`, when that happens
 `store.py`.
 """
 
 from struct import Struct
-from sys import getsizeof
 from typing import Final
 
 from quorumcache.node.state_machine import KEY, OP, Command, Eviction, StateMachine
@@ -33,18 +32,11 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.eviction_queue import EvictionQueue
 from quorumcache.node.store.expiry import ExpiryIndex
 from quorumcache.node.store.fences import FenceTable
-from quorumcache.node.store.item import (
-    ENDS,
-    ITEM_DATA,
-    PIECES,
-    item_cost,
-    unpack_header,
-    value_id,
-)
+from quorumcache.node.store.item import ENDS, ITEM_DATA, PIECES, expires_at_ms, value_id
+from quorumcache.node.store.item_table import ItemTable, new_item_table
 from quorumcache.node.store.locks import LockTable
 from quorumcache.node.store.sessions import SessionTable
 from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
-from quorumcache.node.store.tables import shrink
 from quorumcache.node.store.transactions import TransactionTable, Write, writes_cost
 
 NO_EXPIRY: Final = bytes(9)
@@ -69,10 +61,8 @@ class ShardState(StateMachine):
         "applied_index",
         "batch_item_bytes_max",
         "batch_wall_ms",
-        "bytes_used",
         "cas_counter",
         "evicted_bytes",
-        "expiring",
         "expiry",
         "fences",
         "holds",
@@ -94,12 +84,9 @@ class ShardState(StateMachine):
     )
 
     def __init__(self) -> None:
-        self.items: dict[bytes, bytes] = {}
+        self.items: ItemTable = new_item_table()
         """Key -> packed item (see item.py). Holds ended items until somebody removes them."""
         self.op_count = OP_COUNT
-        self.bytes_used = 0
-        """Sum of `item_cost` over `items`, and what `values`, `staging` and the writes of prepared
-        transactions take; the same on all replicas."""
         self.last_now_ms = 0
         """Latest cluster time seen in a batch, milliseconds. Never decreases."""
         self.last_wall_ms = 0
@@ -130,21 +117,26 @@ class ShardState(StateMachine):
         self.batch_item_bytes_max = 0
         self.batch_wall_ms = 0
         """Both of the batch that is being applied."""
-        self.expiring = 0
-        """How many of `items` have an expiry."""
         self.expiry = ExpiryIndex(self.items)
         self.queue = EvictionQueue(self.items)
         """Who leaves next; hints of this replica."""
 
         self.table_bytes = 0
-        """What all tables took at the last `tidy`. Those of equal states differ: their size depends
-        on what was in them before."""
+        """What all tables but that of the items took at the last `tidy`. Those of equal states
+        differ: their size depends on what was in them before."""
         self.evicted_bytes = 0
 
     @property
+    def bytes_used(self) -> int:
+        """Sum of `item_cost` of all items, which counts the values of large ones, and what
+        `staging` and the writes of prepared transactions take; the same on all replicas.
+        """
+        return self.items.bytes_used + self.staging.bytes_used + self.transactions.bytes_used
+
+    @property
     def memory_bytes(self) -> int:
-        """See `StateMachine.memory_bytes`."""
-        return self.bytes_used + self.table_bytes
+        """See `StateMachine.memory_bytes`. That of the items is as of now."""
+        return self.bytes_used + self.items.memory_bytes + self.table_bytes
 
     @property
     def fence_counter(self) -> int:
@@ -163,11 +155,10 @@ class ShardState(StateMachine):
 
     def tidy(self) -> int:
         """See `StateMachine.tidy`."""
-        moved = shrink(self.items) + self.queue.tidy()
+        moved = self.items.tidy()
         self.table_bytes = (
-            getsizeof(self.items)
-            + self.queue.memory_bytes
-            + self.expiry.memory_bytes(self.expiring)
+            self.queue.memory_bytes
+            + self.expiry.memory_bytes
             + self.sessions.memory_bytes
             + self.locks.memory_bytes
             + self.fences.memory_bytes
@@ -183,7 +174,6 @@ class ShardState(StateMachine):
         self.pending_flush_ms = other.pending_flush_ms
         self.cas_counter = other.cas_counter
         self.items = other.items
-        self.bytes_used = other.bytes_used
         self.values = other.values
         self.value_counter = other.value_counter
         self.staging = other.staging
@@ -192,7 +182,6 @@ class ShardState(StateMachine):
         self.fences = other.fences
         self.transactions = other.transactions
         self.holds = other.holds
-        self.expiring = other.expiring
         self.expiry = other.expiry
         other.queue.succeed(self.queue)
         self.queue = other.queue
@@ -201,82 +190,56 @@ class ShardState(StateMachine):
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
         item = self.items.get(key)
-        if item is not None and item[0] & ENDS and unpack_header(item)[1] <= now_ms:
+        if item is not None and item[0] & ENDS and expires_at_ms(item) <= now_ms:
             self.remove(key)
             return None
         return item
 
+    def lives(self, key: bytes, now_ms: int) -> bool:
+        """Whether there is an item under `key`. One that has ended is removed."""
+        bits = self.items.peek_bits(key)
+        if bits <= 0 or not bits & ENDS:
+            return bits >= 0
+        return self.live(key, now_ms) is not None
+
     def remove(self, key: bytes) -> None:
         """Remove the item under `key`, if there is one."""
-        item = self.items.pop(key, None)
-        if item is not None:
-            self.queue.removed(key, self._taken_out(key, item))
+        old = self.items.remove(key)
+        if old:
+            del self.values[value_id(old)]
 
-    def evict(self, key: bytes) -> None:
-        """Remove the item under `key`, which a leader has chosen as a victim."""
-        cost = self._taken_out(key, self.items.pop(key))
+    def evict(self, key: bytes, cost: int) -> None:
+        """Remove the item under `key`, which a leader has chosen as a victim, and which takes
+        `cost`.
+        """
+        queue, stamp = self.items.queue_of(key), self.items.stamp(key)
+        self.remove(key)
         self.evicted_bytes += cost
-        self.queue.evicted(key, cost)
-
-    def _taken_out(self, key: bytes, item: bytes) -> int:
-        """An item is out of `items`: keep the counts. Answers its cost."""
-        cost = item_cost(key, item)
-        self.bytes_used -= cost
-        if item[0] & ENDS:
-            self.expiring -= 1
-        if item[0] & PIECES:
-            del self.values[value_id(item)]
-        return cost
+        self.queue.evicted(key, queue, stamp)
 
     def drop_all(self) -> None:
+        """Remove all items."""
         self.items.clear()
         self.expiry.clear()
         self.queue.clear()
-        self.expiring = 0
         self.values.clear()
-        self.bytes_used = self.staging.bytes_used + self.transactions.bytes_used
 
     def put(self, key: bytes, item: bytes) -> None:
         """Place a packed item without an expiry, or with the expiry that the item of that key has
         now.
         """
-        old = self.items.get(key)
-        cost = item_cost(key, item)
+        queue = self.queue
+        old = self.items.put(key, item, queue.now_s)
         if old is None:
-            self.bytes_used += cost
-            self.queue.added(key, cost)
-        elif len(old) == len(item) and not (old[0] or item[0]):
-            self.queue.changed(key, cost, cost)
-        else:
-            old_cost = item_cost(key, old)
-            self.bytes_used += cost - old_cost
-            if old[0]:
-                if old[0] & ENDS and not item[0] & ENDS:
-                    self.expiring -= 1
-                if old[0] & PIECES:
-                    self._replaced(old, item)
-            self.queue.changed(key, cost, old_cost)
-        self.items[key] = item
+            if queue.has_ghosts:
+                queue.added(key, item)
+        elif old:
+            self._replaced(old, item)
 
-    def put_ending(self, key: bytes, item: bytes, expires_at_ms: int) -> None:
-        """Place a packed item that ends at `expires_at_ms`."""
-        old = self.items.get(key)
-        cost = item_cost(key, item)
-        if old is None:
-            self.bytes_used += cost
-            self.expiring += 1
-            self.queue.added(key, cost)
-        else:
-            old_cost = item_cost(key, old)
-            self.bytes_used += cost - old_cost
-            if not old[0] & ENDS:
-                self.expiring += 1
-            if old[0] & PIECES:
-                self._replaced(old, item)
-            self.queue.changed(key, cost, old_cost)
-        self.items[key] = item
-        is_new = old is None
-        self.expiry.push(expires_at_ms, key, self.expiring, self.last_now_ms, is_new=is_new)
+    def put_ending(self, key: bytes, item: bytes, ends_ms: int) -> None:
+        """Place a packed item that ends at `ends_ms`."""
+        self.put(key, item)
+        self.expiry.push(ends_ms, key, self.items.expiring, self.last_now_ms)
 
     # -- values in pieces ----------------------------------------------------------------------
 
@@ -313,7 +276,7 @@ class ShardState(StateMachine):
 
     def note_hit(self, key: bytes) -> None:
         """See `StateMachine.note_hit`."""
-        self.queue.note_hit(key)
+        self.items.note_hit(key, self.queue.now_s)
 
     def hint(self, key: bytes) -> tuple[bool, int]:
         """Whether the item under `key` was hit since it was stored, and the second, in cluster
@@ -326,11 +289,11 @@ class ShardState(StateMachine):
     @property
     def planned_bytes(self) -> int:
         """See `StateMachine.planned_bytes`."""
-        return self.queue.planned_bytes
+        return self.items.planned_bytes
 
     def plan_eviction(self, bytes_wanted: int) -> Eviction | None:
         """See `StateMachine.plan_eviction`."""
-        eviction = self.queue.victims(bytes_wanted, self.bytes_used)
+        eviction = self.queue.victims(bytes_wanted)
         if eviction is None or not self.holds:
             return eviction
         return self._without_held(eviction)
@@ -343,7 +306,7 @@ class ShardState(StateMachine):
         self.queue.spare(held)
         cost = eviction.cost_bytes
         for key in held:
-            cost -= item_cost(key, self.items[key])
+            cost -= self._cost(key)
         pairs = tuple([pair for pair in eviction.command[EVICT_PAIRS] if pair[0] not in self.holds])
         if not pairs:
             return None
@@ -372,23 +335,22 @@ class ShardState(StateMachine):
             return writes_cost(command[PREPARE_WRITES])
         if op == OP_TXN_COMMIT:
             return self._written(command[COMMIT_WRITES])
-        key = command[KEY]
-        old = self.items.get(key)
+        old_cost = self._cost(command[KEY])
         mode = command[META_SET_MODE] if op == OP_META_SET else op
-        if old is not None and mode in (OP_APPEND, OP_PREPEND):
+        if old_cost and mode in (OP_APPEND, OP_PREPEND):
             return size + EXTENDED_EXTRA_BYTES
-        cost = size + ITEM_EXTRA_BYTES
-        if old is not None:
-            cost -= item_cost(key, old)
+        cost = size + ITEM_EXTRA_BYTES - old_cost
         return cost if cost > 0 else 0
+
+    def _cost(self, key: bytes) -> int:
+        """What the item under a key takes; 0 if there is none."""
+        facts = self.items.facts(key)
+        return 0 if facts is None else facts[3]
 
     def _written(self, writes: tuple[Write, ...]) -> int:
         """By how much writes of a transaction make the items grow, at most."""
         growth = 0
         for write in writes:
             if write[1] == OP_SET:
-                key = write[0]
-                old = self.items.get(key)
-                cost = writes_cost((write,)) - (item_cost(key, old) if old is not None else 0)
-                growth += max(0, cost)
+                growth += max(0, writes_cost((write,)) - self._cost(write[0]))
         return growth

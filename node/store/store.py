@@ -25,9 +25,10 @@ from enum import Enum
 from typing import Final
 
 from quorumcache.node.state_machine import (
+    FLOOR,
     ITEM_BYTES_MAX,
-    KEY,
     OP,
+    SEQUENCE,
     SESSION,
     TIMED,
     Command,
@@ -38,12 +39,13 @@ from quorumcache.node.state_machine import (
 from quorumcache.node.store.commands import (
     OP_EXPIRE,
     OP_SESSION_OPEN,
+    OP_SET,
     OP_STORE_PIECES,
     OP_TICK,
     own_command,
 )
-from quorumcache.node.store.effects import EFFECTS
-from quorumcache.node.store.item import ENDS, PIECES, cas_unique, unpack_header, value_id
+from quorumcache.node.store.effects import EFFECTS, set_item
+from quorumcache.node.store.item import ENDS, PIECES, expires_at_ms, value_id
 from quorumcache.node.store.large import drop_repeated
 from quorumcache.node.store.reading import StoreReader
 from quorumcache.node.store.results import HELD, SESSION_GONE, STALE_SEQUENCE, UNDONE
@@ -91,12 +93,9 @@ class ShardStore(ShardState):
         """See `StateMachine.serve`."""
         if self.holds and self.transactions.is_written(key):
             return TIMED
-        item = self.items.get(key)
-        if item is not None:
-            if item[0] or self.pending_flush_ms:
-                return TIMED
-            self.queue.note_hit(key)
-        return item
+        if self.pending_flush_ms and key in self.items:
+            return TIMED
+        return self.items.serve(key, self.queue.now_s)
 
     def lookup(self, key: bytes, now_ms: int) -> bytes | _Unread | None:
         """The packed item under `key` at `now_ms`, None when there is none, EXPIRED (rule 3 above)
@@ -109,11 +108,12 @@ class ShardStore(ShardState):
         hold = self.holds.get(key)
         if hold is not None and hold.writer:
             return HELD_KEY
-        item = self.items[key]
+        item = self.items.get(key)
+        assert item is not None
         now_ms = max(now_ms, self.last_now_ms)
         if self.flush_due(now_ms):
             return EXPIRED
-        if item[0] & ENDS and unpack_header(item)[1] <= now_ms:
+        if item[0] & ENDS and expires_at_ms(item) <= now_ms:
             return EXPIRED if hold is None else HELD_KEY
         return item
 
@@ -123,8 +123,7 @@ class ShardStore(ShardState):
         """
         item = self.items.get(key)
         if item is not None and item[0] & ENDS:
-            ends = unpack_header(item)[1]
-            return item if ends > max(now_ms, self.last_now_ms) else None
+            return item if expires_at_ms(item) > max(now_ms, self.last_now_ms) else None
         return item
 
     def flush_due(self, now_ms: int) -> bool:
@@ -137,8 +136,12 @@ class ShardStore(ShardState):
         """The command that removes what `lookup` called EXPIRED at `now_ms` under `keys`."""
         if self.flush_due(now_ms):
             return own_command(OP_TICK)
-        items = self.items
-        return own_command(OP_EXPIRE, tuple([(key, cas_unique(items[key])) for key in keys]))
+        pairs: list[tuple[bytes, int]] = []
+        for key in keys:
+            facts = self.items.facts(key)
+            assert facts is not None
+            pairs.append((key, facts[2]))
+        return own_command(OP_EXPIRE, tuple(pairs))
 
     def due_expirations(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Up to `limit` pairs `(key, cas_unique)` of items that ended by `now_ms`: the arguments of
@@ -214,39 +217,46 @@ class ShardStore(ShardState):
 
     def _apply_once(self, command: Command, now_ms: int) -> Result:
         """Run a command of a session unless it was answered before (Raft thesis 6.3)."""
-        session, sequence, floor, op = command[:KEY]
+        session: int = command[SESSION]
+        sequence: int = command[SEQUENCE]
+        floor: int = command[FLOOR]
+        op: int = command[OP]
+        sessions = self.sessions
         if op == OP_SESSION_OPEN:
-            return self.sessions.open(session, now_ms)
-        state = self.sessions.touch(session, now_ms)
+            return sessions.open(session, now_ms)
+        state = sessions.touch(session, now_ms)
         if state is None:
             return SESSION_GONE
         if floor > state.floor:
-            self.sessions.raise_floor(session, state, floor)
+            sessions.raise_floor(state, floor)
         if sequence < state.floor:
             return STALE_SEQUENCE
-        first = state.results.get(sequence)
+        first = state.answer(sequence)
         if first is not None:
             drop_repeated(self, command, now_ms)
             return first
         if self.holds and is_held(self, command, now_ms):
             return HELD  # Nothing was done, either.
-        result = EFFECTS[op](self, command, now_ms)
-        if op >= OP_STORE_PIECES and result in UNDONE:
-            return result
-        self.sessions.remember(session, state, sequence, result)
+        if op == OP_SET:  # Most are: a call of its function by name takes half the time.
+            result = set_item(self, command, now_ms)
+        else:
+            result = EFFECTS[op](self, command, now_ms)
+            if op >= OP_STORE_PIECES and result in UNDONE:
+                return result
+        sessions.remember(state, sequence, result)
         return result
 
     # Snapshots ------------------------------------------------------------------------------------
 
     def view(self) -> StoreView:
-        """An immutable image of the present state; costs a copy of the dict, not of the items."""
+        """An immutable image of the present state. That of the items is the table's."""
         return StoreView(
             applied_index=self.applied_index,
             last_now_ms=self.last_now_ms,
             last_wall_ms=self.last_wall_ms,
             pending_flush_ms=self.pending_flush_ms,
             cas_counter=self.cas_counter,
-            items=self.items.copy(),
+            items=self.items.image(),
             value_counter=self.value_counter,
             values=self.values.copy(),
             uploads=self.staging.images(),
@@ -256,6 +266,10 @@ class ShardStore(ShardState):
             transactions=self.transactions.images(),
             sessions=self.sessions.images(),
         )
+
+    def end_view(self, view: StoreView) -> None:
+        """See `StateMachine.end_view`."""
+        view.items.close()
 
     def encode_view(self, view: StoreView) -> Iterator[bytes]:
         """The bytes of a snapshot of `view`, in chunks."""
@@ -276,7 +290,11 @@ class ShardStore(ShardState):
         """32 bytes that are equal on two replicas if and only if their states are (but for the
         applied index).
         """
-        return view_digest(self.view())
+        view = self.view()
+        try:
+            return view_digest(view)
+        finally:
+            self.end_view(view)
 
 
 def shard_store(machine: StateMachine) -> ShardStore:

@@ -25,7 +25,7 @@ from quorumcache.node.store.commands import (
     TXN_ID,
 )
 from quorumcache.node.store.exptime import resolve_exptime
-from quorumcache.node.store.item import ENDS, fingerprint, unpack_header
+from quorumcache.node.store.item import ENDS, fingerprint
 from quorumcache.node.store.results import (
     OK,
     TXN_ABORTED,
@@ -80,7 +80,6 @@ def txn_prepare(state: ShardState, command: Command, now_ms: int) -> Result:
     if not table.has_room(prepared.cost):
         return TXN_FULL
     table.hold(txn, prepared)
-    state.bytes_used += prepared.cost
     return TXN_PREPARED
 
 
@@ -143,7 +142,6 @@ def txn_resolve(state: ShardState, command: Command, now_ms: int) -> Result:
         if len(table) < ABORTS_MAX:
             table.finish(txn, command[RESOLVE_DEADLINE_MS], now_ms)
         return OK
-    state.bytes_used -= prepared.cost
     table.finish(txn, prepared.deadline_ms, now_ms)
     if command[RESOLVE_COMMITTED]:
         for write in prepared.writes:
@@ -198,8 +196,8 @@ def _conflict(
 
 
 def _has_ended(state: ShardState, key: bytes, now_ms: int) -> bool:
-    item = state.items.get(key)
-    return item is not None and bool(item[0] & ENDS) and unpack_header(item)[1] <= now_ms
+    facts = state.items.facts(key)
+    return facts is not None and bool(facts[0] & ENDS) and facts[1] <= now_ms
 
 
 def _write(state: ShardState, write: Write, now_ms: int) -> None:

@@ -16,6 +16,7 @@ from threading import Thread
 import pytest
 
 from quorumcache.bench.ports import free_ports
+from tests.support.item_tables import items_of
 from tests.support.processes import wait_until
 from tests.support.text_server import TextServer
 from tests.support.transcripts import PLAYS_MAX, Case, LocalPeer, SocketPeer, Step, load, play, run
@@ -103,7 +104,7 @@ def test_disconnect_in_mid_value_has_no_effect() -> None:
     first = LocalPeer(server)
     first.send(b"set a 0 0 3\r\nold\r\nset a 0 0 3\r\nne")
     first.close()
-    assert [item[-5:] for item in server.store.items.values()] == [b"old\r\n"]
+    assert [item[-5:] for item in items_of(server.store.items).values()] == [b"old\r\n"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)

@@ -99,6 +99,7 @@ from tests.fuzz.gate import password_gate
 from tests.fuzz.meta import META_KINDS, check_meta_request, meta_lines
 from tests.support.fake_disk import FakeDisk
 from tests.support.founding import disk_id, record_of
+from tests.support.item_tables import items_of
 from tests.support.manual_loop import ManualLoop
 from tests.support.scripted_log import ManualClock
 
@@ -443,11 +444,11 @@ def store_snapshot(data: bytes) -> None:
     again = ShardStore()
     again.restore(b"".join(encode_view(store.view())))
     assert again.view() == store.view()
-    assert (again.bytes_used, again.expiring) == (store.bytes_used, store.expiring)
+    assert (again.bytes_used, again.items.expiring) == (store.bytes_used, store.items.expiring)
     assert len(store.digest()) == 32
     store.due_expirations(1 << 60, 100)
     store.expired_sessions(1 << 60, 1)
-    for key in list(store.items)[:20]:
+    for key in list(items_of(store.items))[:20]:
         store.lookup(key, 1 << 60)
 
 

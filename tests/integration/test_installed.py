@@ -91,6 +91,7 @@ def test_the_wheel_installs_one_package(wheel: Path) -> None:
     assert {str(path.relative_to(wheel)) for path in wheel.rglob("*.py")} == sources()
     assert (wheel / "quorumcache/py.typed").exists()
     assert list((wheel / "quorumcache/bench/scenarios").glob("*.toml"))
+    assert list((wheel / "quorumcache/bench/generator").glob("*.[ch]"))
 
 
 @pytest.mark.parametrize("module", ["node", "router.cli", "bench"])

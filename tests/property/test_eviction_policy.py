@@ -17,6 +17,7 @@ import pytest
 from quorumcache.bench.traces import find_traces
 from quorumcache.node.store.eviction_queue import EvictionQueue
 from quorumcache.node.store.item import item_cost, pack_header, wire_data
+from quorumcache.node.store.item_table import new_item_table
 
 KEYS, REQUESTS = 6_000, 90_000
 ITEM = pack_header(0, 0, 1) + wire_data(0, bytes(100))
@@ -33,24 +34,26 @@ class OurCache:
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self.items: dict[bytes, bytes] = {}
+        self.items = new_item_table()
         self.queue = EvictionQueue(self.items)
 
     def get(self, key: int) -> bool:
         name = key.to_bytes(8, "big")
         if name in self.items:
-            self.queue.note_hit(name)
+            self.items.note_hit(name, self.queue.now_s)
             return True
         over = len(self.items) + 1 - self.room
         if over > 0:
             wanted = COST * (over + self.room // 256)
-            plan = self.queue.victims(wanted, COST * len(self.items))
+            plan = self.queue.victims(wanted)
             assert plan is not None
             for victim in plan.keys:
-                self.queue.evicted(victim, COST)
-                del self.items[victim]
-        self.items[name] = ITEM
-        self.queue.added(name, COST)
+                queue, stamp = self.items.queue_of(victim), self.items.stamp(victim)
+                self.items.remove(victim)
+                self.queue.evicted(victim, queue, stamp)
+        self.items.put(name, ITEM, self.queue.now_s)
+        if self.queue.has_ghosts:
+            self.queue.added(name, ITEM)
         return False
 
 

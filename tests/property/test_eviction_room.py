@@ -18,6 +18,7 @@ from quorumcache.node.state_machine import decode_batch
 from quorumcache.node.store.commands import EVICT_PAIRS, OP_EVICT
 from quorumcache.node.store.item import item_cost
 from quorumcache.node.store.store import ShardStore
+from tests.support.item_tables import item_of
 from tests.unit.node.replica.test_evicting import GROUP, World
 
 
@@ -55,7 +56,9 @@ class Leader(World):
         for command in self._new_commands():
             if command[3] != OP_EVICT or not command[EVICT_PAIRS]:
                 continue
-            costs = [item_cost(key, self.store.items[key]) for key, _ in command[EVICT_PAIRS]]
+            costs = [
+                item_cost(key, item_of(self.store.items, key)) for key, _ in command[EVICT_PAIRS]
+            ]
             share = self.group.share_bytes
             over = before + added - share
             assert over > 0, "there was room"

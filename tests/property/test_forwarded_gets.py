@@ -21,6 +21,7 @@ from quorumcache.node.consensus.values import Role
 from quorumcache.node.operations.transactions import Transactions
 from quorumcache.node.peers.items import FORWARD_FOUND, NOT_LED, UNANSWERED
 from tests.support.fake_server import FakeTransport
+from tests.support.item_tables import item_of
 from tests.support.manual_loop import ManualLoop
 from tests.support.toy_cluster import KEY, NODES, ToyCluster, ToyNode
 
@@ -125,7 +126,7 @@ class World(ToyCluster):
     def value(self) -> int:
         """What is committed."""
         items: Any = self.nodes[self.leader].group.machine
-        return int(items.items[KEY].split()[-1])
+        return int(item_of(items.items, KEY).split()[-1])
 
     def elect(self, leader: int = 0) -> None:
         """The old leader may not hear of it: then it only has no lease any more."""

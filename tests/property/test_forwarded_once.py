@@ -207,7 +207,7 @@ class Walk:
 
     def expire_sessions(self) -> None:
         """Idle ones go through the log; here one is idle as soon as nothing of it was committed."""
-        sessions = list(self.store.sessions.sessions)
+        sessions = [state.session for state in self.store.sessions.records()]
         idle_ms = self.random.choice((0, 500, 5_000))
         if sessions:
             self._apply([(0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(sessions), idle_ms)])
@@ -281,9 +281,9 @@ def test_every_attempt_to_open_a_session_has_its_own_id() -> None:
     walk.coordinator.peer_down(walk.leader)
     walk.coordinator.sweep()
     (again,) = walk.messages
-    sessions = tuple(walk.store.sessions.sessions)
+    sessions = tuple([state.session for state in walk.store.sessions.records()])
     walk._apply([(0, 0, 0, OP_SESSION_EXPIRE, b"", sessions, 0)])
-    assert not walk.store.sessions.sessions
+    assert not len(walk.store.sessions)
     walk.messages = [late, again]
     while walk.messages:
         walk.messages.sort(key=lambda message: message is again)

@@ -47,6 +47,7 @@ from quorumcache.node.wal import Wal
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk, Nothing
 from tests.support.housekeeping import fitness
+from tests.support.item_tables import item_of
 from tests.support.scripted_log import LoopClock
 
 GROUP = 1
@@ -184,7 +185,7 @@ async def written_until_a_crash(
     assert life.group.applied_index == log.last_index
     for key, number in answered.items():
         assert key in life.store.items, (key, number)
-        assert number_in(life.store.items[key]) >= number, key
+        assert number_in(item_of(life.store.items, key)) >= number, key
     keeping = asyncio.ensure_future(life.keeper.run())
     number = first
     for _ in range(random.randint(50, 250)):

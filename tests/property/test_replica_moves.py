@@ -92,7 +92,7 @@ async def check(world: MovingNodes, client: Client, target: tuple[int, ...]) -> 
     assert item_value(items[b"count"]).strip() == b"%d" % client.counted
     assert {key: items[key][ITEM_DATA:] for key in client.values} == client.values
     assert items.keys() == {b"count", *client.values}, "what has ended is still there"
-    assert SESSION in stores[0].sessions.sessions
+    assert SESSION in [state.session for state in stores[0].sessions.records()]
     for node_id, node in world.nodes.items():
         if node_id not in target:
             assert GROUP not in node.host.groups

@@ -59,6 +59,7 @@ from quorumcache.node.store.results import (
 )
 from quorumcache.node.store.store import EXPIRED, HELD_KEY, ShardStore
 from quorumcache.node.store.transactions import ABSENT, ANY, PRESENT
+from tests.support.item_tables import items_of
 
 START_MS: Final = 1000
 DEADLINE_MS: Final = 2500
@@ -298,9 +299,10 @@ class Walk:
     def filled(self, store: ShardStore, step: Step) -> Step:
         """A step of the leader names what there is at that moment."""
         if step[0] == OP_EVICT:
-            return (OP_EVICT, b"", tuple((key, cas_unique(i)) for key, i in store.items.items()))
+            items = items_of(store.items).items()
+            return (OP_EVICT, b"", tuple((key, cas_unique(item)) for key, item in items))
         if step[0] == OP_EXPIRE:
-            items = store.items.items()
+            items = items_of(store.items).items()
             return (OP_EXPIRE, b"", tuple((key, cas_unique(item)) for key, item in items))
         return step
 

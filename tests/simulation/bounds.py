@@ -99,7 +99,7 @@ BOUNDS: dict[str, tuple[int, ...]] = {
     "node.housekeeping.expiry.UPLOAD_IDLE_MS": (100, 1_000),
     "node.store.eviction_queue.VICTIMS_MAX": (1, 3),
     "node.store.eviction_queue.STEPS_MAX": (0, 2),
-    "node.store.eviction_queue.SCAN_KEYS_MIN": (1, 4),
+    "node.store.plain_item_table.HEAD_KEYS_MIN": (1, 4),
     "node.replica.evicting.SLACK_BYTES_MAX": (0, 100),
     # Transactions and locks.
     "node.store.transactions.PURGED_MAX": (1,),

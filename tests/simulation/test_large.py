@@ -17,6 +17,7 @@ from quorumcache.node.store.item import PIECES
 from quorumcache.node.store.store import ShardStore, shard_store
 from tests.simulation.bounds import applied
 from tests.simulation.stage import Stage
+from tests.support.item_tables import items_of
 
 LARGE = 100
 PIECE = 64
@@ -416,7 +417,8 @@ def test_a_restarted_and_a_caught_up_node_have_large_values() -> None:
         wire.writer.write(value(99, 3000)[2000:] + b"\r\n")
         assert await wire.ask(b"") == b"STORED\r\n"
         await settled(stage, 0)
-        assert sum(bool(item[0] & PIECES) for item in stores(stage, 0)[0].items.values()) == 7
+        items = items_of(stores(stage, 0)[0].items)
+        assert sum(bool(item[0] & PIECES) for item in items.values()) == 7
         assert stage.node(other).counters.snapshots_received > 0
 
     play(scenario)

@@ -15,6 +15,7 @@ from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.disk import DiskSpace
 from quorumcache.node.store.fences import FenceTable
 from quorumcache.node.store.item import wire_data
+from quorumcache.node.store.item_table import ItemTable, new_item_table
 from quorumcache.node.store.locks import LockTable
 from quorumcache.node.store.transactions import TransactionTable
 from quorumcache.node.telemetry.counters import Counters
@@ -53,7 +54,7 @@ class FakeLog:
 
 @dataclass
 class FakeStore:
-    items: dict[bytes, bytes] = field(default_factory=dict)
+    items: ItemTable = field(default_factory=new_item_table)
     bytes_used: int = 0
     transactions: TransactionTable = field(default_factory=TransactionTable)
     locks: LockTable = field(default_factory=LockTable)
@@ -65,7 +66,7 @@ class FakeStore:
 
     def put(self, key: bytes, value: bytes, expires_at_ms: int = 0) -> None:
         header = bytes([expires_at_ms > 0]) + expires_at_ms.to_bytes(8, "big") + bytes(8)
-        self.items[key] = header + wire_data(0, value)
+        self.items.put(key, header + wire_data(0, value), 1)
         self.bytes_used += len(key) + len(value) + 100
 
 

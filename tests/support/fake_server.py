@@ -11,6 +11,7 @@ from quorumcache.node.clients.connection import MemcachedConnection
 from quorumcache.node.clients.context import ClientContext, ClientSettings, Controls
 from quorumcache.node.clients.forwarded_answers import ForwardedAnswers
 from quorumcache.node.operations.get_bundles import GetBundles
+from quorumcache.node.operations.operation import Write
 from quorumcache.node.operations.read_levels import parse_level
 from quorumcache.node.operations.transactions import Transactions
 from quorumcache.node.peers.items import FORWARD_FOUND, GETS_FORM
@@ -85,9 +86,11 @@ class ScriptedCoordinator:
         self.timeout_ms = 5000
         self.clock = SimpleNamespace(monotonic_ns=lambda: 0)
         self.new_ops = SimpleNamespace(may_begin=lambda: self.host.may_use_new_ops)
-        self.timings = SimpleNamespace(read_seconds=None)
+        self.timings = SimpleNamespace(read_seconds=None, write_seconds=None)
         self.ways = ScriptedWays()
         self.bundles = self.ways.bundles
+        self._writes: dict[Any, Started] = {}
+        """By the write that its request has made."""
         self.now_ms = 1_000_000
         self.deadline = 1
         self.meta_reads: list[Any] = []
@@ -121,12 +124,20 @@ class ScriptedCoordinator:
         identity: Any = None,
         deadline_ns: int = 0,
     ) -> Started:
+        after = self._writes.get(after, after)
         started = Started(True, group_id, (key,), done, op, after, identity)
         started.args = args
         return self._start(started)
 
     def begin(self, read: Any, is_late: bool) -> None:
-        """A read that its request has made."""
+        """An operation that its request has made."""
+        if isinstance(read, Write):
+            write, after = read, self._writes.get(read.after, read.after)
+            args = (write.key,), write.finish, write.op, after, write.identity
+            started = self._writes[write] = Started(True, write.group_id, *args)
+            started.args = write.args
+            self._start(started)
+            return
         self.meta_reads.append(read)
         if self.found is not None:
             read.hint = self.hint

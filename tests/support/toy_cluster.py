@@ -33,6 +33,7 @@ from quorumcache.node.store.commands import OP_INCR, OP_SESSION_EXPIRE, OP_SET
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.timings import Timings
+from tests.support.item_tables import item_of
 from tests.support.scripted_log import VOTERS, ManualClock
 
 GROUP = 1
@@ -318,7 +319,8 @@ class ToyCluster:
     def expire_sessions(self) -> None:
         """The leader expires all sessions, as it does with idle ones."""
         for node in self.nodes.values():
-            sessions = list(node.group.machine.sessions.sessions)  # type: ignore[attr-defined]
+            records = node.group.machine.sessions.records()  # type: ignore[attr-defined]
+            sessions = [state.session for state in records]
             if node.log.role is Role.LEADER and node.log.term == self.term and sessions:
                 command = (0, 0, 0, OP_SESSION_EXPIRE, b"", tuple(sessions))
                 node.group.submit(command, 0, _Nobody())
@@ -360,7 +362,7 @@ class ToyCluster:
 
     def check(self) -> None:
         """Each increment was executed once if it was answered, never if it is "not done"."""
-        value = int(self.nodes[1].group.machine.items[KEY].split()[-1])  # type: ignore[attr-defined]
+        value = int(item_of(self.nodes[1].group.machine.items, KEY).split()[-1])  # type: ignore[attr-defined]
         answers = [o[1] for o in self.outcomes if not isinstance(o, Failure)]
         unknown = sum(isinstance(o, Failure) and not o.outcome_known for o in self.outcomes)
         assert len(answers) == len(set(answers)), f"two increments answered the same: {answers}"

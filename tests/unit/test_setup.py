@@ -17,6 +17,8 @@ from types import ModuleType
 import pytest
 from setuptools import Distribution, Extension
 
+from tests.support.native_core import MODULES
+
 ROOT = Path(__file__).parents[2]
 
 INTERPRETED = """
@@ -84,6 +86,16 @@ def test_what_a_request_passes_is_compiled(setup: ModuleType) -> None:
     ):
         assert f"src/quorumcache/{path}" in setup.COMPILED
     assert not any("__init__" in path for path in setup.COMPILED)
+
+
+def test_the_native_core_is_built_of_all_its_files(setup: ModuleType) -> None:
+    core = ROOT / "node/core"
+    assert set(setup.CORE) == {path.stem for path in core.glob("*.pyx")}
+    named = {file for files in setup.CORE.values() for file in files}
+    assert named == {path.name for path in core.glob("*.c")}
+    assert not {name + ".c" for name in setup.CORE} & named, "Cython writes files of these names"
+    assert setup.CORE == MODULES
+    assert {path.stem for path in core.glob("*.pyi")} == set(setup.CORE)
 
 
 def test_a_tree_without_its_links_says_so_and_installs_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from quorumcache.bench.processes import parse_pinning
 from quorumcache.bench.workload import Workload
 from tests.support.tiny_memcached import TinyMemcached
 
-COMMANDS = ("list", "run", "failover", "elastic", "move", "idle", "memory", "client")
+COMMANDS = (
+    *("list", "run", "race", "failover", "elastic", "move", "idle", "memory", "restart", "client"),
+)
 
 
 def parsed(*words):

@@ -39,7 +39,7 @@ def test_a_plain_get_of_what_may_be_gone_is_left_to_the_coordinator(trouble: str
     if trouble == "a flush is due":
         store.pending_flush_ms = 1000
     else:
-        store.items[b"k"] = pack_header(1, 1000, 7) + b" 0 1\r\nx\r\n"
+        store.items.put(b"k", pack_header(1, 1000, 7) + b" 0 1\r\nx\r\n", 1)
     client.greet()
     client.send(b"get k\r\n")
     assert client.read() == b""

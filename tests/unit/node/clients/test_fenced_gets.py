@@ -10,6 +10,7 @@ from quorumcache.node.store.meta_effects import meta_get
 from quorumcache.node.store.results import META_HIT, NOT_FOUND
 from quorumcache.node.store.state import ShardState
 from tests.support.fake_server import Client, item, value_lines
+from tests.support.item_tables import item_of
 
 FENCE = b"cluster fence lock 8\r\n"
 
@@ -53,4 +54,4 @@ def test_a_stale_item_keeps_its_win_for_those_who_ask_for_it() -> None:
     state.put(b"k", pack_header(STALE, 0, unique) + data)
     result = meta_get(state, (0, 0, 0, OP_META_GET, b"k", *PLAIN_GET_ARGS), 1000)
     assert result[0] == META_HIT  # type: ignore[index]
-    assert state.items[b"k"][0] & (STALE | WON | ENDS) == STALE
+    assert item_of(state.items, b"k")[0] & (STALE | WON | ENDS) == STALE

@@ -9,6 +9,7 @@ from quorumcache.node.clients.key_dump import KEYS_PER_TURN
 from quorumcache.node.store.commands import OP_FLUSH
 from quorumcache.node.store.item import item_cost
 from tests.support.fake_server import SHARDS, Client, keys_of
+from tests.support.item_tables import item_of
 
 LINE = re.compile(
     rb"key=(\S+) exp=(-?\d+) la=(\d+) cas=(\d+) fetch=(yes|no) cls=1 size=(\d+) flags=(\d+)\n"
@@ -59,7 +60,7 @@ def test_a_line_says_all_of_an_item() -> None:
     assert match is not None
     assert match[1] == b"k%3A%FF"
     assert int(match[4]) == 1
-    assert int(match[6]) == item_cost(key, store.items[key])
+    assert int(match[6]) == item_cost(key, item_of(store.items, key))
     assert match[7] == b"5"
     # 100 s after the time of its batch, which is a second ago.
     assert int(match[2]) == 1_700_000_000 + 99

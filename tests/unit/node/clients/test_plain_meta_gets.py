@@ -8,6 +8,7 @@ import pytest
 from quorumcache.node.clients.replies import WRITE_CHUNK_BYTES
 from quorumcache.node.store.item import ENDS, PIECES, STALE, WON, pack_header
 from tests.support.fake_server import LEASE_NS, Client, keys_of
+from tests.support.item_tables import item_of
 
 NOW_MS = 2000
 """The time of the fake groups."""
@@ -55,7 +56,8 @@ def test_a_plain_meta_get_of_what_is_not_plain_is_left_to_the_coordinator(
     client.lead_all()
     client.put(b"k", b"x")
     store = client.server.groups[client.server.group_of(b"k")].machine
-    store.items[b"k"] = pack_header(bits, 1000, 7) + b" 0 1\r\nx\r\n"
+    data = b" 0 1\r\n" + bytes(8) if bits & PIECES else b" 0 1\r\nx\r\n"
+    store.items.put(b"k", pack_header(bits, 1000 if bits & ENDS else 0, 7) + data, 1)
     client.greet()
     client.send(line)
     assert client.read() == b""
@@ -85,7 +87,7 @@ def test_what_lives_or_was_won_is_answered_on_the_spot(before: bytes) -> None:
     for key, bits in ((b"e", ENDS), (b"w", WON), (b"x", ENDS | STALE | WON), (b"z", STALE | WON)):
         store = client.server.groups[client.server.group_of(key)].machine
         ends_ms = NOW_MS + 9001 if bits & ENDS else 0
-        store.items[key] = pack_header(bits, ends_ms, 7) + b" 3 1\r\nv\r\n"
+        store.items.put(key, pack_header(bits, ends_ms, 7) + b" 3 1\r\nv\r\n", 1)
     client.greet()
     answers = {
         b"mg e v\r\n": b"VA 1\r\nv\r\n",
@@ -192,7 +194,7 @@ def test_a_client_that_does_not_read_is_not_read_either() -> None:
         assert sent < 100, "replies pile up without a bound"
     assert len(client.transport.unread) < 20_000
     store = client.server.groups[client.server.group_of(b"k")].machine
-    client.coordinator.found = lambda key: [store.items[key]]
+    client.coordinator.found = lambda key: [item_of(store.items, key)]
     assert client.read() == b"VA 1000\r\n%b\r\n" % (b"v" * 1000) * sent
     assert client.transport.is_reading
 

@@ -9,6 +9,7 @@ from quorumcache.node.clients.quick_gets import KEYS_MAX
 from quorumcache.node.clients.replies import WRITE_CHUNK_BYTES
 from quorumcache.node.store.item import ENDS, PIECES, STALE, WON, pack_header
 from tests.support.fake_server import LEASE_NS, Client, keys_of, value_lines
+from tests.support.item_tables import item_of
 
 NOW_MS = 2000
 """The time of the fake groups."""
@@ -63,7 +64,7 @@ def test_gets_are_answered_on_the_spot_while_the_lease_lasts_and_not_after(befor
 @AMONG_OTHERS
 def test_gets_with_uniques_are_answered_on_the_spot(before: bytes) -> None:
     client = leading_client(k=b"x", l=b"yy")
-    store_of(client, b"k").items[b"k"] = pack_header(0, 0, 77) + b" 5 1\r\nx\r\n"
+    store_of(client, b"k").items.put(b"k", pack_header(0, 0, 77) + b" 5 1\r\nx\r\n", 1)
     client.send(before + b"gets k\r\ngets n k\r\n")
     assert client.coordinator.started == []
     answer = b"VALUE k 5 1 77\r\nx\r\nEND\r\n"
@@ -79,11 +80,13 @@ def test_what_has_an_expiry_or_is_stale_is_answered_on_the_spot_while_it_lives(
     client = leading_client()
     head = b"VERSION 1\r\n" if before else b""
     store = store_of(client, b"k")
-    store.items[b"k"] = pack_header(bits, NOW_MS + 1 if bits & ENDS else 0, 7) + b" 0 1\r\nx\r\n"
+    store.items.put(
+        b"k", pack_header(bits, NOW_MS + 1 if bits & ENDS else 0, 7) + b" 0 1\r\nx\r\n", 1
+    )
     client.send(before + line)
     assert client.coordinator.started == []
     assert client.read() == head + value_lines(b"k") + b"END\r\n"
-    store.items[b"k"] = pack_header(ENDS, NOW_MS, 7) + b" 0 1\r\nx\r\n"
+    store.items.put(b"k", pack_header(ENDS, NOW_MS, 7) + b" 0 1\r\nx\r\n", 1)
     client.send(before + line)
     assert client.read() == head
     assert client.coordinator.started, "its removal has to be logged first"
@@ -92,7 +95,7 @@ def test_what_has_an_expiry_or_is_stale_is_answered_on_the_spot_while_it_lives(
 @AMONG_OTHERS
 def test_what_is_in_pieces_goes_the_general_way(before: bytes) -> None:
     client = leading_client()
-    store_of(client, b"k").items[b"k"] = pack_header(PIECES, 0, 7) + b" 0 1\r\n" + bytes(8)
+    store_of(client, b"k").items.put(b"k", pack_header(PIECES, 0, 7) + b" 0 1\r\n" + bytes(8), 1)
     client.send(before + b"get k\r\n")
     assert client.coordinator.started
 
@@ -102,7 +105,7 @@ def test_a_hit_is_noted(line: bytes) -> None:
     client = leading_client(k=b"x")
     for before in (b"", b"version\r\n"):
         store = store_of(client, b"k")
-        store.items[b"e"] = pack_header(ENDS, NOW_MS + 1, 7) + b" 0 1\r\nx\r\n"
+        store.items.put(b"e", pack_header(ENDS, NOW_MS + 1, 7) + b" 0 1\r\nx\r\n", 1)
         client.put(b"k", b"x")
         assert store.hint(b"k")[0] is False
         client.send(before + line)
@@ -114,7 +117,7 @@ def test_a_hit_of_what_has_an_expiry_is_noted() -> None:
     client = leading_client(k=b"x")
     store = store_of(client, b"k")
     noted: list[bytes] = []
-    store.items[b"k"] = pack_header(ENDS, NOW_MS + 1, 7) + b" 0 1\r\nx\r\n"
+    store.items.put(b"k", pack_header(ENDS, NOW_MS + 1, 7) + b" 0 1\r\nx\r\n", 1)
 
     class Noting(type(store)):  # type: ignore[misc]
         __slots__ = ()
@@ -124,7 +127,7 @@ def test_a_hit_of_what_has_an_expiry_is_noted() -> None:
 
     group: Any = client.server.groups[client.server.group_of(b"k")]
     group.machine = Noting()
-    group.machine.items[b"k"] = store.items[b"k"]
+    group.machine.items.put(b"k", item_of(store.items, b"k"), 1)
     client.send(b"get k\r\n")
     client.send(b"get k n\r\n")
     assert noted == [b"k", b"k"]
@@ -142,7 +145,7 @@ def test_replies_keep_their_order_around_what_goes_the_general_way() -> None:
     assert client.read() == value_lines(a, b"v") + b"END\r\n", "the others wait for the read of b"
     (read,) = client.coordinator.started
     assert read.keys == (b,)
-    read.end([store_of(client, b).items[b]])
+    read.end([item_of(store_of(client, b).items, b)])
     client.turn()
     others = value_lines(b, b"v") + b"END\r\n" + value_lines(c, b"v") + b"END\r\n" + b"END\r\n"
     assert client.read() == others
@@ -184,7 +187,7 @@ def test_what_is_much_is_answered_as_well() -> None:
 def test_plain_gets_of_much_are_cut_into_pieces() -> None:
     client = leading_client(k=b"v" * (WRITE_CHUNK_BYTES // 2))
     store = store_of(client, b"k")
-    client.coordinator.found = lambda key: [store.items[key]]
+    client.coordinator.found = lambda key: [item_of(store.items, key)]
     client.send(b"get k\r\n" * 10)
     assert client.read().count(b"VALUE ") == 10
 

@@ -44,7 +44,7 @@ class Pieces:
 
 def context(pieces: Pieces | None = None, groups: Any = None) -> ClientContext:
     made = SimpleNamespace(
-        loop=SimpleNamespace(call_soon=lambda call: None),
+        pumps=SimpleNamespace(add=lambda replies: None),
         coordinator=SimpleNamespace(pieces=pieces),
         groups=groups or {},
         reply_bytes_max=1000,

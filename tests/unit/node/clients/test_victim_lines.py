@@ -9,6 +9,7 @@ from quorumcache.node.store.commands import OP_EVICT, OP_SET
 from quorumcache.node.store.item import cas_unique
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
+from tests.support.item_tables import item_of
 
 
 class World:
@@ -28,7 +29,7 @@ class World:
         self.apply((0, 0, 0, OP_SET, key, data, exptime), now_s)
 
     def evict(self, *keys: bytes) -> None:
-        pairs = tuple((key, cas_unique(self.store.items[key])) for key in keys)
+        pairs = tuple((key, cas_unique(item_of(self.store.items, key))) for key in keys)
         self.apply((0, 0, 0, OP_EVICT, b"", pairs), 200)
 
     def apply(self, command: tuple[object, ...], now_s: int) -> None:

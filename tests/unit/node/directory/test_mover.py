@@ -268,7 +268,7 @@ def test_a_joint_configuration_is_not_reported() -> None:
 
 def test_how_much_is_copied_is_told_for_every_new_replica() -> None:
     world = World(Move(GROUP, (1, 2, 3), (4, 5, 6, 7), 5))
-    world.group.machine.bytes_used = 1000
+    world.group.machine = SimpleNamespace(bytes_used=1000)  # type: ignore[assignment]
     world.adopted[7] = 0
     world.holds = True
     world.tick()

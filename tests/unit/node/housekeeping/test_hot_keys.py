@@ -51,11 +51,15 @@ def test_it_is_told_again_every_few_seconds() -> None:
 
 
 def test_a_large_shard_is_looked_at_bit_by_bit() -> None:
-    world = Telling(2 * KEYS_PER_LOOK + 1)
+    """The native table names some thousands more than it is asked for."""
+    world = Telling(5 * KEYS_PER_LOOK + 1)
     world.store.note_hit(b"old-0")
-    assert world.told(2) == []
+    assert world.told() == []
     world.store.remove(b"old-1")
-    ((_, (_, _, bits)),) = world.told()
+    sent: list[tuple[int, tuple[Any, ...]]] = []
+    while not sent:
+        sent = world.told()
+    ((_, (_, _, bits)),) = sent
     assert HotKeys(bytearray(bits)).has(key_token(b"old-0"))
 
 

@@ -22,6 +22,7 @@ from tests.support.coordinator_world import (
     THERE,
     World,
 )
+from tests.support.item_tables import item_of
 
 COMMAND = (1, 2, 1, OP_SET, b"k", DATA, 0)
 
@@ -34,7 +35,7 @@ def test_a_write_at_the_leader_opens_a_session_and_is_answered() -> None:
     assert world.outcomes == []
     world.group.commit()
     assert world.outcomes == [STORED]
-    assert world.group.machine.items[b"k"].endswith(DATA)
+    assert item_of(world.group.machine.items, b"k").endswith(DATA)
 
 
 def test_a_read_under_the_lease_is_answered_at_once() -> None:

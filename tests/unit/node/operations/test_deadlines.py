@@ -62,6 +62,44 @@ def test_thousands_that_come_and_go_behind_one_that_waits_are_forgotten() -> Non
     assert failure.outcome_known
 
 
+def test_what_has_ended_leaves_with_the_next_that_come() -> None:
+    """Without a sweep: its memory is used again at once, also when many ended at the same time."""
+    world = World()
+    world.lead(HERE)
+    world.set()
+    world.group.commit()  # Its session is open.
+    world.group.commit()
+    queue = world.coordinator.deadlines.queue
+    for _ in range(100):
+        world.set().finish(STORED)
+        assert len(queue) == 1
+    writes = [world.set() for _ in range(50)]
+    for write in reversed(writes):
+        write.finish(STORED)
+    for left in (47, 44):
+        assert len(queue) == left + 3
+        world.set().finish(STORED)
+        assert len(queue) == left
+
+
+def test_a_forward_that_ended_without_its_answer_is_forgotten_with_it() -> None:
+    world = World()
+    world.lead(THERE)
+    world.set()
+    world.open_session_at(THERE)
+    world.take()
+    write = world.set()
+    world.take()
+    forwards = world.coordinator.forwards
+    before = len(forwards.under_way)
+    world.pass_ms(6000)
+    assert write.finished
+    world.lead(THERE)
+    world.set()
+    assert write not in forwards.under_way.values()
+    assert len(forwards.under_way) < before
+
+
 def test_a_read_answered_at_once_has_no_deadline() -> None:
     world = World()
     world.lead(HERE)

@@ -15,6 +15,7 @@ from quorumcache.node.peers.items import (
 )
 from quorumcache.node.store.item import ENDS, PIECES, pack_header
 from tests.support.coordinator_world import GROUP, THERE, World
+from tests.support.item_tables import item_of
 
 NOW_MS = 1_000_000
 LEASE_NS = 1_000
@@ -29,6 +30,13 @@ class Leading(World):
         self.group.lease_until_ns = LEASE_NS
         self.items = self.group.machine.items
         self.is_full = False
+
+    def put(self, **items: bytes) -> None:
+        for key, packed in items.items():
+            self.items.put(key.encode(), packed, 1)
+
+    def get(self, key: bytes) -> bytes:
+        return item_of(self.items, key)
 
     def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
         return not self.is_full and self.send(node_id, item)
@@ -52,16 +60,16 @@ def item(value: bytes = b"x", bits: int = 0, ends_ms: int = 0) -> bytes:
 
 
 def test_items_and_misses_are_answered_in_order_and_count_as_reads(world: Leading) -> None:
-    world.items[b"a"], world.items[b"b"] = item(), item(b"y")
-    assert world.ask(b"b", b"n", b"a") == (world.items[b"b"], None, world.items[b"a"])
+    world.put(a=item(), b=item(b"y"))
+    assert world.ask(b"b", b"n", b"a") == (world.get(b"b"), None, world.get(b"a"))
     counters = world.coordinator.counters
     assert (counters.forwarded_in, counters.lease_reads) == (3, 3)
 
 
 def test_without_a_lease_nothing_is_answered(world: Leading) -> None:
-    world.items[b"a"] = item()
+    world.put(a=item())
     world.clock.ns = LEASE_NS - 1
-    assert world.ask(b"a") == (world.items[b"a"],)
+    assert world.ask(b"a") == (world.get(b"a"),)
     world.clock.ns = LEASE_NS
     assert world.ask(b"a", b"n") == (NOT_LED, NOT_LED)
     assert world.ask(b"a", group_id=GROUP + 1) == (NOT_LED,)
@@ -69,23 +77,23 @@ def test_without_a_lease_nothing_is_answered(world: Leading) -> None:
 
 
 def test_what_has_an_end_is_answered_until_then(world: Leading) -> None:
-    world.items[b"a"] = item(bits=ENDS, ends_ms=NOW_MS + 1)
-    assert world.ask(b"a") == (world.items[b"a"],)
-    world.items[b"a"] = item(bits=ENDS, ends_ms=NOW_MS)
-    world.items[b"b"] = item(b"p", PIECES)
-    world.items[b"c"] = item()
-    assert world.ask(b"a", b"b", b"c") == (UNANSWERED, UNANSWERED, world.items[b"c"])
+    world.put(a=item(bits=ENDS, ends_ms=NOW_MS + 1))
+    assert world.ask(b"a") == (world.get(b"a"),)
+    world.put(a=item(bits=ENDS, ends_ms=NOW_MS))
+    world.put(b=item(b"p", PIECES))
+    world.put(c=item())
+    assert world.ask(b"a", b"b", b"c") == (UNANSWERED, UNANSWERED, world.get(b"c"))
     assert not world.group.submitted, "the general way removes what has ended"
 
 
 def test_an_answer_has_a_bound(world: Leading) -> None:
     half = item(b"x" * (FOUND_BYTES_MAX // 2))
-    world.items[b"a"], world.items[b"b"] = half, item()
-    assert world.ask(b"a", b"a", b"b", b"n") == (half, UNANSWERED, world.items[b"b"], None)
+    world.put(a=half, b=item())
+    assert world.ask(b"a", b"a", b"b", b"n") == (half, UNANSWERED, world.get(b"b"), None)
 
 
 def test_if_too_much_is_queued_all_are_to_be_asked_again(world: Leading) -> None:
-    world.items[b"a"] = item()
+    world.put(a=item())
     world.is_full = True
     assert world.ask(b"a", b"a") == ()
 

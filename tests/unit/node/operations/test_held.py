@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from quorumcache.node.operations.called_write import CalledWrite
 from quorumcache.node.operations.held import Held
 from quorumcache.node.operations.operation import OperationOwner, Read, Write
 from quorumcache.node.store.commands import OP_DELETE
@@ -14,7 +15,7 @@ def ignore(outcome: Any) -> None:
 
 
 def write(group_id: int, sequence: int) -> Write:
-    made = Write(OWNER, group_id, 0, OP_DELETE, b"k", (), 1, ignore)
+    made = CalledWrite(OWNER, group_id, 0, OP_DELETE, b"k", (), 1, ignore)
     made.sequence = sequence
     return made
 

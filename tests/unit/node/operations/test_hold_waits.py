@@ -37,6 +37,7 @@ from quorumcache.node.store.results import (
 )
 from quorumcache.node.store.transactions import ANY
 from tests.support.coordinator_world import DATA, ELSEWHERE, GROUP, HERE, THERE, World
+from tests.support.item_tables import item_of
 
 TXN, OTHER = bytes(16), bytes([1] * 16)
 DEADLINE_MS = 10_000_000
@@ -199,7 +200,9 @@ def test_a_write_is_not_submitted_while_its_key_is_held(world: Leading, shared: 
     assert world.submitted() == [(OP_SET, b"k")]
     world.group.commit()
     assert world.outcomes == [STORED, STORED]
-    assert world.group.machine.items[b"k"].endswith(DATA), "it comes behind the transaction"
+    assert item_of(world.group.machine.items, b"k").endswith(DATA), (
+        "it comes behind the transaction"
+    )
 
 
 def test_writes_that_wait_go_in_the_order_in_which_they_came(world: Leading) -> None:

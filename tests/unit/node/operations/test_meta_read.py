@@ -10,6 +10,7 @@ from quorumcache.node.peers.items import FORWARD_ITEMS, FORWARD_READ, FORWARD_RE
 from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.results import META_WON
 from tests.support.coordinator_world import DATA, GROUP, HERE, THERE, World
+from tests.support.item_tables import item_of
 
 ITEM = bytes(17) + DATA
 WON = (META_WON, bytes(8) + ITEM)
@@ -73,7 +74,7 @@ def test_a_read_that_needs_no_change_is_a_read() -> None:
     world = led()
     asked = Asked(world, changes=False)
     [[item]] = asked.outcomes
-    assert item == world.group.machine.items[b"k"]
+    assert item == item_of(world.group.machine.items, b"k")
     assert (asked.found, asked.began, asked.read.result) == ([item], 0, None)
 
 

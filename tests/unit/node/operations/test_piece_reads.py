@@ -8,6 +8,7 @@ from quorumcache.node.peers.items import FORWARD_ITEMS, FORWARD_READ, FORWARD_RE
 from quorumcache.node.store.commands import OP_PIECE, OP_SET, OP_STORE_PIECES
 from quorumcache.node.store.item import value_id
 from tests.support.coordinator_world import ELSEWHERE, GROUP, HERE, THERE, World
+from tests.support.item_tables import item_of
 
 
 def stored(world: World) -> int:
@@ -20,7 +21,7 @@ def stored(world: World) -> int:
             (0, 0, 0, OP_STORE_PIECES, b"k", 1, (OP_SET, b" 0 3\r\n", 0)),
         ],
     )
-    return value_id(world.group.machine.items[b"k"])
+    return value_id(item_of(world.group.machine.items, b"k"))
 
 
 def begin(world: World, number: int, position: int, source: int) -> None:

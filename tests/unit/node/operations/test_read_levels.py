@@ -30,6 +30,7 @@ from quorumcache.node.store.commands import OP_EXPIRE, OP_FLUSH, OP_SET
 from quorumcache.node.store.item import cas_unique
 from quorumcache.node.telemetry.timings import Timings
 from tests.support.fake_server import SHARDS, Client, keys_of
+from tests.support.item_tables import item_of
 from tests.support.scripted_log import HostWorld
 
 HERE, THERE, ELSEWHERE = 1, 2, 3
@@ -115,7 +116,7 @@ class World(HostWorld):
         return answer
 
     def hit(self) -> bytes:
-        return self.group.machine.items[b"k"]
+        return item_of(self.group.machine.items, b"k")
 
 
 def test_a_follower_answers_within_the_bound_and_asks_the_leader_beyond_it() -> None:

@@ -11,6 +11,7 @@ from quorumcache.node.store.commands import OP_DELETE, OP_PIECE, OP_SET, OP_STOR
 from quorumcache.node.store.item import value_id
 from quorumcache.node.store.store import ShardStore
 from tests.support.coordinator_world import ManualClock
+from tests.support.item_tables import item_of
 
 GROUP = 5
 
@@ -33,7 +34,7 @@ class World:
                 (0, 0, 0, OP_STORE_PIECES, key, 1, inner),
             ],
         )
-        return self.store.items[key]
+        return item_of(self.store.items, key)
 
     def delete(self, key: bytes) -> None:
         self.store.apply(2, 1, [(0, 0, 0, OP_DELETE, key)])
@@ -107,5 +108,5 @@ def test_one_value_may_be_larger_than_all_that_may_be_kept(
 def test_an_ordinary_item_is_not_kept() -> None:
     world = World()
     world.store.apply(1, 1, [(0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0)])
-    world.values.keep(GROUP, world.store.items[b"k"])
+    world.values.keep(GROUP, item_of(world.store.items, b"k"))
     assert world.values.kept_bytes == 0

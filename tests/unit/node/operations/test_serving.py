@@ -28,6 +28,7 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.results import FENCE_STALE, NOT_FOUND, OUT_OF_MEMORY, STORED
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from tests.support.coordinator_world import DATA, ELSEWHERE, GROUP, HERE, THERE, World
+from tests.support.item_tables import item_of, items_of
 
 
 def test_an_expired_item_is_removed_through_the_log_before_the_miss_is_told() -> None:
@@ -54,7 +55,7 @@ def test_at_the_memory_limit_a_set_is_refused_and_removes_the_old_value() -> Non
     assert world.group.submitted[0][3] == OP_DELETE
     world.group.commit()
     assert world.outcomes == [STORED, OUT_OF_MEMORY]
-    assert world.group.machine.items == {}
+    assert items_of(world.group.machine.items) == {}
 
 
 def test_at_the_memory_limit_a_fenced_set_removes_the_old_value_under_its_fence() -> None:
@@ -198,7 +199,7 @@ def test_an_answer_too_long_for_a_frame_comes_in_parts() -> None:
         world.coordinator.on_forward(THERE, (*answer[:2], tuple(answer[2])))
         parts += 1
     assert parts == 2
-    assert world.outcomes == [[leader.group.machine.items[key] for key in keys]]
+    assert world.outcomes == [[item_of(leader.group.machine.items, key) for key in keys]]
 
 
 COMMAND = (1, 2, 1, OP_SET, b"k", DATA, 0)

@@ -33,6 +33,7 @@ from quorumcache.node.store.results import (
 )
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from tests.support.coordinator_world import DATA, GROUP, HERE, THERE, World
+from tests.support.item_tables import item_of, items_of
 
 SESSION = CLIENT_SESSION_MIN + 5
 IDENTITY = (SESSION, 3, 2)
@@ -167,7 +168,7 @@ def test_at_the_memory_limit_the_session_table_has_the_last_word() -> None:
     assert world.group.submitted[-1][3] == OP_REFUSE
     world.group.commit()
     assert world.outcomes == first
-    assert world.group.machine.items[b"k"].endswith(DATA), "nothing was removed"
+    assert item_of(world.group.machine.items, b"k").endswith(DATA), "nothing was removed"
 
 
 def test_what_was_refused_for_memory_stays_refused() -> None:
@@ -183,7 +184,7 @@ def test_what_was_refused_for_memory_stays_refused() -> None:
     write(world, OP_ADD, (DATA, 0), n=4)
     world.group.commit()
     assert world.outcomes[2] == OUT_OF_MEMORY
-    assert world.group.machine.items == {}
+    assert items_of(world.group.machine.items) == {}
     world.bytes_used = 1000
     write(world, OP_SET, (DATA, 0), n=5)
     world.group.commit()

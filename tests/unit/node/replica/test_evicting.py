@@ -11,6 +11,7 @@ from quorumcache.node.store.commands import OP_EVICT, OP_SET
 from quorumcache.node.store.item import cas_unique, item_cost, wire_data
 from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore, shard_store
+from tests.support.item_tables import item_of, items_of
 from tests.support.scripted_log import Hears, HostWorld
 
 GROUP = 5
@@ -64,7 +65,7 @@ class World(HostWorld):
 
     @property
     def bytes_per_item(self) -> int:
-        key, item = next(iter(self.store.items.items()))
+        key, item = next(iter(items_of(self.store.items).items()))
         return item_cost(key, item)
 
 
@@ -166,8 +167,8 @@ def test_victims_of_an_entry_that_came_to_nothing_are_chosen_again(end: str) -> 
         world.lose()
     assert (world.group.growing_bytes, world.store.planned_bytes) == (0, 0)
     assert world.counters.evictions == 0
-    queue = world.store.queue
-    assert len(queue.small) + len(queue.main) == len(world.store.items)
+    items = world.store.items
+    assert items.small_count + items.main_count == len(items)
 
 
 def test_a_victim_that_is_stored_again_meanwhile_stays_and_is_not_counted() -> None:
@@ -195,7 +196,7 @@ def test_victims_that_are_hit_after_they_were_chosen_are_counted_as_active() -> 
 
 def test_what_another_leader_evicted_is_not_counted_here() -> None:
     world = full()
-    unique = cas_unique(world.store.items[b"old-0"])
+    unique = cas_unique(item_of(world.store.items, b"old-0"))
     world.store.apply(99, 0, [(0, 0, 0, OP_EVICT, b"", ((b"old-0", unique),))])
     world.put(b"new-0")
     world.put(b"new-1")

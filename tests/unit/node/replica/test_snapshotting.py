@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -112,6 +113,47 @@ def test_a_state_that_cannot_be_encoded_is_told() -> None:
         loop.run_one()
     assert [type(error) for error in failed] == [ZeroDivisionError]
     assert loop.next == []
+
+
+@pytest.mark.parametrize("end", ["done", "cancelled", "cancelled twice", "failed"])
+def test_the_view_is_ended_however_its_snapshot_ends(end: str) -> None:
+    views: list[Any] = []
+    ended: list[Any] = []
+
+    class Watched(ShardStore):
+        def view(self) -> Any:
+            views.append(ShardStore.view(self))
+            return views[-1]
+
+        def end_view(self, view: Any) -> None:
+            ended.append(view)
+            ShardStore.end_view(self, view)
+
+        def encode_view(self, view: Any) -> Iterator[bytes]:
+            for piece in ShardStore.encode_view(self, view):
+                assert not ended
+                yield piece
+            if end == "failed":
+                raise ZeroDivisionError
+
+    world = filled(1)
+    store = Watched()
+    store.items = world.groups[1].machine.items  # type: ignore[attr-defined]
+    world.groups[1].machine = store
+    loop: Any = Turns()
+    encoder = SnapshotEncoder(loop, world.groups[1], lambda source: None, world.fatal.append)
+    loop.run_one()
+    assert (len(views), ended) == (1, [])
+    if end.startswith("cancelled"):
+        encoder.cancel()
+        if end == "cancelled twice":
+            encoder.cancel()
+        assert ended
+    with pytest.raises(ZeroDivisionError) if end == "failed" else nullcontext():
+        run_all(loop)
+    assert {id(view) for view in ended} == {id(views[0])}
+    with pytest.raises(ValueError, match="closed"):
+        next(views[0].items.pairs())
 
 
 def sending(world: HostWorld) -> tuple[Any, SnapshotSender]:

@@ -24,6 +24,7 @@ from quorumcache.node.store.commands import OP_SET
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.wal.recovery import RecoveredGroup
+from tests.support.item_tables import items_of
 from tests.support.scripted_log import HostWorld
 
 GROUP = 3
@@ -86,7 +87,7 @@ def test_what_the_disk_remembers_is_where_it_goes_on() -> None:
     assert (group.log.first_index, group.log.last_index) == (11, 12)
     assert group.applied_index == 10
     assert group.log.configuration == LATER, "the birth is older than the snapshot"
-    assert list(group.machine.items) == [b"kept"]
+    assert list(items_of(group.machine.items)) == [b"kept"]
 
 
 def test_a_log_without_a_snapshot_starts_at_the_birth() -> None:

@@ -34,6 +34,7 @@ from quorumcache.node.store.results import (
     TOUCHED,
 )
 from quorumcache.node.store.store import ShardStore
+from tests.support.item_tables import item_of, items_of
 
 NOW_MS = 1_700_000_000_000
 
@@ -55,13 +56,14 @@ def test_evict_leaves_what_was_stored_or_removed_since_the_leader_chose() -> Non
     store = ShardStore()
     for key in (b"stored", b"gone", b"victim", b"other", b"touched"):
         put(store, key)
-    pairs = tuple((key, cas_unique(item)) for key, item in store.items.items() if key != b"other")
+    items = items_of(store.items).items()
+    pairs = tuple((key, cas_unique(item)) for key, item in items if key != b"other")
     put(store, b"stored")
     store.remove(b"gone")
     do(store, NOW_MS, OP_TOUCH, b"touched", 100)  # It keeps its unique, and has to make room.
     assert do(store, NOW_MS, OP_EVICT, b"", pairs) == (EVICTED, 2)
-    assert sorted(store.items) == [b"other", b"stored"]
-    assert store.bytes_used == sum(item_cost(*each) for each in store.items.items())
+    assert sorted(items_of(store.items)) == [b"other", b"stored"]
+    assert store.bytes_used == sum(item_cost(*each) for each in items_of(store.items).items())
     assert do(store, NOW_MS, OP_EVICT, b"", pairs) == (EVICTED, 0)
 
 
@@ -74,7 +76,7 @@ def test_expire_leaves_what_changed_since_the_leader_looked() -> None:
     do(store, NOW_MS + 999, OP_TOUCH, b"touched", 100)
     do(store, NOW_MS + 999, OP_SET, b"stored", wire_data(0, b"new"), 0)
     do(store, NOW_MS + 1000, OP_EXPIRE, b"", tuple(due))
-    assert sorted(store.items) == [b"early", b"stored", b"touched"]
+    assert sorted(items_of(store.items)) == [b"early", b"stored", b"touched"]
 
 
 def test_append_obeys_the_limit_in_its_batch() -> None:
@@ -89,11 +91,11 @@ def test_append_obeys_the_limit_in_its_batch() -> None:
 def test_gat_answers_the_item_with_its_new_end() -> None:
     store = ShardStore()
     put(store, b"a")
-    assert do(store, NOW_MS, OP_GAT, b"a", 10) == (ITEM, store.items[b"a"])
-    assert expires_at_ms(store.items[b"a"]) == NOW_MS + 10_000
-    assert store.items[b"a"][0] == ENDS
-    assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, store.items[b"a"])
-    assert store.items[b"a"][:9] == bytes(9)
+    assert do(store, NOW_MS, OP_GAT, b"a", 10) == (ITEM, item_of(store.items, b"a"))
+    assert expires_at_ms(item_of(store.items, b"a")) == NOW_MS + 10_000
+    assert item_of(store.items, b"a")[0] == ENDS
+    assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, item_of(store.items, b"a"))
+    assert item_of(store.items, b"a")[:9] == bytes(9)
     assert do(store, NOW_MS, OP_GAT, b"no", 0) == NOT_FOUND
     assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
     assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
@@ -104,23 +106,24 @@ def test_the_bits_of_an_item_are_not_taken_for_an_expiry(bits: int) -> None:
     """An item that is stale or won, without an expiry, lives; a new expiry leaves its bits."""
     store = ShardStore()
     put(store, b"a")
-    store.items[b"a"] = marked = bytes((bits,)) + store.items[b"a"][1:]
+    marked = bytes((bits,)) + item_of(store.items, b"a")[1:]
+    store.items.put(b"a", marked, 1)
     assert store.peek(b"a") is TIMED, "readers look at it with care"
     assert store.lookup(b"a", NOW_MS) == marked
     assert do(store, NOW_MS, OP_EXPIRE, b"", ((b"a", cas_unique(marked)),)) == (NUMBER, 0)
     assert do(store, NOW_MS, OP_TOUCH, b"a", 5) == TOUCHED
-    assert store.items[b"a"][0] == bits | ENDS
+    assert item_of(store.items, b"a")[0] == bits | ENDS
     assert store.due_expirations(NOW_MS + 5000, 9) == [(b"a", 1)]
     restored = ShardStore()
     restored.restore(b"".join(store.encode_view(store.view())))
-    assert (restored.items, restored.expiring) == (store.items, 1)
+    assert (items_of(restored.items), restored.items.expiring) == (items_of(store.items), 1)
     assert do(store, NOW_MS, OP_GAT, b"a", 0) == (ITEM, marked)
-    assert (store.due_expirations(NOW_MS + 5000, 9), store.expiring) == ([], 0)
+    assert (store.due_expirations(NOW_MS + 5000, 9), store.items.expiring) == ([], 0)
     restored.restore(b"".join(store.encode_view(store.view())))
-    assert (restored.items, restored.expiring) == ({b"a": marked}, 0)
+    assert (items_of(restored.items), restored.items.expiring) == ({b"a": marked}, 0)
     assert len(restored.expiry) == 0
     put(store, b"a")
-    assert store.items[b"a"][0] == 0, "a normal store clears them"
+    assert item_of(store.items, b"a")[0] == 0, "a normal store clears them"
 
 
 def test_an_op_of_a_newer_version_stops_the_replica() -> None:

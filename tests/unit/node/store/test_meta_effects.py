@@ -49,6 +49,7 @@ from quorumcache.node.store.results import (
     STORED,
 )
 from quorumcache.node.store.store import ShardStore
+from tests.support.item_tables import item_of
 
 NOW_MS = 1_700_000_000_000
 
@@ -103,7 +104,7 @@ class Shard:
 
     @property
     def item(self) -> bytes:
-        return self.store.items[b"k"]
+        return item_of(self.store.items, b"k")
 
     @property
     def unique(self) -> int:
@@ -183,9 +184,9 @@ def test_t_gives_a_hit_another_end_and_tells_the_old_one() -> None:
     old_end, item = shown(shard.mg(b"T", 100))
     assert (old_end, expires_at_ms(item)) == (NOW_MS + 20_000, NOW_MS + 100_000)
     assert item == shard.item[:17] + b" 0 1\r\n", "no value, since none was asked for"
-    assert (shard.ttl_s, shard.unique, shard.store.expiring) == (100, unique, 1)
+    assert (shard.ttl_s, shard.unique, shard.store.items.expiring) == (100, unique, 1)
     assert shown(shard.mg(b"Tv", 0)) == (NOW_MS + 100_000, shard.item)
-    assert (shard.ttl_s, shard.bits, shard.store.expiring) == (-1, 0, 0)
+    assert (shard.ttl_s, shard.bits, shard.store.items.expiring) == (-1, 0, 0)
     result = shard.mg(b"Tv", -1)
     assert code(result) == META_HIT
     assert item_value(shown(result)[1]) == b"v"

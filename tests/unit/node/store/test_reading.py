@@ -15,7 +15,9 @@ from quorumcache.node.store.item import item_cost, wire_data
 from quorumcache.node.store.reading import StoreReader
 from quorumcache.node.store.sessions import CLIENT_SESSION_MIN
 from quorumcache.node.store.snapshot import encode_view
+from quorumcache.node.store.stamps import SMALL
 from quorumcache.node.store.store import ShardStore
+from tests.support.item_tables import items_of, queued
 
 NOW_MS = 1_000_000
 
@@ -50,15 +52,15 @@ def test_wherever_it_is_cut_the_state_is_the_same(cuts: list[int]) -> None:
     assert len(taken) == len(pieces)
     assert taken[-1] == len(DATA)
     assert store.view() == STORE.view()
-    assert list(store.items) == list(STORE.items)
-    assert store.bytes_used == sum(item_cost(*pair) for pair in STORE.items.items())
-    assert store.expiring == STORE.expiring == 30
+    assert store.bytes_used == sum(item_cost(*pair) for pair in items_of(STORE.items).items())
+    assert store.items.expiring == STORE.items.expiring == 30
     assert store.due_expirations(NOW_MS * 2, 100) == STORE.due_expirations(NOW_MS * 2, 100)
-    assert list(store.queue.small) == list(store.items), "all may be evicted, in this order"
-    assert store.queue.small_bytes == store.bytes_used
+    keys = queued(store.items, SMALL)
+    assert keys == list(items_of(STORE.items)), "all may be evicted, in the snapshot's order"
+    assert store.items.small_bytes == store.bytes_used
     eviction = store.plan_eviction(store.bytes_used)
     assert eviction is not None
-    assert eviction.keys == list(store.items)
+    assert eviction.keys == keys
     store.spare(eviction)
     assert store.sessions.clients == STORE.sessions.clients == 1
     assert store.sessions.client_results == STORE.sessions.client_results == 1

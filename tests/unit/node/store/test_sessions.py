@@ -16,6 +16,7 @@ from quorumcache.node.store.commands import (
 )
 from quorumcache.node.store.results import (
     ITEM,
+    NOT_FOUND,
     NUMBER,
     OK,
     OUT_OF_MEMORY,
@@ -23,17 +24,21 @@ from quorumcache.node.store.results import (
     STALE_SEQUENCE,
     STORED,
 )
-from quorumcache.node.store.sessions import (
-    CLIENT_SESSION_MIN,
-    SessionTable,
-    raise_floor,
-    remember,
-)
+from quorumcache.node.store.sessions import CLIENT_SESSION_MIN, SessionRecord, SessionTable
 from quorumcache.node.store.snapshot import encode_view
 from quorumcache.node.store.store import ShardStore
+from tests.support.item_tables import item_of
 
 A, B, C, D = (CLIENT_SESSION_MIN + number for number in range(4))
 ONE = b" 0 1\r\n1\r\n"
+
+
+def ids(table: SessionTable) -> list[int]:
+    return [state.session for state in table.records()]
+
+
+def record(table: SessionTable, session: int) -> SessionRecord:
+    return next(state for state in table.records() if state.session == session)
 
 
 def test_open_twice_is_open_once() -> None:
@@ -41,11 +46,27 @@ def test_open_twice_is_open_once() -> None:
     assert table.open(7, 10) == OK
     state = table.touch(7, 20)
     assert state is not None
-    remember(state, 1, STORED)
+    state.remember(1, STORED)
     assert table.open(7, 30) == OK
     assert table.touch(7, 30) is state
-    assert state.results == {1: STORED}
+    assert state.answers() == [(1, STORED)]
     assert state.last_active_ms == 30
+
+
+def test_a_run_ends_before_what_has_not_come() -> None:
+    """A later sequence may be applied first, when the attempt of the earlier one was refused."""
+    state = SessionRecord(7, 0)
+    state.remember(1, STORED)
+    state.remember(3, STORED)
+    assert [state.answer(sequence) for sequence in range(5)] == [None, STORED, None, STORED, None]
+    state.remember(2, NOT_FOUND)
+    assert state.answers() == [(1, STORED), (2, NOT_FOUND), (3, STORED)]
+    state.raise_floor(4)
+    state.remember(4, STORED)
+    state.remember(5, STORED)
+    assert (state.count, state.sequences()) == (2, [4, 5])
+    state.raise_floor(5)
+    assert [state.answer(sequence) for sequence in (4, 5, 6)] == [None, STORED, None]
 
 
 def test_raising_the_floor_forgets() -> None:
@@ -54,15 +75,15 @@ def test_raising_the_floor_forgets() -> None:
     state = table.touch(7, 0)
     assert state is not None
     for sequence in (1, 2, 3, 1000):
-        remember(state, sequence, (ITEM, b"12345"))
+        state.remember(sequence, (ITEM, b"12345"))
     assert state.result_bytes == 20
-    raise_floor(state, 3)
-    assert sorted(state.results) == [3, 1000]
-    raise_floor(state, 900)
-    assert sorted(state.results) == [1000]
+    state.raise_floor(3)
+    assert state.sequences() == [3, 1000]
+    state.raise_floor(900)
+    assert state.sequences() == [1000]
     assert state.result_bytes == 5
-    raise_floor(state, 10**15)
-    assert state.results == {}
+    state.raise_floor(10**15)
+    assert state.answers() == []
     assert state.result_bytes == 0
 
 
@@ -74,14 +95,14 @@ def test_results_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     state = table.touch(7, 0)
     assert state is not None
     for sequence in range(1, 10):
-        remember(state, sequence, STORED)
-    assert sorted(state.results) == [6, 7, 8, 9]
+        state.remember(sequence, STORED)
+    assert state.sequences() == [6, 7, 8, 9]
     assert state.floor == 6
-    remember(state, 10, (ITEM, b"x" * 90))
-    remember(state, 11, (ITEM, b"x" * 90))
-    assert sorted(state.results) == [11]
-    remember(state, 12, (ITEM, b"x" * 900))
-    assert sorted(state.results) == [12]
+    state.remember(10, (ITEM, b"x" * 90))
+    state.remember(11, (ITEM, b"x" * 90))
+    assert state.sequences() == [11]
+    state.remember(12, (ITEM, b"x" * 900))
+    assert state.sequences() == [12]
     assert state.result_bytes == 900
 
 
@@ -92,7 +113,7 @@ def test_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         table.open(session, session)
     table.touch(1, 4)
     table.open(4, 5)
-    assert list(table.sessions) == [3, 1, 4]
+    assert ids(table) == [3, 1, 4]
 
 
 def test_idle_and_expire() -> None:
@@ -105,7 +126,7 @@ def test_idle_and_expire() -> None:
     # Session 2 became active between the leader's look and the log.
     table.touch(2, 95)
     table.expire([2, 3, 9], 100, 70)
-    assert list(table.sessions) == [1, 2]
+    assert ids(table) == [1, 2]
 
 
 def test_restore() -> None:
@@ -114,15 +135,15 @@ def test_restore() -> None:
     table.open(1, 6)
     state = table.touch(2, 7)
     assert state is not None
-    remember(state, 9, (ITEM, b"abc"))
-    remember(state, 8, STORED)
-    raise_floor(state, 8)
+    state.remember(9, (ITEM, b"abc"))
+    state.remember(8, STORED)
+    state.raise_floor(8)
     other = SessionTable()
     for image in table.images():
         other.add(image)
     assert other.images() == table.images()
-    assert list(other.sessions) == [1, 2]
-    assert other.sessions[2].result_bytes == 3
+    assert ids(other) == [1, 2]
+    assert record(other, 2).result_bytes == 3
 
 
 def test_the_memory_of_sessions_is_counted() -> None:
@@ -132,15 +153,15 @@ def test_the_memory_of_sessions_is_counted() -> None:
     with_one = table.memory_bytes
     state = table.touch(7, 0)
     assert state is not None
-    table.remember(7, state, 1, STORED)
+    table.remember(state, 1, STORED)
     with_answer = table.memory_bytes
-    table.remember(7, state, 2, (ITEM, b"x" * 5000))
+    table.remember(state, 2, (ITEM, b"x" * 5000))
     assert 0 < with_one < with_answer < table.memory_bytes - 5000
     other = SessionTable()
     for image in table.images():
         other.add(image)
     assert other.memory_bytes == table.memory_bytes
-    table.raise_floor(7, state, 3)
+    table.raise_floor(state, 3)
     assert table.memory_bytes == with_one
     table.expire([7], 10**9, 1)
     assert table.memory_bytes == 0
@@ -151,18 +172,18 @@ def test_the_memory_of_sessions_is_counted() -> None:
 
 def counted(table: SessionTable) -> tuple[int, int]:
     """What `clients` and `client_results` should be; what counts for all is looked at here."""
-    everyone = table.sessions.values()
-    assert table.results == sum(len(state.results) for state in everyone)
+    everyone = table.records()
+    assert table.results == sum(state.count for state in everyone)
     assert table.item_bytes == sum(state.result_bytes for state in everyone)
-    of_clients = [s for i, s in table.sessions.items() if i >= CLIENT_SESSION_MIN]
-    return len(of_clients), sum(len(state.results) for state in of_clients)
+    of_clients = [state for state in everyone if state.is_client]
+    return len(of_clients), sum(state.count for state in of_clients)
 
 
 def answer(table: SessionTable, session: int, *sequences: int) -> None:
     for sequence in sequences:
         state = table.touch(session, 0)
         assert state is not None
-        table.remember(session, state, sequence, STORED)
+        table.remember(state, sequence, STORED)
 
 
 def test_many_clients_do_not_drop_the_sessions_of_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,10 +195,10 @@ def test_many_clients_do_not_drop_the_sessions_of_nodes(monkeypatch: pytest.Monk
     answer(table, B, 1)
     table.touch(A, 1)
     table.open(C, 2)
-    assert list(table.sessions) == [7, 8, A, C], "the client that was idle longest has gone"
+    assert ids(table) == [7, 8, A, C], "the client that was idle longest has gone"
     assert (table.clients, table.client_results) == counted(table) == (2, 2)
     table.open(9, 3)
-    assert list(table.sessions) == [8, A, C, 9], "nodes make room for nodes"
+    assert ids(table) == [8, A, C, 9], "nodes make room for nodes"
 
 
 def test_what_all_clients_leave_unconfirmed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,12 +211,12 @@ def test_what_all_clients_leave_unconfirmed_is_bounded(monkeypatch: pytest.Monke
     answer(table, 7, *range(1, 50))
     answer(table, B, 1, 2, 3)
     answer(table, A, *range(1, 18))
-    assert len(table.sessions[A].results) == 17
+    assert record(table, A).count == 17
     answer(table, A, 18)
-    assert sorted(table.sessions[A].results) == [15, 16, 17, 18]
-    assert table.sessions[A].floor == 15
-    assert sorted(table.sessions[B].results) == [1, 2, 3]
-    assert len(table.sessions[7].results) == 49, "nodes are not counted"
+    assert record(table, A).sequences() == [15, 16, 17, 18]
+    assert record(table, A).floor == 15
+    assert record(table, B).sequences() == [1, 2, 3]
+    assert record(table, 7).count == 49, "nodes are not counted"
     assert (table.clients, table.client_results) == counted(table) == (2, 7)
 
 
@@ -206,8 +227,8 @@ def test_the_counts_follow_floors_expiry_and_restore() -> None:
     answer(table, A, *range(1, 10))
     answer(table, B, *range(1, 10))
     answer(table, 7, *range(1, 10))
-    table.raise_floor(A, table.sessions[A], 5)
-    table.raise_floor(7, table.sessions[7], 5)
+    table.raise_floor(record(table, A), 5)
+    table.raise_floor(record(table, 7), 5)
     assert (table.clients, table.client_results) == counted(table) == (2, 14)
     other = SessionTable()
     for image in table.images():
@@ -229,15 +250,15 @@ def test_a_retry_after_a_snapshot_gets_the_first_result() -> None:
     restored.restore(b"".join(encode_view(store.view())))
     for replica in (restored, store):
         assert replica.apply(4, 1001, [append, incr]) == [STORED, (NUMBER, 6)]
-        assert replica.items[b"n"].endswith(b"\r\n6\r\n")
-        assert replica.items[b"s"].endswith(b"\r\n1x\r\n")
+        assert item_of(replica.items, b"n").endswith(b"\r\n6\r\n")
+        assert item_of(replica.items, b"s").endswith(b"\r\n1x\r\n")
         assert replica.apply(5, 1002, [(A, 3, 3, OP_INCR, b"n", 1), incr]) == [
             (NUMBER, 7),
             STALE_SEQUENCE,
         ]
         replica.apply(6, 9000, [(0, 0, 0, OP_SESSION_EXPIRE, b"", (A,), 1000)])
         assert replica.apply(7, 9001, [(A, 3, 3, OP_INCR, b"n", 1)]) == [SESSION_GONE]
-        assert replica.items[b"n"].endswith(b"\r\n7\r\n")
+        assert item_of(replica.items, b"n").endswith(b"\r\n7\r\n")
     assert restored.digest() == store.digest()
 
 
@@ -250,4 +271,4 @@ def test_a_refusal_is_remembered_like_any_result() -> None:
     assert store.apply(3, 0, [(0, 0, 0, OP_SET, b"s", ONE, 0), append]) == [STORED, OUT_OF_MEMORY]
     append = (A, 2, 2, OP_APPEND, b"s", b"x")
     assert store.apply(4, 0, [append, (*append[:3], OP_REFUSE, b"s")]) == [STORED, STORED]
-    assert store.items[b"s"].endswith(b"\r\n1x\r\n")
+    assert item_of(store.items, b"s").endswith(b"\r\n1x\r\n")

@@ -17,6 +17,7 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.item import wire_data
 from quorumcache.node.store.snapshot import CHUNK_BYTES, encode_view, read_times
 from quorumcache.node.store.store import ShardStore
+from tests.support.item_tables import items_of
 
 
 def filled(items: int = 10, value: bytes = b"x") -> ShardStore:
@@ -39,7 +40,7 @@ def test_round_trip() -> None:
     other = ShardStore()
     other.apply(1, 9000, [(3, 0, 0, OP_SESSION_OPEN, b""), (0, 0, 0, OP_SET, b"z", b" 0 0", 7)])
     other.restore(data)
-    assert other.items == store.items
+    assert items_of(other.items) == items_of(store.items)
     assert other.digest() == store.digest()
     assert other.applied_index == 4
     assert other.last_now_ms == 2000
@@ -126,7 +127,6 @@ def test_digest_does_not_depend_on_the_order_of_items() -> None:
         for key in (b"a", b"b"):
             store.apply(1, 1, [(0, 0, 0, OP_SET, key, wire_data(0, b""), 0)])
         stores.append(store)
-    assert list(stores[0].items) != list(stores[1].items)
     assert stores[0].digest() == stores[1].digest()
 
 

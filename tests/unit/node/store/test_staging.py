@@ -11,6 +11,7 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.results import OK, PIECE_STAGED, PIECES_MISSING, STAGING_FULL, STORED
 from quorumcache.node.store.staging import PIECE_OVERHEAD, STAGED_BYTES_MAX, UPLOADS_MAX, Staging
 from quorumcache.node.store.store import ShardStore
+from tests.support.item_tables import item_of, items_of
 
 
 def test_the_bytes_that_uploads_announce_are_bounded_as_a_whole() -> None:
@@ -82,7 +83,7 @@ def test_a_flush_leaves_uploads_that_are_under_way() -> None:
     store.drop_all()
     assert store.bytes_used == store.staging.bytes_used > 0
     store.apply(2, 1, [(0, 0, 0, OP_STORE_PIECES, b"k", 1, (OP_SET, b" 0 1\r\n", 0))])
-    assert store.value_of(store.items[b"k"]) == (b"a",)
+    assert store.value_of(item_of(store.items, b"k")) == (b"a",)
 
 
 def test_a_store_without_all_pieces_may_be_done_by_its_repetition() -> None:
@@ -93,11 +94,11 @@ def test_a_store_without_all_pieces_may_be_done_by_its_repetition() -> None:
     store.apply(2, 1, [(0, 0, 0, OP_PIECE, b"k", 1, 0, 2, b"a")])
     stores = (7, 1, 1, OP_STORE_PIECES, b"k", 1, inner)
     assert store.apply(3, 1, [stores]) == [PIECES_MISSING]
-    assert store.items == {}
+    assert items_of(store.items) == {}
     assert store.staging.uploads == {}
     pieces = [(0, 0, 0, OP_PIECE, b"k", 2, at, 2, bytes([97 + at])) for at in (0, 1)]
     assert store.apply(4, 1, [*pieces, (*stores[:5], 2, inner)])[-1] == STORED
-    assert store.value_of(store.items[b"k"]) == (b"a", b"b")
+    assert store.value_of(item_of(store.items, b"k")) == (b"a", b"b")
 
 
 def test_an_append_without_all_pieces_adds_nothing() -> None:
@@ -108,5 +109,5 @@ def test_an_append_without_all_pieces_adds_nothing() -> None:
             store.apply(2, 1, [(0, 0, 0, OP_PIECE, b"k", 1, at, 3, b"a")])
         append = (0, 0, 0, OP_STORE_PIECES, b"k", 1, (OP_APPEND, b""))
         assert store.apply(3, 1, [append], None, 1000) == [PIECES_MISSING]
-        assert store.items[b"k"].endswith(b" 0 1\r\nx\r\n")
+        assert item_of(store.items, b"k").endswith(b" 0 1\r\nx\r\n")
         assert (store.values, store.staging.uploads) == ({}, {})

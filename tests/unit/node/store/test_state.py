@@ -20,6 +20,7 @@ from quorumcache.node.store.commands import (
 from quorumcache.node.store.item import ENDS, STALE, WON, item_cost, pack_header, wire_data
 from quorumcache.node.store.state import NO_EXPIRY, ShardState, pack_unique
 from quorumcache.node.store.store import ShardStore
+from tests.support.item_tables import items_of
 
 LASTING = NO_EXPIRY + pack_unique(1) + wire_data(0, b"x")
 LONGER = NO_EXPIRY + pack_unique(2) + wire_data(0, b"longer")
@@ -33,9 +34,9 @@ def ending(at_ms: int, bits: int = 0) -> bytes:
 
 
 def assert_counted(state: ShardState) -> None:
-    items = state.items
+    items = items_of(state.items)
     assert state.bytes_used == sum(item_cost(key, item) for key, item in items.items())
-    assert state.expiring == sum(item[0] & ENDS for item in items.values())
+    assert state.items.expiring == sum(item[0] & ENDS for item in items.values())
     due = dict(state.expiry.due(1 << 60, 99))
     assert due.keys() == {key for key, item in items.items() if item[0] & ENDS}
 
@@ -50,11 +51,11 @@ def test_items_that_last_and_items_that_end_take_each_others_place() -> None:
             state.put_ending(b"k", item, int.from_bytes(item[1:9], "big"))
         else:
             state.put(b"k", item)
-        assert state.items == {b"k": item}
+        assert items_of(state.items) == {b"k": item}
         assert_counted(state)
     state.remove(b"k")
     state.remove(b"k")
-    assert (state.items, state.bytes_used, state.expiring) == ({}, 0, 0)
+    assert (items_of(state.items), state.bytes_used, state.items.expiring) == ({}, 0, 0)
 
 
 def test_an_item_may_be_put_with_the_expiry_that_it_has() -> None:
@@ -62,7 +63,7 @@ def test_an_item_may_be_put_with_the_expiry_that_it_has() -> None:
     state.put_ending(b"k", ending(5), 5)
     state.put(b"k", ending(5)[:9] + LONGER[9:])
     assert_counted(state)
-    assert state.expiring == 1
+    assert state.items.expiring == 1
 
 
 def test_what_has_ended_is_removed_by_a_look() -> None:
@@ -73,8 +74,25 @@ def test_what_has_ended_is_removed_by_a_look() -> None:
     assert state.live(b"k", 5) is None
     assert state.live(b"no", 5) is None
     assert state.live(b"lasting", 1 << 60) == LASTING
-    assert list(state.items) == [b"lasting"]
+    assert list(items_of(state.items)) == [b"lasting"]
     assert_counted(state)
+
+
+def test_what_is_evicted_while_a_snapshot_is_made_counts_as_gone() -> None:
+    """Its image keeps it. A leader that found no room by that would evict on and on."""
+    store = ShardStore()
+    for number in range(1000):
+        store.put(b"%d" % number, LONGER)
+    view = store.view()
+    before = store.memory_bytes
+    wanted = store.bytes_used // 2
+    eviction = store.plan_eviction(wanted)
+    assert eviction is not None
+    for key in eviction.keys:
+        store.evict(key, item_cost(key, LONGER))
+    assert store.evicted_bytes == eviction.cost_bytes >= wanted
+    assert store.memory_bytes <= before - wanted
+    store.end_view(view)
 
 
 def test_dropping_all_keeps_what_is_no_item() -> None:

@@ -46,6 +46,7 @@ from quorumcache.node.store.transaction_effects import (
     txn_resolve,
 )
 from quorumcache.node.store.transactions import ABSENT, ANY, PRESENT
+from tests.support.item_tables import item_of
 
 NOW, DEADLINE = 1000, 5000
 T1, T2, T3 = b"1" * 16, b"2" * 16, b"3" * 16
@@ -86,7 +87,7 @@ class Shard:
         return self.run((OP_TXN_FORGET, b"", txn))[0]
 
     def check(self, key: bytes) -> tuple[bytes, int]:
-        return key, fingerprint(self.store.items[key])
+        return key, fingerprint(item_of(self.store.items, key))
 
     def value(self, key: bytes) -> bytes | None:
         item = self.store.items.get(key)
@@ -127,9 +128,9 @@ def test_a_participant_prepares_and_writes_when_it_is_committed() -> None:
     assert [shard.value(key) for key in (b"a", b"b", b"c", b"gone")] == [
         *(b"first", b"new", b"new", None),
     ]
-    assert cas_unique(shard.store.items[b"b"]) == 51
-    assert cas_unique(shard.store.items[b"c"]) == 52
-    assert expires_at_ms(shard.store.items[b"c"]) == shard.now_ms + 9000
+    assert cas_unique(item_of(shard.store.items, b"b")) == 51
+    assert cas_unique(item_of(shard.store.items, b"c")) == 52
+    assert expires_at_ms(item_of(shard.store.items, b"c")) == shard.now_ms + 9000
     assert not shard.store.holds
 
 
@@ -189,7 +190,7 @@ def test_what_is_checked(step: str) -> None:
     shard.run((OP_TOUCH, b"b", 60))
     assert answers(kept) == done
     shard.resolve_all()
-    shard.run((OP_META_DELETE, b"b", b"IE", 0, cas_unique(shard.store.items[b"b"]), 0, 0))
+    shard.run((OP_META_DELETE, b"b", b"IE", 0, cas_unique(item_of(shard.store.items, b"b")), 0, 0))
     assert answers(kept) == (TXN_CONFLICT, b"b")
 
 

@@ -59,7 +59,7 @@ def test_writes_cost_no_less_than_their_items() -> None:
     for length in (0, 1, 440, 500, 70_000):
         data = wire_data(3, b"x" * length)
         cost = item_cost(b"key", pack_header(1, 5, 9) + data)
-        assert writes_cost(((b"key", OP_SET, data, 5),)) == cost
+        assert cost <= writes_cost(((b"key", OP_SET, data, 5),)) <= cost + 64
     assert writes_cost(((b"key", OP_DELETE),)) > 0
     table = TransactionTable()
     table.hold(T1, prepared(writes=(WRITE,)))

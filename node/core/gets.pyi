@@ -1,0 +1,16 @@
+from typing import Any
+
+class ReadGate:
+    table: Any  # ItemTable | None
+    lease_until_ns: int
+    def __init__(self) -> None: ...
+    def applied(self, applied_ms: int, now_s: int, is_plain: bool) -> None: ...
+
+class GetRoutes:
+    missing: int
+    wants_time: bool
+    def __init__(self, shards: int) -> None: ...
+    def set(self, shard: int, gate: Any) -> None: ...
+    def answer(
+        self, data: bytes, start: int, now_ns: int, now_ms: int, busy: dict[int, Any]
+    ) -> tuple[bytes, int, int, int, int] | None: ...

@@ -1,0 +1,95 @@
+"""Goal: the native core reads and writes nothing but its own memory, and leaves nothing undefined.
+
+Method: its modules are built with the address and the undefined behaviour sanitizer of the C
+compiler, and the tests that run over every form run over them in a process of their own. A fault
+ends that process with a report. A module with a fault that was put in on purpose shows that.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.native_core import MODULES, build, environment, native
+from tests.test_layering import ROOT
+
+TESTS = (
+    "tests/unit/node/store/test_item_table.py",
+    "tests/unit/node/store/test_read_gate.py",
+    "tests/unit/node/clients/test_get_routes.py",
+)
+"""What runs over every form of something that the core has."""
+
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("cc"), reason="SKIPPED: there is no C compiler (cc)"),
+    pytest.mark.skipif(native("items") is not None, reason="runs with the sources' tests"),
+]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("Cython", reason="SKIPPED: there is no Cython")
+    directory = tmp_path_factory.mktemp("core")
+    build(directory)
+    return directory
+
+
+def run(built: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment(built),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def test_the_tests_of_all_forms_pass_over_the_sanitized_core(built: Path) -> None:
+    done = run(built, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    collected = run(built, "-m", "pytest", "--collect-only", "-q", *TESTS).stdout
+    assert "ItemTable" in collected
+    assert "native_gets" in collected
+
+
+def test_a_read_beyond_a_block_is_reported(built: Path, tmp_path: Path) -> None:
+    """The check bites: with a length one too long the same kind of test fails."""
+    broken = tmp_path / "core"
+    shutil.copytree(ROOT / "node/core", broken)
+    source = broken / "item_table.c"
+    text = source.read_text()
+    right = "memcpy(at, item_tail(it), it->length);"
+    assert right in text
+    source.write_text(text.replace(right, "memcpy(at, item_tail(it), it->length + 64);"))
+    for name, files in MODULES.items():
+        made = tmp_path / f"{name}.so"
+        subprocess.run(
+            ["cc", "-O1", "-g", "-shared", "-fPIC", "-fsanitize=address", f"-I{broken}"]
+            + [str(broken / file) for file in files]
+            + ["-o", str(made)],
+            check=True,
+        )
+    script = f"""
+import ctypes
+table = ctypes.create_string_buffer(4096)
+parts = ctypes.create_string_buffer(256)
+old = ctypes.c_void_p()
+core = ctypes.CDLL({str(tmp_path / "items.so")!r})
+core.item_table_find.restype = ctypes.c_void_p
+core.item_table_init(table, ctypes.c_uint64(1))
+packed = bytes(17) + b" 0 100\\r\\n" + b"x" * 100 + b"\\r\\n"
+core.item_parse(packed, ctypes.c_size_t(len(packed)), parts)
+core.item_table_put(table, b"k", ctypes.c_size_t(1), parts, 1, ctypes.byref(old))
+found = core.item_table_find(table, b"k", ctypes.c_size_t(1))
+out = ctypes.create_string_buffer(4096)
+core.item_pack(ctypes.c_void_p(found), out)
+"""
+    done = run(built, "-c", script)
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr

@@ -1,0 +1,27 @@
+"""The forms of gates and of routes, each with its table. What all promise is tested with each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from quorumcache.node.clients.get_routes import GetRoutes, PlainGetRoutes
+from quorumcache.node.store.item_table import ItemTable
+from quorumcache.node.store.plain_item_table import PlainItemTable
+from quorumcache.node.store.read_gate import PlainReadGate, ReadGate
+from tests.support.native_core import native
+
+
+class Form(NamedTuple):
+    """One of them."""
+
+    name: str
+    table: Callable[[], ItemTable]
+    gate: Callable[[], ReadGate]
+    routes: Callable[[int], GetRoutes]
+
+
+FORMS = [Form("plain", PlainItemTable, PlainReadGate, PlainGetRoutes)]
+
+if (items := native("items")) and (gets := native("gets")):
+    FORMS.append(Form("native_gets", items.ItemTable, gets.ReadGate, gets.GetRoutes))

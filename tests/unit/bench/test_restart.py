@@ -1,0 +1,185 @@
+"""How fast a node is back: what is waited for, what is counted, and what is no figure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quorumcache.bench import restart
+from quorumcache.bench.cluster import LocalNode
+from quorumcache.bench.errors import StartError, TargetError
+from quorumcache.bench.loadgen import Routes
+from quorumcache.bench.race_load import Load
+from quorumcache.bench.restart import (
+    Pings,
+    Restart,
+    goals,
+    listen,
+    measure_restart,
+    restart_table,
+    start_again,
+)
+from tests.support.tiny_memcached import TinyMemcached
+from tests.unit.bench.test_race_report import measured
+
+ITEMS = 20
+
+
+def found(*, seconds: float = 2.5, snapshots_ms: float = 2.0, started_ms: float = 3.0) -> Restart:
+    return Restart(
+        items=1_000_000,
+        empty_seconds=0.5,
+        seconds=seconds,
+        quiet_ms=1.0,
+        snapshots_ms=snapshots_ms,
+        started_ms=started_ms,
+    )
+
+
+def test_the_start_of_an_empty_node_is_no_loading() -> None:
+    assert found().per_second == 500_000
+    assert found(seconds=0.4).per_second == 1e9, "faster than without items: too few to be seen"
+
+
+def test_both_goals_are_held_against_the_figures() -> None:
+    assert [goal.is_met for goal in goals(found())] == [True, True]
+    assert [goal.is_met for goal in goals(found(seconds=3.0))] == [False, True]
+    assert [goal.is_met for goal in goals(found(snapshots_ms=5.1))] == [True, False]
+    assert [goal.is_met for goal in goals(found(started_ms=5.1))] == [True, False]
+    table = restart_table(found(seconds=3.0))
+    (row,) = table.rows
+    assert row == ("1,000,000", "", "0.50", "3.00", "400,000", "1.0", "2.0", "3.0")
+    assert len(row) == len(table.columns)
+    assert any("GOAL MISSED: items loaded at a start 400,000 /s" in note for note in table.notes)
+
+
+def test_a_stall_of_the_server_is_seen() -> None:
+    gate, asked = threading.Event(), threading.Event()
+
+    def hook(line: bytes) -> None:
+        asked.set()
+        assert gate.wait(60)
+
+    with TinyMemcached(hook) as server, Pings(server.address) as pings:
+        assert asked.wait(60)
+        assert pings.count == 0
+        gate.set()
+        while pings.count < 3:
+            assert gate.wait(60)
+    assert pings.longest_ms > 0
+
+
+def test_a_server_that_is_gone_is_told() -> None:
+    with TinyMemcached() as server:
+        gone = server.address
+    with pytest.raises(TargetError, match="cannot connect"):
+        listen(gone, 0.01)
+
+
+def node(tmp_path: Path, script: str) -> LocalNode:
+    return LocalNode("c", ["/bin/sh", "-c", script], tmp_path / "c.log", 1)
+
+
+def test_a_node_is_back_when_it_says_so(tmp_path: Path) -> None:
+    says = "echo 'quorumcached: node c ready: memcached 127.0.0.1:1'; exec sleep 600"
+    one = node(tmp_path, says)
+    try:
+        assert start_again(one, ()) > 0
+        before = one.pid
+        assert start_again(one, ()) > 0
+        assert one.pid != before
+        assert one.log_bytes().count(b"ready: ") == 2
+    finally:
+        one.stop()
+
+
+def test_a_node_that_does_not_come_back_is_no_figure(tmp_path: Path) -> None:
+    says = "test -e ended && exit 7; touch ended; echo ' ready: memcached '; exec sleep 600"
+    one = node(tmp_path, says)
+    start_again(one, ())
+    with pytest.raises(StartError, match="node c ended with status 7"):
+        start_again(one, ())
+
+
+class Cluster:
+    """Three nodes of which the last one is measured; notes what is done, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, filled: int) -> None:
+        self.done: list[str] = []
+        self.nodes = [LocalNode(name, [], Path(), port) for port, name in enumerate("abc", 1)]
+        self.addresses = [one.address for one in self.nodes]
+        self.pids = [7, 8, 9]
+        self.options: Any = self
+        self.filled = filled
+        self.seconds = iter([0.5, 4.5])
+        self.stalls = iter([1.0, 3.0])
+        routes = Routes(tuple(self.addresses), (0, 1, 2, 0))
+        monkeypatch.setattr(restart, "start_again", self.start_again)
+        monkeypatch.setattr(restart, "listen", self.listen)
+        monkeypatch.setattr(restart, "find_routes", lambda addresses, mode: routes)
+        monkeypatch.setattr(restart, "rss_at_rest", lambda pids: self.done.append("rest"))
+        monkeypatch.setattr(restart, "Pings", Still)
+
+    def cpus_of(self, number: int) -> tuple[int, ...]:
+        assert number == 2
+        return (5,)
+
+    def wait_until_led(self) -> None:
+        self.done.append("led")
+
+    def start_again(self, one: LocalNode, cpus: Sequence[int]) -> float:
+        assert cpus == (5,)
+        self.done.append(f"restart {one.name}")
+        return next(self.seconds)
+
+    def listen(self, address: Any) -> float:
+        assert address == self.nodes[2].address
+        self.done.append("listen")
+        return next(self.stalls)
+
+    def run(self, ports: list[int], load: Load, **named: Any) -> Any:
+        assert (ports, load.keys, named["fill"]) == ([1, 2, 3], ITEMS, True)
+        assert len(named["owners"].read_text().split()) == ITEMS
+        self.done.append("fill")
+        return measured(5, filled=self.filled).lap
+
+
+class Still:
+    """Pings that need no server."""
+
+    longest_ms = 2.0
+
+    def __init__(self, address: Any) -> None: ...
+
+    def __enter__(self) -> Still:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_a_node_is_measured_empty_and_then_full(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world: Any = Cluster(monkeypatch, ITEMS)
+    result = measure_restart(world, world, ITEMS, tmp_path, lambda text: None)
+    assert ",".join(world.done) == "restart c,led,listen,fill,rest,restart c,listen"
+    assert result == Restart(
+        items=ITEMS,
+        empty_seconds=0.5,
+        seconds=4.5,
+        quiet_ms=1.0,
+        snapshots_ms=2.0,
+        started_ms=3.0,
+    )
+
+
+def test_items_that_are_not_stored_are_no_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world: Any = Cluster(monkeypatch, ITEMS - 1)
+    with pytest.raises(TargetError, match="19 of 20 items were stored"):
+        measure_restart(world, world, ITEMS, tmp_path, lambda text: None)
