@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MADE := $(VENV)/.made
 READY := $(VENV)/.ready
 NODES ?= 3
 SEEDS ?= 50
@@ -20,7 +21,9 @@ NODE_CLIENTS := memcached@2.2.2 memjs@1.3.2
 # The compiled data path; without a C compiler, or with QUORUMCACHE_COMPILED=0, the sources run.
 COMPILED := $(VENV)/.compiled
 SOURCES := setup.py $(shell find node ring quorumcache -name '*.py') $(wildcard node/core/*.[ch] node/core/*.p[xy][xdi])
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(PIP) --editable . --no-deps --no-build-isolation
+WANTED = @$(PYTHON) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); print(*$(1), sep="\n")'
 
 # Tests go to the workers one by one; one that has nothing left takes some of the other's.
 IN_PARALLEL := $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal --durations 10
@@ -106,20 +109,31 @@ clean: ## Remove what was built; data directories stay
 	rm -f node/compiled.json
 	find bench node quorumcache ring router tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml
+# What runs and what compiles: `make run` needs no more.
+$(MADE): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	QUORUMCACHE_COMPILED=0 $(INSTALL) '.[dev,conformance]'
+	@rm -f $(BIN)/quorumcached
+	$(call WANTED,p["build-system"]["requires"] + p["project"]["dependencies"]) >$(VENV)/wanted.txt
+	$(PIP) -r $(VENV)/wanted.txt
+	@touch $@
+
+$(READY): $(MADE)
+	$(call WANTED,p["project"]["optional-dependencies"]["dev"] + p["project"]["optional-dependencies"]["conformance"]) >$(VENV)/wanted.txt
+	$(PIP) -r $(VENV)/wanted.txt
+	@[ -e $(BIN)/quorumcached ] || QUORUMCACHE_COMPILED=0 $(INSTALL)
 	@command -v npm >/dev/null || { echo "SKIPPED: no npm, so no client of Node.js is tested" >&2; touch $@; exit 0; }; \
 		npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(VENV)/node-clients $(NODE_CLIENTS) || \
 		echo "SKIPPED: npm could not install $(NODE_CLIENTS), so they are not tested" >&2
 	@touch $@
 
-$(COMPILED): $(READY) $(SOURCES)
+$(COMPILED): $(MADE) $(SOURCES)
 ifneq ($(QUORUMCACHE_COMPILED),0)
-	@echo "Compiling the data path, about a minute of one processor (QUORUMCACHE_COMPILED=0 skips this) ..."
-	$(INSTALL) . --no-deps --no-build-isolation
+	@echo "Compiling the data path, about a minute on two processors (QUORUMCACHE_COMPILED=0 skips this) ..."
+	$(INSTALL)
 	@$(BIN)/quorumcached --version
 	@touch $@
+else
+	@[ -e $(BIN)/quorumcached ] || $(INSTALL)
 endif

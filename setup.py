@@ -6,8 +6,8 @@ this did not work (`node/compiled.py` chooses). Without a C compiler the install
 goes on. `QUORUMCACHE_COMPILED=0 pip install .` does not even try.
 
 mypyc writes one C file per module, and all of them become one library, so that calls between
-modules stay calls of C functions. As one C file of 28 MB they took 90 s of one processor; now they
-take 80 s, on all processors at once, with a link that optimises across them (10 s of it).
+modules stay calls of C functions. They are compiled on all processors at once, those of `HOT` with
+a link that optimises across them (docs/decisions.md, "The build").
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 
 from setuptools import Extension, setup
@@ -50,12 +51,12 @@ ROOMS = {
     "housekeeping": "evictions",
     "operations": "*",
     "peers": (
-        "codec consensus_items consensus_transport datagram_paths items link network open_links"
-        " peer"
+        "bundles codec consensus_items consensus_transport datagram_paths items link network"
+        " open_links peer"
     ),
     "protocol": "*",
     "replica": (
-        "evicting group host installing memory_room pacing read_rounds snapshotting ticking"
+        "bundled evicting group host installing memory_room pacing read_rounds snapshotting ticking"
     ),
     "store": "*",
     "telemetry": "counters timings",
@@ -76,8 +77,35 @@ BUILDS = {"build", "build_ext", "bdist_wheel", "develop", "editable_wheel", "ins
 """Commands that need extensions. For others, such as those about metadata, nothing is compiled."""
 
 
+HOT = """
+    inbox state_machine
+    clients/connection clients/conversation clients/handlers clients/lanes clients/order
+    clients/plain_meta_gets clients/pumps clients/quick_gets clients/replies clients/retrievals
+    clients/writes
+    consensus/log consensus/progress
+    consensus/raft/commit consensus/raft/core consensus/raft/heartbeats consensus/raft/proposals
+    consensus/raft/replication consensus/raft/state consensus/raft/wire
+    operations/coordinator operations/deadlines operations/forwarded operations/forwards
+    operations/leaders operations/numbering operations/operation operations/serving
+    operations/sessions
+    peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
+    peers/network peers/peer
+    protocol/parser protocol/responses protocol/storage_lines
+    replica/group replica/host replica/ticking
+    store/effects store/eviction_queue store/item store/sessions store/store
+    wal/format wal/groups wal/queue wal/wal
+"""
+"""Modules whose code a get or a set of an ordinary item runs. They are optimised most, and linked
+as one: forwarded requests took 4 % more without that, and the build took much longer when it was
+done for all. Not: modules that only declare types."""
+
+HOT_FLAGS = ["-O2", "-flto"]
+COLD_FLAGS = ["-O1"]
 LINK_AS_ONE = ["-flto=auto", "-O2"]
-"""The link optimises all C files as one: apart, forwarded reads and writes took 4 % more."""
+
+CHUNK_BYTES = 1_200_000
+"""C files are put together up to this size: their headers take 0.13 s, a tenth of what most of them
+take in all, and are read once for several files."""
 
 
 def links_as_one(compiler: object) -> bool:
@@ -97,6 +125,50 @@ def links_as_one(compiler: object) -> bool:
         return True
 
 
+def is_hot(source: str) -> bool:
+    """Whether a C file is of a module of `HOT`, or of what mypyc gives to all of them."""
+    name = Path(source).stem.removeprefix("__native_")
+    prefix = PACKAGE.removeprefix(f"{SOURCE}/").replace("/", "___") + "___"
+    if name.startswith(prefix):
+        return name.removeprefix(prefix).replace("___", "/") in HOT.split()
+    return name != LIBRARY.rpartition(".")[2]
+
+
+def together(sources: list[str], name: str) -> list[str]:
+    """Files that include `sources`, each of about `CHUNK_BYTES`; the largest first."""
+    chunks: list[list[str]] = []
+    room = 0
+    for source in sorted(sources, key=os.path.getsize, reverse=True):
+        if not chunks or os.path.getsize(source) > room:
+            chunks.append([])
+            room = CHUNK_BYTES
+        chunks[-1].append(source)
+        room -= os.path.getsize(source)
+    made = []
+    for number, chunk in enumerate(chunks):
+        text = "".join(f'#include "{os.path.abspath(source)}"\n' for source in chunk)
+        made.append(chunk_file(f"{name}_{number}", text))
+    return made
+
+
+def chunk_file(name: str, text: str) -> str:
+    """The path of a C file that holds `text`."""
+    path = Path("build/chunks", f"{name}.c")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def is_shim(extension: Extension) -> bool:
+    """What mypyc makes for each module, so that Python finds it: its code is in the library."""
+    return extension.sources == [f"build/{extension.name.replace('.', '/')}.c"]
+
+
+def room_of(extension: Extension) -> str:
+    """The package of its module."""
+    return extension.name.rpartition(".")[0]
+
+
 class CompileAndTell(build_ext):
     """Builds the extensions; the manifest is written only when this run has made all of them.
 
@@ -105,20 +177,63 @@ class CompileAndTell(build_ext):
     """
 
     def build_extensions(self) -> None:
-        """The same for the C files of one extension, which distutils compiles one by one."""
+        """The C files of an extension at once, which distutils compiles one by one."""
         compile_in_turn = self.compiler.compile
-        if links_as_one(self.compiler):
-            for extension in self.extensions:
-                extension.extra_compile_args = [*extension.extra_compile_args, "-flto"]
-                extension.extra_link_args = [*extension.extra_link_args, *LINK_AS_ONE]
+        self.as_one = links_as_one(self.compiler)
+
+        def compile_one(source: str, options: dict) -> list[str]:
+            flags = COLD_FLAGS if Path(source).name.startswith("cold_") else []
+            if Path(source).name.startswith("hot_"):
+                flags = HOT_FLAGS[: 1 + self.as_one]
+            postargs = [*(options.get("extra_postargs") or ()), *flags]
+            return compile_in_turn([source], **{**options, "extra_postargs": postargs})
 
         def compile_at_once(sources: list[str], **options: object) -> list[str]:
             with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-                made = pool.map(lambda source: compile_in_turn([source], **options), sources)
+                made = pool.map(lambda source: compile_one(source, options), sources)
                 return [path for paths in made for path in paths]
 
         self.compiler.compile = compile_at_once
+        self.shims = {}
         super().build_extensions()
+
+    def build_extension(self, extension: Extension) -> None:
+        """Of the library, hot and cold files are compiled apart. The small libraries that Python
+        finds beside the sources, one for each module, are the same one within a room.
+        """
+        if extension.name.startswith(LIBRARY):
+            hot = [source for source in extension.sources if is_hot(source)]
+            cold = [source for source in extension.sources if not is_hot(source)]
+            extension.sources = [*together(hot, "hot"), *together(cold, "cold")]
+            if self.as_one:
+                extension.extra_link_args = [*extension.extra_link_args, *LINK_AS_ONE]
+        elif is_shim(extension):
+            target = Path(self.get_ext_fullpath(extension.name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copyfile(self.shims_of(room_of(extension)), target)
+            return
+        super().build_extension(extension)
+
+    def shims_of(self, room: str) -> str:
+        """The library with the shims of all modules of a room."""
+        if room not in self.shims:
+            shims = [one for one in self.extensions if is_shim(one) and room_of(one) == room]
+            # Each has a PyInit___init__ beside its own, for which nobody asks.
+            text = "".join(
+                f"#define PyInit___init__ unused_{number}\n"
+                f'#include "{os.path.abspath(shim.sources[0])}"\n'
+                "#undef PyInit___init__\n"
+                for number, shim in enumerate(shims)
+            )
+            objects = self.compiler.compile(
+                [chunk_file(f"shims_{len(self.shims)}", text)],
+                output_dir=self.build_temp,
+                extra_postargs=["-Os", "-g0", "-w"],
+            )
+            path = str(Path(self.build_temp, f"shims_{len(self.shims)}.so"))
+            self.compiler.link_shared_object(objects, path, extra_postargs=["-s"])
+            self.shims[room] = path
+        return self.shims[room]
 
     def run(self) -> None:
         binaries = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]

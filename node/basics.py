@@ -85,7 +85,7 @@ class Basics:
             tasks=self.tasks,
             listener=self.listener,
         )
-        self.transport = ConsensusTransport(self.network)
+        self.transport = ConsensusTransport(self.network, self.incarnation)
         self.memory = MemoryRoom(config.memory_bytes)
         self.give_back_memory: Callable[[], None] = lambda: None
         """Returns what is free to the system. Nothing in a simulation."""

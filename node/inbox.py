@@ -21,6 +21,8 @@ from quorumcache.node.peers.consensus_items import (
 )
 from quorumcache.node.peers.founding_frames import decode_question
 from quorumcache.node.peers.items import (
+    BUNDLE,
+    BUNDLE_HELD,
     CONSENSUS_KINDS,
     DIRECTORY_KINDS,
     FITNESS,
@@ -156,6 +158,13 @@ class Inbox:
                 continue
             if kind == ACKNOWLEDGEMENT_KIND and self._is_of_learner(node_id, item):
                 continue
+            if kind == BUNDLE_HELD:
+                for group_id, term, match_index in self._transport.answered(
+                    node_id, item, is_last=False
+                ):
+                    if not self._host.is_learner(group_id, node_id):
+                        self._host.acknowledged(node_id, group_id, term, match_index)
+                continue
             deliver_consensus(node_id, item, self._host, self._transport)
 
     def _is_of_learner(self, node_id: int, item: tuple[Any, ...]) -> bool:
@@ -191,6 +200,7 @@ class Inbox:
         if self.peers is None or not self.peers.is_heard(node_id):
             # Otherwise it may still vote for us, and its clock has to count if we come to lead.
             self._time.lost(node_id)
+        self._transport.peer_down(node_id)
         self._coordinator.peer_down(node_id)
         self._office.desk.peer_down(node_id)
         self._host.peer_unreachable(node_id)
@@ -226,6 +236,12 @@ def deliver_consensus(
     if item[0] == HEARTBEATS or item[0] == HEARTBEAT_REPLIES:
         for group_id, message in transport.beats(node_id, item):
             host.step(node_id, group_id, message, False)
+    elif item[0] == BUNDLE:
+        life, number, runs = transport.bundle(item)
+        host.take_bundle(node_id, life, number, runs)
+    elif item[0] == BUNDLE_HELD:
+        for group_id, term, match_index in transport.answered(node_id, item, is_last=True):
+            host.acknowledged(node_id, group_id, term, match_index)
     else:
         message = decode_message(item)
         host.step(node_id, item[1], message, item[0] == ENTRIES_KIND)

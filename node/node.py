@@ -141,7 +141,7 @@ class Node(Observed):
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
-        self.host.before_flush = self.coordinator.bundles.send
+        basics.transport.before_flush = self.coordinator.bundles.send
         self.commits = Transactions(self.coordinator, random)
         self.recovery = Recovery(self.coordinator)
         self.durable = DurableState(

@@ -251,6 +251,13 @@ class StateMachine:
     def tick(self, now_ms: int) -> None:
         """It is this time, for the hints; no part of the state depends on it."""
 
+    def lend(self, until_ns: int) -> None:
+        """Readers may be served until this moment of the node's clock, and not any more from then
+        on; 0 = not now. It replaces what was said before."""
+
+    def retire(self) -> None:
+        """Nobody reads it any more: its group has left this node."""
+
     def lead(self, leads: bool, now_ms: int) -> None:
         """This replica leads its group from now on, or does not: also for the hints alone."""
 

@@ -32,7 +32,8 @@ from quorumcache.ring.node_info import NodeInfo
 MAP_BYTES_MAX: Final = 4 << 20  # 4096 shards of 7 replicas and 1000 nodes need less than 400 KiB
 
 FORM_MAX: Final = 2
-"""The newest form that this version reads and writes."""
+"""The newest form that this version reads and writes. 3 says of a node that it knows bundles of
+entries, and is of no map (`node/peers/proofs.py`)."""
 
 _FORMATS: Final = {1: 2, 2: 3}
 """Format number of each form."""

@@ -30,10 +30,10 @@ _CHUNK_BYTES: Final = 256 << 10
 """`snapshot_chunk_bytes`, as nodes have it."""
 
 
-def _filled(items: int) -> ShardStore:
+def _filled(items: int, exptime: int = 0) -> ShardStore:
     store = ShardStore()
     for number in range(items):
-        store.apply(number, _NOW_MS, [(0, 0, 0, OP_SET, b"user:%08d" % number, _DATA, 0)])
+        store.apply(number, _NOW_MS, [(0, 0, 0, OP_SET, b"user:%08d" % number, _DATA, exptime)])
     return store
 
 
@@ -111,6 +111,8 @@ def main() -> None:
     report("decode a batch of one set", microseconds(lambda: decode_batch(one), 1))
     report("decode a batch of 64 sets, per set", microseconds(lambda: decode_batch(payload), 64))
     hit = key % 5
+    serve = store.serve
+    report("serve, hit", microseconds(lambda: [serve(hit) for _ in batch], 64))
     lookup = store.lookup
     report("lookup, hit", microseconds(lambda: [lookup(hit, _NOW_MS) for _ in batch], 64))
     report("lookup, miss", microseconds(lambda: [lookup(b"no", _NOW_MS) for _ in batch], 64))
@@ -123,6 +125,10 @@ def main() -> None:
     data = b"".join(encode_view(view))
     restore = min(repeat(lambda: ShardStore().restore(data), number=1, repeat=3))
     report(f"restore {_ITEMS} items", restore * 1e3, "ms")
+    ending = _filled(_ITEMS, 3600)
+    ends = b"".join(encode_view(ending.view()))
+    restore = min(repeat(lambda: ShardStore().restore(ends), number=1, repeat=3))
+    report(f"restore {_ITEMS} items that end", restore * 1e3, "ms")
     longest = min(_longest_step(data) for _ in range(3))
     report(f"restore {_ITEMS} items in pieces, longest step", longest * 1e3, "ms")
     digest = min(repeat(large.digest, number=1, repeat=3))

@@ -19,7 +19,6 @@ from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
-from quorumcache.node.clients.quick_gets import answer_plain_gets
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
 from quorumcache.node.protocol.meta_lines import GetFlags
@@ -53,6 +52,7 @@ class MemcachedConnection(asyncio.Protocol):
         "_owner",
         "_parser",
         "_reading_paused",
+        "_routes",
         "_transport",
         "conversation",
         "number",
@@ -69,6 +69,7 @@ class MemcachedConnection(asyncio.Protocol):
         self._owner = owner
         self._counters = context.counters
         self._groups = context.quick_groups
+        self._routes = context.routes
         self._monotonic_ns = context.monotonic_ns
         self.number = number
         self.replies = Replies(context, self._pump)
@@ -134,6 +135,7 @@ class MemcachedConnection(asyncio.Protocol):
     def use_quick_groups(self) -> None:
         """The context's `quick_groups` are others from now on."""
         self._groups = self._context.quick_groups
+        self._routes = self._context.routes
 
     def finish(self) -> None:
         """Take nothing more in; close when every reply is out."""
@@ -221,6 +223,12 @@ class MemcachedConnection(asyncio.Protocol):
         if conversation.closing:
             return
         replies = self.replies
+        if data[:3] == b"get" and self._may_answer():
+            end = self._answer_gets(data)
+            if end == len(data):
+                return
+            if end:
+                data = data[end:]
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
         # slot, and a client that does not read has neither. What only has a slot is no matter to
         # gets of one key, which see to their order themselves.
@@ -253,22 +261,55 @@ class MemcachedConnection(asyncio.Protocol):
         if replies.out:
             self._flush()
 
+    def _may_answer(self) -> bool:
+        """Whether a get that comes now may be answered at once, if its group is not busy."""
+        conversation = self.conversation
+        if not self._parser.is_between or conversation.backlog or conversation.prefixes:
+            return False
+        if conversation.settings.staleness_ns:
+            return False
+        if self.replies.slots or conversation.order.lanes:
+            return not conversation.is_blocked()
+        return not (self.replies.is_paused or conversation.order.barrier)
+
+    def _answer_gets(self, data: bytes) -> int:
+        """Answer gets from the start of `data` on, as far as the items alone answer them, and none
+        overtakes what is under way. How many bytes that were.
+        """
+        counters = self._counters
+        replies = self.replies
+        busy = self.conversation.order.busy()
+        # Read after the requests' bytes: a lease that holds now held after they were sent.
+        now_ns = self._monotonic_ns()
+        now_ms = position = 0
+        while True:
+            answered = self._routes.answer(data, position, now_ns, now_ms, busy)
+            if answered is None:
+                now_ms = self._context.go_on(now_ms)
+                if now_ms < 0:
+                    break
+                continue
+            reply, position, lines, keys, misses = answered
+            counters.cmd_get += keys
+            counters.get_hits += keys - misses
+            counters.get_misses += misses
+            counters.lease_reads += lines
+            if replies.slots:
+                replies.reply(reply)
+            else:
+                self._write_now([reply])
+            if position == len(data) or replies.is_paused or replies.is_full:
+                break
+        return position
+
     def _plain_gets(self, keys: list[bytes]) -> None:
-        """Answer gets of one key each."""
+        """Answer gets of one key each, here or by other nodes."""
         conversation = self.conversation
         # Read after the requests' bytes: a lease that holds now held after they were sent.
         now_ns = self._monotonic_ns()
-        position = size = 0
+        position = 0
         while True:
-            if not self.replies.slots:
-                out: list[bytes] = []
-                position, size = answer_plain_gets(
-                    self._context, self.replies, self._groups, keys, position, size, now_ns, out
-                )
-                if out:
-                    self._write_now(out)
-            if position < len(keys):
-                position = forward_plain_gets(conversation, self._groups, keys, position, now_ns)
+            position = forward_plain_gets(conversation, self._groups, keys, position, now_ns)
             if position == len(keys):
                 break
             if conversation.is_blocked():

@@ -14,6 +14,7 @@ from mmh3 import mmh3_x64_128_digest
 
 from quorumcache.node.clients.events import ClientEvents
 from quorumcache.node.clients.failures import failure_line
+from quorumcache.node.clients.get_routes import GetRoutes, new_get_routes
 from quorumcache.node.clients.pumps import Pumps
 from quorumcache.node.clients.write_room import WriteRoom
 from quorumcache.node.operations.coordinator import Coordinator
@@ -23,6 +24,7 @@ from quorumcache.node.operations.transactions import Transactions
 from quorumcache.node.protocol.responses import version_line
 from quorumcache.node.protocol.value_blocks import ValueLimits
 from quorumcache.node.replica.group import ReplicaGroup
+from quorumcache.node.store.store import shard_store
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.version import WIRE_VERSION
@@ -137,6 +139,8 @@ class ClientContext:
         """This node's replicas, by group id."""
         self.quick_groups: dict[int, ReplicaGroup] = groups
         """Those whose gets connections answer on the spot: none while reads are watched."""
+        self.routes: GetRoutes = new_get_routes(shards)
+        """To the items of those, as far as somebody has asked for any: see `open_route`."""
         self.shard_count = shards
         self._shift = _shift_of(shards)
         self.item_bytes_max = item_bytes_max
@@ -160,6 +164,34 @@ class ClientContext:
         """The cluster has so many. Before this node takes any clients in."""
         self.shard_count = shards
         self._shift = _shift_of(shards)
+        self.routes = new_get_routes(shards)
+
+    def watch_reads(self, is_watched: bool) -> None:
+        """Have all gets go the general way, which tells of them, or no longer. Connections have to
+        hear of it."""
+        self.quick_groups = {} if is_watched else self.groups
+        self.routes = new_get_routes(self.shard_count)
+
+    def open_route(self, shard: int) -> bool:
+        """Let gets of a shard find the replica that is here now; False: there is none."""
+        group = self.quick_groups.get(shard + 1)
+        if group is None:
+            return False
+        gate = shard_store(group.machine).gate
+        self.routes.set(shard, gate)
+        return gate.table is not None
+
+    def go_on(self, now_ms: int) -> int:
+        """Why did the routes answer no more? The cluster time with which to ask them again, once
+        what they did not know is known; -1: it would be of no use. `now_ms`: as they were told.
+        """
+        routes = self.routes
+        if routes.missing >= 0:
+            return now_ms if self.open_route(routes.missing) else -1
+        if routes.timed < 0 or now_ms:
+            return -1
+        group = self.quick_groups.get(routes.timed + 1)
+        return -1 if group is None else max(1, group.now_ms())
 
     def group_of(self, key: bytes) -> int:
         """Group of the key's shard, which is `ring.shard_of` it.

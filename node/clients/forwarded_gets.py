@@ -14,14 +14,14 @@ from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.quick_gets import settled_hit
-from quorumcache.node.clients.replies import FIRST_READ_BYTES, SLOTS_MAX, Slot
+from quorumcache.node.clients.replies import SLOTS_MAX, Slot
 from quorumcache.node.operations.reply_room import ReplyRoom
 from quorumcache.node.protocol.responses import END_LINE
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.state_machine import TIMED, Peeked
 from quorumcache.node.store.item import ITEM_DATA
 
-EXPECTED_BYTES_MAX: Final = FIRST_READ_BYTES
+EXPECTED_BYTES_MAX: Final = 32 << 10
 """A client whose answers are expected to be larger asks the general way: few of them would come in
 one item (`FOUND_BYTES_MAX`), and the others would be asked twice."""
 

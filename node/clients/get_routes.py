@@ -46,8 +46,9 @@ class GetRoutes(Protocol):
         that is shut for good; -1: it stopped for another reason."""
 
     @property
-    def wants_time(self) -> bool:
-        """It stopped at an item with an expiry, and was not told the cluster time."""
+    def timed(self) -> int:
+        """The shard at whose key it stopped since the item has an expiry, and it was not told the
+        cluster time; -1 likewise."""
 
     def set(self, shard: int, gate: ReadGate) -> None:
         """The gate of a shard is this one."""
@@ -65,7 +66,7 @@ class GetRoutes(Protocol):
 class PlainGetRoutes:
     """See `GetRoutes`."""
 
-    __slots__ = ("_gates", "_shift", "missing", "wants_time")
+    __slots__ = ("_gates", "_shift", "missing", "timed")
 
     def __init__(self, shards: int) -> None:
         if not 0 < shards <= 4096 or shards & (shards - 1):
@@ -73,7 +74,7 @@ class PlainGetRoutes:
         self._gates: list[PlainReadGate | None] = [None] * shards
         self._shift = 16 - (shards.bit_length() - 1)
         self.missing = -1
-        self.wants_time = False
+        self.timed = -1
 
     def set(self, shard: int, gate: ReadGate) -> None:
         """See `GetRoutes.set`."""
@@ -88,7 +89,7 @@ class PlainGetRoutes:
         if not 0 <= start <= len(data):
             raise ValueError(f"start {start} in {len(data)} bytes")
         self.missing = -1
-        self.wants_time = False
+        self.timed = -1
         out: list[bytes] = []
         position = start
         size = lines = keys = misses = 0
@@ -109,7 +110,7 @@ class PlainGetRoutes:
                 if item is None:
                     pieces.append(b"")
                     continue
-                if not self._may_show(item, gate, now_ms, words[0] == b"gets"):
+                if not self._may_show(key, item, gate, now_ms, words[0] == b"gets"):
                     break
                 found.append((gate.table, gate.now_s, key))
                 pieces.append(value_line(key, item, words[0] == b"gets"))
@@ -139,10 +140,13 @@ class PlainGetRoutes:
             return None
         return words
 
+    def _shard(self, key: bytes) -> int:
+        digest = mmh3_x64_128_digest(key, 0)
+        return (digest[7] << 8 | digest[6]) >> self._shift
+
     def _gate(self, key: bytes, now_ns: int, busy: dict[int, Any]) -> PlainReadGate | None:
         """The gate of a key's shard if it is open."""
-        digest = mmh3_x64_128_digest(key, 0)
-        shard = (digest[7] << 8 | digest[6]) >> self._shift
+        shard = self._shard(key)
         gate = self._gates[shard]
         if gate is None or gate.table is None:
             self.missing = shard
@@ -151,14 +155,18 @@ class PlainGetRoutes:
             return None
         return gate
 
-    def _may_show(self, item: bytes, gate: PlainReadGate, now_ms: int, with_unique: bool) -> bool:
+    def _may_show(
+        self, key: bytes, item: bytes, gate: PlainReadGate, now_ms: int, with_unique: bool
+    ) -> bool:
         """Whether an item is answered as it is."""
         if item[0] & PIECES or (with_unique and not is_plain_text(item)):
             return False
         if not item[0] & ENDS:
             return True
-        self.wants_time = now_ms == 0
-        return now_ms > 0 and expires_at_ms(item) > max(now_ms, gate.applied_ms)
+        if now_ms == 0:
+            self.timed = self._shard(key)
+            return False
+        return expires_at_ms(item) > max(now_ms, gate.applied_ms)
 
 
 def new_get_routes(shards: int) -> GetRoutes:

@@ -13,6 +13,7 @@ that overtook an earlier one has to be asked for again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.lanes import Lane
@@ -99,6 +100,12 @@ class RequestOrder:
         lane.ended(is_write, lane.waiting is not None and self._context.leads(lane.group_id))
         if not (lane.reads or lane.writes or lane.waiting):
             self.lanes.pop(lane.group_id, None)
+
+    def busy(self) -> dict[int, Any]:
+        """The groups, as keys, with requests under way that a get must not overtake."""
+        if not self.quick:
+            return self.lanes
+        return {**self.lanes, **self.quick} if self.lanes else self.quick
 
     def quick_ended(self, group_id: int) -> None:
         """A get without a lane was answered: with the last one, start what waited."""

@@ -1,7 +1,7 @@
 """Answers `mg` on the spot, where this node leads the key's shard under a lease and the item is to
 stay as it is.
 
-`answer_plain_meta_gets` does for whole reads of the socket what `answer_plain_gets` does for gets.
+`answer_plain_meta_gets` does for whole reads of the socket what `get_routes.py` does for gets.
 `answer_at_once` does it for one `mg` among other requests.
 """
 

@@ -112,7 +112,7 @@ class MemcachedServer:
 
     def _watch_reads(self, is_watched: bool) -> None:
         """Have all gets go the general way, which tells of them, or no longer."""
-        self.context.quick_groups = {} if is_watched else self.context.groups
+        self.context.watch_reads(is_watched)
         for connection in self.connections.values():
             connection.use_quick_groups()
 

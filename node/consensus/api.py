@@ -11,6 +11,10 @@ order, from one thread; whenever `has_ready()`, take `ready()` and act on it in 
    served as soon as the state machine has applied their `read_index`.
 3. `messages_after_append` leave once (1) of this and of all earlier Readys is durable; then
    `persisted` is called with the Ready's `last_index` and `last_term`.
+
+Most of what a busy group does needs no Ready: `follow` takes a leader's new entries, `acknowledged`
+hears that they are durable elsewhere, and `take_committed` gives what can be applied. What is not
+usual shows in `has_ready` afterwards.
 """
 
 from __future__ import annotations
@@ -250,6 +254,34 @@ class ReplicatedLog:
     def step_down(self) -> None:
         """Give leadership up at once, and ask the voter that is furthest along to stand for it.
         Nothing happens unless leader."""
+        raise NotImplementedError
+
+    def follow(
+        self,
+        sender: ReplicaId,
+        term: Term,
+        prev_index: Index,
+        prev_term: Term,
+        commit_index: Index,
+        entries: list[Entry],
+    ) -> bool:
+        """Take a leader's new entries in the usual case: no Ready is needed for them.
+
+        True: they were taken. They are to be made durable behind all that was handed out, as if a
+        Ready had held them; then `sender` may be told that this replica holds in `term` all up to
+        the last of them. `persisted` is not called for them. False: nothing was done, and the same
+        is to be given to `step` as a message. `entries`: commands of `term`, at least one.
+        """
+        raise NotImplementedError
+
+    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> None:
+        """`sender` holds durably what the leader of `term` has up to `match_index`: what `step`
+        would be told in a message."""
+        raise NotImplementedError
+
+    def take_committed(self) -> list[Entry]:
+        """What the next Ready would hold as `committed_entries`, without one. Entries that no Ready
+        has handed out for the log are left to the next one."""
         raise NotImplementedError
 
     def peer_unreachable(self, replica: ReplicaId) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quorumcache.node.consensus.runs import Run
 from quorumcache.node.consensus.values import Message, Outbound
 
 
@@ -20,6 +21,17 @@ class Transport:
 
     def flush(self) -> None:
         """Send what is queued, in one frame to every peer."""
+        raise NotImplementedError
+
+    def message_of(self, run: Run) -> Message:
+        """A run as the message that it stands for."""
+        raise NotImplementedError
+
+    def answer_bundle(
+        self, node_id: int, life: int, number: int, but: list[int], tick: int
+    ) -> None:
+        """Tell who sent a bundle of entries that all of it is durable here, but these runs. It
+        leaves with the next `flush`."""
         raise NotImplementedError
 
     def check(self, message: Message) -> None:

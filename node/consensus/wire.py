@@ -46,6 +46,7 @@ class Wire:
     acknowledgement: type[Message]
     """Says which entries its sender holds."""
     entries: type[Message]
-    """Carries entries of the log, so it makes the log of its receiver longer."""
+    """Carries entries of the log, so it makes the log of its receiver longer. Its members: term,
+    previous index, its term, commit index, entries (`runs.py`)."""
     vote: type[Message]
     """May make its receiver a leader."""

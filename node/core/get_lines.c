@@ -97,9 +97,9 @@ static bool find(const get_routes *routes, sought *one, int64_t now_ns, int64_t 
     uint32_t shard = routes->shard_bits ? (uint32_t)(token >> (64 - routes->shard_bits)) : 0;
     const read_gate *gate = routes->gates[shard];
     done->stop = GETS_LINE;
+    done->shard = shard;
     if (gate == NULL || gate->table == NULL) {
         done->stop = GETS_GATE;
-        done->shard = shard;
         return false;
     }
     if (now_ns >= gate->lease_until_ns || !gate->is_plain || (busy != NULL && busy[shard >> 3] >> (shard & 7) & 1))

@@ -41,7 +41,7 @@ typedef enum {
 typedef struct {
     size_t consumed, written; /* bytes of the data and of the replies */
     uint32_t lines, keys, hits;
-    uint32_t shard; /* GETS_GATE: whose gate */
+    uint32_t shard; /* of the key at which it stopped: GETS_GATE, GETS_TIME */
     gets_stop stop;
 } gets_done;
 

@@ -8,7 +8,7 @@ class ReadGate:
 
 class GetRoutes:
     missing: int
-    wants_time: bool
+    timed: int
     def __init__(self, shards: int) -> None: ...
     def set(self, shard: int, gate: Any) -> None: ...
     def answer(

@@ -88,7 +88,7 @@ cdef class GetRoutes:
     cdef list gates  # They keep what `routes` points to.
     cdef unsigned char *out
     cdef readonly int missing
-    cdef readonly bint wants_time
+    cdef readonly int timed
 
     def __cinit__(self, uint32_t shards):
         if not 0 < shards <= SHARDS_MAX or shards & (shards - 1):
@@ -101,7 +101,7 @@ cdef class GetRoutes:
         self.out = <unsigned char *>PyMem_Malloc(ROOM_BYTES)
         if self.routes.gates == NULL or self.out == NULL:
             raise MemoryError
-        self.missing = -1
+        self.missing = self.timed = -1
 
     def __dealloc__(self):
         PyMem_Free(self.routes.gates)
@@ -134,7 +134,7 @@ cdef class GetRoutes:
             PyBytes_GET_SIZE(data) - start, now_ns, now_ms, marks, self.out, ROOM_BYTES, &done
         )
         self.missing = <int>done.shard if done.stop == GETS_GATE else -1
-        self.wants_time = done.stop == GETS_TIME
+        self.timed = <int>done.shard if done.stop == GETS_TIME else -1
         if not done.lines:
             return None
         return (

@@ -34,10 +34,13 @@ from typing import TYPE_CHECKING, Any, Final
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import Serving
-from quorumcache.node.peers.items import FORWARD_GETS, GETS_FORM, GETS_MAX, NOT_LED, UNANSWERED
+from quorumcache.node.peers.items import FORWARD_GETS, GETS_MAX, NOT_LED, UNANSWERED
 
 if TYPE_CHECKING:
     from quorumcache.node.telemetry.timings import Timings
+
+GETS_FORM: Final = 3
+"""A node of this form understands FORWARD_GETS."""
 
 BUNDLES_MAX: Final = 32
 """Bundles without an answer that one node may have."""

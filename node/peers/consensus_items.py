@@ -12,7 +12,7 @@ from quorumcache.node.consensus.protocols import PROTOCOL, PROTOCOLS
 from quorumcache.node.consensus.values import Message
 from quorumcache.node.consensus.wire import Wire
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.peers.items import HEARTBEAT_REPLIES, HEARTBEATS
+from quorumcache.node.peers.items import BUNDLE_HELD, HEARTBEAT_REPLIES, HEARTBEATS
 
 WIRE: Final[Wire] = PROTOCOLS[PROTOCOL].wire
 
@@ -36,7 +36,7 @@ BEAT_KINDS: dict[type[Message], int] = {
 """Messages that every group sends at every heartbeat: they travel many to an item."""
 
 DATAGRAM_KINDS: Final = frozenset(
-    (*(KIND_OF[cls] for cls in WIRE.copies), HEARTBEATS, HEARTBEAT_REPLIES)
+    (*(KIND_OF[cls] for cls in WIRE.copies), BUNDLE_HELD, HEARTBEATS, HEARTBEAT_REPLIES)
 )
 """All that may come as a datagram: lost, twice, late and in any order."""
 

@@ -1,26 +1,40 @@
 """Consensus on the peer network: what goes on the connection, what as a datagram, and together.
 
-Heartbeats, and the answers to them, are gathered over a turn: those of all groups for one peer
-travel in few items. Messages of elections, and the first of a new leader, also go as datagrams, so
-that a lost packet in front of them on the connection holds nothing up.
+Heartbeats, the answers to them, and entries are gathered over a turn: those of all groups for one
+peer travel in few items (entries: `bundles.py`). Messages of elections, and the first of a new
+leader, also go as datagrams, so that a lost packet in front of them on the connection holds nothing
+up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from quorumcache.node.consensus.runs import Run, pack_run, unpack_runs
 from quorumcache.node.consensus.transport import Transport
 from quorumcache.node.consensus.values import Message, Outbound
-from quorumcache.node.consensus.wire import COPY_IF_FIRST, COPY_ONCE_A_TICK
+from quorumcache.node.consensus.wire import COPY_ALWAYS, COPY_IF_FIRST, COPY_ONCE_A_TICK
 from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.peers.bundles import (
+    BUNDLE_BYTES_GOAL,
+    Bundle,
+    Bundles,
+    Held,
+    fields_of_bundle,
+    pack_answer,
+)
 from quorumcache.node.peers.codec import pack_item
 from quorumcache.node.peers.consensus_items import (
     BEAT_KINDS,
+    ENTRIES_KIND,
     WIRE,
     check_message,
     decode_beats,
+    decode_message,
     encode_message,
 )
+from quorumcache.node.peers.items import BUNDLE_FORM
 
 BEATS_PER_ITEM: Final = 24
 """Groups whose heartbeats travel together: they fit into a datagram."""
@@ -31,6 +45,7 @@ BEATS_SEEN_MAX: Final = 1024
 
 _COPIES: Final = WIRE.copies
 _IS_FIRST: Final = WIRE.is_first
+_ENTRIES: Final = WIRE.entries
 
 
 class PackedSender(Protocol):
@@ -39,13 +54,22 @@ class PackedSender(Protocol):
     def send_packed(self, node_id: int, packed: bytes) -> bool: ...
     def send_again(self, node_id: int, packed: bytes) -> None: ...
     def flush(self) -> None: ...
+    def form_of(self, node_id: int) -> int: ...
+
+
+def _nothing() -> None:
+    """While nobody else collects."""
 
 
 class ConsensusTransport(Transport):
     """One per node."""
 
-    def __init__(self, peers: PackedSender) -> None:
+    def __init__(self, peers: PackedSender, life: int = 0) -> None:
+        """`life`: another number after each start of the process."""
         self.peers: PackedSender = peers
+        self.before_flush: Callable[[], None] = _nothing
+        """Gives the network what others have collected for it in this turn."""
+        self._bundles = Bundles(life)
         self._beats: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
         self._beats_seen: dict[int, bool] = {}
@@ -58,32 +82,51 @@ class ConsensusTransport(Transport):
         """Queue messages; they leave with the next `flush`."""
         send = self.peers.send_packed
         last: Message | None = None
-        packed = b""
+        packed = run = b""
         for to, message in messages:
-            kind = BEAT_KINDS.get(type(message))
+            cls = type(message)
+            if message is not last:  # Followers at the same position get the same message.
+                last = message
+                packed = b""
+                run = pack_run(group_id, message) if cls is _ENTRIES else b""
+            if cls is _ENTRIES and self._bundle(to, run, group_id, message):
+                continue
+            kind = BEAT_KINDS.get(cls)
             if kind is not None:
                 beats = self._beats.get((to, kind))
                 if beats is None:
                     beats = self._beats[to, kind] = []
                 beats.append((group_id, *message))
                 continue
-            if message is not last:  # Followers at the same position get the same message.
-                last = message
+            if not packed:
                 packed = pack_item(encode_message(group_id, message))
             send(to, packed)
-            copy = _COPIES.get(type(message), 0)
-            if copy == 0:
-                continue
-            if copy == COPY_ONCE_A_TICK:
-                if self._copy_ticks.get(to) == tick:
-                    continue
-                self._copy_ticks[to] = tick
-            elif copy == COPY_IF_FIRST and not _IS_FIRST(message):
-                continue
-            self.peers.send_again(to, packed)
+            if self._goes_again(to, message, tick):
+                self.peers.send_again(to, packed)
+
+    def _goes_again(self, to: int, message: Message, tick: int) -> bool:
+        """Whether a message also goes as a datagram."""
+        copy = _COPIES.get(type(message), 0)
+        if copy == COPY_ONCE_A_TICK:
+            return self._is_due(to, tick)
+        if copy == COPY_IF_FIRST:
+            return _IS_FIRST(message)
+        return copy == COPY_ALWAYS
+
+    def _is_due(self, to: int, tick: int) -> bool:
+        """Whether this is the first copy of the kind `COPY_ONCE_A_TICK` to a peer in this tick."""
+        if self._copy_ticks.get(to) == tick:
+            return False
+        self._copy_ticks[to] = tick
+        return True
 
     def flush(self) -> None:
-        """One frame to every peer, in which the heartbeats of all groups are one item."""
+        """One frame to every peer, in which the heartbeats of all groups are one item, and their
+        entries another."""
+        self.before_flush()
+        bundles = self._bundles.open
+        for to in list(bundles):
+            self._send_bundle(to, bundles.pop(to))
         if self._beats:
             beats, self._beats = self._beats, {}
             for (to, kind), members in beats.items():
@@ -92,6 +135,71 @@ class ConsensusTransport(Transport):
                     self.peers.send_packed(to, packed)
                     self.peers.send_again(to, packed)
         self.peers.flush()
+
+    # --- bundles
+
+    def _bundle(self, to: int, run: bytes, group_id: int, message: Message) -> bool:
+        """Put a run into the bundle for a peer. False: it is none, or the peer knows no bundles.
+
+        If it is none, what the bundle holds leaves now, before the message.
+        """
+        bundles = self._bundles.open
+        bundle = bundles.get(to)
+        if not run:
+            if bundle is not None:
+                self._send_bundle(to, bundles.pop(to))
+            return False
+        if bundle is None:
+            if self.peers.form_of(to) < BUNDLE_FORM:
+                return False
+            bundle = bundles[to] = Bundle()
+        bundle.add(run, group_id, message[0], message[1] + len(message[4]))
+        if bundle.size > BUNDLE_BYTES_GOAL:
+            self._send_bundle(to, bundles.pop(to))
+        return True
+
+    def _send_bundle(self, to: int, bundle: Bundle) -> None:
+        number, packed = self._bundles.close(bundle)
+        if self.peers.send_packed(to, packed):
+            self._bundles.sent(to, number, bundle)
+
+    def bundle(self, item: tuple[Any, ...]) -> tuple[int, int, list[Run]]:
+        """Life, number and runs of a bundle from a peer. Raises `PeerFrameError`."""
+        life, number, data = fields_of_bundle(item)
+        try:
+            return life, number, unpack_runs(data)
+        except ValueError as error:
+            raise PeerFrameError(f"a bundle of an unknown form: {error}") from error
+
+    def message_of(self, run: Run) -> Message:
+        """A run as the message that it stands for."""
+        return decode_message((ENTRIES_KIND, run[0], run[1:]))
+
+    def answer_bundle(
+        self, node_id: int, life: int, number: int, but: list[int], tick: int
+    ) -> None:
+        """Tell who sent a bundle that its runs are durable here, but those at these positions.
+
+        The answer leaves with the next `flush`. Like every acknowledgement it also goes as a
+        datagram, once in a tick.
+        """
+        if self.peers.form_of(node_id) < BUNDLE_FORM:
+            return  # Another release was started there meanwhile: it has not sent this bundle.
+        packed = pack_answer(life, number, but)
+        self.peers.send_packed(node_id, packed)
+        if self._is_due(node_id, tick):
+            self.peers.send_again(node_id, packed)
+
+    def answered(self, node_id: int, item: tuple[Any, ...], *, is_last: bool) -> list[Held]:
+        """What a peer says that it holds. `is_last`: the answer came on the connection; a datagram
+        with the same may have come before. Raises `PeerFrameError`."""
+        return self._bundles.answered(node_id, item, is_last=is_last)
+
+    def peer_down(self, node_id: int) -> None:
+        """The connection to a peer, or from it, is gone."""
+        self._bundles.lost(node_id)
+
+    # --- what comes
 
     def check(self, message: Message) -> None:
         """Raise `PeerFrameError` if a member of the message has the wrong type."""

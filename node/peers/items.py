@@ -20,6 +20,15 @@ from quorumcache.ring.map_form import MAP_BYTES_MAX
 CONSENSUS_KINDS: Final = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""
 
+BUNDLE: Final = 28
+"""(kind, life, number, runs): entries of many groups (`bundles.py`), to nodes of form 3 or more."""
+
+BUNDLE_HELD: Final = 29
+"""(kind, life, number, but): all runs of a bundle are durable, but those at these positions."""
+
+BUNDLE_FORM: Final = 3
+"""A node of this form understands bundles."""
+
 HEARTBEATS: Final = 30
 """(kind, ((group_id, *members of a Heartbeat), ...)): those of all groups in one item."""
 
@@ -73,9 +82,6 @@ NOT_LED: Final = 1
 
 GETS_MAX: Final = 256
 """Gets in one FORWARD_GETS."""
-
-GETS_FORM: Final = 3
-"""A node of this form understands FORWARD_GETS."""
 
 LEADERS_REQUEST: Final = 44
 """(kind, group_ids): which node leads these groups, as far as this one knows?"""

@@ -147,6 +147,11 @@ class Parser:
         return self._state == _CLOSED
 
     @property
+    def is_between(self) -> bool:
+        """Whether the next byte begins a line, and is not the first one of all."""
+        return self._state == _BETWEEN
+
+    @property
     def buffered_bytes(self) -> int:
         """Bytes held of what is unfinished."""
         held = len(self._line) + len(self._block)

@@ -79,6 +79,7 @@ class ReplicaGroup(EvictingGroup):
 
     __slots__ = (
         "_inflight_bytes",
+        "_lease_until_ns",
         "_proposed",
         "_rounds",
         "applied_index",
@@ -89,7 +90,6 @@ class ReplicaGroup(EvictingGroup):
         "host",
         "installing",
         "is_removed",
-        "lease_until_ns",
         "led_term",
         "log",
         "log_bytes_since_snapshot",
@@ -125,8 +125,8 @@ class ReplicaGroup(EvictingGroup):
         machine.lead(False, 0)
         self.stood_term = 0
         """Last term in which this replica was seen as a candidate."""
-        self.lease_until_ns = 0
-        """Reads may be served while the clock is below; 0 when not a leader that may serve."""
+        self._lease_until_ns = 0
+        machine.lend(0)
         self.fresh_ns = NEVER_NS
         """`machine` holds all that was committed before this moment of our clock (see
         `ReplicatedLog.fresh_ns`): readers that put up with some staleness ask for it."""
@@ -173,6 +173,17 @@ class ReplicaGroup(EvictingGroup):
     @property
     def is_leader(self) -> bool:
         return self.log.role is _LEADER
+
+    @property
+    def lease_until_ns(self) -> int:
+        """Reads may be served while the clock is below; 0 when not a leader that may serve."""
+        return self._lease_until_ns
+
+    @lease_until_ns.setter
+    def lease_until_ns(self, until_ns: int) -> None:
+        """Whoever reads the state without asking here has to know as well, at once."""
+        self._lease_until_ns = until_ns
+        self.machine.lend(until_ns)
 
     @property
     def evicts(self) -> bool:

@@ -9,8 +9,10 @@ the turn `_turn` drains them together, in the one legal order:
  4. committed entries are applied and their waiters answered;
  5. when the batch is durable, the groups hear of it and the messages that promise leave.
 
-All messages to one peer in a turn travel in one frame. The host touches the disk only through
-the log and the snapshot store it was given, and the network only through `Transport`.
+What comes in bundles and is usual does not make a group dirty: it has been taken in and applied
+before the turn, which only writes it (`bundled.py`). All messages to one peer in a turn travel in
+one frame. The host touches the disk only through the log and the snapshot store it was given, and
+the network only through `Transport`.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.transport import Transport
 from quorumcache.node.consensus.values import Message, Role, SoftState
 from quorumcache.node.errors import AcknowledgedDataLost
+from quorumcache.node.replica.bundled import BundleHost, OwedAnswer
 from quorumcache.node.replica.evicting import Borrow, VictimLog
-from quorumcache.node.replica.group import GroupHost, ReplicaGroup
+from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
 from quorumcache.node.replica.snapshotting import SnapshotSender
 from quorumcache.node.replica.ticking import Ticker
@@ -53,11 +56,7 @@ never shorter.
 """
 
 
-def _nothing() -> None:
-    """Until somebody collects."""
-
-
-class ReplicaHost(GroupHost):
+class ReplicaHost(BundleHost):
     """Owner of this node's replicas."""
 
     def __init__(
@@ -77,8 +76,6 @@ class ReplicaHost(GroupHost):
         evicts: bool = True,
     ) -> None:
         self.loop = loop
-        self.before_flush: Callable[[], None] = _nothing
-        """Gives the peers what was collected for them in this turn."""
         self.clock = clock
         self.time = time or ClusterTime(clock)
         """Which time it is for items; the same for all groups."""
@@ -114,6 +111,8 @@ class ReplicaHost(GroupHost):
         self.copy_rate = self._sender.rate
         """Of what goes to learners: snapshots and entries."""
         self._installer = SnapshotInstaller(loop, counters, self._installed, on_fatal)
+        self.followed = []
+        self.owed = []
         self._dirty: list[ReplicaGroup] = []
         self._turn_scheduled = False
         self._flush_scheduled = False
@@ -146,6 +145,7 @@ class ReplicaHost(GroupHost):
         group.is_removed = True
         self._dirty = [other for other in self._dirty if other is not group]
         group.dirty = True  # It never gets into the list again.
+        self.followed = [record for record in self.followed if record.group != group_id]
         self._sender.forget(group_id)
         self._installer.forget(group_id)
         group.log.step_down()  # Whoever still holds the group finds no leader.
@@ -153,6 +153,7 @@ class ReplicaHost(GroupHost):
             self.counters.leaderships_lost += 1
             group.led_term = 0
         group.leadership_lost("the replica has left this node")
+        group.machine.retire()
         self.on_leader_change(group_id)
 
     def mark_dirty(self, group: ReplicaGroup) -> None:
@@ -160,9 +161,17 @@ class ReplicaHost(GroupHost):
         if not group.dirty:
             group.dirty = True
             self._dirty.append(group)
-            if not self._turn_scheduled:
-                self._turn_scheduled = True
-                self.loop.call_soon(self._turn)
+            self.turn_soon()
+
+    def turn_soon(self) -> None:
+        """Have a turn at the end of this turn of the loop."""
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self.loop.call_soon(self._turn)
+
+    def fail(self, error: BaseException) -> None:
+        """This node has to end."""
+        self.on_fatal(error)
 
     def flush_soon(self) -> None:
         """Have the peers' frames sent at the end of this turn."""
@@ -172,7 +181,6 @@ class ReplicaHost(GroupHost):
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        self.before_flush()
         self.transport.flush()
 
     # -- input -------------------------------------------------------------------------
@@ -203,12 +211,11 @@ class ReplicaHost(GroupHost):
             self.transport.check(message)
             self.on_fatal(error)  # Not the peer's fault: nothing that this log says counts now.
             raise
-        if group.dirty:
-            return
-        if replica.has_ready():
-            self.mark_dirty(group)
-        elif replica.lease_until_ns:
-            group.update_lease()  # All that most answers to heartbeats change.
+        try:
+            self.advance(group)
+        except BaseException as error:
+            self.on_fatal(error)
+            raise
 
     def peer_unreachable(self, node_id: int) -> None:
         """The connection to a node was refused or reset: its replicas may be gone."""
@@ -250,7 +257,8 @@ class ReplicaHost(GroupHost):
     def _drain(self) -> None:
         dirty, self._dirty = self._dirty, []
         self._turn_scheduled = False
-        records: list[WalRecord] = []
+        records, self.followed = self.followed, []
+        owed, self.owed = self.owed, []
         waiting: list[tuple[ReplicaGroup, Ready]] = []
         for group in dirty:
             group.dirty = False
@@ -297,10 +305,9 @@ class ReplicaHost(GroupHost):
                 group.update_lease()
             if not group.led_term:
                 group.update_freshness()
-        if waiting:
-            self.wal.append(records, lambda: self._durable(waiting))
+        if waiting or owed:
+            self.wal.append(records, lambda: self._durable(waiting, owed))
             self._look_at_log()
-        self.before_flush()
         self.transport.flush()
 
     def set_log_full(self, is_full: bool) -> None:
@@ -317,13 +324,15 @@ class ReplicaHost(GroupHost):
         else:
             self.held_why = ""
 
-    def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]]) -> None:
+    def _durable(self, waiting: list[tuple[ReplicaGroup, Ready]], owed: list[OwedAnswer]) -> None:
         """A batch is on disk: acknowledge it to the groups, send what promised it."""
         if self.stopped:
             return
         self._look_at_log()
         try:
             self._acknowledge(waiting)
+            if owed:
+                self.bundles_durable(owed, self.ticker.done)
         except BaseException as error:
             self.on_fatal(error)
             raise
@@ -338,8 +347,7 @@ class ReplicaHost(GroupHost):
                 self.flush_soon()
             replica = group.log
             replica.persisted(ready.last_index, ready.last_term)
-            if not group.dirty and replica.has_ready():
-                self.mark_dirty(group)
+            self.advance(group)
 
     def _role_changed(self, group: ReplicaGroup, state: SoftState) -> None:
         if group.led_term and (state.role is not Role.LEADER or state.term != group.led_term):
@@ -395,7 +403,7 @@ class ReplicaHost(GroupHost):
                     if later.entries or later.hard_state is not None
                 ]
                 waiting = [(group, later) for later in held]
-                self.wal.append(records, lambda: self._durable(waiting))
+                self.wal.append(records, lambda: self._durable(waiting, []))
             self.mark_dirty(group)
         except BaseException as error:
             self.on_fatal(error)

@@ -35,6 +35,7 @@ from quorumcache.node.store.fences import FenceTable
 from quorumcache.node.store.item import ENDS, ITEM_DATA, PIECES, expires_at_ms, value_id
 from quorumcache.node.store.item_table import ItemTable, new_item_table
 from quorumcache.node.store.locks import LockTable
+from quorumcache.node.store.read_gate import new_read_gate
 from quorumcache.node.store.sessions import SessionTable
 from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
 from quorumcache.node.store.transactions import TransactionTable, Write, writes_cost
@@ -65,6 +66,7 @@ class ShardState(StateMachine):
         "evicted_bytes",
         "expiry",
         "fences",
+        "gate",
         "holds",
         "incoming",
         "items",
@@ -120,6 +122,10 @@ class ShardState(StateMachine):
         self.expiry = ExpiryIndex(self.items)
         self.queue = EvictionQueue(self.items)
         """Who leaves next; hints of this replica."""
+        self.gate = new_read_gate()
+        """Through it the items are read at once. Nobody else changes it."""
+        self.gate.table = self.items
+        self.look_at_gate()
 
         self.table_bytes = 0
         """What all tables but that of the items took at the last `tidy`. Those of equal states
@@ -185,7 +191,24 @@ class ShardState(StateMachine):
         self.expiry = other.expiry
         other.queue.succeed(self.queue)
         self.queue = other.queue
+        self.gate.table = self.items
+        self.look_at_gate()
         self.tidy()
+
+    def look_at_gate(self) -> None:
+        """Something was applied, or time has passed: keep items from being read at once while a
+        transaction holds any, or a delayed flush waits.
+        """
+        is_plain = not (self.pending_flush_ms or self.holds)
+        self.gate.applied(self.last_now_ms, self.queue.now_s, is_plain)
+
+    def lend(self, until_ns: int) -> None:
+        """See `StateMachine.lend`."""
+        self.gate.lease_until_ns = until_ns
+
+    def retire(self) -> None:
+        """See `StateMachine.retire`."""
+        self.gate.table = None
 
     def live(self, key: bytes, now_ms: int) -> bytes | None:
         """The item under `key`, unless it has ended; then it is removed."""
@@ -269,10 +292,12 @@ class ShardState(StateMachine):
     def tick(self, now_ms: int) -> None:
         """See `StateMachine.tick`."""
         self.queue.tick(now_ms)
+        self.look_at_gate()
 
     def lead(self, leads: bool, now_ms: int) -> None:
         """See `StateMachine.lead`."""
         self.queue.lead(leads, now_ms)
+        self.look_at_gate()
 
     def note_hit(self, key: bytes) -> None:
         """See `StateMachine.note_hit`."""

@@ -206,7 +206,7 @@ class ShardStore(ShardState):
             self.pending_flush_ms = 0
             self.drop_all()
         effects = EFFECTS
-        return [
+        results = [
             self._apply_once(command, now_ms)
             if command[SESSION]
             else HELD
@@ -214,6 +214,8 @@ class ShardStore(ShardState):
             else effects[command[OP]](self, command, now_ms)
             for command in commands
         ]
+        self.look_at_gate()
+        return results
 
     def _apply_once(self, command: Command, now_ms: int) -> Result:
         """Run a command of a session unless it was answered before (Raft thesis 6.3)."""

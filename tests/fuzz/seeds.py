@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import msgpack
 
 from quorumcache.node.consensus.raft.messages import Append, Heartbeat, SnapshotChunk
+from quorumcache.node.consensus.runs import pack_run
 from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
@@ -29,6 +30,8 @@ from quorumcache.node.peers.consensus_items import encode_message
 from quorumcache.node.peers.founding_frames import Blank, encode_blank, encode_found
 from quorumcache.node.peers.founding_secret import with_secret
 from quorumcache.node.peers.items import (
+    BUNDLE,
+    BUNDLE_HELD,
     FORWARD_ITEMS,
     FORWARD_LOST,
     FORWARD_READ,
@@ -163,6 +166,8 @@ def frames() -> list[bytes]:
         )
     )
     command = (0, 0, 0, OP_SET, b"k", b" 0 1\r\nv\r\n", 0)
+    new = tuple(Entry(index, 2, 0, b"x" * index) for index in (4, 5))
+    runs = pack_run(1, Append(2, 3, 1, 3, new[:1])) + pack_run(7, Append(2, 3, 1, 3, new))
     items = [
         encode_message(1, Append(2, 3, 1, 3, (entry,))),
         encode_message(1, chunk),
@@ -189,6 +194,7 @@ def frames() -> list[bytes]:
         encode_found(record_of("a", "b"), Secret("the secret of the cluster")),
         encode_blank(Blank(founder("a", 1), with_secret((("shards", "4"),), None))),
         encode_hello(with_extras(hello(), "0123456789abcdef" * 2, True)),
+        encode_items([pack_item((BUNDLE, 9, 1, runs)), pack_item((BUNDLE_HELD, 9, 1, (0, 2)))]),
         encode_proof(bytes(32)),
     ]
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import is_told_well
+from quorumcache.node.consensus.runs import Run
 from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.members import Members
@@ -284,6 +285,15 @@ class _Host(SimpleNamespace):
     def step(self, node_id: int, group_id: int, message: Any, grows_log: bool) -> None:
         ReplicaHost.step(self, node_id, group_id, message, grows_log)  # type: ignore[arg-type]
 
+    def take_bundle(self, node_id: int, life: int, number: int, runs: list[Run]) -> None:
+        """Each run stands for a message."""
+        for run in runs:
+            self.step(node_id, run[0], _TRANSPORT.message_of(run), True)
+
+    def acknowledged(self, node_id: int, group_id: int, term: int, match_index: int) -> None:
+        """No bundle was ever sent."""
+        raise AssertionError("an answer to no bundle")
+
 
 class _Coordinator:
     """Checks the form of what is forwarded, as the real one does first."""
@@ -303,6 +313,7 @@ def _heard(node_id: int, item: tuple[Any, ...]) -> None:
 _RECORD = record_of("a")
 _FOUNDING: Any = SimpleNamespace(record=_RECORD, accepted=lambda node_id, is_complete: None)
 _NO_PEERS: Any = None
+_TRANSPORT = ConsensusTransport(_NO_PEERS)
 _HOST: Any = _Host(groups={}, disk_trouble="", flush_soon=lambda: None)
 _FOLLOWER = MapFollower(
     founding=_FOUNDING,
@@ -321,7 +332,7 @@ _TIMEKEEPER: Any = SimpleNamespace(heard=_heard)
 _PEERS: Any = SimpleNamespace(node_ids=(), form_of=lambda node_id: 2)
 _INBOX = Inbox(
     host=_HOST,
-    transport=ConsensusTransport(_NO_PEERS),
+    transport=_TRANSPORT,
     coordinator=_COORDINATOR,
     follower=_FOLLOWER,
     office=_OFFICE,

@@ -1,6 +1,7 @@
-"""Nodes of form 1 and of today in one cluster: real processes, upgraded and set back one by one.
+"""Nodes of an older form and of today in one cluster: real processes, upgraded and set back one by
+one.
 
-The old nodes run the code that is kept in `tests/fixtures/form_1`.
+The old nodes run the code that is kept in `tests/fixtures`, of form 1 unless told otherwise.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ SECRET = "the secret of this cluster"
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sources of form 1."""
     return unpack_sources(tmp_path_factory.mktemp("old"))
+
+
+@pytest.fixture(scope="session")
+def form_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources of form 2."""
+    return unpack_sources(tmp_path_factory.mktemp("old"), 2)
 
 
 def run_with(cluster: Cluster, sources: Path | None, *names: str) -> None:
@@ -95,7 +102,7 @@ def form_at(cluster: Cluster, node: NodeProcess) -> int:
 def check_told_apart(cluster: Cluster, old: Path) -> None:
     """That old nodes are really old ones: they do not know the option."""
     for node in cluster:
-        assert (node.sources == old) == ("form-1" in environment_of(node.pid))
+        assert (node.sources == old) == (old.name in environment_of(node.pid))
 
 
 def environment_of(pid: int) -> str:
@@ -135,6 +142,32 @@ def test_a_mixed_cluster_survives_the_kill_of_a_node(tmp_path: Path, old: Path, 
         for node in cluster:
             writers.check(node.port)
         assert forms(cluster) == {1}
+
+
+def test_nodes_of_form_2_are_upgraded_one_by_one_and_set_back_under_load(
+    tmp_path: Path, form_2: Path
+) -> None:
+    """They are sent entries and acknowledgements as they know them; two upgraded nodes talk in
+    bundles.
+    """
+    with old_cluster(tmp_path, form_2) as cluster:
+        for name in "abc":
+            restart(cluster, name, None, f"up-{name}")
+            check_told_apart(cluster, form_2)
+        for name in "ba":
+            restart(cluster, name, form_2, f"down-{name}")
+        check_told_apart(cluster, form_2)
+        assert forms(cluster) == {2}
+        survivors = [node.port for node in cluster.others("c")]
+        with load("killed", [node.port for node in cluster]) as writers:
+            writers.wait_acks(100)
+            cluster["c"].kill()
+            writers.wait_acks(100, writers.on(*survivors))
+            cluster["c"].start()
+            cluster.wait_balanced()
+            writers.wait_acks(100, writers.on(*survivors))
+        for node in cluster:
+            writers.check(node.port)
 
 
 def test_a_cluster_is_founded_by_nodes_of_one_version(tmp_path: Path, old: Path) -> None:

@@ -35,6 +35,7 @@ from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.inbox import deliver_consensus
 from quorumcache.node.peers.consensus_items import decode_message, encode_message
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
+from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.replica.memory_room import MemoryRoom
@@ -142,6 +143,9 @@ class Life:
 
     def send_again(self, node_id: int, packed: bytes) -> None:
         """The copy for a datagram."""
+
+    def form_of(self, node_id: int) -> int:
+        return OWN_FORM
 
     def flush(self) -> None:
         pass

@@ -22,6 +22,7 @@ from quorumcache.node.consensus.values import Configuration, Entry, EntryKind
 from quorumcache.node.founding.durable_state import DurableState
 from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
+from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.replica.memory_room import MemoryRoom
@@ -139,6 +140,9 @@ class Life:
 
     def send_again(self, node_id: int, packed: bytes) -> None:
         pass
+
+    def form_of(self, node_id: int) -> int:
+        return OWN_FORM
 
     def flush(self) -> None:
         pass

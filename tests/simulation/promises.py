@@ -1,8 +1,9 @@
 """No promise leaves a node before what it promises is durable; looked at on every write to a
 connection, and compared with the bytes that its disk has synced.
 
-What is read here is the wire (frames between nodes) and the disk (`log_reader.py`), both by readers
-of their own. The product's own idea of what is durable is not asked.
+What is read here is the wire (frames between nodes, `bundle_reader.py`) and the disk
+(`log_reader.py`), both by readers of their own. The product's own idea of what is durable is not
+asked.
 
 - A vote, and a candidate's request for votes, leave after the vote is on disk.
 - A leader's entries leave after its term is.
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from tests.simulation.bundle_reader import BundleReader
 from tests.simulation.checkers import InvariantViolation
 from tests.simulation.log_reader import DurableGroup, DurableLog
 
@@ -123,6 +125,7 @@ class Promises:
         self._configurations: dict[int, dict[int, Any]] = {}
         """By group: every configuration that a leader was seen to count by, by its index."""
         self._streams: dict[VirtualTransport, bytearray] = {}
+        self._bundles = BundleReader()
         self._seen: dict[int, tuple[int, int]] = {}
         """By node: its incarnation and how much it had applied when all was looked at."""
         self._on_majority: dict[int, int] = {}  # group: index up to which that was seen
@@ -191,7 +194,9 @@ class Promises:
         if not items or not isinstance(items[0], tuple):
             return  # A keepalive, a hello or a refusal.
         durable: DurableLog | None = None
-        for item in items:
+        read = self._bundles.messages
+        sent = (each for item in items for each in read(node.node_id, receiver.node_id, item))
+        for item in sent:
             if item[0] not in PROMISES:
                 continue
             if durable is None:

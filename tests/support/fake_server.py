@@ -10,11 +10,11 @@ from typing import Any
 from quorumcache.node.clients.connection import MemcachedConnection
 from quorumcache.node.clients.context import ClientContext, ClientSettings, Controls
 from quorumcache.node.clients.forwarded_answers import ForwardedAnswers
-from quorumcache.node.operations.get_bundles import GetBundles
+from quorumcache.node.operations.get_bundles import GETS_FORM, GetBundles
 from quorumcache.node.operations.operation import Write
 from quorumcache.node.operations.read_levels import parse_level
 from quorumcache.node.operations.transactions import Transactions
-from quorumcache.node.peers.items import FORWARD_FOUND, GETS_FORM
+from quorumcache.node.peers.items import FORWARD_FOUND
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.item import pack_header
 from quorumcache.node.store.results import STORED
@@ -237,8 +237,17 @@ class FakeGroup:
     def __init__(self) -> None:
         self.machine = ShardStore()
         self.is_leader = False
-        self.lease_until_ns = 0
+        self._lease_until_ns = 0
         self.time_ms = 2000
+
+    @property
+    def lease_until_ns(self) -> int:
+        return self._lease_until_ns
+
+    @lease_until_ns.setter
+    def lease_until_ns(self, until_ns: int) -> None:
+        self._lease_until_ns = until_ns
+        self.machine.lend(until_ns)
 
     def now_ms(self) -> int:
         return self.time_ms

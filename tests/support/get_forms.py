@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from quorumcache.node.clients.get_routes import GetRoutes, PlainGetRoutes
+from quorumcache.node.clients.get_routes import GetRoutes, PlainGetRoutes, new_get_routes
 from quorumcache.node.store.item_table import ItemTable
 from quorumcache.node.store.plain_item_table import PlainItemTable
 from quorumcache.node.store.read_gate import PlainReadGate, ReadGate
@@ -25,3 +25,11 @@ FORMS = [Form("plain", PlainItemTable, PlainReadGate, PlainGetRoutes)]
 
 if (items := native("items")) and (gets := native("gets")):
     FORMS.append(Form("native_gets", items.ItemTable, gets.ReadGate, gets.GetRoutes))
+
+
+def read_at_once(gate: ReadGate, key: bytes, now_ns: int = 0, now_ms: int = 0) -> bytes | None:
+    """What a get through a gate is answered at once; None: nothing."""
+    routes = new_get_routes(1)
+    routes.set(0, gate)
+    answered = routes.answer(b"get %b\r\n" % key, 0, now_ns, now_ms, {})
+    return None if answered is None else answered[0]

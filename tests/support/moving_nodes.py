@@ -29,6 +29,7 @@ from quorumcache.node.inbox import deliver_consensus
 from quorumcache.node.peers.codec import pack_item, unpack_payload
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
 from quorumcache.node.peers.items import CONSENSUS_KINDS
+from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.replica.memory_room import MemoryRoom
@@ -201,6 +202,9 @@ class MovingNode:
 
     def send_again(self, node_id: int, packed: bytes) -> None:
         """No datagrams here."""
+
+    def form_of(self, node_id: int) -> int:
+        return OWN_FORM
 
     def flush(self) -> None:
         """Everything is on its way already."""

@@ -1,4 +1,4 @@
-"""The code of the last nodes that knew form 1 only (`tests/fixtures/form_1`), to run it."""
+"""The code of the last nodes that knew form 1 only, or form 2 (`tests/fixtures`), to run it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import tarfile
 from pathlib import Path
 
-FORM_1 = Path(__file__).parents[1] / "fixtures" / "form_1"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
-def unpack_sources(directory: Path) -> Path:
-    """The package `quorumcache` of form 1, for a PYTHONPATH: below `directory`, once."""
-    sources = directory / "form-1"
+def unpack_sources(directory: Path, form: int = 1) -> Path:
+    """The package `quorumcache` of a form, for a PYTHONPATH: below `directory`, once."""
+    sources = directory / f"form-{form}"
     if not sources.exists():
-        with tarfile.open(FORM_1 / "sources.tar.xz") as archive:
+        with tarfile.open(FIXTURES / f"form_{form}" / "sources.tar.xz") as archive:
             archive.extractall(sources, filter="data")
     return sources
 

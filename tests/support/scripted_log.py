@@ -24,6 +24,7 @@ from quorumcache.node.consensus.values import (
 )
 from quorumcache.node.inbox import deliver_consensus
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
+from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
 from quorumcache.node.store.store import ShardStore
@@ -95,6 +96,14 @@ class ScriptedLog:
         self.on_step: Callable[[], None] = lambda: None
         self.tick_count = 0
         self.members: dict[int, Any] = {}
+        self.follows = True
+        """Takes entries that follow its own without a message."""
+        self.followed: list[tuple[int, int, int]] = []
+        """(sender, term, commit index) of what it followed."""
+        self.matches: list[tuple[int, int, int]] = []
+        """(sender, term, index) of what it was told to be durable."""
+        self.committed: list[Entry] = []
+        """Handed out by the next `take_committed`."""
 
     def fresh_ns(self, applied_index: int) -> int:
         return max((ns for index, ns in self.fresh if index <= applied_index), default=NEVER_NS)
@@ -158,6 +167,29 @@ class ScriptedLog:
     def step(self, sender: int, message: Any) -> None:
         self.stepped.append((sender, message))
         self.on_step()
+
+    def follow(
+        self,
+        sender: int,
+        term: int,
+        prev_index: int,
+        prev_term: int,
+        commit_index: int,
+        entries: list[Entry],
+    ) -> bool:
+        if not self.follows or prev_index != self.last_index:
+            return False
+        self.followed.append((sender, term, commit_index))
+        self.last_index = entries[-1].index
+        return True
+
+    def acknowledged(self, sender: int, term: int, match_index: int) -> None:
+        self.matches.append((sender, term, match_index))
+        self.on_step()
+
+    def take_committed(self) -> list[Entry]:
+        taken, self.committed = self.committed, []
+        return taken
 
     def tick(self, now_ns: int) -> None:
         self.tick_count += 1
@@ -280,6 +312,8 @@ class HostWorld:
 
     def __init__(self, *group_ids: int) -> None:
         self.story: list[Any] = []
+        self.form = OWN_FORM
+        """Of all other nodes."""
         self.loop: Any = ManualLoop()
         self.clock = ManualClock()
         self.counters = Counters()
@@ -326,6 +360,9 @@ class HostWorld:
 
     def send_again(self, node_id: int, packed: bytes) -> None:
         """The copy for a datagram."""
+
+    def form_of(self, node_id: int) -> int:
+        return self.form
 
     def flush(self) -> None:
         if self.story and self.story[-1] != "flush":

@@ -22,10 +22,11 @@ from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMe
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
 from quorumcache.node.operations.found_items import answer_gets
+from quorumcache.node.operations.get_bundles import GETS_FORM
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import Serving
 from quorumcache.node.peers.codec import pack_item
-from quorumcache.node.peers.items import FORWARD_FOUND, FORWARD_GETS, GETS_FORM
+from quorumcache.node.peers.items import FORWARD_FOUND, FORWARD_GETS
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, encode_batch

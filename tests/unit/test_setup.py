@@ -22,13 +22,13 @@ from tests.support.native_core import MODULES
 ROOT = Path(__file__).parents[2]
 
 INTERPRETED = """
-    clients/admin_words clients/operator_words clock errors founding/introduction
-    peers/datagrams peers/dialer peers/founding_frames peers/handshake peers/line_log
-    peers/listener peers/proofs storage/disk storage/start_record storage/starts
-    system/kernel_timing system/tasks telemetry/logs version wal/newest wal/recovery wal/segment
+    clients/admin_words clients/get_routes clients/operator_words clock errors founding/introduction
+    peers/datagrams peers/dialer peers/founding_frames peers/handshake peers/line_log peers/listener
+    peers/proofs storage/disk storage/start_record storage/starts system/kernel_timing system/tasks
+    telemetry/logs version wal/newest wal/recovery wal/segment
 """
 """What compiled modules import, and is not compiled: errors, constants, protocols, what starts and
-connects, what is rare."""
+connects, what is rare, and the twin of what is native."""
 
 
 @pytest.fixture
@@ -126,6 +126,70 @@ def test_every_room_of_the_compiled_form_has_what_is_named(setup: ModuleType) ->
     for room, names in setup.ROOMS.items():
         for name in names.split():
             assert list((ROOT / "node" / room).glob(f"{name}.py")), f"node/{room} has no {name}.py"
+
+
+def test_what_is_hot_is_compiled(setup: ModuleType) -> None:
+    """A module that was moved would be optimised less without a word."""
+    hot = [f"src/quorumcache/node/{name}.py" for name in setup.HOT.split()]
+    assert len(set(hot)) == len(hot)
+    assert set(hot) <= set(setup.COMPILED)
+    assert setup.is_hot("build/__native_quorumcache___node___store___store.c")
+    assert setup.is_hot("build/int_ops.c"), "what mypyc gives to all modules"
+    assert not setup.is_hot("build/__native_quorumcache___node___store___locks.c")
+    assert not setup.is_hot("build/quorumcache/node/__native_native.c")
+
+
+def test_files_are_put_together_up_to_a_size(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(setup, "CHUNK_BYTES", 10)
+    sizes = {"a": 4, "b": 12, "c": 3, "d": 4, "e": 5}
+    for name, size in sizes.items():
+        (tmp_path / f"{name}.c").write_text("x" * size)
+    made = setup.together([f"{name}.c" for name in sizes], "cold")
+    assert made == [f"build/chunks/cold_{number}.c" for number in range(3)]
+    included = [
+        [Path(line.split('"')[1]).stem for line in (tmp_path / path).read_text().splitlines()]
+        for path in made
+    ]
+    assert included == [["b"], ["e", "a"], ["d", "c"]]
+
+
+SHIM = """
+#include <Python.h>
+static struct PyModuleDef made_NAME = {PyModuleDef_HEAD_INIT, "NAME", NULL, -1, NULL};
+PyMODINIT_FUNC PyInit_NAME(void) { return PyModule_Create(&made_NAME); }
+PyMODINIT_FUNC PyInit___init__(void) { return PyInit_NAME(); }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_modules_of_a_room_share_what_python_finds(setup: ModuleType, tmp_path: Path) -> None:
+    names = ["quorumcache.node.cluster_time", "quorumcache.node.inbox", "quorumcache.node.wal.wal"]
+    extensions = []
+    for name in names:
+        source = tmp_path / "build" / f"{name.replace('.', '/')}.c"
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text(SHIM.replace("NAME", name.rpartition(".")[2]))
+        extensions.append(Extension(name, [str(source.relative_to(tmp_path))]))
+    (tmp_path / "src/quorumcache/node/wal").mkdir()
+    assert all(map(setup.is_shim, extensions))
+    assert not setup.is_shim(Extension("quorumcache.node.inbox", ["build/core/inbox.c"]))
+    fields = {"name": "x", "ext_modules": extensions, "package_dir": {"": "src"}}
+    command = setup.CompileAndTell(Distribution(fields))
+    command.inplace = True
+    command.ensure_finalized()
+    command.run()
+    node = tmp_path / "src/quorumcache/node"
+    suffix = EXTENSION_SUFFIXES[0]
+    first, second = (node / f"{name}{suffix}" for name in ("cluster_time", "inbox"))
+    assert first.read_bytes() == second.read_bytes()
+    assert (node / "compiled.json").exists()
+    for path in (first, second, node / f"wal/wal{suffix}"):
+        name = path.name.removesuffix(suffix)
+        spec = spec_from_file_location(name, path)
+        assert spec is not None
+        assert module_from_spec(spec).__name__ == name
 
 
 def test_what_a_compiled_module_imports_is_compiled_or_known_not_to_be(setup: ModuleType) -> None:

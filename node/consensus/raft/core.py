@@ -187,6 +187,25 @@ class Raft(RaftState):
             send_durable(self, sender, VoteReply(self.term, False))
         return False  # all other old messages: the question has been settled since
 
+    def follow(
+        self,
+        sender: ReplicaId,
+        term: Term,
+        prev_index: Index,
+        prev_term: Term,
+        commit_index: Index,
+        entries: list[Entry],
+    ) -> bool:
+        # What was decided before, the term above all, has to be on its way to the disk: else it
+        # could be written behind these entries.
+        if term != self.term or not self.has_durable_state or self.has_ready():
+            return False
+        return replication.follow(self, sender, prev_index, prev_term, commit_index, entries)
+
+    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> None:
+        if term == self.term:
+            replication.handle_match(self, sender, match_index)
+
     def tick(self, now_ns: int) -> None:
         ticks = self.ticks
         if self.heard_tick == ticks:
@@ -284,6 +303,15 @@ class Raft(RaftState):
         if self.reads_waiting and self.commit_index >= self.term_start_index:
             return True
         return self.snapshot_ready is not None
+
+    def take_committed(self) -> list[Entry]:
+        log = self.log
+        end = min(self.commit_index + 1, log.unstable_index)
+        start = self.emitted_index + 1
+        if start >= end or self.installing is not None:
+            return []
+        self.emitted_index = end - 1
+        return log.slice(start, end)
 
     def ready(self) -> Ready:
         if self.role is _LEADER:

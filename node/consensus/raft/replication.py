@@ -15,7 +15,15 @@ from quorumcache.node.consensus.raft.messages import Append, AppendReply
 from quorumcache.node.consensus.raft.roles import become_follower
 from quorumcache.node.consensus.raft.state import RaftState, send_as_leader
 from quorumcache.node.consensus.raft.transfer import maybe_hand_over
-from quorumcache.node.consensus.values import Entry, EntryKind, Index, Outbound, ReplicaId, Role
+from quorumcache.node.consensus.values import (
+    Entry,
+    EntryKind,
+    Index,
+    Outbound,
+    ReplicaId,
+    Role,
+    Term,
+)
 
 _CONFIG: Final = int(EntryKind.CONFIG)
 _LEADER: Final = Role.LEADER
@@ -163,15 +171,31 @@ def handle_append_reply(r: RaftState, sender: ReplicaId, m: AppendReply) -> None
     p = r.members.get(sender)
     if p is None:
         return  # no longer a member: its acknowledgement counts for nothing
-    p.recent_active = True
     _, match_index, reject, hint_index, hint_term = m
-    if reject:
-        if hint_term:
-            hint_index = r.log.conflict_hint(hint_index, hint_term)[0]
-        if p.rejected(match_index, hint_index + 1):
-            send_appends(r, p)
+    if not reject:
+        _matched(r, p, match_index)
         return
-    assert match_index <= r.log.last_index, f"replica {sender} acknowledged what we never wrote"
+    p.recent_active = True
+    if hint_term:
+        hint_index = r.log.conflict_hint(hint_index, hint_term)[0]
+    if p.rejected(match_index, hint_index + 1):
+        send_appends(r, p)
+
+
+def handle_match(r: RaftState, sender: ReplicaId, match_index: Index) -> None:
+    """An `AppendReply` of this term that refuses nothing, without the message."""
+    if r.role is _LEADER:
+        p = r.members.get(sender)
+        if p is not None:
+            _matched(r, p, match_index)
+
+
+def _matched(r: RaftState, p: Progress, match_index: Index) -> None:
+    """A member holds durably all that we have up to `match_index`."""
+    p.recent_active = True
+    assert match_index <= r.log.last_index, (
+        f"replica {p.replica_id} acknowledged what we never wrote"
+    )
     if p.acknowledged(match_index):
         if p.state is not REPLICATE:
             _caught_on(r, p)
@@ -242,6 +266,34 @@ def handle_append(r: RaftState, sender: ReplicaId, m: Append) -> None:
     r.messages_after_append.append(
         _new(Outbound, (sender, _new(AppendReply, (term, match_index, False, 0, 0))))
     )
+
+
+def follow(
+    r: RaftState,
+    sender: ReplicaId,
+    prev_index: Index,
+    prev_term: Term,
+    commit_index: Index,
+    entries: list[Entry],
+) -> bool:
+    """The usual case of an `Append` of this term: our leader's next entries, all of them commands.
+
+    They count as handed out. False if it is another case.
+    """
+    log = r.log
+    if r.leader_id != sender or r.role is not _FOLLOWER:
+        return False
+    if prev_index != log.last_index or prev_term != log.last_term:
+        return False
+    r.heard_tick = r.ticks
+    for entry in entries:
+        log.append(entry)
+    log.unstable_index = log.last_index + 1
+    if commit_index > r.commit_index:
+        if commit_index > r.heard_commit_index:
+            r.heard_commit_index = commit_index
+        commit_as_told(r, commit_index if commit_index < log.last_index else log.last_index)
+    return True
 
 
 def _merge(r: RaftState, prev_index: Index, entries: Sequence[Entry]) -> Index:

@@ -7,6 +7,7 @@ import re
 import shutil
 import socketserver
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ def run(*servers: Any, fill: bool = True, seconds: float = SECONDS, **named: Any
     return sanitized_generator().run(ports, load, seconds=seconds, fill=fill, **given)
 
 
+def run_until(is_seen: Callable[[Lap], bool], *servers: Any, **named: Any) -> Lap:
+    """A lap that is long enough for what has to be seen, however slow the machine is."""
+    seconds = SECONDS
+    while not is_seen(lap := run(*servers, seconds=seconds, **named)) and not lap.faults:
+        seconds *= 4
+        assert seconds < 60, lap
+    return lap
+
+
 # -- what is sent, and counted
 
 
@@ -47,8 +57,11 @@ def run(*servers: Any, fill: bool = True, seconds: float = SECONDS, **named: Any
 def test_all_keys_are_stored_and_then_asked_for(
     load: dict[str, Any], gets: bool, sets: bool
 ) -> None:
+    def has_all(lap: Lap) -> bool:
+        return (lap.get.count > 0, lap.set.count > 0) == (gets, sets)
+
     with TinyMemcached() as server:
-        lap = run(server, **load)
+        lap = run_until(has_all, server, **load)
     assert lap.faults == 0, lap.told()
     assert lap.told() == ""
     assert lap.filled == KEYS == len(server.items)
@@ -57,7 +70,6 @@ def test_all_keys_are_stored_and_then_asked_for(
     assert {len(value) for value in values} == {load.get("value_bytes", 100)}
     if load.get("value_bytes") != 1:
         assert len(values) == KEYS, "two keys have one value: a mix-up would not be seen"
-    assert (lap.get.count > 0, lap.set.count > 0) == (gets, sets)
     assert lap.answered >= lap.filled + lap.get.count + lap.set.count
     assert 0 < lap.p50 <= lap.p99 <= max(lap.get.max, lap.set.max) < 60_000
     assert lap.per_second > 0
@@ -94,7 +106,7 @@ def test_equal_seeds_ask_for_equal_keys() -> None:
         runs = []
         for seed in (1, 1, 2):
             asked.clear()
-            run(server, fill=False, seed=seed)
+            run(server, fill=False, seed=seed, depth=20)
             runs.append(asked[:20])
     assert runs[0] == runs[1] != runs[2]
 
@@ -125,10 +137,10 @@ def test_a_get_that_is_not_answered_well_is_a_fault(reply: bytes, kind: str, tol
 def test_bytes_of_another_key_are_wrong_and_the_rest_goes_on() -> None:
     with TinyMemcached() as server:
         run(server, seconds=0)
-        keys = list(server.items)
-        server.items[keys[3]] = server.items[keys[4]]
-        lap = run(server, fill=False)
-    assert 0 < lap.wrong < lap.answered
+        values = list(server.items.values())
+        server.items = dict(zip(server.items, [*values[1:], values[0]], strict=True))
+        lap = run(server, fill=False, depth=5)
+    assert lap.wrong == lap.faults == lap.answered >= 5
     assert "wrong value: " in lap.told()
 
 
@@ -227,11 +239,13 @@ class TinyRedis(contextlib.AbstractContextManager["TinyRedis"]):
 
 @pytest.mark.parametrize("gets", [1.0, 0.0, 0.5])
 def test_redis_is_asked_in_its_own_words(gets: float) -> None:
+    def has_all(lap: Lap) -> bool:
+        return (lap.get.count > 0, lap.set.count > 0) == (gets > 0, gets < 1)
+
     with TinyRedis() as server:
-        lap = run(server, gets=gets, depth=3, connections=2, is_resp=True)
+        lap = run_until(has_all, server, gets=gets, depth=3, connections=2, is_resp=True)
     assert lap.faults == 0, lap.told()
     assert len(server.items) == KEYS
-    assert (lap.get.count > 0, lap.set.count > 0) == (gets > 0, gets < 1)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from quorumcache.node.peers.codec import HEADER, pack_item
 from quorumcache.node.peers.consensus_items import KIND_OF, encode_message
 from quorumcache.node.peers.founding_frames import Blank, encode_blank
 from quorumcache.node.peers.items import (
+    BUNDLE,
+    BUNDLE_HELD,
     FITNESS,
     FORWARD_WRITE,
     HEARTBEATS,
@@ -49,11 +51,18 @@ class Parts:
         parts: dict[str, Any] = {
             "host": self.part(
                 "step",
+                "take_bundle",
+                "acknowledged",
                 "peer_unreachable",
                 "flush_soon",
                 is_learner=lambda group_id, node_id: (group_id, node_id) in self.learners,
             ),
-            "transport": self.part(beats=self.beats),
+            "transport": self.part(
+                beats=self.beats,
+                bundle=lambda item: item[1:],
+                answered=self.answered,
+                peer_down=self.note("no_answers"),
+            ),
             "coordinator": self.part("on_forward", "peer_up", "peer_down"),
             "follower": self.part("on_item", "heard_of", peer_up=self.note("tell_map"), epoch=7),
             "office": self.part(
@@ -85,6 +94,12 @@ class Parts:
     def beats(self, node_id: int, item: tuple[Any, ...]) -> list[tuple[int, Any]]:
         self.tell("beats", node_id, item)
         return [(1, "beat"), (2, "beat")]
+
+    def answered(
+        self, node_id: int, item: tuple[Any, ...], *, is_last: bool
+    ) -> list[tuple[int, int, int]]:
+        self.tell("answered", node_id, is_last)
+        return [(1, 3, 7), (2, 3, 8)]
 
     def told(self, node_id: int, item: tuple[Any, ...]) -> None:
         self.tell("directory_item", node_id, item)
@@ -179,6 +194,27 @@ def test_acknowledgements_of_learners_count_on_their_connection_only() -> None:
     ]
 
 
+def test_a_bundle_is_taken_whole_and_its_answer_stands_for_an_acknowledgement_of_each_run() -> None:
+    parts = Parts()
+    parts.inbox.on_peer_items(2, ((BUNDLE, 5, 9, b"runs"), (BUNDLE_HELD, 5, 9, ())))
+    assert parts.taken() == [
+        ("take_bundle", 2, 5, 9, b"runs"),
+        ("answered", 2, True),
+        ("acknowledged", 2, 1, 3, 7),
+        ("acknowledged", 2, 2, 3, 8),
+    ]
+
+
+def test_an_answer_in_a_datagram_counts_for_no_learner_and_may_come_again() -> None:
+    """The one on the connection is still to come, and has to be understood then."""
+    parts = Parts()
+    parts.learners.add((1, 2))
+    parts.inbox.on_peer_datagram(2, ((BUNDLE_HELD, 5, 9, ()),))
+    assert parts.taken() == [("answered", 2, False), ("acknowledged", 2, 2, 3, 8)]
+    with pytest.raises(PeerFrameError, match="came as a datagram"):
+        parts.inbox.on_peer_datagram(2, ((BUNDLE, 5, 9, b"runs"),))
+
+
 # -- connections -----------------------------------------------------------------------------------
 
 
@@ -196,7 +232,13 @@ def test_the_clock_of_a_node_counts_as_long_as_it_is_heard(is_heard: bool) -> No
     parts.peers.is_heard = lambda node_id: is_heard
     parts.inbox.on_peer_down(2, "the connection was reset")
     lost = [] if is_heard else [("lost", 2)]
-    assert parts.taken() == [*lost, ("peer_down", 2), ("desk", 2), ("peer_unreachable", 2)]
+    assert parts.taken() == [
+        *lost,
+        ("no_answers", 2),
+        ("peer_down", 2),
+        ("desk", 2),
+        ("peer_unreachable", 2),
+    ]
 
 
 def test_a_node_that_stops_takes_no_notice_of_the_connections_that_it_closes() -> None:

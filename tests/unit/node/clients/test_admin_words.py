@@ -51,7 +51,7 @@ def test_gets_that_are_answered_on_the_spot_are_seen_too() -> None:
     assert client.server.counters.lease_reads == 1
     watcher = Client(server=client.server)
     # The server, which these tests do not have, tells the connections.
-    client.server.quick_groups = {}
+    client.server.watch_reads(True)
     client.connection.use_quick_groups()
     watcher.send(b"watch\r\n")
     assert watcher.read() == b"OK\r\n"

@@ -38,6 +38,7 @@ def test_a_plain_get_of_what_may_be_gone_is_left_to_the_coordinator(trouble: str
     store = client.server.groups[client.server.group_of(b"k")].machine
     if trouble == "a flush is due":
         store.pending_flush_ms = 1000
+        store.look_at_gate()
     else:
         store.items.put(b"k", pack_header(1, 1000, 7) + b" 0 1\r\nx\r\n", 1)
     client.greet()

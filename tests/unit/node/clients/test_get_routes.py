@@ -198,11 +198,11 @@ def test_nothing_is_answered_while_items_may_not_be_what_they_seem(form: Form) -
 def test_the_time_decides_about_what_has_an_expiry(form: Form) -> None:
     made = world(form)
     assert made.answer(b"get ending\r\n") is None
-    assert made.routes.wants_time
+    assert made.routes.timed == shard_of(b"ending", 64)
     assert made.answer(b"get ending\r\n", now_ms=NOW_MS)[0] == hit(b"ending") + END_LINE
-    assert not made.routes.wants_time
+    assert made.routes.timed == -1
     assert made.answer(b"get ending\r\n", now_ms=NOW_MS + 1) is None
-    assert not made.routes.wants_time
+    assert made.routes.timed == -1
     made.gate.applied(NOW_MS + 1, NOW_S, True)
     assert made.answer(b"get ending\r\n", now_ms=NOW_MS) is None, "the state is of a later time"
 

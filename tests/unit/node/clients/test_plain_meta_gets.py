@@ -204,6 +204,6 @@ def test_while_reads_are_watched_all_go_the_general_way() -> None:
     client.lead_all()
     client.put(b"k", b"x")
     client.greet()
-    client.server.quick_groups = {}
+    client.server.watch_reads(True)
     client.send(b"mg k v\r\n")
     assert [read.keys for read in client.coordinator.meta_reads] == [(b"k",)]

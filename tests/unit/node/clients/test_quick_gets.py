@@ -8,7 +8,16 @@ import pytest
 from quorumcache.node.clients.quick_gets import KEYS_MAX
 from quorumcache.node.clients.replies import WRITE_CHUNK_BYTES
 from quorumcache.node.store.item import ENDS, PIECES, STALE, WON, pack_header
-from tests.support.fake_server import LEASE_NS, Client, keys_of, value_lines
+from quorumcache.node.store.results import STORED
+from tests.support.fake_server import (
+    LEASE_NS,
+    Client,
+    FakeGroup,
+    item,
+    keys_of,
+    set_line,
+    value_lines,
+)
 from tests.support.item_tables import item_of
 
 NOW_MS = 2000
@@ -161,6 +170,53 @@ def test_a_get_waits_for_a_write_that_came_before_it(write: bytes, line: bytes) 
     assert client.server.counters.lease_reads == 0
 
 
+@pytest.mark.parametrize("noreply", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+def test_gets_do_not_wait_for_writes_of_other_shards_but_for_those_of_their_own(
+    noreply: bool, together: bool
+) -> None:
+    client = leading_client()
+    (written,), (other,) = keys_of(client.server, 1, 1), keys_of(client.server, 2, 1)
+    for key in (written, other):
+        client.put(key, b"v")
+    gets = b"get %b\r\nget %b\r\nget %b\r\n" % (other, other, written)
+    requests = [set_line(written, b"w", noreply=noreply), gets]
+    for data in [b"".join(requests)] if together else requests:
+        client.send(data)
+    write, *reads = client.coordinator.started
+    assert write.is_write
+    assert [read.keys for read in reads] in ([], [(written,)]), "it may be begun behind the write"
+    assert client.server.counters.lease_reads == 2
+    hits = (value_lines(other, b"v") + b"END\r\n") * 2
+    assert client.read() == (hits if noreply else b"")
+    write.end(STORED)
+    client.turn()
+    client.coordinator.started[1].end([item(b"w")])
+    client.turn()
+    head = b"" if noreply else b"STORED\r\n" + hits
+    assert client.read() == head + value_lines(written, b"w") + b"END\r\n"
+
+
+def test_a_replica_that_came_anew_is_read_and_not_the_one_before_it() -> None:
+    client = leading_client(k=b"old")
+    client.send(b"get k\r\n")
+    assert client.read() == value_lines(b"k", b"old") + b"END\r\n"
+    groups: Any = client.server.groups
+    group_id = client.server.group_of(b"k")
+    before = groups.pop(group_id)
+    before.lease_until_ns = 0
+    before.machine.retire()
+    client.send(b"get k\r\n")
+    assert client.coordinator.take().keys == (b"k",)
+    client = Client(server=client.server)
+    groups[group_id] = FakeGroup()
+    groups[group_id].lead()
+    client.put(b"k", b"new")
+    client.greet()
+    client.send(b"get k\r\n")
+    assert client.read() == value_lines(b"k", b"new") + b"END\r\n"
+
+
 def test_only_those_keys_of_a_get_go_the_general_way_that_have_to() -> None:
     client = leading_client()
     (a,), (b,) = keys_of(client.server, 1, 1), keys_of(client.server, 2, 1)
@@ -195,7 +251,7 @@ def test_plain_gets_of_much_are_cut_into_pieces() -> None:
 @AMONG_OTHERS
 def test_while_reads_are_watched_all_go_the_general_way(before: bytes) -> None:
     client = leading_client(k=b"x")
-    client.server.quick_groups = {}
+    client.server.watch_reads(True)
     for connection in [client.connection]:
         connection.use_quick_groups()
     client.send(before + b"get k\r\n")

@@ -6,6 +6,8 @@ Method: a scripted host over a sender that keeps what it is given.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgpack
 import pytest
 
@@ -17,12 +19,15 @@ from quorumcache.node.consensus.raft.messages import (
     SnapshotReply,
     VoteReply,
 )
+from quorumcache.node.consensus.runs import RUN_BYTES_MAX, pack_run
 from quorumcache.node.consensus.values import Entry, EntryKind
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.peers.consensus_items import KIND_OF
+from quorumcache.node.peers.bundles import BUNDLE_BYTES_GOAL, pack_answer
+from quorumcache.node.peers.consensus_items import KIND_OF, encode_message
 from quorumcache.node.peers.consensus_transport import BEATS_PER_ITEM, BEATS_SEEN_MAX
 from quorumcache.node.peers.datagrams import encode_datagrams, items_of
-from quorumcache.node.peers.items import HEARTBEATS
+from quorumcache.node.peers.items import BUNDLE, BUNDLE_FORM, HEARTBEATS
+from quorumcache.node.peers.proofs import OWN_FORM
 from tests.support.scripted_log import HARD_STATE, HostWorld
 
 TOKEN = bytes(range(16))
@@ -35,16 +40,26 @@ class Sender:
     def __init__(self) -> None:
         self.sent: list[tuple[int, bytes]] = []
         self.again: list[tuple[int, bytes]] = []
+        self.forms: dict[int, int] = {}
+        self.is_up = True
 
     def send_packed(self, node_id: int, packed: bytes) -> bool:
         self.sent.append((node_id, packed))
-        return True
+        return self.is_up
 
     def send_again(self, node_id: int, packed: bytes) -> None:
         self.again.append((node_id, packed))
 
+    def form_of(self, node_id: int) -> int:
+        return self.forms.get(node_id, OWN_FORM)
+
     def flush(self) -> None:
         """Nothing is kept back here."""
+
+    def taken(self) -> list[tuple[int, tuple[Any, ...]]]:
+        """Node and item of what was sent since the last call."""
+        sent, self.sent = self.sent, []
+        return [(node_id, msgpack.unpackb(packed, use_list=False)) for node_id, packed in sent]
 
     def kinds_again(self) -> list[int]:
         return [msgpack.unpackb(packed, use_list=False)[0] for _, packed in self.again]
@@ -88,6 +103,95 @@ def test_entries_go_once_and_one_acknowledgement_in_a_tick_goes_twice() -> None:
     log.say(2, AppendReply(1, 9, False, 0, 0))
     world.turn(1)
     assert len(sender.again) == 2
+
+
+def append_at(index: int, payload: bytes = b"x") -> Append:
+    return Append(1, index - 1, 1, 3, (Entry(index, 1, int(EntryKind.NORMAL), payload),))
+
+
+def runs_of(*sent: tuple[int, Append]) -> bytes:
+    return b"".join(pack_run(group_id, append) for group_id, append in sent)
+
+
+def test_entries_of_all_groups_in_a_turn_are_one_item_for_each_peer() -> None:
+    world, sender = make_world(1, 2, 3)
+    appends = {group_id: append_at(4 + group_id) for group_id in world.logs}
+    for group_id, log in world.logs.items():
+        log.say(2, appends[group_id])
+        log.say(3, appends[group_id])
+    world.logs[2].say(3, append_at(7))
+    world.turn(1, 2, 3)
+    all_three = runs_of(*appends.items())
+    also = runs_of((1, appends[1]), (2, appends[2]), (2, append_at(7)), (3, appends[3]))
+    assert sender.taken() == [(2, (BUNDLE, 0, 1, all_three)), (3, (BUNDLE, 0, 2, also))]
+    world.logs[1].say(2, append_at(6))
+    world.turn(1)
+    assert sender.taken() == [(2, (BUNDLE, 0, 3, runs_of((1, append_at(6)))))]
+
+
+def test_a_node_of_an_older_form_gets_a_message_for_each_group() -> None:
+    world, sender = make_world(1, 2)
+    sender.forms[2] = BUNDLE_FORM - 1
+    for group_id, log in world.logs.items():
+        append = append_at(4 + group_id)
+        log.say(2, append)
+        log.say(3, append)
+    world.turn(1, 2)
+    assert sender.taken() == [
+        (2, encode_message(1, append_at(5))),
+        (2, encode_message(2, append_at(6))),
+        (3, (BUNDLE, 0, 1, runs_of((1, append_at(5)), (2, append_at(6))))),
+    ]
+
+
+def test_an_append_that_is_no_run_stays_behind_the_bundle_before_it() -> None:
+    """Before it, it would be refused: what it follows is in the bundle."""
+    world, sender = make_world(1)
+    long = append_at(6, b"x" * (RUN_BYTES_MAX + 1))
+    for append in (append_at(5), long, append_at(7), Append(1, 7, 1, 3, ())):
+        world.logs[1].say(2, append)
+    world.turn(1)
+    assert sender.taken() == [
+        (2, (BUNDLE, 0, 1, runs_of((1, append_at(5))))),
+        (2, encode_message(1, long)),
+        (2, (BUNDLE, 0, 2, runs_of((1, append_at(7))))),
+        (2, encode_message(1, Append(1, 7, 1, 3, ()))),
+    ]
+
+
+def test_a_long_bundle_leaves_before_the_turn_ends() -> None:
+    world, sender = make_world(1)
+    count = 2 * BUNDLE_BYTES_GOAL // RUN_BYTES_MAX + 1
+    for index in range(count):
+        world.logs[1].say(2, append_at(5 + index, b"x" * RUN_BYTES_MAX))
+    world.turn(1)
+    assert [len(item[3]) // RUN_BYTES_MAX for _, item in sender.taken()] == [4, 4, 1]
+
+
+def test_a_bundle_that_could_not_be_sent_is_not_answered() -> None:
+    world, sender = make_world(1)
+    sender.is_up = False
+    world.logs[1].say(2, append_at(5))
+    world.turn(1)
+    answer = msgpack.unpackb(pack_answer(0, 1, []), use_list=False)
+    assert world.transport.answered(2, answer, is_last=True) == []
+    sender.is_up = True
+    world.logs[1].say(2, append_at(5))
+    world.turn(1)
+    answer = msgpack.unpackb(pack_answer(0, 2, []), use_list=False)
+    world.transport.peer_down(3)
+    assert world.transport.answered(2, answer, is_last=False) == [(1, 1, 5)]
+    world.transport.peer_down(2)
+    assert world.transport.answered(2, answer, is_last=True) == []
+
+
+def test_a_run_stands_for_the_message_that_it_was_made_of() -> None:
+    world, _ = make_world(1)
+    life, number, runs = world.transport.bundle((BUNDLE, 5, 9, runs_of((1, append_at(5)))))
+    assert (life, number) == (5, 9)
+    assert [world.transport.message_of(run) for run in runs] == [append_at(5)]
+    with pytest.raises(PeerFrameError, match="a bundle of an unknown form"):
+        world.transport.bundle((BUNDLE, 5, 9, b"x"))
 
 
 def test_the_second_copy_of_heartbeats_counts_for_nothing() -> None:

@@ -35,13 +35,7 @@ from quorumcache.node.peers.codec import (
 from quorumcache.node.peers.network import PeerNetwork, PeerSpec
 from quorumcache.node.peers.open_links import UNKNOWN_LINKS_MAX
 from quorumcache.node.peers.peer import ONE_WAY_NS
-from quorumcache.node.peers.proofs import (
-    OWN_FORM,
-    encode_proof,
-    make_proof,
-    nonce_of,
-    with_extras,
-)
+from quorumcache.node.peers.proofs import OWN_FORM, encode_proof, make_proof, nonce_of, with_extras
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.ring.secret import Secret
 from tests.support.background import background_tasks

@@ -11,11 +11,13 @@ from quorumcache.node.replica.group import (
     COMMAND_OVERHEAD_BYTES,
     ENTRY_BYTES_MAX,
     INFLIGHT_BYTES_MAX,
+    ReplicaGroup,
 )
 from quorumcache.node.state_machine import decode_batch, encode_batch
 from quorumcache.node.store.commands import OP_APPEND, OP_SET, OP_TICK
 from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore
+from tests.support.get_forms import read_at_once
 from tests.support.item_tables import item_of, items_of
 from tests.support.scripted_log import VOTERS, Hears, HostWorld
 
@@ -214,6 +216,49 @@ def test_a_lost_leadership_ends_the_lease() -> None:
     world.log.become(Role.FOLLOWER, 2)
     world.turn(GROUP)
     assert not world.group.has_lease()
+
+
+def lent(world: World, now_ns: int = 0) -> bool:
+    """Whether the state may be read without asking the group."""
+    store = world.group.machine
+    assert isinstance(store, ShardStore)
+    return read_at_once(store.gate, b"k", now_ns) is not None
+
+
+def test_whoever_reads_the_state_at_once_has_the_lease_and_no_longer() -> None:
+    world = World()
+    world.log.term_start_index = 1
+    world.log.lease_until_ns = 100
+    world.turn(GROUP)
+    assert not lent(world), "the first entry of the term is not applied"
+    world.log.commit([Entry(1, 1, int(EntryKind.NOOP), b"")])
+    world.turn(GROUP)
+    assert lent(world, 99)
+    assert not lent(world, 100)
+    world.log.lease_until_ns = 200
+    world.group.update_lease()
+    assert lent(world, 199)
+    world.log.lease_until_ns = 0
+    world.group.update_lease()
+    assert not lent(world), "the leadership is being handed over"
+
+
+def test_whoever_reads_the_state_at_once_does_so_no_more_when_the_leadership_is_lost() -> None:
+    world = World()
+    world.log.lease_until_ns = 100
+    world.turn(GROUP)
+    assert lent(world)
+    world.group.leadership_lost()
+    assert not lent(world)
+
+
+def test_a_new_group_lends_nothing_of_the_machine_that_it_gets() -> None:
+    world = World()
+    world.group.machine.lend(100)
+    ReplicaGroup(
+        GROUP, world.group.log, world.group.machine, world.host, SnapshotMeta(0, 0, VOTERS)
+    )
+    assert not lent(world)
 
 
 def test_time_never_runs_backwards_in_the_log() -> None:

@@ -16,7 +16,8 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.installing import SNAPSHOT_RETRY_SECONDS
 from quorumcache.node.replica.removal import ReplicaRemover
 from quorumcache.node.store.commands import OP_SET
-from quorumcache.node.store.store import ShardStore
+from quorumcache.node.store.store import ShardStore, shard_store
+from tests.support.get_forms import read_at_once
 from tests.support.housekeeping import DATA, OpenGroup
 from tests.support.housekeeping import HousekeepingWorld as KeeperWorld
 from tests.support.scripted_log import (
@@ -79,6 +80,19 @@ def test_all_who_wait_for_a_removed_group_hear_so_and_find_no_leader() -> None:
     assert not group.has_lease()
     assert world.leaders == [1]
     assert world.counters.leaderships_lost == 1
+
+
+def test_nobody_reads_what_a_removed_group_had_and_its_items_are_let_go() -> None:
+    world = HostWorld(1)
+    world.logs[1].lead()
+    world.turn(1)
+    gate = shard_store(world.groups[1].machine).gate
+    world.groups[1].lease_until_ns = 1 << 60
+    assert read_at_once(gate, b"k") is not None
+    world.host.remove_group(1)
+    assert read_at_once(gate, b"k") is None
+    assert gate.lease_until_ns == 0
+    assert gate.table is None
 
 
 def test_who_hears_it_may_ask_again_and_finds_no_replica() -> None:

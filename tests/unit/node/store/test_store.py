@@ -35,7 +35,9 @@ from quorumcache.node.store.results import (
     STALE_SEQUENCE,
     STORED,
 )
+from quorumcache.node.store.stamps import FETCHED, NOW_S_MAX
 from quorumcache.node.store.store import EXPIRED, ShardStore, shard_store
+from tests.support.get_forms import read_at_once
 from tests.support.item_tables import item_of
 
 NOW_MS = 1_700_000_000_000
@@ -47,6 +49,68 @@ def do(store: ShardStore, now_ms: int, *command: object) -> Result:
 
 def put(store: ShardStore, key: bytes, value: bytes = b"x", exptime: int = 0) -> None:
     assert do(store, NOW_MS, OP_SET, key, wire_data(0, value), exptime) == STORED
+
+
+def test_a_gate_is_shut_while_a_delayed_flush_waits() -> None:
+    store = ShardStore()
+    store.lend(1)
+    put(store, b"k")
+    assert read_at_once(store.gate, b"k") == b"VALUE k 0 1\r\nx\r\nEND\r\n"
+    do(store, NOW_MS, OP_FLUSH, b"", 10)
+    assert read_at_once(store.gate, b"k") is None
+    store.tick(NOW_MS + 20_000)
+    assert read_at_once(store.gate, b"k") is None, "it is due, and has not run"
+    do(store, NOW_MS + 20_000, OP_TICK, b"")
+    assert read_at_once(store.gate, b"k") == b"END\r\n"
+
+
+def test_a_gate_knows_the_time_that_the_state_has_seen() -> None:
+    store = ShardStore()
+    store.lend(1)
+    put(store, b"k", exptime=1)
+    assert read_at_once(store.gate, b"k", now_ms=NOW_MS) == b"VALUE k 0 1\r\nx\r\nEND\r\n"
+    do(store, NOW_MS + 1000, OP_SET, b"other", wire_data(0, b"x"), 0)
+    assert read_at_once(store.gate, b"k", now_ms=NOW_MS) is None
+
+
+@pytest.mark.parametrize("how", ["applied", "ticked", "led"])
+def test_hits_through_a_gate_are_of_the_present_second(how: str) -> None:
+    store = ShardStore()
+    store.lend(1)
+    put(store, b"k")
+    later_ms = NOW_MS + 5000
+    if how == "applied":
+        do(store, later_ms, OP_TICK, b"")
+    elif how == "ticked":
+        store.tick(later_ms)
+    else:
+        store.lead(False, 0)
+        store.lead(True, later_ms)
+    assert read_at_once(store.gate, b"k") is not None
+    assert store.items.stamp(b"k") == store.queue.now_s << 3 | FETCHED | 1
+    assert store.queue.now_s == later_ms // 1000 & NOW_S_MAX
+
+
+def test_who_reads_at_once_reads_what_was_restored() -> None:
+    store, other = ShardStore(), ShardStore()
+    put(store, b"old")
+    put(other, b"new")
+    store.lend(1)
+    store.restore(b"".join(other.encode_view(other.view())))
+    assert read_at_once(store.gate, b"old") == b"END\r\n"
+    assert read_at_once(store.gate, b"new") == b"VALUE new 0 1\r\nx\r\nEND\r\n"
+    assert store.gate.table is store.items
+
+
+@pytest.mark.parametrize("delay", [0, 10])
+def test_a_restored_state_with_a_delayed_flush_is_not_read_at_once(delay: int) -> None:
+    store, other = ShardStore(), ShardStore()
+    put(other, b"k")
+    if delay:
+        do(other, NOW_MS, OP_FLUSH, b"", delay)
+    store.lend(1)
+    store.restore(b"".join(other.encode_view(other.view())))
+    assert (read_at_once(store.gate, b"k") is None) == (delay > 0)
 
 
 def test_lookup() -> None:

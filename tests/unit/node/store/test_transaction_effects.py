@@ -46,6 +46,7 @@ from quorumcache.node.store.transaction_effects import (
     txn_resolve,
 )
 from quorumcache.node.store.transactions import ABSENT, ANY, PRESENT
+from tests.support.get_forms import read_at_once
 from tests.support.item_tables import item_of
 
 NOW, DEADLINE = 1000, 5000
@@ -132,6 +133,25 @@ def test_a_participant_prepares_and_writes_when_it_is_committed() -> None:
     assert cas_unique(item_of(shard.store.items, b"c")) == 52
     assert expires_at_ms(item_of(shard.store.items, b"c")) == shard.now_ms + 9000
     assert not shard.store.holds
+
+
+@pytest.mark.parametrize("committed", [0, 1])
+def test_nothing_is_read_at_once_while_a_transaction_holds_keys(committed: int) -> None:
+    shard = Shard(b"a", b"b")
+    shard.store.lend(1)
+    assert read_at_once(shard.store.gate, b"a") is not None
+    assert shard.prepare(T1, (), (write(b"b"),)) == TXN_PREPARED
+    assert read_at_once(shard.store.gate, b"a") is None
+    restored = ShardStore()
+    restored.restore(b"".join(shard.store.encode_view(shard.store.view())))
+    restored.lend(1)
+    assert read_at_once(restored.gate, b"a") is None
+    shard.resolve(T1, committed)
+    value = b"new" if committed else b"first"
+    assert read_at_once(shard.store.gate, b"b") == b"VALUE b 0 %d\r\n%b\r\nEND\r\n" % (
+        len(value),
+        value,
+    )
 
 
 def test_a_snapshot_holds_whatever_is_there() -> None:
