@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -178,10 +179,12 @@ def race_table(all_figures: Sequence[Figures], rounds: int, seconds: float) -> T
         " CPU us: processor time of all processes of the server, for a request or a key; CPU x: the"
         " peer's by ours. redis for sets: appendfsync always, with two replicas that do the same."
     )
-    if others >= OTHER_CPU_LIMIT:
+    is_busy = others >= OTHER_CPU_LIMIT
+    if is_busy:
         notes.append(
             f"BUSY: other processes used {others:.0f} % of a processor meanwhile. Of one that is"
-            " shared our three processes get more than a single one: read CPU x, not ours x."
+            " shared our three processes get more than a single one: read CPU x, not ours x. Goals"
+            " are not judged."
         )
     if idle:
         notes.append(
@@ -192,7 +195,7 @@ def race_table(all_figures: Sequence[Figures], rounds: int, seconds: float) -> T
         title="Race",
         columns=COLUMNS,
         rows=tuple(row for figures in all_figures for row in work_rows(figures)),
-        notes=(*notes, *goal_lines(goals(all_figures))),
+        notes=(*notes, *([] if is_busy else goal_lines(goals(all_figures)))),
         data=race_data(all_figures),
     )
 
@@ -212,9 +215,9 @@ def race_data(all_figures: Sequence[Figures]) -> dict[str, Any]:
                     {}
                     if name == OURS
                     else {
-                        "ratio": round(ratio_to(figures, name, rate), 4),
-                        "cpu_ratio": round(ratio_to(figures, name, per_cpu), 4),
-                        "p99_ratio": round(ratio_to(figures, name, p99), 4),
+                        "ratio": _rounded(ratio_to(figures, name, rate)),
+                        "cpu_ratio": _rounded(ratio_to(figures, name, per_cpu)),
+                        "p99_ratio": _rounded(ratio_to(figures, name, p99)),
                     }
                 ),
             }
@@ -222,6 +225,11 @@ def race_data(all_figures: Sequence[Figures]) -> dict[str, Any]:
         }
         for figures in all_figures
     }
+
+
+def _rounded(ratio: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(ratio) else round(ratio, 4)
 
 
 def bar_groups(data: dict[str, Any]) -> list[Group]:
@@ -232,7 +240,7 @@ def bar_groups(data: dict[str, Any]) -> list[Group]:
         Group(
             titles.get(name, name),
             tuple(
-                Bar(peer, racers[peer]["ratio"], wanted.get((name, peer), 0.0))
+                Bar(peer, racers[peer]["ratio"] or 0.0, wanted.get((name, peer), 0.0))
                 for peer in racers
                 if peer != OURS
             ),
