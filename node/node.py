@@ -145,6 +145,7 @@ class Node(Observed):
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
+        basics.transport.before_flush = self.coordinator.bundles.send
         self.commits = Transactions(self.coordinator, random)
         self.recovery = Recovery(self.coordinator)
         self.durable = DurableState(
@@ -179,7 +180,7 @@ class Node(Observed):
             self,
             shards=config.shards,
             groups=self.host.groups,
-            leader_node=self.coordinator.leader_node,
+            leader_node=self.coordinator.leaders.node_of,
             health=lambda: (health_problems(self), health_warnings(self)),
         )
         operator = OperatorWords(
