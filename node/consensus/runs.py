@@ -76,6 +76,14 @@ def unpack_runs(data: bytes) -> list[Run]:
         at = length_at + 4 * count
         if not count or at > end:
             raise ValueError(f"a run of {count} entries in {end} bytes")
+        if count == 1:  # the usual case
+            start = at
+            at += int.from_bytes(data[length_at:start], "big")
+            if at > end:
+                raise ValueError(f"an entry that ends at {at} in {end} bytes")
+            entry = _new(Entry, (prev_index + 1, term, _NORMAL, data[start:at]))
+            runs.append((group_id, term, prev_index, prev_term, commit_index, [entry]))
+            continue
         entries: list[Entry] = []
         for index in range(prev_index + 1, prev_index + 1 + count):
             start = at

@@ -78,7 +78,8 @@ class Bundles:
         self.life = life
         self.open: dict[int, Bundle] = {}
         """By peer: what goes there at the end of the turn."""
-        self._sent: dict[int, SentBundles] = {}
+        self.unanswered: dict[int, SentBundles] = {}
+        """By peer."""
         self._number = 0
 
     def close(self, bundle: Bundle) -> tuple[int, bytes]:
@@ -89,9 +90,9 @@ class Bundles:
 
     def sent(self, node_id: int, number: int, bundle: Bundle) -> None:
         """It is on its way: remember what its answer will mean."""
-        sent = self._sent.get(node_id)
+        sent = self.unanswered.get(node_id)
         if sent is None:
-            sent = self._sent[node_id] = SentBundles()
+            sent = self.unanswered[node_id] = SentBundles()
         sent.add(number, bundle.held)
 
     def answered(self, node_id: int, item: tuple[Any, ...], *, is_last: bool) -> list[Held]:
@@ -101,7 +102,7 @@ class Bundles:
         `PeerFrameError`.
         """
         life, number, but = fields_of_answer(item)
-        sent = self._sent.get(node_id)
+        sent = self.unanswered.get(node_id)
         if life != self.life or sent is None:
             return []
         held = sent.take(number) if is_last else sent.bundles.get(number, [])
@@ -114,7 +115,7 @@ class Bundles:
 
     def lost(self, node_id: int) -> None:
         """The connection to a peer, or from it, is gone: no answer is waited for."""
-        self._sent.pop(node_id, None)
+        self.unanswered.pop(node_id, None)
 
 
 def fields_of_bundle(item: tuple[Any, ...]) -> tuple[int, int, bytes]:

@@ -153,7 +153,15 @@ class ConsensusTransport(Transport):
     def _send_bundle(self, to: int, bundle: Bundle) -> None:
         number, packed = self._bundles.close(bundle)
         if self.peers.send_packed(to, packed):
+            if to not in self._bundles.unanswered:
+                self._forget_who_left()
             self._bundles.sent(to, number, bundle)
+
+    def _forget_who_left(self) -> None:
+        """Nobody tells that a connection is gone whose node has left the cluster."""
+        for node_id in list(self._bundles.unanswered):
+            if self.peers.form_of(node_id) < BUNDLE_FORM:
+                self._bundles.lost(node_id)
 
     def bundle(self, item: tuple[Any, ...]) -> tuple[int, int, list[Run]]:
         """Life, number and runs of a bundle from a peer. Raises `PeerFrameError`."""

@@ -16,6 +16,8 @@ from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal.format import WalRecord
 
+_new = tuple.__new__  # see consensus/raft/proposals.py
+
 
 class OwedAnswer:
     """What the sender of a bundle is to be told once the log is durable."""
@@ -87,7 +89,7 @@ class BundleHost(GroupHost):
         try:
             if not group.log.follow(node_id, term, prev_index, prev_term, commit_index, entries):
                 return None
-            self.followed.append(WalRecord(group_id, None, entries))
+            self.followed.append(_new(WalRecord, (group_id, None, entries)))
             group.unpersisted += 1
             self.advance(group)
         except BaseException as error:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from quorumcache.node.wal.wal import Wal
 
 log = get_logger("host")
+_new = tuple.__new__  # see consensus/raft/proposals.py
 
 TICKS_AT_ONCE_MAX: Final = 3
 """Ticks made up for in one turn after a pause.
@@ -277,7 +278,8 @@ class ReplicaHost(BundleHost):
                 if ready.entries or ready.hard_state is not None or ready.messages_after_append:
                     self._installer.hold(group.group_id, ready)
             elif ready.entries or ready.hard_state is not None:
-                records.append(WalRecord(group.group_id, ready.hard_state, ready.entries))
+                fields = (group.group_id, ready.hard_state, ready.entries)
+                records.append(_new(WalRecord, fields))
                 group.unpersisted += 1
                 waiting.append((group, ready))
             elif ready.messages_after_append:

@@ -196,10 +196,15 @@ def test_a_replica_whose_term_is_not_written_does_not_follow_without_a_ready() -
     assert not fresh.raft.follow(2, 2, 0, 0, 0, [entry]), "handed out, and not durable"
 
 
-def test_a_replica_that_installs_a_snapshot_applies_nothing() -> None:
+def test_a_replica_that_installs_a_snapshot_neither_applies_nor_follows() -> None:
     solo = Solo(term=1, terms=(1, 1))
     solo.step(2, Heartbeat(1, 0, 5, 0))
     solo.flush()
     solo.raft.commit_index = 2
     solo.raft.installing = solo.raft.snapshot_meta(1)
     assert solo.raft.take_committed() == []
+    entry = Entry(3, 1, int(EntryKind.NORMAL), b"x")
+    assert not solo.raft.follow(2, 1, 2, 1, 0, [entry]), "it would be written before the snapshot"
+    solo.raft.installing = None
+    assert solo.raft.take_committed()
+    assert solo.raft.follow(2, 1, 2, 1, 0, [entry])

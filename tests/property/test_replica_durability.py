@@ -24,6 +24,7 @@ from quorumcache.node.consensus.raft.messages import (
     SnapshotChunk,
     SnapshotReply,
 )
+from quorumcache.node.consensus.runs import pack_run
 from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
@@ -35,6 +36,7 @@ from quorumcache.node.housekeeping.housekeeper import Housekeeper
 from quorumcache.node.inbox import deliver_consensus
 from quorumcache.node.peers.consensus_items import decode_message, encode_message
 from quorumcache.node.peers.consensus_transport import ConsensusTransport
+from quorumcache.node.peers.items import BUNDLE, BUNDLE_HELD
 from quorumcache.node.peers.proofs import OWN_FORM
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.host import ReplicaHost
@@ -61,6 +63,10 @@ class Life:
     def __init__(self, loop: VirtualLoop, disk: FakeDisk, voters: tuple[int, ...]) -> None:
         self.fatal: list[BaseException] = []
         self.sent: list[Any] = []
+        self.bundles: dict[int, int] = {}
+        """Index of the last entry of each bundle that came, by number."""
+        self.held: list[int] = []
+        """Of those that were answered."""
         clock: Any = LoopClock(loop)
         mounted = disk.mount()
         snapshots = SnapshotStore(mounted, "d/snapshots")
@@ -137,9 +143,22 @@ class Life:
 
     def send_packed(self, node_id: int, packed: bytes) -> bool:
         item = msgpack.unpackb(packed, use_list=False)
-        if len(item) == 3:
+        if item[0] == BUNDLE_HELD:
+            if not item[3]:
+                self.held.append(self.bundles[item[2]])
+        elif len(item) == 3:
             self.sent.append(decode_message(item))
         return True
+
+    def take_append(self, message: Append, *, in_bundle: bool) -> None:
+        """Node 2 sends it, by itself or in a bundle."""
+        item: tuple[Any, ...] = encode_message(GROUP, message)
+        run = pack_run(GROUP, message)
+        if in_bundle and run:
+            number = len(self.bundles) + 1
+            self.bundles[number] = message.prev_index + len(message.entries)
+            item = (BUNDLE, 9, number, run)
+        deliver_consensus(2, item, self.host, self.transport)
 
     def send_again(self, node_id: int, packed: bytes) -> None:
         """The copy for a datagram."""
@@ -278,8 +297,12 @@ async def led_until_a_crash(
         if random.random() < 0.8:
             messages.append(leader.append(last, random.randint(1, 4)))
         for message in messages:
-            deliver_consensus(2, encode_message(GROUP, message), life.host, life.transport)
+            if isinstance(message, Append):
+                life.take_append(message, in_bundle=random.random() < 0.5)
+            else:
+                deliver_consensus(2, encode_message(GROUP, message), life.host, life.transport)
         await asyncio.sleep(random.choice((0.0, 0.001, 0.02)))
+    promised = max(promised, *life.held, 0)
     for message in life.sent:
         if isinstance(message, AppendReply) and not message.reject:
             promised = max(promised, message.match_index)

@@ -200,6 +200,8 @@ class Raft(RaftState):
         # could be written behind these entries.
         if term != self.term or not self.has_durable_state or self.has_ready():
             return False
+        if self.installing is not None:
+            return False  # Nor could they stand behind the snapshot, which is not in the log yet.
         return replication.follow(self, sender, prev_index, prev_term, commit_index, entries)
 
     def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> None:

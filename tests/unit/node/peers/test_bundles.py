@@ -89,7 +89,7 @@ def test_of_bundles_that_nobody_answers_the_newest_are_remembered() -> None:
     assert known == [False] * 12 + [True] * 8
     for number in numbers:
         bundles.answered(2, answer(number), is_last=True)
-    assert bundles._sent[2].count == 0
+    assert bundles.unanswered[2].count == 0
     one = sent(bundles, 2, *((group_id, 1, 1) for group_id in range(2 * REMEMBERED_MAX)))
     assert bundles.answered(2, answer(one), is_last=True), "the newest is never forgotten"
 

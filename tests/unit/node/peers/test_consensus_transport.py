@@ -185,6 +185,18 @@ def test_a_bundle_that_could_not_be_sent_is_not_answered() -> None:
     assert world.transport.answered(2, answer, is_last=True) == []
 
 
+def test_bundles_to_a_node_that_has_left_the_cluster_are_forgotten() -> None:
+    """Each new node is another one, so they would pile up."""
+    world, sender = make_world(1)
+    for node_id in (2, 3):
+        world.logs[1].say(node_id, append_at(5))
+        world.turn(1)
+    sender.forms[2] = 1  # as of a stranger
+    world.logs[1].say(4, append_at(5))
+    world.turn(1)
+    assert list(world.transport._bundles.unanswered) == [3, 4]
+
+
 def test_a_run_stands_for_the_message_that_it_was_made_of() -> None:
     world, _ = make_world(1)
     life, number, runs = world.transport.bundle((BUNDLE, 5, 9, runs_of((1, append_at(5)))))
