@@ -116,7 +116,7 @@ $(MADE): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@rm -f $(BIN)/quorumcached
 	$(call WANTED,p["build-system"]["requires"] + p["project"]["dependencies"]) >$(VENV)/wanted.txt
-	$(PIP) -r $(VENV)/wanted.txt
+	$(PIP) --no-compile -r $(VENV)/wanted.txt
 	@touch $@
 
 $(READY): $(MADE)

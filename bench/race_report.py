@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -212,9 +213,9 @@ def race_data(all_figures: Sequence[Figures]) -> dict[str, Any]:
                     {}
                     if name == OURS
                     else {
-                        "ratio": round(ratio_to(figures, name, rate), 4),
-                        "cpu_ratio": round(ratio_to(figures, name, per_cpu), 4),
-                        "p99_ratio": round(ratio_to(figures, name, p99), 4),
+                        "ratio": _rounded(ratio_to(figures, name, rate)),
+                        "cpu_ratio": _rounded(ratio_to(figures, name, per_cpu)),
+                        "p99_ratio": _rounded(ratio_to(figures, name, p99)),
                     }
                 ),
             }
@@ -222,6 +223,11 @@ def race_data(all_figures: Sequence[Figures]) -> dict[str, Any]:
         }
         for figures in all_figures
     }
+
+
+def _rounded(ratio: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(ratio) else round(ratio, 4)
 
 
 def bar_groups(data: dict[str, Any]) -> list[Group]:
@@ -232,7 +238,7 @@ def bar_groups(data: dict[str, Any]) -> list[Group]:
         Group(
             titles.get(name, name),
             tuple(
-                Bar(peer, racers[peer]["ratio"], wanted.get((name, peer), 0.0))
+                Bar(peer, racers[peer]["ratio"] or 0.0, wanted.get((name, peer), 0.0))
                 for peer in racers
                 if peer != OURS
             ),

@@ -135,6 +135,9 @@ def test_a_peer_that_answered_nothing_gives_no_ratio() -> None:
     assert math.isnan(race_report.ratio_to(found, "memcached", race_report.rate))
     (goal,) = goals([found])
     assert not goal.is_met
+    data = json.loads(json.dumps(race_data([found]), allow_nan=False))
+    assert data["get1"]["memcached"]["ratio"] is None
+    assert bar_groups(data)[0].bars[0].ratio == 0.0
 
 
 def test_what_went_wrong_is_told_and_so_is_a_busy_load() -> None:

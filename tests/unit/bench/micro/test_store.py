@@ -21,7 +21,7 @@ def test_all_figures_are_printed(
 ) -> None:
     """With few items: how many there are changes the figures alone."""
     filled = store._filled
-    monkeypatch.setattr(store, "_filled", lambda items: filled(min(items, 1000)))
+    monkeypatch.setattr(store, "_filled", lambda items, *more: filled(min(items, 1000), *more))
 
     def fewer(*bounds: int) -> range:
         return range(min(bounds[0], 100)) if len(bounds) == 1 else range(*bounds)
