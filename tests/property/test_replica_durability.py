@@ -83,6 +83,9 @@ class Life:
             loop=loop,
         )
         wal.on_failed = self.fatal.append
+        for group in wal.orphan_snapshots:  # As a node does (`DurableState`).
+            del found[group]
+            snapshots.delete(group, lambda error: None)
         peers: Any = self
         self.transport = ConsensusTransport(peers)
         self.host = ReplicaHost(
