@@ -39,10 +39,11 @@ CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")
 ROOMS = {
     ".": "cluster_time inbox state_machine",
     "clients": (
-        "command_prefixes connection context conversation events failures fenced_gets handlers"
-        " key_dump lanes large_handlers lock_handlers meta_args meta_handlers meta_requests"
-        " meta_writes order plain_meta_gets prefixes pumps quick_gets replies retrievals touches"
-        " transaction_handlers uploads value_streams watch write_room writes"
+        "command_prefixes connection context conversation events failures fenced_gets"
+        " forwarded_answers forwarded_gets handlers key_dump lanes large_handlers lock_handlers"
+        " meta_args meta_handlers meta_requests meta_writes order plain_meta_gets prefixes pumps"
+        " quick_gets replies retrievals touches transaction_handlers uploads value_streams watch"
+        " write_room writes"
     ),
     "consensus": "*",
     "consensus/raft": "*",

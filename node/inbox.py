@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.founding.introduction import info_of
+from quorumcache.node.operations.found_items import answer_gets
 from quorumcache.node.peers.codec import Hello, Items
 from quorumcache.node.peers.consensus_items import (
     ACKNOWLEDGEMENT_KIND,
@@ -25,6 +26,8 @@ from quorumcache.node.peers.items import (
     CONSENSUS_KINDS,
     DIRECTORY_KINDS,
     FITNESS,
+    FORWARD_FOUND,
+    FORWARD_GETS,
     HEARTBEAT_REPLIES,
     HEARTBEATS,
     HOT_KEYS,
@@ -113,6 +116,10 @@ class Inbox:
                 deliver_consensus(node_id, item, self._host, self._transport)
             elif number in RARE_KINDS:
                 self.on_rare_item(node_id, item)
+            elif number == FORWARD_GETS:
+                answer_gets(self._coordinator.serving, node_id, item)
+            elif number == FORWARD_FOUND:
+                self._coordinator.bundles.answered(node_id, item)
             else:
                 self._coordinator.on_forward(node_id, item)
 

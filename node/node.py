@@ -52,6 +52,7 @@ from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.settings.users import Users
 from quorumcache.node.state_machine import WHOLE_ITEM_BYTES_MAX
 from quorumcache.node.storage.secret import Secret
+from quorumcache.node.store.item_table import use_hash_seed
 from quorumcache.ring import NodeInfo
 from quorumcache.ring.address import parse_addresses
 
@@ -86,15 +87,18 @@ class Node(Observed):
     ) -> None:
         """`consensus_bounds` replaces bounds of `ConsensusConfig`, by name: a simulation draws
         small ones, so that windows and batches fill up. `given_secret`: what the operator gave the
-        node as the cluster's secret. `entropy`: for secrets and nonces, numbers that nobody can
-        guess who has seen others of them; `random` in a simulation. `secret_path`: where an
-        operator on this machine finds the secret that this node keeps; "" if nowhere.
+        node as the cluster's secret. `entropy`: for secrets, nonces and the hash of keys in
+        memory, numbers that nobody can guess who has seen others of them; None in a simulation:
+        `random` has them, and the hash has no seed. `secret_path`: where an operator on this
+        machine finds the secret that this node keeps; "" if nowhere.
         `give_back_memory`: returns what is free to the system, and takes a while for it. `users`:
         who may use the cache, by the file of `auth_file`.
 
         Locks and reads the data directory; raises NodeError or OSError with what is wrong with it.
         """
         check_config(config)
+        if entropy is not None:
+            use_hash_seed(entropy.getrandbits(64))
         if config.auth_file and users is None:
             raise ConfigError("auth_file", "its users were not handed to the node")
         basics = Basics(
@@ -141,6 +145,7 @@ class Node(Observed):
             timings=self.timings,
             timeout_ms=config.request_timeout_ms,
         )
+        basics.transport.before_flush = self.coordinator.bundles.send
         self.commits = Transactions(self.coordinator, random)
         self.recovery = Recovery(self.coordinator)
         self.durable = DurableState(
@@ -175,7 +180,7 @@ class Node(Observed):
             self,
             shards=config.shards,
             groups=self.host.groups,
-            leader_node=self.coordinator.leader_node,
+            leader_node=self.coordinator.leaders.node_of,
             health=lambda: (health_problems(self), health_warnings(self)),
         )
         operator = OperatorWords(

@@ -99,7 +99,7 @@ class Observed:
 
     def leader_of(self, group_id: int) -> int:
         """The node that leads a group as far as this one knows; 0 = unknown."""
-        return self.coordinator.leader_node(group_id)
+        return self.coordinator.leaders.node_of(group_id)
 
     @property
     def memory_bytes(self) -> int:

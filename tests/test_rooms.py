@@ -86,8 +86,8 @@ MAY_IMPORT: dict[str, str] = {
     ),
     "observed": "storage peers operations founding admin clients basics member",
     "node": (
-        "errors clock settings state_machine consensus storage peers replica operations founding"
-        " housekeeping admin clients basics member observed"
+        "errors clock settings state_machine consensus storage store peers replica operations"
+        " founding housekeeping admin clients basics member observed"
     ),
     "process": "errors clock settings telemetry system consensus storage founding node",
     "__main__": "version errors compiled telemetry process",

@@ -110,6 +110,7 @@ PLAIN: dict[str, str] = {
     "binary_clients": "Client connections closed because they began in the binary protocol.",
     "redirects": "Requests answered with MOVED.",
     "forwarded_out": "Commands sent to the node of the shard's leader.",
+    "gets_fallen_back": "Of those: gets that were sent together, and asked again one by one.",
     "forwarded_in": "Commands taken from other nodes.",
     "replica_reads": "Reads below linearizable served from this node's replica, leader or not.",
     "bounded_too_stale": "Bounded reads for which this node's replica was too far behind.",

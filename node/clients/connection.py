@@ -16,9 +16,9 @@ from typing import Protocol, cast
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
-from quorumcache.node.clients.quick_gets import answer_plain_gets
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
 from quorumcache.node.protocol.meta_lines import GetFlags
@@ -230,11 +230,13 @@ class MemcachedConnection(asyncio.Protocol):
             if end:
                 data = data[end:]
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
-        # slot, and a client that does not read has neither.
+        # slot, and a client that does not read has neither. What only has a slot is no matter to
+        # gets of one key, which see to their order themselves.
         is_get = data[:4] == b"get "
-        if (is_get or data[:3] == b"mg ") and not (
-            replies.slots
-            or conversation.order.lanes
+        if (is_get or (data[:3] == b"mg " and not replies.slots)) and not (
+            conversation.order.lanes
+            or conversation.order.draining
+            or replies.is_full
             or replies.is_paused
             or conversation.backlog
             or conversation.order.barrier
@@ -276,12 +278,12 @@ class MemcachedConnection(asyncio.Protocol):
         """
         counters = self._counters
         replies = self.replies
-        lanes = self.conversation.order.lanes
+        busy = self.conversation.order.busy()
         # Read after the requests' bytes: a lease that holds now held after they were sent.
         now_ns = self._monotonic_ns()
         now_ms = position = 0
         while True:
-            answered = self._routes.answer(data, position, now_ns, now_ms, lanes)
+            answered = self._routes.answer(data, position, now_ns, now_ms, busy)
             if answered is None:
                 now_ms = self._context.go_on(now_ms)
                 if now_ms < 0:
@@ -301,18 +303,13 @@ class MemcachedConnection(asyncio.Protocol):
         return position
 
     def _plain_gets(self, keys: list[bytes]) -> None:
-        """Answer gets of one key each."""
+        """Answer gets of one key each, here or by other nodes."""
         conversation = self.conversation
         # Read after the requests' bytes: a lease that holds now held after they were sent.
         now_ns = self._monotonic_ns()
-        position = size = 0
+        position = 0
         while True:
-            out: list[bytes] = []
-            position, size = answer_plain_gets(
-                self._context, self.replies, self._groups, keys, position, size, now_ns, out
-            )
-            if out:
-                self._write_now(out)
+            position = forward_plain_gets(conversation, self._groups, keys, position, now_ns)
             if position == len(keys):
                 break
             if conversation.is_blocked():

@@ -14,6 +14,7 @@ from quorumcache.node.clients.admin_words import ADMIN_HANDLERS
 from quorumcache.node.clients.command_prefixes import with_prefixes
 from quorumcache.node.clients.conversation import Conversation, Handlers
 from quorumcache.node.clients.fenced_gets import fenced_get
+from quorumcache.node.clients.forwarded_gets import forward_get
 from quorumcache.node.clients.large_handlers import value_begins, value_ends, value_piece
 from quorumcache.node.clients.lock_handlers import LOCK_HANDLERS, LOCK_WRITE_HANDLERS
 from quorumcache.node.clients.meta_handlers import (
@@ -85,6 +86,8 @@ def _get(conversation: Conversation, request: Get) -> None:
     if get_at_once(conversation, request):
         return
     keys, with_cas = request
+    if len(keys) == 1 and not with_cas and forward_get(conversation, keys[0]):
+        return
     if len(keys) > WINDOW_KEYS and not conversation.alone(request):
         return
     counters = conversation.counters

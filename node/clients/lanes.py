@@ -56,6 +56,10 @@ class Lane:
             self.writes -= 1
         else:
             self.reads -= 1
+        self.go_on(leads)
+
+    def go_on(self, leads: bool) -> None:
+        """Start what waits, in order, as far as the lane is free for it."""
         waiting = self.waiting
         if not waiting or self._draining:
             return  # What ends while others are being started is seen by the loop below.

@@ -12,7 +12,8 @@ that overtook an earlier one has to be asked for again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.lanes import Lane
@@ -46,12 +47,15 @@ class GroupLane(Lane):
 class RequestOrder:
     """See the module docstring."""
 
-    __slots__ = ("_context", "barrier", "draining", "lanes")
+    __slots__ = ("_context", "barrier", "draining", "lanes", "quick")
 
     def __init__(self, context: ClientContext) -> None:
         self._context = context
         self.lanes: dict[int, GroupLane] = {}
         """By group, those with requests under way."""
+        self.quick: dict[int, int] = {}
+        """By group: gets under way that have no lane (`forwarded_gets.py`). They begin while the
+        group has no lane; what begins behind them waits in its lane for their end."""
         self.barrier = False
         """A request that must run alone is under way."""
         self.draining = False
@@ -76,6 +80,8 @@ class RequestOrder:
     def starts(self, lane: GroupLane, is_write: bool) -> bool:
         """Whether a request is to start now, with the deadline 0: its lane counts on it. If not it
         has to `wait`. The two make up `begin`, for those that hand over nothing to call."""
+        if self.quick and lane.group_id in self.quick:
+            return False
         # Who leads is asked only where it matters: between two writes.
         if lane.may_start(
             is_write, is_write and lane.writes > 0 and self._context.leads(lane.group_id)
@@ -92,5 +98,44 @@ class RequestOrder:
     def ended(self, lane: GroupLane, is_write: bool) -> None:
         """An operation has its outcome: start what waited for it."""
         lane.ended(is_write, lane.waiting is not None and self._context.leads(lane.group_id))
+        if not (lane.reads or lane.writes or lane.waiting):
+            self.lanes.pop(lane.group_id, None)
+
+    def busy(self) -> dict[int, Any]:
+        """The groups, as keys, with requests under way that a get must not overtake."""
+        if not self.quick:
+            return self.lanes
+        return {**self.lanes, **self.quick} if self.lanes else self.quick
+
+    def quick_ended(self, group_id: int) -> None:
+        """A get without a lane was answered: with the last one, start what waited."""
+        left = self.quick[group_id] - 1
+        if left:
+            self.quick[group_id] = left
+            return
+        del self.quick[group_id]
+        lane = self.lanes.get(group_id)
+        if lane is not None:
+            self._go_on(lane)
+
+    def quick_fell(
+        self, group_id: int, starts: Sequence[Callable[[int], None]], until_ns: int
+    ) -> None:
+        """All gets of a group without a lane become reads in its lane, by these calls: they begin
+        now, before what waits. `until_ns`: their deadline.
+        """
+        del self.quick[group_id]
+        lane = self.lane_of(group_id)
+        for _ in starts:  # All of them, or what waits could begin when the first one ends.
+            lane.started(False)
+        for start in starts:
+            start(until_ns)
+        self._go_on(lane)
+
+    def _go_on(self, lane: GroupLane) -> None:
+        lane.go_on(lane.waiting is not None and self._context.leads(lane.group_id))
+        self._leave(lane)
+
+    def _leave(self, lane: GroupLane) -> None:
         if not (lane.reads or lane.writes or lane.waiting):
             self.lanes.pop(lane.group_id, None)

@@ -1,7 +1,7 @@
 """Answers `mg` on the spot, where this node leads the key's shard under a lease and the item is to
 stay as it is.
 
-`answer_plain_meta_gets` does for whole reads of the socket what `answer_plain_gets` does for gets.
+`answer_plain_meta_gets` does for whole reads of the socket what `get_routes.py` does for gets.
 `answer_at_once` does it for one `mg` among other requests.
 """
 
@@ -117,8 +117,9 @@ def answer_at_once(conversation: Conversation, request: MetaGet) -> bool:
         return False
     context = conversation.context
     key = request.key
-    group = context.quick_groups.get(context.group_of(key))
-    if group is None or context.monotonic_ns() >= group.lease_until_ns:
+    group_id = context.group_of(key)
+    group = context.quick_groups.get(group_id)
+    if group is None or context.monotonic_ns() >= group.lease_until_ns or group_id in order.quick:
         return False
     item = group.machine.peek(key)
     if item is TIMED:

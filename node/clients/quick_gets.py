@@ -1,19 +1,17 @@
 """Answers gets on the spot, where this node leads the keys' shards under a lease and no item has to
 be changed, removed or put together first.
 
-`answer_plain_gets` does so for whole reads of the socket that are nothing but gets of one key each:
-the data path of a client that routes by itself, so it is written out. `get_at_once` does so for
-one get or gets, of any number of keys, among other requests. What neither answers goes the general
-way (`retrievals.py`). `plain_meta_gets.py` has the same for `mg`.
+`get_at_once` does so for a get or gets of any number of keys, of what `get_routes.py` has left and
+among other requests. What it does not answer goes to other nodes (`forwarded_gets.py`), or the
+general way (`retrievals.py`). `plain_meta_gets.py` has the same for `mg`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from quorumcache.node.clients.context import ClientContext
 from quorumcache.node.clients.conversation import Conversation
-from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
+from quorumcache.node.clients.replies import WRITE_CHUNK_BYTES
 from quorumcache.node.protocol.requests import Get
 from quorumcache.node.protocol.responses import END_LINE, value_line
 from quorumcache.node.replica.group import ReplicaGroup
@@ -35,67 +33,12 @@ def settled(group: ReplicaGroup, key: bytes) -> Peeked:
     return TIMED if item[0] & PIECES else item
 
 
-def _settled_hit(group: ReplicaGroup, key: bytes) -> Peeked:
-    """`settled`, and it counts as a hit."""
+def settled_hit(group: ReplicaGroup, key: bytes) -> Peeked:
+    """`settled`, and an item counts as hit."""
     item = settled(group, key)
     if item is not TIMED:
         group.machine.note_hit(key)
     return item
-
-
-def answer_plain_gets(
-    context: ClientContext,
-    replies: Replies,
-    groups: dict[int, ReplicaGroup],
-    keys: list[bytes],
-    start: int,
-    size: int,
-    now_ns: int,
-    out: list[bytes],
-) -> tuple[int, int]:
-    """Answer `keys` from position `start` on, up to one that has to go the general way.
-
-    `groups`: the context's `quick_groups`. `size`: bytes of replies that were made of this read of
-    the socket. `now_ns`: a time after the read. Replies go to `out`, or behind those that others
-    wait for. Returns the position of the first key that is not answered, and the new size.
-    """
-    slots = replies.slots
-    misses = 0
-    position = start
-    count = len(keys)
-    while position < count:
-        key = keys[position]
-        group = groups.get(context.group_of(key))
-        if (
-            group is None
-            or now_ns >= group.lease_until_ns
-            or size >= WRITE_CHUNK_BYTES
-            or len(slots) >= SLOTS_MAX
-        ):
-            break
-        item = group.machine.serve(key)
-        if item is TIMED:
-            item = _settled_hit(group, key)
-            if item is TIMED:
-                break
-        if item is None:
-            misses += 1
-            reply = END_LINE
-        else:
-            reply = b"VALUE " + key + item[ITEM_DATA:] + END_LINE
-            size += len(reply)
-        if slots:
-            replies.reply(reply)
-        else:
-            out.append(reply)
-        position += 1
-    counters = context.counters
-    answered = position - start
-    counters.cmd_get += answered
-    counters.get_hits += answered - misses
-    counters.get_misses += misses
-    counters.lease_reads += answered
-    return position, size
 
 
 def get_at_once(conversation: Conversation, request: Get) -> bool:
@@ -107,7 +50,7 @@ def get_at_once(conversation: Conversation, request: Get) -> bool:
     if order.barrier or conversation.settings.staleness_ns or len(keys) > KEYS_MAX:
         return False
     context = conversation.context
-    groups = context.quick_groups
+    groups, busy = context.quick_groups, order.busy()
     # Read after the request's bytes: a lease that holds now held after they were sent.
     now_ns = context.monotonic_ns()
     pieces: list[bytes] = []
@@ -115,11 +58,11 @@ def get_at_once(conversation: Conversation, request: Get) -> bool:
     for key in keys:
         group_id = context.group_of(key)
         group = groups.get(group_id)
-        if group is None or now_ns >= group.lease_until_ns or group_id in order.lanes:
+        if group is None or now_ns >= group.lease_until_ns or group_id in busy:
             return False
         item = group.machine.serve(key)
         if item is TIMED:
-            item = _settled_hit(group, key)
+            item = settled_hit(group, key)
             if item is TIMED:
                 return False
         if item is None:

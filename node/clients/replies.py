@@ -306,6 +306,16 @@ class Replies(Pumped):
         self._reserved_bytes -= reserved
         self._read_bytes = max(size // keys, self._read_bytes // 2, LEAST_READ_BYTES)
 
+    @property
+    def expected_bytes(self) -> int:
+        """What the answer for one key may bring, by those of late."""
+        return self._read_bytes
+
+    def give_back(self, reserved: int) -> None:
+        """The read that `reserved` room is made again by somebody else."""
+        self.reply_bytes -= reserved
+        self._reserved_bytes -= reserved
+
     def has_room(self, slot: Slot) -> bool:
         """May an answer for this slot be kept? If it is its turn it may as soon as the client takes
         replies: all that is here waits for it."""

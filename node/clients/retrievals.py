@@ -8,9 +8,11 @@ windows must not see the writes that are sent behind it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from quorumcache.node.clients.conversation import Conversation
+from quorumcache.node.clients.forwarded_gets import KeysRead, read_quickly
 from quorumcache.node.clients.order import GroupLane
 from quorumcache.node.clients.replies import Slot, ValueStream
 from quorumcache.node.clients.value_streams import StreamOpened, fill_with_stream, open_stream
@@ -20,7 +22,6 @@ from quorumcache.node.operations.operation import (
     ReadOutcome,
 )
 from quorumcache.node.operations.read_values import settle
-from quorumcache.node.operations.reply_room import ReplyRoom
 from quorumcache.node.protocol.responses import END_LINE, value_head, value_line
 from quorumcache.node.store.item import ITEM_DATA, PIECES
 
@@ -31,16 +32,18 @@ COPY_BYTES_MAX: Final = 4096
 """Values up to this size are copied out of their item; larger ones are referred to."""
 
 
-class Retrieval(ReplyRoom):
+class Retrieval(KeysRead):
     """Where its answers go: to the place of its reply, while there is room for them."""
 
     __slots__ = ("conversation", "replies", "slot")
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, slot: Slot | None = None) -> None:
+        """`slot`: the place of its reply, if it has one."""
         self.conversation = conversation
         self.replies = conversation.replies
-        slot = conversation.replies.take_slot()
-        assert slot is not None
+        if slot is None:
+            slot = conversation.replies.take_slot()
+            assert slot is not None
         self.slot: Slot = slot
 
     def has_room(self) -> bool:
@@ -81,8 +84,9 @@ class SingleGet(Retrieval):
         lane: GroupLane,
         keys: tuple[bytes, ...],
         with_cas: bool,
+        slot: Slot | None = None,
     ) -> None:
-        super().__init__(conversation)
+        super().__init__(conversation, slot)
         self.lane = lane
         self.keys = keys
         self.with_cas = with_cas
@@ -250,10 +254,31 @@ class MultiGet(Windows):
         for key in self.window:
             by_group.setdefault(conversation.context.group_of(key), {})[key] = None
         self.pending = len(by_group)
+        now_ns = conversation.context.monotonic_ns()
         for group_id, keys in by_group.items():
-            self._read(group_id, tuple(keys))
+            if self.staleness_ns or not self._read_quickly(group_id, keys, now_ns):
+                order = conversation.order
+                order.begin(order.lane_of(group_id), False, self._reader(group_id, tuple(keys)))
 
-    def _read(self, group_id: int, keys: tuple[bytes, ...]) -> None:
+    def _read_quickly(self, group_id: int, keys: dict[bytes, None], now_ns: int) -> bool:
+        self.pending += len(keys) - 1  # Each ends by itself.
+        if read_quickly(self.conversation, self, group_id, keys, now_ns):
+            return True
+        self.pending -= len(keys) - 1
+        return False
+
+    def came(self, key: bytes, item: bytes | None) -> None:
+        """For `KeysRead`."""
+        self.found[key] = item
+        self._one_ended()
+
+    def fell_back(self, group_id: int, keys: tuple[bytes, ...]) -> Callable[[int], None]:
+        """These keys were asked of another node quickly: what reads them in their lane now."""
+        self.pending -= len(keys) - 1
+        return self._reader(group_id, keys)
+
+    def _reader(self, group_id: int, keys: tuple[bytes, ...]) -> Callable[[int], None]:
+        """Reads these keys, as one operation of the window, when it is called in their lane."""
         coordinator = self.conversation.coordinator
         order = self.conversation.order
         lane = order.lane_of(group_id)
@@ -331,7 +356,7 @@ class MultiGet(Windows):
             if not started.finished:
                 first = newest = lane.last_read = started
 
-        order.begin(lane, False, start)
+        return start
 
     def _window_ended(self) -> None:
         opened, self.opened = self.opened, {}

@@ -10,6 +10,7 @@ from typing import Final
 from quorumcache.node.clients.authentication import Gate, IsUser
 from quorumcache.node.clients.connection import MemcachedConnection
 from quorumcache.node.clients.context import REPLY_BYTES_MAX, ClientContext
+from quorumcache.node.clients.forwarded_answers import ForwardedAnswers
 from quorumcache.node.clients.watch import IDLE, SLOW
 from quorumcache.node.system.listeners import Listener
 from quorumcache.node.system.unix_sockets import UnixListener
@@ -70,6 +71,7 @@ class MemcachedServer:
         self._is_user = is_user
         self._listener = Listener(context.loop, "--listen")
         context.events.on_reads_watched = self._watch_reads
+        context.coordinator.bundles.receiver = ForwardedAnswers()
         self._unix_listener = (
             UnixListener(context.loop, unix_path, mask=unix_mask, backlog=listen_backlog)
             if unix_path

@@ -7,6 +7,10 @@
 
 #define DATA_OFFSET offsetof(item, data)
 
+/* All replicas count an item alike (`item_cost` in store/item.py), whatever machine they run on. One whose
+pointers are shorter runs from the sources. */
+_Static_assert(sizeof(void *) == 8 && DATA_OFFSET == 38, "an item's head takes 38 bytes");
+
 enum {
     SEGMENT_SLOTS_MIN = 8,
     FULL_PERCENT = 85,   /* a segment grows when more of its slots are taken */
@@ -87,7 +91,7 @@ static const unsigned char *read_text_head(const unsigned char *at, const unsign
 
 bool item_parse(const unsigned char *packed, size_t length, item_parts *parts)
 {
-    if (length <= PACKED_HEAD_BYTES || length - PACKED_HEAD_BYTES > UINT32_MAX || (packed[0] & ~PUBLIC_BITS))
+    if (length <= PACKED_HEAD_BYTES || length > UINT32_MAX || (packed[0] & ~PUBLIC_BITS))
         return false;
     parts->bits = packed[0];
     parts->expires_at_ms = read_be64(packed + 1);

@@ -106,7 +106,7 @@ typedef enum { PUT_FAILED = -1, PUT_NEW = 0, PUT_CHANGED = 1 } put_outcome;
 
 /* -- one item -------------------------------------------------------------------------------- */
 
-/* Take a packed item of `length` bytes apart. False: it is none. */
+/* Take a packed item of `length` bytes apart. False: it is none, or longer than a snapshot can say. */
 bool item_parse(const unsigned char *packed, size_t length, item_parts *parts);
 /* What an item adds to the bytes used, see `item_cost` in store/item.py. */
 uint64_t item_parts_cost(const item_parts *parts, size_t key_length);

@@ -301,7 +301,7 @@ cdef class ItemImage:
         while True:
             first_part, first_slot = part, slot
             size = wire = count = 0
-            while size < bytes_max and self._next(&part, &slot, &found):
+            while (size < bytes_max or not count) and self._next(&part, &slot, &found):
                 size += found.key_length + <Py_ssize_t>item_packed_length(found)
                 wire += 2 + found.key_length + _bin_head(<Py_ssize_t>item_packed_length(found))
                 wire += <Py_ssize_t>item_packed_length(found)

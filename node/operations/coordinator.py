@@ -16,9 +16,9 @@ What ends an attempt, and what follows:
 
 Held operations are tried again when a leader appears, a peer comes back, or the next sweep is due.
 The coordinator decides where an operation goes next. Its parts do the rest: `Serving` carries it
-out here, `Leaders` knows the way, `Forwards` has those that are with another node, `Held` those
-that wait for a leader, `Relays` those of other nodes; `NodeSessions` numbers writes, `Deadlines`
-ends what takes too long, and `Turns` keeps a connection's order.
+out here, `Leaders` knows the way, `Forwards` has those that are with another node (`GetBundles`:
+most gets), `Held` those that wait for a leader, `Relays` those of other nodes; `NodeSessions`
+numbers writes, `Deadlines` ends what takes too long, `Turns` keeps a connection's order.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from quorumcache.node.operations.deadlines import Deadlines
 from quorumcache.node.operations.failure import NO_LEADER, Failure, timeout_reason
 from quorumcache.node.operations.forward_forms import check_forward
 from quorumcache.node.operations.forwards import Forwards
+from quorumcache.node.operations.get_bundles import GetBundles
 from quorumcache.node.operations.held import Held
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.meta_read import MetaRead
@@ -104,6 +105,7 @@ class Coordinator(OperationOwner):
             first_id=random.getrandbits(48),
             timeout_ns=timeout_ns,
         )
+        self.bundles = GetBundles(serving, leaders, timings, random.getrandbits(48), timeout_ns)
         self.deadlines = Deadlines(serving.clock, timeout_ns, self.forwards.forget)
         self.sessions = NodeSessions(random)
         self.pieces = PieceReads(serving, self.forwards, self.deadlines)
@@ -174,11 +176,10 @@ class Coordinator(OperationOwner):
             or group_id in self.leaders.leaving
         ):
             self.route(read)
-            if not read.finished:
-                self.deadlines.watch(read)
-        else:  # The common case, without the detours of the general one.
-            if not self.forwards.send_first_read(read, group.leader_id):
-                self.hold(read, NO_LEADER)
+        # The common case, without the detours of the general one.
+        elif not self.forwards.send_first_read(read, group.leader_id):
+            self.hold(read, NO_LEADER)
+        if not read.finished:
             self.deadlines.watch(read)
         return read
 
@@ -209,10 +210,6 @@ class Coordinator(OperationOwner):
         self.route(operation)
         if not operation.finished:
             self.deadlines.watch_late(operation)
-
-    def leader_node(self, group_id: int) -> int:
-        """Node that leads the group as far as this node knows; 0 = unknown."""
-        return self.leaders.node_of(group_id)
 
     # -- where it goes -------------------------------------------------------------------
 
@@ -406,6 +403,7 @@ class Coordinator(OperationOwner):
 
     def _way_changed(self, group_id: int) -> None:
         """Try again what waits for the group, and what was sent to another node."""
+        self.bundles.changed(group_id)
         group = self.host.groups.get(group_id)
         if group is not None and group.is_leader:
             node_id = self.serving.node_id
@@ -425,6 +423,7 @@ class Coordinator(OperationOwner):
     def peer_down(self, node_id: int) -> None:
         """Answers of this node may be lost: repeat what was sent there."""
         self.leaders.peer_down(node_id)
+        self.bundles.peer_down(node_id)
         self._retry_forwards(lambda o: o.target == node_id)
 
     def _retry_forwards(self, concerns: Callable[[Operation], bool]) -> None:
@@ -436,6 +435,7 @@ class Coordinator(OperationOwner):
         now_ns = self.clock.monotonic_ns()
         self.deadlines.expire(now_ns)
         self.serving.sweep(now_ns)
+        silent = self.bundles.look(now_ns)
         if now_ns >= self._next_look_ns:
             self._next_look_ns = now_ns + LOOK_NS
             for operation in self.forwards.due(now_ns):
@@ -445,6 +445,6 @@ class Coordinator(OperationOwner):
         for group_id in self._held.groups():
             self._release(group_id)
         # Ask live replicas for the leaders of groups without an answer or a known leader.
-        wanted = self.forwards.silent_groups(now_ns) | dict.fromkeys(self._held.groups())
+        wanted = self.forwards.silent_groups(now_ns) | dict.fromkeys(self._held.groups()) | silent
         for node_id, asked in self.leaders.questions(wanted, now_ns).items():
             self.serving.reply(node_id, (LEADERS_REQUEST, tuple(asked)))

@@ -8,6 +8,7 @@ up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from quorumcache.node.consensus.runs import Run, pack_run, unpack_runs
@@ -56,12 +57,18 @@ class PackedSender(Protocol):
     def form_of(self, node_id: int) -> int: ...
 
 
+def _nothing() -> None:
+    """While nobody else collects."""
+
+
 class ConsensusTransport(Transport):
     """One per node."""
 
     def __init__(self, peers: PackedSender, life: int = 0) -> None:
         """`life`: another number after each start of the process."""
         self.peers: PackedSender = peers
+        self.before_flush: Callable[[], None] = _nothing
+        """Gives the network what others have collected for it in this turn."""
         self._bundles = Bundles(life)
         self._beats: dict[tuple[int, int], list[tuple[int, ...]]] = {}
         """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
@@ -116,6 +123,7 @@ class ConsensusTransport(Transport):
     def flush(self) -> None:
         """One frame to every peer, in which the heartbeats of all groups are one item, and their
         entries another."""
+        self.before_flush()
         bundles = self._bundles.open
         for to in list(bundles):
             self._send_bundle(to, bundles.pop(to))

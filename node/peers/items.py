@@ -66,6 +66,23 @@ FORWARD_RELAY: Final = 38
 """(kind, request_id, item): a FORWARD_WRITE or FORWARD_READ of this request, for a node that leads
 the group or reaches its leader. It is passed on once at most."""
 
+FORWARD_GETS: Final = 39
+"""(kind, request_id, (group_id, key, group_id, key, ...)): gets of one key each, of shards that the
+receiver leads as far as the sender knows. GETS_MAX at most; to nodes of form 3 or more only."""
+
+FORWARD_FOUND: Final = 56
+"""(kind, request_id, items): the answers to the gets of a FORWARD_GETS, in their order: a packed
+item, None for a miss, UNANSWERED, or NOT_LED. If there are fewer the rest is unanswered, too."""
+
+UNANSWERED: Final = 0
+"""In place of an item: the key has to be read with a FORWARD_READ."""
+
+NOT_LED: Final = 1
+"""Likewise, and so have all others of its group: the sender may not answer for it now."""
+
+GETS_MAX: Final = 256
+"""Gets in one FORWARD_GETS."""
+
 LEADERS_REQUEST: Final = 44
 """(kind, group_ids): which node leads these groups, as far as this one knows?"""
 

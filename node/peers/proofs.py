@@ -30,7 +30,8 @@ from quorumcache.node.peers.items import PROOF
 from quorumcache.ring.secret import PEER, Secret
 
 OWN_FORM: Final = 3
-"""2: the directory, proofs, and maps of form 2. 3: bundles of entries (`bundles.py`)."""
+"""2: the directory, proofs, and maps of form 2. 3: bundles of entries (`bundles.py`) and of gets.
+The next form of the map has to be a later one: a node of form 3 reads maps of form 2."""
 
 PROOF_FORM: Final = 2
 """Who is of this form begins with a proof, and waits for one."""

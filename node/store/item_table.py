@@ -161,10 +161,23 @@ class ItemTable(Protocol):
         """
 
 
+_hash_seed: int = 0
+
+
+def use_hash_seed(seed: int) -> None:
+    """What the native tables that are made from now on put into the hash of their keys: a number of
+    64 bits that no client can guess, or it could send keys that all meet in one place. Each process
+    needs its own, too: items that come in the order of a table with the same seed, as those of a
+    snapshot do, meet each other while their table grows. Without it, as in a simulation, it is 0.
+    """
+    global _hash_seed
+    _hash_seed = seed
+
+
 def new_item_table() -> ItemTable:
     """An empty table, of the form that this process runs."""
     try:
         from quorumcache.node.core.items import ItemTable as NativeItemTable
     except ImportError:  # The sources run: `compiled.py` hides what was compiled.
         return PlainItemTable()
-    return NativeItemTable()
+    return NativeItemTable(_hash_seed)

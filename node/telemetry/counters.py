@@ -76,6 +76,7 @@ class Counters:
     protocol_errors: int = 0  # no valid request: ERROR, CLIENT_ERROR, or silence for noreply
     redirects: int = 0  # answered with MOVED
     forwarded_out: int = 0  # commands sent to the leader's node
+    gets_fallen_back: int = 0  # of those: gets that were sent together, and asked again one by one
     forwarded_in: int = 0  # commands taken from other nodes
     cmd_get_bounded: int = 0  # of cmd_get: keys asked for at the level bounded
     cmd_get_local: int = 0  # of cmd_get: keys asked for at the level local

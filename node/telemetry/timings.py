@@ -53,6 +53,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
+    def observe_many(self, seconds: float, count: int) -> None:
+        """Count one value so many times."""
+        self.counts[bisect_left(self.bounds, seconds)] += count
+        self.total += seconds * count
+
     @property
     def count(self) -> int:
         """Number of observations."""

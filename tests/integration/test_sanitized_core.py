@@ -2,7 +2,8 @@
 
 Method: its modules are built with the address and the undefined behaviour sanitizer of the C
 compiler, and the tests that run over every form run over them in a process of their own. A fault
-ends that process with a report. A module with a fault that was put in on purpose shows that.
+ends that process with a report. A module with a fault that was put in on purpose shows that. The
+table alone walks beside a model in C, with memory that runs out at each place.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.native_core import MODULES, build, environment, native
+from tests.support.native_core import MODULES, SANITIZERS, build, environment, native
 from tests.test_layering import ROOT
 
 TESTS = (
@@ -56,6 +58,59 @@ def test_the_tests_of_all_forms_pass_over_the_sanitized_core(built: Path) -> Non
     collected = run(built, "-m", "pytest", "--collect-only", "-q", *TESTS).stdout
     assert "ItemTable" in collected
     assert "native_gets" in collected
+
+
+@pytest.fixture(scope="module")
+def short_of_memory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Builds `tests/support/short_memory.c` over the core of a directory."""
+
+    def made(core: Path) -> Path:
+        target = tmp_path_factory.mktemp("short") / "short_memory"
+        source = str(ROOT / "tests/support/short_memory.c")
+        flags = ["-std=c11", "-O1", "-g", *SANITIZERS, f"-I{core}"]
+        subprocess.run(["cc", *flags, source, "-o", str(target)], check=True)
+        return target
+
+    return made
+
+
+def walk(program: Path, seed: int) -> subprocess.CompletedProcess[str]:
+    command = [str(program), str(seed), "120000"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_table_stays_as_it_is_when_there_is_no_memory(
+    short_of_memory: Callable[[Path], Path], seed: int
+) -> None:
+    """Each request for memory fails once, in a walk of puts, removals, images and flushes beside a
+    model. At the end nothing is left."""
+    done = walk(short_of_memory(ROOT / "node/core"), seed)
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert int(done.stdout.split()[0]) > 1000
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "why"),
+    [
+        ("if (s == NULL) {\n        free(made);", "if (s == NULL) {", "detected memory leaks"),
+        ("it->born < t->epoch", "it->born + 1 < t->epoch", "heap-use-after-free"),
+        ("            release_segment(t, one);\n        return", "        return", "other bytes"),
+        ("at = s == NULL ? 0 : slot_at(s, key, key_length, hash);", "", "another key"),
+    ],
+)
+def test_what_a_failure_leaves_behind_is_reported(
+    short_of_memory: Callable[[Path], Path], tmp_path: Path, right: str, wrong: str, why: str
+) -> None:
+    broken = tmp_path / "core"
+    shutil.copytree(ROOT / "node/core", broken)
+    source = broken / "item_table.c"
+    text = source.read_text()
+    assert right in text
+    source.write_text(text.replace(right, wrong))
+    done = walk(short_of_memory(broken), 1)
+    assert done.returncode != 0
+    assert why in done.stderr
 
 
 def test_a_read_beyond_a_block_is_reported(built: Path, tmp_path: Path) -> None:

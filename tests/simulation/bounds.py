@@ -133,8 +133,8 @@ IMPORTED_BY = {
     "node.clients.context.REPLY_BYTES_MAX": ("node.clients.server",),
     "node.clients.replies.SLOTS_MAX": (
         "node.clients.connection",
+        "node.clients.forwarded_gets",
         "node.clients.plain_meta_gets",
-        "node.clients.quick_gets",
     ),
     "node.clients.replies.WRITE_CHUNK_BYTES": (
         "node.clients.connection",

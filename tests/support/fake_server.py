@@ -9,14 +9,18 @@ from typing import Any
 
 from quorumcache.node.clients.connection import MemcachedConnection
 from quorumcache.node.clients.context import ClientContext, ClientSettings, Controls
+from quorumcache.node.clients.forwarded_answers import ForwardedAnswers
+from quorumcache.node.operations.get_bundles import GETS_FORM, GetBundles
 from quorumcache.node.operations.operation import Write
 from quorumcache.node.operations.read_levels import parse_level
 from quorumcache.node.operations.transactions import Transactions
+from quorumcache.node.peers.items import FORWARD_FOUND
 from quorumcache.node.state_machine import Result
 from quorumcache.node.store.item import pack_header
 from quorumcache.node.store.results import STORED
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import Counters
+from quorumcache.node.telemetry.timings import Timings
 from tests.support.manual_loop import ManualLoop
 
 SHARDS = 4
@@ -83,6 +87,8 @@ class ScriptedCoordinator:
         self.clock = SimpleNamespace(monotonic_ns=lambda: 0)
         self.new_ops = SimpleNamespace(may_begin=lambda: self.host.may_use_new_ops)
         self.timings = SimpleNamespace(read_seconds=None, write_seconds=None)
+        self.ways = ScriptedWays()
+        self.bundles = self.ways.bundles
         self._writes: dict[Any, Started] = {}
         """By the write that its request has made."""
         self.now_ms = 1_000_000
@@ -175,6 +181,54 @@ class ScriptedCoordinator:
         while self.started:
             operation = self.started.pop(0)
             operation.end(result if operation.is_write else [None] * len(operation.keys))
+
+
+class ScriptedWays:
+    """Other nodes, as `GetBundles` sees them: what it sends is a list."""
+
+    def __init__(self) -> None:
+        self.leads: dict[int, int] = {}
+        """Which node leads a group."""
+        self.relayed: set[int] = set()
+        """Groups that are reached through another node."""
+        self.forms: dict[int, int] = {}
+        """Of nodes that are not of the newest form."""
+        self.is_up = True
+        self.now_ns = 0
+        self.sent: list[tuple[int, tuple[Any, ...]]] = []
+        self.counters = Counters()
+        self.peers = self.host = self.clock = self
+        ways: Any = self
+        self.timings = Timings()
+        self.bundles = GetBundles(ways, ways, self.timings, 1, 5_000_000_000)
+        self.bundles.receiver = ForwardedAnswers()
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def flush_soon(self) -> None:
+        """The test says when a turn ends."""
+
+    def way_to(self, group_id: int) -> tuple[int, bool]:
+        return self.leads.get(group_id, 0), group_id in self.relayed
+
+    def form_of(self, node_id: int) -> int:
+        return self.forms.get(node_id, GETS_FORM)
+
+    def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
+        if self.is_up:
+            self.sent.append((node_id, item))
+        return self.is_up
+
+    def turn(self) -> list[tuple[int, tuple[Any, ...]]]:
+        """The turn ends: what was sent in it."""
+        self.bundles.send()
+        sent, self.sent = self.sent, []
+        return sent
+
+    def answer(self, node_id: int, item: tuple[Any, ...], *found: Any) -> None:
+        """A node answers a FORWARD_GETS."""
+        self.bundles.answered(node_id, (FORWARD_FOUND, item[1], found))
 
 
 class FakeGroup:

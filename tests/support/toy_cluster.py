@@ -13,14 +13,20 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import msgpack
+
 from quorumcache.node.cluster_time import ClusterTime
 from quorumcache.node.consensus.errors import NotLeader
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMeta
 from quorumcache.node.operations.coordinator import Coordinator
 from quorumcache.node.operations.failure import Failure
+from quorumcache.node.operations.found_items import answer_gets
+from quorumcache.node.operations.get_bundles import GETS_FORM
 from quorumcache.node.operations.leaders import Leaders
 from quorumcache.node.operations.serving import Serving
+from quorumcache.node.peers.codec import pack_item
+from quorumcache.node.peers.items import FORWARD_FOUND, FORWARD_GETS
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.memory_room import MemoryRoom
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, encode_batch
@@ -116,11 +122,25 @@ class ToyNode:
     def send(self, node_id: int, item: tuple[Any, ...]) -> bool:
         if not self.is_up(node_id):
             return False
-        self.cluster.queues[self.node_id, node_id].append(item)
+        self.cluster.queues[self.node_id, node_id].append(
+            msgpack.unpackb(pack_item(item), use_list=False)
+        )
         return True
 
     def send_bulk(self, node_id: int, item: tuple[Any, ...]) -> bool:
         return self.send(node_id, item)
+
+    def form_of(self, node_id: int) -> int:
+        return GETS_FORM
+
+    def take(self, source: int, item: tuple[Any, ...]) -> None:
+        """As `Inbox` does."""
+        if item[0] == FORWARD_GETS:
+            answer_gets(self.coordinator.serving, source, item)
+        elif item[0] == FORWARD_FOUND:
+            self.coordinator.bundles.answered(source, item)
+        else:
+            self.coordinator.on_forward(source, item)
 
     def apply(self, index: int) -> None:
         entries = self.cluster.entries[self.group.applied_index : index]
@@ -188,7 +208,7 @@ class ToyCluster:
 
     def _deliver(self, source: int, target: int) -> None:
         item = self.queues[source, target].popleft()
-        self.nodes[target].coordinator.on_forward(source, item)
+        self.nodes[target].take(source, item)
 
     def propose(self) -> None:
         """The leaders' turns end."""

@@ -86,6 +86,7 @@ def test_on_a_busy_machine_processor_time_is_what_counts() -> None:
     assert race_data([found])["get1"]["memcached"]["cpu_ratio"] == 0.5
     notes = race_table([found], 1, 2.0).notes
     assert any("BUSY: other processes used 85 % of a processor" in note for note in notes)
+    assert not any("goal: " in note for note in notes), "what it would say is not true"
     quiet = figures("get1", quorumcache=[measured(150)], memcached=[measured(9, cpu_us=0)])
     assert not any("BUSY" in note for note in race_table([quiet], 1, 2.0).notes)
     assert race_report.work_rows(quiet)[1][-1] == "nan", "too short to be seen"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import replace
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from quorumcache.node.errors import ConfigError, StartupError, WrongDataDir
 from quorumcache.node.node import Node
 from quorumcache.node.settings.config import NodeConfig
 from quorumcache.node.storage.checksum import with_checksum
+from quorumcache.node.store.item_table import new_item_table, use_hash_seed
 from quorumcache.ring import NodeInfo
 from tests.simulation.loop import VirtualLoop
 from tests.support.fake_disk import FakeDisk
@@ -291,3 +294,23 @@ def test_a_node_that_counts_prefixes_from_the_start() -> None:
         await node.stop()
 
     play(story)
+
+
+def test_a_node_with_entropy_takes_a_seed_for_the_hash_of_keys_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A node of a simulation has none: all of its runs are alike."""
+    stand_in = SimpleNamespace(ItemTable=lambda seed: ("native", seed))
+    monkeypatch.setitem(sys.modules, "quorumcache.node.core.items", stand_in)
+
+    async def story() -> None:
+        new_node(**ALONE)
+        assert new_item_table() == ("native", 0)
+        seams = {"clock": SystemClock(), "random": Random(1), "loop": asyncio.get_running_loop()}
+        Node(NodeConfig(**ALONE), disk=None, entropy=Random(3), **seams)
+        assert new_item_table() == ("native", Random(3).getrandbits(64))
+
+    try:
+        play(story)
+    finally:
+        use_hash_seed(0)

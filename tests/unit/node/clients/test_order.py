@@ -130,3 +130,39 @@ def test_only_the_newest_operation_is_followed() -> None:
     assert lane.last_read is newer
     lane.ended_read(newer)
     assert lane.last_read is None
+
+
+def test_what_follows_gets_without_a_lane_waits_in_its_lane_for_the_last_of_them() -> None:
+    order, started = RequestOrder(FakeServer()), []
+    order.quick[1] = 2
+    order.begin(order.lane_of(1), True, lambda deadline_ns: started.append("write"))
+    order.begin(order.lane_of(1), False, lambda deadline_ns: started.append("read"))
+    order.begin(order.lane_of(2), False, lambda deadline_ns: started.append("other"))
+    assert started == ["other"]
+    order.quick_ended(1)
+    assert started == ["other"]
+    order.quick_ended(1)
+    assert started == ["other", "write"]
+    assert not order.quick
+    order.ended(order.lane_of(1), True)
+    assert started == ["other", "write", "read"]
+
+
+def test_gets_that_fell_back_begin_together_before_what_waits() -> None:
+    order, started = RequestOrder(FakeServer()), []
+    order.quick[1] = 3
+    lane = order.lane_of(1)
+    order.begin(lane, True, lambda deadline_ns: started.append(("write", deadline_ns)))
+
+    def ends_at_once(deadline_ns: int) -> None:
+        started.append(("first", deadline_ns))
+        order.ended(lane, False)
+
+    later = [lambda deadline_ns, n=n: started.append((n, deadline_ns)) for n in ("second", "third")]
+    order.quick_fell(1, [ends_at_once, *later], 7)
+    assert started == [("first", 7), ("second", 7), ("third", 7)]
+    order.ended(lane, False)
+    order.ended(lane, False)
+    assert started[3][0] == "write"
+    order.ended(lane, True)
+    assert (order.lanes, order.quick) == ({}, {})

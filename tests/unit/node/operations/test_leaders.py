@@ -117,13 +117,13 @@ def test_a_replica_on_its_way_out_names_the_leader_that_it_heard_last_and_never_
     world = LeavingWorld()
     leaders = world.coordinator.leaders
     leaders.preferred_leader = lambda group_id: HERE
-    assert world.coordinator.leader_node(GROUP) == 0
+    assert world.coordinator.leaders.node_of(GROUP) == 0
     world.group.leader_id = ELSEWHERE
-    assert world.coordinator.leader_node(GROUP) == ELSEWHERE
+    assert world.coordinator.leaders.node_of(GROUP) == ELSEWHERE
     leaders.preferred_leader = lambda group_id: THERE
-    assert world.coordinator.leader_node(GROUP) == ELSEWHERE
+    assert world.coordinator.leaders.node_of(GROUP) == ELSEWHERE
     world.group.leader_id = 0
-    assert world.coordinator.leader_node(GROUP) == THERE
+    assert world.coordinator.leaders.node_of(GROUP) == THERE
 
 
 def test_a_leader_on_its_way_out_serves_until_it_has_handed_over() -> None:

@@ -6,7 +6,9 @@ everything that a table can, in any order, and compares all of both after each s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -35,9 +37,15 @@ from quorumcache.node.store.item import (
     pack_header,
     wire_data,
 )
-from quorumcache.node.store.item_table import ItemImage, ItemTable, new_item_table
+from quorumcache.node.store.item_table import (
+    ItemImage,
+    ItemTable,
+    new_item_table,
+    use_hash_seed,
+)
 from quorumcache.node.store.stamps import FETCHED, MAIN, NOW_S_MAX, PLANNED, SMALL
 from tests.support.item_tables import FORMS
+from tests.support.native_core import native
 
 Form = Callable[[], ItemTable]
 
@@ -144,6 +152,59 @@ def drain(table: ItemTable, queue: int) -> list[bytes]:
 
 def test_the_table_of_this_process_is_one_of_the_forms() -> None:
     assert type(new_item_table()) in [type(form()) for form in FORMS]
+
+
+def test_a_native_table_has_the_seed_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or clients could choose keys that all meet in one place."""
+    stand_in = SimpleNamespace(ItemTable=lambda seed: ("native", seed))
+    monkeypatch.setitem(sys.modules, "quorumcache.node.core.items", stand_in)
+    try:
+        assert new_item_table() == ("native", 0)
+        use_hash_seed(7)
+        assert new_item_table() == ("native", 7)
+    finally:
+        use_hash_seed(0)
+
+
+def keys_that_meet(count: int) -> list[bytes]:
+    """Keys of equal hashes in a native table whose seed is 0: the second word of each undoes what
+    the first one does."""
+    seed, mask = 0x589965CC75374CC3, (1 << 64) - 1
+    begins = seed ^ 16 * 0x9E3779B97F4A7C15 & mask
+    keys = []
+    for number in range(count):
+        product = (begins ^ number) * 0xD6E8FEB86659FD93
+        folded = (product ^ product >> 64) & mask ^ seed
+        keys.append(number.to_bytes(8, sys.byteorder) + folded.to_bytes(8, sys.byteorder))
+    return keys
+
+
+def test_keys_that_meet_in_a_table_without_a_seed_do_not_in_another_one() -> None:
+    """All keys of equal hashes are in one part of a table, which a scan names at once."""
+    items = native("items") or pytest.skip("there is no native core")
+    keys = keys_that_meet(9000)
+    largest = []
+    for seed in (0, 12345):
+        table = items.ItemTable(seed)
+        for key in keys:
+            table.put(key, plain(), 1)
+        cursor, found = table.keys_after(0, 1)
+        parts = [len(found)]
+        while cursor:
+            cursor, found = table.keys_after(cursor, 1)
+            parts.append(len(found))
+        largest.append(max(parts))
+    assert largest[0] == len(keys)
+    assert largest[1] <= 4096
+
+
+def test_an_item_of_more_bytes_than_a_snapshot_can_say_is_refused() -> None:
+    """Its copies would be cut off at 4 GiB. Nobody reads these bytes: they take no memory."""
+    items = native("items") or pytest.skip("there is no native core")
+    table = items.ItemTable()
+    with pytest.raises(ValueError, match="no packed item"):
+        table.put(b"k", bytes(1 << 32), 1)
+    assert len(table) == 0
 
 
 def test_an_empty_table(table: ItemTable) -> None:
@@ -348,7 +409,7 @@ def test_chunks_are_the_arrays_of_a_snapshot(table: ItemTable, count: int) -> No
     image = table.image()
     pairs = list(image.pairs())
     assert dict(pairs) == items_of(table)
-    for bytes_max in (1, 1000, 100_000, 1 << 40):
+    for bytes_max in (0, 1, 1000, 100_000, 1 << 40):
         expected, flat, size = [], list[bytes](), 0
         for key, item in pairs:
             flat += (key, item)
