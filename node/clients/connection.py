@@ -230,8 +230,9 @@ class MemcachedConnection(asyncio.Protocol):
             if end:
                 data = data[end:]
         # Nothing may be under way that a get could overtake: a noreply write has a lane and no
-        # slot, and a client that does not read has neither. What only has a slot is no matter to
-        # gets of one key, which see to their order themselves.
+        # slot, a large value that waits for its last pieces has no lane yet, and a client that does
+        # not read has none of them. What only has a slot is no matter to gets of one key, which see
+        # to their order themselves.
         is_get = data[:4] == b"get "
         if (is_get or (data[:3] == b"mg " and not replies.slots)) and not (
             conversation.order.lanes
@@ -239,6 +240,7 @@ class MemcachedConnection(asyncio.Protocol):
             or replies.is_full
             or replies.is_paused
             or conversation.backlog
+            or conversation.upload is not None
             or conversation.order.barrier
             or conversation.prefixes
             or conversation.settings.staleness_ns
@@ -266,7 +268,7 @@ class MemcachedConnection(asyncio.Protocol):
         conversation = self.conversation
         if not self._parser.is_between or conversation.backlog or conversation.prefixes:
             return False
-        if conversation.settings.staleness_ns:
+        if conversation.settings.staleness_ns or conversation.upload is not None:
             return False
         if self.replies.slots or conversation.order.lanes:
             return not conversation.is_blocked()

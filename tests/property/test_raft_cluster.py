@@ -47,7 +47,7 @@ class Stingy:
 class Walk:
     """One random walk. `chaos` scales how often rare events strike."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, in_bundles: bool = False) -> None:
         self.random = random = Random(seed)
         self.cluster = RaftCluster(
             random.choice((1, 2, 3, 3, 3, 4, 5)),
@@ -61,6 +61,7 @@ class Walk:
             snapshot_chunk_bytes=random.choice((7, 50)),
             clock_drift_ppm=DRIFT_PPM,
         )
+        self.cluster.bundles = Random(seed) if in_bundles else None
         self.budget = Stingy(Random(seed))
         if seed % 2:
             self.cluster.budget = self.budget
@@ -288,10 +289,12 @@ class Walk:
         raise AssertionError("no convergence")
 
 
+@pytest.mark.parametrize("in_bundles", [False, True])
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_random_walk(seed: int) -> None:
-    """Safety at every step of the walk, then liveness."""
-    walk = Walk(seed)
+def test_random_walk(seed: int, in_bundles: bool) -> None:
+    """Safety at every step of the walk, then liveness; with the leaders' entries in messages, and
+    with most of them in bundles."""
+    walk = Walk(seed, in_bundles=in_bundles)
     for number in range(STEPS):
         walk.step()
         if number % 20 == 0:
@@ -326,3 +329,10 @@ def test_walks_are_repeatable_and_do_something() -> None:
     assert index_reads >= 200
     assert granted >= 100
     assert refused >= 100
+
+
+def test_a_walk_in_bundles_takes_the_short_way() -> None:
+    walk = Walk(5, in_bundles=True)
+    for _ in range(STEPS):
+        walk.step()
+    assert walk.cluster.followed >= 100

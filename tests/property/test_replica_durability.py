@@ -83,6 +83,9 @@ class Life:
             loop=loop,
         )
         wal.on_failed = self.fatal.append
+        for group in wal.orphan_snapshots:  # As a node does (`DurableState`).
+            del found[group]
+            snapshots.delete(group, lambda error: None)
         peers: Any = self
         self.transport = ConsensusTransport(peers)
         self.host = ReplicaHost(
@@ -290,6 +293,9 @@ async def led_until_a_crash(
     for _ in range(random.randint(1, 6)):
         last = life.group.log.last_index
         messages: list[Any] = []
+        if random.random() < 0.3 and last < 50:
+            # In the turn in which the snapshot comes that is to replace it, perhaps.
+            messages.append(leader.append(last, random.randint(1, 4)))
         if random.random() < 0.5 and last < 50:
             index = last + random.randint(1, 4)
             messages += leader.snapshot(index)

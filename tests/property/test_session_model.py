@@ -4,8 +4,9 @@ It is replicated state, in snapshots and digests: nodes of this release and of t
 the same logs, and have to come to the same images.
 
 Method: random steps, as logs have them, on both, with small bounds: sessions of nodes and clients
-that are opened again, writes in and out of order with every kind of answer, floors that rise by
-little and by much, expiry; and images that are taken in again, in the middle of it.
+that are opened again, writes in and out of order with every kind of answer, numbers that leap,
+floors that rise by little and by much, and above the number that they come with, expiry; and images
+that are taken in again, in the middle of it.
 """
 
 from random import Random
@@ -94,13 +95,17 @@ def test_as_the_plain_table(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
                 table.add(image)
                 plain.add(image)
         else:
+            if random.random() < 0.01:
+                next_of[session] += random.choice((1, 40, 1 << 40))
             sequence = next_of[session]
             if random.random() < orderly:
                 next_of[session] += 1
             else:
                 sequence = max(0, sequence + random.randrange(-6, 7))
                 next_of[session] = max(next_of[session], sequence)
-            floor = max(0, sequence - random.choice((0, 0, 1, 4, 16, 10_000)))
+            floor = max(0, sequence - random.choice((0, 0, 1, 4, 16, 10_000, 1 << 41)))
+            if random.random() < 0.01:
+                floor = sequence + random.choice((1, 3, 1 << 41))  # It answers nothing any more.
             found = answer(table, session, now_ms, floor, sequence)
             assert found == plain_answer(plain, session, now_ms, floor, sequence)
             if found is None:

@@ -87,6 +87,7 @@ class ScriptedCoordinator:
         self.clock = SimpleNamespace(monotonic_ns=lambda: 0)
         self.new_ops = SimpleNamespace(may_begin=lambda: self.host.may_use_new_ops)
         self.timings = SimpleNamespace(read_seconds=None, write_seconds=None)
+        self.sessions = SimpleNamespace(new_id=lambda: 77)
         self.ways = ScriptedWays()
         self.bundles = self.ways.bundles
         self._writes: dict[Any, Started] = {}

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from random import Random
+from typing import Any, NamedTuple
 
 from quorumcache.node.consensus.api import ConsensusConfig, Ready
 from quorumcache.node.consensus.raft import Raft
 from quorumcache.node.consensus.raft.configurations import decode_configuration
-from quorumcache.node.consensus.raft.messages import RaftMessage
+from quorumcache.node.consensus.raft.messages import Append, RaftMessage
+from quorumcache.node.consensus.runs import pack_run, unpack_runs
 from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
@@ -27,7 +29,15 @@ from quorumcache.node.consensus.values import (
     SnapshotSource,
 )
 
-Envelope = tuple[int, int, RaftMessage]
+
+class Held(NamedTuple):
+    """What the answer to a bundle says of one run."""
+
+    term: int
+    match_index: int
+
+
+Envelope = tuple[int, int, RaftMessage | Held]
 """sender, receiver, message"""
 
 
@@ -201,6 +211,11 @@ class RaftCluster:
         self.members: dict[int, Member] = {}
         self.budget: SendBudget | None = None
         """Of each replica's learners; for those that start from now on."""
+        self.bundles: Random | None = None
+        """Draws which Appends come in bundles, as `node/replica/bundled.py` takes them; None = all
+        come as messages."""
+        self.followed = 0
+        """Runs that took the short way."""
         for replica in self.configuration.members():
             self.add(replica)
 
@@ -288,8 +303,35 @@ class RaftCluster:
     def deliver(self, envelope: Envelope) -> None:
         sender, to, message = envelope
         member = self.members.get(to)
-        if member is not None and member.up and not self.cut_links.get((sender, to)):
-            member.raft.step(sender, message)
+        if member is None or not member.up or self.cut_links.get((sender, to)):
+            return
+        raft = member.raft
+        if self.bundles is not None and self.bundles.random() < 0.7:
+            self.process(to)  # Bundles are for those whose turn is over.
+        is_dirty = raft.has_ready()
+        if isinstance(message, Held):
+            raft.acknowledged(sender, *message)
+        elif is_dirty or not self._follow(sender, member, message):
+            raft.step(sender, message)
+        if self.bundles is not None and not is_dirty:
+            self.checker.commit(member, raft.take_committed())
+
+    def _follow(self, sender: int, member: Member, message: RaftMessage) -> bool:
+        """Take an Append in as a run of a bundle: its entries wait for the disk behind all that
+        does, and the answer for them."""
+        if self.bundles is None or not isinstance(message, Append) or self.bundles.random() < 0.2:
+            return False
+        for _, *run in unpack_runs(pack_run(1, message)):
+            if member.raft.follow(sender, *run):
+                self.followed += 1
+                term, prev_index, _, _, entries = run
+                held: Any = Held(term, prev_index + len(entries))
+                ready = Ready()
+                ready.entries = entries
+                ready.messages_after_append = [Outbound(sender, held)]
+                member.unsynced.append(ready)
+                return True
+        return False
 
     def pump(self) -> None:
         """Deliver everything, in order, until nothing moves."""

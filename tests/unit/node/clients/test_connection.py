@@ -7,10 +7,19 @@ import pytest
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES
 from quorumcache.node.clients.retrievals import WINDOW_KEYS
 from quorumcache.node.protocol.responses import TOO_MANY_CONNECTIONS_LINE
-from quorumcache.node.store.commands import OP_FLUSH
+from quorumcache.node.protocol.value_blocks import ValueLimits
+from quorumcache.node.store.commands import OP_FLUSH, OP_STORE_PIECES
 from quorumcache.node.store.item import pack_header
-from quorumcache.node.store.results import OK, STORED
-from tests.support.fake_server import LEASE_NS, Client, item, keys_of, set_line, value_lines
+from quorumcache.node.store.results import OK, PIECE_STAGED, STORED
+from tests.support.fake_server import (
+    LEASE_NS,
+    Client,
+    FakeServer,
+    item,
+    keys_of,
+    set_line,
+    value_lines,
+)
 
 
 def test_a_plain_get_is_answered_on_the_spot_while_the_lease_lasts_and_not_after() -> None:
@@ -178,3 +187,36 @@ def test_one_client_too_many_is_told_so() -> None:
     client = Client(full=True)
     assert client.transport.closed
     assert bytes(client.transport.unread) == TOO_MANY_CONNECTIONS_LINE
+
+
+@pytest.mark.parametrize("noreply", [False, True])
+@pytest.mark.parametrize("line", [b"get k\r\n", b"gets k\r\n", b"get k n\r\n", b"mg k v\r\n"])
+def test_no_get_overtakes_a_large_value_whose_last_pieces_are_under_way(
+    line: bytes, noreply: bool
+) -> None:
+    """It has no lane before they have ended, and without a reply no slot either."""
+    server = FakeServer()
+    server.value_limits = ValueLimits(lambda: True, large_bytes=8, piece_bytes=8)
+    client = Client(server=server)
+    client.lead_all()
+    client.put(b"k", b"old")
+    client.greet()
+    client.send(set_line(b"k", b"v" * 20, noreply=noreply))
+    first = client.coordinator.take()
+    server.now_ns += 100_000_000  # That slow, others go together, and the block ends before them.
+    first.end(PIECE_STAGED)
+    client.turn()
+    assert len(client.coordinator.started) == 2
+    client.connection.data_received(line)
+    client.turn()
+    assert client.read() == b""
+    pieces = list(client.coordinator.started)
+    client.coordinator.started.clear()
+    for piece in pieces:
+        piece.end(PIECE_STAGED)
+    client.turn()
+    assert [started.op for started in client.coordinator.started] == [OP_STORE_PIECES]
+    assert client.read() == b""
+    client.coordinator.take().end(STORED)
+    client.turn()
+    assert client.read().startswith(b"" if noreply else b"STORED\r\n")
