@@ -101,6 +101,31 @@ def test_a_view_does_not_move() -> None:
     assert b"".join(encode_view(view)) == before
 
 
+def test_a_view_outlives_all_that_becomes_of_its_store() -> None:
+    """It is emptied, filled anew, restored from another one's snapshot, removed, and gone."""
+    store, other = filled(50), filled(3)
+    views, expected = [], []
+    for step in range(4):
+        views.append(store.view())
+        expected.append(b"".join(encode_view(views[-1])))
+        if step == 0:
+            store.apply(9, 3000, [(0, 0, 0, OP_FLUSH, b"", 0)])
+        elif step == 1:
+            sets = [(0, 0, 0, OP_SET, b"%d" % n, wire_data(0, b"y" * n), 0) for n in range(300)]
+            store.apply(10, 3000, sets)
+        elif step == 2:
+            assert list(store.restoring(list(encode_view(other.view()))))
+            assert store.digest() == other.digest()
+            store.apply(11, 4000, [(0, 0, 0, OP_FLUSH, b"", 0)])
+        else:
+            store.retire()
+    assert len(set(expected)) == 4
+    del store
+    for view, data in zip(views, expected, strict=True):
+        assert b"".join(encode_view(view)) == data
+        view.items.close()
+
+
 def test_digests_tell_states_apart() -> None:
     digests = set()
     store = ShardStore()
