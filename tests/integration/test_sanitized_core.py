@@ -8,6 +8,7 @@ table alone walks beside a model in C, with memory that runs out at each place.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -76,7 +77,11 @@ def short_of_memory(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path]
 
 def walk(program: Path, seed: int) -> subprocess.CompletedProcess[str]:
     command = [str(program), str(seed), "120000"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    # It counts its memory itself: the sanitizer may not look for leaks in every container.
+    options = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    return subprocess.run(
+        command, env=options, capture_output=True, text=True, timeout=600, check=False
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -93,7 +98,7 @@ def test_the_table_stays_as_it_is_when_there_is_no_memory(
 @pytest.mark.parametrize(
     ("right", "wrong", "why"),
     [
-        ("if (s == NULL) {\n        free(made);", "if (s == NULL) {", "detected memory leaks"),
+        ("if (s == NULL) {\n        free(made);", "if (s == NULL) {", "memory is left"),
         ("it->born < t->epoch", "it->born + 1 < t->epoch", "heap-use-after-free"),
         ("            release_segment(t, one);\n        return", "        return", "other bytes"),
         ("at = s == NULL ? 0 : slot_at(s, key, key_length, hash);", "", "another key"),

@@ -2,8 +2,8 @@
 
 Each step does one thing. Its n-th request for memory fails, for n = 1, 2, ...; whatever fails has to change
 nothing, and the step is then done again, until it succeeds. After each step the sums are compared, and
-every so often all items and all open images. The sanitizers see to the rest: what is freed too early, twice or
-never. Run as: short_memory SEED STEPS. */
+every so often all items and all open images. The sanitizers see to the rest: what is freed too early, or
+twice. At the end nothing may be left. Run as: short_memory SEED STEPS. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,6 +14,7 @@ never. Run as: short_memory SEED STEPS. */
 
 static long until_failure = -1; /* requests that still succeed; -1: all do */
 static uint64_t failures;
+static uint64_t blocks; /* that were given and not freed */
 
 static bool fails(void)
 {
@@ -23,17 +24,33 @@ static bool fails(void)
     return true;
 }
 
-static void *scarce_malloc(size_t size) { return fails() ? NULL : malloc(size); }
-static void *scarce_calloc(size_t count, size_t size) { return fails() ? NULL : calloc(count, size); }
+static void *given(void *block)
+{
+    if (block == NULL)
+        abort();
+    blocks++;
+    return block;
+}
+
+static void *scarce_malloc(size_t size) { return fails() ? NULL : given(malloc(size)); }
+static void *scarce_calloc(size_t count, size_t size) { return fails() ? NULL : given(calloc(count, size)); }
 static void *scarce_realloc(void *old, size_t size) { return fails() ? NULL : realloc(old, size); }
+
+static void counted_free(void *block)
+{
+    blocks -= block != NULL;
+    free(block);
+}
 
 #define malloc scarce_malloc
 #define calloc scarce_calloc
 #define realloc scarce_realloc
+#define free counted_free
 #include "item_table.c"
 #undef malloc
 #undef calloc
 #undef realloc
+#undef free
 
 enum { KEYS = 15000, IMAGES = 3, ITEM_BYTES_MAX = 400, KEY_BYTES = 4 };
 
@@ -298,6 +315,7 @@ int main(int count, char **words)
     item_table_reap(&table, UINT64_MAX);
     check(!table.retired_count && !table.retired_bytes, "retired items stay");
     item_table_free(&table);
+    check(!blocks, "memory is left");
     printf("%llu failures\n", (unsigned long long)failures);
     return 0;
 }
