@@ -222,7 +222,7 @@ void answer_gets(const get_routes *routes, const unsigned char *data, size_t len
             find_all(routes, first, end, now_ns, now_ms, busy, with_unique, keys, &count, done);
         if (next == NULL)
             break;
-        if (next - line > GET_LINE_BYTES_MAX) {
+        if (next - line - 1 > GET_LINE_BYTES_MAX) {
             done->stop = GETS_LINE;
             break;
         }

@@ -12,7 +12,7 @@ clients/get_routes.py says. */
 
 enum {
     GET_KEYS_MAX = 256,          /* keys of one line */
-    GET_LINE_BYTES_MAX = 1 << 20 /* its length without the line end */
+    GET_LINE_BYTES_MAX = 1 << 20 /* its length without the line feed */
 };
 
 /* What stands between readers and the items of one shard. */

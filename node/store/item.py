@@ -169,6 +169,20 @@ def is_plain_text(item: bytes) -> bool:
     return not item[0] & PIECES and _plain_value_bytes(item) >= 0
 
 
+def tells_length(item: bytes) -> bool:
+    """Whether the text of a large item begins as `wire_data` writes it."""
+    line_end = item.find(b"\r\n", ITEM_DATA)
+    words = item[ITEM_DATA:line_end].split(b" ") if line_end > 0 else []
+    return len(words) == 3 and not words[0] and all(map(_is_uint32, words[1:]))
+
+
+def _is_uint32(word: bytes) -> bool:
+    """Whether these are the digits of a number of 32 bits, without zeros before them."""
+    if not word.isdigit() or len(word) > 10:
+        return False
+    return int(word) <= FLAGS_MAX and word == b"%d" % int(word)
+
+
 def item_cost(key: bytes, item: bytes) -> int:
     """What one item adds to `bytes_used`: what the native table takes for it, as malloc rounds it,
     and the value of a large one. The same in all forms and on all replicas. The tables have places

@@ -22,6 +22,7 @@ from quorumcache.node.store.item import (
     WON,
     item_cost,
     object_bytes,
+    tells_length,
     unpack_header,
 )
 from quorumcache.node.store.stamps import FETCHED, HITS, HITS_MAX, PLANNED, SECOND_SHIFT, SMALL
@@ -62,6 +63,19 @@ def bin_at(data: bytes, offset: int) -> tuple[int, int]:
         return 0, 0
     end = start + int.from_bytes(data[offset + 1 : start], "big")
     return (start, end) if end <= len(data) else (0, 0)
+
+
+def check_item(key: bytes, item: bytes) -> None:
+    """ValueError for what no table takes in."""
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        raise ValueError(f"a key of {len(key)} bytes")
+    if (
+        len(item) <= ITEM_DATA
+        or item[0] & ~_BITS
+        or not (item[0] & ENDS or item[1:9] == _NO_END)
+        or (item[0] & PIECES and not tells_length(item))
+    ):
+        raise ValueError(f"an item of an unknown form: {item!r:.60}")
 
 
 class PlainItemImage:
@@ -204,14 +218,7 @@ class PlainItemTable:
 
     def put(self, key: bytes, item: bytes, now_s: int) -> bytes | None:
         """See `ItemTable.put`."""
-        if not 0 < len(key) <= KEY_BYTES_MAX:
-            raise ValueError(f"a key of {len(key)} bytes")
-        if (
-            len(item) <= ITEM_DATA
-            or item[0] & ~_BITS
-            or not (item[0] & ENDS or item[1:9] == _NO_END)
-        ):
-            raise ValueError(f"an item of an unknown form: {item!r:.60}")
+        check_item(key, item)
         if now_s != self._now_s:
             self._look_at(now_s)
         cost = item_cost(key, item)
@@ -416,7 +423,8 @@ class PlainItemTable:
             if not end:
                 break
             key, item = data[key_start:key_end], data[start:end]
-            if item and item[0] & PIECES and not item[0] & ~_BITS:
+            if item and item[0] & PIECES:
+                check_item(key, item)
                 break
             if key in self._items:
                 raise ValueError(f"the key {key!r:.60} is there already")

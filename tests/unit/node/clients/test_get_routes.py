@@ -104,6 +104,16 @@ def test_gets_are_answered_line_by_line(form: Form) -> None:
 
 
 @FORM
+def test_the_longest_line_is_answered(form: Form) -> None:
+    for end in (b"\n", b"\r\n"):
+        spaces = b" " * (RETRIEVAL_LINE_BYTES_MAX + 1 - len(b"geta" + end))
+        line = b"get" + spaces + b"a" + end
+        assert len(line) == RETRIEVAL_LINE_BYTES_MAX + 1
+        assert world(form).answer(line) == (hit(b"a") + END_LINE, len(line), 1, 1, 0)
+        assert world(form).answer(line.replace(b" ", b"  ", 1)) is None
+
+
+@FORM
 @pytest.mark.parametrize(
     "line",
     [

@@ -98,6 +98,26 @@ ODD_TEXTS = [
 ]
 """What follows the header of items that no command of today makes. They are kept all the same."""
 
+ODD_HEADS = [
+    b"",
+    b" 0 5",
+    b" 0 5\n",
+    b"0 5\r\n",
+    b" 5\r\n",
+    b" 0  5\r\n",
+    b" 0 5 \r\n",
+    b" 0 5 5\r\n",
+    b" 00 5\r\n",
+    b" 0 05\r\n",
+    b" 0 +5\r\n",
+    b" 0 5_0\r\n",
+    b" 0 \xb2\r\n",
+    b" 4294967296 5\r\n",
+    b" 0 4294967296\r\n",
+    b" 0 99999999999\r\n",
+]
+"""Before the number of the value of a large item: none of these tells its length."""
+
 ITEMS = [
     plain(),
     plain(b""),
@@ -262,6 +282,7 @@ def test_what_is_put_comes_out_as_it_was(table: ItemTable, key: bytes, item: byt
         (b"k", pack_header(0xFF, 7, 0) + wire_data(0, b"")),
         (b"k", pack_header(PIECES, 0, 0) + b"no length" + bytes(8)),
         (b"k", pack_header(PIECES, 0, 0) + b" 0 x\r\n" + bytes(8)),
+        *((b"k", pack_header(PIECES, 0, 0) + text + bytes(8)) for text in ODD_HEADS),
     ],
 )
 def test_what_no_item_is_like_is_refused(table: ItemTable, key: bytes, item: bytes) -> None:
@@ -269,6 +290,9 @@ def test_what_no_item_is_like_is_refused(table: ItemTable, key: bytes, item: byt
         table.put(key, item, 1)
     assert len(table) == 0
     assert table.bytes_used == 0
+    with pytest.raises(ValueError, match=r"\w"):
+        table.load(packed([(key, item)]), 0, 1, 1)
+    assert len(table) == 0
 
 
 def test_one_without_bits_is_served_and_hit(table: ItemTable) -> None:
