@@ -201,19 +201,18 @@ def test_no_get_overtakes_a_large_value_whose_last_pieces_are_under_way(
     client.lead_all()
     client.put(b"k", b"old")
     client.greet()
-    client.send(set_line(b"k", b"v" * 20, noreply=noreply))
-    first = client.coordinator.take()
-    server.now_ns += 100_000_000  # That slow, others go together, and the block ends before them.
-    first.end(PIECE_STAGED)
-    client.turn()
-    assert len(client.coordinator.started) == 2
-    client.connection.data_received(line)
-    client.turn()
-    assert client.read() == b""
-    pieces = list(client.coordinator.started)
-    client.coordinator.started.clear()
-    for piece in pieces:
+    data = set_line(b"k", b"v" * 20, noreply=noreply)
+    for part in (data[:-14], data[-14:-6]):  # The socket brings it piece by piece.
+        client.send(part)
+        piece = client.coordinator.take()
+        server.now_ns += 100_000_000  # So slow that the next piece does not wait for it.
         piece.end(PIECE_STAGED)
+        client.turn()
+    client.send(data[-6:])
+    last = client.coordinator.take()
+    client.send(line)
+    assert client.read() == b""
+    last.end(PIECE_STAGED)
     client.turn()
     assert [started.op for started in client.coordinator.started] == [OP_STORE_PIECES]
     assert client.read() == b""
