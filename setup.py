@@ -30,7 +30,8 @@ SOURCE = "src"
 PACKAGE = f"{SOURCE}/quorumcache/node"
 LIBRARY = "quorumcache.node.native"
 
-CORE = {"items": ("item_table.c",), "gets": ("get_lines.c", "item_table.c")}
+_TABLE = ("item_block.c", "item_index.c", "item_table.c")
+CORE = {"items": _TABLE, "gets": ("get_lines.c", *_TABLE)}
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
 
 CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")

@@ -4,6 +4,11 @@ It is part of the compiled form (`compiled.py`) and has a twin in Python for eac
 which runs without a compiler or with `QUORUMCACHE_COMPILED=0`; the same tests run over both. What
 is C here knows nothing of Python, so it is read, checked and fuzzed by itself.
 
-    item_table.h, item_table.c   the items of a shard: blocks, index, queues, images
+    item_block.h, item_block.c   one item: a block of memory
+    item_index.h, item_index.c   from a key to its item
+    item_table.h, item_table.c   the items of a shard: index, queues, images
+    get_lines.h, get_lines.c     gets, from the bytes of a client to those of its reply
     items.pxd, .pyx, .pyi        `ItemTable`, `ItemImage`. Twins: store/plain_item_table.py
+    gets.pyx, .pyi               `ReadGate`, `GetRoutes`. Twins: store/read_gate.py,
+                                 clients/get_routes.py
 """

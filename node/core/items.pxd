@@ -22,12 +22,15 @@ cdef extern from "item_table.h" nogil:
         uint64_t count
         uint64_t bytes
 
-    ctypedef struct item_table:
+    ctypedef struct item_index:
         uint64_t count
+        uint64_t bytes
+        uint64_t imaged_bytes
+
+    ctypedef struct item_table:
+        item_index index
         uint64_t bytes_used
         uint64_t expiring
-        uint64_t index_bytes
-        uint64_t imaged_bytes
         item_queue *queues
         uint64_t retired_bytes
 
@@ -65,7 +68,7 @@ cdef extern from "item_table.h" nogil:
     void item_note_hit(item *item, uint32_t now_s)
     unsigned item_queue_of(const item *item)
     uint64_t item_table_reap(item_table *table, uint64_t most)
-    const segment *item_table_scan(const item_table *table, uint32_t position, uint32_t *next)
+    const segment *item_index_scan(const item_index *index, uint32_t position, uint32_t *next)
     item *segment_item(const segment *segment, uint32_t slot)
     bint item_image_open(item_table *table, item_image *image)
     void item_image_close(item_table *table, item_image *image)

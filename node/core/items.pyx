@@ -80,14 +80,14 @@ cdef class ItemTable:
 
     @property
     def memory_bytes(self):
-        return sizeof(item_table) + self.table.index_bytes - self.table.imaged_bytes
+        return sizeof(item_table) + self.table.index.bytes - self.table.index.imaged_bytes
 
     @property
     def retired_bytes(self):
-        return self.table.retired_bytes + self.table.imaged_bytes
+        return self.table.retired_bytes + self.table.index.imaged_bytes
 
     def __len__(self):
-        return self.table.count
+        return self.table.index.count
 
     def __contains__(self, key):
         return isinstance(key, bytes) and self.find(key) != NULL
@@ -178,7 +178,7 @@ cdef class ItemTable:
         cdef uint32_t slot
         cdef item *found
         while True:
-            part = item_table_scan(&self.table, cursor, &cursor)
+            part = item_index_scan(&self.table.index, cursor, &cursor)
             for slot in range(part.size):
                 found = segment_item(part, slot)
                 if found != NULL:

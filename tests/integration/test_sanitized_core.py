@@ -96,20 +96,40 @@ def test_the_table_stays_as_it_is_when_there_is_no_memory(
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "why"),
+    ("file", "right", "wrong", "why"),
     [
-        ("if (s == NULL) {\n        free(made);", "if (s == NULL) {", "memory is left"),
-        ("it->born < t->epoch", "it->born + 1 < t->epoch", "heap-use-after-free"),
-        ("            release_segment(t, one);\n        return", "        return", "other bytes"),
-        ("at = s == NULL ? 0 : slot_at(s, key, key_length, hash);", "", "another key"),
+        (
+            "table",
+            "if (s == NULL) {\n        free(made);",
+            "if (s == NULL) {",
+            "memory is left",
+        ),
+        ("table", "it->born < t->epoch", "it->born + 1 < t->epoch", "heap-use-after-free"),
+        (
+            "index",
+            "            release_segment(x, one);\n        return",
+            "        return",
+            "other bytes",
+        ),
+        (
+            "table",
+            "at = s == NULL ? 0 : segment_find(s, key, key_length, hash);",
+            "",
+            "another key",
+        ),
     ],
 )
 def test_what_a_failure_leaves_behind_is_reported(
-    short_of_memory: Callable[[Path], Path], tmp_path: Path, right: str, wrong: str, why: str
+    short_of_memory: Callable[[Path], Path],
+    tmp_path: Path,
+    file: str,
+    right: str,
+    wrong: str,
+    why: str,
 ) -> None:
     broken = tmp_path / "core"
     shutil.copytree(ROOT / "node/core", broken)
-    source = broken / "item_table.c"
+    source = broken / f"item_{file}.c"
     text = source.read_text()
     assert right in text
     source.write_text(text.replace(right, wrong))
@@ -122,7 +142,7 @@ def test_a_read_beyond_a_block_is_reported(built: Path, tmp_path: Path) -> None:
     """The check bites: with a length one too long the same kind of test fails."""
     broken = tmp_path / "core"
     shutil.copytree(ROOT / "node/core", broken)
-    source = broken / "item_table.c"
+    source = broken / "item_block.c"
     text = source.read_text()
     right = "memcpy(at, item_tail(it), it->length);"
     assert right in text

@@ -46,6 +46,8 @@ static void counted_free(void *block)
 #define calloc scarce_calloc
 #define realloc scarce_realloc
 #define free counted_free
+#include "item_block.c"
+#include "item_index.c"
 #include "item_table.c"
 #undef malloc
 #undef calloc
@@ -130,14 +132,14 @@ static void check_sums(void)
         count += table.queues[queue].count;
         bytes += table.queues[queue].bytes;
     }
-    check(table.count == now.count && count == now.count, "another count");
+    check(table.index.count == now.count && count == now.count, "another count");
     check(table.bytes_used == now.bytes && bytes == now.bytes, "other bytes");
 }
 
 static void check_all(void)
 {
     unsigned char key[KEY_BYTES];
-    uint64_t expiring = 0, linked = 0, index = sizeof *table.directory << table.depth, imaged = 0;
+    uint64_t expiring = 0, linked = 0, index = sizeof *table.index.directory << table.index.depth, imaged = 0;
     for (uint32_t number = 0; number < KEYS; number++) {
         write_key(key, number);
         const item *found = item_table_find(&table, key, KEY_BYTES);
@@ -154,10 +156,10 @@ static void check_all(void)
             check(it->previous == last && item_queue_of(it) == queue, "a broken queue");
         check(table.queues[queue].last == last, "a queue ends elsewhere");
     }
-    check(linked == table.count, "a queue lost an item");
-    for (uint64_t i = 0; i < (uint64_t)1 << table.depth; i++)
-        if (i < (uint64_t)1 << table.directory[i]->depth)
-            index += segment_bytes(table.directory[i]->size);
+    check(linked == table.index.count, "a queue lost an item");
+    for (uint64_t i = 0; i < (uint64_t)1 << table.index.depth; i++)
+        if (i < (uint64_t)1 << table.index.directory[i]->depth)
+            index += segment_bytes(table.index.directory[i]->size);
     for (int i = 0; i < IMAGES; i++) {
         if (!images[i].is_open)
             continue;
@@ -177,11 +179,11 @@ static void check_all(void)
         }
         check(seen == images[i].then.count && seen == images[i].image.item_count, "an image lost a key");
     }
-    imaged = table.imaged_bytes;
-    check(table.index_bytes - imaged == index, "the index takes other bytes");
+    imaged = table.index.imaged_bytes;
+    check(table.index.bytes - imaged == index, "the index takes other bytes");
     uint64_t retired = 0, retired_bytes = 0;
     for (const item *it = table.retired; it != NULL; it = it->next, retired++)
-        retired_bytes += chunk_of(it);
+        retired_bytes += item_chunk(it);
     check(retired == table.retired_count && retired_bytes == table.retired_bytes, "other retired items");
     if (!table.images)
         check(!imaged, "the index of no image takes bytes");
