@@ -30,7 +30,7 @@ from quorumcache.node.peers.consensus_items import check_message, decode_beats, 
 from quorumcache.node.peers.datagrams import items_of, token_of
 from quorumcache.node.peers.founding_frames import Found, decode_answer, decode_question
 from quorumcache.node.peers.items import MAP_KINDS, TIME, check_map_item
-from quorumcache.node.peers.proofs import with_extras
+from quorumcache.node.peers.proofs import OWN_FORM, with_extras
 from quorumcache.node.state_machine import decode_batch
 from quorumcache.node.storage.checksum import checked
 from quorumcache.node.storage.founding_record import FoundingRecord
@@ -53,7 +53,9 @@ from quorumcache.ring.node_info import LOST
 from tests.fixtures.form_1 import make
 from tests.support.fake_disk import FakeDisk
 from tests.support.manual_loop import ManualLoop
-from tests.support.old_nodes import FORM_1, old_environment, unpack_sources
+from tests.support.old_nodes import FIXTURES, old_environment, unpack_sources
+
+FORM_1 = FIXTURES / "form_1"
 
 GOLDEN: dict[str, bytes] = {
     name: bytes.fromhex(data)
@@ -283,5 +285,5 @@ def test_the_old_code_reads_a_hello_of_today_and_a_map_for_old_clients(tmp_path:
     )
     assert told.stdout.splitlines() == [
         "map 7 ['a', 'b', 'c'] ((1, 2), (2, 1), (1, 2), (2, 1))",
-        "hello a 2",
+        f"hello a {OWN_FORM}",
     ]
