@@ -56,7 +56,10 @@ def forward_plain_gets(
     bundles = context.coordinator.bundles
     order = conversation.order
     lanes, quick, slots = order.lanes, order.quick, replies.slots
-    is_small = replies.expected_bytes <= EXPECTED_BYTES_MAX
+    # Who is to be told where a shard is led hears that from the general way.
+    may_forward = (
+        replies.expected_bytes <= EXPECTED_BYTES_MAX and not conversation.settings.redirect
+    )
     bytes_max = context.reply_bytes_max
     position = start
     count = len(keys)
@@ -82,7 +85,7 @@ def forward_plain_gets(
             else:
                 replies.reply(b"VALUE " + key + item[ITEM_DATA:] + END_LINE)
         else:
-            bundle = bundles.bundle_for(group_id) if is_small else None
+            bundle = bundles.bundle_for(group_id) if may_forward else None
             if bundle is None:
                 break
             slot = Slot()

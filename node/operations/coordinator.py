@@ -93,19 +93,19 @@ class Coordinator(OperationOwner):
         self.serving = serving
         self.leaders = leaders
         self.host = serving.host
-        self.clock = serving.clock
-        self.counters = serving.counters
+        self.clock, self.counters = serving.clock, serving.counters
         self.timings = timings
         self.timeout_ms = timeout_ms
+        first_id = random.getrandbits(48)
         self.forwards = Forwards(
             peers=serving.peers,
             clock=serving.clock,
             counters=serving.counters,
             flush_soon=serving.host.flush_soon,
-            first_id=random.getrandbits(48),
+            first_id=first_id,
             timeout_ns=timeout_ns,
         )
-        self.bundles = GetBundles(serving, leaders, timings, random.getrandbits(48), timeout_ns)
+        self.bundles = GetBundles(serving, leaders, timings, first_id, timeout_ns)
         self.deadlines = Deadlines(serving.clock, timeout_ns, self.forwards.forget)
         self.sessions = NodeSessions(random)
         self.pieces = PieceReads(serving, self.forwards, self.deadlines)

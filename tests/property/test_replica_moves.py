@@ -18,6 +18,7 @@ from quorumcache.node.state_machine import Command
 from quorumcache.node.store.commands import OP_INCR, OP_SESSION_OPEN, OP_SET
 from quorumcache.node.store.item import ITEM_DATA, item_value, wire_data
 from quorumcache.node.store.results import NUMBER, STORED
+from tests.support.item_tables import items_of
 from tests.support.moving_nodes import MovingNodes, execute
 
 GROUP = 1
@@ -88,7 +89,7 @@ async def check(world: MovingNodes, client: Client, target: tuple[int, ...]) -> 
     await asyncio.sleep(TTL_SECONDS + 3)
     stores: list[Any] = [world.nodes[node_id].host.groups[GROUP].machine for node_id in target]
     assert len({store.digest() for store in stores}) == 1
-    items = stores[0].items
+    items = items_of(stores[0].items)
     assert item_value(items[b"count"]).strip() == b"%d" % client.counted
     assert {key: items[key][ITEM_DATA:] for key in client.values} == client.values
     assert items.keys() == {b"count", *client.values}, "what has ended is still there"

@@ -23,10 +23,12 @@ from quorumcache.node.node import Node
 from quorumcache.node.protocol.responses import binary_refusal
 from quorumcache.node.store.commands import OP_DELETE, OP_TXN_PREPARE
 from quorumcache.node.store.results import TXN_PREPARED
+from quorumcache.node.store.stamps import PLANNED
 from quorumcache.node.store.store import ShardStore
 from quorumcache.node.telemetry.counters import COUNTER_NAMES
 from quorumcache.ring.address import parse_address
 from tests.simulation.stage import Stage
+from tests.support.item_tables import queued
 
 Scenario = Callable[[Stage], Awaitable[None]]
 
@@ -300,6 +302,24 @@ def test_a_redirected_command_is_no_request_of_this_node() -> None:
     Stage().run(scenario)
 
 
+@raises("gets_fallen_back")
+def test_a_get_that_its_leader_does_not_answer_goes_the_general_way() -> None:
+    async def scenario(stage: Stage) -> None:
+        leader, key = stage.leader(0), stage.key(0)
+        other = next(name for name in stage.nodes if name != leader)
+        wire = await stage.connect(other)
+        await wire.ask(b"set %b 0 0 1\r\n5\r\n" % key)
+        watch = Watch(*stage.up())
+        stage.network.partition([other], [leader])  # The third node still reaches both.
+        reply = await wire.ask(b"get %b\r\n" % key, b"END\r\n")
+        assert reply == b"VALUE %b 0 1\r\n5\r\nEND\r\n" % key
+        grown = watch.grown()
+        assert (grown["gets_fallen_back"], grown["cmd_get"], grown["get_hits"]) == (1, 1, 1)
+        stage.network.heal()
+
+    Stage().run(scenario)
+
+
 @raises("cmd_get_bounded", "cmd_get_local", "replica_reads", "bounded_too_stale")
 def test_read_levels() -> None:
     async def scenario(stage: Stage) -> None:
@@ -425,7 +445,7 @@ def test_a_full_memory_where_items_make_room() -> None:
         for number in range(200):
             wire.writer.write(b"set key-%d 0 0 20000\r\n%b\r\n" % (number, bytes(20_000)))
             while b"key-%d" % number not in store.items:
-                for victim in list(store.queue.planned)[: number % 2]:
+                for victim in queued(store.items, PLANNED)[: number % 2]:
                     store.note_hit(victim)  # As a get does that comes before the entry is applied.
                 await asyncio.sleep(0.0001)
             assert await wire.reader.readline() == b"STORED\r\n"

@@ -72,6 +72,15 @@ def test_gets_of_one_read_go_to_their_leaders_and_are_answered_in_their_order(
     assert world.client.connection.replies.reply_bytes == 0
 
 
+def test_a_client_that_is_told_where_to_go_is_told_so(world: World) -> None:
+    world.client.send(b"cluster redirect on\r\n")
+    assert world.client.read() == b"OK\r\n"
+    world.client.send(gets(world.here, world.a))
+    assert world.sent() == {}
+    told = world.client.read()
+    assert told.startswith(value_lines(world.here, b"h") + END + b"MOVED ")
+
+
 def test_gets_of_later_reads_go_too_while_others_are_under_way(world: World) -> None:
     world.client.send(gets(world.a))
     first = world.sent()[THERE]
