@@ -60,6 +60,7 @@ def test_a_shard_without_a_leader_is_told_and_the_others_are_flushed() -> None:
         led = [shard for shard in range(SHARDS) if stage.leader(shard) == "n2"]
         assert 0 < len(led) < SHARDS
         stage.nodes["n2"].crash()
+        await asyncio.sleep(0.1)  # Until the others have heard it: nothing may be sent there.
         reply = await wire.ask(b"flush_all\r\n")
         were, flushed = ("was" if len(led) == 1 else "were"), SHARDS - len(led)
         expected = (
