@@ -13,7 +13,7 @@
  * arguments. Every key is there after the filling, so a miss is counted, and whoever runs this judges it.
  */
 #define _GNU_SOURCE
-#include "generator.h"
+#include "wire.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,26 +34,11 @@ static const uint64_t SECOND = 1000000000;
 static const uint64_t PATIENCE_NS = 10ull * 1000000000; /* for what is under way at the end */
 static const uint64_t SILENCE_NS = 30ull * 1000000000;  /* a server that answers nothing while it is filled */
 
-struct arguments want = {
-    .connections = 1, .depth = 1, .keys_per_get = 1, .keys = 1, .value_bytes = 100, .gets = 1, .seed = 1};
-unsigned room;
-
 static struct connection *all;
 static size_t in_room;
 static int epoll_fd;
 static uint64_t counts[KINDS][BUCKETS], operations[KINDS], longest[KINDS];
 static uint64_t filled, answered, unanswered;
-
-_Noreturn void fail(const char *what) {
-    fprintf(stderr, "%s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-void *reserve(size_t count, size_t size) {
-    void *found = calloc(count ? count : 1, size);
-    if (!found) fail("memory");
-    return found;
-}
 
 static uint64_t now_ns(void) {
     struct timespec at;

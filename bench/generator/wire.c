@@ -1,6 +1,6 @@
 /* Keys, values, requests and replies of the load, in both protocols. */
 #define _GNU_SOURCE
-#include "generator.h"
+#include "wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* What the two halves of the load share: the arguments, connections, and what was found in replies. */
-#ifndef QUORUMCACHE_GENERATOR_H
-#define QUORUMCACHE_GENERATOR_H
+/* What the load and its wire share: the arguments, what a connection is, and an end when something fails. */
+#ifndef QUORUMCACHE_LOAD_H
+#define QUORUMCACHE_LOAD_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -31,28 +31,9 @@ struct connection {
     size_t in_used, out_used, out_sent;
 };
 
-/* `broken`: a reply that cannot be told from the next one, so nothing can be read any more. */
-struct found {
-    uint64_t errors, wrong, misses;
-    char first_error[160];
-    int broken;
-};
-
-/* generator.c */
 extern struct arguments want;
 extern unsigned room; /* requests that a connection may have under way */
 _Noreturn void fail(const char *what);
 void *reserve(size_t count, size_t size);
-
-/* wire.c */
-extern struct found found;
-void prepare_keys(void);
-int next_to_fill(const struct connection *one, uint32_t *key);
-void ask(struct connection *one, int kind, uint32_t first, uint64_t at_ns);
-void ask_any(struct connection *one, uint64_t at_ns);
-size_t read_reply(const struct connection *one, const char *data, size_t size);
-void note(const char *what, const char *line, size_t size);
-size_t request_bytes_max(void);
-size_t reply_bytes_max(void);
 
 #endif
