@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from quorumcache.node.consensus.runs import Run
-from quorumcache.node.consensus.values import Message, Outbound
+from quorumcache.node.consensus.values import Message, Outbound, ReplicaId
+
+Held = tuple[int, int, int]
+"""Group, term, and the index up to which its entries are durable at another node."""
 
 
 class Transport:
@@ -17,6 +20,10 @@ class Transport:
 
     def send(self, group_id: int, messages: list[Outbound], tick: int) -> None:
         """Queue messages; they leave with the next `flush`. `tick` numbers the host's ticks."""
+        raise NotImplementedError
+
+    def send_run(self, group_id: int, followers: tuple[ReplicaId, ...], message: Message) -> None:
+        """Queue what `ReplicatedLog.extend` returned, for each of these."""
         raise NotImplementedError
 
     def flush(self) -> None:

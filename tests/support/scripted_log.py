@@ -102,6 +102,10 @@ class ScriptedLog:
         """(sender, term, commit index) of what it followed."""
         self.matches: list[tuple[int, int, int]] = []
         """(sender, term, index) of what it was told to be durable."""
+        self.is_news = True
+        self.extends = False
+        """Takes commands without a Ready."""
+        self.followers = (2, 3)
         self.committed: list[Entry] = []
         """Handed out by the next `take_committed`."""
 
@@ -183,9 +187,10 @@ class ScriptedLog:
         self.last_index = entries[-1].index
         return True
 
-    def acknowledged(self, sender: int, term: int, match_index: int) -> None:
+    def acknowledged(self, sender: int, term: int, match_index: int) -> bool:
         self.matches.append((sender, term, match_index))
         self.on_step()
+        return self.is_news
 
     def take_committed(self) -> list[Entry]:
         taken, self.committed = self.committed, []
@@ -201,6 +206,14 @@ class ScriptedLog:
             raise ProposalDropped(self.dropping)
         self.proposed += self.append(payload)
         return self.last_index
+
+    def extend(self, payload: bytes) -> Any:
+        if not self.extends or self.role is not Role.LEADER or self.dropping or self.has_ready():
+            return None
+        entry = Entry(self.last_index + 1, self.term, int(EntryKind.NORMAL), payload)
+        self.proposed.append(entry)
+        self.last_index = entry.index
+        return self.term, entry.index - 1, self.term, self.commit_index, [entry]
 
     def request_read(self, context: int, now_ns: int) -> None:
         if self.role is not Role.LEADER:
@@ -220,8 +233,9 @@ class ScriptedLog:
     def peer_unreachable(self, replica: int) -> None:
         pass
 
-    def persisted(self, last_index: int, last_term: int) -> None:
+    def persisted(self, last_index: int, last_term: int) -> bool:
         self.persisted_calls.append((last_index, last_term))
+        return True
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         self.installed.append(meta)

@@ -107,6 +107,7 @@ def drop_progress(r: RaftState) -> None:
     """No longer leader."""
     r.members = {}
     r.peers = r.voters = r.outgoing = ()
+    r.followers = ()
 
 
 def _use(r: RaftState, configuration: Configuration) -> None:
@@ -126,5 +127,6 @@ def _rebuild(r: RaftState) -> None:
         p.budget = r.learner_budget if p.is_learner else None
     r.members = members
     r.peers = tuple(p for replica, p in members.items() if replica != r.replica_id)
+    r.followers = tuple(p.replica_id for p in r.peers)
     r.voters = tuple(members[replica] for replica in configuration.voters)
     r.outgoing = tuple(members[replica] for replica in configuration.voters_outgoing)

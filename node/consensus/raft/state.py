@@ -61,6 +61,7 @@ class RaftState(ReplicatedLog):
         "deadline_tick",
         "emitted_index",
         "failed_reads",
+        "followers",
         "forced",
         "freshness",
         "handed_over_index",
@@ -157,6 +158,7 @@ class RaftState(ReplicatedLog):
         """Leader: progress of all members, itself included while it is one."""
         self.peers: tuple[Progress, ...] = ()
         """Leader: progress of the others, by ascending id."""
+        self.followers = ()
         self.voters: tuple[Progress, ...] = ()
         self.outgoing: tuple[Progress, ...] = ()
 
