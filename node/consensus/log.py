@@ -20,7 +20,7 @@ ENTRY_OVERHEAD_BYTES: Final = 64
 """Charged per entry on top of its payload."""
 
 _NORMAL: Final = int(EntryKind.NORMAL)
-_new = tuple.__new__  # half the cost of a NamedTuple's own constructor (0.12 instead of 0.25 us)
+_new: Final = tuple.__new__  # see raft/proposals.py
 
 
 class EntryLog:

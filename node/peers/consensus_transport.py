@@ -106,14 +106,18 @@ class ConsensusTransport(Transport):
     def send_run(self, group_id: int, followers: tuple[ReplicaId, ...], message: Message) -> None:
         """Queue what `ReplicatedLog.extend` returned, for each of these."""
         run = pack_run(group_id, message)
+        if not run:
+            long = _ENTRIES(*message)
+            self.send(group_id, [Outbound(to, long) for to in followers], 0)
+            return
         held = (group_id, message[0], message[1] + 1)
         bundles = self._bundles.open
         for to in followers:
             bundle = bundles.get(to)
-            if not run or (bundle is None and self.peers.form_of(to) < BUNDLE_FORM):
-                self.send(group_id, [Outbound(to, _ENTRIES(*message))], 0)
-                continue
             if bundle is None:
+                if self.peers.form_of(to) < BUNDLE_FORM:
+                    self.send(group_id, [Outbound(to, _ENTRIES(*message))], 0)
+                    continue
                 bundle = bundles[to] = Bundle()
             bundle.add(run, held)
             if bundle.size > BUNDLE_BYTES_GOAL:

@@ -16,6 +16,8 @@ by itself.
 
 from __future__ import annotations
 
+from typing import Final
+
 from quorumcache.node.consensus.runs import Run
 from quorumcache.node.consensus.transport import Held, Transport
 from quorumcache.node.consensus.values import Message
@@ -23,7 +25,7 @@ from quorumcache.node.replica.group import GroupHost, ReplicaGroup
 from quorumcache.node.telemetry.counters import Counters
 from quorumcache.node.wal.format import WalRecord
 
-_new = tuple.__new__  # see consensus/raft/proposals.py
+_new: Final = tuple.__new__  # see consensus/raft/proposals.py
 
 Led = tuple[ReplicaGroup, Message]
 """A group that leads, and what its log returned for a command (`ReplicatedLog.extend`)."""
@@ -79,13 +81,18 @@ class BundleHost(GroupHost):
 
     # -- what this node proposes -----------------------------------------------------------------
 
-    def propose(self, group: ReplicaGroup) -> None:
-        """Let the commands and reads that wait for a group go into its log: called in a turn."""
-        committed = group.log.take_committed()
-        if committed:  # It would need a `Ready`.
-            self.counters.entries_applied += len(committed)
-            group.apply(committed)
-        self.counters.proposals += group.propose_pending()
+    def propose(self, group: ReplicaGroup) -> bool:
+        """Let the commands and reads that wait for a group go into its log: called in a turn.
+
+        True if a `Ready` may be due: not if all commands took the short way, which does not start
+        otherwise and leaves nothing.
+        """
+        self._apply_committed(group)  # It would need a `Ready`.
+        before = len(self.led)
+        has_reads = len(group.reads_queued) > 0
+        proposed = group.propose_pending()
+        self.counters.proposals += proposed
+        return has_reads or not proposed or proposed > len(self.led) - before
 
     def extended(self, group: ReplicaGroup, run: Message) -> None:
         """The group's log has taken a command the short way."""
@@ -130,7 +137,8 @@ class BundleHost(GroupHost):
                 return None
             self.followed.append(_new(WalRecord, (group_id, None, entries)))
             group.unpersisted += 1
-            self.advance(group)
+            if self._apply_committed(group):
+                group.update_freshness()
         except BaseException as error:
             self.fail(error)
             raise
@@ -176,10 +184,7 @@ class BundleHost(GroupHost):
         if group.dirty:
             return
         log = group.log
-        committed = log.take_committed()
-        if committed:
-            self.counters.entries_applied += len(committed)
-            group.apply(committed)
+        if self._apply_committed(group):
             if group.led_term:
                 self.flush_soon()  # Answers that go to other nodes.
             else:
@@ -188,6 +193,15 @@ class BundleHost(GroupHost):
             self.mark_dirty(group)
         elif log.lease_until_ns:
             group.update_lease()
+
+    def _apply_committed(self, group: ReplicaGroup) -> bool:
+        """Apply what is committed and needs no `Ready`. Whether that was anything."""
+        committed = group.log.take_committed()
+        if not committed:
+            return False
+        self.counters.entries_applied += len(committed)
+        group.apply(committed)
+        return True
 
     def settle(self, group: ReplicaGroup) -> None:
         """A turn is through with a group: how far its state may be read."""

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from quorumcache.node.wal.wal import Wal
 
 log = get_logger("host")
-_new = tuple.__new__  # see consensus/raft/proposals.py
+_new: Final = tuple.__new__  # see consensus/raft/proposals.py
 
 TICKS_AT_ONCE_MAX: Final = 3
 """Ticks made up for in one turn after a pause.
@@ -251,10 +251,9 @@ class ReplicaHost(BundleHost):
             group.dirty = False
             if group.installing and not self._installer.has_room(group.group_id):
                 continue  # Marked dirty again when its snapshot is durable.
-            if group.queue or group.reads_queued:
-                self.propose(group)
             replica = group.log
-            if not replica.has_ready():
+            is_due = self.propose(group) if group.queue or group.reads_queued else True
+            if not is_due or not replica.has_ready():
                 self.settle(group)
                 continue
             ready = replica.ready()

@@ -94,6 +94,7 @@ class ScriptedLog:
         self.transferred: list[int] = []
         self.stepped: list[tuple[int, Any]] = []
         self.on_step: Callable[[], None] = lambda: None
+        self.on_read: Callable[[], None] = lambda: None
         self.tick_count = 0
         self.members: dict[int, Any] = {}
         self.follows = True
@@ -219,6 +220,7 @@ class ScriptedLog:
         if self.role is not Role.LEADER:
             raise NotLeader(self.leader_id, self.term)
         self.read_contexts.append(context)
+        self.on_read()
 
     def transfer_leadership(self, to: int) -> None:
         if self.role is not Role.LEADER:

@@ -289,7 +289,7 @@ class Raft(RaftState):
             return False
         assert last_index <= self.log.last_index
         self.term_durable = True
-        own = self.members.get(self.replica_id)
+        own = self.own
         if own is None or not own.acknowledged(last_index) or last_index <= self.commit_index:
             return False
         return maybe_commit(self)

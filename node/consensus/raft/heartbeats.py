@@ -61,7 +61,7 @@ def broadcast_heartbeats(r: RaftState, *, echo: bool = False) -> None:
     also means that `commit_index` covers what earlier leaders committed.
     """
     now_ns = r.now_ns
-    own = r.members.get(r.replica_id)
+    own = r.own
     if own is not None:
         own.echo_ns = now_ns
         own.echo_round = r.read_round

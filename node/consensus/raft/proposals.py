@@ -12,7 +12,9 @@ from quorumcache.node.consensus.values import Entry, EntryKind, Index, Message, 
 
 _LEADER: Final = Role.LEADER
 _NORMAL: Final = int(EntryKind.NORMAL)
-_new = tuple.__new__  # half the cost of a NamedTuple's own constructor (0.12 instead of 0.25 us)
+_new: Final = (
+    tuple.__new__
+)  # half the cost of a NamedTuple's own constructor (0.12 instead of 0.25 us)
 
 
 def propose(r: RaftState, payload: bytes) -> Index:

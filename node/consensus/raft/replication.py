@@ -28,7 +28,7 @@ from quorumcache.node.consensus.values import (
 _CONFIG: Final = int(EntryKind.CONFIG)
 _LEADER: Final = Role.LEADER
 _FOLLOWER: Final = Role.FOLLOWER
-_new = tuple.__new__  # see proposals.py
+_new: Final = tuple.__new__  # see proposals.py
 
 
 # -- leader --------------------------------------------------------------------------------
@@ -185,10 +185,11 @@ def handle_append_reply(r: RaftState, sender: ReplicaId, m: AppendReply) -> None
 def handle_match(r: RaftState, sender: ReplicaId, match_index: Index) -> bool:
     """An `AppendReply` of this term that refuses nothing, without the message. Whether anything
     may have come of it."""
-    if r.role is not _LEADER:
-        return False
-    p = r.members.get(sender)
-    return p is not None and _matched(r, p, match_index)
+    if r.role is _LEADER:
+        for p in r.peers:
+            if p.replica_id == sender:
+                return _matched(r, p, match_index)
+    return False
 
 
 def _matched(r: RaftState, p: Progress, match_index: Index) -> bool:

@@ -83,6 +83,7 @@ class RaftState(ReplicatedLog):
         "messages_after_append",
         "now_ns",
         "outgoing",
+        "own",
         "peers",
         "pending_config_index",
         "promise_length_ns",
@@ -156,6 +157,8 @@ class RaftState(ReplicatedLog):
         """Leader: index of a configuration entry that is not committed; 0 = none."""
         self.members: dict[ReplicaId, Progress] = {}
         """Leader: progress of all members, itself included while it is one."""
+        self.own: Progress | None = None
+        """Leader: its own progress, if it is a member."""
         self.peers: tuple[Progress, ...] = ()
         """Leader: progress of the others, by ascending id."""
         self.followers = ()

@@ -209,6 +209,10 @@ def test_a_command_goes_as_a_message_where_no_bundle_can_take_it() -> None:
         (3, (BUNDLE, 0, 1, runs_of((1, append_at(5))))),
         (3, encode_message(1, append_at(6, long))),
     ]
+    world.transport.send_run(1, (3, 4), run_at(6, long))
+    first, second = (packed for _, packed in sender.sent)
+    assert first is second, "packed once"
+    sender.taken()
     for index in range(7, 12):
         world.transport.send_run(1, (3,), run_at(index, b"x" * RUN_BYTES_MAX))
     assert len(sender.taken()) == 1, "a long bundle leaves before the turn ends"

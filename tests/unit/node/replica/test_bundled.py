@@ -17,6 +17,7 @@ from quorumcache.node.consensus.values import Entry, EntryKind
 from quorumcache.node.errors import CommandError
 from quorumcache.node.peers.bundles import pack_answer
 from quorumcache.node.peers.items import BUNDLE, BUNDLE_FORM, BUNDLE_HELD
+from quorumcache.node.replica.group import BATCH_BYTES_MAX
 from quorumcache.node.state_machine import encode_batch
 from quorumcache.node.store.commands import OP_SET
 from tests.support.scripted_log import HARD_STATE, Hears, HostWorld
@@ -236,13 +237,13 @@ def leads(*group_ids: int) -> World:
     return world
 
 
-def submit(world: World, *group_ids: int) -> list[Hears]:
+def submit(world: World, *group_ids: int, size: int = 1) -> list[Hears]:
     """A command for each of these groups; its waiters."""
     waiters = []
     for group_id in group_ids:
         waiters.append(Hears())
         command = (0, 0, 0, OP_SET, b"k", b" 0 1\r\nx\r\n", 0)
-        world.groups[group_id].submit(command, 1, waiters[-1])
+        world.groups[group_id].submit(command, size, waiters[-1])
     return waiters
 
 
@@ -282,13 +283,12 @@ def test_commands_of_one_turn_that_take_both_ways_are_written_in_order() -> None
     log = world.logs[1]
     extend = log.extend
 
-    def then_another(payload: bytes) -> Any:
-        run = extend(payload)
-        log.append(b"more")
-        return run
+    def once(payload: bytes) -> Any:
+        log.extends = not log.proposed
+        return extend(payload)
 
-    log.extend = then_another  # type: ignore[method-assign]
-    submit(world, 1)
+    log.extend = once  # type: ignore[method-assign]
+    submit(world, 1, 1, size=BATCH_BYTES_MAX)
     world.turn()
     assert world.story[0] == ("write", [1, 1])
     (records, _) = world.wal.batches[0]
@@ -347,6 +347,18 @@ def test_what_is_not_usual_is_proposed_and_its_ready_taken() -> None:
     assert world.told() == [("write", [1])]
     world.wal.sync()
     assert log.persisted_calls == [(1, 1)]
+
+
+def test_a_read_that_comes_with_commands_has_its_round() -> None:
+    world = leads(1)
+    log, group = world.logs[1], world.groups[1]
+    submit(world, 1)
+    group.when_readable(Hears())
+    log.on_read = lambda: log.say(2, AppendReply(1, 1, False, 0, 0))
+    world.turn()
+    assert len(log.read_contexts) == 1
+    assert log.last_index == 1
+    assert not log.has_ready(), "taken in the same turn"
 
 
 def test_a_lease_that_is_given_up_ends_in_the_next_turn_without_a_ready() -> None:
