@@ -285,10 +285,8 @@ class ReplicaGroup(EvictingGroup):
                 if len(payload) > ENTRY_BYTES_MAX:
                     raise ProposalDropped(f"{len(payload)} bytes are too many for one log entry")
                 run = self.log.extend(payload)
-                if run is None:
-                    index = self.log.propose(payload)
-                else:
-                    index = self.log.last_index
+                index = self.log.propose(payload) if run is None else self.log.last_index
+                if run is not None:
                     host.extended(self, run)
             except (NotLeader, ProposalDropped) as error:
                 why = str(error)
@@ -298,9 +296,8 @@ class ReplicaGroup(EvictingGroup):
                 waiter.on_refused(why)
             return why
         waiters = [item[1] for item in batch]
-        term = self.log.term
-        proposed = term, now_ms, commands, wall_ms, item_bytes_max, waiters, size, growth
-        self._proposed[index] = proposed
+        fields = self.log.term, now_ms, commands, wall_ms, item_bytes_max, waiters, size, growth
+        self._proposed[index] = fields
         self.growing_bytes += growth
         return ""
 
