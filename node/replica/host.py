@@ -178,6 +178,10 @@ class ReplicaHost(BeatHost):
         """Have the peers' frames sent at the end of this turn."""
         self._turns.want_flush()
 
+    def flush_now(self) -> None:
+        """Have them sent at once if nothing else is due to be."""
+        self._turns.flush_now()
+
     # -- input -------------------------------------------------------------------------
 
     def is_learner(self, group_id: int, node_id: int) -> bool:
