@@ -8,7 +8,9 @@ is C here knows nothing of Python, so it is read, checked and fuzzed by itself.
     item_index.h, item_index.c   from a key to its item
     item_table.h, item_table.c   the items of a shard: index, queues, images
     get_lines.h, get_lines.c     gets, from the bytes of a client to those of its reply
+    set_batch.h, set_batch.c     plain sets, from the bytes of a log entry to their items
     items.pxd, .pyx, .pyi        `ItemTable`, `ItemImage`. Twins: store/plain_item_table.py
-    gets.pyx, .pyi               `ReadGate`, `GetRoutes`. Twins: store/read_gate.py,
+    gets.pxd, .pyx, .pyi         `ReadGate`, `GetRoutes`. Twins: store/read_gate.py,
                                  clients/get_routes.py
+    sets.pyx, .pyi               `SetBatches`. Twin: store/set_batches.py
 """
