@@ -52,13 +52,13 @@ ROOMS = {
     "housekeeping": "evictions",
     "operations": "*",
     "peers": (
-        "bundles codec consensus_items consensus_transport datagram_paths items link network"
+        "beats bundles codec consensus_items consensus_transport datagram_paths items link network"
         " open_links peer"
     ),
     "protocol": "*",
     "replica": (
-        "bundled evicting group host installing memory_room pacing read_rounds snapshotting ticking"
-        " turns"
+        "beating bundled evicting group host installing memory_room pacing read_rounds"
+        " snapshotting ticking turns"
     ),
     "store": "*",
     "telemetry": "counters timings",
@@ -84,16 +84,16 @@ HOT = """
     clients/connection clients/conversation clients/handlers clients/lanes clients/order
     clients/plain_meta_gets clients/pumps clients/quick_gets clients/replies clients/retrievals
     clients/writes
-    consensus/log consensus/progress
+    consensus/log consensus/progress consensus/runs
     consensus/raft/commit consensus/raft/core consensus/raft/heartbeats consensus/raft/proposals
     consensus/raft/replication consensus/raft/state consensus/raft/wire
     operations/coordinator operations/deadlines operations/forwarded operations/forwards
     operations/leaders operations/numbering operations/operation operations/serving
     operations/sessions
-    peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
+    peers/beats peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
     peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines
-    replica/group replica/host replica/ticking replica/turns
+    replica/beating replica/bundled replica/group replica/host replica/ticking replica/turns
     store/effects store/eviction_queue store/item store/sessions store/store
     wal/format wal/groups wal/queue wal/wal
 """

@@ -21,6 +21,8 @@ from quorumcache.node.peers.consensus_items import (
 )
 from quorumcache.node.peers.founding_frames import decode_question
 from quorumcache.node.peers.items import (
+    BEATS,
+    BEATS_HEARD,
     BUNDLE,
     BUNDLE_HELD,
     CONSENSUS_KINDS,
@@ -159,11 +161,10 @@ class Inbox:
             if kind == ACKNOWLEDGEMENT_KIND and self._is_of_learner(node_id, item):
                 continue
             if kind == BUNDLE_HELD:
-                for group_id, term, match_index in self._transport.answered(
-                    node_id, item, is_last=False
-                ):
-                    if not self._host.is_learner(group_id, node_id):
-                        self._host.acknowledged(node_id, group_id, term, match_index)
+                held = self._transport.answered(node_id, item, is_last=False)
+                is_learner = self._host.is_learner
+                held = [each for each in held if not is_learner(each[0], node_id)]
+                self._host.acknowledged(node_id, held)
                 continue
             deliver_consensus(node_id, item, self._host, self._transport)
 
@@ -236,12 +237,21 @@ def deliver_consensus(
     if item[0] == HEARTBEATS or item[0] == HEARTBEAT_REPLIES:
         for group_id, message in transport.beats(node_id, item):
             host.step(node_id, group_id, message, False)
+    elif item[0] == BEATS:
+        told = transport.beats_told(node_id, item)
+        if told is not None:
+            life, number, sent_ns, stamp, is_copied, fields = told
+            host.take_beats(node_id, life, number, sent_ns, stamp, is_copied, fields)
+    elif item[0] == BEATS_HEARD:
+        heard = transport.beats_heard(node_id, item)
+        if heard is not None:
+            beats, stamp, but = heard
+            host.beats_heard(node_id, beats.sent_ns, stamp, beats.fields, but)
     elif item[0] == BUNDLE:
         life, number, runs = transport.bundle(item)
         host.take_bundle(node_id, life, number, runs)
     elif item[0] == BUNDLE_HELD:
-        for group_id, term, match_index in transport.answered(node_id, item, is_last=True):
-            host.acknowledged(node_id, group_id, term, match_index)
+        host.acknowledged(node_id, transport.answered(node_id, item, is_last=True))
     else:
         message = decode_message(item)
         host.step(node_id, item[1], message, item[0] == ENTRIES_KIND)

@@ -12,9 +12,9 @@ order, from one thread; whenever `has_ready()`, take `ready()` and act on it in 
 3. `messages_after_append` leave once (1) of this and of all earlier Readys is durable; then
    `persisted` is called with the Ready's `last_index` and `last_term`.
 
-Most of what a busy group does needs no Ready: `follow` takes a leader's new entries, `acknowledged`
-hears that they are durable elsewhere, and `take_committed` gives what can be applied. What is not
-usual shows in `has_ready` afterwards.
+Most of what a busy group does needs no Ready: `extend` takes a leader's new command, `follow` takes
+it at the others, `acknowledged` hears that it is durable there, and `take_committed` gives what can
+be applied. What is not usual shows in `has_ready` afterwards.
 """
 
 from __future__ import annotations
@@ -165,6 +165,32 @@ class ConsensusConfig:
             raise ValueError(f"stagger_ticks must not be negative, got {self.stagger_ticks}")
 
 
+BEAT_ODD: Final = 0
+BEAT_HEARD: Final = 1
+BEAT_COMMITS: Final = 2
+"""What became of a heartbeat: see `ReplicatedLog.hear_beat`."""
+
+
+class BeatSink:
+    """Takes the heartbeats of a leader in place of messages, so that those of many groups can
+    travel together."""
+
+    __slots__ = ()
+
+    def beat(
+        self,
+        to: ReplicaId,
+        term: Term,
+        commit_index: Index,
+        sent_ns: int,
+        read_context: int,
+        stamp: int,
+        fresh_index: Index,
+    ) -> bool:
+        """False: it was not taken, and has to go as a message."""
+        raise NotImplementedError
+
+
 class ReplicatedLog:
     """One replica of one group. Pure: no I/O, no clock, deterministic for equal inputs.
 
@@ -184,6 +210,8 @@ class ReplicatedLog:
     """Index of this leader's no-op; 0 unless leader. No read before it is applied."""
     configuration: Configuration
     """The newest in the log, committed or not."""
+    followers: tuple[ReplicaId, ...]
+    """To whom a leader sends its log; empty unless leader."""
     lease_until_ns: int
     """0 = no lease. A leader may serve reads while its clock < this and it has applied
     `term_start_index`."""
@@ -204,8 +232,9 @@ class ReplicatedLog:
         """Take a message in. Duplicates, reordering and loss are harmless."""
         raise NotImplementedError
 
-    def tick(self, now_ns: int) -> None:
-        """Time passed: called once per `tick_ms` of the monotonic clock, never faster.
+    def tick(self, now_ns: int) -> bool:
+        """Time passed: called once per `tick_ms` of the monotonic clock, never faster. False:
+        nothing was due, so there is nothing more to do than before.
 
         `now_ns` is a fresh reading of that clock, no older than any message stepped before. It
         keeps promises to leaders whole should ticks come in a burst after a pause all the same.
@@ -216,6 +245,17 @@ class ReplicatedLog:
         """Append a command; the index it has if it commits with the current term.
 
         Raises `NotLeader` or `ProposalDropped`; then it is certainly not in the log.
+        """
+        raise NotImplementedError
+
+    def extend(self, payload: bytes) -> Message | None:
+        """Append a command in the usual case of a leader: no Ready is needed for it.
+
+        What is returned are the members of the message with its entry: term, previous index and its
+        term, commit index, a list of the one entry. It may leave at once, to each of `followers`.
+        The entry is to be made durable behind all that was handed out, as if a Ready had held it;
+        then `persisted` is called with its index and term. None: nothing was done, and `propose`
+        is to be asked.
         """
         raise NotImplementedError
 
@@ -274,9 +314,36 @@ class ReplicatedLog:
         """
         raise NotImplementedError
 
-    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> None:
+    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> bool:
         """`sender` holds durably what the leader of `term` has up to `match_index`: what `step`
-        would be told in a message."""
+        would be told in a message. False if nothing came of it that `take_committed` or `has_ready`
+        would tell."""
+        raise NotImplementedError
+
+    def send_beats_by(self, sink: BeatSink) -> None:
+        """Give heartbeats to `sink` from now on, as far as it takes them."""
+        raise NotImplementedError
+
+    def hear_beat(
+        self, sender: ReplicaId, term: Term, commit_index: Index, stamp: int, fresh_index: Index
+    ) -> int:
+        """Take in a heartbeat in the usual case, in which nothing but its answer is to be sent.
+
+        BEAT_HEARD, or BEAT_COMMITS if entries may have to be applied: the answer may leave at once,
+        with `clock_stamp()`. BEAT_ODD: nothing was done, and the same is to be given to `step` as a
+        message.
+        """
+        raise NotImplementedError
+
+    def beat_answered(
+        self, sender: ReplicaId, term: Term, sent_ns: int, read_context: int, stamp: int
+    ) -> None:
+        """`sender` has answered the heartbeat that this replica, as the leader of `term`, sent at
+        `sent_ns`: what `step` would be told in a message."""
+        raise NotImplementedError
+
+    def clock_stamp(self) -> int:
+        """A reading of this replica's clock for a leader to send back (`staleness.py`)."""
         raise NotImplementedError
 
     def take_committed(self) -> list[Entry]:
@@ -295,9 +362,9 @@ class ReplicatedLog:
         """Take everything pending. Several Readys may be outstanding."""
         raise NotImplementedError
 
-    def persisted(self, last_index: Index, last_term: Term) -> None:
+    def persisted(self, last_index: Index, last_term: Term) -> bool:
         """The Ready with this `last_index` and `last_term`, and all before it, are durable. Called
-        in order."""
+        in order. False as with `acknowledged`."""
         raise NotImplementedError
 
     def provide_snapshot(self, to: ReplicaId, source: SnapshotSource) -> None:

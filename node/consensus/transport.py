@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from quorumcache.node.consensus.runs import Run
-from quorumcache.node.consensus.values import Message, Outbound
+from quorumcache.node.consensus.values import Index, Message, Outbound, ReplicaId, Term
+
+Held = tuple[int, int, int]
+"""Group, term, and the index up to which its entries are durable at another node."""
+
+BEAT_FIELDS: Final = 5
+"""Numbers that are told of each group in the heartbeats of many: group_id, term, commit_index,
+read_context, and by how much fresh_index is above commit_index."""
+
+BEATS_PER_ITEM: Final = 24
+"""Groups whose heartbeats travel together: they fit into a datagram."""
 
 
 class Transport:
@@ -19,6 +31,10 @@ class Transport:
         """Queue messages; they leave with the next `flush`. `tick` numbers the host's ticks."""
         raise NotImplementedError
 
+    def send_run(self, group_id: int, followers: tuple[ReplicaId, ...], message: Message) -> None:
+        """Queue what `ReplicatedLog.extend` returned, for each of these."""
+        raise NotImplementedError
+
     def flush(self) -> None:
         """Send what is queued, in one frame to every peer."""
         raise NotImplementedError
@@ -32,6 +48,40 @@ class Transport:
     ) -> None:
         """Tell who sent a bundle of entries that all of it is durable here, but these runs. It
         leaves with the next `flush`."""
+        raise NotImplementedError
+
+    def beat(
+        self,
+        group_id: int,
+        to: ReplicaId,
+        term: Term,
+        commit_index: Index,
+        sent_ns: int,
+        read_context: int,
+        stamp: int,
+        fresh_index: Index,
+    ) -> bool:
+        """Queue a heartbeat, to leave with those of other groups. False: it has to be a message."""
+        raise NotImplementedError
+
+    def message_of_beat(
+        self,
+        term: Term,
+        commit_index: Index,
+        sent_ns: int,
+        read_context: int,
+        stamp: int,
+        fresh_index: Index,
+    ) -> Message:
+        """The message that a heartbeat stands for."""
+        raise NotImplementedError
+
+    def answer_beats(
+        self, node_id: int, life: int, number: int, stamp: int, but: list[int], is_copied: bool
+    ) -> None:
+        """Tell who sent the heartbeats of many groups that they were heard, but those at these
+        positions. `stamp`: this node's clock. `is_copied`: tell it twice. It leaves with the next
+        `flush`."""
         raise NotImplementedError
 
     def check(self, message: Message) -> None:

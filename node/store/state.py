@@ -182,6 +182,7 @@ class ShardState(StateMachine):
         self.last_wall_ms = other.last_wall_ms
         self.pending_flush_ms = other.pending_flush_ms
         self.cas_counter = other.cas_counter
+        other.items.inherit(self.items)
         self.items = other.items
         self.values = other.values
         self.value_counter = other.value_counter

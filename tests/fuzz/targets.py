@@ -21,6 +21,7 @@ from typing import Any
 from quorumcache.node.alarms import Alarms
 from quorumcache.node.cluster_time import is_told_well
 from quorumcache.node.consensus.runs import Run
+from quorumcache.node.consensus.transport import Held
 from quorumcache.node.consensus.values import SnapshotMeta
 from quorumcache.node.directory.follower import MapFollower
 from quorumcache.node.directory.members import Members
@@ -292,9 +293,20 @@ class _Host(SimpleNamespace):
         for run in runs:
             self.step(node_id, run[0], _TRANSPORT.message_of(run), True)
 
-    def acknowledged(self, node_id: int, group_id: int, term: int, match_index: int) -> None:
+    def take_beats(
+        self,
+        *told: Any,
+    ) -> None:
+        """Of no group."""
+        ReplicaHost.take_beats(self, *told)  # type: ignore[arg-type]
+
+    def beats_heard(self, *_: Any) -> None:
+        """No heartbeat was ever sent."""
+        raise AssertionError("an answer to no heartbeat")
+
+    def acknowledged(self, node_id: int, held: list[Held]) -> None:
         """No bundle was ever sent."""
-        raise AssertionError("an answer to no bundle")
+        assert not held, "an answer to no bundle"
 
 
 class _Coordinator:
@@ -316,7 +328,7 @@ _RECORD = record_of("a")
 _FOUNDING: Any = SimpleNamespace(record=_RECORD, accepted=lambda node_id, is_complete: None)
 _NO_PEERS: Any = None
 _TRANSPORT = ConsensusTransport(_NO_PEERS)
-_HOST: Any = _Host(groups={}, disk_trouble="", flush_soon=lambda: None)
+_HOST: Any = _Host(groups={}, disk_trouble="", stopped=False, flush_soon=lambda: None)
 _FOLLOWER = MapFollower(
     founding=_FOUNDING,
     local_state=LocalState(None, "", ManualLoop()),  # type: ignore[arg-type]

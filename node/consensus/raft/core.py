@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
-from quorumcache.node.consensus.api import ConsensusConfig, Ready
+from quorumcache.node.consensus.api import BEAT_ODD, BeatSink, ConsensusConfig, Ready
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.log import EntryLog
 from quorumcache.node.consensus.progress import REPLICATE
@@ -41,6 +41,7 @@ from quorumcache.node.consensus.raft.messages import (
 )
 from quorumcache.node.consensus.raft.roles import become_follower
 from quorumcache.node.consensus.raft.state import RaftState, restart_election_timer, send_durable
+from quorumcache.node.consensus.staleness import make_stamp
 from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
@@ -204,11 +205,30 @@ class Raft(RaftState):
             return False  # Nor could they stand behind the snapshot, which is not in the log yet.
         return replication.follow(self, sender, prev_index, prev_term, commit_index, entries)
 
-    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> None:
-        if term == self.term:
-            replication.handle_match(self, sender, match_index)
+    def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> bool:
+        return term == self.term and replication.handle_match(self, sender, match_index)
 
-    def tick(self, now_ns: int) -> None:
+    def send_beats_by(self, sink: BeatSink) -> None:
+        self.beat_sink = sink
+
+    def hear_beat(
+        self, sender: ReplicaId, term: Term, commit_index: Index, stamp: int, fresh_index: Index
+    ) -> int:
+        # Without a durable state the answer would have to wait for one.
+        if term != self.term or self.leader_id != sender or not self.has_durable_state:
+            return BEAT_ODD
+        return heartbeats.hear_beat(self, commit_index, stamp, fresh_index)
+
+    def beat_answered(
+        self, sender: ReplicaId, term: Term, sent_ns: int, read_context: int, stamp: int
+    ) -> None:
+        if term == self.term:
+            heartbeats.beat_answered(self, sender, sent_ns, read_context, stamp)
+
+    def clock_stamp(self) -> int:
+        return make_stamp(self.freshness.life, self.now_ns)
+
+    def tick(self, now_ns: int) -> bool:
         ticks = self.ticks
         if self.heard_tick == ticks:
             self.heard_ns = now_ns
@@ -216,16 +236,22 @@ class Raft(RaftState):
             self.now_ns = now_ns
         ticks += 1
         self.ticks = ticks
-        if ticks >= self.deadline_tick:
-            if self.role is _LEADER:
-                heartbeats.leader_deadline(self)
-                if self.handed_over_index and transfer.needs_new_term(self):
-                    election.begin_new_term(self)
-            else:
-                election.election_deadline(self)
+        if ticks < self.deadline_tick:
+            return False
+        if self.role is _LEADER:
+            heartbeats.leader_deadline(self)
+            if self.handed_over_index and transfer.needs_new_term(self):
+                election.begin_new_term(self)
+        else:
+            election.election_deadline(self)
+        return True
 
     def propose(self, payload: bytes) -> Index:
         return proposals.propose(self, payload)
+
+    def extend(self, payload: bytes) -> Message | None:
+        # Earlier entries that wait for a Ready would stand behind this one in the log on disk.
+        return None if self.has_ready() else proposals.extend(self, payload)
 
     def request_read(self, context: int, now_ns: int) -> None:
         reads.request_read(self, context, now_ns)
@@ -278,17 +304,18 @@ class Raft(RaftState):
         self.log.compact(index)
         configurations.configurations_compacted(self, self.log.prev_index)
 
-    def persisted(self, last_index: Index, last_term: Term) -> None:
+    def persisted(self, last_index: Index, last_term: Term) -> bool:
         self.has_durable_state = True
         # Only entries of our own reign count: they are never overwritten while it lasts, so what
         # is on disk is what is in the log. All before them are then durable as well.
         if self.role is not _LEADER or last_term != self.term:
-            return
+            return False
         assert last_index <= self.log.last_index
         self.term_durable = True
-        own = self.members.get(self.replica_id)
-        if own is not None and own.acknowledged(last_index) and last_index > self.commit_index:
-            maybe_commit(self)
+        own = self.own
+        if own is None or not own.acknowledged(last_index) or last_index <= self.commit_index:
+            return False
+        return maybe_commit(self)
 
     # -- output --------------------------------------------------------------------------
 

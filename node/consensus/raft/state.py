@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from quorumcache.node.consensus.api import ConsensusConfig, ReplicatedLog
+from quorumcache.node.consensus.api import BeatSink, ConsensusConfig, ReplicatedLog
 from quorumcache.node.consensus.lease import NEVER_NS, lease_ns, promise_ns
 from quorumcache.node.consensus.log import EntryLog
 from quorumcache.node.consensus.progress import Progress
@@ -54,6 +54,7 @@ class RaftState(ReplicatedLog):
 
     __slots__ = (
         "append_due",
+        "beat_sink",
         "commit_index",
         "config",
         "configuration",
@@ -61,6 +62,7 @@ class RaftState(ReplicatedLog):
         "deadline_tick",
         "emitted_index",
         "failed_reads",
+        "followers",
         "forced",
         "freshness",
         "handed_over_index",
@@ -82,6 +84,7 @@ class RaftState(ReplicatedLog):
         "messages_after_append",
         "now_ns",
         "outgoing",
+        "own",
         "peers",
         "pending_config_index",
         "promise_length_ns",
@@ -155,8 +158,11 @@ class RaftState(ReplicatedLog):
         """Leader: index of a configuration entry that is not committed; 0 = none."""
         self.members: dict[ReplicaId, Progress] = {}
         """Leader: progress of all members, itself included while it is one."""
+        self.own: Progress | None = None
+        """Leader: its own progress, if it is a member."""
         self.peers: tuple[Progress, ...] = ()
         """Leader: progress of the others, by ascending id."""
+        self.followers = ()
         self.voters: tuple[Progress, ...] = ()
         self.outgoing: tuple[Progress, ...] = ()
 
@@ -210,6 +216,9 @@ class RaftState(ReplicatedLog):
         self.incoming: IncomingSnapshot | None = None
         self.installing: SnapshotMeta | None = None
         """Handed to the shell and not yet installed; committed entries wait for it."""
+
+        self.beat_sink: BeatSink | None = None
+        """See `ReplicatedLog.send_beats_by`."""
 
         # -- collected for the next Ready
         self.append_due = False
