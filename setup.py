@@ -63,6 +63,7 @@ ROOMS = {
     "protocol": "*",
     "replica": (
         "bundled evicting group host installing memory_room pacing read_rounds snapshotting ticking"
+        " turns"
     ),
     "store": "*",
     "telemetry": "counters timings",
@@ -97,7 +98,7 @@ HOT = """
     peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
     peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines
-    replica/group replica/host replica/ticking
+    replica/group replica/host replica/ticking replica/turns
     store/effects store/eviction_queue store/item store/sessions store/store
     wal/format wal/groups wal/queue wal/wal
 """
