@@ -34,7 +34,7 @@ _TABLE = ("item_block.c", "item_index.c", "item_table.c")
 CORE = {
     "items": _TABLE,
     "gets": ("get_lines.c", "key_token.c", *_TABLE),
-    "sets": ("set_lines.c", "key_token.c"),
+    "client_sets": ("set_lines.c", "key_token.c"),
     "batches": ("pack_batch.c",),
 }
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""

@@ -71,7 +71,7 @@ class PlainSetReader:
 def new_set_reader(shards: int) -> SetReader:
     """A reader of the form that this process runs, for so many shards."""
     try:
-        from quorumcache.node.core.sets import SetReader as NativeSetReader
+        from quorumcache.node.core.client_sets import SetReader as NativeSetReader
     except ImportError:  # The sources run: `compiled.py` hides what was compiled.
         return PlainSetReader(shards)
     return NativeSetReader(shards)

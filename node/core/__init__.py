@@ -14,6 +14,6 @@ is C here knows nothing of Python, so it is read, checked and fuzzed by itself.
     items.pxd, .pyx, .pyi        `ItemTable`, `ItemImage`. Twins: store/plain_item_table.py
     gets.pyx, .pyi               `ReadGate`, `GetRoutes`. Twins: store/read_gate.py,
                                  clients/get_routes.py
-    sets.pyx, .pyi               `SetReader`. Twin: clients/set_reader.py
+    client_sets.pyx, .pyi        `SetReader`. Twin: clients/set_reader.py
     batches.pyx, .pyi            the bytes of log entries. Twin: msgpack, in state_machine.py
 """

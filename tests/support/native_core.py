@@ -25,7 +25,7 @@ _TABLE = ("item_block.c", "item_index.c", "item_table.c")
 MODULES = {
     "items": _TABLE,
     "gets": ("get_lines.c", "key_token.c", *_TABLE),
-    "sets": ("set_lines.c", "key_token.c"),
+    "client_sets": ("set_lines.c", "key_token.c"),
     "batches": ("pack_batch.c",),
 }
 """As in setup.py, whose test compares them. Each may use those before it."""

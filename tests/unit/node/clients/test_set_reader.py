@@ -28,7 +28,7 @@ VALUE_BYTES_MAX = 900
 ITEM_BYTES_MAX = 2000
 
 FORMS: dict[str, Callable[[int], SetReader]] = {"plain": PlainSetReader}
-if sets := native("sets"):
+if sets := native("client_sets"):
     FORMS["native_sets"] = sets.SetReader
 
 forms = pytest.mark.parametrize("form", FORMS)
