@@ -31,7 +31,7 @@ PACKAGE = f"{SOURCE}/quorumcache/node"
 LIBRARY = "quorumcache.node.native"
 
 _TABLE = ("item_block.c", "item_index.c", "item_table.c")
-CORE = {"items": _TABLE, "gets": ("get_lines.c", *_TABLE)}
+CORE = {"items": _TABLE, "gets": ("get_lines.c", *_TABLE), "wire": ("crc32.c",)}
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
 
 CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")

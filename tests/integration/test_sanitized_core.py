@@ -24,6 +24,9 @@ TESTS = (
     "tests/unit/node/store/test_item_table.py",
     "tests/unit/node/store/test_read_gate.py",
     "tests/unit/node/clients/test_get_routes.py",
+    "tests/unit/node/core/test_wire.py",
+    "tests/unit/node/peers/test_codec.py",
+    "tests/unit/node/wal/test_groups.py",
 )
 """What runs over every form of something that the core has."""
 
@@ -59,6 +62,7 @@ def test_the_tests_of_all_forms_pass_over_the_sanitized_core(built: Path) -> Non
     collected = run(built, "-m", "pytest", "--collect-only", "-q", *TESTS).stdout
     assert "ItemTable" in collected
     assert "native_gets" in collected
+    assert "native_wire" in collected
 
 
 @pytest.fixture(scope="module")
