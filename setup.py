@@ -58,6 +58,7 @@ ROOMS = {
     "protocol": "*",
     "replica": (
         "bundled evicting group host installing memory_room pacing read_rounds snapshotting ticking"
+        " turns"
     ),
     "store": "*",
     "telemetry": "counters timings",
@@ -92,7 +93,7 @@ HOT = """
     peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
     peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines
-    replica/group replica/host replica/ticking
+    replica/group replica/host replica/ticking replica/turns
     store/effects store/eviction_queue store/item store/sessions store/store
     wal/format wal/groups wal/queue wal/wal
 """

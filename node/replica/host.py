@@ -1,7 +1,7 @@
-"""All groups of one process: one turn of the loop is one batch.
+"""All groups of one process: one turn is one batch.
 
-Whatever happened in a turn (client requests, peer frames, ticks) marks groups dirty. At the end of
-the turn `_turn` drains them together, in the one legal order:
+Whatever happens between two turns (client requests, peer frames, ticks) marks groups dirty. `_turn`
+drains them together, when `turns.py` says so, in the one legal order:
 
  1. queued commands become entries, and each group's `Ready` is taken;
  2. all groups' entries and hard states go to the shared log as one batch: one write, one sync;
@@ -33,6 +33,7 @@ from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
 from quorumcache.node.replica.snapshotting import SnapshotSender
 from quorumcache.node.replica.ticking import Ticker
+from quorumcache.node.replica.turns import Turns
 from quorumcache.node.state_machine import ITEM_BYTES_MAX, group_name
 from quorumcache.node.telemetry.logs import event, get_logger
 from quorumcache.node.wal.format import WalRecord
@@ -115,8 +116,7 @@ class ReplicaHost(BundleHost):
         self.followed = []
         self.owed = []
         self._dirty: list[ReplicaGroup] = []
-        self._turn_scheduled = False
-        self._flush_scheduled = False
+        self._turns = Turns(loop, clock, counters, self._turn, transport.flush)
         self.ticker = Ticker(loop, clock, tick_ms, self._pass_ticks, on_fatal)
         self._every_tick: list[Callable[[], None]] = []
 
@@ -166,9 +166,7 @@ class ReplicaHost(BundleHost):
 
     def turn_soon(self) -> None:
         """Have a turn at the end of this turn of the loop."""
-        if not self._turn_scheduled:
-            self._turn_scheduled = True
-            self.loop.call_soon(self._turn)
+        self._turns.want_turn()
 
     def fail(self, error: BaseException) -> None:
         """This node has to end."""
@@ -176,13 +174,7 @@ class ReplicaHost(BundleHost):
 
     def flush_soon(self) -> None:
         """Have the peers' frames sent at the end of this turn."""
-        if not self._flush_scheduled and not self._turn_scheduled:
-            self._flush_scheduled = True
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_scheduled = False
-        self.transport.flush()
+        self._turns.want_flush()
 
     # -- input -------------------------------------------------------------------------
 
@@ -257,7 +249,6 @@ class ReplicaHost(BundleHost):
 
     def _drain(self) -> None:
         dirty, self._dirty = self._dirty, []
-        self._turn_scheduled = False
         records, self.followed = self.followed, []
         owed, self.owed = self.owed, []
         waiting: list[tuple[ReplicaGroup, Ready]] = []
