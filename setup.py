@@ -60,6 +60,7 @@ ROOMS = {
         "bundled evicting group host installing memory_room pacing read_rounds snapshotting ticking"
         " turns"
     ),
+    "storage": "disk_worker",
     "store": "*",
     "telemetry": "counters timings",
     "wal": "chain format groups queue wal",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -43,14 +42,19 @@ class DiskWorker:
     def _run(self) -> None:
         get = self._queue.get
         wake = self._loop.call_soon_threadsafe
-        while (job := get()) is not None:
+        while True:
+            job = get()
+            if job is None:
+                return
             work, done = job
             error: BaseException | None = None
             try:
                 work()
             except BaseException as raised:  # The caller handles every kind of it.
                 error = raised
-            with contextlib.suppress(RuntimeError):  # The loop is closed: nothing waits for it.
+            try:  # noqa: SIM105  # A context manager takes as long as the rest of this.
                 wake(done, error)
+            except RuntimeError:
+                pass  # The loop is closed: nothing waits for it.
             # Do not keep the last job's data alive while waiting for the next one.
             del job, work, done, error
