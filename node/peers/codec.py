@@ -333,7 +333,7 @@ def _refusal(fields: tuple[Any, ...]) -> Refusal:
 def _hello(fields: tuple[Any, ...]) -> Hello:
     if len(fields) != len(Hello._fields):
         raise PeerFrameError(f"a hello has {len(fields)} fields, expected {len(Hello._fields)}")
-    hello = Hello(*fields)
+    hello: Any = Hello(*fields)  # Compiled code would believe the types that `Hello` declares.
     for name in ("protocol_version", "incarnation", "start_number", "map_epoch", "node_id"):
         value = getattr(hello, name)
         if type(value) is not int or not 0 <= value < 1 << 64:
@@ -343,7 +343,7 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
         *("client_address", "http_address", "zone", "version"),
     ):
         _check_text(name, getattr(hello, name), empty=name in ("http_address", "zone"))
-    nonces: Any = hello.start_nonces
+    nonces = hello.start_nonces
     nonces_bytes = min(hello.start_number, NONCES_MAX) * NONCE_BYTES
     if type(nonces) is not bytes or len(nonces) != nonces_bytes:
         raise PeerFrameError(f"hello: start_nonces are {nonces!r:.60}, expected one for each start")
@@ -351,7 +351,7 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
         raise PeerFrameError(f"hello: is_founded is {hello.is_founded!r:.60}, expected a bool")
     if not is_weight(hello.weight):
         raise PeerFrameError(f"hello: weight is {hello.weight!r:.60}, expected {WEIGHTS}")
-    settings: Any = hello.settings
+    settings = hello.settings
     if type(settings) is not tuple or len(settings) > SETTINGS_MAX:
         raise PeerFrameError("hello: settings are not a short array")
     for setting in settings:
@@ -359,7 +359,8 @@ def _hello(fields: tuple[Any, ...]) -> Hello:
             raise PeerFrameError(f"hello: a setting is {setting!r:.60}, expected name and value")
         _check_text("name of a setting", setting[0])
         _check_text("value of a setting", setting[1], empty=True)
-    return hello._replace(weight=float(hello.weight))
+    checked: Hello = hello._replace(weight=float(hello.weight))
+    return checked
 
 
 def _check_text(name: str, value: object, *, empty: bool = False) -> None:

@@ -13,19 +13,19 @@ from quorumcache.node.storage.disk import Done
 class DiskWorker:
     """One daemon thread that runs jobs in order. Started by its first job."""
 
-    __slots__ = ("_loop", "_name", "_queue", "_thread")
+    __slots__ = ("_loop", "_name", "_queue", "_runner")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop = loop
         self._name = name
         self._queue: SimpleQueue[tuple[Callable[[], None], Done] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._runner: threading.Thread | None = None
 
     def submit(self, work: Callable[[], None], done: Done) -> None:
         """Run `work` in the thread, then `done` with its error or None on the loop."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+        if self._runner is None:
+            self._runner = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._runner.start()
         self._queue.put((work, done))
 
     def close(self, *, wait: bool = True) -> None:
@@ -33,11 +33,11 @@ class DiskWorker:
 
         Not `wait`: at once; it ends when it has done what it is at, or with the process.
         """
-        if self._thread is not None:
+        if self._runner is not None:
             self._queue.put(None)
             if wait:
-                self._thread.join()
-            self._thread = None
+                self._runner.join()
+            self._runner = None
 
     def _run(self) -> None:
         get = self._queue.get
