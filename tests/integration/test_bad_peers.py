@@ -121,6 +121,17 @@ def test_a_name_nobody_knows(peer_port: int, cluster: Cluster) -> None:
     cluster["a"].wait_log(answer.sentence)
 
 
+@pytest.mark.parametrize("changed", [{"settings": 5}, {"start_nonces": "x"}, {"is_founded": 1}])
+def test_a_hello_with_a_member_of_another_type(
+    peer_port: int, cluster: Cluster, changed: dict[str, object]
+) -> None:
+    """It ends the connection as any other frame of an unknown form, and is no failure of the node:
+    the fixture looks at its log."""
+    with Wire(peer_port) as wire:
+        wire.send(encode_hello(hello_of(cluster, **changed)))
+        assert wire.rest() == b""
+
+
 def test_a_node_started_with_other_settings(tmp_path: Path) -> None:
     """Both sides say what differs; the other two go on; with the right setting it joins."""
     with running_cluster(tmp_path) as cluster:
