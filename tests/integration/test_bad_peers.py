@@ -15,6 +15,7 @@ from quorumcache.node.peers.codec import (
     Hello,
     Refusal,
     decode_hello,
+    encode_frame,
     encode_hello,
     encode_items,
     pack_item,
@@ -128,7 +129,7 @@ def test_a_hello_with_a_member_of_another_type(
     """It ends the connection as any other frame of an unknown form, and is no failure of the node:
     the fixture looks at its log."""
     with Wire(peer_port) as wire:
-        wire.send(encode_hello(hello_of(cluster, **changed)))
+        wire.send(encode_frame(pack_item(("hello", *hello_of(cluster, **changed)))))
         assert wire.rest() == b""
 
 
