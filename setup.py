@@ -31,7 +31,12 @@ PACKAGE = f"{SOURCE}/quorumcache/node"
 LIBRARY = "quorumcache.node.native"
 
 _TABLE = ("item_block.c", "item_index.c", "item_table.c")
-CORE = {"items": _TABLE, "gets": ("get_lines.c", *_TABLE), "wire": ("crc32.c",)}
+CORE = {
+    "items": _TABLE,
+    "gets": ("get_lines.c", *_TABLE),
+    "sets": ("set_batch.c", *_TABLE),
+    "wire": ("crc32.c",),
+}
 """The native core, `node/core`: each Cython module, and the C files that belong to it."""
 
 CORE_SOURCES = ("*.py", "*.pyx", "*.pxd", "*.c", "*.h")
@@ -52,13 +57,13 @@ ROOMS = {
     "housekeeping": "evictions",
     "operations": "*",
     "peers": (
-        "bundles codec consensus_items consensus_transport datagram_paths items link network"
+        "beats bundles codec consensus_items consensus_transport datagram_paths items link network"
         " open_links peer"
     ),
     "protocol": "*",
     "replica": (
-        "bundled evicting group host installing memory_room pacing read_rounds snapshotting ticking"
-        " turns"
+        "beating bundled evicting group host installing memory_room pacing read_rounds"
+        " snapshotting ticking turns"
     ),
     "storage": "disk_worker",
     "store": "*",
@@ -91,10 +96,10 @@ HOT = """
     operations/coordinator operations/deadlines operations/forwarded operations/forwards
     operations/leaders operations/numbering operations/operation operations/serving
     operations/sessions
-    peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
+    peers/beats peers/codec peers/consensus_items peers/consensus_transport peers/items peers/link
     peers/network peers/peer
     protocol/parser protocol/responses protocol/storage_lines
-    replica/group replica/host replica/ticking replica/turns
+    replica/beating replica/group replica/host replica/ticking replica/turns
     store/effects store/eviction_queue store/item store/sessions store/store
     wal/format wal/groups wal/queue wal/wal
 """

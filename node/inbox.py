@@ -21,6 +21,8 @@ from quorumcache.node.peers.consensus_items import (
 )
 from quorumcache.node.peers.founding_frames import decode_question
 from quorumcache.node.peers.items import (
+    BEATS,
+    BEATS_HEARD,
     BUNDLE,
     BUNDLE_HELD,
     CONSENSUS_KINDS,
@@ -236,6 +238,16 @@ def deliver_consensus(
     if item[0] == HEARTBEATS or item[0] == HEARTBEAT_REPLIES:
         for group_id, message in transport.beats(node_id, item):
             host.step(node_id, group_id, message, False)
+    elif item[0] == BEATS:
+        told = transport.beats_told(node_id, item)
+        if told is not None:
+            life, number, sent_ns, stamp, fields = told
+            host.take_beats(node_id, life, number, sent_ns, stamp, fields)
+    elif item[0] == BEATS_HEARD:
+        heard = transport.beats_heard(node_id, item)
+        if heard is not None:
+            beats, stamp, but = heard
+            host.beats_heard(node_id, beats.sent_ns, stamp, beats.fields, but)
     elif item[0] == BUNDLE:
         life, number, runs = transport.bundle(item)
         host.take_bundle(node_id, life, number, runs)

@@ -142,6 +142,10 @@ def batch_fields(payload: bytes, op_count: int) -> tuple[int, tuple[Command, ...
     return now_ms, commands, wall_ms, item_bytes_max
 
 
+NOT_USUAL: Final = -1 << 62
+"""Answer of `apply_usual`: it has done nothing."""
+
+
 class _Timed(Enum):
     TIMED = "timed"
 
@@ -172,6 +176,8 @@ class StateMachine:
 
     op_count: int
     """One more than the largest op that it knows."""
+    usual_result: Result
+    """See `apply_usual`."""
     evicted_bytes: int
     """What was evicted in this process ever: a hint of this replica."""
     last_now_ms: int
@@ -187,6 +193,13 @@ class StateMachine:
     ) -> list[Result]:
         """Apply one committed batch; results in order of the commands."""
         raise NotImplementedError
+
+    def apply_usual(self, index: int, payload: bytes) -> int:
+        """Apply one committed batch from its bytes if it is of the usual kind. Then each command is
+        answered `usual_result`, the state is what `apply` would have made of it, and the answer
+        here is by how much `bytes_used` grew. NOT_USUAL: nothing was done, `apply` has to.
+        """
+        return NOT_USUAL
 
     @property
     def bytes_used(self) -> int:

@@ -225,7 +225,7 @@ class NodeCollector(Collector):
             [VERSION, platform.python_version(), form, config.name, config.cluster_name], 1
         )
         yield info
-        held = led = item_count = item_bytes = table_bytes = 0
+        held = led = item_count = item_bytes = table_bytes = retired_bytes = 0
         locks = holders = waiters = 0
         for _, group, store in shard_groups(node):
             held += 1
@@ -237,6 +237,7 @@ class NodeCollector(Collector):
             item_count += len(store.items)
             item_bytes += store.bytes_used
             table_bytes += store.memory_bytes - store.bytes_used
+            retired_bytes += store.items.retired_bytes
         since_ns = node.disk_waiting_since_ns
         sync_age_s = (node.clock.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
         space = node.disk_space
@@ -250,6 +251,7 @@ class NodeCollector(Collector):
             ("item_bytes", "Memory of these items.", item_bytes),
             ("item_bytes_limit", "Memory allowed for items.", node.memory_bytes),
             ("table_bytes", "Memory of the tables of these items.", table_bytes),
+            ("retired_bytes", "Memory of items that have gone and are not freed.", retired_bytes),
             (
                 "log_memory_bytes",
                 "Memory of log entries, of all replicas on this node.",

@@ -165,6 +165,32 @@ class ConsensusConfig:
             raise ValueError(f"stagger_ticks must not be negative, got {self.stagger_ticks}")
 
 
+BEAT_ODD: Final = 0
+BEAT_HEARD: Final = 1
+BEAT_COMMITS: Final = 2
+"""What became of a heartbeat: see `ReplicatedLog.hear_beat`."""
+
+
+class BeatSink:
+    """Takes the heartbeats of a leader in place of messages, so that those of many groups can
+    travel together."""
+
+    __slots__ = ()
+
+    def beat(
+        self,
+        to: ReplicaId,
+        term: Term,
+        commit_index: Index,
+        sent_ns: int,
+        read_context: int,
+        stamp: int,
+        fresh_index: Index,
+    ) -> bool:
+        """False: it was not taken, and has to go as a message."""
+        raise NotImplementedError
+
+
 class ReplicatedLog:
     """One replica of one group. Pure: no I/O, no clock, deterministic for equal inputs.
 
@@ -204,8 +230,9 @@ class ReplicatedLog:
         """Take a message in. Duplicates, reordering and loss are harmless."""
         raise NotImplementedError
 
-    def tick(self, now_ns: int) -> None:
-        """Time passed: called once per `tick_ms` of the monotonic clock, never faster.
+    def tick(self, now_ns: int) -> bool:
+        """Time passed: called once per `tick_ms` of the monotonic clock, never faster. False:
+        nothing was due, so there is nothing more to do than before.
 
         `now_ns` is a fresh reading of that clock, no older than any message stepped before. It
         keeps promises to leaders whole should ticks come in a burst after a pause all the same.
@@ -277,6 +304,32 @@ class ReplicatedLog:
     def acknowledged(self, sender: ReplicaId, term: Term, match_index: Index) -> None:
         """`sender` holds durably what the leader of `term` has up to `match_index`: what `step`
         would be told in a message."""
+        raise NotImplementedError
+
+    def send_beats_by(self, sink: BeatSink) -> None:
+        """Give heartbeats to `sink` from now on, as far as it takes them."""
+        raise NotImplementedError
+
+    def hear_beat(
+        self, sender: ReplicaId, term: Term, commit_index: Index, stamp: int, fresh_index: Index
+    ) -> int:
+        """Take in a heartbeat in the usual case, in which nothing but its answer is to be sent.
+
+        BEAT_HEARD, or BEAT_COMMITS if entries may have to be applied: the answer may leave at once,
+        with `clock_stamp()`. BEAT_ODD: nothing was done, and the same is to be given to `step` as a
+        message.
+        """
+        raise NotImplementedError
+
+    def beat_answered(
+        self, sender: ReplicaId, term: Term, sent_ns: int, read_context: int, stamp: int
+    ) -> None:
+        """`sender` has answered the heartbeat that this replica, as the leader of `term`, sent at
+        `sent_ns`: what `step` would be told in a message."""
+        raise NotImplementedError
+
+    def clock_stamp(self) -> int:
+        """A reading of this replica's clock for a leader to send back (`staleness.py`)."""
         raise NotImplementedError
 
     def take_committed(self) -> list[Entry]:

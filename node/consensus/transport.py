@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from quorumcache.node.consensus.runs import Run
-from quorumcache.node.consensus.values import Message, Outbound
+from quorumcache.node.consensus.values import Index, Message, Outbound, ReplicaId, Term
+
+BEAT_FIELDS: Final = 5
+"""Numbers that are told of each group in the heartbeats of many: group_id, term, commit_index,
+read_context, and by how much fresh_index is above commit_index."""
 
 
 class Transport:
@@ -32,6 +38,39 @@ class Transport:
     ) -> None:
         """Tell who sent a bundle of entries that all of it is durable here, but these runs. It
         leaves with the next `flush`."""
+        raise NotImplementedError
+
+    def beat(
+        self,
+        group_id: int,
+        to: ReplicaId,
+        term: Term,
+        commit_index: Index,
+        sent_ns: int,
+        read_context: int,
+        stamp: int,
+        fresh_index: Index,
+    ) -> bool:
+        """Queue a heartbeat, to leave with those of other groups. False: it has to be a message."""
+        raise NotImplementedError
+
+    def message_of_beat(
+        self,
+        term: Term,
+        commit_index: Index,
+        sent_ns: int,
+        read_context: int,
+        stamp: int,
+        fresh_index: Index,
+    ) -> Message:
+        """The message that a heartbeat stands for."""
+        raise NotImplementedError
+
+    def answer_beats(
+        self, node_id: int, life: int, number: int, stamp: int, but: list[int]
+    ) -> None:
+        """Tell who sent the heartbeats of many groups that they were heard, but those at these
+        positions. `stamp`: this node's clock. It leaves with the next `flush`."""
         raise NotImplementedError
 
     def check(self, message: Message) -> None:

@@ -11,17 +11,10 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
-from quorumcache.node.core.items cimport ItemTable, item_table
+from quorumcache.node.core.items cimport ItemTable
 
 
 cdef extern from "get_lines.h" nogil:
-    ctypedef struct read_gate:
-        item_table *table
-        int64_t lease_until_ns
-        int64_t applied_ms
-        uint32_t now_s
-        bint is_plain
-
     ctypedef struct get_routes:
         read_gate **gates
         uint32_t shards
@@ -51,9 +44,6 @@ cdef enum:
 @no_gc_clear
 cdef class ReadGate:
     """See `store/read_gate.py`."""
-
-    cdef read_gate gate
-    cdef ItemTable items
 
     @property
     def table(self):

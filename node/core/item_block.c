@@ -73,6 +73,25 @@ static const unsigned char *read_text_head(const unsigned char *at, const unsign
     return end - at >= 2 && at[0] == '\r' && at[1] == '\n' ? at + 2 : NULL;
 }
 
+void item_parse_text(const unsigned char *text, size_t length, item_parts *parts)
+{
+    const unsigned char *end = text + length;
+    uint64_t flags, value_length;
+    const unsigned char *value = read_text_head(text, end, &flags, &value_length);
+    if (value != NULL && (uint64_t)(end - value) == value_length + 2 && end[-2] == '\r' && end[-1] == '\n') {
+        parts->text = value;
+        parts->length = (uint32_t)value_length;
+        parts->flags = (uint32_t)flags;
+        if (flags)
+            parts->bits |= BIT_FLAGS;
+    } else {
+        parts->text = text;
+        parts->length = (uint32_t)length;
+        parts->flags = 0;
+        parts->bits |= BIT_RAW;
+    }
+}
+
 bool item_parse(const unsigned char *packed, size_t length, item_parts *parts)
 {
     if (length <= PACKED_HEAD_BYTES || length > UINT32_MAX || (packed[0] & ~PUBLIC_BITS))
@@ -82,24 +101,19 @@ bool item_parse(const unsigned char *packed, size_t length, item_parts *parts)
     parts->cas = read_be64(packed + 9);
     if (!(parts->bits & BIT_ENDS) && parts->expires_at_ms)
         return false;
-    const unsigned char *text = packed + PACKED_HEAD_BYTES, *end = packed + length;
-    uint64_t flags, value_length;
-    const unsigned char *value = read_text_head(text, end, &flags, &value_length);
-    if (value != NULL && !(parts->bits & BIT_PIECES) && (uint64_t)(end - value) == value_length + 2 &&
-        end[-2] == '\r' && end[-1] == '\n') {
-        parts->text = value;
-        parts->length = (uint32_t)value_length;
-        parts->flags = (uint32_t)flags;
-        if (flags)
-            parts->bits |= BIT_FLAGS;
-    } else {
-        if (parts->bits & BIT_PIECES && value == NULL)
-            return false;
-        parts->text = text;
-        parts->length = (uint32_t)(end - text);
-        parts->flags = 0;
-        parts->bits |= BIT_RAW;
+    const unsigned char *text = packed + PACKED_HEAD_BYTES;
+    size_t text_length = length - PACKED_HEAD_BYTES;
+    if (!(parts->bits & BIT_PIECES)) {
+        item_parse_text(text, text_length, parts);
+        return true;
     }
+    uint64_t flags, value_length;
+    if (read_text_head(text, text + text_length, &flags, &value_length) == NULL)
+        return false;
+    parts->text = text;
+    parts->length = (uint32_t)text_length;
+    parts->flags = 0;
+    parts->bits |= BIT_RAW;
     return true;
 }
 

@@ -52,6 +52,8 @@ typedef struct {
 
 /* Take a packed item of `length` bytes apart. False: it is none, or longer than a snapshot can say. */
 bool item_parse(const unsigned char *packed, size_t length, item_parts *parts);
+/* Take the text of an item, which is not empty, apart: `parts` has its bits, without PIECES, and the rest. */
+void item_parse_text(const unsigned char *text, size_t length, item_parts *parts);
 /* What an item adds to the bytes used, see `item_cost` in store/item.py. */
 uint64_t item_parts_cost(const item_parts *parts, size_t key_length);
 uint64_t item_cost(const item *item);

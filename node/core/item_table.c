@@ -266,6 +266,23 @@ bool item_table_clear(item_table *t)
     return true;
 }
 
+bool item_table_inherit(item_table *t, item_table *other)
+{
+    if (other->images)
+        return true;
+    if (!item_table_clear(other))
+        return false;
+    item **end = &t->retired;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = other->retired;
+    t->retired_count += other->retired_count;
+    t->retired_bytes += other->retired_bytes;
+    other->retired = NULL;
+    other->retired_count = other->retired_bytes = 0;
+    return true;
+}
+
 /* -- images ----------------------------------------------------------------------------------- */
 
 bool item_image_open(item_table *t, item_image *image)

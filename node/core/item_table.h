@@ -61,6 +61,9 @@ item *item_table_take(item_table *table, const unsigned char *key, size_t length
 void item_table_drop(item_table *table, item *item);
 /* Take all items out. False: no memory. */
 bool item_table_clear(item_table *table);
+/* Take all items out of another table and hold them as retired, to be freed a few at a time. They stay
+where they are while the other table has open images. False: no memory. */
+bool item_table_inherit(item_table *table, item_table *other);
 
 /* To the end of a queue, with this stamp. */
 void item_table_move(item_table *table, item *item, unsigned queue, uint32_t stamp);

@@ -64,6 +64,7 @@ cdef extern from "item_table.h" nogil:
     item *item_table_take(item_table *table, const unsigned char *key, size_t length, bint *failed)
     void item_table_drop(item_table *table, item *item)
     bint item_table_clear(item_table *table)
+    bint item_table_inherit(item_table *table, item_table *other)
     void item_table_move(item_table *table, item *item, unsigned queue, uint32_t stamp)
     void item_note_hit(item *item, uint32_t now_s)
     unsigned item_queue_of(const item *item)

@@ -190,6 +190,10 @@ cdef class ItemTable:
         if not item_table_clear(&self.table):
             raise MemoryError
 
+    def inherit(self, ItemTable other not None):
+        if other is self or not item_table_inherit(&self.table, &other.table):
+            raise MemoryError if other is not self else ValueError("a table inherits from itself")
+
     def tidy(self):
         return item_table_reap(&self.table, REAPED_PER_TIDY)
 

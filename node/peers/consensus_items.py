@@ -12,7 +12,13 @@ from quorumcache.node.consensus.protocols import PROTOCOL, PROTOCOLS
 from quorumcache.node.consensus.values import Message
 from quorumcache.node.consensus.wire import Wire
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.peers.items import BUNDLE_HELD, HEARTBEAT_REPLIES, HEARTBEATS
+from quorumcache.node.peers.items import (
+    BEATS,
+    BEATS_HEARD,
+    BUNDLE_HELD,
+    HEARTBEAT_REPLIES,
+    HEARTBEATS,
+)
 
 WIRE: Final[Wire] = PROTOCOLS[PROTOCOL].wire
 
@@ -36,7 +42,10 @@ BEAT_KINDS: dict[type[Message], int] = {
 """Messages that every group sends at every heartbeat: they travel many to an item."""
 
 DATAGRAM_KINDS: Final = frozenset(
-    (*(KIND_OF[cls] for cls in WIRE.copies), BUNDLE_HELD, HEARTBEATS, HEARTBEAT_REPLIES)
+    (
+        *(KIND_OF[cls] for cls in WIRE.copies),
+        *(BUNDLE_HELD, BEATS, BEATS_HEARD, HEARTBEATS, HEARTBEAT_REPLIES),
+    )
 )
 """All that may come as a datagram: lost, twice, late and in any order."""
 
@@ -72,6 +81,11 @@ def decode_message(item: tuple[Any, ...]) -> Message:
         return _DECODERS[number](fields)
     except (TypeError, ValueError, LookupError) as error:
         raise PeerFrameError(f"a consensus message of an unknown form: {error}") from error
+
+
+def message_of_beat(members: tuple[int, ...]) -> Message:
+    """The message of a heartbeat with these members."""
+    return _BEAT_DECODER(members)
 
 
 def decode_beats(item: tuple[Any, ...]) -> list[tuple[int, Message]]:

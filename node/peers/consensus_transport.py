@@ -1,7 +1,7 @@
 """Consensus on the peer network: what goes on the connection, what as a datagram, and together.
 
 Heartbeats, the answers to them, and entries are gathered over a turn: those of all groups for one
-peer travel in few items (entries: `bundles.py`). Messages of elections, and the first of a new
+peer travel in few items (`beats.py`, `bundles.py`). Messages of elections, and the first of a new
 leader, also go as datagrams, so that a lost packet in front of them on the connection holds nothing
 up.
 """
@@ -13,9 +13,11 @@ from typing import Any, Final, Protocol
 
 from quorumcache.node.consensus.runs import Run, pack_run, unpack_runs
 from quorumcache.node.consensus.transport import Transport
-from quorumcache.node.consensus.values import Message, Outbound
+from quorumcache.node.consensus.values import Index, Message, Outbound, ReplicaId, Term
 from quorumcache.node.consensus.wire import COPY_ALWAYS, COPY_IF_FIRST, COPY_ONCE_A_TICK
 from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.peers import beats
+from quorumcache.node.peers.beats import BEATS_PER_ITEM, Beats, Heard, OpenBeats
 from quorumcache.node.peers.bundles import (
     BUNDLE_BYTES_GOAL,
     Bundle,
@@ -33,11 +35,9 @@ from quorumcache.node.peers.consensus_items import (
     decode_beats,
     decode_message,
     encode_message,
+    message_of_beat,
 )
 from quorumcache.node.peers.items import BUNDLE_FORM
-
-BEATS_PER_ITEM: Final = 24
-"""Groups whose heartbeats travel together: they fit into a datagram."""
 
 BEATS_SEEN_MAX: Final = 1024
 """Hashes of beats that wait for their second copy: more than a second's of a large cluster."""
@@ -70,8 +70,10 @@ class ConsensusTransport(Transport):
         self.before_flush: Callable[[], None] = _nothing
         """Gives the network what others have collected for it in this turn."""
         self._bundles = Bundles(life)
+        self._gathered = Beats(life)
         self._beats: dict[tuple[int, int], list[tuple[int, ...]]] = {}
-        """Heartbeats, and answers to them, of this turn, by peer and kind of item."""
+        """Heartbeats, and answers to them, of this turn that are messages, by peer and kind of
+        item."""
         self._beats_seen: dict[int, bool] = {}
         """Hashes of beats of which one copy has come, oldest first."""
         self._copy_ticks: dict[int, int] = {}
@@ -127,6 +129,10 @@ class ConsensusTransport(Transport):
         bundles = self._bundles.open
         for to in list(bundles):
             self._send_bundle(to, bundles.pop(to))
+        gathered = self._gathered.open
+        if gathered:
+            for to in list(gathered):
+                self._send_beats(to, gathered.pop(to))
         if self._beats:
             beats, self._beats = self._beats, {}
             for (to, kind), members in beats.items():
@@ -206,6 +212,74 @@ class ConsensusTransport(Transport):
     def peer_down(self, node_id: int) -> None:
         """The connection to a peer, or from it, is gone."""
         self._bundles.lost(node_id)
+        self._gathered.lost(node_id)
+
+    # --- heartbeats
+
+    def beat(
+        self,
+        group_id: int,
+        to: ReplicaId,
+        term: Term,
+        commit_index: Index,
+        sent_ns: int,
+        read_context: int,
+        stamp: int,
+        fresh_index: Index,
+    ) -> bool:
+        """Queue a heartbeat for the next `flush`. False: the node takes it as a message only."""
+        gathered = self._gathered
+        if to not in gathered.open and self.peers.form_of(to) < BUNDLE_FORM:
+            return False
+        fields = gathered.room(to, sent_ns, stamp)
+        fields.append(group_id)
+        fields.append(term)
+        fields.append(commit_index)
+        fields.append(read_context)
+        fields.append(fresh_index - commit_index if stamp else 0)
+        return True
+
+    def _send_beats(self, to: int, gathered: list[OpenBeats]) -> None:
+        if to not in self._gathered.unanswered:
+            for node_id in list(self._gathered.unanswered):
+                if self.peers.form_of(node_id) < BUNDLE_FORM:
+                    self._gathered.lost(node_id)  # Its node has left: see `_forget_who_left`.
+        for each in gathered:
+            packed = self._gathered.close(to, each)
+            self.peers.send_packed(to, packed)
+            self.peers.send_again(to, packed)
+
+    def message_of_beat(
+        self,
+        term: Term,
+        commit_index: Index,
+        sent_ns: int,
+        read_context: int,
+        stamp: int,
+        fresh_index: Index,
+    ) -> Message:
+        """The message that a heartbeat of `BEATS` stands for."""
+        return message_of_beat((term, commit_index, sent_ns, read_context, stamp, fresh_index))
+
+    def beats_told(self, node_id: int, item: tuple[Any, ...]) -> Heard | None:
+        """Life, number, moment, stamp and fields of a BEATS; None for a second copy. Raises
+        `PeerFrameError`."""
+        told = beats.fields_of_beats(item)
+        return told if self._is_first_copy(hash((node_id, told[0], told[1]))) else None
+
+    def answer_beats(
+        self, node_id: int, life: int, number: int, stamp: int, but: list[int]
+    ) -> None:
+        """Tell who sent a BEATS that its groups have heard it, but those at these positions."""
+        packed = beats.pack_answer(life, number, stamp, but)
+        self.peers.send_packed(node_id, packed)
+        self.peers.send_again(node_id, packed)
+
+    def beats_heard(
+        self, node_id: int, item: tuple[Any, ...]
+    ) -> tuple[OpenBeats, int, tuple[int, ...]] | None:
+        """What a peer says that it has heard; see `Beats.answered`. Raises `PeerFrameError`."""
+        return self._gathered.answered(node_id, item)
 
     # --- what comes
 
@@ -219,15 +293,18 @@ class ConsensusTransport(Transport):
         Beats come on the connection and as a datagram: the later copy is not worth its time, and a
         second answer in a round would look like a round without progress. Raises `PeerFrameError`.
         """
-        beats = decode_beats(item)
+        decoded = decode_beats(item)
         try:
             beat_hash = hash((node_id, item))
         except TypeError as error:
             raise PeerFrameError(f"heartbeats of an unknown form: {error}") from error
+        return decoded if self._is_first_copy(beat_hash) else []
+
+    def _is_first_copy(self, beat_hash: int) -> bool:
         seen = self._beats_seen
         if seen.pop(beat_hash, False):
-            return []
+            return False
         seen[beat_hash] = True
         if len(seen) > BEATS_SEEN_MAX:
             del seen[next(iter(seen))]
-        return beats
+        return True

@@ -20,6 +20,13 @@ from quorumcache.ring.map_form import MAP_BYTES_MAX
 CONSENSUS_KINDS: Final = 32
 """Kinds in [0, CONSENSUS_KINDS) are consensus message types."""
 
+BEATS: Final = 26
+"""(kind, life, number, sent_ns, stamp, (group_id, term, commit_index, read_context, lead, ...)):
+heartbeats of many groups at one moment (`beats.py`), to nodes of form 3 or more."""
+
+BEATS_HEARD: Final = 27
+"""(kind, life, number, stamp, but): the answer to all of them, but to those at these positions."""
+
 BUNDLE: Final = 28
 """(kind, life, number, runs): entries of many groups (`bundles.py`), to nodes of form 3 or more."""
 
@@ -27,7 +34,7 @@ BUNDLE_HELD: Final = 29
 """(kind, life, number, but): all runs of a bundle are durable, but those at these positions."""
 
 BUNDLE_FORM: Final = 3
-"""A node of this form understands bundles."""
+"""A node of this form understands bundles, and heartbeats as `BEATS`."""
 
 HEARTBEATS: Final = 30
 """(kind, ((group_id, *members of a Heartbeat), ...)): those of all groups in one item."""

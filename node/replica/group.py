@@ -22,6 +22,7 @@ from quorumcache.node.consensus.values import Entry, EntryKind, Role, SnapshotMe
 from quorumcache.node.replica.evicting import EvictingGroup, EvictingHost, make_room
 from quorumcache.node.replica.read_rounds import ReadRounds
 from quorumcache.node.state_machine import (
+    NOT_USUAL,
     Command,
     ReadWaiter,
     StateMachine,
@@ -46,7 +47,9 @@ COMMAND_OVERHEAD_BYTES: Final = 64
 """Charged per command in flight on top of its key and value."""
 
 _LEADER: Final = Role.LEADER
-"""Asked for with each request: to look it up in its class would take longer than the comparison."""
+_NORMAL: Final = int(EntryKind.NORMAL)
+"""Asked for with each request: to look them up in their classes would take longer than the
+comparison."""
 
 ENTRY_BYTES_MAX: Final = 32 << 20
 """No larger entry is proposed: it has to fit a frame to the followers together with those before it
@@ -182,8 +185,9 @@ class ReplicaGroup(EvictingGroup):
     @lease_until_ns.setter
     def lease_until_ns(self, until_ns: int) -> None:
         """Whoever reads the state without asking here has to know as well, at once."""
-        self._lease_until_ns = until_ns
-        self.machine.lend(until_ns)
+        if until_ns != self._lease_until_ns:
+            self._lease_until_ns = until_ns
+            self.machine.lend(until_ns)
 
     @property
     def evicts(self) -> bool:
@@ -320,20 +324,34 @@ class ReplicaGroup(EvictingGroup):
                 )
             self.applied_index = index
             proposed = self._proposed.pop(index, None) if self._proposed else None
-            if kind == EntryKind.NORMAL:
+            if kind == _NORMAL:
                 self.log_bytes_since_snapshot += len(payload)
+                if proposed is not None and proposed[0] != term:
+                    self._lose(proposed)
+                    proposed = None
+                growth = machine.apply_usual(index, payload)
+                if growth != NOT_USUAL:
+                    self.host.bytes_used += growth
+                    if proposed is not None:
+                        _, _, _, _, _, waiters, size, grown = proposed
+                        self._inflight_bytes -= size
+                        self.growing_bytes -= grown
+                        result = machine.usual_result
+                        for waiter in waiters:
+                            waiter.on_result(result)
+                    else:
+                        is_new = True
+                    continue
                 before = machine.bytes_used
-                if proposed is not None and proposed[0] == term:
-                    _, now_ms, commands, wall_ms, item_bytes_max, waiters, size, growth = proposed
+                if proposed is not None:
+                    _, now_ms, commands, wall_ms, item_bytes_max, waiters, size, grown = proposed
                     results = machine.apply(index, now_ms, commands, wall_ms, item_bytes_max)
                     self.host.bytes_used += machine.bytes_used - before
                     self._inflight_bytes -= size
-                    self.growing_bytes -= growth
+                    self.growing_bytes -= grown
                     for waiter, result in zip(waiters, results, strict=True):
                         waiter.on_result(result)
                 else:
-                    if proposed is not None:
-                        self._lose(proposed)
                     found_ms, decoded, found_wall_ms, found_bytes_max = batch_fields(
                         payload, machine.op_count
                     )

@@ -27,7 +27,8 @@ from quorumcache.node.consensus.errors import AcknowledgedEntriesLost
 from quorumcache.node.consensus.transport import Transport
 from quorumcache.node.consensus.values import Message, Role, SoftState
 from quorumcache.node.errors import AcknowledgedDataLost
-from quorumcache.node.replica.bundled import BundleHost, OwedAnswer
+from quorumcache.node.replica.beating import BeatHost, GroupBeats
+from quorumcache.node.replica.bundled import OwedAnswer
 from quorumcache.node.replica.evicting import Borrow, VictimLog
 from quorumcache.node.replica.group import ReplicaGroup
 from quorumcache.node.replica.installing import Installation, SnapshotInstaller
@@ -58,7 +59,7 @@ never shorter.
 """
 
 
-class ReplicaHost(BundleHost):
+class ReplicaHost(BeatHost):
     """Owner of this node's replicas."""
 
     def __init__(
@@ -134,6 +135,7 @@ class ReplicaHost(BundleHost):
         self.groups[group.group_id] = group
         self.bytes_used += group.machine.bytes_used
         group.log.pace_learners(self.copy_rate)
+        group.log.send_beats_by(GroupBeats(group.group_id, self.transport))
         self.mark_dirty(group)
 
     def remove_group(self, group_id: int) -> None:
@@ -223,15 +225,7 @@ class ReplicaHost(BundleHost):
 
     def _pass_ticks(self, now_ns: int, due: int) -> None:
         for _ in range(0 if self.disk_trouble else min(due, TICKS_AT_ONCE_MAX)):
-            for group in self.groups.values():
-                log_ = group.log
-                log_.tick(now_ns)
-                if group.dirty:
-                    continue
-                if log_.has_ready():
-                    self.mark_dirty(group)
-                elif group.led_term and log_.lease_until_ns > group.lease_until_ns:
-                    group.update_lease()  # Alone: no answer of anybody else renews it.
+            self.pass_tick(now_ns)
         for call in self._every_tick:
             call()
 

@@ -5,11 +5,12 @@ value), `exptime` (what an exptime means), `arithmetic` (incr and decr), `tables
 size), `stamps`, `plain_item_table` and `item_table` (all items, each in its queue), `read_gate`
 (who may read them at once), `expiry` (which end when), `ghosts`, `hot_keys` and `eviction_queue`
 (which leave when memory is short), `sessions` (exactly once), `staging` (pieces of values to come),
-`lock_records`, `locks` and `fences` (who may write), `transactions` (writes of several shards),
-`transaction_forms` (what nodes forward of them), `state` (all that together), `large` (values in
-pieces), `changes` (of one item), `meta_effects`, `lock_effects`, `transaction_effects` and
-`effects` (what each command does with the state), `snapshot` (views, their bytes, digests),
-`reading` (a state out of such bytes), `store` (apply and look up).
+`set_batches` (plain sets from their bytes), `lock_records`, `locks` and `fences` (who may write),
+`transactions` (writes of several shards), `transaction_forms` (what nodes forward of them), `state`
+(all that together), `large` (values in pieces), `changes` (of one item), `meta_effects`,
+`lock_effects`, `transaction_effects` and `effects` (what each command does with the state),
+`snapshot` (views, their bytes, digests), `reading` (a state out of such bytes), `store` (apply and
+look up).
 """
 
 from quorumcache.node.errors import CommandError, SnapshotInvalid

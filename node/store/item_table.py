@@ -14,7 +14,7 @@ Methods that take a key do nothing where there is no item under it, and answer a
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, Self
 
 from quorumcache.node.state_machine import Peeked
 from quorumcache.node.store.plain_item_table import PlainItemTable
@@ -141,6 +141,11 @@ class ItemTable(Protocol):
 
     def clear(self) -> None:
         """Remove all items."""
+
+    def inherit(self, other: Self) -> None:
+        """Free what another table holds, in steps: it is empty then, unless it has open images. A
+        large one that is just forgotten is freed in one step, which takes 29 ms per million items.
+        """
 
     def tidy(self) -> int:
         """Give back memory that is not needed. How many entries were moved for it."""

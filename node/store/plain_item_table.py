@@ -296,6 +296,9 @@ class PlainItemTable:
         self.bytes_used = self.expiring = 0
         self.small_bytes = self.planned_bytes = self._object_bytes = 0
 
+    def inherit(self, other: "PlainItemTable") -> None:
+        """See `ItemTable.inherit`. What Python holds is freed in one step."""
+
     def tidy(self) -> int:
         """See `ItemTable.tidy`."""
         return shrink(self._items) + shrink(self._queues[0]) + shrink(self._queues[1])

@@ -60,6 +60,11 @@ that the answer carries: places in tables, numbers, a small record."""
 SessionImage = tuple[int, int, int, tuple[tuple[int, Result], ...]]
 """A session as snapshots hold it: id, last_active_ms, floor, ((sequence, result), ...)."""
 
+SequenceRun = tuple[int, int, int, int]
+"""Commands of one session that follow each other in one entry, without a gap: the session, the
+first sequence, how many they are, and the highest floor among them, which is not above the first.
+"""
+
 
 def _result_bytes(result: Result) -> int:
     if type(result) is tuple and type(result[1]) is bytes:
@@ -157,6 +162,36 @@ class SessionRecord:
         else:
             self.result_bytes += _result_bytes(result)
         self._others[sequence] = result
+
+    def keep_run(self, first: int, count: int, result: int) -> None:
+        """`keep`, for so many sequences from `first` on, all above those of the run."""
+        end = first + count
+        if first == self._run_end and result == self._run_result:
+            self._run_end = end
+        elif self._run_start == self._run_end:
+            self._run_start = first
+            self._run_end = end
+            self._run_result = result
+        else:
+            for sequence in range(first, end):
+                self._others[sequence] = result
+
+    def is_new(self, first: int, count: int) -> bool:
+        """Whether so many sequences from `first` on are above the run, and none has an answer or is
+        forgotten; and whether there is room for their answers."""
+        if (
+            first < self.floor
+            or first < self._run_end
+            or self.count + count > RESULTS_MAX
+            or self.result_bytes > RESULT_BYTES_MAX
+        ):
+            return False
+        others = self._others
+        if others:
+            for sequence in range(first, first + count):
+                if sequence in others:
+                    return False
+        return True
 
     def raise_floor(self, floor: int) -> None:
         """Forget all answers below `floor`, which is above the present one."""
@@ -285,6 +320,43 @@ class SessionTable:
             self.client_results = others + state.count
         self.results += state.count - before
         self.item_bytes += state.result_bytes
+
+    def records_for(self, runs: list[SequenceRun]) -> list[SessionRecord] | None:
+        """The sessions of these commands, if all of them are to be executed, and no bound is met
+        when their answers are kept. None: each has to be looked at by itself. Changes nothing.
+        """
+        records: list[SessionRecord] = []
+        clients_more = 0
+        for session, first, count, _ in runs:
+            state = self._newest
+            if state is None or state.session != session:
+                state = self._sessions.get(session)
+                if state is None:
+                    return None
+            if not state.is_new(first, count):
+                return None
+            if state.is_client:
+                clients_more += count
+            records.append(state)
+        if clients_more and self.client_results + clients_more > CLIENT_RESULTS_MAX:
+            return None
+        return records
+
+    def remember_runs(
+        self, records: list[SessionRecord], runs: list[SequenceRun], result: int, now_ms: int
+    ) -> None:
+        """Touch the sessions that `records_for` has found, and keep this answer to all commands."""
+        for position, (_, first, count, floor) in enumerate(runs):
+            state = records[position]
+            if state is not self._newest:
+                self._touch(state)
+            state.last_active_ms = now_ms
+            if floor > state.floor:
+                self.raise_floor(state, floor)
+            state.keep_run(first, count, result)
+            self.results += count
+            if state.is_client:
+                self.client_results += count
 
     def touch(self, session: int, now_ms: int) -> SessionRecord | None:
         """The session, noted as active at `now_ms`; None when there is none of that id."""

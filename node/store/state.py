@@ -36,6 +36,7 @@ from quorumcache.node.store.item import ENDS, ITEM_DATA, PIECES, expires_at_ms, 
 from quorumcache.node.store.item_table import ItemTable, new_item_table
 from quorumcache.node.store.locks import LockTable
 from quorumcache.node.store.read_gate import new_read_gate
+from quorumcache.node.store.results import STORED
 from quorumcache.node.store.sessions import SessionTable
 from quorumcache.node.store.staging import PIECE_OVERHEAD, Staging
 from quorumcache.node.store.transactions import TransactionTable, Write, writes_cost
@@ -81,6 +82,7 @@ class ShardState(StateMachine):
         "staging",
         "table_bytes",
         "transactions",
+        "usual_result",
         "value_counter",
         "values",
     )
@@ -89,6 +91,7 @@ class ShardState(StateMachine):
         self.items: ItemTable = new_item_table()
         """Key -> packed item (see item.py). Holds ended items until somebody removes them."""
         self.op_count = OP_COUNT
+        self.usual_result = STORED
         self.last_now_ms = 0
         """Latest cluster time seen in a batch, milliseconds. Never decreases."""
         self.last_wall_ms = 0
@@ -179,6 +182,7 @@ class ShardState(StateMachine):
         self.last_wall_ms = other.last_wall_ms
         self.pending_flush_ms = other.pending_flush_ms
         self.cas_counter = other.cas_counter
+        other.items.inherit(self.items)
         self.items = other.items
         self.values = other.values
         self.value_counter = other.value_counter

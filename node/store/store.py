@@ -27,6 +27,7 @@ from typing import Final
 from quorumcache.node.state_machine import (
     FLOOR,
     ITEM_BYTES_MAX,
+    NOT_USUAL,
     OP,
     SEQUENCE,
     SESSION,
@@ -48,10 +49,13 @@ from quorumcache.node.store.effects import EFFECTS, set_item
 from quorumcache.node.store.item import ENDS, PIECES, expires_at_ms, value_id
 from quorumcache.node.store.large import drop_repeated
 from quorumcache.node.store.reading import StoreReader
-from quorumcache.node.store.results import HELD, SESSION_GONE, STALE_SEQUENCE, UNDONE
+from quorumcache.node.store.results import HELD, SESSION_GONE, STALE_SEQUENCE, STORED, UNDONE
+from quorumcache.node.store.set_batches import new_set_batches
 from quorumcache.node.store.snapshot import StoreView, encode_view, view_digest
 from quorumcache.node.store.state import ShardState
 from quorumcache.node.store.transaction_effects import is_held
+
+_SETS: Final = new_set_batches()
 
 
 class _Unread(Enum):
@@ -187,20 +191,8 @@ class ShardStore(ShardState):
         the batch. Raises CommandError for an op of a newer version, since to go on would make this
         replica differ from the others.
         """
-        if wall_ms is None:
-            wall_ms = now_ms
-        if now_ms > self.last_now_ms:
-            self.last_now_ms = now_ms
-            self.last_wall_ms = wall_ms
-        else:
-            wall_ms += self.last_now_ms - now_ms  # What it showed, or shows, at that later time.
-            now_ms = self.last_now_ms
-        self.queue.tick(now_ms)
-        self.batch_wall_ms = wall_ms
-        if self.shown:
-            self.shown.clear()
-        self.batch_item_bytes_max = item_bytes_max
-        self.applied_index = index
+        self._begin(index, now_ms, now_ms if wall_ms is None else wall_ms, item_bytes_max)
+        now_ms = self.last_now_ms
         holds = self.holds
         if self.pending_flush_ms and self.pending_flush_ms <= now_ms and not holds:
             self.pending_flush_ms = 0
@@ -216,6 +208,57 @@ class ShardStore(ShardState):
         ]
         self.look_at_gate()
         return results
+
+    def _begin(self, index: int, now_ms: int, wall_ms: int, item_bytes_max: int) -> None:
+        """A batch of this index, times and limit. From now on it is `last_now_ms`."""
+        if now_ms > self.last_now_ms:
+            self.last_now_ms = now_ms
+            self.last_wall_ms = wall_ms
+        else:  # What it showed, or shows, at that later time.
+            wall_ms += self.last_now_ms - now_ms
+        self.queue.tick(self.last_now_ms)
+        self.batch_wall_ms = wall_ms
+        if self.shown:
+            self.shown.clear()
+        self.batch_item_bytes_max = item_bytes_max
+        self.applied_index = index
+
+    def apply_usual(self, index: int, payload: bytes) -> int:
+        """See `StateMachine.apply_usual`: what is usual are plain sets (`set_batches.py`), while no
+        transaction holds keys, and no delayed flush waits."""
+        if self.holds or self.pending_flush_ms:
+            return NOT_USUAL
+        batch = _SETS.read(payload)
+        if batch is None:
+            return NOT_USUAL
+        now_ms, wall_ms, item_bytes_max, count, has_ends, runs = batch
+        records = self.sessions.records_for(runs)
+        if records is None:
+            return NOT_USUAL
+        self._begin(index, now_ms, wall_ms, item_bytes_max)
+        now_ms = self.last_now_ms
+        self.sessions.remember_runs(records, runs, STORED, now_ms)
+        unique = self.cas_counter
+        self.cas_counter = unique + count
+        queue, items = self.queue, self.items
+        ending: list[tuple[int, bytes]] | None = [] if has_ends else None
+        replaced: list[bytes] | None = [] if self.values else None
+        added: list[bytes] | None = [] if queue.has_ghosts else None
+        growth = _SETS.place(
+            payload, items, self.gate, unique, now_ms, queue.now_s, ending, replaced, added
+        )
+        if replaced is not None:
+            for old in replaced:
+                del self.values[value_id(old)]
+        if added is not None:
+            for key in added:
+                item = items.get(key)
+                assert item is not None
+                queue.added(key, item)
+        if ending is not None:
+            for ends_ms, key in ending:
+                self.expiry.push(ends_ms, key, items.expiring, now_ms)
+        return growth
 
     def _apply_once(self, command: Command, now_ms: int) -> Result:
         """Run a command of a session unless it was answered before (Raft thesis 6.3)."""

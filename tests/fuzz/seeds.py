@@ -30,6 +30,8 @@ from quorumcache.node.peers.consensus_items import encode_message
 from quorumcache.node.peers.founding_frames import Blank, encode_blank, encode_found
 from quorumcache.node.peers.founding_secret import with_secret
 from quorumcache.node.peers.items import (
+    BEATS,
+    BEATS_HEARD,
     BUNDLE,
     BUNDLE_HELD,
     FORWARD_ITEMS,
@@ -196,6 +198,12 @@ def frames() -> list[bytes]:
         encode_hello(with_extras(hello(), "0123456789abcdef" * 2, True)),
         encode_items([pack_item((BUNDLE, 9, 1, runs)), pack_item((BUNDLE_HELD, 9, 1, (0, 2)))]),
         encode_proof(bytes(32)),
+        encode_items(
+            [
+                pack_item((BEATS, 9, 1, 5000, 8, (1, 2, 3, 0, 0, 2, 2, 30, 1, 4))),
+                pack_item((BEATS_HEARD, 9, 1, 77, (1,))),
+            ]
+        ),
     ]
 
 

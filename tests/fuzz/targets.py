@@ -290,6 +290,16 @@ class _Host(SimpleNamespace):
         for run in runs:
             self.step(node_id, run[0], _TRANSPORT.message_of(run), True)
 
+    def take_beats(
+        self, node_id: int, life: int, number: int, sent_ns: int, stamp: int, fields: Any
+    ) -> None:
+        """Of no group."""
+        ReplicaHost.take_beats(self, node_id, life, number, sent_ns, stamp, fields)  # type: ignore[arg-type]
+
+    def beats_heard(self, *_: Any) -> None:
+        """No heartbeat was ever sent."""
+        raise AssertionError("an answer to no heartbeat")
+
     def acknowledged(self, node_id: int, group_id: int, term: int, match_index: int) -> None:
         """No bundle was ever sent."""
         raise AssertionError("an answer to no bundle")
@@ -314,7 +324,7 @@ _RECORD = record_of("a")
 _FOUNDING: Any = SimpleNamespace(record=_RECORD, accepted=lambda node_id, is_complete: None)
 _NO_PEERS: Any = None
 _TRANSPORT = ConsensusTransport(_NO_PEERS)
-_HOST: Any = _Host(groups={}, disk_trouble="", flush_soon=lambda: None)
+_HOST: Any = _Host(groups={}, disk_trouble="", stopped=False, flush_soon=lambda: None)
 _FOLLOWER = MapFollower(
     founding=_FOUNDING,
     local_state=LocalState(None, "", ManualLoop()),  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from tests.test_layering import ROOT
 TESTS = (
     "tests/unit/node/store/test_item_table.py",
     "tests/unit/node/store/test_read_gate.py",
+    "tests/unit/node/store/test_set_batches.py",
     "tests/unit/node/clients/test_get_routes.py",
     "tests/unit/node/core/test_wire.py",
     "tests/unit/node/peers/test_codec.py",

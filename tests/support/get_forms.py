@@ -1,4 +1,5 @@
-"""The forms of gates and of routes, each with its table. What all promise is tested with each."""
+"""The forms of gates, of routes and of batches of sets, each with its table. What all promise is
+tested with each."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from quorumcache.node.clients.get_routes import GetRoutes, PlainGetRoutes, new_g
 from quorumcache.node.store.item_table import ItemTable
 from quorumcache.node.store.plain_item_table import PlainItemTable
 from quorumcache.node.store.read_gate import PlainReadGate, ReadGate
+from quorumcache.node.store.set_batches import PlainSetBatches, SetBatches
 from tests.support.native_core import native
 
 
@@ -19,12 +21,14 @@ class Form(NamedTuple):
     table: Callable[[], ItemTable]
     gate: Callable[[], ReadGate]
     routes: Callable[[int], GetRoutes]
+    sets: Callable[[], SetBatches]
 
 
-FORMS = [Form("plain", PlainItemTable, PlainReadGate, PlainGetRoutes)]
+FORMS = [Form("plain", PlainItemTable, PlainReadGate, PlainGetRoutes, PlainSetBatches)]
 
-if (items := native("items")) and (gets := native("gets")):
-    FORMS.append(Form("native_gets", items.ItemTable, gets.ReadGate, gets.GetRoutes))
+if (items := native("items")) and (gets := native("gets")) and (sets := native("sets")):
+    parts = (items.ItemTable, gets.ReadGate, gets.GetRoutes, sets.SetBatches)
+    FORMS.append(Form("native_gets", *parts))
 
 
 def read_at_once(gate: ReadGate, key: bytes, now_ns: int = 0, now_ms: int = 0) -> bytes | None:

@@ -22,7 +22,12 @@ from tests.test_layering import ROOT
 VARIABLE = "SANITIZED_CORE"
 
 _TABLE = ("item_block.c", "item_index.c", "item_table.c")
-MODULES = {"items": _TABLE, "gets": ("get_lines.c", *_TABLE), "wire": ("crc32.c",)}
+MODULES = {
+    "items": _TABLE,
+    "gets": ("get_lines.c", *_TABLE),
+    "sets": ("set_batch.c", *_TABLE),
+    "wire": ("crc32.c",),
+}
 """As in setup.py, whose test compares them. Each may use those before it."""
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from quorumcache.node.clock import Clock
-from quorumcache.node.consensus.api import Ready
+from quorumcache.node.consensus.api import BEAT_HEARD, BeatSink, Ready
 from quorumcache.node.consensus.errors import NotLeader, ProposalDropped
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.values import (
@@ -95,6 +95,8 @@ class ScriptedLog:
         self.stepped: list[tuple[int, Any]] = []
         self.on_step: Callable[[], None] = lambda: None
         self.tick_count = 0
+        self.is_due = True
+        """What it says of each tick."""
         self.members: dict[int, Any] = {}
         self.follows = True
         """Takes entries that follow its own without a message."""
@@ -102,6 +104,15 @@ class ScriptedLog:
         """(sender, term, commit index) of what it followed."""
         self.matches: list[tuple[int, int, int]] = []
         """(sender, term, index) of what it was told to be durable."""
+        self.sink: BeatSink | None = None
+        """Takes its heartbeats."""
+        self.hears = BEAT_HEARD
+        """What it says of heartbeats that come."""
+        self.beats: list[tuple[int, ...]] = []
+        """(sender, term, commit index, stamp, fresh index) of those it took."""
+        self.beat_answers: list[tuple[int, ...]] = []
+        """(sender, term, moment, read context, stamp) of answers to its own."""
+        self.stamp = 77
         self.committed: list[Entry] = []
         """Handed out by the next `take_committed`."""
 
@@ -187,12 +198,32 @@ class ScriptedLog:
         self.matches.append((sender, term, match_index))
         self.on_step()
 
+    def send_beats_by(self, sink: BeatSink) -> None:
+        self.sink = sink
+
+    def hear_beat(
+        self, sender: int, term: int, commit_index: int, stamp: int, fresh_index: int
+    ) -> int:
+        if self.hears:
+            self.beats.append((sender, term, commit_index, stamp, fresh_index))
+        return self.hears
+
+    def beat_answered(
+        self, sender: int, term: int, sent_ns: int, read_context: int, stamp: int
+    ) -> None:
+        self.beat_answers.append((sender, term, sent_ns, read_context, stamp))
+        self.on_step()
+
+    def clock_stamp(self) -> int:
+        return self.stamp
+
     def take_committed(self) -> list[Entry]:
         taken, self.committed = self.committed, []
         return taken
 
-    def tick(self, now_ns: int) -> None:
+    def tick(self, now_ns: int) -> bool:
         self.tick_count += 1
+        return self.is_due
 
     def propose(self, payload: bytes) -> int:
         if self.role is not Role.LEADER:

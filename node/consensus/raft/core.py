@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
-from quorumcache.node.consensus.api import ConsensusConfig, Ready
+from quorumcache.node.consensus.api import BEAT_ODD, BeatSink, ConsensusConfig, Ready
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.log import EntryLog
 from quorumcache.node.consensus.progress import REPLICATE
@@ -41,6 +41,7 @@ from quorumcache.node.consensus.raft.messages import (
 )
 from quorumcache.node.consensus.raft.roles import become_follower
 from quorumcache.node.consensus.raft.state import RaftState, restart_election_timer, send_durable
+from quorumcache.node.consensus.staleness import make_stamp
 from quorumcache.node.consensus.values import (
     Configuration,
     Entry,
@@ -208,7 +209,27 @@ class Raft(RaftState):
         if term == self.term:
             replication.handle_match(self, sender, match_index)
 
-    def tick(self, now_ns: int) -> None:
+    def send_beats_by(self, sink: BeatSink) -> None:
+        self.beat_sink = sink
+
+    def hear_beat(
+        self, sender: ReplicaId, term: Term, commit_index: Index, stamp: int, fresh_index: Index
+    ) -> int:
+        # Without a durable state the answer would have to wait for one.
+        if term != self.term or self.leader_id != sender or not self.has_durable_state:
+            return BEAT_ODD
+        return heartbeats.hear_beat(self, commit_index, stamp, fresh_index)
+
+    def beat_answered(
+        self, sender: ReplicaId, term: Term, sent_ns: int, read_context: int, stamp: int
+    ) -> None:
+        if term == self.term:
+            heartbeats.beat_answered(self, sender, sent_ns, read_context, stamp)
+
+    def clock_stamp(self) -> int:
+        return make_stamp(self.freshness.life, self.now_ns)
+
+    def tick(self, now_ns: int) -> bool:
         ticks = self.ticks
         if self.heard_tick == ticks:
             self.heard_ns = now_ns
@@ -216,13 +237,15 @@ class Raft(RaftState):
             self.now_ns = now_ns
         ticks += 1
         self.ticks = ticks
-        if ticks >= self.deadline_tick:
-            if self.role is _LEADER:
-                heartbeats.leader_deadline(self)
-                if self.handed_over_index and transfer.needs_new_term(self):
-                    election.begin_new_term(self)
-            else:
-                election.election_deadline(self)
+        if ticks < self.deadline_tick:
+            return False
+        if self.role is _LEADER:
+            heartbeats.leader_deadline(self)
+            if self.handed_over_index and transfer.needs_new_term(self):
+                election.begin_new_term(self)
+        else:
+            election.election_deadline(self)
+        return True
 
     def propose(self, payload: bytes) -> Index:
         return proposals.propose(self, payload)

@@ -3,6 +3,7 @@ loss."""
 
 from __future__ import annotations
 
+from quorumcache.node.consensus.api import BEAT_COMMITS, BEAT_HEARD, BEAT_ODD
 from quorumcache.node.consensus.lease import NEVER_NS
 from quorumcache.node.consensus.progress import SNAPSHOT
 from quorumcache.node.consensus.quorum import VoteResult, joint_vote_result
@@ -19,7 +20,7 @@ from quorumcache.node.consensus.raft.transfer import (
     maybe_hand_over,
 )
 from quorumcache.node.consensus.staleness import make_stamp, stamp_ns
-from quorumcache.node.consensus.values import Outbound, ReplicaId, Role
+from quorumcache.node.consensus.values import Index, Outbound, ReplicaId, Role
 
 
 def leader_deadline(r: RaftState) -> None:
@@ -61,6 +62,7 @@ def broadcast_heartbeats(r: RaftState, *, echo: bool = False) -> None:
     also means that `commit_index` covers what earlier leaders committed.
     """
     now_ns = r.now_ns
+    sink = r.beat_sink if r.term_durable else None
     own = r.members.get(r.replica_id)
     if own is not None:
         own.echo_ns = now_ns
@@ -72,6 +74,10 @@ def broadcast_heartbeats(r: RaftState, *, echo: bool = False) -> None:
         if echo and p.stamp:
             stamp = p.stamp
             fresh_index = r.commit_index
+        if sink is not None and sink.beat(
+            p.replica_id, r.term, commit_index, now_ns, r.read_round, stamp, fresh_index
+        ):
+            continue
         beat = Heartbeat(r.term, commit_index, now_ns, r.read_round, stamp, fresh_index)
         send_as_leader(r, p.replica_id, beat)
     if not r.peers or len(r.voters) == 1:
@@ -92,32 +98,55 @@ def handle_heartbeat(r: RaftState, sender: ReplicaId, m: Heartbeat) -> None:
     hear_leader(r, sender)
     if m.commit_index > r.commit_index:
         commit_as_told(r, m.commit_index)
-    freshness = r.freshness
     if m.stamp:
-        # `now_ns` is no later than the true time, hence neither is a stamp made of it.
-        read_ns = stamp_ns(m.stamp, freshness.life, r.now_ns)
-        if read_ns > NEVER_NS:
-            freshness.learn(read_ns, m.fresh_index)
+        _learn_freshness(r, m.stamp, m.fresh_index)
     # The answer says that we had not voted in a newer term, which is so. But a replica that
     # restarts without a trace of ever having answered would not keep the promise it makes.
     out = r.messages if r.has_durable_state else r.messages_after_append
-    stamp = make_stamp(freshness.life, r.now_ns)
+    stamp = make_stamp(r.freshness.life, r.now_ns)
     out.append(Outbound(sender, HeartbeatReply(r.term, m.sent_ns, m.read_context, stamp)))
 
 
+def hear_beat(r: RaftState, commit_index: Index, stamp: int, fresh_index: Index) -> int:
+    """A `Heartbeat` of this term's leader, in the usual case; see `ReplicatedLog.hear_beat`."""
+    if r.role is not Role.FOLLOWER or commit_index > r.log.last_index:
+        return BEAT_ODD
+    r.heard_tick = r.ticks
+    if stamp:
+        _learn_freshness(r, stamp, fresh_index)
+    if commit_index <= r.commit_index:
+        return BEAT_HEARD
+    commit_as_told(r, commit_index)
+    return BEAT_COMMITS
+
+
+def _learn_freshness(r: RaftState, stamp: int, fresh_index: Index) -> None:
+    # `now_ns` is no later than the true time, hence neither is a stamp made of it.
+    read_ns = stamp_ns(stamp, r.freshness.life, r.now_ns)
+    if read_ns > NEVER_NS:
+        r.freshness.learn(read_ns, fresh_index)
+
+
 def handle_heartbeat_reply(r: RaftState, sender: ReplicaId, m: HeartbeatReply) -> None:
+    beat_answered(r, sender, m.sent_ns, m.read_context, m.stamp)
+
+
+def beat_answered(
+    r: RaftState, sender: ReplicaId, sent_ns: int, read_context: int, stamp: int
+) -> None:
+    """An answer to a heartbeat of this term."""
     if r.role is not Role.LEADER:
         return  # an answer to a leadership that is over
     p = r.members.get(sender)
     if p is None:
         return  # no longer a member
     p.recent_active = True
-    p.stamp = m.stamp
-    if m.sent_ns > p.echo_ns:
-        p.echo_ns = m.sent_ns
+    p.stamp = stamp
+    if sent_ns > p.echo_ns:
+        p.echo_ns = sent_ns
         renew_lease(r)
-    if m.read_context > p.echo_round:
-        p.echo_round = m.read_context
+    if read_context > p.echo_round:
+        p.echo_round = read_context
         confirm_rounds(r)
     if p.state is SNAPSHOT:
         resume_snapshot(r, p)

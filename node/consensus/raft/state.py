@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from quorumcache.node.consensus.api import ConsensusConfig, ReplicatedLog
+from quorumcache.node.consensus.api import BeatSink, ConsensusConfig, ReplicatedLog
 from quorumcache.node.consensus.lease import NEVER_NS, lease_ns, promise_ns
 from quorumcache.node.consensus.log import EntryLog
 from quorumcache.node.consensus.progress import Progress
@@ -54,6 +54,7 @@ class RaftState(ReplicatedLog):
 
     __slots__ = (
         "append_due",
+        "beat_sink",
         "commit_index",
         "config",
         "configuration",
@@ -210,6 +211,9 @@ class RaftState(ReplicatedLog):
         self.incoming: IncomingSnapshot | None = None
         self.installing: SnapshotMeta | None = None
         """Handed to the shell and not yet installed; committed entries wait for it."""
+
+        self.beat_sink: BeatSink | None = None
+        """See `ReplicatedLog.send_beats_by`."""
 
         # -- collected for the next Ready
         self.append_due = False

@@ -22,11 +22,12 @@ from quorumcache.node.consensus.raft.messages import (
 from quorumcache.node.consensus.runs import RUN_BYTES_MAX, pack_run
 from quorumcache.node.consensus.values import Entry, EntryKind
 from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.peers.beats import BEATS_PER_ITEM
 from quorumcache.node.peers.bundles import BUNDLE_BYTES_GOAL, pack_answer
 from quorumcache.node.peers.consensus_items import KIND_OF, encode_message
-from quorumcache.node.peers.consensus_transport import BEATS_PER_ITEM, BEATS_SEEN_MAX
+from quorumcache.node.peers.consensus_transport import BEATS_SEEN_MAX
 from quorumcache.node.peers.datagrams import encode_datagrams, items_of
-from quorumcache.node.peers.items import BUNDLE, BUNDLE_FORM, HEARTBEATS
+from quorumcache.node.peers.items import BEATS, BEATS_HEARD, BUNDLE, BUNDLE_FORM, HEARTBEATS
 from quorumcache.node.peers.proofs import OWN_FORM
 from tests.support.scripted_log import HARD_STATE, HostWorld
 
@@ -235,3 +236,49 @@ def test_heartbeats_of_many_groups_fit_into_datagrams() -> None:
     datagrams = encode_datagrams(TOKEN, [packed for _, packed in sender.again])
     found = [member for each in datagrams for item in items_of(each) for member in item[1]]
     assert found == [(group_id, *beat) for group_id in groups]
+
+
+# -- heartbeats that are no messages ------------------------------------------------------------
+
+
+def beat(world: HostWorld, group_id: int, *to: int, stamp: int = 0) -> list[bool]:
+    """Whether heartbeats of a group are taken."""
+    members = 2, 9, 5_000, 3, stamp, 12 if stamp else 0
+    return [world.transport.beat(group_id, node_id, *members) for node_id in to]
+
+
+def test_a_node_of_an_older_form_gets_heartbeats_as_messages() -> None:
+    world, sender = make_world(1)
+    sender.forms[2] = BUNDLE_FORM - 1
+    assert beat(world, 1, 2, 3) == [False, True]
+    assert beat(world, 4, 3, 2) == [True, False]
+    world.transport.flush()
+    assert sender.taken() == [(3, (BEATS, 0, 1, 5_000, 0, (1, 2, 9, 3, 0, 4, 2, 9, 3, 0)))]
+
+
+def test_heartbeats_and_answers_also_go_as_datagrams() -> None:
+    world, sender = make_world(1)
+    beat(world, 1, 2, stamp=8)
+    world.transport.flush()
+    world.transport.answer_beats(2, 9, 1, 77, [])
+    assert sender.again == sender.sent
+    assert sender.kinds_again() == [BEATS, BEATS_HEARD]
+    (_, told), (_, answer) = sender.taken()
+    assert told == (BEATS, 0, 1, 5_000, 8, (1, 2, 9, 3, 3)), "by how much it is above"
+    assert answer == (BEATS_HEARD, 9, 1, 77, ())
+    assert world.transport.beats_told(3, told) == told[1:]
+    assert world.transport.message_of_beat(2, 9, 5_000, 3, 8, 12) == Heartbeat(
+        2, 9, 5_000, 3, 8, 12
+    )
+
+
+def test_of_nodes_that_are_lost_or_have_left_no_answer_is_waited_for() -> None:
+    world, sender = make_world(1)
+    beat(world, 1, 2, 3)
+    world.transport.flush()
+    world.transport.peer_down(3)
+    assert list(world.transport._gathered.unanswered) == [2]
+    sender.forms[2] = 1  # as of a stranger
+    beat(world, 1, 4)
+    world.transport.flush()
+    assert list(world.transport._gathered.unanswered) == [4]

@@ -515,6 +515,55 @@ def test_an_image_lives_longer_than_its_table(form: Form) -> None:
     image.close()
 
 
+def test_a_table_frees_in_steps_what_it_inherits(form: Form) -> None:
+    old, new = form(), form()
+    for number in range(50_000):
+        old.put(b"%d" % number, plain(b"x" * 100), 1)
+    new.put(b"k", plain(b"v"), 1)
+    before, used = new.memory_bytes, new.bytes_used
+    new.inherit(old)
+    if new.retired_bytes:  # The Python form has nothing to free in steps.
+        assert new.retired_bytes >= 50_000 * 100
+        assert len(old) == old.bytes_used == old.retired_bytes == 0
+        new.tidy()
+        assert 0 < new.retired_bytes < 50_000 * 100, "not all at once"
+    while new.tidy():
+        pass
+    assert new.retired_bytes == 0
+    assert (new.memory_bytes, new.bytes_used, len(new)) == (before, used, 1)
+    assert new.get(b"k") == plain(b"v")
+
+
+def test_a_table_with_open_images_leaves_nothing_to_others(form: Form) -> None:
+    old, new = form(), form()
+    for number, item in enumerate(ITEMS):
+        old.put(b"%d" % number, item, 1)
+    expected = items_of(old)
+    image = old.image()
+    new.inherit(old)
+    assert new.retired_bytes == 0
+    del old
+    assert contents(image) == expected
+    image.close()
+
+
+def test_a_table_inherits_what_another_has_retired(form: Form) -> None:
+    old, new = form(), form()
+    for table in (old, new):
+        image = table.image()
+        table.put(b"k", plain(b"x" * 100), 1)
+        second = table.image()
+        table.remove(b"k")
+        image.close()
+        second.close()
+    retired = old.retired_bytes + new.retired_bytes
+    new.inherit(old)
+    assert new.retired_bytes == retired
+    while new.tidy():
+        pass
+    assert new.retired_bytes == 0
+
+
 def test_what_images_keep_is_not_counted_with_the_items(table: ItemTable) -> None:
     """Or whoever evicts while an image is open would find that it frees nothing."""
     for number in range(5000):

@@ -167,6 +167,71 @@ def test_the_memory_of_sessions_is_counted() -> None:
     assert table.memory_bytes == 0
 
 
+# -- runs of commands ------------------------------------------------------------------------------
+
+
+def test_a_run_is_kept_as_its_commands_one_by_one() -> None:
+    for results in ([], [STORED], [NOT_FOUND], [STORED, NOT_FOUND], [(NUMBER, 3), STORED]):
+        for first in (len(results) + 1, len(results) + 4):
+            together, single = SessionRecord(7, 0), SessionRecord(7, 0)
+            for sequence, result in enumerate(results, 1):
+                together.keep(sequence, result)
+                single.keep(sequence, result)
+            together.keep_run(first, 3, STORED)
+            for sequence in range(first, first + 3):
+                single.keep(sequence, STORED)
+            assert together.answers() == single.answers()
+            assert together.count == single.count
+
+
+def test_what_was_answered_is_not_new() -> None:
+    state = SessionRecord(7, 0)
+    state.keep(1, STORED)
+    state.keep(4, NOT_FOUND)
+    assert not state.is_new(1, 1)
+    assert state.is_new(2, 2)
+    assert not state.is_new(2, 3)
+    assert state.is_new(5, 9)
+    restored = SessionTable()
+    restored.add((7, 0, 5, ()))
+    assert not record(restored, 7).is_new(4, 3)
+    assert record(restored, 7).is_new(5, 3)
+
+
+def test_at_a_bound_each_command_is_looked_at_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "RESULTS_MAX", 4)
+    monkeypatch.setattr(sessions, "RESULT_BYTES_MAX", 100)
+    state = SessionRecord(7, 0)
+    assert state.is_new(1, 4)
+    assert not state.is_new(1, 5)
+    state.keep(1, (ITEM, b"x" * 101))
+    assert not state.is_new(2, 1), "the next answer drops this one"
+    monkeypatch.setattr(sessions, "CLIENT_RESULTS_MAX", 3)
+    table = SessionTable()
+    for session in (7, A, B):
+        table.open(session, 0)
+    answer(table, A, 1)
+    assert table.records_for([(7, 1, 4, 0), (A, 2, 1, 0), (B, 1, 1, 0)]) is not None
+    assert table.records_for([(A, 2, 1, 0), (B, 1, 2, 0)]) is None
+
+
+def test_runs_touch_their_sessions_and_are_counted() -> None:
+    table = SessionTable()
+    for session in (7, A, B):
+        table.open(session, 0)
+    answer(table, A, 1, 2)
+    runs = [(A, 3, 2, 2), (7, 1, 3, 1)]
+    records = table.records_for(runs)
+    assert records is not None
+    table.remember_runs(records, runs, STORED, 9)
+    assert ids(table) == [B, A, 7]
+    assert record(table, A).answers() == [(n, STORED) for n in (2, 3, 4)]
+    assert record(table, A).floor == 2
+    assert record(table, 7).last_active_ms == 9
+    assert (table.clients, table.client_results) == counted(table) == (2, 3)
+    assert table.records_for([(C, 1, 1, 0)]) is None
+
+
 # -- sessions of clients ---------------------------------------------------------------------------
 
 

@@ -1,0 +1,19 @@
+from typing import Any
+
+class SetBatches:
+    def __init__(self) -> None: ...
+    def read(
+        self, payload: bytes
+    ) -> tuple[int, int, int, int, bool, list[tuple[int, int, int, int]]] | None: ...
+    def place(
+        self,
+        payload: bytes,
+        table: Any,
+        gate: Any,
+        unique: int,
+        now_ms: int,
+        now_s: int,
+        ending: list[tuple[int, bytes]] | None,
+        replaced: list[bytes] | None,
+        added: list[bytes] | None,
+    ) -> int: ...

@@ -1,0 +1,144 @@
+"""Goal: the answer to heartbeats means what they told, once, and nothing else is ever believed;
+what is not answered does not pile up.
+
+Method: heartbeats and answers by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+
+from quorumcache.node.errors import PeerFrameError
+from quorumcache.node.peers.beats import (
+    BEATS_PER_ITEM,
+    REMEMBERED_MAX,
+    Beats,
+    fields_of_answer,
+    fields_of_beats,
+    pack_answer,
+)
+from quorumcache.node.peers.codec import pack_item
+from quorumcache.node.peers.datagrams import DATAGRAM_BYTES_MAX
+from quorumcache.node.peers.items import BEATS, BEATS_HEARD
+
+LIFE = 1 << 62
+STAMP = (1 << 64) - 5
+
+
+def unpack(packed: bytes) -> tuple[Any, ...]:
+    item: tuple[Any, ...] = msgpack.unpackb(packed, use_list=False)
+    return item
+
+
+def gather(beats: Beats, node_id: int, *groups: int, sent_ns: int = 50, stamp: int = 0) -> None:
+    for group_id in groups:
+        beats.room(node_id, sent_ns, stamp).extend((group_id, 4, 10, 0, 0))
+
+
+def sent(beats: Beats, node_id: int, *groups: int) -> int:
+    """Send heartbeats of these groups in one item; its number."""
+    gather(beats, node_id, *groups)
+    (each,) = beats.open.pop(node_id)
+    item = unpack(beats.close(node_id, each))
+    fields = tuple(value for group_id in groups for value in (group_id, 4, 10, 0, 0))
+    assert item == (BEATS, beats.life, item[2], 50, 0, fields)
+    assert fields_of_beats(item) == (*item[1:5], fields)
+    number: int = item[2]
+    return number
+
+
+def answer(number: int, *but: int, life: int = LIFE) -> tuple[Any, ...]:
+    return unpack(pack_answer(life, number, STAMP, list(but)))
+
+
+def heard(beats: Beats, node_id: int, item: tuple[Any, ...]) -> Any:
+    """(groups, stamp, positions that were not heard) of an answer; None if it means nothing."""
+    found = beats.answered(node_id, item)
+    return found and (found[0].fields[::5], *found[1:])
+
+
+def test_an_answer_means_what_was_sent_under_its_number_once() -> None:
+    beats = Beats(LIFE)
+    first, second = sent(beats, 2, 1, 7, 9), sent(beats, 2, 7)
+    assert heard(beats, 2, answer(second)) == ([7], STAMP, ())
+    assert heard(beats, 2, answer(first, 0, 2)) == ([1, 7, 9], STAMP, (0, 2))
+    assert heard(beats, 2, answer(first)) is None
+
+
+def test_an_answer_to_another_process_or_of_another_peer_means_nothing() -> None:
+    beats = Beats(LIFE)
+    number = sent(beats, 2, 1)
+    assert heard(beats, 2, answer(number, life=LIFE + 1)) is None
+    assert heard(beats, 3, answer(number)) is None
+    assert heard(beats, 2, answer(number + 1)) is None
+    assert heard(beats, 2, answer(number)) is not None
+
+
+def test_what_went_to_a_peer_that_was_lost_is_forgotten() -> None:
+    beats = Beats(LIFE)
+    number, other = sent(beats, 2, 1), sent(beats, 3, 1)
+    beats.lost(2)
+    beats.lost(4)
+    assert heard(beats, 2, answer(number)) is None
+    assert heard(beats, 3, answer(other)) is not None
+
+
+def test_of_heartbeats_that_nobody_answers_the_newest_are_remembered() -> None:
+    beats = Beats(LIFE)
+    groups = range(BEATS_PER_ITEM)
+    numbers = [sent(beats, 2, *groups) for _ in range(REMEMBERED_MAX // BEATS_PER_ITEM + 10)]
+    known = [heard(beats, 2, answer(number)) is not None for number in numbers]
+    assert known == [False] * 10 + [True] * (len(numbers) - 10)
+    assert beats.unanswered[2].count == 0
+
+
+def test_one_item_tells_one_moment_and_one_stamp() -> None:
+    """Else a lease would count from a moment in which nothing was sent."""
+    beats = Beats(LIFE)
+    gather(beats, 2, 1, 2)
+    gather(beats, 2, 3, sent_ns=51)
+    gather(beats, 2, 4, stamp=8)
+    gather(beats, 3, 5)
+    told = [(each.sent_ns, each.stamp, each.fields[::5]) for each in beats.open[2]]
+    assert told == [(50, 0, [1, 2]), (51, 0, [3]), (50, 8, [4])]
+    assert [each.fields[::5] for each in beats.open[3]] == [[5]]
+
+
+def test_an_item_fits_into_a_datagram() -> None:
+    beats = Beats(LIFE)
+    for group_id in range(60_000, 60_000 + 2 * BEATS_PER_ITEM):
+        fields = (group_id, 1 << 31, 1 << 40, 1 << 31, 1 << 31)
+        beats.room(2, 1 << 60, STAMP).extend(fields)
+    whole = beats.open.pop(2)
+    assert len(whole) == 2
+    assert all(len(beats.close(2, each)) < DATAGRAM_BYTES_MAX - 40 for each in whole)
+
+
+def test_what_is_no_heartbeat_and_no_answer_is_refused() -> None:
+    good = (BEATS, 1, 2, 3, 4, (5, 6, 7, 8, 9))
+    assert fields_of_beats(good) == good[1:]
+    bad: list[tuple[Any, ...]] = [(BEATS,), good[:5], (*good, 1)]
+    bad += [(*good[:at], each, *good[at + 1 :]) for at in range(1, 5) for each in (b"1", -1, True)]
+    bad += [(*good[:5], each) for each in (b"", None, (1,), (1, 2, 3, 4, "5"), (1, 2, 3, 4, -5))]
+    for item in bad:
+        with pytest.raises(PeerFrameError):
+            fields_of_beats(item)
+    whole = (BEATS_HEARD, 1, 2, 3, (0,))
+    assert fields_of_answer(whole) == whole[1:]
+    wrong: list[tuple[Any, ...]] = [
+        (BEATS_HEARD,),
+        whole[:4],
+        (*whole, 1),
+        (BEATS_HEARD, 1, "2", 3, ()),
+    ]
+    wrong += [(*whole[:4], but) for but in (None, 1, b"", ("x",), (-1,), (True,), (0.0,))]
+    for item in wrong:
+        with pytest.raises(PeerFrameError):
+            fields_of_answer(item)
+    beats = Beats(LIFE)
+    number = sent(beats, 2, 1)
+    with pytest.raises(PeerFrameError, match="heartbeat 1 of 1"):
+        beats.answered(2, unpack(pack_item((BEATS_HEARD, LIFE, number, 0, (1,)))))
