@@ -19,6 +19,7 @@ from quorumcache.node.clients.conversation import Conversation
 from quorumcache.node.clients.forwarded_gets import forward_plain_gets
 from quorumcache.node.clients.handlers import HANDLERS
 from quorumcache.node.clients.plain_meta_gets import answer_plain_meta_gets
+from quorumcache.node.clients.plain_sets import begin_plain_sets
 from quorumcache.node.clients.replies import SLOTS_MAX, WRITE_CHUNK_BYTES, Replies
 from quorumcache.node.clients.watch import Watch, client_address, keep_alive, listen_address
 from quorumcache.node.protocol.meta_lines import GetFlags
@@ -255,6 +256,10 @@ class MemcachedConnection(asyncio.Protocol):
                 if plain is not None:
                     self._plain_meta_gets(plain[0], plain[1])
                     return
+        if data[:4] == b"set " or self._parser.is_in_set:
+            data = begin_plain_sets(conversation, self._parser, data)
+            if conversation.backlog:
+                self._wait_for_room([])
         requests = self._parser.feed(data)
         if conversation.backlog:
             conversation.backlog.extend(requests)
