@@ -240,8 +240,8 @@ def deliver_consensus(
     elif item[0] == BEATS:
         told = transport.beats_told(node_id, item)
         if told is not None:
-            life, number, sent_ns, stamp, fields = told
-            host.take_beats(node_id, life, number, sent_ns, stamp, fields)
+            life, number, sent_ns, stamp, is_copied, fields = told
+            host.take_beats(node_id, life, number, sent_ns, stamp, is_copied, fields)
     elif item[0] == BEATS_HEARD:
         heard = transport.beats_heard(node_id, item)
         if heard is not None:

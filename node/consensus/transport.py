@@ -14,6 +14,9 @@ BEAT_FIELDS: Final = 5
 """Numbers that are told of each group in the heartbeats of many: group_id, term, commit_index,
 read_context, and by how much fresh_index is above commit_index."""
 
+BEATS_PER_ITEM: Final = 24
+"""Groups whose heartbeats travel together: they fit into a datagram."""
+
 
 class Transport:
     """Carries messages between replicas of the same group: each at most once, some out of order.
@@ -74,10 +77,11 @@ class Transport:
         raise NotImplementedError
 
     def answer_beats(
-        self, node_id: int, life: int, number: int, stamp: int, but: list[int]
+        self, node_id: int, life: int, number: int, stamp: int, but: list[int], is_copied: bool
     ) -> None:
         """Tell who sent the heartbeats of many groups that they were heard, but those at these
-        positions. `stamp`: this node's clock. It leaves with the next `flush`."""
+        positions. `stamp`: this node's clock. `is_copied`: tell it twice. It leaves with the next
+        `flush`."""
         raise NotImplementedError
 
     def check(self, message: Message) -> None:

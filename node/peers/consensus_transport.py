@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from quorumcache.node.consensus.runs import Run, pack_run, unpack_runs
-from quorumcache.node.consensus.transport import Held, Transport
+from quorumcache.node.consensus.transport import BEATS_PER_ITEM, Held, Transport
 from quorumcache.node.consensus.values import Index, Message, Outbound, ReplicaId, Term
 from quorumcache.node.consensus.wire import COPY_ALWAYS, COPY_IF_FIRST, COPY_ONCE_A_TICK
 from quorumcache.node.errors import PeerFrameError
 from quorumcache.node.peers import beats
-from quorumcache.node.peers.beats import BEATS_PER_ITEM, Beats, Heard, OpenBeats
+from quorumcache.node.peers.beats import Beats, Heard, OpenBeats
 from quorumcache.node.peers.bundles import (
     BUNDLE_BYTES_GOAL,
     Bundle,
@@ -271,9 +271,10 @@ class ConsensusTransport(Transport):
                 if self.peers.form_of(node_id) < BUNDLE_FORM:
                     self._gathered.lost(node_id)  # Its node has left: see `_forget_who_left`.
         for each in gathered:
-            packed = self._gathered.close(to, each)
+            packed, is_copied = self._gathered.close(to, each)
             self.peers.send_packed(to, packed)
-            self.peers.send_again(to, packed)
+            if is_copied:
+                self.peers.send_again(to, packed)
 
     def message_of_beat(
         self,
@@ -288,18 +289,21 @@ class ConsensusTransport(Transport):
         return message_of_beat((term, commit_index, sent_ns, read_context, stamp, fresh_index))
 
     def beats_told(self, node_id: int, item: tuple[Any, ...]) -> Heard | None:
-        """Life, number, moment, stamp and fields of a BEATS; None for a second copy. Raises
-        `PeerFrameError`."""
+        """What is in a BEATS; None for a second copy. Raises `PeerFrameError`."""
         told = beats.fields_of_beats(item)
+        if not told[4]:
+            return told
         return told if self._is_first_copy(hash((node_id, told[0], told[1]))) else None
 
     def answer_beats(
-        self, node_id: int, life: int, number: int, stamp: int, but: list[int]
+        self, node_id: int, life: int, number: int, stamp: int, but: list[int], is_copied: bool
     ) -> None:
-        """Tell who sent a BEATS that its groups have heard it, but those at these positions."""
+        """Tell who sent a BEATS that its groups have heard it, but those at these positions: on the
+        ways on which it was sent."""
         packed = beats.pack_answer(life, number, stamp, but)
         self.peers.send_packed(node_id, packed)
-        self.peers.send_again(node_id, packed)
+        if is_copied:
+            self.peers.send_again(node_id, packed)
 
     def beats_heard(
         self, node_id: int, item: tuple[Any, ...]

@@ -179,6 +179,10 @@ class ReplicaHost(BeatHost):
         """Have the peers' frames sent at the end of this turn."""
         self._turns.want_flush()
 
+    def flush_now(self) -> None:
+        """Have them sent at once if nothing else is due to be."""
+        self._turns.flush_now()
+
     # -- input -------------------------------------------------------------------------
 
     def step(self, node_id: int, group_id: int, message: Message, grows_log: bool) -> None:

@@ -292,10 +292,11 @@ class _Host(SimpleNamespace):
             self.step(node_id, run[0], _TRANSPORT.message_of(run), True)
 
     def take_beats(
-        self, node_id: int, life: int, number: int, sent_ns: int, stamp: int, fields: Any
+        self,
+        *told: Any,
     ) -> None:
         """Of no group."""
-        ReplicaHost.take_beats(self, node_id, life, number, sent_ns, stamp, fields)  # type: ignore[arg-type]
+        ReplicaHost.take_beats(self, *told)  # type: ignore[arg-type]
 
     def beats_heard(self, *_: Any) -> None:
         """No heartbeat was ever sent."""

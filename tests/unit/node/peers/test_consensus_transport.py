@@ -20,9 +20,9 @@ from quorumcache.node.consensus.raft.messages import (
     VoteReply,
 )
 from quorumcache.node.consensus.runs import RUN_BYTES_MAX, pack_run
+from quorumcache.node.consensus.transport import BEATS_PER_ITEM
 from quorumcache.node.consensus.values import Entry, EntryKind
 from quorumcache.node.errors import PeerFrameError
-from quorumcache.node.peers.beats import BEATS_PER_ITEM
 from quorumcache.node.peers.bundles import BUNDLE_BYTES_GOAL, pack_answer
 from quorumcache.node.peers.consensus_items import KIND_OF, encode_message
 from quorumcache.node.peers.consensus_transport import BEATS_SEEN_MAX
@@ -303,20 +303,23 @@ def test_a_node_of_an_older_form_gets_heartbeats_as_messages() -> None:
     assert beat(world, 1, 2, 3) == [False, True]
     assert beat(world, 4, 3, 2) == [True, False]
     world.transport.flush()
-    assert sender.taken() == [(3, (BEATS, 0, 1, 5_000, 0, (1, 2, 9, 3, 0, 4, 2, 9, 3, 0)))]
+    assert sender.taken() == [(3, (BEATS, 0, 1, 5_000, 0, 1, (1, 2, 9, 3, 0, 4, 2, 9, 3, 0)))]
 
 
-def test_heartbeats_and_answers_also_go_as_datagrams() -> None:
+def test_heartbeats_and_answers_also_go_as_datagrams_while_that_may_be_needed() -> None:
     world, sender = make_world(1)
     beat(world, 1, 2, stamp=8)
     world.transport.flush()
-    world.transport.answer_beats(2, 9, 1, 77, [])
+    world.transport.answer_beats(2, 9, 1, 77, [], True)
     assert sender.again == sender.sent
     assert sender.kinds_again() == [BEATS, BEATS_HEARD]
     (_, told), (_, answer) = sender.taken()
-    assert told == (BEATS, 0, 1, 5_000, 8, (1, 2, 9, 3, 3)), "by how much it is above"
+    assert told == (BEATS, 0, 1, 5_000, 8, 1, (1, 2, 9, 3, 3)), "by how much it is above"
     assert answer == (BEATS_HEARD, 9, 1, 77, ())
     assert world.transport.beats_told(3, told) == told[1:]
+    assert world.transport.beats_told(3, told) is None
+    alone = (*told[:5], 0, told[6])
+    assert world.transport.beats_told(3, alone) == alone[1:]
     assert world.transport.message_of_beat(2, 9, 5_000, 3, 8, 12) == Heartbeat(
         2, 9, 5_000, 3, 8, 12
     )
